@@ -1,0 +1,1 @@
+//! Callboard's programs seen from outside.
