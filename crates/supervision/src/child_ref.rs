@@ -1,0 +1,138 @@
+//! A name that leads to whichever instance of a child runs now.
+
+use std::fmt;
+use std::sync::Arc;
+
+use actix::dev::ToEnvelope;
+use actix::prelude::*;
+use arc_swap::ArcSwapOption;
+
+use crate::error::CallError;
+use crate::tree::InstanceId;
+
+/// A child by its name: leads to the current instance's address, through all restarts.
+///
+/// A restart is a new actor with a new mailbox, so an [`Addr`] that was kept leads nowhere afterwards. Nothing is
+/// replayed: a call in flight when the actor ends fails with [`CallError::Ended`], one made while it is down with
+/// [`CallError::NotRunning`].
+pub struct ChildRef<A: Actor> {
+    slot: Arc<Slot<A>>,
+}
+
+impl<A: Actor> ChildRef<A> {
+    pub(crate) fn new(slot: Arc<Slot<A>>) -> Self {
+        Self { slot }
+    }
+
+    /// The current instance's address; none while the child is down.
+    pub fn addr(&self) -> Option<Addr<A>> {
+        self.slot.current.load().as_ref().map(|current| current.addr.clone())
+    }
+
+    /// Whether an instance runs now.
+    pub fn is_running(&self) -> bool {
+        self.slot.current.load().is_some()
+    }
+
+    /// Send a message to the current instance and wait for its answer.
+    ///
+    /// # Errors
+    /// [`CallError::NotRunning`] if there is none, [`CallError::Ended`] if it ended before it answered.
+    pub async fn send<M>(&self, message: M) -> Result<M::Result, CallError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        let request = match &*self.slot.current.load() {
+            Some(current) => current.addr.send(message),
+            None => return Err(CallError::NotRunning),
+        };
+        Ok(request.await?)
+    }
+
+    /// Send a message to the current instance if its mailbox has room.
+    ///
+    /// # Errors
+    /// [`CallError::NotRunning`] if there is none, [`CallError::Full`] if its mailbox is full.
+    pub fn try_send<M>(&self, message: M) -> Result<(), CallError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        match &*self.slot.current.load() {
+            Some(current) => Ok(current.addr.try_send(message)?),
+            None => Err(CallError::NotRunning),
+        }
+    }
+
+    /// Send a message to the current instance whether its mailbox has room or not; the caller bounds how many.
+    ///
+    /// # Errors
+    /// [`CallError::NotRunning`] if there is none.
+    pub fn do_send<M>(&self, message: M) -> Result<(), CallError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        match &*self.slot.current.load() {
+            Some(current) => {
+                current.addr.do_send(message);
+                Ok(())
+            }
+            None => Err(CallError::NotRunning),
+        }
+    }
+}
+
+impl<A: Actor> Clone for ChildRef<A> {
+    fn clone(&self) -> Self {
+        Self { slot: Arc::clone(&self.slot) }
+    }
+}
+
+impl<A: Actor> fmt::Debug for ChildRef<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instance = self.slot.current.load().as_ref().map(|current| current.instance);
+        f.debug_struct("ChildRef").field("instance", &instance).finish()
+    }
+}
+
+/// Where the current address of a child stands.
+pub(crate) struct Slot<A: Actor> {
+    current: ArcSwapOption<Current<A>>,
+}
+
+struct Current<A: Actor> {
+    instance: InstanceId,
+    addr: Addr<A>,
+}
+
+impl<A: Actor> Slot<A> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { current: ArcSwapOption::empty() })
+    }
+
+    pub(crate) fn set(&self, instance: InstanceId, addr: Addr<A>) {
+        self.current.store(Some(Arc::new(Current { instance, addr })));
+    }
+}
+
+/// A slot whose actor type does not matter.
+pub(crate) trait Vacate: Send + Sync {
+    /// Forget the address of this instance, if it is the current one.
+    fn vacate(&self, instance: InstanceId);
+}
+
+impl<A: Actor> Vacate for Slot<A> {
+    fn vacate(&self, instance: InstanceId) {
+        self.current.rcu(|current| {
+            current.as_ref().filter(|current| current.instance != instance).cloned()
+        });
+    }
+}

@@ -1,0 +1,64 @@
+//! One child as its supervisor sees it.
+
+use std::time::{Duration, Instant};
+
+use super::Attempt;
+use crate::policy::ChildKind;
+use crate::spec::ChildPolicy;
+use crate::tree::ChildId;
+
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) id: ChildId,
+    pub(super) policy: ChildPolicy,
+    pub(super) state: State,
+    /// The current instance has ended, and its end is not dealt with yet.
+    pub(super) gone: bool,
+    /// Restarts of its own that are used up ([`ChildPolicy::retries`]).
+    pub(super) retries: u32,
+    /// Restarts in a row, for the backoff.
+    row: u32,
+    up_since: Option<Instant>,
+}
+
+/// What a child is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No instance, and none is wanted now.
+    Down,
+    Starting(Attempt),
+    Running(Attempt),
+    /// No instance, and the supervisor is about to try again.
+    Restarting,
+}
+
+impl Child {
+    pub(super) fn new(id: ChildId, policy: ChildPolicy) -> Self {
+        Self { id, policy, state: State::Down, gone: false, retries: 0, row: 0, up_since: None }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running(_)) && !self.gone
+    }
+
+    pub(super) fn is_supervisor(&self) -> bool {
+        self.policy.kind == ChildKind::Supervisor
+    }
+
+    pub(super) fn came_up(&mut self, now: Instant, attempt: Attempt) {
+        self.state = State::Running(attempt);
+        self.gone = false;
+        self.up_since = Some(now);
+    }
+
+    /// The pause before the restart that is due now; zero without backoff.
+    pub(super) fn pause(&mut self, now: Instant, chance: f64) -> Duration {
+        let Some(backoff) = self.policy.backoff else { return Duration::ZERO };
+        let lived = self.up_since.take().map(|since| now.saturating_duration_since(since));
+        if lived.is_some_and(|lived| lived >= backoff.reset_after) {
+            self.row = 0;
+        }
+        self.row = self.row.saturating_add(1);
+        backoff.pause(self.row, chance)
+    }
+}

@@ -1,0 +1,457 @@
+//! What a supervisor knows and decides: reports, requests and time in, [`Output`] out.
+//!
+//! The rules are those of OTP's `supervisor`. The core runs nothing: its driver starts and stops the actors and
+//! reports what became of them. One piece of work (a [`Step`]) is done at a time; whatever comes in meanwhile waits
+//! in the inbox, as it would in the mailbox of an OTP supervisor.
+
+mod child;
+mod restart;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::budget::Budget;
+use crate::current::Info;
+use crate::error::{SpecError, StartError, StartSupervisorError};
+use crate::exit::ExitReason;
+use crate::policy::{AutoShutdown, Flags, Restart, Shutdown};
+use crate::spec::ChildPolicy;
+use crate::tree::ChildId;
+
+use child::Child;
+pub(crate) use child::State;
+use work::{Doing, Step, Why};
+
+/// A child in its supervisor, in start order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(pub(crate) u64);
+
+/// One start of a child; tells the reports of its instances apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Attempt(pub(crate) u64);
+
+/// Who waits for an [`Answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Token(pub(crate) u64);
+
+/// The state of one supervisor.
+pub(crate) struct Core {
+    flags: Flags,
+    dynamic: bool,
+    children: BTreeMap<Key, Child>,
+    ids: HashMap<ChildId, Key>,
+    next_key: u64,
+    next_attempt: u64,
+    budget: Budget,
+    life: Life,
+    agenda: VecDeque<Step>,
+    doing: Option<Doing>,
+    inbox: VecDeque<Letter>,
+    delayed: BTreeSet<(Instant, Key)>,
+    chance: fastrand::Rng,
+    outputs: VecDeque<Output>,
+}
+
+/// What the driver must do.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Start an instance of the child and report with this attempt.
+    Start { key: Key, attempt: Attempt },
+    /// Stop the instance; report its exit.
+    Stop { key: Key, attempt: Attempt, how: Shutdown },
+    /// The instance answers no more: its thread is blocked. Forget it.
+    Abandon { key: Key, attempt: Attempt },
+    /// The spec that came with the request is now this child.
+    Adopt { token: Token, key: Key },
+    /// The child is no more; drop its spec.
+    Forget { key: Key },
+    /// The child's state has changed by decision, not by a report.
+    Became { key: Key, state: State },
+    /// The start that follows is a restart.
+    Restarted { key: Key },
+    /// Answer a request.
+    Reply { token: Token, answer: Answer },
+    /// All children of the start list are up.
+    Began,
+    /// A child of the start list did not start, and those before it are down again.
+    BeginFailed(StartSupervisorError),
+    /// All children are down. The last output.
+    Ended(ExitReason),
+}
+
+/// What may be asked of a supervisor.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Start { id: ChildId, policy: ChildPolicy },
+    Terminate(ChildId),
+    Restart(ChildId),
+    Delete(ChildId),
+    Which,
+    Count,
+    Policy(ChildId),
+}
+
+/// What a request is answered with; its meaning depends on the request.
+pub(crate) enum Answer {
+    Started(Option<Info>),
+    Ignored,
+    Done,
+    Children(Vec<(ChildId, State, ChildPolicy)>),
+    Counts(Counts),
+    Policy(ChildPolicy),
+    StartFailed(StartError),
+    AlreadyStarted,
+    AlreadyPresent,
+    BadSpec(SpecError),
+    NotFound,
+    Running,
+    Restarting,
+    Dynamic,
+    ShuttingDown,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = match self {
+            Self::Started(_) => "Started",
+            Self::Ignored => "Ignored",
+            Self::Done => "Done",
+            Self::Children(children) => return f.debug_tuple("Children").field(children).finish(),
+            Self::Counts(counts) => return f.debug_tuple("Counts").field(counts).finish(),
+            Self::Policy(policy) => return f.debug_tuple("Policy").field(policy).finish(),
+            Self::StartFailed(error) => return f.debug_tuple("StartFailed").field(error).finish(),
+            Self::AlreadyStarted => "AlreadyStarted",
+            Self::AlreadyPresent => "AlreadyPresent",
+            Self::BadSpec(error) => return f.debug_tuple("BadSpec").field(error).finish(),
+            Self::NotFound => "NotFound",
+            Self::Running => "Running",
+            Self::Restarting => "Restarting",
+            Self::Dynamic => "Dynamic",
+            Self::ShuttingDown => "ShuttingDown",
+        };
+        f.write_str(word)
+    }
+}
+
+/// How many children a supervisor has (OTP: `count_children`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Child specifications, running or not. A dynamic supervisor has one.
+    pub specs: usize,
+    /// Children that run.
+    pub active: usize,
+    /// Children that are supervisors, running or not.
+    pub supervisors: usize,
+    /// Children that are workers, running or not.
+    pub workers: usize,
+}
+
+/// What waits until the supervisor has time for it.
+#[derive(Debug)]
+enum Letter {
+    Exit {
+        key: Key,
+        attempt: Attempt,
+        reason: ExitReason,
+    },
+    Request {
+        token: Token,
+        request: Request,
+    },
+    /// A start failed during a restart: try again, as another restart (OTP: `try_again_restart`).
+    Again(Key),
+    /// The pause before a restart is over.
+    Resume(Key),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Life {
+    Beginning,
+    Running,
+    Ending,
+    Ended,
+}
+
+impl Core {
+    /// A supervisor of these children, which are numbered from 0 in start order.
+    pub(crate) fn new(
+        flags: Flags,
+        dynamic: bool,
+        children: Vec<(ChildId, ChildPolicy)>,
+        seed: u64,
+    ) -> Result<Self, SpecError> {
+        if flags.period == Duration::ZERO {
+            return Err(SpecError::InvalidPeriod);
+        }
+        if dynamic && (!children.is_empty() || flags.strategy != crate::Strategy::OneForOne) {
+            return Err(SpecError::Dynamic);
+        }
+        let mut core = Self {
+            flags,
+            dynamic,
+            children: BTreeMap::new(),
+            ids: HashMap::new(),
+            next_key: 0,
+            next_attempt: 0,
+            budget: Budget::default(),
+            life: Life::Beginning,
+            agenda: VecDeque::new(),
+            doing: None,
+            inbox: VecDeque::new(),
+            delayed: BTreeSet::new(),
+            chance: fastrand::Rng::with_seed(seed),
+            outputs: VecDeque::new(),
+        };
+        for (id, policy) in children {
+            core.check(&id, &policy)?;
+            if core.ids.contains_key(&id) {
+                return Err(SpecError::DuplicateChild(id.to_string()));
+            }
+            core.insert(id, policy);
+        }
+        Ok(core)
+    }
+
+    /// Start the children of the start list, one after another.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        let starts = self.children.keys().map(|&key| Step::Start { key, why: Why::Begin });
+        self.agenda = starts.chain([Step::Began]).collect();
+        self.advance(now);
+    }
+
+    /// An instance is up.
+    pub(crate) fn handle_started(
+        &mut self,
+        now: Instant,
+        key: Key,
+        attempt: Attempt,
+        info: Option<Info>,
+    ) {
+        let Some(why) = self.finish_start(key, attempt) else {
+            // It came up after it had been given up: it must not stay.
+            self.outputs.push_back(Output::Stop { key, attempt, how: Shutdown::BrutalKill });
+            return;
+        };
+        if let Some(child) = self.children.get_mut(&key) {
+            child.came_up(now, attempt);
+        }
+        if let Why::Request(token) | Why::RestartRequest(token) = why {
+            self.reply(token, Answer::Started(info));
+        }
+        self.advance(now);
+    }
+
+    /// A start gave no instance.
+    pub(crate) fn handle_start_failed(
+        &mut self,
+        now: Instant,
+        key: Key,
+        attempt: Attempt,
+        error: StartError,
+    ) {
+        let Some(why) = self.finish_start(key, attempt) else { return };
+        self.start_failed(key, why, error);
+        self.advance(now);
+    }
+
+    /// An instance has ended.
+    pub(crate) fn handle_exit(
+        &mut self,
+        now: Instant,
+        key: Key,
+        attempt: Attempt,
+        reason: ExitReason,
+    ) {
+        let Some(child) = self.children.get_mut(&key) else { return };
+        if child.state != State::Running(attempt) || child.gone {
+            return; // not the current instance
+        }
+        child.gone = true;
+        if self.stopped(key) {
+            self.down(key);
+        } else {
+            self.inbox.push_back(Letter::Exit { key, attempt, reason });
+        }
+        self.advance(now);
+    }
+
+    /// Somebody asks something, and waits for the reply to `token`.
+    pub(crate) fn handle_request(&mut self, now: Instant, token: Token, request: Request) {
+        match self.life {
+            Life::Beginning | Life::Running => {
+                self.inbox.push_back(Letter::Request { token, request })
+            }
+            Life::Ending | Life::Ended => self.reply(token, Answer::ShuttingDown),
+        }
+        self.advance(now);
+    }
+
+    /// Stop all children in reverse order, then end with `reason`.
+    pub(crate) fn handle_shutdown(&mut self, now: Instant, reason: ExitReason) {
+        if matches!(self.life, Life::Beginning | Life::Running) {
+            self.cancel_start();
+            self.end(reason);
+        }
+        self.advance(now);
+    }
+
+    /// Let time pass.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, key)) = self.delayed.first().filter(|(at, _)| *at <= now) {
+            self.delayed.remove(&(at, key));
+            self.inbox.push_back(Letter::Resume(key));
+        }
+        self.give_up_waiting(now);
+        self.advance(now);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), if nothing else happens before.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let delayed = self.delayed.first().map(|&(at, _)| at);
+        let waiting = self.doing.as_ref().and_then(Doing::deadline);
+        delayed.into_iter().chain(waiting).min()
+    }
+
+    /// The next thing to do.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Do what can be done now.
+    fn advance(&mut self, now: Instant) {
+        while self.doing.is_none() {
+            if let Some(step) = self.agenda.pop_front() {
+                self.perform(now, step);
+            } else if self.life != Life::Running {
+                break;
+            } else if let Some(letter) = self.inbox.pop_front() {
+                self.read(now, letter);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn read(&mut self, now: Instant, letter: Letter) {
+        match letter {
+            Letter::Exit { key, attempt, reason } => self.child_ended(now, key, attempt, &reason),
+            Letter::Again(key) => self.try_again(now, key),
+            Letter::Resume(key) => self.resume(key),
+            Letter::Request { token, request } => self.answer(token, request),
+        }
+    }
+
+    fn answer(&mut self, token: Token, request: Request) {
+        let answer = match request {
+            Request::Start { id, policy } => return self.start_child(token, id, policy),
+            Request::Terminate(id) => return self.terminate_child(token, &id),
+            Request::Restart(id) => match self.find(&id) {
+                _ if self.dynamic => Answer::Dynamic,
+                None => Answer::NotFound,
+                Some((_, State::Running(_) | State::Starting(_))) => Answer::Running,
+                Some((_, State::Restarting)) => Answer::Restarting,
+                Some((key, State::Down)) => {
+                    self.agenda.push_back(Step::Start { key, why: Why::RestartRequest(token) });
+                    return;
+                }
+            },
+            Request::Delete(id) => match self.find(&id) {
+                _ if self.dynamic => Answer::Dynamic,
+                None => Answer::NotFound,
+                Some((_, State::Running(_) | State::Starting(_))) => Answer::Running,
+                Some((_, State::Restarting)) => Answer::Restarting,
+                Some((key, State::Down)) => {
+                    self.forget(key);
+                    Answer::Done
+                }
+            },
+            Request::Which => Answer::Children(
+                self.children
+                    .values()
+                    .map(|child| (child.id.clone(), child.state, child.policy))
+                    .collect(),
+            ),
+            Request::Count => Answer::Counts(self.counts()),
+            Request::Policy(id) => match self.find(&id) {
+                Some((key, _)) => Answer::Policy(self.children[&key].policy),
+                None => Answer::NotFound,
+            },
+        };
+        self.reply(token, answer);
+    }
+
+    fn start_child(&mut self, token: Token, id: ChildId, policy: ChildPolicy) {
+        let refusal = match (self.find(&id), self.check(&id, &policy)) {
+            (Some((_, State::Running(_) | State::Starting(_))), _) => Answer::AlreadyStarted,
+            (Some(_), _) => Answer::AlreadyPresent,
+            (None, Err(error)) => Answer::BadSpec(error),
+            (None, Ok(())) => {
+                let key = self.insert(id, policy);
+                self.outputs.push_back(Output::Adopt { token, key });
+                self.agenda.push_back(Step::Start { key, why: Why::Request(token) });
+                return;
+            }
+        };
+        self.reply(token, refusal);
+    }
+
+    /// Stop a child on request. Its end is no failure, spends nothing, and ends no supervisor.
+    fn terminate_child(&mut self, token: Token, id: &ChildId) {
+        let Some((key, _)) = self.find(id) else { return self.reply(token, Answer::NotFound) };
+        self.delayed.retain(|&(_, delayed)| delayed != key);
+        self.agenda.extend([
+            Step::Stop(vec![key]),
+            Step::Terminated(key),
+            Step::Reply(token, Answer::Done),
+        ]);
+    }
+
+    fn counts(&self) -> Counts {
+        let supervisors = self.children.values().filter(|child| child.is_supervisor()).count();
+        Counts {
+            specs: if self.dynamic { 1 } else { self.children.len() },
+            active: self.children.values().filter(|child| child.is_running()).count(),
+            supervisors,
+            workers: self.children.len() - supervisors,
+        }
+    }
+
+    fn check(&self, id: &ChildId, policy: &ChildPolicy) -> Result<(), SpecError> {
+        match policy {
+            ChildPolicy { significant: false, .. } => Ok(()),
+            _ if self.flags.auto_shutdown == AutoShutdown::Never => {
+                Err(SpecError::SignificantNever(id.to_string()))
+            }
+            ChildPolicy { restart: Restart::Permanent, .. } => {
+                Err(SpecError::SignificantPermanent(id.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, id: ChildId, policy: ChildPolicy) -> Key {
+        let key = Key(self.next_key);
+        self.next_key += 1;
+        self.ids.insert(id.clone(), key);
+        self.children.insert(key, Child::new(id, policy));
+        key
+    }
+
+    fn find(&self, id: &ChildId) -> Option<(Key, State)> {
+        let key = *self.ids.get(id)?;
+        Some((key, self.children.get(&key)?.state))
+    }
+
+    fn forget(&mut self, key: Key) {
+        if let Some(child) = self.children.remove(&key) {
+            self.ids.remove(&child.id);
+            self.delayed.retain(|&(_, delayed)| delayed != key);
+            self.outputs.push_back(Output::Forget { key });
+        }
+    }
+
+    fn reply(&mut self, token: Token, answer: Answer) {
+        self.outputs.push_back(Output::Reply { token, answer });
+    }
+}

@@ -1,0 +1,135 @@
+//! What the actor that is being polled on this thread may say of itself.
+//!
+//! actix contexts have no room for a supervisor's notes, so each instance puts its [`Notes`] here while it is polled.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+
+use crate::error::StartError;
+use crate::exit::ExitReason;
+
+/// What a start function hands to the caller of [`start_child`](crate::SupervisorRef::start_child).
+pub type Info = Box<dyn Any + Send>;
+
+/// What one instance says of itself while it is polled.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) exit: RefCell<Option<ExitReason>>,
+    pub(crate) start: RefCell<Start>,
+    pub(crate) depth: Arc<AtomicUsize>,
+    pub(crate) waker: RefCell<Option<Waker>>,
+}
+
+/// How far a start has come.
+#[derive(Default)]
+pub(crate) enum Start {
+    /// Complete once `started` has run.
+    #[default]
+    Plain,
+    /// The actor will say when.
+    Deferred,
+    Ready(Option<Info>),
+    Failed(StartError),
+}
+
+/// The promise to say when a start is complete; made by [`defer_start`].
+///
+/// Dropping it fails the start.
+#[must_use = "a start that is never said to be ready has failed"]
+pub struct Starting {
+    notes: Option<Rc<Notes>>,
+    done: Cell<bool>,
+}
+
+/// Say in `started` that the start is not complete when `started` returns (OTP: a `gen_server`'s `init`
+/// that goes on). The supervisor waits for [`Starting::ready`] before it starts the next child.
+///
+/// In an actor that this crate did not start the answer goes nowhere.
+pub fn defer_start() -> Starting {
+    let notes = current();
+    if let Some(notes) = &notes {
+        *notes.start.borrow_mut() = Start::Deferred;
+    }
+    Starting { notes, done: Cell::new(false) }
+}
+
+impl Starting {
+    /// The start is complete.
+    pub fn ready(self) {
+        self.finish(Start::Ready(None));
+    }
+
+    /// The start is complete, and the caller of `start_child` or `restart_child` gets `info`.
+    pub fn ready_with(self, info: impl Any + Send) {
+        self.finish(Start::Ready(Some(Box::new(info))));
+    }
+
+    /// The start failed: the actor is dropped and its supervisor told.
+    pub fn fail(self, error: StartError) {
+        self.finish(Start::Failed(error));
+    }
+
+    fn finish(&self, start: Start) {
+        if self.done.replace(true) {
+            return;
+        }
+        if let Some(notes) = &self.notes {
+            *notes.start.borrow_mut() = start;
+            if let Some(waker) = notes.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.finish(Start::Failed(StartError::failed("the start was abandoned")));
+    }
+}
+
+impl std::fmt::Debug for Starting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Starting").field("done", &self.done).finish_non_exhaustive()
+    }
+}
+
+/// Tell the tree how many messages wait in this actor's own queues; shown in its snapshot.
+///
+/// actix does not tell a mailbox's length, so only an actor that counts for itself has a depth.
+pub fn report_depth(depth: usize) {
+    if let Some(notes) = current() {
+        notes.depth.store(depth, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn set_exit_reason(reason: ExitReason) {
+    if let Some(notes) = current() {
+        *notes.exit.borrow_mut() = Some(reason);
+    }
+}
+
+fn current() -> Option<Rc<Notes>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Makes `notes` the current ones until it is dropped.
+pub(crate) struct Entered(Option<Rc<Notes>>);
+
+pub(crate) fn enter(notes: &Rc<Notes>) -> Entered {
+    Entered(CURRENT.replace(Some(Rc::clone(notes))))
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Notes>>> = const { RefCell::new(None) };
+}

@@ -1,0 +1,79 @@
+//! Why an actor ended.
+
+use std::any::Any;
+use std::fmt;
+
+use actix::prelude::*;
+
+use crate::current;
+
+/// Why an actor ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ExitReason {
+    /// It stopped itself: its work is done.
+    Normal,
+    /// It was asked to stop, or stopped itself for this reason. No failure.
+    Shutdown(Option<String>),
+    /// It stopped itself because of an error.
+    Error(String),
+    /// It panicked, with this message.
+    Panic(String),
+    /// It was dropped without a goodbye: `brutal_kill`, a shutdown that took too long, or its arbiter's end.
+    Killed,
+    /// There was no such actor when it was asked for (OTP: `noproc`).
+    NoProcess,
+}
+
+impl ExitReason {
+    /// The plain `shutdown` with which a supervisor stops its children.
+    pub const SHUTDOWN: Self = Self::Shutdown(None);
+
+    /// Whether this is a failure, after which a [transient](crate::Restart::Transient) child is restarted.
+    pub fn is_abnormal(&self) -> bool {
+        !matches!(self, Self::Normal | Self::Shutdown(_))
+    }
+
+    /// The text of a panic's payload.
+    pub(crate) fn from_panic(payload: &(dyn Any + Send)) -> Self {
+        Self::Panic(panic_text(payload))
+    }
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Normal => f.write_str("normal"),
+            Self::Shutdown(None) => f.write_str("shutdown"),
+            Self::Shutdown(Some(why)) => write!(f, "shutdown({why})"),
+            Self::Error(why) => write!(f, "error({why})"),
+            Self::Panic(message) => write!(f, "panic({message})"),
+            Self::Killed => f.write_str("killed"),
+            Self::NoProcess => f.write_str("noproc"),
+        }
+    }
+}
+
+/// The text of a panic's payload.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "a panic without a message".to_owned(),
+    }
+}
+
+/// Stopping with a reason, which actix does not know.
+pub trait Exit {
+    /// Stop this actor; it ends with `reason`. (A plain `ctx.stop()` ends [`Normal`](ExitReason::Normal).)
+    ///
+    /// In an actor that this crate did not start the reason is lost.
+    fn exit(&mut self, reason: ExitReason);
+}
+
+impl<A: Actor<Context = Context<A>>> Exit for Context<A> {
+    fn exit(&mut self, reason: ExitReason) {
+        current::set_exit_reason(reason);
+        self.stop();
+    }
+}

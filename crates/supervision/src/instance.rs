@@ -1,0 +1,435 @@
+//! One life of one actor: made, started, watched to its end.
+//!
+//! The instance is a task on the actor's own arbiter. It polls the actor inside `catch_unwind`, takes orders from
+//! outside the mailbox (stop, kill, faults), keeps the time limits of start and stop, and reports the end exactly
+//! once, whatever ends it; also when its arbiter dies and the task is merely dropped.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::dev::ContextFut;
+use actix::fut::{ActorFutureExt, wrap_future};
+use actix::prelude::*;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Sleep, sleep};
+
+use crate::child_ref::{Slot, Vacate};
+use crate::core::{Attempt, Key};
+use crate::current::{self, Info, Notes, Start};
+use crate::error::StartError;
+use crate::exit::{ExitReason, panic_text};
+use crate::fault::Fault;
+use crate::monitor::{self, Control, Enlisted, Peg};
+use crate::policy::{ChildKind, Shutdown};
+use crate::supervisor::{Report, Supervisor, What};
+use crate::tree::{Lifecycle, Station};
+
+/// How to make an actor, on the thread it will live on.
+pub(crate) type Make<A> =
+    Box<dyn FnOnce() -> LocalBoxFuture<'static, Result<A, StartError>> + Send>;
+
+/// What an instance is given at birth.
+pub(crate) struct Orders {
+    pub(crate) ticket: Ticket,
+    pub(crate) control: mpsc::UnboundedReceiver<Control>,
+    /// Closes when the supervisor is gone; none for a root.
+    pub(crate) lifeline: Option<oneshot::Receiver<Infallible>>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) start_timeout: Duration,
+}
+
+/// Live through one life of an actor.
+pub(crate) async fn live<A>(make: Make<A>, slot: Arc<Slot<A>>, mut orders: Orders)
+where
+    A: Actor<Context = Context<A>>,
+{
+    orders.ticket.begin();
+    let start_timeout = orders.start_timeout;
+    let mut limit = Box::pin(sleep(start_timeout));
+    let mut making = AssertUnwindSafe(async move { make().await }).catch_unwind().boxed_local();
+    let made = std::future::poll_fn(|cx| {
+        if let Poll::Ready(order) = orders.control.poll_recv(cx) {
+            return Poll::Ready(Err(match order {
+                Some(Control::Fault(Fault::Panic(message))) => StartError::Panicked(message),
+                _ => StartError::ShuttingDown,
+            }));
+        }
+        if orders.lifeline.as_mut().is_some_and(|lifeline| lifeline.poll_unpin(cx).is_ready()) {
+            return Poll::Ready(Err(StartError::ShuttingDown));
+        }
+        if let Poll::Ready(made) = making.poll_unpin(cx) {
+            return Poll::Ready(match made {
+                Ok(made) => made,
+                Err(panic) => Err(StartError::Panicked(panic_text(&*panic))),
+            });
+        }
+        limit.as_mut().poll(cx).map(|()| Err(StartError::TimedOut(start_timeout)))
+    })
+    .await;
+    drop(making);
+    let actor = match made {
+        Ok(actor) => actor,
+        Err(error) => return orders.ticket.start_failed(error),
+    };
+
+    Instance::new(actor, Context::new(), slot, orders, limit, Owned::BySupervisor).await
+}
+
+/// Start an actor that nobody supervises, but that can be monitored and linked.
+pub(crate) fn live_unowned<A>(actor: A, slot: Arc<Slot<A>>, mut orders: Orders) -> Addr<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    orders.ticket.begin();
+    let ctx = Context::new();
+    let addr = ctx.address();
+    let limit = Box::pin(sleep(orders.start_timeout));
+    actix::spawn(Instance::new(actor, ctx, slot, orders, limit, Owned::ByAddresses));
+    addr
+}
+
+/// What keeps an actor alive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owned {
+    BySupervisor,
+    /// It ends when nobody has its address any more, as in plain actix.
+    ByAddresses,
+}
+
+struct Instance<A: Actor<Context = Context<A>>> {
+    /// Before `fut`: it must go first.
+    enlisted: Option<Enlisted>,
+    fut: Option<ContextFut<A, Context<A>>>,
+    /// For the slot, once the start is complete.
+    addr: Option<Addr<A>>,
+    owned: Owned,
+    slot: Arc<Slot<A>>,
+    notes: Rc<Notes>,
+    ticket: Ticket,
+    control: mpsc::UnboundedReceiver<Control>,
+    lifeline: Option<oneshot::Receiver<Infallible>>,
+    shutdown: Shutdown,
+    /// Wakes the future in the actor's context that stops it.
+    ask: Option<oneshot::Sender<()>>,
+    /// Why it has been asked to stop.
+    asked: Option<ExitReason>,
+    /// A panic to be put into it.
+    panic: Option<String>,
+    /// When the start, or later the stop, has taken too long.
+    limit: Option<Pin<Box<Sleep>>>,
+    start_timeout: Duration,
+}
+
+impl<A: Actor<Context = Context<A>>> Unpin for Instance<A> {}
+
+impl<A: Actor<Context = Context<A>>> Future for Instance<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if let Poll::Ready(killed) = this.poll_orders(cx) {
+            this.kill(killed);
+            return Poll::Ready(());
+        }
+        if this.poll_actor(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !this.ticket.started {
+            match this.poll_start(cx) {
+                Poll::Ready(Err(error)) => {
+                    this.kill(Killed::Start(error));
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Ok(info)) => {
+                    if let Some(addr) = this.addr.take() {
+                        this.slot.set(this.ticket.peg.instance, addr);
+                    }
+                    if this.asked.is_none() {
+                        this.limit = None;
+                    }
+                    this.ticket.started(info);
+                }
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Why an actor is dropped without its consent.
+enum Killed {
+    Stop,
+    Start(StartError),
+}
+
+impl<A: Actor<Context = Context<A>>> Instance<A> {
+    fn new(
+        actor: A,
+        mut ctx: Context<A>,
+        slot: Arc<Slot<A>>,
+        orders: Orders,
+        limit: Pin<Box<Sleep>>,
+        owned: Owned,
+    ) -> Self {
+        let Orders { ticket, control, lifeline, shutdown, start_timeout } = orders;
+        let addr = ctx.address();
+        let (ask, asked) = oneshot::channel::<()>();
+        ctx.spawn(wrap_future(asked).map(|asked, _: &mut A, ctx: &mut Context<A>| {
+            if asked.is_ok() {
+                ctx.stop();
+            }
+        }));
+        let notes = Rc::new(Notes { depth: Arc::clone(&ticket.station.depth), ..Notes::default() });
+        Self {
+            enlisted: Some(monitor::enlist(&addr, &ticket.peg)),
+            fut: Some(ctx.into_future(actor)),
+            addr: (owned == Owned::BySupervisor).then_some(addr),
+            owned,
+            slot,
+            notes,
+            ticket,
+            control,
+            lifeline,
+            shutdown,
+            ask: Some(ask),
+            asked: None,
+            panic: None,
+            limit: Some(limit),
+            start_timeout,
+        }
+    }
+
+    /// Take the orders from outside the mailbox; ready when the actor must be dropped.
+    fn poll_orders(&mut self, cx: &mut TaskContext<'_>) -> Poll<Killed> {
+        while let Poll::Ready(Some(order)) = self.control.poll_recv(cx) {
+            match order {
+                Control::Stop { how: Shutdown::BrutalKill, .. } | Control::Fault(Fault::Kill) => {
+                    return Poll::Ready(Killed::Stop);
+                }
+                Control::Stop { reason, how } => self.ask_to_stop(reason, how),
+                Control::Fault(Fault::Exit(reason)) => self.ask_to_stop(reason, self.shutdown),
+                Control::Fault(Fault::Panic(message)) => self.panic = Some(message),
+            }
+        }
+        if self.lifeline.as_mut().is_some_and(|lifeline| lifeline.poll_unpin(cx).is_ready()) {
+            self.lifeline = None;
+            match (self.shutdown, self.ticket.station.kind) {
+                (Shutdown::BrutalKill, _) => return Poll::Ready(Killed::Stop),
+                // Nobody is left to wait for ever.
+                (Shutdown::Infinity, ChildKind::Worker) => {
+                    self.ask_to_stop(ExitReason::SHUTDOWN, crate::policy::DEFAULT_SHUTDOWN);
+                }
+                (how, _) => self.ask_to_stop(ExitReason::SHUTDOWN, how),
+            }
+        }
+        match self.limit.as_mut().map(|limit| limit.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) if self.asked.is_some() => Poll::Ready(Killed::Stop),
+            Some(Poll::Ready(())) => {
+                Poll::Ready(Killed::Start(StartError::TimedOut(self.start_timeout)))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn ask_to_stop(&mut self, reason: ExitReason, how: Shutdown) {
+        if let Some(ask) = self.ask.take() {
+            self.asked = Some(reason);
+            _ = ask.send(());
+        }
+        if let (Shutdown::Timeout(timeout), Some(_)) = (how, &self.asked) {
+            self.limit = Some(Box::pin(sleep(timeout)));
+        }
+    }
+
+    /// Run the actor; ready when it has ended.
+    fn poll_actor(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        // The limit may be new and must be polled to wake us.
+        if let Some(limit) = &mut self.limit {
+            _ = limit.as_mut().poll(cx);
+        }
+        let Some(fut) = &mut self.fut else { return Poll::Ready(()) };
+        let entered = current::enter(&self.notes);
+        let panic = self.panic.take();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(message) = panic {
+                std::panic::panic_any(message);
+            }
+            Pin::new(&mut *fut).poll(cx)
+        }));
+        let reason = match polled {
+            Ok(Poll::Pending) => {
+                drop(entered);
+                if self.owned == Owned::ByAddresses && !fut.ctx().connected() {
+                    self.ask_to_stop(ExitReason::Normal, self.shutdown);
+                }
+                return Poll::Pending;
+            }
+            Ok(Poll::Ready(())) => {
+                let own = self.notes.exit.borrow_mut().take();
+                own.or_else(|| self.asked.take()).unwrap_or(ExitReason::Normal)
+            }
+            Err(panic) => ExitReason::from_panic(&*panic),
+        };
+        // After a panic this runs `stopping` and `stopped`.
+        self.drop_actor();
+        drop(entered);
+        self.end(reason);
+        Poll::Ready(())
+    }
+
+    fn poll_start(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Option<Info>, StartError>> {
+        let start = self.notes.start.replace(Start::Deferred);
+        match start {
+            Start::Plain => Poll::Ready(Ok(None)),
+            Start::Ready(info) => Poll::Ready(Ok(info)),
+            Start::Failed(error) => Poll::Ready(Err(error)),
+            Start::Deferred => {
+                *self.notes.waker.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Drop the actor with no callback.
+    fn kill(&mut self, killed: Killed) {
+        if let Some(fut) = &mut self.fut {
+            fut.ctx().terminate();
+        }
+        let entered = current::enter(&self.notes);
+        self.drop_actor();
+        drop(entered);
+        match killed {
+            Killed::Start(error) if !self.ticket.started => self.ticket.start_failed(error),
+            Killed::Stop | Killed::Start(_) => self.end(ExitReason::Killed),
+        }
+    }
+
+    fn drop_actor(&mut self) {
+        self.enlisted = None;
+        let fut = self.fut.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(fut))) {
+            log::error!(
+                "{} panicked again while it was cleaned up: {}",
+                self.ticket.peg.name,
+                panic_text(&*panic)
+            );
+        }
+    }
+
+    fn end(&mut self, reason: ExitReason) {
+        if self.ticket.started {
+            self.ticket.ended(reason);
+        } else {
+            // What it said itself comes before what its end says.
+            let error = match (self.notes.start.replace(Start::Deferred), reason) {
+                (Start::Failed(error), ExitReason::Normal | ExitReason::Shutdown(_)) => error,
+                (_, ExitReason::Panic(message)) => StartError::Panicked(message),
+                (_, ExitReason::Killed) => StartError::ShuttingDown,
+                (_, reason) => StartError::Exited(reason),
+            };
+            self.ticket.start_failed(error);
+        }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Drop for Instance<A> {
+    /// The arbiter ended under a living actor.
+    fn drop(&mut self) {
+        if self.fut.is_some() {
+            let entered = current::enter(&self.notes);
+            self.drop_actor();
+            drop(entered);
+        }
+    }
+}
+
+/// The duty to report one life: its start, and its end exactly once.
+pub(crate) struct Ticket {
+    pub(crate) station: Arc<Station>,
+    pub(crate) peg: Arc<Peg>,
+    pub(crate) slot: Arc<dyn Vacate>,
+    pub(crate) reporter: Reporter,
+    pub(crate) started: bool,
+    pub(crate) done: bool,
+}
+
+/// To whom an instance reports.
+pub(crate) enum Reporter {
+    Supervisor {
+        to: Addr<Supervisor>,
+        key: Key,
+        attempt: Attempt,
+    },
+    /// Who started it by hand waits for the start, and uses a monitor for the end.
+    Starter(Option<oneshot::Sender<Result<(), StartError>>>),
+}
+
+impl Reporter {
+    fn report(&mut self, what: What) {
+        match self {
+            // At most two reports from each instance.
+            Reporter::Supervisor { to, key, attempt } => {
+                to.do_send(Report { key: *key, attempt: *attempt, what })
+            }
+            Reporter::Starter(starter) => {
+                let outcome = match what {
+                    What::Started(_) => Ok(()),
+                    What::StartFailed(error) => Err(error),
+                    What::Ended(_) => return,
+                };
+                if let Some(starter) = starter.take() {
+                    _ = starter.send(outcome);
+                }
+            }
+        }
+    }
+}
+
+impl Ticket {
+    fn begin(&mut self) {
+        self.station.starting(self.peg.instance);
+    }
+
+    fn started(&mut self, info: Option<Info>) {
+        self.started = true;
+        self.station.happened(self.peg.instance, Lifecycle::Started);
+        self.reporter.report(What::Started(info));
+    }
+
+    fn start_failed(&mut self, error: StartError) {
+        if !std::mem::replace(&mut self.done, true) {
+            self.slot.vacate(self.peg.instance);
+            self.station.happened(self.peg.instance, Lifecycle::StartFailed(error.clone()));
+            self.peg.end(&ExitReason::Error(error.to_string()));
+            self.reporter.report(What::StartFailed(error));
+        }
+    }
+
+    fn ended(&mut self, reason: ExitReason) {
+        if !std::mem::replace(&mut self.done, true) {
+            self.slot.vacate(self.peg.instance);
+            self.station.happened(self.peg.instance, Lifecycle::Down(reason.clone()));
+            self.peg.end(&reason);
+            self.reporter.report(What::Ended(reason));
+        }
+    }
+}
+
+impl Drop for Ticket {
+    /// Dropped with the task, so its arbiter has ended.
+    fn drop(&mut self) {
+        if self.started {
+            self.ended(ExitReason::Killed)
+        } else {
+            self.start_failed(StartError::ArbiterGone)
+        }
+    }
+}

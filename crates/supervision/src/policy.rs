@@ -1,0 +1,278 @@
+//! What a supervisor is told to do: the words of OTP, with OTP's meaning.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Who is restarted when one child fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// Only the child that failed.
+    #[default]
+    OneForOne,
+    /// All children: the others are stopped in reverse order, then all start in order.
+    OneForAll,
+    /// The child that failed and those started after it.
+    RestForOne,
+}
+
+/// Whether a child that has ended is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Restart {
+    /// Always, also after a normal end.
+    #[default]
+    Permanent,
+    /// Only after an abnormal end ([`ExitReason::is_abnormal`](crate::ExitReason::is_abnormal)).
+    Transient,
+    /// Never; its spec is forgotten when it ends (but see [`ChildSpec::retries`](crate::ChildSpec::retries)).
+    Temporary,
+}
+
+/// How a child is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shutdown {
+    /// At once, and without a callback: the actor is dropped where it stands.
+    BrutalKill,
+    /// It is asked to stop and dropped when it has not done so in time.
+    Timeout(Duration),
+    /// It is asked to stop and waited for as long as it takes. For supervisors.
+    Infinity,
+}
+
+/// Whether a supervisor ends when its [significant](crate::ChildSpec::significant) children have ended by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AutoShutdown {
+    /// No; significant children are refused.
+    #[default]
+    Never,
+    /// When the first of them has ended and is not restarted.
+    AnySignificant,
+    /// When the last of them has ended and is not restarted.
+    AllSignificant,
+}
+
+/// What a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChildKind {
+    /// An actor that does the work.
+    Worker,
+    /// A supervisor with children of its own.
+    Supervisor,
+}
+
+/// The flags of one supervisor (OTP: `supervisor:sup_flags()`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags {
+    /// Who is restarted when one child fails. Default: [`Strategy::OneForOne`].
+    pub strategy: Strategy,
+    /// How many restarts within [`period`](Self::period) are borne; one more ends the supervisor. Default: 1.
+    pub intensity: u32,
+    /// The window in which restarts are counted; a restart exactly this old still counts. Default: 5 s. Never zero.
+    pub period: Duration,
+    /// Whether the end of significant children ends the supervisor. Default: [`AutoShutdown::Never`].
+    pub auto_shutdown: AutoShutdown,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            intensity: DEFAULT_INTENSITY,
+            period: DEFAULT_PERIOD,
+            auto_shutdown: AutoShutdown::default(),
+        }
+    }
+}
+
+impl Flags {
+    /// Flags with [`Strategy::OneForOne`] and the defaults.
+    pub fn one_for_one() -> Self {
+        Self::default()
+    }
+
+    /// Flags with [`Strategy::OneForAll`] and the defaults.
+    pub fn one_for_all() -> Self {
+        Self { strategy: Strategy::OneForAll, ..Self::default() }
+    }
+
+    /// Flags with [`Strategy::RestForOne`] and the defaults.
+    pub fn rest_for_one() -> Self {
+        Self { strategy: Strategy::RestForOne, ..Self::default() }
+    }
+
+    /// Bear `intensity` restarts within `period`.
+    pub fn intensity(self, intensity: u32, period: Duration) -> Self {
+        Self { intensity, period, ..self }
+    }
+
+    /// End with the significant children.
+    pub fn auto_shutdown(self, auto_shutdown: AutoShutdown) -> Self {
+        Self { auto_shutdown, ..self }
+    }
+}
+
+/// A pause before each restart, so that a child which fails at once does not spin (ours; OTP restarts at once).
+///
+/// The `n`-th restart in a row waits `first × factorⁿ⁻¹`, at most `max`, shortened by up to `jitter` of itself at
+/// random. An instance that lived for `reset_after` starts the row anew.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Backoff {
+    /// The pause before the first restart. Default: 100 ms.
+    pub first: Duration,
+    /// What each further pause is multiplied by. Default: 2.
+    pub factor: f64,
+    /// No pause is longer. Default: 10 s.
+    pub max: Duration,
+    /// The share of a pause that chance may take off it, 0 to 1. Default: 0.2.
+    pub jitter: f64,
+    /// How long an instance must have lived for the row to start anew. Default: 30 s.
+    pub reset_after: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(100),
+            factor: 2.0,
+            max: Duration::from_secs(10),
+            jitter: 0.2,
+            reset_after: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Backoff {
+    /// The pause before the `nth` restart in a row (1 is the first); `chance` is between 0 and 1.
+    pub(crate) fn pause(&self, nth: u32, chance: f64) -> Duration {
+        let longest = self.max.as_secs_f64();
+        let grown =
+            self.first.as_secs_f64() * self.factor.max(1.0).powf(f64::from(nth.saturating_sub(1)));
+        let pause = grown.min(longest) * (1.0 - self.jitter.clamp(0.0, 1.0) * chance);
+        Duration::try_from_secs_f64(pause).unwrap_or(self.max)
+    }
+}
+
+/// A word that is none of OTP's.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("invalid {what}: `{word}`")]
+pub struct UnknownWord {
+    /// What was expected, such as `strategy`.
+    pub what: &'static str,
+    /// What was found.
+    pub word: String,
+}
+
+/// OTP's spelling of a type, both ways.
+macro_rules! spelled {
+    ($type:ty, $what:literal, $($word:literal = $value:expr),+ $(,)?) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(if *self == $value { return f.write_str($word); })+
+                Ok(())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok($value),)+
+                    _ => Err(UnknownWord { what: $what, word: word.to_owned() }),
+                }
+            }
+        }
+    };
+}
+
+spelled!(
+    Strategy,
+    "strategy",
+    "one_for_one" = Strategy::OneForOne,
+    "one_for_all" = Strategy::OneForAll,
+    "rest_for_one" = Strategy::RestForOne,
+);
+spelled!(
+    Restart,
+    "restart type",
+    "permanent" = Restart::Permanent,
+    "transient" = Restart::Transient,
+    "temporary" = Restart::Temporary,
+);
+spelled!(
+    AutoShutdown,
+    "auto shutdown",
+    "never" = AutoShutdown::Never,
+    "any_significant" = AutoShutdown::AnySignificant,
+    "all_significant" = AutoShutdown::AllSignificant,
+);
+spelled!(
+    ChildKind,
+    "child type",
+    "worker" = ChildKind::Worker,
+    "supervisor" = ChildKind::Supervisor,
+);
+
+impl fmt::Display for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shutdown::BrutalKill => f.write_str("brutal_kill"),
+            Shutdown::Infinity => f.write_str("infinity"),
+            Shutdown::Timeout(timeout) => write!(f, "{}", timeout.as_millis()),
+        }
+    }
+}
+
+impl FromStr for Shutdown {
+    type Err = UnknownWord;
+
+    /// `brutal_kill`, `infinity`, or a whole number of milliseconds.
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "brutal_kill" => Ok(Shutdown::BrutalKill),
+            "infinity" => Ok(Shutdown::Infinity),
+            _ => match word.parse() {
+                Ok(millis) => Ok(Shutdown::Timeout(Duration::from_millis(millis))),
+                Err(_) => Err(UnknownWord { what: "shutdown", word: word.to_owned() }),
+            },
+        }
+    }
+}
+
+/// OTP's default: one restart …
+const DEFAULT_INTENSITY: u32 = 1;
+/// … in five seconds.
+const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
+/// How long a worker may take to stop, as in OTP.
+pub(crate) const DEFAULT_SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_spelled_as_in_otp_both_ways() {
+        for word in ["one_for_one", "one_for_all", "rest_for_one"] {
+            assert_eq!(word.parse::<Strategy>().unwrap().to_string(), word);
+        }
+        for word in ["brutal_kill", "infinity", "250"] {
+            assert_eq!(word.parse::<Shutdown>().unwrap().to_string(), word);
+        }
+        assert_eq!(
+            "prmanent".parse::<Restart>().unwrap_err().to_string(),
+            "invalid restart type: `prmanent`"
+        );
+        assert!("-1".parse::<Shutdown>().is_err());
+    }
+
+    #[test]
+    fn a_pause_grows_to_its_maximum_and_chance_only_shortens_it() {
+        let backoff = Backoff { jitter: 0.5, ..Backoff::default() };
+        assert_eq!(backoff.pause(1, 0.0), Duration::from_millis(100));
+        assert_eq!(backoff.pause(3, 0.0), Duration::from_millis(400));
+        assert_eq!(backoff.pause(3, 1.0), Duration::from_millis(200));
+        assert_eq!(backoff.pause(u32::MAX, 0.0), backoff.max);
+    }
+}

@@ -1,0 +1,33 @@
+//! An actor outside any tree that can still be monitored and linked.
+
+use actix::prelude::*;
+
+use crate::child_ref::Slot;
+use crate::instance::{self, Orders, Reporter, Ticket};
+use crate::monitor::Peg;
+use crate::policy::{ChildKind, DEFAULT_SHUTDOWN};
+use crate::tree::{Path, Station, Tree};
+
+/// Start an actor on the current thread that nobody supervises, but that can be [monitored](crate::monitor) and
+/// [linked](crate::link), and can [exit](crate::Exit) with a reason.
+///
+/// As in plain actix it lives until it stops, or until nobody has its address any more.
+pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
+    let type_name = std::any::type_name::<A>();
+    let (peg, control) = Peg::new(type_name.into());
+    let slot = Slot::new();
+    let station =
+        Station::new(Path::root(type_name.into()), Tree::of_one(), ChildKind::Worker, type_name);
+    let ticket = Ticket {
+        station,
+        peg,
+        slot: slot.clone(),
+        reporter: Reporter::Starter(None),
+        started: false,
+        done: false,
+    };
+    let start_timeout = crate::spec::START_TIMEOUT;
+    let orders =
+        Orders { ticket, control, lifeline: None, shutdown: DEFAULT_SHUTDOWN, start_timeout };
+    instance::live_unowned(actor, slot, orders)
+}

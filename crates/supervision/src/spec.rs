@@ -1,0 +1,277 @@
+//! Specifications: what to start, and how to treat it.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::FutureExt;
+
+use crate::arbiter::Placement;
+use crate::child_ref::{Slot, Vacate};
+use crate::error::StartError;
+use crate::instance::{self, Make, Orders};
+use crate::policy::{Backoff, ChildKind, DEFAULT_SHUTDOWN, Flags, Restart, Shutdown};
+use crate::supervisor::Supervisor;
+use crate::tree::{ChildId, Node};
+
+/// How a supervisor treats a child; set through [`ChildSpec`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ChildPolicy {
+    /// Worker or supervisor.
+    pub kind: ChildKind,
+    /// Whether it is started again. Default: [`Restart::Permanent`].
+    pub restart: Restart,
+    /// How it is stopped. Default: 5 s for a worker, [`Shutdown::Infinity`] for a supervisor.
+    pub shutdown: Shutdown,
+    /// Whether its end may end its supervisor. Default: no.
+    pub significant: bool,
+    /// A pause before its restarts. Default: none.
+    pub backoff: Option<Backoff>,
+    /// How often it alone may be restarted though it is temporary. Default: 0.
+    pub retries: u32,
+    /// How long its start may take. Default: 30 s; for a supervisor as long as its children take.
+    pub start_timeout: Duration,
+}
+
+/// A child: how to make its actor, and how to treat it (OTP: `child_spec()`).
+///
+/// The factory makes a new actor for each life; it runs on the thread on which the actor will live.
+pub struct ChildSpec {
+    pub(crate) id: ChildId,
+    pub(crate) policy: ChildPolicy,
+    pub(crate) placement: Placement,
+    pub(crate) factory: Box<dyn Factory>,
+}
+
+impl ChildSpec {
+    /// A worker made by `make`, which cannot fail (but may panic, which is a failed start).
+    ///
+    /// The start is complete when the actor's `started` has returned, or when it says so
+    /// ([`defer_start`](crate::defer_start)).
+    pub fn new<A, F>(id: impl Into<ChildId>, mut make: F) -> Self
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnMut() -> A + Send + 'static,
+    {
+        Self::try_new(id, move || std::future::ready(Ok(make())))
+    }
+
+    /// A worker made by `make`, which may take its time and may fail.
+    pub fn try_new<A, F, Fut>(id: impl Into<ChildId>, make: F) -> Self
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnMut() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<A, StartError>> + 'static,
+    {
+        let make = Arc::new(Mutex::new(make));
+        let factory = move |_: Option<Arc<Node>>| -> Make<A> {
+            let make = Arc::clone(&make);
+            Box::new(move || {
+                async move {
+                    let making = (make.lock().unwrap_or_else(PoisonError::into_inner))();
+                    making.await
+                }
+                .boxed_local()
+            })
+        };
+        Self::with(id.into(), ChildKind::Worker, DEFAULT_SHUTDOWN, START_TIMEOUT, factory)
+    }
+
+    /// A supervisor whose flags and start list `make` tells anew for each of its lives.
+    ///
+    /// Children that were added at run time are gone after its restart.
+    pub fn supervisor<F>(id: impl Into<ChildId>, mut make: F) -> Self
+    where
+        F: FnMut() -> SupervisorSpec + Send + 'static,
+    {
+        Self::try_supervisor(id, move || Ok(make()))
+    }
+
+    /// The same, of a function that may fail or [decline](StartError::Ignore).
+    pub fn try_supervisor<F>(id: impl Into<ChildId>, make: F) -> Self
+    where
+        F: FnMut() -> Result<SupervisorSpec, StartError> + Send + 'static,
+    {
+        let make = Arc::new(Mutex::new(make));
+        let factory = move |node: Option<Arc<Node>>| -> Make<Supervisor> {
+            let make = Arc::clone(&make);
+            Box::new(move || {
+                async move {
+                    let node = node.expect("a supervisor is launched with its node");
+                    let spec = (make.lock().unwrap_or_else(PoisonError::into_inner))()?;
+                    Ok(Supervisor::new(spec, node))
+                }
+                .boxed_local()
+            })
+        };
+        Self::with(id.into(), ChildKind::Supervisor, Shutdown::Infinity, NO_LIMIT, factory)
+    }
+
+    /// Whether it is started again after its end. Default: [`Restart::Permanent`].
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.policy.restart = restart;
+        self
+    }
+
+    /// How it is stopped. Default: within 5 s; a supervisor [takes its time](Shutdown::Infinity).
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.policy.shutdown = shutdown;
+        self
+    }
+
+    /// Whether its end, when it is not restarted, may end its supervisor
+    /// ([`Flags::auto_shutdown`](crate::Flags::auto_shutdown)). Default: no.
+    pub fn significant(mut self, significant: bool) -> Self {
+        self.policy.significant = significant;
+        self
+    }
+
+    /// Pause before each restart. Default: no pause. (Ours.)
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.policy.backoff = Some(backoff);
+        self
+    }
+
+    /// Let a [temporary](Restart::Temporary) child be restarted after an abnormal end, this often in all its time,
+    /// alone and without spending its supervisor's budget; then it is given up and its spec dropped. Default: 0. (Ours.)
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.policy.retries = retries;
+        self
+    }
+
+    /// Where it lives. Default: on its supervisor's thread.
+    pub fn arbiter(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// How long its start may take, factory included. Default: 30 s; a supervisor's has no limit. (Ours; OTP waits.)
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.start_timeout = timeout;
+        self
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How it is treated.
+    pub fn policy(&self) -> ChildPolicy {
+        self.policy
+    }
+
+    fn with<A, F>(
+        id: ChildId,
+        kind: ChildKind,
+        shutdown: Shutdown,
+        start_timeout: Duration,
+        make: F,
+    ) -> Self
+    where
+        A: Actor<Context = Context<A>>,
+        F: Fn(Option<Arc<Node>>) -> Make<A> + Send + 'static,
+    {
+        let policy = ChildPolicy {
+            kind,
+            restart: Restart::default(),
+            shutdown,
+            significant: false,
+            backoff: None,
+            retries: 0,
+            start_timeout,
+        };
+        Self {
+            id,
+            policy,
+            placement: Placement::default(),
+            factory: Box::new(Typed { make, slot: Slot::<A>::new() }),
+        }
+    }
+}
+
+impl fmt::Debug for ChildSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildSpec")
+            .field("id", &self.id)
+            .field("actor", &self.factory.type_name())
+            .field("policy", &self.policy)
+            .field("placement", &self.placement)
+            .finish()
+    }
+}
+
+/// A supervisor: its flags and its start list.
+#[derive(Debug)]
+pub struct SupervisorSpec {
+    pub(crate) flags: Flags,
+    pub(crate) dynamic: bool,
+    pub(crate) children: Vec<ChildSpec>,
+}
+
+impl SupervisorSpec {
+    /// A supervisor without children.
+    pub fn new(flags: Flags) -> Self {
+        Self { flags, dynamic: false, children: Vec::new() }
+    }
+
+    /// A supervisor of many children that come and go (OTP: `simple_one_for_one`).
+    ///
+    /// It starts with none and restarts one at a time; it stops all at once, each within its own time-out; and it
+    /// keeps no specification of a child that has ended.
+    pub fn dynamic(flags: Flags) -> Self {
+        Self { flags, dynamic: true, children: Vec::new() }
+    }
+
+    /// Add a child at the end of the start list.
+    pub fn child(mut self, child: ChildSpec) -> Self {
+        self.children.push(child);
+        self
+    }
+}
+
+/// Makes the lives of one child, of whatever actor type.
+pub(crate) trait Factory: Send {
+    /// What to run on the child's thread: it spawns one life there.
+    fn launch(&self, node: Option<Arc<Node>>, orders: Orders) -> Box<dyn FnOnce() + Send>;
+    fn type_name(&self) -> &'static str;
+    fn slot(&self) -> Arc<dyn Any + Send + Sync>;
+    fn vacate(&self) -> Arc<dyn Vacate>;
+}
+
+struct Typed<A: Actor, F> {
+    make: F,
+    slot: Arc<Slot<A>>,
+}
+
+impl<A, F> Factory for Typed<A, F>
+where
+    A: Actor<Context = Context<A>>,
+    F: Fn(Option<Arc<Node>>) -> Make<A> + Send,
+{
+    fn launch(&self, node: Option<Arc<Node>>, orders: Orders) -> Box<dyn FnOnce() + Send> {
+        let (make, slot) = ((self.make)(node), Arc::clone(&self.slot));
+        Box::new(move || _ = actix::spawn(instance::live(make, slot, orders)))
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<A>()
+    }
+
+    fn slot(&self) -> Arc<dyn Any + Send + Sync> {
+        self.slot.clone()
+    }
+
+    fn vacate(&self) -> Arc<dyn Vacate> {
+        self.slot.clone()
+    }
+}
+
+/// How long a worker's start may take.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than any process lives, yet short enough to add to an `Instant`.
+const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -1,0 +1,338 @@
+//! The supervisor as an actor: it drives the core, starts and stops the children, and answers requests.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::arbiter::{Picked, Placement};
+use crate::core::{Answer, Attempt, Core, Key, Output, Request, State, Token};
+use crate::current::{Info, Starting, defer_start};
+use crate::error::{StartError, StartSupervisorError};
+use crate::exit::{Exit, ExitReason};
+use crate::fault::Fault;
+use crate::instance::{Orders, Reporter, Ticket};
+use crate::monitor::{Control, Peg};
+use crate::policy::ChildKind;
+use crate::spec::{ChildSpec, SupervisorSpec};
+use crate::tree::{Entry, Lifecycle, Node, Station, Status};
+
+/// A supervisor. Talk to it through its [`SupervisorRef`](crate::SupervisorRef).
+pub struct Supervisor {
+    spec: Option<SupervisorSpec>,
+    node: Arc<Node>,
+    core: Option<Core>,
+    kids: BTreeMap<Key, Kid>,
+    /// Specs that came with requests to start them.
+    offered: HashMap<Token, ChildSpec>,
+    waiting: HashMap<Token, oneshot::Sender<Answer>>,
+    next_token: u64,
+    starting: Option<Starting>,
+    ended: bool,
+    timer: SpawnHandle,
+    wakes_at: Option<std::time::Instant>,
+}
+
+struct Kid {
+    spec: ChildSpec,
+    station: Arc<Station>,
+    node: Option<Arc<Node>>,
+    life: Option<Life>,
+}
+
+/// A child's current instance.
+struct Life {
+    attempt: Attempt,
+    peg: Arc<Peg>,
+    /// Dropped with us: how the instance knows that its supervisor is gone.
+    _lifeline: oneshot::Sender<Infallible>,
+    picked: Option<Picked>,
+}
+
+/// What an instance tells its supervisor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Report {
+    pub(crate) key: Key,
+    pub(crate) attempt: Attempt,
+    pub(crate) what: What,
+}
+
+pub(crate) enum What {
+    Started(Option<Info>),
+    StartFailed(StartError),
+    Ended(ExitReason),
+}
+
+/// A request, with the spec of the child if it is to start one.
+#[derive(Message)]
+#[rtype(result = "Option<Answer>")]
+pub(crate) struct Ask(pub(crate) Request, pub(crate) Option<ChildSpec>);
+
+/// Put a fault into the child of this id; whether there was one running.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct Inject(pub(crate) Arc<str>, pub(crate) Fault);
+
+impl Supervisor {
+    pub(crate) fn new(spec: SupervisorSpec, node: Arc<Node>) -> Self {
+        Self {
+            spec: Some(spec),
+            node,
+            core: None,
+            kids: BTreeMap::new(),
+            offered: HashMap::new(),
+            waiting: HashMap::new(),
+            next_token: 0,
+            starting: None,
+            ended: false,
+            timer: SpawnHandle::default(),
+            wakes_at: None,
+        }
+    }
+
+    /// Put one input into the core, then carry out everything it decides.
+    fn drive(
+        &mut self,
+        ctx: &mut Context<Self>,
+        input: impl FnOnce(&mut Core, std::time::Instant),
+    ) {
+        let Some(core) = &mut self.core else { return };
+        input(core, Instant::now().into_std());
+        while let Some(output) = self.core.as_mut().and_then(Core::poll_output) {
+            self.carry_out(ctx, output);
+        }
+        if let Some(deadline) = self.core.as_ref().and_then(Core::poll_timeout) {
+            self.wake_by(ctx, deadline);
+        }
+    }
+
+    fn carry_out(&mut self, ctx: &mut Context<Self>, output: Output) {
+        match output {
+            Output::Start { key, attempt } => self.start(ctx, key, attempt),
+            Output::Stop { key, attempt, how } => {
+                if let Some((kid, life)) = self.life(key, attempt) {
+                    kid.set_status(Status::Stopping);
+                    life.control(Control::Stop { reason: ExitReason::SHUTDOWN, how });
+                }
+            }
+            Output::Abandon { key, attempt } => self.abandon(key, attempt),
+            Output::Adopt { token, key } => {
+                if let Some(spec) = self.offered.remove(&token) {
+                    self.adopt(key, spec);
+                }
+            }
+            Output::Forget { key } => {
+                self.node.remove(key);
+                self.kids.remove(&key);
+            }
+            Output::Became { key, state } => {
+                if let Some(kid) = self.kids.get(&key) {
+                    kid.station.set_status(match state {
+                        State::Down => Status::Stopped,
+                        State::Starting(_) => Status::Starting,
+                        State::Running(_) => Status::Running,
+                        State::Restarting => Status::Restarting,
+                    });
+                }
+            }
+            Output::Restarted { key } => {
+                if let Some(kid) = self.kids.get(&key) {
+                    kid.station.restarted();
+                }
+            }
+            Output::Reply { token, answer } => {
+                self.offered.remove(&token);
+                if let Some(waiting) = self.waiting.remove(&token) {
+                    _ = waiting.send(answer);
+                }
+            }
+            Output::Began => {
+                if let Some(starting) = self.starting.take() {
+                    starting.ready();
+                }
+            }
+            Output::BeginFailed(error) => self.fail_start(ctx, error),
+            Output::Ended(reason) => {
+                self.ended = true;
+                ctx.exit(reason);
+            }
+        }
+    }
+
+    fn fail_start(&mut self, ctx: &mut Context<Self>, error: StartSupervisorError) {
+        self.ended = true;
+        if let Some(starting) = self.starting.take() {
+            starting.fail(StartError::Supervisor(Box::new(error)));
+        }
+        ctx.stop();
+    }
+
+    fn adopt(&mut self, key: Key, spec: ChildSpec) {
+        let above = &self.node.station;
+        let path = above.path.join(&spec.id);
+        let station =
+            Station::new(path, Arc::clone(&above.tree), spec.policy.kind, spec.factory.type_name());
+        let node =
+            (spec.policy.kind == ChildKind::Supervisor).then(|| Node::new(Arc::clone(&station)));
+        let entry =
+            Entry { station: Arc::clone(&station), slot: spec.factory.slot(), node: node.clone() };
+        self.node.insert(key, Arc::clone(&spec.id), entry);
+        self.kids.insert(key, Kid { spec, station, node, life: None });
+    }
+
+    fn start(&mut self, ctx: &mut Context<Self>, key: Key, attempt: Attempt) {
+        let Some(kid) = self.kids.get_mut(&key) else { return };
+        let (peg, control) = Peg::new(kid.station.path.to_string().into());
+        let (lifeline, watched) = oneshot::channel();
+        let ticket = Ticket {
+            station: Arc::clone(&kid.station),
+            peg: Arc::clone(&peg),
+            slot: kid.spec.factory.vacate(),
+            reporter: Reporter::Supervisor { to: ctx.address(), key, attempt },
+            started: false,
+            done: false,
+        };
+        let policy = kid.spec.policy;
+        let orders = Orders {
+            ticket,
+            control,
+            lifeline: Some(watched),
+            shutdown: policy.shutdown,
+            start_timeout: policy.start_timeout,
+        };
+        let launch = kid.spec.factory.launch(kid.node.clone(), orders);
+        let picked = match &kid.spec.placement {
+            Placement::Pool(pool) => Some(pool.pick()),
+            Placement::Supervisor | Placement::On(_) => None,
+        };
+        kid.life = Some(Life { attempt, peg, _lifeline: lifeline, picked: picked.clone() });
+        match (&kid.spec.placement, picked) {
+            (_, Some(picked)) => _ = picked.arbiter.spawn_fn(launch),
+            // Dropped unrun by an arbiter that has ended, the launch reports so.
+            (Placement::On(arbiter), None) => _ = arbiter.spawn_fn(launch),
+            (Placement::Supervisor | Placement::Pool(_), None) => launch(),
+        }
+    }
+
+    /// The instance's thread is blocked. Its address leads nowhere from now on, and its thread gets no more work.
+    fn abandon(&mut self, key: Key, attempt: Attempt) {
+        let Some(kid) = self.kids.get_mut(&key) else { return };
+        let Some(life) = kid.life.take_if(|life| life.attempt == attempt) else { return };
+        kid.spec.factory.vacate().vacate(life.peg.instance);
+        kid.station.tree.abandoned.fetch_add(1, Ordering::Relaxed);
+        kid.station.happened(life.peg.instance, Lifecycle::Abandoned);
+        life.peg.end(&ExitReason::Killed);
+        // If it ever runs again, it is to end.
+        life.peg.control(Control::Fault(Fault::Kill));
+        if let (Placement::Pool(pool), Some(picked)) = (&kid.spec.placement, &life.picked) {
+            pool.replace(picked);
+        }
+    }
+
+    fn life(&self, key: Key, attempt: Attempt) -> Option<(&Station, &Peg)> {
+        let kid = self.kids.get(&key)?;
+        let life = kid.life.as_ref().filter(|life| life.attempt == attempt)?;
+        Some((&kid.station, &life.peg))
+    }
+
+    /// Wake no later than `deadline`; waking early is harmless.
+    fn wake_by(&mut self, ctx: &mut Context<Self>, deadline: std::time::Instant) {
+        if self.wakes_at.is_some_and(|at| at <= deadline) {
+            return;
+        }
+        ctx.cancel_future(self.timer);
+        self.wakes_at = Some(deadline);
+        let wait = deadline.saturating_duration_since(Instant::now().into_std());
+        self.timer = ctx.run_later(wait, |this, ctx| {
+            this.wakes_at = None;
+            this.drive(ctx, |core, now| core.handle_timeout(now));
+        });
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.starting = Some(defer_start());
+        let Some(SupervisorSpec { flags, dynamic, children }) = self.spec.take() else { return };
+        self.node.reset(flags);
+        let policies = children.iter().map(|child| (Arc::clone(&child.id), child.policy)).collect();
+        match Core::new(flags, dynamic, policies, fastrand::u64(..)) {
+            Ok(core) => {
+                for (index, child) in children.into_iter().enumerate() {
+                    self.adopt(Key(index as u64), child);
+                }
+                self.core = Some(core);
+                self.drive(ctx, |core, now| core.begin(now));
+            }
+            Err(error) => self.fail_start(ctx, error.into()),
+        }
+    }
+
+    /// Asked to stop: stop the children first.
+    fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
+        if !self.ended {
+            self.drive(ctx, |core, now| core.handle_shutdown(now, ExitReason::SHUTDOWN));
+        }
+        if self.ended || self.core.is_none() { Running::Stop } else { Running::Continue }
+    }
+}
+
+impl Drop for Supervisor {
+    /// Whatever ends a supervisor, its children go with it: the youngest is told first.
+    fn drop(&mut self) {
+        while let Some((_, kid)) = self.kids.pop_last() {
+            drop(kid);
+        }
+    }
+}
+
+impl Handler<Report> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Report { key, attempt, what }: Report, ctx: &mut Self::Context) {
+        if !matches!(what, What::Started(_))
+            && let Some(kid) = self.kids.get_mut(&key)
+        {
+            kid.life.take_if(|life| life.attempt == attempt);
+        }
+        self.drive(ctx, |core, now| match what {
+            What::Started(info) => core.handle_started(now, key, attempt, info),
+            What::StartFailed(error) => core.handle_start_failed(now, key, attempt, error),
+            What::Ended(reason) => core.handle_exit(now, key, attempt, reason),
+        });
+    }
+}
+
+impl Handler<Ask> for Supervisor {
+    type Result = ResponseFuture<Option<Answer>>;
+
+    fn handle(&mut self, Ask(request, spec): Ask, ctx: &mut Self::Context) -> Self::Result {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let (answer, answered) = oneshot::channel();
+        self.waiting.insert(token, answer);
+        self.offered.extend(spec.map(|spec| (token, spec)));
+        self.drive(ctx, |core, now| core.handle_request(now, token, request));
+        Box::pin(async move { answered.await.ok() })
+    }
+}
+
+impl Handler<Inject> for Supervisor {
+    type Result = bool;
+
+    fn handle(&mut self, Inject(id, fault): Inject, _: &mut Self::Context) -> bool {
+        let kid = self.kids.values().find(|kid| kid.spec.id == id);
+        let life = kid.and_then(|kid| kid.life.as_ref());
+        if let Some(life) = life {
+            life.peg.control(Control::Fault(fault));
+        }
+        life.is_some()
+    }
+}

@@ -1,0 +1,344 @@
+//! The handle of a supervisor.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::prelude::*;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::child_ref::{ChildRef, Slot};
+use crate::core::{Answer, Counts, Request, State};
+use crate::current::Info;
+use crate::error::*;
+use crate::exit::ExitReason;
+use crate::fault::Fault;
+use crate::instance::{Orders, Reporter, Ticket};
+use crate::monitor::{Control, Peg};
+use crate::policy::Shutdown;
+use crate::spec::{ChildPolicy, ChildSpec, SupervisorSpec};
+use crate::supervisor::{Ask, Inject, Supervisor};
+use crate::tree::{ChildId, Event, Node, Path, Station, Status, Tree, TreeSnapshot};
+
+/// A supervisor by its name: leads to whichever instance of it runs now. Cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct SupervisorRef {
+    slot: Arc<Slot<Supervisor>>,
+    node: Arc<Node>,
+    /// A root is nobody's child: it is stopped through its handle.
+    root: Option<Arc<Peg>>,
+}
+
+/// A child that [`start_child`](SupervisorRef::start_child) or [`restart_child`](SupervisorRef::restart_child) started.
+pub struct Started {
+    /// Whether it runs: not so if it [declined](StartError::Ignore).
+    pub running: bool,
+    /// What its start function handed on ([`Starting::ready_with`](crate::Starting::ready_with)).
+    pub info: Option<Info>,
+}
+
+impl fmt::Debug for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Started")
+            .field("running", &self.running)
+            .field("info", &self.info.is_some())
+            .finish()
+    }
+}
+
+/// A child in [`which_children`](SupervisorRef::which_children).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildInfo {
+    /// Its name.
+    pub id: ChildId,
+    /// What it is doing.
+    pub status: Status,
+    /// How it is treated.
+    pub policy: ChildPolicy,
+}
+
+impl SupervisorSpec {
+    /// Start this supervisor as the root of a tree, on the current thread.
+    ///
+    /// Resolves when all children of the start list are up. The tree lives until it is
+    /// [stopped](SupervisorRef::stop), gives up, or the thread's [`System`] or [`Arbiter`] ends.
+    ///
+    /// # Errors
+    /// [`StartSupervisorError`], after those children that had started were stopped in reverse order.
+    pub async fn start(self) -> Result<SupervisorRef, StartSupervisorError> {
+        self.start_as("root").await
+    }
+
+    /// The same, under a name of its own for logs and snapshots.
+    pub async fn start_as(
+        self,
+        name: impl Into<ChildId>,
+    ) -> Result<SupervisorRef, StartSupervisorError> {
+        let mut once = Some(self);
+        let spec =
+            ChildSpec::try_supervisor(name, move || once.take().ok_or(StartError::ShuttingDown));
+        let station = Station::new(
+            Path::root(spec.id.clone()),
+            Tree::new(),
+            spec.policy.kind,
+            spec.factory.type_name(),
+        );
+        let node = Node::new(Arc::clone(&station));
+        let (peg, control) = Peg::new(spec.id.clone());
+        let (starter, started) = oneshot::channel();
+        let ticket = Ticket {
+            station,
+            peg: Arc::clone(&peg),
+            slot: spec.factory.vacate(),
+            reporter: Reporter::Starter(Some(starter)),
+            started: false,
+            done: false,
+        };
+        let (shutdown, start_timeout) = (spec.policy.shutdown, spec.policy.start_timeout);
+        let orders = Orders { ticket, control, lifeline: None, shutdown, start_timeout };
+        spec.factory.launch(Some(Arc::clone(&node)), orders)();
+        match started.await {
+            Ok(Ok(())) => Ok(SupervisorRef {
+                slot: supervisor_slot(spec.factory.slot()),
+                node,
+                root: Some(peg),
+            }),
+            Ok(Err(StartError::Supervisor(error))) => Err(*error),
+            Ok(Err(StartError::Exited(reason))) => Err(StartSupervisorError::Exited(reason)),
+            Ok(Err(error)) => {
+                Err(StartSupervisorError::Exited(ExitReason::Error(error.to_string())))
+            }
+            Err(_) => Err(StartSupervisorError::Exited(ExitReason::Killed)),
+        }
+    }
+}
+
+impl SupervisorRef {
+    /// Add a child at the end of the start order and start it.
+    ///
+    /// # Errors
+    /// [`StartChildError`]; a child that does not start is not kept.
+    pub async fn start_child(&self, spec: ChildSpec) -> Result<Started, StartChildError> {
+        let request = Request::Start { id: spec.id.clone(), policy: spec.policy };
+        match self.ask(request, Some(spec)).await? {
+            Answer::Started(info) => Ok(Started { running: true, info }),
+            Answer::Ignored => Ok(Started { running: false, info: None }),
+            Answer::AlreadyStarted => Err(StartChildError::AlreadyStarted),
+            Answer::AlreadyPresent => Err(StartChildError::AlreadyPresent),
+            Answer::BadSpec(error) => Err(error.into()),
+            Answer::StartFailed(error) => Err(error.into()),
+            _ => Err(StartError::ShuttingDown.into()),
+        }
+    }
+
+    /// Stop a child. Its spec stays, unless it is [temporary](crate::Restart::Temporary) or its supervisor dynamic.
+    ///
+    /// # Errors
+    /// [`TerminateChildError`]
+    pub async fn terminate_child(&self, id: &str) -> Result<(), TerminateChildError> {
+        match self.ask(Request::Terminate(id.into()), None).await? {
+            Answer::Done => Ok(()),
+            Answer::NotFound => Err(TerminateChildError::NotFound),
+            _ => Err(NoSupervisor.into()),
+        }
+    }
+
+    /// Start a child again that is known but does not run.
+    ///
+    /// # Errors
+    /// [`RestartChildError`]; the spec of one that does not start is kept.
+    pub async fn restart_child(&self, id: &str) -> Result<Started, RestartChildError> {
+        match self.ask(Request::Restart(id.into()), None).await? {
+            Answer::Started(info) => Ok(Started { running: true, info }),
+            Answer::Ignored => Ok(Started { running: false, info: None }),
+            Answer::NotFound => Err(RestartChildError::NotFound),
+            Answer::Running => Err(RestartChildError::Running),
+            Answer::Restarting => Err(RestartChildError::Restarting),
+            Answer::Dynamic => Err(RestartChildError::Dynamic),
+            Answer::StartFailed(error) => Err(error.into()),
+            _ => Err(NoSupervisor.into()),
+        }
+    }
+
+    /// Forget a child that does not run.
+    ///
+    /// # Errors
+    /// [`DeleteChildError`]
+    pub async fn delete_child(&self, id: &str) -> Result<(), DeleteChildError> {
+        match self.ask(Request::Delete(id.into()), None).await? {
+            Answer::Done => Ok(()),
+            Answer::NotFound => Err(DeleteChildError::NotFound),
+            Answer::Running => Err(DeleteChildError::Running),
+            Answer::Restarting => Err(DeleteChildError::Restarting),
+            Answer::Dynamic => Err(DeleteChildError::Dynamic),
+            _ => Err(NoSupervisor.into()),
+        }
+    }
+
+    /// The children, in start order.
+    ///
+    /// # Errors
+    /// [`NoSupervisor`]
+    pub async fn which_children(&self) -> Result<Vec<ChildInfo>, NoSupervisor> {
+        let Answer::Children(children) = self.ask(Request::Which, None).await? else {
+            return Err(NoSupervisor);
+        };
+        let info = |(id, state, policy)| ChildInfo { id, status: status(state), policy };
+        Ok(children.into_iter().map(info).collect())
+    }
+
+    /// How many children there are.
+    ///
+    /// # Errors
+    /// [`NoSupervisor`]
+    pub async fn count_children(&self) -> Result<Counts, NoSupervisor> {
+        match self.ask(Request::Count, None).await? {
+            Answer::Counts(counts) => Ok(counts),
+            _ => Err(NoSupervisor),
+        }
+    }
+
+    /// How a child is treated (OTP: `get_childspec`); none if there is no such child.
+    ///
+    /// # Errors
+    /// [`NoSupervisor`]
+    pub async fn child_policy(&self, id: &str) -> Result<Option<ChildPolicy>, NoSupervisor> {
+        match self.ask(Request::Policy(id.into()), None).await? {
+            Answer::Policy(policy) => Ok(Some(policy)),
+            Answer::NotFound => Ok(None),
+            _ => Err(NoSupervisor),
+        }
+    }
+
+    /// The child of this id, through all its restarts. Asks nobody.
+    ///
+    /// A child that has been forgotten leads nowhere; so do those of a supervisor that has been restarted, for they
+    /// are new children.
+    ///
+    /// # Errors
+    /// [`LookupError`]
+    pub fn child<A: Actor<Context = Context<A>>>(
+        &self,
+        id: &str,
+    ) -> Result<ChildRef<A>, LookupError> {
+        let entry = self.node.find(id).ok_or_else(|| LookupError::NotFound(id.to_owned()))?;
+        match entry.slot.downcast::<Slot<A>>() {
+            Ok(slot) => Ok(ChildRef::new(slot)),
+            Err(_) => {
+                Err(LookupError::OtherType { id: id.to_owned(), found: entry.station.type_name })
+            }
+        }
+    }
+
+    /// The supervisor of this id among the children.
+    ///
+    /// # Errors
+    /// [`LookupError`]
+    pub fn supervisor(&self, id: &str) -> Result<SupervisorRef, LookupError> {
+        let entry = self.node.find(id).ok_or_else(|| LookupError::NotFound(id.to_owned()))?;
+        match (entry.slot.downcast::<Slot<Supervisor>>(), entry.node) {
+            (Ok(slot), Some(node)) => Ok(SupervisorRef { slot, node, root: None }),
+            _ => Err(LookupError::OtherType { id: id.to_owned(), found: entry.station.type_name }),
+        }
+    }
+
+    /// The names from the root to it.
+    pub fn path(&self) -> &Path {
+        &self.node.station.path
+    }
+
+    /// The tree below this supervisor as it is now. Asks nobody, so it works whatever state the actors are in.
+    pub fn snapshot(&self) -> TreeSnapshot {
+        self.node.snapshot()
+    }
+
+    /// Everything that happens in the whole tree from now on. Who lags more than 1,024 events behind misses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.node.station.tree.subscribe()
+    }
+
+    /// How many instances of the whole tree have been abandoned on blocked threads.
+    pub fn abandoned(&self) -> u64 {
+        self.node.station.tree.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Put a fault into a child, to see what becomes of it. For tests and operators.
+    ///
+    /// # Errors
+    /// [`CallError::NotRunning`] if the supervisor or the child does not run.
+    pub async fn inject(&self, id: &str, fault: Fault) -> Result<(), CallError> {
+        let supervisor = self.addr().ok_or(CallError::NotRunning)?;
+        if supervisor.send(Inject(id.into(), fault)).await? {
+            Ok(())
+        } else {
+            Err(CallError::NotRunning)
+        }
+    }
+
+    /// Put a fault into this supervisor itself, if it is a root; another one is its supervisor's child.
+    pub fn inject_root(&self, fault: Fault) {
+        if let Some(root) = &self.root {
+            root.control(Control::Fault(fault));
+        }
+    }
+
+    /// Stop the whole tree below this supervisor and itself; resolves when all of it is gone, with how it ended.
+    ///
+    /// One that is a child ends with [`ExitReason::Shutdown`] and is treated by its own supervisor accordingly:
+    /// use [`terminate_child`](Self::terminate_child) there to stop a permanent one.
+    pub async fn stop(&self) -> ExitReason {
+        self.stop_with(ExitReason::SHUTDOWN).await
+    }
+
+    /// The same, for this reason.
+    pub async fn stop_with(&self, reason: ExitReason) -> ExitReason {
+        let Some(peg) = self.peg() else { return ExitReason::NoProcess };
+        let ended = peg.wait();
+        peg.control(Control::Stop { reason, how: Shutdown::Infinity });
+        ended.await.unwrap_or(ExitReason::Killed)
+    }
+
+    /// Resolves when this supervisor's current instance has ended, with how.
+    pub async fn ended(&self) -> ExitReason {
+        let Some(peg) = self.peg() else { return ExitReason::NoProcess };
+        let ended = peg.wait();
+        drop(peg);
+        ended.await.unwrap_or(ExitReason::Killed)
+    }
+
+    /// The address of the current instance, for [`monitor`](crate::monitor) and [`link`](crate::link).
+    pub fn addr(&self) -> Option<Addr<Supervisor>> {
+        ChildRef::new(Arc::clone(&self.slot)).addr()
+    }
+
+    fn peg(&self) -> Option<Arc<Peg>> {
+        match &self.root {
+            Some(root) => Some(Arc::clone(root)),
+            None => crate::monitor::find(&self.addr()?),
+        }
+    }
+
+    async fn ask(&self, request: Request, spec: Option<ChildSpec>) -> Result<Answer, NoSupervisor> {
+        let supervisor = self.addr().ok_or(NoSupervisor)?;
+        supervisor.send(Ask(request, spec)).await.ok().flatten().ok_or(NoSupervisor)
+    }
+}
+
+impl fmt::Debug for SupervisorRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SupervisorRef").field("path", self.path()).finish_non_exhaustive()
+    }
+}
+
+fn supervisor_slot(slot: Arc<dyn std::any::Any + Send + Sync>) -> Arc<Slot<Supervisor>> {
+    slot.downcast().expect("a supervisor's factory has a supervisor's slot")
+}
+
+fn status(state: State) -> Status {
+    match state {
+        State::Down => Status::Stopped,
+        State::Starting(_) => Status::Starting,
+        State::Running(_) => Status::Running,
+        State::Restarting => Status::Restarting,
+    }
+}

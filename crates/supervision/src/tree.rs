@@ -1,0 +1,399 @@
+//! The tree as an observer sees it: a snapshot, and a stream of events.
+//!
+//! Each supervisor keeps a table of its children beside it, and each instance notes its own life there; so a
+//! snapshot asks nobody and works also while a supervisor is busy or down.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use crate::core::Key;
+use crate::error::StartError;
+use crate::exit::ExitReason;
+use crate::policy::{ChildKind, Flags};
+
+/// The name of a child among its siblings.
+pub type ChildId = Arc<str>;
+
+/// The names from the root of a tree to an actor.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Path(Arc<[ChildId]>);
+
+impl Path {
+    pub(crate) fn root(id: ChildId) -> Self {
+        Self(Arc::new([id]))
+    }
+
+    pub(crate) fn join(&self, id: &ChildId) -> Self {
+        Self(self.0.iter().chain([id]).cloned().collect())
+    }
+
+    /// The names, the root's first.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(|id| &**id)
+    }
+
+    /// The last name.
+    pub fn name(&self) -> &str {
+        self.0.last().map_or("", |id| id)
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.names().enumerate() {
+            let slash = if index == 0 { "" } else { "/" };
+            write!(f, "{slash}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// One life of an actor; unique in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(u64);
+
+impl InstanceId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Something that happened in the tree.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When, by tokio's clock.
+    pub at: Instant,
+    /// To which actor.
+    pub path: Path,
+    /// To which of its lives.
+    pub instance: InstanceId,
+    /// What.
+    pub what: Lifecycle,
+}
+
+/// What can happen to an actor in the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lifecycle {
+    /// It is up: its start is complete.
+    Started,
+    /// It did not come up ([`StartError::Ignore`] included).
+    StartFailed(StartError),
+    /// It has ended.
+    Down(ExitReason),
+    /// Its thread is blocked; its supervisor has gone on without it.
+    Abandoned,
+}
+
+/// What an actor is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// No instance runs, and none is about to.
+    #[default]
+    Stopped,
+    /// Its start is not complete.
+    Starting,
+    /// It runs.
+    Running,
+    /// It has been asked to stop.
+    Stopping,
+    /// No instance runs; its supervisor is about to start one.
+    Restarting,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Restarting => "restarting",
+        })
+    }
+}
+
+/// An actor and those below it, at one moment.
+#[derive(Clone, Debug)]
+pub struct TreeSnapshot {
+    /// Its name among its siblings.
+    pub id: ChildId,
+    /// The names from the root to it.
+    pub path: Path,
+    /// Worker or supervisor.
+    pub kind: ChildKind,
+    /// The Rust type of its actor.
+    pub type_name: &'static str,
+    /// What it is doing.
+    pub status: Status,
+    /// Its current or last life.
+    pub instance: Option<InstanceId>,
+    /// How often it has been started again by its supervisor.
+    pub restarts: u64,
+    /// Why its last ended instance ended.
+    pub last_exit: Option<ExitReason>,
+    /// For how long the current instance has been up.
+    pub uptime: Option<Duration>,
+    /// The thread it runs on.
+    pub thread: Option<Arc<str>>,
+    /// How many messages wait for it, if it [tells](crate::report_depth).
+    pub depth: usize,
+    /// A supervisor's flags.
+    pub flags: Option<Flags>,
+    /// A supervisor's children, in start order.
+    pub children: Vec<TreeSnapshot>,
+}
+
+impl TreeSnapshot {
+    /// How many actors run in this tree, this one included.
+    pub fn running(&self) -> usize {
+        let own = usize::from(self.status == Status::Running);
+        own + self.children.iter().map(Self::running).sum::<usize>()
+    }
+
+    /// The actor at this path below this one; the empty path is this one.
+    pub fn find(&self, names: &[&str]) -> Option<&TreeSnapshot> {
+        let Some((name, rest)) = names.split_first() else { return Some(self) };
+        self.children.iter().find(|child| &*child.id == *name)?.find(rest)
+    }
+}
+
+impl fmt::Display for TreeSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn draw(node: &TreeSnapshot, depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{:indent$}{} {}", "", node.id, node.status, indent = depth * 2)?;
+            if node.restarts > 0 {
+                write!(f, ", {} restarts", node.restarts)?;
+            }
+            if let Some(exit) = &node.last_exit {
+                write!(f, ", last exit {exit}")?;
+            }
+            writeln!(f)?;
+            node.children.iter().try_for_each(|child| draw(child, depth + 1, f))
+        }
+        draw(self, 0, f)
+    }
+}
+
+/// What all actors of one tree share.
+pub(crate) struct Tree {
+    /// None for an actor outside any tree: nobody can subscribe to it.
+    events: Option<broadcast::Sender<Event>>,
+    pub(crate) abandoned: AtomicU64,
+}
+
+impl Tree {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { events: Some(broadcast::channel(EVENTS).0), abandoned: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn of_one() -> Arc<Self> {
+        Arc::new(Self { events: None, abandoned: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        match &self.events {
+            Some(events) => events.subscribe(),
+            None => broadcast::channel(1).1,
+        }
+    }
+}
+
+/// What is known of one child through all its lives.
+pub(crate) struct Station {
+    pub(crate) path: Path,
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) kind: ChildKind,
+    pub(crate) type_name: &'static str,
+    pub(crate) depth: Arc<AtomicUsize>,
+    vital: Mutex<Vital>,
+}
+
+#[derive(Clone, Default)]
+struct Vital {
+    status: Status,
+    instance: Option<InstanceId>,
+    restarts: u64,
+    last_exit: Option<ExitReason>,
+    since: Option<Instant>,
+    thread: Option<Arc<str>>,
+}
+
+impl Station {
+    pub(crate) fn new(
+        path: Path,
+        tree: Arc<Tree>,
+        kind: ChildKind,
+        type_name: &'static str,
+    ) -> Arc<Self> {
+        let (depth, vital) = (Arc::default(), Mutex::default());
+        Arc::new(Self { path, tree, kind, type_name, depth, vital })
+    }
+
+    pub(crate) fn set_status(&self, status: Status) {
+        lock(&self.vital).status = status;
+    }
+
+    pub(crate) fn restarted(&self) {
+        lock(&self.vital).restarts += 1;
+    }
+
+    pub(crate) fn starting(&self, instance: InstanceId) {
+        let mut vital = lock(&self.vital);
+        vital.status = Status::Starting;
+        vital.instance = Some(instance);
+        vital.thread = std::thread::current().name().map(Arc::from);
+    }
+
+    pub(crate) fn happened(&self, instance: InstanceId, what: Lifecycle) {
+        let at = Instant::now();
+        self.note(at, instance, &what);
+        match &what {
+            Lifecycle::Down(reason) if reason.is_abnormal() => {
+                log::warn!("{} {instance} down: {reason}", self.path)
+            }
+            Lifecycle::StartFailed(error) => {
+                log::warn!("{} {instance} not started: {error}", self.path)
+            }
+            Lifecycle::Abandoned => {
+                log::error!("{} {instance} abandoned: its thread is blocked", self.path)
+            }
+            what => log::debug!("{} {instance} {what:?}", self.path),
+        }
+        if let Some(events) = &self.tree.events {
+            // An error only says that nobody listens.
+            _ = events.send(Event { at, path: self.path.clone(), instance, what });
+        }
+    }
+
+    fn note(&self, at: Instant, instance: InstanceId, what: &Lifecycle) {
+        let mut vital = lock(&self.vital);
+        if vital.instance != Some(instance) {
+            return; // an abandoned instance speaks of the past
+        }
+        (vital.status, vital.since) = match what {
+            Lifecycle::Started => (Status::Running, Some(at)),
+            Lifecycle::Down(_) | Lifecycle::StartFailed(_) | Lifecycle::Abandoned => {
+                (Status::Stopped, None)
+            }
+        };
+        if let Lifecycle::Down(reason) = what {
+            vital.last_exit = Some(reason.clone());
+        }
+        if *what == Lifecycle::Abandoned {
+            vital.last_exit = Some(ExitReason::Killed);
+            vital.instance = None;
+        }
+    }
+
+    fn snapshot(&self, now: Instant, node: Option<&Node>) -> TreeSnapshot {
+        let Vital { status, instance, restarts, last_exit, since, thread } =
+            lock(&self.vital).clone();
+        TreeSnapshot {
+            id: Arc::from(self.path.name()),
+            path: self.path.clone(),
+            kind: self.kind,
+            type_name: self.type_name,
+            status,
+            instance,
+            restarts,
+            last_exit,
+            uptime: since.map(|since| now.saturating_duration_since(since)),
+            thread,
+            depth: self.depth.load(Ordering::Relaxed),
+            flags: node.and_then(|node| lock(&node.table).flags),
+            children: node.map(|node| node.children(now)).unwrap_or_default(),
+        }
+    }
+}
+
+/// A supervisor's place in the tree, with the table of its children; stays through its restarts.
+pub(crate) struct Node {
+    pub(crate) station: Arc<Station>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    flags: Option<Flags>,
+    entries: BTreeMap<Key, Entry>,
+    ids: HashMap<ChildId, Key>,
+}
+
+/// A child in the table.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) station: Arc<Station>,
+    /// A `Slot<A>` of the child's actor type.
+    pub(crate) slot: Arc<dyn Any + Send + Sync>,
+    /// A supervisor's own node.
+    pub(crate) node: Option<Arc<Node>>,
+}
+
+impl Node {
+    pub(crate) fn new(station: Arc<Station>) -> Arc<Self> {
+        Arc::new(Self { station, table: Mutex::default() })
+    }
+
+    /// A new instance of the supervisor begins: its children are those of its start list.
+    pub(crate) fn reset(&self, flags: Flags) {
+        *lock(&self.table) = Table { flags: Some(flags), ..Table::default() };
+    }
+
+    pub(crate) fn insert(&self, key: Key, id: ChildId, entry: Entry) {
+        let mut table = lock(&self.table);
+        table.ids.insert(id, key);
+        table.entries.insert(key, entry);
+    }
+
+    pub(crate) fn remove(&self, key: Key) {
+        let mut table = lock(&self.table);
+        if let Some(entry) = table.entries.remove(&key) {
+            table.ids.remove(entry.station.path.name());
+        }
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<Entry> {
+        let table = lock(&self.table);
+        table.entries.get(table.ids.get(id)?).cloned()
+    }
+
+    pub(crate) fn snapshot(&self) -> TreeSnapshot {
+        self.station.snapshot(Instant::now(), Some(self))
+    }
+
+    fn children(&self, now: Instant) -> Vec<TreeSnapshot> {
+        // Copied out first, so that no two tables are ever locked at once.
+        let entries: Vec<Entry> = lock(&self.table).entries.values().cloned().collect();
+        entries.iter().map(|entry| entry.station.snapshot(now, entry.node.as_deref())).collect()
+    }
+}
+
+/// A panic while the lock was held cannot have left half a change: every change is one assignment or insertion.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many events a subscriber may lag behind before it misses the oldest (and is told how many).
+const EVENTS: usize = 1024;
