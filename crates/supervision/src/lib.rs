@@ -1,4 +1,73 @@
 //! OTP supervision for actix actors.
+//!
+//! A [supervisor](SupervisorSpec) starts its children in order, restarts those that fail as its
+//! [`Strategy`] says, gives up when they fail too often, and stops them in reverse order. Children are plain actix
+//! actors, or supervisors again. The words and their meaning are those of Erlang/OTP; where this crate adds
+//! something, its documentation says "ours".
+//!
+//! ```
+//! use actix::prelude::*;
+//! use callboard_supervision::*;
+//!
+//! struct Greeter;
+//!
+//! impl Actor for Greeter {
+//!     type Context = Context<Self>;
+//! }
+//!
+//! #[derive(Message)]
+//! #[rtype(result = "String")]
+//! struct Greet(&'static str);
+//!
+//! impl Handler<Greet> for Greeter {
+//!     type Result = String;
+//!     fn handle(&mut self, Greet(name): Greet, _: &mut Self::Context) -> String {
+//!         assert!(!name.is_empty(), "nobody to greet");
+//!         format!("hello, {name}")
+//!     }
+//! }
+//!
+//! # #[actix::main]
+//! # async fn main() {
+//! let root = SupervisorSpec::new(Flags::one_for_one())
+//!     .child(ChildSpec::new("greeter", || Greeter))
+//!     .start()
+//!     .await
+//!     .unwrap();
+//! let greeter = root.child::<Greeter>("greeter").unwrap();
+//! let mut events = root.events();
+//! assert_eq!(greeter.send(Greet("Ada")).await.unwrap(), "hello, Ada");
+//!
+//! // A panic ends the actor, and only it; the call in flight fails instead of hanging …
+//! assert_eq!(greeter.send(Greet("")).await, Err(CallError::Ended));
+//! assert_eq!(events.recv().await.unwrap().what, Lifecycle::Down(ExitReason::Panic("nobody to greet".into())));
+//!
+//! // … and the same name leads to a new one.
+//! assert_eq!(events.recv().await.unwrap().what, Lifecycle::Started);
+//! assert_eq!(greeter.send(Greet("Bob")).await.unwrap(), "hello, Bob");
+//!
+//! println!("{}", root.snapshot());
+//! root.stop().await;
+//! assert!(!greeter.is_running());
+//! # }
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! * A panic in any callback of a child (`started`, a handler, a spawned future, a stream, `stopping`, `stopped`)
+//!   ends that child and nobody else. Needs `panic = "unwind"`, the default.
+//! * No child outlives its supervisor, even one that panics or is killed.
+//! * The end of a child is noticed whatever ends it, the end of its thread included.
+//! * A child that blocks its thread cannot be stopped in Rust: its supervisor goes on without it
+//!   ([`SupervisorRef::abandoned`]), and an [`ArbiterPool`] replaces the thread.
+//! * A restart is a new actor with a new mailbox; nothing is replayed. [`ChildRef`] always leads to the current one.
+//!
+//! # How a child is stopped
+//!
+//! It is asked to stop as any actix actor is: `stopping` runs, which may return
+//! [`Running::Continue`](actix::Running) to finish some work and call `ctx.stop()` later; then `stopped`. When that
+//! takes longer than its [`Shutdown`] allows, it is dropped with no further callback. An actor is not asked while it
+//! is in `ctx.wait`, so what it waits for there needs a time-out of its own.
 
 mod arbiter;
 mod budget;

@@ -7,14 +7,62 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Who is restarted when one child fails.
+///
+/// In these examples `b`, the second of three, fails:
+///
+/// ```
+/// use actix::prelude::*;
+/// use callboard_supervision::*;
+///
+/// struct Idle;
+///
+/// impl Actor for Idle {
+///     type Context = Context<Self>;
+/// }
+///
+/// /// What happens when `b` panics, as `down c, start b, …`.
+/// async fn log_of(flags: Flags, length: usize) -> String {
+///     let root = SupervisorSpec::new(flags)
+///         .child(ChildSpec::new("a", || Idle))
+///         .child(ChildSpec::new("b", || Idle))
+///         .child(ChildSpec::new("c", || Idle))
+///         .start()
+///         .await
+///         .unwrap();
+///     let mut events = root.events();
+///     root.inject("b", Fault::Panic("oh".into())).await.unwrap();
+///     let mut log = Vec::new();
+///     while log.len() < length {
+///         let event = events.recv().await.unwrap();
+///         let what = if event.what == Lifecycle::Started { "start" } else { "down" };
+///         log.push(format!("{what} {}", event.path.name()));
+///     }
+///     root.stop().await;
+///     log.join(", ")
+/// }
+///
+/// # #[actix::main]
+/// # async fn main() {
+/// assert_eq!(log_of(Flags::one_for_one(), 2).await, "down b, start b");
+/// assert_eq!(
+///     log_of(Flags::one_for_all(), 6).await,
+///     "down b, down c, down a, start a, start b, start c"
+/// );
+/// assert_eq!(log_of(Flags::rest_for_one(), 4).await, "down b, down c, start b, start c");
+/// # }
+/// ```
+///
+/// The fourth, `simple_one_for_one`, is [`SupervisorSpec::dynamic`](crate::SupervisorSpec::dynamic).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// Only the child that failed.
+    /// Only the child that failed. For children that do not need each other.
     #[default]
     OneForOne,
-    /// All children: the others are stopped in reverse order, then all start in order.
+    /// All children: the others are stopped in reverse order, then all start in order. For children that share a
+    /// state which is lost with any of them.
     OneForAll,
-    /// The child that failed and those started after it.
+    /// The child that failed and those started after it, which are stopped in reverse order first. For children
+    /// that depend on the earlier ones.
     RestForOne,
 }
 

@@ -223,6 +223,29 @@ impl SupervisorSpec {
     ///
     /// It starts with none and restarts one at a time; it stops all at once, each within its own time-out; and it
     /// keeps no specification of a child that has ended.
+    ///
+    /// ```
+    /// use actix::prelude::*;
+    /// use callboard_supervision::*;
+    ///
+    /// struct Session(u32);
+    ///
+    /// impl Actor for Session {
+    ///     type Context = Context<Self>;
+    /// }
+    ///
+    /// # #[actix::main]
+    /// # async fn main() {
+    /// let sessions = SupervisorSpec::dynamic(Flags::one_for_one()).start().await.unwrap();
+    /// for number in 0..3 {
+    ///     let spec = ChildSpec::new(format!("session {number}"), move || Session(number)).restart(Restart::Temporary);
+    ///     sessions.start_child(spec).await.unwrap();
+    /// }
+    /// sessions.terminate_child("session 1").await.unwrap();
+    /// assert_eq!(sessions.count_children().await.unwrap().active, 2);
+    /// sessions.stop().await;
+    /// # }
+    /// ```
     pub fn dynamic(flags: Flags) -> Self {
         Self { flags, dynamic: true, children: Vec::new() }
     }

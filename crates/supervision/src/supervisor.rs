@@ -32,6 +32,8 @@ pub struct Supervisor {
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     starting: Option<Starting>,
+    /// Asked to stop from outside, rather than by its own rules.
+    asked: bool,
     ended: bool,
     timer: SpawnHandle,
     wakes_at: Option<std::time::Instant>,
@@ -89,6 +91,7 @@ impl Supervisor {
             waiting: HashMap::new(),
             next_token: 0,
             starting: None,
+            asked: false,
             ended: false,
             timer: SpawnHandle::default(),
             wakes_at: None,
@@ -159,7 +162,8 @@ impl Supervisor {
             Output::BeginFailed(error) => self.fail_start(ctx, error),
             Output::Ended(reason) => {
                 self.ended = true;
-                ctx.exit(reason);
+                // Asked to stop, it ends with the reason it was asked for.
+                if self.asked { ctx.stop() } else { ctx.exit(reason) }
             }
         }
     }
@@ -278,6 +282,7 @@ impl Actor for Supervisor {
     /// Asked to stop: stop the children first.
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
         if !self.ended {
+            self.asked = true;
             self.drive(ctx, |core, now| core.handle_shutdown(now, ExitReason::SHUTDOWN));
         }
         if self.ended || self.core.is_none() { Running::Stop } else { Running::Continue }

@@ -247,11 +247,11 @@ impl Core {
             self.reply(token, Answer::ShuttingDown);
         }
         self.delayed.clear();
-        let reversed: Vec<Key> = self.children.keys().rev().copied().collect();
+        let keys = self.children.keys().copied();
         if self.dynamic {
-            self.agenda.push_back(Step::Stop(reversed));
+            self.agenda.push_back(Step::Stop(keys.collect()));
         } else {
-            self.agenda.extend(reversed.into_iter().map(|key| Step::Stop(vec![key])));
+            self.agenda.extend(keys.rev().map(|key| Step::Stop(vec![key])));
         }
         self.agenda.push_back(last);
     }

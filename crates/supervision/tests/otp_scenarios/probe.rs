@@ -1,0 +1,130 @@
+//! The child that scenarios are played with: it starts, ends and stops as it is told.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_supervision::*;
+
+use crate::format::{OnStop, Outcome};
+
+/// What the player and the probes share.
+#[derive(Clone, Default)]
+pub(crate) struct Stage(Arc<Mutex<Props>>);
+
+#[derive(Default)]
+pub(crate) struct Props {
+    /// What the next starts of each child do; none is an ordinary start.
+    pub(crate) plans: HashMap<String, VecDeque<Outcome>>,
+    pub(crate) addrs: HashMap<String, Addr<Probe>>,
+}
+
+impl Stage {
+    pub(crate) fn props(&self) -> MutexGuard<'_, Props> {
+        self.0.lock().expect("no panic while the props are held")
+    }
+
+    /// A child that does as its plan says.
+    pub(crate) fn spec(&self, id: &str, on_stop: OnStop) -> ChildSpec {
+        let (stage, name) = (self.clone(), id.to_owned());
+        ChildSpec::try_new(id, move || {
+            let outcome = stage
+                .props()
+                .plans
+                .get_mut(&name)
+                .and_then(VecDeque::pop_front)
+                .unwrap_or(Outcome::Ok);
+            let probe = Probe {
+                id: name.clone(),
+                stage: stage.clone(),
+                outcome: outcome.clone(),
+                on_stop: on_stop.clone(),
+                leaving: false,
+            };
+            async move {
+                match outcome {
+                    Outcome::Error => Err(StartError::failed("boom")),
+                    Outcome::Ignore => Err(StartError::Ignore),
+                    Outcome::Hang(time) => {
+                        tokio::time::sleep(time).await;
+                        Err(StartError::failed(format!("boom (after {}ms)", time.as_millis())))
+                    }
+                    Outcome::Ok | Outcome::Panic | Outcome::Info | Outcome::Garbage => Ok(probe),
+                }
+            }
+        })
+    }
+}
+
+pub(crate) struct Probe {
+    id: String,
+    stage: Stage,
+    outcome: Outcome,
+    on_stop: OnStop,
+    leaving: bool,
+}
+
+impl Probe {
+    fn leave(&mut self, ctx: &mut Context<Self>, reason: ExitReason) {
+        self.leaving = true;
+        match reason {
+            ExitReason::Panic(message) => panic!("{message}"),
+            ExitReason::Normal => ctx.stop(),
+            reason => ctx.exit(reason),
+        }
+    }
+}
+
+impl Actor for Probe {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        match self.outcome {
+            Outcome::Panic => panic!("boom"),
+            // A start function that returns rubbish instead of a process: an actor that is not there.
+            Outcome::Garbage => return self.leave(ctx, ExitReason::Normal),
+            Outcome::Info => defer_start().ready_with("extra"),
+            _ => {}
+        }
+        self.stage.props().addrs.insert(self.id.clone(), ctx.address());
+    }
+
+    fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
+        if self.leaving {
+            return Running::Stop;
+        }
+        match self.on_stop.clone() {
+            OnStop::AtOnce => Running::Stop,
+            OnStop::Ignore => Running::Continue,
+            OnStop::Exit(reason) => {
+                self.leave(ctx, reason);
+                Running::Stop
+            }
+            OnStop::Delay(time) => {
+                ctx.run_later(time, |this, ctx| {
+                    this.leaving = true;
+                    ctx.stop();
+                });
+                Running::Continue
+            }
+        }
+    }
+}
+
+/// End for this reason, after this time.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Leave(pub(crate) ExitReason, pub(crate) Duration);
+
+impl Handler<Leave> for Probe {
+    type Result = ();
+
+    fn handle(&mut self, Leave(reason, after): Leave, ctx: &mut Self::Context) {
+        if after.is_zero() {
+            self.leave(ctx, reason);
+        } else {
+            ctx.run_later(after, |this, ctx| this.leave(ctx, reason));
+        }
+    }
+}
