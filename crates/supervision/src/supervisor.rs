@@ -70,10 +70,14 @@ pub(crate) enum What {
     Ended(ExitReason),
 }
 
-/// A request, with the spec of the child if it is to start one.
+/// A request, with the spec of the child if it is to start one. Answered straight to who asks.
 #[derive(Message)]
-#[rtype(result = "Option<Answer>")]
-pub(crate) struct Ask(pub(crate) Request, pub(crate) Option<ChildSpec>);
+#[rtype(result = "()")]
+pub(crate) struct Ask {
+    pub(crate) request: Request,
+    pub(crate) spec: Option<ChildSpec>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
 
 /// Put a fault into the child of this id; whether there was one running.
 #[derive(Message)]
@@ -316,16 +320,14 @@ impl Handler<Report> for Supervisor {
 }
 
 impl Handler<Ask> for Supervisor {
-    type Result = ResponseFuture<Option<Answer>>;
+    type Result = ();
 
-    fn handle(&mut self, Ask(request, spec): Ask, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Ask { request, spec, answer }: Ask, ctx: &mut Self::Context) {
         let token = Token(self.next_token);
         self.next_token += 1;
-        let (answer, answered) = oneshot::channel();
         self.waiting.insert(token, answer);
         self.offered.extend(spec.map(|spec| (token, spec)));
         self.drive(ctx, |core, now| core.handle_request(now, token, request));
-        Box::pin(async move { answered.await.ok() })
     }
 }
 

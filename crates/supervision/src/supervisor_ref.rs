@@ -319,8 +319,10 @@ impl SupervisorRef {
     }
 
     async fn ask(&self, request: Request, spec: Option<ChildSpec>) -> Result<Answer, NoSupervisor> {
-        let supervisor = self.addr().ok_or(NoSupervisor)?;
-        supervisor.send(Ask(request, spec)).await.ok().flatten().ok_or(NoSupervisor)
+        let (answer, answered) = oneshot::channel();
+        // Each caller waits for its answer, so there are as many of these as callers.
+        self.addr().ok_or(NoSupervisor)?.do_send(Ask { request, spec, answer });
+        answered.await.map_err(|_| NoSupervisor)
     }
 }
 

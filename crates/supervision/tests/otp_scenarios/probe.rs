@@ -70,7 +70,6 @@ impl Probe {
         self.leaving = true;
         match reason {
             ExitReason::Panic(message) => panic!("{message}"),
-            ExitReason::Normal => ctx.stop(),
             reason => ctx.exit(reason),
         }
     }
