@@ -7,7 +7,7 @@ use callboard_supervision::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Scenario {
     pub(crate) id: String,
     pub(crate) title: String,

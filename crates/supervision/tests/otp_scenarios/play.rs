@@ -26,11 +26,14 @@ enum Stop {
 }
 
 pub(crate) fn play(scenario: &Scenario) -> Verdict {
+    // A task among the actors' tasks, so that what it hears and what it is answered come in the order they happened.
+    let mine = scenario.clone();
+    let player = async move { Player::new(&mine).await.play(&mine).await };
     let played = System::new().block_on(async {
         tokio::time::pause();
-        Player::new(scenario).await.play(scenario).await
+        actix::spawn(player).await
     });
-    match played {
+    match played.unwrap_or_else(|panic| Err(Stop::NotUnderstood(panic.to_string()))) {
         Ok(log) if compare::same(&scenario.trace, &log) => Verdict::Holds,
         Ok(log) => Verdict::Differs(log),
         Err(Stop::NotUnderstood(what)) => Verdict::NotUnderstood(what),
