@@ -1,0 +1,93 @@
+// What we send: camera and microphone where there are any and we may use them, and a drawn picture with silence in place
+// of whatever is missing, so that a call always has one video and one audio track.
+
+/**
+ * @param {{synthetic: boolean, label: string}} wishes
+ * @returns {Promise<{stream: MediaStream, kind: "camera" | "mixed" | "synthetic", note: string}>}
+ */
+export async function openLocalMedia({ synthetic, label }) {
+  if (synthetic) {
+    return { stream: drawnStream(label), kind: "synthetic", note: "Drawn picture" };
+  }
+  const { tracks, why } = await captured();
+  const video = tracks.find((track) => track.kind === "video");
+  const audio = tracks.find((track) => track.kind === "audio");
+  if (video && audio) return { stream: new MediaStream([video, audio]), kind: "camera", note: "" };
+  if (!video && !audio) return { stream: drawnStream(label), kind: "synthetic", note: `${why}: drawn picture` };
+  return {
+    stream: new MediaStream([video ?? drawnVideo(label), audio ?? silence()]),
+    kind: "mixed",
+    note: video ? "No microphone" : "No camera: drawn picture",
+  };
+}
+
+async function captured() {
+  if (!navigator.mediaDevices?.getUserMedia) return { tracks: [], why: "Cameras need https" };
+  const video = { width: { ideal: 1280 }, height: { ideal: 720 } };
+  const audio = { echoCancellation: true, noiseSuppression: true };
+  let why = "No camera";
+  for (const wish of [{ video, audio }, { video }, { audio }]) {
+    try {
+      return { tracks: (await navigator.mediaDevices.getUserMedia(wish)).getTracks(), why };
+    } catch (error) {
+      if (error.name === "NotAllowedError" || error.name === "SecurityError") {
+        return { tracks: [], why: "Camera not allowed" };
+      }
+      if (error.name === "NotReadableError") why = "Camera in use elsewhere";
+    }
+  }
+  return { tracks: [], why };
+}
+
+function drawnStream(label) {
+  return new MediaStream([drawnVideo(label), silence()]);
+}
+
+/** A ball that bounces over a slowly turning colour, with a clock, so that one sees whether the picture lives. */
+function drawnVideo(label) {
+  const canvas = document.createElement("canvas");
+  canvas.width = 640;
+  canvas.height = 360;
+  const pen = canvas.getContext("2d");
+  const firstHue = Math.floor(Math.random() * 360);
+  const began = performance.now();
+
+  const draw = () => {
+    const seconds = (performance.now() - began) / 1000;
+    pen.fillStyle = `hsl(${(firstHue + seconds * 6) % 360} 45% 32%)`;
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.fillStyle = "rgb(255 255 255 / 0.85)";
+    pen.beginPath();
+    pen.arc(bounce(seconds * 160, 40, 600), bounce(seconds * 110, 40, 320), 36, 0, Math.PI * 2);
+    pen.fill();
+    pen.fillStyle = "#fff";
+    pen.textAlign = "center";
+    pen.font = "600 40px system-ui, sans-serif";
+    pen.fillText(label.slice(0, 24), 320, 175);
+    pen.font = "28px system-ui, sans-serif";
+    pen.fillText(new Date().toLocaleTimeString(), 320, 220);
+  };
+  draw();
+  // Not requestAnimationFrame: that stops in a tab one does not look at, while the call goes on.
+  setInterval(draw, 1000 / FRAMES_PER_SECOND);
+  return canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks()[0];
+}
+
+function bounce(way, low, high) {
+  const span = high - low;
+  const at = way % (2 * span);
+  return low + (at < span ? at : 2 * span - at);
+}
+
+function silence() {
+  const audio = new AudioContext();
+  const oscillator = audio.createOscillator();
+  const gain = audio.createGain();
+  const out = audio.createMediaStreamDestination();
+  gain.gain.value = 0;
+  oscillator.connect(gain).connect(out);
+  oscillator.start();
+  return out.stream.getAudioTracks()[0];
+}
+
+const FRAMES_PER_SECOND = 15;
