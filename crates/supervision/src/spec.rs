@@ -15,6 +15,7 @@ use crate::error::StartError;
 use crate::instance::{self, Make, Orders};
 use crate::policy::{Backoff, ChildKind, DEFAULT_SHUTDOWN, Flags, Restart, Shutdown};
 use crate::supervisor::Supervisor;
+use crate::supervisor_ref::SupervisorRef;
 use crate::tree::{ChildId, Node};
 
 /// How a supervisor treats a child; set through [`ChildSpec`].
@@ -68,7 +69,7 @@ impl ChildSpec {
         Fut: Future<Output = Result<A, StartError>> + 'static,
     {
         let make = Arc::new(Mutex::new(make));
-        let factory = move |_: Option<Arc<Node>>| -> Make<A> {
+        let factory = move |_: Option<Arc<Node>>, _: &Arc<Slot<A>>| -> Make<A> {
             let make = Arc::clone(&make);
             Box::new(move || {
                 async move {
@@ -88,26 +89,29 @@ impl ChildSpec {
     where
         F: FnMut() -> SupervisorSpec + Send + 'static,
     {
-        Self::try_supervisor(id, move || Ok(make()))
+        Self::try_supervisor(id, move |_| Ok(make()))
     }
 
-    /// The same, of a function that may fail or [decline](StartError::Ignore).
+    /// The same, of a function that may fail or [decline](StartError::Ignore), and that is given the handle of the
+    /// supervisor it describes: to be kept by those who add children to it later.
     pub fn try_supervisor<F>(id: impl Into<ChildId>, make: F) -> Self
     where
-        F: FnMut() -> Result<SupervisorSpec, StartError> + Send + 'static,
+        F: FnMut(SupervisorRef) -> Result<SupervisorSpec, StartError> + Send + 'static,
     {
         let make = Arc::new(Mutex::new(make));
-        let factory = move |node: Option<Arc<Node>>| -> Make<Supervisor> {
-            let make = Arc::clone(&make);
-            Box::new(move || {
-                async move {
-                    let node = node.expect("a supervisor is launched with its node");
-                    let spec = (make.lock().unwrap_or_else(PoisonError::into_inner))()?;
-                    Ok(Supervisor::new(spec, node))
-                }
-                .boxed_local()
-            })
-        };
+        let factory =
+            move |node: Option<Arc<Node>>, slot: &Arc<Slot<Supervisor>>| -> Make<Supervisor> {
+                let (make, slot) = (Arc::clone(&make), Arc::clone(slot));
+                Box::new(move || {
+                    async move {
+                        let node = node.expect("a supervisor is launched with its node");
+                        let itself = SupervisorRef::of(slot, Arc::clone(&node));
+                        let spec = (make.lock().unwrap_or_else(PoisonError::into_inner))(itself)?;
+                        Ok(Supervisor::new(spec, node))
+                    }
+                    .boxed_local()
+                })
+            };
         Self::with(id.into(), ChildKind::Supervisor, Shutdown::Infinity, NO_LIMIT, factory)
     }
 
@@ -174,7 +178,7 @@ impl ChildSpec {
     ) -> Self
     where
         A: Actor<Context = Context<A>>,
-        F: Fn(Option<Arc<Node>>) -> Make<A> + Send + 'static,
+        F: Fn(Option<Arc<Node>>, &Arc<Slot<A>>) -> Make<A> + Send + 'static,
     {
         let policy = ChildPolicy {
             kind,
@@ -274,10 +278,10 @@ struct Typed<A: Actor, F> {
 impl<A, F> Factory for Typed<A, F>
 where
     A: Actor<Context = Context<A>>,
-    F: Fn(Option<Arc<Node>>) -> Make<A> + Send,
+    F: Fn(Option<Arc<Node>>, &Arc<Slot<A>>) -> Make<A> + Send,
 {
     fn launch(&self, node: Option<Arc<Node>>, orders: Orders) -> Box<dyn FnOnce() + Send> {
-        let (make, slot) = ((self.make)(node), Arc::clone(&self.slot));
+        let (make, slot) = ((self.make)(node, &self.slot), Arc::clone(&self.slot));
         Box::new(move || _ = actix::spawn(instance::live(make, slot, orders)))
     }
 

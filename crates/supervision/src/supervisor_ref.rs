@@ -76,7 +76,7 @@ impl SupervisorSpec {
     ) -> Result<SupervisorRef, StartSupervisorError> {
         let mut once = Some(self);
         let spec =
-            ChildSpec::try_supervisor(name, move || once.take().ok_or(StartError::ShuttingDown));
+            ChildSpec::try_supervisor(name, move |_| once.take().ok_or(StartError::ShuttingDown));
         let station = Station::new(
             Path::root(spec.id.clone()),
             Tree::new(),
@@ -114,6 +114,10 @@ impl SupervisorSpec {
 }
 
 impl SupervisorRef {
+    pub(crate) fn of(slot: Arc<Slot<Supervisor>>, node: Arc<Node>) -> Self {
+        Self { slot, node, root: None }
+    }
+
     /// Add a child at the end of the start order and start it.
     ///
     /// # Errors
