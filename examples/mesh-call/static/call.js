@@ -56,7 +56,7 @@ function logIn(event) {
 
 async function join() {
   view.showLogin(false);
-  setLeaveButton("Leave", true);
+  view.showLeave("Leave", true);
   setStatus("connecting", "Opening camera and microphone…");
   opening ??= openLocalMedia({
     synthetic: new URLSearchParams(location.search).has("synthetic"),
@@ -75,7 +75,7 @@ function leave() {
   endCall();
   signaling.close();
   setStatus("left", "You left the call.");
-  setLeaveButton("Rejoin", true);
+  view.showLeave("Rejoin", false);
 }
 
 function endCall() {
@@ -90,7 +90,7 @@ function endCall() {
 function askForLogin(reason, why) {
   endCall();
   setStatus(reason, why);
-  setLeaveButton("Leave", false);
+  view.showLeave("", false);
   view.showLogin(true);
 }
 
@@ -121,7 +121,7 @@ function statusChanged({ status: now, reason, seconds, closed }) {
 function turnedAway(now, why) {
   endCall();
   setStatus(now, why);
-  setLeaveButton("Try again", true);
+  view.showLeave("Try again", false);
 }
 
 function messageArrived(message) {
@@ -211,10 +211,6 @@ function setStatus(now, why) {
   status = now;
   words = why;
   view.showStatus(now, why);
-}
-
-function setLeaveButton(text, enabled) {
-  Object.assign(element("leave"), { textContent: text, disabled: !enabled });
 }
 
 function toggle(id, kind, on, off) {

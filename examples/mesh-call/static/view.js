@@ -76,6 +76,7 @@ export function soundOn() {
 
 export function showLocal({ stream, kind, note }) {
   element("local-video").srcObject = stream;
+  element("local-tile").hidden = false;
   element("local-tile").classList.toggle("synthetic", kind === "synthetic" || note.includes("No camera"));
   element("media-note").textContent = note;
 }
@@ -95,6 +96,14 @@ export function log(name, text) {
 export function showLogin(visible) {
   element("login-form").hidden = !visible;
   if (visible) element(element("username").value ? "password" : "username").focus();
+}
+
+/** The last button leaves, or comes back; without words it is not there. */
+export function showLeave(words, leaves) {
+  const button = element("leave");
+  button.textContent = words;
+  button.hidden = !words;
+  button.className = leaves ? "danger" : "primary";
 }
 
 export function allowChat(allowed) {
