@@ -1,1 +1,82 @@
-//! Callboard.
+//! Rooms as supervised actors: who is in, who hears what, and what happens when a room fails.
+//!
+//! A [`Room`] is a behaviour that an application writes; [`Rooms`] opens rooms under a supervisor and finds them by
+//! name. A peer takes a [seat](RoomHandle::seat), [joins](Lease::join), and [forwards](Lease::forward) messages; what
+//! the room has for it goes through its [`Outbox`]. This crate knows neither HTTP nor WebSocket.
+//!
+//! ```
+//! use callboard_room_supervisor::*;
+//!
+//! /// A room for a few.
+//! struct SmallRoom {
+//!     peers: usize,
+//!     max_peers: usize,
+//! }
+//!
+//! impl Room for SmallRoom {
+//!     type Options = usize;
+//!
+//!     fn on_init(max_peers: &usize) -> Result<Self, String> {
+//!         Ok(Self { peers: 0, max_peers: *max_peers })
+//!     }
+//!
+//!     async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
+//!         if self.peers == self.max_peers {
+//!             return Err("room_is_full".into());
+//!         }
+//!         self.peers += 1;
+//!         Ok(())
+//!     }
+//!
+//!     fn on_leave(&mut self, _: PeerId) {
+//!         self.peers -= 1;
+//!     }
+//! }
+//!
+//! # #[actix::main]
+//! # async fn main() {
+//! let rooms = Rooms::new();
+//! let server = rooms.start().await.unwrap();
+//! let room = rooms.start_supervised(RoomOptions::<SmallRoom>::new("attic", 2)).await.unwrap();
+//! assert_eq!(rooms.names(), ["attic"]);
+//!
+//! room.stop("good night").await;
+//! assert!(rooms.lookup("attic").is_none());
+//! server.stop().await;
+//! # }
+//! ```
+//!
+//! # When things fail
+//!
+//! * A room that panics is restarted, and its peers join again on their open connections ([`OnCrash`]). One that
+//!   panics too often is given up; its clients are told "Room closed".
+//! * A peer that joined leaves exactly once, whatever ends it: when its [`Lease`] is dropped.
+//! * A client that does not read is closed ([`Outbox`]); the room never waits for it.
+
+mod actor;
+mod auth;
+mod error;
+mod handle;
+mod linked;
+mod message;
+mod options;
+mod outbox;
+mod peer_id;
+mod registry;
+mod room;
+mod rooms;
+mod seats;
+mod server_messages;
+
+pub use auth::{AuthData, Context};
+pub use error::{ForwardError, JoinError, StartRoomError};
+pub use handle::{Lease, RoomHandle};
+pub use linked::start_linked;
+pub use message::{InvalidMessage, Message, MessageLimits, To};
+pub use options::{AnyRoomOptions, OnCrash, RoomOptions};
+pub use outbox::{Close, Deliver, Outbox, OutboxClosed, OutboxLimits};
+pub use peer_id::PeerId;
+pub use registry::{AlreadyRegistered, LocalRegistry, Registry};
+pub use room::{JoinRefusal, Room};
+pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
+pub use server_messages::Description;

@@ -1,0 +1,346 @@
+//! A room as an actor.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::fut::{ActorFutureExt, ActorStreamExt};
+use actix::prelude::*;
+use callboard_supervision::{Exit, ExitReason};
+use futures_util::stream;
+use serde_json::Value;
+
+use crate::error::{ForwardError, JoinError};
+use crate::handle::{InFlight, Shared};
+use crate::message::{Message, To};
+use crate::options::OnCrash;
+use crate::outbox::{Close, Outbox};
+use crate::peer_id::PeerId;
+use crate::room::{ErasedRoom, JoinRefusal};
+use crate::seats::Standing;
+use crate::server_messages::Description;
+
+/// One life of a room: the application's [`Room`](crate::Room), and the outboxes of those who have joined.
+pub(crate) struct RoomActor {
+    shared: Arc<Shared>,
+    /// Out of its place while one of its callbacks runs: a room without it has crashed.
+    room: Option<Box<dyn ErasedRoom>>,
+    members: HashMap<PeerId, Arc<Outbox>>,
+    manners: Manners,
+    closed: bool,
+}
+
+/// What its options say of a room's conduct.
+#[derive(Clone, Copy)]
+pub(crate) struct Manners {
+    pub(crate) on_crash: OnCrash,
+    pub(crate) join_timeout: Duration,
+    pub(crate) close_when_empty: bool,
+}
+
+/// Let the peer in that has this seat.
+#[derive(Message)]
+#[rtype(result = "Result<(), JoinError>")]
+pub(crate) struct Join(pub(crate) PeerId);
+
+/// Forward a message of a peer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ForwardFrom {
+    pub(crate) peer: PeerId,
+    pub(crate) message: Message,
+    pub(crate) credit: InFlight,
+}
+
+/// Forward a message of the server.
+#[derive(Message)]
+#[rtype(result = "Result<(), ForwardError>")]
+pub(crate) struct Forward(pub(crate) Message);
+
+/// Somebody's seat is empty: see to it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Depart;
+
+/// Tell everybody, say goodbye, end.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop {
+    pub(crate) details: Value,
+    pub(crate) close: Close,
+}
+
+impl RoomActor {
+    pub(crate) fn new(shared: Arc<Shared>, room: Box<dyn ErasedRoom>, manners: Manners) -> Self {
+        Self { shared, room: Some(room), members: HashMap::new(), manners, closed: false }
+    }
+
+    /// Run one of the room's callbacks.
+    fn call<T>(&mut self, callback: impl FnOnce(&mut dyn ErasedRoom) -> T) -> Option<T> {
+        let mut room = self.room.take()?;
+        let result = callback(&mut *room);
+        self.room = Some(room);
+        Some(result)
+    }
+
+    /// Let the room change or swallow a message, then put it into the outboxes of its addressees: all or none.
+    fn forward(&mut self, message: Message) -> Result<(), ForwardError> {
+        let Some(message) = self.call(|room| room.on_forward(message)).flatten() else {
+            return Ok(());
+        };
+        match &message.to {
+            None => Err(ForwardError::NotAddressed),
+            Some(To::All) => {
+                let frame = message.encode();
+                for (_, outbox) in
+                    self.members.iter().filter(|&(&peer, _)| Some(peer) != message.from)
+                {
+                    // One that is being closed gets nothing more.
+                    _ = outbox.push(frame.clone());
+                }
+                Ok(())
+            }
+            Some(To::Peers(peers)) => {
+                let outboxes: Vec<_> =
+                    peers.iter().filter_map(|peer| self.members.get(peer)).collect();
+                if outboxes.len() < peers.len() {
+                    let unknown =
+                        peers.iter().filter(|peer| !self.members.contains_key(peer)).copied();
+                    return Err(ForwardError::NoSuchPeer(unknown.collect()));
+                }
+                let frame = message.encode();
+                outboxes.into_iter().for_each(|outbox| _ = outbox.push(frame.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    /// The room's own broadcasts go the way of all messages. Their addressees are members.
+    fn announce(&mut self, message: Message) {
+        _ = self.forward(message);
+    }
+
+    /// Ask the room whether the peer may join. Its state is in the future meanwhile, and the mailbox waits.
+    fn ask(
+        &mut self,
+        peer: PeerId,
+    ) -> impl ActorFuture<Self, Output = Result<Arc<Outbox>, JoinError>> + use<> {
+        let (shared, room, limit) =
+            (Arc::clone(&self.shared), self.room.take(), self.manners.join_timeout);
+        let asking = async move {
+            let Some(mut room) = room else { return (None, Err(JoinError::RoomUnavailable)) };
+            let Some(seat) = shared.seats().ask(peer) else {
+                return (Some(room), Err(JoinError::RoomUnavailable));
+            };
+            let answer = match tokio::time::timeout(limit, room.on_join(&seat.auth)).await {
+                Ok(Ok(())) => Ok(seat.outbox),
+                Ok(Err(JoinRefusal(details))) => Err(JoinError::Refused(details)),
+                Err(_) => Err(JoinError::TimedOut),
+            };
+            (Some(room), answer)
+        };
+        asking.into_actor(self).map(|(room, answer), this, _| {
+            this.room = room;
+            answer
+        })
+    }
+
+    /// The peer has been accepted: tell the others, then the peer.
+    fn let_in(&mut self, peer: PeerId, outbox: Arc<Outbox>) {
+        if self.shared.seats().get(peer).is_none() {
+            // It went while it was let in: it joined and left, and nobody saw it.
+            self.call(|room| room.on_leave(peer));
+            return;
+        }
+        self.announce(Message::joined(peer));
+        let others: Vec<_> = self.members.keys().copied().collect();
+        self.members.insert(peer, Arc::clone(&outbox));
+        _ = outbox.push(Message::authenticated(peer, &others).encode());
+        // Last: a room that panics on the way refuses this peer when it is back.
+        self.shared.seats().join(peer);
+    }
+
+    /// Announce those who have left. The broadcast goes out even if the room panics over it.
+    fn see_off(&mut self) {
+        let departed = self.shared.seats().take_departed();
+        let mut panic = None;
+        for peer in departed {
+            if self.members.remove(&peer).is_some() && self.room.is_some() {
+                let left = catch_unwind(AssertUnwindSafe(|| self.call(|room| room.on_leave(peer))));
+                panic = panic.or(left.err());
+            }
+            match &panic {
+                None => self.announce(Message::left(peer)),
+                Some(_) => self.broadcast(&Message::left(peer)),
+            }
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    /// To everyone, past the room's own opinion.
+    fn broadcast(&self, message: &Message) {
+        let frame = message.encode();
+        self.members.values().for_each(|outbox| _ = outbox.push(frame.clone()));
+    }
+
+    /// After a crash: those who had joined join again, unseen by the others; then everyone learns of it.
+    fn readopt(&mut self, ctx: &mut Context<Self>) {
+        let (joined, suspects): (Vec<_>, Vec<_>) = {
+            let seats = self.shared.seats();
+            let peers = |standing| seats.all().filter(move |(_, seat)| seat.standing == standing);
+            (
+                peers(Standing::Joined).map(|(peer, _)| peer).collect(),
+                peers(Standing::Asking).map(|(peer, _)| peer).collect(),
+            )
+        };
+        for peer in suspects {
+            self.turn_away(peer, &JoinError::RoomCrashed);
+        }
+        if joined.is_empty() && self.shared.seats().is_empty() {
+            return;
+        }
+        let asking =
+            stream::iter(joined).into_actor(self).then(|peer, this, _| this.readopt_one(peer));
+        ctx.wait(asking.finish().map(|(), this, _| {
+            let peers: Vec<_> = this.members.keys().copied().collect();
+            this.broadcast(&Message::room_restarted(&peers));
+            this.see_off();
+        }));
+    }
+
+    fn readopt_one(&mut self, peer: PeerId) -> impl ActorFuture<Self, Output = ()> + use<> {
+        self.ask(peer).map(move |answer, this, _| match answer {
+            Ok(outbox) => {
+                this.shared.seats().join(peer);
+                this.members.insert(peer, outbox);
+            }
+            Err(error) => this.turn_away(peer, &error),
+        })
+    }
+
+    fn turn_away(&mut self, peer: PeerId, error: &JoinError) {
+        let Some(seat) = self.shared.seats().vacate(peer) else { return };
+        let message = Message::error(peer, Description::CouldNotJoinRoom, &error.details());
+        _ = seat.outbox.push(message.encode());
+        seat.outbox.close(Close::NORMAL);
+    }
+
+    fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
+        if self.manners.close_when_empty && self.shared.seats().close_if_empty() {
+            self.say_goodbye();
+            ctx.exit(ExitReason::Normal);
+        }
+    }
+
+    /// `on_terminate`, once; a panic in it must not keep the room from closing.
+    fn say_goodbye(&mut self) {
+        self.closed = true;
+        self.shared.orderly.store(true, Ordering::Relaxed);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.call(|room| room.on_terminate())))
+        {
+            let text = panic.downcast_ref::<&str>().copied().unwrap_or("a panic");
+            log::error!("room {:?}: on_terminate panicked: {text}", self.shared.name);
+        }
+    }
+}
+
+impl Actor for RoomActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.shared.runs_as(Some(ctx.address()));
+        match self.manners.on_crash {
+            OnCrash::Readopt => self.readopt(ctx),
+            OnCrash::Close => {
+                let seats: Vec<_> = self.shared.seats().all().map(|(peer, _)| peer).collect();
+                for peer in seats {
+                    self.shared.dismiss(peer, &"crashed".into(), Close::NORMAL);
+                }
+                self.shared.seats().take_departed();
+            }
+        }
+    }
+
+    /// Runs also after a crash, when the room is out of its place and there is nothing to say goodbye to.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.shared.runs_as(None);
+        if !self.closed && self.room.is_some() {
+            self.shared.close(&"shutdown".into(), Close::GOING_AWAY);
+            self.say_goodbye();
+        }
+    }
+}
+
+impl Handler<Join> for RoomActor {
+    type Result = AtomicResponse<Self, Result<(), JoinError>>;
+
+    fn handle(&mut self, Join(peer): Join, _: &mut Self::Context) -> Self::Result {
+        if self.members.contains_key(&peer) {
+            return AtomicResponse::new(Box::pin(actix::fut::ready(Ok(()))));
+        }
+        AtomicResponse::new(Box::pin(self.ask(peer).map(move |answer, this, ctx| match answer {
+            Ok(outbox) => {
+                this.let_in(peer, outbox);
+                Ok(())
+            }
+            Err(error) => {
+                this.shared.seats().vacate(peer);
+                this.close_if_empty(ctx);
+                Err(error)
+            }
+        })))
+    }
+}
+
+impl Handler<ForwardFrom> for RoomActor {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        ForwardFrom { peer, message, credit }: ForwardFrom,
+        _: &mut Self::Context,
+    ) {
+        let Some(outbox) = self.members.get(&peer).cloned() else { return };
+        let message = Message { from: Some(peer), ..message };
+        if let Err(error) = self.forward(message) {
+            let details = match error {
+                ForwardError::NoSuchPeer(peers) => serde_json::json!(peers),
+                error => error.to_string().into(),
+            };
+            _ = outbox.push(Message::error(peer, Description::NoSuchPeer, &details).encode());
+        }
+        drop(credit);
+    }
+}
+
+impl Handler<Forward> for RoomActor {
+    type Result = Result<(), ForwardError>;
+
+    fn handle(&mut self, Forward(message): Forward, _: &mut Self::Context) -> Self::Result {
+        self.forward(message)
+    }
+}
+
+impl Handler<Depart> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Depart, ctx: &mut Self::Context) {
+        self.see_off();
+        self.close_if_empty(ctx);
+    }
+}
+
+impl Handler<Stop> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, Stop { details, close }: Stop, ctx: &mut Self::Context) {
+        self.shared.close(&details, close);
+        self.members.clear();
+        self.say_goodbye();
+        ctx.exit(ExitReason::Normal);
+    }
+}

@@ -1,0 +1,71 @@
+//! One enum for each operation that can fail.
+
+use serde_json::Value;
+use thiserror::Error;
+
+use callboard_supervision::StartChildError;
+
+use crate::peer_id::PeerId;
+
+/// Why a message was not forwarded. Nobody got it.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// These addressees are not in the room.
+    #[error("no such peer")]
+    NoSuchPeer(Vec<PeerId>),
+    /// The message says no addressees.
+    #[error("the message has no addressees")]
+    NotAddressed,
+    /// Too many of the sender's messages wait for the room.
+    #[error("too many messages in flight")]
+    TooManyInFlight,
+    /// The room is being restarted, or closed.
+    #[error("the room is not available")]
+    RoomUnavailable,
+}
+
+/// Why a peer did not join.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The room's `on_join` said no, with these details.
+    #[error("refused: {0}")]
+    Refused(Value),
+    /// The room's `on_join` took longer than it may.
+    #[error("the room did not decide in time")]
+    TimedOut,
+    /// The room crashed while it decided.
+    #[error("the room crashed")]
+    RoomCrashed,
+    /// The room is being restarted, or closed.
+    #[error("the room is not available")]
+    RoomUnavailable,
+}
+
+impl JoinError {
+    /// What the client is told in the details of "Could not join room".
+    pub fn details(&self) -> Value {
+        match self {
+            Self::Refused(details) => details.clone(),
+            Self::TimedOut => "timeout".into(),
+            Self::RoomCrashed => "room_crashed".into(),
+            Self::RoomUnavailable => "room_unavailable".into(),
+        }
+    }
+}
+
+/// Why a room was not opened.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartRoomError {
+    /// A room of this name is open.
+    #[error("already started")]
+    AlreadyStarted,
+    /// It did not start: `on_init` refused or panicked, say.
+    #[error(transparent)]
+    Start(#[from] StartChildError),
+    /// No room of this name, and none is opened on demand.
+    #[error("no such room")]
+    NoSuchRoom,
+}

@@ -1,0 +1,261 @@
+//! What peers and rooms say to each other.
+
+use std::collections::HashSet;
+
+use bytestring::ByteString;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::peer_id::PeerId;
+
+/// A signaling message: `{"event", "data", "from", "to"}` in JSON.
+///
+/// `data` is carried as it came, and parsed only by who wants to know what is in it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Message {
+    /// The topic.
+    pub event: String,
+    /// The content, any JSON.
+    pub data: Box<RawValue>,
+    /// Who sent it; none if the server did.
+    pub from: Option<PeerId>,
+    /// Who gets it. A message without addressees cannot be forwarded.
+    pub to: Option<To>,
+}
+
+/// Who gets a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum To {
+    /// These peers; in JSON a list of their ids. All or nothing: with one unknown id nobody gets it.
+    Peers(Vec<PeerId>),
+    /// Everyone in the room but the sender; in JSON `"all"`.
+    #[serde(serialize_with = "all")]
+    All,
+}
+
+fn all<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("all")
+}
+
+/// What a client's message may be at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// How deep arrays and objects may nest in `data`. Default: 64.
+    pub depth: usize,
+    /// How many ids `to` may list. Default: 1,024.
+    pub addressees: usize,
+}
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        Self { depth: 64, addressees: 1024 }
+    }
+}
+
+/// Why a client's text is no message. Its text is what the client is told.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidMessage {
+    /// It is not JSON, or not UTF-8.
+    #[error("not JSON")]
+    NotJson,
+    /// It is JSON, but no object.
+    #[error("not an object")]
+    NotAnObject,
+    /// It nests deeper than [`MessageLimits::depth`].
+    #[error("nested too deeply")]
+    TooDeep,
+    /// It has no `event`, or one that is not a string.
+    #[error("event must be a string")]
+    Event,
+    /// `to` is missing, or neither `"all"` nor a list of peer ids.
+    #[error("to must be \"all\" or a list of peer ids")]
+    To,
+    /// `to` lists nobody.
+    #[error("to is empty")]
+    Nobody,
+    /// `to` lists more than [`MessageLimits::addressees`].
+    #[error("to lists too many peers")]
+    TooManyAddressees,
+    /// `to` lists a peer twice.
+    #[error("to lists a peer twice")]
+    DuplicateAddressee,
+}
+
+impl Message {
+    /// A message of the server's own.
+    ///
+    /// # Errors
+    /// If `data` cannot be written as JSON (a map with keys that are no strings, say).
+    pub fn new(event: impl Into<String>, data: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let data = serde_json::value::to_raw_value(data)?;
+        Ok(Self { event: event.into(), data, from: None, to: None })
+    }
+
+    /// Address it.
+    pub fn to(self, to: To) -> Self {
+        Self { to: Some(to), ..self }
+    }
+
+    /// Read what a client wrote. Fields other than `event`, `data` and `to` are dropped; so is `from`, which is
+    /// the server's to say.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`]
+    pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, InvalidMessage> {
+        if depth(text) > limits.depth + 1 {
+            return Err(InvalidMessage::TooDeep);
+        }
+        let fields: Fields<'_> =
+            serde_json::from_str(text).map_err(|error| match error.classify() {
+                serde_json::error::Category::Data if !text.trim_start().starts_with('{') => {
+                    InvalidMessage::NotAnObject
+                }
+                // Only a field named twice is left: it has no one meaning.
+                serde_json::error::Category::Data => InvalidMessage::Event,
+                _ => InvalidMessage::NotJson,
+            })?;
+        let event = fields
+            .event
+            .and_then(|event| serde_json::from_str(event.get()).ok())
+            .ok_or(InvalidMessage::Event)?;
+        let to = addressees(fields.to.ok_or(InvalidMessage::To)?, limits)?;
+        let data = fields.data.map_or_else(|| RawValue::NULL.to_owned(), RawValue::to_owned);
+        Ok(Self { event, data, from: None, to: Some(to) })
+    }
+
+    /// As JSON, once for all who get it.
+    pub fn encode(&self) -> ByteString {
+        // Strings, ids and JSON that has been parsed: there is nothing that could not be written.
+        serde_json::to_string(self).unwrap_or_default().into()
+    }
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    to: Option<&'a RawValue>,
+}
+
+fn addressees(to: &RawValue, limits: &MessageLimits) -> Result<To, InvalidMessage> {
+    if to.get() == "\"all\"" {
+        return Ok(To::All);
+    }
+    // Counted before it is parsed, so that a long list costs nothing.
+    let listed =
+        serde_json::from_str::<Vec<IgnoredAny>>(to.get()).map_err(|_| InvalidMessage::To)?.len();
+    match listed {
+        0 => return Err(InvalidMessage::Nobody),
+        listed if listed > limits.addressees => return Err(InvalidMessage::TooManyAddressees),
+        _ => {}
+    }
+    let peers: Vec<PeerId> = serde_json::from_str(to.get()).map_err(|_| InvalidMessage::To)?;
+    let mut seen = HashSet::with_capacity(peers.len());
+    if peers.iter().all(|peer| seen.insert(*peer)) {
+        Ok(To::Peers(peers))
+    } else {
+        Err(InvalidMessage::DuplicateAddressee)
+    }
+}
+
+/// How deep arrays and objects nest, without building any.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'\\' => _ = bytes.next(),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Message, InvalidMessage> {
+        Message::parse(text, &MessageLimits::default())
+    }
+
+    #[test]
+    fn a_message_keeps_its_data_as_it_came_and_loses_unknown_fields() {
+        let message =
+            parse(r#"{"event":"offer","data":{"a": 1.50},"to":"all","from":"me","x":[1]}"#)
+                .unwrap();
+
+        assert_eq!(message.data.get(), r#"{"a": 1.50}"#);
+        assert_eq!(
+            message.encode(),
+            r#"{"event":"offer","data":{"a": 1.50},"from":null,"to":"all"}"#
+        );
+    }
+
+    #[test]
+    fn data_may_be_missing_and_events_may_be_escaped() {
+        let message = parse(r#"{"event":"a\"b","to":"all"}"#).unwrap();
+
+        assert_eq!((message.event.as_str(), message.data.get()), ("a\"b", "null"));
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_with_a_reason() {
+        let id = PeerId::random();
+        for (text, why) in [
+            ("hello", InvalidMessage::NotJson),
+            ("{\"event\":", InvalidMessage::NotJson),
+            ("[1]", InvalidMessage::NotAnObject),
+            ("7", InvalidMessage::NotAnObject),
+            (r#"{"to":"all"}"#, InvalidMessage::Event),
+            (r#"{"event":1,"to":"all"}"#, InvalidMessage::Event),
+            (r#"{"event":null,"to":"all"}"#, InvalidMessage::Event),
+            (r#"{"event":"a","event":"b","to":"all"}"#, InvalidMessage::Event),
+            (r#"{"event":"a"}"#, InvalidMessage::To),
+            (r#"{"event":"a","to":null}"#, InvalidMessage::To),
+            (r#"{"event":"a","to":"everyone"}"#, InvalidMessage::To),
+            (r#"{"event":"a","to":{"x":1}}"#, InvalidMessage::To),
+            (r#"{"event":"a","to":["x"]}"#, InvalidMessage::To),
+            (r#"{"event":"a","to":[1]}"#, InvalidMessage::To),
+            (r#"{"event":"a","to":[]}"#, InvalidMessage::Nobody),
+            (
+                &format!(r#"{{"event":"a","to":["{id}","{id}"]}}"#),
+                InvalidMessage::DuplicateAddressee,
+            ),
+            (
+                &format!(r#"{{"event":"a","to":[{}1]}}"#, "1,".repeat(100_000)),
+                InvalidMessage::TooManyAddressees,
+            ),
+            (&format!(r#"{{"event":"a","data":{}"#, "[".repeat(10_000)), InvalidMessage::TooDeep),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), why, "{}", &text[..text.len().min(80)]);
+        }
+    }
+
+    #[test]
+    fn brackets_in_strings_do_not_nest() {
+        let text = format!(r#"{{"event":"a","data":"{}\"[","to":"all"}}"#, "[".repeat(1000));
+
+        assert!(parse(&text).is_ok());
+    }
+}

@@ -1,0 +1,208 @@
+//! The supervisor of all rooms.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use callboard_supervision::{
+    ChildSpec, Flags, NoSupervisor, StartChildError, StartSupervisorError, SupervisorRef,
+    SupervisorSpec,
+};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::error::StartRoomError;
+use crate::handle::RoomHandle;
+use crate::options::{AnyRoomOptions, RoomOptions};
+use crate::outbox::Close;
+use crate::registry::{LocalRegistry, Registry};
+use crate::room::Room;
+
+/// Makes the options of a room that somebody asks for by name; none if there is to be no such room.
+pub type OpenOnDemand = dyn Fn(&str) -> Option<AnyRoomOptions> + Send + Sync;
+
+/// All rooms of a server: their supervisor and their registry. Cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Rooms {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    registry: Arc<dyn Registry>,
+    on_demand: Option<Box<OpenOnDemand>>,
+    start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
+    supervisor: Mutex<Option<SupervisorRef>>,
+}
+
+/// Makes [`Rooms`].
+pub struct RoomsBuilder {
+    registry: Arc<dyn Registry>,
+    on_demand: Option<Box<OpenOnDemand>>,
+    start: Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>,
+}
+
+impl Rooms {
+    /// Rooms with the default registry, none of them opened on demand.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Rooms to be set up.
+    pub fn builder() -> RoomsBuilder {
+        RoomsBuilder {
+            registry: Arc::new(LocalRegistry::default()),
+            on_demand: None,
+            start: Box::new(Vec::new),
+        }
+    }
+
+    /// Their place in a supervision tree. The rooms can be used once it has started.
+    pub fn child_spec(&self, id: &str) -> ChildSpec {
+        let shared = Arc::clone(&self.shared);
+        ChildSpec::try_supervisor(id, move |supervisor| {
+            *shared.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
+            let rooms = (shared.start.lock().unwrap_or_else(PoisonError::into_inner))();
+            // A room that is given up does not touch the others, so nothing is ever counted here.
+            let flags = Flags::one_for_one().intensity(0, Duration::from_secs(1));
+            let nodes =
+                rooms.into_iter().map(|options| options.node(Arc::clone(&shared.registry)).1);
+            Ok(nodes.fold(SupervisorSpec::new(flags), SupervisorSpec::child))
+        })
+    }
+
+    /// Start them as the root of a tree of their own.
+    ///
+    /// # Errors
+    /// [`StartSupervisorError`]
+    pub async fn start(&self) -> Result<SupervisorRef, StartSupervisorError> {
+        SupervisorSpec::new(Flags::one_for_one())
+            .child(self.child_spec("rooms"))
+            .start_as("server")
+            .await
+    }
+
+    /// Open a room under this supervisor.
+    ///
+    /// # Errors
+    /// [`StartRoomError`]
+    pub async fn start_supervised<R: Room>(
+        &self,
+        options: RoomOptions<R>,
+    ) -> Result<RoomHandle, StartRoomError> {
+        self.open(options.erase()).await
+    }
+
+    /// The room of this name.
+    pub fn lookup(&self, name: &str) -> Option<RoomHandle> {
+        self.shared.registry.lookup(name)
+    }
+
+    /// The room of this name; one that is not open is opened if that is done [on demand](RoomsBuilder::on_demand).
+    ///
+    /// # Errors
+    /// [`StartRoomError::NoSuchRoom`] if there is none, and the errors of opening it.
+    pub async fn find_or_open(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
+        if let Some(room) = self.lookup(name) {
+            return Ok(room);
+        }
+        let options = self
+            .shared
+            .on_demand
+            .as_ref()
+            .and_then(|open| open(name))
+            .ok_or(StartRoomError::NoSuchRoom)?;
+        match self.open(options).await {
+            // Somebody else was quicker.
+            Err(StartRoomError::AlreadyStarted) => {
+                self.lookup(name).ok_or(StartRoomError::NoSuchRoom)
+            }
+            opened => opened,
+        }
+    }
+
+    /// The names of the rooms that are open, in no particular order.
+    pub fn names(&self) -> Vec<String> {
+        self.shared.registry.names()
+    }
+
+    /// Close every room, all at once: their clients are told "Room closed" with these details and closed with 1001
+    /// (going away). For a server that shuts down.
+    pub async fn stop_all(&self, details: impl Into<Value>) {
+        let details = details.into();
+        let rooms = self.names().into_iter().filter_map(|name| self.lookup(&name));
+        let stops = rooms.map(|room| {
+            let details = details.clone();
+            async move { room.stop_with(details, Close::GOING_AWAY).await }
+        });
+        join_all(stops).await;
+    }
+
+    async fn open(&self, options: AnyRoomOptions) -> Result<RoomHandle, StartRoomError> {
+        let supervisor =
+            self.shared.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let supervisor = supervisor.ok_or(StartChildError::NoSupervisor(NoSupervisor))?;
+        let name = Arc::clone(&options.name);
+        let (handle, spec) = options.node(Arc::clone(&self.shared.registry));
+        match supervisor.start_child(spec).await {
+            Ok(_) => Ok(handle),
+            Err(StartChildError::AlreadyStarted | StartChildError::AlreadyPresent) => {
+                Err(StartRoomError::AlreadyStarted)
+            }
+            Err(_) if self.lookup(&name).is_some() => Err(StartRoomError::AlreadyStarted),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rooms").field("names", &self.names()).finish()
+    }
+}
+
+impl RoomsBuilder {
+    /// Keep the names elsewhere. Default: [`LocalRegistry`].
+    pub fn registry(self, registry: Arc<dyn Registry>) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// Open a room when the first peer asks for it by name. Give its options
+    /// [`close_when_empty`](RoomOptions::close_when_empty) to have it closed when the last one leaves. Default: no.
+    pub fn on_demand(
+        self,
+        open: impl Fn(&str) -> Option<AnyRoomOptions> + Send + Sync + 'static,
+    ) -> Self {
+        Self { on_demand: Some(Box::new(open)), ..self }
+    }
+
+    /// Rooms that are opened when the supervisor starts, and again when it is restarted. Default: none.
+    pub fn open_at_start(
+        self,
+        start: impl FnMut() -> Vec<AnyRoomOptions> + Send + 'static,
+    ) -> Self {
+        Self { start: Box::new(start), ..self }
+    }
+
+    /// The rooms, not running yet.
+    pub fn build(self) -> Rooms {
+        let Self { registry, on_demand, start } = self;
+        let shared =
+            Shared { registry, on_demand, start: Mutex::new(start), supervisor: Mutex::default() };
+        Rooms { shared: Arc::new(shared) }
+    }
+}
+
+/// A room in one's own supervision tree, found by name in `registry`. It is temporary: change that with
+/// [`ChildSpec::restart`] to have it opened again after it was given up.
+pub fn room_child_spec<R: Room>(
+    options: RoomOptions<R>,
+    registry: Arc<dyn Registry>,
+) -> (RoomHandle, ChildSpec) {
+    options.erase().node(registry)
+}

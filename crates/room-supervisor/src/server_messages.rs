@@ -1,0 +1,122 @@
+//! The messages that the server itself sends.
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::to_raw_value;
+
+use crate::message::{Message, To};
+use crate::peer_id::PeerId;
+
+/// The topic of an [`error`](Message::error).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Description {
+    /// The client's text was no message.
+    InvalidMessage,
+    /// The room refused the peer; details are its reason.
+    CouldNotJoinRoom,
+    /// The room is gone, and the connection with it.
+    RoomClosed,
+    /// An addressee is not in the room; details are the unknown ids. Nobody got the message. (Ours.)
+    NoSuchPeer,
+    /// The client sends too fast. (Ours.)
+    TooManyMessages,
+    /// The client's message is larger than allowed. (Ours.)
+    MessageTooLarge,
+    /// The room is being restarted; the message is lost. (Ours.)
+    RoomUnavailable,
+}
+
+impl Description {
+    /// As the client reads it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::InvalidMessage => "Invalid message",
+            Self::CouldNotJoinRoom => "Could not join room",
+            Self::RoomClosed => "Room closed",
+            Self::NoSuchPeer => "No such peer",
+            Self::TooManyMessages => "Too many messages",
+            Self::MessageTooLarge => "Message too large",
+            Self::RoomUnavailable => "Room unavailable",
+        }
+    }
+}
+
+impl Message {
+    /// To the joiner: it is in. `peers` are those who were there before (ours; the original tells only the id).
+    pub fn authenticated(peer_id: PeerId, peers: &[PeerId]) -> Self {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            peer_id: PeerId,
+            peers: &'a [PeerId],
+        }
+        Self::of_server("authenticated", &Data { peer_id, peers }, To::Peers(vec![peer_id]))
+    }
+
+    /// To all others: a peer has joined.
+    pub fn joined(peer_id: PeerId) -> Self {
+        Self::of_server("joined", &About { peer_id }, To::All)
+    }
+
+    /// To all who remain: a peer has left.
+    pub fn left(peer_id: PeerId) -> Self {
+        Self::of_server("left", &About { peer_id }, To::All)
+    }
+
+    /// To one client: something went wrong.
+    pub fn error(to: PeerId, description: Description, details: &Value) -> Self {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            description: &'static str,
+            details: &'a Value,
+        }
+        let data = Data { description: description.text(), details };
+        Self::of_server("error", &data, To::Peers(vec![to]))
+    }
+
+    /// To all: the room has failed and is back with these peers in it. (Ours.)
+    pub fn room_restarted(peers: &[PeerId]) -> Self {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            peers: &'a [PeerId],
+        }
+        Self::of_server("room_restarted", &Data { peers }, To::All)
+    }
+
+    fn of_server(event: &str, data: &impl Serialize, to: To) -> Self {
+        let data = to_raw_value(data).expect("ids, lists and values can always be written as JSON");
+        Self { event: event.to_owned(), data, from: None, to: Some(to) }
+    }
+}
+
+#[derive(Serialize)]
+struct About {
+    peer_id: PeerId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_messages_have_the_fields_of_the_original() {
+        let id = PeerId::random();
+
+        assert_eq!(
+            Message::joined(id).encode(),
+            format!(r#"{{"event":"joined","data":{{"peer_id":"{id}"}},"from":null,"to":"all"}}"#)
+        );
+        assert_eq!(
+            Message::authenticated(id, &[]).encode(),
+            format!(
+                r#"{{"event":"authenticated","data":{{"peer_id":"{id}","peers":[]}},"from":null,"to":["{id}"]}}"#
+            )
+        );
+        assert_eq!(
+            Message::error(id, Description::CouldNotJoinRoom, &"room_is_full".into()).encode(),
+            format!(
+                r#"{{"event":"error","data":{{"description":"Could not join room","details":"room_is_full"}},"from":null,"to":["{id}"]}}"#
+            )
+        );
+    }
+}

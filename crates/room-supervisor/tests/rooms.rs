@@ -1,0 +1,402 @@
+//! Rooms seen from outside: who hears what, in which order, and what happens when a room fails.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use callboard_room_supervisor::*;
+use callboard_supervision::{Lifecycle, SupervisorRef};
+use common::Client;
+use serde_json::json;
+
+/// A room that does what the peers' names and events say, and counts.
+struct Probe(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    inits: AtomicUsize,
+    joins: AtomicUsize,
+    leaves: AtomicUsize,
+    ends: AtomicUsize,
+}
+
+impl Counts {
+    fn read(&self) -> (usize, usize, usize, usize) {
+        let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        (read(&self.inits), read(&self.joins), read(&self.leaves), read(&self.ends))
+    }
+}
+
+impl Room for Probe {
+    type Options = Arc<Counts>;
+
+    fn on_init(counts: &Arc<Counts>) -> Result<Self, String> {
+        counts.inits.fetch_add(1, Ordering::SeqCst);
+        Ok(Self(Arc::clone(counts)))
+    }
+
+    async fn on_join(&mut self, auth: &AuthData) -> Result<(), JoinRefusal> {
+        match auth.metadata.as_str() {
+            Some("unwelcome") => return Err("not_you".into()),
+            Some("explosive") => panic!("on_join"),
+            Some("endless") => std::future::pending().await,
+            // Welcome once.
+            Some("once") if self.0.inits.load(Ordering::SeqCst) > 1 => {
+                return Err("once_only".into());
+            }
+            _ => {}
+        }
+        self.0.joins.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn on_leave(&mut self, _: PeerId) {
+        self.0.leaves.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn on_forward(&mut self, mut message: Message) -> Option<Message> {
+        match message.event.as_str() {
+            "swallow" => None,
+            "explode" => panic!("on_forward"),
+            "change" => {
+                message.event = "changed".into();
+                Some(message)
+            }
+            _ => Some(message),
+        }
+    }
+
+    fn on_terminate(&mut self) {
+        self.0.ends.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn open(
+    options: impl FnOnce(RoomOptions<Probe>) -> RoomOptions<Probe>,
+) -> (SupervisorRef, Rooms, RoomHandle, Arc<Counts>) {
+    let rooms = Rooms::new();
+    let server = rooms.start().await.unwrap();
+    let counts = Arc::new(Counts::default());
+    let room = rooms
+        .start_supervised(options(RoomOptions::new("demo", Arc::clone(&counts))))
+        .await
+        .unwrap();
+    (server, rooms, room, counts)
+}
+
+#[actix::test]
+async fn others_hear_joined_before_the_joiner_hears_authenticated_with_who_is_there() {
+    let (_server, _, room, _) = open(|options| options).await;
+    let mut first = Client::joined(&room).await;
+    let mut second = Client::seated(&room);
+
+    second.join().await.unwrap();
+
+    assert_eq!(first.expect("joined").await, json!({ "peer_id": second.id }));
+    let data = second.expect("authenticated").await;
+    assert_eq!(data, json!({ "peer_id": second.id, "peers": [first.id] }));
+    assert!(second.has_read_all());
+}
+
+#[actix::test]
+async fn a_refused_peer_is_given_the_reason_and_nobody_else_notices() {
+    let (_server, _, room, counts) = open(|options| options).await;
+    let mut bystander = Client::joined(&room).await;
+    let unwelcome = Client::named(&room, "unwelcome", OutboxLimits::default());
+
+    assert_eq!(unwelcome.join().await, Err(JoinError::Refused("not_you".into())));
+
+    drop(unwelcome);
+    assert_eq!(room.peers(), [bystander.id]);
+    room.stop("").await;
+    bystander.expect("error").await;
+    assert_eq!(counts.read(), (1, 1, 0, 1));
+}
+
+#[actix::test]
+async fn messages_reach_their_addressees_all_or_none() {
+    let (_server, _, room, _) = open(|options| options).await;
+    let mut a = Client::joined(&room).await;
+    let mut b = Client::joined(&room).await;
+    let mut c = Client::joined(&room).await;
+    a.expect("joined").await;
+    a.expect("joined").await;
+    b.expect("joined").await;
+    let stranger = PeerId::random();
+
+    a.say("to_all", To::All).unwrap();
+    a.say("to_b_and_me", To::Peers(vec![b.id, a.id])).unwrap();
+    a.say("to_nobody", To::Peers(vec![b.id, stranger])).unwrap();
+    a.say("swallow", To::All).unwrap();
+    a.say("change", To::Peers(vec![c.id])).unwrap();
+
+    assert_eq!(b.event().await.1["from"], json!(a.id));
+    b.expect("to_b_and_me").await;
+    a.expect("to_b_and_me").await;
+    let error = a.expect("error").await;
+    assert_eq!(error, json!({ "description": "No such peer", "details": [stranger] }));
+    c.expect("to_all").await;
+    c.expect("changed").await;
+    assert!(a.has_read_all() && b.has_read_all() && c.has_read_all());
+}
+
+#[actix::test]
+async fn a_broadcast_is_the_same_bytes_for_all() {
+    let (_server, _, room, _) = open(|options| options).await;
+    let mut a = Client::joined(&room).await;
+    let mut b = Client::joined(&room).await;
+    a.expect("joined").await;
+
+    let note = Message::new("note", &1).unwrap();
+    assert_eq!(room.forward_message(note.clone()).await, Err(ForwardError::NotAddressed));
+    room.forward_message(note.to(To::All)).await.unwrap();
+
+    let (Deliver::Frame(to_a), Deliver::Frame(to_b)) = (a.next().await, b.next().await) else {
+        panic!("closed")
+    };
+    assert_eq!(to_a.as_bytes().as_ptr(), to_b.as_bytes().as_ptr());
+}
+
+#[actix::test]
+async fn a_peer_leaves_once_when_its_lease_is_gone() {
+    let (_server, _, room, counts) = open(|options| options).await;
+    let mut a = Client::joined(&room).await;
+    let mut b = Client::joined(&room).await;
+    a.expect("joined").await;
+
+    b.leave();
+
+    assert_eq!(a.expect("left").await, json!({ "peer_id": b.id }));
+    b.expect_close(Close::FAILED).await;
+    assert_eq!(counts.read(), (1, 2, 1, 0));
+    assert_eq!(room.peers(), [a.id]);
+}
+
+#[actix::test]
+async fn a_stopped_room_has_told_everyone_and_its_name_is_free() {
+    let (_server, rooms, room, counts) = open(|options| options).await;
+    let mut a = Client::joined(&room).await;
+
+    room.stop("bed time").await;
+
+    assert_eq!(
+        a.expect("error").await,
+        json!({ "description": "Room closed", "details": "bed time" })
+    );
+    a.expect_close(Close::NORMAL).await;
+    assert!(rooms.lookup("demo").is_none());
+    assert_eq!(counts.read(), (1, 1, 0, 1), "on_terminate ran, and no new room began");
+    assert_eq!(a.say("hello", To::All), Err(ForwardError::RoomUnavailable));
+    rooms.start_supervised(RoomOptions::<Probe>::new("demo", counts)).await.unwrap();
+}
+
+#[actix::test]
+async fn a_name_is_taken_once() {
+    let (_server, rooms, _, counts) = open(|options| options).await;
+
+    let again = rooms.start_supervised(RoomOptions::<Probe>::new("demo", counts)).await;
+
+    assert_eq!(again.unwrap_err(), StartRoomError::AlreadyStarted);
+}
+
+#[actix::test]
+async fn a_room_that_panics_readopts_its_peers_on_their_connections() {
+    let (_server, _, room, counts) = open(|options| options).await;
+    let mut a = Client::joined(&room).await;
+    let mut b = Client::joined(&room).await;
+    let mut once = Client::named(&room, "once", OutboxLimits::default());
+    once.join().await.unwrap();
+    once.expect("authenticated").await;
+    for _ in 0..2 {
+        a.expect("joined").await;
+    }
+    b.expect("joined").await;
+
+    a.say("explode", To::All).unwrap();
+
+    let mut peers = b.expect("room_restarted").await["peers"].as_array().unwrap().len();
+    assert_eq!(peers, 2, "the third is not welcome any more");
+    peers = a.expect("room_restarted").await["peers"].as_array().unwrap().len();
+    assert_eq!(peers, 2);
+    assert_eq!(once.expect("error").await["details"], "once_only");
+    once.expect_close(Close::NORMAL).await;
+    assert_eq!(counts.read(), (2, 5, 0, 0));
+    a.say("still_here", To::All).unwrap();
+    b.expect("still_here").await;
+}
+
+#[actix::test]
+async fn a_room_that_closes_on_a_crash_tells_its_peers() {
+    let (_server, _, room, _) = open(|options| options.on_crash(OnCrash::Close)).await;
+    let mut a = Client::joined(&room).await;
+
+    a.say("explode", To::All).unwrap();
+
+    assert_eq!(
+        a.expect("error").await,
+        json!({ "description": "Room closed", "details": "crashed" })
+    );
+    a.expect_close(Close::NORMAL).await;
+}
+
+#[actix::test]
+async fn a_peer_that_makes_the_room_panic_while_it_joins_is_not_let_in_again() {
+    let (_server, _, room, counts) = open(|options| options).await;
+    let mut bystander = Client::joined(&room).await;
+    let mut explosive = Client::named(&room, "explosive", OutboxLimits::default());
+
+    assert_eq!(explosive.join().await, Err(JoinError::RoomCrashed));
+
+    bystander.expect("room_restarted").await;
+    assert_eq!(explosive.expect("error").await["details"], "room_crashed");
+    explosive.expect_close(Close::NORMAL).await;
+    assert_eq!(counts.read().0, 2, "one restart, not a loop");
+}
+
+#[actix::test]
+async fn a_room_that_panics_too_often_is_given_up_and_its_clients_are_told() {
+    let (server, rooms, room, _) =
+        open(|options| options.intensity(0, Duration::from_secs(1))).await;
+    let mut events = server.events();
+    let mut a = Client::joined(&room).await;
+
+    a.say("explode", To::All).unwrap();
+
+    assert_eq!(
+        a.expect("error").await,
+        json!({ "description": "Room closed", "details": "crashed" })
+    );
+    a.expect_close(Close::NORMAL).await;
+    while !matches!(events.recv().await.unwrap().what, Lifecycle::Down(reason) if !reason.is_abnormal())
+    {
+    }
+    assert!(rooms.lookup("demo").is_none());
+    assert!(
+        server
+            .snapshot()
+            .find(&["rooms"])
+            .is_some_and(|rooms| rooms.children.is_empty() && rooms.restarts == 0)
+    );
+}
+
+#[actix::test]
+async fn who_leaves_while_the_room_is_down_is_announced_by_the_next_one() {
+    let (_server, _, room, counts) = open(|options| options).await;
+    let mut a = Client::joined(&room).await;
+    let mut b = Client::joined(&room).await;
+    a.expect("joined").await;
+
+    a.say("explode", To::All).unwrap();
+    b.leave();
+
+    a.expect("room_restarted").await;
+    assert_eq!(a.expect("left").await, json!({ "peer_id": b.id }));
+    assert_eq!(counts.read().2, 0, "the new room never let it in");
+    assert!(a.has_read_all());
+}
+
+#[actix::test]
+async fn an_on_join_without_end_is_refused_and_holds_up_no_other_room() {
+    let (_server, rooms, room, counts) =
+        open(|options| options.join_timeout(Duration::from_millis(200))).await;
+    let other = rooms.start_supervised(RoomOptions::<Probe>::new("other", counts)).await.unwrap();
+    let endless = Client::named(&room, "endless", OutboxLimits::default());
+
+    let asking = endless.join();
+    let mut elsewhere = Client::seated(&other);
+    let (asked, ()) = tokio::join!(asking, async {
+        elsewhere.join().await.unwrap();
+        elsewhere.expect("authenticated").await;
+    });
+
+    assert_eq!(asked, Err(JoinError::TimedOut));
+    Client::joined(&room).await;
+}
+
+#[actix::test]
+async fn a_client_that_does_not_read_is_closed_and_the_room_goes_on() {
+    let (_server, _, room, _) = open(|options| options).await;
+    let limits = OutboxLimits { messages: 10, bytes: 1 << 20 };
+    let mut slow = Client::named(&room, "slow", limits);
+    slow.join().await.unwrap();
+    let mut fast = Client::joined(&room).await;
+
+    for _ in 0..20 {
+        fast.say("news", To::All).unwrap();
+    }
+    fast.say("echo", To::Peers(vec![fast.id])).unwrap();
+
+    fast.expect("echo").await;
+    let mut read = 0;
+    while let Deliver::Frame(_) = slow.next().await {
+        read += 1;
+    }
+    assert_eq!(read, 10);
+    assert_eq!(slow.outbox.closing(), Some(&Close::TOO_SLOW));
+}
+
+#[actix::test]
+async fn messages_in_flight_are_bounded() {
+    let (_server, _, room, _) = open(|options| options).await;
+    let a = Client::joined(&room).await;
+
+    let refused = (0..1000).find_map(|_| a.say("burst", To::All).err());
+
+    assert_eq!(refused, Some(ForwardError::TooManyInFlight));
+}
+
+#[actix::test]
+async fn rooms_open_and_close_on_demand() {
+    let counts = Arc::new(Counts::default());
+    let seen = Arc::clone(&counts);
+    let rooms = Rooms::builder()
+        .on_demand(move |name| {
+            let options = RoomOptions::<Probe>::new(name, Arc::clone(&seen)).close_when_empty(true);
+            name.starts_with("open-").then(|| options.into())
+        })
+        .build();
+    let server = rooms.start().await.unwrap();
+    let mut events = server.events();
+
+    assert_eq!(rooms.find_or_open("other").await.unwrap_err(), StartRoomError::NoSuchRoom);
+    let room = rooms.find_or_open("open-1").await.unwrap();
+    let mut a = Client::joined(&room).await;
+    let mut b = Client::joined(&rooms.find_or_open("open-1").await.unwrap()).await;
+    a.leave();
+    b.expect("left").await;
+    b.leave();
+
+    while !matches!(events.recv().await.unwrap(), event if event.path.name() == "open-1" && event.what != Lifecycle::Started)
+    {
+    }
+    assert!(rooms.names().is_empty());
+    assert_eq!(counts.read(), (1, 2, 2, 1));
+    Client::joined(&rooms.find_or_open("open-1").await.unwrap()).await;
+}
+
+#[actix::test]
+async fn stopping_all_tells_everyone_that_the_server_goes_away() {
+    let (server, rooms, room, _) = open(|options| options).await;
+    let mut a = Client::joined(&room).await;
+
+    rooms.stop_all("maintenance").await;
+
+    assert_eq!(a.expect("error").await["details"], "maintenance");
+    a.expect_close(Close::GOING_AWAY).await;
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_server_that_is_stopped_closes_its_rooms_in_good_order() {
+    let (server, rooms, room, counts) = open(|options| options).await;
+    let mut a = Client::joined(&room).await;
+
+    server.stop().await;
+
+    assert_eq!(a.expect("error").await["details"], "shutdown");
+    a.expect_close(Close::GOING_AWAY).await;
+    assert_eq!(counts.read().3, 1);
+    assert!(rooms.names().is_empty());
+}
