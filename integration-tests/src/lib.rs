@@ -1,1 +1,52 @@
-//! Callboard's programs seen from outside.
+//! Callboard's programs seen from outside: the stage on which real servers meet real browsers.
+//!
+//! A test is one call of [`on_a_stage_of_its_own`]. What runs inside has a network to itself (see [`network`]), starts
+//! [`Server`]s and [`Browser`]s, and waits for conditions with [`until`]. Whatever it started ends with it, also when it
+//! panics, and also when the test process is killed.
+//!
+//! Nothing here is skipped when something is missing: a test without its browser fails and names the package.
+
+pub mod browser;
+pub mod call;
+pub mod network;
+pub mod program;
+pub mod server;
+mod wait;
+
+pub use browser::{Browser, Kind};
+pub use call::CallPage;
+pub use server::Server;
+pub use wait::{Moment, until};
+
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::Duration;
+
+/// Runs a test in a network of its own, on a thread of its own, within [`TEST_TIME`].
+///
+/// # Panics
+///
+/// When the test does, when the network cannot be made, and when time is up.
+pub fn on_a_stage_of_its_own<Test>(test: Test)
+where
+    Test: AsyncFnOnce() + Send,
+{
+    let result = thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                network::enter_a_new_one().unwrap_or_else(|error| panic!("{error}"));
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("a tokio runtime").block_on(async {
+                    let in_time = tokio::time::timeout(TEST_TIME, test()).await;
+                    in_time.unwrap_or_else(|_| panic!("the test took longer than {TEST_TIME:?}"));
+                });
+            })
+            .join()
+    });
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
+}
+
+/// The longest that one test may take: browsers included, on a machine with two busy cores.
+pub const TEST_TIME: Duration = Duration::from_secs(180);

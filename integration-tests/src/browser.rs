@@ -1,0 +1,212 @@
+//! Real browsers, driven through WebDriver.
+
+use std::fs;
+use std::time::Duration;
+
+use fantoccini::error::CmdError;
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::program::{self, Brood};
+use crate::wait::{Moment, until};
+
+/// Which browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Debian's chromium with its chromedriver.
+    Chromium,
+    /// Debian's firefox-esr with geckodriver.
+    Firefox,
+}
+
+/// A running browser with a new profile, without a window, with a camera and a microphone that are made up.
+#[derive(Debug)]
+pub struct Browser {
+    // Fields are dropped in this order: the profile goes when nobody writes to it any more.
+    client: Client,
+    driver: Brood,
+    home: TempDir,
+}
+
+impl Browser {
+    /// Starts one.
+    ///
+    /// # Panics
+    ///
+    /// When the browser or its driver is missing or does not come up.
+    pub async fn start(kind: Kind) -> Self {
+        let home = tempfile::Builder::new()
+            .prefix("callboard-browser-")
+            .tempdir()
+            .expect("a folder for the profile");
+        let log = home.path().join("driver.log");
+        let port = program::free_port();
+        let (driver, arguments) = match kind {
+            Kind::Chromium => {
+                let driver = program::of_the_machine("chromedriver", "chromium-driver");
+                (driver, vec![format!("--port={port}")])
+            }
+            Kind::Firefox => {
+                let driver = program::of_the_machine("geckodriver", "geckodriver with cargo");
+                let websocket_port = program::free_port();
+                (
+                    driver,
+                    vec![format!("--port={port}"), format!("--websocket-port={websocket_port}")],
+                )
+            }
+        };
+        let capabilities = kind.capabilities(&home);
+        let driver =
+            Brood::start(&driver, arguments, home.path(), &log).expect("the driver starts");
+
+        let address = format!("http://127.0.0.1:{port}");
+        let client = until(&format!("a session with {kind:?}"), START_TIME, async || {
+            let mut builder = ClientBuilder::new(HttpConnector::new());
+            match builder.capabilities(capabilities.clone()).connect(&address).await {
+                Ok(client) => Moment::Now(client),
+                Err(error) => {
+                    let log = fs::read_to_string(&log).unwrap_or_default();
+                    Moment::NotYet(format!("{error}; the driver wrote:\n{log}"))
+                }
+            }
+        })
+        .await;
+        Self { client, driver, home }
+    }
+
+    /// Goes to an address and waits until the page has loaded.
+    ///
+    /// # Panics
+    ///
+    /// When the browser cannot.
+    pub async fn go_to(&self, address: &str) {
+        self.client
+            .goto(address)
+            .await
+            .unwrap_or_else(|error| panic!("{address} does not load: {error}"));
+    }
+
+    /// What a function body returns in the page, with `arguments` as its `arguments`; a promise is awaited.
+    ///
+    /// # Panics
+    ///
+    /// When the script throws.
+    pub async fn evaluate(&self, body: &str, arguments: Vec<Value>) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1];
+             (async (...arguments) => {{ {body} }})(...[...arguments].slice(0, -1)).then(
+                 (value) => done({{ value }}), (error) => done({{ error: String(error) }}));"
+        );
+        let answer = self.client.execute_async(&script, arguments).await;
+        let mut answer = answer.unwrap_or_else(|error| panic!("{body}: {error}"));
+        assert!(answer.get("error").is_none(), "{body}: {}", answer["error"]);
+        answer["value"].take()
+    }
+
+    /// Types into the element that a CSS selector finds.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such element, or it cannot be typed into.
+    pub async fn type_into(&self, selector: &str, text: &str) {
+        let typed: Result<(), CmdError> =
+            async { self.client.find(Locator::Css(selector)).await?.send_keys(text).await }.await;
+        typed.unwrap_or_else(|error| panic!("cannot type into {selector}: {error}"));
+    }
+
+    /// Clicks the element that a CSS selector finds.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such element, or it cannot be clicked.
+    pub async fn click(&self, selector: &str) {
+        let clicked: Result<(), CmdError> =
+            async { self.client.find(Locator::Css(selector)).await?.click().await }.await;
+        clicked.unwrap_or_else(|error| panic!("cannot click {selector}: {error}"));
+    }
+
+    /// The text that a person sees in the page.
+    pub async fn text(&self) -> String {
+        let text = self.evaluate("return document.body.innerText", vec![]).await;
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A picture of the page, as PNG.
+    ///
+    /// # Panics
+    ///
+    /// When the browser takes none.
+    pub async fn picture(&self) -> Vec<u8> {
+        self.client.screenshot().await.expect("a screenshot")
+    }
+
+    /// Closes the browser as its user does.
+    pub async fn close(self) {
+        let Self { client, driver, home } = self;
+        // A browser that does not close by itself is ended with its driver.
+        let _ = client.close().await;
+        drop(driver);
+        drop(home);
+    }
+}
+
+impl Kind {
+    fn capabilities(self, home: &TempDir) -> Capabilities {
+        let capabilities = match self {
+            Self::Chromium => {
+                let mut arguments = CHROMIUM_ARGUMENTS.map(str::to_owned).to_vec();
+                arguments
+                    .push(format!("--user-data-dir={}", home.path().join("profile").display()));
+                let binary = program::of_the_machine("chromium", "chromium");
+                json!({ "goog:chromeOptions": { "binary": binary, "args": arguments } })
+            }
+            Self::Firefox => {
+                let binary = program::of_the_machine("firefox-esr", "firefox-esr");
+                let preferences: serde_json::Map<_, _> = FIREFOX_PREFERENCES
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                    .collect();
+                json!({ "moz:firefoxOptions": { "binary": binary, "args": ["-headless"], "prefs": preferences } })
+            }
+        };
+        let Value::Object(mut capabilities) = capabilities else {
+            unreachable!("both are objects")
+        };
+        capabilities.insert("timeouts".into(), json!({ "script": 20_000, "pageLoad": 60_000 }));
+        capabilities
+    }
+}
+
+/// The longest that a browser may take to start, while another one starts beside it.
+const START_TIME: Duration = Duration::from_secs(60);
+
+const CHROMIUM_ARGUMENTS: [&str; 13] = [
+    "--headless=new",
+    // The sandbox does not start as root.
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    // Nothing outside of the test's network can be reached, so nothing should try.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    // Addresses in candidates are shown as they are: nobody resolves mDNS names here.
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+];
+
+const FIREFOX_PREFERENCES: [(&str, bool); 5] = [
+    ("media.navigator.streams.fake", true),
+    ("media.navigator.permission.disabled", true),
+    ("media.autoplay.block-webaudio", false),
+    ("media.peerconnection.ice.obfuscate_host_addresses", false),
+    ("network.captive-portal-service.enabled", false),
+];

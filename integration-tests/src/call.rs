@@ -1,0 +1,155 @@
+//! The page of the mesh call as a person uses it. The names of its elements are in the page's own first comment.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::browser::{Browser, Kind};
+use crate::server::Server;
+use crate::wait::{Moment, until};
+
+/// A browser that shows the page of a room.
+#[derive(Debug)]
+pub struct CallPage {
+    browser: Browser,
+    name: String,
+}
+
+impl CallPage {
+    /// Opens the page of a room; `name` is for the messages of a test that fails.
+    pub async fn open(name: &str, kind: Kind, server: &Server, room: &str) -> Self {
+        let browser = Browser::start(kind).await;
+        browser.go_to(&server.page(room)).await;
+        Self { browser, name: name.to_owned() }
+    }
+
+    /// Opens the page and enters with the credentials that the server knows.
+    pub async fn enter(name: &str, kind: Kind, server: &Server, room: &str) -> Self {
+        let page = Self::open(name, kind, server, room).await;
+        page.log_in("USERNAME", "PASSWORD").await;
+        page
+    }
+
+    /// Fills in the form and presses the button.
+    pub async fn log_in(&self, username: &str, password: &str) {
+        self.browser
+            .evaluate(
+                "for (const id of ['username', 'password']) document.getElementById(id).value = ''",
+                vec![],
+            )
+            .await;
+        self.browser.type_into("#username", username).await;
+        self.browser.type_into("#password", password).await;
+        self.browser.click("#login-form button[type=submit]").await;
+    }
+
+    /// Waits until the page is in this state, and says so; returns the words it shows.
+    pub async fn shows(&self, status: &str) -> String {
+        self.waits(&format!("the status {status:?}"), "return document.getElementById('status').dataset.status === arguments[0] && document.getElementById('status').textContent", vec![
+            json!(status),
+        ])
+        .await
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+    }
+
+    /// Waits until the page is in a call with this many others.
+    pub async fn is_with(&self, others: usize) {
+        self.waits(
+            &format!("a call with {others} others"),
+            "const { peers } = window.callState;
+             return peers.length === arguments[0]
+                 && document.querySelectorAll('video[data-peer]').length === arguments[0]
+                 && document.querySelectorAll('#people li[data-peer]').length === arguments[0]
+                 && peers.every(({ connection, channel }) => connection === 'connected' && channel === 'open')",
+            vec![json!(others)],
+        )
+        .await;
+    }
+
+    /// Waits until the picture of every other person moves: its clock runs, new frames are shown, and they differ.
+    pub async fn sees_everyone_move(&self) {
+        self.browser.evaluate(WATCH, vec![]).await;
+        self.waits(
+            "moving pictures",
+            "const watched = [...window.watched.values()];
+             return watched.length > 0 && watched.every(({ frames, looks, from, to }) =>
+                 frames >= 20 && looks.size >= 3 && to - from >= 0.5)",
+            vec![],
+        )
+        .await;
+    }
+
+    /// Says something to everyone.
+    pub async fn says(&self, text: &str) {
+        self.browser.type_into("#chat-input", text).await;
+        self.browser.evaluate("document.getElementById('chat-form').requestSubmit()", vec![]).await;
+    }
+
+    /// Waits for a line of the chat that ends like this.
+    pub async fn reads(&self, text: &str) {
+        self.waits(
+            &format!("the line {text:?}"),
+            "return [...document.querySelectorAll('#chat-log li')].some(({ textContent }) => textContent.endsWith(arguments[0]))",
+            vec![json!(text)],
+        )
+        .await;
+    }
+
+    /// The browser itself.
+    pub fn browser(&self) -> &Browser {
+        &self.browser
+    }
+
+    /// Closes the browser.
+    pub async fn close(self) {
+        self.browser.close().await;
+    }
+
+    /// Waits until a script returns something that is neither false nor empty, and returns it.
+    async fn waits(&self, what: &str, script: &str, arguments: Vec<Value>) -> Value {
+        until(&format!("{what} at {}", self.name), PATIENCE, async || {
+            match self.browser.evaluate(script, arguments.clone()).await {
+                Value::Null | Value::Bool(false) => Moment::NotYet(self.situation().await),
+                value => Moment::Now(value),
+            }
+        })
+        .await
+    }
+
+    async fn situation(&self) -> String {
+        let state = self.browser.evaluate(SITUATION, vec![]).await;
+        format!("{state:#}")
+    }
+}
+
+/// The longest that anything in the page may take: the page itself waits up to 10 s between two tries to reconnect.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+const SITUATION: &str = "return {
+    state: window.callState,
+    status: document.getElementById('status')?.textContent,
+    chat: [...document.querySelectorAll('#chat-log li')].map(({ textContent }) => textContent),
+    watched: [...(window.watched?.entries() ?? [])].map(([peer, { frames, looks, from, to }]) =>
+        ({ peer, frames, looks: looks.size, seconds: to - from })),
+}";
+
+/// Counts, for each person's picture, the frames shown from now on, and how many of them look different.
+const WATCH: &str = "
+    window.watched = new Map();
+    const canvas = document.createElement('canvas');
+    Object.assign(canvas, { width: 32, height: 18 });
+    const pen = canvas.getContext('2d', { willReadFrequently: true });
+    for (const video of document.querySelectorAll('video[data-peer]')) {
+        const seen = { frames: 0, looks: new Set(), from: video.currentTime, to: video.currentTime };
+        window.watched.set(video.dataset.peer, seen);
+        const frameShown = () => {
+            seen.frames += 1;
+            seen.to = video.currentTime;
+            pen.drawImage(video, 0, 0, canvas.width, canvas.height);
+            if (seen.looks.size < 100) seen.looks.add(String(pen.getImageData(0, 0, canvas.width, canvas.height).data));
+            video.requestVideoFrameCallback(frameShown);
+        };
+        video.requestVideoFrameCallback(frameShown);
+    }";

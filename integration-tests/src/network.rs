@@ -1,0 +1,67 @@
+//! A network for one test.
+//!
+//! Browsers do not use loopback addresses for ICE, and Firefox gathers nothing without a default route. So each test gets a
+//! network namespace with `lo` (a page at `http://127.0.0.1` counts as a secure context, which cameras need) and a veth pair
+//! that carries [`ADDRESS`] and the default route (what ICE uses).
+//!
+//! The namespace has no name: the test's thread moves into it, its sockets and child processes are born in it, and the
+//! kernel removes it with the last of them. There is nothing to sweep, and tests do not see each other.
+
+use std::io;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use thiserror::Error;
+
+/// Moves the calling thread, and whatever it starts from now on, into a new network.
+///
+/// # Errors
+///
+/// Without root (or a user namespace that stands for it), and where iproute2 is missing.
+pub fn enter_a_new_one() -> Result<(), NetworkError> {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(NetworkError::NotAllowed)?;
+    for step in STEPS {
+        let output =
+            Command::new("ip").args(step.split(' ')).output().map_err(NetworkError::NoIp)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(NetworkError::Refused { step, said });
+        }
+    }
+    Ok(())
+}
+
+/// Why there is no network for the test.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// Namespaces take root.
+    #[error(
+        "no network namespace for the test ({0}): run as root, or through ./integration-tests/run"
+    )]
+    NotAllowed(Errno),
+    /// The program `ip` did not start.
+    #[error("cannot run `ip`, which comes with the package iproute2: {0}")]
+    NoIp(io::Error),
+    /// The program `ip` said no.
+    #[error("`ip {step}` failed: {said}")]
+    Refused {
+        /// The arguments.
+        step: &'static str,
+        /// What it wrote.
+        said: String,
+    },
+}
+
+/// The address that ICE finds, in each test's network.
+pub const ADDRESS: &str = "10.99.0.1";
+
+const STEPS: [&str; 6] = [
+    "link set lo up",
+    "link add call0 type veth peer name call1",
+    "address add 10.99.0.1/24 dev call0",
+    "link set call0 up",
+    "link set call1 up",
+    "route add default via 10.99.0.2 dev call0",
+];

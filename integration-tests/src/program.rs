@@ -1,0 +1,141 @@
+//! Programs that a test starts: where they are, and how to be sure that they end.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// A program of this workspace, freshly built.
+///
+/// # Panics
+///
+/// When it does not build.
+pub fn of_the_workspace(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(build);
+    let program = folder.join(name);
+    assert!(
+        program.is_file(),
+        "the workspace has no program {name}: {} is not there",
+        program.display()
+    );
+    program
+}
+
+/// A program that the machine brings, or that `integration-tests/run` has installed.
+///
+/// # Panics
+///
+/// When there is none, with what to do about it.
+pub fn of_the_machine(name: &str, package: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(cache().map(|cache| cache.join("bin")));
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file()).unwrap_or_else(|| {
+        panic!("{name} is missing: run ./integration-tests/run, or install {package}")
+    })
+}
+
+/// A TCP port that nobody listens on. The test has the network to itself, so it stays free.
+///
+/// # Panics
+///
+/// When the network has no loopback.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket on loopback");
+    listener.local_addr().expect("a bound socket").port()
+}
+
+/// Children, grandchildren and all: a program together with whatever it starts.
+///
+/// It runs in a process namespace whose first process lives as long as this end of its standard input is open. When that
+/// closes, also because the test process was killed, the kernel ends every process inside.
+#[derive(Debug)]
+pub struct Brood {
+    first: Child,
+}
+
+impl Brood {
+    /// Starts the program; what it writes goes to the file `log`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start<Argument: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = Argument>,
+        home: &Path,
+        log: &Path,
+    ) -> io::Result<Self> {
+        let output = std::fs::File::create(log)?;
+        let first = Command::new("unshare")
+            .args([
+                "--pid",
+                "--fork",
+                "--mount-proc",
+                "sh",
+                "-c",
+                r#""$@" </dev/null & read -r _"#,
+                "sh",
+            ])
+            .arg(program)
+            .args(arguments)
+            .env("HOME", home)
+            .env("TMPDIR", home)
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { first })
+    }
+}
+
+impl Drop for Brood {
+    fn drop(&mut self) {
+        drop(self.first.stdin.take());
+        // `unshare` returns once the namespace is empty.
+        if self.first.wait().is_err() {
+            let _ = killpg(Pid::from_raw(self.first.id().cast_signed()), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Builds the programs and returns the folder they are in.
+///
+/// All targets of the workspace, because that is what `cargo test --workspace` has just built: another choice would resolve
+/// features differently and build every dependency a second time.
+fn build() -> PathBuf {
+    // This test is target/PROFILE/deps/NAME-HASH.
+    let test = env::current_exe().expect("the path of this test");
+    let folder = test.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
+    let folder = folder.expect("tests run from cargo's target folder");
+
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--workspace", "--all-targets", "--quiet", "--manifest-path"])
+        .arg(&manifest)
+        .args(folder.ends_with("release").then_some("--release"))
+        .output()
+        .expect("cargo starts");
+    assert!(
+        output.status.success(),
+        "the workspace does not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    folder.to_owned()
+}
+
+/// The folder in which `integration-tests/run` keeps what it built.
+fn cache() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("CALLBOARD_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("callboard")))
+        .or_else(|| set("HOME").map(|folder| folder.join(".cache/callboard")))
+}
