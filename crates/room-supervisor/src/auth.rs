@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::handle::RoomHandle;
 use crate::peer_id::PeerId;
 
 /// What is known of a peer when it is authenticated, and again when it joins its room.
@@ -14,13 +13,4 @@ pub struct AuthData {
     pub credentials: Map<String, Value>,
     /// Anything else that helps to decide; the application's.
     pub metadata: Value,
-}
-
-/// Where a peer is: handed to its callbacks.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// Its room.
-    pub room: RoomHandle,
-    /// Itself.
-    pub peer_id: PeerId,
 }

@@ -88,6 +88,11 @@ impl RoomHandle {
         &self.shared.name
     }
 
+    /// Whether its actor runs now: not so while it is being restarted, and after its end.
+    pub fn is_running(&self) -> bool {
+        self.addr().is_some()
+    }
+
     /// Who has joined, in no particular order.
     pub fn peers(&self) -> Vec<PeerId> {
         self.shared.seats().joined().map(|(peer, _)| peer).collect()

@@ -68,7 +68,7 @@ mod rooms;
 mod seats;
 mod server_messages;
 
-pub use auth::{AuthData, Context};
+pub use auth::AuthData;
 pub use error::{ForwardError, JoinError, StartRoomError};
 pub use handle::{Lease, RoomHandle};
 pub use linked::start_linked;

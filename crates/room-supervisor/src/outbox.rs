@@ -19,6 +19,7 @@ pub struct Outbox {
     bytes: AtomicUsize,
     closed: OnceLock<Close>,
     wire: Recipient<Deliver>,
+    on_close: Option<Box<dyn Fn(Close) + Send + Sync>>,
 }
 
 /// How much may wait for one client.
@@ -75,7 +76,13 @@ impl Outbox {
     /// An outbox that leads to this socket.
     pub fn new(limits: OutboxLimits, wire: Recipient<Deliver>) -> Self {
         let (messages, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { limits, messages, bytes, closed: OnceLock::new(), wire }
+        Self { limits, messages, bytes, closed: OnceLock::new(), wire, on_close: None }
+    }
+
+    /// Have this called, once and on whichever thread, when the connection is to be closed: a socket that is blocked
+    /// hears of nothing.
+    pub fn on_close(self, on_close: impl Fn(Close) + Send + Sync + 'static) -> Self {
+        Self { on_close: Some(Box::new(on_close)), ..self }
     }
 
     /// Send this text to the client, after what was pushed before.
@@ -103,6 +110,9 @@ impl Outbox {
         if self.closed.set(close).is_ok() {
             // One message in the life of a connection.
             self.wire.do_send(Deliver::Close(close));
+            if let Some(on_close) = &self.on_close {
+                on_close(close);
+            }
         }
     }
 

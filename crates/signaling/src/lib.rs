@@ -1,1 +1,77 @@
-//! Callboard.
+//! The door of a WebRTC server: browsers come in by WebSocket, are authenticated, and join a room.
+//!
+//! An application writes a [`Peer`] (who may come in, what its client may say) and a
+//! [`Room`](callboard_room_supervisor::Room) (who may join, what is forwarded), and mounts them into any actix-web
+//! app. Every peer is a supervised actor below its room. The protocol is written down in this crate's README.
+//!
+//! ```no_run
+//! use actix_web::{App, HttpRequest, HttpServer};
+//! use callboard_room_supervisor::{AuthData, Room, RoomOptions, Rooms};
+//! use callboard_signaling::*;
+//! use serde_json::{Map, Value};
+//!
+//! struct Lobby;
+//!
+//! impl Room for Lobby {
+//!     type Options = ();
+//!
+//!     fn on_init((): &()) -> Result<Self, String> {
+//!         Ok(Self)
+//!     }
+//! }
+//!
+//! struct Guest;
+//!
+//! impl Peer for Guest {
+//!     type Options = &'static str;
+//!
+//!     fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+//!         let token = request.headers().get("authorization").ok_or("no token")?.to_str()?;
+//!         let credentials = Map::from_iter([("token".to_owned(), Value::from(token))]);
+//!         let room = request.match_info().query("room").to_owned();
+//!         Ok(JoinRequest { credentials, room, ..JoinRequest::default() })
+//!     }
+//!
+//!     async fn on_init(_: &InitContext, auth: &AuthData, secret: &&'static str) -> Result<Init<Self>, Refused> {
+//!         if auth.credentials["token"] == *secret { Ok(Guest.into()) } else { Err("wrong token".into()) }
+//!     }
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let rooms = Rooms::new();
+//!     let _server = rooms.start().await.expect("nothing runs yet that could fail");
+//!     rooms.start_supervised(RoomOptions::<Lobby>::new("lobby", ())).await.expect("the name is free");
+//!     let signaling = Signaling::new(PeerOptions::<Guest>::new("secret", rooms));
+//!     let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
+//!     tune(HttpServer::new(app)).bind("127.0.0.1:8080")?.run().await
+//! }
+//! ```
+//!
+//! The server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`.
+
+mod actor;
+mod cable;
+mod counters;
+mod limits;
+mod options;
+mod origin;
+mod peer;
+mod rate;
+mod route;
+mod session;
+mod signaling;
+mod socket;
+pub mod tls;
+mod tune;
+
+pub use cable::on_connect;
+pub use counters::{Count, Counters};
+pub use options::PeerOptions;
+pub use origin::Origins;
+pub use peer::{
+    BadRequest, Context, Init, InitContext, JoinRequest, Peer, PeerRef, Refused, SocketOptions,
+};
+pub use rate::Rate;
+pub use signaling::Signaling;
+pub use tune::tune;

@@ -1,0 +1,190 @@
+//! A peer as an actor: the application's [`Peer`] between its client's socket and its room.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_room_supervisor::{Close, Description, ForwardError, JoinError, Lease, Message};
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+
+use crate::cable::Cable;
+use crate::counters::{Count, Counters};
+use crate::peer::{Context, Peer};
+use crate::session::{Act, Session};
+use crate::socket::{FromSocket, ToSocket};
+
+/// One life of a peer.
+pub(crate) struct PeerActor<P: Peer> {
+    /// Out of its place while one of its callbacks runs: an actor without it has crashed.
+    peer: Option<P>,
+    context: Context,
+    lease: Arc<Lease>,
+    session: Session,
+    socket: Recipient<ToSocket>,
+    cable: Arc<Cable>,
+    counters: Arc<Counters>,
+    /// It ends by itself, rather than with its room.
+    leaving: bool,
+}
+
+impl<P: Peer> PeerActor<P> {
+    pub(crate) fn new(
+        peer: P,
+        context: Context,
+        lease: Arc<Lease>,
+        session: Session,
+        socket: Recipient<ToSocket>,
+        cable: Arc<Cable>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { peer: Some(peer), context, lease, session, socket, cable, counters, leaving: false }
+    }
+
+    /// Run one of the peer's callbacks.
+    fn call<T>(&mut self, callback: impl FnOnce(&mut P, &Context) -> T) -> Option<T> {
+        let mut peer = self.peer.take()?;
+        let result = callback(&mut peer, &self.context);
+        self.peer = Some(peer);
+        Some(result)
+    }
+
+    fn tell(&self, description: Description, details: &Value) {
+        let error = Message::error(self.context.peer_id, description, details);
+        // A client that is being closed is told no more.
+        _ = self.lease.outbox().push(error.encode());
+    }
+
+    fn part(&mut self, ctx: &mut actix::Context<Self>, close: Close) {
+        self.leaving = true;
+        self.lease.outbox().close(close);
+        ctx.stop();
+    }
+
+    fn act(&mut self, ctx: &mut actix::Context<Self>, act: Act) {
+        match act {
+            Act::Nothing => {}
+            Act::Forward(message) => self.forward(message),
+            Act::Dropped => self.counters.add(Count::TooMany),
+            Act::Tell(description, details) => {
+                self.counters.add(match description {
+                    Description::TooManyMessages => Count::TooMany,
+                    _ => Count::Invalid,
+                });
+                self.tell(description, &details);
+            }
+            Act::Part(description, close) => {
+                self.counters.add(if description.is_some() {
+                    Count::TooMany
+                } else {
+                    Count::Silent
+                });
+                if let Some(description) = description {
+                    self.tell(description, &"closing".into());
+                }
+                self.part(ctx, close);
+            }
+            // One at a time: the next only after a heartbeat.
+            Act::Ping => self.socket.do_send(ToSocket::Ping),
+        }
+    }
+
+    fn forward(&mut self, message: Message) {
+        let message = Message { from: Some(self.context.peer_id), ..message };
+        let Some(message) = self.call(|peer, context| peer.on_receive(message, context)).flatten()
+        else {
+            return;
+        };
+        match self.lease.forward(message) {
+            Ok(()) => {}
+            Err(ForwardError::TooManyInFlight) => {
+                self.counters.add(Count::TooMany);
+                self.tell(Description::TooManyMessages, &"the room is busy".into());
+            }
+            Err(_) => {
+                self.tell(Description::RoomUnavailable, &"the message was not delivered".into())
+            }
+        }
+    }
+
+    fn joined(&mut self, ctx: &mut actix::Context<Self>, joined: Result<(), JoinError>) {
+        match joined {
+            Ok(()) => self.socket.do_send(ToSocket::Flow),
+            Err(error) => {
+                self.tell(Description::CouldNotJoinRoom, &error.details());
+                self.part(ctx, Close::NORMAL);
+            }
+        }
+    }
+
+    fn wake_in_time(&self, ctx: &mut actix::Context<Self>) {
+        let wait = self.session.poll_timeout().saturating_duration_since(Instant::now().into_std());
+        ctx.run_later(wait.max(SHORTEST_NAP), |this, ctx| {
+            let act = this.session.handle_timeout(Instant::now().into_std());
+            this.act(ctx, act);
+            this.wake_in_time(ctx);
+        });
+    }
+}
+
+impl<P: Peer> Actor for PeerActor<P> {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if !self.socket.connected() {
+            self.leaving = true;
+            return ctx.stop();
+        }
+        self.cable.attach(ctx.address().recipient());
+        self.socket.do_send(ToSocket::Attach(ctx.address().recipient()));
+        self.wake_in_time(ctx);
+        let lease = Arc::clone(&self.lease);
+        let joining = async move {
+            timeout(JOIN_TIMEOUT, lease.join()).await.unwrap_or(Err(JoinError::TimedOut))
+        };
+        ctx.spawn(joining.into_actor(self).map(|joined, this, ctx| this.joined(ctx, joined)));
+    }
+
+    /// Runs also after a panic, when the peer is out of its place.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
+        if !self.leaving && !self.context.room.is_running() {
+            // It goes down with its room, which is too broken to say so.
+            self.tell(Description::RoomClosed, &"crashed".into());
+            self.lease.outbox().close(Close::NORMAL);
+        }
+        let context = &self.context;
+        if catch_unwind(AssertUnwindSafe(|| peer.on_terminate(context))).is_err() {
+            self.counters.add(Count::Panicked);
+            log::error!("peer {}: on_terminate panicked", self.context.peer_id);
+        }
+    }
+}
+
+impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, event: FromSocket, ctx: &mut Self::Context) {
+        let now = Instant::now().into_std();
+        let act = match event {
+            FromSocket::Text(text) => self.session.handle_text(now, &text),
+            FromSocket::Frame { bytes, binary } => {
+                if binary {
+                    self.counters.add(Count::Binary);
+                }
+                self.session.handle_frame(now, bytes)
+            }
+            FromSocket::Gone => {
+                self.leaving = true;
+                return ctx.stop();
+            }
+        };
+        self.act(ctx, act);
+    }
+}
+
+/// How long a room may take to get to a peer that wants to join, and to decide.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// So that a deadline of now does not spin.
+const SHORTEST_NAP: Duration = Duration::from_millis(1);

@@ -1,0 +1,83 @@
+//! What has happened on a route, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts of what has happened, for metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    counts: [AtomicU64; COUNTS],
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Count {
+    /// WebSockets opened.
+    Opened,
+    /// WebSockets ended.
+    Ended,
+    /// Requests refused because there were too many connections (429 and 503).
+    Limited,
+    /// Requests refused for their origin (403).
+    ForeignOrigin,
+    /// Requests that could not be understood (400).
+    BadRequest,
+    /// Requests of clients that were not accepted (401).
+    Unauthorized,
+    /// Requests for rooms that do not exist (404).
+    NoSuchRoom,
+    /// Text messages received.
+    Received,
+    /// Text messages sent.
+    Sent,
+    /// Binary frames, which are ignored.
+    Binary,
+    /// Texts that were no message.
+    Invalid,
+    /// Messages dropped because their client sent too many.
+    TooMany,
+    /// Connections closed because their client did not read.
+    TooSlow,
+    /// Connections closed because their client was silent.
+    Silent,
+    /// Connections that had to be cut because their client did not take the close frame.
+    Cut,
+    /// Callbacks of peers that panicked.
+    Panicked,
+}
+
+const ALL: [(Count, &str); COUNTS] = [
+    (Count::Opened, "opened"),
+    (Count::Ended, "ended"),
+    (Count::Limited, "limited"),
+    (Count::ForeignOrigin, "foreign_origin"),
+    (Count::BadRequest, "bad_request"),
+    (Count::Unauthorized, "unauthorized"),
+    (Count::NoSuchRoom, "no_such_room"),
+    (Count::Received, "received"),
+    (Count::Sent, "sent"),
+    (Count::Binary, "binary"),
+    (Count::Invalid, "invalid"),
+    (Count::TooMany, "too_many"),
+    (Count::TooSlow, "too_slow"),
+    (Count::Silent, "silent"),
+    (Count::Cut, "cut"),
+    (Count::Panicked, "panicked"),
+];
+const COUNTS: usize = 16;
+
+impl Counters {
+    pub(crate) fn add(&self, count: Count) {
+        self.counts[count as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often this has happened.
+    pub fn get(&self, count: Count) -> u64 {
+        self.counts[count as usize].load(Ordering::Relaxed)
+    }
+
+    /// All counts with their names.
+    pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        ALL.iter().map(|&(count, name)| (name, self.get(count)))
+    }
+}

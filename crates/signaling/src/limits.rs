@@ -1,0 +1,98 @@
+//! How many connections there are, and from where.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Counts the connections of a route.
+#[derive(Debug, Default)]
+pub(crate) struct Connections(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Why there is no room for one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TooMany {
+    InAll,
+    FromThere,
+}
+
+/// One connection that is counted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    connections: Arc<Connections>,
+    address: IpAddr,
+}
+
+impl Connections {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        in_all: usize,
+        from_there: usize,
+    ) -> Result<Admission, TooMany> {
+        let address = subscriber(address);
+        let mut counts = self.lock();
+        if counts.all >= in_all {
+            return Err(TooMany::InAll);
+        }
+        if counts.by_address.get(&address).is_some_and(|&count| count >= from_there) {
+            return Err(TooMany::FromThere);
+        }
+        counts.all += 1;
+        *counts.by_address.entry(address).or_default() += 1;
+        Ok(Admission { connections: Arc::clone(self), address })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut counts = self.connections.lock();
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(count) = counts.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Whom an address stands for: in IPv6 a subscriber has a whole /64 (RFC 6177).
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_bounded_in_all_and_from_one_address_until_they_end() {
+        let connections = Arc::new(Connections::default());
+        let admit = |address: &str| connections.admit(address.parse().unwrap(), 3, 2);
+
+        let a = admit("10.0.0.1").unwrap();
+        let _b = admit("10.0.0.1").unwrap();
+        assert_eq!(admit("10.0.0.1").unwrap_err(), TooMany::FromThere);
+        let _c = admit("::1").unwrap();
+        assert_eq!(admit("10.0.0.2").unwrap_err(), TooMany::InAll);
+        drop(a);
+        admit("::ffff:10.0.0.1").unwrap();
+        assert_eq!(connections.lock().by_address.len(), 2);
+    }
+}

@@ -1,0 +1,148 @@
+//! How peers are treated.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use callboard_room_supervisor::{MessageLimits, OutboxLimits, Rooms};
+
+use crate::origin::Origins;
+use crate::peer::Peer;
+use crate::rate::Rate;
+
+/// How the peers of a route are treated.
+#[derive(Clone, Debug)]
+pub struct PeerOptions<P: Peer> {
+    pub(crate) custom: P::Options,
+    pub(crate) rooms: Rooms,
+    pub(crate) policy: Policy,
+}
+
+/// The part of [`PeerOptions`] that does not depend on the behaviour.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    pub(crate) auth_first: bool,
+    pub(crate) origins: Origins,
+    pub(crate) protocols: Vec<&'static str>,
+    pub(crate) init_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) max_message: usize,
+    pub(crate) message_limits: MessageLimits,
+    pub(crate) outbox: OutboxLimits,
+    pub(crate) rate: Rate,
+    pub(crate) max_connections: usize,
+    pub(crate) max_connections_per_address: usize,
+    pub(crate) close_grace: Duration,
+}
+
+impl<P: Peer> PeerOptions<P> {
+    /// Peers whose `on_init` gets `custom`, and who look for their rooms in `rooms`.
+    pub fn new(custom: P::Options, rooms: Rooms) -> Self {
+        let policy = Policy {
+            auth_first: false,
+            origins: Origins::SameHost,
+            protocols: Vec::new(),
+            init_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(15 * 60),
+            heartbeat: Some(Duration::from_secs(15)),
+            max_message: 64 * 1024,
+            message_limits: MessageLimits::default(),
+            outbox: OutboxLimits::default(),
+            rate: Rate::default(),
+            max_connections: 16_384,
+            max_connections_per_address: 256,
+            close_grace: Duration::from_secs(5),
+        };
+        Self { custom, rooms, policy }
+    }
+
+    /// Ask `on_init` before the room is looked up, so that a stranger cannot find out which rooms there are.
+    /// Default: no, as in the original: an unknown room is 404 before anything else.
+    pub fn auth_first(mut self, auth_first: bool) -> Self {
+        self.policy.auth_first = auth_first;
+        self
+    }
+
+    /// From which pages WebSockets may be opened; others get 403. Default: [`Origins::SameHost`].
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.policy.origins = origins;
+        self
+    }
+
+    /// The WebSocket subprotocols that are spoken, of which the client's first one is agreed on. Default: none.
+    pub fn protocols(mut self, protocols: &[&'static str]) -> Self {
+        self.policy.protocols = protocols.to_vec();
+        self
+    }
+
+    /// How long `on_init` may take; then the request is answered with 503. Default: 10 s.
+    pub fn init_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.init_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may be silent, pongs included; then it is closed with 1001. Default: 15 minutes.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.idle_timeout = timeout;
+        self
+    }
+
+    /// How often a client that is silent is sent a WebSocket ping; one that misses two is closed with 1001, so a client
+    /// that vanished is gone after at most four of these. Default: 15 s. None sends no pings.
+    pub fn heartbeat(mut self, every: Option<Duration>) -> Self {
+        self.policy.heartbeat = every;
+        self
+    }
+
+    /// The largest message, and frame, in bytes; a larger one is answered with "Message too large" and 1009.
+    /// Default: 64 KiB.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.policy.max_message = bytes;
+        self
+    }
+
+    /// What a message may be at most. Default: 64 levels deep, 1,024 addressees.
+    pub fn message_limits(mut self, limits: MessageLimits) -> Self {
+        self.policy.message_limits = limits;
+        self
+    }
+
+    /// How much may wait for a client that does not read; more closes it with 1013. Default: 8,192 messages, 1 MiB.
+    pub fn outbox(mut self, limits: OutboxLimits) -> Self {
+        self.policy.outbox = limits;
+        self
+    }
+
+    /// How much a client may send. Default: 300 messages and 4 MiB in 10 s.
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.policy.rate = rate;
+        self
+    }
+
+    /// How many connections there may be in all; one more gets 503. Default: 16,384.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.policy.max_connections = connections;
+        self
+    }
+
+    /// How many connections there may be from one address; one more gets 429. Default: 256. Behind a proxy all
+    /// clients have its address: raise it there, and have the proxy limit.
+    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
+        self.policy.max_connections_per_address = connections;
+        self
+    }
+
+    /// How long a client has to take the close frame before its connection is cut, if the server is
+    /// [tuned](crate::tune) for it. Default: 5 s.
+    pub fn close_grace(mut self, grace: Duration) -> Self {
+        self.policy.close_grace = grace;
+        self
+    }
+
+    /// The names in `list`, such as `https://example.org`, as an allow-list of origins.
+    pub fn origin_list<S: Into<String>>(self, list: impl IntoIterator<Item = S>) -> Self {
+        let list: HashSet<String> =
+            list.into_iter().map(|origin| origin.into().to_ascii_lowercase()).collect();
+        self.origins(Origins::List(list))
+    }
+}

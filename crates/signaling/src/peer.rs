@@ -1,0 +1,153 @@
+//! What a peer does: the behaviour that an application writes.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use callboard_room_supervisor::{
+    AuthData, Close, Message, Outbox, OutboxClosed, PeerId, RoomHandle,
+};
+use serde_json::{Map, Value};
+
+/// The behaviour of the peers behind one WebSocket route; the value is one peer's state.
+///
+/// Only [`parse_request`](Self::parse_request) and [`on_init`](Self::on_init) must be written. A peer that panics in
+/// [`on_receive`](Self::on_receive) is restarted once, from [`on_init`](Self::on_init), while its connection stays and
+/// nobody else notices; then it is given up and its client closed with 1011.
+pub trait Peer: Send + Unpin + Sized + 'static {
+    /// What [`on_init`](Self::on_init) gets: set in [`PeerOptions`](crate::PeerOptions).
+    type Options: Clone + Send + Sync + 'static;
+
+    /// Take credentials, metadata and the room's name from the request that opens the WebSocket.
+    ///
+    /// # Errors
+    /// The request is answered with 400, and the detail.
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest>;
+
+    /// Decide who the client is, and make its peer. May take its time, up to
+    /// [`PeerOptions::init_timeout`](crate::PeerOptions::init_timeout).
+    ///
+    /// # Errors
+    /// The request is answered with 401, and the detail.
+    fn on_init(
+        context: &InitContext,
+        auth: &AuthData,
+        options: &Self::Options,
+    ) -> impl Future<Output = Result<Init<Self>, Refused>>;
+
+    /// The client has sent a message: change it, or swallow it by returning none. Default: pass it on.
+    fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
+        _ = context;
+        Some(message)
+    }
+
+    /// The peer ends in good order.
+    fn on_terminate(&mut self, context: &Context) {
+        _ = context;
+    }
+}
+
+/// What a request to open a WebSocket says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JoinRequest {
+    /// Such as a user name and a password.
+    pub credentials: Map<String, Value>,
+    /// Anything else that helps to decide.
+    pub metadata: Value,
+    /// The room that the client wants to join.
+    pub room: String,
+}
+
+/// Why a request cannot be understood; for the client to read, so nothing internal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRequest(pub String);
+
+impl<T: fmt::Display> From<T> for BadRequest {
+    fn from(detail: T) -> Self {
+        Self(detail.to_string())
+    }
+}
+
+/// Why a client is not who it should be; for the client to read, so nothing internal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(pub String);
+
+impl<T: fmt::Display> From<T> for Refused {
+    fn from(detail: T) -> Self {
+        Self(detail.to_string())
+    }
+}
+
+/// A peer that was accepted.
+#[derive(Clone, Debug)]
+pub struct Init<P> {
+    /// Its state.
+    pub peer: P,
+    /// What is different for its connection.
+    pub socket: SocketOptions,
+}
+
+impl<P> From<P> for Init<P> {
+    fn from(peer: P) -> Self {
+        Self { peer, socket: SocketOptions::default() }
+    }
+}
+
+/// What may differ from one connection to another; none is what [`PeerOptions`](crate::PeerOptions) says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// How long a connection may be silent.
+    pub idle_timeout: Option<Duration>,
+    /// The largest message, in bytes.
+    pub max_message: Option<usize>,
+}
+
+/// What is known when a peer is made.
+#[derive(Clone, Debug)]
+pub struct InitContext {
+    /// The peer to be.
+    pub peer_id: PeerId,
+    /// The room it wants to join. None where a stranger must not learn whether there is such a room
+    /// ([`PeerOptions::auth_first`](crate::PeerOptions::auth_first)) and there is none, or none yet.
+    pub room: Option<RoomHandle>,
+}
+
+/// Where a peer is: handed to its callbacks.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Its room.
+    pub room: RoomHandle,
+    /// Itself.
+    pub peer_id: PeerId,
+    /// Its client; to be kept by whoever wants to talk to it later.
+    pub client: PeerRef,
+}
+
+/// The client of a peer, from any thread.
+#[derive(Clone)]
+pub struct PeerRef {
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+impl PeerRef {
+    /// Send a message to the client, as it is.
+    ///
+    /// # Errors
+    /// [`OutboxClosed`] if the connection is being closed.
+    pub fn send_to_client(&self, message: &Message) -> Result<(), OutboxClosed> {
+        self.outbox.push(message.encode())
+    }
+
+    /// Stop the peer: its connection is closed with 1000, and it leaves its room.
+    pub fn stop(&self) {
+        self.outbox.close(Close::NORMAL);
+    }
+}
+
+impl fmt::Debug for PeerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerRef").field("outbox", &self.outbox).finish()
+    }
+}

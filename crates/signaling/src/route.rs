@@ -1,0 +1,328 @@
+//! The way from a request to a peer in a room.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use actix::Arbiter;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+use callboard_room_supervisor::{
+    AuthData, Close, Description, Message, Outbox, PeerId, RoomHandle, StartRoomError,
+};
+use callboard_supervision::{ChildSpec, Placement, Restart, StartError};
+use futures_util::FutureExt;
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use crate::actor::PeerActor;
+use crate::cable::{Cable, Descriptor};
+use crate::counters::{Count, Counters};
+use crate::limits::{Connections, TooMany};
+use crate::options::{PeerOptions, Policy};
+use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, PeerRef, Refused};
+use crate::session::Session;
+use crate::socket::{Edge, OpenSocket};
+
+/// What all workers of a server share of one route.
+pub(crate) struct Door<P: Peer> {
+    pub(crate) options: PeerOptions<P>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Answer one request: with a WebSocket, or with a reason why not.
+pub(crate) async fn enter<P: Peer>(
+    door: &Door<P>,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    match try_enter(door, &request, payload).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            if let Some(count) = refusal.count {
+                door.counters.add(count);
+            }
+            log::debug!("{} refused: {} {}", request.path(), refusal.status, refusal.error);
+            refusal.respond()
+        }
+    }
+}
+
+async fn try_enter<P: Peer>(
+    door: &Door<P>,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Refusal> {
+    let Door { options: PeerOptions { custom, rooms, policy }, connections, counters } = door;
+    // A connection without an address (a Unix socket, a test) counts as local.
+    let address =
+        request.peer_addr().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |address| address.ip());
+    let admission = connections
+        .admit(address, policy.max_connections, policy.max_connections_per_address)
+        .map_err(|too_many| match too_many {
+            TooMany::InAll => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded").counted(Count::Limited)
+            }
+            TooMany::FromThere => {
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections")
+                    .counted(Count::Limited)
+            }
+        })?;
+    if !policy.origins.allow(request.headers()) {
+        return Err(
+            Refusal::new(StatusCode::FORBIDDEN, "forbidden_origin").counted(Count::ForeignOrigin)
+        );
+    }
+    if let Err(error) = Edge::check(request) {
+        return Err(no_websocket(request, error.to_string()));
+    }
+
+    let peer_id = PeerId::random();
+    let bad_request = |detail: String| Refusal::bad_request(detail).counted(Count::BadRequest);
+    let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| P::parse_request(request)));
+    let JoinRequest { credentials, metadata, room } = parsed
+        .map_err(|_| panicked(counters, "parse_request"))?
+        .map_err(|BadRequest(detail)| bad_request(detail))?;
+    if !is_room_name(&room) {
+        return Err(bad_request("no such room name".into()));
+    }
+    let auth = AuthData { peer_id, credentials, metadata };
+
+    // Whether there is such a room is told only to those who may know.
+    let no_such_room =
+        || Refusal::new(StatusCode::NOT_FOUND, "no_such_room").counted(Count::NoSuchRoom);
+    let find = async || match rooms.find_or_open(&room).await {
+        Ok(room) => Ok(room),
+        Err(StartRoomError::NoSuchRoom) => Err(no_such_room()),
+        Err(error) => {
+            log::error!("room {room:?} could not be opened: {error}");
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable"))
+        }
+    };
+    let known = if policy.auth_first { rooms.lookup(&room) } else { Some(find().await?) };
+    let context = InitContext { peer_id, room: known.clone() };
+    let Init { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
+    let room = match known {
+        Some(room) => room,
+        None => find().await?,
+    };
+
+    let max_message = socket.max_message.unwrap_or(policy.max_message);
+    let too_large =
+        Message::error(peer_id, Description::MessageTooLarge, &json!({ "max_bytes": max_message }));
+    let edge = Edge {
+        max_message,
+        protocols: &policy.protocols,
+        too_large: too_large.encode(),
+        counters: Arc::clone(counters),
+    };
+    let opened =
+        edge.open(request, payload).map_err(|error| no_websocket(request, error.to_string()))?;
+    let cable = Cable::new(request.conn_data::<Descriptor>().copied());
+    let outbox = Arc::new(outbox(policy, opened.deliver.clone(), &cable, counters));
+    let lease = room.seat(auth, Arc::clone(&outbox)).map_err(|_| no_such_room())?;
+    let lease = Arc::new(lease);
+    let birth = Birth {
+        first: Some(peer),
+        custom: custom.clone(),
+        policy: policy.clone(),
+        idle_timeout: socket.idle_timeout.unwrap_or(policy.idle_timeout),
+        context: Context {
+            room: room.clone(),
+            peer_id,
+            client: PeerRef { outbox: Arc::clone(&outbox) },
+        },
+        lease: Arc::clone(&lease),
+        socket: opened.control.clone(),
+        cable: Arc::clone(&cable),
+        counters: Arc::clone(counters),
+    };
+    actix::spawn(start_peer(room, birth.spec(), lease));
+    counters.add(Count::Opened);
+    Ok(opened.respond(outbox, cable, admission, Arc::clone(counters)))
+}
+
+/// Start the peer below its room. The lease is kept until its client has been told, if that fails.
+async fn start_peer(
+    room: RoomHandle,
+    spec: ChildSpec,
+    lease: Arc<callboard_room_supervisor::Lease>,
+) {
+    if let Err(error) = room.start_peer(spec).await {
+        log::debug!("peer {} was not started: {error}", lease.peer_id());
+        let closed = Message::error(lease.peer_id(), Description::RoomClosed, &"crashed".into());
+        // One that is being closed has been told why.
+        _ = lease.outbox().push(closed.encode());
+        lease.outbox().close(Close::NORMAL);
+    }
+}
+
+/// Everything that each life of a peer needs.
+struct Birth<P: Peer> {
+    /// The peer that was made before there was a socket; later ones are made anew.
+    first: Option<P>,
+    custom: P::Options,
+    policy: Policy,
+    idle_timeout: std::time::Duration,
+    context: Context,
+    lease: Arc<callboard_room_supervisor::Lease>,
+    socket: actix::Recipient<crate::socket::ToSocket>,
+    cable: Arc<Cable>,
+    counters: Arc<Counters>,
+}
+
+impl<P: Peer> Birth<P> {
+    /// A child of the room: restarted once, alone, on the thread of its socket.
+    fn spec(mut self) -> ChildSpec {
+        let id = self.context.peer_id.to_string();
+        let here = Placement::On(Arbiter::current());
+        let spec = ChildSpec::try_new(id, move || {
+            let first = self.first.take();
+            let (custom, policy) = (self.custom.clone(), self.policy.clone());
+            let (context, lease, socket) =
+                (self.context.clone(), Arc::clone(&self.lease), self.socket.clone());
+            let (cable, counters) = (Arc::clone(&self.cable), Arc::clone(&self.counters));
+            let idle_timeout = self.idle_timeout;
+            async move {
+                let peer = match first {
+                    Some(peer) => peer,
+                    None => {
+                        let init = InitContext {
+                            peer_id: context.peer_id,
+                            room: Some(context.room.clone()),
+                        };
+                        let again = init_again::<P>(&init, &lease, &custom, &policy);
+                        again.await.map_err(StartError::failed)?
+                    }
+                };
+                let now = Instant::now().into_std();
+                let session = Session::new(
+                    now,
+                    policy.message_limits,
+                    policy.rate,
+                    idle_timeout,
+                    policy.heartbeat,
+                );
+                Ok(PeerActor::new(peer, context, lease, session, socket, cable, counters))
+            }
+        });
+        spec.restart(Restart::Temporary).retries(RETRIES).arbiter(here)
+    }
+}
+
+/// An outbox whose client is cut off when it does not take the close frame.
+fn outbox(
+    policy: &Policy,
+    deliver: actix::Recipient<callboard_room_supervisor::Deliver>,
+    cable: &Arc<Cable>,
+    counters: &Arc<Counters>,
+) -> Outbox {
+    let (cable, counters) = (Arc::clone(cable), Arc::clone(counters));
+    let (here, grace) = (Arbiter::current(), policy.close_grace);
+    Outbox::new(policy.outbox, deliver).on_close(move |close| {
+        if close == Close::TOO_SLOW {
+            counters.add(Count::TooSlow);
+        }
+        cable.cut_after(&here, grace, Arc::clone(&counters));
+    })
+}
+
+async fn init<P: Peer>(
+    context: &InitContext,
+    auth: &AuthData,
+    custom: &P::Options,
+    policy: &Policy,
+    counters: &Counters,
+) -> Result<Init<P>, Refusal> {
+    let init = AssertUnwindSafe(async { P::on_init(context, auth, custom).await }).catch_unwind();
+    match timeout(policy.init_timeout, init).await {
+        Ok(Ok(Ok(init))) => Ok(init),
+        Ok(Ok(Err(Refused(detail)))) => {
+            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized").detailed(detail);
+            Err(refusal.counted(Count::Unauthorized))
+        }
+        Ok(Err(_)) => Err(panicked(counters, "on_init")),
+        Err(_) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "timeout")),
+    }
+}
+
+/// After a crash. The client has been accepted once, but may have lost its right meanwhile.
+async fn init_again<P: Peer>(
+    context: &InitContext,
+    lease: &callboard_room_supervisor::Lease,
+    custom: &P::Options,
+    policy: &Policy,
+) -> Result<P, String> {
+    match timeout(policy.init_timeout, P::on_init(context, lease.auth(), custom)).await {
+        Ok(Ok(init)) => Ok(init.peer),
+        Ok(Err(Refused(detail))) => Err(detail),
+        Err(_) => Err("on_init timed out".into()),
+    }
+}
+
+/// Letters and digits of any script, and a few signs; no path, no control character, nothing that only looks like one.
+fn is_room_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_alphanumeric() || " _-.~@:+".contains(c);
+    (1..=MAX_ROOM_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
+}
+
+fn no_websocket(request: &HttpRequest, detail: String) -> Refusal {
+    // RFC 6455 §4.4: the version that is spoken; RFC 9110 §15.5.22: the protocol to upgrade to.
+    let asks = request.headers().contains_key(UPGRADE);
+    let other_version =
+        request.headers().get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13");
+    let status =
+        if asks && !other_version { StatusCode::BAD_REQUEST } else { StatusCode::UPGRADE_REQUIRED };
+    Refusal::new(status, "websocket_required").detailed(detail)
+}
+
+fn panicked(counters: &Counters, callback: &str) -> Refusal {
+    counters.add(Count::Panicked);
+    log::error!("{callback} panicked");
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal")
+}
+
+/// Why a request gets no WebSocket.
+struct Refusal {
+    status: StatusCode,
+    error: &'static str,
+    detail: Option<String>,
+    count: Option<Count>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: &'static str) -> Self {
+        Self { status, error, detail: None, count: None }
+    }
+
+    fn bad_request(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request").detailed(detail)
+    }
+
+    fn detailed(self, detail: String) -> Self {
+        Self { detail: Some(detail), ..self }
+    }
+
+    fn counted(self, count: Count) -> Self {
+        Self { count: Some(count), ..self }
+    }
+
+    fn respond(self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            response.insert_header((UPGRADE, "websocket")).insert_header((CONNECTION, "upgrade"));
+            response.insert_header((SEC_WEBSOCKET_VERSION, "13"));
+        }
+        match self.detail {
+            Some(detail) => response.json(json!({ "error": self.error, "detail": detail })),
+            None => response.json(json!({ "error": self.error })),
+        }
+    }
+}
+
+/// How often a peer that crashes is restarted before it is given up.
+const RETRIES: u32 = 1;
+/// The longest room name, in bytes.
+const MAX_ROOM_NAME: usize = 256;

@@ -1,0 +1,184 @@
+//! What a peer knows of its client's manners: no actix, no clock.
+
+use std::time::{Duration, Instant};
+
+use callboard_room_supervisor::{Close, Description, Message, MessageLimits};
+use serde_json::Value;
+
+use crate::rate::{Meter, Rate, Verdict};
+
+/// The rules of one connection, and where the client stands.
+#[derive(Debug)]
+pub(crate) struct Session {
+    limits: MessageLimits,
+    meter: Meter,
+    idle_timeout: Duration,
+    heartbeat: Option<Duration>,
+    /// When the client was last heard.
+    heard: Instant,
+    /// When the client was last looked after.
+    beat: Instant,
+    /// Pings sent since the client was last heard.
+    pings: u32,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Act {
+    Nothing,
+    /// The client says this.
+    Forward(Message),
+    /// It sends too much; it has been told.
+    Dropped,
+    /// Tell the client.
+    Tell(Description, Value),
+    /// Tell the client, and close.
+    Part(Option<Description>, Close),
+    Ping,
+}
+
+impl Session {
+    pub(crate) fn new(
+        now: Instant,
+        limits: MessageLimits,
+        rate: Rate,
+        idle_timeout: Duration,
+        heartbeat: Option<Duration>,
+    ) -> Self {
+        Self {
+            limits,
+            meter: Meter::new(rate),
+            idle_timeout,
+            heartbeat,
+            heard: now,
+            beat: now,
+            pings: 0,
+        }
+    }
+
+    /// A text message has come.
+    pub(crate) fn handle_text(&mut self, now: Instant, text: &str) -> Act {
+        match self.handle_frame(now, text.len()) {
+            Act::Nothing => match Message::parse(text, &self.limits) {
+                Ok(message) => Act::Forward(message),
+                Err(why) => Act::Tell(Description::InvalidMessage, why.to_string().into()),
+            },
+            act => act,
+        }
+    }
+
+    /// Something has come that is no message.
+    pub(crate) fn handle_frame(&mut self, now: Instant, bytes: usize) -> Act {
+        self.heard = now;
+        self.pings = 0;
+        match self.meter.count(now, bytes) {
+            Verdict::Pass => Act::Nothing,
+            Verdict::Tell => Act::Tell(Description::TooManyMessages, "slow down".into()),
+            Verdict::Drop => Act::Dropped,
+            Verdict::Close => Act::Part(Some(Description::TooManyMessages), TOO_MANY),
+        }
+    }
+
+    /// Let time pass.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Act {
+        if now.saturating_duration_since(self.heard) >= self.idle_timeout {
+            return Act::Part(None, SILENT);
+        }
+        let Some(heartbeat) = self.heartbeat else { return Act::Nothing };
+        if now.saturating_duration_since(self.heard.max(self.beat)) < heartbeat {
+            return Act::Nothing;
+        }
+        self.beat = now;
+        if self.pings >= MAX_PINGS {
+            return Act::Part(None, SILENT);
+        }
+        self.pings += 1;
+        Act::Ping
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        let idle = self.heard + self.idle_timeout;
+        self.heartbeat.map_or(idle, |heartbeat| idle.min(self.heard.max(self.beat) + heartbeat))
+    }
+}
+
+/// 1008: the client sends far more than it may.
+pub(crate) const TOO_MANY: Close = Close { code: 1008, reason: "too many messages" };
+/// 1009: the client sent something too large.
+pub(crate) const TOO_LARGE: Close = Close { code: 1009, reason: "message too large" };
+/// 1001: the client has not been heard for too long.
+pub(crate) const SILENT: Close = Close { code: 1001, reason: "silent for too long" };
+/// How many pings in a row may go unanswered.
+const MAX_PINGS: u32 = 2;
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start to count from")]
+mod tests {
+    use super::*;
+
+    const BEAT: Duration = Duration::from_secs(10);
+
+    fn session(now: Instant) -> Session {
+        let rate = Rate { messages: 3, ..Rate::default() };
+        Session::new(now, MessageLimits::default(), rate, Duration::from_secs(60), Some(BEAT))
+    }
+
+    #[test]
+    fn a_client_that_answers_no_ping_is_closed_after_the_second() {
+        let start = Instant::now();
+        let mut session = session(start);
+
+        assert_eq!(session.poll_timeout(), start + BEAT);
+        assert!(matches!(session.handle_timeout(start + BEAT), Act::Ping));
+        assert!(matches!(session.handle_timeout(start + BEAT), Act::Nothing), "early");
+        assert!(matches!(session.handle_timeout(start + 2 * BEAT), Act::Ping));
+        assert!(matches!(session.handle_timeout(start + 3 * BEAT), Act::Part(None, SILENT)));
+    }
+
+    #[test]
+    fn whatever_is_heard_puts_the_ping_off() {
+        let start = Instant::now();
+        let mut session = session(start);
+
+        session.handle_frame(start + BEAT / 2, 0);
+
+        assert!(matches!(session.handle_timeout(start + BEAT), Act::Nothing));
+        assert_eq!(session.poll_timeout(), start + BEAT / 2 + BEAT);
+    }
+
+    #[test]
+    fn a_silent_client_is_closed_without_a_heartbeat_as_well() {
+        let start = Instant::now();
+        let mut session = Session { heartbeat: None, ..session(start) };
+
+        assert!(matches!(session.handle_timeout(start + Duration::from_secs(59)), Act::Nothing));
+        assert!(matches!(
+            session.handle_timeout(start + Duration::from_secs(60)),
+            Act::Part(None, SILENT)
+        ));
+    }
+
+    #[test]
+    fn garbage_is_answered_and_then_counts_against_the_rate() {
+        let start = Instant::now();
+        let mut session = session(start);
+
+        for _ in 0..3 {
+            assert!(matches!(
+                session.handle_text(start, "{"),
+                Act::Tell(Description::InvalidMessage, _)
+            ));
+        }
+        assert!(matches!(
+            session.handle_text(start, "{"),
+            Act::Tell(Description::TooManyMessages, _)
+        ));
+        assert!(matches!(session.handle_text(start, "{"), Act::Dropped));
+        assert!(matches!(session.handle_text(start, "{"), Act::Dropped));
+        assert!(matches!(
+            session.handle_text(start, "{"),
+            Act::Part(Some(Description::TooManyMessages), TOO_MANY)
+        ));
+    }
+}

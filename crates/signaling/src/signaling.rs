@@ -1,0 +1,55 @@
+//! Signaling routes for an actix-web app.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+use actix_web::web::{self, Payload, ServiceConfig};
+
+use crate::counters::Counters;
+use crate::options::PeerOptions;
+use crate::peer::Peer;
+use crate::route::{self, Door};
+
+/// The WebSocket routes of one kind of peer, to be mounted into any actix-web app.
+///
+/// Clone it into each worker's app: limits and counts are of the whole server.
+pub struct Signaling<P: Peer> {
+    door: Arc<Door<P>>,
+}
+
+impl<P: Peer> Signaling<P> {
+    /// Signaling with these options.
+    pub fn new(options: PeerOptions<P>) -> Self {
+        let door = Door { options, connections: Arc::default(), counters: Arc::default() };
+        Self { door: Arc::new(door) }
+    }
+
+    /// Mount it: `App::new().configure(signaling.at(&["/socket/{room}"]))`.
+    ///
+    /// The paths may hold whatever [`Peer::parse_request`] reads from them.
+    pub fn at(&self, paths: &[&str]) -> impl FnOnce(&mut ServiceConfig) + use<P> + 'static {
+        let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+        let door = Arc::clone(&self.door);
+        move |config| {
+            for path in paths {
+                let door = Arc::clone(&door);
+                let enter = move |request: HttpRequest, payload: Payload| {
+                    let door = Arc::clone(&door);
+                    async move { route::enter(&door, request, payload).await }
+                };
+                config.route(&path, web::get().to(enter));
+            }
+        }
+    }
+
+    /// What has happened on these routes, counted.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.door.counters)
+    }
+}
+
+impl<P: Peer> Clone for Signaling<P> {
+    fn clone(&self) -> Self {
+        Self { door: Arc::clone(&self.door) }
+    }
+}

@@ -1,0 +1,228 @@
+//! A server with a room and peers that do as they are told, and a client that speaks WebSocket and nothing else.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpServer};
+use callboard_room_supervisor::*;
+use callboard_signaling::*;
+use callboard_supervision::SupervisorRef;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Map, Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// A room for three that can be made to panic.
+pub(crate) struct TestRoom(usize);
+
+impl Room for TestRoom {
+    type Options = ();
+
+    fn on_init((): &()) -> Result<Self, String> {
+        Ok(Self(0))
+    }
+
+    async fn on_join(&mut self, auth: &AuthData) -> Result<(), JoinRefusal> {
+        if auth.credentials.get("name") == Some(&json!("unwelcome")) {
+            return Err("not_you".into());
+        }
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn on_forward(&mut self, message: Message) -> Option<Message> {
+        assert_ne!(message.event, "explode_room");
+        Some(message)
+    }
+}
+
+/// A peer whose name decides what becomes of it.
+pub(crate) struct TestPeer;
+
+impl Peer for TestPeer {
+    type Options = ();
+
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+        let name =
+            request.headers().get("name").map_or("somebody", |name| name.to_str().unwrap_or("?"));
+        match name {
+            "nobody" => return Err("no name".into()),
+            "explosive" => panic!("parse_request"),
+            _ => {}
+        }
+        let room = request.match_info().query("room").to_owned();
+        let credentials = Map::from_iter([("name".to_owned(), name.into())]);
+        Ok(JoinRequest { credentials, metadata: Value::Null, room })
+    }
+
+    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+        match auth.credentials["name"].as_str() {
+            Some("impostor") => Err("wrong_credentials".into()),
+            Some("endless") => std::future::pending().await,
+            Some("bomb") => panic!("on_init"),
+            Some("brief") => {
+                let socket = SocketOptions { max_message: Some(128), ..SocketOptions::default() };
+                Ok(Init { peer: Self, socket })
+            }
+            _ => Ok(Self.into()),
+        }
+    }
+
+    fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
+        match message.event.as_str() {
+            "explode_peer" => panic!("on_receive"),
+            "swallow" => None,
+            "stop_me" => {
+                context.client.stop();
+                None
+            }
+            "whoami" => {
+                let answer = Message::new("you_are", &context.peer_id).expect("an id");
+                _ = context.client.send_to_client(&answer);
+                None
+            }
+            _ => Some(message),
+        }
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) address: String,
+    pub(crate) rooms: Rooms,
+    pub(crate) tree: SupervisorRef,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Server {
+    pub(crate) async fn start(
+        options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
+    ) -> Self {
+        let rooms = Rooms::new();
+        let tree = rooms.start().await.expect("nothing to go wrong");
+        for name in ["demo", "other"] {
+            rooms
+                .start_supervised(RoomOptions::<TestRoom>::new(name, ()))
+                .await
+                .expect("a free name");
+        }
+        let signaling = Signaling::new(options(PeerOptions::new((), rooms.clone())));
+        let counters = signaling.counters();
+        let app = move || App::new().configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]));
+        let server = tune(HttpServer::new(app).workers(2).disable_signals())
+            .bind(("127.0.0.1", 0))
+            .expect("a port");
+        let address = server.addrs()[0].to_string();
+        actix_web::rt::spawn(server.run());
+        Self { address, rooms, tree, counters }
+    }
+
+    pub(crate) async fn connect(&self, headers: &[(&'static str, &str)]) -> Result<Client, Error> {
+        self.connect_to("/socket/demo", headers).await
+    }
+
+    pub(crate) async fn connect_to(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Client, Error> {
+        let mut request = format!("ws://{}{path}", self.address).into_client_request()?;
+        for &(name, value) in headers {
+            request.headers_mut().append(name, value.parse().expect("a header value"));
+        }
+        let (socket, response) = tokio_tungstenite::connect_async(request).await?;
+        let protocol = response.headers().get("sec-websocket-protocol").cloned();
+        let protocol = protocol.map(|protocol| protocol.to_str().expect("ASCII").to_owned());
+        Ok(Client { socket, id: String::new(), protocol })
+    }
+
+    /// The status with which a connection is refused, and the body.
+    pub(crate) async fn refusal(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> (u16, Value) {
+        match self.connect_to(path, headers).await {
+            Err(Error::Http(response)) => {
+                let body = response.body().as_deref().unwrap_or_default();
+                (response.status().as_u16(), serde_json::from_slice(body).unwrap_or_default())
+            }
+            Ok(_) => panic!("{path} {headers:?} was let in"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A client that is in, and how many were there before.
+    pub(crate) async fn join(&self) -> (Client, usize) {
+        let mut client = self.connect(&[]).await.expect("let in");
+        let data = client.expect("authenticated").await;
+        client.id = data["peer_id"].as_str().expect("an id").to_owned();
+        (client, data["peers"].as_array().expect("a list").len())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) id: String,
+    pub(crate) protocol: Option<String>,
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, value: Value) {
+        self.text(&value.to_string()).await;
+    }
+
+    pub(crate) async fn text(&mut self, text: &str) {
+        self.frame(Frame::text(text)).await;
+    }
+
+    pub(crate) async fn frame(&mut self, frame: Frame) {
+        self.socket.send(frame).await.expect("the connection is open");
+    }
+
+    /// What comes next that is no ping or pong.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(10), self.socket.next()).await;
+            match next.expect("something within 10 s") {
+                Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
+                Some(Ok(frame)) => return Some(frame),
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
+    pub(crate) async fn message(&mut self) -> Value {
+        match self.next().await {
+            Some(Frame::Text(text)) => {
+                serde_json::from_str(&text).unwrap_or_else(|_| json!({ "text": text.as_str() }))
+            }
+            other => panic!("no message, but {other:?}"),
+        }
+    }
+
+    /// The next message must be of this event; its data.
+    pub(crate) async fn expect(&mut self, event: &str) -> Value {
+        let message = self.message().await;
+        assert_eq!(message["event"], event, "{message}");
+        message["data"].clone()
+    }
+
+    /// The next message must be an error of this description; its details.
+    pub(crate) async fn expect_error(&mut self, description: &str) -> Value {
+        let data = self.expect("error").await;
+        assert_eq!(data["description"], description, "{data}");
+        data["details"].clone()
+    }
+
+    /// The connection must be closed next, with this code.
+    pub(crate) async fn expect_close(&mut self, code: u16) {
+        match self.next().await {
+            Some(Frame::Close(Some(close))) => assert_eq!(u16::from(close.code), code, "{close}"),
+            other => panic!("not closed, but {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The way in: statuses, their order, and what a client is told.
+
+mod common;
+
+use std::time::Duration;
+
+use callboard_signaling::{Count, Origins};
+use common::Server;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[actix::test]
+async fn a_client_is_authenticated_with_who_is_there_and_the_others_hear_it() {
+    let server = Server::start(|options| options).await;
+    let (mut first, there) = server.join().await;
+    assert_eq!(there, 0);
+
+    let (second, there) = server.join().await;
+
+    assert_eq!(there, 1);
+    assert_eq!(first.expect("joined").await, json!({ "peer_id": second.id }));
+    drop(second);
+    first.expect("left").await;
+}
+
+#[actix::test]
+async fn each_refusal_has_its_status_and_its_reason() {
+    let server = Server::start(|options| options.init_timeout(Duration::from_millis(100))).await;
+    for (path, name, status, error) in [
+        ("/socket/demo", "nobody", 400, json!({ "error": "bad_request", "detail": "no name" })),
+        (
+            "/socket/demo",
+            "impostor",
+            401,
+            json!({ "error": "unauthorized", "detail": "wrong_credentials" }),
+        ),
+        ("/socket/demo", "endless", 503, json!({ "error": "timeout" })),
+        ("/socket/demo", "explosive", 500, json!({ "error": "internal" })),
+        ("/socket/demo", "bomb", 500, json!({ "error": "internal" })),
+        ("/socket/unknown", "somebody", 404, json!({ "error": "no_such_room" })),
+        ("/socket/unknown", "impostor", 404, json!({ "error": "no_such_room" })),
+        ("/socket/unknown", "nobody", 400, json!({ "error": "bad_request", "detail": "no name" })),
+    ] {
+        assert_eq!(
+            server.refusal(path, &[("name", name)]).await,
+            (status, error),
+            "{path} as {name}"
+        );
+    }
+    assert_eq!(server.counters.get(Count::Panicked), 2);
+    server.join().await;
+}
+
+#[actix::test]
+async fn with_auth_first_a_stranger_learns_nothing_about_rooms() {
+    let server = Server::start(|options| options.auth_first(true)).await;
+    let answer = server.refusal("/socket/demo", &[("name", "impostor")]).await;
+
+    for room in ["unknown", "other", "demo2"] {
+        let path = format!("/socket/{room}");
+        assert_eq!(server.refusal(&path, &[("name", "impostor")]).await, answer, "{room}");
+    }
+    assert_eq!(answer.0, 401);
+    assert_eq!(server.refusal("/socket/unknown", &[]).await.0, 404, "one who is known may know");
+}
+
+#[actix::test]
+async fn names_that_no_room_can_have_are_refused() {
+    let server = Server::start(|options| options).await;
+    let long = "x".repeat(257);
+    for room in ["%00", "a%0D%0Ab", "..%2F..%2Fetc", "%2E%2E", "%F0%9F%98%80", &long] {
+        assert_eq!(server.refusal(&format!("/socket/{room}"), &[]).await.0, 400, "{room}");
+    }
+}
+
+#[actix::test]
+async fn a_refused_peer_is_told_why_and_closed() {
+    let server = Server::start(|options| options).await;
+
+    let mut client = server.connect(&[("name", "unwelcome")]).await.unwrap();
+
+    assert_eq!(client.expect_error("Could not join room").await, "not_you");
+    client.expect_close(1000).await;
+}
+
+#[actix::test]
+async fn pages_of_other_origins_are_refused() {
+    let same = Server::start(|options| options).await;
+    let host = format!("http://{}", same.address);
+    same.connect(&[("origin", &host)]).await.unwrap();
+    for origin in ["null", "http://127.0.0.1", "http://evil.example", "https://evil.127.0.0.1"] {
+        assert_eq!(same.refusal("/socket/demo", &[("origin", origin)]).await.0, 403, "{origin}");
+    }
+    let list = Server::start(|options| options.origin_list(["https://a.example"])).await;
+    list.connect(&[("origin", "https://A.example")]).await.unwrap();
+    assert_eq!(list.refusal("/socket/demo", &[("origin", "http://a.example")]).await.0, 403);
+    let any = Server::start(|options| options.origins(Origins::Any)).await;
+    any.connect(&[("origin", "null")]).await.unwrap();
+    assert_eq!(same.counters.get(Count::ForeignOrigin), 4);
+}
+
+#[actix::test]
+async fn the_first_protocol_that_both_speak_is_agreed_on() {
+    let server =
+        Server::start(|options| options.protocols(&["callboard.v1", "callboard.v2"])).await;
+
+    let client = server
+        .connect(&[("sec-websocket-protocol", "other, callboard.v2, callboard.v1")])
+        .await
+        .unwrap();
+
+    assert_eq!(client.protocol.as_deref(), Some("callboard.v2"));
+    assert_eq!(server.connect(&[]).await.unwrap().protocol, None);
+}
+
+#[actix::test]
+async fn connections_are_limited_in_all_and_from_one_address() {
+    let server = Server::start(|options| options.max_connections_per_address(1)).await;
+    let (first, _) = server.join().await;
+    assert_eq!(server.refusal("/socket/demo", &[]).await.0, 429);
+    drop(first);
+    // Its place is free once the server has noticed.
+    while server.counters.get(Count::Ended) == 0 {
+        tokio::task::yield_now().await;
+    }
+    server.join().await;
+
+    let server = Server::start(|options| options.max_connections(0)).await;
+    assert_eq!(server.refusal("/socket/demo", &[]).await.0, 503);
+}
+
+#[actix::test]
+async fn a_request_that_asks_for_no_websocket_is_told_to() {
+    let server = Server::start(|options| options).await;
+    for (headers, status) in [
+        ("", "426"),
+        ("Upgrade: websocket\r\nConnection: upgrade\r\n", "400"),
+        (
+            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 12\r\nSec-WebSocket-Key: x\r\n",
+            "426",
+        ),
+        ("Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n", "400"),
+    ] {
+        let mut tcp = TcpStream::connect(&server.address).await.unwrap();
+        let request =
+            format!("GET /socket/demo HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
+        let request = if headers.is_empty() {
+            request
+        } else {
+            request.replacen("Connection: close\r\n", "", 1)
+        };
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut line = [0; 12];
+        tcp.read_exact(&mut line).await.unwrap();
+        assert_eq!(std::str::from_utf8(&line[9..]).unwrap(), status, "{headers}");
+    }
+}
+
+#[actix::test]
+async fn both_paths_lead_to_the_same_room() {
+    let server = Server::start(|options| options).await;
+    let (mut here, _) = server.join().await;
+
+    let mut there = server.connect_to("/webrtc/demo", &[]).await.unwrap();
+
+    assert_eq!(there.expect("authenticated").await["peers"], json!([here.id]));
+    here.expect("joined").await;
+}

@@ -1,0 +1,168 @@
+//! What clients see when something fails.
+
+mod common;
+
+use std::time::Duration;
+
+use callboard_room_supervisor::OutboxLimits;
+use callboard_signaling::{Count, Rate};
+use common::{Client, Server};
+use futures_util::SinkExt;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+#[actix::test]
+async fn a_peer_that_panics_once_goes_on_unnoticed_and_one_that_panics_again_is_given_up() {
+    let server = Server::start(|options| options).await;
+    let (mut bystander, _) = server.join().await;
+    let (mut client, _) = server.join().await;
+    bystander.expect("joined").await;
+
+    client.send(json!({ "event": "explode_peer", "to": "all" })).await;
+    client.send(json!({ "event": "echo", "to": [client.id] })).await;
+    client.expect("echo").await;
+
+    client.send(json!({ "event": "explode_peer", "to": "all" })).await;
+    client.expect_close(1011).await;
+    assert_eq!(
+        bystander.expect("left").await,
+        json!({ "peer_id": client.id }),
+        "the first thing it hears"
+    );
+    bystander.send(json!({ "event": "echo", "to": [bystander.id] })).await;
+    bystander.expect("echo").await;
+}
+
+#[actix::test]
+async fn a_room_that_panics_with_ten_clients_keeps_their_connections() {
+    let server = Server::start(|options| options).await;
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..10 {
+        let (client, _) = server.join().await;
+        for other in &mut clients {
+            other.expect("joined").await;
+        }
+        clients.push(client);
+    }
+
+    clients[0].send(json!({ "event": "explode_room", "to": "all" })).await;
+
+    for client in &mut clients {
+        assert_eq!(client.expect("room_restarted").await["peers"].as_array().unwrap().len(), 10);
+    }
+    clients[1].send(json!({ "event": "hello", "to": "all" })).await;
+    for index in (0..10).filter(|&index| index != 1) {
+        clients[index].expect("hello").await;
+    }
+}
+
+#[actix::test]
+async fn a_room_that_panics_too_often_is_closed_and_its_clients_are_told() {
+    let server = Server::start(|options| options).await;
+    let (mut client, _) = server.join().await;
+
+    for _ in 0..3 {
+        client.send(json!({ "event": "explode_room", "to": "all" })).await;
+        client.expect("room_restarted").await;
+    }
+    client.send(json!({ "event": "explode_room", "to": "all" })).await;
+
+    assert_eq!(client.expect_error("Room closed").await, "crashed");
+    client.expect_close(1000).await;
+    assert!(server.rooms.lookup("other").is_some(), "the other room has noticed nothing");
+}
+
+#[actix::test]
+async fn everyone_is_told_when_a_room_or_the_server_closes() {
+    let server = Server::start(|options| options).await;
+    let (mut a, _) = server.join().await;
+    server.rooms.lookup("demo").unwrap().stop("good night").await;
+    assert_eq!(a.expect_error("Room closed").await, "good night");
+    a.expect_close(1000).await;
+
+    let mut b = server.connect_to("/socket/other", &[]).await.unwrap();
+    b.expect("authenticated").await;
+    server.rooms.stop_all("shutdown").await;
+    assert_eq!(b.expect_error("Room closed").await, "shutdown");
+    b.expect_close(1001).await;
+}
+
+#[actix::test]
+async fn a_client_that_answers_no_pings_is_gone() {
+    let server = Server::start(|options| options.heartbeat(Some(Duration::from_millis(50)))).await;
+    let (mut bystander, _) = server.join().await;
+    // It answers no ping because it is never polled.
+    let (mute, _) = server.join().await;
+    bystander.expect("joined").await;
+
+    assert_eq!(bystander.expect("left").await, json!({ "peer_id": mute.id }));
+    assert_eq!(server.counters.get(Count::Silent), 1);
+}
+
+#[actix::test]
+async fn a_silent_client_is_closed_after_the_idle_timeout() {
+    let server =
+        Server::start(|options| options.heartbeat(None).idle_timeout(Duration::from_millis(100)))
+            .await;
+    let (mut client, _) = server.join().await;
+
+    client.expect_close(1001).await;
+}
+
+#[actix::test]
+async fn a_client_that_does_not_read_is_cut_off_in_bounded_memory_and_others_go_on() {
+    let limits = OutboxLimits { messages: 100_000, bytes: 1 << 20 };
+    let server = Server::start(|options| {
+        options.outbox(limits).rate(Rate::UNLIMITED).close_grace(Duration::from_millis(500))
+    })
+    .await;
+    let (mut sender, _) = server.join().await;
+    let (slow, _) = server.join().await;
+    let (mut reader, _) = server.join().await;
+    for _ in 0..2 {
+        sender.expect("joined").await;
+    }
+    let before = resident();
+    let chunk = json!({ "event": "bulk", "data": "x".repeat(50_000), "to": "all" }).to_string();
+
+    // 200 MB for each of them. The reader takes its share; the slow one takes nothing.
+    let reading = tokio::task::spawn_local(async move {
+        let mut read = 0;
+        while read < 4_000 {
+            read += usize::from(reader.message().await["event"] == "bulk");
+        }
+        reader
+    });
+    let mut left = false;
+    for sent in 0..4_000 {
+        sender.socket.send(Frame::text(chunk.clone())).await.unwrap();
+        if sent % 20 == 0 {
+            // Wait for the room: the sender's own messages in flight are bounded.
+            sender.send(json!({ "event": "mark", "to": [sender.id] })).await;
+            loop {
+                let message = sender.message().await;
+                left |= message["event"] == "left";
+                if message["event"] == "mark" {
+                    break;
+                }
+            }
+        }
+    }
+
+    reading.await.expect("the reader got all of it");
+    let grown = resident().saturating_sub(before);
+    // The clients live in this process as well, and the allocator keeps what it once had.
+    assert!(grown < 128 << 20, "grew by {grown} bytes");
+    if !left {
+        assert_eq!(sender.expect("left").await, json!({ "peer_id": slow.id }));
+    }
+    assert_eq!(server.counters.get(Count::TooSlow), 1);
+    assert_eq!(server.counters.get(Count::Cut), 1);
+    drop(slow);
+}
+
+/// How much memory the process holds, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
+}
