@@ -120,6 +120,12 @@ impl Rooms {
         }
     }
 
+    /// Whether there is a room of this name, or would be one if somebody asked for it. Opens none.
+    pub fn knows(&self, name: &str) -> bool {
+        self.lookup(name).is_some()
+            || self.shared.on_demand.as_ref().is_some_and(|open| open(name).is_some())
+    }
+
     /// The names of the rooms that are open, in no particular order.
     pub fn names(&self) -> Vec<String> {
         self.shared.registry.names()

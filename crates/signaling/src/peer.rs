@@ -109,8 +109,8 @@ pub struct SocketOptions {
 pub struct InitContext {
     /// The peer to be.
     pub peer_id: PeerId,
-    /// The room it wants to join. None where a stranger must not learn whether there is such a room
-    /// ([`PeerOptions::auth_first`](crate::PeerOptions::auth_first)) and there is none, or none yet.
+    /// The room it wants to join. None if it is not open: it is to be opened on demand, or there is none and the client
+    /// is not to learn that yet ([`PeerOptions::auth_first`](crate::PeerOptions::auth_first)).
     pub room: Option<RoomHandle>,
 }
 

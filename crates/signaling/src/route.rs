@@ -2,14 +2,16 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix::Arbiter;
+use actix::{Arbiter, Recipient};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_room_supervisor::{
-    AuthData, Close, Description, Message, Outbox, PeerId, RoomHandle, StartRoomError,
+    AuthData, Close, Deliver, Description, Lease, Message, Outbox, PeerId, RoomHandle, Rooms,
+    StartRoomError,
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError};
 use futures_util::FutureExt;
@@ -23,13 +25,22 @@ use crate::limits::{Connections, TooMany};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, PeerRef, Refused};
 use crate::session::Session;
-use crate::socket::{Edge, OpenSocket};
+use crate::socket::{Edge, OpenSocket, ToSocket};
 
 /// What all workers of a server share of one route.
 pub(crate) struct Door<P: Peer> {
-    pub(crate) options: PeerOptions<P>,
-    pub(crate) connections: Arc<Connections>,
+    custom: P::Options,
+    rooms: Rooms,
+    policy: Arc<Policy>,
+    connections: Arc<Connections>,
     pub(crate) counters: Arc<Counters>,
+}
+
+impl<P: Peer> Door<P> {
+    pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
+        let (connections, counters) = (Arc::default(), Arc::default());
+        Self { custom, rooms, policy: Arc::new(policy), connections, counters }
+    }
 }
 
 /// Answer one request: with a WebSocket, or with a reason why not.
@@ -55,7 +66,7 @@ async fn try_enter<P: Peer>(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Refusal> {
-    let Door { options: PeerOptions { custom, rooms, policy }, connections, counters } = door;
+    let Door { custom, rooms, policy, connections, counters } = door;
     // A connection without an address (a Unix socket, a test) counts as local.
     let address =
         request.peer_addr().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |address| address.ip());
@@ -90,23 +101,21 @@ async fn try_enter<P: Peer>(
     }
     let auth = AuthData { peer_id, credentials, metadata };
 
-    // Whether there is such a room is told only to those who may know.
+    // Whether there is such a room is told only to those who may know; and nobody opens one who was not let in.
     let no_such_room =
         || Refusal::new(StatusCode::NOT_FOUND, "no_such_room").counted(Count::NoSuchRoom);
-    let find = async || match rooms.find_or_open(&room).await {
-        Ok(room) => Ok(room),
-        Err(StartRoomError::NoSuchRoom) => Err(no_such_room()),
+    if !policy.auth_first && !rooms.knows(&room) {
+        return Err(no_such_room());
+    }
+    let context = InitContext { peer_id, room: rooms.lookup(&room) };
+    let Init { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
+    let room = match rooms.find_or_open(&room).await {
+        Ok(room) => room,
+        Err(StartRoomError::NoSuchRoom) => return Err(no_such_room()),
         Err(error) => {
             log::error!("room {room:?} could not be opened: {error}");
-            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable"))
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable"));
         }
-    };
-    let known = if policy.auth_first { rooms.lookup(&room) } else { Some(find().await?) };
-    let context = InitContext { peer_id, room: known.clone() };
-    let Init { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
-    let room = match known {
-        Some(room) => room,
-        None => find().await?,
     };
 
     let max_message = socket.max_message.unwrap_or(policy.max_message);
@@ -127,7 +136,7 @@ async fn try_enter<P: Peer>(
     let birth = Birth {
         first: Some(peer),
         custom: custom.clone(),
-        policy: policy.clone(),
+        policy: Arc::clone(policy),
         idle_timeout: socket.idle_timeout.unwrap_or(policy.idle_timeout),
         context: Context {
             room: room.clone(),
@@ -145,11 +154,7 @@ async fn try_enter<P: Peer>(
 }
 
 /// Start the peer below its room. The lease is kept until its client has been told, if that fails.
-async fn start_peer(
-    room: RoomHandle,
-    spec: ChildSpec,
-    lease: Arc<callboard_room_supervisor::Lease>,
-) {
+async fn start_peer(room: RoomHandle, spec: ChildSpec, lease: Arc<Lease>) {
     if let Err(error) = room.start_peer(spec).await {
         log::debug!("peer {} was not started: {error}", lease.peer_id());
         let closed = Message::error(lease.peer_id(), Description::RoomClosed, &"crashed".into());
@@ -164,11 +169,11 @@ struct Birth<P: Peer> {
     /// The peer that was made before there was a socket; later ones are made anew.
     first: Option<P>,
     custom: P::Options,
-    policy: Policy,
-    idle_timeout: std::time::Duration,
+    policy: Arc<Policy>,
+    idle_timeout: Duration,
     context: Context,
-    lease: Arc<callboard_room_supervisor::Lease>,
-    socket: actix::Recipient<crate::socket::ToSocket>,
+    lease: Arc<Lease>,
+    socket: Recipient<ToSocket>,
     cable: Arc<Cable>,
     counters: Arc<Counters>,
 }
@@ -180,7 +185,7 @@ impl<P: Peer> Birth<P> {
         let here = Placement::On(Arbiter::current());
         let spec = ChildSpec::try_new(id, move || {
             let first = self.first.take();
-            let (custom, policy) = (self.custom.clone(), self.policy.clone());
+            let (custom, policy) = (self.custom.clone(), Arc::clone(&self.policy));
             let (context, lease, socket) =
                 (self.context.clone(), Arc::clone(&self.lease), self.socket.clone());
             let (cable, counters) = (Arc::clone(&self.cable), Arc::clone(&self.counters));
@@ -215,7 +220,7 @@ impl<P: Peer> Birth<P> {
 /// An outbox whose client is cut off when it does not take the close frame.
 fn outbox(
     policy: &Policy,
-    deliver: actix::Recipient<callboard_room_supervisor::Deliver>,
+    deliver: Recipient<Deliver>,
     cable: &Arc<Cable>,
     counters: &Arc<Counters>,
 ) -> Outbox {
@@ -251,7 +256,7 @@ async fn init<P: Peer>(
 /// After a crash. The client has been accepted once, but may have lost its right meanwhile.
 async fn init_again<P: Peer>(
     context: &InitContext,
-    lease: &callboard_room_supervisor::Lease,
+    lease: &Lease,
     custom: &P::Options,
     policy: &Policy,
 ) -> Result<P, String> {

@@ -20,8 +20,7 @@ pub struct Signaling<P: Peer> {
 impl<P: Peer> Signaling<P> {
     /// Signaling with these options.
     pub fn new(options: PeerOptions<P>) -> Self {
-        let door = Door { options, connections: Arc::default(), counters: Arc::default() };
-        Self { door: Arc::new(door) }
+        Self { door: Arc::new(Door::new(options)) }
     }
 
     /// Mount it: `App::new().configure(signaling.at(&["/socket/{room}"]))`.

@@ -4,8 +4,9 @@ mod common;
 
 use std::time::Duration;
 
+use callboard_room_supervisor::{RoomOptions, Rooms};
 use callboard_signaling::{Count, Origins};
-use common::Server;
+use common::{Server, TestRoom};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -166,4 +167,27 @@ async fn both_paths_lead_to_the_same_room() {
 
     assert_eq!(there.expect("authenticated").await["peers"], json!([here.id]));
     here.expect("joined").await;
+}
+
+#[actix::test]
+async fn a_room_is_opened_on_demand_for_who_is_let_in_and_for_nobody_else() {
+    let rooms = Rooms::builder()
+        .on_demand(|name| {
+            let options = RoomOptions::<TestRoom>::new(name, ()).close_when_empty(true);
+            name.starts_with("open-").then(|| options.into())
+        })
+        .build();
+    let server = Server::start_with(rooms, |options| options).await;
+
+    assert_eq!(server.refusal("/socket/open-1", &[("name", "impostor")]).await.0, 401);
+    assert_eq!(server.refusal("/socket/shut-1", &[]).await.0, 404);
+    assert!(server.rooms.lookup("open-1").is_none(), "a stranger opens no room");
+
+    let mut client = server.connect_to("/socket/open-1", &[]).await.unwrap();
+    client.expect("authenticated").await;
+    assert!(server.rooms.lookup("open-1").is_some());
+    drop(client);
+    while server.rooms.lookup("open-1").is_some() {
+        tokio::task::yield_now().await;
+    }
 }

@@ -100,7 +100,13 @@ impl Server {
     pub(crate) async fn start(
         options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
     ) -> Self {
-        let rooms = Rooms::new();
+        Self::start_with(Rooms::new(), options).await
+    }
+
+    pub(crate) async fn start_with(
+        rooms: Rooms,
+        options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
+    ) -> Self {
         let tree = rooms.start().await.expect("nothing to go wrong");
         for name in ["demo", "other"] {
             rooms
