@@ -1,0 +1,112 @@
+//! The HTTP server as a supervised actor: it ends when the server does, and stops the server when it is stopped.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+use callboard_signaling::{Signaling, tune};
+use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
+use rustls::ServerConfig;
+
+use crate::config::Config;
+use crate::pages;
+use crate::peer::Caller;
+
+/// What is served, and where.
+pub(crate) struct Site {
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<ServerConfig>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) signaling: Signaling<Caller>,
+    /// How long open connections may take to finish.
+    pub(crate) drain: Duration,
+    /// The address has been printed.
+    pub(crate) told: bool,
+}
+
+impl Site {
+    /// The site as a child: it listens when it has started. A restart listens at the same address.
+    pub(crate) fn child_spec(mut self) -> ChildSpec {
+        let shutdown = Shutdown::Timeout(self.drain + GRACE);
+        let spec = ChildSpec::try_new("http", move || {
+            let opened = self
+                .open()
+                .map_err(|error| StartError::failed(format!("{}: {error}", self.listen)));
+            std::future::ready(opened)
+        });
+        spec.shutdown(shutdown).backoff(Backoff::default())
+    }
+
+    fn open(&mut self) -> io::Result<Http> {
+        let (config, signaling) =
+            (web::Data::from(Arc::clone(&self.config)), self.signaling.clone());
+        let app = move || {
+            App::new()
+                .app_data(web::Data::clone(&config))
+                .wrap(pages::security_headers())
+                .configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
+                .configure(pages::configure)
+                .default_service(web::to(pages::not_found))
+        };
+        let server =
+            tune(HttpServer::new(app)).disable_signals().shutdown_timeout(self.drain.as_secs());
+        let (scheme, server) = match &self.tls {
+            Some(tls) => ("https", server.bind_rustls_0_23(self.listen, tls.clone())?),
+            None => ("http", server.bind(self.listen)?),
+        };
+        self.listen = server.addrs().first().copied().unwrap_or(self.listen);
+        let line = format!("listening on {scheme}://{}", self.listen);
+        if std::mem::replace(&mut self.told, true) {
+            log::info!("{line} again")
+        } else {
+            tell(&line)?
+        }
+        let server = server.run();
+        Ok(Http { handle: server.handle(), server: Some(server), ended: false })
+    }
+}
+
+/// One life of the HTTP server.
+struct Http {
+    handle: ServerHandle,
+    server: Option<Server>,
+    ended: bool,
+}
+
+impl Actor for Http {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(server) = self.server.take() else { return };
+        ctx.spawn(server.into_actor(self).map(|ended, this, ctx| {
+            this.ended = true;
+            ctx.exit(match ended {
+                Ok(()) => ExitReason::SHUTDOWN,
+                Err(error) => ExitReason::Error(error.to_string()),
+            });
+        }));
+    }
+
+    /// Asked to stop: accept no more, and let open connections finish.
+    fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
+        if self.ended {
+            return Running::Stop;
+        }
+        ctx.spawn(self.handle.stop(true).into_actor(self));
+        Running::Continue
+    }
+}
+
+/// The first line of output: what is started by a script waits for it.
+fn tell(line: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{line}")?;
+    output.flush()
+}
+
+/// Longer than the server needs to cut off what has not finished.
+const GRACE: Duration = Duration::from_millis(500);

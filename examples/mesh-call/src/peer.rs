@@ -1,0 +1,36 @@
+//! Who may call: whoever brings a user's name and password in a cookie.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+use callboard_room_supervisor::AuthData;
+use callboard_signaling::{BadRequest, Init, InitContext, JoinRequest, Peer, Refused};
+
+use crate::config::Config;
+use crate::credentials::credentials_of;
+
+/// A browser in the call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller;
+
+impl Peer for Caller {
+    type Options = Arc<Config>;
+
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+        let credentials = credentials_of(request.headers())?;
+        let room = request.match_info().query("room").to_owned();
+        Ok(JoinRequest { credentials, room, ..JoinRequest::default() })
+    }
+
+    async fn on_init(
+        _: &InitContext,
+        auth: &AuthData,
+        config: &Arc<Config>,
+    ) -> Result<Init<Self>, Refused> {
+        if config.admits(&auth.credentials) {
+            Ok(Caller.into())
+        } else {
+            Err("wrong_credentials".into())
+        }
+    }
+}
