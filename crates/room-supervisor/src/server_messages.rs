@@ -25,6 +25,8 @@ pub enum Description {
     MessageTooLarge,
     /// The room is being restarted; the message is lost. (Ours.)
     RoomUnavailable,
+    /// The client's peer failed and is back; what it had not dealt with yet is lost. (Ours.)
+    PeerRestarted,
 }
 
 impl Description {
@@ -38,6 +40,7 @@ impl Description {
             Self::TooManyMessages => "Too many messages",
             Self::MessageTooLarge => "Message too large",
             Self::RoomUnavailable => "Room unavailable",
+            Self::PeerRestarted => "Peer restarted",
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct PeerActor<P: Peer> {
     socket: Recipient<ToSocket>,
     cable: Arc<Cable>,
     counters: Arc<Counters>,
+    /// It takes the place of one that crashed.
+    again: bool,
     /// It ends by itself, rather than with its room.
     leaving: bool,
 }
@@ -39,7 +41,22 @@ impl<P: Peer> PeerActor<P> {
         cable: Arc<Cable>,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { peer: Some(peer), context, lease, session, socket, cable, counters, leaving: false }
+        Self {
+            peer: Some(peer),
+            context,
+            lease,
+            session,
+            socket,
+            cable,
+            counters,
+            again: false,
+            leaving: false,
+        }
+    }
+
+    /// Its client is to be told if it takes the place of one that crashed.
+    pub(crate) fn again(self, again: bool) -> Self {
+        Self { again, ..self }
     }
 
     /// Run one of the peer's callbacks.
@@ -110,7 +127,12 @@ impl<P: Peer> PeerActor<P> {
 
     fn joined(&mut self, ctx: &mut actix::Context<Self>, joined: Result<(), JoinError>) {
         match joined {
-            Ok(()) => self.socket.do_send(ToSocket::Flow),
+            Ok(()) => {
+                if self.again {
+                    self.tell(Description::PeerRestarted, &"messages may be lost".into());
+                }
+                self.socket.do_send(ToSocket::Flow);
+            }
             Err(error) => {
                 self.tell(Description::CouldNotJoinRoom, &error.details());
                 self.part(ctx, Close::NORMAL);

@@ -185,6 +185,7 @@ impl<P: Peer> Birth<P> {
         let here = Placement::On(Arbiter::current());
         let spec = ChildSpec::try_new(id, move || {
             let first = self.first.take();
+            let again = first.is_none();
             let (custom, policy) = (self.custom.clone(), Arc::clone(&self.policy));
             let (context, lease, socket) =
                 (self.context.clone(), Arc::clone(&self.lease), self.socket.clone());
@@ -198,8 +199,8 @@ impl<P: Peer> Birth<P> {
                             peer_id: context.peer_id,
                             room: Some(context.room.clone()),
                         };
-                        let again = init_again::<P>(&init, &lease, &custom, &policy);
-                        again.await.map_err(StartError::failed)?
+                        let init = init_again::<P>(&init, &lease, &custom, &policy);
+                        init.await.map_err(StartError::failed)?
                     }
                 };
                 let now = Instant::now().into_std();
@@ -210,7 +211,8 @@ impl<P: Peer> Birth<P> {
                     idle_timeout,
                     policy.heartbeat,
                 );
-                Ok(PeerActor::new(peer, context, lease, session, socket, cable, counters))
+                Ok(PeerActor::new(peer, context, lease, session, socket, cable, counters)
+                    .again(again))
             }
         });
         spec.restart(Restart::Temporary).retries(RETRIES).arbiter(here)

@@ -19,6 +19,7 @@ async fn a_peer_that_panics_once_goes_on_unnoticed_and_one_that_panics_again_is_
     bystander.expect("joined").await;
 
     client.send(json!({ "event": "explode_peer", "to": "all" })).await;
+    client.expect_error("Peer restarted").await;
     client.send(json!({ "event": "echo", "to": [client.id] })).await;
     client.expect("echo").await;
 
