@@ -4,21 +4,20 @@
 //! outside the mailbox (stop, kill, faults), keeps the time limits of start and stop, and reports the end exactly
 //! once, whatever ends it; also when its arbiter dies and the task is merely dropped.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use actix::dev::ContextFut;
-use actix::fut::{ActorFutureExt, wrap_future};
+use actix::fut::ActorFuture;
 use actix::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
 use crate::child_ref::{Slot, Vacate};
@@ -39,9 +38,6 @@ pub(crate) type Make<A> =
 /// What an instance is given at birth.
 pub(crate) struct Orders {
     pub(crate) ticket: Ticket,
-    pub(crate) control: mpsc::UnboundedReceiver<Control>,
-    /// Closes when the supervisor is gone; none for a root.
-    pub(crate) lifeline: Option<oneshot::Receiver<Infallible>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
 }
@@ -56,14 +52,12 @@ where
     let mut limit = Box::pin(sleep(start_timeout));
     let mut making = AssertUnwindSafe(async move { make().await }).catch_unwind().boxed_local();
     let made = std::future::poll_fn(|cx| {
-        if let Poll::Ready(order) = orders.control.poll_recv(cx) {
+        orders.ticket.peg.set_waker(cx.waker().clone());
+        if let Some(order) = orders.ticket.peg.take_order() {
             return Poll::Ready(Err(match order {
-                Some(Control::Fault(Fault::Panic(message))) => StartError::Panicked(message),
+                Control::Fault(Fault::Panic(message)) => StartError::Panicked(message),
                 _ => StartError::ShuttingDown,
             }));
-        }
-        if orders.lifeline.as_mut().is_some_and(|lifeline| lifeline.poll_unpin(cx).is_ready()) {
-            return Poll::Ready(Err(StartError::ShuttingDown));
         }
         if let Poll::Ready(made) = making.poll_unpin(cx) {
             return Poll::Ready(match made {
@@ -114,11 +108,9 @@ struct Instance<A: Actor<Context = Context<A>>> {
     slot: Arc<Slot<A>>,
     notes: Rc<Notes>,
     ticket: Ticket,
-    control: mpsc::UnboundedReceiver<Control>,
-    lifeline: Option<oneshot::Receiver<Infallible>>,
+    /// Where the peg wakes us.
+    waker: Option<Waker>,
     shutdown: Shutdown,
-    /// Wakes the future in the actor's context that stops it.
-    ask: Option<oneshot::Sender<()>>,
     /// Why it has been asked to stop.
     asked: Option<ExitReason>,
     /// A panic to be put into it.
@@ -164,6 +156,26 @@ impl<A: Actor<Context = Context<A>>> Future for Instance<A> {
     }
 }
 
+/// In the actor's context: stops it when it has been asked to. Polled with the actor, so it needs no waker.
+struct StopWhenAsked(Rc<Notes>);
+
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for StopWhenAsked {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut A,
+        ctx: &mut Context<A>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        if self.0.asked.get() {
+            ctx.stop();
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
 /// Why an actor is dropped without its consent.
 enum Killed {
     Stop,
@@ -179,15 +191,10 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         limit: Pin<Box<Sleep>>,
         owned: Owned,
     ) -> Self {
-        let Orders { ticket, control, lifeline, shutdown, start_timeout } = orders;
+        let Orders { ticket, shutdown, start_timeout } = orders;
         let addr = ctx.address();
-        let (ask, asked) = oneshot::channel::<()>();
-        ctx.spawn(wrap_future(asked).map(|asked, _: &mut A, ctx: &mut Context<A>| {
-            if asked.is_ok() {
-                ctx.stop();
-            }
-        }));
         let notes = Rc::new(Notes { depth: Arc::clone(&ticket.station.depth), ..Notes::default() });
+        ctx.spawn(StopWhenAsked(Rc::clone(&notes)));
         Self {
             enlisted: Some(monitor::enlist(&addr, &ticket.peg)),
             fut: Some(ctx.into_future(actor)),
@@ -196,10 +203,8 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
             slot,
             notes,
             ticket,
-            control,
-            lifeline,
+            waker: None,
             shutdown,
-            ask: Some(ask),
             asked: None,
             panic: None,
             limit: Some(limit),
@@ -209,7 +214,11 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
 
     /// Take the orders from outside the mailbox; ready when the actor must be dropped.
     fn poll_orders(&mut self, cx: &mut TaskContext<'_>) -> Poll<Killed> {
-        while let Poll::Ready(Some(order)) = self.control.poll_recv(cx) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.ticket.peg.set_waker(cx.waker().clone());
+            self.waker = Some(cx.waker().clone());
+        }
+        while let Some(order) = self.ticket.peg.take_order() {
             match order {
                 Control::Stop { how: Shutdown::BrutalKill, .. } | Control::Fault(Fault::Kill) => {
                     return Poll::Ready(Killed::Stop);
@@ -217,17 +226,14 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                 Control::Stop { reason, how } => self.ask_to_stop(reason, how),
                 Control::Fault(Fault::Exit(reason)) => self.ask_to_stop(reason, self.shutdown),
                 Control::Fault(Fault::Panic(message)) => self.panic = Some(message),
-            }
-        }
-        if self.lifeline.as_mut().is_some_and(|lifeline| lifeline.poll_unpin(cx).is_ready()) {
-            self.lifeline = None;
-            match (self.shutdown, self.ticket.station.kind) {
-                (Shutdown::BrutalKill, _) => return Poll::Ready(Killed::Stop),
-                // Nobody is left to wait for ever.
-                (Shutdown::Infinity, ChildKind::Worker) => {
-                    self.ask_to_stop(ExitReason::SHUTDOWN, crate::policy::DEFAULT_SHUTDOWN);
-                }
-                (how, _) => self.ask_to_stop(ExitReason::SHUTDOWN, how),
+                Control::Orphaned => match (self.shutdown, self.ticket.station.kind) {
+                    (Shutdown::BrutalKill, _) => return Poll::Ready(Killed::Stop),
+                    // Nobody is left to wait for ever.
+                    (Shutdown::Infinity, ChildKind::Worker) => {
+                        self.ask_to_stop(ExitReason::SHUTDOWN, crate::policy::DEFAULT_SHUTDOWN);
+                    }
+                    (how, _) => self.ask_to_stop(ExitReason::SHUTDOWN, how),
+                },
             }
         }
         match self.limit.as_mut().map(|limit| limit.as_mut().poll(cx)) {
@@ -240,9 +246,9 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
     }
 
     fn ask_to_stop(&mut self, reason: ExitReason, how: Shutdown) {
-        if let Some(ask) = self.ask.take() {
+        if self.asked.is_none() {
             self.asked = Some(reason);
-            _ = ask.send(());
+            self.notes.asked.set(true);
         }
         if let (Shutdown::Timeout(timeout), Some(_)) = (how, &self.asked) {
             self.limit = Some(Box::pin(sleep(timeout)));
@@ -343,7 +349,11 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
 impl<A: Actor<Context = Context<A>>> Drop for Instance<A> {
     /// The arbiter ended under a living actor.
     fn drop(&mut self) {
-        if self.fut.is_some() {
+        if let Some(fut) = &mut self.fut {
+            // Without a runtime no callback can do what callbacks do.
+            if tokio::runtime::Handle::try_current().is_err() {
+                fut.ctx().terminate();
+            }
             let entered = current::enter(&self.notes);
             self.drop_actor();
             drop(entered);

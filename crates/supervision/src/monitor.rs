@@ -1,12 +1,13 @@
 //! Monitors and links: knowing of an actor's end, and sharing it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 
 use actix::prelude::*;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::exit::ExitReason;
 use crate::fault::Fault;
@@ -91,22 +92,44 @@ pub fn link<A: Actor, B: Actor>(a: &Addr<A>, b: &Addr<B>) {
 /// What an instance can be told from outside its mailbox.
 #[derive(Debug)]
 pub(crate) enum Control {
-    Stop { reason: ExitReason, how: Shutdown },
+    Stop {
+        reason: ExitReason,
+        how: Shutdown,
+    },
     Fault(Fault),
+    /// Its supervisor is gone.
+    Orphaned,
+}
+
+/// A supervisor's hold on an instance: when it goes, the instance is told.
+#[derive(Debug)]
+pub(crate) struct Lifeline(pub(crate) Arc<Peg>);
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        self.0.control(Control::Orphaned);
+    }
 }
 
 /// What others hang on an instance: those who want to know of its end.
 pub(crate) struct Peg {
     pub(crate) instance: InstanceId,
     pub(crate) name: Arc<str>,
-    control: mpsc::UnboundedSender<Control>,
+    /// There are orders to be taken; looked at in each poll, so it must cost nothing.
+    ordered: AtomicBool,
     state: Mutex<PegState>,
 }
 
 #[derive(Default)]
 struct PegState {
     ended: Option<ExitReason>,
+    /// The instance is no more, so nobody takes orders. An abandoned one has ended but is not gone.
+    gone: bool,
     watchers: Vec<Watcher>,
+    /// From the instance's supervisor, its links, and whoever injects faults: a handful in all.
+    orders: VecDeque<Control>,
+    /// Wakes the instance.
+    waker: Option<Waker>,
 }
 
 enum Watcher {
@@ -125,15 +148,37 @@ impl std::fmt::Debug for Peg {
 }
 
 impl Peg {
-    pub(crate) fn new(name: Arc<str>) -> (Arc<Self>, mpsc::UnboundedReceiver<Control>) {
-        // Filled by the instance's supervisor, its links, and whoever injects faults: a handful of messages in all.
-        let (control, controlled) = mpsc::unbounded_channel();
-        let peg = Self { instance: InstanceId::next(), name, control, state: Mutex::default() };
-        (Arc::new(peg), controlled)
+    pub(crate) fn new(name: Arc<str>) -> Arc<Self> {
+        let (ordered, state) = (AtomicBool::new(false), Mutex::default());
+        Arc::new(Self { instance: InstanceId::next(), name, ordered, state })
     }
 
+    /// Give the instance an order; one that has ended takes none.
     pub(crate) fn control(&self, control: Control) {
-        _ = self.control.send(control);
+        let mut state = self.lock();
+        if !state.gone {
+            state.orders.push_back(control);
+            self.ordered.store(true, Ordering::Release);
+            if let Some(waker) = &state.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Where the instance is to be woken from now on.
+    pub(crate) fn set_waker(&self, waker: Waker) {
+        self.lock().waker = Some(waker);
+    }
+
+    /// The next order.
+    pub(crate) fn take_order(&self) -> Option<Control> {
+        if !self.ordered.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut state = self.lock();
+        let order = state.orders.pop_front();
+        self.ordered.store(!state.orders.is_empty(), Ordering::Release);
+        order
     }
 
     /// Resolves with the reason when the instance has ended.
@@ -147,8 +192,18 @@ impl Peg {
         waiter
     }
 
-    /// The instance has ended: tell everybody once.
+    /// The instance is no more.
     pub(crate) fn end(&self, reason: &ExitReason) {
+        {
+            let mut state = self.lock();
+            state.gone = true;
+            (state.waker, state.orders) = (None, VecDeque::new());
+        }
+        self.ended(reason);
+    }
+
+    /// The instance counts as ended: tell everybody once.
+    pub(crate) fn ended(&self, reason: &ExitReason) {
         let watchers = {
             let mut state = self.lock();
             if state.ended.is_some() {

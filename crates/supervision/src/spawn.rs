@@ -14,7 +14,7 @@ use crate::tree::{Path, Station, Tree};
 /// As in plain actix it lives until it stops, or until nobody has its address any more.
 pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
     let type_name = std::any::type_name::<A>();
-    let (peg, control) = Peg::new(type_name.into());
+    let peg = Peg::new(type_name.into());
     let slot = Slot::new();
     let station =
         Station::new(Path::root(type_name.into()), Tree::of_one(), ChildKind::Worker, type_name);
@@ -27,7 +27,6 @@ pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
         done: false,
     };
     let start_timeout = crate::spec::START_TIMEOUT;
-    let orders =
-        Orders { ticket, control, lifeline: None, shutdown: DEFAULT_SHUTDOWN, start_timeout };
+    let orders = Orders { ticket, shutdown: DEFAULT_SHUTDOWN, start_timeout };
     instance::live_unowned(actor, slot, orders)
 }

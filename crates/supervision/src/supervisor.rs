@@ -1,7 +1,6 @@
 //! The supervisor as an actor: it drives the core, starts and stops the children, and answers requests.
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +15,7 @@ use crate::error::{StartError, StartSupervisorError};
 use crate::exit::{Exit, ExitReason};
 use crate::fault::Fault;
 use crate::instance::{Orders, Reporter, Ticket};
-use crate::monitor::{Control, Peg};
+use crate::monitor::{Control, Lifeline, Peg};
 use crate::policy::ChildKind;
 use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::tree::{Entry, Lifecycle, Node, Station, Status};
@@ -51,7 +50,7 @@ struct Life {
     attempt: Attempt,
     peg: Arc<Peg>,
     /// Dropped with us: how the instance knows that its supervisor is gone.
-    _lifeline: oneshot::Sender<Infallible>,
+    _lifeline: Lifeline,
     picked: Option<Picked>,
 }
 
@@ -195,8 +194,8 @@ impl Supervisor {
 
     fn start(&mut self, ctx: &mut Context<Self>, key: Key, attempt: Attempt) {
         let Some(kid) = self.kids.get_mut(&key) else { return };
-        let (peg, control) = Peg::new(kid.station.path.to_string().into());
-        let (lifeline, watched) = oneshot::channel();
+        let peg = Peg::new(kid.station.path.to_string().into());
+        let lifeline = Lifeline(Arc::clone(&peg));
         let ticket = Ticket {
             station: Arc::clone(&kid.station),
             peg: Arc::clone(&peg),
@@ -206,13 +205,8 @@ impl Supervisor {
             done: false,
         };
         let policy = kid.spec.policy;
-        let orders = Orders {
-            ticket,
-            control,
-            lifeline: Some(watched),
-            shutdown: policy.shutdown,
-            start_timeout: policy.start_timeout,
-        };
+        let orders =
+            Orders { ticket, shutdown: policy.shutdown, start_timeout: policy.start_timeout };
         let launch = kid.spec.factory.launch(kid.node.clone(), orders);
         let picked = match &kid.spec.placement {
             Placement::Pool(pool) => Some(pool.pick()),
@@ -234,7 +228,7 @@ impl Supervisor {
         kid.spec.factory.vacate().vacate(life.peg.instance);
         kid.station.tree.abandoned.fetch_add(1, Ordering::Relaxed);
         kid.station.happened(life.peg.instance, Lifecycle::Abandoned);
-        life.peg.end(&ExitReason::Killed);
+        life.peg.ended(&ExitReason::Killed);
         // If it ever runs again, it is to end.
         life.peg.control(Control::Fault(Fault::Kill));
         if let (Placement::Pool(pool), Some(picked)) = (&kid.spec.placement, &life.picked) {

@@ -84,7 +84,7 @@ impl SupervisorSpec {
             spec.factory.type_name(),
         );
         let node = Node::new(Arc::clone(&station));
-        let (peg, control) = Peg::new(spec.id.clone());
+        let peg = Peg::new(spec.id.clone());
         let (starter, started) = oneshot::channel();
         let ticket = Ticket {
             station,
@@ -95,7 +95,7 @@ impl SupervisorSpec {
             done: false,
         };
         let (shutdown, start_timeout) = (spec.policy.shutdown, spec.policy.start_timeout);
-        let orders = Orders { ticket, control, lifeline: None, shutdown, start_timeout };
+        let orders = Orders { ticket, shutdown, start_timeout };
         spec.factory.launch(Some(Arc::clone(&node)), orders)();
         match started.await {
             Ok(Ok(())) => Ok(SupervisorRef {
