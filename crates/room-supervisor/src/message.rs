@@ -65,6 +65,9 @@ pub enum InvalidMessage {
     /// It is JSON, but no object.
     #[error("not an object")]
     NotAnObject,
+    /// It names `event`, `data` or `to` twice, and so has no one meaning.
+    #[error("a field is given twice")]
+    DuplicateField,
     /// It nests deeper than [`MessageLimits::depth`].
     #[error("nested too deeply")]
     TooDeep,
@@ -109,13 +112,17 @@ impl Message {
         if depth(text) > limits.depth + 1 {
             return Err(InvalidMessage::TooDeep);
         }
+        // Asked first, because an array with three elements would pass for the fields in their order.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(match serde_json::from_str::<IgnoredAny>(text) {
+                Ok(_) => InvalidMessage::NotAnObject,
+                Err(_) => InvalidMessage::NotJson,
+            });
+        }
         let fields: Fields<'_> =
             serde_json::from_str(text).map_err(|error| match error.classify() {
-                serde_json::error::Category::Data if !text.trim_start().starts_with('{') => {
-                    InvalidMessage::NotAnObject
-                }
-                // Only a field named twice is left: it has no one meaning.
-                serde_json::error::Category::Data => InvalidMessage::Event,
+                // Of an object nothing else is asked here.
+                serde_json::error::Category::Data => InvalidMessage::DuplicateField,
                 _ => InvalidMessage::NotJson,
             })?;
         let event = fields
@@ -227,10 +234,12 @@ mod tests {
             ("{\"event\":", InvalidMessage::NotJson),
             ("[1]", InvalidMessage::NotAnObject),
             ("7", InvalidMessage::NotAnObject),
+            (r#" ["a",{"x":1},"all"]"#, InvalidMessage::NotAnObject),
             (r#"{"to":"all"}"#, InvalidMessage::Event),
             (r#"{"event":1,"to":"all"}"#, InvalidMessage::Event),
             (r#"{"event":null,"to":"all"}"#, InvalidMessage::Event),
-            (r#"{"event":"a","event":"b","to":"all"}"#, InvalidMessage::Event),
+            (r#"{"event":"a","event":"b","to":"all"}"#, InvalidMessage::DuplicateField),
+            (r#"{"event":"a","to":"all","to":["x"]}"#, InvalidMessage::DuplicateField),
             (r#"{"event":"a"}"#, InvalidMessage::To),
             (r#"{"event":"a","to":null}"#, InvalidMessage::To),
             (r#"{"event":"a","to":"everyone"}"#, InvalidMessage::To),
