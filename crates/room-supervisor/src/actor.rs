@@ -158,7 +158,8 @@ impl RoomActor {
         let others: Vec<_> = self.members.keys().copied().collect();
         self.members.insert(peer, Arc::clone(&outbox));
         _ = outbox.push(Message::authenticated(peer, &others).encode());
-        // Last: a room that panics on the way refuses this peer when it is back.
+        // Last: a room that panics on the way refuses this peer when it is back. If the peer has gone on the way,
+        // the word of it is in the mailbox.
         self.shared.seats().join(peer);
     }
 
@@ -167,14 +168,19 @@ impl RoomActor {
         let departed = self.shared.seats().take_departed();
         let mut panic = None;
         for peer in departed {
-            if self.members.remove(&peer).is_some() && self.room.is_some() {
+            if self.members.remove(&peer).is_some() && panic.is_none() {
                 let left = catch_unwind(AssertUnwindSafe(|| self.call(|room| room.on_leave(peer))));
-                panic = panic.or(left.err());
+                panic = left.err();
             }
-            match &panic {
-                None => self.announce(Message::left(peer)),
-                Some(_) => self.broadcast(&Message::left(peer)),
+            if panic.is_none() {
+                // What panics is `on_forward`, before anybody was sent anything.
+                let announce = AssertUnwindSafe(|| self.announce(Message::left(peer)));
+                panic = match catch_unwind(announce) {
+                    Ok(()) => continue,
+                    Err(panic) => Some(panic),
+                };
             }
+            self.broadcast(&Message::left(peer));
         }
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -200,15 +206,13 @@ impl RoomActor {
         for peer in suspects {
             self.turn_away(peer, &JoinError::RoomCrashed);
         }
-        if joined.is_empty() && self.shared.seats().is_empty() {
-            return;
-        }
         let asking =
             stream::iter(joined).into_actor(self).then(|peer, this, _| this.readopt_one(peer));
-        ctx.wait(asking.finish().map(|(), this, _| {
+        ctx.wait(asking.finish().map(|(), this, ctx| {
             let peers: Vec<_> = this.members.keys().copied().collect();
             this.broadcast(&Message::room_restarted(&peers));
             this.see_off();
+            this.close_if_empty(ctx);
         }));
     }
 
@@ -253,6 +257,9 @@ impl Actor for RoomActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.shared.runs_as(Some(ctx.address()));
+        if !self.shared.seats().open() {
+            return;
+        }
         match self.manners.on_crash {
             OnCrash::Readopt => self.readopt(ctx),
             OnCrash::Close => {
@@ -261,6 +268,7 @@ impl Actor for RoomActor {
                     self.shared.dismiss(peer, &"crashed".into(), Close::NORMAL);
                 }
                 self.shared.seats().take_departed();
+                self.close_if_empty(ctx);
             }
         }
     }

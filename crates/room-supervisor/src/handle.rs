@@ -51,6 +51,12 @@ impl Shared {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The room is put into its tree: whatever closed it there before is over.
+    pub(crate) fn reopen(&self) {
+        self.seats().reopen();
+        self.orderly.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn runs_as(&self, actor: Option<Addr<RoomActor>>) {
         self.actor.store(actor.map(Arc::new));
     }
@@ -233,14 +239,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.outbox.close(Close::FAILED);
-        let announce = self.room.shared.seats().depart(self.auth.peer_id);
-        match self.room.addr() {
-            // One for each peer; a room that closes itself when it is empty wants to know of the others as well.
-            Some(actor) => actor.do_send(Depart),
-            None if announce => {
-                log::debug!("{} left {:?} while it was down", self.auth.peer_id, self.room)
-            }
-            None => {}
+        self.room.shared.seats().depart(self.auth.peer_id);
+        // One for each peer; a room that closes itself when it is empty wants to know of those who never joined as
+        // well. A room that is down looks at its seats when it is back.
+        if let Some(actor) = self.room.addr() {
+            actor.do_send(Depart);
         }
     }
 }

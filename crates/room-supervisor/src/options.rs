@@ -132,6 +132,7 @@ impl AnyRoomOptions {
         let tenancy = Arc::new(Tenancy { shared, registry: own.unwrap_or(registry) });
         let spec = ChildSpec::try_supervisor(Arc::clone(&name), move |node| {
             tenancy.begin()?;
+            tenancy.shared.reopen();
             tenancy.shared.stands_at(node);
             let flags = Flags::one_for_one()
                 .intensity(intensity, period)

@@ -13,6 +13,8 @@ pub(crate) struct Seats {
     taken: BTreeMap<PeerId, Seat>,
     /// Peers that had joined and are gone, whose leave has not been announced.
     departed: Vec<PeerId>,
+    /// The room has run before: what runs now follows a crash.
+    opened: bool,
     closed: bool,
 }
 
@@ -21,6 +23,8 @@ pub(crate) struct Seat {
     pub(crate) auth: Arc<AuthData>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) standing: Standing,
+    /// It had joined, if only in the room before the crash: the others know of it.
+    known: bool,
 }
 
 /// How far a peer has come in.
@@ -37,7 +41,8 @@ impl Seats {
     /// Seat a peer; `false` if the room is closed.
     pub(crate) fn take(&mut self, auth: Arc<AuthData>, outbox: Arc<Outbox>) -> bool {
         if !self.closed {
-            self.taken.insert(auth.peer_id, Seat { auth, outbox, standing: Standing::Waiting });
+            let seat = Seat { auth, outbox, standing: Standing::Waiting, known: false };
+            self.taken.insert(seat.auth.peer_id, seat);
         }
         !self.closed
     }
@@ -53,23 +58,28 @@ impl Seats {
         Some(seat.clone())
     }
 
-    /// The room has let the peer in.
+    /// The room has let the peer in, and the others know. One that has gone meanwhile is to be seen off.
     pub(crate) fn join(&mut self, peer: PeerId) {
-        if let Some(seat) = self.taken.get_mut(&peer) {
-            seat.standing = Standing::Joined;
+        match self.taken.get_mut(&peer) {
+            Some(seat) => {
+                seat.standing = Standing::Joined;
+                seat.known = true;
+            }
+            None if !self.departed.contains(&peer) => self.departed.push(peer),
+            None => {}
         }
     }
 
-    /// The peer is gone for good; `true` if others must be told.
-    pub(crate) fn depart(&mut self, peer: PeerId) -> bool {
-        let joined = self.taken.remove(&peer).is_some_and(|seat| seat.standing == Standing::Joined);
-        if joined {
+    /// The peer is gone for good; its seat, if it had one. Those who know of it are to be told.
+    pub(crate) fn depart(&mut self, peer: PeerId) -> Option<Seat> {
+        let seat = self.taken.remove(&peer)?;
+        if seat.known {
             self.departed.push(peer);
         }
-        joined
+        Some(seat)
     }
 
-    /// The room refuses or closes this peer itself: nothing is announced.
+    /// The room closes this peer itself, with all others: nothing is announced.
     pub(crate) fn vacate(&mut self, peer: PeerId) -> Option<Seat> {
         self.taken.remove(&peer)
     }
@@ -89,6 +99,17 @@ impl Seats {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.taken.is_empty() && self.departed.is_empty()
+    }
+
+    /// The room runs; `true` if it has run before.
+    pub(crate) fn open(&mut self) -> bool {
+        std::mem::replace(&mut self.opened, true)
+    }
+
+    /// The room is put into its tree, for the first time or once more after its end there.
+    pub(crate) fn reopen(&mut self) {
+        self.closed = false;
+        self.opened = !self.is_empty();
     }
 
     /// Close the room if nobody is in it or about to be; `false` if somebody is.
