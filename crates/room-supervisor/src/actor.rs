@@ -193,7 +193,8 @@ impl RoomActor {
         self.members.values().for_each(|outbox| _ = outbox.push(frame.clone()));
     }
 
-    /// After a crash: those who had joined join again, unseen by the others; then everyone learns of it.
+    /// After a crash: those who had joined join again, unseen by the others; then everyone learns of it, and of those
+    /// who did not.
     fn readopt(&mut self, ctx: &mut Context<Self>) {
         let (joined, suspects): (Vec<_>, Vec<_>) = {
             let seats = self.shared.seats();
@@ -227,7 +228,7 @@ impl RoomActor {
     }
 
     fn turn_away(&mut self, peer: PeerId, error: &JoinError) {
-        let Some(seat) = self.shared.seats().vacate(peer) else { return };
+        let Some(seat) = self.shared.seats().depart(peer) else { return };
         let message = Message::error(peer, Description::CouldNotJoinRoom, &error.details());
         _ = seat.outbox.push(message.encode());
         seat.outbox.close(Close::NORMAL);

@@ -86,6 +86,7 @@ impl Room for Fragile {
                 Ok(())
             }
             Some("explosive") => panic!("on_join"),
+            Some("once") if self.0.inits.load(Ordering::SeqCst) > 1 => Err("once_only".into()),
             _ => Ok(()),
         }
     }
@@ -223,6 +224,27 @@ async fn a_room_that_panics_in_on_terminate_is_closed_all_the_same() {
         (1, 1),
         "not restarted, and not told twice"
     );
+}
+
+#[actix::test]
+async fn who_is_not_welcome_in_the_restarted_room_is_seen_off_by_those_who_saw_it_join() {
+    let (_server, _, room, plan) = open(Plan::default(), |options| options).await;
+    let mut stays = Client::joined(&room).await;
+    let mut once = Client::named(&room, "once", OutboxLimits::default());
+    once.join().await.unwrap();
+    once.expect("authenticated").await;
+    stays.expect("joined").await;
+
+    panic_over(&plan, "explode");
+    stays.say("explode", To::All).unwrap();
+
+    assert_eq!(once.expect("error").await["details"], "once_only");
+    assert_eq!(stays.expect("room_restarted").await, json!({ "peers": [stays.id] }));
+    assert_eq!(stays.expect("left").await, json!({ "peer_id": once.id }));
+    once.leave();
+    stays.say("end", To::Peers(vec![stays.id])).unwrap();
+    stays.expect("end").await;
+    assert_eq!(plan.leaves.load(Ordering::SeqCst), 0, "the new room never let it in");
 }
 
 /// Until the room's node has ended.

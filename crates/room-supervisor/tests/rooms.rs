@@ -223,6 +223,7 @@ async fn a_room_that_panics_readopts_its_peers_on_their_connections() {
     assert_eq!(once.expect("error").await["details"], "once_only");
     once.expect_close(Close::NORMAL).await;
     assert_eq!(counts.read(), (2, 5, 0, 0));
+    assert_eq!(b.expect("left").await, json!({ "peer_id": once.id }));
     a.say("still_here", To::All).unwrap();
     b.expect("still_here").await;
 }
