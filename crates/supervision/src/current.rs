@@ -22,6 +22,8 @@ pub(crate) struct Notes {
     pub(crate) start: RefCell<Start>,
     pub(crate) depth: Arc<AtomicUsize>,
     pub(crate) waker: RefCell<Option<Waker>>,
+    /// Its `started` has run.
+    pub(crate) begun: Cell<bool>,
     /// It has been asked to stop.
     pub(crate) asked: Cell<bool>,
 }

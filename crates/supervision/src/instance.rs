@@ -176,6 +176,23 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for StopWhenAsked {
     }
 }
 
+/// In the actor's context: notes that `started` has run, and has not stopped the actor.
+struct Begun(Rc<Notes>);
+
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Begun {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut A,
+        _: &mut Context<A>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        self.0.begun.set(true);
+        Poll::Ready(())
+    }
+}
+
 /// Why an actor is dropped without its consent.
 enum Killed {
     Stop,
@@ -194,6 +211,8 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         let Orders { ticket, shutdown, start_timeout } = orders;
         let addr = ctx.address();
         let notes = Rc::new(Notes { depth: Arc::clone(&ticket.station.depth), ..Notes::default() });
+        // What is waited for comes before the mailbox: the actor has begun once this is polled.
+        ctx.wait(Begun(Rc::clone(&notes)));
         ctx.spawn(StopWhenAsked(Rc::clone(&notes)));
         Self {
             enlisted: Some(monitor::enlist(&addr, &ticket.peg)),
@@ -275,6 +294,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                 drop(entered);
                 if self.owned == Owned::ByAddresses && !fut.ctx().connected() {
                     self.ask_to_stop(ExitReason::Normal, self.shutdown);
+                    cx.waker().wake_by_ref();
                 }
                 return Poll::Pending;
             }
@@ -331,6 +351,13 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
     }
 
     fn end(&mut self, reason: ExitReason) {
+        // It may have ended over its first message, in the same poll in which it began.
+        if !self.ticket.started
+            && self.notes.begun.get()
+            && matches!(*self.notes.start.borrow(), Start::Plain)
+        {
+            self.ticket.started(None);
+        }
         if self.ticket.started {
             self.ticket.ended(reason);
         } else {

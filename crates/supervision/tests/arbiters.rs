@@ -1,0 +1,98 @@
+//! Children on other threads: threads that end, and threads that are blocked.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_supervision::*;
+use common::{Do, Events, Fragile, Where, gone};
+
+async fn one(spec: ChildSpec) -> (SupervisorRef, Events, ChildRef<Fragile>) {
+    let flags = Flags::one_for_one().intensity(5, Duration::from_secs(5));
+    let supervisor = SupervisorSpec::new(flags).child(spec).start().await.unwrap();
+    let events = Events::of(&supervisor);
+    let child = supervisor.child::<Fragile>("a").unwrap();
+    (supervisor, events, child)
+}
+
+#[actix::test]
+async fn a_child_lives_on_the_thread_it_is_placed_on() {
+    let alive = Arc::default();
+    let arbiter = Arbiter::new();
+    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::On(arbiter.handle()));
+    let (supervisor, mut events, child) = one(spec).await;
+    let thread =
+        |supervisor: &SupervisorRef| supervisor.snapshot().find(&["a"]).unwrap().thread.clone();
+    let there = thread(&supervisor);
+
+    child.do_send(Do::Panic).unwrap();
+
+    events.expect(&["a down panic(in a handler)", "a started"]).await;
+    assert_eq!(thread(&supervisor), there);
+    assert!(there.is_some_and(|name| name.starts_with("actix-rt")));
+    supervisor.stop().await;
+    gone(&alive).await;
+}
+
+#[actix::test]
+async fn a_thread_that_ends_is_noticed_and_its_child_lives_on_on_another_one() {
+    let alive: Arc<AtomicUsize> = Arc::default();
+    let pool = ArbiterPool::new(1);
+    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::Pool(pool.clone()));
+    let (supervisor, mut events, child) = one(spec).await;
+
+    pool.arbiters()[0].stop();
+
+    events.expect(&["a down killed"]).await;
+    // The thread may still be taking its leave when the first restart is made.
+    while events.next().await != "a started" {}
+    assert_eq!(child.send(Do::Nothing).await, Ok(()));
+    assert_eq!(pool.replaced(), 1);
+    supervisor.stop().await;
+    gone(&alive).await;
+}
+
+#[actix::test]
+async fn a_start_on_a_thread_that_has_ended_fails() {
+    let arbiter = Arbiter::new();
+    let handle = arbiter.handle();
+    arbiter.stop();
+    arbiter.join().unwrap();
+    let supervisor = SupervisorSpec::new(Flags::one_for_one()).start().await.unwrap();
+    let alive = Arc::default();
+
+    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::On(handle));
+    let started = supervisor.start_child(spec).await;
+
+    assert_eq!(started.unwrap_err(), StartChildError::Start(StartError::ArbiterGone));
+    assert!(supervisor.snapshot().children.is_empty());
+}
+
+#[actix::test]
+async fn a_child_that_blocks_its_thread_is_left_behind_and_the_thread_replaced() {
+    let alive = Arc::default();
+    let pool = ArbiterPool::new(1);
+    let spec = Fragile::spec("a", Where::Nowhere, &alive)
+        .arbiter(Placement::Pool(pool.clone()))
+        .shutdown(Shutdown::Timeout(Duration::from_millis(10)));
+    let (supervisor, mut events, child) = one(spec).await;
+    let (release, blocked) = mpsc::channel();
+    child.do_send(Do::Block(blocked)).unwrap();
+
+    supervisor.terminate_child("a").await.unwrap();
+
+    events.expect(&["a abandoned"]).await;
+    assert_eq!((supervisor.abandoned(), pool.replaced()), (1, 1));
+    assert!(child.addr().is_none());
+    supervisor.restart_child("a").await.unwrap();
+    events.expect(&["a started"]).await;
+    assert_eq!(child.send(Do::Nothing).await, Ok(()), "on the new thread");
+
+    release.send(()).unwrap();
+    supervisor.stop().await;
+    gone(&alive).await;
+}

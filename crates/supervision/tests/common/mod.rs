@@ -1,0 +1,167 @@
+//! An actor that fails where it is told to, and a log of what happened.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_supervision::*;
+use tokio::sync::broadcast;
+
+/// Where an actor panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    Nowhere,
+    Factory,
+    Started,
+    Stopping,
+    Stopped,
+    Drop,
+}
+
+/// Counts its living, and panics where it is told to; after the first life it is well.
+pub(crate) struct Fragile {
+    pub(crate) panics: Where,
+    /// `stopping` never agrees.
+    pub(crate) stubborn: bool,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Fragile {
+    pub(crate) fn new(panics: Where, alive: &Arc<AtomicUsize>) -> Self {
+        assert_ne!(panics, Where::Factory, "in the factory");
+        alive.fetch_add(1, Ordering::SeqCst);
+        Self { panics, stubborn: false, alive: Arc::clone(alive) }
+    }
+
+    /// A child that panics there in its first life.
+    pub(crate) fn spec(id: &str, panics: Where, alive: &Arc<AtomicUsize>) -> ChildSpec {
+        let (alive, mut next) = (Arc::clone(alive), panics);
+        ChildSpec::new(id, move || Self::new(std::mem::replace(&mut next, Where::Nowhere), &alive))
+    }
+
+    /// A child that never stops when asked.
+    pub(crate) fn stubborn(id: &str, alive: &Arc<AtomicUsize>) -> ChildSpec {
+        let alive = Arc::clone(alive);
+        ChildSpec::new(id, move || {
+            let mut fragile = Self::new(Where::Nowhere, &alive);
+            fragile.stubborn = true;
+            fragile
+        })
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+        assert_ne!(self.panics, Where::Drop, "in drop");
+    }
+}
+
+impl Actor for Fragile {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        assert_ne!(self.panics, Where::Started, "in started");
+    }
+
+    fn stopping(&mut self, _: &mut Self::Context) -> Running {
+        assert_ne!(self.panics, Where::Stopping, "in stopping");
+        if self.stubborn { Running::Continue } else { Running::Stop }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        assert_ne!(self.panics, Where::Stopped, "in stopped");
+    }
+}
+
+/// What a [`Fragile`] can be told to do.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum Do {
+    Nothing,
+    Panic,
+    PanicFormatted(u32),
+    PanicInFuture,
+    PanicInStream,
+    Stop,
+    Exit(ExitReason),
+    /// Hold the mailbox back for so long.
+    Wait(Duration),
+    /// Block the thread until somebody sends.
+    Block(std::sync::mpsc::Receiver<()>),
+}
+
+impl StreamHandler<u8> for Fragile {
+    fn handle(&mut self, _: u8, _: &mut Self::Context) {
+        panic!("in a stream");
+    }
+}
+
+impl Handler<Do> for Fragile {
+    type Result = ();
+
+    fn handle(&mut self, what: Do, ctx: &mut Self::Context) {
+        match what {
+            Do::Nothing => {}
+            Do::Panic => panic!("in a handler"),
+            Do::PanicFormatted(number) => panic!("number {number}"),
+            Do::PanicInFuture => {
+                ctx.spawn(async { panic!("in a future") }.into_actor(self));
+            }
+            Do::PanicInStream => {
+                ctx.add_stream(futures_util::stream::iter([1]));
+            }
+            Do::Stop => ctx.stop(),
+            Do::Exit(reason) => ctx.exit(reason),
+            Do::Wait(time) => ctx.wait(tokio::time::sleep(time).into_actor(self)),
+            Do::Block(until) => _ = until.recv(),
+        }
+    }
+}
+
+/// Reads the events of a tree.
+pub(crate) struct Events(pub(crate) broadcast::Receiver<Event>);
+
+impl Events {
+    pub(crate) fn of(supervisor: &SupervisorRef) -> Self {
+        Self(supervisor.events())
+    }
+
+    /// The next event, as `b down panic(oh)`.
+    pub(crate) async fn next(&mut self) -> String {
+        let event = tokio::time::timeout(Duration::from_secs(60), self.0.recv()).await;
+        let event = event.expect("something happens").expect("not too much happened");
+        let name = event.path.name().to_owned();
+        match event.what {
+            Lifecycle::Started => format!("{name} started"),
+            Lifecycle::StartFailed(error) => format!("{name} not started: {error}"),
+            Lifecycle::Down(reason) => format!("{name} down {reason}"),
+            Lifecycle::Abandoned => format!("{name} abandoned"),
+            other => format!("{name} {other:?}"),
+        }
+    }
+
+    /// The next events must be these.
+    pub(crate) async fn expect(&mut self, expected: &[&str]) {
+        for expected in expected {
+            assert_eq!(self.next().await, *expected);
+        }
+    }
+
+    /// Nothing has happened that was not read.
+    pub(crate) fn none(&mut self) -> bool {
+        self.0.try_recv().is_err()
+    }
+}
+
+/// Wait until none of them lives.
+pub(crate) async fn gone(alive: &AtomicUsize) {
+    let gone = async {
+        while alive.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("no orphan survives");
+}
