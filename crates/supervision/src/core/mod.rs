@@ -5,6 +5,8 @@
 //! in the inbox, as it would in the mailbox of an OTP supervisor.
 
 mod child;
+#[cfg(test)]
+mod model;
 mod restart;
 mod work;
 
