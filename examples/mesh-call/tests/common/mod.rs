@@ -1,0 +1,78 @@
+//! The program as its users run it.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    /// `127.0.0.1:PORT`
+    pub(crate) address: String,
+    pub(crate) scheme: String,
+}
+
+impl Program {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
+        let mut child = command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = timeout(PATIENCE, lines.next_line())
+            .await
+            .expect("in time")
+            .expect("text")
+            .expect("a line");
+        let (scheme, address) = first
+            .strip_prefix("listening on ")
+            .and_then(|address| address.split_once("://"))
+            .expect("an address");
+        Self { child, address: address.to_owned(), scheme: scheme.to_owned() }
+    }
+
+    /// The status of a request, and everything after the status line.
+    pub(crate) async fn get(&self, path: &str, headers: &str) -> (u16, String) {
+        let mut tcp = TcpStream::connect(&self.address).await.expect("it listens");
+        let close = if headers.contains("Connection:") { "" } else { "Connection: close\r\n" };
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{close}{headers}\r\n", self.address);
+        tcp.write_all(request.as_bytes()).await.expect("open");
+        let mut answer = String::new();
+        timeout(PATIENCE, tcp.read_to_string(&mut answer)).await.expect("in time").expect("text");
+        let status = answer.get(9..12).and_then(|status| status.parse().ok()).expect("a status");
+        (status, answer)
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = std::process::Command::new("kill").args([signal, &id]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status")
+    }
+}
+
+/// What a run that ends by itself says, and its exit code.
+pub(crate) async fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let output =
+        timeout(PATIENCE, command(arguments).output()).await.expect("it ends").expect("it starts");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).expect("text"))
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-call"));
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const ANY_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];

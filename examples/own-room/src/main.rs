@@ -1,0 +1,58 @@
+//! A quiz for ten: a room that counts, and a peer that keeps its client from giving the solution away.
+use actix_web::{App, HttpRequest, HttpServer};
+use callboard_room_supervisor::*;
+use callboard_signaling::*;
+
+struct Quiz(usize);
+
+impl Room for Quiz {
+    type Options = ();
+
+    fn on_init((): &()) -> Result<Self, String> {
+        Ok(Self(0))
+    }
+
+    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
+        let free = self.0 < 10;
+        self.0 += usize::from(free);
+        if free { Ok(()) } else { Err("room_is_full".into()) }
+    }
+
+    fn on_leave(&mut self, _: PeerId) {
+        self.0 -= 1;
+    }
+}
+
+struct Player;
+
+impl Peer for Player {
+    type Options = ();
+
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+        let metadata = request.query_string().into();
+        let room = request.match_info().query("room").to_owned();
+        Ok(JoinRequest { metadata, room, ..JoinRequest::default() })
+    }
+
+    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+        if auth.metadata == "open=sesame" { Ok(Self.into()) } else { Err("who are you?".into()) }
+    }
+
+    fn on_receive(&mut self, message: Message, _: &Context) -> Option<Message> {
+        (message.event != "solution").then_some(message)
+    }
+}
+
+#[actix_web::main]
+async fn main() -> std::io::Result<()> {
+    let rooms = Rooms::builder()
+        .open_at_start(|| vec![RoomOptions::<Quiz>::new("quiz", ()).into()])
+        .build();
+    let _tree = rooms.start().await.map_err(std::io::Error::other)?;
+    let signaling = Signaling::new(PeerOptions::<Player>::new((), rooms));
+    let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
+    let server = tune(HttpServer::new(move || App::new().configure(signaling.at(&["/{room}"]))))
+        .bind(listen)?;
+    println!("listening on ws://{}", server.addrs()[0]);
+    server.run().await
+}

@@ -1,0 +1,122 @@
+//! The main job: browsers in a call through the server's rooms.
+
+use std::time::Duration;
+
+use integration_tests::{Browser, CallPage, Kind, Server, on_a_stage_of_its_own};
+
+#[test]
+fn two_chromiums_see_each_other_and_chat() {
+    on_a_stage_of_its_own(async || a_call_between(Kind::Chromium, Kind::Chromium).await);
+}
+
+#[test]
+fn chromium_and_firefox_see_each_other_and_chat() {
+    on_a_stage_of_its_own(async || a_call_between(Kind::Chromium, Kind::Firefox).await);
+}
+
+#[test]
+fn a_third_browser_learns_that_the_room_is_full() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start().await;
+        let (ann, bob) = two_in_a_call(&server, Kind::Chromium, Kind::Chromium).await;
+
+        let eve = CallPage::enter("Eve", Kind::Chromium, &server, "room").await;
+        let words = eve.shows("full").await;
+
+        assert!(words.contains("full"), "the page said {words:?}");
+        ann.is_with(1).await;
+        bob.is_with(1).await;
+
+        // The place is free again when someone has left.
+        bob.close().await;
+        ann.is_with(0).await;
+        eve.browser().click("#leave").await;
+        eve.is_with(1).await;
+    });
+}
+
+#[test]
+fn a_server_that_ends_tells_the_pages_and_a_new_one_gets_them_back() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start().await;
+        let listen = server.listen().to_owned();
+        let (ann, bob) = two_in_a_call(&server, Kind::Chromium, Kind::Firefox).await;
+
+        let status = server.terminate(DRAIN_TIME).await;
+
+        assert_eq!(status.code(), Some(0), "the server ended with {status}");
+        for page in [&ann, &bob] {
+            let words = page.shows("reconnecting").await;
+            assert!(words.contains("Reconnecting"), "the page said {words:?}");
+        }
+
+        let _server = Server::start_with(&["--listen", &listen]).await;
+
+        for page in [&ann, &bob] {
+            page.shows("in-call").await;
+            page.is_with(1).await;
+            page.sees_everyone_move().await;
+        }
+    });
+}
+
+#[test]
+fn wrong_credentials_are_told_and_right_ones_enter_after_them() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start().await;
+        let page = CallPage::open("Ann", Kind::Chromium, &server, "room").await;
+
+        page.log_in("USERNAME", "not the password").await;
+        let words = page.shows("wrong-credentials").await;
+        assert!(words.contains("Wrong user name or password"), "the page said {words:?}");
+
+        page.log_in("USERNAME", "PASSWORD").await;
+        page.shows("waiting").await;
+    });
+}
+
+#[test]
+fn a_room_that_does_not_exist_is_a_404_page() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start().await;
+        let browser = Browser::start(Kind::Chromium).await;
+
+        browser.go_to(&server.page("nowhere")).await;
+
+        let status = "return performance.getEntriesByType('navigation')[0].responseStatus";
+        assert_eq!(browser.evaluate(status, vec![]).await, 404);
+        let text = browser.text().await;
+        assert!(text.contains("no such room"), "the page said {text:?}");
+    });
+}
+
+async fn a_call_between(one: Kind, other: Kind) {
+    let server = Server::start().await;
+    let (ann, bob) = two_in_a_call(&server, one, other).await;
+
+    ann.sees_everyone_move().await;
+    bob.sees_everyone_move().await;
+
+    ann.says("Hello from Ann").await;
+    bob.reads("Hello from Ann").await;
+    bob.says("Hello from Bob").await;
+    ann.reads("Hello from Bob").await;
+
+    bob.close().await;
+    ann.reads(" left").await;
+    ann.is_with(0).await;
+    ann.shows("waiting").await;
+}
+
+async fn two_in_a_call(server: &Server, one: Kind, other: Kind) -> (CallPage, CallPage) {
+    let (ann, bob) = tokio::join!(
+        CallPage::enter("Ann", one, server, "room"),
+        CallPage::enter("Bob", other, server, "room")
+    );
+    ann.is_with(1).await;
+    bob.is_with(1).await;
+    (ann, bob)
+}
+
+/// The longest that the server may take to say goodbye to everyone.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
