@@ -36,17 +36,32 @@ impl Program {
         Self { child, address: address.to_owned(), scheme: scheme.to_owned() }
     }
 
-    /// The status of a request, and everything after the status line.
+    /// The status of a request, and the whole answer.
     pub(crate) async fn get(&self, path: &str, headers: &str) -> (u16, String) {
-        let mut tcp = TcpStream::connect(&self.address).await.expect("it listens");
-        let close = if headers.contains("Connection:") { "" } else { "Connection: close\r\n" };
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{close}{headers}\r\n", self.address);
-        tcp.write_all(request.as_bytes()).await.expect("open");
+        let mut tcp = self.ask(path, &format!("Connection: close\r\n{headers}")).await;
         let mut answer = String::new();
         timeout(PATIENCE, tcp.read_to_string(&mut answer)).await.expect("in time").expect("text");
-        let status = answer.get(9..12).and_then(|status| status.parse().ok()).expect("a status");
-        (status, answer)
+        (status(&answer), answer)
+    }
+
+    /// The status with which a WebSocket is refused, or 101.
+    pub(crate) async fn upgrade(&self, path: &str, headers: &str) -> u16 {
+        let asks = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let mut tcp = self.ask(path, &format!("{asks}{headers}")).await;
+        let mut line = [0; 12];
+        timeout(PATIENCE, tcp.read_exact(&mut line))
+            .await
+            .expect("in time")
+            .expect("a status line");
+        status(std::str::from_utf8(&line).expect("ASCII"))
+    }
+
+    async fn ask(&self, path: &str, headers: &str) -> TcpStream {
+        let mut tcp = TcpStream::connect(&self.address).await.expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address);
+        tcp.write_all(request.as_bytes()).await.expect("open");
+        tcp
     }
 
     pub(crate) fn signal(&self, signal: &str) {
@@ -58,6 +73,10 @@ impl Program {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status")
     }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.get(9..12).and_then(|status| status.parse().ok()).expect("a status")
 }
 
 /// What a run that ends by itself says, and its exit code.
