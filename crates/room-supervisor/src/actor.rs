@@ -316,11 +316,14 @@ impl Handler<ForwardFrom> for RoomActor {
         let Some(outbox) = self.members.get(&peer).cloned() else { return };
         let message = Message { from: Some(peer), ..message };
         if let Err(error) = self.forward(message) {
-            let details = match error {
-                ForwardError::NoSuchPeer(peers) => serde_json::json!(peers),
-                error => error.to_string().into(),
+            let (description, details) = match error {
+                ForwardError::NoSuchPeer(peers) => {
+                    (Description::NoSuchPeer, serde_json::json!(peers))
+                }
+                // The room has taken the addressees away.
+                error => (Description::InvalidMessage, error.to_string().into()),
             };
-            _ = outbox.push(Message::error(peer, Description::NoSuchPeer, &details).encode());
+            _ = outbox.push(Message::error(peer, description, &details).encode());
         }
         drop(credit);
     }

@@ -136,14 +136,22 @@ impl RoomHandle {
     }
 
     pub(crate) async fn stop_with(&self, details: Value, close: Close) {
+        // At once, past the room's actor: it may be waiting for an `on_join`.
+        self.shared.close(&details, close);
         let supervisor = self.supervisor();
         if let Some(actor) = self.addr() {
             // A room that crashes meanwhile is stopped all the same, below.
-            _ = actor.send(Stop { details: details.clone(), close }).await;
+            _ = actor.send(Stop { details, close }).await;
         }
-        self.shared.close(&details, close);
         if let Some(supervisor) = supervisor {
             supervisor.stop().await;
+        }
+    }
+
+    /// Resolves when nothing of the room runs any more.
+    pub async fn ended(&self) {
+        if let Some(supervisor) = self.supervisor() {
+            supervisor.ended().await;
         }
     }
 

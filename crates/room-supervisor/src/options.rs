@@ -51,7 +51,8 @@ impl<R: Room> RoomOptions<R> {
         }
     }
 
-    /// Where it registers its name. Default: the registry of the [`Rooms`](crate::Rooms) that open it.
+    /// Where it registers its name. Default: the registry of the [`Rooms`](crate::Rooms) that open it; in another one
+    /// they do not find it.
     pub fn registry(self, registry: Arc<dyn Registry>) -> Self {
         Self { registry: Some(registry), ..self }
     }

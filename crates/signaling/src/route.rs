@@ -16,7 +16,7 @@ use callboard_room_supervisor::{
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError};
 use futures_util::FutureExt;
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::actor::PeerActor;
 use crate::cable::{Cable, Descriptor};
@@ -109,15 +109,6 @@ async fn try_enter<P: Peer>(
     }
     let context = InitContext { peer_id, room: rooms.lookup(&room) };
     let Init { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
-    let room = match rooms.find_or_open(&room).await {
-        Ok(room) => room,
-        Err(StartRoomError::NoSuchRoom) => return Err(no_such_room()),
-        Err(error) => {
-            log::error!("room {room:?} could not be opened: {error}");
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable"));
-        }
-    };
-
     let max_message = socket.max_message.unwrap_or(policy.max_message);
     let too_large =
         Message::error(peer_id, Description::MessageTooLarge, &json!({ "max_bytes": max_message }));
@@ -131,8 +122,15 @@ async fn try_enter<P: Peer>(
         edge.open(request, payload).map_err(|error| no_websocket(request, error.to_string()))?;
     let cable = Cable::new(request.conn_data::<Descriptor>().copied());
     let outbox = Arc::new(outbox(policy, opened.deliver.clone(), &cable, counters));
-    let lease = room.seat(auth, Arc::clone(&outbox)).map_err(|_| no_such_room())?;
-    let lease = Arc::new(lease);
+    let seated = timeout(SEAT_TIMEOUT, seat(rooms, &room, &auth, &outbox)).await;
+    let (room, lease) = match seated {
+        Ok(Ok(seated)) => seated,
+        Ok(Err(StartRoomError::NoSuchRoom)) => return Err(no_such_room()),
+        failed => {
+            log::error!("room {room:?} could not be opened: {failed:?}");
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable"));
+        }
+    };
     let birth = Birth {
         first: Some(peer),
         custom: custom.clone(),
@@ -151,6 +149,24 @@ async fn try_enter<P: Peer>(
     actix::spawn(start_peer(room, birth.spec(), lease));
     counters.add(Count::Opened);
     Ok(opened.respond(outbox, cable, admission, Arc::clone(counters)))
+}
+
+/// A place in the room of this name. One that is just closing, because its last peer has left, may be opened anew.
+async fn seat(
+    rooms: &Rooms,
+    name: &str,
+    auth: &AuthData,
+    outbox: &Arc<Outbox>,
+) -> Result<(RoomHandle, Arc<Lease>), StartRoomError> {
+    loop {
+        let room = rooms.find_or_open(name).await?;
+        if let Ok(lease) = room.seat(auth.clone(), Arc::clone(outbox)) {
+            return Ok((room, Arc::new(lease)));
+        }
+        room.ended().await;
+        // Its name is free once its supervisor has heard of its end, if it ever is.
+        sleep(SEAT_RETRY).await;
+    }
 }
 
 /// Start the peer below its room. The lease is kept until its client has been told, if that fails.
@@ -329,6 +345,10 @@ impl Refusal {
     }
 }
 
+/// How long to wait before a closing room is looked for again.
+const SEAT_RETRY: Duration = Duration::from_millis(10);
+/// How long it may take to open a room, and to wait for one of the same name to close.
+const SEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a peer that crashes is restarted before it is given up.
 const RETRIES: u32 = 1;
 /// The longest room name, in bytes.

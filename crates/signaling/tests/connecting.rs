@@ -191,3 +191,20 @@ async fn a_room_is_opened_on_demand_for_who_is_let_in_and_for_nobody_else() {
         tokio::task::yield_now().await;
     }
 }
+
+#[actix::test]
+async fn who_comes_while_a_room_is_closing_finds_a_new_one() {
+    let rooms = Rooms::builder()
+        .on_demand(|name| {
+            let options = RoomOptions::<TestRoom>::new(name, ()).close_when_empty(true);
+            name.starts_with("open-").then(|| options.into())
+        })
+        .build();
+    let server = Server::start_with(rooms, |options| options).await;
+
+    for _ in 0..50 {
+        let mut client = server.connect_to("/socket/open-1", &[]).await.expect("never refused");
+        client.expect("authenticated").await;
+        drop(client);
+    }
+}
