@@ -73,5 +73,6 @@ pub use peer::{
     BadRequest, Context, Init, InitContext, JoinRequest, Peer, PeerRef, Refused, SocketOptions,
 };
 pub use rate::Rate;
+pub use route::is_room_name;
 pub use signaling::Signaling;
 pub use tune::tune;

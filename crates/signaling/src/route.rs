@@ -285,8 +285,10 @@ async fn init_again<P: Peer>(
     }
 }
 
-/// Letters and digits of any script, and a few signs; no path, no control character, nothing that only looks like one.
-fn is_room_name(name: &str) -> bool {
+/// Whether a room can have this name: 1 to 256 bytes of letters and digits of any script, spaces and `_-.~@:+`, not
+/// beginning with a dot. Others are answered with 400, so that no name is a path, a control character, or only looks
+/// like another.
+pub fn is_room_name(name: &str) -> bool {
     let allowed = |c: char| c.is_alphanumeric() || " _-.~@:+".contains(c);
     (1..=MAX_ROOM_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
 }

@@ -139,9 +139,9 @@ fn check_room_name(name: &str) -> Result<(), String> {
     if name.len() > LONGEST_ROOM_NAME {
         return Err(format!("room {name:?} has more than {LONGEST_ROOM_NAME} bytes in its name"));
     }
-    if name == "." || name == ".." || name.contains('/') || name.chars().any(char::is_control) {
+    if !callboard_signaling::is_room_name(name) {
         return Err(format!(
-            "room {name:?} cannot be in an address: no `/`, no control characters"
+            "room {name:?} can have letters, digits, spaces and _-.~@:+ in its name"
         ));
     }
     Ok(())
