@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn names_that_no_address_can_hold_are_errors() {
-        for name in ["", "a/b", "..", "a\\nb", &"x".repeat(65)] {
+        for name in ["", "a/b", ".hidden", "a!b", "..", "a\\nb", &"x".repeat(65)] {
             let said = complaint(&format!("[[rooms]]\nname = \"{name}\"\nmax_peers = 1\n"));
 
             assert!(said.starts_with("rooms.toml:2: "), "{name:?}: {said}");
