@@ -1,0 +1,1 @@
+//! A stand-alone ICE endpoint, for applications without SDP.

@@ -1,0 +1,1 @@
+//! Handshakes: what makes a connected pair of addresses a secured session.

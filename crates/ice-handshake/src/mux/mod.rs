@@ -1,0 +1,1 @@
+//! Sockets: one UDP port for all connections of a thread.
