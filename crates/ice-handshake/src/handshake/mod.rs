@@ -1,1 +1,221 @@
 //! Handshakes: what makes a connected pair of addresses a secured session.
+//!
+//! A [`Handshake`] is sans-IO: datagrams and the time go in, a [`Step`] comes out. A [`HandshakeActor`] runs any of
+//! them, one for each ICE component, as a temporary child of whoever owns the component. In the box are [`Dtls`]
+//! (what browsers speak), [`Psk`] (DTLS with a shared secret, no certificates) and [`Plain`] (none).
+//!
+//! # A handshake of your own
+//!
+//! Both sides say a password; the session that follows carries payloads as they are.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//!
+//! use bytes::Bytes;
+//! use callboard_ice_handshake::handshake::*;
+//!
+//! struct Password(&'static [u8]);
+//!
+//! impl Handshake for Password {
+//!     fn connection_ready(&mut self, _: Instant) -> Step {
+//!         Step::Packets(vec![Bytes::from_static(self.0)])
+//!     }
+//!
+//!     fn recv_from_peer(&mut self, _: Instant, datagram: &[u8]) -> Step {
+//!         if datagram == self.0 {
+//!             Step::FinishedWithPackets(HandshakeData::None, vec![Bytes::from_static(self.0)])
+//!         } else {
+//!             Step::Failed(HandshakeError::custom("wrong password"))
+//!         }
+//!     }
+//!
+//!     fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
+//!         datagram.starts_with(b"password:")
+//!     }
+//! }
+//!
+//! // One for each component; give this to an endpoint as its `handshake`.
+//! let factory: Arc<dyn HandshakeFactory> = Arc::new(|_: &ComponentInfo| Password(b"password:sesame"));
+//! # let mut handshake = factory.new_handshake(&ComponentInfo::new(ComponentId(1), true));
+//! # assert!(matches!(handshake.recv_from_peer(Instant::now(), b"password:sesame"), Step::FinishedWithPackets(..)));
+//! ```
+
+mod actor;
+mod bridge;
+mod data;
+mod dtls;
+mod error;
+mod handle;
+mod messages;
+mod plain;
+mod psk;
+mod session;
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+pub use actor::HandshakeActor;
+pub use bridge::{DtlsBridge, crypto_provider};
+pub use data::{
+    Certificate, CertificateError, ComponentId, ComponentInfo, DtlsData, Fingerprint,
+    FingerprintError, HandshakeData, InitData, Role, SrtpKeys,
+};
+pub use dtls::{Dtls, DtlsCounters, Engine, PayloadMode, SrtpProfile, Version};
+pub use error::HandshakeError;
+pub use handle::{HandshakeHandle, HandshakeSpec, start_handshake};
+pub use messages::*;
+pub use plain::Plain;
+pub use psk::{Psk, PskError};
+pub use session::{PlainSession, Session, SessionOutput};
+
+/// One handshake on one ICE component.
+///
+/// It does no I/O and reads no clock: whoever drives it passes datagrams and the time, sends what it returns, and
+/// calls [`handle_timeout`](Self::handle_timeout) when [`poll_timeout`](Self::poll_timeout) says so.
+///
+/// The callbacks are those of the Membrane ICE plugin's `Handshake` behaviour, with what that leaves open: state that
+/// changes, time, failure, and an end.
+pub trait Handshake: Send + 'static {
+    /// Called once, before anything else. What it returns is told to the application, which may carry it to the peer
+    /// (a certificate's fingerprint, say).
+    ///
+    /// Default: go on with nothing to tell.
+    fn init(&mut self) -> Init {
+        Init::Ok(InitData::None)
+    }
+
+    /// What the peer's [`init`](Self::init) returned, as the application learnt it; may come more than once, and at
+    /// any time before the finish. Default: ignored.
+    fn set_remote_init_data(&mut self, data: InitData) {
+        let _ = data;
+    }
+
+    /// Called once, when the component can send and receive: the place to begin, if this side begins.
+    fn connection_ready(&mut self, now: Instant) -> Step;
+
+    /// A datagram from the peer; may come before [`connection_ready`](Self::connection_ready), when the peer was
+    /// ready first. What is returned then is sent at once; a finish is reported when the component is ready.
+    fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step;
+
+    /// Whether this datagram is for the handshake. Others that arrive before the finish are kept for the session.
+    ///
+    /// Default: every one is.
+    fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
+        let _ = datagram;
+        true
+    }
+
+    /// The time has come that [`poll_timeout`](Self::poll_timeout) asked for. Default: nothing to do.
+    fn handle_timeout(&mut self, now: Instant) -> Step {
+        let _ = now;
+        Step::Ok
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); asked after every other call. Default: never.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Say goodbye: the packets to send before it is dropped unfinished. Default: none.
+    fn close(&mut self) -> Vec<Bytes> {
+        Vec::new()
+    }
+
+    /// What carries payloads after the finish. Default: [`PlainSession`], which carries them as they are.
+    fn into_session(self: Box<Self>) -> Box<dyn Session> {
+        Box::new(PlainSession::default())
+    }
+}
+
+/// The answer of [`Handshake::init`].
+#[derive(Debug)]
+pub enum Init {
+    /// A handshake is to follow.
+    Ok(InitData),
+    /// There is none to do: every datagram is payload.
+    Finished(InitData),
+}
+
+/// What a handshake wants done.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing.
+    Ok,
+    /// Send these.
+    Packets(Vec<Bytes>),
+    /// It is complete on this side.
+    Finished(HandshakeData),
+    /// It is complete on this side once these are sent; the peer needs them.
+    FinishedWithPackets(HandshakeData, Vec<Bytes>),
+    /// It has failed; nothing more will come of it.
+    Failed(HandshakeError),
+    /// It has failed, and these tell the peer so.
+    FailedWithPackets(HandshakeError, Vec<Bytes>),
+    /// The peer has closed.
+    Closed,
+}
+
+impl Step {
+    /// [`Packets`](Self::Packets), or [`Ok`](Self::Ok) if there are none.
+    pub fn packets(packets: Vec<Bytes>) -> Self {
+        if packets.is_empty() { Self::Ok } else { Self::Packets(packets) }
+    }
+}
+
+/// Makes the handshakes of an endpoint or a peer connection: one for each component.
+///
+/// Any `Fn(&ComponentInfo) -> impl Handshake` is one, and so are the options [`Dtls`], [`Psk`] and [`Plain`].
+pub trait HandshakeFactory: Send + Sync + 'static {
+    /// A new handshake for this component.
+    fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake>;
+}
+
+impl<F, H> HandshakeFactory for F
+where
+    F: Fn(&ComponentInfo) -> H + Send + Sync + 'static,
+    H: Handshake,
+{
+    fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
+        Box::new(self(component))
+    }
+}
+
+impl Handshake for Box<dyn Handshake> {
+    fn init(&mut self) -> Init {
+        (**self).init()
+    }
+
+    fn set_remote_init_data(&mut self, data: InitData) {
+        (**self).set_remote_init_data(data);
+    }
+
+    fn connection_ready(&mut self, now: Instant) -> Step {
+        (**self).connection_ready(now)
+    }
+
+    fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
+        (**self).recv_from_peer(now, datagram)
+    }
+
+    fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
+        (**self).is_handshake_packet(datagram)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Step {
+        (**self).handle_timeout(now)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (**self).poll_timeout()
+    }
+
+    fn close(&mut self) -> Vec<Bytes> {
+        (**self).close()
+    }
+
+    fn into_session(self: Box<Self>) -> Box<dyn Session> {
+        (*self).into_session()
+    }
+}

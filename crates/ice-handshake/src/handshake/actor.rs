@@ -1,0 +1,234 @@
+//! The actor that runs a handshake.
+#![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
+
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use bytes::Bytes;
+use callboard_supervision::{Exit, ExitReason};
+
+use super::messages::*;
+use super::{ComponentId, Handshake, HandshakeData, HandshakeError, Init, PlainSession, Step};
+
+/// Runs one [`Handshake`]: feeds it datagrams and the time, tells its owner what comes of it, and stops.
+///
+/// Its overall deadline runs from [`ConnectionReady`]. Whatever it does not survive (a panic, its thread) its owner
+/// hears of by [`monitor`](callboard_supervision::monitor).
+pub struct HandshakeActor {
+    component: ComponentId,
+    /// None once it is complete or has failed.
+    handshake: Option<Box<dyn Handshake>>,
+    owner: Recipient<HandshakeEvent>,
+    deadline: Duration,
+    ready: bool,
+    /// Complete, but the component is not ready.
+    finished: Option<HandshakeData>,
+    consumed: u64,
+    kept: Vec<Bytes>,
+    wake_up: Option<(Instant, SpawnHandle)>,
+}
+
+impl HandshakeActor {
+    /// For this component; its owner hears of everything.
+    pub fn new(
+        component: ComponentId,
+        handshake: Box<dyn Handshake>,
+        deadline: Duration,
+        owner: Recipient<HandshakeEvent>,
+    ) -> Self {
+        Self {
+            component,
+            handshake: Some(handshake),
+            owner,
+            deadline,
+            ready: false,
+            finished: None,
+            consumed: 0,
+            kept: Vec::new(),
+            wake_up: None,
+        }
+    }
+
+    /// The one way in: let the handshake do something, and do what it wants done.
+    fn drive(
+        &mut self,
+        ctx: &mut Context<Self>,
+        call: impl FnOnce(&mut dyn Handshake, Instant) -> Step,
+    ) {
+        // Complete but not ready, or over: there is nothing more for it to do.
+        if self.finished.is_some() {
+            return;
+        }
+        let Some(handshake) = &mut self.handshake else { return };
+        let step = call(&mut **handshake, Instant::now());
+        self.obey(step, ctx);
+        self.set_wake_up(ctx);
+    }
+
+    fn obey(&mut self, step: Step, ctx: &mut Context<Self>) {
+        match step {
+            Step::Ok => {}
+            Step::Packets(packets) => self.transmit(packets),
+            Step::Finished(data) => self.finish(data, ctx),
+            Step::FinishedWithPackets(data, packets) => {
+                self.transmit(packets);
+                self.finish(data, ctx);
+            }
+            Step::Failed(error) => self.fail(error, ctx),
+            Step::FailedWithPackets(error, packets) => {
+                self.transmit(packets);
+                self.fail(error, ctx);
+            }
+            Step::Closed if self.ready => self.fail(HandshakeError::ClosedByPeer, ctx),
+            Step::Closed => self.end(HandshakeOutput::Closed, ctx),
+        }
+    }
+
+    fn transmit(&self, packets: Vec<Bytes>) {
+        if !packets.is_empty() {
+            self.tell(HandshakeOutput::Transmit { packets, consumed: self.consumed });
+        }
+    }
+
+    fn finish(&mut self, data: HandshakeData, ctx: &mut Context<Self>) {
+        if !self.ready {
+            self.finished = Some(data);
+            return;
+        }
+        let Some(handshake) = self.handshake.take() else { return };
+        let (consumed, kept) = (self.consumed, std::mem::take(&mut self.kept));
+        let finished = Finished { data, session: handshake.into_session(), consumed, kept };
+        self.end(HandshakeOutput::Finished(finished), ctx);
+    }
+
+    fn fail(&mut self, error: HandshakeError, ctx: &mut Context<Self>) {
+        self.end(HandshakeOutput::Failed(error), ctx);
+    }
+
+    fn end(&mut self, output: HandshakeOutput, ctx: &mut Context<Self>) {
+        self.handshake = None;
+        self.tell(output);
+        ctx.exit(ExitReason::Normal);
+    }
+
+    fn tell(&self, output: HandshakeOutput) {
+        // A handful at its start and end, and one for each datagram that the bounded mailbox let in.
+        self.owner.do_send(HandshakeEvent { component: self.component, output });
+    }
+
+    fn set_wake_up(&mut self, ctx: &mut Context<Self>) {
+        let due = self.handshake.as_ref().and_then(|handshake| handshake.poll_timeout());
+        if due == self.wake_up.map(|(at, _)| at) {
+            return;
+        }
+        if let Some((_, timer)) = self.wake_up.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(at) = due {
+            let wait = at.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP);
+            let timer = ctx.run_later(wait, |actor, ctx| {
+                actor.wake_up = None;
+                actor.drive(ctx, |handshake, now| handshake.handle_timeout(now));
+            });
+            self.wake_up = Some((at, timer));
+        }
+    }
+}
+
+impl Actor for HandshakeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        let Some(handshake) = &mut self.handshake else { return };
+        match handshake.init() {
+            Init::Ok(data) => self.tell(HandshakeOutput::InitData { data, finished: false }),
+            Init::Finished(data) => {
+                self.tell(HandshakeOutput::InitData { data, finished: true });
+                self.handshake = Some(Box::new(Done));
+                self.finished = Some(HandshakeData::None);
+            }
+        }
+    }
+}
+
+impl Handler<ConnectionReady> for HandshakeActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ConnectionReady, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.ready, true) {
+            return;
+        }
+        if let Some(data) = self.finished.take() {
+            return self.finish(data, ctx);
+        }
+        let deadline = self.deadline;
+        ctx.run_later(deadline, move |actor, ctx| {
+            if actor.handshake.is_some() {
+                actor.fail(HandshakeError::DeadlineExceeded(deadline), ctx);
+            }
+        });
+        self.drive(ctx, |handshake, now| handshake.connection_ready(now));
+    }
+}
+
+impl Handler<Datagram> for HandshakeActor {
+    type Result = ();
+
+    fn handle(&mut self, Datagram(datagram): Datagram, ctx: &mut Context<Self>) {
+        let Some(handshake) = &self.handshake else { return };
+        self.consumed += 1;
+        if self.finished.is_some() || !handshake.is_handshake_packet(&datagram) {
+            if self.kept.len() < KEPT {
+                self.kept.push(datagram);
+            }
+            return;
+        }
+        self.drive(ctx, |handshake, now| handshake.recv_from_peer(now, &datagram));
+    }
+}
+
+impl Handler<SetRemoteInitData> for HandshakeActor {
+    type Result = ();
+
+    fn handle(&mut self, SetRemoteInitData(data): SetRemoteInitData, _: &mut Context<Self>) {
+        if let Some(handshake) = &mut self.handshake {
+            handshake.set_remote_init_data(data);
+        }
+    }
+}
+
+impl Handler<Close> for HandshakeActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
+        if let Some(mut handshake) = self.handshake.take() {
+            self.transmit(handshake.close());
+            self.end(HandshakeOutput::Closed, ctx);
+        }
+    }
+}
+
+/// Stands for a handshake that was finished at its start: none of its functions is to be called again.
+struct Done;
+
+impl Handshake for Done {
+    fn connection_ready(&mut self, _: Instant) -> Step {
+        Step::Ok
+    }
+
+    fn recv_from_peer(&mut self, _: Instant, _: &[u8]) -> Step {
+        Step::Ok
+    }
+
+    fn into_session(self: Box<Self>) -> Box<dyn super::Session> {
+        Box::new(PlainSession::default())
+    }
+}
+
+/// Datagrams that may wait. A server's flight is six; more is a flood, and DTLS repeats what is lost.
+const MAILBOX: usize = 64;
+/// Datagrams kept for the session: early media of a peer that was ready first.
+const KEPT: usize = 64;
+/// A handshake that names no useful time is asked again after this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

@@ -1,0 +1,336 @@
+//! The bridge into str0m: a DTLS handshake that runs in an actor, inside an `Rtc` that believes to run it itself.
+//!
+//! str0m asks its crypto provider for a DTLS engine while an `Rtc` is built. Ours gives it a proxy, and the connection
+//! the other end of it, a [`DtlsBridge`]. Until the handshake is complete the proxy collects what the `Rtc` passes to
+//! it, and the connection sends that to its [`HandshakeActor`](super::HandshakeActor) and back; then the engine itself
+//! moves into the proxy, and from there on nothing stands between it and the `Rtc`.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use str0m::crypto::dtls::{
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, KeyingMaterial,
+    ProtocolVersion,
+};
+use str0m::crypto::{CryptoError, CryptoProvider};
+
+use super::dtls::Engine;
+use super::{Finished, HandshakeData, HandshakeError, Role};
+
+/// str0m's crypto provider, with DTLS engines that a [`DtlsBridge`] can run elsewhere.
+///
+/// Give it to each `RtcConfig` (`set_crypto_provider`), and build the `Rtc` within [`DtlsBridge::around`]. An `Rtc` that
+/// is built outside has str0m's own engine.
+pub fn crypto_provider() -> CryptoProvider {
+    static BRIDGED: Bridged = Bridged;
+    CryptoProvider { dtls_provider: &BRIDGED, ..str0m::crypto::from_feature_flags() }
+}
+
+/// The connection's end of the bridge.
+#[derive(Debug, Clone)]
+pub struct DtlsBridge {
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl DtlsBridge {
+    /// Run `build`, which builds an `Rtc`; its handshake goes over the bridge that is returned with it.
+    ///
+    /// The bridge is none if nothing was built with our [`crypto_provider`].
+    pub fn around<R>(build: impl FnOnce() -> R) -> (R, Option<Self>) {
+        /// Leaves no trace behind, whatever `build` does.
+        struct Disarm;
+        impl Drop for Disarm {
+            fn drop(&mut self) {
+                SLOT.set(Slot::Idle);
+            }
+        }
+        let disarm = Disarm;
+        SLOT.set(Slot::Armed);
+        let built = build();
+        let bridge = match SLOT.take() {
+            Slot::Built(shared) => Some(Self { shared }),
+            _ => None,
+        };
+        drop(disarm);
+        (built, bridge)
+    }
+
+    /// The role that was negotiated; none before.
+    pub fn role(&self) -> Option<Role> {
+        self.lock().role
+    }
+
+    /// What the `Rtc` has received for the handshake since the last call. Ask after each time it was driven.
+    pub fn take_received(&self) -> Vec<Bytes> {
+        self.lock().received.drain(..).collect()
+    }
+
+    /// Datagrams that were dropped because nobody took them.
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// Have the `Rtc` send these. It must be driven (`Input::Timeout`) for it to notice.
+    pub fn transmit(&self, packets: impl IntoIterator<Item = Bytes>) {
+        self.lock().say.extend(packets.into_iter().map(Say::Packet));
+    }
+
+    /// The handshake is complete: hand the engine to the `Rtc`, and after it the datagrams that came behind
+    /// ([`HandshakeHandle::replay`](super::HandshakeHandle::replay)). It must be driven for it to notice.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Custom`] if it was no DTLS handshake, or has no keys for SRTP: there is nothing an `Rtc` could
+    /// go on with. The bridge has then [failed](Self::fail).
+    pub fn finish(
+        &self,
+        finished: Finished,
+        replay: impl IntoIterator<Item = Bytes>,
+    ) -> Result<(), HandshakeError> {
+        let taken = match (finished.data, finished.session.into_engine()) {
+            (HandshakeData::Dtls(data), Some(engine)) => Ok((data, engine)),
+            _ => Err(HandshakeError::custom("a peer connection takes only DTLS handshakes")),
+        };
+        let (data, engine) = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.fail(&error);
+                return Err(error);
+            }
+        };
+        let mut shared = self.lock();
+        if let Some(certificate) = data.peer_certificate {
+            shared.say.push_back(Say::PeerCertificate(certificate));
+        }
+        if let Some(keys) = data.srtp {
+            shared.say.push_back(Say::Keys(keys.exported, engine_profile(keys.profile)));
+        }
+        shared.say.push_back(Say::Connected);
+        shared.engine = Some(engine);
+        shared.replay.extend(replay);
+        Ok(())
+    }
+
+    /// The handshake has failed: the `Rtc` ends with this error when it is driven next.
+    pub fn fail(&self, error: &HandshakeError) {
+        self.lock().failed = Some(error.to_string());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    role: Option<Role>,
+    received: VecDeque<Bytes>,
+    dropped: u64,
+    say: VecDeque<Say>,
+    engine: Option<Engine>,
+    replay: VecDeque<Bytes>,
+    failed: Option<String>,
+    closed: bool,
+}
+
+/// What the proxy tells its `Rtc`.
+#[derive(Debug)]
+enum Say {
+    Packet(Bytes),
+    PeerCertificate(Vec<u8>),
+    Keys(Vec<u8>, dimpl::SrtpProfile),
+    Connected,
+}
+
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Idle,
+    /// The next engine that is asked for on this thread goes over a bridge.
+    Armed,
+    Built(Arc<Mutex<Shared>>),
+}
+
+thread_local! {
+    static SLOT: RefCell<Slot> = const { RefCell::new(Slot::Idle) };
+}
+
+#[derive(Debug)]
+struct Bridged;
+
+impl DtlsProvider for Bridged {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        super::Certificate::generate().ok().map(|certificate| certificate.to_dtls_cert())
+    }
+
+    fn new_dtls(
+        &self,
+        certificate: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let shared = SLOT.with_borrow_mut(|slot| match slot {
+            Slot::Armed => {
+                let shared = Arc::default();
+                *slot = Slot::Built(Arc::clone(&shared));
+                Some(shared)
+            }
+            _ => None,
+        });
+        match shared {
+            Some(shared) => Ok(Box::new(Proxy { shared, engine: None, born: now })),
+            None => {
+                let stock = str0m::crypto::from_feature_flags().dtls_provider;
+                stock.new_dtls(certificate, now, version, mtu)
+            }
+        }
+    }
+}
+
+/// What the `Rtc` holds for an engine.
+#[derive(Debug)]
+struct Proxy {
+    shared: Arc<Mutex<Shared>>,
+    /// The engine itself, once the handshake is complete.
+    engine: Option<Engine>,
+    born: Instant,
+}
+
+impl Proxy {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DtlsInstance for Proxy {
+    fn set_active(&mut self, active: bool) {
+        self.lock().role = Some(if active { Role::Client } else { Role::Server });
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        if let Some(engine) = &mut self.engine {
+            return engine.handle_packet(packet);
+        }
+        let mut shared = self.lock();
+        // str0m wakes a passive engine with an empty packet.
+        if packet.is_empty() {
+            return Ok(());
+        }
+        let queue = if shared.engine.is_some() { &mut shared.replay } else { &mut shared.received };
+        if queue.len() < RECEIVED {
+            queue.push_back(Bytes::copy_from_slice(packet));
+        } else {
+            shared.dropped += 1;
+        }
+        Ok(())
+    }
+
+    fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        if let Some(engine) = &mut self.engine {
+            return engine.poll_output(buffer);
+        }
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let needed = match shared.say.front() {
+            Some(Say::Packet(packet)) => packet.len(),
+            Some(Say::PeerCertificate(certificate)) => certificate.len(),
+            _ => 0,
+        };
+        if needed > buffer.len() {
+            return DtlsOutput::BufferTooSmall { needed };
+        }
+        let mut copy = |bytes: &[u8]| buffer[..bytes.len()].copy_from_slice(bytes);
+        match shared.say.pop_front() {
+            Some(Say::Packet(packet)) => {
+                copy(&packet);
+                DtlsOutput::Packet(&buffer[..needed])
+            }
+            Some(Say::PeerCertificate(certificate)) => {
+                copy(&certificate);
+                DtlsOutput::PeerCert(&buffer[..needed])
+            }
+            Some(Say::Keys(keys, profile)) => {
+                DtlsOutput::KeyingMaterial(KeyingMaterial::new(&keys), profile)
+            }
+            Some(Say::Connected) => {
+                self.engine = shared.engine.take();
+                let replay = std::mem::take(&mut shared.replay);
+                drop(shared);
+                if let Some(engine) = &mut self.engine {
+                    for datagram in replay {
+                        // As anywhere: a datagram that an engine refuses is lost, and no more.
+                        if let Err(error) = engine.handle_packet(&datagram) {
+                            log::debug!("a record was refused: {error}");
+                        }
+                    }
+                }
+                DtlsOutput::Connected
+            }
+            None => DtlsOutput::Timeout(self.born + NEVER),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        if let Some(engine) = &mut self.engine {
+            return engine.handle_timeout(now);
+        }
+        match self.lock().failed.take() {
+            Some(error) => {
+                log::debug!("the handshake of an Rtc has failed: {error}");
+                Err(DtlsImplError::ConnectionClosed)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        match &mut self.engine {
+            Some(engine) => engine.send_application_data(data),
+            None => Ok(0),
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        self.lock().role == Some(Role::Client)
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.engine.as_ref().and_then(DtlsInstance::protocol_version)
+    }
+
+    fn is_closing(&self) -> bool {
+        self.engine.as_ref().is_some_and(DtlsInstance::is_closing)
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.engine {
+            Some(engine) => engine.is_closed(),
+            None => self.lock().closed,
+        }
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        match &mut self.engine {
+            Some(engine) => engine.close(),
+            None => {
+                self.lock().closed = true;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn engine_profile(profile: super::SrtpProfile) -> dimpl::SrtpProfile {
+    match profile {
+        super::SrtpProfile::Aes128Gcm => dimpl::SrtpProfile::AEAD_AES_128_GCM,
+        super::SrtpProfile::Aes256Gcm => dimpl::SrtpProfile::AEAD_AES_256_GCM,
+        super::SrtpProfile::Aes128CmSha1_80 => dimpl::SrtpProfile::AES128_CM_SHA1_80,
+    }
+}
+
+/// Datagrams that wait to be taken; DTLS repeats what is lost.
+const RECEIVED: usize = 64;
+/// There is nothing to wait for; the connection wakes the `Rtc` when there is.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);

@@ -1,0 +1,256 @@
+//! One DTLS engine: dimpl, driven until it has nothing more to say.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dimpl::Output;
+use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, ProtocolVersion};
+
+use super::super::{Certificate, Role};
+use super::Version;
+use super::provider::{self, Context, Shared};
+use super::srtp::{SrtpProfile, Substitution};
+
+/// A DTLS engine, made by a [`Dtls`](super::Dtls) handshake. Once that is complete, a peer connection drives it
+/// directly, through str0m's `DtlsInstance`.
+pub struct Engine {
+    dtls: dimpl::Dtls,
+    context: Context,
+    buffer: Vec<u8>,
+}
+
+/// How an engine is made.
+#[derive(Clone)]
+pub(crate) struct EngineSpec {
+    pub(crate) identity: Identity,
+    pub(crate) role: Role,
+    pub(crate) version: EngineVersion,
+    pub(crate) mtu: usize,
+    pub(crate) first_retransmission: Duration,
+    /// Whether a passive side asks for a cookie.
+    pub(crate) cookie: bool,
+    /// Two engines of the same seed, birth and shared keys say the same until they hear something else.
+    pub(crate) seed: u64,
+}
+
+/// Who this side is.
+#[derive(Clone)]
+pub(crate) enum Identity {
+    Certificate(Certificate),
+    PreSharedKey(dimpl::Psk),
+}
+
+/// Which version an engine speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EngineVersion {
+    Dtls12,
+    Dtls13,
+    /// Only for an active side; a passive one is made when it has seen what the client speaks.
+    Auto,
+}
+
+/// What came out of an engine.
+#[derive(Default)]
+pub(crate) struct Drained {
+    pub(crate) packets: Vec<Bytes>,
+    pub(crate) timeout: Option<Instant>,
+    pub(crate) connected: bool,
+    pub(crate) peer_certificate: Option<Vec<u8>>,
+    pub(crate) keys: Option<(Vec<u8>, SrtpProfile)>,
+    pub(crate) payloads: Vec<Bytes>,
+    pub(crate) closed: bool,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        spec: &EngineSpec,
+        shared: Arc<Shared>,
+        substitution: Option<Substitution>,
+        born: Instant,
+    ) -> Result<Self, dimpl::Error> {
+        let context = Context { shared, substitution };
+        let mut config = dimpl::Config::builder()
+            .mtu(spec.mtu)
+            .use_server_cookie(spec.cookie)
+            .flight_start_rto(spec.first_retransmission)
+            .flight_retries(FLIGHT_RETRIES)
+            .handshake_timeout(ENGINE_PATIENCE)
+            .dangerously_set_rng_seed(spec.seed)
+            .with_crypto_provider(provider::provider());
+        if spec.role == Role::Server && spec.cookie && spec.version == EngineVersion::Dtls13 {
+            // A HelloRetryRequest names a cipher suite. It must be the same whoever asks, or a forged hello could make
+            // us name one that the real client has not offered: so it is the one that everybody must have
+            // (RFC 8446 §9.1).
+            config = config
+                .dtls13_cipher_suites(&[dimpl::crypto::Dtls13CipherSuite::AES_128_GCM_SHA256]);
+        }
+        if let Identity::PreSharedKey(psk) = &spec.identity {
+            config = match psk {
+                dimpl::Psk::Client { identity, resolver, .. } => {
+                    config.with_psk_client(identity.clone(), Arc::clone(resolver))
+                }
+                dimpl::Psk::Server { hint, resolver, .. } => {
+                    config.with_psk_server(hint.clone(), Arc::clone(resolver))
+                }
+                _ => config,
+            };
+        }
+        // This tries the provider out, so it must not be in the context of a handshake yet.
+        let config = Arc::new(config.build()?);
+        let dtls = provider::within(&context, || {
+            let mut dtls = match (&spec.identity, spec.version) {
+                (Identity::PreSharedKey(_), _) => dimpl::Dtls::new_12_psk(config, born),
+                (Identity::Certificate(certificate), EngineVersion::Dtls12) => {
+                    dimpl::Dtls::new_12(config, certificate.to_dtls_cert(), born)
+                }
+                (Identity::Certificate(certificate), EngineVersion::Dtls13) => {
+                    dimpl::Dtls::new_13(config, certificate.to_dtls_cert(), born)
+                }
+                (Identity::Certificate(certificate), EngineVersion::Auto) => {
+                    dimpl::Dtls::new_auto(config, certificate.to_dtls_cert(), born)
+                }
+            };
+            dtls.set_active(spec.role == Role::Client);
+            dtls.handle_timeout(born)?;
+            Ok::<_, dimpl::Error>(dtls)
+        })?;
+        Ok(Self { dtls, context, buffer: vec![0; BUFFER] })
+    }
+
+    /// Hear a datagram as it was on the wire.
+    pub(crate) fn hear(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
+        let rewritten =
+            self.context.substitution.as_ref().and_then(|rewrite| rewrite.to_engine(datagram));
+        let dtls = &mut self.dtls;
+        provider::within(&self.context, || {
+            dtls.handle_timeout(now)?;
+            dtls.handle_packet(rewritten.as_deref().unwrap_or(datagram))
+        })
+    }
+
+    pub(crate) fn handle_time(&mut self, now: Instant) -> Result<(), dimpl::Error> {
+        let dtls = &mut self.dtls;
+        provider::within(&self.context, || dtls.handle_timeout(now))
+    }
+
+    /// Everything it has to say, packets as they go to the wire.
+    pub(crate) fn drain(&mut self) -> Drained {
+        let mut drained = Drained::default();
+        let Self { dtls, context, buffer } = self;
+        provider::within(context, || {
+            loop {
+                match dtls.poll_output(buffer) {
+                    Output::Packet(packet) => {
+                        let rewritten = context
+                            .substitution
+                            .as_ref()
+                            .and_then(|rewrite| rewrite.to_wire(packet));
+                        drained.packets.push(
+                            rewritten.map_or_else(|| Bytes::copy_from_slice(packet), Bytes::from),
+                        );
+                    }
+                    Output::BufferTooSmall { needed } if needed <= LARGEST_BUFFER => {
+                        buffer.resize(needed, 0)
+                    }
+                    Output::BufferTooSmall { .. } => break,
+                    Output::Timeout(at) => {
+                        drained.timeout = Some(at);
+                        break;
+                    }
+                    Output::Connected => drained.connected = true,
+                    Output::PeerCert(certificate) => {
+                        drained.peer_certificate = Some(certificate.to_vec())
+                    }
+                    Output::KeyingMaterial(keys, profile) => {
+                        drained.keys = SrtpProfile::from_engine(profile)
+                            .map(|profile| (keys.to_vec(), profile));
+                    }
+                    Output::ApplicationData(data) => {
+                        drained.payloads.push(Bytes::copy_from_slice(data))
+                    }
+                    Output::CloseNotify => drained.closed = true,
+                    _ => {}
+                }
+            }
+        });
+        drained
+    }
+
+    pub(crate) fn seal(&mut self, payload: &[u8]) -> Result<bool, dimpl::Error> {
+        self.dtls.send_application_data(payload).map(|taken| taken == payload.len())
+    }
+
+    pub(crate) fn close(&mut self) -> Result<(), dimpl::Error> {
+        self.dtls.close()
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        match self.dtls.protocol_version() {
+            Some(dimpl::ProtocolVersion::DTLS1_3) => Version::Dtls13,
+            _ => Version::Dtls12,
+        }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        if self.dtls.is_active() { Role::Client } else { Role::Server }
+    }
+}
+
+impl DtlsInstance for Engine {
+    fn set_active(&mut self, _: bool) {
+        // The handshake is over: the role stands.
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.dtls.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        self.dtls.poll_output(buffer)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.dtls.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.dtls.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.dtls.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.dtls.protocol_version()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.dtls.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.dtls.is_closed()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.dtls.close()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("dtls", &self.dtls).finish_non_exhaustive()
+    }
+}
+
+/// Room for the largest record that fits a datagram of any usual path.
+const BUFFER: usize = 2_048;
+/// The largest record there can be (RFC 6347 §4.1), and a little.
+const LARGEST_BUFFER: usize = 17 * 1_024;
+/// So many that the handshake's own deadline comes first.
+const FLIGHT_RETRIES: usize = 12;
+/// Longer than any deadline of ours.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(120);

@@ -1,0 +1,419 @@
+//! DTLS (RFC 6347, RFC 9147) as a handshake, as WebRTC uses it (RFC 8827 §6.5).
+
+mod active;
+mod engine;
+mod passive;
+mod provider;
+mod records;
+mod session;
+mod srtp;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use self::active::{Active, Progress};
+pub use self::engine::Engine;
+pub(super) use self::engine::{EngineSpec, EngineVersion, Identity};
+use self::passive::Passive;
+use self::records::is_dtls;
+use self::session::DtlsSession;
+pub use self::srtp::SrtpProfile;
+use self::srtp::Substitution;
+use super::data::random_bytes;
+use super::{
+    Certificate, CertificateError, ComponentInfo, DtlsData, Fingerprint, Handshake, HandshakeData,
+    HandshakeError, HandshakeFactory, Init, InitData, Role, Session, SrtpKeys, Step,
+};
+
+/// A DTLS handshake, by certificates that are known by their fingerprints.
+///
+/// ```
+/// use callboard_ice_handshake::handshake::*;
+///
+/// # fn main() -> Result<(), CertificateError> {
+/// let dtls = Dtls::new(Certificate::generate()?).version(Version::Dtls12).role(Role::Client);
+/// println!("a=fingerprint:{}", dtls.certificate().fingerprint());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Whoever races
+///
+/// Datagrams in the peer's name can reach a handshake before the peer's own. This one goes on with the peer
+/// nevertheless:
+/// * what the peer's role cannot send is dropped, and so are alerts that are not authenticated;
+/// * an active side gives each rival ServerHello an engine of its own;
+/// * a passive side goes on only with a client that has shown its cookie;
+/// * a record that an engine refuses is counted, and ends nothing;
+/// * an active side that hears nothing usable for 3 s begins afresh.
+#[derive(Clone, Debug)]
+pub struct Dtls {
+    certificate: Certificate,
+    version: Option<Version>,
+    role: Option<Role>,
+    profiles: Vec<SrtpProfile>,
+    fingerprints: Vec<Fingerprint>,
+    any_certificate: bool,
+    allow_sha1: bool,
+    cookie: bool,
+    payload: PayloadMode,
+    mtu: usize,
+    first_retransmission: Duration,
+}
+
+/// A version of DTLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Version {
+    /// RFC 6347
+    Dtls12,
+    /// RFC 9147
+    Dtls13,
+}
+
+/// How payloads travel after a DTLS handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PayloadMode {
+    /// Encrypted, as DTLS application data.
+    #[default]
+    ApplicationData,
+    /// As they are: the application protects them itself, with SRTP and the handshake's keys.
+    Raw,
+}
+
+/// What was kept away from a handshake, or did not help it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DtlsCounters {
+    /// Records that the peer's role cannot send.
+    pub wrong_role: u64,
+    /// Alerts that anybody could have sent.
+    pub plain_alerts: u64,
+    /// Hellos beyond the first, of another random.
+    pub rival_hellos: u64,
+    /// Hellos for which there was no room.
+    pub hellos_refused: u64,
+    /// Datagrams that an engine refused.
+    pub refused: u64,
+}
+
+impl Dtls {
+    /// With this certificate; everything else as the methods below say.
+    pub fn new(certificate: Certificate) -> Self {
+        Self {
+            certificate,
+            version: None,
+            role: None,
+            profiles: SrtpProfile::ALL.to_vec(),
+            fingerprints: Vec::new(),
+            any_certificate: false,
+            allow_sha1: false,
+            cookie: true,
+            payload: PayloadMode::default(),
+            mtu: 1_150,
+            first_retransmission: Duration::from_millis(100),
+        }
+    }
+
+    /// With a certificate of its own, made now.
+    ///
+    /// # Errors
+    /// [`CertificateError`]
+    pub fn generate() -> Result<Self, CertificateError> {
+        Ok(Self::new(Certificate::generate()?))
+    }
+
+    /// Speak this version only. Default: 1.3 with a peer that has it, else 1.2.
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Be this side. Default: the controlling ICE agent, which offered, is the server; the one that answers the
+    /// client, which RFC 8842 §5.3 prefers and which saves a round trip.
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = Some(role);
+        self
+    }
+
+    /// The SRTP protection profiles, best first; none for no SRTP. Default: [`SrtpProfile::ALL`].
+    ///
+    /// A server takes the first of these that its client has. A client offers these in this order, and its server
+    /// chooses by its own taste: browsers take AES-CM as long as it is offered.
+    pub fn srtp_profiles(mut self, profiles: &[SrtpProfile]) -> Self {
+        self.profiles = profiles.to_vec();
+        self
+    }
+
+    /// Accept a peer with one of these fingerprints; those that arrive as remote
+    /// [init data](Handshake::set_remote_init_data) are accepted as well.
+    pub fn fingerprints(mut self, fingerprints: impl IntoIterator<Item = Fingerprint>) -> Self {
+        self.fingerprints.extend(fingerprints);
+        self
+    }
+
+    /// Accept any certificate: the application checks it by itself. Default: one of the fingerprints must match.
+    pub fn any_certificate(mut self) -> Self {
+        self.any_certificate = true;
+        self
+    }
+
+    /// Accept fingerprints by SHA-1, which can be forged at some expense. Default: they are ignored.
+    pub fn allow_sha1(mut self) -> Self {
+        self.allow_sha1 = true;
+        self
+    }
+
+    /// Whether a server asks for a cookie before it goes on, which costs a round trip and keeps forged hellos out.
+    /// Default: yes.
+    pub fn cookie(mut self, cookie: bool) -> Self {
+        self.cookie = cookie;
+        self
+    }
+
+    /// How payloads travel after the handshake. Default: as DTLS application data.
+    pub fn payload(mut self, payload: PayloadMode) -> Self {
+        self.payload = payload;
+        self
+    }
+
+    /// The largest datagram of a handshake, in bytes. Default: 1,150, which fits every usual path.
+    pub fn mtu(mut self, mtu: usize) -> Self {
+        self.mtu = mtu.clamp(256, 16_384);
+        self
+    }
+
+    /// The time to the first retransmission; it doubles with each. Default: 100 ms, between the 1 s of RFC 6347 §4.2.4
+    /// and the 50 ms of browsers.
+    pub fn first_retransmission(mut self, time: Duration) -> Self {
+        self.first_retransmission = time.clamp(Duration::from_millis(10), Duration::from_secs(60));
+        self
+    }
+
+    /// This side's certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// A handshake of these options in this role, for who drives it alone.
+    pub fn start(&self, role: Role) -> Box<dyn Handshake> {
+        let spec = EngineSpec {
+            identity: Identity::Certificate(self.certificate.clone()),
+            role,
+            version: match self.version {
+                None => EngineVersion::Auto,
+                Some(Version::Dtls12) => EngineVersion::Dtls12,
+                Some(Version::Dtls13) => EngineVersion::Dtls13,
+            },
+            mtu: self.mtu,
+            first_retransmission: self.first_retransmission,
+            cookie: self.cookie,
+            seed: 0,
+        };
+        let side = match role {
+            Role::Client => Side::Active(Active::new(spec, Substitution::offering(&self.profiles))),
+            Role::Server => Side::Passive(Passive::new(spec, self.version, self.profiles.clone())),
+        };
+        Box::new(DtlsHandshake {
+            side,
+            init: InitData::Fingerprints(vec![self.certificate.fingerprint()]),
+            verify: Some(Verification {
+                fingerprints: self.fingerprints.clone(),
+                any: self.any_certificate,
+                allow_sha1: self.allow_sha1,
+            }),
+            payload: self.payload,
+            counters: DtlsCounters::default(),
+            completed: None,
+        })
+    }
+}
+
+impl HandshakeFactory for Dtls {
+    fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
+        self.start(self.role.unwrap_or(if component.controlling {
+            Role::Server
+        } else {
+            Role::Client
+        }))
+    }
+}
+
+/// A DTLS handshake of either role, by certificate or pre-shared key.
+pub(super) struct DtlsHandshake {
+    side: Side,
+    init: InitData,
+    /// None with a pre-shared key, where there is no certificate.
+    verify: Option<Verification>,
+    payload: PayloadMode,
+    counters: DtlsCounters,
+    completed: Option<Completed>,
+}
+
+enum Side {
+    Active(Active),
+    Passive(Passive),
+}
+
+/// Whose certificate is accepted.
+struct Verification {
+    fingerprints: Vec<Fingerprint>,
+    any: bool,
+    allow_sha1: bool,
+}
+
+/// An engine that has connected, with what it said on the way.
+pub(super) struct Completed {
+    pub(super) engine: Engine,
+    pub(super) peer_certificate: Option<Vec<u8>>,
+    pub(super) keys: Option<(Vec<u8>, SrtpProfile)>,
+    /// What came right behind the peer's last flight.
+    pub(super) payloads: Vec<Bytes>,
+}
+
+impl DtlsHandshake {
+    /// By a pre-shared key.
+    pub(super) fn with_psk(spec: EngineSpec, payload: PayloadMode) -> Self {
+        let side = match spec.role {
+            Role::Client => Side::Active(Active::new(spec, None)),
+            Role::Server => {
+                Side::Passive(Passive::new(spec, Some(Version::Dtls12), SrtpProfile::ALL.to_vec()))
+            }
+        };
+        let counters = DtlsCounters::default();
+        Self { side, init: InitData::None, verify: None, payload, counters, completed: None }
+    }
+
+    fn step(&mut self, progress: Progress) -> Step {
+        let Progress { mut packets, completed, failed, closed } = progress;
+        if let Some(mut completed) = completed {
+            return match self.check(&completed) {
+                Ok(data) => {
+                    self.completed = Some(completed);
+                    Step::FinishedWithPackets(data, packets)
+                }
+                Err(error) => {
+                    // The peer believes itself connected: let it know.
+                    if completed.engine.close().is_ok() {
+                        packets.extend(completed.engine.drain().packets);
+                    }
+                    log::warn!("DTLS handshake refused: {error}");
+                    Step::FailedWithPackets(error, packets)
+                }
+            };
+        }
+        match failed {
+            Some(error) => Step::Failed(HandshakeError::Dtls(error)),
+            None if closed => Step::Closed,
+            None => Step::packets(packets),
+        }
+    }
+
+    fn check(&self, completed: &Completed) -> Result<HandshakeData, HandshakeError> {
+        let certificate = completed.peer_certificate.as_deref();
+        let found = certificate.map(Fingerprint::of);
+        if let Some(verification) = &self.verify {
+            verification.check(certificate, found.as_ref())?;
+        }
+        let role = completed.engine.role();
+        let srtp =
+            completed.keys.as_ref().map(|(keys, profile)| SrtpKeys::new(*profile, role, keys));
+        Ok(HandshakeData::Dtls(Box::new(DtlsData {
+            version: completed.engine.version(),
+            role,
+            srtp,
+            peer_certificate: completed.peer_certificate.clone(),
+            peer_fingerprint: found,
+        })))
+    }
+}
+
+impl Verification {
+    fn check(
+        &self,
+        certificate: Option<&[u8]>,
+        found: Option<&Fingerprint>,
+    ) -> Result<(), HandshakeError> {
+        if self.any {
+            return Ok(());
+        }
+        let mut usable = self
+            .fingerprints
+            .iter()
+            .filter(|fingerprint| self.allow_sha1 || !fingerprint.is_sha1())
+            .peekable();
+        if usable.peek().is_none() {
+            return Err(HandshakeError::NoFingerprint);
+        }
+        match certificate {
+            Some(certificate) if usable.any(|fingerprint| fingerprint.matches(certificate)) => {
+                Ok(())
+            }
+            _ => {
+                let found = found.map_or_else(|| "none".to_owned(), ToString::to_string);
+                Err(HandshakeError::FingerprintMismatch { found })
+            }
+        }
+    }
+}
+
+impl Handshake for DtlsHandshake {
+    fn init(&mut self) -> Init {
+        Init::Ok(self.init.clone())
+    }
+
+    fn set_remote_init_data(&mut self, data: InitData) {
+        if let (Some(verification), InitData::Fingerprints(fingerprints)) = (&mut self.verify, data)
+        {
+            verification.fingerprints.extend(fingerprints);
+        }
+    }
+
+    fn connection_ready(&mut self, now: Instant) -> Step {
+        match &mut self.side {
+            Side::Active(active) => {
+                let progress = active.begin(now, new_seed());
+                self.step(progress)
+            }
+            Side::Passive(_) => Step::Ok,
+        }
+    }
+
+    fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
+        let progress = match &mut self.side {
+            Side::Active(active) => active.hear(now, datagram, &mut self.counters),
+            Side::Passive(passive) => passive.hear(now, datagram, &mut self.counters),
+        };
+        self.step(progress)
+    }
+
+    fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
+        is_dtls(datagram)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Step {
+        let progress = match &mut self.side {
+            Side::Active(active) => active.handle_timeout(now, new_seed),
+            Side::Passive(passive) => passive.handle_timeout(now),
+        };
+        self.step(progress)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match &self.side {
+            Side::Active(active) => active.poll_timeout(),
+            Side::Passive(passive) => passive.poll_timeout(),
+        }
+    }
+
+    fn into_session(self: Box<Self>) -> Box<dyn Session> {
+        match self.completed {
+            Some(completed) => Box::new(DtlsSession::new(completed, self.payload)),
+            None => Box::new(super::PlainSession::default()),
+        }
+    }
+}
+
+fn new_seed() -> u64 {
+    u64::from_le_bytes(random_bytes())
+}

@@ -1,0 +1,262 @@
+//! dimpl's cryptography with three things that it does not offer: a transcript that is the wire's (see
+//! [`srtp`](super::srtp)); key shares that survive the engine, so that an attempt can be repeated from the very
+//! ClientHello that the peer has seen (see [`active`](super::active)); and one cookie for all who ask in one
+//! handshake, so that it does not matter whose hello came first (see [`passive`](super::passive)).
+//!
+//! Providers are static, so what belongs to one handshake is handed in through the thread while its engine runs.
+
+use std::cell::RefCell;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use aws_lc_rs::agreement::{
+    self, ECDH_P256, ECDH_P384, PrivateKey, UnparsedPublicKey, X25519, agree,
+};
+use dimpl::crypto::{
+    ActiveKeyExchange, Buf, CryptoProvider, HashContext, HashProvider, HmacProvider, KeyProvider,
+    SignatureVerifier, SigningKey, SupportedKxGroup,
+};
+use dimpl::{CryptoError, CryptoOperation, HashAlgorithm, NamedGroup, SignatureAlgorithm};
+
+use super::srtp::Substitution;
+
+/// What belongs to one handshake and is shared by all its engines.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// The key shares of an active side, by group; made at first use. A passive side keeps none.
+    keys: Option<Mutex<Vec<(NamedGroup, Arc<PrivateKey>)>>>,
+    /// The cookie of a passive side.
+    cookie: [u8; 32],
+}
+
+impl Shared {
+    /// For an active side: every engine shows the same key shares.
+    pub(super) fn keeping_keys() -> Self {
+        Self { keys: Some(Mutex::default()), cookie: [0; 32] }
+    }
+
+    /// For a passive side: every engine asks for this cookie.
+    pub(super) fn with_cookie(cookie: [u8; 32]) -> Self {
+        Self { keys: None, cookie }
+    }
+
+    fn key(&self, group: NamedGroup) -> Result<Arc<PrivateKey>, CryptoError> {
+        let Some(keys) = &self.keys else { return generate(group) };
+        let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, key)) = keys.iter().find(|(of, _)| *of == group) {
+            return Ok(Arc::clone(key));
+        }
+        let key = generate(group)?;
+        keys.push((group, Arc::clone(&key)));
+        Ok(key)
+    }
+}
+
+/// What an engine sees while it runs.
+#[derive(Clone, Default)]
+pub(super) struct Context {
+    pub(super) shared: Arc<Shared>,
+    pub(super) substitution: Option<Substitution>,
+}
+
+/// Run an engine's code within its context.
+pub(super) fn within<R>(context: &Context, run: impl FnOnce() -> R) -> R {
+    struct Leave(Option<Context>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            CURRENT.set(self.0.take());
+        }
+    }
+    let _leave = Leave(CURRENT.replace(Some(context.clone())));
+    run()
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+}
+
+fn as_on_the_wire(data: &[u8]) -> Option<Vec<u8>> {
+    CURRENT.with_borrow(|context| context.as_ref()?.substitution.as_ref()?.to_wire(data))
+}
+
+/// dimpl's provider with the parts of this file in it.
+pub(super) fn provider() -> CryptoProvider {
+    CryptoProvider {
+        kx_groups: &[
+            &KeptKeys(NamedGroup::X25519),
+            &KeptKeys(NamedGroup::Secp256r1),
+            &KeptKeys(NamedGroup::Secp384r1),
+        ],
+        signature_verification: &WireTranscript,
+        key_provider: &WireTranscript,
+        hash_provider: &WireTranscript,
+        hmac_provider: &OneCookie,
+        ..INNER.clone()
+    }
+}
+
+static INNER: LazyLock<CryptoProvider> = LazyLock::new(dimpl::crypto::aws_lc_rs::default_provider);
+
+/// Hashes and signs transcripts as they were on the wire.
+#[derive(Debug)]
+struct WireTranscript;
+
+#[derive(Debug)]
+struct WireHash(Box<dyn HashContext>);
+
+#[derive(Debug)]
+struct WireKey(Box<dyn SigningKey>);
+
+impl HashProvider for WireTranscript {
+    fn create_hash(&self, algorithm: HashAlgorithm) -> Box<dyn HashContext> {
+        Box::new(WireHash(INNER.hash_provider.create_hash(algorithm)))
+    }
+}
+
+impl HashContext for WireHash {
+    fn update(&mut self, data: &[u8]) {
+        match as_on_the_wire(data) {
+            Some(data) => self.0.update(&data),
+            None => self.0.update(data),
+        }
+    }
+
+    fn clone_and_finalize(&self, out: &mut Buf) {
+        self.0.clone_and_finalize(out);
+    }
+}
+
+impl KeyProvider for WireTranscript {
+    fn load_private_key(&self, key: &[u8]) -> Result<Box<dyn SigningKey>, CryptoError> {
+        Ok(Box::new(WireKey(INNER.key_provider.load_private_key(key)?)))
+    }
+}
+
+impl SigningKey for WireKey {
+    fn sign(&mut self, data: &[u8], hash: HashAlgorithm, out: &mut Buf) -> Result<(), CryptoError> {
+        match as_on_the_wire(data) {
+            Some(data) => self.0.sign(&data, hash, out),
+            None => self.0.sign(data, hash, out),
+        }
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
+
+    fn hash_algorithm(&self) -> HashAlgorithm {
+        self.0.hash_algorithm()
+    }
+
+    fn supported_hash_algorithms(&self) -> &[HashAlgorithm] {
+        self.0.supported_hash_algorithms()
+    }
+}
+
+impl SignatureVerifier for WireTranscript {
+    fn verify_signature(
+        &self,
+        certificate: &[u8],
+        data: &[u8],
+        signature: &[u8],
+        hash: HashAlgorithm,
+        algorithm: SignatureAlgorithm,
+    ) -> Result<(), CryptoError> {
+        let on_the_wire = as_on_the_wire(data);
+        let data = on_the_wire.as_deref().unwrap_or(data);
+        INNER.signature_verification.verify_signature(certificate, data, signature, hash, algorithm)
+    }
+}
+
+/// dimpl computes HMACs for its key schedule with `hmac`, and for cookies (alone) with `hmac_sha256`, over the client's
+/// random. A cookie that does not depend on it is as hard to guess for who cannot read it.
+#[derive(Debug)]
+struct OneCookie;
+
+impl HmacProvider for OneCookie {
+    fn hmac_sha256(&self, key: &[u8], data: &[u8]) -> Result<[u8; 32], CryptoError> {
+        match CURRENT.with_borrow(|context| context.as_ref().map(|context| context.shared.cookie)) {
+            Some(cookie) if cookie != [0; 32] => Ok(cookie),
+            _ => INNER.hmac_provider.hmac_sha256(key, data),
+        }
+    }
+
+    fn hmac(
+        &self,
+        hash: HashAlgorithm,
+        key: &[u8],
+        data: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, CryptoError> {
+        INNER.hmac_provider.hmac(hash, key, data, out)
+    }
+}
+
+/// A key exchange group whose keys the handshake may keep.
+#[derive(Debug)]
+struct KeptKeys(NamedGroup);
+
+struct KeptKey {
+    group: NamedGroup,
+    private: Arc<PrivateKey>,
+    public: Buf,
+}
+
+impl SupportedKxGroup for KeptKeys {
+    fn name(&self) -> NamedGroup {
+        self.0
+    }
+
+    fn start_exchange(&self, mut public: Buf) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
+        let private = CURRENT.with_borrow(|context| match context {
+            Some(context) => context.shared.key(self.0),
+            None => generate(self.0),
+        })?;
+        let share = private
+            .compute_public_key()
+            .map_err(|_| CryptoError::OperationFailed(CryptoOperation::ComputePublicKey))?;
+        public.clear();
+        public.extend_from_slice(share.as_ref());
+        Ok(Box::new(KeptKey { group: self.0, private, public }))
+    }
+}
+
+impl ActiveKeyExchange for KeptKey {
+    fn pub_key(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn complete(self: Box<Self>, peer: &[u8], out: &mut Buf) -> Result<(), CryptoError> {
+        let peer = UnparsedPublicKey::new(algorithm(self.group)?, peer);
+        let invalid = CryptoError::InvalidPublicKey(self.group);
+        agree(&self.private, peer, invalid, |secret| {
+            out.clear();
+            out.extend_from_slice(secret);
+            Ok(())
+        })
+    }
+
+    fn group(&self) -> NamedGroup {
+        self.group
+    }
+}
+
+impl std::fmt::Debug for KeptKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeptKey").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+fn generate(group: NamedGroup) -> Result<Arc<PrivateKey>, CryptoError> {
+    PrivateKey::generate(algorithm(group)?)
+        .map(Arc::new)
+        .map_err(|_| CryptoError::OperationFailed(CryptoOperation::GenerateEphemeralKey))
+}
+
+fn algorithm(group: NamedGroup) -> Result<&'static agreement::Algorithm, CryptoError> {
+    match group {
+        NamedGroup::X25519 => Ok(&X25519),
+        NamedGroup::Secp256r1 => Ok(&ECDH_P256),
+        NamedGroup::Secp384r1 => Ok(&ECDH_P384),
+        _ => Err(CryptoError::UnsupportedKeyExchangeGroup(group)),
+    }
+}

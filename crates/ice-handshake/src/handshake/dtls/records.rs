@@ -1,0 +1,252 @@
+//! DTLS records as they lie on the wire (RFC 6347 §4.1, RFC 9147 §4): read just as far as it takes to tell whose
+//! they are. Everything here faces bytes from anyone.
+
+use super::super::Role;
+
+/// The records of a datagram. What does not parse ends the list.
+pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        let length = match *rest.first()? {
+            // RFC 9147 §4: the unified header of a protected record; only the peers know its length.
+            0b0010_0000..=0b0011_1111 => rest.len(),
+            _ => HEADER + usize::from(u16::from_be_bytes([*rest.get(11)?, *rest.get(12)?])),
+        };
+        let (record, after) = rest.split_at_checked(length)?;
+        rest = after;
+        Some(Record(record))
+    })
+}
+
+/// Whether a datagram's first byte says DTLS (RFC 7983 §7).
+pub(super) fn is_dtls(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(20..=63))
+}
+
+/// One record, header included.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a>(pub(super) &'a [u8]);
+
+impl<'a> Record<'a> {
+    /// The content of a record that is not encrypted; none of one that is.
+    fn plain(self, content_type: u8) -> Option<&'a [u8]> {
+        let plain = self.0[0] == content_type && self.0.len() >= HEADER && self.0[3..5] == [0, 0];
+        plain.then(|| &self.0[HEADER..])
+    }
+
+    /// Whether it is an alert that anybody could have sent.
+    pub(super) fn plain_alert(self) -> Option<u8> {
+        self.plain(ALERT).map(|content| content.get(1).copied().unwrap_or_default())
+    }
+
+    /// The handshake messages (or fragments of them) in it, if it is not encrypted.
+    pub(super) fn messages(self) -> impl Iterator<Item = Message<'a>> {
+        let mut rest = self.plain(HANDSHAKE).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let header = rest.get(..MESSAGE_HEADER)?;
+            let number = |at: usize| {
+                usize::from(header[at]) << 16
+                    | usize::from(header[at + 1]) << 8
+                    | usize::from(header[at + 2])
+            };
+            let (length, offset, here) = (number(1), number(6), number(9));
+            let body = rest.get(MESSAGE_HEADER..MESSAGE_HEADER + here)?;
+            rest = &rest[MESSAGE_HEADER + here..];
+            let sequence = u16::from_be_bytes([header[4], header[5]]);
+            Some(Message { kind: header[0], length, sequence, offset, body })
+        })
+    }
+
+    /// Whether the peer of this side could have sent it: an active side sends no ServerHello, a passive one no
+    /// ClientHello. Drops what an attacker may have sent in the peer's name to spoil the handshake.
+    pub(super) fn fits(self, ours: Role) -> bool {
+        self.messages().all(|message| match ours {
+            Role::Client => !matches!(
+                message.kind,
+                CLIENT_HELLO | END_OF_EARLY_DATA | CERTIFICATE_VERIFY | CLIENT_KEY_EXCHANGE
+            ),
+            Role::Server => !matches!(
+                message.kind,
+                HELLO_REQUEST
+                    | SERVER_HELLO
+                    | HELLO_VERIFY_REQUEST
+                    | NEW_SESSION_TICKET
+                    | HELLO_RETRY_REQUEST
+                    | ENCRYPTED_EXTENSIONS
+                    | SERVER_KEY_EXCHANGE
+                    | CERTIFICATE_REQUEST
+                    | SERVER_HELLO_DONE
+            ),
+        })
+    }
+}
+
+/// A handshake message or a fragment of one (RFC 6347 §4.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Message<'a> {
+    pub(super) kind: u8,
+    /// Of the whole message.
+    pub(super) length: usize,
+    pub(super) sequence: u16,
+    pub(super) offset: usize,
+    /// What of it is here.
+    pub(super) body: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn is_whole(&self) -> bool {
+        self.offset == 0 && self.body.len() == self.length
+    }
+
+    /// What tells this hello of a server from another in the same place: all of it.
+    pub(super) fn server_hello(&self) -> Option<&'a [u8]> {
+        match self.kind {
+            // Version, then 32 bytes of random.
+            SERVER_HELLO if self.is_whole() => Some(self.body),
+            HELLO_VERIFY_REQUEST if self.is_whole() => Some(self.body),
+            _ => None,
+        }
+    }
+
+    /// The random of the ClientHello that begins here.
+    pub(super) fn client_random(&self) -> Option<&'a [u8]> {
+        if self.kind == CLIENT_HELLO && self.offset == 0 { self.body.get(2..34) } else { None }
+    }
+
+    /// Whether it is a ServerHello that goes on with a handshake, not one that asks for another ClientHello.
+    pub(super) fn is_answer(&self) -> bool {
+        self.kind == SERVER_HELLO
+            && self.body.get(2..34).is_some_and(|random| random != HELLO_RETRY_RANDOM)
+    }
+}
+
+/// Whether the ClientHello of this body offers DTLS 1.3, as far as it is here.
+pub(super) fn offers_dtls13(body: &[u8]) -> bool {
+    fn versions(body: &[u8]) -> Option<Option<&[u8]>> {
+        let mut at = 34;
+        at += 1 + usize::from(*body.get(at)?);
+        at += 1 + usize::from(*body.get(at)?);
+        at += 2 + number(body, at)?;
+        at += 1 + usize::from(*body.get(at)?);
+        let Some(length) = number(body, at) else { return Some(None) };
+        let extensions = body.get(at + 2..)?;
+        let mut rest = &extensions[..length.min(extensions.len())];
+        while let (Some(kind), Some(length)) = (number(rest, 0), number(rest, 2)) {
+            let content = rest.get(4..4 + length)?;
+            if kind == SUPPORTED_VERSIONS {
+                return Some(Some(content.get(1..)?));
+            }
+            rest = &rest[4 + length..];
+        }
+        Some(None)
+    }
+    let versions = versions(body).flatten().unwrap_or_default();
+    versions.chunks_exact(2).any(|version| version == [0xfe, 0xfc])
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<usize> {
+    Some(usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?])))
+}
+
+/// Type, version, epoch, sequence number, length.
+const HEADER: usize = 13;
+/// Type, length, sequence number, fragment offset, fragment length.
+const MESSAGE_HEADER: usize = 12;
+
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
+const HELLO_REQUEST: u8 = 0;
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+const HELLO_VERIFY_REQUEST: u8 = 3;
+const NEW_SESSION_TICKET: u8 = 4;
+const END_OF_EARLY_DATA: u8 = 5;
+const HELLO_RETRY_REQUEST: u8 = 6;
+const ENCRYPTED_EXTENSIONS: u8 = 8;
+const SERVER_KEY_EXCHANGE: u8 = 12;
+const CERTIFICATE_REQUEST: u8 = 13;
+const SERVER_HELLO_DONE: u8 = 14;
+const CERTIFICATE_VERIFY: u8 = 15;
+const CLIENT_KEY_EXCHANGE: u8 = 16;
+
+/// The random of a ServerHello that is a HelloRetryRequest (RFC 8446 §4.1.3).
+const HELLO_RETRY_RANDOM: [u8; 32] = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+    0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
+
+/// RFC 8446 §4.2.1.
+const SUPPORTED_VERSIONS: usize = 43;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn handshake(kind: u8, sequence: u16, body: &[u8]) -> Vec<u8> {
+        let length = (body.len() as u32).to_be_bytes();
+        let mut packet = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 7];
+        packet.extend_from_slice(&((12 + body.len()) as u16).to_be_bytes());
+        packet.push(kind);
+        packet.extend_from_slice(&length[1..]);
+        packet.extend_from_slice(&sequence.to_be_bytes());
+        packet.extend_from_slice(&[0, 0, 0]);
+        packet.extend_from_slice(&length[1..]);
+        packet.extend_from_slice(body);
+        packet
+    }
+
+    #[test]
+    fn records_of_one_datagram_are_told_apart() {
+        let mut datagram = handshake(2, 0, &[7; 40]);
+        datagram.extend(handshake(11, 1, b"certificate"));
+        datagram.extend([21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40]);
+        datagram.extend([0b0010_1111, 1, 2, 3]);
+
+        let found: Vec<Record<'_>> = records(&datagram).collect();
+
+        assert_eq!(found.len(), 4);
+        assert_eq!(found[0].messages().next().unwrap().server_hello(), Some(&[7; 40][..]));
+        assert_eq!(found[1].messages().next().unwrap().body, b"certificate");
+        assert_eq!(found[2].plain_alert(), Some(40));
+        assert_eq!(found[3].messages().count(), 0);
+    }
+
+    #[test]
+    fn each_role_takes_only_what_the_other_sends() {
+        for kind in [1, 16, 15] {
+            let packet = handshake(kind, 0, &[0; 50]);
+            let record = records(&packet).next().unwrap();
+            assert!(!record.fits(Role::Client) && record.fits(Role::Server), "{kind}");
+        }
+        for kind in [0, 2, 3, 12, 13, 14] {
+            let packet = handshake(kind, 0, &[0; 50]);
+            let record = records(&packet).next().unwrap();
+            assert!(record.fits(Role::Client) && !record.fits(Role::Server), "{kind}");
+        }
+        let certificate = handshake(11, 0, &[0; 50]);
+        let record = records(&certificate).next().unwrap();
+        assert!(record.fits(Role::Client) && record.fits(Role::Server));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_anyone_sends_is_a_panic(mut datagram: Vec<u8>, as_handshake: bool) {
+            if as_handshake && datagram.len() > 13 {
+                datagram[0] = 22;
+                datagram[3..5].fill(0);
+                let length = (datagram.len() - 13) as u16;
+                datagram[11..13].copy_from_slice(&length.to_be_bytes());
+            }
+            for record in records(&datagram) {
+                _ = (record.plain_alert(), record.fits(Role::Client), record.fits(Role::Server));
+                for message in record.messages() {
+                    _ = (message.server_hello(), offers_dtls13(message.body));
+                    _ = (message.client_random(), message.is_whole(), message.is_answer());
+                }
+            }
+        }
+    }
+}
