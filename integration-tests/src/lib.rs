@@ -8,13 +8,20 @@
 
 pub mod browser;
 pub mod call;
+pub mod coturn;
+pub mod namespace;
+pub mod nat;
 pub mod network;
 pub mod program;
 pub mod server;
+pub mod stun;
 mod wait;
 
 pub use browser::{Browser, Kind};
 pub use call::CallPage;
+pub use coturn::Coturn;
+pub use namespace::Namespace;
+pub use nat::NatBed;
 pub use server::Server;
 pub use wait::{Moment, until};
 

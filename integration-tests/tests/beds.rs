@@ -1,0 +1,214 @@
+//! The beds themselves: what a test may rely on when it runs behind NATs, with loss, and with a real TURN server.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::time::Duration;
+
+use integration_tests::coturn::{Access, CoturnOptions, PASSWORD, USER};
+use integration_tests::nat::{Mapping, NatOptions, PUBLIC_ADDRESS};
+use integration_tests::{
+    Coturn, Moment, Namespace, NatBed, on_a_stage_of_its_own, program, stun, until,
+};
+use tokio::net::UdpSocket;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+#[test]
+fn a_host_behind_a_nat_is_seen_under_the_address_of_its_router() {
+    on_a_stage_of_its_own(async || {
+        let bed = NatBed::new(NatOptions::default(), NatOptions::default());
+        let public = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
+
+        for side in [&bed.left, &bed.right] {
+            let host = side.client.udp_socket((side.client_address, 0));
+            host.send_to(b"hello", public.local_addr().unwrap()).await.unwrap();
+            let from = echo(&public).await;
+
+            assert_eq!(from.ip(), side.router_address);
+            assert_eq!(receive(&host).await, Some(b"hello".to_vec()));
+        }
+    });
+}
+
+#[test]
+fn a_nat_lets_nobody_in_whom_its_host_has_not_written_to() {
+    on_a_stage_of_its_own(async || {
+        let bed = NatBed::new(NatOptions::default(), NatOptions::default());
+        let friend = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
+        let stranger = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
+        let host = bed.left.client.udp_socket((bed.left.client_address, 0));
+        host.send_to(b"hello", friend.local_addr().unwrap()).await.unwrap();
+        let mapped = receive_from(&friend).await.expect("a datagram").1;
+
+        stranger.send_to(b"from a stranger", mapped).await.unwrap();
+        friend.send_to(b"from a friend", mapped).await.unwrap();
+
+        assert_eq!(receive(&host).await, Some(b"from a friend".to_vec()));
+    });
+}
+
+#[test]
+fn hosts_behind_nats_that_keep_the_port_reach_each_other_and_behind_random_ports_they_do_not() {
+    on_a_stage_of_its_own(async || {
+        for (mapping, reached) in [(Mapping::SamePort, true), (Mapping::RandomPort, false)] {
+            let options = NatOptions { mapping, ..NatOptions::default() };
+            let bed = NatBed::new(options, options);
+            let coturn = Coturn::start(in_public(&bed)).await;
+            let mut hosts = Vec::new();
+            for side in [&bed.left, &bed.right] {
+                let socket = side.client.udp_socket((side.client_address, 0));
+                let mapped = stun::mapped_address(&socket, coturn.address(), PATIENCE).await;
+                let mapped = mapped.unwrap().expect("an answer of coturn");
+                assert_eq!(mapped.ip(), side.router_address);
+                hosts.push((socket, mapped));
+            }
+            let [(left, left_mapped), (right, right_mapped)] = &hosts[..] else { unreachable!() };
+
+            // The first opens the way for the second, and is itself dropped by the other router.
+            left.send_to(b"first", right_mapped).await.unwrap();
+            right.send_to(b"second", left_mapped).await.unwrap();
+            left.send_to(b"third", right_mapped).await.unwrap();
+
+            let third = b"third".to_vec();
+            assert_eq!(receive(right).await == Some(third), reached, "{mapping:?}");
+        }
+    });
+}
+
+#[test]
+fn a_router_that_loses_packets_loses_about_as_many_as_it_is_told() {
+    on_a_stage_of_its_own(async || {
+        let lossy = NatOptions { loss: 20, ..NatOptions::default() };
+        let bed = NatBed::new(lossy, NatOptions::default());
+        let public = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
+        let host = bed.left.client.udp_socket((bed.left.client_address, 0));
+
+        assert!((700..=900).contains(&arrived(&host, &public).await));
+        bed.left.lose(0);
+        assert_eq!(arrived(&host, &public).await, 1000);
+        bed.left.lose(100);
+        assert_eq!(arrived(&host, &public).await, 0);
+    });
+}
+
+/// How many of 1,000 datagrams arrive.
+async fn arrived(from: &UdpSocket, to: &UdpSocket) -> usize {
+    let address = to.local_addr().unwrap();
+    let mut arrived = 0;
+    for _ in 0..1000 {
+        from.send_to(b"one of a thousand", address).await.unwrap();
+        // Within one machine a datagram has arrived, or is lost, by the time that it is sent; but the runtime learns of
+        // it only when it looks.
+        let _ = timeout(Duration::ZERO, to.readable()).await;
+        while to.try_recv_from(&mut [0; 100]).is_ok() {
+            arrived += 1;
+        }
+    }
+    arrived
+}
+
+#[test]
+fn coturn_answers_again_on_the_same_port_after_it_was_killed() {
+    on_a_stage_of_its_own(async || {
+        let mut coturn = Coturn::start(CoturnOptions::default()).await;
+        let address = coturn.address();
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let own = socket.local_addr().unwrap();
+        let ask = async || stun::mapped_address(&socket, address, PATIENCE).await;
+        assert_eq!(ask().await.unwrap(), Some(own));
+
+        coturn.kill().await;
+        assert!(!matches!(ask().await, Ok(Some(_))), "a killed server answers");
+
+        coturn.restart().await;
+        assert_eq!(coturn.address(), address);
+        until("an answer", PATIENCE, async || match ask().await {
+            Ok(Some(mapped)) if mapped == own => Moment::Now(()),
+            other => Moment::NotYet(format!("{other:?}")),
+        })
+        .await;
+    });
+}
+
+#[test]
+fn coturn_relays_over_udp_tcp_and_tls_for_users_with_the_right_password() {
+    on_a_stage_of_its_own(async || {
+        let coturn = Coturn::start(CoturnOptions::default()).await;
+        let (plain, tls) = (coturn.address().port(), coturn.tls_address().port());
+        let user = &["-u", USER, "-w", PASSWORD];
+        let relayed = tokio::join!(
+            relays(&[], plain, user),
+            relays(&["-t"], plain, user),
+            relays(&["-t", "-S"], tls, user),
+            relays(&[], plain, &["-u", USER, "-w", "wrong"]),
+        );
+        assert_eq!(relayed, (true, true, true, false));
+    });
+}
+
+#[test]
+fn coturn_relays_for_whoever_knows_its_secret() {
+    on_a_stage_of_its_own(async || {
+        let access = Access::Secret("a secret".to_owned());
+        let coturn = Coturn::start(CoturnOptions { access, ..CoturnOptions::default() }).await;
+        let port = coturn.address().port();
+        let relayed = tokio::join!(
+            relays(&[], port, &["-u", USER, "-W", "a secret"]),
+            relays(&[], port, &["-u", USER, "-W", "another"]),
+        );
+        assert_eq!(relayed, (true, false));
+    });
+}
+
+/// Whether a packet of coturn's own client reaches somebody through it.
+async fn relays(transport: &[&str], port: u16, credentials: &[&str]) -> bool {
+    let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let client = program::of_the_machine("turnutils_uclient", "coturn");
+    let here = Namespace::current();
+    let mut client = Command::from(here.command(client))
+        .args(["-c", "-m", "1", "-n", "1000", "-p", &port.to_string()])
+        .args(["-e", "127.0.0.1", "-r", &peer.local_addr().unwrap().port().to_string()])
+        .args(transport)
+        .args(credentials)
+        .arg("127.0.0.1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("nsenter and setpriv, which come with util-linux, start");
+    let relayed = async {
+        tokio::select! {
+            _ = peer.readable() => true,
+            _ = client.wait() => false,
+        }
+    };
+    timeout(Duration::from_secs(30), relayed).await.unwrap_or(false)
+}
+
+fn in_public(bed: &NatBed) -> CoturnOptions {
+    CoturnOptions {
+        namespace: bed.public.clone(),
+        address: PUBLIC_ADDRESS,
+        ..CoturnOptions::default()
+    }
+}
+
+async fn echo(socket: &UdpSocket) -> SocketAddr {
+    let (bytes, from) = receive_from(socket).await.expect("a datagram");
+    socket.send_to(&bytes, from).await.unwrap();
+    from
+}
+
+async fn receive(socket: &UdpSocket) -> Option<Vec<u8>> {
+    receive_from(socket).await.map(|(bytes, _)| bytes)
+}
+
+async fn receive_from(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
+    let mut buffer = [0; 1500];
+    let received = timeout(PATIENCE, socket.recv_from(&mut buffer)).await.ok()?;
+    let (length, from) = received.expect("a working socket");
+    Some((buffer[..length].to_vec(), from))
+}
+
+/// Long beside what a datagram takes within one machine.
+const PATIENCE: Duration = Duration::from_secs(2);
