@@ -155,7 +155,11 @@ impl Actor for HandshakeActor {
 impl Handler<ConnectionReady> for HandshakeActor {
     type Result = ();
 
-    fn handle(&mut self, _: ConnectionReady, ctx: &mut Context<Self>) {
+    fn handle(
+        &mut self,
+        ConnectionReady { round_trip_time }: ConnectionReady,
+        ctx: &mut Context<Self>,
+    ) {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
@@ -168,7 +172,12 @@ impl Handler<ConnectionReady> for HandshakeActor {
                 actor.fail(HandshakeError::DeadlineExceeded(deadline), ctx);
             }
         });
-        self.drive(ctx, |handshake, now| handshake.connection_ready(now));
+        self.drive(ctx, |handshake, now| {
+            if let Some(time) = round_trip_time {
+                handshake.set_round_trip_time(time);
+            }
+            handshake.connection_ready(now)
+        });
     }
 }
 

@@ -95,11 +95,11 @@ impl HandshakeHandle {
         self.monitor.as_ref()
     }
 
-    /// The component is ready.
-    pub fn connection_ready(&self) {
+    /// The component is ready; its path has this round-trip time, if it is known.
+    pub fn connection_ready(&self, round_trip_time: Option<Duration>) {
         if let Some(actor) = &self.actor {
             // Once for each handshake.
-            actor.do_send(ConnectionReady);
+            actor.do_send(ConnectionReady { round_trip_time });
         }
     }
 

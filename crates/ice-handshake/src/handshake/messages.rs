@@ -1,14 +1,19 @@
 //! What may be told to a [`HandshakeActor`](super::HandshakeActor), and what it tells.
 
+use std::time::Duration;
+
 use actix::prelude::*;
 use bytes::Bytes;
 
 use super::{ComponentId, HandshakeData, HandshakeError, InitData, Session};
 
 /// The component can send and receive: begin. Counts once.
-#[derive(Clone, Copy, Debug, Message)]
+#[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "()")]
-pub struct ConnectionReady;
+pub struct ConnectionReady {
+    /// The round-trip time of its path, if it is known.
+    pub round_trip_time: Option<Duration>,
+}
 
 /// A datagram from the peer.
 #[derive(Clone, Debug, Message)]

@@ -52,7 +52,7 @@ mod plain;
 mod psk;
 mod session;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -90,6 +90,12 @@ pub trait Handshake: Send + 'static {
     /// any time before the finish. Default: ignored.
     fn set_remote_init_data(&mut self, data: InitData) {
         let _ = data;
+    }
+
+    /// The round-trip time of the path, if it is known; told just before [`connection_ready`](Self::connection_ready).
+    /// Default: ignored.
+    fn set_round_trip_time(&mut self, time: Duration) {
+        let _ = time;
     }
 
     /// Called once, when the component can send and receive: the place to begin, if this side begins.
@@ -189,6 +195,10 @@ impl Handshake for Box<dyn Handshake> {
 
     fn set_remote_init_data(&mut self, data: InitData) {
         (**self).set_remote_init_data(data);
+    }
+
+    fn set_round_trip_time(&mut self, time: Duration) {
+        (**self).set_round_trip_time(time);
     }
 
     fn connection_ready(&mut self, now: Instant) -> Step {

@@ -3,6 +3,9 @@
 //! Nobody can tell a forged ServerHello from the real one before the key exchange. So each that differs gets an engine
 //! of its own, which goes on from the very ClientHello that was sent; all other records go to all engines, and the
 //! one that the real peer completes wins. A forger gains nothing by being first.
+//!
+//! A request for another ClientHello (with a cookie, say) is different: to heed a forged one would put the peer itself
+//! out of step. It is held back for a round trip, and forgotten when a ServerHello comes meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +29,10 @@ pub(crate) struct Active {
     heard: VecDeque<Bytes>,
     /// When to begin afresh, with another ClientHello.
     afresh: Option<Instant>,
+    /// Requests for another ClientHello, and how long they are held back.
+    held: Vec<Bytes>,
+    held_until: Option<Instant>,
+    patience: Duration,
 }
 
 /// An engine, with the server's hellos that it has heard.
@@ -58,13 +65,30 @@ pub(crate) struct Progress {
 
 impl Active {
     pub(crate) fn new(spec: EngineSpec, substitution: Option<Substitution>) -> Self {
-        Self { spec, substitution, attempts: Vec::new(), heard: VecDeque::new(), afresh: None }
+        let (attempts, heard, held) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self {
+            spec,
+            substitution,
+            attempts,
+            heard,
+            afresh: None,
+            held,
+            held_until: None,
+            patience: UNKNOWN_PATH,
+        }
+    }
+
+    pub(crate) fn set_round_trip_time(&mut self, time: Duration) {
+        self.patience = (time * 3 / 2 + JITTER).min(LONGEST_PATH);
     }
 
     /// Send the ClientHello.
     pub(crate) fn begin(&mut self, now: Instant, seed: u64) -> Progress {
         let origin = Origin { shared: Arc::new(Shared::keeping_keys()), seed, born: now };
-        self.afresh = (self.attempts.len() < GENERATIONS - 1).then(|| now + STALLED);
+        let first = self.attempts.is_empty();
+        self.afresh = first.then(|| now + STALLED);
+        self.held_until = first.then(|| now + self.patience);
+        self.held.clear();
         match self.engine(&origin) {
             Ok(engine) => {
                 self.attempts.push(Attempt::new(engine, origin));
@@ -84,6 +108,25 @@ impl Active {
         let Some(datagram) = only_fitting(datagram, Role::Client, counters) else {
             return Progress::default();
         };
+        let requests =
+            records(&datagram).flat_map(Record::messages).any(|message| message.is_request());
+        if requests && self.held_until.is_some() {
+            if self.held.len() < HELD {
+                self.held.push(datagram);
+            } else {
+                counters.hellos_refused += 1;
+            }
+            return Progress::default();
+        }
+        self.tell_of_datagram(now, datagram, counters)
+    }
+
+    fn tell_of_datagram(
+        &mut self,
+        now: Instant,
+        datagram: Bytes,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
         let hello = first_hello(&datagram);
         let mut progress = Progress::default();
         match hello {
@@ -98,8 +141,19 @@ impl Active {
         progress
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant, seed: impl FnOnce() -> u64) -> Progress {
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        seed: impl FnOnce() -> u64,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
         let mut progress = Progress::default();
+        if self.held_until.is_some_and(|due| due <= now) && !self.is_answered() {
+            self.held_until = None;
+            for datagram in std::mem::take(&mut self.held) {
+                progress.merge(self.tell_of_datagram(now, datagram, counters));
+            }
+        }
         let mut ended = Vec::new();
         for at in 0..self.attempts.len() {
             if self.attempts[at].timeout.is_none_or(|due| due > now) {
@@ -124,7 +178,18 @@ impl Active {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.attempts.iter().filter_map(|attempt| attempt.timeout).chain(self.afresh).min()
+        let held_until = self.held_until.filter(|_| !self.held.is_empty() && !self.is_answered());
+        self.attempts
+            .iter()
+            .filter_map(|attempt| attempt.timeout)
+            .chain(self.afresh)
+            .chain(held_until)
+            .min()
+    }
+
+    /// Whether a ServerHello has come.
+    fn is_answered(&self) -> bool {
+        self.attempts.iter().any(|attempt| !attempt.hellos.is_empty())
     }
 
     fn engine(&self, origin: &Origin) -> Result<Engine, dimpl::Error> {
@@ -300,9 +365,15 @@ fn first_hello(datagram: &[u8]) -> Option<(u16, Vec<u8>)> {
 
 /// Engines at once; each forged hello takes one.
 const ATTEMPTS: usize = 16;
-/// ClientHellos in all.
-const GENERATIONS: usize = 2;
 /// Datagrams kept for engines that join later: a server's flight is six at most, and a forger may add his.
 const HEARD: usize = 64;
+/// Requests for another ClientHello that are held back; a forger may have sent the others.
+const HELD: usize = 4;
+/// How long they are held back when nobody has told the path's round-trip time.
+const UNKNOWN_PATH: Duration = Duration::from_millis(100);
+/// What a round trip may take longer than the last.
+const JITTER: Duration = Duration::from_millis(5);
+/// No path is given longer.
+const LONGEST_PATH: Duration = Duration::from_secs(1);
 /// Silence after which a handshake is begun afresh: longer than two retransmissions of a path with a round trip of 1 s.
 const STALLED: Duration = Duration::from_secs(3);

@@ -43,7 +43,8 @@ use super::{
 /// Datagrams in the peer's name can reach a handshake before the peer's own. This one goes on with the peer
 /// nevertheless:
 /// * what the peer's role cannot send is dropped, and so are alerts that are not authenticated;
-/// * an active side gives each rival ServerHello an engine of its own;
+/// * an active side gives each rival ServerHello an engine of its own, and says hello once more only when no
+///   ServerHello has come within a round trip;
 /// * a passive side goes on only with a client that has shown its cookie;
 /// * a record that an engine refuses is counted, and ends nothing;
 /// * an active side that hears nothing usable for 3 s begins afresh.
@@ -369,6 +370,12 @@ impl Handshake for DtlsHandshake {
         }
     }
 
+    fn set_round_trip_time(&mut self, time: Duration) {
+        if let Side::Active(active) = &mut self.side {
+            active.set_round_trip_time(time);
+        }
+    }
+
     fn connection_ready(&mut self, now: Instant) -> Step {
         match &mut self.side {
             Side::Active(active) => {
@@ -393,7 +400,7 @@ impl Handshake for DtlsHandshake {
 
     fn handle_timeout(&mut self, now: Instant) -> Step {
         let progress = match &mut self.side {
-            Side::Active(active) => active.handle_timeout(now, new_seed),
+            Side::Active(active) => active.handle_timeout(now, new_seed, &mut self.counters),
             Side::Passive(passive) => passive.handle_timeout(now),
         };
         self.step(progress)

@@ -98,6 +98,11 @@ impl<'a> Message<'a> {
         self.offset == 0 && self.body.len() == self.length
     }
 
+    /// Whether it asks for another ClientHello.
+    pub(super) fn is_request(&self) -> bool {
+        self.kind == HELLO_VERIFY_REQUEST || self.kind == SERVER_HELLO && !self.is_answer()
+    }
+
     /// What tells this hello of a server from another in the same place: all of it.
     pub(super) fn server_hello(&self) -> Option<&'a [u8]> {
         match self.kind {

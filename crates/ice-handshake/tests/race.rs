@@ -1,0 +1,252 @@
+//! The ClientHello race (T2, T2b) and its kin (T3, T4): datagrams in the peer's name that come before the peer's own.
+//!
+//! `cargo test -p callboard-ice-handshake --test race -- --nocapture` prints the table that stands in the README.
+
+mod wire;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use callboard_ice_handshake::handshake::*;
+use wire::*;
+
+/// What str0m runs: dimpl as it is, without a cookie, ended by the first error, as an `Rtc` is.
+struct Stock {
+    dtls: dimpl::Dtls,
+    timeout: Option<Instant>,
+}
+
+impl Stock {
+    fn new(role: Role, version: Option<Version>) -> Box<dyn Handshake> {
+        let config = Arc::new(dimpl::Config::builder().use_server_cookie(false).build().unwrap());
+        let certificate = Certificate::generate().unwrap().to_dtls_cert();
+        let now = Instant::now();
+        let mut dtls = match version {
+            Some(Version::Dtls12) => dimpl::Dtls::new_12(config, certificate, now),
+            Some(Version::Dtls13) => dimpl::Dtls::new_13(config, certificate, now),
+            None => dimpl::Dtls::new_auto(config, certificate, now),
+        };
+        dtls.set_active(role == Role::Client);
+        Box::new(Self { dtls, timeout: None })
+    }
+
+    fn step(&mut self, result: Result<(), dimpl::Error>) -> Step {
+        if let Err(error) = result {
+            return Step::Failed(HandshakeError::custom(error.to_string()));
+        }
+        let (mut packets, mut connected, mut buffer) = (Vec::new(), false, vec![0; 4_096]);
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                dimpl::Output::Packet(packet) => packets.push(Bytes::copy_from_slice(packet)),
+                dimpl::Output::Connected => connected = true,
+                dimpl::Output::Timeout(at) => {
+                    self.timeout = Some(at);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if connected {
+            Step::FinishedWithPackets(HandshakeData::None, packets)
+        } else {
+            Step::packets(packets)
+        }
+    }
+}
+
+impl Handshake for Stock {
+    fn connection_ready(&mut self, now: Instant) -> Step {
+        let result = self.dtls.handle_timeout(now);
+        self.step(result)
+    }
+
+    fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
+        let result = self.dtls.handle_timeout(now).and_then(|()| self.dtls.handle_packet(datagram));
+        self.step(result)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Step {
+        let result = self.dtls.handle_timeout(now);
+        self.step(result)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Defender {
+    Stock,
+    Ours,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Forged {
+    /// The hello of advisory ES2023-01: well-formed, and without a cipher suite that anyone accepts.
+    UnacceptableHello,
+    /// A hello as any client sends it, with another random.
+    OtherHello,
+    /// The answer of a server to another client.
+    ServerHello,
+    /// A request to say hello again.
+    HelloVerifyRequest,
+}
+
+/// A handshake of the defender in this role, against a stock peer, when `times` forged datagrams come first.
+fn race(
+    defender: Defender,
+    role: Role,
+    version: Option<Version>,
+    forged: Forged,
+    times: u16,
+) -> Outcome {
+    let ours = || {
+        let dtls = Dtls::generate().unwrap().any_certificate();
+        match version {
+            Some(version) => dtls.version(version),
+            None => dtls,
+        }
+    };
+    let make = |role| match defender {
+        Defender::Ours => ours().start(role),
+        Defender::Stock => Stock::new(role, version),
+    };
+    let (client, server) = match role {
+        Role::Client => (make(Role::Client), Stock::new(Role::Server, version)),
+        Role::Server => (Stock::new(Role::Client, version), make(Role::Server)),
+    };
+    let mut pair = Pair::of(client, server);
+    let packets: Vec<Bytes> = (0..times).flat_map(|time| forge(forged, version, time)).collect();
+    // They are there when the peer's first datagram arrives, and come again before every later one.
+    let mut pair = pair_ready_with(&mut pair, role, packets);
+    let took = pair.run();
+    let connected =
+        matches!((&pair.client.outcome, &pair.server.outcome), (Some(Ok(_)), Some(Ok(_))));
+    Outcome { connected, took }
+}
+
+struct Outcome {
+    connected: bool,
+    took: Duration,
+}
+
+fn pair_ready_with(pair: &mut Pair, target: Role, forged: Vec<Bytes>) -> Pair {
+    let taken = std::mem::replace(pair, Pair::of(Box::new(Plain), Box::new(Plain)));
+    let mut pair = taken.ready();
+    let now = pair.now;
+    let inbox = match target {
+        Role::Client => &mut pair.client.inbox,
+        Role::Server => &mut pair.server.inbox,
+    };
+    for packet in forged.into_iter().rev() {
+        inbox.push_front((now, packet));
+    }
+    pair
+}
+
+fn forge(forged: Forged, version: Option<Version>, time: u16) -> Vec<Bytes> {
+    let other = |role| {
+        let dtls = Dtls::generate().unwrap().any_certificate().cookie(false);
+        match version {
+            Some(version) => dtls.version(version).start(role),
+            None => dtls.start(role),
+        }
+    };
+    let packets = |step| match step {
+        Step::Packets(packets) => packets,
+        step => panic!("no packets: {step:?}"),
+    };
+    let now = Instant::now();
+    match forged {
+        Forged::OtherHello => packets(other(Role::Client).connection_ready(now)),
+        Forged::ServerHello => {
+            let hello = packets(other(Role::Client).connection_ready(now));
+            let mut flight = packets(other(Role::Server).recv_from_peer(now, &hello[0]));
+            flight.truncate(1);
+            flight
+        }
+        Forged::UnacceptableHello => vec![advisory_hello(time).into()],
+        Forged::HelloVerifyRequest => {
+            let mut packet = vec![
+                22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, time as u8, 0, 35, 3, 0, 0, 23, 0, 0, 0, 0, 0,
+                0, 0, 23,
+            ];
+            packet.extend([0xfe, 0xff, 20]);
+            packet.extend([time as u8 ^ 0xa5; 20]);
+            vec![packet.into()]
+        }
+    }
+}
+
+/// 137 bytes: a ClientHello whose only cipher suite is TLS_NULL_WITH_NULL_NULL.
+fn advisory_hello(time: u16) -> Vec<u8> {
+    let mut body = vec![0xfe, 0xfd];
+    body.extend([0x5a ^ time as u8; 32]);
+    body.extend([0, 0]);
+    body.extend([0, 2, 0, 0]);
+    body.extend([1, 0]);
+    let extensions = 137 - 25 - body.len() - 2;
+    body.extend((extensions as u16).to_be_bytes());
+    // Padding (RFC 7685).
+    body.extend([0, 21]);
+    body.extend((extensions as u16 - 4).to_be_bytes());
+    body.resize(137 - 25, 0);
+    let length = (body.len() as u32).to_be_bytes();
+    let mut packet = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0];
+    packet.extend(time.to_be_bytes());
+    packet.extend(((body.len() + 12) as u16).to_be_bytes());
+    packet.push(1);
+    packet.extend(&length[1..]);
+    packet.extend([0, 0, 0, 0, 0]);
+    packet.extend(&length[1..]);
+    packet.extend(body);
+    assert_eq!(packet.len(), 137);
+    packet
+}
+
+fn word(version: Option<Version>) -> &'static str {
+    match version {
+        Some(Version::Dtls12) => "1.2",
+        Some(Version::Dtls13) => "1.3",
+        None => "auto",
+    }
+}
+
+#[test]
+fn t2_whoever_comes_first_the_handshake_is_with_the_peer() {
+    use Defender::*;
+    use Forged::*;
+    use Role::*;
+    let columns = [(Stock, Server), (Stock, Client), (Ours, Server), (Ours, Client)];
+    println!("| forged, 1 and 5 times | DTLS | stock passive | stock active | passive | active |");
+    println!("|---|---|---|---|---|---|");
+    let mut failed = Vec::new();
+    for forged in [UnacceptableHello, OtherHello, ServerHello, HelloVerifyRequest] {
+        for version in VERSIONS {
+            let mut cells = Vec::new();
+            for (defender, role) in columns {
+                let outcomes = [1, 5].map(|times| race(defender, role, version, forged, times));
+                cells.push(match outcomes.iter().filter(|outcome| outcome.connected).count() {
+                    2 => format!("{} ms", outcomes[1].took.as_millis()),
+                    1 => "opens once of two".to_owned(),
+                    _ => "dead".to_owned(),
+                });
+                for (times, outcome) in [1, 5].into_iter().zip(&outcomes) {
+                    if defender == Ours
+                        && !(outcome.connected && outcome.took < Duration::from_secs(1))
+                    {
+                        failed.push(format!(
+                            "{forged:?} {times} {} {role:?}: {:?}",
+                            word(version),
+                            outcome.took
+                        ));
+                    }
+                }
+            }
+            println!("| {forged:?} | {} | {} |", word(version), cells.join(" | "));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}

@@ -1,0 +1,250 @@
+//! Two handshakes and a simulated wire between them, in virtual time.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use callboard_ice_handshake::handshake::*;
+
+/// Two sides and the wire between them.
+pub struct Pair {
+    pub now: Instant,
+    pub client: Side,
+    pub server: Side,
+    pub random: fastrand::Rng,
+    /// Of 100 datagrams, so many are lost.
+    pub loss: u32,
+}
+
+pub struct Side {
+    pub handshake: Option<Box<dyn Handshake>>,
+    pub inbox: VecDeque<(Instant, Bytes)>,
+    pub outcome: Option<Result<HandshakeData, HandshakeError>>,
+    pub session: Option<Box<dyn Session>>,
+    pub payloads: Vec<Bytes>,
+    pub seen: Vec<Bytes>,
+}
+
+impl Side {
+    pub fn new(handshake: Box<dyn Handshake>) -> Self {
+        Self {
+            handshake: Some(handshake),
+            inbox: VecDeque::new(),
+            outcome: None,
+            session: None,
+            payloads: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    pub fn take(&mut self, step: Step) -> Vec<Bytes> {
+        match step {
+            Step::Ok => Vec::new(),
+            Step::Packets(packets) => packets,
+            Step::Finished(data) => self.finish(data, Vec::new()),
+            Step::FinishedWithPackets(data, packets) => self.finish(data, packets),
+            Step::Failed(error) => self.fail(error, Vec::new()),
+            Step::FailedWithPackets(error, packets) => self.fail(error, packets),
+            Step::Closed => {
+                self.handshake = None;
+                self.outcome = Some(Err(HandshakeError::ClosedByPeer));
+                Vec::new()
+            }
+        }
+    }
+
+    pub fn finish(&mut self, data: HandshakeData, packets: Vec<Bytes>) -> Vec<Bytes> {
+        self.session = self.handshake.take().map(Handshake::into_session);
+        self.outcome = Some(Ok(data));
+        packets
+    }
+
+    pub fn fail(&mut self, error: HandshakeError, packets: Vec<Bytes>) -> Vec<Bytes> {
+        self.handshake = None;
+        self.outcome = Some(Err(error));
+        packets
+    }
+
+    pub fn hear(&mut self, now: Instant, datagram: Bytes) -> Vec<Bytes> {
+        self.seen.push(datagram.clone());
+        if let Some(handshake) = &mut self.handshake {
+            let step = handshake.recv_from_peer(now, &datagram);
+            return self.take(step);
+        }
+        let Some(session) = &mut self.session else { return Vec::new() };
+        let mut out = SessionOutput::default();
+        session.receive(now, datagram, &mut out);
+        self.payloads.append(&mut out.payloads);
+        out.transmit
+    }
+
+    pub fn due(&self) -> Option<Instant> {
+        match (&self.handshake, &self.session) {
+            (Some(handshake), _) => handshake.poll_timeout(),
+            (None, Some(session)) => session.poll_timeout(),
+            _ => None,
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Bytes> {
+        if let Some(handshake) = &mut self.handshake {
+            let step = handshake.handle_timeout(now);
+            return self.take(step);
+        }
+        let Some(session) = &mut self.session else { return Vec::new() };
+        let mut out = SessionOutput::default();
+        session.handle_timeout(now, &mut out);
+        out.transmit
+    }
+
+    pub fn data(&self) -> &DtlsData {
+        match &self.outcome {
+            Some(Ok(HandshakeData::Dtls(data))) => data,
+            other => panic!("no DTLS data: {other:?}"),
+        }
+    }
+
+    pub fn failure(&self) -> &HandshakeError {
+        match &self.outcome {
+            Some(Err(error)) => error,
+            other => panic!("no failure: {other:?}"),
+        }
+    }
+
+    pub fn send(&mut self, now: Instant, payload: &[u8]) -> Vec<Bytes> {
+        let mut out = SessionOutput::default();
+        self.session.as_mut().expect("it is connected").send(now, payload, &mut out);
+        out.transmit
+    }
+}
+
+impl Pair {
+    pub fn new(client: &Dtls, server: &Dtls) -> Self {
+        Self::of(client.start(Role::Client), server.start(Role::Server))
+    }
+
+    pub fn of(client: Box<dyn Handshake>, server: Box<dyn Handshake>) -> Self {
+        _ = env_logger::builder().is_test(true).try_init();
+        Self {
+            now: Instant::now(),
+            client: Side::new(client),
+            server: Side::new(server),
+            random: fastrand::Rng::with_seed(7),
+            loss: 0,
+        }
+    }
+
+    pub fn ready(mut self) -> Self {
+        let step = self.server.handshake.as_mut().unwrap().connection_ready(self.now);
+        let packets = self.server.take(step);
+        self.to_client(packets);
+        self.client.handshake.as_mut().unwrap().set_round_trip_time(2 * DELAY);
+        let step = self.client.handshake.as_mut().unwrap().connection_ready(self.now);
+        let packets = self.client.take(step);
+        self.to_server(packets);
+        self
+    }
+
+    pub fn to_server(&mut self, packets: Vec<Bytes>) {
+        for packet in packets {
+            if self.random.u32(0..100) >= self.loss {
+                self.server.inbox.push_back((self.now + DELAY, packet));
+            }
+        }
+    }
+
+    pub fn to_client(&mut self, packets: Vec<Bytes>) {
+        for packet in packets {
+            if self.random.u32(0..100) >= self.loss {
+                self.client.inbox.push_back((self.now + DELAY, packet));
+            }
+        }
+    }
+
+    /// Let the next thing happen; false if there is none.
+    pub fn step(&mut self) -> bool {
+        let next = [
+            self.client.inbox.front().map(|(at, _)| *at),
+            self.server.inbox.front().map(|(at, _)| *at),
+            self.client.due(),
+            self.server.due(),
+        ];
+        let Some(next) = next.into_iter().flatten().min() else { return false };
+        self.now = self.now.max(next);
+        if let Some((_, packet)) = pop_due(&mut self.server.inbox, self.now) {
+            let packets = self.server.hear(self.now, packet);
+            self.to_client(packets);
+        } else if let Some((_, packet)) = pop_due(&mut self.client.inbox, self.now) {
+            let packets = self.client.hear(self.now, packet);
+            self.to_server(packets);
+        } else {
+            if self.client.due().is_some_and(|due| due <= self.now) {
+                let packets = self.client.handle_timeout(self.now);
+                self.to_server(packets);
+            }
+            if self.server.due().is_some_and(|due| due <= self.now) {
+                let packets = self.server.handle_timeout(self.now);
+                self.to_client(packets);
+            }
+        }
+        true
+    }
+
+    /// Until both have an outcome, and how long it took.
+    pub fn run(&mut self) -> Duration {
+        let began = self.now;
+        while self.client.outcome.is_none() || self.server.outcome.is_none() {
+            if !self.step() || self.now > began + Duration::from_secs(60) {
+                break;
+            }
+        }
+        self.now - began
+    }
+
+    pub fn settle(&mut self) {
+        while !self.client.inbox.is_empty() || !self.server.inbox.is_empty() {
+            self.step();
+        }
+    }
+
+    pub fn assert_connected(&mut self) {
+        let (client, server) = (self.client.data(), self.server.data());
+        assert_eq!(
+            client.srtp.as_ref().map(|keys| &keys.exported),
+            server.srtp.as_ref().map(|keys| &keys.exported)
+        );
+        if let (Some(client), Some(server)) = (&client.srtp, &server.srtp) {
+            assert_eq!(client.local, server.remote);
+            assert_eq!(client.remote, server.local);
+        }
+        self.loss = 0;
+        let packets = self.client.send(self.now, b"from the client");
+        self.to_server(packets);
+        let packets = self.server.send(self.now, b"from the server");
+        self.to_client(packets);
+        self.settle();
+        assert_eq!(self.server.payloads.last().unwrap(), &b"from the client"[..]);
+        assert_eq!(self.client.payloads.last().unwrap(), &b"from the server"[..]);
+    }
+}
+
+fn pop_due(inbox: &mut VecDeque<(Instant, Bytes)>, now: Instant) -> Option<(Instant, Bytes)> {
+    if inbox.front()?.0 <= now { inbox.pop_front() } else { None }
+}
+
+/// Two that know each other's certificates.
+pub fn acquainted(version: Option<Version>) -> (Dtls, Dtls) {
+    let (client, server) = (Dtls::generate().unwrap(), Dtls::generate().unwrap());
+    let (of_client, of_server) =
+        (client.certificate().fingerprint(), server.certificate().fingerprint());
+    let with = |dtls: Dtls| match version {
+        Some(version) => dtls.version(version),
+        None => dtls,
+    };
+    (with(client).fingerprints([of_server]), with(server).fingerprints([of_client]))
+}
+
+pub const VERSIONS: [Option<Version>; 3] = [Some(Version::Dtls12), Some(Version::Dtls13), None];
+/// One way.
+pub const DELAY: Duration = Duration::from_millis(10);
