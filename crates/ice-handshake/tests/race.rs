@@ -1,4 +1,4 @@
-//! The ClientHello race (T2, T2b) and its kin (T3, T4): datagrams in the peer's name that come before the peer's own.
+//! The ClientHello race (T2, T2b) and its kin (T3): datagrams in the peer's name that come before the peer's own.
 //!
 //! `cargo test -p callboard-ice-handshake --test race -- --nocapture` prints the table that stands in the README.
 
@@ -249,4 +249,112 @@ fn t2_whoever_comes_first_the_handshake_is_with_the_peer() {
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn t2b_both_sides_ours_and_forged_datagrams_before_each_real_one() {
+    use Forged::*;
+    for version in VERSIONS {
+        for target in [Role::Client, Role::Server] {
+            for forged in [UnacceptableHello, OtherHello, ServerHello, HelloVerifyRequest] {
+                let (client, server) = acquainted(version);
+                let mut pair = Pair::new(&client, &server).ready();
+                let began = pair.now;
+                let mut time = 0;
+                while pair.client.outcome.is_none() || pair.server.outcome.is_none() {
+                    if time < 5 {
+                        let now = pair.now;
+                        let inbox = match target {
+                            Role::Client => &mut pair.client.inbox,
+                            Role::Server => &mut pair.server.inbox,
+                        };
+                        forge(forged, version, time)
+                            .into_iter()
+                            .rev()
+                            .for_each(|packet| inbox.push_front((now, packet)));
+                        time += 1;
+                    }
+                    assert!(pair.step(), "{version:?} {target:?} {forged:?}: nothing more happens");
+                    assert!(
+                        pair.now < began + Duration::from_secs(10),
+                        "{version:?} {target:?} {forged:?}"
+                    );
+                }
+                let took = pair.now - began;
+                assert!(
+                    took < Duration::from_secs(5),
+                    "{version:?} {target:?} {forged:?}: {took:?}"
+                );
+                pair.assert_connected();
+            }
+        }
+    }
+}
+
+#[test]
+fn t3_alerts_and_junk_in_the_peers_name_do_not_end_a_handshake() {
+    let junk: [&[u8]; 8] = [
+        // A fatal alert: handshake_failure, internal_error.
+        &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40],
+        &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 80],
+        // A warning: close_notify.
+        &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1, 0],
+        // Records that are cut off, and that say so.
+        &[22, 0xfe, 0xfd, 0, 0],
+        &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 2, 0xff, 0xff, 1, 2, 3],
+        // Encrypted records of an epoch that has not begun.
+        &[23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[22, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[
+            0b0010_1110,
+            0,
+            1,
+            0,
+            20,
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+            9,
+            10,
+            11,
+            12,
+            13,
+            14,
+            15,
+            16,
+            17,
+            18,
+            19,
+            20,
+        ],
+    ];
+    for version in VERSIONS {
+        for junk in junk {
+            let (client, server) = acquainted(version);
+            let mut pair = Pair::new(&client, &server).ready();
+            let began = pair.now;
+            while pair.client.outcome.is_none() || pair.server.outcome.is_none() {
+                for side in [&mut pair.client, &mut pair.server] {
+                    // One before each that is real.
+                    let just_heard_it = side.seen.last().is_some_and(|seen| seen == junk);
+                    if !just_heard_it
+                        && side.inbox.front().is_some_and(|(_, packet)| packet != junk)
+                    {
+                        side.inbox.push_front((pair.now, Bytes::copy_from_slice(junk)));
+                    }
+                }
+                assert!(pair.step(), "{version:?} {junk:?}: nothing more happens");
+                assert!(pair.now < began + Duration::from_secs(5), "{version:?} {junk:?}");
+            }
+            // What is still on its way is junk.
+            pair.client.inbox.clear();
+            pair.server.inbox.clear();
+            pair.assert_connected();
+        }
+    }
 }
