@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod nat;
 pub mod network;
 pub mod program;
+pub mod python_peer;
 pub mod server;
 pub mod stun;
 mod wait;
@@ -22,6 +23,7 @@ pub use call::CallPage;
 pub use coturn::Coturn;
 pub use namespace::Namespace;
 pub use nat::NatBed;
+pub use python_peer::PythonPeer;
 pub use server::Server;
 pub use wait::{Moment, until};
 

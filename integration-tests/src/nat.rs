@@ -5,7 +5,7 @@
 //! 192.168.1.2     203.0.113.2  192.0.2.1   198.51.100.2    192.168.2.2
 //! ```
 //!
-//! Nobody knows a way to a client's address but its router. Packets that a router has no mapping for end there: it filters
+//! Nobody knows a way to a client's address but its router; what is sent there from elsewhere vanishes. Packets that a router has no mapping for end there: it filters
 //! by address and port, as Linux's connection tracking does.
 
 use std::net::Ipv4Addr;
@@ -32,6 +32,16 @@ impl NatBed {
     pub fn new(left: NatOptions, right: NatOptions) -> Self {
         let public = Namespace::new();
         public.ip(&format!("address add {PUBLIC_ADDRESS}/32 dev lo"));
+        // What is for nobody here vanishes, as it does in the Internet. Without a route there would be errors instead, and
+        // coturn gives an allocation up that cannot send to a peer's private address.
+        for step in [
+            "link add elsewhere type veth peer name nowhere",
+            "link set elsewhere arp off up",
+            "link set nowhere up",
+            "route add default dev elsewhere",
+        ] {
+            public.ip(step);
+        }
         public.forward();
         let left = NatSide::new(&public, "left", 1, Ipv4Addr::new(203, 0, 113, 2), left);
         let right = NatSide::new(&public, "right", 2, Ipv4Addr::new(198, 51, 100, 2), right);

@@ -42,6 +42,20 @@ pub fn of_the_machine(name: &str, package: &str) -> PathBuf {
     })
 }
 
+/// The Python that has what the programs in `integration-tests/peers` import: `CALLBOARD_PYTHON`, or the one that
+/// `integration-tests/run` has installed.
+///
+/// # Panics
+///
+/// When there is none, with what to do about it.
+pub fn python() -> PathBuf {
+    let set = env::var_os("CALLBOARD_PYTHON").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let python = set.or_else(|| cache().map(|cache| cache.join("python/bin/python3")));
+    python.filter(|python| python.is_file()).unwrap_or_else(|| {
+        panic!("the peers' Python is missing: run ./integration-tests/run, or set CALLBOARD_PYTHON")
+    })
+}
+
 /// A TCP port that nobody listens on. The test has the network to itself, so it stays free.
 ///
 /// # Panics

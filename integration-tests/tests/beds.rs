@@ -7,8 +7,9 @@ use std::time::Duration;
 use integration_tests::coturn::{Access, CoturnOptions, PASSWORD, USER};
 use integration_tests::nat::{Mapping, NatOptions, PUBLIC_ADDRESS};
 use integration_tests::{
-    Coturn, Moment, Namespace, NatBed, on_a_stage_of_its_own, program, stun, until,
+    Coturn, Moment, Namespace, NatBed, PythonPeer, on_a_stage_of_its_own, program, stun, until,
 };
+use serde_json::json;
 use tokio::net::UdpSocket;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -160,6 +161,100 @@ fn coturn_relays_for_whoever_knows_its_secret() {
     });
 }
 
+#[test]
+fn two_aioice_peers_connect_and_echo() {
+    on_a_stage_of_its_own(async || {
+        let here = Namespace::current();
+        let left = PythonPeer::aioice(&here, &["--role", "controlling"]);
+        let right = PythonPeer::aioice(&here, &["--role", "controlled"]);
+
+        let (mut left, mut right) = connected(left, right).await;
+
+        left.tell(json!({ "do": "send", "text": "hello" })).await;
+        assert_eq!(right.event("received", PATIENCE).await["text"], "hello");
+        assert_eq!(left.event("received", PATIENCE).await["text"], "echo:hello");
+        left.finish(PATIENCE).await;
+        right.finish(PATIENCE).await;
+    });
+}
+
+#[test]
+fn aioice_peers_behind_nats_connect_as_real_peers_do() {
+    on_a_stage_of_its_own(async || {
+        for (mapping, kind) in [(Mapping::SamePort, "srflx"), (Mapping::RandomPort, "relay")] {
+            let options = NatOptions { mapping, ..NatOptions::default() };
+            let bed = NatBed::new(options, options);
+            let coturn = Coturn::start(in_public(&bed)).await;
+            let address = coturn.address().to_string();
+            let servers = ["--stun", &address, "--turn", &address];
+            let user = ["--turn-username", USER, "--turn-password", PASSWORD];
+            let start = |namespace: &Namespace, role| {
+                let arguments = [&["--role", role][..], &servers, &user].concat();
+                PythonPeer::aioice(namespace, &arguments)
+            };
+            let left = start(&bed.left.client, "controlling");
+            let right = start(&bed.right.client, "controlled");
+
+            let (mut left, mut right) = connected_over(kind, left, right).await;
+
+            left.tell(json!({ "do": "send", "text": "hello" })).await;
+            assert_eq!(left.event("received", PATIENCE).await["text"], "echo:hello");
+            left.finish(PATIENCE).await;
+            right.finish(PATIENCE).await;
+        }
+    });
+}
+
+#[test]
+fn an_aioice_peer_gathers_from_coturn_over_tcp_and_tls() {
+    on_a_stage_of_its_own(async || {
+        let bed = NatBed::new(NatOptions::default(), NatOptions::default());
+        let coturn = Coturn::start(in_public(&bed)).await;
+        let certificate = coturn.certificate();
+        for (address, tls) in [(coturn.address(), None), (coturn.tls_address(), Some("--turn-tls"))]
+        {
+            let address = address.to_string();
+            let mut arguments = vec!["--role", "controlling", "--turn-transport", "tcp", "--turn"];
+            arguments.extend([&*address, "--turn-username", USER, "--turn-password", PASSWORD]);
+            arguments.extend(["--relay-only"].into_iter().chain(tls));
+            let mut peer = PythonPeer::start(
+                &bed.left.client,
+                "aioice_peer.py",
+                &arguments,
+                &[("SSL_CERT_FILE", certificate.as_os_str())],
+            );
+
+            let gathered = peer.event("gathered", SLOW).await;
+
+            assert!(gathered["candidates"][0].as_str().is_some_and(|it| it.contains("typ relay")));
+            peer.finish(PATIENCE).await;
+        }
+    });
+}
+
+async fn connected(left: PythonPeer, right: PythonPeer) -> (PythonPeer, PythonPeer) {
+    connected_over("host", left, right).await
+}
+
+/// Introduces the two, and waits until the first has chosen a pair with candidates of this kind in it.
+async fn connected_over(
+    kind: &str,
+    mut left: PythonPeer,
+    mut right: PythonPeer,
+) -> (PythonPeer, PythonPeer) {
+    let (of_left, of_right) =
+        tokio::join!(left.event("gathered", SLOW), right.event("gathered", SLOW));
+    for (peer, of_other) in [(&mut left, of_right), (&mut right, of_left)] {
+        let text = |name: &str| of_other[name].as_str().unwrap().to_owned();
+        let candidates: Vec<String> =
+            serde_json::from_value(of_other["candidates"].clone()).unwrap();
+        peer.connect(&text("username"), &text("password"), &candidates).await;
+    }
+    let (pair, _) = tokio::join!(left.event("connected", SLOW), right.event("connected", SLOW));
+    assert!(pair.to_string().contains(&format!("typ {kind}")), "{pair}");
+    (left, right)
+}
+
 /// Whether a packet of coturn's own client reaches somebody through it.
 async fn relays(transport: &[&str], port: u16, credentials: &[&str]) -> bool {
     let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -209,6 +304,9 @@ async fn receive_from(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
     let (length, from) = received.expect("a working socket");
     Some((buffer[..length].to_vec(), from))
 }
+
+/// Long beside what a Python program takes to start, and to find a pair behind NATs.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// Long beside what a datagram takes within one machine.
 const PATIENCE: Duration = Duration::from_secs(2);
