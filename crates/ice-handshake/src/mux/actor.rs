@@ -1,0 +1,109 @@
+//! The actor that reads the sockets of a mux.
+
+use std::io::{self, ErrorKind, IoSliceMut};
+
+use actix::prelude::*;
+use quinn_udp::{RecvMeta, UdpSockRef};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use super::socket::Bound;
+use super::{DropReason, MuxHandle};
+
+/// Reads the sockets of a [`MuxHandle`] on its thread, and hands on what comes.
+///
+/// Run one for each handle, as a permanent child of a supervisor. A restarted one goes on where the last one stopped.
+#[derive(Debug)]
+pub struct UdpMux {
+    handle: MuxHandle,
+}
+
+impl UdpMux {
+    /// The reader of these sockets.
+    pub fn new(handle: MuxHandle) -> Self {
+        Self { handle }
+    }
+}
+
+impl Actor for UdpMux {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let sockets = &self.handle.shared.sockets;
+        for v6 in [false, true] {
+            let Some(bound) = (if v6 { &sockets.v6 } else { &sockets.v4 }) else { continue };
+            // The reader has a descriptor of its own: one that is killed leaves the sockets as they are.
+            let reader = bound.socket.try_clone().and_then(UdpSocket::from_std);
+            match reader {
+                Ok(reader) => {
+                    let handle = self.handle.clone();
+                    ctx.spawn(read(reader, handle, v6).into_actor(self));
+                }
+                Err(error) => panic!("cannot read a UDP socket: {error}"),
+            }
+        }
+    }
+}
+
+/// Read for ever.
+async fn read(reader: UdpSocket, handle: MuxHandle, v6: bool) {
+    let sockets = &handle.shared.sockets;
+    let Some(bound) = (if v6 { &sockets.v6 } else { &sockets.v4 }) else { return };
+    let mut slots = Slots::new(bound);
+    loop {
+        if let Err(error) = reader.readable().await {
+            log::error!("a UDP socket cannot be read any more: {error}");
+            return;
+        }
+        for _ in 0..BATCHES_IN_A_ROW {
+            match reader.try_io(Interest::READABLE, || slots.receive(bound)) {
+                Ok(received) => slots.deliver(received, &handle),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Of a datagram that was sent earlier, as a rule: nothing is wrong with this socket.
+                Err(error) => {
+                    log::debug!("a UDP socket reports {error}");
+                    handle.shared.counting.dropped(DropReason::SystemError);
+                }
+            }
+        }
+        // The thread has other connections to serve.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Room for what one call reads.
+struct Slots {
+    memory: Vec<u8>,
+    size: usize,
+    meta: [RecvMeta; SLOTS],
+}
+
+impl Slots {
+    fn new(bound: &Bound) -> Self {
+        let size = LONGEST_DATAGRAM.min(bound.state.gro_segments().max(1) * LONGEST_DATAGRAM);
+        Self { memory: vec![0; size * SLOTS], size, meta: [RecvMeta::default(); SLOTS] }
+    }
+
+    fn receive(&mut self, bound: &Bound) -> io::Result<usize> {
+        let mut chunks = self.memory.chunks_exact_mut(self.size);
+        let mut slices: [IoSliceMut<'_>; SLOTS] = std::array::from_fn(|_| {
+            IoSliceMut::new(chunks.next().expect("there is memory for each slot"))
+        });
+        bound.state.recv(UdpSockRef::from(&bound.socket), &mut slices, &mut self.meta)
+    }
+
+    fn deliver(&self, received: usize, handle: &MuxHandle) {
+        for (meta, memory) in
+            self.meta.iter().zip(self.memory.chunks_exact(self.size)).take(received)
+        {
+            handle.deliver(meta.addr, meta.dst_ip, &memory[..meta.len], meta.stride);
+        }
+    }
+}
+
+/// Datagrams (or batches of them from one sender) in one call.
+const SLOTS: usize = 16;
+/// What UDP can carry.
+const LONGEST_DATAGRAM: usize = 65_536;
+/// Calls until others on the thread have their turn.
+const BATCHES_IN_A_ROW: usize = 8;

@@ -1,0 +1,109 @@
+//! What a mux has done, and what it has dropped and why.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a datagram was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// Received: empty, or of no class of RFC 7983.
+    Unclassified,
+    /// Received: its first byte says STUN, and it is not.
+    MalformedStun,
+    /// Received: a STUN request whose user name is nobody's.
+    UnknownUfrag,
+    /// Received: a STUN response to nothing that was asked.
+    UnknownTransaction,
+    /// Received: from an address that no connection has validated.
+    UnknownSource,
+    /// Received: its connection's inbox was full, and this was the oldest in it.
+    InboxFull,
+    /// To be sent: the system's buffer was full.
+    SendBufferFull,
+    /// To be sent: longer than the path allows.
+    TooLong,
+    /// To be sent: there is no socket of that address family.
+    NoSocket,
+    /// The system gave an error: no route, no permission, no memory.
+    SystemError,
+}
+
+/// What a mux has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MuxCounters {
+    /// Datagrams that came in.
+    pub received: u64,
+    /// Bytes in them.
+    pub received_bytes: u64,
+    /// Datagrams that went out.
+    pub sent: u64,
+    /// Bytes in them.
+    pub sent_bytes: u64,
+    /// [`DropReason::Unclassified`]
+    pub unclassified: u64,
+    /// [`DropReason::MalformedStun`]
+    pub malformed_stun: u64,
+    /// [`DropReason::UnknownUfrag`]
+    pub unknown_ufrag: u64,
+    /// [`DropReason::UnknownTransaction`]
+    pub unknown_transaction: u64,
+    /// [`DropReason::UnknownSource`]
+    pub unknown_source: u64,
+    /// [`DropReason::InboxFull`]
+    pub inbox_full: u64,
+    /// [`DropReason::SendBufferFull`]
+    pub send_buffer_full: u64,
+    /// [`DropReason::TooLong`]
+    pub too_long: u64,
+    /// [`DropReason::NoSocket`]
+    pub no_socket: u64,
+    /// [`DropReason::SystemError`]
+    pub system_errors: u64,
+}
+
+/// [`MuxCounters`] that every thread may add to.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    received: AtomicU64,
+    received_bytes: AtomicU64,
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
+    dropped: [AtomicU64; 10],
+}
+
+impl Counting {
+    pub(super) fn received(&self, datagrams: u64, bytes: u64) {
+        self.received.fetch_add(datagrams, Ordering::Relaxed);
+        self.received_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, datagrams: u64, bytes: u64) {
+        self.sent.fetch_add(datagrams, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped(&self, reason: DropReason) {
+        self.dropped[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> MuxCounters {
+        let dropped = |reason: DropReason| self.dropped[reason as usize].load(Ordering::Relaxed);
+        MuxCounters {
+            received: self.received.load(Ordering::Relaxed),
+            received_bytes: self.received_bytes.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
+            unclassified: dropped(DropReason::Unclassified),
+            malformed_stun: dropped(DropReason::MalformedStun),
+            unknown_ufrag: dropped(DropReason::UnknownUfrag),
+            unknown_transaction: dropped(DropReason::UnknownTransaction),
+            unknown_source: dropped(DropReason::UnknownSource),
+            inbox_full: dropped(DropReason::InboxFull),
+            send_buffer_full: dropped(DropReason::SendBufferFull),
+            too_long: dropped(DropReason::TooLong),
+            no_socket: dropped(DropReason::NoSocket),
+            system_errors: dropped(DropReason::SystemError),
+        }
+    }
+}

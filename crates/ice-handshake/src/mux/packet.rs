@@ -1,0 +1,124 @@
+//! What a datagram is, as far as it takes to know whose it is.
+
+/// The classes of RFC 7983 §7, by a datagram's first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PacketClass {
+    /// 0–3
+    Stun,
+    /// 16–19
+    Zrtp,
+    /// 20–63
+    Dtls,
+    /// 64–79
+    TurnChannel,
+    /// 128–191: RTP and RTCP.
+    Rtp,
+}
+
+impl PacketClass {
+    /// The class of a datagram; none if it is empty or of no class.
+    pub fn of(datagram: &[u8]) -> Option<Self> {
+        Some(match datagram.first()? {
+            0..=3 => Self::Stun,
+            16..=19 => Self::Zrtp,
+            20..=63 => Self::Dtls,
+            64..=79 => Self::TurnChannel,
+            128..=191 => Self::Rtp,
+            _ => return None,
+        })
+    }
+}
+
+/// A STUN message (RFC 8489 §5), as far as it says where it belongs. Nothing is verified here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stun<'a> {
+    /// A request, with the left part of its user name if it has one.
+    Request {
+        /// Of the agent to which it is sent.
+        ufrag: Option<&'a str>,
+        /// Its transaction.
+        transaction: [u8; 12],
+    },
+    /// A success or an error.
+    Response {
+        /// Its transaction.
+        transaction: [u8; 12],
+    },
+    /// Something that wants no answer.
+    Indication,
+}
+
+impl<'a> Stun<'a> {
+    /// None if it is no STUN message of RFC 5389 or later.
+    pub fn parse(datagram: &'a [u8]) -> Option<Self> {
+        let (header, attributes) = datagram.split_at_checked(HEADER)?;
+        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        if header[0] & 0b1100_0000 != 0
+            || length != attributes.len()
+            || length % 4 != 0
+            || header[4..8] != MAGIC_COOKIE
+        {
+            return None;
+        }
+        let transaction = header[8..20].try_into().ok()?;
+        Some(match (header[0] & 1, header[1] & 0x10) {
+            (0, 0) => Self::Request { ufrag: ufrag(attributes), transaction },
+            (0, _) => Self::Indication,
+            (_, _) => Self::Response { transaction },
+        })
+    }
+}
+
+/// The left part of the USERNAME attribute (RFC 8489 §14.3, RFC 8445 §7.2.2).
+fn ufrag(mut attributes: &[u8]) -> Option<&str> {
+    while let [kind_high, kind_low, length_high, length_low, rest @ ..] = attributes {
+        let length = usize::from(u16::from_be_bytes([*length_high, *length_low]));
+        let value = rest.get(..length)?;
+        if [*kind_high, *kind_low] == USERNAME {
+            let name = std::str::from_utf8(value).ok()?;
+            return Some(name.split_once(':').map_or(name, |(left, _)| left));
+        }
+        // Values are padded to a multiple of four bytes.
+        attributes = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+/// Type, length, magic cookie, transaction id.
+const HEADER: usize = 20;
+const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const USERNAME: [u8; 2] = [0x00, 0x06];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_tells_the_class() {
+        use PacketClass::*;
+        let expected = |byte: u8| match byte {
+            0..=3 => Some(Stun),
+            16..=19 => Some(Zrtp),
+            20..=63 => Some(Dtls),
+            64..=79 => Some(TurnChannel),
+            128..=191 => Some(Rtp),
+            _ => None,
+        };
+        for byte in 0..=255 {
+            assert_eq!(PacketClass::of(&[byte]), expected(byte), "{byte}");
+        }
+        assert_eq!(PacketClass::of(&[]), None);
+    }
+
+    #[test]
+    fn what_is_cut_short_or_not_of_stun_is_not_stun() {
+        let request = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        assert!(Stun::parse(&request).is_some());
+        for end in 0..request.len() {
+            assert_eq!(Stun::parse(&request[..end]), None);
+        }
+        let mut other_cookie = request;
+        other_cookie[4] = 0;
+        assert_eq!(Stun::parse(&other_cookie), None);
+    }
+}
