@@ -1,1 +1,24 @@
 //! Gathering: the candidates of this side, and the relays behind some of them.
+//!
+//! A [`Gatherer`] finds them: sans-IO, one for each component. A [`Transport`] is the driver around it: everything that
+//! a component sends and receives goes through it, whether by the [mux](crate::mux) or by a TURN server.
+
+mod cache;
+mod credentials;
+mod driver;
+mod gatherer;
+mod relay;
+mod remote;
+mod server;
+mod stream;
+mod stun;
+
+pub(crate) use cache::ReflexiveCache;
+pub use credentials::{TurnCredentials, ephemeral_turn_credentials};
+pub use driver::{Transport, TransportEvent, TransportEvents, TransportOptions};
+pub use gatherer::{
+    CandidateError, Gatherer, GathererOptions, IceTransportPolicy, LocalCandidate, Output, RelayId,
+    RelayTransport,
+};
+pub use remote::{RemoteRefused, check_remote};
+pub use server::{IceServer, IceServerError, IceUrl, Scheme, ServerTransport};

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::gather::ReflexiveCache;
+
 use super::counters::Counting;
 use super::inbox::Ring;
 use super::socket::{Bound, Sockets};
@@ -19,15 +21,17 @@ use super::{
 /// [`UdpMux`](super::UdpMux) that reads the sockets, so port and routes stay.
 #[derive(Clone, Debug)]
 pub struct MuxHandle {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub(super) sockets: Sockets,
     options: UdpMuxOptions,
     demux: Mutex<Demux<Arc<Ring>>>,
     pub(super) counting: Counting,
+    /// What STUN servers said of these sockets, for all connections that share them.
+    pub(crate) reflexive: ReflexiveCache,
 }
 
 /// How much may wait for one connection.
@@ -82,8 +86,9 @@ impl MuxHandle {
             return Err(BindError::BadAnnounced(*bad));
         }
         let sockets = Sockets::bind(&options)?;
-        let (demux, counting) = (Mutex::default(), Counting::default());
-        Ok(Self { shared: Arc::new(Shared { sockets, options, demux, counting }) })
+        let (demux, counting, reflexive) =
+            (Mutex::default(), Counting::default(), ReflexiveCache::default());
+        Ok(Self { shared: Arc::new(Shared { sockets, options, demux, counting, reflexive }) })
     }
 
     /// The addresses to advertise as host candidates: those announced, and for a family of which none is announced

@@ -1,0 +1,77 @@
+//! What STUN servers said of a mux's sockets: asked once, told to all.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+/// Answers by our address and the server's.
+#[derive(Debug, Default)]
+pub(crate) struct ReflexiveCache {
+    entries: Mutex<HashMap<(SocketAddr, SocketAddr), Entry>>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Known(SocketAddr, Instant),
+    Asking(Vec<oneshot::Sender<SocketAddr>>),
+}
+
+/// What is known.
+pub(super) enum Known {
+    /// The mapped address.
+    Address(SocketAddr),
+    /// Somebody is asking; this resolves to it, or to an error if they give up.
+    Soon(oneshot::Receiver<SocketAddr>),
+    /// Nothing: the caller is to ask, and to [tell](ReflexiveCache::tell).
+    Nothing,
+}
+
+impl ReflexiveCache {
+    pub(super) fn look_up(&self, now: Instant, host: SocketAddr, server: SocketAddr) -> Known {
+        let mut entries = self.lock();
+        entries.retain(|_, entry| !matches!(entry, Entry::Known(_, since) if now.saturating_duration_since(*since) > KEPT));
+        if let Some(Entry::Asking(waiting)) = entries.get_mut(&(host, server)) {
+            // Those who gave up waiting make room.
+            waiting.retain(|waiter| !waiter.is_closed());
+            let (tell, told) = oneshot::channel();
+            waiting.push(tell);
+            return Known::Soon(told);
+        }
+        if let Some(Entry::Known(address, _)) = entries.get(&(host, server)) {
+            return Known::Address(*address);
+        }
+        entries.insert((host, server), Entry::Asking(Vec::new()));
+        Known::Nothing
+    }
+
+    /// The answer, or none: those who wait ask for themselves.
+    pub(super) fn tell(
+        &self,
+        now: Instant,
+        host: SocketAddr,
+        server: SocketAddr,
+        mapped: Option<SocketAddr>,
+    ) {
+        let mut entries = self.lock();
+        let before = match mapped {
+            Some(mapped) => entries.insert((host, server), Entry::Known(mapped, now)),
+            None => entries.remove(&(host, server)),
+        };
+        drop(entries);
+        if let (Some(mapped), Some(Entry::Asking(waiting))) = (mapped, before) {
+            for waiter in waiting {
+                _ = waiter.send(mapped);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(SocketAddr, SocketAddr), Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long an answer is good: NATs keep an unused mapping for 30 s at least as a rule (RFC 4787 §4.3 wants 2 min).
+const KEPT: Duration = Duration::from_secs(20);

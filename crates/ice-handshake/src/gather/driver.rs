@@ -1,0 +1,400 @@
+//! Everything that one component sends and receives through.
+#![allow(clippy::disallowed_methods, reason = "the driver tells the gatherer the time")]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_util::Stream;
+use futures_util::future::{AbortHandle, abortable};
+use is::Candidate;
+use rustls::ClientConfig;
+use tokio::sync::{Notify, mpsc};
+
+use super::cache::Known;
+use super::stream::{FromServer, Way};
+use super::{
+    CandidateError, Gatherer, GathererOptions, IceServer, IceTransportPolicy, LocalCandidate,
+    Output, check_remote,
+};
+use crate::mux::{
+    Datagram, DropReason, Inbox, MuxHandle, PacketClass, Route, RouteOptions, SendOutcome,
+    Transmit, UfragTaken,
+};
+
+/// What a component's transport is to be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TransportOptions {
+    /// STUN and TURN servers. Default: none.
+    pub servers: Vec<IceServer>,
+    /// Which candidates. Default: all.
+    pub policy: IceTransportPolicy,
+    /// How long to wait for a STUN server. Default: 5 s.
+    pub stun_timeout: Duration,
+    /// How long to wait for a TURN server. Default: 10 s.
+    pub turn_timeout: Duration,
+    /// How much may wait to be read.
+    pub route: RouteOptions,
+    /// How TLS is spoken with `turns:` servers. Default: trusting whom the system trusts.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        let GathererOptions { servers, policy, stun_timeout, turn_timeout, .. } =
+            GathererOptions::default();
+        Self {
+            servers,
+            policy,
+            stun_timeout,
+            turn_timeout,
+            route: RouteOptions::default(),
+            tls: None,
+        }
+    }
+}
+
+/// What a [`Transport`] tells.
+#[derive(Debug)]
+pub enum TransportEvent {
+    /// A datagram came, through the mux or through a relay.
+    Datagram(Datagram),
+    /// A candidate was found.
+    Candidate(LocalCandidate),
+    /// A server gave none.
+    CandidateError(CandidateError),
+    /// All that can be found has been found.
+    GatheringDone,
+    /// A candidate's relay is gone. It is tried again, and told as a new candidate if that succeeds.
+    CandidateLost(Candidate),
+}
+
+/// Everything that one component sends and receives through: its place in the mux, its gatherer, its relays.
+///
+/// It belongs to one thread. Dropping it ends all of it; allocations on TURN servers are given back, as far as that
+/// takes no longer than a second.
+pub struct Transport {
+    shared: Rc<Shared>,
+    task: AbortHandle,
+}
+
+/// What a [`Transport`] tells: a stream without end.
+pub struct TransportEvents {
+    inbox: Inbox,
+    shared: Rc<Shared>,
+    /// Whose turn it is: datagrams must not keep events from being told, nor the other way round.
+    datagrams_first: bool,
+}
+
+struct Shared {
+    route: Route,
+    gatherer: RefCell<Gatherer>,
+    ways: RefCell<Vec<Way>>,
+    from_servers: mpsc::Sender<FromServer>,
+    events: RefCell<VecDeque<TransportEvent>>,
+    reader: RefCell<Option<Waker>>,
+    /// The task is to look at the gatherer's time again.
+    stir: Notify,
+    /// Names that were looked up, and what others have asked.
+    told: mpsc::UnboundedSender<Told>,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+enum Told {
+    Resolved(usize, Result<Vec<SocketAddr>, String>),
+    /// What somebody else was told of this address by this server; none if they gave up.
+    Mapped(SocketAddr, SocketAddr, Option<SocketAddr>),
+}
+
+impl Transport {
+    /// A place in this mux. It does not gather until it is [told to](Self::gather). To be called on an actix thread.
+    pub fn open(mux: &MuxHandle, options: TransportOptions) -> (Self, TransportEvents) {
+        let TransportOptions { servers, policy, stun_timeout, turn_timeout, route, tls } = options;
+        let (route, inbox) = mux.open_route(route);
+        let (from_servers, to_us) = mpsc::channel(FROM_SERVERS);
+        let (told, telling) = mpsc::unbounded_channel();
+        let gatherer = Gatherer::new(GathererOptions {
+            hosts: Vec::new(),
+            servers,
+            policy,
+            stun_timeout,
+            turn_timeout,
+        });
+        let shared = Rc::new(Shared {
+            route,
+            gatherer: RefCell::new(gatherer),
+            ways: RefCell::default(),
+            from_servers,
+            events: RefCell::default(),
+            reader: RefCell::default(),
+            stir: Notify::new(),
+            told,
+            tls,
+        });
+        let (task, handle) = abortable(serve(Rc::clone(&shared), to_us, telling));
+        actix::spawn(task);
+        let events = TransportEvents { inbox, shared: Rc::clone(&shared), datagrams_first: true };
+        (Self { shared, task: handle }, events)
+    }
+
+    /// Begin to gather; again after an ICE restart, when candidates that are still good are told again.
+    pub fn gather(&self) {
+        let hosts = self.shared.route.mux().host_addresses();
+        self.shared.drive(|gatherer, now| gatherer.gather(now, hosts));
+    }
+
+    /// Have STUN requests for this local `ufrag`; see [`Route::add_ufrag`].
+    ///
+    /// # Errors
+    /// [`UfragTaken`]
+    pub fn add_ufrag(&self, ufrag: &str) -> Result<(), UfragTaken> {
+        self.shared.route.add_ufrag(ufrag)
+    }
+
+    /// No longer have them.
+    pub fn remove_ufrag(&self, ufrag: &str) {
+        self.shared.route.remove_ufrag(ufrag);
+    }
+
+    /// Have everything from this address, which ICE has authenticated; see [`Route::validate`].
+    pub fn validate(&self, remote: SocketAddr) {
+        self.shared.route.validate(remote);
+    }
+
+    /// No longer have it.
+    pub fn forget(&self, remote: SocketAddr) {
+        self.shared.route.forget(remote);
+    }
+
+    /// Send: from a relayed address through its relay, else through the mux. It never waits.
+    pub fn send(&self, transmit: Transmit<'_>) -> SendOutcome {
+        if check_remote(transmit.destination).is_err() {
+            return SendOutcome::Dropped(DropReason::NoSocket);
+        }
+        let relayed = self.shared.drive(|gatherer, now| {
+            // Most connections have no relay, and most datagrams of those that have one do not take it.
+            gatherer.has_relay(transmit.source)
+                && datagrams(&transmit).all(|datagram| {
+                    gatherer.send(now, transmit.source, transmit.destination, datagram)
+                })
+        });
+        if relayed { SendOutcome::Sent } else { self.shared.route.send(transmit) }
+    }
+
+    /// The mux in which it is.
+    pub fn mux(&self) -> &MuxHandle {
+        self.shared.route.mux()
+    }
+}
+
+fn datagrams<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    transmit.contents.chunks(transmit.segment_size.unwrap_or(transmit.contents.len()).max(1))
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        // The ways send what they have got, and end.
+        self.shared.drive(|gatherer, now| gatherer.close(now));
+        self.shared.ways.borrow_mut().clear();
+        self.task.abort();
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("route", &self.shared.route.id()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for TransportEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransportEvents")
+            .field("waiting", &self.inbox.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stream for TransportEvents {
+    type Item = TransportEvent;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<TransportEvent>> {
+        let this = self.get_mut();
+        this.datagrams_first = !this.datagrams_first;
+        for datagrams in [this.datagrams_first, !this.datagrams_first] {
+            if datagrams {
+                while let Poll::Ready(Some(datagram)) = Pin::new(&mut this.inbox).poll_next(context)
+                {
+                    if !this.shared.is_answer(&datagram) {
+                        return Poll::Ready(Some(TransportEvent::Datagram(datagram)));
+                    }
+                }
+            } else if let Some(event) = this.shared.events.borrow_mut().pop_front() {
+                return Poll::Ready(Some(event));
+            }
+        }
+        // What is_answer has found may be an event by now.
+        if let Some(event) = this.shared.events.borrow_mut().pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        *this.shared.reader.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Shared {
+    /// The one way in: let the gatherer do something, and do what it wants done.
+    fn drive<R>(self: &Rc<Self>, call: impl FnOnce(&mut Gatherer, Instant) -> R) -> R {
+        let now = Instant::now();
+        let result = call(&mut self.gatherer.borrow_mut(), now);
+        let mut stirred = false;
+        loop {
+            let output = self.gatherer.borrow_mut().poll_output();
+            let Some(output) = output else { break };
+            stirred = true;
+            self.obey(now, output);
+        }
+        if stirred {
+            self.stir.notify_one();
+        }
+        result
+    }
+
+    fn obey(self: &Rc<Self>, now: Instant, output: Output) {
+        match output {
+            Output::Resolve { server, host, port } => self.resolve(server, host, port),
+            Output::LookUp { host, server } => self.look_up(now, host, server),
+            Output::Mapped { host, server, mapped } => self.cache().tell(now, host, server, mapped),
+            Output::Transmit { source, destination, contents } => {
+                self.route.send(Transmit {
+                    source,
+                    destination,
+                    contents: &contents,
+                    segment_size: None,
+                });
+            }
+            Output::Open { relay, transport, server } => {
+                let way = Way::open(
+                    relay,
+                    transport,
+                    server,
+                    self.tls.clone(),
+                    self.from_servers.clone(),
+                );
+                self.ways.borrow_mut().push(way);
+            }
+            Output::TransmitToRelay { relay, contents } => {
+                if let Some(way) = self.ways.borrow().iter().find(|way| way.relay == relay) {
+                    // A connection too slow for what is to be relayed loses some of it.
+                    _ = way.send(contents);
+                }
+            }
+            Output::Close { relay } => self.ways.borrow_mut().retain(|way| way.relay != relay),
+            Output::Received { source, destination, contents } => {
+                if let Some(class) = PacketClass::of(&contents) {
+                    let datagram = Datagram { source, destination, contents, class, received: now };
+                    self.tell(TransportEvent::Datagram(datagram));
+                }
+            }
+            Output::Candidate(found) => self.tell(TransportEvent::Candidate(found)),
+            Output::CandidateError(error) => self.tell(TransportEvent::CandidateError(error)),
+            Output::CandidateLost(candidate) => self.tell(TransportEvent::CandidateLost(candidate)),
+            Output::Done => self.tell(TransportEvent::GatheringDone),
+        }
+    }
+
+    fn tell(&self, event: TransportEvent) {
+        let mut events = self.events.borrow_mut();
+        let relayed = |event: &TransportEvent| matches!(event, TransportEvent::Datagram(_));
+        if relayed(&event) && events.len() >= EVENTS {
+            // The oldest datagram makes room; what the gatherer found is never lost.
+            if let Some(at) = events.iter().position(relayed) {
+                events.remove(at);
+            }
+        }
+        events.push_back(event);
+        drop(events);
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether a datagram is a STUN server's answer to the gatherer.
+    fn is_answer(self: &Rc<Self>, datagram: &Datagram) -> bool {
+        datagram.class == PacketClass::Stun
+            && self.drive(|gatherer, now| {
+                gatherer.handle_datagram(now, datagram.source, &datagram.contents)
+            })
+    }
+
+    fn resolve(&self, server: usize, host: String, port: u16) {
+        let told = self.told.clone();
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            _ = told.send(Told::Resolved(server, Ok(vec![SocketAddr::new(ip, port)])));
+            return;
+        }
+        actix::spawn(async move {
+            let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
+            let addresses = addresses.map(Iterator::collect).map_err(|error| error.to_string());
+            _ = told.send(Told::Resolved(server, addresses));
+        });
+    }
+
+    fn look_up(self: &Rc<Self>, now: Instant, host: SocketAddr, server: SocketAddr) {
+        let told = self.told.clone();
+        match self.cache().look_up(now, host, server) {
+            Known::Address(mapped) => _ = told.send(Told::Mapped(host, server, Some(mapped))),
+            Known::Nothing => _ = told.send(Told::Mapped(host, server, None)),
+            Known::Soon(soon) => {
+                actix::spawn(async move {
+                    _ = told.send(Told::Mapped(host, server, soon.await.ok()));
+                });
+            }
+        }
+    }
+
+    fn cache(&self) -> &super::ReflexiveCache {
+        &self.route.mux().shared.reflexive
+    }
+}
+
+/// Keep time for the gatherer, and bring it what is told.
+async fn serve(
+    shared: Rc<Shared>,
+    mut from_servers: mpsc::Receiver<FromServer>,
+    mut told: mpsc::UnboundedReceiver<Told>,
+) {
+    loop {
+        let due = shared.gatherer.borrow_mut().poll_timeout(Instant::now());
+        let sleep = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep => shared.drive(|gatherer, now| gatherer.handle_timeout(now)),
+            () = shared.stir.notified() => {}
+            Some(from_server) = from_servers.recv() => shared.drive(|gatherer, now| match from_server {
+                FromServer::Open(relay, local) => gatherer.handle_open(now, relay, local),
+                FromServer::Bytes(relay, bytes) => gatherer.handle_relay(now, relay, &bytes),
+                FromServer::Lost(relay, why) => gatherer.handle_lost(now, relay, why),
+            }),
+            Some(told) = told.recv() => shared.drive(|gatherer, now| match told {
+                Told::Resolved(server, addresses) => gatherer.handle_resolved(now, server, addresses),
+                Told::Mapped(host, server, Some(mapped)) => gatherer.handle_mapped(host, server, mapped),
+                Told::Mapped(host, server, None) => gatherer.ask(now, host, server),
+            }),
+        }
+    }
+}
+
+/// What TURN servers have sent and the component has not read; datagrams beyond it are lost.
+const FROM_SERVERS: usize = 512;
+/// What waits to be told; of datagrams from relays the oldest make room.
+const EVENTS: usize = 512;

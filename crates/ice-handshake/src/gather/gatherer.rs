@@ -1,0 +1,713 @@
+//! What finds the candidates of one component. Sans-IO: it is told what arrives and what time it is, and says what to
+//! send, what to open, and what it has found.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use is::Candidate;
+
+use super::relay::{Relay, RelayOutput};
+use super::stun::{Answer, StunQuery};
+use super::{IceServer, IceUrl, ServerTransport};
+
+/// Which candidates are wanted (W3C `RTCIceTransportPolicy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum IceTransportPolicy {
+    /// All.
+    #[default]
+    All,
+    /// Only those of relays: the peer does not learn our addresses.
+    Relay,
+}
+
+/// What to gather.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GathererOptions {
+    /// Host candidates: the [advertised addresses](crate::mux::MuxHandle::host_addresses) of the mux.
+    pub hosts: Vec<SocketAddr>,
+    /// STUN and TURN servers. Default: none.
+    pub servers: Vec<IceServer>,
+    /// Default: all.
+    pub policy: IceTransportPolicy,
+    /// How long to wait for a STUN server. Default: 5 s.
+    pub stun_timeout: Duration,
+    /// How long to wait for a TURN server. Default: 10 s.
+    pub turn_timeout: Duration,
+}
+
+impl Default for GathererOptions {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            servers: Vec::new(),
+            policy: IceTransportPolicy::All,
+            stun_timeout: Duration::from_secs(5),
+            turn_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A candidate of this side.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LocalCandidate {
+    /// It.
+    pub candidate: Candidate,
+    /// The server that it comes from; none for a host candidate.
+    pub url: Option<IceUrl>,
+}
+
+/// A server that did not give a candidate (W3C `RTCPeerConnectionIceErrorEvent`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CandidateError {
+    /// The server.
+    pub url: IceUrl,
+    /// From where it was asked, if it was.
+    pub address: Option<SocketAddr>,
+    /// The STUN error code (300–699), or 701: not reached.
+    pub code: u16,
+    /// The server's reason, or ours.
+    pub text: String,
+}
+
+/// A relay's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RelayId(pub u32);
+
+/// What leads to a relay's server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayTransport {
+    /// A UDP socket of its own.
+    Udp,
+    /// A TCP connection.
+    Tcp,
+    /// A TLS connection; the server's certificate must be for this name.
+    Tls(String),
+}
+
+/// What a [`Gatherer`] wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Look this name up, and [tell](Gatherer::handle_resolved).
+    Resolve {
+        /// To tell with.
+        server: usize,
+        /// The name or address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Somebody may know already what this server says of this address: [tell](Gatherer::handle_mapped), or have it
+    /// [asked](Gatherer::ask).
+    LookUp {
+        /// Our address.
+        host: SocketAddr,
+        /// The STUN server.
+        server: SocketAddr,
+    },
+    /// A STUN server has answered, or not: for those who wait for the same.
+    Mapped {
+        /// Our address.
+        host: SocketAddr,
+        /// The STUN server.
+        server: SocketAddr,
+        /// Our address as it sees it.
+        mapped: Option<SocketAddr>,
+    },
+    /// Send this from our address `source`, through the mux.
+    Transmit {
+        /// Our address.
+        source: SocketAddr,
+        /// A STUN server.
+        destination: SocketAddr,
+        /// A request.
+        contents: Bytes,
+    },
+    /// Open a way to a TURN server, and tell when it is [open](Gatherer::handle_open) or [lost](Gatherer::handle_lost).
+    Open {
+        /// Which.
+        relay: RelayId,
+        /// How.
+        transport: RelayTransport,
+        /// Where.
+        server: SocketAddr,
+    },
+    /// Send this to a relay's server.
+    TransmitToRelay {
+        /// Which.
+        relay: RelayId,
+        /// A datagram, or a piece of the stream.
+        contents: Bytes,
+    },
+    /// Close the way to a TURN server, once what was said before is sent.
+    Close {
+        /// Which.
+        relay: RelayId,
+    },
+    /// A datagram from a peer, through a relay.
+    Received {
+        /// The peer.
+        source: SocketAddr,
+        /// Our relayed address.
+        destination: SocketAddr,
+        /// What it sent.
+        contents: Bytes,
+    },
+    /// A candidate was found.
+    Candidate(LocalCandidate),
+    /// A server gave none.
+    CandidateError(CandidateError),
+    /// A candidate's relay is gone.
+    CandidateLost(Candidate),
+    /// That was all.
+    Done,
+}
+
+/// Finds the candidates of one component, and keeps the relays behind them.
+pub struct Gatherer {
+    options: GathererOptions,
+    servers: Vec<Server>,
+    questions: Vec<Question>,
+    relays: Vec<RelayEntry>,
+    /// What has been found, to be told again after an ICE restart.
+    found: Vec<LocalCandidate>,
+    next_relay: u32,
+    gathering: bool,
+    output: VecDeque<Output>,
+}
+
+struct Server {
+    url: IceUrl,
+    username: String,
+    credential: String,
+    /// Its name is being looked up until then.
+    resolving: Option<Instant>,
+}
+
+/// What is asked of a STUN server for one of our addresses.
+struct Question {
+    url: IceUrl,
+    host: SocketAddr,
+    server: SocketAddr,
+    /// None while somebody else may know.
+    query: Option<StunQuery>,
+    deadline: Instant,
+}
+
+struct RelayEntry {
+    id: RelayId,
+    server: usize,
+    address: SocketAddr,
+    local: Option<SocketAddr>,
+    relay: Option<Relay>,
+    candidate: Option<Candidate>,
+    /// It must be there by then; none once it is.
+    deadline: Option<Instant>,
+    /// Lost, and to be tried again then.
+    again: Option<Instant>,
+    attempts: u32,
+}
+
+impl Gatherer {
+    /// It does nothing until it is told to [`gather`](Self::gather).
+    pub fn new(options: GathererOptions) -> Self {
+        let servers = options
+            .servers
+            .iter()
+            .flat_map(|server| {
+                server.urls.iter().map(|url| Server {
+                    url: url.clone(),
+                    username: server.username.clone().unwrap_or_default(),
+                    credential: server.credential.clone().unwrap_or_default(),
+                    resolving: None,
+                })
+            })
+            .collect();
+        Self {
+            options,
+            servers,
+            questions: Vec::new(),
+            relays: Vec::new(),
+            found: Vec::new(),
+            next_relay: 0,
+            gathering: false,
+            output: VecDeque::new(),
+        }
+    }
+
+    /// Begin; or begin again after an ICE restart, with these host addresses: candidates that are still good are told
+    /// again, servers that failed are asked again.
+    pub fn gather(&mut self, now: Instant, hosts: Vec<SocketAddr>) {
+        self.options.hosts = hosts;
+        self.gathering = true;
+        self.drop_questions();
+        let relays: Vec<LocalCandidate> = self
+            .found
+            .drain(..)
+            .filter(|found| found.candidate.kind() == is::CandidateKind::Relayed)
+            .collect();
+        if self.options.policy == IceTransportPolicy::All {
+            for host in self.options.hosts.clone() {
+                if let Ok(candidate) = Candidate::host(host, "udp") {
+                    self.find(LocalCandidate { candidate, url: None });
+                }
+            }
+        }
+        // A server that has long been silent may have forgotten our allocation.
+        let silent: Vec<RelayId> = self
+            .relays
+            .iter()
+            .filter(|entry| {
+                entry
+                    .relay
+                    .as_ref()
+                    .is_none_or(|relay| now.saturating_duration_since(relay.heard()) > SILENT)
+            })
+            .map(|entry| entry.id)
+            .collect();
+        for id in silent {
+            self.drop_relay(now, id);
+        }
+        for relay in relays {
+            let lives = |entry: &RelayEntry| entry.candidate.as_ref() == Some(&relay.candidate);
+            if self.relays.iter().any(lives) {
+                self.find(relay);
+            }
+        }
+        for at in 0..self.servers.len() {
+            let url = &self.servers[at].url;
+            let has_relay = self.relays.iter().any(|entry| entry.server == at);
+            let wanted = url.scheme.is_turn() && !has_relay
+                || !url.scheme.is_turn() && self.options.policy == IceTransportPolicy::All;
+            if wanted {
+                let patience = if url.scheme.is_turn() {
+                    self.options.turn_timeout
+                } else {
+                    self.options.stun_timeout
+                };
+                let (host, port) = (url.host.clone(), url.port);
+                self.servers[at].resolving = Some(now + patience);
+                self.output.push_back(Output::Resolve { server: at, host, port });
+            }
+        }
+        self.check_done();
+    }
+
+    /// A name was looked up, or could not be.
+    pub fn handle_resolved(
+        &mut self,
+        now: Instant,
+        server: usize,
+        addresses: Result<Vec<SocketAddr>, String>,
+    ) {
+        let Some(entry) = self.servers.get_mut(server) else { return };
+        if entry.resolving.take().is_none() {
+            return;
+        }
+        let url = entry.url.clone();
+        match addresses {
+            Ok(addresses) if !addresses.is_empty() => match url.scheme.is_turn() {
+                true => self.open_relay(now, server, addresses[0], 0),
+                false => self.ask_all(now, &url, &addresses),
+            },
+            Ok(_) => {
+                self.error(url, None, UNREACHABLE, "the server's name has no address".to_owned())
+            }
+            Err(error) => self.error(url, None, UNREACHABLE, error),
+        }
+        self.check_done();
+    }
+
+    /// Somebody knows: this is what the server says.
+    pub fn handle_mapped(&mut self, host: SocketAddr, server: SocketAddr, mapped: SocketAddr) {
+        let same = |question: &Question| {
+            question.host == host && question.server == server && question.query.is_none()
+        };
+        if let Some(at) = self.questions.iter().position(same) {
+            let question = self.questions.swap_remove(at);
+            self.found_reflexive(question.url, host, mapped);
+            self.check_done();
+        }
+    }
+
+    /// Nobody knows: ask the server.
+    pub fn ask(&mut self, now: Instant, host: SocketAddr, server: SocketAddr) {
+        let patience = self.options.stun_timeout;
+        let same = |question: &&mut Question| question.host == host && question.server == server;
+        if let Some(question) = self.questions.iter_mut().find(same)
+            && question.query.is_none()
+        {
+            let (query, contents) = StunQuery::new(host, server, patience, now);
+            question.query = Some(query);
+            self.output.push_back(Output::Transmit { source: host, destination: server, contents });
+        }
+    }
+
+    /// A datagram came through the mux from `source`; says whether it was a STUN server's answer.
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> bool {
+        for at in 0..self.questions.len() {
+            let question = &mut self.questions[at];
+            let Some(query) = &mut question.query else { continue };
+            let Some(answer) = query.handle_datagram(now, source, datagram) else { continue };
+            let question = self.questions.swap_remove(at);
+            self.answered(question, answer);
+            self.check_done();
+            return true;
+        }
+        false
+    }
+
+    /// The way to a relay's server is open.
+    pub fn handle_open(&mut self, now: Instant, relay: RelayId, local: SocketAddr) {
+        let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == relay) else { return };
+        let Server { url, username, credential, .. } = &self.servers[entry.server];
+        let over_udp = url.transport == ServerTransport::Udp;
+        entry.local = Some(local);
+        entry.relay = Some(Relay::new(now, local, entry.address, over_udp, username, credential));
+        self.drive(now, relay, |relay, out| relay.handle_timeout(now, out));
+    }
+
+    /// The way to a relay's server could not be opened, or is lost.
+    pub fn handle_lost(&mut self, now: Instant, relay: RelayId, why: String) {
+        self.relay_failed(now, relay, UNREACHABLE, why);
+        self.check_done();
+    }
+
+    /// Bytes from a relay's server.
+    pub fn handle_relay(&mut self, now: Instant, relay: RelayId, bytes: &[u8]) {
+        self.drive(now, relay, |relay, out| relay.handle_bytes(now, bytes, out));
+    }
+
+    /// Whether this is the address of a relay.
+    pub fn has_relay(&self, relayed: SocketAddr) -> bool {
+        self.relays
+            .iter()
+            .any(|entry| entry.relay.as_ref().is_some_and(|relay| relay.relayed() == Some(relayed)))
+    }
+
+    /// Send to a peer through the relay of this address; says whether there is such a relay.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        contents: &[u8],
+    ) -> bool {
+        let of = |entry: &&RelayEntry| {
+            entry.relay.as_ref().is_some_and(|relay| relay.relayed() == Some(relayed))
+        };
+        let Some(id) = self.relays.iter().find(of).map(|entry| entry.id) else { return false };
+        self.drive(now, id, |relay, out| relay.send(now, peer, contents, out));
+        true
+    }
+
+    /// Give all allocations back.
+    pub fn close(&mut self, now: Instant) {
+        for id in self.relays.iter().map(|entry| entry.id).collect::<Vec<_>>() {
+            self.drop_relay(now, id);
+        }
+        self.drop_questions();
+        self.gathering = false;
+    }
+
+    /// The time has come that [`poll_timeout`](Self::poll_timeout) asked for.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for at in 0..self.servers.len() {
+            if self.servers[at].resolving.is_some_and(|due| due <= now) {
+                self.servers[at].resolving = None;
+                let url = self.servers[at].url.clone();
+                self.error(
+                    url,
+                    None,
+                    UNREACHABLE,
+                    "the server's name could not be looked up in time".to_owned(),
+                );
+            }
+        }
+        let mut at = 0;
+        while at < self.questions.len() {
+            let question = &mut self.questions[at];
+            let (packet, mut answer) =
+                question.query.as_mut().map_or((None, None), |query| query.handle_timeout(now));
+            if let Some(contents) = packet {
+                let (source, destination) = (question.host, question.server);
+                self.output.push_back(Output::Transmit { source, destination, contents });
+            }
+            if question.deadline <= now {
+                answer = Some(Answer::TimedOut);
+            }
+            match answer {
+                Some(answer) => {
+                    let question = self.questions.swap_remove(at);
+                    self.answered(question, answer);
+                }
+                None => at += 1,
+            }
+        }
+        for id in self.relays.iter().map(|entry| entry.id).collect::<Vec<_>>() {
+            let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == id) else { continue };
+            if entry.deadline.is_some_and(|due| due <= now) {
+                self.relay_failed(
+                    now,
+                    id,
+                    UNREACHABLE,
+                    "the TURN server did not answer in time".to_owned(),
+                );
+            } else if entry.again.is_some_and(|due| due <= now) {
+                let (server, address, attempts) = (entry.server, entry.address, entry.attempts);
+                self.relays.retain(|entry| entry.id != id);
+                self.open_relay(now, server, address, attempts);
+            } else if entry
+                .relay
+                .as_ref()
+                .and_then(Relay::poll_timeout)
+                .is_some_and(|due| due <= now)
+            {
+                self.drive(now, id, |relay, out| relay.handle_timeout(now, out));
+            }
+        }
+        self.check_done();
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        let names = self.servers.iter().filter_map(|server| server.resolving).min();
+        let questions = self
+            .questions
+            .iter_mut()
+            .map(|question| {
+                let query = question.query.as_mut().and_then(|query| query.poll_timeout(now));
+                query.map_or(question.deadline, |query| query.min(question.deadline))
+            })
+            .min();
+        let relays = self
+            .relays
+            .iter()
+            .flat_map(|entry| {
+                [entry.deadline, entry.again, entry.relay.as_ref().and_then(Relay::poll_timeout)]
+            })
+            .flatten()
+            .min();
+        [names, questions, relays].into_iter().flatten().min()
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    fn ask_all(&mut self, now: Instant, url: &IceUrl, servers: &[SocketAddr]) {
+        let mut asked = false;
+        for host in self.options.hosts.clone() {
+            let family = |server: &&SocketAddr| server.is_ipv4() == host.is_ipv4();
+            let Some(server) = servers.iter().find(family) else { continue };
+            // Of what leads only to this machine, a server elsewhere has nothing to say.
+            if host.ip().is_loopback() && !server.ip().is_loopback() {
+                continue;
+            }
+            asked = true;
+            let deadline = now + self.options.stun_timeout;
+            let question =
+                Question { url: url.clone(), host, server: *server, query: None, deadline };
+            self.questions.push(question);
+            self.output.push_back(Output::LookUp { host, server: *server });
+        }
+        if !asked {
+            self.error(
+                url.clone(),
+                None,
+                UNREACHABLE,
+                "no address of ours can reach the server".to_owned(),
+            );
+        }
+    }
+
+    /// Who waits for an answer of ours is to ask by itself.
+    fn drop_questions(&mut self) {
+        for Question { host, server, query, .. } in self.questions.drain(..) {
+            if query.is_some() {
+                self.output.push_back(Output::Mapped { host, server, mapped: None });
+            }
+        }
+    }
+
+    fn answered(&mut self, question: Question, answer: Answer) {
+        let Question { url, host, server, query, .. } = question;
+        let mapped = match &answer {
+            Answer::Mapped(mapped) => Some(*mapped),
+            _ => None,
+        };
+        if query.is_some() {
+            self.output.push_back(Output::Mapped { host, server, mapped });
+        }
+        match answer {
+            Answer::Mapped(mapped) => self.found_reflexive(url, host, mapped),
+            Answer::Refused(code, text) => self.error(url, Some(host), code, text),
+            Answer::TimedOut => {
+                self.error(
+                    url,
+                    Some(host),
+                    UNREACHABLE,
+                    "the STUN server does not answer".to_owned(),
+                );
+            }
+        }
+    }
+
+    fn found_reflexive(&mut self, url: IceUrl, host: SocketAddr, mapped: SocketAddr) {
+        // Without a NAT between it is a host candidate that is known already (RFC 8445 §5.1.3).
+        if self.options.hosts.contains(&mapped) {
+            return;
+        }
+        if let Ok(candidate) = Candidate::server_reflexive(mapped, host, "udp") {
+            self.find(LocalCandidate { candidate, url: Some(url) });
+        }
+    }
+
+    fn find(&mut self, found: LocalCandidate) {
+        let same = |known: &LocalCandidate| {
+            let (known, new) = (&known.candidate, &found.candidate);
+            known.kind() == new.kind() && known.addr() == new.addr() && known.local() == new.local()
+        };
+        if !self.found.iter().any(same) {
+            self.found.push(found.clone());
+            self.output.push_back(Output::Candidate(found));
+        }
+    }
+
+    fn error(&mut self, url: IceUrl, address: Option<SocketAddr>, code: u16, text: String) {
+        log::debug!("no candidate from {url}: {code} {text}");
+        self.output.push_back(Output::CandidateError(CandidateError { url, address, code, text }));
+    }
+
+    fn open_relay(&mut self, now: Instant, server: usize, address: SocketAddr, attempts: u32) {
+        let id = RelayId(self.next_relay);
+        self.next_relay += 1;
+        let url = &self.servers[server].url;
+        let transport = match url.transport {
+            _ if url.scheme.is_secure() => RelayTransport::Tls(url.host.clone()),
+            ServerTransport::Udp => RelayTransport::Udp,
+            ServerTransport::Tcp => RelayTransport::Tcp,
+        };
+        let deadline = Some(now + self.options.turn_timeout);
+        let (local, relay, candidate) = (None, None, None);
+        self.relays.push(RelayEntry {
+            id,
+            server,
+            address,
+            local,
+            relay,
+            candidate,
+            deadline,
+            again: None,
+            attempts,
+        });
+        self.output.push_back(Output::Open { relay: id, transport, server: address });
+    }
+
+    fn drive(
+        &mut self,
+        now: Instant,
+        id: RelayId,
+        call: impl FnOnce(&mut Relay, &mut RelayOutput),
+    ) {
+        let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == id) else { return };
+        let Some(relay) = &mut entry.relay else { return };
+        let mut out = RelayOutput::default();
+        call(relay, &mut out);
+        let RelayOutput { transmit, received, allocated, failed } = out;
+        let destination = relay.relayed();
+        for contents in transmit {
+            self.output.push_back(Output::TransmitToRelay { relay: id, contents });
+        }
+        if let Some(destination) = destination {
+            for (source, contents) in received {
+                self.output.push_back(Output::Received { source, destination, contents });
+            }
+        }
+        if let Some(relayed) = allocated {
+            (entry.deadline, entry.attempts) = (None, 0);
+            let base = entry.local.unwrap_or(relayed);
+            if let Ok(candidate) = Candidate::relayed(relayed, base, "udp") {
+                entry.candidate = Some(candidate.clone());
+                let url = Some(self.servers[entry.server].url.clone());
+                self.find(LocalCandidate { candidate, url });
+            }
+        }
+        if let Some((code, text)) = failed {
+            self.relay_failed(now, id, code, text);
+        }
+        self.check_done();
+    }
+
+    /// A relay that never was is an error; one that was is lost, and tried again.
+    fn relay_failed(&mut self, now: Instant, id: RelayId, code: u16, text: String) {
+        let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == id) else { return };
+        let had_way = entry.local.take().is_some();
+        let was = entry.candidate.take();
+        let retrying = was.is_some() || entry.attempts > 0;
+        let url = self.servers[entry.server].url.clone();
+        entry.relay = None;
+        entry.deadline = None;
+        if retrying && !matches!(code, 400..=403 | 441) {
+            entry.again = Some(now + BACKOFF_FIRST.saturating_mul(1 << entry.attempts.min(5)));
+            entry.attempts += 1;
+        } else {
+            self.relays.retain(|entry| entry.id != id);
+        }
+        if had_way {
+            self.output.push_back(Output::Close { relay: id });
+        }
+        match was {
+            Some(candidate) => {
+                self.found.retain(|found| found.candidate != candidate);
+                log::info!("the relay {} is lost: {code} {text}", candidate.addr());
+                self.output.push_back(Output::CandidateLost(candidate));
+            }
+            None => self.error(url, None, code, text),
+        }
+    }
+
+    fn drop_relay(&mut self, now: Instant, id: RelayId) {
+        self.drive(now, id, |relay, out| relay.close(now, out));
+        let Some(at) = self.relays.iter().position(|entry| entry.id == id) else { return };
+        let entry = self.relays.remove(at);
+        if entry.local.is_some() {
+            self.output.push_back(Output::Close { relay: id });
+        }
+        if let Some(candidate) = entry.candidate {
+            self.found.retain(|found| found.candidate != candidate);
+            self.output.push_back(Output::CandidateLost(candidate));
+        }
+    }
+
+    fn check_done(&mut self) {
+        let busy = self.servers.iter().any(|server| server.resolving.is_some())
+            || !self.questions.is_empty()
+            || self.relays.iter().any(|entry| entry.deadline.is_some() && entry.attempts == 0);
+        if self.gathering && !busy {
+            self.gathering = false;
+            self.output.push_back(Output::Done);
+        }
+    }
+}
+
+impl std::fmt::Debug for Gatherer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gatherer")
+            .field("gathering", &self.gathering)
+            .field("found", &self.found)
+            .finish_non_exhaustive()
+    }
+}
+
+/// W3C: the server could not be reached.
+const UNREACHABLE: u16 = 701;
+/// An allocation that is in use is heard of every few seconds, since consent is checked through it.
+const SILENT: Duration = Duration::from_secs(10);
+/// The pause before a lost relay is tried again; it doubles, up to 32 times.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);

@@ -1,0 +1,191 @@
+//! The way to a TURN server: a socket or a stream of its own, and the task that serves it.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+
+use super::{RelayId, RelayTransport};
+
+/// What a way tells.
+pub(super) enum FromServer {
+    Open(RelayId, SocketAddr),
+    Bytes(RelayId, Bytes),
+    Lost(RelayId, String),
+}
+
+/// Our end of a way: what is put in goes to the server; dropping it closes the way when all is sent.
+pub(super) struct Way {
+    pub(super) relay: RelayId,
+    to_server: mpsc::Sender<Bytes>,
+}
+
+impl Way {
+    /// Open one; it tells all that happens to `tell`, for as long as that is heard.
+    pub(super) fn open(
+        relay: RelayId,
+        transport: RelayTransport,
+        server: SocketAddr,
+        tls: Option<Arc<ClientConfig>>,
+        tell: mpsc::Sender<FromServer>,
+    ) -> Self {
+        let (to_server, outgoing) = mpsc::channel(OUTGOING);
+        actix::spawn(async move {
+            let served = serve(relay, transport, server, tls, outgoing, &tell).await;
+            let why = match served {
+                Ok(()) => "the TURN server has closed the connection".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            _ = tell.send(FromServer::Lost(relay, why)).await;
+        });
+        Self { relay, to_server }
+    }
+
+    /// Send; says whether there was room.
+    pub(super) fn send(&self, contents: Bytes) -> bool {
+        self.to_server.try_send(contents).is_ok()
+    }
+}
+
+async fn serve(
+    relay: RelayId,
+    transport: RelayTransport,
+    server: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+    outgoing: mpsc::Receiver<Bytes>,
+    tell: &mpsc::Sender<FromServer>,
+) -> io::Result<()> {
+    match transport {
+        RelayTransport::Udp => {
+            let any: SocketAddr = match server {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let socket = UdpSocket::bind(any).await?;
+            // From nobody else, and errors of the server's port are heard.
+            socket.connect(server).await?;
+            _ = tell.send(FromServer::Open(relay, socket.local_addr()?)).await;
+            serve_udp(relay, &socket, outgoing, tell).await
+        }
+        RelayTransport::Tcp => {
+            let stream = connect(server).await?;
+            _ = tell.send(FromServer::Open(relay, stream.local_addr()?)).await;
+            serve_stream(relay, stream, outgoing, tell).await
+        }
+        RelayTransport::Tls(name) => {
+            let config = match tls {
+                Some(config) => config,
+                None => system_roots()?,
+            };
+            let name = ServerName::try_from(name).map_err(io::Error::other)?;
+            let stream = connect(server).await?;
+            let local = stream.local_addr()?;
+            let stream = TlsConnector::from(config).connect(name, stream).await?;
+            _ = tell.send(FromServer::Open(relay, local)).await;
+            serve_stream(relay, stream, outgoing, tell).await
+        }
+    }
+}
+
+async fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+    let connecting = tokio::time::timeout(CONNECTING, TcpStream::connect(server)).await;
+    let stream = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn serve_udp(
+    relay: RelayId,
+    socket: &UdpSocket,
+    mut outgoing: mpsc::Receiver<Bytes>,
+    tell: &mpsc::Sender<FromServer>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; LARGEST];
+    loop {
+        tokio::select! {
+            contents = outgoing.recv() => match contents {
+                // A datagram that cannot be sent is lost; whether the server is, it tells itself.
+                Some(contents) => match socket.send(&contents).await {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(error),
+                    _ => {}
+                },
+                None => return Ok(()),
+            },
+            received = socket.recv(&mut buffer) => {
+                let contents = Bytes::copy_from_slice(&buffer[..received?]);
+                // What its reader has no room for is lost, as on the network.
+                if let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(FromServer::Bytes(relay, contents)) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+async fn serve_stream(
+    relay: RelayId,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut outgoing: mpsc::Receiver<Bytes>,
+    tell: &mpsc::Sender<FromServer>,
+) -> io::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let write = async {
+        while let Some(contents) = outgoing.recv().await {
+            writer.write_all(&contents).await?;
+            writer.flush().await?;
+        }
+        _ = tokio::time::timeout(CLOSING, writer.shutdown()).await;
+        Ok(())
+    };
+    let read = async {
+        let mut buffer = vec![0; LARGEST];
+        loop {
+            let read = reader.read(&mut buffer).await?;
+            // Of a stream nothing may be lost: its reader sets the pace.
+            if read == 0
+                || tell
+                    .send(FromServer::Bytes(relay, Bytes::copy_from_slice(&buffer[..read])))
+                    .await
+                    .is_err()
+            {
+                return Ok(());
+            }
+        }
+    };
+    tokio::select! {
+        ended = write => ended,
+        ended = read => ended,
+    }
+}
+
+/// The certificates that this system trusts.
+fn system_roots() -> io::Result<Arc<ClientConfig>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(io::Error::other(
+            "this system has no trusted certificates to check a TURN server's with",
+        ));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(Arc::new(
+        config.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth(),
+    ))
+}
+
+/// Datagrams that wait for a slow connection; more are lost.
+const OUTGOING: usize = 256;
+/// A datagram, or a bite of a stream.
+const LARGEST: usize = 65_536;
+const CONNECTING: Duration = Duration::from_secs(10);
+const CLOSING: Duration = Duration::from_secs(1);

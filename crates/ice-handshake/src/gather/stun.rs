@@ -1,0 +1,116 @@
+//! One question to a STUN server: what is our address, seen from you? (RFC 8489)
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use stun_proto::agent::{StunAgent, StunAgentPollRet};
+use stun_proto::types::TransportType;
+use stun_proto::types::attribute::{ErrorCode, XorMappedAddress};
+use stun_proto::types::message::{BINDING, Message, MessageClass, MessageWriteVec};
+use stun_proto::types::prelude::MessageWrite;
+
+/// A binding request, repeated until it is answered.
+pub(super) struct StunQuery {
+    agent: StunAgent,
+    server: SocketAddr,
+    born: Instant,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Our address.
+    Mapped(SocketAddr),
+    /// An error of the server's.
+    Refused(u16, String),
+    /// Silence.
+    TimedOut,
+}
+
+impl StunQuery {
+    /// Ask; the request is to be sent.
+    pub(super) fn new(
+        local: SocketAddr,
+        server: SocketAddr,
+        patience: Duration,
+        now: Instant,
+    ) -> (Self, Bytes) {
+        let mut agent = StunAgent::builder(TransportType::Udp, local)
+            .request_retransmits(FIRST_RETRANSMISSION, patience, RETRANSMISSIONS, patience)
+            .build();
+        let request = Message::builder_request(BINDING, MessageWriteVec::new());
+        let request = request.finish();
+        let sent = agent.send_request(request, server, stun_proto::Instant::ZERO);
+        let packet =
+            sent.map(|transmit| Bytes::copy_from_slice(&transmit.data)).unwrap_or_default();
+        (Self { agent, server, born: now }, packet)
+    }
+
+    /// The answer, if this is it.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Option<Answer> {
+        if source != self.server {
+            return None;
+        }
+        let message = Message::from_bytes(datagram).ok()?;
+        let ours = self.agent.handle_stun_message_with_time(&message, source, self.time(now));
+        if !ours {
+            return None;
+        }
+        Some(match message.class() {
+            MessageClass::Success => {
+                let mapped = message
+                    .attribute::<XorMappedAddress>()
+                    .map(|mapped| mapped.addr(message.transaction_id()));
+                match mapped {
+                    Ok(mapped) => Answer::Mapped(mapped),
+                    Err(_) => Answer::Refused(500, "no mapped address in the response".to_owned()),
+                }
+            }
+            _ => match message.attribute::<ErrorCode>() {
+                Ok(error) => Answer::Refused(error.code(), error.reason().to_owned()),
+                Err(_) => Answer::Refused(500, "an error without a code".to_owned()),
+            },
+        })
+    }
+
+    /// The request again, if it is time.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> (Option<Bytes>, Option<Answer>) {
+        let time = self.time(now);
+        if let StunAgentPollRet::TransactionTimedOut(_) = self.agent.poll(time) {
+            return (None, Some(Answer::TimedOut));
+        }
+        let packet =
+            self.agent.poll_transmit(time).map(|transmit| Bytes::copy_from_slice(transmit.data));
+        (packet, None)
+    }
+
+    pub(super) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        match self.agent.poll(self.time(now)) {
+            StunAgentPollRet::WaitUntil(at) => {
+                Some(self.born + at.saturating_duration_since(stun_proto::Instant::ZERO))
+            }
+            _ => Some(now),
+        }
+    }
+
+    fn time(&self, now: Instant) -> stun_proto::Instant {
+        time_since(self.born, now)
+    }
+}
+
+/// The libraries' time, which begins when they do.
+pub(super) fn time_since(born: Instant, now: Instant) -> stun_proto::Instant {
+    let nanos = now.saturating_duration_since(born).as_nanos();
+    stun_proto::Instant::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
+/// RFC 8489 §6.2.1 says 500 ms where nothing is known; half of it is what browsers do.
+const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
+/// Rc of RFC 8489 §6.2.1.
+const RETRANSMISSIONS: u32 = 7;
