@@ -29,7 +29,6 @@ use crate::mux::{
 
 /// What a component's transport is to be.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct TransportOptions {
     /// STUN and TURN servers. Default: none.
     pub servers: Vec<IceServer>,
@@ -296,10 +295,9 @@ impl Shared {
             }
             Output::Close { relay } => self.ways.borrow_mut().retain(|way| way.relay != relay),
             Output::Received { source, destination, contents } => {
-                if let Some(class) = PacketClass::of(&contents) {
-                    let datagram = Datagram { source, destination, contents, class, received: now };
-                    self.tell(TransportEvent::Datagram(datagram));
-                }
+                let class = PacketClass::of(&contents);
+                let datagram = Datagram { source, destination, contents, class, received: now };
+                self.tell(TransportEvent::Datagram(datagram));
             }
             Output::Candidate(found) => self.tell(TransportEvent::Candidate(found)),
             Output::CandidateError(error) => self.tell(TransportEvent::CandidateError(error)),

@@ -24,7 +24,6 @@ pub enum IceTransportPolicy {
 
 /// What to gather.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct GathererOptions {
     /// Host candidates: the [advertised addresses](crate::mux::MuxHandle::host_addresses) of the mux.
     pub hosts: Vec<SocketAddr>,

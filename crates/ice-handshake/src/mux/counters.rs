@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// Received: empty, or of no class of RFC 7983.
+    /// Received: of no class of RFC 7983, and from an address that no connection has validated.
     Unclassified,
-    /// Received: its first byte says STUN, and it is not.
+    /// Received: its first byte says STUN and it is not, from an address that no connection has validated.
     MalformedStun,
     /// Received: a STUN request whose user name is nobody's.
     UnknownUfrag,

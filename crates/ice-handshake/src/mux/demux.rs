@@ -149,18 +149,22 @@ impl<T> Demux<T> {
         source: SocketAddr,
         datagram: &[u8],
     ) -> Result<(RouteId, PacketClass, &T), DropReason> {
-        let class = PacketClass::of(datagram).ok_or(DropReason::Unclassified)?;
-        let id = match class {
-            PacketClass::Stun => match Stun::parse(datagram).ok_or(DropReason::MalformedStun)? {
-                Stun::Request { ufrag, .. } => ufrag
-                    .and_then(|ufrag| self.ufrags.get(ufrag))
-                    .ok_or(DropReason::UnknownUfrag)?,
-                Stun::Response { transaction } => {
-                    self.transactions.get(&transaction).ok_or(DropReason::UnknownTransaction)?
-                }
-                Stun::Indication => self.remotes.get(&source).ok_or(DropReason::UnknownSource)?,
-            },
-            _ => self.remotes.get(&source).ok_or(DropReason::UnknownSource)?,
+        let by_source = |reason: DropReason| self.remotes.get(&source).ok_or(reason);
+        let class = PacketClass::of(datagram);
+        let (class, id) = match (class, Stun::parse(datagram)) {
+            (PacketClass::Stun, Some(Stun::Request { ufrag, .. })) => (
+                class,
+                ufrag.and_then(|ufrag| self.ufrags.get(ufrag)).ok_or(DropReason::UnknownUfrag)?,
+            ),
+            (PacketClass::Stun, Some(Stun::Response { transaction })) => {
+                (class, self.transactions.get(&transaction).ok_or(DropReason::UnknownTransaction)?)
+            }
+            // A payload may begin with any byte.
+            (PacketClass::Stun, None) => {
+                (PacketClass::Other, by_source(DropReason::MalformedStun)?)
+            }
+            (PacketClass::Other, _) => (class, by_source(DropReason::Unclassified)?),
+            _ => (class, by_source(DropReason::UnknownSource)?),
         };
         let entries = self.routes.get(id).ok_or(DropReason::UnknownSource)?;
         Ok((*id, class, &entries.target))
@@ -269,7 +273,7 @@ mod tests {
         }
         demux.validate(route, address(1));
         assert_eq!(found(&demux, address(1), &indication), Ok("route"));
-        for first in [16, 22, 64, 128] {
+        for first in [0, 16, 22, 64, 100, 128] {
             assert_eq!(found(&demux, address(1), &[first, 0, 0]), Ok("route"));
         }
     }

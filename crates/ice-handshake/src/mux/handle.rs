@@ -36,7 +36,6 @@ pub(crate) struct Shared {
 
 /// How much may wait for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct RouteOptions {
     /// Datagrams. Default: 1,024, half a second of a video of 20 Mbit/s.
     pub datagrams: usize,
@@ -328,7 +327,7 @@ impl Route {
     ///
     /// Of a STUN request the transaction is noted, so that the response comes here.
     pub fn send(&self, transmit: Transmit<'_>) -> SendOutcome {
-        if PacketClass::of(transmit.contents) == Some(PacketClass::Stun)
+        if PacketClass::of(transmit.contents) == PacketClass::Stun
             && let Some(Stun::Request { transaction, .. }) = Stun::parse(transmit.contents)
         {
             self.mux.shared.demux().expect_response(self.id, transaction);

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 /// How a mux binds its sockets, and what it advertises.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct UdpMuxOptions {
     /// The one port for all connections. Default: [`PortChoice::Ephemeral`].
     pub port: PortChoice,

@@ -13,19 +13,21 @@ pub enum PacketClass {
     TurnChannel,
     /// 128–191: RTP and RTCP.
     Rtp,
+    /// Anything else: payloads of an application that protects them by itself, or not at all.
+    Other,
 }
 
 impl PacketClass {
-    /// The class of a datagram; none if it is empty or of no class.
-    pub fn of(datagram: &[u8]) -> Option<Self> {
-        Some(match datagram.first()? {
+    /// The class of a datagram.
+    pub fn of(datagram: &[u8]) -> Self {
+        match datagram.first().copied().unwrap_or(u8::MAX) {
             0..=3 => Self::Stun,
             16..=19 => Self::Zrtp,
             20..=63 => Self::Dtls,
             64..=79 => Self::TurnChannel,
             128..=191 => Self::Rtp,
-            _ => return None,
-        })
+            _ => Self::Other,
+        }
     }
 }
 
@@ -97,17 +99,17 @@ mod tests {
     fn the_first_byte_tells_the_class() {
         use PacketClass::*;
         let expected = |byte: u8| match byte {
-            0..=3 => Some(Stun),
-            16..=19 => Some(Zrtp),
-            20..=63 => Some(Dtls),
-            64..=79 => Some(TurnChannel),
-            128..=191 => Some(Rtp),
-            _ => None,
+            0..=3 => Stun,
+            16..=19 => Zrtp,
+            20..=63 => Dtls,
+            64..=79 => TurnChannel,
+            128..=191 => Rtp,
+            _ => Other,
         };
         for byte in 0..=255 {
             assert_eq!(PacketClass::of(&[byte]), expected(byte), "{byte}");
         }
-        assert_eq!(PacketClass::of(&[]), None);
+        assert_eq!(PacketClass::of(&[]), Other);
     }
 
     #[test]

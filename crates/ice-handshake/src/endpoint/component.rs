@@ -1,0 +1,366 @@
+//! One ICE component: what it knows. No I/O, no clock.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use is::stun::{StunMessage, StunPacket};
+use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState};
+use str0m::net::Protocol;
+
+use super::{CandidateRefused, ComponentError, Credentials, EndpointOptions, SendPayloadError};
+use crate::handshake::{Session, SessionOutput};
+use crate::mux::{PacketClass, Stun};
+
+/// What a component wants done.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// Send this.
+    Transmit {
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: Bytes,
+    },
+    /// The peer has shown that it owns this address.
+    Validate(SocketAddr),
+    /// For the handshake.
+    Handshake(Bytes),
+    /// A pair was selected; the round-trip time on it, if known.
+    Selected {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// Its first pair was selected: the handshake can begin.
+    Ready(Option<Duration>),
+    Disconnected,
+    Reconnected,
+    Payload(Bytes),
+    /// The peer has closed.
+    Closed,
+    Failed(ComponentError),
+}
+
+/// One ICE component.
+pub(super) struct Component {
+    agent: IceAgent,
+    /// Of a peer whose credentials have not come.
+    early: Vec<Candidate>,
+    remote_candidates: usize,
+    selected: Option<(SocketAddr, SocketAddr)>,
+    /// Addresses of the peer that it has shown to own.
+    validated: Vec<SocketAddr>,
+    phase: Phase,
+    /// It must be connected by then.
+    connect_by: Option<Instant>,
+    disconnected_since: Option<Instant>,
+    failed: bool,
+    connect_timeout: Duration,
+    consent_timeout: Duration,
+    output: VecDeque<Output>,
+}
+
+enum Phase {
+    /// The handshake has the datagrams.
+    Handshake,
+    /// The session has them.
+    Session(Box<dyn Session>),
+    /// Nobody has.
+    Over,
+}
+
+impl Component {
+    pub(super) fn new(options: &EndpointOptions, credentials: &Credentials) -> Self {
+        let provider = str0m::crypto::from_feature_flags().sha1_hmac_provider;
+        let mut agent = IceAgent::with_hmac(credentials.to_creds(), provider);
+        agent.set_controlling(options.controlling);
+        agent.set_ice_lite(options.ice_lite);
+        agent.set_max_candidate_pairs(PAIRS);
+        // So that a peer that is gone is noticed after 15 s rather than 24.
+        agent.set_max_stun_rto(Duration::from_secs(2));
+        agent.set_max_stun_retransmits(7);
+        Self {
+            agent,
+            early: Vec::new(),
+            remote_candidates: 0,
+            selected: None,
+            validated: Vec::new(),
+            phase: Phase::Handshake,
+            connect_by: None,
+            disconnected_since: None,
+            failed: false,
+            connect_timeout: options.connect_timeout,
+            consent_timeout: options.consent_timeout,
+            output: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+        let session = match &self.phase {
+            Phase::Session(session) => session.poll_timeout(),
+            _ => None,
+        };
+        let consent = self
+            .disconnected_since
+            .filter(|_| !self.failed)
+            .map(|since| since + self.consent_timeout);
+        [self.agent.poll_timeout(), self.connect_by, consent, session].into_iter().flatten().min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.agent.handle_timeout(now);
+        if self.connect_by.is_some_and(|due| due <= now) {
+            self.connect_by = None;
+            self.fail(ComponentError::NotConnected(self.connect_timeout));
+        }
+        if !self.failed
+            && self.disconnected_since.is_some_and(|since| since + self.consent_timeout <= now)
+        {
+            self.fail(ComponentError::ConsentExpired(self.consent_timeout));
+        }
+        if let Phase::Session(session) = &mut self.phase
+            && session.poll_timeout().is_some_and(|due| due <= now)
+        {
+            let mut out = SessionOutput::default();
+            session.handle_timeout(now, &mut out);
+            self.carry_out(out);
+        }
+        self.drain(now);
+    }
+
+    pub(super) fn set_remote_credentials(&mut self, now: Instant, credentials: &Credentials) {
+        self.agent.set_remote_credentials(credentials.to_creds());
+        if self.selected.is_none() || self.failed || self.disconnected_since.is_some() {
+            self.connect_by = Some(now + self.connect_timeout);
+        }
+        for candidate in std::mem::take(&mut self.early) {
+            self.agent.add_remote_candidate(candidate);
+        }
+        self.handle_timeout(now);
+    }
+
+    pub(super) fn remote_credentials(&self) -> Option<Credentials> {
+        let creds = self.agent.remote_credentials()?;
+        Some(Credentials { ufrag: creds.ufrag.clone(), password: creds.pass.clone() })
+    }
+
+    pub(super) fn add_remote_candidate(
+        &mut self,
+        now: Instant,
+        candidate: Candidate,
+    ) -> Result<(), CandidateRefused> {
+        if self.remote_candidates >= REMOTE_CANDIDATES {
+            return Err(CandidateRefused::TooMany);
+        }
+        self.remote_candidates += 1;
+        match self.agent.remote_credentials() {
+            // Of the credentials that are yet to come, as a rule.
+            None => self.early.push(candidate),
+            Some(creds) if candidate.ufrag().is_some_and(|ufrag| ufrag != creds.ufrag) => {
+                self.early.push(candidate)
+            }
+            Some(_) => {
+                self.agent.add_remote_candidate(candidate);
+                self.handle_timeout(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// A candidate of ours; says how it is to be told, if it is to be.
+    pub(super) fn add_local_candidate(
+        &mut self,
+        now: Instant,
+        candidate: Candidate,
+    ) -> Option<Candidate> {
+        let added = self.agent.add_local_candidate(candidate).cloned();
+        self.handle_timeout(now);
+        added
+    }
+
+    pub(super) fn remove_local_candidate(&mut self, now: Instant, candidate: &Candidate) {
+        self.agent.invalidate_candidate(candidate);
+        self.handle_timeout(now);
+    }
+
+    /// Begin ICE anew with these credentials; candidates are to be added again. What is selected stays until something
+    /// else is.
+    pub(super) fn restart(&mut self, now: Instant, credentials: &Credentials) {
+        self.agent.ice_restart(credentials.to_creds(), false);
+        self.remote_candidates = 0;
+        self.failed = false;
+        self.connect_by = None;
+        if let Some(since) = &mut self.disconnected_since {
+            *since = now;
+        }
+    }
+
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        class: PacketClass,
+        contents: Bytes,
+    ) {
+        if class == PacketClass::Stun && Stun::parse(&contents).is_some() {
+            let Ok(message) = StunMessage::parse(&contents) else { return };
+            let packet = StunPacket { proto: Protocol::Udp, source, destination, message };
+            self.agent.handle_packet(now, packet);
+            self.agent.handle_timeout(now);
+            return self.drain(now);
+        }
+        // The mux has looked at this for its own sockets; a relay has not.
+        if !self.validated.contains(&source) {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Handshake => self.output.push_back(Output::Handshake(contents)),
+            Phase::Session(session) => {
+                let mut out = SessionOutput::default();
+                session.receive(now, contents, &mut out);
+                self.carry_out(out);
+            }
+            Phase::Over => {}
+        }
+    }
+
+    /// The handshake wants these sent.
+    pub(super) fn transmit(&mut self, packets: Vec<Bytes>) {
+        let Some((source, destination)) = self.selected else { return };
+        for contents in packets {
+            self.output.push_back(Output::Transmit { source, destination, contents });
+        }
+    }
+
+    /// The handshake is complete: the session goes on with what came behind it.
+    pub(super) fn finish(
+        &mut self,
+        now: Instant,
+        session: Box<dyn Session>,
+        behind: impl IntoIterator<Item = Bytes>,
+    ) {
+        let Phase::Session(session) = ({
+            self.phase = Phase::Session(session);
+            &mut self.phase
+        }) else {
+            return;
+        };
+        let mut out = SessionOutput::default();
+        session.handle_timeout(now, &mut out);
+        for datagram in behind {
+            session.receive(now, datagram, &mut out);
+        }
+        self.carry_out(out);
+    }
+
+    /// The handshake has failed, or was closed: there is nothing to go on with.
+    pub(super) fn give_up(&mut self, error: Option<ComponentError>) {
+        self.phase = Phase::Over;
+        self.connect_by = None;
+        match error {
+            Some(error) => self.fail(error),
+            None => self.output.push_back(Output::Closed),
+        }
+    }
+
+    pub(super) fn send(&mut self, now: Instant, payload: &[u8]) -> Result<(), SendPayloadError> {
+        let Phase::Session(session) = &mut self.phase else {
+            return Err(SendPayloadError::NotReady);
+        };
+        if self.disconnected_since.is_some() {
+            return Err(SendPayloadError::Disconnected);
+        }
+        let mut out = SessionOutput::default();
+        session.send(now, payload, &mut out);
+        let dropped = out.dropped > 0;
+        self.carry_out(out);
+        if dropped { Err(SendPayloadError::Dropped) } else { Ok(()) }
+    }
+
+    pub(super) fn close(&mut self) {
+        if let Phase::Session(mut session) = std::mem::replace(&mut self.phase, Phase::Over) {
+            let mut out = SessionOutput::default();
+            session.close(&mut out);
+            self.carry_out(SessionOutput { closed: false, ..out });
+        }
+    }
+
+    fn carry_out(&mut self, out: SessionOutput) {
+        let SessionOutput { transmit, payloads, closed, .. } = out;
+        self.transmit(transmit);
+        self.output.extend(payloads.into_iter().map(Output::Payload));
+        if closed {
+            self.give_up(None);
+        }
+    }
+
+    fn fail(&mut self, error: ComponentError) {
+        if !std::mem::replace(&mut self.failed, true) {
+            self.output.push_back(Output::Failed(error));
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        while let Some(event) = self.agent.poll_event() {
+            match event {
+                IceAgentEvent::DiscoveredRecv { source, .. } => {
+                    self.validated.retain(|known| *known != source);
+                    self.validated.push(source);
+                    if self.validated.len() > VALIDATED {
+                        self.validated.remove(0);
+                    }
+                    self.output.push_back(Output::Validate(source));
+                }
+                IceAgentEvent::NominatedSend { source, destination, .. } => {
+                    self.select(source, destination)
+                }
+                IceAgentEvent::IceConnectionStateChange(state) => self.state_changed(now, state),
+                IceAgentEvent::IceRestart(_) => {}
+            }
+        }
+        while let Some(transmit) = self.agent.poll_transmit() {
+            let contents = Bytes::copy_from_slice(&transmit.contents);
+            let (source, destination) = (transmit.source, transmit.destination);
+            self.output.push_back(Output::Transmit { source, destination, contents });
+        }
+    }
+
+    fn select(&mut self, local: SocketAddr, remote: SocketAddr) {
+        self.connect_by = None;
+        let first = self.selected.is_none();
+        if self.selected.replace((local, remote)) != Some((local, remote)) {
+            self.output.push_back(Output::Selected { local, remote });
+        }
+        if first {
+            self.output.push_back(Output::Ready(self.agent.nominated_pair_rtt()));
+        }
+    }
+
+    fn state_changed(&mut self, now: Instant, state: IceConnectionState) {
+        if state.is_connected() {
+            self.failed = false;
+            self.connect_by = None;
+            if self.disconnected_since.take().is_some() {
+                self.output.push_back(Output::Reconnected);
+            }
+        } else if state.is_disconnected()
+            && self.selected.is_some()
+            && self.disconnected_since.is_none()
+        {
+            self.disconnected_since = Some(now);
+            self.output.push_back(Output::Disconnected);
+        }
+    }
+}
+
+/// RFC 8445 §6.1.2.5 recommends 100.
+const PAIRS: usize = 100;
+/// A peer with more has something else in mind.
+const REMOTE_CANDIDATES: usize = 64;
+/// As many as the mux keeps.
+const VALIDATED: usize = 32;

@@ -1,0 +1,432 @@
+//! One ICE component: how it lives.
+#![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
+
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use bytes::Bytes;
+use callboard_supervision::{Down, Exit, ExitReason, SupervisorRef};
+use is::Candidate;
+
+use super::component::{Component, Output};
+use super::sdp::write_candidate;
+use super::{
+    CandidateRefused, ComponentError, Credentials, EndpointEvent, EndpointOptions, SendPayloadError,
+};
+use crate::gather::{Transport, TransportEvent};
+use crate::handshake::{
+    ComponentId, ComponentInfo, Finished, HandshakeError, HandshakeEvent, HandshakeHandle,
+    HandshakeOutput, HandshakeSpec, InitData, start_handshake,
+};
+use crate::mux::{MuxHandle, Transmit};
+
+/// What a component tells its endpoint.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) enum ComponentEvent {
+    /// Its handshake's first word.
+    InitData(ComponentId, InitData),
+    GatheringDone(ComponentId),
+    /// For the owner.
+    Tell(EndpointEvent),
+    /// For the owner, and lost if it does not keep up.
+    Payload(ComponentId, Bytes),
+}
+
+/// What an endpoint tells its components.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) enum ComponentCommand {
+    Gather,
+    SetRemoteCredentials(Credentials),
+    Restart(Credentials),
+    SetRemoteInitData(InitData),
+    Close,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<(), CandidateRefused>")]
+pub(super) struct AddRemoteCandidate(pub(super) Candidate);
+
+#[derive(Message)]
+#[rtype(result = "Result<(), SendPayloadError>")]
+pub(super) struct Seal(pub(super) Bytes);
+
+/// Runs one [`Component`].
+pub(super) struct ComponentActor {
+    id: ComponentId,
+    options: EndpointOptions,
+    core: Component,
+    credentials: Credentials,
+    /// Those before an ICE restart: the peer checks by them until it knows the new ones.
+    old_credentials: Option<Credentials>,
+    mux: MuxHandle,
+    transport: Option<Transport>,
+    handshakes: SupervisorRef,
+    handshake: Option<HandshakeHandle>,
+    /// What is to be told to a handshake that is being started.
+    ready: Option<Option<Duration>>,
+    remote_init_data: Vec<InitData>,
+    early: Vec<Bytes>,
+    handshake_over: bool,
+    /// Its handshake must have said something by then: its thread may be blocked.
+    watchdog: Option<SpawnHandle>,
+    events: Recipient<ComponentEvent>,
+    wake_up: Option<(Instant, SpawnHandle)>,
+}
+
+impl ComponentActor {
+    pub(super) fn new(
+        id: ComponentId,
+        options: EndpointOptions,
+        credentials: Credentials,
+        mux: MuxHandle,
+        handshakes: SupervisorRef,
+        events: Recipient<ComponentEvent>,
+    ) -> Self {
+        let core = Component::new(&options, &credentials);
+        Self {
+            id,
+            options,
+            core,
+            credentials,
+            old_credentials: None,
+            mux,
+            transport: None,
+            handshakes,
+            handshake: None,
+            ready: None,
+            remote_init_data: Vec::new(),
+            early: Vec::new(),
+            handshake_over: false,
+            watchdog: None,
+            events,
+            wake_up: None,
+        }
+    }
+
+    /// The one way in: let the core do something, and do what it wants done.
+    fn drive<R>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        call: impl FnOnce(&mut Component, Instant) -> R,
+    ) -> R {
+        let result = call(&mut self.core, Instant::now());
+        while let Some(output) = self.core.poll_output() {
+            self.obey(output, ctx);
+        }
+        self.set_wake_up(ctx);
+        result
+    }
+
+    fn obey(&mut self, output: Output, ctx: &mut Context<Self>) {
+        let id = self.id;
+        match output {
+            Output::Transmit { source, destination, contents } => {
+                if let Some(transport) = &self.transport {
+                    // What the system does not take is lost, as on the network.
+                    _ = transport.send(Transmit {
+                        source,
+                        destination,
+                        contents: &contents,
+                        segment_size: None,
+                    });
+                }
+            }
+            Output::Validate(remote) => {
+                if let Some(transport) = &self.transport {
+                    transport.validate(remote);
+                }
+            }
+            Output::Handshake(datagram) => match &mut self.handshake {
+                Some(handshake) => handshake.datagram(datagram),
+                None if self.early.len() < EARLY => self.early.push(datagram),
+                None => {}
+            },
+            Output::Selected { local, remote } => {
+                if let Some(old) = self.old_credentials.take()
+                    && let Some(transport) = &self.transport
+                {
+                    transport.remove_ufrag(&old.ufrag);
+                }
+                self.tell(EndpointEvent::NewSelectedPair { component: id, local, remote });
+            }
+            Output::Ready(round_trip_time) => {
+                self.tell(EndpointEvent::ComponentReady(id));
+                match &self.handshake {
+                    Some(handshake) => handshake.connection_ready(round_trip_time),
+                    None => self.ready = Some(round_trip_time),
+                }
+                self.watch(ctx);
+            }
+            Output::Disconnected => self.tell(EndpointEvent::ComponentDisconnected(id)),
+            Output::Reconnected => self.tell(EndpointEvent::ComponentReconnected(id)),
+            Output::Payload(payload) => {
+                if self.events.try_send(ComponentEvent::Payload(id, payload)).is_err() {
+                    log::debug!("a payload was dropped: its endpoint does not keep up");
+                }
+            }
+            Output::Closed => self.tell(EndpointEvent::ComponentClosed(id)),
+            Output::Failed(error) => {
+                self.tell(EndpointEvent::ComponentFailed { component: id, error })
+            }
+        }
+    }
+
+    fn tell(&self, event: EndpointEvent) {
+        // Of each kind as many as the application's commands and ICE's time-outs bring; payloads are not among them.
+        self.events.do_send(ComponentEvent::Tell(event));
+    }
+
+    /// An actor that is blocked cannot keep its own deadline.
+    fn watch(&mut self, ctx: &mut Context<Self>) {
+        let deadline = self.options.handshake_deadline;
+        let watchdog = ctx.run_later(deadline + GRACE, move |component, ctx| {
+            component.handshake_failed(HandshakeError::DeadlineExceeded(deadline), ctx);
+            let (handshakes, id) = (component.handshakes.clone(), component.child_id());
+            // Whatever runs there is given up, with its thread if need be.
+            actix::spawn(async move { handshakes.terminate_child(&id).await });
+        });
+        self.watchdog = Some(watchdog);
+    }
+
+    fn handshake_failed(&mut self, error: HandshakeError, ctx: &mut Context<Self>) {
+        if !self.end_handshake(ctx) {
+            self.drive(ctx, |core, _| core.give_up(Some(error.into())));
+        }
+    }
+
+    /// There is nothing more to come from the handshake; says whether that was so before.
+    fn end_handshake(&mut self, ctx: &mut Context<Self>) -> bool {
+        if let Some(watchdog) = self.watchdog.take() {
+            ctx.cancel_future(watchdog);
+        }
+        std::mem::replace(&mut self.handshake_over, true)
+    }
+
+    fn finish(&mut self, mut finished: Finished, ctx: &mut Context<Self>) {
+        let Some(handshake) = &mut self.handshake else { return };
+        let behind: Vec<Bytes> = handshake.replay(&mut finished).collect();
+        if self.end_handshake(ctx) {
+            return;
+        }
+        let Finished { data, session, .. } = finished;
+        self.tell(EndpointEvent::HandshakeFinished { component: self.id, data });
+        self.drive(ctx, |core, now| core.finish(now, session, behind));
+    }
+
+    fn child_id(&self) -> String {
+        format!("{} {}", self.options.stream, self.id)
+    }
+
+    fn set_wake_up(&mut self, ctx: &mut Context<Self>) {
+        let due = self.core.poll_timeout();
+        if due == self.wake_up.map(|(at, _)| at) {
+            return;
+        }
+        if let Some((_, timer)) = self.wake_up.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(at) = due {
+            let wait = at.saturating_duration_since(Instant::now());
+            let timer = ctx.run_later(wait, |component, ctx| {
+                component.wake_up = None;
+                component.drive(ctx, Component::handle_timeout);
+            });
+            self.wake_up = Some((at, timer));
+        }
+    }
+}
+
+impl Actor for ComponentActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        let (transport, events) = Transport::open(&self.mux, self.options.transport.clone());
+        // Credentials are random: nobody else has them.
+        _ = transport.add_ufrag(&self.credentials.ufrag);
+        self.transport = Some(transport);
+        ctx.add_stream(events);
+
+        let mut spec = HandshakeSpec::new(
+            ComponentInfo::new(self.id, self.options.controlling),
+            self.options.handshake.clone(),
+        );
+        spec.deadline = self.options.handshake_deadline;
+        spec.placement = self.options.handshake_placement.clone();
+        let (handshakes, child_id, address) =
+            (self.handshakes.clone(), self.child_id(), ctx.address());
+        let starting = async move { start_handshake(&handshakes, &child_id, spec, &address).await };
+        ctx.spawn(starting.into_actor(self).map(|started, component, ctx| match started {
+            Ok(mut handshake) => {
+                for data in component.remote_init_data.drain(..) {
+                    handshake.set_remote_init_data(data);
+                }
+                if let Some(round_trip_time) = component.ready.take() {
+                    handshake.connection_ready(round_trip_time);
+                }
+                for datagram in component.early.drain(..) {
+                    handshake.datagram(datagram);
+                }
+                component.handshake = Some(handshake);
+            }
+            Err(error) => {
+                component.events.do_send(ComponentEvent::InitData(component.id, InitData::None));
+                component.handshake_failed(HandshakeError::custom(error.to_string()), ctx);
+            }
+        }));
+        self.drive(ctx, Component::handle_timeout);
+    }
+}
+
+impl StreamHandler<TransportEvent> for ComponentActor {
+    fn handle(&mut self, event: TransportEvent, ctx: &mut Context<Self>) {
+        let component = self.id;
+        match event {
+            TransportEvent::Datagram(datagram) => self.drive(ctx, |core, now| {
+                core.handle_datagram(
+                    now,
+                    datagram.source,
+                    datagram.destination,
+                    datagram.class,
+                    datagram.contents,
+                );
+            }),
+            TransportEvent::Candidate(found) => {
+                let added =
+                    self.drive(ctx, |core, now| core.add_local_candidate(now, found.candidate));
+                if let Some(candidate) = added {
+                    let candidate = write_candidate(component, &candidate);
+                    self.tell(EndpointEvent::NewCandidate { component, candidate });
+                }
+            }
+            TransportEvent::CandidateError(error) => {
+                self.tell(EndpointEvent::CandidateError { component, error })
+            }
+            TransportEvent::CandidateLost(candidate) => {
+                self.drive(ctx, |core, now| core.remove_local_candidate(now, &candidate));
+            }
+            TransportEvent::GatheringDone => {
+                self.events.do_send(ComponentEvent::GatheringDone(component))
+            }
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {
+        // The mux is gone; what is under way runs into its time-outs.
+    }
+}
+
+impl Handler<HandshakeEvent> for ComponentActor {
+    type Result = ();
+
+    fn handle(&mut self, event: HandshakeEvent, ctx: &mut Context<Self>) {
+        match event.output {
+            HandshakeOutput::InitData { data, .. } => {
+                self.events.do_send(ComponentEvent::InitData(self.id, data))
+            }
+            HandshakeOutput::Transmit { packets, consumed } => {
+                if let Some(handshake) = &mut self.handshake {
+                    handshake.confirm(consumed);
+                }
+                self.drive(ctx, |core, _| core.transmit(packets));
+            }
+            HandshakeOutput::Finished(finished) => self.finish(finished, ctx),
+            HandshakeOutput::Failed(error) => self.handshake_failed(error, ctx),
+            HandshakeOutput::Closed => {
+                if !self.end_handshake(ctx) {
+                    self.drive(ctx, |core, _| core.give_up(None));
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Down> for ComponentActor {
+    type Result = ();
+
+    fn handle(&mut self, down: Down, ctx: &mut Context<Self>) {
+        // A normal end was told before, with what it led to.
+        if down.reason.is_abnormal() {
+            self.handshake_failed(HandshakeError::ActorEnded(down.reason), ctx);
+        }
+    }
+}
+
+impl Handler<ComponentCommand> for ComponentActor {
+    type Result = ();
+
+    fn handle(&mut self, command: ComponentCommand, ctx: &mut Context<Self>) {
+        match command {
+            ComponentCommand::Gather => {
+                if let Some(transport) = &self.transport {
+                    transport.gather();
+                }
+            }
+            ComponentCommand::SetRemoteCredentials(credentials) => {
+                if self.core.remote_credentials().as_ref() != Some(&credentials) {
+                    self.drive(ctx, |core, now| core.set_remote_credentials(now, &credentials));
+                }
+            }
+            ComponentCommand::Restart(credentials) => {
+                if let Some(transport) = &self.transport {
+                    if let Some(older) = self.old_credentials.take() {
+                        transport.remove_ufrag(&older.ufrag);
+                    }
+                    _ = transport.add_ufrag(&credentials.ufrag);
+                    self.old_credentials =
+                        Some(std::mem::replace(&mut self.credentials, credentials.clone()));
+                }
+                self.drive(ctx, |core, now| core.restart(now, &credentials));
+                if let Some(transport) = &self.transport {
+                    transport.gather();
+                }
+            }
+            ComponentCommand::SetRemoteInitData(data) => match &self.handshake {
+                Some(handshake) => handshake.set_remote_init_data(data),
+                None => self.remote_init_data.push(data),
+            },
+            ComponentCommand::Close => {
+                if let Some(handshake) = &self.handshake {
+                    handshake.close();
+                }
+                self.drive(ctx, |core, _| core.close());
+                ctx.exit(ExitReason::Normal);
+            }
+        }
+    }
+}
+
+impl Handler<AddRemoteCandidate> for ComponentActor {
+    type Result = Result<(), CandidateRefused>;
+
+    fn handle(
+        &mut self,
+        AddRemoteCandidate(candidate): AddRemoteCandidate,
+        ctx: &mut Context<Self>,
+    ) -> Self::Result {
+        self.drive(ctx, |core, now| core.add_remote_candidate(now, candidate))
+    }
+}
+
+impl Handler<Seal> for ComponentActor {
+    type Result = Result<(), SendPayloadError>;
+
+    fn handle(&mut self, Seal(payload): Seal, ctx: &mut Context<Self>) -> Self::Result {
+        self.drive(ctx, |core, now| core.send(now, &payload))
+    }
+}
+
+impl From<ExitReason> for ComponentError {
+    fn from(reason: ExitReason) -> Self {
+        Self::ActorEnded(reason)
+    }
+}
+
+/// The application's commands and payloads; it waits for each, or loses what has no room.
+const MAILBOX: usize = 256;
+/// Datagrams that came before the handshake was started.
+const EARLY: usize = 32;
+/// What a handshake's own deadline has first.
+const GRACE: Duration = Duration::from_millis(250);

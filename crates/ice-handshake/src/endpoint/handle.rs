@@ -1,0 +1,202 @@
+//! An endpoint as its application holds it.
+
+use actix::dev::ToEnvelope;
+use actix::prelude::*;
+use callboard_supervision::{
+    AutoShutdown, CallError, ChildId, ChildRef, ChildSpec, Flags, Restart, StartSupervisorError,
+    SupervisorRef, SupervisorSpec, TreeSnapshot,
+};
+
+use super::{Endpoint, EndpointEvent, EndpointOptions};
+use crate::mux::{BindError, MuxHandle, UdpMux};
+
+/// A stand-alone ICE endpoint. Cheap to clone, usable from any thread.
+///
+/// What it can be told are the [messages](super) of this module, what it tells are [`EndpointEvent`]s.
+#[derive(Clone, Debug)]
+pub struct IceEndpoint {
+    supervisor: SupervisorRef,
+    actor: ChildRef<Endpoint>,
+}
+
+/// Why an endpoint could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartEndpointError {
+    /// Its sockets could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// It needs a component at least, and one mux can serve one only.
+    #[error("{0} components cannot be served")]
+    Components(u16),
+    /// One of its actors did not start.
+    #[error(transparent)]
+    Start(#[from] StartSupervisorError),
+}
+
+impl IceEndpoint {
+    /// Start an endpoint as a tree of its own on this thread. Its `owner` hears of everything.
+    ///
+    /// # Errors
+    /// [`StartEndpointError`]
+    pub async fn start(
+        options: EndpointOptions,
+        owner: Recipient<EndpointEvent>,
+    ) -> Result<Self, StartEndpointError> {
+        let muxes = bind(&options)?;
+        let name = options.stream.clone();
+        // The children are told who supervises them before the tree is there to ask.
+        let (tell, told) = std::sync::mpsc::channel();
+        let spec =
+            Self::spec(name.clone(), options, muxes, owner, move |itself| _ = tell.send(itself));
+        let root = SupervisorSpec::new(
+            Flags::one_for_one().intensity(0, PERIOD).auto_shutdown(AutoShutdown::AnySignificant),
+        )
+        .child(spec.significant(true).restart(Restart::Temporary))
+        .start_as(name)
+        .await?;
+        let endpoint = told.recv().expect("it has been started");
+        let actor = endpoint.child("endpoint").expect("its supervisor has been started with it");
+        Ok(Self { supervisor: root, actor })
+    }
+
+    /// An endpoint as a child of a supervisor of the application's. `started` gets its handle, at each start.
+    ///
+    /// A temporary child: an endpoint that has failed has lost its peer, who knows other credentials.
+    ///
+    /// # Errors
+    /// [`StartEndpointError`], of its sockets.
+    pub fn child(
+        id: impl Into<ChildId>,
+        options: EndpointOptions,
+        owner: Recipient<EndpointEvent>,
+        mut started: impl FnMut(Self) + Send + 'static,
+    ) -> Result<ChildSpec, StartEndpointError> {
+        let muxes = bind(&options)?;
+        let spec = Self::spec(id.into(), options, muxes, owner, move |supervisor| {
+            if let Ok(actor) = supervisor.child("endpoint") {
+                started(Self { supervisor, actor });
+            }
+        });
+        Ok(spec.restart(Restart::Temporary))
+    }
+
+    fn spec(
+        id: impl Into<ChildId>,
+        options: EndpointOptions,
+        muxes: Vec<MuxHandle>,
+        owner: Recipient<EndpointEvent>,
+        mut tell: impl FnMut(SupervisorRef) + Send + 'static,
+    ) -> ChildSpec {
+        let shared = options.mux.is_some();
+        ChildSpec::try_supervisor(id, move |itself| {
+            let flags = Flags::one_for_all()
+                .intensity(0, PERIOD)
+                .auto_shutdown(AutoShutdown::AnySignificant);
+            let mut spec = SupervisorSpec::new(flags);
+            if !shared {
+                let readers = Flags::one_for_one();
+                let muxes = muxes.clone();
+                spec = spec.child(ChildSpec::supervisor("sockets", move || {
+                    muxes.iter().cloned().enumerate().fold(
+                        SupervisorSpec::new(readers),
+                        |spec, (at, mux)| {
+                            spec.child(ChildSpec::new(format!("udp {}", at + 1), move || {
+                                UdpMux::new(mux.clone())
+                            }))
+                        },
+                    )
+                }));
+            }
+            let (options, muxes, owner, supervisor) =
+                (options.clone(), muxes.clone(), owner.clone(), itself.clone());
+            let endpoint = move || {
+                Endpoint::new(options.clone(), muxes.clone(), supervisor.clone(), owner.clone())
+            };
+            tell(itself);
+            Ok(spec
+                .child(ChildSpec::supervisor("handshakes", || {
+                    SupervisorSpec::dynamic(Flags::one_for_one())
+                }))
+                .child(ChildSpec::supervisor("components", || {
+                    SupervisorSpec::dynamic(Flags::one_for_one())
+                }))
+                .child(
+                    ChildSpec::new("endpoint", endpoint)
+                        .restart(Restart::Transient)
+                        .significant(true),
+                ))
+        })
+    }
+
+    /// Tell it something, and wait for the answer.
+    ///
+    /// # Errors
+    /// [`CallError`], when it has ended.
+    pub async fn send<M>(&self, message: M) -> Result<M::Result, CallError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Endpoint: Handler<M>,
+        Context<Endpoint>: ToEnvelope<Endpoint, M>,
+    {
+        self.actor.send(message).await
+    }
+
+    /// Tell it something, if it has room; of payloads some may be lost.
+    ///
+    /// # Errors
+    /// [`CallError`], when it has ended or has no room.
+    pub fn try_send<M>(&self, message: M) -> Result<(), CallError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Endpoint: Handler<M>,
+        Context<Endpoint>: ToEnvelope<Endpoint, M>,
+    {
+        self.actor.try_send(message)
+    }
+
+    /// Say goodbye on every component, and stop all of it. It is gone when this resolves.
+    pub async fn stop(&self) {
+        if self.send(super::CloseEndpoint).await.is_ok() {
+            self.supervisor.ended().await;
+        }
+        self.supervisor.stop().await;
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.actor.is_running()
+    }
+
+    /// Its supervisor: of its sockets, its components, and their handshakes.
+    pub fn supervisor(&self) -> &SupervisorRef {
+        &self.supervisor
+    }
+
+    /// All of it as it is now.
+    pub fn snapshot(&self) -> TreeSnapshot {
+        self.supervisor.snapshot()
+    }
+}
+
+/// A mux for each component.
+fn bind(options: &EndpointOptions) -> Result<Vec<MuxHandle>, StartEndpointError> {
+    match (&options.mux, options.components) {
+        (_, 0) => Err(StartEndpointError::Components(0)),
+        (Some(mux), 1) => Ok(vec![mux.clone()]),
+        (Some(_), components) => Err(StartEndpointError::Components(components)),
+        (None, components) if components > MOST_COMPONENTS => {
+            Err(StartEndpointError::Components(components))
+        }
+        (None, components) => (0..components)
+            .map(|_| MuxHandle::bind(options.sockets.clone()).map_err(Into::into))
+            .collect(),
+    }
+}
+
+/// RFC 8839 §5.1 has them up to 256.
+const MOST_COMPONENTS: u16 = 256;
+/// With an intensity of 0 it does not matter.
+const PERIOD: std::time::Duration = std::time::Duration::from_secs(5);
