@@ -52,8 +52,8 @@ fn without_a_cookie_a_round_trip_less() {
         let mut pair = Pair::new(&client, &server.cookie(false)).ready();
         let without = pair.run();
 
-        // And the half round trip and 5 ms for which a client holds back a request that might be forged.
-        assert_eq!(with - without, 3 * DELAY + Duration::from_millis(5), "{version:?}");
+        // And the half round trip and 2 ms for which a client holds back a request that might be forged.
+        assert_eq!(with - without, 3 * DELAY + Duration::from_millis(2), "{version:?}");
         pair.assert_connected();
     }
 }

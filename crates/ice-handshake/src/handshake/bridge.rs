@@ -268,6 +268,8 @@ impl DtlsInstance for Proxy {
                 }
                 DtlsOutput::Connected
             }
+            // At once, so that the `Rtc` hears of it.
+            None if shared.failed.is_some() => DtlsOutput::Timeout(self.born),
             None => DtlsOutput::Timeout(self.born + NEVER),
         }
     }

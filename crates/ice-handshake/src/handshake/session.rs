@@ -33,9 +33,7 @@ pub trait Session: Send + 'static {
     }
 
     /// The DTLS engine inside, if that is all there is to it: a peer connection then drives it directly.
-    ///
-    /// # Errors
-    /// The session itself, if it is something else. Default.
+    /// Default: there is none.
     fn into_engine(self: Box<Self>) -> Option<Engine> {
         None
     }

@@ -372,7 +372,7 @@ const HELD: usize = 4;
 /// How long they are held back when nobody has told the path's round-trip time.
 const UNKNOWN_PATH: Duration = Duration::from_millis(100);
 /// What a round trip may take longer than the last.
-const JITTER: Duration = Duration::from_millis(5);
+const JITTER: Duration = Duration::from_millis(2);
 /// No path is given longer.
 const LONGEST_PATH: Duration = Duration::from_secs(1);
 /// Silence after which a handshake is begun afresh: longer than two retransmissions of a path with a round trip of 1 s.

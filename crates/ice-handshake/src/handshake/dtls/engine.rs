@@ -1,5 +1,6 @@
 //! One DTLS engine: dimpl, driven until it has nothing more to say.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ pub struct Engine {
     dtls: dimpl::Dtls,
     context: Context,
     buffer: Vec<u8>,
+    /// What the peer said right behind its last flight, for who drives the engine from then on.
+    unread: VecDeque<Bytes>,
 }
 
 /// How an engine is made.
@@ -116,7 +119,7 @@ impl Engine {
             dtls.handle_timeout(born)?;
             Ok::<_, dimpl::Error>(dtls)
         })?;
-        Ok(Self { dtls, context, buffer: vec![0; BUFFER] })
+        Ok(Self { dtls, context, buffer: vec![0; BUFFER], unread: VecDeque::new() })
     }
 
     /// Hear a datagram as it was on the wire.
@@ -138,7 +141,7 @@ impl Engine {
     /// Everything it has to say, packets as they go to the wire.
     pub(crate) fn drain(&mut self) -> Drained {
         let mut drained = Drained::default();
-        let Self { dtls, context, buffer } = self;
+        let Self { dtls, context, buffer, .. } = self;
         provider::within(context, || {
             loop {
                 match dtls.poll_output(buffer) {
@@ -178,6 +181,11 @@ impl Engine {
         drained
     }
 
+    /// Have this read once more, before anything else.
+    pub(crate) fn unread(&mut self, payloads: Vec<Bytes>) {
+        self.unread.extend(payloads);
+    }
+
     pub(crate) fn seal(&mut self, payload: &[u8]) -> Result<bool, dimpl::Error> {
         self.dtls.send_application_data(payload).map(|taken| taken == payload.len())
     }
@@ -208,6 +216,15 @@ impl DtlsInstance for Engine {
     }
 
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        if let Some(payload) = self.unread.front() {
+            let needed = payload.len();
+            if buffer.len() < needed {
+                return DtlsOutput::BufferTooSmall { needed };
+            }
+            buffer[..needed].copy_from_slice(payload);
+            self.unread.pop_front();
+            return DtlsOutput::ApplicationData(&buffer[..needed]);
+        }
         self.dtls.poll_output(buffer)
     }
 

@@ -76,7 +76,8 @@ impl Session for DtlsSession {
         self.drain(out);
     }
 
-    fn into_engine(self: Box<Self>) -> Option<Engine> {
+    fn into_engine(mut self: Box<Self>) -> Option<Engine> {
+        self.engine.unread(std::mem::take(&mut self.early));
         Some(self.engine)
     }
 }
