@@ -2,6 +2,7 @@
 
 mod wire;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use callboard_ice_handshake::handshake::*;
@@ -206,5 +207,33 @@ fn the_last_flight_is_repeated_when_it_was_lost() {
         pair.run();
 
         pair.assert_connected();
+    }
+}
+
+#[test]
+fn no_two_records_have_the_same_number() {
+    for version in VERSIONS {
+        for seed in 0..20 {
+            let (client, server) = acquainted(version);
+            let mut pair = Pair::new(&client, &server);
+            pair.random = fastrand::Rng::with_seed(seed);
+            pair.loss = 40;
+            let mut pair = pair.ready();
+            pair.run();
+            for (whose, seen) in [("server's", &pair.client.seen), ("client's", &pair.server.seen)]
+            {
+                let mut numbers = HashSet::new();
+                for datagram in seen {
+                    let mut rest = &datagram[..];
+                    // Protected records of DTLS 1.3 are numbered in secret.
+                    while rest.len() >= 13 && rest[0] < 32 {
+                        let number = rest[3..11].to_vec();
+                        let what = format!("{version:?}, {seed}: the {whose} record {number:?}");
+                        assert!(numbers.insert(number), "{what}");
+                        rest = &rest[13 + usize::from(u16::from_be_bytes([rest[11], rest[12]]))..];
+                    }
+                }
+            }
+        }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Active {
     held: Vec<Bytes>,
     held_until: Option<Instant>,
     patience: Duration,
+    /// Records without encryption that went out so far, of all engines.
+    sent: u64,
 }
 
 /// An engine, with the server's hellos that it has heard.
@@ -75,6 +77,7 @@ impl Active {
             held,
             held_until: None,
             patience: UNKNOWN_PATH,
+            sent: 0,
         }
     }
 
@@ -297,6 +300,8 @@ impl Active {
         let Drained { packets, timeout, connected, peer_certificate, keys, payloads, closed } =
             attempt.engine.drain();
         attempt.timeout = timeout;
+        let packets = packets.into_iter().map(|packet| self.number(packet)).collect();
+        let attempt = &mut self.attempts[at];
         attempt.peer_certificate = peer_certificate.or(attempt.peer_certificate.take());
         attempt.keys = keys.or(attempt.keys.take());
         let completed = connected.then(|| {
@@ -307,6 +312,22 @@ impl Active {
             Completed { engine, peer_certificate, keys, payloads }
         });
         Progress { packets, completed, failed: None, closed }
+    }
+
+    /// Number the records that are not encrypted: no number may come twice (RFC 6347 §4.1), or a peer that drops what
+    /// is replayed drops it. Engines do not know of each other, and dimpl repeats its first ClientHello as it was. Such
+    /// numbers are not signed.
+    fn number(&mut self, packet: Bytes) -> Bytes {
+        let (mut numbered, mut at) = (Vec::from(packet.clone()), 0);
+        for record in records(&packet) {
+            if let Some(number) = record.plain_number() {
+                let number = at + number.start..at + number.end;
+                numbered[number].copy_from_slice(&self.sent.to_be_bytes()[2..]);
+                self.sent += 1;
+            }
+            at += record.0.len();
+        }
+        numbered.into()
     }
 }
 

@@ -1,6 +1,8 @@
 //! DTLS records as they lie on the wire (RFC 6347 §4.1, RFC 9147 §4): read just as far as it takes to tell whose
 //! they are. Everything here faces bytes from anyone.
 
+use std::ops::Range;
+
 use super::super::Role;
 
 /// The records of a datagram. What does not parse ends the list.
@@ -32,6 +34,12 @@ impl<'a> Record<'a> {
     fn plain(self, content_type: u8) -> Option<&'a [u8]> {
         let plain = self.0[0] == content_type && self.0.len() >= HEADER && self.0[3..5] == [0, 0];
         plain.then(|| &self.0[HEADER..])
+    }
+
+    /// Where its number is, if it is not encrypted.
+    pub(super) fn plain_number(self) -> Option<Range<usize>> {
+        let plain = self.0[0] < 32 && self.0.len() >= HEADER && self.0[3..5] == [0, 0];
+        plain.then_some(5..11)
     }
 
     /// Whether it is an alert that anybody could have sent.
