@@ -142,7 +142,7 @@ impl Transport {
         (Self { shared, task: handle }, events)
     }
 
-    /// Begin to gather; again after an ICE restart, when candidates that are still good are told again.
+    /// Begin to gather; again after an ICE restart. See [`Gatherer::gather`].
     pub fn gather(&self) {
         let hosts = self.shared.route.mux().host_addresses();
         self.shared.drive(|gatherer, now| gatherer.gather(now, hosts));

@@ -209,6 +209,8 @@ struct RelayEntry {
     /// Lost, and to be tried again then.
     again: Option<Instant>,
     attempts: u32,
+    /// From before an ICE restart: it is closed then.
+    retired: Option<Instant>,
 }
 
 impl Gatherer {
@@ -238,17 +240,13 @@ impl Gatherer {
         }
     }
 
-    /// Begin; or begin again after an ICE restart, with these host addresses: candidates that are still good are told
-    /// again, servers that failed are asked again.
+    /// Begin; or begin again after an ICE restart, with these host addresses. Relays are made anew; the old ones are
+    /// kept for 30 s, for what still goes through them.
     pub fn gather(&mut self, now: Instant, hosts: Vec<SocketAddr>) {
         self.options.hosts = hosts;
         self.gathering = true;
         self.drop_questions();
-        let relays: Vec<LocalCandidate> = self
-            .found
-            .drain(..)
-            .filter(|found| found.candidate.kind() == is::CandidateKind::Relayed)
-            .collect();
+        self.found.clear();
         if self.options.policy == IceTransportPolicy::All {
             for host in self.options.hosts.clone() {
                 if let Ok(candidate) = Candidate::host(host, "udp") {
@@ -256,32 +254,18 @@ impl Gatherer {
                 }
             }
         }
-        // A server that has long been silent may have forgotten our allocation.
-        let silent: Vec<RelayId> = self
-            .relays
-            .iter()
-            .filter(|entry| {
-                entry
-                    .relay
-                    .as_ref()
-                    .is_none_or(|relay| now.saturating_duration_since(relay.heard()) > SILENT)
-            })
-            .map(|entry| entry.id)
-            .collect();
-        for id in silent {
-            self.drop_relay(now, id);
-        }
-        for relay in relays {
-            let lives = |entry: &RelayEntry| entry.candidate.as_ref() == Some(&relay.candidate);
-            if self.relays.iter().any(lives) {
-                self.find(relay);
+        // Whether a server still knows an allocation shows only when it is used. So relays are made anew, and the old ones
+        // stay for what goes through them until something else is selected.
+        for id in self.relays.iter().map(|entry| entry.id).collect::<Vec<_>>() {
+            let entry = self.relays.iter_mut().find(|entry| entry.id == id);
+            match entry.filter(|entry| entry.candidate.is_some()) {
+                Some(entry) => entry.retired = entry.retired.or(Some(now + RETIREMENT)),
+                None => self.drop_relay(now, id),
             }
         }
         for at in 0..self.servers.len() {
             let url = &self.servers[at].url;
-            let has_relay = self.relays.iter().any(|entry| entry.server == at);
-            let wanted = url.scheme.is_turn() && !has_relay
-                || !url.scheme.is_turn() && self.options.policy == IceTransportPolicy::All;
+            let wanted = url.scheme.is_turn() || self.options.policy == IceTransportPolicy::All;
             if wanted {
                 let patience = if url.scheme.is_turn() {
                     self.options.turn_timeout
@@ -449,7 +433,9 @@ impl Gatherer {
         }
         for id in self.relays.iter().map(|entry| entry.id).collect::<Vec<_>>() {
             let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == id) else { continue };
-            if entry.deadline.is_some_and(|due| due <= now) {
+            if entry.retired.is_some_and(|due| due <= now) {
+                self.drop_relay(now, id);
+            } else if entry.deadline.is_some_and(|due| due <= now) {
                 self.relay_failed(
                     now,
                     id,
@@ -487,7 +473,12 @@ impl Gatherer {
             .relays
             .iter()
             .flat_map(|entry| {
-                [entry.deadline, entry.again, entry.relay.as_ref().and_then(Relay::poll_timeout)]
+                [
+                    entry.deadline,
+                    entry.again,
+                    entry.retired,
+                    entry.relay.as_ref().and_then(Relay::poll_timeout),
+                ]
             })
             .flatten()
             .min();
@@ -604,6 +595,7 @@ impl Gatherer {
             deadline,
             again: None,
             attempts,
+            retired: None,
         });
         self.output.push_back(Output::Open { relay: id, transport, server: address });
     }
@@ -652,7 +644,7 @@ impl Gatherer {
         let url = self.servers[entry.server].url.clone();
         entry.relay = None;
         entry.deadline = None;
-        if retrying && !matches!(code, 400..=403 | 441) {
+        if retrying && entry.retired.is_none() && !matches!(code, 400..=403 | 441) {
             entry.again = Some(now + BACKOFF_FIRST.saturating_mul(1 << entry.attempts.min(5)));
             entry.attempts += 1;
         } else {
@@ -706,7 +698,7 @@ impl std::fmt::Debug for Gatherer {
 
 /// W3C: the server could not be reached.
 const UNREACHABLE: u16 = 701;
-/// An allocation that is in use is heard of every few seconds, since consent is checked through it.
-const SILENT: Duration = Duration::from_secs(10);
+/// How long a relay from before an ICE restart stays: as long as consent lasts (RFC 7675 §5.1).
+const RETIREMENT: Duration = Duration::from_secs(30);
 /// The pause before a lost relay is tried again; it doubles, up to 32 times.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);

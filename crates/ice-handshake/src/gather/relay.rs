@@ -27,8 +27,9 @@ pub(super) struct Relay {
     /// How much has gone to each peer, until it has a channel.
     sent: HashMap<SocketAddr, u32>,
     last_error: Option<(u16, String)>,
+    /// How often the server wanted to know who we are: once is as it should be.
+    challenged: u32,
     timeout: Option<Instant>,
-    heard: Instant,
 }
 
 /// What a relay wants done.
@@ -73,18 +74,13 @@ impl Relay {
             waiting: VecDeque::new(),
             sent: HashMap::new(),
             last_error: None,
+            challenged: 0,
             timeout: Some(now),
-            heard: now,
         }
     }
 
     pub(super) fn relayed(&self) -> Option<SocketAddr> {
         self.relayed
-    }
-
-    /// When its server was last heard.
-    pub(super) fn heard(&self) -> Instant {
-        self.heard
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -93,8 +89,13 @@ impl Relay {
 
     /// Bytes from the server: a datagram, or a piece of a stream.
     pub(super) fn handle_bytes(&mut self, now: Instant, bytes: &[u8], out: &mut RelayOutput) {
-        self.heard = now;
         self.note_error(bytes);
+        // turn-client-proto goes on asking until its time is over.
+        if self.challenged > 1 && self.relayed.is_none() {
+            self.timeout = None;
+            out.failed = self.last_error.clone();
+            return;
+        }
         let transport = self.client.transport();
         let (from, to) = (self.client.remote_addr(), self.client.local_addr());
         let transmit = stun_proto::agent::Transmit::new(bytes, transport, from, to);
@@ -127,7 +128,9 @@ impl Relay {
         if self.client.have_permission(TransportType::Udp, peer.ip()) {
             self.pass_on(time, peer, contents, out);
         } else {
-            _ = self.client.create_permission(TransportType::Udp, peer.ip(), time);
+            if !self.waiting.iter().any(|(other, _)| other.ip() == peer.ip()) {
+                _ = self.client.create_permission(TransportType::Udp, peer.ip(), time);
+            }
             self.waiting.push_back((peer, Bytes::copy_from_slice(contents)));
             if self.waiting.len() > WAITING {
                 self.waiting.pop_front();
@@ -153,7 +156,9 @@ impl Relay {
         if let Ok(Some(transmit)) = self.client.send_to(TransportType::Udp, peer, contents, time) {
             out.transmit.push(transmit.data.build().into());
         }
-        if self.sent.len() < PEERS || self.sent.contains_key(&peer) {
+        // Over a stream ChannelData is to be padded (RFC 8656 §12.5), which turn-client-proto does not do.
+        let channels = self.client.transport() == TransportType::Udp;
+        if channels && (self.sent.len() < PEERS || self.sent.contains_key(&peer)) {
             let sent = self.sent.entry(peer).or_default();
             *sent += 1;
             if *sent == CHANNEL_AFTER {
@@ -232,6 +237,7 @@ impl Relay {
             && message.class() == MessageClass::Error
             && let Ok(error) = message.attribute::<ErrorCode>()
         {
+            self.challenged += u32::from(error.code() == UNAUTHORIZED);
             self.last_error = Some((error.code(), error.reason().to_owned()));
         }
     }
@@ -259,5 +265,7 @@ const CHANNEL_AFTER: u32 = 8;
 /// Turns of the client until others have theirs.
 const ROUNDS: usize = 32;
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// RFC 8489 §14.8
+const UNAUTHORIZED: u16 = 401;
 /// RFC 8656 §19
 const ALLOCATION_MISMATCH: u16 = 437;

@@ -22,6 +22,49 @@ pub struct Engine {
     buffer: Vec<u8>,
     /// What the peer said right behind its last flight, for who drives the engine from then on.
     unread: VecDeque<Bytes>,
+    pace: Pace,
+}
+
+/// The engine's time. It doubles its pauses without end, which on a path that loses much takes longer than anybody
+/// waits; so a pause that has lasted long enough is over, and the engine's clock is ahead of ours from then on.
+#[derive(Clone, Copy)]
+struct Pace {
+    ahead: Duration,
+    /// Our time, at the last call.
+    now: Instant,
+    /// What the engine waits for, by its clock, and since when by ours.
+    waiting: Option<(Instant, Instant)>,
+    /// The handshake is over, and pauses are as long as the engine wants.
+    over: bool,
+}
+
+impl Pace {
+    fn new(born: Instant) -> Self {
+        Self { ahead: Duration::ZERO, now: born, waiting: None, over: false }
+    }
+
+    /// The engine's time.
+    fn pass(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        if let Some((at, since)) = self.waiting
+            && !self.over
+            && self.now >= since + LONGEST_PAUSE
+        {
+            self.ahead = self.ahead.max(at.saturating_duration_since(self.now));
+        }
+        self.now + self.ahead
+    }
+
+    /// When, by our time, what the engine waits for is due.
+    fn wait(&mut self, at: Instant) -> Instant {
+        let since = match self.waiting {
+            Some((same, since)) if same == at => since,
+            _ => self.now,
+        };
+        self.waiting = Some((at, since));
+        let ours = at.checked_sub(self.ahead).unwrap_or(at);
+        if self.over { ours } else { ours.min(since + LONGEST_PAUSE) }
+    }
 }
 
 /// How an engine is made.
@@ -119,14 +162,20 @@ impl Engine {
             dtls.handle_timeout(born)?;
             Ok::<_, dimpl::Error>(dtls)
         })?;
-        Ok(Self { dtls, context, buffer: vec![0; BUFFER], unread: VecDeque::new() })
+        Ok(Self {
+            dtls,
+            context,
+            buffer: vec![0; BUFFER],
+            unread: VecDeque::new(),
+            pace: Pace::new(born),
+        })
     }
 
     /// Hear a datagram as it was on the wire.
     pub(crate) fn hear(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
         let rewritten =
             self.context.substitution.as_ref().and_then(|rewrite| rewrite.to_engine(datagram));
-        let dtls = &mut self.dtls;
+        let (dtls, now) = (&mut self.dtls, self.pace.pass(now));
         provider::within(&self.context, || {
             dtls.handle_timeout(now)?;
             dtls.handle_packet(rewritten.as_deref().unwrap_or(datagram))
@@ -134,14 +183,14 @@ impl Engine {
     }
 
     pub(crate) fn handle_time(&mut self, now: Instant) -> Result<(), dimpl::Error> {
-        let dtls = &mut self.dtls;
+        let (dtls, now) = (&mut self.dtls, self.pace.pass(now));
         provider::within(&self.context, || dtls.handle_timeout(now))
     }
 
     /// Everything it has to say, packets as they go to the wire.
     pub(crate) fn drain(&mut self) -> Drained {
         let mut drained = Drained::default();
-        let Self { dtls, context, buffer, .. } = self;
+        let Self { dtls, context, buffer, pace, .. } = self;
         provider::within(context, || {
             loop {
                 match dtls.poll_output(buffer) {
@@ -159,10 +208,13 @@ impl Engine {
                     }
                     Output::BufferTooSmall { .. } => break,
                     Output::Timeout(at) => {
-                        drained.timeout = Some(at);
+                        drained.timeout = Some(pace.wait(at));
                         break;
                     }
-                    Output::Connected => drained.connected = true,
+                    Output::Connected => {
+                        pace.over = true;
+                        drained.connected = true;
+                    }
                     Output::PeerCert(certificate) => {
                         drained.peer_certificate = Some(certificate.to_vec())
                     }
@@ -225,10 +277,14 @@ impl DtlsInstance for Engine {
             self.unread.pop_front();
             return DtlsOutput::ApplicationData(&buffer[..needed]);
         }
-        self.dtls.poll_output(buffer)
+        match self.dtls.poll_output(buffer) {
+            DtlsOutput::Timeout(at) => DtlsOutput::Timeout(self.pace.wait(at)),
+            output => output,
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        let now = self.pace.pass(now);
         self.dtls.handle_timeout(now)
     }
 
@@ -268,6 +324,8 @@ const BUFFER: usize = 2_048;
 /// The largest record there can be (RFC 6347 §4.1), and a little.
 const LARGEST_BUFFER: usize = 17 * 1_024;
 /// So many that the handshake's own deadline comes first.
-const FLIGHT_RETRIES: usize = 12;
-/// Longer than any deadline of ours.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(120);
+const FLIGHT_RETRIES: usize = 24;
+/// Longer than any deadline of ours, even by a clock that runs ahead.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// Of a path that loses a third of all datagrams, a flight gets through in three or four attempts: within two seconds.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
