@@ -334,6 +334,8 @@ impl Component {
         self.connect_by = None;
         let first = self.selected.is_none();
         if self.selected.replace((local, remote)) != Some((local, remote)) {
+            // It is the one that must not be forgotten.
+            self.output.push_back(Output::Validate(remote));
             self.output.push_back(Output::Selected { local, remote });
         }
         if first {

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, IoSliceMut};
 
 use actix::prelude::*;
+use callboard_supervision::{Exit, ExitReason};
 use quinn_udp::{RecvMeta, UdpSockRef};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -37,7 +38,10 @@ impl Actor for UdpMux {
             match reader {
                 Ok(reader) => {
                     let handle = self.handle.clone();
-                    ctx.spawn(read(reader, handle, v6).into_actor(self));
+                    let reading = read(reader, handle, v6).into_actor(self);
+                    ctx.spawn(
+                        reading.map(|error, _, ctx| ctx.exit(ExitReason::Error(error.to_string()))),
+                    );
                 }
                 Err(error) => panic!("cannot read a UDP socket: {error}"),
             }
@@ -45,15 +49,16 @@ impl Actor for UdpMux {
     }
 }
 
-/// Read for ever.
-async fn read(reader: UdpSocket, handle: MuxHandle, v6: bool) {
+/// Read until that is no longer possible.
+async fn read(reader: UdpSocket, handle: MuxHandle, v6: bool) -> io::Error {
     let sockets = &handle.shared.sockets;
-    let Some(bound) = (if v6 { &sockets.v6 } else { &sockets.v4 }) else { return };
-    let mut slots = Slots::new(bound);
+    let Some(bound) = (if v6 { &sockets.v6 } else { &sockets.v4 }) else {
+        return io::ErrorKind::NotFound.into();
+    };
+    let mut slots = Slots::new();
     loop {
         if let Err(error) = reader.readable().await {
-            log::error!("a UDP socket cannot be read any more: {error}");
-            return;
+            return error;
         }
         for _ in 0..BATCHES_IN_A_ROW {
             match reader.try_io(Interest::READABLE, || slots.receive(bound)) {
@@ -79,8 +84,8 @@ struct Slots {
 }
 
 impl Slots {
-    fn new(bound: &Bound) -> Self {
-        let size = LONGEST_DATAGRAM.min(bound.state.gro_segments().max(1) * LONGEST_DATAGRAM);
+    fn new() -> Self {
+        let size = LONGEST_DATAGRAM;
         Self { memory: vec![0; size * SLOTS], size, meta: [RecvMeta::default(); SLOTS] }
     }
 

@@ -108,9 +108,7 @@ impl<T> Demux<T> {
     /// Lead what comes from this address to this route, whoever had it before: the latest to prove it owns it.
     pub fn validate(&mut self, id: RouteId, remote: SocketAddr) {
         let Some(entries) = self.routes.get_mut(&id) else { return };
-        if self.remotes.insert(remote, id) == Some(id) {
-            return;
-        }
+        self.remotes.insert(remote, id);
         entries.remotes.retain(|known| *known != remote);
         entries.remotes.push_back(remote);
         if entries.remotes.len() > REMOTES {

@@ -1,9 +1,10 @@
 //! The sockets and the routing table, as everybody holds them.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(super) counting: Counting,
     /// What STUN servers said of these sockets, for all connections that share them.
     pub(crate) reflexive: ReflexiveCache,
+    /// The addresses of this machine, and when they were looked up.
+    local: RwLock<(HashSet<IpAddr>, Option<Instant>)>,
 }
 
 /// How much may wait for one connection.
@@ -87,7 +90,16 @@ impl MuxHandle {
         let sockets = Sockets::bind(&options)?;
         let (demux, counting, reflexive) =
             (Mutex::default(), Counting::default(), ReflexiveCache::default());
-        Ok(Self { shared: Arc::new(Shared { sockets, options, demux, counting, reflexive }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                sockets,
+                options,
+                demux,
+                counting,
+                reflexive,
+                local: RwLock::default(),
+            }),
+        })
     }
 
     /// The addresses to advertise as host candidates: those announced, and for a family of which none is announced
@@ -156,33 +168,37 @@ impl MuxHandle {
             return counting.dropped(DropReason::Unclassified);
         }
         let destination = self.advertised(source, destination);
-        // One piece of memory for all that came together, made when the first of them is somebody's.
-        let mut piece: Option<Bytes> = None;
-        let mut woken: Option<Arc<Ring>> = None;
         let received = now();
+        let segments = || contents.chunks(stride);
+        let mut rings: Vec<Arc<Ring>> = Vec::new();
         let demux = self.shared.demux();
-        for start in (0..contents.len()).step_by(stride) {
-            let end = (start + stride).min(contents.len());
-            match demux.find(source, &contents[start..end]) {
-                Ok((_, class, ring)) => {
-                    let piece = piece.get_or_insert_with(|| Bytes::copy_from_slice(contents));
-                    let contents = piece.slice(start..end);
-                    let dropped =
-                        ring.push(Datagram { source, destination, contents, class, received });
-                    (0..dropped).for_each(|_| counting.dropped(DropReason::InboxFull));
-                    if let Some(other) =
-                        woken.replace(Arc::clone(ring)).filter(|other| !Arc::ptr_eq(other, ring))
-                    {
-                        other.wake();
-                    }
+        let found: Vec<_> = segments().map(|segment| demux.find(source, segment)).collect();
+        // One piece of memory for all that came together and belongs together. What shares memory with others' datagrams
+        // would hold on to them.
+        let first = found.first().and_then(|first| first.as_ref().ok()).map(|(id, _, _)| *id);
+        let together = found.iter().all(|found| found.as_ref().ok().map(|(id, _, _)| *id) == first);
+        let piece = (together && first.is_some()).then(|| Bytes::copy_from_slice(contents));
+        for (at, (segment, found)) in segments().zip(found).enumerate() {
+            let (class, ring) = match found {
+                Ok((_, class, ring)) => (class, ring),
+                Err(reason) => {
+                    counting.dropped(reason);
+                    continue;
                 }
-                Err(reason) => counting.dropped(reason),
+            };
+            let contents = match &piece {
+                Some(piece) => piece.slice(at * stride..at * stride + segment.len()),
+                None => Bytes::copy_from_slice(segment),
+            };
+            let dropped = ring.push(Datagram { source, destination, contents, class, received });
+            (0..dropped).for_each(|_| counting.dropped(DropReason::InboxFull));
+            if !rings.iter().any(|known| Arc::ptr_eq(known, ring)) {
+                rings.push(Arc::clone(ring));
             }
         }
+        // Who is woken may want the table.
         drop(demux);
-        if let Some(ring) = woken {
-            ring.wake();
-        }
+        rings.iter().for_each(|ring| ring.wake());
     }
 
     /// The advertised form of the local address to which something was sent.
@@ -199,78 +215,121 @@ impl MuxHandle {
 
     fn send(&self, transmit: Transmit<'_>) -> SendOutcome {
         let Shared { sockets, counting, options, .. } = &*self.shared;
-        let Some(bound) = sockets.to(transmit.destination) else {
-            counting.dropped(DropReason::NoSocket);
-            return SendOutcome::Dropped(DropReason::NoSocket);
+        let Transmit { source, destination, contents, segment_size } = transmit;
+        let segment = segment_size.unwrap_or(contents.len()).max(1);
+        let drop_all = |reason: DropReason, bytes: usize| {
+            (0..bytes.div_ceil(segment).max(1)).for_each(|_| counting.dropped(reason));
+            SendOutcome::Dropped(reason)
         };
         // An announced address is the router's; ours is whichever the system takes.
-        let own = !options.announced.contains(&transmit.source.ip())
-            && !transmit.source.ip().is_unspecified();
-        let src_ip = own.then(|| transmit.source.ip());
-        let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        let own = !options.announced.contains(&source.ip()) && !source.ip().is_unspecified();
+        // What the system would refuse with EINVAL is not tried: quinn-udp takes that for a device without offload, and
+        // does without it from then on.
+        if destination.port() == 0 || source.is_ipv4() != destination.is_ipv4() {
+            return drop_all(DropReason::NoSocket, contents.len());
+        }
+        let (Some(bound), false) = (sockets.to(destination), own && !self.is_local(source.ip()))
+        else {
+            return drop_all(DropReason::NoSocket, contents.len());
+        };
+        let src_ip = own.then(|| source.ip());
         let most = segment
             .saturating_mul(bound.state.max_gso_segments().max(1))
             .min(LONGEST_BATCH.max(segment));
         let batch = (most / segment).max(1) * segment;
-        for contents in transmit.contents.chunks(batch.max(1)) {
-            let segment_size = (contents.len() > segment).then_some(segment);
-            let datagrams = contents.len().div_ceil(segment) as u64;
-            let outcome = send(bound, transmit.destination, src_ip, contents, segment_size);
-            match outcome {
-                Ok(()) => counting.sent(datagrams, contents.len() as u64),
-                Err(reason) => {
-                    (0..datagrams).for_each(|_| counting.dropped(reason));
-                    return SendOutcome::Dropped(reason);
+        let mut rest = contents;
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(batch.min(rest.len()));
+            match send(bound, destination, src_ip, batch, segment) {
+                Ok(()) => counting.sent(batch.len().div_ceil(segment) as u64, batch.len() as u64),
+                Err((sent, reason)) => {
+                    counting.sent((sent / segment) as u64, sent as u64);
+                    return drop_all(reason, rest.len() - sent);
                 }
             }
+            rest = after;
         }
         SendOutcome::Sent
     }
+
+    /// Whether this is an address of this machine, as of a second ago.
+    fn is_local(&self, address: IpAddr) -> bool {
+        if address.is_loopback() {
+            return true;
+        }
+        let local = |shared: &Shared| {
+            let (addresses, read) = &*shared.local.read().unwrap_or_else(PoisonError::into_inner);
+            (
+                addresses.contains(&address),
+                read.is_some_and(|read| now().saturating_duration_since(read) < LOCAL_FOR),
+            )
+        };
+        match local(&self.shared) {
+            (true, _) => true,
+            (false, true) => false,
+            (false, false) => {
+                let addresses = if_addrs::get_if_addrs().unwrap_or_default();
+                let addresses = addresses.into_iter().map(|interface| interface.ip()).collect();
+                *self.shared.local.write().unwrap_or_else(PoisonError::into_inner) =
+                    (addresses, Some(now()));
+                local(&self.shared).0
+            }
+        }
+    }
 }
 
+/// Send a batch of segments; if that fails, how many bytes had gone out, and why no more.
 fn send(
     bound: &Bound,
     destination: SocketAddr,
     src_ip: Option<IpAddr>,
     contents: &[u8],
-    segment_size: Option<usize>,
-) -> Result<(), DropReason> {
-    let mut transmit =
-        quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip };
-    let mut tried_again = false;
-    loop {
-        match bound.send(&transmit) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(DropReason::SendBufferFull);
+    segment: usize,
+) -> Result<(), (usize, DropReason)> {
+    let transmit = |contents, segment_size| quinn_udp::Transmit {
+        destination,
+        ecn: None,
+        contents,
+        segment_size,
+        src_ip,
+    };
+    let segments = (contents.len() > segment).then_some(segment);
+    match try_twice(bound, &transmit(contents, segments)) {
+        Ok(()) => Ok(()),
+        // The device has no offload after all; quinn-udp has noted that by now.
+        Err(DropReason::SystemError)
+            if segments.is_some() && bound.state.max_gso_segments() <= 1 =>
+        {
+            let mut sent = 0;
+            for contents in contents.chunks(segment) {
+                try_twice(bound, &transmit(contents, None)).map_err(|reason| (sent, reason))?;
+                sent += contents.len();
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // An error that an earlier datagram has left on the socket (a port that nobody listens on, say), or an
-            // offload that the device does not have after all: quinn-udp has noted that by now.
-            Err(error) if !tried_again && error.raw_os_error() != Some(MESSAGE_TOO_LONG) => {
-                tried_again = true;
-                if let Some(size) = segment_size.filter(|_| bound.state.max_gso_segments() <= 1) {
-                    for contents in contents.chunks(size) {
-                        transmit = quinn_udp::Transmit {
-                            destination,
-                            ecn: None,
-                            contents,
-                            segment_size: None,
-                            src_ip,
-                        };
-                        bound.send(&transmit).map_err(|_| DropReason::SystemError)?;
-                    }
-                    return Ok(());
-                }
-            }
-            Err(error) if error.raw_os_error() == Some(MESSAGE_TOO_LONG) => {
-                return Err(DropReason::TooLong);
-            }
-            Err(error) => {
-                log::debug!("cannot send to {destination}: {error}");
-                return Err(DropReason::SystemError);
-            }
+            Ok(())
         }
+        Err(reason) => Err((0, reason)),
+    }
+}
+
+/// Send; once more after an error, which may be what an earlier datagram has left on the socket (of a port that nobody
+/// listens on, say).
+fn try_twice(bound: &Bound, transmit: &quinn_udp::Transmit<'_>) -> Result<(), DropReason> {
+    let once = || match bound.send(transmit) {
+        Err(error) if error.kind() == ErrorKind::Interrupted => bound.send(transmit),
+        other => other,
+    };
+    let reason = |error: &std::io::Error| match error.raw_os_error() {
+        _ if error.kind() == ErrorKind::WouldBlock => DropReason::SendBufferFull,
+        Some(MESSAGE_TOO_LONG) => DropReason::TooLong,
+        _ => DropReason::SystemError,
+    };
+    match once() {
+        Ok(()) => Ok(()),
+        Err(error) if reason(&error) != DropReason::SystemError => Err(reason(&error)),
+        Err(_) => once().map_err(|error| {
+            log::debug!("cannot send to {}: {error}", transmit.destination);
+            reason(&error)
+        }),
     }
 }
 
@@ -348,6 +407,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// How long a look at the interfaces is good for an address that was not among theirs.
+const LOCAL_FOR: Duration = Duration::from_secs(1);
 /// What one UDP datagram can carry, and so one batch of them in one call.
 const LONGEST_BATCH: usize = 65_507;
 /// `EMSGSIZE` on Linux; its kind has no name in stable std.

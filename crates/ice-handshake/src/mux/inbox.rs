@@ -27,7 +27,7 @@ pub struct Datagram {
     pub received: Instant,
 }
 
-/// The datagrams that wait for one connection: a stream that ends when its mux is gone.
+/// The datagrams that wait for one connection: a stream that ends when its route is dropped.
 ///
 /// When it is full the oldest make room: who is behind wants the newest.
 #[derive(Debug)]

@@ -28,18 +28,13 @@ impl Sockets {
         match &options.port {
             PortChoice::Fixed(port) => Self::bind_port(*port, options),
             PortChoice::Range(range) => {
-                let mut last = None;
                 for port in range.clone() {
                     match Self::bind_port(port, options) {
                         Err(BindError::Bind { source, .. })
-                            if source.kind() == ErrorKind::AddrInUse =>
-                        {
-                            last = Some(())
-                        }
+                            if source.kind() == ErrorKind::AddrInUse => {}
                         other => return other,
                     }
                 }
-                _ = last;
                 Err(BindError::NoFreePort(range.clone()))
             }
             PortChoice::Ephemeral => {
