@@ -244,7 +244,8 @@ impl Gatherer {
     /// kept for 30 s, for what still goes through them.
     pub fn gather(&mut self, now: Instant, hosts: Vec<SocketAddr>) {
         self.options.hosts = hosts;
-        self.gathering = true;
+        // Until everybody is asked, there is nothing to be done with.
+        self.gathering = false;
         self.drop_questions();
         self.found.clear();
         if self.options.policy == IceTransportPolicy::All {
@@ -277,6 +278,7 @@ impl Gatherer {
                 self.output.push_back(Output::Resolve { server: at, host, port });
             }
         }
+        self.gathering = true;
         self.check_done();
     }
 
@@ -436,12 +438,11 @@ impl Gatherer {
             if entry.retired.is_some_and(|due| due <= now) {
                 self.drop_relay(now, id);
             } else if entry.deadline.is_some_and(|due| due <= now) {
-                self.relay_failed(
-                    now,
-                    id,
-                    UNREACHABLE,
-                    "the TURN server did not answer in time".to_owned(),
+                let (code, text) = entry.relay.as_ref().map_or_else(
+                    || (UNREACHABLE, "the TURN server could not be reached in time".to_owned()),
+                    Relay::why,
                 );
+                self.relay_failed(now, id, code, text);
             } else if entry.again.is_some_and(|due| due <= now) {
                 let (server, address, attempts) = (entry.server, entry.address, entry.attempts);
                 self.relays.retain(|entry| entry.id != id);
@@ -638,15 +639,21 @@ impl Gatherer {
     /// A relay that never was is an error; one that was is lost, and tried again.
     fn relay_failed(&mut self, now: Instant, id: RelayId, code: u16, text: String) {
         let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == id) else { return };
-        let had_way = entry.local.take().is_some();
+        let had_way = entry.again.is_none();
+        entry.local = None;
         let was = entry.candidate.take();
         let retrying = was.is_some() || entry.attempts > 0;
         let url = self.servers[entry.server].url.clone();
         entry.relay = None;
         entry.deadline = None;
-        if retrying && entry.retired.is_none() && !matches!(code, 400..=403 | 441) {
+        // Whoever is not let in when he asks will not be let in later.
+        let refused = was.is_none() && matches!(code, 400..=403 | 441);
+        if retrying && !refused && entry.retired.is_none() {
             entry.again = Some(now + BACKOFF_FIRST.saturating_mul(1 << entry.attempts.min(5)));
             entry.attempts += 1;
+            // What the old way may yet tell is not about the next.
+            entry.id = RelayId(self.next_relay);
+            self.next_relay += 1;
         } else {
             self.relays.retain(|entry| entry.id != id);
         }
@@ -667,7 +674,7 @@ impl Gatherer {
         self.drive(now, id, |relay, out| relay.close(now, out));
         let Some(at) = self.relays.iter().position(|entry| entry.id == id) else { return };
         let entry = self.relays.remove(at);
-        if entry.local.is_some() {
+        if entry.again.is_none() {
             self.output.push_back(Output::Close { relay: id });
         }
         if let Some(candidate) = entry.candidate {

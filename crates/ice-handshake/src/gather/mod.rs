@@ -6,6 +6,7 @@
 mod cache;
 mod credentials;
 mod driver;
+mod frames;
 mod gatherer;
 mod relay;
 mod remote;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use stun_proto::types::TransportType;
 use stun_proto::types::attribute::ErrorCode;
-use stun_proto::types::message::{Message, MessageClass};
+use stun_proto::types::message::{Message, MessageClass, TransactionId};
 use turn_client_proto::api::{TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet};
 use turn_client_proto::client::TurnClient;
 use turn_client_proto::prelude::{DelayedTransmitBuild, TurnClientApi};
@@ -15,20 +15,26 @@ use turn_client_proto::tcp::TurnClientTcp;
 use turn_client_proto::types::{AddressFamily, TurnCredentials};
 use turn_client_proto::udp::TurnClientUdp;
 
+use super::frames::{Frames, NotTurn, pad};
 use super::stun::time_since;
 
 /// One allocation: made when the way to its server is open, refreshed for as long as it is wanted.
 pub(super) struct Relay {
     client: TurnClient,
+    /// None over UDP, where each datagram is a message. The client cuts streams by itself, but knows no padding.
+    frames: Option<Frames>,
     born: Instant,
     relayed: Option<SocketAddr>,
     /// What waits for a permission to its peer.
     waiting: VecDeque<(SocketAddr, Bytes)>,
     /// How much has gone to each peer, until it has a channel.
     sent: HashMap<SocketAddr, u32>,
+    /// Requests that went out lately: what answers none of them is not heeded.
+    asked: VecDeque<TransactionId>,
+    /// The server's last error, if it has not answered well since.
     last_error: Option<(u16, String)>,
-    /// How often the server wanted to know who we are: once is as it should be.
-    challenged: u32,
+    /// The request to which the server said which credentials it wants to see.
+    challenged: Option<TransactionId>,
     timeout: Option<Instant>,
 }
 
@@ -69,12 +75,14 @@ impl Relay {
         };
         Self {
             client,
+            frames: (!over_udp).then(Frames::default),
             born: now,
             relayed: None,
             waiting: VecDeque::new(),
             sent: HashMap::new(),
+            asked: VecDeque::new(),
             last_error: None,
-            challenged: 0,
+            challenged: None,
             timeout: Some(now),
         }
     }
@@ -89,13 +97,23 @@ impl Relay {
 
     /// Bytes from the server: a datagram, or a piece of a stream.
     pub(super) fn handle_bytes(&mut self, now: Instant, bytes: &[u8], out: &mut RelayOutput) {
-        self.note_error(bytes);
-        // turn-client-proto goes on asking until its time is over.
-        if self.challenged > 1 && self.relayed.is_none() {
-            self.timeout = None;
-            out.failed = self.last_error.clone();
-            return;
+        let Some(frames) = &mut self.frames else { return self.hear(now, bytes, out) };
+        frames.push(bytes);
+        while let Some(frames) = &mut self.frames {
+            match frames.pop() {
+                Ok(Some(message)) => self.hear(now, &message, out),
+                Ok(None) => break,
+                Err(NotTurn) => {
+                    out.failed = Some((701, "the server does not speak TURN".to_owned()));
+                    break;
+                }
+            }
         }
+    }
+
+    /// A whole message from the server.
+    fn hear(&mut self, now: Instant, bytes: &[u8], out: &mut RelayOutput) {
+        self.note_answer(bytes, out);
         let transport = self.client.transport();
         let (from, to) = (self.client.remote_addr(), self.client.local_addr());
         let transmit = stun_proto::agent::Transmit::new(bytes, transport, from, to);
@@ -141,9 +159,9 @@ impl Relay {
 
     /// Give the allocation back.
     pub(super) fn close(&mut self, now: Instant, out: &mut RelayOutput) {
-        let time = self.time(now);
-        _ = self.client.delete(time);
-        self.drain(now, out);
+        _ = self.client.delete(self.time(now));
+        // The client leaves a pause between requests, but there is no later for this one.
+        self.drain(now + PAUSE, out);
     }
 
     fn pass_on(
@@ -154,11 +172,11 @@ impl Relay {
         out: &mut RelayOutput,
     ) {
         if let Ok(Some(transmit)) = self.client.send_to(TransportType::Udp, peer, contents, time) {
-            out.transmit.push(transmit.data.build().into());
+            let message = transmit.data.build();
+            let message = if self.frames.is_some() { pad(message) } else { message };
+            out.transmit.push(message.into());
         }
-        // Over a stream ChannelData is to be padded (RFC 8656 §12.5), which turn-client-proto does not do.
-        let channels = self.client.transport() == TransportType::Udp;
-        if channels && (self.sent.len() < PEERS || self.sent.contains_key(&peer)) {
+        if self.sent.len() < PEERS || self.sent.contains_key(&peer) {
             let sent = self.sent.entry(peer).or_default();
             *sent += 1;
             if *sent == CHANNEL_AFTER {
@@ -176,6 +194,7 @@ impl Relay {
             let polled = self.client.poll(time);
             let mut said = false;
             while let Some(transmit) = self.client.poll_transmit(time) {
+                self.note_request(&transmit.data);
                 out.transmit.push(Bytes::copy_from_slice(&transmit.data));
                 said = true;
             }
@@ -222,24 +241,69 @@ impl Relay {
             }
             TurnEvent::PermissionCreateFailed(_, ip) => {
                 self.waiting.retain(|(peer, _)| peer.ip() != ip);
-                // The server does not know the allocation any more (RFC 8656 §9.2: 437): it has been restarted.
-                if matches!(self.last_error, Some((ALLOCATION_MISMATCH, _))) {
-                    out.failed = self.last_error.clone();
-                }
+                self.check_server(out);
             }
+            TurnEvent::ChannelCreateFailed(..) => self.check_server(out),
             _ => {}
         }
     }
 
-    /// Keep the server's last error: the client does not tell it.
-    fn note_error(&mut self, bytes: &[u8]) {
-        if let Ok(message) = Message::from_bytes(bytes)
-            && message.class() == MessageClass::Error
-            && let Ok(error) = message.attribute::<ErrorCode>()
-        {
-            self.challenged += u32::from(error.code() == UNAUTHORIZED);
-            self.last_error = Some((error.code(), error.reason().to_owned()));
+    /// A request of an allocation's has failed. That the server refuses a peer says nothing of the others; that it does
+    /// not answer, or does not know us any more, is the end: it is away, or has been restarted (437, RFC 8656 §5).
+    fn check_server(&mut self, out: &mut RelayOutput) {
+        match &self.last_error {
+            None => out.failed = Some(unreachable()),
+            Some((
+                400 | UNAUTHORIZED | ALLOCATION_MISMATCH | STALE_NONCE | WRONG_CREDENTIALS,
+                _,
+            )) => {
+                out.failed = self.last_error.clone();
+            }
+            Some(_) => {}
         }
+    }
+
+    /// Keep the server's last error: the client does not tell it.
+    fn note_answer(&mut self, bytes: &[u8], out: &mut RelayOutput) {
+        let Ok(message) = Message::from_bytes(bytes) else { return };
+        let transaction = message.transaction_id();
+        if !self.asked.contains(&transaction) {
+            return;
+        }
+        match (message.class(), message.attribute::<ErrorCode>()) {
+            (MessageClass::Error, Ok(error)) => {
+                let said = (error.code(), error.reason().to_owned());
+                // It has seen our credentials and asks for others (RFC 8489 §9.2.5). The client would go on asking with
+                // the same ones until it is tired.
+                let refused = said.0 == UNAUTHORIZED
+                    && self.relayed.is_none()
+                    && *self.challenged.get_or_insert(transaction) != transaction;
+                if refused {
+                    out.failed = Some(said.clone());
+                }
+                self.last_error = Some(said);
+            }
+            (MessageClass::Success, _) => self.last_error = None,
+            _ => {}
+        }
+    }
+
+    fn note_request(&mut self, bytes: &[u8]) {
+        if let Ok(message) = Message::from_bytes(bytes)
+            && message.class() == MessageClass::Request
+            && !self.asked.contains(&message.transaction_id())
+        {
+            self.asked.push_back(message.transaction_id());
+            if self.asked.len() > ASKED {
+                self.asked.pop_front();
+            }
+        }
+    }
+
+    /// Why it is not there yet: what the server said last, but for its question who is there.
+    pub(super) fn why(&self) -> (u16, String) {
+        let last_error = self.last_error.clone().filter(|(code, _)| *code != UNAUTHORIZED);
+        last_error.unwrap_or_else(unreachable)
     }
 
     fn time(&self, now: Instant) -> stun_proto::Instant {
@@ -269,3 +333,9 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 const UNAUTHORIZED: u16 = 401;
 /// RFC 8656 §19
 const ALLOCATION_MISMATCH: u16 = 437;
+const WRONG_CREDENTIALS: u16 = 441;
+const STALE_NONCE: u16 = 438;
+/// Requests whose answers are heeded: one to each peer, and repetitions.
+const ASKED: usize = 128;
+/// Longer than what the client leaves between requests, RFC 8445 §14.2's 50 ms.
+const PAUSE: Duration = Duration::from_millis(100);
