@@ -1,7 +1,7 @@
 //! Everything that one component sends and receives through.
 #![allow(clippy::disallowed_methods, reason = "the driver tells the gatherer the time")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -100,6 +100,8 @@ struct Shared {
     reader: RefCell<Option<Waker>>,
     /// The task is to look at the gatherer's time again.
     stir: Notify,
+    /// When the task will look at it anyway.
+    awaited: Cell<Option<Instant>>,
     /// Names that were looked up, and what others have asked.
     told: mpsc::UnboundedSender<Told>,
     tls: Option<Arc<ClientConfig>>,
@@ -133,6 +135,7 @@ impl Transport {
             events: RefCell::default(),
             reader: RefCell::default(),
             stir: Notify::new(),
+            awaited: Cell::default(),
             told,
             tls,
         });
@@ -176,13 +179,13 @@ impl Transport {
         if check_remote(transmit.destination).is_err() {
             return SendOutcome::Dropped(DropReason::NoSocket);
         }
-        let relayed = self.shared.drive(|gatherer, now| {
-            // Most connections have no relay, and most datagrams of those that have one do not take it.
-            gatherer.has_relay(transmit.source)
-                && datagrams(&transmit).all(|datagram| {
+        // Most connections have no relay, and most datagrams of those that have one do not take it.
+        let relayed = self.shared.gatherer.borrow().has_relay(transmit.source)
+            && self.shared.drive(|gatherer, now| {
+                datagrams(&transmit).all(|datagram| {
                     gatherer.send(now, transmit.source, transmit.destination, datagram)
                 })
-        });
+            });
         if relayed { SendOutcome::Sent } else { self.shared.route.send(transmit) }
     }
 
@@ -258,10 +261,16 @@ impl Shared {
             stirred = true;
             self.obey(now, output);
         }
-        if stirred {
+        // What says nothing may still have to be looked after earlier than was thought.
+        if stirred || self.is_due_earlier(now) {
             self.stir.notify_one();
         }
         result
+    }
+
+    fn is_due_earlier(&self, now: Instant) -> bool {
+        let due = self.gatherer.borrow_mut().poll_timeout(now);
+        due.is_some_and(|due| self.awaited.get().is_none_or(|awaited| due < awaited))
     }
 
     fn obey(self: &Rc<Self>, now: Instant, output: Output) {
@@ -369,6 +378,7 @@ async fn serve(
 ) {
     loop {
         let due = shared.gatherer.borrow_mut().poll_timeout(Instant::now());
+        shared.awaited.set(due);
         let sleep = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
