@@ -315,7 +315,7 @@ async fn datagrams_that_are_not_for_the_handshake_or_come_behind_it_are_the_sess
     let mut output = SessionOutput::default();
     let replay: Vec<Bytes> = stage.handshake.replay(&mut finished).collect();
     for datagram in replay {
-        finished.session.receive(Instant::now(), datagram, &mut output);
+        finished.session.receive(tokio::time::Instant::now().into_std(), datagram, &mut output);
     }
     assert_eq!(text(&output.payloads), ["media a", "media b", "3"]);
 }

@@ -1,6 +1,8 @@
 //! The ClientHello race (T2, T2b) and its kin (T3): datagrams in the peer's name that come before the peer's own.
 //!
 //! `cargo test -p callboard-ice-handshake --test race -- --nocapture` prints the table that stands in the README.
+#![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
+#![allow(clippy::new_ret_no_self, reason = "what it makes is a handshake, for whoever asks")]
 
 mod wire;
 

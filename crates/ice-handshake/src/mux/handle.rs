@@ -206,7 +206,7 @@ impl MuxHandle {
         let Shared { sockets, options, .. } = &*self.shared;
         let announced =
             options.announced.iter().copied().find(|address| address.is_ipv4() == source.is_ipv4());
-        let address = announced.or(local).unwrap_or_else(|| match source {
+        let address = announced.or(local).unwrap_or(match source {
             SocketAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
         });

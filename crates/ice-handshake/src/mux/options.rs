@@ -63,7 +63,7 @@ pub enum IpFamilies {
 }
 
 /// Which interfaces' addresses are advertised as host candidates.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct InterfaceFilter {
     /// 127.0.0.1 and ::1. Default: no; only a peer on the same machine could use them.
@@ -73,8 +73,11 @@ pub struct InterfaceFilter {
     /// Bridges of containers and virtual machines, known by name (`docker0`, `br-…`, `virbr…`, …).
     /// Default: no; they lead to nobody else.
     pub virtual_interfaces: bool,
-    allow: Option<Arc<dyn Fn(&str, IpAddr) -> bool + Send + Sync>>,
+    allow: Option<Arc<Allow>>,
 }
+
+/// By an interface's name and address.
+type Allow = dyn Fn(&str, IpAddr) -> bool + Send + Sync;
 
 impl InterfaceFilter {
     /// With loopback as well: for peers on the same machine, and for tests.
@@ -101,12 +104,6 @@ impl InterfaceFilter {
             && (self.link_local || !link_local)
             && (self.virtual_interfaces || !is_virtual)
             && self.allow.as_ref().is_none_or(|allow| allow(name, address))
-    }
-}
-
-impl Default for InterfaceFilter {
-    fn default() -> Self {
-        Self { loopback: false, link_local: false, virtual_interfaces: false, allow: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A gatherer and a simulated network with STUN and TURN servers, in virtual time.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
+#![allow(clippy::field_reassign_with_default, reason = "options can be made in no other way")]
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
 use std::collections::{BTreeMap, HashSet};

@@ -1,5 +1,6 @@
 //! Two handshakes and a simulated wire between them, in virtual time.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
+#![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -138,15 +139,15 @@ impl Pair {
     pub fn ready(mut self) -> Self {
         let step = self.server.handshake.as_mut().unwrap().connection_ready(self.now);
         let packets = self.server.take(step);
-        self.to_client(packets);
+        self.send_to_client(packets);
         self.client.handshake.as_mut().unwrap().set_round_trip_time(2 * DELAY);
         let step = self.client.handshake.as_mut().unwrap().connection_ready(self.now);
         let packets = self.client.take(step);
-        self.to_server(packets);
+        self.send_to_server(packets);
         self
     }
 
-    pub fn to_server(&mut self, packets: Vec<Bytes>) {
+    pub fn send_to_server(&mut self, packets: Vec<Bytes>) {
         for packet in packets {
             if self.random.u32(0..100) >= self.loss {
                 self.server.inbox.push_back((self.now + DELAY, packet));
@@ -154,7 +155,7 @@ impl Pair {
         }
     }
 
-    pub fn to_client(&mut self, packets: Vec<Bytes>) {
+    pub fn send_to_client(&mut self, packets: Vec<Bytes>) {
         for packet in packets {
             if self.random.u32(0..100) >= self.loss {
                 self.client.inbox.push_back((self.now + DELAY, packet));
@@ -174,18 +175,18 @@ impl Pair {
         self.now = self.now.max(next);
         if let Some((_, packet)) = pop_due(&mut self.server.inbox, self.now) {
             let packets = self.server.hear(self.now, packet);
-            self.to_client(packets);
+            self.send_to_client(packets);
         } else if let Some((_, packet)) = pop_due(&mut self.client.inbox, self.now) {
             let packets = self.client.hear(self.now, packet);
-            self.to_server(packets);
+            self.send_to_server(packets);
         } else {
             if self.client.due().is_some_and(|due| due <= self.now) {
                 let packets = self.client.handle_timeout(self.now);
-                self.to_server(packets);
+                self.send_to_server(packets);
             }
             if self.server.due().is_some_and(|due| due <= self.now) {
                 let packets = self.server.handle_timeout(self.now);
-                self.to_client(packets);
+                self.send_to_client(packets);
             }
         }
         true
@@ -220,9 +221,9 @@ impl Pair {
         }
         self.loss = 0;
         let packets = self.client.send(self.now, b"from the client");
-        self.to_server(packets);
+        self.send_to_server(packets);
         let packets = self.server.send(self.now, b"from the server");
-        self.to_client(packets);
+        self.send_to_client(packets);
         self.settle();
         assert_eq!(self.server.payloads.last().unwrap(), &b"from the client"[..]);
         assert_eq!(self.client.payloads.last().unwrap(), &b"from the server"[..]);
