@@ -120,6 +120,7 @@ impl Engine {
         let mut config = dimpl::Config::builder()
             .mtu(spec.mtu)
             .use_server_cookie(spec.cookie)
+            .max_queue_rx(QUEUE)
             .flight_start_rto(spec.first_retransmission)
             .flight_retries(FLIGHT_RETRIES)
             .handshake_timeout(ENGINE_PATIENCE)
@@ -323,6 +324,8 @@ impl fmt::Debug for Engine {
 const BUFFER: usize = 2_048;
 /// The largest record there can be (RFC 6347 §4.1), and a little.
 const LARGEST_BUFFER: usize = 17 * 1_024;
+/// Datagrams that an engine keeps out of order: a flight is six at most.
+const QUEUE: usize = 12;
 /// So many that the handshake's own deadline comes first.
 const FLIGHT_RETRIES: usize = 24;
 /// Longer than any deadline of ours, even by a clock that runs ahead.

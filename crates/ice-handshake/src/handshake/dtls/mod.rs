@@ -5,6 +5,7 @@ mod engine;
 mod passive;
 mod provider;
 mod records;
+mod rivals;
 mod session;
 mod srtp;
 
@@ -12,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use self::active::{Active, Progress};
+use self::active::Active;
 pub use self::engine::Engine;
 pub(super) use self::engine::{EngineSpec, EngineVersion, Identity};
 use self::passive::Passive;
 use self::records::is_dtls;
+use self::rivals::Progress;
 use self::session::DtlsSession;
 pub use self::srtp::SrtpProfile;
 use self::srtp::Substitution;
@@ -42,10 +44,10 @@ use super::{
 ///
 /// Datagrams in the peer's name can reach a handshake before the peer's own. This one goes on with the peer
 /// nevertheless:
-/// * what the peer's role cannot send is dropped, and so are alerts that are not authenticated;
-/// * an active side gives each rival ServerHello an engine of its own, and says hello once more only when no
-///   ServerHello has come within a round trip;
+/// * a datagram that the peer's role cannot send is dropped, and so are alerts that are not authenticated;
+/// * messages that contradict each other get an engine each, and the one that completes the handshake wins;
 /// * a passive side goes on only with a client that has shown its cookie;
+/// * an active side says hello once more only when nothing has come of a ServerHello within a round trip;
 /// * a record that an engine refuses is counted, and ends nothing;
 /// * an active side that hears nothing usable for 3 s begins afresh.
 #[derive(Clone, Debug)]
@@ -86,13 +88,13 @@ pub enum PayloadMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DtlsCounters {
-    /// Records that the peer's role cannot send.
+    /// Datagrams with a record that the peer's role cannot send.
     pub wrong_role: u64,
     /// Alerts that anybody could have sent.
     pub plain_alerts: u64,
-    /// Hellos beyond the first, of another random.
+    /// Hellos of another random than the first, and messages that contradict one that has come before.
     pub rival_hellos: u64,
-    /// Hellos for which there was no room.
+    /// Those of them for which there was no room.
     pub hellos_refused: u64,
     /// Datagrams that an engine refused.
     pub refused: u64,

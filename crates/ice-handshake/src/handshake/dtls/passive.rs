@@ -2,42 +2,38 @@
 //!
 //! No engine goes on before its client has shown a cookie that was sent to the peer's address (RFC 6347 §4.2.1,
 //! RFC 9147 §5.1): a forger who cannot read what is sent there does not get past it. The cookie is the same for every
-//! hello, since the real client cannot know in answer to whose hello it was sent. Each client random has an engine of
-//! its own, so that hellos do not mix.
+//! hello, since the real client cannot know in answer to whose hello it was sent. Each client random has engines of its
+//! own, so that hellos do not mix; what comes after them may be forged as well (see [`rivals`](super::rivals)).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
-
-use bytes::Bytes;
 
 use super::super::Role;
 use super::super::data::random_bytes;
-use super::active::{Progress, only_fitting};
-use super::engine::{Drained, Engine, EngineSpec, EngineVersion};
+use super::active::only_fitting;
+use super::engine::{EngineSpec, EngineVersion};
 use super::provider::Shared;
-use super::records::{Record, offers_dtls13, records};
+use super::records::{Numbers, Record, offers_dtls13, records};
+use super::rivals::{Progress, Rivals};
 use super::srtp::{SrtpProfile, Substitution};
-use super::{Completed, DtlsCounters, Version};
+use super::{DtlsCounters, Version};
 
-/// The engines of one passive side.
+/// One passive side.
 pub(crate) struct Passive {
     spec: EngineSpec,
     version: Option<Version>,
     profiles: Vec<SrtpProfile>,
-    shared: Arc<Shared>,
+    cookie: [u8; 32],
     clients: VecDeque<Client>,
+    numbers: Numbers,
 }
 
-/// An engine, for the client of this random.
+/// The engines for the client of this random.
 struct Client {
     random: Vec<u8>,
-    engine: Engine,
-    /// It has shown the cookie (or need not): its engine has answered with a ServerHello.
+    rivals: Rivals,
+    /// It has shown the cookie (or need not): it has been answered with a ServerHello.
     accepted: bool,
-    timeout: Option<Instant>,
-    peer_certificate: Option<Vec<u8>>,
-    keys: Option<(Vec<u8>, SrtpProfile)>,
 }
 
 impl Passive {
@@ -47,8 +43,14 @@ impl Passive {
         version: Option<Version>,
         profiles: Vec<SrtpProfile>,
     ) -> Self {
-        let shared = Arc::new(Shared::with_cookie(random_bytes()));
-        Self { spec, version, profiles, shared, clients: VecDeque::new() }
+        Self {
+            spec,
+            version,
+            profiles,
+            cookie: random_bytes(),
+            clients: VecDeque::new(),
+            numbers: Numbers::default(),
+        }
     }
 
     pub(crate) fn hear(
@@ -60,56 +62,58 @@ impl Passive {
         let Some(datagram) = only_fitting(datagram, Role::Server, counters) else {
             return Progress::default();
         };
-        let hello = records(&datagram)
-            .flat_map(Record::messages)
-            .find_map(|message| Some((message.client_random()?.to_vec(), message.body)));
+        let messages = || records(&datagram).flat_map(Record::messages);
+        if let Some((random, body)) =
+            messages().find_map(|message| Some((message.client_random()?, message.body)))
+        {
+            let Some(at) = self.client(now, random, body, counters) else {
+                return Progress::default();
+            };
+            let progress = self.clients[at].rivals.hear(now, datagram.clone(), counters);
+            let progress = self.note(at, progress);
+            return self.end(progress);
+        }
+        // Whose it is, only the engines can tell. Until a client has shown the cookie it has nothing to say but the rest
+        // of its hello.
+        let of_hello = messages().all(|message| message.is_client_hello());
         let mut progress = Progress::default();
-        match hello {
-            Some((random, body)) => {
-                if let Some(at) = self.client(now, random, body, counters) {
-                    progress.merge(self.tell(at, now, &datagram, counters));
-                }
-            }
-            // Whose it is, only the engines can tell.
-            None => {
-                for at in 0..self.clients.len() {
-                    if progress.completed.is_none() {
-                        progress.merge(self.tell(at, now, &datagram, counters));
-                    }
-                }
+        for at in 0..self.clients.len() {
+            if progress.completed.is_none() && (of_hello || self.clients[at].accepted) {
+                let heard = self.clients[at].rivals.hear(now, datagram.clone(), counters);
+                progress.merge(self.note(at, heard));
             }
         }
-        progress
+        self.end(progress)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Progress {
         let mut progress = Progress::default();
-        let mut ended = Vec::new();
-        for at in 0..self.clients.len() {
-            if self.clients[at].timeout.is_none_or(|due| due > now) {
-                continue;
-            }
-            match self.clients[at].engine.handle_time(now) {
-                Ok(()) => progress.merge(self.drain(at)),
-                Err(error) => ended.push((at, error)),
+        let mut at = 0;
+        while at < self.clients.len() {
+            let timed = self.clients[at].rivals.handle_timeout(now);
+            match &timed.failed {
+                Some(error) => {
+                    log::debug!("a client was given up: {error}");
+                    self.clients.remove(at);
+                }
+                None => {
+                    progress.merge(self.note(at, timed));
+                    at += 1;
+                }
             }
         }
-        for (at, error) in ended.into_iter().rev() {
-            log::debug!("a client was given up: {error}");
-            self.clients.remove(at);
-        }
-        progress
+        self.end(progress)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.clients.iter().filter_map(|client| client.timeout).min()
+        self.clients.iter().filter_map(|client| client.rivals.poll_timeout()).min()
     }
 
     /// The place of the client of this random, made if need be.
     fn client(
         &mut self,
         now: Instant,
-        random: Vec<u8>,
+        random: &[u8],
         body: &[u8],
         counters: &mut DtlsCounters,
     ) -> Option<usize> {
@@ -134,17 +138,9 @@ impl Passive {
         let substitution = Substitution::answering(body, &self.profiles);
         let spec =
             EngineSpec { version, seed: u64::from_le_bytes(random_bytes()), ..self.spec.clone() };
-        match Engine::new(&spec, Arc::clone(&self.shared), substitution, now) {
-            Ok(engine) => {
-                let client = Client {
-                    random,
-                    engine,
-                    accepted: false,
-                    timeout: None,
-                    peer_certificate: None,
-                    keys: None,
-                };
-                self.clients.push_back(client);
+        match Rivals::new(spec, Shared::repeatable(self.cookie), substitution, now) {
+            Ok(rivals) => {
+                self.clients.push_back(Client { random: random.to_vec(), rivals, accepted: false });
                 Some(self.clients.len() - 1)
             }
             Err(error) => {
@@ -154,41 +150,24 @@ impl Passive {
         }
     }
 
-    fn tell(
-        &mut self,
-        at: usize,
-        now: Instant,
-        datagram: &Bytes,
-        counters: &mut DtlsCounters,
-    ) -> Progress {
-        let Some(client) = self.clients.get_mut(at) else { return Progress::default() };
-        if let Err(error) = client.engine.hear(now, datagram) {
-            // Anybody may have sent it: the handshake goes on, with what comes next or until its deadline.
-            counters.refused += 1;
-            log::debug!("a record was refused: {error}");
-        }
-        self.drain(at)
-    }
-
-    fn drain(&mut self, at: usize) -> Progress {
-        let client = &mut self.clients[at];
-        let Drained { packets, timeout, connected, peer_certificate, keys, payloads, closed } =
-            client.engine.drain();
-        client.timeout = timeout;
-        client.peer_certificate = peer_certificate.or(client.peer_certificate.take());
-        client.keys = keys.or(client.keys.take());
-        client.accepted |= packets
+    /// Note what a client's engines said to it.
+    fn note(&mut self, at: usize, progress: Progress) -> Progress {
+        let answers = progress
+            .packets
             .iter()
             .flat_map(|packet| records(packet))
             .flat_map(Record::messages)
             .any(|message| message.is_answer());
-        let completed = connected.then(|| {
-            let client = self.clients.swap_remove_back(at).expect("it was there just now");
+        self.clients[at].accepted |= answers;
+        progress
+    }
+
+    fn end(&mut self, mut progress: Progress) -> Progress {
+        self.numbers.number(&mut progress.packets);
+        if progress.completed.is_some() {
             self.clients.clear();
-            let Client { engine, peer_certificate, keys, .. } = client;
-            Completed { engine, peer_certificate, keys, payloads }
-        });
-        Progress { packets, completed, failed: None, closed }
+        }
+        progress
     }
 }
 

@@ -1,12 +1,12 @@
 //! dimpl's cryptography with three things that it does not offer: a transcript that is the wire's (see
-//! [`srtp`](super::srtp)); key shares that survive the engine, so that an attempt can be repeated from the very
-//! ClientHello that the peer has seen (see [`active`](super::active)); and one cookie for all who ask in one
+//! [`srtp`](super::srtp)); key shares and signatures that survive the engine, so that others can begin exactly as it
+//! did (see [`rivals`](super::rivals)); and one cookie for all who ask in one
 //! handshake, so that it does not matter whose hello came first (see [`passive`](super::passive)).
 //!
 //! Providers are static, so what belongs to one handshake is handed in through the thread while its engine runs.
 
 use std::cell::RefCell;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::agreement::{
     self, ECDH_P256, ECDH_P384, PrivateKey, UnparsedPublicKey, X25519, agree,
@@ -19,35 +19,56 @@ use dimpl::{CryptoError, CryptoOperation, HashAlgorithm, NamedGroup, SignatureAl
 
 use super::srtp::Substitution;
 
-/// What belongs to one handshake and is shared by all its engines.
+/// What belongs to engines that are to begin alike: what they would else draw from the system's random numbers.
 #[derive(Default)]
 pub(crate) struct Shared {
-    /// The key shares of an active side, by group; made at first use. A passive side keeps none.
-    keys: Option<Mutex<Vec<(NamedGroup, Arc<PrivateKey>)>>>,
-    /// The cookie of a passive side.
+    kept: Option<Mutex<Kept>>,
+    /// The cookie of a passive side; zeros for none.
     cookie: [u8; 32],
 }
 
+#[derive(Default)]
+struct Kept {
+    /// Key shares by group, made at first use.
+    keys: Vec<(NamedGroup, Arc<PrivateKey>)>,
+    /// Signatures by the digest of what is signed.
+    signatures: Vec<([u8; 32], Vec<u8>)>,
+}
+
 impl Shared {
-    /// For an active side: every engine shows the same key shares.
-    pub(super) fn keeping_keys() -> Self {
-        Self { keys: Some(Mutex::default()), cookie: [0; 32] }
+    /// For engines that show the same key shares, give the same signatures, and ask for this cookie.
+    pub(super) fn repeatable(cookie: [u8; 32]) -> Self {
+        Self { kept: Some(Mutex::default()), cookie }
     }
 
-    /// For a passive side: every engine asks for this cookie.
-    pub(super) fn with_cookie(cookie: [u8; 32]) -> Self {
-        Self { keys: None, cookie }
+    fn kept(&self) -> Option<MutexGuard<'_, Kept>> {
+        Some(self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn key(&self, group: NamedGroup) -> Result<Arc<PrivateKey>, CryptoError> {
-        let Some(keys) = &self.keys else { return generate(group) };
-        let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, key)) = keys.iter().find(|(of, _)| *of == group) {
+        let Some(mut kept) = self.kept() else { return generate(group) };
+        if let Some((_, key)) = kept.keys.iter().find(|(of, _)| *of == group) {
             return Ok(Arc::clone(key));
         }
         let key = generate(group)?;
-        keys.push((group, Arc::clone(&key)));
+        kept.keys.push((group, Arc::clone(&key)));
         Ok(key)
+    }
+
+    fn signature(&self, of: &[u8; 32]) -> Option<Vec<u8>> {
+        self.kept()?
+            .signatures
+            .iter()
+            .find(|(digest, _)| digest == of)
+            .map(|(_, signature)| signature.clone())
+    }
+
+    fn keep_signature(&self, of: [u8; 32], signature: &[u8]) {
+        if let Some(mut kept) = self.kept()
+            && kept.signatures.len() < SIGNATURES
+        {
+            kept.signatures.push((of, signature.to_vec()));
+        }
     }
 }
 
@@ -133,10 +154,23 @@ impl KeyProvider for WireTranscript {
 
 impl SigningKey for WireKey {
     fn sign(&mut self, data: &[u8], hash: HashAlgorithm, out: &mut Buf) -> Result<(), CryptoError> {
-        match as_on_the_wire(data) {
-            Some(data) => self.0.sign(&data, hash, out),
-            None => self.0.sign(data, hash, out),
+        let on_the_wire = as_on_the_wire(data);
+        let data = on_the_wire.as_deref().unwrap_or(data);
+        let Some(shared) =
+            CURRENT.with_borrow(|context| Some(Arc::clone(&context.as_ref()?.shared)))
+        else {
+            return self.0.sign(data, hash, out);
+        };
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data);
+        let digest: [u8; 32] = digest.as_ref().try_into().expect("SHA-256 gives 32 bytes");
+        if let Some(signature) = shared.signature(&digest) {
+            out.clear();
+            out.extend_from_slice(&signature);
+            return Ok(());
         }
+        self.0.sign(data, hash, out)?;
+        shared.keep_signature(digest, out);
+        Ok(())
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
@@ -260,3 +294,6 @@ fn algorithm(group: NamedGroup) -> Result<&'static agreement::Algorithm, CryptoE
         _ => Err(CryptoError::UnsupportedKeyExchangeGroup(group)),
     }
 }
+
+/// Signatures that are kept: a side signs once or twice in a handshake, and anew for each rival.
+const SIGNATURES: usize = 32;

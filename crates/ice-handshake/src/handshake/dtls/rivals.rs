@@ -1,0 +1,280 @@
+//! Engines that go on from the same beginning with different messages, because nobody can tell yet whose are the peer's.
+//!
+//! Until keys are exchanged anybody who can send in the peer's name can say anything, and an engine that has believed it
+//! is of no use any more. So each message that contradicts another (it has the same number, and another content) gets
+//! an engine of its own, which is told everything else that has come so far. What cannot be told apart goes to all of
+//! them, and the one that completes the handshake was the peer's. A forger gains nothing by being first.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::engine::{Drained, Engine, EngineSpec};
+use super::provider::Shared;
+use super::records::{Record, records};
+use super::srtp::{SrtpProfile, Substitution};
+use super::{Completed, DtlsCounters};
+
+/// The engines that have begun alike.
+pub(super) struct Rivals {
+    spec: EngineSpec,
+    shared: Arc<Shared>,
+    substitution: Option<Substitution>,
+    born: Instant,
+    attempts: Vec<Attempt>,
+    /// What has come so far, for engines that join later.
+    heard: VecDeque<(Vec<Claim>, Bytes)>,
+    hasher: RandomState,
+}
+
+/// An engine, with what it believes.
+struct Attempt {
+    engine: Engine,
+    believes: Vec<Claim>,
+    timeout: Option<Instant>,
+    peer_certificate: Option<Vec<u8>>,
+    keys: Option<(Vec<u8>, SrtpProfile)>,
+}
+
+/// A handshake message, or a fragment of one, that anybody could have sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Claim {
+    sequence: u16,
+    offset: usize,
+    content: u64,
+}
+
+impl Claim {
+    fn contradicts(&self, other: &Self) -> bool {
+        (self.sequence, self.offset) == (other.sequence, other.offset)
+            && self.content != other.content
+    }
+}
+
+/// What a call has led to.
+#[derive(Default)]
+pub(super) struct Progress {
+    pub(super) packets: Vec<Bytes>,
+    pub(super) completed: Option<Completed>,
+    /// Every engine has given up: the last one's reason.
+    pub(super) failed: Option<String>,
+    pub(super) closed: bool,
+}
+
+impl Progress {
+    pub(super) fn merge(&mut self, other: Self) {
+        self.packets.extend(other.packets);
+        self.completed = self.completed.take().or(other.completed);
+        self.failed = other.failed.or(self.failed.take());
+        self.closed |= other.closed;
+    }
+}
+
+impl Rivals {
+    /// One engine, to begin with. `shared` must keep its keys and signatures, so that others can begin as it did.
+    pub(super) fn new(
+        spec: EngineSpec,
+        shared: Shared,
+        substitution: Option<Substitution>,
+        born: Instant,
+    ) -> Result<Self, dimpl::Error> {
+        let (shared, hasher) = (Arc::new(shared), RandomState::new());
+        let mut rivals = Self {
+            spec,
+            shared,
+            substitution,
+            born,
+            attempts: Vec::new(),
+            heard: VecDeque::new(),
+            hasher,
+        };
+        let first = rivals.attempt(Vec::new())?;
+        rivals.attempts.push(first);
+        Ok(rivals)
+    }
+
+    /// What the first engine has to say before it has heard anything.
+    pub(super) fn begin(&mut self) -> Progress {
+        self.drain(0)
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        datagram: Bytes,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
+        let claims = self.claims(&datagram);
+        let mut progress = Progress::default();
+        let mut contradicted = Vec::new();
+        for at in 0..self.attempts.len() {
+            if progress.completed.is_some() {
+                return progress;
+            }
+            let believes = &mut self.attempts[at].believes;
+            if claims.iter().any(|claim| believes.iter().any(|known| known.contradicts(claim))) {
+                contradicted.push(believes.clone());
+                continue;
+            }
+            for claim in &claims {
+                if !believes.contains(claim) && believes.len() < BELIEFS {
+                    believes.push(*claim);
+                }
+            }
+            progress.merge(self.tell(at, now, &datagram, counters));
+        }
+        for believes in contradicted {
+            if progress.completed.is_none() {
+                progress.merge(self.fork(now, believes, &claims, &datagram, counters));
+            }
+        }
+        if progress.completed.is_none() && self.heard.len() < HEARD {
+            self.heard.push_back((claims, datagram));
+        }
+        progress
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Progress {
+        let mut progress = Progress::default();
+        let mut at = 0;
+        while at < self.attempts.len() {
+            if self.attempts[at].timeout.is_some_and(|due| due <= now) {
+                if let Err(error) = self.attempts[at].engine.handle_time(now) {
+                    self.attempts.remove(at);
+                    if self.attempts.is_empty() {
+                        progress.failed = Some(error.to_string());
+                    }
+                    continue;
+                }
+                progress.merge(self.drain(at));
+            }
+            at += 1;
+        }
+        progress
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.attempts.iter().filter_map(|attempt| attempt.timeout).min()
+    }
+
+    fn attempt(&self, believes: Vec<Claim>) -> Result<Attempt, dimpl::Error> {
+        let engine = Engine::new(
+            &self.spec,
+            Arc::clone(&self.shared),
+            self.substitution.clone(),
+            self.born,
+        )?;
+        Ok(Attempt { engine, believes, timeout: None, peer_certificate: None, keys: None })
+    }
+
+    /// An engine that believes this datagram, and of what another believes all that comes before it; of the rest of what
+    /// was heard the newest that fits, for a forger is first.
+    fn fork(
+        &mut self,
+        now: Instant,
+        mut believes: Vec<Claim>,
+        claims: &[Claim],
+        datagram: &Bytes,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
+        let from = claims.iter().map(|claim| claim.sequence).min().unwrap_or_default();
+        believes.retain(|known| known.sequence < from);
+        believes.extend_from_slice(claims);
+        if self
+            .attempts
+            .iter()
+            .any(|attempt| believes.iter().all(|claim| attempt.believes.contains(claim)))
+        {
+            return Progress::default();
+        }
+        if self.attempts.len() >= ATTEMPTS {
+            counters.hellos_refused += 1;
+            return Progress::default();
+        }
+        counters.rival_hellos += 1;
+        let mut replay = Vec::new();
+        for (claims, heard) in self.heard.iter().rev() {
+            if !claims.iter().any(|claim| believes.iter().any(|known| known.contradicts(claim))) {
+                believes.extend(
+                    claims
+                        .iter()
+                        .filter(|claim| !believes.contains(claim))
+                        .copied()
+                        .collect::<Vec<_>>(),
+                );
+                replay.push((claims.is_empty(), heard.clone()));
+            }
+        }
+        believes.truncate(BELIEFS);
+        let Ok(attempt) = self.attempt(believes) else { return Progress::default() };
+        self.attempts.push(attempt);
+        let at = self.attempts.len() - 1;
+        // What it says to these the peer has been told already by the others.
+        _ = self.drain(at);
+        let plain = replay.iter().rev().filter(|(encrypted, _)| !encrypted);
+        for (_, heard) in plain {
+            _ = self.tell(at, now, heard, counters);
+        }
+        let mut progress = self.tell(at, now, datagram, counters);
+        for (_, heard) in replay.iter().rev().filter(|(encrypted, _)| *encrypted) {
+            if progress.completed.is_none() {
+                progress.merge(self.tell(at, now, heard, counters));
+            }
+        }
+        progress
+    }
+
+    fn claims(&self, datagram: &[u8]) -> Vec<Claim> {
+        let messages = records(datagram).flat_map(Record::messages);
+        messages
+            .map(|message| Claim {
+                sequence: message.sequence,
+                offset: message.offset,
+                content: self.hasher.hash_one((message.kind, message.length, message.body)),
+            })
+            .take(BELIEFS)
+            .collect()
+    }
+
+    fn tell(
+        &mut self,
+        at: usize,
+        now: Instant,
+        datagram: &Bytes,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
+        let Some(attempt) = self.attempts.get_mut(at) else { return Progress::default() };
+        if let Err(error) = attempt.engine.hear(now, datagram) {
+            // Anybody may have sent it: it is the handshake's deadline that ends an attempt, not one bad record.
+            counters.refused += 1;
+            log::debug!("a record was refused: {error}");
+        }
+        self.drain(at)
+    }
+
+    fn drain(&mut self, at: usize) -> Progress {
+        let Some(attempt) = self.attempts.get_mut(at) else { return Progress::default() };
+        let Drained { packets, timeout, connected, peer_certificate, keys, payloads, closed } =
+            attempt.engine.drain();
+        attempt.timeout = timeout;
+        attempt.peer_certificate = peer_certificate.or(attempt.peer_certificate.take());
+        attempt.keys = keys.or(attempt.keys.take());
+        let completed = connected.then(|| {
+            let Attempt { engine, peer_certificate, keys, .. } = self.attempts.swap_remove(at);
+            self.attempts.clear();
+            self.heard.clear();
+            Completed { engine, peer_certificate, keys, payloads }
+        });
+        Progress { packets, completed, failed: None, closed }
+    }
+}
+
+/// Engines at once.
+const ATTEMPTS: usize = 10;
+/// Datagrams kept for engines that join later: a flight is six at most, and a forger may add his.
+const HEARD: usize = 32;
+/// Messages and fragments of a handshake: a dozen, of a certificate chain some more.
+const BELIEFS: usize = 64;

@@ -1,0 +1,220 @@
+//! T1, T2, T2b over real sockets: somebody else sends hellos while two endpoints shake hands, from elsewhere and in the
+//! name of one of them.
+
+mod hosts;
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use callboard_ice_handshake::handshake::*;
+use hosts::*;
+use integration_tests::{Namespace, on_a_stage_of_its_own};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Sends these datagrams again and again until it is dropped.
+struct Attacker {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Attacker {
+    /// A thousand a second, by `send`, which is made in this network.
+    fn start<S: FnMut(&[u8]) + Send + 'static>(
+        namespace: &Namespace,
+        datagrams: Vec<Bytes>,
+        make: impl FnOnce() -> S + Send + 'static,
+    ) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted, namespace) =
+            (Arc::clone(&stop), Arc::clone(&sent), namespace.clone());
+        let thread = thread::spawn(move || {
+            namespace.enter();
+            let mut send = make();
+            for datagram in datagrams.iter().cycle() {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                send(datagram);
+                counted.fetch_add(1, Ordering::Relaxed);
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        Self { stop, sent, thread: Some(thread) }
+    }
+}
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            thread.join().expect("the attacker ends");
+        }
+    }
+}
+
+/// A UDP datagram in an IPv4 packet, from whomever.
+fn packet(source: SocketAddrV4, destination: SocketAddrV4, contents: &[u8]) -> Vec<u8> {
+    let udp_length = (8 + contents.len()) as u16;
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + udp_length).to_be_bytes());
+    // No identification, no fragments, 64 hops, UDP; the kernel fills in the checksum.
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(source.ip().octets());
+    packet.extend(destination.ip().octets());
+    packet.extend(source.port().to_be_bytes());
+    packet.extend(destination.port().to_be_bytes());
+    packet.extend(udp_length.to_be_bytes());
+    // No checksum (RFC 768).
+    packet.extend([0, 0]);
+    packet.extend(contents);
+    packet
+}
+
+fn hellos(version: Option<Version>, of: Role, count: usize) -> Vec<Bytes> {
+    let dtls = || version.into_iter().fold(dtls().any_certificate().cookie(false), Dtls::version);
+    let packets = |step| match step {
+        Step::Packets(packets) => packets,
+        step => panic!("no packets: {step:?}"),
+    };
+    let now = Instant::now();
+    (0..count)
+        .map(|_| {
+            let client_hello = packets(dtls().start(Role::Client).connection_ready(now)).remove(0);
+            match of {
+                Role::Client => client_hello,
+                Role::Server => {
+                    packets(dtls().start(Role::Server).recv_from_peer(now, &client_hello)).remove(0)
+                }
+            }
+        })
+        .collect()
+}
+
+fn v4(text: &str) -> SocketAddrV4 {
+    match text.parse().unwrap() {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(address) => panic!("{address} is not of IPv4"),
+    }
+}
+
+fn address_in(candidate: &str) -> SocketAddrV4 {
+    let words: Vec<&str> = candidate.split(' ').collect();
+    v4(&format!("{}:{}", words[4], words[5]))
+}
+
+#[test]
+fn t2_hellos_in_the_peers_name_change_nothing_in_either_role_and_any_version() {
+    on_a_stage_of_its_own(async || {
+        let (left, right) = (Namespace::new(), Namespace::new());
+        left.connect(("eth0", "10.1.0.1/24"), &right, ("eth0", "10.1.0.2/24"));
+        for version in [Some(Version::Dtls12), Some(Version::Dtls13), None] {
+            for role in [Role::Client, Role::Server] {
+                for forged in [Role::Client, Role::Server] {
+                    let other = if role == Role::Client { Role::Server } else { Role::Client };
+                    let dtls = |role| version.into_iter().fold(dtls().role(role), Dtls::version);
+                    let mut a = Host::start(&left, options(true, dtls(role), &[])).await;
+                    let mut b = Host::start(&right, options(false, dtls(other), &[])).await;
+                    let (_, of_a) = a.gathered().await;
+                    let (_, of_b) = b.gathered().await;
+                    let (target, in_the_name_of) = (address_in(&of_a[0]), address_in(&of_b[0]));
+                    let attacker = Attacker::start(&right, hellos(version, forged, 5), move || {
+                        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255)))
+                            .expect("root");
+                        move |contents: &[u8]| {
+                            let packet = packet(in_the_name_of, target, contents);
+                            _ = raw.send_to(&packet, &SocketAddr::V4(target).into());
+                        }
+                    });
+                    let began = Instant::now();
+                    for (from, to) in [(&a, &b), (&b, &a)] {
+                        for event in &from.told {
+                            carry(event, &to.endpoint).await;
+                        }
+                    }
+
+                    carry_until(&mut a, &mut b, PATIENCE, |a, b| {
+                        a.is_connected() && b.is_connected()
+                    })
+                    .await;
+
+                    let took = began.elapsed();
+                    let sent = attacker.sent.load(Ordering::Relaxed);
+                    drop(attacker);
+                    println!(
+                        "we are {role:?}, {version:?}, hello of a {forged:?}: {took:?}, {sent} forged"
+                    );
+                    assert!(
+                        sent > 0 && took < Duration::from_secs(5),
+                        "{role:?} {version:?} {forged:?}: {took:?}"
+                    );
+                    a.say_until_heard(&mut b, "undisturbed", PATIENCE).await;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not_answered() {
+    on_a_stage_of_its_own(async || {
+        let (left, right) = (Namespace::new(), Namespace::new());
+        left.connect(("eth0", "10.1.0.1/24"), &right, ("eth0", "10.1.0.2/24"));
+        let mux = {
+            let left = left.clone();
+            thread::spawn(move || {
+                left.enter();
+                callboard_ice_handshake::mux::MuxHandle::bind(Default::default()).unwrap()
+            })
+            .join()
+            .unwrap()
+        };
+        // Its reader has a thread of its own there, as a media thread does.
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let reader = {
+            let (left, mux) = (left.clone(), mux.clone());
+            thread::spawn(move || {
+                left.enter();
+                actix::System::new().block_on(async move {
+                    let _reader =
+                        actix::Actor::start(callboard_ice_handshake::mux::UdpMux::new(mux));
+                    _ = ended.await;
+                });
+            })
+        };
+        let answered = Arc::new(AtomicU64::new(0));
+        let (port, heard) = (mux.port(), Arc::clone(&answered));
+        let attacker = Attacker::start(&right, hellos(None, Role::Client, 20), move || {
+            let socket = std::net::UdpSocket::bind((Ipv4Addr::new(10, 1, 0, 2), 0)).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            move |contents: &[u8]| {
+                _ = socket.send_to(contents, (Ipv4Addr::new(10, 1, 0, 1), port));
+                while socket.recv(&mut [0; 2_048]).is_ok() {
+                    heard.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let mut longest = Duration::ZERO;
+        for _ in 0..100 {
+            let mut shared = options(true, dtls(), &[]);
+            shared.mux = Some(mux.clone());
+            let mut a = Host::start(&left, shared).await;
+            let mut b = Host::start(&right, options(false, dtls(), &[])).await;
+            longest = longest.max(connect(&mut a, &mut b, PATIENCE).await);
+        }
+        let sent = attacker.sent.load(Ordering::Relaxed);
+        drop(attacker);
+        let dropped = mux.counters().unknown_source;
+        println!(
+            "{sent} hellos from elsewhere, {dropped} dropped; the longest of 100 set-ups took {longest:?}"
+        );
+        assert!(dropped > 0 && answered.load(Ordering::Relaxed) == 0);
+        drop(end);
+        reader.join().unwrap();
+    });
+}
