@@ -140,6 +140,7 @@ impl Passive {
             EngineSpec { version, seed: u64::from_le_bytes(random_bytes()), ..self.spec.clone() };
         match Rivals::new(spec, Shared::repeatable(self.cookie), substitution, now) {
             Ok(rivals) => {
+                let rivals = rivals.without_forks();
                 self.clients.push_back(Client { random: random.to_vec(), rivals, accepted: false });
                 Some(self.clients.len() - 1)
             }
@@ -158,7 +159,10 @@ impl Passive {
             .flat_map(|packet| records(packet))
             .flat_map(Record::messages)
             .any(|message| message.is_answer());
-        self.clients[at].accepted |= answers;
+        if answers {
+            self.clients[at].accepted = true;
+            self.clients[at].rivals.fork_from_now_on();
+        }
         progress
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Rivals {
     /// What has come so far, for engines that join later.
     heard: VecDeque<(Vec<Claim>, Bytes)>,
     hasher: RandomState,
+    /// Whether messages that contradict each other are worth an engine.
+    may_fork: bool,
 }
 
 /// An engine, with what it believes.
@@ -90,10 +92,21 @@ impl Rivals {
             attempts: Vec::new(),
             heard: VecDeque::new(),
             hasher,
+            may_fork: true,
         };
         let first = rivals.attempt(Vec::new())?;
         rivals.attempts.push(first);
         Ok(rivals)
+    }
+
+    /// Take the first of what contradicts each other, until [told otherwise](Self::fork_from_now_on).
+    pub(super) fn without_forks(mut self) -> Self {
+        self.may_fork = false;
+        self
+    }
+
+    pub(super) fn fork_from_now_on(&mut self) {
+        self.may_fork = true;
     }
 
     /// What the first engine has to say before it has heard anything.
@@ -127,7 +140,7 @@ impl Rivals {
             progress.merge(self.tell(at, now, &datagram, counters));
         }
         for believes in contradicted {
-            if progress.completed.is_none() {
+            if progress.completed.is_none() && self.may_fork {
                 progress.merge(self.fork(now, believes, &claims, &datagram, counters));
             }
         }
