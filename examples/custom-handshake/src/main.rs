@@ -1,0 +1,141 @@
+//! Two ICE components on this machine talk over whichever handshake they are given: one line decides.
+//!
+//! `cargo run -p custom-handshake -- psk`, or `dtls`, `plain`, `pinning`, `chaos`, `recorder`; without a word, all.
+
+mod chaos;
+mod pinning;
+mod recorder;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use callboard_ice_handshake::endpoint::*;
+use callboard_ice_handshake::handshake::*;
+use callboard_ice_handshake::mux::InterfaceFilter;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::chaos::Chaos;
+use crate::pinning::Pinning;
+use crate::recorder::Recorder;
+
+type Error = Box<dyn std::error::Error>;
+/// A handshake for each side.
+type Pair = (Arc<dyn HandshakeFactory>, Arc<dyn HandshakeFactory>);
+
+/// The line that decides.
+fn handshakes(word: &str) -> Result<Pair, Error> {
+    let secret = b"correct horse battery staple";
+    Ok(match word {
+        "psk" => {
+            (Arc::new(Psk::server([("robot", secret)])?), Arc::new(Psk::client("robot", secret)?))
+        }
+        "dtls" => (Arc::new(Dtls::generate()?), Arc::new(Dtls::generate()?)),
+        "plain" => (Arc::new(Plain), Arc::new(Plain)),
+        "pinning" => {
+            let (ours, theirs) = (Certificate::generate()?, Certificate::generate()?);
+            let pinned = Pinning::new(Dtls::new(ours).any_certificate(), theirs.fingerprint());
+            (Arc::new(pinned), Arc::new(Dtls::new(theirs)))
+        }
+        "chaos" => {
+            (Arc::new(Chaos::new(Dtls::generate()?)), Arc::new(Chaos::new(Dtls::generate()?)))
+        }
+        "recorder" => (Arc::new(Recorder::new(Dtls::generate()?)), Arc::new(Dtls::generate()?)),
+        other => {
+            return Err(
+                format!("{other:?}? Say psk, dtls, plain, pinning, chaos or recorder").into()
+            );
+        }
+    })
+}
+
+#[actix::main]
+async fn main() -> Result<(), Error> {
+    env_logger::init();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let all =
+        || ["psk", "dtls", "plain", "pinning", "chaos", "recorder"].map(str::to_owned).to_vec();
+    for word in if words.is_empty() { all() } else { words } {
+        let (ours, theirs) = handshakes(&word)?;
+        let began = Instant::now();
+        let said = talk(ours, theirs).await?;
+        println!("{word}: {said:?} after {:?}", began.elapsed());
+    }
+    Ok(())
+}
+
+/// One side, and what it tells.
+struct Side {
+    endpoint: IceEndpoint,
+    told: UnboundedReceiver<EndpointEvent>,
+}
+
+impl Side {
+    async fn start(controlling: bool, handshake: Arc<dyn HandshakeFactory>) -> Result<Self, Error> {
+        let mut options = EndpointOptions::new(handshake);
+        options.controlling = controlling;
+        // Both are on this machine.
+        options.sockets.interfaces = InterfaceFilter::with_loopback();
+        let (tell, told) = unbounded_channel();
+        let endpoint = IceEndpoint::start(options, Owner(tell).start().recipient()).await?;
+        endpoint.send(GatherCandidates).await?;
+        Ok(Self { endpoint, told })
+    }
+}
+
+struct Owner(tokio::sync::mpsc::UnboundedSender<EndpointEvent>);
+
+impl Actor for Owner {
+    type Context = Context<Self>;
+}
+
+impl Handler<EndpointEvent> for Owner {
+    type Result = ();
+
+    fn handle(&mut self, event: EndpointEvent, _: &mut Context<Self>) {
+        _ = self.0.send(event);
+    }
+}
+
+/// Bring two together, and have one say hello; what the other hears.
+async fn talk(
+    ours: Arc<dyn HandshakeFactory>,
+    theirs: Arc<dyn HandshakeFactory>,
+) -> Result<String, Error> {
+    let (mut a, mut b) = (Side::start(true, ours).await?, Side::start(false, theirs).await?);
+    let component = ComponentId(1);
+    let mut finished = 0;
+    loop {
+        let (event, other) = tokio::select! {
+            Some(event) = a.told.recv() => (event, &b.endpoint),
+            Some(event) = b.told.recv() => (event, &a.endpoint),
+        };
+        // What one tells, the other is told: any means will do, here there is none between them.
+        match event {
+            EndpointEvent::HandshakeInitData { component, data } => {
+                other.send(SetRemoteHandshakeInitData { component: Some(component), data }).await?;
+            }
+            EndpointEvent::LocalCredentials(credentials) => {
+                other.send(SetRemoteCredentials(credentials)).await??
+            }
+            EndpointEvent::NewCandidate { component, candidate } => {
+                other.send(SetRemoteCandidate { component, candidate }).await??;
+            }
+            EndpointEvent::HandshakeFinished { .. } => {
+                finished += 1;
+                if finished == 2 {
+                    let payload = Bytes::from_static(b"hello from the other side");
+                    a.endpoint.send(SendPayload { component, payload }).await??;
+                }
+            }
+            EndpointEvent::Payload { payload, .. } => {
+                a.endpoint.stop().await;
+                b.endpoint.stop().await;
+                return Ok(String::from_utf8_lossy(&payload).into_owned());
+            }
+            EndpointEvent::ComponentFailed { error, .. } => return Err(error.into()),
+            _ => {}
+        }
+    }
+}
