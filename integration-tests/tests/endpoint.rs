@@ -1,4 +1,5 @@
 //! Stand-alone ICE endpoints across NATs and loss, through a real TURN server, and with a peer of another maker.
+#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod hosts;
 
@@ -214,7 +215,8 @@ fn a_host_that_moves_comes_back_by_an_ice_restart() {
 
         left.ip("address del 10.1.0.1/24 dev eth0");
         left.ip("address add 10.1.0.9/24 dev eth0");
-        (a.told.clear(), b.told.clear());
+        a.told.clear();
+        b.told.clear();
         let began = Instant::now();
         a.endpoint.send(RestartIce).await.unwrap();
         let moved = |host: &Host| {
@@ -251,7 +253,8 @@ fn a_turn_server_that_dies_is_noticed_and_a_restart_brings_them_back_through_the
             assert_eq!(a.say("nobody hears this").await, Err(SendPayloadError::Disconnected));
 
             coturn.restart().await;
-            (a.told.clear(), b.told.clear());
+            a.told.clear();
+            b.told.clear();
             let began = Instant::now();
             a.endpoint.send(RestartIce).await.unwrap();
             let back = |host: &Host| {

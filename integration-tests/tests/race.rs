@@ -1,5 +1,6 @@
 //! T1, T2, T2b over real sockets: somebody else sends hellos while two endpoints shake hands, from elsewhere and in the
 //! name of one of them.
+#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod hosts;
 

@@ -1,4 +1,5 @@
 //! The mux on real sockets of the loopback interface.
+#![allow(clippy::disallowed_methods, reason = "a test waits by the clock on the wall")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
 //! T7: a flood of STUN requests. A test of its own, since it weighs its process.
+#![allow(clippy::disallowed_methods, reason = "a test waits by the clock on the wall")]
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

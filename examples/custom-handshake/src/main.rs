@@ -7,7 +7,6 @@ mod pinning;
 mod recorder;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::handshake::*;
 use callboard_ice_handshake::mux::InterfaceFilter;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
 
 use crate::chaos::Chaos;
 use crate::pinning::Pinning;

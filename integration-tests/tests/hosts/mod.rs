@@ -1,5 +1,6 @@
 //! Stand-alone ICE endpoints on hosts of their own, and the application between them.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
+#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 use std::sync::Arc;
 use std::thread;

@@ -124,8 +124,7 @@ impl Engine {
             .flight_start_rto(spec.first_retransmission)
             .flight_retries(FLIGHT_RETRIES)
             .handshake_timeout(ENGINE_PATIENCE)
-            .dangerously_set_rng_seed(spec.seed)
-            .with_crypto_provider(provider::provider());
+            .dangerously_set_rng_seed(spec.seed);
         if spec.role == Role::Server && spec.cookie && spec.version == EngineVersion::Dtls13 {
             // A HelloRetryRequest names a cipher suite. It must be the same whoever asks, or a forged hello could make
             // us name one that the real client has not offered: so it is the one that everybody must have
@@ -144,8 +143,7 @@ impl Engine {
                 _ => config,
             };
         }
-        // This tries the provider out, so it must not be in the context of a handshake yet.
-        let config = Arc::new(config.build()?);
+        let config = Arc::new(provider::configure(config)?);
         let dtls = provider::within(&context, || {
             let mut dtls = match (&spec.identity, spec.version) {
                 (Identity::PreSharedKey(_), _) => dimpl::Dtls::new_12_psk(config, born),
