@@ -1,4 +1,53 @@
 //! The transport under a peer connection: sockets, candidates, and handshakes that run as swappable supervised actors.
+//!
+//! It knows nothing of SDP, rooms or HTTP. What it is made of, from above:
+//!
+//! * [`endpoint`]: a stand-alone ICE endpoint, for applications without SDP. Begin here.
+//! * [`handshake`]: what makes a connected pair of addresses a secured session: [`Dtls`](handshake::Dtls),
+//!   [`Psk`](handshake::Psk), [`Plain`](handshake::Plain), or yours; each run by a
+//!   [`HandshakeActor`](handshake::HandshakeActor). Also inside an `Rtc` of str0m, over a
+//!   [`DtlsBridge`](handshake::DtlsBridge).
+//! * [`gather`]: host, server-reflexive and relay candidates; [`Transport`](gather::Transport), through which one
+//!   component sends and receives.
+//! * [`mux`]: one UDP port for all connections of a thread.
+//!
+//! # A handshake of your own
+//!
+//! Both sides say a password; the session that follows carries payloads as they are.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//!
+//! use bytes::Bytes;
+//! use callboard_ice_handshake::endpoint::EndpointOptions;
+//! use callboard_ice_handshake::handshake::*;
+//!
+//! struct Password(&'static [u8]);
+//!
+//! impl Handshake for Password {
+//!     fn connection_ready(&mut self, _: Instant) -> Step {
+//!         Step::Packets(vec![Bytes::from_static(self.0)])
+//!     }
+//!
+//!     fn recv_from_peer(&mut self, _: Instant, datagram: &[u8]) -> Step {
+//!         if datagram == self.0 {
+//!             Step::FinishedWithPackets(HandshakeData::None, vec![Bytes::from_static(self.0)])
+//!         } else {
+//!             Step::Failed(HandshakeError::custom("wrong password"))
+//!         }
+//!     }
+//!
+//!     fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
+//!         datagram.starts_with(b"password:")
+//!     }
+//! }
+//!
+//! // The line that swaps it in: this, or `Arc::new(Dtls::generate()?)`, or `Arc::new(Plain)`, …
+//! let options = EndpointOptions::new(Arc::new(|_: &ComponentInfo| Password(b"password:sesame")));
+//! # let mut handshake = options.handshake.new_handshake(&ComponentInfo::new(ComponentId(1), true));
+//! # assert!(matches!(handshake.recv_from_peer(Instant::now(), b"password:sesame"), Step::FinishedWithPackets(..)));
+//! ```
 
 pub mod endpoint;
 pub mod gather;

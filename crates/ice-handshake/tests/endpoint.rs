@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::handshake::*;
 use callboard_ice_handshake::mux::{MuxHandle, UdpMux, UdpMuxOptions};
-use callboard_supervision::Fault;
+use callboard_supervision::{ArbiterPool, Fault, Placement};
 use endpoints::*;
 
 fn psk() -> (Psk, Psk) {
@@ -479,4 +479,127 @@ async fn nothing_is_left_of_endpoints_that_have_ended() {
         tokio::task::yield_now().await;
     }
     assert!(descriptors() <= before + 40, "{before} descriptors before, {} after", descriptors());
+}
+
+#[actix::test]
+async fn f4_a_handshake_that_blocks_its_thread_fails_in_time_and_others_go_on() {
+    /// Blocks until its sender is dropped.
+    struct Blocks(std::sync::Arc<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>);
+    impl Handshake for Blocks {
+        fn connection_ready(&mut self, _: Instant) -> Step {
+            _ = self.0.lock().unwrap().recv();
+            Step::Ok
+        }
+        fn recv_from_peer(&mut self, _: Instant, _: &[u8]) -> Step {
+            Step::Ok
+        }
+    }
+    let (unblock, blocked) = std::sync::mpsc::channel();
+    let blocked = std::sync::Arc::new(std::sync::Mutex::new(blocked));
+    let pool = ArbiterPool::new(2);
+    let factory = move |component: &ComponentInfo| -> Box<dyn Handshake> {
+        match component.id {
+            ComponentId(1) => Box::new(Blocks(blocked.clone())),
+            _ => Plain.new_handshake(component),
+        }
+    };
+    let two = |controlling, placement, handshake| EndpointOptions {
+        components: 2,
+        handshake,
+        handshake_deadline: Duration::from_millis(300),
+        handshake_placement: placement,
+        ..options(controlling, Plain)
+    };
+    let plain = || -> std::sync::Arc<dyn HandshakeFactory> { std::sync::Arc::new(Plain) };
+    let (on_pool, here) = (|| Placement::Pool(pool.clone()), Placement::default);
+    let mut a = Side::start(two(true, on_pool(), std::sync::Arc::new(factory))).await;
+    let mut b = Side::start(two(false, here(), plain())).await;
+    a.endpoint.send(GatherCandidates).await.unwrap();
+    b.endpoint.send(GatherCandidates).await.unwrap();
+    let failed = |side: &Side| {
+        side.told.iter().any(|event| matches!(event, EndpointEvent::ComponentFailed { .. }))
+    };
+
+    carry_until(&mut a, &mut b, |a, b| {
+        failed(a) && handshakes_finished(a) == 1 && handshakes_finished(b) == 2
+    })
+    .await;
+
+    let error = a.failed().await;
+    assert_talks(&mut a, &mut b, 2).await;
+    let deadline = Instant::now() + PATIENCE;
+    while pool.replaced() == 0 {
+        assert!(Instant::now() < deadline, "the thread is replaced");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        error,
+        ComponentError::Handshake(HandshakeError::DeadlineExceeded(Duration::from_millis(300)))
+    );
+    // A new endpoint finds threads that are not blocked.
+    let (mut c, mut d) =
+        connected(two(true, on_pool(), plain()), two(false, here(), plain())).await;
+    assert_talks(&mut c, &mut d, 2).await;
+    drop(unblock);
+}
+
+#[actix::test]
+async fn t7_checks_that_are_not_genuine_are_not_answered() {
+    let mut a = Side::start(options(true, Plain)).await;
+    a.endpoint.send(GatherCandidates).await.unwrap();
+    let port: u16 = a
+        .until(|event| match event {
+            EndpointEvent::NewCandidate { candidate, .. } => {
+                candidate.split(' ').nth(5)?.parse().ok()
+            }
+            _ => None,
+        })
+        .await;
+    let of_a = a.credentials().await;
+    let peer = Credentials::new("peer", "0123456789012345678901").unwrap();
+    a.endpoint.send(SetRemoteCredentials(peer)).await.unwrap().unwrap();
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let provider = str0m::crypto::from_feature_flags().sha1_hmac_provider;
+    let request = |password: Option<&str>| {
+        let name = format!("{}:peer", of_a.ufrag);
+        let message = is::stun::StunMessage::binding_request(
+            &name,
+            is::stun::TransId::new(),
+            false,
+            7,
+            100,
+            false,
+        );
+        let mut buffer = vec![0; 500];
+        let hmac = |key: &[u8], payloads: &[&[u8]]| provider.sha1_hmac(key, payloads);
+        let length = message.to_bytes(password.map(str::as_bytes), &mut buffer, hmac).unwrap();
+        buffer.truncate(length);
+        buffer
+    };
+    for forged in [request(None), request(Some("not the password at all"))] {
+        for _ in 0..100 {
+            socket.send_to(&forged, ("127.0.0.1", port)).await.unwrap();
+        }
+    }
+
+    // The genuine one comes last: when it is answered the others have been looked at.
+    socket.send_to(&request(Some(&of_a.password)), ("127.0.0.1", port)).await.unwrap();
+    let mut buffer = [0; 500];
+    let mut answers = 0;
+    loop {
+        let (length, _) =
+            tokio::time::timeout(PATIENCE, socket.recv_from(&mut buffer)).await.unwrap().unwrap();
+        let message = is::stun::StunMessage::parse(&buffer[..length]).unwrap();
+        if message.is_successful_binding_response() {
+            answers += 1;
+            break;
+        }
+    }
+    assert_eq!(answers, 1);
+    while let Ok(Ok((length, _))) =
+        tokio::time::timeout(Duration::from_millis(300), socket.recv_from(&mut buffer)).await
+    {
+        let message = is::stun::StunMessage::parse(&buffer[..length]).unwrap();
+        assert!(!message.is_successful_binding_response(), "a forged request was answered");
+    }
 }

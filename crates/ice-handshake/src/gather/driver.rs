@@ -204,6 +204,7 @@ impl Drop for Transport {
         // The ways send what they have got, and end.
         self.shared.drive(|gatherer, now| gatherer.close(now));
         self.shared.ways.borrow_mut().clear();
+        self.shared.route.close();
         self.task.abort();
     }
 }

@@ -10,7 +10,7 @@ use is::Candidate;
 
 use super::relay::{Relay, RelayOutput};
 use super::stun::{Answer, StunQuery};
-use super::{IceServer, IceUrl, ServerTransport};
+use super::{IceServer, IceUrl, ServerTransport, check_remote};
 
 /// Which candidates are wanted (W3C `RTCIceTransportPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -382,6 +382,9 @@ impl Gatherer {
         peer: SocketAddr,
         contents: &[u8],
     ) -> bool {
+        if check_remote(peer).is_err() {
+            return false;
+        }
         let of = |entry: &&RelayEntry| {
             entry.relay.as_ref().is_some_and(|relay| relay.relayed() == Some(relayed))
         };

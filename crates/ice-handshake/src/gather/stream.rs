@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsConnector;
 
 use super::{RelayId, RelayTransport};
@@ -26,6 +26,8 @@ pub(super) enum FromServer {
 pub(super) struct Way {
     pub(super) relay: RelayId,
     to_server: mpsc::Sender<Bytes>,
+    /// Its end is the way's.
+    _wanted: oneshot::Sender<()>,
 }
 
 impl Way {
@@ -38,15 +40,23 @@ impl Way {
         tell: mpsc::Sender<FromServer>,
     ) -> Self {
         let (to_server, outgoing) = mpsc::channel(OUTGOING);
+        let (wanted, unwanted) = oneshot::channel::<()>();
         actix::spawn(async move {
-            let served = serve(relay, transport, server, tls, outgoing, &tell).await;
+            // One that is not wanted any more says what it has to say, and no longer than that takes at most.
+            let served = tokio::select! {
+                served = serve(relay, transport, server, tls, outgoing, &tell) => served,
+                () = async {
+                    _ = unwanted.await;
+                    tokio::time::sleep(CLOSING).await;
+                } => Ok(()),
+            };
             let why = match served {
                 Ok(()) => "the TURN server has closed the connection".to_owned(),
                 Err(error) => error.to_string(),
             };
             _ = tell.send(FromServer::Lost(relay, why)).await;
         });
-        Self { relay, to_server }
+        Self { relay, to_server, _wanted: wanted }
     }
 
     /// Send; says whether there was room.
@@ -120,7 +130,13 @@ async fn serve_udp(
                 None => return Ok(()),
             },
             received = socket.recv(&mut buffer) => {
-                let contents = Bytes::copy_from_slice(&buffer[..received?]);
+                let received = match received {
+                    Ok(received) => received,
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(error),
+                    // Of one datagram that was sent earlier.
+                    Err(_) => continue,
+                };
+                let contents = Bytes::copy_from_slice(&buffer[..received]);
                 // What its reader has no room for is lost, as on the network.
                 if let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(FromServer::Bytes(relay, contents)) {
                     return Ok(());

@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{self, digest};
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256};
 use time::{Duration, OffsetDateTime};
 
-use super::dtls::{SrtpProfile, Version};
+use super::dtls::{DtlsCounters, SrtpProfile, Version};
 
 /// The number of an ICE component (RFC 8445 §3), from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +79,8 @@ pub struct DtlsData {
     pub peer_certificate: Option<Vec<u8>>,
     /// Its fingerprint by SHA-256.
     pub peer_fingerprint: Option<Fingerprint>,
+    /// What was kept away from it on the way.
+    pub counters: DtlsCounters,
 }
 
 /// Which side of a DTLS handshake (RFC 8842 §5.2: `active` and `passive`).
@@ -339,6 +341,7 @@ impl fmt::Debug for DtlsData {
             .field("role", &self.role)
             .field("srtp", &self.srtp)
             .field("peer_fingerprint", &self.peer_fingerprint)
+            .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
 }

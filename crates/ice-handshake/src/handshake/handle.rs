@@ -7,7 +7,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 use callboard_supervision::{
-    ChildSpec, Down, MonitorRef, Placement, Restart, StartChildError, SupervisorRef, monitor,
+    ChildSpec, Down, MonitorRef, Placement, Restart, Shutdown, StartChildError, SupervisorRef,
+    monitor,
 };
 
 use super::messages::*;
@@ -48,6 +49,8 @@ impl HandshakeSpec {
             )
         })
         .restart(Restart::Temporary)
+        // It has nothing to finish; one that is blocked is given up, with its thread.
+        .shutdown(Shutdown::Timeout(STOPPING))
         .arbiter(placement)
     }
 }
@@ -156,5 +159,7 @@ impl HandshakeHandle {
 
 /// From the component's being ready until its handshake fails.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take to stop.
+const STOPPING: Duration = Duration::from_millis(500);
 /// As many as its mailbox takes, and those it is busy with.
 const UNCONFIRMED: usize = 128;

@@ -4,42 +4,7 @@
 //! them, one for each ICE component, as a temporary child of whoever owns the component. In the box are [`Dtls`]
 //! (what browsers speak), [`Psk`] (DTLS with a shared secret, no certificates) and [`Plain`] (none).
 //!
-//! # A handshake of your own
-//!
-//! Both sides say a password; the session that follows carries payloads as they are.
-//!
-//! ```
-//! use std::sync::Arc;
-//! use std::time::Instant;
-//!
-//! use bytes::Bytes;
-//! use callboard_ice_handshake::handshake::*;
-//!
-//! struct Password(&'static [u8]);
-//!
-//! impl Handshake for Password {
-//!     fn connection_ready(&mut self, _: Instant) -> Step {
-//!         Step::Packets(vec![Bytes::from_static(self.0)])
-//!     }
-//!
-//!     fn recv_from_peer(&mut self, _: Instant, datagram: &[u8]) -> Step {
-//!         if datagram == self.0 {
-//!             Step::FinishedWithPackets(HandshakeData::None, vec![Bytes::from_static(self.0)])
-//!         } else {
-//!             Step::Failed(HandshakeError::custom("wrong password"))
-//!         }
-//!     }
-//!
-//!     fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
-//!         datagram.starts_with(b"password:")
-//!     }
-//! }
-//!
-//! // One for each component; give this to an endpoint as its `handshake`.
-//! let factory: Arc<dyn HandshakeFactory> = Arc::new(|_: &ComponentInfo| Password(b"password:sesame"));
-//! # let mut handshake = factory.new_handshake(&ComponentInfo::new(ComponentId(1), true));
-//! # assert!(matches!(handshake.recv_from_peer(Instant::now(), b"password:sesame"), Step::FinishedWithPackets(..)));
-//! ```
+//! The front page of this crate shows a handshake of one's own.
 
 mod actor;
 mod bridge;

@@ -395,10 +395,17 @@ impl Route {
     }
 }
 
-impl Drop for Route {
-    fn drop(&mut self) {
+impl Route {
+    /// What dropping it does, for who still holds it.
+    pub(crate) fn close(&self) {
         self.mux.shared.demux().close(self.id);
         self.ring.close();
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -327,6 +327,7 @@ impl DtlsHandshake {
             srtp,
             peer_certificate: completed.peer_certificate.clone(),
             peer_fingerprint: found,
+            counters: self.counters,
         })))
     }
 }
