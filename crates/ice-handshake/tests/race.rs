@@ -94,6 +94,8 @@ enum Forged {
     ServerHello,
     /// A request to say hello again.
     HelloVerifyRequest,
+    /// A certificate of the forger's, under the numbers that the peer's will have.
+    Certificate,
 }
 
 /// A handshake of the defender in this role, against a stock peer, when `times` forged datagrams come first.
@@ -169,6 +171,24 @@ fn forge(forged: Forged, version: Option<Version>, time: u16) -> Vec<Bytes> {
             flight.truncate(1);
             flight
         }
+        Forged::Certificate => {
+            let certificate = Certificate::generate().unwrap();
+            let der = certificate.certificate();
+            let length = |length: usize| (length as u32).to_be_bytes()[1..].to_vec();
+            let body = [length(der.len() + 3), length(der.len()), der.to_vec()].concat();
+            let of = |sequence: u8| {
+                let mut packet =
+                    vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 40 + 2 * time as u8 + sequence];
+                packet.extend(((body.len() + 12) as u16).to_be_bytes());
+                packet.push(11);
+                packet.extend(length(body.len()));
+                packet.extend([0, sequence, 0, 0, 0]);
+                packet.extend(length(body.len()));
+                packet.extend(&body);
+                Bytes::from(packet)
+            };
+            vec![of(1), of(2)]
+        }
         Forged::UnacceptableHello => vec![advisory_hello(time).into()],
         Forged::HelloVerifyRequest => {
             let mut packet = vec![
@@ -225,7 +245,7 @@ fn t2_whoever_comes_first_the_handshake_is_with_the_peer() {
     println!("| forged, 1 and 5 times | DTLS | stock passive | stock active | passive | active |");
     println!("|---|---|---|---|---|---|");
     let mut failed = Vec::new();
-    for forged in [UnacceptableHello, OtherHello, ServerHello, HelloVerifyRequest] {
+    for forged in [UnacceptableHello, OtherHello, ServerHello, HelloVerifyRequest, Certificate] {
         for version in VERSIONS {
             let mut cells = Vec::new();
             for (defender, role) in columns {
@@ -258,7 +278,9 @@ fn t2b_both_sides_ours_and_forged_datagrams_before_each_real_one() {
     use Forged::*;
     for version in VERSIONS {
         for target in [Role::Client, Role::Server] {
-            for forged in [UnacceptableHello, OtherHello, ServerHello, HelloVerifyRequest] {
+            for forged in
+                [UnacceptableHello, OtherHello, ServerHello, HelloVerifyRequest, Certificate]
+            {
                 let (client, server) = acquainted(version);
                 let mut pair = Pair::new(&client, &server).ready();
                 let began = pair.now;

@@ -30,6 +30,8 @@ pub(super) struct Rivals {
     hasher: RandomState,
     /// Whether messages that contradict each other are worth an engine.
     may_fork: bool,
+    /// Engines that were made so far.
+    forks: usize,
 }
 
 /// An engine, with what it believes.
@@ -39,6 +41,8 @@ struct Attempt {
     timeout: Option<Instant>,
     peer_certificate: Option<Vec<u8>>,
     keys: Option<(Vec<u8>, SrtpProfile)>,
+    /// It has replied to what it believes.
+    replied: bool,
 }
 
 /// A handshake message, or a fragment of one, that anybody could have sent.
@@ -93,6 +97,7 @@ impl Rivals {
             heard: VecDeque::new(),
             hasher,
             may_fork: true,
+            forks: 0,
         };
         let first = rivals.attempt(Vec::new())?;
         rivals.attempts.push(first);
@@ -180,7 +185,14 @@ impl Rivals {
             self.substitution.clone(),
             self.born,
         )?;
-        Ok(Attempt { engine, believes, timeout: None, peer_certificate: None, keys: None })
+        Ok(Attempt {
+            engine,
+            believes,
+            timeout: None,
+            peer_certificate: None,
+            keys: None,
+            replied: false,
+        })
     }
 
     /// An engine that believes this datagram, and of what another believes all that comes before it; of the rest of what
@@ -203,9 +215,18 @@ impl Rivals {
         {
             return Progress::default();
         }
-        if self.attempts.len() >= ATTEMPTS {
+        if self.forks >= FORKS {
             counters.hellos_refused += 1;
             return Progress::default();
+        }
+        self.forks += 1;
+        if self.attempts.len() >= ATTEMPTS {
+            // The oldest makes room, for a forger is first; but not one that has made something of what it heard.
+            counters.hellos_refused += 1;
+            match self.attempts.iter().position(|attempt| !attempt.replied) {
+                Some(oldest) => self.attempts.remove(oldest),
+                None => return Progress::default(),
+            };
         }
         counters.rival_hellos += 1;
         let mut replay = Vec::new();
@@ -265,7 +286,11 @@ impl Rivals {
             counters.refused += 1;
             log::debug!("a record was refused: {error}");
         }
-        self.drain(at)
+        let progress = self.drain(at);
+        if let Some(attempt) = self.attempts.get_mut(at) {
+            attempt.replied |= !progress.packets.is_empty() && !attempt.believes.is_empty();
+        }
+        progress
     }
 
     fn drain(&mut self, at: usize) -> Progress {
@@ -286,7 +311,9 @@ impl Rivals {
 }
 
 /// Engines at once.
-const ATTEMPTS: usize = 10;
+const ATTEMPTS: usize = 8;
+/// Engines in all: each takes about as much work as half a handshake.
+const FORKS: usize = 128;
 /// Datagrams kept for engines that join later: a flight is six at most, and a forger may add his.
 const HEARD: usize = 32;
 /// Messages and fragments of a handshake: a dozen, of a certificate chain some more.
