@@ -319,6 +319,27 @@ async fn nobody_to_connect_to_is_a_failure_in_time() {
 }
 
 #[actix::test]
+async fn with_no_candidate_to_come_and_none_that_works_it_fails_before_its_time() {
+    let mut a = Side::start(options(true, Plain)).await;
+    a.endpoint.send(GatherCandidates).await.unwrap();
+    let stranger = Credentials::new("abcd", "0123456789012345678901").unwrap();
+    a.endpoint.send(SetRemoteCredentials(stranger)).await.unwrap().unwrap();
+    // Of a port that was just given back: nobody answers there.
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let component = ComponentId(1);
+    let candidate = format!("candidate:1 1 udp 1 127.0.0.1 {} typ host", nobody.port());
+    a.endpoint.send(SetRemoteCandidate { component, candidate }).await.unwrap().unwrap();
+    a.endpoint.send(RemoteCandidatesDone(component)).await.unwrap();
+
+    let error = a.failed().await;
+
+    assert!(
+        matches!(error, ComponentError::NotConnected(time) if time < Duration::from_secs(29)),
+        "{error}"
+    );
+}
+
+#[actix::test]
 async fn t6_a_changed_fingerprint_fails_in_a_second_and_delivers_nothing() {
     let (mut a, mut b) = (
         Side::start(options(true, Dtls::generate().unwrap())).await,

@@ -1,4 +1,5 @@
 //! Gathering over a simulated network, in virtual time.
+#![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
 mod network;
 
@@ -445,3 +446,43 @@ fn seen_as(address: &str) -> Stun {
 const TURN: &str = "192.0.2.9:3478";
 const RELAYED: &str = "198.51.100.1";
 const PEER: &str = "203.0.113.50:7000";
+
+#[test]
+fn a_turn_server_that_is_not_to_be_had_at_one_address_is_tried_at_the_next() {
+    let now = std::time::Instant::now();
+    let servers = vec![IceServer::turn("turn:turn.example.org", "user", "password").unwrap()];
+    let mut gatherer = Gatherer::new(GathererOptions { servers, ..GathererOptions::default() });
+    let outputs =
+        |gatherer: &mut Gatherer| std::iter::from_fn(|| gatherer.poll_output()).collect::<Vec<_>>();
+    let opened = |outputs: &[Output]| {
+        outputs.iter().find_map(|output| match output {
+            Output::Open { relay, server, .. } => Some((*relay, server.to_string())),
+            _ => None,
+        })
+    };
+    gatherer.gather(now, vec![]);
+    outputs(&mut gatherer);
+    let addresses =
+        ["[2001:db8::1]:3478", "192.0.2.9:3478"].map(|address| address.parse().unwrap());
+    gatherer.handle_resolved(now, 0, Ok(addresses.to_vec()));
+    let (first, server) = opened(&outputs(&mut gatherer)).unwrap();
+    assert_eq!(server, "[2001:db8::1]:3478");
+
+    gatherer.handle_lost(now, first, "network is unreachable".to_owned());
+
+    let next = outputs(&mut gatherer);
+    assert!(
+        !next.iter().any(|output| matches!(output, Output::CandidateError(_) | Output::Done)),
+        "{next:?}"
+    );
+    let (second, server) = opened(&next).unwrap();
+    assert_eq!(server, "192.0.2.9:3478");
+    gatherer.handle_lost(now, second, "connection refused".to_owned());
+    let end = outputs(&mut gatherer);
+    assert!(
+        end.iter()
+            .any(|output| matches!(output, Output::CandidateError(error) if error.code == 701)),
+        "{end:?}"
+    );
+    assert!(matches!(end.last(), Some(Output::Done)), "{end:?}");
+}

@@ -284,12 +284,10 @@ impl Handler<RemoteCandidatesDone> for Endpoint {
         RemoteCandidatesDone(component): RemoteCandidatesDone,
         _: &mut Context<Self>,
     ) {
-        // A component that has not connected fails by its own time-out: a peer behind a NAT may still be heard of by
-        // its checks (RFC 8838 §14).
-        log::debug!(
-            "{}: the peer has no more candidates for component {component}",
-            self.options.stream
-        );
+        if let Some(component) = self.component(component) {
+            // As often as the application says so.
+            component.do_send(ComponentCommand::RemoteCandidatesDone);
+        }
     }
 }
 

@@ -51,8 +51,12 @@ pub(super) struct Component {
     /// Addresses of the peer that it has shown to own.
     validated: Vec<SocketAddr>,
     phase: Phase,
-    /// It must be connected by then.
+    /// It must be connected by then, and since when it tries.
     connect_by: Option<Instant>,
+    connecting_since: Option<Instant>,
+    /// There are no more candidates of ours, and of the peer.
+    all_local: bool,
+    all_remote: bool,
     disconnected_since: Option<Instant>,
     failed: bool,
     connect_timeout: Duration,
@@ -87,6 +91,9 @@ impl Component {
             validated: Vec::new(),
             phase: Phase::Handshake,
             connect_by: None,
+            connecting_since: None,
+            all_local: false,
+            all_remote: false,
             disconnected_since: None,
             failed: false,
             connect_timeout: options.connect_timeout,
@@ -136,6 +143,7 @@ impl Component {
         self.agent.set_remote_credentials(credentials.to_creds());
         if self.selected.is_none() || self.failed || self.disconnected_since.is_some() {
             self.connect_by = Some(now + self.connect_timeout);
+            self.connecting_since = Some(now);
         }
         for candidate in std::mem::take(&mut self.early) {
             self.agent.add_remote_candidate(candidate);
@@ -182,6 +190,29 @@ impl Component {
         added
     }
 
+    /// All our candidates are known.
+    pub(super) fn gathered(&mut self, now: Instant) {
+        self.all_local = true;
+        self.give_up_early(now);
+    }
+
+    /// The peer has no more candidates.
+    pub(super) fn remote_candidates_done(&mut self, now: Instant) {
+        self.all_remote = true;
+        self.give_up_early(now);
+    }
+
+    /// When there is no candidate to come, and no pair is left that could work, there is nothing to wait for.
+    fn give_up_early(&mut self, now: Instant) {
+        let hopeless = self.agent.state().is_disconnected() && self.selected.is_none();
+        if let (true, true, true, Some(since)) =
+            (hopeless, self.all_local, self.all_remote, self.connecting_since)
+        {
+            self.connect_by = None;
+            self.fail(ComponentError::NotConnected(now.saturating_duration_since(since)));
+        }
+    }
+
     pub(super) fn remove_local_candidate(&mut self, now: Instant, candidate: &Candidate) {
         self.agent.invalidate_candidate(candidate);
         self.handle_timeout(now);
@@ -192,6 +223,7 @@ impl Component {
     pub(super) fn restart(&mut self, now: Instant, credentials: &Credentials) {
         self.agent.ice_restart(credentials.to_creds(), false);
         self.remote_candidates = 0;
+        (self.all_local, self.all_remote) = (false, false);
         self.failed = false;
         self.connect_by = None;
         if let Some(since) = &mut self.disconnected_since {
@@ -357,6 +389,7 @@ impl Component {
             self.disconnected_since = Some(now);
             self.output.push_back(Output::Disconnected);
         }
+        self.give_up_early(now);
     }
 }
 

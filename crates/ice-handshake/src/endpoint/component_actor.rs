@@ -41,6 +41,7 @@ pub(super) enum ComponentCommand {
     SetRemoteCredentials(Credentials),
     Restart(Credentials),
     SetRemoteInitData(InitData),
+    RemoteCandidatesDone,
     Close,
 }
 
@@ -308,7 +309,8 @@ impl StreamHandler<TransportEvent> for ComponentActor {
                 self.drive(ctx, |core, now| core.remove_local_candidate(now, &candidate));
             }
             TransportEvent::GatheringDone => {
-                self.events.do_send(ComponentEvent::GatheringDone(component))
+                self.drive(ctx, Component::gathered);
+                self.events.do_send(ComponentEvent::GatheringDone(component));
             }
         }
     }
@@ -387,6 +389,9 @@ impl Handler<ComponentCommand> for ComponentActor {
                 Some(handshake) => handshake.set_remote_init_data(data),
                 None => self.remote_init_data.push(data),
             },
+            ComponentCommand::RemoteCandidatesDone => {
+                self.drive(ctx, Component::remote_candidates_done)
+            }
             ComponentCommand::Close => {
                 if let Some(handshake) = &self.handshake {
                     handshake.close();

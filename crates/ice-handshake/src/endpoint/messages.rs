@@ -39,7 +39,8 @@ pub struct SetRemoteCandidate {
 #[rtype(result = "Result<usize, BadSdp>")]
 pub struct ParseRemoteSdp(pub String);
 
-/// The peer has no more candidates for this component.
+/// The peer has no more candidates for this component: when this side has none to come either and no pair works, the
+/// component fails without waiting for its time-out.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct RemoteCandidatesDone(pub ComponentId);
@@ -193,7 +194,7 @@ pub enum SendPayloadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComponentError {
-    /// No pair of candidates has worked within this time.
+    /// No pair of candidates has worked within this time; or until there was none left to try.
     #[error("not connected within {0:?}")]
     NotConnected(Duration),
     /// The peer was not heard for so long.

@@ -185,6 +185,8 @@ struct Server {
     credential: String,
     /// Its name is being looked up until then.
     resolving: Option<Instant>,
+    /// Addresses that are tried when the one before has not answered; the last is the next.
+    others: Vec<SocketAddr>,
 }
 
 /// What is asked of a STUN server for one of our addresses.
@@ -225,6 +227,7 @@ impl Gatherer {
                     username: server.username.clone().unwrap_or_default(),
                     credential: server.credential.clone().unwrap_or_default(),
                     resolving: None,
+                    others: Vec::new(),
                 })
             })
             .collect();
@@ -296,7 +299,10 @@ impl Gatherer {
         let url = entry.url.clone();
         match addresses {
             Ok(addresses) if !addresses.is_empty() => match url.scheme.is_turn() {
-                true => self.open_relay(now, server, addresses[0], 0),
+                true => {
+                    self.servers[server].others = addresses[1..].iter().rev().copied().collect();
+                    self.open_relay(now, server, addresses[0], 0);
+                }
                 false => self.ask_all(now, &url, &addresses),
             },
             Ok(_) => {
@@ -651,6 +657,14 @@ impl Gatherer {
         entry.deadline = None;
         // Whoever is not let in when he asks will not be let in later.
         let refused = was.is_none() && matches!(code, 400..=403 | 441);
+        let first = was.is_none() && !retrying && !refused && entry.retired.is_none();
+        let server = entry.server;
+        if first && let Some(other) = self.servers[server].others.pop() {
+            log::debug!("{url} is not to be had at one of its addresses ({text}); trying the next");
+            self.relays.retain(|entry| entry.id != id);
+            self.output.push_back(Output::Close { relay: id });
+            return self.open_relay(now, server, other, 0);
+        }
         if retrying && !refused && entry.retired.is_none() {
             entry.again = Some(now + BACKOFF_FIRST.saturating_mul(1 << entry.attempts.min(5)));
             entry.attempts += 1;
