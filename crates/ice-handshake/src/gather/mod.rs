@@ -6,6 +6,7 @@
 mod cache;
 mod credentials;
 mod driver;
+mod found;
 mod frames;
 mod gatherer;
 mod relay;
@@ -17,9 +18,10 @@ mod stun;
 pub(crate) use cache::ReflexiveCache;
 pub use credentials::{TurnCredentials, ephemeral_turn_credentials};
 pub use driver::{Transport, TransportEvent, TransportEvents, TransportOptions};
-pub use gatherer::{
-    CandidateError, Gatherer, GathererOptions, IceTransportPolicy, LocalCandidate, Output, RelayId,
+pub use found::{
+    CandidateError, GathererOptions, IceTransportPolicy, LocalCandidate, Output, RelayId,
     RelayTransport,
 };
+pub use gatherer::Gatherer;
 pub use remote::{RemoteRefused, check_remote};
 pub use server::{IceServer, IceServerError, IceUrl, Scheme, ServerTransport};

@@ -1,170 +1,21 @@
 //! What finds the candidates of one component. Sans-IO: it is told what arrives and what time it is, and says what to
 //! send, what to open, and what it has found.
 
+mod relays;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use is::Candidate;
 
-use super::relay::{Relay, RelayOutput};
+use self::relays::RelayEntry;
+use super::relay::Relay;
 use super::stun::{Answer, StunQuery};
-use super::{IceServer, IceUrl, ServerTransport, check_remote};
-
-/// Which candidates are wanted (W3C `RTCIceTransportPolicy`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum IceTransportPolicy {
-    /// All.
-    #[default]
-    All,
-    /// Only those of relays: the peer does not learn our addresses.
-    Relay,
-}
-
-/// What to gather.
-#[derive(Clone, Debug)]
-pub struct GathererOptions {
-    /// Host candidates: the [advertised addresses](crate::mux::MuxHandle::host_addresses) of the mux.
-    pub hosts: Vec<SocketAddr>,
-    /// STUN and TURN servers. Default: none.
-    pub servers: Vec<IceServer>,
-    /// Default: all.
-    pub policy: IceTransportPolicy,
-    /// How long to wait for a STUN server. Default: 5 s.
-    pub stun_timeout: Duration,
-    /// How long to wait for a TURN server. Default: 10 s.
-    pub turn_timeout: Duration,
-}
-
-impl Default for GathererOptions {
-    fn default() -> Self {
-        Self {
-            hosts: Vec::new(),
-            servers: Vec::new(),
-            policy: IceTransportPolicy::All,
-            stun_timeout: Duration::from_secs(5),
-            turn_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// A candidate of this side.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct LocalCandidate {
-    /// It.
-    pub candidate: Candidate,
-    /// The server that it comes from; none for a host candidate.
-    pub url: Option<IceUrl>,
-}
-
-/// A server that did not give a candidate (W3C `RTCPeerConnectionIceErrorEvent`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CandidateError {
-    /// The server.
-    pub url: IceUrl,
-    /// From where it was asked, if it was.
-    pub address: Option<SocketAddr>,
-    /// The STUN error code (300–699), or 701: not reached.
-    pub code: u16,
-    /// The server's reason, or ours.
-    pub text: String,
-}
-
-/// A relay's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RelayId(pub u32);
-
-/// What leads to a relay's server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RelayTransport {
-    /// A UDP socket of its own.
-    Udp,
-    /// A TCP connection.
-    Tcp,
-    /// A TLS connection; the server's certificate must be for this name.
-    Tls(String),
-}
-
-/// What a [`Gatherer`] wants done.
-#[derive(Debug)]
-pub enum Output {
-    /// Look this name up, and [tell](Gatherer::handle_resolved).
-    Resolve {
-        /// To tell with.
-        server: usize,
-        /// The name or address.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// Somebody may know already what this server says of this address: [tell](Gatherer::handle_mapped), or have it
-    /// [asked](Gatherer::ask).
-    LookUp {
-        /// Our address.
-        host: SocketAddr,
-        /// The STUN server.
-        server: SocketAddr,
-    },
-    /// A STUN server has answered, or not: for those who wait for the same.
-    Mapped {
-        /// Our address.
-        host: SocketAddr,
-        /// The STUN server.
-        server: SocketAddr,
-        /// Our address as it sees it.
-        mapped: Option<SocketAddr>,
-    },
-    /// Send this from our address `source`, through the mux.
-    Transmit {
-        /// Our address.
-        source: SocketAddr,
-        /// A STUN server.
-        destination: SocketAddr,
-        /// A request.
-        contents: Bytes,
-    },
-    /// Open a way to a TURN server, and tell when it is [open](Gatherer::handle_open) or [lost](Gatherer::handle_lost).
-    Open {
-        /// Which.
-        relay: RelayId,
-        /// How.
-        transport: RelayTransport,
-        /// Where.
-        server: SocketAddr,
-    },
-    /// Send this to a relay's server.
-    TransmitToRelay {
-        /// Which.
-        relay: RelayId,
-        /// A datagram, or a piece of the stream.
-        contents: Bytes,
-    },
-    /// Close the way to a TURN server, once what was said before is sent.
-    Close {
-        /// Which.
-        relay: RelayId,
-    },
-    /// A datagram from a peer, through a relay.
-    Received {
-        /// The peer.
-        source: SocketAddr,
-        /// Our relayed address.
-        destination: SocketAddr,
-        /// What it sent.
-        contents: Bytes,
-    },
-    /// A candidate was found.
-    Candidate(LocalCandidate),
-    /// A server gave none.
-    CandidateError(CandidateError),
-    /// A candidate's relay is gone.
-    CandidateLost(Candidate),
-    /// That was all.
-    Done,
-}
+use super::{
+    CandidateError, GathererOptions, IceTransportPolicy, IceUrl, LocalCandidate, Output, RelayId,
+    ServerTransport, check_remote,
+};
 
 /// Finds the candidates of one component, and keeps the relays behind them.
 pub struct Gatherer {
@@ -197,22 +48,6 @@ struct Question {
     /// None while somebody else may know.
     query: Option<StunQuery>,
     deadline: Instant,
-}
-
-struct RelayEntry {
-    id: RelayId,
-    server: usize,
-    address: SocketAddr,
-    local: Option<SocketAddr>,
-    relay: Option<Relay>,
-    candidate: Option<Candidate>,
-    /// It must be there by then; none once it is.
-    deadline: Option<Instant>,
-    /// Lost, and to be tried again then.
-    again: Option<Instant>,
-    attempts: u32,
-    /// From before an ICE restart: it is closed then.
-    retired: Option<Instant>,
 }
 
 impl Gatherer {
@@ -584,122 +419,6 @@ impl Gatherer {
         self.output.push_back(Output::CandidateError(CandidateError { url, address, code, text }));
     }
 
-    fn open_relay(&mut self, now: Instant, server: usize, address: SocketAddr, attempts: u32) {
-        let id = RelayId(self.next_relay);
-        self.next_relay += 1;
-        let url = &self.servers[server].url;
-        let transport = match url.transport {
-            _ if url.scheme.is_secure() => RelayTransport::Tls(url.host.clone()),
-            ServerTransport::Udp => RelayTransport::Udp,
-            ServerTransport::Tcp => RelayTransport::Tcp,
-        };
-        let deadline = Some(now + self.options.turn_timeout);
-        let (local, relay, candidate) = (None, None, None);
-        self.relays.push(RelayEntry {
-            id,
-            server,
-            address,
-            local,
-            relay,
-            candidate,
-            deadline,
-            again: None,
-            attempts,
-            retired: None,
-        });
-        self.output.push_back(Output::Open { relay: id, transport, server: address });
-    }
-
-    fn drive(
-        &mut self,
-        now: Instant,
-        id: RelayId,
-        call: impl FnOnce(&mut Relay, &mut RelayOutput),
-    ) {
-        let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == id) else { return };
-        let Some(relay) = &mut entry.relay else { return };
-        let mut out = RelayOutput::default();
-        call(relay, &mut out);
-        let RelayOutput { transmit, received, allocated, failed } = out;
-        let destination = relay.relayed();
-        for contents in transmit {
-            self.output.push_back(Output::TransmitToRelay { relay: id, contents });
-        }
-        if let Some(destination) = destination {
-            for (source, contents) in received {
-                self.output.push_back(Output::Received { source, destination, contents });
-            }
-        }
-        if let Some(relayed) = allocated {
-            (entry.deadline, entry.attempts) = (None, 0);
-            let base = entry.local.unwrap_or(relayed);
-            if let Ok(candidate) = Candidate::relayed(relayed, base, "udp") {
-                entry.candidate = Some(candidate.clone());
-                let url = Some(self.servers[entry.server].url.clone());
-                self.find(LocalCandidate { candidate, url });
-            }
-        }
-        if let Some((code, text)) = failed {
-            self.relay_failed(now, id, code, text);
-        }
-        self.check_done();
-    }
-
-    /// A relay that never was is an error; one that was is lost, and tried again.
-    fn relay_failed(&mut self, now: Instant, id: RelayId, code: u16, text: String) {
-        let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == id) else { return };
-        let had_way = entry.again.is_none();
-        entry.local = None;
-        let was = entry.candidate.take();
-        let retrying = was.is_some() || entry.attempts > 0;
-        let url = self.servers[entry.server].url.clone();
-        entry.relay = None;
-        entry.deadline = None;
-        // Whoever is not let in when he asks will not be let in later.
-        let refused = was.is_none() && matches!(code, 400..=403 | 441);
-        let first = was.is_none() && !retrying && !refused && entry.retired.is_none();
-        let server = entry.server;
-        if first && let Some(other) = self.servers[server].others.pop() {
-            log::debug!("{url} is not to be had at one of its addresses ({text}); trying the next");
-            self.relays.retain(|entry| entry.id != id);
-            self.output.push_back(Output::Close { relay: id });
-            return self.open_relay(now, server, other, 0);
-        }
-        if retrying && !refused && entry.retired.is_none() {
-            entry.again = Some(now + BACKOFF_FIRST.saturating_mul(1 << entry.attempts.min(5)));
-            entry.attempts += 1;
-            // What the old way may yet tell is not about the next.
-            entry.id = RelayId(self.next_relay);
-            self.next_relay += 1;
-        } else {
-            self.relays.retain(|entry| entry.id != id);
-        }
-        if had_way {
-            self.output.push_back(Output::Close { relay: id });
-        }
-        match was {
-            Some(candidate) => {
-                self.found.retain(|found| found.candidate != candidate);
-                log::info!("the relay {} is lost: {code} {text}", candidate.addr());
-                self.output.push_back(Output::CandidateLost(candidate));
-            }
-            None => self.error(url, None, code, text),
-        }
-    }
-
-    fn drop_relay(&mut self, now: Instant, id: RelayId) {
-        self.drive(now, id, |relay, out| relay.close(now, out));
-        let Some(at) = self.relays.iter().position(|entry| entry.id == id) else { return };
-        let entry = self.relays.remove(at);
-        if entry.again.is_none() {
-            self.output.push_back(Output::Close { relay: id });
-        }
-        if let Some(candidate) = entry.candidate {
-            self.found.retain(|found| found.candidate != candidate);
-            self.output.push_back(Output::CandidateLost(candidate));
-        }
-    }
-
     fn check_done(&mut self) {
         let busy = self.servers.iter().any(|server| server.resolving.is_some())
             || !self.questions.is_empty()
@@ -724,5 +443,3 @@ impl std::fmt::Debug for Gatherer {
 const UNREACHABLE: u16 = 701;
 /// How long a relay from before an ICE restart stays: as long as consent lasts (RFC 7675 §5.1).
 const RETIREMENT: Duration = Duration::from_secs(30);
-/// The pause before a lost relay is tried again; it doubles, up to 32 times.
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
