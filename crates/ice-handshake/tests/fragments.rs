@@ -44,6 +44,7 @@ fn t4_fragments_of_messages_that_never_come_cost_no_memory() {
                 }
             }
             let grown = resident().saturating_sub(before);
+            println!("{version:?} {role:?}: {grown} bytes more");
             assert!(
                 grown < 1 << 20,
                 "{version:?} {role:?}: {grown} bytes more after 24,000 fragments"

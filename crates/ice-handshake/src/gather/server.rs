@@ -98,18 +98,21 @@ impl<'de> Deserialize<'de> for IceServer {
         enum Form {
             Url(String),
             Dictionary {
-                #[serde(alias = "url")]
-                urls: OneOrMany,
+                urls: Option<OneOrMany>,
+                /// What older configurations have, some beside `urls`.
+                url: Option<OneOrMany>,
                 username: Option<String>,
                 credential: Option<String>,
             },
         }
         let (urls, username, credential) = match Form::deserialize(deserializer)? {
             Form::Url(url) => (vec![url], None, None),
-            Form::Dictionary { urls: OneOrMany::One(url), username, credential } => {
-                (vec![url], username, credential)
-            }
-            Form::Dictionary { urls: OneOrMany::Many(urls), username, credential } => {
+            Form::Dictionary { urls, url, username, credential } => {
+                let urls = match urls.or(url) {
+                    Some(OneOrMany::One(url)) => vec![url],
+                    Some(OneOrMany::Many(urls)) => urls,
+                    None => Vec::new(),
+                };
                 (urls, username, credential)
             }
         };
@@ -348,7 +351,9 @@ mod tests {
         let list: IceServer =
             serde_json::from_str(r#"{"urls":["stun:a:1"],"username":null}"#).unwrap();
         let old: IceServer = serde_json::from_str(r#"{"url":"stun:a:1"}"#).unwrap();
-        assert!(one == dictionary && dictionary == list && list == old);
+        let both: IceServer =
+            serde_json::from_str(r#"{"urls":"stun:a:1","url":"stun:a:1"}"#).unwrap();
+        assert!(one == dictionary && dictionary == list && list == old && old == both);
         assert_eq!(serde_json::to_string(&one).unwrap(), r#"{"urls":["stun:a:1"]}"#);
         let turn: IceServer =
             serde_json::from_str(r#"{"urls":["turn:a"],"username":"u","credential":"secret"}"#)
