@@ -77,7 +77,9 @@ pub(crate) struct EngineSpec {
     pub(crate) first_retransmission: Duration,
     /// Whether a passive side asks for a cookie.
     pub(crate) cookie: bool,
-    /// Two engines of the same seed, birth and shared keys say the same until they hear something else.
+    /// Two engines of the same seed, birth and shared keys say the same until they hear something else. It is drawn from
+    /// the system's random numbers; what comes of it is public (randoms, nonces) or of no use beyond the handshake. Keys
+    /// come from the system.
     pub(crate) seed: u64,
 }
 
