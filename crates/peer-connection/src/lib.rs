@@ -1,0 +1,1 @@
+//! A WebRTC peer connection as an actor.
