@@ -30,12 +30,20 @@ pub struct ComponentInfo {
     pub id: ComponentId,
     /// Whether this side is the controlling ICE agent (RFC 8445 §6.1.1): the offerer, as a rule.
     pub controlling: bool,
+    /// The side that was negotiated for this one (`a=setup`, RFC 8842); none where nothing negotiates it.
+    pub role: Option<Role>,
 }
 
 impl ComponentInfo {
     /// A component of this number, on the controlling side or not.
     pub fn new(id: ComponentId, controlling: bool) -> Self {
-        Self { id, controlling }
+        Self { id, controlling, role: None }
+    }
+
+    /// With a side that was negotiated.
+    pub fn with_role(mut self, role: Role) -> Self {
+        self.role = Some(role);
+        self
     }
 }
 

@@ -132,8 +132,8 @@ impl Dtls {
         self
     }
 
-    /// Be this side. Default: the controlling ICE agent, which offered, is the server; the one that answers the
-    /// client, which RFC 8842 §5.3 prefers and which saves a round trip.
+    /// Be this side. Default: what was negotiated; where nothing is, the controlling ICE agent, which offered, is the
+    /// server, and the one that answers the client, which RFC 8842 §5.3 prefers and which saves a round trip.
     pub fn role(mut self, role: Role) -> Self {
         self.role = Some(role);
         self
@@ -234,11 +234,8 @@ impl Dtls {
 
 impl HandshakeFactory for Dtls {
     fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
-        self.start(self.role.unwrap_or(if component.controlling {
-            Role::Server
-        } else {
-            Role::Client
-        }))
+        let by_ice = if component.controlling { Role::Server } else { Role::Client };
+        self.start(self.role.or(component.role).unwrap_or(by_ice))
     }
 }
 
