@@ -57,6 +57,13 @@ pub struct LocalCandidate {
     pub url: Option<IceUrl>,
 }
 
+impl LocalCandidate {
+    /// A candidate, and the server that it comes from.
+    pub fn new(candidate: Candidate, url: Option<IceUrl>) -> Self {
+        Self { candidate, url }
+    }
+}
+
 /// A server that did not give a candidate (W3C `RTCPeerConnectionIceErrorEvent`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

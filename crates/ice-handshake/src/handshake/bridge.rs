@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ pub fn crypto_provider() -> CryptoProvider {
 #[derive(Debug, Clone)]
 pub struct DtlsBridge {
     shared: Arc<Mutex<Shared>>,
+    closing: Arc<AtomicBool>,
 }
 
 impl DtlsBridge {
@@ -51,7 +53,7 @@ impl DtlsBridge {
         SLOT.set(Slot::Armed);
         let built = build();
         let bridge = match SLOT.take() {
-            Slot::Built(shared) => Some(Self { shared }),
+            Slot::Built(shared, closing) => Some(Self { shared, closing }),
             _ => None,
         };
         drop(disarm);
@@ -113,6 +115,12 @@ impl DtlsBridge {
         Ok(())
     }
 
+    /// Say goodbye on behalf of an `Rtc` that cannot: str0m refuses to close while SCTP is being set up. It must be
+    /// driven for it to go out.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
     /// The handshake has failed: the `Rtc` ends with this error when it is driven next.
     pub fn fail(&self, error: &HandshakeError) {
         self.lock().failed = Some(error.to_string());
@@ -150,7 +158,7 @@ enum Slot {
     Idle,
     /// The next engine that is asked for on this thread goes over a bridge.
     Armed,
-    Built(Arc<Mutex<Shared>>),
+    Built(Arc<Mutex<Shared>>, Arc<AtomicBool>),
 }
 
 thread_local! {
@@ -174,14 +182,16 @@ impl DtlsProvider for Bridged {
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let shared = SLOT.with_borrow_mut(|slot| match slot {
             Slot::Armed => {
-                let shared = Arc::default();
-                *slot = Slot::Built(Arc::clone(&shared));
-                Some(shared)
+                let (shared, closing) = (Arc::default(), Arc::default());
+                *slot = Slot::Built(Arc::clone(&shared), Arc::clone(&closing));
+                Some((shared, closing))
             }
             _ => None,
         });
         match shared {
-            Some(shared) => Ok(Box::new(Proxy { shared, engine: None, born: now })),
+            Some((shared, closing)) => {
+                Ok(Box::new(Proxy { shared, closing, engine: None, born: now }))
+            }
             None => {
                 let stock = str0m::crypto::from_feature_flags().dtls_provider;
                 stock.new_dtls(certificate, now, version, mtu)
@@ -194,6 +204,7 @@ impl DtlsProvider for Bridged {
 #[derive(Debug)]
 struct Proxy {
     shared: Arc<Mutex<Shared>>,
+    closing: Arc<AtomicBool>,
     /// The engine itself, once the handshake is complete.
     engine: Option<Engine>,
     born: Instant,
@@ -230,6 +241,12 @@ impl DtlsInstance for Proxy {
 
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
         if let Some(engine) = &mut self.engine {
+            if self.closing.load(Ordering::Relaxed)
+                && self.closing.swap(false, Ordering::Relaxed)
+                && let Err(error) = engine.close()
+            {
+                log::debug!("no goodbye: {error}");
+            }
             return engine.poll_output(buffer);
         }
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,539 @@
+//! How a peer connection lives.
+#![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use actix::prelude::*;
+use bytes::Bytes;
+use callboard_ice_handshake::gather::{Transport, TransportEvent, TransportOptions};
+use callboard_ice_handshake::handshake::{
+    ComponentId, ComponentInfo, Fingerprint, HandshakeError, HandshakeEvent, HandshakeFactory,
+    HandshakeHandle, HandshakeOutput, HandshakeSpec, InitData, Role, start_handshake,
+};
+use callboard_ice_handshake::mux::{MuxHandle, PacketClass, Transmit};
+use callboard_supervision::{Down, Exit, ExitReason, Placement, SupervisorRef};
+
+use crate::api::{Api, Configuration, MediaEngine};
+use crate::error::*;
+use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
+use crate::handshake::DefaultHandshake;
+use crate::messages::*;
+use crate::outbox::{Outbox, Told};
+use crate::session::{Session, SessionOutput};
+
+/// A WebRTC peer connection (W3C `RTCPeerConnection`).
+///
+/// Opened by [`PeerConnections::open`]; told what to do by [`messages`](crate::messages), each of which is answered; tells its owner what
+/// happens by [`PeerConnectionEvent`]s. It ends when it is closed by either side, and when its owner ends.
+pub struct PeerConnection {
+    session: Session,
+    transport: Option<Transport>,
+    transport_options: TransportOptions,
+    media_engine: MediaEngine,
+    mux: MuxHandle,
+    home: Home,
+    handshake: Handshaking,
+    outbox: Outbox,
+    /// When it is woken; what is due later is looked at then.
+    wake_up: Option<(Instant, SpawnHandle)>,
+    batch: Batch,
+}
+
+/// Where its handshake runs, and by what name.
+pub(crate) struct Home {
+    pub(crate) id: PeerConnectionId,
+    pub(crate) handshakes: SupervisorRef,
+    pub(crate) placement: Placement,
+    pub(crate) deadline: Duration,
+    pub(crate) factory: Arc<dyn HandshakeFactory>,
+}
+
+/// The handshake, from this side.
+#[derive(Default)]
+struct Handshaking {
+    handle: Option<HandshakeHandle>,
+    /// It was begun, or is over.
+    begun: bool,
+    /// What is to be told to one that is being started.
+    ready: Option<Option<Duration>>,
+    early: Vec<Bytes>,
+    /// It must have said something by then: its thread may be blocked.
+    watchdog: Option<SpawnHandle>,
+}
+
+impl PeerConnection {
+    pub(crate) fn new(
+        api: &Api,
+        configuration: &Configuration,
+        mux: MuxHandle,
+        handshakes: HandshakeHome,
+        id: PeerConnectionId,
+        owner: Recipient<PeerConnectionEvent>,
+    ) -> Result<Self, callboard_ice_handshake::handshake::CertificateError> {
+        use callboard_ice_handshake::handshake::Certificate;
+        let certificate = match &configuration.certificate {
+            Some(certificate) => certificate.clone(),
+            None => Certificate::generate()?,
+        };
+        let settings = api.settings();
+        let factory = match &configuration.handshake {
+            Some(factory) => Arc::clone(factory),
+            None => Arc::new(DefaultHandshake::new(certificate.clone(), settings)),
+        };
+        let HandshakeHome { supervisor, placement, deadline } = handshakes;
+        Ok(Self {
+            session: Session::new(
+                Arc::clone(&api.inner),
+                certificate,
+                Instant::now(),
+                SystemTime::now(),
+            ),
+            transport: None,
+            transport_options: TransportOptions {
+                servers: if settings.ice_lite {
+                    Vec::new()
+                } else {
+                    configuration.ice_servers.clone()
+                },
+                policy: configuration.ice_transport_policy,
+                route: settings.route,
+                ..TransportOptions::default()
+            },
+            media_engine: api.media_engine().clone(),
+            mux,
+            home: Home { id, handshakes: supervisor, placement, deadline, factory },
+            handshake: Handshaking::default(),
+            outbox: Outbox::new(id, owner, settings.max_unread),
+            wake_up: None,
+            batch: Batch::default(),
+        })
+    }
+
+    /// The one way in: let the core do something, and do what it wants done.
+    fn drive<R>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        call: impl FnOnce(&mut Session, Instant) -> R,
+    ) -> R {
+        let result = call(&mut self.session, Instant::now());
+        while let Some(output) = self.session.poll_output() {
+            self.obey(output, ctx);
+        }
+        if let Some(transport) = &self.transport {
+            self.batch.flush(transport);
+        }
+        self.tell_what_waits(ctx);
+        self.set_wake_up(ctx);
+        result
+    }
+
+    fn obey(&mut self, output: SessionOutput, ctx: &mut Context<Self>) {
+        match output {
+            SessionOutput::Transmit { source, destination, contents } => {
+                if let Some(transport) = &self.transport {
+                    self.batch.add(transport, source, destination, &contents);
+                }
+            }
+            SessionOutput::Event(event) => match self.outbox.tell(event) {
+                Told::Yes | Told::Waits => {}
+                Told::Dropped => self.session.media_dropped(),
+                Told::Full => self.session.close(Instant::now(), CloseReason::OwnerTooSlow),
+                Told::NoOwner => self.session.close(Instant::now(), CloseReason::Closed),
+            },
+            SessionOutput::AddUfrag(ufrag) => {
+                // Credentials are random: nobody else has them.
+                if let Some(transport) = &self.transport
+                    && transport.add_ufrag(&ufrag).is_err()
+                {
+                    log::warn!("a user fragment is taken: {ufrag}");
+                }
+            }
+            SessionOutput::RemoveUfrag(ufrag) => {
+                if let Some(transport) = &self.transport {
+                    transport.remove_ufrag(&ufrag);
+                }
+            }
+            SessionOutput::Validate(address) => {
+                if let Some(transport) = &self.transport {
+                    transport.validate(address);
+                }
+            }
+            SessionOutput::Gather => {
+                if let Some(transport) = &self.transport {
+                    transport.gather();
+                }
+            }
+            SessionOutput::StartHandshake(role, fingerprints) => {
+                self.start_handshake(role, fingerprints, ctx)
+            }
+            SessionOutput::HandshakeReady(round_trip_time) => {
+                match &self.handshake.handle {
+                    Some(handle) => handle.connection_ready(round_trip_time),
+                    None => self.handshake.ready = Some(round_trip_time),
+                }
+                self.watch_handshake(ctx);
+            }
+            SessionOutput::Handshake(datagram) => match &mut self.handshake.handle {
+                Some(handle) => handle.datagram(datagram),
+                None if self.handshake.early.len() < EARLY => self.handshake.early.push(datagram),
+                None => {}
+            },
+            SessionOutput::Ended => {
+                if let Some(handle) = &self.handshake.handle {
+                    handle.close();
+                }
+                ctx.exit(ExitReason::Normal);
+            }
+        }
+    }
+
+    fn start_handshake(
+        &mut self,
+        role: Role,
+        fingerprints: Vec<Fingerprint>,
+        ctx: &mut Context<Self>,
+    ) {
+        if std::mem::replace(&mut self.handshake.begun, true) {
+            return;
+        }
+        let component = ComponentInfo::new(COMPONENT, role == Role::Server).with_role(role);
+        let mut spec = HandshakeSpec::new(component, Arc::clone(&self.home.factory));
+        spec.deadline = self.home.deadline;
+        spec.placement = self.home.placement.clone();
+        let (supervisor, name, address) =
+            (self.home.handshakes.clone(), self.home.id.to_string(), ctx.address());
+        let starting = async move { start_handshake(&supervisor, &name, spec, &address).await };
+        ctx.spawn(starting.into_actor(self).map(|started, this, ctx| match started {
+            Ok(mut handle) => {
+                handle.set_remote_init_data(InitData::Fingerprints(fingerprints));
+                if let Some(round_trip_time) = this.handshake.ready.take() {
+                    handle.connection_ready(round_trip_time);
+                }
+                for datagram in this.handshake.early.drain(..) {
+                    handle.datagram(datagram);
+                }
+                this.handshake.handle = Some(handle);
+            }
+            Err(error) => this.handshake_failed(HandshakeError::custom(error.to_string()), ctx),
+        }));
+    }
+
+    /// An actor that is blocked cannot keep its own deadline.
+    fn watch_handshake(&mut self, ctx: &mut Context<Self>) {
+        let deadline = self.home.deadline;
+        self.handshake.watchdog = Some(ctx.run_later(deadline + GRACE, move |this, ctx| {
+            this.handshake_failed(HandshakeError::DeadlineExceeded(deadline), ctx);
+            let (supervisor, name) = (this.home.handshakes.clone(), this.home.id.to_string());
+            // Whatever runs there is given up, with its thread if need be.
+            actix::spawn(async move { supervisor.terminate_child(&name).await });
+        }));
+    }
+
+    fn unwatch_handshake(&mut self, ctx: &mut Context<Self>) {
+        if let Some(watchdog) = self.handshake.watchdog.take() {
+            ctx.cancel_future(watchdog);
+        }
+    }
+
+    fn handshake_failed(&mut self, error: HandshakeError, ctx: &mut Context<Self>) {
+        self.unwatch_handshake(ctx);
+        self.drive(ctx, |session, now| session.fail_handshake(now, &error));
+    }
+
+    /// What the owner has no room for is brought when it has.
+    fn tell_what_waits(&mut self, ctx: &mut Context<Self>) {
+        if let Some(request) = self.outbox.next() {
+            ctx.spawn(request.into_actor(self).map(|result, this, ctx| {
+                this.outbox.sent();
+                if result.is_err() {
+                    this.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
+                }
+                this.tell_what_waits(ctx);
+            }));
+        }
+    }
+
+    fn set_wake_up(&mut self, ctx: &mut Context<Self>) {
+        let Some(due) = self.session.poll_timeout() else { return };
+        if let Some((at, timer)) = self.wake_up {
+            // Most datagrams put off what is due; the timer looks again when it fires.
+            if at <= due {
+                return;
+            }
+            ctx.cancel_future(timer);
+        }
+        let now = Instant::now();
+        // What is due at once, again and again, is not to keep everybody else waiting.
+        let wait = due.saturating_duration_since(now).clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
+        let timer = ctx.run_later(wait, |this, ctx| {
+            this.wake_up = None;
+            let now = Instant::now();
+            if this.session.poll_timeout().is_some_and(|due| due <= now) {
+                this.drive(ctx, Session::handle_timeout);
+            } else {
+                this.set_wake_up(ctx);
+            }
+        });
+        self.wake_up = Some((now + wait, timer));
+    }
+}
+
+/// Where handshakes run.
+#[derive(Clone)]
+pub(crate) struct HandshakeHome {
+    pub(crate) supervisor: SupervisorRef,
+    pub(crate) placement: Placement,
+    pub(crate) deadline: Duration,
+}
+
+impl Actor for PeerConnection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        let (transport, events) = Transport::open(&self.mux, self.transport_options.clone());
+        self.transport = Some(transport);
+        ctx.add_stream(events);
+        self.drive(ctx, Session::handle_timeout);
+    }
+
+    fn stopping(&mut self, ctx: &mut Context<Self>) -> Running {
+        // Whoever stops it: the peer is told.
+        self.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
+        Running::Stop
+    }
+}
+
+impl StreamHandler<TransportEvent> for PeerConnection {
+    fn handle(&mut self, event: TransportEvent, ctx: &mut Context<Self>) {
+        match event {
+            TransportEvent::Datagram(datagram) => self.drive(ctx, |session, now| {
+                session.handle_datagram(
+                    now,
+                    datagram.received,
+                    datagram.source,
+                    datagram.destination,
+                    datagram.class == PacketClass::Stun,
+                    &datagram.contents,
+                );
+            }),
+            TransportEvent::Candidate(found) => {
+                self.drive(ctx, |session, now| session.add_local_candidate(now, found))
+            }
+            TransportEvent::CandidateError(error) => {
+                self.drive(ctx, |session, _| session.candidate_error(error))
+            }
+            TransportEvent::CandidateLost(candidate) => {
+                self.drive(ctx, |session, now| session.remove_local_candidate(now, &candidate))
+            }
+            TransportEvent::GatheringDone => self.drive(ctx, Session::gathered),
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {
+        // The mux is gone; what is under way runs into its time-outs.
+    }
+}
+
+impl Handler<HandshakeEvent> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, event: HandshakeEvent, ctx: &mut Context<Self>) {
+        match event.output {
+            // What it is comes from the descriptions.
+            HandshakeOutput::InitData { .. } => {}
+            HandshakeOutput::Transmit { packets, consumed } => {
+                if let Some(handle) = &mut self.handshake.handle {
+                    handle.confirm(consumed);
+                }
+                self.drive(ctx, |session, now| session.transmit_handshake(now, packets));
+            }
+            HandshakeOutput::Finished(mut finished) => {
+                self.unwatch_handshake(ctx);
+                let behind = match &mut self.handshake.handle {
+                    Some(handle) => handle.replay(&mut finished).collect(),
+                    None => std::mem::take(&mut finished.kept),
+                };
+                self.drive(ctx, |session, now| session.finish_handshake(now, finished, behind));
+            }
+            HandshakeOutput::Failed(error) => self.handshake_failed(error, ctx),
+            HandshakeOutput::Closed => self.handshake_failed(HandshakeError::ClosedByPeer, ctx),
+        }
+    }
+}
+
+impl Handler<Down> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, down: Down, ctx: &mut Context<Self>) {
+        // A normal end was told before, with what it led to.
+        if down.reason.is_abnormal() {
+            self.handshake_failed(HandshakeError::ActorEnded(down.reason), ctx);
+        }
+    }
+}
+
+/// Datagrams to one address, sent in one call.
+#[derive(Debug, Default)]
+struct Batch {
+    source: Option<(SocketAddr, SocketAddr)>,
+    contents: Vec<u8>,
+    segment: usize,
+    count: usize,
+    /// The last one was shorter: none can follow.
+    full: bool,
+}
+
+impl Batch {
+    fn add(
+        &mut self,
+        transport: &Transport,
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: &[u8],
+    ) {
+        let fits = self.source == Some((source, destination))
+            && !self.full
+            && self.count < SEGMENTS
+            && contents.len() <= self.segment
+            && self.contents.len() + contents.len() <= LARGEST_BATCH;
+        if !fits {
+            self.flush(transport);
+            self.source = Some((source, destination));
+            self.segment = contents.len();
+        }
+        self.full = contents.len() < self.segment;
+        self.contents.extend_from_slice(contents);
+        self.count += 1;
+    }
+
+    fn flush(&mut self, transport: &Transport) {
+        if let Some((source, destination)) = self.source.take() {
+            // What the system does not take is lost, as on the network.
+            _ = transport.send(Transmit {
+                source,
+                destination,
+                contents: &self.contents,
+                segment_size: (self.count > 1).then_some(self.segment),
+            });
+        }
+        self.contents.clear();
+        self.count = 0;
+        self.full = false;
+    }
+}
+
+/// Each handler is one expression of the core's.
+macro_rules! handle {
+    ($($message:pat => $type:ty, |$session:ident, $now:pat_param| $call:expr;)*) => {$(
+        impl Handler<$type> for PeerConnection {
+            type Result = MessageResult<$type>;
+
+            fn handle(&mut self, $message: $type, ctx: &mut Context<Self>) -> Self::Result {
+                MessageResult(self.drive(ctx, |$session, $now| $call))
+            }
+        }
+    )*};
+}
+
+handle! {
+    CreateOffer { ice_restart, .. } => CreateOffer, |session, _| session.create_offer(ice_restart);
+    CreateAnswer { .. } => CreateAnswer, |session, now| session.create_answer(now);
+    SetLocalDescription(description) => SetLocalDescription, |session, now| session.set_local_description(now, description);
+    SetRemoteDescription(description) => SetRemoteDescription, |session, now| session.set_remote_description(now, description);
+    LocalDescription => LocalDescription, |session, _| session.with_candidates(session.jsep().local());
+    CurrentLocalDescription => CurrentLocalDescription, |session, _| session.with_candidates(session.jsep().current_local());
+    PendingLocalDescription => PendingLocalDescription, |session, _| session.with_candidates(session.jsep().pending_local());
+    RemoteDescription => RemoteDescription, |session, _| session.jsep().pending_remote().or(session.jsep().current_remote()).cloned();
+    CurrentRemoteDescription => CurrentRemoteDescription, |session, _| session.jsep().current_remote().cloned();
+    PendingRemoteDescription => PendingRemoteDescription, |session, _| session.jsep().pending_remote().cloned();
+    AddIceCandidate(candidate) => AddIceCandidate, |session, now| session.add_ice_candidate(now, candidate);
+    RestartIce => RestartIce, |session, now| session.restart_ice(now);
+    RemoveTrack(sender) => RemoveTrack, |session, now| session.change(now, |all| all.remove_track(sender));
+    ReplaceTrack { sender, track } => ReplaceTrack, |session, now| session.replace_track(now, sender, track);
+    SetDirection { transceiver, direction } => SetDirection, |session, now| session.change(now, |all| {
+            all.usable(transceiver).map(|transceiver| transceiver.direction = direction)
+        });
+    StopTransceiver(transceiver) => StopTransceiver, |session, now| session.change(now, |all| all.stop(transceiver));
+    GetTransceivers => GetTransceivers, |session, _| session.transceivers();
+    WriteSample { sender, sample } => WriteSample, |session, now| session.write_sample(now, sender, sample);
+    WriteRtp { sender, packet } => WriteRtp, |session, now| session.write_packet(now, sender, packet);
+    RequestKeyframe { transceiver, rid, kind } => RequestKeyframe, |session, now| session.request_keyframe(now, transceiver, rid, kind);
+    InsertDtmf { sender, tones, duration, gap } => InsertDtmf, |session, now| session.insert_dtmf(now, sender, &tones, duration, gap);
+    CreateDataChannel { label, options } => CreateDataChannel, |session, now| session.create_data_channel(now, label, options);
+    SendData { channel, message } => SendData, |session, now| session.send_data(now, channel, message);
+    CloseDataChannel(channel) => CloseDataChannel, |session, now| session.close_data_channel(now, channel);
+    SetBufferedAmountLowThreshold { channel, threshold } => SetBufferedAmountLowThreshold, |session, _| session.set_buffered_amount_low_threshold(channel, threshold);
+    GetDataChannel(channel) => GetDataChannel, |session, _| session.data_channel(channel);
+    GetDataChannels => GetDataChannels, |session, _| session.data_channels();
+    GetConnectionState => GetConnectionState, |session, _| session.states().connection;
+    GetIceConnectionState => GetIceConnectionState, |session, _| session.states().ice;
+    GetIceGatheringState => GetIceGatheringState, |session, _| session.states().gathering;
+    GetSignalingState => GetSignalingState, |session, _| session.jsep().signaling();
+    GetStats => GetStats, |session, now| session.stats(now);
+    GetCounters => GetCounters, |session, _| session.counters();
+    Close => Close, |session, now| session.close(now, CloseReason::Closed);
+}
+
+impl Handler<AddTrack> for PeerConnection {
+    type Result = MessageResult<AddTrack>;
+
+    fn handle(&mut self, AddTrack(track): AddTrack, ctx: &mut Context<Self>) -> Self::Result {
+        let checked = self.media_engine.check_track(&track);
+        MessageResult(
+            checked.and_then(|()| self.drive(ctx, |session, now| session.add_track(now, track))),
+        )
+    }
+}
+
+impl Handler<AddTransceiver> for PeerConnection {
+    type Result = MessageResult<AddTransceiver>;
+
+    fn handle(&mut self, message: AddTransceiver, ctx: &mut Context<Self>) -> Self::Result {
+        let AddTransceiver { kind, direction, track, send_encodings } = message;
+        let checked = track.as_ref().map_or(Ok(()), |track| match track.codec.kind() {
+            Some(found) if found == kind => self.media_engine.check_track(track),
+            _ => Err(AddTrackError::InvalidTrack(track.codec.mime_type.clone())),
+        });
+        MessageResult(checked.map_err(Into::into).and_then(|()| {
+            self.drive(ctx, |session, now| {
+                session.add_transceiver(now, kind, direction, track, send_encodings)
+            })
+        }))
+    }
+}
+
+impl Handler<SetCodecPreferences> for PeerConnection {
+    type Result = MessageResult<SetCodecPreferences>;
+
+    fn handle(&mut self, message: SetCodecPreferences, ctx: &mut Context<Self>) -> Self::Result {
+        let SetCodecPreferences { transceiver, codecs } = message;
+        let unknown =
+            codecs.iter().find(|codec| !self.media_engine.has(codec) || codec.name().is_none());
+        MessageResult(match unknown {
+            Some(codec) => Err(TransceiverError::UnknownCodec(codec.mime_type.clone())),
+            None => self.drive(ctx, |session, now| {
+                session.change(now, |all| {
+                    all.usable(transceiver).map(|transceiver| transceiver.preferences = codecs)
+                })
+            }),
+        })
+    }
+}
+
+/// A peer connection has one component, since RTCP is multiplexed.
+const COMPONENT: ComponentId = ComponentId(1);
+/// The application's commands; it waits for each, or is told that there is no room.
+const MAILBOX: usize = 1_024;
+/// Datagrams that came before the handshake was started.
+const EARLY: usize = 32;
+/// What a handshake's own deadline has first.
+const GRACE: Duration = Duration::from_millis(250);
+/// What `UDP_SEGMENT` takes in one call.
+const SEGMENTS: usize = 64;
+/// The largest UDP payload.
+const LARGEST_BATCH: usize = 65_507;
+const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
+const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

@@ -1,0 +1,52 @@
+//! Candidates as they travel (W3C `RTCIceCandidateInit`).
+
+use serde::{Deserialize, Serialize};
+
+/// A candidate for the peer, or from it. In JSON its members are spelt as browsers do (`sdpMid`); `sdp_mid`, as
+/// webrtc-rs and Specter do, is read as well.
+///
+/// An empty `candidate` says that there are no more for this user fragment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IceCandidate {
+    /// `candidate:…` (RFC 8839 §5.1).
+    #[serde(default)]
+    pub candidate: String,
+    /// The identification of its section.
+    #[serde(default, alias = "sdp_mid")]
+    pub sdp_mid: Option<String>,
+    /// The number of its section, from 0.
+    #[serde(default, rename = "sdpMLineIndex", alias = "sdp_mline_index", alias = "sdpMlineIndex")]
+    pub sdp_m_line_index: Option<u16>,
+    /// The user fragment of the credentials to which it belongs.
+    #[serde(default, alias = "username_fragment")]
+    pub username_fragment: Option<String>,
+}
+
+impl IceCandidate {
+    /// There are no more.
+    pub fn is_end_of_candidates(&self) -> bool {
+        self.candidate.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_are_read() {
+        let browser =
+            r#"{"candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"u"}"#;
+        let specter = r#"{"candidate":"candidate:1","sdp_mid":"0","sdp_mline_index":0,"username_fragment":"u"}"#;
+        let read: IceCandidate = serde_json::from_str(browser).unwrap();
+
+        assert_eq!(read, serde_json::from_str(specter).unwrap());
+        assert_eq!(serde_json::to_string(&read).unwrap(), browser);
+        assert!(
+            serde_json::from_str::<IceCandidate>(r#"{"sdpMid":null}"#)
+                .unwrap()
+                .is_end_of_candidates()
+        );
+    }
+}

@@ -1,0 +1,460 @@
+//! The data channels of one connection (W3C §6, RFC 8831, RFC 8832).
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{ChannelKey, ChannelSpec, Engine, EngineError};
+use crate::error::{CreateDataChannelError, SendDataError};
+use crate::event::{ConnectionEvent, DataChannelMessage};
+
+/// Which data channel of a connection. A number of our own: the id of the SCTP stream
+/// ([`DataChannelInfo::stream`]) is not known before the channel is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DataChannelId(pub u32);
+
+impl fmt::Display for DataChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a data channel is to be (W3C `RTCDataChannelInit`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataChannelOptions {
+    /// Whether messages arrive in the order in which they were sent. Default: yes.
+    pub ordered: bool,
+    /// Give a message up after so many retransmissions. Default: never.
+    pub max_retransmits: Option<u16>,
+    /// Give a message up after so many milliseconds. Default: never.
+    pub max_packet_life_time: Option<u16>,
+    /// The application's name for what is spoken. Default: empty.
+    pub protocol: String,
+    /// Both sides declare the channel with this id, and the peer is not told of it. Default: it is.
+    pub negotiated: Option<u16>,
+    /// At how many waiting bytes [`ConnectionEvent::BufferedAmountLow`] is told. Default: 0.
+    pub buffered_amount_low_threshold: usize,
+}
+
+impl Default for DataChannelOptions {
+    fn default() -> Self {
+        Self {
+            ordered: true,
+            max_retransmits: None,
+            max_packet_life_time: None,
+            protocol: String::new(),
+            negotiated: None,
+            buffered_amount_low_threshold: 0,
+        }
+    }
+}
+
+/// A data channel, as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataChannelInfo {
+    /// Which it is.
+    pub id: DataChannelId,
+    /// The id of its SCTP stream (W3C `id`), once it is open.
+    pub stream: Option<u16>,
+    /// Its label.
+    pub label: String,
+    /// What is spoken.
+    pub protocol: String,
+    /// Whether messages arrive in order.
+    pub ordered: bool,
+    /// After how many retransmissions a message is given up.
+    pub max_retransmits: Option<u16>,
+    /// After how many milliseconds.
+    pub max_packet_life_time: Option<u16>,
+    /// Whether both sides have declared it.
+    pub negotiated: bool,
+    /// Whether the peer has made it.
+    pub by_peer: bool,
+    /// Where it is in its life.
+    pub state: DataChannelState,
+    /// Bytes that wait to be sent.
+    pub buffered_amount: usize,
+}
+
+/// Where a channel is in its life (W3C `RTCDataChannelState`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataChannelState {
+    /// Not open yet.
+    Connecting,
+    /// Open.
+    Open,
+    /// What waits is still sent.
+    Closing,
+}
+
+/// What went through a channel.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) messages_sent: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) bytes_received: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) spec: ChannelSpec,
+    pub(crate) state: DataChannelState,
+    pub(crate) stream: Option<u16>,
+    pub(crate) traffic: Traffic,
+    key: ChannelKey,
+    by_peer: bool,
+    queue: VecDeque<DataChannelMessage>,
+    queued: usize,
+    low_threshold: usize,
+    /// More than the threshold waits.
+    above: bool,
+}
+
+/// All channels of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    all: HashMap<DataChannelId, Channel>,
+    by_key: HashMap<ChannelKey, DataChannelId>,
+    /// Closed before they were open: the engine may open them still.
+    stillborn: HashSet<ChannelKey>,
+    next: u32,
+    most: usize,
+    most_buffered: usize,
+    /// Channels that have something to send or to tell.
+    busy: Vec<DataChannelId>,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) requested: u64,
+    pub(crate) accepted: u64,
+}
+
+impl Channels {
+    pub(crate) fn new(most: usize, most_buffered: usize) -> Self {
+        Self { most, most_buffered, ..Self::default() }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (DataChannelId, &Channel)> {
+        self.all.iter().map(|(id, channel)| (*id, channel))
+    }
+
+    pub(crate) fn info(&self, engine: &mut Engine, id: DataChannelId) -> Option<DataChannelInfo> {
+        let channel = self.all.get(&id)?;
+        let ChannelSpec {
+            label,
+            protocol,
+            ordered,
+            max_retransmits,
+            max_packet_life_time,
+            negotiated,
+        } = channel.spec.clone();
+        Some(DataChannelInfo {
+            id,
+            stream: channel.stream,
+            label,
+            protocol,
+            ordered,
+            max_retransmits,
+            max_packet_life_time,
+            negotiated: negotiated.is_some(),
+            by_peer: channel.by_peer,
+            state: channel.state,
+            buffered_amount: channel.queued + engine.channel_buffered(channel.key),
+        })
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        engine: &mut Engine,
+        label: String,
+        options: DataChannelOptions,
+    ) -> Result<DataChannelId, CreateDataChannelError> {
+        use CreateDataChannelError as Error;
+        let longest = usize::from(u16::MAX);
+        if options.max_retransmits.is_some() && options.max_packet_life_time.is_some() {
+            return Err(Error::BothLimits);
+        }
+        if label.len() > longest || options.protocol.len() > longest {
+            return Err(Error::TooLong);
+        }
+        if self.all.len() >= self.most {
+            return Err(Error::TooMany);
+        }
+        if let Some(id) = options.negotiated {
+            if id == NO_STREAM {
+                return Err(Error::BadId(id));
+            }
+            if engine.has_stream(id) || self.all.values().any(|one| one.spec.negotiated == Some(id))
+            {
+                return Err(Error::IdTaken(id));
+            }
+        }
+        let spec = ChannelSpec {
+            label,
+            protocol: options.protocol,
+            ordered: options.ordered,
+            max_retransmits: options.max_retransmits,
+            max_packet_life_time: options.max_packet_life_time,
+            negotiated: options.negotiated,
+        };
+        let key = engine.create_channel(&spec);
+        self.requested += 1;
+        Ok(self.insert(key, spec, false, options.buffered_amount_low_threshold))
+    }
+
+    fn insert(
+        &mut self,
+        key: ChannelKey,
+        spec: ChannelSpec,
+        by_peer: bool,
+        low_threshold: usize,
+    ) -> DataChannelId {
+        let id = DataChannelId(self.next);
+        self.next += 1;
+        self.by_key.insert(key, id);
+        let channel = Channel {
+            spec,
+            state: DataChannelState::Connecting,
+            stream: None,
+            traffic: Traffic::default(),
+            key,
+            by_peer,
+            queue: VecDeque::new(),
+            queued: 0,
+            low_threshold,
+            above: false,
+        };
+        self.all.insert(id, channel);
+        // One that both sides have declared may be open already, and is never told to be.
+        self.busy.push(id);
+        id
+    }
+
+    /// Make the channels anew in an engine that was made anew.
+    pub(crate) fn rebuild(&mut self, engine: &mut Engine) {
+        self.by_key.clear();
+        for (id, channel) in &mut self.all {
+            channel.key = engine.create_channel(&channel.spec);
+            self.by_key.insert(channel.key, *id);
+        }
+    }
+
+    /// A channel is open; the peer's are new.
+    pub(crate) fn opened(
+        &mut self,
+        engine: &mut Engine,
+        key: ChannelKey,
+    ) -> Option<ConnectionEvent> {
+        if let Some(id) = self.by_key.get(&key).copied() {
+            return self.open(engine, id);
+        }
+        if self.stillborn.remove(&key) {
+            engine.close_channel(key);
+            return None;
+        }
+        let spec = engine.channel_spec(key)?;
+        if self.all.len() >= self.most {
+            log::warn!("a data channel of the peer is refused: there are {}", self.all.len());
+            engine.close_channel(key);
+            return None;
+        }
+        let id = self.insert(key, spec, true, 0);
+        self.open(engine, id);
+        self.accepted += 1;
+        Some(ConnectionEvent::DataChannelAdded(Arc::new(self.info(engine, id)?)))
+    }
+
+    fn open(&mut self, engine: &mut Engine, id: DataChannelId) -> Option<ConnectionEvent> {
+        let channel = self.all.get_mut(&id)?;
+        if channel.stream.is_some() {
+            return None;
+        }
+        channel.stream = engine.stream_of(channel.key);
+        if channel.state == DataChannelState::Connecting {
+            channel.state = DataChannelState::Open;
+        }
+        self.opened += 1;
+        self.busy.push(id);
+        Some(ConnectionEvent::DataChannelOpened(id))
+    }
+
+    pub(crate) fn received(
+        &mut self,
+        key: ChannelKey,
+        binary: bool,
+        data: Vec<u8>,
+    ) -> Option<ConnectionEvent> {
+        let id = *self.by_key.get(&key)?;
+        let channel = self.all.get_mut(&id)?;
+        channel.traffic.messages_received += 1;
+        channel.traffic.bytes_received += data.len() as u64;
+        let message = if binary {
+            DataChannelMessage::Binary(Bytes::from(data))
+        } else {
+            let text = String::from_utf8(data);
+            DataChannelMessage::Text(
+                text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+            )
+        };
+        Some(ConnectionEvent::DataChannelMessage { channel: id, message })
+    }
+
+    pub(crate) fn closed(&mut self, key: ChannelKey) -> Option<ConnectionEvent> {
+        let id = self.by_key.remove(&key)?;
+        self.all.remove(&id)?;
+        self.closed += 1;
+        Some(ConnectionEvent::DataChannelClosed(id))
+    }
+
+    /// The transport is gone, and all channels with it.
+    pub(crate) fn close_all(&mut self) -> Vec<ConnectionEvent> {
+        self.by_key.clear();
+        let mut ids: Vec<DataChannelId> = self.all.drain().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        self.closed += ids.len() as u64;
+        ids.into_iter().map(ConnectionEvent::DataChannelClosed).collect()
+    }
+
+    /// Close a channel when what waits has been sent.
+    pub(crate) fn close(&mut self, id: DataChannelId) -> Option<()> {
+        let channel = self.all.get_mut(&id)?;
+        channel.state = DataChannelState::Closing;
+        self.busy.push(id);
+        Some(())
+    }
+
+    pub(crate) fn set_low_threshold(&mut self, id: DataChannelId, threshold: usize) -> Option<()> {
+        self.all.get_mut(&id)?.low_threshold = threshold;
+        Some(())
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        engine: &mut Engine,
+        id: DataChannelId,
+        message: DataChannelMessage,
+        limit: usize,
+    ) -> Result<Result<(), SendDataError>, EngineError> {
+        let Some(channel) = self.all.get_mut(&id) else { return Ok(Err(SendDataError::NotFound)) };
+        let size = message.len();
+        let refused = if channel.state != DataChannelState::Open {
+            Some(SendDataError::NotOpen)
+        } else if size == 0 {
+            Some(SendDataError::Empty)
+        } else if size > limit {
+            Some(SendDataError::TooLarge { size, limit })
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            return Ok(Err(error));
+        }
+        let waits = if channel.queue.is_empty() {
+            !engine.write_channel(channel.key, is_binary(&message), message.as_bytes())?
+        } else {
+            true
+        };
+        if waits {
+            if channel.queued + size > self.most_buffered {
+                return Ok(Err(SendDataError::BufferFull));
+            }
+            channel.queued += size;
+            channel.queue.push_back(message);
+        } else {
+            channel.count_sent(size);
+        }
+        if !channel.above {
+            channel.above =
+                channel.queued + engine.channel_buffered(channel.key) > channel.low_threshold;
+            if waits || channel.above {
+                self.busy.push(id);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Do what has become possible; says whether the engine has something to do then.
+    pub(crate) fn flush(
+        &mut self,
+        engine: &mut Engine,
+        events: &mut Vec<ConnectionEvent>,
+    ) -> Result<bool, EngineError> {
+        let mut written = false;
+        let mut at = 0;
+        while at < self.busy.len() {
+            let id = self.busy[at];
+            let Some(channel) = self.all.get_mut(&id) else {
+                self.busy.swap_remove(at);
+                continue;
+            };
+            if channel.state == DataChannelState::Connecting
+                && channel.spec.negotiated.is_some()
+                && engine.is_channel_open(channel.key)
+            {
+                let event = self.open(engine, id);
+                events.extend(event);
+                continue;
+            }
+            while let Some(message) = channel.queue.front() {
+                if !engine.write_channel(channel.key, is_binary(message), message.as_bytes())? {
+                    break;
+                }
+                let size = message.len();
+                channel.queue.pop_front();
+                channel.queued -= size;
+                channel.count_sent(size);
+                written = true;
+            }
+            let buffered = channel.queued + engine.channel_buffered(channel.key);
+            if channel.above && buffered <= channel.low_threshold {
+                channel.above = false;
+                events.push(ConnectionEvent::BufferedAmountLow(id));
+            }
+            if channel.state == DataChannelState::Closing && buffered == 0 {
+                let (key, was_open) = (channel.key, channel.stream.is_some());
+                engine.close_channel(key);
+                if !was_open {
+                    events.extend(self.closed(key));
+                    self.stillborn.insert(key);
+                }
+                self.busy.swap_remove(at);
+                written = true;
+                continue;
+            }
+            let waits_to_open =
+                channel.state == DataChannelState::Connecting && channel.spec.negotiated.is_some();
+            if channel.above
+                || !channel.queue.is_empty()
+                || waits_to_open
+                || channel.state == DataChannelState::Closing
+            {
+                at += 1;
+            } else {
+                self.busy.swap_remove(at);
+            }
+        }
+        self.busy.sort_unstable();
+        self.busy.dedup();
+        Ok(written)
+    }
+}
+
+impl Channel {
+    fn count_sent(&mut self, size: usize) {
+        self.traffic.messages_sent += 1;
+        self.traffic.bytes_sent += size as u64;
+    }
+}
+
+fn is_binary(message: &DataChannelMessage) -> bool {
+    matches!(message, DataChannelMessage::Binary(_))
+}
+
+/// Reserved (RFC 8832 §6).
+const NO_STREAM: u16 = 65_535;

@@ -1,0 +1,64 @@
+//! Session descriptions as they travel (W3C `RTCSessionDescription`).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a description is to be taken for (W3C `RTCSdpType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SdpType {
+    /// The first of a round.
+    Offer,
+    /// An answer that another may follow.
+    #[serde(rename = "pranswer")]
+    ProvisionalAnswer,
+    /// The answer that ends a round.
+    Answer,
+    /// None at all: take back the offer of this round.
+    Rollback,
+}
+
+impl fmt::Display for SdpType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Offer => "offer",
+            Self::ProvisionalAnswer => "pranswer",
+            Self::Answer => "answer",
+            Self::Rollback => "rollback",
+        })
+    }
+}
+
+/// A session description: `{"type": "offer", "sdp": "v=0…"}` in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDescription {
+    /// What it is to be taken for.
+    #[serde(rename = "type")]
+    pub kind: SdpType,
+    /// Its text (RFC 8866); empty with a rollback, and for "the one that was created last".
+    #[serde(default)]
+    pub sdp: String,
+}
+
+impl SessionDescription {
+    /// An offer.
+    pub fn offer(sdp: impl Into<String>) -> Self {
+        Self { kind: SdpType::Offer, sdp: sdp.into() }
+    }
+
+    /// An answer.
+    pub fn answer(sdp: impl Into<String>) -> Self {
+        Self { kind: SdpType::Answer, sdp: sdp.into() }
+    }
+
+    /// A provisional answer.
+    pub fn provisional_answer(sdp: impl Into<String>) -> Self {
+        Self { kind: SdpType::ProvisionalAnswer, sdp: sdp.into() }
+    }
+
+    /// Take the offer of this round back.
+    pub fn rollback() -> Self {
+        Self { kind: SdpType::Rollback, sdp: String::new() }
+    }
+}

@@ -1,0 +1,181 @@
+//! Our types and str0m's, one into the other.
+
+use std::time::Duration;
+
+use str0m::bwe::BweKind;
+use str0m::format::{Codec as FormatCodec, CodecConfig, FormatParams, PayloadParams};
+use str0m::media::{
+    Frequency, KeyframeRequestKind as StrKeyframe, MediaKind, Pt, Rid as StrRid, TelephoneEvent,
+};
+use str0m::rtp::{Extension, ExtensionMap};
+use str0m::{IceConnectionState, RtcError};
+
+use super::IceProgress;
+use crate::api::{Codec, MediaEngine, Registry};
+use crate::error::WriteError;
+use crate::media::*;
+
+pub(super) fn kind(kind: TrackKind) -> MediaKind {
+    match kind {
+        TrackKind::Audio => MediaKind::Audio,
+        TrackKind::Video => MediaKind::Video,
+    }
+}
+
+pub(super) fn direction(direction: Direction) -> str0m::media::Direction {
+    match direction {
+        Direction::SendRecv => str0m::media::Direction::SendRecv,
+        Direction::SendOnly => str0m::media::Direction::SendOnly,
+        Direction::RecvOnly => str0m::media::Direction::RecvOnly,
+        Direction::Inactive => str0m::media::Direction::Inactive,
+    }
+}
+
+pub(super) fn ice(state: IceConnectionState) -> IceProgress {
+    match state {
+        IceConnectionState::New => IceProgress::New,
+        IceConnectionState::Checking => IceProgress::Checking,
+        IceConnectionState::Connected => IceProgress::Connected,
+        IceConnectionState::Completed => IceProgress::Completed,
+        IceConnectionState::Disconnected => IceProgress::Disconnected,
+    }
+}
+
+pub(super) fn rid(rid: StrRid) -> Option<Rid> {
+    rid.parse().ok()
+}
+
+pub(super) fn keyframe(kind: StrKeyframe) -> KeyframeRequestKind {
+    match kind {
+        StrKeyframe::Pli => KeyframeRequestKind::Pli,
+        StrKeyframe::Fir => KeyframeRequestKind::Fir,
+    }
+}
+
+pub(super) fn keyframe_kind(kind: KeyframeRequestKind) -> StrKeyframe {
+    match kind {
+        KeyframeRequestKind::Pli => StrKeyframe::Pli,
+        KeyframeRequestKind::Fir => StrKeyframe::Fir,
+    }
+}
+
+pub(super) fn bitrate(estimate: BweKind) -> u64 {
+    match estimate {
+        BweKind::Twcc { estimate, .. } => estimate.as_u64(),
+        BweKind::Remb { estimate, .. } => estimate.as_u64(),
+        _ => 0,
+    }
+}
+
+pub(super) fn frequency(rate: u32) -> Frequency {
+    Frequency::new(rate).unwrap_or(Frequency::NINETY_KHZ)
+}
+
+pub(super) fn tone(event: u8, duration: Duration) -> TelephoneEvent {
+    TelephoneEvent { event, end: true, volume: TONE_VOLUME, duration }
+}
+
+/// A codec as W3C describes it.
+pub(super) fn codec(params: &PayloadParams) -> RtpCodecCapability {
+    let spec = params.spec();
+    let kind = if spec.codec.is_video() { "video" } else { "audio" };
+    RtpCodecCapability {
+        mime_type: format!("{kind}/{}", spec.codec),
+        clock_rate: spec.clock_rate.get(),
+        channels: spec.channels.unwrap_or_default().into(),
+        sdp_fmtp_line: spec.format.to_string(),
+    }
+}
+
+/// Whether a payload type carries this codec.
+pub(super) fn matches(params: &PayloadParams, wanted: &RtpCodecCapability) -> bool {
+    let spec = params.spec();
+    if spec.codec.is_tele() || matches!(spec.codec, FormatCodec::CN) && wanted.name().is_none() {
+        return false;
+    }
+    let kind = if spec.codec.is_video() { TrackKind::Video } else { TrackKind::Audio };
+    Some(kind) == wanted.kind()
+        && wanted.name().is_none_or(|name| is_named(spec.codec, name))
+        && (wanted.clock_rate == 0 || wanted.clock_rate == spec.clock_rate.get())
+        && (wanted.sdp_fmtp_line.is_empty() || wanted.sdp_fmtp_line == spec.format.to_string())
+}
+
+fn is_named(codec: FormatCodec, name: &str) -> bool {
+    let own = match codec {
+        FormatCodec::Opus => "opus",
+        FormatCodec::PCMU => "PCMU",
+        FormatCodec::PCMA => "PCMA",
+        FormatCodec::G722 => "G722",
+        FormatCodec::CN => "CN",
+        FormatCodec::H264 => "H264",
+        FormatCodec::H265 => "H265",
+        FormatCodec::Vp8 => "VP8",
+        FormatCodec::Vp9 => "VP9",
+        FormatCodec::Av1 => "AV1",
+        _ => return false,
+    };
+    own.eq_ignore_ascii_case(name)
+}
+
+pub(super) fn codecs(engine: &MediaEngine, registry: &Registry) -> CodecConfig {
+    let mut config = CodecConfig::empty();
+    for codec in engine.codecs() {
+        match codec {
+            Codec::Opus => config.enable_opus(true, false),
+            Codec::Pcmu => config.enable_pcmu(true, false),
+            Codec::Pcma => config.enable_pcma(true, false),
+            Codec::G722 => config.enable_g722(true, false),
+            Codec::ComfortNoise => config.enable_comfort_noise(true),
+            Codec::Vp8 => config.enable_vp8(true),
+            Codec::Vp9 => config.enable_vp9(true),
+            Codec::H264 => config.enable_h264(true),
+            Codec::H265 => config.enable_h265(true),
+            Codec::Av1 => config.enable_av1(true),
+        }
+    }
+    // Tones go with sound (RFC 4733), at the clock of whatever carries it.
+    let clocks = [(Codec::Opus, 110, 48_000), (Codec::Pcmu, 126, 8_000)];
+    for (with, pt, clock) in clocks {
+        if engine.codecs().contains(&with) {
+            let (pt, clock) = (Pt::new_with_value(pt), frequency(clock));
+            config.add_config(pt, None, FormatCodec::Tele, clock, None, FormatParams::default());
+        }
+    }
+    if registry.nack && registry.rtx && registry.transport_wide_feedback {
+        return config;
+    }
+    let params = config.params().iter().map(|params| {
+        let resend = params.resend().filter(|_| registry.rtx);
+        let mut changed = PayloadParams::new(params.pt(), resend, params.spec());
+        changed.set_fb_fir(params.fb_fir());
+        changed.set_fb_pli(params.fb_pli());
+        changed.set_fb_remb(params.fb_remb());
+        changed.set_fb_nack(params.fb_nack() && registry.nack);
+        changed.set_fb_transport_cc(params.fb_transport_cc() && registry.transport_wide_feedback);
+        changed
+    });
+    CodecConfig::new_from_payload_params(params.collect())
+}
+
+pub(super) fn without_transport_cc(extensions: &mut ExtensionMap) {
+    let kept: Vec<(u8, Extension)> = (1..=14)
+        .filter_map(|id| extensions.lookup(id).map(|extension| (id, extension.clone())))
+        .filter(|(_, extension)| *extension != Extension::TransportSequenceNumber)
+        .collect();
+    *extensions = ExtensionMap::empty();
+    for (id, extension) in kept {
+        extensions.set(id, extension);
+    }
+}
+
+pub(super) fn write_error(error: RtcError) -> WriteError {
+    match error {
+        RtcError::UnknownPt(_) => WriteError::NotNegotiated,
+        RtcError::UnknownRid(_) => WriteError::UnknownEncoding,
+        RtcError::NoSenderSource | RtcError::NotSendingDirection(_) => WriteError::NotSending,
+        error => WriteError::Engine(error.to_string()),
+    }
+}
+
+/// In −dBm0, as telephones play them.
+const TONE_VOLUME: u8 = 10;

@@ -1,0 +1,685 @@
+//! str0m's `Rtc`, as a peer connection uses it: the only file that names it.
+//!
+//! Nothing here decides anything. What str0m would panic at, or lose, is kept away by its callers; each function says
+//! what it relies on.
+
+mod convert;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use callboard_ice_handshake::handshake::{Certificate, DtlsBridge, crypto_provider};
+pub(crate) use str0m::Candidate;
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+pub(crate) use str0m::channel::ChannelId as ChannelKey;
+use str0m::channel::{ChannelConfig, Reliability};
+use str0m::format::PayloadParams;
+use str0m::media::{MediaTime, Mid, Pt, Simulcast, SimulcastLayer};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::RtpWrite;
+pub(crate) use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
+use str0m::{Event, Input, Output, Rtc, RtcConfig, RtcError};
+
+use crate::api::{ApiInner, MediaMode};
+use crate::error::{KeyframeError, WriteError};
+use crate::jsep::{AnswerPlan, CommitPlan, OfferPlan};
+use crate::media::*;
+
+/// An engine that has refused something, or ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct EngineError(pub(crate) String);
+
+impl From<RtcError> for EngineError {
+    fn from(error: RtcError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What an engine wants, or tells.
+#[derive(Debug)]
+pub(crate) enum EngineOutput {
+    Transmit {
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: Vec<u8>,
+    },
+    Event(EngineEvent),
+    /// Nothing more before this.
+    Timeout(Instant),
+}
+
+/// What an engine tells.
+#[derive(Debug)]
+pub(crate) enum EngineEvent {
+    Ice(IceProgress),
+    /// DTLS is complete.
+    Connected,
+    /// The peer has said goodbye.
+    Closed,
+    ChannelOpen(ChannelKey),
+    ChannelData {
+        key: ChannelKey,
+        binary: bool,
+        data: Vec<u8>,
+    },
+    ChannelClosed(ChannelKey),
+    Sample(ReceivedSample),
+    Packet(RtpPacket),
+    KeyframeWanted {
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        kind: KeyframeRequestKind,
+    },
+    Paused {
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        paused: bool,
+    },
+    Bandwidth(u64),
+}
+
+/// How far the ICE agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IceProgress {
+    New,
+    Checking,
+    Connected,
+    Completed,
+    Disconnected,
+}
+
+/// What the engine measured last.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) peer: Option<PeerStats>,
+    pub(crate) inbound: HashMap<(TransceiverId, Option<Rid>), MediaIngressStats>,
+    pub(crate) outbound: HashMap<(TransceiverId, Option<Rid>), MediaEgressStats>,
+    pub(crate) frames_received: HashMap<(TransceiverId, Option<Rid>), (u64, u64)>,
+}
+
+/// How a data channel is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelSpec {
+    pub(crate) label: String,
+    pub(crate) protocol: String,
+    pub(crate) ordered: bool,
+    pub(crate) max_retransmits: Option<u16>,
+    pub(crate) max_packet_life_time: Option<u16>,
+    pub(crate) negotiated: Option<u16>,
+}
+
+/// One `Rtc`, and the near end of its handshake.
+pub(crate) struct Engine {
+    rtc: Rtc,
+    bridge: DtlsBridge,
+    recipe: Recipe,
+    pending: Option<SdpPendingOffer>,
+    /// The next id of a channel that exists so that there is a section for channels.
+    placeholder: u16,
+    placeholders: Vec<ChannelKey>,
+    transceivers: HashMap<Mid, TransceiverId>,
+    mids: HashMap<TransceiverId, Mid>,
+    codecs: HashMap<u8, Arc<RtpCodecCapability>>,
+    measured: Measured,
+}
+
+/// What an engine is made of, also when it must be made again.
+struct Recipe {
+    api: Arc<ApiInner>,
+    certificate: Certificate,
+}
+
+impl Engine {
+    pub(crate) fn new(api: Arc<ApiInner>, certificate: Certificate, now: Instant) -> Self {
+        let recipe = Recipe { api, certificate };
+        let (rtc, bridge) = recipe.build(now);
+        Self {
+            rtc,
+            bridge,
+            recipe,
+            pending: None,
+            placeholder: PLACEHOLDERS,
+            placeholders: Vec::new(),
+            transceivers: HashMap::new(),
+            mids: HashMap::new(),
+            codecs: HashMap::new(),
+            measured: Measured::default(),
+        }
+    }
+
+    pub(crate) fn bridge(&self) -> &DtlsBridge {
+        &self.bridge
+    }
+
+    pub(crate) fn measured(&self) -> &Measured {
+        &self.measured
+    }
+
+    /// The user fragment of this side, as it is in force.
+    pub(crate) fn local_ufrag(&mut self) -> String {
+        self.rtc.direct_api().local_ice_credentials().ufrag
+    }
+
+    /// Which sections are whose, from now on.
+    pub(crate) fn bind<'a>(&mut self, all: impl Iterator<Item = (&'a str, TransceiverId)>) {
+        self.transceivers = all.map(|(mid, id)| (Mid::from(mid), id)).collect();
+        self.mids = self.transceivers.iter().map(|(mid, id)| (*id, *mid)).collect();
+        self.codecs.clear();
+    }
+
+    /// An offer of what is new; the mids of its new media, in order, and the user fragment of a restart.
+    ///
+    /// The one before it is forgotten.
+    pub(crate) fn create_offer(
+        &mut self,
+        plan: &OfferPlan,
+    ) -> (String, Vec<String>, Option<String>) {
+        self.pending = None;
+        let mut changes = self.rtc.sdp_api();
+        let mids = plan
+            .media
+            .iter()
+            .map(|media| {
+                let simulcast = (!media.send_encodings.is_empty()).then(|| Simulcast {
+                    send: media
+                        .send_encodings
+                        .iter()
+                        .map(|rid| SimulcastLayer::new(rid.as_str()))
+                        .collect(),
+                    recv: Vec::new(),
+                });
+                let (kind, direction) =
+                    (convert::kind(media.kind), convert::direction(media.direction));
+                changes.add_media(kind, direction, None, None, simulcast).to_string()
+            })
+            .collect();
+        if plan.data {
+            let config =
+                ChannelConfig { negotiated: Some(self.placeholder), ..ChannelConfig::default() };
+            self.placeholder -= 1;
+            self.placeholders.push(changes.add_channel_with_config(config));
+        }
+        let ufrag = plan.restart.then(|| changes.ice_restart(true).ufrag);
+        let Some((offer, pending)) = changes.apply() else {
+            // Asked for nothing new: the caller has its text.
+            return (String::new(), mids, None);
+        };
+        self.pending = Some(pending);
+        (offer.to_sdp_string(), mids, ufrag)
+    }
+
+    /// The offer of this side is taken back.
+    pub(crate) fn forget_offer(&mut self) {
+        self.pending = None;
+    }
+
+    /// Answer an offer that was checked. The same one may be answered again.
+    pub(crate) fn accept_offer(&mut self, plan: &AnswerPlan) -> Result<String, EngineError> {
+        let Some(offer) = &plan.offer else { return Ok(String::new()) };
+        let offer =
+            SdpOffer::from_sdp_string(offer).map_err(|error| EngineError(error.to_string()))?;
+        self.pending = None;
+        self.set_directions(&plan.directions, &[]);
+        let answer = self.rtc.sdp_api().accept_offer(offer)?;
+        Ok(answer.to_sdp_string())
+    }
+
+    /// Take an answer that was checked.
+    pub(crate) fn accept_answer(&mut self, plan: &CommitPlan) -> Result<(), EngineError> {
+        self.set_directions(&plan.directions, &plan.stopped);
+        let Some(answer) = &plan.answer else { return Ok(()) };
+        let syntax = |error: str0m::error::SdpError| EngineError(error.to_string());
+        match self.pending.take() {
+            Some(pending) => {
+                let answer = SdpAnswer::from_sdp_string(answer).map_err(syntax)?;
+                self.rtc.sdp_api().accept_answer(pending, answer)?;
+            }
+            // The offer was text alone: str0m knows of none, and takes the answer as an offer.
+            None => {
+                let offer = SdpOffer::from_sdp_string(answer).map_err(syntax)?;
+                _ = self.rtc.sdp_api().accept_offer(offer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// str0m does not let a peer set a direction that it has itself made inactive; so it is set before.
+    fn set_directions(&mut self, directions: &[(String, Direction)], stopped: &[String]) {
+        for (mid, direction) in directions {
+            let mid = Mid::from(mid.as_str());
+            if self.rtc.media(mid).is_some_and(|media| !media.stopped()) {
+                self.rtc.sdp_api().set_direction(mid, convert::direction(*direction));
+            }
+        }
+        for mid in stopped {
+            let mid = Mid::from(mid.as_str());
+            if self.rtc.media(mid).is_some() {
+                self.rtc.sdp_api().stop_media(mid);
+            }
+        }
+    }
+
+    /// Undo what an answered offer has added, and have media flow as it did.
+    pub(crate) fn undo(&mut self, new_mids: &[String], directions: &[(String, Direction)]) {
+        for mid in new_mids {
+            self.rtc.direct_api().remove_media(Mid::from(mid.as_str()));
+        }
+        self.set_directions(directions, &[]);
+    }
+
+    /// Begin again with nothing negotiated. Candidates and channels are to be added again.
+    pub(crate) fn rebuild(&mut self, now: Instant) {
+        (self.rtc, self.bridge) = self.recipe.build(now);
+        self.pending = None;
+        self.placeholder = PLACEHOLDERS;
+        self.placeholders.clear();
+        self.transceivers.clear();
+        self.mids.clear();
+        self.codecs.clear();
+    }
+
+    pub(crate) fn add_local_candidate(&mut self, candidate: Candidate) {
+        self.rtc.add_local_candidate(candidate);
+    }
+
+    pub(crate) fn remove_local_candidate(&mut self, candidate: &Candidate) {
+        self.rtc.direct_api().invalidate_candidate(candidate);
+    }
+
+    pub(crate) fn add_remote_candidate(&mut self, candidate: Candidate) {
+        self.rtc.add_remote_candidate(candidate);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), EngineError> {
+        Ok(self.rtc.handle_input(Input::Timeout(now))?)
+    }
+
+    /// A datagram came. Says whether it is one of this connection; another is not looked at.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        received: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: &[u8],
+    ) -> Result<bool, EngineError> {
+        let Ok(contents) = contents.try_into() else { return Ok(false) };
+        let receive = Receive { proto: Protocol::Udp, source, destination, contents };
+        let input = Input::Receive(received, receive);
+        if !self.rtc.accepts(&input) {
+            return Ok(false);
+        }
+        self.rtc.handle_input(input)?;
+        Ok(true)
+    }
+
+    /// Say goodbye; what is to be sent for it is polled.
+    pub(crate) fn close(&mut self, now: Instant) {
+        if self.rtc.close().is_err() {
+            // SCTP is being set up, and cannot be shut down: DTLS can.
+            self.bridge.close();
+            _ = self.rtc.handle_input(Input::Timeout(now));
+        }
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.rtc.is_alive()
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Result<EngineOutput, EngineError> {
+        loop {
+            let event = match self.rtc.poll_output()? {
+                Output::Timeout(at) => return Ok(EngineOutput::Timeout(at)),
+                Output::Transmit(transmit) => {
+                    return Ok(EngineOutput::Transmit {
+                        source: transmit.source,
+                        destination: transmit.destination,
+                        contents: transmit.contents.into(),
+                    });
+                }
+                Output::Event(event) => event,
+            };
+            if let Some(event) = self.translate(event) {
+                return Ok(EngineOutput::Event(event));
+            }
+        }
+    }
+
+    fn translate(&mut self, event: Event) -> Option<EngineEvent> {
+        Some(match event {
+            Event::IceConnectionStateChange(state) => EngineEvent::Ice(convert::ice(state)),
+            Event::Connected => EngineEvent::Connected,
+            Event::Closed => EngineEvent::Closed,
+            Event::ChannelOpen(key, _) => {
+                if self.placeholders.contains(&key) {
+                    return None;
+                }
+                EngineEvent::ChannelOpen(key)
+            }
+            Event::ChannelData(data) => {
+                if self.placeholders.contains(&data.id) {
+                    return None;
+                }
+                EngineEvent::ChannelData { key: data.id, binary: data.binary, data: data.data }
+            }
+            Event::ChannelClose(key) => EngineEvent::ChannelClosed(key),
+            Event::MediaData(data) => {
+                let transceiver = *self.transceivers.get(&data.mid)?;
+                let rid = data.rid.and_then(convert::rid);
+                let keyframe = data.is_keyframe();
+                let counts = self.measured.frames_received.entry((transceiver, rid)).or_default();
+                counts.0 += 1;
+                counts.1 += u64::from(keyframe);
+                let codec = self
+                    .codecs
+                    .entry(*data.pt)
+                    .or_insert_with(|| Arc::new(convert::codec(&data.params)));
+                EngineEvent::Sample(ReceivedSample {
+                    transceiver,
+                    rid,
+                    codec: Arc::clone(codec),
+                    payload_type: *data.pt,
+                    timestamp: data.time.numer(),
+                    received: data.network_time,
+                    contiguous: data.contiguous,
+                    keyframe,
+                    audio_level: data.ext_vals.audio_level,
+                    data: data.data,
+                })
+            }
+            Event::RtpPacket(packet) => {
+                let (mid, rid) = {
+                    let mut api = self.rtc.direct_api();
+                    let stream = api.stream_rx(&packet.header.ssrc)?;
+                    (stream.mid(), stream.rid())
+                };
+                EngineEvent::Packet(RtpPacket {
+                    transceiver: *self.transceivers.get(&mid)?,
+                    rid: rid.and_then(convert::rid),
+                    payload_type: *packet.header.payload_type,
+                    sequence_number: *packet.seq_no,
+                    timestamp: packet.header.timestamp,
+                    marker: packet.header.marker,
+                    at: packet.timestamp,
+                    audio_level: packet.header.ext_vals.audio_level,
+                    payload: packet.payload,
+                })
+            }
+            Event::KeyframeRequest(request) => EngineEvent::KeyframeWanted {
+                transceiver: *self.transceivers.get(&request.mid)?,
+                rid: request.rid.and_then(convert::rid),
+                kind: convert::keyframe(request.kind),
+            },
+            Event::StreamPaused(paused) => EngineEvent::Paused {
+                transceiver: *self.transceivers.get(&paused.mid)?,
+                rid: paused.rid.and_then(convert::rid),
+                paused: paused.paused,
+            },
+            Event::EgressBitrateEstimate(estimate) => {
+                EngineEvent::Bandwidth(convert::bitrate(estimate))
+            }
+            Event::PeerStats(stats) => {
+                self.measured.peer = Some(stats);
+                return None;
+            }
+            Event::MediaIngressStats(stats) => {
+                let key = (*self.transceivers.get(&stats.mid)?, stats.rid.and_then(convert::rid));
+                self.measured.inbound.insert(key, stats);
+                return None;
+            }
+            Event::MediaEgressStats(stats) => {
+                let key = (*self.transceivers.get(&stats.mid)?, stats.rid.and_then(convert::rid));
+                self.measured.outbound.insert(key, stats);
+                return None;
+            }
+            _ => return None,
+        })
+    }
+
+    /// A channel. A negotiated id must be free: str0m panics at one that is not, see [`Self::has_stream`].
+    pub(crate) fn create_channel(&mut self, spec: &ChannelSpec) -> ChannelKey {
+        let reliability = match (spec.max_retransmits, spec.max_packet_life_time) {
+            (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
+            (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },
+            (None, None) => Reliability::Reliable,
+        };
+        self.rtc.direct_api().create_data_channel(ChannelConfig {
+            label: spec.label.clone(),
+            ordered: spec.ordered,
+            reliability,
+            negotiated: spec.negotiated,
+            protocol: spec.protocol.clone(),
+        })
+    }
+
+    /// Whether a stream has a channel, our placeholders among them.
+    pub(crate) fn has_stream(&mut self, id: u16) -> bool {
+        self.rtc.direct_api().channel_id_by_sctp_stream_id(id).is_some()
+            || (self.placeholder < id && id <= PLACEHOLDERS && !self.placeholders.is_empty())
+    }
+
+    pub(crate) fn close_channel(&mut self, key: ChannelKey) {
+        self.rtc.direct_api().close_data_channel(key);
+    }
+
+    /// Whether a channel can be written to.
+    pub(crate) fn is_channel_open(&mut self, key: ChannelKey) -> bool {
+        self.rtc.channel(key).is_some()
+    }
+
+    pub(crate) fn stream_of(&mut self, key: ChannelKey) -> Option<u16> {
+        self.rtc.direct_api().sctp_stream_id_by_channel_id(key)
+    }
+
+    /// How a channel is that the peer has made.
+    pub(crate) fn channel_spec(&mut self, key: ChannelKey) -> Option<ChannelSpec> {
+        let channel = self.rtc.channel(key)?;
+        let config = channel.config()?;
+        let (max_retransmits, max_packet_life_time) = match config.reliability {
+            Reliability::Reliable => (None, None),
+            Reliability::MaxRetransmits { retransmits } => (Some(retransmits), None),
+            Reliability::MaxPacketLifetime { lifetime } => (None, Some(lifetime)),
+        };
+        Some(ChannelSpec {
+            label: config.label.clone(),
+            protocol: config.protocol.clone(),
+            ordered: config.ordered,
+            max_retransmits,
+            max_packet_life_time,
+            negotiated: config.negotiated,
+        })
+    }
+
+    /// Write a message, which must not be empty: str0m would never send anything again. Says whether there was room.
+    pub(crate) fn write_channel(
+        &mut self,
+        key: ChannelKey,
+        binary: bool,
+        data: &[u8],
+    ) -> Result<bool, EngineError> {
+        match self.rtc.channel(key) {
+            Some(mut channel) if !data.is_empty() => Ok(channel.write(binary, data)?),
+            _ => Ok(false),
+        }
+    }
+
+    pub(crate) fn channel_buffered(&mut self, key: ChannelKey) -> usize {
+        self.rtc.channel(key).map_or(0, |mut channel| channel.buffered_amount())
+    }
+
+    /// What this section's peer has agreed to, in the order of our preference.
+    fn params(&self, mid: Mid) -> impl Iterator<Item = &PayloadParams> {
+        let agreed = self.rtc.media(mid).map(|media| media.remote_pts()).unwrap_or_default();
+        let all = self.rtc.codec_config().params().iter();
+        all.filter(move |params| agreed.contains(&params.pt()))
+    }
+
+    /// The payload type of a codec, and its clock.
+    fn payload_type(&self, mid: Mid, codec: &RtpCodecCapability) -> Option<(Pt, u32)> {
+        let found = self.params(mid).find(|params| convert::matches(params, codec))?;
+        Some((found.pt(), found.spec().clock_rate.get()))
+    }
+
+    /// Whether a codec was agreed on.
+    pub(crate) fn is_negotiated(
+        &self,
+        transceiver: TransceiverId,
+        codec: &RtpCodecCapability,
+    ) -> bool {
+        self.mids.get(&transceiver).is_some_and(|mid| self.payload_type(*mid, codec).is_some())
+    }
+
+    /// The codecs that were agreed on.
+    pub(crate) fn codecs_of(&self, transceiver: TransceiverId) -> Vec<(u8, RtpCodecCapability)> {
+        let Some(mid) = self.mids.get(&transceiver) else { return Vec::new() };
+        self.params(*mid).map(|params| (*params.pt(), convert::codec(params))).collect()
+    }
+
+    /// Write a frame; its time follows from `clock` units of its codec. Poll before the next one.
+    pub(crate) fn write_sample(
+        &mut self,
+        transceiver: TransceiverId,
+        codec: &RtpCodecCapability,
+        sample: &Sample,
+        now: Instant,
+        timestamp: impl FnOnce(u32) -> u64,
+    ) -> Result<(), WriteError> {
+        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
+        let (pt, clock_rate) = self.payload_type(mid, codec).ok_or(WriteError::NotNegotiated)?;
+        let rate = convert::frequency(clock_rate);
+        let mut writer = self.rtc.writer(mid).ok_or(WriteError::NotSending)?;
+        if let Some(rid) = sample.rid {
+            writer = writer.rid(rid.as_str().into());
+        }
+        let time = MediaTime::new(timestamp(clock_rate), rate);
+        let wallclock = sample.captured.unwrap_or(now);
+        writer.write(pt, wallclock, time, Arc::clone(&sample.data)).map_err(convert::write_error)
+    }
+
+    /// Write a packet. Poll before the next one.
+    pub(crate) fn write_packet(
+        &mut self,
+        transceiver: TransceiverId,
+        packet: RtpPacket,
+    ) -> Result<(), WriteError> {
+        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
+        let pt = Pt::from(packet.payload_type);
+        if !self.params(mid).any(|one| one.pt() == pt) {
+            return Err(WriteError::NotNegotiated);
+        }
+        let mut api = self.rtc.direct_api();
+        let rid = packet.rid.map(|rid| rid.as_str().into());
+        let stream = api.stream_tx_by_mid(mid, rid).ok_or(WriteError::UnknownEncoding)?;
+        let values =
+            str0m::rtp::ExtensionValues { audio_level: packet.audio_level, ..Default::default() };
+        let write = RtpWrite::new(
+            pt,
+            packet.sequence_number.into(),
+            packet.timestamp,
+            packet.at,
+            packet.payload,
+        )
+        .marker(packet.marker)
+        .ext_vals(values)
+        .nackable(true);
+        stream.write_rtp(write);
+        Ok(())
+    }
+
+    /// Play a tone: its RFC 4733 event, for so long.
+    pub(crate) fn write_tone(
+        &mut self,
+        transceiver: TransceiverId,
+        codec: &RtpCodecCapability,
+        event: u8,
+        duration: Duration,
+        now: Instant,
+        timestamp: impl FnOnce(u32) -> u64,
+    ) -> Result<(), WriteError> {
+        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
+        let (pt, clock_rate) = self.payload_type(mid, codec).ok_or(WriteError::NotNegotiated)?;
+        let writer = self.rtc.writer(mid).ok_or(WriteError::NotSending)?;
+        let tone = convert::tone(event, duration);
+        let time = MediaTime::new(timestamp(clock_rate), convert::frequency(clock_rate));
+        writer.telephone_event(tone).write(pt, now, time, Vec::new()).map_err(convert::write_error)
+    }
+
+    /// Whether tones were agreed on.
+    pub(crate) fn has_tones(&self, transceiver: TransceiverId) -> bool {
+        let Some(mid) = self.mids.get(&transceiver) else { return false };
+        self.params(*mid).any(|params| params.spec().codec.is_tele())
+    }
+
+    /// Ask the peer for a key frame.
+    pub(crate) fn request_keyframe(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        kind: KeyframeRequestKind,
+    ) -> Result<(), KeyframeError> {
+        let mid = *self.mids.get(&transceiver).ok_or(KeyframeError::NotReceiving)?;
+        let rid = rid.map(|rid| rid.as_str().into());
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx_by_mid(mid, rid).ok_or(KeyframeError::NotReceiving)?;
+        stream.request_keyframe(convert::keyframe_kind(kind));
+        Ok(())
+    }
+
+    /// The SSRC of what is received, and of what is sent.
+    pub(crate) fn ssrcs(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+    ) -> (Option<u32>, Option<u32>) {
+        let Some(mid) = self.mids.get(&transceiver).copied() else { return (None, None) };
+        let rid = rid.map(|rid| rid.as_str().into());
+        let mut api = self.rtc.direct_api();
+        let receives = api.stream_rx_by_mid(mid, rid).map(|stream| *stream.ssrc());
+        let sends = api.stream_tx_by_mid(mid, rid).map(|stream| *stream.ssrc());
+        (receives, sends)
+    }
+}
+
+impl Recipe {
+    fn build(&self, now: Instant) -> (Rtc, DtlsBridge) {
+        let settings = &self.api.settings;
+        let registry = &self.api.registry;
+        let mut config = RtcConfig::new()
+            .set_crypto_provider(Arc::new(crypto_provider()))
+            .set_dtls_cert(self.certificate.to_dtls_cert())
+            // Done where the handshake ends, against all fingerprints that the peer has named.
+            .set_fingerprint_verification(false)
+            .set_ice_lite(settings.ice_lite)
+            .set_rtp_mode(settings.media_mode == MediaMode::Rtp)
+            .set_stats_interval(Some(STATS_INTERVAL))
+            .set_rtcp_report_interval_audio(registry.audio_report_interval)
+            .set_rtcp_report_interval_video(registry.video_report_interval)
+            .set_sctp_max_message_size(settings.max_message_size)
+            .set_sctp_max_buffered_amount(SCTP_BUFFER.max(settings.max_message_size as usize));
+        config.set_max_stun_rto(LONGEST_CHECK_INTERVAL);
+        config.set_max_stun_retransmits(UNANSWERED_CHECKS);
+        *config.codec_config() = convert::codecs(&self.api.media_engine, registry);
+        if !registry.transport_wide_feedback {
+            convert::without_transport_cc(config.extension_map());
+        }
+        if let Some(initial) = registry.bandwidth_estimation {
+            config = config.enable_bwe(Some(str0m::bwe::Bitrate::bps(initial)));
+        }
+        let (rtc, bridge) = DtlsBridge::around(|| config.build(now));
+        (rtc, bridge.expect("an Rtc asks its crypto provider for an engine as it is built"))
+    }
+}
+
+/// Negotiated ids from here down are for channels that nobody sees: browsers number theirs from 0, and most have 1,024
+/// at most.
+const PLACEHOLDERS: u16 = 1_023;
+/// What SCTP holds of all channels together; what it does not take waits in the channels' own queues.
+const SCTP_BUFFER: usize = 256 << 10;
+/// Statistics older than this are of little use to those who ask.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+/// Under loss, an interval that doubles up to str0m's 3 s finds no pair in time.
+const LONGEST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// So that a pair without an answer is given up after 15 s.
+const UNANSWERED_CHECKS: usize = 15;

@@ -1,0 +1,202 @@
+//! What a connection tells its owner.
+
+use std::fmt;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use callboard_ice_handshake::gather::CandidateError;
+use callboard_ice_handshake::handshake::{Role, SrtpProfile, Version};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::IceCandidate;
+use crate::channels::{DataChannelId, DataChannelInfo};
+use crate::media::*;
+use crate::state::*;
+
+/// Which connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PeerConnectionId(pub Uuid);
+
+impl fmt::Display for PeerConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a connection tells its owner, in the order in which it happened.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerConnectionEvent {
+    /// Whose it is.
+    pub connection: PeerConnectionId,
+    /// What happened.
+    pub event: ConnectionEvent,
+}
+
+/// What can happen to a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    /// An offer should be made. Told once for each need (W3C `negotiationneeded`).
+    NegotiationNeeded,
+    /// For the peer (W3C `icecandidate`). An empty one says that there are no more of this generation; none, that
+    /// gathering is complete.
+    IceCandidate(Option<IceCandidate>),
+    /// A server gave no candidate (W3C `icecandidateerror`).
+    IceCandidateError(CandidateError),
+    /// W3C `signalingstatechange`
+    SignalingStateChange(SignalingState),
+    /// W3C `icegatheringstatechange`
+    IceGatheringStateChange(IceGatheringState),
+    /// W3C `iceconnectionstatechange`
+    IceConnectionStateChange(IceConnectionState),
+    /// W3C `connectionstatechange`
+    ConnectionStateChange(PeerConnectionState),
+    /// DTLS is complete, and this was negotiated.
+    HandshakeFinished {
+        /// Of DTLS.
+        version: Version,
+        /// This side's.
+        role: Role,
+        /// None if the peer does not speak SRTP: data channels work, media does not.
+        srtp_profile: Option<SrtpProfile>,
+    },
+    /// The peer sends something from now on (W3C `track`).
+    TrackAdded {
+        /// Through which transceiver.
+        transceiver: TransceiverId,
+        /// What.
+        kind: TrackKind,
+        /// The identification of its section.
+        mid: String,
+        /// The peer's name for it.
+        track: String,
+        /// The streams to which it belongs.
+        streams: Vec<String>,
+    },
+    /// The peer sends it no more (W3C `mute`, and `removetrack` of its streams).
+    TrackRemoved {
+        /// Through which transceiver it came.
+        transceiver: TransceiverId,
+    },
+    /// Either side has stopped it.
+    TransceiverStopped {
+        /// Which.
+        transceiver: TransceiverId,
+    },
+    /// A frame came.
+    Sample(ReceivedSample),
+    /// A packet came; of connections in RTP mode.
+    Packet(RtpPacket),
+    /// The peer wants a key frame of what is sent to it.
+    KeyframeRequested {
+        /// By which transceiver it is sent.
+        transceiver: TransceiverId,
+        /// Which encoding of simulcast.
+        rid: Option<Rid>,
+        /// How it was asked for.
+        kind: KeyframeRequestKind,
+    },
+    /// An encoding has not come for 1.5 s, or comes again.
+    EncodingPaused {
+        /// Through which transceiver.
+        transceiver: TransceiverId,
+        /// Which encoding of simulcast.
+        rid: Option<Rid>,
+        /// Whether it pauses.
+        paused: bool,
+    },
+    /// What the path to the peer carries, in bits per second.
+    BandwidthEstimate(u64),
+    /// A tone begins; none when the last one is over (W3C `tonechange`).
+    ToneChange {
+        /// Which sender plays it.
+        sender: SenderId,
+        /// It.
+        tone: Option<char>,
+    },
+    /// The peer has made a channel, which is open (W3C `datachannel`).
+    DataChannelAdded(Arc<DataChannelInfo>),
+    /// A channel of this side is open.
+    DataChannelOpened(DataChannelId),
+    /// A message came.
+    DataChannelMessage {
+        /// On which channel.
+        channel: DataChannelId,
+        /// It.
+        message: DataChannelMessage,
+    },
+    /// What waits to be sent has fallen to the threshold (W3C `bufferedamountlow`).
+    BufferedAmountLow(DataChannelId),
+    /// A channel is closed, by whichever side.
+    DataChannelClosed(DataChannelId),
+    /// The connection is over; the last of all.
+    Closed(CloseReason),
+}
+
+impl ConnectionEvent {
+    /// How many bytes of the peer's it holds.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Sample(sample) => sample.data.len(),
+            Self::Packet(packet) => packet.payload.len(),
+            Self::DataChannelMessage { message, .. } => message.len(),
+            _ => 0,
+        }
+    }
+
+    /// Live media: better lost than late.
+    pub(crate) fn is_media(&self) -> bool {
+        matches!(self, Self::Sample(_) | Self::Packet(_))
+    }
+}
+
+/// A message of a data channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataChannelMessage {
+    /// Text. What a peer marks as text and is none is handed on with the bad bytes replaced.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl DataChannelMessage {
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// Why a connection is over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The application closed it.
+    #[error("closed")]
+    Closed,
+    /// The peer closed it.
+    #[error("closed by the peer")]
+    ClosedByPeer,
+    /// Its owner did not keep up with what came.
+    #[error("its owner did not keep up")]
+    OwnerTooSlow,
+    /// The protocol engine cannot go on.
+    #[error("{0}")]
+    Engine(String),
+}

@@ -1,0 +1,401 @@
+//! Where peer connections live: media threads, their ports, and the supervisors of connections and handshakes.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::dev::ToEnvelope;
+use actix::prelude::*;
+use callboard_ice_handshake::mux::{
+    BindError, MuxCounters, MuxHandle, PortChoice, UdpMux, UdpMuxOptions,
+};
+use callboard_supervision::{
+    ArbiterPool, CallError, ChildId, ChildRef, ChildSpec, Flags, Placement, Restart, Shutdown,
+    StartChildError, StartSupervisorError, SupervisorRef, SupervisorSpec, TreeSnapshot,
+};
+use uuid::Uuid;
+
+use crate::actor::{HandshakeHome, PeerConnection};
+use crate::event::{PeerConnectionEvent, PeerConnectionId};
+use crate::{Api, Configuration};
+
+/// Where peer connections are to live.
+#[derive(Clone, Debug)]
+pub struct PeerConnectionsOptions {
+    /// Threads for connections, each with a UDP port for all of its connections. Default: one for each core.
+    pub media_threads: usize,
+    /// Threads for handshakes; none to run them beside their connections. Default: 1. A storm of joins does not delay
+    /// media then.
+    pub handshake_threads: usize,
+    /// The sockets. With a fixed port and several threads, each takes the next port.
+    pub sockets: UdpMuxOptions,
+    /// What a handshake may take, from the moment that there is a path. Default: 10 s.
+    pub handshake_deadline: Duration,
+}
+
+impl Default for PeerConnectionsOptions {
+    fn default() -> Self {
+        Self {
+            media_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            handshake_threads: 1,
+            sockets: UdpMuxOptions::default(),
+            handshake_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The home of peer connections: a supervision tree of media threads, their sockets, the connections, and the
+/// handshakes. Cheap to clone, usable from any thread.
+///
+/// ```no_run
+/// use actix::prelude::*;
+/// use callboard_peer_connection::messages::*;
+/// use callboard_peer_connection::*;
+///
+/// struct Owner;
+///
+/// impl Actor for Owner {
+///     type Context = Context<Self>;
+/// }
+///
+/// impl Handler<PeerConnectionEvent> for Owner {
+///     type Result = ();
+///     fn handle(&mut self, event: PeerConnectionEvent, _: &mut Self::Context) {
+///         println!("{:?}", event.event);
+///     }
+/// }
+///
+/// # #[actix::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
+/// let owner = Owner.start();
+/// let connection = connections.open(&Api::default(), Configuration::default(), owner.recipient()).await?;
+/// let channel = connection.send(CreateDataChannel::new("chat")).await??;
+/// let offer = connection.send(CreateOffer::default()).await??;
+/// connection.send(SetLocalDescription(Some(offer))).await??;
+/// # _ = channel;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct PeerConnections {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    supervisor: SupervisorRef,
+    connections: SupervisorRef,
+    handshakes: SupervisorRef,
+    handshake_placement: Option<Placement>,
+    handshake_deadline: Duration,
+    threads: Vec<MediaThread>,
+    next: AtomicUsize,
+}
+
+#[derive(Clone, Debug)]
+struct MediaThread {
+    pool: ArbiterPool,
+    mux: MuxHandle,
+}
+
+/// Why there is no home.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A port could not be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// One of its actors did not start.
+    #[error(transparent)]
+    Start(#[from] StartSupervisorError),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no such media thread.
+    #[error("there is no media thread {0}")]
+    NoThread(usize),
+    /// Its actor did not start.
+    #[error(transparent)]
+    Start(#[from] StartChildError),
+    /// It has ended already.
+    #[error("the connection has ended")]
+    Ended,
+}
+
+impl PeerConnections {
+    /// Start a home as a tree of its own. Needs a running actix [`System`].
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn start(options: PeerConnectionsOptions) -> Result<Self, StartError> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let spec = Self::child("peer-connections", options, move |home| _ = tell.send(home))?;
+        let root = SupervisorSpec::new(Flags::one_for_one()).child(spec).start_as("webrtc").await?;
+        let home = told.recv().expect("it has been started");
+        let Shared {
+            connections,
+            handshakes,
+            handshake_placement,
+            handshake_deadline,
+            threads,
+            ..
+        } = &*home.shared;
+        // Stopped as a whole.
+        Ok(Self {
+            shared: Arc::new(Shared {
+                supervisor: root,
+                connections: connections.clone(),
+                handshakes: handshakes.clone(),
+                handshake_placement: handshake_placement.clone(),
+                handshake_deadline: *handshake_deadline,
+                threads: threads.clone(),
+                next: AtomicUsize::new(0),
+            }),
+        })
+    }
+
+    /// A home as a child of a supervisor of the application's. `started` gets its handle, at each start.
+    ///
+    /// # Errors
+    /// [`StartError`], of its sockets.
+    pub fn child(
+        id: impl Into<ChildId>,
+        options: PeerConnectionsOptions,
+        mut started: impl FnMut(Self) + Send + 'static,
+    ) -> Result<ChildSpec, StartError> {
+        let threads = bind(&options)?;
+        let handshake_pool =
+            (options.handshake_threads > 0).then(|| ArbiterPool::new(options.handshake_threads));
+        let spec = ChildSpec::try_supervisor(id, move |itself| {
+            let spec = SupervisorSpec::new(Flags::one_for_one());
+            let readers = threads.clone();
+            let spec = spec
+                .child(ChildSpec::supervisor("sockets", move || {
+                    let readers = readers.iter().enumerate();
+                    readers.fold(SupervisorSpec::new(Flags::one_for_one()), |spec, (at, thread)| {
+                        let mux = thread.mux.clone();
+                        let child =
+                            ChildSpec::new(format!("udp {at}"), move || UdpMux::new(mux.clone()));
+                        spec.child(child.arbiter(Placement::Pool(thread.pool.clone())))
+                    })
+                }))
+                .child(ChildSpec::supervisor("handshakes", || {
+                    SupervisorSpec::dynamic(Flags::one_for_one())
+                }))
+                .child(ChildSpec::supervisor("connections", || {
+                    SupervisorSpec::dynamic(Flags::one_for_one())
+                }));
+            started(Self {
+                shared: Arc::new(Shared {
+                    connections: itself.clone(),
+                    handshakes: itself.clone(),
+                    supervisor: itself,
+                    handshake_placement: handshake_pool.clone().map(Placement::Pool),
+                    handshake_deadline: options.handshake_deadline,
+                    threads: threads.clone(),
+                    next: AtomicUsize::new(0),
+                }),
+            });
+            Ok(spec)
+        });
+        Ok(spec.restart(Restart::Permanent))
+    }
+
+    /// Open a connection on the media thread whose turn it is. Its owner hears of everything that happens to it.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub async fn open(
+        &self,
+        api: &Api,
+        configuration: Configuration,
+        owner: Recipient<PeerConnectionEvent>,
+    ) -> Result<PeerConnectionHandle, OpenError> {
+        let turn = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        self.open_on(turn % self.shared.threads.len(), api, configuration, owner).await
+    }
+
+    /// Open a connection on this media thread: connections that forward to each other do so best from one thread.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub async fn open_on(
+        &self,
+        thread: usize,
+        api: &Api,
+        configuration: Configuration,
+        owner: Recipient<PeerConnectionEvent>,
+    ) -> Result<PeerConnectionHandle, OpenError> {
+        let MediaThread { pool, mux } =
+            self.shared.threads.get(thread).cloned().ok_or(OpenError::NoThread(thread))?;
+        let id = PeerConnectionId(Uuid::new_v4());
+        let placement = Placement::Pool(pool);
+        let handshakes = HandshakeHome {
+            supervisor: self.supervisor_of("handshakes"),
+            placement: self.shared.handshake_placement.clone().unwrap_or_else(|| placement.clone()),
+            deadline: self.shared.handshake_deadline,
+        };
+        let api = api.clone();
+        let spec = ChildSpec::try_new(id.to_string(), move || {
+            let connection = PeerConnection::new(
+                &api,
+                &configuration,
+                mux.clone(),
+                handshakes.clone(),
+                id,
+                owner.clone(),
+            );
+            std::future::ready(
+                connection
+                    .map_err(|error| callboard_supervision::StartError::Failed(error.to_string())),
+            )
+        })
+        // Its peer knows another: one that has failed cannot be taken up again.
+        .restart(Restart::Temporary)
+        .shutdown(Shutdown::Timeout(STOPPING))
+        .arbiter(placement);
+        let connections = self.supervisor_of("connections");
+        connections.start_child(spec).await?;
+        let actor = connections.child(&id.to_string()).map_err(|_| OpenError::Ended)?;
+        Ok(PeerConnectionHandle { id, actor })
+    }
+
+    fn supervisor_of(&self, name: &str) -> SupervisorRef {
+        let here =
+            if name == "handshakes" { &self.shared.handshakes } else { &self.shared.connections };
+        here.supervisor(name).unwrap_or_else(|_| here.clone())
+    }
+
+    /// Whether a connection runs.
+    pub fn exists(&self, id: PeerConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| connection.is_open())
+    }
+
+    /// A connection, by its id.
+    pub fn get(&self, id: PeerConnectionId) -> Option<PeerConnectionHandle> {
+        let actor = self.supervisor_of("connections").child(&id.to_string()).ok()?;
+        Some(PeerConnectionHandle { id, actor })
+    }
+
+    /// How many media threads there are.
+    pub fn media_threads(&self) -> usize {
+        self.shared.threads.len()
+    }
+
+    /// The UDP port of each media thread.
+    pub fn ports(&self) -> Vec<u16> {
+        self.shared.threads.iter().map(|thread| thread.mux.port()).collect()
+    }
+
+    /// What each media thread's sockets have counted.
+    pub fn mux_counters(&self) -> Vec<MuxCounters> {
+        self.shared.threads.iter().map(|thread| thread.mux.counters()).collect()
+    }
+
+    /// The sockets of each media thread.
+    pub fn muxes(&self) -> Vec<MuxHandle> {
+        self.shared.threads.iter().map(|thread| thread.mux.clone()).collect()
+    }
+
+    /// The supervisor of all of it.
+    pub fn supervisor(&self) -> &SupervisorRef {
+        &self.shared.supervisor
+    }
+
+    /// All of it as it is now.
+    pub fn snapshot(&self) -> TreeSnapshot {
+        self.shared.supervisor.snapshot()
+    }
+
+    /// Close all connections, and stop all of it. It is gone when this resolves.
+    pub async fn stop(&self) {
+        self.shared.supervisor.stop().await;
+    }
+}
+
+/// A connection as its application holds it. Cheap to clone, usable from any thread; it keeps nothing alive.
+#[derive(Clone, Debug)]
+pub struct PeerConnectionHandle {
+    id: PeerConnectionId,
+    actor: ChildRef<PeerConnection>,
+}
+
+impl PeerConnectionHandle {
+    /// Which it is.
+    pub fn id(&self) -> PeerConnectionId {
+        self.id
+    }
+
+    /// Whether it runs.
+    pub fn is_open(&self) -> bool {
+        self.actor.is_running()
+    }
+
+    /// Its actor, if it runs.
+    pub fn address(&self) -> Option<Addr<PeerConnection>> {
+        self.actor.addr()
+    }
+
+    /// Tell it something, and wait for the answer.
+    ///
+    /// # Errors
+    /// [`CallError`], when it has ended.
+    pub async fn send<M>(&self, message: M) -> Result<M::Result, CallError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        PeerConnection: Handler<M>,
+        Context<PeerConnection>: ToEnvelope<PeerConnection, M>,
+    {
+        self.actor.send(message).await
+    }
+
+    /// Tell it something, if it has room, and do not wait.
+    ///
+    /// # Errors
+    /// [`CallError`], when it has ended or has no room.
+    pub fn try_send<M>(&self, message: M) -> Result<(), CallError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        PeerConnection: Handler<M>,
+        Context<PeerConnection>: ToEnvelope<PeerConnection, M>,
+    {
+        self.actor.try_send(message)
+    }
+
+    /// Say goodbye. Of one that has ended there is nothing to say.
+    pub async fn close(&self) {
+        _ = self.send(crate::messages::Close).await;
+    }
+}
+
+/// A port for each media thread.
+fn bind(options: &PeerConnectionsOptions) -> Result<Vec<MediaThread>, StartError> {
+    let count = options.media_threads.max(1);
+    (0..count)
+        .map(|at| {
+            let mut sockets = options.sockets.clone();
+            sockets.port = match sockets.port {
+                PortChoice::Fixed(port) => PortChoice::Fixed(port.saturating_add(at as u16)),
+                PortChoice::Range(range) => PortChoice::Range(part(range, at)),
+                PortChoice::Ephemeral => PortChoice::Ephemeral,
+            };
+            Ok(MediaThread { pool: ArbiterPool::new(1), mux: MuxHandle::bind(sockets)? })
+        })
+        .collect()
+}
+
+/// The ports from the one whose turn it is: those before it are the other threads'.
+fn part(range: RangeInclusive<u16>, at: usize) -> RangeInclusive<u16> {
+    let first = range.start().saturating_add(at as u16).min(*range.end());
+    first..=*range.end()
+}
+
+/// Time for a goodbye.
+const STOPPING: Duration = Duration::from_secs(1);

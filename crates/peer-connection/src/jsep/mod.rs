@@ -1,0 +1,554 @@
+//! The JavaScript Session Establishment Protocol (RFC 8829), by W3C's states: what may be set when, and what follows.
+//!
+//! Pure: no engine, no clock, no I/O. What only an engine can write, the sections of new media, it is given as text.
+
+mod answer;
+mod check;
+mod needed;
+mod offer;
+mod text;
+mod transceiver;
+
+use std::collections::VecDeque;
+
+pub(crate) use answer::{AnswerPlan, CommitPlan};
+pub(crate) use check::{Checked, RemoteTransport};
+pub(crate) use offer::OfferPlan;
+pub(crate) use transceiver::{Transceiver, Transceivers};
+
+use crate::error::SetDescriptionError;
+use crate::media::*;
+use crate::sdp::{MediaKind, Sdp, Section};
+use crate::state::SignalingState;
+use crate::{SdpType, SessionDescription};
+
+/// What follows from a description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JsepEvent {
+    SignalingState(SignalingState),
+    /// The peer sends something from now on.
+    TrackAdded {
+        transceiver: TransceiverId,
+        kind: TrackKind,
+        mid: String,
+        track: String,
+        streams: Vec<String>,
+    },
+    /// The peer sends it no more.
+    TrackRemoved {
+        transceiver: TransceiverId,
+    },
+    /// Either side has stopped it, and both know.
+    TransceiverEnded {
+        transceiver: TransceiverId,
+    },
+    NegotiationNeeded,
+}
+
+/// Which side a description describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Local,
+    Remote,
+}
+
+/// How local descriptions are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) lite: bool,
+    /// The DTLS role of answers to `actpass`.
+    pub(crate) answer_active: bool,
+    /// Offer `a=setup:active`.
+    pub(crate) offer_active: bool,
+}
+
+/// The state machine of descriptions.
+pub(crate) struct Jsep {
+    settings: Settings,
+    signaling: SignalingState,
+    current_local: Option<SessionDescription>,
+    pending_local: Option<SessionDescription>,
+    current_remote: Option<SessionDescription>,
+    pending_remote: Option<SessionDescription>,
+    /// The remote descriptions, as they were checked.
+    remote: Option<Checked>,
+    remote_pending: Option<Checked>,
+    last_offer: Option<offer::Created>,
+    last_answer: Option<String>,
+    /// What the offer that is pending restarts, and which transceivers it gives mids.
+    offered: Option<offer::Created>,
+    transceivers: Transceivers,
+    /// A data channel was created, so there must be a section for them.
+    data_wanted: bool,
+    restart_wanted: bool,
+    needs_negotiation: bool,
+    session_id: u64,
+    version: u64,
+    events: VecDeque<JsepEvent>,
+}
+
+impl Jsep {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            signaling: SignalingState::Stable,
+            current_local: None,
+            pending_local: None,
+            current_remote: None,
+            pending_remote: None,
+            remote: None,
+            remote_pending: None,
+            last_offer: None,
+            last_answer: None,
+            offered: None,
+            transceivers: Transceivers::default(),
+            data_wanted: false,
+            restart_wanted: false,
+            needs_negotiation: false,
+            // 62 bits, as RFC 8829 §5.2.1 wants it.
+            session_id: fastrand::u64(..) >> 2,
+            version: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<JsepEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn signaling(&self) -> SignalingState {
+        self.signaling
+    }
+
+    pub(crate) fn transceivers(&self) -> &Transceivers {
+        &self.transceivers
+    }
+
+    /// Change them, and look whether that must be negotiated.
+    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut Transceivers) -> R) -> R {
+        let result = change(&mut self.transceivers);
+        self.update_needed();
+        result
+    }
+
+    /// There is a data channel, or will be.
+    pub(crate) fn want_data(&mut self) {
+        self.data_wanted = true;
+        self.update_needed();
+    }
+
+    /// W3C §4.4.2 restartIce.
+    pub(crate) fn restart_ice(&mut self) {
+        if self.current_local.is_some() {
+            self.restart_wanted = true;
+            self.update_needed();
+        }
+    }
+
+    pub(crate) fn current_local(&self) -> Option<&SessionDescription> {
+        self.current_local.as_ref()
+    }
+
+    pub(crate) fn pending_local(&self) -> Option<&SessionDescription> {
+        self.pending_local.as_ref()
+    }
+
+    pub(crate) fn current_remote(&self) -> Option<&SessionDescription> {
+        self.current_remote.as_ref()
+    }
+
+    pub(crate) fn pending_remote(&self) -> Option<&SessionDescription> {
+        self.pending_remote.as_ref()
+    }
+
+    pub(crate) fn local(&self) -> Option<&SessionDescription> {
+        self.pending_local.as_ref().or(self.current_local.as_ref())
+    }
+
+    /// The remote description, as it was checked: the one of this round, or the one in force.
+    pub(crate) fn remote(&self) -> Option<&Checked> {
+        self.remote_pending.as_ref().or(self.remote.as_ref())
+    }
+
+    /// The remote transport in force.
+    pub(crate) fn current_transport(&self) -> Option<&RemoteTransport> {
+        self.remote.as_ref().and_then(|remote| remote.transport.as_ref())
+    }
+
+    /// The identification and number of the section that carries everybody's candidates.
+    pub(crate) fn transport_section(&self) -> Option<(Option<String>, u16)> {
+        let sdp = Sdp::parse(&self.local()?.sdp);
+        let (at, section) = sdp
+            .media()
+            .iter()
+            .enumerate()
+            .find(|(_, section)| !check::is_rejected(&sdp, section))?;
+        Some((section.mid().map(str::to_owned), at as u16))
+    }
+
+    /// Whether the description of this round restarts ICE from this side.
+    pub(crate) fn offers_restart(&self) -> bool {
+        self.offered.as_ref().is_some_and(|offered| offered.restart)
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.signaling = SignalingState::Closed;
+        self.events.clear();
+    }
+
+    /// Set a local description (W3C §4.4.1.5, RFC 8829 §5.9). An empty text stands for the one that was created last.
+    pub(crate) fn set_local(
+        &mut self,
+        description: SessionDescription,
+    ) -> Result<(), SetDescriptionError> {
+        let SessionDescription { kind, mut sdp } = description;
+        match kind {
+            SdpType::Rollback => return self.roll_back(Side::Local),
+            SdpType::Offer => {
+                self.admit(
+                    Side::Local,
+                    kind,
+                    &[SignalingState::Stable, SignalingState::HaveLocalOffer],
+                )?;
+                let created =
+                    self.last_offer.clone().ok_or_else(|| self.refuse(Side::Local, kind))?;
+                same_text(&created.text, &mut sdp)?;
+                self.assign_mids(&created);
+                self.offered = Some(created);
+                self.pending_local = Some(SessionDescription { kind, sdp });
+                self.enter(SignalingState::HaveLocalOffer);
+            }
+            SdpType::Answer | SdpType::ProvisionalAnswer => {
+                let states = [SignalingState::HaveRemoteOffer, SignalingState::HaveLocalPranswer];
+                self.admit(Side::Local, kind, &states)?;
+                let created =
+                    self.last_answer.clone().ok_or_else(|| self.refuse(Side::Local, kind))?;
+                same_text(&created, &mut sdp)?;
+                let description = SessionDescription { kind, sdp };
+                if kind == SdpType::ProvisionalAnswer {
+                    self.pending_local = Some(description);
+                    self.enter(SignalingState::HaveLocalPranswer);
+                } else {
+                    self.current_local = Some(description);
+                    self.current_remote = self.pending_remote.take();
+                    self.remote = self.remote_pending.take();
+                    self.agree();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Set a remote offer (RFC 8829 §5.10). The engine learns of it when it is answered.
+    pub(crate) fn set_remote_offer(
+        &mut self,
+        description: SessionDescription,
+    ) -> Result<(), SetDescriptionError> {
+        let states = [
+            SignalingState::Stable,
+            SignalingState::HaveLocalOffer,
+            SignalingState::HaveRemoteOffer,
+        ];
+        self.admit(Side::Remote, description.kind, &states)?;
+        let before = self.current_local.as_ref().map(|local| Sdp::parse(&local.sdp));
+        let known = check::Known {
+            local: before.as_ref(),
+            remote: self.remote.as_ref(),
+            restart_offered: false,
+            lite: self.settings.lite,
+        };
+        let checked = check::offer(&description.sdp, &known)?;
+        // Both have offered: ours is taken back (W3C §4.4.1.5, "implicit rollback").
+        if self.signaling == SignalingState::HaveLocalOffer {
+            self.roll_back(Side::Local)?;
+        }
+        self.last_answer = None;
+        self.meet_sections(&checked);
+        self.pending_remote = Some(description);
+        self.remote_pending = Some(checked);
+        self.enter(SignalingState::HaveRemoteOffer);
+        Ok(())
+    }
+
+    /// Check a remote answer, and say what the engine is to be told.
+    pub(crate) fn plan_remote_answer(
+        &self,
+        description: &SessionDescription,
+    ) -> Result<(Checked, CommitPlan), SetDescriptionError> {
+        let states = [SignalingState::HaveLocalOffer, SignalingState::HaveRemotePranswer];
+        self.admit(Side::Remote, description.kind, &states)?;
+        let offer = self.pending_local.as_ref().map(|offer| Sdp::parse(&offer.sdp));
+        let known = check::Known {
+            local: offer.as_ref(),
+            remote: self.remote.as_ref(),
+            restart_offered: self.offers_restart(),
+            lite: self.settings.lite,
+        };
+        let checked = check::answer(&description.sdp, &known)?;
+        let plan = self.commit_plan(&checked);
+        Ok((checked, plan))
+    }
+
+    /// Set a provisional remote answer: it is kept, and nothing begins before the final one.
+    pub(crate) fn set_remote_pranswer(
+        &mut self,
+        description: SessionDescription,
+        checked: Checked,
+    ) {
+        self.pending_remote = Some(description);
+        self.remote_pending = Some(checked);
+        self.enter(SignalingState::HaveRemotePranswer);
+    }
+
+    /// Set a remote answer that the engine has taken.
+    pub(crate) fn set_remote_answer(&mut self, description: SessionDescription, checked: Checked) {
+        self.current_remote = Some(description);
+        self.current_local = self.pending_local.take();
+        self.pending_remote = None;
+        self.remote_pending = None;
+        self.remote = Some(checked);
+        if self.offers_restart() {
+            self.restart_wanted = false;
+        }
+        self.agree();
+    }
+
+    /// Set `{"type": "rollback"}` as a remote description.
+    pub(crate) fn roll_back_remote(&mut self) -> Result<(), SetDescriptionError> {
+        self.roll_back(Side::Remote)
+    }
+
+    /// A round is over (W3C §4.4.1.5, the steps that set a description of type "answer").
+    fn agree(&mut self) {
+        self.pending_local = None;
+        self.pending_remote = None;
+        if let (Some(local), Some(remote)) = (&self.current_local, self.remote.clone()) {
+            let local = Sdp::parse(&local.sdp);
+            for (ours, theirs) in local.media().iter().zip(remote.sdp.media()) {
+                self.agree_on(&local, ours, &remote.sdp, theirs);
+            }
+        }
+        for transceiver in self.transceivers.iter_mut() {
+            transceiver.before = None;
+        }
+        self.transceivers.retain(|one| !(one.stopped && one.mid.is_none()));
+        self.offered = None;
+        self.last_offer = None;
+        self.last_answer = None;
+        self.enter(SignalingState::Stable);
+        self.needs_negotiation = false;
+        self.update_needed();
+    }
+
+    fn agree_on(&mut self, local: &Sdp, ours: &Section, remote: &Sdp, theirs: &Section) {
+        let mid = ours.mid().or(theirs.mid()).unwrap_or_default();
+        let Some(transceiver) = self.transceivers.by_mid_mut(mid) else { return };
+        let id = transceiver.id;
+        if check::is_rejected(local, ours) || check::is_rejected(remote, theirs) {
+            if !transceiver.stopped {
+                transceiver.set_stopped();
+                self.events.push_back(JsepEvent::TransceiverEnded { transceiver: id });
+            }
+            return self.fire_receiving(id, false, theirs);
+        }
+        let agreed = Direction::of_sdp(ours.direction())
+            .intersection(Direction::of_sdp(theirs.direction()).reversed());
+        transceiver.current = Some(agreed);
+        transceiver.has_sent |= agreed.sends();
+        self.fire_receiving(id, agreed.receives(), theirs);
+    }
+
+    /// Take back the offer of this round.
+    fn roll_back(&mut self, side: Side) -> Result<(), SetDescriptionError> {
+        // W3C §4.4.1.5: not in `stable`, nor once there is a provisional answer.
+        self.admit(
+            side,
+            SdpType::Rollback,
+            &[SignalingState::HaveLocalOffer, SignalingState::HaveRemoteOffer],
+        )?;
+        let mut events = Vec::new();
+        for transceiver in self.transceivers.iter_mut() {
+            let Some(before) = transceiver.before.take() else { continue };
+            if before.fired.receives() != transceiver.fired.receives() {
+                events.push((transceiver.id, before.fired.receives()));
+            }
+            transceiver.mid = before.mid;
+            transceiver.stopping = transceiver.stopping && before.stopping;
+            transceiver.fired = before.fired;
+            if before.created {
+                // Kept only if the application has given it something to send.
+                transceiver.by_track = transceiver.track.is_some();
+                transceiver.stopped = transceiver.track.is_none();
+            }
+        }
+        for (transceiver, receives) in events {
+            if !receives {
+                self.events.push_back(JsepEvent::TrackRemoved { transceiver });
+            }
+        }
+        self.transceivers.retain(|one| !(one.stopped && one.mid.is_none()));
+        self.pending_local = None;
+        self.pending_remote = None;
+        self.remote_pending = None;
+        self.offered = None;
+        self.last_answer = None;
+        self.last_offer = None;
+        self.enter(SignalingState::Stable);
+        self.needs_negotiation = false;
+        self.update_needed();
+        Ok(())
+    }
+
+    fn assign_mids(&mut self, created: &offer::Created) {
+        for transceiver in self.transceivers.iter_mut() {
+            if let Some((_, mid)) = created.mids.iter().find(|(id, _)| *id == transceiver.id) {
+                transceiver.remember();
+                transceiver.mid = Some(mid.clone());
+            }
+        }
+    }
+
+    /// Give each section of a remote offer a transceiver (RFC 8829 §5.10).
+    fn meet_sections(&mut self, checked: &Checked) {
+        for section in checked.sdp.media() {
+            let (true, Some(mid)) = (section.is_rtp(), section.mid()) else { continue };
+            let rejected = !check::is_usable(&checked.sdp, section);
+            if let Some(transceiver) = self.transceivers.by_mid_mut(mid) {
+                if rejected && !transceiver.stopped {
+                    transceiver.remember();
+                    transceiver.stopping = true;
+                }
+                continue;
+            }
+            if rejected {
+                continue;
+            }
+            let kind = match section.kind() {
+                MediaKind::Audio => TrackKind::Audio,
+                _ => TrackKind::Video,
+            };
+            let receives = Direction::of_sdp(section.direction()).reversed().sends();
+            let free = self.transceivers.iter_mut().find(|one| {
+                one.kind == kind && one.mid.is_none() && one.by_track && !one.is_ending()
+            });
+            match free {
+                // Only what the peer is ready to receive.
+                Some(free) if receives => {
+                    free.remember();
+                    free.mid = Some(mid.to_owned());
+                }
+                _ => {
+                    let mut new = Transceiver::new(kind, Direction::RecvOnly);
+                    new.remember();
+                    if let Some(before) = &mut new.before {
+                        before.created = true;
+                    }
+                    new.mid = Some(mid.to_owned());
+                    self.transceivers.push(new);
+                }
+            }
+        }
+        for section in checked.sdp.media() {
+            let Some(transceiver) = section.mid().and_then(|mid| self.transceivers.by_mid(mid))
+            else {
+                continue;
+            };
+            let sends = check::is_usable(&checked.sdp, section)
+                && !transceiver.is_ending()
+                && Direction::of_sdp(section.direction()).sends();
+            self.fire_receiving(transceiver.id, sends, section);
+        }
+    }
+
+    /// Tell what the peer sends, or no longer sends, through this transceiver.
+    fn fire_receiving(&mut self, id: TransceiverId, receives: bool, section: &Section) {
+        let Some(transceiver) = self.transceivers.iter_mut().find(|one| one.id == id) else {
+            return;
+        };
+        if transceiver.fired.receives() == receives {
+            return;
+        }
+        transceiver.remember();
+        transceiver.fired = Direction::new(false, receives);
+        if !receives {
+            self.events.push_back(JsepEvent::TrackRemoved { transceiver: id });
+            return;
+        }
+        let mut streams = Vec::new();
+        let mut track = None;
+        for msid in section.attributes("msid") {
+            let mut words = msid.split_ascii_whitespace();
+            streams.extend(words.next().filter(|stream| *stream != "-").map(str::to_owned));
+            track = track.or(words.next().map(str::to_owned));
+        }
+        self.events.push_back(JsepEvent::TrackAdded {
+            transceiver: id,
+            kind: transceiver.kind,
+            mid: transceiver.mid.clone().unwrap_or_default(),
+            track: track.unwrap_or_else(|| id.to_string()),
+            streams,
+        });
+    }
+
+    fn admit(
+        &self,
+        side: Side,
+        kind: SdpType,
+        states: &[SignalingState],
+    ) -> Result<(), SetDescriptionError> {
+        if self.signaling == SignalingState::Closed {
+            return Err(SetDescriptionError::Closed);
+        }
+        if states.contains(&self.signaling) { Ok(()) } else { Err(self.refuse(side, kind)) }
+    }
+
+    fn refuse(&self, side: Side, kind: SdpType) -> SetDescriptionError {
+        if self.signaling == SignalingState::Closed {
+            return SetDescriptionError::Closed;
+        }
+        let side = match side {
+            Side::Local => "local",
+            Side::Remote => "remote",
+        };
+        SetDescriptionError::InvalidState { side, kind, state: self.signaling }
+    }
+
+    fn enter(&mut self, state: SignalingState) {
+        if std::mem::replace(&mut self.signaling, state) != state {
+            self.events.push_back(JsepEvent::SignalingState(state));
+        }
+    }
+
+    fn next_version(&mut self) -> (u64, u64) {
+        self.version += 1;
+        (self.session_id, self.version)
+    }
+}
+
+/// A local description must be the one that was created, but for candidates and the ends of lines.
+fn same_text(created: &str, given: &mut String) -> Result<(), SetDescriptionError> {
+    if given.is_empty() {
+        *given = created.to_owned();
+        return Ok(());
+    }
+    fn relevant(text: &str) -> impl Iterator<Item = (usize, &str)> {
+        let is_candidate = |line: &str| {
+            line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates")
+        };
+        text.lines().enumerate().filter(move |(_, line)| !is_candidate(line))
+    }
+    let (mut expected, mut found) = (relevant(created), relevant(given));
+    loop {
+        match (expected.next(), found.next()) {
+            (None, None) => return Ok(()),
+            (Some((_, one)), Some((_, other))) if one == other => {}
+            (expected, found) => {
+                return Err(SetDescriptionError::InvalidModification {
+                    line: found.or(expected).map_or(0, |(at, _)| at + 1),
+                    expected: expected.map_or_else(String::new, |(_, line)| line.to_owned()),
+                    found: found.map_or_else(String::new, |(_, line)| line.to_owned()),
+                });
+            }
+        }
+    }
+}

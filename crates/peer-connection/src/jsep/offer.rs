@@ -1,0 +1,161 @@
+//! Making offers (RFC 8829 §5.2).
+
+use super::check;
+use super::text;
+use super::transceiver::Transceivers;
+use super::{Jsep, Settings};
+use crate::error::CreateOfferError;
+use crate::media::*;
+use crate::sdp::{Sdp, Section};
+use crate::state::SignalingState;
+use crate::{SdpType, SessionDescription};
+
+/// What the engine is to offer that it has not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OfferPlan {
+    pub(crate) media: Vec<NewMedia>,
+    /// A section of data channels.
+    pub(crate) data: bool,
+    pub(crate) restart: bool,
+}
+
+/// A section of new media.
+#[derive(Clone, Debug)]
+pub(crate) struct NewMedia {
+    pub(crate) transceiver: TransceiverId,
+    pub(crate) kind: TrackKind,
+    pub(crate) direction: Direction,
+    pub(crate) send_encodings: Vec<Rid>,
+}
+
+impl OfferPlan {
+    /// Whether the engine has something to add. What it has not, is a matter of text.
+    pub(crate) fn needs_engine(&self) -> bool {
+        !self.media.is_empty() || self.data || self.restart
+    }
+}
+
+/// An offer that was created.
+#[derive(Clone, Debug)]
+pub(crate) struct Created {
+    pub(crate) text: String,
+    pub(crate) mids: Vec<(TransceiverId, String)>,
+    pub(crate) restart: bool,
+}
+
+impl Jsep {
+    /// What is to be offered.
+    pub(crate) fn plan_offer(&self, ice_restart: bool) -> Result<OfferPlan, CreateOfferError> {
+        match self.signaling {
+            SignalingState::Closed => return Err(CreateOfferError::Closed),
+            SignalingState::Stable => {}
+            // The offer that is pending is made again. What was added since waits for the next round: the engine
+            // holds one offer at a time.
+            SignalingState::HaveLocalOffer => return Ok(OfferPlan::default()),
+            state => return Err(CreateOfferError::InvalidState(state)),
+        }
+        if ice_restart && self.remote.is_none() {
+            return Err(CreateOfferError::NoIceAgent);
+        }
+        let new = self.transceivers.iter().filter(|one| one.mid.is_none() && !one.is_ending());
+        let media = new.map(|one| NewMedia {
+            transceiver: one.id,
+            kind: one.kind,
+            direction: one.direction,
+            send_encodings: one.send_encodings.clone(),
+        });
+        let has_transport = self.current_transport().is_some();
+        Ok(OfferPlan {
+            media: media.collect(),
+            data: self.data_wanted && !self.has_data_section(),
+            restart: (ice_restart || self.restart_wanted) && has_transport,
+        })
+    }
+
+    /// Whether a section of data channels was negotiated.
+    pub(crate) fn has_data_section(&self) -> bool {
+        let local = self.current_local.as_ref().map(|local| Sdp::parse(&local.sdp));
+        local.is_some_and(|local| {
+            local.media().iter().any(|one| one.is_data() && !check::is_rejected(&local, one))
+        })
+    }
+
+    /// The offer, from the engine's text; from the text in force where the engine has nothing to add.
+    pub(crate) fn offer_created(
+        &mut self,
+        plan: &OfferPlan,
+        engine: Option<(String, Vec<String>)>,
+    ) -> SessionDescription {
+        let origin = self.next_version();
+        let before = self.current_local.as_ref().map(|local| Sdp::parse(&local.sdp));
+        let (mut sdp, mids, restart) = match (engine, self.signaling, &before) {
+            (Some((text, mids)), ..) => {
+                let mids = plan.media.iter().map(|media| media.transceiver).zip(mids).collect();
+                (Sdp::parse(&text), mids, plan.restart)
+            }
+            (None, SignalingState::HaveLocalOffer, _) => {
+                let pending = self.pending_local.as_ref().map(|pending| Sdp::parse(&pending.sdp));
+                let (mids, restart) = match &self.offered {
+                    Some(offered) => (offered.mids.clone(), offered.restart),
+                    None => (Vec::new(), false),
+                };
+                (pending.unwrap_or_default(), mids, restart)
+            }
+            (None, _, Some(before)) => (before.clone(), Vec::new(), false),
+            (None, _, None) => (text::empty(origin), Vec::new(), false),
+        };
+        let mut bundle = Vec::new();
+        for (at, section) in sdp.media_mut().iter_mut().enumerate() {
+            let was = before.as_ref().and_then(|before| before.media().get(at));
+            write_section(section, was, before.as_ref(), &self.transceivers, &mids, self.settings);
+            if section.port() != Some(0)
+                && let Some(mid) = section.mid()
+            {
+                bundle.push(mid.to_owned());
+            }
+        }
+        let bundle: Vec<&str> = bundle.iter().map(String::as_str).collect();
+        text::write_session(&mut sdp, origin, Some(&bundle));
+        let text = sdp.to_string();
+        self.last_offer = Some(Created { text: text.clone(), mids, restart });
+        SessionDescription { kind: SdpType::Offer, sdp: text }
+    }
+}
+
+/// Have a section of an offer say what this side wants now.
+fn write_section(
+    section: &mut Section,
+    was: Option<&Section>,
+    before: Option<&Sdp>,
+    transceivers: &Transceivers,
+    mids: &[(TransceiverId, String)],
+    settings: Settings,
+) {
+    // The engine may call it something else, and does not know all kinds.
+    let mid = was.map_or(section.mid(), Section::mid).map(str::to_owned);
+    if let (Some(was), Some(before)) = (was, before)
+        && check::is_rejected(before, was)
+    {
+        *section = text::rejected(was, mid.as_deref());
+        return;
+    }
+    if let Some(mid) = &mid {
+        section.set_attribute("mid", mid);
+    }
+    text::remove_candidates(section);
+    if section.has("setup") {
+        section.set_attribute("setup", if settings.offer_active { "active" } else { "actpass" });
+    }
+    let transceiver = mid.as_deref().and_then(|mid| {
+        let new = mids.iter().find(|(_, new)| new == mid).and_then(|(id, _)| transceivers.get(*id));
+        new.or_else(|| transceivers.by_mid(mid))
+    });
+    let Some(transceiver) = transceiver.filter(|_| section.is_rtp()) else { return };
+    if transceiver.is_ending() {
+        *section = text::rejected(section, mid.as_deref());
+        return;
+    }
+    section.set_direction(transceiver.direction.name());
+    text::prefer(section, &transceiver.preferences);
+    text::write_track(section, transceiver, transceiver.direction.sends());
+}

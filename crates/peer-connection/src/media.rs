@@ -1,0 +1,359 @@
+//! Tracks, transceivers and what flows through them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What a track carries (W3C `MediaStreamTrack.kind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrackKind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+impl TrackKind {
+    /// By a MIME type, or by its first part alone.
+    pub fn of_mime_type(mime_type: &str) -> Option<Self> {
+        let kind = mime_type.split('/').next().unwrap_or_default();
+        if kind.eq_ignore_ascii_case("audio") {
+            Some(Self::Audio)
+        } else if kind.eq_ignore_ascii_case("video") {
+            Some(Self::Video)
+        } else {
+            None
+        }
+    }
+
+    /// Its name in SDP.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+        }
+    }
+}
+
+impl fmt::Display for TrackKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which way media flows, seen from this side (W3C `RTCRtpTransceiverDirection`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Both.
+    #[default]
+    SendRecv,
+    /// To the peer.
+    SendOnly,
+    /// From the peer.
+    RecvOnly,
+    /// Neither.
+    Inactive,
+}
+
+impl Direction {
+    /// By which ways there are.
+    pub fn new(send: bool, receive: bool) -> Self {
+        match (send, receive) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
+    /// Whether media goes to the peer.
+    pub fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// Whether media comes from the peer.
+    pub fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    /// The same, seen from the other side.
+    pub fn reversed(self) -> Self {
+        Self::new(self.receives(), self.sends())
+    }
+
+    /// What both allow.
+    pub fn intersection(self, other: Self) -> Self {
+        Self::new(self.sends() && other.sends(), self.receives() && other.receives())
+    }
+
+    /// Its name in SDP (RFC 8866 §6.7).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    /// By its name in SDP; without one it is `sendrecv`.
+    pub(crate) fn of_sdp(name: Option<&str>) -> Self {
+        match name {
+            Some("sendonly") => Self::SendOnly,
+            Some("recvonly") => Self::RecvOnly,
+            Some("inactive") => Self::Inactive,
+            _ => Self::SendRecv,
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+macro_rules! identities {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            pub(crate) fn random() -> Self {
+                Self(Uuid::new_v4())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+identities! {
+    /// Which transceiver of a connection.
+    TransceiverId
+    /// Which sender of a connection: the half of a transceiver that goes to the peer.
+    SenderId
+}
+
+/// A codec, as W3C's `RTCRtpCodec` describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RtpCodecCapability {
+    /// `video/VP8`; also `video` alone, for any codec of that kind that was negotiated.
+    pub mime_type: String,
+    /// In Hz; 0 for the codec's usual one.
+    pub clock_rate: u32,
+    /// Of audio; 0 for the codec's usual number.
+    pub channels: u16,
+    /// `a=fmtp` parameters; empty for any.
+    pub sdp_fmtp_line: String,
+}
+
+impl RtpCodecCapability {
+    /// A codec by its MIME type.
+    pub fn new(mime_type: impl Into<String>) -> Self {
+        Self { mime_type: mime_type.into(), ..Self::default() }
+    }
+
+    /// What it is a codec of; none for what is neither audio nor video.
+    pub fn kind(&self) -> Option<TrackKind> {
+        TrackKind::of_mime_type(&self.mime_type)
+    }
+
+    /// Its name alone: `VP8`; none if only the kind is given.
+    pub fn name(&self) -> Option<&str> {
+        self.mime_type.split_once('/').map(|(_, name)| name).filter(|name| !name.is_empty())
+    }
+}
+
+/// A track whose samples the application writes (webrtc-rs' `TrackLocalStaticSample`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalTrack {
+    /// Its id, as the peer sees it.
+    pub id: String,
+    /// The stream to which it belongs, as the peer sees it; tracks of one stream are played in step.
+    pub stream_id: String,
+    /// What it carries.
+    pub codec: RtpCodecCapability,
+}
+
+impl LocalTrack {
+    /// A track of this codec.
+    pub fn new(
+        codec: RtpCodecCapability,
+        id: impl Into<String>,
+        stream_id: impl Into<String>,
+    ) -> Self {
+        Self { id: id.into(), stream_id: stream_id.into(), codec }
+    }
+}
+
+/// An encoding of simulcast (RFC 8851), at most 8 letters and digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rid {
+    name: [u8; 8],
+    length: u8,
+}
+
+/// No name of an encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an encoding's name has 1 to 8 letters and digits")]
+pub struct BadRid;
+
+impl Rid {
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.name[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+impl FromStr for Rid {
+    type Err = BadRid;
+
+    fn from_str(text: &str) -> Result<Self, BadRid> {
+        let bytes = text.as_bytes();
+        if bytes.is_empty() || bytes.len() > 8 || !bytes.iter().all(u8::is_ascii_alphanumeric) {
+            return Err(BadRid);
+        }
+        let mut name = [0; 8];
+        name[..bytes.len()].copy_from_slice(bytes);
+        Ok(Self { name, length: bytes.len() as u8 })
+    }
+}
+
+impl fmt::Debug for Rid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+impl fmt::Display for Rid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A frame of an encoder, to be sent.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// It; one access unit.
+    pub data: Arc<[u8]>,
+    /// How long it lasts: the time of the next one follows from it.
+    pub duration: Duration,
+    /// Its time in units of the codec's clock; none to follow the one before it.
+    pub timestamp: Option<u64>,
+    /// When it was captured; none for now.
+    pub captured: Option<Instant>,
+    /// Which encoding of simulcast it is.
+    pub rid: Option<Rid>,
+}
+
+impl Sample {
+    /// A frame that lasts so long.
+    pub fn new(data: impl Into<Arc<[u8]>>, duration: Duration) -> Self {
+        Self { data: data.into(), duration, timestamp: None, captured: None, rid: None }
+    }
+}
+
+/// A frame that came from the peer, complete and in order.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ReceivedSample {
+    /// Through which transceiver.
+    pub transceiver: TransceiverId,
+    /// Which encoding of simulcast it is.
+    pub rid: Option<Rid>,
+    /// It.
+    pub data: Arc<[u8]>,
+    /// What it is encoded with.
+    pub codec: Arc<RtpCodecCapability>,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Its time in units of the codec's clock, which never wraps.
+    pub timestamp: u64,
+    /// When its first packet was received.
+    pub received: Instant,
+    /// Whether it follows the one before it with none missing.
+    pub contiguous: bool,
+    /// Whether it can be decoded by itself.
+    pub keyframe: bool,
+    /// In dB below the loudest, 0 to −127, if the peer says so (RFC 6464).
+    pub audio_level: Option<i8>,
+}
+
+/// A packet of RTP (RFC 3550), with what a forwarder changes and keeps. For connections in
+/// [`MediaMode::Rtp`](crate::MediaMode::Rtp).
+#[derive(Clone, Debug)]
+pub struct RtpPacket {
+    /// Through which transceiver it came; of one to be sent it is not looked at.
+    pub transceiver: TransceiverId,
+    /// Which encoding of simulcast it is.
+    pub rid: Option<Rid>,
+    /// Its payload type, on this connection.
+    pub payload_type: u8,
+    /// Its sequence number, which never wraps.
+    pub sequence_number: u64,
+    /// Its time in units of the codec's clock.
+    pub timestamp: u32,
+    /// The last of a frame, or the first after silence.
+    pub marker: bool,
+    /// When it was received, or is to be taken as sent.
+    pub at: Instant,
+    /// Its payload, without header.
+    pub payload: Arc<[u8]>,
+    /// In dB below the loudest, 0 to −127 (RFC 6464).
+    pub audio_level: Option<i8>,
+}
+
+/// How to ask for a key frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KeyframeRequestKind {
+    /// Picture loss indication (RFC 4585 §6.3.1).
+    #[default]
+    Pli,
+    /// Full intra request (RFC 5104 §4.3.1).
+    Fir,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directions_are_reversed_and_met() {
+        use Direction::*;
+        assert_eq!(
+            [SendRecv, SendOnly, RecvOnly, Inactive].map(Direction::reversed),
+            [SendRecv, RecvOnly, SendOnly, Inactive]
+        );
+        assert_eq!(SendRecv.intersection(RecvOnly), RecvOnly);
+        assert_eq!(SendOnly.intersection(RecvOnly), Inactive);
+    }
+
+    #[test]
+    fn a_rid_is_short_and_plain() {
+        assert_eq!("hi".parse::<Rid>().unwrap().as_str(), "hi");
+        for bad in ["", "123456789", "a-b", "ä"] {
+            assert_eq!(bad.parse::<Rid>(), Err(BadRid));
+        }
+    }
+
+    #[test]
+    fn a_codec_may_be_a_kind_alone() {
+        assert_eq!(RtpCodecCapability::new("audio").kind(), Some(TrackKind::Audio));
+        assert_eq!(RtpCodecCapability::new("video/VP8").name(), Some("VP8"));
+        assert_eq!(RtpCodecCapability::new("text").kind(), None);
+    }
+}

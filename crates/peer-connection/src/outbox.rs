@@ -1,0 +1,137 @@
+//! What waits for the owner of a connection.
+
+use std::collections::VecDeque;
+
+use actix::prelude::*;
+
+use crate::event::{CloseReason, ConnectionEvent, PeerConnectionEvent, PeerConnectionId};
+
+/// Brings events to the owner, in order, without letting what a peer sends grow without bound: media that is not taken
+/// in time makes room for newer media; when data has no room any more, the connection is over.
+pub(crate) struct Outbox {
+    connection: PeerConnectionId,
+    owner: Recipient<PeerConnectionEvent>,
+    waiting: VecDeque<ConnectionEvent>,
+    weight: usize,
+    most_bytes: usize,
+    most_events: usize,
+    /// One is on its way, and waits for room in the owner's mailbox.
+    sending: bool,
+    closed: bool,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Yes,
+    /// It waits; see [`Outbox::next`].
+    Waits,
+    /// An older one of media was dropped for it.
+    Dropped,
+    /// There is no room.
+    Full,
+    /// There is no owner.
+    NoOwner,
+}
+
+impl Outbox {
+    pub(crate) fn new(
+        connection: PeerConnectionId,
+        owner: Recipient<PeerConnectionEvent>,
+        (most_bytes, most_events): (usize, usize),
+    ) -> Self {
+        Self {
+            connection,
+            owner,
+            waiting: VecDeque::new(),
+            weight: 0,
+            most_bytes,
+            most_events,
+            sending: false,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn tell(&mut self, event: ConnectionEvent) -> Told {
+        if let ConnectionEvent::Closed(_) = event {
+            self.closed = true;
+            return self.tell_last(event);
+        }
+        if !self.sending && self.waiting.is_empty() {
+            let event = PeerConnectionEvent { connection: self.connection, event };
+            match self.owner.try_send(event) {
+                Ok(()) => return Told::Yes,
+                Err(SendError::Closed(_)) => return Told::NoOwner,
+                Err(SendError::Full(event)) => {
+                    self.push(event.event);
+                    return Told::Waits;
+                }
+            }
+        }
+        self.push(event);
+        let mut told = Told::Waits;
+        while self.weight > self.most_bytes || self.waiting.len() > self.most_events {
+            let Some(oldest) = self.waiting.iter().position(ConnectionEvent::is_media) else {
+                return Told::Full;
+            };
+            if let Some(dropped) = self.waiting.remove(oldest) {
+                self.weight -= dropped.weight();
+            }
+            told = Told::Dropped;
+        }
+        told
+    }
+
+    /// The last of all goes out, and all before it: there is no more room to wait for.
+    fn tell_last(&mut self, event: ConnectionEvent) -> Told {
+        self.push(event);
+        for event in std::mem::take(&mut self.waiting) {
+            // As many as may wait.
+            self.owner.do_send(PeerConnectionEvent { connection: self.connection, event });
+        }
+        self.weight = 0;
+        Told::Yes
+    }
+
+    fn push(&mut self, event: ConnectionEvent) {
+        self.weight += event.weight();
+        self.waiting.push_back(event);
+    }
+
+    /// What is to be awaited, if something waits and nothing is on its way: then tell [`Self::sent`].
+    pub(crate) fn next(&mut self) -> Option<RecipientRequest<PeerConnectionEvent>> {
+        if self.sending {
+            return None;
+        }
+        let event = self.waiting.pop_front()?;
+        self.weight -= event.weight();
+        self.sending = true;
+        Some(self.owner.send(PeerConnectionEvent { connection: self.connection, event }))
+    }
+
+    /// The one that was on its way has arrived; as many as there is room for follow.
+    pub(crate) fn sent(&mut self) {
+        self.sending = false;
+        while let Some(event) = self.waiting.pop_front() {
+            self.weight -= event.weight();
+            match self.owner.try_send(PeerConnectionEvent { connection: self.connection, event }) {
+                Ok(()) => {}
+                Err(SendError::Full(event) | SendError::Closed(event)) => {
+                    self.weight += event.event.weight();
+                    self.waiting.push_front(event.event);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Outbox {
+    /// Whatever ends a connection, its owner is told once.
+    fn drop(&mut self) {
+        if !self.closed {
+            let reason = CloseReason::Engine("its actor has ended".to_owned());
+            self.tell(ConnectionEvent::Closed(reason));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A session description (RFC 8866) as lines: what is not touched is written as it was read, byte for byte.
+
+mod candidate;
+mod line;
+mod section;
+
+use std::fmt;
+
+pub use candidate::{CandidateType, ParsedCandidate};
+use line::Line;
+pub use section::{MediaKind, Section};
+
+/// A session description: the lines of the session, and the sections of its media.
+///
+/// Reading never fails, and writing gives back what was read, also of what is no SDP at all. What a description must
+/// have to be negotiated is checked by the peer connection.
+///
+/// ```
+/// use callboard_peer_connection::sdp::Sdp;
+///
+/// let text = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n";
+/// let mut sdp = Sdp::parse(text);
+/// assert_eq!(sdp.to_string(), text);
+///
+/// sdp.media_mut()[0].set_attribute("mid", "a");
+/// assert!(sdp.to_string().ends_with("a=mid:a\r\n"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sdp {
+    session: Section,
+    media: Vec<Section>,
+}
+
+impl Sdp {
+    /// Read a description. Lines end with CRLF or LF, the last one as it likes.
+    pub fn parse(text: &str) -> Self {
+        let mut sdp = Self::default();
+        for line in Line::split(text) {
+            if line.is_media() {
+                sdp.media.push(Section::default());
+            }
+            sdp.media.last_mut().unwrap_or(&mut sdp.session).push_line(line);
+        }
+        sdp
+    }
+
+    /// The lines before the first `m=`.
+    pub fn session(&self) -> &Section {
+        &self.session
+    }
+
+    /// The same, to be changed.
+    pub fn session_mut(&mut self) -> &mut Section {
+        &mut self.session
+    }
+
+    /// The sections of media, each from its `m=` on.
+    pub fn media(&self) -> &[Section] {
+        &self.media
+    }
+
+    /// The same, to be changed.
+    pub fn media_mut(&mut self) -> &mut Vec<Section> {
+        &mut self.media
+    }
+
+    /// An attribute's value in this section, or that of the session where the section has none.
+    pub fn attribute<'a>(&'a self, section: &'a Section, name: &str) -> Option<&'a str> {
+        section.attribute(name).or_else(|| self.session.attribute(name))
+    }
+
+    /// The mids of the first BUNDLE group (RFC 9143); none without one.
+    pub fn bundle(&self) -> Option<Vec<&str>> {
+        self.session.attributes("group").find_map(|group| {
+            let mut words = group.split_ascii_whitespace();
+            (words.next() == Some("BUNDLE")).then(|| words.collect())
+        })
+    }
+
+    /// Have this BUNDLE group, and no other.
+    pub fn set_bundle(&mut self, mids: &[&str]) {
+        let value = std::iter::once("BUNDLE").chain(mids.iter().copied()).collect::<Vec<_>>();
+        self.session.remove_where(|line| {
+            line.attribute().is_some_and(|(name, value)| {
+                name == "group" && value.is_some_and(|value| value.starts_with("BUNDLE"))
+            })
+        });
+        self.session.push_attribute("group", Some(&value.join(" ")));
+    }
+
+    /// Have this identity and version in `o=` (RFC 8866 §5.2).
+    pub fn set_origin(&mut self, id: u64, version: u64) {
+        self.session.replace_line('o', &format!("- {id} {version} IN IP4 0.0.0.0"));
+    }
+
+    /// The value of the first session line of this type.
+    pub fn session_line(&self, kind: char) -> Option<&str> {
+        self.session.line(kind)
+    }
+}
+
+impl fmt::Display for Sdp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.session.fmt(f)?;
+        self.media.iter().try_for_each(|section| section.fmt(f))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXT: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\na=sendrecv\r\n\
+        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\n";
+
+    #[test]
+    fn a_description_is_read_by_sections() {
+        let sdp = Sdp::parse(TEXT);
+
+        assert_eq!(sdp.bundle(), Some(vec!["0", "1"]));
+        assert_eq!(sdp.media().len(), 2);
+        assert_eq!(sdp.media()[0].kind(), MediaKind::Audio);
+        assert_eq!(sdp.media()[0].formats().collect::<Vec<_>>(), ["111", "0"]);
+        assert_eq!(sdp.media()[0].mid(), Some("0"));
+        assert!(sdp.media()[0].has("sendrecv"));
+        assert!(sdp.media()[1].is_data());
+        assert_eq!(sdp.session_line('o'), Some("- 1 2 IN IP4 0.0.0.0"));
+    }
+
+    #[test]
+    fn a_change_touches_its_line_alone() {
+        let mut sdp = Sdp::parse(TEXT);
+
+        sdp.set_origin(7, 8);
+        sdp.set_bundle(&["1"]);
+        sdp.media_mut()[0].set_port(0);
+        sdp.media_mut()[0].set_direction("inactive");
+        sdp.media_mut()[0].set_formats(["0"]);
+
+        let changed = TEXT
+            .replace("o=- 1 2", "o=- 7 8")
+            .replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 1")
+            .replace("m=audio 9 UDP/TLS/RTP/SAVPF 111 0", "m=audio 0 UDP/TLS/RTP/SAVPF 0")
+            .replace("a=sendrecv", "a=inactive");
+        assert_eq!(sdp.to_string(), changed);
+    }
+
+    #[test]
+    fn what_is_no_description_is_written_as_it_was() {
+        for text in [
+            "",
+            "\n",
+            "\r\n\r\n",
+            "x",
+            "m=",
+            "m=\n",
+            "a=",
+            "=\n=",
+            "m=audio",
+            "v=0\nm=a b c d\r\r\n",
+            "a=x\0y",
+        ] {
+            let sdp = Sdp::parse(text);
+            assert_eq!(sdp.to_string(), text);
+            for section in sdp.media() {
+                _ = (section.kind(), section.port(), section.protocol(), section.formats().count());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_written_as_it_was(text in "([a-z]=?[ -~]{0,12}(\r\n|\n|\r)?){0,20}") {
+            prop_assert_eq!(Sdp::parse(&text).to_string(), text);
+        }
+
+        #[test]
+        fn no_change_is_a_panic(text in "(([vosma]=)?[ -~]{0,12}(\r\n|\n)){0,12}", port: u16) {
+            let mut sdp = Sdp::parse(&text);
+            sdp.set_origin(1, 2);
+            sdp.set_bundle(&["a"]);
+            for section in sdp.media_mut() {
+                section.set_port(port);
+                section.set_formats(["1", "2"]);
+                section.set_direction("sendonly");
+                section.set_attribute("mid", "x");
+                section.remove_attributes("candidate");
+                prop_assert_eq!(section.port(), Some(port));
+                prop_assert_eq!(section.mid(), Some("x"));
+            }
+        }
+    }
+}

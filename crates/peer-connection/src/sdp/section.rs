@@ -1,0 +1,206 @@
+//! The lines of the session, or of one of its media.
+
+use std::fmt;
+
+use super::line::Line;
+
+/// What a section of media carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// `m=audio`
+    Audio,
+    /// `m=video`
+    Video,
+    /// `m=application`
+    Application,
+    /// Whatever else there is.
+    Other,
+}
+
+/// The lines of the session, or those of one medium.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    lines: Vec<Line>,
+}
+
+impl Section {
+    /// What it carries, by its `m=` line.
+    pub fn kind(&self) -> MediaKind {
+        match self.words().next() {
+            Some("audio") => MediaKind::Audio,
+            Some("video") => MediaKind::Video,
+            Some("application") => MediaKind::Application,
+            _ => MediaKind::Other,
+        }
+    }
+
+    /// Its port, if that is one; 0 says that it was rejected, or is carried by another section's transport.
+    pub fn port(&self) -> Option<u16> {
+        // There may be a count of ports behind it.
+        self.words().nth(1)?.split('/').next()?.parse().ok()
+    }
+
+    /// Its transport protocol.
+    pub fn protocol(&self) -> &str {
+        self.words().nth(2).unwrap_or_default()
+    }
+
+    /// Its formats: payload types of RTP.
+    pub fn formats(&self) -> impl Iterator<Item = &str> {
+        self.words().skip(3)
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.line('m').unwrap_or_default().split_ascii_whitespace()
+    }
+
+    /// Whether it is one of data channels (RFC 8841).
+    pub fn is_data(&self) -> bool {
+        self.kind() == MediaKind::Application
+            && matches!(self.protocol(), "UDP/DTLS/SCTP" | "TCP/DTLS/SCTP")
+            && self.formats().next() == Some("webrtc-datachannel")
+    }
+
+    /// Whether it is RTP over DTLS (RFC 8827).
+    pub fn is_rtp(&self) -> bool {
+        matches!(self.kind(), MediaKind::Audio | MediaKind::Video)
+            && matches!(
+                self.protocol(),
+                "UDP/TLS/RTP/SAVPF"
+                    | "UDP/TLS/RTP/SAVP"
+                    | "TCP/DTLS/RTP/SAVPF"
+                    | "TCP/TLS/RTP/SAVPF"
+            )
+    }
+
+    /// Its identification (RFC 5888).
+    pub fn mid(&self) -> Option<&str> {
+        self.attribute("mid")
+    }
+
+    /// The value of the first line of this type.
+    pub fn line(&self, kind: char) -> Option<&str> {
+        self.lines.iter().find_map(|line| line.value_of(kind))
+    }
+
+    /// The value of the first attribute of this name; empty for one without a value.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes(name).next()
+    }
+
+    /// The values of all attributes of this name.
+    pub fn attributes(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.all_attributes()
+            .filter(move |(found, _)| *found == name)
+            .map(|(_, value)| value.unwrap_or_default())
+    }
+
+    /// Names and values of all attributes.
+    pub fn all_attributes(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.lines.iter().filter_map(Line::attribute)
+    }
+
+    /// Whether there is an attribute of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.attribute(name).is_some()
+    }
+
+    /// Its direction's name (RFC 8866 §6.7), if it names one.
+    pub fn direction(&self) -> Option<&str> {
+        self.all_attributes().map(|(name, _)| name).find(|name| DIRECTIONS.contains(name))
+    }
+
+    /// Have this direction.
+    pub fn set_direction(&mut self, direction: &str) {
+        let found = self
+            .lines
+            .iter()
+            .position(|line| line.attribute().is_some_and(|(name, _)| DIRECTIONS.contains(&name)));
+        match found {
+            Some(at) => self.lines[at].set(format!("a={direction}")),
+            None => self.push_attribute(direction, None),
+        }
+    }
+
+    /// Have this port.
+    pub fn set_port(&mut self, port: u16) {
+        self.set_word(1, &port.to_string());
+    }
+
+    /// Have these formats.
+    pub fn set_formats<'a>(&mut self, formats: impl IntoIterator<Item = &'a str>) {
+        let mut words: Vec<String> = self.words().take(3).map(str::to_owned).collect();
+        words.resize(3, "-".to_owned());
+        words.extend(formats.into_iter().map(str::to_owned));
+        let line = words.join(" ");
+        self.replace_line('m', &line);
+    }
+
+    fn set_word(&mut self, at: usize, word: &str) {
+        let mut words: Vec<&str> = self.words().collect();
+        if words.len() <= at {
+            words.resize(at + 1, "-");
+        }
+        words[at] = word;
+        let line = words.join(" ");
+        self.replace_line('m', &line);
+    }
+
+    /// Have this value in the first line of this type, or add one.
+    pub fn replace_line(&mut self, kind: char, value: &str) {
+        let text = format!("{kind}={value}");
+        match self.lines.iter_mut().find(|line| line.value_of(kind).is_some()) {
+            Some(line) => line.set(text),
+            None => self.push_line(Line::new(text)),
+        }
+    }
+
+    /// Have this value in the first attribute of this name, or add one.
+    pub fn set_attribute(&mut self, name: &str, value: &str) {
+        let named = |line: &&mut Line| line.attribute().is_some_and(|(found, _)| found == name);
+        match self.lines.iter_mut().find(named) {
+            Some(line) => line.set(format!("a={name}:{value}")),
+            None => self.push_attribute(name, Some(value)),
+        }
+    }
+
+    /// Add an attribute at the end.
+    pub fn push_attribute(&mut self, name: &str, value: Option<&str>) {
+        let text = match value {
+            Some(value) => format!("a={name}:{value}"),
+            None => format!("a={name}"),
+        };
+        self.push_line(Line::new(text));
+    }
+
+    /// Remove all attributes of this name.
+    pub fn remove_attributes(&mut self, name: &str) {
+        self.retain_attributes(|found, _| found != name);
+    }
+
+    /// Keep the attributes of which this is true, and everything that is no attribute.
+    pub fn retain_attributes(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        self.remove_where(|line| {
+            line.attribute().is_some_and(|(name, value)| !keep(name, value.unwrap_or_default()))
+        });
+    }
+
+    pub(super) fn remove_where(&mut self, remove: impl Fn(&Line) -> bool) {
+        self.lines.retain(|line| !remove(line));
+    }
+
+    pub(super) fn push_line(&mut self, line: Line) {
+        if let Some(last) = self.lines.last_mut() {
+            last.finish();
+        }
+        self.lines.push(line);
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| line.fmt(f))
+    }
+}
+
+const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];

@@ -1,0 +1,246 @@
+//! Candidates of both sides: told, kept until they are wanted, and those that are not wanted at all.
+
+use std::net::{IpAddr, SocketAddr};
+
+use callboard_ice_handshake::gather::{CandidateError, LocalCandidate, check_remote};
+
+use super::{Session, SessionOutput};
+use crate::IceCandidate;
+use crate::engine::Candidate;
+use crate::error::AddIceCandidateError;
+use crate::event::ConnectionEvent;
+use crate::sdp::{ParsedCandidate, Sdp};
+use crate::state::*;
+
+/// The candidates of both sides.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    local: Vec<(Candidate, Option<String>)>,
+    /// For whom they were looked for.
+    gathered_for: Option<String>,
+    /// Of the peer, for a user fragment that is not in force yet.
+    waiting: Vec<(RemoteCandidate, Candidate)>,
+    /// Of the peer, in this generation.
+    remote: Vec<RemoteCandidate>,
+}
+
+/// A candidate of the peer, for statistics.
+#[derive(Clone, Debug)]
+pub(crate) struct RemoteCandidate {
+    pub(crate) address: SocketAddr,
+    pub(crate) kind: &'static str,
+    pub(crate) priority: u32,
+    pub(crate) foundation: String,
+    pub(crate) ufrag: Option<String>,
+}
+
+impl Candidates {
+    pub(super) fn local(&self) -> impl Iterator<Item = &Candidate> {
+        self.local.iter().map(|(candidate, _)| candidate)
+    }
+
+    pub(super) fn forget_remote(&mut self) {
+        self.waiting.clear();
+        self.remote.clear();
+    }
+}
+
+impl Session {
+    /// Look for candidates, if that has not been done for the user fragment that the peer is told.
+    pub(super) fn gather(&mut self) {
+        let Some(local) = self.jsep.local() else { return };
+        let sdp = Sdp::parse(&local.sdp);
+        let ufrag = sdp.media().iter().find_map(|section| sdp.attribute(section, "ice-ufrag"));
+        let Some(ufrag) = ufrag.map(str::to_owned) else { return };
+        if self.candidates.gathered_for.as_ref() == Some(&ufrag) {
+            return;
+        }
+        self.candidates.gathered_for = Some(ufrag);
+        self.states.all_local = false;
+        let event = self.states.set_gathering(IceGatheringState::Gathering);
+        self.output.extend(event.map(SessionOutput::Event));
+        self.output.push_back(SessionOutput::Gather);
+    }
+
+    /// A candidate of this side was found.
+    pub(crate) fn add_local_candidate(&mut self, now: std::time::Instant, found: LocalCandidate) {
+        self.engine.add_local_candidate(found.candidate.clone());
+        let text = found.candidate.to_sdp_string();
+        let url = found.url.map(|url| url.to_string());
+        if !self.candidates.local.iter().any(|(known, _)| *known == found.candidate) {
+            self.candidates.local.push((found.candidate, url));
+        }
+        let candidate = self.tell_candidate(text);
+        self.tell(ConnectionEvent::IceCandidate(Some(candidate)));
+        self.step(now);
+    }
+
+    fn tell_candidate(&self, candidate: String) -> IceCandidate {
+        let (sdp_mid, index) = self.jsep.transport_section().unzip();
+        IceCandidate {
+            candidate,
+            sdp_mid: sdp_mid.flatten(),
+            sdp_m_line_index: index,
+            username_fragment: self.candidates.gathered_for.clone(),
+        }
+    }
+
+    /// A candidate of this side is gone.
+    pub(crate) fn remove_local_candidate(
+        &mut self,
+        now: std::time::Instant,
+        candidate: &Candidate,
+    ) {
+        self.engine.remove_local_candidate(candidate);
+        self.candidates.local.retain(|(known, _)| known != candidate);
+        self.step(now);
+    }
+
+    pub(crate) fn candidate_error(&mut self, error: CandidateError) {
+        self.tell(ConnectionEvent::IceCandidateError(error));
+    }
+
+    /// All that can be found has been.
+    pub(crate) fn gathered(&mut self, now: std::time::Instant) {
+        self.states.all_local = true;
+        let end = self.tell_candidate(String::new());
+        self.tell(ConnectionEvent::IceCandidate(Some(end)));
+        let event = self.states.set_gathering(IceGatheringState::Complete);
+        self.output.extend(event.map(SessionOutput::Event));
+        self.tell(ConnectionEvent::IceCandidate(None));
+        self.step(now);
+    }
+
+    /// A candidate of the peer (W3C §4.4.2 addIceCandidate); none, or an empty one, says that there are no more.
+    pub(crate) fn add_ice_candidate(
+        &mut self,
+        now: std::time::Instant,
+        candidate: Option<IceCandidate>,
+    ) -> Result<(), AddIceCandidateError> {
+        use AddIceCandidateError as Error;
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let Some(remote) = self.jsep.remote() else { return Err(Error::NoRemoteDescription) };
+        let candidate = candidate.unwrap_or_default();
+        let end = candidate.is_end_of_candidates();
+        let media = remote.sdp.media();
+        let section = match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
+            (Some(mid), _) => media.iter().any(|section| section.mid() == Some(mid)),
+            (None, Some(index)) => usize::from(index) < media.len(),
+            (None, None) if end => true,
+            (None, None) => return Err(Error::NoSection),
+        };
+        if !section {
+            return Err(Error::UnknownSection);
+        }
+        let ufrag = candidate.username_fragment.clone();
+        if end {
+            let current = self.remote.as_ref().map(|remote| remote.ufrag.as_str());
+            if ufrag.is_none() || ufrag.as_deref() == current {
+                self.states.all_remote = true;
+                self.step(now);
+            }
+            return Ok(());
+        }
+        self.take_candidate(&candidate.candidate, ufrag)?;
+        self.step(now);
+        Ok(())
+    }
+
+    /// Those that stand in a remote description.
+    pub(super) fn add_candidates_of(&mut self, sdp: &Sdp) {
+        let section = sdp.media().iter().find(|section| section.port() != Some(0));
+        let Some(section) = section else { return };
+        let found = section.attributes("candidate").chain(sdp.session().attributes("candidate"));
+        let found: Vec<String> = found.map(|value| format!("candidate:{value}")).collect();
+        for candidate in found {
+            if let Err(error) = self.take_candidate(&candidate, None) {
+                log::debug!("a candidate in a remote description is not used: {error}");
+            }
+        }
+        if section.has("end-of-candidates") || sdp.session().has("end-of-candidates") {
+            self.states.all_remote = true;
+        }
+    }
+
+    fn take_candidate(
+        &mut self,
+        text: &str,
+        ufrag: Option<String>,
+    ) -> Result<(), AddIceCandidateError> {
+        use AddIceCandidateError as Error;
+        let excerpt = || text.chars().take(80).collect::<String>();
+        let parsed = ParsedCandidate::parse(text).ok_or_else(|| Error::Syntax(excerpt()))?;
+        let name = parsed.address.parse::<IpAddr>().is_err();
+        if name && !parsed.address.contains('.') {
+            return Err(Error::Syntax(excerpt()));
+        }
+        // Not for us: names are not looked up (a peer who hides its address behind one checks us anyway), there is one
+        // component, and TCP is not spoken.
+        if name || parsed.component != 1 || !parsed.transport.eq_ignore_ascii_case("udp") {
+            self.counters.candidates_ignored += 1;
+            return Ok(());
+        }
+        let address = SocketAddr::new(
+            parsed.address.parse().map_err(|_| Error::Syntax(excerpt()))?,
+            parsed.port,
+        );
+        if let Err(refused) = check_remote(address) {
+            self.counters.candidates_refused += 1;
+            return Err(refused.into());
+        }
+        if self.candidates.remote.len() + self.candidates.waiting.len() >= REMOTE_CANDIDATES {
+            return Err(Error::TooMany);
+        }
+        let ufrag = ufrag.or(parsed.ufrag.map(str::to_owned));
+        let told = text.trim();
+        let told = told.strip_prefix("a=").unwrap_or(told);
+        let candidate = Candidate::from_sdp_string(told).map_err(|_| Error::Syntax(excerpt()))?;
+        let remote = RemoteCandidate {
+            address,
+            kind: parsed.kind.name(),
+            priority: parsed.priority,
+            foundation: parsed.foundation.to_owned(),
+            ufrag: ufrag.clone(),
+        };
+        let current = self.remote.as_ref().map(|remote| remote.ufrag.as_str());
+        let in_force = match &ufrag {
+            Some(ufrag) => current == Some(ufrag),
+            // Of whatever description comes next, as long as there is none.
+            None => current.is_some() && self.jsep.signaling() != SignalingState::HaveRemoteOffer,
+        };
+        if in_force {
+            self.candidates.remote.push(remote);
+            self.engine.add_remote_candidate(candidate);
+        } else {
+            self.candidates.waiting.push((remote, candidate));
+        }
+        Ok(())
+    }
+
+    /// Those that came before the description to which they belong.
+    pub(super) fn add_waiting_candidates(&mut self) {
+        let Some(remote) = &self.remote else { return };
+        let current = remote.ufrag.clone();
+        for (remote, candidate) in std::mem::take(&mut self.candidates.waiting) {
+            if remote.ufrag.as_ref().is_some_and(|ufrag| *ufrag != current) {
+                self.candidates.waiting.push((remote, candidate));
+            } else {
+                self.candidates.remote.push(remote);
+                self.engine.add_remote_candidate(candidate);
+            }
+        }
+    }
+
+    pub(crate) fn local_candidates(&self) -> impl Iterator<Item = (&Candidate, Option<&str>)> {
+        self.candidates.local.iter().map(|(candidate, url)| (candidate, url.as_deref()))
+    }
+
+    pub(crate) fn remote_candidates(&self) -> &[RemoteCandidate] {
+        &self.candidates.remote
+    }
+}
+
+/// A peer with more has something else in mind.
+const REMOTE_CANDIDATES: usize = 128;

@@ -1,0 +1,220 @@
+//! Media on its way in and out.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::{Session, SessionOutput};
+use crate::api::{Flow, MediaMode};
+use crate::error::*;
+use crate::event::ConnectionEvent;
+use crate::jsep::Transceiver;
+use crate::media::*;
+use crate::state::*;
+
+/// What is known of each sender beside its transceiver.
+#[derive(Debug, Default)]
+pub(super) struct Senders {
+    clocks: HashMap<(SenderId, Option<Rid>), Clock>,
+    tones: HashMap<SenderId, Tones>,
+}
+
+/// The time of a stream of samples, in units of its codec.
+#[derive(Debug, Default)]
+struct Clock {
+    next: u64,
+}
+
+/// Tones that wait to be played.
+#[derive(Debug)]
+struct Tones {
+    waiting: VecDeque<char>,
+    duration: Duration,
+    gap: Duration,
+    next: Instant,
+}
+
+impl Senders {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.tones.values().map(|tones| tones.next).min()
+    }
+}
+
+impl Session {
+    pub(super) fn sample_received(
+        &mut self,
+        mut sample: ReceivedSample,
+    ) -> Option<ConnectionEvent> {
+        let taps = self.api.registry.taps();
+        let pass = taps.iter().all(|tap| tap.sample_received(&mut sample) == Flow::Pass);
+        pass.then_some(ConnectionEvent::Sample(sample))
+    }
+
+    pub(super) fn packet_received(&mut self, mut packet: RtpPacket) -> Option<ConnectionEvent> {
+        let taps = self.api.registry.taps();
+        let pass = taps.iter().all(|tap| tap.packet_received(&mut packet) == Flow::Pass);
+        pass.then_some(ConnectionEvent::Packet(packet))
+    }
+
+    /// The transceiver of a sender that may send now.
+    fn sending(&self, sender: SenderId) -> Result<&Transceiver, WriteError> {
+        let transceiver = self.jsep.transceivers().by_sender(sender).ok_or(WriteError::NotFound)?;
+        let allowed = transceiver.current.is_some_and(Direction::sends)
+            && transceiver.direction.sends()
+            && transceiver.track.is_some();
+        if !allowed {
+            return Err(WriteError::NotSending);
+        }
+        if self.states.dtls != DtlsTransportState::Connected {
+            return Err(WriteError::NotConnected);
+        }
+        Ok(transceiver)
+    }
+
+    pub(crate) fn write_sample(
+        &mut self,
+        now: Instant,
+        sender: SenderId,
+        mut sample: Sample,
+    ) -> Result<(), WriteError> {
+        if self.api.settings.media_mode != MediaMode::Samples {
+            return Err(WriteError::OtherMode);
+        }
+        let transceiver = self.sending(sender)?;
+        let id = transceiver.id;
+        let codec = transceiver.track.as_ref().map(|track| track.codec.clone()).unwrap_or_default();
+        let taps = self.api.registry.taps();
+        if !taps.iter().all(|tap| tap.sample_sent(sender, &mut sample) == Flow::Pass) {
+            return Ok(());
+        }
+        let clock = self.senders.clocks.entry((sender, sample.rid)).or_default();
+        let result = self.engine.write_sample(id, &codec, &sample, now, |rate| {
+            let time = sample.timestamp.unwrap_or(clock.next);
+            let units = sample.duration.as_nanos() * u128::from(rate) / 1_000_000_000;
+            clock.next = time.wrapping_add(units as u64);
+            time
+        });
+        self.after(now, Ok(()));
+        result
+    }
+
+    pub(crate) fn write_packet(
+        &mut self,
+        now: Instant,
+        sender: SenderId,
+        mut packet: RtpPacket,
+    ) -> Result<(), WriteError> {
+        if self.api.settings.media_mode != MediaMode::Rtp {
+            return Err(WriteError::OtherMode);
+        }
+        let id = self.sending(sender)?.id;
+        let taps = self.api.registry.taps();
+        if !taps.iter().all(|tap| tap.packet_sent(sender, &mut packet) == Flow::Pass) {
+            return Ok(());
+        }
+        let result = self.engine.write_packet(id, packet);
+        self.step(now);
+        result
+    }
+
+    pub(crate) fn request_keyframe(
+        &mut self,
+        now: Instant,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        kind: KeyframeRequestKind,
+    ) -> Result<(), KeyframeError> {
+        if self.jsep.transceivers().get(transceiver).is_none() {
+            return Err(KeyframeError::NotFound);
+        }
+        let result = self.engine.request_keyframe(transceiver, rid, kind);
+        self.step(now);
+        result
+    }
+
+    /// W3C `RTCDTMFSender.insertDTMF`; it replaces what waits.
+    pub(crate) fn insert_dtmf(
+        &mut self,
+        now: Instant,
+        sender: SenderId,
+        tones: &str,
+        duration: Duration,
+        gap: Duration,
+    ) -> Result<(), DtmfError> {
+        let transceiver = self.jsep.transceivers().by_sender(sender).ok_or(DtmfError::NotFound)?;
+        let id = transceiver.id;
+        let sends = transceiver.kind == TrackKind::Audio && self.sending(sender).is_ok();
+        if !sends || !self.engine.has_tones(id) {
+            return Err(DtmfError::CannotInsert);
+        }
+        let tones: VecDeque<char> = tones.chars().map(|tone| tone.to_ascii_uppercase()).collect();
+        if let Some(bad) = tones.iter().find(|tone| **tone != ',' && event_of(**tone).is_none()) {
+            return Err(DtmfError::NoTone(*bad));
+        }
+        if tones.len() > MOST_TONES {
+            return Err(DtmfError::TooMany);
+        }
+        let duration = duration.clamp(Duration::from_millis(40), Duration::from_millis(6_000));
+        let gap = gap.clamp(Duration::from_millis(50), Duration::from_millis(6_000));
+        self.senders.tones.insert(sender, Tones { waiting: tones, duration, gap, next: now });
+        self.play_tones(now);
+        self.step(now);
+        Ok(())
+    }
+
+    pub(super) fn play_tones(&mut self, now: Instant) {
+        let due: Vec<SenderId> = self
+            .senders
+            .tones
+            .iter()
+            .filter(|(_, tones)| tones.next <= now)
+            .map(|(sender, _)| *sender)
+            .collect();
+        for sender in due {
+            let Some(mut tones) = self.senders.tones.remove(&sender) else { continue };
+            let tone = tones.waiting.pop_front();
+            if let Some(tone) = tone {
+                match event_of(tone) {
+                    Some(event) => {
+                        self.play(now, sender, event, tones.duration);
+                        tones.next = now + tones.duration + tones.gap;
+                    }
+                    // W3C §7.3: a comma is a pause of two seconds.
+                    None => tones.next = now + Duration::from_secs(2),
+                }
+                self.senders.tones.insert(sender, tones);
+            }
+            self.output
+                .push_back(SessionOutput::Event(ConnectionEvent::ToneChange { sender, tone }));
+        }
+    }
+
+    fn play(&mut self, now: Instant, sender: SenderId, event: u8, duration: Duration) {
+        let Ok(transceiver) = self.sending(sender) else { return };
+        let id = transceiver.id;
+        let codec = transceiver.track.as_ref().map(|track| track.codec.clone()).unwrap_or_default();
+        let clock = self.senders.clocks.entry((sender, None)).or_default();
+        let played = self.engine.write_tone(id, &codec, event, duration, now, |rate| {
+            let time = clock.next;
+            let units = duration.as_nanos() * u128::from(rate) / 1_000_000_000;
+            clock.next = time.wrapping_add(units as u64);
+            time
+        });
+        if let Err(error) = played {
+            log::debug!("a tone was not played: {error}");
+        }
+    }
+}
+
+/// RFC 4733 §3.2
+fn event_of(tone: char) -> Option<u8> {
+    match tone {
+        '0'..='9' => Some(tone as u8 - b'0'),
+        '*' => Some(10),
+        '#' => Some(11),
+        'A'..='D' => Some(tone as u8 - b'A' + 12),
+        _ => None,
+    }
+}
+
+/// As many as a telephone keypad ever sends at once.
+const MOST_TONES: usize = 256;

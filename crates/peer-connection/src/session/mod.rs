@@ -1,0 +1,578 @@
+//! A peer connection: what it knows. It takes messages, datagrams and the time, and returns what is to be done.
+
+mod candidates;
+mod media;
+mod negotiation;
+mod states;
+mod statistics;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use callboard_ice_handshake::handshake::{
+    Certificate, DtlsData, Fingerprint, Finished, HandshakeData, HandshakeError, Role,
+};
+
+use self::candidates::Candidates;
+use self::media::Senders;
+use self::states::States;
+use crate::api::ApiInner;
+use crate::channels::{Channels, DataChannelId, DataChannelInfo, DataChannelOptions};
+use crate::engine::{Engine, EngineError, EngineEvent, EngineOutput, IceProgress};
+use crate::error::{CreateDataChannelError, SendDataError};
+use crate::event::{CloseReason, ConnectionEvent, DataChannelMessage};
+use crate::jsep::{Jsep, JsepEvent, RemoteTransport, Settings};
+use crate::state::*;
+
+/// What a connection wants done.
+#[derive(Debug)]
+pub(crate) enum SessionOutput {
+    Transmit {
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: Vec<u8>,
+    },
+    Event(ConnectionEvent),
+    /// Lead STUN requests for this user fragment here.
+    AddUfrag(String),
+    /// No longer do.
+    RemoveUfrag(String),
+    /// The peer has shown that it owns this address.
+    Validate(SocketAddr),
+    /// Begin to look for candidates, anew after a restart.
+    Gather,
+    /// Which side was negotiated for this one, and by what the peer is known.
+    StartHandshake(Role, Vec<Fingerprint>),
+    /// There is a path for it, of this round-trip time.
+    HandshakeReady(Option<Duration>),
+    Handshake(Bytes),
+    /// The connection is over; its owner was told why.
+    Ended,
+}
+
+/// A peer connection.
+pub(crate) struct Session {
+    api: Arc<ApiInner>,
+    jsep: Jsep,
+    engine: Engine,
+    channels: Channels,
+    candidates: Candidates,
+    states: States,
+    senders: Senders,
+    certificate: Certificate,
+    /// What the engine knows of the peer.
+    remote: Option<RemoteTransport>,
+    /// The answer that was created can be undone by this.
+    undo: Option<negotiation::Undo>,
+    handshake: HandshakeProgress,
+    negotiated: Option<DtlsData>,
+    /// User fragments that lead here: the latest last.
+    ufrags: VecDeque<String>,
+    validated: VecDeque<SocketAddr>,
+    engine_timeout: Option<Instant>,
+    closed_by_peer: bool,
+    /// Why nothing more can be negotiated.
+    broken: Option<String>,
+    /// The time of this machine when the connection began, and the time of its calendar.
+    started: (Instant, SystemTime),
+    output: VecDeque<SessionOutput>,
+    counters: Counters,
+}
+
+/// How far the handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HandshakeProgress {
+    Waiting,
+    /// It was begun, and its path may have been told to it.
+    Started {
+        ready: bool,
+    },
+    Over,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Datagrams that came.
+    pub datagrams_received: u64,
+    /// Datagrams that went.
+    pub datagrams_sent: u64,
+    /// Bytes that came, in datagrams.
+    pub bytes_received: u64,
+    /// Bytes that went, in datagrams.
+    pub bytes_sent: u64,
+    /// Datagrams that were not this connection's.
+    pub datagrams_refused: u64,
+    /// Remote candidates that were ignored: names (`….local`), TCP, RTCP alone.
+    pub candidates_ignored: u64,
+    /// Remote candidates that were not used: addresses that nobody is sent to, or another generation's.
+    pub candidates_refused: u64,
+    /// Frames and packets that the application did not take in time.
+    pub media_dropped: u64,
+}
+
+impl Session {
+    pub(crate) fn new(
+        api: Arc<ApiInner>,
+        certificate: Certificate,
+        now: Instant,
+        calendar: SystemTime,
+    ) -> Self {
+        let mut engine = Engine::new(Arc::clone(&api), certificate.clone(), now);
+        let settings = &api.settings;
+        let jsep = Jsep::new(Settings {
+            lite: settings.ice_lite,
+            answer_active: settings.answering_role == Role::Client,
+            offer_active: settings.offer_active,
+        });
+        let ufrag = engine.local_ufrag();
+        let mut session = Self {
+            jsep,
+            channels: Channels::new(settings.max_data_channels, settings.max_buffered_amount),
+            candidates: Candidates::default(),
+            states: States::new(settings.disconnected_timeout, settings.failed_timeout),
+            senders: Senders::default(),
+            certificate,
+            remote: None,
+            undo: None,
+            handshake: HandshakeProgress::Waiting,
+            negotiated: None,
+            ufrags: VecDeque::new(),
+            validated: VecDeque::new(),
+            engine_timeout: None,
+            closed_by_peer: false,
+            broken: None,
+            started: (now, calendar),
+            output: VecDeque::new(),
+            counters: Counters::default(),
+            engine,
+            api,
+        };
+        session.add_ufrag(ufrag);
+        session
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<SessionOutput> {
+        self.output.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_closed() {
+            return None;
+        }
+        [self.engine_timeout, self.states.poll_timeout(), self.senders.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.play_tones(now);
+        self.step(now);
+    }
+
+    /// Let the engine look at the time, and do what follows.
+    fn step(&mut self, now: Instant) {
+        let result = match &self.broken {
+            None => self.engine.handle_timeout(now),
+            Some(_) => Ok(()),
+        };
+        self.after(now, result);
+    }
+
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        received: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        stun: bool,
+        contents: &[u8],
+    ) {
+        if self.is_closed() || self.broken.is_some() {
+            return;
+        }
+        let accepted = self.engine.handle_datagram(received, source, destination, contents);
+        match accepted {
+            Ok(false) => self.counters.datagrams_refused += 1,
+            Ok(true) => {
+                self.counters.datagrams_received += 1;
+                self.counters.bytes_received += contents.len() as u64;
+                self.states.received(now);
+                // Only what ICE has authenticated says whose an address is.
+                if stun && !self.validated.contains(&source) {
+                    self.validated.push_back(source);
+                    if self.validated.len() > VALIDATED {
+                        self.validated.pop_front();
+                    }
+                    self.output.push_back(SessionOutput::Validate(source));
+                }
+                self.after(now, Ok(()));
+            }
+            Err(error) => self.after(now, Err(error)),
+        }
+    }
+
+    /// The one way on: whatever was done, do what follows from it.
+    fn after(&mut self, now: Instant, result: Result<(), EngineError>) {
+        let result = match &self.broken {
+            None => result.and_then(|()| self.drain(now)),
+            Some(_) => Ok(()),
+        };
+        if let Err(error) = result {
+            self.fail(error.0);
+        }
+        self.tell_jsep();
+        self.update_states(now);
+    }
+
+    fn drain(&mut self, now: Instant) -> Result<(), EngineError> {
+        loop {
+            match self.engine.poll_output()? {
+                EngineOutput::Transmit { source, destination, contents } => {
+                    self.counters.datagrams_sent += 1;
+                    self.counters.bytes_sent += contents.len() as u64;
+                    self.output.push_back(SessionOutput::Transmit {
+                        source,
+                        destination,
+                        contents,
+                    });
+                }
+                EngineOutput::Event(event) => self.handle_engine_event(now, event),
+                EngineOutput::Timeout(at) => {
+                    self.engine_timeout = Some(at);
+                    let mut events = Vec::new();
+                    let written = self.channels.flush(&mut self.engine, &mut events)?;
+                    self.output.extend(events.into_iter().map(SessionOutput::Event));
+                    if !written {
+                        break;
+                    }
+                }
+            }
+        }
+        if let HandshakeProgress::Started { .. } = self.handshake {
+            let received = self.engine.bridge().take_received();
+            self.output.extend(received.into_iter().map(SessionOutput::Handshake));
+        }
+        let over = self.closed_by_peer || !self.engine.is_alive();
+        if over && !self.is_closed() && self.broken.is_none() {
+            self.end(CloseReason::ClosedByPeer);
+        }
+        Ok(())
+    }
+
+    fn handle_engine_event(&mut self, now: Instant, event: EngineEvent) {
+        let event = match event {
+            EngineEvent::Ice(progress) => {
+                self.states.progress(now, progress);
+                if matches!(progress, IceProgress::Connected | IceProgress::Completed) {
+                    self.path_found();
+                }
+                return;
+            }
+            EngineEvent::Connected => {
+                self.states.dtls = DtlsTransportState::Connected;
+                return;
+            }
+            EngineEvent::Closed => {
+                self.closed_by_peer = true;
+                return;
+            }
+            EngineEvent::ChannelOpen(key) => self.channels.opened(&mut self.engine, key),
+            EngineEvent::ChannelData { key, binary, data } => {
+                self.channels.received(key, binary, data)
+            }
+            EngineEvent::ChannelClosed(key) => self.channels.closed(key),
+            EngineEvent::Sample(sample) => self.sample_received(sample),
+            EngineEvent::Packet(packet) => self.packet_received(packet),
+            EngineEvent::KeyframeWanted { transceiver, rid, kind } => {
+                Some(ConnectionEvent::KeyframeRequested { transceiver, rid, kind })
+            }
+            EngineEvent::Paused { transceiver, rid, paused } => {
+                Some(ConnectionEvent::EncodingPaused { transceiver, rid, paused })
+            }
+            EngineEvent::Bandwidth(estimate) => Some(ConnectionEvent::BandwidthEstimate(estimate)),
+        };
+        self.output.extend(event.map(SessionOutput::Event));
+    }
+
+    /// There is a path to the peer: the handshake can go on, and old user fragments are not needed any more.
+    fn path_found(&mut self) {
+        if let HandshakeProgress::Started { ready: false } = self.handshake {
+            self.handshake = HandshakeProgress::Started { ready: true };
+            self.states.dtls = DtlsTransportState::Connecting;
+            self.output.push_back(SessionOutput::HandshakeReady(None));
+        }
+        while self.ufrags.len() > 1 && self.remote.is_some() && !self.jsep.offers_restart() {
+            let old = self.ufrags.pop_front();
+            self.output.extend(old.map(SessionOutput::RemoveUfrag));
+        }
+    }
+
+    /// A round of negotiation is over: begin the handshake, if that has not been done.
+    fn start_handshake(&mut self) {
+        if self.handshake != HandshakeProgress::Waiting {
+            return;
+        }
+        let (Some(role), Some(remote)) = (self.engine.bridge().role(), &self.remote) else {
+            return;
+        };
+        self.handshake = HandshakeProgress::Started { ready: false };
+        self.output.push_back(SessionOutput::StartHandshake(role, remote.fingerprints.clone()));
+        if self.states.has_path() {
+            self.path_found();
+        }
+    }
+
+    /// The handshake wants these sent.
+    pub(crate) fn transmit_handshake(&mut self, now: Instant, packets: Vec<Bytes>) {
+        self.engine.bridge().transmit(packets);
+        self.step(now);
+    }
+
+    /// The handshake is complete; `behind` came after what it has seen.
+    pub(crate) fn finish_handshake(
+        &mut self,
+        now: Instant,
+        finished: Finished,
+        behind: Vec<Bytes>,
+    ) {
+        if self.handshake == HandshakeProgress::Over {
+            return;
+        }
+        self.handshake = HandshakeProgress::Over;
+        let taken = match &finished.data {
+            HandshakeData::Dtls(data) => self.verify(data).map(|()| (**data).clone()),
+            _ => Err(HandshakeError::custom("a peer connection takes only DTLS handshakes")),
+        };
+        let taken = taken.and_then(|data| {
+            // What the engine was given meanwhile comes behind what the handshake was given.
+            let waiting = self.engine.bridge().take_received();
+            self.engine.bridge().finish(finished, behind.into_iter().chain(waiting))?;
+            Ok(data)
+        });
+        match taken {
+            Ok(data) => {
+                self.output.push_back(SessionOutput::Event(ConnectionEvent::HandshakeFinished {
+                    version: data.version,
+                    role: data.role,
+                    srtp_profile: data.srtp.as_ref().map(|keys| keys.profile),
+                }));
+                self.negotiated = Some(data);
+                let result = self.engine.handle_timeout(now);
+                self.after(now, result);
+            }
+            Err(error) => self.fail_handshake_now(now, &error),
+        }
+    }
+
+    /// Whoever made the handshake: the peer must be the one of the descriptions (RFC 8122 §6.2).
+    fn verify(&self, data: &DtlsData) -> Result<(), HandshakeError> {
+        let fingerprints = self.remote.iter().flat_map(|remote| &remote.fingerprints);
+        match &data.peer_certificate {
+            Some(certificate) if fingerprints.clone().any(|one| one.matches(certificate)) => Ok(()),
+            certificate => Err(HandshakeError::FingerprintMismatch {
+                found: certificate
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), |one| Fingerprint::of(one).to_string()),
+            }),
+        }
+    }
+
+    /// The handshake has failed, or is gone.
+    pub(crate) fn fail_handshake(&mut self, now: Instant, error: &HandshakeError) {
+        if self.handshake != HandshakeProgress::Over {
+            self.handshake = HandshakeProgress::Over;
+            self.fail_handshake_now(now, error);
+        }
+    }
+
+    fn fail_handshake_now(&mut self, now: Instant, error: &HandshakeError) {
+        log::info!("the handshake of a peer connection has failed: {error}");
+        self.engine.bridge().fail(error);
+        // It ends with an error of its own, which says less.
+        _ = self.engine.handle_timeout(now);
+        self.fail(format!("the handshake has failed: {error}"));
+        self.update_states(now);
+    }
+
+    /// The engine cannot go on. The connection has failed; it is closed when the application says so.
+    fn fail(&mut self, reason: String) {
+        if self.broken.is_some() || self.is_closed() {
+            return;
+        }
+        log::info!("a peer connection has failed: {reason}");
+        self.broken = Some(reason);
+        self.states.dtls = DtlsTransportState::Failed;
+        self.engine_timeout = None;
+        let closed = self.channels.close_all();
+        self.output.extend(closed.into_iter().map(SessionOutput::Event));
+    }
+
+    /// Say goodbye, and end.
+    pub(crate) fn close(&mut self, now: Instant, reason: CloseReason) {
+        if self.is_closed() {
+            return;
+        }
+        self.engine.close(now);
+        // What is to be said is said now; nobody waits for an answer.
+        while let Ok(output) = self.engine.poll_output() {
+            match output {
+                EngineOutput::Transmit { source, destination, contents } => {
+                    self.output.push_back(SessionOutput::Transmit {
+                        source,
+                        destination,
+                        contents,
+                    });
+                }
+                EngineOutput::Event(_) => {}
+                EngineOutput::Timeout(_) => break,
+            }
+        }
+        self.end(reason);
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.jsep.close();
+        let closed = self.channels.close_all();
+        self.output.extend(closed.into_iter().map(SessionOutput::Event));
+        let states = self.states.close();
+        self.output.extend(states.into_iter().map(SessionOutput::Event));
+        self.output.push_back(SessionOutput::Event(ConnectionEvent::SignalingStateChange(
+            SignalingState::Closed,
+        )));
+        self.output.push_back(SessionOutput::Event(ConnectionEvent::Closed(reason)));
+        self.output.push_back(SessionOutput::Ended);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.jsep.signaling() == SignalingState::Closed
+    }
+
+    fn tell_jsep(&mut self) {
+        while let Some(event) = self.jsep.poll_event() {
+            let event = match event {
+                JsepEvent::SignalingState(state) => ConnectionEvent::SignalingStateChange(state),
+                JsepEvent::TrackAdded { transceiver, kind, mid, track, streams } => {
+                    ConnectionEvent::TrackAdded { transceiver, kind, mid, track, streams }
+                }
+                JsepEvent::TrackRemoved { transceiver } => {
+                    ConnectionEvent::TrackRemoved { transceiver }
+                }
+                JsepEvent::TransceiverEnded { transceiver } => {
+                    ConnectionEvent::TransceiverStopped { transceiver }
+                }
+                JsepEvent::NegotiationNeeded => ConnectionEvent::NegotiationNeeded,
+            };
+            self.output.push_back(SessionOutput::Event(event));
+        }
+    }
+
+    fn update_states(&mut self, now: Instant) {
+        if !self.is_closed() {
+            let changed = self.states.update(now);
+            self.output.extend(changed.into_iter().map(SessionOutput::Event));
+        }
+    }
+
+    fn add_ufrag(&mut self, ufrag: String) {
+        if self.ufrags.contains(&ufrag) {
+            return;
+        }
+        if self.ufrags.len() >= UFRAGS {
+            let old = self.ufrags.pop_front();
+            self.output.extend(old.map(SessionOutput::RemoveUfrag));
+        }
+        self.ufrags.push_back(ufrag.clone());
+        self.output.push_back(SessionOutput::AddUfrag(ufrag));
+    }
+
+    pub(crate) fn create_data_channel(
+        &mut self,
+        now: Instant,
+        label: String,
+        options: DataChannelOptions,
+    ) -> Result<DataChannelId, CreateDataChannelError> {
+        if self.is_closed() || self.broken.is_some() {
+            return Err(CreateDataChannelError::Closed);
+        }
+        let id = self.channels.create(&mut self.engine, label, options)?;
+        self.jsep.want_data();
+        self.step(now);
+        Ok(id)
+    }
+
+    pub(crate) fn send_data(
+        &mut self,
+        now: Instant,
+        channel: DataChannelId,
+        message: DataChannelMessage,
+    ) -> Result<(), SendDataError> {
+        let limit = self.max_message_size();
+        match self.channels.send(&mut self.engine, channel, message, limit) {
+            Ok(result) => {
+                if result.is_ok() {
+                    self.after(now, Ok(()));
+                }
+                result
+            }
+            Err(error) => {
+                self.after(now, Err(error));
+                Err(SendDataError::NotOpen)
+            }
+        }
+    }
+
+    pub(crate) fn close_data_channel(&mut self, now: Instant, channel: DataChannelId) -> bool {
+        let found = self.channels.close(channel).is_some();
+        self.step(now);
+        found
+    }
+
+    pub(crate) fn set_buffered_amount_low_threshold(
+        &mut self,
+        channel: DataChannelId,
+        threshold: usize,
+    ) -> bool {
+        self.channels.set_low_threshold(channel, threshold).is_some()
+    }
+
+    pub(crate) fn data_channel(&mut self, channel: DataChannelId) -> Option<DataChannelInfo> {
+        self.channels.info(&mut self.engine, channel)
+    }
+
+    pub(crate) fn data_channels(&mut self) -> Vec<DataChannelInfo> {
+        let mut ids: Vec<DataChannelId> = self.channels.iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids.into_iter().filter_map(|id| self.channels.info(&mut self.engine, id)).collect()
+    }
+
+    pub(crate) fn media_dropped(&mut self) {
+        self.counters.media_dropped += 1;
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub(crate) fn states(&self) -> &States {
+        &self.states
+    }
+
+    pub(crate) fn jsep(&self) -> &Jsep {
+        &self.jsep
+    }
+}
+
+/// As many as the mux keeps.
+const VALIDATED: usize = 32;
+/// The one in force, the one of a restart, and the one before: a peer checks by it until it knows.
+const UFRAGS: usize = 3;
+
+#[cfg(test)]
+mod tests;

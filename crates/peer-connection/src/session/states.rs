@@ -1,0 +1,226 @@
+//! The states of a connection's transports, and when they change by time alone.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::IceProgress;
+use crate::event::ConnectionEvent;
+use crate::state::*;
+
+/// The states, as they were told last, and what they follow from.
+#[derive(Debug)]
+pub(crate) struct States {
+    pub(crate) ice: IceConnectionState,
+    pub(crate) gathering: IceGatheringState,
+    pub(crate) connection: PeerConnectionState,
+    pub(super) dtls: DtlsTransportState,
+    closed: bool,
+    progress: IceProgress,
+    /// The peer is known: before, there is nothing to check.
+    begun: bool,
+    /// Since when there is no path, if one is looked for.
+    searching_since: Option<Instant>,
+    last_received: Option<Instant>,
+    /// There are no more candidates of this side, and of the peer.
+    pub(super) all_local: bool,
+    pub(super) all_remote: bool,
+    disconnected_timeout: Duration,
+    failed_timeout: Duration,
+}
+
+impl States {
+    pub(super) fn new(disconnected_timeout: Duration, failed_timeout: Duration) -> Self {
+        Self {
+            ice: IceConnectionState::New,
+            gathering: IceGatheringState::New,
+            connection: PeerConnectionState::New,
+            dtls: DtlsTransportState::New,
+            closed: false,
+            progress: IceProgress::New,
+            begun: false,
+            searching_since: None,
+            last_received: None,
+            all_local: false,
+            all_remote: false,
+            disconnected_timeout,
+            failed_timeout,
+        }
+    }
+
+    pub(crate) fn dtls(&self) -> DtlsTransportState {
+        self.dtls
+    }
+
+    pub(super) fn has_path(&self) -> bool {
+        matches!(self.progress, IceProgress::Connected | IceProgress::Completed)
+    }
+
+    /// The engine is that far.
+    pub(super) fn progress(&mut self, now: Instant, progress: IceProgress) {
+        self.progress = progress;
+        match progress {
+            IceProgress::Connected | IceProgress::Completed => {
+                self.searching_since = None;
+                self.last_received = Some(now);
+            }
+            IceProgress::Checking | IceProgress::Disconnected if self.begun => {
+                self.searching_since.get_or_insert(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Candidates of both sides can be checked from now on.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.searching_since.get_or_insert(now);
+        }
+    }
+
+    /// As it was before anything was negotiated.
+    pub(super) fn unbegin(&mut self) {
+        self.begun = false;
+        self.searching_since = None;
+        self.progress = IceProgress::New;
+    }
+
+    /// Something came that is the peer's.
+    pub(super) fn received(&mut self, now: Instant) {
+        self.last_received = Some(now);
+    }
+
+    /// ICE begins anew.
+    pub(super) fn restarted(&mut self, now: Instant) {
+        (self.all_local, self.all_remote) = (false, false);
+        if self.searching_since.is_some() {
+            self.searching_since = Some(now);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.ice {
+            IceConnectionState::Connected | IceConnectionState::Completed => {
+                self.last_received.map(|last| last + self.disconnected_timeout)
+            }
+            IceConnectionState::Checking | IceConnectionState::Disconnected => {
+                self.searching_since.map(|since| since + self.failed_timeout)
+            }
+            _ => None,
+        }
+    }
+
+    fn ice_now(&self, now: Instant) -> IceConnectionState {
+        let overdue = self.searching_since.is_some_and(|since| since + self.failed_timeout <= now);
+        let silent = self.last_received.is_some_and(|last| last + self.disconnected_timeout <= now);
+        let was_connected = self.last_received.is_some() && self.dtls != DtlsTransportState::New;
+        match self.progress {
+            _ if !self.begun => IceConnectionState::New,
+            IceProgress::Connected | IceProgress::Completed if silent => {
+                IceConnectionState::Disconnected
+            }
+            IceProgress::Connected => IceConnectionState::Connected,
+            IceProgress::Completed => IceConnectionState::Completed,
+            _ if overdue => IceConnectionState::Failed,
+            IceProgress::Disconnected if self.all_local && self.all_remote => {
+                IceConnectionState::Failed
+            }
+            // The engine has no pair left; a candidate may bring one.
+            IceProgress::Disconnected if was_connected => IceConnectionState::Disconnected,
+            IceProgress::New | IceProgress::Disconnected | IceProgress::Checking => {
+                IceConnectionState::Checking
+            }
+        }
+    }
+
+    /// What has changed.
+    pub(super) fn update(&mut self, now: Instant) -> Vec<ConnectionEvent> {
+        let mut events = Vec::new();
+        let ice = self.ice_now(now);
+        if std::mem::replace(&mut self.ice, ice) != ice {
+            events.push(ConnectionEvent::IceConnectionStateChange(ice));
+        }
+        let connection = PeerConnectionState::of(self.closed, ice, self.dtls);
+        if std::mem::replace(&mut self.connection, connection) != connection {
+            events.push(ConnectionEvent::ConnectionStateChange(connection));
+        }
+        events
+    }
+
+    pub(super) fn set_gathering(&mut self, state: IceGatheringState) -> Option<ConnectionEvent> {
+        (std::mem::replace(&mut self.gathering, state) != state)
+            .then_some(ConnectionEvent::IceGatheringStateChange(state))
+    }
+
+    pub(super) fn close(&mut self) -> Vec<ConnectionEvent> {
+        self.closed = true;
+        self.ice = IceConnectionState::Closed;
+        self.connection = PeerConnectionState::Closed;
+        if self.dtls != DtlsTransportState::Failed {
+            self.dtls = DtlsTransportState::Closed;
+        }
+        vec![
+            ConnectionEvent::IceConnectionStateChange(self.ice),
+            ConnectionEvent::ConnectionStateChange(self.connection),
+        ]
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a beginning for times to be counted from")]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn states() -> (States, Instant) {
+        (States::new(5 * SECOND, 30 * SECOND), Instant::now())
+    }
+
+    #[test]
+    fn silence_disconnects_and_a_datagram_connects_again() {
+        let (mut states, start) = states();
+        states.begin(start);
+        states.progress(start, IceProgress::Checking);
+        states.update(start);
+        states.progress(start, IceProgress::Completed);
+        states.dtls = DtlsTransportState::Connected;
+        states.update(start);
+        assert_eq!(states.connection, PeerConnectionState::Connected);
+        assert_eq!(states.poll_timeout(), Some(start + 5 * SECOND));
+
+        states.update(start + 5 * SECOND);
+        assert_eq!(states.ice, IceConnectionState::Disconnected);
+        assert_eq!(states.connection, PeerConnectionState::Disconnected);
+
+        states.received(start + 6 * SECOND);
+        states.update(start + 6 * SECOND);
+        assert_eq!(states.connection, PeerConnectionState::Connected);
+    }
+
+    #[test]
+    fn a_search_without_end_fails_in_time() {
+        let (mut states, start) = states();
+        states.begin(start);
+        states.progress(start, IceProgress::Checking);
+        states.update(start);
+        assert_eq!(states.poll_timeout(), Some(start + 30 * SECOND));
+
+        states.progress(start + 19 * SECOND, IceProgress::Disconnected);
+        states.update(start + 19 * SECOND);
+        assert_eq!(states.ice, IceConnectionState::Checking, "a candidate may still come");
+
+        states.update(start + 30 * SECOND);
+        assert_eq!(states.connection, PeerConnectionState::Failed);
+    }
+
+    #[test]
+    fn when_no_candidate_is_to_come_there_is_nothing_to_wait_for() {
+        let (mut states, start) = states();
+        states.begin(start);
+        states.progress(start, IceProgress::Checking);
+        (states.all_local, states.all_remote) = (true, true);
+        states.progress(start + 16 * SECOND, IceProgress::Disconnected);
+        states.update(start + 16 * SECOND);
+
+        assert_eq!(states.ice, IceConnectionState::Failed);
+    }
+}

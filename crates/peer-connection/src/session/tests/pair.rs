@@ -1,0 +1,358 @@
+//! Two connections in simulated time, on a simulated wire.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use callboard_ice_handshake::gather::*;
+use callboard_ice_handshake::handshake::*;
+
+use crate::engine::Candidate;
+use crate::event::ConnectionEvent;
+use crate::handshake::DefaultHandshake;
+use crate::session::{Session, SessionOutput};
+use crate::*;
+
+/// A connection, its handshake, and what it has told.
+pub(crate) struct Peer {
+    pub(crate) session: Session,
+    pub(crate) address: SocketAddr,
+    api: Api,
+    certificate: Certificate,
+    handshake: Option<Box<dyn Handshake>>,
+    pub(crate) events: Vec<ConnectionEvent>,
+    /// For the other side, not delivered yet.
+    pub(crate) candidates: VecDeque<Option<IceCandidate>>,
+    pub(crate) ended: bool,
+    pub(crate) gathered: usize,
+}
+
+/// What the wire does to a datagram: when it arrives, if at all, once or more often.
+pub(crate) type Weather = Box<dyn FnMut(Duration) -> Vec<Duration>>;
+
+/// Whether it is for B, its addresses, and what is in it.
+type Parcel = (bool, SocketAddr, SocketAddr, Vec<u8>);
+
+pub(crate) struct Pair {
+    pub(crate) a: Peer,
+    pub(crate) b: Peer,
+    pub(crate) now: Instant,
+    start: Instant,
+    wire: BTreeMap<(Instant, u64), Parcel>,
+    count: u64,
+    pub(crate) weather: Weather,
+    /// Whether candidates go to the other side as they are told.
+    pub(crate) trickle: bool,
+}
+
+impl Peer {
+    fn new(api: Api, address: &str, now: Instant) -> Self {
+        let certificate = Certificate::generate().unwrap();
+        let session =
+            Session::new(Arc::clone(&api.inner), certificate.clone(), now, std::time::UNIX_EPOCH);
+        Self {
+            session,
+            address: address.parse().unwrap(),
+            api,
+            certificate,
+            handshake: None,
+            events: Vec::new(),
+            candidates: VecDeque::new(),
+            ended: false,
+            gathered: 0,
+        }
+    }
+
+    fn obey(&mut self, now: Instant, step: Step) {
+        match step {
+            Step::Ok => {}
+            Step::Packets(packets) => self.session.transmit_handshake(now, packets),
+            Step::FinishedWithPackets(data, packets) => {
+                self.session.transmit_handshake(now, packets);
+                self.finish(now, data);
+            }
+            Step::Finished(data) => self.finish(now, data),
+            Step::Failed(error) | Step::FailedWithPackets(error, _) => {
+                self.session.fail_handshake(now, &error)
+            }
+            Step::Closed => self.session.fail_handshake(now, &HandshakeError::ClosedByPeer),
+        }
+    }
+
+    fn finish(&mut self, now: Instant, data: HandshakeData) {
+        let session = self.handshake.take().unwrap().into_session();
+        let finished = Finished { data, session, consumed: 0, kept: Vec::new() };
+        // What the handshake has not seen: its actor's owner knows it as unconfirmed.
+        let mut behind = Vec::new();
+        self.session.output.retain(|output| match output {
+            SessionOutput::Handshake(datagram) => {
+                behind.push(datagram.clone());
+                false
+            }
+            _ => true,
+        });
+        self.session.finish_handshake(now, finished, behind);
+    }
+
+    /// Do what the connection wants done; what it sends is returned.
+    fn settle(&mut self, now: Instant) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        let mut sent = Vec::new();
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                SessionOutput::Transmit { source, destination, contents } => {
+                    sent.push((source, destination, contents))
+                }
+                SessionOutput::Event(ConnectionEvent::IceCandidate(candidate)) => {
+                    self.candidates.push_back(candidate.clone());
+                    self.events.push(ConnectionEvent::IceCandidate(candidate));
+                }
+                SessionOutput::Event(event) => self.events.push(event),
+                SessionOutput::AddUfrag(_)
+                | SessionOutput::RemoveUfrag(_)
+                | SessionOutput::Validate(_) => {}
+                SessionOutput::Gather => {
+                    self.gathered += 1;
+                    let host = Candidate::host(self.address, "udp").unwrap();
+                    let found = LocalCandidate::new(host, None);
+                    self.session.add_local_candidate(now, found);
+                    self.session.gathered(now);
+                }
+                SessionOutput::StartHandshake(role, fingerprints) => {
+                    let factory =
+                        DefaultHandshake::new(self.certificate.clone(), self.api.settings());
+                    let component =
+                        ComponentInfo::new(ComponentId(1), role == Role::Server).with_role(role);
+                    let mut handshake = factory.new_handshake(&component);
+                    handshake.init();
+                    handshake.set_remote_init_data(InitData::Fingerprints(fingerprints));
+                    self.handshake = Some(handshake);
+                }
+                SessionOutput::HandshakeReady(_) => {
+                    if let Some(handshake) = &mut self.handshake {
+                        let step = handshake.connection_ready(now);
+                        self.obey(now, step);
+                    }
+                }
+                SessionOutput::Handshake(datagram) => {
+                    if let Some(handshake) = &mut self.handshake {
+                        let step = handshake.recv_from_peer(now, &datagram);
+                        self.obey(now, step);
+                    }
+                }
+                SessionOutput::Ended => self.ended = true,
+            }
+        }
+        sent
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let handshake = self.handshake.as_ref().and_then(|handshake| handshake.poll_timeout());
+        [self.session.poll_timeout(), handshake].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.session.poll_timeout().is_some_and(|due| due <= now) {
+            self.session.handle_timeout(now);
+        }
+        if let Some(handshake) = &mut self.handshake
+            && handshake.poll_timeout().is_some_and(|due| due <= now)
+        {
+            let step = handshake.handle_timeout(now);
+            self.obey(now, step);
+        }
+    }
+
+    pub(crate) fn state(&self) -> PeerConnectionState {
+        self.session.states().connection
+    }
+
+    pub(crate) fn signaling(&self) -> SignalingState {
+        self.session.jsep().signaling()
+    }
+
+    /// Messages that came on any channel.
+    pub(crate) fn messages(&self) -> Vec<DataChannelMessage> {
+        let message = |event: &ConnectionEvent| match event {
+            ConnectionEvent::DataChannelMessage { message, .. } => Some(message.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(message).collect()
+    }
+
+    pub(crate) fn needs(&self) -> usize {
+        self.events
+            .iter()
+            .filter(|event| matches!(event, ConnectionEvent::NegotiationNeeded))
+            .count()
+    }
+
+    pub(crate) fn text(
+        &mut self,
+        now: Instant,
+        channel: DataChannelId,
+        text: &str,
+    ) -> Result<(), error::SendDataError> {
+        self.session.send_data(now, channel, DataChannelMessage::Text(text.to_owned()))
+    }
+}
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        Self::with(Api::default(), Api::default())
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a beginning for times to be counted from")]
+    pub(crate) fn with(a: Api, b: Api) -> Self {
+        let now = Instant::now();
+        Self {
+            a: Peer::new(a, "10.0.0.1:1111", now),
+            b: Peer::new(b, "10.0.0.2:2222", now),
+            now,
+            start: now,
+            wire: BTreeMap::new(),
+            count: 0,
+            weather: Box::new(|_| vec![Duration::from_millis(10)]),
+            trickle: true,
+        }
+    }
+
+    /// Carry on until this is so, at most for so long.
+    pub(crate) fn until(&mut self, longest: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + longest;
+        loop {
+            self.settle();
+            if done(self) {
+                return true;
+            }
+            let next = [
+                self.wire.keys().next().map(|(at, _)| *at),
+                self.a.poll_timeout(),
+                self.b.poll_timeout(),
+            ];
+            let next = next.into_iter().flatten().min().unwrap_or(end).max(self.now);
+            if next > end {
+                self.now = end;
+                return false;
+            }
+            // Time goes on, also for who asks to be woken at once.
+            self.now = next.max(self.now + Duration::from_micros(1));
+            while let Some(entry) = self.wire.first_entry() {
+                if entry.key().0 > self.now {
+                    break;
+                }
+                let (to_b, source, destination, contents) = entry.remove();
+                let peer = if to_b { &mut self.b } else { &mut self.a };
+                let stun = contents.first().is_some_and(|first| *first < 4);
+                peer.session.handle_datagram(
+                    self.now,
+                    self.now,
+                    source,
+                    destination,
+                    stun,
+                    &contents,
+                );
+            }
+            self.a.handle_timeout(self.now);
+            self.b.handle_timeout(self.now);
+        }
+    }
+
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let (of_a, of_b) = (self.a.settle(self.now), self.b.settle(self.now));
+            let mut idle = true;
+            for (to_b, sent) in [(true, of_a), (false, of_b)] {
+                for (source, destination, contents) in sent {
+                    idle = false;
+                    let other = if to_b { self.b.address } else { self.a.address };
+                    if destination != other {
+                        continue;
+                    }
+                    for delay in (self.weather)(self.now - self.start) {
+                        self.count += 1;
+                        self.wire.insert(
+                            (self.now + delay, self.count),
+                            (to_b, source, destination, contents.clone()),
+                        );
+                    }
+                }
+            }
+            if self.trickle {
+                let (a, b) = (&mut self.a, &mut self.b);
+                idle &= !trickle(self.now, a, b);
+                idle &= !trickle(self.now, b, a);
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// One offers, the other answers.
+    pub(crate) fn negotiate(&mut self) {
+        Self::exchange(&mut self.a, &mut self.b, self.now, false);
+    }
+
+    pub(crate) fn negotiate_from_b(&mut self) {
+        Self::exchange(&mut self.b, &mut self.a, self.now, false);
+    }
+
+    pub(crate) fn restart(&mut self, by_b: bool) {
+        if by_b {
+            Self::exchange(&mut self.b, &mut self.a, self.now, true);
+        } else {
+            Self::exchange(&mut self.a, &mut self.b, self.now, true);
+        }
+    }
+
+    fn exchange(one: &mut Peer, other: &mut Peer, now: Instant, restart: bool) {
+        let offer = one.session.create_offer(restart).unwrap();
+        one.session.set_local_description(now, Some(offer.clone())).unwrap();
+        other.session.set_remote_description(now, offer).unwrap();
+        let answer = other.session.create_answer(now).unwrap();
+        other.session.set_local_description(now, Some(answer.clone())).unwrap();
+        one.session.set_remote_description(now, answer).unwrap();
+    }
+
+    pub(crate) fn connected(&self) -> bool {
+        [&self.a, &self.b].iter().all(|peer| peer.state() == PeerConnectionState::Connected)
+    }
+
+    #[track_caller]
+    pub(crate) fn connect(&mut self) {
+        assert!(
+            self.until(Duration::from_secs(20), Self::connected),
+            "{} {}",
+            self.a.state(),
+            self.b.state()
+        );
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.until(time, |_| false);
+    }
+
+    /// Have A make a channel that is open on both sides.
+    pub(crate) fn channel(&mut self, label: &str, options: DataChannelOptions) -> DataChannelId {
+        self.a.session.create_data_channel(self.now, label.to_owned(), options).unwrap()
+    }
+}
+
+/// Says whether anything was told.
+fn trickle(now: Instant, from: &mut Peer, to: &mut Peer) -> bool {
+    let mut told = false;
+    while to.session.jsep().remote().is_some()
+        && let Some(candidate) = from.candidates.pop_front()
+    {
+        told = true;
+        if let Some(candidate) = candidate {
+            _ = to.session.add_ice_candidate(now, Some(candidate));
+        }
+    }
+    told
+}
+
+pub(crate) fn bytes(length: usize) -> DataChannelMessage {
+    DataChannelMessage::Binary(bytes::Bytes::from(vec![7; length]))
+}

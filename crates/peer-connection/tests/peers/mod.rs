@@ -1,0 +1,185 @@
+//! Connections of one process, and who hears of them.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
+use callboard_peer_connection::messages::*;
+use callboard_peer_connection::*;
+use tokio::sync::mpsc;
+
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Hands on what it hears.
+struct Listener(mpsc::UnboundedSender<PeerConnectionEvent>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerConnectionEvent> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: PeerConnectionEvent, _: &mut Context<Self>) {
+        _ = self.0.send(event);
+    }
+}
+
+/// With a port for each of two: connections on one port cannot be each other's peers, since they have one address.
+pub async fn home() -> PeerConnections {
+    home_with(PeerConnectionsOptions { media_threads: 2, ..PeerConnectionsOptions::default() })
+        .await
+}
+
+pub async fn home_with(mut options: PeerConnectionsOptions) -> PeerConnections {
+    // Of a machine without network there is nothing else.
+    let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
+    options.sockets = UdpMuxOptions { interfaces, ..options.sockets };
+    PeerConnections::start(options).await.unwrap()
+}
+
+/// A connection, and what it tells.
+pub struct Peer {
+    pub connection: PeerConnectionHandle,
+    events: mpsc::UnboundedReceiver<PeerConnectionEvent>,
+    pub told: Vec<ConnectionEvent>,
+    /// For the other side.
+    pub candidates: Vec<Option<IceCandidate>>,
+}
+
+impl Peer {
+    pub async fn open(home: &PeerConnections, api: &Api) -> Self {
+        Self::open_with(home, api, Configuration::default()).await
+    }
+
+    pub async fn open_with(
+        home: &PeerConnections,
+        api: &Api,
+        configuration: Configuration,
+    ) -> Self {
+        let (tell, events) = mpsc::unbounded_channel();
+        let owner = Listener(tell).start();
+        let connection = home.open(api, configuration, owner.recipient()).await.unwrap();
+        Self { connection, events, told: Vec::new(), candidates: Vec::new() }
+    }
+
+    fn note(&mut self, event: ConnectionEvent) {
+        if let ConnectionEvent::IceCandidate(candidate) = &event {
+            self.candidates.push(candidate.clone());
+        }
+        self.told.push(event);
+    }
+
+    /// The next event; none when there are no more.
+    pub async fn next(&mut self) -> Option<&ConnectionEvent> {
+        let event = self.events.recv().await?;
+        self.note(event.event);
+        self.told.last()
+    }
+
+    /// Wait for this.
+    #[track_caller]
+    pub fn until<R>(
+        &mut self,
+        mut what: impl FnMut(&ConnectionEvent) -> Option<R>,
+    ) -> impl Future<Output = R> {
+        let place = std::panic::Location::caller();
+        async move {
+            if let Some(found) = self.told.iter().find_map(&mut what) {
+                return found;
+            }
+            let wait = async {
+                loop {
+                    let event =
+                        self.next().await.unwrap_or_else(|| panic!("{place}: it has ended"));
+                    if let Some(found) = what(event) {
+                        return found;
+                    }
+                }
+            };
+            let found = tokio::time::timeout(PATIENCE, wait).await;
+            match found {
+                Ok(found) => found,
+                Err(_) => panic!("{place}: not within {PATIENCE:?}: {:#?}", self.told),
+            }
+        }
+    }
+
+    pub async fn send<M>(&self, message: M) -> M::Result
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        PeerConnection: Handler<M>,
+        Context<PeerConnection>: actix::dev::ToEnvelope<PeerConnection, M>,
+    {
+        self.connection.send(message).await.expect("it runs")
+    }
+}
+
+/// One offers, the other answers.
+pub async fn negotiate(one: &mut Peer, other: &mut Peer) {
+    let offer = one.send(CreateOffer::default()).await.unwrap();
+    exchange(one, other, offer).await;
+}
+
+pub async fn exchange(one: &mut Peer, other: &mut Peer, offer: SessionDescription) {
+    one.send(SetLocalDescription(Some(offer.clone()))).await.unwrap();
+    other.send(SetRemoteDescription(offer)).await.unwrap();
+    let answer = other.send(CreateAnswer::default()).await.unwrap();
+    other.send(SetLocalDescription(Some(answer.clone()))).await.unwrap();
+    one.send(SetRemoteDescription(answer)).await.unwrap();
+}
+
+/// Carry candidates until both say that they are connected.
+pub async fn connect(one: &mut Peer, other: &mut Peer) {
+    let connected = |peer: &Peer| {
+        let state = |event: &ConnectionEvent| match event {
+            ConnectionEvent::ConnectionStateChange(state) => Some(*state),
+            _ => None,
+        };
+        peer.told.iter().rev().find_map(state) == Some(PeerConnectionState::Connected)
+    };
+    let carry = async {
+        while !(connected(one) && connected(other)) {
+            for (from, to) in [(&mut *one, &mut *other)] {
+                trickle(from, to).await;
+                trickle(to, from).await;
+            }
+            tokio::select! {
+                _ = one.next() => {}
+                _ = other.next() => {}
+            }
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, carry).await;
+    assert!(done.is_ok(), "not connected: {:#?} {:#?}", one.told, other.told);
+}
+
+async fn trickle(from: &mut Peer, to: &mut Peer) {
+    for candidate in from.candidates.drain(..).flatten() {
+        to.send(AddIceCandidate(Some(candidate))).await.unwrap();
+    }
+}
+
+pub fn opened(event: &ConnectionEvent) -> Option<DataChannelId> {
+    match event {
+        ConnectionEvent::DataChannelOpened(channel) => Some(*channel),
+        ConnectionEvent::DataChannelAdded(info) => Some(info.id),
+        _ => None,
+    }
+}
+
+pub fn message(event: &ConnectionEvent) -> Option<DataChannelMessage> {
+    match event {
+        ConnectionEvent::DataChannelMessage { message, .. } => Some(message.clone()),
+        _ => None,
+    }
+}
+
+pub fn closed(event: &ConnectionEvent) -> Option<CloseReason> {
+    match event {
+        ConnectionEvent::Closed(reason) => Some(reason.clone()),
+        _ => None,
+    }
+}
