@@ -9,7 +9,7 @@ use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use tokio::sync::mpsc;
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Hands on what it hears.
 struct Listener(mpsc::UnboundedSender<PeerConnectionEvent>);
@@ -27,12 +27,12 @@ impl Handler<PeerConnectionEvent> for Listener {
 }
 
 /// With a port for each of two: connections on one port cannot be each other's peers, since they have one address.
-pub async fn home() -> PeerConnections {
+pub(crate) async fn home() -> PeerConnections {
     home_with(PeerConnectionsOptions { media_threads: 2, ..PeerConnectionsOptions::default() })
         .await
 }
 
-pub async fn home_with(mut options: PeerConnectionsOptions) -> PeerConnections {
+pub(crate) async fn home_with(mut options: PeerConnectionsOptions) -> PeerConnections {
     // Of a machine without network there is nothing else.
     let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
     options.sockets = UdpMuxOptions { interfaces, ..options.sockets };
@@ -40,20 +40,20 @@ pub async fn home_with(mut options: PeerConnectionsOptions) -> PeerConnections {
 }
 
 /// A connection, and what it tells.
-pub struct Peer {
-    pub connection: PeerConnectionHandle,
+pub(crate) struct Peer {
+    pub(crate) connection: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<PeerConnectionEvent>,
-    pub told: Vec<ConnectionEvent>,
+    pub(crate) told: Vec<ConnectionEvent>,
     /// For the other side.
-    pub candidates: Vec<Option<IceCandidate>>,
+    pub(crate) candidates: Vec<Option<IceCandidate>>,
 }
 
 impl Peer {
-    pub async fn open(home: &PeerConnections, api: &Api) -> Self {
+    pub(crate) async fn open(home: &PeerConnections, api: &Api) -> Self {
         Self::open_with(home, api, Configuration::default()).await
     }
 
-    pub async fn open_with(
+    pub(crate) async fn open_with(
         home: &PeerConnections,
         api: &Api,
         configuration: Configuration,
@@ -72,7 +72,7 @@ impl Peer {
     }
 
     /// The next event; none when there are no more.
-    pub async fn next(&mut self) -> Option<&ConnectionEvent> {
+    pub(crate) async fn next(&mut self) -> Option<&ConnectionEvent> {
         let event = self.events.recv().await?;
         self.note(event.event);
         self.told.last()
@@ -80,7 +80,7 @@ impl Peer {
 
     /// Wait for this.
     #[track_caller]
-    pub fn until<R>(
+    pub(crate) fn until<R>(
         &mut self,
         mut what: impl FnMut(&ConnectionEvent) -> Option<R>,
     ) -> impl Future<Output = R> {
@@ -106,7 +106,7 @@ impl Peer {
         }
     }
 
-    pub async fn send<M>(&self, message: M) -> M::Result
+    pub(crate) async fn send<M>(&self, message: M) -> M::Result
     where
         M: Message + Send + 'static,
         M::Result: Send,
@@ -118,12 +118,12 @@ impl Peer {
 }
 
 /// One offers, the other answers.
-pub async fn negotiate(one: &mut Peer, other: &mut Peer) {
+pub(crate) async fn negotiate(one: &mut Peer, other: &mut Peer) {
     let offer = one.send(CreateOffer::default()).await.unwrap();
     exchange(one, other, offer).await;
 }
 
-pub async fn exchange(one: &mut Peer, other: &mut Peer, offer: SessionDescription) {
+pub(crate) async fn exchange(one: &mut Peer, other: &mut Peer, offer: SessionDescription) {
     one.send(SetLocalDescription(Some(offer.clone()))).await.unwrap();
     other.send(SetRemoteDescription(offer)).await.unwrap();
     let answer = other.send(CreateAnswer::default()).await.unwrap();
@@ -132,7 +132,7 @@ pub async fn exchange(one: &mut Peer, other: &mut Peer, offer: SessionDescriptio
 }
 
 /// Carry candidates until both say that they are connected.
-pub async fn connect(one: &mut Peer, other: &mut Peer) {
+pub(crate) async fn connect(one: &mut Peer, other: &mut Peer) {
     let connected = |peer: &Peer| {
         let state = |event: &ConnectionEvent| match event {
             ConnectionEvent::ConnectionStateChange(state) => Some(*state),
@@ -162,7 +162,7 @@ async fn trickle(from: &mut Peer, to: &mut Peer) {
     }
 }
 
-pub fn opened(event: &ConnectionEvent) -> Option<DataChannelId> {
+pub(crate) fn opened(event: &ConnectionEvent) -> Option<DataChannelId> {
     match event {
         ConnectionEvent::DataChannelOpened(channel) => Some(*channel),
         ConnectionEvent::DataChannelAdded(info) => Some(info.id),
@@ -170,14 +170,14 @@ pub fn opened(event: &ConnectionEvent) -> Option<DataChannelId> {
     }
 }
 
-pub fn message(event: &ConnectionEvent) -> Option<DataChannelMessage> {
+pub(crate) fn message(event: &ConnectionEvent) -> Option<DataChannelMessage> {
     match event {
         ConnectionEvent::DataChannelMessage { message, .. } => Some(message.clone()),
         _ => None,
     }
 }
 
-pub fn closed(event: &ConnectionEvent) -> Option<CloseReason> {
+pub(crate) fn closed(event: &ConnectionEvent) -> Option<CloseReason> {
     match event {
         ConnectionEvent::Closed(reason) => Some(reason.clone()),
         _ => None,
