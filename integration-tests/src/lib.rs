@@ -12,6 +12,7 @@ pub mod coturn;
 pub mod namespace;
 pub mod nat;
 pub mod network;
+pub mod peer;
 pub mod program;
 pub mod python_peer;
 pub mod server;
@@ -23,6 +24,7 @@ pub use call::CallPage;
 pub use coturn::Coturn;
 pub use namespace::Namespace;
 pub use nat::NatBed;
+pub use peer::{Peer, PeerKind};
 pub use python_peer::PythonPeer;
 pub use server::Server;
 pub use wait::{Moment, until};
@@ -40,14 +42,26 @@ pub fn on_a_stage_of_its_own<Test>(test: Test)
 where
     Test: AsyncFnOnce() + Send,
 {
+    on_a_stage_of_its_own_within(TEST_TIME, test);
+}
+
+/// The same, for a test of many cases.
+///
+/// # Panics
+///
+/// When the test does, when the network cannot be made, and when time is up.
+pub fn on_a_stage_of_its_own_within<Test>(longest: Duration, test: Test)
+where
+    Test: AsyncFnOnce() + Send,
+{
     let result = thread::scope(|scope| {
         scope
             .spawn(|| {
                 network::enter_a_new_one().unwrap_or_else(|error| panic!("{error}"));
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.expect("a tokio runtime").block_on(async {
-                    let in_time = tokio::time::timeout(TEST_TIME, test()).await;
-                    in_time.unwrap_or_else(|_| panic!("the test took longer than {TEST_TIME:?}"));
+                    let in_time = tokio::time::timeout(longest, test()).await;
+                    in_time.unwrap_or_else(|_| panic!("the test took longer than {longest:?}"));
                 });
             })
             .join()
