@@ -36,6 +36,8 @@ pub struct PeerConnection {
     home: Home,
     handshake: Handshaking,
     outbox: Outbox,
+    /// The owner is behind, and will be looked at again.
+    looking_again: bool,
     /// When it is woken; what is due later is looked at then.
     wake_up: Option<(Instant, SpawnHandle)>,
     batch: Batch,
@@ -106,6 +108,7 @@ impl PeerConnection {
             home: Home { id, handshakes: supervisor, placement, deadline, factory },
             handshake: Handshaking::default(),
             outbox: Outbox::new(id, owner, settings.max_unread),
+            looking_again: false,
             wake_up: None,
             batch: Batch::default(),
         })
@@ -242,17 +245,19 @@ impl PeerConnection {
         self.drive(ctx, |session, now| session.fail_handshake(now, &error));
     }
 
-    /// What the owner has no room for is brought when it has.
+    /// What the owner had no room for is brought when it has: nobody tells when that is.
     fn tell_what_waits(&mut self, ctx: &mut Context<Self>) {
-        if let Some(request) = self.outbox.next() {
-            ctx.spawn(request.into_actor(self).map(|result, this, ctx| {
-                this.outbox.sent();
-                if result.is_err() {
-                    this.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
-                }
-                this.tell_what_waits(ctx);
-            }));
+        if !self.outbox.is_behind() || std::mem::replace(&mut self.looking_again, true) {
+            return;
         }
+        ctx.run_later(LOOK_AGAIN, |this, ctx| {
+            this.looking_again = false;
+            if this.outbox.flush() {
+                this.tell_what_waits(ctx);
+            } else {
+                this.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
+            }
+        });
     }
 
     fn set_wake_up(&mut self, ctx: &mut Context<Self>) {
@@ -535,5 +540,7 @@ const GRACE: Duration = Duration::from_millis(250);
 const SEGMENTS: usize = 64;
 /// The largest UDP payload.
 const LARGEST_BATCH: usize = 65_507;
+/// When an owner is looked at that had no room: often enough for a mailbox of 16 and 10,000 messages a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

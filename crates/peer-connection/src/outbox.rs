@@ -15,8 +15,6 @@ pub(crate) struct Outbox {
     weight: usize,
     most_bytes: usize,
     most_events: usize,
-    /// One is on its way, and waits for room in the owner's mailbox.
-    sending: bool,
     closed: bool,
 }
 
@@ -24,7 +22,7 @@ pub(crate) struct Outbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Yes,
-    /// It waits; see [`Outbox::next`].
+    /// It waits; see [`Outbox::flush`].
     Waits,
     /// An older one of media was dropped for it.
     Dropped,
@@ -47,7 +45,6 @@ impl Outbox {
             weight: 0,
             most_bytes,
             most_events,
-            sending: false,
             closed: false,
         }
     }
@@ -57,16 +54,18 @@ impl Outbox {
             self.closed = true;
             return self.tell_last(event);
         }
-        if !self.sending && self.waiting.is_empty() {
-            let event = PeerConnectionEvent { connection: self.connection, event };
-            match self.owner.try_send(event) {
-                Ok(()) => return Told::Yes,
-                Err(SendError::Closed(_)) => return Told::NoOwner,
+        if !self.flush() {
+            return Told::NoOwner;
+        }
+        if self.waiting.is_empty() {
+            return match self.try_tell(event) {
+                Ok(()) => Told::Yes,
+                Err(SendError::Closed(_)) => Told::NoOwner,
                 Err(SendError::Full(event)) => {
                     self.push(event.event);
-                    return Told::Waits;
+                    Told::Waits
                 }
-            }
+            };
         }
         self.push(event);
         let mut told = Told::Waits;
@@ -98,31 +97,33 @@ impl Outbox {
         self.waiting.push_back(event);
     }
 
-    /// What is to be awaited, if something waits and nothing is on its way: then tell [`Self::sent`].
-    pub(crate) fn next(&mut self) -> Option<RecipientRequest<PeerConnectionEvent>> {
-        if self.sending {
-            return None;
-        }
-        let event = self.waiting.pop_front()?;
-        self.weight -= event.weight();
-        self.sending = true;
-        Some(self.owner.send(PeerConnectionEvent { connection: self.connection, event }))
-    }
-
-    /// The one that was on its way has arrived; as many as there is room for follow.
-    pub(crate) fn sent(&mut self) {
-        self.sending = false;
+    /// Bring what waits, as far as there is room. Says whether there is an owner.
+    pub(crate) fn flush(&mut self) -> bool {
         while let Some(event) = self.waiting.pop_front() {
-            self.weight -= event.weight();
-            match self.owner.try_send(PeerConnectionEvent { connection: self.connection, event }) {
-                Ok(()) => {}
-                Err(SendError::Full(event) | SendError::Closed(event)) => {
-                    self.weight += event.event.weight();
+            let weight = event.weight();
+            match self.try_tell(event) {
+                Ok(()) => self.weight -= weight,
+                Err(SendError::Full(event)) => {
                     self.waiting.push_front(event.event);
-                    return;
+                    return true;
+                }
+                Err(SendError::Closed(_)) => {
+                    self.waiting.clear();
+                    self.weight = 0;
+                    return false;
                 }
             }
         }
+        true
+    }
+
+    /// Whether something waits.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn try_tell(&self, event: ConnectionEvent) -> Result<(), SendError<PeerConnectionEvent>> {
+        self.owner.try_send(PeerConnectionEvent { connection: self.connection, event })
     }
 }
 

@@ -18,6 +18,10 @@ fn interop(kind: PeerKind) {
         let mut failed = Vec::new();
         for we_offer in [true, false] {
             for (name, case) in cases::ALL {
+                // To look at one case: `CALLBOARD_INTEROP=glare-polite`.
+                if std::env::var("CALLBOARD_INTEROP").is_ok_and(|only| only != name) {
+                    continue;
+                }
                 let side = if we_offer { "we-offer" } else { "they-offer" };
                 let line = format!("interop: {kind} {side} {name}");
                 if let Some(reason) = cases::not_applicable(kind, name, we_offer) {

@@ -66,7 +66,8 @@ impl<'a> Table<'a> {
     }
 
     pub(crate) async fn command(&mut self, command: Value) -> Outcome<Value> {
-        self.theirs.command(command).await
+        let result = self.theirs.command(command).await;
+        result.map_err(|error| format!("{error}; {}", self.told()))
     }
 
     /// One offers, as this table has it.
