@@ -114,10 +114,8 @@ impl<'a> Table<'a> {
 
     async fn carry_one(&mut self) -> Outcome<()> {
         tokio::select! {
-            event = self.events.recv() => match event {
-                Some(event) => self.hear_us(event).await,
-                None => std::future::pending().await,
-            },
+            // When it is over there is nothing more to hear.
+            Some(event) = self.events.recv() => self.hear_us(event).await,
             event = self.theirs.event() => match event {
                 Some(event) => self.hear_them(event).await,
                 None => Err("they have ended".to_owned()),
