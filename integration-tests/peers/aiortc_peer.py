@@ -167,7 +167,12 @@ class Peer:
         return {"sender": self.connection.getSenders().index(sender)}
 
     async def do_unmedia(self, sender):
-        raise NotImplementedError("aiortc has no removeTrack")
+        # It has no removeTrack; this is what that does.
+        sender = self.connection.getSenders()[sender]
+        sender.replaceTrack(None)
+        for transceiver in self.connection.getTransceivers():
+            if transceiver.sender is sender:
+                transceiver.direction = "recvonly"
 
     async def do_decoded(self, kind):
         return self.frames[kind]

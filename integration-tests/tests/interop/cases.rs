@@ -45,7 +45,6 @@ pub(crate) fn not_applicable(kind: PeerKind, name: &str, _: bool) -> Option<&'st
             "aiortc has no ICE restart: it takes the credentials of the first description for good",
         ),
         (PeerKind::Aiortc, "glare-polite" | "glare-impolite") => Some("aiortc has no rollback"),
-        (PeerKind::Aiortc, "renegotiate-theirs") => Some("aiortc has no removeTrack"),
         _ => None,
     }
 }
@@ -252,7 +251,7 @@ async fn renegotiate_ours(table: &mut Table<'_>) -> Outcome<String> {
     with_channel(table).await?;
     table.add_track(TrackKind::Video).await?;
     table.negotiate_by(true, false).await?;
-    table.until("track", |table| table.they_say("track") > 0).await?;
+    table.at_rest_with(1).await?;
     let sender = table.senders[&TrackKind::Video];
     table.tell(RemoveTrack(sender)).await?.map_err(text)?;
     table.negotiate_by(true, false).await?;
@@ -372,24 +371,12 @@ async fn glare(table: &mut Table<'_>, polite: bool) -> Outcome<String> {
         table.tell(AddTrack(track)).await?.map_err(text)?;
         let wanted = round + 1;
         table
-            .until(&format!("{wanted} tracks each way"), |table| {
-                let ours = table
-                    .we_told
-                    .iter()
-                    .filter(|event| matches!(event, ConnectionEvent::TrackAdded { .. }));
-                ours.count() >= wanted && table.they_say("track") >= wanted
+            .until(&format!("{wanted} tracks of theirs"), |table| {
+                let ours = table.we_told.iter();
+                ours.filter(|event| matches!(event, ConnectionEvent::TrackAdded { .. })).count() >= wanted
             })
             .await?;
-        // Until both are at rest.
-        loop {
-            let ours = table.tell(GetSignalingState).await?;
-            let theirs = table.command(json!({ "do": "state" })).await?;
-            if ours == SignalingState::Stable && theirs["signaling"] == "stable" {
-                break;
-            }
-            _ = tokio::time::timeout(Duration::from_millis(50), table.until("nothing", |_| false))
-                .await;
-        }
+        table.at_rest_with(wanted).await?;
         collisions = table
             .we_told
             .iter()

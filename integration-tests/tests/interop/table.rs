@@ -7,7 +7,7 @@ use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use integration_tests::Peer;
+use integration_tests::{Peer, PeerKind};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -216,6 +216,31 @@ impl<'a> Table<'a> {
         let sender = self.tell(AddTrack(track)).await?.map_err(text)?;
         self.senders.insert(kind, sender);
         Ok(())
+    }
+
+    /// Carry until nothing is being negotiated and they have so many tracks of ours.
+    pub(crate) async fn at_rest_with(&mut self, tracks: usize) -> Outcome<()> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let stable = self.tell(GetSignalingState).await? == SignalingState::Stable
+                && self.command(json!({ "do": "state" })).await?["signaling"] == "stable";
+            let theirs = match self.theirs.kind() {
+                // It tells of a track when its first packet comes; here none is sent.
+                PeerKind::WebrtcRs => {
+                    let transceivers = self.tell(GetTransceivers).await?;
+                    transceivers.iter().filter(|one| one.current_direction.is_some_and(Direction::sends)).count()
+                }
+                _ => self.they_say("track"),
+            };
+            if stable && theirs >= tracks {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(format!("{theirs} of {tracks} tracks, stable: {stable}; {}", self.told()));
+            }
+            // What is told next may change it; signalling states are not all told.
+            _ = tokio::time::timeout(Duration::from_millis(50), self.carry_one()).await;
+        }
     }
 
     pub(crate) fn our_state(&self) -> Option<PeerConnectionState> {

@@ -125,7 +125,9 @@ impl Session {
         let candidate = candidate.unwrap_or_default();
         let end = candidate.is_end_of_candidates();
         let media = remote.sdp.media();
-        let section = match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
+        // webrtc-rs names its section by the index alone, with an empty mid beside it.
+        let mid = candidate.sdp_mid.as_ref().filter(|mid| !mid.is_empty());
+        let section = match (mid, candidate.sdp_m_line_index) {
             (Some(mid), _) => media.iter().any(|section| section.mid() == Some(mid)),
             (None, Some(index)) => usize::from(index) < media.len(),
             (None, None) if end => true,

@@ -182,6 +182,8 @@ fn candidates_are_read_kept_ignored_or_refused() {
     ] {
         assert_eq!(add(candidate(ignored)), Ok(()), "{ignored}");
     }
+    let unnamed = IceCandidate { sdp_mid: Some(String::new()), ..candidate(host).unwrap() };
+    assert_eq!(add(Some(unnamed)), Ok(()), "as webrtc-rs names it");
     assert_eq!(add(None), Ok(()), "no more");
     assert_eq!(pair.b.session.counters().candidates_ignored, 3);
     // With `a=` before it, with a line's end behind it, as some write it.
