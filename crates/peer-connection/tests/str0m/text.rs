@@ -1,0 +1,103 @@
+//! Just enough to read a description's text, and to write over it.
+
+/// The m-sections of a description, each from its `m=` line on.
+pub(crate) fn sections(description: &str) -> Vec<String> {
+    let mut sections: Vec<String> = Vec::new();
+    for line in description.lines() {
+        if line.starts_with("m=") {
+            sections.push(String::new());
+        }
+        if let Some(section) = sections.last_mut() {
+            section.push_str(line);
+            section.push_str("\r\n");
+        }
+    }
+    sections
+}
+
+/// What stands before the first m-section.
+pub(crate) fn session(description: &str) -> String {
+    description
+        .lines()
+        .take_while(|line| !line.starts_with("m="))
+        .flat_map(|line| [line, "\r\n"])
+        .collect()
+}
+
+/// The rest of each line that starts with `prefix`.
+pub(crate) fn values<'a>(description: &'a str, prefix: &str) -> Vec<&'a str> {
+    description.lines().filter_map(|line| line.strip_prefix(prefix)).collect()
+}
+
+/// The rest of the first line that starts with `prefix`.
+pub(crate) fn value<'a>(description: &'a str, prefix: &str) -> &'a str {
+    values(description, prefix)
+        .first()
+        .copied()
+        .unwrap_or_else(|| panic!("{prefix} in\n{description}"))
+}
+
+/// The direction of each m-section; empty for one that has none, as for channels.
+pub(crate) fn directions(description: &str) -> Vec<&'static str> {
+    let direction = |section: &String| {
+        DIRECTIONS
+            .into_iter()
+            .find(|direction| section.lines().any(|line| line[2.min(line.len())..] == **direction))
+    };
+    sections(description).iter().map(|section| direction(section).unwrap_or_default()).collect()
+}
+
+/// The port of each m-section.
+pub(crate) fn ports(description: &str) -> Vec<&str> {
+    values(description, "m=").into_iter().map(|line| line.split(' ').nth(1).unwrap()).collect()
+}
+
+/// The description with the m-section at `index` rewritten.
+pub(crate) fn with_section(
+    description: &str,
+    index: usize,
+    rewrite: impl FnOnce(&str) -> String,
+) -> String {
+    let mut sections = sections(description);
+    sections[index] = rewrite(&sections[index]);
+    session(description) + &sections.concat()
+}
+
+/// The description with another direction of the m-section at `index`.
+pub(crate) fn with_direction(description: &str, index: usize, direction: &str) -> String {
+    let old = directions(description)[index];
+    with_section(description, index, |section| {
+        section.replace(&format!("a={old}\r\n"), &format!("a={direction}\r\n"))
+    })
+}
+
+/// The description with the m-section at `index` rejected: port 0 and out of the bundle.
+pub(crate) fn with_rejected(description: &str, index: usize) -> String {
+    let mid = value(&sections(description)[index], "a=mid:").to_owned();
+    let bundle = value(description, "a=group:BUNDLE ");
+    let kept: Vec<_> = bundle.split(' ').filter(|bundled| *bundled != mid).collect();
+    let rebundled = description.replace(bundle, &kept.join(" "));
+    with_section(&rebundled, index, |section| {
+        let port = ports(section)[0].to_owned();
+        section.replacen(&format!(" {port} "), " 0 ", 1)
+    })
+}
+
+/// The description without the lines that start with `prefix`.
+pub(crate) fn without(description: &str, prefix: &str) -> String {
+    description
+        .lines()
+        .filter(|line| !line.starts_with(prefix))
+        .flat_map(|line| [line, "\r\n"])
+        .collect()
+}
+
+/// The description with `o=` numbered one up, as each new one has to be.
+pub(crate) fn renumbered(description: &str) -> String {
+    let origin = value(description, "o=");
+    let mut fields: Vec<String> = origin.split(' ').map(str::to_owned).collect();
+    fields[2] = (fields[2].parse::<u64>().unwrap() + 1).to_string();
+    description.replace(origin, &fields.join(" "))
+}
+
+const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
