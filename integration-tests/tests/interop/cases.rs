@@ -373,7 +373,8 @@ async fn glare(table: &mut Table<'_>, polite: bool) -> Outcome<String> {
         table
             .until(&format!("{wanted} tracks of theirs"), |table| {
                 let ours = table.we_told.iter();
-                ours.filter(|event| matches!(event, ConnectionEvent::TrackAdded { .. })).count() >= wanted
+                ours.filter(|event| matches!(event, ConnectionEvent::TrackAdded { .. })).count()
+                    >= wanted
             })
             .await?;
         table.at_rest_with(wanted).await?;

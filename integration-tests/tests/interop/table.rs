@@ -228,7 +228,10 @@ impl<'a> Table<'a> {
                 // It tells of a track when its first packet comes; here none is sent.
                 PeerKind::WebrtcRs => {
                     let transceivers = self.tell(GetTransceivers).await?;
-                    transceivers.iter().filter(|one| one.current_direction.is_some_and(Direction::sends)).count()
+                    transceivers
+                        .iter()
+                        .filter(|one| one.current_direction.is_some_and(Direction::sends))
+                        .count()
                 }
                 _ => self.they_say("track"),
             };
@@ -236,7 +239,10 @@ impl<'a> Table<'a> {
                 return Ok(());
             }
             if tokio::time::Instant::now() > deadline {
-                return Err(format!("{theirs} of {tracks} tracks, stable: {stable}; {}", self.told()));
+                return Err(format!(
+                    "{theirs} of {tracks} tracks, stable: {stable}; {}",
+                    self.told()
+                ));
             }
             // What is told next may change it; signalling states are not all told.
             _ = tokio::time::timeout(Duration::from_millis(50), self.carry_one()).await;

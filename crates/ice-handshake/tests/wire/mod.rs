@@ -16,6 +16,8 @@ pub struct Pair {
     pub random: fastrand::Rng,
     /// Of 100 datagrams, so many are lost.
     pub loss: u32,
+    /// Client hellos travel in pieces of this size.
+    pub pieces: Option<usize>,
 }
 
 pub struct Side {
@@ -133,6 +135,7 @@ impl Pair {
             server: Side::new(server),
             random: fastrand::Rng::with_seed(7),
             loss: 0,
+            pieces: None,
         }
     }
 
@@ -148,7 +151,8 @@ impl Pair {
     }
 
     pub fn send_to_server(&mut self, packets: Vec<Bytes>) {
-        for packet in packets {
+        let pieces = self.pieces;
+        for packet in packets.into_iter().flat_map(|packet| in_pieces(packet, pieces)) {
             if self.random.u32(0..100) >= self.loss {
                 self.server.inbox.push_back((self.now + DELAY, packet));
             }
@@ -249,3 +253,21 @@ pub fn acquainted(version: Option<Version>) -> (Dtls, Dtls) {
 pub const VERSIONS: [Option<Version>; 3] = [Some(Version::Dtls12), Some(Version::Dtls13), None];
 /// One way.
 pub const DELAY: Duration = Duration::from_millis(10);
+
+/// A client hello as so many datagrams; anything else as it is.
+fn in_pieces(packet: Bytes, size: Option<usize>) -> Vec<Bytes> {
+    let Some(size) = size.filter(|_| packet[0] == 22 && packet[3..5] == [0, 0] && packet[13] == 1)
+    else {
+        return vec![packet];
+    };
+    let body = packet.slice(25..);
+    let piece = |(at, part): (usize, &[u8])| {
+        let mut piece = packet[..25].to_vec();
+        piece[11..13].copy_from_slice(&((part.len() + 12) as u16).to_be_bytes());
+        piece[19..22].copy_from_slice(&((at * size) as u32).to_be_bytes()[1..]);
+        piece[22..25].copy_from_slice(&(part.len() as u32).to_be_bytes()[1..]);
+        piece.extend_from_slice(part);
+        Bytes::from(piece)
+    };
+    body.chunks(size).enumerate().map(piece).collect()
+}

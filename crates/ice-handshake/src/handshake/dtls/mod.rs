@@ -2,6 +2,7 @@
 
 mod active;
 mod engine;
+mod hello;
 mod passive;
 mod provider;
 mod records;

@@ -12,8 +12,9 @@ use super::super::Role;
 use super::super::data::random_bytes;
 use super::active::only_fitting;
 use super::engine::{EngineSpec, EngineVersion};
+use super::hello::Hellos;
 use super::provider::Shared;
-use super::records::{Numbers, Record, offers_dtls13, records};
+use super::records::{Message, Numbers, Record, offers_dtls13, records};
 use super::rivals::{Progress, Rivals};
 use super::srtp::{SrtpProfile, Substitution};
 use super::{DtlsCounters, Version};
@@ -25,6 +26,7 @@ pub(crate) struct Passive {
     profiles: Vec<SrtpProfile>,
     cookie: [u8; 32],
     clients: VecDeque<Client>,
+    hellos: Hellos,
     numbers: Numbers,
 }
 
@@ -49,6 +51,7 @@ impl Passive {
             profiles,
             cookie: random_bytes(),
             clients: VecDeque::new(),
+            hellos: Hellos::default(),
             numbers: Numbers::default(),
         }
     }
@@ -62,6 +65,16 @@ impl Passive {
         let Some(datagram) = only_fitting(datagram, Role::Server, counters) else {
             return Progress::default();
         };
+        let in_pieces =
+            |message: Message<'_>| message.is_client_hello() && message.body.len() < message.length;
+        let datagram = if records(&datagram).flat_map(Record::messages).any(in_pieces) {
+            match self.hellos.complete(&datagram) {
+                Some(whole) => whole,
+                None => return Progress::default(),
+            }
+        } else {
+            datagram
+        };
         let messages = || records(&datagram).flat_map(Record::messages);
         if let Some((random, body)) =
             messages().find_map(|message| Some((message.client_random()?, message.body)))
@@ -73,12 +86,10 @@ impl Passive {
             let progress = self.note(at, progress);
             return self.end(progress);
         }
-        // Whose it is, only the engines can tell. Until a client has shown the cookie it has nothing to say but the rest
-        // of its hello.
-        let of_hello = messages().all(|message| message.is_client_hello());
+        // Whose it is, only the engines can tell. Until a client has shown the cookie it has nothing to say but its hello.
         let mut progress = Progress::default();
         for at in 0..self.clients.len() {
-            if progress.completed.is_none() && (of_hello || self.clients[at].accepted) {
+            if progress.completed.is_none() && self.clients[at].accepted {
                 let heard = self.clients[at].rivals.hear(now, datagram.clone(), counters);
                 progress.merge(self.note(at, heard));
             }
