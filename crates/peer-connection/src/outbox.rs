@@ -122,6 +122,7 @@ impl Outbox {
         !self.waiting.is_empty()
     }
 
+    #[allow(clippy::result_large_err, reason = "the event comes back, to be told later")]
     fn try_tell(&self, event: ConnectionEvent) -> Result<(), SendError<PeerConnectionEvent>> {
         self.owner.try_send(PeerConnectionEvent { connection: self.connection, event })
     }

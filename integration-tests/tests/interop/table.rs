@@ -141,7 +141,8 @@ impl<'a> Table<'a> {
                 self.video = Some(*transceiver);
             }
             ConnectionEvent::NegotiationNeeded if self.polite.is_some() => {
-                if self.tell(GetSignalingState).await? == SignalingState::Stable {
+                let stable = self.tell(GetSignalingState).await? == SignalingState::Stable;
+                if stable {
                     self.tell(SetLocalDescription(None)).await?.map_err(text)?;
                     self.signal().await?;
                 }

@@ -242,7 +242,9 @@ impl Session {
                     return Ok(Value::Null);
                 }
                 // It takes no offer of its own back by itself.
-                self.connection.set_local_description(RTCSessionDescription::rollback(None)?).await?;
+                self.connection
+                    .set_local_description(RTCSessionDescription::rollback(None)?)
+                    .await?;
             }
             let description: RTCSessionDescription = serde_json::from_value(description.clone())?;
             self.connection.set_remote_description(description).await?;

@@ -1,0 +1,145 @@
+//! A peer connection on the server that sends back what a browser sends: messages, sound and pictures.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use callboard_peer_connection::messages::*;
+use callboard_peer_connection::*;
+use tokio::sync::oneshot;
+
+/// What every request has.
+struct Server {
+    connections: PeerConnections,
+    api: Api,
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    let listen = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
+    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
+    // One answer over HTTP must hold all candidates.
+    let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
+    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let server = web::Data::new(Server { connections: connections.clone(), api });
+    let http = HttpServer::new(move || {
+        let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
+        app.route("/offer", web::post().to(offer))
+    })
+    .bind(listen)?;
+    for address in http.addrs() {
+        println!("listening on http://{address}");
+    }
+    http.run().await?;
+    connections.stop().await;
+    Ok(())
+}
+
+async fn page() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .body(include_str!("../static/index.html"))
+}
+
+/// A browser's offer, and our answer.
+async fn offer(server: web::Data<Server>, offer: web::Json<SessionDescription>) -> HttpResponse {
+    match answer(&server, offer.into_inner()).await {
+        Ok(answer) => HttpResponse::Ok().json(answer),
+        Err(error) => HttpResponse::BadRequest().body(error.to_string()),
+    }
+}
+
+async fn answer(
+    server: &Server,
+    offer: SessionDescription,
+) -> Result<SessionDescription, Box<dyn std::error::Error>> {
+    let (gathered, all_gathered) = oneshot::channel();
+    let echo = Echo { connection: None, senders: HashMap::new(), gathered: Some(gathered) }.start();
+    let owner = echo.clone().recipient();
+    let connection = server.connections.open(&server.api, Configuration::default(), owner).await?;
+    let answered = async {
+        connection.send(SetRemoteDescription(offer)).await??;
+        // What they send on a section, we send back on it.
+        let mut senders = HashMap::new();
+        for transceiver in connection.send(GetTransceivers).await? {
+            let codec = RtpCodecCapability::new(transceiver.kind.name());
+            let track = LocalTrack::new(codec, format!("echo of {}", transceiver.kind), "echo");
+            senders.insert(transceiver.id, connection.send(AddTrack(track)).await??);
+        }
+        echo.send(Begin(connection.clone(), senders)).await?;
+        connection.send(SetLocalDescription(None)).await??;
+        tokio::time::timeout(Duration::from_secs(5), all_gathered).await??;
+        Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?)
+    };
+    let answered = answered.await;
+    if answered.is_err() {
+        connection.close().await;
+    }
+    answered
+}
+
+/// Hears what happens to one connection, and answers in kind.
+struct Echo {
+    connection: Option<PeerConnectionHandle>,
+    senders: HashMap<TransceiverId, SenderId>,
+    gathered: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Begin(PeerConnectionHandle, HashMap<TransceiverId, SenderId>);
+
+impl Actor for Echo {
+    type Context = Context<Self>;
+}
+
+impl Handler<Begin> for Echo {
+    type Result = ();
+
+    fn handle(&mut self, Begin(connection, senders): Begin, _: &mut Context<Self>) {
+        (self.connection, self.senders) = (Some(connection), senders);
+    }
+}
+
+impl Handler<PeerConnectionEvent> for Echo {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        PeerConnectionEvent { event, .. }: PeerConnectionEvent,
+        ctx: &mut Context<Self>,
+    ) {
+        let connection = match (&self.connection, &event) {
+            (_, ConnectionEvent::Closed(_)) => return ctx.stop(),
+            (None, _) => return,
+            (Some(connection), _) => connection,
+        };
+        // What a connection has no room for is lost here; an application would wait, or close.
+        _ = match event {
+            ConnectionEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
+                return if let Some(gathered) = self.gathered.take() {
+                    _ = gathered.send(());
+                };
+            }
+            ConnectionEvent::ConnectionStateChange(state) => {
+                return log::info!("{}: {state}", connection.id());
+            }
+            ConnectionEvent::DataChannelMessage { channel, message } => {
+                connection.try_send(SendData { channel, message })
+            }
+            ConnectionEvent::Sample(sample) => {
+                let Some(sender) = self.senders.get(&sample.transceiver) else { return };
+                let mut back = Sample::new(sample.data, Duration::ZERO);
+                back.timestamp = Some(sample.timestamp);
+                connection.try_send(WriteSample { sender: *sender, sample: back })
+            }
+            // They cannot show what comes back: a key frame must come to be sent back.
+            ConnectionEvent::KeyframeRequested { transceiver, rid, kind } => {
+                connection.try_send(RequestKeyframe { transceiver, rid, kind })
+            }
+            _ => return,
+        };
+    }
+}

@@ -1,0 +1,80 @@
+//! The echo example, as a browser's user sees it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use integration_tests::{Browser, Kind, Moment, on_a_stage_of_its_own, program, until};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+#[test]
+fn chromium_sees_and_hears_itself() {
+    on_a_stage_of_its_own(async || echoes(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_sees_and_hears_itself() {
+    on_a_stage_of_its_own(async || echoes(Kind::Firefox).await);
+}
+
+#[test]
+fn its_program_stays_short() {
+    assert!(include_str!("../../examples/echo/src/main.rs").lines().count() < 150);
+}
+
+async fn serve() -> (Child, String) {
+    let mut server = Command::new(program::of_the_workspace("echo"))
+        .arg("127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(server.stdout.take().expect("a pipe")).lines();
+    let first = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await;
+    let first = first.expect("in time").expect("text").expect("a line");
+    let address = first.strip_prefix("listening on ").expect("an address").to_owned();
+    (server, address)
+}
+
+async fn echoes(kind: Kind) {
+    let (_server, address) = serve().await;
+    let browser = Browser::start(kind).await;
+    browser.go_to(&address).await;
+    browser.click("#start").await;
+
+    until("an open channel", PATIENCE, async || {
+        match browser
+            .evaluate("return document.querySelector('#say button').disabled", vec![])
+            .await
+        {
+            disabled if disabled == false => Moment::Now(()),
+            _ => Moment::NotYet(browser.text().await),
+        }
+    })
+    .await;
+    browser.type_into("#text", "hello").await;
+    browser.click("#say button").await;
+    until("the echo of a message", PATIENCE, async || {
+        let text = browser.text().await;
+        if text.contains("hello – back after") { Moment::Now(()) } else { Moment::NotYet(text) }
+    })
+    .await;
+    let mut before = None;
+    until("moving pictures from the server", PATIENCE, async || {
+        // What it shows now, as a sum of its pixels.
+        let shown = "const video = document.getElementById('back');
+            if (!video.videoWidth) return null;
+            const canvas = new OffscreenCanvas(64, 48);
+            const context = canvas.getContext('2d');
+            context.drawImage(video, 0, 0, 64, 48);
+            return context.getImageData(0, 0, 64, 48).data.reduce((sum, one, at) => (sum * 31 + one * at) % 1000003, 0)";
+        let shown = browser.evaluate(shown, vec![]).await;
+        let moves = before.as_ref().is_some_and(|before| *before != shown) && !shown.is_null();
+        before = Some(shown.clone()).filter(|shown| !shown.is_null());
+        if moves { Moment::Now(()) } else { Moment::NotYet(shown.to_string()) }
+    })
+    .await;
+    browser.close().await;
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
