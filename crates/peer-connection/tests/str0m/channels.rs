@@ -63,6 +63,91 @@ fn the_negotiated_id_65535_is_taken_without_complaint() {
     assert!(wire.left.errors.is_empty());
 }
 
+/// So labels and protocols are measured before str0m has to write them into its 1500 bytes.
+#[test]
+fn a_label_and_a_protocol_of_more_than_1488_bytes_panic_when_the_channel_opens() {
+    for (label, protocol, panics) in
+        [(1_488, 0, false), (488, 1_000, false), (1_489, 0, true), (489, 1_000, true)]
+    {
+        let (mut wire, _) = Wire::with_data();
+        let long = ChannelConfig {
+            label: "x".repeat(label),
+            protocol: "y".repeat(protocol),
+            ..Default::default()
+        };
+        wire.left.open_channel(long);
+
+        let opened = catch_unwind(AssertUnwindSafe(|| wire.run_for(secs(1))));
+
+        assert_eq!(opened.is_err(), panics, "{label} and {protocol} bytes");
+        assert_eq!(wire.right.opened().len(), if panics { 1 } else { 2 });
+    }
+}
+
+/// P10, P52: the peer has its say in it too.
+#[test]
+fn a_negotiated_id_under_which_the_peer_opened_a_channel_panics() {
+    let (mut wire, chat) = Wire::with_data();
+    let taken = wire.left.rtc.direct_api().sctp_stream_id_by_channel_id(chat).unwrap();
+
+    assert!(panics_on_negotiated(&mut wire.right.rtc, taken));
+}
+
+/// P10, P52: so the check before it sees the peer's channels too.
+#[test]
+fn an_id_that_is_taken_is_known_by_its_stream_id_once_the_channel_is_open() {
+    let (mut wire, chat) = Wire::with_data();
+    let stream = wire.left.rtc.direct_api().sctp_stream_id_by_channel_id(chat).unwrap();
+
+    assert_eq!(wire.left.rtc.direct_api().channel_id_by_sctp_stream_id(stream), Some(chat));
+    let theirs = wire.right.channel("chat");
+    assert_eq!(wire.right.rtc.direct_api().channel_id_by_sctp_stream_id(stream), Some(theirs));
+}
+
+/// P10, P52: so the map of ids that were asked for is ours.
+#[test]
+fn a_negotiated_id_is_not_known_by_its_stream_id_before_the_next_timeout() {
+    let (mut wire, _) = Wire::with_data();
+    let channel = wire.left.open_channel(negotiated(7));
+
+    assert_eq!(wire.left.rtc.direct_api().channel_id_by_sctp_stream_id(7), None);
+
+    wire.run_for(secs(1));
+    assert_eq!(wire.left.rtc.direct_api().channel_id_by_sctp_stream_id(7), Some(channel));
+}
+
+/// P10, P52: no panic, no error, no event.
+#[test]
+fn a_negotiated_id_that_an_earlier_channel_draws_before_the_association_is_up_never_opens() {
+    let mut wire = Wire::new();
+    wire.left.open_channel(ChannelConfig { label: "drawn".into(), ..Default::default() });
+    // The offerer draws even ids, from 0 on.
+    let waiting = wire.left.open_channel(negotiated(0));
+
+    let (mut wire, _) = wire.connected_by(|api| api.add_channel_with_config(negotiated(1023)));
+    wire.run_for(secs(60));
+
+    assert_eq!(wire.left.opened(), ["negotiated", "drawn"]);
+    let drawn = wire.left.channel("drawn");
+    assert_eq!(wire.left.rtc.direct_api().sctp_stream_id_by_channel_id(drawn), Some(0));
+    assert_eq!(wire.left.rtc.direct_api().sctp_stream_id_by_channel_id(waiting), None);
+    assert!(wire.left.errors.is_empty());
+}
+
+/// P10, P52.
+#[test]
+fn an_in_band_channel_that_draws_an_id_the_peer_has_negotiated_is_closed_and_the_peers_too() {
+    let mut wire = Wire::new();
+    wire.left.open_channel(ChannelConfig { label: "drawn".into(), ..Default::default() });
+    wire.right.open_channel(negotiated(0));
+
+    let (wire, _) = wire.connected_by(|api| api.add_channel_with_config(negotiated(1023)));
+
+    assert_eq!(wire.left.opened(), ["negotiated"]);
+    assert!(wire.left.told(|event| matches!(event, Event::ChannelClose(_))));
+    assert!(wire.right.told(|event| matches!(event, Event::ChannelClose(_))));
+}
+
 /// P11.
 #[test]
 fn channels_made_before_the_first_offer_open_by_a_placeholder_that_the_peer_never_sees() {

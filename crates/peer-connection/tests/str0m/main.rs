@@ -10,5 +10,6 @@ mod descriptions;
 mod ice;
 mod loss;
 mod media;
+mod negotiation;
 mod text;
 mod wire;

@@ -11,7 +11,7 @@ use str0m::media::{
 use str0m::rtp::{RtpWrite, SeqNo};
 use str0m::{Event, Rtc, RtcConfig, RtcError};
 
-use crate::wire::{Peer, Wire, config, millis, secs};
+use crate::wire::{Peer, Wire, audio, config, millis, secs, video};
 
 /// P13, and the time at which each first comes.
 #[test]
@@ -238,6 +238,42 @@ fn simulcast_layers_arrive_under_their_rids() {
     }
 }
 
+/// A peer can do this to us: the error ends one drain, not the `Rtc`, and what comes after it is told as ever.
+#[test]
+fn a_frame_that_does_not_depacketize_is_an_error_of_the_poll_and_kills_nothing() {
+    let mut wire = Wire::with_configs(config().set_rtp_mode(true), config());
+    let mid = wire.negotiate_left(video);
+    wire.expect_connected();
+    let pt = wire
+        .right
+        .rtc
+        .codec_config()
+        .find(|params| params.spec().codec == Codec::Vp8)
+        .unwrap()
+        .pt();
+    let send = |wire: &mut Wire, number: u32, payload: Vec<u8>| {
+        let packet =
+            RtpWrite::new(pt, SeqNo::from(u64::from(number)), number * 3_600, wire.now, payload)
+                .marker(true);
+        wire.left.rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().write_rtp(packet);
+        wire.run_for(millis(40));
+    };
+
+    send(&mut wire, 0, vec![0xff]);
+    wire.run_for(secs(2));
+    assert!(
+        matches!(wire.right.errors[..], [(_, RtcError::Packet(..)), ..]),
+        "{:?}",
+        wire.right.errors
+    );
+    assert!(wire.right.rtc.is_alive());
+
+    for number in 1..25 {
+        send(&mut wire, number, PICTURE[..500].to_vec());
+    }
+    assert_eq!(frames(&wire.right), 24);
+}
+
 /// P51: a remote peer that sends one track may be answered with one of ours on the same m-line.
 #[test]
 fn both_sides_write_to_one_m_line() {
@@ -373,14 +409,6 @@ fn vp8(rtc: &mut Rtc, mid: Mid) -> Pt {
 fn payload_type(rtc: &mut Rtc, mid: Mid, codec: Codec) -> Pt {
     let writer = rtc.writer(mid).unwrap();
     writer.payload_params().find(|params| params.spec().codec == codec).unwrap().pt()
-}
-
-fn audio(api: &mut str0m::change::SdpApi) -> Mid {
-    api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None)
-}
-
-fn video(api: &mut str0m::change::SdpApi) -> Mid {
-    api.add_media(MediaKind::Video, Direction::SendRecv, None, None, None)
 }
 
 fn events<T>(peer: &Peer, pick: impl Fn(&Event) -> Option<T>) -> Vec<T> {

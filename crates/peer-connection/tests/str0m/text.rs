@@ -83,6 +83,13 @@ pub(crate) fn with_rejected(description: &str, index: usize) -> String {
     })
 }
 
+/// The current sections of an offer, without those it would add.
+pub(crate) fn first_sections(offer: &str, count: usize) -> String {
+    let bundle = value(offer, "a=group:BUNDLE ");
+    let kept: Vec<_> = bundle.split(' ').take(count).collect();
+    session(&offer.replace(bundle, &kept.join(" "))) + &sections(offer)[..count].concat()
+}
+
 /// The description without the lines that start with `prefix`.
 pub(crate) fn without(description: &str, prefix: &str) -> String {
     description

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId};
+use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
 use str0m_netem::{Input as NetemInput, Netem, NetemConfig, Output as NetemOutput};
@@ -346,6 +347,29 @@ pub(crate) fn negotiate<T>(
     let answer = answerer.accept_offer(&offer).unwrap();
     offerer.accept_answer(pending, &answer).unwrap();
     made
+}
+
+/// An audio track both ways.
+pub(crate) fn audio(api: &mut SdpApi) -> Mid {
+    api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None)
+}
+
+/// A video track both ways.
+pub(crate) fn video(api: &mut SdpApi) -> Mid {
+    api.add_media(MediaKind::Video, Direction::SendRecv, None, None, None)
+}
+
+/// An audio track both ways, and a channel called `chat`.
+pub(crate) fn audio_and_data(api: &mut SdpApi) -> (Mid, ChannelId) {
+    (audio(api), api.add_channel("chat".into()))
+}
+
+/// What str0m has against a remote description.
+pub(crate) fn remote_sdp(error: RtcError) -> String {
+    match error {
+        RtcError::RemoteSdp(reason) => reason,
+        other => panic!("an error about the remote description: {other:?}"),
+    }
 }
 
 pub(crate) const fn secs(seconds: u64) -> Duration {
