@@ -216,6 +216,14 @@ impl Engine {
         self.pending = None;
     }
 
+    /// Whether a description can be read at all. What cannot must not get any further.
+    pub(crate) fn can_read(description: &str) -> Result<(), String> {
+        // Its first line says where in memory.
+        let without_address = |error: String| error.lines().skip(1).collect::<Vec<_>>().join("; ");
+        let read = SdpOffer::from_sdp_string(description);
+        read.map(drop).map_err(|error| without_address(error.to_string()))
+    }
+
     /// Answer an offer that was checked. The same one may be answered again.
     pub(crate) fn accept_offer(&mut self, plan: &AnswerPlan) -> Result<String, EngineError> {
         let Some(offer) = &plan.offer else { return Ok(String::new()) };

@@ -109,7 +109,9 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
     if text.contains('\0') {
         return Err(DescriptionError::Syntax("it has a NUL".to_owned()));
     }
-    let sdp = Sdp::parse(text);
+    let mut sdp = Sdp::parse(text);
+    name_directions(&mut sdp);
+    let sdp = sdp;
     if sdp.session_line('v').map(str::trim) != Some("0") {
         return Err(DescriptionError::Syntax("it does not begin with v=0".to_owned()));
     }
@@ -153,6 +155,17 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
         }
     }
     Ok(Checked { sdp, transport })
+}
+
+/// A section that names no direction has the session's, or both (RFC 8866 §6.7).
+fn name_directions(sdp: &mut Sdp) {
+    let of_session = sdp.session().direction().unwrap_or("sendrecv").to_owned();
+    for section in sdp.media_mut() {
+        if section.is_rtp() {
+            let direction = section.direction().unwrap_or(&of_session).to_owned();
+            section.set_direction(&direction);
+        }
+    }
 }
 
 fn check_mids(sdp: &Sdp) -> Result<(), DescriptionError> {

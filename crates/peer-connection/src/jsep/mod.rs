@@ -16,7 +16,7 @@ pub(crate) use check::{Checked, RemoteTransport};
 pub(crate) use offer::OfferPlan;
 pub(crate) use transceiver::{Transceiver, Transceivers};
 
-use crate::error::SetDescriptionError;
+use crate::error::{DescriptionError, SetDescriptionError};
 use crate::media::*;
 use crate::sdp::{MediaKind, Sdp, Section};
 use crate::state::SignalingState;
@@ -243,6 +243,7 @@ impl Jsep {
     pub(crate) fn set_remote_offer(
         &mut self,
         description: SessionDescription,
+        can_be_read: impl FnOnce(&str) -> Result<(), String>,
     ) -> Result<(), SetDescriptionError> {
         let states = [
             SignalingState::Stable,
@@ -258,6 +259,15 @@ impl Jsep {
             lite: self.settings.lite,
         };
         let checked = check::offer(&description.sdp, &known)?;
+        if checked.transport.is_some() {
+            let all = text::for_engine(&checked, |at, _| {
+                match check::is_usable(&checked.sdp, &checked.sdp.media()[at]) {
+                    true => text::Fate::Taken,
+                    false => text::Fate::Hidden,
+                }
+            });
+            can_be_read(&all.to_string()).map_err(DescriptionError::Syntax)?;
+        }
         // Both have offered: ours is taken back (W3C §4.4.1.5, "implicit rollback").
         if self.signaling == SignalingState::HaveLocalOffer {
             self.roll_back(Side::Local)?;

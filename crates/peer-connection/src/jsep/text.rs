@@ -55,14 +55,13 @@ pub(super) fn for_engine(
             Fate::Hidden => *section = placeholder(MediaKind::Audio),
         }
         section.set_attribute("mid", mid);
-        // They go in one by one, each checked.
-        remove_candidates(section);
-        section.remove_attributes("fingerprint");
+        section.keep_plain_lines(&['m', 'c', 'a'], &KNOWN);
     }
+    let session = sdp.session_mut();
+    session.keep_plain_lines(&['v', 'o', 's', 't', 'c', 'a'], &KNOWN);
+    session.remove_attributes("group");
     sdp.set_bundle(&bundle);
     let session = sdp.session_mut();
-    remove_candidates(session);
-    session.remove_attributes("fingerprint");
     // One is enough for the engine, which does not compare it: that is done where the handshake ends.
     let fingerprints = remote.transport.iter().flat_map(|transport| &transport.fingerprints);
     let best = fingerprints.clone().find(|one| one.algorithm() == "sha-256");
@@ -231,3 +230,34 @@ pub(super) fn empty(origin: (u64, u64)) -> Sdp {
     write_session(&mut sdp, origin, Some(&[]));
     sdp
 }
+
+/// What the engine is to know. Candidates go in one by one, each checked; fingerprints and groups are written anew; and
+/// what it does not know it may stumble over.
+const KNOWN: [&str; 26] = [
+    "extmap",
+    "extmap-allow-mixed",
+    "fmtp",
+    "ice-lite",
+    "ice-options",
+    "ice-pwd",
+    "ice-ufrag",
+    "inactive",
+    "max-message-size",
+    "mid",
+    "msid",
+    "msid-semantic",
+    "recvonly",
+    "rid",
+    "rtcp-fb",
+    "rtcp-mux",
+    "rtcp-rsize",
+    "rtpmap",
+    "sctp-init",
+    "sctp-port",
+    "sendonly",
+    "sendrecv",
+    "setup",
+    "simulcast",
+    "ssrc",
+    "ssrc-group",
+];

@@ -61,6 +61,17 @@ impl Line {
         self.text = Self::new(text).text;
     }
 
+    /// End as RFC 8866 has it, without spaces before the end.
+    pub(super) fn make_plain(&mut self) {
+        self.end = End::CrLf;
+        self.text.truncate(self.text.trim_end().len());
+    }
+
+    /// Whether there is nothing in it that does not belong into a line.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.text.contains(|one: char| one.is_control())
+    }
+
     /// Whatever follows begins on a line of its own.
     pub(super) fn finish(&mut self) {
         if self.end == End::Nothing {

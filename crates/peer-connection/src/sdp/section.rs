@@ -110,14 +110,20 @@ impl Section {
         self.all_attributes().map(|(name, _)| name).find(|name| DIRECTIONS.contains(name))
     }
 
-    /// Have this direction.
+    /// Have this direction, and no other.
     pub fn set_direction(&mut self, direction: &str) {
-        let found = self
-            .lines
-            .iter()
-            .position(|line| line.attribute().is_some_and(|(name, _)| DIRECTIONS.contains(&name)));
-        match found {
-            Some(at) => self.lines[at].set(format!("a={direction}")),
+        let names_one =
+            |line: &Line| line.attribute().is_some_and(|(name, _)| DIRECTIONS.contains(&name));
+        match self.lines.iter().position(names_one) {
+            Some(at) => {
+                let before = self.lines.split_off(at);
+                self.lines.extend(before.into_iter().enumerate().filter_map(|(at, mut line)| {
+                    if at == 0 {
+                        line.set(format!("a={direction}"));
+                    }
+                    (at == 0 || !names_one(&line)).then_some(line)
+                }));
+            }
             None => self.push_attribute(direction, None),
         }
     }
@@ -182,6 +188,19 @@ impl Section {
     pub fn retain_attributes(&mut self, keep: impl Fn(&str, &str) -> bool) {
         self.remove_where(|line| {
             line.attribute().is_some_and(|(name, value)| !keep(name, value.unwrap_or_default()))
+        });
+    }
+
+    /// Keep lines of these types, and of attributes those of these names; none with control characters in it, and none
+    /// without a value.
+    pub(crate) fn keep_plain_lines(&mut self, kinds: &[char], attributes: &[&str]) {
+        self.lines.retain_mut(|line| {
+            line.make_plain();
+            line.is_plain()
+                && kinds
+                    .iter()
+                    .any(|kind| line.value_of(*kind).is_some_and(|value| !value.is_empty()))
+                && line.attribute().is_none_or(|(name, _)| attributes.contains(&name))
         });
     }
 

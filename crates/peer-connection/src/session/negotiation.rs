@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{HandshakeProgress, Session, SessionOutput};
+use crate::engine::Engine;
 use crate::error::*;
 use crate::event::ConnectionEvent;
 use crate::jsep::{AnswerPlan, Checked};
@@ -179,7 +180,7 @@ impl Session {
                     self.roll_back(now, |jsep| jsep.roll_back_remote())?;
                 }
                 let had_offer = self.jsep.signaling() == SignalingState::HaveLocalOffer;
-                self.jsep.set_remote_offer(description)?;
+                self.jsep.set_remote_offer(description, Engine::can_read)?;
                 if had_offer {
                     self.engine.forget_offer();
                 }
@@ -189,6 +190,10 @@ impl Session {
                 if description.kind == SdpType::ProvisionalAnswer {
                     self.jsep.set_remote_pranswer(description, checked);
                 } else {
+                    // Nothing has happened yet.
+                    if let Some(answer) = &plan.answer {
+                        Engine::can_read(answer).map_err(DescriptionError::Syntax)?;
+                    }
                     if let Err(error) = self.engine.accept_answer(&plan) {
                         self.fail(error.0.clone());
                         self.update_states(now);
