@@ -7,6 +7,7 @@
 
 mod channels;
 mod descriptions;
+mod hostile;
 mod ice;
 mod loss;
 mod media;

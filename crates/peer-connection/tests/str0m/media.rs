@@ -238,42 +238,6 @@ fn simulcast_layers_arrive_under_their_rids() {
     }
 }
 
-/// A peer can do this to us: the error ends one drain, not the `Rtc`, and what comes after it is told as ever.
-#[test]
-fn a_frame_that_does_not_depacketize_is_an_error_of_the_poll_and_kills_nothing() {
-    let mut wire = Wire::with_configs(config().set_rtp_mode(true), config());
-    let mid = wire.negotiate_left(video);
-    wire.expect_connected();
-    let pt = wire
-        .right
-        .rtc
-        .codec_config()
-        .find(|params| params.spec().codec == Codec::Vp8)
-        .unwrap()
-        .pt();
-    let send = |wire: &mut Wire, number: u32, payload: Vec<u8>| {
-        let packet =
-            RtpWrite::new(pt, SeqNo::from(u64::from(number)), number * 3_600, wire.now, payload)
-                .marker(true);
-        wire.left.rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().write_rtp(packet);
-        wire.run_for(millis(40));
-    };
-
-    send(&mut wire, 0, vec![0xff]);
-    wire.run_for(secs(2));
-    assert!(
-        matches!(wire.right.errors[..], [(_, RtcError::Packet(..)), ..]),
-        "{:?}",
-        wire.right.errors
-    );
-    assert!(wire.right.rtc.is_alive());
-
-    for number in 1..25 {
-        send(&mut wire, number, PICTURE[..500].to_vec());
-    }
-    assert_eq!(frames(&wire.right), 24);
-}
-
 /// P51: a remote peer that sends one track may be answered with one of ours on the same m-line.
 #[test]
 fn both_sides_write_to_one_m_line() {

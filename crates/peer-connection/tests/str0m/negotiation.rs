@@ -4,8 +4,8 @@ use str0m::media::{Direction, MediaKind, Mid};
 use str0m::{Event, IceConnectionState, RtcError};
 
 use crate::text::{
-    directions, first_sections, ports, renumbered, sections, session, value, with_direction,
-    with_rejected, without,
+    directions, first_sections, ports, renumbered, sections, session, value, with_bundle,
+    with_direction, with_rejected, without,
 };
 use crate::wire::{Wire, audio, audio_and_data, remote_sdp, secs, video};
 
@@ -398,7 +398,7 @@ fn a_remote_offer_may_use_a_stopped_slot_again() {
     parts.truncate(2);
     let bundle = value(&offer, "a=group:BUNDLE ");
     let swapped: Vec<_> = bundle.split(' ').rev().collect();
-    let recycled = session(&offer).replace(bundle, &swapped.join(" ")) + &parts.concat();
+    let recycled = session(&with_bundle(&offer, &swapped)) + &parts.concat();
     let answer = wire.right.accept_offer(&recycled).unwrap();
 
     assert_eq!(value(&answer, "a=mid:"), new.to_string());

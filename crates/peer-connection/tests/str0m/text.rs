@@ -76,8 +76,7 @@ pub(crate) fn with_rejected(description: &str, index: usize) -> String {
     let mid = value(&sections(description)[index], "a=mid:").to_owned();
     let bundle = value(description, "a=group:BUNDLE ");
     let kept: Vec<_> = bundle.split(' ').filter(|bundled| *bundled != mid).collect();
-    let rebundled = description.replace(bundle, &kept.join(" "));
-    with_section(&rebundled, index, |section| {
+    with_section(&with_bundle(description, &kept), index, |section| {
         let port = ports(section)[0].to_owned();
         section.replacen(&format!(" {port} "), " 0 ", 1)
     })
@@ -87,7 +86,37 @@ pub(crate) fn with_rejected(description: &str, index: usize) -> String {
 pub(crate) fn first_sections(offer: &str, count: usize) -> String {
     let bundle = value(offer, "a=group:BUNDLE ");
     let kept: Vec<_> = bundle.split(' ').take(count).collect();
-    session(&offer.replace(bundle, &kept.join(" "))) + &sections(offer)[..count].concat()
+    session(&with_bundle(offer, &kept)) + &sections(offer)[..count].concat()
+}
+
+/// The payload type that a section gives a codec.
+pub(crate) fn pt_of(section: &str, codec: &str) -> String {
+    let named = values(section, "a=rtpmap:")
+        .into_iter()
+        .find_map(|map| map.strip_suffix(&format!(" {codec}")));
+    named.unwrap_or_else(|| panic!("{codec} in\n{section}")).to_owned()
+}
+
+/// The section with a few of its payload types.
+pub(crate) fn only(section: &str, kept: &[&str]) -> String {
+    let types = value(section, "m=").splitn(4, ' ').last().unwrap();
+    let belongs = |line: &&str| {
+        let of = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"]
+            .iter()
+            .find_map(|prefix| line.strip_prefix(prefix));
+        of.is_none_or(|rest| kept.contains(&rest.split(' ').next().unwrap()))
+    };
+    let lines: String = section.lines().filter(belongs).flat_map(|line| [line, "\r\n"]).collect();
+    lines.replacen(types, &kept.join(" "), 1)
+}
+
+/// The description with another bundle.
+pub(crate) fn with_bundle(description: &str, mids: &[&str]) -> String {
+    let bundle = value(description, "a=group:BUNDLE ");
+    description.replace(
+        &format!("a=group:BUNDLE {bundle}\r\n"),
+        &format!("a=group:BUNDLE {}\r\n", mids.join(" ")),
+    )
 }
 
 /// The description without the lines that start with `prefix`.
