@@ -21,12 +21,13 @@ const WINDOW: usize = 64;
 const CREDIT: usize = 16;
 /// Not counted: until windows and buffers have grown.
 const WARM_UP: usize = 2_000;
-const MESSAGES: usize = 15_000;
+const MESSAGES: usize = 12_000;
 const PACKETS: usize = 40_000;
 const CONNECTS: usize = 50;
 const PAIRS: usize = 200;
-/// Of which so many connect at a time.
-const AT_ONCE: usize = 20;
+/// Of which so many connect at a time, each between two ports of its own: what comes from one address to one port is of one
+/// connection.
+const AT_ONCE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() {
@@ -49,7 +50,7 @@ fn system<R>(future: impl Future<Output = R>) -> R {
 }
 
 async fn measure() {
-    let actors = actors::Home::start().await;
+    let actors = actors::Home::start(1).await;
     for job in [Job::Messages, Job::Packets] {
         let (mut bare, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {

@@ -20,7 +20,7 @@ pub(super) enum Owners {
     Far,
 }
 
-/// Two media threads.
+/// Two media threads for each connection at a time.
 pub(super) struct Home {
     connections: PeerConnections,
     certificate: Certificate,
@@ -28,7 +28,7 @@ pub(super) struct Home {
 }
 
 impl Home {
-    pub(super) async fn start() -> Self {
+    pub(super) async fn start(pairs: usize) -> Self {
         // It is asked on the thread of the connection that gathers.
         let asked = Arc::new(Mutex::new(None));
         let notes = Arc::clone(&asked);
@@ -38,7 +38,7 @@ impl Home {
         });
         let sockets = UdpMuxOptions { interfaces, ..UdpMuxOptions::default() };
         let options = PeerConnectionsOptions {
-            media_threads: 2,
+            media_threads: 2 * pairs,
             sockets,
             ..PeerConnectionsOptions::default()
         };
@@ -47,7 +47,7 @@ impl Home {
             certificate: Certificate::generate().unwrap(),
             threads: Vec::new(),
         };
-        for thread in 0..2 {
+        for thread in 0..2 * pairs {
             let mut side = Side::open(&home, thread, Job::Messages, Owners::Far).await;
             side.create_channel().await;
             side.send(SetLocalDescription(None)).await.unwrap();
@@ -55,13 +55,13 @@ impl Home {
             home.threads.extend(asked.lock().unwrap().take());
             side.connection.close().await;
         }
-        assert_eq!(home.threads.len(), 2);
+        assert_eq!(home.threads.len(), 2 * pairs);
         home
     }
 
-    async fn pair(&self, job: Job, owners: Owners) -> [Side; 2] {
-        let mut one = Side::open(self, 0, job, owners).await;
-        let other = Side::open(self, 1, job, owners).await;
+    async fn pair(&self, at: usize, job: Job, owners: Owners) -> [Side; 2] {
+        let mut one = Side::open(self, 2 * at, job, owners).await;
+        let other = Side::open(self, 2 * at + 1, job, owners).await;
         if job == Job::Packets {
             let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "video", "stream");
             one.sender = Some(one.send(AddTrack(track)).await.unwrap());
@@ -71,7 +71,7 @@ impl Home {
     }
 
     pub(super) async fn rate(&self, job: Job, owners: Owners) -> f64 {
-        let mut pair = self.pair(job, owners).await;
+        let mut pair = self.pair(0, job, owners).await;
         meet(&mut pair).await;
         let (meter, mut told) = Meter::new(job);
         let works = Work::pair(job, meter);
@@ -85,7 +85,7 @@ impl Home {
     }
 
     pub(super) async fn connect_time(&self) -> f64 {
-        let mut pair = self.pair(Job::Messages, Owners::Far).await;
+        let mut pair = self.pair(0, Job::Messages, Owners::Far).await;
         let began = Instant::now();
         meet(&mut pair).await;
         let took = began.elapsed().as_secs_f64();
@@ -100,17 +100,17 @@ impl Home {
 
 /// By how much a connection makes this process grow.
 pub(super) async fn memory() -> f64 {
-    let home = Home::start().await;
-    let pair = async || {
-        let mut pair = home.pair(Job::Messages, Owners::Far).await;
+    let home = Home::start(AT_ONCE).await;
+    let pair = async |at| {
+        let mut pair = home.pair(at, Job::Messages, Owners::Far).await;
         meet(&mut pair).await;
         pair
     };
     // These are not counted.
-    let mut pairs = futures_util::future::join_all((0..AT_ONCE).map(|_| pair())).await;
+    let mut pairs = futures_util::future::join_all((0..AT_ONCE).map(&pair)).await;
     let before = resident();
     for _ in 0..PAIRS / AT_ONCE {
-        pairs.extend(futures_util::future::join_all((0..AT_ONCE).map(|_| pair())).await);
+        pairs.extend(futures_util::future::join_all((0..AT_ONCE).map(&pair)).await);
     }
     (resident() - before) / (2 * PAIRS) as f64
 }
