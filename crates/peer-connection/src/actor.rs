@@ -121,6 +121,10 @@ impl PeerConnection {
         call: impl FnOnce(&mut Session, Instant) -> R,
     ) -> R {
         let result = call(&mut self.session, Instant::now());
+        // ICE alone drives it every few seconds: whoever has nobody is noticed.
+        if !self.outbox.has_owner() {
+            self.session.close(Instant::now(), CloseReason::Closed);
+        }
         while let Some(output) = self.session.poll_output() {
             self.obey(output, ctx);
         }
@@ -306,7 +310,7 @@ impl Actor for PeerConnection {
 
     fn stopping(&mut self, ctx: &mut Context<Self>) -> Running {
         // Whoever stops it: the peer is told.
-        self.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
+        self.drive(ctx, |session, now| session.close(now, CloseReason::Stopped));
         Running::Stop
     }
 }

@@ -86,6 +86,9 @@ pub enum DescriptionError {
     /// A section of RTP without `a=rtcp-mux` (RFC 8834 §4.5).
     #[error("section {0} does not multiplex RTCP")]
     NoRtcpMux(usize),
+    /// A payload type that means one thing here and another there (RFC 8843 §10.1.2), or another than before.
+    #[error("the payload type {0:?} has two meanings")]
+    PayloadTypeReused(String),
     /// `a=setup:actpass` in an answer (RFC 8842 §5.3).
     #[error("the answer does not choose a DTLS role")]
     RoleNotChosen,
@@ -316,8 +319,8 @@ pub enum CreateDataChannelError {
     /// `max_retransmits` and `max_packet_life_time` exclude each other (W3C `TypeError`).
     #[error("a channel is limited by its retransmissions or by their time, not by both")]
     BothLimits,
-    /// Longer than 65,535 bytes (W3C `TypeError`).
-    #[error("the label or the protocol is longer than 65,535 bytes")]
+    /// Longer than the message that opens a channel can carry here (W3C `TypeError`, at 65,535 bytes each).
+    #[error("label and protocol together are longer than 1,200 bytes")]
     TooLong,
     /// A channel that both sides declare needs an id (W3C `TypeError`).
     #[error("a negotiated channel needs an id")]

@@ -196,6 +196,9 @@ pub enum CloseReason {
     /// Its owner did not keep up with what came.
     #[error("its owner did not keep up")]
     OwnerTooSlow,
+    /// Its actor was stopped, or has failed: its supervisor knows which.
+    #[error("its actor has ended")]
+    Stopped,
     /// The protocol engine cannot go on.
     #[error("{0}")]
     Engine(String),

@@ -117,6 +117,11 @@ impl Outbox {
         true
     }
 
+    /// Whether there is somebody to tell.
+    pub(crate) fn has_owner(&self) -> bool {
+        self.owner.connected()
+    }
+
     /// Whether something waits.
     pub(crate) fn is_behind(&self) -> bool {
         !self.waiting.is_empty()
@@ -132,8 +137,7 @@ impl Drop for Outbox {
     /// Whatever ends a connection, its owner is told once.
     fn drop(&mut self) {
         if !self.closed {
-            let reason = CloseReason::Engine("its actor has ended".to_owned());
-            self.tell(ConnectionEvent::Closed(reason));
+            self.tell(ConnectionEvent::Closed(CloseReason::Stopped));
         }
     }
 }

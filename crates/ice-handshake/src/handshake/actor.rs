@@ -140,6 +140,13 @@ impl Actor for HandshakeActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        // An owner that ends while this is being started has no handle of it, and cannot close it.
+        ctx.run_interval(OWNER_CHECK, |actor, ctx| {
+            if !actor.owner.connected() {
+                actor.handshake = None;
+                ctx.exit(ExitReason::Normal);
+            }
+        });
         let Some(handshake) = &mut self.handshake else { return };
         match handshake.init() {
             Init::Ok(data) => self.tell(HandshakeOutput::InitData { data, finished: false }),
@@ -239,5 +246,7 @@ impl Handshake for Done {
 const MAILBOX: usize = 64;
 /// Datagrams kept for the session: early media of a peer that was ready first.
 const KEPT: usize = 64;
+/// How long it may go on without an owner.
+const OWNER_CHECK: Duration = Duration::from_secs(1);
 /// A handshake that names no useful time is asked again after this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

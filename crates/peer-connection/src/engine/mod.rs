@@ -338,7 +338,15 @@ impl Engine {
 
     pub(crate) fn poll_output(&mut self) -> Result<EngineOutput, EngineError> {
         loop {
-            let event = match self.rtc.poll_output()? {
+            let output = match self.rtc.poll_output() {
+                // A frame that its codec's format does not allow: the peer's, or the application's. Others follow.
+                Err(RtcError::Packet(mid, pt, error)) => {
+                    log::debug!("a frame of {mid}, payload type {pt}, is dropped: {error}");
+                    continue;
+                }
+                output => output?,
+            };
+            let event = match output {
                 Output::Timeout(at) => return Ok(EngineOutput::Timeout(at)),
                 Output::Transmit(transmit) => {
                     return Ok(EngineOutput::Transmit {

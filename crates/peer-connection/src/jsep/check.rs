@@ -1,6 +1,6 @@
 //! Whether a remote description can be used: everything that the engine could stumble over, before it has it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use callboard_ice_handshake::handshake::Fingerprint;
@@ -143,6 +143,7 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
             transport = Some(transport_of(&sdp, section)?);
         }
     }
+    check_payload_types(&sdp, known.remote.map(|remote| &remote.sdp))?;
     if let Some(transport) = &transport {
         if transport.lite && known.lite {
             return Err(DescriptionError::BothLite);
@@ -190,6 +191,42 @@ fn check_mids(sdp: &Sdp) -> Result<(), DescriptionError> {
             Ok(())
         }
     }
+}
+
+/// On one transport a payload type means the same in every section, and goes on meaning it (RFC 8843 §10.1.2): the
+/// engine panics where it does not.
+fn check_payload_types(sdp: &Sdp, before: Option<&Sdp>) -> Result<(), DescriptionError> {
+    let mut meanings: HashMap<&str, (String, Vec<String>)> = HashMap::new();
+    for sdp in before.into_iter().chain([sdp]) {
+        for section in sdp.media().iter().filter(|section| section.is_rtp()) {
+            for format in section.formats() {
+                let meaning = meaning(section, format);
+                // A rejected section names formats without saying what they are.
+                if meaning.0.is_empty() {
+                    continue;
+                }
+                if *meanings.entry(format).or_insert_with(|| meaning.clone()) != meaning {
+                    return Err(DescriptionError::PayloadTypeReused(format.to_owned()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a payload type is, and with which parameters.
+fn meaning(section: &Section, format: &str) -> (String, Vec<String>) {
+    let values = |name| {
+        section.attributes(name).filter_map(move |value| {
+            let (found, rest) = value.split_once(char::is_whitespace)?;
+            (found == format).then(|| rest.trim().to_ascii_lowercase())
+        })
+    };
+    let mut parameters: Vec<String> = values("fmtp")
+        .flat_map(|all| all.split(';').map(|one| one.trim().to_owned()).collect::<Vec<_>>())
+        .collect();
+    parameters.sort_unstable();
+    (values("rtpmap").next().unwrap_or_default(), parameters)
 }
 
 fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, DescriptionError> {

@@ -64,6 +64,30 @@ impl Peer {
         Self { connection, events, told: Vec::new(), candidates: Vec::new() }
     }
 
+    /// On this media thread, and so on its port.
+    pub(crate) async fn open_on(
+        home: &PeerConnections,
+        thread: usize,
+        configuration: Configuration,
+    ) -> Self {
+        let (tell, events) = mpsc::unbounded_channel();
+        let owner = Listener(tell).start();
+        let connection =
+            home.open_on(thread, &Api::default(), configuration, owner.recipient()).await.unwrap();
+        Self { connection, events, told: Vec::new(), candidates: Vec::new() }
+    }
+
+    /// Wait until its actor is gone: it is told of as closed before.
+    pub(crate) async fn gone(&self) {
+        let gone = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(5));
+            while self.connection.is_open() {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("it ends");
+    }
+
     fn note(&mut self, event: ConnectionEvent) {
         if let ConnectionEvent::IceCandidate(candidate) = &event {
             self.candidates.push(candidate.clone());
@@ -140,20 +164,27 @@ pub(crate) async fn connect(one: &mut Peer, other: &mut Peer) {
         };
         peer.told.iter().rev().find_map(state) == Some(PeerConnectionState::Connected)
     };
+    carry_until(one, other, |one, other| connected(one) && connected(other)).await;
+}
+
+/// Carry candidates until this is so.
+pub(crate) async fn carry_until(
+    one: &mut Peer,
+    other: &mut Peer,
+    done: impl Fn(&Peer, &Peer) -> bool,
+) {
     let carry = async {
-        while !(connected(one) && connected(other)) {
-            for (from, to) in [(&mut *one, &mut *other)] {
-                trickle(from, to).await;
-                trickle(to, from).await;
-            }
+        while !done(one, other) {
+            trickle(one, other).await;
+            trickle(other, one).await;
             tokio::select! {
                 _ = one.next() => {}
                 _ = other.next() => {}
             }
         }
     };
-    let done = tokio::time::timeout(PATIENCE, carry).await;
-    assert!(done.is_ok(), "not connected: {:#?} {:#?}", one.told, other.told);
+    let carried = tokio::time::timeout(PATIENCE, carry).await;
+    assert!(carried.is_ok(), "not in time: {:#?} {:#?}", one.told, other.told);
 }
 
 async fn trickle(from: &mut Peer, to: &mut Peer) {

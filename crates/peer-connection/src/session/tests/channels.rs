@@ -111,7 +111,7 @@ fn what_a_channel_cannot_be_is_refused() {
     };
 
     assert_eq!(create(String::new(), both), Err(Error::BothLimits));
-    assert_eq!(create("x".repeat(65_536), DataChannelOptions::default()), Err(Error::TooLong));
+    assert_eq!(create("x".repeat(1_201), DataChannelOptions::default()), Err(Error::TooLong));
     assert_eq!(create(String::new(), negotiated(65_535)), Err(Error::BadId(65_535)));
     create("mine".to_owned(), negotiated(9)).unwrap();
     assert_eq!(create("again".to_owned(), negotiated(9)), Err(Error::IdTaken(9)));

@@ -84,6 +84,39 @@ fn offers_that_cannot_be_used_are_refused_before_anything_happens() {
     assert_eq!(refused(&short.collect::<String>()), Error::BadIceCredentials);
 }
 
+/// str0m panics at each of these ("Pt locked multiple times").
+#[test]
+fn a_payload_type_means_one_thing() {
+    use DescriptionError as Error;
+    let parsed = sdp::Sdp::parse(&offer());
+    let video =
+        parsed.media().iter().find(|one| one.kind() == sdp::MediaKind::Video).unwrap().clone();
+    let with_second = |change: fn(String) -> String| {
+        let mut two = parsed.clone();
+        let text = change(video.to_string()).replace(video.mid().unwrap(), "second");
+        two.media_mut().extend(sdp::Sdp::parse(&text).media().to_vec());
+        let mids: Vec<String> =
+            two.media().iter().filter_map(|one| one.mid().map(str::to_owned)).collect();
+        two.set_bundle(&mids.iter().map(String::as_str).collect::<Vec<_>>());
+        two.to_string()
+    };
+    let pt = video.formats().next().unwrap().to_owned();
+    let changes: [fn(String) -> String; 3] = [
+        |text| text.replacen("VP8/90000", "VP9/90000", 1),
+        |text| text.replace("packetization-mode=1", "packetization-mode=0"),
+        |text| text.replacen("apt=96", "apt=98", 1),
+    ];
+    for change in changes {
+        assert!(matches!(refused(&with_second(change)), Error::PayloadTypeReused(_)), "{pt}");
+    }
+    // Two sections alike are fine.
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let fine = with_second(|text| text);
+    pair.b.session.set_remote_description(now, SessionDescription::offer(fine)).unwrap();
+    pair.b.session.create_answer(now).unwrap();
+}
+
 #[test]
 fn answers_that_do_not_fit_are_refused_and_the_right_one_is_taken() {
     use DescriptionError as Error;

@@ -1,0 +1,466 @@
+//! What goes wrong with a connection, its handshake or its owner, and who is disturbed by it.
+#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
+
+mod peers;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use callboard_ice_handshake::handshake::*;
+use callboard_ice_handshake::mux::*;
+use callboard_peer_connection::messages::*;
+use callboard_peer_connection::*;
+use callboard_supervision::Fault;
+use peers::*;
+use tokio::sync::{mpsc, oneshot};
+
+fn connection_state(event: &ConnectionEvent) -> Option<PeerConnectionState> {
+    match event {
+        ConnectionEvent::ConnectionStateChange(state) => Some(*state),
+        _ => None,
+    }
+}
+
+fn failed(event: &ConnectionEvent) -> Option<()> {
+    (connection_state(event) == Some(PeerConnectionState::Failed)).then_some(())
+}
+
+/// What a handshake does instead of shaking hands.
+#[derive(Clone, Copy, Debug)]
+enum Mischief {
+    Panic,
+    Hang,
+    Block,
+    Fail,
+}
+
+struct Mischievous(Mischief);
+
+impl HandshakeFactory for Mischievous {
+    fn new_handshake(&self, _: &ComponentInfo) -> Box<dyn Handshake> {
+        Box::new(Self(self.0))
+    }
+}
+
+impl Handshake for Mischievous {
+    fn connection_ready(&mut self, _: Instant) -> Step {
+        match self.0 {
+            Mischief::Panic => panic!("as it was told to"),
+            Mischief::Hang => Step::Ok,
+            Mischief::Block => {
+                std::thread::sleep(Duration::from_secs(3));
+                Step::Ok
+            }
+            Mischief::Fail => Step::Failed(HandshakeError::custom("not today")),
+        }
+    }
+
+    fn recv_from_peer(&mut self, _: Instant, _: &[u8]) -> Step {
+        Step::Ok
+    }
+
+    fn into_session(self: Box<Self>) -> Box<dyn Session> {
+        unreachable!("it never finishes")
+    }
+}
+
+/// Four ports, so that two pairs can be told apart by their addresses.
+async fn four_ports() -> PeerConnections {
+    let options = PeerConnectionsOptions {
+        media_threads: 4,
+        handshake_deadline: Duration::from_secs(1),
+        ..PeerConnectionsOptions::default()
+    };
+    home_with(options).await
+}
+
+/// Two that are connected, on this port and the next.
+async fn pair(home: &PeerConnections, thread: usize) -> (Peer, Peer, DataChannelId) {
+    let mut a = Peer::open_on(home, thread, Configuration::default()).await;
+    let mut b = Peer::open_on(home, thread + 1, Configuration::default()).await;
+    let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
+    negotiate(&mut a, &mut b).await;
+    connect(&mut a, &mut b).await;
+    a.until(opened).await;
+    (a, b, channel)
+}
+
+async fn talks(a: &mut Peer, b: &mut Peer, channel: DataChannelId, text: &str) {
+    a.send(SendData::text(channel, text)).await.unwrap();
+    let heard = |event: &ConnectionEvent| {
+        message(event).filter(|heard| heard.as_bytes() == text.as_bytes())
+    };
+    b.until(heard).await;
+}
+
+#[actix::test]
+async fn a_handshake_that_misbehaves_fails_its_connection_and_no_other() {
+    let home = four_ports().await;
+    let (mut c, mut d, channel) = pair(&home, 0).await;
+    for mischief in [Mischief::Panic, Mischief::Hang, Mischief::Block, Mischief::Fail] {
+        let configuration = Configuration {
+            handshake: Some(Arc::new(Mischievous(mischief))),
+            ..Configuration::default()
+        };
+        let mut a = Peer::open_on(&home, 2, configuration).await;
+        let mut b = Peer::open_on(&home, 3, Configuration::default()).await;
+        a.send(CreateDataChannel::new("x")).await.unwrap();
+        negotiate(&mut a, &mut b).await;
+        let began = Instant::now();
+        carry_until(&mut a, &mut b, |a, _| a.told.iter().any(|event| failed(event).is_some()))
+            .await;
+        assert!(began.elapsed() < Duration::from_secs(3), "{mischief:?}: {:?}", began.elapsed());
+        talks(&mut c, &mut d, channel, &format!("{mischief:?}")).await;
+        // It has failed, and can be asked and closed.
+        assert_eq!(a.send(GetConnectionState).await, PeerConnectionState::Failed);
+        a.connection.close().await;
+        assert_eq!(a.until(closed).await, CloseReason::Closed);
+        b.connection.close().await;
+        b.gone().await;
+    }
+    home.stop().await;
+}
+
+#[actix::test]
+async fn a_connection_that_is_killed_is_told_once_and_its_siblings_go_on() {
+    let home = four_ports().await;
+    let (mut a, mut b, _) = pair(&home, 0).await;
+    let (mut c, mut d, channel) = pair(&home, 2).await;
+    let connections = home
+        .supervisor()
+        .supervisor("peer-connections")
+        .unwrap()
+        .supervisor("connections")
+        .unwrap();
+
+    connections.inject(&a.connection.id().to_string(), Fault::Panic("shot".into())).await.unwrap();
+
+    assert_eq!(a.until(closed).await, CloseReason::Stopped);
+    a.gone().await;
+    assert!(!home.exists(a.connection.id()));
+    talks(&mut c, &mut d, channel, "still here").await;
+    // Its end said goodbye all the same.
+    assert_eq!(b.until(closed).await, CloseReason::ClosedByPeer);
+    home.stop().await;
+    for peer in [&mut c, &mut d] {
+        assert_eq!(peer.until(closed).await, CloseReason::Stopped);
+        peer.gone().await;
+        assert_eq!(peer.told.iter().filter_map(closed).count(), 1);
+    }
+}
+
+#[actix::test]
+async fn sockets_that_are_killed_come_back_with_their_connections() {
+    let home = home().await;
+    let (mut a, mut b, channel) = pair(&home, 0).await;
+    let sockets =
+        home.supervisor().supervisor("peer-connections").unwrap().supervisor("sockets").unwrap();
+    let ports = home.ports();
+    for socket in ["udp 0", "udp 1"] {
+        sockets.inject(socket, Fault::Panic("shot".into())).await.unwrap();
+    }
+    talks(&mut a, &mut b, channel, "as if nothing had happened").await;
+    assert_eq!(home.ports(), ports);
+    home.stop().await;
+}
+
+/// Takes its time over every event, with a mailbox for one.
+struct Slow {
+    gate: Option<oneshot::Receiver<()>>,
+    tell: mpsc::UnboundedSender<ConnectionEvent>,
+}
+
+impl Actor for Slow {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1);
+    }
+}
+
+impl Handler<PeerConnectionEvent> for Slow {
+    type Result = ();
+
+    fn handle(&mut self, event: PeerConnectionEvent, ctx: &mut Context<Self>) {
+        let message = matches!(event.event, ConnectionEvent::DataChannelMessage { .. });
+        _ = self.tell.send(event.event);
+        if message && let Some(gate) = self.gate.take() {
+            // Busy until it is let go on.
+            ctx.wait(async { _ = gate.await }.into_actor(self));
+        }
+    }
+}
+
+#[actix::test]
+async fn an_owner_that_does_not_keep_up_with_data_loses_its_connection() {
+    let home = home().await;
+    let settings = ApiSettings { max_unread: (64 << 10, 1_000), ..ApiSettings::default() };
+    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let (let_go, gate) = oneshot::channel();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let owner = Slow { gate: Some(gate), tell }.start();
+    let slow = home.open(&api, Configuration::default(), owner.recipient()).await.unwrap();
+    let mut b = Peer::open(&home, &Api::default()).await;
+    let channel = b.send(CreateDataChannel::new("x")).await.unwrap();
+    meet(&slow, &mut b).await;
+    b.until(opened).await;
+
+    let mut sent = 0;
+    while b.connection.is_open() && sent < 2_000 {
+        match b.connection.send(SendData::binary(channel, vec![1; 1_000])).await {
+            Ok(Ok(())) => sent += 1,
+            _ => break,
+        }
+    }
+    assert_eq!(b.until(closed).await, CloseReason::ClosedByPeer);
+    _ = let_go.send(());
+    let mut last = None;
+    let mut messages = 0;
+    while let Some(event) = told.recv().await {
+        messages += usize::from(matches!(event, ConnectionEvent::DataChannelMessage { .. }));
+        last = Some(event);
+    }
+    // What had come was still told, in order, and then the end.
+    assert!(matches!(last, Some(ConnectionEvent::Closed(CloseReason::OwnerTooSlow))), "{last:?}");
+    assert!((20..200).contains(&messages), "{messages}");
+    home.stop().await;
+}
+
+/// Ends when it hears that its connection is connected.
+struct Quitter;
+
+impl Actor for Quitter {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerConnectionEvent> for Quitter {
+    type Result = ();
+
+    fn handle(&mut self, event: PeerConnectionEvent, ctx: &mut Context<Self>) {
+        if connection_state(&event.event) == Some(PeerConnectionState::Connected) {
+            ctx.stop();
+        }
+    }
+}
+
+#[actix::test]
+async fn an_owner_that_ends_takes_its_connection_with_it() {
+    let home = home().await;
+    let owner = Quitter.start().recipient();
+    let orphan = home.open(&Api::default(), Configuration::default(), owner).await.unwrap();
+    let mut b = Peer::open(&home, &Api::default()).await;
+    b.send(CreateDataChannel::new("x")).await.unwrap();
+    meet(&orphan, &mut b).await;
+
+    assert_eq!(b.until(closed).await, CloseReason::ClosedByPeer);
+    home.stop().await;
+}
+
+/// B offers, with its candidates when all are known.
+async fn meet(other: &PeerConnectionHandle, b: &mut Peer) {
+    let offer = b.send(CreateOffer::default()).await.unwrap();
+    b.send(SetLocalDescription(Some(offer.clone()))).await.unwrap();
+    other.send(SetRemoteDescription(offer)).await.unwrap().unwrap();
+    other.send(SetLocalDescription(None)).await.unwrap().unwrap();
+    let answer = other.send(LocalDescription).await.unwrap().unwrap();
+    b.send(SetRemoteDescription(answer)).await.unwrap();
+    let complete = |event: &ConnectionEvent| {
+        matches!(event, ConnectionEvent::IceGatheringStateChange(IceGatheringState::Complete))
+            .then_some(())
+    };
+    b.until(complete).await;
+    for candidate in b.candidates.drain(..).flatten() {
+        other.send(AddIceCandidate(Some(candidate))).await.unwrap().unwrap();
+    }
+}
+
+#[actix::test]
+async fn closing_is_quick_and_again_it_does_nothing() {
+    let home = home().await;
+    let api = Api::default();
+    for stage in 0..5 {
+        let (mut a, mut b) = (Peer::open(&home, &api).await, Peer::open(&home, &api).await);
+        if stage > 0 {
+            a.send(CreateDataChannel::new("x")).await.unwrap();
+            a.send(CreateOffer::default()).await.unwrap();
+        }
+        if stage > 1 {
+            negotiate(&mut a, &mut b).await;
+        }
+        if stage > 2 {
+            connect(&mut a, &mut b).await;
+        }
+        if stage > 3 {
+            a.until(opened).await;
+        }
+        let began = Instant::now();
+        a.connection.close().await;
+        a.connection.close().await;
+        a.until(closed).await;
+        a.gone().await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{stage}");
+        assert!(a.connection.send(GetConnectionState).await.is_err());
+        b.connection.close().await;
+        b.gone().await;
+    }
+    home.stop().await;
+}
+
+#[actix::test]
+async fn announced_addresses_are_told_in_place_of_the_interfaces() {
+    let announced = vec!["203.0.113.7".parse().unwrap()];
+    let sockets = UdpMuxOptions { announced, ..UdpMuxOptions::default() };
+    let options =
+        PeerConnectionsOptions { media_threads: 1, sockets, ..PeerConnectionsOptions::default() };
+    let home = PeerConnections::start(options).await.unwrap();
+    let mut a = Peer::open(&home, &Api::default()).await;
+    a.send(CreateDataChannel::new("x")).await.unwrap();
+    a.send(SetLocalDescription(None)).await.unwrap();
+    let found = a
+        .until(|event| match event {
+            ConnectionEvent::IceCandidate(Some(candidate)) => Some(candidate.candidate.clone()),
+            _ => None,
+        })
+        .await;
+    assert!(found.contains(&format!("203.0.113.7 {} typ host", home.ports()[0])), "{found}");
+    home.stop().await;
+}
+
+#[actix::test]
+async fn a_lite_agent_and_one_over_ipv6_connect() {
+    let lite = ApiSettings { ice_lite: true, ..ApiSettings::default() };
+    let lite = Api::with_settings(MediaEngine::default(), Registry::default(), lite);
+    let sockets = UdpMuxOptions { ip_families: IpFamilies::V6, ..UdpMuxOptions::default() };
+    let options =
+        PeerConnectionsOptions { media_threads: 2, sockets, ..PeerConnectionsOptions::default() };
+    for (home, api) in [(home().await, lite), (home_with(options).await, Api::default())] {
+        let mut a = Peer::open(&home, &Api::default()).await;
+        let mut b = Peer::open(&home, &api).await;
+        let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
+        negotiate(&mut a, &mut b).await;
+        connect(&mut a, &mut b).await;
+        a.until(opened).await;
+        talks(&mut a, &mut b, channel, "hello").await;
+        home.stop().await;
+    }
+}
+
+/// All of one certificate, and all on one port; each peer has a port of its own.
+#[actix::test]
+async fn twelve_connections_share_a_port() {
+    let alone = PeerConnectionsOptions { media_threads: 1, ..PeerConnectionsOptions::default() };
+    let one = home_with(alone).await;
+    let many = PeerConnectionsOptions { media_threads: 12, ..PeerConnectionsOptions::default() };
+    let many = home_with(many).await;
+    let certificate = Certificate::generate().unwrap();
+    let mut pairs = Vec::new();
+    for at in 0..12 {
+        let certificate = Some(certificate.clone());
+        let configuration = Configuration { certificate, ..Configuration::default() };
+        let mut a = Peer::open_on(&one, 0, configuration).await;
+        let mut b = Peer::open_on(&many, at, Configuration::default()).await;
+        let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
+        negotiate(&mut a, &mut b).await;
+        pairs.push((a, b, channel));
+    }
+    for (a, b, _) in &mut pairs {
+        connect(a, b).await;
+        a.until(opened).await;
+    }
+    for (a, b, channel) in &mut pairs {
+        let text = format!("from {}", a.connection.id());
+        talks(a, b, *channel, &text).await;
+    }
+    // Nobody hears what is another's.
+    for (_, b, _) in &pairs {
+        assert_eq!(b.told.iter().filter_map(message).count(), 1);
+    }
+    one.stop().await;
+    many.stop().await;
+}
+
+/// Media that the owner does not take in time is lost, and counted; the connection goes on.
+#[actix::test]
+async fn media_that_is_not_taken_makes_room() {
+    let home = home().await;
+    let settings = ApiSettings {
+        max_unread: (4 << 10, 8),
+        media_mode: MediaMode::Rtp,
+        ..ApiSettings::default()
+    };
+    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let (let_go, gate) = oneshot::channel();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let owner = SlowMedia { gate: Some(gate), tell }.start();
+    let slow = home.open(&api, Configuration::default(), owner.recipient()).await.unwrap();
+    let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
+    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let mut b = Peer::open(&home, &api).await;
+    let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "v", "s");
+    let sender = b.send(AddTrack(track)).await.unwrap();
+    meet(&slow, &mut b).await;
+    b.until(|event| {
+        (connection_state(event) == Some(PeerConnectionState::Connected)).then_some(())
+    })
+    .await;
+
+    let transceiver = b.send(GetTransceivers).await.remove(0);
+    let mut number = 0;
+    let dropped = loop {
+        number += 1;
+        let packet = RtpPacket {
+            transceiver: transceiver.id,
+            rid: None,
+            payload_type: transceiver.codecs[0].0,
+            sequence_number: number,
+            timestamp: 3_000 * number as u32,
+            marker: true,
+            at: Instant::now(),
+            payload: vec![number as u8; 500].into(),
+            audio_level: None,
+        };
+        b.send(WriteRtp { sender, packet }).await.unwrap();
+        let dropped = slow.send(GetCounters).await.unwrap().media_dropped;
+        if dropped > 20 {
+            break dropped;
+        }
+        assert!(number < 20_000, "nothing was dropped");
+    };
+    _ = let_go.send(());
+    let last = loop {
+        if let ConnectionEvent::Packet(packet) = told.recv().await.unwrap()
+            && packet.sequence_number + 20 > number
+        {
+            break packet;
+        }
+    };
+    assert_eq!(last.payload[0], last.sequence_number as u8);
+    assert!(slow.is_open() && dropped > 0);
+    home.stop().await;
+}
+
+struct SlowMedia {
+    gate: Option<oneshot::Receiver<()>>,
+    tell: mpsc::UnboundedSender<ConnectionEvent>,
+}
+
+impl Actor for SlowMedia {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1);
+    }
+}
+
+impl Handler<PeerConnectionEvent> for SlowMedia {
+    type Result = ();
+
+    fn handle(&mut self, event: PeerConnectionEvent, ctx: &mut Context<Self>) {
+        let packet = matches!(event.event, ConnectionEvent::Packet(_));
+        _ = self.tell.send(event.event);
+        if packet && let Some(gate) = self.gate.take() {
+            ctx.wait(async { _ = gate.await }.into_actor(self));
+        }
+    }
+}
