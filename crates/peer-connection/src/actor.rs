@@ -25,7 +25,7 @@ use crate::session::{Session, SessionOutput};
 
 /// A WebRTC peer connection (W3C `RTCPeerConnection`).
 ///
-/// Opened by [`PeerConnections::open`]; told what to do by [`messages`](crate::messages), each of which is answered; tells its owner what
+/// Opened by [`PeerConnections::open`](crate::PeerConnections::open); told what to do by [`messages`](crate::messages), each of which is answered; tells its owner what
 /// happens by [`PeerConnectionEvent`]s. It ends when it is closed by either side, and when its owner ends.
 pub struct PeerConnection {
     session: Session,

@@ -1,4 +1,36 @@
-//! A WebRTC peer connection as an actor.
+//! A WebRTC peer connection (W3C `RTCPeerConnection`) as a supervised actor.
+//!
+//! [`PeerConnections`] is where connections live: media threads with a UDP port each, and the supervisors of connections and
+//! their handshakes. [`PeerConnections::open`] opens one by an [`Api`] (codecs, interceptors, settings; made once) and a
+//! [`Configuration`] (servers, certificate, handshake; one's own). What it can be told are the [`messages`]; what it tells
+//! its owner are [`PeerConnectionEvent`]s.
+//!
+//! ```
+//! use actix::prelude::*;
+//! use callboard_peer_connection::messages::*;
+//! use callboard_peer_connection::*;
+//!
+//! /// Answers whoever offers.
+//! async fn answer(
+//!     connections: &PeerConnections,
+//!     owner: Recipient<PeerConnectionEvent>,
+//!     offer: SessionDescription,
+//! ) -> Result<(PeerConnectionHandle, SessionDescription), Box<dyn std::error::Error>> {
+//!     let connection = connections.open(&Api::default(), Configuration::default(), owner).await?;
+//!     connection.send(SetRemoteDescription(offer)).await??;
+//!     let answer = connection.send(CreateAnswer::default()).await??;
+//!     connection.send(SetLocalDescription(Some(answer.clone()))).await??;
+//!     // Candidates follow as `ConnectionEvent::IceCandidate`, for the peer's addIceCandidate.
+//!     Ok((connection, answer))
+//! }
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! * Every operation is answered, by its result or by an error of its own; what is refused has changed nothing.
+//! * The owner hears [`ConnectionEvent::Closed`] exactly once, as the last of all, whatever ends the connection.
+//! * Nothing that a peer sends ends more than its own connection, or makes anything grow without bound.
+//! * A connection that is closed, by whichever side, and one whose owner has ended, leaves nothing behind.
 
 mod actor;
 pub mod api;
@@ -8,6 +40,8 @@ mod description;
 mod engine;
 pub mod error;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod home;
 mod jsep;

@@ -1,4 +1,4 @@
-//! What a [`PeerConnection`](crate::PeerConnection) can be told.
+//! What a [`PeerConnection`] can be told.
 //!
 //! Every message is answered: with what was asked for, or with the error of its operation. They take effect one after
 //! the other, in the order in which they are sent (W3C's "operations chain" is the mailbox).

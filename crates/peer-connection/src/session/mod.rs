@@ -3,6 +3,8 @@
 mod candidates;
 mod media;
 mod negotiation;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod pair;
 mod states;
 mod statistics;
 

@@ -5,10 +5,11 @@ mod guards;
 mod ice;
 mod media;
 mod needed;
-mod pair;
 mod rollback;
 mod table;
 
 use std::time::Duration;
+
+use super::pair;
 
 const SECOND: Duration = Duration::from_secs(1);

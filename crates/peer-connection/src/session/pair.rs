@@ -1,4 +1,5 @@
-//! Two connections in simulated time, on a simulated wire.
+//! Two connections in simulated time, on a simulated wire: for tests and fuzzing.
+#![cfg_attr(fuzzing, allow(dead_code, missing_docs))]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,0 +1,7 @@
+//! Descriptions, candidates and what applications do between them, in any order.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| callboard_peer_connection::fuzzing::descriptions(bytes));
