@@ -18,7 +18,7 @@ use callboard_supervision::{Down, Exit, ExitReason, Placement, SupervisorRef};
 use crate::api::{Api, Configuration, MediaEngine};
 use crate::error::*;
 use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
-use crate::handshake::DefaultHandshake;
+use crate::handshake::{DefaultHandshake, dtls};
 use crate::messages::*;
 use crate::outbox::{Outbox, Told};
 use crate::session::{Session, SessionOutput};
@@ -80,9 +80,10 @@ impl PeerConnection {
             None => Certificate::generate()?,
         };
         let settings = api.settings();
-        let factory = match &configuration.handshake {
-            Some(factory) => Arc::clone(factory),
-            None => Arc::new(DefaultHandshake::new(certificate.clone(), settings)),
+        let factory = match (&configuration.handshake, &api.inner.handshake) {
+            (Some(factory), _) => Arc::clone(factory),
+            (None, Some(make)) => make(dtls(certificate.clone(), settings)),
+            (None, None) => Arc::new(DefaultHandshake::new(certificate.clone(), settings)),
         };
         let HandshakeHome { supervisor, placement, deadline } = handshakes;
         Ok(Self {

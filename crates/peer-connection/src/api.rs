@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use callboard_ice_handshake::gather::{IceServer, IceTransportPolicy};
 use callboard_ice_handshake::handshake::{
-    Certificate, HandshakeFactory, Role, SrtpProfile, Version,
+    Certificate, Dtls, HandshakeFactory, Role, SrtpProfile, Version,
 };
 use callboard_ice_handshake::mux::RouteOptions;
 
@@ -231,11 +231,26 @@ pub struct Api {
     pub(crate) inner: Arc<ApiInner>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct ApiInner {
     pub(crate) media_engine: MediaEngine,
     pub(crate) registry: Registry,
     pub(crate) settings: ApiSettings,
+    pub(crate) handshake: Option<Arc<MakeHandshake>>,
+}
+
+/// Makes a connection's handshake out of the DTLS that it would have.
+type MakeHandshake = dyn Fn(Dtls) -> Arc<dyn HandshakeFactory> + Send + Sync;
+
+impl fmt::Debug for ApiInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("media_engine", &self.media_engine)
+            .field("registry", &self.registry)
+            .field("settings", &self.settings)
+            .field("custom_handshake", &self.handshake.is_some())
+            .finish()
+    }
 }
 
 /// What all connections of an [`Api`] have in common, beside codecs and interceptors.
@@ -308,7 +323,17 @@ impl Api {
         registry: Registry,
         settings: ApiSettings,
     ) -> Self {
-        Self { inner: Arc::new(ApiInner { media_engine, registry, settings }) }
+        Self { inner: Arc::new(ApiInner { media_engine, registry, settings, handshake: None }) }
+    }
+
+    /// With a handshake for every connection that is not [given one](Configuration::handshake): made out of the DTLS that
+    /// the connection would have, with its own certificate, which it may wrap.
+    pub fn handshake(
+        mut self,
+        make: impl Fn(Dtls) -> Arc<dyn HandshakeFactory> + Send + Sync + 'static,
+    ) -> Self {
+        Arc::make_mut(&mut self.inner).handshake = Some(Arc::new(make));
+        self
     }
 
     /// Its codecs.
@@ -339,7 +364,7 @@ pub struct Configuration {
     /// This side's certificate. Default: a new one, of random issuer and serial number. One that is used again saves
     /// some 50 µs, and makes connections of one server recognisable.
     pub certificate: Option<Certificate>,
-    /// The handshake. Default: DTLS as the [`ApiSettings`] say, run for this connection alone.
+    /// The handshake. Default: what the [`Api`] makes, or DTLS as its [`ApiSettings`] say.
     ///
     /// Its session must be one of DTLS ([`Session::into_engine`](callboard_ice_handshake::handshake::Session::into_engine)),
     /// such as wrappers of [`Dtls`](callboard_ice_handshake::handshake::Dtls) have; with another the connection fails.

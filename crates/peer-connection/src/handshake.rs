@@ -14,11 +14,7 @@ pub(crate) struct DefaultHandshake {
 
 impl DefaultHandshake {
     pub(crate) fn new(certificate: Certificate, settings: &ApiSettings) -> Self {
-        let mut dtls = Dtls::new(certificate);
-        if let Some(version) = settings.dtls_version {
-            dtls = dtls.version(version);
-        }
-        Self { dtls, profiles: settings.srtp_profiles.clone() }
+        Self { dtls: dtls(certificate, settings), profiles: settings.srtp_profiles.clone() }
     }
 }
 
@@ -31,5 +27,17 @@ impl HandshakeFactory for DefaultHandshake {
             (None, _) => &SrtpProfile::ALL,
         };
         self.dtls.clone().srtp_profiles(profiles).new_handshake(component)
+    }
+}
+
+/// A connection's DTLS, for those who wrap it.
+pub(crate) fn dtls(certificate: Certificate, settings: &ApiSettings) -> Dtls {
+    let mut dtls = Dtls::new(certificate);
+    if let Some(version) = settings.dtls_version {
+        dtls = dtls.version(version);
+    }
+    match &settings.srtp_profiles {
+        Some(profiles) => dtls.srtp_profiles(profiles),
+        None => dtls,
     }
 }

@@ -122,6 +122,32 @@ async fn a_handshake_that_misbehaves_fails_its_connection_and_no_other() {
     home.stop().await;
 }
 
+/// Wraps the DTLS of every connection of its template, and notes that it was asked.
+struct Noting(Dtls, Arc<std::sync::atomic::AtomicUsize>);
+
+impl HandshakeFactory for Noting {
+    fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.new_handshake(component)
+    }
+}
+
+#[actix::test]
+async fn a_template_gives_its_connections_a_handshake() {
+    let home = home().await;
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let api = Api::default().handshake(move |dtls| Arc::new(Noting(dtls, Arc::clone(&count))));
+    let (mut a, mut b) = (Peer::open(&home, &api).await, Peer::open(&home, &api).await);
+    let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
+    negotiate(&mut a, &mut b).await;
+    connect(&mut a, &mut b).await;
+    a.until(opened).await;
+    talks(&mut a, &mut b, channel, "hello").await;
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 2);
+    home.stop().await;
+}
+
 #[actix::test]
 async fn a_connection_that_is_killed_is_told_once_and_its_siblings_go_on() {
     let home = four_ports().await;
