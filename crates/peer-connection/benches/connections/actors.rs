@@ -101,18 +101,25 @@ impl Home {
 /// By how much a connection makes this process grow.
 pub(super) async fn memory() -> f64 {
     let home = Home::start(AT_ONCE).await;
-    let pair = async |at| {
-        let mut pair = home.pair(at, Job::Messages, Owners::Far).await;
-        meet(&mut pair).await;
-        pair
+    let connect = async |at, count| {
+        let mut pairs = Vec::new();
+        for _ in 0..count {
+            let mut pair = home.pair(at, Job::Messages, Owners::Far).await;
+            meet(&mut pair).await;
+            pairs.push(pair);
+        }
+        pairs
+    };
+    let all = async |count| {
+        futures_util::future::join_all((0..AT_ONCE).map(|at| connect(at, count))).await
     };
     // These are not counted.
-    let mut pairs = futures_util::future::join_all((0..AT_ONCE).map(&pair)).await;
+    let first = all(1).await;
     let before = resident();
-    for _ in 0..PAIRS / AT_ONCE {
-        pairs.extend(futures_util::future::join_all((0..AT_ONCE).map(&pair)).await);
-    }
-    (resident() - before) / (2 * PAIRS) as f64
+    let pairs = all(PAIRS / AT_ONCE).await;
+    let grown = resident() - before;
+    drop((first, pairs));
+    grown / (2 * PAIRS) as f64
 }
 
 async fn close(pair: [Side; 2]) {
