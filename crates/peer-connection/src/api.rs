@@ -367,7 +367,7 @@ pub struct Configuration {
     /// The handshake. Default: what the [`Api`] makes, or DTLS as its [`ApiSettings`] say.
     ///
     /// Its session must be one of DTLS ([`Session::into_engine`](callboard_ice_handshake::handshake::Session::into_engine)),
-    /// such as wrappers of [`Dtls`](callboard_ice_handshake::handshake::Dtls) have; with another the connection fails.
+    /// such as wrappers of [`Dtls`] have; with another the connection fails.
     /// `certificate` must be the one it shows.
     pub handshake: Option<Arc<dyn HandshakeFactory>>,
 }

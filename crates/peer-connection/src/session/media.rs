@@ -112,7 +112,7 @@ impl Session {
             return Ok(());
         }
         let result = self.engine.write_packet(id, packet);
-        self.step(now);
+        self.after(now, Ok(()));
         result
     }
 

@@ -74,6 +74,7 @@ pub(crate) struct Session {
     /// User fragments that lead here: the latest last.
     ufrags: VecDeque<String>,
     validated: VecDeque<SocketAddr>,
+    round_trip: RoundTrip,
     engine_timeout: Option<Instant>,
     closed_by_peer: bool,
     /// Why nothing more can be negotiated.
@@ -93,6 +94,39 @@ enum HandshakeProgress {
         ready: bool,
     },
     Over,
+}
+
+/// How long a check and its answer take: what a handshake waits for depends on it, and the engine tells it too late.
+#[derive(Debug, Default)]
+struct RoundTrip {
+    /// Checks without an answer, by their transactions.
+    checks: VecDeque<([u8; 12], Instant)>,
+    measured: Option<Duration>,
+}
+
+impl RoundTrip {
+    fn sent(&mut self, now: Instant, datagram: &[u8]) {
+        if let ([0, 1, ..], Some(transaction)) = (datagram, transaction(datagram)) {
+            if self.checks.len() >= CHECKS {
+                self.checks.pop_front();
+            }
+            self.checks.push_back((transaction, now));
+        }
+    }
+
+    fn received(&mut self, received: Instant, datagram: &[u8]) {
+        if let ([1, 1, ..], Some(transaction)) = (datagram, transaction(datagram))
+            && let Some(at) = self.checks.iter().position(|(check, _)| *check == transaction)
+            && let Some((_, sent)) = self.checks.remove(at)
+        {
+            self.measured = Some(received.saturating_duration_since(sent));
+        }
+    }
+}
+
+/// RFC 8489 §5
+fn transaction(datagram: &[u8]) -> Option<[u8; 12]> {
+    datagram.get(8..20)?.try_into().ok()
 }
 
 /// What was counted.
@@ -145,6 +179,7 @@ impl Session {
             negotiated: None,
             ufrags: VecDeque::new(),
             validated: VecDeque::new(),
+            round_trip: RoundTrip::default(),
             engine_timeout: None,
             closed_by_peer: false,
             broken: None,
@@ -203,6 +238,9 @@ impl Session {
         match accepted {
             Ok(false) => self.counters.datagrams_refused += 1,
             Ok(true) => {
+                if stun && self.handshake != HandshakeProgress::Over {
+                    self.round_trip.received(received, contents);
+                }
                 self.counters.datagrams_received += 1;
                 self.counters.bytes_received += contents.len() as u64;
                 self.states.received(now);
@@ -237,6 +275,9 @@ impl Session {
         loop {
             match self.engine.poll_output()? {
                 EngineOutput::Transmit { source, destination, contents } => {
+                    if self.handshake != HandshakeProgress::Over {
+                        self.round_trip.sent(now, &contents);
+                    }
                     self.counters.datagrams_sent += 1;
                     self.counters.bytes_sent += contents.len() as u64;
                     self.output.push_back(SessionOutput::Transmit {
@@ -308,7 +349,7 @@ impl Session {
         if let HandshakeProgress::Started { ready: false } = self.handshake {
             self.handshake = HandshakeProgress::Started { ready: true };
             self.states.dtls = DtlsTransportState::Connecting;
-            self.output.push_back(SessionOutput::HandshakeReady(None));
+            self.output.push_back(SessionOutput::HandshakeReady(self.round_trip.measured));
         }
         while self.ufrags.len() > 1 && self.remote.is_some() && !self.jsep.offers_restart() {
             let old = self.ufrags.pop_front();
@@ -571,6 +612,8 @@ impl Session {
     }
 }
 
+/// Checks that may be on their way at once.
+const CHECKS: usize = 32;
 /// As many as the mux keeps.
 const VALIDATED: usize = 32;
 /// The one in force, the one of a restart, and the one before: a peer checks by it until it knows.

@@ -129,8 +129,11 @@ impl Peer {
                     handshake.set_remote_init_data(InitData::Fingerprints(fingerprints));
                     self.handshake = Some(handshake);
                 }
-                SessionOutput::HandshakeReady(_) => {
+                SessionOutput::HandshakeReady(round_trip_time) => {
                     if let Some(handshake) = &mut self.handshake {
+                        if let Some(time) = round_trip_time {
+                            handshake.set_round_trip_time(time);
+                        }
                         let step = handshake.connection_ready(now);
                         self.obey(now, step);
                     }
