@@ -256,3 +256,19 @@ fn a_hello_in_pieces_is_answered_like_a_whole_one() {
         pair.assert_connected();
     }
 }
+
+/// A retransmission that goes out together with the hello that has the cookie.
+#[test]
+fn hellos_in_one_datagram_are_answered() {
+    for version in VERSIONS {
+        let (client, server) = acquainted(version);
+        let mut pair = Pair::new(&client, &server);
+        pair.together = Some(Vec::new());
+        let mut pair = pair.ready();
+
+        let took = pair.run();
+
+        assert!(took < Duration::from_millis(200), "{version:?}: {took:?}");
+        pair.assert_connected();
+    }
+}

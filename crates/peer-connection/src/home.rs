@@ -287,6 +287,12 @@ impl PeerConnections {
         self.shared.threads.len()
     }
 
+    /// Where a media thread's connections run: an owner that is placed there too hears of media without a change of
+    /// threads, which is most of what forwarding costs. It must not wait.
+    pub fn placement(&self, thread: usize) -> Option<Placement> {
+        self.shared.threads.get(thread).map(|thread| Placement::Pool(thread.pool.clone()))
+    }
+
     /// The UDP port of each media thread.
     pub fn ports(&self) -> Vec<u16> {
         self.shared.threads.iter().map(|thread| thread.mux.port()).collect()

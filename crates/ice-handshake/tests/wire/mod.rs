@@ -18,6 +18,8 @@ pub struct Pair {
     pub loss: u32,
     /// Client hellos travel in pieces of this size.
     pub pieces: Option<usize>,
+    /// Each client hello travels behind those before it, in one datagram.
+    pub together: Option<Vec<u8>>,
 }
 
 pub struct Side {
@@ -136,6 +138,7 @@ impl Pair {
             random: fastrand::Rng::with_seed(7),
             loss: 0,
             pieces: None,
+            together: None,
         }
     }
 
@@ -152,7 +155,20 @@ impl Pair {
 
     pub fn send_to_server(&mut self, packets: Vec<Bytes>) {
         let pieces = self.pieces;
-        for packet in packets.into_iter().flat_map(|packet| in_pieces(packet, pieces)) {
+        let mut together = self.together.take();
+        let packets: Vec<Bytes> = packets
+            .into_iter()
+            .flat_map(|packet| in_pieces(packet, pieces))
+            .map(|packet| match &mut together {
+                Some(before) if is_client_hello(&packet) => {
+                    before.extend_from_slice(&packet);
+                    Bytes::from(before.clone())
+                }
+                _ => packet,
+            })
+            .collect();
+        self.together = together;
+        for packet in packets {
             if self.random.u32(0..100) >= self.loss {
                 self.server.inbox.push_back((self.now + DELAY, packet));
             }
@@ -254,10 +270,13 @@ pub const VERSIONS: [Option<Version>; 3] = [Some(Version::Dtls12), Some(Version:
 /// One way.
 pub const DELAY: Duration = Duration::from_millis(10);
 
+fn is_client_hello(packet: &[u8]) -> bool {
+    packet[0] == 22 && packet[3..5] == [0, 0] && packet[13] == 1
+}
+
 /// A client hello as so many datagrams; anything else as it is.
 fn in_pieces(packet: Bytes, size: Option<usize>) -> Vec<Bytes> {
-    let Some(size) = size.filter(|_| packet[0] == 22 && packet[3..5] == [0, 0] && packet[13] == 1)
-    else {
+    let Some(size) = size.filter(|_| is_client_hello(&packet)) else {
         return vec![packet];
     };
     let body = packet.slice(25..);

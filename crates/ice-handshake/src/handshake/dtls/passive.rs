@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::super::Role;
 use super::super::data::random_bytes;
 use super::active::only_fitting;
@@ -65,6 +67,7 @@ impl Passive {
         let Some(datagram) = only_fitting(datagram, Role::Server, counters) else {
             return Progress::default();
         };
+        let datagram = without_outdated_hellos(datagram);
         let in_pieces =
             |message: Message<'_>| message.is_client_hello() && message.body.len() < message.length;
         let datagram = if records(&datagram).flat_map(Record::messages).any(in_pieces) {
@@ -184,6 +187,21 @@ impl Passive {
         }
         progress
     }
+}
+
+/// A hello that is sent again goes out together with the one that has the cookie: the engine, which takes the first for a
+/// new beginning, is shown the last alone.
+fn without_outdated_hellos(datagram: Bytes) -> Bytes {
+    let of_hello = |record: Record<'_>| {
+        record.messages().filter(Message::is_client_hello).map(|message| message.sequence).max()
+    };
+    let latest = records(&datagram).filter_map(of_hello).max();
+    let outdated = |record: &Record<'_>| of_hello(*record).is_some_and(|one| Some(one) < latest);
+    if !records(&datagram).any(|record| outdated(&record)) {
+        return datagram;
+    }
+    let kept = records(&datagram).filter(|record| !outdated(record));
+    kept.flat_map(|record| record.0).copied().collect()
 }
 
 /// Client randoms at once; each forged hello takes one, the oldest makes room.
