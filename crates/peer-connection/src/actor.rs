@@ -41,6 +41,8 @@ pub struct PeerConnection {
     /// When it is woken; what is due later is looked at then.
     wake_up: Option<(Instant, SpawnHandle)>,
     batch: Batch,
+    /// What was written and has not been let out.
+    written: usize,
 }
 
 /// Where its handshake runs, and by what name.
@@ -112,6 +114,7 @@ impl PeerConnection {
             looking_again: false,
             wake_up: None,
             batch: Batch::default(),
+            written: 0,
         })
     }
 
@@ -135,6 +138,21 @@ impl PeerConnection {
         self.tell_what_waits(ctx);
         self.set_wake_up(ctx);
         result
+    }
+
+    /// What is written goes out when all that waits in the mailbox has been written: several datagrams in one call.
+    fn flush_soon(&mut self, ctx: &mut Context<Self>) {
+        self.written += 1;
+        if self.written >= WRITTEN {
+            self.written = 0;
+            return self.drive(ctx, Session::flush);
+        }
+        if self.written == 1 {
+            ctx.spawn(std::future::ready(()).into_actor(self).map(|(), this, ctx| {
+                this.written = 0;
+                this.drive(ctx, Session::flush);
+            }));
+        }
     }
 
     fn obey(&mut self, output: SessionOutput, ctx: &mut Context<Self>) {
@@ -469,11 +487,9 @@ handle! {
     StopTransceiver(transceiver) => StopTransceiver, |session, now| session.change(now, |all| all.stop(transceiver));
     GetTransceivers => GetTransceivers, |session, _| session.transceivers();
     WriteSample { sender, sample } => WriteSample, |session, now| session.write_sample(now, sender, sample);
-    WriteRtp { sender, packet } => WriteRtp, |session, now| session.write_packet(now, sender, packet);
     RequestKeyframe { transceiver, rid, kind } => RequestKeyframe, |session, now| session.request_keyframe(now, transceiver, rid, kind);
     InsertDtmf { sender, tones, duration, gap } => InsertDtmf, |session, now| session.insert_dtmf(now, sender, &tones, duration, gap);
     CreateDataChannel { label, options } => CreateDataChannel, |session, now| session.create_data_channel(now, label, options);
-    SendData { channel, message } => SendData, |session, now| session.send_data(now, channel, message);
     CloseDataChannel(channel) => CloseDataChannel, |session, now| session.close_data_channel(now, channel);
     SetBufferedAmountLowThreshold { channel, threshold } => SetBufferedAmountLowThreshold, |session, _| session.set_buffered_amount_low_threshold(channel, threshold);
     GetDataChannel(channel) => GetDataChannel, |session, _| session.data_channel(channel);
@@ -485,6 +501,28 @@ handle! {
     GetStats => GetStats, |session, now| session.stats(now);
     GetCounters => GetCounters, |session, _| session.counters();
     Close => Close, |session, now| session.close(now, CloseReason::Closed);
+}
+
+impl Handler<SendData> for PeerConnection {
+    type Result = MessageResult<SendData>;
+
+    fn handle(&mut self, message: SendData, ctx: &mut Context<Self>) -> Self::Result {
+        let SendData { channel, message } = message;
+        let sent = self.session.send_data(Instant::now(), channel, message);
+        self.flush_soon(ctx);
+        MessageResult(sent)
+    }
+}
+
+impl Handler<WriteRtp> for PeerConnection {
+    type Result = MessageResult<WriteRtp>;
+
+    fn handle(&mut self, message: WriteRtp, ctx: &mut Context<Self>) -> Self::Result {
+        let WriteRtp { sender, packet } = message;
+        let written = self.session.write_packet(sender, packet);
+        self.flush_soon(ctx);
+        MessageResult(written)
+    }
 }
 
 impl Handler<AddTrack> for PeerConnection {
@@ -547,5 +585,7 @@ const SEGMENTS: usize = 64;
 const LARGEST_BATCH: usize = 65_507;
 /// When an owner is looked at that had no room: often enough for a mailbox of 16 and 10,000 messages a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Messages and packets that are let out together: as many datagrams as one call takes.
+const WRITTEN: usize = 64;
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

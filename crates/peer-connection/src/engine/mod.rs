@@ -123,6 +123,8 @@ pub(crate) struct Engine {
     transceivers: HashMap<Mid, TransceiverId>,
     mids: HashMap<TransceiverId, Mid>,
     codecs: HashMap<u8, Arc<RtpCodecCapability>>,
+    /// What may be sent through each transceiver, by payload type: a bit each.
+    payload_types: HashMap<TransceiverId, u128>,
     measured: Measured,
 }
 
@@ -146,6 +148,7 @@ impl Engine {
             transceivers: HashMap::new(),
             mids: HashMap::new(),
             codecs: HashMap::new(),
+            payload_types: HashMap::new(),
             measured: Measured::default(),
         }
     }
@@ -168,6 +171,8 @@ impl Engine {
         self.transceivers = all.map(|(mid, id)| (Mid::from(mid), id)).collect();
         self.mids = self.transceivers.iter().map(|(mid, id)| (*id, *mid)).collect();
         self.codecs.clear();
+        let allowed = |mid| self.params(mid).fold(0, |all, one| all | 1_u128 << (*one.pt() & 127));
+        self.payload_types = self.mids.iter().map(|(id, mid)| (*id, allowed(*mid))).collect();
     }
 
     /// An offer of what is new; the mids of its new media, in order, and the user fragment of a restart.
@@ -582,7 +587,8 @@ impl Engine {
     ) -> Result<(), WriteError> {
         let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
         let pt = Pt::from(packet.payload_type);
-        if !self.params(mid).any(|one| one.pt() == pt) {
+        let allowed = self.payload_types.get(&transceiver).copied().unwrap_or_default();
+        if packet.payload_type > 127 || allowed & 1 << packet.payload_type == 0 {
             return Err(WriteError::NotNegotiated);
         }
         let mut api = self.rtc.direct_api();

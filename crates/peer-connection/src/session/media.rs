@@ -97,9 +97,9 @@ impl Session {
         result
     }
 
+    /// Send a packet. It goes out with the next [`Session::flush`], together with others.
     pub(crate) fn write_packet(
         &mut self,
-        now: Instant,
         sender: SenderId,
         mut packet: RtpPacket,
     ) -> Result<(), WriteError> {
@@ -111,9 +111,7 @@ impl Session {
         if !taps.iter().all(|tap| tap.packet_sent(sender, &mut packet) == Flow::Pass) {
             return Ok(());
         }
-        let result = self.engine.write_packet(id, packet);
-        self.after(now, Ok(()));
-        result
+        self.engine.write_packet(id, packet)
     }
 
     pub(crate) fn request_keyframe(

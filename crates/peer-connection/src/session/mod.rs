@@ -550,6 +550,7 @@ impl Session {
         Ok(id)
     }
 
+    /// Send a message. It goes out with the next [`Self::flush`], together with others.
     pub(crate) fn send_data(
         &mut self,
         now: Instant,
@@ -558,17 +559,17 @@ impl Session {
     ) -> Result<(), SendDataError> {
         let limit = self.max_message_size();
         match self.channels.send(&mut self.engine, channel, message, limit) {
-            Ok(result) => {
-                if result.is_ok() {
-                    self.after(now, Ok(()));
-                }
-                result
-            }
+            Ok(result) => result,
             Err(error) => {
                 self.after(now, Err(error));
                 Err(SendDataError::NotOpen)
             }
         }
+    }
+
+    /// Let out what was written.
+    pub(crate) fn flush(&mut self, now: Instant) {
+        self.after(now, Ok(()));
     }
 
     pub(crate) fn close_data_channel(&mut self, now: Instant, channel: DataChannelId) -> bool {

@@ -191,13 +191,24 @@ impl Peer {
             .count()
     }
 
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        channel: DataChannelId,
+        message: DataChannelMessage,
+    ) -> Result<(), error::SendDataError> {
+        let sent = self.session.send_data(now, channel, message);
+        self.session.flush(now);
+        sent
+    }
+
     pub(crate) fn text(
         &mut self,
         now: Instant,
         channel: DataChannelId,
         text: &str,
     ) -> Result<(), error::SendDataError> {
-        self.session.send_data(now, channel, DataChannelMessage::Text(text.to_owned()))
+        self.send(now, channel, DataChannelMessage::Text(text.to_owned()))
     }
 }
 

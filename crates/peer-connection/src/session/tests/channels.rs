@@ -21,7 +21,7 @@ fn text_and_bytes_of_every_size_arrive_in_order() {
     let now = pair.now;
     pair.a.text(now, channel, "text").unwrap();
     for size in sizes {
-        pair.a.session.send_data(now, channel, bytes(size)).unwrap();
+        pair.a.send(now, channel, bytes(size)).unwrap();
     }
 
     assert!(pair.until(20 * SECOND, |pair| pair.b.messages().len() == sizes.len() + 1));
@@ -131,7 +131,7 @@ fn what_cannot_be_sent_is_refused_and_nothing_else_is_disturbed() {
     let unknown = DataChannelId(99);
     assert_eq!(pair.a.text(now, unknown, "x"), Err(SendDataError::NotFound));
     assert_eq!(pair.a.text(now, channel, ""), Err(SendDataError::Empty));
-    let large = pair.a.session.send_data(now, channel, bytes(262_145));
+    let large = pair.a.send(now, channel, bytes(262_145));
     assert_eq!(large, Err(SendDataError::TooLarge { size: 262_145, limit: 262_144 }));
 
     pair.a.text(now, channel, "still here").unwrap();
@@ -159,7 +159,7 @@ fn a_full_buffer_says_so_and_tells_when_there_is_room() {
     let now = pair.now;
     let mut sent = 0;
     let full = loop {
-        match pair.a.session.send_data(now, channel, bytes(100_000)) {
+        match pair.a.send(now, channel, bytes(100_000)) {
             Ok(()) => sent += 1,
             Err(error) => break error,
         }
@@ -191,12 +191,12 @@ fn the_threshold_is_told_once_when_it_is_crossed() {
     };
     assert_eq!(count(&pair), 0, "nothing was sent");
     let now = pair.now;
-    pair.a.session.send_data(now, channel, bytes(10_000)).unwrap();
+    pair.a.send(now, channel, bytes(10_000)).unwrap();
     pair.pass(SECOND);
     assert_eq!(count(&pair), 0, "it was below all the time");
     for _ in 0..4 {
         let now = pair.now;
-        pair.a.session.send_data(now, channel, bytes(30_000)).unwrap();
+        pair.a.send(now, channel, bytes(30_000)).unwrap();
     }
     pair.pass(10 * SECOND);
     assert_eq!(count(&pair), 1);
@@ -207,7 +207,7 @@ fn a_channel_is_closed_by_either_side_after_what_waits() {
     let (mut pair, channel) = connected(DataChannelOptions::default());
     for _ in 0..20 {
         let now = pair.now;
-        pair.a.session.send_data(now, channel, bytes(50_000)).unwrap();
+        pair.a.send(now, channel, bytes(50_000)).unwrap();
     }
     let now = pair.now;
     assert!(pair.a.session.close_data_channel(now, channel));

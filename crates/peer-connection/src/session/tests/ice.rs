@@ -19,7 +19,7 @@ fn with_channel() -> (Pair, DataChannelId) {
 fn talks(pair: &mut Pair, channel: DataChannelId) -> bool {
     let before = pair.b.messages().len();
     let now = pair.now;
-    pair.a.session.send_data(now, channel, bytes(100)).unwrap();
+    pair.a.send(now, channel, bytes(100)).unwrap();
     pair.until(10 * SECOND, |pair| pair.b.messages().len() > before)
 }
 

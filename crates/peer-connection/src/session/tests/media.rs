@@ -400,7 +400,8 @@ fn in_rtp_mode_packets_go_as_they_are() {
             payload: vec![at as u8; 500].into(),
             audio_level: None,
         };
-        pair.a.session.write_packet(now, sender, packet).unwrap();
+        pair.a.session.write_packet(sender, packet).unwrap();
+        pair.a.session.flush(now);
         pair.pass(Duration::from_millis(10));
     }
     pair.pass(SECOND);
@@ -424,7 +425,7 @@ fn in_rtp_mode_packets_go_as_they_are() {
     assert_eq!(sample, Err(WriteError::OtherMode));
     let mut wrong = packets[0].clone();
     wrong.payload_type = 3;
-    assert_eq!(pair.a.session.write_packet(now, sender, wrong), Err(WriteError::NotNegotiated));
+    assert_eq!(pair.a.session.write_packet(sender, wrong), Err(WriteError::NotNegotiated));
 }
 
 struct Noting(&'static str, Arc<Mutex<Vec<String>>>);
