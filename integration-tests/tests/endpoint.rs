@@ -257,10 +257,11 @@ fn a_turn_server_that_dies_is_noticed_and_a_restart_brings_them_back_through_the
             b.told.clear();
             let began = Instant::now();
             a.endpoint.send(RestartIce).await.unwrap();
+            // One of them may not even have noticed that it was gone.
             let back = |host: &Host| {
-                host.told
-                    .iter()
-                    .any(|event| matches!(event, EndpointEvent::ComponentReconnected(_)))
+                let selected =
+                    |event: &EndpointEvent| matches!(event, EndpointEvent::NewSelectedPair { .. });
+                host.told.iter().any(selected)
             };
             carry_until(&mut a, &mut b, Duration::from_secs(10), |a, b| back(a) && back(b)).await;
             println!("{transport}: back {:?} after the restart", began.elapsed());

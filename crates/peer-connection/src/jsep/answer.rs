@@ -165,6 +165,13 @@ impl Jsep {
             if section.is_rtp()
                 && let Some(transceiver) = mid.and_then(|mid| self.transceivers.by_mid(mid))
             {
+                // The engine answers by its own table, which may hold what this section did not offer.
+                let is_offered = |format: &&str| offered.formats().any(|one| one == *format);
+                let kept: Vec<String> =
+                    section.formats().filter(is_offered).map(str::to_owned).collect();
+                if !kept.is_empty() && kept.len() < section.formats().count() {
+                    section.keep_formats(&kept);
+                }
                 let sends = Direction::of_sdp(section.direction()).sends();
                 text::write_track(section, transceiver, sends);
             }

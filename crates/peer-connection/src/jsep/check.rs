@@ -111,6 +111,7 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
     }
     let mut sdp = Sdp::parse(text);
     name_directions(&mut sdp);
+    drop_reused_payload_types(&mut sdp, known.remote.map(|remote| &remote.sdp))?;
     let sdp = sdp;
     if sdp.session_line('v').map(str::trim) != Some("0") {
         return Err(DescriptionError::Syntax("it does not begin with v=0".to_owned()));
@@ -143,7 +144,6 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
             transport = Some(transport_of(&sdp, section)?);
         }
     }
-    check_payload_types(&sdp, known.remote.map(|remote| &remote.sdp))?;
     if let Some(transport) = &transport {
         if transport.lite && known.lite {
             return Err(DescriptionError::BothLite);
@@ -194,22 +194,47 @@ fn check_mids(sdp: &Sdp) -> Result<(), DescriptionError> {
 }
 
 /// On one transport a payload type means the same in every section, and goes on meaning it (RFC 8843 §10.1.2): the
-/// engine panics where it does not.
-fn check_payload_types(sdp: &Sdp, before: Option<&Sdp>) -> Result<(), DescriptionError> {
-    let mut meanings: HashMap<&str, (String, Vec<String>)> = HashMap::new();
-    for sdp in before.into_iter().chain([sdp]) {
-        for section in sdp.media().iter().filter(|section| section.is_rtp()) {
-            for format in section.formats() {
-                let meaning = meaning(section, format);
-                // A rejected section names formats without saying what they are.
-                if meaning.0.is_empty() {
-                    continue;
-                }
-                if *meanings.entry(format).or_insert_with(|| meaning.clone()) != meaning {
-                    return Err(DescriptionError::PayloadTypeReused(format.to_owned()));
-                }
+/// engine panics where it does not. Firefox offers some again with a meaning of its own; those are not taken.
+fn drop_reused_payload_types(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), DescriptionError> {
+    let mut meanings: HashMap<String, (String, Vec<String>)> = HashMap::new();
+    for section in before.iter().flat_map(|before| before.media()).filter(|one| one.is_rtp()) {
+        for format in section.formats() {
+            let meaning = meaning(section, format);
+            if !meaning.0.is_empty() {
+                meanings.entry(format.to_owned()).or_insert(meaning);
             }
         }
+    }
+    for section in sdp.media_mut().iter_mut().filter(|section| section.is_rtp()) {
+        let mut kept: Vec<String> = Vec::new();
+        let mut reused = None;
+        for format in section.formats() {
+            let meaning = meaning(section, format);
+            // A rejected section names formats without saying what they are.
+            let known = meanings.get(format);
+            if meaning.0.is_empty() || known.is_none_or(|known| *known == meaning) {
+                if !meaning.0.is_empty() {
+                    meanings.insert(format.to_owned(), meaning);
+                }
+                kept.push(format.to_owned());
+            } else {
+                reused = Some(format.to_owned());
+            }
+        }
+        let Some(reused) = reused else { continue };
+        // What repairs a format that is gone repairs nothing.
+        let repairs = |format: &String| {
+            meaning(section, format)
+                .1
+                .iter()
+                .find_map(|one| one.strip_prefix("apt=").map(str::to_owned))
+        };
+        let present = kept.clone();
+        kept.retain(|format| repairs(format).is_none_or(|repaired| present.contains(&repaired)));
+        if !kept.iter().any(|format| repairs(format).is_none()) {
+            return Err(DescriptionError::PayloadTypeReused(reused));
+        }
+        section.keep_formats(&kept);
     }
     Ok(())
 }

@@ -160,14 +160,7 @@ pub(super) fn prefer(section: &mut Section, preferences: &[RtpCodecCapability]) 
     }
     kept.extend(all.iter().filter(|payload| payload.is_companion()));
     let formats: Vec<String> = kept.iter().map(|payload| payload.format.clone()).collect();
-    section.set_formats(formats.iter().map(String::as_str));
-    section.retain_attributes(|name, value| {
-        !matches!(name, "rtpmap" | "fmtp" | "rtcp-fb")
-            || value
-                .split_whitespace()
-                .next()
-                .is_some_and(|format| format == "*" || formats.iter().any(|kept| kept == format))
-    });
+    section.keep_formats(&formats);
 }
 
 /// A payload type of a section.

@@ -142,6 +142,18 @@ impl Section {
         self.replace_line('m', &line);
     }
 
+    /// Have these formats of those it has, in this order, and nothing about the others.
+    pub(crate) fn keep_formats(&mut self, kept: &[String]) {
+        self.set_formats(kept.iter().map(String::as_str));
+        self.retain_attributes(|name, value| {
+            !matches!(name, "rtpmap" | "fmtp" | "rtcp-fb")
+                || value
+                    .split_whitespace()
+                    .next()
+                    .is_some_and(|format| format == "*" || kept.iter().any(|kept| kept == format))
+        });
+    }
+
     fn set_word(&mut self, at: usize, word: &str) {
         let mut words: Vec<&str> = self.words().collect();
         if words.len() <= at {

@@ -100,15 +100,30 @@ fn a_payload_type_means_one_thing() {
         two.set_bundle(&mids.iter().map(String::as_str).collect::<Vec<_>>());
         two.to_string()
     };
-    let pt = video.formats().next().unwrap().to_owned();
     let changes: [fn(String) -> String; 3] = [
         |text| text.replacen("VP8/90000", "VP9/90000", 1),
         |text| text.replace("packetization-mode=1", "packetization-mode=0"),
         |text| text.replacen("apt=96", "apt=98", 1),
     ];
     for change in changes {
-        assert!(matches!(refused(&with_second(change)), Error::PayloadTypeReused(_)), "{pt}");
+        let mut pair = Pair::new();
+        let now = pair.now;
+        let offer = with_second(change);
+        pair.b.session.set_remote_description(now, SessionDescription::offer(offer)).unwrap();
+        let answer = sdp::Sdp::parse(&pair.b.session.create_answer(now).unwrap().sdp);
+        // The section is taken with what is left of it.
+        let [.., first, _, second] = answer.media() else { panic!() };
+        assert!(second.port() != Some(0));
+        assert!(second.formats().count() < first.formats().count(), "{first} {second}");
     }
+    let nothing_left = with_second(|text| {
+        text.replace("VP8", "X8")
+            .replace("VP9", "X9")
+            .replace("H264", "X2")
+            .replace("AV1", "X1")
+            .replace("apt=", "apt=1")
+    });
+    assert!(matches!(refused(&nothing_left), Error::PayloadTypeReused(_)));
     // Two sections alike are fine.
     let mut pair = Pair::new();
     let now = pair.now;
