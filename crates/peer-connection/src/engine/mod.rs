@@ -1,9 +1,11 @@
-//! str0m's `Rtc`, as a peer connection uses it: the only file that names it.
+//! str0m's `Rtc`, as a peer connection uses it: nothing else names it.
 //!
 //! Nothing here decides anything. What str0m would panic at, or lose, is kept away by its callers; each function says
 //! what it relies on.
 
+mod channels;
 mod convert;
+mod media;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,17 +15,14 @@ use std::time::{Duration, Instant};
 use callboard_ice_handshake::handshake::{Certificate, DtlsBridge, crypto_provider};
 pub(crate) use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::channel::ChannelConfig;
 pub(crate) use str0m::channel::ChannelId as ChannelKey;
-use str0m::channel::{ChannelConfig, Reliability};
-use str0m::format::PayloadParams;
-use str0m::media::{MediaTime, Mid, Pt, Simulcast, SimulcastLayer};
+use str0m::media::{Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
 pub(crate) use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
 use str0m::{Event, Input, Output, Rtc, RtcConfig, RtcError};
 
 use crate::api::{ApiInner, MediaMode};
-use crate::error::{KeyframeError, WriteError};
 use crate::jsep::{AnswerPlan, CommitPlan, OfferPlan};
 use crate::media::*;
 
@@ -457,210 +456,6 @@ impl Engine {
             }
             _ => return None,
         })
-    }
-
-    /// A channel. A negotiated id must be free: str0m panics at one that is not, see [`Self::has_stream`].
-    pub(crate) fn create_channel(&mut self, spec: &ChannelSpec) -> ChannelKey {
-        let reliability = match (spec.max_retransmits, spec.max_packet_life_time) {
-            (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
-            (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },
-            (None, None) => Reliability::Reliable,
-        };
-        self.rtc.direct_api().create_data_channel(ChannelConfig {
-            label: spec.label.clone(),
-            ordered: spec.ordered,
-            reliability,
-            negotiated: spec.negotiated,
-            protocol: spec.protocol.clone(),
-        })
-    }
-
-    /// Whether a stream has a channel, our placeholders among them.
-    pub(crate) fn has_stream(&mut self, id: u16) -> bool {
-        self.rtc.direct_api().channel_id_by_sctp_stream_id(id).is_some()
-            || (self.placeholder < id && id <= PLACEHOLDERS && !self.placeholders.is_empty())
-    }
-
-    pub(crate) fn close_channel(&mut self, key: ChannelKey) {
-        self.rtc.direct_api().close_data_channel(key);
-    }
-
-    /// Whether a channel can be written to.
-    pub(crate) fn is_channel_open(&mut self, key: ChannelKey) -> bool {
-        self.rtc.channel(key).is_some()
-    }
-
-    pub(crate) fn stream_of(&mut self, key: ChannelKey) -> Option<u16> {
-        self.rtc.direct_api().sctp_stream_id_by_channel_id(key)
-    }
-
-    /// How a channel is that the peer has made.
-    pub(crate) fn channel_spec(&mut self, key: ChannelKey) -> Option<ChannelSpec> {
-        let channel = self.rtc.channel(key)?;
-        let config = channel.config()?;
-        let (max_retransmits, max_packet_life_time) = match config.reliability {
-            Reliability::Reliable => (None, None),
-            Reliability::MaxRetransmits { retransmits } => (Some(retransmits), None),
-            Reliability::MaxPacketLifetime { lifetime } => (None, Some(lifetime)),
-        };
-        Some(ChannelSpec {
-            label: config.label.clone(),
-            protocol: config.protocol.clone(),
-            ordered: config.ordered,
-            max_retransmits,
-            max_packet_life_time,
-            negotiated: config.negotiated,
-        })
-    }
-
-    /// Write a message, which must not be empty: str0m would never send anything again. Says whether there was room.
-    pub(crate) fn write_channel(
-        &mut self,
-        key: ChannelKey,
-        binary: bool,
-        data: &[u8],
-    ) -> Result<bool, EngineError> {
-        match self.rtc.channel(key) {
-            Some(mut channel) if !data.is_empty() => Ok(channel.write(binary, data)?),
-            _ => Ok(false),
-        }
-    }
-
-    pub(crate) fn channel_buffered(&mut self, key: ChannelKey) -> usize {
-        self.rtc.channel(key).map_or(0, |mut channel| channel.buffered_amount())
-    }
-
-    /// What this section's peer has agreed to, in the order of our preference.
-    fn params(&self, mid: Mid) -> impl Iterator<Item = &PayloadParams> {
-        let agreed = self.rtc.media(mid).map(|media| media.remote_pts()).unwrap_or_default();
-        let all = self.rtc.codec_config().params().iter();
-        all.filter(move |params| agreed.contains(&params.pt()))
-    }
-
-    /// The payload type of a codec, and its clock.
-    fn payload_type(&self, mid: Mid, codec: &RtpCodecCapability) -> Option<(Pt, u32)> {
-        let found = self.params(mid).find(|params| convert::matches(params, codec))?;
-        Some((found.pt(), found.spec().clock_rate.get()))
-    }
-
-    /// Whether a codec was agreed on.
-    pub(crate) fn is_negotiated(
-        &self,
-        transceiver: TransceiverId,
-        codec: &RtpCodecCapability,
-    ) -> bool {
-        self.mids.get(&transceiver).is_some_and(|mid| self.payload_type(*mid, codec).is_some())
-    }
-
-    /// The codecs that were agreed on.
-    pub(crate) fn codecs_of(&self, transceiver: TransceiverId) -> Vec<(u8, RtpCodecCapability)> {
-        let Some(mid) = self.mids.get(&transceiver) else { return Vec::new() };
-        self.params(*mid).map(|params| (*params.pt(), convert::codec(params))).collect()
-    }
-
-    /// Write a frame; its time follows from `clock` units of its codec. Poll before the next one.
-    pub(crate) fn write_sample(
-        &mut self,
-        transceiver: TransceiverId,
-        codec: &RtpCodecCapability,
-        sample: &Sample,
-        now: Instant,
-        timestamp: impl FnOnce(u32) -> u64,
-    ) -> Result<(), WriteError> {
-        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
-        let (pt, clock_rate) = self.payload_type(mid, codec).ok_or(WriteError::NotNegotiated)?;
-        let rate = convert::frequency(clock_rate);
-        let mut writer = self.rtc.writer(mid).ok_or(WriteError::NotSending)?;
-        if let Some(rid) = sample.rid {
-            writer = writer.rid(rid.as_str().into());
-        }
-        let time = MediaTime::new(timestamp(clock_rate), rate);
-        let wallclock = sample.captured.unwrap_or(now);
-        writer.write(pt, wallclock, time, Arc::clone(&sample.data)).map_err(convert::write_error)
-    }
-
-    /// Write a packet. Poll before the next one.
-    pub(crate) fn write_packet(
-        &mut self,
-        transceiver: TransceiverId,
-        packet: RtpPacket,
-    ) -> Result<(), WriteError> {
-        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
-        let pt = Pt::from(packet.payload_type);
-        let allowed = self.payload_types.get(&transceiver).copied().unwrap_or_default();
-        if packet.payload_type > 127 || allowed & 1 << packet.payload_type == 0 {
-            return Err(WriteError::NotNegotiated);
-        }
-        let mut api = self.rtc.direct_api();
-        let rid = packet.rid.map(|rid| rid.as_str().into());
-        let stream = api.stream_tx_by_mid(mid, rid).ok_or(WriteError::UnknownEncoding)?;
-        let values =
-            str0m::rtp::ExtensionValues { audio_level: packet.audio_level, ..Default::default() };
-        let write = RtpWrite::new(
-            pt,
-            packet.sequence_number.into(),
-            packet.timestamp,
-            packet.at,
-            packet.payload,
-        )
-        .marker(packet.marker)
-        .ext_vals(values)
-        .nackable(true);
-        stream.write_rtp(write);
-        Ok(())
-    }
-
-    /// Play a tone: its RFC 4733 event, for so long.
-    pub(crate) fn write_tone(
-        &mut self,
-        transceiver: TransceiverId,
-        codec: &RtpCodecCapability,
-        event: u8,
-        duration: Duration,
-        now: Instant,
-        timestamp: impl FnOnce(u32) -> u64,
-    ) -> Result<(), WriteError> {
-        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
-        let (pt, clock_rate) = self.payload_type(mid, codec).ok_or(WriteError::NotNegotiated)?;
-        let writer = self.rtc.writer(mid).ok_or(WriteError::NotSending)?;
-        let tone = convert::tone(event, duration);
-        let time = MediaTime::new(timestamp(clock_rate), convert::frequency(clock_rate));
-        writer.telephone_event(tone).write(pt, now, time, Vec::new()).map_err(convert::write_error)
-    }
-
-    /// Whether tones were agreed on.
-    pub(crate) fn has_tones(&self, transceiver: TransceiverId) -> bool {
-        let Some(mid) = self.mids.get(&transceiver) else { return false };
-        self.params(*mid).any(|params| params.spec().codec.is_tele())
-    }
-
-    /// Ask the peer for a key frame.
-    pub(crate) fn request_keyframe(
-        &mut self,
-        transceiver: TransceiverId,
-        rid: Option<Rid>,
-        kind: KeyframeRequestKind,
-    ) -> Result<(), KeyframeError> {
-        let mid = *self.mids.get(&transceiver).ok_or(KeyframeError::NotReceiving)?;
-        let rid = rid.map(|rid| rid.as_str().into());
-        let mut api = self.rtc.direct_api();
-        let stream = api.stream_rx_by_mid(mid, rid).ok_or(KeyframeError::NotReceiving)?;
-        stream.request_keyframe(convert::keyframe_kind(kind));
-        Ok(())
-    }
-
-    /// The SSRC of what is received, and of what is sent.
-    pub(crate) fn ssrcs(
-        &mut self,
-        transceiver: TransceiverId,
-        rid: Option<Rid>,
-    ) -> (Option<u32>, Option<u32>) {
-        let Some(mid) = self.mids.get(&transceiver).copied() else { return (None, None) };
-        let rid = rid.map(|rid| rid.as_str().into());
-        let mut api = self.rtc.direct_api();
-        let receives = api.stream_rx_by_mid(mid, rid).map(|stream| *stream.ssrc());
-        let sends = api.stream_tx_by_mid(mid, rid).map(|stream| *stream.ssrc());
-        (receives, sends)
     }
 }
 

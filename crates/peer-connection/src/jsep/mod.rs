@@ -6,6 +6,7 @@ mod answer;
 mod check;
 mod needed;
 mod offer;
+mod round;
 mod text;
 mod transceiver;
 
@@ -18,7 +19,7 @@ pub(crate) use transceiver::{Transceiver, Transceivers};
 
 use crate::error::{DescriptionError, SetDescriptionError};
 use crate::media::*;
-use crate::sdp::{MediaKind, Sdp, Section};
+use crate::sdp::Sdp;
 use crate::state::SignalingState;
 use crate::{SdpType, SessionDescription};
 
@@ -328,46 +329,6 @@ impl Jsep {
         self.roll_back(Side::Remote)
     }
 
-    /// A round is over (W3C §4.4.1.5, the steps that set a description of type "answer").
-    fn agree(&mut self) {
-        self.pending_local = None;
-        self.pending_remote = None;
-        if let (Some(local), Some(remote)) = (&self.current_local, self.remote.clone()) {
-            let local = Sdp::parse(&local.sdp);
-            for (ours, theirs) in local.media().iter().zip(remote.sdp.media()) {
-                self.agree_on(&local, ours, &remote.sdp, theirs);
-            }
-        }
-        for transceiver in self.transceivers.iter_mut() {
-            transceiver.before = None;
-        }
-        self.transceivers.retain(|one| !(one.stopped && one.mid.is_none()));
-        self.offered = None;
-        self.last_offer = None;
-        self.last_answer = None;
-        self.enter(SignalingState::Stable);
-        self.needs_negotiation = false;
-        self.update_needed();
-    }
-
-    fn agree_on(&mut self, local: &Sdp, ours: &Section, remote: &Sdp, theirs: &Section) {
-        let mid = ours.mid().or(theirs.mid()).unwrap_or_default();
-        let Some(transceiver) = self.transceivers.by_mid_mut(mid) else { return };
-        let id = transceiver.id;
-        if check::is_rejected(local, ours) || check::is_rejected(remote, theirs) {
-            if !transceiver.stopped {
-                transceiver.set_stopped();
-                self.events.push_back(JsepEvent::TransceiverEnded { transceiver: id });
-            }
-            return self.fire_receiving(id, false, theirs);
-        }
-        let agreed = Direction::of_sdp(ours.direction())
-            .intersection(Direction::of_sdp(theirs.direction()).reversed());
-        transceiver.current = Some(agreed);
-        transceiver.has_sent |= agreed.sends();
-        self.fire_receiving(id, agreed.receives(), theirs);
-    }
-
     /// Take back the offer of this round.
     fn roll_back(&mut self, side: Side) -> Result<(), SetDescriptionError> {
         // W3C §4.4.1.5: not in `stable`, nor once there is a provisional answer.
@@ -407,97 +368,6 @@ impl Jsep {
         self.needs_negotiation = false;
         self.update_needed();
         Ok(())
-    }
-
-    fn assign_mids(&mut self, created: &offer::Created) {
-        for transceiver in self.transceivers.iter_mut() {
-            if let Some((_, mid)) = created.mids.iter().find(|(id, _)| *id == transceiver.id) {
-                transceiver.remember();
-                transceiver.mid = Some(mid.clone());
-            }
-        }
-    }
-
-    /// Give each section of a remote offer a transceiver (RFC 8829 §5.10).
-    fn meet_sections(&mut self, checked: &Checked) {
-        for section in checked.sdp.media() {
-            let (true, Some(mid)) = (section.is_rtp(), section.mid()) else { continue };
-            let rejected = !check::is_usable(&checked.sdp, section);
-            if let Some(transceiver) = self.transceivers.by_mid_mut(mid) {
-                if rejected && !transceiver.stopped {
-                    transceiver.remember();
-                    transceiver.stopping = true;
-                }
-                continue;
-            }
-            if rejected {
-                continue;
-            }
-            let kind = match section.kind() {
-                MediaKind::Audio => TrackKind::Audio,
-                _ => TrackKind::Video,
-            };
-            let receives = Direction::of_sdp(section.direction()).reversed().sends();
-            let free = self.transceivers.iter_mut().find(|one| {
-                one.kind == kind && one.mid.is_none() && one.by_track && !one.is_ending()
-            });
-            match free {
-                // Only what the peer is ready to receive.
-                Some(free) if receives => {
-                    free.remember();
-                    free.mid = Some(mid.to_owned());
-                }
-                _ => {
-                    let mut new = Transceiver::new(kind, Direction::RecvOnly);
-                    new.remember();
-                    if let Some(before) = &mut new.before {
-                        before.created = true;
-                    }
-                    new.mid = Some(mid.to_owned());
-                    self.transceivers.push(new);
-                }
-            }
-        }
-        for section in checked.sdp.media() {
-            let Some(transceiver) = section.mid().and_then(|mid| self.transceivers.by_mid(mid))
-            else {
-                continue;
-            };
-            let sends = check::is_usable(&checked.sdp, section)
-                && !transceiver.is_ending()
-                && Direction::of_sdp(section.direction()).sends();
-            self.fire_receiving(transceiver.id, sends, section);
-        }
-    }
-
-    /// Tell what the peer sends, or no longer sends, through this transceiver.
-    fn fire_receiving(&mut self, id: TransceiverId, receives: bool, section: &Section) {
-        let Some(transceiver) = self.transceivers.iter_mut().find(|one| one.id == id) else {
-            return;
-        };
-        if transceiver.fired.receives() == receives {
-            return;
-        }
-        transceiver.remember();
-        transceiver.fired = Direction::new(false, receives);
-        if !receives {
-            self.events.push_back(JsepEvent::TrackRemoved { transceiver: id });
-            return;
-        }
-        let mut streams = Vec::new();
-        let mut track = None;
-        for msid in section.attributes("msid") {
-            let mut words = msid.split_ascii_whitespace();
-            streams.extend(words.next().filter(|stream| *stream != "-").map(str::to_owned));
-            track = track.or(words.next().map(str::to_owned));
-        }
-        self.events.push_back(JsepEvent::TrackAdded {
-            transceiver: id,
-            kind: transceiver.kind,
-            mid: transceiver.mid.clone().unwrap_or_default(),
-            track: track.unwrap_or_else(|| id.to_string()),
-            streams,
-        });
     }
 
     fn admit(

@@ -1,6 +1,7 @@
 //! A peer connection: what it knows. It takes messages, datagrams and the time, and returns what is to be done.
 
 mod candidates;
+mod handshake;
 mod media;
 mod negotiation;
 #[cfg(any(test, fuzzing))]
@@ -14,11 +15,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use callboard_ice_handshake::handshake::{
-    Certificate, DtlsData, Fingerprint, Finished, HandshakeData, HandshakeError, Role,
-};
+use callboard_ice_handshake::handshake::{Certificate, DtlsData, Fingerprint, Role};
 
 use self::candidates::Candidates;
+use self::handshake::RoundTrip;
 use self::media::Senders;
 use self::states::States;
 use crate::api::ApiInner;
@@ -94,39 +94,6 @@ enum HandshakeProgress {
         ready: bool,
     },
     Over,
-}
-
-/// How long a check and its answer take: what a handshake waits for depends on it, and the engine tells it too late.
-#[derive(Debug, Default)]
-struct RoundTrip {
-    /// Checks without an answer, by their transactions.
-    checks: VecDeque<([u8; 12], Instant)>,
-    measured: Option<Duration>,
-}
-
-impl RoundTrip {
-    fn sent(&mut self, now: Instant, datagram: &[u8]) {
-        if let ([0, 1, ..], Some(transaction)) = (datagram, transaction(datagram)) {
-            if self.checks.len() >= CHECKS {
-                self.checks.pop_front();
-            }
-            self.checks.push_back((transaction, now));
-        }
-    }
-
-    fn received(&mut self, received: Instant, datagram: &[u8]) {
-        if let ([1, 1, ..], Some(transaction)) = (datagram, transaction(datagram))
-            && let Some(at) = self.checks.iter().position(|(check, _)| *check == transaction)
-            && let Some((_, sent)) = self.checks.remove(at)
-        {
-            self.measured = Some(received.saturating_duration_since(sent));
-        }
-    }
-}
-
-/// RFC 8489 §5
-fn transaction(datagram: &[u8]) -> Option<[u8; 12]> {
-    datagram.get(8..20)?.try_into().ok()
 }
 
 /// What was counted.
@@ -344,106 +311,6 @@ impl Session {
         self.output.extend(event.map(SessionOutput::Event));
     }
 
-    /// There is a path to the peer: the handshake can go on, and old user fragments are not needed any more.
-    fn path_found(&mut self) {
-        if let HandshakeProgress::Started { ready: false } = self.handshake {
-            self.handshake = HandshakeProgress::Started { ready: true };
-            self.states.dtls = DtlsTransportState::Connecting;
-            self.output.push_back(SessionOutput::HandshakeReady(self.round_trip.measured));
-        }
-        while self.ufrags.len() > 1 && self.remote.is_some() && !self.jsep.offers_restart() {
-            let old = self.ufrags.pop_front();
-            self.output.extend(old.map(SessionOutput::RemoveUfrag));
-        }
-    }
-
-    /// A round of negotiation is over: begin the handshake, if that has not been done.
-    fn start_handshake(&mut self) {
-        if self.handshake != HandshakeProgress::Waiting {
-            return;
-        }
-        let (Some(role), Some(remote)) = (self.engine.bridge().role(), &self.remote) else {
-            return;
-        };
-        self.handshake = HandshakeProgress::Started { ready: false };
-        self.output.push_back(SessionOutput::StartHandshake(role, remote.fingerprints.clone()));
-        if self.states.has_path() {
-            self.path_found();
-        }
-    }
-
-    /// The handshake wants these sent.
-    pub(crate) fn transmit_handshake(&mut self, now: Instant, packets: Vec<Bytes>) {
-        self.engine.bridge().transmit(packets);
-        self.step(now);
-    }
-
-    /// The handshake is complete; `behind` came after what it has seen.
-    pub(crate) fn finish_handshake(
-        &mut self,
-        now: Instant,
-        finished: Finished,
-        behind: Vec<Bytes>,
-    ) {
-        if self.handshake == HandshakeProgress::Over {
-            return;
-        }
-        self.handshake = HandshakeProgress::Over;
-        let taken = match &finished.data {
-            HandshakeData::Dtls(data) => self.verify(data).map(|()| (**data).clone()),
-            _ => Err(HandshakeError::custom("a peer connection takes only DTLS handshakes")),
-        };
-        let taken = taken.and_then(|data| {
-            // What the engine was given meanwhile comes behind what the handshake was given.
-            let waiting = self.engine.bridge().take_received();
-            self.engine.bridge().finish(finished, behind.into_iter().chain(waiting))?;
-            Ok(data)
-        });
-        match taken {
-            Ok(data) => {
-                self.output.push_back(SessionOutput::Event(ConnectionEvent::HandshakeFinished {
-                    version: data.version,
-                    role: data.role,
-                    srtp_profile: data.srtp.as_ref().map(|keys| keys.profile),
-                }));
-                self.negotiated = Some(data);
-                let result = self.engine.handle_timeout(now);
-                self.after(now, result);
-            }
-            Err(error) => self.fail_handshake_now(now, &error),
-        }
-    }
-
-    /// Whoever made the handshake: the peer must be the one of the descriptions (RFC 8122 §6.2).
-    fn verify(&self, data: &DtlsData) -> Result<(), HandshakeError> {
-        let fingerprints = self.remote.iter().flat_map(|remote| &remote.fingerprints);
-        match &data.peer_certificate {
-            Some(certificate) if fingerprints.clone().any(|one| one.matches(certificate)) => Ok(()),
-            certificate => Err(HandshakeError::FingerprintMismatch {
-                found: certificate
-                    .as_ref()
-                    .map_or_else(|| "none".to_owned(), |one| Fingerprint::of(one).to_string()),
-            }),
-        }
-    }
-
-    /// The handshake has failed, or is gone.
-    pub(crate) fn fail_handshake(&mut self, now: Instant, error: &HandshakeError) {
-        if self.handshake != HandshakeProgress::Over {
-            self.handshake = HandshakeProgress::Over;
-            self.fail_handshake_now(now, error);
-        }
-    }
-
-    fn fail_handshake_now(&mut self, now: Instant, error: &HandshakeError) {
-        log::info!("the handshake of a peer connection has failed: {error}");
-        self.engine.bridge().fail(error);
-        // It ends with an error of its own, which says less.
-        _ = self.engine.handle_timeout(now);
-        self.fail(format!("the handshake has failed: {error}"));
-        self.update_states(now);
-    }
-
     /// The engine cannot go on. The connection has failed; it is closed when the application says so.
     fn fail(&mut self, reason: String) {
         if self.broken.is_some() || self.is_closed() {
@@ -613,8 +480,6 @@ impl Session {
     }
 }
 
-/// Checks that may be on their way at once.
-const CHECKS: usize = 32;
 /// As many as the mux keeps.
 const VALIDATED: usize = 32;
 /// The one in force, the one of a restart, and the one before: a peer checks by it until it knows.

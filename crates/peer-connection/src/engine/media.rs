@@ -1,0 +1,147 @@
+//! Media, as it goes through the engine.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::format::PayloadParams;
+use str0m::media::{MediaTime, Mid, Pt};
+use str0m::rtp::RtpWrite;
+
+use super::{Engine, convert};
+use crate::error::{KeyframeError, WriteError};
+use crate::media::*;
+
+impl Engine {
+    /// What this section's peer has agreed to, in the order of our preference.
+    pub(super) fn params(&self, mid: Mid) -> impl Iterator<Item = &PayloadParams> {
+        let agreed = self.rtc.media(mid).map(|media| media.remote_pts()).unwrap_or_default();
+        let all = self.rtc.codec_config().params().iter();
+        all.filter(move |params| agreed.contains(&params.pt()))
+    }
+
+    /// The payload type of a codec, and its clock.
+    fn payload_type(&self, mid: Mid, codec: &RtpCodecCapability) -> Option<(Pt, u32)> {
+        let found = self.params(mid).find(|params| convert::matches(params, codec))?;
+        Some((found.pt(), found.spec().clock_rate.get()))
+    }
+
+    /// Whether a codec was agreed on.
+    pub(crate) fn is_negotiated(
+        &self,
+        transceiver: TransceiverId,
+        codec: &RtpCodecCapability,
+    ) -> bool {
+        self.mids.get(&transceiver).is_some_and(|mid| self.payload_type(*mid, codec).is_some())
+    }
+
+    /// The codecs that were agreed on.
+    pub(crate) fn codecs_of(&self, transceiver: TransceiverId) -> Vec<(u8, RtpCodecCapability)> {
+        let Some(mid) = self.mids.get(&transceiver) else { return Vec::new() };
+        self.params(*mid).map(|params| (*params.pt(), convert::codec(params))).collect()
+    }
+
+    /// Write a frame; its time follows from `clock` units of its codec. Poll before the next one.
+    pub(crate) fn write_sample(
+        &mut self,
+        transceiver: TransceiverId,
+        codec: &RtpCodecCapability,
+        sample: &Sample,
+        now: Instant,
+        timestamp: impl FnOnce(u32) -> u64,
+    ) -> Result<(), WriteError> {
+        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
+        let (pt, clock_rate) = self.payload_type(mid, codec).ok_or(WriteError::NotNegotiated)?;
+        let rate = convert::frequency(clock_rate);
+        let mut writer = self.rtc.writer(mid).ok_or(WriteError::NotSending)?;
+        if let Some(rid) = sample.rid {
+            writer = writer.rid(rid.as_str().into());
+        }
+        let time = MediaTime::new(timestamp(clock_rate), rate);
+        let wallclock = sample.captured.unwrap_or(now);
+        writer.write(pt, wallclock, time, Arc::clone(&sample.data)).map_err(convert::write_error)
+    }
+
+    /// Write a packet. Poll before the next one.
+    pub(crate) fn write_packet(
+        &mut self,
+        transceiver: TransceiverId,
+        packet: RtpPacket,
+    ) -> Result<(), WriteError> {
+        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
+        let pt = Pt::from(packet.payload_type);
+        let allowed = self.payload_types.get(&transceiver).copied().unwrap_or_default();
+        if packet.payload_type > 127 || allowed & 1 << packet.payload_type == 0 {
+            return Err(WriteError::NotNegotiated);
+        }
+        let mut api = self.rtc.direct_api();
+        let rid = packet.rid.map(|rid| rid.as_str().into());
+        let stream = api.stream_tx_by_mid(mid, rid).ok_or(WriteError::UnknownEncoding)?;
+        let values =
+            str0m::rtp::ExtensionValues { audio_level: packet.audio_level, ..Default::default() };
+        let write = RtpWrite::new(
+            pt,
+            packet.sequence_number.into(),
+            packet.timestamp,
+            packet.at,
+            packet.payload,
+        )
+        .marker(packet.marker)
+        .ext_vals(values)
+        .nackable(true);
+        stream.write_rtp(write);
+        Ok(())
+    }
+
+    /// Play a tone: its RFC 4733 event, for so long.
+    pub(crate) fn write_tone(
+        &mut self,
+        transceiver: TransceiverId,
+        codec: &RtpCodecCapability,
+        event: u8,
+        duration: Duration,
+        now: Instant,
+        timestamp: impl FnOnce(u32) -> u64,
+    ) -> Result<(), WriteError> {
+        let mid = *self.mids.get(&transceiver).ok_or(WriteError::NotSending)?;
+        let (pt, clock_rate) = self.payload_type(mid, codec).ok_or(WriteError::NotNegotiated)?;
+        let writer = self.rtc.writer(mid).ok_or(WriteError::NotSending)?;
+        let tone = convert::tone(event, duration);
+        let time = MediaTime::new(timestamp(clock_rate), convert::frequency(clock_rate));
+        writer.telephone_event(tone).write(pt, now, time, Vec::new()).map_err(convert::write_error)
+    }
+
+    /// Whether tones were agreed on.
+    pub(crate) fn has_tones(&self, transceiver: TransceiverId) -> bool {
+        let Some(mid) = self.mids.get(&transceiver) else { return false };
+        self.params(*mid).any(|params| params.spec().codec.is_tele())
+    }
+
+    /// Ask the peer for a key frame.
+    pub(crate) fn request_keyframe(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        kind: KeyframeRequestKind,
+    ) -> Result<(), KeyframeError> {
+        let mid = *self.mids.get(&transceiver).ok_or(KeyframeError::NotReceiving)?;
+        let rid = rid.map(|rid| rid.as_str().into());
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx_by_mid(mid, rid).ok_or(KeyframeError::NotReceiving)?;
+        stream.request_keyframe(convert::keyframe_kind(kind));
+        Ok(())
+    }
+
+    /// The SSRC of what is received, and of what is sent.
+    pub(crate) fn ssrcs(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+    ) -> (Option<u32>, Option<u32>) {
+        let Some(mid) = self.mids.get(&transceiver).copied() else { return (None, None) };
+        let rid = rid.map(|rid| rid.as_str().into());
+        let mut api = self.rtc.direct_api();
+        let receives = api.stream_rx_by_mid(mid, rid).map(|stream| *stream.ssrc());
+        let sends = api.stream_tx_by_mid(mid, rid).map(|stream| *stream.ssrc());
+        (receives, sends)
+    }
+}

@@ -1,0 +1,151 @@
+//! The handshake of a connection, from the side of what it is for.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use callboard_ice_handshake::handshake::{
+    DtlsData, Fingerprint, Finished, HandshakeData, HandshakeError,
+};
+
+use super::{HandshakeProgress, Session, SessionOutput};
+use crate::event::ConnectionEvent;
+use crate::state::*;
+
+impl Session {
+    /// There is a path to the peer: the handshake can go on, and old user fragments are not needed any more.
+    pub(super) fn path_found(&mut self) {
+        if let HandshakeProgress::Started { ready: false } = self.handshake {
+            self.handshake = HandshakeProgress::Started { ready: true };
+            self.states.dtls = DtlsTransportState::Connecting;
+            self.output.push_back(SessionOutput::HandshakeReady(self.round_trip.measured));
+        }
+        while self.ufrags.len() > 1 && self.remote.is_some() && !self.jsep.offers_restart() {
+            let old = self.ufrags.pop_front();
+            self.output.extend(old.map(SessionOutput::RemoveUfrag));
+        }
+    }
+
+    /// A round of negotiation is over: begin the handshake, if that has not been done.
+    pub(super) fn start_handshake(&mut self) {
+        if self.handshake != HandshakeProgress::Waiting {
+            return;
+        }
+        let (Some(role), Some(remote)) = (self.engine.bridge().role(), &self.remote) else {
+            return;
+        };
+        self.handshake = HandshakeProgress::Started { ready: false };
+        self.output.push_back(SessionOutput::StartHandshake(role, remote.fingerprints.clone()));
+        if self.states.has_path() {
+            self.path_found();
+        }
+    }
+
+    /// The handshake wants these sent.
+    pub(crate) fn transmit_handshake(&mut self, now: Instant, packets: Vec<Bytes>) {
+        self.engine.bridge().transmit(packets);
+        self.step(now);
+    }
+
+    /// The handshake is complete; `behind` came after what it has seen.
+    pub(crate) fn finish_handshake(
+        &mut self,
+        now: Instant,
+        finished: Finished,
+        behind: Vec<Bytes>,
+    ) {
+        if self.handshake == HandshakeProgress::Over {
+            return;
+        }
+        self.handshake = HandshakeProgress::Over;
+        let taken = match &finished.data {
+            HandshakeData::Dtls(data) => self.verify(data).map(|()| (**data).clone()),
+            _ => Err(HandshakeError::custom("a peer connection takes only DTLS handshakes")),
+        };
+        let taken = taken.and_then(|data| {
+            // What the engine was given meanwhile comes behind what the handshake was given.
+            let waiting = self.engine.bridge().take_received();
+            self.engine.bridge().finish(finished, behind.into_iter().chain(waiting))?;
+            Ok(data)
+        });
+        match taken {
+            Ok(data) => {
+                self.output.push_back(SessionOutput::Event(ConnectionEvent::HandshakeFinished {
+                    version: data.version,
+                    role: data.role,
+                    srtp_profile: data.srtp.as_ref().map(|keys| keys.profile),
+                }));
+                self.negotiated = Some(data);
+                let result = self.engine.handle_timeout(now);
+                self.after(now, result);
+            }
+            Err(error) => self.fail_handshake_now(now, &error),
+        }
+    }
+
+    /// Whoever made the handshake: the peer must be the one of the descriptions (RFC 8122 §6.2).
+    fn verify(&self, data: &DtlsData) -> Result<(), HandshakeError> {
+        let fingerprints = self.remote.iter().flat_map(|remote| &remote.fingerprints);
+        match &data.peer_certificate {
+            Some(certificate) if fingerprints.clone().any(|one| one.matches(certificate)) => Ok(()),
+            certificate => Err(HandshakeError::FingerprintMismatch {
+                found: certificate
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), |one| Fingerprint::of(one).to_string()),
+            }),
+        }
+    }
+
+    /// The handshake has failed, or is gone.
+    pub(crate) fn fail_handshake(&mut self, now: Instant, error: &HandshakeError) {
+        if self.handshake != HandshakeProgress::Over {
+            self.handshake = HandshakeProgress::Over;
+            self.fail_handshake_now(now, error);
+        }
+    }
+
+    fn fail_handshake_now(&mut self, now: Instant, error: &HandshakeError) {
+        log::info!("the handshake of a peer connection has failed: {error}");
+        self.engine.bridge().fail(error);
+        // It ends with an error of its own, which says less.
+        _ = self.engine.handle_timeout(now);
+        self.fail(format!("the handshake has failed: {error}"));
+        self.update_states(now);
+    }
+}
+
+/// How long a check and its answer take: what a handshake waits for depends on it, and the engine tells it too late.
+#[derive(Debug, Default)]
+pub(super) struct RoundTrip {
+    /// Checks without an answer, by their transactions.
+    checks: VecDeque<([u8; 12], Instant)>,
+    pub(super) measured: Option<Duration>,
+}
+
+impl RoundTrip {
+    pub(super) fn sent(&mut self, now: Instant, datagram: &[u8]) {
+        if let ([0, 1, ..], Some(transaction)) = (datagram, transaction(datagram)) {
+            if self.checks.len() >= CHECKS {
+                self.checks.pop_front();
+            }
+            self.checks.push_back((transaction, now));
+        }
+    }
+
+    pub(super) fn received(&mut self, received: Instant, datagram: &[u8]) {
+        if let ([1, 1, ..], Some(transaction)) = (datagram, transaction(datagram))
+            && let Some(at) = self.checks.iter().position(|(check, _)| *check == transaction)
+            && let Some((_, sent)) = self.checks.remove(at)
+        {
+            self.measured = Some(received.saturating_duration_since(sent));
+        }
+    }
+}
+
+/// RFC 8489 §5
+fn transaction(datagram: &[u8]) -> Option<[u8; 12]> {
+    datagram.get(8..20)?.try_into().ok()
+}
+
+/// Checks that may be on their way at once.
+const CHECKS: usize = 32;
