@@ -74,6 +74,8 @@ pub(crate) struct Session {
     /// User fragments that lead here: the latest last.
     ufrags: VecDeque<String>,
     validated: VecDeque<SocketAddr>,
+    /// What the peer takes in one message of a data channel, in bytes.
+    largest_message: usize,
     round_trip: RoundTrip,
     engine_timeout: Option<Instant>,
     closed_by_peer: bool,
@@ -146,6 +148,7 @@ impl Session {
             negotiated: None,
             ufrags: VecDeque::new(),
             validated: VecDeque::new(),
+            largest_message: 0,
             round_trip: RoundTrip::default(),
             engine_timeout: None,
             closed_by_peer: false,
@@ -424,8 +427,7 @@ impl Session {
         channel: DataChannelId,
         message: DataChannelMessage,
     ) -> Result<(), SendDataError> {
-        let limit = self.max_message_size();
-        match self.channels.send(&mut self.engine, channel, message, limit) {
+        match self.channels.send(&mut self.engine, channel, message, self.largest_message) {
             Ok(result) => result,
             Err(error) => {
                 self.after(now, Err(error));

@@ -110,6 +110,7 @@ impl Session {
         let all = self.jsep.transceivers().iter();
         let bound: Vec<_> = all.filter_map(|one| Some((one.mid.clone()?, one.id))).collect();
         self.engine.bind(bound.iter().map(|(mid, id)| (mid.as_str(), *id)));
+        self.largest_message = self.max_message_size();
     }
 
     pub(crate) fn set_local_description(
@@ -345,7 +346,7 @@ impl Session {
     }
 
     /// The peer's limit for a message (RFC 8841 §6.1).
-    pub(super) fn max_message_size(&self) -> usize {
+    fn max_message_size(&self) -> usize {
         let remote = self.jsep.remote().map(|remote| &remote.sdp);
         let section = remote.and_then(|sdp| sdp.media().iter().find(|section| section.is_data()));
         let told = section.and_then(|section| section.attribute("max-message-size"));
