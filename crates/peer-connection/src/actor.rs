@@ -397,7 +397,7 @@ impl Handler<Down> for PeerConnection {
 
     fn handle(&mut self, down: Down, ctx: &mut Context<Self>) {
         // A normal end was told before, with what it led to.
-        if down.reason.is_abnormal() {
+        if down.reason != ExitReason::Normal {
             self.handshake_failed(HandshakeError::ActorEnded(down.reason), ctx);
         }
     }

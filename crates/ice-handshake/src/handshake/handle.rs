@@ -7,8 +7,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 use callboard_supervision::{
-    ChildSpec, Down, MonitorRef, Placement, Restart, Shutdown, StartChildError, SupervisorRef,
-    monitor,
+    ChildSpec, Down, ExitReason, MonitorRef, Placement, Restart, Shutdown, StartChildError,
+    StartError, SupervisorRef, monitor,
 };
 
 use super::messages::*;
@@ -58,7 +58,8 @@ impl HandshakeSpec {
 /// Start a handshake under a supervisor. Its `owner` gets its events, and one [`Down`] when it ends.
 ///
 /// # Errors
-/// [`StartChildError`]: the id is taken, the factory panicked, or the supervisor is going down.
+/// [`StartChildError`]: the id is taken, the factory panicked, the supervisor is going down, or the handshake has ended
+/// already.
 pub async fn start_handshake<O>(
     supervisor: &SupervisorRef,
     id: &str,
@@ -70,16 +71,17 @@ where
     O::Context: actix::dev::ToEnvelope<O, HandshakeEvent> + actix::dev::ToEnvelope<O, Down>,
 {
     supervisor.start_child(spec.child(id, owner.clone().recipient())).await?;
-    // One that has ended already has told its owner so, and its monitor does at once.
+    // A temporary child that has ended is forgotten, and can no longer be monitored.
     let actor = supervisor.child::<HandshakeActor>(id).ok().and_then(|child| child.addr());
-    let monitor = actor.as_ref().map(|actor| monitor(actor, owner.clone().recipient()));
-    Ok(HandshakeHandle { actor, monitor, sent: 0, lost: 0, unconfirmed: VecDeque::new() })
+    let actor = actor.ok_or(StartError::Exited(ExitReason::NoProcess))?;
+    let monitor = monitor(&actor, owner.clone().recipient());
+    Ok(HandshakeHandle { monitor: Some(monitor), ..HandshakeHandle::new(actor) })
 }
 
 /// A handshake as its owner holds it: numbers what is sent to it, so that nothing is lost at the hand-over.
 #[derive(Debug)]
 pub struct HandshakeHandle {
-    actor: Option<Addr<HandshakeActor>>,
+    actor: Addr<HandshakeActor>,
     monitor: Option<MonitorRef>,
     sent: u64,
     lost: u64,
@@ -90,7 +92,7 @@ pub struct HandshakeHandle {
 impl HandshakeHandle {
     /// A handle of an actor that was started some other way.
     pub fn new(actor: Addr<HandshakeActor>) -> Self {
-        Self { actor: Some(actor), monitor: None, sent: 0, lost: 0, unconfirmed: VecDeque::new() }
+        Self { actor, monitor: None, sent: 0, lost: 0, unconfirmed: VecDeque::new() }
     }
 
     /// The monitor that [`start_handshake`] has set up.
@@ -100,24 +102,19 @@ impl HandshakeHandle {
 
     /// The component is ready; its path has this round-trip time, if it is known.
     pub fn connection_ready(&self, round_trip_time: Option<Duration>) {
-        if let Some(actor) = &self.actor {
-            // Once for each handshake.
-            actor.do_send(ConnectionReady { round_trip_time });
-        }
+        // Once for each handshake.
+        self.actor.do_send(ConnectionReady { round_trip_time });
     }
 
     /// What the application learnt of the peer's init data.
     pub fn set_remote_init_data(&self, data: InitData) {
-        if let Some(actor) = &self.actor {
-            // As often as the application says so, not the peer.
-            actor.do_send(SetRemoteInitData(data));
-        }
+        // As often as the application says so, not the peer.
+        self.actor.do_send(SetRemoteInitData(data));
     }
 
     /// A datagram from the peer. When the handshake is too busy to take it, it is lost as on the network.
     pub fn datagram(&mut self, datagram: Bytes) {
-        let Some(actor) = &self.actor else { return };
-        if actor.try_send(Datagram(datagram.clone())).is_err() {
+        if self.actor.try_send(Datagram(datagram.clone())).is_err() {
             self.lost += 1;
             return;
         }
@@ -150,10 +147,8 @@ impl HandshakeHandle {
 
     /// Say goodbye.
     pub fn close(&self) {
-        if let Some(actor) = &self.actor {
-            // Once.
-            actor.do_send(Close);
-        }
+        // Once.
+        self.actor.do_send(Close);
     }
 }
 
