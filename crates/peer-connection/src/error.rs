@@ -154,6 +154,10 @@ pub enum CreateOfferError {
     /// An ICE restart before anything was negotiated.
     #[error("ICEAgent does not exist")]
     NoIceAgent,
+    /// About a thousand offers of a first data section were made, and none was answered. The connection goes on with
+    /// what is negotiated.
+    #[error("too many offers of a data section without an answer")]
+    TooMany,
     /// The connection is closed.
     #[error("the connection is closed")]
     Closed,

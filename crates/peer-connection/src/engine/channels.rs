@@ -7,6 +7,7 @@ use super::{ChannelKey, ChannelSpec, Engine, EngineError, PLACEHOLDERS};
 impl Engine {
     /// A channel. A negotiated id must be free: str0m panics at one that is not, see [`Self::has_stream`].
     pub(crate) fn create_channel(&mut self, spec: &ChannelSpec) -> ChannelKey {
+        self.declared.extend(spec.negotiated);
         let reliability = match (spec.max_retransmits, spec.max_packet_life_time) {
             (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
             (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },

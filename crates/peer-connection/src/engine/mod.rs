@@ -7,7 +7,7 @@ mod channels;
 mod convert;
 mod media;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ pub(crate) use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::ChannelConfig;
 pub(crate) use str0m::channel::ChannelId as ChannelKey;
+use str0m::error::{ProtoError, SctpError};
 use str0m::media::{Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 pub(crate) use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
@@ -119,6 +120,8 @@ pub(crate) struct Engine {
     /// The next id of a channel that exists so that there is a section for channels.
     placeholder: u16,
     placeholders: Vec<ChannelKey>,
+    /// Streams that the application has declared.
+    declared: HashSet<u16>,
     transceivers: HashMap<Mid, TransceiverId>,
     mids: HashMap<TransceiverId, Mid>,
     codecs: HashMap<u8, Arc<RtpCodecCapability>>,
@@ -144,6 +147,7 @@ impl Engine {
             pending: None,
             placeholder: PLACEHOLDERS,
             placeholders: Vec::new(),
+            declared: HashSet::new(),
             transceivers: HashMap::new(),
             mids: HashMap::new(),
             codecs: HashMap::new(),
@@ -176,11 +180,13 @@ impl Engine {
 
     /// An offer of what is new; the mids of its new media, in order, and the user fragment of a restart.
     ///
-    /// The one before it is forgotten.
+    /// The one before it is forgotten. There is none when streams for placeholders have run out: str0m keeps those of
+    /// the offers that were forgotten.
     pub(crate) fn create_offer(
         &mut self,
         plan: &OfferPlan,
-    ) -> (String, Vec<String>, Option<String>) {
+    ) -> Option<(String, Vec<String>, Option<String>)> {
+        let stream = if plan.data { Some(self.take_placeholder()?) } else { None };
         self.pending = None;
         let mut changes = self.rtc.sdp_api();
         let mids = plan
@@ -200,19 +206,24 @@ impl Engine {
                 changes.add_media(kind, direction, None, None, simulcast).to_string()
             })
             .collect();
-        if plan.data {
-            let config =
-                ChannelConfig { negotiated: Some(self.placeholder), ..ChannelConfig::default() };
-            self.placeholder -= 1;
+        if stream.is_some() {
+            let config = ChannelConfig { negotiated: stream, ..ChannelConfig::default() };
             self.placeholders.push(changes.add_channel_with_config(config));
         }
         let ufrag = plan.restart.then(|| changes.ice_restart(true).ufrag);
         let Some((offer, pending)) = changes.apply() else {
             // Asked for nothing new: the caller has its text.
-            return (String::new(), mids, None);
+            return Some((String::new(), mids, None));
         };
         self.pending = Some(pending);
-        (offer.to_sdp_string(), mids, ufrag)
+        Some((offer.to_sdp_string(), mids, ufrag))
+    }
+
+    /// A stream of no other channel: str0m panics at one that is taken.
+    fn take_placeholder(&mut self) -> Option<u16> {
+        let free = (1..=self.placeholder).rev().find(|id| !self.declared.contains(id))?;
+        self.placeholder = free - 1;
+        Some(free)
     }
 
     /// The offer of this side is taken back.
@@ -288,6 +299,7 @@ impl Engine {
         self.pending = None;
         self.placeholder = PLACEHOLDERS;
         self.placeholders.clear();
+        self.declared.clear();
         self.transceivers.clear();
         self.mids.clear();
         self.codecs.clear();
@@ -347,6 +359,10 @@ impl Engine {
                 Err(RtcError::Packet(mid, pt, error)) => {
                     log::debug!("a frame of {mid}, payload type {pt}, is dropped: {error}");
                     continue;
+                }
+                // The peer said goodbye while SCTP was being set up, which str0m then fails to shut down.
+                Err(RtcError::Sctp(SctpError::Proto(ProtoError::ErrShutdownNonEstablished))) => {
+                    return Ok(EngineOutput::Event(EngineEvent::Closed));
                 }
                 output => output?,
             };

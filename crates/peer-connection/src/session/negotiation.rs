@@ -32,7 +32,10 @@ impl Session {
             return Err(CreateOfferError::Closed);
         }
         let plan = self.jsep.plan_offer(ice_restart)?;
-        let made = plan.needs_engine().then(|| self.engine.create_offer(&plan));
+        let made = match plan.needs_engine() {
+            true => Some(self.engine.create_offer(&plan).ok_or(CreateOfferError::TooMany)?),
+            false => None,
+        };
         let made = made.map(|(text, mids, ufrag)| {
             if let Some(ufrag) = ufrag {
                 // The peer may check by it before its answer is here.

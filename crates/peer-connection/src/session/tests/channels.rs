@@ -2,7 +2,7 @@
 
 use super::SECOND;
 use super::pair::{Pair, bytes};
-use crate::error::{CreateDataChannelError, SendDataError};
+use crate::error::{CreateDataChannelError, CreateOfferError, SendDataError};
 use crate::*;
 
 fn connected(options: DataChannelOptions) -> (Pair, DataChannelId) {
@@ -262,4 +262,28 @@ fn a_peer_has_no_more_channels_than_it_may() {
             .count()
             == 6
     }));
+}
+
+#[test]
+fn a_placeholder_is_never_a_stream_that_was_declared() {
+    for (id, offers) in [(1_020, 6), (1_016, 12)] {
+        let mut pair = Pair::new();
+        let now = pair.now;
+        let options = DataChannelOptions { negotiated: Some(id), ..DataChannelOptions::default() };
+        pair.a.session.create_data_channel(now, "x".to_owned(), options).unwrap();
+        for _ in 0..offers {
+            pair.a.session.create_offer(false).unwrap();
+        }
+    }
+}
+
+#[test]
+fn offers_that_are_never_answered_run_out_with_an_error() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let low = DataChannelOptions { negotiated: Some(1), ..DataChannelOptions::default() };
+    pair.a.session.create_data_channel(now, "x".to_owned(), low).unwrap();
+    let made = (0..1_100).map_while(|_| pair.a.session.create_offer(false).ok()).count();
+    assert_eq!(made, 1_022, "all streams from 1,023 down but the one that was declared");
+    assert_eq!(pair.a.session.create_offer(false), Err(CreateOfferError::TooMany));
 }
