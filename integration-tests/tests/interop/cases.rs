@@ -22,13 +22,14 @@ macro_rules! cases {
     };
 }
 
-pub(crate) const ALL: [(&str, Case); 13] = cases! {
+pub(crate) const ALL: [(&str, Case); 14] = cases! {
     "connect" connect
     "echo" echo
     "10,000-in-order" ten_thousand
     "their-channel" their_channel
     "media" media
     "renegotiate-ours" renegotiate_ours
+    "media-theirs-later" media_theirs_later
     "renegotiate-theirs" renegotiate_theirs
     "restart-ours" restart_ours
     "restart-theirs" restart_theirs
@@ -289,6 +290,14 @@ async fn renegotiate_theirs(table: &mut Table<'_>) -> Outcome<String> {
         })
         .await?;
     still_talks(table).await
+}
+
+/// They add a track, and offer, when media flows already: what flowed goes on, whatever payload types they name.
+async fn media_theirs_later(table: &mut Table<'_>) -> Outcome<String> {
+    media(table).await?;
+    table.command(json!({ "do": "media", "kind": "video" })).await?;
+    table.negotiate_by(false, false).await?;
+    decoded(table, &[TrackKind::Audio, TrackKind::Video]).await
 }
 
 async fn still_talks(table: &mut Table<'_>) -> Outcome<String> {

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use str0m::bwe::BweKind;
-use str0m::format::{Codec as FormatCodec, CodecConfig, FormatParams, PayloadParams};
+use str0m::format::{Codec as FormatCodec, PayloadParams};
 use str0m::media::{
-    Frequency, KeyframeRequestKind as StrKeyframe, MediaKind, Pt, Rid as StrRid, TelephoneEvent,
+    Frequency, KeyframeRequestKind as StrKeyframe, MediaKind, Rid as StrRid, TelephoneEvent,
 };
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{IceConnectionState, RtcError};
 
 use super::IceProgress;
-use crate::api::{Codec, MediaEngine, Registry};
 use crate::error::WriteError;
 use crate::media::*;
 
@@ -115,46 +114,6 @@ fn is_named(codec: FormatCodec, name: &str) -> bool {
         _ => return false,
     };
     own.eq_ignore_ascii_case(name)
-}
-
-pub(super) fn codecs(engine: &MediaEngine, registry: &Registry) -> CodecConfig {
-    let mut config = CodecConfig::empty();
-    for codec in engine.codecs() {
-        match codec {
-            Codec::Opus => config.enable_opus(true, false),
-            Codec::Pcmu => config.enable_pcmu(true, false),
-            Codec::Pcma => config.enable_pcma(true, false),
-            Codec::G722 => config.enable_g722(true, false),
-            Codec::ComfortNoise => config.enable_comfort_noise(true),
-            Codec::Vp8 => config.enable_vp8(true),
-            Codec::Vp9 => config.enable_vp9(true),
-            Codec::H264 => config.enable_h264(true),
-            Codec::H265 => config.enable_h265(true),
-            Codec::Av1 => config.enable_av1(true),
-        }
-    }
-    // Tones go with sound (RFC 4733), at the clock of whatever carries it.
-    let clocks = [(Codec::Opus, 110, 48_000), (Codec::Pcmu, 126, 8_000)];
-    for (with, pt, clock) in clocks {
-        if engine.codecs().contains(&with) {
-            let (pt, clock) = (Pt::new_with_value(pt), frequency(clock));
-            config.add_config(pt, None, FormatCodec::Tele, clock, None, FormatParams::default());
-        }
-    }
-    if registry.nack && registry.rtx && registry.transport_wide_feedback {
-        return config;
-    }
-    let params = config.params().iter().map(|params| {
-        let resend = params.resend().filter(|_| registry.rtx);
-        let mut changed = PayloadParams::new(params.pt(), resend, params.spec());
-        changed.set_fb_fir(params.fb_fir());
-        changed.set_fb_pli(params.fb_pli());
-        changed.set_fb_remb(params.fb_remb());
-        changed.set_fb_nack(params.fb_nack() && registry.nack);
-        changed.set_fb_transport_cc(params.fb_transport_cc() && registry.transport_wide_feedback);
-        changed
-    });
-    CodecConfig::new_from_payload_params(params.collect())
 }
 
 pub(super) fn without_transport_cc(extensions: &mut ExtensionMap) {

@@ -4,6 +4,7 @@
 //! what it relies on.
 
 mod channels;
+mod codecs;
 mod convert;
 mod media;
 
@@ -493,7 +494,7 @@ impl Recipe {
             .set_sctp_max_buffered_amount(SCTP_BUFFER.max(settings.max_message_size as usize));
         config.set_max_stun_rto(LONGEST_CHECK_INTERVAL);
         config.set_max_stun_retransmits(UNANSWERED_CHECKS);
-        *config.codec_config() = convert::codecs(&self.api.media_engine, registry);
+        *config.codec_config() = codecs::codecs(&self.api.media_engine, registry);
         if !registry.transport_wide_feedback {
             convert::without_transport_cc(config.extension_map());
         }
