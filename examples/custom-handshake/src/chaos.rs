@@ -1,4 +1,4 @@
-//! A wrapper that loses every second flight, and half of the datagrams of the others: what a handshake must survive.
+//! A wrapper that loses flights, never two in a row, and is late with others: what a handshake must survive.
 
 use std::time::{Duration, Instant};
 
@@ -17,28 +17,57 @@ impl<F: HandshakeFactory> Chaos<F> {
 
 impl<F: HandshakeFactory> HandshakeFactory for Chaos<F> {
     fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
-        Box::new(Chaotic { inner: self.0.new_handshake(component), flights: 0 })
+        Box::new(Chaotic {
+            inner: self.0.new_handshake(component),
+            lost_one: false,
+            late: Vec::new(),
+            due: None,
+        })
     }
 }
 
 struct Chaotic {
     inner: Box<dyn Handshake>,
-    flights: u32,
+    /// The last flight was lost: this one is not, or nothing would ever be complete.
+    lost_one: bool,
+    late: Vec<Bytes>,
+    due: Option<Instant>,
 }
 
 impl Chaotic {
-    fn lose(&mut self, step: Step) -> Step {
+    fn spoil(&mut self, now: Instant, step: Step) -> Step {
         match step {
             Step::Packets(packets) => {
-                self.flights += 1;
-                let lost = self.flights % 2 == 1;
-                Step::packets(packets.into_iter().filter(|_| !lost && fastrand::bool()).collect())
+                self.lost_one = !self.lost_one && fastrand::bool();
+                if self.lost_one {
+                    return Step::Ok;
+                }
+                self.late.extend(packets);
+                if fastrand::bool() {
+                    self.due.get_or_insert(now + LATENESS);
+                    return Step::Ok;
+                }
+                Step::packets(self.release())
             }
-            // The last flight is the session's to repeat; it is left alone.
+            // From here on the session repeats what is lost.
+            Step::Finished(data) => Step::FinishedWithPackets(data, self.release()),
+            Step::FinishedWithPackets(data, packets) => {
+                let mut all = self.release();
+                all.extend(packets);
+                Step::FinishedWithPackets(data, all)
+            }
             other => other,
         }
     }
+
+    fn release(&mut self) -> Vec<Bytes> {
+        self.due = None;
+        std::mem::take(&mut self.late)
+    }
 }
+
+/// How late a late flight is.
+const LATENESS: Duration = Duration::from_millis(20);
 
 impl Handshake for Chaotic {
     fn init(&mut self) -> Init {
@@ -55,12 +84,12 @@ impl Handshake for Chaotic {
 
     fn connection_ready(&mut self, now: Instant) -> Step {
         let step = self.inner.connection_ready(now);
-        self.lose(step)
+        self.spoil(now, step)
     }
 
     fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
         let step = self.inner.recv_from_peer(now, datagram);
-        self.lose(step)
+        self.spoil(now, step)
     }
 
     fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
@@ -68,12 +97,15 @@ impl Handshake for Chaotic {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Step {
+        if self.due.is_some_and(|due| due <= now) {
+            return Step::packets(self.release());
+        }
         let step = self.inner.handle_timeout(now);
-        self.lose(step)
+        self.spoil(now, step)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
+        self.due.into_iter().chain(self.inner.poll_timeout()).min()
     }
 
     fn close(&mut self) -> Vec<Bytes> {
