@@ -19,6 +19,7 @@ use crate::api::{Api, Configuration, MediaEngine};
 use crate::error::*;
 use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
 use crate::handshake::{DefaultHandshake, dtls};
+use crate::loss::Loss;
 use crate::messages::*;
 use crate::outbox::{Outbox, Told};
 use crate::session::{Session, SessionOutput};
@@ -43,6 +44,8 @@ pub struct PeerConnection {
     batch: Batch,
     /// What was written and has not been let out.
     written: usize,
+    /// A fault, if one was put in.
+    loss: Option<Loss>,
 }
 
 /// Where its handshake runs, and by what name.
@@ -115,6 +118,7 @@ impl PeerConnection {
             wake_up: None,
             batch: Batch::default(),
             written: 0,
+            loss: None,
         })
     }
 
@@ -158,6 +162,9 @@ impl PeerConnection {
     fn obey(&mut self, output: SessionOutput, ctx: &mut Context<Self>) {
         match output {
             SessionOutput::Transmit { source, destination, contents } => {
+                if self.loses() {
+                    return;
+                }
                 if let Some(transport) = &self.transport {
                     self.batch.add(transport, source, destination, &contents);
                 }
@@ -213,6 +220,15 @@ impl PeerConnection {
                 ctx.exit(ExitReason::Normal);
             }
         }
+    }
+
+    /// Whether the next datagram is to be lost.
+    fn loses(&mut self) -> bool {
+        let lost = self.loss.as_mut().is_some_and(Loss::next);
+        if lost {
+            self.session.datagram_lost();
+        }
+        lost
     }
 
     fn start_handshake(
@@ -337,6 +353,7 @@ impl Actor for PeerConnection {
 impl StreamHandler<TransportEvent> for PeerConnection {
     fn handle(&mut self, event: TransportEvent, ctx: &mut Context<Self>) {
         match event {
+            TransportEvent::Datagram(_) if self.loses() => {}
             TransportEvent::Datagram(datagram) => self.drive(ctx, |session, now| {
                 session.handle_datagram(
                     now,
@@ -568,6 +585,15 @@ impl Handler<SetCodecPreferences> for PeerConnection {
                 })
             }),
         })
+    }
+}
+
+impl Handler<InjectLoss> for PeerConnection {
+    type Result = Result<(), InjectLossError>;
+
+    fn handle(&mut self, InjectLoss { ratio }: InjectLoss, _: &mut Context<Self>) -> Self::Result {
+        self.loss = Loss::of(ratio, self.home.id)?;
+        Ok(())
     }
 }
 

@@ -368,3 +368,12 @@ pub enum SendDataError {
     #[error("empty messages cannot be sent")]
     Empty,
 }
+
+/// Why no datagrams are lost.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InjectLossError {
+    /// It is no part of a whole.
+    #[error("{0} is not between 0 and 1")]
+    BadRatio(f64),
+}

@@ -308,6 +308,16 @@ impl PeerConnections {
         self.shared.threads.iter().map(|thread| thread.mux.clone()).collect()
     }
 
+    /// The supervisor of the connections, each by its [id](PeerConnectionId).
+    pub fn connections(&self) -> SupervisorRef {
+        self.supervisor_of("connections")
+    }
+
+    /// The supervisor of the handshakes under way, each by its connection's id.
+    pub fn handshakes(&self) -> SupervisorRef {
+        self.supervisor_of("handshakes")
+    }
+
     /// The supervisor of all of it.
     pub fn supervisor(&self) -> &SupervisorRef {
         &self.shared.supervisor

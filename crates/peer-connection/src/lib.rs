@@ -45,6 +45,7 @@ pub mod fuzzing;
 mod handshake;
 mod home;
 mod jsep;
+mod loss;
 mod media;
 pub mod messages;
 mod outbox;

@@ -327,6 +327,18 @@ pub struct GetStats;
 #[rtype(result = "Counters")]
 pub struct GetCounters;
 
+/// Lose this part of the datagrams, both ways, from now on: a fault to put into a running connection, as supervision's
+/// [`Fault`](callboard_supervision::Fault) is into an actor. For tests, and for an operator who wants to see what becomes of
+/// a call on a bad network.
+///
+/// Which ones are lost follows from the connection's id. Off until it is asked for, and then it costs nothing.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<(), InjectLossError>")]
+pub struct InjectLoss {
+    /// From 0, which turns it off, to 1.
+    pub ratio: f64,
+}
+
 /// Say goodbye, and end (W3C `close`). Its owner hears [`ConnectionEvent::Closed`]; again, it does nothing.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

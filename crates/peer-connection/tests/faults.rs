@@ -523,3 +523,41 @@ impl Handler<PeerConnectionEvent> for SlowMedia {
         }
     }
 }
+
+#[actix::test]
+async fn a_channel_stays_reliable_while_a_fifth_of_the_datagrams_is_lost() {
+    let home = four_ports().await;
+    let (mut a, mut b, channel) = pair(&home, 0).await;
+    assert_eq!(a.send(GetCounters).await.datagrams_lost, 0);
+
+    assert_eq!(a.send(InjectLoss { ratio: 0.2 }).await, Ok(()));
+    // A datagram each.
+    let text = |number: usize| format!("{number:01000}");
+    for number in 0..30 {
+        a.send(SendData::text(channel, text(number))).await.unwrap();
+    }
+    // Each loss of a retransmission doubles the wait for the next one.
+    let all = async {
+        while b.told.iter().filter_map(message).count() < 30 {
+            b.next().await.expect("the connection stays");
+        }
+    };
+    tokio::time::timeout(6 * PATIENCE, all).await.expect("all of it arrives");
+    let heard: Vec<_> = b.told.iter().filter_map(message).collect();
+    assert!(
+        (0..30)
+            .map(text)
+            .eq(heard.iter().map(|heard| String::from_utf8_lossy(heard.as_bytes()).into_owned()))
+    );
+    let lost = a.send(GetCounters).await;
+    assert!(lost.datagrams_lost > 0, "{lost:?}");
+    assert_eq!(b.send(GetCounters).await.datagrams_lost, 0);
+    assert_eq!(a.send(GetConnectionState).await, PeerConnectionState::Connected);
+
+    assert!(a.send(InjectLoss { ratio: 20.0 }).await.is_err());
+    assert_eq!(a.send(InjectLoss { ratio: 0.0 }).await, Ok(()));
+    let before = a.send(GetCounters).await.datagrams_lost;
+    talks(&mut a, &mut b, channel, "whole again").await;
+    assert_eq!(a.send(GetCounters).await.datagrams_lost, before);
+    home.stop().await;
+}

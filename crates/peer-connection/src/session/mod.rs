@@ -118,6 +118,8 @@ pub struct Counters {
     pub candidates_refused: u64,
     /// Frames and packets that the application did not take in time.
     pub media_dropped: u64,
+    /// Datagrams, both ways, that were lost on purpose ([`InjectLoss`](crate::messages::InjectLoss)).
+    pub datagrams_lost: u64,
 }
 
 impl Session {
@@ -467,6 +469,10 @@ impl Session {
 
     pub(crate) fn media_dropped(&mut self) {
         self.counters.media_dropped += 1;
+    }
+
+    pub(crate) fn datagram_lost(&mut self) {
+        self.counters.datagrams_lost += 1;
     }
 
     pub(crate) fn counters(&self) -> Counters {
