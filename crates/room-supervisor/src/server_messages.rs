@@ -25,6 +25,8 @@ pub enum Description {
     MessageTooLarge,
     /// The room is being restarted; the message is lost. (Ours.)
     RoomUnavailable,
+    /// The client's own WebRTC connection to the server: details say what, and why. (Ours.)
+    WebRtcFailed,
     /// The client's peer failed and is back; what it had not dealt with yet is lost. (Ours.)
     PeerRestarted,
 }
@@ -40,6 +42,7 @@ impl Description {
             Self::TooManyMessages => "Too many messages",
             Self::MessageTooLarge => "Message too large",
             Self::RoomUnavailable => "Room unavailable",
+            Self::WebRtcFailed => "WebRTC failed",
             Self::PeerRestarted => "Peer restarted",
         }
     }

@@ -1,17 +1,21 @@
 //! A peer as an actor: the application's [`Peer`] between its client's socket and its room.
 
+mod webrtc;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use callboard_room_supervisor::{Close, Description, ForwardError, JoinError, Lease, Message};
+use callboard_supervision::MonitorId;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::cable::Cable;
 use crate::counters::{Count, Counters};
 use crate::peer::{Context, Peer};
+use crate::server_peer::{ServerPeer, WebRtc};
 use crate::session::{Act, Session};
 use crate::socket::{FromSocket, ToSocket};
 
@@ -29,6 +33,10 @@ pub(crate) struct PeerActor<P: Peer> {
     again: bool,
     /// It ends by itself, rather than with its room.
     leaving: bool,
+    /// How its client gets a WebRTC peer on the server, and the one that it has.
+    webrtc: Option<WebRtc>,
+    server: Option<Addr<ServerPeer>>,
+    watched: Option<MonitorId>,
 }
 
 impl<P: Peer> PeerActor<P> {
@@ -51,12 +59,20 @@ impl<P: Peer> PeerActor<P> {
             counters,
             again: false,
             leaving: false,
+            webrtc: None,
+            server: None,
+            watched: None,
         }
     }
 
     /// Its client is to be told if it takes the place of one that crashed.
     pub(crate) fn again(self, again: bool) -> Self {
         Self { again, ..self }
+    }
+
+    /// Its client may have a WebRTC peer.
+    pub(crate) fn webrtc(self, webrtc: Option<WebRtc>) -> Self {
+        Self { webrtc, ..self }
     }
 
     /// Run one of the peer's callbacks.
@@ -81,7 +97,7 @@ impl<P: Peer> PeerActor<P> {
 
     fn act(&mut self, ctx: &mut actix::Context<Self>, act: Act) {
         match act {
-            Act::Nothing => {}
+            Act::Nothing | Act::Inspect => {}
             Act::Forward(message) => self.forward(message),
             Act::Dropped => self.counters.add(Count::TooMany),
             Act::Tell(description, details) => {
@@ -158,6 +174,10 @@ impl<P: Peer> Actor for PeerActor<P> {
             self.leaving = true;
             return ctx.stop();
         }
+        self.context.client.desk.reopen();
+        if self.again {
+            self.find_server(ctx);
+        }
         self.cable.attach(ctx.address().recipient());
         self.socket.do_send(ToSocket::Attach(ctx.address().recipient()));
         self.wake_in_time(ctx);
@@ -170,7 +190,9 @@ impl<P: Peer> Actor for PeerActor<P> {
 
     /// Runs also after a panic, when the peer is out of its place.
     fn stopped(&mut self, _: &mut Self::Context) {
+        self.context.client.desk.close();
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
+        self.close_server();
         if !self.leaving && !self.context.room.is_running() {
             // It goes down with its room, which is too broken to say so.
             self.tell(Description::RoomClosed, &"crashed".into());
@@ -190,7 +212,10 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
     fn handle(&mut self, event: FromSocket, ctx: &mut Self::Context) {
         let now = Instant::now().into_std();
         let act = match event {
-            FromSocket::Text(text) => self.session.handle_text(now, &text),
+            FromSocket::Text(text) => match self.session.handle_text(now, &text) {
+                Act::Inspect => return self.inspect(&text, ctx),
+                act => act,
+            },
             FromSocket::Frame { bytes, binary } => {
                 if binary {
                     self.counters.add(Count::Binary);

@@ -52,6 +52,8 @@
 
 mod actor;
 mod cable;
+mod client;
+mod control;
 mod counters;
 mod limits;
 mod options;
@@ -59,6 +61,8 @@ mod origin;
 mod peer;
 mod rate;
 mod route;
+pub mod rpc;
+pub mod server_peer;
 mod session;
 mod signaling;
 mod socket;
@@ -66,13 +70,16 @@ pub mod tls;
 mod tune;
 
 pub use cable::on_connect;
+pub use client::{CallClientError, PeerRef};
 pub use counters::{Count, Counters};
 pub use options::PeerOptions;
 pub use origin::Origins;
 pub use peer::{
-    BadRequest, Context, Init, InitContext, JoinRequest, Peer, PeerRef, Refused, SocketOptions,
+    BadRequest, ChannelEvent, Context, Init, InitContext, JoinRequest, Peer, Refused, SocketOptions,
 };
 pub use rate::Rate;
 pub use route::is_room_name;
+pub use rpc::Hooks;
+pub use server_peer::{WebRtc, WebRtcLimits};
 pub use signaling::Signaling;
 pub use tune::tune;

@@ -8,6 +8,8 @@ use callboard_room_supervisor::{MessageLimits, OutboxLimits, Rooms};
 use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::rate::Rate;
+use crate::rpc::Hooks;
+use crate::server_peer::WebRtc;
 
 /// How the peers of a route are treated.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Policy {
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_address: usize,
     pub(crate) close_grace: Duration,
+    pub(crate) webrtc: Option<WebRtc>,
+    pub(crate) hooks: Hooks,
 }
 
 impl<P: Peer> PeerOptions<P> {
@@ -52,6 +56,8 @@ impl<P: Peer> PeerOptions<P> {
             max_connections: 16_384,
             max_connections_per_address: 256,
             close_grace: Duration::from_secs(5),
+            webrtc: None,
+            hooks: Hooks::default(),
         };
         Self { custom, rooms, policy }
     }
@@ -116,6 +122,19 @@ impl<P: Peer> PeerOptions<P> {
     /// How much a client may send. Default: 300 messages and 4 MiB in 10 s.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.policy.rate = rate;
+        self
+    }
+
+    /// Give clients that offer (`webrtc:offer`) a WebRTC peer on the server. Default: none; they are told
+    /// `webrtc_disabled`.
+    pub fn webrtc(mut self, webrtc: WebRtc) -> Self {
+        self.policy.webrtc = Some(webrtc);
+        self
+    }
+
+    /// The functions that clients may call. Default: none.
+    pub fn hooks(mut self, hooks: Hooks) -> Self {
+        self.policy.hooks = hooks;
         self
     }
 

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use callboard_room_supervisor::{
-    AuthData, Close, Message, Outbox, OutboxClosed, PeerId, RoomHandle,
-};
+use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
+use callboard_room_supervisor::{AuthData, Message, PeerId, RoomHandle};
 use serde_json::{Map, Value};
+
+use crate::client::PeerRef;
 
 /// The behaviour of the peers behind one WebSocket route; the value is one peer's state.
 ///
@@ -43,10 +43,35 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         Some(message)
     }
 
+    /// A data channel of the client's has opened or closed.
+    fn on_channel(&mut self, event: ChannelEvent<'_>, context: &Context) {
+        _ = (event, context);
+    }
+
+    /// A message has come on a data channel, or over the WebSocket in its stead (`webrtc:send`), that is no call of a
+    /// [hook](crate::rpc).
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+        _ = (channel, data, context);
+    }
+
+    /// The client's WebRTC connection to the server is in this state now.
+    fn on_webrtc_state(&mut self, state: PeerConnectionState, context: &Context) {
+        _ = (state, context);
+    }
+
     /// The peer ends in good order.
     fn on_terminate(&mut self, context: &Context) {
         _ = context;
     }
+}
+
+/// What can happen to a data channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelEvent<'a> {
+    /// The channel of this label is open.
+    Opened(&'a str),
+    /// The channel of this label is closed.
+    Closed(&'a str),
 }
 
 /// What a request to open a WebSocket says.
@@ -123,31 +148,4 @@ pub struct Context {
     pub peer_id: PeerId,
     /// Its client; to be kept by whoever wants to talk to it later.
     pub client: PeerRef,
-}
-
-/// The client of a peer, from any thread.
-#[derive(Clone)]
-pub struct PeerRef {
-    pub(crate) outbox: Arc<Outbox>,
-}
-
-impl PeerRef {
-    /// Send a message to the client, as it is.
-    ///
-    /// # Errors
-    /// [`OutboxClosed`] if the connection is being closed.
-    pub fn send_to_client(&self, message: &Message) -> Result<(), OutboxClosed> {
-        self.outbox.push(message.encode())
-    }
-
-    /// Stop the peer: its connection is closed with 1000, and it leaves its room.
-    pub fn stop(&self) {
-        self.outbox.close(Close::NORMAL);
-    }
-}
-
-impl fmt::Debug for PeerRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerRef").field("outbox", &self.outbox).finish()
-    }
 }

@@ -20,10 +20,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::actor::PeerActor;
 use crate::cable::{Cable, Descriptor};
+use crate::client::PeerRef;
 use crate::counters::{Count, Counters};
 use crate::limits::{Connections, TooMany};
 use crate::options::{PeerOptions, Policy};
-use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, PeerRef, Refused};
+use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, Refused};
+use crate::rpc::Desk;
+use crate::server_peer::Channels;
 use crate::session::Session;
 use crate::socket::{Edge, OpenSocket, ToSocket};
 
@@ -139,7 +142,12 @@ async fn try_enter<P: Peer>(
         context: Context {
             room: room.clone(),
             peer_id,
-            client: PeerRef { outbox: Arc::clone(&outbox) },
+            client: PeerRef {
+                peer_id,
+                outbox: Arc::clone(&outbox),
+                desk: Desk::new(policy.hooks.clone()),
+                channels: Channels::default(),
+            },
         },
         lease: Arc::clone(&lease),
         socket: opened.control.clone(),
@@ -228,7 +236,8 @@ impl<P: Peer> Birth<P> {
                     policy.heartbeat,
                 );
                 Ok(PeerActor::new(peer, context, lease, session, socket, cable, counters)
-                    .again(again))
+                    .again(again)
+                    .webrtc(policy.webrtc.clone()))
             }
         });
         spec.restart(Restart::Temporary).retries(RETRIES).arbiter(here)

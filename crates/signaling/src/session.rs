@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use callboard_room_supervisor::{Close, Description, Message, MessageLimits};
 use serde_json::Value;
 
+use crate::control::may_be_control;
 use crate::rate::{Meter, Rate, Verdict};
+use crate::rpc::may_be_rpc;
 
 /// The rules of one connection, and where the client stands.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) enum Act {
     Nothing,
+    /// The text may be for the server itself; else it is to be [read](Session::read).
+    Inspect,
     /// The client says this.
     Forward(Message),
     /// It sends too much; it has been told.
@@ -59,11 +63,17 @@ impl Session {
     /// A text message has come.
     pub(crate) fn handle_text(&mut self, now: Instant, text: &str) -> Act {
         match self.handle_frame(now, text.len()) {
-            Act::Nothing => match Message::parse(text, &self.limits) {
-                Ok(message) => Act::Forward(message),
-                Err(why) => Act::Tell(Description::InvalidMessage, why.to_string().into()),
-            },
+            Act::Nothing if may_be_rpc(text) || may_be_control(text) => Act::Inspect,
+            Act::Nothing => self.read(text),
             act => act,
+        }
+    }
+
+    /// A text is for the room.
+    pub(crate) fn read(&self, text: &str) -> Act {
+        match Message::parse(text, &self.limits) {
+            Ok(message) => Act::Forward(message),
+            Err(why) => Act::Tell(Description::InvalidMessage, why.to_string().into()),
         }
     }
 

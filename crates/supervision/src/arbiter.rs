@@ -67,6 +67,11 @@ impl ArbiterPool {
         self.shared.threads.iter().map(|thread| lock(thread).arbiter.handle()).collect()
     }
 
+    /// The next thread in turn, for work that is no child; a new one where one has ended.
+    pub fn next(&self) -> ArbiterHandle {
+        self.pick().arbiter
+    }
+
     /// How many threads have been replaced because they ended or were blocked.
     pub fn replaced(&self) -> usize {
         self.shared.replaced.load(Ordering::Relaxed)

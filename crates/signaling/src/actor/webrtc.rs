@@ -1,0 +1,274 @@
+//! A peer and the WebRTC peer and the hooks of its client.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_peer_connection::{DataChannelMessage, IceCandidate, SessionDescription};
+use callboard_room_supervisor::Description;
+use callboard_supervision::{ChildSpec, Down, Placement, Restart, monitor};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::PeerActor;
+use crate::control::{Control as Said, ICE, OFFER, may_be_control};
+use crate::peer::{ChannelEvent, Peer};
+use crate::rpc::{Answer, Desk, Handled, HookContext, may_be_rpc};
+use crate::server_peer::*;
+
+impl<P: Peer> PeerActor<P> {
+    /// A text that may be for the server itself.
+    pub(super) fn inspect(&mut self, text: &str, ctx: &mut actix::Context<Self>) {
+        if may_be_control(text)
+            && let Some(control) = Said::read(text)
+        {
+            return self.control(control, ctx);
+        }
+        let act = self.session.read(text);
+        if may_be_rpc(text) && !matches!(act, super::Act::Forward(_)) {
+            let answer = self.by_websocket();
+            match self.rpc(text, &answer) {
+                Handled::Rpc => return,
+                // It means to be a frame of RPC, and not a message.
+                Handled::Malformed if text.contains("\"type\"") => {
+                    return Desk::refuse_malformed(&answer);
+                }
+                _ => {}
+            }
+        }
+        self.act(ctx, act);
+    }
+
+    fn control(&mut self, control: Said, ctx: &mut actix::Context<Self>) {
+        match control {
+            Said::Offer(offer) => self.offer(offer, ctx),
+            Said::Ice(candidate) => self.candidate(candidate, ctx),
+            Said::Close => {
+                if let Some(server) = &self.server {
+                    // As often as its client says so, within its rate.
+                    server.do_send(Close);
+                }
+            }
+            Said::Send { channel, data } => {
+                let answer = self.by_websocket();
+                self.data(&channel, DataChannelMessage::Text(data), &answer);
+            }
+            Said::Unread { event, error } => self.refuse(event, error, Value::Null),
+        }
+    }
+
+    fn offer(&mut self, offer: SessionDescription, ctx: &mut actix::Context<Self>) {
+        let Some(webrtc) = &self.webrtc else {
+            return self.refuse(OFFER, "webrtc_disabled", Value::Null);
+        };
+        if let Some(server) = self.server.clone().filter(Addr::connected) {
+            return self.hand_over(&server, offer, ctx);
+        }
+        let id = self.server_id();
+        let spec = {
+            let (webrtc, peer) = (webrtc.clone(), self.context.peer_id);
+            let (channels, controller) =
+                (self.context.client.channels.clone(), ctx.address().recipient());
+            let spec = ChildSpec::new(id.clone(), move || {
+                let entry = webrtc.enter(peer, channels.clone());
+                ServerPeer::new(webrtc.peer_options(peer), controller.clone())
+                    .with(channels.clone(), entry)
+            });
+            spec.restart(Restart::Temporary).arbiter(Placement::On(Arbiter::current()))
+        };
+        let room = self.context.room.clone();
+        let starting = async move {
+            let supervisor = room.supervisor()?;
+            // The one before may not have ended yet.
+            _ = supervisor.terminate_child(&id).await;
+            supervisor.start_child(spec).await.ok()?;
+            supervisor.child::<ServerPeer>(&id).ok()?.addr()
+        };
+        let starting = async move { timeout(START_TIMEOUT, starting).await.ok().flatten() };
+        ctx.wait(starting.into_actor(self).map(|started, this, ctx| match started {
+            Some(server) => {
+                this.watch(server.clone(), ctx);
+                this.hand_over(&server, offer, ctx);
+            }
+            None => this.refuse(OFFER, "unavailable", Value::Null),
+        }));
+    }
+
+    fn server_id(&self) -> String {
+        format!("webrtc:{}", self.context.peer_id)
+    }
+
+    fn watch(&mut self, server: Addr<ServerPeer>, ctx: &mut actix::Context<Self>) {
+        self.watched = Some(monitor(&server, ctx.address().recipient()).id);
+        self.server = Some(server);
+    }
+
+    /// After a crash: the connection of the client's is still there.
+    pub(super) fn find_server(&mut self, ctx: &mut actix::Context<Self>) {
+        let supervisor = self.context.room.supervisor();
+        let child = supervisor.and_then(|node| node.child::<ServerPeer>(&self.server_id()).ok());
+        if let Some(server) = child.and_then(|child| child.addr()) {
+            // Once in a life.
+            server.do_send(Control(ctx.address().recipient()));
+            self.watch(server, ctx);
+        }
+    }
+
+    /// The peer goes, and its connection with it.
+    pub(super) fn close_server(&mut self) {
+        if let Some(server) = self.server.take() {
+            // Once.
+            server.do_send(Close);
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        server: &Addr<ServerPeer>,
+        offer: SessionDescription,
+        ctx: &mut actix::Context<Self>,
+    ) {
+        let answering = server.send(HandleOffer(offer));
+        ctx.spawn(answering.into_actor(self).map(|answered, this, _| match answered {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let detail = match &error {
+                    HandleOfferError::Description(why) => why.to_string().into(),
+                    _ => Value::Null,
+                };
+                this.refuse(OFFER, &error.to_string(), detail);
+            }
+            Err(_) => this.refuse(OFFER, "unavailable", Value::Null),
+        }));
+    }
+
+    fn candidate(&mut self, candidate: Option<IceCandidate>, ctx: &mut actix::Context<Self>) {
+        let Some(server) = self.server.clone().filter(Addr::connected) else {
+            return self.refuse(ICE, "no_webrtc_session", Value::Null);
+        };
+        let adding = server.send(AddCandidate(candidate));
+        ctx.spawn(adding.into_actor(self).map(|added, this, _| match added {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let detail = match &error {
+                    AddCandidateError::Candidate(why) => why.to_string().into(),
+                    _ => Value::Null,
+                };
+                this.refuse(ICE, &error.to_string(), detail);
+            }
+            Err(_) => this.refuse(ICE, "no_webrtc_session", Value::Null),
+        }));
+    }
+
+    /// What has come on a data channel, or in its stead.
+    fn data(&mut self, channel: &str, message: DataChannelMessage, answer: &Answer) {
+        if channel == EVENTS {
+            let handled = match &message {
+                DataChannelMessage::Text(text) => self.rpc(text, answer),
+                DataChannelMessage::Binary(_) => Handled::Malformed,
+            };
+            match handled {
+                Handled::Rpc => return,
+                Handled::Malformed => return Desk::refuse_malformed(answer),
+                Handled::SomethingElse => {}
+            }
+        }
+        self.call(|peer, context| peer.on_data(channel, message, context));
+    }
+
+    fn rpc(&self, text: &str, answer: &Answer) -> Handled {
+        let context = || HookContext {
+            peer_id: self.context.peer_id,
+            room: self.context.room.clone(),
+            client: self.context.client.clone(),
+        };
+        self.context.client.desk.handle(text, context, answer)
+    }
+
+    /// Replies go over the WebSocket.
+    fn by_websocket(&self) -> Answer {
+        let client = self.context.client.clone();
+        // A client that is being closed waits for none.
+        Rc::new(move |text| _ = client.outbox.push(text.into()))
+    }
+
+    /// Replies go over the data channel, as long as there is one.
+    fn by_channel(&self) -> Answer {
+        let client = self.context.client.clone();
+        Rc::new(move |text: String| {
+            if client.channels.send(EVENTS, DataChannelMessage::Text(text.clone())).is_err() {
+                _ = client.outbox.push(text.into());
+            }
+        })
+    }
+
+    fn refuse(&self, event: &str, error: &str, detail: Value) {
+        let mut details = json!({ "event": event, "error": error });
+        if !detail.is_null() {
+            details["detail"] = detail;
+        }
+        self.tell(Description::WebRtcFailed, &details);
+    }
+
+    fn say(&self, event: &str, data: &impl serde::Serialize) {
+        // A client that is being closed is told no more.
+        _ = self.context.client.push(event, data);
+    }
+}
+
+impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, event: ServerPeerEvent, _: &mut Self::Context) {
+        match event {
+            ServerPeerEvent::Answer(answer) => self.say("webrtc:answer", &answer),
+            ServerPeerEvent::Ice(candidate) => self.say(ICE, &candidate),
+            ServerPeerEvent::ChannelOpen { label, .. } => {
+                self.say("webrtc:channel_open", &json!({ "channel": label }));
+                self.call(|peer, context| peer.on_channel(ChannelEvent::Opened(&label), context));
+            }
+            ServerPeerEvent::ChannelClosed { label, .. } => {
+                self.say("webrtc:channel_closed", &json!({ "channel": label }));
+                self.call(|peer, context| peer.on_channel(ChannelEvent::Closed(&label), context));
+            }
+            ServerPeerEvent::Data { label, message } => {
+                let answer = self.by_channel();
+                self.data(&label, message, &answer);
+            }
+            ServerPeerEvent::ConnectionState(state) => {
+                self.say("webrtc:state", &json!({ "state": state }));
+                self.call(|peer, context| peer.on_webrtc_state(state, context));
+            }
+            ServerPeerEvent::Refused(Refusal::RateLimited) => {
+                self.say("webrtc:state", &json!({ "state": "rate_limited" }));
+            }
+            ServerPeerEvent::Refused(Refusal::TooLarge) => {
+                Desk::refuse_large(&self.by_channel());
+                self.refuse("data", &Refusal::TooLarge.to_string(), Value::Null);
+            }
+            ServerPeerEvent::Refused(refusal) => {
+                self.refuse("data", &refusal.to_string(), Value::Null)
+            }
+        }
+    }
+}
+
+impl<P: Peer> Handler<Down> for PeerActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, down: Down, _: &mut Self::Context) {
+        if self.watched != Some(down.monitor) {
+            return;
+        }
+        (self.server, self.watched) = (None, None);
+        // One that ends by itself has said so.
+        if down.reason.is_abnormal() {
+            let state = callboard_peer_connection::PeerConnectionState::Failed;
+            self.say("webrtc:state", &json!({ "state": state }));
+            self.call(|peer, context| peer.on_webrtc_state(state, context));
+        }
+    }
+}
+
+/// How long the room's supervisor may take to start a WebRTC peer.
+const START_TIMEOUT: Duration = Duration::from_secs(5);

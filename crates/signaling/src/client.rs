@@ -1,0 +1,157 @@
+//! The client of a peer, as the server's code holds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_peer_connection::{DataChannelMessage, PeerConnectionHandle};
+use callboard_room_supervisor::{Close, Message, Outbox, OutboxClosed, PeerId, To};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::rpc::{Desk, NoOutcome, NotCalled};
+use crate::server_peer::{Channels, SendDataError};
+
+/// The client of a peer, from any thread. Cheap to clone.
+#[derive(Clone)]
+pub struct PeerRef {
+    pub(crate) peer_id: PeerId,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) channels: Channels,
+}
+
+/// Why a function of a client has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallClientError {
+    /// The arguments cannot be written as JSON.
+    #[error("the arguments are no JSON: {0}")]
+    Args(String),
+    /// Too many calls wait for this client.
+    #[error("too many calls wait for this client")]
+    TooMany,
+    /// The client is gone.
+    #[error("the client is gone")]
+    Gone,
+    /// It did not answer in time.
+    #[error("the client did not answer in time")]
+    TimedOut,
+    /// It answered with this error.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl PeerRef {
+    /// Send a message to the client, as it is.
+    ///
+    /// # Errors
+    /// [`OutboxClosed`] if the connection is being closed.
+    pub fn send_to_client(&self, message: &Message) -> Result<(), OutboxClosed> {
+        self.outbox.push(message.encode())
+    }
+
+    /// Send to the client on the data channel of this label; text goes over the WebSocket while there is no such
+    /// channel (`webrtc:data`). What becomes of it afterwards is not told: a channel whose buffer is full drops it.
+    ///
+    /// # Errors
+    /// [`SendDataError`]
+    pub fn send_data(&self, label: &str, message: DataChannelMessage) -> Result<(), SendDataError> {
+        if self.channels.has(label) {
+            return self.channels.send(label, message);
+        }
+        let DataChannelMessage::Text(text) = message else {
+            return Err(SendDataError::NeedsChannel);
+        };
+        self.push("webrtc:data", &json!({ "channel": label, "data": text }))
+            .map_err(|_| SendDataError::Gone)
+    }
+
+    /// Call a function that the client has registered, over the data channel `events` if it is open, else over the
+    /// WebSocket. `args` are a tuple or a list; what is neither is the only argument.
+    ///
+    /// # Errors
+    /// [`CallClientError`]
+    pub async fn call(
+        &self,
+        function: &str,
+        args: &impl Serialize,
+        deadline: Duration,
+    ) -> Result<Value, CallClientError> {
+        let args = list(args).map_err(|error| CallClientError::Args(error.to_string()))?;
+        let (text, mut waiting) =
+            self.desk.call_client(function, &args).map_err(|error| match error {
+                NotCalled::TooMany => CallClientError::TooMany,
+                NotCalled::Closed => CallClientError::Gone,
+            })?;
+        self.say(text)?;
+        match waiting.wait(deadline).await {
+            // Its depth is bounded by what is read at all.
+            Ok(Ok(data)) => serde_json::from_str(data.get())
+                .map_err(|_| CallClientError::Refused("nested too deeply".to_owned())),
+            Ok(Err(error)) => Err(CallClientError::Refused(error)),
+            Err(NoOutcome::Gone) => Err(CallClientError::Gone),
+            Err(NoOutcome::TimedOut) => {
+                // It need not hear of it.
+                _ = self.say(waiting.cancel_text());
+                Err(CallClientError::TimedOut)
+            }
+        }
+    }
+
+    /// Say something of RPC.
+    fn say(&self, text: String) -> Result<(), CallClientError> {
+        let text = match self
+            .channels
+            .send(crate::server_peer::EVENTS, DataChannelMessage::Text(text.clone()))
+        {
+            Ok(()) => return Ok(()),
+            Err(_) => text,
+        };
+        self.outbox.push(text.into()).map_err(|_| CallClientError::Gone)
+    }
+
+    /// The client's WebRTC connection to this server, if there is one.
+    pub fn connection(&self) -> Option<PeerConnectionHandle> {
+        self.channels.connection()
+    }
+
+    /// How many of the client's calls of hooks run.
+    pub fn running_hooks(&self) -> usize {
+        self.desk.running()
+    }
+
+    /// Stop the peer: its connection is closed with 1000, and it leaves its room.
+    pub fn stop(&self) {
+        self.outbox.close(Close::NORMAL);
+    }
+
+    /// A message of the server's to this client alone.
+    pub(crate) fn push(&self, event: &str, data: &impl Serialize) -> Result<(), OutboxClosed> {
+        match Message::new(event, data) {
+            Ok(message) => self.outbox.push(message.to(To::Peers(vec![self.peer_id])).encode()),
+            Err(error) => {
+                log::error!("{event} cannot be written as JSON: {error}");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Arguments as a list.
+fn list(args: &impl Serialize) -> Result<Box<RawValue>, serde_json::Error> {
+    let args = match serde_json::to_value(args)? {
+        Value::Null => Value::Array(Vec::new()),
+        list @ Value::Array(_) => list,
+        one => Value::Array(vec![one]),
+    };
+    serde_json::value::to_raw_value(&args)
+}
+
+impl fmt::Debug for PeerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerRef").field("peer_id", &self.peer_id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,268 @@
+//! The calls of one peer that are under way, in both directions.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, Abortable};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::wire::{self, Call, CallId, Frame, Unread};
+use super::{Failure, Hook, HookContext, HookLimits, Hooks};
+
+/// Where a reply goes: the way that its call came.
+pub(crate) type Answer = Rc<dyn Fn(String)>;
+
+/// What a text was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handled {
+    /// RPC; it is seen to.
+    Rpc,
+    /// JSON about something else.
+    SomethingElse,
+    /// Neither; its sender has not been told.
+    Malformed,
+}
+
+/// The calls of one peer.
+pub(crate) struct Desk {
+    hooks: Hooks,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Default)]
+struct Calls {
+    next: u64,
+    /// By the peer's client.
+    running: HashMap<u64, (Option<CallId>, AbortHandle)>,
+    /// By the server.
+    waiting: HashMap<u64, oneshot::Sender<Result<Box<RawValue>, String>>>,
+    closed: bool,
+}
+
+/// Why a client was not called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotCalled {
+    TooMany,
+    Closed,
+}
+
+impl Desk {
+    pub(crate) fn new(hooks: Hooks) -> Arc<Self> {
+        Arc::new(Self { hooks, calls: Mutex::default() })
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        // Every change is one insertion or removal.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See to a text of the client's. On the thread of its peer.
+    pub(crate) fn handle(
+        self: &Arc<Self>,
+        text: &str,
+        context: impl FnOnce() -> HookContext,
+        answer: &Answer,
+    ) -> Handled {
+        match Frame::read(text) {
+            Ok(Frame::Call(call)) => {
+                if let Err(failure) = self.begin(&call, context, answer) {
+                    let Call { id, plugin, function, .. } = &call;
+                    answer(wire::error(id.as_ref(), plugin, function, &failure.to_string()));
+                }
+                Handled::Rpc
+            }
+            Ok(Frame::Cancel(id)) => {
+                self.cancel(&id);
+                Handled::Rpc
+            }
+            Ok(Frame::Outcome { id, outcome }) => {
+                let waiting =
+                    id.of_server().and_then(|number| self.calls().waiting.remove(&number));
+                if let Some(waiting) = waiting {
+                    // Whoever asked may have gone.
+                    _ = waiting.send(outcome);
+                }
+                Handled::Rpc
+            }
+            Err(Unread::SomethingElse) => Handled::SomethingElse,
+            Err(Unread::Malformed) => Handled::Malformed,
+        }
+    }
+
+    /// Tell the client that what it sent is no frame.
+    pub(crate) fn refuse_malformed(answer: &Answer) {
+        answer(wire::error(None, "", "", &Failure::Malformed.to_string()));
+    }
+
+    /// Tell the client that what it sent is too large to be looked at.
+    pub(crate) fn refuse_large(answer: &Answer) {
+        answer(wire::error(None, "", "", &Failure::TooLarge.to_string()));
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        call: &Call<'_>,
+        context: impl FnOnce() -> HookContext,
+        answer: &Answer,
+    ) -> Result<(), Failure> {
+        let limits = *self.hooks.limits();
+        let hook = self.hooks.find(&call.plugin, &call.function)?;
+        let args = call.args.map_or("[]", RawValue::get);
+        let args: Value = serde_json::from_str(args).map_err(|_| Failure::InvalidArgs)?;
+        if args.as_array().is_none_or(|list| list.len() > limits.arguments) {
+            return Err(Failure::InvalidArgs);
+        }
+        let (abort, registration) = AbortHandle::new_pair();
+        let number = {
+            let mut calls = self.calls();
+            if calls.closed || calls.running.len() >= limits.concurrency {
+                return Err(Failure::Overloaded);
+            }
+            calls.next += 1;
+            let number = calls.next;
+            calls.running.insert(number, (call.id.clone(), abort.clone()));
+            number
+        };
+
+        let deadline = hook.deadline.unwrap_or(limits.deadline).min(HookLimits::LONGEST_DEADLINE);
+        let (done, outcome) = oneshot::channel();
+        let (context, Hook { run, .. }) = (context(), hook);
+        self.hooks.threads().next().spawn_fn(move || {
+            let running = std::panic::catch_unwind(AssertUnwindSafe(|| run(args, context)));
+            actix::spawn(async move {
+                let Ok(running) = running else {
+                    _ = done.send(Err(Failure::Internal));
+                    return;
+                };
+                let running = AssertUnwindSafe(running).catch_unwind();
+                // One that was cancelled answers nobody.
+                if let Ok(outcome) = Abortable::new(running, registration).await {
+                    _ = done.send(outcome.unwrap_or(Err(Failure::Internal)));
+                }
+            });
+        });
+
+        // Watched from here, so that one that blocks its thread is answered as well.
+        let (desk, answer) = (Arc::clone(self), Rc::clone(answer));
+        let (id, plugin, function) =
+            (call.id.clone(), call.plugin.clone().into_owned(), call.function.clone().into_owned());
+        actix::spawn(async move {
+            let outcome = match timeout(deadline, outcome).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(Failure::Internal),
+                Err(_) => Err(Failure::Timeout),
+            };
+            // Nobody waits for one that was cancelled.
+            if desk.calls().running.remove(&number).is_none() {
+                return;
+            }
+            abort.abort();
+            let outcome = outcome.and_then(|reply| match reply.get().len() <= limits.reply {
+                true => Ok(reply),
+                false => Err(Failure::TooLarge),
+            });
+            answer(match outcome {
+                Ok(reply) => wire::reply(id.as_ref(), &plugin, &function, &reply),
+                Err(failure) => wire::error(id.as_ref(), &plugin, &function, &failure.to_string()),
+            });
+        });
+        Ok(())
+    }
+
+    fn cancel(&self, id: &CallId) {
+        let mut calls = self.calls();
+        let found = calls.running.iter().find(|(_, (running, _))| running.as_ref() == Some(id));
+        if let Some(number) = found.map(|(number, _)| *number)
+            && let Some((_, abort)) = calls.running.remove(&number)
+        {
+            abort.abort();
+        }
+    }
+
+    /// Call a function of the client: what to send it, and where the outcome comes.
+    pub(crate) fn call_client(
+        self: &Arc<Self>,
+        function: &str,
+        args: &RawValue,
+    ) -> Result<(String, Waiting), NotCalled> {
+        let mut calls = self.calls();
+        if calls.closed {
+            return Err(NotCalled::Closed);
+        }
+        if calls.waiting.len() >= self.hooks.limits().calls_to_client {
+            return Err(NotCalled::TooMany);
+        }
+        calls.next += 1;
+        let (number, (tell, outcome)) = (calls.next, oneshot::channel());
+        calls.waiting.insert(number, tell);
+        drop(calls);
+        let waiting = Waiting { desk: Arc::clone(self), number, outcome };
+        Ok((wire::call(number, function, args), waiting))
+    }
+
+    /// How many calls of the client's run.
+    pub(crate) fn running(&self) -> usize {
+        self.calls().running.len()
+    }
+
+    /// The peer goes: whatever runs for it is dropped, and nothing more is begun.
+    pub(crate) fn close(&self) {
+        let (running, waiting) = {
+            let mut calls = self.calls();
+            calls.closed = true;
+            (std::mem::take(&mut calls.running), std::mem::take(&mut calls.waiting))
+        };
+        running.into_values().for_each(|(_, abort)| abort.abort());
+        drop(waiting);
+    }
+
+    /// The peer has crashed and is back: what ran for it is dropped.
+    pub(crate) fn reopen(&self) {
+        self.calls().closed = false;
+    }
+}
+
+/// A call that waits for its client; it is forgotten when this is dropped.
+pub(crate) struct Waiting {
+    desk: Arc<Desk>,
+    number: u64,
+    outcome: oneshot::Receiver<Result<Box<RawValue>, String>>,
+}
+
+/// Why a call of a client has no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoOutcome {
+    Gone,
+    TimedOut,
+}
+
+impl Waiting {
+    pub(crate) async fn wait(
+        &mut self,
+        deadline: Duration,
+    ) -> Result<Result<Box<RawValue>, String>, NoOutcome> {
+        match timeout(deadline, &mut self.outcome).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(_)) => Err(NoOutcome::Gone),
+            Err(_) => Err(NoOutcome::TimedOut),
+        }
+    }
+
+    /// What tells the client that nobody waits any more.
+    pub(crate) fn cancel_text(&self) -> String {
+        wire::cancel(self.number)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.desk.calls().waiting.remove(&self.number);
+    }
+}

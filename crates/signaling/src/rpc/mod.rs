@@ -1,0 +1,387 @@
+//! RPC: functions of the server that clients call, and functions of clients that the server calls.
+//!
+//! A hook is an asynchronous function with typed arguments, registered under the name of its plugin. Clients call it by
+//! JSON, over their WebSocket or over the data channel that is labelled `events`:
+//!
+//! ```text
+//! -> {"type":"call_hook","id":7,"plugin":"chess","fn":"move","args":["e2","e4"]}
+//! <- {"type":"hook_reply","id":7,"plugin":"chess","fn":"move","data":"ok"}
+//! ```
+//!
+//! ```
+//! use callboard_signaling::rpc::{HookContext, HookError, Hooks};
+//!
+//! async fn play((from, to): (String, String), context: HookContext) -> Result<String, HookError> {
+//!     if from == to {
+//!         return Err(HookError::new("a move goes somewhere"));
+//!     }
+//!     Ok(format!("{} goes from {from} to {to}", context.peer_id))
+//! }
+//!
+//! let hooks = Hooks::builder().plugin("chess", |chess| chess.hook("move", play)).build()?;
+//! # Ok::<_, callboard_signaling::rpc::BadHookName>(())
+//! ```
+//!
+//! Hooks run on threads of their own, beside the actor of their peer, several at once, each up to its deadline; those of
+//! a peer that goes are dropped. One that panics is an `internal` error to its caller, and nothing else. A hook must
+//! not block its thread; [`actix_web::web::block`] is for what does.
+
+mod desk;
+mod wire;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use callboard_room_supervisor::{PeerId, RoomHandle};
+use callboard_supervision::ArbiterPool;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+pub(crate) use desk::{Answer, Desk, Handled, NoOutcome, NotCalled};
+pub(crate) use wire::may_be_rpc;
+
+use crate::client::PeerRef;
+
+/// The functions that clients may call. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    plugins: HashMap<String, HashMap<String, Hook>>,
+    limits: HookLimits,
+    threads: OnceLock<ArbiterPool>,
+}
+
+/// What calls may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HookLimits {
+    /// How many calls of one peer run at once; one more is answered with `overloaded`. Default: 16.
+    pub concurrency: usize,
+    /// How long a hook may take that says nothing else; then its caller gets `timeout`. Default: 10 s.
+    pub deadline: Duration,
+    /// How many arguments a call may have; more are `invalid_args`. Default: 32.
+    pub arguments: usize,
+    /// The largest reply in bytes of JSON; a larger one is `too_large`. Default: 64 KiB.
+    pub reply: usize,
+    /// How many calls by the server may wait for one client. Default: 64.
+    pub calls_to_client: usize,
+    /// Threads that hooks run on. Default: 2.
+    pub threads: usize,
+}
+
+impl Default for HookLimits {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
+            deadline: Duration::from_secs(10),
+            arguments: 32,
+            reply: 64 * 1024,
+            calls_to_client: 64,
+            threads: 2,
+        }
+    }
+}
+
+impl HookLimits {
+    /// The longest deadline there is.
+    pub const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
+}
+
+/// Who calls a hook.
+#[derive(Clone, Debug)]
+pub struct HookContext {
+    /// The peer.
+    pub peer_id: PeerId,
+    /// The room that it is in.
+    pub room: RoomHandle,
+    /// Its client.
+    pub client: PeerRef,
+}
+
+/// Why a hook did not do what it was asked; for the client to read, so nothing internal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookError(pub String);
+
+impl HookError {
+    /// For this reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl<T: fmt::Display> From<T> for HookError {
+    fn from(reason: T) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+/// A name that no hook can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadHookName {
+    /// It is empty, longer than 64 bytes, begins with `_`, or holds other than letters, digits, `_`, `-`, `.` and `/`.
+    #[error("{0:?} is no name for a hook or plugin")]
+    NotAName(String),
+    /// Kept for the server: `before_…`, `after_…` and `on_…`.
+    #[error("{0:?} is reserved")]
+    Reserved(String),
+    /// There is one of this name.
+    #[error("{0:?} is there twice")]
+    Twice(String),
+}
+
+type Run = dyn Fn(Value, HookContext) -> LocalBoxFuture<'static, Result<Box<RawValue>, Failure>>
+    + Send
+    + Sync;
+
+#[derive(Clone)]
+struct Hook {
+    run: Arc<Run>,
+    deadline: Option<Duration>,
+}
+
+/// Why a call has no reply. The text is what the client is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("unknown_plugin")]
+    UnknownPlugin,
+    #[error("unknown_function")]
+    UnknownFunction,
+    #[error("reserved")]
+    Reserved,
+    #[error("invalid_args")]
+    InvalidArgs,
+    #[error("timeout")]
+    Timeout,
+    #[error("overloaded")]
+    Overloaded,
+    #[error("too_large")]
+    TooLarge,
+    #[error("internal")]
+    Internal,
+    #[error("malformed")]
+    Malformed,
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Hooks {
+    /// Register some.
+    pub fn builder() -> HooksBuilder {
+        HooksBuilder { plugins: HashMap::new(), limits: HookLimits::default(), bad: None }
+    }
+
+    /// What calls may take.
+    pub fn limits(&self) -> &HookLimits {
+        &self.inner.limits
+    }
+
+    fn find(&self, plugin: &str, function: &str) -> Result<Hook, Failure> {
+        if is_reserved(function) {
+            return Err(Failure::Reserved);
+        }
+        let plugin = self.inner.plugins.get(plugin).ok_or(Failure::UnknownPlugin)?;
+        plugin.get(function).cloned().ok_or(Failure::UnknownFunction)
+    }
+
+    /// Made when the first hook is called: before there may be no system for them to run in.
+    fn threads(&self) -> &ArbiterPool {
+        self.inner.threads.get_or_init(|| ArbiterPool::new(self.inner.limits.threads))
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hooks = self
+            .inner
+            .plugins
+            .iter()
+            .flat_map(|(plugin, hooks)| hooks.keys().map(move |hook| (plugin, hook)));
+        f.debug_list().entries(hooks).finish()
+    }
+}
+
+/// Hooks that are being registered.
+pub struct HooksBuilder {
+    plugins: HashMap<String, HashMap<String, Hook>>,
+    limits: HookLimits,
+    bad: Option<BadHookName>,
+}
+
+impl HooksBuilder {
+    /// A plugin of this name, with what `register` puts into it.
+    pub fn plugin(mut self, name: &str, register: impl FnOnce(Plugin) -> Plugin) -> Self {
+        let Plugin { hooks, bad } =
+            register(Plugin { hooks: HashMap::new(), bad: check(name).err() });
+        self.bad = self.bad.or(bad);
+        if self.plugins.insert(name.to_owned(), hooks).is_some() {
+            self.bad.get_or_insert(BadHookName::Twice(name.to_owned()));
+        }
+        self
+    }
+
+    /// What calls may take.
+    pub fn limits(self, limits: HookLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// [`BadHookName`], the first one.
+    pub fn build(self) -> Result<Hooks, BadHookName> {
+        match self.bad {
+            Some(bad) => Err(bad),
+            None => {
+                let (plugins, limits) = (self.plugins, self.limits);
+                Ok(Hooks { inner: Arc::new(Inner { plugins, limits, threads: OnceLock::new() }) })
+            }
+        }
+    }
+}
+
+/// A plugin that is being filled.
+pub struct Plugin {
+    hooks: HashMap<String, Hook>,
+    bad: Option<BadHookName>,
+}
+
+impl Plugin {
+    /// A hook of this name.
+    ///
+    /// Its arguments are read from the list in the call: a tuple takes one each, `()` takes none, and what is neither
+    /// list nor tuple takes the only one. What cannot be read is answered with `invalid_args`.
+    pub fn hook<A, R, E, F, Running>(self, name: &str, hook: F) -> Self
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+        E: Into<HookError>,
+        F: Fn(A, HookContext) -> Running + Send + Sync + 'static,
+        Running: Future<Output = Result<R, E>> + 'static,
+    {
+        self.register(name, None, hook)
+    }
+
+    /// A hook with a deadline of its own, of 60 s at most.
+    pub fn hook_within<A, R, E, F, Running>(self, name: &str, deadline: Duration, hook: F) -> Self
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+        E: Into<HookError>,
+        F: Fn(A, HookContext) -> Running + Send + Sync + 'static,
+        Running: Future<Output = Result<R, E>> + 'static,
+    {
+        self.register(name, Some(deadline), hook)
+    }
+
+    fn register<A, R, E, F, Running>(
+        mut self,
+        name: &str,
+        deadline: Option<Duration>,
+        hook: F,
+    ) -> Self
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+        E: Into<HookError>,
+        F: Fn(A, HookContext) -> Running + Send + Sync + 'static,
+        Running: Future<Output = Result<R, E>> + 'static,
+    {
+        let run = move |args: Value, context: HookContext| {
+            let running = arguments::<A>(args).map(|args| hook(args, context));
+            async move {
+                let reply = running?.await.map_err(|error| Failure::Refused(error.into().0))?;
+                serde_json::value::to_raw_value(&reply).map_err(|error| {
+                    log::error!("a hook's reply cannot be written as JSON: {error}");
+                    Failure::Internal
+                })
+            }
+            .boxed_local()
+        };
+        let reserved = is_reserved(name).then(|| BadHookName::Reserved(name.to_owned()));
+        self.bad = self.bad.or(check(name).err()).or(reserved);
+        if self.hooks.insert(name.to_owned(), Hook { run: Arc::new(run), deadline }).is_some() {
+            self.bad.get_or_insert(BadHookName::Twice(name.to_owned()));
+        }
+        self
+    }
+}
+
+/// The list of a call as the type that its hook takes.
+fn arguments<A: DeserializeOwned>(args: Value) -> Result<A, Failure> {
+    let alone = match &args {
+        Value::Array(list) if list.is_empty() => Some(Value::Null),
+        Value::Array(list) if list.len() == 1 => list.first().cloned(),
+        _ => None,
+    };
+    serde_json::from_value(args)
+        .or_else(|error| alone.map_or(Err(error), serde_json::from_value))
+        .map_err(|_| Failure::InvalidArgs)
+}
+
+fn check(name: &str) -> Result<(), BadHookName> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let is_name =
+        (1..=64).contains(&name.len()) && !name.starts_with('_') && name.chars().all(allowed);
+    if is_name { Ok(()) } else { Err(BadHookName::NotAName(name.to_owned())) }
+}
+
+fn is_reserved(function: &str) -> bool {
+    ["_", "before_", "after_", "on_"].iter().any(|prefix| function.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_read_as_what_the_hook_takes() {
+        #[derive(serde::Deserialize, Debug, PartialEq)]
+        struct Move {
+            from: String,
+            to: String,
+        }
+        let e2e4 = Move { from: "e2".into(), to: "e4".into() };
+
+        assert_eq!(arguments::<(String, u8)>(json!(["a", 1])), Ok(("a".into(), 1)));
+        assert_eq!(arguments::<()>(json!([])), Ok(()));
+        assert_eq!(arguments::<String>(json!(["a"])), Ok("a".into()));
+        assert_eq!(arguments::<Vec<u8>>(json!([1, 2])), Ok(vec![1, 2]));
+        assert_eq!(arguments::<Move>(json!(["e2", "e4"])), Ok(e2e4));
+        assert!(arguments::<Move>(json!([{"from": "e2", "to": "e4"}])).is_ok());
+        assert_eq!(arguments::<(String, u8)>(json!(["a"])), Err(Failure::InvalidArgs));
+        assert_eq!(arguments::<u8>(json!([300])), Err(Failure::InvalidArgs));
+        assert_eq!(arguments::<u8>(json!([1, 2])), Err(Failure::InvalidArgs));
+    }
+
+    #[test]
+    fn bad_names_are_refused_when_hooks_are_registered() {
+        let build = |plugin: &str, hook: &str| {
+            let noop = |(): (), _: HookContext| async { Ok::<_, HookError>(()) };
+            Hooks::builder().plugin(plugin, |plugin| plugin.hook(hook, noop)).build()
+        };
+        assert!(build("a", "b").is_ok());
+        for name in ["", "_x", "a b", "ä", &"x".repeat(65)] {
+            assert!(matches!(build("a", name), Err(BadHookName::NotAName(_))), "{name}");
+            assert!(matches!(build(name, "b"), Err(BadHookName::NotAName(_))), "{name}");
+        }
+        assert!(matches!(build("a", "after_join"), Err(BadHookName::Reserved(_))));
+        let hooks = build("a", "b").unwrap();
+        assert_eq!(hooks.find("x", "b").err(), Some(Failure::UnknownPlugin));
+        assert_eq!(hooks.find("a", "x").err(), Some(Failure::UnknownFunction));
+        assert_eq!(hooks.find("x", "_x").err(), Some(Failure::Reserved));
+        assert!(hooks.find("a", "b").is_ok());
+    }
+}

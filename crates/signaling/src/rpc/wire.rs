@@ -1,0 +1,252 @@
+//! The frames of RPC, as JSON.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// A frame that a client has sent.
+#[derive(Debug)]
+pub(crate) enum Frame<'a> {
+    /// Call a hook.
+    Call(Call<'a>),
+    /// It is not interested in this call's reply any more.
+    Cancel(CallId),
+    /// The outcome of a call that the server has made.
+    Outcome { id: CallId, outcome: Result<Box<RawValue>, String> },
+}
+
+/// A call of a hook.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) id: Option<CallId>,
+    pub(crate) plugin: Cow<'a, str>,
+    pub(crate) function: Cow<'a, str>,
+    pub(crate) args: Option<&'a RawValue>,
+}
+
+/// A caller's name for its call: a number or a string, echoed as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct CallId(Box<RawValue>);
+
+impl CallId {
+    fn read(id: &RawValue) -> Option<Self> {
+        let first = id.get().as_bytes().first()?;
+        let fits = id.get().len() <= MAX_ID
+            && (*first == b'"' || *first == b'-' || first.is_ascii_digit());
+        fits.then(|| Self(id.to_owned()))
+    }
+
+    /// What the server has called its own call.
+    pub(crate) fn of_server(&self) -> Option<u64> {
+        self.0.get().strip_prefix("\"s")?.strip_suffix('"')?.parse().ok()
+    }
+}
+
+impl PartialEq for CallId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+/// Why a text is no frame of RPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is JSON, and about something else.
+    SomethingElse,
+    /// It is no JSON, or a frame with something wrong in it.
+    Malformed,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    plugin: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "fn")]
+    function: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    args: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+impl<'a> Frame<'a> {
+    pub(crate) fn read(text: &'a str) -> Result<Self, Unread> {
+        // An array with as many elements would pass for the fields in their order.
+        if !text.trim_ascii_start().starts_with('{') {
+            let json = serde_json::from_str::<serde::de::IgnoredAny>(text);
+            return Err(if json.is_ok() { Unread::SomethingElse } else { Unread::Malformed });
+        }
+        let fields: Fields<'a> = serde_json::from_str(text).map_err(|_| Unread::Malformed)?;
+        let kind = fields.kind.and_then(string).ok_or(Unread::SomethingElse)?;
+        let id = match fields.id.filter(|id| id.get() != "null") {
+            Some(id) => Some(CallId::read(id).ok_or(Unread::Malformed)?),
+            None => None,
+        };
+        match &*kind {
+            "call_hook" => Ok(Self::Call(Call {
+                id,
+                plugin: fields.plugin.and_then(string).ok_or(Unread::Malformed)?,
+                function: fields.function.and_then(string).ok_or(Unread::Malformed)?,
+                args: fields.args,
+            })),
+            "cancel_hook" => Ok(Self::Cancel(id.ok_or(Unread::Malformed)?)),
+            "hook_reply" => {
+                let data = fields.data.unwrap_or(RawValue::NULL).to_owned();
+                Ok(Self::Outcome { id: id.ok_or(Unread::Malformed)?, outcome: Ok(data) })
+            }
+            "hook_error" => {
+                let error = fields.error.and_then(string).unwrap_or(Cow::Borrowed("unknown"));
+                let outcome = Err(error.into_owned());
+                Ok(Self::Outcome { id: id.ok_or(Unread::Malformed)?, outcome })
+            }
+            _ => Err(Unread::SomethingElse),
+        }
+    }
+}
+
+/// Whether a text may be a frame of RPC: cheap, and sure when it says no.
+pub(crate) fn may_be_rpc(text: &str) -> bool {
+    text.contains("_hook\"") || text.contains("\"hook_")
+}
+
+fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    match serde_json::from_str::<&str>(value.get()) {
+        Ok(plain) => Some(Cow::Borrowed(plain)),
+        // It has escapes.
+        Err(_) => serde_json::from_str::<String>(value.get()).ok().map(Cow::Owned),
+    }
+}
+
+/// `hook_reply`
+pub(crate) fn reply(id: Option<&CallId>, plugin: &str, function: &str, data: &RawValue) -> String {
+    write(&Reply { kind: "hook_reply", id, plugin, function, data: Some(data), error: None })
+}
+
+/// `hook_error`
+pub(crate) fn error(id: Option<&CallId>, plugin: &str, function: &str, error: &str) -> String {
+    write(&Reply { kind: "hook_error", id, plugin, function, data: None, error: Some(error) })
+}
+
+/// A call by the server.
+pub(crate) fn call(number: u64, function: &str, args: &RawValue) -> String {
+    write(&ServerCall { kind: "call_hook", id: format!("s{number}"), function, args })
+}
+
+/// The server is not interested in its call's reply any more.
+pub(crate) fn cancel(number: u64) -> String {
+    format!(r#"{{"type":"cancel_hook","id":"s{number}"}}"#)
+}
+
+fn write(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("strings, and JSON that has been written, can be written")
+}
+
+#[derive(Serialize)]
+struct Reply<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "id")]
+    id: Option<&'a CallId>,
+    plugin: &'a str,
+    #[serde(rename = "fn")]
+    function: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ServerCall<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: String,
+    #[serde(rename = "fn")]
+    function: &'a str,
+    args: &'a RawValue,
+}
+
+fn id<S: serde::Serializer>(id: &Option<&CallId>, serializer: S) -> Result<S::Ok, S::Error> {
+    id.map(|id| &id.0).serialize(serializer)
+}
+
+/// The longest id, in bytes of JSON.
+const MAX_ID: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_read_with_and_without_an_id() {
+        let text = r#"{"type":"call_hook","plugin":"chess","fn":"move","args":["e2","e4"]}"#;
+        let Ok(Frame::Call(call)) = Frame::read(text) else { panic!() };
+        assert_eq!((&*call.plugin, &*call.function), ("chess", "move"));
+        assert_eq!(call.args.map(RawValue::get), Some(r#"["e2","e4"]"#));
+        assert!(call.id.is_none());
+
+        for id in ["7", "\"a\\u00e9\"", "-1.5"] {
+            let text = format!(r#"{{"type":"call_hook","id":{id},"plugin":"p","fn":"f"}}"#);
+            let Ok(Frame::Call(call)) = Frame::read(&text) else { panic!("{text}") };
+            let error = error(call.id.as_ref(), "p", "f", "timeout");
+            assert_eq!(
+                error,
+                format!(
+                    r#"{{"type":"hook_error","id":{id},"plugin":"p","fn":"f","error":"timeout"}}"#
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn replies_have_the_fields_of_the_original() {
+        let data = RawValue::from_string("[1]".to_owned()).unwrap();
+        assert_eq!(
+            reply(None, "p", "f", &data),
+            r#"{"type":"hook_reply","plugin":"p","fn":"f","data":[1]}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_frame_is_told_from_what_is_a_bad_one() {
+        for text in ["{}", r#"{"type":"chat"}"#, r#"{"type":7}"#, "[1]", "7", "null", "\"x\""] {
+            assert_eq!(Frame::read(text).unwrap_err(), Unread::SomethingElse, "{text}");
+        }
+        let long =
+            format!(r#"{{"type":"call_hook","id":"{}","plugin":"p","fn":"f"}}"#, "x".repeat(64));
+        for text in [
+            "",
+            "hello",
+            "{",
+            r#"{"type":"call_hook"}"#,
+            r#"{"type":"call_hook","plugin":"p"}"#,
+            r#"{"type":"call_hook","plugin":1,"fn":"f"}"#,
+            r#"{"type":"call_hook","id":{},"plugin":"p","fn":"f"}"#,
+            r#"{"type":"call_hook","id":true,"plugin":"p","fn":"f"}"#,
+            r#"{"type":"call_hook","type":"call_hook","plugin":"p","fn":"f"}"#,
+            r#"{"type":"cancel_hook"}"#,
+            r#"{"type":"hook_reply","data":1}"#,
+            &long,
+        ] {
+            assert_eq!(Frame::read(text).unwrap_err(), Unread::Malformed, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reply_finds_the_call_that_it_is_for() {
+        let text = r#"{"type":"hook_reply","id":"s12","data":{"ok":true}}"#;
+        let Ok(Frame::Outcome { id, outcome }) = Frame::read(text) else { panic!() };
+        assert_eq!(id.of_server(), Some(12));
+        assert_eq!(outcome.unwrap().get(), r#"{"ok":true}"#);
+        let args = RawValue::from_string("[]".to_owned()).unwrap();
+        assert_eq!(call(12, "hi", &args), r#"{"type":"call_hook","id":"s12","fn":"hi","args":[]}"#);
+        assert_eq!(cancel(12), r#"{"type":"cancel_hook","id":"s12"}"#);
+    }
+}

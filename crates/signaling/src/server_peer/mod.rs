@@ -1,0 +1,239 @@
+//! A WebRTC peer on the server, for one user: offer and answer, candidates, and data channels by their labels.
+//!
+//! [`ServerPeer`] is an actor between a client's signaling and a
+//! [`PeerConnection`](callboard_peer_connection::PeerConnection). Whoever controls it tells it what the client says, and
+//! hears of what is to be told to the client ([`ServerPeerEvent`]). Peers behind a [`Signaling`](crate::Signaling) route
+//! get one by [`PeerOptions::webrtc`](crate::PeerOptions::webrtc); by itself it needs no WebSocket and no room.
+
+mod actor;
+mod limits;
+mod webrtc;
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_peer_connection::error::{AddIceCandidateError, SetDescriptionError};
+use callboard_peer_connection::{
+    Api, Configuration, DataChannelId, DataChannelMessage, IceCandidate, IceServer,
+    PeerConnectionState, PeerConnections, SessionDescription,
+};
+
+pub use actor::ServerPeer;
+pub use webrtc::{WebRtc, WebRtcSession};
+
+pub(crate) use actor::{Channels, Control};
+pub(crate) use webrtc::Entry;
+
+use crate::rate::Rate;
+
+/// The label of the channel that carries RPC.
+pub const EVENTS: &str = "events";
+
+/// What a server peer is to be.
+#[derive(Clone, Debug)]
+pub struct ServerPeerOptions {
+    /// The user, for logs.
+    pub user_id: String,
+    /// Where its connection lives.
+    pub connections: PeerConnections,
+    /// What its connection is made by. Default: [`Api::default`].
+    pub api: Api,
+    /// STUN and TURN servers and the like. Default: none.
+    pub configuration: Configuration,
+    /// What its client may do.
+    pub limits: WebRtcLimits,
+}
+
+impl ServerPeerOptions {
+    /// A peer for this user.
+    pub fn new(user_id: impl Into<String>, connections: PeerConnections) -> Self {
+        Self {
+            user_id: user_id.into(),
+            connections,
+            api: Api::default(),
+            configuration: Configuration::default(),
+            limits: WebRtcLimits::default(),
+        }
+    }
+
+    /// With these STUN and TURN servers.
+    pub fn ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {
+        self.configuration.ice_servers = servers.into_iter().collect();
+        self
+    }
+}
+
+/// What a client may do with its WebRTC connection. What is over a rate is dropped, and the client told once in each
+/// window; one that goes on to twice the rate has its connection closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebRtcLimits {
+    /// How many data channels there may be at once; one more is closed. Default: 8.
+    pub channels: usize,
+    /// The largest message of a data channel, in bytes; a larger one is dropped, and the client told. Default: 64 KiB.
+    pub message: usize,
+    /// What comes by data channels. Default: 600 messages and 16 MiB in 10 s.
+    pub data: Rate,
+    /// Candidates. Default: 150 in 30 s.
+    pub candidates: Rate,
+    /// Offers. Default: 30 in 30 s.
+    pub offers: Rate,
+    /// How long it may take to answer an offer. Default: 10 s.
+    pub answer_timeout: Duration,
+}
+
+impl Default for WebRtcLimits {
+    fn default() -> Self {
+        let rate = |messages, bytes, seconds| Rate {
+            messages,
+            bytes,
+            window: Duration::from_secs(seconds),
+        };
+        Self {
+            channels: 8,
+            message: 64 * 1024,
+            data: rate(600, 16 << 20, 10),
+            candidates: rate(150, 1 << 20, 30),
+            offers: rate(30, 8 << 20, 30),
+            answer_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The client offers: the first time to connect, and later to renegotiate, or, from a connection of its own that is
+/// another one, to connect anew. The answer comes as [`ServerPeerEvent::Answer`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), HandleOfferError>")]
+pub struct HandleOffer(pub SessionDescription);
+
+/// The client has found a candidate; none says that there are no more.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), AddCandidateError>")]
+pub struct AddCandidate(pub Option<IceCandidate>);
+
+/// Send to the client on the data channel of this label.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), SendDataError>")]
+pub struct SendToChannel {
+    /// The channel's label.
+    pub label: String,
+    /// What.
+    pub message: DataChannelMessage,
+}
+
+/// How the connection is.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "PeerConnectionState")]
+pub struct ConnectionState;
+
+/// Close the connection, and end.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Close;
+
+/// What the one who controls a server peer hears.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub enum ServerPeerEvent {
+    /// For the client: the answer to its offer.
+    Answer(SessionDescription),
+    /// For the client: a candidate of the server's; none says that there are no more.
+    Ice(Option<IceCandidate>),
+    /// A data channel is open.
+    ChannelOpen {
+        /// Which it is.
+        id: DataChannelId,
+        /// Its label.
+        label: String,
+    },
+    /// A data channel is closed.
+    ChannelClosed {
+        /// Which it was.
+        id: DataChannelId,
+        /// Its label.
+        label: String,
+    },
+    /// A message came.
+    Data {
+        /// On the channel of this label.
+        label: String,
+        /// It.
+        message: DataChannelMessage,
+    },
+    /// How the connection is now.
+    ConnectionState(PeerConnectionState),
+    /// The client does more than it may, and what it does is dropped.
+    Refused(Refusal),
+}
+
+/// What a client does more of than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// More messages than [`WebRtcLimits::data`].
+    #[error("rate_limited")]
+    RateLimited,
+    /// A message larger than [`WebRtcLimits::message`].
+    #[error("too_large")]
+    TooLarge,
+    /// More data channels than [`WebRtcLimits::channels`].
+    #[error("too_many_channels")]
+    TooManyChannels,
+}
+
+/// Why an offer was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandleOfferError {
+    /// More than [`WebRtcLimits::offers`].
+    #[error("rate_limited")]
+    RateLimited,
+    /// It is no offer.
+    #[error("bad_description")]
+    NotAnOffer,
+    /// It cannot be used.
+    #[error("bad_description")]
+    Description(#[from] SetDescriptionError),
+    /// There is no connection to be had.
+    #[error("unavailable")]
+    Unavailable,
+    /// It took too long.
+    #[error("timeout")]
+    TimedOut,
+}
+
+/// Why a candidate was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddCandidateError {
+    /// There was no offer yet.
+    #[error("no_webrtc_session")]
+    NoSession,
+    /// More than [`WebRtcLimits::candidates`].
+    #[error("ice_rate_limited")]
+    RateLimited,
+    /// It cannot be used.
+    #[error("bad_candidate")]
+    Candidate(#[from] AddIceCandidateError),
+}
+
+/// Why something was not sent to a client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendDataError {
+    /// There is no open channel of this label.
+    #[error("there is no open channel {0:?}")]
+    NoChannel(String),
+    /// Bytes can be sent by a data channel alone, and there is none.
+    #[error("bytes need a data channel")]
+    NeedsChannel,
+    /// The connection has too much to do, or its channel too much to send.
+    #[error("too much waits to be sent")]
+    Busy,
+    /// The channel does not take it.
+    #[error(transparent)]
+    Channel(callboard_peer_connection::error::SendDataError),
+    /// The client is gone.
+    #[error("the client is gone")]
+    Gone,
+}

@@ -1,0 +1,129 @@
+//! Server peers for the peers of a route, and the list of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use callboard_peer_connection::{
+    Api, Configuration, PeerConnectionId, PeerConnectionState, PeerConnections,
+};
+use callboard_room_supervisor::PeerId;
+
+use super::{Channels, ServerPeerOptions, WebRtcLimits};
+
+/// How the peers of a route get WebRTC peers on the server. Cheap to clone; clones share their list of sessions.
+#[derive(Clone, Debug)]
+pub struct WebRtc {
+    connections: PeerConnections,
+    api: Api,
+    configuration: Configuration,
+    limits: WebRtcLimits,
+    sessions: Arc<Mutex<HashMap<PeerId, Session>>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    connection: Option<PeerConnectionId>,
+    state: PeerConnectionState,
+    channels: Channels,
+}
+
+/// A WebRTC peer that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebRtcSession {
+    /// Whose it is.
+    pub peer: PeerId,
+    /// Its connection, if there is one.
+    pub connection: Option<PeerConnectionId>,
+    /// How that is.
+    pub state: PeerConnectionState,
+    /// The labels of its open channels.
+    pub channels: Vec<String>,
+}
+
+impl WebRtc {
+    /// Connections live here.
+    pub fn new(connections: PeerConnections) -> Self {
+        Self {
+            connections,
+            api: Api::default(),
+            configuration: Configuration::default(),
+            limits: WebRtcLimits::default(),
+            sessions: Arc::default(),
+        }
+    }
+
+    /// What connections are made by. Default: [`Api::default`].
+    pub fn api(self, api: Api) -> Self {
+        Self { api, ..self }
+    }
+
+    /// STUN and TURN servers and the like. Default: none.
+    pub fn configuration(self, configuration: Configuration) -> Self {
+        Self { configuration, ..self }
+    }
+
+    /// What clients may do.
+    pub fn limits(self, limits: WebRtcLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The peers that have a WebRTC peer now.
+    pub fn sessions(&self) -> Vec<WebRtcSession> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = sessions.iter().map(|(peer, session)| WebRtcSession {
+            peer: *peer,
+            connection: session.connection,
+            state: session.state,
+            channels: session.channels.labels(),
+        });
+        sessions.collect()
+    }
+
+    pub(crate) fn peer_options(&self, peer: PeerId) -> ServerPeerOptions {
+        ServerPeerOptions {
+            user_id: peer.to_string(),
+            connections: self.connections.clone(),
+            api: self.api.clone(),
+            configuration: self.configuration.clone(),
+            limits: self.limits,
+        }
+    }
+
+    /// A session begins: it is listed as long as the entry is kept.
+    pub(crate) fn enter(&self, peer: PeerId, channels: Channels) -> Entry {
+        let session = Session { connection: None, state: PeerConnectionState::New, channels };
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, session);
+        Entry { webrtc: self.clone(), peer }
+    }
+}
+
+/// A line in the list.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    webrtc: WebRtc,
+    peer: PeerId,
+}
+
+impl Entry {
+    fn change(&self, change: impl FnOnce(&mut Session)) {
+        let mut sessions = self.webrtc.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = sessions.get_mut(&self.peer) {
+            change(session);
+        }
+    }
+
+    pub(crate) fn connected(&self, connection: Option<PeerConnectionId>) {
+        self.change(|session| session.connection = connection);
+    }
+
+    pub(crate) fn in_state(&self, state: PeerConnectionState) {
+        self.change(|session| session.state = state);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut sessions = self.webrtc.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.remove(&self.peer);
+    }
+}
