@@ -67,6 +67,11 @@ impl WebRtc {
         Self { limits, ..self }
     }
 
+    /// Where the connections live.
+    pub fn connections(&self) -> &PeerConnections {
+        &self.connections
+    }
+
     /// The peers that have a WebRTC peer now.
     pub fn sessions(&self) -> Vec<WebRtcSession> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,10 +1,13 @@
 //! A server with a room and peers that do as they are told, and a client that speaks WebSocket and nothing else.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod rtc;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer};
+use callboard_peer_connection::DataChannelMessage;
 use callboard_room_supervisor::*;
 use callboard_signaling::*;
 use callboard_supervision::SupervisorRef;
@@ -86,6 +89,12 @@ impl Peer for TestPeer {
             }
             _ => Some(message),
         }
+    }
+
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+        assert_ne!(data.as_bytes(), b"explode_peer");
+        // The way that it came.
+        _ = context.client.send_data(channel, data);
     }
 }
 

@@ -1,0 +1,217 @@
+//! A client with a WebSocket and a peer connection, which speaks to the server as a browser would.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
+use callboard_peer_connection::messages::*;
+use callboard_peer_connection::*;
+use callboard_signaling::WebRtc;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+use super::{Client, Server};
+
+/// Connections over loopback.
+pub(crate) async fn home() -> PeerConnections {
+    let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
+    let options = PeerConnectionsOptions {
+        media_threads: 1,
+        handshake_threads: 0,
+        sockets: UdpMuxOptions { interfaces, ..UdpMuxOptions::default() },
+        ..PeerConnectionsOptions::default()
+    };
+    PeerConnections::start(options).await.expect("a port")
+}
+
+pub(crate) async fn webrtc() -> WebRtc {
+    WebRtc::new(home().await)
+}
+
+struct Listener(mpsc::UnboundedSender<ConnectionEvent>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerConnectionEvent> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: PeerConnectionEvent, _: &mut Context<Self>) {
+        _ = self.0.send(event.event);
+    }
+}
+
+pub(crate) struct RtcClient {
+    pub(crate) ws: Client,
+    pub(crate) connection: PeerConnectionHandle,
+    events: mpsc::UnboundedReceiver<ConnectionEvent>,
+    /// With a port of its own: two connections between the same two ports cannot be told apart.
+    home: PeerConnections,
+    /// What the server has said over the WebSocket.
+    pub(crate) heard: Vec<Value>,
+    /// What the connection has told.
+    pub(crate) told: Vec<ConnectionEvent>,
+}
+
+impl RtcClient {
+    /// In the room; nothing is offered yet.
+    pub(crate) async fn join(server: &Server) -> Self {
+        let (ws, _) = server.join().await;
+        let home = home().await;
+        let (connection, events) = connection(&home).await;
+        Self { ws, connection, events, home, heard: Vec::new(), told: Vec::new() }
+    }
+
+    /// A new connection in place of the old one, as a page makes it that is loaded again.
+    pub(crate) async fn renew(&mut self) {
+        self.connection.close().await;
+        (self.connection, self.events) = connection(&self.home).await;
+        self.told.clear();
+        self.heard.clear();
+    }
+
+    /// A channel, offered; open when this resolves.
+    pub(crate) async fn open(&mut self, label: &str) -> DataChannelId {
+        let channel = self.channel(label).await;
+        self.offer().await;
+        self.opened(channel).await;
+        channel
+    }
+
+    pub(crate) async fn channel(&mut self, label: &str) -> DataChannelId {
+        self.connection
+            .send(CreateDataChannel::new(label))
+            .await
+            .expect("it runs")
+            .expect("a channel")
+    }
+
+    pub(crate) async fn opened(&mut self, channel: DataChannelId) {
+        self.until("open channel", |this| {
+            this.told.iter().any(
+                |event| matches!(event, ConnectionEvent::DataChannelOpened(id) if *id == channel),
+            )
+        })
+        .await;
+    }
+
+    pub(crate) async fn offer(&mut self) {
+        self.connection.send(SetLocalDescription(None)).await.expect("it runs").expect("an offer");
+        let offer = self.connection.send(LocalDescription).await.expect("it runs");
+        self.ws.send(json!({ "event": "webrtc:offer", "data": offer })).await;
+    }
+
+    pub(crate) async fn say(&self, channel: DataChannelId, text: &str) {
+        self.connection.send(SendData::text(channel, text)).await.expect("it runs").expect("sent");
+    }
+
+    /// The texts that have come on a channel.
+    pub(crate) fn texts(&self, on: DataChannelId) -> impl Iterator<Item = &str> {
+        self.told.iter().filter_map(move |event| match event {
+            ConnectionEvent::DataChannelMessage {
+                channel,
+                message: DataChannelMessage::Text(text),
+            } if *channel == on => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether any channel has brought this.
+    pub(crate) fn texts_any(&self, part: &str) -> bool {
+        self.told.iter().any(|event| match event {
+            ConnectionEvent::DataChannelMessage { message, .. } => {
+                String::from_utf8_lossy(message.as_bytes()).contains(part)
+            }
+            _ => false,
+        })
+    }
+
+    /// The data of the events of this name that have come over the WebSocket.
+    pub(crate) fn events<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.heard.iter().filter(move |heard| heard["event"] == event).map(|heard| &heard["data"])
+    }
+
+    pub(crate) fn in_state(&self, state: &str) -> bool {
+        self.events("webrtc:state").any(|data| data["state"] == state)
+    }
+
+    /// Whether this went wrong.
+    pub(crate) fn failed(&self, event: &str, error: &str) -> bool {
+        self.events("error").any(|data| {
+            data["description"] == "WebRTC failed"
+                && data["details"]["event"] == event
+                && data["details"]["error"] == error
+        })
+    }
+
+    /// Carry what goes between the two until this is so.
+    #[track_caller]
+    pub(crate) fn until<'a>(
+        &'a mut self,
+        what: &'a str,
+        done: impl Fn(&Self) -> bool + 'a,
+    ) -> impl Future<Output = ()> + 'a {
+        let place = std::panic::Location::caller();
+        async move {
+            let carry = async {
+                while !done(self) {
+                    self.carry().await;
+                }
+            };
+            if tokio::time::timeout(Duration::from_secs(15), carry).await.is_err() {
+                panic!("{place}: no {what}: {:#?} {:#?}", self.heard, self.told);
+            }
+        }
+    }
+
+    async fn carry(&mut self) {
+        tokio::select! {
+            frame = self.ws.socket.next() => match frame {
+                Some(Ok(Frame::Text(text))) => {
+                    let heard: Value = serde_json::from_str(&text).expect("JSON");
+                    self.hear(heard).await;
+                }
+                Some(Ok(Frame::Close(close))) => self.heard.push(json!({ "event": "closed", "data": format!("{close:?}") })),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => self.heard.push(json!({ "event": "gone" })),
+            },
+            Some(event) = self.events.recv() => {
+                if let ConnectionEvent::IceCandidate(candidate) = &event {
+                    self.ws.send(json!({ "event": "webrtc:ice", "data": candidate })).await;
+                }
+                self.told.push(event);
+            }
+        }
+    }
+
+    async fn hear(&mut self, heard: Value) {
+        match heard["event"].as_str() {
+            Some("webrtc:answer") => {
+                let answer = serde_json::from_value(heard["data"].clone()).expect("an answer");
+                // One that was closed meanwhile takes none.
+                _ = self.connection.send(SetRemoteDescription(answer)).await;
+            }
+            Some("webrtc:ice") => {
+                let candidate = serde_json::from_value(heard["data"].clone()).expect("a candidate");
+                _ = self.connection.send(AddIceCandidate(candidate)).await;
+            }
+            _ => {}
+        }
+        self.heard.push(heard);
+    }
+}
+
+async fn connection(
+    home: &PeerConnections,
+) -> (PeerConnectionHandle, mpsc::UnboundedReceiver<ConnectionEvent>) {
+    let (tell, events) = mpsc::unbounded_channel();
+    let owner = Listener(tell).start();
+    let connection = home
+        .open(&Api::default(), Configuration::default(), owner.recipient())
+        .await
+        .expect("a connection");
+    (connection, events)
+}

@@ -1,0 +1,343 @@
+//! The WebRTC peers of clients, on the server.
+
+mod common;
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_peer_connection::messages::{
+    AddTransceiver, CreateDataChannel, LocalDescription, SendData, SetLocalDescription,
+};
+use callboard_peer_connection::*;
+use callboard_signaling::server_peer::*;
+use callboard_signaling::{Rate, WebRtc, WebRtcLimits};
+use callboard_supervision::Fault;
+use common::Server;
+use common::rtc::{RtcClient, home, webrtc};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+async fn server(limits: WebRtcLimits) -> (Server, WebRtc) {
+    let webrtc = webrtc().await.limits(limits);
+    let given = webrtc.clone();
+    (Server::start(move |options| options.webrtc(given)).await, webrtc)
+}
+
+#[actix::test]
+async fn a_client_connects_talks_closes_and_connects_again() {
+    let (server, webrtc) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+
+    for round in 0..2 {
+        let chat = client.open("chat").await;
+        client.say(chat, "hello").await;
+        client.until("echo", |client| client.texts(chat).any(|text| text == "hello")).await;
+        client.until("connected", |client| client.in_state("connected")).await;
+        assert_eq!(
+            client.events("webrtc:channel_open").next(),
+            Some(&json!({ "channel": "chat" }))
+        );
+        let [session] = &webrtc.sessions()[..] else { panic!("{:?}", webrtc.sessions()) };
+        assert_eq!(session.peer.to_string(), client.ws.id);
+        assert_eq!(session.channels, ["chat"]);
+
+        client.ws.send(json!({ "event": "webrtc:close", "data": {} })).await;
+        client.until("closed", |client| client.in_state("closed")).await;
+        let closed = client.events("webrtc:channel_closed").next();
+        assert_eq!(closed, Some(&json!({ "channel": "chat" })), "round {round}");
+        client.renew().await;
+    }
+
+    // The WebSocket and the room have not noticed.
+    client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
+    client.until("answer", |client| client.events("you_are").next().is_some()).await;
+}
+
+#[actix::test]
+async fn a_second_offer_renegotiates_and_one_of_another_connection_takes_its_place() {
+    let (server, webrtc) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    let chat = client.open("chat").await;
+    let connection = |webrtc: &WebRtc| webrtc.sessions()[0].connection.expect("a connection");
+    let first = connection(&webrtc);
+
+    let audio = AddTransceiver::receive(TrackKind::Audio);
+    client.connection.send(audio).await.unwrap().unwrap();
+    client.offer().await;
+    client.until("second answer", |client| client.events("webrtc:answer").count() == 2).await;
+    assert_eq!(connection(&webrtc), first);
+    let answer = client.events("webrtc:answer").last().unwrap()["sdp"].as_str().unwrap().to_owned();
+    assert!(answer.contains("m=audio"), "{answer}");
+    client.say(chat, "still there").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "still there")).await;
+
+    // A page that was loaded again knows nothing of its connection.
+    client.renew().await;
+    let chat = client.open("chat").await;
+    assert_ne!(connection(&webrtc), first);
+    client.say(chat, "anew").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "anew")).await;
+}
+
+#[actix::test]
+async fn what_cannot_be_done_is_told_and_nothing_else_is_disturbed() {
+    let disabled = Server::start(|options| options).await;
+    let (mut client, _) = disabled.join().await;
+    client.send(json!({ "event": "webrtc:offer", "data": { "type": "offer", "sdp": "" } })).await;
+    let details = client.expect_error("WebRTC failed").await;
+    assert_eq!(details, json!({ "event": "webrtc:offer", "error": "webrtc_disabled" }));
+
+    let (server, _) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    let end = json!({ "event": "webrtc:ice", "data": null });
+    client.ws.send(end.clone()).await;
+    client.until("refusal", |client| client.failed("webrtc:ice", "no_webrtc_session")).await;
+    for bad in [
+        json!(null),
+        json!(7),
+        json!({ "type": "offer" , "sdp": "v=0" }),
+        json!({ "type": "answer", "sdp": "" }),
+        json!({ "type": "offer", "sdp": "x".repeat(50_000) }),
+    ] {
+        client.heard.clear();
+        client.ws.send(json!({ "event": "webrtc:offer", "data": bad })).await;
+        client.until("refusal", |client| client.failed("webrtc:offer", "bad_description")).await;
+    }
+    client.heard.clear();
+    client.ws.send(json!({ "event": "webrtc:ice", "data": { "candidate": 5 } })).await;
+    client.until("refusal", |client| client.failed("webrtc:ice", "bad_candidate")).await;
+    client.ws.send(json!({ "event": "webrtc:close", "data": null })).await;
+
+    let chat = client.open("chat").await;
+    client.heard.clear();
+    client.ws.send(json!({ "event": "webrtc:ice", "data": { "candidate": "candidate:nonsense", "sdpMid": "0" } })).await;
+    client.until("refusal", |client| client.failed("webrtc:ice", "bad_candidate")).await;
+    client.say(chat, "hello").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "hello")).await;
+}
+
+#[actix::test]
+async fn offers_and_candidates_have_rates() {
+    let rate = |messages| Rate { messages, ..Rate::default() };
+    let limits = WebRtcLimits { offers: rate(2), candidates: rate(20), ..WebRtcLimits::default() };
+    let (server, _) = server(limits).await;
+    let mut client = RtcClient::join(&server).await;
+    client.open("chat").await;
+
+    for _ in 0..25 {
+        client.ws.send(json!({ "event": "webrtc:ice", "data": null })).await;
+    }
+    client.until("refusal", |client| client.failed("webrtc:ice", "ice_rate_limited")).await;
+    for _ in 0..2 {
+        client.offer().await;
+    }
+    client.until("refusal", |client| client.failed("webrtc:offer", "rate_limited")).await;
+    assert!(!client.in_state("closed"));
+    // One that goes on has its connection closed, and keeps its WebSocket.
+    for _ in 0..2 {
+        client.offer().await;
+    }
+    client.until("end", |client| client.in_state("closed")).await;
+    client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
+    client.until("answer", |client| client.events("you_are").next().is_some()).await;
+}
+
+#[actix::test]
+async fn channels_and_messages_have_limits() {
+    let data = Rate { messages: 6, bytes: 1 << 20, window: Duration::from_secs(60) };
+    let limits = WebRtcLimits { channels: 2, message: 1_000, data, ..WebRtcLimits::default() };
+    let (server, webrtc) = server(limits).await;
+    let mut client = RtcClient::join(&server).await;
+    let chat = client.open("chat").await;
+
+    let second = client.channel("second").await;
+    client.opened(second).await;
+    let third = client.channel("third").await;
+    client.until("refusal", |client| client.failed("data", "too_many_channels")).await;
+    client
+        .until("its end", |client| {
+            client.told.iter().any(
+                |event| matches!(event, ConnectionEvent::DataChannelClosed(id) if *id == third),
+            )
+        })
+        .await;
+    let mut labels = webrtc.sessions()[0].channels.clone();
+    labels.sort();
+    assert_eq!(labels, ["chat", "second"]);
+
+    client.say(chat, &"x".repeat(1_001)).await;
+    client.until("refusal", |client| client.failed("data", "too_large")).await;
+    client.say(chat, &"x".repeat(1_000)).await;
+    client.until("echo", |client| client.texts(chat).count() == 1).await;
+    for _ in 0..5 {
+        client.say(chat, "more").await;
+    }
+    client.until("warning", |client| client.in_state("rate_limited")).await;
+    assert!(!client.in_state("closed"));
+    for _ in 0..6 {
+        // The connection is closed on the way.
+        _ = client.connection.send(SendData::text(chat, "and more")).await;
+    }
+    client.until("end", |client| client.in_state("closed")).await;
+    client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
+    client.until("answer", |client| client.events("you_are").next().is_some()).await;
+}
+
+#[actix::test]
+async fn what_would_go_by_a_data_channel_goes_by_the_websocket_while_there_is_none() {
+    let (server, _) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    let say =
+        |text: &str| json!({ "event": "webrtc:send", "data": { "channel": "chat", "data": text } });
+    let heard = |client: &RtcClient, text: &str| {
+        client.events("webrtc:data").any(|data| *data == json!({ "channel": "chat", "data": text }))
+    };
+
+    client.ws.send(say("before")).await;
+    client.until("echo", |client| heard(client, "before")).await;
+    let chat = client.open("chat").await;
+    client.until("its word", |client| client.events("webrtc:channel_open").next().is_some()).await;
+    client.ws.send(say("meanwhile")).await;
+    client
+        .until("echo by the channel", |client| client.texts(chat).any(|text| text == "meanwhile"))
+        .await;
+    client.ws.send(json!({ "event": "webrtc:close" })).await;
+    client.until("closed", |client| client.in_state("closed")).await;
+    client.ws.send(say("after")).await;
+    client.until("echo", |client| heard(client, "after")).await;
+}
+
+#[actix::test]
+async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
+    let (server, webrtc) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    let (mut other, _) = server.join().await;
+    let node = server.rooms.lookup("demo").unwrap().supervisor().unwrap();
+
+    client.open("chat").await;
+    node.inject(&format!("webrtc:{}", client.ws.id), Fault::Panic("shot".to_owned()))
+        .await
+        .unwrap();
+    client.until("failed", |client| client.in_state("failed")).await;
+    client.renew().await;
+
+    client.open("chat").await;
+    let connection = webrtc.sessions()[0].connection.unwrap();
+    let home = server_connections(&webrtc, connection);
+    home.inject(&connection.to_string(), Fault::Panic("shot".to_owned())).await.unwrap();
+    client.until("closed", |client| client.in_state("closed")).await;
+    client.renew().await;
+
+    // The peer itself: its client's connection goes on.
+    let chat = client.open("chat").await;
+    let before = webrtc.sessions()[0].connection;
+    client.say(chat, "explode_peer").await;
+    client
+        .until("restart", |client| {
+            client.events("error").any(|data| data["description"] == "Peer restarted")
+        })
+        .await;
+    client.say(chat, "still there").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "still there")).await;
+    assert_eq!(webrtc.sessions()[0].connection, before);
+
+    // Nobody else has noticed.
+    other.send(json!({ "event": "whoami", "to": [other.id] })).await;
+    other.expect("you_are").await;
+}
+
+fn server_connections(
+    webrtc: &WebRtc,
+    _: PeerConnectionId,
+) -> callboard_supervision::SupervisorRef {
+    let root = webrtc.connections().supervisor();
+    root.supervisor("peer-connections").unwrap().supervisor("connections").unwrap()
+}
+
+#[actix::test]
+async fn a_peer_that_leaves_takes_its_connection_with_it() {
+    let (server, webrtc) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    client.open("chat").await;
+    let connection = webrtc.sessions()[0].connection.unwrap();
+    let RtcClient { ws, connection: mine, .. } = client;
+
+    drop(ws);
+
+    let ended = async {
+        while mine.is_open()
+            || !webrtc.sessions().is_empty()
+            || webrtc.connections().exists(connection)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("all of it ends");
+}
+
+struct Controller(mpsc::UnboundedSender<ServerPeerEvent>);
+
+impl Actor for Controller {
+    type Context = Context<Self>;
+}
+
+impl Handler<ServerPeerEvent> for Controller {
+    type Result = ();
+
+    fn handle(&mut self, event: ServerPeerEvent, _: &mut Context<Self>) {
+        _ = self.0.send(event);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Quit;
+
+impl Handler<Quit> for Controller {
+    type Result = ();
+
+    fn handle(&mut self, _: Quit, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+#[actix::test]
+async fn a_server_peer_needs_neither_websocket_nor_room() {
+    let (ours, theirs) = (home().await, home().await);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let controller = Controller(tell).start();
+    let peer =
+        ServerPeer::start(ServerPeerOptions::new("alice", ours), controller.clone().recipient());
+    assert_eq!(peer.send(AddCandidate(None)).await.unwrap(), Err(AddCandidateError::NoSession));
+    assert_eq!(peer.send(ConnectionState).await.unwrap(), PeerConnectionState::New);
+
+    struct Nobody;
+    impl Actor for Nobody {
+        type Context = Context<Self>;
+    }
+    impl Handler<PeerConnectionEvent> for Nobody {
+        type Result = ();
+        fn handle(&mut self, _: PeerConnectionEvent, _: &mut Context<Self>) {}
+    }
+    let owner = Nobody.start().recipient();
+    let client = theirs.open(&Api::default(), Configuration::default(), owner).await.unwrap();
+    client.send(CreateDataChannel::new("chat")).await.unwrap().unwrap();
+    client.send(SetLocalDescription(None)).await.unwrap().unwrap();
+    let offer = client.send(LocalDescription).await.unwrap().unwrap();
+    peer.send(HandleOffer(offer)).await.unwrap().unwrap();
+    assert!(matches!(told.recv().await, Some(ServerPeerEvent::Answer(_))));
+    let message = DataChannelMessage::Text("x".to_owned());
+    let sent = peer.send(SendToChannel { label: "chat".to_owned(), message }).await.unwrap();
+    assert_eq!(sent, Err(SendDataError::NoChannel("chat".to_owned())));
+
+    controller.send(Quit).await.unwrap();
+    drop(controller);
+    let ended = async {
+        while peer.connected() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended)
+        .await
+        .expect("it ends with its controller");
+}
