@@ -46,8 +46,8 @@ fn hooks(limits: HookLimits) -> (Hooks, Stage, mpsc::UnboundedReceiver<PeerRef>)
             .hook("large", async |size: usize, _: HookContext| Ok::<_, HookError>("x".repeat(size)))
             .hook("slow", move |(): (), _: HookContext| {
                 let Stage { gate, dropped, .. } = waits.clone();
+                let guard = Guard(dropped);
                 async move {
-                    let guard = Guard(dropped);
                     gate.acquire().await.expect("it is never closed").forget();
                     std::mem::forget(guard);
                     Ok::<_, HookError>("at last")
@@ -57,6 +57,7 @@ fn hooks(limits: HookLimits) -> (Hooks, Stage, mpsc::UnboundedReceiver<PeerRef>)
                 std::future::pending::<Result<(), HookError>>().await
             })
             .hook_within("block", Duration::from_millis(50), async |(): (), _: HookContext| {
+                #[expect(clippy::disallowed_methods, reason = "it is what a hook must not do")]
                 std::thread::sleep(Duration::from_millis(500));
                 Ok::<_, HookError>(())
             })
