@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
 use callboard_supervision::{ChildSpec, StartChildError, SupervisorRef};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop};
 use crate::auth::AuthData;
@@ -160,8 +160,21 @@ impl RoomHandle {
     /// # Errors
     /// [`JoinError::RoomUnavailable`] if the room is closed.
     pub fn seat(&self, auth: AuthData, outbox: Arc<Outbox>) -> Result<Lease, JoinError> {
+        self.seat_with(auth, outbox, Map::new())
+    }
+
+    /// Give a peer a place in the room, and have its `authenticated` tell it this besides.
+    ///
+    /// # Errors
+    /// [`JoinError::RoomUnavailable`] if the room is closed.
+    pub fn seat_with(
+        &self,
+        auth: AuthData,
+        outbox: Arc<Outbox>,
+        welcome: Map<String, Value>,
+    ) -> Result<Lease, JoinError> {
         let auth = Arc::new(auth);
-        if !self.shared.seats().take(Arc::clone(&auth), Arc::clone(&outbox)) {
+        if !self.shared.seats().take(Arc::clone(&auth), Arc::clone(&outbox), welcome) {
             return Err(JoinError::RoomUnavailable);
         }
         Ok(Lease { room: self.clone(), auth, outbox, in_flight: Arc::default() })

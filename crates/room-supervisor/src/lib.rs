@@ -74,7 +74,7 @@ pub use handle::{Lease, RoomHandle};
 pub use linked::start_linked;
 pub use message::{InvalidMessage, Message, MessageLimits, To};
 pub use options::{AnyRoomOptions, OnCrash, RoomOptions};
-pub use outbox::{Close, Deliver, Outbox, OutboxClosed, OutboxLimits};
+pub use outbox::{Close, Deliver, MailWaiting, Outbox, OutboxClosed, OutboxLimits, SocketNumber};
 pub use peer_id::PeerId;
 pub use registry::{AlreadyRegistered, LocalRegistry, Registry};
 pub use room::{JoinRefusal, Room};

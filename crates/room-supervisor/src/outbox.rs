@@ -1,26 +1,41 @@
 //! The bounded way from a room to one client.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
 use bytestring::ByteString;
 use thiserror::Error;
 
-/// What one client has not been sent yet, counted and bounded.
+/// What one client has not been sent yet: bounded, and in order.
 ///
-/// A room puts frames in from its thread; the client's socket takes them out on its own, and says so with
-/// [`drained`](Self::drained) once the bytes have left for the network. A client that does not read is closed; the
-/// room never waits for it.
+/// A room puts frames in from its thread; the client's socket, on its own thread, is told [`MailWaiting`] and takes them
+/// out when it can write them. A client that does not read is closed; the room never waits for it. Between two sockets
+/// of a client its frames stay here.
 pub struct Outbox {
     limits: OutboxLimits,
-    messages: AtomicUsize,
-    bytes: AtomicUsize,
+    line: Mutex<Line>,
+    /// Set under the lock of the line.
     closed: OnceLock<Close>,
-    wire: Recipient<Deliver>,
     on_close: Option<Box<dyn Fn(Close) + Send + Sync>>,
 }
+
+#[derive(Default)]
+struct Line {
+    frames: VecDeque<ByteString>,
+    bytes: usize,
+    /// Who takes the frames out; none while the client has no socket, and after the goodbye.
+    socket: Option<Recipient<MailWaiting>>,
+    /// Which of the client's sockets that is, or was.
+    number: SocketNumber,
+    /// The socket has been told, and has not found the box empty since.
+    told: bool,
+}
+
+/// Which of a client's sockets: each new one has a higher number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketNumber(u64);
 
 /// How much may wait for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,21 +77,24 @@ impl Close {
     pub const TOO_SLOW: Self = Self { code: 1013, reason: "client reads too slowly" };
 }
 
-/// What a client's socket is told.
-#[derive(Clone, Debug, Message, PartialEq, Eq)]
+/// Tells a client's socket to [take](Outbox::next) what waits for it. Not repeated before it has found nothing more.
+#[derive(Clone, Copy, Debug, Message, PartialEq, Eq)]
 #[rtype(result = "()")]
+pub struct MailWaiting;
+
+/// What a client's socket takes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deliver {
     /// Send this text.
     Frame(ByteString),
-    /// Send what came before, then close.
+    /// Close, and come no more.
     Close(Close),
 }
 
 impl Outbox {
-    /// An outbox that leads to this socket.
-    pub fn new(limits: OutboxLimits, wire: Recipient<Deliver>) -> Self {
-        let (messages, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { limits, messages, bytes, closed: OnceLock::new(), wire, on_close: None }
+    /// An outbox from which nobody takes yet.
+    pub fn new(limits: OutboxLimits) -> Self {
+        Self { limits, line: Mutex::default(), closed: OnceLock::new(), on_close: None }
     }
 
     /// Have this called, once and on whichever thread, when the connection is to be closed: a socket that is blocked
@@ -85,34 +103,91 @@ impl Outbox {
         Self { on_close: Some(Box::new(on_close)), ..self }
     }
 
+    /// From now on this socket takes the frames out, and no earlier one; `first` before all that waits.
+    pub fn attach(
+        &self,
+        socket: Recipient<MailWaiting>,
+        first: Option<ByteString>,
+    ) -> SocketNumber {
+        let mut line = self.line();
+        line.number.0 += 1;
+        line.socket = Some(socket);
+        line.told = false;
+        if let Some(first) = first {
+            line.bytes += first.len();
+            line.frames.push_front(first);
+        }
+        if !line.frames.is_empty() || self.is_closed() {
+            line.tell();
+        }
+        line.number
+    }
+
+    /// This socket has ended: what it has not taken waits for another one.
+    pub fn detach(&self, socket: SocketNumber) {
+        let mut line = self.line();
+        if line.number == socket {
+            line.socket = None;
+            line.told = false;
+            self.drop_what_nobody_takes(&mut line);
+        }
+    }
+
     /// Send this text to the client, after what was pushed before.
     ///
     /// # Errors
     /// [`OutboxClosed`] once the connection is being closed; one frame too many closes it ([`Close::TOO_SLOW`]).
     pub fn push(&self, frame: ByteString) -> Result<(), OutboxClosed> {
-        if self.is_closed() {
-            return Err(OutboxClosed);
+        {
+            let mut line = self.line();
+            if self.is_closed() {
+                return Err(OutboxClosed);
+            }
+            if line.frames.len() < self.limits.messages
+                && line.bytes + frame.len() <= self.limits.bytes
+            {
+                line.bytes += frame.len();
+                line.frames.push_back(frame);
+                line.tell();
+                return Ok(());
+            }
         }
-        let messages = self.messages.fetch_add(1, Ordering::Relaxed) + 1;
-        let bytes = self.bytes.fetch_add(frame.len(), Ordering::Relaxed) + frame.len();
-        if messages > self.limits.messages || bytes > self.limits.bytes {
-            self.drained(1, frame.len());
-            self.close(Close::TOO_SLOW);
-            return Err(OutboxClosed);
+        self.close(Close::TOO_SLOW);
+        Err(OutboxClosed)
+    }
+
+    /// What is next for the client, to be written to its socket now. None if there is nothing, or another socket has
+    /// taken this one's place; [`MailWaiting`] says when it is worth asking again.
+    pub fn next(&self, socket: SocketNumber) -> Option<Deliver> {
+        let mut line = self.line();
+        if line.number != socket || line.socket.is_none() {
+            return None;
         }
-        // Bounded by the two counters.
-        self.wire.do_send(Deliver::Frame(frame));
-        Ok(())
+        if let Some(frame) = line.frames.pop_front() {
+            line.bytes -= frame.len();
+            return Some(Deliver::Frame(frame));
+        }
+        line.told = false;
+        if line.frames.capacity() > KEPT_CAPACITY {
+            line.frames = VecDeque::new();
+        }
+        let close = *self.closed.get()?;
+        line.socket = None;
+        Some(Deliver::Close(close))
     }
 
     /// Close the connection after what was pushed before. The first reason counts.
     pub fn close(&self, close: Close) {
-        if self.closed.set(close).is_ok() {
-            // One message in the life of a connection.
-            self.wire.do_send(Deliver::Close(close));
-            if let Some(on_close) = &self.on_close {
-                on_close(close);
+        {
+            let mut line = self.line();
+            if self.closed.set(close).is_err() {
+                return;
             }
+            line.tell();
+            self.drop_what_nobody_takes(&mut line);
+        }
+        if let Some(on_close) = &self.on_close {
+            on_close(close);
         }
     }
 
@@ -126,74 +201,137 @@ impl Outbox {
         self.closed.get().is_some()
     }
 
-    /// The socket has handed this much to the network.
-    pub fn drained(&self, messages: usize, bytes: usize) {
-        self.messages.fetch_sub(messages, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// How many messages and bytes have not been taken by a socket yet.
+    pub fn backlog(&self) -> (usize, usize) {
+        let line = self.line();
+        (line.frames.len(), line.bytes)
     }
 
-    /// How many messages and bytes have not left for the network yet.
-    pub fn backlog(&self) -> (usize, usize) {
-        (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    /// A client that is closed gets no other socket.
+    fn drop_what_nobody_takes(&self, line: &mut Line) {
+        if line.socket.is_none() && self.is_closed() {
+            (line.frames, line.bytes) = (VecDeque::new(), 0);
+        }
+    }
+
+    /// Held for a few instructions at a time, none of which panics halfway.
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn tell(&mut self) {
+        if let (Some(socket), false) = (&self.socket, self.told) {
+            // One at a time.
+            socket.do_send(MailWaiting);
+            self.told = true;
+        }
     }
 }
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (messages, bytes) = self.backlog();
         f.debug_struct("Outbox")
-            .field("messages", &self.messages)
-            .field("bytes", &self.bytes)
+            .field("messages", &messages)
+            .field("bytes", &bytes)
             .finish_non_exhaustive()
     }
 }
+
+/// How many frames an empty outbox has room for: what one burst needed is given back.
+const KEPT_CAPACITY: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Counts how often it is told.
     #[derive(Default)]
-    struct Wire(Vec<Deliver>);
+    struct Wire(usize);
 
     impl Actor for Wire {
         type Context = Context<Self>;
     }
 
-    impl Handler<Deliver> for Wire {
+    impl Handler<MailWaiting> for Wire {
         type Result = ();
-        fn handle(&mut self, deliver: Deliver, _: &mut Self::Context) {
-            self.0.push(deliver);
+        fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {
+            self.0 += 1;
         }
     }
 
     #[derive(Message)]
-    #[rtype(result = "Vec<Deliver>")]
-    struct Sent;
+    #[rtype(result = "usize")]
+    struct Told;
 
-    impl Handler<Sent> for Wire {
-        type Result = Vec<Deliver>;
-        fn handle(&mut self, _: Sent, _: &mut Self::Context) -> Vec<Deliver> {
-            std::mem::take(&mut self.0)
+    impl Handler<Told> for Wire {
+        type Result = usize;
+        fn handle(&mut self, _: Told, _: &mut Self::Context) -> usize {
+            self.0
         }
     }
 
+    const LIMITS: OutboxLimits = OutboxLimits { messages: 2, bytes: 10 };
+
+    fn frame(text: &'static str) -> Option<Deliver> {
+        Some(Deliver::Frame(text.into()))
+    }
+
     #[actix::test]
-    async fn one_frame_too_many_closes_the_connection_and_what_was_drained_makes_room() {
+    async fn one_frame_too_many_closes_the_connection_and_what_was_taken_makes_room() {
         let wire = Wire::default().start();
-        let outbox = Outbox::new(OutboxLimits { messages: 2, bytes: 10 }, wire.clone().recipient());
+        let outbox = Outbox::new(LIMITS);
+        let socket = outbox.attach(wire.clone().recipient(), None);
 
         assert_eq!(outbox.push("four".into()), Ok(()));
         assert_eq!(outbox.push("four".into()), Ok(()));
-        outbox.drained(1, 4);
+        assert_eq!(outbox.next(socket), frame("four"));
         assert_eq!(outbox.push("sixsix".into()), Ok(()));
         assert_eq!(outbox.backlog(), (2, 10));
         assert_eq!(outbox.push("x".into()), Err(OutboxClosed));
         outbox.close(Close::NORMAL);
 
-        let sent = wire.send(Sent).await.unwrap();
-        let frame = |text: &'static str| Deliver::Frame(text.into());
-        assert_eq!(
-            sent,
-            [frame("four"), frame("four"), frame("sixsix"), Deliver::Close(Close::TOO_SLOW)]
-        );
+        assert_eq!(outbox.next(socket), frame("four"));
+        assert_eq!(outbox.next(socket), frame("sixsix"));
+        assert_eq!(outbox.next(socket), Some(Deliver::Close(Close::TOO_SLOW)));
+        assert_eq!(outbox.next(socket), None);
+        assert_eq!(wire.send(Told).await.unwrap(), 1, "it never found nothing before the end");
+    }
+
+    #[actix::test]
+    async fn what_a_socket_has_not_taken_waits_for_the_next_one() {
+        let (old, new) = (Wire::default().start(), Wire::default().start());
+        let outbox = Outbox::new(LIMITS);
+        let first = outbox.attach(old.clone().recipient(), None);
+        outbox.push("a".into()).unwrap();
+        outbox.push("b".into()).unwrap();
+        assert_eq!(outbox.next(first), frame("a"));
+
+        outbox.detach(first);
+        outbox.push("c".into()).unwrap();
+        assert_eq!(outbox.next(first), None, "it has ended");
+        let second = outbox.attach(new.clone().recipient(), Some("resumed".into()));
+        outbox.detach(first);
+
+        assert_eq!(outbox.next(first), None);
+        for text in ["resumed", "b", "c"] {
+            assert_eq!(outbox.next(second), frame(text));
+        }
+        assert_eq!(outbox.next(second), None);
+        assert_eq!((old.send(Told).await.unwrap(), new.send(Told).await.unwrap()), (1, 1));
+    }
+
+    #[test]
+    fn without_a_socket_the_bounds_are_the_same() {
+        let outbox = Outbox::new(LIMITS);
+
+        outbox.push("a".into()).unwrap();
+        outbox.push("b".into()).unwrap();
+
+        assert_eq!(outbox.push("c".into()), Err(OutboxClosed));
+        assert_eq!(outbox.closing(), Some(&Close::TOO_SLOW));
+        assert_eq!(outbox.backlog(), (0, 0), "nobody will take it");
     }
 }

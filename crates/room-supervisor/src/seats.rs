@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::auth::AuthData;
 use crate::outbox::Outbox;
 use crate::peer_id::PeerId;
@@ -22,6 +24,8 @@ pub(crate) struct Seats {
 pub(crate) struct Seat {
     pub(crate) auth: Arc<AuthData>,
     pub(crate) outbox: Arc<Outbox>,
+    /// What its `authenticated` tells it besides.
+    pub(crate) welcome: Arc<Map<String, Value>>,
     pub(crate) standing: Standing,
     /// It had joined, if only in the room before the crash: the others know of it.
     known: bool,
@@ -39,9 +43,15 @@ pub(crate) enum Standing {
 
 impl Seats {
     /// Seat a peer; `false` if the room is closed.
-    pub(crate) fn take(&mut self, auth: Arc<AuthData>, outbox: Arc<Outbox>) -> bool {
+    pub(crate) fn take(
+        &mut self,
+        auth: Arc<AuthData>,
+        outbox: Arc<Outbox>,
+        welcome: Map<String, Value>,
+    ) -> bool {
         if !self.closed {
-            let seat = Seat { auth, outbox, standing: Standing::Waiting, known: false };
+            let (welcome, standing) = (Arc::new(welcome), Standing::Waiting);
+            let seat = Seat { auth, outbox, welcome, standing, known: false };
             self.taken.insert(seat.auth.peer_id, seat);
         }
         !self.closed

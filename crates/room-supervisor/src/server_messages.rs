@@ -1,8 +1,8 @@
 //! The messages that the server itself sends.
 
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::to_raw_value;
+use serde_json::{Map, Value};
 
 use crate::message::{Message, To};
 use crate::peer_id::PeerId;
@@ -49,14 +49,21 @@ impl Description {
 }
 
 impl Message {
-    /// To the joiner: it is in. `peers` are those who were there before (ours; the original tells only the id).
-    pub fn authenticated(peer_id: PeerId, peers: &[PeerId]) -> Self {
+    /// To the joiner: it is in. `peers` are those who were there before (ours; the original tells only the id),
+    /// `welcome` what it is told besides.
+    pub fn authenticated(peer_id: PeerId, peers: &[PeerId], welcome: &Map<String, Value>) -> Self {
         #[derive(Serialize)]
         struct Data<'a> {
             peer_id: PeerId,
             peers: &'a [PeerId],
+            #[serde(flatten)]
+            welcome: &'a Map<String, Value>,
         }
-        Self::of_server("authenticated", &Data { peer_id, peers }, To::Peers(vec![peer_id]))
+        Self::of_server(
+            "authenticated",
+            &Data { peer_id, peers, welcome },
+            To::Peers(vec![peer_id]),
+        )
     }
 
     /// To all others: a peer has joined.
@@ -113,7 +120,7 @@ mod tests {
             format!(r#"{{"event":"joined","data":{{"peer_id":"{id}"}},"from":null,"to":"all"}}"#)
         );
         assert_eq!(
-            Message::authenticated(id, &[]).encode(),
+            Message::authenticated(id, &[], &Map::new()).encode(),
             format!(
                 r#"{{"event":"authenticated","data":{{"peer_id":"{id}","peers":[]}},"from":null,"to":["{id}"]}}"#
             )

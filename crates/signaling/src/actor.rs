@@ -1,5 +1,6 @@
 //! A peer as an actor: the application's [`Peer`] between its client's socket and its room.
 
+mod presence;
 mod webrtc;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,17 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_room_supervisor::{Close, Description, ForwardError, JoinError, Lease, Message};
+use callboard_room_supervisor::{
+    Close, Description, ForwardError, JoinError, Lease, Message, SocketNumber,
+};
 use callboard_supervision::MonitorId;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use crate::cable::Cable;
+use crate::attachment::Attachment;
 use crate::counters::{Count, Counters};
 use crate::peer::{Context, Peer};
 use crate::server_peer::{ServerPeer, WebRtc};
-use crate::session::{Act, Session};
-use crate::socket::{FromSocket, ToSocket};
+use crate::session::{Act, SILENT, Session};
+use crate::socket::{Event, FromSocket, ToSocket};
 
 /// One life of a peer.
 pub(crate) struct PeerActor<P: Peer> {
@@ -26,9 +29,14 @@ pub(crate) struct PeerActor<P: Peer> {
     context: Context,
     lease: Arc<Lease>,
     session: Session,
-    socket: Recipient<ToSocket>,
-    cable: Arc<Cable>,
+    attachment: Arc<Attachment>,
+    /// None while its client has none.
+    socket: Option<(SocketNumber, Recipient<ToSocket>)>,
+    /// When it next looks after its client, or gives it up.
+    alarm: Option<SpawnHandle>,
     counters: Arc<Counters>,
+    /// The room has let it in.
+    joined: bool,
     /// It takes the place of one that crashed.
     again: bool,
     /// It ends by itself, rather than with its room.
@@ -45,8 +53,7 @@ impl<P: Peer> PeerActor<P> {
         context: Context,
         lease: Arc<Lease>,
         session: Session,
-        socket: Recipient<ToSocket>,
-        cable: Arc<Cable>,
+        attachment: Arc<Attachment>,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
@@ -54,9 +61,11 @@ impl<P: Peer> PeerActor<P> {
             context,
             lease,
             session,
-            socket,
-            cable,
+            attachment,
+            socket: None,
+            alarm: None,
             counters,
+            joined: false,
             again: false,
             leaving: false,
             webrtc: None,
@@ -116,10 +125,12 @@ impl<P: Peer> PeerActor<P> {
                 if let Some(description) = description {
                     self.tell(description, &"closing".into());
                 }
-                self.part(ctx, close);
+                if close != SILENT || !self.unplug(close) {
+                    self.part(ctx, close);
+                }
             }
             // One at a time: the next only after a heartbeat.
-            Act::Ping => self.socket.do_send(ToSocket::Ping),
+            Act::Ping => self.tell_socket(ToSocket::Ping),
         }
     }
 
@@ -144,10 +155,11 @@ impl<P: Peer> PeerActor<P> {
     fn joined(&mut self, ctx: &mut actix::Context<Self>, joined: Result<(), JoinError>) {
         match joined {
             Ok(()) => {
+                self.joined = true;
                 if self.again {
                     self.tell(Description::PeerRestarted, &"messages may be lost".into());
                 }
-                self.socket.do_send(ToSocket::Flow);
+                self.tell_socket(ToSocket::Flow);
             }
             Err(error) => {
                 self.tell(Description::CouldNotJoinRoom, &error.details());
@@ -156,13 +168,15 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
-    fn wake_in_time(&self, ctx: &mut actix::Context<Self>) {
+    fn wake_in_time(&mut self, ctx: &mut actix::Context<Self>) {
         let wait = self.session.poll_timeout().saturating_duration_since(Instant::now().into_std());
-        ctx.run_later(wait.max(SHORTEST_NAP), |this, ctx| {
+        let alarm = ctx.run_later(wait.max(SHORTEST_NAP), |this, ctx| {
             let act = this.session.handle_timeout(Instant::now().into_std());
-            this.act(ctx, act);
+            // Whatever comes of it may set another one.
             this.wake_in_time(ctx);
+            this.act(ctx, act);
         });
+        self.alarm = Some(alarm);
     }
 }
 
@@ -170,17 +184,15 @@ impl<P: Peer> Actor for PeerActor<P> {
     type Context = actix::Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if !self.socket.connected() {
-            self.leaving = true;
-            return ctx.stop();
+        let presence = self.attachment.lives(ctx.address().recipient());
+        self.see(ctx, presence);
+        if self.leaving {
+            return;
         }
         self.context.client.desk.reopen();
         if self.again {
             self.find_server(ctx);
         }
-        self.cable.attach(ctx.address().recipient());
-        self.socket.do_send(ToSocket::Attach(ctx.address().recipient()));
-        self.wake_in_time(ctx);
         let lease = Arc::clone(&self.lease);
         let joining = async move {
             timeout(JOIN_TIMEOUT, lease.join()).await.unwrap_or(Err(JoinError::TimedOut))
@@ -193,6 +205,7 @@ impl<P: Peer> Actor for PeerActor<P> {
         self.context.client.desk.close();
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
         self.close_server();
+        self.attachment.over();
         if !self.leaving && !self.context.room.is_running() {
             // It goes down with its room, which is too broken to say so.
             self.tell(Description::RoomClosed, &"crashed".into());
@@ -209,22 +222,21 @@ impl<P: Peer> Actor for PeerActor<P> {
 impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
     type Result = ();
 
-    fn handle(&mut self, event: FromSocket, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: FromSocket, ctx: &mut Self::Context) {
+        if self.socket.as_ref().is_none_or(|&(number, _)| number != message.socket) {
+            return; // what the last socket still had to say when the next one was there
+        }
         let now = Instant::now().into_std();
-        let act = match event {
-            FromSocket::Text(text) => match self.session.handle_text(now, &text) {
+        let act = match message.event {
+            Event::Text(text) => match self.session.handle_text(now, &text) {
                 Act::Inspect => return self.inspect(&text, ctx),
                 act => act,
             },
-            FromSocket::Frame { bytes, binary } => {
+            Event::Frame { bytes, binary } => {
                 if binary {
                     self.counters.add(Count::Binary);
                 }
                 self.session.handle_frame(now, bytes)
-            }
-            FromSocket::Gone => {
-                self.leaving = true;
-                return ctx.stop();
             }
         };
         self.act(ctx, act);

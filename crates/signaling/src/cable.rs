@@ -6,8 +6,8 @@
 
 use std::any::Any;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -17,7 +17,6 @@ use actix_web::rt::net::TcpStream;
 use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::counters::{Count, Counters};
-use crate::socket::FromSocket;
 
 /// Note a connection's file descriptor, so that it can be cut. For
 /// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect); [`tune`](crate::tune) sets it.
@@ -39,42 +38,44 @@ pub(crate) struct Descriptor(RawFd);
 /// The connection under one WebSocket.
 pub(crate) struct Cable {
     descriptor: Option<Descriptor>,
+    /// The connection's own.
+    thread: ArbiterHandle,
     /// Lowered by the connection's own thread before the descriptor is closed.
     whole: AtomicBool,
-    peer: Mutex<Option<Recipient<FromSocket>>>,
+    /// It is to be cut.
+    doomed: AtomicBool,
 }
 
 impl Cable {
+    /// On the connection's own thread.
     pub(crate) fn new(descriptor: Option<Descriptor>) -> Arc<Self> {
-        Arc::new(Self { descriptor, whole: AtomicBool::new(true), peer: Mutex::default() })
-    }
-
-    /// Who is to know that the connection has ended.
-    pub(crate) fn attach(&self, peer: Recipient<FromSocket>) {
-        *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
+        let (whole, doomed) = (AtomicBool::new(true), AtomicBool::new(false));
+        Arc::new(Self { descriptor, thread: Arbiter::current(), whole, doomed })
     }
 
     /// The connection has ended.
     pub(crate) fn ended(&self) {
-        if self.whole.swap(false, Ordering::Relaxed) {
-            self.tell_peer();
-        }
+        self.whole.store(false, Ordering::Relaxed);
     }
 
-    /// Cut the connection on its own thread, if it has not ended by then.
+    /// Cut the connection on its own thread, if it has not ended by then; and then do this. The first time counts.
     pub(crate) fn cut_after(
         self: &Arc<Self>,
-        thread: &ArbiterHandle,
         grace: Duration,
         counters: Arc<Counters>,
+        then: impl FnOnce() + Send + 'static,
     ) {
+        if !self.whole.load(Ordering::Relaxed) || self.doomed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let cable = Arc::clone(self);
         // False only when the thread has ended, and all its connections with it.
-        thread.spawn(async move {
+        self.thread.spawn(async move {
             actix_web::rt::time::sleep(grace).await;
             if cable.whole.load(Ordering::Relaxed) {
                 counters.add(Count::Cut);
                 cable.cut();
+                then();
             }
         });
     }
@@ -90,14 +91,6 @@ impl Cable {
             None => log::warn!(
                 "a client is stuck and the server is not tuned to cut it (callboard_signaling::tune)"
             ),
-        }
-        self.tell_peer();
-    }
-
-    fn tell_peer(&self) {
-        if let Some(peer) = self.peer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // At most twice in the life of a connection.
-            peer.do_send(FromSocket::Gone);
         }
     }
 }

@@ -44,6 +44,12 @@ pub enum Count {
     Cut,
     /// Callbacks of peers that panicked.
     Panicked,
+    /// WebSockets lost whose peers wait for their client to come back.
+    Lost,
+    /// Clients that came back to their peers.
+    Resumed,
+    /// Requests to come back that were refused (410).
+    CannotResume,
 }
 
 const ALL: [(Count, &str); COUNTS] = [
@@ -63,8 +69,11 @@ const ALL: [(Count, &str); COUNTS] = [
     (Count::Silent, "silent"),
     (Count::Cut, "cut"),
     (Count::Panicked, "panicked"),
+    (Count::Lost, "lost"),
+    (Count::Resumed, "resumed"),
+    (Count::CannotResume, "cannot_resume"),
 ];
-const COUNTS: usize = 16;
+const COUNTS: usize = 19;
 
 impl Counters {
     pub(crate) fn add(&self, count: Count) {

@@ -51,6 +51,7 @@
 //! The server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`.
 
 mod actor;
+mod attachment;
 mod cable;
 mod client;
 mod control;
@@ -67,6 +68,7 @@ mod session;
 mod signaling;
 mod socket;
 pub mod tls;
+mod tokens;
 mod tune;
 
 pub use cable::on_connect;

@@ -48,6 +48,27 @@ impl Connections {
         Ok(Admission { connections: Arc::clone(self), address })
     }
 
+    /// Like [`admit`](Self::admit), in the place of one that still counts; which it does again if that is not to be.
+    pub(crate) fn readmit(
+        self: &Arc<Self>,
+        old: Option<Admission>,
+        address: IpAddr,
+        in_all: usize,
+        from_there: usize,
+    ) -> Result<Admission, (Option<Admission>, TooMany)> {
+        let Some(old) = old else {
+            return self.admit(address, in_all, from_there).map_err(|too_many| (None, too_many));
+        };
+        if old.address == subscriber(address) {
+            return Ok(old);
+        }
+        // One more for a moment, but no more connections than before.
+        match self.admit(address, in_all.saturating_add(1), from_there) {
+            Ok(new) => Ok(new),
+            Err(too_many) => Err((Some(old), too_many)),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,5 +115,24 @@ mod tests {
         drop(a);
         admit("::ffff:10.0.0.1").unwrap();
         assert_eq!(connections.lock().by_address.len(), 2);
+    }
+
+    #[test]
+    fn one_that_comes_back_takes_its_own_place() {
+        let connections = Arc::new(Connections::default());
+        let readmit = |old, address: &str| connections.readmit(old, address.parse().unwrap(), 2, 1);
+
+        let a = readmit(None, "10.0.0.1").unwrap();
+        let b = readmit(None, "10.0.0.2").unwrap();
+        assert_eq!(readmit(None, "10.0.0.3").unwrap_err().1, TooMany::InAll);
+        let a = readmit(Some(a), "10.0.0.1").unwrap();
+        let (a, too_many) = readmit(Some(a), "10.0.0.2").unwrap_err();
+        assert_eq!(too_many, TooMany::FromThere);
+        let a = readmit(a, "10.0.0.3").unwrap();
+
+        assert_eq!(connections.lock().all, 2);
+        drop((a, b));
+        assert_eq!(connections.lock().all, 0);
+        assert!(connections.lock().by_address.is_empty());
     }
 }

@@ -37,6 +37,7 @@ pub(crate) struct Policy {
     pub(crate) close_grace: Duration,
     pub(crate) webrtc: Option<WebRtc>,
     pub(crate) hooks: Hooks,
+    pub(crate) resume_grace: Duration,
 }
 
 impl<P: Peer> PeerOptions<P> {
@@ -58,6 +59,7 @@ impl<P: Peer> PeerOptions<P> {
             close_grace: Duration::from_secs(5),
             webrtc: None,
             hooks: Hooks::default(),
+            resume_grace: Duration::ZERO,
         };
         Self { custom, rooms, policy }
     }
@@ -155,6 +157,15 @@ impl<P: Peer> PeerOptions<P> {
     /// [tuned](crate::tune) for it. Default: 5 s.
     pub fn close_grace(mut self, grace: Duration) -> Self {
         self.policy.close_grace = grace;
+        self
+    }
+
+    /// How long a peer outlives its WebSocket when that ends without a goodbye: its client may come back with the token
+    /// from its `authenticated`, and finds peer, room and what was sent meanwhile as if nothing had been. Costs, for
+    /// each client that vanished, a peer, a place among the connections and what its outbox may hold. Default: 0, as in
+    /// the original: a peer ends with its WebSocket.
+    pub fn resume_grace(mut self, grace: Duration) -> Self {
+        self.policy.resume_grace = grace;
         self
     }
 

@@ -1,17 +1,19 @@
 //! The way from a request to a peer in a room.
 
+mod resume;
+
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Arbiter, Recipient};
+use actix::Arbiter;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_room_supervisor::{
-    AuthData, Close, Deliver, Description, Lease, Message, Outbox, PeerId, RoomHandle, Rooms,
-    StartRoomError,
+    AuthData, Close, Description, Lease, Message, PeerId, RoomHandle, Rooms, StartRoomError,
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError};
 use futures_util::FutureExt;
@@ -19,6 +21,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::actor::PeerActor;
+use crate::attachment::{Attachment, Terms};
 use crate::cable::{Cable, Descriptor};
 use crate::client::PeerRef;
 use crate::counters::{Count, Counters};
@@ -28,7 +31,8 @@ use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, Ref
 use crate::rpc::Desk;
 use crate::server_peer::Channels;
 use crate::session::Session;
-use crate::socket::{Edge, OpenSocket, ToSocket};
+use crate::socket::{Edge, OpenSocket, Opened};
+use crate::tokens::Tokens;
 
 /// What all workers of a server share of one route.
 pub(crate) struct Door<P: Peer> {
@@ -36,13 +40,14 @@ pub(crate) struct Door<P: Peer> {
     rooms: Rooms,
     policy: Arc<Policy>,
     connections: Arc<Connections>,
+    tokens: Arc<Tokens>,
     pub(crate) counters: Arc<Counters>,
 }
 
 impl<P: Peer> Door<P> {
     pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
-        let (connections, counters) = (Arc::default(), Arc::default());
-        Self { custom, rooms, policy: Arc::new(policy), connections, counters }
+        let (connections, tokens, counters) = (Arc::default(), Arc::default(), Arc::default());
+        Self { custom, rooms, policy: Arc::new(policy), connections, tokens, counters }
     }
 }
 
@@ -52,7 +57,11 @@ pub(crate) async fn enter<P: Peer>(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    match try_enter(door, &request, payload).await {
+    let entered = match resume::token(&door.policy, &request) {
+        Some(token) => resume::try_resume(door, &request, payload, token),
+        None => try_enter(door, &request, payload).await,
+    };
+    match entered {
         Ok(response) => response,
         Err(refusal) => {
             if let Some(count) = refusal.count {
@@ -69,29 +78,11 @@ async fn try_enter<P: Peer>(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Refusal> {
-    let Door { custom, rooms, policy, connections, counters } = door;
-    // A connection without an address (a Unix socket, a test) counts as local.
-    let address =
-        request.peer_addr().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |address| address.ip());
+    let Door { custom, rooms, policy, connections, tokens, counters } = door;
     let admission = connections
-        .admit(address, policy.max_connections, policy.max_connections_per_address)
-        .map_err(|too_many| match too_many {
-            TooMany::InAll => {
-                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded").counted(Count::Limited)
-            }
-            TooMany::FromThere => {
-                Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections")
-                    .counted(Count::Limited)
-            }
-        })?;
-    if !policy.origins.allow(request.headers()) {
-        return Err(
-            Refusal::new(StatusCode::FORBIDDEN, "forbidden_origin").counted(Count::ForeignOrigin)
-        );
-    }
-    if let Err(error) = Edge::check(request) {
-        return Err(no_websocket(request, error.to_string()));
-    }
+        .admit(address(request), policy.max_connections, policy.max_connections_per_address)
+        .map_err(too_many)?;
+    screen(policy, request)?;
 
     let peer_id = PeerId::random();
     let bad_request = |detail: String| Refusal::bad_request(detail).counted(Count::BadRequest);
@@ -113,19 +104,18 @@ async fn try_enter<P: Peer>(
     let context = InitContext { peer_id, room: rooms.lookup(&room) };
     let Init { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
     let max_message = socket.max_message.unwrap_or(policy.max_message);
-    let too_large =
-        Message::error(peer_id, Description::MessageTooLarge, &json!({ "max_bytes": max_message }));
-    let edge = Edge {
-        max_message,
-        protocols: &policy.protocols,
-        too_large: too_large.encode(),
-        counters: Arc::clone(counters),
-    };
-    let opened =
-        edge.open(request, payload).map_err(|error| no_websocket(request, error.to_string()))?;
+    let opened = open(door, request, payload, peer_id, max_message)?;
     let cable = Cable::new(request.conn_data::<Descriptor>().copied());
-    let outbox = Arc::new(outbox(policy, opened.deliver.clone(), &cable, counters));
-    let seated = timeout(SEAT_TIMEOUT, seat(rooms, &room, &auth, &outbox)).await;
+    let terms = Terms {
+        peer_id,
+        outbox: policy.outbox,
+        resume_grace: policy.resume_grace,
+        close_grace: policy.close_grace,
+        max_message,
+    };
+    let (attachment, number) =
+        Attachment::new(terms, opened.plug(&cable), Arc::clone(tokens), Arc::clone(counters));
+    let seated = timeout(SEAT_TIMEOUT, seat(rooms, &room, &auth, &attachment)).await;
     let (room, lease) = match seated {
         Ok(Ok(seated)) => seated,
         Ok(Err(StartRoomError::NoSuchRoom)) => return Err(no_such_room()),
@@ -144,19 +134,58 @@ async fn try_enter<P: Peer>(
             peer_id,
             client: PeerRef {
                 peer_id,
-                outbox: Arc::clone(&outbox),
+                outbox: Arc::clone(&attachment.outbox),
                 desk: Desk::new(policy.hooks.clone()),
                 channels: Channels::default(),
             },
         },
         lease: Arc::clone(&lease),
-        socket: opened.control.clone(),
-        cable: Arc::clone(&cable),
+        attachment: Arc::clone(&attachment),
         counters: Arc::clone(counters),
     };
     actix::spawn(start_peer(room, birth.spec(), lease));
     counters.add(Count::Opened);
-    Ok(opened.respond(outbox, cable, admission, Arc::clone(counters)))
+    Ok(opened.respond((attachment, number), cable, admission, Arc::clone(counters)))
+}
+
+/// A connection without an address (a Unix socket, a test) counts as local.
+fn address(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
+
+fn too_many(too_many: TooMany) -> Refusal {
+    let refusal = match too_many {
+        TooMany::InAll => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        TooMany::FromThere => Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections"),
+    };
+    refusal.counted(Count::Limited)
+}
+
+/// Whether the request may open a WebSocket, whoever it is from.
+fn screen(policy: &Policy, request: &HttpRequest) -> Result<(), Refusal> {
+    if !policy.origins.allow(request.headers()) {
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, "forbidden_origin");
+        return Err(refusal.counted(Count::ForeignOrigin));
+    }
+    Edge::check(request).map_err(|error| no_websocket(request, error.to_string()))
+}
+
+fn open<P: Peer>(
+    door: &Door<P>,
+    request: &HttpRequest,
+    payload: Payload,
+    peer_id: PeerId,
+    max_message: usize,
+) -> Result<Opened, Refusal> {
+    let too_large =
+        Message::error(peer_id, Description::MessageTooLarge, &json!({ "max_bytes": max_message }));
+    let edge = Edge {
+        max_message,
+        protocols: &door.policy.protocols,
+        too_large: too_large.encode(),
+        counters: Arc::clone(&door.counters),
+    };
+    edge.open(request, payload).map_err(|error| no_websocket(request, error.to_string()))
 }
 
 /// A place in the room of this name. One that is just closing, because its last peer has left, may be opened anew.
@@ -164,11 +193,12 @@ async fn seat(
     rooms: &Rooms,
     name: &str,
     auth: &AuthData,
-    outbox: &Arc<Outbox>,
+    attachment: &Attachment,
 ) -> Result<(RoomHandle, Arc<Lease>), StartRoomError> {
     loop {
         let room = rooms.find_or_open(name).await?;
-        if let Ok(lease) = room.seat(auth.clone(), Arc::clone(outbox)) {
+        let outbox = Arc::clone(&attachment.outbox);
+        if let Ok(lease) = room.seat_with(auth.clone(), outbox, attachment.welcome()) {
             return Ok((room, Arc::new(lease)));
         }
         room.ended().await;
@@ -197,13 +227,12 @@ struct Birth<P: Peer> {
     idle_timeout: Duration,
     context: Context,
     lease: Arc<Lease>,
-    socket: Recipient<ToSocket>,
-    cable: Arc<Cable>,
+    attachment: Arc<Attachment>,
     counters: Arc<Counters>,
 }
 
 impl<P: Peer> Birth<P> {
-    /// A child of the room: restarted once, alone, on the thread of its socket.
+    /// A child of the room: restarted once, alone, on the thread of its first socket.
     fn spec(mut self) -> ChildSpec {
         let id = self.context.peer_id.to_string();
         let here = Placement::On(Arbiter::current());
@@ -211,9 +240,8 @@ impl<P: Peer> Birth<P> {
             let first = self.first.take();
             let again = first.is_none();
             let (custom, policy) = (self.custom.clone(), Arc::clone(&self.policy));
-            let (context, lease, socket) =
-                (self.context.clone(), Arc::clone(&self.lease), self.socket.clone());
-            let (cable, counters) = (Arc::clone(&self.cable), Arc::clone(&self.counters));
+            let (context, lease) = (self.context.clone(), Arc::clone(&self.lease));
+            let (attachment, counters) = (Arc::clone(&self.attachment), Arc::clone(&self.counters));
             let idle_timeout = self.idle_timeout;
             async move {
                 let peer = match first {
@@ -235,30 +263,13 @@ impl<P: Peer> Birth<P> {
                     idle_timeout,
                     policy.heartbeat,
                 );
-                Ok(PeerActor::new(peer, context, lease, session, socket, cable, counters)
+                Ok(PeerActor::new(peer, context, lease, session, attachment, counters)
                     .again(again)
                     .webrtc(policy.webrtc.clone()))
             }
         });
         spec.restart(Restart::Temporary).retries(RETRIES).arbiter(here)
     }
-}
-
-/// An outbox whose client is cut off when it does not take the close frame.
-fn outbox(
-    policy: &Policy,
-    deliver: Recipient<Deliver>,
-    cable: &Arc<Cable>,
-    counters: &Arc<Counters>,
-) -> Outbox {
-    let (cable, counters) = (Arc::clone(cable), Arc::clone(counters));
-    let (here, grace) = (Arbiter::current(), policy.close_grace);
-    Outbox::new(policy.outbox, deliver).on_close(move |close| {
-        if close == Close::TOO_SLOW {
-            counters.add(Count::TooSlow);
-        }
-        cable.cut_after(&here, grace, Arc::clone(&counters));
-    })
 }
 
 async fn init<P: Peer>(

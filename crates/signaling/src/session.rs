@@ -89,6 +89,12 @@ impl Session {
         }
     }
 
+    /// The client has come with a new socket.
+    pub(crate) fn handle_return(&mut self, now: Instant) {
+        self.heard = now;
+        self.pings = 0;
+    }
+
     /// Let time pass.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Act {
         if now.saturating_duration_since(self.heard) >= self.idle_timeout {

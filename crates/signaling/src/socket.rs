@@ -3,12 +3,12 @@
 //! The socket is a thin pipe. What comes from the client goes to the peer's actor, what the room has for the client
 //! goes out. It decides nothing: it is polled only while the client reads, so clocks and counts live in the peer.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll};
 
 use actix::prelude::*;
 use actix_http::ws::Item;
@@ -17,26 +17,36 @@ use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytestring::ByteString;
-use callboard_room_supervisor::{Close, Deliver, Outbox};
+use callboard_room_supervisor::{Close, Deliver, MailWaiting, SocketNumber};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::attachment::{Attachment, End, Plug};
 use crate::cable::Cable;
 use crate::counters::{Count, Counters};
 use crate::limits::Admission;
 use crate::session::TOO_LARGE;
 
-/// What a WebSocket tells the peer behind it.
+/// What a WebSocket tells the peer behind it. Of its end the peer hears by the [`Attachment`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) enum FromSocket {
+pub(crate) struct FromSocket {
+    /// Which of the client's sockets it is.
+    pub(crate) socket: SocketNumber,
+    pub(crate) event: Event,
+    /// Given back when the peer has dealt with it, or never will.
+    _credit: OwnedSemaphorePermit,
+}
+
+/// What has come from the client.
+#[derive(Debug)]
+pub(crate) enum Event {
     /// A whole text message.
     Text(ByteString),
     /// The text `ping`, or a ping, pong or binary frame of this size.
     Frame { bytes: usize, binary: bool },
-    /// The connection has ended.
-    Gone,
 }
 
-/// What a WebSocket is told by the peer behind it; what is for the client comes as [`Deliver`].
+/// What a WebSocket is told by the peer behind it; what is for the client waits in its outbox.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum ToSocket {
@@ -46,6 +56,8 @@ pub(crate) enum ToSocket {
     Flow,
     /// Send a ping.
     Ping,
+    /// Close.
+    End(Close),
 }
 
 /// How to open a WebSocket.
@@ -59,10 +71,10 @@ pub(crate) struct Edge<'a> {
 
 /// A WebSocket that is about to open.
 pub(crate) struct Opened {
-    pub(crate) deliver: Recipient<Deliver>,
-    pub(crate) control: Recipient<ToSocket>,
+    mail: Recipient<MailWaiting>,
+    control: Recipient<ToSocket>,
     response: HttpResponse,
-    handed_over: HandedOver,
+    fate: Rc<Fate>,
 }
 
 /// The trait behind which actix-web-actors stands: another library would bring another implementation.
@@ -86,7 +98,7 @@ impl OpenSocket for Edge<'_> {
 
     fn open(self, request: &HttpRequest, payload: Payload) -> Result<Opened, Self::Error> {
         Self::check(request)?;
-        let handed_over = HandedOver::default();
+        let fate = Rc::<Fate>::default();
         let socket = Socket {
             peer: None,
             flowing: false,
@@ -94,7 +106,8 @@ impl OpenSocket for Edge<'_> {
             fragments: None,
             max_message: self.max_message,
             too_large: self.too_large,
-            handed_over: Rc::clone(&handed_over),
+            credits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            fate: Rc::clone(&fate),
             counters: self.counters,
         };
         let (addr, response) = ws::WsResponseBuilder::new(socket, request, payload)
@@ -102,67 +115,95 @@ impl OpenSocket for Edge<'_> {
             .frame_size(self.max_message)
             .start_with_addr()
             .map_err(|_| ws::HandshakeError::BadWebsocketKey)?;
-        Ok(Opened {
-            deliver: addr.clone().recipient(),
-            control: addr.recipient(),
-            response,
-            handed_over,
-        })
+        Ok(Opened { mail: addr.clone().recipient(), control: addr.recipient(), response, fate })
     }
 }
 
 impl Opened {
-    /// The response, whose body is the WebSocket: it reports to the outbox what has left, and to the cable its end.
+    /// What a peer needs to be attached to it.
+    pub(crate) fn plug(&self, cable: &Arc<Cable>) -> Plug {
+        let (mail, control) = (self.mail.clone(), self.control.clone());
+        Plug { mail, control, cable: Arc::clone(cable) }
+    }
+
+    /// The response, whose body is the WebSocket: it reports its end.
     pub(crate) fn respond(
         self,
-        outbox: Arc<Outbox>,
+        (attachment, number): (Arc<Attachment>, SocketNumber),
         cable: Arc<Cable>,
         admission: Admission,
         counters: Arc<Counters>,
     ) -> HttpResponse {
-        let handed_over = self.handed_over;
+        let Self { fate, mail, .. } = self;
+        _ = fate.place.set(Place { attachment, number });
         self.response.map_body(|_, inner| {
-            BoxBody::new(Body {
-                inner,
-                outbox,
-                handed_over,
-                cable,
-                counters,
-                _admission: admission,
-            })
+            BoxBody::new(Body { inner, fate, mail, cable, counters, admission: Some(admission) })
         })
     }
 }
 
-/// Messages and bytes that the actor has handed to actix and that have not left with the body's next chunk.
-type HandedOver = Rc<Cell<(usize, usize)>>;
+/// What a socket's actor and its response body know of each other.
+#[derive(Default)]
+struct Fate {
+    /// Set before the actor is first polled.
+    place: OnceCell<Place>,
+    end: Cell<End>,
+    /// The actor has taken enough for one chunk, and is to be told again before the next.
+    more: Cell<bool>,
+}
+
+/// Whose socket it is, and which of them.
+struct Place {
+    attachment: Arc<Attachment>,
+    number: SocketNumber,
+}
 
 struct Socket {
     peer: Option<Recipient<FromSocket>>,
     flowing: bool,
     /// What came while no peer was ready for it.
-    held: VecDeque<FromSocket>,
+    held: VecDeque<Event>,
+    /// For messages that the peer, on whichever thread, has not dealt with.
+    credits: Arc<Semaphore>,
     /// The parts of a fragmented message; none while none is under way. `Some(None)`: a binary one, not kept.
     fragments: Option<Option<BytesMut>>,
     max_message: usize,
     too_large: ByteString,
-    handed_over: HandedOver,
+    fate: Rc<Fate>,
     counters: Arc<Counters>,
 }
 
 type Ctx = ws::WebsocketContext<Socket>;
 
 impl Socket {
-    fn tell(&mut self, event: FromSocket, ctx: &mut Ctx) {
-        match self.peer.as_ref().filter(|peer| self.flowing && peer.connected()) {
-            // Bounded: the peer runs on this thread after each read, and what is read at once is bounded.
-            Some(peer) => peer.do_send(event),
-            None if self.held.len() < MAX_HELD => self.held.push_back(event),
-            None => self.end(ctx, 1008, "sent too much before it had joined"),
+    fn tell(&mut self, event: Event, ctx: &mut Ctx) {
+        if self.held.len() < MAX_HELD {
+            self.held.push_back(event);
+            self.pass_on(ctx);
+        } else {
+            self.end(ctx, 1008, "sent too much before it had joined");
+        }
+    }
+
+    /// Pass on to the peer what it is ready for. While it has enough to do nothing is read, and the client waits.
+    fn pass_on(&mut self, ctx: &mut Ctx) {
+        let Some(place) = self.fate.place.get() else { return };
+        let ready = |peer: &&Recipient<_>| self.flowing && peer.connected();
+        let Some(peer) = self.peer.as_ref().filter(ready) else { return };
+        while !self.held.is_empty() {
+            let Ok(credit) = Arc::clone(&self.credits).try_acquire_owned() else {
+                let more = Arc::clone(&self.credits).acquire_owned().into_actor(self);
+                ctx.wait(more.map(|_, this, ctx| this.pass_on(ctx)));
+                return;
+            };
+            let Some(event) = self.held.pop_front() else { return };
+            // Bounded by the credit.
+            peer.do_send(FromSocket { socket: place.number, event, _credit: credit });
         }
     }
 
     fn end(&mut self, ctx: &mut Ctx, code: u16, reason: &str) {
+        self.fate.end.set(End::Closed);
         let description = (!reason.is_empty()).then(|| reason.to_owned());
         ctx.close(Some(ws::CloseReason { code: code.into(), description }));
         ctx.stop();
@@ -176,7 +217,7 @@ impl Socket {
 
     /// A frame that carries no message.
     fn frame(&mut self, ctx: &mut Ctx, bytes: usize, binary: bool) {
-        self.tell(FromSocket::Frame { bytes, binary }, ctx);
+        self.tell(Event::Frame { bytes, binary }, ctx);
     }
 
     fn text(&mut self, ctx: &mut Ctx, text: ByteString) {
@@ -185,7 +226,7 @@ impl Socket {
             return self.frame(ctx, text.len(), false);
         }
         self.counters.add(Count::Received);
-        self.tell(FromSocket::Text(text), ctx);
+        self.tell(Event::Text(text), ctx);
     }
 
     /// One part of a fragmented message (RFC 6455 §5.4).
@@ -224,9 +265,9 @@ impl Actor for Socket {
     type Context = Ctx;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        if let Some(peer) = &self.peer {
-            // Once.
-            peer.do_send(FromSocket::Gone);
+        // The body may have more to write, and stay for as long as the client does not read it.
+        if let Some(Place { attachment, number }) = self.fate.place.get() {
+            attachment.ended(*number, self.fate.end.get(), None);
         }
     }
 }
@@ -243,6 +284,10 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
             }
             Ok(ws::Message::Pong(bytes)) => self.frame(ctx, bytes.len(), false),
             Ok(ws::Message::Close(reason)) => {
+                let code = reason.as_ref().map(|reason| reason.code);
+                if matches!(code, None | Some(ws::CloseCode::Normal | ws::CloseCode::Away)) {
+                    self.fate.end.set(End::Closed);
+                }
                 ctx.close(reason);
                 ctx.stop();
             }
@@ -257,19 +302,28 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
     }
 }
 
-impl Handler<Deliver> for Socket {
+impl Handler<MailWaiting> for Socket {
     type Result = ();
 
-    fn handle(&mut self, deliver: Deliver, ctx: &mut Ctx) {
-        match deliver {
-            Deliver::Frame(text) => {
-                let (messages, bytes) = self.handed_over.get();
-                self.handed_over.set((messages + 1, bytes + text.len()));
-                self.counters.add(Count::Sent);
-                ctx.text(text);
+    /// What is taken out here leaves with the body's next chunk; the rest stays where another socket could find it.
+    fn handle(&mut self, _: MailWaiting, ctx: &mut Ctx) {
+        let fate = Rc::clone(&self.fate);
+        let Some(Place { attachment, number }) = fate.place.get() else { return };
+        let mut bytes = 0;
+        while bytes < CHUNK {
+            match attachment.outbox.next(*number) {
+                Some(Deliver::Frame(text)) => {
+                    bytes += text.len();
+                    self.counters.add(Count::Sent);
+                    ctx.text(text);
+                }
+                Some(Deliver::Close(Close { code, reason })) => {
+                    return self.end(ctx, code, reason);
+                }
+                None => return,
             }
-            Deliver::Close(Close { code, reason }) => self.end(ctx, code, reason),
         }
+        fate.more.set(true);
     }
 }
 
@@ -284,11 +338,10 @@ impl Handler<ToSocket> for Socket {
             }
             ToSocket::Flow => {
                 self.flowing = true;
-                for event in std::mem::take(&mut self.held) {
-                    self.tell(event, ctx);
-                }
+                self.pass_on(ctx);
             }
             ToSocket::Ping => ctx.ping(b""),
+            ToSocket::End(Close { code, reason }) => self.end(ctx, code, reason),
         }
     }
 }
@@ -296,11 +349,12 @@ impl Handler<ToSocket> for Socket {
 /// The response body around the WebSocket.
 struct Body {
     inner: BoxBody,
-    outbox: Arc<Outbox>,
-    handed_over: HandedOver,
+    fate: Rc<Fate>,
+    mail: Recipient<MailWaiting>,
     cable: Arc<Cable>,
     counters: Arc<Counters>,
-    _admission: Admission,
+    /// Taken when it ends.
+    admission: Option<Admission>,
 }
 
 impl MessageBody for Body {
@@ -314,20 +368,27 @@ impl MessageBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let chunk = ready!(Pin::new(&mut self.inner).poll_next(cx));
-        // A chunk carries everything that was handed over before it.
-        let (messages, bytes) = self.handed_over.take();
-        self.outbox.drained(messages, bytes);
-        Poll::Ready(chunk)
+        if self.fate.more.take() {
+            // At most one at a time: the outbox itself is silent until it has been found empty.
+            self.mail.do_send(MailWaiting);
+        }
+        Pin::new(&mut self.inner).poll_next(cx)
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.counters.add(Count::Ended);
         self.cable.ended();
+        if let Some(Place { attachment, number }) = self.fate.place.get() {
+            attachment.ended(*number, self.fate.end.get(), self.admission.take());
+        }
+        self.counters.add(Count::Ended);
     }
 }
 
 /// How many messages of a client are kept until its peer has joined: some candidates that came too soon.
 const MAX_HELD: usize = 64;
+/// How many messages of a client may wait for its peer: a bound on the peer's mailbox.
+const MAX_IN_FLIGHT: usize = 256;
+/// How many bytes are taken out at once: actix-http asks for more while it has fewer than this to write.
+const CHUNK: usize = 32 * 1024;

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use actix::{Actor, Handler};
 use callboard_room_supervisor::*;
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
-/// Passes on what it is delivered.
-struct Wire(mpsc::UnboundedSender<Deliver>);
+/// Passes on that there is something.
+struct Wire(Arc<Notify>);
 
 impl Actor for Wire {
     type Context = actix::Context<Self>;
 }
 
-impl Handler<Deliver> for Wire {
+impl Handler<MailWaiting> for Wire {
     type Result = ();
-    fn handle(&mut self, deliver: Deliver, _: &mut Self::Context) {
-        _ = self.0.send(deliver);
+    fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {
+        self.0.notify_one();
     }
 }
 
@@ -26,7 +26,8 @@ pub(crate) struct Client {
     pub(crate) id: PeerId,
     pub(crate) lease: Option<Lease>,
     pub(crate) outbox: Arc<Outbox>,
-    delivered: mpsc::UnboundedReceiver<Deliver>,
+    socket: SocketNumber,
+    waiting: Arc<Notify>,
 }
 
 impl Client {
@@ -36,12 +37,13 @@ impl Client {
     }
 
     pub(crate) fn named(room: &RoomHandle, name: &str, limits: OutboxLimits) -> Self {
-        let (sender, delivered) = mpsc::unbounded_channel();
-        let outbox = Arc::new(Outbox::new(limits, Wire(sender).start().recipient()));
+        let waiting = Arc::new(Notify::new());
+        let outbox = Arc::new(Outbox::new(limits));
+        let socket = outbox.attach(Wire(Arc::clone(&waiting)).start().recipient(), None);
         let id = PeerId::random();
         let auth = AuthData { peer_id: id, credentials: Map::new(), metadata: name.into() };
         let lease = room.seat(auth, Arc::clone(&outbox)).expect("the room is open");
-        Self { id, lease: Some(lease), outbox, delivered }
+        Self { id, lease: Some(lease), outbox, socket, waiting }
     }
 
     /// A client that has joined, and has read its `authenticated`.
@@ -67,15 +69,23 @@ impl Client {
 
     /// What comes next.
     pub(crate) async fn next(&mut self) -> Deliver {
-        let next = tokio::time::timeout(std::time::Duration::from_secs(5), self.delivered.recv());
-        next.await.expect("something within 5 s").expect("the wire is there")
+        let next = async {
+            loop {
+                match self.outbox.next(self.socket) {
+                    Some(deliver) => return deliver,
+                    None => self.waiting.notified().await,
+                }
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(5), next)
+            .await
+            .expect("something within 5 s")
     }
 
     /// The next message: its event and all of it.
     pub(crate) async fn event(&mut self) -> (String, Value) {
         match self.next().await {
             Deliver::Frame(text) => {
-                self.outbox.drained(1, text.len());
                 let value: Value = serde_json::from_str(&text).expect("JSON");
                 (value["event"].as_str().expect("an event").to_owned(), value)
             }
@@ -96,6 +106,6 @@ impl Client {
 
     /// Nothing has come that was not read.
     pub(crate) fn has_read_all(&mut self) -> bool {
-        self.delivered.try_recv().is_err()
+        self.outbox.next(self.socket).is_none()
     }
 }

@@ -1,0 +1,70 @@
+//! How a peer follows its client from one socket to the next.
+
+use actix::prelude::*;
+use callboard_room_supervisor::Close;
+use tokio::time::Instant;
+
+use super::PeerActor;
+use crate::attachment::Presence;
+use crate::peer::Peer;
+use crate::socket::ToSocket;
+
+impl<P: Peer> PeerActor<P> {
+    /// Take note of where the client is.
+    pub(super) fn see(&mut self, ctx: &mut actix::Context<Self>, presence: Presence) {
+        if let Some(alarm) = self.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        match presence {
+            Presence::Here(number, socket) => {
+                self.socket = Some((number, socket));
+                self.tell_socket(ToSocket::Attach(ctx.address().recipient()));
+                if self.joined {
+                    self.tell_socket(ToSocket::Flow);
+                }
+                self.session.handle_return(Instant::now().into_std());
+                self.wake_in_time(ctx);
+            }
+            // One that has not joined has not told its client the token.
+            Presence::Away(until) if self.joined || self.again => {
+                self.socket = None;
+                self.give_up_in_time(ctx, until);
+            }
+            Presence::Away(_) | Presence::Gone => {
+                self.leaving = true;
+                ctx.stop();
+            }
+        }
+    }
+
+    fn give_up_in_time(&mut self, ctx: &mut actix::Context<Self>, until: Instant) {
+        let wait = until.saturating_duration_since(Instant::now());
+        let alarm = ctx.run_later(wait, move |this, ctx| {
+            if this.attachment.give_up() {
+                this.see(ctx, Presence::Gone);
+            }
+            // Otherwise word of the new socket is in the mailbox.
+        });
+        self.alarm = Some(alarm);
+    }
+
+    /// The client does not answer: go on without its socket, if the client may come back.
+    pub(super) fn unplug(&self, close: Close) -> bool {
+        self.socket.as_ref().is_some_and(|&(number, _)| self.attachment.unplug(number, close))
+    }
+
+    pub(super) fn tell_socket(&self, told: ToSocket) {
+        if let Some((_, socket)) = &self.socket {
+            // A few for each socket, and a ping in each heartbeat.
+            socket.do_send(told);
+        }
+    }
+}
+
+impl<P: Peer> Handler<Presence> for PeerActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, presence: Presence, ctx: &mut Self::Context) {
+        self.see(ctx, presence);
+    }
+}

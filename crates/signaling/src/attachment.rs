@@ -1,0 +1,484 @@
+//! What ties a peer to its client's WebSocket: to one, to the next one, or to none for a while.
+//!
+//! The peer's lives and the client's sockets come and go on their own threads. What they must agree on is decided here
+//! under one lock: which socket is the peer's, whether it waits for another one, and who of two that come gets it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_room_supervisor::{
+    Close, MailWaiting, Message, Outbox, OutboxLimits, PeerId, SocketNumber, To,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::cable::Cable;
+use crate::counters::{Count, Counters};
+use crate::limits::{Admission, TooMany};
+use crate::socket::ToSocket;
+use crate::tokens::{Digest, Tokens};
+
+/// A peer and its client's sockets.
+pub(crate) struct Attachment {
+    pub(crate) outbox: Arc<Outbox>,
+    terms: Terms,
+    tokens: Arc<Tokens>,
+    counters: Arc<Counters>,
+    state: Mutex<State>,
+    itself: Weak<Self>,
+}
+
+/// What stays the same from one socket to the next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) peer_id: PeerId,
+    pub(crate) outbox: OutboxLimits,
+    /// How long the peer waits for another socket; zero: not at all.
+    pub(crate) resume_grace: Duration,
+    pub(crate) close_grace: Duration,
+    pub(crate) max_message: usize,
+}
+
+/// A socket, to be attached.
+pub(crate) struct Plug {
+    pub(crate) mail: Recipient<MailWaiting>,
+    pub(crate) control: Recipient<ToSocket>,
+    pub(crate) cable: Arc<Cable>,
+}
+
+/// Tells a peer where its client is.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub(crate) enum Presence {
+    /// Behind this socket, and no earlier one.
+    Here(SocketNumber, Recipient<ToSocket>),
+    /// It has lost its socket, and may come back until then.
+    Away(Instant),
+    /// It is not coming back.
+    Gone,
+}
+
+/// How a socket has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Without a goodbye: the client may come back.
+    #[default]
+    Lost,
+    /// One side has closed it and meant it.
+    Closed,
+}
+
+/// Why a client cannot go on with its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ResumeError {
+    /// The token is not this peer's, any more; or the peer has ended.
+    CannotResume,
+    TooMany(TooMany),
+}
+
+struct State {
+    line: Line,
+    /// The peer has ended, or is about to.
+    over: bool,
+    /// The peer's current life, or its last one.
+    peer: Option<Recipient<Presence>>,
+    /// The one token that is good.
+    token: Option<Digest>,
+}
+
+enum Line {
+    Here {
+        number: SocketNumber,
+        control: Recipient<ToSocket>,
+        cable: Arc<Cable>,
+    },
+    /// Its connection still counts: otherwise clients that come and vanish could leave peers without end.
+    Away {
+        number: SocketNumber,
+        until: Instant,
+        admission: Option<Admission>,
+    },
+    Gone,
+}
+
+impl Attachment {
+    /// A peer whose first socket this is; and the socket's number.
+    pub(crate) fn new(
+        terms: Terms,
+        plug: Plug,
+        tokens: Arc<Tokens>,
+        counters: Arc<Counters>,
+    ) -> (Arc<Self>, SocketNumber) {
+        let Plug { mail, control, cable } = plug;
+        let mut number = SocketNumber::default();
+        let attachment = Arc::new_cyclic(|itself: &Weak<Self>| {
+            let this = Weak::clone(itself);
+            let outbox = Outbox::new(terms.outbox).on_close(move |close| {
+                // There is nothing to close when neither the peer nor a socket is left.
+                if let Some(this) = this.upgrade() {
+                    this.closing(close);
+                }
+            });
+            number = outbox.attach(mail, None);
+            let line = Line::Here { number, control, cable };
+            let state = State { line, over: false, peer: None, token: None };
+            Self {
+                outbox: Arc::new(outbox),
+                terms,
+                tokens,
+                counters,
+                state: Mutex::new(state),
+                itself: Weak::clone(itself),
+            }
+        });
+        (attachment, number)
+    }
+
+    pub(crate) fn peer_id(&self) -> PeerId {
+        self.terms.peer_id
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        self.terms.max_message
+    }
+
+    /// What `authenticated` says of it.
+    pub(crate) fn welcome(&self) -> Map<String, Value> {
+        if self.terms.resume_grace.is_zero() {
+            return Map::new();
+        }
+        Map::from_iter([("resume".to_owned(), self.renew(&mut self.state()))])
+    }
+
+    /// A new token in the place of the old one, as the client gets it.
+    fn renew(&self, state: &mut State) -> Value {
+        let (token, digest) = self.tokens.issue(Weak::clone(&self.itself));
+        if let Some(used) = state.token.replace(digest) {
+            self.tokens.revoke(used);
+        }
+        json!({ "token": token, "grace_ms": self.terms.resume_grace.as_millis() as u64 })
+    }
+
+    /// The peer lives now: where its client is, and whom to tell of changes.
+    pub(crate) fn lives(&self, peer: Recipient<Presence>) -> Presence {
+        let mut state = self.state();
+        state.peer = Some(peer);
+        match &state.line {
+            Line::Here { number, control, .. } => Presence::Here(*number, control.clone()),
+            Line::Away { until, .. } => Presence::Away(*until),
+            Line::Gone => Presence::Gone,
+        }
+    }
+
+    /// The peer will not live again: nobody can resume it.
+    pub(crate) fn over(&self) {
+        let mut state = self.state();
+        state.over = true;
+        if matches!(state.line, Line::Away { .. }) {
+            state.line = Line::Gone;
+        }
+    }
+
+    /// Whether the time is up for the client to come back; if so it cannot any more.
+    pub(crate) fn give_up(&self) -> bool {
+        let mut state = self.state();
+        match &state.line {
+            Line::Here { .. } => return false,
+            Line::Away { until, .. } if Instant::now() < *until => return false,
+            Line::Away { .. } | Line::Gone => {}
+        }
+        state.line = Line::Gone;
+        true
+    }
+
+    /// A client has come with this token: its socket takes the place of the one that is lost, or is still believed to be
+    /// there. `admit` counts the new connection, in the place of the lost one if that still counts.
+    pub(crate) fn resume(
+        &self,
+        token: Digest,
+        plug: Plug,
+        admit: impl FnOnce(Option<Admission>) -> Result<Admission, (Option<Admission>, TooMany)>,
+    ) -> Result<(SocketNumber, Admission), ResumeError> {
+        let mut state = self.state();
+        if state.over || state.token != Some(token) || self.outbox.is_closed() {
+            return Err(ResumeError::CannotResume);
+        }
+        let old = match &mut state.line {
+            Line::Here { .. } => None,
+            Line::Away { until, .. } if *until <= Instant::now() => {
+                return Err(ResumeError::CannotResume);
+            }
+            Line::Away { admission, .. } => admission.take(),
+            Line::Gone => return Err(ResumeError::CannotResume),
+        };
+        let admitted = match admit(old) {
+            Ok(admitted) => admitted,
+            Err((old, too_many)) => {
+                if let Line::Away { admission, .. } = &mut state.line {
+                    *admission = old;
+                }
+                return Err(ResumeError::TooMany(too_many));
+            }
+        };
+        if let Line::Here { control, cable, .. } = &state.line {
+            // Once for each socket.
+            control.do_send(ToSocket::End(RESUMED_ELSEWHERE));
+            cable.cut_after(self.terms.close_grace, Arc::clone(&self.counters), || {});
+        }
+        let resumed = self.resumed(&mut state);
+        let number = self.outbox.attach(plug.mail, Some(resumed.encode()));
+        self.tell(&state, Presence::Here(number, plug.control.clone()));
+        state.line = Line::Here { number, control: plug.control, cable: plug.cable };
+        self.counters.add(Count::Resumed);
+        Ok((number, admitted))
+    }
+
+    /// What the client gets first.
+    fn resumed(&self, state: &mut State) -> Message {
+        #[derive(Serialize)]
+        struct Data {
+            peer_id: PeerId,
+            resume: Value,
+        }
+        let peer_id = self.terms.peer_id;
+        let data = Data { peer_id, resume: self.renew(state) };
+        Message::new("resumed", &data)
+            .expect("ids and values can always be written as JSON")
+            .to(To::Peers(vec![peer_id]))
+    }
+
+    /// The client does not answer: close its socket and wait for another one. False if that cannot be.
+    pub(crate) fn unplug(&self, socket: SocketNumber, close: Close) -> bool {
+        let mut state = self.state();
+        match &state.line {
+            Line::Here { number, control, .. } if *number == socket && self.may_come_back() => {
+                // Once for each socket.
+                control.do_send(ToSocket::End(close));
+            }
+            _ => return false,
+        }
+        self.lost(&mut state);
+        true
+    }
+
+    /// This socket has ended, or is about to; its place among the connections when it really has. Called more than once.
+    pub(crate) fn ended(&self, socket: SocketNumber, end: End, admission: Option<Admission>) {
+        let mut state = self.state();
+        match &mut state.line {
+            Line::Here { number, .. } if *number == socket => {
+                if end == End::Lost && self.may_come_back() {
+                    self.lost(&mut state);
+                    if let Line::Away { admission: place, .. } = &mut state.line {
+                        *place = admission;
+                    }
+                } else {
+                    self.outbox.detach(socket);
+                    self.cut(&state);
+                    state.line = Line::Gone;
+                    self.tell(&state, Presence::Gone);
+                }
+            }
+            Line::Away { number, admission: place, .. }
+                if *number == socket && admission.is_some() =>
+            {
+                *place = admission;
+            }
+            _ => {}
+        }
+    }
+
+    fn may_come_back(&self) -> bool {
+        !self.terms.resume_grace.is_zero() && !self.outbox.is_closed()
+    }
+
+    /// From here to away.
+    fn lost(&self, state: &mut State) {
+        let Line::Here { number, .. } = state.line else { return };
+        self.cut(state);
+        self.outbox.detach(number);
+        let until = Instant::now() + self.terms.resume_grace;
+        state.line = Line::Away { number, until, admission: None };
+        self.counters.add(Count::Lost);
+        self.tell(state, Presence::Away(until));
+    }
+
+    /// The outbox is closed: see to it that its socket ends, or the peer if there is none.
+    fn closing(&self, close: Close) {
+        if close == Close::TOO_SLOW {
+            self.counters.add(Count::TooSlow);
+        }
+        let mut state = self.state();
+        match state.line {
+            Line::Here { .. } => self.cut(&state),
+            Line::Away { .. } => {
+                state.line = Line::Gone;
+                self.tell(&state, Presence::Gone);
+            }
+            Line::Gone => {}
+        }
+    }
+
+    /// Cut the socket's connection if it does not end in time. On a server that cannot, the peer does not wait for it.
+    fn cut(&self, state: &State) {
+        let Line::Here { number, cable, .. } = &state.line else { return };
+        let (this, number) = (Weak::clone(&self.itself), *number);
+        cable.cut_after(self.terms.close_grace, Arc::clone(&self.counters), move || {
+            if let Some(this) = this.upgrade() {
+                this.ended(number, End::Lost, None);
+            }
+        });
+    }
+
+    fn tell(&self, state: &State, presence: Presence) {
+        if let Some(peer) = &state.peer {
+            // A few for each socket.
+            peer.do_send(presence);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is made whole before anything that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if let Some(token) = self.state().token {
+            self.tokens.revoke(token);
+        }
+    }
+}
+
+/// 1000: the client has come back with another socket before this one had ended.
+const RESUMED_ELSEWHERE: Close = Close { code: 1000, reason: "resumed elsewhere" };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket that hears everything and does nothing.
+    struct Socket;
+
+    impl Actor for Socket {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<MailWaiting> for Socket {
+        type Result = ();
+        fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {}
+    }
+
+    impl Handler<ToSocket> for Socket {
+        type Result = ();
+        fn handle(&mut self, _: ToSocket, _: &mut Self::Context) {}
+    }
+
+    fn plug() -> Plug {
+        let socket = Socket.start();
+        let (mail, control) = (socket.clone().recipient(), socket.recipient());
+        Plug { mail, control, cable: Cable::new(None) }
+    }
+
+    fn attachment(tokens: &Arc<Tokens>) -> (Arc<Attachment>, SocketNumber, Digest) {
+        let terms = Terms {
+            peer_id: PeerId::random(),
+            outbox: OutboxLimits::default(),
+            resume_grace: Duration::from_secs(30),
+            close_grace: Duration::from_secs(5),
+            max_message: 1024,
+        };
+        let (attachment, socket) =
+            Attachment::new(terms, plug(), Arc::clone(tokens), Arc::default());
+        let token = Digest::of(attachment.welcome()["resume"]["token"].as_str().unwrap());
+        (attachment, socket, token)
+    }
+
+    fn resume(attachment: &Attachment, token: Digest) -> Result<SocketNumber, ResumeError> {
+        let connections = Arc::<crate::limits::Connections>::default();
+        let admit = |old| connections.readmit(old, std::net::Ipv4Addr::LOCALHOST.into(), 9, 9);
+        attachment.resume(token, plug(), admit).map(|(number, _)| number)
+    }
+
+    #[actix::test]
+    async fn a_token_is_good_once_and_gone_with_its_peer() {
+        let tokens = Arc::<Tokens>::default();
+        let (attachment, first, token) = attachment(&tokens);
+        attachment.ended(first, End::Lost, None);
+
+        let second = resume(&attachment, token).unwrap();
+
+        assert!(second > first);
+        assert_eq!(resume(&attachment, token), Err(ResumeError::CannotResume));
+        assert!(tokens.find(token).is_none());
+        assert_eq!(tokens.count(), 1, "the new one");
+        drop(attachment);
+        assert_eq!(tokens.count(), 0);
+    }
+
+    #[actix::test]
+    async fn of_many_threads_with_one_token_one_wins() {
+        let tokens = Arc::<Tokens>::default();
+        let (attachment, first, token) = attachment(&tokens);
+        attachment.ended(first, End::Lost, None);
+        let barrier = std::sync::Barrier::new(8);
+        let plugs: Vec<Plug> = (0..8).map(|_| plug()).collect();
+
+        let won = std::thread::scope(|scope| {
+            let threads: Vec<_> = plugs
+                .into_iter()
+                .map(|plug| {
+                    let (barrier, attachment) = (&barrier, &attachment);
+                    scope.spawn(move || {
+                        let connections = Arc::<crate::limits::Connections>::default();
+                        let here = std::net::Ipv4Addr::LOCALHOST.into();
+                        barrier.wait();
+                        attachment
+                            .resume(token, plug, |old| connections.readmit(old, here, 9, 9))
+                            .is_ok()
+                    })
+                })
+                .collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|&won| won).count()
+        });
+
+        assert_eq!(won, 1);
+    }
+
+    #[actix::test]
+    async fn a_closed_or_expired_peer_cannot_be_resumed() {
+        let tokens = Arc::<Tokens>::default();
+        let (closed, socket, token) = attachment(&tokens);
+        closed.ended(socket, End::Lost, None);
+        closed.outbox.close(Close::NORMAL);
+        assert_eq!(resume(&closed, token), Err(ResumeError::CannotResume));
+
+        tokio::time::pause();
+        let (expired, socket, token) = attachment(&tokens);
+        expired.ended(socket, End::Lost, None);
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert!(!expired.give_up());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(resume(&expired, token), Err(ResumeError::CannotResume), "before it is told");
+        assert!(expired.give_up());
+    }
+
+    #[actix::test]
+    async fn a_lost_connection_keeps_its_place_until_its_client_takes_it() {
+        let connections = Arc::<crate::limits::Connections>::default();
+        let here = std::net::Ipv4Addr::LOCALHOST.into();
+        let (attachment, socket, token) = attachment(&Arc::default());
+
+        attachment.ended(socket, End::Lost, None);
+        attachment.ended(socket, End::Lost, Some(connections.admit(here, 1, 1).unwrap()));
+
+        assert_eq!(connections.admit(here, 1, 1).unwrap_err(), TooMany::InAll);
+        let resumed =
+            attachment.resume(token, plug(), |old| connections.readmit(old, here, 1, 1)).unwrap();
+        assert_eq!(connections.admit(here, 1, 1).unwrap_err(), TooMany::InAll);
+        drop(resumed);
+        assert!(connections.admit(here, 1, 1).is_ok());
+    }
+}

@@ -1,0 +1,49 @@
+//! The way back to a peer whose client has lost its socket.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::{Door, Refusal, address, open, screen, too_many};
+use crate::attachment::ResumeError;
+use crate::cable::{Cable, Descriptor};
+use crate::counters::Count;
+use crate::options::Policy;
+use crate::peer::Peer;
+use crate::tokens::Digest;
+
+/// The token with which the client wants to go on, if it does and may: tokens have nothing that is escaped in a query.
+pub(super) fn token<'a>(policy: &Policy, request: &'a HttpRequest) -> Option<&'a str> {
+    let query = request.query_string().split('&');
+    query.filter(|_| !policy.resume_grace.is_zero()).find_map(|pair| pair.strip_prefix("resume="))
+}
+
+/// Nothing is asked that was asked before: who has the token is who it was given to.
+pub(super) fn try_resume<P: Peer>(
+    door: &Door<P>,
+    request: &HttpRequest,
+    payload: Payload,
+    token: &str,
+) -> Result<HttpResponse, Refusal> {
+    let Door { policy, connections, tokens, counters, .. } = door;
+    screen(policy, request)?;
+    let cannot_resume =
+        || Refusal::new(StatusCode::GONE, "cannot_resume").counted(Count::CannotResume);
+    let token = Digest::of(token);
+    let attachment = tokens.find(token).ok_or_else(cannot_resume)?;
+    let opened = open(door, request, payload, attachment.peer_id(), attachment.max_message())?;
+    let cable = Cable::new(request.conn_data::<Descriptor>().copied());
+    let (in_all, from_there) = (policy.max_connections, policy.max_connections_per_address);
+    let (number, admission) = attachment
+        .resume(token, opened.plug(&cable), |old| {
+            connections.readmit(old, address(request), in_all, from_there)
+        })
+        .map_err(|error| match error {
+            ResumeError::CannotResume => cannot_resume(),
+            ResumeError::TooMany(many) => too_many(many),
+        })?;
+    counters.add(Count::Opened);
+    Ok(opened.respond((attachment, number), cable, admission, Arc::clone(counters)))
+}
