@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::fut::{ActorFutureExt, ActorStreamExt};
 use actix::prelude::*;
-use callboard_supervision::{Exit, ExitReason};
+use callboard_supervision::{Exit, ExitReason, has_panicked};
 use futures_util::stream;
 use serde_json::Value;
 
@@ -275,10 +275,10 @@ impl Actor for RoomActor {
         }
     }
 
-    /// Runs also after a crash, when the room is out of its place and there is nothing to say goodbye to.
+    /// Runs also after a crash, when there is nothing to say goodbye to.
     fn stopped(&mut self, _: &mut Self::Context) {
         self.shared.runs_as(None);
-        if !self.closed && self.room.is_some() {
+        if !self.closed && self.room.is_some() && !has_panicked() {
             self.shared.close(&"shutdown".into(), Close::GOING_AWAY);
             self.say_goodbye();
         }

@@ -26,6 +26,8 @@ pub(crate) struct Notes {
     pub(crate) begun: Cell<bool>,
     /// It has been asked to stop.
     pub(crate) asked: Cell<bool>,
+    /// It has panicked, and is being cleaned up.
+    pub(crate) panicked: Cell<bool>,
 }
 
 /// How far a start has come.
@@ -109,6 +111,13 @@ pub fn report_depth(depth: usize) {
     if let Some(notes) = current() {
         notes.depth.store(depth, Ordering::Relaxed);
     }
+}
+
+/// Whether the actor whose `stopping` or `stopped` this is has panicked: it may not be in order. Ours.
+///
+/// False in an actor that this crate did not start.
+pub fn has_panicked() -> bool {
+    current().is_some_and(|notes| notes.panicked.get())
 }
 
 pub(crate) fn set_exit_reason(reason: ExitReason) {

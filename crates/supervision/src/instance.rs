@@ -302,7 +302,10 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                 let own = self.notes.exit.borrow_mut().take();
                 own.or_else(|| self.asked.take()).unwrap_or(ExitReason::Normal)
             }
-            Err(panic) => ExitReason::from_panic(&*panic),
+            Err(panic) => {
+                self.notes.panicked.set(true);
+                ExitReason::from_panic(&*panic)
+            }
         };
         // After a panic this runs `stopping` and `stopped`.
         self.drop_actor();

@@ -89,7 +89,7 @@ mod tree;
 pub use crate::core::Counts;
 pub use arbiter::{ArbiterPool, Placement};
 pub use child_ref::ChildRef;
-pub use current::{Info, Starting, defer_start, report_depth};
+pub use current::{Info, Starting, defer_start, has_panicked, report_depth};
 pub use error::*;
 pub use exit::{Exit, ExitReason};
 pub use fault::Fault;

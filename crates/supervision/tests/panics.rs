@@ -242,3 +242,45 @@ fn an_arbiter_that_ends_takes_its_tree_down_without_a_panic() {
     // The system is gone with its threads; what was left was dropped.
     System::new().block_on(gone(&alive));
 }
+
+/// Notes in `stopped` whether it has panicked.
+struct Noting(Arc<std::sync::Mutex<Vec<bool>>>);
+
+impl Actor for Noting {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.0.lock().unwrap().push(has_panicked());
+    }
+}
+
+impl Handler<Do> for Noting {
+    type Result = ();
+
+    fn handle(&mut self, _: Do, _: &mut Self::Context) {
+        panic!("in a handler");
+    }
+}
+
+#[actix::test]
+async fn an_actor_that_is_cleaned_up_knows_whether_it_has_panicked() {
+    let noted: Arc<std::sync::Mutex<Vec<bool>>> = Arc::default();
+    let notes = Arc::clone(&noted);
+    let supervisor = SupervisorSpec::new(Flags::one_for_one().intensity(5, Duration::from_secs(5)))
+        .child(ChildSpec::new("noting", move || Noting(Arc::clone(&notes))))
+        .start()
+        .await
+        .unwrap();
+    let mut events = Events::of(&supervisor);
+
+    supervisor.inject("noting", Fault::Exit(ExitReason::Normal)).await.unwrap();
+    events.expect(&["noting down normal", "noting started"]).await;
+    supervisor.inject("noting", Fault::Panic("on purpose".into())).await.unwrap();
+    events.expect(&["noting down panic(on purpose)", "noting started"]).await;
+    supervisor.child::<Noting>("noting").unwrap().do_send(Do::Panic).unwrap();
+    events.expect(&["noting down panic(in a handler)", "noting started"]).await;
+    supervisor.stop().await;
+
+    assert_eq!(*noted.lock().unwrap(), [false, true, true, false]);
+    assert!(!has_panicked());
+}
