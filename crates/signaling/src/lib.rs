@@ -51,6 +51,7 @@
 //! The server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`.
 
 mod actor;
+pub mod admin;
 mod attachment;
 mod cable;
 mod client;

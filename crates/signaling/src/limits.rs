@@ -69,6 +69,10 @@ impl Connections {
         }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.lock().all
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

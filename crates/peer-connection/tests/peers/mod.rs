@@ -28,15 +28,20 @@ impl Handler<PeerConnectionEvent> for Listener {
 
 /// With a port for each of two: connections on one port cannot be each other's peers, since they have one address.
 pub(crate) async fn home() -> PeerConnections {
-    home_with(PeerConnectionsOptions { media_threads: 2, ..PeerConnectionsOptions::default() })
-        .await
+    PeerConnections::start(loopback()).await.unwrap()
 }
 
-pub(crate) async fn home_with(mut options: PeerConnectionsOptions) -> PeerConnections {
+pub(crate) async fn home_with(options: PeerConnectionsOptions) -> PeerConnections {
+    let interfaces = loopback().sockets.interfaces;
+    let sockets = UdpMuxOptions { interfaces, ..options.sockets };
+    PeerConnections::start(PeerConnectionsOptions { sockets, ..options }).await.unwrap()
+}
+
+pub(crate) fn loopback() -> PeerConnectionsOptions {
     // Of a machine without network there is nothing else.
     let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
-    options.sockets = UdpMuxOptions { interfaces, ..options.sockets };
-    PeerConnections::start(options).await.unwrap()
+    let sockets = UdpMuxOptions { interfaces, ..UdpMuxOptions::default() };
+    PeerConnectionsOptions { media_threads: 2, sockets, ..PeerConnectionsOptions::default() }
 }
 
 /// A connection, and what it tells.

@@ -1,0 +1,84 @@
+//! Why a request was not answered, in JSON.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
+use serde_json::json;
+
+use super::fault::FaultError;
+
+/// Why the admin surface does not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdminError {
+    #[error("a token is needed")]
+    Unauthorized,
+    #[error("without a token only this machine is answered")]
+    LoopbackOnly,
+    #[error("the host must be localhost or a loopback address")]
+    ForeignHost,
+    #[error("the page is of another site")]
+    ForeignOrigin,
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("no such recovery")]
+    NoSuchRecovery,
+    #[error("enough look already")]
+    TooManyStreams,
+    #[error("{0}")]
+    NoWebSocket(String),
+    #[error(transparent)]
+    Fault(#[from] FaultError),
+}
+
+impl AdminError {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::LoopbackOnly | Self::ForeignHost | Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NoSuchRecovery => StatusCode::NOT_FOUND,
+            Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
+            Self::Fault(error) => match error {
+                FaultError::NotFound(_) => StatusCode::NOT_FOUND,
+                FaultError::NoRatio | FaultError::BadRatio(_) | FaultError::NoConnection(_) => {
+                    StatusCode::BAD_REQUEST
+                }
+                FaultError::Root | FaultError::NotRunning(_) | FaultError::NoHandshake => {
+                    StatusCode::CONFLICT
+                }
+            },
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::LoopbackOnly => "loopback_only",
+            Self::ForeignHost => "forbidden_host",
+            Self::ForeignOrigin => "forbidden_origin",
+            Self::BadRequest(_) => "bad_request",
+            Self::NoSuchRecovery => "not_found",
+            Self::TooManyStreams => "overloaded",
+            Self::NoWebSocket(_) => "websocket_required",
+            Self::Fault(error) => match error {
+                FaultError::NotFound(_) => "not_found",
+                FaultError::NoRatio | FaultError::BadRatio(_) => "bad_ratio",
+                FaultError::NoConnection(_) => "no_connection",
+                FaultError::Root => "root",
+                FaultError::NotRunning(_) => "not_running",
+                FaultError::NoHandshake => "no_handshake",
+            },
+        }
+    }
+
+    pub(super) fn respond(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status());
+        if matches!(self, Self::Unauthorized) {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        response
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .json(json!({ "error": self.name(), "detail": self.to_string() }))
+    }
+}

@@ -1,0 +1,158 @@
+//! Breaking things on purpose, by the path of a node.
+
+use callboard_peer_connection::messages::InjectLoss;
+use callboard_peer_connection::{PeerConnectionHandle, PeerConnectionId};
+use callboard_supervision::{ExitReason, Fault, SupervisorRef, TreeSnapshot};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::Admin;
+
+/// A fault to put into a node of the tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultOrder {
+    /// Which node, by its [path](super::Tree::path).
+    pub path: String,
+    /// What is to happen to it.
+    pub fault: FaultKind,
+    /// For [`FaultKind::Lose`]: which part, from 0 (none, from now on) to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+}
+
+impl FaultOrder {
+    /// This fault for this node.
+    pub fn new(path: impl Into<String>, fault: FaultKind) -> Self {
+        Self { path: path.into(), fault, ratio: None }
+    }
+
+    /// Lose this part of the datagrams of this node's connection.
+    pub fn lose(path: impl Into<String>, ratio: f64) -> Self {
+        Self { path: path.into(), fault: FaultKind::Lose, ratio: Some(ratio) }
+    }
+}
+
+/// What can be done to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// It panics, as if a handler of its had.
+    Panic,
+    /// It is asked to stop. Only a permanent one comes back.
+    Stop,
+    /// It is dropped where it stands, with no callback.
+    Kill,
+    /// The handshake under way is ended: its peer connection fails. For a handshake, its connection, or the peer that
+    /// the connection is shown below.
+    FailHandshake,
+    /// A part of the datagrams is lost, both ways. For a peer connection, or the peer that it is shown below.
+    Lose,
+}
+
+/// Why a fault was not put in.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum FaultError {
+    /// There is no node at this path.
+    #[error("nothing is at {0}")]
+    NotFound(String),
+    /// It does not run now.
+    #[error("{0} does not run")]
+    NotRunning(String),
+    /// Nobody would restart a root.
+    #[error("nobody restarts a root")]
+    Root,
+    /// There is no peer connection there.
+    #[error("{0} has no peer connection")]
+    NoConnection(String),
+    /// The connection's handshake is over, or has not begun.
+    #[error("no handshake runs: it is over, or has not begun")]
+    NoHandshake,
+    /// How much is to be lost was not said.
+    #[error("losing needs a ratio")]
+    NoRatio,
+    /// It is no part of a whole.
+    #[error("{0} is not between 0 and 1")]
+    BadRatio(f64),
+}
+
+impl Admin {
+    /// Put a fault into the tree. Resolves when it is in, not when its effect is over: that is for
+    /// [`recoveries`](Self::recoveries).
+    ///
+    /// # Errors
+    /// [`FaultError`]
+    pub async fn inject(&self, order: &FaultOrder) -> Result<(), FaultError> {
+        let (parent, node) = self.find(&order.path)?;
+        let not_running = || FaultError::NotRunning(order.path.clone());
+        let fault = match order.fault {
+            FaultKind::Panic => Fault::Panic(WHY.to_owned()),
+            FaultKind::Kill => Fault::Kill,
+            FaultKind::Stop => Fault::Exit(ExitReason::Shutdown(Some(WHY.to_owned()))),
+            FaultKind::FailHandshake => return self.fail_handshake(&node).await,
+            FaultKind::Lose => {
+                let ratio = order.ratio.ok_or(FaultError::NoRatio)?;
+                let connection = self.connection_of(&node)?;
+                let lost =
+                    connection.send(InjectLoss { ratio }).await.map_err(|_| not_running())?;
+                return lost.map_err(|_| FaultError::BadRatio(ratio));
+            }
+        };
+        let parent = parent.ok_or(FaultError::Root)?;
+        if node.instance.is_none() || node.uptime.is_none() {
+            return Err(not_running());
+        }
+        self.expect_down(&node, order.fault);
+        parent.inject(&node.id, fault).await.map_err(|_| not_running())
+    }
+
+    async fn fail_handshake(&self, node: &TreeSnapshot) -> Result<(), FaultError> {
+        let connection = self.connection_of(node)?.id();
+        let connections = self.inner.connections.as_ref().ok_or(FaultError::NoHandshake)?;
+        let (handshakes, name) = (connections.handshakes(), connection.to_string());
+        let handshake = handshakes.snapshot();
+        let handshake = handshake.find(&[&name]).ok_or(FaultError::NoHandshake)?;
+        self.expect_down(handshake, FaultKind::FailHandshake);
+        handshakes.terminate_child(&name).await.map_err(|_| FaultError::NoHandshake)
+    }
+
+    fn expect_down(&self, node: &TreeSnapshot, fault: FaultKind) {
+        self.inner.table().expect_down(node, fault, Instant::now());
+    }
+
+    /// The node at this path, and its supervisor; a root has none.
+    fn find(&self, path: &str) -> Result<(Option<SupervisorRef>, TreeSnapshot), FaultError> {
+        let not_found = || FaultError::NotFound(path.to_owned());
+        for (root, snapshot) in self.inner.trees() {
+            let Some(node) = at(&snapshot, path) else { continue };
+            let names: Vec<&str> = node.path.names().skip(root.path().names().len()).collect();
+            let Some((_, above)) = names.split_last() else { return Ok((None, node.clone())) };
+            let parent = above.iter().try_fold(root, |parent, name| parent.supervisor(name));
+            return Ok((Some(parent.map_err(|_| not_found())?), node.clone()));
+        }
+        Err(not_found())
+    }
+
+    /// The connection that this node is, whose handshake it is, or that is shown below it.
+    fn connection_of(&self, node: &TreeSnapshot) -> Result<PeerConnectionHandle, FaultError> {
+        let none = || FaultError::NoConnection(node.path.to_string());
+        let connections = self.inner.connections.as_ref().ok_or_else(none)?;
+        let by_name = node.id.parse().ok().map(PeerConnectionId);
+        let below = self.inner.owned().into_iter().filter(|(peer, _)| **peer == *node.id);
+        let mut found = by_name.into_iter().chain(below.map(|(_, connection)| connection));
+        found.find_map(|id| connections.get(id)).ok_or_else(none)
+    }
+}
+
+fn at<'a>(tree: &'a TreeSnapshot, path: &str) -> Option<&'a TreeSnapshot> {
+    if tree.path.to_string() == path {
+        return Some(tree);
+    }
+    tree.children.iter().find_map(|child| at(child, path))
+}
+
+/// What those say that are shot at.
+const WHY: &str = "shot by an operator";

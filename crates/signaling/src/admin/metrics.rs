@@ -1,0 +1,209 @@
+//! What is counted, as Prometheus reads it.
+//!
+//! Labels have few values that are known beforehand; nobody's name is one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use callboard_ice_handshake::mux::MuxCounters;
+use callboard_supervision::TreeSnapshot;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Admin;
+
+type Labels = Vec<(&'static str, String)>;
+
+/// How what follows is written: OpenMetrics, which Prometheus reads since 2.5.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl Admin {
+    /// All metrics as text.
+    pub async fn metrics(&self) -> String {
+        let mut registry = Registry::with_prefix("callboard");
+        self.actors(&mut registry);
+        self.connections(&mut registry).await;
+        self.signaling(&mut registry);
+        let streams = Gauge::<i64>::default();
+        streams.set(i64::try_from(self.inner.streams.count()).unwrap_or(i64::MAX));
+        registry.register("admin_streams", "Those who look at the stream of the tree", streams);
+        let uptime = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+        uptime.set(self.inner.began.elapsed().as_secs_f64());
+        registry.register_with_unit(
+            "uptime",
+            "How long the admin surface is up",
+            Unit::Seconds,
+            uptime,
+        );
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        _ = encode(&mut text, &registry);
+        text
+    }
+
+    fn actors(&self, registry: &mut Registry) {
+        let mut by_status: BTreeMap<(&'static str, String), i64> = BTreeMap::new();
+        for status in ["starting", "running", "stopping", "restarting", "stopped"] {
+            by_status.insert(("worker", status.to_owned()), 0);
+            by_status.insert(("supervisor", status.to_owned()), 0);
+        }
+        for tree in self.inner.snapshots() {
+            count(&tree, &mut by_status);
+        }
+        let actors = Family::<Labels, Gauge>::default();
+        for ((kind, status), count) in by_status {
+            actors.get_or_create(&vec![("kind", kind.to_owned()), ("status", status)]).set(count);
+        }
+        registry.register("actors", "Actors in the supervision tree", actors);
+
+        let tally = self.inner.tally();
+        let exits = EXITS.map(|reason| (reason, tally.exits.get(reason).copied().unwrap_or(0)));
+        registry.register("actor_exits", "Ends of actors", family("reason", exits));
+        registry.register(
+            "actor_starts",
+            "Starts of actors, restarts included",
+            counter(tally.starts),
+        );
+        registry.register(
+            "actor_restarts",
+            "Starts of actors that had failed",
+            counter(tally.restarts),
+        );
+        registry.register(
+            "actor_start_failures",
+            "Starts of actors that failed",
+            counter(tally.start_failures),
+        );
+        registry.register(
+            "actors_abandoned",
+            "Actors that were given up with their blocked threads",
+            counter(tally.abandoned),
+        );
+        registry.register(
+            "tree_events_missed",
+            "Events of the tree that came too fast to be counted",
+            counter(tally.missed),
+        );
+        if self.inner.connections.is_none() {
+            return;
+        }
+        let ended: HashMap<_, _> = tally.handshakes_ended.clone();
+        let ended = EXITS.map(|reason| (reason, ended.get(reason).copied().unwrap_or(0)));
+        registry.register(
+            "handshakes_started",
+            "Handshakes that began",
+            counter(tally.handshakes_started),
+        );
+        registry.register(
+            "handshakes_ended",
+            "Ends of handshakes; one that fails by itself ends normally too",
+            family("reason", ended),
+        );
+    }
+
+    async fn connections(&self, registry: &mut Registry) {
+        let Some(connections) = &self.inner.connections else { return };
+        let all = self.inner.details.all(connections).await;
+        let states = Family::<Labels, Gauge>::default();
+        for state in STATES {
+            let count = all.by_name.values().filter(|one| one.state.name() == state).count();
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            states.get_or_create(&vec![("state", state.to_owned())]).set(count);
+        }
+        registry.register("peer_connections", "Peer connections", states);
+        let running = Gauge::<i64>::default();
+        running.set(
+            i64::try_from(connections.handshakes().snapshot().children.len()).unwrap_or(i64::MAX),
+        );
+        registry.register("handshakes", "Handshakes under way", running);
+        let directions =
+            |sent, received| family("direction", [("sent", sent), ("received", received)]);
+        registry.register_with_unit(
+            "data_channel",
+            "Messages' bytes in data channels, as of the last look at each connection",
+            Unit::Bytes,
+            directions(all.data_sent, all.data_received),
+        );
+
+        let sum =
+            |of: fn(&MuxCounters) -> u64| connections.mux_counters().iter().map(of).sum::<u64>();
+        registry.register(
+            "udp_datagrams",
+            "Datagrams through the UDP ports",
+            directions(sum(|it| it.sent), sum(|it| it.received)),
+        );
+        registry.register_with_unit(
+            "udp",
+            "Bytes in the datagrams through the UDP ports",
+            Unit::Bytes,
+            directions(sum(|it| it.sent_bytes), sum(|it| it.received_bytes)),
+        );
+        let dropped = [
+            ("unclassified", sum(|it| it.unclassified)),
+            ("malformed_stun", sum(|it| it.malformed_stun)),
+            ("unknown_ufrag", sum(|it| it.unknown_ufrag)),
+            ("unknown_transaction", sum(|it| it.unknown_transaction)),
+            ("unknown_source", sum(|it| it.unknown_source)),
+            ("inbox_full", sum(|it| it.inbox_full)),
+            ("send_buffer_full", sum(|it| it.send_buffer_full)),
+            ("too_long", sum(|it| it.too_long)),
+            ("no_socket", sum(|it| it.no_socket)),
+            ("system_error", sum(|it| it.system_errors)),
+        ];
+        registry.register(
+            "udp_datagrams_dropped",
+            "Datagrams that the UDP ports dropped",
+            family("reason", dropped),
+        );
+    }
+
+    fn signaling(&self, registry: &mut Registry) {
+        if self.inner.counters.is_empty() {
+            return;
+        }
+        let mut events: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for (name, count) in self.inner.counters.iter().flat_map(|counters| counters.snapshot()) {
+            *events.entry(name).or_default() += count;
+        }
+        let open = ["opened", "ended"].map(|name| events.get(name).copied().unwrap_or(0));
+        let sockets = Gauge::<i64>::default();
+        sockets.set(i64::try_from(open[0].saturating_sub(open[1])).unwrap_or(i64::MAX));
+        registry.register("websockets", "WebSockets of peers that are open", sockets);
+        registry.register(
+            "signaling_events",
+            "What has happened at the door and behind it",
+            family("event", events),
+        );
+    }
+}
+
+fn count(tree: &TreeSnapshot, by_status: &mut BTreeMap<(&'static str, String), i64>) {
+    let kind = match tree.kind {
+        callboard_supervision::ChildKind::Supervisor => "supervisor",
+        callboard_supervision::ChildKind::Worker => "worker",
+    };
+    *by_status.entry((kind, tree.status.to_string())).or_default() += 1;
+    tree.children.iter().for_each(|child| count(child, by_status));
+}
+
+fn counter(value: u64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(value);
+    counter
+}
+
+fn family(
+    label: &'static str,
+    values: impl IntoIterator<Item = (&'static str, u64)>,
+) -> Family<Labels, Counter> {
+    let family = Family::<Labels, Counter>::default();
+    for (name, value) in values {
+        family.get_or_create(&vec![(label, name.to_owned())]).inc_by(value);
+    }
+    family
+}
+
+const EXITS: [&str; 5] = ["normal", "shutdown", "error", "panic", "killed"];
+const STATES: [&str; 6] = ["new", "connecting", "connected", "disconnected", "failed", "closed"];

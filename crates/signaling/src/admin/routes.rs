@@ -1,0 +1,135 @@
+//! The routes: who may ask, what is asked, and the answer.
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Route};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::error::AdminError;
+use super::{Admin, FaultOrder, Measured, MeasuredError, metrics, stream};
+
+pub(super) fn mount(admin: &Admin, prefix: &str, config: &mut ServiceConfig) {
+    let mut add = |path: &str, route: Route| {
+        let path = if prefix.is_empty() { path.to_owned() } else { format!("/{prefix}{path}") };
+        config.service(web::resource(path).route(route));
+    };
+    add("/tree", handle(admin, web::get(), tree));
+    add("/tree/stream", handle(admin, web::get(), open_stream));
+    add("/tree/fault", handle(admin, web::post(), fault));
+    add("/tree/recoveries", handle(admin, web::get(), recoveries));
+    add("/tree/recoveries/{id}", handle(admin, web::post(), measured));
+    add("/metrics", handle(admin, web::get(), all_metrics));
+    add("/healthz", handle(admin, web::get(), alive));
+    add("/readyz", handle(admin, web::get(), ready));
+}
+
+fn handle<F>(
+    admin: &Admin,
+    route: Route,
+    answer: impl Fn(Admin, HttpRequest, Payload) -> F + Clone + 'static,
+) -> Route
+where
+    F: Future<Output = Result<HttpResponse, AdminError>> + 'static,
+{
+    let admin = admin.clone();
+    route.to(move |request: HttpRequest, payload: Payload| {
+        let answer = answer(admin.clone(), request, payload);
+        async move { answer.await.unwrap_or_else(|error| error.respond()) }
+    })
+}
+
+async fn tree(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
+    admin.inner.access.check(&request, false)?;
+    Ok(json(&admin.tree().await))
+}
+
+async fn open_stream(
+    admin: Admin,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, AdminError> {
+    admin.inner.access.check(&request, true)?;
+    stream::open(&admin, &request, payload).await
+}
+
+async fn fault(
+    admin: Admin,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<HttpResponse, AdminError> {
+    admin.inner.access.check(&request, true)?;
+    let order: FaultOrder = read(body).await?;
+    admin.inject(&order).await?;
+    log::warn!("{:?} was put into {} by {:?}", order.fault, order.path, request.peer_addr());
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn recoveries(
+    admin: Admin,
+    request: HttpRequest,
+    _: Payload,
+) -> Result<HttpResponse, AdminError> {
+    admin.inner.access.check(&request, false)?;
+    let (recoveries, summary) = (admin.recoveries(), admin.recovery_summaries());
+    Ok(json(&json!({ "recoveries": recoveries, "summary": summary })))
+}
+
+async fn measured(
+    admin: Admin,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<HttpResponse, AdminError> {
+    admin.inner.access.check(&request, true)?;
+    let id = request.match_info().query("id").parse().map_err(|_| AdminError::NoSuchRecovery)?;
+    let measured: Measured = read(body).await?;
+    admin.measured(id, measured).map_err(|error| match error {
+        MeasuredError::NotFound => AdminError::NoSuchRecovery,
+        MeasuredError::BadTime => AdminError::BadRequest(error.to_string()),
+    })?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn all_metrics(
+    admin: Admin,
+    request: HttpRequest,
+    _: Payload,
+) -> Result<HttpResponse, AdminError> {
+    admin.inner.access.check(&request, false)?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CONTENT_TYPE, metrics::CONTENT_TYPE));
+    Ok(response.body(admin.metrics().await))
+}
+
+async fn alive(_: Admin, _: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
+    Ok(json(&json!({ "alive": true })))
+}
+
+async fn ready(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
+    let down = admin.not_ready().await;
+    if down.is_empty() {
+        return Ok(json(&json!({ "ready": true })));
+    }
+    let mut answer = json!({ "ready": false });
+    if admin.inner.access.check(&request, false).is_ok() {
+        answer["down"] = json!(down);
+    }
+    let mut response = HttpResponse::ServiceUnavailable();
+    Ok(response.insert_header((CACHE_CONTROL, "no-store")).json(answer))
+}
+
+fn json(body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(body)
+}
+
+async fn read<T: DeserializeOwned>(body: Payload) -> Result<T, AdminError> {
+    let bad = |detail: String| AdminError::BadRequest(detail);
+    let body = body.to_bytes_limited(MAX_BODY).await;
+    let body = body.map_err(|_| bad(format!("more than {MAX_BODY} bytes")))?;
+    let body = body.map_err(|error| bad(error.to_string()))?;
+    serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))
+}
+
+/// A path, a word and a number.
+const MAX_BODY: usize = 4_096;

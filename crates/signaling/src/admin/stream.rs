@@ -1,0 +1,194 @@
+//! The tree as it changes, by WebSocket.
+//!
+//! What happens is told at once, the tree at most four times a second and only if it has changed. Who is behind gets
+//! no tree until everything before it has left; who stays behind is closed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+use bytestring::ByteString;
+use callboard_room_supervisor::{Close, OutboxLimits, PeerId};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use super::error::AdminError;
+use super::{Admin, Inner};
+use crate::attachment::{Attachment, Presence, Terms};
+use crate::cable::{Cable, Descriptor};
+use crate::counters::Counters;
+use crate::socket::{Edge, FromSocket, OpenSocket, ToSocket};
+use crate::tokens::Tokens;
+
+/// Open a stream of the tree.
+pub(super) async fn open(
+    admin: &Admin,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, AdminError> {
+    let inner = &admin.inner;
+    let address = std::net::Ipv4Addr::UNSPECIFIED.into();
+    let admission =
+        inner.streams.admit(address, STREAMS, STREAMS).map_err(|_| AdminError::TooManyStreams)?;
+    let told = inner.told.subscribe();
+    let (version, tree) = admin.sample(true).await;
+    let counters = Arc::new(Counters::default());
+    let edge = Edge {
+        max_message: MAX_MESSAGE,
+        protocols: &[],
+        too_large: ByteString::new(),
+        counters: Arc::clone(&counters),
+    };
+    let opened =
+        edge.open(request, payload).map_err(|error| AdminError::NoWebSocket(error.to_string()))?;
+    let cable = Cable::new(request.conn_data::<Descriptor>().copied());
+    let terms = Terms {
+        peer_id: PeerId::random(),
+        outbox: LIMITS,
+        resume_grace: Duration::ZERO,
+        close_grace: CLOSE_GRACE,
+        max_message: MAX_MESSAGE,
+    };
+    let tokens = Arc::new(Tokens::default());
+    let (attachment, number) =
+        Attachment::new(terms, opened.plug(&cable), tokens, Arc::clone(&counters));
+    // There is room for one.
+    _ = attachment.outbox.push(tree);
+    Stream {
+        inner: Arc::clone(inner),
+        attachment: Arc::clone(&attachment),
+        control: None,
+        version,
+        sampling: false,
+        emptied: Instant::now(),
+        heard: Instant::now(),
+        told: Some(told),
+    }
+    .start();
+    Ok(opened.respond((attachment, number), cable, admission, counters))
+}
+
+/// One who looks.
+struct Stream {
+    inner: Arc<Inner>,
+    attachment: Arc<Attachment>,
+    control: Option<Recipient<ToSocket>>,
+    /// Of the tree that was sent last.
+    version: u64,
+    sampling: bool,
+    /// When nothing was known to wait for the client.
+    emptied: Instant,
+    heard: Instant,
+    told: Option<Receiver<ByteString>>,
+}
+
+impl Stream {
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        if self.attachment.outbox.is_closed() {
+            return ctx.stop();
+        }
+        let now = Instant::now();
+        if self.attachment.outbox.backlog() != (0, 0) {
+            if now.duration_since(self.emptied) >= PATIENCE {
+                self.attachment.outbox.close(Close::TOO_SLOW);
+            }
+            return;
+        }
+        self.emptied = now;
+        if std::mem::replace(&mut self.sampling, true) {
+            return;
+        }
+        let admin = Admin { inner: Arc::clone(&self.inner) };
+        let sampled = async move { admin.sample(false).await };
+        ctx.spawn(sampled.into_actor(self).map(|(version, tree), this, _| {
+            this.sampling = false;
+            if version != this.version {
+                this.version = version;
+                // One that is being closed has been told why.
+                _ = this.attachment.outbox.push(tree);
+            }
+        }));
+    }
+
+    fn ping(&mut self) {
+        if self.heard.elapsed() > SILENCE {
+            self.attachment.outbox.close(Close { code: 1001, reason: "no answer to pings" });
+        } else if let Some(control) = &self.control {
+            // One each 15 s.
+            control.do_send(ToSocket::Ping);
+        }
+    }
+}
+
+impl Actor for Stream {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let Presence::Here(_, control) = self.attachment.lives(ctx.address().recipient()) else {
+            return ctx.stop();
+        };
+        // Once each.
+        control.do_send(ToSocket::Attach(ctx.address().recipient()));
+        control.do_send(ToSocket::Flow);
+        self.control = Some(control);
+        let events = futures_util::stream::unfold(self.told.take(), |told| async {
+            let mut told = told?;
+            loop {
+                match told.recv().await {
+                    Ok(event) => return Some((event, Some(told))),
+                    // Whoever has missed some sees them in the next tree.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        });
+        ctx.add_stream(events);
+        ctx.run_interval(EVERY, Self::tick);
+        ctx.run_interval(HEARTBEAT, |stream, _| stream.ping());
+    }
+}
+
+impl StreamHandler<ByteString> for Stream {
+    fn handle(&mut self, event: ByteString, ctx: &mut Context<Self>) {
+        if self.attachment.outbox.push(event).is_err() {
+            ctx.stop();
+        }
+    }
+}
+
+impl Handler<FromSocket> for Stream {
+    type Result = ();
+
+    /// It has nothing to say; that it speaks is enough.
+    fn handle(&mut self, _: FromSocket, _: &mut Context<Self>) {
+        self.heard = Instant::now();
+    }
+}
+
+impl Handler<Presence> for Stream {
+    type Result = ();
+
+    fn handle(&mut self, presence: Presence, ctx: &mut Context<Self>) {
+        match presence {
+            Presence::Here(..) => {}
+            Presence::Away(_) | Presence::Gone => ctx.stop(),
+        }
+    }
+}
+
+/// Trees, if they change.
+pub(super) const EVERY: Duration = Duration::from_millis(250);
+/// How many may look at once.
+const STREAMS: usize = 64;
+/// A client has nothing to say.
+const MAX_MESSAGE: usize = 1_024;
+/// Two of the largest trees, and what happens meanwhile.
+const LIMITS: OutboxLimits = OutboxLimits { messages: 4_096, bytes: 32 << 20 };
+/// How long something may wait for a client.
+const PATIENCE: Duration = Duration::from_secs(3);
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(40);

@@ -1,0 +1,183 @@
+//! What happens in the tree: counted, told to those who look, and timed.
+#![allow(clippy::disallowed_methods, reason = "what happens is told with the time of the calendar")]
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytestring::ByteString;
+use callboard_supervision::{Event, Lifecycle};
+use serde_json::json;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::Inner;
+use super::tree::{LastExit, exit_kind};
+
+/// What has happened in the trees, counted.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) exits: HashMap<&'static str, u64>,
+    pub(super) starts: u64,
+    pub(super) restarts: u64,
+    pub(super) start_failures: u64,
+    pub(super) abandoned: u64,
+    pub(super) handshakes_started: u64,
+    pub(super) handshakes_ended: HashMap<&'static str, u64>,
+    /// Events that came too fast to be counted.
+    pub(super) missed: u64,
+    failed: Failed,
+}
+
+/// Who has failed of late, to know a restart by.
+#[derive(Default)]
+struct Failed {
+    paths: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Tally {
+    fn count(&mut self, path: &str, what: &Lifecycle, is_handshake: bool) {
+        match what {
+            Lifecycle::Started => {
+                self.starts += 1;
+                self.restarts += u64::from(self.failed.paths.remove(path));
+                self.handshakes_started += u64::from(is_handshake);
+            }
+            Lifecycle::Down(reason) => {
+                *self.exits.entry(exit_kind(reason)).or_default() += 1;
+                if is_handshake {
+                    *self.handshakes_ended.entry(exit_kind(reason)).or_default() += 1;
+                }
+                if reason.is_abnormal() {
+                    self.failed.add(path);
+                }
+            }
+            Lifecycle::StartFailed(_) => self.start_failures += 1,
+            Lifecycle::Abandoned => {
+                self.abandoned += 1;
+                self.failed.add(path);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Failed {
+    fn add(&mut self, path: &str) {
+        if self.paths.insert(path.to_owned()) {
+            self.order.push_back(path.to_owned());
+        }
+        if self.order.len() > FAILED {
+            let oldest = self.order.pop_front();
+            oldest.map(|oldest| self.paths.remove(&oldest));
+        }
+    }
+}
+
+/// Watch until nobody is left to look.
+pub(super) async fn watch(
+    inner: Weak<Inner>,
+    mut trees: Vec<Receiver<Event>>,
+    mut end: oneshot::Receiver<()>,
+) {
+    let mut other = trees.pop();
+    let mut one = trees.pop();
+    let mut again: Option<Duration> = None;
+    loop {
+        let event = tokio::select! {
+            _ = &mut end => return,
+            event = next(&mut one) => Some(event),
+            event = next(&mut other) => Some(event),
+            () = sleep(again.unwrap_or_default()), if again.is_some() => None,
+        };
+        let Some(inner) = inner.upgrade() else { return };
+        match event {
+            Some(Ok(event)) => inner.happened(&event),
+            Some(Err(missed)) => inner.tally().missed += missed,
+            None => {}
+        }
+        again = inner.look_for_recoveries();
+        inner.tell_recoveries();
+    }
+}
+
+/// The next event, or how many were missed; never, where there is no tree (any more).
+async fn next(tree: &mut Option<Receiver<Event>>) -> Result<Event, u64> {
+    if let Some(events) = tree {
+        match events.recv().await {
+            Ok(event) => return Ok(event),
+            Err(RecvError::Lagged(missed)) => return Err(missed),
+            Err(RecvError::Closed) => *tree = None,
+        }
+    }
+    std::future::pending().await
+}
+
+impl Inner {
+    fn happened(&self, event: &Event) {
+        let path = event.path.to_string();
+        let is_handshake = self
+            .handshakes
+            .as_ref()
+            .and_then(|above| path.strip_prefix(above.as_str()))
+            .is_some_and(|rest| rest.starts_with('/'));
+        self.tally().count(&path, &event.what, is_handshake);
+        if let Lifecycle::Down(reason) = &event.what {
+            let trees = if reason.is_abnormal() { self.snapshots() } else { Vec::new() };
+            let names: Vec<&str> = event.path.names().collect();
+            let type_name = trees.iter().find_map(|tree| {
+                let root: Vec<&str> = tree.path.names().collect();
+                Some(tree.find(names.strip_prefix(root.as_slice())?)?.type_name)
+            });
+            self.table().down(event, reason, type_name, epoch_ms);
+        }
+        if self.told.receiver_count() > 0 {
+            // An error only says that nobody looks.
+            _ = self.told.send(encode(&path, event));
+        }
+    }
+
+    fn look_for_recoveries(&self) -> Option<Duration> {
+        if !self.table().is_open() {
+            return None;
+        }
+        let (now, trees) = (Instant::now(), self.snapshots());
+        self.table().look(&trees, now)
+    }
+}
+
+fn encode(path: &str, event: &Event) -> ByteString {
+    let at_ms = epoch_ms(event.at);
+    let (what, reason) = match &event.what {
+        Lifecycle::Started => ("started", None),
+        Lifecycle::Down(reason) => ("down", Some(json!(LastExit::of(reason)))),
+        Lifecycle::StartFailed(error) => {
+            ("start_failed", Some(json!({ "kind": "start_failed", "text": error.to_string() })))
+        }
+        Lifecycle::Abandoned => ("abandoned", None),
+        _ => ("other", None),
+    };
+    let mut message = json!({ "kind": "event", "path": path, "what": what, "at_ms": at_ms });
+    if let Some(reason) = reason {
+        message["reason"] = reason;
+    }
+    message.to_string().into()
+}
+
+fn epoch_ms(at: Instant) -> u64 {
+    let then = SystemTime::now() - at.elapsed();
+    let since = then.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Begin to watch. Ends when the sender is dropped.
+pub(super) fn begin(inner: &Arc<Inner>, end: oneshot::Receiver<()>) {
+    let trees = inner.roots().into_iter().map(|root| root.events()).collect();
+    actix::spawn(watch(Arc::downgrade(inner), trees, end));
+}
+
+/// More than fail before the first of them is back.
+const FAILED: usize = 4_096;

@@ -1,0 +1,323 @@
+//! The routes of the admin surface: who is answered, the stream, health, and metrics.
+
+mod common;
+mod inside;
+#[path = "../../peer-connection/tests/peers/mod.rs"]
+mod peers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use callboard_peer_connection::Configuration;
+use callboard_peer_connection::messages::*;
+use callboard_signaling::admin::*;
+use inside::*;
+use peers::{Peer, message};
+use serde_json::json;
+
+#[actix::test]
+async fn the_stream_tells_at_once_what_happens_and_the_tree_only_when_it_has_changed() {
+    let server = Server::start().await;
+    let mut stream = server.look().await;
+    let first = stream.message().await;
+    assert_eq!(first["kind"], "tree");
+    check_shape(&first["tree"], None);
+    let silence = tokio::time::timeout(Duration::from_secs(1), stream.message()).await;
+    assert!(silence.is_err(), "nothing has changed: {silence:?}");
+
+    let (ada, peer) = server.join().await;
+    let path = format!("server/rooms/demo/{peer}");
+    let event = stream.message().await;
+    assert_eq!((&event["kind"], &event["what"]), (&json!("event"), &json!("started")), "{event}");
+    assert_eq!(event["path"], path);
+    assert!(event.get("reason").is_none(), "{event}");
+    let tree = stream.message().await;
+    assert_eq!(tree["kind"], "tree", "{tree}");
+    assert_eq!(node(&tree, &path).unwrap().status, "running");
+
+    drop(ada);
+    let event = until(&mut stream, |it| it["what"] == "down").await;
+    assert_eq!(event["path"], path);
+    assert!(event["reason"]["kind"].is_string(), "{event}");
+    let tree = until(&mut stream, |it| it["kind"] == "tree").await;
+    assert!(node(&tree, &path).is_none());
+}
+
+#[actix::test]
+async fn one_who_does_not_read_is_closed_and_no_other() {
+    let changes = Arc::new(AtomicUsize::new(0));
+    let server = Server::start_with(move |admin| {
+        // More than the system takes for a client that does not read.
+        admin.annotate(move |node| {
+            let change = changes.fetch_add(1, Ordering::Relaxed);
+            (&*node.id == "rooms").then(|| json!({ "much": change.to_string().repeat(4_000_000) }))
+        })
+    })
+    .await;
+    let streams = async || {
+        let metrics = server.get("/admin/metrics").await.body;
+        let line =
+            metrics.lines().find(|line| line.starts_with("callboard_admin_streams ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    let slow = server.look().await;
+    let mut quick = server.look().await;
+    assert_eq!(streams().await, 2);
+
+    // The quick one goes on reading.
+    let closed = async {
+        while streams().await > 1 {
+            quick.message().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), closed).await.expect("the slow one is closed");
+    until(&mut quick, |it| it["kind"] == "tree").await;
+    drop((slow, quick));
+    let gone = async {
+        while streams().await > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("nobody looks");
+}
+
+#[actix::test]
+async fn without_a_token_pages_of_other_sites_are_refused() {
+    let server = Server::start().await;
+    let evil = [("origin", "http://evil.example")];
+    let rebound = [("host", "evil.example")];
+    let fault = order("server/rooms/demo/room", "kill").to_string();
+    for (method, path, body) in [
+        ("GET", "/admin/tree", ""),
+        ("GET", "/admin/tree/stream", ""),
+        ("GET", "/admin/tree/recoveries", ""),
+        ("GET", "/admin/metrics", ""),
+        ("POST", "/admin/tree/fault", fault.as_str()),
+        ("POST", "/admin/tree/recoveries/0", r#"{"messages_ms":1}"#),
+    ] {
+        let answer = server.ask(method, path, &rebound, body).await;
+        assert_eq!(answer.error(), (403, "forbidden_host".to_owned()), "{path}");
+        let answer = server.ask(method, path, &[("x-forwarded-for", "192.0.2.1")], body).await;
+        assert_eq!(answer.error(), (403, "loopback_only".to_owned()), "{path}");
+        let answer = server.ask(method, path, &evil, body).await;
+        if method == "POST" || path.ends_with("stream") {
+            assert_eq!(answer.error(), (403, "forbidden_origin".to_owned()), "{path}");
+        } else {
+            // Its page cannot read the answer: nothing here allows it to.
+            assert_eq!(answer.status, 200, "{path}");
+            assert!(!answer.head.contains("access-control"), "{}", answer.head);
+        }
+    }
+    assert_eq!(server.open("/admin/tree/stream", &evil).await.unwrap_err(), 403);
+    assert!(server.admin.recoveries().is_empty());
+    let own = format!("http://{}", server.address);
+    assert!(server.open("/admin/tree/stream", &[("origin", &own)]).await.is_ok());
+    assert_eq!(server.get("/admin/tree/stream").await.error().0, 426);
+    assert_eq!(server.ask("GET", "/admin/healthz", &rebound, "").await.status, 200);
+}
+
+#[actix::test]
+async fn with_a_token_only_those_who_know_it_are_answered() {
+    let server = Server::start_with(|admin| admin.token("a secret")).await;
+    let fault = order("server/rooms/demo/room", "kill").to_string();
+    for (method, path) in [
+        ("GET", "/admin/tree"),
+        ("GET", "/admin/tree/stream"),
+        ("GET", "/admin/tree/recoveries"),
+        ("GET", "/admin/metrics"),
+        ("POST", "/admin/tree/fault"),
+        ("POST", "/admin/tree/recoveries/0"),
+    ] {
+        for headers in [&[][..], &[("authorization", "Bearer wrong")]] {
+            let answer = server.ask(method, path, headers, &fault).await;
+            assert_eq!(answer.error(), (401, "unauthorized".to_owned()), "{path}");
+            assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+        }
+    }
+    assert_eq!(server.open("/admin/tree/stream", &[]).await.unwrap_err(), 401);
+    assert!(server.admin.recoveries().is_empty());
+
+    // From any host, then: the token is what counts.
+    let known = [("authorization", "Bearer a secret"), ("host", "example.org")];
+    assert_eq!(server.ask("GET", "/admin/tree", &known, "").await.status, 200);
+    assert_eq!(server.get("/admin/tree?token=a+secret").await.status, 200);
+    assert_eq!(server.ask("POST", "/admin/tree/fault", &known, &fault).await.status, 204);
+    assert!(server.open("/admin/tree/stream?token=a%20secret", &[]).await.is_ok());
+    assert_eq!(server.get("/admin/healthz").await.status, 200);
+}
+
+#[actix::test]
+async fn the_server_is_ready_while_the_roots_children_run() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/admin/healthz").await.json(), json!({ "alive": true }));
+    let ready = server.get("/admin/readyz").await;
+    assert_eq!((ready.status, ready.json()), (200, json!({ "ready": true })));
+
+    server.root.terminate_child("rooms").await.unwrap();
+    let down = server.get("/admin/readyz").await;
+    assert_eq!(down.status, 503);
+    let named = json!([{ "path": "server/rooms", "status": "stopped" }]);
+    assert_eq!(down.json(), json!({ "ready": false, "down": named }));
+    // A stranger hears that it is not ready, and no more.
+    let stranger = server.ask("GET", "/admin/readyz", &[("host", "example.org")], "").await;
+    assert_eq!((stranger.status, stranger.json()), (503, json!({ "ready": false })));
+    let answer = server.post("/admin/tree/fault", order("server/rooms", "kill")).await;
+    assert_eq!(answer.error(), (409, "not_running".to_owned()));
+
+    server.root.restart_child("rooms").await.unwrap();
+    assert_eq!(server.get("/admin/readyz").await.status, 200);
+    server.root.stop().await;
+    assert_eq!(server.get("/admin/readyz").await.status, 503);
+    assert_eq!(server.get("/admin/healthz").await.status, 200);
+    assert_eq!(server.tree().await.status, "stopped");
+}
+
+/// A name, its labels, and its value.
+type Sample = (String, BTreeMap<String, String>, f64);
+
+/// Each line must be one that Prometheus reads, in a family that was declared.
+fn parse_metrics(text: &str) -> Vec<Sample> {
+    let is_name = |name: &str| {
+        name.starts_with(|it: char| it.is_ascii_lowercase())
+            && name.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'_')
+    };
+    let (mut kinds, mut helped, mut samples) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line == "# EOF" {
+            assert!(lines.peek().is_none(), "something follows the end");
+            assert!(text.ends_with("# EOF\n"));
+            return samples;
+        }
+        if let Some(declared) = line.strip_prefix("# ") {
+            let words: Vec<&str> = declared.splitn(3, ' ').collect();
+            let [what, name, value] = words.as_slice() else { panic!("{line}") };
+            assert!(is_name(name), "{line}");
+            match *what {
+                "HELP" => {
+                    assert!(helped.insert((*name).to_owned()) && value.ends_with('.'), "{line}")
+                }
+                "TYPE" => {
+                    assert!(["gauge", "counter"].contains(value), "{line}");
+                    assert!(
+                        kinds.insert((*name).to_owned(), (*value).to_owned()).is_none(),
+                        "{line}"
+                    );
+                }
+                "UNIT" => assert!(name.ends_with(value), "{line}"),
+                _ => panic!("{line}"),
+            }
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
+        assert!(value.is_finite() && value >= 0.0, "{line}");
+        let (name, labels) = match series.split_once('{') {
+            Some((name, labels)) => (name, labels.strip_suffix('}').expect("a brace")),
+            None => (series, ""),
+        };
+        assert!(is_name(name), "{line}");
+        let labels: BTreeMap<String, String> = labels
+            .split(',')
+            .filter(|label| !label.is_empty())
+            .map(|label| {
+                let (key, value) = label.split_once('=').expect("a value");
+                let value = value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap();
+                assert!(is_name(key) && is_name(value), "{line}");
+                (key.to_owned(), value.to_owned())
+            })
+            .collect();
+        let family = match name.strip_suffix("_total") {
+            Some(family) => (family, "counter"),
+            None => (name, "gauge"),
+        };
+        assert_eq!(kinds.get(family.0).map(String::as_str), Some(family.1), "{line}");
+        assert!(helped.contains(family.0), "{line}");
+        let new = !samples.iter().any(|(other, others, _)| *other == name && *others == labels);
+        assert!(new, "twice: {line}");
+        samples.push((name.to_owned(), labels, value));
+    }
+    panic!("no end");
+}
+
+#[actix::test]
+async fn the_metrics_are_what_prometheus_reads() {
+    let server = Server::start().await;
+    let (mut ada, _) = server.join().await;
+    let (one, mut other, channel) = call(&server).await;
+    one.send(SendData::text(channel, "x".repeat(1_000))).await.unwrap();
+    other.until(message).await;
+    let mut stream = server.look().await;
+    let room = "server/rooms/demo/room";
+    assert_eq!(server.post("/admin/tree/fault", order(room, "panic")).await.status, 204);
+    whole(&mut stream, room).await;
+    ada.expect("room_restarted").await;
+
+    let answer = server.get("/admin/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
+    let samples = parse_metrics(&answer.body);
+    let value = |name: &str, label: &str| {
+        let named = samples.iter().filter(|(it, _, _)| it == name);
+        let mut labelled = named.filter(|(_, labels, _)| {
+            label.is_empty() || labels.values().any(|value| value == label)
+        });
+        labelled.next().unwrap_or_else(|| panic!("no {name} {label}:\n{}", answer.body)).2
+    };
+    assert_eq!(value("callboard_peer_connections", "connected"), 2.0);
+    assert_eq!(value("callboard_peer_connections", "failed"), 0.0);
+    assert_eq!(value("callboard_actor_exits_total", "panic"), 1.0);
+    assert_eq!(value("callboard_actor_restarts_total", ""), 1.0);
+    assert_eq!(value("callboard_handshakes_started_total", ""), 2.0);
+    assert_eq!(value("callboard_handshakes_ended_total", "normal"), 2.0);
+    assert_eq!(value("callboard_handshakes", ""), 0.0);
+    assert_eq!(value("callboard_signaling_events_total", "opened"), 1.0);
+    assert_eq!(value("callboard_websockets", ""), 1.0);
+    assert_eq!(value("callboard_data_channel_bytes_total", "sent"), 1_000.0);
+    assert_eq!(value("callboard_data_channel_bytes_total", "received"), 1_000.0);
+    assert!(value("callboard_udp_bytes_total", "received") > 1_000.0);
+    assert!(value("callboard_udp_datagrams_total", "sent") > 5.0);
+    assert!(value("callboard_uptime_seconds", "") > 0.0);
+    let running = samples
+        .iter()
+        .filter(|(name, labels, _)| name == "callboard_actors" && labels["status"] == "running");
+    assert_eq!(
+        running.map(|(_, _, value)| value).sum::<f64>(),
+        server.root.snapshot().running() as f64
+    );
+}
+
+#[actix::test]
+async fn two_hundred_peers_and_their_connections_are_shown() {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    let mut connections = Vec::new();
+    for _ in 0..200 {
+        let (client, id) = server.join().await;
+        let connection =
+            Peer::open_on(&server.connections, connections.len() % 2, Configuration::default())
+                .await;
+        server.own(&id, connection.connection.id());
+        clients.push((client, id));
+        connections.push(connection);
+    }
+
+    let tree = server.tree().await;
+    let room = tree.find(&|node| node.id == "demo").unwrap();
+    for (_, id) in &clients {
+        let peer = room.children.iter().find(|child| child.id == *id).expect("it is shown");
+        assert_eq!(peer.children.len(), 1);
+        assert_eq!(peer.children[0].details["state"], "new", "{:?}", peer.children[0].details);
+    }
+    assert_eq!(room.children.len(), 201);
+    assert_eq!(draw(&tree).lines().count(), tree.count());
+    let samples = parse_metrics(&server.get("/admin/metrics").await.body);
+    let new = |(name, labels, value): &Sample| {
+        (name == "callboard_peer_connections" && labels["state"] == "new").then_some(*value)
+    };
+    assert_eq!(samples.iter().find_map(new), Some(200.0));
+    // Nobody's name is a label.
+    assert!(samples.len() < 100, "{}", samples.len());
+}
