@@ -64,6 +64,7 @@ mod peer;
 mod rate;
 mod route;
 pub mod rpc;
+mod script;
 pub mod server_peer;
 mod session;
 mod signaling;
@@ -83,6 +84,7 @@ pub use peer::{
 pub use rate::Rate;
 pub use route::is_room_name;
 pub use rpc::Hooks;
+pub use script::client_script;
 pub use server_peer::{WebRtc, WebRtcLimits};
 pub use signaling::Signaling;
 pub use tune::tune;

@@ -1,0 +1,1142 @@
+// @ts-check
+/**
+ * Callboard in the browser: a room, a peer connection to the server, and calls both ways, all over one connection that
+ * comes back by itself. No build step, nothing else needed; what goes over the wire is in the README beside this.
+ *
+ * ```js
+ * import { connect } from "/callboard.js";
+ *
+ * const client = await connect("/socket/lobby");
+ * client.on("joined", (peer) => console.log(peer, "came:", client.peers.size, "others are here"));
+ * client.on("chat", (text, from) => console.log(from, "says", text));
+ * client.send("chat", "Hello, everyone");
+ *
+ * client.openPeerConnection({ channels: { cursor: { ordered: false, maxRetransmits: 0 } } });
+ * client.on("data", ({ channel, data }) => console.log(channel, data));
+ * client.sendData("cursor", "12 34");
+ *
+ * client.register("local_time", () => new Date().toString());
+ * console.log(await client.call("chess", "move", ["e2", "e4"]));
+ * ```
+ */
+
+/**
+ * @typedef {object} ConnectOptions
+ * @property {string | string[]} [protocols] WebSocket subprotocols to offer
+ * @property {number} [firstDelay] longest wait before the first attempt to reconnect, in ms; doubles with each. 250
+ * @property {number} [longestDelay] longest wait before any attempt, in ms; browsers may add to it, as Firefox does. 10,000
+ * @property {number} [attempts] attempts in a row that may fail before the client gives up. No end
+ * @property {number} [queue] messages kept while there is no connection. 256
+ * @property {number} [joinTimeout] longest time from opening the WebSocket to being in the room, in ms. 10,000
+ * @property {number} [heartbeat] how often the server is asked whether it is there, in ms. 15,000
+ */
+/**
+ * @typedef {object} PeerConnectionOptions
+ * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] what to send: a stream with all its tracks,
+ *   or a function that sets each new connection up as it likes
+ * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
+ * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
+ */
+/**
+ * @typedef {object} Message a message of the application
+ * @property {string} event
+ * @property {any} data
+ * @property {string | null} from the sender's peer id, which the server vouches for; null: the server itself
+ * @property {"all" | string[]} to
+ */
+/** @typedef {"connecting" | "open" | "waiting" | "closed"} State of the connection to the server */
+/** @typedef {{ reason: string, code?: number, delay?: number }} StateDetail `code`: with which the WebSocket was closed */
+/**
+ * @typedef {object} ClientEvents what listeners get, by event
+ * @property {[peer: string]} joined
+ * @property {[peer: string]} left
+ * @property {[]} room_restarted the room failed and is back; `joined` and `left` have told what has changed
+ * @property {[]} resumed the WebSocket was lost and is back; nothing else has changed
+ * @property {[peerId: string, previous: string]} rejoined the connection was lost; we are in again, as somebody new
+ * @property {[message: Message]} message any message of the application, also one that is called like an event here
+ * @property {[error: CallboardError]} error
+ * @property {[state: State, detail: StateDetail]} state
+ * @property {[state: RTCPeerConnectionState]} webrtc state of the peer connection, each new one's too
+ * @property {[event: RTCTrackEvent]} track
+ * @property {[label: string]} channel_open
+ * @property {[label: string]} channel_closed
+ * @property {[message: { channel: string, data: string | ArrayBuffer }]} data
+ */
+/**
+ * @typedef {object} Way by which a call goes, and its answer comes back
+ * @property {(text: string) => boolean} post false: it takes nothing now
+ */
+
+/**
+ * Joins a room. Lost connections are opened again from then on, but this first one is not: whoever asked learns at once
+ * why not.
+ *
+ * @param {string | URL} url of the room's WebSocket; may be relative, and `http:` is as good as `ws:`
+ * @param {ConnectOptions} [options]
+ * @returns {Promise<Client>} resolves when the room has let us in
+ * @throws {CallboardError} `could_not_join_room`: the room said no, and why in `details`. `refused`: no WebSocket; browsers do
+ *   not show a page the HTTP status behind that, so it may be 401 or 404 as well as a server that is not there.
+ *   `timeout`: neither yes nor no.
+ */
+export async function connect(url, options = {}) {
+  return Client.join(url, options);
+}
+
+/** What went wrong, by `code`: one of those below, or that of a server's error: its description as in `no_such_peer`. */
+export class CallboardError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {any} [details]
+   */
+  constructor(code, message, details) {
+    super(message);
+    this.name = new.target.name;
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/** The other side answered a call with an error, which is in `error`, such as `unknown_function`. Its `code` is `hook_error`. */
+export class HookError extends CallboardError {
+  /** @param {string} error */
+  constructor(error) {
+    super("hook_error", error);
+    this.error = error;
+  }
+}
+
+/** Somebody in a room. Made by {@link connect}. */
+export class Client {
+  /** Frames and messages that were not understood, and were ignored. */
+  malformed = 0;
+  /** @type {string} */
+  #peerId = "";
+  /** @type {Set<string>} */
+  #peers = new Set();
+  /** @type {Map<string, Set<(...told: any[]) => void>>} */
+  #listeners = new Map();
+  /** @type {Map<string, RTCDataChannelInit>} */
+  #labels = new Map([[EVENTS, {}]]);
+  /** @type {PeerConnection | null} */
+  #peerConnection = null;
+  #calls = new Calls((error) => this.#emit("error", error));
+  #socket;
+
+  /**
+   * @param {string | URL} url
+   * @param {ConnectOptions} options
+   * @returns {Promise<Client>}
+   */
+  static async join(url, options) {
+    const client = new Client(url, options);
+    await client.#socket.first;
+    return client;
+  }
+
+  /**
+   * @param {string | URL} url
+   * @param {ConnectOptions} options
+   */
+  constructor(url, options) {
+    this.#socket = new Socket(url, options, {
+      state: (state, detail) => this.#stateChanged(state, detail),
+      joined: (data) => this.#joined(data),
+      received: (frame) => this.#received(frame),
+    });
+  }
+
+  /** Who we are in the room. Changes with `rejoined`. */
+  get peerId() {
+    return this.#peerId;
+  }
+
+  /**
+   * The others in the room.
+   *
+   * @returns {ReadonlySet<string>}
+   */
+  get peers() {
+    return this.#peers;
+  }
+
+  /** @returns {State} */
+  get state() {
+    return this.#socket.state;
+  }
+
+  /**
+   * Listens to one of {@link ClientEvents}, or to a message of the application by its name.
+   *
+   * @template {keyof ClientEvents} Name
+   * @overload
+   * @param {Name} event
+   * @param {(...told: ClientEvents[Name]) => void} listener
+   * @returns {() => void} stops listening
+   */
+  /**
+   * @overload
+   * @param {string} event
+   * @param {(data: any, from: string | null, message: Message) => void} listener
+   * @returns {() => void} stops listening
+   */
+  /**
+   * @param {string} event
+   * @param {(...told: any[]) => void} listener
+   * @returns {() => void}
+   */
+  on(event, listener) {
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners.add(listener));
+    return () => void listeners.delete(listener);
+  }
+
+  /**
+   * Sends a message through the room. While there is no connection, it waits for one.
+   *
+   * @param {string} event
+   * @param {any} [data] whatever JSON can say
+   * @param {string | string[]} [to] everyone else, one peer, or several
+   * @returns {void}
+   * @throws {CallboardError} `queue_full`: too much waits already. `closed`
+   */
+  send(event, data = null, to = "all") {
+    this.#socket.send(JSON.stringify({ event, data, to: to === "all" || Array.isArray(to) ? to : [to] }));
+  }
+
+  /**
+   * Opens a peer connection to the server. It comes back by itself whenever it is lost, until it is closed.
+   *
+   * @param {PeerConnectionOptions} [options]
+   * @returns {PeerConnection}
+   * @throws {CallboardError} `already_open`: a client has one at a time. `closed`
+   */
+  openPeerConnection({ media, channels = {}, iceServers = [] } = {}) {
+    if (this.state === "closed") throw closed();
+    if (this.#peerConnection && !this.#peerConnection.closed) throw new CallboardError("already_open", "close the other first");
+    for (const [label, init] of Object.entries(channels)) this.#labels.set(label, init);
+    this.#peerConnection = new PeerConnection({ media, iceServers }, this.#labels, {
+      tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
+      reachable: () => this.state === "open",
+      emit: (event, ...told) => this.#emit(event, ...told),
+      data: (channel, data, way) => this.#data(channel, data, way),
+      lost: (way) => this.#calls.lost(way),
+    });
+    return this.#peerConnection;
+  }
+
+  /**
+   * Adds a data channel to the peer connection, this one and each that takes its place.
+   *
+   * @param {string} label
+   * @param {RTCDataChannelInit} [init]
+   * @returns {() => void} closes it
+   * @throws {CallboardError} `channel_exists`
+   */
+  channel(label, init = {}) {
+    if (this.#labels.has(label)) throw new CallboardError("channel_exists", `there is a channel ${label}`);
+    this.#labels.set(label, init);
+    this.#peerConnection?.addChannel(label);
+    return () => {
+      this.#labels.delete(label);
+      this.#peerConnection?.removeChannel(label);
+    };
+  }
+
+  /**
+   * Sends to the server's behaviour: over the data channel of this label if it is open, else over the WebSocket. When the
+   * one takes over from the other, messages may overtake each other.
+   *
+   * @param {string} label
+   * @param {string} text
+   * @returns {void}
+   * @throws {CallboardError} `queue_full`: the other side reads too slowly, or too much waits already. `closed`
+   */
+  sendData(label, text) {
+    const channel = this.#peerConnection?.openChannel(label);
+    if (!channel) return this.#socket.send(JSON.stringify({ event: "webrtc:send", data: { channel: label, data: text } }));
+    if (channel.bufferedAmount > MAX_BUFFERED) throw queueFull();
+    channel.send(text);
+  }
+
+  /**
+   * Calls a function of the server: over the data channel `events` if it is open, else over the WebSocket.
+   *
+   * A call is sent once and never again, since the server may have run it: if its data channel or WebSocket is lost, it
+   * fails with `disconnected`, unless that WebSocket can be resumed; then its answer comes after that.
+   *
+   * @param {string} plugin
+   * @param {string} fn
+   * @param {any[]} [args]
+   * @param {{ timeout?: number, signal?: AbortSignal }} [options] `timeout` in ms: 10,000
+   * @returns {Promise<any>}
+   * @throws {HookError} the server's own no
+   * @throws {CallboardError} `timeout`, `closed`, `disconnected` (also when nothing can be sent to begin with); if the signal
+   *   is aborted, its reason. After a timeout and an abort the server is told to stop.
+   */
+  async call(plugin, fn, args = [], { timeout = 10_000, signal } = {}) {
+    if (this.state === "closed") throw closed();
+    return this.#calls.call(this.#peerConnection?.way ?? this.#socket, { plugin, fn, args }, timeout, signal);
+  }
+
+  /**
+   * Lets the server call a function of this page. What it returns is the answer, what it throws is an error's text.
+   *
+   * @param {string} fn
+   * @param {(...args: any[]) => any} handler may be async
+   * @returns {() => void} takes it back
+   */
+  register(fn, handler) {
+    return this.#calls.register(fn, handler);
+  }
+
+  /** Leaves the room for good. */
+  close() {
+    this.#socket.close();
+  }
+
+  /**
+   * @param {State} state
+   * @param {StateDetail} detail
+   */
+  #stateChanged(state, detail) {
+    if (state === "closed") {
+      this.#calls.closed();
+      this.#peerConnection?.close();
+    } else if (state === "waiting" && !this.#socket.resumable) {
+      this.#calls.lost(this.#socket);
+    }
+    this.#emit("state", state, detail);
+  }
+
+  /**
+   * We are in: for the first time, again with the same id, or as somebody new.
+   *
+   * @param {{ peer_id: string, peers?: string[] }} data
+   */
+  #joined({ peer_id: peerId, peers }) {
+    const previous = this.#peerId;
+    this.#peerId = peerId;
+    if (previous === peerId) {
+      this.#peerConnection?.settle();
+      return this.#emit("resumed");
+    }
+    if (!previous) return void (this.#peers = new Set(peers));
+    this.#calls.lost(this.#socket);
+    this.#presentAre(peers ?? []);
+    this.#emit("rejoined", peerId, previous);
+    this.#peerConnection?.renew();
+  }
+
+  /**
+   * Any frame but those of joining.
+   *
+   * @param {any} frame an object, if anything; undefined if not even JSON
+   */
+  #received(frame) {
+    if (this.#calls.handle(frame, this.#socket)) return;
+    if (typeof frame?.event !== "string") return void (this.malformed += 1);
+    const { event, data = null, from = null, to = "all" } = frame;
+    if (from === null && Object.hasOwn(this.#handlers, event)) return this.#handled(event, data);
+    const message = { event, data, from, to };
+    this.#emit("message", message);
+    if (!EVENT_NAMES.has(event)) this.#emit(event, data, from, message);
+  }
+
+  /**
+   * @param {string} event
+   * @param {any} data
+   */
+  #handled(event, data) {
+    try {
+      this.#handlers[event](data);
+    } catch (error) {
+      // The data is not what the event promises.
+      this.malformed += 1;
+    }
+  }
+
+  /** @type {Record<string, (data: any) => void>} what the server tells */
+  #handlers = {
+    authenticated: misplaced,
+    resumed: misplaced,
+    joined: ({ peer_id: peer }) => this.#presentAre([...this.#peers, text(peer)]),
+    left: ({ peer_id: peer }) => this.#presentAre([...this.#peers].filter((present) => present !== text(peer))),
+    room_restarted: ({ peers }) => {
+      this.#presentAre(peers.map(text));
+      this.#emit("room_restarted");
+    },
+    error: ({ description, details }) => {
+      if (description === "WebRTC failed") this.#peerConnection?.handleRefusal(details);
+      this.#emit("error", serverError(text(description), details));
+    },
+    "webrtc:answer": (answer) => this.#peerConnection?.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
+    "webrtc:ice": (candidate) => this.#peerConnection?.handleCandidate(candidate),
+    "webrtc:state": ({ state }) => this.#peerConnection?.handleState(text(state)),
+    "webrtc:data": ({ channel, data }) => this.#data(text(channel), text(data), this.#socket),
+    // Our own ends of the channels tell.
+    "webrtc:channel_open": () => {},
+    "webrtc:channel_closed": () => {},
+  };
+
+  /** @param {string[]} present */
+  #presentAre(present) {
+    const others = new Set(present.filter((peer) => peer !== this.#peerId));
+    const gone = [...this.#peers].filter((peer) => !others.has(peer));
+    const come = [...others].filter((peer) => !this.#peers.has(peer));
+    for (const peer of gone) this.#peers.delete(peer);
+    for (const peer of come) this.#peers.add(peer);
+    for (const peer of gone) this.#emit("left", peer);
+    for (const peer of come) this.#emit("joined", peer);
+  }
+
+  /**
+   * @param {string} channel
+   * @param {string | ArrayBuffer} data
+   * @param {Way} way by which it came
+   */
+  #data(channel, data, way) {
+    if (channel === EVENTS && typeof data === "string" && this.#calls.handle(parse(data), way)) return;
+    this.#emit("data", { channel, data });
+  }
+
+  /**
+   * A listener that throws hurts nobody but itself.
+   *
+   * @param {string} event
+   * @param {...any} told
+   */
+  #emit(event, ...told) {
+    for (const listener of [...(this.#listeners.get(event) ?? [])]) {
+      try {
+        listener(...told);
+      } catch (error) {
+        reportError(error);
+      }
+    }
+  }
+}
+
+/** The WebSocket: opens it, keeps it open, opens it again, and knows when we are in the room. */
+class Socket {
+  /** @type {State} */
+  state = "connecting";
+  /** Settles with the first attempt. @type {Promise<void>} */
+  first;
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** @type {{ token: string, milliseconds: number } | null} with which this connection can be taken up again */
+  #resume = null;
+  /** When the connection was lost that is to be taken up again, or opened that is open. */
+  #since = 0;
+  /** Attempts in a row that came to nothing. */
+  #failed = 0;
+  /** @type {string[]} */
+  #waiting = [];
+  /** @type {CallboardError | null} what the server said before it closed the connection */
+  #farewell = null;
+  #asked = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #heartbeat;
+  #url;
+  #options;
+  #events;
+  /** @type {{ resolve: () => void, reject: (error: CallboardError) => void } | null} */
+  #joining = null;
+
+  /**
+   * @param {string | URL} url
+   * @param {ConnectOptions} options
+   * @param {{ state: (state: State, detail: StateDetail) => void, joined: (data: any) => void, received: (frame: any) => void }} events
+   */
+  constructor(url, options, events) {
+    this.#url = new URL(url, document.baseURI);
+    this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
+    this.#options = { ...DEFAULTS, ...options };
+    this.#events = events;
+    this.first = new Promise((resolve, reject) => (this.#joining = { resolve, reject }));
+    this.#open();
+  }
+
+  /** Whether what was lost can be taken up again: then nothing is lost yet. */
+  get resumable() {
+    return this.#resume !== null;
+  }
+
+  /**
+   * Now or later.
+   *
+   * @param {string} text
+   * @throws {CallboardError} `queue_full`, `closed`
+   */
+  send(text) {
+    if (this.state === "closed") throw closed();
+    if (this.post(text)) return;
+    if (this.#takes() || this.#waiting.length >= this.#options.queue) throw queueFull();
+    this.#waiting.push(text);
+  }
+
+  /**
+   * Now or not at all.
+   *
+   * @param {string} text
+   * @returns {boolean} whether it went out
+   */
+  post(text) {
+    const socket = this.#takes();
+    if (!socket || socket.bufferedAmount > MAX_BUFFERED) return false;
+    socket.send(text);
+    return true;
+  }
+
+  close() {
+    if (this.state === "closed") return;
+    this.#end("closed by this page", undefined, closed());
+  }
+
+  /** The socket that takes messages now, if there is one. */
+  #takes() {
+    return this.state === "open" && this.#socket?.readyState === WebSocket.OPEN ? this.#socket : null;
+  }
+
+  #open() {
+    const url = new URL(this.#url);
+    if (this.#resume) url.searchParams.set("resume", this.#resume.token);
+    const socket = new WebSocket(url, this.#options.protocols);
+    this.#socket = socket;
+    this.#farewell = null;
+    this.#asked = false;
+    socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
+    socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
+    this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, "the server does not let us in"), this.#options.joinTimeout);
+    this.#heartbeat = setInterval(() => {
+      // The browser answers the server's pings without a word, so a dead path shows only if we ask too.
+      if (this.#asked) return this.#lost(socket, UNANSWERED, "the server does not answer");
+      if (socket.readyState !== WebSocket.OPEN) return;
+      this.#asked = true;
+      socket.send("ping");
+    }, this.#options.heartbeat);
+    this.#tell("connecting", { reason: "" });
+  }
+
+  /** @param {unknown} data */
+  #received(data) {
+    this.#asked = false;
+    if (data === "pong") return;
+    const frame = parse(data);
+    const ours = frame?.from == null;
+    if (ours && this.state !== "open" && (frame?.event === "authenticated" || frame?.event === "resumed")) {
+      if (typeof frame.data?.peer_id === "string") return this.#joined(frame.data);
+    }
+    if (ours && frame?.event === "error" && FAREWELLS.has(frame.data?.description)) {
+      this.#farewell = serverError(frame.data.description, frame.data.details);
+    }
+    this.#events.received(frame);
+  }
+
+  /** @param {any} data */
+  #joined(data) {
+    clearTimeout(this.#timer);
+    const { token, grace_ms: milliseconds } = data.resume ?? {};
+    this.#resume = typeof token === "string" ? { token, milliseconds: Number(milliseconds) || 0 } : null;
+    this.#since = performance.now();
+    this.#tell("open", { reason: "" });
+    for (const text of this.#waiting.splice(0)) this.#socket?.send(text);
+    this.#joining?.resolve();
+    this.#joining = null;
+    this.#events.joined(data);
+  }
+
+  /**
+   * @param {WebSocket} socket
+   * @param {number} code
+   * @param {string} reason
+   */
+  async #lost(socket, code, reason) {
+    if (this.#socket !== socket) return;
+    this.#drop(UNANSWERED);
+    const [open, now] = [this.state === "open", performance.now()];
+    if (!this.#farewell && code === 1000 && open) return this.#end(reason || "closed by the server", code);
+    if (this.#joining) {
+      const refused = new CallboardError("refused", "no WebSocket: refused by the server, or there is no server", { code, reason });
+      const error = code === UNANSWERED ? new CallboardError("timeout", reason) : refused;
+      return this.#end(error.message, code, this.#farewell ?? error);
+    }
+    // Only what ends without a goodbye can be taken up again.
+    if (open && code !== 1006 && code !== UNANSWERED) this.#resume = null;
+    if (open && now - this.#since >= STABLE) this.#failed = 0;
+    if (open) this.#since = now;
+    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (await this.#answers()))) {
+      // It was refused, not unreachable: nobody knows us any more.
+      this.#resume = null;
+    }
+    if (this.#is("closed")) return;
+    if (this.#failed >= this.#options.attempts) return this.#end("too many attempts", code);
+
+    const delay = backoff(this.#failed, this.#options);
+    this.#failed += 1;
+    this.#timer = setTimeout(() => this.#open(), delay);
+    this.#tell("waiting", { reason: this.#farewell?.message ?? reason, code, delay });
+  }
+
+  /** Whether somebody answers at all: all that a browser tells of a WebSocket is that there is none. */
+  async #answers() {
+    const url = new URL(this.#url);
+    url.protocol = url.protocol.replace(/^ws/, "http");
+    try {
+      // It has no WebSocket for this request, and says so. From elsewhere it cannot be read, which is just as well.
+      await fetch(url, { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(ANSWER_TIME) });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /**
+   * @param {string} reason
+   * @param {number} [code]
+   * @param {CallboardError} [error] for whoever waits to join
+   */
+  #end(reason, code, error = closed()) {
+    this.#drop(1000);
+    this.#waiting = [];
+    this.#joining?.reject(error);
+    this.#joining = null;
+    this.#tell("closed", { reason, code });
+  }
+
+  /**
+   * Lets go of the socket.
+   *
+   * @param {number} code if it is open still
+   */
+  #drop(code) {
+    const socket = this.#socket;
+    this.#socket = null;
+    clearTimeout(this.#timer);
+    clearInterval(this.#heartbeat);
+    socket?.close(code);
+  }
+
+  /**
+   * @param {State} state
+   * @param {StateDetail} detail
+   */
+  #tell(state, detail) {
+    this.state = state;
+    this.#events.state(state, detail);
+  }
+
+  /** @param {State} state */
+  #is(state) {
+    return this.state === state;
+  }
+}
+
+/** Calls in both directions, over whichever way is open. */
+class Calls {
+  #next = 1;
+  /** @type {Map<number, { way: Way, resolve: (data: any) => void, reject: (error: any) => void }>} */
+  #pending = new Map();
+  /** @type {Map<string, (...args: any[]) => any>} */
+  #functions = new Map();
+  /** Calls of ours that run. */
+  #running = 0;
+  #failed;
+
+  /** @param {(error: CallboardError) => void} failed hears what is about no call in particular */
+  constructor(failed) {
+    this.#failed = failed;
+  }
+
+  /**
+   * @param {Way} way
+   * @param {{ plugin: string, fn: string, args: any[] }} call
+   * @param {number} timeout
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<any>}
+   */
+  async call(way, call, timeout, signal) {
+    signal?.throwIfAborted();
+    const id = this.#next++;
+    if (!way.post(JSON.stringify({ type: "call_hook", id, ...call }))) throw disconnected();
+    const over = new AbortController();
+    try {
+      return await new Promise((resolve, reject) => {
+        this.#pending.set(id, { way, resolve, reject });
+        /** @param {any} error */
+        const cancel = (error) => {
+          reject(error);
+          way.post(JSON.stringify({ type: "cancel_hook", id }));
+        };
+        const timer = setTimeout(() => cancel(new CallboardError("timeout", `${call.plugin}.${call.fn}`)), timeout);
+        over.signal.addEventListener("abort", () => clearTimeout(timer));
+        signal?.addEventListener("abort", () => cancel(signal.reason), { signal: over.signal });
+      });
+    } finally {
+      this.#pending.delete(id);
+      over.abort();
+    }
+  }
+
+  /**
+   * @param {string} fn
+   * @param {(...args: any[]) => any} handler
+   */
+  register(fn, handler) {
+    this.#functions.set(fn, handler);
+    return () => void (this.#functions.get(fn) === handler && this.#functions.delete(fn));
+  }
+
+  /**
+   * @param {any} frame
+   * @param {Way} way by which it came
+   * @returns {boolean} whether it is one of ours
+   */
+  handle(frame, way) {
+    switch (frame?.type) {
+      case "call_hook":
+        this.#answer(frame, way);
+        return true;
+      case "hook_reply":
+        this.#pending.get(frame.id)?.resolve(frame.data ?? null);
+        return true;
+      case "hook_error":
+        this.#refused(frame.id, new HookError(String(frame.error)));
+        return true;
+      case "cancel_hook":
+        // The server waits no more. What runs runs on, and nobody reads its answer.
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /**
+   * @param {any} id none if the server could not even tell what it was that we sent
+   * @param {HookError} error
+   */
+  #refused(id, error) {
+    if (id == null) this.#failed(error);
+    else this.#pending.get(id)?.reject(error);
+  }
+
+  /** @param {Way} way */
+  lost(way) {
+    for (const call of this.#pending.values()) if (call.way === way) call.reject(disconnected());
+  }
+
+  closed() {
+    for (const call of this.#pending.values()) call.reject(closed());
+  }
+
+  /**
+   * @param {{ id?: any, fn?: any, args?: any }} call
+   * @param {Way} way
+   */
+  async #answer({ id, fn, args = [] }, way) {
+    /** @param {any} answer */
+    const post = (answer) => way.post(JSON.stringify({ ...answer, id }));
+    /** @param {string} error */
+    const refuse = (error) => post({ type: "hook_error", error });
+    const handler = this.#functions.get(fn);
+    if (!handler) return refuse("unknown_function");
+    if (!Array.isArray(args)) return refuse("invalid_args");
+    if (this.#running >= MAX_RUNNING) return refuse("overloaded");
+    this.#running += 1;
+    try {
+      post({ type: "hook_reply", data: (await handler(...args)) ?? null });
+    } catch (error) {
+      // Also when there is no JSON for it.
+      refuse(error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#running -= 1;
+    }
+  }
+}
+
+/** The peer connection to the server, and each that takes its place. Made by {@link Client#openPeerConnection}. */
+export class PeerConnection {
+  /** The browser's own, of this moment: another one after the connection was lost for good. @type {RTCPeerConnection} */
+  connection;
+  /** Whether it was closed for good. */
+  closed = false;
+  #options;
+  #labels;
+  #host;
+  /** @type {Map<string, RTCDataChannel>} those of this moment, open or not */
+  #channels = new Map();
+  /** By which calls go while the channel for them is open. @type {Way | null} */
+  #way = null;
+  /** Whether the server ought to get an offer that it could not be sent. */
+  #owed = false;
+  #offering = false;
+  /** Whether the server has answered this connection: what it says before that is about the last one. */
+  #answered = false;
+  #restarted = false;
+  /** Candidates that came before their description. @type {any[]} */
+  #early = [];
+  /** Connections in a row that came to nothing. */
+  #failed = 0;
+  #connectedAt = Infinity;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #answerTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #stateTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #reopening;
+
+  /**
+   * @param {{ media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
+   * @param {Map<string, RTCDataChannelInit>} labels of the channels that there shall be
+   * @param {{
+   *   tell: (event: string, data: any) => boolean,
+   *   reachable: () => boolean,
+   *   emit: (event: string, ...told: any[]) => void,
+   *   data: (channel: string, data: string | ArrayBuffer, way: Way) => void,
+   *   lost: (way: Way) => void,
+   * }} host
+   */
+  constructor(options, labels, host) {
+    this.#options = options;
+    this.#labels = labels;
+    this.#host = host;
+    this.connection = this.#open();
+  }
+
+  /** @returns {RTCPeerConnectionState} */
+  get state() {
+    return this.connection.connectionState;
+  }
+
+  /** By which calls go now, if they can. */
+  get way() {
+    return this.#way;
+  }
+
+  /** Closes it for good, here and on the server. */
+  close() {
+    if (this.closed) return;
+    this.closed = true;
+    this.#dispose();
+    clearTimeout(this.#reopening);
+    this.#host.tell("webrtc:close", {});
+    this.#host.emit("webrtc", "closed");
+  }
+
+  /**
+   * @param {string} label
+   * @returns {RTCDataChannel | undefined}
+   */
+  openChannel(label) {
+    const channel = this.#channels.get(label);
+    return channel?.readyState === "open" ? channel : undefined;
+  }
+
+  /** @param {string} label */
+  addChannel(label) {
+    if (!this.closed) this.#adopt(this.connection.createDataChannel(label, this.#labels.get(label)), this.connection);
+  }
+
+  /** @param {string} label */
+  removeChannel(label) {
+    this.#channels.get(label)?.close();
+  }
+
+  /** The server knows nothing of this connection: begin a new one at once. */
+  renew() {
+    if (this.closed) return;
+    this.#dispose();
+    this.connection = this.#open();
+  }
+
+  /** Sends what is owed, once it can be. */
+  settle() {
+    if (this.#owed && this.connection.signalingState === "stable") this.#offer(this.connection);
+  }
+
+  /** @param {RTCSessionDescriptionInit} answer */
+  async handleAnswer(answer) {
+    const connection = this.connection;
+    if (connection.signalingState !== "have-local-offer") return;
+    clearTimeout(this.#answerTimer);
+    try {
+      await connection.setRemoteDescription(answer);
+    } catch (error) {
+      this.#host.emit("error", new CallboardError("bad_answer", String(error)));
+      if (connection === this.connection) this.#reopen();
+      return;
+    }
+    if (connection !== this.connection) return;
+    this.#answered = true;
+    for (const candidate of this.#early.splice(0)) this.handleCandidate(candidate);
+    this.settle();
+  }
+
+  /** @param {RTCIceCandidateInit | null} candidate */
+  handleCandidate(candidate) {
+    if (this.#answered) {
+      // One that does not fit is one of the last connection's, or of before a restart.
+      this.connection.addIceCandidate(candidate ?? undefined).catch(() => {});
+    } else if (this.#early.length < MAX_EARLY) {
+      this.#early.push(candidate);
+    }
+  }
+
+  /** @param {string} state of the server's end */
+  handleState(state) {
+    if (this.#answered && (state === "failed" || state === "closed")) this.#reopen();
+  }
+
+  /** @param {{ event?: string, error?: string } | null} details */
+  handleRefusal(details) {
+    if (this.closed) return;
+    const { event, error } = details ?? {};
+    if (error === "webrtc_disabled") this.close();
+    else if (event === "webrtc:offer" || (error === "no_webrtc_session" && this.#answered)) this.#reopen();
+  }
+
+  #open() {
+    const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
+    this.#answered = this.#restarted = this.#owed = this.#offering = false;
+    this.#early = [];
+    this.#connectedAt = Infinity;
+    // Only we offer, so there is no glare; and the browser asks again after a round, so rounds come one by one.
+    connection.onnegotiationneeded = () => this.#offer(connection);
+    connection.onicecandidate = ({ candidate }) => this.#found(candidate);
+    connection.onconnectionstatechange = () => this.#stateChanged(connection);
+    connection.ondatachannel = ({ channel }) => this.#adopt(channel, connection);
+    connection.ontrack = (event) => this.#host.emit("track", event);
+    for (const [label, init] of this.#labels) this.#adopt(connection.createDataChannel(label, init), connection);
+    const { media } = this.#options;
+    if (typeof media === "function") media(connection);
+    else for (const track of media?.getTracks() ?? []) connection.addTrack(track, /** @type {MediaStream} */ (media));
+    return connection;
+  }
+
+  /**
+   * @param {RTCDataChannel} channel
+   * @param {RTCPeerConnection} connection
+   */
+  #adopt(channel, connection) {
+    const { label } = channel;
+    channel.binaryType = "arraybuffer";
+    this.#channels.set(label, channel);
+    const way = {
+      /** @param {string} text */
+      post(text) {
+        if (channel.readyState !== "open" || channel.bufferedAmount > MAX_BUFFERED) return false;
+        channel.send(text);
+        return true;
+      },
+    };
+    let open = false;
+    channel.onopen = () => {
+      open = true;
+      if (label === EVENTS) this.#way = way;
+      this.#host.emit("channel_open", label);
+    };
+    channel.onclose = () => {
+      if (this.#channels.get(label) === channel) this.#channels.delete(label);
+      if (this.#way === way) this.#way = null;
+      this.#host.lost(way);
+      if (open) this.#host.emit("channel_closed", label);
+      open = false;
+    };
+    channel.onmessage = ({ data }) => connection === this.connection && this.#host.data(label, data, way);
+  }
+
+  /** @param {RTCPeerConnection} connection */
+  async #offer(connection) {
+    if (connection !== this.connection) return;
+    this.#owed = true;
+    if (this.#offering || !this.#host.reachable()) return;
+    this.#offering = true;
+    try {
+      await connection.setLocalDescription();
+    } catch (error) {
+      if (connection === this.connection) this.#host.emit("error", new CallboardError("no_offer", String(error)));
+    }
+    if (connection !== this.connection) return;
+    this.#offering = false;
+    this.#owed = false;
+    const { type, sdp } = connection.localDescription ?? {};
+    if (connection.signalingState !== "have-local-offer") return;
+    if (!this.#host.tell("webrtc:offer", { type, sdp })) return this.#reopen();
+    this.#answerTimer = setTimeout(() => this.#reopen(), ANSWER_TIME);
+  }
+
+  /** @param {RTCIceCandidate | null} candidate */
+  #found(candidate) {
+    // Some browsers say the end with an empty candidate, all say it with null.
+    if (candidate && !candidate.candidate) return;
+    // An offer holds all that was found before it.
+    if (!this.#host.tell("webrtc:ice", candidate?.toJSON() ?? null)) this.#owed = true;
+  }
+
+  /** @param {RTCPeerConnection} connection */
+  #stateChanged(connection) {
+    const { connectionState: state, iceConnectionState: ice } = connection;
+    switch (state) {
+      case "connecting":
+        if (this.#stateTimer === undefined) this.#within(CONNECT_TIME, () => this.#reopen());
+        break;
+      case "connected":
+        this.#within(0, null);
+        this.#restarted = false;
+        this.#connectedAt = performance.now();
+        break;
+      case "disconnected":
+        this.#within(DISCONNECTED_TIME, () => this.#restart());
+        break;
+      case "failed":
+        // Without ICE to blame there is nothing to restart.
+        if (ice === "failed" && !this.#restarted) this.#restart();
+        else this.#reopen();
+        break;
+    }
+    this.#host.emit("webrtc", state);
+  }
+
+  #restart() {
+    this.#restarted = true;
+    this.connection.restartIce();
+    this.#within(CONNECT_TIME, () => this.#reopen());
+  }
+
+  /**
+   * @param {number} milliseconds
+   * @param {(() => void) | null} then
+   */
+  #within(milliseconds, then) {
+    clearTimeout(this.#stateTimer);
+    this.#stateTimer = then ? setTimeout(then, milliseconds) : undefined;
+  }
+
+  /** Begins a new connection, in a while. */
+  #reopen() {
+    if (this.closed || this.#reopening !== undefined) return;
+    if (performance.now() - this.#connectedAt >= STABLE) this.#failed = 0;
+    this.#dispose();
+    // An offer of another connection tells the server that this one is over.
+    this.#reopening = setTimeout(() => this.renew(), backoff(this.#failed, DEFAULTS));
+    this.#failed += 1;
+  }
+
+  #dispose() {
+    clearTimeout(this.#answerTimer);
+    clearTimeout(this.#reopening);
+    this.#reopening = undefined;
+    this.#within(0, null);
+    const { connection } = this;
+    connection.onnegotiationneeded = connection.onicecandidate = connection.onconnectionstatechange = null;
+    connection.ondatachannel = connection.ontrack = null;
+    connection.close();
+    for (const channel of [...this.#channels.values()]) {
+      // A connection that is closed does not close its channels aloud.
+      channel.onclose?.(new Event("close"));
+      channel.onopen = channel.onclose = channel.onmessage = null;
+    }
+  }
+}
+
+/**
+ * JSON, or undefined.
+ *
+ * @param {unknown} text
+ * @returns {any}
+ */
+function parse(text) {
+  try {
+    return typeof text === "string" ? JSON.parse(text) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * @param {unknown} value
+ * @returns {string}
+ * @throws {TypeError} when it is none
+ */
+function text(value) {
+  if (typeof value !== "string") throw new TypeError("no string");
+  return value;
+}
+
+/**
+ * @returns {never}
+ * @throws {TypeError}
+ */
+function misplaced() {
+  throw new TypeError("not now");
+}
+
+/**
+ * Full jitter: after a restart of the server not everyone comes back in the same moment.
+ *
+ * @param {number} failed attempts before this one
+ * @param {{ firstDelay: number, longestDelay: number }} delays
+ * @returns {number} milliseconds
+ */
+function backoff(failed, { firstDelay, longestDelay }) {
+  return Math.random() * Math.min(longestDelay, firstDelay * 2 ** failed);
+}
+
+/**
+ * @param {string} description
+ * @param {any} details
+ */
+function serverError(description, details = null) {
+  return new CallboardError(description.toLowerCase().replaceAll(" ", "_"), description, details);
+}
+
+function closed() {
+  return new CallboardError("closed", "the client was closed");
+}
+
+function disconnected() {
+  return new CallboardError("disconnected", "the connection was lost; the call may have run or not");
+}
+
+function queueFull() {
+  return new CallboardError("queue_full", "too much waits to be sent");
+}
+
+/** The data channel for calls, which every peer connection has. */
+const EVENTS = "events";
+/** Names that messages of the application may have, but not be listened to by. */
+const EVENT_NAMES = new Set([
+  ..."joined left room_restarted resumed rejoined message error state".split(" "),
+  ..."webrtc track channel_open channel_closed data".split(" "),
+]);
+/** Errors after which the server closes the connection, so that they say more than its close code. */
+const FAREWELLS = new Set(["Could not join room", "Room closed", "Message too large"]);
+const DEFAULTS = {
+  /** @type {string[] | string} */
+  protocols: [],
+  firstDelay: 250,
+  longestDelay: 10_000,
+  attempts: Infinity,
+  queue: 256,
+  joinTimeout: 10_000,
+  heartbeat: 15_000,
+};
+/** Our close code for a server that does not answer: none by which it would take us to have left. */
+const UNANSWERED = 4000;
+/** What has lasted this long, in ms, was no failure. */
+const STABLE = 5_000;
+/** How long an answer to an offer may take, in ms. */
+const ANSWER_TIME = 10_000;
+/** How long ICE and DTLS may take, in ms. */
+const CONNECT_TIME = 15_000;
+/** How long a connection may be disconnected before ICE is restarted, in ms: a short gap heals by itself. */
+const DISCONNECTED_TIME = 3_000;
+/** Bytes that may wait in the browser for one socket or channel. */
+const MAX_BUFFERED = 1 << 20;
+/** Candidates that may wait for a description. */
+const MAX_EARLY = 64;
+/** Calls of the server's that may run at the same time. */
+const MAX_RUNNING = 64;

@@ -1,0 +1,230 @@
+//! Coming, talking, leaving, and not being let in.
+
+use futures_util::{SinkExt, StreamExt};
+use integration_tests::{Kind, on_a_stage_of_its_own};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+use crate::page::Page;
+use crate::server::Server;
+
+#[test]
+fn clients_in_chromium_meet_and_talk() {
+    on_a_stage_of_its_own(async || meet_and_talk(Kind::Chromium).await);
+}
+
+#[test]
+fn clients_in_firefox_meet_and_talk() {
+    on_a_stage_of_its_own(async || meet_and_talk(Kind::Firefox).await);
+}
+
+async fn meet_and_talk(kind: Kind) {
+    let server = Server::start(0).await;
+    let page = Page::open(kind, server.port).await;
+
+    let met = page
+        .run(
+            "window.ann = await connect('/socket/lobby');
+             const came = next(ann, 'joined');
+             window.bob = await connect(`http://${location.host}/socket/lobby`);
+             const [peer] = await came;
+             return {
+                 ids: peer === bob.peerId && ann.peerId !== bob.peerId,
+                 peers: [[...ann.peers], [...bob.peers]],
+                 expected: [[bob.peerId], [ann.peerId]],
+                 state: ann.state,
+             }",
+        )
+        .await;
+    assert_eq!(met["ids"], true);
+    assert_eq!(met["peers"], met["expected"]);
+    assert_eq!(met["state"], "open");
+
+    let talk = page
+        .run(
+            "const [chat, all, joined] = [heard(bob, 'chat'), heard(bob, 'message'), heard(bob, 'joined')];
+             ann.send('chat', { text: 'to all' });
+             ann.send('chat', 'to one', bob.peerId);
+             // Called like the server's own, but from a peer: a message, and nothing else.
+             ann.send('joined', { peer_id: 'nobody' });
+             ann.send('chat', 'to a list', [bob.peerId]);
+             await next(bob, 'chat'); await next(bob, 'chat'); await next(bob, 'chat');
+             return {
+                 chat: chat.map(([data, from]) => [data, from === ann.peerId]),
+                 all: all.map(([{ event, from }]) => [event, from === ann.peerId]),
+                 joined, peers: bob.peers.size,
+             }",
+        )
+        .await;
+    assert_eq!(
+        talk["chat"],
+        json!([[{ "text": "to all" }, true], ["to one", true], ["to a list", true]])
+    );
+    assert_eq!(
+        talk["all"],
+        json!([["chat", true], ["chat", true], ["joined", true], ["chat", true]])
+    );
+    assert_eq!(talk["joined"], json!([]));
+    assert_eq!(talk["peers"], 1);
+
+    let throws = page
+        .run(
+            "const reported = new Promise((resolve) => addEventListener('error', (event) => {
+                 event.preventDefault();
+                 resolve(true);
+             }, { once: true }));
+             const off = bob.on('chat', () => { throw new Error('a fault in a listener'); });
+             const chat = heard(bob, 'chat');
+             ann.send('chat', 1);
+             const told = await reported;
+             off();
+             ann.send('chat', 2);
+             await next(bob, 'chat');
+             return { told, chat: chat.map(([data]) => data), state: bob.state }",
+        )
+        .await;
+    assert_eq!(throws, json!({ "told": true, "chat": [1, 2], "state": "open" }));
+
+    let unknown = page
+        .run(&format!(
+            "ann.send('chat', 'to nobody', '{NOBODY}');
+             const [error] = await next(ann, 'error');
+             return {{ code: error.code, details: error.details, typed: error instanceof CallboardError }}"
+        ))
+        .await;
+    assert_eq!(unknown, json!({ "code": "no_such_peer", "details": [NOBODY], "typed": true }));
+
+    let left = page
+        .run(
+            "const [left, states] = [next(ann, 'left'), heard(bob, 'state')];
+             const [id] = [bob.peerId];
+             bob.close();
+             let code;
+             try { bob.send('chat', 'too late'); } catch (error) { code = error.code; }
+             const [peer] = await left;
+             return { left: peer === id, peers: ann.peers.size, states: states.map(([state]) => state), code }",
+        )
+        .await;
+    assert_eq!(left, json!({ "left": true, "peers": 0, "states": ["closed"], "code": "closed" }));
+
+    // Whom the server stops does not come back.
+    let stopped = page
+        .run(
+            "const states = heard(ann, 'state');
+             ann.send('stop_me');
+             await next(ann, 'state');
+             return { states: states.map(([state, { code }]) => [state, code]), state: ann.state }",
+        )
+        .await;
+    assert_eq!(stopped, json!({ "states": [["closed", 1000]], "state": "closed" }));
+    page.close().await;
+}
+
+#[test]
+fn a_client_in_chromium_learns_why_it_is_not_let_in() {
+    on_a_stage_of_its_own(async || is_not_let_in(Kind::Chromium).await);
+}
+
+#[test]
+fn a_client_in_firefox_learns_why_it_is_not_let_in() {
+    on_a_stage_of_its_own(async || is_not_let_in(Kind::Firefox).await);
+}
+
+async fn is_not_let_in(kind: Kind) {
+    let server = Server::start(0).await;
+    let page = Page::open(kind, server.port).await;
+    // It is there, and says nothing.
+    let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mute = mute.local_addr().expect("a bound socket");
+
+    let codes = page
+        .run(&format!(
+            "return [
+                 await code_of(connect('/socket/nowhere')),
+                 await code_of(connect('/socket/lobby?name=impostor')),
+                 await code_of(connect('ws://127.0.0.1:1/socket/lobby')),
+                 await code_of(connect('ws://{mute}/', {{ joinTimeout: 300 }})),
+             ]"
+        ))
+        .await;
+    assert_eq!(codes, json!(["refused", "refused", "refused", "timeout"]));
+
+    let full = page
+        .run(
+            "for (let i = 0; i < 4; i += 1) await connect('/socket/lobby');
+             try { await connect('/socket/lobby'); } catch (error) { return [error.code, error.details]; }",
+        )
+        .await;
+    assert_eq!(full, json!(["could_not_join_room", "room_is_full"]));
+    page.close().await;
+}
+
+/// No server of ours sends this; whoever breaks into one, or stands between, may.
+#[test]
+fn frames_that_make_no_sense_are_counted_and_hurt_nobody() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(0).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("a bound socket");
+        let sending = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a browser");
+            let mut socket = tokio_tungstenite::accept_async(stream).await.expect("a WebSocket");
+            let text = |value: serde_json::Value| Frame::text(value.to_string());
+            let authenticated =
+                json!({ "event": "authenticated", "data": { "peer_id": "a", "peers": ["b"] } });
+            socket.send(text(authenticated)).await.expect("open");
+            socket.next().await.expect("the page listens").expect("a frame");
+            for nonsense in NONSENSE {
+                socket.send(Frame::text(*nonsense)).await.expect("open");
+            }
+            socket.send(Frame::binary(vec![0, 255])).await.expect("open");
+            socket.send(text(json!({ "event": "end" }))).await.expect("open");
+            while socket.next().await.is_some() {}
+        });
+
+        let told = page
+            .run(&format!(
+                "const client = await connect('ws://{address}/');
+                 client.openPeerConnection();
+                 const [errors, all] = [heard(client, 'error'), heard(client, 'message')];
+                 client.send('begin');
+                 await next(client, 'end');
+                 const told = {{
+                     malformed: client.malformed, peers: [...client.peers], state: client.state,
+                     errors: errors.length, all: all.length,
+                 }};
+                 client.close();
+                 return told"
+            ))
+            .await;
+
+        let expected = json!({ "malformed": NONSENSE.len() + 1, "peers": ["b"], "state": "open", "errors": 0, "all": 1 });
+        assert_eq!(told, expected);
+        sending.await.expect("it sent everything");
+        page.close().await;
+    });
+}
+
+const NOBODY: &str = "8c1c8d3e-0000-4000-8000-000000000000";
+const NONSENSE: &[&str] = &[
+    "",
+    "{",
+    "null",
+    "[]",
+    "7",
+    "\"joined\"",
+    "{}",
+    r#"{"event":7}"#,
+    r#"{"event":"joined"}"#,
+    r#"{"event":"joined","data":{"peer_id":7}}"#,
+    r#"{"event":"left","data":null}"#,
+    r#"{"event":"room_restarted","data":{"peers":7}}"#,
+    r#"{"event":"error","data":{}}"#,
+    r#"{"event":"webrtc:answer","data":{"sdp":null}}"#,
+    r#"{"event":"webrtc:state"}"#,
+    r#"{"event":"webrtc:data","data":{"channel":"x","data":{}}}"#,
+    r#"{"event":"authenticated","data":{"peer_id":"c","peers":[]}}"#,
+    r#"{"type":"nothing"}"#,
+];

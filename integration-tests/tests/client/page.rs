@@ -1,0 +1,87 @@
+//! A page with the client in it.
+
+use std::time::Duration;
+
+use integration_tests::{Browser, Kind, Moment, until};
+use serde_json::{Value, json};
+
+/// A browser at the server's blank page.
+pub(crate) struct Page {
+    browser: Browser,
+}
+
+impl Page {
+    pub(crate) async fn open(kind: Kind, port: u16) -> Self {
+        let browser = Browser::start(kind).await;
+        browser.go_to(&format!("http://127.0.0.1:{port}/")).await;
+        let page = Self { browser };
+        until("the page's script", PATIENCE, async || {
+            match page.browser.evaluate("return Boolean(window.run)", vec![]).await {
+                Value::Bool(true) => Moment::Now(()),
+                other => Moment::NotYet(other.to_string()),
+            }
+        })
+        .await;
+        page
+    }
+
+    /// What this function body returns; a promise is awaited. It runs as one of the page's own, with what [`HTML`] has
+    /// in store.
+    pub(crate) async fn run(&self, body: &str) -> Value {
+        let answer = self.browser.evaluate("return window.run(arguments[0])", vec![json!(body)]);
+        let answer = answer.await;
+        let mut answer: Value = serde_json::from_str(answer.as_str().expect("text")).expect("JSON");
+        assert!(answer.get("error").is_none(), "{body}: {}", answer["error"]);
+        answer["value"].take()
+    }
+
+    /// Waits until this expression is true.
+    pub(crate) async fn becomes(&self, expression: &str) {
+        until(expression, PATIENCE, async || {
+            match self.run(&format!("return {expression}")).await {
+                Value::Bool(true) => Moment::Now(()),
+                other => Moment::NotYet(other.to_string()),
+            }
+        })
+        .await;
+    }
+
+    pub(crate) async fn close(self) {
+        self.browser.close().await;
+    }
+}
+
+/// The page, and what the tests' scripts use.
+pub(crate) const HTML: &str = r#"<!doctype html>
+<meta charset="utf-8">
+<title>Callboard</title>
+<script type="module">
+    import * as callboard from "/callboard.js";
+
+    Object.assign(window, callboard, {
+        // Resolves with what its listener gets next.
+        next: (client, event) => new Promise((resolve) => {
+            const off = client.on(event, (...told) => { off(); resolve(told); });
+        }),
+        // Fills with what the listeners to this event get.
+        heard: (client, event) => {
+            const all = [];
+            client.on(event, (...told) => all.push(told));
+            return all;
+        },
+        // How something failed.
+        code_of: async (promise) => {
+            try { await promise; return "no error"; } catch (error) { return error.code ?? String(error); }
+        },
+        run: async (body) => {
+            const AsyncFunction = (async () => {}).constructor;
+            try {
+                return JSON.stringify({ value: await new AsyncFunction(body)() ?? null });
+            } catch (error) {
+                return JSON.stringify({ error: `${error} ${error?.stack}` });
+            }
+        },
+    });
+</script>
+"#;
+const PATIENCE: Duration = Duration::from_secs(20);

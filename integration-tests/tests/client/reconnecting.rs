@@ -1,0 +1,133 @@
+//! Losing the connection, and coming back.
+
+use integration_tests::{Kind, on_a_stage_of_its_own};
+use serde_json::json;
+
+use crate::page::Page;
+use crate::proxy::Proxy;
+use crate::server::Server;
+
+#[test]
+fn chromium_comes_back_to_a_server_that_was_restarted() {
+    on_a_stage_of_its_own(async || comes_back_after_a_restart(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_comes_back_to_a_server_that_was_restarted() {
+    on_a_stage_of_its_own(async || comes_back_after_a_restart(Kind::Firefox).await);
+}
+
+async fn comes_back_after_a_restart(kind: Kind) {
+    let server = Server::start(0).await;
+    let port = server.port;
+    let page = Page::open(kind, port).await;
+    page.run(
+        "Math.random = () => 0.5;
+         const options = { firstDelay: 20, longestDelay: 100, queue: 3 };
+         [window.ann, window.bob] = [await connect('/socket/lobby', options), await connect('/socket/lobby', options)];
+         if (!ann.peers.has(bob.peerId)) await next(ann, 'joined');
+         window.before = [ann.peerId, bob.peerId];
+         [window.states, window.errors, window.rejoined] = [heard(ann, 'state'), heard(ann, 'error'), heard(ann, 'rejoined')];
+         window.chat = heard(bob, 'chat');
+         window.eve = await connect('/socket/lobby', options);",
+    )
+    .await;
+
+    server.stop();
+
+    // Some attempts come to nothing.
+    page.becomes("states.filter(([state]) => state === 'waiting').length > 4").await;
+    let down = page
+        .run(
+            "eve.close();
+             const waits = states.filter(([state]) => state === 'waiting').map(([, { delay }]) => delay);
+             const codes = [];
+             for (let i = 0; i < 4; i += 1) try { ann.send('chat', i); } catch (error) { codes.push(error.code); }
+             return {
+                 first: states.slice(0, 3).map(([state]) => state), code: states[0][1].code, errors: errors.map(([{ code }]) => code),
+                 waits: waits.slice(0, 5), codes,
+             }",
+        )
+        .await;
+    assert_eq!(
+        down,
+        json!({
+            "first": ["waiting", "connecting", "waiting"], "code": 1001, "errors": ["room_closed"],
+            "waits": [10, 20, 40, 50, 50], "codes": ["queue_full"],
+        })
+    );
+
+    let _server = Server::start(port).await;
+
+    page.becomes("rejoined.length === 1 && bob.state === 'open' && ann.peers.has(bob.peerId)")
+        .await;
+    let up = page
+        .run(
+            "const [[id, previous]] = rejoined;
+             if (bob.peers.has(ann.peerId)) ann.send('chat', 'again');
+             return {
+                 ids: id === ann.peerId && previous === before[0] && id !== previous, state: ann.state,
+                 peers: [[...ann.peers], [...bob.peers]], expected: [[bob.peerId], [ann.peerId]], eve: eve.state,
+             }",
+        )
+        .await;
+    assert_eq!(up["ids"], true);
+    assert_eq!(up["peers"], up["expected"], "those who were there before are gone");
+    assert_eq!((&up["state"], &up["eve"]), (&json!("open"), &json!("closed")));
+    page.becomes("chat.some(([data]) => data === 'again')").await;
+    page.close().await;
+}
+
+#[test]
+fn what_was_sent_meanwhile_arrives_later() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(0).await;
+        let proxy = Proxy::start(server.port).await;
+        let page = Page::open(Kind::Chromium, proxy.port).await;
+        page.run(
+            "window.ann = await connect('/socket/lobby');
+             window.bob = await connect('/socket/lobby');
+             window.waiting = next(ann, 'state');
+             bob.close();",
+        )
+        .await;
+        let beside = Page::open(Kind::Chromium, server.port).await;
+        beside
+            .run("window.eve = await connect('/socket/lobby'); window.chat = heard(eve, 'chat')")
+            .await;
+
+        proxy.cut();
+        page.run(
+            "const [state, { code }] = await waiting;
+             if (state !== 'waiting' || code !== 1006) throw new Error(`${state} ${code}`);
+             for (let i = 0; i < 256; i += 1) ann.send('chat', i);",
+        )
+        .await;
+
+        beside.becomes("chat.length === 256 && chat.every(([data], i) => data === i)").await;
+        page.close().await;
+        beside.close().await;
+    });
+}
+
+#[test]
+fn a_server_that_answers_no_more_is_noticed() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(0).await;
+        let proxy = Proxy::start(server.port).await;
+        let page = Page::open(Kind::Chromium, proxy.port).await;
+        page.run(
+            "window.ann = await connect('/socket/lobby', { heartbeat: 100, joinTimeout: 300, firstDelay: 10, longestDelay: 50 });
+             [window.states, window.rejoined] = [heard(ann, 'state'), heard(ann, 'rejoined')];",
+        )
+        .await;
+
+        proxy.get_stuck();
+        // The connection that is, and the next one.
+        page.becomes("states.filter(([state]) => state === 'waiting').length >= 2").await;
+        proxy.work_again();
+
+        page.becomes("rejoined.length === 1 && ann.state === 'open'").await;
+        page.close().await;
+    });
+}
