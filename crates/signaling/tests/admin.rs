@@ -11,6 +11,7 @@ use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_room_supervisor::Rooms;
 use callboard_signaling::admin::*;
+use common::rtc::{RtcClient, webrtc};
 use inside::*;
 use peers::{Peer, message, negotiate};
 use serde_json::{Value, json};
@@ -99,6 +100,33 @@ async fn connections_of_another_tree_are_shown_and_shot_at_too() {
     assert_eq!(recovery["type"], "PeerConnection");
     assert!(server.tree().await.find(&|node| node.path == path).is_none());
     while one.next().await.is_some() {}
+}
+
+#[actix::test]
+async fn the_webrtc_peers_of_clients_are_shown_below_them() {
+    let webrtc = webrtc().await;
+    let given = webrtc.clone();
+    let server = common::Server::start(move |options| options.webrtc(given)).await;
+    let admin = Admin::builder(server.tree.clone()).webrtc(&webrtc).build();
+    let mut client = RtcClient::join(&server).await;
+    let chat = client.open("chat").await;
+    client.until("connected", |client| client.in_state("connected")).await;
+
+    let tree = admin.tree().await;
+    let peer = tree.find(&|node| node.id == client.ws.id).unwrap();
+    let [server_peer] = peer.children.as_slice() else { panic!("{peer:#?}") };
+    assert_eq!(server_peer.path, format!("server/rooms/demo/webrtc:{}", client.ws.id));
+    let [connection] = server_peer.children.as_slice() else { panic!("{server_peer:#?}") };
+    assert_eq!(connection.details["state"], "connected");
+    assert_eq!(connection.details["channels"][0]["label"], "chat");
+
+    // Faults for the connection may name its peer.
+    let lost = admin.inject(&FaultOrder::lose(&peer.path, 0.1)).await;
+    assert_eq!(lost, Ok(()));
+    client.say(chat, "hello").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "hello")).await;
+    let over = admin.inject(&FaultOrder::new(&server_peer.path, FaultKind::FailHandshake)).await;
+    assert_eq!(over, Err(FaultError::NoHandshake));
 }
 
 #[actix::test]

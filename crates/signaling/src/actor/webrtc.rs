@@ -95,7 +95,7 @@ impl<P: Peer> PeerActor<P> {
     }
 
     fn server_id(&self) -> String {
-        format!("webrtc:{}", self.context.peer_id)
+        server_peer_id(&self.context.peer_id)
     }
 
     fn watch(&mut self, server: Addr<ServerPeer>, ctx: &mut actix::Context<Self>) {

@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::Admin;
+use crate::server_peer::SERVER_PEER;
 
 /// A fault to put into a node of the tree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,7 +142,9 @@ impl Admin {
         let none = || FaultError::NoConnection(node.path.to_string());
         let connections = self.inner.connections.as_ref().ok_or_else(none)?;
         let by_name = node.id.parse().ok().map(PeerConnectionId);
-        let below = self.inner.owned().into_iter().filter(|(peer, _)| **peer == *node.id);
+        let below = self.inner.owned().into_iter().filter(|(owner, _)| {
+            *owner == *node.id || owner.strip_prefix(SERVER_PEER) == Some(&*node.id)
+        });
         let mut found = by_name.into_iter().chain(below.map(|(_, connection)| connection));
         found.find_map(|id| connections.get(id)).ok_or_else(none)
     }

@@ -70,6 +70,7 @@ use self::recovery::Table;
 use self::watch::Tally;
 use crate::counters::Counters;
 use crate::limits::Connections;
+use crate::server_peer::{WebRtc, server_peer_id};
 
 /// Looks into a supervision tree. Cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -241,6 +242,16 @@ impl AdminBuilder {
         Self { connections: Some(connections), ..self }
     }
 
+    /// Show the connections of these peers too, each below its peer: [`connections`](Self::connections) and
+    /// [`graft`](Self::graft) in one.
+    pub fn webrtc(self, webrtc: &WebRtc) -> Self {
+        let sessions = webrtc.clone();
+        self.connections(webrtc.connections().clone()).graft(move || {
+            let sessions = sessions.sessions().into_iter();
+            sessions.filter_map(|it| Some((server_peer_id(&it.peer), it.connection?))).collect()
+        })
+    }
+
     /// Say more of actors: the members of an object are added to the [details](Tree::details) of the one it was made
     /// for; anything else is added as `note`. Called for each actor at each look: it must not wait.
     pub fn annotate(
@@ -348,6 +359,7 @@ impl Inner {
     }
 
     fn graft(&self, tree: &mut Tree) {
+        tree.nest();
         let owned = self.owned();
         let Some(connections) = self.connections.as_ref().filter(|_| !owned.is_empty()) else {
             return;

@@ -257,7 +257,7 @@ impl Open {
                 return None;
             }
             let Some(child) = node.children.iter().find(|child| *child.id == **name) else {
-                return settled(node, now); // gone for good
+                return settled(node, now, now); // gone for good
             };
             if at + 1 < below.len() {
                 node = child;
@@ -266,7 +266,7 @@ impl Open {
             return match child.status {
                 Status::Running if child.instance != Some(self.instance) => {
                     let up = now - child.uptime.unwrap_or_default();
-                    settled(node, up)
+                    settled(node, up, now)
                 }
                 Status::Stopped => {
                     // Either nobody has noticed yet, or it is not to come back.
@@ -284,13 +284,15 @@ impl Open {
 }
 
 /// Since when the siblings are up too, if they are, where a supervisor stops them with the one that failed.
-fn settled(parent: &TreeSnapshot, since: Instant) -> Option<Instant> {
+fn settled(parent: &TreeSnapshot, since: Instant, now: Instant) -> Option<Instant> {
     if parent.flags.is_none_or(|flags| flags.strategy == Strategy::OneForOne) {
         return Some(since);
     }
-    let lived = |child: &&TreeSnapshot| child.instance.is_some();
-    let down = |child: &TreeSnapshot| child.status != Status::Running;
-    (!parent.children.iter().filter(lived).any(down)).then_some(since)
+    let lived = parent.children.iter().filter(|child| child.instance.is_some());
+    lived.into_iter().try_fold(since, |since, child| match (child.status, child.uptime) {
+        (Status::Running, Some(uptime)) => Some(since.max(now - uptime)),
+        _ => None,
+    })
 }
 
 impl Percentiles {
@@ -324,7 +326,7 @@ const FALL: Duration = Duration::from_secs(1);
 /// After this a child that is stopped is taken to stay so. Longer than a supervisor takes to decide.
 const SURE: Duration = Duration::from_secs(1);
 /// Supervisors do not tell when they have forgotten a child, so it is looked at: often at first.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LOOK_SELDOM: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -185,8 +185,8 @@ pub(super) const EVERY: Duration = Duration::from_millis(250);
 const STREAMS: usize = 64;
 /// A client has nothing to say.
 const MAX_MESSAGE: usize = 1_024;
-/// Two of the largest trees, and what happens meanwhile.
-const LIMITS: OutboxLimits = OutboxLimits { messages: 4_096, bytes: 32 << 20 };
+/// A tree of 15,000 actors, and what happens until it has left.
+const LIMITS: OutboxLimits = OutboxLimits { messages: 4_096, bytes: 8 << 20 };
 /// How long something may wait for a client.
 const PATIENCE: Duration = Duration::from_secs(3);
 const CLOSE_GRACE: Duration = Duration::from_secs(1);

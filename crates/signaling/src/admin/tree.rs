@@ -7,6 +7,8 @@ use callboard_supervision::{ChildKind, ExitReason, TreeSnapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::server_peer::SERVER_PEER;
+
 /// An actor and those that are shown below it, at one moment: `GET /tree`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -147,6 +149,26 @@ impl Tree {
             self.details.insert("shown_elsewhere".to_owned(), taken.len().into());
         }
         taken.into_iter().map(|child| (child.id.clone(), child)).collect()
+    }
+
+    /// Show the server's side of a peer below the peer, beside which it runs.
+    pub(super) fn nest(&mut self) {
+        let is_server_peer = |child: &Tree| child.id.starts_with(SERVER_PEER);
+        if self.children.iter().any(is_server_peer) {
+            let (server_peers, mut others) = std::mem::take(&mut self.children)
+                .into_iter()
+                .partition::<Vec<_>, _>(is_server_peer);
+            let places: HashMap<String, usize> =
+                others.iter().enumerate().map(|(at, peer)| (peer.id.clone(), at)).collect();
+            for server_peer in server_peers {
+                match places.get(&server_peer.id[SERVER_PEER.len()..]) {
+                    Some(&at) => others[at].children.push(server_peer),
+                    None => others.push(server_peer),
+                }
+            }
+            self.children = others;
+        }
+        self.children.iter_mut().for_each(Self::nest);
     }
 
     /// Show these below those that own them.

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::Inner;
+use super::recovery::LOOK_AGAIN;
 use super::tree::{LastExit, exit_kind};
 
 /// What has happened in the trees, counted.
@@ -86,6 +87,7 @@ pub(super) async fn watch(
     let mut other = trees.pop();
     let mut one = trees.pop();
     let mut again: Option<Duration> = None;
+    let mut looked = Instant::now();
     loop {
         let event = tokio::select! {
             _ = &mut end => return,
@@ -99,7 +101,13 @@ pub(super) async fn watch(
             Some(Err(missed)) => inner.tally().missed += missed,
             None => {}
         }
-        again = inner.look_for_recoveries();
+        // However much happens, it is not looked at more often than is of use.
+        if looked.elapsed() >= LOOK_AGAIN {
+            again = inner.look_for_recoveries();
+            looked = Instant::now();
+        } else if inner.table().is_open() {
+            again = Some(LOOK_AGAIN);
+        }
         inner.tell_recoveries();
     }
 }

@@ -29,6 +29,14 @@ use crate::rate::Rate;
 /// The label of the channel that carries RPC.
 pub const EVENTS: &str = "events";
 
+/// How the id of a server peer in the tree begins; the id of its client's peer follows.
+pub(crate) const SERVER_PEER: &str = "webrtc:";
+
+/// Its id in the tree, beside its client's peer.
+pub(crate) fn server_peer_id(peer: &callboard_room_supervisor::PeerId) -> String {
+    format!("{SERVER_PEER}{peer}")
+}
+
 /// What a server peer is to be.
 #[derive(Clone, Debug)]
 pub struct ServerPeerOptions {
