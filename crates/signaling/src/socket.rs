@@ -296,7 +296,8 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
             Err(ws::ProtocolError::Io(error)) if error.to_string().contains("UTF") => {
                 self.end(ctx, 1007, "not UTF-8")
             }
-            Err(ws::ProtocolError::Io(_)) => ctx.stop(),
+            // The end of the connection comes before what came last: that is still read, and may be a goodbye.
+            Err(ws::ProtocolError::Io(_)) => {}
             Err(error) => self.end(ctx, 1002, &error.to_string()),
         }
     }
