@@ -204,8 +204,11 @@ impl<P: Peer> Actor for PeerActor<P> {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.context.client.desk.close();
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
-        self.close_server();
-        self.attachment.over();
+        // Otherwise it may live again, or its room ends them all.
+        if self.leaving {
+            self.close_server();
+            self.attachment.over();
+        }
         if !self.leaving && !self.context.room.is_running() {
             // It goes down with its room, which is too broken to say so.
             self.tell(Description::RoomClosed, &"crashed".into());

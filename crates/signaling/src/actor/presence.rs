@@ -25,12 +25,11 @@ impl<P: Peer> PeerActor<P> {
                 self.session.handle_return(Instant::now().into_std());
                 self.wake_in_time(ctx);
             }
-            // One that has not joined has not told its client the token.
-            Presence::Away(until) if self.joined || self.again => {
+            Presence::Away(until) => {
                 self.socket = None;
                 self.give_up_in_time(ctx, until);
             }
-            Presence::Away(_) | Presence::Gone => {
+            Presence::Gone => {
                 self.leaving = true;
                 ctx.stop();
             }
