@@ -3,7 +3,7 @@
 mod common;
 
 use callboard_signaling::{Count, Rate};
-use common::{Client, Server};
+use common::{Client, Server, descriptors, settle};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
@@ -12,7 +12,7 @@ async fn after_many_connections_have_come_and_gone_everything_is_as_before() {
     let server = Server::start(|options| options.rate(Rate::UNLIMITED)).await;
     // What is made once and kept is made by the first.
     drop(server.join().await);
-    settle(&server, 1, usize::MAX).await;
+    settle(&server, 1, 1, usize::MAX).await;
     let (actors, open) = (server.tree.snapshot().running(), descriptors());
 
     let mut opened = 1;
@@ -36,33 +36,9 @@ async fn after_many_connections_have_come_and_gone_everything_is_as_before() {
                 _ => drop(client),
             }
         }
-        settle(&server, opened, open).await;
+        settle(&server, opened, 1, open).await;
         assert_eq!(server.tree.snapshot().running(), actors, "{}", server.tree.snapshot());
         assert!(server.rooms.lookup("demo").expect("open").peers().is_empty());
     }
     assert_eq!(server.counters.get(Count::Opened), opened);
-}
-
-/// Wait until every connection has ended, every peer with it, and no more descriptors are open than this.
-async fn settle(server: &Server, opened: u64, open: usize) {
-    let settled = async {
-        let room = server
-            .tree
-            .supervisor("rooms")
-            .and_then(|rooms| rooms.supervisor("demo"))
-            .expect("a room");
-        while server.counters.get(Count::Ended) < opened
-            || room.count_children().await.expect("the room runs").specs > 1
-            || descriptors() > open
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), settled)
-        .await
-        .expect("all have ended");
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("Linux").count()
 }

@@ -6,6 +6,8 @@ pub(crate) mod rtc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::Service;
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{App, HttpRequest, HttpServer};
 use callboard_peer_connection::DataChannelMessage;
 use callboard_room_supervisor::*;
@@ -125,7 +127,19 @@ impl Server {
         }
         let signaling = Signaling::new(options(PeerOptions::new((), rooms.clone())));
         let counters = signaling.counters();
-        let app = move || App::new().configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]));
+        let app = move || {
+            let app = App::new().wrap_fn(|request, service| {
+                let response = service.call(request);
+                async {
+                    let mut response = response.await?;
+                    let worker = format!("{:?}", std::thread::current().id());
+                    let worker = HeaderValue::from_str(&worker).expect("ASCII");
+                    response.headers_mut().insert(HeaderName::from_static("worker"), worker);
+                    Ok(response)
+                }
+            });
+            app.configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
+        };
         let server = tune(HttpServer::new(app).workers(2).disable_signals())
             .bind(("127.0.0.1", 0))
             .expect("a port");
@@ -148,9 +162,13 @@ impl Server {
             request.headers_mut().append(name, value.parse().expect("a header value"));
         }
         let (socket, response) = tokio_tungstenite::connect_async(request).await?;
-        let protocol = response.headers().get("sec-websocket-protocol").cloned();
-        let protocol = protocol.map(|protocol| protocol.to_str().expect("ASCII").to_owned());
-        Ok(Client { socket, id: String::new(), protocol })
+        let header = |name| {
+            let value = response.headers().get(name)?;
+            Some(value.to_str().expect("ASCII").to_owned())
+        };
+        let (protocol, worker) = (header("sec-websocket-protocol"), header("worker"));
+        let worker = worker.expect("each answer has it");
+        Ok(Client { socket, id: String::new(), protocol, worker })
     }
 
     /// The status with which a connection is refused, and the body.
@@ -176,6 +194,25 @@ impl Server {
         client.id = data["peer_id"].as_str().expect("an id").to_owned();
         (client, data["peers"].as_array().expect("a list").len())
     }
+
+    /// A client that is in, and the token with which it can come back.
+    pub(crate) async fn join_with_token(&self) -> (Client, String) {
+        let client = self.connect(&[]).await.expect("let in");
+        Self::known(client, "authenticated").await
+    }
+
+    /// A client that has come back, and its next token.
+    pub(crate) async fn resume(&self, token: &str) -> (Client, String) {
+        let path = format!("/socket/demo?resume={token}");
+        let client = self.connect_to(&path, &[]).await.expect("let in");
+        Self::known(client, "resumed").await
+    }
+
+    async fn known(mut client: Client, event: &str) -> (Client, String) {
+        let data = client.expect(event).await;
+        client.id = data["peer_id"].as_str().expect("an id").to_owned();
+        (client, data["resume"]["token"].as_str().expect("a token").to_owned())
+    }
 }
 
 #[derive(Debug)]
@@ -183,6 +220,15 @@ pub(crate) struct Client {
     pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub(crate) id: String,
     pub(crate) protocol: Option<String>,
+    /// The thread of the server that serves it.
+    pub(crate) worker: String,
+}
+
+/// Lose a client's connection without a goodbye: its end is a reset.
+pub(crate) fn cut(client: Client) {
+    if let MaybeTlsStream::Plain(tcp) = client.socket.get_ref() {
+        tcp.set_zero_linger().expect("an open connection");
+    }
 }
 
 impl Client {
@@ -240,4 +286,30 @@ impl Client {
             other => panic!("not closed, but {other:?}"),
         }
     }
+}
+
+/// Wait until so many connections have ended, the room's supervisor has so many children (the room among them), and no
+/// more descriptors are open than this.
+pub(crate) async fn settle(server: &Server, ended: u64, children: usize, open: usize) {
+    let settled = async {
+        let room = server
+            .tree
+            .supervisor("rooms")
+            .and_then(|rooms| rooms.supervisor("demo"))
+            .expect("a room");
+        while server.counters.get(Count::Ended) < ended
+            || room.count_children().await.expect("the room runs").specs > children
+            || descriptors() > open
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(20), settled).await.is_err() {
+        let ended = server.counters.get(Count::Ended);
+        panic!("{ended} ended, {} descriptors are open: {}", descriptors(), server.tree.snapshot());
+    }
+}
+
+pub(crate) fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("Linux").count()
 }

@@ -1,0 +1,500 @@
+//! A client that loses its connection and comes back.
+
+mod common;
+
+use std::time::Duration;
+
+use callboard_room_supervisor::{Message, OutboxLimits, To};
+use callboard_signaling::{Count, Rate};
+use callboard_supervision::{Fault, SupervisorRef};
+use common::{Client, Server, cut};
+use futures_util::future::join;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+/// Longer than any test takes.
+const GRACE: Duration = Duration::from_secs(600);
+
+async fn server() -> Server {
+    Server::start(|options| options.resume_grace(GRACE)).await
+}
+
+/// Wait until this has happened so often.
+async fn counted(server: &Server, count: Count, times: u64) {
+    let counted = async {
+        while server.counters.get(count) < times {
+            tokio::task::yield_now().await;
+        }
+    };
+    let counted = tokio::time::timeout(Duration::from_secs(10), counted).await;
+    assert!(counted.is_ok(), "{count:?} {} times in 10 s", server.counters.get(count));
+}
+
+/// Lose a client's connection, and wait until the server has noticed.
+async fn lose(server: &Server, client: Client) {
+    let before = server.counters.get(Count::Lost);
+    cut(client);
+    counted(server, Count::Lost, before + 1).await;
+}
+
+/// Make the room deal with everything that was said before; its answer must come next.
+async fn settle(client: &mut Client) {
+    client.send(json!({ "event": "settled", "to": [client.id] })).await;
+    client.expect("settled").await;
+}
+
+fn room_node(server: &Server) -> SupervisorRef {
+    let rooms = server.tree.supervisor("rooms").expect("it runs");
+    rooms.supervisor("demo").expect("it runs")
+}
+
+const CANNOT: fn() -> (u16, Value) = || (410, json!({ "error": "cannot_resume" }));
+
+#[actix::test]
+async fn one_that_was_cut_off_comes_back_as_who_it_was_and_has_missed_nothing() {
+    let server = server().await;
+    let (mut bystander, _) = server.join().await;
+    let (guest, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    let id = guest.id.clone();
+    lose(&server, guest).await;
+
+    for number in 0..100 {
+        bystander.send(json!({ "event": "news", "data": number, "to": [id] })).await;
+    }
+    settle(&mut bystander).await;
+    let (mut guest, next) = server.resume(&token).await;
+
+    assert_eq!(guest.id, id);
+    assert_ne!(next, token);
+    for number in 0..100 {
+        assert_eq!(guest.expect("news").await, number);
+    }
+    guest.send(json!({ "event": "hello", "to": "all" })).await;
+    bystander.expect("hello").await;
+    assert_eq!(server.rooms.lookup("demo").unwrap().peers().len(), 2);
+}
+
+#[actix::test]
+async fn what_both_say_of_resumption_is_as_written() {
+    let server = Server::start(|options| options.resume_grace(Duration::from_millis(90_500))).await;
+
+    let mut client = server.connect(&[]).await.unwrap();
+    let data = client.expect("authenticated").await;
+
+    let fields: Vec<_> = data.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["peer_id", "peers", "resume"]);
+    assert_eq!(data["resume"]["grace_ms"], 90_500);
+    let token = data["resume"]["token"].as_str().unwrap();
+    let url_safe = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    assert!(token.len() >= 22 && token.chars().all(url_safe), "128 bits or more: {token}");
+    let mut client = server.connect_to(&format!("/socket/demo?resume={token}"), &[]).await.unwrap();
+    let message = client.message().await;
+    let next = message["data"]["resume"]["token"].as_str().unwrap();
+    let resume = json!({ "token": next, "grace_ms": 90_500 });
+    assert_eq!(
+        message,
+        json!({
+            "event": "resumed",
+            "data": { "peer_id": data["peer_id"], "resume": resume },
+            "from": null,
+            "to": [data["peer_id"]],
+        })
+    );
+}
+
+#[actix::test]
+async fn without_a_grace_a_peer_ends_with_its_connection() {
+    let server = Server::start(|options| options).await;
+    let (mut bystander, _) = server.join().await;
+    let mut guest = server.connect_to("/socket/demo?resume=mine", &[]).await.unwrap();
+    let data = guest.expect("authenticated").await;
+    bystander.expect("joined").await;
+
+    cut(guest);
+
+    assert_eq!(data.get("resume"), None);
+    assert_eq!(bystander.expect("left").await, json!({ "peer_id": data["peer_id"] }));
+}
+
+#[actix::test]
+async fn a_token_that_is_wrong_or_used_is_refused() {
+    let server = server().await;
+    let (guest, token) = server.join_with_token().await;
+    lose(&server, guest).await;
+    let path = |token: &str| format!("/socket/demo?resume={token}");
+
+    for wrong in ["", "x", &token[1..], &token.to_ascii_uppercase(), &"A".repeat(10_000)] {
+        assert_eq!(server.refusal(&path(wrong), &[]).await, CANNOT(), "{wrong}");
+    }
+    let origin = [("origin", "https://evil.example")];
+    assert_eq!(server.refusal(&path(&token), &origin).await.0, 403);
+    let (guest, next) = server.resume(&token).await;
+    lose(&server, guest).await;
+
+    assert_eq!(server.refusal(&path(&token), &[]).await, CANNOT(), "used");
+    server.resume(&next).await;
+    assert_eq!(server.counters.get(Count::CannotResume), 6);
+}
+
+#[actix::test]
+async fn of_two_that_come_with_one_token_one_is_let_in() {
+    let server = server().await;
+    let (guest, mut token) = server.join_with_token().await;
+    let id = guest.id.clone();
+    lose(&server, guest).await;
+
+    for _ in 0..20 {
+        let path = format!("/socket/demo?resume={token}");
+        let both = join(server.connect_to(&path, &[]), server.connect_to(&path, &[])).await;
+
+        let ((Ok(mut winner), Err(_)) | (Err(_), Ok(mut winner))) = both else {
+            panic!("{both:?}");
+        };
+        let data = winner.expect("resumed").await;
+        assert_eq!(data["peer_id"], id.as_str());
+        token = data["resume"]["token"].as_str().unwrap().to_owned();
+        lose(&server, winner).await;
+    }
+    assert_eq!(server.counters.get(Count::CannotResume), 20);
+}
+
+#[actix::test]
+async fn a_goodbye_ends_the_peer_at_once_and_nothing_else_does() {
+    let server = server().await;
+    let (mut bystander, _) = server.join().await;
+    for code in [None, Some(1000), Some(1001)] {
+        let (mut guest, token) = server.join_with_token().await;
+        bystander.expect("joined").await;
+
+        let close = code.map(|code: u16| CloseFrame { code: code.into(), reason: "".into() });
+        guest.socket.close(close).await.unwrap();
+
+        bystander.expect("left").await;
+        let path = format!("/socket/demo?resume={token}");
+        assert_eq!(server.refusal(&path, &[]).await, CANNOT(), "{code:?}");
+    }
+    assert_eq!(server.counters.get(Count::Lost), 0);
+
+    // No goodbye: another code, the end of the stream, a reset.
+    let (mut guest, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    guest.socket.close(Some(CloseFrame { code: 4000.into(), reason: "".into() })).await.unwrap();
+    counted(&server, Count::Lost, 1).await;
+    let (guest, token) = server.resume(&token).await;
+    drop(guest);
+    counted(&server, Count::Lost, 2).await;
+    let (guest, token) = server.resume(&token).await;
+    cut(guest);
+    counted(&server, Count::Lost, 3).await;
+    server.resume(&token).await;
+    settle(&mut bystander).await;
+}
+
+#[actix::test]
+async fn a_goodbye_counts_although_the_connection_ends_with_it() {
+    let server = server().await;
+    let (mut bystander, _) = server.join().await;
+    for _ in 0..20 {
+        let (mut guest, _) = server.join_with_token().await;
+        settle(&mut guest).await;
+        bystander.expect("joined").await;
+
+        for number in 0..40 {
+            guest.send(json!({ "event": "last_words", "data": number, "to": "all" })).await;
+        }
+        guest.socket.close(None).await.unwrap();
+        drop(guest);
+
+        for number in 0..40 {
+            assert_eq!(bystander.expect("last_words").await, number);
+        }
+        bystander.expect("left").await;
+    }
+    assert_eq!(server.counters.get(Count::Lost), 0);
+}
+
+#[actix::test]
+async fn one_that_is_closed_for_cause_cannot_come_back() {
+    let rate = Rate { messages: 10, ..Rate::default() };
+    let server = Server::start(|options| options.resume_grace(GRACE).rate(rate)).await;
+    let (mut bystander, _) = server.join().await;
+    let path = |token: &str| format!("/socket/demo?resume={token}");
+
+    let (mut large, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    large.text(&"x".repeat(100_000)).await;
+    large.expect_error("Message too large").await;
+    large.expect_close(1009).await;
+    bystander.expect("left").await;
+    assert_eq!(server.refusal(&path(&token), &[]).await, CANNOT());
+
+    let (mut flood, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    for _ in 0..21 {
+        flood.send(json!({ "event": "swallow", "to": "all" })).await;
+    }
+    for _ in 0..2 {
+        flood.expect_error("Too many messages").await;
+    }
+    flood.expect_close(1008).await;
+    bystander.expect("left").await;
+    assert_eq!(server.refusal(&path(&token), &[]).await, CANNOT());
+
+    let (mut stopped, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    stopped.send(json!({ "event": "stop_me", "to": "all" })).await;
+    stopped.expect_close(1000).await;
+    bystander.expect("left").await;
+    assert_eq!(server.refusal(&path(&token), &[]).await, CANNOT());
+}
+
+#[actix::test]
+async fn one_that_does_not_come_back_in_time_leaves_once() {
+    let server = Server::start(|options| options.resume_grace(Duration::from_millis(100))).await;
+    let (mut bystander, _) = server.join().await;
+    let (guest, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    let id = guest.id.clone();
+
+    lose(&server, guest).await;
+
+    assert_eq!(bystander.expect("left").await, json!({ "peer_id": id }));
+    let path = format!("/socket/demo?resume={token}");
+    assert_eq!(server.refusal(&path, &[]).await, CANNOT());
+    settle(&mut bystander).await;
+    assert_eq!(room_node(&server).count_children().await.unwrap().specs, 2, "room and bystander");
+}
+
+#[actix::test]
+async fn one_for_whom_too_much_waits_leaves() {
+    let limits = OutboxLimits { messages: 10, ..OutboxLimits::default() };
+    let server = Server::start(|options| options.resume_grace(GRACE).outbox(limits)).await;
+    let (mut bystander, _) = server.join().await;
+    let (guest, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    let id = guest.id.clone();
+    lose(&server, guest).await;
+
+    for _ in 0..10 {
+        bystander.send(json!({ "event": "news", "to": [id] })).await;
+    }
+    settle(&mut bystander).await;
+    bystander.send(json!({ "event": "news", "to": [id] })).await;
+
+    assert_eq!(bystander.expect("left").await, json!({ "peer_id": id }));
+    assert_eq!(server.counters.get(Count::TooSlow), 1);
+    let path = format!("/socket/demo?resume={token}");
+    assert_eq!(server.refusal(&path, &[]).await, CANNOT());
+}
+
+#[actix::test]
+async fn a_connection_that_is_still_there_is_taken_over() {
+    let server = server().await;
+    let (mut bystander, _) = server.join().await;
+    let (mut old, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+
+    let (mut new, _) = server.resume(&token).await;
+
+    assert_eq!(new.id, old.id);
+    old.expect_close(1000).await;
+    counted(&server, Count::Ended, 1).await;
+    bystander.send(json!({ "event": "news", "to": [new.id] })).await;
+    new.expect("news").await;
+    new.send(json!({ "event": "hello", "to": "all" })).await;
+    bystander.expect("hello").await;
+    assert_eq!(server.counters.get(Count::Lost), 0);
+}
+
+#[actix::test]
+async fn what_a_blocked_connection_has_not_taken_goes_to_the_next_and_it_is_cut() {
+    const LAST: u64 = 399;
+    let limits = OutboxLimits { messages: 1_000, bytes: 64 << 20 };
+    let server = Server::start(|options| {
+        let options = options.resume_grace(GRACE).outbox(limits).rate(Rate::UNLIMITED);
+        options.close_grace(Duration::from_millis(50))
+    })
+    .await;
+    let (mut bystander, _) = server.join().await;
+    // It reads nothing, and the system's buffers hold less than what comes.
+    let (mut old, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    let room = server.rooms.lookup("demo").unwrap();
+    for number in 0..=LAST {
+        let data = json!({ "number": number, "padding": "x".repeat(50_000) });
+        let news =
+            Message::new("news", &data).unwrap().to(To::Peers(vec![old.id.parse().unwrap()]));
+        room.forward_message(news).await.unwrap();
+    }
+
+    let (mut new, _) = server.resume(&token).await;
+
+    let first = new.expect("news").await["number"].as_u64().unwrap();
+    assert!(first > 0, "the system has taken some");
+    for number in first + 1..=LAST {
+        assert_eq!(new.expect("news").await["number"], number);
+    }
+    counted(&server, Count::Cut, 1).await;
+    counted(&server, Count::Ended, 1).await;
+    let mut read = 0;
+    while let Some(frame) = old.next().await {
+        let Ok(text) = frame.into_text() else { break };
+        let Ok(message) = serde_json::from_str::<Value>(&text) else { break };
+        assert_eq!(message["data"]["number"], read);
+        read += 1;
+    }
+    assert!((1..=first).contains(&read), "{read} by the old one, from {first} on by the new one");
+    assert!(first - read < 5, "{} were on their way", first - read);
+    settle(&mut bystander).await;
+}
+
+#[actix::test]
+async fn a_silent_client_is_cut_off_and_may_come_back() {
+    let server = Server::start(|options| {
+        options.resume_grace(GRACE).heartbeat(Some(Duration::from_millis(50)))
+    })
+    .await;
+    // It answers no ping because it is never polled.
+    let (mute, token) = server.join_with_token().await;
+    counted(&server, Count::Silent, 1).await;
+    counted(&server, Count::Lost, 1).await;
+
+    let (mut guest, _) = server.resume(&token).await;
+
+    assert_eq!(guest.id, mute.id);
+    settle(&mut guest).await;
+}
+
+#[actix::test]
+async fn a_lost_connection_still_counts_and_its_client_needs_no_second_place() {
+    let server = Server::start(|options| options.resume_grace(GRACE).max_connections(1)).await;
+    let (guest, token) = server.join_with_token().await;
+    lose(&server, guest).await;
+    counted(&server, Count::Ended, 1).await;
+
+    assert_eq!(server.refusal("/socket/demo", &[]).await.0, 503);
+    let (mut guest, _) = server.resume(&token).await;
+    assert_eq!(server.refusal("/socket/demo", &[]).await.0, 503);
+
+    guest.socket.close(None).await.unwrap();
+    counted(&server, Count::Ended, 2).await;
+    server.join().await;
+}
+
+#[actix::test]
+async fn a_peer_may_panic_while_its_client_is_away_and_after_it_is_back() {
+    let server = server().await;
+    let (mut bystander, _) = server.join().await;
+    let (guest, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    let id = guest.id.clone();
+    lose(&server, guest).await;
+
+    room_node(&server).inject(&id, Fault::Panic("while away".into())).await.unwrap();
+    bystander.send(json!({ "event": "news", "to": [id] })).await;
+    settle(&mut bystander).await;
+    let (mut guest, token) = server.resume(&token).await;
+
+    let heard = [guest.message().await, guest.message().await];
+    assert!(heard.iter().any(|heard| heard["event"] == "news"), "{heard:?}");
+    assert!(
+        heard.iter().any(|heard| heard["data"]["description"] == "Peer restarted"),
+        "{heard:?}"
+    );
+    guest.send(json!({ "event": "hello", "to": "all" })).await;
+    bystander.expect("hello").await;
+
+    lose(&server, guest).await;
+    room_node(&server).inject(&id, Fault::Panic("again".into())).await.unwrap();
+    assert_eq!(bystander.expect("left").await, json!({ "peer_id": id }));
+    let path = format!("/socket/demo?resume={token}");
+    assert_eq!(server.refusal(&path, &[]).await, CANNOT());
+}
+
+#[actix::test]
+async fn a_peer_that_panics_after_a_resumption_goes_on_behind_the_new_connection() {
+    let server = server().await;
+    let (guest, token) = server.join_with_token().await;
+    lose(&server, guest).await;
+    let (mut guest, token) = server.resume(&token).await;
+
+    guest.send(json!({ "event": "explode_peer", "to": "all" })).await;
+
+    guest.expect_error("Peer restarted").await;
+    settle(&mut guest).await;
+    lose(&server, guest).await;
+    let (mut guest, _) = server.resume(&token).await;
+    settle(&mut guest).await;
+    guest.send(json!({ "event": "explode_peer", "to": "all" })).await;
+    guest.expect_close(1011).await;
+}
+
+#[actix::test]
+async fn a_room_that_panics_keeps_those_who_are_away() {
+    let server = server().await;
+    let (mut bystander, _) = server.join().await;
+    let (guest, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    lose(&server, guest).await;
+
+    bystander.send(json!({ "event": "explode_room", "to": "all" })).await;
+
+    assert_eq!(bystander.expect("room_restarted").await["peers"].as_array().unwrap().len(), 2);
+    let (mut guest, token) = server.resume(&token).await;
+    guest.expect("room_restarted").await;
+    guest.send(json!({ "event": "hello", "to": "all" })).await;
+    bystander.expect("hello").await;
+
+    // And those who come back while it is down.
+    lose(&server, guest).await;
+    bystander.send(json!({ "event": "explode_room", "to": "all" })).await;
+    let (mut guest, _) = server.resume(&token).await;
+    guest.expect("room_restarted").await;
+    bystander.expect("room_restarted").await;
+    settle(&mut bystander).await;
+}
+
+#[actix::test]
+async fn a_room_that_closes_ends_those_who_are_away() {
+    let server = server().await;
+    let (guest, token) = server.join_with_token().await;
+    lose(&server, guest).await;
+    let path = format!("/socket/demo?resume={token}");
+
+    server.rooms.lookup("demo").unwrap().stop("good night").await;
+
+    assert_eq!(server.refusal(&path, &[]).await, CANNOT());
+    server.rooms.stop_all("shutdown").await;
+    server.tree.stop().await;
+    assert_eq!(server.tree.snapshot().running(), 0);
+}
+
+#[actix::test]
+async fn the_new_connection_may_be_on_another_thread_than_the_peer() {
+    let server = Server::start(|options| options.resume_grace(GRACE).rate(Rate::UNLIMITED)).await;
+    let (mut guest, mut token) = server.join_with_token().await;
+    let home = guest.worker.clone();
+
+    for crossing in 0..5 {
+        loop {
+            lose(&server, guest).await;
+            (guest, token) = server.resume(&token).await;
+            if guest.worker != home {
+                break;
+            }
+        }
+        for number in 0..200 {
+            guest.send(json!({ "event": "echo", "data": number, "to": [guest.id] })).await;
+        }
+        for number in 0..200 {
+            assert_eq!(guest.expect("echo").await, number, "{crossing}");
+        }
+        // More than may be in flight from one thread to the other.
+        for _ in 0..5_000 {
+            guest.send(json!({ "event": "swallow", "to": "all" })).await;
+        }
+        settle(&mut guest).await;
+    }
+    assert_eq!(server.counters.get(Count::TooMany), 0);
+}
