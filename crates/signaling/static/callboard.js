@@ -62,10 +62,6 @@
  * @property {[label: string]} channel_closed
  * @property {[message: { channel: string, data: string | ArrayBuffer }]} data
  */
-/**
- * @typedef {object} Way by which a call goes, and its answer comes back
- * @property {(text: string) => boolean} post false: it takes nothing now
- */
 
 /**
  * Joins a room. Lost connections are opened again from then on, but this first one is not: whoever asked learns at once
@@ -120,7 +116,10 @@ export class Client {
   #labels = new Map([[EVENTS, {}]]);
   /** @type {PeerConnection | null} */
   #peerConnection = null;
-  #calls = new Calls((error) => this.#emit("error", error));
+  #calls = new Calls({
+    post: (text) => this.#peerConnection?.post(text) || this.#socket.post(text),
+    failed: (error) => this.#emit("error", error),
+  });
   #socket;
 
   /**
@@ -219,8 +218,7 @@ export class Client {
       tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
       reachable: () => this.state === "open",
       emit: (event, ...told) => this.#emit(event, ...told),
-      data: (channel, data, way) => this.#data(channel, data, way),
-      lost: (way) => this.#calls.lost(way),
+      data: (channel, data) => this.#data(channel, data),
     });
     return this.#peerConnection;
   }
@@ -262,8 +260,9 @@ export class Client {
   /**
    * Calls a function of the server: over the data channel `events` if it is open, else over the WebSocket.
    *
-   * A call is sent once and never again, since the server may have run it: if its data channel or WebSocket is lost, it
-   * fails with `disconnected`, unless that WebSocket can be resumed; then its answer comes after that.
+   * A call is sent once and never again, since the server may have run it. If its data channel is lost, the answer comes
+   * over the WebSocket; if that is lost, after it was resumed. If it cannot be, the call fails with `disconnected`; so
+   * it does when nothing can be sent to begin with.
    *
    * @param {string} plugin
    * @param {string} fn
@@ -271,12 +270,12 @@ export class Client {
    * @param {{ timeout?: number, signal?: AbortSignal }} [options] `timeout` in ms: 10,000
    * @returns {Promise<any>}
    * @throws {HookError} the server's own no
-   * @throws {CallboardError} `timeout`, `closed`, `disconnected` (also when nothing can be sent to begin with); if the signal
-   *   is aborted, its reason. After a timeout and an abort the server is told to stop.
+   * @throws {CallboardError} `timeout`, `disconnected`, `closed`; if the signal is aborted, its reason. After a timeout and an
+   *   abort the server is told to stop.
    */
   async call(plugin, fn, args = [], { timeout = 10_000, signal } = {}) {
     if (this.state === "closed") throw closed();
-    return this.#calls.call(this.#peerConnection?.way ?? this.#socket, { plugin, fn, args }, timeout, signal);
+    return this.#calls.call({ plugin, fn, args }, timeout, signal);
   }
 
   /**
@@ -301,10 +300,10 @@ export class Client {
    */
   #stateChanged(state, detail) {
     if (state === "closed") {
-      this.#calls.closed();
+      this.#calls.lost(closed());
       this.#peerConnection?.close();
     } else if (state === "waiting" && !this.#socket.resumable) {
-      this.#calls.lost(this.#socket);
+      this.#calls.lost(disconnected());
     }
     this.#emit("state", state, detail);
   }
@@ -322,7 +321,7 @@ export class Client {
       return this.#emit("resumed");
     }
     if (!previous) return void (this.#peers = new Set(peers));
-    this.#calls.lost(this.#socket);
+    this.#calls.lost(disconnected());
     this.#presentAre(peers ?? []);
     this.#emit("rejoined", peerId, previous);
     this.#peerConnection?.renew();
@@ -334,7 +333,7 @@ export class Client {
    * @param {any} frame an object, if anything; undefined if not even JSON
    */
   #received(frame) {
-    if (this.#calls.handle(frame, this.#socket)) return;
+    if (this.#calls.handle(frame)) return;
     if (typeof frame?.event !== "string") return void (this.malformed += 1);
     const { event, data = null, from = null, to = "all" } = frame;
     if (from === null && Object.hasOwn(this.#handlers, event)) return this.#handled(event, data);
@@ -372,8 +371,11 @@ export class Client {
     },
     "webrtc:answer": (answer) => this.#peerConnection?.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
     "webrtc:ice": (candidate) => this.#peerConnection?.handleCandidate(candidate),
-    "webrtc:state": ({ state }) => this.#peerConnection?.handleState(text(state)),
-    "webrtc:data": ({ channel, data }) => this.#data(text(channel), text(data), this.#socket),
+    "webrtc:state": ({ state }) => {
+      if (state === "rate_limited") return this.#emit("error", serverError("Rate limited", state));
+      this.#peerConnection?.handleState(text(state));
+    },
+    "webrtc:data": ({ channel, data }) => this.#data(text(channel), text(data)),
     // Our own ends of the channels tell.
     "webrtc:channel_open": () => {},
     "webrtc:channel_closed": () => {},
@@ -393,10 +395,9 @@ export class Client {
   /**
    * @param {string} channel
    * @param {string | ArrayBuffer} data
-   * @param {Way} way by which it came
    */
-  #data(channel, data, way) {
-    if (channel === EVENTS && typeof data === "string" && this.#calls.handle(parse(data), way)) return;
+  #data(channel, data) {
+    if (channel === EVENTS && this.#calls.handle(parse(data))) return;
     this.#emit("data", { channel, data });
   }
 
@@ -408,11 +409,7 @@ export class Client {
    */
   #emit(event, ...told) {
     for (const listener of [...(this.#listeners.get(event) ?? [])]) {
-      try {
-        listener(...told);
-      } catch (error) {
-        reportError(error);
-      }
+      harmless(() => listener(...told));
     }
   }
 }
@@ -564,8 +561,7 @@ class Socket {
       const error = code === UNANSWERED ? new CallboardError("timeout", reason) : refused;
       return this.#end(error.message, code, this.#farewell ?? error);
     }
-    // Only what ends without a goodbye can be taken up again.
-    if (open && code !== 1006 && code !== UNANSWERED) this.#resume = null;
+    if (open && (this.#farewell || !RESUMABLE.has(code))) this.#resume = null;
     if (open && now - this.#since >= STABLE) this.#failed = 0;
     if (open) this.#since = now;
     else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (await this.#answers()))) {
@@ -638,38 +634,41 @@ class Socket {
 /** Calls in both directions, over whichever way is open. */
 class Calls {
   #next = 1;
-  /** @type {Map<number, { way: Way, resolve: (data: any) => void, reject: (error: any) => void }>} */
+  /** @type {Map<number, { resolve: (data: any) => void, reject: (error: any) => void }>} */
   #pending = new Map();
   /** @type {Map<string, (...args: any[]) => any>} */
   #functions = new Map();
   /** Calls of ours that run. */
   #running = 0;
-  #failed;
+  #host;
 
-  /** @param {(error: CallboardError) => void} failed hears what is about no call in particular */
-  constructor(failed) {
-    this.#failed = failed;
+  /**
+   * @param {object} host
+   * @param {(text: string) => boolean} host.post by the way that is open now; false: none is
+   * @param {(error: CallboardError) => void} host.failed hears what is about no call in particular
+   */
+  constructor(host) {
+    this.#host = host;
   }
 
   /**
-   * @param {Way} way
    * @param {{ plugin: string, fn: string, args: any[] }} call
    * @param {number} timeout
    * @param {AbortSignal} [signal]
    * @returns {Promise<any>}
    */
-  async call(way, call, timeout, signal) {
+  async call(call, timeout, signal) {
     signal?.throwIfAborted();
     const id = this.#next++;
-    if (!way.post(JSON.stringify({ type: "call_hook", id, ...call }))) throw disconnected();
+    if (!this.#host.post(JSON.stringify({ type: "call_hook", id, ...call }))) throw disconnected();
     const over = new AbortController();
     try {
       return await new Promise((resolve, reject) => {
-        this.#pending.set(id, { way, resolve, reject });
+        this.#pending.set(id, { resolve, reject });
         /** @param {any} error */
         const cancel = (error) => {
           reject(error);
-          way.post(JSON.stringify({ type: "cancel_hook", id }));
+          this.#host.post(JSON.stringify({ type: "cancel_hook", id }));
         };
         const timer = setTimeout(() => cancel(new CallboardError("timeout", `${call.plugin}.${call.fn}`)), timeout);
         over.signal.addEventListener("abort", () => clearTimeout(timer));
@@ -692,13 +691,12 @@ class Calls {
 
   /**
    * @param {any} frame
-   * @param {Way} way by which it came
    * @returns {boolean} whether it is one of ours
    */
-  handle(frame, way) {
+  handle(frame) {
     switch (frame?.type) {
       case "call_hook":
-        this.#answer(frame, way);
+        this.#answer(frame);
         return true;
       case "hook_reply":
         this.#pending.get(frame.id)?.resolve(frame.data ?? null);
@@ -719,26 +717,23 @@ class Calls {
    * @param {HookError} error
    */
   #refused(id, error) {
-    if (id == null) this.#failed(error);
+    if (id == null) this.#host.failed(error);
     else this.#pending.get(id)?.reject(error);
   }
 
-  /** @param {Way} way */
-  lost(way) {
-    for (const call of this.#pending.values()) if (call.way === way) call.reject(disconnected());
-  }
-
-  closed() {
-    for (const call of this.#pending.values()) call.reject(closed());
-  }
-
   /**
-   * @param {{ id?: any, fn?: any, args?: any }} call
-   * @param {Way} way
+   * Nobody will answer any more.
+   *
+   * @param {CallboardError} error
    */
-  async #answer({ id, fn, args = [] }, way) {
+  lost(error) {
+    for (const call of this.#pending.values()) call.reject(error);
+  }
+
+  /** @param {{ id?: any, fn?: any, args?: any }} call */
+  async #answer({ id, fn, args = [] }) {
     /** @param {any} answer */
-    const post = (answer) => way.post(JSON.stringify({ ...answer, id }));
+    const post = (answer) => this.#host.post(JSON.stringify({ ...answer, id }));
     /** @param {string} error */
     const refuse = (error) => post({ type: "hook_error", error });
     const handler = this.#functions.get(fn);
@@ -768,8 +763,6 @@ export class PeerConnection {
   #host;
   /** @type {Map<string, RTCDataChannel>} those of this moment, open or not */
   #channels = new Map();
-  /** By which calls go while the channel for them is open. @type {Way | null} */
-  #way = null;
   /** Whether the server ought to get an offer that it could not be sent. */
   #owed = false;
   #offering = false;
@@ -795,8 +788,7 @@ export class PeerConnection {
    *   tell: (event: string, data: any) => boolean,
    *   reachable: () => boolean,
    *   emit: (event: string, ...told: any[]) => void,
-   *   data: (channel: string, data: string | ArrayBuffer, way: Way) => void,
-   *   lost: (way: Way) => void,
+   *   data: (channel: string, data: string | ArrayBuffer) => void,
    * }} host
    */
   constructor(options, labels, host) {
@@ -811,9 +803,17 @@ export class PeerConnection {
     return this.connection.connectionState;
   }
 
-  /** By which calls go now, if they can. */
-  get way() {
-    return this.#way;
+  /**
+   * Sends something of calls, if the channel for it is open and takes it.
+   *
+   * @param {string} text
+   * @returns {boolean} whether it went out
+   */
+  post(text) {
+    const channel = this.openChannel(EVENTS);
+    if (!channel || channel.bufferedAmount > MAX_BUFFERED) return false;
+    channel.send(text);
+    return true;
   }
 
   /** Closes it for good, here and on the server. */
@@ -837,7 +837,8 @@ export class PeerConnection {
 
   /** @param {string} label */
   addChannel(label) {
-    if (!this.closed) this.#adopt(this.connection.createDataChannel(label, this.#labels.get(label)), this.connection);
+    if (this.connection.signalingState === "closed") return;
+    this.#adopt(this.connection.createDataChannel(label, this.#labels.get(label)), this.connection);
   }
 
   /** @param {string} label */
@@ -911,7 +912,7 @@ export class PeerConnection {
     connection.ontrack = (event) => this.#host.emit("track", event);
     for (const [label, init] of this.#labels) this.#adopt(connection.createDataChannel(label, init), connection);
     const { media } = this.#options;
-    if (typeof media === "function") media(connection);
+    if (typeof media === "function") harmless(() => media(connection));
     else for (const track of media?.getTracks() ?? []) connection.addTrack(track, /** @type {MediaStream} */ (media));
     return connection;
   }
@@ -924,28 +925,17 @@ export class PeerConnection {
     const { label } = channel;
     channel.binaryType = "arraybuffer";
     this.#channels.set(label, channel);
-    const way = {
-      /** @param {string} text */
-      post(text) {
-        if (channel.readyState !== "open" || channel.bufferedAmount > MAX_BUFFERED) return false;
-        channel.send(text);
-        return true;
-      },
-    };
     let open = false;
     channel.onopen = () => {
       open = true;
-      if (label === EVENTS) this.#way = way;
       this.#host.emit("channel_open", label);
     };
     channel.onclose = () => {
       if (this.#channels.get(label) === channel) this.#channels.delete(label);
-      if (this.#way === way) this.#way = null;
-      this.#host.lost(way);
       if (open) this.#host.emit("channel_closed", label);
       open = false;
     };
-    channel.onmessage = ({ data }) => connection === this.connection && this.#host.data(label, data, way);
+    channel.onmessage = ({ data }) => connection === this.connection && this.#host.data(label, data);
   }
 
   /** @param {RTCPeerConnection} connection */
@@ -981,7 +971,7 @@ export class PeerConnection {
     const { connectionState: state, iceConnectionState: ice } = connection;
     switch (state) {
       case "connecting":
-        if (this.#stateTimer === undefined) this.#within(CONNECT_TIME, () => this.#reopen());
+        if (this.#stateTimer === undefined) this.#within(CONNECT_TIME, () => this.#giveUp());
         break;
       case "connected":
         this.#within(0, null);
@@ -1003,7 +993,12 @@ export class PeerConnection {
   #restart() {
     this.#restarted = true;
     this.connection.restartIce();
-    this.#within(CONNECT_TIME, () => this.#reopen());
+    this.#within(CONNECT_TIME, () => this.#giveUp());
+  }
+
+  #giveUp() {
+    if (this.#host.reachable()) this.#reopen();
+    else this.#within(CONNECT_TIME, () => this.#giveUp());
   }
 
   /**
@@ -1039,6 +1034,19 @@ export class PeerConnection {
       channel.onclose?.(new Event("close"));
       channel.onopen = channel.onclose = channel.onmessage = null;
     }
+  }
+}
+
+/**
+ * Runs the page's own code: what it throws is the page's to hear, and stops nothing here.
+ *
+ * @param {() => void} run
+ */
+function harmless(run) {
+  try {
+    run();
+  } catch (error) {
+    reportError(error);
   }
 }
 
@@ -1126,6 +1134,8 @@ const DEFAULTS = {
 };
 /** Our close code for a server that does not answer: none by which it would take us to have left. */
 const UNANSWERED = 4000;
+/** Close codes of a connection that can be taken up again: none came, the server heard nothing of us, or we of it. */
+const RESUMABLE = new Set([1006, 1001, UNANSWERED]);
 /** What has lasted this long, in ms, was no failure. */
 const STABLE = 5_000;
 /** How long an answer to an offer may take, in ms. */

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::page::Page;
-use crate::server::Server;
+use crate::server::{Server, Setup};
 
 #[test]
 fn clients_in_chromium_meet_and_talk() {
@@ -20,7 +20,7 @@ fn clients_in_firefox_meet_and_talk() {
 }
 
 async fn meet_and_talk(kind: Kind) {
-    let server = Server::start(0).await;
+    let server = Server::start(Setup::default()).await;
     let page = Page::open(kind, server.port).await;
 
     let met = page
@@ -132,7 +132,7 @@ fn a_client_in_firefox_learns_why_it_is_not_let_in() {
 }
 
 async fn is_not_let_in(kind: Kind) {
-    let server = Server::start(0).await;
+    let server = Server::start(Setup::default()).await;
     let page = Page::open(kind, server.port).await;
     // It is there, and says nothing.
     let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -164,7 +164,7 @@ async fn is_not_let_in(kind: Kind) {
 #[test]
 fn frames_that_make_no_sense_are_counted_and_hurt_nobody() {
     on_a_stage_of_its_own(async || {
-        let server = Server::start(0).await;
+        let server = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, server.port).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("a bound socket");

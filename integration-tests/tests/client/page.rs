@@ -69,6 +69,14 @@ pub(crate) const HTML: &str = r#"<!doctype html>
             client.on(event, (...told) => all.push(told));
             return all;
         },
+        // How often each way was used.
+        used: { socket: 0, channel: 0 },
+        // Waits until this holds.
+        until: async (holds) => {
+            for (const began = performance.now(); !holds(); await new Promise((later) => setTimeout(later, 10))) {
+                if (performance.now() - began > 15_000) throw new Error(`waited for ${holds}`);
+            }
+        },
         // How something failed.
         code_of: async (promise) => {
             try { await promise; return "no error"; } catch (error) { return error.code ?? String(error); }
@@ -82,6 +90,13 @@ pub(crate) const HTML: &str = r#"<!doctype html>
             }
         },
     });
+    for (const [kind, way] of [[WebSocket, "socket"], [RTCDataChannel, "channel"]]) {
+        const { send } = kind.prototype;
+        kind.prototype.send = function (data) {
+            if (data !== "ping") used[way] += 1;
+            return send.call(this, data);
+        };
+    }
 </script>
 "#;
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -20,16 +20,18 @@ struct Cable {
     cuts: u32,
     /// Nothing goes through, and nobody is told.
     stuck: bool,
+    /// The server's port.
+    server: u16,
 }
 
 impl Proxy {
     pub(crate) async fn start(server: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let port = listener.local_addr().expect("a bound socket").port();
-        let (cable, state) = watch::channel(Cable::default());
+        let (cable, state) = watch::channel(Cable { server, ..Cable::default() });
         let accepting = tokio::spawn(async move {
             while let Ok((browser, _)) = listener.accept().await {
-                tokio::spawn(carry(browser, server, state.clone()));
+                tokio::spawn(carry(browser, state.clone()));
             }
         });
         Self { port, cable, accepting: accepting.abort_handle() }
@@ -38,6 +40,14 @@ impl Proxy {
     /// Ends all connections without a goodbye. New ones are carried.
     pub(crate) fn cut(&self) {
         self.cable.send_modify(|cable| cable.cuts += 1);
+    }
+
+    /// Ends all connections without a goodbye. New ones are carried to another server.
+    pub(crate) fn cut_and_lead_to(&self, server: u16) {
+        self.cable.send_modify(|cable| {
+            cable.cuts += 1;
+            cable.server = server;
+        });
     }
 
     /// From now on nothing goes through, neither on the connections that there are nor on new ones.
@@ -57,9 +67,11 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut browser: TcpStream, server: u16, mut cable: watch::Receiver<Cable>) {
+async fn carry(mut browser: TcpStream, mut cable: watch::Receiver<Cable>) {
     let before = *cable.borrow();
-    let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else { return };
+    let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, before.server)).await else {
+        return;
+    };
     if !before.stuck {
         tokio::select! {
             _ = copy_bidirectional(&mut browser, &mut server) => return,

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::page::Page;
 use crate::proxy::Proxy;
-use crate::server::Server;
+use crate::server::{Server, Setup};
 
 #[test]
 fn chromium_comes_back_to_a_server_that_was_restarted() {
@@ -18,7 +18,7 @@ fn firefox_comes_back_to_a_server_that_was_restarted() {
 }
 
 async fn comes_back_after_a_restart(kind: Kind) {
-    let server = Server::start(0).await;
+    let server = Server::start(Setup::default()).await;
     let port = server.port;
     let page = Page::open(kind, port).await;
     page.run(
@@ -57,7 +57,7 @@ async fn comes_back_after_a_restart(kind: Kind) {
         })
     );
 
-    let _server = Server::start(port).await;
+    let _server = Server::start(Setup { port, ..Setup::default() }).await;
 
     page.becomes("rejoined.length === 1 && bob.state === 'open' && ann.peers.has(bob.peerId)")
         .await;
@@ -81,7 +81,7 @@ async fn comes_back_after_a_restart(kind: Kind) {
 #[test]
 fn what_was_sent_meanwhile_arrives_later() {
     on_a_stage_of_its_own(async || {
-        let server = Server::start(0).await;
+        let server = Server::start(Setup::default()).await;
         let proxy = Proxy::start(server.port).await;
         let page = Page::open(Kind::Chromium, proxy.port).await;
         page.run(
@@ -113,7 +113,7 @@ fn what_was_sent_meanwhile_arrives_later() {
 #[test]
 fn a_server_that_answers_no_more_is_noticed() {
     on_a_stage_of_its_own(async || {
-        let server = Server::start(0).await;
+        let server = Server::start(Setup::default()).await;
         let proxy = Proxy::start(server.port).await;
         let page = Page::open(Kind::Chromium, proxy.port).await;
         page.run(

@@ -1,18 +1,39 @@
 //! A small server built on the crates, on a thread of its own.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use actix::System;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use callboard_room_supervisor::{AuthData, JoinRefusal, PeerId, Room, RoomOptions, Rooms};
+use callboard_peer_connection::{DataChannelMessage, PeerConnections, PeerConnectionsOptions};
+use callboard_room_supervisor::{AuthData, JoinRefusal, Message, PeerId, Room, RoomOptions, Rooms};
+use callboard_signaling::rpc::{HookContext, HookError};
 use callboard_signaling::{
-    BadRequest, Context, Init, InitContext, JoinRequest, Peer, PeerOptions, Refused, Signaling,
-    client_script, tune,
+    BadRequest, Context, Hooks, Init, InitContext, JoinRequest, Origins, Peer, PeerOptions,
+    Refused, Signaling, WebRtc, client_script, tune,
 };
-use tokio::sync::oneshot;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::page::HTML;
+
+/// What a server is to be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// 0 for any.
+    pub(crate) port: u16,
+    pub(crate) webrtc: bool,
+    pub(crate) resume_grace: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { port: 0, webrtc: true, resume_grace: Duration::ZERO }
+    }
+}
 
 /// Serves a page at `/`, the client at `/callboard.js`, and the room `lobby` for four at `/socket/lobby`.
 pub(crate) struct Server {
@@ -22,39 +43,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// At this port, or at any if it is 0.
-    pub(crate) async fn start(port: u16) -> Self {
+    pub(crate) async fn start(setup: Setup) -> Self {
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || {
-            System::new().block_on(async move {
-                let rooms = Rooms::new();
-                let tree = rooms.start().await.expect("nothing runs yet that could fail");
-                let lobby = RoomOptions::<Lobby>::new("lobby", ());
-                rooms.start_supervised(lobby).await.expect("the name is free");
-                let signaling = Signaling::new(PeerOptions::<Guest>::new((), rooms.clone()));
-                let app = move || {
-                    App::new()
-                        .route("/", web::get().to(page))
-                        .configure(client_script("/callboard.js"))
-                        .configure(signaling.at(&["/socket/{room}"]))
-                };
-                let server = tune(HttpServer::new(app).workers(1).disable_signals())
-                    .bind((Ipv4Addr::LOCALHOST, port))
-                    .expect("the port is free")
-                    .shutdown_timeout(1);
-                let port = server.addrs()[0].port();
-                let server = server.run();
-                let handle = server.handle();
-                let serving = actix::spawn(server);
-                _ = tell.send(port);
-                _ = stopped.await;
-                rooms.stop_all("shutdown").await;
-                tree.stop().await;
-                handle.stop(true).await;
-                _ = serving.await;
-            });
-        });
+        let thread = thread::spawn(move || System::new().block_on(serve(setup, tell, stopped)));
         let port = told.await.expect("the server starts");
         Self { port, stop: Some(stop), thread: Some(thread) }
     }
@@ -79,8 +71,104 @@ impl Drop for Server {
     }
 }
 
+async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Receiver<()>) {
+    let rooms = Rooms::new();
+    let tree = rooms.start().await.expect("nothing runs yet that could fail");
+    let lobby = RoomOptions::<Lobby>::new("lobby", ());
+    rooms.start_supervised(lobby).await.expect("the name is free");
+    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await;
+    let connections = connections.expect("an address to be reached at");
+    let options = PeerOptions::<Guest>::new((), rooms.clone())
+        .origins(Origins::Any)
+        .resume_grace(setup.resume_grace)
+        .hooks(hooks());
+    let options = match setup.webrtc {
+        true => options.webrtc(WebRtc::new(connections.clone())),
+        false => options,
+    };
+    let signaling = Signaling::new(options);
+    let app = move || {
+        App::new()
+            .route("/", web::get().to(page))
+            .configure(client_script("/callboard.js"))
+            .configure(signaling.at(&["/socket/{room}"]))
+    };
+    let server = tune(HttpServer::new(app).workers(1).disable_signals())
+        .bind((Ipv4Addr::LOCALHOST, setup.port))
+        .expect("the port is free")
+        .shutdown_timeout(1);
+    let port = server.addrs()[0].port();
+    let server = server.run();
+    let handle = server.handle();
+    let serving = actix::spawn(server);
+    _ = tell.send(port);
+
+    _ = stopped.await;
+    rooms.stop_all("shutdown").await;
+    tree.stop().await;
+    handle.stop(true).await;
+    _ = serving.await;
+    connections.stop().await;
+}
+
 async fn page() -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(HTML)
+}
+
+/// What pages may call.
+fn hooks() -> Hooks {
+    let gate = Arc::new(Semaphore::new(0));
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let (waits, opens, counts) = (Arc::clone(&gate), gate, Arc::clone(&dropped));
+    Hooks::builder()
+        .plugin("test", |test| {
+            test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, HookError>(a + b))
+                .hook("fail", async |(why,): (String,), _: HookContext| {
+                    Err::<(), _>(HookError(why))
+                })
+                .hook("wait", move |(): (), _: HookContext| {
+                    let gate = Arc::clone(&waits);
+                    let unless_done = Count(Arc::clone(&dropped));
+                    async move {
+                        gate.acquire().await.expect("it is never closed").forget();
+                        std::mem::forget(unless_done);
+                        Ok::<_, HookError>("let through")
+                    }
+                })
+                .hook("let_through", move |(): (), _: HookContext| {
+                    opens.add_permits(1);
+                    async { Ok::<_, HookError>(()) }
+                })
+                .hook("dropped", move |(): (), _: HookContext| {
+                    let dropped = counts.load(Ordering::SeqCst);
+                    async move { Ok::<_, HookError>(dropped) }
+                })
+                .hook("ask", async |(function, args): (String, Value), context: HookContext| {
+                    let answer = context.client.call(&function, &args, ASK_TIME).await;
+                    Ok::<_, HookError>(match answer {
+                        Ok(answer) => json!({ "answer": answer }),
+                        Err(error) => json!({ "error": error.to_string() }),
+                    })
+                })
+                .hook("kill_connection", async |(): (), context: HookContext| {
+                    match context.client.connection() {
+                        Some(connection) => connection.close().await,
+                        None => return Err(HookError::new("there is none")),
+                    }
+                    Ok(())
+                })
+        })
+        .build()
+        .expect("good names")
+}
+
+/// Counts the calls that were dropped before they were done.
+struct Count(Arc<AtomicUsize>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// A room for four.
@@ -106,7 +194,7 @@ impl Room for Lobby {
     }
 }
 
-/// Whoever does not say `?name=impostor`.
+/// Whoever does not say `?name=impostor`. Sends data back.
 struct Guest;
 
 impl Peer for Guest {
@@ -122,15 +210,19 @@ impl Peer for Guest {
         if auth.metadata == "name=impostor" { Err("wrong name".into()) } else { Ok(Self.into()) }
     }
 
-    fn on_receive(
-        &mut self,
-        message: callboard_room_supervisor::Message,
-        context: &Context,
-    ) -> Option<callboard_room_supervisor::Message> {
+    fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
         if message.event == "stop_me" {
             context.client.stop();
             return None;
         }
         Some(message)
     }
+
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+        // A page that is gone reads nothing.
+        _ = context.client.send_data(channel, data);
+    }
 }
+
+/// How long a page has to answer a call.
+const ASK_TIME: Duration = Duration::from_secs(5);

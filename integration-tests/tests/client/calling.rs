@@ -1,0 +1,199 @@
+//! The peer connection to the server: data and calls, and what becomes of them when it goes.
+
+use integration_tests::{Kind, on_a_stage_of_its_own};
+use serde_json::json;
+
+use crate::page::Page;
+use crate::server::{Server, Setup};
+
+#[test]
+fn chromium_talks_with_the_server_by_data_channels() {
+    on_a_stage_of_its_own(async || talks_by_data_channels(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_talks_with_the_server_by_data_channels() {
+    on_a_stage_of_its_own(async || talks_by_data_channels(Kind::Firefox).await);
+}
+
+async fn talks_by_data_channels(kind: Kind) {
+    let server = Server::start(Setup::default()).await;
+    let page = Page::open(kind, server.port).await;
+    page.run(
+        "window.ann = await connect('/socket/lobby');
+         [window.data, window.errors, window.states] = [heard(ann, 'data'), heard(ann, 'error'), heard(ann, 'webrtc')];
+         [window.opened, window.closed_channels] = [heard(ann, 'channel_open'), heard(ann, 'channel_closed')];
+         window.add = (a, b) => ann.call('test', 'add', [a, b]);",
+    )
+    .await;
+
+    // There is no peer connection yet.
+    let by_socket = page
+        .run(
+            "ann.sendData('chat', 'by socket');
+             await next(ann, 'data');
+             const way = { ...used };
+             return { data, sum: await add(1, 2), channel: way.channel, socket: way.socket > 0 }",
+        )
+        .await;
+    let data = json!([[{ "channel": "chat", "data": "by socket" }]]);
+    assert_eq!(by_socket, json!({ "data": data, "sum": 3, "channel": 0, "socket": true }));
+
+    let by_channel = page
+        .run(
+            "window.peer = ann.openPeerConnection({ channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } } });
+             let code;
+             try { ann.openPeerConnection(); } catch (error) { code = error.code; }
+             await until(() => opened.length === 3);
+             ann.sendData('chat', 'by channel');
+             await next(ann, 'data');
+             const before = { ...used };
+             const sum = await add(3, 4);
+             return {
+                 code, sum, data: data.at(-1), opened: opened.flat().sort(), states: states.flat(),
+                 used: used.channel - before.channel,
+             }",
+        )
+        .await;
+    assert_eq!(by_channel["code"], "already_open");
+    assert_eq!(by_channel["sum"], 7);
+    assert_eq!(by_channel["data"], json!([{ "channel": "chat", "data": "by channel" }]));
+    assert_eq!(by_channel["opened"], json!(["chat", "cursor", "events"]));
+    assert_eq!(by_channel["states"], json!(["connecting", "connected"]));
+    assert_eq!(by_channel["used"], 1, "the call goes by the channel");
+
+    let errors = page
+        .run(
+            "const failed = await ann.call('test', 'fail', ['not today']).catch((error) => error);
+             return {
+                 typed: failed instanceof HookError && failed instanceof CallboardError, code: failed.code, error: failed.error,
+                 unknown: (await ann.call('nothing', 'add').catch((error) => error)).error,
+                 args: (await ann.call('test', 'add', ['x']).catch((error) => error)).error,
+             }",
+        )
+        .await;
+    let expected = json!({
+        "typed": true, "code": "hook_error", "error": "not today", "unknown": "unknown_plugin", "args": "invalid_args",
+    });
+    assert_eq!(errors, expected);
+
+    // Answers come in any order; what nobody waits for any more is stopped on the server.
+    let order = page
+        .run(
+            "const waits = ann.call('test', 'wait');
+             const sums = await Promise.all([...Array(10).keys()].map((i) => add(i, 100)));
+             await ann.call('test', 'let_through');
+             const late = code_of(ann.call('test', 'wait', [], { timeout: 50 }));
+             const controller = new AbortController();
+             const aborted = ann.call('test', 'wait', [], { signal: controller.signal }).catch((error) => error.name);
+             controller.abort();
+             const never = ann.call('test', 'add', [1, 1], { signal: controller.signal }).catch((error) => error.name);
+             const told = { waited: await waits, sums, late: await late, aborted: await aborted, never: await never };
+             while ((await ann.call('test', 'dropped')) < 2);
+             return told",
+        )
+        .await;
+    let sums: Vec<_> = (100..110).collect();
+    let expected = json!({
+        "waited": "let through", "sums": sums, "late": "timeout", "aborted": "AbortError", "never": "AbortError",
+    });
+    assert_eq!(order, expected);
+
+    let asked = page
+        .run(
+            "const takeBack = ann.register('greet', async (name) => `Hello, ${name}`);
+             ann.register('fail', () => { throw new Error('not today'); });
+             ann.register('cyclic', () => { const it = {}; it.it = it; return it; });
+             ann.register('nothing', () => {});
+             const ask = (fn, args = []) => ann.call('test', 'ask', [fn, args]);
+             const told = [
+                 await ask('greet', ['Ann']), await ask('fail'), await ask('nothing'), await ask('toString'),
+                 Boolean((await ask('cyclic')).error),
+             ];
+             takeBack();
+             return [...told, await ask('greet', ['Ann'])]",
+        )
+        .await;
+    let unknown = json!({ "error": "unknown_function" });
+    assert_eq!(
+        asked,
+        json!([{ "answer": "Hello, Ann" }, { "error": "not today" }, { "answer": null }, unknown, true, unknown])
+    );
+
+    // Changes made during a round make another round on the same connection.
+    let renegotiated = page
+        .run(
+            "const { connection } = peer;
+             connection.addTransceiver('audio', { direction: 'recvonly' });
+             await new Promise((offered) => connection.addEventListener('signalingstatechange', offered, { once: true }));
+             connection.addTransceiver('video', { direction: 'recvonly' });
+             const close = ann.channel('late');
+             await until(() => opened.flat().includes('late') && connection.signalingState === 'stable'
+                 && connection.getTransceivers().length === 2 && connection.getTransceivers().every(({ mid }) => mid !== null));
+             close();
+             await until(() => closed_channels.length === 1);
+             return { same: connection === peer.connection, closed: closed_channels.flat(), sum: await add(5, 6) }",
+        )
+        .await;
+    assert_eq!(renegotiated, json!({ "same": true, "closed": ["late"], "sum": 11 }));
+
+    // The server's end goes: calls go on by the socket, until there is another connection.
+    let killed = page
+        .run(
+            "const { connection } = peer;
+             const waits = ann.call('test', 'wait');
+             opened.length = closed_channels.length = 0;
+             const killed = ann.call('test', 'kill_connection');
+             await until(() => closed_channels.length === 3);
+             const before = { ...used };
+             const bySocket = await add(7, 8);
+             const onSocket = used.channel === before.channel;
+             await until(() => opened.length === 3);
+             const between = { ...used };
+             const byChannel = await add(9, 10);
+             await ann.call('test', 'let_through');
+             return {
+                 another: connection !== peer.connection, closed: closed_channels.flat().sort(), opened: opened.flat().sort(),
+                 bySocket, onSocket, byChannel, onChannel: used.channel > between.channel,
+                 waited: await waits, killed: await killed, errors, id: ann.state,
+             }",
+        )
+        .await;
+    let all = ["chat", "cursor", "events"];
+    let expected = json!({
+        "another": true, "closed": all, "opened": all, "bySocket": 15, "onSocket": true, "byChannel": 19, "onChannel": true,
+        "waited": "let through", "killed": null, "errors": [], "id": "open",
+    });
+    assert_eq!(killed, expected);
+
+    let closed = page
+        .run(
+            "const waits = code_of(ann.call('test', 'wait'));
+             ann.close();
+             return [await waits, await code_of(add(1, 1)), peer.closed, states.flat().at(-1)]",
+        )
+        .await;
+    assert_eq!(closed, json!(["closed", "closed", true, "closed"]));
+    page.close().await;
+}
+
+#[test]
+fn a_server_without_webrtc_says_so_and_calls_go_by_the_socket() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(Setup { webrtc: false, ..Setup::default() }).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+
+        let told = page
+            .run(
+                "const ann = await connect('/socket/lobby');
+                 const error = next(ann, 'error');
+                 const peer = ann.openPeerConnection();
+                 const [{ code, details }] = await error;
+                 return [code, details.error, peer.closed, await ann.call('test', 'add', [1, 2])]",
+            )
+            .await;
+
+        assert_eq!(told, json!(["webrtc_failed", "webrtc_disabled", true, 3]));
+        page.close().await;
+    });
+}

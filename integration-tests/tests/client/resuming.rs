@@ -1,0 +1,101 @@
+//! Losing the WebSocket without a goodbye, where the server keeps the peer for a while.
+
+use std::time::Duration;
+
+use integration_tests::{Kind, on_a_stage_of_its_own};
+use serde_json::json;
+
+use crate::page::Page;
+use crate::proxy::Proxy;
+use crate::server::{Server, Setup};
+
+#[test]
+fn chromium_takes_up_what_was_cut() {
+    on_a_stage_of_its_own(async || takes_up_what_was_cut(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_takes_up_what_was_cut() {
+    on_a_stage_of_its_own(async || takes_up_what_was_cut(Kind::Firefox).await);
+}
+
+async fn takes_up_what_was_cut(kind: Kind) {
+    let setup = Setup { resume_grace: Duration::from_secs(60), ..Setup::default() };
+    let server = Server::start(setup).await;
+    let proxy = Proxy::start(server.port).await;
+    let page = Page::open(kind, proxy.port).await;
+    page.run(&format!(
+        "window.ann = await connect('/socket/lobby');
+         // Beside the cable that is cut.
+         window.bob = await connect('ws://127.0.0.1:{}/socket/lobby');
+         await until(() => ann.peers.has(bob.peerId));
+         window.before = {{ id: ann.peerId }};
+         window.told = Object.fromEntries(['state', 'resumed', 'rejoined', 'chat', 'left', 'webrtc', 'channel_closed', 'data']
+             .map((event) => [event, heard(ann, event)]));
+         window.left = heard(bob, 'left');
+         window.chat = heard(bob, 'chat');
+         // By the socket, as there is no other way yet.
+         window.waits = ann.call('test', 'wait');
+         window.peer = ann.openPeerConnection();
+         await next(ann, 'channel_open');
+         before.connection = peer.connection;",
+        server.port
+    ))
+    .await;
+
+    for round in 1..=2 {
+        proxy.cut();
+        page.becomes(&format!(
+            "told.state.filter(([state]) => state === 'waiting').length >= {round} && \
+             (ann.state !== 'waiting' || (ann.send('chat', {round}), true))"
+        ))
+        .await;
+        page.run("bob.send('chat', 'meanwhile')").await;
+        page.becomes(&format!("told.resumed.length === {round}")).await;
+        page.becomes(&format!("told.chat.length === {round}")).await;
+    }
+
+    let after = page
+        .run(
+            "ann.send('chat', 'after');
+             await until(() => chat.some(([data]) => data === 'after'));
+             await ann.call('test', 'let_through');
+             return {
+                 id: ann.peerId === before.id, peers: ann.peers.has(bob.peerId), waited: await waits, left, rejoined: told.rejoined,
+                 connection: peer.connection === before.connection, webrtc: peer.state, closed: told.channel_closed,
+                 chat: told.chat.map(([data]) => data),
+             }",
+        )
+        .await;
+    let expected = json!({
+        "id": true, "peers": true, "waited": "let through", "left": [], "rejoined": [],
+        "connection": true, "webrtc": "connected", "closed": [], "chat": ["meanwhile", "meanwhile"],
+    });
+    assert_eq!(after, expected);
+
+    // Another server knows nothing of us: everything begins anew.
+    let other = Server::start(setup).await;
+    page.run(
+        "window.lost = code_of(ann.call('test', 'wait'));
+         window.again = next(ann, 'rejoined');
+         window.opened = heard(ann, 'channel_open');",
+    )
+    .await;
+    proxy.cut_and_lead_to(other.port);
+    let anew = page
+        .run(
+            "const [id, previous] = await again;
+             await until(() => opened.length === 1);
+             return {
+                 ids: id === ann.peerId && previous === before.id && id !== previous, peers: ann.peers.size,
+                 left: told.left.length, lost: await lost, another: peer.connection !== before.connection,
+                 sum: await ann.call('test', 'add', [20, 22]),
+             }",
+        )
+        .await;
+    let expected = json!({
+        "ids": true, "peers": 0, "left": 1, "lost": "disconnected", "another": true, "sum": 42,
+    });
+    assert_eq!(anew, expected);
+    page.close().await;
+}
