@@ -145,7 +145,9 @@ impl Server {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         match tokio_tungstenite::connect_async(request).await {
-            Ok((socket, _)) => Ok(Client { socket, id: String::new(), protocol: None }),
+            Ok((socket, _)) => {
+                Ok(Client { socket, id: String::new(), protocol: None, worker: String::new() })
+            }
             Err(Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
         }
