@@ -130,6 +130,45 @@ async fn the_webrtc_peers_of_clients_are_shown_below_them() {
 }
 
 #[actix::test]
+async fn a_call_outlives_a_peer_that_is_shot() {
+    for fault in [FaultKind::Panic, FaultKind::Kill] {
+        let webrtc = webrtc().await;
+        let given = webrtc.clone();
+        let server = common::Server::start(move |options| options.webrtc(given)).await;
+        let admin = Admin::builder(server.tree.clone()).webrtc(&webrtc).build();
+        let mut client = RtcClient::join(&server).await;
+        let chat = client.open("chat").await;
+        let [before] = webrtc.sessions().try_into().unwrap();
+
+        let path = format!("server/rooms/demo/{}", client.ws.id);
+        admin.inject(&FaultOrder::new(path, fault)).await.unwrap();
+        let restarted = |client: &RtcClient| {
+            client.events("error").any(|data| data["description"] == "Peer restarted")
+        };
+        client.until("restart", restarted).await;
+
+        client.say(chat, "still there").await;
+        client.until("echo", |it| it.texts(chat).any(|text| text == "still there")).await;
+        let [after] = webrtc.sessions().try_into().unwrap();
+        assert_eq!(before.connection, after.connection, "{fault:?}");
+    }
+}
+
+#[actix::test]
+async fn a_peer_that_is_stopped_leaves_and_its_client_is_closed() {
+    let server = Server::start().await;
+    let (mut ada, _) = server.join().await;
+    let (mut bob, peer) = server.join().await;
+    ada.expect("joined").await;
+
+    let path = format!("server/rooms/demo/{peer}");
+    assert_eq!(server.post("/admin/tree/fault", order(&path, "stop")).await.status, 204);
+
+    assert_eq!(ada.expect("left").await["peer_id"], peer);
+    while bob.next().await.is_some_and(|frame| !frame.is_close()) {}
+}
+
+#[actix::test]
 async fn whatever_is_done_to_an_actor_the_tree_is_whole_again() {
     let server = Server::start().await;
     let (mut ada, peer) = server.join().await;
