@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Parser;
+
+/// A call through this server, and beside it the supervision tree that carries it: look at it, and shoot.
+///
+/// Serves a page at http://ADDRESS/ROOM, for any name of a room; open it twice.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// Where to listen [default: 127.0.0.1:8080, and with --headless any free port]; port 0 takes a free one, told in the
+    /// first line of output
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Let whoever knows this look at the tree and shoot, from wherever. Without it that is for this machine alone
+    #[arg(long, value_name = "TOKEN", env = "CALLBOARD_ADMIN_TOKEN", hide_env_values = true, value_parser = token)]
+    pub(crate) admin_token: Option<String>,
+
+    /// Draw the tree in this terminal, as long as the server runs
+    #[arg(long, conflicts_with = "headless")]
+    pub(crate) watch: bool,
+
+    /// No browser: peers in this process are shot at, and the times of their recovery printed. Ends with code 0 if all
+    /// recovered in time
+    #[arg(long)]
+    pub(crate) headless: bool,
+
+    /// How long to shoot; every kind of shot is fired at least once
+    #[arg(long, value_name = "SECONDS", default_value = "10", requires = "headless", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+
+    /// How many peers there are to be shot at
+    #[arg(long, value_name = "NUMBER", default_value_t = 6, requires = "headless", value_parser = clap::value_parser!(u16).range(2..=200))]
+    pub(crate) peers: u16,
+}
+
+impl Cli {
+    /// Where to listen.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let port = if self.headless { 0 } else { PORT };
+        self.listen.unwrap_or((Ipv4Addr::LOCALHOST, port).into())
+    }
+}
+
+/// At most a day: more is a slip of the finger.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: u32 = text.parse().map_err(|error| format!("{error}"))?;
+    if seconds > 86_400 {
+        return Err("more than a day".into());
+    }
+    Ok(Duration::from_secs(seconds.into()))
+}
+
+/// One that can be guessed guards nothing.
+fn token(text: &str) -> Result<String, String> {
+    if text.len() < SHORTEST_TOKEN {
+        return Err(format!("shorter than {SHORTEST_TOKEN} characters"));
+    }
+    Ok(text.to_owned())
+}
+
+const PORT: u16 = 8080;
+const SHORTEST_TOKEN: usize = 8;
+
+const AFTER_HELP: &str = "\
+SIGINT or SIGTERM: everyone is told \"Room closed\", then the server ends with code 0; a second one ends it at once.
+Log lines go to stderr; RUST_LOG chooses them.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let parse = |arguments: &[&str]| {
+            Cli::try_parse_from(["supervisor-tree"].iter().chain(arguments)).is_ok()
+        };
+
+        assert!(parse(&["--headless", "--seconds", "10", "--peers", "2"]));
+        assert!(!parse(&["--headless", "--peers", "1"]));
+        assert!(!parse(&["--headless", "--seconds", "soon"]));
+        assert!(!parse(&["--headless", "--seconds", "100000"]));
+        assert!(!parse(&["--headless", "--watch"]));
+        assert!(!parse(&["--admin-token", "short"]));
+        assert!(parse(&["--listen", "0.0.0.0:0", "--admin-token", "long enough"]));
+    }
+}

@@ -1,0 +1,284 @@
+//! A synthetic peer: what a browser's page is, without the browser. It comes back by itself, whatever it loses.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant as Moment};
+
+use callboard_peer_connection::{IceCandidate, PeerConnections, SessionDescription};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::flow::Flow;
+use super::link::{Link, Told};
+use crate::guest::CURSOR;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A peer that runs until it is dropped.
+pub(crate) struct Client {
+    shared: Arc<Shared>,
+    running: JoinHandle<()>,
+}
+
+struct Shared {
+    seen: Mutex<Seen>,
+    unplug: Notify,
+}
+
+/// What it has seen of the server.
+#[derive(Default)]
+struct Seen {
+    peer_id: Option<String>,
+    /// Its own messages, to the server and back.
+    echoes: Flow,
+    /// Those of the others.
+    others: Flow,
+    by_channel: bool,
+}
+
+impl Client {
+    /// Somebody who joins this room.
+    pub(crate) fn start(
+        address: SocketAddr,
+        room: &str,
+        name: &str,
+        home: PeerConnections,
+    ) -> Self {
+        let shared = Arc::new(Shared { seen: Mutex::default(), unplug: Notify::new() });
+        let url = format!("ws://{address}/socket/{room}?name={name}");
+        let run = Run {
+            url,
+            home,
+            shared: Arc::clone(&shared),
+            resume: None,
+            link: None,
+            reopen: None,
+            failed: 0,
+        };
+        Self { shared, running: actix::spawn(run.forever()) }
+    }
+
+    /// Who it is now, once it has joined.
+    pub(crate) fn peer_id(&self) -> Option<String> {
+        self.shared.seen().peer_id.clone()
+    }
+
+    /// How long after this moment its messages flowed again, both ways, on a data channel; none while they do not.
+    pub(crate) fn recovered(&self, shot: Moment, now: Moment) -> Option<Duration> {
+        let seen = self.shared.seen();
+        if !seen.by_channel {
+            return None;
+        }
+        seen.echoes.recovered(shot, now).max(seen.others.recovered(shot, now)).filter(|_| {
+            seen.echoes.recovered(shot, now).is_some() && seen.others.recovered(shot, now).is_some()
+        })
+    }
+
+    /// Pull the plug of its WebSocket: no goodbye.
+    pub(crate) fn unplug(&self) {
+        self.shared.unplug.notify_one();
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // Marks are single pushes.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Run {
+    url: String,
+    home: PeerConnections,
+    shared: Arc<Shared>,
+    /// With which a WebSocket that was lost can be taken up again.
+    resume: Option<String>,
+    link: Option<Link>,
+    /// When the next link is to be opened.
+    reopen: Option<Instant>,
+    /// Links in a row that came to nothing.
+    failed: u32,
+}
+
+impl Run {
+    async fn forever(mut self) {
+        loop {
+            let url = match &self.resume {
+                Some(token) => format!("{}&resume={token}", self.url),
+                None => self.url.clone(),
+            };
+            match timeout(OPEN_TIME, connect_async(url)).await {
+                Ok(Ok((socket, _))) => self.session(socket).await,
+                // It was refused: nobody knows us any more.
+                Ok(Err(tokio_tungstenite::tungstenite::Error::Http(_))) => self.resume = None,
+                _ => {}
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// One life of the WebSocket.
+    async fn session(&mut self, mut socket: Socket) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let shared = Arc::clone(&self.shared);
+        let mut joined = false;
+        loop {
+            let out = tokio::select! {
+                frame = socket.next() => match frame {
+                    Some(Ok(Frame::Text(text))) => self.received(&text, &mut joined).await,
+                    Some(Ok(Frame::Close(_))) => {
+                        self.resume = None;
+                        return;
+                    }
+                    Some(Ok(_)) => Vec::new(),
+                    Some(Err(_)) | None => return,
+                },
+                told = next(&mut self.link) => self.told(told),
+                _ = ticks.tick(), if joined => self.tick().await,
+                () = shared.unplug.notified() => return,
+            };
+            for text in out {
+                if socket.send(Frame::text(text)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Something came from the server; what is to be sent.
+    async fn received(&mut self, text: &str, joined: &mut bool) -> Vec<String> {
+        let Ok(Value::Object(mut message)) = serde_json::from_str(text) else { return Vec::new() };
+        let data = message.remove("data").unwrap_or_default();
+        match message.get("event").and_then(Value::as_str) {
+            Some("authenticated") => {
+                *joined = true;
+                self.resume = token(&data);
+                self.shared.seen().peer_id = data["peer_id"].as_str().map(str::to_owned);
+                (self.link, self.failed, self.reopen) = (None, 0, Some(Instant::now()));
+            }
+            Some("resumed") => {
+                *joined = true;
+                self.resume = token(&data);
+            }
+            Some("webrtc:answer") => {
+                if let (Some(link), Ok(answer)) =
+                    (&self.link, serde_json::from_value::<SessionDescription>(data))
+                {
+                    link.answered(answer).await;
+                }
+            }
+            Some("webrtc:ice") => {
+                if let (Some(link), Ok(candidate)) =
+                    (&self.link, serde_json::from_value::<Option<IceCandidate>>(data))
+                {
+                    link.candidate(candidate).await;
+                }
+            }
+            Some("webrtc:state") if matches!(data["state"].as_str(), Some("failed" | "closed")) => {
+                self.over()
+            }
+            Some("webrtc:data") => self.heard(data["data"].as_str().unwrap_or_default(), false),
+            Some("error") if data["details"]["event"] == "webrtc:offer" => self.over(),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    /// Something happened to the link; what is to be sent.
+    fn told(&mut self, told: Told) -> Vec<String> {
+        match told {
+            Told::Candidate(candidate) => return vec![event("webrtc:ice", &json!(candidate))],
+            Told::Text(text) => self.heard(&text, true),
+            Told::Over => self.over(),
+            Told::Nothing => {}
+        }
+        Vec::new()
+    }
+
+    fn over(&mut self) {
+        if self.link.take().is_some() {
+            self.reopen = Some(Instant::now() + AGAIN * self.failed);
+            self.failed = (self.failed + 1).min(MOST_FAILED);
+        }
+    }
+
+    /// Time to speak, and perhaps to connect.
+    async fn tick(&mut self) -> Vec<String> {
+        let mut out = Vec::new();
+        if self.reopen.is_some_and(|when| when <= Instant::now()) {
+            self.reopen = None;
+            match Link::open(&self.home).await {
+                Some((link, offer)) => {
+                    self.link = Some(link);
+                    out.push(event("webrtc:offer", &json!(offer)));
+                }
+                None => self.reopen = Some(Instant::now() + AGAIN),
+            }
+        }
+        // Its own clock is the server's too, but only we read it.
+        let said = json!({ "t": began().elapsed().as_micros() as f64 }).to_string();
+        if !self.link.as_ref().is_some_and(|link| link.say(&said)) {
+            out.push(event("webrtc:send", &json!({ "channel": CURSOR, "data": said })));
+        }
+        out
+    }
+
+    fn heard(&mut self, text: &str, by_channel: bool) {
+        let Ok(said) = serde_json::from_str::<Value>(text) else { return };
+        let now = Instant::now().into_std();
+        let mut seen = self.shared.seen();
+        match said["echo"].as_f64() {
+            Some(micros) => {
+                if by_channel {
+                    self.failed = 0;
+                }
+                seen.by_channel = by_channel;
+                let sent = began() + Duration::from_micros(micros.max(0.0) as u64);
+                seen.echoes.mark(sent.into_std(), now);
+            }
+            None => seen.others.mark(now, now),
+        }
+    }
+}
+
+/// What happens to the link, if there is one.
+async fn next(link: &mut Option<Link>) -> Told {
+    match link {
+        Some(link) => link.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn token(data: &Value) -> Option<String> {
+    data["resume"]["token"].as_str().map(str::to_owned)
+}
+
+fn event(name: &str, data: &Value) -> String {
+    json!({ "event": name, "data": data }).to_string()
+}
+
+/// The zero of the clock by which messages are stamped.
+fn began() -> Instant {
+    static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *BEGAN.get_or_init(Instant::now)
+}
+
+/// How often a peer speaks: within what a WebSocket may take in place of a data channel.
+const EVERY: Duration = Duration::from_millis(40);
+/// Before it tries again what has failed.
+const AGAIN: Duration = Duration::from_millis(50);
+const MOST_FAILED: u32 = 10;
+const OPEN_TIME: Duration = Duration::from_secs(5);

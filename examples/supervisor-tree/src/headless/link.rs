@@ -1,0 +1,128 @@
+//! A synthetic peer's WebRTC connection to the server.
+
+use actix::prelude::*;
+use callboard_peer_connection::messages::{
+    AddIceCandidate, Close, CreateDataChannel, LocalDescription, SendData, SetLocalDescription,
+    SetRemoteDescription,
+};
+use callboard_peer_connection::{
+    Api, Configuration, ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate,
+    PeerConnectionEvent, PeerConnectionHandle, PeerConnectionState, PeerConnections,
+    SessionDescription,
+};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::guest::CURSOR;
+
+/// One connection, from its offer to its end.
+pub(crate) struct Link {
+    connection: PeerConnectionHandle,
+    events: Receiver<ConnectionEvent>,
+    channel: DataChannelId,
+    open: bool,
+}
+
+/// What has happened to a link.
+pub(crate) enum Told {
+    /// For the server.
+    Candidate(Option<IceCandidate>),
+    /// From the server.
+    Text(String),
+    /// It is of no use any more.
+    Over,
+    Nothing,
+}
+
+impl Link {
+    /// A new one, and its offer. None if it ends at once.
+    pub(crate) async fn open(home: &PeerConnections) -> Option<(Self, SessionDescription)> {
+        let (tell, events) = channel(MAILBOX);
+        let owner = Ears(tell).start().recipient();
+        let opened = home.open(&Api::default(), Configuration::default(), owner).await;
+        let connection = opened.ok()?;
+        let mut cursor = CreateDataChannel::new(CURSOR);
+        cursor.options.ordered = false;
+        cursor.options.max_retransmits = Some(0);
+        let channel = connection.send(cursor).await.ok()?.ok()?;
+        connection.send(SetLocalDescription(None)).await.ok()?.ok()?;
+        let offer = connection.send(LocalDescription).await.ok()??;
+        Some((Self { connection, events, channel, open: false }, offer))
+    }
+
+    /// The server has answered.
+    pub(crate) async fn answered(&self, answer: SessionDescription) {
+        // An answer to an offer of before does not fit, and does no harm.
+        _ = self.connection.send(SetRemoteDescription(answer)).await;
+    }
+
+    pub(crate) async fn candidate(&self, candidate: Option<IceCandidate>) {
+        // One of a connection of before does not fit either.
+        _ = self.connection.send(AddIceCandidate(candidate)).await;
+    }
+
+    /// Whether it took the text.
+    pub(crate) fn say(&self, text: &str) -> bool {
+        let message = SendData::text(self.channel, text);
+        self.open && self.connection.try_send(message).is_ok()
+    }
+
+    pub(crate) async fn next(&mut self) -> Told {
+        match self.events.recv().await {
+            Some(ConnectionEvent::IceCandidate(candidate)) => Told::Candidate(candidate),
+            Some(ConnectionEvent::DataChannelOpened(_)) => {
+                self.open = true;
+                Told::Nothing
+            }
+            Some(ConnectionEvent::DataChannelMessage {
+                message: DataChannelMessage::Text(text),
+                ..
+            }) => Told::Text(text),
+            Some(
+                ConnectionEvent::DataChannelClosed(_)
+                | ConnectionEvent::Closed(_)
+                | ConnectionEvent::ConnectionStateChange(
+                    PeerConnectionState::Failed | PeerConnectionState::Closed,
+                ),
+            )
+            | None => {
+                self.open = false;
+                Told::Over
+            }
+            Some(_) => Told::Nothing,
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // One that has no room for it has ended.
+        _ = self.connection.try_send(Close);
+    }
+}
+
+/// Hears what a connection tells.
+struct Ears(Sender<ConnectionEvent>);
+
+impl Actor for Ears {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerConnectionEvent> for Ears {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        PeerConnectionEvent { event, .. }: PeerConnectionEvent,
+        ctx: &mut Context<Self>,
+    ) {
+        let closed = matches!(event, ConnectionEvent::Closed(_));
+        // A peer that does not keep up misses messages, as any does.
+        _ = self.0.try_send(event);
+        if closed || self.0.is_closed() {
+            ctx.stop();
+        }
+    }
+}
+
+/// What may wait for a synthetic peer.
+const MAILBOX: usize = 1_024;

@@ -1,0 +1,200 @@
+//! The script without browsers: peers in this process, which are shot at in turn, and how long it takes them to recover.
+
+mod client;
+mod flow;
+mod link;
+mod shot;
+mod table;
+
+use std::time::Duration;
+
+use callboard_ice_handshake::mux::InterfaceFilter;
+use callboard_peer_connection::{PeerConnections, PeerConnectionsOptions, StartError};
+use callboard_signaling::admin::{FaultError, FaultKind, FaultOrder, Measured, Tree};
+use tokio::time::{Instant, sleep};
+
+use self::client::Client;
+use self::shot::{SHOTS, Shot, Target, What};
+use self::table::Table;
+use crate::process::Server;
+
+/// Why the script could not be played, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HeadlessError {
+    #[error(transparent)]
+    Sockets(#[from] StartError),
+    #[error("after {WARM_UP:?} messages do not flow yet")]
+    NeverFlowed,
+    #[error("{0}: there is nothing of this kind to shoot at")]
+    NoTarget(&'static str),
+    #[error("{0}: {1}")]
+    NotShot(&'static str, FaultError),
+}
+
+/// Shoot for so long, and at least once at each kind of actor; whether all recovered in time.
+///
+/// # Errors
+/// [`HeadlessError`]
+pub(crate) async fn run(
+    server: &Server,
+    peers: u16,
+    seconds: Duration,
+) -> Result<bool, HeadlessError> {
+    // Apart from the server's own: they are somebody else's browsers.
+    let mut options = PeerConnectionsOptions::default();
+    options.sockets.interfaces = InterfaceFilter::with_loopback();
+    let home = PeerConnections::start(options).await?;
+    let clients: Vec<(Client, &'static str)> = (0..peers)
+        .map(|number| {
+            let room = ROOMS[usize::from(number) % ROOMS.len()];
+            // At least two in a room, so that each hears somebody.
+            let room = if peers < 4 { ROOMS[0] } else { room };
+            (Client::start(server.address, room, &format!("robot{number}"), home.clone()), room)
+        })
+        .collect();
+    let script = Script { server, clients };
+    let began = Instant::now();
+    if script.flows_again(began, WARM_UP).await.is_none() {
+        return Err(HeadlessError::NeverFlowed);
+    }
+    println!(
+        "{peers} peers talk to each other through {}, after {:.0?}",
+        server.address,
+        began.elapsed()
+    );
+    let played = script.play(seconds).await;
+    drop(script);
+    home.stop().await;
+    let table = played?;
+    print!("{table}");
+    Ok(table.all_recovered())
+}
+
+struct Script<'a> {
+    server: &'a Server,
+    clients: Vec<(Client, &'static str)>,
+}
+
+impl Script<'_> {
+    async fn play(&self, seconds: Duration) -> Result<Table, HeadlessError> {
+        let mut table = Table::default();
+        let began = Instant::now();
+        for (number, shot) in SHOTS.iter().cycle().enumerate() {
+            if number >= SHOTS.len() && began.elapsed() >= seconds {
+                break;
+            }
+            let (victim, room) = &self.clients[number % self.clients.len()];
+            let (whole, messages) = self.fire(shot, victim, room).await?;
+            table.add(shot.name, whole, messages);
+        }
+        Ok(table)
+    }
+
+    /// Fire, and wait: how long it took until the tree was whole again, and until everybody's messages flowed again.
+    async fn fire(
+        &self,
+        shot: &Shot,
+        victim: &Client,
+        room: &'static str,
+    ) -> Result<(Time, Time), HeadlessError> {
+        let admin = &self.server.admin;
+        let before = admin.recoveries().last().map(|row| row.id);
+        let peer = victim.peer_id().unwrap_or_default();
+        let tree = admin.tree().await;
+        let connection = tree.find(&|node| node.id.strip_prefix("webrtc:") == Some(&peer));
+        let connection =
+            connection.and_then(|node| node.children.first()).map(|it| it.path.clone());
+        let target = Target { peer: &peer, room, connection: connection.as_deref() };
+        let at = Instant::now();
+        let path = match shot.what {
+            What::Node(fault, is_it) => {
+                let found = tree.find(&|node: &Tree| is_it(node, &target));
+                let path = found.ok_or(HeadlessError::NoTarget(shot.name))?.path.clone();
+                self.inject(shot, FaultOrder::new(&path, fault)).await?;
+                Some(path)
+            }
+            What::Handshake => {
+                let path = connection.ok_or(HeadlessError::NoTarget(shot.name))?;
+                self.server.doom.arm();
+                self.inject(shot, FaultOrder::new(&path, FaultKind::Kill)).await?;
+                // The handshake of the connection that takes its place.
+                Some("server/webrtc/handshakes/".to_owned())
+            }
+            What::Cable => {
+                victim.unplug();
+                None
+            }
+        };
+        let messages = self.flows_again(at, LONGEST).await;
+        let Some(path) = path else { return Ok((Time::None, messages.into())) };
+        let whole = self.whole_again(before, &path, at).await;
+        if let (Some((id, _)), Some(messages)) = (whole, messages) {
+            let messages_ms = Some(messages.as_secs_f64() * 1_000.0);
+            // A row that is gone needs no time.
+            _ = admin.measured(id, Measured { messages_ms, media_ms: None });
+        }
+        Ok((whole.map(|(_, time)| time).into(), messages.into()))
+    }
+
+    async fn inject(&self, shot: &Shot, order: FaultOrder) -> Result<(), HeadlessError> {
+        let injected = self.server.admin.inject(&order).await;
+        injected.map_err(|error| HeadlessError::NotShot(shot.name, error))
+    }
+
+    async fn flows_again(&self, at: Instant, longest: Duration) -> Option<Duration> {
+        while at.elapsed() < longest {
+            let (shot, now) = (at.into_std(), Instant::now().into_std());
+            let times = self.clients.iter().map(|(client, _)| client.recovered(shot, now));
+            if let Some(times) = times.collect::<Option<Vec<_>>>() {
+                return times.into_iter().max();
+            }
+            sleep(LOOK).await;
+        }
+        None
+    }
+
+    /// The recovery that the server has noted of this path, and its time.
+    async fn whole_again(
+        &self,
+        before: Option<u64>,
+        path: &str,
+        at: Instant,
+    ) -> Option<(u64, Duration)> {
+        while at.elapsed() < LONGEST {
+            let rows = self.server.admin.recoveries();
+            let new = rows.iter().filter(|row| Some(row.id) > before);
+            let row = new.filter(|row| row.path.starts_with(path)).find_map(|row| {
+                Some((row.id, Duration::from_secs_f64(row.whole_ms?.max(0.0) / 1_000.0)))
+            });
+            if row.is_some() {
+                return row;
+            }
+            sleep(LOOK).await;
+        }
+        None
+    }
+}
+
+/// A time that was measured, or why there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Time {
+    /// There was nothing to measure.
+    None,
+    Took(Duration),
+    /// It did not recover.
+    Never,
+}
+
+impl From<Option<Duration>> for Time {
+    fn from(time: Option<Duration>) -> Self {
+        time.map_or(Self::Never, Self::Took)
+    }
+}
+
+const ROOMS: [&str; 2] = ["north", "south"];
+/// How long the peers may take to find each other, in a build that is not optimised too.
+const WARM_UP: Duration = Duration::from_secs(20);
+/// How long a recovery may take.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Short beside what is measured by looking.
+const LOOK: Duration = Duration::from_millis(10);

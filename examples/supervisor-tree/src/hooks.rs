@@ -1,0 +1,61 @@
+//! The functions behind the page's buttons.
+
+use std::time::Duration;
+
+use callboard_signaling::rpc::{BadHookName, HookContext, HookError, Hooks};
+use serde_json::Value;
+
+use crate::doom::Doom;
+use crate::operator::Operator;
+
+/// All of them, in the plugin `demo`.
+pub(crate) fn hooks(doom: Doom, operator: Operator) -> Result<Hooks, BadHookName> {
+    let doom = move |token: Option<String>, _: HookContext| {
+        let allowed = operator.is(token.as_deref());
+        if allowed {
+            doom.arm();
+        }
+        std::future::ready(if allowed { Ok(()) } else { Err(HookError::new("not for you")) })
+    };
+    Hooks::builder()
+        .plugin("demo", |demo| {
+            let demo = demo.hook("doom_handshake", doom);
+            demo.hook("echo", async |words: Vec<Value>, _: HookContext| Ok::<_, HookError>(words))
+                .hook("add", add)
+                .hook("slow", slow)
+                .hook("panic", panic)
+                .hook("call_me", call_me)
+                .hook("who", who)
+        })
+        .build()
+}
+
+async fn add((one, other): (f64, f64), _: HookContext) -> Result<f64, HookError> {
+    let sum = one + other;
+    if sum.is_finite() { Ok(sum) } else { Err(HookError::new("that is too much")) }
+}
+
+/// Answers in so many milliseconds.
+async fn slow(milliseconds: u64, _: HookContext) -> Result<u64, HookError> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    Ok(milliseconds)
+}
+
+/// Its caller is told `internal`, and nobody else notices.
+async fn panic((): (), context: HookContext) -> Result<(), HookError> {
+    panic!("{} asked for it", context.peer_id)
+}
+
+/// Calls the caller back, and tells what it said.
+async fn call_me((): (), context: HookContext) -> Result<Value, HookError> {
+    let answer = context.client.call("describe", &(), CLIENT_TIME).await;
+    answer.map_err(|error| HookError::new(error.to_string()))
+}
+
+/// Who is in the room.
+async fn who((): (), context: HookContext) -> Result<Vec<String>, HookError> {
+    Ok(context.room.peers().iter().map(ToString::to_string).collect())
+}
+
+/// How long a client has to answer.
+const CLIENT_TIME: Duration = Duration::from_secs(5);

@@ -1,0 +1,155 @@
+//! The HTTP server as a supervised actor: it ends when the server does, and takes the server with it when it is shot.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use callboard_signaling::admin::Admin;
+use callboard_signaling::{Signaling, client_script, tune};
+use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
+use tokio::task::JoinHandle;
+
+use crate::guest::Guest;
+use crate::pages;
+
+/// What is served, and where.
+#[derive(Clone)]
+pub(crate) struct Site {
+    listen: SocketAddr,
+    signaling: Signaling<Guest>,
+    admin: Admin,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What stays from one life to the next.
+#[derive(Default)]
+struct Told {
+    /// Where it listens.
+    address: Option<SocketAddr>,
+    /// The server of the life before, whose port is needed again.
+    before: Option<JoinHandle<()>>,
+}
+
+impl Site {
+    pub(crate) fn new(listen: SocketAddr, signaling: Signaling<Guest>, admin: Admin) -> Self {
+        Self { listen, signaling, admin, told: Arc::default() }
+    }
+
+    /// Where it listens, once it does.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.told().address
+    }
+
+    /// The site as a child: it listens when it has started. A restart listens at the same address.
+    pub(crate) fn child_spec(&self) -> ChildSpec {
+        let site = self.clone();
+        let spec = ChildSpec::try_new("http", move || {
+            let site = site.clone();
+            async move {
+                let before = site.told().before.take();
+                if let Some(before) = before {
+                    // It has been told to end.
+                    _ = before.await;
+                }
+                site.open().map_err(|error| StartError::failed(format!("{}: {error}", site.listen)))
+            }
+        });
+        spec.shutdown(Shutdown::Timeout(DRAIN + GRACE)).backoff(Backoff {
+            // Who shoots wants to see it back.
+            max: Duration::from_secs(1),
+            ..Backoff::default()
+        })
+    }
+
+    fn open(&self) -> io::Result<Http> {
+        let (signaling, admin) = (self.signaling.clone(), self.admin.clone());
+        let app = move || {
+            App::new()
+                .wrap(pages::security_headers())
+                .configure(signaling.at(&["/socket/{room}"]))
+                .configure(client_script("/callboard.js"))
+                .configure(admin.at(""))
+                .configure(pages::configure)
+                .default_service(web::to(pages::not_found))
+        };
+        let known = self.told().address;
+        let server = tune(HttpServer::new(app)).disable_signals();
+        let server = server.shutdown_timeout(DRAIN.as_secs()).workers(WORKERS);
+        let server = server.bind(known.unwrap_or(self.listen))?;
+        let address = server.addrs().first().copied().unwrap_or(self.listen);
+        let line = format!("listening on http://{address}/");
+        if known.is_some() {
+            log::info!("{line} again")
+        } else {
+            tell(&line)?
+        }
+        let server = server.run();
+        let handle = server.handle();
+        // On its own: what happens to the actor must not leave the port taken.
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let running = actix::spawn(async move { _ = ended.send(server.await) });
+        let mut told = self.told();
+        (told.address, told.before) = (Some(address), Some(running));
+        Ok(Http { handle, end: Some(end), asked: false })
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One life of the HTTP server.
+struct Http {
+    handle: ServerHandle,
+    end: Option<tokio::sync::oneshot::Receiver<io::Result<()>>>,
+    asked: bool,
+}
+
+impl Actor for Http {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(end) = self.end.take() else { return };
+        ctx.spawn(end.into_actor(self).map(|ended, this, ctx| {
+            ctx.exit(match ended {
+                Ok(Ok(())) if this.asked => ExitReason::SHUTDOWN,
+                Ok(Ok(())) | Err(_) => ExitReason::Error("the server has ended".to_owned()),
+                Ok(Err(error)) => ExitReason::Error(error.to_string()),
+            });
+        }));
+    }
+
+    /// Asked to stop: accept no more, and let open connections finish. Asked again: now.
+    fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
+        if std::mem::replace(&mut self.asked, true) {
+            return Running::Stop;
+        }
+        ctx.spawn(self.handle.stop(true).into_actor(self));
+        Running::Continue
+    }
+}
+
+impl Drop for Http {
+    /// Whatever ended it: its server ends with it. One that has ended does not hear this.
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+    }
+}
+
+/// The first line of output: what is started by a script waits for it.
+fn tell(line: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{line}")?;
+    output.flush()
+}
+
+/// How long open connections may take to finish. Rooms are closed before the site, so there should be none.
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+/// Longer than the server needs to cut off what has not finished.
+const GRACE: Duration = Duration::from_millis(500);
+/// Threads for HTTP and WebSockets.
+const WORKERS: usize = 2;

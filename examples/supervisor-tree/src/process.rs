@@ -1,0 +1,147 @@
+//! The supervision tree of the whole process.
+//!
+//! ```text
+//! server (rest_for_one)
+//! ├─ webrtc      sockets, handshakes, connections
+//! ├─ rooms       one supervisor for each room: the room, its peers, and their WebRTC peers
+//! └─ http        pages, WebSockets, the tree
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use callboard_ice_handshake::mux::InterfaceFilter;
+use callboard_peer_connection::{
+    Api, PeerConnectionId, PeerConnections, PeerConnectionsOptions, StartError,
+};
+use callboard_room_supervisor::Rooms;
+use callboard_signaling::admin::Admin;
+use callboard_signaling::rpc::BadHookName;
+use callboard_signaling::{PeerOptions, Signaling, WebRtc};
+use callboard_supervision::{
+    Flags, StartChildError, StartSupervisorError, SupervisorRef, SupervisorSpec, TreeSnapshot,
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::doom::Doom;
+use crate::guest::Guest;
+use crate::hooks::hooks;
+use crate::http::{DRAIN, Site};
+use crate::hub::Hub;
+use crate::operator::Operator;
+use crate::room::{MAX_PEERS, SHOTS, rooms};
+
+/// All that runs.
+pub(crate) struct Server {
+    pub(crate) tree: SupervisorRef,
+    pub(crate) admin: Admin,
+    pub(crate) doom: Doom,
+    pub(crate) address: SocketAddr,
+    rooms: Rooms,
+}
+
+/// Why nothing runs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    Hooks(#[from] BadHookName),
+    #[error(transparent)]
+    Sockets(#[from] StartError),
+    #[error(transparent)]
+    Root(#[from] StartSupervisorError),
+    #[error(transparent)]
+    Child(#[from] StartChildError),
+    #[error("it has started, and listens nowhere")]
+    Nowhere,
+}
+
+impl Server {
+    /// Start all of it; it listens when this resolves.
+    ///
+    /// # Errors
+    /// [`ServerError`]; then nothing runs any more.
+    pub(crate) async fn start(listen: SocketAddr, operator: Operator) -> Result<Self, ServerError> {
+        let (tell, told) = mpsc::channel();
+        let mut options = PeerConnectionsOptions::default();
+        // Who shows this to himself has both ends on one machine.
+        options.sockets.interfaces = InterfaceFilter::with_loopback();
+        let webrtc = PeerConnections::child("webrtc", options, move |home| _ = tell.send(home))?;
+        // Rooms need the connections, and the site needs the rooms: what fails takes along what comes after it.
+        let flags = Flags::rest_for_one().intensity(SHOTS, Duration::from_secs(10));
+        let tree = SupervisorSpec::new(flags).child(webrtc).start_as("server").await?;
+        // Its handle leads to it through all restarts.
+        let connections = told.recv().map_err(|_| ServerError::Nowhere)?;
+        let started = Self::start_on(&tree, &connections, listen, operator).await;
+        if started.is_err() {
+            tree.stop().await;
+        }
+        started
+    }
+
+    async fn start_on(
+        tree: &SupervisorRef,
+        connections: &PeerConnections,
+        listen: SocketAddr,
+        operator: Operator,
+    ) -> Result<Self, ServerError> {
+        let (hub, doom) = (Hub::default(), Doom::default());
+        let rooms = rooms(&hub);
+        let handshakes = doom.clone();
+        let api = Api::default().handshake(move |dtls| handshakes.wrap(dtls));
+        let webrtc = WebRtc::new(connections.clone()).api(api);
+        let peers = PeerOptions::<Guest>::new(hub.clone(), rooms.clone())
+            .webrtc(webrtc.clone())
+            .hooks(hooks(doom.clone(), operator.clone())?)
+            .resume_grace(RESUME_GRACE)
+            // A full room may well sit behind one address.
+            .max_connections_per_address(2 * MAX_PEERS);
+        let signaling = Signaling::new(peers);
+        let admin = Admin::builder(tree.clone())
+            .connections(connections.clone())
+            .graft(move || owned(&webrtc))
+            .annotate(move |node| called(&hub, node))
+            .counters(signaling.counters());
+        let admin = match operator {
+            Operator::Local => admin,
+            Operator::Token(token) => admin.token(&*token),
+            // Of an empty token nobody is the owner; health is told to all.
+            Operator::Nobody => admin.token(""),
+        };
+        let admin = admin.build();
+        let site = Site::new(listen, signaling, admin.clone());
+        tree.start_child(rooms.child_spec("rooms")).await?;
+        tree.start_child(site.child_spec()).await?;
+        let address = site.address().ok_or(ServerError::Nowhere)?;
+        Ok(Self { tree: tree.clone(), admin, doom, address, rooms })
+    }
+
+    /// Tell everyone, then end what runs; false if not everything ended in time.
+    pub(crate) async fn stop(&self) -> bool {
+        let ending = async {
+            self.rooms.stop_all("shutdown").await;
+            self.tree.stop().await
+        };
+        timeout(DRAIN + FORCE_GRACE, ending).await.is_ok()
+    }
+}
+
+/// Connections are shown below the WebRTC peers that own them.
+fn owned(webrtc: &WebRtc) -> Vec<(String, PeerConnectionId)> {
+    let sessions = webrtc.sessions().into_iter();
+    sessions.filter_map(|it| Some((format!("webrtc:{}", it.peer), it.connection?))).collect()
+}
+
+/// The name under which a peer goes.
+fn called(hub: &Hub, node: &TreeSnapshot) -> Option<Value> {
+    // server, rooms, the room, the peer
+    let room = node.path.names().nth(2)?;
+    let name = hub.name(room, node.id.parse().ok()?)?;
+    Some(json!({ "name": &*name }))
+}
+
+/// How long a peer stays whose WebSocket was lost.
+const RESUME_GRACE: Duration = Duration::from_secs(10);
+/// The site keeps its time itself; this is for what would be stuck in spite of it.
+const FORCE_GRACE: Duration = Duration::from_secs(3);

@@ -1,0 +1,129 @@
+// Pictures and sound: a mesh between the browsers, who find each other through the room.
+
+import { Flow } from "./flow.js";
+import { openLocalMedia } from "./media.js";
+import { Mesh } from "./mesh.js";
+import { element, make, say } from "./view.js";
+
+export class Call {
+  /** Frames of the others that were shown. */
+  frames = 0;
+  #name;
+  #send;
+  #stage = element("stage");
+  /** @type {any} */
+  #mesh = null;
+  #media;
+  #peerId = "";
+  /** @type {Map<string, { tile: any, video: any, flow: Flow }>} */
+  #others = new Map();
+
+  /**
+   * @param {string} name
+   * @param {(event: string, data: any, to: string[]) => void} send through the room
+   */
+  constructor(name, send) {
+    this.#name = name;
+    this.#send = send;
+    this.#media = this.#open();
+    element("camera").setAttribute("aria-pressed", String(CAMERA));
+    // The page is loaded anew: everything begins with what is sent.
+    element("camera").addEventListener("click", () => (location.search = CAMERA ? "" : "?camera"));
+    element("sound").addEventListener("click", ({ currentTarget }) => this.#toggleSound(currentTarget));
+  }
+
+  /**
+   * We are in the room, as somebody new: those who were here before offer to us.
+   *
+   * @param {string} own
+   * @param {string[]} present
+   */
+  async begin(own, present) {
+    this.#peerId = own;
+    const { stream } = await this.#media;
+    if (this.#peerId !== own) return;
+    this.#end();
+    const send = (event, data, to) => { try { this.#send(event, data, to); } catch { /* lost with the connection */ } };
+    const mesh = new Mesh({ own, local: stream, send });
+    mesh.addEventListener("track", ({ detail }) => this.#play(detail.peer, detail.stream));
+    this.#mesh = mesh;
+    for (const peer of present.slice(0, MOST)) mesh.expect(peer);
+  }
+
+  welcome(peer) {
+    if (this.#mesh?.peers.length < MOST) this.#mesh.welcome(peer);
+  }
+
+  forget(peer) {
+    this.#mesh?.forget(peer);
+    this.#others.get(peer)?.tile.remove();
+    this.#others.delete(peer);
+  }
+
+  settle(present) {
+    this.#mesh?.settle([...present.slice(0, MOST), this.#peerId]);
+    for (const peer of this.#others.keys()) if (!present.includes(peer)) this.forget(peer);
+  }
+
+  handle(message) {
+    if (["offer", "answer", "candidate"].includes(message.event)) this.#mesh?.handle(message);
+  }
+
+  /** @param {string} peer */
+  stateOf(peer) {
+    return this.#mesh?.peers.find(({ id }) => id === peer)?.connection ?? "new";
+  }
+
+  /** What must flow for media to flow. */
+  flows() {
+    return [...this.#others.values()].map(({ flow }) => flow);
+  }
+
+  /** @param {(peer: string) => string} nameOf */
+  label(nameOf) {
+    for (const [peer, { tile }] of this.#others) say(tile.lastElementChild, nameOf(peer));
+  }
+
+  #end() {
+    this.#mesh?.close();
+    for (const peer of [...this.#others.keys()]) this.forget(peer);
+  }
+
+  async #open() {
+    const media = await openLocalMedia({ synthetic: !CAMERA, label: this.#name });
+    element("own-video").srcObject = media.stream;
+    return media;
+  }
+
+  #toggleSound(button) {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    for (const { video } of this.#others.values()) video.muted = !on;
+  }
+
+  #play(peer, stream) {
+    const other = this.#others.get(peer) ?? this.#addTile(peer);
+    if (other.video.srcObject === stream) return;
+    other.video.srcObject = stream;
+    other.video.play().catch(() => { /* it plays as soon as the browser lets it */ });
+  }
+
+  #addTile(peer) {
+    const video = make("video", { autoplay: true, playsInline: true, muted: element("sound").getAttribute("aria-pressed") !== "true", dataset: { peer } });
+    const tile = make("figure", { className: "tile", dataset: { peer } }, video, make("figcaption"));
+    const other = { tile, video, flow: new Flow() };
+    const shown = () => {
+      this.frames += 1;
+      other.flow.mark();
+      video.requestVideoFrameCallback(shown);
+    };
+    video.requestVideoFrameCallback(shown);
+    this.#stage.append(tile);
+    this.#others.set(peer, other);
+    return other;
+  }
+}
+
+const CAMERA = new URLSearchParams(location.search).has("camera");
+/** A mesh costs each of us one connection per other: of a crowd some are seen, the rest is heard of. */
+const MOST = 7;

@@ -1,0 +1,63 @@
+// What is said of an actor, and what can be done to it.
+
+/** The last name of a Rust type, without its parameters. */
+export const shortType = (type) => type.split("<")[0].split("::").at(-1);
+
+/**
+ * What there is to say of an actor, in a line.
+ *
+ * @param {any} node
+ * @param {number} since how old that is, in ms
+ */
+export function facts(node, since) {
+  const { details, last_exit: exit } = node;
+  const said = [];
+  if (node.uptime_ms != null) said.push(`up ${duration(node.uptime_ms + since)}`);
+  if (node.restarts > 0) said.push(`${node.restarts} ${node.restarts === 1 ? "restart" : "restarts"}`);
+  if (exit) said.push(`last exit ${exit.kind}${exit.text ? `: ${exit.text}` : ""}`);
+  if (node.thread) said.push(`on ${node.thread}`);
+  if (node.kind === "worker") said.push(`${node.depth} waiting`);
+  if (details.pair) said.push(`${details.pair.local} ⇄ ${details.pair.remote} (${details.pair.protocol})`);
+  if (details.ice_state) said.push(`ICE ${details.ice_state}`);
+  if (details.rtt_ms != null) said.push(`${details.rtt_ms} ms there and back`);
+  if (details.dtls) said.push(`DTLS ${details.dtls}`);
+  if (details.srtp) said.push(String(details.srtp));
+  if (details.bytes_sent != null) said.push(`${bytes(details.bytes_sent)} out, ${bytes(details.bytes_received)} in`);
+  if (details.loss) said.push(`loses ${Math.round(details.loss * 100)} %`);
+  if (details.datagrams_lost) said.push(`${details.datagrams_lost} datagrams lost on purpose`);
+  for (const { label, state } of details.channels ?? []) said.push(`${label} ${state}`);
+  if (details.shown_elsewhere) said.push(`${details.shown_elsewhere} shown below their peers`);
+  if (details.note) said.push(String(details.note));
+  return said.join(" · ");
+}
+
+function duration(ms) {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3_600)} h ${Math.floor(seconds / 60) % 60} min`;
+}
+
+function bytes(count) {
+  if (count < 10_000) return `${count} B`;
+  return count < 10_000_000 ? `${Math.round(count / 1_000)} kB` : `${Math.round(count / 1_000_000)} MB`;
+}
+
+const isConnection = ({ type }) => shortType(type) === "PeerConnection";
+const runs = ({ status }) => status === "running";
+
+/** What can be done to actors. */
+export const FAULTS = [
+  { fault: "panic", words: () => "Panic", does: "It panics, as if a handler of its had", fits: (node, depth) => depth > 0 && runs(node) },
+  { fault: "stop", words: () => "Stop", does: "It is asked to stop", fits: (node, depth) => depth > 0 && runs(node) },
+  { fault: "kill", words: () => "Kill", does: "It is dropped where it stands", fits: (node, depth) => depth > 0 && runs(node) },
+  {
+    fault: "fail_handshake", words: () => "Fail handshake", does: "The handshake under way fails",
+    fits: (node) => (isConnection(node) && node.details.state !== "connected" && runs(node)) || shortType(node.type) === "HandshakeActor",
+  },
+  {
+    fault: "lose", words: ({ details }) => (details.loss ? "Lose nothing" : "Lose 20 %"), does: "A part of the datagrams is lost, both ways",
+    fits: (node) => isConnection(node) && runs(node),
+  },
+  { fault: "unplug", words: () => "Unplug", does: "Our WebSocket is cut", fits: (node, _, mine) => mine },
+];

@@ -1,0 +1,163 @@
+// The page: joins a room, and shows the call beside what runs on the server.
+//
+// window.demo is a frozen snapshot, made anew at each reading:
+//   { status, room, name, peerId, peers: [{ id, name, heard }], webrtc, channels, rtt, flowing, media: { connected } }
+//   status: "starting" | "connecting" | "in" | "waiting" | "closed"
+
+import { unplug } from "./cable.js";
+import { connect } from "/callboard.js";
+import { Call } from "./call.js";
+import { Chat } from "./chat.js";
+import { Pointers } from "./pointers.js";
+import { Rpc } from "./rpc.js";
+import { startTree } from "./tree.js";
+import { element, make, milliseconds, say } from "./view.js";
+
+const room = decodeURIComponent(location.pathname.split("/")[1] ?? "");
+const name = ownName();
+const chat = new Chat((text) => client?.sendData("chat", JSON.stringify({ say: text })));
+const pointers = new Pointers((text) => client?.sendData("cursor", text));
+const rpc = new Rpc(() => client);
+const call = new Call(name, (event, data, to) => client?.send(event, data, to));
+/** @type {import("/callboard.js").Client | null} */
+let client = null;
+/** @type {Set<string>} labels of the data channels that are open */
+const channels = new Set();
+let status = "starting";
+let webrtc = "new";
+let retry = 0;
+
+Object.defineProperty(window, "demo", { get: snapshot });
+element("room-name").textContent = room;
+document.title = `${room} · Callboard`;
+startTree({ own: () => client?.peerId ?? "", flows: () => ({ ...pointers.flows(others()), media: call.flows() }), unplug });
+// Who goes says so, or the others would wait for it.
+addEventListener("pagehide", () => { client?.close(); client = null; });
+addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
+join();
+setInterval(render, 250);
+
+async function join() {
+  show("connecting", `Joining “${room}”…`);
+  try {
+    const joined = await connect(`/socket/${encodeURIComponent(room)}?name=${encodeURIComponent(name)}`, { firstDelay: 100, longestDelay: 2_000 });
+    retry = 0;
+    begin(joined);
+  } catch (error) {
+    const full = error.details === "room_is_full";
+    show("closed", full ? "The room is full. Trying again…" : `Could not join: ${error.message}. Trying again…`);
+    again();
+  }
+}
+
+/** @param {import("/callboard.js").Client} joined */
+async function begin(joined) {
+  client = joined;
+  client.on("state", (state, { reason }) => stateChanged(joined, state, reason));
+  client.on("joined", (peer) => { call.welcome(peer); render(); });
+  client.on("left", (peer) => { call.forget(peer); pointers.forget(peer); render(); });
+  client.on("room_restarted", () => { call.settle([...joined.peers]); chat.note("The room was restarted"); });
+  client.on("rejoined", () => { chat.note("We lost our place, and have a new one"); startCall(joined); });
+  client.on("resumed", () => chat.note("The WebSocket was lost and is back"));
+  client.on("message", (message) => call.handle(message));
+  client.on("error", ({ message }) => { if (!QUIET.has(message)) chat.note(`The server says: ${message}`); });
+  client.on("webrtc", (state) => { webrtc = state; render(); });
+  client.on("channel_open", (label) => { channels.add(label); render(); });
+  client.on("channel_closed", (label) => { channels.delete(label); render(); });
+  client.on("data", ({ channel, data }) => heard(channel, data));
+  client.register("describe", () => ({ name, language: navigator.language, pixels: [innerWidth, innerHeight] }));
+  client.openPeerConnection({ channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } } });
+  await startCall(joined);
+}
+
+/** @param {import("/callboard.js").Client} joined */
+async function startCall(joined) {
+  await call.begin(joined.peerId, [...joined.peers]);
+  render();
+}
+
+function stateChanged(which, state, reason) {
+  if (which !== client) return;
+  if (state === "waiting") show("waiting", `The connection was lost (${reason || "no goodbye"}); the call goes on. Reconnecting…`);
+  if (state === "connecting") show("connecting", "Reconnecting…");
+  if (state !== "closed") return render();
+  // The server has closed us in good order, as when our peer is stopped: come back as somebody new.
+  client = null;
+  channels.clear();
+  show("closed", `Closed by the server (${reason}). Coming back…`);
+  again();
+}
+
+function again() {
+  setTimeout(join, Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** retry));
+  retry += 1;
+}
+
+function heard(channel, data) {
+  let said = null;
+  try { said = JSON.parse(data); } catch { return; }
+  if (typeof said !== "object" || said === null) return;
+  if (channel === "chat") chat.heard(said, client?.peerId ?? "");
+  else if (channel === "cursor") pointers.heard(said);
+}
+
+function others() {
+  return [...(client?.peers ?? [])];
+}
+
+function show(now, words) {
+  status = now;
+  element("status").dataset.status = now;
+  say(element("status"), words);
+}
+
+function render() {
+  const open = client?.state === "open";
+  if (open) {
+    const count = client.peers.size;
+    show("in", count === 0 ? "You are in. Nobody else is here yet." : `In a call with ${count} ${count === 1 ? "other" : "others"}.`);
+  }
+  chat.allow(open);
+  rpc.allow(open);
+  pointers.pace(channels.has("cursor"), client?.peers.size ?? 0, open);
+  const way = channels.has("cursor") ? "data channel" : "WebSocket";
+  say(element("transport"), open && pointers.rtt !== null ? `${milliseconds(pointers.rtt)} to the server and back, by ${way}` : "");
+  const present = [{ id: client?.peerId ?? "", name: `${name} (you)`, state: webrtc }];
+  for (const id of others()) present.push({ id, name: pointers.nameOf(id), state: call.stateOf(id) });
+  showPeople(open ? present : []);
+  call.label((id) => pointers.nameOf(id));
+}
+
+function showPeople(present) {
+  const list = element("people");
+  const rows = new Map([...list.children].map((row) => [row.dataset.peer, row]));
+  for (const { id, name: shown, state } of present) {
+    const row = rows.get(id) ?? list.appendChild(make("li", { dataset: { peer: id } }, make("span"), make("span", { className: "quiet" })));
+    rows.delete(id);
+    say(row.children[0], shown);
+    say(row.children[1], state);
+  }
+  for (const row of rows.values()) row.remove();
+}
+
+function snapshot() {
+  const peers = others().map((id) => Object.freeze({ id, name: pointers.nameOf(id), heard: pointers.alive(id), media: call.stateOf(id) }));
+  return Object.freeze({
+    status, room, name, peerId: client?.peerId ?? null, peers: Object.freeze(peers), webrtc,
+    channels: Object.freeze([...channels]), rtt: pointers.rtt, flowing: pointers.alive(), frames: call.frames,
+  });
+}
+
+/** The same in each tab for as long as it is open. */
+function ownName() {
+  const asked = new URLSearchParams(location.search).get("name");
+  const kept = asked || sessionStorage.getItem("name") || `${NAMES[Math.floor(Math.random() * NAMES.length)]} ${Math.floor(Math.random() * 90) + 10}`;
+  sessionStorage.setItem("name", kept);
+  return kept.slice(0, 24);
+}
+
+const NAMES = ["Badger", "Crane", "Dormouse", "Finch", "Heron", "Ibex", "Lynx", "Marten", "Otter", "Plover", "Stoat", "Wren"];
+/** What a page that reconnects need not tell. */
+const QUIET = new Set(["No such peer"]);
+const FIRST_DELAY = 100;
+const LONGEST_DELAY = 2_000;

@@ -1,0 +1,116 @@
+// Everybody's pointer over the pictures, by way of the server; and by the way how long that takes, and whether it flows.
+
+import { Flow } from "./flow.js";
+import { element, make, say } from "./view.js";
+
+export class Pointers {
+  /** From us to the server and back, in ms, now. @type {number | null} */
+  rtt = null;
+  #send;
+  #stage = element("stage");
+  /** Where ours is, as parts of the stage. @type {{ x: number, y: number } | null} */
+  #at = null;
+  #last = 0;
+  #pace = { every: 100, moving: 40, on: false };
+  #echoes = new Flow();
+  /** @type {Map<string, { name: string, flow: Flow, mark: any }>} */
+  #others = new Map();
+
+  /** @param {(text: string) => void} send throws when it cannot be sent */
+  constructor(send) {
+    this.#send = send;
+    this.#stage.addEventListener("pointermove", (event) => this.#moved(event));
+    this.#stage.addEventListener("pointerleave", () => { this.#at = null; this.#tell(0); });
+    setInterval(() => this.#tell(this.#pace.every), 50);
+  }
+
+  /**
+   * How often to speak: the WebSocket takes less than a data channel, and a full room less of each.
+   *
+   * @param {boolean} direct
+   * @param {number} others
+   * @param {boolean} on
+   */
+  pace(direct, others, on) {
+    const crowd = Math.max(1, others / 8);
+    this.#pace = { every: 100 * crowd, moving: direct ? 40 * crowd : 100 * crowd, on };
+  }
+
+  heard({ from, name, x, y, echo }) {
+    if (typeof echo === "number") {
+      this.rtt = performance.now() - echo;
+      return this.#echoes.mark(echo);
+    }
+    if (typeof from !== "string" || typeof name !== "string") return;
+    const other = this.#other(from);
+    other.name = name;
+    other.flow.mark();
+    this.#place(other.mark, name, x, y);
+  }
+
+  /** @param {string} peer */
+  forget(peer) {
+    this.#others.get(peer)?.mark.remove();
+    this.#others.delete(peer);
+  }
+
+  /** @param {string} peer */
+  nameOf(peer) {
+    return this.#others.get(peer)?.name ?? `Guest ${peer.slice(0, 4)}`;
+  }
+
+  /**
+   * Whether messages come: from this peer, or, without one, back to us.
+   *
+   * @param {string} [peer]
+   */
+  alive(peer) {
+    return (peer ? this.#others.get(peer)?.flow : this.#echoes)?.alive ?? false;
+  }
+
+  /**
+   * What must flow for messages to flow: our own to the server and back, and those of each who is here.
+   *
+   * @param {string[]} present
+   */
+  flows(present) {
+    return { messages: [this.#echoes, ...present.map((peer) => this.#other(peer).flow)] };
+  }
+
+  #other(peer) {
+    let other = this.#others.get(peer);
+    if (!other) {
+      other = { name: `Guest ${peer.slice(0, 4)}`, flow: new Flow(), mark: make("span", { className: "pointer", hidden: true, dataset: { peer } }) };
+      this.#stage.append(other.mark);
+      this.#others.set(peer, other);
+    }
+    return other;
+  }
+
+  #place(mark, name, x, y) {
+    const shown = typeof x === "number" && typeof y === "number" && x >= 0 && x <= 1 && y >= 0 && y <= 1;
+    mark.hidden = !shown;
+    if (!shown) return;
+    say(mark, name);
+    mark.style.setProperty("left", `${x * 100}%`);
+    mark.style.setProperty("top", `${y * 100}%`);
+  }
+
+  #moved({ clientX, clientY }) {
+    const { left, top, width, height } = this.#stage.getBoundingClientRect();
+    this.#at = { x: (clientX - left) / width, y: (clientY - top) / height };
+    this.#tell(this.#pace.moving);
+  }
+
+  /** @param {number} every not more often than this, in ms */
+  #tell(every) {
+    const now = performance.now();
+    if (!this.#pace.on || now - this.#last < every) return;
+    this.#last = now;
+    try {
+      this.#send(JSON.stringify({ t: now, ...this.#at }));
+    } catch {
+      // It waits for a connection: the next one will do.
+    }
+  }
+}
