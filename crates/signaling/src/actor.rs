@@ -11,7 +11,7 @@ use actix::prelude::*;
 use callboard_room_supervisor::{
     Close, Description, ForwardError, JoinError, Lease, Message, SocketNumber,
 };
-use callboard_supervision::MonitorId;
+use callboard_supervision::{MonitorId, has_panicked};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
@@ -204,11 +204,11 @@ impl<P: Peer> Actor for PeerActor<P> {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.context.client.desk.close();
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
-        // Otherwise it may live again, or its room ends them all.
-        if self.leaving {
-            self.close_server();
-            self.attachment.over();
+        if has_panicked() {
+            return; // in no callback of its own: it is about to live again
         }
+        self.close_server();
+        self.attachment.over();
         if !self.leaving && !self.context.room.is_running() {
             // It goes down with its room, which is too broken to say so.
             self.tell(Description::RoomClosed, &"crashed".into());

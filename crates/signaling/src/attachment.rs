@@ -164,7 +164,7 @@ impl Attachment {
     /// The peer lives now: where its client is, and whom to tell of changes.
     pub(crate) fn lives(&self, peer: Recipient<Presence>) -> Presence {
         let mut state = self.state();
-        state.peer = Some(peer);
+        (state.peer, state.over) = (Some(peer), false);
         match &state.line {
             Line::Here { number, control, .. } => Presence::Here(*number, control.clone()),
             Line::Away { until, .. } => Presence::Away(*until),
