@@ -5,11 +5,14 @@ mod common;
 use std::time::Duration;
 
 use callboard_room_supervisor::{Message, OutboxLimits, To};
-use callboard_signaling::{Count, Rate};
+use callboard_signaling::rpc::{HookContext, HookError};
+use callboard_signaling::{Count, Hooks, Rate};
 use callboard_supervision::{Fault, SupervisorRef};
+use common::rtc::{RtcClient, webrtc};
 use common::{Client, Server, cut};
 use futures_util::future::join;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// Longer than any test takes.
@@ -497,4 +500,59 @@ async fn the_new_connection_may_be_on_another_thread_than_the_peer() {
         settle(&mut guest).await;
     }
     assert_eq!(server.counters.get(Count::TooMany), 0);
+}
+
+#[actix::test]
+async fn a_data_channel_goes_on_while_its_client_has_no_websocket() {
+    let webrtc = webrtc().await;
+    let server = Server::start(|options| options.resume_grace(GRACE).webrtc(webrtc)).await;
+    let mut client = RtcClient::join(&server).await;
+    let token = client.token.clone().expect("there is a grace");
+    let chat = client.open("chat").await;
+    client.until("connected", |client| client.in_state("connected")).await;
+
+    for number in 0..100 {
+        client.say(chat, &number.to_string()).await;
+        if number == 50 {
+            client.cut().await;
+        }
+    }
+    counted(&server, Count::Lost, 1).await;
+    client.until("echoes", |client| client.texts(chat).count() == 100).await;
+    assert!(client.texts(chat).map(str::to_owned).eq((0..100).map(|number| number.to_string())));
+
+    let (ws, _) = server.resume(&token).await;
+    assert_eq!(ws.id, client.ws.id);
+    client.come_back(ws);
+    let more = client.open("more").await;
+    client.say(more, "hello").await;
+    client.until("echo", |client| client.texts(more).any(|text| text == "hello")).await;
+    client.say(chat, "still here").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "still here")).await;
+}
+
+#[actix::test]
+async fn one_that_is_stopped_while_it_is_away_leaves_at_once() {
+    let (clients, mut met) = mpsc::unbounded_channel();
+    let hooks = Hooks::builder().plugin("test", |test| {
+        test.hook("meet", move |(): (), context: HookContext| {
+            let sent = clients.send(context.client).is_ok();
+            async move { Ok::<_, HookError>(sent) }
+        })
+    });
+    let hooks = hooks.build().unwrap();
+    let server = Server::start(|options| options.resume_grace(GRACE).hooks(hooks)).await;
+    let (mut bystander, _) = server.join().await;
+    let (mut guest, token) = server.join_with_token().await;
+    bystander.expect("joined").await;
+    guest.send(json!({ "type": "call_hook", "plugin": "test", "fn": "meet", "args": [] })).await;
+    let peer = met.recv().await.unwrap();
+    let id = guest.id.clone();
+    lose(&server, guest).await;
+
+    peer.stop();
+
+    assert_eq!(bystander.expect("left").await, json!({ "peer_id": id }));
+    let path = format!("/socket/demo?resume={token}");
+    assert_eq!(server.refusal(&path, &[]).await, CANNOT());
 }

@@ -189,27 +189,29 @@ impl Server {
 
     /// A client that is in, and how many were there before.
     pub(crate) async fn join(&self) -> (Client, usize) {
+        let (client, data) = self.enter().await;
+        (client, data["peers"].as_array().expect("a list").len())
+    }
+
+    /// A client that is in, and what it was told.
+    pub(crate) async fn enter(&self) -> (Client, Value) {
         let mut client = self.connect(&[]).await.expect("let in");
         let data = client.expect("authenticated").await;
         client.id = data["peer_id"].as_str().expect("an id").to_owned();
-        (client, data["peers"].as_array().expect("a list").len())
+        (client, data)
     }
 
     /// A client that is in, and the token with which it can come back.
     pub(crate) async fn join_with_token(&self) -> (Client, String) {
-        let client = self.connect(&[]).await.expect("let in");
-        Self::known(client, "authenticated").await
+        let (client, data) = self.enter().await;
+        (client, data["resume"]["token"].as_str().expect("a token").to_owned())
     }
 
     /// A client that has come back, and its next token.
     pub(crate) async fn resume(&self, token: &str) -> (Client, String) {
         let path = format!("/socket/demo?resume={token}");
-        let client = self.connect_to(&path, &[]).await.expect("let in");
-        Self::known(client, "resumed").await
-    }
-
-    async fn known(mut client: Client, event: &str) -> (Client, String) {
-        let data = client.expect(event).await;
+        let mut client = self.connect_to(&path, &[]).await.expect("let in");
+        let data = client.expect("resumed").await;
         client.id = data["peer_id"].as_str().expect("an id").to_owned();
         (client, data["resume"]["token"].as_str().expect("a token").to_owned())
     }

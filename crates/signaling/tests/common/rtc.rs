@@ -9,6 +9,7 @@ use callboard_peer_connection::*;
 use callboard_signaling::WebRtc;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
@@ -46,6 +47,8 @@ impl Handler<PeerConnectionEvent> for Listener {
 
 pub(crate) struct RtcClient {
     pub(crate) ws: Client,
+    /// With which it can come back.
+    pub(crate) token: Option<String>,
     pub(crate) connection: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
     /// With a port of its own: two connections between the same two ports cannot be told apart.
@@ -59,10 +62,22 @@ pub(crate) struct RtcClient {
 impl RtcClient {
     /// In the room; nothing is offered yet.
     pub(crate) async fn join(server: &Server) -> Self {
-        let (ws, _) = server.join().await;
+        let (ws, data) = server.enter().await;
+        let token = data["resume"]["token"].as_str().map(str::to_owned);
         let home = home().await;
         let (connection, events) = connection(&home).await;
-        Self { ws, connection, events, home, heard: Vec::new(), told: Vec::new() }
+        Self { ws, token, connection, events, home, heard: Vec::new(), told: Vec::new() }
+    }
+
+    /// Lose the WebSocket's connection without a goodbye.
+    pub(crate) async fn cut(&mut self) {
+        self.ws.socket.get_mut().shutdown().await.expect("an open connection");
+    }
+
+    /// Go on with another WebSocket.
+    pub(crate) fn come_back(&mut self, ws: Client) {
+        self.ws = ws;
+        self.heard.retain(|heard| heard["event"] != "gone");
     }
 
     /// A new connection in place of the old one, as a page makes it that is loaded again.
@@ -168,8 +183,9 @@ impl RtcClient {
     }
 
     async fn carry(&mut self) {
+        let gone = self.events("gone").next().is_some();
         tokio::select! {
-            frame = self.ws.socket.next() => match frame {
+            frame = self.ws.socket.next(), if !gone => match frame {
                 Some(Ok(Frame::Text(text))) => {
                     let heard: Value = serde_json::from_str(&text).expect("JSON");
                     self.hear(heard).await;
