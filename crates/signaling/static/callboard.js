@@ -1,7 +1,8 @@
 // @ts-check
 /**
  * Callboard in the browser: a room, a peer connection to the server, and calls both ways, all over one connection that
- * comes back by itself. No build step, nothing else needed; what goes over the wire is in the README beside this.
+ * comes back by itself. No build step, nothing else needed but a browser of 2022 or later; what goes over the wire is in the
+ * README of the crate.
  *
  * ```js
  * import { connect } from "/callboard.js";
@@ -33,7 +34,7 @@
 /**
  * @typedef {object} PeerConnectionOptions
  * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] what to send: a stream with all its tracks,
- *   or a function that sets each new connection up as it likes
+ *   or a function that sets each new connection up as it likes, since one that is lost is replaced
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
  */
@@ -123,6 +124,8 @@ export class Client {
   #socket;
 
   /**
+   * What {@link connect} does.
+   *
    * @param {string | URL} url
    * @param {ConnectOptions} options
    * @returns {Promise<Client>}
@@ -320,11 +323,12 @@ export class Client {
       this.#peerConnection?.settle();
       return this.#emit("resumed");
     }
-    if (!previous) return void (this.#peers = new Set(peers));
+    const present = Array.isArray(peers) ? peers : [];
+    if (!previous) return void (this.#peers = new Set(present));
     this.#calls.lost(disconnected());
-    this.#presentAre(peers ?? []);
+    if (!this.#peerConnection?.closed) this.#peerConnection?.renew();
+    this.#presentAre(present);
     this.#emit("rejoined", peerId, previous);
-    this.#peerConnection?.renew();
   }
 
   /**
@@ -539,11 +543,13 @@ class Socket {
     const { token, grace_ms: milliseconds } = data.resume ?? {};
     this.#resume = typeof token === "string" ? { token, milliseconds: Number(milliseconds) || 0 } : null;
     this.#since = performance.now();
-    this.#tell("open", { reason: "" });
+    this.state = "open";
     for (const text of this.#waiting.splice(0)) this.#socket?.send(text);
     this.#joining?.resolve();
     this.#joining = null;
     this.#events.joined(data);
+    // Whoever hears this finds everything up to date; unless who heard the rest has closed it.
+    if (this.#is("open")) this.#tell("open", { reason: "" });
   }
 
   /**
@@ -730,7 +736,7 @@ class Calls {
     for (const call of this.#pending.values()) call.reject(error);
   }
 
-  /** @param {{ id?: any, fn?: any, args?: any }} call */
+  /** @param {{ id?: any, fn?: any, args?: any }} call by the server */
   async #answer({ id, fn, args = [] }) {
     /** @param {any} answer */
     const post = (answer) => this.#host.post(JSON.stringify({ ...answer, id }));
@@ -800,7 +806,7 @@ export class PeerConnection {
 
   /** @returns {RTCPeerConnectionState} */
   get state() {
-    return this.connection.connectionState;
+    return this.#reopening === undefined ? this.connection.connectionState : "new";
   }
 
   /**
@@ -848,6 +854,7 @@ export class PeerConnection {
 
   /** The server knows nothing of this connection: begin a new one at once. */
   renew() {
+    if (this.#reopening === undefined) this.#host.emit("webrtc", "new");
     if (this.closed) return;
     this.#dispose();
     this.connection = this.#open();
@@ -861,17 +868,18 @@ export class PeerConnection {
   /** @param {RTCSessionDescriptionInit} answer */
   async handleAnswer(answer) {
     const connection = this.connection;
-    if (connection.signalingState !== "have-local-offer") return;
+    if (this.closed || connection.signalingState !== "have-local-offer") return;
     clearTimeout(this.#answerTimer);
     try {
       await connection.setRemoteDescription(answer);
     } catch (error) {
+      if (connection !== this.connection || this.closed) return;
       this.#host.emit("error", new CallboardError("bad_answer", String(error)));
-      if (connection === this.connection) this.#reopen();
-      return;
+      return this.#reopen();
     }
-    if (connection !== this.connection) return;
+    if (connection !== this.connection || this.closed) return;
     this.#answered = true;
+    if (connection.connectionState === "new") this.#within(CONNECT_TIME, () => this.#giveUp());
     for (const candidate of this.#early.splice(0)) this.handleCandidate(candidate);
     this.settle();
   }
@@ -895,8 +903,9 @@ export class PeerConnection {
   handleRefusal(details) {
     if (this.closed) return;
     const { event, error } = details ?? {};
-    if (error === "webrtc_disabled") this.close();
-    else if (event === "webrtc:offer" || (error === "no_webrtc_session" && this.#answered)) this.#reopen();
+    if (error === "webrtc_disabled") return this.close();
+    const offered = event === "webrtc:offer" && this.connection.signalingState === "have-local-offer";
+    if (offered || (error === "no_webrtc_session" && this.#answered)) this.#reopen();
   }
 
   #open() {
@@ -947,13 +956,14 @@ export class PeerConnection {
     try {
       await connection.setLocalDescription();
     } catch (error) {
-      if (connection === this.connection) this.#host.emit("error", new CallboardError("no_offer", String(error)));
+      if (connection !== this.connection || this.closed) return;
+      this.#host.emit("error", new CallboardError("no_offer", String(error)));
+      return this.#reopen();
     }
-    if (connection !== this.connection) return;
+    if (connection !== this.connection || this.closed) return;
     this.#offering = false;
     this.#owed = false;
     const { type, sdp } = connection.localDescription ?? {};
-    if (connection.signalingState !== "have-local-offer") return;
     if (!this.#host.tell("webrtc:offer", { type, sdp })) return this.#reopen();
     this.#answerTimer = setTimeout(() => this.#reopen(), ANSWER_TIME);
   }
@@ -969,6 +979,9 @@ export class PeerConnection {
   /** @param {RTCPeerConnection} connection */
   #stateChanged(connection) {
     const { connectionState: state, iceConnectionState: ice } = connection;
+    this.#host.emit("webrtc", state);
+    // Who heard it may have closed it.
+    if (connection !== this.connection || this.closed) return;
     switch (state) {
       case "connecting":
         if (this.#stateTimer === undefined) this.#within(CONNECT_TIME, () => this.#giveUp());
@@ -987,7 +1000,6 @@ export class PeerConnection {
         else this.#reopen();
         break;
     }
-    this.#host.emit("webrtc", state);
   }
 
   #restart() {
@@ -1018,6 +1030,7 @@ export class PeerConnection {
     // An offer of another connection tells the server that this one is over.
     this.#reopening = setTimeout(() => this.renew(), backoff(this.#failed, DEFAULTS));
     this.#failed += 1;
+    this.#host.emit("webrtc", "new");
   }
 
   #dispose() {
@@ -1096,6 +1109,7 @@ function backoff(failed, { firstDelay, longestDelay }) {
 /**
  * @param {string} description
  * @param {any} details
+ * @returns {CallboardError}
  */
 function serverError(description, details = null) {
   return new CallboardError(description.toLowerCase().replaceAll(" ", "_"), description, details);
