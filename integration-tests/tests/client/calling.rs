@@ -1,5 +1,7 @@
 //! The peer connection to the server: data and calls, and what becomes of them when it goes.
 
+use std::process::Command;
+
 use integration_tests::{Kind, on_a_stage_of_its_own};
 use serde_json::json;
 
@@ -175,6 +177,59 @@ async fn talks_by_data_channels(kind: Kind) {
         .await;
     assert_eq!(closed, json!(["closed", "closed", true, "closed"]));
     page.close().await;
+}
+
+#[test]
+fn chromium_finds_another_path_to_the_server() {
+    on_a_stage_of_its_own(async || finds_another_path(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_finds_another_path_to_the_server() {
+    on_a_stage_of_its_own(async || finds_another_path(Kind::Firefox).await);
+}
+
+/// The same path, in truth: nothing of it is left when it is found again.
+async fn finds_another_path(kind: Kind) {
+    let server = Server::start(Setup::default()).await;
+    let page = Page::open(kind, server.port).await;
+    page.run(
+        "window.ann = await connect('/socket/lobby');
+         [window.states, window.closed_channels] = [heard(ann, 'webrtc'), heard(ann, 'channel_closed')];
+         window.errors = heard(ann, 'error');
+         window.peer = ann.openPeerConnection();
+         await next(ann, 'channel_open');
+         window.ufrag = () => /a=ice-ufrag:(.*)/.exec(peer.connection.localDescription.sdp)[1];
+         window.before = { connection: peer.connection, ufrag: ufrag() };",
+    )
+    .await;
+
+    nft(
+        "table inet cut { chain input { type filter hook input priority 0; meta l4proto udp drop; }; }",
+    );
+    page.run("await until(() => states.flat().includes('disconnected'))").await;
+    page.run("await until(() => ufrag() !== before.ufrag)").await;
+    nft("delete table inet cut");
+
+    let after = page
+        .run(
+            "await until(() => peer.state === 'connected');
+             const { channel } = used;
+             return {
+                 same: peer.connection === before.connection, closed_channels, errors,
+                 sum: await ann.call('test', 'add', [1, 2]), used: used.channel - channel,
+             }",
+        )
+        .await;
+    let expected =
+        json!({ "same": true, "closed_channels": [], "errors": [], "sum": 3, "used": 1 });
+    assert_eq!(after, expected);
+    page.close().await;
+}
+
+fn nft(rules: &str) {
+    let told = Command::new("nft").arg(rules).output().expect("nft, of the package nftables");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
 }
 
 #[test]

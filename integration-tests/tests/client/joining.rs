@@ -10,19 +10,26 @@ use crate::page::Page;
 use crate::server::{Server, Setup};
 
 #[test]
-fn clients_in_chromium_meet_and_talk() {
-    on_a_stage_of_its_own(async || meet_and_talk(Kind::Chromium).await);
+fn clients_in_chromium_meet_and_talk_or_learn_why_not() {
+    on_a_stage_of_its_own(async || meet_or_learn_why_not(Kind::Chromium).await);
 }
 
 #[test]
-fn clients_in_firefox_meet_and_talk() {
-    on_a_stage_of_its_own(async || meet_and_talk(Kind::Firefox).await);
+fn clients_in_firefox_meet_and_talk_or_learn_why_not() {
+    on_a_stage_of_its_own(async || meet_or_learn_why_not(Kind::Firefox).await);
 }
 
-async fn meet_and_talk(kind: Kind) {
+async fn meet_or_learn_why_not(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     let page = Page::open(kind, server.port).await;
 
+    meet_and_talk(&page).await;
+    are_not_let_in(&page).await;
+
+    page.close().await;
+}
+
+async fn meet_and_talk(page: &Page) {
     let met = page
         .run(
             "window.ann = await connect('/socket/lobby');
@@ -118,22 +125,9 @@ async fn meet_and_talk(kind: Kind) {
         )
         .await;
     assert_eq!(stopped, json!({ "states": [["closed", 1000]], "state": "closed" }));
-    page.close().await;
 }
 
-#[test]
-fn a_client_in_chromium_learns_why_it_is_not_let_in() {
-    on_a_stage_of_its_own(async || is_not_let_in(Kind::Chromium).await);
-}
-
-#[test]
-fn a_client_in_firefox_learns_why_it_is_not_let_in() {
-    on_a_stage_of_its_own(async || is_not_let_in(Kind::Firefox).await);
-}
-
-async fn is_not_let_in(kind: Kind) {
-    let server = Server::start(Setup::default()).await;
-    let page = Page::open(kind, server.port).await;
+async fn are_not_let_in(page: &Page) {
     // It is there, and says nothing.
     let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mute = mute.local_addr().expect("a bound socket");
@@ -157,7 +151,6 @@ async fn is_not_let_in(kind: Kind) {
         )
         .await;
     assert_eq!(full, json!(["could_not_join_room", "room_is_full"]));
-    page.close().await;
 }
 
 /// No server of ours sends this; whoever breaks into one, or stands between, may.
