@@ -1,6 +1,7 @@
 //! A server with a room and peers that do as they are told, and a client that speaks WebSocket and nothing else.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod away;
 pub(crate) mod rtc;
 
 use std::sync::Arc;

@@ -1,0 +1,47 @@
+//! Clients that lose their connections, and a server that waits for them.
+
+use std::time::Duration;
+
+use callboard_signaling::Count;
+use callboard_supervision::SupervisorRef;
+use serde_json::{Value, json};
+
+use super::{Client, Server, cut};
+
+/// Longer than any test takes.
+pub(crate) const GRACE: Duration = Duration::from_secs(600);
+
+pub(crate) async fn server() -> Server {
+    Server::start(|options| options.resume_grace(GRACE)).await
+}
+
+/// Wait until this has happened so often.
+pub(crate) async fn counted(server: &Server, count: Count, times: u64) {
+    let counted = async {
+        while server.counters.get(count) < times {
+            tokio::task::yield_now().await;
+        }
+    };
+    let counted = tokio::time::timeout(Duration::from_secs(10), counted).await;
+    assert!(counted.is_ok(), "{count:?} {} times in 10 s", server.counters.get(count));
+}
+
+/// Lose a client's connection, and wait until the server has noticed.
+pub(crate) async fn lose(server: &Server, client: Client) {
+    let before = server.counters.get(Count::Lost);
+    cut(client);
+    counted(server, Count::Lost, before + 1).await;
+}
+
+/// Make the room deal with everything that was said before; its answer must come next.
+pub(crate) async fn settle(client: &mut Client) {
+    client.send(json!({ "event": "settled", "to": [client.id] })).await;
+    client.expect("settled").await;
+}
+
+pub(crate) fn room_node(server: &Server) -> SupervisorRef {
+    let rooms = server.tree.supervisor("rooms").expect("it runs");
+    rooms.supervisor("demo").expect("it runs")
+}
+
+pub(crate) const CANNOT: fn() -> (u16, Value) = || (410, json!({ "error": "cannot_resume" }));
