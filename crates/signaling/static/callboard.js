@@ -24,8 +24,8 @@
 /**
  * @typedef {object} ConnectOptions
  * @property {string | string[]} [protocols] WebSocket subprotocols to offer
- * @property {number} [firstDelay] longest wait before the first attempt to reconnect, in ms; doubles with each. 250
- * @property {number} [longestDelay] longest wait before any attempt, in ms; browsers may add to it, as Firefox does. 10,000
+ * @property {number} [firstDelay] longest wait before the first attempt to come back, in ms; doubles with each. 250
+ * @property {number} [longestDelay] longest wait before any attempt, in ms; Firefox adds its own for WebSockets. 10,000
  * @property {number} [attempts] attempts in a row that may fail before the client gives up. No end
  * @property {number} [queue] messages kept while there is no connection. 256
  * @property {number} [joinTimeout] longest time from opening the WebSocket to being in the room, in ms. 10,000
@@ -121,6 +121,7 @@ export class Client {
     post: (text) => this.#peerConnection?.post(text) || this.#socket.post(text),
     failed: (error) => this.#emit("error", error),
   });
+  #options;
   #socket;
 
   /**
@@ -141,7 +142,8 @@ export class Client {
    * @param {ConnectOptions} options
    */
   constructor(url, options) {
-    this.#socket = new Socket(url, options, {
+    this.#options = { ...DEFAULTS, ...options };
+    this.#socket = new Socket(url, this.#options, {
       state: (state, detail) => this.#stateChanged(state, detail),
       joined: (data) => this.#joined(data),
       received: (frame) => this.#received(frame),
@@ -217,7 +219,7 @@ export class Client {
     if (this.state === "closed") throw closed();
     if (this.#peerConnection && !this.#peerConnection.closed) throw new CallboardError("already_open", "close the other first");
     for (const [label, init] of Object.entries(channels)) this.#labels.set(label, init);
-    this.#peerConnection = new PeerConnection({ media, iceServers }, this.#labels, {
+    this.#peerConnection = new PeerConnection({ media, iceServers, ...this.#options }, this.#labels, {
       tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
       reachable: () => this.state === "open",
       emit: (event, ...told) => this.#emit(event, ...told),
@@ -449,13 +451,13 @@ class Socket {
 
   /**
    * @param {string | URL} url
-   * @param {ConnectOptions} options
+   * @param {Required<ConnectOptions>} options
    * @param {{ state: (state: State, detail: StateDetail) => void, joined: (data: any) => void, received: (frame: any) => void }} events
    */
   constructor(url, options, events) {
     this.#url = new URL(url, document.baseURI);
     this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
-    this.#options = { ...DEFAULTS, ...options };
+    this.#options = options;
     this.#events = events;
     this.first = new Promise((resolve, reject) => (this.#joining = { resolve, reject }));
     this.#open();
@@ -788,7 +790,7 @@ export class PeerConnection {
   #reopening;
 
   /**
-   * @param {{ media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
+   * @param {Required<ConnectOptions> & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
    * @param {Map<string, RTCDataChannelInit>} labels of the channels that there shall be
    * @param {{
    *   tell: (event: string, data: any) => boolean,
@@ -1028,7 +1030,7 @@ export class PeerConnection {
     if (performance.now() - this.#connectedAt >= STABLE) this.#failed = 0;
     this.#dispose();
     // An offer of another connection tells the server that this one is over.
-    this.#reopening = setTimeout(() => this.renew(), backoff(this.#failed, DEFAULTS));
+    this.#reopening = setTimeout(() => this.renew(), backoff(this.#failed, this.#options));
     this.#failed += 1;
     this.#host.emit("webrtc", "new");
   }
