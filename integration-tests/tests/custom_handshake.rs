@@ -1,6 +1,10 @@
 //! The example whose handshake is swapped by one line.
 
-use integration_tests::{on_a_stage_of_its_own, program};
+use std::process::Stdio;
+use std::time::Duration;
+
+use integration_tests::{Browser, Kind, Moment, on_a_stage_of_its_own, program, until};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 #[test]
@@ -20,3 +24,47 @@ fn two_components_talk_over_every_handshake_of_the_example() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("Say psk, dtls"));
     });
 }
+
+#[test]
+fn a_browser_is_let_in_with_the_certificate_that_was_pinned_and_with_no_other() {
+    on_a_stage_of_its_own(async || {
+        let mut server = Command::new(program::of_the_workspace("custom-handshake"))
+            .args(["browser", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("it starts");
+        let mut lines = BufReader::new(server.stdout.take().expect("a pipe")).lines();
+        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let first = first.expect("in time").expect("text").expect("a line");
+        let address = first.strip_prefix("listening on ").expect("an address");
+
+        for (kind, name) in [(Kind::Chromium, "carol"), (Kind::Firefox, "frank")] {
+            let browser = Browser::start(kind).await;
+            let says = async |what: &str| {
+                let t = std::time::SystemTime::now();
+                until(what, PATIENCE, async || {
+                    let text = browser.text().await;
+                    if text.contains(what) { Moment::Now(()) } else { Moment::NotYet(text) }
+                })
+                .await;
+                eprintln!("XXX {what} {:?}", t.elapsed());
+            };
+            // The second time from a page that was loaded again.
+            for _ in 0..2 {
+                browser.go_to(address).await;
+                let set_name = "document.getElementById('name').value = arguments[0]";
+                browser.evaluate(set_name, vec![name.into()]).await;
+                browser.click("#mine").await;
+                says("connected: it is the certificate that was pinned").await;
+            }
+            browser.click("#other").await;
+            says("refused: it is another certificate").await;
+            browser.click("#mine").await;
+            says("connected: it is the certificate that was pinned").await;
+            browser.close().await;
+        }
+    });
+}
+
+const PATIENCE: Duration = Duration::from_secs(40);

@@ -1,7 +1,9 @@
 //! Two ICE components on this machine talk over whichever handshake they are given: one line decides.
 //!
 //! `cargo run -p custom-handshake -- psk`, or `dtls`, `plain`, `pinning`, `chaos`, `recorder`; without a word, all.
+//! With `browser`, a page whose connection to this server has its certificate pinned.
 
+mod browser;
 mod chaos;
 mod pinning;
 mod recorder;
@@ -43,9 +45,10 @@ fn handshakes(word: &str) -> Result<Pair, Error> {
         }
         "recorder" => (Arc::new(Recorder::new(Dtls::generate()?)), Arc::new(Dtls::generate()?)),
         other => {
-            return Err(
-                format!("{other:?}? Say psk, dtls, plain, pinning, chaos or recorder").into()
-            );
+            return Err(format!(
+                "{other:?}? Say psk, dtls, plain, pinning, chaos, recorder or browser"
+            )
+            .into());
         }
     })
 }
@@ -54,6 +57,9 @@ fn handshakes(word: &str) -> Result<Pair, Error> {
 async fn main() -> Result<(), Error> {
     env_logger::init();
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some("browser") = words.first().map(String::as_str) {
+        return browser::serve(words.get(1).map_or("127.0.0.1:8080", String::as_str)).await;
+    }
     let all =
         || ["psk", "dtls", "plain", "pinning", "chaos", "recorder"].map(str::to_owned).to_vec();
     for word in if words.is_empty() { all() } else { words } {

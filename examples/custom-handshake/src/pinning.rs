@@ -30,8 +30,8 @@ struct Pinned {
 }
 
 impl Pinned {
-    fn check(&self, step: Step) -> Step {
-        let (data, packets) = match step {
+    fn check(&mut self, step: Step) -> Step {
+        let (data, mut packets) = match step {
             Step::Finished(data) => (data, Vec::new()),
             Step::FinishedWithPackets(data, packets) => (data, packets),
             other => return other,
@@ -41,7 +41,10 @@ impl Pinned {
                 Step::FinishedWithPackets(data, packets)
             }
             _ => {
-                Step::Failed(HandshakeError::custom("this is not the certificate that was pinned"))
+                // The peer's side is complete with these; then it is told that this side is not.
+                packets.extend(self.inner.close());
+                let error = HandshakeError::custom("this is not the certificate that was pinned");
+                Step::FailedWithPackets(error, packets)
             }
         }
     }
