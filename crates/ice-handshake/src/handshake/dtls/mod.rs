@@ -414,6 +414,15 @@ impl Handshake for DtlsHandshake {
         }
     }
 
+    /// One that is complete, and is given up before it is a session, tells the peer.
+    fn close(&mut self) -> Vec<Bytes> {
+        let Some(completed) = &mut self.completed else { return Vec::new() };
+        match completed.engine.close() {
+            Ok(()) => completed.engine.drain().packets.into_iter().collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+
     fn into_session(self: Box<Self>) -> Box<dyn Session> {
         match self.completed {
             Some(completed) => Box::new(DtlsSession::new(completed, self.payload)),
