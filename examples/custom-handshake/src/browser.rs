@@ -1,0 +1,132 @@
+//! A browser's connection whose handshake pins the browser's certificate: the same name, the same certificate.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::prelude::*;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use callboard_ice_handshake::handshake::{Certificate, Dtls, Fingerprint};
+use callboard_peer_connection::messages::*;
+use callboard_peer_connection::*;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use crate::Error;
+use crate::pinning::Pinning;
+
+struct Server {
+    connections: PeerConnections,
+    api: Api,
+    /// What each name has come with first.
+    pins: Mutex<HashMap<String, Fingerprint>>,
+}
+
+/// Serve the page until the process is interrupted.
+pub(crate) async fn serve(listen: &str) -> Result<(), Error> {
+    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
+    // One answer over HTTP must hold all candidates.
+    let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
+    let api = Api::with_settings(MediaEngine::empty(), Registry::default(), settings);
+    let server =
+        web::Data::new(Server { connections: connections.clone(), api, pins: Mutex::default() });
+    let http = HttpServer::new(move || {
+        let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
+        app.route("/offer", web::post().to(offer))
+    })
+    .workers(1)
+    .bind(listen)?;
+    for address in http.addrs() {
+        println!("listening on http://{address}");
+    }
+    http.run().await?;
+    connections.stop().await;
+    Ok(())
+}
+
+async fn page() -> HttpResponse {
+    let page = include_str!("../static/index.html");
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
+}
+
+/// Who offers, and what.
+#[derive(Deserialize)]
+struct Offer {
+    name: String,
+    offer: SessionDescription,
+}
+
+async fn offer(server: web::Data<Server>, offer: web::Json<Offer>) -> HttpResponse {
+    match answer(&server, offer.into_inner()).await {
+        Ok(answer) => HttpResponse::Ok().json(answer),
+        Err(error) => HttpResponse::BadRequest().body(error.to_string()),
+    }
+}
+
+async fn answer(
+    server: &Server,
+    Offer { name, offer }: Offer,
+) -> Result<SessionDescription, Error> {
+    let shown = offer.sdp.lines().find_map(|line| line.strip_prefix("a=fingerprint:"));
+    let shown: Fingerprint = shown.ok_or("the offer has no fingerprint")?.parse()?;
+    let pinned = {
+        let mut pins = server.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        if pins.len() >= MAX_NAMES && !pins.contains_key(&name) {
+            return Err("there are too many names".into());
+        }
+        pins.entry(name).or_insert(shown).clone()
+    };
+
+    let certificate = Certificate::generate()?;
+    // Whatever the offer says, this name is this certificate. The last line of it decides.
+    let dtls = Dtls::new(certificate.clone()).any_certificate();
+    let handshake = Arc::new(Pinning::new(dtls, pinned));
+    let configuration = Configuration {
+        certificate: Some(certificate),
+        handshake: Some(handshake),
+        ..Configuration::default()
+    };
+
+    let (gathered, all_gathered) = oneshot::channel();
+    let host = Host { gathered: Some(gathered) }.start().recipient();
+    let connection = server.connections.open(&server.api, configuration, host).await?;
+    let answered = async {
+        connection.send(SetRemoteDescription(offer)).await??;
+        connection.send(SetLocalDescription(None)).await??;
+        all_gathered.await?;
+        Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?)
+    };
+    let answered: Result<_, Error> = answered.await;
+    if answered.is_err() {
+        connection.close().await;
+    }
+    answered
+}
+
+/// Waits for the candidates, and ends with its connection.
+struct Host {
+    gathered: Option<oneshot::Sender<()>>,
+}
+
+impl Actor for Host {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerConnectionEvent> for Host {
+    type Result = ();
+
+    fn handle(&mut self, event: PeerConnectionEvent, ctx: &mut Context<Self>) {
+        match event.event {
+            ConnectionEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
+                // Once.
+                self.gathered.take().map(|gathered| gathered.send(()));
+            }
+            // The page sees that its connection has failed; this end need not be kept.
+            ConnectionEvent::ConnectionStateChange(PeerConnectionState::Failed)
+            | ConnectionEvent::Closed(_) => ctx.stop(),
+            _ => {}
+        }
+    }
+}
+
+/// How many names are remembered.
+const MAX_NAMES: usize = 1_000;

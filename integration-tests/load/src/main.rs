@@ -1,0 +1,95 @@
+//! Measures a signaling server from outside: how much of the machine it takes, and how long its clients wait.
+//!
+//! The server is a process of its own, whose CPU time and memory the operating system tells. By default the tool starts
+//! three, one after the other, in an interleaved order: Callboard and the two floors below it, which speak the same
+//! protocol: bare actix-web-actors, and a relay written by hand on tokio.
+
+mod client;
+mod measure;
+mod report;
+mod scenarios;
+mod servers;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::report::Report;
+use crate::scenarios::Scenario;
+use crate::servers::{Process, Server};
+
+/// Measure a signaling server: its CPU time and memory, and how long its clients wait.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one scenario against each server in turn.
+    Run {
+        #[command(subcommand)]
+        scenario: Scenario,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Be one of the servers, until standard input ends. The tool starts itself in this way.
+    #[command(hide = true)]
+    Serve {
+        /// Which.
+        server: Server,
+    },
+}
+
+#[derive(Args)]
+struct How {
+    /// Which servers.
+    #[arg(long, value_delimiter = ',', default_value = "tokio,actors,callboard", global = true)]
+    servers: Vec<Server>,
+    /// How often each server is measured; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99), global = true)]
+    rounds: u32,
+    /// Print JSON in place of the table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
+    let done = match Cli::parse().command {
+        Command::Serve { server } => servers::serve(server).map_err(Into::into),
+        Command::Run { scenario, how } => run(&scenario, &how),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn std::error::Error>> {
+    scenario.check()?;
+    // As many threads as there are: a client that waits for the other clients would measure itself.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::new(scenario, &how.servers);
+    for _ in 0..how.rounds {
+        // Interleaved, so that whatever else the machine does meets all of them.
+        for server in &how.servers {
+            let measured = runtime.block_on(async {
+                let process = Process::start(*server).await?;
+                scenario.measure(&process).await
+            })?;
+            report.add(*server, measured);
+        }
+    }
+    if how.json {
+        report.print_json()
+    } else {
+        report.print_table()
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Callboard, with nothing in the way of the load.
+
+use std::io;
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpServer};
+use callboard_room_supervisor::{AuthData, OutboxLimits, Room, RoomOptions, Rooms};
+use callboard_signaling::*;
+
+struct Open;
+
+impl Room for Open {
+    type Options = ();
+
+    fn on_init((): &()) -> Result<Self, String> {
+        Ok(Self)
+    }
+}
+
+struct Guest;
+
+impl Peer for Guest {
+    type Options = ();
+
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+        let room = request.match_info().query("room").to_owned();
+        Ok(JoinRequest { room, ..JoinRequest::default() })
+    }
+
+    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+        Ok(Self.into())
+    }
+}
+
+pub(super) fn serve() -> io::Result<()> {
+    actix_web::rt::System::new().block_on(async {
+        let rooms = Rooms::builder()
+            .on_demand(|name: &str| {
+                Some(RoomOptions::<Open>::new(name, ()).close_when_empty(true).into())
+            })
+            .build();
+        let _tree = rooms.start().await.map_err(io::Error::other)?;
+        let options = PeerOptions::<Guest>::new((), rooms)
+            .rate(Rate::UNLIMITED)
+            .outbox(OutboxLimits { messages: 1 << 20, bytes: 1 << 30 })
+            // The clients send no Origin, and are all from one address.
+            .max_connections(1 << 20)
+            .max_connections_per_address(1 << 20)
+            .heartbeat(Some(Duration::from_secs(15)));
+        let signaling = Signaling::new(options);
+        let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
+        let server = tune(HttpServer::new(app)).disable_signals().bind(("127.0.0.1", 0))?;
+        super::announce(server.addrs()[0]);
+        tokio::select! {
+            ended = server.run() => ended,
+            () = super::parent_gone() => Ok(()),
+        }
+    })
+}

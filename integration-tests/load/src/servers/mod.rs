@@ -1,0 +1,95 @@
+//! The servers that are measured: each is this program, started again.
+
+mod actors;
+mod callboard;
+mod relay;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::measure::Usage;
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Server {
+    /// A relay written by hand on tokio-tungstenite: nothing but the protocol.
+    Tokio,
+    /// Bare actix-web-actors: the same library below Callboard, without supervision, rooms as actors, limits.
+    Actors,
+    /// Callboard's signaling, with rooms that open on demand.
+    Callboard,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tokio => "tokio",
+            Self::Actors => "actors",
+            Self::Callboard => "callboard",
+        })
+    }
+}
+
+/// Be this server, until standard input ends: with the process that has started it.
+pub(crate) fn serve(server: Server) -> io::Result<()> {
+    match server {
+        Server::Tokio => relay::serve(),
+        Server::Actors => actors::serve(),
+        Server::Callboard => callboard::serve(),
+    }
+}
+
+/// What a server says when it listens.
+fn announce(address: SocketAddr) {
+    println!("{address}");
+}
+
+/// Resolves when standard input ends.
+async fn parent_gone() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // Not tokio's own: its thread could not be ended.
+    std::thread::spawn(move || {
+        _ = io::copy(&mut io::stdin(), &mut io::sink());
+        _ = tell.send(());
+    });
+    _ = told.await;
+}
+
+/// A server that runs.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Process {
+    pub(crate) async fn start(server: Server) -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", &server.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut lines = BufReader::new(output).lines();
+        let line = tokio::time::timeout(START, lines.next_line()).await;
+        let line = line.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let address = line.unwrap_or_default().parse();
+        let address = address.map_err(|_| io::Error::other(format!("{server} did not start")))?;
+        Ok(Self { child, address })
+    }
+
+    pub(crate) fn usage(&self) -> io::Result<Usage> {
+        Usage::of(self.child.id().ok_or(io::ErrorKind::NotFound)?)
+    }
+}
+
+const START: Duration = Duration::from_secs(10);
