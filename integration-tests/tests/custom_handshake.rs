@@ -42,13 +42,11 @@ fn a_browser_is_let_in_with_the_certificate_that_was_pinned_and_with_no_other() 
         for (kind, name) in [(Kind::Chromium, "carol"), (Kind::Firefox, "frank")] {
             let browser = Browser::start(kind).await;
             let says = async |what: &str| {
-                let t = std::time::SystemTime::now();
                 until(what, PATIENCE, async || {
                     let text = browser.text().await;
                     if text.contains(what) { Moment::Now(()) } else { Moment::NotYet(text) }
                 })
                 .await;
-                eprintln!("XXX {what} {:?}", t.elapsed());
             };
             // The second time from a page that was loaded again.
             for _ in 0..2 {

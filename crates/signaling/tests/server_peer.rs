@@ -11,7 +11,7 @@ use callboard_peer_connection::messages::{
 use callboard_peer_connection::*;
 use callboard_signaling::server_peer::*;
 use callboard_signaling::{Rate, WebRtc, WebRtcLimits};
-use callboard_supervision::Fault;
+use callboard_supervision::{ExitReason, Fault};
 use common::Server;
 use common::rtc::{RtcClient, home, webrtc};
 use serde_json::json;
@@ -255,24 +255,33 @@ fn server_connections(
 }
 
 #[actix::test]
-async fn a_peer_that_leaves_takes_its_connection_with_it() {
-    let (server, webrtc) = server(WebRtcLimits::default()).await;
-    let mut client = RtcClient::join(&server).await;
-    client.open("chat").await;
-    let connection = webrtc.sessions()[0].connection.unwrap();
-    let RtcClient { ws, connection: mine, .. } = client;
+async fn a_peer_that_leaves_or_is_stopped_takes_its_connection_with_it() {
+    for stopped in [false, true] {
+        let (server, webrtc) = server(WebRtcLimits::default()).await;
+        let mut client = RtcClient::join(&server).await;
+        client.open("chat").await;
+        let connection = webrtc.sessions()[0].connection.unwrap();
+        let RtcClient { ws, connection: mine, .. } = client;
+        let id = ws.id.clone();
 
-    drop(ws);
-
-    let ended = async {
-        while mine.is_open()
-            || !webrtc.sessions().is_empty()
-            || webrtc.connections().exists(connection)
-        {
-            tokio::task::yield_now().await;
+        if stopped {
+            let node = server.rooms.lookup("demo").unwrap().supervisor().unwrap();
+            let shutdown = ExitReason::Shutdown(Some("enough".to_owned()));
+            node.inject(&id, Fault::Exit(shutdown)).await.unwrap();
+        } else {
+            drop(ws);
         }
-    };
-    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("all of it ends");
+
+        let ended = async {
+            while mine.is_open()
+                || !webrtc.sessions().is_empty()
+                || webrtc.connections().exists(connection)
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("all of it ends");
+    }
 }
 
 struct Controller(mpsc::UnboundedSender<ServerPeerEvent>);
