@@ -1,5 +1,6 @@
 //! What is done to a server, and what is measured meanwhile.
 
+mod churn;
 mod fanout;
 mod idle;
 mod relay;
@@ -44,6 +45,15 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Peers who come, say something and go, one in ten without a goodbye: what of them is kept.
+    Churn {
+        /// How many at a time.
+        #[arg(default_value_t = 50)]
+        peers: usize,
+        /// For how long.
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+    },
     /// Everybody joins one room at once.
     Storm {
         /// How many.
@@ -58,6 +68,7 @@ impl fmt::Display for Scenario {
             Self::Idle { peers } => write!(f, "idle {peers}"),
             Self::Relay { pairs, seconds } => write!(f, "relay {pairs}, {seconds} s"),
             Self::Fanout { receivers, seconds } => write!(f, "fanout {receivers}, {seconds} s"),
+            Self::Churn { peers, seconds } => write!(f, "churn {peers}, {seconds} s"),
             Self::Storm { peers } => write!(f, "storm {peers}"),
         }
     }
@@ -69,6 +80,7 @@ impl Scenario {
         let (clients, seconds) = match *self {
             Self::Idle { peers } | Self::Storm { peers } => (peers, 1),
             Self::Relay { pairs, seconds } => (pairs.saturating_mul(2), seconds),
+            Self::Churn { peers, seconds } => (peers, seconds),
             Self::Fanout { receivers, seconds } => (receivers.saturating_add(1), seconds),
         };
         if !(2..=MOST_CLIENTS).contains(&clients) {
@@ -88,6 +100,9 @@ impl Scenario {
             }
             Self::Fanout { receivers, seconds } => {
                 fanout::measure(server, receivers, Duration::from_secs(seconds)).await
+            }
+            Self::Churn { peers, seconds } => {
+                churn::measure(server, peers, Duration::from_secs(seconds)).await
             }
             Self::Storm { peers } => storm::measure(server, peers).await,
         }

@@ -87,6 +87,20 @@ impl Process {
         Ok(Self { child, address })
     }
 
+    /// How many descriptors it has open, once they are this many at most; or after a while.
+    pub(crate) async fn descriptors_at_rest(&self, most: usize) -> io::Result<usize> {
+        let pid = self.child.id().ok_or(io::ErrorKind::NotFound)?;
+        let count = || Ok::<_, io::Error>(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count());
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        for _ in 0..100 {
+            looks.tick().await;
+            if count()? <= most {
+                break;
+            }
+        }
+        count()
+    }
+
     pub(crate) fn usage(&self) -> io::Result<Usage> {
         Usage::of(self.child.id().ok_or(io::ErrorKind::NotFound)?)
     }

@@ -1,0 +1,74 @@
+//! Every scenario against every server, small: it works, and says what it has measured. How much that is, nobody asks
+//! here.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn run(scenario: &[&str]) -> BTreeMap<(String, String), f64> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    let output = command
+        .args(["run", "--rounds", "1", "--json"])
+        .args(scenario)
+        .output()
+        .expect("it starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{scenario:?}: {error}");
+    let lines = String::from_utf8(output.stdout).expect("text");
+    let lines = lines.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let name = |of: &str| line[of].as_str().expect("a name").to_owned();
+        ((name("server"), name("figure")), line["median"].as_f64().expect("a figure"))
+    });
+    lines.collect()
+}
+
+fn of_all(figures: &BTreeMap<(String, String), f64>, figure: &str) -> Vec<f64> {
+    let found: Vec<f64> =
+        figures.iter().filter(|((_, name), _)| name == figure).map(|(_, value)| *value).collect();
+    assert_eq!(found.len(), 3, "{figure}: {figures:?}");
+    found
+}
+
+#[test]
+fn messages_are_relayed() {
+    let figures = run(&["relay", "3", "--seconds", "1"]);
+    assert!(of_all(&figures, "messages per second").into_iter().all(|rate| rate > 0.0));
+    assert!(of_all(&figures, "round trip p99, ms").into_iter().all(|wait| wait > 0.0));
+}
+
+#[test]
+fn messages_reach_everybody_in_a_room() {
+    let figures = run(&["fanout", "10", "--seconds", "1"]);
+    assert!(of_all(&figures, "deliveries per second").into_iter().all(|rate| rate > 0.0));
+}
+
+#[test]
+fn everybody_joins_at_once() {
+    let figures = run(&["storm", "30"]);
+    assert!(of_all(&figures, "join p99, ms").into_iter().all(|wait| wait > 0.0));
+}
+
+#[test]
+fn peers_who_say_nothing_take_memory() {
+    let figures = run(&["idle", "200"]);
+    assert!(of_all(&figures, "KiB of memory per peer").into_iter().all(|size| size > 0.0));
+}
+
+#[test]
+fn peers_who_come_and_go_leave_no_descriptor() {
+    let figures = run(&["churn", "10", "--seconds", "2"]);
+    assert!(of_all(&figures, "descriptors at the end").into_iter().all(|count| count <= 64.0));
+}
+
+#[test]
+fn what_no_machine_can_do_is_refused() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    let output = command.args(["run", "relay", "1000000"]).output().expect("it starts");
+    assert!(!output.status.success());
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("2000000 clients: from 2 to 20000 can be had")
+    );
+}
