@@ -5,21 +5,21 @@ use std::time::Duration;
 use callboard_signaling::rpc::{BadHookName, HookContext, HookError, Hooks};
 use serde_json::Value;
 
-use crate::doom::Doom;
+use crate::hold::Hold;
 use crate::operator::Operator;
 
 /// All of them, in the plugin `demo`.
-pub(crate) fn hooks(doom: Doom, operator: Operator) -> Result<Hooks, BadHookName> {
-    let doom = move |token: Option<String>, _: HookContext| {
+pub(crate) fn hooks(hold: Hold, operator: Operator) -> Result<Hooks, BadHookName> {
+    let hold = move |token: Option<String>, _: HookContext| {
         let allowed = operator.is(token.as_deref());
         if allowed {
-            doom.arm();
+            hold.next();
         }
         std::future::ready(if allowed { Ok(()) } else { Err(HookError::new("not for you")) })
     };
     Hooks::builder()
         .plugin("demo", |demo| {
-            let demo = demo.hook("doom_handshake", doom);
+            let demo = demo.hook("hold_handshake", hold);
             demo.hook("echo", async |words: Vec<Value>, _: HookContext| Ok::<_, HookError>(words))
                 .hook("add", add)
                 .hook("slow", slow)

@@ -10,7 +10,9 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use callboard_signaling::admin::Admin;
 use callboard_signaling::{Signaling, client_script, tune};
-use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
+use callboard_supervision::{
+    Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError, has_panicked,
+};
 use tokio::task::JoinHandle;
 
 use crate::guest::Guest;
@@ -125,7 +127,8 @@ impl Actor for Http {
 
     /// Asked to stop: accept no more, and let open connections finish. Asked again: now.
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
-        if std::mem::replace(&mut self.asked, true) {
+        // Nobody waits for one that has panicked.
+        if std::mem::replace(&mut self.asked, true) || has_panicked() {
             return Running::Stop;
         }
         ctx.spawn(self.handle.stop(true).into_actor(self));
@@ -148,7 +151,7 @@ fn tell(line: &str) -> io::Result<()> {
 }
 
 /// How long open connections may take to finish. Rooms are closed before the site, so there should be none.
-pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 /// Longer than the server needs to cut off what has not finished.
 const GRACE: Duration = Duration::from_millis(500);
 /// Threads for HTTP and WebSockets.

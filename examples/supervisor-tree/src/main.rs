@@ -1,9 +1,9 @@
 //! A call through the server, and the supervision tree that carries it: to be watched, and to be shot at.
 
 mod cli;
-mod doom;
 mod guest;
 mod headless;
+mod hold;
 mod hooks;
 mod http;
 mod hub;

@@ -25,8 +25,8 @@ use callboard_supervision::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::doom::Doom;
 use crate::guest::Guest;
+use crate::hold::Hold;
 use crate::hooks::hooks;
 use crate::http::{DRAIN, Site};
 use crate::hub::Hub;
@@ -37,7 +37,8 @@ use crate::room::{MAX_PEERS, SHOTS, rooms};
 pub(crate) struct Server {
     pub(crate) tree: SupervisorRef,
     pub(crate) admin: Admin,
-    pub(crate) doom: Doom,
+    pub(crate) connections: PeerConnections,
+    pub(crate) hold: Hold,
     pub(crate) address: SocketAddr,
     rooms: Rooms,
 }
@@ -86,14 +87,14 @@ impl Server {
         listen: SocketAddr,
         operator: Operator,
     ) -> Result<Self, ServerError> {
-        let (hub, doom) = (Hub::default(), Doom::default());
+        let (hub, hold) = (Hub::default(), Hold::default());
         let rooms = rooms(&hub);
-        let handshakes = doom.clone();
+        let handshakes = hold.clone();
         let api = Api::default().handshake(move |dtls| handshakes.wrap(dtls));
         let webrtc = WebRtc::new(connections.clone()).api(api);
         let peers = PeerOptions::<Guest>::new(hub.clone(), rooms.clone())
             .webrtc(webrtc.clone())
-            .hooks(hooks(doom.clone(), operator.clone())?)
+            .hooks(hooks(hold.clone(), operator.clone())?)
             .resume_grace(RESUME_GRACE)
             // A full room may well sit behind one address.
             .max_connections_per_address(2 * MAX_PEERS);
@@ -114,7 +115,8 @@ impl Server {
         tree.start_child(rooms.child_spec("rooms")).await?;
         tree.start_child(site.child_spec()).await?;
         let address = site.address().ok_or(ServerError::Nowhere)?;
-        Ok(Self { tree: tree.clone(), admin, doom, address, rooms })
+        let (tree, connections) = (tree.clone(), connections.clone());
+        Ok(Self { tree, admin, connections, hold, address, rooms })
     }
 
     /// Tell everyone, then end what runs; false if not everything ended in time.

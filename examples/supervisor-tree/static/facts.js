@@ -1,5 +1,8 @@
 // What is said of an actor, and what can be done to it.
 
+/** What is shown of a name: of an id the beginning says enough. */
+export const shortName = (name) => name.replace(LONG_ID, "$1…");
+
 /** The last name of a Rust type, without its parameters. */
 export const shortType = (type) => type.split("<")[0].split("::").at(-1);
 
@@ -23,7 +26,7 @@ export function facts(node, since) {
   if (details.dtls) said.push(`DTLS ${details.dtls}`);
   if (details.srtp) said.push(String(details.srtp));
   if (details.bytes_sent != null) said.push(`${bytes(details.bytes_sent)} out, ${bytes(details.bytes_received)} in`);
-  if (details.loss) said.push(`loses ${Math.round(details.loss * 100)} %`);
+  if (losing.has(node.path)) said.push("loses 20 % of its datagrams");
   if (details.datagrams_lost) said.push(`${details.datagrams_lost} datagrams lost on purpose`);
   for (const { label, state } of details.channels ?? []) said.push(`${label} ${state}`);
   if (details.shown_elsewhere) said.push(`${details.shown_elsewhere} shown below their peers`);
@@ -46,18 +49,23 @@ function bytes(count) {
 const isConnection = ({ type }) => shortType(type) === "PeerConnection";
 const runs = ({ status }) => status === "running";
 
+/** The paths of connections that we have told to lose datagrams. @type {Set<string>} */
+export const losing = new Set();
+
 /** What can be done to actors. */
 export const FAULTS = [
   { fault: "panic", words: () => "Panic", does: "It panics, as if a handler of its had", fits: (node, depth) => depth > 0 && runs(node) },
   { fault: "stop", words: () => "Stop", does: "It is asked to stop", fits: (node, depth) => depth > 0 && runs(node) },
   { fault: "kill", words: () => "Kill", does: "It is dropped where it stands", fits: (node, depth) => depth > 0 && runs(node) },
   {
-    fault: "fail_handshake", words: () => "Fail handshake", does: "The handshake under way fails",
-    fits: (node) => (isConnection(node) && node.details.state !== "connected" && runs(node)) || shortType(node.type) === "HandshakeActor",
+    fault: "fail_handshake", words: () => "Fail handshake", does: "Its handshake fails: the one under way, or that of the connection which takes its place",
+    fits: (node) => runs(node) && (isConnection(node) || shortType(node.type) === "HandshakeActor"),
   },
   {
-    fault: "lose", words: ({ details }) => (details.loss ? "Lose nothing" : "Lose 20 %"), does: "A part of the datagrams is lost, both ways",
+    fault: "lose", words: ({ path }) => (losing.has(path) ? "Lose nothing" : "Lose 20 %"), does: "A part of the datagrams is lost, both ways",
     fits: (node) => isConnection(node) && runs(node),
   },
   { fault: "unplug", words: () => "Unplug", does: "Our WebSocket is cut", fits: (node, _, mine) => mine },
 ];
+
+const LONG_ID = /([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]+/;

@@ -30,7 +30,12 @@ let retry = 0;
 Object.defineProperty(window, "demo", { get: snapshot });
 element("room-name").textContent = room;
 document.title = `${room} · Callboard`;
-startTree({ own: () => client?.peerId ?? "", flows: () => ({ ...pointers.flows(others()), media: call.flows() }), unplug });
+startTree({
+  own: () => client?.peerId ?? "",
+  flows: () => ({ ...pointers.flows(others()), media: call.flows() }),
+  unplug,
+  hold: async (token) => client?.call("demo", "hold_handshake", [token]),
+});
 // Who goes says so, or the others would wait for it.
 addEventListener("pagehide", () => { client?.close(); client = null; });
 addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
@@ -157,7 +162,7 @@ function ownName() {
 }
 
 const NAMES = ["Badger", "Crane", "Dormouse", "Finch", "Heron", "Ibex", "Lynx", "Marten", "Otter", "Plover", "Stoat", "Wren"];
-/** What a page that reconnects need not tell. */
-const QUIET = new Set(["No such peer"]);
+/** What a page need not tell that tries again by itself. */
+const QUIET = new Set(["No such peer", "WebRTC failed"]);
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 2_000;

@@ -1,6 +1,7 @@
 // How long it took until the tree was whole again, which the server measures, and until messages and media flowed
 // again, which we measure by our own, and tell the server.
 
+import { shortName } from "./facts.js";
 import { element, make, milliseconds, say } from "./view.js";
 
 export class Recoveries {
@@ -10,17 +11,22 @@ export class Recoveries {
   #shots = [];
   /** What we still measure, by the recovery's id. @type {Map<any, any>} */
   #measuring = new Map();
+  /** What we have measured, by the recovery's id; and of that what the server is still to be told. */
+  #measured = new Map();
+  #untold = new Map();
+  #telling = false;
   #rows = element("recoveries");
   #own = 0;
 
   /**
    * @param {() => { messages: any[], media: any[] }} flows what must flow
-   * @param {(id: number, measured: any) => void} tell the server
+   * @param {(id: number, measured: any) => Promise<string | null>} tell the server; what is wrong
    */
   constructor(flows, tell) {
     this.#flows = flows;
     this.#tell = tell;
     setInterval(() => this.#measure(), 100);
+    setInterval(() => this.#tellAll(), 500);
   }
 
   /** We shoot, now. */
@@ -38,15 +44,16 @@ export class Recoveries {
     this.#measuring.set(id, { at, row });
   }
 
-  /** All that the server knows of. */
+  /** All that the server knows of; some of it may be news, for the way by which we hear may have been shot. */
   reset(recoveries) {
-    for (const row of recoveries) this.#show(row);
+    for (const row of recoveries) this.heard(row);
   }
 
   heard(row) {
     const measuring = this.#measuring.get(row.id);
-    const shot = this.#shots.findIndex(({ path, fault }) => row.fault === fault && (row.path === path || fault === "fail_handshake"));
-    if (!measuring && shot >= 0) {
+    const known = this.#lineOf(row) !== undefined;
+    const shot = known ? -1 : this.#shots.findIndex(({ path, fault }) => row.fault === fault && row.path === path);
+    if (shot >= 0) {
       const [{ at }] = this.#shots.splice(shot, 1);
       this.#measuring.set(row.id, { at, row });
     } else if (measuring) {
@@ -67,22 +74,40 @@ export class Recoveries {
       }
       if (Object.keys(measured).length > 0) {
         Object.assign(measuring.row, measured);
+        this.#measured.set(id, { ...this.#measured.get(id), ...measured });
         this.#show(measuring.row);
-        if (typeof id === "number") this.#tell(id, measured);
+        if (typeof id === "number") this.#untold.set(id, this.#measured.get(id));
       }
       const { messages_ms: messages, media_ms: media } = measuring.row;
       if ((messages != null && (media != null || flows.media.length === 0)) || now - measuring.at > GIVEN_UP) this.#measuring.delete(id);
     }
   }
 
-  #show(row) {
+  /** The server may just be among what was shot. */
+  async #tellAll() {
+    if (this.#telling) return;
+    this.#telling = true;
+    for (const [id, measured] of [...this.#untold]) {
+      if ((await this.#tell(id, measured)) !== null) continue;
+      if (this.#untold.get(id) === measured) this.#untold.delete(id);
+    }
+    while (this.#untold.size > PENDING) this.#untold.delete(this.#untold.keys().next().value);
+    this.#telling = false;
+  }
+
+  #lineOf({ id }) {
+    return [...this.#rows.children].find(({ dataset }) => dataset.recovery === String(id));
+  }
+
+  #show(told) {
+    const row = { ...told, ...this.#measured.get(told.id) };
     element("recoveries-none").hidden = true;
-    const known = [...this.#rows.children].find(({ dataset }) => dataset.recovery === String(row.id));
+    const known = this.#lineOf(row);
     const line = known ?? make("tr", { dataset: { recovery: row.id } }, ...Array.from({ length: 6 }, () => make("td")));
     if (!known) this.#rows.prepend(line);
     while (this.#rows.children.length > ROWS) this.#rows.lastElementChild?.remove();
     const how = `${row.fault ?? "by itself"}${row.reason.kind === row.fault ? "" : `: ${row.reason.kind}`}`;
-    const name = row.path.split("/").slice(-2).map((part) => part.replace(LONG_ID, "$1")).join("/");
+    const name = row.path.split("/").slice(-2).map((part) => shortName(part)).join("/");
     const cells = [
       new Date(row.at_ms).toLocaleTimeString(),
       row.type ? `${row.type} ${name}` : name,
@@ -101,8 +126,6 @@ export class Recoveries {
   }
 }
 
-/** The rest of an id whose beginning says enough. */
-const LONG_ID = /([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]+/;
 const PENDING = 32;
 const ROWS = 100;
 /** After so long, in ms, nobody waits for it any more. */

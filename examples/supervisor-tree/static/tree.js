@@ -1,24 +1,31 @@
 // What runs on the server: hears of it by a WebSocket, and shoots at it.
 
+import { losing } from "./facts.js";
 import { Recoveries } from "./recoveries.js";
 import { TreeView } from "./tree_view.js";
 import { element, say } from "./view.js";
 
 /**
- * @param {{ own: () => string, flows: () => { messages: any[], media: any[] }, unplug: () => void }} page
+ * @param {{
+ *   own: () => string, flows: () => { messages: any[], media: any[] }, unplug: () => void,
+ *   hold: (token: string | null) => Promise<any>,
+ * }} page
  */
-export function startTree({ own, flows, unplug }) {
-  new Tree(own, flows, unplug).open();
+export function startTree(page) {
+  new Tree(page).open();
 }
 
 class Tree {
   #delay = FIRST_DELAY;
-  #unplug;
+  #page;
   #view;
   #recoveries;
+  /** Until when the next handshake that begins is the one that is held for us. */
+  #heldUntil = 0;
 
-  constructor(own, flows, unplug) {
-    this.#unplug = unplug;
+  constructor(page) {
+    const { own, flows } = page;
+    this.#page = page;
     this.#view = new TreeView(own, (node, fault) => this.#shoot(node, fault));
     this.#recoveries = new Recoveries(flows, (id, measured) => this.#post(`recoveries/${id}`, measured));
     element("token-form").addEventListener("submit", (event) => this.#tokenGiven(event));
@@ -73,6 +80,7 @@ class Tree {
         say(element("tree-note"), "");
         return this.#view.show(message.tree);
       case "event":
+        if (message.what === "started" && message.path.includes("/handshakes/")) this.#handshakeBegan(message.path);
         return this.#view.happened(message);
       case "recovery":
         return this.#recoveries.heard(message.recovery);
@@ -80,15 +88,48 @@ class Tree {
   }
 
   async #shoot(node, fault) {
-    if (fault === "unplug") {
-      this.#recoveries.shot("websocket", "unplug");
-      return this.#unplug();
+    const { path } = node;
+    let refusal = null;
+    switch (fault) {
+      case "unplug":
+        this.#recoveries.shot("websocket", fault);
+        return this.#page.unplug();
+      case "lose":
+        refusal = await this.#post("fault", { path, fault, ratio: losing.has(path) ? 0 : LOSS });
+        if (refusal === null && !losing.delete(path)) losing.add(path);
+        break;
+      case "fail_handshake":
+        refusal = await this.#failHandshake(node);
+        break;
+      default:
+        this.#recoveries.shot(path, fault);
+        refusal = await this.#post("fault", { path, fault });
     }
-    const order = { path: node.path, fault };
-    if (fault === "lose") order.ratio = node.details.loss ? 0 : LOSS;
-    else this.#recoveries.shot(node.path, fault);
-    const refusal = await this.#post("fault", order);
-    say(element("tree-note"), refusal === null ? "" : `${node.id}: ${refusal}`);
+    say(element("tree-note"), refusal === null ? "" : `${node.details.name ?? node.id}: ${refusal}`);
+  }
+
+  /** By itself a handshake is over before anybody can shoot at it: the next one is held, and takes the place of this. */
+  async #failHandshake(node) {
+    if (node.path.includes("/handshakes/") || node.details.state !== "connected") return this.#fail(node.path);
+    try {
+      await this.#page.hold(token() || null);
+    } catch (error) {
+      return error.message;
+    }
+    this.#heldUntil = performance.now() + HELD;
+    return this.#post("fault", { path: node.path, fault: "kill" });
+  }
+
+  #handshakeBegan(path) {
+    if (performance.now() > this.#heldUntil) return;
+    this.#heldUntil = 0;
+    // So that one sees it.
+    setTimeout(() => this.#fail(path), SEEN);
+  }
+
+  #fail(path) {
+    this.#recoveries.shot(path, "fail_handshake");
+    return this.#post("fault", { path, fault: "fail_handshake" });
   }
 
   /** Null, or what is wrong. */
@@ -117,5 +158,9 @@ const token = () => sessionStorage.getItem("token") ?? "";
 const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 /** The part of the datagrams that a connection loses when it is told to. */
 const LOSS = 0.2;
+/** How long a client may take to connect anew, in ms. */
+const HELD = 10_000;
+/** How long a handshake is held that is to fail, in ms. */
+const SEEN = 600;
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 2_000;

@@ -2,7 +2,7 @@
 // moves that has not changed.
 
 import { Deaths } from "./deaths.js";
-import { facts, FAULTS, shortType } from "./facts.js";
+import { facts, FAULTS, shortName, shortType } from "./facts.js";
 import { element, make, say } from "./view.js";
 
 export class TreeView {
@@ -134,7 +134,8 @@ export class TreeView {
     Object.assign(row, { node, open });
     const { line, toggle } = row;
     const mine = this.#own() !== "" && node.id === this.#own();
-    const name = node.details.name ? `${node.details.name}${mine ? " (you)" : ""}` : node.id;
+    const name = node.details.name ? `${node.details.name}${mine ? " (you)" : ""}` : shortName(node.id);
+    line.title = node.path;
     line.style.setProperty("--depth", String(depth));
     line.dataset.status = gone ? "gone" : node.status;
     line.dataset.type = shortType(node.type);

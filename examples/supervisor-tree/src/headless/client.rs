@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as Moment};
 
-use callboard_peer_connection::{IceCandidate, PeerConnections, SessionDescription};
+use callboard_peer_connection::{IceCandidate, SessionDescription};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -44,17 +44,11 @@ struct Seen {
 
 impl Client {
     /// Somebody who joins this room.
-    pub(crate) fn start(
-        address: SocketAddr,
-        room: &str,
-        name: &str,
-        home: PeerConnections,
-    ) -> Self {
+    pub(crate) fn start(address: SocketAddr, room: &str, name: &str) -> Self {
         let shared = Arc::new(Shared { seen: Mutex::default(), unplug: Notify::new() });
         let url = format!("ws://{address}/socket/{room}?name={name}");
         let run = Run {
             url,
-            home,
             shared: Arc::clone(&shared),
             resume: None,
             link: None,
@@ -101,7 +95,6 @@ impl Shared {
 
 struct Run {
     url: String,
-    home: PeerConnections,
     shared: Arc<Shared>,
     /// With which a WebSocket that was lost can be taken up again.
     resume: Option<String>,
@@ -220,7 +213,7 @@ impl Run {
         let mut out = Vec::new();
         if self.reopen.is_some_and(|when| when <= Instant::now()) {
             self.reopen = None;
-            match Link::open(&self.home).await {
+            match Link::open().await {
                 Some((link, offer)) => {
                     self.link = Some(link);
                     out.push(event("webrtc:offer", &json!(offer)));

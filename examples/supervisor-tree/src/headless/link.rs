@@ -1,14 +1,15 @@
 //! A synthetic peer's WebRTC connection to the server.
 
 use actix::prelude::*;
+use callboard_ice_handshake::mux::InterfaceFilter;
 use callboard_peer_connection::messages::{
-    AddIceCandidate, Close, CreateDataChannel, LocalDescription, SendData, SetLocalDescription,
+    AddIceCandidate, CreateDataChannel, LocalDescription, SendData, SetLocalDescription,
     SetRemoteDescription,
 };
 use callboard_peer_connection::{
     Api, Configuration, ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate,
     PeerConnectionEvent, PeerConnectionHandle, PeerConnectionState, PeerConnections,
-    SessionDescription,
+    PeerConnectionsOptions, SessionDescription,
 };
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -16,11 +17,15 @@ use crate::guest::CURSOR;
 
 /// One connection, from its offer to its end.
 pub(crate) struct Link {
+    /// Its own, as a browser's connections have a port each: by their addresses the server tells them apart.
+    home: PeerConnections,
     connection: PeerConnectionHandle,
     events: Receiver<ConnectionEvent>,
     channel: DataChannelId,
     open: bool,
 }
+
+type Offered = (PeerConnectionHandle, Receiver<ConnectionEvent>, DataChannelId, SessionDescription);
 
 /// What has happened to a link.
 pub(crate) enum Told {
@@ -35,7 +40,20 @@ pub(crate) enum Told {
 
 impl Link {
     /// A new one, and its offer. None if it ends at once.
-    pub(crate) async fn open(home: &PeerConnections) -> Option<(Self, SessionDescription)> {
+    pub(crate) async fn open() -> Option<(Self, SessionDescription)> {
+        let mut options =
+            PeerConnectionsOptions { media_threads: 1, handshake_threads: 0, ..Default::default() };
+        options.sockets.interfaces = InterfaceFilter::with_loopback();
+        let home = PeerConnections::start(options).await.ok()?;
+        let offered = Self::offer(&home).await;
+        if offered.is_none() {
+            home.stop().await;
+        }
+        let (connection, events, channel, offer) = offered?;
+        Some((Self { home, connection, events, channel, open: false }, offer))
+    }
+
+    async fn offer(home: &PeerConnections) -> Option<Offered> {
         let (tell, events) = channel(MAILBOX);
         let owner = Ears(tell).start().recipient();
         let opened = home.open(&Api::default(), Configuration::default(), owner).await;
@@ -46,7 +64,7 @@ impl Link {
         let channel = connection.send(cursor).await.ok()?.ok()?;
         connection.send(SetLocalDescription(None)).await.ok()?.ok()?;
         let offer = connection.send(LocalDescription).await.ok()??;
-        Some((Self { connection, events, channel, open: false }, offer))
+        Some((connection, events, channel, offer))
     }
 
     /// The server has answered.
@@ -95,8 +113,11 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // One that has no room for it has ended.
-        _ = self.connection.try_send(Close);
+        let (home, connection) = (self.home.clone(), self.connection.clone());
+        actix::spawn(async move {
+            connection.close().await;
+            home.stop().await;
+        });
     }
 }
 

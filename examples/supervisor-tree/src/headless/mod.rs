@@ -8,8 +8,6 @@ mod table;
 
 use std::time::Duration;
 
-use callboard_ice_handshake::mux::InterfaceFilter;
-use callboard_peer_connection::{PeerConnections, PeerConnectionsOptions, StartError};
 use callboard_signaling::admin::{FaultError, FaultKind, FaultOrder, Measured, Tree};
 use tokio::time::{Instant, sleep};
 
@@ -21,8 +19,6 @@ use crate::process::Server;
 /// Why the script could not be played, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HeadlessError {
-    #[error(transparent)]
-    Sockets(#[from] StartError),
     #[error("after {WARM_UP:?} messages do not flow yet")]
     NeverFlowed,
     #[error("{0}: there is nothing of this kind to shoot at")]
@@ -40,16 +36,12 @@ pub(crate) async fn run(
     peers: u16,
     seconds: Duration,
 ) -> Result<bool, HeadlessError> {
-    // Apart from the server's own: they are somebody else's browsers.
-    let mut options = PeerConnectionsOptions::default();
-    options.sockets.interfaces = InterfaceFilter::with_loopback();
-    let home = PeerConnections::start(options).await?;
     let clients: Vec<(Client, &'static str)> = (0..peers)
         .map(|number| {
             let room = ROOMS[usize::from(number) % ROOMS.len()];
             // At least two in a room, so that each hears somebody.
             let room = if peers < 4 { ROOMS[0] } else { room };
-            (Client::start(server.address, room, &format!("robot{number}"), home.clone()), room)
+            (Client::start(server.address, room, &format!("robot{number}")), room)
         })
         .collect();
     let script = Script { server, clients };
@@ -64,7 +56,6 @@ pub(crate) async fn run(
     );
     let played = script.play(seconds).await;
     drop(script);
-    home.stop().await;
     let table = played?;
     print!("{table}");
     Ok(table.all_recovered())
@@ -105,7 +96,7 @@ impl Script<'_> {
         let connection =
             connection.and_then(|node| node.children.first()).map(|it| it.path.clone());
         let target = Target { peer: &peer, room, connection: connection.as_deref() };
-        let at = Instant::now();
+        let mut at = Instant::now();
         let path = match shot.what {
             What::Node(fault, is_it) => {
                 let found = tree.find(&|node: &Tree| is_it(node, &target));
@@ -115,10 +106,12 @@ impl Script<'_> {
             }
             What::Handshake => {
                 let path = connection.ok_or(HeadlessError::NoTarget(shot.name))?;
-                self.server.doom.arm();
+                self.server.hold.next();
                 self.inject(shot, FaultOrder::new(&path, FaultKind::Kill)).await?;
-                // The handshake of the connection that takes its place.
-                Some("server/webrtc/handshakes/".to_owned())
+                let path = self.held_handshake().await.ok_or(HeadlessError::NoTarget(shot.name))?;
+                at = Instant::now();
+                self.inject(shot, FaultOrder::new(&path, FaultKind::FailHandshake)).await?;
+                Some(path)
             }
             What::Cable => {
                 victim.unplug();
@@ -134,6 +127,22 @@ impl Script<'_> {
             _ = admin.measured(id, Measured { messages_ms, media_ms: None });
         }
         Ok((whole.map(|(_, time)| time).into(), messages.into()))
+    }
+
+    /// The path of the handshake that has been held: no other lasts so long.
+    async fn held_handshake(&self) -> Option<String> {
+        let began = Instant::now();
+        while began.elapsed() < LONGEST {
+            let running = self.server.connections.handshakes().snapshot();
+            let running = running.children.first().map(|it| (it.path.to_string(), it.uptime));
+            if let Some((path, Some(uptime))) = running
+                && uptime >= HELD
+            {
+                return Some(path);
+            }
+            sleep(LOOK).await;
+        }
+        None
     }
 
     async fn inject(&self, shot: &Shot, order: FaultOrder) -> Result<(), HeadlessError> {
@@ -160,18 +169,17 @@ impl Script<'_> {
         path: &str,
         at: Instant,
     ) -> Option<(u64, Duration)> {
-        while at.elapsed() < LONGEST {
+        loop {
             let rows = self.server.admin.recoveries();
             let new = rows.iter().filter(|row| Some(row.id) > before);
             let row = new.filter(|row| row.path.starts_with(path)).find_map(|row| {
                 Some((row.id, Duration::from_secs_f64(row.whole_ms?.max(0.0) / 1_000.0)))
             });
-            if row.is_some() {
+            if row.is_some() || at.elapsed() >= LONGEST {
                 return row;
             }
             sleep(LOOK).await;
         }
-        None
     }
 }
 
@@ -196,5 +204,7 @@ const ROOMS: [&str; 2] = ["north", "south"];
 const WARM_UP: Duration = Duration::from_secs(20);
 /// How long a recovery may take.
 const LONGEST: Duration = Duration::from_secs(10);
+/// Longer than a handshake takes in this process, unless it is held.
+const HELD: Duration = Duration::from_millis(100);
 /// Short beside what is measured by looking.
 const LOOK: Duration = Duration::from_millis(10);

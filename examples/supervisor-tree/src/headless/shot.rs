@@ -13,7 +13,7 @@ pub(crate) struct Shot {
 pub(crate) enum What {
     /// A node of the tree: the first for which this holds.
     Node(FaultKind, fn(&Tree, &Target<'_>) -> bool),
-    /// The victim's next handshake, for which its connection is killed.
+    /// The victim's next handshake, which is held; for that its connection is killed first.
     Handshake,
     /// The cable of the victim's WebSocket.
     Cable,

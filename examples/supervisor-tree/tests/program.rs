@@ -1,0 +1,130 @@
+//! The program as its users run it, from outside, without a browser.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+struct Program {
+    child: Child,
+    address: String,
+    /// What it writes after its first line.
+    output: BufReader<tokio::process::ChildStdout>,
+}
+
+impl Program {
+    async fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_supervisor-tree"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("it starts");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut first = String::new();
+        timeout(PATIENCE, output.read_line(&mut first)).await.expect("in time").expect("a line");
+        let address = first.trim().strip_prefix("listening on http://").expect("an address");
+        let port = address.trim_end_matches('/').rsplit_once(':').expect("a port").1;
+        Self { child, address: format!("127.0.0.1:{port}"), output }
+    }
+
+    /// The status of a request, and the whole answer.
+    async fn get(&self, path: &str, headers: &str) -> (u16, String) {
+        let mut tcp = TcpStream::connect(&self.address).await.expect("it listens");
+        let host = &self.address;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
+        tcp.write_all(request.as_bytes()).await.expect("open");
+        let mut answer = String::new();
+        timeout(PATIENCE, tcp.read_to_string(&mut answer)).await.expect("in time").expect("text");
+        let status = answer.get(9..12).and_then(|status| status.parse().ok()).expect("a status");
+        (status, answer)
+    }
+
+    async fn terminated(mut self) -> Option<i32> {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = std::process::Command::new("kill").args(["-TERM", &id]).status();
+        assert!(status.expect("kill").success());
+        timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status").code()
+    }
+}
+
+#[tokio::test]
+async fn on_loopback_the_tree_is_shown_to_this_machine() {
+    let program = Program::start(&["--listen", "127.0.0.1:0"]).await;
+
+    let (status, tree) = program.get("/tree", "").await;
+    assert_eq!(status, 200, "{tree}");
+    for name in ["\"webrtc\"", "\"rooms\"", "\"http\"", "server/webrtc/sockets/udp 0"] {
+        assert!(tree.contains(name), "{name}: {tree}");
+    }
+    assert_eq!(program.get("/metrics", "").await.0, 200);
+    assert_eq!(program.get("/healthz", "").await.0, 200);
+    assert_eq!(program.get("/readyz", "").await.0, 200);
+    assert_eq!(program.get("/tree", "X-Forwarded-For: 192.0.2.1\r\n").await.0, 403);
+    assert_eq!(program.terminated().await, Some(0));
+}
+
+#[tokio::test]
+async fn elsewhere_the_tree_is_shown_to_nobody_without_a_token() {
+    let program = Program::start(&["--listen", "0.0.0.0:0"]).await;
+
+    for headers in ["", "Authorization: Bearer \r\n"] {
+        assert_eq!(program.get("/tree", headers).await.0, 401);
+    }
+    assert_eq!(program.get("/metrics", "").await.0, 401);
+    assert_eq!(program.get("/healthz", "").await.0, 200);
+    assert_eq!(program.terminated().await, Some(0));
+}
+
+#[tokio::test]
+async fn whoever_knows_the_token_sees_the_tree() {
+    let program =
+        Program::start(&["--listen", "0.0.0.0:0", "--admin-token", "a long secret"]).await;
+
+    assert_eq!(program.get("/tree", "").await.0, 401);
+    assert_eq!(program.get("/tree", "Authorization: Bearer another one\r\n").await.0, 401);
+    assert_eq!(program.get("/tree", "Authorization: Bearer a long secret\r\n").await.0, 200);
+    assert_eq!(program.terminated().await, Some(0));
+}
+
+#[tokio::test]
+async fn the_page_and_all_of_its_files_are_served() {
+    let program = Program::start(&["--listen", "127.0.0.1:0"]).await;
+
+    let (status, answer) = program.get("/", "").await;
+    assert!(status == 303 && answer.contains("location: /demo\r\n"), "{answer}");
+    let (status, page) = program.get("/demo", "").await;
+    assert_eq!(status, 200);
+    assert!(
+        page.contains("content-security-policy: default-src 'none'; script-src 'self'"),
+        "{page}"
+    );
+    for file in page.split('"').filter(|word| word.starts_with("/static/")) {
+        assert_eq!(program.get(file, "").await.0, 200, "{file}");
+    }
+    assert_eq!(program.get("/callboard.js", "").await.0, 200);
+    assert_eq!(program.get("/.hidden", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn the_tree_is_drawn_in_the_terminal() {
+    let mut program = Program::start(&["--listen", "127.0.0.1:0", "--watch"]).await;
+
+    let mut drawn = String::new();
+    let drawing = async {
+        while !drawn.contains("http  ") {
+            program.output.read_line(&mut drawn).await.expect("text");
+        }
+    };
+    timeout(PATIENCE, drawing).await.expect("a tree");
+    assert!(drawn.contains("├─ webrtc"), "{drawn}");
+    assert_eq!(program.terminated().await, Some(0));
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
