@@ -1,4 +1,4 @@
-//! The server of the mesh call, run as its users run it.
+//! The servers of the examples, run as their users run them.
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::program;
 
-/// A running `mesh-call`, killed when dropped. A failing test shows what it wrote.
+/// A running server, of `mesh-call` unless another is named, killed when dropped. A failing test shows what it wrote.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -28,15 +28,20 @@ impl Server {
     }
 
     /// Starts it with these arguments and waits for its `listening on …` line.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        Self::of("mesh-call", arguments).await
+    }
+
+    /// Starts this program of the workspace with these arguments and waits for its `listening on …` line.
     ///
     /// # Panics
     ///
     /// When it does not start, or does not say where it listens.
-    pub async fn start_with(arguments: &[&str]) -> Self {
+    pub async fn of(program: &str, arguments: &[&str]) -> Self {
         // `setpriv` turns into the server, which the kernel then ends with this thread, however that ends.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(program::of_the_workspace("mesh-call"))
+            .arg(program::of_the_workspace(program))
             .args(arguments)
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
@@ -52,7 +57,7 @@ impl Server {
         let first = timeout(START_TIME, output.next_line()).await;
         let Some(address) = first.as_ref().ok().and_then(|line| {
             let line = line.as_ref().ok()?.as_deref()?;
-            Some(line.strip_prefix("listening on ")?.to_owned())
+            Some(line.strip_prefix("listening on ")?.trim_end_matches('/').to_owned())
         }) else {
             panic!("instead of `listening on …` the server said {first:?}; {:#?}", written.lock());
         };

@@ -1,0 +1,325 @@
+//! The supervisor tree: a call that goes on while everything that carries it is shot at.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use std::{env, fs};
+
+use integration_tests::{Browser, Kind, Moment, Server, on_a_stage_of_its_own, program, until};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+#[test]
+fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let (ann, bob) = tokio::join!(
+            Page::open("Ann", Kind::Chromium, &server),
+            Page::open("Bob", Kind::Firefox, &server)
+        );
+        let pages = [&ann, &bob];
+        ann.talks().await;
+        bob.talks().await;
+
+        ann.chats_with(&bob).await;
+        bob.chats_with(&ann).await;
+        ann.calls_hooks().await;
+        bob.calls_hooks().await;
+        for page in pages {
+            page.sees_in_the_tree(&["Ann", "Bob", "demo", "room", "http", "udp 0"]).await;
+        }
+        ann.picture("a call").await;
+
+        // They stay who they are.
+        for (shooter, shot) in [
+            (&ann, Shot { whose: "Ann", actor: "PeerConnection", fault: "kill" }),
+            (&bob, Shot { whose: "Ann", actor: "PeerConnection", fault: "panic" }),
+            (&ann, Shot { whose: "Bob", actor: "PeerConnection", fault: "fail_handshake" }),
+            (&bob, Shot { whose: "Bob", actor: "ServerPeer", fault: "panic" }),
+            (&ann, Shot { whose: "Ann", actor: "PeerActor", fault: "panic" }),
+            (&bob, Shot { whose: "Bob", actor: "PeerActor", fault: "unplug" }),
+            (&ann, Shot { whose: "room", actor: "RoomActor", fault: "panic" }),
+            (&bob, Shot { whose: "udp 0", actor: "UdpMux", fault: "panic" }),
+        ] {
+            let before = [ann.peer_id().await, bob.peer_id().await];
+            shooter.shoots(&shot, &pages).await;
+            assert_eq!([ann.peer_id().await, bob.peer_id().await], before, "{shot:?}");
+        }
+        // They come back as somebody new, and the call begins anew.
+        for (shooter, shot) in [
+            (&ann, Shot { whose: "Bob", actor: "PeerActor", fault: "stop" }),
+            (&bob, Shot { whose: "demo", actor: "Supervisor", fault: "kill" }),
+            (&ann, Shot { whose: "http", actor: "Http", fault: "panic" }),
+            (&bob, Shot { whose: "rooms", actor: "Supervisor", fault: "panic" }),
+        ] {
+            let before = bob.peer_id().await;
+            shooter.shoots(&shot, &pages).await;
+            assert_ne!(bob.peer_id().await, before, "{shot:?}");
+        }
+        ann.chats_with(&bob).await;
+
+        let status = server.terminate(Duration::from_secs(5)).await;
+        assert_eq!(status.code(), Some(0), "the server ended with {status}");
+    });
+}
+
+#[test]
+fn messages_go_on_while_a_fifth_of_the_datagrams_is_lost() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let (ann, bob) = tokio::join!(
+            Page::open("Ann", Kind::Chromium, &server),
+            Page::open("Bob", Kind::Chromium, &server)
+        );
+        ann.talks().await;
+        bob.talks().await;
+
+        ann.presses("Ann", "PeerConnection", "lose").await;
+        ann.waits("lost datagrams", "return /[0-9]+ datagrams lost on purpose/.test(tree())").await;
+        ann.chats_with(&bob).await;
+        bob.chats_with(&ann).await;
+        ann.picture("a fifth is lost").await;
+        ann.presses("Ann", "PeerConnection", "lose").await;
+        ann.talks().await;
+    });
+}
+
+#[test]
+fn two_hundred_peers_can_be_looked_through() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let crowd = Crowd::join(&server, 200).await;
+        let page = Page::open("Ann", Kind::Chromium, &server).await;
+
+        // So many are folded up until somebody asks.
+        page.waits(
+            "a folded room",
+            "return /20[0-9] below/.test(row('demo')?.textContent ?? '') && !row('robot 7')",
+        )
+        .await;
+        page.browser.type_into("#tree-search", "robot 7").await;
+        page.waits("eleven robots", "return names().filter((name) => name.startsWith('robot 7')).length === 11 && !row('robot 8')").await;
+        page.picture("a crowd").await;
+        drop(crowd);
+    });
+}
+
+#[test]
+fn the_script_without_browsers_recovers_from_every_shot() {
+    on_a_stage_of_its_own(async || {
+        let output = Command::new(program::of_the_workspace("supervisor-tree"))
+            .args(["--headless", "--seconds", "10"])
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(Duration::from_secs(60), output).await;
+        let output = output.expect("it ends").expect("it starts");
+
+        let said = String::from_utf8_lossy(&output.stdout);
+        let shown = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{shown}");
+        assert!(said.contains("All recovered."), "{shown}");
+        assert!(said.contains("handshake fails") && said.contains("room panics"), "{shown}");
+    });
+}
+
+/// A button to press, by what is beside it.
+#[derive(Debug)]
+struct Shot {
+    /// Beginning here in the tree …
+    whose: &'static str,
+    /// … the first actor of this type …
+    actor: &'static str,
+    /// … and this button of its.
+    fault: &'static str,
+}
+
+/// A browser that shows the room `demo`.
+struct Page {
+    browser: Browser,
+    name: &'static str,
+}
+
+impl Page {
+    async fn open(name: &'static str, kind: Kind, server: &Server) -> Self {
+        let browser = Browser::start(kind).await;
+        browser.go_to(&server.page(&format!("demo?name={name}"))).await;
+        Self { browser, name }
+    }
+
+    /// Waits until the page is in a call with one other: messages and pictures flow, by way of a data channel and the mesh.
+    async fn talks(&self) {
+        self.waits(
+            "a call",
+            "const { status, peers, webrtc, channels, flowing } = window.demo;
+             return status === 'in' && webrtc === 'connected' && channels.length === 3 && flowing && peers.length === 1
+                 && peers.every(({ heard, media }) => heard && media === 'connected')",
+        )
+        .await;
+    }
+
+    async fn peer_id(&self) -> Value {
+        self.browser.evaluate("return window.demo.peerId", vec![]).await
+    }
+
+    async fn chats_with(&self, other: &Page) {
+        let line = format!("{} says hello {}", self.name, self.peer_id().await);
+        self.browser.type_into("#chat-input", &line).await;
+        self.browser.evaluate("document.getElementById('chat-form').requestSubmit()", vec![]).await;
+        for page in [self, other] {
+            let read = "return [...document.querySelectorAll('#chat-log li')].some(({ textContent }) => textContent.endsWith(arguments[0]))";
+            page.waits_for(&format!("the line {line:?}"), read, vec![json!(line)]).await;
+        }
+    }
+
+    /// Presses every button of the calls, and waits for all outcomes.
+    async fn calls_hooks(&self) {
+        let press = "for (const button of document.querySelectorAll('#rpc button')) button.click()";
+        self.browser.evaluate(press, vec![]).await;
+        for (hook, outcome, words) in [
+            ("echo", "ok", "[\"hello\",42]"),
+            ("add", "ok", "5"),
+            ("slow", "ok", "1000"),
+            ("panic", "error", "internal"),
+            ("call_me", "ok", self.name),
+        ] {
+            let look = "return [...document.querySelectorAll('#rpc-log li')].some(({ dataset, textContent }) =>
+                dataset.hook === arguments[0] && dataset.outcome === arguments[1] && textContent.includes(arguments[2]))";
+            let arguments = vec![json!(hook), json!(outcome), json!(words)];
+            self.waits_for(&format!("the outcome of {hook}"), look, arguments).await;
+        }
+    }
+
+    async fn sees_in_the_tree(&self, names: &[&str]) {
+        for name in names {
+            self.waits_for(
+                &format!("{name} in the tree"),
+                "return row(arguments[0]) !== undefined",
+                vec![json!(name)],
+            )
+            .await;
+        }
+    }
+
+    /// Presses a button in the tree, as soon as there is one.
+    async fn presses(&self, whose: &str, actor: &str, fault: &str) {
+        let press = "const rows = [...document.querySelectorAll('#tree li')];
+             const first = rows.indexOf(row(arguments[0]));
+             const target = rows.slice(first).find(({ dataset }) => dataset.type === arguments[1] && dataset.status === 'running');
+             const button = first >= 0 && target?.querySelector(`button[data-fault='${arguments[2]}']`);
+             if (!button) return false;
+             button.focus();
+             button.click();
+             return true";
+        let arguments = vec![json!(whose), json!(actor), json!(fault)];
+        self.waits_for(&format!("a button to {fault} the {actor} of {whose}"), press, arguments)
+            .await;
+    }
+
+    /// Shoots, and waits until all is well: the call goes on in all pages, the tree is whole, and the table says how long
+    /// all of it took.
+    async fn shoots(&self, shot: &Shot, pages: &[&Page; 2]) {
+        let before = self.newest_recovery(shot.fault).await;
+        self.presses(shot.whose, shot.actor, shot.fault).await;
+        // An unplugged WebSocket is no actor: its row has no time of the tree.
+        let times = if shot.fault == "unplug" { json!([]) } else { json!(["whole"]) };
+        let filled = "const line = [...document.querySelectorAll(`#recoveries tr[data-fault='${arguments[0]}']`)][0];
+             return line !== undefined && line.dataset.recovery !== arguments[1]
+                 && ['messages', 'media', ...arguments[2]].every((time) => time in line.dataset)";
+        let arguments = vec![json!(shot.fault), before, times];
+        self.waits_for(&format!("a row with all times of {shot:?}"), filled, arguments).await;
+        for page in pages {
+            page.talks().await;
+        }
+        let whole = "const everyone = (node) => [node, ...node.children.flatMap(everyone)];
+             const response = await fetch('/tree');
+             return response.ok && everyone(await response.json()).every(({ status }) => status === 'running')";
+        self.waits(&format!("a whole tree after {shot:?}"), whole).await;
+        self.picture(&format!("{} {} {}", shot.whose, shot.actor, shot.fault)).await;
+    }
+
+    async fn newest_recovery(&self, fault: &str) -> Value {
+        let newest = "return document.querySelector(`#recoveries tr[data-fault='${arguments[0]}']`)?.dataset.recovery ?? null";
+        self.browser.evaluate(newest, vec![json!(fault)]).await
+    }
+
+    /// Keeps a picture of the page, for whoever wants to see what a test has seen.
+    async fn picture(&self, of: &str) {
+        let folder = env::var_os("CALLBOARD_ARTEFACTS").filter(|folder| !folder.is_empty());
+        let folder =
+            folder.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+        let folder = folder.join("supervisor-tree");
+        fs::create_dir_all(&folder).expect("a folder for pictures");
+        let file = folder.join(format!("{of} ({}).png", self.name).replace(' ', "-"));
+        fs::write(&file, self.browser.picture().await).expect("a file for a picture");
+    }
+
+    async fn waits(&self, what: &str, script: &str) {
+        self.waits_for(what, script, vec![]).await;
+    }
+
+    async fn waits_for(&self, what: &str, script: &str, arguments: Vec<Value>) {
+        let script = format!("{HELPERS}{script}");
+        until(&format!("{what} at {}", self.name), PATIENCE, async || {
+            match self.browser.evaluate(&script, arguments.clone()).await {
+                Value::Bool(true) => Moment::Now(()),
+                other => Moment::NotYet(format!(
+                    "{other}; {:#}",
+                    self.browser.evaluate(SITUATION, vec![]).await
+                )),
+            }
+        })
+        .await;
+    }
+}
+
+/// Peers that are there, and say so, and no more.
+struct Crowd {
+    sockets: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Crowd {
+    async fn join(server: &Server, peers: usize) -> Self {
+        use futures_util::{SinkExt, StreamExt};
+        use tokio_tungstenite::tungstenite::Message;
+
+        let mut sockets = Vec::new();
+        for number in 0..peers {
+            let url = format!("ws://{}/socket/demo?name=robot%20{number}", server.listen());
+            let (mut socket, _) =
+                tokio_tungstenite::connect_async(url).await.expect("a place in the room");
+            let hello = json!({ "event": "webrtc:send", "data": { "channel": "cursor", "data": "{\"t\":0}" } });
+            socket.send(Message::text(hello.to_string())).await.expect("an open socket");
+            sockets
+                .push(tokio::spawn(async move { while let Some(Ok(_)) = socket.next().await {} }));
+        }
+        Self { sockets }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.sockets.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// The longest that anything in the page may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const HELPERS: &str = "
+    const nameOf = (line) => line.querySelector('.name').textContent.replace(' (you)', '');
+    const names = () => [...document.querySelectorAll('#tree li')].map(nameOf);
+    const row = (name) => [...document.querySelectorAll('#tree li')].find((line) => nameOf(line) === name);
+    const tree = () => document.getElementById('tree').textContent;
+";
+
+const SITUATION: &str = "return {
+    demo: window.demo,
+    status: document.getElementById('status')?.textContent,
+    tree: document.getElementById('tree')?.innerText,
+    note: document.getElementById('tree-note')?.textContent,
+    recoveries: document.getElementById('recoveries')?.innerText,
+    calls: document.getElementById('rpc-log')?.innerText,
+    chat: document.getElementById('chat-log')?.innerText,
+}";
