@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
 use callboard_supervision::{ChildSpec, StartChildError, SupervisorRef};
 use serde_json::{Map, Value};
+use tokio::time::{sleep, timeout};
 
 use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop};
 use crate::auth::AuthData;
@@ -114,9 +116,19 @@ impl RoomHandle {
     /// # Errors
     /// [`StartChildError`]
     pub async fn start_peer(&self, spec: ChildSpec) -> Result<(), StartChildError> {
+        // Whoever comes while somebody else opens the room finds its name before the room is up.
+        _ = timeout(STARTING, self.is_up()).await;
         match self.supervisor() {
             Some(supervisor) => supervisor.start_child(spec).await.map(|_| ()),
             None => Err(callboard_supervision::NoSupervisor.into()),
+        }
+    }
+
+    /// Resolves when its supervisor runs, or the room is closed.
+    async fn is_up(&self) {
+        let runs = || self.supervisor().is_some_and(|supervisor| supervisor.addr().is_some());
+        while !runs() && !self.shared.seats().is_closed() {
+            sleep(LOOK).await;
         }
     }
 
@@ -286,6 +298,10 @@ impl Drop for InFlight {
     }
 }
 
+/// How long a room may take to start.
+const STARTING: Duration = Duration::from_secs(5);
+/// How often to look whether it has.
+const LOOK: Duration = Duration::from_millis(2);
 /// How many messages of one peer may wait for its room: enough for a burst of candidates, and a bound on the room's
 /// mailbox.
 const MAX_IN_FLIGHT: usize = 256;

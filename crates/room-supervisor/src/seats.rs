@@ -122,6 +122,10 @@ impl Seats {
         self.opened = !self.is_empty();
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Close the room if nobody is in it or about to be; `false` if somebody is.
     pub(crate) fn close_if_empty(&mut self) -> bool {
         self.closed |= self.is_empty();

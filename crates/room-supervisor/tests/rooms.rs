@@ -2,12 +2,14 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use callboard_room_supervisor::*;
-use callboard_supervision::{Lifecycle, SupervisorRef};
+use callboard_supervision::{ArbiterPool, ChildSpec, Lifecycle, Placement, SupervisorRef};
 use common::Client;
 use serde_json::json;
 
@@ -400,4 +402,51 @@ async fn a_server_that_is_stopped_closes_its_rooms_in_good_order() {
     a.expect_close(Close::GOING_AWAY).await;
     assert_eq!(counts.read().3, 1);
     assert!(rooms.names().is_empty());
+}
+
+#[actix::test]
+async fn a_peer_that_comes_while_its_room_is_being_opened_is_started_when_it_is_open() {
+    struct Idle;
+    impl actix::Actor for Idle {
+        type Context = actix::Context<Self>;
+    }
+    /// Opens when it is told.
+    struct Slow;
+    impl Room for Slow {
+        type Options = Arc<Mutex<std::sync::mpsc::Receiver<()>>>;
+        fn on_init(gate: &Self::Options) -> Result<Self, String> {
+            gate.lock().unwrap().recv().map_err(|error| error.to_string())?;
+            Ok(Self)
+        }
+    }
+    let (open, gate) = std::sync::mpsc::channel();
+    let gate = Arc::new(Mutex::new(gate));
+    let elsewhere = Placement::Pool(ArbiterPool::new(1));
+    let options = move |name: &str| {
+        let options = RoomOptions::<Slow>::new(name, Arc::clone(&gate));
+        Some(options.arbiter(elsewhere.clone()).into())
+    };
+    let rooms = Rooms::builder().on_demand(options).build();
+    let server = rooms.start().await.unwrap();
+
+    let second = async {
+        // Its name is there before the room is.
+        let room = loop {
+            match rooms.lookup("new") {
+                Some(room) => break room,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let mut starting = pin!(room.start_peer(ChildSpec::new("second", || Idle)));
+        let first =
+            std::future::poll_fn(|context| Poll::Ready(starting.as_mut().poll(context))).await;
+        assert!(first.is_pending(), "the room is not open: {first:?}");
+        open.send(()).unwrap();
+        starting.await
+    };
+    let (opened, started) = tokio::join!(rooms.find_or_open("new"), second);
+
+    opened.unwrap();
+    started.unwrap();
+    server.stop().await;
 }

@@ -21,7 +21,6 @@ pub(crate) struct Client {
 
 #[derive(Deserialize)]
 struct Authenticated {
-    event: String,
     data: Identity,
 }
 
@@ -43,11 +42,9 @@ impl Client {
             .await
             .map_err(io::Error::other)?;
         let first = next(&mut socket).await?;
-        let Authenticated { event, data } =
-            serde_json::from_str(&first).map_err(io::Error::other)?;
-        if event != "authenticated" {
-            return Err(io::Error::other(format!("{event} in place of authenticated")));
-        }
+        let Ok(Authenticated { data }) = serde_json::from_str(&first) else {
+            return Err(io::Error::other(format!("{first} in place of authenticated")));
+        };
         Ok(Self { socket, id: data.peer_id, seen: data.peers.len() })
     }
 
