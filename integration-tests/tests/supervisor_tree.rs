@@ -234,7 +234,7 @@ impl Page {
         }
         let whole = "const everyone = (node) => [node, ...node.children.flatMap(everyone)];
              const response = await fetch('/tree');
-             return response.ok && everyone(await response.json()).every(({ status }) => status === 'running')";
+             return !document.querySelector('#tree li.down[data-status=running]') && response.ok && everyone(await response.json()).every(({ status }) => status === 'running')";
         self.waits(&format!("a whole tree after {shot:?}"), whole).await;
         self.picture(&format!("{} {} {}", shot.whose, shot.actor, shot.fault)).await;
     }

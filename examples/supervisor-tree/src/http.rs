@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     signaling: Signaling<Guest>,
     admin: Admin,
     told: Arc<Mutex<Told>>,
+    leaving: Arc<AtomicBool>,
 }
 
 /// What stays from one life to the next.
@@ -38,12 +40,17 @@ struct Told {
 
 impl Site {
     pub(crate) fn new(listen: SocketAddr, signaling: Signaling<Guest>, admin: Admin) -> Self {
-        Self { listen, signaling, admin, told: Arc::default() }
+        Self { listen, signaling, admin, told: Arc::default(), leaving: Arc::default() }
     }
 
     /// Where it listens, once it does.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.told().address
+    }
+
+    /// The process is about to end: who still reads may finish. A restart cuts them off, for they come back by themselves.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// The site as a child: it listens when it has started. A restart listens at the same address.
@@ -96,7 +103,8 @@ impl Site {
         let running = actix::spawn(async move { _ = ended.send(server.await) });
         let mut told = self.told();
         (told.address, told.before) = (Some(address), Some(running));
-        Ok(Http { handle, end: Some(end), asked: false })
+        let leaving = Arc::clone(&self.leaving);
+        Ok(Http { handle, end: Some(end), asked: false, leaving })
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, Told> {
@@ -109,6 +117,7 @@ struct Http {
     handle: ServerHandle,
     end: Option<tokio::sync::oneshot::Receiver<io::Result<()>>>,
     asked: bool,
+    leaving: Arc<AtomicBool>,
 }
 
 impl Actor for Http {
@@ -125,13 +134,14 @@ impl Actor for Http {
         }));
     }
 
-    /// Asked to stop: accept no more, and let open connections finish. Asked again: now.
+    /// Asked to stop: accept no more, and let open connections finish, if the process ends. Asked again: now.
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
         // Nobody waits for one that has panicked.
         if std::mem::replace(&mut self.asked, true) || has_panicked() {
             return Running::Stop;
         }
-        ctx.spawn(self.handle.stop(true).into_actor(self));
+        let graceful = self.leaving.load(Ordering::Relaxed);
+        ctx.spawn(self.handle.stop(graceful).into_actor(self));
         Running::Continue
     }
 }
@@ -151,7 +161,7 @@ fn tell(line: &str) -> io::Result<()> {
 }
 
 /// How long open connections may take to finish. Rooms are closed before the site, so there should be none.
-pub(crate) const DRAIN: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 /// Longer than the server needs to cut off what has not finished.
 const GRACE: Duration = Duration::from_millis(500);
 /// Threads for HTTP and WebSockets.

@@ -41,6 +41,7 @@ pub(crate) struct Server {
     pub(crate) hold: Hold,
     pub(crate) address: SocketAddr,
     rooms: Rooms,
+    site: Site,
 }
 
 /// Why nothing runs.
@@ -116,11 +117,12 @@ impl Server {
         tree.start_child(site.child_spec()).await?;
         let address = site.address().ok_or(ServerError::Nowhere)?;
         let (tree, connections) = (tree.clone(), connections.clone());
-        Ok(Self { tree, admin, connections, hold, address, rooms })
+        Ok(Self { tree, admin, connections, hold, address, rooms, site })
     }
 
     /// Tell everyone, then end what runs; false if not everything ended in time.
     pub(crate) async fn stop(&self) -> bool {
+        self.site.leave();
         let ending = async {
             self.rooms.stop_all("shutdown").await;
             self.tree.stop().await

@@ -17,6 +17,7 @@ export class Deaths {
     const visit = (node, above) => {
       this.#seen.set(node.path, { node, above });
       this.#present.add(node.path);
+      this.#mayBeBack(node);
       for (const child of node.children) visit(child, node.path);
     };
     visit(tree, "");
@@ -36,6 +37,14 @@ export class Deaths {
       death.back = at;
       death.heard = performance.now();
     }
+  }
+
+  /** Its start may have been told while nobody could hear it. */
+  #mayBeBack({ path, status, uptime_ms: uptime }) {
+    const death = this.#deaths.get(path);
+    if (!death || death.back !== null || status !== "running" || uptime == null) return;
+    const since = performance.now() - death.heard - uptime;
+    if (since >= 0) Object.assign(death, { back: death.at + since, heard: performance.now() });
   }
 
   /** Those below this one who are gone, and were there a moment ago. */
