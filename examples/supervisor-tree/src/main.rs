@@ -47,7 +47,7 @@ async fn run(cli: Cli) -> ExitCode {
     };
     if cli.watch {
         // It ends with the process.
-        drop(actix::spawn(watch::watch(server.admin.clone())));
+        drop(actix::spawn(watch::watch(server.admin.clone(), server.address)));
     }
     tokio::select! {
         played = headless::run(&server, cli.peers, cli.seconds), if cli.headless => {
