@@ -5,13 +5,16 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::{env, fs};
 
-use integration_tests::{Browser, Kind, Moment, Server, on_a_stage_of_its_own, program, until};
+use integration_tests::{
+    Browser, Kind, Moment, Server, on_a_stage_of_its_own, on_a_stage_of_its_own_within, program,
+    until,
+};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 #[test]
 fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
-    on_a_stage_of_its_own(async || {
+    on_a_stage_of_its_own_within(SHOOTING_TIME, async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let (ann, bob) = tokio::join!(
             Page::open("Ann", Kind::Chromium, &server),
@@ -303,6 +306,9 @@ impl Drop for Crowd {
         self.sockets.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
+
+/// A dozen shots, in two browsers, on a machine that may be busy with other things.
+const SHOOTING_TIME: Duration = Duration::from_secs(300);
 
 /// The longest that anything in the page may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -33,8 +33,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "SECONDS", default_value = "10", requires = "headless", value_parser = seconds)]
     pub(crate) seconds: Duration,
 
-    /// How many peers there are to be shot at
-    #[arg(long, value_name = "NUMBER", default_value_t = 6, requires = "headless", value_parser = clap::value_parser!(u16).range(2..=200))]
+    /// How many peers there are to be shot at, 2 to 24: each hears all in its room 25 times a second
+    #[arg(long, value_name = "NUMBER", default_value_t = 6, requires = "headless", value_parser = clap::value_parser!(u16).range(2..=24))]
     pub(crate) peers: u16,
 }
 
