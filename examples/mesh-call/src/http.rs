@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
-use callboard_signaling::{Signaling, tune};
+use callboard_signaling::{Signaling, client_script, tune};
 use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
 use rustls::ServerConfig;
 
@@ -49,6 +49,7 @@ impl Site {
                 .app_data(web::Data::clone(&config))
                 .wrap(pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
+                .configure(client_script("/callboard.js"))
                 .configure(pages::configure)
                 .default_service(web::to(pages::not_found))
         };

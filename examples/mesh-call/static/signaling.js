@@ -1,4 +1,6 @@
-// The socket to the room: opens it, keeps it open, says what became of it. Knows nothing of WebRTC.
+// The way to the room: opens it, keeps it open, says what became of it. Knows nothing of WebRTC.
+
+import { connect } from "/callboard.js";
 
 /**
  * Events (all CustomEvent, told in `detail`):
@@ -9,10 +11,9 @@
  */
 export class Signaling extends EventTarget {
   #room;
-  #socket = null;
+  #client = null;
   #retry = null;
   #attempt = 0;
-  #heartbeat = null;
   #run = 0;
 
   constructor(room) {
@@ -29,16 +30,15 @@ export class Signaling extends EventTarget {
   close() {
     this.#run += 1;
     clearTimeout(this.#retry);
-    clearInterval(this.#heartbeat);
-    const socket = this.#socket;
-    this.#socket = null;
-    socket?.close(1000);
+    const client = this.#client;
+    this.#client = null;
+    client?.close();
   }
 
   /** Whether the message went out; one that cannot be sent now is of no use later. */
   send(event, data, to) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
-    this.#socket.send(JSON.stringify({ event, data, to }));
+    if (this.#client?.state !== "open") return false;
+    this.#client.send(event, data, to);
     return true;
   }
 
@@ -49,7 +49,7 @@ export class Signaling extends EventTarget {
     const answer = await this.#check();
     if (run !== this.#run) return;
     switch (answer) {
-      case 200: return this.#openSocket();
+      case 200: return this.#join(run);
       case 400: return this.#tell("status", { status: "no-credentials" });
       case 401: return this.#tell("status", { status: "wrong-credentials" });
       case 404: return this.#tell("status", { status: "not-found" });
@@ -68,57 +68,37 @@ export class Signaling extends EventTarget {
     }
   }
 
-  #openSocket() {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/socket/${encodeURIComponent(this.#room)}`);
-    this.#socket = socket;
-    let reason = "The connection to the server was lost.";
-    let closed = false;
-    let final = null;
-    let joined = false;
-    let asked = false;
+  async #join(run) {
+    let client;
+    try {
+      // Here every attempt asks first and is counted down to, so the client makes none of its own.
+      client = await connect(`/socket/${encodeURIComponent(this.#room)}`, { attempts: 0 });
+    } catch (error) {
+      if (run !== this.#run) return;
+      return error.code === "could_not_join_room" ? this.#tell("status", refusal(error.details)) : this.#reconnect(LOST);
+    }
+    // Whoever pressed Leave meanwhile has left.
+    if (run !== this.#run) return client.close();
+    this.#client = client;
+    this.#attempt = 0;
 
-    const ended = (why) => {
-      if (this.#socket !== socket) return;
-      this.#socket = null;
-      clearInterval(this.#heartbeat);
-      socket.close();
-      if (final) this.#tell("status", final);
-      else this.#reconnect(why ?? reason, closed);
-    };
-
-    socket.onmessage = ({ data: text }) => {
-      if (this.#socket !== socket) return;
-      asked = false;
-      const message = parse(text);
-      if (!message) return;
-      if (message.event === "error" && message.data?.description === "Could not join room") {
-        const details = message.data.details;
-        final = details === "room_is_full"
-          ? { status: "full" }
-          : { status: "refused", reason: typeof details === "string" ? details : JSON.stringify(details) };
-        return ended();
-      }
-      if (message.event === "error" && message.data?.description === "Room closed") {
-        reason = "The room was closed.";
-        closed = true;
-      }
-      if (message.event === "authenticated") {
-        joined = true;
-        this.#attempt = 0;
-        this.#tell("status", { status: "joined" });
-      }
-      if (joined) this.#tell("message", message);
-    };
-    socket.onclose = ({ code }) => ended(CLOSE_REASONS[code]);
-
-    // The browser answers the server's pings by itself and tells us nothing, so a dead path shows only if we ask too.
-    clearInterval(this.#heartbeat);
-    this.#heartbeat = setInterval(() => {
-      if (asked || socket.readyState !== WebSocket.OPEN) return ended("The server does not answer.");
-      asked = true;
-      socket.send("ping");
-    }, HEARTBEAT_MILLISECONDS);
+    let roomClosed = false;
+    const message = (event, data) => this.#tell("message", { event, data, from: null });
+    client.on("joined", (peer) => message("joined", { peer_id: peer }));
+    client.on("left", (peer) => message("left", { peer_id: peer }));
+    client.on("room_restarted", () => message("room_restarted", { peers: [...client.peers, client.peerId] }));
+    client.on("message", (detail) => this.#tell("message", detail));
+    client.on("error", (error) => {
+      roomClosed ||= error.code === "room_closed";
+      message("error", { description: error.message });
+    });
+    client.on("state", (state, { code }) => {
+      if (state !== "closed" || this.#client !== client) return;
+      this.#client = null;
+      this.#reconnect(CLOSE_REASONS[code] ?? (roomClosed ? "The room was closed." : LOST), roomClosed);
+    });
+    this.#tell("status", { status: "joined" });
+    message("authenticated", { peer_id: client.peerId, peers: [...client.peers] });
   }
 
   #reconnect(reason, closed = false) {
@@ -144,17 +124,12 @@ export class Signaling extends EventTarget {
   }
 }
 
-/** The message, or null for `pong` and whatever else is not one. */
-function parse(text) {
-  if (typeof text !== "string" || text === "pong") return null;
-  try {
-    const message = JSON.parse(text);
-    return typeof message?.event === "string" ? message : null;
-  } catch {
-    return null;
-  }
+function refusal(details) {
+  if (details === "room_is_full") return { status: "full" };
+  return { status: "refused", reason: typeof details === "string" ? details : JSON.stringify(details) };
 }
 
+const LOST = "The connection to the server was lost.";
 const CLOSE_REASONS = {
   1008: "The server closed the connection: too many messages.",
   1009: "The server closed the connection: a message was too large.",
@@ -162,6 +137,5 @@ const CLOSE_REASONS = {
   1013: "The connection was too slow.",
 };
 const CHECK_MILLISECONDS = 8000;
-const HEARTBEAT_MILLISECONDS = 15000;
 const FIRST_WAIT_SECONDS = 0.5;
 const LONGEST_WAIT_SECONDS = 10;
