@@ -12,7 +12,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::rpc::{Desk, NoOutcome, NotCalled};
-use crate::server_peer::{Channels, SendDataError};
+use crate::server_peer::{Channels, EVENTS, SendDataError};
 
 /// The client of a peer, from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -59,8 +59,8 @@ impl PeerRef {
     /// # Errors
     /// [`SendDataError`]
     pub fn send_data(&self, label: &str, message: DataChannelMessage) -> Result<(), SendDataError> {
-        if self.channels.has(label) {
-            return self.channels.send(label, message);
+        if let Some(channel) = self.channels.find(label) {
+            return channel.try_send(label, message);
         }
         let DataChannelMessage::Text(text) = message else {
             return Err(SendDataError::NeedsChannel);
@@ -101,15 +101,13 @@ impl PeerRef {
         }
     }
 
-    /// Say something of RPC.
-    fn say(&self, text: String) -> Result<(), CallClientError> {
-        let text = match self
-            .channels
-            .send(crate::server_peer::EVENTS, DataChannelMessage::Text(text.clone()))
+    /// Say something of RPC: by the data channel, or by the WebSocket if there is none or it is busy.
+    pub(crate) fn say(&self, text: String) -> Result<(), CallClientError> {
+        if let Some(channel) = self.channels.find(EVENTS)
+            && channel.try_send(EVENTS, DataChannelMessage::Text(text.clone())).is_ok()
         {
-            Ok(()) => return Ok(()),
-            Err(_) => text,
-        };
+            return Ok(());
+        }
         self.outbox.push(text.into()).map_err(|_| CallClientError::Gone)
     }
 

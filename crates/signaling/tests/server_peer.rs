@@ -117,6 +117,75 @@ async fn what_cannot_be_done_is_told_and_nothing_else_is_disturbed() {
 }
 
 #[actix::test]
+async fn an_offer_that_cannot_be_used_leaves_the_connection_as_it_is() {
+    let (server, webrtc) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    let chat = client.open("chat").await;
+    let before = webrtc.sessions()[0].connection;
+    // Without fingerprint and ICE credentials.
+    let of_another = "v=0\r\no=- 7 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
+                      m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\na=sctp-port:5000\r\n";
+
+    for (count, sdp) in ["", "v=0\r\n", of_another].into_iter().enumerate() {
+        let data = json!({ "type": "offer", "sdp": sdp });
+        client.ws.send(json!({ "event": "webrtc:offer", "data": data })).await;
+        client.until("refusal", |client| client.events("error").count() > count).await;
+        assert!(client.failed("webrtc:offer", "bad_description"));
+        client.say(chat, sdp.len().to_string().as_str()).await;
+        client.until("echo", |client| client.texts(chat).count() > count).await;
+    }
+
+    assert_eq!(webrtc.sessions()[0].connection, before);
+    assert!(!client.in_state("closed"));
+    // What was made for the offer that was refused is gone.
+    let connections = || server_connections(&webrtc).snapshot().running() - 1;
+    let gone = async {
+        while connections() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("one connection");
+}
+
+#[actix::test]
+async fn a_peer_that_is_given_up_leaves_no_connection_behind() {
+    let (server, webrtc) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    let chat = client.open("chat").await;
+
+    let gone = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        while !webrtc.sessions().is_empty() || server_connections(&webrtc).snapshot().running() > 1
+        {
+            looks.tick().await;
+            // More often than a peer is restarted.
+            _ = client.connection.send(SendData::text(chat, "explode_peer")).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("all of it ends soon");
+}
+
+#[actix::test]
+async fn channels_that_come_and_go_count_against_the_rate() {
+    let data = Rate { messages: 3, bytes: 1 << 20, window: Duration::from_secs(60) };
+    let (server, _) = server(WebRtcLimits { data, ..WebRtcLimits::default() }).await;
+    let mut client = RtcClient::join(&server).await;
+    client.open("first").await;
+
+    for at in 0..3 {
+        client.channel(&at.to_string()).await;
+    }
+    client.until("warning", |client| client.in_state("rate_limited")).await;
+    assert_eq!(client.events("webrtc:channel_open").count(), 3);
+    assert!(!client.in_state("closed"));
+    for at in 3..6 {
+        // The connection is closed on the way.
+        _ = client.connection.send(CreateDataChannel::new(at.to_string())).await;
+    }
+    client.until("end", |client| client.in_state("closed")).await;
+}
+
+#[actix::test]
 async fn offers_and_candidates_have_rates() {
     let rate = |messages| Rate { messages, ..Rate::default() };
     let limits = WebRtcLimits { offers: rate(2), candidates: rate(20), ..WebRtcLimits::default() };
@@ -223,7 +292,7 @@ async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
 
     client.open("chat").await;
     let connection = webrtc.sessions()[0].connection.unwrap();
-    let home = server_connections(&webrtc, connection);
+    let home = server_connections(&webrtc);
     home.inject(&connection.to_string(), Fault::Panic("shot".to_owned())).await.unwrap();
     client.until("closed", |client| client.in_state("closed")).await;
     client.renew().await;
@@ -246,10 +315,7 @@ async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
     other.expect("you_are").await;
 }
 
-fn server_connections(
-    webrtc: &WebRtc,
-    _: PeerConnectionId,
-) -> callboard_supervision::SupervisorRef {
+fn server_connections(webrtc: &WebRtc) -> callboard_supervision::SupervisorRef {
     let root = webrtc.connections().supervisor();
     root.supervisor("peer-connections").unwrap().supervisor("connections").unwrap()
 }

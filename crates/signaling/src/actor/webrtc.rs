@@ -66,13 +66,12 @@ impl<P: Peer> PeerActor<P> {
         }
         let id = self.server_id();
         let spec = {
-            let (webrtc, peer) = (webrtc.clone(), self.context.peer_id);
-            let (channels, controller) =
-                (self.context.client.channels.clone(), ctx.address().recipient());
+            let (webrtc, client) = (webrtc.clone(), self.context.client.clone());
+            let (peer, controller) = (self.context.peer_id, ctx.address().recipient());
             let spec = ChildSpec::new(id.clone(), move || {
-                let entry = webrtc.enter(peer, channels.clone());
+                let entry = webrtc.enter(peer, client.channels.clone());
                 ServerPeer::new(webrtc.peer_options(peer), controller.clone())
-                    .with(channels.clone(), entry)
+                    .behind(&client, entry)
             });
             spec.restart(Restart::Temporary).arbiter(Placement::On(Arbiter::current()))
         };
@@ -196,9 +195,8 @@ impl<P: Peer> PeerActor<P> {
     fn by_channel(&self) -> Answer {
         let client = self.context.client.clone();
         Rc::new(move |text: String| {
-            if client.channels.send(EVENTS, DataChannelMessage::Text(text.clone())).is_err() {
-                _ = client.outbox.push(text.into());
-            }
+            // A client that is being closed waits for none.
+            _ = client.say(text);
         })
     }
 

@@ -1,23 +1,24 @@
 //! The server peer as an actor.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use callboard_peer_connection::messages::{
-    AddIceCandidate, CloseDataChannel, LocalDescription, SendData, SetLocalDescription,
-    SetRemoteDescription,
+    AddIceCandidate, CloseDataChannel, LocalDescription, SetLocalDescription, SetRemoteDescription,
 };
 use callboard_peer_connection::{
     ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate, PeerConnectionEvent,
     PeerConnectionHandle, PeerConnectionState, SessionDescription,
 };
+use callboard_room_supervisor::Outbox;
 use callboard_supervision::{Exit, ExitReason};
 use tokio::time::{Instant, timeout};
 
+use super::channels::Channels;
 use super::limits::{Account, Fate, origin};
 use super::*;
+use crate::client::PeerRef;
 
 /// The WebRTC peer of one user.
 ///
@@ -32,91 +33,9 @@ pub struct ServerPeer {
     state: PeerConnectionState,
     channels: Channels,
     entry: Option<Entry>,
-    /// How often in a row it has been found without a controller.
-    alone: u32,
-}
-
-/// The open channels, as everyone sees them who sends.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Channels(Arc<Mutex<Open>>);
-
-#[derive(Debug, Default)]
-struct Open {
-    connection: Option<PeerConnectionHandle>,
-    by_label: HashMap<String, DataChannelId>,
-    labels: HashMap<DataChannelId, String>,
-}
-
-impl Channels {
-    fn with<T>(&self, act: impl FnOnce(&mut Open) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn connected(&self, connection: Option<PeerConnectionHandle>) -> Vec<(DataChannelId, String)> {
-        self.with(|open| {
-            let old = std::mem::take(open);
-            open.connection = connection;
-            old.labels.into_iter().collect()
-        })
-    }
-
-    fn opened(&self, id: DataChannelId, label: &str) {
-        self.with(|open| {
-            // Of several of one label the first that is open is sent to.
-            open.by_label.entry(label.to_owned()).or_insert(id);
-            open.labels.insert(id, label.to_owned());
-        });
-    }
-
-    fn closed(&self, id: DataChannelId) -> Option<String> {
-        self.with(|open| {
-            let label = open.labels.remove(&id)?;
-            if open.by_label.get(&label) == Some(&id) {
-                open.by_label.remove(&label);
-                let other = open.labels.iter().find(|(_, other)| **other == label);
-                if let Some(other) = other.map(|(id, _)| *id) {
-                    open.by_label.insert(label.clone(), other);
-                }
-            }
-            Some(label)
-        })
-    }
-
-    fn label(&self, id: DataChannelId) -> Option<String> {
-        self.with(|open| open.labels.get(&id).cloned())
-    }
-
-    fn count(&self) -> usize {
-        self.with(|open| open.labels.len())
-    }
-
-    pub(crate) fn labels(&self) -> Vec<String> {
-        self.with(|open| open.labels.values().cloned().collect())
-    }
-
-    pub(crate) fn connection(&self) -> Option<PeerConnectionHandle> {
-        self.with(|open| open.connection.clone())
-    }
-
-    /// Send on the channel of this label, from any thread, without waiting for what becomes of it.
-    pub(crate) fn send(
-        &self,
-        label: &str,
-        message: DataChannelMessage,
-    ) -> Result<(), SendDataError> {
-        let found =
-            self.with(|open| open.connection.clone().zip(open.by_label.get(label).copied()));
-        let (connection, channel) =
-            found.ok_or_else(|| SendDataError::NoChannel(label.to_owned()))?;
-        connection.try_send(SendData { channel, message }).map_err(|error| match error {
-            callboard_supervision::CallError::Full => SendDataError::Busy,
-            _ => SendDataError::NoChannel(label.to_owned()),
-        })
-    }
-
-    pub(crate) fn has(&self, label: &str) -> bool {
-        self.with(|open| open.by_label.contains_key(label))
-    }
+    /// The way to the client of the peer behind it, closed when that peer is gone for good. One that has crashed is back
+    /// soon, and finds its connection.
+    client: Option<Arc<Outbox>>,
 }
 
 /// The one who controlled it has been replaced.
@@ -137,7 +56,7 @@ impl ServerPeer {
             state: PeerConnectionState::New,
             channels: Channels::default(),
             entry: None,
-            alone: 0,
+            client: None,
         }
     }
 
@@ -146,8 +65,10 @@ impl ServerPeer {
         callboard_supervision::spawn(Self::new(options, controller))
     }
 
-    pub(crate) fn with(mut self, channels: Channels, entry: Entry) -> Self {
-        (self.channels, self.entry) = (channels, Some(entry));
+    /// Of a peer of a route.
+    pub(crate) fn behind(mut self, client: &PeerRef, entry: Entry) -> Self {
+        self.channels = client.channels.clone();
+        (self.entry, self.client) = (Some(entry), Some(Arc::clone(&client.outbox)));
         self
     }
 
@@ -156,7 +77,8 @@ impl ServerPeer {
         self.controller.do_send(event);
     }
 
-    /// Answer an offer: by the connection that there is, or by a new one.
+    /// Answer an offer: by the connection that there is, or, if it is another connection's of the client, by a new one.
+    /// What there is stays until the new one has answered: an offer that cannot be used disturbs nothing.
     fn answer(
         &mut self,
         offer: SessionDescription,
@@ -165,61 +87,36 @@ impl ServerPeer {
         let whose = origin(&offer.sdp).map(str::to_owned);
         let known = self.connection.clone().filter(|connection| connection.is_open());
         let same = known.filter(|_| self.origin == whose);
-        if same.is_none() {
-            self.let_go();
-        }
-        self.origin = whose;
         let (options, owner) = (self.options.clone(), ctx.address().recipient());
         let limit = self.account.limits().answer_timeout;
-        let opening = async move {
-            if let Some(connection) = same {
-                return Ok(connection);
+        let answering = async move {
+            let (connection, is_new) = match same {
+                Some(connection) => (connection, false),
+                None => (open(options, owner).await?, true),
+            };
+            let answered = timeout(limit, answer_by(&connection, offer)).await;
+            let answered = answered.unwrap_or(Err(HandleOfferError::TimedOut));
+            if answered.is_err() && is_new {
+                connection.close().await;
             }
-            let configuration = options.configuration.clone();
-            let opened = options.connections.open(&options.api, configuration, owner).await;
-            opened.map_err(|error| {
-                log::warn!("no connection for {}: {error}", options.user_id);
-                HandleOfferError::Unavailable
-            })
+            answered.map(|answer| (connection, answer))
         };
-        let answering = opening.into_actor(self).then(move |opened, this, _| {
-            if let Ok(connection) = &opened {
-                this.adopt(connection.clone());
-            }
-            let answering = async move {
-                let connection = opened?;
-                let gone = |_| HandleOfferError::Unavailable;
-                connection.send(SetRemoteDescription(offer)).await.map_err(gone)??;
-                connection.send(SetLocalDescription(None)).await.map_err(gone)??;
-                let answer = connection.send(LocalDescription).await.map_err(gone)?;
-                answer.ok_or(HandleOfferError::Unavailable)
-            };
-            let bounded = async move {
-                timeout(limit, answering).await.unwrap_or(Err(HandleOfferError::TimedOut))
-            };
-            bounded.into_actor(this)
-        });
-        Box::pin(answering.map(|answered, this, _| {
-            let answer = match answered {
-                Ok(answer) => answer,
-                Err(error) => {
-                    // A connection that has answered nothing yet is of no use.
-                    if this.state == PeerConnectionState::New && this.channels.count() == 0 {
-                        this.let_go();
-                    }
-                    return Err(error);
-                }
-            };
+        Box::pin(answering.into_actor(self).map(move |answered, this, _| {
+            let (connection, answer) = answered?;
+            this.origin = whose;
+            this.adopt(connection);
             // What the connection has told meanwhile waits in the mailbox: candidates come after the answer.
             this.tell(ServerPeerEvent::Answer(answer));
             Ok(())
         }))
     }
 
+    /// From now on this is the connection.
     fn adopt(&mut self, connection: PeerConnectionHandle) {
         if self.connection.as_ref().map(PeerConnectionHandle::id) == Some(connection.id()) {
             return;
         }
+        self.let_go();
         if let Some(entry) = &self.entry {
             entry.connected(Some(connection.id()));
         }
@@ -238,6 +135,7 @@ impl ServerPeer {
         }
         if let Some(entry) = &self.entry {
             entry.connected(None);
+            entry.in_state(PeerConnectionState::New);
         }
         self.state = PeerConnectionState::New;
     }
@@ -260,17 +158,30 @@ impl ServerPeer {
         }
     }
 
-    fn channel_opened(&mut self, id: DataChannelId, label: String) {
-        if self.channels.count() >= self.account.limits().channels {
-            self.tell(ServerPeerEvent::Refused(Refusal::TooManyChannels));
-            if let Some(connection) = &self.connection {
-                // One that has no room for it is closed soon.
-                _ = connection.try_send(CloseDataChannel(id));
+    /// One that comes and goes counts against the rate as a message does.
+    fn channel_opened(&mut self, id: DataChannelId, label: String, ctx: &mut Context<Self>) {
+        match self.account.data(Instant::now().into_std(), label.len()) {
+            Fate::Pass | Fate::TellLarge => {}
+            Fate::Drop => return self.close_channel(id),
+            Fate::TellRate => {
+                self.close_channel(id);
+                return self.tell(ServerPeerEvent::Refused(Refusal::RateLimited));
             }
-            return;
+            Fate::Close => return self.end(ctx),
+        }
+        if self.channels.count() >= self.account.limits().channels {
+            self.close_channel(id);
+            return self.tell(ServerPeerEvent::Refused(Refusal::TooManyChannels));
         }
         self.channels.opened(id, &label);
         self.tell(ServerPeerEvent::ChannelOpen { id, label });
+    }
+
+    fn close_channel(&self, id: DataChannelId) {
+        if let Some(connection) = &self.connection {
+            // One that has no room for it is closed soon.
+            _ = connection.try_send(CloseDataChannel(id));
+        }
     }
 
     fn now_in(&mut self, state: PeerConnectionState) {
@@ -296,10 +207,8 @@ impl Actor for ServerPeer {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(LOOK, |this, ctx| {
-            this.alone = if this.controller.connected() { 0 } else { this.alone + 1 };
-            // A peer that has crashed may be back soon.
-            let patience = if this.entry.is_some() { PATIENCE } else { 0 };
-            if this.alone > patience {
+            let gone = this.client.as_ref().is_none_or(|client| client.is_closed());
+            if gone && !this.controller.connected() {
                 this.end(ctx);
             }
         });
@@ -369,14 +278,8 @@ impl Handler<SendToChannel> for ServerPeer {
         SendToChannel { label, message }: SendToChannel,
         _: &mut Self::Context,
     ) -> Self::Result {
-        let found = self
-            .channels
-            .with(|open| open.connection.clone().zip(open.by_label.get(&label).copied()));
-        Box::pin(async move {
-            let (connection, channel) = found.ok_or(SendDataError::NoChannel(label))?;
-            let sent = connection.send(SendData { channel, message }).await;
-            sent.map_err(|_| SendDataError::Gone)?.map_err(SendDataError::Channel)
-        })
+        let found = self.channels.find(&label);
+        Box::pin(async move { found.ok_or(SendDataError::NoChannel(label))?.send(message).await })
     }
 }
 
@@ -425,7 +328,7 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
             }
             ConnectionEvent::ConnectionStateChange(state) => self.now_in(state),
             ConnectionEvent::DataChannelAdded(channel) => {
-                self.channel_opened(channel.id, channel.label.clone());
+                self.channel_opened(channel.id, channel.label.clone(), ctx);
             }
             ConnectionEvent::DataChannelMessage { channel, message } => {
                 self.came(channel, message, ctx)
@@ -441,9 +344,30 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
     }
 }
 
+/// A new connection.
+async fn open(
+    options: ServerPeerOptions,
+    owner: Recipient<PeerConnectionEvent>,
+) -> Result<PeerConnectionHandle, HandleOfferError> {
+    let ServerPeerOptions { connections, api, configuration, user_id, .. } = options;
+    connections.open(&api, configuration, owner).await.map_err(|error| {
+        log::warn!("no connection for {user_id}: {error}");
+        HandleOfferError::Unavailable
+    })
+}
+
+/// The answer of this connection.
+async fn answer_by(
+    connection: &PeerConnectionHandle,
+    offer: SessionDescription,
+) -> Result<SessionDescription, HandleOfferError> {
+    let gone = |_| HandleOfferError::Unavailable;
+    connection.send(SetRemoteDescription(offer)).await.map_err(gone)??;
+    connection.send(SetLocalDescription(None)).await.map_err(gone)??;
+    connection.send(LocalDescription).await.map_err(gone)?.ok_or(HandleOfferError::Unavailable)
+}
+
 /// How often it looks whether it still has a controller.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many looks a peer has to come back in after a crash: more than its `on_init` may take.
-const PATIENCE: u32 = 15;
 /// What a connection may tell while an offer is being answered, before it keeps the rest back.
 const MAILBOX: usize = 256;

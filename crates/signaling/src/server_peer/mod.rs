@@ -6,6 +6,7 @@
 //! get one by [`PeerOptions::webrtc`](crate::PeerOptions::webrtc); by itself it needs no WebSocket and no room.
 
 mod actor;
+mod channels;
 mod limits;
 mod webrtc;
 
@@ -21,7 +22,8 @@ use callboard_peer_connection::{
 pub use actor::ServerPeer;
 pub use webrtc::{WebRtc, WebRtcSession};
 
-pub(crate) use actor::{Channels, Control};
+pub(crate) use actor::Control;
+pub(crate) use channels::Channels;
 pub(crate) use webrtc::Entry;
 
 use crate::rate::Rate;

@@ -1,0 +1,112 @@
+//! The open data channels of one client, as everyone sees them who sends.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use callboard_peer_connection::messages::SendData;
+use callboard_peer_connection::{DataChannelId, DataChannelMessage, PeerConnectionHandle};
+use callboard_supervision::CallError;
+
+use super::SendDataError;
+
+/// The open channels, as everyone sees them who sends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Channels(Arc<Mutex<Open>>);
+
+#[derive(Debug, Default)]
+struct Open {
+    connection: Option<PeerConnectionHandle>,
+    by_label: HashMap<String, DataChannelId>,
+    labels: HashMap<DataChannelId, String>,
+}
+
+impl Channels {
+    fn with<T>(&self, act: impl FnOnce(&mut Open) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn connected(
+        &self,
+        connection: Option<PeerConnectionHandle>,
+    ) -> Vec<(DataChannelId, String)> {
+        self.with(|open| {
+            let old = std::mem::take(open);
+            open.connection = connection;
+            old.labels.into_iter().collect()
+        })
+    }
+
+    pub(super) fn opened(&self, id: DataChannelId, label: &str) {
+        self.with(|open| {
+            // Of several of one label the first that is open is sent to.
+            open.by_label.entry(label.to_owned()).or_insert(id);
+            open.labels.insert(id, label.to_owned());
+        });
+    }
+
+    pub(super) fn closed(&self, id: DataChannelId) -> Option<String> {
+        self.with(|open| {
+            let label = open.labels.remove(&id)?;
+            if open.by_label.get(&label) == Some(&id) {
+                open.by_label.remove(&label);
+                let other = open.labels.iter().find(|(_, other)| **other == label);
+                if let Some(other) = other.map(|(id, _)| *id) {
+                    open.by_label.insert(label.clone(), other);
+                }
+            }
+            Some(label)
+        })
+    }
+
+    pub(super) fn label(&self, id: DataChannelId) -> Option<String> {
+        self.with(|open| open.labels.get(&id).cloned())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.with(|open| open.labels.len())
+    }
+
+    pub(crate) fn labels(&self) -> Vec<String> {
+        self.with(|open| open.labels.values().cloned().collect())
+    }
+
+    pub(crate) fn connection(&self) -> Option<PeerConnectionHandle> {
+        self.with(|open| open.connection.clone())
+    }
+
+    /// The channel of this label, if it is open.
+    pub(crate) fn find(&self, label: &str) -> Option<OpenChannel> {
+        self.with(|open| {
+            let channel = *open.by_label.get(label)?;
+            let connection = open.connection.clone().filter(PeerConnectionHandle::is_open)?;
+            Some(OpenChannel { connection, channel })
+        })
+    }
+}
+
+/// A channel that can be sent on, from any thread.
+pub(crate) struct OpenChannel {
+    connection: PeerConnectionHandle,
+    channel: DataChannelId,
+}
+
+impl OpenChannel {
+    /// Without waiting for what becomes of it. `label` is for the error.
+    pub(crate) fn try_send(
+        &self,
+        label: &str,
+        message: DataChannelMessage,
+    ) -> Result<(), SendDataError> {
+        let sent = self.connection.try_send(SendData { channel: self.channel, message });
+        sent.map_err(|error| match error {
+            CallError::Full => SendDataError::Busy,
+            _ => SendDataError::NoChannel(label.to_owned()),
+        })
+    }
+
+    /// What has become of it.
+    pub(super) async fn send(&self, message: DataChannelMessage) -> Result<(), SendDataError> {
+        let sent = self.connection.send(SendData { channel: self.channel, message }).await;
+        sent.map_err(|_| SendDataError::Gone)?.map_err(SendDataError::Channel)
+    }
+}
