@@ -45,8 +45,8 @@ enum Command {
 
 #[derive(Args)]
 struct How {
-    /// Which servers.
-    #[arg(long, value_delimiter = ',', default_value = "tokio,actors,callboard", global = true)]
+    /// Which servers; by default all that the scenario is about. Ratios are to the first.
+    #[arg(long, value_delimiter = ',', global = true)]
     servers: Vec<Server>,
     /// How often each server is measured; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99), global = true)]
@@ -72,13 +72,14 @@ fn main() -> ExitCode {
 }
 
 fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn std::error::Error>> {
-    scenario.check()?;
+    let servers = if how.servers.is_empty() { scenario.servers() } else { &how.servers };
+    scenario.check(servers)?;
     // As many threads as there are: a client that waits for the other clients would measure itself.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut report = Report::new(scenario, &how.servers);
+    let mut report = Report::new(scenario, servers);
     for _ in 0..how.rounds {
         // Interleaved, so that whatever else the machine does meets all of them.
-        for server in &how.servers {
+        for server in servers {
             let measured = runtime.block_on(async {
                 let process = Process::start(*server).await?;
                 scenario.measure(&process).await

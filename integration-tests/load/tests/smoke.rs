@@ -32,6 +32,15 @@ fn of_all(figures: &BTreeMap<(String, String), f64>, figure: &str) -> Vec<f64> {
 }
 
 #[test]
+fn actors_are_sent_messages() {
+    let figures = run(&["messages", "--seconds", "1"]);
+    let of = |server: &str, how: &str| figures[&(server.to_owned(), format!("CPU ns per `{how}`"))];
+    for server in ["plain", "supervised"] {
+        assert!(of(server, "send") > 0.0 && of(server, "do_send") > 0.0, "{figures:?}");
+    }
+}
+
+#[test]
 fn messages_are_relayed() {
     let figures = run(&["relay", "3", "--seconds", "1"]);
     assert!(of_all(&figures, "messages per second").into_iter().all(|rate| rate > 0.0));

@@ -3,6 +3,7 @@
 mod churn;
 mod fanout;
 mod idle;
+mod messages;
 mod relay;
 mod storm;
 
@@ -16,7 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::client::Client;
 use crate::report::Measured;
-use crate::servers::Process;
+use crate::servers::{Process, Server};
 
 /// What is done to a server.
 #[derive(Clone, Debug, Subcommand)]
@@ -60,6 +61,12 @@ pub(crate) enum Scenario {
         #[arg(default_value_t = 500)]
         peers: usize,
     },
+    /// Messages to an actor, within one process: to a plain one, and to a supervised child.
+    Messages {
+        /// For how long.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
 }
 
 impl fmt::Display for Scenario {
@@ -70,18 +77,32 @@ impl fmt::Display for Scenario {
             Self::Fanout { receivers, seconds } => write!(f, "fanout {receivers}, {seconds} s"),
             Self::Churn { peers, seconds } => write!(f, "churn {peers}, {seconds} s"),
             Self::Storm { peers } => write!(f, "storm {peers}"),
+            Self::Messages { seconds } => write!(f, "messages, {seconds} s"),
         }
     }
 }
 
 impl Scenario {
+    /// What it is about, the floor first.
+    pub(crate) fn servers(&self) -> &'static [Server] {
+        match self {
+            Self::Messages { .. } => &[Server::Plain, Server::Supervised],
+            _ => &[Server::Tokio, Server::Actors, Server::Callboard],
+        }
+    }
+
     /// Whether it is within what one machine can be asked for.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self, servers: &[Server]) -> Result<(), String> {
+        if let Some(other) = servers.iter().find(|server| !self.servers().contains(server)) {
+            return Err(format!("{self}: nothing that {other} could do"));
+        }
         let (clients, seconds) = match *self {
             Self::Idle { peers } | Self::Storm { peers } => (peers, 1),
             Self::Relay { pairs, seconds } => (pairs.saturating_mul(2), seconds),
             Self::Churn { peers, seconds } => (peers, seconds),
             Self::Fanout { receivers, seconds } => (receivers.saturating_add(1), seconds),
+            // Sender and actor.
+            Self::Messages { seconds } => (2, seconds),
         };
         if !(2..=MOST_CLIENTS).contains(&clients) {
             return Err(format!("{clients} clients: from 2 to {MOST_CLIENTS} can be had"));
@@ -105,6 +126,9 @@ impl Scenario {
                 churn::measure(server, peers, Duration::from_secs(seconds)).await
             }
             Self::Storm { peers } => storm::measure(server, peers).await,
+            Self::Messages { seconds } => {
+                messages::measure(server, Duration::from_secs(seconds)).await
+            }
         }
     }
 }

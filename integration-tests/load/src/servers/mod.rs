@@ -2,6 +2,7 @@
 
 mod actors;
 mod callboard;
+mod counter;
 mod relay;
 
 use std::fmt;
@@ -27,6 +28,10 @@ pub(crate) enum Server {
     Actors,
     /// Callboard's signaling, with rooms that open on demand.
     Callboard,
+    /// A plain actix actor that is sent messages.
+    Plain,
+    /// The same actor as a supervised child.
+    Supervised,
 }
 
 impl fmt::Display for Server {
@@ -35,6 +40,8 @@ impl fmt::Display for Server {
             Self::Tokio => "tokio",
             Self::Actors => "actors",
             Self::Callboard => "callboard",
+            Self::Plain => "plain",
+            Self::Supervised => "supervised",
         })
     }
 }
@@ -45,6 +52,8 @@ pub(crate) fn serve(server: Server) -> io::Result<()> {
         Server::Tokio => relay::serve(),
         Server::Actors => actors::serve(),
         Server::Callboard => callboard::serve(),
+        Server::Plain => counter::serve(false),
+        Server::Supervised => counter::serve(true),
     }
 }
 
