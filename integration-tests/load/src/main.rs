@@ -1,14 +1,14 @@
-//! Measures a signaling server from outside: how much of the machine it takes, and how long its clients wait.
+//! Measures a server from outside: how much of the machine it takes, and how long its clients wait.
 //!
-//! The server is a process of its own, whose CPU time and memory the operating system tells. By default the tool starts
-//! three, one after the other, in an interleaved order: Callboard and the two floors below it, which speak the same
-//! protocol: bare actix-web-actors, and a relay written by hand on tokio.
+//! The server is a process of its own, whose CPU time and memory the operating system tells. The tool starts several, one
+//! after the other, in an interleaved order: Callboard and the floors below it, which speak the same protocol.
 
 mod client;
 mod measure;
 mod report;
 mod scenarios;
 mod servers;
+mod webrtc;
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ use crate::report::Report;
 use crate::scenarios::Scenario;
 use crate::servers::{Process, Server};
 
-/// Measure a signaling server: its CPU time and memory, and how long its clients wait.
+/// Measure a server: its CPU time and memory, and how long its clients wait.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

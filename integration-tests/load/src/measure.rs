@@ -49,6 +49,11 @@ impl Waits {
         _ = self.0.add(&other.0);
     }
 
+    /// How many.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// In milliseconds.
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
         self.0.value_at_percentile(percent) as f64 / 1_000.0

@@ -1,5 +1,6 @@
 //! What was measured, as a table or as JSON.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -9,11 +10,18 @@ use crate::servers::Server;
 
 /// The figures of one run, by their names, in the order in which they are shown.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Measured(pub(crate) Vec<(&'static str, f64)>);
+pub(crate) struct Measured(Vec<(Cow<'static, str>, f64)>);
 
 impl Measured {
-    pub(crate) fn with(mut self, name: &'static str, value: f64) -> Self {
-        self.0.push((name, value));
+    pub(crate) fn with(mut self, name: impl Into<Cow<'static, str>>, value: f64) -> Self {
+        self.0.push((name.into(), value));
+        self
+    }
+
+    /// And all of these, of one part of the run.
+    pub(crate) fn with_part(mut self, part: &str, others: Self) -> Self {
+        let named = others.0.into_iter().map(|(name, value)| (format!("{part}: {name}"), value));
+        self.0.extend(named.map(|(name, value)| (name.into(), value)));
         self
     }
 }
@@ -29,10 +37,10 @@ pub(crate) struct Report {
 struct Line<'a> {
     scenario: &'a str,
     server: Server,
-    figure: &'static str,
+    figure: &'a str,
     median: f64,
     runs: Vec<f64>,
-    /// To the first server's median.
+    /// To the median of the first server that has this figure.
     ratio: Option<f64>,
 }
 
@@ -45,30 +53,35 @@ impl Report {
         self.runs.entry(server).or_default().push(measured);
     }
 
+    fn of(&self, server: Server, figure: &str) -> Vec<f64> {
+        let runs = self.runs.get(&server).into_iter().flatten();
+        let figures = runs.flat_map(|run| &run.0).filter(|(name, _)| name == figure);
+        figures.map(|(_, value)| *value).collect()
+    }
+
     fn lines(&self) -> Vec<Line<'_>> {
-        let Some(first) = self.servers.first().and_then(|server| self.runs.get(server)?.first())
-        else {
-            return Vec::new();
-        };
-        let names = first.0.iter().map(|(name, _)| *name);
-        let of = |server: &Server, name: &str| -> Vec<f64> {
-            let runs = self.runs.get(server).into_iter().flatten();
-            runs.flat_map(|run| &run.0)
-                .filter(|(other, _)| *other == name)
-                .map(|(_, value)| *value)
-                .collect()
-        };
-        names
-            .flat_map(|figure| {
-                let base = self.servers.first().map(|server| median(&of(server, figure)));
-                self.servers.iter().map(move |server| {
-                    let runs = of(server, figure);
-                    let median = median(&runs);
-                    let ratio = base.filter(|base| *base > 0.0).map(|base| median / base);
-                    Line { scenario: &self.scenario, server: *server, figure, median, runs, ratio }
-                })
-            })
-            .collect()
+        // Not every server has every figure.
+        let mut names: Vec<&str> = Vec::new();
+        for run in self.servers.iter().filter_map(|server| self.runs.get(server)?.first()) {
+            for (name, _) in &run.0 {
+                if !names.contains(&name.as_ref()) {
+                    names.push(name);
+                }
+            }
+        }
+        let mut lines = Vec::new();
+        for figure in names {
+            let mut base = None;
+            for server in &self.servers {
+                let runs = self.of(*server, figure);
+                let Some(median) = median(&runs) else { continue };
+                let base = *base.get_or_insert(median);
+                let ratio = (base > 0.0).then(|| median / base);
+                let scenario = self.scenario.as_str();
+                lines.push(Line { scenario, server: *server, figure, median, runs, ratio });
+            }
+        }
+        lines
     }
 
     pub(crate) fn print_table(&self) {
@@ -95,13 +108,13 @@ impl Report {
     }
 }
 
-fn median(runs: &[f64]) -> f64 {
+fn median(runs: &[f64]) -> Option<f64> {
     let mut sorted = runs.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
-        0 => f64::NAN,
-        count if count % 2 == 1 => sorted[count / 2],
-        count => (sorted[count / 2 - 1] + sorted[count / 2]) / 2.0,
+        0 => None,
+        count if count % 2 == 1 => Some(sorted[count / 2]),
+        count => Some((sorted[count / 2 - 1] + sorted[count / 2]) / 2.0),
     }
 }
 
@@ -111,8 +124,8 @@ mod tests {
 
     #[test]
     fn the_median_counts() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0]), 2.5);
-        assert!(median(&[]).is_nan());
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
     }
 }

@@ -24,10 +24,15 @@ fn run(scenario: &[&str]) -> BTreeMap<(String, String), f64> {
     lines.collect()
 }
 
+/// Of the three servers that signal.
 fn of_all(figures: &BTreeMap<(String, String), f64>, figure: &str) -> Vec<f64> {
+    of(figures, figure, 3)
+}
+
+fn of(figures: &BTreeMap<(String, String), f64>, figure: &str, servers: usize) -> Vec<f64> {
     let found: Vec<f64> =
         figures.iter().filter(|((_, name), _)| name == figure).map(|(_, value)| *value).collect();
-    assert_eq!(found.len(), 3, "{figure}: {figures:?}");
+    assert_eq!(found.len(), servers, "{figure}: {figures:?}");
     found
 }
 
@@ -69,6 +74,48 @@ fn peers_who_say_nothing_take_memory() {
 fn peers_who_come_and_go_leave_no_descriptor() {
     let figures = run(&["churn", "10", "--seconds", "2"]);
     assert!(of_all(&figures, "descriptors at the end").into_iter().all(|count| count <= 64.0));
+}
+
+#[test]
+fn connections_are_made() {
+    let figures = run(&["connect", "12", "--at-once", "4"]);
+    assert!(of(&figures, "until open p99, ms", 2).into_iter().all(|wait| wait > 0.0));
+}
+
+#[test]
+fn one_talks_while_others_connect() {
+    let figures = run(&["bystander", "12"]);
+    assert!(of(&figures, "echo p99 during the rush, ms", 2).into_iter().all(|wait| wait > 0.0));
+}
+
+#[test]
+fn connections_that_say_nothing_take_memory() {
+    let figures = run(&["rest", "20"]);
+    assert!(of(&figures, "KiB of memory per connection", 2).into_iter().all(|size| size > 0.0));
+}
+
+#[test]
+fn messages_come_back_on_data_channels() {
+    let figures = run(&["data", "--connections", "2", "--window", "4", "--seconds", "1"]);
+    let rate = |part: &str, servers| {
+        of(&figures, &format!("{part}: messages per second"), servers).into_iter()
+    };
+    assert!(rate("100 B, 4 × 2", 4).chain(rate("65536 B, 4 × 2", 3)).all(|rate| rate > 0.0));
+}
+
+#[test]
+fn packets_are_forwarded() {
+    let figures = run(&["rtp", "2", "3", "--rate", "100", "--seconds", "1"]);
+    assert!(of(&figures, "delivered", 4).into_iter().all(|packets| packets > 500.0));
+    assert!(of(&figures, "lost, %", 4).into_iter().all(|part| part < 10.0));
+}
+
+#[test]
+fn a_server_that_cannot_do_it_is_refused() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    let output = command.args(["run", "relay", "--servers", "udp"]).output().expect("it starts");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing that udp could do"));
 }
 
 #[test]

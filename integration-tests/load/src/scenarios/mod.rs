@@ -1,10 +1,15 @@
 //! What is done to a server, and what is measured meanwhile.
 
+mod bystander;
 mod churn;
+mod connect;
+mod data;
 mod fanout;
 mod idle;
 mod messages;
 mod relay;
+mod rest;
+mod rtp;
 mod storm;
 
 use std::fmt;
@@ -67,6 +72,57 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
+    /// Peer connections, from the offer to the open data channel.
+    Connect {
+        /// How many.
+        #[arg(default_value_t = 200)]
+        peers: usize,
+        /// How many at a time.
+        #[arg(long, default_value_t = 10)]
+        at_once: usize,
+    },
+    /// One who talks on a data channel while others connect, all at once.
+    Bystander {
+        /// How many connect.
+        #[arg(default_value_t = 200)]
+        peers: usize,
+    },
+    /// Peer connections with a data channel that say nothing: memory.
+    Rest {
+        /// How many.
+        #[arg(default_value_t = 500)]
+        peers: usize,
+    },
+    /// Messages on data channels, which come back.
+    Data {
+        /// How many connections.
+        #[arg(long, default_value_t = 4)]
+        connections: usize,
+        /// How many messages are under way on each, within 256 KiB.
+        #[arg(long, default_value_t = 32)]
+        window: usize,
+        /// Their sizes in bytes, one after the other.
+        #[arg(long, value_delimiter = ',', default_value = "100,1024,65536")]
+        sizes: Vec<usize>,
+        /// For how long, each.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Video packets of 1.2 kB, which go from each who sends to all who listen.
+    Rtp {
+        /// How many send.
+        #[arg(default_value_t = 1)]
+        publishers: usize,
+        /// How many listen.
+        #[arg(default_value_t = 20)]
+        receivers: usize,
+        /// How many packets each sends in a second.
+        #[arg(long, default_value_t = 1_000)]
+        rate: u32,
+        /// For how long.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
 }
 
 impl fmt::Display for Scenario {
@@ -78,39 +134,84 @@ impl fmt::Display for Scenario {
             Self::Churn { peers, seconds } => write!(f, "churn {peers}, {seconds} s"),
             Self::Storm { peers } => write!(f, "storm {peers}"),
             Self::Messages { seconds } => write!(f, "messages, {seconds} s"),
+            Self::Connect { peers, at_once } => write!(f, "connect {peers}, {at_once} at once"),
+            Self::Bystander { peers } => write!(f, "bystander {peers}"),
+            Self::Rest { peers } => write!(f, "rest {peers}"),
+            Self::Data { connections, window, sizes, seconds } => {
+                write!(f, "data {connections} × {window} of {sizes:?} B, {seconds} s")
+            }
+            Self::Rtp { publishers, receivers, rate, seconds } => {
+                write!(f, "rtp {publishers} → {receivers}, {rate}/s, {seconds} s")
+            }
         }
     }
 }
 
 impl Scenario {
-    /// What it is about, the floor first.
-    pub(crate) fn servers(&self) -> &'static [Server] {
-        match self {
-            Self::Messages { .. } => &[Server::Plain, Server::Supervised],
-            _ => &[Server::Tokio, Server::Actors, Server::Callboard],
-        }
-    }
-
     /// Whether it is within what one machine can be asked for.
     pub(crate) fn check(&self, servers: &[Server]) -> Result<(), String> {
         if let Some(other) = servers.iter().find(|server| !self.servers().contains(server)) {
             return Err(format!("{self}: nothing that {other} could do"));
         }
-        let (clients, seconds) = match *self {
-            Self::Idle { peers } | Self::Storm { peers } => (peers, 1),
-            Self::Relay { pairs, seconds } => (pairs.saturating_mul(2), seconds),
-            Self::Churn { peers, seconds } => (peers, seconds),
-            Self::Fanout { receivers, seconds } => (receivers.saturating_add(1), seconds),
+        let (clients, most, seconds) = match *self {
+            Self::Idle { peers } | Self::Storm { peers } => (peers, MOST_CLIENTS, 1),
+            Self::Relay { pairs, seconds } => (pairs.saturating_mul(2), MOST_CLIENTS, seconds),
+            Self::Churn { peers, seconds } => (peers, MOST_CLIENTS, seconds),
+            Self::Fanout { receivers, seconds } => {
+                (receivers.saturating_add(1), MOST_CLIENTS, seconds)
+            }
+            Self::Connect { peers, .. } | Self::Bystander { peers } | Self::Rest { peers } => {
+                (peers, MOST_CONNECTIONS, 1)
+            }
             // Sender and actor.
-            Self::Messages { seconds } => (2, seconds),
+            Self::Messages { seconds } => (2, MOST_CLIENTS, seconds),
+            // One is enough here.
+            Self::Data { connections, seconds, .. } => {
+                (connections.saturating_add(1), MOST_CONNECTIONS, seconds)
+            }
+            Self::Rtp { publishers, receivers, seconds, .. } => {
+                (publishers.saturating_add(receivers), MOST_CONNECTIONS, seconds)
+            }
         };
-        if !(2..=MOST_CLIENTS).contains(&clients) {
-            return Err(format!("{clients} clients: from 2 to {MOST_CLIENTS} can be had"));
+        if !(2..=most).contains(&clients) {
+            return Err(format!("{clients} clients: from 2 to {most} can be had"));
+        }
+        match self {
+            Self::Connect { at_once: 0, .. } => return Err("one at once is the least".to_owned()),
+            Self::Data { window: 0, .. } => return Err("a window of 1 is the least".to_owned()),
+            Self::Data { sizes, .. } if sizes.iter().any(|size| !(1..=LARGEST).contains(size)) => {
+                return Err(format!("messages of 1 to {LARGEST} B can be had"));
+            }
+            Self::Rtp { publishers: 0, .. } | Self::Rtp { receivers: 0, .. } => {
+                return Err("one who sends and one who listens are the least".to_owned());
+            }
+            Self::Rtp { rate, .. } if !(1..=MOST_PACKETS).contains(rate) => {
+                return Err(format!("from 1 to {MOST_PACKETS} packets a second can be had"));
+            }
+            _ => {}
         }
         if !(1..=MOST_SECONDS).contains(&seconds) {
             return Err(format!("{seconds} s: from 1 to {MOST_SECONDS} can be had"));
         }
         Ok(())
+    }
+
+    /// Which servers can be measured, the floor that ratios are to first.
+    pub(crate) fn servers(&self) -> &'static [Server] {
+        match self {
+            Self::Idle { .. }
+            | Self::Relay { .. }
+            | Self::Fanout { .. }
+            | Self::Churn { .. }
+            | Self::Storm { .. } => &[Server::Tokio, Server::Actors, Server::Callboard],
+            Self::Connect { .. } | Self::Bystander { .. } | Self::Rest { .. } => {
+                &[Server::Str0m, Server::Callboard]
+            }
+            Self::Messages { .. } => &[Server::Plain, Server::Supervised],
+            Self::Data { .. } | Self::Rtp { .. } => {
+                &[Server::Str0m, Server::Callboard, Server::Far, Server::Udp]
+            }
+        }
     }
 
     pub(crate) async fn measure(&self, server: &Process) -> io::Result<Measured> {
@@ -128,6 +229,17 @@ impl Scenario {
             Self::Storm { peers } => storm::measure(server, peers).await,
             Self::Messages { seconds } => {
                 messages::measure(server, Duration::from_secs(seconds)).await
+            }
+            Self::Connect { peers, at_once } => connect::measure(server, peers, at_once).await,
+            Self::Bystander { peers } => bystander::measure(server, peers).await,
+            Self::Rest { peers } => rest::measure(server, peers).await,
+            Self::Data { connections, window, ref sizes, seconds } => {
+                let time = Duration::from_secs(seconds);
+                data::measure(server, connections, window, sizes, time).await
+            }
+            Self::Rtp { publishers, receivers, rate, seconds } => {
+                let time = Duration::from_secs(seconds);
+                rtp::measure(server, publishers, receivers, rate, time).await
             }
         }
     }
@@ -147,6 +259,11 @@ fn kibibyte() -> String {
 
 /// Clients of one process; each takes a descriptor here and one in the server.
 const MOST_CLIENTS: usize = 20_000;
+/// Each takes a port here, and a handshake.
+const MOST_CONNECTIONS: usize = 5_000;
+/// In bytes, as all servers take them.
+const LARGEST: usize = 256 << 10;
+const MOST_PACKETS: u32 = 10_000;
 const MOST_SECONDS: u64 = 600;
 /// How many join at once, where it is not the joining that is measured.
 const AT_ONCE: usize = 64;

@@ -3,9 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use actix_web::{App, HttpRequest, HttpServer};
+use actix_web::{App, HttpRequest, HttpServer, web};
 use callboard_room_supervisor::{AuthData, OutboxLimits, Room, RoomOptions, Rooms};
 use callboard_signaling::*;
+
+use super::connections::{self, Host, Owners};
 
 struct Open;
 
@@ -32,8 +34,9 @@ impl Peer for Guest {
     }
 }
 
-pub(super) fn serve() -> io::Result<()> {
+pub(super) fn serve(owners: Owners) -> io::Result<()> {
     actix_web::rt::System::new().block_on(async {
+        let host = web::Data::new(Host::start(owners).await?);
         let rooms = Rooms::builder()
             .on_demand(|name: &str| {
                 Some(RoomOptions::<Open>::new(name, ()).close_when_empty(true).into())
@@ -46,9 +49,13 @@ pub(super) fn serve() -> io::Result<()> {
             // The clients send no Origin, and are all from one address.
             .max_connections(1 << 20)
             .max_connections_per_address(1 << 20)
+            .webrtc(host.webrtc())
             .heartbeat(Some(Duration::from_secs(15)));
         let signaling = Signaling::new(options);
-        let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
+        let app = move || {
+            let app = App::new().configure(signaling.at(&["/socket/{room}"]));
+            app.configure(|app| connections::configure(app, host.clone()))
+        };
         let server = tune(HttpServer::new(app)).disable_signals().bind(("127.0.0.1", 0))?;
         super::announce(server.addrs()[0]);
         tokio::select! {

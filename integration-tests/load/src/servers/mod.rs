@@ -2,8 +2,11 @@
 
 mod actors;
 mod callboard;
+mod connections;
 mod counter;
 mod relay;
+mod str0m;
+pub(crate) mod udp;
 
 use std::fmt;
 use std::io;
@@ -16,6 +19,7 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use self::connections::Owners;
 use crate::measure::Usage;
 
 /// Which server.
@@ -26,12 +30,18 @@ pub(crate) enum Server {
     Tokio,
     /// Bare actix-web-actors: the same library below Callboard, without supervision, rooms as actors, limits.
     Actors,
-    /// Callboard's signaling, with rooms that open on demand.
+    /// Datagrams without any protocol.
+    Udp,
+    /// Bare str0m: one thread, one socket, a loop.
+    Str0m,
+    /// Callboard: signaling with rooms that open on demand, and connections whose owners live on their threads.
     Callboard,
     /// A plain actix actor that is sent messages.
     Plain,
     /// The same actor as a supervised child.
     Supervised,
+    /// Callboard; the owners of its connections live on another thread.
+    Far,
 }
 
 impl fmt::Display for Server {
@@ -39,9 +49,12 @@ impl fmt::Display for Server {
         f.write_str(match self {
             Self::Tokio => "tokio",
             Self::Actors => "actors",
+            Self::Udp => "udp",
+            Self::Str0m => "str0m",
             Self::Callboard => "callboard",
             Self::Plain => "plain",
             Self::Supervised => "supervised",
+            Self::Far => "far",
         })
     }
 }
@@ -51,9 +64,12 @@ pub(crate) fn serve(server: Server) -> io::Result<()> {
     match server {
         Server::Tokio => relay::serve(),
         Server::Actors => actors::serve(),
-        Server::Callboard => callboard::serve(),
         Server::Plain => counter::serve(false),
         Server::Supervised => counter::serve(true),
+        Server::Udp => udp::serve(),
+        Server::Str0m => str0m::serve(),
+        Server::Callboard => callboard::serve(Owners::Near),
+        Server::Far => callboard::serve(Owners::Far),
     }
 }
 
@@ -76,6 +92,7 @@ async fn parent_gone() {
 /// A server that runs.
 pub(crate) struct Process {
     child: Child,
+    pub(crate) server: Server,
     pub(crate) address: SocketAddr,
 }
 
@@ -93,7 +110,7 @@ impl Process {
         let line = line.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let address = line.unwrap_or_default().parse();
         let address = address.map_err(|_| io::Error::other(format!("{server} did not start")))?;
-        Ok(Self { child, address })
+        Ok(Self { child, server, address })
     }
 
     /// How many descriptors it has open, once they are this many at most; or after a while.

@@ -1,0 +1,31 @@
+//! Connections that say nothing.
+
+use std::io;
+use std::time::Duration;
+
+use super::connect::connect_all;
+use crate::report::Measured;
+use crate::servers::Process;
+
+pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measured> {
+    // Whatever the first ones take for all.
+    let first = connect_all(server.address, FIRST, AT_ONCE).await?;
+    tokio::time::sleep(REST).await;
+    let before = server.usage()?;
+    let connections = connect_all(server.address, peers, AT_ONCE).await?;
+    // Waits that are measured, not ones for something to happen.
+    tokio::time::sleep(REST).await;
+    let rested = server.usage()?;
+    tokio::time::sleep(REST).await;
+    let later = server.usage()?;
+    drop((first, connections));
+    let per_peer = later.rss.saturating_sub(before.rss) as f64 / peers as f64;
+    let cpu = (later.cpu - rested.cpu).as_secs_f64() / REST.as_secs_f64();
+    Ok(Measured::default()
+        .with("KiB of memory per connection", per_peer / 1_024.0)
+        .with("CPU µs per connection and second", cpu * 1e6 / peers as f64))
+}
+
+const FIRST: usize = 20;
+const AT_ONCE: usize = 10;
+const REST: Duration = Duration::from_secs(3);

@@ -1,0 +1,185 @@
+//! Packets that the server forwards from each who sends to all who listen.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::data::socket;
+use crate::measure::Waits;
+use crate::report::Measured;
+use crate::servers::{Process, Server, udp};
+use crate::webrtc::{Heard, Peer, Wish};
+
+pub(super) async fn measure(
+    server: &Process,
+    publishers: usize,
+    receivers: usize,
+    rate: u32,
+    time: Duration,
+) -> io::Result<Measured> {
+    // The server's tracks are in the order in which they came.
+    let mut sending = Vec::new();
+    for _ in 0..publishers {
+        sending.push(Sender::connect(server).await?);
+    }
+    let receiving = (0..receivers).map(|_| Receiver::connect(server, publishers));
+    let receiving = try_join_all(receiving).await?;
+
+    let epoch = Instant::now();
+    let packets = u64::from(rate) * time.as_secs();
+    let all_sent = Arc::new(AtomicBool::new(false));
+    let (before, began) = (server.usage()?, Instant::now());
+    let listening = receiving.into_iter().map(|receiver| {
+        let all_sent = Arc::clone(&all_sent);
+        let most = packets * publishers as u64;
+        tokio::spawn(async move { receiver.listen(epoch, most, &all_sent).await })
+    });
+    let listening: Vec<_> = listening.collect();
+    let sending = sending.into_iter().map(|sender| tokio::spawn(sender.pour(epoch, rate, packets)));
+    for sent in try_join_all(sending).await.map_err(io::Error::other)? {
+        sent?;
+    }
+    let took = began.elapsed();
+    all_sent.store(true, Ordering::Relaxed);
+    let heard = try_join_all(listening).await.map_err(io::Error::other)?;
+    let after = server.usage()?;
+    let mut waits = Waits::new();
+    for receiver in heard {
+        waits.join(&receiver?);
+    }
+    let delivered = waits.count() as f64;
+    let sent = (packets * publishers as u64 * receivers as u64) as f64;
+    Ok(Measured::default()
+        .with(
+            "CPU s per million forwarded",
+            (after.cpu - before.cpu).as_secs_f64() * 1e6 / delivered,
+        )
+        .with("delivered", delivered)
+        .with("lost, %", (sent - delivered) / sent * 1e2)
+        .with("forwarded per second", delivered / took.as_secs_f64())
+        .with("latency p50, ms", waits.percentile(50.0))
+        .with("latency p99, ms", waits.percentile(99.0)))
+}
+
+enum Sender {
+    Track(Box<Peer>),
+    Datagrams(UdpSocket),
+}
+
+impl Sender {
+    async fn connect(server: &Process) -> io::Result<Self> {
+        match server.server {
+            Server::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
+            _ => Ok(Self::Track(Box::new(Peer::connect(server.address, Wish::Publish).await?))),
+        }
+    }
+
+    /// So many packets, at this rate.
+    async fn pour(mut self, epoch: Instant, rate: u32, packets: u64) -> io::Result<()> {
+        let mut beat = tokio::time::interval(Duration::from_secs(1) / rate);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        for _ in 0..packets {
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = beat.tick() => break,
+                    // What the server has to say of it.
+                    heard = self.hear() => heard?,
+                }
+            }
+            let mut packet = vec![udp::PUBLISH; PACKET];
+            let now = u64::try_from(epoch.elapsed().as_nanos()).map_err(io::Error::other)?;
+            packet[1..9].copy_from_slice(&now.to_be_bytes());
+            match &mut self {
+                Self::Track(peer) => peer.send_packet(packet)?,
+                Self::Datagrams(socket) => _ = socket.send(&packet).await?,
+            }
+        }
+        // The last one is on its way when nothing more is heard.
+        _ = tokio::time::timeout(LAST, async { while self.hear().await.is_ok() {} }).await;
+        Ok(())
+    }
+
+    async fn hear(&mut self) -> io::Result<()> {
+        match self {
+            Self::Track(peer) => peer.next().await.map(drop),
+            Self::Datagrams(_) => std::future::pending().await,
+        }
+    }
+}
+
+enum Receiver {
+    Tracks(Box<Peer>),
+    Datagrams(UdpSocket),
+}
+
+impl Receiver {
+    async fn connect(server: &Process, tracks: usize) -> io::Result<Self> {
+        match server.server {
+            Server::Udp => Self::subscribe(server.address).await,
+            _ => {
+                let peer = Peer::connect(server.address, Wish::Subscribe(tracks)).await?;
+                Ok(Self::Tracks(Box::new(peer)))
+            }
+        }
+    }
+
+    async fn subscribe(server: SocketAddr) -> io::Result<Self> {
+        let socket = socket(server).await?;
+        socket.send(&[udp::SUBSCRIBE]).await?;
+        socket.recv(&mut [0; 1]).await?;
+        Ok(Self::Datagrams(socket))
+    }
+
+    /// How long each packet was under way, of so many at most; until no more come.
+    async fn listen(
+        mut self,
+        epoch: Instant,
+        most: u64,
+        all_sent: &AtomicBool,
+    ) -> io::Result<Waits> {
+        let mut waits = Waits::new();
+        while waits.count() < most {
+            match tokio::time::timeout(LAST, self.next()).await {
+                Ok(sent) => {
+                    let sent = epoch + Duration::from_nanos(u64::from_be_bytes(sent?));
+                    waits.add(sent.elapsed());
+                }
+                Err(_) if all_sent.load(Ordering::Relaxed) => break,
+                Err(_) => {}
+            }
+        }
+        Ok(waits)
+    }
+
+    /// When the next packet was sent.
+    async fn next(&mut self) -> io::Result<[u8; 8]> {
+        let mut buffer = [0; PACKET];
+        let time = |packet: &[u8]| {
+            let time = packet.get(1..9).and_then(|bytes| bytes.try_into().ok());
+            time.ok_or(io::Error::from(io::ErrorKind::InvalidData))
+        };
+        match self {
+            Self::Tracks(peer) => loop {
+                if let Heard::Packet(packet) = peer.next().await? {
+                    return time(&packet);
+                }
+            },
+            Self::Datagrams(socket) => {
+                let length = socket.recv(&mut buffer).await?;
+                time(&buffer[..length])
+            }
+        }
+    }
+}
+
+/// As video has them.
+const PACKET: usize = 1_200;
+/// What has not come so long after the last one was sent is lost.
+const LAST: Duration = Duration::from_millis(500);

@@ -1,0 +1,217 @@
+//! All connections in one loop, as str0m's examples have it; each datagram finds its connection by a table.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use callboard_ice_handshake::handshake::Certificate;
+use str0m::change::SdpOffer;
+use str0m::ice::StunMessage;
+use str0m::media::Mid;
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::webrtc::{crypto, now};
+
+/// What is done with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Echo,
+    Publish,
+    Subscribe,
+}
+
+pub(super) struct Offer {
+    pub(super) role: Role,
+    pub(super) sdp: String,
+    pub(super) answer: oneshot::Sender<Result<String, String>>,
+}
+
+pub(super) struct Floor {
+    socket: UdpSocket,
+    address: SocketAddr,
+    certificate: Certificate,
+    peers: Vec<Peer>,
+    by_source: HashMap<SocketAddr, usize>,
+    by_ufrag: HashMap<String, usize>,
+    due: BTreeSet<(std::time::Instant, usize)>,
+    /// By the order in which they came: the tracks of those who subscribe are in the same order.
+    publishers: Vec<usize>,
+    subscribers: Vec<usize>,
+}
+
+struct Peer {
+    rtc: Rtc,
+    due: std::time::Instant,
+    mids: Vec<Mid>,
+}
+
+impl Floor {
+    pub(super) async fn bind() -> io::Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        // As much as Callboard asks for.
+        let options = socket2::SockRef::from(&socket);
+        options.set_recv_buffer_size(2 << 20)?;
+        options.set_send_buffer_size(2 << 20)?;
+        Ok(Self {
+            address: socket.local_addr()?,
+            socket,
+            certificate: Certificate::generate().map_err(io::Error::other)?,
+            peers: Vec::new(),
+            by_source: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            due: BTreeSet::new(),
+            publishers: Vec::new(),
+            subscribers: Vec::new(),
+        })
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut offers: mpsc::UnboundedReceiver<Offer>,
+    ) -> io::Result<()> {
+        let mut buffer = [0; 2_000];
+        loop {
+            let next = self.due.first().map(|(due, _)| Instant::from_std(*due));
+            let due = async {
+                match next {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                offer = offers.recv() => {
+                    let Some(Offer { role, sdp, answer }) = offer else { return Ok(()) };
+                    _ = answer.send(self.answer(role, &sdp).map_err(|error| error.to_string()));
+                }
+                ready = self.socket.readable() => {
+                    ready?;
+                    for _ in 0..AT_ONCE {
+                        match self.socket.try_recv_from(&mut buffer) {
+                            Ok((length, source)) => self.receive(&buffer[..length], source),
+                            Err(_) => break,
+                        }
+                    }
+                }
+                () = due => {}
+            }
+            let now = now();
+            while let Some((due, at)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+                self.due.remove(&(due, at));
+                _ = self.peers[at].rtc.handle_input(Input::Timeout(now));
+                self.poll(at);
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        role: Role,
+        sdp: &str,
+    ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        let now = now();
+        let mut rtc = RtcConfig::new()
+            .set_crypto_provider(crypto())
+            .set_dtls_cert(self.certificate.to_dtls_cert())
+            .set_rtp_mode(role != Role::Echo)
+            .set_sctp_max_message_size(256 << 10)
+            .set_sctp_max_buffered_amount(4 << 20)
+            .build(now);
+        rtc.add_local_candidate(Candidate::host(self.address, "udp")?);
+        let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(sdp)?)?;
+        let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
+        let at = self.peers.len();
+        self.by_ufrag.insert(ufrag, at);
+        match role {
+            Role::Echo => {}
+            Role::Publish => self.publishers.push(at),
+            Role::Subscribe => self.subscribers.push(at),
+        }
+        self.due.insert((now, at));
+        self.peers.push(Peer { rtc, due: now, mids: Vec::new() });
+        Ok(answer.to_sdp_string())
+    }
+
+    fn receive(&mut self, datagram: &[u8], source: SocketAddr) {
+        let known = self.by_source.get(&source).copied();
+        let Some(at) = known.or_else(|| {
+            let message = StunMessage::parse(datagram).ok()?;
+            let at = *self.by_ufrag.get(message.split_username()?.0)?;
+            self.by_source.insert(source, at);
+            Some(at)
+        }) else {
+            return;
+        };
+        let Ok(contents) = datagram.try_into() else { return };
+        let receive = Receive { proto: Protocol::Udp, source, destination: self.address, contents };
+        _ = self.peers[at].rtc.handle_input(Input::Receive(now(), receive));
+        self.poll(at);
+    }
+
+    fn poll(&mut self, at: usize) {
+        let mut forward = Vec::new();
+        let peer = &mut self.peers[at];
+        loop {
+            match peer.rtc.poll_output() {
+                Ok(Output::Timeout(due)) => {
+                    self.due.remove(&(peer.due, at));
+                    peer.due = due;
+                    if peer.rtc.is_alive() {
+                        self.due.insert((due, at));
+                    }
+                    break;
+                }
+                Ok(Output::Transmit(transmit)) => {
+                    // What the socket has no room for is lost on the way.
+                    _ = self.socket.try_send_to(&transmit.contents, transmit.destination);
+                }
+                Ok(Output::Event(event)) => match event {
+                    Event::ChannelData(data) => {
+                        if let Some(mut channel) = peer.rtc.channel(data.id) {
+                            _ = channel.write(data.binary, &data.data);
+                        }
+                    }
+                    Event::MediaAdded(media) => peer.mids.push(media.mid),
+                    Event::RtpPacket(packet) => forward.push(packet),
+                    _ => {}
+                },
+                Err(_) => {
+                    self.due.remove(&(peer.due, at));
+                    break;
+                }
+            }
+        }
+        if let Some(track) = self.publishers.iter().position(|publisher| *publisher == at) {
+            for packet in forward {
+                self.forward(track, &packet);
+            }
+        }
+    }
+
+    fn forward(&mut self, track: usize, packet: &RtpPacket) {
+        for subscriber in 0..self.subscribers.len() {
+            let at = self.subscribers[subscriber];
+            self.write(at, track, packet);
+            self.poll(at);
+        }
+    }
+
+    fn write(&mut self, at: usize, track: usize, packet: &RtpPacket) -> Option<()> {
+        let Peer { rtc, mids, .. } = &mut self.peers[at];
+        let mid = *mids.get(track)?;
+        let pt = *rtc.media(mid)?.remote_pts().first()?;
+        let payload = Arc::clone(&packet.payload);
+        let write = RtpWrite::new(pt, packet.seq_no, packet.header.timestamp, now(), payload);
+        let write = write.marker(packet.header.marker).nackable(true);
+        rtc.direct_api().stream_tx_by_mid(mid, None)?.write_rtp(write);
+        rtc.handle_input(Input::Timeout(now())).ok()
+    }
+}
+
+/// Datagrams that are read before it looks at anything else.
+const AT_ONCE: usize = 64;

@@ -1,0 +1,58 @@
+//! The floor below Callboard's connections: bare str0m, one thread, one socket, a loop; offers come over HTTP.
+
+mod floor;
+
+use std::io;
+
+use actix_web::http::header::ContentType;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use tokio::sync::{mpsc, oneshot};
+
+use self::floor::{Floor, Offer, Role};
+
+pub(super) fn serve() -> io::Result<()> {
+    let (offer, offers) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let run = |runtime: tokio::runtime::Runtime| {
+            runtime.block_on(async { Floor::bind().await?.run(offers).await })
+        };
+        if let Err(error) = runtime.and_then(run) {
+            // Whoever waits for an answer gets none.
+            eprintln!("the loop has ended: {error}");
+        }
+    });
+    actix_web::rt::System::new().block_on(async {
+        let server = HttpServer::new(move || {
+            let app = App::new().app_data(web::Data::new(offer.clone()));
+            [("/echo", Role::Echo), ("/publish", Role::Publish), ("/subscribe", Role::Subscribe)]
+                .into_iter()
+                .fold(app, |app, (path, role)| {
+                    let answer = move |offers, sdp| answer(offers, role, sdp);
+                    app.route(path, web::post().to(answer))
+                })
+        });
+        let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0))?;
+        super::announce(server.addrs()[0]);
+        tokio::select! {
+            ended = server.run() => ended,
+            () = super::parent_gone() => Ok(()),
+        }
+    })
+}
+
+async fn answer(
+    offers: web::Data<mpsc::UnboundedSender<Offer>>,
+    role: Role,
+    sdp: String,
+) -> HttpResponse {
+    let (answer, answered) = oneshot::channel();
+    _ = offers.send(Offer { role, sdp, answer });
+    match answered.await {
+        Ok(Ok(answer)) => {
+            HttpResponse::Created().content_type(ContentType::plaintext()).body(answer)
+        }
+        Ok(Err(error)) => HttpResponse::BadRequest().body(error),
+        Err(_) => HttpResponse::ServiceUnavailable().finish(),
+    }
+}

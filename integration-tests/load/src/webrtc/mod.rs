@@ -1,0 +1,217 @@
+//! A WebRTC client on str0m, as light as it can be: a socket of its own, one data channel or some tracks.
+
+mod post;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::channel::ChannelId;
+use str0m::config::CryptoProvider;
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::RtpWrite;
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use tokio::net::UdpSocket;
+use tokio::time::Instant;
+
+/// What a client comes for.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    /// A channel on which the server sends back what it gets.
+    Echo,
+    /// To send one track, for all who ask.
+    Publish,
+    /// To be sent so many tracks, those of all who publish.
+    Subscribe(usize),
+}
+
+/// What comes from the server.
+pub(crate) enum Heard {
+    Message(Vec<u8>),
+    /// Its payload.
+    Packet(Arc<[u8]>),
+}
+
+/// One connection to the server.
+pub(crate) struct Peer {
+    rtc: Rtc,
+    socket: UdpSocket,
+    address: SocketAddr,
+    buffer: Box<[u8; DATAGRAM]>,
+    channel: Option<ChannelId>,
+    mids: Vec<Mid>,
+    packets: u64,
+}
+
+impl Peer {
+    /// Connected when this resolves: with its channel open, if it has one.
+    pub(crate) async fn connect(server: SocketAddr, wish: Wish) -> io::Result<Self> {
+        let connecting = async {
+            let (mut peer, offer, pending) = Self::offer(&wish).await?;
+            let path = match wish {
+                Wish::Echo => "/echo",
+                Wish::Publish => "/publish",
+                Wish::Subscribe(_) => "/subscribe",
+            };
+            let answer = post::post(server, path, offer.to_sdp_string()).await?;
+            peer.take(&answer, pending)?;
+            peer.connected(&wish).await?;
+            Ok(peer)
+        };
+        let connected = tokio::time::timeout(PATIENCE, connecting).await;
+        connected.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn offer(wish: &Wish) -> io::Result<(Self, SdpOffer, SdpPendingOffer)> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = socket.local_addr()?;
+        let mut rtc = RtcConfig::new()
+            .set_crypto_provider(crypto())
+            .set_rtp_mode(!matches!(wish, Wish::Echo))
+            .set_sctp_max_message_size(256 << 10)
+            .set_sctp_max_buffered_amount(4 << 20)
+            .clear_codecs()
+            .enable_vp8(true)
+            .build(now());
+        let candidate = Candidate::host(address, "udp").map_err(io::Error::other)?;
+        rtc.add_local_candidate(candidate);
+        let mut changes = rtc.sdp_api();
+        let mut media =
+            |direction| changes.add_media(MediaKind::Video, direction, None, None, None);
+        let (mut mids, mut channel) = (Vec::new(), None);
+        match wish {
+            Wish::Echo => channel = Some(changes.add_channel("echo".to_owned())),
+            Wish::Publish => mids.push(media(Direction::SendOnly)),
+            Wish::Subscribe(tracks) => {
+                mids.extend((0..*tracks).map(|_| media(Direction::RecvOnly)));
+            }
+        }
+        let (offer, pending) = changes.apply().ok_or(io::ErrorKind::InvalidInput)?;
+        let buffer = Box::new([0; DATAGRAM]);
+        Ok((Self { rtc, socket, address, buffer, channel, mids, packets: 0 }, offer, pending))
+    }
+
+    fn take(&mut self, answer: &str, pending: SdpPendingOffer) -> io::Result<()> {
+        let answer = SdpAnswer::from_sdp_string(answer).map_err(io::Error::other)?;
+        self.rtc.sdp_api().accept_answer(pending, answer).map_err(io::Error::other)
+    }
+
+    async fn connected(&mut self, wish: &Wish) -> io::Result<()> {
+        loop {
+            match (self.event().await?, wish) {
+                (Event::ChannelOpen(channel, _), Wish::Echo) => {
+                    self.channel = Some(channel);
+                    return Ok(());
+                }
+                (Event::Connected, Wish::Publish | Wish::Subscribe(_)) => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// What comes next. Nothing is lost when this is dropped.
+    pub(crate) async fn next(&mut self) -> io::Result<Heard> {
+        loop {
+            match self.event().await? {
+                Event::ChannelData(data) => return Ok(Heard::Message(data.data)),
+                Event::RtpPacket(packet) => return Ok(Heard::Packet(packet.payload)),
+                Event::ChannelClose(_) => return Err(io::ErrorKind::ConnectionReset.into()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Send a message: it goes out with what is asked for next.
+    pub(crate) fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        let channel = self.channel.and_then(|channel| self.rtc.channel(channel));
+        let mut channel = channel.ok_or(io::ErrorKind::NotConnected)?;
+        match channel.write(true, message).map_err(io::Error::other)? {
+            true => Ok(()),
+            false => Err(io::Error::other("a window is more than a channel's buffer holds")),
+        }
+    }
+
+    /// Send a packet of the one track.
+    pub(crate) fn send_packet(&mut self, payload: Vec<u8>) -> io::Result<()> {
+        let lost = || io::Error::from(io::ErrorKind::NotConnected);
+        let mid = *self.mids.first().ok_or_else(lost)?;
+        let pt = *self.rtc.media(mid).ok_or_else(lost)?.remote_pts().first().ok_or_else(lost)?;
+        self.packets += 1;
+        // 90 kHz (RFC 7741 §4.1), a packet each millisecond.
+        let time = self.packets as u32 * 90;
+        let write = RtpWrite::new(pt, self.packets.into(), time, now(), payload);
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None).ok_or_else(lost)?;
+        stream.write_rtp(write.marker(true).nackable(true));
+        self.timeout()
+    }
+
+    fn timeout(&mut self) -> io::Result<()> {
+        self.rtc.handle_input(Input::Timeout(now())).map_err(io::Error::other)
+    }
+
+    /// The next event of the engine's.
+    async fn event(&mut self) -> io::Result<Event> {
+        loop {
+            let due = match self.rtc.poll_output().map_err(io::Error::other)? {
+                Output::Event(event) => return Ok(event),
+                Output::Transmit(transmit) => {
+                    let to = transmit.destination;
+                    while let Err(error) = self.socket.try_send_to(&transmit.contents, to) {
+                        match error.kind() {
+                            io::ErrorKind::WouldBlock => self.socket.writable().await?,
+                            // Nobody listens there any more: that will be noticed.
+                            _ => break,
+                        }
+                    }
+                    continue;
+                }
+                Output::Timeout(due) => due,
+            };
+            if !self.rtc.is_alive() {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            if self.receive()? {
+                continue;
+            }
+            tokio::select! {
+                ready = self.socket.readable() => ready?,
+                () = tokio::time::sleep_until(Instant::from_std(due)) => self.timeout()?,
+            }
+        }
+    }
+
+    /// One datagram, if there is one.
+    fn receive(&mut self) -> io::Result<bool> {
+        let (length, source) = match self.socket.try_recv_from(&mut self.buffer[..]) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            // What the system has to say of what was sent before (ICMP).
+            Err(_) => return Ok(true),
+        };
+        if let Ok(contents) = self.buffer[..length].try_into() {
+            let (proto, destination) = (Protocol::Udp, self.address);
+            let receive = Receive { proto, source, destination, contents };
+            self.rtc.handle_input(Input::Receive(now(), receive)).map_err(io::Error::other)?;
+        }
+        Ok(true)
+    }
+}
+
+/// What all engines compute with.
+pub(crate) fn crypto() -> Arc<CryptoProvider> {
+    static CRYPTO: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(CRYPTO.get_or_init(|| Arc::new(str0m::crypto::from_feature_flags())))
+}
+
+pub(crate) fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// What connects no sooner has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// No peer sends larger ones.
+const DATAGRAM: usize = 2_000;
