@@ -93,7 +93,7 @@ impl Session {
             clock.next = time.wrapping_add(units as u64);
             time
         });
-        self.after(now, Ok(()));
+        self.step(now);
         result
     }
 
@@ -111,6 +111,7 @@ impl Session {
         if !taps.iter().all(|tap| tap.packet_sent(sender, &mut packet) == Flow::Pass) {
             return Ok(());
         }
+        self.packets_wait = true;
         self.engine.write_packet(id, packet)
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Session {
     /// What the peer takes in one message of a data channel, in bytes.
     largest_message: usize,
     round_trip: RoundTrip,
+    /// Packets were written that the engine has not let out.
+    packets_wait: bool,
     engine_timeout: Option<Instant>,
     closed_by_peer: bool,
     /// Why nothing more can be negotiated.
@@ -152,6 +154,7 @@ impl Session {
             validated: VecDeque::new(),
             largest_message: 0,
             round_trip: RoundTrip::default(),
+            packets_wait: false,
             engine_timeout: None,
             closed_by_peer: false,
             broken: None,
@@ -440,7 +443,12 @@ impl Session {
 
     /// Let out what was written.
     pub(crate) fn flush(&mut self, now: Instant) {
-        self.after(now, Ok(()));
+        // The engine's pacer sees packets when it is told the time, messages go at once.
+        if std::mem::take(&mut self.packets_wait) {
+            self.step(now);
+        } else {
+            self.after(now, Ok(()));
+        }
     }
 
     pub(crate) fn close_data_channel(&mut self, now: Instant, channel: DataChannelId) -> bool {

@@ -138,19 +138,24 @@ impl Floor {
     }
 
     fn receive(&mut self, datagram: &[u8], source: SocketAddr) {
-        let known = self.by_source.get(&source).copied();
-        let Some(at) = known.or_else(|| {
-            let message = StunMessage::parse(datagram).ok()?;
-            let at = *self.by_ufrag.get(message.split_username()?.0)?;
-            self.by_source.insert(source, at);
-            Some(at)
-        }) else {
-            return;
-        };
         let Ok(contents) = datagram.try_into() else { return };
-        let receive = Receive { proto: Protocol::Udp, source, destination: self.address, contents };
-        _ = self.peers[at].rtc.handle_input(Input::Receive(now(), receive));
+        let destination = self.address;
+        let receive = Receive { proto: Protocol::Udp, source, destination, contents };
+        let input = Input::Receive(now(), receive);
+        let known = self.by_source.get(&source).copied();
+        let Some(at) = known.or_else(|| self.find(datagram, &input)) else { return };
+        self.by_source.insert(source, at);
+        _ = self.peers[at].rtc.handle_input(input);
         self.poll(at);
+    }
+
+    /// Whose is the first datagram from an address: a request names its addressee, an answer does not.
+    fn find(&self, datagram: &[u8], input: &Input<'_>) -> Option<usize> {
+        let message = StunMessage::parse(datagram).ok()?;
+        match message.split_username() {
+            Some((ufrag, _)) => self.by_ufrag.get(ufrag).copied(),
+            None => self.peers.iter().position(|peer| peer.rtc.accepts(input)),
+        }
     }
 
     fn poll(&mut self, at: usize) {
