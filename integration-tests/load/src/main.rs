@@ -4,12 +4,14 @@
 //! after the other, in an interleaved order: Callboard and the floors below it, which speak the same protocol.
 
 mod client;
+mod goals;
 mod measure;
 mod report;
 mod scenarios;
 mod servers;
 mod webrtc;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +36,12 @@ enum Command {
         scenario: Scenario,
         #[command(flatten)]
         how: How,
+    },
+    /// Measure what Callboard is to reach, beside its floors, within ten minutes.
+    Goals {
+        /// How often each server is measured; the median counts.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
+        rounds: u32,
     },
     /// Be one of the servers, until standard input ends. The tool starts itself in this way.
     #[command(hide = true)]
@@ -61,6 +69,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve { server } => servers::serve(server).map_err(Into::into),
         Command::Run { scenario, how } => run(&scenario, &how),
+        Command::Goals { rounds } => goals::run(rounds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,14 +80,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn std::error::Error>> {
+fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn Error>> {
     let servers = if how.servers.is_empty() { scenario.servers() } else { &how.servers };
+    let report = measure_all(scenario, servers, how.rounds)?;
+    if how.json {
+        report.print_json()
+    } else {
+        report.print_table()
+    }
+    Ok(())
+}
+
+/// Each of the servers so many times, interleaved, so that whatever else the machine does meets all of them.
+fn measure_all(
+    scenario: &Scenario,
+    servers: &[Server],
+    rounds: u32,
+) -> Result<Report, Box<dyn Error>> {
     scenario.check(servers)?;
     // As many threads as there are: a client that waits for the other clients would measure itself.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new(scenario, servers);
-    for _ in 0..how.rounds {
-        // Interleaved, so that whatever else the machine does meets all of them.
+    for _ in 0..rounds {
         for server in servers {
             let measured = runtime.block_on(async {
                 let process = Process::start(*server).await?;
@@ -87,10 +110,5 @@ fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn std::error::Error>>
             report.add(*server, measured);
         }
     }
-    if how.json {
-        report.print_json()
-    } else {
-        report.print_table()
-    }
-    Ok(())
+    Ok(report)
 }

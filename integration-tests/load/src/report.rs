@@ -53,6 +53,13 @@ impl Report {
         self.runs.entry(server).or_default().push(measured);
     }
 
+    /// All figures of a server, each the median of its runs.
+    pub(crate) fn medians(&self, server: Server) -> Vec<(&str, f64)> {
+        let first = self.runs.get(&server).and_then(|runs| runs.first()).into_iter();
+        let names = first.flat_map(|run| &run.0).map(|(name, _)| name.as_ref());
+        names.filter_map(|name| Some((name, median(&self.of(server, name))?))).collect()
+    }
+
     fn of(&self, server: Server, figure: &str) -> Vec<f64> {
         let runs = self.runs.get(&server).into_iter().flatten();
         let figures = runs.flat_map(|run| &run.0).filter(|(name, _)| name == figure);

@@ -1,0 +1,198 @@
+//! What Callboard is to reach, beside what it does reach on this machine.
+
+use std::error::Error;
+
+use crate::report::Report;
+use crate::scenarios::Scenario;
+use crate::servers::Server;
+
+/// One thing that is measured, and what is asked of it.
+struct Part {
+    scenario: Scenario,
+    /// The floor, if there is one that counts.
+    floor: Option<Server>,
+    ours: &'static [Server],
+    goals: &'static [Goal],
+}
+
+struct Goal {
+    what: &'static str,
+    /// How its figures begin. The worst counts, of all of ours.
+    figures: &'static str,
+    /// So much, or so many times the floor's.
+    most: f64,
+    unit: &'static str,
+}
+
+fn parts() -> Vec<Part> {
+    use Server::*;
+    let part = |scenario, floor, ours, goals| Part { scenario, floor, ours, goals };
+    vec![
+        part(
+            Scenario::Relay { pairs: 50, seconds: 3 },
+            Some(Tokio),
+            &[Callboard],
+            &[Goal {
+                what: "relay, CPU per message, to the relay by hand",
+                figures: "CPU s per million messages",
+                most: 2.0,
+                unit: "×",
+            }],
+        ),
+        part(
+            Scenario::Fanout { receivers: 1_000, seconds: 3 },
+            Some(Tokio),
+            &[Callboard],
+            &[Goal {
+                what: "fan-out to 1,000, CPU, to the relay by hand",
+                figures: "CPU s per million deliveries",
+                most: 1.7,
+                unit: "×",
+            }],
+        ),
+        part(
+            Scenario::Storm { peers: 1_000 },
+            Some(Tokio),
+            &[Callboard],
+            &[Goal {
+                what: "1,000 join one room, CPU, to the relay by hand",
+                figures: "CPU s per million `joined`",
+                most: 1.5,
+                unit: "×",
+            }],
+        ),
+        part(
+            Scenario::Fanout { receivers: 100, seconds: 3 },
+            None,
+            &[Callboard],
+            &[Goal {
+                what: "fan-out to 100, p99",
+                figures: "delivery p99, ms",
+                most: 5.0,
+                unit: "ms",
+            }],
+        ),
+        part(
+            Scenario::Idle { peers: 10_000 },
+            None,
+            &[Callboard],
+            &[Goal {
+                what: "idle peer in a room, memory",
+                figures: "KiB of memory per peer",
+                most: 9.0,
+                unit: "KiB",
+            }],
+        ),
+        part(
+            Scenario::Messages { seconds: 4 },
+            Some(Plain),
+            &[Supervised],
+            &[Goal {
+                what: "message to a supervised actor, CPU, to a plain one",
+                figures: "CPU ns per",
+                most: 1.05,
+                unit: "×",
+            }],
+        ),
+        part(
+            Scenario::Connect { peers: 200, at_once: 10 },
+            Some(Str0m),
+            &[Callboard],
+            &[Goal {
+                what: "connect, CPU, to bare str0m",
+                figures: "CPU ms per connect",
+                most: 1.25,
+                unit: "×",
+            }],
+        ),
+        part(
+            Scenario::Data {
+                connections: 4,
+                window: 32,
+                sizes: vec![100, 1_024, 65_536],
+                seconds: 2,
+            },
+            Some(Str0m),
+            // Wherever the owners of connections live.
+            &[Callboard, Far],
+            &[Goal {
+                what: "data-channel echo, CPU per message, to bare str0m",
+                figures: "CPU s per million",
+                most: 1.1,
+                unit: "×",
+            }],
+        ),
+        part(
+            Scenario::Bystander { peers: 200 },
+            None,
+            &[Callboard],
+            &[Goal {
+                what: "echo p99 while 200 connect, to p99 at rest",
+                figures: "p99, rush to rest",
+                most: 2.0,
+                unit: "×",
+            }],
+        ),
+        part(
+            Scenario::Rest { peers: 500 },
+            Some(Str0m),
+            &[Callboard],
+            &[Goal {
+                what: "connection at rest, memory, to bare str0m",
+                figures: "KiB of memory per connection",
+                most: 1.15,
+                unit: "×",
+            }],
+        ),
+    ]
+}
+
+/// Measure all of it, and say what is met.
+pub(crate) fn run(rounds: u32) -> Result<(), Box<dyn Error>> {
+    println!("{:<52} {:>9} {:>9} {:>8} {:>8}", "medians", "floor", "ours", "is", "goal");
+    let (mut met, mut all) = (0, 0);
+    for Part { scenario, floor, ours, goals } in parts() {
+        let servers: Vec<Server> = floor.into_iter().chain(ours.iter().copied()).collect();
+        let report = crate::measure_all(&scenario, &servers, rounds)?;
+        for goal in goals {
+            let worst = worst(&report, floor, ours, goal.figures);
+            let Worst { floor, ours, is } =
+                worst.ok_or_else(|| format!("{}: no figure", goal.what))?;
+            let floor = floor.map_or(String::new(), |floor| format!("{floor:.2}"));
+            let reached = is <= goal.most;
+            println!(
+                "{:<52} {floor:>9} {ours:>9.2} {:>8} {:>8}  {}",
+                goal.what,
+                format!("{is:.2} {}", goal.unit),
+                format!("{} {}", goal.most, goal.unit),
+                if reached { "met" } else { "not met" }
+            );
+            (met, all) = (met + usize::from(reached), all + 1);
+        }
+    }
+    println!("{met} of {all} goals met");
+    Ok(())
+}
+
+struct Worst {
+    floor: Option<f64>,
+    ours: f64,
+    /// What is compared with the goal.
+    is: f64,
+}
+
+/// Of all figures that begin like this.
+fn worst(report: &Report, floor: Option<Server>, ours: &[Server], figures: &str) -> Option<Worst> {
+    let of = |server: &Server| {
+        let named = report.medians(*server).into_iter();
+        named.filter(|(name, _)| name.rsplit(": ").next().unwrap_or(name).starts_with(figures))
+    };
+    let all = ours.iter().flat_map(of).filter_map(|(name, ours)| match floor {
+        Some(floor) => {
+            let floor = report.medians(floor).into_iter().find(|(other, _)| *other == name)?.1;
+            Some(Worst { floor: Some(floor), ours, is: ours / floor })
+        }
+        None => Some(Worst { floor: None, ours, is: ours }),
+    });
+    all.max_by(|one, other| one.is.total_cmp(&other.is))
+}
