@@ -76,6 +76,24 @@ async fn it_is_whole_when_the_same_child_runs_again() {
 }
 
 #[actix::test]
+async fn one_that_is_gone_for_good_was_gone_when_it_was_forgotten_not_when_somebody_looked() {
+    let spec = SupervisorSpec::new(flags(Flags::one_for_one()));
+    let (_, admin) = admin(spec.child(idle("a", Restart::Temporary))).await;
+    // Time passes only where somebody waits for it: for the next look.
+    tokio::time::pause();
+
+    shoot(&admin, "root/a", FaultKind::Kill).await;
+    let told = async {
+        while admin.recoveries().first().and_then(|it| it.whole_ms).is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), told).await.expect("a recovery");
+
+    assert_eq!(admin.recoveries()[0].whole_ms, Some(0.0));
+}
+
+#[actix::test]
 async fn it_is_whole_when_those_that_were_stopped_with_it_run_again() {
     let spec = SupervisorSpec::new(flags(Flags::one_for_all()));
     let spec = spec.child(idle("a", Restart::Permanent)).child(slow("b"));

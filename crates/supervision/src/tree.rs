@@ -161,6 +161,8 @@ pub struct TreeSnapshot {
     pub depth: usize,
     /// A supervisor's flags.
     pub flags: Option<Flags>,
+    /// How long ago a supervisor last forgot a child, which then is gone for good.
+    pub forgot: Option<Duration>,
     /// A supervisor's children, in start order.
     pub children: Vec<TreeSnapshot>,
 }
@@ -310,6 +312,12 @@ impl Station {
     fn snapshot(&self, now: Instant, node: Option<&Node>) -> TreeSnapshot {
         let Vital { status, instance, restarts, last_exit, since, thread } =
             lock(&self.vital).clone();
+        let children = node.map(|node| node.children(now)).unwrap_or_default();
+        // After the children: whoever is missing among them was forgotten by then.
+        let (flags, forgot) = node.map_or((None, None), |node| {
+            let table = lock(&node.table);
+            (table.flags, table.forgot)
+        });
         TreeSnapshot {
             id: Arc::from(self.path.name()),
             path: self.path.clone(),
@@ -322,8 +330,9 @@ impl Station {
             uptime: since.map(|since| now.saturating_duration_since(since)),
             thread,
             depth: self.depth.load(Ordering::Relaxed),
-            flags: node.and_then(|node| lock(&node.table).flags),
-            children: node.map(|node| node.children(now)).unwrap_or_default(),
+            flags,
+            forgot: forgot.map(|at| now.saturating_duration_since(at)),
+            children,
         }
     }
 }
@@ -337,6 +346,8 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct Table {
     flags: Option<Flags>,
+    /// When a child was last forgotten.
+    forgot: Option<Instant>,
     entries: BTreeMap<Key, Entry>,
     ids: HashMap<ChildId, Key>,
 }
@@ -371,6 +382,7 @@ impl Node {
         let mut table = lock(&self.table);
         if let Some(entry) = table.entries.remove(&key) {
             table.ids.remove(entry.station.path.name());
+            table.forgot = Some(Instant::now());
         }
     }
 

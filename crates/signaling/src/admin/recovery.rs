@@ -257,7 +257,9 @@ impl Open {
                 return None;
             }
             let Some(child) = node.children.iter().find(|child| *child.id == **name) else {
-                return settled(node, now, now); // gone for good
+                // Gone for good; if others were forgotten since, this is later than it was.
+                let forgotten = now - node.forgot.unwrap_or_default();
+                return settled(node, forgotten.max(self.down), now);
             };
             if at + 1 < below.len() {
                 node = child;
@@ -325,7 +327,7 @@ const GIVEN_UP: Duration = Duration::from_secs(30);
 const FALL: Duration = Duration::from_secs(1);
 /// After this a child that is stopped is taken to stay so. Longer than a supervisor takes to decide.
 const SURE: Duration = Duration::from_secs(1);
-/// Supervisors do not tell when they have forgotten a child, so it is looked at: often at first.
+/// Supervisors do not tell when they forget a child, so it is looked at: often at first.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LOOK_SELDOM: Duration = Duration::from_millis(500);
 
