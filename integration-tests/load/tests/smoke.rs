@@ -119,6 +119,17 @@ fn a_server_that_cannot_do_it_is_refused() {
 }
 
 #[test]
+fn whoever_is_not_shot_at_loses_nothing() {
+    let figures = run(&["recovery", "10", "--seconds", "2"]);
+    let of = |figure: &str| figures[&("tree".to_owned(), figure.to_owned())];
+    assert!(of("shots") >= 8.0, "{figures:?}");
+    for none in ["never whole", "failed unasked", "bystanders' messages lost", "channels: lost"] {
+        assert_eq!(of(none), 0.0, "{none}: {figures:?}");
+    }
+    assert!(of("tree whole p99, ms") > 0.0 && of("bystanders p99 meanwhile, ms") > 0.0);
+}
+
+#[test]
 fn what_no_machine_can_do_is_refused() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
     let output = command.args(["run", "relay", "1000000"]).output().expect("it starts");

@@ -7,6 +7,7 @@ mod data;
 mod fanout;
 mod idle;
 mod messages;
+mod recovery;
 mod relay;
 mod rest;
 mod rtp;
@@ -65,6 +66,15 @@ pub(crate) enum Scenario {
         /// How many.
         #[arg(default_value_t = 500)]
         peers: usize,
+    },
+    /// Peers in rooms of five, one of them with a WebRTC connection, all of which talk while actors of theirs are killed.
+    Recovery {
+        /// How many.
+        #[arg(default_value_t = 50)]
+        peers: usize,
+        /// For how long they are killed.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
     },
     /// Messages to an actor, within one process: to a plain one, and to a supervised child.
     Messages {
@@ -133,6 +143,7 @@ impl fmt::Display for Scenario {
             Self::Fanout { receivers, seconds } => write!(f, "fanout {receivers}, {seconds} s"),
             Self::Churn { peers, seconds } => write!(f, "churn {peers}, {seconds} s"),
             Self::Storm { peers } => write!(f, "storm {peers}"),
+            Self::Recovery { peers, seconds } => write!(f, "recovery {peers}, {seconds} s"),
             Self::Messages { seconds } => write!(f, "messages, {seconds} s"),
             Self::Connect { peers, at_once } => write!(f, "connect {peers}, {at_once} at once"),
             Self::Bystander { peers } => write!(f, "bystander {peers}"),
@@ -157,6 +168,7 @@ impl Scenario {
             Self::Idle { peers } | Self::Storm { peers } => (peers, MOST_CLIENTS, 1),
             Self::Relay { pairs, seconds } => (pairs.saturating_mul(2), MOST_CLIENTS, seconds),
             Self::Churn { peers, seconds } => (peers, MOST_CLIENTS, seconds),
+            Self::Recovery { peers, seconds } => (peers, MOST_TARGETS, seconds),
             Self::Fanout { receivers, seconds } => {
                 (receivers.saturating_add(1), MOST_CLIENTS, seconds)
             }
@@ -207,6 +219,7 @@ impl Scenario {
             Self::Connect { .. } | Self::Bystander { .. } | Self::Rest { .. } => {
                 &[Server::Str0m, Server::Callboard]
             }
+            Self::Recovery { .. } => &[Server::Tree],
             Self::Messages { .. } => &[Server::Plain, Server::Supervised],
             Self::Data { .. } | Self::Rtp { .. } => {
                 &[Server::Str0m, Server::Callboard, Server::Far, Server::Udp]
@@ -227,6 +240,9 @@ impl Scenario {
                 churn::measure(server, peers, Duration::from_secs(seconds)).await
             }
             Self::Storm { peers } => storm::measure(server, peers).await,
+            Self::Recovery { peers, seconds } => {
+                recovery::measure(server, peers, Duration::from_secs(seconds)).await
+            }
             Self::Messages { seconds } => {
                 messages::measure(server, Duration::from_secs(seconds)).await
             }
@@ -261,6 +277,8 @@ fn kibibyte() -> String {
 const MOST_CLIENTS: usize = 20_000;
 /// Each takes a port here, and a handshake.
 const MOST_CONNECTIONS: usize = 5_000;
+/// Each in five has a connection, with a thread of its own.
+const MOST_TARGETS: usize = 1_000;
 /// In bytes, as all servers take them.
 const LARGEST: usize = 256 << 10;
 const MOST_PACKETS: u32 = 10_000;

@@ -6,6 +6,7 @@ mod connections;
 mod counter;
 mod relay;
 mod str0m;
+mod tree;
 pub(crate) mod udp;
 
 use std::fmt;
@@ -36,6 +37,8 @@ pub(crate) enum Server {
     Str0m,
     /// Callboard: signaling with rooms that open on demand, and connections whose owners live on their threads.
     Callboard,
+    /// Callboard with WebRTC peers, whose tree can be shot at.
+    Tree,
     /// A plain actix actor that is sent messages.
     Plain,
     /// The same actor as a supervised child.
@@ -52,6 +55,7 @@ impl fmt::Display for Server {
             Self::Udp => "udp",
             Self::Str0m => "str0m",
             Self::Callboard => "callboard",
+            Self::Tree => "tree",
             Self::Plain => "plain",
             Self::Supervised => "supervised",
             Self::Far => "far",
@@ -64,6 +68,7 @@ pub(crate) fn serve(server: Server) -> io::Result<()> {
     match server {
         Server::Tokio => relay::serve(),
         Server::Actors => actors::serve(),
+        Server::Tree => tree::serve(),
         Server::Plain => counter::serve(false),
         Server::Supervised => counter::serve(true),
         Server::Udp => udp::serve(),

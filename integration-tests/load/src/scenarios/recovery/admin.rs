@@ -1,0 +1,69 @@
+//! The server's admin surface, over HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+
+use callboard_signaling::admin::{FaultOrder, Tree};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Looks into the server's tree, and shoots at it.
+#[derive(Clone, Copy)]
+pub(super) struct Admin(pub(super) SocketAddr);
+
+/// What the server itself has noted of a recovery.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Noted {
+    pub(super) id: u64,
+    pub(super) path: String,
+    /// What was put in; none if it failed by itself.
+    pub(super) fault: Option<String>,
+    /// From the shot until the tree was whole.
+    pub(super) whole_ms: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Recoveries {
+    recoveries: Vec<Noted>,
+}
+
+impl Admin {
+    pub(super) async fn tree(&self) -> io::Result<Tree> {
+        Ok(serde_json::from_str(&self.ask("GET", "/tree", "").await?.1)?)
+    }
+
+    /// The latest 256, the latest last.
+    pub(super) async fn recoveries(&self) -> io::Result<Vec<Noted>> {
+        let (_, answer) = self.ask("GET", "/tree/recoveries", "").await?;
+        Ok(serde_json::from_str::<Recoveries>(&answer)?.recoveries)
+    }
+
+    /// When it was fired.
+    pub(super) async fn shoot(&self, order: &FaultOrder) -> io::Result<Instant> {
+        let order = serde_json::to_string(order)?;
+        Ok(self.ask("POST", "/tree/fault", &order).await?.0)
+    }
+
+    /// When it was asked, and what was answered.
+    async fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<(Instant, String)> {
+        let mut connection = TcpStream::connect(self.0).await?;
+        connection.set_nodelay(true)?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            self.0,
+            body.len()
+        );
+        let at = Instant::now();
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await?;
+        let (head, answer) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        match status.starts_with('2') {
+            true => Ok((at, answer.to_owned())),
+            false => Err(io::Error::other(format!("{method} {path} {body}: {status} {answer}"))),
+        }
+    }
+}

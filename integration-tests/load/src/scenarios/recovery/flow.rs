@@ -1,0 +1,139 @@
+//! What becomes of messages that are numbered: which came back, which did not, and whose fault that is.
+
+use tokio::time::Instant;
+
+use crate::measure::Waits;
+
+/// The messages that one client sends on one way, and that should all come back.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    sent: Vec<Sent>,
+    /// When it was shot at, and when it had recovered.
+    down: Vec<(Instant, Option<Instant>)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Instant,
+    back: Option<Instant>,
+}
+
+/// All that became of several flows in some time.
+pub(super) struct Fate {
+    /// How long messages took that nobody shot at.
+    pub(super) bystanders: Waits,
+    /// Messages that did not come back though nobody shot at them.
+    pub(super) bystanders_lost: u64,
+    /// Messages that were under way when one was shot at, or were sent until it had recovered; and those of them that did
+    /// not come back.
+    pub(super) victims: u64,
+    pub(super) victims_lost: u64,
+}
+
+impl Flow {
+    /// One more is sent; its number.
+    pub(super) fn send(&mut self, at: Instant) -> usize {
+        self.sent.push(Sent { at, back: None });
+        self.sent.len() - 1
+    }
+
+    /// This one has come back; when it was sent.
+    pub(super) fn back(&mut self, number: usize, at: Instant) -> Option<Instant> {
+        let sent = self.sent.get_mut(number)?;
+        sent.back = Some(at);
+        Some(sent.at)
+    }
+
+    /// It is shot at. One that is down stays so.
+    pub(super) fn shot(&mut self, at: Instant) {
+        if !self.is_down() {
+            self.down.push((at, None));
+        }
+    }
+
+    /// It has recovered, if it was down.
+    pub(super) fn recovered(&mut self, at: Instant) {
+        if let Some((_, end @ None)) = self.down.last_mut() {
+            *end = Some(at);
+        }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.down.last(), Some((_, None)))
+    }
+
+    /// What became of those that were sent in this time.
+    pub(super) fn judge(&self, from: Instant, to: Instant, fate: &mut Fate) {
+        // When one that was sent later came back: nothing overtakes anything, so by then what did not come was lost.
+        let mut overtaken: Option<Instant> = None;
+        for sent in self.sent.iter().rev() {
+            if let Some(back) = sent.back {
+                overtaken = Some(overtaken.map_or(back, |before| before.min(back)));
+            }
+            if sent.at < from || sent.at >= to {
+                continue;
+            }
+            let until = sent.back.or(overtaken);
+            let hit = |&(shot, end): &(Instant, Option<Instant>)| {
+                until.is_none_or(|until| until >= shot) && end.is_none_or(|end| sent.at <= end)
+            };
+            match (self.down.iter().any(hit), sent.back) {
+                (true, back) => {
+                    fate.victims += 1;
+                    fate.victims_lost += u64::from(back.is_none());
+                }
+                (false, Some(back)) => fate.bystanders.add(back - sent.at),
+                (false, None) => fate.bystanders_lost += 1,
+            }
+        }
+    }
+}
+
+impl Default for Fate {
+    fn default() -> Self {
+        Self { bystanders: Waits::new(), bystanders_lost: 0, victims: 0, victims_lost: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_lost_without_a_shot_is_a_bystander_s() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut flow = Flow::default();
+        // Back; lost; back before the shot; under way at the shot; while it was down, lost and not; and after it.
+        for sent in [0, 100, 200, 480, 520, 590, 800, 900] {
+            flow.send(at(sent));
+        }
+        flow.shot(at(500));
+        flow.recovered(at(600));
+        for (number, back) in [(0, 3), (2, 210), (5, 600), (6, 804), (7, 904)] {
+            flow.back(number, at(back));
+        }
+
+        let mut fate = Fate::default();
+        flow.judge(start, at(1_000), &mut fate);
+
+        assert_eq!(fate.bystanders_lost, 1);
+        assert_eq!((fate.victims, fate.victims_lost), (3, 2));
+        assert_eq!(fate.bystanders.percentile(100.0).round(), 10.0);
+    }
+
+    #[tokio::test]
+    async fn only_what_was_sent_in_the_time_counts() {
+        let start = Instant::now();
+        let mut flow = Flow::default();
+        flow.send(start);
+        flow.send(start + Duration::from_secs(1));
+
+        let mut fate = Fate::default();
+        flow.judge(start, start + Duration::from_secs(1), &mut fate);
+
+        assert_eq!((fate.bystanders_lost, fate.victims), (1, 0));
+    }
+}

@@ -1,0 +1,210 @@
+//! A client's WebRTC connection to the server, with one data channel.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+use callboard_ice_handshake::handshake::{
+    ComponentInfo, Dtls, Handshake, HandshakeFactory, Init, Step,
+};
+use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
+use callboard_peer_connection::messages::{
+    AddIceCandidate, CreateDataChannel, LocalDescription, SendData, SetLocalDescription,
+    SetRemoteDescription,
+};
+use callboard_peer_connection::{
+    Api, Configuration, ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate,
+    PeerConnectionEvent, PeerConnectionHandle, PeerConnectionState, PeerConnections,
+    PeerConnectionsOptions, SessionDescription,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// The thread on which the clients' connections are supervised. They run on threads of their own.
+#[derive(Clone)]
+pub(super) struct Engine(Arc<Running>);
+
+struct Running(System);
+
+impl Engine {
+    pub(super) async fn start() -> io::Result<Self> {
+        let (tell, told) = oneshot::channel();
+        std::thread::Builder::new().name("webrtc clients".to_owned()).spawn(move || {
+            let runner = System::new();
+            _ = tell.send(System::current());
+            runner.run()
+        })?;
+        let system = told.await.map_err(io::Error::other)?;
+        Ok(Self(Arc::new(Running(system))))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// One connection, from its offer to its end.
+pub(super) struct Link {
+    engine: Engine,
+    /// Its own, as a browser's connections have a port each: by their addresses the server tells them apart.
+    home: PeerConnections,
+    connection: PeerConnectionHandle,
+    events: mpsc::UnboundedReceiver<ConnectionEvent>,
+    channel: DataChannelId,
+    pub(super) open: bool,
+}
+
+/// What has happened to a link.
+pub(super) enum Told {
+    /// For the server.
+    Candidate(Option<IceCandidate>),
+    Open,
+    /// From the server.
+    Text(String),
+    /// It is of no use any more.
+    Over,
+    Nothing,
+}
+
+impl Link {
+    /// A new one, and its offer. One that is `held` will not shake hands: the server's handshake goes on until it is ended.
+    pub(super) async fn open(
+        engine: &Engine,
+        held: bool,
+    ) -> io::Result<(Self, SessionDescription)> {
+        let (tell, told) = oneshot::channel();
+        let itself = engine.clone();
+        engine.0.0.arbiter().spawn(async move { _ = tell.send(Self::offer(itself, held).await) });
+        told.await.map_err(io::Error::other)?
+    }
+
+    async fn offer(engine: Engine, held: bool) -> io::Result<(Self, SessionDescription)> {
+        let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
+        let options = PeerConnectionsOptions {
+            media_threads: 1,
+            handshake_threads: 0,
+            sockets: UdpMuxOptions { interfaces, ..UdpMuxOptions::default() },
+            ..PeerConnectionsOptions::default()
+        };
+        let mut api = Api::default();
+        if held {
+            api = api.handshake(|dtls| Arc::new(Holding(dtls)));
+        }
+        let home = PeerConnections::start(options).await.map_err(io::Error::other)?;
+        let (tell, events) = mpsc::unbounded_channel();
+        let owner = Ears(tell).start().recipient();
+        let connection =
+            home.open(&api, Configuration::default(), owner).await.map_err(io::Error::other)?;
+        let channel = connection.send(CreateDataChannel::new("echo")).await;
+        let channel = channel.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let described = connection.send(SetLocalDescription(None)).await;
+        described.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let offer = connection.send(LocalDescription).await.map_err(io::Error::other)?;
+        let offer = offer.ok_or(io::ErrorKind::InvalidData)?;
+        Ok((Self { engine, home, connection, events, channel, open: false }, offer))
+    }
+
+    /// The server has answered.
+    pub(super) async fn answered(&self, answer: SessionDescription) {
+        // An answer to an offer of before does not fit, and does no harm.
+        _ = self.connection.send(SetRemoteDescription(answer)).await;
+    }
+
+    pub(super) async fn candidate(&self, candidate: Option<IceCandidate>) {
+        // One of a connection of before does not fit either.
+        _ = self.connection.send(AddIceCandidate(candidate)).await;
+    }
+
+    /// Whether it took the text.
+    pub(super) fn say(&self, text: String) -> bool {
+        self.open && self.connection.try_send(SendData::text(self.channel, text)).is_ok()
+    }
+
+    pub(super) async fn next(&mut self) -> Told {
+        match self.events.recv().await {
+            Some(ConnectionEvent::IceCandidate(candidate)) => Told::Candidate(candidate),
+            Some(ConnectionEvent::DataChannelOpened(_)) => {
+                self.open = true;
+                Told::Open
+            }
+            Some(ConnectionEvent::DataChannelMessage {
+                message: DataChannelMessage::Text(text),
+                ..
+            }) => Told::Text(text),
+            Some(
+                ConnectionEvent::DataChannelClosed(_)
+                | ConnectionEvent::Closed(_)
+                | ConnectionEvent::ConnectionStateChange(
+                    PeerConnectionState::Failed | PeerConnectionState::Closed,
+                ),
+            )
+            | None => Told::Over,
+            Some(_) => Told::Nothing,
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let (home, connection) = (self.home.clone(), self.connection.clone());
+        let engine = self.engine.clone();
+        self.engine.0.0.arbiter().spawn(async move {
+            connection.close().await;
+            home.stop().await;
+            // The last one ends the thread.
+            drop(engine);
+        });
+    }
+}
+
+/// Hears what a connection tells.
+struct Ears(mpsc::UnboundedSender<ConnectionEvent>);
+
+impl Actor for Ears {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerConnectionEvent> for Ears {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        PeerConnectionEvent { event, .. }: PeerConnectionEvent,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.0.send(event).is_err() {
+            ctx.stop();
+        }
+    }
+}
+
+/// Makes handshakes that say nothing and hear nothing.
+struct Holding(Dtls);
+
+impl HandshakeFactory for Holding {
+    fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
+        Box::new(Held(self.0.new_handshake(component)))
+    }
+}
+
+struct Held(Box<dyn Handshake>);
+
+impl Handshake for Held {
+    fn init(&mut self) -> Init {
+        self.0.init()
+    }
+
+    fn connection_ready(&mut self, _: Instant) -> Step {
+        Step::Ok
+    }
+
+    fn recv_from_peer(&mut self, _: Instant, _: &[u8]) -> Step {
+        Step::Ok
+    }
+
+    fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
+        self.0.is_handshake_packet(datagram)
+    }
+}

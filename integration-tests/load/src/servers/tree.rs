@@ -1,0 +1,109 @@
+//! Callboard with all that can be shot at: rooms, peers, WebRTC peers, connections, and the admin surface that shoots.
+
+use std::io;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpServer};
+use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
+use callboard_peer_connection::{DataChannelMessage, PeerConnections, PeerConnectionsOptions};
+use callboard_room_supervisor::{AuthData, OutboxLimits, Room, RoomOptions, Rooms};
+use callboard_signaling::admin::Admin;
+use callboard_signaling::*;
+use callboard_supervision::{Flags, SupervisorSpec};
+
+struct Open;
+
+impl Room for Open {
+    type Options = ();
+
+    fn on_init((): &()) -> Result<Self, String> {
+        Ok(Self)
+    }
+}
+
+/// What its client says on a data channel it says back.
+struct Echo;
+
+impl Peer for Echo {
+    type Options = ();
+
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+        let room = request.match_info().query("room").to_owned();
+        Ok(JoinRequest { room, ..JoinRequest::default() })
+    }
+
+    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+        Ok(Self.into())
+    }
+
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+        // Who asks counts what does not come back.
+        _ = context.client.send_data(channel, data);
+    }
+}
+
+pub(super) fn serve() -> io::Result<()> {
+    say_nothing_of_shots();
+    actix_web::rt::System::new().block_on(async {
+        let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
+        let options = PeerConnectionsOptions {
+            sockets: UdpMuxOptions { interfaces, ..UdpMuxOptions::default() },
+            ..PeerConnectionsOptions::default()
+        };
+        let (tell, told) = mpsc::channel();
+        let webrtc = PeerConnections::child("webrtc", options, move |home| _ = tell.send(home));
+        let rooms = Rooms::builder()
+            .on_demand(|name: &str| {
+                let room = RoomOptions::<Open>::new(name, ()).close_when_empty(true);
+                Some(room.intensity(SHOTS, PERIOD).into())
+            })
+            .build();
+        let root = SupervisorSpec::new(Flags::rest_for_one().intensity(SHOTS, PERIOD))
+            .child(webrtc.map_err(io::Error::other)?)
+            .child(rooms.child_spec("rooms"))
+            .start_as("server")
+            .await
+            .map_err(io::Error::other)?;
+        let connections = told.recv().map_err(io::Error::other)?;
+        let limits = WebRtcLimits {
+            data: Rate::UNLIMITED,
+            offers: Rate::UNLIMITED,
+            candidates: Rate::UNLIMITED,
+            ..WebRtcLimits::default()
+        };
+        let webrtc = WebRtc::new(connections).limits(limits);
+        let admin = Admin::builder(root).webrtc(&webrtc).build();
+        let options = PeerOptions::<Echo>::new((), rooms)
+            .webrtc(webrtc)
+            .rate(Rate::UNLIMITED)
+            .outbox(OutboxLimits { messages: 1 << 20, bytes: 1 << 30 })
+            // The clients send no Origin, and are all from one address.
+            .max_connections(1 << 20)
+            .max_connections_per_address(1 << 20);
+        let signaling = Signaling::new(options);
+        let app =
+            move || App::new().configure(signaling.at(&["/socket/{room}"])).configure(admin.at(""));
+        let server = tune(HttpServer::new(app)).disable_signals().bind(("127.0.0.1", 0))?;
+        super::announce(server.addrs()[0]);
+        tokio::select! {
+            ended = server.run() => ended,
+            () = super::parent_gone() => Ok(()),
+        }
+    })
+}
+
+/// What is put in is known to the one who does it. With `RUST_BACKTRACE` the first panic would take 60 ms to be written.
+fn say_nothing_of_shots() {
+    log::set_max_level(log::LevelFilter::Error);
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().downcast_ref::<String>().is_none_or(|text| !text.starts_with("shot")) {
+            tell(panic);
+        }
+    }));
+}
+
+/// More restarts than there are shots in this time: it is there to be shot at.
+const SHOTS: u32 = 1_000;
+const PERIOD: Duration = Duration::from_secs(10);
