@@ -134,6 +134,17 @@ fn parts() -> Vec<Part> {
             }],
         ),
         part(
+            Scenario::Recovery { peers: 50, seconds: 15 },
+            None,
+            &[Tree],
+            &[Goal {
+                what: "killed actor, until the tree is whole, p99",
+                figures: "tree whole p99, ms",
+                most: 10.0,
+                unit: "ms",
+            }],
+        ),
+        part(
             Scenario::Rest { peers: 500 },
             Some(Str0m),
             &[Callboard],

@@ -128,14 +128,12 @@ impl Battle {
             let Some((_, whole, back)) = kind else { continue };
             back.add(hit.back);
             hit.relinked.iter().for_each(|time| again.add(*time));
-            match noted.whole_ms {
-                Some(ms) => {
-                    let time = Duration::from_secs_f64(ms / 1e3);
-                    whole.add(time);
-                    all.add(time);
-                }
-                None => not_whole += 1.0,
+            if noted.whole_ms.is_none() {
+                not_whole += 1.0;
             }
+            let time = noted.whole_ms.map_or(Duration::MAX, |ms| Duration::from_secs_f64(ms / 1e3));
+            whole.add(time);
+            all.add(time);
         }
         let measured = Measured::default()
             .with("shots", shots)
