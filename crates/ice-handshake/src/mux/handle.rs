@@ -1,6 +1,5 @@
 //! The sockets and the routing table, as everybody holds them.
 
-use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -33,9 +32,11 @@ pub(crate) struct Shared {
     pub(super) counting: Counting,
     /// What STUN servers said of these sockets, for all connections that share them.
     pub(crate) reflexive: ReflexiveCache,
-    /// The addresses of this machine, and when they were looked up.
-    local: RwLock<(HashSet<IpAddr>, Option<Instant>)>,
+    /// The interfaces of this machine with their addresses, and when they were looked up.
+    interfaces: RwLock<Interfaces>,
 }
+
+type Interfaces = (Arc<[(String, IpAddr)]>, Option<Instant>);
 
 /// How much may wait for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,13 +98,13 @@ impl MuxHandle {
                 demux,
                 counting,
                 reflexive,
-                local: RwLock::default(),
+                interfaces: RwLock::new((Arc::default(), None)),
             }),
         })
     }
 
     /// The addresses to advertise as host candidates: those announced, and for a family of which none is announced
-    /// those of the interfaces, as they are now.
+    /// those of the interfaces, as of a second ago.
     pub fn host_addresses(&self) -> Vec<SocketAddr> {
         let Shared { sockets, options, .. } = &*self.shared;
         let mut addresses: Vec<IpAddr> = Vec::new();
@@ -119,15 +120,30 @@ impl MuxHandle {
     }
 
     fn local_addresses(&self) -> Vec<IpAddr> {
-        let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        let filter = &self.shared.options.interfaces;
+        let known = self.interfaces();
+        let allowed = known.iter().filter(|(name, address)| filter.allows(name, *address));
+        allowed.map(|(_, address)| *address).collect()
+    }
+
+    /// The interfaces and their addresses, as of a second ago: to ask the system costs more than the rest of what a
+    /// connection needs of it.
+    fn interfaces(&self) -> Arc<[(String, IpAddr)]> {
+        let known = &self.shared.interfaces;
+        {
+            let (interfaces, read) = &*known.read().unwrap_or_else(PoisonError::into_inner);
+            if read.is_some_and(|read| now().saturating_duration_since(read) < INTERFACES_FOR) {
+                return Arc::clone(interfaces);
+            }
+        }
+        let found = if_addrs::get_if_addrs().unwrap_or_else(|error| {
             log::warn!("cannot list the network interfaces: {error}");
             Vec::new()
         });
-        let filter = &self.shared.options.interfaces;
-        let allowed = interfaces
-            .into_iter()
-            .filter(|interface| filter.allows(&interface.name, interface.ip()));
-        allowed.map(|interface| interface.ip()).collect()
+        let found: Arc<[_]> =
+            found.into_iter().map(|found| (found.name.clone(), found.ip())).collect();
+        *known.write().unwrap_or_else(PoisonError::into_inner) = (Arc::clone(&found), Some(now()));
+        found
     }
 
     /// The port of all sockets.
@@ -257,24 +273,10 @@ impl MuxHandle {
         if address.is_loopback() {
             return true;
         }
-        let local = |shared: &Shared| {
-            let (addresses, read) = &*shared.local.read().unwrap_or_else(PoisonError::into_inner);
-            (
-                addresses.contains(&address),
-                read.is_some_and(|read| now().saturating_duration_since(read) < LOCAL_FOR),
-            )
-        };
-        match local(&self.shared) {
-            (true, _) => true,
-            (false, true) => false,
-            (false, false) => {
-                let addresses = if_addrs::get_if_addrs().unwrap_or_default();
-                let addresses = addresses.into_iter().map(|interface| interface.ip()).collect();
-                *self.shared.local.write().unwrap_or_else(PoisonError::into_inner) =
-                    (addresses, Some(now()));
-                local(&self.shared).0
-            }
-        }
+        let among =
+            |interfaces: &[(String, IpAddr)]| interfaces.iter().any(|(_, ip)| *ip == address);
+        let known = among(&self.shared.interfaces.read().unwrap_or_else(PoisonError::into_inner).0);
+        known || among(&self.interfaces())
     }
 }
 
@@ -414,8 +416,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// How long a look at the interfaces is good for an address that was not among theirs.
-const LOCAL_FOR: Duration = Duration::from_secs(1);
+/// How long a look at the interfaces is good.
+const INTERFACES_FOR: Duration = Duration::from_secs(1);
 /// What one UDP datagram can carry, and so one batch of them in one call.
 const LONGEST_BATCH: usize = 65_507;
 /// `EMSGSIZE` on Linux; its kind has no name in stable std.
