@@ -73,7 +73,7 @@ fn parts() -> Vec<Part> {
             }],
         ),
         part(
-            Scenario::Idle { peers: 10_000 },
+            Scenario::Idle { peers: 10_000, connections: false },
             None,
             &[Callboard],
             &[Goal {

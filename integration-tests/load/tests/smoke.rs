@@ -71,6 +71,12 @@ fn peers_who_say_nothing_take_memory() {
 }
 
 #[test]
+fn peers_with_connections_take_memory() {
+    let figures = run(&["idle", "20", "--connections"]);
+    assert!(of(&figures, "KiB of memory per peer", 1).into_iter().all(|size| size > 0.0));
+}
+
+#[test]
 fn peers_who_come_and_go_leave_no_descriptor() {
     let figures = run(&["churn", "10", "--seconds", "2"]);
     assert!(of_all(&figures, "descriptors at the end").into_iter().all(|count| count <= 64.0));

@@ -1,19 +1,27 @@
-//! Peers who say nothing.
+//! Peers who say nothing, with a connection to the server or without.
 
 use std::io;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
+use super::connect::Kept;
 use super::join_all;
+use crate::client::Client;
 use crate::report::Measured;
 use crate::servers::Process;
+use crate::webrtc::Peer;
 
-pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measured> {
+pub(super) async fn measure(
+    server: &Process,
+    peers: usize,
+    connections: bool,
+) -> io::Result<Measured> {
     // Whatever the first ones take for all.
-    let first = join_all(server.address, ROOM, ROOM).await?;
+    let first = come(server, ROOM, connections).await?;
     let (before, began) = (server.usage()?, Instant::now());
-    let clients = join_all(server.address, peers, ROOM).await?;
+    let clients = come(server, peers, connections).await?;
     let took = began.elapsed();
     let joined = server.usage()?;
     // A wait that is measured, not one for something to happen.
@@ -31,5 +39,23 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
         ))
 }
 
+async fn come(
+    server: &Process,
+    peers: usize,
+    connections: bool,
+) -> io::Result<Vec<(Client, Option<Kept>)>> {
+    let clients = join_all(server.address, peers, ROOM).await?;
+    if !connections {
+        return Ok(clients.into_iter().map(|client| (client, None)).collect());
+    }
+    let connecting = clients.into_iter().map(|mut client| async move {
+        let peer = Peer::connect_behind(&mut client).await?;
+        io::Result::Ok((client, Some(Kept::new(peer))))
+    });
+    stream::iter(connecting).buffer_unordered(AT_ONCE).try_collect().await
+}
+
 const ROOM: usize = 5;
 const REST: Duration = Duration::from_secs(5);
+/// How many connect at a time.
+const AT_ONCE: usize = 16;

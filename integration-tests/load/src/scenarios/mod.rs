@@ -33,6 +33,9 @@ pub(crate) enum Scenario {
         /// How many.
         #[arg(default_value_t = 1_000)]
         peers: usize,
+        /// Each with a peer connection to the server as well.
+        #[arg(long)]
+        connections: bool,
     },
     /// Pairs that send each other messages of 1 KiB, each its next one when the answer is there.
     Relay {
@@ -138,7 +141,8 @@ pub(crate) enum Scenario {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Idle { peers } => write!(f, "idle {peers}"),
+            Self::Idle { peers, connections: false } => write!(f, "idle {peers}"),
+            Self::Idle { peers, connections: true } => write!(f, "idle {peers} with connections"),
             Self::Relay { pairs, seconds } => write!(f, "relay {pairs}, {seconds} s"),
             Self::Fanout { receivers, seconds } => write!(f, "fanout {receivers}, {seconds} s"),
             Self::Churn { peers, seconds } => write!(f, "churn {peers}, {seconds} s"),
@@ -165,7 +169,8 @@ impl Scenario {
             return Err(format!("{self}: nothing that {other} could do"));
         }
         let (clients, most, seconds) = match *self {
-            Self::Idle { peers } | Self::Storm { peers } => (peers, MOST_CLIENTS, 1),
+            Self::Idle { peers, connections: true } => (peers, MOST_CONNECTIONS, 1),
+            Self::Idle { peers, .. } | Self::Storm { peers } => (peers, MOST_CLIENTS, 1),
             Self::Relay { pairs, seconds } => (pairs.saturating_mul(2), MOST_CLIENTS, seconds),
             Self::Churn { peers, seconds } => (peers, MOST_CLIENTS, seconds),
             Self::Recovery { peers, seconds } => (peers, MOST_TARGETS, seconds),
@@ -211,6 +216,7 @@ impl Scenario {
     /// Which servers can be measured, the floor that ratios are to first.
     pub(crate) fn servers(&self) -> &'static [Server] {
         match self {
+            Self::Idle { connections: true, .. } => &[Server::Callboard],
             Self::Idle { .. }
             | Self::Relay { .. }
             | Self::Fanout { .. }
@@ -229,7 +235,7 @@ impl Scenario {
 
     pub(crate) async fn measure(&self, server: &Process) -> io::Result<Measured> {
         match *self {
-            Self::Idle { peers } => idle::measure(server, peers).await,
+            Self::Idle { peers, connections } => idle::measure(server, peers, connections).await,
             Self::Relay { pairs, seconds } => {
                 relay::measure(server, pairs, Duration::from_secs(seconds)).await
             }

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::ChannelId;
 use str0m::config::CryptoProvider;
@@ -16,6 +17,8 @@ use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
+
+use crate::client::Client;
 
 /// What a client comes for.
 #[derive(Clone, Debug)]
@@ -59,6 +62,25 @@ impl Peer {
             let answer = post::post(server, path, offer.to_sdp_string()).await?;
             peer.take(&answer, pending)?;
             peer.connected(&wish).await?;
+            Ok(peer)
+        };
+        let connected = tokio::time::timeout(PATIENCE, connecting).await;
+        connected.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// By way of a peer's WebSocket, as its server peer.
+    pub(crate) async fn connect_behind(client: &mut Client) -> io::Result<Self> {
+        let connecting = async {
+            let (mut peer, offer, pending) = Self::offer(&Wish::Echo).await?;
+            let offer = json!({ "type": "offer", "sdp": offer.to_sdp_string() });
+            let offer = json!({ "event": "webrtc:offer", "data": offer });
+            client.send(offer.to_string()).await?;
+            let answer = client.until("webrtc:answer").await?;
+            let answer: Value = serde_json::from_str(&answer).map_err(io::Error::other)?;
+            let sdp = answer["data"]["sdp"].as_str().ok_or(io::ErrorKind::InvalidData)?;
+            // The server's candidates come later: its checks tell where it is.
+            peer.take(sdp, pending)?;
+            peer.connected(&Wish::Echo).await?;
             Ok(peer)
         };
         let connected = tokio::time::timeout(PATIENCE, connecting).await;
