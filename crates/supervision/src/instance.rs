@@ -15,8 +15,6 @@ use std::time::Duration;
 use actix::dev::ContextFut;
 use actix::fut::ActorFuture;
 use actix::prelude::*;
-use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
@@ -31,50 +29,11 @@ use crate::policy::{ChildKind, Shutdown};
 use crate::supervisor::{Report, Supervisor, What};
 use crate::tree::{Lifecycle, Station};
 
-/// How to make an actor, on the thread it will live on.
-pub(crate) type Make<A> =
-    Box<dyn FnOnce() -> LocalBoxFuture<'static, Result<A, StartError>> + Send>;
-
 /// What an instance is given at birth.
 pub(crate) struct Orders {
     pub(crate) ticket: Ticket,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
-}
-
-/// Live through one life of an actor.
-pub(crate) async fn live<A>(make: Make<A>, slot: Arc<Slot<A>>, mut orders: Orders)
-where
-    A: Actor<Context = Context<A>>,
-{
-    orders.ticket.begin();
-    let start_timeout = orders.start_timeout;
-    let mut limit = Box::pin(sleep(start_timeout));
-    let mut making = AssertUnwindSafe(async move { make().await }).catch_unwind().boxed_local();
-    let made = std::future::poll_fn(|cx| {
-        orders.ticket.peg.set_waker(cx.waker().clone());
-        if let Some(order) = orders.ticket.peg.take_order() {
-            return Poll::Ready(Err(match order {
-                Control::Fault(Fault::Panic(message)) => StartError::Panicked(message),
-                _ => StartError::ShuttingDown,
-            }));
-        }
-        if let Poll::Ready(made) = making.poll_unpin(cx) {
-            return Poll::Ready(match made {
-                Ok(made) => made,
-                Err(panic) => Err(StartError::Panicked(panic_text(&*panic))),
-            });
-        }
-        limit.as_mut().poll(cx).map(|()| Err(StartError::TimedOut(start_timeout)))
-    })
-    .await;
-    drop(making);
-    let actor = match made {
-        Ok(actor) => actor,
-        Err(error) => return orders.ticket.start_failed(error),
-    };
-
-    Instance::new(actor, Context::new(), slot, orders, limit, Owned::BySupervisor).await
 }
 
 /// Start an actor that nobody supervises, but that can be monitored and linked.
@@ -92,13 +51,13 @@ where
 
 /// What keeps an actor alive.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Owned {
+pub(crate) enum Owned {
     BySupervisor,
     /// It ends when nobody has its address any more, as in plain actix.
     ByAddresses,
 }
 
-struct Instance<A: Actor<Context = Context<A>>> {
+pub(crate) struct Instance<A: Actor<Context = Context<A>>> {
     /// Before `fut`: it must go first.
     enlisted: Option<Enlisted>,
     fut: Option<ContextFut<A, Context<A>>>,
@@ -200,7 +159,7 @@ enum Killed {
 }
 
 impl<A: Actor<Context = Context<A>>> Instance<A> {
-    fn new(
+    pub(crate) fn new(
         actor: A,
         mut ctx: Context<A>,
         slot: Arc<Slot<A>>,
@@ -434,7 +393,7 @@ impl Reporter {
 }
 
 impl Ticket {
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.station.starting(self.peg.instance);
     }
 
@@ -444,7 +403,7 @@ impl Ticket {
         self.reporter.report(What::Started(info));
     }
 
-    fn start_failed(&mut self, error: StartError) {
+    pub(crate) fn start_failed(&mut self, error: StartError) {
         if !std::mem::replace(&mut self.done, true) {
             self.slot.vacate(self.peg.instance);
             self.station.happened(self.peg.instance, Lifecycle::StartFailed(error.clone()));

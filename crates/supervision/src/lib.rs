@@ -78,6 +78,7 @@ mod error;
 mod exit;
 mod fault;
 mod instance;
+mod life;
 mod monitor;
 mod policy;
 mod spawn;

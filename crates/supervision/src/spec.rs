@@ -12,7 +12,8 @@ use futures_util::FutureExt;
 use crate::arbiter::Placement;
 use crate::child_ref::{Slot, Vacate};
 use crate::error::StartError;
-use crate::instance::{self, Make, Orders};
+use crate::instance::Orders;
+use crate::life::{self, Make};
 use crate::policy::{Backoff, ChildKind, DEFAULT_SHUTDOWN, Flags, Restart, Shutdown};
 use crate::supervisor::Supervisor;
 use crate::supervisor_ref::SupervisorRef;
@@ -282,7 +283,7 @@ where
 {
     fn launch(&self, node: Option<Arc<Node>>, orders: Orders) -> Box<dyn FnOnce() + Send> {
         let (make, slot) = ((self.make)(node, &self.slot), Arc::clone(&self.slot));
-        Box::new(move || _ = actix::spawn(instance::live(make, slot, orders)))
+        Box::new(move || _ = actix::spawn(life::live(make, slot, orders)))
     }
 
     fn type_name(&self) -> &'static str {
