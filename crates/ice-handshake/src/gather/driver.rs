@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -80,7 +80,8 @@ pub enum TransportEvent {
 /// takes no longer than a second.
 pub struct Transport {
     shared: Rc<Shared>,
-    task: AbortHandle,
+    /// Of one that has servers.
+    task: Option<AbortHandle>,
 }
 
 /// What a [`Transport`] tells: a stream without end.
@@ -97,15 +98,16 @@ struct Shared {
     route: Route,
     gatherer: RefCell<Gatherer>,
     ways: RefCell<Vec<Way>>,
-    from_servers: mpsc::Sender<FromServer>,
+    /// None without TURN servers.
+    from_servers: Option<mpsc::Sender<FromServer>>,
     events: RefCell<VecDeque<TransportEvent>>,
     reader: RefCell<Option<Waker>>,
     /// The task is to look at the gatherer's time again.
     stir: Notify,
     /// When the task will look at it anyway.
     awaited: Cell<Option<Instant>>,
-    /// Names that were looked up, and what others have asked.
-    told: mpsc::UnboundedSender<Told>,
+    /// Names that were looked up, and what others have asked: what the task is to tell the gatherer.
+    told: RefCell<VecDeque<Told>>,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -120,8 +122,10 @@ impl Transport {
     pub fn open(mux: &MuxHandle, options: TransportOptions) -> (Self, TransportEvents) {
         let TransportOptions { servers, policy, stun_timeout, turn_timeout, route, tls } = options;
         let (route, inbox) = mux.open_route(route);
-        let (from_servers, to_us) = mpsc::channel(FROM_SERVERS);
-        let (told, telling) = mpsc::unbounded_channel();
+        // Most connections of a server know of none; then there is nobody to wait for.
+        let served = !servers.is_empty();
+        let turn = servers.iter().flat_map(|server| &server.urls).any(|url| url.scheme.is_turn());
+        let (from_servers, to_us) = turn.then(|| mpsc::channel(FROM_SERVERS)).unzip();
         let gatherer = Gatherer::new(GathererOptions {
             hosts: Vec::new(),
             servers,
@@ -138,18 +142,21 @@ impl Transport {
             reader: RefCell::default(),
             stir: Notify::new(),
             awaited: Cell::default(),
-            told,
+            told: RefCell::default(),
             tls,
         });
-        let (task, handle) = abortable(serve(Rc::clone(&shared), to_us, telling));
-        actix::spawn(task);
+        let task = served.then(|| {
+            let (task, handle) = abortable(serve(Rc::clone(&shared), to_us));
+            actix::spawn(task);
+            handle
+        });
         let events = TransportEvents {
             inbox,
             shared: Rc::clone(&shared),
             datagrams_first: true,
             turn: TURN,
         };
-        (Self { shared, task: handle }, events)
+        (Self { shared, task }, events)
     }
 
     /// Begin to gather; again after an ICE restart. See [`Gatherer::gather`].
@@ -212,7 +219,9 @@ impl Drop for Transport {
         self.shared.drive(|gatherer, now| gatherer.close(now));
         self.shared.ways.borrow_mut().clear();
         self.shared.route.close();
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -250,12 +259,12 @@ impl Stream for TransportEvents {
                         return Poll::Ready(Some(TransportEvent::Datagram(datagram)));
                     }
                 }
-            } else if let Some(event) = this.shared.events.borrow_mut().pop_front() {
+            } else if let Some(event) = this.shared.next_event() {
                 return Poll::Ready(Some(event));
             }
         }
         // What is_answer has found may be an event by now.
-        if let Some(event) = this.shared.events.borrow_mut().pop_front() {
+        if let Some(event) = this.shared.next_event() {
             return Poll::Ready(Some(event));
         }
         *this.shared.reader.borrow_mut() = Some(context.waker().clone());
@@ -302,14 +311,10 @@ impl Shared {
                 });
             }
             Output::Open { relay, transport, server } => {
-                let way = Way::open(
-                    relay,
-                    transport,
-                    server,
-                    self.tls.clone(),
-                    self.from_servers.clone(),
-                );
-                self.ways.borrow_mut().push(way);
+                if let Some(tell) = self.from_servers.clone() {
+                    let way = Way::open(relay, transport, server, self.tls.clone(), tell);
+                    self.ways.borrow_mut().push(way);
+                }
             }
             Output::TransmitToRelay { relay, contents } => {
                 if let Some(way) = self.ways.borrow().iter().find(|way| way.relay == relay) {
@@ -346,6 +351,16 @@ impl Shared {
         }
     }
 
+    fn next_event(&self) -> Option<TransportEvent> {
+        let mut events = self.events.borrow_mut();
+        let event = events.pop_front();
+        // For a long time there may be no other.
+        if let Some(TransportEvent::GatheringDone) = event {
+            events.shrink_to_fit();
+        }
+        event
+    }
+
     /// Whether a datagram is a STUN server's answer to the gatherer.
     fn is_answer(self: &Rc<Self>, datagram: &Datagram) -> bool {
         datagram.class == PacketClass::Stun
@@ -354,29 +369,40 @@ impl Shared {
             })
     }
 
-    fn resolve(&self, server: usize, host: String, port: u16) {
-        let told = self.told.clone();
+    fn resolve(self: &Rc<Self>, server: usize, host: String, port: u16) {
         if let Ok(ip) = host.parse::<IpAddr>() {
-            _ = told.send(Told::Resolved(server, Ok(vec![SocketAddr::new(ip, port)])));
-            return;
+            return self.hear(Told::Resolved(server, Ok(vec![SocketAddr::new(ip, port)])));
         }
+        let this = Rc::downgrade(self);
         actix::spawn(async move {
             let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
             let addresses = addresses.map(Iterator::collect).map_err(|error| error.to_string());
-            _ = told.send(Told::Resolved(server, addresses));
+            Self::hear_later(&this, Told::Resolved(server, addresses));
         });
     }
 
     fn look_up(self: &Rc<Self>, now: Instant, host: SocketAddr, server: SocketAddr) {
-        let told = self.told.clone();
         match self.cache().look_up(now, host, server) {
-            Known::Address(mapped) => _ = told.send(Told::Mapped(host, server, Some(mapped))),
-            Known::Nothing => _ = told.send(Told::Mapped(host, server, None)),
+            Known::Address(mapped) => self.hear(Told::Mapped(host, server, Some(mapped))),
+            Known::Nothing => self.hear(Told::Mapped(host, server, None)),
             Known::Soon(soon) => {
+                let this = Rc::downgrade(self);
                 actix::spawn(async move {
-                    _ = told.send(Told::Mapped(host, server, soon.await.ok()));
+                    Self::hear_later(&this, Told::Mapped(host, server, soon.await.ok()));
                 });
             }
+        }
+    }
+
+    fn hear(&self, told: Told) {
+        self.told.borrow_mut().push_back(told);
+        self.stir.notify_one();
+    }
+
+    /// If it is still there by then.
+    fn hear_later(this: &Weak<Self>, told: Told) {
+        if let Some(this) = this.upgrade() {
+            this.hear(told);
         }
     }
 
@@ -386,12 +412,20 @@ impl Shared {
 }
 
 /// Keep time for the gatherer, and bring it what is told.
-async fn serve(
-    shared: Rc<Shared>,
-    mut from_servers: mpsc::Receiver<FromServer>,
-    mut told: mpsc::UnboundedReceiver<Told>,
-) {
+async fn serve(shared: Rc<Shared>, mut from_servers: Option<mpsc::Receiver<FromServer>>) {
     loop {
+        let told = std::mem::take(&mut *shared.told.borrow_mut());
+        for told in told {
+            shared.drive(|gatherer, now| match told {
+                Told::Resolved(server, addresses) => {
+                    gatherer.handle_resolved(now, server, addresses)
+                }
+                Told::Mapped(host, server, Some(mapped)) => {
+                    gatherer.handle_mapped(host, server, mapped)
+                }
+                Told::Mapped(host, server, None) => gatherer.ask(now, host, server),
+            });
+        }
         let due = shared.gatherer.borrow_mut().poll_timeout(Instant::now());
         shared.awaited.set(due);
         let sleep = async {
@@ -400,18 +434,19 @@ async fn serve(
                 None => std::future::pending().await,
             }
         };
+        let from_server = async {
+            match &mut from_servers {
+                Some(from_servers) => from_servers.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = sleep => shared.drive(|gatherer, now| gatherer.handle_timeout(now)),
             () = shared.stir.notified() => {}
-            Some(from_server) = from_servers.recv() => shared.drive(|gatherer, now| match from_server {
+            Some(from_server) = from_server => shared.drive(|gatherer, now| match from_server {
                 FromServer::Open(relay, local) => gatherer.handle_open(now, relay, local),
                 FromServer::Bytes(relay, bytes) => gatherer.handle_relay(now, relay, &bytes),
                 FromServer::Lost(relay, why) => gatherer.handle_lost(now, relay, why),
-            }),
-            Some(told) = told.recv() => shared.drive(|gatherer, now| match told {
-                Told::Resolved(server, addresses) => gatherer.handle_resolved(now, server, addresses),
-                Told::Mapped(host, server, Some(mapped)) => gatherer.handle_mapped(host, server, mapped),
-                Told::Mapped(host, server, None) => gatherer.ask(now, host, server),
             }),
         }
     }

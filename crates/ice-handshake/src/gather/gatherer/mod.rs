@@ -332,7 +332,12 @@ impl Gatherer {
 
     /// What to do next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.output.pop_front()
+        let output = self.output.pop_front();
+        if let Some(Output::Done) = output {
+            self.found.shrink_to_fit();
+            self.output.shrink_to_fit();
+        }
+        output
     }
 
     fn ask_all(&mut self, now: Instant, url: &IceUrl, servers: &[SocketAddr]) {
