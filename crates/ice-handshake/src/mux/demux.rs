@@ -138,6 +138,14 @@ impl<T> Demux<T> {
         }
     }
 
+    /// The response has come: nothing more is to be led by it. A route that sends the request again says so again.
+    pub fn answered(&mut self, id: RouteId, transaction: &[u8; 12]) {
+        if let Some(entries) = self.routes.get_mut(&id) {
+            entries.transactions.retain(|known| known != transaction);
+            remove_if(&mut self.transactions, transaction, id);
+        }
+    }
+
     /// Whose is this datagram, and what is it?
     ///
     /// # Errors
@@ -251,6 +259,22 @@ mod tests {
         for response in [RESPONSE_V4, RESPONSE_V6] {
             assert_eq!(found(&demux, address(1), response), Ok("other"));
         }
+    }
+
+    #[test]
+    fn a_response_comes_once_unless_its_request_is_sent_again() {
+        let mut demux = Demux::default();
+        let route = demux.open("route");
+        demux.expect_response(route, TRANSACTION);
+        assert_eq!(found(&demux, address(1), RESPONSE_V4), Ok("route"));
+
+        demux.answered(route, &TRANSACTION);
+        let again = found(&demux, address(1), RESPONSE_V4);
+        assert_eq!(again, Err(DropReason::UnknownTransaction));
+        assert_eq!(demux.entries(), (0, 0, 0));
+
+        demux.expect_response(route, TRANSACTION);
+        assert_eq!(found(&demux, address(1), RESPONSE_V4), Ok("route"));
     }
 
     #[test]

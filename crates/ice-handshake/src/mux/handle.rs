@@ -187,7 +187,8 @@ impl MuxHandle {
         let received = now();
         let segments = || contents.chunks(stride);
         let mut rings: Vec<Arc<Ring>> = Vec::new();
-        let demux = self.shared.demux();
+        let mut answered: Vec<(RouteId, [u8; 12])> = Vec::new();
+        let mut demux = self.shared.demux();
         let found: Vec<_> = segments().map(|segment| demux.find(source, segment)).collect();
         // One piece of memory for all that came together and belongs together. What shares memory with others' datagrams
         // would hold on to them.
@@ -195,13 +196,18 @@ impl MuxHandle {
         let together = found.iter().all(|found| found.as_ref().ok().map(|(id, _, _)| *id) == first);
         let piece = (together && first.is_some()).then(|| Bytes::copy_from_slice(contents));
         for (at, (segment, found)) in segments().zip(found).enumerate() {
-            let (class, ring) = match found {
-                Ok((_, class, ring)) => (class, ring),
+            let (id, class, ring) = match found {
+                Ok(found) => found,
                 Err(reason) => {
                     counting.dropped(reason);
                     continue;
                 }
             };
+            if class == PacketClass::Stun
+                && let Some(Stun::Response { transaction }) = Stun::parse(segment)
+            {
+                answered.push((id, transaction));
+            }
             let contents = match &piece {
                 Some(piece) => piece.slice(at * stride..at * stride + segment.len()),
                 None => Bytes::copy_from_slice(segment),
@@ -212,6 +218,7 @@ impl MuxHandle {
                 rings.push(Arc::clone(ring));
             }
         }
+        answered.iter().for_each(|(id, transaction)| demux.answered(*id, transaction));
         // Who is woken may want the table.
         drop(demux);
         rings.iter().for_each(|ring| ring.wake());
