@@ -85,6 +85,8 @@ pub(super) struct Ring {
 struct State {
     waiting: VecDeque<Datagram>,
     bytes: usize,
+    /// As many have waited at once since none did.
+    most: usize,
     dropped: u64,
     closed: bool,
     reader: Option<Waker>,
@@ -100,6 +102,7 @@ impl Ring {
         let mut state = self.lock();
         state.bytes += datagram.contents.len();
         state.waiting.push_back(datagram);
+        state.most = state.most.max(state.waiting.len());
         let before = state.dropped;
         while state.waiting.len() > self.datagrams
             || state.bytes > self.bytes && state.waiting.len() > 1
@@ -131,6 +134,10 @@ impl State {
     fn pop(&mut self) -> Option<Datagram> {
         let datagram = self.waiting.pop_front()?;
         self.bytes -= datagram.contents.len();
+        // Where they come one by one, nothing is to be kept for more.
+        if self.waiting.is_empty() && std::mem::take(&mut self.most) <= 1 {
+            self.waiting = VecDeque::new();
+        }
         Some(datagram)
     }
 }
