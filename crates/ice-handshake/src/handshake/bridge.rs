@@ -18,23 +18,28 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
+use super::ciphers::WhenUsed;
 use super::dtls::Engine;
 use super::{Finished, HandshakeData, HandshakeError, Role};
 
-/// str0m's crypto provider, with DTLS engines that a [`DtlsBridge`] can run elsewhere.
+/// str0m's crypto provider, with DTLS engines that a [`DtlsBridge`] can run elsewhere, and SRTP ciphers that take no room
+/// until they are used.
 ///
 /// Give it to each `RtcConfig` (`set_crypto_provider`), and build the `Rtc` within [`DtlsBridge::around`]. An `Rtc` that
 /// is built outside has str0m's own engine.
 pub fn crypto_provider() -> CryptoProvider {
     static BRIDGED: Bridged = Bridged;
-    CryptoProvider { dtls_provider: &BRIDGED, ..str0m::crypto::from_feature_flags() }
+    CryptoProvider {
+        dtls_provider: &BRIDGED,
+        srtp_provider: &WhenUsed,
+        ..str0m::crypto::from_feature_flags()
+    }
 }
 
 /// The connection's end of the bridge.
 #[derive(Debug, Clone)]
 pub struct DtlsBridge {
-    shared: Arc<Mutex<Shared>>,
-    closing: Arc<AtomicBool>,
+    ends: Arc<Ends>,
 }
 
 impl DtlsBridge {
@@ -53,7 +58,7 @@ impl DtlsBridge {
         SLOT.set(Slot::Armed);
         let built = build();
         let bridge = match SLOT.take() {
-            Slot::Built(shared, closing) => Some(Self { shared, closing }),
+            Slot::Built(ends) => Some(Self { ends }),
             _ => None,
         };
         drop(disarm);
@@ -107,7 +112,12 @@ impl DtlsBridge {
             shared.say.push_back(Say::PeerCertificate(certificate));
         }
         if let Some(keys) = data.srtp {
-            shared.say.push_back(Say::Keys(keys.exported, engine_profile(keys.profile)));
+            let keys = Say::Keys(keys.exported, engine_profile(keys.profile));
+            if shared.without_media {
+                shared.keys = Some(keys);
+            } else {
+                shared.say.push_back(keys);
+            }
         }
         shared.say.push_back(Say::Connected);
         shared.engine = Some(engine);
@@ -115,10 +125,27 @@ impl DtlsBridge {
         Ok(())
     }
 
+    /// Keep the keys for SRTP until there is [media](Self::with_media): what an `Rtc` makes of them takes 4 KiB, which data
+    /// channels have no use for.
+    pub fn without_media(&self) {
+        self.lock().without_media = true;
+    }
+
+    /// There is media: the `Rtc` gets its keys, as soon as they are there. It must be driven for it to notice.
+    pub fn with_media(&self) {
+        let mut shared = self.lock();
+        shared.without_media = false;
+        if let Some(keys) = shared.keys.take() {
+            shared.say.push_back(keys);
+            self.ends.stirred.store(true, Ordering::Release);
+        }
+    }
+
     /// Say goodbye on behalf of an `Rtc` that cannot: str0m refuses to close while SCTP is being set up. It must be
     /// driven for it to go out.
     pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.lock().closing = true;
+        self.ends.stirred.store(true, Ordering::Release);
     }
 
     /// The handshake has failed: the `Rtc` ends with this error when it is driven next.
@@ -126,6 +153,20 @@ impl DtlsBridge {
         self.lock().failed = Some(error.to_string());
     }
 
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.ends.lock()
+    }
+}
+
+/// What both ends hold.
+#[derive(Debug, Default)]
+struct Ends {
+    shared: Mutex<Shared>,
+    /// There is something to say for a proxy that has its engine: nothing else makes it look.
+    stirred: AtomicBool,
+}
+
+impl Ends {
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,6 +182,10 @@ struct Shared {
     replay: VecDeque<Bytes>,
     failed: Option<String>,
     closed: bool,
+    closing: bool,
+    without_media: bool,
+    /// For SRTP, once there is media.
+    keys: Option<Say>,
 }
 
 /// What the proxy tells its `Rtc`.
@@ -158,7 +203,7 @@ enum Slot {
     Idle,
     /// The next engine that is asked for on this thread goes over a bridge.
     Armed,
-    Built(Arc<Mutex<Shared>>, Arc<AtomicBool>),
+    Built(Arc<Ends>),
 }
 
 thread_local! {
@@ -180,18 +225,16 @@ impl DtlsProvider for Bridged {
         version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let shared = SLOT.with_borrow_mut(|slot| match slot {
+        let ends = SLOT.with_borrow_mut(|slot| match slot {
             Slot::Armed => {
-                let (shared, closing) = (Arc::default(), Arc::default());
-                *slot = Slot::Built(Arc::clone(&shared), Arc::clone(&closing));
-                Some((shared, closing))
+                let ends: Arc<Ends> = Arc::default();
+                *slot = Slot::Built(Arc::clone(&ends));
+                Some(ends)
             }
             _ => None,
         });
-        match shared {
-            Some((shared, closing)) => {
-                Ok(Box::new(Proxy { shared, closing, engine: None, born: now }))
-            }
+        match ends {
+            Some(ends) => Ok(Box::new(Proxy { ends, engine: None, born: now })),
             None => {
                 let stock = str0m::crypto::from_feature_flags().dtls_provider;
                 stock.new_dtls(certificate, now, version, mtu)
@@ -203,8 +246,7 @@ impl DtlsProvider for Bridged {
 /// What the `Rtc` holds for an engine.
 #[derive(Debug)]
 struct Proxy {
-    shared: Arc<Mutex<Shared>>,
-    closing: Arc<AtomicBool>,
+    ends: Arc<Ends>,
     /// The engine itself, once the handshake is complete.
     engine: Option<Engine>,
     born: Instant,
@@ -212,7 +254,26 @@ struct Proxy {
 
 impl Proxy {
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ends.lock()
+    }
+
+    /// What the connection has for one that has its engine.
+    fn poll_stirred(&mut self) -> Option<Say> {
+        if !self.ends.stirred.load(Ordering::Acquire) {
+            return None;
+        }
+        self.ends.stirred.store(false, Ordering::Release);
+        let (closing, say) = {
+            let mut shared = self.lock();
+            (std::mem::take(&mut shared.closing), shared.say.pop_front())
+        };
+        if closing
+            && let Some(engine) = &mut self.engine
+            && let Err(error) = engine.close()
+        {
+            log::debug!("no goodbye: {error}");
+        }
+        say
     }
 }
 
@@ -240,16 +301,15 @@ impl DtlsInstance for Proxy {
     }
 
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        if self.engine.is_some()
+            && let Some(Say::Keys(keys, profile)) = self.poll_stirred()
+        {
+            return DtlsOutput::KeyingMaterial(KeyingMaterial::new(&keys), profile);
+        }
         if let Some(engine) = &mut self.engine {
-            if self.closing.load(Ordering::Relaxed)
-                && self.closing.swap(false, Ordering::Relaxed)
-                && let Err(error) = engine.close()
-            {
-                log::debug!("no goodbye: {error}");
-            }
             return engine.poll_output(buffer);
         }
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.ends.lock();
         let needed = match shared.say.front() {
             Some(Say::Packet(packet)) => packet.len(),
             Some(Say::PeerCertificate(certificate)) => certificate.len(),
@@ -274,6 +334,7 @@ impl DtlsInstance for Proxy {
             Some(Say::Connected) => {
                 self.engine = shared.engine.take();
                 let replay = std::mem::take(&mut shared.replay);
+                (shared.say, shared.received) = (VecDeque::new(), VecDeque::new());
                 drop(shared);
                 if let Some(engine) = &mut self.engine {
                     for datagram in replay {

@@ -265,6 +265,10 @@ impl Algorithm {
 /// A certificate and its private key.
 #[derive(Clone)]
 pub struct Certificate {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
     certificate: Vec<u8>,
     private_key: Vec<u8>,
 }
@@ -293,29 +297,29 @@ impl Certificate {
         params.not_before = OffsetDateTime::now_utc() - Duration::days(1);
         params.not_after = params.not_before + Duration::days(365);
         let certificate = params.self_signed(&key)?;
-        Ok(Self { certificate: certificate.der().to_vec(), private_key: key.serialize_der() })
+        Ok(Self::from_der(certificate.der().to_vec(), key.serialize_der()))
     }
 
     /// A certificate and its private key (PKCS #8 or SEC 1), both DER. ECDSA on P-256 or P-384; RSA is not supported.
     pub fn from_der(certificate: Vec<u8>, private_key: Vec<u8>) -> Self {
-        Self { certificate, private_key }
+        Self { parts: Arc::new(Parts { certificate, private_key }) }
     }
 
     /// Its fingerprint by SHA-256.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.certificate)
+        Fingerprint::of(&self.parts.certificate)
     }
 
     /// The certificate, DER.
     pub fn certificate(&self) -> &[u8] {
-        &self.certificate
+        &self.parts.certificate
     }
 
     /// As str0m and dimpl take it.
     pub fn to_dtls_cert(&self) -> dimpl::DtlsCertificate {
         dimpl::DtlsCertificate {
-            certificate: self.certificate.clone(),
-            private_key: self.private_key.clone(),
+            certificate: self.parts.certificate.clone(),
+            private_key: self.parts.private_key.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod actor;
 mod bridge;
+mod ciphers;
 mod data;
 mod dtls;
 mod error;

@@ -17,7 +17,8 @@ use super::srtp::{SrtpProfile, Substitution};
 /// A DTLS engine, made by a [`Dtls`](super::Dtls) handshake. Once that is complete, a peer connection drives it
 /// directly, through str0m's `DtlsInstance`.
 pub struct Engine {
-    dtls: dimpl::Dtls,
+    /// Large; the engine goes through several hands.
+    dtls: Box<dimpl::Dtls>,
     context: Context,
     buffer: Vec<u8>,
     /// What the peer said right behind its last flight, for who drives the engine from then on.
@@ -164,7 +165,7 @@ impl Engine {
             Ok::<_, dimpl::Error>(dtls)
         })?;
         Ok(Self {
-            dtls,
+            dtls: Box::new(dtls),
             context,
             buffer: vec![0; BUFFER],
             unread: VecDeque::new(),
@@ -232,6 +233,12 @@ impl Engine {
             }
         });
         drained
+    }
+
+    /// The handshake is over, and whoever drives the engine from now on has buffers: let go of what only that took.
+    pub(crate) fn settle(&mut self) {
+        self.buffer = Vec::new();
+        self.context = Context::none();
     }
 
     /// Have this read once more, before anything else.

@@ -108,6 +108,14 @@ pub(super) struct Context {
     pub(super) substitution: Option<Substitution>,
 }
 
+impl Context {
+    /// That of no handshake.
+    pub(super) fn none() -> Self {
+        static NONE: LazyLock<Arc<Shared>> = LazyLock::new(Arc::default);
+        Self { shared: Arc::clone(&NONE), substitution: None }
+    }
+}
+
 /// Make a configuration. dimpl tries its provider out each time, which takes longer than a handshake; ours is the same
 /// each time, so what it has computed once is known.
 pub(super) fn configure(config: dimpl::ConfigBuilder) -> Result<dimpl::Config, dimpl::Error> {

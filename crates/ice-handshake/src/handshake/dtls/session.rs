@@ -78,6 +78,7 @@ impl Session for DtlsSession {
 
     fn into_engine(mut self: Box<Self>) -> Option<Engine> {
         self.engine.unread(std::mem::take(&mut self.early));
+        self.engine.settle();
         Some(self.engine)
     }
 }
