@@ -31,7 +31,8 @@ use crate::session::{Session, SessionOutput};
 pub struct PeerConnection {
     session: Session,
     transport: Option<Transport>,
-    transport_options: TransportOptions,
+    /// Until it is started.
+    transport_options: Option<TransportOptions>,
     media_engine: MediaEngine,
     mux: MuxHandle,
     home: Home,
@@ -99,7 +100,7 @@ impl PeerConnection {
                 SystemTime::now(),
             ),
             transport: None,
-            transport_options: TransportOptions {
+            transport_options: Some(TransportOptions {
                 servers: if settings.ice_lite {
                     Vec::new()
                 } else {
@@ -108,7 +109,7 @@ impl PeerConnection {
                 policy: configuration.ice_transport_policy,
                 route: settings.route,
                 ..TransportOptions::default()
-            },
+            }),
             media_engine: api.media_engine().clone(),
             mux,
             home: Home { id, handshakes: supervisor, placement, deadline, factory },
@@ -166,7 +167,7 @@ impl PeerConnection {
                     return;
                 }
                 if let Some(transport) = &self.transport {
-                    self.batch.add(transport, source, destination, &contents);
+                    self.batch.add(transport, source, destination, contents);
                 }
             }
             SessionOutput::Event(event) => match self.outbox.tell(event) {
@@ -337,7 +338,8 @@ impl Actor for PeerConnection {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        let (transport, events) = Transport::open(&self.mux, self.transport_options.clone());
+        let options = self.transport_options.take().unwrap_or_default();
+        let (transport, events) = Transport::open(&self.mux, options);
         self.transport = Some(transport);
         ctx.add_stream(events);
         self.drive(ctx, Session::handle_timeout);
@@ -397,8 +399,8 @@ impl Handler<HandshakeEvent> for PeerConnection {
             }
             HandshakeOutput::Finished(mut finished) => {
                 self.unwatch_handshake(ctx);
-                let behind = match &mut self.handshake.handle {
-                    Some(handle) => handle.replay(&mut finished).collect(),
+                let behind = match self.handshake.handle.take() {
+                    Some(mut handle) => handle.replay(&mut finished).collect(),
                     None => std::mem::take(&mut finished.kept),
                 };
                 self.drive(ctx, |session, now| session.finish_handshake(now, finished, behind));
@@ -437,7 +439,7 @@ impl Batch {
         transport: &Transport,
         source: SocketAddr,
         destination: SocketAddr,
-        contents: &[u8],
+        contents: Vec<u8>,
     ) {
         let fits = self.source == Some((source, destination))
             && !self.full
@@ -450,7 +452,12 @@ impl Batch {
             self.segment = contents.len();
         }
         self.full = contents.len() < self.segment;
-        self.contents.extend_from_slice(contents);
+        // One alone is not copied; several are put together where the last ones were.
+        if self.contents.capacity() == 0 {
+            self.contents = contents;
+        } else {
+            self.contents.extend_from_slice(&contents);
+        }
         self.count += 1;
     }
 
@@ -464,7 +471,12 @@ impl Batch {
                 segment_size: (self.count > 1).then_some(self.segment),
             });
         }
-        self.contents.clear();
+        // Where single datagrams go, nothing is to be kept for more.
+        if self.count > 1 {
+            self.contents.clear();
+        } else {
+            self.contents = Vec::new();
+        }
         self.count = 0;
         self.full = false;
     }

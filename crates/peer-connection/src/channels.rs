@@ -120,7 +120,8 @@ pub(crate) struct Channel {
 /// All channels of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    all: HashMap<DataChannelId, Channel>,
+    /// In boxes, since the map keeps room for more.
+    all: HashMap<DataChannelId, Box<Channel>>,
     by_key: HashMap<ChannelKey, DataChannelId>,
     /// Closed before they were open: the engine may open them still.
     stillborn: HashSet<ChannelKey>,
@@ -141,7 +142,7 @@ impl Channels {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (DataChannelId, &Channel)> {
-        self.all.iter().map(|(id, channel)| (*id, channel))
+        self.all.iter().map(|(id, channel)| (*id, &**channel))
     }
 
     pub(crate) fn info(&self, engine: &mut Engine, id: DataChannelId) -> Option<DataChannelInfo> {
@@ -229,7 +230,7 @@ impl Channels {
             low_threshold,
             above: false,
         };
-        self.all.insert(id, channel);
+        self.all.insert(id, Box::new(channel));
         // One that both sides have declared may be open already, and is never told to be.
         self.busy.push(id);
         id

@@ -7,13 +7,14 @@ mod channels;
 mod codecs;
 mod convert;
 mod media;
+mod recipe;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use callboard_ice_handshake::handshake::{Certificate, DtlsBridge, crypto_provider};
+use callboard_ice_handshake::handshake::{Certificate, DtlsBridge};
 pub(crate) use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::ChannelConfig;
@@ -22,9 +23,10 @@ use str0m::error::{ProtoError, SctpError};
 use str0m::media::{Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 pub(crate) use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
-use str0m::{Event, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::{Event, Input, Output, Rtc, RtcError};
 
-use crate::api::{ApiInner, MediaMode};
+use self::recipe::Recipe;
+use crate::api::ApiInner;
 use crate::jsep::{AnswerPlan, CommitPlan, OfferPlan};
 use crate::media::*;
 
@@ -117,6 +119,8 @@ pub(crate) struct Engine {
     rtc: Rtc,
     bridge: DtlsBridge,
     recipe: Recipe,
+    /// There is media, or was.
+    has_media: bool,
     pending: Option<SdpPendingOffer>,
     /// The next id of a channel that exists so that there is a section for channels.
     placeholder: u16,
@@ -131,12 +135,6 @@ pub(crate) struct Engine {
     measured: Measured,
 }
 
-/// What an engine is made of, also when it must be made again.
-struct Recipe {
-    api: Arc<ApiInner>,
-    certificate: Certificate,
-}
-
 impl Engine {
     pub(crate) fn new(api: Arc<ApiInner>, certificate: Certificate, now: Instant) -> Self {
         let recipe = Recipe { api, certificate };
@@ -145,6 +143,7 @@ impl Engine {
             rtc,
             bridge,
             recipe,
+            has_media: false,
             pending: None,
             placeholder: PLACEHOLDERS,
             placeholders: Vec::new(),
@@ -159,6 +158,22 @@ impl Engine {
 
     pub(crate) fn bridge(&self) -> &DtlsBridge {
         &self.bridge
+    }
+
+    /// Whether it could protect media.
+    #[cfg(test)]
+    pub(crate) fn has_srtp_keys(&self) -> bool {
+        // str0m calls itself connected when it has.
+        self.rtc.is_connected()
+    }
+
+    /// There is media from now on. Says whether that is news, of which the engine hears when it is driven.
+    pub(crate) fn expect_media(&mut self) -> bool {
+        let news = !std::mem::replace(&mut self.has_media, true);
+        if news {
+            self.bridge.with_media();
+        }
+        news
     }
 
     pub(crate) fn measured(&self) -> &Measured {
@@ -297,6 +312,9 @@ impl Engine {
     /// Begin again with nothing negotiated. Candidates and channels are to be added again.
     pub(crate) fn rebuild(&mut self, now: Instant) {
         (self.rtc, self.bridge) = self.recipe.build(now);
+        if self.has_media {
+            self.bridge.with_media();
+        }
         self.pending = None;
         self.placeholder = PLACEHOLDERS;
         self.placeholders.clear();
@@ -476,44 +494,6 @@ impl Engine {
     }
 }
 
-impl Recipe {
-    fn build(&self, now: Instant) -> (Rtc, DtlsBridge) {
-        let settings = &self.api.settings;
-        let registry = &self.api.registry;
-        let mut config = RtcConfig::new()
-            .set_crypto_provider(Arc::new(crypto_provider()))
-            .set_dtls_cert(self.certificate.to_dtls_cert())
-            // Done where the handshake ends, against all fingerprints that the peer has named.
-            .set_fingerprint_verification(false)
-            .set_ice_lite(settings.ice_lite)
-            .set_rtp_mode(settings.media_mode == MediaMode::Rtp)
-            .set_stats_interval(Some(STATS_INTERVAL))
-            .set_rtcp_report_interval_audio(registry.audio_report_interval)
-            .set_rtcp_report_interval_video(registry.video_report_interval)
-            .set_sctp_max_message_size(settings.max_message_size)
-            .set_sctp_max_buffered_amount(SCTP_BUFFER.max(settings.max_message_size as usize));
-        config.set_max_stun_rto(LONGEST_CHECK_INTERVAL);
-        config.set_max_stun_retransmits(UNANSWERED_CHECKS);
-        *config.codec_config() = codecs::codecs(&self.api.media_engine, registry);
-        if !registry.transport_wide_feedback {
-            convert::without_transport_cc(config.extension_map());
-        }
-        if let Some(initial) = registry.bandwidth_estimation {
-            config = config.enable_bwe(Some(str0m::bwe::Bitrate::bps(initial)));
-        }
-        let (rtc, bridge) = DtlsBridge::around(|| config.build(now));
-        (rtc, bridge.expect("an Rtc asks its crypto provider for an engine as it is built"))
-    }
-}
-
 /// Negotiated ids from here down are for channels that nobody sees: browsers number theirs from 0, and most have 1,024
 /// at most.
 const PLACEHOLDERS: u16 = 1_023;
-/// What SCTP holds of all channels together; what it does not take waits in the channels' own queues.
-const SCTP_BUFFER: usize = 256 << 10;
-/// Statistics older than this are of little use to those who ask.
-const STATS_INTERVAL: Duration = Duration::from_secs(1);
-/// Under loss, an interval that doubles up to str0m's 3 s finds no pair in time.
-const LONGEST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// So that a pair without an answer is given up after 15 s.
-const UNANSWERED_CHECKS: usize = 15;

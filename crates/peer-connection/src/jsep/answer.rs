@@ -179,7 +179,8 @@ impl Jsep {
         // An answer has no group that its offer has not.
         let bundle = remote.sdp.bundle().map(|_| bundle);
         text::write_session(&mut sdp, origin, bundle.as_deref());
-        let text = sdp.to_string();
+        let mut text = sdp.to_string();
+        text.shrink_to_fit();
         self.last_answer = Some(text.clone());
         SessionDescription { kind: SdpType::Answer, sdp: text }
     }

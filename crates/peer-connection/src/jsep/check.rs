@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use callboard_ice_handshake::handshake::Fingerprint;
 
@@ -13,7 +14,7 @@ use crate::sdp::{MediaKind, Sdp, Section};
 pub(crate) struct Checked {
     pub(crate) sdp: Sdp,
     /// None for one without media.
-    pub(crate) transport: Option<RemoteTransport>,
+    pub(crate) transport: Option<Arc<RemoteTransport>>,
 }
 
 /// What a description says of the one transport.
@@ -155,7 +156,7 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
             return Err(DescriptionError::OtherFingerprint);
         }
     }
-    Ok(Checked { sdp, transport })
+    Ok(Checked { sdp, transport: transport.map(Arc::new) })
 }
 
 /// A section that names no direction has the session's, or both (RFC 8866 §6.7).

@@ -114,7 +114,16 @@ impl Jsep {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<JsepEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.events = VecDeque::new();
+        }
+        event
+    }
+
+    /// Whether anything but data was ever to be sent or received.
+    pub(crate) fn has_media(&self) -> bool {
+        !self.transceivers.is_empty()
     }
 
     pub(crate) fn signaling(&self) -> SignalingState {
@@ -173,7 +182,7 @@ impl Jsep {
 
     /// The remote transport in force.
     pub(crate) fn current_transport(&self) -> Option<&RemoteTransport> {
-        self.remote.as_ref().and_then(|remote| remote.transport.as_ref())
+        self.remote.as_ref().and_then(|remote| remote.transport.as_deref())
     }
 
     /// The identification and number of the section that carries everybody's candidates.

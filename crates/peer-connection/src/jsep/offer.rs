@@ -116,7 +116,8 @@ impl Jsep {
         }
         let bundle: Vec<&str> = bundle.iter().map(String::as_str).collect();
         text::write_session(&mut sdp, origin, Some(&bundle));
-        let text = sdp.to_string();
+        let mut text = sdp.to_string();
+        text.shrink_to_fit();
         self.last_offer = Some(Created { text: text.clone(), mids, restart });
         SessionDescription { kind: SdpType::Offer, sdp: text }
     }

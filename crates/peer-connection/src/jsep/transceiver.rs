@@ -105,6 +105,10 @@ pub(crate) struct Transceivers {
 }
 
 impl Transceivers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Transceiver> {
         self.all.iter()
     }

@@ -5,7 +5,7 @@ use std::fmt;
 /// A line, without its end, and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    text: String,
+    text: Box<str>,
     end: End,
 }
 
@@ -22,7 +22,7 @@ impl Line {
     pub(super) fn new(text: String) -> Self {
         // What is to be one line stays one, whatever it was made of.
         let text = text.replace(['\r', '\n'], " ");
-        Self { text, end: End::CrLf }
+        Self { text: text.into(), end: End::CrLf }
     }
 
     pub(super) fn split(text: &str) -> impl Iterator<Item = Self> {
@@ -34,7 +34,7 @@ impl Line {
                     None => (line, End::Lf),
                 },
             };
-            Self { text: text.to_owned(), end }
+            Self { text: text.into(), end }
         })
     }
 
@@ -64,7 +64,10 @@ impl Line {
     /// End as RFC 8866 has it, without spaces before the end.
     pub(super) fn make_plain(&mut self) {
         self.end = End::CrLf;
-        self.text.truncate(self.text.trim_end().len());
+        let text = self.text.trim_end();
+        if text.len() < self.text.len() {
+            self.text = text.into();
+        }
     }
 
     /// Whether there is nothing in it that does not belong into a line.

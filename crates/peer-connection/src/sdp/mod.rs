@@ -41,6 +41,8 @@ impl Sdp {
             }
             sdp.media.last_mut().unwrap_or(&mut sdp.session).push_line(line);
         }
+        // Some are kept for as long as a connection lasts.
+        sdp.media.iter_mut().chain([&mut sdp.session]).for_each(Section::shrink);
         sdp
     }
 

@@ -220,6 +220,11 @@ impl Section {
         self.lines.retain(|line| !remove(line));
     }
 
+    /// Keep no room for more lines.
+    pub(super) fn shrink(&mut self) {
+        self.lines.shrink_to_fit();
+    }
+
     pub(super) fn push_line(&mut self, line: Line) {
         if let Some(last) = self.lines.last_mut() {
             last.finish();

@@ -39,6 +39,13 @@ impl Candidates {
         self.local.iter().map(|(candidate, _)| candidate)
     }
 
+    /// There will not be many more.
+    pub(super) fn shrink(&mut self) {
+        self.local.shrink_to_fit();
+        self.waiting.shrink_to_fit();
+        self.remote.shrink_to_fit();
+    }
+
     pub(super) fn forget_remote(&mut self) {
         self.waiting.clear();
         self.remote.clear();
@@ -103,6 +110,7 @@ impl Session {
     /// All that can be found has been.
     pub(crate) fn gathered(&mut self, now: std::time::Instant) {
         self.states.all_local = true;
+        self.candidates.shrink();
         let end = self.tell_candidate(String::new());
         self.tell(ConnectionEvent::IceCandidate(Some(end)));
         let event = self.states.set_gathering(IceGatheringState::Complete);

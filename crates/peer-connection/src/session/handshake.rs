@@ -5,12 +5,34 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::{
-    DtlsData, Fingerprint, Finished, HandshakeData, HandshakeError,
+    DtlsData, Fingerprint, Finished, HandshakeData, HandshakeError, Role, SrtpProfile, Version,
 };
 
 use super::{HandshakeProgress, Session, SessionOutput};
 use crate::event::ConnectionEvent;
 use crate::state::*;
+
+/// What came of a handshake. Its keys are the engine's alone.
+#[derive(Debug)]
+pub(super) struct Negotiated {
+    pub(super) version: Version,
+    pub(super) role: Role,
+    pub(super) srtp_profile: Option<SrtpProfile>,
+    pub(super) peer_certificate: Option<Vec<u8>>,
+    pub(super) peer_fingerprint: Option<Fingerprint>,
+}
+
+impl Negotiated {
+    fn of(data: &DtlsData) -> Self {
+        Self {
+            version: data.version,
+            role: data.role,
+            srtp_profile: data.srtp.as_ref().map(|keys| keys.profile),
+            peer_certificate: data.peer_certificate.clone(),
+            peer_fingerprint: data.peer_fingerprint.clone(),
+        }
+    }
+}
 
 impl Session {
     /// There is a path to the peer: the handshake can go on, and old user fragments are not needed any more.
@@ -59,7 +81,7 @@ impl Session {
         }
         self.handshake = HandshakeProgress::Over;
         let taken = match &finished.data {
-            HandshakeData::Dtls(data) => self.verify(data).map(|()| (**data).clone()),
+            HandshakeData::Dtls(data) => self.verify(data).map(|()| Negotiated::of(data)),
             _ => Err(HandshakeError::custom("a peer connection takes only DTLS handshakes")),
         };
         let taken = taken.and_then(|data| {
@@ -73,9 +95,11 @@ impl Session {
                 self.output.push_back(SessionOutput::Event(ConnectionEvent::HandshakeFinished {
                     version: data.version,
                     role: data.role,
-                    srtp_profile: data.srtp.as_ref().map(|keys| keys.profile),
+                    srtp_profile: data.srtp_profile,
                 }));
                 self.negotiated = Some(data);
+                self.round_trip = RoundTrip::default();
+                self.candidates.shrink();
                 let result = self.engine.handle_timeout(now);
                 self.after(now, result);
             }

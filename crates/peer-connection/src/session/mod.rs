@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use callboard_ice_handshake::handshake::{Certificate, DtlsData, Fingerprint, Role};
+use callboard_ice_handshake::handshake::{Certificate, Fingerprint, Role};
 
 use self::candidates::Candidates;
-use self::handshake::RoundTrip;
+use self::handshake::{Negotiated, RoundTrip};
 use self::media::Senders;
 use self::states::States;
+pub use self::statistics::Counters;
 use crate::api::ApiInner;
 use crate::channels::{Channels, DataChannelId, DataChannelInfo, DataChannelOptions};
 use crate::engine::{Engine, EngineError, EngineEvent, EngineOutput, IceProgress};
@@ -66,11 +67,11 @@ pub(crate) struct Session {
     senders: Senders,
     certificate: Certificate,
     /// What the engine knows of the peer.
-    remote: Option<RemoteTransport>,
+    remote: Option<Arc<RemoteTransport>>,
     /// The answer that was created can be undone by this.
     undo: Option<negotiation::Undo>,
     handshake: HandshakeProgress,
-    negotiated: Option<DtlsData>,
+    negotiated: Option<Negotiated>,
     /// User fragments that lead here: the latest last.
     ufrags: VecDeque<String>,
     validated: VecDeque<SocketAddr>,
@@ -98,30 +99,6 @@ enum HandshakeProgress {
         ready: bool,
     },
     Over,
-}
-
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Datagrams that came.
-    pub datagrams_received: u64,
-    /// Datagrams that went.
-    pub datagrams_sent: u64,
-    /// Bytes that came, in datagrams.
-    pub bytes_received: u64,
-    /// Bytes that went, in datagrams.
-    pub bytes_sent: u64,
-    /// Datagrams that were not this connection's.
-    pub datagrams_refused: u64,
-    /// Remote candidates that were ignored: names (`….local`), TCP, RTCP alone.
-    pub candidates_ignored: u64,
-    /// Remote candidates that were not used: addresses that nobody is sent to, or another generation's.
-    pub candidates_refused: u64,
-    /// Frames and packets that the application did not take in time.
-    pub media_dropped: u64,
-    /// Datagrams, both ways, that were lost on purpose ([`InjectLoss`](crate::messages::InjectLoss)).
-    pub datagrams_lost: u64,
 }
 
 impl Session {
@@ -169,7 +146,12 @@ impl Session {
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<SessionOutput> {
-        self.output.pop_front()
+        let output = self.output.pop_front();
+        // Whoever asked has all, and there may be nothing more for a long time.
+        if output.is_none() {
+            self.output = VecDeque::new();
+        }
+        output
     }
 
     /// When to call [`Self::handle_timeout`].
@@ -236,6 +218,9 @@ impl Session {
     /// The one way on: whatever was done, do what follows from it.
     fn after(&mut self, now: Instant, result: Result<(), EngineError>) {
         let result = match &self.broken {
+            None if self.jsep.has_media() && self.engine.expect_media() => {
+                result.and_then(|()| self.engine.handle_timeout(now)).and_then(|()| self.drain(now))
+            }
             None => result.and_then(|()| self.drain(now)),
             Some(_) => Ok(()),
         };

@@ -1,5 +1,6 @@
 //! Offers, answers, and what the engine has to do with them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{HandshakeProgress, Session, SessionOutput};
@@ -102,7 +103,7 @@ impl Session {
             self.validated.clear();
         }
         self.states.begin(now);
-        self.remote = Some(transport.clone());
+        self.remote = Some(Arc::clone(transport));
         let ufrag = self.engine.local_ufrag();
         self.add_ufrag(ufrag);
         self.add_candidates_of(&checked.sdp);

@@ -11,6 +11,30 @@ use crate::jsep::Transceiver;
 use crate::media::*;
 use crate::stats::StatsReport;
 
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Datagrams that came.
+    pub datagrams_received: u64,
+    /// Datagrams that went.
+    pub datagrams_sent: u64,
+    /// Bytes that came, in datagrams.
+    pub bytes_received: u64,
+    /// Bytes that went, in datagrams.
+    pub bytes_sent: u64,
+    /// Datagrams that were not this connection's.
+    pub datagrams_refused: u64,
+    /// Remote candidates that were ignored: names (`….local`), TCP, RTCP alone.
+    pub candidates_ignored: u64,
+    /// Remote candidates that were not used: addresses that nobody is sent to, or another generation's.
+    pub candidates_refused: u64,
+    /// Frames and packets that the application did not take in time.
+    pub media_dropped: u64,
+    /// Datagrams, both ways, that were lost on purpose ([`InjectLoss`](crate::messages::InjectLoss)).
+    pub datagrams_lost: u64,
+}
+
 impl Session {
     /// W3C `getStats`. What the engine measures is up to 1 s old; everything else is of now.
     pub(crate) fn stats(&mut self, now: Instant) -> StatsReport {
@@ -165,7 +189,7 @@ impl Session {
                     Version::Dtls12 => "FEFD",
                     Version::Dtls13 => "FEFC",
                 }),
-                "srtpCipher": data.and_then(|data| data.srtp.as_ref()).map(|keys| match keys.profile {
+                "srtpCipher": data.and_then(|data| data.srtp_profile).map(|profile| match profile {
                     SrtpProfile::Aes128Gcm => "AEAD_AES_128_GCM",
                     SrtpProfile::Aes256Gcm => "AEAD_AES_256_GCM",
                     SrtpProfile::Aes128CmSha1_80 => "AES_CM_128_HMAC_SHA1_80",

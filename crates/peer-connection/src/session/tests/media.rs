@@ -9,7 +9,7 @@ use crate::error::*;
 use crate::session::SessionOutput;
 use crate::*;
 
-fn video(id: &str) -> LocalTrack {
+pub(super) fn video(id: &str) -> LocalTrack {
     LocalTrack::new(RtpCodecCapability::new("video/VP8"), id, "stream")
 }
 
@@ -25,7 +25,7 @@ fn frame(length: usize) -> Vec<u8> {
 }
 
 impl Peer {
-    fn samples(&self) -> Vec<&ReceivedSample> {
+    pub(super) fn samples(&self) -> Vec<&ReceivedSample> {
         self.events
             .iter()
             .filter_map(|event| match event {
@@ -36,7 +36,7 @@ impl Peer {
     }
 }
 
-fn send_frames(pair: &mut Pair, sender: SenderId, count: usize, length: usize) {
+pub(super) fn send_frames(pair: &mut Pair, sender: SenderId, count: usize, length: usize) {
     for _ in 0..count {
         let now = pair.now;
         let sample = Sample::new(frame(length), Duration::from_millis(33));

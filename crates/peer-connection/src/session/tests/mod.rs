@@ -3,6 +3,7 @@
 mod channels;
 mod guards;
 mod ice;
+mod keys;
 mod media;
 mod needed;
 mod rollback;

@@ -1,0 +1,61 @@
+//! How an `Rtc` is made.
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use callboard_ice_handshake::handshake::{Certificate, DtlsBridge, crypto_provider};
+use str0m::crypto::CryptoProvider;
+use str0m::{Rtc, RtcConfig};
+
+use super::{codecs, convert};
+use crate::api::{ApiInner, MediaMode};
+
+/// What an engine is made of, also when it must be made again.
+pub(super) struct Recipe {
+    pub(super) api: Arc<ApiInner>,
+    pub(super) certificate: Certificate,
+}
+
+impl Recipe {
+    pub(super) fn build(&self, now: Instant) -> (Rtc, DtlsBridge) {
+        let settings = &self.api.settings;
+        let registry = &self.api.registry;
+        let mut config = RtcConfig::new()
+            .set_crypto_provider(Arc::clone(&CRYPTO))
+            .set_dtls_cert(self.certificate.to_dtls_cert())
+            // Done where the handshake ends, against all fingerprints that the peer has named.
+            .set_fingerprint_verification(false)
+            .set_ice_lite(settings.ice_lite)
+            .set_rtp_mode(settings.media_mode == MediaMode::Rtp)
+            .set_stats_interval(Some(STATS_INTERVAL))
+            .set_rtcp_report_interval_audio(registry.audio_report_interval)
+            .set_rtcp_report_interval_video(registry.video_report_interval)
+            .set_sctp_max_message_size(settings.max_message_size)
+            .set_sctp_max_buffered_amount(SCTP_BUFFER.max(settings.max_message_size as usize));
+        config.set_max_stun_rto(LONGEST_CHECK_INTERVAL);
+        config.set_max_stun_retransmits(UNANSWERED_CHECKS);
+        *config.codec_config() = codecs::codecs(&self.api.media_engine, registry);
+        if !registry.transport_wide_feedback {
+            convert::without_transport_cc(config.extension_map());
+        }
+        if let Some(initial) = registry.bandwidth_estimation {
+            config = config.enable_bwe(Some(str0m::bwe::Bitrate::bps(initial)));
+        }
+        let (rtc, bridge) = DtlsBridge::around(|| config.build(now));
+        let bridge = bridge.expect("an Rtc asks its crypto provider for an engine as it is built");
+        bridge.without_media();
+        (rtc, bridge)
+    }
+}
+
+/// The same for all.
+static CRYPTO: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(crypto_provider()));
+
+/// What SCTP holds of all channels together; what it does not take waits in the channels' own queues.
+const SCTP_BUFFER: usize = 256 << 10;
+/// Statistics older than this are of little use to those who ask.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+/// Under loss, an interval that doubles up to str0m's 3 s finds no pair in time.
+const LONGEST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// So that a pair without an answer is given up after 15 s.
+const UNANSWERED_CHECKS: usize = 15;
