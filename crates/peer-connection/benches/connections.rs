@@ -24,10 +24,12 @@ const WARM_UP: usize = 2_000;
 const MESSAGES: usize = 12_000;
 const PACKETS: usize = 40_000;
 const CONNECTS: usize = 50;
-const PAIRS: usize = 200;
+const PAIRS: usize = 400;
 /// Of which so many connect at a time, each between two ports of its own: what comes from one address to one port is of one
 /// connection.
 const AT_ONCE: usize = 10;
+/// Before their memory is looked at: long enough for statistics, reports and checks of the path.
+const REST: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() {

@@ -23,6 +23,8 @@ pub(super) enum Owners {
 /// Two media threads for each connection at a time.
 pub(super) struct Home {
     connections: PeerConnections,
+    /// For messages, and for packets.
+    apis: [Api; 2],
     certificate: Certificate,
     threads: Vec<ArbiterHandle>,
 }
@@ -44,6 +46,7 @@ impl Home {
         };
         let mut home = Self {
             connections: PeerConnections::start(options).await.unwrap(),
+            apis: [MediaMode::Samples, MediaMode::Rtp].map(api),
             certificate: Certificate::generate().unwrap(),
             threads: Vec::new(),
         };
@@ -106,7 +109,8 @@ pub(super) async fn memory() -> f64 {
         for _ in 0..count {
             let mut pair = home.pair(at, Job::Messages, Owners::Far).await;
             meet(&mut pair).await;
-            pairs.push(pair);
+            let [one, other] = pair;
+            pairs.push([one.rest().await, other.rest().await]);
         }
         pairs
     };
@@ -117,9 +121,21 @@ pub(super) async fn memory() -> f64 {
     let first = all(1).await;
     let before = resident();
     let pairs = all(PAIRS / AT_ONCE).await;
+    tokio::time::sleep(REST).await;
     let grown = resident() - before;
     drop((first, pairs));
     grown / (2 * PAIRS) as f64
+}
+
+/// What bare ones agree on as well.
+fn api(media_mode: MediaMode) -> Api {
+    let settings = ApiSettings {
+        media_mode,
+        dtls_version: Some(Version::Dtls12),
+        srtp_profiles: Some(vec![SrtpProfile::Aes256Gcm]),
+        ..ApiSettings::default()
+    };
+    Api::with_settings(MediaEngine::default(), Registry::default(), settings)
 }
 
 async fn close(pair: [Side; 2]) {
@@ -139,24 +155,17 @@ struct Side {
 
 impl Side {
     async fn open(home: &Home, thread: usize, job: Job, owners: Owners) -> Self {
-        // What bare ones agree on as well.
-        let settings = ApiSettings {
-            media_mode: if job == Job::Packets { MediaMode::Rtp } else { MediaMode::Samples },
-            dtls_version: Some(Version::Dtls12),
-            srtp_profiles: Some(vec![SrtpProfile::Aes256Gcm]),
-            ..ApiSettings::default()
-        };
-        let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+        let api = &home.apis[usize::from(job == Job::Packets)];
         let certificate = Some(home.certificate.clone());
         let configuration = Configuration { certificate, ..Configuration::default() };
         let (tell, told) = mpsc::unbounded_channel();
-        let owner = Owner { tell, work: Work::Nothing, line: None };
+        let owner = Owner { tell: Some(tell), work: Work::Nothing, line: None };
         let owner = match owners {
             Owners::Near => Owner::start_in_arbiter(&home.threads[thread], |_| owner),
             Owners::Far => owner.start(),
         };
         let opened =
-            home.connections.open_on(thread, &api, configuration, owner.clone().recipient());
+            home.connections.open_on(thread, api, configuration, owner.clone().recipient());
         let connection = opened.await.unwrap();
         Self { connection, owner, told, channel: None, sender: None }
     }
@@ -169,6 +178,12 @@ impl Side {
         Context<PeerConnection>: actix::dev::ToEnvelope<PeerConnection, M>,
     {
         self.connection.send(message).await.expect("it runs")
+    }
+
+    /// The connection and its owner; by what this side has heard of them is the bench's own.
+    async fn rest(self) -> (PeerConnectionHandle, Addr<Owner>) {
+        self.owner.send(Rest).await.unwrap();
+        (self.connection, self.owner)
     }
 
     async fn create_channel(&mut self) {
@@ -229,7 +244,8 @@ async fn meet([one, other]: &mut [Side; 2]) {
 
 /// Does the work of one side, and hands on what else it hears.
 struct Owner {
-    tell: mpsc::UnboundedSender<ConnectionEvent>,
+    /// Until nobody wants to hear it.
+    tell: Option<mpsc::UnboundedSender<ConnectionEvent>>,
     work: Work,
     line: Option<Wire>,
 }
@@ -240,6 +256,10 @@ struct Begin {
     work: Work,
     line: Wire,
 }
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Rest;
 
 impl Actor for Owner {
     type Context = Context<Self>;
@@ -255,6 +275,14 @@ impl Handler<Begin> for Owner {
     }
 }
 
+impl Handler<Rest> for Owner {
+    type Result = ();
+
+    fn handle(&mut self, _: Rest, _: &mut Context<Self>) {
+        self.tell = None;
+    }
+}
+
 impl Handler<PeerConnectionEvent> for Owner {
     type Result = ();
 
@@ -264,7 +292,7 @@ impl Handler<PeerConnectionEvent> for Owner {
                 self.work.hear_message(message, line)
             }
             (ConnectionEvent::Packet(_), Some(line)) => self.work.hear_packet(line),
-            (event, _) => _ = self.tell.send(event),
+            (event, _) => _ = self.tell.as_ref().map(|tell| tell.send(event)),
         }
     }
 }

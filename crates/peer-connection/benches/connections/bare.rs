@@ -158,12 +158,16 @@ pub(super) fn memory() -> f64 {
     (resident() - before) / (2 * PAIRS) as f64
 }
 
-/// Until both have the channel.
+/// Until both have the channel, and then for a while.
 fn carry(sides: &mut [Rtc; 2], addresses: [SocketAddr; 2]) {
     let mut now = Instant::now();
     let mut open = 0;
-    while open < 2 {
-        now += Duration::from_millis(1);
+    let mut rested = Duration::ZERO;
+    while rested < REST {
+        now += STEP;
+        if open == 2 {
+            rested += STEP;
+        }
         for at in [0, 1] {
             sides[at].handle_input(Input::Timeout(now)).unwrap();
             loop {
@@ -287,5 +291,7 @@ impl Line for Wire {
     }
 }
 
+/// What is carried takes this long.
+const STEP: Duration = Duration::from_millis(1);
 /// So that it hears that it is to stop.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
