@@ -1,7 +1,6 @@
 //! How a peer connection lives.
 #![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,10 +11,11 @@ use callboard_ice_handshake::handshake::{
     ComponentId, ComponentInfo, Fingerprint, HandshakeError, HandshakeEvent, HandshakeFactory,
     HandshakeHandle, HandshakeOutput, HandshakeSpec, InitData, Role, start_handshake,
 };
-use callboard_ice_handshake::mux::{MuxHandle, PacketClass, Transmit};
+use callboard_ice_handshake::mux::{MuxHandle, PacketClass};
 use callboard_supervision::{Down, Exit, ExitReason, Placement, SupervisorRef};
 
 use crate::api::{Api, Configuration, MediaEngine};
+use crate::batch::Batch;
 use crate::error::*;
 use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
 use crate::handshake::{DefaultHandshake, dtls};
@@ -38,6 +38,8 @@ pub struct PeerConnection {
     home: Home,
     handshake: Handshaking,
     outbox: Outbox,
+    /// It settles when the datagrams that wait have been looked at.
+    settling: bool,
     /// The owner is behind, and will be looked at again.
     looking_again: bool,
     /// When it is woken; what is due later is looked at then.
@@ -115,6 +117,7 @@ impl PeerConnection {
             home: Home { id, handshakes: supervisor, placement, deadline, factory },
             handshake: Handshaking::default(),
             outbox: Outbox::new(id, owner, settings.max_unread),
+            settling: false,
             looking_again: false,
             wake_up: None,
             batch: Batch::default(),
@@ -129,6 +132,16 @@ impl PeerConnection {
         ctx: &mut Context<Self>,
         call: impl FnOnce(&mut Session, Instant) -> R,
     ) -> R {
+        let result = self.work(ctx, call);
+        self.settle(ctx);
+        result
+    }
+
+    fn work<R>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        call: impl FnOnce(&mut Session, Instant) -> R,
+    ) -> R {
         let result = call(&mut self.session, Instant::now());
         // ICE alone drives it every few seconds: whoever has nobody is noticed.
         if !self.outbox.has_owner() {
@@ -137,12 +150,31 @@ impl PeerConnection {
         while let Some(output) = self.session.poll_output() {
             self.obey(output, ctx);
         }
+        result
+    }
+
+    /// Send what is to be sent, and tell what is to be told.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
         if let Some(transport) = &self.transport {
             self.batch.flush(transport);
         }
-        self.tell_what_waits(ctx);
+        if !self.outbox.flush() {
+            // Nobody is left.
+            return self.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
+        }
+        self.look_again(ctx);
         self.set_wake_up(ctx);
-        result
+    }
+
+    /// The same when all datagrams that wait have been looked at: an owner on another thread is woken once for all, and what
+    /// goes out goes together.
+    fn settle_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.settling, true) {
+            ctx.spawn(std::future::ready(()).into_actor(self).map(|(), this, ctx| {
+                this.settling = false;
+                this.settle(ctx);
+            }));
+        }
     }
 
     /// What is written goes out when all that waits in the mailbox has been written: several datagrams in one call.
@@ -171,7 +203,7 @@ impl PeerConnection {
                 }
             }
             SessionOutput::Event(event) => match self.outbox.tell(event) {
-                Told::Yes | Told::Waits => {}
+                Told::Waits => {}
                 Told::Dropped => self.session.media_dropped(),
                 Told::Full => self.session.close(Instant::now(), CloseReason::OwnerTooSlow),
                 Told::NoOwner => self.session.close(Instant::now(), CloseReason::Closed),
@@ -286,14 +318,14 @@ impl PeerConnection {
     }
 
     /// What the owner had no room for is brought when it has: nobody tells when that is.
-    fn tell_what_waits(&mut self, ctx: &mut Context<Self>) {
+    fn look_again(&mut self, ctx: &mut Context<Self>) {
         if !self.outbox.is_behind() || std::mem::replace(&mut self.looking_again, true) {
             return;
         }
         ctx.run_later(LOOK_AGAIN, |this, ctx| {
             this.looking_again = false;
             if this.outbox.flush() {
-                this.tell_what_waits(ctx);
+                this.look_again(ctx);
             } else {
                 this.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
             }
@@ -356,16 +388,19 @@ impl StreamHandler<TransportEvent> for PeerConnection {
     fn handle(&mut self, event: TransportEvent, ctx: &mut Context<Self>) {
         match event {
             TransportEvent::Datagram(_) if self.loses() => {}
-            TransportEvent::Datagram(datagram) => self.drive(ctx, |session, now| {
-                session.handle_datagram(
-                    now,
-                    datagram.received,
-                    datagram.source,
-                    datagram.destination,
-                    datagram.class == PacketClass::Stun,
-                    &datagram.contents,
-                );
-            }),
+            TransportEvent::Datagram(datagram) => {
+                self.work(ctx, |session, now| {
+                    session.handle_datagram(
+                        now,
+                        datagram.received,
+                        datagram.source,
+                        datagram.destination,
+                        datagram.class == PacketClass::Stun,
+                        &datagram.contents,
+                    );
+                });
+                self.settle_soon(ctx);
+            }
             TransportEvent::Candidate(found) => {
                 self.drive(ctx, |session, now| session.add_local_candidate(now, found))
             }
@@ -419,66 +454,6 @@ impl Handler<Down> for PeerConnection {
         if down.reason != ExitReason::Normal {
             self.handshake_failed(HandshakeError::ActorEnded(down.reason), ctx);
         }
-    }
-}
-
-/// Datagrams to one address, sent in one call.
-#[derive(Debug, Default)]
-struct Batch {
-    source: Option<(SocketAddr, SocketAddr)>,
-    contents: Vec<u8>,
-    segment: usize,
-    count: usize,
-    /// The last one was shorter: none can follow.
-    full: bool,
-}
-
-impl Batch {
-    fn add(
-        &mut self,
-        transport: &Transport,
-        source: SocketAddr,
-        destination: SocketAddr,
-        contents: Vec<u8>,
-    ) {
-        let fits = self.source == Some((source, destination))
-            && !self.full
-            && self.count < SEGMENTS
-            && contents.len() <= self.segment
-            && self.contents.len() + contents.len() <= LARGEST_BATCH;
-        if !fits {
-            self.flush(transport);
-            self.source = Some((source, destination));
-            self.segment = contents.len();
-        }
-        self.full = contents.len() < self.segment;
-        // One alone is not copied; several are put together where the last ones were.
-        if self.contents.capacity() == 0 {
-            self.contents = contents;
-        } else {
-            self.contents.extend_from_slice(&contents);
-        }
-        self.count += 1;
-    }
-
-    fn flush(&mut self, transport: &Transport) {
-        if let Some((source, destination)) = self.source.take() {
-            // What the system does not take is lost, as on the network.
-            _ = transport.send(Transmit {
-                source,
-                destination,
-                contents: &self.contents,
-                segment_size: (self.count > 1).then_some(self.segment),
-            });
-        }
-        // Where single datagrams go, nothing is to be kept for more.
-        if self.count > 1 {
-            self.contents.clear();
-        } else {
-            self.contents = Vec::new();
-        }
-        self.count = 0;
-        self.full = false;
     }
 }
 
@@ -617,10 +592,6 @@ const MAILBOX: usize = 1_024;
 const EARLY: usize = 32;
 /// What a handshake's own deadline has first.
 const GRACE: Duration = Duration::from_millis(250);
-/// What `UDP_SEGMENT` takes in one call.
-const SEGMENTS: usize = 64;
-/// The largest UDP payload.
-const LARGEST_BATCH: usize = 65_507;
 /// When an owner is looked at that had no room: often enough for a mailbox of 16 and 10,000 messages a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Messages and packets that are let out together: as many datagrams as one call takes.

@@ -34,6 +34,7 @@
 
 mod actor;
 pub mod api;
+mod batch;
 mod candidate;
 mod channels;
 mod description;

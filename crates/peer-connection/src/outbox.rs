@@ -21,8 +21,7 @@ pub(crate) struct Outbox {
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    Yes,
-    /// It waits; see [`Outbox::flush`].
+    /// It goes with the next [`Outbox::flush`], if not before.
     Waits,
     /// An older one of media was dropped for it.
     Dropped,
@@ -54,22 +53,13 @@ impl Outbox {
             self.closed = true;
             return self.tell_last(event);
         }
-        if !self.flush() {
-            return Told::NoOwner;
-        }
-        if self.waiting.is_empty() {
-            return match self.try_tell(event) {
-                Ok(()) => Told::Yes,
-                Err(SendError::Closed(_)) => Told::NoOwner,
-                Err(SendError::Full(event)) => {
-                    self.push(event.event);
-                    Told::Waits
-                }
-            };
-        }
         self.push(event);
         let mut told = Told::Waits;
-        while self.weight > self.most_bytes || self.waiting.len() > self.most_events {
+        // There may be room by now.
+        if self.is_full() && !self.flush() {
+            return Told::NoOwner;
+        }
+        while self.is_full() {
             let Some(oldest) = self.waiting.iter().position(ConnectionEvent::is_media) else {
                 return Told::Full;
             };
@@ -89,12 +79,16 @@ impl Outbox {
             self.owner.do_send(PeerConnectionEvent { connection: self.connection, event });
         }
         self.weight = 0;
-        Told::Yes
+        Told::Waits
     }
 
     fn push(&mut self, event: ConnectionEvent) {
         self.weight += event.weight();
         self.waiting.push_back(event);
+    }
+
+    fn is_full(&self) -> bool {
+        self.weight > self.most_bytes || self.waiting.len() > self.most_events
     }
 
     /// Bring what waits, as far as there is room. Says whether there is an owner.
@@ -114,6 +108,8 @@ impl Outbox {
                 }
             }
         }
+        // There may be nothing more for a long time.
+        self.waiting = VecDeque::new();
         true
     }
 

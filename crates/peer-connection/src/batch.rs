@@ -1,0 +1,71 @@
+//! What goes out together.
+
+use std::net::SocketAddr;
+
+use callboard_ice_handshake::gather::Transport;
+use callboard_ice_handshake::mux::Transmit;
+
+/// Datagrams to one address, sent in one call.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    source: Option<(SocketAddr, SocketAddr)>,
+    contents: Vec<u8>,
+    segment: usize,
+    count: usize,
+    /// The last one was shorter: none can follow.
+    full: bool,
+}
+
+impl Batch {
+    pub(crate) fn add(
+        &mut self,
+        transport: &Transport,
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: Vec<u8>,
+    ) {
+        let fits = self.source == Some((source, destination))
+            && !self.full
+            && self.count < SEGMENTS
+            && contents.len() <= self.segment
+            && self.contents.len() + contents.len() <= LARGEST_BATCH;
+        if !fits {
+            self.flush(transport);
+            self.source = Some((source, destination));
+            self.segment = contents.len();
+        }
+        self.full = contents.len() < self.segment;
+        // One alone is not copied; several are put together where the last ones were.
+        if self.contents.capacity() == 0 {
+            self.contents = contents;
+        } else {
+            self.contents.extend_from_slice(&contents);
+        }
+        self.count += 1;
+    }
+
+    pub(crate) fn flush(&mut self, transport: &Transport) {
+        if let Some((source, destination)) = self.source.take() {
+            // What the system does not take is lost, as on the network.
+            _ = transport.send(Transmit {
+                source,
+                destination,
+                contents: &self.contents,
+                segment_size: (self.count > 1).then_some(self.segment),
+            });
+        }
+        // Where single datagrams go, nothing is to be kept for more.
+        if self.count > 1 {
+            self.contents.clear();
+        } else {
+            self.contents = Vec::new();
+        }
+        self.count = 0;
+        self.full = false;
+    }
+}
+
+/// What `UDP_SEGMENT` takes in one call.
+const SEGMENTS: usize = 64;
+/// The largest UDP payload.
+const LARGEST_BATCH: usize = 65_507;
