@@ -47,7 +47,7 @@ impl Site {
         let app = move || {
             App::new()
                 .app_data(web::Data::clone(&config))
-                .wrap(pages::security_headers())
+                .wrap(example_pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
                 .configure(client_script("/callboard.js"))
                 .configure(pages::configure)

@@ -78,7 +78,7 @@ impl Site {
         let (signaling, admin) = (self.signaling.clone(), self.admin.clone());
         let app = move || {
             App::new()
-                .wrap(pages::security_headers())
+                .wrap(example_pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}"]))
                 .configure(client_script("/callboard.js"))
                 .configure(admin.at(""))

@@ -1,0 +1,151 @@
+//! What the pages of the examples have in common: how they are answered, and the mesh of media between browsers.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, HOST, HeaderMap, LOCATION,
+};
+use actix_web::middleware::DefaultHeaders;
+use actix_web::{HttpRequest, HttpResponse};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+/// A file that a page asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asset {
+    /// Under `/static/`.
+    pub name: &'static str,
+    /// Its media type.
+    pub kind: &'static str,
+    /// What is in it.
+    pub text: &'static str,
+}
+
+impl Asset {
+    /// A module.
+    pub const fn script(name: &'static str, text: &'static str) -> Self {
+        Self { name, kind: "text/javascript; charset=utf-8", text }
+    }
+
+    /// A style sheet.
+    pub const fn style(name: &'static str, text: &'static str) -> Self {
+        Self { name, kind: "text/css; charset=utf-8", text }
+    }
+}
+
+/// Camera and microphone of this browser.
+pub const MEDIA: Asset = Asset::script("media.js", include_str!("../static/media.js"));
+/// Connections between browsers, by way of the room.
+pub const MESH: Asset = Asset::script("mesh.js", include_str!("../static/mesh.js"));
+/// Of all pages.
+pub const ICON: Asset =
+    Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../static/icon.svg") };
+
+/// The room that a form asks for.
+#[derive(Debug, Deserialize)]
+pub struct GoTo {
+    /// Its name, as it was typed.
+    pub room: String,
+}
+
+impl GoTo {
+    /// To the page of this room.
+    pub fn room(room: &str) -> HttpResponse {
+        HttpResponse::SeeOther()
+            .insert_header((LOCATION, format!("/{}", utf8_percent_encode(room, SEGMENT))))
+            .finish()
+    }
+}
+
+/// Headers that every answer has, unless it brings its own.
+pub fn security_headers() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add((CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+        .add(("X-Content-Type-Options", "nosniff"))
+        .add(("X-Frame-Options", "DENY"))
+        .add(("Referrer-Policy", "no-referrer"))
+        .add(("Cross-Origin-Opener-Policy", "same-origin"))
+        .add(("Cross-Origin-Resource-Policy", "same-origin"))
+        .add(("Permissions-Policy", "camera=(self), microphone=(self), geolocation=()"))
+}
+
+/// A page, which may load what comes from its own server.
+pub fn page(request: &HttpRequest, status: StatusCode, text: &'static str) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header(ContentType::html())
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .insert_header((CONTENT_SECURITY_POLICY, policy(request.headers())))
+        .body(text)
+}
+
+/// For whatever is not there.
+pub fn not_found(request: &HttpRequest) -> HttpResponse {
+    page(request, StatusCode::NOT_FOUND, include_str!("../static/not_found.html"))
+}
+
+/// The one of these files that is asked for.
+pub fn asset(request: &HttpRequest, assets: &[Asset], name: &str) -> HttpResponse {
+    match assets.iter().find(|asset| asset.name == name) {
+        Some(asset) => HttpResponse::Ok()
+            .content_type(asset.kind)
+            .insert_header((CACHE_CONTROL, "no-cache"))
+            .body(asset.text),
+        None => not_found(request),
+    }
+}
+
+/// What these pages, and these files themselves, ask for and is none of these files.
+pub fn missing<'a>(assets: &'a [Asset], pages: &[&'a str]) -> Vec<&'a str> {
+    let texts = assets.iter().map(|asset| asset.text).chain(pages.iter().copied());
+    let words = texts.flat_map(|text| text.split('"'));
+    words
+        .filter_map(|word| word.strip_prefix("/static/").or_else(|| word.strip_prefix("./")))
+        .filter(|asked| !assets.iter().any(|asset| asset.name == *asked))
+        .collect()
+}
+
+/// Our own scripts and styles, none in the page itself. Not every browser counts the socket of the same host as `'self'`.
+fn policy(headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    let sockets = if !host.is_empty() && host.bytes().all(plain) {
+        format!(" ws://{host} wss://{host}")
+    } else {
+        String::new()
+    };
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; \
+         connect-src 'self'{sockets}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// What stands for itself in a segment of a path (RFC 3986 §2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_could_change_the_policy_is_left_out_of_it() {
+        let policy = |host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static(host));
+            super::policy(&headers)
+        };
+
+        assert!(
+            policy("[::1]:8080").contains("connect-src 'self' ws://[::1]:8080 wss://[::1]:8080;")
+        );
+        assert!(policy("a.example; script-src *").contains("connect-src 'self'; form-action"));
+        assert!(super::policy(&HeaderMap::new()).contains("connect-src 'self'; form-action"));
+    }
+
+    #[test]
+    fn what_a_page_or_a_script_asks_for_and_is_not_there_is_found() {
+        let page = r#"<script src="/static/media.js"></script><link href="/static/none.css">"#;
+        let script = Asset::script("a.js", r#"import "./b.js"; import "./media.js";"#);
+        assert_eq!(missing(&[MEDIA, script], &[page]), ["b.js", "none.css"]);
+    }
+}
