@@ -321,6 +321,24 @@ async fn datagrams_that_are_not_for_the_handshake_or_come_behind_it_are_the_sess
 }
 
 #[actix::test]
+async fn datagrams_that_come_when_it_has_ended_and_its_owner_is_behind_are_the_sessions() {
+    let step = || Step::Finished(HandshakeData::None);
+    let mut stage = Stage::new(Script { received: vec![answer(step)], ..Script::default() }).await;
+    stage.init_data().await;
+    stage.handshake.connection_ready(None);
+    stage.say("last");
+    let mut finished = stage.finished().await;
+    stage.ends(ExitReason::Normal).await;
+
+    // What it has told has not been looked at yet.
+    stage.say("first of the session");
+    stage.say("second");
+
+    let replayed: Vec<Bytes> = stage.handshake.replay(&mut finished).collect();
+    assert_eq!(text(&replayed), ["first of the session", "second"]);
+}
+
+#[actix::test]
 async fn time_and_remote_init_data_reach_the_handshake() {
     let mut stage =
         Stage::new(Script { timeout: Some(Duration::from_millis(5)), ..Script::default() }).await;

@@ -112,9 +112,10 @@ impl HandshakeHandle {
         self.actor.do_send(SetRemoteInitData(data));
     }
 
-    /// A datagram from the peer. When the handshake is too busy to take it, it is lost as on the network.
+    /// A datagram from the peer. When the handshake is too busy to take it, it is lost as on the network. One that has
+    /// ended has told what came of it: whatever comes until that is looked at came behind it.
     pub fn datagram(&mut self, datagram: Bytes) {
-        if self.actor.try_send(Datagram(datagram.clone())).is_err() {
+        if let Err(SendError::Full(_)) = self.actor.try_send(Datagram(datagram.clone())) {
             self.lost += 1;
             return;
         }
