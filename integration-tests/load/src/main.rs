@@ -12,6 +12,7 @@ mod servers;
 mod webrtc;
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -49,6 +50,14 @@ enum Command {
         /// Which.
         server: Server,
     },
+    /// Be those who rush in, until standard input ends.
+    #[command(hide = true)]
+    Crowd {
+        /// Where to.
+        server: SocketAddr,
+        /// How many.
+        peers: usize,
+    },
 }
 
 #[derive(Args)]
@@ -68,6 +77,9 @@ fn main() -> ExitCode {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
     let done = match Cli::parse().command {
         Command::Serve { server } => servers::serve(server).map_err(Into::into),
+        Command::Crowd { server, peers } => {
+            scenarios::bystander::crowd(server, peers).map_err(Into::into)
+        }
         Command::Run { scenario, how } => run(&scenario, &how),
         Command::Goals { rounds } => goals::run(rounds),
     };

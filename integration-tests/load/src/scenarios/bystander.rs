@@ -2,16 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::connect::connect_all;
 use crate::measure::Waits;
 use crate::report::Measured;
-use crate::servers::Process;
+use crate::servers::{self, Process};
 use crate::webrtc::{Peer, Wish};
 
 pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measured> {
@@ -29,32 +32,59 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
     tokio::time::sleep(QUIET).await;
     rush.store(true, Ordering::Relaxed);
     let began = Instant::now();
-    let connected = std::thread::spawn(move || {
-        // In the world these are on other machines: here they leave the CPU to the server and to the bystander.
-        let humble = || _ = rustix::process::nice(19);
-        let crowd = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .on_thread_start(humble)
-            .build()?;
-        let connected = crowd.block_on(connect_all(address, peers, peers))?;
-        io::Result::Ok((connected, crowd))
-    });
-    let connected =
-        tokio::task::spawn_blocking(|| connected.join()).await.map_err(io::Error::other)?;
+    let crowd = Crowd::rush(address, peers).await;
     let took = began.elapsed();
     over.store(true, Ordering::Relaxed);
     let talked = tokio::task::spawn_blocking(|| talking.join()).await.map_err(io::Error::other)?;
     let (quiet, busy) = talked.map_err(|_| io::Error::other("the bystander has panicked"))??;
-    let (connected, crowd) =
-        connected.map_err(|_| io::Error::other("the crowd has panicked"))??;
-    drop(connected);
-    crowd.shutdown_background();
+    drop(crowd?);
     Ok(Measured::default()
         .with("echo p99 at rest, ms", quiet.percentile(99.0))
         .with("echo p50 during the rush, ms", busy.percentile(50.0))
         .with("echo p99 during the rush, ms", busy.percentile(99.0))
         .with("p99, rush to rest", busy.percentile(99.0) / quiet.percentile(99.0))
         .with("seconds until all are open", took.as_secs_f64()))
+}
+
+/// Those who connect, in a process of their own. In the world they are on other machines: here they get what CPU time the
+/// server and the bystander leave, which they would otherwise wait for in the midst of what is measured.
+struct Crowd {
+    _process: Child,
+}
+
+impl Crowd {
+    /// All of them at once; connected when this resolves.
+    async fn rush(server: SocketAddr, peers: usize) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        let start = |mut command: Command| {
+            let command = command.args(["crowd", &server.to_string(), &peers.to_string()]);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()
+        };
+        let mut idle = Command::new("chrt");
+        idle.args(["--idle", "0"]).arg(&program);
+        let mut process = match start(idle) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => start(Command::new(program))?,
+            started => started?,
+        };
+        let output = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let line = BufReader::new(output).lines().next_line().await?;
+        match line.as_deref() {
+            Some(CONNECTED) => Ok(Self { _process: process }),
+            _ => Err(io::Error::other("the crowd did not get in")),
+        }
+    }
+}
+
+/// Be the crowd, until standard input ends.
+pub(crate) fn crowd(server: SocketAddr, peers: usize) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let connected = connect_all(server, peers, peers).await?;
+        println!("{CONNECTED}");
+        servers::parent_gone().await;
+        drop(connected);
+        Ok(())
+    })
 }
 
 /// What its messages waited for, before the rush and in it.
@@ -81,3 +111,4 @@ async fn talk(
 const QUIET: Duration = Duration::from_secs(2);
 const BEAT: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(30);
+const CONNECTED: &str = "connected";

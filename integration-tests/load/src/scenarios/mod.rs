@@ -1,6 +1,6 @@
 //! What is done to a server, and what is measured meanwhile.
 
-mod bystander;
+pub(crate) mod bystander;
 mod churn;
 mod connect;
 mod data;

@@ -84,7 +84,7 @@ fn announce(address: SocketAddr) {
 }
 
 /// Resolves when standard input ends.
-async fn parent_gone() {
+pub(crate) async fn parent_gone() {
     let (tell, told) = tokio::sync::oneshot::channel();
     // Not tokio's own: its thread could not be ended.
     std::thread::spawn(move || {
