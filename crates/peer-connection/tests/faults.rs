@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use callboard_ice_handshake::handshake::*;
-use callboard_ice_handshake::mux::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_supervision::Fault;
@@ -84,14 +83,6 @@ async fn pair(home: &PeerConnections, thread: usize) -> (Peer, Peer, DataChannel
     connect(&mut a, &mut b).await;
     a.until(opened).await;
     (a, b, channel)
-}
-
-async fn talks(a: &mut Peer, b: &mut Peer, channel: DataChannelId, text: &str) {
-    a.send(SendData::text(channel, text)).await.unwrap();
-    let heard = |event: &ConnectionEvent| {
-        message(event).filter(|heard| heard.as_bytes() == text.as_bytes())
-    };
-    b.until(heard).await;
 }
 
 #[actix::test]
@@ -364,79 +355,6 @@ async fn closing_is_quick_and_again_it_does_nothing() {
         b.gone().await;
     }
     home.stop().await;
-}
-
-#[actix::test]
-async fn announced_addresses_are_told_in_place_of_the_interfaces() {
-    let announced = vec!["203.0.113.7".parse().unwrap()];
-    let sockets = UdpMuxOptions { announced, ..UdpMuxOptions::default() };
-    let options =
-        PeerConnectionsOptions { media_threads: 1, sockets, ..PeerConnectionsOptions::default() };
-    let home = PeerConnections::start(options).await.unwrap();
-    let mut a = Peer::open(&home, &Api::default()).await;
-    a.send(CreateDataChannel::new("x")).await.unwrap();
-    a.send(SetLocalDescription(None)).await.unwrap();
-    let found = a
-        .until(|event| match event {
-            ConnectionEvent::IceCandidate(Some(candidate)) => Some(candidate.candidate.clone()),
-            _ => None,
-        })
-        .await;
-    assert!(found.contains(&format!("203.0.113.7 {} typ host", home.ports()[0])), "{found}");
-    home.stop().await;
-}
-
-#[actix::test]
-async fn a_lite_agent_and_one_over_ipv6_connect() {
-    let lite = ApiSettings { ice_lite: true, ..ApiSettings::default() };
-    let lite = Api::with_settings(MediaEngine::default(), Registry::default(), lite);
-    let sockets = UdpMuxOptions { ip_families: IpFamilies::V6, ..UdpMuxOptions::default() };
-    let options =
-        PeerConnectionsOptions { media_threads: 2, sockets, ..PeerConnectionsOptions::default() };
-    for (home, api) in [(home().await, lite), (home_with(options).await, Api::default())] {
-        let mut a = Peer::open(&home, &Api::default()).await;
-        let mut b = Peer::open(&home, &api).await;
-        let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
-        negotiate(&mut a, &mut b).await;
-        connect(&mut a, &mut b).await;
-        a.until(opened).await;
-        talks(&mut a, &mut b, channel, "hello").await;
-        home.stop().await;
-    }
-}
-
-/// All of one certificate, and all on one port; each peer has a port of its own.
-#[actix::test]
-async fn twelve_connections_share_a_port() {
-    let alone = PeerConnectionsOptions { media_threads: 1, ..PeerConnectionsOptions::default() };
-    let one = home_with(alone).await;
-    let many = PeerConnectionsOptions { media_threads: 12, ..PeerConnectionsOptions::default() };
-    let many = home_with(many).await;
-    let certificate = Certificate::generate().unwrap();
-    let mut pairs = Vec::new();
-    for at in 0..12 {
-        let certificate = Some(certificate.clone());
-        let configuration = Configuration { certificate, ..Configuration::default() };
-        let mut a = Peer::open_on(&one, 0, configuration).await;
-        let mut b = Peer::open_on(&many, at, Configuration::default()).await;
-        let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
-        negotiate(&mut a, &mut b).await;
-        pairs.push((a, b, channel));
-    }
-    for (a, b, _) in &mut pairs {
-        connect(a, b).await;
-        a.until(opened).await;
-    }
-    for (a, b, channel) in &mut pairs {
-        let text = format!("from {}", a.connection.id());
-        talks(a, b, *channel, &text).await;
-    }
-    // Nobody hears what is another's.
-    for (_, b, _) in &pairs {
-        assert_eq!(b.told.iter().filter_map(message).count(), 1);
-    }
-    one.stop().await;
-    many.stop().await;
 }
 
 /// Media that the owner does not take in time is lost, and counted; the connection goes on.

@@ -219,3 +219,12 @@ pub(crate) fn closed(event: &ConnectionEvent) -> Option<CloseReason> {
         _ => None,
     }
 }
+
+/// A says this, and B hears it.
+pub(crate) async fn talks(a: &mut Peer, b: &mut Peer, channel: DataChannelId, text: &str) {
+    a.send(SendData::text(channel, text)).await.unwrap();
+    let heard = |event: &ConnectionEvent| {
+        message(event).filter(|heard| heard.as_bytes() == text.as_bytes())
+    };
+    b.until(heard).await;
+}

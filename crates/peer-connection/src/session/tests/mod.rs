@@ -7,6 +7,7 @@ mod keys;
 mod media;
 mod needed;
 mod rollback;
+mod rtp;
 mod table;
 
 use std::time::Duration;
