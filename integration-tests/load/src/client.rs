@@ -48,6 +48,11 @@ impl Client {
         Ok(Self { socket, id: data.peer_id, seen: data.peers.len() })
     }
 
+    /// Where it is connected to.
+    pub(crate) fn server(&self) -> io::Result<SocketAddr> {
+        self.socket.get_ref().peer_addr()
+    }
+
     pub(crate) async fn send(&mut self, text: impl Into<Utf8Bytes>) -> io::Result<()> {
         self.socket.send(Message::Text(text.into())).await.map_err(io::Error::other)
     }

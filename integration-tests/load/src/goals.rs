@@ -164,7 +164,7 @@ pub(crate) fn run(rounds: u32) -> Result<(), Box<dyn Error>> {
     let (mut met, mut all) = (0, 0);
     for Part { scenario, floor, ours, goals } in parts() {
         let servers: Vec<Server> = floor.into_iter().chain(ours.iter().copied()).collect();
-        let report = crate::measure_all(&scenario, &servers, rounds)?;
+        let report = crate::measure_all(&scenario, &servers, &[], rounds)?;
         for goal in goals {
             let worst = worst(&report, floor, ours, goal.figures);
             let Worst { floor, ours, is } =

@@ -1,17 +1,21 @@
 //! Measures a server from outside: how much of the machine it takes, and how long its clients wait.
 //!
 //! The server is a process of its own, whose CPU time and memory the operating system tells. The tool starts several, one
-//! after the other, in an interleaved order: Callboard and the floors below it, which speak the same protocol.
+//! after the other, in an interleaved order: Callboard and the floors below it, which speak the same protocol. Servers of
+//! other makers are measured beside them where they run.
 
 mod client;
 mod goals;
 mod measure;
+mod protocol;
 mod report;
 mod scenarios;
 mod servers;
+mod subject;
 mod webrtc;
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -19,7 +23,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::report::Report;
 use crate::scenarios::Scenario;
-use crate::servers::{Process, Server};
+use crate::servers::Server;
+use crate::subject::{Other, Subject};
 
 /// Measure a server: its CPU time and memory, and how long its clients wait.
 #[derive(Parser)]
@@ -65,6 +70,10 @@ struct How {
     /// Which servers; by default all that the scenario is about. Ratios are to the first.
     #[arg(long, value_delimiter = ',', global = true)]
     servers: Vec<Server>,
+    /// And somebody else's server, which runs already and is left running. What its processes have started counts with
+    /// them.
+    #[arg(long = "other", value_name = "NAME=PROTOCOL@ADDRESS#PID[,PID...]", global = true)]
+    others: Vec<Other>,
     /// How often each server is measured; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99), global = true)]
     rounds: u32,
@@ -94,7 +103,7 @@ fn main() -> ExitCode {
 
 fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn Error>> {
     let servers = if how.servers.is_empty() { scenario.servers() } else { &how.servers };
-    let report = measure_all(scenario, servers, how.rounds)?;
+    let report = measure_all(scenario, servers, &how.others, how.rounds)?;
     if how.json {
         report.print_json()
     } else {
@@ -107,19 +116,24 @@ fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn Error>> {
 fn measure_all(
     scenario: &Scenario,
     servers: &[Server],
+    others: &[Other],
     rounds: u32,
 ) -> Result<Report, Box<dyn Error>> {
     scenario.check(servers)?;
+    let subjects = Subject::all(servers, others, scenario, rounds)?;
     // As many threads as there are: a client that waits for the other clients would measure itself.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut report = Report::new(scenario, servers);
+    let mut report = Report::new(scenario, &subjects);
     for _ in 0..rounds {
-        for server in servers {
+        for subject in &subjects {
             let measured = runtime.block_on(async {
-                let process = Process::start(*server).await?;
-                scenario.measure(&process).await
-            })?;
-            report.add(*server, measured);
+                let process = subject.start().await?;
+                let measured = scenario.measure(&process).await?;
+                // Whatever was measured of one that did not survive it is worth nothing.
+                process.usage()?;
+                io::Result::Ok(measured)
+            });
+            report.add(subject, measured.map_err(|error| format!("{subject}: {error}"))?);
         }
     }
     Ok(report)

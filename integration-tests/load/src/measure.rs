@@ -1,12 +1,13 @@
 //! What the operating system knows of a process, and what clients have waited for.
 
 use std::io;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// CPU time and memory of one process, at one moment.
-#[derive(Clone, Copy, Debug)]
+/// CPU time and memory of a server, at one moment.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// Of all its threads, user and system, also of those that have ended.
     pub(crate) cpu: Duration,
@@ -14,21 +15,96 @@ pub(crate) struct Usage {
     pub(crate) rss: u64,
 }
 
-impl Usage {
-    /// Of the process with this id.
+/// A process and all that it has started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family {
+    pid: u32,
+    /// In clock ticks since the machine's start: an id may come to be another process's.
+    started: u64,
+}
+
+impl Family {
+    /// Whose first process has this id, and lives.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
-        // proc_pid_stat(5): the second field is in brackets, and may hold anything.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-        let field = |number: usize| -> io::Result<u64> {
-            // The first of these is the third of all.
-            let text = fields.split(' ').nth(number - 3);
-            text.and_then(|text| text.parse().ok())
-                .ok_or(io::Error::from(io::ErrorKind::InvalidData))
-        };
-        let ticks = field(14)? + field(15)?;
-        Ok(Self { cpu: Duration::from_millis(ticks * 1_000 / TICKS), rss: field(24)? * PAGE })
+        Ok(Self { pid, started: Stat::read(pid)?.started })
     }
+
+    /// As long as it lives. What processes share of memory counts for each of them.
+    pub(crate) fn usage(self) -> io::Result<Usage> {
+        let first = Stat::read(self.pid)?;
+        if first.started != self.started {
+            return Err(gone(self.pid));
+        }
+        let mut usage = first.usage();
+        let mut parents = vec![self.pid];
+        while let Some(parent) = parents.pop() {
+            for child in children(parent) {
+                // One that has ended meanwhile is its parent's to count.
+                let Ok(stat) = Stat::read(child) else { continue };
+                usage += stat.usage();
+                parents.push(child);
+            }
+        }
+        Ok(usage)
+    }
+
+    /// How many descriptors its first process has open.
+    pub(crate) fn descriptors(self) -> io::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.rss += other.rss;
+    }
+}
+
+/// What proc_pid_stat(5) tells of one process.
+struct Stat {
+    ticks: u64,
+    started: u64,
+    pages: u64,
+}
+
+impl Stat {
+    fn read(pid: u32) -> io::Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|_| gone(pid))?;
+        // The second field is in brackets, and may hold anything.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        // The first of these is the third of all.
+        let text = |number: usize| fields.split(' ').nth(number - 3);
+        let field = |number| -> io::Result<u64> {
+            let number = text(number).and_then(|text| text.parse().ok());
+            number.ok_or(io::Error::from(io::ErrorKind::InvalidData))
+        };
+        // Dead, but not buried.
+        if matches!(text(3), Some("Z" | "X")) {
+            return Err(gone(pid));
+        }
+        // Its own, and of those of its children that have ended.
+        let ticks = field(14)? + field(15)? + field(16)? + field(17)?;
+        Ok(Self { ticks, started: field(22)?, pages: field(24)? })
+    }
+
+    fn usage(&self) -> Usage {
+        let cpu = Duration::from_millis(self.ticks * 1_000 / TICKS);
+        Usage { cpu, rss: self.pages * PAGE }
+    }
+}
+
+/// Those that any of its threads has started and that live.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|one| std::fs::read_to_string(one.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+fn gone(pid: u32) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is not there"))
 }
 
 /// How long something has taken, each time.
@@ -63,3 +139,32 @@ impl Waits {
 /// `sysconf(_SC_CLK_TCK)` and the page size of every Linux on x86-64 and most others.
 const TICKS: u64 = 100;
 const PAGE: u64 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_has_started_counts_with_it() {
+        let mut shell = Command::new("sh");
+        // The shell itself does nothing.
+        shell.args([
+            "-c",
+            "sh -c 'while [ $((x = x + 1)) -lt 300000 ]; do :; done; echo; read -r _'; :",
+        ]);
+        let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut done = [0];
+        io::Read::read_exact(&mut shell.stdout.take().unwrap(), &mut done).unwrap();
+        let family = Family::of(shell.id()).unwrap();
+
+        let alone = Stat::read(shell.id()).unwrap().usage();
+        let together = family.usage().unwrap();
+
+        assert!(together.cpu > alone.cpu && together.rss > alone.rss, "{alone:?} {together:?}");
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert_eq!(family.usage().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

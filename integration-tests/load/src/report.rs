@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::scenarios::Scenario;
 use crate::servers::Server;
+use crate::subject::Subject;
 
 /// The figures of one run, by their names, in the order in which they are shown.
 #[derive(Clone, Debug, Default)]
@@ -29,14 +30,15 @@ impl Measured {
 /// All runs of one scenario.
 pub(crate) struct Report {
     scenario: String,
-    servers: Vec<Server>,
-    runs: BTreeMap<Server, Vec<Measured>>,
+    servers: Vec<String>,
+    /// By the server.
+    runs: BTreeMap<String, Vec<Measured>>,
 }
 
 #[derive(Serialize)]
 struct Line<'a> {
     scenario: &'a str,
-    server: Server,
+    server: &'a str,
     figure: &'a str,
     median: f64,
     runs: Vec<f64>,
@@ -45,23 +47,25 @@ struct Line<'a> {
 }
 
 impl Report {
-    pub(crate) fn new(scenario: &Scenario, servers: &[Server]) -> Self {
-        Self { scenario: scenario.to_string(), servers: servers.to_vec(), runs: BTreeMap::new() }
+    pub(crate) fn new(scenario: &Scenario, servers: &[Subject]) -> Self {
+        let servers = servers.iter().map(ToString::to_string).collect();
+        Self { scenario: scenario.to_string(), servers, runs: BTreeMap::new() }
     }
 
-    pub(crate) fn add(&mut self, server: Server, measured: Measured) {
-        self.runs.entry(server).or_default().push(measured);
+    pub(crate) fn add(&mut self, server: &Subject, measured: Measured) {
+        self.runs.entry(server.to_string()).or_default().push(measured);
     }
 
     /// All figures of a server, each the median of its runs.
     pub(crate) fn medians(&self, server: Server) -> Vec<(&str, f64)> {
+        let server = server.to_string();
         let first = self.runs.get(&server).and_then(|runs| runs.first()).into_iter();
         let names = first.flat_map(|run| &run.0).map(|(name, _)| name.as_ref());
-        names.filter_map(|name| Some((name, median(&self.of(server, name))?))).collect()
+        names.filter_map(|name| Some((name, median(&self.of(&server, name))?))).collect()
     }
 
-    fn of(&self, server: Server, figure: &str) -> Vec<f64> {
-        let runs = self.runs.get(&server).into_iter().flatten();
+    fn of(&self, server: &str, figure: &str) -> Vec<f64> {
+        let runs = self.runs.get(server).into_iter().flatten();
         let figures = runs.flat_map(|run| &run.0).filter(|(name, _)| name == figure);
         figures.map(|(_, value)| *value).collect()
     }
@@ -80,12 +84,12 @@ impl Report {
         for figure in names {
             let mut base = None;
             for server in &self.servers {
-                let runs = self.of(*server, figure);
+                let runs = self.of(server, figure);
                 let Some(median) = median(&runs) else { continue };
                 let base = *base.get_or_insert(median);
                 let ratio = (base > 0.0).then(|| median / base);
                 let scenario = self.scenario.as_str();
-                lines.push(Line { scenario, server: *server, figure, median, runs, ratio });
+                lines.push(Line { scenario, server, figure, median, runs, ratio });
             }
         }
         lines
@@ -100,7 +104,7 @@ impl Report {
             println!(
                 "{:<34} {:<10} {:>12.2} {:>8}  {}",
                 line.figure,
-                line.server.to_string(),
+                line.server,
                 line.median,
                 ratio,
                 runs.join(" ")

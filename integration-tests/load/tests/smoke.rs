@@ -2,8 +2,11 @@
 //! here.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
+use integration_tests::program;
 use serde_json::Value;
 
 fn run(scenario: &[&str]) -> BTreeMap<(String, String), f64> {
@@ -110,6 +113,65 @@ fn messages_come_back_on_data_channels() {
 }
 
 #[test]
+fn aiortc_is_measured_beside_ours() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/aiortc_echo.py");
+    let other = Other::start(Command::new(program::python()).arg(script).arg("127.0.0.1"));
+
+    other.is_measured_beside_ours("aiortc");
+}
+
+#[test]
+fn webrtc_rs_is_measured_beside_ours() {
+    let program = program::of_the_machine("webrtc-rs-peer", "nothing: it is built there");
+    let other = Other::start(Command::new(program).args(["serve", "127.0.0.1"]));
+
+    other.is_measured_beside_ours("webrtc-rs");
+}
+
+/// A server of somebody else's, which answers offers until its input ends.
+struct Other {
+    child: Child,
+    address: String,
+}
+
+impl Other {
+    fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let address = lines.next().expect("it says where it is").expect("text");
+        Self { child, address }
+    }
+
+    fn is_measured_beside_ours(mut self, name: &str) {
+        let other = format!("{name}=offers@{}#{}", self.address, self.child.id());
+        let beside = ["--servers", "callboard", "--other", &other];
+
+        let connects = run(&[&["connect", "4", "--at-once", "2"], &beside[..]].concat());
+        let small = ["data", "--connections", "2", "--window", "4", "--seconds", "1"];
+        let data = run(&[&small, &beside[..]].concat());
+
+        assert!(connects[&(name.to_owned(), "until open p99, ms".to_owned())] > 0.0);
+        let rates = data.iter().filter(|((_, figure), _)| figure.ends_with("messages per second"));
+        let rates: Vec<_> = rates.collect();
+        assert_eq!(rates.len(), 3 * 2, "{data:?}");
+        assert!(rates.into_iter().all(|(_, rate)| *rate > 0.0), "{data:?}");
+        assert!(self.child.try_wait().expect("its state").is_none(), "it was left running");
+        // It ends with its input.
+        drop(self.child.stdin.take());
+        self.child.wait().expect("its end");
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // Also when the test has failed. One that has ended cannot be.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[test]
 fn packets_are_forwarded() {
     let figures = run(&["rtp", "2", "3", "--rate", "100", "--seconds", "1"]);
     assert!(of(&figures, "delivered", 4).into_iter().all(|packets| packets > 500.0));
@@ -133,6 +195,21 @@ fn whoever_is_not_shot_at_loses_nothing() {
         assert_eq!(of(none), 0.0, "{none}: {figures:?}");
     }
     assert!(of("tree whole p99, ms") > 0.0 && of("bystanders p99 meanwhile, ms") > 0.0);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_not_measured() {
+    let mut gone = Command::new("true").spawn().expect("it starts");
+    gone.wait().expect("its end");
+    let other = format!("theirs=offers@127.0.0.1:9#{}", gone.id());
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    let output = command.args(["run", "connect", "2", "--servers", "str0m", "--other", &other]);
+    let output = output.output().expect("it starts");
+
+    assert!(!output.status.success());
+    let said = format!("load: theirs: process {} is not there", gone.id());
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&said));
 }
 
 #[test]

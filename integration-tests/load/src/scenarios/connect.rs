@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -24,7 +26,7 @@ pub(super) async fn measure(
     let (took, after) = (began.elapsed(), server.usage()?);
     let mut waits = Waits::new();
     connected.iter().for_each(|(wait, _)| waits.add(*wait));
-    drop(first);
+    close_all(connected.into_iter().chain([first])).await;
     Ok(Measured::default()
         .with("CPU ms per connect", (after.cpu - before.cpu).as_secs_f64() * 1e3 / peers as f64)
         .with("connects per second", peers as f64 / took.as_secs_f64())
@@ -33,23 +35,40 @@ pub(super) async fn measure(
 }
 
 /// A connection that is kept up until this is dropped.
-pub(super) struct Kept(JoinHandle<()>);
+pub(super) struct Kept {
+    _close: oneshot::Sender<()>,
+    kept: JoinHandle<()>,
+}
 
 impl Kept {
     pub(super) fn new(mut peer: Peer) -> Self {
-        // Ends when the connection does.
-        Self(tokio::spawn(async move { while peer.next().await.is_ok() {} }))
+        let (close, mut closed) = oneshot::channel::<()>();
+        let kept = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    next = peer.next() => if next.is_err() { return },
+                    _ = &mut closed => break,
+                }
+            }
+            // Whoever has gone already does not mind.
+            _ = peer.close().await;
+        });
+        Self { _close: close, kept }
     }
 }
 
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.0.abort();
+/// They say goodbye: a server that goes on running is as it was before.
+pub(super) async fn close_all(connections: impl IntoIterator<Item = (Duration, Kept)>) {
+    let closing = connections.into_iter().map(|(_, Kept { _close, kept })| kept);
+    let closing: Vec<_> = closing.collect();
+    for kept in closing {
+        // One that has panicked is gone as well.
+        _ = kept.await;
     }
 }
 
 /// With the time that it took.
-pub(super) async fn connect(server: SocketAddr) -> io::Result<(std::time::Duration, Kept)> {
+pub(super) async fn connect(server: SocketAddr) -> io::Result<(Duration, Kept)> {
     let began = Instant::now();
     let peer = Peer::connect(server, Wish::Echo).await?;
     Ok((began.elapsed(), Kept::new(peer)))
@@ -59,7 +78,7 @@ pub(super) async fn connect_all(
     server: SocketAddr,
     peers: usize,
     at_once: usize,
-) -> io::Result<Vec<(std::time::Duration, Kept)>> {
+) -> io::Result<Vec<(Duration, Kept)>> {
     let connecting = (0..peers)
         .map(|_| async move { tokio::spawn(connect(server)).await.map_err(io::Error::other)? });
     stream::iter(connecting).buffer_unordered(at_once).try_collect().await

@@ -10,8 +10,9 @@ use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use crate::measure::Waits;
+use crate::protocol::Protocol;
 use crate::report::Measured;
-use crate::servers::{Process, Server, udp};
+use crate::servers::{Process, udp};
 use crate::webrtc::{Heard, Peer, Wish};
 
 pub(super) async fn measure(
@@ -23,7 +24,7 @@ pub(super) async fn measure(
 ) -> io::Result<Measured> {
     let mut measured = Measured::default();
     for size in sizes.iter().copied() {
-        if server.server == Server::Udp && size > LARGEST_DATAGRAM {
+        if server.protocol == Protocol::Udp && size > LARGEST_DATAGRAM {
             continue;
         }
         // No more under way than a connection takes at a time.
@@ -54,7 +55,9 @@ async fn of_size(
     let (took, after) = (began.elapsed(), server.usage()?);
     let mut waits = Waits::new();
     for line in played {
-        waits.join(&line?.1);
+        let (line, its) = line?;
+        waits.join(&its);
+        line.close().await?;
     }
     let messages = waits.count() as f64;
     let rate = messages / took.as_secs_f64();
@@ -103,8 +106,8 @@ enum Line {
 
 impl Line {
     async fn connect(server: &Process) -> io::Result<Self> {
-        match server.server {
-            Server::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
+        match server.protocol {
+            Protocol::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
             _ => Ok(Self::Channel(Box::new(Peer::connect(server.address, Wish::Echo).await?))),
         }
     }
@@ -124,6 +127,13 @@ impl Line {
                 Heard::Packet(_) => Err(io::ErrorKind::InvalidData.into()),
             },
             Self::Datagrams(socket) => socket.recv(&mut [0; LARGEST_DATAGRAM]).await,
+        }
+    }
+
+    async fn close(self) -> io::Result<()> {
+        match self {
+            Self::Channel(peer) => peer.close().await,
+            Self::Datagrams(_) => Ok(()),
         }
     }
 }

@@ -213,6 +213,11 @@ impl Scenario {
         Ok(())
     }
 
+    /// Whether it shows how much a server grows, which one that has been measured already does no more.
+    pub(crate) fn is_about_memory(&self) -> bool {
+        matches!(self, Self::Idle { .. } | Self::Rest { .. } | Self::Churn { .. })
+    }
+
     /// Which servers can be measured, the floor that ratios are to first.
     pub(crate) fn servers(&self) -> &'static [Server] {
         match self {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::connect::connect_all;
+use super::connect::{close_all, connect_all};
 use crate::report::Measured;
 use crate::servers::Process;
 
@@ -18,7 +18,7 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
     let rested = server.usage()?;
     tokio::time::sleep(REST).await;
     let later = server.usage()?;
-    drop((first, connections));
+    close_all(connections.into_iter().chain(first)).await;
     let per_peer = later.rss.saturating_sub(before.rss) as f64 / peers as f64;
     let cpu = (later.cpu - rested.cpu).as_secs_f64() / REST.as_secs_f64();
     Ok(Measured::default()

@@ -12,8 +12,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::data::socket;
 use crate::measure::Waits;
+use crate::protocol::Protocol;
 use crate::report::Measured;
-use crate::servers::{Process, Server, udp};
+use crate::servers::{Process, udp};
 use crate::webrtc::{Heard, Peer, Wish};
 
 pub(super) async fn measure(
@@ -74,8 +75,8 @@ enum Sender {
 
 impl Sender {
     async fn connect(server: &Process) -> io::Result<Self> {
-        match server.server {
-            Server::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
+        match server.protocol {
+            Protocol::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
             _ => Ok(Self::Track(Box::new(Peer::connect(server.address, Wish::Publish).await?))),
         }
     }
@@ -121,8 +122,8 @@ enum Receiver {
 
 impl Receiver {
     async fn connect(server: &Process, tracks: usize) -> io::Result<Self> {
-        match server.server {
-            Server::Udp => Self::subscribe(server.address).await,
+        match server.protocol {
+            Protocol::Udp => Self::subscribe(server.address).await,
             _ => {
                 let peer = Peer::connect(server.address, Wish::Subscribe(tracks)).await?;
                 Ok(Self::Tracks(Box::new(peer)))

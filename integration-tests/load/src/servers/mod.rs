@@ -21,7 +21,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use self::connections::Owners;
-use crate::measure::Usage;
+use crate::measure::{Family, Usage};
+use crate::protocol::{Endpoint, Protocol};
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
@@ -63,6 +64,17 @@ impl fmt::Display for Server {
     }
 }
 
+impl Server {
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Udp => Protocol::Udp,
+            Self::Str0m => Protocol::Offers,
+            // Those of Callboard's that answer offers as well are only asked for what they have.
+            _ => Protocol::Callboard,
+        }
+    }
+}
+
 /// Be this server, until standard input ends: with the process that has started it.
 pub(crate) fn serve(server: Server) -> io::Result<()> {
     match server {
@@ -96,12 +108,21 @@ pub(crate) async fn parent_gone() {
 
 /// A server that runs.
 pub(crate) struct Process {
-    child: Child,
-    pub(crate) server: Server,
+    /// Of ours: it ends with this value.
+    _child: Option<Child>,
+    families: Vec<Family>,
+    pub(crate) protocol: Protocol,
     pub(crate) address: SocketAddr,
 }
 
 impl Process {
+    /// One that runs already, and goes on running.
+    pub(crate) fn attach(endpoint: Endpoint, pids: &[u32]) -> io::Result<Self> {
+        let Endpoint { protocol, address } = endpoint;
+        let families = pids.iter().copied().map(Family::of).collect::<io::Result<_>>()?;
+        Ok(Self { _child: None, families, protocol, address })
+    }
+
     pub(crate) async fn start(server: Server) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", &server.to_string()])
@@ -115,13 +136,13 @@ impl Process {
         let line = line.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let address = line.unwrap_or_default().parse();
         let address = address.map_err(|_| io::Error::other(format!("{server} did not start")))?;
-        Ok(Self { child, server, address })
+        let families = vec![Family::of(child.id().ok_or(io::ErrorKind::NotFound)?)?];
+        Ok(Self { _child: Some(child), families, protocol: server.protocol(), address })
     }
 
     /// How many descriptors it has open, once they are this many at most; or after a while.
     pub(crate) async fn descriptors_at_rest(&self, most: usize) -> io::Result<usize> {
-        let pid = self.child.id().ok_or(io::ErrorKind::NotFound)?;
-        let count = || Ok::<_, io::Error>(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count());
+        let count = || self.families.iter().map(|family| family.descriptors()).sum();
         let mut looks = tokio::time::interval(Duration::from_millis(50));
         for _ in 0..100 {
             looks.tick().await;
@@ -133,7 +154,11 @@ impl Process {
     }
 
     pub(crate) fn usage(&self) -> io::Result<Usage> {
-        Usage::of(self.child.id().ok_or(io::ErrorKind::NotFound)?)
+        let mut all = Usage::default();
+        for family in &self.families {
+            all += family.usage()?;
+        }
+        Ok(all)
     }
 }
 

@@ -3,7 +3,7 @@
 mod post;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Peer {
     /// Connected when this resolves: with its channel open, if it has one.
     pub(crate) async fn connect(server: SocketAddr, wish: Wish) -> io::Result<Self> {
         let connecting = async {
-            let (mut peer, offer, pending) = Self::offer(&wish).await?;
+            let (mut peer, offer, pending) = Self::offer(server, &wish).await?;
             let path = match wish {
                 Wish::Echo => "/echo",
                 Wish::Publish => "/publish",
@@ -71,7 +71,7 @@ impl Peer {
     /// By way of a peer's WebSocket, as its server peer.
     pub(crate) async fn connect_behind(client: &mut Client) -> io::Result<Self> {
         let connecting = async {
-            let (mut peer, offer, pending) = Self::offer(&Wish::Echo).await?;
+            let (mut peer, offer, pending) = Self::offer(client.server()?, &Wish::Echo).await?;
             let offer = json!({ "type": "offer", "sdp": offer.to_sdp_string() });
             let offer = json!({ "event": "webrtc:offer", "data": offer });
             client.send(offer.to_string()).await?;
@@ -87,8 +87,11 @@ impl Peer {
         connected.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn offer(wish: &Wish) -> io::Result<(Self, SdpOffer, SdpPendingOffer)> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    async fn offer(
+        server: SocketAddr,
+        wish: &Wish,
+    ) -> io::Result<(Self, SdpOffer, SdpPendingOffer)> {
+        let socket = UdpSocket::bind((own_address(server).await?, 0)).await?;
         let address = socket.local_addr()?;
         let mut rtc = RtcConfig::new()
             .set_crypto_provider(crypto())
@@ -154,6 +157,24 @@ impl Peer {
             true => Ok(()),
             false => Err(io::Error::other("a window is more than a channel's buffer holds")),
         }
+    }
+
+    /// Say goodbye on the channel: a server that goes on running can let go of the connection.
+    pub(crate) async fn close(mut self) -> io::Result<()> {
+        let Some(channel) = self.channel else { return Ok(()) };
+        self.rtc.direct_api().close_data_channel(channel);
+        let closing = async {
+            loop {
+                match self.next().await {
+                    Ok(_) => {}
+                    // It has said so too.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        // One that does not answer has heard it all the same.
+        tokio::time::timeout(GOODBYE, closing).await.unwrap_or(Ok(()))
     }
 
     /// Send a packet of the one track.
@@ -223,6 +244,15 @@ impl Peer {
     }
 }
 
+/// From which this machine talks with the server: candidates are in its network.
+async fn own_address(server: SocketAddr) -> io::Result<IpAddr> {
+    let any = if server.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let probe = UdpSocket::bind((any, 0)).await?;
+    // Nothing is sent by this.
+    probe.connect(server).await?;
+    Ok(probe.local_addr()?.ip())
+}
+
 /// What all engines compute with.
 pub(crate) fn crypto() -> Arc<CryptoProvider> {
     static CRYPTO: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
@@ -235,5 +265,6 @@ pub(crate) fn now() -> std::time::Instant {
 
 /// What connects no sooner has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
+const GOODBYE: Duration = Duration::from_secs(1);
 /// No peer sends larger ones.
 const DATAGRAM: usize = 2_000;

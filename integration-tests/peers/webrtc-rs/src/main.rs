@@ -1,8 +1,11 @@
 //! A peer connection of the crate `webrtc`, led by JSON lines: it reads {id, do, ...} and writes {id, ok}, {id, error} and
 //! {event, ...}. `browser_peer.js` says what it can be told. It ends with its standard input.
+//!
+//! With the argument `serve` and an address it answers offers over HTTP instead.
 
 mod media;
 mod peer;
+mod serve;
 
 use std::sync::Arc;
 
@@ -10,7 +13,17 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
-async fn main() {
+async fn main() -> peer::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [] => obey().await,
+        [serve, ip] if serve == "serve" => serve::serve(ip.parse()?).await?,
+        _ => return Err("webrtc-rs-peer [serve ADDRESS]".into()),
+    }
+    Ok(())
+}
+
+async fn obey() {
     let peer = Arc::new(peer::Peer::default());
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {

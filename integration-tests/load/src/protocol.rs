@@ -1,0 +1,58 @@
+//! What is spoken between clients and servers.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use clap::ValueEnum;
+
+use crate::scenarios::Scenario;
+
+/// How clients talk with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// That of Callboard's signaling, and of the Membrane WebRTC Server's.
+    Callboard,
+    /// Offers over HTTP: what is posted to `/echo` is answered by a peer that sends back what comes on data channels.
+    Offers,
+    /// Datagrams as our own server takes them.
+    #[value(skip)]
+    Udp,
+}
+
+/// Where a server is, and how it is talked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) protocol: Protocol,
+    pub(crate) address: SocketAddr,
+}
+
+impl Protocol {
+    /// Whether whoever speaks it can be asked for this.
+    pub(crate) fn serves(self, scenario: &Scenario) -> bool {
+        match self {
+            Self::Callboard => matches!(
+                scenario,
+                Scenario::Idle { .. }
+                    | Scenario::Relay { .. }
+                    | Scenario::Fanout { .. }
+                    | Scenario::Churn { .. }
+                    | Scenario::Storm { .. }
+            ),
+            Self::Offers => matches!(
+                scenario,
+                Scenario::Connect { .. } | Scenario::Rest { .. } | Scenario::Data { .. }
+            ),
+            Self::Udp => matches!(scenario, Scenario::Data { .. } | Scenario::Rtp { .. }),
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Callboard => "callboard",
+            Self::Offers => "offers",
+            Self::Udp => "udp",
+        })
+    }
+}
