@@ -56,6 +56,8 @@ pub(super) struct Link {
     pub(super) open: bool,
 }
 
+pub(super) type Offered = (Link, SessionDescription);
+
 /// What has happened to a link.
 pub(super) enum Told {
     /// For the server.
@@ -69,18 +71,16 @@ pub(super) enum Told {
 }
 
 impl Link {
-    /// A new one, and its offer. One that is `held` will not shake hands: the server's handshake goes on until it is ended.
-    pub(super) async fn open(
-        engine: &Engine,
-        held: bool,
-    ) -> io::Result<(Self, SessionDescription)> {
+    /// A new one, and its offer, when they are there. One that is `held` will not shake hands: the server's handshake goes on
+    /// until it is ended.
+    pub(super) fn open(engine: &Engine, held: bool) -> oneshot::Receiver<io::Result<Offered>> {
         let (tell, told) = oneshot::channel();
         let itself = engine.clone();
         engine.0.0.arbiter().spawn(async move { _ = tell.send(Self::offer(itself, held).await) });
-        told.await.map_err(io::Error::other)?
+        told
     }
 
-    async fn offer(engine: Engine, held: bool) -> io::Result<(Self, SessionDescription)> {
+    async fn offer(engine: Engine, held: bool) -> io::Result<Offered> {
         let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
         let options = PeerConnectionsOptions {
             media_threads: 1,

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::flow::Flow;
-use super::link::{Engine, Link, Told};
+use super::link::{Engine, Link, Offered, Told};
 use crate::client::Client;
 
 /// Somebody in a room, until this is dropped.
@@ -74,6 +74,7 @@ impl Member {
             engine,
             shared: Arc::clone(&shared),
             link: None,
+            opening: None,
             reopen: None,
         };
         let running = tokio::spawn(async move {
@@ -146,6 +147,8 @@ struct Run {
     engine: Option<Engine>,
     shared: Arc<Shared>,
     link: Option<Link>,
+    /// The next link.
+    opening: Option<oneshot::Receiver<io::Result<Offered>>>,
     /// When the next link is to be opened.
     reopen: Option<Instant>,
 }
@@ -163,7 +166,7 @@ impl Run {
             if let Ok(client) = Client::join(self.server, &self.room).await {
                 // Its end is seen by what does not come back.
                 _ = self.session(client).await;
-                (self.link, self.reopen) = (None, None);
+                (self.link, self.opening, self.reopen) = (None, None, None);
                 let mut seen = self.shared.seen();
                 (seen.id, seen.open) = (None, false);
             }
@@ -186,7 +189,8 @@ impl Run {
             tokio::select! {
                 text = client.next() => self.heard(&text?).await?,
                 told = told(&mut self.link) => self.told(&mut client, told).await?,
-                () = at(reopen) => self.open(&mut client).await?,
+                () = at(reopen) => self.open(),
+                offered = offered(&mut self.opening) => self.offer(&mut client, offered?).await?,
                 () = sleep_until(next) => next = self.speak(&mut client).await?,
                 () = shared.wake.notified() => {
                     next = Instant::now();
@@ -305,13 +309,26 @@ impl Run {
         }
     }
 
-    async fn open(&mut self, client: &mut Client) -> io::Result<()> {
+    /// The WebSocket goes on meanwhile.
+    fn open(&mut self) {
         self.reopen = None;
-        let Some(engine) = &self.engine else { return Ok(()) };
         let held = std::mem::take(&mut self.shared.seen().hold);
-        let (link, offer) = Link::open(engine, held).await?;
+        self.opening = self.engine.as_ref().map(|engine| Link::open(engine, held));
+    }
+
+    async fn offer(&mut self, client: &mut Client, (link, offer): Offered) -> io::Result<()> {
+        self.opening = None;
         self.link = Some(link);
         client.send(json!({ "event": "webrtc:offer", "data": offer }).to_string()).await
+    }
+}
+
+async fn offered(
+    opening: &mut Option<oneshot::Receiver<io::Result<Offered>>>,
+) -> io::Result<Offered> {
+    match opening {
+        Some(opening) => opening.await.map_err(io::Error::other)?,
+        None => std::future::pending().await,
     }
 }
 
