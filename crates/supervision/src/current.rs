@@ -6,11 +6,12 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use crate::error::StartError;
 use crate::exit::ExitReason;
+use crate::tree::Station;
 
 /// What a start function hands to the caller of [`start_child`](crate::SupervisorRef::start_child).
 pub type Info = Box<dyn Any + Send>;
@@ -20,7 +21,7 @@ pub type Info = Box<dyn Any + Send>;
 pub(crate) struct Notes {
     pub(crate) exit: RefCell<Option<ExitReason>>,
     pub(crate) start: RefCell<Start>,
-    pub(crate) depth: Arc<AtomicUsize>,
+    pub(crate) station: Option<Arc<Station>>,
     pub(crate) waker: RefCell<Option<Waker>>,
     /// Its `started` has run.
     pub(crate) begun: Cell<bool>,
@@ -108,8 +109,8 @@ impl std::fmt::Debug for Starting {
 ///
 /// actix does not tell a mailbox's length, so only an actor that counts for itself has a depth.
 pub fn report_depth(depth: usize) {
-    if let Some(notes) = current() {
-        notes.depth.store(depth, Ordering::Relaxed);
+    if let Some(station) = current().and_then(|notes| notes.station.clone()) {
+        station.depth.store(depth, Ordering::Relaxed);
     }
 }
 

@@ -44,9 +44,25 @@ where
     orders.ticket.begin();
     let ctx = Context::new();
     let addr = ctx.address();
-    let limit = Box::pin(sleep(orders.start_timeout));
+    let limit = Limit::new(orders.start_timeout);
     actix::spawn(Instance::new(actor, ctx, slot, orders, limit, Owned::ByAddresses));
     addr
+}
+
+/// How long a start or a stop may take.
+pub(crate) struct Limit {
+    time: Duration,
+    over: Pin<Box<Sleep>>,
+}
+
+impl Limit {
+    pub(crate) fn new(time: Duration) -> Box<Self> {
+        Box::new(Self { time, over: Box::pin(sleep(time)) })
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.over.as_mut().poll(cx)
+    }
 }
 
 /// What keeps an actor alive.
@@ -61,8 +77,6 @@ pub(crate) struct Instance<A: Actor<Context = Context<A>>> {
     /// Before `fut`: it must go first.
     enlisted: Option<Enlisted>,
     fut: Option<ContextFut<A, Context<A>>>,
-    /// For the slot, once the start is complete.
-    addr: Option<Addr<A>>,
     owned: Owned,
     slot: Arc<Slot<A>>,
     notes: Rc<Notes>,
@@ -72,11 +86,8 @@ pub(crate) struct Instance<A: Actor<Context = Context<A>>> {
     shutdown: Shutdown,
     /// Why it has been asked to stop.
     asked: Option<ExitReason>,
-    /// A panic to be put into it.
-    panic: Option<String>,
-    /// When the start, or later the stop, has taken too long.
-    limit: Option<Pin<Box<Sleep>>>,
-    start_timeout: Duration,
+    /// Of its start, or later of its stop.
+    limit: Option<Box<Limit>>,
 }
 
 impl<A: Actor<Context = Context<A>>> Unpin for Instance<A> {}
@@ -86,11 +97,12 @@ impl<A: Actor<Context = Context<A>>> Future for Instance<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if let Poll::Ready(killed) = this.poll_orders(cx) {
+        let mut panic = None;
+        if let Poll::Ready(killed) = this.poll_orders(&mut panic, cx) {
             this.kill(killed);
             return Poll::Ready(());
         }
-        if this.poll_actor(cx).is_ready() {
+        if this.poll_actor(panic, cx).is_ready() {
             return Poll::Ready(());
         }
         if !this.ticket.started {
@@ -100,8 +112,8 @@ impl<A: Actor<Context = Context<A>>> Future for Instance<A> {
                     return Poll::Ready(());
                 }
                 Poll::Ready(Ok(info)) => {
-                    if let Some(addr) = this.addr.take() {
-                        this.slot.set(this.ticket.peg.instance, addr);
+                    if let (Owned::BySupervisor, Some(fut)) = (this.owned, &mut this.fut) {
+                        this.slot.set(this.ticket.peg.instance, fut.ctx().address());
                     }
                     if this.asked.is_none() {
                         this.limit = None;
@@ -164,19 +176,19 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         mut ctx: Context<A>,
         slot: Arc<Slot<A>>,
         orders: Orders,
-        limit: Pin<Box<Sleep>>,
+        limit: Box<Limit>,
         owned: Owned,
     ) -> Self {
-        let Orders { ticket, shutdown, start_timeout } = orders;
+        let Orders { ticket, shutdown, .. } = orders;
         let addr = ctx.address();
-        let notes = Rc::new(Notes { depth: Arc::clone(&ticket.station.depth), ..Notes::default() });
+        let station = Some(Arc::clone(&ticket.station));
+        let notes = Rc::new(Notes { station, ..Notes::default() });
         // What is waited for comes before the mailbox: the actor has begun once this is polled.
         ctx.wait(Begun(Rc::clone(&notes)));
         ctx.spawn(StopWhenAsked(Rc::clone(&notes)));
         Self {
             enlisted: Some(monitor::enlist(&addr, &ticket.peg)),
             fut: Some(ctx.into_future(actor)),
-            addr: (owned == Owned::BySupervisor).then_some(addr),
             owned,
             slot,
             notes,
@@ -184,14 +196,16 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
             waker: None,
             shutdown,
             asked: None,
-            panic: None,
             limit: Some(limit),
-            start_timeout,
         }
     }
 
-    /// Take the orders from outside the mailbox; ready when the actor must be dropped.
-    fn poll_orders(&mut self, cx: &mut TaskContext<'_>) -> Poll<Killed> {
+    /// Take the orders from outside the mailbox, such as a panic to be put into the actor; ready when it must be dropped.
+    fn poll_orders(
+        &mut self,
+        panic: &mut Option<String>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Killed> {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.ticket.peg.set_waker(cx.waker().clone());
             self.waker = Some(cx.waker().clone());
@@ -203,7 +217,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                 }
                 Control::Stop { reason, how } => self.ask_to_stop(reason, how),
                 Control::Fault(Fault::Exit(reason)) => self.ask_to_stop(reason, self.shutdown),
-                Control::Fault(Fault::Panic(message)) => self.panic = Some(message),
+                Control::Fault(Fault::Panic(message)) => *panic = Some(message),
                 Control::Orphaned => match (self.shutdown, self.ticket.station.kind) {
                     (Shutdown::BrutalKill, _) => return Poll::Ready(Killed::Stop),
                     // Nobody is left to wait for ever.
@@ -214,13 +228,11 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                 },
             }
         }
-        match self.limit.as_mut().map(|limit| limit.as_mut().poll(cx)) {
-            Some(Poll::Ready(())) if self.asked.is_some() => Poll::Ready(Killed::Stop),
-            Some(Poll::Ready(())) => {
-                Poll::Ready(Killed::Start(StartError::TimedOut(self.start_timeout)))
-            }
-            _ => Poll::Pending,
-        }
+        let Some(limit) = &mut self.limit else { return Poll::Pending };
+        limit.poll(cx).map(|()| match self.asked {
+            Some(_) => Killed::Stop,
+            None => Killed::Start(StartError::TimedOut(limit.time)),
+        })
     }
 
     fn ask_to_stop(&mut self, reason: ExitReason, how: Shutdown) {
@@ -229,19 +241,18 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
             self.notes.asked.set(true);
         }
         if let (Shutdown::Timeout(timeout), Some(_)) = (how, &self.asked) {
-            self.limit = Some(Box::pin(sleep(timeout)));
+            self.limit = Some(Limit::new(timeout));
         }
     }
 
     /// Run the actor; ready when it has ended.
-    fn poll_actor(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn poll_actor(&mut self, panic: Option<String>, cx: &mut TaskContext<'_>) -> Poll<()> {
         // The limit may be new and must be polled to wake us.
         if let Some(limit) = &mut self.limit {
-            _ = limit.as_mut().poll(cx);
+            _ = limit.poll(cx);
         }
         let Some(fut) = &mut self.fut else { return Poll::Ready(()) };
         let entered = current::enter(&self.notes);
-        let panic = self.panic.take();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some(message) = panic {
                 std::panic::panic_any(message);
@@ -306,7 +317,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(fut))) {
             log::error!(
                 "{} panicked again while it was cleaned up: {}",
-                self.ticket.peg.name,
+                self.ticket.peg.name.text(),
                 panic_text(&*panic)
             );
         }
@@ -363,7 +374,7 @@ pub(crate) struct Ticket {
 /// To whom an instance reports.
 pub(crate) enum Reporter {
     Supervisor {
-        to: Addr<Supervisor>,
+        to: Arc<Addr<Supervisor>>,
         key: Key,
         attempt: Attempt,
     },

@@ -9,13 +9,12 @@ use std::task::{Context as TaskContext, Poll, ready};
 use actix::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use tokio::time::sleep;
 
 use crate::child_ref::Slot;
 use crate::error::StartError;
 use crate::exit::panic_text;
 use crate::fault::Fault;
-use crate::instance::{Instance, Orders, Owned};
+use crate::instance::{Instance, Limit, Orders, Owned};
 use crate::monitor::Control;
 
 /// How to make an actor, on the thread it will live on.
@@ -61,8 +60,7 @@ where
     A: Actor<Context = Context<A>>,
 {
     orders.ticket.begin();
-    let start_timeout = orders.start_timeout;
-    let mut limit = Box::pin(sleep(start_timeout));
+    let mut limit = Limit::new(orders.start_timeout);
     let mut making = AssertUnwindSafe(async move { make().await }).catch_unwind().boxed_local();
     let made = std::future::poll_fn(|cx| {
         orders.ticket.peg.set_waker(cx.waker().clone());
@@ -78,7 +76,7 @@ where
                 Err(panic) => Err(StartError::Panicked(panic_text(&*panic))),
             });
         }
-        limit.as_mut().poll(cx).map(|()| Err(StartError::TimedOut(start_timeout)))
+        limit.poll(cx).map(|()| Err(StartError::TimedOut(orders.start_timeout)))
     })
     .await;
     drop(making);

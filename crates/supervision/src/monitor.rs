@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::policy::Shutdown;
-use crate::tree::InstanceId;
+use crate::tree::{InstanceId, Path};
 
 /// The end of a monitored actor. Delivered once.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -114,10 +114,26 @@ impl Drop for Lifeline {
 /// What others hang on an instance: those who want to know of its end.
 pub(crate) struct Peg {
     pub(crate) instance: InstanceId,
-    pub(crate) name: Arc<str>,
+    pub(crate) name: Name,
     /// There are orders to be taken; looked at in each poll, so it must cost nothing.
     ordered: AtomicBool,
     state: Mutex<PegState>,
+}
+
+/// What an instance is called, put into words only when somebody asks.
+#[derive(Debug)]
+pub(crate) enum Name {
+    Path(Path),
+    Type(&'static str),
+}
+
+impl Name {
+    pub(crate) fn text(&self) -> Arc<str> {
+        match self {
+            Self::Path(path) => path.to_string().into(),
+            Self::Type(name) => (*name).into(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -148,7 +164,7 @@ impl std::fmt::Debug for Peg {
 }
 
 impl Peg {
-    pub(crate) fn new(name: Arc<str>) -> Arc<Self> {
+    pub(crate) fn new(name: Name) -> Arc<Self> {
         let (ordered, state) = (AtomicBool::new(false), Mutex::default());
         Arc::new(Self { instance: InstanceId::next(), name, ordered, state })
     }
@@ -215,14 +231,14 @@ impl Peg {
         for watcher in watchers {
             match watcher {
                 Watcher::Actor(monitor, to) => {
-                    let (name, instance) = (self.name.clone(), Some(self.instance));
+                    let (name, instance) = (self.name.text(), Some(self.instance));
                     // One message for each call of `monitor`.
                     to.do_send(Down { monitor, name, instance, reason: reason.clone() });
                 }
                 Watcher::Waiter(waiter) => _ = waiter.send(reason.clone()),
                 Watcher::Linked(other) => {
                     if let (Some(other), true) = (other.upgrade(), reason.is_abnormal()) {
-                        other.unlinked_by(&self.name, reason);
+                        other.unlinked_by(&self.name.text(), reason);
                     }
                 }
             }
@@ -238,7 +254,7 @@ impl Peg {
             state.ended.clone()
         };
         if let Some(reason) = ended.filter(ExitReason::is_abnormal) {
-            other.unlinked_by(&self.name, &reason);
+            other.unlinked_by(&self.name.text(), &reason);
         }
     }
 

@@ -4,7 +4,7 @@ use actix::prelude::*;
 
 use crate::child_ref::Slot;
 use crate::instance::{self, Orders, Reporter, Ticket};
-use crate::monitor::Peg;
+use crate::monitor::{Name, Peg};
 use crate::policy::{ChildKind, DEFAULT_SHUTDOWN};
 use crate::tree::{Path, Station, Tree};
 
@@ -14,7 +14,7 @@ use crate::tree::{Path, Station, Tree};
 /// As in plain actix it lives until it stops, or until nobody has its address any more.
 pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
     let type_name = std::any::type_name::<A>();
-    let peg = Peg::new(type_name.into());
+    let peg = Peg::new(Name::Type(type_name));
     let slot = Slot::new();
     let station =
         Station::new(Path::root(type_name.into()), Tree::of_one(), ChildKind::Worker, type_name);

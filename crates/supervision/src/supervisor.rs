@@ -15,7 +15,7 @@ use crate::error::{StartError, StartSupervisorError};
 use crate::exit::{Exit, ExitReason};
 use crate::fault::Fault;
 use crate::instance::{Orders, Reporter, Ticket};
-use crate::monitor::{Control, Lifeline, Peg};
+use crate::monitor::{Control, Lifeline, Name, Peg};
 use crate::policy::ChildKind;
 use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::tree::{Entry, Lifecycle, Node, Station, Status};
@@ -25,10 +25,13 @@ pub struct Supervisor {
     spec: Option<SupervisorSpec>,
     node: Arc<Node>,
     core: Option<Core>,
-    kids: BTreeMap<Key, Kid>,
+    /// Boxed, because a node of the map has room for eleven.
+    kids: BTreeMap<Key, Box<Kid>>,
     /// Specs that came with requests to start them.
     offered: HashMap<Token, ChildSpec>,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
+    /// One address for all children to report to.
+    itself: Option<Arc<Addr<Self>>>,
     next_token: u64,
     starting: Option<Starting>,
     /// Asked to stop from outside, rather than by its own rules.
@@ -92,6 +95,7 @@ impl Supervisor {
             kids: BTreeMap::new(),
             offered: HashMap::new(),
             waiting: HashMap::new(),
+            itself: None,
             next_token: 0,
             starting: None,
             asked: false,
@@ -111,6 +115,10 @@ impl Supervisor {
         input(core, Instant::now().into_std());
         while let Some(output) = self.core.as_mut().and_then(Core::poll_output) {
             self.carry_out(ctx, output);
+        }
+        // A supervisor rests most of its life, and many are small.
+        if self.offered.is_empty() && self.waiting.is_empty() {
+            (self.offered, self.waiting) = (HashMap::new(), HashMap::new());
         }
         if let Some(deadline) = self.core.as_ref().and_then(Core::poll_timeout) {
             self.wake_by(ctx, deadline);
@@ -189,18 +197,19 @@ impl Supervisor {
         let entry =
             Entry { station: Arc::clone(&station), slot: spec.factory.slot(), node: node.clone() };
         self.node.insert(key, Arc::clone(&spec.id), entry);
-        self.kids.insert(key, Kid { spec, station, node, life: None });
+        self.kids.insert(key, Box::new(Kid { spec, station, node, life: None }));
     }
 
     fn start(&mut self, ctx: &mut Context<Self>, key: Key, attempt: Attempt) {
         let Some(kid) = self.kids.get_mut(&key) else { return };
-        let peg = Peg::new(kid.station.path.to_string().into());
+        let itself = self.itself.get_or_insert_with(|| Arc::new(ctx.address()));
+        let peg = Peg::new(Name::Path(kid.station.path.clone()));
         let lifeline = Lifeline(Arc::clone(&peg));
         let ticket = Ticket {
             station: Arc::clone(&kid.station),
             peg: Arc::clone(&peg),
             slot: kid.spec.factory.vacate(),
-            reporter: Reporter::Supervisor { to: ctx.address(), key, attempt },
+            reporter: Reporter::Supervisor { to: Arc::clone(itself), key, attempt },
             started: false,
             done: false,
         };

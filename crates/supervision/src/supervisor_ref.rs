@@ -14,7 +14,7 @@ use crate::error::*;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::instance::{Orders, Reporter, Ticket};
-use crate::monitor::{Control, Peg};
+use crate::monitor::{Control, Name, Peg};
 use crate::policy::Shutdown;
 use crate::spec::{ChildPolicy, ChildSpec, SupervisorSpec};
 use crate::supervisor::{Ask, Inject, Supervisor};
@@ -84,7 +84,7 @@ impl SupervisorSpec {
             spec.factory.type_name(),
         );
         let node = Node::new(Arc::clone(&station));
-        let peg = Peg::new(spec.id.clone());
+        let peg = Peg::new(Name::Path(Path::root(spec.id.clone())));
         let (starter, started) = oneshot::channel();
         let ticket = Ticket {
             station,

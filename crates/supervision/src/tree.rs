@@ -228,7 +228,7 @@ pub(crate) struct Station {
     pub(crate) tree: Arc<Tree>,
     pub(crate) kind: ChildKind,
     pub(crate) type_name: &'static str,
-    pub(crate) depth: Arc<AtomicUsize>,
+    pub(crate) depth: AtomicUsize,
     vital: Mutex<Vital>,
 }
 
@@ -249,7 +249,7 @@ impl Station {
         kind: ChildKind,
         type_name: &'static str,
     ) -> Arc<Self> {
-        let (depth, vital) = (Arc::default(), Mutex::default());
+        let (depth, vital) = (AtomicUsize::default(), Mutex::default());
         Arc::new(Self { path, tree, kind, type_name, depth, vital })
     }
 
@@ -265,7 +265,7 @@ impl Station {
         let mut vital = lock(&self.vital);
         vital.status = Status::Starting;
         vital.instance = Some(instance);
-        vital.thread = std::thread::current().name().map(Arc::from);
+        vital.thread = THREAD.with(Clone::clone);
     }
 
     pub(crate) fn happened(&self, instance: InstanceId, what: Lifecycle) {
@@ -405,6 +405,11 @@ impl Node {
 /// A panic while the lock was held cannot have left half a change: every change is one assignment or insertion.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    /// This thread's name, once for all who live here.
+    static THREAD: Option<Arc<str>> = std::thread::current().name().map(Arc::from);
 }
 
 /// How many events a subscriber may lag behind before it misses the oldest (and is told how many).

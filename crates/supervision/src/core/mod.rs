@@ -41,7 +41,8 @@ pub(crate) struct Token(pub(crate) u64);
 pub(crate) struct Core {
     flags: Flags,
     dynamic: bool,
-    children: BTreeMap<Key, Child>,
+    /// Boxed, because a node of the map has room for eleven.
+    children: BTreeMap<Key, Box<Child>>,
     ids: HashMap<ChildId, Key>,
     next_key: u64,
     next_attempt: u64,
@@ -317,7 +318,15 @@ impl Core {
 
     /// The next thing to do.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // A supervisor rests most of its life, and many are small.
+            self.outputs = VecDeque::new();
+            if self.inbox.is_empty() && self.agenda.is_empty() {
+                (self.inbox, self.agenda) = (VecDeque::new(), VecDeque::new());
+            }
+        }
+        output
     }
 
     /// Do what can be done now.
@@ -436,7 +445,7 @@ impl Core {
         let key = Key(self.next_key);
         self.next_key += 1;
         self.ids.insert(id.clone(), key);
-        self.children.insert(key, Child::new(id, policy));
+        self.children.insert(key, Box::new(Child::new(id, policy)));
         key
     }
 
