@@ -149,7 +149,7 @@ impl RoomActor {
 
     /// The peer has been accepted: tell the others, then the peer.
     fn let_in(&mut self, peer: PeerId, outbox: Arc<Outbox>) {
-        let welcome = self.shared.seats().get(peer).map(|seat| Arc::clone(&seat.welcome));
+        let welcome = self.shared.seats().get(peer).map(|seat| seat.welcome.clone());
         let Some(welcome) = welcome else {
             // It went while it was let in: it joined and left, and nobody saw it.
             self.call(|room| room.on_leave(peer));
@@ -158,7 +158,7 @@ impl RoomActor {
         self.announce(Message::joined(peer));
         let others: Vec<_> = self.members.keys().copied().collect();
         self.members.insert(peer, Arc::clone(&outbox));
-        _ = outbox.push(Message::authenticated(peer, &others, &welcome).encode());
+        _ = outbox.push(Message::authenticated(peer, &others, welcome.as_deref()).encode());
         // Last: a room that panics on the way refuses this peer when it is back. If the peer has gone on the way,
         // the word of it is in the mailbox.
         self.shared.seats().join(peer);

@@ -168,9 +168,8 @@ impl Outbox {
             return Some(Deliver::Frame(frame));
         }
         line.told = false;
-        if line.frames.capacity() > KEPT_CAPACITY {
-            line.frames = VecDeque::new();
-        }
+        // Most outboxes are empty most of the time.
+        line.frames = VecDeque::new();
         let close = *self.closed.get()?;
         line.socket = None;
         Some(Deliver::Close(close))
@@ -239,9 +238,6 @@ impl fmt::Debug for Outbox {
             .finish_non_exhaustive()
     }
 }
-
-/// How many frames an empty outbox has room for: what one burst needed is given back.
-const KEPT_CAPACITY: usize = 64;
 
 #[cfg(test)]
 mod tests {

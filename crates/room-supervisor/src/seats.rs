@@ -24,8 +24,8 @@ pub(crate) struct Seats {
 pub(crate) struct Seat {
     pub(crate) auth: Arc<AuthData>,
     pub(crate) outbox: Arc<Outbox>,
-    /// What its `authenticated` tells it besides.
-    pub(crate) welcome: Arc<Map<String, Value>>,
+    /// What its `authenticated` tells it besides, if anything.
+    pub(crate) welcome: Option<Arc<Map<String, Value>>>,
     pub(crate) standing: Standing,
     /// It had joined, if only in the room before the crash: the others know of it.
     known: bool,
@@ -50,7 +50,8 @@ impl Seats {
         welcome: Map<String, Value>,
     ) -> bool {
         if !self.closed {
-            let (welcome, standing) = (Arc::new(welcome), Standing::Waiting);
+            let welcome = (!welcome.is_empty()).then(|| Arc::new(welcome));
+            let standing = Standing::Waiting;
             let seat = Seat { auth, outbox, welcome, standing, known: false };
             self.taken.insert(seat.auth.peer_id, seat);
         }
