@@ -17,8 +17,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::attachment::Attachment;
 use crate::counters::{Count, Counters};
+use crate::options::Policy;
 use crate::peer::{Context, Peer};
-use crate::server_peer::{ServerPeer, WebRtc};
+use crate::server_peer::ServerPeer;
 use crate::session::{Act, SILENT, Session};
 use crate::socket::{Event, FromSocket, ToSocket};
 
@@ -31,7 +32,7 @@ pub(crate) struct PeerActor<P: Peer> {
     session: Session,
     attachment: Arc<Attachment>,
     /// None while its client has none.
-    socket: Option<(SocketNumber, Recipient<ToSocket>)>,
+    socket: Option<SocketNumber>,
     /// When it next looks after its client, or gives it up.
     alarm: Option<SpawnHandle>,
     counters: Arc<Counters>,
@@ -41,8 +42,8 @@ pub(crate) struct PeerActor<P: Peer> {
     again: bool,
     /// It ends by itself, rather than with its room.
     leaving: bool,
-    /// How its client gets a WebRTC peer on the server, and the one that it has.
-    webrtc: Option<WebRtc>,
+    policy: Arc<Policy>,
+    /// The WebRTC peer that its client has on the server.
     server: Option<Addr<ServerPeer>>,
     watched: Option<MonitorId>,
 }
@@ -55,6 +56,7 @@ impl<P: Peer> PeerActor<P> {
         session: Session,
         attachment: Arc<Attachment>,
         counters: Arc<Counters>,
+        policy: Arc<Policy>,
     ) -> Self {
         Self {
             peer: Some(peer),
@@ -68,7 +70,7 @@ impl<P: Peer> PeerActor<P> {
             joined: false,
             again: false,
             leaving: false,
-            webrtc: None,
+            policy,
             server: None,
             watched: None,
         }
@@ -77,11 +79,6 @@ impl<P: Peer> PeerActor<P> {
     /// Its client is to be told if it takes the place of one that crashed.
     pub(crate) fn again(self, again: bool) -> Self {
         Self { again, ..self }
-    }
-
-    /// Its client may have a WebRTC peer.
-    pub(crate) fn webrtc(self, webrtc: Option<WebRtc>) -> Self {
-        Self { webrtc, ..self }
     }
 
     /// Run one of the peer's callbacks.
@@ -226,7 +223,7 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
     type Result = ();
 
     fn handle(&mut self, message: FromSocket, ctx: &mut Self::Context) {
-        if self.socket.as_ref().is_none_or(|&(number, _)| number != message.socket) {
+        if self.socket != Some(message.socket) {
             return; // what the last socket still had to say when the next one was there
         }
         let now = Instant::now().into_std();

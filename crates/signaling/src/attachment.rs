@@ -53,7 +53,7 @@ pub(crate) struct Plug {
 #[rtype(result = "()")]
 pub(crate) enum Presence {
     /// Behind this socket, and no earlier one.
-    Here(SocketNumber, Recipient<ToSocket>),
+    Here(SocketNumber),
     /// It has lost its socket, and may come back until then.
     Away(Instant),
     /// It is not coming back.
@@ -166,7 +166,7 @@ impl Attachment {
         let mut state = self.state();
         (state.peer, state.over) = (Some(peer), false);
         match &state.line {
-            Line::Here { number, control, .. } => Presence::Here(*number, control.clone()),
+            Line::Here { number, .. } => Presence::Here(*number),
             Line::Away { until, .. } => Presence::Away(*until),
             Line::Gone => Presence::Gone,
         }
@@ -229,7 +229,7 @@ impl Attachment {
         }
         let resumed = self.resumed(&mut state);
         let number = self.outbox.attach(plug.mail, Some(resumed.encode()));
-        self.tell(&state, Presence::Here(number, plug.control.clone()));
+        self.tell(&state, Presence::Here(number));
         state.line = Line::Here { number, control: plug.control, cable: plug.cable };
         self.counters.add(Count::Resumed);
         Ok((number, admitted))
@@ -247,6 +247,16 @@ impl Attachment {
         Message::new("resumed", &data)
             .expect("ids and values can always be written as JSON")
             .to(To::Peers(vec![peer_id]))
+    }
+
+    /// Tell the client's socket, if it is still this one.
+    pub(crate) fn tell_socket(&self, socket: SocketNumber, told: ToSocket) {
+        if let Line::Here { number, control, .. } = &self.state().line
+            && *number == socket
+        {
+            // A few for each socket, and a ping in each heartbeat.
+            control.do_send(told);
+        }
     }
 
     /// The client does not answer: close its socket and wait for another one. False if that cannot be.

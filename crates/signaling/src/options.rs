@@ -1,6 +1,7 @@
 //! How peers are treated.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_room_supervisor::{MessageLimits, OutboxLimits, Rooms};
@@ -10,6 +11,7 @@ use crate::peer::Peer;
 use crate::rate::Rate;
 use crate::rpc::Hooks;
 use crate::server_peer::WebRtc;
+use crate::session::Rules;
 
 /// How the peers of a route are treated.
 #[derive(Clone, Debug)]
@@ -27,11 +29,9 @@ pub(crate) struct Policy {
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) init_timeout: Duration,
     pub(crate) idle_timeout: Duration,
-    pub(crate) heartbeat: Option<Duration>,
     pub(crate) max_message: usize,
-    pub(crate) message_limits: MessageLimits,
     pub(crate) outbox: OutboxLimits,
-    pub(crate) rate: Rate,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_address: usize,
     pub(crate) close_grace: Duration,
@@ -49,11 +49,9 @@ impl<P: Peer> PeerOptions<P> {
             protocols: Vec::new(),
             init_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15 * 60),
-            heartbeat: Some(Duration::from_secs(15)),
             max_message: 64 * 1024,
-            message_limits: MessageLimits::default(),
             outbox: OutboxLimits::default(),
-            rate: Rate::default(),
+            rules: Arc::default(),
             max_connections: 16_384,
             max_connections_per_address: 256,
             close_grace: Duration::from_secs(5),
@@ -98,7 +96,7 @@ impl<P: Peer> PeerOptions<P> {
     /// How often a client that is silent is sent a WebSocket ping; one that misses two is closed with 1001, so a client
     /// that vanished is gone after at most four of these. Default: 15 s. None sends no pings.
     pub fn heartbeat(mut self, every: Option<Duration>) -> Self {
-        self.policy.heartbeat = every;
+        Arc::make_mut(&mut self.policy.rules).heartbeat = every;
         self
     }
 
@@ -111,7 +109,7 @@ impl<P: Peer> PeerOptions<P> {
 
     /// What a message may be at most. Default: 64 levels deep, 1,024 addressees.
     pub fn message_limits(mut self, limits: MessageLimits) -> Self {
-        self.policy.message_limits = limits;
+        Arc::make_mut(&mut self.policy.rules).limits = limits;
         self
     }
 
@@ -123,7 +121,7 @@ impl<P: Peer> PeerOptions<P> {
 
     /// How much a client may send. Default: 300 messages and 4 MiB in 10 s.
     pub fn rate(mut self, rate: Rate) -> Self {
-        self.policy.rate = rate;
+        Arc::make_mut(&mut self.policy.rules).rate = rate;
         self
     }
 

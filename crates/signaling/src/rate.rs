@@ -40,9 +40,8 @@ pub(crate) enum Verdict {
 }
 
 /// What one client has sent in the current window.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Meter {
-    rate: Rate,
     since: Option<Instant>,
     messages: u32,
     bytes: usize,
@@ -50,19 +49,15 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(rate: Rate) -> Self {
-        Self { rate, since: None, messages: 0, bytes: 0, told: false }
-    }
-
-    pub(crate) fn count(&mut self, now: Instant, bytes: usize) -> Verdict {
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= self.rate.window) {
+    pub(crate) fn count(&mut self, rate: &Rate, now: Instant, bytes: usize) -> Verdict {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= rate.window) {
             (self.since, self.messages, self.bytes, self.told) = (Some(now), 0, 0, false);
         }
         self.messages = self.messages.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
         let over = |factor: usize| {
-            self.messages > self.rate.messages.saturating_mul(factor as u32)
-                || self.bytes > self.rate.bytes.saturating_mul(factor)
+            self.messages > rate.messages.saturating_mul(factor as u32)
+                || self.bytes > rate.bytes.saturating_mul(factor)
         };
         match (over(2), over(1)) {
             (true, _) => Verdict::Close,
@@ -82,9 +77,9 @@ mod tests {
 
     #[test]
     fn a_client_over_the_rate_is_told_once_and_closed_at_twice_the_rate() {
-        let (start, mut meter) = (Instant::now(), Meter::new(RATE));
+        let (start, mut meter) = (Instant::now(), Meter::default());
 
-        let verdicts: Vec<_> = (0..5).map(|_| meter.count(start, 1)).collect();
+        let verdicts: Vec<_> = (0..5).map(|_| meter.count(&RATE, start, 1)).collect();
 
         use Verdict::*;
         assert_eq!(verdicts, [Pass, Pass, Tell, Drop, Close]);
@@ -92,10 +87,10 @@ mod tests {
 
     #[test]
     fn a_new_window_begins_anew() {
-        let (start, mut meter) = (Instant::now(), Meter::new(RATE));
+        let (start, mut meter) = (Instant::now(), Meter::default());
 
-        assert_eq!(meter.count(start, 101), Verdict::Tell);
-        assert_eq!(meter.count(start + RATE.window, 100), Verdict::Pass);
-        assert_eq!(meter.count(start + RATE.window, 101), Verdict::Close);
+        assert_eq!(meter.count(&RATE, start, 101), Verdict::Tell);
+        assert_eq!(meter.count(&RATE, start + RATE.window, 100), Verdict::Pass);
+        assert_eq!(meter.count(&RATE, start + RATE.window, 101), Verdict::Close);
     }
 }

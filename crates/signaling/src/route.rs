@@ -177,12 +177,10 @@ fn open<P: Peer>(
     peer_id: PeerId,
     max_message: usize,
 ) -> Result<Opened, Refusal> {
-    let too_large =
-        Message::error(peer_id, Description::MessageTooLarge, &json!({ "max_bytes": max_message }));
     let edge = Edge {
         max_message,
         protocols: &door.policy.protocols,
-        too_large: too_large.encode(),
+        peer_id,
         counters: Arc::clone(&door.counters),
     };
     edge.open(request, payload).map_err(|error| no_websocket(request, error.to_string()))
@@ -256,16 +254,9 @@ impl<P: Peer> Birth<P> {
                     }
                 };
                 let now = Instant::now().into_std();
-                let session = Session::new(
-                    now,
-                    policy.message_limits,
-                    policy.rate,
-                    idle_timeout,
-                    policy.heartbeat,
-                );
-                Ok(PeerActor::new(peer, context, lease, session, attachment, counters)
-                    .again(again)
-                    .webrtc(policy.webrtc.clone()))
+                let session = Session::new(now, Arc::clone(&policy.rules), idle_timeout);
+                Ok(PeerActor::new(peer, context, lease, session, attachment, counters, policy)
+                    .again(again))
             }
         });
         spec.restart(Restart::Temporary).retries(RETRIES).arbiter(here)

@@ -1,5 +1,6 @@
 //! What a peer knows of its client's manners: no actix, no clock.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_room_supervisor::{Close, Description, Message, MessageLimits};
@@ -9,13 +10,27 @@ use crate::control::may_be_control;
 use crate::rate::{Meter, Rate, Verdict};
 use crate::rpc::may_be_rpc;
 
+/// The rules of all connections of a route.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) limits: MessageLimits,
+    pub(crate) rate: Rate,
+    pub(crate) heartbeat: Option<Duration>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        let heartbeat = Some(Duration::from_secs(15));
+        Self { limits: MessageLimits::default(), rate: Rate::default(), heartbeat }
+    }
+}
+
 /// The rules of one connection, and where the client stands.
 #[derive(Debug)]
 pub(crate) struct Session {
-    limits: MessageLimits,
+    rules: Arc<Rules>,
     meter: Meter,
     idle_timeout: Duration,
-    heartbeat: Option<Duration>,
     /// When the client was last heard.
     heard: Instant,
     /// When the client was last looked after.
@@ -42,22 +57,8 @@ pub(crate) enum Act {
 }
 
 impl Session {
-    pub(crate) fn new(
-        now: Instant,
-        limits: MessageLimits,
-        rate: Rate,
-        idle_timeout: Duration,
-        heartbeat: Option<Duration>,
-    ) -> Self {
-        Self {
-            limits,
-            meter: Meter::new(rate),
-            idle_timeout,
-            heartbeat,
-            heard: now,
-            beat: now,
-            pings: 0,
-        }
+    pub(crate) fn new(now: Instant, rules: Arc<Rules>, idle_timeout: Duration) -> Self {
+        Self { rules, meter: Meter::default(), idle_timeout, heard: now, beat: now, pings: 0 }
     }
 
     /// A text message has come.
@@ -71,7 +72,7 @@ impl Session {
 
     /// A text is for the room.
     pub(crate) fn read(&self, text: &str) -> Act {
-        match Message::parse(text, &self.limits) {
+        match Message::parse(text, &self.rules.limits) {
             Ok(message) => Act::Forward(message),
             Err(why) => Act::Tell(Description::InvalidMessage, why.to_string().into()),
         }
@@ -81,7 +82,7 @@ impl Session {
     pub(crate) fn handle_frame(&mut self, now: Instant, bytes: usize) -> Act {
         self.heard = now;
         self.pings = 0;
-        match self.meter.count(now, bytes) {
+        match self.meter.count(&self.rules.rate, now, bytes) {
             Verdict::Pass => Act::Nothing,
             Verdict::Tell => Act::Tell(Description::TooManyMessages, "slow down".into()),
             Verdict::Drop => Act::Dropped,
@@ -100,7 +101,7 @@ impl Session {
         if now.saturating_duration_since(self.heard) >= self.idle_timeout {
             return Act::Part(None, SILENT);
         }
-        let Some(heartbeat) = self.heartbeat else { return Act::Nothing };
+        let Some(heartbeat) = self.rules.heartbeat else { return Act::Nothing };
         if now.saturating_duration_since(self.heard.max(self.beat)) < heartbeat {
             return Act::Nothing;
         }
@@ -115,7 +116,9 @@ impl Session {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub(crate) fn poll_timeout(&self) -> Instant {
         let idle = self.heard + self.idle_timeout;
-        self.heartbeat.map_or(idle, |heartbeat| idle.min(self.heard.max(self.beat) + heartbeat))
+        self.rules
+            .heartbeat
+            .map_or(idle, |heartbeat| idle.min(self.heard.max(self.beat) + heartbeat))
     }
 }
 
@@ -136,8 +139,13 @@ mod tests {
     const BEAT: Duration = Duration::from_secs(10);
 
     fn session(now: Instant) -> Session {
+        session_with(now, Some(BEAT))
+    }
+
+    fn session_with(now: Instant, heartbeat: Option<Duration>) -> Session {
         let rate = Rate { messages: 3, ..Rate::default() };
-        Session::new(now, MessageLimits::default(), rate, Duration::from_secs(60), Some(BEAT))
+        let rules = Rules { limits: MessageLimits::default(), rate, heartbeat };
+        Session::new(now, Arc::new(rules), Duration::from_secs(60))
     }
 
     #[test]
@@ -166,7 +174,7 @@ mod tests {
     #[test]
     fn a_silent_client_is_closed_without_a_heartbeat_as_well() {
         let start = Instant::now();
-        let mut session = Session { heartbeat: None, ..session(start) };
+        let mut session = session_with(start, None);
 
         assert!(matches!(session.handle_timeout(start + Duration::from_secs(59)), Act::Nothing));
         assert!(matches!(

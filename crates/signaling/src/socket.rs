@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
+use actix::fut::ActorFutureExt;
 use actix::prelude::*;
 use actix_http::ws::Item;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -17,7 +18,10 @@ use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytestring::ByteString;
-use callboard_room_supervisor::{Close, Deliver, MailWaiting, SocketNumber};
+use callboard_room_supervisor::{
+    Close, Deliver, Description, MailWaiting, Message, PeerId, SocketNumber,
+};
+use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::attachment::{Attachment, End, Plug};
@@ -64,8 +68,7 @@ pub(crate) enum ToSocket {
 pub(crate) struct Edge<'a> {
     pub(crate) max_message: usize,
     pub(crate) protocols: &'a [&'static str],
-    /// What a client is told whose message is too large.
-    pub(crate) too_large: ByteString,
+    pub(crate) peer_id: PeerId,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -105,7 +108,7 @@ impl OpenSocket for Edge<'_> {
             held: VecDeque::new(),
             fragments: None,
             max_message: self.max_message,
-            too_large: self.too_large,
+            peer_id: self.peer_id,
             credits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             fate: Rc::clone(&fate),
             counters: self.counters,
@@ -134,10 +137,10 @@ impl Opened {
         admission: Admission,
         counters: Arc<Counters>,
     ) -> HttpResponse {
-        let Self { fate, mail, .. } = self;
+        let fate = self.fate;
         _ = fate.place.set(Place { attachment, number });
         self.response.map_body(|_, inner| {
-            BoxBody::new(Body { inner, fate, mail, cable, counters, admission: Some(admission) })
+            BoxBody::new(Body { inner, fate, cable, counters, admission: Some(admission) })
         })
     }
 }
@@ -148,8 +151,8 @@ struct Fate {
     /// Set before the actor is first polled.
     place: OnceCell<Place>,
     end: Cell<End>,
-    /// The actor has taken enough for one chunk, and is to be told again before the next.
-    more: Cell<bool>,
+    /// The actor has taken enough for one chunk, and goes on with the next.
+    full: Cell<bool>,
 }
 
 /// Whose socket it is, and which of them.
@@ -168,7 +171,7 @@ struct Socket {
     /// The parts of a fragmented message; none while none is under way. `Some(None)`: a binary one, not kept.
     fragments: Option<Option<BytesMut>>,
     max_message: usize,
-    too_large: ByteString,
+    peer_id: PeerId,
     fate: Rc<Fate>,
     counters: Arc<Counters>,
 }
@@ -180,6 +183,10 @@ impl Socket {
         if self.held.len() < MAX_HELD {
             self.held.push_back(event);
             self.pass_on(ctx);
+            if self.held.is_empty() {
+                // Most say nothing most of the time.
+                self.held = VecDeque::new();
+            }
         } else {
             self.end(ctx, 1008, "sent too much before it had joined");
         }
@@ -211,7 +218,8 @@ impl Socket {
 
     /// Nothing more is read after this: the rest of the message would follow.
     fn too_large(&mut self, ctx: &mut Ctx) {
-        ctx.text(self.too_large.clone());
+        let details = json!({ "max_bytes": self.max_message });
+        ctx.text(Message::error(self.peer_id, Description::MessageTooLarge, &details).encode());
         self.end(ctx, TOO_LARGE.code, TOO_LARGE.reason);
     }
 
@@ -306,8 +314,14 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
 impl Handler<MailWaiting> for Socket {
     type Result = ();
 
-    /// What is taken out here leaves with the body's next chunk; the rest stays where another socket could find it.
     fn handle(&mut self, _: MailWaiting, ctx: &mut Ctx) {
+        self.send(ctx);
+    }
+}
+
+impl Socket {
+    /// What is taken out here leaves with the body's next chunk; the rest stays where another socket could find it.
+    fn send(&mut self, ctx: &mut Ctx) {
         let fate = Rc::clone(&self.fate);
         let Some(Place { attachment, number }) = fate.place.get() else { return };
         let mut bytes = 0;
@@ -324,7 +338,24 @@ impl Handler<MailWaiting> for Socket {
                 None => return,
             }
         }
-        fate.more.set(true);
+        fate.full.set(true);
+        ctx.spawn(NextChunk(fate).map(|(), this: &mut Self, ctx| this.send(ctx)));
+    }
+}
+
+/// Ready when what the actor has taken has been written. Polled with the body, so it needs no waker.
+struct NextChunk(Rc<Fate>);
+
+impl ActorFuture<Socket> for NextChunk {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut Socket,
+        _: &mut Ctx,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        if self.0.full.get() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
@@ -351,7 +382,6 @@ impl Handler<ToSocket> for Socket {
 struct Body {
     inner: BoxBody,
     fate: Rc<Fate>,
-    mail: Recipient<MailWaiting>,
     cable: Arc<Cable>,
     counters: Arc<Counters>,
     /// Taken when it ends.
@@ -369,10 +399,7 @@ impl MessageBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        if self.fate.more.take() {
-            // At most one at a time: the outbox itself is silent until it has been found empty.
-            self.mail.do_send(MailWaiting);
-        }
+        self.fate.full.set(false);
         Pin::new(&mut self.inner).poll_next(cx)
     }
 }

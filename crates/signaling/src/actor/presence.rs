@@ -16,8 +16,8 @@ impl<P: Peer> PeerActor<P> {
             ctx.cancel_future(alarm);
         }
         match presence {
-            Presence::Here(number, socket) => {
-                self.socket = Some((number, socket));
+            Presence::Here(socket) => {
+                self.socket = Some(socket);
                 self.tell_socket(ToSocket::Attach(ctx.address().recipient()));
                 if self.joined {
                     self.tell_socket(ToSocket::Flow);
@@ -49,13 +49,12 @@ impl<P: Peer> PeerActor<P> {
 
     /// The client does not answer: go on without its socket, if the client may come back.
     pub(super) fn unplug(&self, close: Close) -> bool {
-        self.socket.as_ref().is_some_and(|&(number, _)| self.attachment.unplug(number, close))
+        self.socket.is_some_and(|socket| self.attachment.unplug(socket, close))
     }
 
     pub(super) fn tell_socket(&self, told: ToSocket) {
-        if let Some((_, socket)) = &self.socket {
-            // A few for each socket, and a ping in each heartbeat.
-            socket.do_send(told);
+        if let Some(socket) = self.socket {
+            self.attachment.tell_socket(socket, told);
         }
     }
 }

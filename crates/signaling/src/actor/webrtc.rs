@@ -58,7 +58,7 @@ impl<P: Peer> PeerActor<P> {
     }
 
     fn offer(&mut self, offer: SessionDescription, ctx: &mut actix::Context<Self>) {
-        let Some(webrtc) = &self.webrtc else {
+        let Some(webrtc) = &self.policy.webrtc else {
             return self.refuse(OFFER, "webrtc_disabled", Value::Null);
         };
         if let Some(server) = self.server.clone().filter(Addr::connected) {

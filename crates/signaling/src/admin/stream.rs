@@ -10,7 +10,7 @@ use actix::prelude::*;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
-use callboard_room_supervisor::{Close, OutboxLimits, PeerId};
+use callboard_room_supervisor::{Close, OutboxLimits, PeerId, SocketNumber};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -36,17 +36,14 @@ pub(super) async fn open(
     let told = inner.told.subscribe();
     let (version, tree) = admin.sample(true).await;
     let counters = Arc::new(Counters::default());
-    let edge = Edge {
-        max_message: MAX_MESSAGE,
-        protocols: &[],
-        too_large: ByteString::new(),
-        counters: Arc::clone(&counters),
-    };
+    let peer_id = PeerId::random();
+    let edge =
+        Edge { max_message: MAX_MESSAGE, protocols: &[], peer_id, counters: Arc::clone(&counters) };
     let opened =
         edge.open(request, payload).map_err(|error| AdminError::NoWebSocket(error.to_string()))?;
     let cable = Cable::new(request.conn_data::<Descriptor>().copied());
     let terms = Terms {
-        peer_id: PeerId::random(),
+        peer_id,
         outbox: LIMITS,
         resume_grace: Duration::ZERO,
         close_grace: CLOSE_GRACE,
@@ -60,7 +57,7 @@ pub(super) async fn open(
     Stream {
         inner: Arc::clone(inner),
         attachment: Arc::clone(&attachment),
-        control: None,
+        socket: None,
         version,
         sampling: false,
         emptied: Instant::now(),
@@ -75,7 +72,7 @@ pub(super) async fn open(
 struct Stream {
     inner: Arc<Inner>,
     attachment: Arc<Attachment>,
-    control: Option<Recipient<ToSocket>>,
+    socket: Option<SocketNumber>,
     /// Of the tree that was sent last.
     version: u64,
     sampling: bool,
@@ -116,9 +113,9 @@ impl Stream {
     fn ping(&mut self) {
         if self.heard.elapsed() > SILENCE {
             self.attachment.outbox.close(Close { code: 1001, reason: "no answer to pings" });
-        } else if let Some(control) = &self.control {
+        } else if let Some(socket) = self.socket {
             // One each 15 s.
-            control.do_send(ToSocket::Ping);
+            self.attachment.tell_socket(socket, ToSocket::Ping);
         }
     }
 }
@@ -127,13 +124,13 @@ impl Actor for Stream {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let Presence::Here(_, control) = self.attachment.lives(ctx.address().recipient()) else {
+        let Presence::Here(socket) = self.attachment.lives(ctx.address().recipient()) else {
             return ctx.stop();
         };
         // Once each.
-        control.do_send(ToSocket::Attach(ctx.address().recipient()));
-        control.do_send(ToSocket::Flow);
-        self.control = Some(control);
+        self.attachment.tell_socket(socket, ToSocket::Attach(ctx.address().recipient()));
+        self.attachment.tell_socket(socket, ToSocket::Flow);
+        self.socket = Some(socket);
         let events = futures_util::stream::unfold(self.told.take(), |told| async {
             let mut told = told?;
             loop {

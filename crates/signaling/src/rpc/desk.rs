@@ -1,6 +1,6 @@
 //! The calls of one peer that are under way, in both directions.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,9 +40,9 @@ pub(crate) struct Desk {
 struct Calls {
     next: u64,
     /// By the peer's client.
-    running: HashMap<u64, (Option<CallId>, AbortHandle)>,
+    running: BTreeMap<u64, (Option<CallId>, AbortHandle)>,
     /// By the server.
-    waiting: HashMap<u64, oneshot::Sender<Result<Box<RawValue>, String>>>,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<Box<RawValue>, String>>>,
     closed: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The open data channels of one client, as everyone sees them who sends.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callboard_peer_connection::messages::SendData;
@@ -9,20 +9,20 @@ use callboard_supervision::CallError;
 
 use super::SendDataError;
 
-/// The open channels, as everyone sees them who sends.
+/// The open channels, as everyone sees them who sends. Most clients have none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Channels(Arc<Mutex<Open>>);
+pub(crate) struct Channels(Arc<Mutex<Option<Box<Open>>>>);
 
 #[derive(Debug, Default)]
 struct Open {
     connection: Option<PeerConnectionHandle>,
-    by_label: HashMap<String, DataChannelId>,
-    labels: HashMap<DataChannelId, String>,
+    by_label: BTreeMap<String, DataChannelId>,
+    labels: BTreeMap<DataChannelId, String>,
 }
 
 impl Channels {
     fn with<T>(&self, act: impl FnOnce(&mut Open) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
     }
 
     pub(super) fn connected(

@@ -28,9 +28,8 @@ pub(crate) enum Fate {
 
 impl Account {
     pub(crate) fn new(limits: WebRtcLimits) -> Self {
-        let meter = Meter::new;
-        let WebRtcLimits { data, candidates, offers, .. } = limits;
-        Self { limits, data: meter(data), candidates: meter(candidates), offers: meter(offers) }
+        let (data, candidates, offers) = Default::default();
+        Self { limits, data, candidates, offers }
     }
 
     pub(crate) fn limits(&self) -> &WebRtcLimits {
@@ -38,7 +37,7 @@ impl Account {
     }
 
     pub(crate) fn data(&mut self, now: Instant, bytes: usize) -> Fate {
-        match self.data.count(now, bytes) {
+        match self.data.count(&self.limits.data, now, bytes) {
             Verdict::Pass if bytes > self.limits.message => Fate::TellLarge,
             Verdict::Pass => Fate::Pass,
             Verdict::Tell => Fate::TellRate,
@@ -49,12 +48,12 @@ impl Account {
 
     /// None passes; else whether the connection is to be closed.
     pub(crate) fn candidate(&mut self, now: Instant, bytes: usize) -> Option<bool> {
-        over(self.candidates.count(now, bytes))
+        over(self.candidates.count(&self.limits.candidates, now, bytes))
     }
 
     /// None passes; else whether the connection is to be closed.
     pub(crate) fn offer(&mut self, now: Instant, bytes: usize) -> Option<bool> {
-        over(self.offers.count(now, bytes))
+        over(self.offers.count(&self.limits.offers, now, bytes))
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod away;
 pub(crate) mod rtc;
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +102,11 @@ impl Peer for TestPeer {
     }
 }
 
+enum Http {
+    Tuned,
+    Light,
+}
+
 pub(crate) struct Server {
     pub(crate) address: String,
     pub(crate) rooms: Rooms,
@@ -115,7 +121,22 @@ impl Server {
         Self::start_with(Rooms::new(), options).await
     }
 
+    /// The same by [`http_service`].
+    pub(crate) async fn start_light(
+        options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
+    ) -> Self {
+        Self::start_on(Http::Light, Rooms::new(), options).await
+    }
+
     pub(crate) async fn start_with(
+        rooms: Rooms,
+        options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
+    ) -> Self {
+        Self::start_on(Http::Tuned, rooms, options).await
+    }
+
+    async fn start_on(
+        http: Http,
         rooms: Rooms,
         options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
     ) -> Self {
@@ -141,11 +162,19 @@ impl Server {
             });
             app.configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
         };
-        let server = tune(HttpServer::new(app).workers(2).disable_signals())
-            .bind(("127.0.0.1", 0))
-            .expect("a port");
-        let address = server.addrs()[0].to_string();
-        actix_web::rt::spawn(server.run());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        match http {
+            Http::Tuned => {
+                let server = tune(HttpServer::new(app).workers(2).disable_signals());
+                actix_web::rt::spawn(server.listen(listener).expect("a listener").run());
+            }
+            Http::Light => {
+                let server = actix_server::Server::build().workers(2).disable_signals();
+                let server = server.listen("light", listener, move || http_service(app.clone()));
+                actix_web::rt::spawn(server.expect("a listener").run());
+            }
+        }
         Self { address, rooms, tree, counters }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use actix_web::{App, HttpRequest, HttpServer, web};
+use actix_web::{App, HttpRequest, web};
 use callboard_room_supervisor::{AuthData, OutboxLimits, Room, RoomOptions, Rooms};
 use callboard_signaling::*;
 
@@ -56,8 +56,13 @@ pub(super) fn serve(owners: Owners) -> io::Result<()> {
             let app = App::new().configure(signaling.at(&["/socket/{room}"]));
             app.configure(|app| connections::configure(app, host.clone()))
         };
-        let server = tune(HttpServer::new(app)).disable_signals().bind(("127.0.0.1", 0))?;
-        super::announce(server.addrs()[0]);
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        super::announce(listener.local_addr()?);
+        let server = actix_server::Server::build().disable_signals().listen(
+            "http",
+            listener,
+            move || http_service(app.clone()),
+        )?;
         tokio::select! {
             ended = server.run() => ended,
             () = super::parent_gone() => Ok(()),

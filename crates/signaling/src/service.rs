@@ -1,0 +1,276 @@
+//! HTTP for an actix-web app, with WebSockets that keep no buffers while nothing is said.
+//!
+//! actix-http keeps 16 KiB of buffers with each connection. With a service for upgrades it hands the connection over
+//! instead, and forgets the buffers; what is left of it is small enough to be written here. The app is the same, and so
+//! are its WebSockets: a payload that is read, and a body that is written.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_codec::{AsyncRead, AsyncWrite, Encoder, Framed, FramedParts, ReadBuf};
+use actix_http::error::{DispatchError, PayloadError};
+use actix_http::h1::{Codec, ExpectHandler, Message};
+use actix_http::{BoxedPayloadStream, ConnectionType, HttpService, Payload, Request, Response};
+use actix_service::boxed::{self, BoxService, BoxServiceFactory};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service,
+    map_config,
+};
+use actix_tls::accept::TlsError;
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::AppConfig;
+use actix_web::http::StatusCode;
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{Buf, Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::time::timeout;
+
+use crate::cable::on_connect;
+
+/// An actix-web app as a service of TCP connections, for actix-server: where [`HttpServer`](actix_web::HttpServer) keeps
+/// about 9 KiB for an idle WebSocket, this keeps none of it. Otherwise it is what a [tuned](crate::tune) server is, with
+/// actix-http's defaults. The app is made twice in each worker: for upgrades, and for all else.
+///
+/// ```no_run
+/// use actix_web::{App, web};
+/// use callboard_signaling::http_service;
+///
+/// # #[actix_web::main]
+/// # async fn main() -> std::io::Result<()> {
+/// let app = || App::new().route("/", web::get().to(|| async { "hello" }));
+/// let server = actix_server::Server::build().bind("http", "127.0.0.1:8080", move || http_service(app))?;
+/// server.run().await
+/// # }
+/// ```
+pub fn http_service<F, I, S, B>(
+    app: F,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
+where
+    F: Fn() -> I + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: Debug,
+    S::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+{
+    service(move || erase(app())).tcp()
+}
+
+/// The same over TLS.
+pub fn https_service<F, I, S, B>(
+    app: F,
+    config: rustls::ServerConfig,
+) -> impl ServiceFactory<
+    TcpStream,
+    Config = (),
+    Response = (),
+    Error = TlsError<io::Error, DispatchError>,
+    InitError = (),
+>
+where
+    F: Fn() -> I + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: Debug,
+    S::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+{
+    service::<TlsStream<TcpStream>>(move || erase(app())).rustls_0_23(config)
+}
+
+/// An app of whatever type.
+type AnyApp = BoxServiceFactory<(), Request, Response<BoxBody>, Response<BoxBody>, ()>;
+type ReadyApp = BoxService<Request, Response<BoxBody>, Response<BoxBody>>;
+type Upgrades<T> = BoxServiceFactory<(), (Request, Framed<T, Codec>), (), actix_http::Error, ()>;
+
+fn erase<I, S, B>(app: I) -> AnyApp
+where
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: Debug,
+    S::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+{
+    let app = map_config(app, |()| AppConfig::default())
+        .map(|response: S::Response| response.into().map_body(|_, body| body.boxed()))
+        .map_err(Into::into)
+        .map_init_err(|error| log::error!("the app cannot be made: {error:?}"));
+    boxed::factory(app)
+}
+
+fn service<T>(
+    app: impl Fn() -> AnyApp + 'static,
+) -> HttpService<T, AnyApp, BoxBody, ExpectHandler, Upgrades<T>>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let plain = app();
+    let app = Rc::new(app());
+    let upgrades = fn_factory(move || {
+        let app = Rc::clone(&app);
+        async move {
+            let app = Rc::new(app.new_service(()).await?);
+            Ok(fn_service(move |(request, framed)| upgrade(Rc::clone(&app), request, framed)))
+        }
+    });
+    HttpService::build()
+        .tcp_nodelay(true)
+        .on_connect_ext(|connection: &T, extensions| on_connect(connection, extensions))
+        .upgrade(boxed::factory(upgrades))
+        .finish(plain)
+}
+
+/// A connection that asks for another protocol; it ends with the response.
+fn upgrade<T>(
+    app: Rc<ReadyApp>,
+    request: Request,
+    framed: Framed<T, Codec>,
+) -> impl Future<Output = Result<(), actix_http::Error>>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    // Boxed, for it takes more room than what follows, and much less time.
+    let answering = Box::pin(answer(app, request, framed));
+    async move {
+        if let Ok(mut outgoing) = answering.await
+            && poll_fn(|cx| outgoing.poll(cx)).await.is_ok()
+        {
+            let Outgoing { io, .. } = outgoing;
+            let goodbye = poll_fn(move |cx| Pin::new(&mut *io.borrow_mut()).poll_shutdown(cx));
+            // Whoever does not take it is gone.
+            _ = Box::pin(timeout(GOODBYE, goodbye)).await;
+        }
+        Ok(())
+    }
+}
+
+async fn answer<T>(
+    app: Rc<ReadyApp>,
+    request: Request,
+    framed: Framed<T, Codec>,
+) -> io::Result<Outgoing<T>>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let FramedParts { io, codec, read_buf, .. } = framed.into_parts();
+    let io = Rc::new(RefCell::new(io));
+    // Copied, because the buffer is large.
+    let incoming = Incoming { io: Rc::clone(&io), first: Bytes::copy_from_slice(&read_buf) };
+    drop(read_buf);
+    let payload: BoxedPayloadStream = Box::pin(incoming);
+    let (request, _) = request.replace_payload(Payload::Stream { payload });
+    let response = app.call(request).await.unwrap_or_else(|error| error);
+    Outgoing::new(io, codec, response)
+}
+
+/// What comes from the client, read when it is asked for.
+struct Incoming<T> {
+    io: Rc<RefCell<T>>,
+    /// What came with the request.
+    first: Bytes,
+}
+
+impl<T: AsyncRead + Unpin> Stream for Incoming<T> {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if !this.first.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut this.first))));
+        }
+        let mut space = [MaybeUninit::uninit(); READ];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *this.io.borrow_mut()).poll_read(cx, &mut read))?;
+        match read.filled() {
+            [] => Poll::Ready(None),
+            bytes => Poll::Ready(Some(Ok(Bytes::copy_from_slice(bytes)))),
+        }
+    }
+}
+
+/// Writes a response. As in actix-http its body is asked for more when what it gave before has been taken.
+struct Outgoing<T> {
+    io: Rc<RefCell<T>>,
+    body: BoxBody,
+    /// How a body is written that is not what the client has asked for.
+    codec: Option<Box<Codec>>,
+    unwritten: Bytes,
+    /// The body has ended.
+    whole: bool,
+}
+
+impl<T> Outgoing<T> {
+    fn new(io: Rc<RefCell<T>>, mut codec: Codec, response: Response<BoxBody>) -> io::Result<Self> {
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let mut body = None;
+        let mut response = response.map_body(|_, its| body = Some(its));
+        let body = body.unwrap_or_else(|| BoxBody::new(()));
+        if !upgraded {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        let mut head = BytesMut::new();
+        codec.encode(Message::Item((response, body.size())), &mut head)?;
+        let codec = (!upgraded).then(|| Box::new(codec));
+        Ok(Self { io, body, codec, unwritten: head.freeze(), whole: false })
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Outgoing<T> {
+    /// Ready when all has been written.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            // A refusal leaves in one piece, as from actix-http.
+            let refusal = self.codec.is_some();
+            while refusal && !self.whole && self.unwritten.len() < READ {
+                if self.poll_body(cx)?.is_pending() {
+                    break;
+                }
+            }
+            while !self.unwritten.is_empty() {
+                let mut io = self.io.borrow_mut();
+                match ready!(Pin::new(&mut *io).poll_write(cx, &self.unwritten))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => self.unwritten.advance(written),
+                }
+            }
+            // Nothing is kept of what was written.
+            self.unwritten = Bytes::new();
+            if self.whole || self.poll_body(cx)?.is_pending() {
+                ready!(Pin::new(&mut *self.io.borrow_mut()).poll_flush(cx))?;
+                return if self.whole { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// What the body has to say next.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let next = ready!(Pin::new(&mut self.body).poll_next(cx)).transpose();
+        let next = next.map_err(|error| io::Error::other(error.to_string()))?;
+        self.whole = next.is_none();
+        self.unwritten = match &mut self.codec {
+            None => next.unwrap_or_default(),
+            Some(codec) => {
+                let mut all = BytesMut::from(std::mem::take(&mut self.unwritten));
+                codec.encode(Message::Chunk(next), &mut all)?;
+                all.freeze()
+            }
+        };
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// How much is read at once.
+const READ: usize = 8 * 1024;
+/// How long a connection may take to close.
+const GOODBYE: Duration = Duration::from_secs(1);
