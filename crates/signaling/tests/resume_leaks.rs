@@ -15,6 +15,7 @@ async fn after_many_resumptions_everything_is_as_before() {
     })
     .await;
     server.join().await.0.socket.close(None).await.expect("open");
+    settle(&server, 1, 1, usize::MAX).await;
     let (mut bystander, _) = server.join().await;
     settle(&server, 1, 2, usize::MAX).await;
     let (actors, open) = (server.tree.snapshot().running(), descriptors());
