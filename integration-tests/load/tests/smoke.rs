@@ -27,9 +27,9 @@ fn run(scenario: &[&str]) -> BTreeMap<(String, String), f64> {
     lines.collect()
 }
 
-/// Of the three servers that signal.
+/// Of the four servers that signal.
 fn of_all(figures: &BTreeMap<(String, String), f64>, figure: &str) -> Vec<f64> {
-    of(figures, figure, 3)
+    of(figures, figure, 4)
 }
 
 fn of(figures: &BTreeMap<(String, String), f64>, figure: &str, servers: usize) -> Vec<f64> {
@@ -113,19 +113,19 @@ fn messages_come_back_on_data_channels() {
 }
 
 #[test]
-fn aiortc_is_measured_beside_ours() {
+fn aiortc_measure_beside_ours() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/aiortc_echo.py");
     let other = Other::start(Command::new(program::python()).arg(script).arg("127.0.0.1"));
 
-    other.is_measured_beside_ours("aiortc");
+    other.measure_beside_ours("aiortc");
 }
 
 #[test]
-fn webrtc_rs_is_measured_beside_ours() {
+fn webrtc_rs_measure_beside_ours() {
     let program = program::of_the_machine("webrtc-rs-peer", "nothing: it is built there");
     let other = Other::start(Command::new(program).args(["serve", "127.0.0.1"]));
 
-    other.is_measured_beside_ours("webrtc-rs");
+    other.measure_beside_ours("webrtc-rs");
 }
 
 /// A server of somebody else's, which answers offers until its input ends.
@@ -143,7 +143,7 @@ impl Other {
         Self { child, address }
     }
 
-    fn is_measured_beside_ours(mut self, name: &str) {
+    fn measure_beside_ours(mut self, name: &str) {
         let other = format!("{name}=offers@{}#{}", self.address, self.child.id());
         let beside = ["--servers", "callboard", "--other", &other];
 

@@ -226,7 +226,9 @@ impl Scenario {
             | Self::Relay { .. }
             | Self::Fanout { .. }
             | Self::Churn { .. }
-            | Self::Storm { .. } => &[Server::Tokio, Server::Actors, Server::Callboard],
+            | Self::Storm { .. } => {
+                &[Server::Tokio, Server::Actors, Server::Callboard, Server::Tuned]
+            }
             Self::Connect { .. } | Self::Bystander { .. } | Self::Rest { .. } => {
                 &[Server::Str0m, Server::Callboard]
             }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use actix_web::{App, HttpRequest, web};
+use actix_web::{App, HttpRequest, HttpServer, web};
 use callboard_room_supervisor::{AuthData, OutboxLimits, Room, RoomOptions, Rooms};
 use callboard_signaling::*;
 
@@ -34,7 +34,16 @@ impl Peer for Guest {
     }
 }
 
-pub(super) fn serve(owners: Owners) -> io::Result<()> {
+/// By what it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Http {
+    /// `http_service`
+    Service,
+    /// actix-web's `HttpServer`, tuned
+    Server,
+}
+
+pub(super) fn serve(owners: Owners, http: Http) -> io::Result<()> {
     actix_web::rt::System::new().block_on(async {
         let host = web::Data::new(Host::start(owners).await?);
         let rooms = Rooms::builder()
@@ -58,13 +67,15 @@ pub(super) fn serve(owners: Owners) -> io::Result<()> {
         };
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         super::announce(listener.local_addr()?);
-        let server = actix_server::Server::build().disable_signals().listen(
-            "http",
-            listener,
-            move || http_service(app.clone()),
-        )?;
+        let server = match http {
+            Http::Service => actix_server::Server::build()
+                .disable_signals()
+                .listen("http", listener, move || http_service(app.clone()))?
+                .run(),
+            Http::Server => tune(HttpServer::new(app)).disable_signals().listen(listener)?.run(),
+        };
         tokio::select! {
-            ended = server.run() => ended,
+            ended = server => ended,
             () = super::parent_gone() => Ok(()),
         }
     })

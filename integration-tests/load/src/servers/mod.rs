@@ -20,6 +20,7 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use self::callboard::Http;
 use self::connections::Owners;
 use crate::measure::{Family, Usage};
 use crate::protocol::{Endpoint, Protocol};
@@ -44,6 +45,8 @@ pub(crate) enum Server {
     Plain,
     /// The same actor as a supervised child.
     Supervised,
+    /// Callboard, served by actix-web's `HttpServer`.
+    Tuned,
     /// Callboard; the owners of its connections live on another thread.
     Far,
 }
@@ -59,6 +62,7 @@ impl fmt::Display for Server {
             Self::Tree => "tree",
             Self::Plain => "plain",
             Self::Supervised => "supervised",
+            Self::Tuned => "tuned",
             Self::Far => "far",
         })
     }
@@ -85,8 +89,9 @@ pub(crate) fn serve(server: Server) -> io::Result<()> {
         Server::Supervised => counter::serve(true),
         Server::Udp => udp::serve(),
         Server::Str0m => str0m::serve(),
-        Server::Callboard => callboard::serve(Owners::Near),
-        Server::Far => callboard::serve(Owners::Far),
+        Server::Callboard => callboard::serve(Owners::Near, Http::Service),
+        Server::Tuned => callboard::serve(Owners::Near, Http::Server),
+        Server::Far => callboard::serve(Owners::Far, Http::Service),
     }
 }
 
