@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::peer_id::PeerId;
 use crate::room::{ErasedRoom, JoinRefusal};
 use crate::seats::Standing;
 use crate::server_messages::Description;
+use crate::untold::{TellAtRest, Untold};
 
 /// One life of a room: the application's [`Room`](crate::Room), and the outboxes of those who have joined.
 pub(crate) struct RoomActor {
@@ -28,6 +30,7 @@ pub(crate) struct RoomActor {
     /// Out of its place while one of its callbacks runs: a room without it has crashed.
     room: Option<Box<dyn ErasedRoom>>,
     members: HashMap<PeerId, Arc<Outbox>>,
+    untold: Rc<Untold>,
     manners: Manners,
     closed: bool,
 }
@@ -74,7 +77,8 @@ pub(crate) struct Stop {
 
 impl RoomActor {
     pub(crate) fn new(shared: Arc<Shared>, room: Box<dyn ErasedRoom>, manners: Manners) -> Self {
-        Self { shared, room: Some(room), members: HashMap::new(), manners, closed: false }
+        let (members, untold) = (HashMap::new(), Rc::default());
+        Self { shared, room: Some(room), members, untold, manners, closed: false }
     }
 
     /// Run one of the room's callbacks.
@@ -94,12 +98,8 @@ impl RoomActor {
             None => Err(ForwardError::NotAddressed),
             Some(To::All) => {
                 let frame = message.encode();
-                for (_, outbox) in
-                    self.members.iter().filter(|&(&peer, _)| Some(peer) != message.from)
-                {
-                    // One that is being closed gets nothing more.
-                    _ = outbox.push(frame.clone());
-                }
+                let others = self.members.iter().filter(|&(&peer, _)| Some(peer) != message.from);
+                self.untold.put(&frame, others.map(|(_, outbox)| outbox));
                 Ok(())
             }
             Some(To::Peers(peers)) => {
@@ -111,7 +111,7 @@ impl RoomActor {
                     return Err(ForwardError::NoSuchPeer(unknown.collect()));
                 }
                 let frame = message.encode();
-                outboxes.into_iter().for_each(|outbox| _ = outbox.push(frame.clone()));
+                self.untold.put(&frame, outboxes);
                 Ok(())
             }
         }
@@ -127,14 +127,15 @@ impl RoomActor {
         &mut self,
         peer: PeerId,
     ) -> impl ActorFuture<Self, Output = Result<Arc<Outbox>, JoinError>> + use<> {
-        let (shared, room, limit) =
-            (Arc::clone(&self.shared), self.room.take(), self.manners.join_timeout);
+        let (shared, untold) = (Arc::clone(&self.shared), Rc::clone(&self.untold));
+        let (room, limit) = (self.room.take(), self.manners.join_timeout);
         let asking = async move {
             let Some(mut room) = room else { return (None, Err(JoinError::RoomUnavailable)) };
             let Some(seat) = shared.seats().ask(peer) else {
                 return (Some(room), Err(JoinError::RoomUnavailable));
             };
-            let answer = match tokio::time::timeout(limit, room.on_join(&seat.auth)).await {
+            let joining = tokio::time::timeout(limit, room.on_join(&seat.auth));
+            let answer = match untold.meanwhile(joining).await {
                 Ok(Ok(())) => Ok(seat.outbox),
                 Ok(Err(JoinRefusal(details))) => Err(JoinError::Refused(details)),
                 Err(_) => Err(JoinError::TimedOut),
@@ -158,7 +159,8 @@ impl RoomActor {
         self.announce(Message::joined(peer));
         let others: Vec<_> = self.members.keys().copied().collect();
         self.members.insert(peer, Arc::clone(&outbox));
-        _ = outbox.push(Message::authenticated(peer, &others, welcome.as_deref()).encode());
+        let frame = Message::authenticated(peer, &others, welcome.as_deref()).encode();
+        self.untold.put(&frame, [&outbox]);
         // Last: a room that panics on the way refuses this peer when it is back. If the peer has gone on the way,
         // the word of it is in the mailbox.
         self.shared.seats().join(peer);
@@ -191,7 +193,7 @@ impl RoomActor {
     /// To everyone, past the room's own opinion.
     fn broadcast(&self, message: &Message) {
         let frame = message.encode();
-        self.members.values().for_each(|outbox| _ = outbox.push(frame.clone()));
+        self.untold.put(&frame, self.members.values());
     }
 
     /// After a crash: those who had joined join again, unseen by the others; then everyone learns of it, and of those
@@ -259,6 +261,7 @@ impl Actor for RoomActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.shared.runs_as(Some(ctx.address()));
+        ctx.spawn(TellAtRest(Rc::clone(&self.untold)));
         if !self.shared.seats().open() {
             return;
         }
@@ -277,6 +280,7 @@ impl Actor for RoomActor {
 
     /// Runs also after a crash, when there is nothing to say goodbye to.
     fn stopped(&mut self, _: &mut Self::Context) {
+        self.untold.tell();
         self.shared.runs_as(None);
         if !self.closed && self.room.is_some() && !has_panicked() {
             self.shared.close(&"shutdown".into(), Close::GOING_AWAY);

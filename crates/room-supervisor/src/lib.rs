@@ -67,6 +67,7 @@ mod room;
 mod rooms;
 mod seats;
 mod server_messages;
+mod untold;
 
 pub use auth::AuthData;
 pub use error::{ForwardError, JoinError, StartRoomError};

@@ -31,6 +31,8 @@ struct Line {
     number: SocketNumber,
     /// The socket has been told, and has not found the box empty since.
     told: bool,
+    /// Somebody is going to tell it.
+    promised: bool,
 }
 
 /// Which of a client's sockets: each new one has a higher number.
@@ -138,6 +140,31 @@ impl Outbox {
     /// # Errors
     /// [`OutboxClosed`] once the connection is being closed; one frame too many closes it ([`Close::TOO_SLOW`]).
     pub fn push(&self, frame: ByteString) -> Result<(), OutboxClosed> {
+        self.add(frame, Line::tell)
+    }
+
+    /// The same, but the socket is not told yet. Who gets `true` has to [tell](Self::tell) it.
+    ///
+    /// # Errors
+    /// As of [`push`](Self::push).
+    pub(crate) fn put(&self, frame: ByteString) -> Result<bool, OutboxClosed> {
+        self.add(frame, |line| !line.told && !std::mem::replace(&mut line.promised, true))
+    }
+
+    /// Tell the socket of what has been put in.
+    pub(crate) fn tell(&self) {
+        let mut line = self.line();
+        line.promised = false;
+        if !line.frames.is_empty() {
+            line.tell();
+        }
+    }
+
+    fn add<T>(
+        &self,
+        frame: ByteString,
+        then: impl FnOnce(&mut Line) -> T,
+    ) -> Result<T, OutboxClosed> {
         {
             let mut line = self.line();
             if self.is_closed() {
@@ -148,8 +175,7 @@ impl Outbox {
             {
                 line.bytes += frame.len();
                 line.frames.push_back(frame);
-                line.tell();
-                return Ok(());
+                return Ok(then(&mut line));
             }
         }
         self.close(Close::TOO_SLOW);
@@ -294,6 +320,26 @@ mod tests {
         assert_eq!(outbox.next(socket), Some(Deliver::Close(Close::TOO_SLOW)));
         assert_eq!(outbox.next(socket), None);
         assert_eq!(wire.send(Told).await.unwrap(), 1, "it never found nothing before the end");
+    }
+
+    #[actix::test]
+    async fn of_what_is_put_in_a_socket_is_told_once_and_when_it_was_promised() {
+        let wire = Wire::default().start();
+        let outbox = Outbox::new(LIMITS);
+        let socket = outbox.attach(wire.clone().recipient(), None);
+
+        assert_eq!(outbox.put("a".into()), Ok(true));
+        assert_eq!(outbox.put("b".into()), Ok(false), "it is promised");
+        assert_eq!(wire.send(Told).await.unwrap(), 0);
+        outbox.tell();
+        outbox.tell();
+
+        assert_eq!(wire.send(Told).await.unwrap(), 1);
+        assert_eq!(outbox.next(socket), frame("a"));
+        assert_eq!(outbox.put("c".into()), Ok(false), "it is still at it");
+        assert_eq!((outbox.next(socket), outbox.next(socket)), (frame("b"), frame("c")));
+        assert_eq!(outbox.next(socket), None);
+        assert_eq!(outbox.put("d".into()), Ok(true));
     }
 
     #[actix::test]

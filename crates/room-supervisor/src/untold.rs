@@ -1,0 +1,164 @@
+//! The outboxes into which a room has put something, and whose sockets it has not told yet.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use actix::prelude::*;
+use bytestring::ByteString;
+
+use crate::actor::RoomActor;
+use crate::outbox::Outbox;
+
+/// A socket that is told of many frames at once writes them at once, and whoever has much to say has no time to tell of
+/// each. So a room tells when it has nothing else to do, and after each few messages.
+#[derive(Default)]
+pub(crate) struct Untold(RefCell<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    outboxes: Vec<Arc<Outbox>>,
+    messages: usize,
+}
+
+impl Untold {
+    /// One message, for all of these.
+    pub(crate) fn put<'a>(
+        &self,
+        frame: &ByteString,
+        outboxes: impl IntoIterator<Item = &'a Arc<Outbox>>,
+    ) {
+        let mut waiting = self.0.borrow_mut();
+        for outbox in outboxes {
+            // One that is being closed gets nothing more.
+            if outbox.put(frame.clone()) == Ok(true) {
+                waiting.outboxes.push(Arc::clone(outbox));
+            }
+        }
+        waiting.messages += 1;
+        if waiting.messages >= AT_ONCE {
+            drop(waiting);
+            self.tell();
+        }
+    }
+
+    pub(crate) fn tell(&self) {
+        // Taken, so that a room that rests keeps no room for them.
+        let waiting = self.0.take();
+        waiting.outboxes.iter().for_each(|outbox| outbox.tell());
+    }
+
+    /// Wait for something, for which what has been said does not wait.
+    pub(crate) async fn meanwhile<F: Future>(&self, something: F) -> F::Output {
+        let mut something = pin!(something);
+        poll_fn(|cx| {
+            let done = something.as_mut().poll(cx);
+            if done.is_pending() {
+                self.tell();
+            }
+            done
+        })
+        .await
+    }
+}
+
+impl Drop for Untold {
+    /// Also when the room has crashed.
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// In the room's context: polled when its mailbox is empty.
+pub(crate) struct TellAtRest(pub(crate) Rc<Untold>);
+
+impl ActorFuture<RoomActor> for TellAtRest {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut RoomActor,
+        _: &mut Context<RoomActor>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        self.0.tell();
+        Poll::Pending
+    }
+}
+
+/// Messages before the sockets are told of the first, so that none waits long and no outbox fills up meanwhile.
+const AT_ONCE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::{MailWaiting, OutboxLimits};
+
+    #[derive(Default)]
+    struct Wire(usize);
+
+    impl Actor for Wire {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<MailWaiting> for Wire {
+        type Result = ();
+        fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {
+            self.0 += 1;
+        }
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "usize")]
+    struct Told;
+
+    impl Handler<Told> for Wire {
+        type Result = usize;
+        fn handle(&mut self, _: Told, _: &mut Self::Context) -> usize {
+            self.0
+        }
+    }
+
+    fn wired() -> (Addr<Wire>, Arc<Outbox>) {
+        let (wire, outbox) = (Wire::default().start(), Outbox::new(OutboxLimits::default()));
+        outbox.attach(wire.clone().recipient(), None);
+        (wire, Arc::new(outbox))
+    }
+
+    #[actix::test]
+    async fn a_room_that_goes_on_and_on_tells_now_and_then() {
+        let ((wire, outbox), untold) = (wired(), Untold::default());
+
+        for _ in 1..AT_ONCE {
+            untold.put(&"word".into(), [&outbox]);
+        }
+        assert_eq!(wire.send(Told).await.unwrap(), 0);
+        untold.put(&"word".into(), [&outbox]);
+
+        assert_eq!(wire.send(Told).await.unwrap(), 1);
+    }
+
+    #[actix::test]
+    async fn a_room_that_ends_has_told_of_its_last_words() {
+        let ((wire, outbox), untold) = (wired(), Untold::default());
+
+        untold.put(&"last".into(), [&outbox]);
+        drop(untold);
+
+        assert_eq!(wire.send(Told).await.unwrap(), 1);
+    }
+
+    #[actix::test]
+    async fn what_was_said_does_not_wait_for_an_on_join() {
+        let ((wire, outbox), untold) = (wired(), Untold::default());
+        untold.put(&"word".into(), [&outbox]);
+
+        let told = untold.meanwhile(async { wire.send(Told).await.unwrap() }).await;
+        let told = told + untold.meanwhile(async { wire.send(Told).await.unwrap() }).await;
+
+        assert!(told > 0);
+    }
+}
