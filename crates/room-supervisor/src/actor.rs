@@ -159,7 +159,8 @@ impl RoomActor {
         self.announce(Message::joined(peer));
         let others: Vec<_> = self.members.keys().copied().collect();
         self.members.insert(peer, Arc::clone(&outbox));
-        let frame = Message::authenticated(peer, &others, welcome.as_deref()).encode();
+        let welcome = welcome.unwrap_or_default();
+        let frame = Message::authenticated(peer, &others, &welcome).encode();
         self.untold.put(&frame, [&outbox]);
         // Last: a room that panics on the way refuses this peer when it is back. If the peer has gone on the way,
         // the word of it is in the mailbox.

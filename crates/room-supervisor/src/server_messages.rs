@@ -51,17 +51,13 @@ impl Description {
 impl Message {
     /// To the joiner: it is in. `peers` are those who were there before (ours; the original tells only the id),
     /// `welcome` what it is told besides.
-    pub fn authenticated(
-        peer_id: PeerId,
-        peers: &[PeerId],
-        welcome: Option<&Map<String, Value>>,
-    ) -> Self {
+    pub fn authenticated(peer_id: PeerId, peers: &[PeerId], welcome: &Map<String, Value>) -> Self {
         #[derive(Serialize)]
         struct Data<'a> {
             peer_id: PeerId,
             peers: &'a [PeerId],
             #[serde(flatten)]
-            welcome: Option<&'a Map<String, Value>>,
+            welcome: &'a Map<String, Value>,
         }
         Self::of_server(
             "authenticated",
@@ -124,7 +120,7 @@ mod tests {
             format!(r#"{{"event":"joined","data":{{"peer_id":"{id}"}},"from":null,"to":"all"}}"#)
         );
         assert_eq!(
-            Message::authenticated(id, &[], None).encode(),
+            Message::authenticated(id, &[], &Map::new()).encode(),
             format!(
                 r#"{{"event":"authenticated","data":{{"peer_id":"{id}","peers":[]}},"from":null,"to":["{id}"]}}"#
             )
