@@ -23,7 +23,7 @@ const CREDIT: usize = 16;
 const WARM_UP: usize = 2_000;
 const MESSAGES: usize = 12_000;
 const PACKETS: usize = 40_000;
-const CONNECTS: usize = 50;
+const CONNECTS: usize = 200;
 const PAIRS: usize = 400;
 /// Of which so many connect at a time, each between two ports of its own: what comes from one address to one port is of one
 /// connection.
@@ -73,15 +73,17 @@ async fn measure() {
         }
     }
 
-    let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    let (mut bare, mut ours) = (Connects::default(), Connects::default());
     for _ in 0..CONNECTS {
-        bare.push(bare::connect_time().await);
-        ours.push(actors.connect_time().await);
+        bare.add(bare::connect_time()).await;
+        ours.add(actors.connect_time()).await;
     }
     println!("from the offer to an open channel on both sides, of {CONNECTS}");
-    for (whose, times) in [("bare", bare), ("actors", ours)] {
+    for (whose, Connects { times, cpu }) in [("bare", bare), ("actors", ours)] {
         let longest = times.iter().copied().fold(0.0, f64::max) * 1e3;
-        println!("  {whose} median {:.1} ms, longest {longest:.1} ms", median(times) * 1e3);
+        let cpu = cpu.as_secs_f64() / CONNECTS as f64 * 1e3;
+        let median = median(times) * 1e3;
+        println!("  {whose} CPU {cpu:.1} ms, median {median:.1} ms, longest {longest:.1} ms");
     }
     actors.stop().await;
 
@@ -95,6 +97,21 @@ async fn measure() {
     let (bare, ours) = (of("bare"), of("actors"));
     println!("memory of a connection at rest, of {PAIRS} pairs");
     println!("  bare {bare:.0} KiB, actors {ours:.0} KiB ({:.2})", ours / bare);
+}
+
+/// How long connections took, and what CPU time they took on both sides.
+#[derive(Default)]
+struct Connects {
+    times: Vec<f64>,
+    cpu: Duration,
+}
+
+impl Connects {
+    async fn add(&mut self, connect: impl Future<Output = f64>) {
+        let before = cpu_time();
+        self.times.push(connect.await);
+        self.cpu += cpu_time() - before;
+    }
 }
 
 /// What is measured.

@@ -38,7 +38,7 @@ pub struct PeerConnection {
     home: Home,
     handshake: Handshaking,
     outbox: Outbox,
-    /// It settles when the datagrams that wait have been looked at.
+    /// It settles when the packets that wait have been looked at.
     settling: bool,
     /// The owner is behind, and will be looked at again.
     looking_again: bool,
@@ -166,7 +166,7 @@ impl PeerConnection {
         self.set_wake_up(ctx);
     }
 
-    /// The same when all datagrams that wait have been looked at: an owner on another thread is woken once for all, and what
+    /// The same when all packets that wait have been looked at: an owner on another thread is woken once for all, and what
     /// goes out goes together.
     fn settle_soon(&mut self, ctx: &mut Context<Self>) {
         if !std::mem::replace(&mut self.settling, true) {
@@ -389,6 +389,7 @@ impl StreamHandler<TransportEvent> for PeerConnection {
         match event {
             TransportEvent::Datagram(_) if self.loses() => {}
             TransportEvent::Datagram(datagram) => {
+                let media = datagram.class == PacketClass::Rtp;
                 self.work(ctx, |session, now| {
                     session.handle_datagram(
                         now,
@@ -399,7 +400,12 @@ impl StreamHandler<TransportEvent> for PeerConnection {
                         &datagram.contents,
                     );
                 });
-                self.settle_soon(ctx);
+                // What carries data is acknowledged at once: that sets its peer's pace, and so what its owner must keep up with.
+                if media {
+                    self.settle_soon(ctx);
+                } else {
+                    self.settle(ctx);
+                }
             }
             TransportEvent::Candidate(found) => {
                 self.drive(ctx, |session, now| session.add_local_candidate(now, found))

@@ -53,10 +53,12 @@ impl Outbox {
             self.closed = true;
             return self.tell_last(event);
         }
+        // Media comes in bursts, of which an owner need be woken once. Of everything else nothing may be lost: its owner takes
+        // the first while there are more to come.
+        let at_once = !event.is_media();
         self.push(event);
         let mut told = Told::Waits;
-        // There may be room by now.
-        if self.is_full() && !self.flush() {
+        if (at_once || self.waiting.len() >= TOGETHER) && !self.flush() {
             return Told::NoOwner;
         }
         while self.is_full() {
@@ -137,3 +139,6 @@ impl Drop for Outbox {
         }
     }
 }
+
+/// Packets or frames that an owner hears of together, at most: as many as a mailbox takes that nobody has enlarged.
+const TOGETHER: usize = 16;

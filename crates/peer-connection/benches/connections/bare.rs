@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use callboard_ice_handshake::handshake::Certificate;
 use str0m::change::{SdpAnswer, SdpOffer};
@@ -50,8 +50,10 @@ struct Pair {
 
 impl Pair {
     fn new(job: Job) -> Self {
-        let certificate = Certificate::generate().unwrap();
-        let sides = [0, 1].map(|_| rtc(job, &certificate));
+        // Actors have one for all as well.
+        static CERTIFICATE: LazyLock<Certificate> =
+            LazyLock::new(|| Certificate::generate().unwrap());
+        let sides = [0, 1].map(|_| rtc(job, &CERTIFICATE));
         Self { sides, mid: None }
     }
 
