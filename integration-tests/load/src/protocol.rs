@@ -12,6 +12,16 @@ use crate::scenarios::Scenario;
 pub(crate) enum Protocol {
     /// That of Callboard's signaling, and of the Membrane WebRTC Server's.
     Callboard,
+    /// That of the PeerJS server.
+    Peerjs,
+    /// Socket.IO, with the events of `peers/socket_io.js`.
+    #[value(name = "socketio")]
+    SocketIo,
+    /// That of y-webrtc's signaling server.
+    #[value(name = "y-webrtc")]
+    YWebrtc,
+    /// That of matchbox_server.
+    Matchbox,
     /// Offers over HTTP: what is posted to `/echo` is answered by a peer that sends back what comes on data channels.
     Offers,
     /// Datagrams as our own server takes them.
@@ -38,6 +48,16 @@ impl Protocol {
                     | Scenario::Churn { .. }
                     | Scenario::Storm { .. }
             ),
+            Self::Peerjs => matches!(scenario, Scenario::Idle { connections: false, .. } | Scenario::Relay { .. }),
+            Self::SocketIo => matches!(
+                scenario,
+                Scenario::Idle { connections: false, .. } | Scenario::Relay { .. } | Scenario::Fanout { .. } | Scenario::Storm { .. }
+            ),
+            Self::YWebrtc => matches!(scenario, Scenario::Relay { .. } | Scenario::Fanout { .. }),
+            Self::Matchbox => matches!(
+                scenario,
+                Scenario::Idle { connections: false, .. } | Scenario::Relay { .. } | Scenario::Storm { .. }
+            ),
             Self::Offers => matches!(
                 scenario,
                 Scenario::Connect { .. } | Scenario::Rest { .. } | Scenario::Data { .. }
@@ -51,6 +71,10 @@ impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Callboard => "callboard",
+            Self::Peerjs => "peerjs",
+            Self::SocketIo => "socketio",
+            Self::YWebrtc => "y-webrtc",
+            Self::Matchbox => "matchbox",
             Self::Offers => "offers",
             Self::Udp => "udp",
         })

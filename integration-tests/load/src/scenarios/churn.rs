@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use crate::client::Client;
+use crate::client::{Client, To};
 use crate::measure::{Usage, Waits};
 use crate::report::Measured;
 use crate::servers::Process;
@@ -21,14 +21,14 @@ pub(super) async fn measure(
     let (began, came) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let end = began + time;
     let coming = (0..peers).map(|at| {
-        let (address, came) = (server.address, Arc::clone(&came));
+        let (address, came) = (server.endpoint(), Arc::clone(&came));
         tokio::spawn(async move {
             let mut waits = Waits::new();
             while Instant::now() < end {
                 let joining = Instant::now();
                 let mut client = Client::join(address, &format!("churn-{}", at % ROOMS)).await?;
                 waits.add(joining.elapsed());
-                let text = format!(r#"{{"event":"hello","data":null,"to":["{}"]}}"#, client.id);
+                let text = client.message("hello", "", To::Peer(&client.id))?;
                 client.send(text).await?;
                 client.until("hello").await?;
                 // Whoever is dropped has said nothing.

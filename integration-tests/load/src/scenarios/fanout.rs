@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{join_all, kibibyte};
+use crate::client::To;
 use crate::measure::Waits;
 use crate::report::Measured;
 use crate::servers::Process;
@@ -16,7 +17,7 @@ pub(super) async fn measure(
     receivers: usize,
     time: Duration,
 ) -> io::Result<Measured> {
-    let mut clients = join_all(server.address, receivers + 1, receivers + 1).await?;
+    let mut clients = join_all(server, receivers + 1, receivers + 1).await?;
     let Some(mut sender) = clients.pop() else { return Err(io::ErrorKind::NotFound.into()) };
     let (tell, mut heard) = mpsc::unbounded_channel();
     for mut client in clients {
@@ -31,7 +32,8 @@ pub(super) async fn measure(
         });
     }
     drop(tell);
-    let text = format!(r#"{{"event":"word","data":"{}","to":"all"}}"#, kibibyte());
+    let text = sender.message("word", &kibibyte(), To::All)?;
+    let own = sender.hears_itself();
 
     let mut waits = Waits::new();
     let mut last = Waits::new();
@@ -46,6 +48,9 @@ pub(super) async fn measure(
             waits.add(at - sent);
             latest = latest.max(at);
         }
+        if own {
+            sender.until("word").await?;
+        }
         last.add(latest - sent);
         Ok(())
     };
@@ -59,7 +64,7 @@ pub(super) async fn measure(
         rounds += 1;
     }
     let (took, after) = (began.elapsed(), server.usage()?);
-    let deliveries = rounds as f64 * receivers as f64;
+    let deliveries = rounds as f64 * (receivers + usize::from(own)) as f64;
     Ok(Measured::default()
         .with(
             "CPU s per million deliveries",

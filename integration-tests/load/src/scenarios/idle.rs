@@ -44,7 +44,7 @@ async fn come(
     peers: usize,
     connections: bool,
 ) -> io::Result<Vec<(Client, Option<Kept>)>> {
-    let clients = join_all(server.address, peers, ROOM).await?;
+    let clients = join_all(server, peers, ROOM).await?;
     if !connections {
         return Ok(clients.into_iter().map(|client| (client, None)).collect());
     }

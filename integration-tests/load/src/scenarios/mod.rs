@@ -15,7 +15,6 @@ mod storm;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -275,7 +274,8 @@ impl Scenario {
 }
 
 /// So many clients, in rooms of so many, some at a time.
-async fn join_all(server: SocketAddr, clients: usize, room_size: usize) -> io::Result<Vec<Client>> {
+async fn join_all(server: &Process, clients: usize, room_size: usize) -> io::Result<Vec<Client>> {
+    let server = server.endpoint();
     let joining = (0..clients)
         .map(|at| async move { Client::join(server, &format!("room-{}", at / room_size)).await });
     stream::iter(joining).buffer_unordered(AT_ONCE).try_collect().await

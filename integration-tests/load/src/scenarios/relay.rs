@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::{join_all, kibibyte};
-use crate::client::Client;
+use crate::client::{Client, To};
 use crate::measure::Waits;
 use crate::report::Measured;
 use crate::servers::Process;
@@ -17,7 +17,7 @@ pub(super) async fn measure(
     pairs: usize,
     time: Duration,
 ) -> io::Result<Measured> {
-    let mut clients = join_all(server.address, pairs * 2, pairs * 2).await?;
+    let mut clients = join_all(server, pairs * 2, pairs * 2).await?;
     let mut ready = Vec::new();
     while let (Some(a), Some(b)) = (clients.pop(), clients.pop()) {
         ready.push((a, b));
@@ -55,8 +55,8 @@ async fn play(
     mut b: Client,
     time: Duration,
 ) -> io::Result<(Client, Client, (u64, Waits))> {
-    let text = |to: &str| format!(r#"{{"event":"play","data":"{}","to":["{to}"]}}"#, kibibyte());
-    let (there, back) = (text(&b.id), text(&a.id));
+    let there = a.message("play", &kibibyte(), To::Peer(&b.id))?;
+    let back = b.message("play", &kibibyte(), To::Peer(&a.id))?;
     let (mut rounds, mut waits) = (0, Waits::new());
     let end = Instant::now() + time;
     loop {

@@ -3,7 +3,7 @@
 use std::io;
 
 use futures_util::future::try_join_all;
-use tokio::sync::Barrier;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -13,25 +13,33 @@ use crate::servers::Process;
 
 pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measured> {
     // Whatever the first takes for all.
-    Client::join(server.address, "before").await?.close().await?;
+    Client::join(server.endpoint(), "before").await?.close().await?;
     let (before, began) = (server.usage()?, Instant::now());
-    let address = server.address;
-    let everybody = std::sync::Arc::new(Barrier::new(peers));
+    let endpoint = server.endpoint();
+    // Each hears of all who came after it: all together hear of each pair once.
+    let all = peers * (peers - 1) / 2;
+    let told = watch::Sender::new(0);
     let joining = (0..peers).map(|_| {
-        let everybody = std::sync::Arc::clone(&everybody);
+        let told = told.clone();
         tokio::spawn(async move {
+            let mut whole = told.subscribe();
             let began = Instant::now();
-            let mut client = Client::join(address, "storm").await?;
+            let mut client = Client::join(endpoint, "storm").await?;
             let joined = began.elapsed();
-            // Each hears of all who came after it: of those who were there before, it was told. So all together
-            // hear each pair once.
-            let here = client.seen;
-            for _ in here + 1..peers {
-                client.until("joined").await?;
+            loop {
+                tokio::select! {
+                    heard = client.until("joined") => {
+                        heard?;
+                        // Only the last is news.
+                        told.send_if_modified(|told| {
+                            *told += 1;
+                            *told == all
+                        });
+                    }
+                    // Whoever left before would be told to the others.
+                    _ = whole.wait_for(|told| *told == all) => return io::Result::Ok(joined),
+                }
             }
-            // Whoever leaves would be told to the others.
-            everybody.wait().await;
-            io::Result::Ok(joined)
         })
     });
     let joined = try_join_all(joining).await.map_err(io::Error::other)?;
@@ -40,7 +48,7 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
     for wait in joined {
         waits.add(wait?);
     }
-    let told = (peers * (peers - 1) / 2) as f64;
+    let told = all as f64;
     let cpu = (after.cpu - before.cpu).as_secs_f64();
     Ok(Measured::default()
         .with("CPU s per million `joined`", cpu * 1e6 / told)

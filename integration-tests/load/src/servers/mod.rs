@@ -145,6 +145,10 @@ impl Process {
         Ok(Self { _child: Some(child), families, protocol: server.protocol(), address })
     }
 
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint { protocol: self.protocol, address: self.address }
+    }
+
     /// How many descriptors it has open, once they are this many at most; or after a while.
     pub(crate) async fn descriptors_at_rest(&self, most: usize) -> io::Result<usize> {
         let count = || self.families.iter().map(|family| family.descriptors()).sum();

@@ -2,7 +2,6 @@
 //! whatever it loses.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::flow::Flow;
 use super::link::{Engine, Link, Offered, Told};
 use crate::client::Client;
+use crate::protocol::Endpoint;
 
 /// Somebody in a room, until this is dropped.
 pub(super) struct Member {
@@ -61,7 +61,7 @@ struct Answer {
 
 impl Member {
     pub(super) fn start(
-        server: SocketAddr,
+        server: Endpoint,
         room: String,
         engine: Option<Engine>,
         pause: Duration,
@@ -142,7 +142,7 @@ impl Shared {
 }
 
 struct Run {
-    server: SocketAddr,
+    server: Endpoint,
     room: String,
     engine: Option<Engine>,
     shared: Arc<Shared>,

@@ -32,7 +32,7 @@ pub(super) async fn measure(
         // One in each room has a connection.
         let linked = (number % ROOM == 0).then(|| engine.clone());
         let pause = Duration::from_millis(number as u64);
-        Member::start(server.address, format!("room-{}", number / ROOM), linked, pause)
+        Member::start(server.endpoint(), format!("room-{}", number / ROOM), linked, pause)
     });
     let mut battle = Battle {
         admin: Admin(server.address),

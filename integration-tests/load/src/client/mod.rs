@@ -1,0 +1,145 @@
+//! A client of whoever signals, as light as it can be: in a room, it sends to one or to all, and waits for what others say.
+
+mod callboard;
+mod matchbox;
+mod peerjs;
+mod socket_io;
+mod y_webrtc;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use crate::protocol::{Endpoint, Protocol};
+
+/// Somebody in a room.
+pub(crate) struct Client {
+    socket: Socket,
+    protocol: Protocol,
+    room: String,
+    pub(crate) id: String,
+}
+
+/// Who is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum To<'a> {
+    Peer(&'a str),
+    /// All others in the room.
+    All,
+}
+
+impl Client {
+    /// In when this resolves.
+    pub(crate) async fn join(server: Endpoint, room: &str) -> io::Result<Self> {
+        let Endpoint { protocol, address } = server;
+        let (socket, id) = match protocol {
+            Protocol::Callboard => callboard::join(address, room).await,
+            Protocol::Matchbox => matchbox::join(address, room).await,
+            Protocol::Peerjs => peerjs::join(address).await,
+            Protocol::SocketIo => socket_io::join(address, room).await,
+            Protocol::YWebrtc => y_webrtc::join(address, room).await,
+            Protocol::Offers | Protocol::Udp => Err(io::ErrorKind::Unsupported.into()),
+        }?;
+        Ok(Self { socket, protocol, room: room.to_owned(), id })
+    }
+
+    /// A message of this event, with a text that needs no escapes, as it is sent.
+    pub(crate) fn message(&self, event: &str, data: &str, to: To<'_>) -> io::Result<Utf8Bytes> {
+        let text = match self.protocol {
+            Protocol::Callboard => Some(callboard::message(event, data, to)),
+            Protocol::Matchbox => matchbox::message(event, data, to),
+            Protocol::Peerjs => peerjs::message(event, data, to),
+            Protocol::SocketIo => Some(socket_io::message(event, data, to)),
+            Protocol::YWebrtc => Some(y_webrtc::message(event, data, to, &self.room)),
+            Protocol::Offers | Protocol::Udp => None,
+        };
+        text.map(Utf8Bytes::from).ok_or(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether what goes to all comes to whoever has sent it as well.
+    pub(crate) fn hears_itself(&self) -> bool {
+        self.protocol == Protocol::YWebrtc
+    }
+
+    /// Where it is connected to.
+    pub(crate) fn server(&self) -> io::Result<SocketAddr> {
+        self.socket.get_ref().peer_addr()
+    }
+
+    pub(crate) async fn send(&mut self, text: impl Into<Utf8Bytes>) -> io::Result<()> {
+        self.socket.send(Message::Text(text.into())).await.map_err(io::Error::other)
+    }
+
+    /// The next text, whatever it is.
+    pub(crate) async fn next(&mut self) -> io::Result<Utf8Bytes> {
+        next(&mut self.socket).await
+    }
+
+    /// The next text of this event: one that a client has sent, or `joined`.
+    pub(crate) async fn until(&mut self, event: &str) -> io::Result<Utf8Bytes> {
+        let mark = match (self.protocol, event) {
+            (Protocol::Matchbox, "joined") => matchbox::JOINED.to_owned(),
+            (Protocol::SocketIo, _) => socket_io::mark(event),
+            // However else it is wrapped.
+            _ => format!("\"event\":\"{event}\""),
+        };
+        loop {
+            let text = self.next().await?;
+            if text.contains(&mark) {
+                return Ok(text);
+            }
+            if self.protocol == Protocol::SocketIo && text == socket_io::PING {
+                self.send(socket_io::PONG).await?;
+            }
+        }
+    }
+
+    pub(crate) async fn close(mut self) -> io::Result<()> {
+        self.socket.close(None).await.map_err(io::Error::other)
+    }
+}
+
+type Socket = WebSocketStream<TcpStream>;
+
+async fn open(server: SocketAddr, path: &str) -> io::Result<Socket> {
+    let tcp = TcpStream::connect(server).await?;
+    tcp.set_nodelay(true)?;
+    // Thousands of them are in this process.
+    let config = WebSocketConfig::default().read_buffer_size(4_096).write_buffer_size(0);
+    let url = format!("ws://{server}{path}");
+    let opened = tokio_tungstenite::client_async_with_config(url, tcp, Some(config)).await;
+    opened.map(|(socket, _)| socket).map_err(io::Error::other)
+}
+
+/// The next text, whatever it is.
+async fn next(socket: &mut Socket) -> io::Result<Utf8Bytes> {
+    loop {
+        let next = tokio::time::timeout(PATIENCE, socket.next()).await;
+        match next.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? {
+            Some(Ok(Message::Text(text))) => return Ok(text),
+            Some(Ok(Message::Binary(text))) => {
+                return Utf8Bytes::try_from(text).map_err(io::Error::other);
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(other)) => {
+                return Err(io::Error::other(format!("{other} in place of a message")));
+            }
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        }
+    }
+}
+
+/// What is not what was waited for.
+fn instead(text: &str, of: &str) -> io::Error {
+    io::Error::other(format!("{text} in place of {of}"))
+}
+
+/// What takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
