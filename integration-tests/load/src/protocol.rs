@@ -24,6 +24,8 @@ pub(crate) enum Protocol {
     Matchbox,
     /// Offers over HTTP: what is posted to `/echo` is answered by a peer that sends back what comes on data channels.
     Offers,
+    /// Janus' own over a WebSocket, with its EchoTest plugin.
+    Janus,
     /// Datagrams as our own server takes them.
     #[value(skip)]
     Udp,
@@ -48,17 +50,25 @@ impl Protocol {
                     | Scenario::Churn { .. }
                     | Scenario::Storm { .. }
             ),
-            Self::Peerjs => matches!(scenario, Scenario::Idle { connections: false, .. } | Scenario::Relay { .. }),
+            Self::Peerjs => matches!(
+                scenario,
+                Scenario::Idle { connections: false, .. } | Scenario::Relay { .. }
+            ),
             Self::SocketIo => matches!(
                 scenario,
-                Scenario::Idle { connections: false, .. } | Scenario::Relay { .. } | Scenario::Fanout { .. } | Scenario::Storm { .. }
+                Scenario::Idle { connections: false, .. }
+                    | Scenario::Relay { .. }
+                    | Scenario::Fanout { .. }
+                    | Scenario::Storm { .. }
             ),
             Self::YWebrtc => matches!(scenario, Scenario::Relay { .. } | Scenario::Fanout { .. }),
             Self::Matchbox => matches!(
                 scenario,
-                Scenario::Idle { connections: false, .. } | Scenario::Relay { .. } | Scenario::Storm { .. }
+                Scenario::Idle { connections: false, .. }
+                    | Scenario::Relay { .. }
+                    | Scenario::Storm { .. }
             ),
-            Self::Offers => matches!(
+            Self::Offers | Self::Janus => matches!(
                 scenario,
                 Scenario::Connect { .. } | Scenario::Rest { .. } | Scenario::Data { .. }
             ),
@@ -76,6 +86,7 @@ impl fmt::Display for Protocol {
             Self::YWebrtc => "y-webrtc",
             Self::Matchbox => "matchbox",
             Self::Offers => "offers",
+            Self::Janus => "janus",
             Self::Udp => "udp",
         })
     }

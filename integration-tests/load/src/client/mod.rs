@@ -44,7 +44,9 @@ impl Client {
             Protocol::Peerjs => peerjs::join(address).await,
             Protocol::SocketIo => socket_io::join(address, room).await,
             Protocol::YWebrtc => y_webrtc::join(address, room).await,
-            Protocol::Offers | Protocol::Udp => Err(io::ErrorKind::Unsupported.into()),
+            Protocol::Offers | Protocol::Janus | Protocol::Udp => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
         }?;
         Ok(Self { socket, protocol, room: room.to_owned(), id })
     }
@@ -57,7 +59,7 @@ impl Client {
             Protocol::Peerjs => peerjs::message(event, data, to),
             Protocol::SocketIo => Some(socket_io::message(event, data, to)),
             Protocol::YWebrtc => Some(y_webrtc::message(event, data, to, &self.room)),
-            Protocol::Offers | Protocol::Udp => None,
+            Protocol::Offers | Protocol::Janus | Protocol::Udp => None,
         };
         text.map(Utf8Bytes::from).ok_or(io::ErrorKind::Unsupported.into())
     }

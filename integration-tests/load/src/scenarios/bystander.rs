@@ -13,26 +13,27 @@ use tokio::time::Instant;
 
 use super::connect::connect_all;
 use crate::measure::Waits;
+use crate::protocol::{Endpoint, Protocol};
 use crate::report::Measured;
 use crate::servers::{self, Process};
 use crate::webrtc::{Peer, Wish};
 
 pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measured> {
     let (rush, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let address = server.address;
+    let endpoint = server.endpoint();
     let talking = std::thread::spawn({
         let (rush, over) = (Arc::clone(&rush), Arc::clone(&over));
         // By itself: it does not wait behind what the others compute.
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(talk(address, &rush, &over))
+            runtime.block_on(talk(endpoint, &rush, &over))
         }
     });
     // A time that is measured, not one for something to happen.
     tokio::time::sleep(QUIET).await;
     rush.store(true, Ordering::Relaxed);
     let began = Instant::now();
-    let crowd = Crowd::rush(address, peers).await;
+    let crowd = Crowd::rush(server.address, peers).await;
     let took = began.elapsed();
     over.store(true, Ordering::Relaxed);
     let talked = tokio::task::spawn_blocking(|| talking.join()).await.map_err(io::Error::other)?;
@@ -76,7 +77,8 @@ impl Crowd {
 }
 
 /// Be the crowd, until standard input ends.
-pub(crate) fn crowd(server: SocketAddr, peers: usize) -> io::Result<()> {
+pub(crate) fn crowd(address: SocketAddr, peers: usize) -> io::Result<()> {
+    let server = Endpoint { protocol: Protocol::Offers, address };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let connected = connect_all(server, peers, peers).await?;
@@ -89,7 +91,7 @@ pub(crate) fn crowd(server: SocketAddr, peers: usize) -> io::Result<()> {
 
 /// What its messages waited for, before the rush and in it.
 async fn talk(
-    server: SocketAddr,
+    server: Endpoint,
     rush: &AtomicBool,
     over: &AtomicBool,
 ) -> io::Result<(Waits, Waits)> {

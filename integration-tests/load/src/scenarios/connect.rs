@@ -1,7 +1,6 @@
 //! Offers, until their data channels are open.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -10,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::measure::Waits;
+use crate::protocol::Endpoint;
 use crate::report::Measured;
 use crate::servers::Process;
 use crate::webrtc::{Peer, Wish};
@@ -20,9 +20,9 @@ pub(super) async fn measure(
     at_once: usize,
 ) -> io::Result<Measured> {
     // Whatever the first takes for all.
-    let first = connect(server.address).await?;
+    let first = connect(server.endpoint()).await?;
     let (before, began) = (server.usage()?, Instant::now());
-    let connected = connect_all(server.address, peers, at_once).await?;
+    let connected = connect_all(server.endpoint(), peers, at_once).await?;
     let (took, after) = (began.elapsed(), server.usage()?);
     let mut waits = Waits::new();
     connected.iter().for_each(|(wait, _)| waits.add(*wait));
@@ -68,14 +68,14 @@ pub(super) async fn close_all(connections: impl IntoIterator<Item = (Duration, K
 }
 
 /// With the time that it took.
-pub(super) async fn connect(server: SocketAddr) -> io::Result<(Duration, Kept)> {
+pub(super) async fn connect(server: Endpoint) -> io::Result<(Duration, Kept)> {
     let began = Instant::now();
     let peer = Peer::connect(server, Wish::Echo).await?;
     Ok((began.elapsed(), Kept::new(peer)))
 }
 
 pub(super) async fn connect_all(
-    server: SocketAddr,
+    server: Endpoint,
     peers: usize,
     at_once: usize,
 ) -> io::Result<Vec<(Duration, Kept)>> {

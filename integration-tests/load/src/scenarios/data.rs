@@ -108,7 +108,7 @@ impl Line {
     async fn connect(server: &Process) -> io::Result<Self> {
         match server.protocol {
             Protocol::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
-            _ => Ok(Self::Channel(Box::new(Peer::connect(server.address, Wish::Echo).await?))),
+            _ => Ok(Self::Channel(Box::new(Peer::connect(server.endpoint(), Wish::Echo).await?))),
         }
     }
 

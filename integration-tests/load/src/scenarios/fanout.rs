@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{join_all, kibibyte};
@@ -20,10 +21,11 @@ pub(super) async fn measure(
     let mut clients = join_all(server, receivers + 1, receivers + 1).await?;
     let Some(mut sender) = clients.pop() else { return Err(io::ErrorKind::NotFound.into()) };
     let (tell, mut heard) = mpsc::unbounded_channel();
+    // They leave when this does: a server that goes on running would send to them in the next round.
+    let mut listening = JoinSet::new();
     for mut client in clients {
         let tell = tell.clone();
-        // Ends with the server, or when nobody wants to hear of it any more.
-        tokio::spawn(async move {
+        listening.spawn(async move {
             while client.until("word").await.is_ok() {
                 if tell.send(Instant::now()).is_err() {
                     break;

@@ -9,10 +9,10 @@ use crate::servers::Process;
 
 pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measured> {
     // Whatever the first ones take for all.
-    let first = connect_all(server.address, FIRST, AT_ONCE).await?;
+    let first = connect_all(server.endpoint(), FIRST, AT_ONCE).await?;
     tokio::time::sleep(REST).await;
     let before = server.usage()?;
-    let connections = connect_all(server.address, peers, AT_ONCE).await?;
+    let connections = connect_all(server.endpoint(), peers, AT_ONCE).await?;
     // Waits that are measured, not ones for something to happen.
     tokio::time::sleep(REST).await;
     let rested = server.usage()?;

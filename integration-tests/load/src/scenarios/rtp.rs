@@ -77,7 +77,7 @@ impl Sender {
     async fn connect(server: &Process) -> io::Result<Self> {
         match server.protocol {
             Protocol::Udp => Ok(Self::Datagrams(socket(server.address).await?)),
-            _ => Ok(Self::Track(Box::new(Peer::connect(server.address, Wish::Publish).await?))),
+            _ => Ok(Self::Track(Box::new(Peer::connect(server.endpoint(), Wish::Publish).await?))),
         }
     }
 
@@ -125,7 +125,7 @@ impl Receiver {
         match server.protocol {
             Protocol::Udp => Self::subscribe(server.address).await,
             _ => {
-                let peer = Peer::connect(server.address, Wish::Subscribe(tracks)).await?;
+                let peer = Peer::connect(server.endpoint(), Wish::Subscribe(tracks)).await?;
                 Ok(Self::Tracks(Box::new(peer)))
             }
         }

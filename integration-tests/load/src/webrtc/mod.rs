@@ -1,5 +1,6 @@
 //! A WebRTC client on str0m, as light as it can be: a socket of its own, one data channel or some tracks.
 
+mod janus;
 mod post;
 
 use std::io;
@@ -19,6 +20,7 @@ use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use crate::client::Client;
+use crate::protocol::{self, Endpoint};
 
 /// What a client comes for.
 #[derive(Clone, Debug)]
@@ -47,19 +49,31 @@ pub(crate) struct Peer {
     channel: Option<ChannelId>,
     mids: Vec<Mid>,
     packets: u64,
+    /// What the server has to be told from time to time.
+    _session: Option<janus::Session>,
 }
 
 impl Peer {
     /// Connected when this resolves: with its channel open, if it has one.
-    pub(crate) async fn connect(server: SocketAddr, wish: Wish) -> io::Result<Self> {
+    pub(crate) async fn connect(server: Endpoint, wish: Wish) -> io::Result<Self> {
+        let Endpoint { protocol, address } = server;
         let connecting = async {
-            let (mut peer, offer, pending) = Self::offer(server, &wish).await?;
+            let (mut peer, offer, pending) = Self::offer(address, &wish).await?;
+            let offer = offer.to_sdp_string();
             let path = match wish {
                 Wish::Echo => "/echo",
                 Wish::Publish => "/publish",
                 Wish::Subscribe(_) => "/subscribe",
             };
-            let answer = post::post(server, path, offer.to_sdp_string()).await?;
+            let answer = match (protocol, &wish) {
+                (protocol::Protocol::Janus, Wish::Echo) => {
+                    let (answer, session) = janus::offer(address, offer).await?;
+                    peer._session = Some(session);
+                    answer
+                }
+                (protocol::Protocol::Janus, _) => return Err(io::ErrorKind::Unsupported.into()),
+                _ => post::post(address, path, offer).await?,
+            };
             peer.take(&answer, pending)?;
             peer.connected(&wish).await?;
             Ok(peer)
@@ -116,7 +130,11 @@ impl Peer {
         }
         let (offer, pending) = changes.apply().ok_or(io::ErrorKind::InvalidInput)?;
         let buffer = Box::new([0; DATAGRAM]);
-        Ok((Self { rtc, socket, address, buffer, channel, mids, packets: 0 }, offer, pending))
+        Ok((
+            Self { rtc, socket, address, buffer, channel, mids, packets: 0, _session: None },
+            offer,
+            pending,
+        ))
     }
 
     fn take(&mut self, answer: &str, pending: SdpPendingOffer) -> io::Result<()> {
