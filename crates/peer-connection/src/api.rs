@@ -278,7 +278,7 @@ pub struct ApiSettings {
     /// How many data channels there may be, of both sides together. Default: 1,024.
     pub max_data_channels: usize,
     /// How much that came may wait for the owner, in bytes, and in events; one that does not keep up loses media, and
-    /// the connection when data or states have no more room. Default: 8 MiB, 4,096.
+    /// the connection when data or states have no more room. Default: 8 MiB, 16,384.
     pub max_unread: (usize, usize),
     /// How much may wait to be read from the network.
     pub route: RouteOptions,
@@ -302,7 +302,7 @@ impl Default for ApiSettings {
             max_message_size: 256 << 10,
             max_buffered_amount: 4 << 20,
             max_data_channels: 1_024,
-            max_unread: (8 << 20, 4_096),
+            max_unread: (8 << 20, 16_384),
             route: RouteOptions::default(),
             disconnected_timeout: Duration::from_secs(5),
             failed_timeout: Duration::from_secs(30),
