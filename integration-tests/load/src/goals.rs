@@ -2,17 +2,19 @@
 
 use std::error::Error;
 
+use crate::protocol::Protocol;
 use crate::report::Report;
 use crate::scenarios::Scenario;
 use crate::servers::Server;
+use crate::subject::{Other, Subject};
 
 /// One thing that is measured, and what is asked of it.
 struct Part {
     scenario: Scenario,
-    /// The floor, if there is one that counts.
-    floor: Option<Server>,
+    /// What it is compared with, if it is not a figure by itself that counts.
+    floor: Option<Subject>,
     ours: &'static [Server],
-    goals: &'static [Goal],
+    goal: Goal,
 }
 
 struct Goal {
@@ -24,86 +26,89 @@ struct Goal {
     unit: &'static str,
 }
 
-fn parts() -> Vec<Part> {
+fn parts(others: &[Other]) -> Vec<Part> {
     use Server::*;
-    let part = |scenario, floor, ours, goals| Part { scenario, floor, ours, goals };
-    vec![
+    let part = |scenario, floor: Option<Server>, ours, goal| {
+        let floor = floor.map(Subject::Ours);
+        Part { scenario, floor, ours, goal }
+    };
+    let mut parts = vec![
         part(
             Scenario::Relay { pairs: 50, seconds: 3 },
             Some(Tokio),
             &[Callboard],
-            &[Goal {
+            Goal {
                 what: "relay, CPU per message, to the relay by hand",
                 figures: "CPU s per million messages",
                 most: 2.0,
                 unit: "×",
-            }],
+            },
         ),
         part(
             Scenario::Fanout { receivers: 1_000, seconds: 3 },
             Some(Tokio),
             &[Callboard],
-            &[Goal {
+            Goal {
                 what: "fan-out to 1,000, CPU, to the relay by hand",
                 figures: "CPU s per million deliveries",
                 most: 1.7,
                 unit: "×",
-            }],
+            },
         ),
         part(
             Scenario::Storm { peers: 1_000 },
             Some(Tokio),
             &[Callboard],
-            &[Goal {
+            Goal {
                 what: "1,000 join one room, CPU, to the relay by hand",
                 figures: "CPU s per million `joined`",
                 most: 1.5,
                 unit: "×",
-            }],
+            },
         ),
         part(
             Scenario::Fanout { receivers: 100, seconds: 3 },
             None,
             &[Callboard],
-            &[Goal {
+            Goal {
                 what: "fan-out to 100, p99",
                 figures: "delivery p99, ms",
                 most: 5.0,
                 unit: "ms",
-            }],
+            },
         ),
         part(
             Scenario::Idle { peers: 10_000, connections: false },
             None,
             &[Callboard],
-            &[Goal {
+            Goal {
                 what: "idle peer in a room, memory",
                 figures: "KiB of memory per peer",
                 most: 9.0,
                 unit: "KiB",
-            }],
+            },
         ),
         part(
             Scenario::Messages { seconds: 4 },
             Some(Plain),
             &[Supervised],
-            &[Goal {
+            Goal {
                 what: "message to a supervised actor, CPU, to a plain one",
                 figures: "CPU ns per",
                 most: 1.05,
                 unit: "×",
-            }],
+            },
         ),
         part(
             Scenario::Connect { peers: 200, at_once: 10 },
             Some(Str0m),
             &[Callboard],
-            &[Goal {
+            Goal {
                 what: "connect, CPU, to bare str0m",
                 figures: "CPU ms per connect",
                 most: 1.25,
                 unit: "×",
-            }],
+            },
         ),
         part(
             Scenario::Data {
@@ -115,71 +120,107 @@ fn parts() -> Vec<Part> {
             Some(Str0m),
             // Wherever the owners of connections live.
             &[Callboard, Far],
-            &[Goal {
+            Goal {
                 what: "data-channel echo, CPU per message, to bare str0m",
                 figures: "CPU s per million",
                 most: 1.1,
                 unit: "×",
-            }],
+            },
         ),
         part(
             Scenario::Bystander { peers: 200 },
             None,
             &[Callboard],
-            &[Goal {
+            Goal {
                 what: "echo p99 while 200 connect, to p99 at rest",
                 figures: "p99, rush to rest",
                 most: 2.0,
                 unit: "×",
-            }],
+            },
         ),
         part(
             Scenario::Recovery { peers: 50, seconds: 15 },
             None,
             &[Tree],
-            &[Goal {
+            Goal {
                 what: "killed actor, until the tree is whole, p99",
                 figures: "tree whole p99, ms",
                 most: 10.0,
                 unit: "ms",
-            }],
+            },
         ),
         part(
             Scenario::Rest { peers: 500 },
             Some(Str0m),
             &[Callboard],
-            &[Goal {
+            Goal {
                 what: "connection at rest, memory, to bare str0m",
                 figures: "KiB of memory per connection",
                 most: 1.15,
                 unit: "×",
-            }],
+            },
         ),
-    ]
+    ];
+    let janus = others.iter().find(|other| other.protocol() == Protocol::Janus);
+    parts.extend(janus.map(|janus| Part {
+        // 64 KiB it does not send back.
+        scenario: Scenario::Data {
+            connections: 4,
+            window: 32,
+            sizes: vec![100, 1_024],
+            seconds: 2,
+        },
+        floor: Some(Subject::Other(janus.clone())),
+        ours: &[Callboard, Far],
+        goal: Goal {
+            what: "data-channel echo, CPU per message, to Janus",
+            figures: "CPU s per million",
+            most: 1.2,
+            unit: "×",
+        },
+    }));
+    parts
 }
 
-/// Measure all of it, and say what is met.
-pub(crate) fn run(rounds: u32) -> Result<(), Box<dyn Error>> {
+/// Measure all of it, beside these as well, and say what is met.
+pub(crate) fn run(rounds: u32, others: &[Other]) -> Result<(), Box<dyn Error>> {
+    let parts = parts(others);
+    // One that has no part in it was not meant.
+    if let Some(other) = others.iter().find(|other| other.protocol() != Protocol::Janus) {
+        return Err(format!(
+            "{}: there is no goal beside it, but beside Janus",
+            Subject::Other((*other).clone())
+        )
+        .into());
+    }
     println!("{:<52} {:>9} {:>9} {:>8} {:>8}", "medians", "floor", "ours", "is", "goal");
-    let (mut met, mut all) = (0, 0);
-    for Part { scenario, floor, ours, goals } in parts() {
-        let servers: Vec<Server> = floor.into_iter().chain(ours.iter().copied()).collect();
-        let report = crate::measure_all(&scenario, &servers, &[], rounds)?;
-        for goal in goals {
-            let worst = worst(&report, floor, ours, goal.figures);
-            let Worst { floor, ours, is } =
-                worst.ok_or_else(|| format!("{}: no figure", goal.what))?;
-            let floor = floor.map_or(String::new(), |floor| format!("{floor:.2}"));
-            let reached = is <= goal.most;
-            println!(
-                "{:<52} {floor:>9} {ours:>9.2} {:>8} {:>8}  {}",
-                goal.what,
-                format!("{is:.2} {}", goal.unit),
-                format!("{} {}", goal.most, goal.unit),
-                if reached { "met" } else { "not met" }
-            );
-            (met, all) = (met + usize::from(reached), all + 1);
+    let (mut met, all) = (0, parts.len());
+    for Part { scenario, floor, ours, goal } in parts {
+        let mut servers = ours.to_vec();
+        let mut others = Vec::new();
+        match &floor {
+            Some(Subject::Ours(server)) => servers.insert(0, *server),
+            Some(Subject::Other(other)) => others.push(other.clone()),
+            None => {}
         }
+        let report = crate::measure_all(&scenario, &servers, &others, rounds)?;
+        let worst = worst(&report, floor.as_ref(), ours, goal.figures);
+        let Worst { floor, ours, is } = worst.ok_or_else(|| format!("{}: no figure", goal.what))?;
+        let floor = floor.map_or(String::new(), |floor| format!("{floor:.2}"));
+        let reached = is <= goal.most;
+        println!(
+            "{:<52} {floor:>9} {ours:>9.2} {:>8} {:>8}  {}",
+            goal.what,
+            format!("{is:.2} {}", goal.unit),
+            format!("{} {}", goal.most, goal.unit),
+            if reached { "met" } else { "not met" }
+        );
+        met += usize::from(reached);
+    }
+    if others.is_empty() {
+        println!(
+            "not measured: beside Janus; `integration-tests/load/peers/run goals` installs and starts it"
+        );
     }
     println!("{met} of {all} goals met");
     Ok(())
@@ -193,9 +234,14 @@ struct Worst {
 }
 
 /// Of all figures that begin like this.
-fn worst(report: &Report, floor: Option<Server>, ours: &[Server], figures: &str) -> Option<Worst> {
+fn worst(
+    report: &Report,
+    floor: Option<&Subject>,
+    ours: &[Server],
+    figures: &str,
+) -> Option<Worst> {
     let of = |server: &Server| {
-        let named = report.medians(*server).into_iter();
+        let named = report.medians(&Subject::Ours(*server)).into_iter();
         named.filter(|(name, _)| name.rsplit(": ").next().unwrap_or(name).starts_with(figures))
     };
     let all = ours.iter().flat_map(of).filter_map(|(name, ours)| match floor {

@@ -48,6 +48,9 @@ enum Command {
         /// How often each server is measured; the median counts.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
         rounds: u32,
+        /// A Janus that runs already, to be measured beside as well.
+        #[arg(long = "other", value_name = "NAME=janus@ADDRESS#PID")]
+        others: Vec<Other>,
     },
     /// Be one of the servers, until standard input ends. The tool starts itself in this way.
     #[command(hide = true)]
@@ -90,7 +93,7 @@ fn main() -> ExitCode {
             scenarios::bystander::crowd(server, peers).map_err(Into::into)
         }
         Command::Run { scenario, how } => run(&scenario, &how),
-        Command::Goals { rounds } => goals::run(rounds),
+        Command::Goals { rounds, others } => goals::run(rounds, &others),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

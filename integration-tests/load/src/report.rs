@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::scenarios::Scenario;
-use crate::servers::Server;
 use crate::subject::Subject;
 
 /// The figures of one run, by their names, in the order in which they are shown.
@@ -57,7 +56,7 @@ impl Report {
     }
 
     /// All figures of a server, each the median of its runs.
-    pub(crate) fn medians(&self, server: Server) -> Vec<(&str, f64)> {
+    pub(crate) fn medians(&self, server: &Subject) -> Vec<(&str, f64)> {
         let server = server.to_string();
         let first = self.runs.get(&server).and_then(|runs| runs.first()).into_iter();
         let names = first.flat_map(|run| &run.0).map(|(name, _)| name.as_ref());

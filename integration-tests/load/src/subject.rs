@@ -54,6 +54,12 @@ pub(crate) enum Refusal {
     Rounds(String),
 }
 
+impl Other {
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.endpoint.protocol
+    }
+}
+
 impl Subject {
     /// Ours, and then those of others: in so many rounds of this.
     pub(crate) fn all(
