@@ -44,9 +44,18 @@ pub(super) async fn measure(
         sender.send(text.clone()).await?;
         let mut latest = sent;
         for _ in 0..receivers {
-            let next = tokio::time::timeout(PATIENCE, heard.recv()).await;
-            let at = next.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-            let at = at.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
+            let next = async {
+                loop {
+                    tokio::select! {
+                        biased;
+                        at = heard.recv() => break at.ok_or(io::ErrorKind::UnexpectedEof.into()),
+                        // Whoever does not read answers no pings.
+                        other = sender.next(), if !own => drop(other?),
+                    }
+                }
+            };
+            let next: io::Result<Instant> = tokio::time::timeout(PATIENCE, next).await?;
+            let at = next?;
             waits.add(at - sent);
             latest = latest.max(at);
         }
