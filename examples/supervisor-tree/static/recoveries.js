@@ -7,7 +7,7 @@ import { element, make, milliseconds, say } from "./view.js";
 export class Recoveries {
   #flows;
   #tell;
-  /** Shots of ours of which the server has not spoken yet. @type {{ path: string, fault: string, at: number }[]} */
+  /** Shots of ours of which the server has not spoken yet. @type {{ path: string, fault: string, at: number, media: boolean }[]} */
   #shots = [];
   /** What we still measure, by the recovery's id. @type {Map<any, any>} */
   #measuring = new Map();
@@ -32,8 +32,10 @@ export class Recoveries {
   /** We shoot, now. */
   shot(path, fault) {
     const at = performance.now();
+    // What flows now is to flow again, however long nothing of it is there.
+    const media = this.#flows().media.length > 0;
     if (fault !== "unplug") {
-      this.#shots.push({ path, fault, at });
+      this.#shots.push({ path, fault, at, media });
       this.#shots.splice(0, this.#shots.length - PENDING);
       return;
     }
@@ -41,7 +43,7 @@ export class Recoveries {
     const id = `own ${(this.#own += 1)}`;
     const row = { id, path, type: "WebSocket", fault, reason: { kind: "unplugged", text: "" }, at_ms: Date.now(), whole_ms: null };
     this.#show(row);
-    this.#measuring.set(id, { at, row });
+    this.#measuring.set(id, { at, media, row });
   }
 
   /** All that the server knows of; some of it may be news, for the way by which we hear may have been shot. */
@@ -54,8 +56,8 @@ export class Recoveries {
     const known = this.#lineOf(row) !== undefined;
     const shot = known ? -1 : this.#shots.findIndex(({ path, fault }) => row.fault === fault && row.path === path);
     if (shot >= 0) {
-      const [{ at }] = this.#shots.splice(shot, 1);
-      this.#measuring.set(row.id, { at, row });
+      const [{ at, media }] = this.#shots.splice(shot, 1);
+      this.#measuring.set(row.id, { at, media, row });
     } else if (measuring) {
       measuring.row = row;
     }
@@ -79,7 +81,8 @@ export class Recoveries {
         if (typeof id === "number") this.#untold.set(id, this.#measured.get(id));
       }
       const { messages_ms: messages, media_ms: media } = measuring.row;
-      if ((messages != null && (media != null || flows.media.length === 0)) || now - measuring.at > GIVEN_UP) this.#measuring.delete(id);
+      measuring.media ||= flows.media.length > 0;
+      if ((messages != null && (media != null || !measuring.media)) || now - measuring.at > GIVEN_UP) this.#measuring.delete(id);
     }
   }
 

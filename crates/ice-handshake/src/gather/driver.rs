@@ -106,6 +106,8 @@ struct Shared {
     stir: Notify,
     /// When the task will look at it anyway.
     awaited: Cell<Option<Instant>>,
+    /// It has begun to gather before.
+    gathered: Cell<bool>,
     /// Names that were looked up, and what others have asked: what the task is to tell the gatherer.
     told: RefCell<VecDeque<Told>>,
     tls: Option<Arc<ClientConfig>>,
@@ -142,6 +144,7 @@ impl Transport {
             reader: RefCell::default(),
             stir: Notify::new(),
             awaited: Cell::default(),
+            gathered: Cell::default(),
             told: RefCell::default(),
             tls,
         });
@@ -161,7 +164,12 @@ impl Transport {
 
     /// Begin to gather; again after an ICE restart. See [`Gatherer::gather`].
     pub fn gather(&self) {
-        let hosts = self.shared.route.mux().host_addresses();
+        let mux = self.shared.route.mux();
+        // Whoever gathers again may have moved just now.
+        let hosts = match self.shared.gathered.replace(true) {
+            true => mux.host_addresses(),
+            false => mux.recent_host_addresses(),
+        };
         self.shared.drive(|gatherer, now| gatherer.gather(now, hosts));
     }
 

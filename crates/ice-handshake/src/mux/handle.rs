@@ -33,10 +33,10 @@ pub(crate) struct Shared {
     /// What STUN servers said of these sockets, for all connections that share them.
     pub(crate) reflexive: ReflexiveCache,
     /// The interfaces of this machine with their addresses, and when they were looked up.
-    interfaces: RwLock<Interfaces>,
+    interfaces: RwLock<(Interfaces, Option<Instant>)>,
 }
 
-type Interfaces = (Arc<[(String, IpAddr)]>, Option<Instant>);
+type Interfaces = Arc<[(String, IpAddr)]>;
 
 /// How much may wait for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,14 +104,27 @@ impl MuxHandle {
     }
 
     /// The addresses to advertise as host candidates: those announced, and for a family of which none is announced
-    /// those of the interfaces, as of a second ago.
+    /// those of the interfaces, as they are now.
     pub fn host_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses(&self.look_at_interfaces())
+    }
+
+    /// The same, as of a tenth of a second ago.
+    pub(crate) fn recent_host_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses(&self.interfaces())
+    }
+
+    fn addresses(&self, interfaces: &[(String, IpAddr)]) -> Vec<SocketAddr> {
         let Shared { sockets, options, .. } = &*self.shared;
         let mut addresses: Vec<IpAddr> = Vec::new();
         for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
             match options.announced.iter().find(|address| family(address)) {
                 Some(announced) => addresses.push(*announced),
-                None => addresses.extend(self.local_addresses().into_iter().filter(family)),
+                None => {
+                    let filter = &options.interfaces;
+                    let allowed = interfaces.iter().filter(|(name, ip)| filter.allows(name, *ip));
+                    addresses.extend(allowed.map(|(_, ip)| *ip).filter(family));
+                }
             }
         }
         addresses.retain(|address| sockets.has(*address));
@@ -119,30 +132,28 @@ impl MuxHandle {
         addresses.into_iter().map(|address| SocketAddr::new(address, sockets.port)).collect()
     }
 
-    fn local_addresses(&self) -> Vec<IpAddr> {
-        let filter = &self.shared.options.interfaces;
-        let known = self.interfaces();
-        let allowed = known.iter().filter(|(name, address)| filter.allows(name, *address));
-        allowed.map(|(_, address)| *address).collect()
+    /// The interfaces and their addresses, as of a tenth of a second ago: to ask the system costs more than the rest of
+    /// what a new connection needs of it.
+    fn interfaces(&self) -> Interfaces {
+        let (known, at) = self.known_interfaces();
+        let fresh = at.is_some_and(|at| now().saturating_duration_since(at) < INTERFACES_FOR);
+        if fresh { known } else { self.look_at_interfaces() }
     }
 
-    /// The interfaces and their addresses, as of a second ago: to ask the system costs more than the rest of what a
-    /// connection needs of it.
-    fn interfaces(&self) -> Arc<[(String, IpAddr)]> {
-        let known = &self.shared.interfaces;
-        {
-            let (interfaces, read) = &*known.read().unwrap_or_else(PoisonError::into_inner);
-            if read.is_some_and(|read| now().saturating_duration_since(read) < INTERFACES_FOR) {
-                return Arc::clone(interfaces);
-            }
-        }
+    fn known_interfaces(&self) -> (Interfaces, Option<Instant>) {
+        let known = self.shared.interfaces.read().unwrap_or_else(PoisonError::into_inner);
+        (Arc::clone(&known.0), known.1)
+    }
+
+    fn look_at_interfaces(&self) -> Interfaces {
         let found = if_addrs::get_if_addrs().unwrap_or_else(|error| {
             log::warn!("cannot list the network interfaces: {error}");
             Vec::new()
         });
-        let found: Arc<[_]> =
+        let found: Interfaces =
             found.into_iter().map(|found| (found.name.clone(), found.ip())).collect();
-        *known.write().unwrap_or_else(PoisonError::into_inner) = (Arc::clone(&found), Some(now()));
+        *self.shared.interfaces.write().unwrap_or_else(PoisonError::into_inner) =
+            (Arc::clone(&found), Some(now()));
         found
     }
 
@@ -275,15 +286,14 @@ impl MuxHandle {
         SendOutcome::Sent
     }
 
-    /// Whether this is an address of this machine, as of a second ago.
+    /// Whether this is an address of this machine, as of a tenth of a second ago.
     fn is_local(&self, address: IpAddr) -> bool {
         if address.is_loopback() {
             return true;
         }
         let among =
             |interfaces: &[(String, IpAddr)]| interfaces.iter().any(|(_, ip)| *ip == address);
-        let known = among(&self.shared.interfaces.read().unwrap_or_else(PoisonError::into_inner).0);
-        known || among(&self.interfaces())
+        among(&self.known_interfaces().0) || among(&self.interfaces())
     }
 }
 
@@ -424,7 +434,7 @@ fn now() -> Instant {
 }
 
 /// How long a look at the interfaces is good.
-const INTERFACES_FOR: Duration = Duration::from_secs(1);
+const INTERFACES_FOR: Duration = Duration::from_millis(100);
 /// What one UDP datagram can carry, and so one batch of them in one call.
 const LONGEST_BATCH: usize = 65_507;
 /// `EMSGSIZE` on Linux; its kind has no name in stable std.
