@@ -106,15 +106,15 @@ impl MuxHandle {
     /// The addresses to advertise as host candidates: those announced, and for a family of which none is announced
     /// those of the interfaces, as they are now.
     pub fn host_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses(&self.look_at_interfaces())
+        self.addresses(|| self.look_at_interfaces())
     }
 
     /// The same, as of a tenth of a second ago.
     pub(crate) fn recent_host_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses(&self.interfaces())
+        self.addresses(|| self.interfaces())
     }
 
-    fn addresses(&self, interfaces: &[(String, IpAddr)]) -> Vec<SocketAddr> {
+    fn addresses(&self, interfaces: impl Fn() -> Interfaces) -> Vec<SocketAddr> {
         let Shared { sockets, options, .. } = &*self.shared;
         let mut addresses: Vec<IpAddr> = Vec::new();
         for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
@@ -122,7 +122,8 @@ impl MuxHandle {
                 Some(announced) => addresses.push(*announced),
                 None => {
                     let filter = &options.interfaces;
-                    let allowed = interfaces.iter().filter(|(name, ip)| filter.allows(name, *ip));
+                    let found = interfaces();
+                    let allowed = found.iter().filter(|(name, ip)| filter.allows(name, *ip));
                     addresses.extend(allowed.map(|(_, ip)| *ip).filter(family));
                 }
             }
