@@ -6,6 +6,7 @@
 
 mod client;
 mod goals;
+mod http;
 mod measure;
 mod protocol;
 mod report;

@@ -83,6 +83,7 @@ fn peers_with_connections_take_memory() {
 fn peers_who_come_and_go_leave_no_descriptor() {
     let figures = run(&["churn", "10", "--seconds", "2"]);
     assert!(of_all(&figures, "descriptors at the end").into_iter().all(|count| count <= 64.0));
+    assert!(of(&figures, "actors kept", 2).into_iter().all(|count| count == 0.0));
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(super) async fn measure(
     peers: usize,
     time: Duration,
 ) -> io::Result<Measured> {
+    let actors = server.actors_at_rest(None).await?;
     let (began, came) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let end = began + time;
     let coming = (0..peers).map(|at| {
@@ -51,9 +52,14 @@ pub(super) async fn measure(
     let kib = |usage: Usage| usage.rss as f64 / 1_024.0;
     let thousands = (late.1 - early.1) as f64 / 1e3;
     let cpu = (late.0.cpu - early.0.cpu).as_secs_f64();
-    Ok(Measured::default()
+    let measured = Measured::default()
         .with("KiB kept per thousand peers", (kib(late.0) - kib(early.0)) / thousands)
-        .with("descriptors at the end", server.descriptors_at_rest(BASE).await? as f64)
+        .with("descriptors at the end", server.descriptors_at_rest(BASE).await? as f64);
+    let measured = match (actors, server.actors_at_rest(actors).await?) {
+        (Some(before), Some(after)) => measured.with("actors kept", after as f64 - before as f64),
+        _ => measured,
+    };
+    Ok(measured
         .with("peers per second", late.1 as f64 / time.as_secs_f64())
         .with("CPU ms per peer", cpu / thousands)
         .with("join p99, ms", waits.percentile(99.0)))

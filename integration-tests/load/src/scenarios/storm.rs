@@ -53,7 +53,9 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
     Ok(Measured::default()
         .with("CPU s per million `joined`", cpu * 1e6 / told)
         .with("CPU ms per join", cpu * 1e3 / peers as f64)
+        .with("`joined` per second", told / took.as_secs_f64())
         .with("seconds until all know of all", took.as_secs_f64())
         .with("join p50, ms", waits.percentile(50.0))
-        .with("join p99, ms", waits.percentile(99.0)))
+        .with("join p99, ms", waits.percentile(99.0))
+        .with("join p99.9, ms", waits.percentile(99.9)))
 }

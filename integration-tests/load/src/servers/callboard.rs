@@ -9,7 +9,7 @@ use callboard_signaling::*;
 
 use super::connections::{self, Host, Owners};
 
-struct Open;
+pub(super) struct Open;
 
 impl Room for Open {
     type Options = ();
@@ -51,7 +51,7 @@ pub(super) fn serve(owners: Owners, http: Http) -> io::Result<()> {
                 Some(RoomOptions::<Open>::new(name, ()).close_when_empty(true).into())
             })
             .build();
-        let _tree = rooms.start().await.map_err(io::Error::other)?;
+        let tree = rooms.start().await.map_err(io::Error::other)?;
         let options = PeerOptions::<Guest>::new((), rooms)
             .rate(Rate::UNLIMITED)
             .outbox(OutboxLimits { messages: 1 << 20, bytes: 1 << 30 })
@@ -63,6 +63,12 @@ pub(super) fn serve(owners: Owners, http: Http) -> io::Result<()> {
         let signaling = Signaling::new(options);
         let app = move || {
             let app = App::new().configure(signaling.at(&["/socket/{room}"]));
+            let tree = tree.clone();
+            let actors = move || {
+                let running = tree.snapshot().running();
+                async move { running.to_string() }
+            };
+            let app = app.route("/actors", web::get().to(actors));
             app.configure(|app| connections::configure(app, host.clone()))
         };
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;

@@ -22,6 +22,7 @@ use tokio::process::{Child, Command};
 
 use self::callboard::Http;
 use self::connections::Owners;
+use crate::http;
 use crate::measure::{Family, Usage};
 use crate::protocol::{Endpoint, Protocol};
 
@@ -116,6 +117,8 @@ pub(crate) struct Process {
     /// Of ours: it ends with this value.
     _child: Option<Child>,
     families: Vec<Family>,
+    /// It tells how many supervised actors it has.
+    counts_actors: bool,
     pub(crate) protocol: Protocol,
     pub(crate) address: SocketAddr,
 }
@@ -125,7 +128,7 @@ impl Process {
     pub(crate) fn attach(endpoint: Endpoint, pids: &[u32]) -> io::Result<Self> {
         let Endpoint { protocol, address } = endpoint;
         let families = pids.iter().copied().map(Family::of).collect::<io::Result<_>>()?;
-        Ok(Self { _child: None, families, protocol, address })
+        Ok(Self { _child: None, families, counts_actors: false, protocol, address })
     }
 
     pub(crate) async fn start(server: Server) -> io::Result<Self> {
@@ -142,7 +145,9 @@ impl Process {
         let address = line.unwrap_or_default().parse();
         let address = address.map_err(|_| io::Error::other(format!("{server} did not start")))?;
         let families = vec![Family::of(child.id().ok_or(io::ErrorKind::NotFound)?)?];
-        Ok(Self { _child: Some(child), families, protocol: server.protocol(), address })
+        let counts_actors = matches!(server, Server::Callboard | Server::Tuned | Server::Far);
+        let (_child, protocol) = (Some(child), server.protocol());
+        Ok(Self { _child, families, counts_actors, protocol, address })
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
@@ -160,6 +165,24 @@ impl Process {
             }
         }
         count()
+    }
+
+    /// How many supervised actors it has, if it tells: once they are this many at most; or after a while.
+    pub(crate) async fn actors_at_rest(&self, most: Option<usize>) -> io::Result<Option<usize>> {
+        if !self.counts_actors {
+            return Ok(None);
+        }
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        let mut count = usize::MAX;
+        for _ in 0..100 {
+            looks.tick().await;
+            let (_, answer) = http::ask(self.address, "GET", "/actors", Default::default()).await?;
+            count = answer.parse().map_err(io::Error::other)?;
+            if most.is_none_or(|most| count <= most) {
+                break;
+            }
+        }
+        Ok(Some(count))
     }
 
     pub(crate) fn usage(&self) -> io::Result<Usage> {

@@ -7,20 +7,12 @@ use std::time::Duration;
 use actix_web::{App, HttpRequest, HttpServer};
 use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
 use callboard_peer_connection::{DataChannelMessage, PeerConnections, PeerConnectionsOptions};
-use callboard_room_supervisor::{AuthData, OutboxLimits, Room, RoomOptions, Rooms};
+use callboard_room_supervisor::{AuthData, OutboxLimits, RoomOptions, Rooms};
 use callboard_signaling::admin::Admin;
 use callboard_signaling::*;
 use callboard_supervision::{Flags, SupervisorSpec};
 
-struct Open;
-
-impl Room for Open {
-    type Options = ();
-
-    fn on_init((): &()) -> Result<Self, String> {
-        Ok(Self)
-    }
-}
+use super::callboard::Open;
 
 /// What its client says on a data channel it says back.
 struct Echo;

@@ -1,7 +1,6 @@
 //! A WebRTC client on str0m, as light as it can be: a socket of its own, one data channel or some tracks.
 
 mod janus;
-mod post;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +19,7 @@ use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use crate::client::Client;
+use crate::http;
 use crate::protocol::{self, Endpoint};
 
 /// What a client comes for.
@@ -72,7 +72,8 @@ impl Peer {
                     answer
                 }
                 (protocol::Protocol::Janus, _) => return Err(io::ErrorKind::Unsupported.into()),
-                _ => post::post(address, path, offer).await?,
+                // As WHIP does it (RFC 9725 §4.2).
+                _ => http::ask(address, "POST", path, ("application/sdp", offer)).await?.1,
             };
             peer.take(&answer, pending)?;
             peer.connected(&wish).await?;

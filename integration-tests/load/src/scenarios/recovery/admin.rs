@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use callboard_signaling::admin::{FaultOrder, Tree};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+use crate::http;
 
 /// Looks into the server's tree, and shoots at it.
 #[derive(Clone, Copy)]
@@ -46,24 +46,7 @@ impl Admin {
         Ok(self.ask("POST", "/tree/fault", &order).await?.0)
     }
 
-    /// When it was asked, and what was answered.
     async fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<(Instant, String)> {
-        let mut connection = TcpStream::connect(self.0).await?;
-        connection.set_nodelay(true)?;
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-            self.0,
-            body.len()
-        );
-        let at = Instant::now();
-        connection.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).await?;
-        let (head, answer) = answer.split_once("\r\n\r\n").unwrap_or_default();
-        let status = head.split(' ').nth(1).unwrap_or_default();
-        match status.starts_with('2') {
-            true => Ok((at, answer.to_owned())),
-            false => Err(io::Error::other(format!("{method} {path} {body}: {status} {answer}"))),
-        }
+        http::ask(self.0, method, path, ("application/json", body.to_owned())).await
     }
 }
