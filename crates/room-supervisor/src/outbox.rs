@@ -266,12 +266,12 @@ impl fmt::Debug for Outbox {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Counts how often it is told.
     #[derive(Default)]
-    struct Wire(usize);
+    pub(crate) struct Wire(usize);
 
     impl Actor for Wire {
         type Context = Context<Self>;
@@ -286,7 +286,7 @@ mod tests {
 
     #[derive(Message)]
     #[rtype(result = "usize")]
-    struct Told;
+    pub(crate) struct Told;
 
     impl Handler<Told> for Wire {
         type Result = usize;

@@ -95,32 +95,8 @@ const AT_ONCE: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{MailWaiting, OutboxLimits};
-
-    #[derive(Default)]
-    struct Wire(usize);
-
-    impl Actor for Wire {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<MailWaiting> for Wire {
-        type Result = ();
-        fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {
-            self.0 += 1;
-        }
-    }
-
-    #[derive(Message)]
-    #[rtype(result = "usize")]
-    struct Told;
-
-    impl Handler<Told> for Wire {
-        type Result = usize;
-        fn handle(&mut self, _: Told, _: &mut Self::Context) -> usize {
-            self.0
-        }
-    }
+    use crate::outbox::OutboxLimits;
+    use crate::outbox::tests::{Told, Wire};
 
     fn wired() -> (Addr<Wire>, Arc<Outbox>) {
         let (wire, outbox) = (Wire::default().start(), Outbox::new(OutboxLimits::default()));
