@@ -68,4 +68,7 @@ pub enum StartRoomError {
     /// No room of this name, and none is opened on demand.
     #[error("no such room")]
     NoSuchRoom,
+    /// All rooms are being closed ([`Rooms::stop_all`](crate::Rooms::stop_all)).
+    #[error("the server is shutting down")]
+    ShuttingDown,
 }

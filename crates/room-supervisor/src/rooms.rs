@@ -1,6 +1,7 @@
 //! The supervisor of all rooms.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ struct Shared {
     on_demand: Option<Box<OpenOnDemand>>,
     start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
     supervisor: Mutex<Option<SupervisorRef>>,
+    /// All rooms are being closed for good.
+    closing: AtomicBool,
 }
 
 /// Makes [`Rooms`].
@@ -61,6 +64,7 @@ impl Rooms {
         let shared = Arc::clone(&self.shared);
         ChildSpec::try_supervisor(id, move |supervisor| {
             *shared.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
+            shared.closing.store(false, Ordering::Relaxed);
             let rooms = (shared.start.lock().unwrap_or_else(PoisonError::into_inner))();
             // A room that is given up does not touch the others, so nothing is ever counted here.
             let flags = Flags::one_for_one().intensity(0, Duration::from_secs(1));
@@ -79,6 +83,20 @@ impl Rooms {
             .child(self.child_spec("rooms"))
             .start_as("server")
             .await
+    }
+
+    /// Whether their supervisor runs: they have been started, and not stopped.
+    pub fn is_running(&self) -> bool {
+        self.supervisor().is_some_and(|supervisor| supervisor.addr().is_some())
+    }
+
+    /// Whether all rooms are being closed ([`stop_all`](Self::stop_all)), and no more are opened.
+    pub fn is_closing(&self) -> bool {
+        self.shared.closing.load(Ordering::Relaxed)
+    }
+
+    fn supervisor(&self) -> Option<SupervisorRef> {
+        self.shared.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Open a room under this supervisor.
@@ -132,8 +150,9 @@ impl Rooms {
     }
 
     /// Close every room, all at once: their clients are told "Room closed" with these details and closed with 1001
-    /// (going away). For a server that shuts down.
+    /// (going away). For a server that shuts down: no more rooms are opened until the rooms' supervisor is started anew.
     pub async fn stop_all(&self, details: impl Into<Value>) {
+        self.shared.closing.store(true, Ordering::Relaxed);
         let details = details.into();
         let rooms = self.names().into_iter().filter_map(|name| self.lookup(&name));
         let stops = rooms.map(|room| {
@@ -144,9 +163,10 @@ impl Rooms {
     }
 
     async fn open(&self, options: AnyRoomOptions) -> Result<RoomHandle, StartRoomError> {
-        let supervisor =
-            self.shared.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let supervisor = supervisor.ok_or(StartChildError::NoSupervisor(NoSupervisor))?;
+        if self.is_closing() {
+            return Err(StartRoomError::ShuttingDown);
+        }
+        let supervisor = self.supervisor().ok_or(StartChildError::NoSupervisor(NoSupervisor))?;
         let name = Arc::clone(&options.name);
         let (handle, spec) = options.node(Arc::clone(&self.shared.registry));
         match supervisor.start_child(spec).await {
@@ -198,8 +218,9 @@ impl RoomsBuilder {
     /// The rooms, not running yet.
     pub fn build(self) -> Rooms {
         let Self { registry, on_demand, start } = self;
+        let (start, supervisor) = (Mutex::new(start), Mutex::default());
         let shared =
-            Shared { registry, on_demand, start: Mutex::new(start), supervisor: Mutex::default() };
+            Shared { registry, on_demand, start, supervisor, closing: AtomicBool::new(false) };
         Rooms { shared: Arc::new(shared) }
     }
 }

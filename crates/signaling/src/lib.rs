@@ -39,16 +39,16 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> std::io::Result<()> {
-//!     let rooms = Rooms::new();
-//!     let _server = rooms.start().await.expect("nothing runs yet that could fail");
-//!     rooms.start_supervised(RoomOptions::<Lobby>::new("lobby", ())).await.expect("the name is free");
-//!     let signaling = Signaling::new(PeerOptions::<Guest>::new("secret", rooms));
+//!     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).into()];
+//!     let rooms = Rooms::builder().open_at_start(lobby).build();
+//!     let signaling = Signaling::new(PeerOptions::<Guest>::new("secret", rooms.clone()));
 //!     let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
-//!     tune(HttpServer::new(app)).bind("127.0.0.1:8080")?.run().await
+//!     run(rooms, tune(HttpServer::new(app)).bind("127.0.0.1:8080")?).await
 //! }
 //! ```
 //!
-//! The server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`. Where thousands of
+//! [`run`] starts the rooms, serves, and at SIGINT or SIGTERM tells every client "Room closed" before it returns. The
+//! server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`. Where thousands of
 //! clients say little, [`http_service`] in place of `HttpServer` halves what each of them takes.
 
 mod actor;
@@ -65,6 +65,7 @@ mod peer;
 mod rate;
 mod route;
 pub mod rpc;
+mod run;
 mod script;
 pub mod server_peer;
 mod service;
@@ -86,6 +87,7 @@ pub use peer::{
 pub use rate::Rate;
 pub use route::is_room_name;
 pub use rpc::Hooks;
+pub use run::{Run, Serve, run};
 pub use script::client_script;
 pub use server_peer::{WebRtc, WebRtcLimits};
 pub use service::{http_service, https_service};

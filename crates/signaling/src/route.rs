@@ -98,6 +98,9 @@ async fn try_enter<P: Peer>(
     // Whether there is such a room is told only to those who may know; and nobody opens one who was not let in.
     let no_such_room =
         || Refusal::new(StatusCode::NOT_FOUND, "no_such_room").counted(Count::NoSuchRoom);
+    if rooms.is_closing() {
+        return Err(shutting_down());
+    }
     if !policy.auth_first && !rooms.knows(&room) {
         return Err(no_such_room());
     }
@@ -119,6 +122,7 @@ async fn try_enter<P: Peer>(
     let (room, lease) = match seated {
         Ok(Ok(seated)) => seated,
         Ok(Err(StartRoomError::NoSuchRoom)) => return Err(no_such_room()),
+        Ok(Err(StartRoomError::ShuttingDown)) => return Err(shutting_down()),
         failed => {
             log::error!("room {room:?} could not be opened: {failed:?}");
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable"));
@@ -159,6 +163,10 @@ fn too_many(too_many: TooMany) -> Refusal {
         TooMany::FromThere => Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections"),
     };
     refusal.counted(Count::Limited)
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down")
 }
 
 /// Whether the request may open a WebSocket, whoever it is from.

@@ -8,6 +8,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_ice_handshake::handshake::{Certificate, Dtls, Fingerprint};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
+use callboard_signaling::Run;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -21,7 +22,7 @@ struct Server {
     pins: Mutex<HashMap<String, Fingerprint>>,
 }
 
-/// Serve the page until the process is interrupted.
+/// Serve the page until SIGINT or SIGTERM.
 pub(crate) async fn serve(listen: &str) -> Result<(), Error> {
     let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
     // One answer over HTTP must hold all candidates.
@@ -29,6 +30,7 @@ pub(crate) async fn serve(listen: &str) -> Result<(), Error> {
     let api = Api::with_settings(MediaEngine::empty(), Registry::default(), settings);
     let server =
         web::Data::new(Server { connections: connections.clone(), api, pins: Mutex::default() });
+    let run = Run::new()?.connections(&connections);
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
         app.route("/offer", web::post().to(offer))
@@ -38,9 +40,7 @@ pub(crate) async fn serve(listen: &str) -> Result<(), Error> {
     for address in http.addrs() {
         println!("listening on http://{address}");
     }
-    http.run().await?;
-    connections.stop().await;
-    Ok(())
+    Ok(run.serve(http).await?)
 }
 
 async fn page() -> HttpResponse {

@@ -7,6 +7,7 @@ use actix::prelude::*;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
+use callboard_signaling::Run;
 use tokio::sync::oneshot;
 
 /// What every request has.
@@ -24,6 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
     let server = web::Data::new(Server { connections: connections.clone(), api });
+    let run = Run::new()?.connections(&connections);
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
         app.route("/offer", web::post().to(offer))
@@ -32,9 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for address in http.addrs() {
         println!("listening on http://{address}");
     }
-    http.run().await?;
-    connections.stop().await;
-    Ok(())
+    Ok(run.serve(http).await?)
 }
 
 async fn page() -> HttpResponse {

@@ -30,7 +30,7 @@ pub(crate) struct Cli {
     pub(crate) tls_key: Option<PathBuf>,
 
     /// How long connections may take to finish after SIGINT or SIGTERM
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) drain_seconds: Duration,
 }
 

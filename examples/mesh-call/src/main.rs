@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_room_supervisor::{RoomOptions, Rooms};
-use callboard_signaling::{PeerOptions, Signaling, tls};
-use callboard_supervision::{Flags, SupervisorRef, SupervisorSpec};
+use callboard_signaling::{PeerOptions, Run, Signaling, tls};
+use callboard_supervision::{Flags, SupervisorSpec};
 use clap::Parser;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
+use rustls::ServerConfig;
 
 use crate::cli::Cli;
 use crate::config::Config;
@@ -40,30 +39,31 @@ fn main() -> ExitCode {
         Ok(tls) => tls,
         Err(error) => return usage(&error),
     };
-    let drain = cli.drain_seconds;
-    actix::System::new().block_on(async {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => return failed(&error),
-        };
-        let rooms = rooms(&config);
-        let signaling = Signaling::new(PeerOptions::<Caller>::new(Arc::clone(&config), rooms.clone()).auth_first(true));
-        let site = Site { listen: cli.listen, tls, config, signaling, drain, told: false };
-        // The site needs the rooms: when they fail, it starts anew after them.
-        let tree = SupervisorSpec::new(Flags::rest_for_one().intensity(3, Duration::from_secs(10)))
-            .child(rooms.child_spec("rooms"))
-            .child(site.child_spec())
-            .start_as("mesh-call")
-            .await;
-        let tree = match tree {
-            Ok(tree) => tree,
-            Err(error) => return failed(&error),
-        };
-        tokio::select! {
-            () = signals.next() => shut_down(&rooms, &tree, drain, signals).await,
-            reason = tree.ended() => failed(&format!("everything that was tried failed again: {reason}")),
+    match actix::System::new().block_on(serve(cli, config, tls)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mesh-call: {error}");
+            ExitCode::FAILURE
         }
-    })
+    }
+}
+
+async fn serve(cli: Cli, config: Arc<Config>, tls: Option<ServerConfig>) -> std::io::Result<()> {
+    let run = Run::new()?;
+    let rooms = rooms(&config);
+    let signaling = Signaling::new(
+        PeerOptions::<Caller>::new(Arc::clone(&config), rooms.clone()).auth_first(true),
+    );
+    let drain = cli.drain_seconds;
+    let site = Site { listen: cli.listen, tls, config, signaling, drain, told: false };
+    // The site needs the rooms: when they fail, it starts anew after them.
+    let tree = SupervisorSpec::new(Flags::rest_for_one().intensity(3, Duration::from_secs(10)))
+        .child(rooms.child_spec("rooms"))
+        .child(site.child_spec())
+        .start_as("mesh-call")
+        .await
+        .map_err(std::io::Error::other)?;
+    run.rooms(&rooms).tree(&tree).grace(drain + FORCE_GRACE).wait().await
 }
 
 /// The configured rooms, open as long as the server runs.
@@ -78,54 +78,10 @@ fn rooms(config: &Arc<Config>) -> Rooms {
     Rooms::builder().open_at_start(open).build()
 }
 
-/// Tell everyone, then end what runs. A second signal ends the process at once.
-async fn shut_down(
-    rooms: &Rooms,
-    tree: &SupervisorRef,
-    drain: Duration,
-    mut signals: Signals,
-) -> ExitCode {
-    log::info!("shutting down");
-    let ending = async {
-        rooms.stop_all("shutdown").await;
-        tree.stop().await
-    };
-    tokio::select! {
-        ended = timeout(drain + FORCE_GRACE, ending) => {
-            if ended.is_err() {
-                log::warn!("not everything ended in time");
-            }
-            ExitCode::SUCCESS
-        }
-        () = signals.next() => failed(&"ended by a second signal"),
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals(Signal, Signal);
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
-    }
-}
-
 /// What the user asked for cannot be done.
 fn usage(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("mesh-call: {error}");
     ExitCode::from(2)
-}
-
-fn failed(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("mesh-call: {error}");
-    ExitCode::FAILURE
 }
 
 /// The HTTP server keeps the drain time itself; this is for what would be stuck in spite of it.

@@ -45,14 +45,12 @@ impl Peer for Player {
 
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
-    let rooms = Rooms::builder()
-        .open_at_start(|| vec![RoomOptions::<Quiz>::new("quiz", ()).into()])
-        .build();
-    let _tree = rooms.start().await.map_err(std::io::Error::other)?;
-    let signaling = Signaling::new(PeerOptions::<Player>::new((), rooms));
+    let quiz = || vec![RoomOptions::<Quiz>::new("quiz", ()).into()];
+    let rooms = Rooms::builder().open_at_start(quiz).build();
+    let signaling = Signaling::new(PeerOptions::<Player>::new((), rooms.clone()));
+    let app = move || App::new().configure(signaling.at(&["/{room}"]));
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
-    let server = tune(HttpServer::new(move || App::new().configure(signaling.at(&["/{room}"]))))
-        .bind(listen)?;
+    let server = tune(HttpServer::new(app)).bind(listen)?;
     println!("listening on ws://{}", server.addrs()[0]);
-    server.run().await
+    run(rooms, server).await
 }

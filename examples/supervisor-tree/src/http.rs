@@ -161,7 +161,7 @@ fn tell(line: &str) -> io::Result<()> {
 }
 
 /// How long open connections may take to finish. Rooms are closed before the site, so there should be none.
-pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 /// Longer than the server needs to cut off what has not finished.
 const GRACE: Duration = Duration::from_millis(500);
 /// Threads for HTTP and WebSockets.

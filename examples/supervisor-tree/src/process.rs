@@ -18,12 +18,11 @@ use callboard_peer_connection::{
 use callboard_room_supervisor::Rooms;
 use callboard_signaling::admin::Admin;
 use callboard_signaling::rpc::BadHookName;
-use callboard_signaling::{PeerOptions, Signaling, WebRtc};
+use callboard_signaling::{PeerOptions, Run, Signaling, WebRtc};
 use callboard_supervision::{
     Flags, StartChildError, StartSupervisorError, SupervisorRef, SupervisorSpec, TreeSnapshot,
 };
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::guest::Guest;
 use crate::hold::Hold;
@@ -120,14 +119,13 @@ impl Server {
         Ok(Self { tree, admin, connections, hold, address, rooms, site })
     }
 
-    /// Tell everyone, then end what runs; false if not everything ended in time.
-    pub(crate) async fn stop(&self) -> bool {
-        self.site.leave();
-        let ending = async {
-            self.rooms.stop_all("shutdown").await;
-            self.tree.stop().await
-        };
-        timeout(DRAIN + FORCE_GRACE, ending).await.is_ok()
+    /// What is shut down at the end of this run.
+    pub(crate) fn part_of(&self, run: Run) -> Run {
+        let site = self.site.clone();
+        run.rooms(&self.rooms)
+            .tree(&self.tree)
+            .on_shutdown(move || site.leave())
+            .grace(DRAIN + FORCE_GRACE)
     }
 }
 
@@ -148,4 +146,4 @@ fn called(hub: &Hub, node: &TreeSnapshot) -> Option<Value> {
 /// How long a peer stays whose WebSocket was lost.
 const RESUME_GRACE: Duration = Duration::from_secs(10);
 /// The site keeps its time itself; this is for what would be stuck in spite of it.
-const FORCE_GRACE: Duration = Duration::from_secs(3);
+const FORCE_GRACE: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@
 //! let admin = Admin::builder(root).build();
 //! println!("{}", callboard_signaling::admin::draw(&admin.tree().await));
 //! let app = move || App::new().configure(admin.at("/admin"));
-//! HttpServer::new(app).bind("127.0.0.1:8080")?.run().await
+//! callboard_signaling::run(rooms, HttpServer::new(app).bind("127.0.0.1:8080")?).await
 //! # }
 //! ```
 //!

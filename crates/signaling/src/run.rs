@@ -1,0 +1,369 @@
+//! Runs a server until SIGINT or SIGTERM, then shuts it down gracefully.
+
+use std::fmt::{self, Debug};
+use std::future::pending;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use actix_http::{Request, Response};
+use actix_server::{Server, ServerBuilder};
+use actix_service::IntoServiceFactory;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Service, ServiceFactory};
+use actix_web::{Error, HttpServer};
+use callboard_peer_connection::PeerConnections;
+use callboard_room_supervisor::Rooms;
+use callboard_supervision::SupervisorRef;
+use futures_util::future::{join, join_all, select_all};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// Runs a server until SIGINT or SIGTERM: starts `rooms` unless they run already, serves, and on the signal shuts down
+/// gracefully. Every client is told "Room closed" and closed with 1001, then this returns, after 1.5 s at the latest.
+///
+/// A second signal ends the process at once, with code 1. What more there is to shut down, and how long it may take,
+/// is for [`Run`].
+///
+/// ```no_run
+/// # use actix_web::{App, HttpServer};
+/// # use callboard_room_supervisor::Rooms;
+/// # #[actix_web::main]
+/// # async fn main() -> std::io::Result<()> {
+/// # let (rooms, app) = (Rooms::new(), || App::new());
+/// let server = callboard_signaling::tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+/// callboard_signaling::run(rooms, server).await
+/// # }
+/// ```
+///
+/// # Errors
+/// The rooms or the server could not be started; or the rooms' supervisor has given up, or the server has ended by
+/// itself, after the rest was shut down.
+pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
+    let run = Run::new()?.rooms(&rooms);
+    // It begins to serve when the rooms are there.
+    let server = server.start(run.grace)?;
+    let run = match rooms.is_running() {
+        true => run,
+        false => run.tree(&rooms.start().await.map_err(io::Error::other)?),
+    };
+    run.finish(Some(server), pending::<()>()).await.map(|_| ())
+}
+
+/// The life of a server process: what ends it, and what is shut down then, in which order.
+///
+/// At SIGINT or SIGTERM no more connections are accepted, rooms are closed (their clients are told "Room closed" and
+/// closed with 1001), then peer connections, then trees. What has not ended after the [grace](Self::grace) is cut off.
+/// A second signal, a quarter of a second or more after the first, ends the process at once with code 1, even if a
+/// callback blocks the main thread.
+pub struct Run {
+    asked: watch::Receiver<Option<&'static str>>,
+    rooms: Vec<Rooms>,
+    connections: Vec<PeerConnections>,
+    trees: Vec<SupervisorRef>,
+    before: Vec<Box<dyn FnOnce()>>,
+    grace: Duration,
+}
+
+impl Run {
+    /// Listens for SIGINT and SIGTERM from now on: best before the process tells anyone that it is ready.
+    ///
+    /// # Errors
+    /// Signals cannot be listened for.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            asked: listen()?,
+            rooms: Vec::new(),
+            connections: Vec::new(),
+            trees: Vec::new(),
+            before: Vec::new(),
+            grace: GRACE,
+        })
+    }
+
+    /// Closes these rooms at shutdown.
+    pub fn rooms(mut self, rooms: &Rooms) -> Self {
+        self.rooms.push(rooms.clone());
+        self
+    }
+
+    /// Closes these peer connections at shutdown, after the rooms.
+    pub fn connections(mut self, connections: &PeerConnections) -> Self {
+        self.connections.push(connections.clone());
+        self
+    }
+
+    /// Stops this tree at shutdown, after rooms and peer connections; the tree that was named last is stopped first. If
+    /// it ends by itself the server is shut down, and the run fails.
+    pub fn tree(mut self, tree: &SupervisorRef) -> Self {
+        self.trees.push(tree.clone());
+        self
+    }
+
+    /// Calls this at shutdown, before anything else.
+    pub fn on_shutdown(mut self, before: impl FnOnce() + 'static) -> Self {
+        self.before.push(Box::new(before));
+        self
+    }
+
+    /// Sets how long shutting down may take: the longest time for open connections to finish. Default: 1.5 s.
+    pub fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// Runs this HTTP server until a signal comes, and shuts down.
+    ///
+    /// # Errors
+    /// The server could not be started or has ended by itself, or a tree has ended by itself.
+    pub async fn serve(self, server: impl Serve) -> io::Result<()> {
+        let server = server.start(self.grace)?;
+        self.finish(Some(server), pending::<()>()).await.map(|_| ())
+    }
+
+    /// The same for a server that is a child of one of the trees: waits for a signal, and shuts down.
+    ///
+    /// # Errors
+    /// A tree has ended by itself.
+    pub async fn wait(self) -> io::Result<()> {
+        self.until(pending::<()>()).await.map(|_| ())
+    }
+
+    /// Runs until this work is done or a signal comes, and shuts down. Returns what came of the work; `None` if a signal
+    /// came first.
+    ///
+    /// # Errors
+    /// A tree has ended by itself; or the work was done, and not everything could be shut down within the grace.
+    pub async fn until<T>(self, work: impl Future<Output = T>) -> io::Result<Option<T>> {
+        self.finish(None, work).await
+    }
+
+    async fn finish<T>(
+        mut self,
+        mut server: Option<Server>,
+        work: impl Future<Output = T>,
+    ) -> io::Result<Option<T>> {
+        let end = tokio::select! {
+            // A signal that came while all of it was starting counts first.
+            biased;
+            name = asked(&mut self.asked) => End::Asked(name),
+            ended = serving(&mut server) => {
+                let ended = ended.err().unwrap_or_else(|| io::Error::other("the HTTP server has ended"));
+                server = None;
+                End::Failed(ended)
+            }
+            reason = given_up(&self.trees) => {
+                End::Failed(io::Error::other(format!("everything that was tried failed again: {reason}")))
+            }
+            done = work => End::Done(done),
+        };
+        if let End::Asked(name) = &end {
+            log::info!("shutting down: {name}");
+        }
+        let in_time = self.shut_down(server).await;
+        match end {
+            End::Failed(error) => Err(error),
+            End::Done(_) if !in_time => Err(io::Error::new(io::ErrorKind::TimedOut, NOT_IN_TIME)),
+            End::Done(done) => Ok(Some(done)),
+            End::Asked(_) => {
+                if !in_time {
+                    log::warn!("{NOT_IN_TIME}");
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Ends all that runs; false if not all of it ended in time.
+    async fn shut_down(self, server: Option<Server>) -> bool {
+        let Self { asked, rooms, connections, mut trees, before, grace } = self;
+        before.into_iter().for_each(|before| before());
+        let handle = server.as_ref().map(Server::handle);
+        let rest = async {
+            if let Some(handle) = &handle {
+                // Accepts no more from now on.
+                handle.pause().await;
+            }
+            join_all(rooms.iter().map(|rooms| rooms.stop_all("shutdown"))).await;
+            let http = async {
+                if let Some(handle) = &handle {
+                    handle.stop(true).await;
+                }
+            };
+            let others = async {
+                join_all(connections.iter().map(PeerConnections::stop)).await;
+                while let Some(tree) = trees.pop() {
+                    tree.stop().await;
+                }
+            };
+            join(http, others).await
+        };
+        let http = async {
+            if let Some(server) = server {
+                _ = server.await;
+            }
+        };
+        let ended = timeout(grace, join(http, rest)).await;
+        // Until here, so that a second signal is known as one.
+        drop(asked);
+        ended.is_ok()
+    }
+}
+
+impl Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("rooms", &self.rooms)
+            .field("trees", &self.trees)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a run ends.
+enum End<T> {
+    Asked(&'static str),
+    Failed(io::Error),
+    Done(T),
+}
+
+/// An HTTP server that is bound and does not run yet: [`HttpServer`], or [`ServerBuilder`] with
+/// [`http_service`](crate::http_service).
+pub trait Serve: sealed::Sealed {
+    /// Starts it without handlers of signals. Its connections have this long to finish when it is stopped.
+    #[doc(hidden)]
+    fn start(self, grace: Duration) -> io::Result<Server>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<F, I, S, B> sealed::Sealed for HttpServer<F, I, S, B>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig>,
+    S::Error: Into<Error>,
+    S::InitError: Debug,
+    S::Response: Into<Response<B>>,
+    B: MessageBody,
+{
+}
+
+impl<F, I, S, B> Serve for HttpServer<F, I, S, B>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    fn start(self, grace: Duration) -> io::Result<Server> {
+        if self.addrs().is_empty() {
+            let nowhere = "the HTTP server is bound to no address";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, nowhere));
+        }
+        Ok(self.disable_signals().shutdown_timeout(whole_seconds(grace)).run())
+    }
+}
+
+impl sealed::Sealed for ServerBuilder {}
+
+impl Serve for ServerBuilder {
+    fn start(self, grace: Duration) -> io::Result<Server> {
+        Ok(self.disable_signals().shutdown_timeout(whole_seconds(grace)).run())
+    }
+}
+
+/// The server looks once a second whether its connections have finished.
+fn whole_seconds(grace: Duration) -> u64 {
+    grace.as_secs().max(1)
+}
+
+async fn asked(asked: &mut watch::Receiver<Option<&'static str>>) -> &'static str {
+    match asked.wait_for(Option::is_some).await.map(|name| *name) {
+        Ok(Some(name)) => name,
+        _ => pending().await,
+    }
+}
+
+async fn serving(server: &mut Option<Server>) -> io::Result<()> {
+    match server {
+        Some(server) => server.await,
+        None => pending().await,
+    }
+}
+
+async fn given_up(trees: &[SupervisorRef]) -> callboard_supervision::ExitReason {
+    if trees.is_empty() {
+        return pending().await;
+    }
+    select_all(trees.iter().map(|tree| Box::pin(tree.ended()))).await.0
+}
+
+/// The first signal of this process, once there is one.
+fn listen() -> io::Result<watch::Receiver<Option<&'static str>>> {
+    static FIRST: Mutex<Option<watch::Sender<Option<&'static str>>>> = Mutex::new(None);
+    let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(first) = &*first {
+        return Ok(first.subscribe());
+    }
+    let (tell, told) = watch::channel(None);
+    // On a thread of its own, so that signals are heard whatever the others do.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = {
+        let _runtime = runtime.enter();
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Signals { interrupt: signal(interrupt)?, terminate: signal(terminate)? }
+    };
+    let listening = signals.hear(tell.clone());
+    thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(listening))?;
+    *first = Some(tell);
+    Ok(told)
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    async fn hear(mut self, tell: watch::Sender<Option<&'static str>>) {
+        let name = self.next().await;
+        tell.send_replace(Some(name));
+        // While nothing runs that could end in good order the first one is enough.
+        if tell.receiver_count() > 0 {
+            let same = sleep(SAME);
+            tokio::pin!(same);
+            loop {
+                tokio::select! {
+                    () = &mut same => break,
+                    // Who ends a whole group of processes may send it twice.
+                    _ = self.next() => {}
+                }
+            }
+            self.next().await;
+            log::warn!("ended by a second signal");
+        }
+        std::process::exit(1);
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// What a supervisor of containers or a person at a terminal takes for "at once", and ten times what closing takes.
+const GRACE: Duration = Duration::from_millis(1_500);
+/// How soon after the first a second signal is the same one.
+const SAME: Duration = Duration::from_millis(250);
+const NOT_IN_TIME: &str = "not everything ended in time, and was cut off";

@@ -1,0 +1,247 @@
+//! Every example at SIGTERM and SIGINT: whoever is connected is told, and the process ends soon, with code 0.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
+use integration_tests::program;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+#[tokio::test]
+async fn every_client_of_every_example_is_told_and_the_process_ends() {
+    for example in [OWN_ROOM, MESH_CALL, SUPERVISOR_TREE] {
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            let mut server = Server::start(&example, &[]).await;
+            let clients = [server.join().await, server.join().await];
+            let idle = server.ask("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+            let half = server.ask("GET / HT").await;
+
+            let sent = Instant::now();
+            server.signal(signal);
+
+            for client in clients {
+                expect_goodbye(client).await;
+            }
+            let status = server.ended().await;
+            assert_eq!(status.code(), Some(0), "{} {signal}", example.name);
+            assert!(sent.elapsed() < SOON, "{} {signal}: {:?}", example.name, sent.elapsed());
+            println!("{} {signal}: {:?}", example.name, sent.elapsed());
+            drop((idle, half));
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_without_rooms_end_as_well() {
+    for example in [ECHO, CUSTOM_HANDSHAKE] {
+        let mut server = Server::start(&example, &[]).await;
+        let idle = server.ask("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let half = server
+            .ask("POST /offer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n")
+            .await;
+
+        let sent = Instant::now();
+        server.signal(Signal::SIGTERM);
+
+        assert_eq!(server.ended().await.code(), Some(0), "{}", example.name);
+        assert!(sent.elapsed() < SOON, "{}: {:?}", example.name, sent.elapsed());
+        println!("{}: {:?}", example.name, sent.elapsed());
+        drop((idle, half));
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_clients_are_told_and_one_that_does_not_read_holds_nothing_up() {
+    let mut server = Server::start(&SUPERVISOR_TREE, &[]).await;
+    let clients = join_all((0..100).map(|_| server.join())).await;
+    let mute = server.mute().await;
+
+    let sent = Instant::now();
+    server.signal(Signal::SIGTERM);
+
+    join_all(clients.into_iter().map(expect_goodbye)).await;
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(sent.elapsed() < SOON, "{:?}", sent.elapsed());
+    println!("100 and one that does not read: {:?}", sent.elapsed());
+    drop(mute);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let mut server = Server::start(&MESH_CALL, &["--drain-seconds", "300"]).await;
+    let client = server.join().await;
+    let mute = server.mute().await;
+    server.signal(Signal::SIGTERM);
+    expect_goodbye(client).await;
+
+    // What comes right after the first one is the same one.
+    let forcing = async {
+        while server.child.try_wait().expect("a status").is_none() {
+            server.signal(Signal::SIGTERM);
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, forcing).await.expect("it ends");
+
+    assert_eq!(server.ended().await.code(), Some(1));
+    drop(mute);
+}
+
+/// A program, and how a client joins a room of it.
+struct Example {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    path: &'static str,
+    cookie: Option<&'static str>,
+}
+
+const OWN_ROOM: Example = Example {
+    name: "own-room",
+    arguments: &["127.0.0.1:0"],
+    path: "/quiz?open=sesame",
+    cookie: None,
+};
+const MESH_CALL: Example = Example {
+    name: "mesh-call",
+    arguments: &["--listen", "127.0.0.1:0"],
+    path: "/socket/other",
+    cookie: Some(r#"credentials={"username":"USERNAME","password":"PASSWORD"}"#),
+};
+const SUPERVISOR_TREE: Example = Example {
+    name: "supervisor-tree",
+    arguments: &["--listen", "127.0.0.1:0"],
+    path: "/socket/demo",
+    cookie: None,
+};
+const ECHO: Example = Example { name: "echo", arguments: &["127.0.0.1:0"], path: "", cookie: None };
+const CUSTOM_HANDSHAKE: Example = Example {
+    name: "custom-handshake",
+    arguments: &["browser", "127.0.0.1:0"],
+    path: "",
+    cookie: None,
+};
+
+struct Server<'a> {
+    example: &'a Example,
+    child: Child,
+    address: String,
+}
+
+impl<'a> Server<'a> {
+    async fn start(example: &'a Example, more: &[&str]) -> Self {
+        let mut child = Command::new(program::of_the_workspace(example.name))
+            .args(example.arguments)
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = timeout(PATIENCE, lines.next_line()).await;
+        let first = first.expect("in time").expect("text").expect("a line");
+        let address = first.split_once("://").expect("an address").1.trim_end_matches('/');
+        Self { example, address: address.to_owned(), child }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = self.child.id() {
+            let id = Pid::from_raw(i32::try_from(id).expect("a process id"));
+            kill(id, signal).expect("it can be sent");
+        }
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status")
+    }
+
+    /// A connection on which this was sent.
+    async fn ask(&self, text: &str) -> TcpStream {
+        let mut tcp = TcpStream::connect(&self.address).await.expect("it listens");
+        tcp.write_all(text.as_bytes()).await.expect("open");
+        if text.starts_with("GET / HTTP") {
+            tcp.read_u8().await.expect("an answer");
+        }
+        tcp
+    }
+
+    /// A client that has joined.
+    async fn join(&self) -> WebSocketStream<TcpStream> {
+        self.join_by(TcpSocket::new_v4().expect("a socket")).await.0
+    }
+
+    async fn join_by(&self, socket: TcpSocket) -> (WebSocketStream<TcpStream>, Value) {
+        let url = format!("ws://{}{}", self.address, self.example.path);
+        let mut request = url.into_client_request().expect("a request");
+        if let Some(cookie) = self.example.cookie {
+            request.headers_mut().insert("cookie", cookie.parse().expect("a header"));
+        }
+        let address = self.address.parse().expect("an address");
+        let tcp = socket.connect(address).await.expect("it listens");
+        let (mut client, _) = client_async(request, tcp).await.expect("let in");
+        loop {
+            let message = next(&mut client).await.expect("a message");
+            let message: Value =
+                serde_json::from_str(message.to_text().expect("text")).expect("JSON");
+            if message["event"] == "authenticated" {
+                return (client, message["data"]["peer_id"].clone());
+            }
+        }
+    }
+
+    /// A client that has more to read than fits its connection, and does not.
+    async fn mute(&self) -> WebSocketStream<TcpStream> {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a small buffer");
+        let (mut client, id) = self.join_by(socket).await;
+        let message =
+            json!({ "event": "bulk", "data": "x".repeat(60_000), "to": [id] }).to_string();
+        for _ in 0..60 {
+            client.send(Message::text(message.clone())).await.expect("open");
+        }
+        client
+    }
+}
+
+/// Whatever is said before: the client is told that the room is closed, and then closed with 1001.
+async fn expect_goodbye(mut client: WebSocketStream<TcpStream>) {
+    let mut told = false;
+    loop {
+        match next(&mut client).await {
+            Some(Message::Text(text)) => {
+                let message: Value = serde_json::from_str(&text).expect("JSON");
+                if message["event"] == "error" {
+                    assert_eq!(message["data"]["description"], "Room closed", "{message}");
+                    assert_eq!(message["data"]["details"], "shutdown", "{message}");
+                    told = true;
+                }
+            }
+            Some(Message::Close(Some(close))) => {
+                assert_eq!(close.code, CloseCode::Away, "{close}");
+                return assert!(told, "closed without a word");
+            }
+            Some(Message::Ping(_) | Message::Pong(_)) => {}
+            other => panic!("not closed, but {other:?}"),
+        }
+    }
+}
+
+async fn next(client: &mut WebSocketStream<TcpStream>) -> Option<Message> {
+    let next = timeout(PATIENCE, client.next()).await.expect("in time");
+    next.map(|message| message.expect("open"))
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// It takes 1.1 s. This is for a machine that does much else.
+const SOON: Duration = Duration::from_secs(10);
