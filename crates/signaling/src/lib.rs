@@ -54,6 +54,8 @@
 mod actor;
 pub mod admin;
 mod attachment;
+mod authority;
+mod buckets;
 mod cable;
 mod client;
 mod control;
@@ -62,6 +64,7 @@ mod limits;
 mod options;
 mod origin;
 mod peer;
+mod proxies;
 mod rate;
 mod route;
 pub mod rpc;
@@ -84,6 +87,7 @@ pub use origin::Origins;
 pub use peer::{
     BadRequest, ChannelEvent, Context, Init, InitContext, JoinRequest, Peer, Refused, SocketOptions,
 };
+pub use proxies::{TrustedProxies, TrustedProxiesError};
 pub use rate::Rate;
 pub use route::is_room_name;
 pub use rpc::Hooks;

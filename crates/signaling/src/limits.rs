@@ -92,7 +92,7 @@ impl Drop for Admission {
 }
 
 /// Whom an address stands for: in IPv6 a subscriber has a whole /64 (RFC 6177).
-fn subscriber(address: IpAddr) -> IpAddr {
+pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -1,13 +1,13 @@
 //! How peers are treated.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_room_supervisor::{MessageLimits, OutboxLimits, Rooms};
 
-use crate::origin::Origins;
+use crate::origin::{Hosts, Origins, origin_list};
 use crate::peer::Peer;
+use crate::proxies::TrustedProxies;
 use crate::rate::Rate;
 use crate::rpc::Hooks;
 use crate::server_peer::WebRtc;
@@ -26,6 +26,9 @@ pub struct PeerOptions<P: Peer> {
 pub(crate) struct Policy {
     pub(crate) auth_first: bool,
     pub(crate) origins: Origins,
+    pub(crate) hosts: Hosts,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) guesses: (u32, Duration),
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) init_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -46,6 +49,9 @@ impl<P: Peer> PeerOptions<P> {
         let policy = Policy {
             auth_first: false,
             origins: Origins::SameHost,
+            hosts: Hosts::Default,
+            proxies: TrustedProxies::default(),
+            guesses: (64, Duration::from_secs(1)),
             protocols: Vec::new(),
             init_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15 * 60),
@@ -72,6 +78,34 @@ impl<P: Peer> PeerOptions<P> {
     /// From which pages WebSockets may be opened; others get 403. Default: [`Origins::SameHost`].
     pub fn origins(mut self, origins: Origins) -> Self {
         self.policy.origins = origins;
+        self
+    }
+
+    /// The names in `list`, such as `https://example.org`, as an allow-list of origins.
+    pub fn origin_list<S: Into<String>>(self, list: impl IntoIterator<Item = S>) -> Self {
+        self.origins(origin_list(list))
+    }
+
+    /// Under which names the server may be called (`Host`), such as `call.example` or `call.example:8443`; without a port
+    /// any will do. Others get 403. Default: all names; but with [`Origins::SameHost`] a page that comes over a loopback
+    /// address must call the server `localhost` or by a loopback address, for a name that an attacker's DNS server makes
+    /// lead to 127.0.0.1 is the attacker's host (DNS rebinding).
+    pub fn hosts<S: AsRef<str>>(mut self, list: impl IntoIterator<Item = S>) -> Self {
+        self.policy.hosts = Hosts::list(list);
+        self
+    }
+
+    /// The reverse proxies whose `Forwarded` or `X-Forwarded-For` is believed: the address that they tell is the client's,
+    /// for limits and logs. Default: none; all clients of a proxy have its address.
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.policy.proxies = proxies;
+        self
+    }
+
+    /// How often an address may be refused for its credentials ([`Peer::on_init`]) or its resume token: so often at once,
+    /// then once `every` so often; more gets 429 unread. Default: 64, 1 s.
+    pub fn guesses_per_address(mut self, burst: u32, every: Duration) -> Self {
+        self.policy.guesses = (burst, every);
         self
     }
 
@@ -145,7 +179,7 @@ impl<P: Peer> PeerOptions<P> {
     }
 
     /// How many connections there may be from one address; one more gets 429. Default: 256. Behind a proxy all
-    /// clients have its address: raise it there, and have the proxy limit.
+    /// clients have its address, unless it is among the [trusted ones](Self::trusted_proxies).
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.policy.max_connections_per_address = connections;
         self
@@ -165,12 +199,5 @@ impl<P: Peer> PeerOptions<P> {
     pub fn resume_grace(mut self, grace: Duration) -> Self {
         self.policy.resume_grace = grace;
         self
-    }
-
-    /// The names in `list`, such as `https://example.org`, as an allow-list of origins.
-    pub fn origin_list<S: Into<String>>(self, list: impl IntoIterator<Item = S>) -> Self {
-        let list: HashSet<String> =
-            list.into_iter().map(|origin| origin.into().to_ascii_lowercase()).collect();
-        self.origins(Origins::List(list))
     }
 }

@@ -2,14 +2,14 @@
 
 mod resume;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
+use actix_web::http::header::{CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_room_supervisor::{
@@ -22,10 +22,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::actor::PeerActor;
 use crate::attachment::{Attachment, Terms};
+use crate::buckets::Buckets;
 use crate::cable::{Cable, Descriptor};
 use crate::client::PeerRef;
 use crate::counters::{Count, Counters};
-use crate::limits::{Connections, TooMany};
+use crate::limits::{Connections, TooMany, subscriber};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, Refused};
 use crate::rpc::Desk;
@@ -41,13 +42,16 @@ pub(crate) struct Door<P: Peer> {
     policy: Arc<Policy>,
     connections: Arc<Connections>,
     tokens: Arc<Tokens>,
+    /// Refusals for credentials and tokens, by address.
+    guesses: Buckets<IpAddr>,
     pub(crate) counters: Arc<Counters>,
 }
 
 impl<P: Peer> Door<P> {
     pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
         let (connections, tokens, counters) = (Arc::default(), Arc::default(), Arc::default());
-        Self { custom, rooms, policy: Arc::new(policy), connections, tokens, counters }
+        let guesses = Buckets::new(policy.guesses.0, policy.guesses.1);
+        Self { custom, rooms, policy: Arc::new(policy), connections, tokens, guesses, counters }
     }
 }
 
@@ -57,32 +61,57 @@ pub(crate) async fn enter<P: Peer>(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    let entered = match resume::token(&door.policy, &request) {
-        Some(token) => resume::try_resume(door, &request, payload, token),
-        None => try_enter(door, &request, payload).await,
+    let entered = match door.policy.proxies.client(&request) {
+        Ok(address) => enter_from(door, &request, payload, address).await,
+        Err(error) => Err(Refusal::bad_request(error.to_string()).counted(Count::BadRequest)),
     };
-    match entered {
-        Ok(response) => response,
-        Err(refusal) => {
-            if let Some(count) = refusal.count {
-                door.counters.add(count);
-            }
-            log::debug!("{} refused: {} {}", request.path(), refusal.status, refusal.error);
-            refusal.respond()
+    entered.unwrap_or_else(|refusal| {
+        if let Some(count) = refusal.count {
+            door.counters.add(count);
         }
+        log::debug!("{} refused: {} {}", request.path(), refusal.status, refusal.error);
+        refusal.respond()
+    })
+}
+
+async fn enter_from<P: Peer>(
+    door: &Door<P>,
+    request: &HttpRequest,
+    payload: Payload,
+    address: IpAddr,
+) -> Result<HttpResponse, Refusal> {
+    let guesser = subscriber(address);
+    let may_guess = || {
+        let now = Instant::now().into_std();
+        door.guesses.check(&guesser, now).map_err(|wait| {
+            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts");
+            refusal.retry_after(wait).counted(Count::Limited)
+        })
+    };
+    let entered = match resume::token(&door.policy, request) {
+        Some(token) => resume::try_resume(door, request, payload, (address, token), may_guess),
+        None => try_enter(door, request, payload, address, may_guess).await,
+    };
+    if let Err(Refusal { error: "unauthorized" | "cannot_resume", .. }) = &entered {
+        // One too many is refused next time.
+        _ = door.guesses.take(guesser, Instant::now().into_std());
     }
+    entered
 }
 
 async fn try_enter<P: Peer>(
     door: &Door<P>,
     request: &HttpRequest,
     payload: Payload,
+    address: IpAddr,
+    may_guess: impl Fn() -> Result<(), Refusal>,
 ) -> Result<HttpResponse, Refusal> {
-    let Door { custom, rooms, policy, connections, tokens, counters } = door;
+    let Door { custom, rooms, policy, connections, tokens, counters, .. } = door;
     let admission = connections
-        .admit(address(request), policy.max_connections, policy.max_connections_per_address)
+        .admit(address, policy.max_connections, policy.max_connections_per_address)
         .map_err(too_many)?;
     screen(policy, request)?;
+    may_guess()?;
 
     let peer_id = PeerId::random();
     let bad_request = |detail: String| Refusal::bad_request(detail).counted(Count::BadRequest);
@@ -152,11 +181,6 @@ async fn try_enter<P: Peer>(
     Ok(opened.respond((attachment, number), cable, admission, Arc::clone(counters)))
 }
 
-/// A connection without an address (a Unix socket, a test) counts as local.
-fn address(request: &HttpRequest) -> IpAddr {
-    request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
-}
-
 fn too_many(too_many: TooMany) -> Refusal {
     let refusal = match too_many {
         TooMany::InAll => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
@@ -171,10 +195,14 @@ fn shutting_down() -> Refusal {
 
 /// Whether the request may open a WebSocket, whoever it is from.
 fn screen(policy: &Policy, request: &HttpRequest) -> Result<(), Refusal> {
-    if !policy.origins.allow(request.headers()) {
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, "forbidden_origin");
-        return Err(refusal.counted(Count::ForeignOrigin));
-    }
+    let forbidden = |error, detail| {
+        Refusal::new(StatusCode::FORBIDDEN, error).detailed(detail).counted(Count::ForeignOrigin)
+    };
+    let Policy { hosts, origins, proxies, .. } = policy;
+    let hosts = hosts.check(request, origins, proxies);
+    hosts.map_err(|error| forbidden("forbidden_host", error.to_string()))?;
+    let origins = origins.check(request);
+    origins.map_err(|error| forbidden("forbidden_origin", error.to_string()))?;
     Edge::check(request).map_err(|error| no_websocket(request, error.to_string()))
 }
 
@@ -334,11 +362,17 @@ struct Refusal {
     error: &'static str,
     detail: Option<String>,
     count: Option<Count>,
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, error: &'static str) -> Self {
-        Self { status, error, detail: None, count: None }
+        Self { status, error, detail: None, count: None, retry_after: None }
+    }
+
+    /// When it may be tried again (RFC 9110 §10.2.3).
+    fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     fn bad_request(detail: String) -> Self {
@@ -359,11 +393,19 @@ impl Refusal {
             response.insert_header((UPGRADE, "websocket")).insert_header((CONNECTION, "upgrade"));
             response.insert_header((SEC_WEBSOCKET_VERSION, "13"));
         }
+        if let Some(wait) = self.retry_after {
+            response.insert_header((RETRY_AFTER, whole_seconds(wait)));
+        }
         match self.detail {
             Some(detail) => response.json(json!({ "error": self.error, "detail": detail })),
             None => response.json(json!({ "error": self.error })),
         }
     }
+}
+
+/// For `Retry-After`: later rather than sooner, and never at once.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }
 
 /// How long to wait before a closing room is looked for again.

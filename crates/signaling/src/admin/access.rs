@@ -1,14 +1,20 @@
 //! Who may look inside, and shoot.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{AUTHORIZATION, FORWARDED, HOST, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 
 use super::error::AdminError;
+use crate::authority::Authority;
+use crate::buckets::Buckets;
+use crate::limits::subscriber;
 use crate::origin::Origins;
+use crate::proxies::{TrustedProxies, is_forwarded};
 
 /// Who is let in.
 pub(super) enum Access {
@@ -18,31 +24,50 @@ pub(super) enum Access {
     Loopback,
 }
 
-impl Access {
+/// Lets in who has access, and no one who guesses.
+pub(super) struct Gate {
+    access: Access,
+    proxies: TrustedProxies,
+    /// Wrong tokens, by address.
+    guesses: Buckets<IpAddr>,
+}
+
+impl Gate {
+    pub(super) fn new(access: Access, proxies: TrustedProxies) -> Self {
+        Self { access, proxies, guesses: Buckets::new(GUESSES, GUESS_EVERY) }
+    }
+
     /// Whether this request is answered. `guarded`: it changes something, or is a WebSocket, which a browser opens for
     /// pages of all sites.
     pub(super) fn check(&self, request: &HttpRequest, guarded: bool) -> Result<(), AdminError> {
-        match self {
-            Self::Token(token) => {
+        let address = self.proxies.client(request);
+        let address = address.map_err(|error| AdminError::BadRequest(error.to_string()))?;
+        match &self.access {
+            Access::Token(token) => {
                 let told = bearer(request.headers()).or_else(|| in_query(request.query_string()));
-                let known = told.is_some_and(|told| {
-                    // An empty token is nobody's.
-                    !token.is_empty() && bool::from(told.as_bytes().ct_eq(token.as_bytes()))
-                });
-                known.then_some(()).ok_or(AdminError::Unauthorized)
+                let Some(told) = told else { return Err(AdminError::Unauthorized) };
+                let (guesser, now) = (subscriber(address), Instant::now().into_std());
+                self.guesses.check(&guesser, now).map_err(AdminError::TooManyAttempts)?;
+                // An empty token is nobody's.
+                if !token.is_empty() && bool::from(told.as_bytes().ct_eq(token.as_bytes())) {
+                    return Ok(());
+                }
+                // One too many is refused next time.
+                _ = self.guesses.take(guesser, now);
+                Err(AdminError::Unauthorized)
             }
-            Self::Loopback => {
-                // A connection without an address (a Unix socket, a test) counts as local.
-                let address = request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |it| it.ip());
-                let headers = request.headers();
-                if !address.to_canonical().is_loopback() || is_forwarded(headers) {
+            Access::Loopback => {
+                let by_stranger = is_forwarded(request.headers()) && !self.proxies.sent(request);
+                if !address.is_loopback() || by_stranger {
                     return Err(AdminError::LoopbackOnly);
                 }
-                if !is_named_loopback(headers) {
+                // A page of another site whose name was made to lead here (DNS rebinding) names that site.
+                if !matches!(Authority::of(request), Ok(Some(host)) if host.is_loopback()) {
                     return Err(AdminError::ForeignHost);
                 }
-                if guarded && !Origins::SameHost.allow(headers) {
-                    return Err(AdminError::ForeignOrigin);
+                if guarded {
+                    let origins = Origins::SameHost.check(request);
+                    origins.map_err(|error| AdminError::ForeignOrigin(error.to_string()))?;
                 }
                 Ok(())
             }
@@ -64,25 +89,10 @@ fn in_query(query: &str) -> Option<String> {
     Some(actix_web::web::Query::<Query>::from_query(query).ok()?.into_inner().token)
 }
 
-/// A proxy on this machine speaks for others.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    headers.contains_key(FORWARDED)
-        || ["x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
-}
-
-/// Whether the request names this machine as one only calls it from itself. A page of another site whose name was
-/// made to lead here (DNS rebinding) names that site.
-fn is_named_loopback(headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST);
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let Ok(host) = host.to_str() else { return false };
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
-}
+/// How many wrong tokens an address may show at once.
+const GUESSES: u32 = 10;
+/// How often it may show one more: 1,200 an hour, of a token that should be beyond guessing.
+const GUESS_EVERY: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -97,7 +107,8 @@ mod tests {
         for header in headers {
             request = request.append_header(*header);
         }
-        let checked = Access::Loopback.check(&request.to_http_request(), guarded);
+        let gate = Gate::new(Access::Loopback, TrustedProxies::default());
+        let checked = gate.check(&request.to_http_request(), guarded);
         checked.err().map(|error| error.status().as_u16())
     }
 
@@ -128,6 +139,10 @@ mod tests {
             ("evil.example:8080", false),
             ("localhost.evil.example", false),
             ("127.0.0.1.evil.example", false),
+            ("[::1].evil.example", false),
+            ("localhost:evil.example", false),
+            ("127.0.0.1:80@evil.example", false),
+            ("0x7f.1", false),
             ("192.0.2.1", false),
             ("", false),
         ] {
@@ -157,7 +172,8 @@ mod tests {
             if let Some(header) = header {
                 request = request.append_header((AUTHORIZATION, header));
             }
-            Access::Token(token.to_owned()).check(&request.to_http_request(), true).is_ok()
+            let gate = Gate::new(Access::Token(token.to_owned()), TrustedProxies::default());
+            gate.check(&request.to_http_request(), true).is_ok()
         };
         assert!(check("a secret", "?token=a%20secret", None));
         assert!(check("secret", "?a=b&token=secret", None));
@@ -178,5 +194,38 @@ mod tests {
         }
         assert!(!check("", "?token=", None));
         assert!(!check("", "", Some("Bearer ")));
+    }
+    #[test]
+    fn behind_a_proxy_of_ours_its_client_counts() {
+        let gate = Gate::new(Access::Loopback, "127.0.0.1".parse().unwrap());
+        let check = |peer: &str, client: &str| {
+            let request = TestRequest::get().peer_addr(peer.parse().unwrap());
+            let request = request.append_header(("host", "localhost"));
+            let request = request.append_header(("x-forwarded-for", client));
+            gate.check(&request.to_http_request(), false).is_ok()
+        };
+
+        assert!(check(HERE, "127.0.0.2"));
+        assert!(!check(HERE, "127.0.0.2, 192.0.2.1"));
+        assert!(!check("127.0.0.2:50000", "127.0.0.2"), "not that proxy");
+    }
+
+    #[test]
+    fn who_guesses_has_to_wait_and_nobody_else() {
+        let gate = Gate::new(Access::Token("secret".to_owned()), TrustedProxies::default());
+        let status = |peer: &str, token: &str| {
+            let request = TestRequest::get().peer_addr(peer.parse().unwrap());
+            let request = request.append_header((AUTHORIZATION, format!("Bearer {token}")));
+            let checked = gate.check(&request.to_http_request(), false);
+            checked.map_or_else(|error| error.status().as_u16(), |()| 200)
+        };
+
+        for _ in 0..GUESSES {
+            assert_eq!(status("192.0.2.1:5", "secret"), 200);
+            assert_eq!(status("192.0.2.1:5", "guess"), 401);
+        }
+        assert_eq!(status("192.0.2.1:6", "guess"), 429);
+        assert_eq!(status("192.0.2.1:7", "secret"), 429, "or one could go on guessing");
+        assert_eq!(status("192.0.2.2:5", "secret"), 200);
     }
 }

@@ -1,11 +1,14 @@
 //! Why a request was not answered, in JSON.
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
+use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
 
 use super::fault::FaultError;
+use crate::route::whole_seconds;
 
 /// Why the admin surface does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +19,10 @@ pub(super) enum AdminError {
     LoopbackOnly,
     #[error("the host must be localhost or a loopback address")]
     ForeignHost,
-    #[error("the page is of another site")]
-    ForeignOrigin,
+    #[error("{0}")]
+    ForeignOrigin(String),
+    #[error("too many wrong tokens from this address")]
+    TooManyAttempts(Duration),
     #[error("{0}")]
     BadRequest(String),
     #[error("no such recovery")]
@@ -34,7 +39,10 @@ impl AdminError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::LoopbackOnly | Self::ForeignHost | Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::LoopbackOnly | Self::ForeignHost | Self::ForeignOrigin(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NoSuchRecovery => StatusCode::NOT_FOUND,
             Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
@@ -56,7 +64,8 @@ impl AdminError {
             Self::Unauthorized => "unauthorized",
             Self::LoopbackOnly => "loopback_only",
             Self::ForeignHost => "forbidden_host",
-            Self::ForeignOrigin => "forbidden_origin",
+            Self::ForeignOrigin(_) => "forbidden_origin",
+            Self::TooManyAttempts(_) => "too_many_attempts",
             Self::BadRequest(_) => "bad_request",
             Self::NoSuchRecovery => "not_found",
             Self::TooManyStreams => "overloaded",
@@ -74,8 +83,12 @@ impl AdminError {
 
     pub(super) fn respond(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status());
-        if matches!(self, Self::Unauthorized) {
-            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        match self {
+            Self::Unauthorized => _ = response.insert_header((WWW_AUTHENTICATE, "Bearer")),
+            Self::TooManyAttempts(wait) => {
+                response.insert_header((RETRY_AFTER, whole_seconds(*wait)));
+            }
+            _ => {}
         }
         response
             .insert_header((CACHE_CONTROL, "no-store"))

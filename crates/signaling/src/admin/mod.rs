@@ -64,12 +64,13 @@ pub use self::health::NotReady;
 pub use self::recovery::{Percentiles, Recovery, RecoverySummary};
 pub use self::tree::{LastExit, Tree};
 
-use self::access::Access;
+use self::access::{Access, Gate};
 use self::details::Details;
 use self::recovery::Table;
 use self::watch::Tally;
 use crate::counters::Counters;
 use crate::limits::Connections;
+use crate::proxies::TrustedProxies;
 use crate::server_peer::{WebRtc, server_peer_id};
 
 /// Looks into a supervision tree. Cheap to clone, usable from any thread.
@@ -86,6 +87,7 @@ pub struct AdminBuilder {
     grafts: Vec<Box<Graft>>,
     counters: Vec<Arc<Counters>>,
     token: Option<String>,
+    proxies: TrustedProxies,
 }
 
 type Annotator = dyn Fn(&TreeSnapshot) -> Option<Value> + Send + Sync;
@@ -99,7 +101,7 @@ struct Inner {
     annotators: Vec<Box<Annotator>>,
     grafts: Vec<Box<Graft>>,
     counters: Vec<Arc<Counters>>,
-    access: Access,
+    access: Gate,
     details: Details,
     /// What those who look at the stream have in common.
     sample: tokio::sync::Mutex<Option<Sample>>,
@@ -151,6 +153,7 @@ impl Admin {
             grafts: Vec::new(),
             counters: Vec::new(),
             token: None,
+            proxies: TrustedProxies::default(),
         }
     }
 
@@ -285,10 +288,17 @@ impl AdminBuilder {
         Self { token: Some(token.into()), ..self }
     }
 
+    /// The reverse proxies whose `Forwarded` or `X-Forwarded-For` is believed: whether a request is from this machine, and
+    /// whose guesses at the token are counted, goes by the address that they tell. Default: none; without a token, no
+    /// request that has come by a proxy is answered.
+    pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        Self { proxies, ..self }
+    }
+
     /// The admin surface. It watches the tree from now on, on this thread, which must be one of an actix
     /// [`System`](actix::System).
     pub fn build(self) -> Admin {
-        let Self { root, connections, annotators, grafts, counters, token } = self;
+        let Self { root, connections, annotators, grafts, counters, token, proxies } = self;
         let (end, ended) = oneshot::channel();
         let handshakes = connections.as_ref().map(|it| it.handshakes().path().to_string());
         let inner = Arc::new(Inner {
@@ -298,7 +308,7 @@ impl AdminBuilder {
             annotators,
             grafts,
             counters,
-            access: token.map_or(Access::Loopback, Access::Token),
+            access: Gate::new(token.map_or(Access::Loopback, Access::Token), proxies),
             details: Details::new(),
             sample: tokio::sync::Mutex::default(),
             tally: Mutex::default(),

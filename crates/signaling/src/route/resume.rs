@@ -1,12 +1,13 @@
 //! The way back to a peer whose client has lost its socket.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{Door, Refusal, address, open, screen, too_many};
+use super::{Door, Refusal, open, screen, too_many};
 use crate::attachment::ResumeError;
 use crate::cable::{Cable, Descriptor};
 use crate::counters::Count;
@@ -25,10 +26,12 @@ pub(super) fn try_resume<P: Peer>(
     door: &Door<P>,
     request: &HttpRequest,
     payload: Payload,
-    token: &str,
+    (address, token): (IpAddr, &str),
+    may_guess: impl Fn() -> Result<(), Refusal>,
 ) -> Result<HttpResponse, Refusal> {
     let Door { policy, connections, tokens, counters, .. } = door;
     screen(policy, request)?;
+    may_guess()?;
     let cannot_resume =
         || Refusal::new(StatusCode::GONE, "cannot_resume").counted(Count::CannotResume);
     let token = Digest::of(token);
@@ -38,7 +41,7 @@ pub(super) fn try_resume<P: Peer>(
     let (in_all, from_there) = (policy.max_connections, policy.max_connections_per_address);
     let (number, admission) = attachment
         .resume(token, opened.plug(&cable), |old| {
-            connections.readmit(old, address(request), in_all, from_there)
+            connections.readmit(old, address, in_all, from_there)
         })
         .map_err(|error| match error {
             ResumeError::CannotResume => cannot_resume(),

@@ -31,9 +31,14 @@ pub(crate) struct CallId(Box<RawValue>);
 
 impl CallId {
     fn read(id: &RawValue) -> Option<Self> {
-        let first = id.get().as_bytes().first()?;
-        let fits = id.get().len() <= MAX_ID
-            && (*first == b'"' || *first == b'-' || first.is_ascii_digit());
+        let text = id.get();
+        let first = text.as_bytes().first()?;
+        let fits = match first {
+            // Quotes and escapes are not counted: one byte may take six.
+            b'"' => text.len() <= 2 + 6 * MAX_ID && string(id)?.len() <= MAX_ID,
+            b'-' | b'0'..=b'9' => text.len() <= MAX_ID,
+            _ => false,
+        };
         fits.then(|| Self(id.to_owned()))
     }
 
@@ -177,7 +182,7 @@ fn id<S: serde::Serializer>(id: &Option<&CallId>, serializer: S) -> Result<S::Ok
     id.map(|id| &id.0).serialize(serializer)
 }
 
-/// The longest id, in bytes of JSON.
+/// The longest id, in bytes: of the string, or of the number as it is written.
 const MAX_ID: usize = 64;
 
 #[cfg(test)]
@@ -206,6 +211,24 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_a_number_or_a_string_of_at_most_64_bytes() {
+        let fits =
+            |id: &str| Frame::read(&format!(r#"{{"type":"cancel_hook","id":{id}}}"#)).is_ok();
+        for bytes in [0, 1, 62, 63, 64, 65, 66, 1_000] {
+            let number = "1".repeat(bytes.max(1));
+            assert_eq!(fits(&number), bytes <= 64, "a number of {bytes}");
+            let escaped = r"\u0041".repeat(bytes);
+            for string in ["x".repeat(bytes), escaped] {
+                assert_eq!(fits(&format!("\"{string}\"")), bytes <= 64, "{bytes}: {string}");
+            }
+        }
+        assert!(
+            fits(&format!("\"{}\"", "é".repeat(32))) && !fits(&format!("\"{}\"", "é".repeat(33)))
+        );
+        assert!(!fits("\"\\ud800\""), "half of a surrogate pair");
+    }
+
+    #[test]
     fn replies_have_the_fields_of_the_original() {
         let data = RawValue::from_string("[1]".to_owned()).unwrap();
         assert_eq!(
@@ -220,7 +243,7 @@ mod tests {
             assert_eq!(Frame::read(text).unwrap_err(), Unread::SomethingElse, "{text}");
         }
         let long =
-            format!(r#"{{"type":"call_hook","id":"{}","plugin":"p","fn":"f"}}"#, "x".repeat(64));
+            format!(r#"{{"type":"call_hook","id":"{}","plugin":"p","fn":"f"}}"#, "x".repeat(65));
         for text in [
             "",
             "hello",

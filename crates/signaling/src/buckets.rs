@@ -1,0 +1,114 @@
+//! Token buckets by key, in bounded memory. Without I/O.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A token bucket for each key: so many at once, then one each time.
+///
+/// A bucket that is full again is forgotten. If there are too many others, some are forgotten whichever they are: who has
+/// thousands of addresses is not held by limits on one.
+#[derive(Debug)]
+pub(crate) struct Buckets<K> {
+    burst: u32,
+    every: Duration,
+    /// When each bucket is full again (the "theoretical arrival time" of GCRA).
+    full_at: Mutex<HashMap<K, Instant>>,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// Buckets of `burst` tokens, which get one `every` so often.
+    pub(crate) fn new(burst: u32, every: Duration) -> Self {
+        Self { burst, every, full_at: Mutex::default() }
+    }
+
+    /// Takes a token out.
+    ///
+    /// # Errors
+    /// How long it takes until there is one.
+    pub(crate) fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+        let mut table = self.table();
+        let full_at = table.get(&key).map_or(now, |&at| at.max(now));
+        self.wait(full_at, now).map_or(Ok(()), Err)?;
+        if table.len() >= MAX_KEYS {
+            table.retain(|_, at| *at > now);
+        }
+        if table.len() >= MAX_KEYS {
+            // In the order of a hash table, which nobody can know.
+            let mut keep = false;
+            table.retain(|_, _| {
+                keep = !keep;
+                keep
+            });
+        }
+        table.insert(key, full_at + self.every);
+        Ok(())
+    }
+
+    /// Whether there is a token.
+    ///
+    /// # Errors
+    /// How long it takes until there is one.
+    pub(crate) fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        match self.table().get(key) {
+            Some(&full_at) => self.wait(full_at.max(now), now).map_or(Ok(()), Err),
+            None if self.burst == 0 => Err(self.every),
+            None => Ok(()),
+        }
+    }
+
+    fn wait(&self, full_at: Instant, now: Instant) -> Option<Duration> {
+        let owed = full_at.duration_since(now) + self.every;
+        owed.checked_sub(self.every.saturating_mul(self.burst)).filter(|wait| !wait.is_zero())
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<K, Instant>> {
+        // Every change is one insertion, or leaves a smaller table.
+        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many buckets there are at most: about 300 KiB.
+const MAX_KEYS: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant as Clock;
+
+    use super::*;
+
+    #[test]
+    fn so_many_at_once_and_then_one_each_time() {
+        let buckets = Buckets::new(3, Duration::from_secs(10));
+        let now = Clock::now().into_std();
+        let at = |seconds| now + Duration::from_secs(seconds);
+
+        for _ in 0..3 {
+            assert_eq!(buckets.check(&'a', now), Ok(()));
+            assert_eq!(buckets.take('a', now), Ok(()));
+        }
+        assert_eq!(buckets.take('a', now), Err(Duration::from_secs(10)));
+        assert_eq!(buckets.check(&'a', at(4)), Err(Duration::from_secs(6)));
+        assert_eq!(buckets.take('b', at(4)), Ok(()), "another has its own");
+        assert_eq!(buckets.take('a', at(10)), Ok(()));
+        assert_eq!(buckets.take('a', at(10)), Err(Duration::from_secs(10)));
+        for _ in 0..3 {
+            assert_eq!(buckets.take('a', at(1_000)), Ok(()), "no more than a burst is saved");
+        }
+        assert!(buckets.take('a', at(1_000)).is_err());
+    }
+
+    #[test]
+    fn however_many_come_the_table_is_bounded() {
+        let buckets = Buckets::new(1, Duration::from_secs(3_600));
+        let now = Clock::now().into_std();
+
+        for key in 0..3 * MAX_KEYS {
+            assert_eq!(buckets.take(key, now), Ok(()));
+        }
+
+        assert!(buckets.table().len() <= MAX_KEYS);
+        assert!(buckets.take(3 * MAX_KEYS - 1, now).is_err(), "the last one is known");
+    }
+}
