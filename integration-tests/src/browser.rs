@@ -4,12 +4,13 @@ use std::fs;
 use std::time::Duration;
 
 use fantoccini::error::CmdError;
-use fantoccini::wd::Capabilities;
+use fantoccini::wd::{Capabilities, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::faults::{Fault, FaultCollector, FaultKind};
 use crate::program::{self, Brood};
 use crate::wait::{Moment, until};
 
@@ -23,10 +24,13 @@ pub enum Kind {
     Firefox,
 }
 
-/// A running browser with a new profile, without a window, with a camera and a microphone that are made up.
+/// A running browser with a new profile, which fails the test when a page has a [`Fault`] that the test does not expect;
+/// without a window, with a camera and a microphone that are made up.
 #[derive(Debug)]
 pub struct Browser {
-    // Fields are dropped in this order: the profile goes when nobody writes to it any more.
+    // Fields are dropped in this order: the pages are judged while they are there, the profile goes when nobody writes to
+    // it any more.
+    faults: FaultCollector,
     client: Client,
     driver: Brood,
     home: TempDir,
@@ -75,7 +79,58 @@ impl Browser {
             }
         })
         .await;
-        Self { client, driver, home }
+        let bidi = client.capabilities().and_then(|all| all.get("webSocketUrl")?.as_str());
+        let bidi = bidi.expect("the address of WebDriver BiDi").to_owned();
+        let session = client.session_id().await.ok().flatten().expect("a session has an id");
+        let log = match kind {
+            Kind::Chromium => Some((port, format!("/session/{session}/se/log"))),
+            Kind::Firefox => None,
+        };
+        let faults = FaultCollector::start(bidi, log);
+        Self { faults, client, driver, home }
+    }
+
+    /// Expects faults of this kind whose text contains all these words, as often as they come. Every other fault in any of
+    /// its pages fails the test when the browser is closed or dropped.
+    pub fn expect_fault(&self, kind: FaultKind, words: &[&str]) {
+        self.faults.expect(kind, words);
+    }
+
+    /// Returns all faults of its pages until now.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.faults.all()
+    }
+
+    /// Opens one more tab, goes there and waits until the page has loaded.
+    ///
+    /// # Panics
+    ///
+    /// When the browser cannot.
+    pub async fn open_tab(&self, address: &str) -> Tab {
+        let opened = self.client.new_window(true).await.expect("one more tab");
+        let tab = Tab(opened.handle);
+        self.show(&tab).await;
+        self.go_to(address).await;
+        tab
+    }
+
+    /// Returns the tab that is shown.
+    ///
+    /// # Panics
+    ///
+    /// When it has been closed.
+    pub async fn tab(&self) -> Tab {
+        Tab(self.client.window().await.expect("a tab"))
+    }
+
+    /// Shows this tab: whatever is done to the browser is done there from now on.
+    ///
+    /// # Panics
+    ///
+    /// When it has been closed.
+    pub async fn show(&self, tab: &Tab) {
+        let shown = self.client.switch_to_window(tab.0.clone()).await;
+        shown.unwrap_or_else(|error| panic!("cannot show {tab:?}: {error}"));
     }
 
     /// Goes to an address and waits until the page has loaded.
@@ -145,14 +200,23 @@ impl Browser {
     }
 
     /// Closes the browser as its user does.
+    ///
+    /// # Panics
+    ///
+    /// When there was a fault in its pages that the test does not expect.
     pub async fn close(self) {
-        let Self { client, driver, home } = self;
+        let Self { faults, client, driver, home } = self;
+        drop(faults);
         // A browser that does not close by itself is ended with its driver.
         let _ = client.close().await;
         drop(driver);
         drop(home);
     }
 }
+
+/// Tab of a browser.
+#[derive(Clone, Debug)]
+pub struct Tab(WindowHandle);
 
 impl Kind {
     fn capabilities(self, home: &TempDir) -> Capabilities {
@@ -162,7 +226,10 @@ impl Kind {
                 arguments
                     .push(format!("--user-data-dir={}", home.path().join("profile").display()));
                 let binary = program::of_the_machine("chromium", "chromium");
-                json!({ "goog:chromeOptions": { "binary": binary, "args": arguments } })
+                json!({
+                    "goog:chromeOptions": { "binary": binary, "args": arguments },
+                    "goog:loggingPrefs": { "browser": "ALL" },
+                })
             }
             Self::Firefox => {
                 let binary = program::of_the_machine("firefox-esr", "firefox-esr");
@@ -176,6 +243,8 @@ impl Kind {
         let Value::Object(mut capabilities) = capabilities else {
             unreachable!("both are objects")
         };
+        // WebDriver BiDi, by which the browser tells the faults of its pages.
+        capabilities.insert("webSocketUrl".into(), json!(true));
         capabilities.insert("timeouts".into(), json!({ "script": 20_000, "pageLoad": 60_000 }));
         capabilities
     }

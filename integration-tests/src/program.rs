@@ -8,18 +8,26 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::time::Instant;
 
-/// A program of this workspace, freshly built.
+/// A program of this workspace, freshly built. `integration-tests/run` has built all of them; the first test that is
+/// started by other means builds them.
 ///
 /// # Panics
 ///
 /// When it does not build.
 pub fn of_the_workspace(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(build);
+    let folder = FOLDER.get_or_init(|| {
+        if env::var_os("CALLBOARD_PROGRAMS_BUILT").is_none() {
+            build();
+        }
+        folder()
+    });
     let program = folder.join(name);
     assert!(
         program.is_file(),
@@ -28,6 +36,13 @@ pub fn of_the_workspace(name: &str) -> PathBuf {
     );
     program
 }
+
+/// What the tests of this process have spent on building so far.
+pub(crate) fn build_time() -> Duration {
+    BUILD_TIME.get().copied().unwrap_or_default()
+}
+
+static BUILD_TIME: OnceLock<Duration> = OnceLock::new();
 
 /// A program that the machine brings, or that `integration-tests/run` has installed.
 ///
@@ -121,21 +136,17 @@ impl Drop for Brood {
     }
 }
 
-/// Builds the programs and returns the folder they are in.
+/// Builds the programs.
 ///
-/// All targets of the workspace, because that is what `cargo test --workspace` has just built: another choice would resolve
-/// features differently and build every dependency a second time.
-fn build() -> PathBuf {
-    // This test is target/PROFILE/deps/NAME-HASH.
-    let test = env::current_exe().expect("the path of this test");
-    let folder = test.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
-    let folder = folder.expect("tests run from cargo's target folder");
-
+/// All packages of the workspace, and a test, because that is what `cargo test --workspace` has just built: another choice
+/// would resolve features differently and build every dependency a second time.
+fn build() {
+    let began = Instant::now();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--workspace", "--all-targets", "--quiet", "--manifest-path"])
+        .args(["build", "--workspace", "--bins", "--test", "stage", "--quiet", "--manifest-path"])
         .arg(&manifest)
-        .args(folder.ends_with("release").then_some("--release"))
+        .args(folder().ends_with("release").then_some("--release"))
         .output()
         .expect("cargo starts");
     assert!(
@@ -143,7 +154,14 @@ fn build() -> PathBuf {
         "the workspace does not build:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    folder.to_owned()
+    _ = BUILD_TIME.set(began.elapsed());
+}
+
+/// The folder of the programs: this test is target/PROFILE/deps/NAME-HASH.
+fn folder() -> PathBuf {
+    let test = env::current_exe().expect("the path of this test");
+    let folder = test.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
+    folder.expect("tests run from cargo's target folder").to_owned()
 }
 
 /// The folder in which `integration-tests/run` keeps what it built.

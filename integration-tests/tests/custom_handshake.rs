@@ -1,10 +1,8 @@
 //! The example whose handshake is swapped by one line.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use integration_tests::{Browser, Kind, Moment, on_a_stage_of_its_own, program, until};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use integration_tests::{Browser, Kind, Moment, Readme, on_a_stage_of_its_own, program, until};
 use tokio::process::Command;
 
 #[test]
@@ -28,16 +26,10 @@ fn two_components_talk_over_every_handshake_of_the_example() {
 #[test]
 fn a_browser_is_let_in_with_the_certificate_that_was_pinned_and_with_no_other() {
     on_a_stage_of_its_own(async || {
-        let mut server = Command::new(program::of_the_workspace("custom-handshake"))
-            .args(["browser", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("it starts");
-        let mut lines = BufReader::new(server.stdout.take().expect("a pipe")).lines();
-        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-        let first = first.expect("in time").expect("text").expect("a line");
-        let address = first.strip_prefix("listening on ").expect("an address");
+        let readme = Readme::in_folder("examples/custom-handshake");
+        let server = readme.serve("custom-handshake", &["browser"]).await;
+        let address = readme.address("http://");
+        assert_eq!(address, server.address());
 
         for (kind, name) in [(Kind::Chromium, "carol"), (Kind::Firefox, "frank")] {
             let browser = Browser::start(kind).await;
@@ -50,7 +42,7 @@ fn a_browser_is_let_in_with_the_certificate_that_was_pinned_and_with_no_other() 
             };
             // The second time from a page that was loaded again.
             for _ in 0..2 {
-                browser.go_to(address).await;
+                browser.go_to(&address).await;
                 let set_name = "document.getElementById('name').value = arguments[0]";
                 browser.evaluate(set_name, vec![name.into()]).await;
                 browser.click("#mine").await;

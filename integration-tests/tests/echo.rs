@@ -1,11 +1,8 @@
 //! The echo example, as a browser's user sees it.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use integration_tests::{Browser, Kind, Moment, on_a_stage_of_its_own, program, until};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use integration_tests::{Browser, Kind, Moment, Readme, on_a_stage_of_its_own, until};
 
 #[test]
 fn chromium_sees_and_hears_itself() {
@@ -22,24 +19,10 @@ fn its_program_stays_short() {
     assert!(include_str!("../../examples/echo/src/main.rs").lines().count() < 150);
 }
 
-async fn serve() -> (Child, String) {
-    let mut server = Command::new(program::of_the_workspace("echo"))
-        .arg("127.0.0.1:0")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it starts");
-    let mut lines = BufReader::new(server.stdout.take().expect("a pipe")).lines();
-    let first = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await;
-    let first = first.expect("in time").expect("text").expect("a line");
-    let address = first.strip_prefix("listening on ").expect("an address").to_owned();
-    (server, address)
-}
-
 async fn echoes(kind: Kind) {
-    let (_server, address) = serve().await;
+    let server = Readme::in_folder("examples/echo").serve("echo", &[]).await;
     let browser = Browser::start(kind).await;
-    browser.go_to(&address).await;
+    browser.go_to(server.address()).await;
     browser.click("#start").await;
 
     until("an open channel", PATIENCE, async || {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration_tests::{Browser, CallPage, Kind, Server, on_a_stage_of_its_own};
+use integration_tests::{Browser, CallPage, FaultKind, Kind, Server, on_a_stage_of_its_own};
 
 #[test]
 fn two_chromiums_see_each_other_and_chat() {
@@ -41,6 +41,11 @@ fn a_server_that_ends_tells_the_pages_and_a_new_one_gets_them_back() {
         let server = Server::start().await;
         let listen = server.listen().to_owned();
         let (ann, bob) = two_in_a_call(&server, Kind::Chromium, Kind::Firefox).await;
+        for page in [&ann, &bob] {
+            // They ask until somebody answers.
+            let words = ["/check/room", "_CONNECTION_REFUSED"];
+            page.browser().expect_fault(FaultKind::FailedRequest, &words);
+        }
 
         let status = server.terminate(DRAIN_TIME).await;
 
@@ -66,6 +71,7 @@ fn wrong_credentials_are_told_and_right_ones_enter_after_them() {
         let server = Server::start().await;
         let page = CallPage::open("Ann", Kind::Chromium, &server, "room").await;
 
+        page.browser().expect_fault(FaultKind::FailedRequest, &["/check/room", "401"]);
         page.log_in("USERNAME", "not the password").await;
         let words = page.shows("wrong-credentials").await;
         assert!(words.contains("Wrong user name or password"), "the page said {words:?}");
@@ -81,6 +87,7 @@ fn a_room_that_does_not_exist_is_a_404_page() {
         let server = Server::start().await;
         let browser = Browser::start(Kind::Chromium).await;
 
+        browser.expect_fault(FaultKind::FailedRequest, &["/nowhere", "404"]);
         browser.go_to(&server.page("nowhere")).await;
 
         let status = "return performance.getEntriesByType('navigation')[0].responseStatus";

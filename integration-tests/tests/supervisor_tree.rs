@@ -6,8 +6,8 @@ use std::time::Duration;
 use std::{env, fs};
 
 use integration_tests::{
-    Browser, Kind, Moment, Server, on_a_stage_of_its_own, on_a_stage_of_its_own_within, program,
-    until,
+    Browser, FaultKind, Kind, Moment, Server, on_a_stage_of_its_own, on_a_stage_of_its_own_within,
+    program, until,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -48,7 +48,16 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
             shooter.shoots(&shot, &pages).await;
             assert_eq!([ann.peer_id().await, bob.peer_id().await], before, "{shot:?}");
         }
-        // They come back as somebody new, and the call begins anew.
+        // They come back as somebody new, and the call begins anew. Until the server listens again they ask in vain.
+        for page in pages {
+            for words in [
+                &["/socket/demo"][..],
+                &["/tree/recoveries", "_CONNECTION_REFUSED"],
+                &["/tree/stream"],
+            ] {
+                page.browser.expect_fault(FaultKind::FailedRequest, words);
+            }
+        }
         for (shooter, shot) in [
             (&ann, Shot { whose: "Bob", actor: "PeerActor", fault: "stop" }),
             (&bob, Shot { whose: "demo", actor: "Supervisor", fault: "kill" }),

@@ -13,34 +13,22 @@ import { Rpc } from "./rpc.js";
 import { startTree } from "./tree.js";
 import { element, make, milliseconds, say } from "./view.js";
 
-const room = decodeURIComponent(location.pathname.split("/")[1] ?? "");
-const name = ownName();
-const chat = new Chat((text) => client?.sendData("chat", JSON.stringify({ say: text })));
-const pointers = new Pointers((text) => client?.sendData("cursor", text));
-const rpc = new Rpc(() => client);
-const call = new Call(name, (event, data, to) => client?.send(event, data, to));
-/** @type {import("/callboard.js").Client | null} */
-let client = null;
-/** @type {Set<string>} labels of the data channels that are open */
-const channels = new Set();
-let status = "starting";
-let webrtc = "new";
-let retry = 0;
-
-Object.defineProperty(window, "demo", { get: snapshot });
-element("room-name").textContent = room;
-document.title = `${room} · Callboard`;
-startTree({
-  own: () => client?.peerId ?? "",
-  flows: () => ({ ...pointers.flows(others()), media: call.flows() }),
-  unplug,
-  hold: async (token) => client?.call("demo", "hold_handshake", [token]),
-});
-// Who goes says so, or the others would wait for it.
-addEventListener("pagehide", () => { client?.close(); client = null; });
-addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
-join();
-setInterval(render, 250);
+function start() {
+  Object.defineProperty(window, "demo", { get: snapshot });
+  element("room-name").textContent = room;
+  document.title = `${room} · Callboard`;
+  startTree({
+    own: () => client?.peerId ?? "",
+    flows: () => ({ ...pointers.flows(others()), media: call.flows() }),
+    unplug,
+    hold: async (token) => client?.call("demo", "hold_handshake", [token]),
+  });
+  // Who goes says so, or the others would wait for it.
+  addEventListener("pagehide", () => { client?.close(); client = null; });
+  addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
+  join();
+  setInterval(render, 250);
+}
 
 async function join() {
   show("connecting", `Joining “${room}”…`);
@@ -166,3 +154,20 @@ const NAMES = ["Badger", "Crane", "Dormouse", "Finch", "Heron", "Ibex", "Lynx", 
 const QUIET = new Set(["No such peer", "WebRTC failed"]);
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 2_000;
+
+const room = decodeURIComponent(location.pathname.split("/")[1] ?? "");
+const name = ownName();
+/** @type {import("/callboard.js").Client | null} */
+let client = null;
+/** @type {Set<string>} labels of the data channels that are open */
+const channels = new Set();
+let status = "starting";
+let webrtc = "new";
+let retry = 0;
+const chat = new Chat((text) => client?.sendData("chat", JSON.stringify({ say: text })));
+const pointers = new Pointers((text) => client?.sendData("cursor", text));
+const rpc = new Rpc(() => client);
+const call = new Call(name, (event, data, to) => client?.send(event, data, to));
+
+// Last: all that it uses is there.
+start();

@@ -128,9 +128,15 @@ async fn meet_and_talk(page: &Page) {
 }
 
 async fn are_not_let_in(page: &Page) {
+    for address in
+        ["/socket/nowhere", "/socket/lobby?name=impostor", "ws://127.0.0.1:1/socket/lobby"]
+    {
+        page.expect_no_socket_at(address);
+    }
     // It is there, and says nothing.
     let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mute = mute.local_addr().expect("a bound socket");
+    page.expect_no_socket_at(&format!("{mute}/"));
 
     let codes = page
         .run(&format!(

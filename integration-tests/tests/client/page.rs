@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration_tests::{Browser, Kind, Moment, until};
+use integration_tests::{Browser, FaultKind, Kind, Moment, until};
 use serde_json::{Value, json};
 
 /// A browser at the server's blank page.
@@ -46,6 +46,17 @@ impl Page {
         .await;
     }
 
+    /// Expects WebSockets to this address that do not open.
+    pub(crate) fn expect_no_socket_at(&self, address: &str) {
+        self.browser.expect_fault(FaultKind::FailedRequest, &[address]);
+    }
+
+    /// Expects that the client finds out why it cannot take up its peer: the server answers that without a WebSocket.
+    pub(crate) fn expect_refused_resume(&self) {
+        self.expect_no_socket_at("/socket/lobby?resume=");
+        self.browser.expect_fault(FaultKind::FailedRequest, &["/socket/lobby", "426"]);
+    }
+
     pub(crate) async fn close(self) {
         self.browser.close().await;
     }
@@ -55,6 +66,7 @@ impl Page {
 pub(crate) const HTML: &str = r#"<!doctype html>
 <meta charset="utf-8">
 <title>Callboard</title>
+<link rel="icon" href="data:,">
 <script type="module">
     import * as callboard from "/callboard.js";
 

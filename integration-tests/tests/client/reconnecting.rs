@@ -33,6 +33,7 @@ async fn comes_back_after_a_restart(kind: Kind) {
     )
     .await;
 
+    page.expect_no_socket_at("/socket/lobby");
     server.stop();
 
     // Some attempts come to nothing.

@@ -24,6 +24,7 @@ async fn takes_up_what_was_cut(kind: Kind) {
     let server = Server::start(setup).await;
     let proxy = Proxy::start(server.port).await;
     let page = Page::open(kind, proxy.port).await;
+    page.expect_refused_resume();
     page.run(&format!(
         "window.ann = await connect('/socket/lobby');
          // Beside the cable that is cut.

@@ -1,0 +1,84 @@
+//! What the READMEs promise to a new user, as they say it: their commands, the addresses that these print, a fresh profile.
+
+use std::time::Duration;
+
+use integration_tests::{Browser, Kind, Moment, Readme, Server, on_a_stage_of_its_own, until};
+
+#[test]
+fn two_tabs_of_chromium_at_the_printed_address_of_supervisor_tree_are_in_a_call() {
+    on_a_stage_of_its_own(async || two_tabs_are_in_a_call(Kind::Chromium).await);
+}
+
+#[test]
+fn two_tabs_of_firefox_at_the_printed_address_of_supervisor_tree_are_in_a_call() {
+    on_a_stage_of_its_own(async || two_tabs_are_in_a_call(Kind::Firefox).await);
+}
+
+async fn two_tabs_are_in_a_call(kind: Kind) {
+    let readme = Readme::in_folder("examples/supervisor-tree");
+    let server = readme.serve("supervisor-tree", &[]).await;
+    let address = printed(&server, &readme);
+    let front_page = Readme::in_folder(".");
+    assert!(front_page.says(&format!("prints `listening on {address}`. Open it in two tabs")));
+
+    let browser = Browser::start(kind).await;
+    browser.go_to(&address).await;
+    let first = browser.tab().await;
+    says(&browser, "You are in. Nobody else is here yet.").await;
+    browser.open_tab(&address).await;
+    says(&browser, "In a call with 1 other.").await;
+    browser.show(&first).await;
+    says(&browser, "In a call with 1 other.").await;
+    // Beside the call is what carries it.
+    says(&browser, "PeerConnection").await;
+    browser.close().await;
+}
+
+#[test]
+fn two_tabs_of_chromium_at_the_address_of_mesh_call_are_in_a_call() {
+    on_a_stage_of_its_own(async || two_tabs_log_in(Kind::Chromium).await);
+}
+
+#[test]
+fn two_tabs_of_firefox_at_the_address_of_mesh_call_are_in_a_call() {
+    on_a_stage_of_its_own(async || two_tabs_log_in(Kind::Firefox).await);
+}
+
+async fn two_tabs_log_in(kind: Kind) {
+    let readme = Readme::in_folder("examples/mesh-call");
+    assert!(readme.says("in two tabs or on two machines and log in as `USERNAME` with `PASSWORD`"));
+    let server = readme.serve("mesh-call", &[]).await;
+    let address = printed(&server, &readme);
+
+    let browser = Browser::start(kind).await;
+    browser.go_to(&address).await;
+    let first = browser.tab().await;
+    browser.type_into("#username", "USERNAME").await;
+    browser.type_into("#password", "PASSWORD").await;
+    browser.click("#login-form button[type=submit]").await;
+    says(&browser, "You are in. Waiting for someone to join…").await;
+    // The second tab has the cookie of the first.
+    browser.open_tab(&address).await;
+    says(&browser, "In a call with 1 other.").await;
+    browser.show(&first).await;
+    says(&browser, "In a call with 1 other.").await;
+    browser.close().await;
+}
+
+/// The address in the README, which is the one that the server has printed.
+fn printed(server: &Server, readme: &Readme) -> String {
+    let address = readme.address("http://127.0.0.1:8080");
+    assert!(address.starts_with(server.address()), "{address} is not at {}", server.address());
+    address
+}
+
+/// Waits until a person reads this in the page.
+async fn says(browser: &Browser, words: &str) {
+    until(&format!("{words:?}"), PATIENCE, async || {
+        let text = browser.text().await;
+        if text.contains(words) { Moment::Now(()) } else { Moment::NotYet(text) }
+    })
+    .await;
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
