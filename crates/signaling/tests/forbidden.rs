@@ -36,7 +36,7 @@ async fn a_page_whose_name_was_made_to_lead_here_opens_no_websocket() {
         let ask = async |target: &str, headers: &str| server.ask(target, headers).await.0;
         let target = format!("http://localhost:{port}/socket/demo");
         let origin = format!("Origin: http://localhost:{port}\r\n");
-        assert_eq!(ask("/socket/demo", &origin).await, 403);
+        assert_eq!(ask("/socket/demo", &origin).await, 400);
         assert_eq!(ask(&target, &format!("Host: localhost:{port}\r\n{origin}")).await, 101);
         let evil = "Host: localhost\r\nOrigin: http://evil.com\r\n";
         assert_eq!(ask("http://evil.com/socket/demo", evil).await, 403);
