@@ -68,6 +68,9 @@ pub enum StartRoomError {
     /// No room of this name, and none is opened on demand.
     #[error("no such room")]
     NoSuchRoom,
+    /// As many rooms are open on demand as may be ([`RoomsBuilder::max_on_demand`](crate::RoomsBuilder::max_on_demand)).
+    #[error("too many rooms are open")]
+    TooManyRooms,
     /// All rooms are being closed ([`Rooms::stop_all`](crate::Rooms::stop_all)).
     #[error("the server is shutting down")]
     ShuttingDown,

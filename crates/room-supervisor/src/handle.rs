@@ -101,6 +101,11 @@ impl RoomHandle {
         self.addr().is_some()
     }
 
+    /// Whether it is closed for good: stopped, given up, or closed because it was empty. Nobody can join it any more.
+    pub fn is_closed(&self) -> bool {
+        self.shared.seats().is_closed()
+    }
+
     /// Who has joined, in no particular order.
     pub fn peers(&self) -> Vec<PeerId> {
         self.shared.seats().joined().map(|(peer, _)| peer).collect()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use callboard_supervision::{
     AutoShutdown, ChildSpec, Flags, Placement, Restart, Shutdown, StartError, SupervisorSpec,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::actor::{Manners, RoomActor};
 use crate::handle::{RoomHandle, Shared};
@@ -101,7 +102,7 @@ impl<R: Room> RoomOptions<R> {
         } = self;
         let open = Arc::new(move || Ok(Box::new(R::on_init(&custom)?) as Box<dyn ErasedRoom>));
         let manners = Manners { on_crash, join_timeout, close_when_empty };
-        AnyRoomOptions { name, registry, manners, intensity, placement, open }
+        AnyRoomOptions { name, registry, manners, intensity, placement, open, place: None }
     }
 }
 
@@ -113,6 +114,8 @@ pub struct AnyRoomOptions {
     intensity: (u32, Duration),
     placement: Placement,
     open: Arc<dyn Fn() -> Result<Box<dyn ErasedRoom>, String> + Send + Sync>,
+    /// Its place among those that are open on demand.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl<R: Room> From<RoomOptions<R>> for AnyRoomOptions {
@@ -122,15 +125,28 @@ impl<R: Room> From<RoomOptions<R>> for AnyRoomOptions {
 }
 
 impl AnyRoomOptions {
+    /// It keeps this place until nothing of it runs any more.
+    pub(crate) fn in_place(self, place: OwnedSemaphorePermit) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
     /// The room's node in the tree: a small supervisor with the room in it, to which the peers are added.
     ///
     /// It ends when the room is stopped, and when the room has crashed too often.
     pub(crate) fn node(self, registry: Arc<dyn Registry>) -> (RoomHandle, ChildSpec) {
-        let Self { name, registry: own, manners, intensity: (intensity, period), placement, open } =
-            self;
+        let Self {
+            name,
+            registry: own,
+            manners,
+            intensity: (intensity, period),
+            placement,
+            open,
+            place,
+        } = self;
         let shared = Shared::new(Arc::clone(&name));
         let handle = RoomHandle { shared: Arc::clone(&shared) };
-        let tenancy = Arc::new(Tenancy { shared, registry: own.unwrap_or(registry) });
+        let registry = own.unwrap_or(registry);
+        let tenancy = Arc::new(Tenancy { shared, registry, _place: place });
         let spec = ChildSpec::try_supervisor(Arc::clone(&name), move |node| {
             tenancy.begin()?;
             tenancy.shared.reopen();
@@ -154,6 +170,7 @@ impl AnyRoomOptions {
 struct Tenancy {
     shared: Arc<Shared>,
     registry: Arc<dyn Registry>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Tenancy {

@@ -11,6 +11,7 @@ use callboard_supervision::{
 };
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::error::StartRoomError;
 use crate::handle::RoomHandle;
@@ -31,6 +32,8 @@ pub struct Rooms {
 struct Shared {
     registry: Arc<dyn Registry>,
     on_demand: Option<Box<OpenOnDemand>>,
+    /// For rooms that are open on demand.
+    places: Arc<Semaphore>,
     start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
     supervisor: Mutex<Option<SupervisorRef>>,
     /// All rooms are being closed for good.
@@ -41,6 +44,7 @@ struct Shared {
 pub struct RoomsBuilder {
     registry: Arc<dyn Registry>,
     on_demand: Option<Box<OpenOnDemand>>,
+    max_on_demand: usize,
     start: Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>,
 }
 
@@ -55,6 +59,7 @@ impl Rooms {
         RoomsBuilder {
             registry: Arc::new(LocalRegistry::default()),
             on_demand: None,
+            max_on_demand: MAX_ON_DEMAND,
             start: Box::new(Vec::new),
         }
     }
@@ -123,19 +128,28 @@ impl Rooms {
         if let Some(room) = self.lookup(name) {
             return Ok(room);
         }
-        let options = self
-            .shared
-            .on_demand
-            .as_ref()
-            .and_then(|open| open(name))
-            .ok_or(StartRoomError::NoSuchRoom)?;
-        match self.open(options).await {
+        match self.open_on_demand(name).await {
             // Somebody else was quicker.
             Err(StartRoomError::AlreadyStarted) => {
                 self.lookup(name).ok_or(StartRoomError::NoSuchRoom)
             }
             opened => opened,
         }
+    }
+
+    /// Opens the room of this name, if that is done [on demand](RoomsBuilder::on_demand) and it is not open.
+    ///
+    /// # Errors
+    /// [`StartRoomError`]: `AlreadyStarted`, `NoSuchRoom`, `TooManyRooms`, and others.
+    pub async fn open_on_demand(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
+        let open = self.shared.on_demand.as_ref().and_then(|open| open(name));
+        let options = open.ok_or(StartRoomError::NoSuchRoom)?;
+        if self.lookup(name).is_some() {
+            return Err(StartRoomError::AlreadyStarted);
+        }
+        let place = Arc::clone(&self.shared.places).try_acquire_owned();
+        let place = place.map_err(|_| StartRoomError::TooManyRooms)?;
+        self.open(options.in_place(place)).await
     }
 
     /// Whether there is a room of this name, or would be one if somebody asked for it. Opens none.
@@ -207,6 +221,12 @@ impl RoomsBuilder {
         Self { on_demand: Some(Box::new(open)), ..self }
     }
 
+    /// How many rooms may be open on demand at once; for one more, [`find_or_open`](Rooms::find_or_open) fails with
+    /// [`TooManyRooms`](StartRoomError::TooManyRooms). Default: 16,384. An empty one takes about 6 KiB.
+    pub fn max_on_demand(self, rooms: usize) -> Self {
+        Self { max_on_demand: rooms.min(Semaphore::MAX_PERMITS), ..self }
+    }
+
     /// Rooms that are opened when the supervisor starts, and again when it is restarted. Default: none.
     pub fn open_at_start(
         self,
@@ -217,10 +237,10 @@ impl RoomsBuilder {
 
     /// The rooms, not running yet.
     pub fn build(self) -> Rooms {
-        let Self { registry, on_demand, start } = self;
+        let Self { registry, on_demand, max_on_demand, start } = self;
         let (start, supervisor) = (Mutex::new(start), Mutex::default());
-        let shared =
-            Shared { registry, on_demand, start, supervisor, closing: AtomicBool::new(false) };
+        let (places, closing) = (Arc::new(Semaphore::new(max_on_demand)), AtomicBool::new(false));
+        let shared = Shared { registry, on_demand, places, start, supervisor, closing };
         Rooms { shared: Arc::new(shared) }
     }
 }
@@ -233,3 +253,6 @@ pub fn room_child_spec<R: Room>(
 ) -> (RoomHandle, ChildSpec) {
     options.erase().node(registry)
 }
+
+/// As many as there may be connections by default.
+const MAX_ON_DEMAND: usize = 16_384;

@@ -380,6 +380,32 @@ async fn rooms_open_and_close_on_demand() {
 }
 
 #[actix::test]
+async fn no_more_rooms_are_open_on_demand_than_may_be() {
+    let options = |name: &str| {
+        Some(RoomOptions::<Probe>::new(name, Arc::default()).close_when_empty(true).into())
+    };
+    let rooms = Rooms::builder().on_demand(options).max_on_demand(2).build();
+    let server = rooms.start().await.unwrap();
+    let mut events = server.events();
+    let mut a = Client::joined(&rooms.find_or_open("a").await.unwrap()).await;
+    let _b = Client::joined(&rooms.find_or_open("b").await.unwrap()).await;
+
+    assert_eq!(rooms.find_or_open("c").await.unwrap_err(), StartRoomError::TooManyRooms);
+    rooms.find_or_open("b").await.expect("who comes to one that is open needs no place");
+    assert_eq!(rooms.open_on_demand("b").await.unwrap_err(), StartRoomError::AlreadyStarted);
+    let room = rooms.lookup("a").unwrap();
+    a.leave();
+    while !matches!(events.recv().await.unwrap(), event if event.path.name() == "a" && event.what != Lifecycle::Started)
+    {
+    }
+    assert!(room.is_closed());
+    rooms.find_or_open("c").await.expect("its place is free");
+
+    rooms.stop_all("shutdown").await;
+    assert_eq!(rooms.find_or_open("d").await.unwrap_err(), StartRoomError::ShuttingDown);
+}
+
+#[actix::test]
 async fn stopping_all_tells_everyone_that_the_server_goes_away() {
     let (server, rooms, room, _) = open(|options| options).await;
     let mut a = Client::joined(&room).await;

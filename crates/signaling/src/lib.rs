@@ -65,6 +65,7 @@ mod options;
 mod origin;
 mod peer;
 mod proxies;
+mod quota;
 mod rate;
 mod route;
 pub mod rpc;

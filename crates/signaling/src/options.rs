@@ -29,6 +29,8 @@ pub(crate) struct Policy {
     pub(crate) hosts: Hosts,
     pub(crate) proxies: TrustedProxies,
     pub(crate) guesses: (u32, Duration),
+    pub(crate) rooms_per_minute: u32,
+    pub(crate) rooms_held: usize,
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) init_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -52,6 +54,8 @@ impl<P: Peer> PeerOptions<P> {
             hosts: Hosts::Default,
             proxies: TrustedProxies::default(),
             guesses: (64, Duration::from_secs(1)),
+            rooms_per_minute: 30,
+            rooms_held: 16,
             protocols: Vec::new(),
             init_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15 * 60),
@@ -182,6 +186,20 @@ impl<P: Peer> PeerOptions<P> {
     /// clients have its address, unless it is among the [trusted ones](Self::trusted_proxies).
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.policy.max_connections_per_address = connections;
+        self
+    }
+
+    /// How many rooms an address may open [on demand](callboard_room_supervisor::RoomsBuilder::on_demand) within a minute,
+    /// all at once or one after the other; one more gets 429. Default: 30.
+    pub fn rooms_per_minute_per_address(mut self, rooms: u32) -> Self {
+        self.policy.rooms_per_minute = rooms;
+        self
+    }
+
+    /// How many rooms may be open that an address has opened on demand, whoever is in them; one more gets 429.
+    /// Default: 16.
+    pub fn max_rooms_per_address(mut self, rooms: usize) -> Self {
+        self.policy.rooms_held = rooms;
         self
     }
 

@@ -1,6 +1,9 @@
 //! The way from a request to a peer in a room.
 
+mod refusal;
 mod resume;
+
+pub(crate) use self::refusal::whole_seconds;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -9,7 +12,7 @@ use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use actix_web::http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_room_supervisor::{
@@ -17,9 +20,9 @@ use callboard_room_supervisor::{
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError};
 use futures_util::FutureExt;
-use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::refusal::Refusal;
 use crate::actor::PeerActor;
 use crate::attachment::{Attachment, Terms};
 use crate::buckets::Buckets;
@@ -29,6 +32,7 @@ use crate::counters::{Count, Counters};
 use crate::limits::{Connections, TooMany, subscriber};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, Refused};
+use crate::quota::RoomQuota;
 use crate::rpc::Desk;
 use crate::server_peer::Channels;
 use crate::session::Session;
@@ -44,6 +48,7 @@ pub(crate) struct Door<P: Peer> {
     tokens: Arc<Tokens>,
     /// Refusals for credentials and tokens, by address.
     guesses: Buckets<IpAddr>,
+    rooms_opened: Arc<RoomQuota>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -51,7 +56,9 @@ impl<P: Peer> Door<P> {
     pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
         let (connections, tokens, counters) = (Arc::default(), Arc::default(), Arc::default());
         let guesses = Buckets::new(policy.guesses.0, policy.guesses.1);
-        Self { custom, rooms, policy: Arc::new(policy), connections, tokens, guesses, counters }
+        let rooms_opened = Arc::new(RoomQuota::new(policy.rooms_per_minute, policy.rooms_held));
+        let policy = Arc::new(policy);
+        Self { custom, rooms, policy, connections, tokens, guesses, rooms_opened, counters }
     }
 }
 
@@ -147,11 +154,17 @@ async fn try_enter<P: Peer>(
     };
     let (attachment, number) =
         Attachment::new(terms, opened.plug(&cable), Arc::clone(tokens), Arc::clone(counters));
-    let seated = timeout(SEAT_TIMEOUT, seat(rooms, &room, &auth, &attachment)).await;
+    let seated = timeout(SEAT_TIMEOUT, seat(door, &room, address, &auth, &attachment)).await;
     let (room, lease) = match seated {
         Ok(Ok(seated)) => seated,
-        Ok(Err(StartRoomError::NoSuchRoom)) => return Err(no_such_room()),
-        Ok(Err(StartRoomError::ShuttingDown)) => return Err(shutting_down()),
+        Ok(Err(SeatError::TooManyOpened(wait))) => {
+            return Err(too_many_rooms(StatusCode::TOO_MANY_REQUESTS, wait));
+        }
+        Ok(Err(SeatError::Room(StartRoomError::TooManyRooms))) => {
+            return Err(too_many_rooms(StatusCode::SERVICE_UNAVAILABLE, ROOM_RETRY));
+        }
+        Ok(Err(SeatError::Room(StartRoomError::NoSuchRoom))) => return Err(no_such_room()),
+        Ok(Err(SeatError::Room(StartRoomError::ShuttingDown))) => return Err(shutting_down()),
         failed => {
             log::error!("room {room:?} could not be opened: {failed:?}");
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable"));
@@ -222,15 +235,48 @@ fn open<P: Peer>(
     edge.open(request, payload).map_err(|error| no_websocket(request, error.to_string()))
 }
 
+/// Why there is no place in a room.
+#[derive(Debug)]
+enum SeatError {
+    /// The address has opened too many; may try again after this.
+    TooManyOpened(Duration),
+    Room(StartRoomError),
+}
+
+fn too_many_rooms(status: StatusCode, wait: Duration) -> Refusal {
+    Refusal::new(status, "too_many_rooms").retry_after(wait).counted(Count::Limited)
+}
+
 /// A place in the room of this name. One that is just closing, because its last peer has left, may be opened anew.
-async fn seat(
-    rooms: &Rooms,
+async fn seat<P: Peer>(
+    door: &Door<P>,
     name: &str,
+    address: IpAddr,
     auth: &AuthData,
     attachment: &Attachment,
-) -> Result<(RoomHandle, Arc<Lease>), StartRoomError> {
+) -> Result<(RoomHandle, Arc<Lease>), SeatError> {
+    let rooms = &door.rooms;
     loop {
-        let room = rooms.find_or_open(name).await?;
+        let room = match rooms.lookup(name) {
+            Some(room) => room,
+            None => {
+                let now = Instant::now().into_std();
+                let opening = door.rooms_opened.reserve(subscriber(address), now);
+                let opening = opening.map_err(SeatError::TooManyOpened)?;
+                match rooms.open_on_demand(name).await {
+                    Ok(room) => {
+                        opening.opened(&room);
+                        room
+                    }
+                    // Somebody else was quicker.
+                    Err(StartRoomError::AlreadyStarted) => match rooms.lookup(name) {
+                        Some(room) => room,
+                        None => return Err(SeatError::Room(StartRoomError::NoSuchRoom)),
+                    },
+                    Err(error) => return Err(SeatError::Room(error)),
+                }
+            }
+        };
         let outbox = Arc::clone(&attachment.outbox);
         if let Ok(lease) = room.seat_with(auth.clone(), outbox, attachment.welcome()) {
             return Ok((room, Arc::new(lease)));
@@ -356,60 +402,10 @@ fn panicked(counters: &Counters, callback: &str) -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal")
 }
 
-/// Why a request gets no WebSocket.
-struct Refusal {
-    status: StatusCode,
-    error: &'static str,
-    detail: Option<String>,
-    count: Option<Count>,
-    retry_after: Option<Duration>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, error: &'static str) -> Self {
-        Self { status, error, detail: None, count: None, retry_after: None }
-    }
-
-    /// When it may be tried again (RFC 9110 §10.2.3).
-    fn retry_after(self, wait: Duration) -> Self {
-        Self { retry_after: Some(wait), ..self }
-    }
-
-    fn bad_request(detail: String) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request").detailed(detail)
-    }
-
-    fn detailed(self, detail: String) -> Self {
-        Self { detail: Some(detail), ..self }
-    }
-
-    fn counted(self, count: Count) -> Self {
-        Self { count: Some(count), ..self }
-    }
-
-    fn respond(self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status);
-        if self.status == StatusCode::UPGRADE_REQUIRED {
-            response.insert_header((UPGRADE, "websocket")).insert_header((CONNECTION, "upgrade"));
-            response.insert_header((SEC_WEBSOCKET_VERSION, "13"));
-        }
-        if let Some(wait) = self.retry_after {
-            response.insert_header((RETRY_AFTER, whole_seconds(wait)));
-        }
-        match self.detail {
-            Some(detail) => response.json(json!({ "error": self.error, "detail": detail })),
-            None => response.json(json!({ "error": self.error })),
-        }
-    }
-}
-
-/// For `Retry-After`: later rather than sooner, and never at once.
-pub(crate) fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
-}
-
 /// How long to wait before a closing room is looked for again.
 const SEAT_RETRY: Duration = Duration::from_millis(10);
+/// When to look again for a place for one more room: some last for minutes, some for a moment.
+const ROOM_RETRY: Duration = Duration::from_secs(10);
 /// How long it may take to open a room, and to wait for one of the same name to close.
 const SEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a peer that crashes is restarted before it is given up.

@@ -10,6 +10,7 @@ use common::{Server, TestRoom};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Error;
 
 #[actix::test]
 async fn a_client_is_authenticated_with_who_is_there_and_the_others_hear_it() {
@@ -200,11 +201,63 @@ async fn who_comes_while_a_room_is_closing_finds_a_new_one() {
             name.starts_with("open-").then(|| options.into())
         })
         .build();
-    let server = Server::start_with(rooms, |options| options).await;
+    let server =
+        Server::start_with(rooms, |options| options.rooms_per_minute_per_address(1_000)).await;
 
     for _ in 0..50 {
         let mut client = server.connect_to("/socket/open-1", &[]).await.expect("never refused");
         client.expect("authenticated").await;
         drop(client);
     }
+}
+
+#[actix::test]
+async fn one_address_does_not_take_all_rooms() {
+    let rooms = |max| {
+        let open = |name: &str| {
+            let options = RoomOptions::<TestRoom>::new(name, ()).close_when_empty(true);
+            Some(options.into())
+        };
+        Rooms::builder().on_demand(open).max_on_demand(max).build()
+    };
+    let server = Server::start_with(rooms(3), |options| {
+        options.trusted_proxies("127.0.0.1".parse().unwrap()).max_rooms_per_address(2)
+    })
+    .await;
+    let from = |address: &'static str| [("x-forwarded-for", address)];
+    let (a, b, c) = (from("192.0.2.1"), from("2001:db8::1"), from("2001:db8:0:1::1"));
+    let enter = async |room: &str, from| {
+        let mut client = server.connect_to(&format!("/socket/{room}"), from).await.expect("let in");
+        client.expect("authenticated").await;
+        client
+    };
+
+    let (first, _second) = (enter("1", &a).await, enter("2", &a).await);
+    let too_many = |status: u16| (status, json!({ "error": "too_many_rooms" }));
+    assert_eq!(server.refusal("/socket/3", &a).await, too_many(429));
+    let _guest = enter("2", &a).await;
+    let _third = enter("3", &b).await;
+    assert_eq!(server.refusal("/socket/4", &c).await, too_many(503));
+    let _guest = enter("3", &c).await;
+    match server.connect_to("/socket/4", &c).await {
+        Err(Error::Http(response)) => assert_eq!(response.headers()["retry-after"], "10"),
+        other => panic!("{other:?}"),
+    }
+
+    // The place of a room is free when it is closed, and its opener may open another one.
+    drop(first);
+    while server.rooms.lookup("1").is_some() {
+        tokio::task::yield_now().await;
+    }
+    enter("4", &a).await;
+
+    let server =
+        Server::start_with(rooms(9), |options| options.rooms_per_minute_per_address(2)).await;
+    for room in ["1", "2"] {
+        drop(server.connect_to(&format!("/socket/{room}"), &[]).await.expect("let in"));
+        while server.rooms.lookup(room).is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(server.refusal("/socket/3", &[]).await, too_many(429));
 }

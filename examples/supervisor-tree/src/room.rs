@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_room_supervisor::{
-    AuthData, JoinRefusal, LocalRegistry, PeerId, Registry, Room, RoomOptions, Rooms,
-};
+use callboard_room_supervisor::{AuthData, JoinRefusal, PeerId, Room, RoomOptions, Rooms};
 use callboard_signaling::is_room_name;
 
 use crate::hub::Hub;
@@ -19,14 +17,13 @@ pub(crate) struct DemoRoom {
 
 /// All rooms of this server: whoever asks for one by a name gets it.
 pub(crate) fn rooms(hub: &Hub) -> Rooms {
-    let (hub, registry) = (hub.clone(), Arc::new(LocalRegistry::default()));
-    let open = Arc::clone(&registry);
+    let hub = hub.clone();
     Rooms::builder()
-        .registry(registry)
+        .max_on_demand(MAX_ROOMS)
         .on_demand(move |name| {
-            let may_open = is_room_name(name) && open.names().len() < MAX_ROOMS;
+            let is_name = is_room_name(name);
             let name: Arc<str> = name.into();
-            may_open.then(|| {
+            is_name.then(|| {
                 RoomOptions::<DemoRoom>::new(Arc::clone(&name), (name, hub.clone()))
                     .close_when_empty(true)
                     .intensity(SHOTS, Duration::from_secs(10))
@@ -58,7 +55,7 @@ impl Room for DemoRoom {
 }
 
 /// How many rooms may be open at once.
-pub(crate) const MAX_ROOMS: usize = 64;
+pub(crate) const MAX_ROOMS: usize = 256;
 /// How many peers may be in one room: what one says goes to all others.
 pub(crate) const MAX_PEERS: usize = 256;
 /// How many restarts within 10 s a supervisor of this example bears: it is there to be shot at.

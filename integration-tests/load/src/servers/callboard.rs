@@ -58,6 +58,8 @@ pub(super) fn serve(owners: Owners, http: Http) -> io::Result<()> {
             // The clients send no Origin, and are all from one address.
             .max_connections(1 << 20)
             .max_connections_per_address(1 << 20)
+            .max_rooms_per_address(1 << 20)
+            .rooms_per_minute_per_address(u32::MAX)
             .webrtc(host.webrtc())
             .heartbeat(Some(Duration::from_secs(15)));
         let signaling = Signaling::new(options);

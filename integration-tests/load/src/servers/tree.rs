@@ -72,7 +72,9 @@ pub(super) fn serve() -> io::Result<()> {
             .outbox(OutboxLimits { messages: 1 << 20, bytes: 1 << 30 })
             // The clients send no Origin, and are all from one address.
             .max_connections(1 << 20)
-            .max_connections_per_address(1 << 20);
+            .max_connections_per_address(1 << 20)
+            .max_rooms_per_address(1 << 20)
+            .rooms_per_minute_per_address(u32::MAX);
         let signaling = Signaling::new(options);
         let app =
             move || App::new().configure(signaling.at(&["/socket/{room}"])).configure(admin.at(""));

@@ -1,0 +1,104 @@
+//! How many rooms an address may open on demand. Without I/O.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use callboard_room_supervisor::RoomHandle;
+
+use crate::buckets::Buckets;
+
+/// The rooms that each address has opened: how many of late, and which of them are open.
+pub(crate) struct RoomQuota {
+    of_late: Buckets<IpAddr>,
+    max_held: usize,
+    table: Mutex<Table>,
+}
+
+struct Table {
+    held: HashMap<IpAddr, Held>,
+    /// From how many addresses on those are looked for whose rooms are all closed.
+    look_at: usize,
+}
+
+#[derive(Default)]
+struct Held {
+    opening: usize,
+    rooms: Vec<RoomHandle>,
+}
+
+/// A room that is about to be opened.
+pub(crate) struct Opening {
+    quota: Arc<RoomQuota>,
+    address: IpAddr,
+}
+
+impl RoomQuota {
+    pub(crate) fn new(per_minute: u32, max_held: usize) -> Self {
+        let every = Duration::from_secs(60) / per_minute.max(1);
+        let table = Mutex::new(Table { held: HashMap::new(), look_at: LOOK_AT });
+        Self { of_late: Buckets::new(per_minute, every), max_held, table }
+    }
+
+    /// Counts one more room of this address.
+    ///
+    /// # Errors
+    /// How long it has to wait; if it holds too many, how long it should.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<Opening, Duration> {
+        let mut table = self.table();
+        if table.held.len() >= table.look_at {
+            table.held.retain(|_, held| held.count() > 0);
+            table.look_at = LOOK_AT.max(2 * table.held.len());
+        }
+        if table.held.get_mut(&address).map_or(0, Held::count) >= self.max_held {
+            return Err(HELD_RETRY);
+        }
+        self.of_late.take(address, now)?;
+        table.held.entry(address).or_default().opening += 1;
+        Ok(Opening { quota: Arc::clone(self), address })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Every change is a count, a push, or leaves a smaller table.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// How many are open or about to be.
+    fn count(&mut self) -> usize {
+        self.rooms.retain(|room| !room.is_closed());
+        self.opening + self.rooms.len()
+    }
+}
+
+impl Opening {
+    /// It is open: it counts until it is closed.
+    pub(crate) fn opened(self, room: &RoomHandle) {
+        if let Some(held) = self.quota.table().held.get_mut(&self.address) {
+            held.rooms.push(room.clone());
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let mut table = self.quota.table();
+        if let Some(held) = table.held.get_mut(&self.address) {
+            held.opening -= 1;
+            if held.count() == 0 {
+                table.held.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// So few addresses are not looked through: about 100 KiB.
+const LOOK_AT: usize = 1_024;
+/// When one that holds too many rooms should try again.
+const HELD_RETRY: Duration = Duration::from_secs(10);

@@ -1,0 +1,62 @@
+//! Why a request gets no WebSocket, as an HTTP response.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use serde_json::json;
+
+use crate::counters::Count;
+
+/// Why a request gets no WebSocket.
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) error: &'static str,
+    pub(super) detail: Option<String>,
+    pub(super) count: Option<Count>,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, error: &'static str) -> Self {
+        Self { status, error, detail: None, count: None, retry_after: None }
+    }
+
+    /// When it may be tried again (RFC 9110 §10.2.3).
+    pub(super) fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
+    pub(super) fn bad_request(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request").detailed(detail)
+    }
+
+    pub(super) fn detailed(self, detail: String) -> Self {
+        Self { detail: Some(detail), ..self }
+    }
+
+    pub(super) fn counted(self, count: Count) -> Self {
+        Self { count: Some(count), ..self }
+    }
+
+    pub(super) fn respond(self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            response.insert_header((UPGRADE, "websocket")).insert_header((CONNECTION, "upgrade"));
+            response.insert_header((SEC_WEBSOCKET_VERSION, "13"));
+        }
+        if let Some(wait) = self.retry_after {
+            response.insert_header((RETRY_AFTER, whole_seconds(wait)));
+        }
+        match self.detail {
+            Some(detail) => response.json(json!({ "error": self.error, "detail": detail })),
+            None => response.json(json!({ "error": self.error })),
+        }
+    }
+}
+
+/// For `Retry-After`: later rather than sooner, and never at once.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
+}
