@@ -228,7 +228,7 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
         }
         let now = Instant::now().into_std();
         let act = match message.event {
-            Event::Text(text) => match self.session.handle_text(now, &text) {
+            Event::Text { text, counted } => match self.session.handle_text(now, &text, counted) {
                 Act::Inspect => return self.inspect(&text, ctx),
                 act => act,
             },

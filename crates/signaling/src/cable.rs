@@ -6,8 +6,8 @@
 
 use std::any::Any;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -28,34 +28,50 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     } else {
         return;
     };
-    extensions.insert(Descriptor(fd));
+    extensions.insert(Descriptor { fd, connection: Arc::default() });
 }
 
 /// A connection's file descriptor, valid as long as the connection is served.
-#[derive(Clone, Copy)]
-pub(crate) struct Descriptor(RawFd);
+pub(crate) struct Descriptor {
+    fd: RawFd,
+    /// Dropped before the descriptor is closed.
+    connection: Arc<()>,
+}
 
 /// The connection under one WebSocket.
 pub(crate) struct Cable {
-    descriptor: Option<Descriptor>,
+    fd: Option<RawFd>,
+    /// Lives as long as actix-http's part in the connection: as long as `HttpServer`'s, but not that of a connection
+    /// that [`http_service`](crate::http_service) has taken over.
+    connection: Weak<()>,
     /// The connection's own.
     thread: ArbiterHandle,
-    /// Lowered by the connection's own thread before the descriptor is closed.
-    whole: AtomicBool,
+    /// The response's body lives. It is dropped on the connection's own thread, before the descriptor is closed.
+    answering: AtomicBool,
     /// It is to be cut.
     doomed: AtomicBool,
 }
 
 impl Cable {
     /// On the connection's own thread.
-    pub(crate) fn new(descriptor: Option<Descriptor>) -> Arc<Self> {
-        let (whole, doomed) = (AtomicBool::new(true), AtomicBool::new(false));
-        Arc::new(Self { descriptor, thread: Arbiter::current(), whole, doomed })
+    pub(crate) fn new(descriptor: Option<&Descriptor>) -> Arc<Self> {
+        Arc::new(Self {
+            fd: descriptor.map(|it| it.fd),
+            connection: descriptor.map_or_else(Weak::new, |it| Arc::downgrade(&it.connection)),
+            thread: Arbiter::current(),
+            answering: AtomicBool::new(true),
+            doomed: AtomicBool::new(false),
+        })
     }
 
-    /// The connection has ended.
-    pub(crate) fn ended(&self) {
-        self.whole.store(false, Ordering::Relaxed);
+    /// The response's body has ended; all of it may not have been written.
+    pub(crate) fn answered(&self) {
+        self.answering.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the descriptor is surely the connection's. Only sure on the connection's own thread.
+    fn is_whole(&self) -> bool {
+        self.answering.load(Ordering::Relaxed) || self.connection.strong_count() > 0
     }
 
     /// Cut the connection on its own thread, if it has not ended by then; and then do this. The first time counts.
@@ -65,14 +81,14 @@ impl Cable {
         counters: Arc<Counters>,
         then: impl FnOnce() + Send + 'static,
     ) {
-        if !self.whole.load(Ordering::Relaxed) || self.doomed.swap(true, Ordering::Relaxed) {
+        if !self.is_whole() || self.doomed.swap(true, Ordering::Relaxed) {
             return;
         }
         let cable = Arc::clone(self);
         // False only when the thread has ended, and all its connections with it.
         self.thread.spawn(async move {
             actix_web::rt::time::sleep(grace).await;
-            if cable.whole.load(Ordering::Relaxed) {
+            if cable.is_whole() {
                 counters.add(Count::Cut);
                 cable.cut();
                 then();
@@ -82,8 +98,8 @@ impl Cable {
 
     /// Only on the connection's own thread: nothing can close the descriptor between the check and the call.
     fn cut(&self) {
-        match self.descriptor {
-            Some(Descriptor(fd)) => {
+        match self.fd {
+            Some(fd) => {
                 if let Err(error) = shutdown(fd, Shutdown::Both) {
                     log::debug!("could not cut a connection: {error}");
                 }
@@ -92,5 +108,47 @@ impl Cable {
                 "a client is stuck and the server is not tuned to cut it (callboard_signaling::tune)"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Whether a connection is cut of which these parts live.
+    async fn is_cut(body: bool, dispatcher: bool) -> bool {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let connection = Arc::default();
+        let descriptor = Descriptor { fd: ours.as_raw_fd(), connection };
+        let cable = Cable::new(Some(&descriptor));
+        cable.cut_after(Duration::ZERO, Arc::default(), || {});
+        if !body {
+            cable.answered();
+        }
+        let descriptor = dispatcher.then_some(descriptor);
+        // What was spawned before has run when this has.
+        let (done, ran) = mpsc::channel();
+        Arbiter::current().spawn(async move {
+            actix_web::rt::time::sleep(Duration::from_millis(5)).await;
+            _ = done.send(());
+        });
+        while ran.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        drop(descriptor);
+        theirs.read(&mut [0]).is_ok_and(|read| read == 0)
+    }
+
+    #[actix::test]
+    async fn a_connection_is_cut_while_anything_of_it_is_there_and_not_after_it() {
+        assert!(is_cut(true, true).await);
+        assert!(is_cut(true, false).await, "http_service has taken it over");
+        assert!(is_cut(false, true).await, "what its body said last was not written");
+        assert!(!is_cut(false, false).await, "the descriptor may be another's");
     }
 }

@@ -60,6 +60,9 @@ mod cable;
 mod client;
 mod control;
 mod counters;
+mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod limits;
 mod options;
 mod origin;
@@ -79,6 +82,7 @@ mod socket;
 pub mod tls;
 mod tokens;
 mod tune;
+mod upgrade;
 
 pub use cable::on_connect;
 pub use client::{CallClientError, PeerRef};

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_room_supervisor::{
@@ -38,6 +37,7 @@ use crate::server_peer::Channels;
 use crate::session::Session;
 use crate::socket::{Edge, OpenSocket, Opened};
 use crate::tokens::Tokens;
+use crate::upgrade::{self, UpgradeError};
 
 /// What all workers of a server share of one route.
 pub(crate) struct Door<P: Peer> {
@@ -144,7 +144,7 @@ async fn try_enter<P: Peer>(
     let Init { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
     let max_message = socket.max_message.unwrap_or(policy.max_message);
     let opened = open(door, request, payload, peer_id, max_message)?;
-    let cable = Cable::new(request.conn_data::<Descriptor>().copied());
+    let cable = Cable::new(request.conn_data::<Descriptor>());
     let terms = Terms {
         peer_id,
         outbox: policy.outbox,
@@ -216,7 +216,7 @@ fn screen(policy: &Policy, request: &HttpRequest) -> Result<(), Refusal> {
     hosts.map_err(|error| forbidden("forbidden_host", error.to_string()))?;
     let origins = origins.check(request);
     origins.map_err(|error| forbidden("forbidden_origin", error.to_string()))?;
-    Edge::check(request).map_err(|error| no_websocket(request, error.to_string()))
+    upgrade::check(request).map_err(no_websocket)
 }
 
 fn open<P: Peer>(
@@ -232,7 +232,7 @@ fn open<P: Peer>(
         peer_id,
         counters: Arc::clone(&door.counters),
     };
-    edge.open(request, payload).map_err(|error| no_websocket(request, error.to_string()))
+    edge.open(request, payload).map_err(no_websocket)
 }
 
 /// Why there is no place in a room.
@@ -386,14 +386,8 @@ pub fn is_room_name(name: &str) -> bool {
     (1..=MAX_ROOM_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
 }
 
-fn no_websocket(request: &HttpRequest, detail: String) -> Refusal {
-    // RFC 6455 §4.4: the version that is spoken; RFC 9110 §15.5.22: the protocol to upgrade to.
-    let asks = request.headers().contains_key(UPGRADE);
-    let other_version =
-        request.headers().get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13");
-    let status =
-        if asks && !other_version { StatusCode::BAD_REQUEST } else { StatusCode::UPGRADE_REQUIRED };
-    Refusal::new(status, "websocket_required").detailed(detail)
+fn no_websocket(error: UpgradeError) -> Refusal {
+    Refusal::new(error.status(), "websocket_required").detailed(error.to_string())
 }
 
 fn panicked(counters: &Counters, callback: &str) -> Refusal {

@@ -147,11 +147,30 @@ where
             && poll_fn(|cx| outgoing.poll(cx)).await.is_ok()
         {
             let Outgoing { io, .. } = outgoing;
-            let goodbye = poll_fn(move |cx| Pin::new(&mut *io.borrow_mut()).poll_shutdown(cx));
             // Whoever does not take it is gone.
-            _ = Box::pin(timeout(GOODBYE, goodbye)).await;
+            _ = Box::pin(timeout(GOODBYE, say_goodbye(io))).await;
         }
         Ok(())
+    }
+}
+
+/// Closes our half, and then waits for the client's: a connection that is closed with something unread is reset, which
+/// may take away what was written last (RFC 9112 §9.6). One who goes on sending is soon read no more.
+async fn say_goodbye<T: AsyncRead + AsyncWrite + Unpin>(io: Rc<RefCell<T>>) -> io::Result<()> {
+    poll_fn(|cx| Pin::new(&mut *io.borrow_mut()).poll_shutdown(cx)).await?;
+    let mut left = DISCARD;
+    loop {
+        let read = poll_fn(|cx| {
+            let mut space = [MaybeUninit::uninit(); READ];
+            let mut read = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut *io.borrow_mut()).poll_read(cx, &mut read))?;
+            Poll::Ready(io::Result::Ok(read.filled().len()))
+        });
+        match read.await? {
+            0 => return Ok(()),
+            read if read < left => left -= read,
+            _ => return std::future::pending().await,
+        }
     }
 }
 
@@ -274,3 +293,5 @@ impl<T: AsyncWrite + Unpin> Outgoing<T> {
 const READ: usize = 8 * 1024;
 /// How long a connection may take to close.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How much is read and forgotten meanwhile.
+const DISCARD: usize = 256 * 1024;

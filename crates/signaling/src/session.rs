@@ -61,9 +61,9 @@ impl Session {
         Self { rules, meter: Meter::default(), idle_timeout, heard: now, beat: now, pings: 0 }
     }
 
-    /// A text message has come.
-    pub(crate) fn handle_text(&mut self, now: Instant, text: &str) -> Act {
-        match self.handle_frame(now, text.len()) {
+    /// A text message has come; `counted` of its bytes were handled as frames.
+    pub(crate) fn handle_text(&mut self, now: Instant, text: &str, counted: usize) -> Act {
+        match self.handle_frame(now, text.len().saturating_sub(counted)) {
             Act::Nothing if may_be_rpc(text) || may_be_control(text) => Act::Inspect,
             Act::Nothing => self.read(text),
             act => act,
@@ -190,18 +190,18 @@ mod tests {
 
         for _ in 0..3 {
             assert!(matches!(
-                session.handle_text(start, "{"),
+                session.handle_text(start, "{", 0),
                 Act::Tell(Description::InvalidMessage, _)
             ));
         }
         assert!(matches!(
-            session.handle_text(start, "{"),
+            session.handle_text(start, "{", 0),
             Act::Tell(Description::TooManyMessages, _)
         ));
-        assert!(matches!(session.handle_text(start, "{"), Act::Dropped));
-        assert!(matches!(session.handle_text(start, "{"), Act::Dropped));
+        assert!(matches!(session.handle_text(start, "{", 0), Act::Dropped));
+        assert!(matches!(session.handle_text(start, "{", 0), Act::Dropped));
         assert!(matches!(
-            session.handle_text(start, "{"),
+            session.handle_text(start, "{", 0),
             Act::Part(Some(Description::TooManyMessages), TOO_MANY)
         ));
     }

@@ -12,9 +12,8 @@ use std::task::{Context as TaskContext, Poll};
 
 use actix::fut::ActorFutureExt;
 use actix::prelude::*;
-use actix_http::ws::Item;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytestring::ByteString;
@@ -27,8 +26,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::attachment::{Attachment, End, Plug};
 use crate::cable::Cable;
 use crate::counters::{Count, Counters};
+use crate::frames::{Frame, FrameError, Frames};
 use crate::limits::Admission;
 use crate::session::TOO_LARGE;
+use crate::upgrade::{self, UpgradeError};
 
 /// What a WebSocket tells the peer behind it. Of its end the peer hears by the [`Attachment`].
 #[derive(Debug, Message)]
@@ -44,10 +45,26 @@ pub(crate) struct FromSocket {
 /// What has come from the client.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A whole text message.
-    Text(ByteString),
-    /// The text `ping`, or a ping, pong or binary frame of this size.
+    /// A whole text message, and how many of its bytes were told before as frames.
+    Text { text: ByteString, counted: usize },
+    /// The text `ping`, a fragment, or a ping, pong or binary frame of this size.
     Frame { bytes: usize, binary: bool },
+}
+
+impl Event {
+    /// How many bytes are kept until the peer has dealt with it.
+    fn kept(&self) -> usize {
+        match self {
+            Self::Text { text, .. } => text.len(),
+            Self::Frame { .. } => 0,
+        }
+    }
+
+    /// How many credits it takes.
+    fn weight(&self) -> u32 {
+        let weight = 1 + self.kept() / BYTES_PER_CREDIT;
+        u32::try_from(weight.min(MAX_IN_FLIGHT)).expect("the maximum fits")
+    }
 }
 
 /// What a WebSocket is told by the peer behind it; what is for the client waits in its outbox.
@@ -82,43 +99,42 @@ pub(crate) struct Opened {
 
 /// The trait behind which actix-web-actors stands: another library would bring another implementation.
 pub(crate) trait OpenSocket {
-    /// Why a request opens no WebSocket.
-    type Error: std::fmt::Display;
-
-    /// Whether the request asks for a WebSocket as it must (RFC 6455 §4.2.1).
-    fn check(request: &HttpRequest) -> Result<(), Self::Error>;
-
     /// Make the socket's actor and the response that carries it.
-    fn open(self, request: &HttpRequest, payload: Payload) -> Result<Opened, Self::Error>;
+    fn open(self, request: &HttpRequest, payload: Payload) -> Result<Opened, UpgradeError>;
 }
 
 impl OpenSocket for Edge<'_> {
-    type Error = ws::HandshakeError;
-
-    fn check(request: &HttpRequest) -> Result<(), Self::Error> {
-        ws::handshake(request).map(|_| ())
-    }
-
-    fn open(self, request: &HttpRequest, payload: Payload) -> Result<Opened, Self::Error> {
-        Self::check(request)?;
+    fn open(self, request: &HttpRequest, payload: Payload) -> Result<Opened, UpgradeError> {
+        upgrade::check(request)?;
+        let mut response = ws::handshake_with_protocols(request, self.protocols)
+            .map_err(|error| UpgradeError::Malformed(error.to_string()))?;
         let fate = Rc::<Fate>::default();
         let socket = Socket {
             peer: None,
             flowing: false,
             held: VecDeque::new(),
-            fragments: None,
             max_message: self.max_message,
             peer_id: self.peer_id,
             credits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             fate: Rc::clone(&fate),
             counters: self.counters,
         };
-        let (addr, response) = ws::WsResponseBuilder::new(socket, request, payload)
-            .protocols(self.protocols)
-            .frame_size(self.max_message)
-            .start_with_addr()
-            .map_err(|_| ws::HandshakeError::BadWebsocketKey)?;
-        Ok(Opened { mail: addr.clone().recipient(), control: addr.recipient(), response, fate })
+        let frames = Frames::new(payload, self.max_message);
+        let made = Rc::new(OnceCell::<Addr<Socket>>::new());
+        let address = Rc::clone(&made);
+        // The library's own reader gets nothing to read: it checks lengths too late, and does not end at every violation.
+        let body = Ctx::with_factory(futures_util::stream::empty(), move |ctx| {
+            ctx.add_stream(frames);
+            _ = address.set(ctx.address());
+            socket
+        });
+        let address = made.get().expect("the factory is called at once");
+        Ok(Opened {
+            mail: address.clone().recipient(),
+            control: address.clone().recipient(),
+            response: response.streaming(body),
+            fate,
+        })
     }
 }
 
@@ -168,8 +184,6 @@ struct Socket {
     held: VecDeque<Event>,
     /// For messages that the peer, on whichever thread, has not dealt with.
     credits: Arc<Semaphore>,
-    /// The parts of a fragmented message; none while none is under way. `Some(None)`: a binary one, not kept.
-    fragments: Option<Option<BytesMut>>,
     max_message: usize,
     peer_id: PeerId,
     fate: Rc<Fate>,
@@ -180,7 +194,11 @@ type Ctx = ws::WebsocketContext<Socket>;
 
 impl Socket {
     fn tell(&mut self, event: Event, ctx: &mut Ctx) {
-        if self.held.len() < MAX_HELD {
+        let kept = |held: &VecDeque<Event>| held.iter().map(Event::kept).sum::<usize>();
+        // Mostly there is none, and a first one of any size is kept.
+        let room = self.held.is_empty()
+            || self.held.len() < MAX_HELD && kept(&self.held) + event.kept() <= MAX_HELD_BYTES;
+        if room {
             self.held.push_back(event);
             self.pass_on(ctx);
             if self.held.is_empty() {
@@ -197,10 +215,14 @@ impl Socket {
         let Some(place) = self.fate.place.get() else { return };
         let ready = |peer: &&Recipient<_>| self.flowing && peer.connected();
         let Some(peer) = self.peer.as_ref().filter(ready) else { return };
-        while !self.held.is_empty() {
-            let Ok(credit) = Arc::clone(&self.credits).try_acquire_owned() else {
-                let more = Arc::clone(&self.credits).acquire_owned().into_actor(self);
-                ctx.wait(more.map(|_, this, ctx| this.pass_on(ctx)));
+        while let Some(weight) = self.held.front().map(Event::weight) {
+            let Ok(credit) = Arc::clone(&self.credits).try_acquire_many_owned(weight) else {
+                let more = Arc::clone(&self.credits).acquire_many_owned(weight).into_actor(self);
+                ctx.wait(more.map(|credit, this, ctx| {
+                    // A large message may need all there are.
+                    drop(credit);
+                    this.pass_on(ctx);
+                }));
                 return;
             };
             let Some(event) = self.held.pop_front() else { return };
@@ -228,44 +250,13 @@ impl Socket {
         self.tell(Event::Frame { bytes, binary }, ctx);
     }
 
-    fn text(&mut self, ctx: &mut Ctx, text: ByteString) {
+    fn text(&mut self, ctx: &mut Ctx, text: ByteString, counted: usize) {
         if text == "ping" {
             ctx.text("pong");
-            return self.frame(ctx, text.len(), false);
+            return self.frame(ctx, text.len() - counted, false);
         }
         self.counters.add(Count::Received);
-        self.tell(Event::Text(text), ctx);
-    }
-
-    /// One part of a fragmented message (RFC 6455 §5.4).
-    fn fragment(&mut self, ctx: &mut Ctx, item: Item) {
-        let (part, last) = match (item, &mut self.fragments) {
-            (Item::FirstText(part), None) => {
-                self.fragments = Some(Some(BytesMut::new()));
-                (part, false)
-            }
-            (Item::FirstBinary(part), None) => {
-                self.fragments = Some(None);
-                (part, false)
-            }
-            (Item::Continue(part), Some(_)) => (part, false),
-            (Item::Last(part), Some(_)) => (part, true),
-            _ => return self.end(ctx, 1002, "fragments out of order"),
-        };
-        self.frame(ctx, part.len(), false);
-        if let Some(Some(text)) = &mut self.fragments {
-            if text.len() + part.len() > self.max_message {
-                return self.too_large(ctx);
-            }
-            text.extend_from_slice(&part);
-        }
-        if last {
-            match self.fragments.take().flatten().map(|text| ByteString::try_from(text.freeze())) {
-                Some(Ok(text)) => self.text(ctx, text),
-                Some(Err(_)) => self.end(ctx, 1007, "not UTF-8"),
-                None => self.frame(ctx, 0, true),
-            }
-        }
+        self.tell(Event::Text { text, counted }, ctx);
     }
 }
 
@@ -280,35 +271,38 @@ impl Actor for Socket {
     }
 }
 
-impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
-    fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Ctx) {
-        match message {
-            Ok(ws::Message::Text(text)) => self.text(ctx, text),
-            Ok(ws::Message::Binary(bytes)) => self.frame(ctx, bytes.len(), true),
-            Ok(ws::Message::Continuation(item)) => self.fragment(ctx, item),
-            Ok(ws::Message::Ping(bytes)) => {
-                ctx.pong(&bytes);
-                self.frame(ctx, bytes.len(), false);
+impl StreamHandler<Result<Frame, FrameError>> for Socket {
+    fn handle(&mut self, frame: Result<Frame, FrameError>, ctx: &mut Ctx) {
+        match frame {
+            Ok(Frame::Text { text, counted }) => self.text(ctx, text, counted),
+            Ok(Frame::Binary { bytes }) => self.frame(ctx, bytes, true),
+            Ok(Frame::Part { bytes } | Frame::Pong(bytes)) => self.frame(ctx, bytes, false),
+            Ok(Frame::Ping(payload)) => {
+                let bytes = payload.len();
+                ctx.write_raw(ws::Message::Pong(payload));
+                self.frame(ctx, bytes, false);
             }
-            Ok(ws::Message::Pong(bytes)) => self.frame(ctx, bytes.len(), false),
-            Ok(ws::Message::Close(reason)) => {
-                let code = reason.as_ref().map(|reason| reason.code);
-                if matches!(code, None | Some(ws::CloseCode::Normal | ws::CloseCode::Away)) {
+            Ok(Frame::Close(reason)) => {
+                if matches!(reason, None | Some((1000 | 1001, _))) {
                     self.fate.end.set(End::Closed);
                 }
-                ctx.close(reason);
+                ctx.close(reason.map(|(code, reason)| ws::CloseReason {
+                    code: code.into(),
+                    description: (!reason.is_empty()).then_some(reason),
+                }));
                 ctx.stop();
             }
-            Ok(ws::Message::Nop) => {}
-            Err(ws::ProtocolError::Overflow) => self.too_large(ctx),
-            Err(ws::ProtocolError::Io(error)) if error.to_string().contains("UTF") => {
-                self.end(ctx, 1007, "not UTF-8")
-            }
-            // The end of the connection comes before what came last: that is still read, and may be a goodbye.
-            Err(ws::ProtocolError::Io(_)) => {}
-            Err(error) => self.end(ctx, 1002, &error.to_string()),
+            Err(FrameError::TooLarge) => self.too_large(ctx),
+            Err(error) => self.end(ctx, error.close_code(), &error.to_string()),
         }
     }
+}
+
+/// What the library would read by itself; see [`OpenSocket::open`].
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
+    fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Ctx) {}
+
+    fn finished(&mut self, _: &mut Ctx) {}
 }
 
 impl Handler<MailWaiting> for Socket {
@@ -406,7 +400,7 @@ impl MessageBody for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.cable.ended();
+        self.cable.answered();
         if let Some(Place { attachment, number }) = self.fate.place.get() {
             attachment.ended(*number, self.fate.end.get(), self.admission.take());
         }
@@ -416,7 +410,11 @@ impl Drop for Body {
 
 /// How many messages of a client are kept until its peer has joined: some candidates that came too soon.
 const MAX_HELD: usize = 64;
+/// How many bytes of them, unless it is one alone.
+const MAX_HELD_BYTES: usize = 1 << 20;
 /// How many messages of a client may wait for its peer: a bound on the peer's mailbox.
 const MAX_IN_FLIGHT: usize = 256;
+/// Larger messages count as several, so that 1 MiB may wait, or a message alone.
+const BYTES_PER_CREDIT: usize = 4 * 1024;
 /// How many bytes are taken out at once: actix-http asks for more while it has fewer than this to write.
 const CHUNK: usize = 32 * 1024;

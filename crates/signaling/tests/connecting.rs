@@ -137,7 +137,7 @@ async fn a_request_that_asks_for_no_websocket_is_told_to() {
     let server = Server::start(|options| options).await;
     for (headers, status) in [
         ("", "426"),
-        ("Upgrade: websocket\r\nConnection: upgrade\r\n", "400"),
+        ("Upgrade: websocket\r\nConnection: upgrade\r\n", "426"),
         (
             "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 12\r\nSec-WebSocket-Key: x\r\n",
             "426",

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::fault::FaultError;
 use crate::route::whole_seconds;
+use crate::upgrade::{self, UpgradeError};
 
 /// Why the admin surface does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +30,8 @@ pub(super) enum AdminError {
     NoSuchRecovery,
     #[error("enough look already")]
     TooManyStreams,
-    #[error("{0}")]
-    NoWebSocket(String),
+    #[error(transparent)]
+    NoWebSocket(UpgradeError),
     #[error(transparent)]
     Fault(#[from] FaultError),
 }
@@ -46,7 +47,7 @@ impl AdminError {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NoSuchRecovery => StatusCode::NOT_FOUND,
             Self::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
+            Self::NoWebSocket(error) => error.status(),
             Self::Fault(error) => match error {
                 FaultError::NotFound(_) => StatusCode::NOT_FOUND,
                 FaultError::NoRatio | FaultError::BadRatio(_) | FaultError::NoConnection(_) => {
@@ -89,6 +90,9 @@ impl AdminError {
                 response.insert_header((RETRY_AFTER, whole_seconds(*wait)));
             }
             _ => {}
+        }
+        if self.status() == StatusCode::UPGRADE_REQUIRED {
+            upgrade::offer(&mut response);
         }
         response
             .insert_header((CACHE_CONTROL, "no-store"))

@@ -39,9 +39,8 @@ pub(super) async fn open(
     let peer_id = PeerId::random();
     let edge =
         Edge { max_message: MAX_MESSAGE, protocols: &[], peer_id, counters: Arc::clone(&counters) };
-    let opened =
-        edge.open(request, payload).map_err(|error| AdminError::NoWebSocket(error.to_string()))?;
-    let cable = Cable::new(request.conn_data::<Descriptor>().copied());
+    let opened = edge.open(request, payload).map_err(AdminError::NoWebSocket)?;
+    let cable = Cable::new(request.conn_data::<Descriptor>());
     let terms = Terms {
         peer_id,
         outbox: LIMITS,

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use actix_web::http::header::RETRY_AFTER;
 use serde_json::json;
 
 use crate::counters::Count;
+use crate::upgrade;
 
 /// Why a request gets no WebSocket.
 pub(super) struct Refusal {
@@ -43,8 +44,7 @@ impl Refusal {
     pub(super) fn respond(self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         if self.status == StatusCode::UPGRADE_REQUIRED {
-            response.insert_header((UPGRADE, "websocket")).insert_header((CONNECTION, "upgrade"));
-            response.insert_header((SEC_WEBSOCKET_VERSION, "13"));
+            upgrade::offer(&mut response);
         }
         if let Some(wait) = self.retry_after {
             response.insert_header((RETRY_AFTER, whole_seconds(wait)));

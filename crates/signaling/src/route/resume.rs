@@ -37,7 +37,7 @@ pub(super) fn try_resume<P: Peer>(
     let token = Digest::of(token);
     let attachment = tokens.find(token).ok_or_else(cannot_resume)?;
     let opened = open(door, request, payload, attachment.peer_id(), attachment.max_message())?;
-    let cable = Cable::new(request.conn_data::<Descriptor>().copied());
+    let cable = Cable::new(request.conn_data::<Descriptor>());
     let (in_all, from_there) = (policy.max_connections, policy.max_connections_per_address);
     let (number, admission) = attachment
         .resume(token, opened.plug(&cable), |old| {

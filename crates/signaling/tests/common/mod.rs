@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod away;
+pub(crate) mod raw;
 pub(crate) mod rtc;
 
 use std::net::TcpListener;
@@ -35,6 +36,9 @@ impl Room for TestRoom {
     async fn on_join(&mut self, auth: &AuthData) -> Result<(), JoinRefusal> {
         if auth.credentials.get("name") == Some(&json!("unwelcome")) {
             return Err("not_you".into());
+        }
+        if auth.credentials.get("name") == Some(&json!("undecided")) {
+            std::future::pending::<()>().await;
         }
         self.0 += 1;
         Ok(())

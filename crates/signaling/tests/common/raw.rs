@@ -1,0 +1,154 @@
+//! A client that sends any bytes for WebSocket frames.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Masks of zeros: what is sent is what is meant.
+const MASK: [u8; 4] = [0; 4];
+/// On a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct RawClient {
+    pub(crate) tcp: TcpStream,
+    read: Vec<u8>,
+}
+
+impl RawClient {
+    /// Opens a WebSocket, and sends these bytes right behind the request.
+    pub(crate) async fn open(address: &str, path: &str, name: &str, then: &[u8]) -> Self {
+        let request = request(address, path, &format!("name: {name}\r\n"));
+        let mut client = Self::send(address, &[request.as_bytes(), then].concat()).await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
+    }
+
+    /// Connects, and sends this.
+    pub(crate) async fn send(address: &str, bytes: &[u8]) -> Self {
+        let mut tcp = TcpStream::connect(address).await.expect("the server listens");
+        tcp.write_all(bytes).await.expect("the server reads");
+        Self { tcp, read: Vec::new() }
+    }
+
+    /// The head of the response.
+    pub(crate) async fn head(&mut self) -> String {
+        loop {
+            if let Some(end) = self.read.windows(4).position(|part| part == b"\r\n\r\n") {
+                let head = self.read.drain(..end + 4).collect();
+                return String::from_utf8(head).expect("ASCII");
+            }
+            assert!(self.fill().await, "no response: {}", self.read.escape_ascii());
+        }
+    }
+
+    /// Sends as much as the server takes: false if it has ended the connection.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> bool {
+        self.tcp.write_all(bytes).await.is_ok()
+    }
+
+    /// The next frame that is no ping or pong: its opcode, and its payload. None if the connection has ended.
+    pub(crate) async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            if let Some((first, size, end)) = whole_frame(&self.read) {
+                let frame: Vec<u8> = self.read.drain(..end).skip(size).collect();
+                match first & 0xf {
+                    9 | 10 => continue,
+                    opcode => return Some((opcode, frame)),
+                }
+            }
+            if !self.fill().await {
+                return None;
+            }
+        }
+    }
+
+    /// The next text.
+    pub(crate) async fn text(&mut self) -> String {
+        match self.frame().await {
+            Some((1, text)) => String::from_utf8(text).expect("UTF-8"),
+            other => panic!("no text, but {other:?}"),
+        }
+    }
+
+    /// Reads until the close frame: its code, and the last text before it. Nothing may follow.
+    pub(crate) async fn close_code(&mut self) -> (u16, String) {
+        let mut last = String::new();
+        loop {
+            match self.frame().await {
+                Some((8, close)) => {
+                    let code = close.first_chunk().expect("a code");
+                    assert_eq!(self.frame().await, None, "the connection ends after it");
+                    return (u16::from_be_bytes(*code), last);
+                }
+                Some((1, text)) => last = String::from_utf8(text).expect("UTF-8"),
+                other => panic!("not closed, but {other:?}"),
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> bool {
+        let read = timeout(PATIENCE, self.tcp.read_buf(&mut self.read)).await;
+        read.expect("something comes, or the connection ends").is_ok_and(|read| read > 0)
+    }
+}
+
+/// A request for a WebSocket, with these headers more.
+pub(crate) fn request(address: &str, path: &str, headers: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    )
+}
+
+/// Of a server's frame: its first byte, the header's size and the frame's.
+fn whole_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+    let &[first, second, ref rest @ ..] = bytes else { return None };
+    let (size, length) = match second {
+        127 => (10, u64::from_be_bytes(*rest.first_chunk()?) as usize),
+        126 => (4, u16::from_be_bytes(*rest.first_chunk()?).into()),
+        short => (2, short.into()),
+    };
+    (bytes.len() >= size + length).then_some((first, size, size + length))
+}
+
+/// A client's frame.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    [header(first, payload.len() as u64), payload.to_vec()].concat()
+}
+
+/// The header of a client's frame.
+pub(crate) fn header(first: u8, length: u64) -> Vec<u8> {
+    let mut header = vec![first];
+    match length {
+        0..126 => header.push(0x80 | length as u8),
+        126..65_536 => {
+            header.push(0x80 | 126);
+            header.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            header.push(0x80 | 127);
+            header.extend(length.to_be_bytes());
+        }
+    }
+    header.extend(MASK);
+    header
+}
+
+/// How much memory the process holds, in bytes.
+pub(crate) fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
+}
+
+/// How much CPU time the process has used.
+pub(crate) fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let (_, after_name) = stat.rsplit_once(") ").expect("a name in brackets");
+    let ticks =
+        after_name.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().expect("a number"));
+    // USER_HZ is 100 on all that Linux runs on.
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
