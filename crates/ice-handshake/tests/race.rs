@@ -2,81 +2,16 @@
 //!
 //! `cargo test -p callboard-ice-handshake --test race -- --nocapture` prints the table that stands in the README.
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
-#![allow(clippy::new_ret_no_self, reason = "what it makes is a handshake, for whoever asks")]
 
+mod stock;
 mod wire;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
+use stock::Stock;
 use wire::*;
-
-/// What str0m runs: dimpl as it is, without a cookie, ended by the first error, as an `Rtc` is.
-struct Stock {
-    dtls: dimpl::Dtls,
-    timeout: Option<Instant>,
-}
-
-impl Stock {
-    fn new(role: Role, version: Option<Version>) -> Box<dyn Handshake> {
-        let config = Arc::new(dimpl::Config::builder().use_server_cookie(false).build().unwrap());
-        let certificate = Certificate::generate().unwrap().to_dtls_cert();
-        let now = Instant::now();
-        let mut dtls = match version {
-            Some(Version::Dtls12) => dimpl::Dtls::new_12(config, certificate, now),
-            Some(Version::Dtls13) => dimpl::Dtls::new_13(config, certificate, now),
-            None => dimpl::Dtls::new_auto(config, certificate, now),
-        };
-        dtls.set_active(role == Role::Client);
-        Box::new(Self { dtls, timeout: None })
-    }
-
-    fn step(&mut self, result: Result<(), dimpl::Error>) -> Step {
-        if let Err(error) = result {
-            return Step::Failed(HandshakeError::custom(error.to_string()));
-        }
-        let (mut packets, mut connected, mut buffer) = (Vec::new(), false, vec![0; 4_096]);
-        loop {
-            match self.dtls.poll_output(&mut buffer) {
-                dimpl::Output::Packet(packet) => packets.push(Bytes::copy_from_slice(packet)),
-                dimpl::Output::Connected => connected = true,
-                dimpl::Output::Timeout(at) => {
-                    self.timeout = Some(at);
-                    break;
-                }
-                _ => {}
-            }
-        }
-        if connected {
-            Step::FinishedWithPackets(HandshakeData::None, packets)
-        } else {
-            Step::packets(packets)
-        }
-    }
-}
-
-impl Handshake for Stock {
-    fn connection_ready(&mut self, now: Instant) -> Step {
-        let result = self.dtls.handle_timeout(now);
-        self.step(result)
-    }
-
-    fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
-        let result = self.dtls.handle_timeout(now).and_then(|()| self.dtls.handle_packet(datagram));
-        self.step(result)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Step {
-        let result = self.dtls.handle_timeout(now);
-        self.step(result)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.timeout
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Defender {

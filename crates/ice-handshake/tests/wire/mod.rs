@@ -275,7 +275,7 @@ fn is_client_hello(packet: &[u8]) -> bool {
 }
 
 /// A client hello as so many datagrams; anything else as it is.
-fn in_pieces(packet: Bytes, size: Option<usize>) -> Vec<Bytes> {
+pub fn in_pieces(packet: Bytes, size: Option<usize>) -> Vec<Bytes> {
     let Some(size) = size.filter(|_| is_client_hello(&packet)) else {
         return vec![packet];
     };
@@ -289,4 +289,31 @@ fn in_pieces(packet: Bytes, size: Option<usize>) -> Vec<Bytes> {
         Bytes::from(piece)
     };
     body.chunks(size).enumerate().map(piece).collect()
+}
+
+/// A handshake message or a piece of one, without its record.
+pub fn message(kind: u8, sequence: u16, length: usize, offset: usize, body: &[u8]) -> Vec<u8> {
+    let bytes = |number: usize| (number as u32).to_be_bytes()[1..].to_vec();
+    let mut message = vec![kind];
+    message.extend(bytes(length));
+    message.extend(sequence.to_be_bytes());
+    message.extend(bytes(offset));
+    message.extend(bytes(body.len()));
+    message.extend(body);
+    message
+}
+
+/// Each record of a datagram as a datagram of its own.
+pub fn in_records(datagram: &Bytes) -> Vec<Bytes> {
+    let (mut rest, mut found) = (datagram.clone(), Vec::new());
+    while let Some(&first) = rest.first() {
+        let length = match first {
+            // RFC 9147 §4: the unified header, with a length in it.
+            0b0010_1100..=0b0010_1111 => 5 + usize::from(u16::from_be_bytes([rest[3], rest[4]])),
+            0b0010_0000..=0b0011_1111 => rest.len(),
+            _ => 13 + usize::from(u16::from_be_bytes([rest[11], rest[12]])),
+        };
+        found.push(rest.split_to(length));
+    }
+    found
 }

@@ -10,9 +10,10 @@ use dimpl::Output;
 use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, ProtocolVersion};
 
 use super::super::{Certificate, Role};
-use super::Version;
 use super::provider::{self, Context, Shared};
+use super::records::Numbers;
 use super::srtp::{SrtpProfile, Substitution};
+use super::{Version, opened};
 
 /// A DTLS engine, made by a [`Dtls`](super::Dtls) handshake. Once that is complete, a peer connection drives it
 /// directly, through str0m's `DtlsInstance`.
@@ -24,6 +25,10 @@ pub struct Engine {
     /// What the peer said right behind its last flight, for who drives the engine from then on.
     unread: VecDeque<Bytes>,
     pace: Pace,
+    /// It has opened a record of DTLS 1.3.
+    opened: bool,
+    /// Those of a passive side of DTLS 1.2, whose last flight begins in the clear and may have to be repeated.
+    numbers: Option<Numbers>,
 }
 
 /// The engine's time. It doubles its pauses without end, which on a path that loses much takes longer than anybody
@@ -170,6 +175,8 @@ impl Engine {
             buffer: vec![0; BUFFER],
             unread: VecDeque::new(),
             pace: Pace::new(born),
+            opened: false,
+            numbers: None,
         })
     }
 
@@ -178,10 +185,23 @@ impl Engine {
         let rewritten =
             self.context.substitution.as_ref().and_then(|rewrite| rewrite.to_engine(datagram));
         let (dtls, now) = (&mut self.dtls, self.pace.pass(now));
-        provider::within(&self.context, || {
-            dtls.handle_timeout(now)?;
-            dtls.handle_packet(rewritten.as_deref().unwrap_or(datagram))
-        })
+        let mut hear = || {
+            provider::within(&self.context, || {
+                dtls.handle_timeout(now)?;
+                dtls.handle_packet(rewritten.as_deref().unwrap_or(datagram))
+            })
+        };
+        if self.opened {
+            return hear();
+        }
+        let (result, opened) = opened::watch(hear);
+        self.opened = opened;
+        result
+    }
+
+    /// Whether it has opened a record of DTLS 1.3, which only the peer can have sealed.
+    pub(crate) fn opened(&self) -> bool {
+        self.opened
     }
 
     pub(crate) fn handle_time(&mut self, now: Instant) -> Result<(), dimpl::Error> {
@@ -232,7 +252,15 @@ impl Engine {
                 }
             }
         });
+        if let Some(numbers) = &mut self.numbers {
+            numbers.number(&mut drained.packets);
+        }
         drained
+    }
+
+    /// Go on with the numbers of the handshake, which others have used as well.
+    pub(super) fn go_on_with(&mut self, numbers: Numbers) {
+        self.numbers = Some(numbers);
     }
 
     /// The handshake is over, and whoever drives the engine from now on has buffers: let go of what only that took.
@@ -266,6 +294,28 @@ impl Engine {
     }
 }
 
+impl Engine {
+    fn poll_numbered<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        // Packets and payloads lie at the buffer's beginning.
+        let (length, is_packet) = match self.dtls.poll_output(buffer) {
+            DtlsOutput::Packet(packet) => (packet.len(), true),
+            DtlsOutput::ApplicationData(data) => (data.len(), false),
+            DtlsOutput::Timeout(at) => return DtlsOutput::Timeout(self.pace.wait(at)),
+            DtlsOutput::BufferTooSmall { needed } => return DtlsOutput::BufferTooSmall { needed },
+            DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
+            // The others are the handshake's, which is over.
+            _ => return DtlsOutput::Timeout(self.pace.now),
+        };
+        if !is_packet {
+            return DtlsOutput::ApplicationData(&buffer[..length]);
+        }
+        if let Some(numbers) = &mut self.numbers {
+            numbers.number_one(&mut buffer[..length]);
+        }
+        DtlsOutput::Packet(&buffer[..length])
+    }
+}
+
 impl DtlsInstance for Engine {
     fn set_active(&mut self, _: bool) {
         // The handshake is over: the role stands.
@@ -284,6 +334,9 @@ impl DtlsInstance for Engine {
             buffer[..needed].copy_from_slice(payload);
             self.unread.pop_front();
             return DtlsOutput::ApplicationData(&buffer[..needed]);
+        }
+        if self.numbers.is_some() {
+            return self.poll_numbered(buffer);
         }
         match self.dtls.poll_output(buffer) {
             DtlsOutput::Timeout(at) => DtlsOutput::Timeout(self.pace.wait(at)),

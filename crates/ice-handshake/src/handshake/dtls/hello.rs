@@ -1,141 +1,208 @@
-//! ClientHellos that come in pieces: with a key share of ML-KEM one is larger than a datagram.
-//!
-//! What a hello offers decides about its engine, so it is put together before there is one. Pieces may be forged: those of
-//! one place are kept side by side, and the latest is tried first; the client repeats its own.
+//! A ClientHello, read as far as a server must before it has an engine (RFC 5246 §7.4.1.2, RFC 8446 §4.1.2).
 
-use bytes::Bytes;
+use super::records::number;
 
-use super::records::{Message, Record, records};
-
-/// Pieces of hellos that are not complete.
-#[derive(Default)]
-pub(super) struct Hellos {
-    /// The latest last.
-    pieces: Vec<Piece>,
+/// What a ClientHello says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hello<'a> {
+    pub(super) random: &'a [u8],
+    /// Of DTLS 1.2 (RFC 6347 §4.2.1); empty for none.
+    pub(super) legacy_cookie: &'a [u8],
+    /// Of DTLS 1.3 (RFC 8446 §4.2.2); empty for none.
+    pub(super) cookie: &'a [u8],
+    pub(super) offers_dtls13: bool,
+    /// It brings a key share of a group that this side has.
+    pub(super) has_share: bool,
 }
 
-#[derive(PartialEq, Eq)]
-struct Piece {
-    /// Of the whole message.
-    length: usize,
-    sequence: u16,
-    offset: usize,
-    body: Vec<u8>,
-}
-
-impl Hellos {
-    /// The hello that this datagram completes, as one datagram. None of one that holds anything but pieces of a hello.
-    pub(super) fn complete(&mut self, datagram: &Bytes) -> Option<Bytes> {
-        let mut completed = None;
-        for message in records(datagram).flat_map(Record::messages) {
-            completed = self.add(&message).or(completed);
-        }
-        completed
-    }
-
-    fn add(&mut self, message: &Message<'_>) -> Option<Bytes> {
-        if message.length > LARGEST_HELLO || message.body.is_empty() {
-            return None;
-        }
-        let piece = Piece {
-            length: message.length,
-            sequence: message.sequence,
-            offset: message.offset,
-            body: message.body.to_vec(),
+impl<'a> Hello<'a> {
+    /// Reads the body of a ClientHello. None of what is not one.
+    pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
+        let layout = Layout::of(body)?;
+        let mut hello = Self {
+            random: body.get(2..34)?,
+            legacy_cookie: &body[layout.cookie + 1..layout.cookie + 1 + layout.cookie_length],
+            cookie: &[],
+            offers_dtls13: false,
+            has_share: false,
         };
-        self.pieces.retain(|known| *known != piece);
-        if self.pieces.len() >= PIECES {
-            self.pieces.remove(0);
+        for (kind, content) in layout.extensions(body) {
+            match kind {
+                SUPPORTED_VERSIONS => {
+                    let versions = content.get(1..).unwrap_or_default();
+                    hello.offers_dtls13 =
+                        versions.chunks_exact(2).any(|version| version == [0xfe, 0xfc]);
+                }
+                COOKIE => hello.cookie = content.get(2..).unwrap_or_default(),
+                KEY_SHARE => hello.has_share = shares(content).any(|group| GROUPS.contains(&group)),
+                _ => {}
+            }
         }
-        self.pieces.push(piece);
-        self.put_together(message.sequence, message.length)
+        Some(hello)
     }
 
-    fn put_together(&self, sequence: u16, length: usize) -> Option<Bytes> {
-        let mut body = Vec::with_capacity(length);
-        while body.len() < length {
-            let next = self.pieces.iter().rev().find(|piece| {
-                (piece.sequence, piece.length) == (sequence, length)
-                    && piece.offset <= body.len()
-                    && piece.offset + piece.body.len() > body.len()
-            })?;
-            body.extend_from_slice(&next.body[body.len() - next.offset..]);
-        }
-        body.truncate(length);
-        Some(as_datagram(sequence, &body))
+    /// Whether it shows this cookie, wherever.
+    pub(super) fn has_cookie(&self) -> bool {
+        !self.legacy_cookie.is_empty() || !self.cookie.is_empty()
     }
 }
 
-/// A hello in one record. Its number does not matter: records in the clear are not checked for it.
-fn as_datagram(sequence: u16, body: &[u8]) -> Bytes {
-    let length = (body.len() as u32).to_be_bytes();
-    let mut datagram = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0];
-    datagram[9..11].copy_from_slice(&sequence.to_be_bytes());
-    datagram.extend_from_slice(&((body.len() + 12) as u16).to_be_bytes());
-    datagram.push(1);
-    datagram.extend_from_slice(&length[1..]);
-    datagram.extend_from_slice(&sequence.to_be_bytes());
-    datagram.extend_from_slice(&[0, 0, 0]);
-    datagram.extend_from_slice(&length[1..]);
-    datagram.extend_from_slice(body);
-    datagram.into()
+/// The hellos that may have come before this one, which shows a cookie: without it, and with the padding that a stack may
+/// have put in its place (RFC 8446 §4.1.2 lets nothing else change after a request for a cookie alone).
+pub(super) fn without_cookie(body: &[u8]) -> Vec<Vec<u8>> {
+    let Some(layout) = Layout::of(body) else { return Vec::new() };
+    let head =
+        [&body[..layout.cookie], &[0], &body[layout.cookie + 1 + layout.cookie_length..layout.end]]
+            .concat();
+    let (mut extensions, mut padding, mut removed) = (Vec::new(), None, 0);
+    let mut read = layout.end + 2;
+    for (kind, content) in layout.extensions(body) {
+        read += 4 + content.len();
+        match kind {
+            // It is of zeros (RFC 7685 §3): with anything else in it, it is not the client's.
+            PADDING if content.iter().any(|&byte| byte != 0) => return Vec::new(),
+            COOKIE => removed = 4 + content.len(),
+            PADDING => padding = Some(content.len()),
+            _ => extensions.extend(extension(kind, content)),
+        }
+    }
+    if read != body.len() && layout.end != body.len() {
+        return Vec::new();
+    }
+    let with = |padding: Option<usize>| {
+        let mut all = extensions.clone();
+        all.extend(padding.iter().flat_map(|&length| extension(PADDING, &vec![0; length])));
+        [&head[..], &(all.len() as u16).to_be_bytes(), &all].concat()
+    };
+    match padding {
+        Some(length) => vec![with(Some(length)), with(Some(length + removed))],
+        None if removed == 0 => vec![with(None)],
+        None => [None].into_iter().chain((0..removed).map(Some)).map(with).collect(),
+    }
 }
 
-/// Chromium's has 1.7 kB with a key share of ML-KEM-768; one of ML-KEM-1024 has some 400 bytes more.
-const LARGEST_HELLO: usize = 8 << 10;
-/// Of some hellos at once; each forged datagram takes one.
-const PIECES: usize = 16;
+fn extension(kind: usize, content: &[u8]) -> Vec<u8> {
+    [&(kind as u16).to_be_bytes(), &(content.len() as u16).to_be_bytes(), content].concat()
+}
+
+/// Where things are.
+struct Layout {
+    /// The length of the cookie, before the cookie.
+    cookie: usize,
+    cookie_length: usize,
+    /// Behind the compression methods: the length of the extensions.
+    end: usize,
+}
+
+impl Layout {
+    fn of(body: &[u8]) -> Option<Self> {
+        let cookie = 35 + usize::from(*body.get(34)?);
+        let cookie_length = usize::from(*body.get(cookie)?);
+        let suites = cookie + 1 + cookie_length;
+        let compression = suites + 2 + number(body, suites)?;
+        let end = compression + 1 + usize::from(*body.get(compression)?);
+        (end <= body.len()).then_some(Self { cookie, cookie_length, end })
+    }
+
+    fn extensions<'a>(&self, body: &'a [u8]) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
+        let length = number(body, self.end).unwrap_or_default();
+        let mut rest = body.get(self.end + 2..).unwrap_or_default();
+        rest = &rest[..length.min(rest.len())];
+        std::iter::from_fn(move || {
+            let (kind, length) = (number(rest, 0)?, number(rest, 2)?);
+            let content = rest.get(4..4 + length)?;
+            rest = &rest[4 + length..];
+            Some((kind, content))
+        })
+    }
+}
+
+/// The groups of key shares.
+fn shares(content: &[u8]) -> impl Iterator<Item = usize> + use<'_> {
+    let mut rest = content.get(2..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (group, length) = (number(rest, 0)?, number(rest, 2)?);
+        rest = rest.get(4 + length..)?;
+        Some(group)
+    })
+}
+
+/// X25519, secp256r1, secp384r1.
+const GROUPS: [usize; 3] = [0x1d, 0x17, 0x18];
+const PADDING: usize = 21;
+/// RFC 8446 §4.2.
+const SUPPORTED_VERSIONS: usize = 43;
+const COOKIE: usize = 44;
+const KEY_SHARE: usize = 51;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn fragment(sequence: u16, length: usize, offset: usize, body: &[u8]) -> Bytes {
-        let bytes = |number: usize| (number as u32).to_be_bytes()[1..].to_vec();
-        let mut packet = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1];
-        packet.extend(((body.len() + 12) as u16).to_be_bytes());
-        packet.push(1);
-        packet.extend(bytes(length));
-        packet.extend(sequence.to_be_bytes());
-        packet.extend(bytes(offset));
-        packet.extend(bytes(body.len()));
-        packet.extend(body);
-        packet.into()
+    fn hello(legacy_cookie: &[u8], extensions: &[(usize, Vec<u8>)]) -> Vec<u8> {
+        let all: Vec<u8> =
+            extensions.iter().flat_map(|(kind, content)| extension(*kind, content)).collect();
+        let mut body = vec![0xfe, 0xfd];
+        body.extend([7; 32]);
+        body.extend([0, legacy_cookie.len() as u8]);
+        body.extend(legacy_cookie);
+        body.extend([0, 2, 0x13, 1, 1, 0]);
+        body.extend((all.len() as u16).to_be_bytes());
+        body.extend(all);
+        body
     }
 
-    fn body_of(datagram: &Bytes) -> Vec<u8> {
-        records(datagram).flat_map(Record::messages).next().unwrap().body.to_vec()
-    }
-
-    #[test]
-    fn pieces_in_any_order_make_a_whole() {
-        let whole: Vec<u8> = (0..3_000_usize).map(|at| at as u8).collect();
-        let mut hellos = Hellos::default();
-        assert!(hellos.complete(&fragment(1, 3_000, 2_000, &whole[2_000..])).is_none());
-        assert!(hellos.complete(&fragment(1, 3_000, 0, &whole[..1_200])).is_none());
-        // It overlaps with both.
-        let completed = hellos.complete(&fragment(1, 3_000, 1_000, &whole[1_000..2_100])).unwrap();
-        assert_eq!(body_of(&completed), whole);
+    fn cookie() -> (usize, Vec<u8>) {
+        (COOKIE, [&[0, 32][..], &[9; 32]].concat())
     }
 
     #[test]
-    fn a_forged_piece_is_outdone_by_the_clients_own() {
-        let whole = vec![7; 2_000];
-        let mut hellos = Hellos::default();
-        assert!(hellos.complete(&fragment(0, 2_000, 1_000, &[9; 1_000])).is_none());
-        let spoilt = hellos.complete(&fragment(0, 2_000, 0, &whole[..1_000])).unwrap();
-        assert_ne!(body_of(&spoilt), whole);
-        let completed = hellos.complete(&fragment(0, 2_000, 1_000, &whole[1_000..])).unwrap();
-        assert_eq!(body_of(&completed), whole);
+    fn a_hello_says_what_a_server_must_know() {
+        let versions = (SUPPORTED_VERSIONS, vec![4, 0xfe, 0xfc, 0xfe, 0xfd]);
+        let share = (KEY_SHARE, [&[0, 36, 0, 0x1d, 0, 32][..], &[1; 32]].concat());
+        let body = hello(&[], &[versions, cookie(), share]);
+        let found = Hello::parse(&body).unwrap();
+        assert!(found.offers_dtls13 && found.has_share && found.has_cookie());
+        assert_eq!((found.cookie, found.random), (&[9; 32][..], &[7; 32][..]));
+
+        let body = hello(&[5; 20], &[(KEY_SHARE, vec![0, 5, 0x11, 0xec, 0, 1, 1])]);
+        let found = Hello::parse(&body).unwrap();
+        assert!(!found.offers_dtls13 && !found.has_share);
+        assert_eq!(found.legacy_cookie, [5; 20]);
     }
 
     #[test]
-    fn pieces_without_end_cost_no_more_than_their_share() {
-        let mut hellos = Hellos::default();
-        for at in 0..1_000_usize {
-            assert!(hellos.complete(&fragment(0, 8_000, at, &[at as u8; 100])).is_none());
-            assert!(hellos.complete(&fragment(0, 0xff_ffff, at, &[7; 900])).is_none());
+    fn the_hello_before_is_the_one_without_the_cookie() {
+        let share = || (KEY_SHARE, vec![0, 0]);
+        for (before, after) in [
+            (hello(&[], &[share()]), hello(&[3; 32], &[share()])),
+            (hello(&[], &[share()]), hello(&[], &[cookie(), share()])),
+            (
+                hello(&[], &[share(), (PADDING, vec![0; 98])]),
+                hello(&[], &[share(), cookie(), (PADDING, vec![0; 60])]),
+            ),
+            (hello(&[], &[share(), (PADDING, vec![0; 20])]), hello(&[], &[share(), cookie()])),
+        ] {
+            assert!(without_cookie(&after).contains(&before));
+            // What is not the client's is not taken for it.
+            let more = [&after[..], &[0]].concat();
+            assert!(!without_cookie(&more).contains(&before));
         }
-        assert_eq!(hellos.pieces.len(), PIECES);
+        let padded = hello(&[], &[cookie(), (PADDING, vec![1; 60])]);
+        assert!(without_cookie(&padded).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_anyone_sends_is_a_panic(mut body: Vec<u8>, session: bool) {
+            if session && body.len() > 40 {
+                body[34] = 0;
+                body[35] %= 8;
+            }
+            _ = Hello::parse(&body);
+            _ = without_cookie(&body);
+        }
     }
 }

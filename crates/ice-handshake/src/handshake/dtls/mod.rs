@@ -1,12 +1,21 @@
 //! DTLS (RFC 6347, RFC 9147) as a handshake, as WebRTC uses it (RFC 8827 §6.5).
 
 mod active;
+mod attempt;
+mod client_flight;
+mod cookies;
 mod engine;
+mod generation;
+mod heard;
 mod hello;
+mod opened;
 mod passive;
+mod pieces;
 mod provider;
 mod records;
+mod requests;
 mod rivals;
+mod server_flight;
 mod session;
 mod srtp;
 
@@ -15,11 +24,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::active::Active;
+use self::attempt::Progress;
 pub use self::engine::Engine;
 pub(super) use self::engine::{EngineSpec, EngineVersion, Identity};
 use self::passive::Passive;
 use self::records::is_dtls;
-use self::rivals::Progress;
 use self::session::DtlsSession;
 pub use self::srtp::SrtpProfile;
 use self::srtp::Substitution;
@@ -46,11 +55,13 @@ use super::{
 /// Datagrams in the peer's name can reach a handshake before the peer's own. This one goes on with the peer
 /// nevertheless:
 /// * a datagram that the peer's role cannot send is dropped, and so are alerts that are not authenticated;
-/// * messages that contradict each other get an engine each, and the one that completes the handshake wins;
-/// * a passive side goes on only with a client that has shown its cookie;
-/// * an active side says hello once more only when nothing has come of a ServerHello within a round trip;
+/// * a passive side keeps an engine only for a client that has shown its cookie, and goes on when the client's signature
+///   holds (DTLS 1.2), or when what it says is encrypted (1.3);
+/// * an active side goes on when the server's signature holds (1.2), or when a ServerHello opens what comes with it (1.3);
+/// * an active side says hello once more, with a cookie, only when no server has proven itself within a round trip, and
+///   among several cookies takes the one that comes again with each hello;
 /// * a record that an engine refuses is counted, and ends nothing;
-/// * an active side that hears nothing usable for 3 s begins afresh.
+/// * an active side that is not connected after 3 s begins afresh.
 #[derive(Clone, Debug)]
 pub struct Dtls {
     certificate: Certificate,
@@ -91,11 +102,11 @@ pub enum PayloadMode {
 pub struct DtlsCounters {
     /// Datagrams with a record that the peer's role cannot send.
     pub wrong_role: u64,
-    /// Alerts that anybody could have sent.
+    /// Alerts and acknowledgements that anybody could have sent.
     pub plain_alerts: u64,
-    /// Hellos of another random than the first, and messages that contradict one that has come before.
+    /// Hellos of another random than the first, and of servers as many.
     pub rival_hellos: u64,
-    /// Those of them for which there was no room.
+    /// Hellos with a wrong cookie, and those that no engine answers.
     pub hellos_refused: u64,
     /// Datagrams that an engine refused.
     pub refused: u64,
@@ -256,6 +267,9 @@ enum Side {
     Passive(Passive),
 }
 
+/// Says whether a certificate may be the peer's: it has one of the fingerprints that were told, or none was told yet.
+type Judge<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// Whose certificate is accepted.
 struct Verification {
     fingerprints: Vec<Fingerprint>,
@@ -331,6 +345,15 @@ impl DtlsHandshake {
 }
 
 impl Verification {
+    fn usable(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.fingerprints.iter().filter(|fingerprint| self.allow_sha1 || !fingerprint.is_sha1())
+    }
+
+    fn may_be(&self, certificate: &[u8]) -> bool {
+        let mut usable = self.usable().peekable();
+        self.any || usable.peek().is_none() || usable.any(|usable| usable.matches(certificate))
+    }
+
     fn check(
         &self,
         certificate: Option<&[u8]>,
@@ -339,11 +362,7 @@ impl Verification {
         if self.any {
             return Ok(());
         }
-        let mut usable = self
-            .fingerprints
-            .iter()
-            .filter(|fingerprint| self.allow_sha1 || !fingerprint.is_sha1())
-            .peekable();
+        let mut usable = self.usable().peekable();
         if usable.peek().is_none() {
             return Err(HandshakeError::NoFingerprint);
         }
@@ -388,9 +407,11 @@ impl Handshake for DtlsHandshake {
     }
 
     fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
+        let verify = self.verify.as_ref();
+        let judge = |certificate: &[u8]| verify.is_none_or(|verify| verify.may_be(certificate));
         let progress = match &mut self.side {
-            Side::Active(active) => active.hear(now, datagram, &mut self.counters),
-            Side::Passive(passive) => passive.hear(now, datagram, &mut self.counters),
+            Side::Active(active) => active.hear(now, datagram, &judge, &mut self.counters),
+            Side::Passive(passive) => passive.hear(now, datagram, &judge, &mut self.counters),
         };
         self.step(progress)
     }
@@ -402,7 +423,7 @@ impl Handshake for DtlsHandshake {
     fn handle_timeout(&mut self, now: Instant) -> Step {
         let progress = match &mut self.side {
             Side::Active(active) => active.handle_timeout(now, new_seed, &mut self.counters),
-            Side::Passive(passive) => passive.handle_timeout(now),
+            Side::Passive(passive) => passive.handle_timeout(now, &mut self.counters),
         };
         self.step(progress)
     }

@@ -1,25 +1,30 @@
 //! The passive side: it waits for a ClientHello, and whoever can send in the peer's name may send one first.
 //!
-//! No engine goes on before its client has shown a cookie that was sent to the peer's address (RFC 6347 §4.2.1,
-//! RFC 9147 §5.1): a forger who cannot read what is sent there does not get past it. The cookie is the same for every
-//! hello, since the real client cannot know in answer to whose hello it was sent. Each client random has engines of its
-//! own, so that hellos do not mix; what comes after them may be forged as well (see [`rivals`](super::rivals)).
+//! There is no engine before its client has shown a cookie that was sent to the peer's address (RFC 6347 §4.2.1,
+//! RFC 9147 §5.1): a forger who cannot read what is sent there does not get past it (see [`cookies`](super::cookies)).
+//! What comes after is told to the engine when it is proven: in DTLS 1.2 by the client's signature (see
+//! [`client_flight`](super::client_flight)), in DTLS 1.3 by being encrypted.
 
-use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::super::Role;
 use super::super::data::random_bytes;
-use super::active::only_fitting;
-use super::engine::{EngineSpec, EngineVersion};
-use super::hello::Hellos;
+use super::attempt::{Attempt, Progress};
+use super::client_flight::ClientFlight;
+use super::cookies::{Cookies, hello_retry_request, hello_verify_request};
+use super::engine::{EngineSpec, EngineVersion, Identity};
+use super::hello::Hello;
+use super::pieces::Pieces;
 use super::provider::Shared;
-use super::records::{Message, Numbers, Record, offers_dtls13, records};
-use super::rivals::{Progress, Rivals};
+use super::records::{
+    CHANGE_CIPHER_SPEC, CLIENT_HELLO, Message, Numbers, Record, as_datagram, only_fitting, records,
+};
+use super::rivals::Rivals;
 use super::srtp::{SrtpProfile, Substitution};
-use super::{DtlsCounters, Version};
+use super::{DtlsCounters, Judge, Version};
 
 /// One passive side.
 pub(crate) struct Passive {
@@ -27,17 +32,36 @@ pub(crate) struct Passive {
     version: Option<Version>,
     profiles: Vec<SrtpProfile>,
     cookie: [u8; 32],
-    clients: VecDeque<Client>,
-    hellos: Hellos,
+    cookies: Cookies,
+    pieces: Pieces,
+    /// A hello has come that has what DTLS 1.3 needs.
+    shares_seen: bool,
+    /// A second hello in pieces, of which it is not certain that they are all the peer's.
+    doubtful: Option<(Instant, u16, Vec<u8>)>,
+    /// Those that have shown the cookie (or need not), the latest last.
+    clients: Vec<Client>,
     numbers: Numbers,
 }
 
-/// The engines for the client of this random.
+/// A client that has been answered with a ServerHello.
 struct Client {
     random: Vec<u8>,
-    rivals: Rivals,
-    /// It has shown the cookie (or need not): it has been answered with a ServerHello.
-    accepted: bool,
+    hello: Bytes,
+    talk: Talk,
+}
+
+enum Talk {
+    /// By certificates.
+    Proven {
+        attempt: Box<Attempt>,
+        version: Version,
+        /// The client's flight of DTLS 1.2, as long as it is not found.
+        flight: Option<Box<ClientFlight>>,
+        /// Encrypted records that came before it.
+        early: Vec<Bytes>,
+    },
+    /// By a pre-shared key, where nothing is signed.
+    Rivals(Box<Rivals>),
 }
 
 impl Passive {
@@ -52,8 +76,11 @@ impl Passive {
             version,
             profiles,
             cookie: random_bytes(),
-            clients: VecDeque::new(),
-            hellos: Hellos::default(),
+            cookies: Cookies::default(),
+            pieces: Pieces::default(),
+            shares_seen: false,
+            doubtful: None,
+            clients: Vec::new(),
             numbers: Numbers::default(),
         }
     }
@@ -62,147 +89,326 @@ impl Passive {
         &mut self,
         now: Instant,
         datagram: &[u8],
+        judge: Judge<'_>,
         counters: &mut DtlsCounters,
     ) -> Progress {
         let Some(datagram) = only_fitting(datagram, Role::Server, counters) else {
             return Progress::default();
         };
-        let datagram = without_outdated_hellos(datagram);
-        let in_pieces =
-            |message: Message<'_>| message.is_client_hello() && message.body.len() < message.length;
-        let datagram = if records(&datagram).flat_map(Record::messages).any(in_pieces) {
-            match self.hellos.complete(&datagram) {
-                Some(whole) => whole,
-                None => return Progress::default(),
+        let hellos = || {
+            let messages = records(&datagram).flat_map(Record::messages);
+            messages.filter(|message| message.kind == CLIENT_HELLO)
+        };
+        let mut progress = Progress::default();
+        // A hello that is sent again may go out together with the one that has the cookie: that one counts.
+        if let Some(latest) = hellos().map(|hello| hello.sequence).max() {
+            for hello in hellos() {
+                if hello.sequence == latest {
+                    progress.merge(self.hear_hello(now, &hello, counters));
+                }
             }
         } else {
-            datagram
-        };
-        let messages = || records(&datagram).flat_map(Record::messages);
-        if let Some((random, body)) =
-            messages().find_map(|message| Some((message.client_random()?, message.body)))
-        {
-            let Some(at) = self.client(now, random, body, counters) else {
-                return Progress::default();
-            };
-            let progress = self.clients[at].rivals.hear(now, datagram.clone(), counters);
-            let progress = self.note(at, progress);
-            return self.end(progress);
-        }
-        // Whose it is, only the engines can tell. Until a client has shown the cookie it has nothing to say but its hello.
-        let mut progress = Progress::default();
-        for at in 0..self.clients.len() {
-            if progress.completed.is_none() && self.clients[at].accepted {
-                let heard = self.clients[at].rivals.hear(now, datagram.clone(), counters);
-                progress.merge(self.note(at, heard));
+            // Whose it is, only the engines can tell.
+            for at in 0..self.clients.len() {
+                if progress.completed.is_none() {
+                    progress.merge(self.tell(at, now, &datagram, judge, counters));
+                }
             }
         }
         self.end(progress)
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Progress {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, counters: &mut DtlsCounters) -> Progress {
         let mut progress = Progress::default();
-        let mut at = 0;
-        while at < self.clients.len() {
-            let timed = self.clients[at].rivals.handle_timeout(now);
-            match &timed.failed {
-                Some(error) => {
-                    log::debug!("a client was given up: {error}");
-                    self.clients.remove(at);
+        if let Some((_, sequence, body)) = self.doubtful.take_if(|(due, ..)| *due <= now)
+            && let Some(hello) = Hello::parse(&body)
+        {
+            progress.merge(self.accept(now, sequence, &body, &hello, counters));
+        }
+        for client in &mut self.clients {
+            match &mut client.talk {
+                Talk::Proven { attempt, .. } => {
+                    progress.merge(attempt.handle_timeout(now));
                 }
-                None => {
-                    progress.merge(self.note(at, timed));
-                    at += 1;
-                }
+                Talk::Rivals(rivals) => progress.merge(rivals.handle_timeout(now)),
             }
         }
+        // Another client may come, as long as there is time.
+        progress.failed = None;
         self.end(progress)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.clients.iter().filter_map(|client| client.rivals.poll_timeout()).min()
+        let of_clients = self.clients.iter().filter_map(|client| match &client.talk {
+            Talk::Proven { attempt, .. } => attempt.poll_timeout(),
+            Talk::Rivals(rivals) => rivals.poll_timeout(),
+        });
+        of_clients.chain(self.doubtful.as_ref().map(|(due, ..)| *due)).min()
     }
 
-    /// The place of the client of this random, made if need be.
-    fn client(
+    /// Hears a hello, or a piece of one.
+    fn hear_hello(
         &mut self,
         now: Instant,
-        random: &[u8],
-        body: &[u8],
+        message: &Message<'_>,
         counters: &mut DtlsCounters,
-    ) -> Option<usize> {
-        if let Some(at) = self.clients.iter().position(|client| client.random == random) {
-            return Some(at);
+    ) -> Progress {
+        if message.is_whole() {
+            return self.hear_whole(now, message.sequence, message.body, true, counters);
         }
-        if !self.clients.is_empty() {
+        let mut progress = Progress::default();
+        let mut asked = false;
+        for body in self.pieces.add(message) {
+            let Some(hello) = Hello::parse(&body) else { continue };
+            if hello.has_cookie() {
+                let certain = !self.pieces.is_contested(message)
+                    || self.cookies.first_of(&body).is_some_and(|(_, certain)| certain);
+                progress.merge(self.hear_whole(now, message.sequence, &body, certain, counters));
+            } else if std::mem::replace(&mut asked, true) {
+                // It is answered already, by whatever it is put together from.
+                self.cookies.note(&body);
+            } else {
+                progress.merge(self.hear_whole(now, message.sequence, &body, true, counters));
+            }
+        }
+        progress
+    }
+
+    /// Hears a whole hello. One that is not `certain` may be put together from pieces of several senders.
+    fn hear_whole(
+        &mut self,
+        now: Instant,
+        sequence: u16,
+        body: &[u8],
+        certain: bool,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
+        let Some(hello) = Hello::parse(body) else { return Progress::default() };
+        let shown = hello.legacy_cookie == self.cookie || hello.cookie == self.cookie;
+        if shown && !certain {
+            // The pieces that came nearest to each other are the likeliest; certainty may follow.
+            self.doubtful.get_or_insert_with(|| (now + DOUBT, sequence, body.to_vec()));
+            return Progress::default();
+        }
+        if shown || !self.spec.cookie {
+            return self.accept(now, sequence, body, &hello, counters);
+        }
+        if hello.has_cookie() {
+            // An answer to what we have not asked would put the client out of step.
+            counters.hellos_refused += 1;
+            return Progress::default();
+        }
+        let first = self.cookies.is_empty();
+        let known = self.cookies.note(body);
+        if !first && !known {
             counters.rival_hellos += 1;
         }
-        if self.clients.len() >= CLIENTS {
-            // Not one that has shown the cookie: that is the peer.
-            let oldest = self.clients.iter().position(|client| !client.accepted)?;
-            self.clients.remove(oldest);
-            counters.hellos_refused += 1;
-        }
-        let version = match self.version {
-            Some(Version::Dtls12) => EngineVersion::Dtls12,
-            Some(Version::Dtls13) => EngineVersion::Dtls13,
-            None if offers_dtls13(body) => EngineVersion::Dtls13,
-            None => EngineVersion::Dtls12,
+        self.ask(now, &hello, body, known, counters)
+    }
+
+    /// Asks for the cookie, in the version that the client will get.
+    fn ask(
+        &mut self,
+        now: Instant,
+        hello: &Hello<'_>,
+        body: &[u8],
+        known: bool,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
+        let packets = match self.version_for(hello) {
+            None => Vec::new(),
+            Some(Version::Dtls12) => vec![hello_verify_request(&self.cookie)],
+            Some(Version::Dtls13) if hello.has_share => {
+                self.shares_seen = true;
+                vec![hello_retry_request(&self.cookie)]
+            }
+            // A request for another share ends the handshake of a client that has sent it: the real client may have. So one
+            // is made only while nobody has sent a share, and for who asks again.
+            Some(Version::Dtls13) if self.shares_seen || !known => Vec::new(),
+            Some(Version::Dtls13) => {
+                let asked = self.engine(now, Version::Dtls13, body).map(|mut attempt| {
+                    attempt.tell(now, &as_datagram(CLIENT_HELLO, 0, body), counters).packets
+                });
+                asked.unwrap_or_default()
+            }
         };
-        let substitution = Substitution::answering(body, &self.profiles);
-        let spec =
-            EngineSpec { version, seed: u64::from_le_bytes(random_bytes()), ..self.spec.clone() };
-        match Rivals::new(spec, Shared::repeatable(self.cookie), substitution, now) {
-            Ok(rivals) => {
-                let rivals = rivals.without_forks();
-                self.clients.push_back(Client { random: random.to_vec(), rivals, accepted: false });
-                Some(self.clients.len() - 1)
-            }
-            Err(error) => {
-                log::warn!("cannot make a DTLS engine: {error}");
-                None
-            }
+        Progress { packets, ..Progress::default() }
+    }
+
+    fn version_for(&self, hello: &Hello<'_>) -> Option<Version> {
+        match self.version {
+            Some(Version::Dtls13) if !hello.offers_dtls13 => None,
+            Some(version) => Some(version),
+            None if hello.offers_dtls13 => Some(Version::Dtls13),
+            None => Some(Version::Dtls12),
         }
     }
 
-    /// Note what a client's engines said to it.
-    fn note(&mut self, at: usize, progress: Progress) -> Progress {
-        let answers = progress
-            .packets
-            .iter()
-            .flat_map(|packet| records(packet))
-            .flat_map(Record::messages)
-            .any(|message| message.is_answer());
-        if answers {
-            self.clients[at].accepted = true;
-            self.clients[at].rivals.fork_from_now_on();
+    fn engine(&self, now: Instant, version: Version, hello: &[u8]) -> Option<Attempt> {
+        let version = match version {
+            Version::Dtls12 => EngineVersion::Dtls12,
+            Version::Dtls13 => EngineVersion::Dtls13,
+        };
+        let spec =
+            EngineSpec { version, seed: u64::from_le_bytes(random_bytes()), ..self.spec.clone() };
+        let shared = Arc::new(Shared::repeatable(self.cookie));
+        let made = Attempt::new(&spec, shared, Substitution::answering(hello, &self.profiles), now);
+        made.inspect_err(|error| log::warn!("cannot make a DTLS engine: {error}")).ok()
+    }
+
+    /// Answers a client that has shown the cookie (or need not).
+    fn accept(
+        &mut self,
+        now: Instant,
+        sequence: u16,
+        body: &[u8],
+        hello: &Hello<'_>,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
+        let datagram = as_datagram(CLIENT_HELLO, sequence, body);
+        if let Some(client) = self.clients.iter_mut().find(|client| client.random == hello.random) {
+            // Said again, it asks for our answer again.
+            return match &mut client.talk {
+                _ if client.hello != datagram => Progress::default(),
+                Talk::Proven { attempt, .. } => attempt.tell(now, &datagram, counters),
+                Talk::Rivals(rivals) => rivals.hear(now, datagram, counters),
+            };
+        }
+        let by_hello = self.version_for(hello);
+        let version = match self.spec.cookie {
+            true if hello.legacy_cookie == self.cookie => Some(Version::Dtls12),
+            true => Some(Version::Dtls13),
+            false => by_hello,
+        };
+        let Some(version) =
+            version.filter(|version| self.version.is_none_or(|only| only == *version))
+        else {
+            return Progress::default();
+        };
+        let first = match self.spec.cookie {
+            true => {
+                self.cookies.first_of(body).map(|(first, _)| as_datagram(CLIENT_HELLO, 0, &first))
+            }
+            false => None,
+        };
+        if let Identity::PreSharedKey(_) = &self.spec.identity {
+            return self.accept_rivals(now, hello, first, datagram, counters);
+        }
+        let Some(mut attempt) = self.engine(now, version, body) else { return Progress::default() };
+        if let Some(first) = first {
+            // What it asks then, the client has been asked already.
+            _ = attempt.tell(now, &first, counters);
+        }
+        let progress = attempt.tell(now, &datagram, counters);
+        if !is_answer(&progress.packets) {
+            counters.hellos_refused += 1;
+            return Progress::default();
+        }
+        let flight = match version {
+            Version::Dtls12 => ClientFlight::new((sequence, body), &progress.packets).map(Box::new),
+            Version::Dtls13 => None,
+        };
+        debug_assert!(flight.is_some() || version == Version::Dtls13, "the engine says all of it");
+        let talk = Talk::Proven { attempt: Box::new(attempt), version, flight, early: Vec::new() };
+        self.add(Client { random: hello.random.to_vec(), hello: datagram, talk });
+        progress
+    }
+
+    fn accept_rivals(
+        &mut self,
+        now: Instant,
+        hello: &Hello<'_>,
+        first: Option<Bytes>,
+        datagram: Bytes,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
+        let spec = EngineSpec { seed: u64::from_le_bytes(random_bytes()), ..self.spec.clone() };
+        let Ok(mut rivals) = Rivals::new(spec, Shared::repeatable(self.cookie), now) else {
+            return Progress::default();
+        };
+        if let Some(first) = first {
+            _ = rivals.hear(now, first, counters);
+        }
+        let progress = rivals.hear(now, datagram.clone(), counters);
+        let talk = Talk::Rivals(Box::new(rivals));
+        self.add(Client { random: hello.random.to_vec(), hello: datagram, talk });
+        progress
+    }
+
+    /// The oldest makes room: with a cookie, all are the peer's, which has begun afresh.
+    fn add(&mut self, client: Client) {
+        if self.clients.len() >= if self.spec.cookie { CLIENTS } else { WITHOUT_COOKIE } {
+            self.clients.remove(0);
+        }
+        self.clients.push(client);
+    }
+
+    /// Tells a client's engine what is proven.
+    fn tell(
+        &mut self,
+        at: usize,
+        now: Instant,
+        datagram: &Bytes,
+        judge: Judge<'_>,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
+        let mut progress = Progress::default();
+        let (attempt, version, flight, early) = match &mut self.clients[at].talk {
+            Talk::Rivals(rivals) => return rivals.hear(now, datagram.clone(), counters),
+            Talk::Proven { attempt, version, flight, early } => (attempt, *version, flight, early),
+        };
+        let encrypted = records(datagram).filter(|record| record.is_encrypted(version));
+        early.extend(encrypted.map(|record| Bytes::copy_from_slice(record.0)));
+        if let Some(client_flight) = flight {
+            let Some(found) = client_flight.hear(datagram, judge) else {
+                early.drain(..early.len().saturating_sub(EARLY));
+                return progress;
+            };
+            *flight = None;
+            for message in found {
+                progress.merge(attempt.tell(now, &message, counters));
+            }
+            progress.merge(attempt.tell(now, &CHANGE_CIPHER_SPEC, counters));
+        }
+        for record in early.drain(..) {
+            progress.merge(attempt.tell(now, &record, counters));
+        }
+        if attempt.is_connected() {
+            let Talk::Proven { attempt, .. } = self.clients.swap_remove(at).talk else {
+                unreachable!("it is one")
+            };
+            progress.completed = Some(attempt.complete());
+            self.clients.clear();
         }
         progress
     }
 
     fn end(&mut self, mut progress: Progress) -> Progress {
         self.numbers.number(&mut progress.packets);
-        if progress.completed.is_some() {
+        if let Some(completed) = &mut progress.completed {
+            if completed.engine.version() == Version::Dtls12 {
+                completed.engine.go_on_with(std::mem::take(&mut self.numbers));
+            }
             self.clients.clear();
+            self.doubtful = None;
+            (self.cookies, self.pieces) = (Cookies::default(), Pieces::default());
         }
         progress
     }
 }
 
-/// A hello that is sent again goes out together with the one that has the cookie: the engine, which takes the first for a
-/// new beginning, is shown the last alone.
-fn without_outdated_hellos(datagram: Bytes) -> Bytes {
-    let of_hello = |record: Record<'_>| {
-        record.messages().filter(Message::is_client_hello).map(|message| message.sequence).max()
-    };
-    let latest = records(&datagram).filter_map(of_hello).max();
-    let outdated = |record: &Record<'_>| of_hello(*record).is_some_and(|one| Some(one) < latest);
-    if !records(&datagram).any(|record| outdated(&record)) {
-        return datagram;
-    }
-    let kept = records(&datagram).filter(|record| !outdated(record));
-    kept.flat_map(|record| record.0).copied().collect()
+fn is_answer(packets: &[Bytes]) -> bool {
+    packets
+        .iter()
+        .flat_map(|packet| records(packet))
+        .flat_map(Record::messages)
+        .any(|message| message.is_answer())
 }
 
-/// Client randoms at once; each forged hello takes one, the oldest makes room.
-const CLIENTS: usize = 16;
+/// Clients at once; and where forged hellos take one each.
+const CLIENTS: usize = 4;
+const WITHOUT_COOKIE: usize = 16;
+/// Encrypted records that are kept for a flight that was overtaken by them.
+const EARLY: usize = 16;
+/// How long a hello waits that is put together from pieces of which some may be forged.
+const DOUBT: Duration = Duration::from_millis(60);

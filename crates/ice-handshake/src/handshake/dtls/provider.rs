@@ -138,6 +138,21 @@ pub(super) fn within<R>(context: &Context, run: impl FnOnce() -> R) -> R {
     run()
 }
 
+/// Whether this signature of DTLS 1.2, by an algorithm as it stands on the wire (RFC 5246 §7.4.1.4.1), holds.
+pub(super) fn verify(certificate: &[u8], data: &[u8], scheme: [u8; 2], signature: &[u8]) -> bool {
+    let hash = match scheme {
+        [4, ECDSA] => HashAlgorithm::SHA256,
+        [5, ECDSA] => HashAlgorithm::SHA384,
+        _ => return false,
+    };
+    let verifier = INNER.signature_verification;
+    let algorithm = SignatureAlgorithm::ECDSA;
+    verifier.verify_signature(certificate, data, signature, hash, algorithm).is_ok()
+}
+
+/// RFC 5246 §7.4.1.4.1.
+const ECDSA: u8 = 3;
+
 thread_local! {
     static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
@@ -171,6 +186,7 @@ fn provider() -> CryptoProvider {
         key_provider: &WireTranscript,
         hash_provider: &WireTranscript,
         hmac_provider: &OneCookie,
+        dtls13_cipher_suites: super::opened::SUITES,
         ..INNER.clone()
     }
 }

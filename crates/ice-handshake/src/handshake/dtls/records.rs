@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::super::Role;
+use super::{DtlsCounters, Version};
 
 /// The records of a datagram. What does not parse ends the list.
 pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
@@ -27,6 +28,28 @@ pub(super) fn is_dtls(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(20..=63))
 }
 
+/// The datagram without alerts and acknowledgements that anybody may have sent; none if nothing is left, or if there is a
+/// record in it that the peer's role cannot send: what else is in it then is not the peer's either.
+pub(super) fn only_fitting(
+    datagram: &[u8],
+    ours: Role,
+    counters: &mut DtlsCounters,
+) -> Option<Bytes> {
+    if !records(datagram).all(|record| record.fits(ours)) {
+        counters.wrong_role += 1;
+        return None;
+    }
+    let mut kept = Vec::with_capacity(datagram.len());
+    for record in records(datagram) {
+        if record.is_plain_notice() {
+            counters.plain_alerts += 1;
+        } else {
+            kept.extend_from_slice(record.0);
+        }
+    }
+    (!kept.is_empty()).then(|| kept.into())
+}
+
 /// One record, header included.
 #[derive(Clone, Copy)]
 pub(super) struct Record<'a>(pub(super) &'a [u8]);
@@ -44,9 +67,17 @@ impl<'a> Record<'a> {
         plain.then_some(5..11)
     }
 
-    /// Whether it is an alert that anybody could have sent.
-    pub(super) fn plain_alert(self) -> Option<u8> {
-        self.plain(ALERT).map(|content| content.get(1).copied().unwrap_or_default())
+    /// Whether it is an alert or an acknowledgement that anybody could have sent.
+    pub(super) fn is_plain_notice(self) -> bool {
+        self.plain(ALERT).or(self.plain(ACK)).is_some()
+    }
+
+    /// Whether it is encrypted, as DTLS of this version encrypts.
+    pub(super) fn is_encrypted(self, version: Version) -> bool {
+        match version {
+            Version::Dtls12 => self.0[0] < 32 && self.0.len() >= HEADER && self.0[3..5] != [0, 0],
+            Version::Dtls13 => matches!(self.0[0], 32..=63),
+        }
     }
 
     /// The handshake messages (or fragments of them) in it, if it is not encrypted.
@@ -109,14 +140,9 @@ impl<'a> Message<'a> {
         self.kind == HELLO_VERIFY_REQUEST || self.kind == SERVER_HELLO && !self.is_answer()
     }
 
-    /// Whether it is of a ClientHello.
-    pub(super) fn is_client_hello(&self) -> bool {
-        self.kind == CLIENT_HELLO
-    }
-
-    /// The random of the ClientHello that begins here.
-    pub(super) fn client_random(&self) -> Option<&'a [u8]> {
-        if self.kind == CLIENT_HELLO && self.offset == 0 { self.body.get(2..34) } else { None }
+    /// Whether all of it is here.
+    pub(super) fn is_whole(&self) -> bool {
+        self.body.len() == self.length
     }
 
     /// Whether it is a ServerHello that goes on with a handshake, not one that asks for another ClientHello.
@@ -135,45 +161,54 @@ pub(super) struct Numbers(u64);
 impl Numbers {
     pub(super) fn number(&mut self, packets: &mut [Bytes]) {
         for packet in packets {
-            let (mut numbered, mut at) = (packet.to_vec(), 0);
-            for record in records(packet) {
-                if let Some(number) = record.plain_number() {
-                    let number = at + number.start..at + number.end;
-                    numbered[number].copy_from_slice(&self.0.to_be_bytes()[2..]);
-                    self.0 += 1;
-                }
-                at += record.0.len();
-            }
+            let mut numbered = packet.to_vec();
+            self.number_one(&mut numbered);
             *packet = numbered.into();
         }
     }
-}
 
-/// Whether the ClientHello of this body offers DTLS 1.3, as far as it is here.
-pub(super) fn offers_dtls13(body: &[u8]) -> bool {
-    fn versions(body: &[u8]) -> Option<Option<&[u8]>> {
-        let mut at = 34;
-        at += 1 + usize::from(*body.get(at)?);
-        at += 1 + usize::from(*body.get(at)?);
-        at += 2 + number(body, at)?;
-        at += 1 + usize::from(*body.get(at)?);
-        let Some(length) = number(body, at) else { return Some(None) };
-        let extensions = body.get(at + 2..)?;
-        let mut rest = &extensions[..length.min(extensions.len())];
-        while let (Some(kind), Some(length)) = (number(rest, 0), number(rest, 2)) {
-            let content = rest.get(4..4 + length)?;
-            if kind == SUPPORTED_VERSIONS {
-                return Some(Some(content.get(1..)?));
+    pub(super) fn number_one(&mut self, packet: &mut [u8]) {
+        let mut at = 0;
+        loop {
+            let first = records(&packet[at..]).next();
+            let Some((length, number)) = first.map(|it| (it.0.len(), it.plain_number())) else {
+                break;
+            };
+            if let Some(number) = number {
+                packet[at + number.start..at + number.end]
+                    .copy_from_slice(&self.0.to_be_bytes()[2..]);
+                self.0 += 1;
             }
-            rest = &rest[4 + length..];
+            at += length;
         }
-        Some(None)
     }
-    let versions = versions(body).flatten().unwrap_or_default();
-    versions.chunks_exact(2).any(|version| version == [0xfe, 0xfc])
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<usize> {
+/// A whole handshake message, as it is hashed and signed (RFC 6347 §4.2.6).
+pub(super) fn whole_message(kind: u8, sequence: u16, body: &[u8]) -> Vec<u8> {
+    let length = &(body.len() as u32).to_be_bytes()[1..];
+    let mut message = vec![kind];
+    message.extend_from_slice(length);
+    message.extend_from_slice(&sequence.to_be_bytes());
+    message.extend_from_slice(&[0, 0, 0]);
+    message.extend_from_slice(length);
+    message.extend_from_slice(body);
+    message
+}
+
+/// A whole handshake message as a datagram of its own. Its record's number does not matter: records in the clear are not
+/// checked for it.
+pub(super) fn as_datagram(kind: u8, sequence: u16, body: &[u8]) -> Bytes {
+    let message = whole_message(kind, sequence, body);
+    let mut datagram = vec![HANDSHAKE, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0];
+    datagram[9..11].copy_from_slice(&sequence.to_be_bytes());
+    datagram.extend_from_slice(&(message.len() as u16).to_be_bytes());
+    datagram.extend_from_slice(&message);
+    datagram.into()
+}
+
+/// Reads a number of two bytes.
+pub(super) fn number(bytes: &[u8], at: usize) -> Option<usize> {
     Some(usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?])))
 }
 
@@ -184,29 +219,32 @@ const MESSAGE_HEADER: usize = 12;
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
+const ACK: u8 = 26;
+
+/// A ChangeCipherSpec record.
+pub(super) const CHANGE_CIPHER_SPEC: [u8; 14] =
+    [20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 1, 1];
 
 const HELLO_REQUEST: u8 = 0;
-const CLIENT_HELLO: u8 = 1;
-const SERVER_HELLO: u8 = 2;
-const HELLO_VERIFY_REQUEST: u8 = 3;
+pub(super) const CLIENT_HELLO: u8 = 1;
+pub(super) const SERVER_HELLO: u8 = 2;
+pub(super) const HELLO_VERIFY_REQUEST: u8 = 3;
 const NEW_SESSION_TICKET: u8 = 4;
 const END_OF_EARLY_DATA: u8 = 5;
 const HELLO_RETRY_REQUEST: u8 = 6;
 const ENCRYPTED_EXTENSIONS: u8 = 8;
-const SERVER_KEY_EXCHANGE: u8 = 12;
-const CERTIFICATE_REQUEST: u8 = 13;
-const SERVER_HELLO_DONE: u8 = 14;
-const CERTIFICATE_VERIFY: u8 = 15;
-const CLIENT_KEY_EXCHANGE: u8 = 16;
+pub(super) const CERTIFICATE: u8 = 11;
+pub(super) const SERVER_KEY_EXCHANGE: u8 = 12;
+pub(super) const CERTIFICATE_REQUEST: u8 = 13;
+pub(super) const SERVER_HELLO_DONE: u8 = 14;
+pub(super) const CERTIFICATE_VERIFY: u8 = 15;
+pub(super) const CLIENT_KEY_EXCHANGE: u8 = 16;
 
 /// The random of a ServerHello that is a HelloRetryRequest (RFC 8446 §4.1.3).
-const HELLO_RETRY_RANDOM: [u8; 32] = [
+pub(super) const HELLO_RETRY_RANDOM: [u8; 32] = [
     0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
-
-/// RFC 8446 §4.2.1.
-const SUPPORTED_VERSIONS: usize = 43;
 
 #[cfg(test)]
 mod tests {
@@ -239,7 +277,8 @@ mod tests {
         assert_eq!(found.len(), 4);
         assert!(found[0].messages().next().unwrap().is_answer());
         assert_eq!(found[1].messages().next().unwrap().body, b"certificate");
-        assert_eq!(found[2].plain_alert(), Some(40));
+        assert!(found[2].is_plain_notice());
+        assert!(found[3].is_encrypted(Version::Dtls13));
         assert_eq!(found[3].messages().count(), 0);
     }
 
@@ -270,10 +309,9 @@ mod tests {
                 datagram[11..13].copy_from_slice(&length.to_be_bytes());
             }
             for record in records(&datagram) {
-                _ = (record.plain_alert(), record.fits(Role::Client), record.fits(Role::Server));
+                _ = (record.is_plain_notice(), record.fits(Role::Client), record.fits(Role::Server));
                 for message in record.messages() {
-                    _ = offers_dtls13(message.body);
-                    _ = (message.client_random(), message.is_request(), message.is_answer());
+                    _ = (message.is_request(), message.is_answer());
                 }
             }
         }

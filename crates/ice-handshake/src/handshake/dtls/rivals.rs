@@ -1,7 +1,7 @@
 //! Engines that go on from the same beginning with different messages, because nobody can tell yet whose are the peer's.
 //!
-//! Until keys are exchanged anybody who can send in the peer's name can say anything, and an engine that has believed it
-//! is of no use any more. So each message that contradicts another (it has the same number, and another content) gets
+//! With a pre-shared key nothing is signed: before the first encrypted record anybody who can send in the peer's name can
+//! say anything, and an engine that has believed it is of no use any more. So each message that contradicts another (it has the same number, and another content) gets
 //! an engine of its own, which is told everything else that has come so far. What cannot be told apart goes to all of
 //! them, and the one that completes the handshake was the peer's. A forger gains nothing by being first.
 
@@ -12,24 +12,22 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::attempt::Progress;
 use super::engine::{Drained, Engine, EngineSpec};
 use super::provider::Shared;
 use super::records::{Record, records};
-use super::srtp::{SrtpProfile, Substitution};
+use super::srtp::SrtpProfile;
 use super::{Completed, DtlsCounters};
 
 /// The engines that have begun alike.
 pub(super) struct Rivals {
     spec: EngineSpec,
     shared: Arc<Shared>,
-    substitution: Option<Substitution>,
     born: Instant,
     attempts: Vec<Attempt>,
     /// What has come so far, for engines that join later.
     heard: VecDeque<(Vec<Claim>, Bytes)>,
     hasher: RandomState,
-    /// Whether messages that contradict each other are worth an engine.
-    may_fork: bool,
     /// Engines that were made so far.
     forks: usize,
 }
@@ -60,58 +58,26 @@ impl Claim {
     }
 }
 
-/// What a call has led to.
-#[derive(Default)]
-pub(super) struct Progress {
-    pub(super) packets: Vec<Bytes>,
-    pub(super) completed: Option<Completed>,
-    /// Every engine has given up: the last one's reason.
-    pub(super) failed: Option<String>,
-    pub(super) closed: bool,
-}
-
-impl Progress {
-    pub(super) fn merge(&mut self, other: Self) {
-        self.packets.extend(other.packets);
-        self.completed = self.completed.take().or(other.completed);
-        self.failed = other.failed.or(self.failed.take());
-        self.closed |= other.closed;
-    }
-}
-
 impl Rivals {
     /// One engine, to begin with. `shared` must keep its keys and signatures, so that others can begin as it did.
     pub(super) fn new(
         spec: EngineSpec,
         shared: Shared,
-        substitution: Option<Substitution>,
         born: Instant,
     ) -> Result<Self, dimpl::Error> {
         let (shared, hasher) = (Arc::new(shared), RandomState::new());
         let mut rivals = Self {
             spec,
             shared,
-            substitution,
             born,
             attempts: Vec::new(),
             heard: VecDeque::new(),
             hasher,
-            may_fork: true,
             forks: 0,
         };
         let first = rivals.attempt(Vec::new())?;
         rivals.attempts.push(first);
         Ok(rivals)
-    }
-
-    /// Take the first of what contradicts each other, until [told otherwise](Self::fork_from_now_on).
-    pub(super) fn without_forks(mut self) -> Self {
-        self.may_fork = false;
-        self
-    }
-
-    pub(super) fn fork_from_now_on(&mut self) {
-        self.may_fork = true;
     }
 
     /// What the first engine has to say before it has heard anything.
@@ -145,7 +111,7 @@ impl Rivals {
             progress.merge(self.tell(at, now, &datagram, counters));
         }
         for believes in contradicted {
-            if progress.completed.is_none() && self.may_fork {
+            if progress.completed.is_none() {
                 progress.merge(self.fork(now, believes, &claims, &datagram, counters));
             }
         }
@@ -179,12 +145,7 @@ impl Rivals {
     }
 
     fn attempt(&self, believes: Vec<Claim>) -> Result<Attempt, dimpl::Error> {
-        let engine = Engine::new(
-            &self.spec,
-            Arc::clone(&self.shared),
-            self.substitution.clone(),
-            self.born,
-        )?;
+        let engine = Engine::new(&self.spec, Arc::clone(&self.shared), None, self.born)?;
         Ok(Attempt {
             engine,
             believes,

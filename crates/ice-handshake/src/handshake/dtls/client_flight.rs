@@ -1,0 +1,100 @@
+//! A client's answer to a server's flight, in DTLS 1.2: believed when its CertificateVerify holds.
+//!
+//! It signs everything that came before it (RFC 5246 §7.4.8), with the server's random in it: who reads none of the
+//! server's mail cannot sign it, whatever certificate he shows. So no message before it needs an engine to tell whose
+//! it is.
+
+use bytes::Bytes;
+
+use super::Judge;
+use super::heard::{Checks, Heard, Store, leaf};
+use super::provider::verify;
+use super::records::{
+    CERTIFICATE, CERTIFICATE_VERIFY, CLIENT_KEY_EXCHANGE, Record, SERVER_HELLO_DONE, number,
+    records, whole_message,
+};
+
+/// What a client may have answered.
+pub(super) struct ClientFlight {
+    /// Everything up to ServerHelloDone, as it is hashed.
+    transcript: Vec<u8>,
+    /// The number of the Certificate.
+    first: u16,
+    store: Store,
+    checks: Checks,
+}
+
+impl ClientFlight {
+    /// In answer to a flight of these packets, which answered a hello of this number and body.
+    pub(super) fn new(hello: (u16, &[u8]), flight: &[Bytes]) -> Option<Self> {
+        let mut transcript = whole_message(super::records::CLIENT_HELLO, hello.0, hello.1);
+        let mut piece = Vec::new();
+        for message in flight.iter().flat_map(|packet| records(packet)).flat_map(Record::messages) {
+            if message.offset != piece.len() {
+                return None;
+            }
+            piece.extend_from_slice(message.body);
+            if piece.len() == message.length {
+                transcript.extend(whole_message(message.kind, message.sequence, &piece));
+                piece.clear();
+            }
+            if message.kind == SERVER_HELLO_DONE {
+                let (store, checks) = (Store::default(), Checks::default());
+                return Some(Self { transcript, first: hello.0 + 1, store, checks });
+            }
+        }
+        None
+    }
+
+    /// Hears a datagram; returns the client's messages when they are found, each as a datagram.
+    pub(super) fn hear(&mut self, datagram: &[u8], judge: Judge<'_>) -> Option<[Bytes; 3]> {
+        let first = self.first;
+        let place = |kind| match kind {
+            CERTIFICATE => Some(first),
+            CLIENT_KEY_EXCHANGE => Some(first + 1),
+            CERTIFICATE_VERIFY => Some(first + 2),
+            _ => None,
+        };
+        let new = self.store.add(datagram, |kind, sequence| place(kind) == Some(sequence));
+        new.iter().rev().find_map(|heard| self.complete(heard, judge))
+    }
+
+    /// Tries what this message may be part of.
+    fn complete(&mut self, new: &Heard, judge: Judge<'_>) -> Option<[Bytes; 3]> {
+        let candidates = |kind| match kind == new.kind {
+            true => vec![new.clone()],
+            false => self.store.nearest(kind, new.arrival),
+        };
+        let verifies = candidates(CERTIFICATE_VERIFY);
+        let exchanges = candidates(CLIENT_KEY_EXCHANGE);
+        if verifies.is_empty() || exchanges.is_empty() {
+            return None;
+        }
+        let certificates = self.checks.choose(candidates(CERTIFICATE), judge);
+        let near = self.checks.nearest();
+        for verify in verifies.iter().take(near) {
+            // One that came together with a key exchange belongs to it.
+            let together = exchanges.iter().any(|exchange| exchange.arrival == verify.arrival);
+            let belongs = |exchange: &&Heard| !together || exchange.arrival == verify.arrival;
+            for exchange in exchanges.iter().filter(belongs).take(near) {
+                for certificate in &certificates {
+                    if self.holds(certificate, exchange, verify) {
+                        return Some([certificate, exchange, verify].map(Heard::datagram));
+                    }
+                    self.checks.note_failure();
+                }
+            }
+        }
+        None
+    }
+
+    fn holds(&self, certificate: &Heard, exchange: &Heard, signature: &Heard) -> bool {
+        let (Some(leaf), Some(signed)) = (leaf(&certificate.body), number(&signature.body, 2))
+        else {
+            return false;
+        };
+        let Some(bytes) = signature.body.get(4..4 + signed) else { return false };
+        let data = [&self.transcript[..], &certificate.message(), &exchange.message()].concat();
+        verify(leaf, &data, [signature.body[0], signature.body[1]], bytes)
+    }
+}

@@ -1,0 +1,133 @@
+//! What a server does before a client has shown its cookie (RFC 6347 §4.2.1, RFC 9147 §5.1): it asks for the cookie, and
+//! keeps next to nothing of who asked.
+//!
+//! The cookie is the same for every hello, since the real client cannot know in answer to whose hello it was sent. A
+//! request is made without an engine, and is the one that an engine would make: its bytes are part of what DTLS 1.3
+//! hashes. So is the first hello, and it is found again by what the second says.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+
+use bytes::Bytes;
+
+use super::hello::{Hello, without_cookie};
+use super::records::{HELLO_RETRY_RANDOM, HELLO_VERIFY_REQUEST, SERVER_HELLO, as_datagram};
+
+/// The cookie of one handshake, and what came before it was shown.
+#[derive(Default)]
+pub(super) struct Cookies {
+    /// Of first hellos, the latest last: their hashes, and some of themselves.
+    known: VecDeque<u64>,
+    bodies: VecDeque<Vec<u8>>,
+    hasher: RandomState,
+}
+
+impl Cookies {
+    /// Notes a hello without a cookie. Returns whether it has come before.
+    pub(super) fn note(&mut self, body: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(body);
+        let known = self.known.contains(&hash);
+        if !known {
+            if self.known.len() >= KNOWN {
+                self.known.pop_front();
+            }
+            self.known.push_back(hash);
+        }
+        if !self.bodies.iter().any(|known| known == body) {
+            self.bodies.push_back(body.to_vec());
+            while self.bodies.iter().map(Vec::len).sum::<usize>() > BODIES && self.bodies.len() > 1
+            {
+                self.bodies.pop_front();
+            }
+        }
+        known
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The first hello of the client that has sent this one, which shows a cookie; and whether that is certain.
+    pub(super) fn first_of(&self, body: &[u8]) -> Option<(Vec<u8>, bool)> {
+        let candidates = without_cookie(body);
+        let known = |first: &&Vec<u8>| self.known.contains(&self.hasher.hash_one(&first[..]));
+        if let Some(first) = candidates.iter().find(known) {
+            return Some((first.clone(), true));
+        }
+        // A stack that changes more between its hellos.
+        let first = self.of_random(Hello::parse(body)?.random).cloned();
+        Some((first.or_else(|| candidates.into_iter().next())?, false))
+    }
+
+    fn of_random(&self, random: &[u8]) -> Option<&Vec<u8>> {
+        self.bodies.iter().rev().find(|body| body.get(2..34) == Some(random))
+    }
+}
+
+/// A request to show this cookie, in DTLS 1.2.
+pub(super) fn hello_verify_request(cookie: &[u8; 32]) -> Bytes {
+    as_datagram(HELLO_VERIFY_REQUEST, 0, &[&[0xfe, 0xff, 32][..], cookie].concat())
+}
+
+/// A request to show this cookie, in DTLS 1.3. The cipher suite is the one that every client must have (RFC 8446 §9.1).
+pub(super) fn hello_retry_request(cookie: &[u8; 32]) -> Bytes {
+    let mut body = vec![0xfe, 0xfd];
+    body.extend(HELLO_RETRY_RANDOM);
+    // No session, TLS_AES_128_GCM_SHA256, no compression; extensions: supported_versions, cookie.
+    body.extend([0, 0x13, 0x01, 0, 0, 44, 0, 43, 0, 2, 0xfe, 0xfc, 0, 44, 0, 34, 0, 32]);
+    body.extend(cookie);
+    as_datagram(SERVER_HELLO, 0, &body)
+}
+
+/// Hashes of first hellos: those of a second, at a thousand a second, and of more pieces than that.
+const KNOWN: usize = 2_048;
+/// Bytes of first hellos that are kept as they are.
+const BODIES: usize = 32 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(random: u8, cookie: &[u8], length: usize) -> Vec<u8> {
+        let mut body = vec![0xfe, 0xfd];
+        body.extend([random; 32]);
+        body.extend([0, cookie.len() as u8]);
+        body.extend(cookie);
+        body.extend([0, 2, 0x13, 1, 1, 0]);
+        body.extend((length as u16 + 4).to_be_bytes());
+        body.extend([0, 99]);
+        body.extend((length as u16).to_be_bytes());
+        body.resize(body.len() + length, random);
+        body
+    }
+
+    #[test]
+    fn the_first_hello_is_found_behind_a_thousand_others() {
+        let mut cookies = Cookies::default();
+        assert!(!cookies.note(&hello(200, &[], 100)));
+        for number in 0..1_000_u16 {
+            let mut other = hello(1, &[], 1_500);
+            other[4..6].copy_from_slice(&number.to_be_bytes());
+            cookies.note(&other);
+        }
+        assert!(cookies.bodies.iter().map(Vec::len).sum::<usize>() <= BODIES);
+        let (first, certain) = cookies.first_of(&hello(200, &[9; 32], 100)).unwrap();
+        assert!(certain && first == hello(200, &[], 100));
+        // Of a client that changes something else.
+        assert!(!cookies.note(&hello(201, &[], 100)));
+        assert!(cookies.note(&hello(201, &[], 100)), "it has come before");
+        let (first, certain) = cookies.first_of(&hello(201, &[9; 32], 90)).unwrap();
+        assert!(!certain && first == hello(201, &[], 100));
+    }
+
+    #[test]
+    fn hashes_have_their_limit() {
+        let mut cookies = Cookies::default();
+        for number in 0..5_000_u16 {
+            let mut other = hello(1, &[], 10);
+            other[4..6].copy_from_slice(&number.to_be_bytes());
+            cookies.note(&other);
+        }
+        assert_eq!(cookies.known.len(), KNOWN);
+    }
+}

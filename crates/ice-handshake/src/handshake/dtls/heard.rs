@@ -1,0 +1,180 @@
+//! Handshake messages in the clear that have been heard, and not yet believed.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::Judge;
+use super::pieces::Pieces;
+use super::records::{Record, as_datagram, records, whole_message};
+
+/// A message that somebody has sent.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub(super) kind: u8,
+    pub(super) sequence: u16,
+    pub(super) body: Bytes,
+    /// The number of the datagram that it (or its last piece) came with.
+    pub(super) arrival: u64,
+    /// How often it has come.
+    pub(super) times: u32,
+}
+
+impl Heard {
+    /// As it is hashed.
+    pub(super) fn message(&self) -> Vec<u8> {
+        whole_message(self.kind, self.sequence, &self.body)
+    }
+
+    pub(super) fn datagram(&self) -> Bytes {
+        as_datagram(self.kind, self.sequence, &self.body)
+    }
+
+    /// How far it is from what came with this datagram: a peer's flight comes at once, so what is nearer is likelier to be
+    /// of it. What came behind is nearer than what came before.
+    pub(super) fn distance(&self, arrival: u64) -> u64 {
+        match self.arrival.checked_sub(arrival) {
+            Some(0) => 0,
+            Some(behind) => 2 * behind - 1,
+            None => 2 * (arrival - self.arrival),
+        }
+    }
+}
+
+/// The latest messages of each kind.
+#[derive(Default)]
+pub(super) struct Store {
+    messages: VecDeque<Heard>,
+    pieces: Pieces,
+    arrivals: u64,
+}
+
+impl Store {
+    /// Takes those messages of a datagram that are wanted, by kind and number; returns what is whole now.
+    pub(super) fn add(&mut self, datagram: &[u8], wanted: impl Fn(u8, u16) -> bool) -> Vec<Heard> {
+        self.arrivals += 1;
+        let mut found = Vec::new();
+        for message in records(datagram).flat_map(Record::messages) {
+            if !wanted(message.kind, message.sequence) {
+                continue;
+            }
+            let bodies = if message.is_whole() {
+                vec![message.body.to_vec()]
+            } else {
+                self.pieces.add(&message)
+            };
+            for body in bodies.into_iter().filter(|body| body.len() <= LARGEST) {
+                found.push(self.keep(message.kind, message.sequence, body.into()));
+            }
+        }
+        found
+    }
+
+    fn keep(&mut self, kind: u8, sequence: u16, body: Bytes) -> Heard {
+        let same =
+            |known: &Heard| (known.kind, known.sequence) == (kind, sequence) && known.body == body;
+        let times = match self.messages.iter().position(same) {
+            Some(at) => self.messages.remove(at).map_or(0, |known| known.times),
+            None => 0,
+        };
+        if self.of(kind).count() >= OF_A_KIND
+            && let Some(oldest) = self.messages.iter().position(|known| known.kind == kind)
+        {
+            self.messages.remove(oldest);
+        }
+        let heard = Heard { kind, sequence, body, arrival: self.arrivals, times: times + 1 };
+        self.messages.push_back(heard.clone());
+        heard
+    }
+
+    pub(super) fn of(&self, kind: u8) -> impl Iterator<Item = &Heard> {
+        self.messages.iter().filter(move |heard| heard.kind == kind)
+    }
+
+    /// Those of this kind, the nearest to this datagram first.
+    pub(super) fn nearest(&self, kind: u8, arrival: u64) -> Vec<Heard> {
+        let mut found: Vec<Heard> = self.of(kind).cloned().collect();
+        found.sort_by_key(|heard| heard.distance(arrival));
+        found
+    }
+}
+
+/// The first certificate of a Certificate message (RFC 5246 §7.4.2): its sender's own.
+pub(super) fn leaf(body: &[u8]) -> Option<&[u8]> {
+    let length = body.get(3..6)?;
+    let length =
+        usize::from(length[0]) << 16 | usize::from(length[1]) << 8 | usize::from(length[2]);
+    body.get(6..6 + length).filter(|leaf| !leaf.is_empty())
+}
+
+/// Which candidates are worth a signature's verification: all that are near, until many have failed.
+#[derive(Default)]
+pub(super) struct Checks {
+    failed: u32,
+    strangers: u32,
+}
+
+impl Checks {
+    /// Of each kind, so many of the nearest: a flight comes at once, so few come between.
+    pub(super) fn nearest(&self) -> usize {
+        if self.failed < MANY { 3 } else { 1 }
+    }
+
+    pub(super) fn note_failure(&mut self) {
+        self.failed += 1;
+    }
+
+    /// Those of these certificates that are tried. One of a wrong fingerprint is tried now and then: only who has read our
+    /// mail can sign with it, so the peer's application has told us another, which is to be found out.
+    pub(super) fn choose(&mut self, certificates: Vec<Heard>, judge: Judge<'_>) -> Vec<Heard> {
+        let (mut expected, strange): (Vec<Heard>, Vec<Heard>) = certificates
+            .into_iter()
+            .filter(|certificate| leaf(&certificate.body).is_some())
+            .partition(|certificate| leaf(&certificate.body).is_some_and(judge));
+        expected.truncate(self.nearest());
+        if let Some(stranger) = strange.into_iter().next() {
+            self.strangers += 1;
+            // The rarer, the longer it has been going on: what the peer repeats gets its turn.
+            if self.strangers <= MANY || self.strangers.is_multiple_of(ONE_IN) {
+                expected.push(stranger);
+            }
+        }
+        expected
+    }
+}
+
+/// Messages of a kind: at a thousand a second as many as come within a few retransmissions of a near peer.
+const OF_A_KIND: usize = 16;
+/// Longer messages are of nobody.
+const LARGEST: usize = 8 << 10;
+/// Verifications that fail before they get rarer, and how rare.
+const MANY: u32 = 100;
+const ONE_IN: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_come_first_and_the_latest_stay() {
+        let mut store = Store::default();
+        for number in 0..40_u8 {
+            store.add(&as_datagram(13, 3, &[number]), |_, _| true);
+            store.add(&as_datagram(14, 4, &[]), |_, _| true);
+        }
+        let nearest = store.nearest(13, 77);
+        assert_eq!(nearest.len(), OF_A_KIND);
+        assert_eq!(nearest[0].body, [38][..]);
+        assert_eq!(nearest[1].body, [39][..]);
+        assert_eq!(store.nearest(14, 1)[0].times, 40);
+        assert!(store.add(&as_datagram(13, 3, &[1]), |_, sequence| sequence == 4).is_empty());
+    }
+
+    #[test]
+    fn a_leaf_is_the_first_of_a_chain() {
+        assert_eq!(leaf(&[0, 0, 9, 0, 0, 2, 7, 8, 0, 0, 1, 9]), Some(&[7, 8][..]));
+        for bad in [&[0, 0, 0][..], &[0, 0, 3, 0, 0, 0], &[0, 0, 9, 0, 0, 9, 1]] {
+            assert_eq!(leaf(bad), None);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Handshake messages that come in pieces (RFC 6347 §4.2.3).
+//!
+//! Pieces may be forged: those of one place are kept side by side, and a piece that comes is put together with what fits,
+//! the latest first. Which of the wholes is the peer's, only their content tells.
+
+use super::records::Message;
+
+/// Pieces of messages that are not complete.
+#[derive(Default)]
+pub(super) struct Pieces {
+    /// The latest last.
+    pieces: Vec<Piece>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Piece {
+    kind: u8,
+    sequence: u16,
+    /// Of the whole message.
+    length: usize,
+    offset: usize,
+    body: Vec<u8>,
+}
+
+impl Pieces {
+    /// Takes a piece; returns the messages that it completes, at most [`WHOLES`].
+    pub(super) fn add(&mut self, message: &Message<'_>) -> Vec<Vec<u8>> {
+        let end = message.offset + message.body.len();
+        if message.length > LARGEST || message.body.is_empty() || end > message.length {
+            return Vec::new();
+        }
+        let piece = Piece {
+            kind: message.kind,
+            sequence: message.sequence,
+            length: message.length,
+            offset: message.offset,
+            body: message.body.to_vec(),
+        };
+        self.pieces.retain(|known| *known != piece);
+        let same_place = |known: &Piece| {
+            (known.kind, known.sequence, known.length, known.offset)
+                == (piece.kind, piece.sequence, piece.length, piece.offset)
+        };
+        // Pieces of one place make room for each other, so that a flood of one kind leaves the others alone.
+        if self.pieces.iter().filter(|known| same_place(known)).count() >= OF_A_PLACE {
+            let oldest = self.pieces.iter().position(same_place).unwrap_or_default();
+            self.pieces.remove(oldest);
+        } else if self.pieces.len() >= PIECES {
+            self.pieces.remove(0);
+        }
+        self.pieces.push(piece);
+        let mut wholes = Vec::new();
+        let mut steps = STEPS;
+        self.put_together(Vec::new(), false, &mut wholes, &mut steps);
+        wholes
+    }
+
+    /// Whether there are several pieces for one place of this message.
+    pub(super) fn is_contested(&self, message: &Message<'_>) -> bool {
+        let of_it = |piece: &&Piece| {
+            (piece.kind, piece.sequence, piece.length)
+                == (message.kind, message.sequence, message.length)
+        };
+        let mut places: Vec<usize> =
+            self.pieces.iter().filter(of_it).map(|piece| piece.offset).collect();
+        places.sort_unstable();
+        places.windows(2).any(|two| two[0] == two[1])
+    }
+
+    /// Puts together what holds the latest piece.
+    fn put_together(
+        &self,
+        so_far: Vec<u8>,
+        has_latest: bool,
+        wholes: &mut Vec<Vec<u8>>,
+        steps: &mut usize,
+    ) {
+        let Some(latest) = self.pieces.last() else { return };
+        if so_far.len() == latest.length {
+            if has_latest {
+                wholes.push(so_far);
+            }
+            return;
+        }
+        let fits = |piece: &&Piece| {
+            (piece.kind, piece.sequence, piece.length)
+                == (latest.kind, latest.sequence, latest.length)
+                && piece.offset <= so_far.len()
+                && piece.offset + piece.body.len() > so_far.len()
+        };
+        for piece in self.pieces.iter().rev().filter(fits) {
+            if wholes.len() >= WHOLES || *steps == 0 {
+                return;
+            }
+            *steps -= 1;
+            let more = &piece.body[so_far.len() - piece.offset..];
+            let is_latest = std::ptr::eq(piece, latest);
+            self.put_together([&so_far, more].concat(), has_latest || is_latest, wholes, steps);
+            if is_latest && piece.offset <= so_far.len() {
+                // Every whole holds the latest, so in its place there is no other.
+                return;
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.pieces.len()
+    }
+}
+
+/// Chromium's ClientHello has 1.7 kB with a key share of ML-KEM-768; a chain of certificates may have some more.
+const LARGEST: usize = 8 << 10;
+/// Of some messages at once; each forged datagram takes one.
+const PIECES: usize = 48;
+/// Of one place.
+const OF_A_PLACE: usize = 12;
+/// Messages that one piece completes.
+pub(super) const WHOLES: usize = 12;
+/// Pieces that are tried for it.
+const STEPS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(sequence: u16, length: usize, offset: usize, body: &[u8]) -> Message<'_> {
+        Message { kind: 1, length, sequence, offset, body }
+    }
+
+    #[test]
+    fn pieces_in_any_order_make_a_whole() {
+        let whole: Vec<u8> = (0..3_000_usize).map(|at| at as u8).collect();
+        let mut pieces = Pieces::default();
+        assert!(pieces.add(&piece(1, 3_000, 2_000, &whole[2_000..])).is_empty());
+        assert!(pieces.add(&piece(1, 3_000, 0, &whole[..1_200])).is_empty());
+        // It overlaps with both.
+        let wholes = pieces.add(&piece(1, 3_000, 1_000, &whole[1_000..2_100]));
+        assert_eq!(wholes, [whole]);
+    }
+
+    #[test]
+    fn among_forged_pieces_the_peers_own_make_a_whole() {
+        let whole: Vec<u8> = (0..2_000_usize).map(|at| (at / 7) as u8).collect();
+        let mut pieces = Pieces::default();
+        for forged in 0..8 {
+            assert!(pieces.add(&piece(0, 2_000, 1_000, &[forged; 1_000])).is_empty());
+        }
+        let spoilt = pieces.add(&piece(0, 2_000, 0, &whole[..1_000]));
+        assert!(spoilt.len() == 8 && !spoilt.contains(&whole));
+        assert!(pieces.add(&piece(0, 2_000, 1_000, &whole[1_000..])).contains(&whole));
+    }
+
+    #[test]
+    fn pieces_without_end_cost_no_more_than_their_share() {
+        let mut pieces = Pieces::default();
+        for at in 0..1_000_usize {
+            assert!(pieces.add(&piece(0, 8_000, at, &[at as u8; 100])).is_empty());
+            assert!(pieces.add(&piece(0, 0xff_ffff, at, &[7; 900])).is_empty());
+            assert!(pieces.add(&piece(0, 100, 90, &[7; 900])).is_empty());
+        }
+        assert_eq!(pieces.len(), PIECES);
+    }
+}

@@ -1,0 +1,194 @@
+//! Requests for another ClientHello, as a client hears them: with a cookie (RFC 6347 §4.2.1), or for another key share
+//! (RFC 8446 §4.1.4).
+//!
+//! Nothing proves them, and to heed a forged one puts the server out of step. But a server that asks does so in answer to
+//! each repetition of a hello, and in the same words. So a request is held back for a round trip, and forgotten when the
+//! server proves itself meanwhile; when there are several, the hello is repeated, and heeded is what is repeated with it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::records::{Record, as_datagram, records};
+
+/// Requests that have come.
+pub(super) struct Requests {
+    patience: Duration,
+    candidates: Vec<Candidate>,
+    /// Hellos sent so far.
+    hellos: u32,
+    due: Option<Instant>,
+    /// Whether the first round trip is over.
+    late: bool,
+}
+
+struct Candidate {
+    datagram: Bytes,
+    /// How often it has come, and in answer to how many hellos.
+    times: u32,
+    rounds: u32,
+    /// After so many hellos it came last.
+    last: u32,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    Wait,
+    /// Send the hello again.
+    Repeat,
+    /// Go on with this one.
+    Heed(Bytes),
+}
+
+impl Requests {
+    /// When a hello has just been sent, over a path on which an answer takes no longer than this.
+    pub(super) fn new(now: Instant, patience: Duration) -> Self {
+        Self { patience, candidates: Vec::new(), hellos: 1, due: Some(now + patience), late: false }
+    }
+
+    /// Notes the requests of a datagram; returns whether there are any in it.
+    pub(super) fn hear(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        let mut any = false;
+        let requests =
+            || records(datagram).flat_map(Record::messages).filter(|one| one.is_request());
+        for request in requests() {
+            any = true;
+            if !request.is_whole() || request.body.len() > LARGEST {
+                continue;
+            }
+            let request = as_datagram(request.kind, request.sequence, request.body);
+            match self.candidates.iter_mut().find(|known| known.datagram == request) {
+                Some(known) => {
+                    known.times += 1;
+                    known.rounds += u32::from(known.last < self.hellos);
+                    known.last = self.hellos;
+                }
+                None => self.add(request),
+            }
+        }
+        if any && self.due.is_none() {
+            self.due = Some(now + self.patience.min(SHORT));
+        }
+        any
+    }
+
+    fn add(&mut self, datagram: Bytes) {
+        if self.candidates.len() >= CANDIDATES {
+            // The oldest that has not come again.
+            let oldest = self.candidates.iter().position(|known| known.rounds == 1);
+            self.candidates.remove(oldest.unwrap_or_default());
+        }
+        let last = self.hellos;
+        self.candidates.push(Candidate { datagram, times: 1, rounds: 1, last });
+    }
+
+    /// Forgets one that was of no use.
+    pub(super) fn forget(&mut self, now: Instant, request: &Bytes) {
+        self.candidates.retain(|known| known.datagram != *request);
+        self.due = (!self.candidates.is_empty()).then(|| now + SHORT);
+    }
+
+    /// Notes that the hello has been sent once more, which may be answered within a round trip.
+    pub(super) fn note_hello(&mut self, now: Instant) {
+        self.hellos += 1;
+        if self.late
+            && let Some(due) = &mut self.due
+        {
+            *due = (*due).max(now + self.patience);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Choice {
+        if self.due.is_none_or(|due| due > now) {
+            return Choice::Wait;
+        }
+        self.late = true;
+        self.due = None;
+        if let [only] = &self.candidates[..] {
+            return Choice::Heed(only.datagram.clone());
+        }
+        if self.candidates.is_empty() {
+            return Choice::Wait;
+        }
+        let hellos = self.hellos;
+        let repeated = self.candidates.iter().filter(|one| one.rounds > 1);
+        // The server's comes once with each hello; a forger does not know when, or how often, there is one.
+        let best = repeated.min_by_key(|one| (one.times.abs_diff(hellos), hellos - one.rounds));
+        match best {
+            Some(best) => Choice::Heed(best.datagram.clone()),
+            None => {
+                let pause = self.patience.max(SHORT) * hellos.min(4);
+                self.due = Some(now + pause);
+                Choice::Repeat
+            }
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        // Before there is any, there is nothing to choose: the first that comes late is what is waited for then.
+        if self.late && self.candidates.is_empty() { None } else { self.due }
+    }
+}
+
+/// Requests between which a choice is made: those of a round trip of 100 ms, at a thousand a second.
+const CANDIDATES: usize = 128;
+/// A cookie has 255 bytes at most in DTLS 1.2.
+const LARGEST: usize = 512;
+/// What a server may be late with its request.
+const SHORT: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "virtual time begins now")]
+mod tests {
+    use super::*;
+
+    fn request(cookie: u8) -> Bytes {
+        as_datagram(3, 0, &[0xfe, 0xff, 1, cookie])
+    }
+
+    #[test]
+    fn the_only_one_is_heeded_after_a_round_trip() {
+        let now = Instant::now();
+        let mut requests = Requests::new(now, Duration::from_millis(60));
+        assert!(requests.hear(now, &request(7)));
+        assert_eq!(requests.handle_timeout(now), Choice::Wait);
+        let due = requests.poll_timeout().unwrap();
+        assert_eq!(requests.handle_timeout(due), Choice::Heed(request(7)));
+    }
+
+    #[test]
+    fn among_many_the_one_that_comes_with_each_hello_is_heeded() {
+        let mut now = Instant::now();
+        let mut requests = Requests::new(now, Duration::from_millis(60));
+        for round in 0..2_u8 {
+            // The forger's: one of each round, and two that come all the time.
+            for number in 0..60 {
+                requests.hear(now, &request(round * 60 + number));
+                requests.hear(now, &request(200));
+                requests.hear(now, &request(201));
+            }
+            requests.hear(now, &request(250));
+            now = requests.poll_timeout().unwrap();
+            if round == 0 {
+                assert_eq!(requests.handle_timeout(now), Choice::Repeat);
+                requests.note_hello(now);
+            }
+        }
+        assert_eq!(requests.handle_timeout(now), Choice::Heed(request(250)));
+    }
+
+    #[test]
+    fn one_that_comes_late_is_heeded_a_little_later() {
+        let now = Instant::now();
+        let mut requests = Requests::new(now, Duration::from_millis(2));
+        let due = requests.poll_timeout().unwrap();
+        assert_eq!(requests.handle_timeout(due), Choice::Wait);
+        assert_eq!(requests.poll_timeout(), None);
+        let late = now + Duration::from_millis(40);
+        requests.hear(late, &request(1));
+        let due = requests.poll_timeout().unwrap();
+        assert!(due <= late + SHORT);
+        assert_eq!(requests.handle_timeout(due), Choice::Heed(request(1)));
+    }
+}

@@ -1,0 +1,208 @@
+//! A server's flight, in DTLS 1.2: believed when its ServerKeyExchange holds.
+//!
+//! That signs both randoms (RFC 8422 §5.4): who reads none of the client's mail cannot sign it, whatever certificate he
+//! shows. It says whose ServerHello (by its random) and Certificate are the peer's. What comes behind, CertificateRequest
+//! and ServerHelloDone, nothing proves before the server's Finished: taken is what came in the same datagram; failing
+//! that, what comes again with the flight's repetition; failing that, what came nearest.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Judge;
+use super::heard::{Checks, Heard, Store, leaf};
+use super::provider::verify;
+use super::records::{
+    CERTIFICATE, CERTIFICATE_REQUEST, SERVER_HELLO, SERVER_HELLO_DONE, SERVER_KEY_EXCHANGE,
+    as_datagram, number,
+};
+
+/// What a server may have answered.
+pub(super) struct ServerFlight {
+    client_random: [u8; 32],
+    /// The number of the ServerHello.
+    first: u16,
+    store: Store,
+    checks: Checks,
+    proven: Option<Proven>,
+    /// When a choice is made between what nothing proves.
+    due: Option<Instant>,
+}
+
+/// What its signature holds together.
+struct Proven {
+    hello: Heard,
+    certificate: Heard,
+    exchange: Heard,
+    /// CertificateRequests near to it.
+    requests: Vec<Heard>,
+    /// A ServerHelloDone in their place, by the number of its datagram; and one behind them.
+    bare: Option<u64>,
+    done: bool,
+    since: Instant,
+}
+
+impl ServerFlight {
+    /// In answer to hellos of this random; the ServerHello has this number.
+    pub(super) fn new(client_random: [u8; 32], first: u16) -> Self {
+        let (store, checks) = (Store::default(), Checks::default());
+        Self { client_random, first, store, checks, proven: None, due: None }
+    }
+
+    /// Whether a server has proven that it has read the hello.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven.is_some()
+    }
+
+    /// Hears a datagram; returns the server's messages when they are found, each as a datagram.
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        judge: Judge<'_>,
+    ) -> Option<Vec<Bytes>> {
+        let first = self.first;
+        let new = self.store.add(datagram, |kind, sequence| {
+            let place = sequence.wrapping_sub(first);
+            match kind {
+                SERVER_HELLO => place == 0,
+                CERTIFICATE => place == 1,
+                SERVER_KEY_EXCHANGE => place == 2,
+                CERTIFICATE_REQUEST => place == 3,
+                SERVER_HELLO_DONE => place == 3 || place == 4,
+                _ => false,
+            }
+        });
+        for heard in &new {
+            match heard.kind {
+                CERTIFICATE_REQUEST | SERVER_HELLO_DONE => self.note(heard),
+                _ if self.proven.is_none() => self.prove(now, heard, judge),
+                _ => {}
+            }
+        }
+        self.choose(now)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Vec<Bytes>> {
+        self.due.filter(|due| *due <= now)?;
+        self.choose(now)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Tries what this message may be part of.
+    fn prove(&mut self, now: Instant, new: &Heard, judge: Judge<'_>) {
+        let candidates = |kind| match kind == new.kind {
+            true => vec![new.clone()],
+            false => self.store.nearest(kind, new.arrival),
+        };
+        let (exchanges, hellos) = (candidates(SERVER_KEY_EXCHANGE), candidates(SERVER_HELLO));
+        if exchanges.is_empty() || hellos.is_empty() {
+            return;
+        }
+        let certificates = self.checks.choose(candidates(CERTIFICATE), judge);
+        let near = self.checks.nearest();
+        for exchange in exchanges.iter().take(near) {
+            // One that came together with a ServerHello belongs to it.
+            let together = hellos.iter().any(|hello| hello.arrival == exchange.arrival);
+            let belongs = |hello: &&Heard| !together || hello.arrival == exchange.arrival;
+            for hello in hellos.iter().filter(belongs).take(near) {
+                for certificate in &certificates {
+                    if self.holds(hello, certificate, exchange) {
+                        return self.found(now, hello, certificate, exchange);
+                    }
+                    self.checks.note_failure();
+                }
+            }
+        }
+    }
+
+    fn holds(&self, hello: &Heard, certificate: &Heard, exchange: &Heard) -> bool {
+        let body = &exchange.body;
+        let check = || {
+            // A named curve, its number, a point; then the signature (RFC 8422 §5.4).
+            let params = 4 + usize::from(*body.get(3)?);
+            let signed = number(body, params + 2)?;
+            let signature = body.get(params + 4..params + 4 + signed)?;
+            let random = hello.body.get(2..34)?;
+            let data = [&self.client_random[..], random, body.get(..params)?].concat();
+            let scheme = [body[params], body[params + 1]];
+            Some(verify(leaf(&certificate.body)?, &data, scheme, signature))
+        };
+        check() == Some(true)
+    }
+
+    fn found(&mut self, now: Instant, hello: &Heard, certificate: &Heard, exchange: &Heard) {
+        let at = exchange.arrival;
+        let mut requests = self.store.nearest(CERTIFICATE_REQUEST, at);
+        requests.truncate(BEFORE);
+        let done = |place| {
+            let mut found = self.store.nearest(SERVER_HELLO_DONE, at).into_iter();
+            found.find(|done| done.sequence == self.first + place).map(|done| done.arrival)
+        };
+        let (bare, done) = (done(3), done(4).is_some());
+        let (hello, certificate, exchange) = (hello.clone(), certificate.clone(), exchange.clone());
+        self.proven =
+            Some(Proven { hello, certificate, exchange, requests, bare, done, since: now });
+    }
+
+    /// Notes what comes behind a proven key exchange.
+    fn note(&mut self, heard: &Heard) {
+        let Some(proven) = &mut self.proven else { return };
+        if heard.kind == SERVER_HELLO_DONE {
+            if heard.sequence == self.first + 3 {
+                proven.bare.get_or_insert(heard.arrival);
+            } else {
+                proven.done = true;
+            }
+            return;
+        }
+        if let Some(known) = proven.requests.iter_mut().find(|known| known.body == heard.body) {
+            known.times += 1;
+        } else if proven.requests.len() < REQUESTS {
+            proven.requests.push(heard.clone());
+        }
+    }
+
+    /// The flight, if what nothing proves is clear enough.
+    fn choose(&mut self, now: Instant) -> Option<Vec<Bytes>> {
+        let proven = self.proven.as_ref()?;
+        let at = proven.exchange.arrival;
+        let waited = now.saturating_duration_since(proven.since);
+        let chosen = match &proven.requests[..] {
+            // A server that asks for no certificate; or its request was overtaken.
+            [] => (proven.bare? == at || waited >= REORDERED).then_some(None),
+            _ if !proven.done => return None,
+            [only] if only.arrival >= at || waited >= REORDERED => Some(Some(only)),
+            several => {
+                let nearest = several.iter().min_by_key(|request| request.distance(at))?;
+                let mut again = several.iter().filter(|request| request.times > 1);
+                let again = again.next().filter(|_| again.next().is_none());
+                if nearest.arrival == at || waited >= REPEATED { Some(nearest) } else { again }
+                    .map(Some)
+            }
+        };
+        let Some(request) = chosen else {
+            let pause = if proven.requests.len() > 1 { REPEATED } else { REORDERED };
+            self.due = Some(proven.since + pause);
+            return None;
+        };
+        self.due = None;
+        let messages = [&proven.hello, &proven.certificate, &proven.exchange];
+        let mut flight: Vec<Bytes> =
+            messages.into_iter().chain(request).map(Heard::datagram).collect();
+        let place = if request.is_some() { 4 } else { 3 };
+        flight.push(as_datagram(SERVER_HELLO_DONE, self.first + place, &[]));
+        Some(flight)
+    }
+}
+
+/// CertificateRequests between which a choice is made; and of those that came before the key exchange.
+const REQUESTS: usize = 12;
+const BEFORE: usize = 4;
+/// After which nothing of a flight is awaited that may have been overtaken.
+const REORDERED: Duration = Duration::from_millis(20);
+/// After which no repetition of the flight is awaited: the first comes after 1 s (RFC 6347 §4.2.4.1) or sooner.
+const REPEATED: Duration = Duration::from_millis(1_500);
