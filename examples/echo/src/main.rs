@@ -1,5 +1,8 @@
 //! A peer connection on the server that sends back what a browser sends: messages, sound and pictures.
 
+mod cli;
+mod pages;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -8,39 +11,38 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_signaling::Run;
+use clap::Parser;
 use tokio::sync::oneshot;
+
+use crate::cli::Cli;
 
 /// What every request has.
 struct Server {
     connections: PeerConnections,
     api: Api,
+    configuration: Configuration,
 }
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
-    let listen = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
-    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
+    let Cli { listen, network } = Cli::parse();
+    let connections = PeerConnections::start(network.options()).await?;
     // One answer over HTTP must hold all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
-    let server = web::Data::new(Server { connections: connections.clone(), api });
     let run = Run::new()?.connections(&connections);
+    let configuration = network.configuration();
+    let server = web::Data::new(Server { connections, api, configuration });
     let http = HttpServer::new(move || {
-        let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
-        app.route("/offer", web::post().to(offer))
+        let app = App::new().app_data(server.clone()).route("/offer", web::post().to(offer));
+        app.configure(pages::configure)
     })
     .bind(listen)?;
     for address in http.addrs() {
         println!("listening on http://{address}");
     }
     Ok(run.serve(http).await?)
-}
-
-async fn page() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .body(include_str!("../static/index.html"))
 }
 
 /// A browser's offer, and our answer.
@@ -58,7 +60,8 @@ async fn answer(
     let (gathered, all_gathered) = oneshot::channel();
     let echo = Echo { connection: None, senders: HashMap::new(), gathered: Some(gathered) }.start();
     let owner = echo.clone().recipient();
-    let connection = server.connections.open(&server.api, Configuration::default(), owner).await?;
+    let configuration = server.configuration.clone();
+    let connection = server.connections.open(&server.api, configuration, owner).await?;
     let answered = async {
         connection.send(SetRemoteDescription(offer)).await??;
         // What they send on a section, we send back on it.
@@ -70,7 +73,8 @@ async fn answer(
         }
         echo.send(Begin(connection.clone(), senders)).await?;
         connection.send(SetLocalDescription(None)).await??;
-        tokio::time::timeout(Duration::from_secs(5), all_gathered).await??;
+        // A STUN or TURN server that does not answer costs its candidates, and no more.
+        _ = tokio::time::timeout(Duration::from_secs(2), all_gathered).await;
         Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?)
     };
     let answered = answered.await;

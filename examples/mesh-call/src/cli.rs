@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use example_pages::options::{IceServers, Web};
 
 /// Browsers in a call, each connected to each other, that find one another through this server.
 ///
@@ -28,6 +29,12 @@ pub(crate) struct Cli {
     /// The private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) web: Web,
+
+    #[command(flatten)]
+    pub(crate) ice_servers: IceServers,
 
     /// How long connections may take to finish after SIGINT or SIGTERM
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
+use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::{Signaling, client_script, tune};
 use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
 use rustls::ServerConfig;
@@ -21,6 +22,7 @@ pub(crate) struct Site {
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Option<ServerConfig>,
     pub(crate) config: Arc<Config>,
+    pub(crate) ice_servers: Arc<Vec<IceServer>>,
     pub(crate) signaling: Signaling<Caller>,
     /// How long open connections may take to finish.
     pub(crate) drain: Duration,
@@ -44,9 +46,11 @@ impl Site {
     fn open(&mut self) -> io::Result<Http> {
         let (config, signaling) =
             (web::Data::from(Arc::clone(&self.config)), self.signaling.clone());
+        let ice_servers = web::Data::from(Arc::clone(&self.ice_servers));
         let app = move || {
             App::new()
                 .app_data(web::Data::clone(&config))
+                .app_data(web::Data::clone(&ice_servers))
                 .wrap(example_pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
                 .configure(client_script("/callboard.js"))

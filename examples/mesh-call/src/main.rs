@@ -51,11 +51,11 @@ fn main() -> ExitCode {
 async fn serve(cli: Cli, config: Arc<Config>, tls: Option<ServerConfig>) -> std::io::Result<()> {
     let run = Run::new()?;
     let rooms = rooms(&config);
-    let signaling = Signaling::new(
-        PeerOptions::<Caller>::new(Arc::clone(&config), rooms.clone()).auth_first(true),
-    );
+    let options = PeerOptions::<Caller>::new(Arc::clone(&config), rooms.clone()).auth_first(true);
+    let signaling = Signaling::new(cli.web.apply(options));
     let drain = cli.drain_seconds;
-    let site = Site { listen: cli.listen, tls, config, signaling, drain, told: false };
+    let ice_servers = Arc::new(cli.ice_servers.list);
+    let site = Site { listen: cli.listen, tls, config, ice_servers, signaling, drain, told: false };
     // The site needs the rooms: when they fail, it starts anew after them.
     let tree = SupervisorSpec::new(Flags::rest_for_one().intensity(3, Duration::from_secs(10)))
         .child(rooms.child_spec("rooms"))

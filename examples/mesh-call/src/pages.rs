@@ -3,13 +3,14 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_ice_handshake::gather::IceServer;
 use example_pages::{Asset, GoTo, page};
 use serde_json::json;
 
 use crate::config::Config;
 use crate::credentials::credentials_of;
 
-/// The routes of the pages; needs `web::Data<Config>`. `/{room}` takes what nothing before it took.
+/// The routes of the pages; needs `web::Data<Config>`, and the STUN and TURN servers. `/{room}` takes what nothing before it took.
 pub(crate) fn configure(app: &mut web::ServiceConfig) {
     app.route("/", web::get().to(start))
         .route("/", web::head().to(start))
@@ -45,11 +46,13 @@ async fn call(
 }
 
 /// Whether a socket to this room would be let in: a browser hides the status of a refused upgrade from the page.
-/// The same statuses in the same order as there, so a stranger learns no room's name.
+/// The same statuses in the same order as there, so a stranger learns no room's name; who would be let in is told the
+/// STUN and TURN servers.
 async fn check(
     request: HttpRequest,
     room: web::Path<String>,
     config: web::Data<Config>,
+    servers: web::Data<Vec<IceServer>>,
 ) -> HttpResponse {
     let (status, body) = match credentials_of(request.headers()) {
         Err(error) => {
@@ -61,7 +64,10 @@ async fn check(
         Ok(_) if !config.has_room(&room) => {
             (StatusCode::NOT_FOUND, json!({"error": "no_such_room"}))
         }
-        Ok(_) => (StatusCode::OK, json!({"room": room.as_str()})),
+        Ok(_) => {
+            let body = json!({"room": room.as_str(), "ice_servers": &***servers});
+            (StatusCode::OK, body)
+        }
     };
     HttpResponse::build(status).insert_header((CACHE_CONTROL, "no-store")).json(body)
 }

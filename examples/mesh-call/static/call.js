@@ -153,7 +153,8 @@ function begin({ peer_id: own, peers = [] }) {
   endCall();
   joined = true;
   peerId = own;
-  mesh = new Mesh({ own, local: media.stream, send: (event, data, to) => signaling.send(event, data, to) });
+  const send = (event, data, to) => signaling.send(event, data, to);
+  mesh = new Mesh({ own, local: media.stream, send, iceServers: signaling.iceServers });
   mesh.addEventListener("changed", render);
   mesh.addEventListener("track", ({ detail }) => { render(); view.play(detail.peer, detail.stream); });
   mesh.addEventListener("channel", ({ detail }) => {

@@ -10,6 +10,8 @@ import { connect } from "/callboard.js";
  * After the last four nothing more happens until `open()` is called again.
  */
 export class Signaling extends EventTarget {
+  /** @type {RTCIceServer[]} STUN and TURN servers, once we have joined */
+  iceServers = [];
   #room;
   #client = null;
   #retry = null;
@@ -62,6 +64,7 @@ export class Signaling extends EventTarget {
     try {
       const limit = AbortSignal.timeout(CHECK_MILLISECONDS);
       const response = await fetch(`/check/${encodeURIComponent(this.#room)}`, { cache: "no-store", signal: limit });
+      if (response.ok) this.iceServers = (await response.json()).ice_servers;
       return response.status;
     } catch {
       return 0;

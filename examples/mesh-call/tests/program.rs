@@ -61,6 +61,20 @@ async fn credentials_are_asked_for_before_anything_is_told() {
 }
 
 #[tokio::test]
+async fn those_who_may_come_in_are_told_the_stun_and_turn_servers() {
+    let turn =
+        ["--ice-server", "turn:turn.example,user,secret", "--ice-server", "stun:stun.example"];
+    let program = Program::start(&[&ANY_PORT[..], &turn[..]].concat()).await;
+
+    let (status, answer) = program.get("/check/room", &format!("{RIGHT}\r\n")).await;
+    assert_eq!(status, 200);
+    for part in ["turn:turn.example:3478", r#""credential":"secret""#, "stun:stun.example"] {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    assert!(!program.get("/check/room", "").await.1.contains("turn"));
+}
+
+#[tokio::test]
 async fn a_signal_ends_it_in_good_order() {
     for signal in ["-TERM", "-INT"] {
         let mut program = Program::start(&ANY_PORT).await;

@@ -1,11 +1,14 @@
 //! What the pages of the examples have in common: how they are answered, and the mesh of media between browsers.
 
+pub mod options;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, HOST, HeaderMap, LOCATION,
 };
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpRequest, HttpResponse};
+use callboard_ice_handshake::gather::IceServer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -36,6 +39,9 @@ impl Asset {
 pub const MEDIA: Asset = Asset::script("media.js", include_str!("../static/media.js"));
 /// Connections between browsers, by way of the room.
 pub const MESH: Asset = Asset::script("mesh.js", include_str!("../static/mesh.js"));
+/// The STUN and TURN servers of the site, where it answers `/ice-servers`.
+pub const ICE_SERVERS: Asset =
+    Asset::script("ice_servers.js", include_str!("../static/ice_servers.js"));
 /// Of all pages.
 pub const ICON: Asset =
     Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../static/icon.svg") };
@@ -75,6 +81,11 @@ pub fn page(request: &HttpRequest, status: StatusCode, text: &'static str) -> Ht
         .insert_header((CACHE_CONTROL, "no-cache"))
         .insert_header((CONTENT_SECURITY_POLICY, policy(request.headers())))
         .body(text)
+}
+
+/// STUN and TURN servers as a page gives them to its `RTCPeerConnection`.
+pub fn ice_servers(list: &[IceServer]) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(list)
 }
 
 /// For whatever is not there.

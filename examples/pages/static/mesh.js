@@ -9,11 +9,13 @@ export class Mesh extends EventTarget {
   #own;
   #local;
   #send;
+  #iceServers;
   #peers = new Map();
 
   /** @param {(event: string, data: any, to: string[]) => boolean} send puts a message on the signaling socket */
-  constructor({ own, local, send }) {
+  constructor({ own, local, send, iceServers = [] }) {
     super();
+    this.#iceServers = iceServers;
     this.#own = own;
     this.#local = local;
     this.#send = send;
@@ -85,6 +87,7 @@ export class Mesh extends EventTarget {
         local: this.#local,
         send: (event, data) => this.#send(event, data, [peer]),
         tell: (type, detail) => this.#tell(type, { peer, ...detail }),
+        iceServers: this.#iceServers,
       });
       this.#peers.set(peer, link);
       this.#tell("changed");
@@ -114,14 +117,14 @@ class Link {
   #work = Promise.resolve();
   #restarts = 0;
 
-  constructor({ peer, polite, local, send, tell }) {
+  constructor({ peer, polite, local, send, tell, iceServers }) {
     this.#peer = peer;
     this.#polite = polite;
     this.#local = local;
     this.#send = send;
     this.#tell = tell;
 
-    const connection = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const connection = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
     this.#connection = connection;
     connection.onnegotiationneeded = () => this.#offer();
     connection.onicecandidate = ({ candidate }) => this.#sendCandidate(candidate);

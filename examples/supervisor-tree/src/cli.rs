@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Parser;
+use example_pages::options::{Network, Web};
 
 /// A call through this server, and beside it the supervision tree that carries it: look at it, and shoot.
 ///
@@ -19,6 +20,12 @@ pub(crate) struct Cli {
     /// Let whoever knows this look at the tree and shoot, from wherever. Without it that is for this machine alone
     #[arg(long, value_name = "TOKEN", env = "CALLBOARD_ADMIN_TOKEN", hide_env_values = true, value_parser = token)]
     pub(crate) admin_token: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) web: Web,
+
+    #[command(flatten)]
+    pub(crate) network: Network,
 
     /// Draw the tree in this terminal, as long as the server runs
     #[arg(long, conflicts_with = "headless")]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
+use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::admin::Admin;
 use callboard_signaling::{Signaling, client_script, tune};
 use callboard_supervision::{
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     listen: SocketAddr,
     signaling: Signaling<Guest>,
     admin: Admin,
+    ice_servers: Arc<Vec<IceServer>>,
     told: Arc<Mutex<Told>>,
     leaving: Arc<AtomicBool>,
 }
@@ -39,8 +41,14 @@ struct Told {
 }
 
 impl Site {
-    pub(crate) fn new(listen: SocketAddr, signaling: Signaling<Guest>, admin: Admin) -> Self {
-        Self { listen, signaling, admin, told: Arc::default(), leaving: Arc::default() }
+    pub(crate) fn new(
+        listen: SocketAddr,
+        signaling: Signaling<Guest>,
+        admin: Admin,
+        ice_servers: Vec<IceServer>,
+    ) -> Self {
+        let (ice_servers, told, leaving) = (Arc::new(ice_servers), Arc::default(), Arc::default());
+        Self { listen, signaling, admin, ice_servers, told, leaving }
     }
 
     /// Where it listens, once it does.
@@ -76,8 +84,10 @@ impl Site {
 
     fn open(&self) -> io::Result<Http> {
         let (signaling, admin) = (self.signaling.clone(), self.admin.clone());
+        let ice_servers = web::Data::from(Arc::clone(&self.ice_servers));
         let app = move || {
             App::new()
+                .app_data(web::Data::clone(&ice_servers))
                 .wrap(example_pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}"]))
                 .configure(client_script("/callboard.js"))

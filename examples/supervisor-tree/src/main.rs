@@ -46,7 +46,7 @@ async fn serve(cli: Cli) -> Result<bool, Box<dyn std::error::Error>> {
             "the tree is shown to nobody: strangers can reach this address, and there is no --admin-token"
         );
     }
-    let server = Server::start(cli.address(), operator).await?;
+    let server = Server::start(cli.address(), operator, &cli.web, &cli.network).await?;
     if cli.watch {
         // It ends with the process.
         drop(actix::spawn(watch::watch(server.admin.clone(), server.address)));

@@ -2,13 +2,15 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::is_room_name;
 use example_pages::{Asset, GoTo, page};
 
-/// The routes of the pages. `/{room}` takes what nothing before it took.
+/// The routes of the pages; needs the STUN and TURN servers. `/{room}` takes what nothing before it took.
 pub(crate) fn configure(app: &mut web::ServiceConfig) {
     app.route("/", web::get().to(start))
         .route("/", web::head().to(start))
+        .route("/ice-servers", web::get().to(ice_servers))
         .route("/static/{file}", web::get().to(asset))
         .route("/static/{file}", web::head().to(asset))
         .route("/{room}", web::get().to(room))
@@ -34,13 +36,17 @@ async fn room(request: HttpRequest, room: web::Path<String>) -> HttpResponse {
     }
 }
 
+async fn ice_servers(list: web::Data<Vec<IceServer>>) -> HttpResponse {
+    example_pages::ice_servers(&list)
+}
+
 async fn asset(request: HttpRequest, file: web::Path<String>) -> HttpResponse {
     example_pages::asset(&request, &ASSETS, &file)
 }
 
 const PAGE: &str = include_str!("../static/index.html");
 
-const ASSETS: [Asset; 18] = [
+const ASSETS: [Asset; 19] = [
     Asset::script("cable.js", include_str!("../static/cable.js")),
     Asset::script("call.js", include_str!("../static/call.js")),
     Asset::script("chat.js", include_str!("../static/chat.js")),
@@ -56,6 +62,7 @@ const ASSETS: [Asset; 18] = [
     Asset::script("view.js", include_str!("../static/view.js")),
     Asset::style("style.css", include_str!("../static/style.css")),
     Asset::style("tree.css", include_str!("../static/tree.css")),
+    example_pages::ICE_SERVERS,
     example_pages::MEDIA,
     example_pages::MESH,
     example_pages::ICON,

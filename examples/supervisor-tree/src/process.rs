@@ -12,9 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use callboard_ice_handshake::mux::InterfaceFilter;
-use callboard_peer_connection::{
-    Api, PeerConnectionId, PeerConnections, PeerConnectionsOptions, StartError,
-};
+use callboard_peer_connection::{Api, PeerConnectionId, PeerConnections, StartError};
 use callboard_room_supervisor::Rooms;
 use callboard_signaling::admin::Admin;
 use callboard_signaling::rpc::BadHookName;
@@ -22,6 +20,7 @@ use callboard_signaling::{PeerOptions, Run, Signaling, WebRtc};
 use callboard_supervision::{
     Flags, StartChildError, StartSupervisorError, SupervisorRef, SupervisorSpec, TreeSnapshot,
 };
+use example_pages::options::{Network, Web};
 use serde_json::{Value, json};
 
 use crate::guest::Guest;
@@ -63,9 +62,14 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`]; then nothing runs any more.
-    pub(crate) async fn start(listen: SocketAddr, operator: Operator) -> Result<Self, ServerError> {
+    pub(crate) async fn start(
+        listen: SocketAddr,
+        operator: Operator,
+        web: &Web,
+        network: &Network,
+    ) -> Result<Self, ServerError> {
         let (tell, told) = mpsc::channel();
-        let mut options = PeerConnectionsOptions::default();
+        let mut options = network.options();
         // Who shows this to himself has both ends on one machine.
         options.sockets.interfaces = InterfaceFilter::with_loopback();
         let webrtc = PeerConnections::child("webrtc", options, move |home| _ = tell.send(home))?;
@@ -74,7 +78,7 @@ impl Server {
         let tree = SupervisorSpec::new(flags).child(webrtc).start_as("server").await?;
         // Its handle leads to it through all restarts.
         let connections = told.recv().map_err(|_| ServerError::Nowhere)?;
-        let started = Self::start_on(&tree, &connections, listen, operator).await;
+        let started = Self::start_on(&tree, &connections, listen, operator, (web, network)).await;
         if started.is_err() {
             tree.stop().await;
         }
@@ -86,23 +90,26 @@ impl Server {
         connections: &PeerConnections,
         listen: SocketAddr,
         operator: Operator,
+        (web, network): (&Web, &Network),
     ) -> Result<Self, ServerError> {
         let (hub, hold) = (Hub::default(), Hold::default());
         let rooms = rooms(&hub);
         let handshakes = hold.clone();
         let api = Api::default().handshake(move |dtls| handshakes.wrap(dtls));
-        let webrtc = WebRtc::new(connections.clone()).api(api);
+        let webrtc =
+            WebRtc::new(connections.clone()).api(api).configuration(network.configuration());
         let peers = PeerOptions::<Guest>::new(hub.clone(), rooms.clone())
             .webrtc(webrtc.clone())
             .hooks(hooks(hold.clone(), operator.clone())?)
             .resume_grace(RESUME_GRACE)
             // A full room may well sit behind one address.
             .max_connections_per_address(2 * MAX_PEERS);
-        let signaling = Signaling::new(peers);
+        let signaling = Signaling::new(web.apply(peers));
         let admin = Admin::builder(tree.clone())
             .connections(connections.clone())
             .graft(move || owned(&webrtc))
             .annotate(move |node| called(&hub, node))
+            .trusted_proxies(web.trusted_proxies())
             .counters(signaling.counters());
         let admin = match operator {
             Operator::Local => admin,
@@ -111,7 +118,7 @@ impl Server {
             Operator::Nobody => admin.token(""),
         };
         let admin = admin.build();
-        let site = Site::new(listen, signaling, admin.clone());
+        let site = Site::new(listen, signaling, admin.clone(), network.servers.list.clone());
         tree.start_child(rooms.child_spec("rooms")).await?;
         tree.start_child(site.child_spec()).await?;
         let address = site.address().ok_or(ServerError::Nowhere)?;

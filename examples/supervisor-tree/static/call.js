@@ -1,6 +1,7 @@
 // Pictures and sound: a mesh between the browsers, who find each other through the room.
 
 import { Flow } from "./flow.js";
+import { iceServers } from "./ice_servers.js";
 import { openLocalMedia } from "./media.js";
 import { Mesh } from "./mesh.js";
 import { element, make, say } from "./view.js";
@@ -41,10 +42,11 @@ export class Call {
   async begin(own, present) {
     this.#peerId = own;
     const { stream } = await this.#media;
+    const servers = await iceServers();
     if (this.#peerId !== own) return;
     this.#end();
     const send = (event, data, to) => { try { this.#send(event, data, to); } catch { /* lost with the connection */ } };
-    const mesh = new Mesh({ own, local: stream, send });
+    const mesh = new Mesh({ own, local: stream, send, iceServers: servers });
     mesh.addEventListener("track", ({ detail }) => this.#play(detail.peer, detail.stream));
     this.#mesh = mesh;
     for (const peer of present.slice(0, MOST)) mesh.expect(peer);

@@ -8,6 +8,7 @@ import { unplug } from "./cable.js";
 import { connect } from "/callboard.js";
 import { Call } from "./call.js";
 import { Chat } from "./chat.js";
+import { iceServers } from "./ice_servers.js";
 import { Pointers } from "./pointers.js";
 import { Rpc } from "./rpc.js";
 import { startTree } from "./tree.js";
@@ -59,7 +60,9 @@ async function begin(joined) {
   client.on("channel_closed", (label) => { channels.delete(label); render(); });
   client.on("data", ({ channel, data }) => heard(channel, data));
   client.register("describe", () => ({ name, language: navigator.language, pixels: [innerWidth, innerHeight] }));
-  client.openPeerConnection({ channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } } });
+  const servers = await iceServers();
+  if (client !== joined) return;
+  client.openPeerConnection({ channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } }, iceServers: servers });
   await startCall(joined);
 }
 

@@ -94,6 +94,55 @@ async fn whoever_knows_the_token_sees_the_tree() {
 }
 
 #[tokio::test]
+async fn behind_a_proxy_pages_of_the_origins_that_were_named_are_let_in() {
+    let program = Program::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--origin",
+        "https://call.example",
+        "--trusted-proxy",
+        "127.0.0.1",
+        "--ice-server",
+        "stun:stun.example",
+    ])
+    .await;
+    let upgrade = async |origin: &str| {
+        let asks = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let headers = format!("{asks}Origin: {origin}\r\n");
+        let mut tcp = TcpStream::connect(&program.address).await.expect("it listens");
+        let request = format!("GET /socket/demo HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n");
+        tcp.write_all(request.as_bytes()).await.expect("open");
+        let mut answer = String::new();
+        let mut byte = [0];
+        // A refusal is followed by the end, a WebSocket is not.
+        while !answer.ends_with("\r\n\r\n") || !answer.contains(" 101 ") {
+            match timeout(PATIENCE, tcp.read(&mut byte)).await.expect("in time").expect("open") {
+                0 => break,
+                _ => answer.push(byte[0].into()),
+            }
+        }
+        answer
+    };
+
+    assert!(upgrade("https://call.example").await.contains(" 101 "));
+    let refused = upgrade("http://127.0.0.1").await;
+    assert!(
+        refused.contains(" 403 ") && refused.contains("expected https://call.example"),
+        "{refused}"
+    );
+    let (status, servers) = program.get("/ice-servers", "").await;
+    assert!(
+        status == 200 && servers.ends_with(r#"[{"urls":["stun:stun.example:3478"]}]"#),
+        "{servers}"
+    );
+    // The proxy is on this machine; whom it speaks for is not.
+    assert_eq!(program.get("/tree", "X-Forwarded-For: 192.0.2.1\r\n").await.0, 403);
+    assert_eq!(program.get("/tree", "X-Forwarded-For: 127.0.0.7\r\n").await.0, 200);
+    assert_eq!(program.terminated().await, Some(0));
+}
+
+#[tokio::test]
 async fn the_page_and_all_of_its_files_are_served() {
     let program = Program::start(&["--listen", "127.0.0.1:0"]).await;
 

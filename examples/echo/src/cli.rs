@@ -1,0 +1,16 @@
+//! The command line.
+
+use clap::Parser;
+use example_pages::options::Network;
+
+/// A peer connection on the server that sends back what a browser sends: messages, sound and pictures.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    /// Where to listen
+    #[arg(value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: String,
+
+    #[command(flatten)]
+    pub(crate) network: Network,
+}

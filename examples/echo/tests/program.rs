@@ -1,0 +1,83 @@
+//! The program as its users run it, from outside, without a browser.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+
+#[test]
+fn candidates_carry_the_address_that_is_announced_and_the_port_that_is_fixed() {
+    // Free now, and chosen at random: nobody else takes it meanwhile.
+    let free = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let port = free.local_addr().expect("it is bound").port().to_string();
+    drop(free);
+    let arguments =
+        ["--announce", "203.0.113.7", "--udp-port", &port, "--ice-server", "stun:127.0.0.1:9"];
+    let program = Program::start(&arguments);
+
+    let answer = program.ask("POST", "/offer", OFFER);
+
+    let candidates = answer.split("a=candidate:").skip(1);
+    // The addresses of the other family are still the interfaces' own.
+    let ipv4: Vec<&str> = candidates
+        .filter(|line| line.split(' ').nth(4).is_some_and(|it| it.parse::<Ipv4Addr>().is_ok()))
+        .collect();
+    assert_eq!(ipv4.len(), 1, "{answer}");
+    assert!(ipv4[0].contains(&format!(" 203.0.113.7 {port} typ host")), "{answer}");
+    let servers = program.ask("GET", "/ice-servers", "");
+    assert!(servers.ends_with(r#"[{"urls":["stun:127.0.0.1:9"]}]"#), "{servers}");
+}
+
+#[test]
+fn what_makes_no_sense_is_said_at_once() {
+    for arguments in [&["--announce", "example.org"][..], &["--udp-port", "0"], &["--nonsense"]] {
+        let output = command(arguments).output().expect("it starts");
+
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(arguments[0]));
+    }
+}
+
+struct Program {
+    child: Child,
+    address: String,
+}
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let arguments = [&["127.0.0.1:0"], arguments].concat();
+        let mut child = command(&arguments).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut first = String::new();
+        let output = child.stdout.take().expect("a pipe");
+        BufReader::new(output).read_line(&mut first).expect("text");
+        let address = first.trim().strip_prefix("listening on http://").expect("an address");
+        Self { address: address.to_owned(), child }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let mut tcp = TcpStream::connect(&self.address).expect("it listens");
+        let (host, length) = (&self.address, body.len());
+        let headers = format!(
+            "Host: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+        );
+        write!(tcp, "{method} {path} HTTP/1.1\r\n{headers}\r\n{body}").expect("open");
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).expect("text");
+        answer
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echo"));
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// A browser's, of one data channel.
+const OFFER: &str = r#"{"type":"offer","sdp":"v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=ice-options:trickle\r\na=fingerprint:sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F\r\na=setup:actpass\r\na=mid:0\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n"}"#;
