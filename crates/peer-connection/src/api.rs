@@ -277,6 +277,10 @@ pub struct ApiSettings {
     pub max_buffered_amount: usize,
     /// How many data channels there may be, of both sides together. Default: 1,024.
     pub max_data_channels: usize,
+    /// How many sections of media a remote description may have; one with more is refused before it is read
+    /// ([`TooManySections`](crate::error::DescriptionError::TooManySections)). Each costs CPU time and memory. What this
+    /// side has offered may be answered whatever it is. Default: 64.
+    pub max_sections: usize,
     /// How much that came may wait for the owner, in bytes, and in events; one that does not keep up loses media, and
     /// the connection when data or states have no more room. Default: 8 MiB, 16,384.
     pub max_unread: (usize, usize),
@@ -302,6 +306,7 @@ impl Default for ApiSettings {
             max_message_size: 256 << 10,
             max_buffered_amount: 4 << 20,
             max_data_channels: 1_024,
+            max_sections: 64,
             max_unread: (8 << 20, 16_384),
             route: RouteOptions::default(),
             disconnected_timeout: Duration::from_secs(5),

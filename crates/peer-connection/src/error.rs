@@ -14,8 +14,16 @@ pub enum DescriptionError {
     /// It does not begin with `v=0`, or lacks a line that must be there.
     #[error("the description is no SDP: {0}")]
     Syntax(String),
-    /// There is more than one section of media, and no `a=group:BUNDLE`. (RFC 9143; `max-bundle` is the only policy.)
-    #[error("the description has no BUNDLE group")]
+    /// More sections than [`ApiSettings::max_sections`](crate::ApiSettings::max_sections).
+    #[error("the description has {found} sections, of {limit} that are taken")]
+    TooManySections {
+        /// In this one.
+        found: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// An answer accepts more than one section, and has no `a=group:BUNDLE` (RFC 9143; `max-bundle` is the only policy).
+    #[error("the answer accepts several sections without a BUNDLE group")]
     NoBundle,
     /// The BUNDLE group names a section that is not there.
     #[error("the BUNDLE group names {0:?}, which is no section's mid")]
@@ -23,9 +31,12 @@ pub enum DescriptionError {
     /// Two sections have the same `a=mid`.
     #[error("two sections have the mid {0:?}")]
     DuplicateMid(String),
-    /// A section of RTP has an `a=mid` that is not 1 to 16 letters, digits and underscores.
-    #[error("the mid {0:?} cannot be used for media: 1 to 16 letters, digits and underscores can")]
+    /// A section's `a=mid` is no token of at most 255 characters (RFC 5888 §4, RFC 8866 §9).
+    #[error("the mid {0:?} cannot be used: it is no token of 1 to 255 characters")]
     UnusableMid(String),
+    /// An `a=setup` that is none of `actpass`, `active` and `passive` (RFC 8842 §5.1): `holdconn`, for one.
+    #[error("a=setup:{0} cannot be used: actpass, active and passive can")]
+    UnusableSetup(String),
     /// It has fewer sections than the one before it (RFC 3264 §8).
     #[error("{found} sections where there were {before}")]
     FewerSections {

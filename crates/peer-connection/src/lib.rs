@@ -63,6 +63,7 @@ pub use channels::{DataChannelId, DataChannelInfo, DataChannelOptions, DataChann
 pub use description::{SdpType, SessionDescription};
 pub use event::*;
 pub use home::*;
+pub use jsep::{AnsweredSections, RejectedSection, RejectionReason};
 pub use media::*;
 pub use session::Counters;
 pub use state::*;

@@ -65,6 +65,12 @@ descriptions! {
     PendingRemoteDescription
 }
 
+/// What became of the sections of the offer that was answered last, and why each that was rejected was. An answer that
+/// takes nothing starts nothing: no candidates are gathered, and nothing connects.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "AnsweredSections")]
+pub struct GetAnsweredSections;
+
 /// A candidate of the peer (W3C `addIceCandidate`); none, or an empty one, says that there are no more.
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<(), AddIceCandidateError>")]

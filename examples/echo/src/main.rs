@@ -66,18 +66,22 @@ async fn answer(
         connection.send(SetRemoteDescription(offer)).await??;
         // What they send on a section, we send back on it.
         let mut senders = HashMap::new();
-        for transceiver in connection.send(GetTransceivers).await? {
+        for (at, transceiver) in connection.send(GetTransceivers).await?.iter().enumerate() {
             let codec = RtpCodecCapability::new(transceiver.kind.name());
-            let track = LocalTrack::new(codec, format!("echo of {}", transceiver.kind), "echo");
+            let track = LocalTrack::new(codec, format!("echo-{at}"), format!("echo-{at}"));
             senders.insert(transceiver.id, connection.send(AddTrack(track)).await??);
         }
         echo.send(Begin(connection.clone(), senders)).await?;
         connection.send(SetLocalDescription(None)).await??;
+        let sections = connection.send(GetAnsweredSections).await?;
+        if sections.taken == 0 {
+            return Err(format!("nothing in the offer can be used: {sections}").into());
+        }
         // A STUN or TURN server that does not answer costs its candidates, and no more.
         _ = tokio::time::timeout(Duration::from_secs(2), all_gathered).await;
         Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?)
-    };
-    let answered = answered.await;
+    }
+    .await;
     if answered.is_err() {
         connection.close().await;
     }
@@ -110,18 +114,14 @@ impl Handler<Begin> for Echo {
 impl Handler<PeerConnectionEvent> for Echo {
     type Result = ();
 
-    fn handle(
-        &mut self,
-        PeerConnectionEvent { event, .. }: PeerConnectionEvent,
-        ctx: &mut Context<Self>,
-    ) {
-        let connection = match (&self.connection, &event) {
+    fn handle(&mut self, told: PeerConnectionEvent, ctx: &mut Context<Self>) {
+        let connection = match (&self.connection, &told.event) {
             (_, ConnectionEvent::Closed(_)) => return ctx.stop(),
             (None, _) => return,
             (Some(connection), _) => connection,
         };
         // What a connection has no room for is lost here; an application would wait, or close.
-        _ = match event {
+        _ = match told.event {
             ConnectionEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                 return if let Some(gathered) = self.gathered.take() {
                     _ = gathered.send(());

@@ -35,6 +35,7 @@ handle! {
     RemoteDescription => RemoteDescription, |session, _| session.jsep().pending_remote().or(session.jsep().current_remote()).cloned();
     CurrentRemoteDescription => CurrentRemoteDescription, |session, _| session.jsep().current_remote().cloned();
     PendingRemoteDescription => PendingRemoteDescription, |session, _| session.jsep().pending_remote().cloned();
+    GetAnsweredSections => GetAnsweredSections, |session, _| session.jsep().answered_sections().clone();
     AddIceCandidate(candidate) => AddIceCandidate, |session, now| session.add_ice_candidate(now, candidate);
     RestartIce => RestartIce, |session, now| session.restart_ice(now);
     RemoveTrack(sender) => RemoveTrack, |session, now| session.change(now, |all| all.remove_track(sender));

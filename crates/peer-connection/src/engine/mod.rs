@@ -6,28 +6,29 @@
 mod channels;
 mod codecs;
 mod convert;
+mod descriptions;
+mod extensions;
 mod media;
 mod recipe;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use callboard_ice_handshake::handshake::{Certificate, DtlsBridge};
 pub(crate) use str0m::Candidate;
-use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::channel::ChannelConfig;
+use str0m::change::SdpPendingOffer;
 pub(crate) use str0m::channel::ChannelId as ChannelKey;
 use str0m::error::{ProtoError, SctpError};
-use str0m::media::{Mid, Simulcast, SimulcastLayer};
+use str0m::media::Mid;
 use str0m::net::{Protocol, Receive};
 pub(crate) use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
 use str0m::{Event, Input, Output, Rtc, RtcError};
 
 use self::recipe::Recipe;
 use crate::api::ApiInner;
-use crate::jsep::{AnswerPlan, CommitPlan, OfferPlan};
+use crate::jsep::engine_mid;
 use crate::media::*;
 
 /// An engine that has refused something, or ended.
@@ -137,7 +138,8 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(api: Arc<ApiInner>, certificate: Certificate, now: Instant) -> Self {
-        let recipe = Recipe { api, certificate };
+        let recipe =
+            Recipe { api, certificate, extensions: None, names: extensions::Names::default() };
         let (rtc, bridge) = recipe.build(now);
         Self {
             rtc,
@@ -187,126 +189,22 @@ impl Engine {
 
     /// Which sections are whose, from now on.
     pub(crate) fn bind<'a>(&mut self, all: impl Iterator<Item = (&'a str, TransceiverId)>) {
-        self.transceivers = all.map(|(mid, id)| (Mid::from(mid), id)).collect();
+        let mut names = HashMap::new();
+        self.transceivers.clear();
+        for (mid, id) in all {
+            let name = Mid::from(&*engine_mid(mid));
+            if *name != *mid {
+                names.insert(name, mid.into());
+            }
+            self.transceivers.insert(name, id);
+        }
+        if self.renames() {
+            *self.recipe.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+        }
         self.mids = self.transceivers.iter().map(|(mid, id)| (*id, *mid)).collect();
         self.codecs.clear();
         let allowed = |mid| self.params(mid).fold(0, |all, one| all | 1_u128 << (*one.pt() & 127));
         self.payload_types = self.mids.iter().map(|(id, mid)| (*id, allowed(*mid))).collect();
-    }
-
-    /// An offer of what is new; the mids of its new media, in order, and the user fragment of a restart.
-    ///
-    /// The one before it is forgotten. There is none when streams for placeholders have run out: str0m keeps those of
-    /// the offers that were forgotten.
-    pub(crate) fn create_offer(
-        &mut self,
-        plan: &OfferPlan,
-    ) -> Option<(String, Vec<String>, Option<String>)> {
-        let stream = if plan.data { Some(self.take_placeholder()?) } else { None };
-        self.pending = None;
-        let mut changes = self.rtc.sdp_api();
-        let mids = plan
-            .media
-            .iter()
-            .map(|media| {
-                let simulcast = (!media.send_encodings.is_empty()).then(|| Simulcast {
-                    send: media
-                        .send_encodings
-                        .iter()
-                        .map(|rid| SimulcastLayer::new(rid.as_str()))
-                        .collect(),
-                    recv: Vec::new(),
-                });
-                let (kind, direction) =
-                    (convert::kind(media.kind), convert::direction(media.direction));
-                changes.add_media(kind, direction, None, None, simulcast).to_string()
-            })
-            .collect();
-        if stream.is_some() {
-            let config = ChannelConfig { negotiated: stream, ..ChannelConfig::default() };
-            self.placeholders.push(changes.add_channel_with_config(config));
-        }
-        let ufrag = plan.restart.then(|| changes.ice_restart(true).ufrag);
-        let Some((offer, pending)) = changes.apply() else {
-            // Asked for nothing new: the caller has its text.
-            return Some((String::new(), mids, None));
-        };
-        self.pending = Some(pending);
-        Some((offer.to_sdp_string(), mids, ufrag))
-    }
-
-    /// A stream of no other channel: str0m panics at one that is taken.
-    fn take_placeholder(&mut self) -> Option<u16> {
-        let free = (1..=self.placeholder).rev().find(|id| !self.declared.contains(id))?;
-        self.placeholder = free - 1;
-        Some(free)
-    }
-
-    /// The offer of this side is taken back.
-    pub(crate) fn forget_offer(&mut self) {
-        self.pending = None;
-    }
-
-    /// Whether a description can be read at all. What cannot must not get any further.
-    pub(crate) fn can_read(description: &str) -> Result<(), String> {
-        // Its first line says where in memory.
-        let without_address = |error: String| error.lines().skip(1).collect::<Vec<_>>().join("; ");
-        let read = SdpOffer::from_sdp_string(description);
-        read.map(drop).map_err(|error| without_address(error.to_string()))
-    }
-
-    /// Answer an offer that was checked. The same one may be answered again.
-    pub(crate) fn accept_offer(&mut self, plan: &AnswerPlan) -> Result<String, EngineError> {
-        let Some(offer) = &plan.offer else { return Ok(String::new()) };
-        let offer =
-            SdpOffer::from_sdp_string(offer).map_err(|error| EngineError(error.to_string()))?;
-        self.pending = None;
-        self.set_directions(&plan.directions, &[]);
-        let answer = self.rtc.sdp_api().accept_offer(offer)?;
-        Ok(answer.to_sdp_string())
-    }
-
-    /// Take an answer that was checked.
-    pub(crate) fn accept_answer(&mut self, plan: &CommitPlan) -> Result<(), EngineError> {
-        self.set_directions(&plan.directions, &plan.stopped);
-        let Some(answer) = &plan.answer else { return Ok(()) };
-        let syntax = |error: str0m::error::SdpError| EngineError(error.to_string());
-        match self.pending.take() {
-            Some(pending) => {
-                let answer = SdpAnswer::from_sdp_string(answer).map_err(syntax)?;
-                self.rtc.sdp_api().accept_answer(pending, answer)?;
-            }
-            // The offer was text alone: str0m knows of none, and takes the answer as an offer.
-            None => {
-                let offer = SdpOffer::from_sdp_string(answer).map_err(syntax)?;
-                _ = self.rtc.sdp_api().accept_offer(offer)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// str0m does not let a peer set a direction that it has itself made inactive; so it is set before.
-    fn set_directions(&mut self, directions: &[(String, Direction)], stopped: &[String]) {
-        for (mid, direction) in directions {
-            let mid = Mid::from(mid.as_str());
-            if self.rtc.media(mid).is_some_and(|media| !media.stopped()) {
-                self.rtc.sdp_api().set_direction(mid, convert::direction(*direction));
-            }
-        }
-        for mid in stopped {
-            let mid = Mid::from(mid.as_str());
-            if self.rtc.media(mid).is_some() {
-                self.rtc.sdp_api().stop_media(mid);
-            }
-        }
-    }
-
-    /// Undo what an answered offer has added, and have media flow as it did.
-    pub(crate) fn undo(&mut self, new_mids: &[String], directions: &[(String, Direction)]) {
-        for mid in new_mids {
-            self.rtc.direct_api().remove_media(Mid::from(mid.as_str()));
-        }
-        self.set_directions(directions, &[]);
     }
 
     /// Begin again with nothing negotiated. Candidates and channels are to be added again.

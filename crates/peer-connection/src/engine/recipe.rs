@@ -7,13 +7,17 @@ use callboard_ice_handshake::handshake::{Certificate, DtlsBridge, crypto_provide
 use str0m::crypto::CryptoProvider;
 use str0m::{Rtc, RtcConfig};
 
-use super::{codecs, convert};
+use super::{codecs, convert, extensions};
 use crate::api::{ApiInner, MediaMode};
+use crate::jsep::Extensions;
 
 /// What an engine is made of, also when it must be made again.
 pub(super) struct Recipe {
     pub(super) api: Arc<ApiInner>,
     pub(super) certificate: Certificate,
+    /// Where header extensions are to be; none for where str0m has them.
+    pub(super) extensions: Option<Arc<Extensions>>,
+    pub(super) names: extensions::Names,
 }
 
 impl Recipe {
@@ -37,6 +41,9 @@ impl Recipe {
         *config.codec_config() = codecs::codecs(&self.api.media_engine, registry);
         if !registry.transport_wide_feedback {
             convert::without_transport_cc(config.extension_map());
+        }
+        if let Some(wanted) = &self.extensions {
+            extensions::place(config.extension_map(), wanted, &self.names);
         }
         if let Some(initial) = registry.bandwidth_estimation {
             config = config.enable_bwe(Some(str0m::bwe::Bitrate::bps(initial)));

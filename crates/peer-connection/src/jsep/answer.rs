@@ -1,8 +1,12 @@
 //! Making answers (RFC 8829 §5.3), and taking those of the peer (§5.11).
 
-use super::Jsep;
-use super::check::{self, Checked};
-use super::text::{self, Fate};
+use std::sync::Arc;
+
+use super::check::Checked;
+use super::extensions::{self, Extensions};
+use super::outline::Outline;
+use super::text::{self, Fate, section_name};
+use super::{AnsweredSections, Jsep, Transceiver, formats};
 use crate::error::CreateAnswerError;
 use crate::media::*;
 use crate::sdp::{Sdp, Section};
@@ -23,6 +27,15 @@ pub(crate) struct AnswerPlan {
     pub(crate) recycled: bool,
     /// The engine's mids of sections that are new.
     pub(crate) new_mids: Vec<String>,
+    /// Where the engine must have header extensions.
+    pub(crate) extensions: Option<Arc<Extensions>>,
+}
+
+/// An answer that was created.
+#[derive(Clone, Debug)]
+pub(super) struct CreatedAnswer {
+    pub(super) text: String,
+    pub(super) outline: Outline,
 }
 
 /// What the engine is to know of an answer of the peer.
@@ -46,12 +59,9 @@ impl Jsep {
             state => return Err(CreateAnswerError::InvalidState(state)),
         }
         let remote = self.remote_pending.as_ref().expect("there is an offer in these states");
-        let mids = text::engine_mids(&remote.sdp);
-        let before = self.current_local.as_ref().map(|local| Sdp::parse(&local.sdp));
+        let before = self.current_local.as_ref().map(|local| &local.outline.sections);
         let was_active = |at: usize| {
-            before.as_ref().is_some_and(|before| {
-                before.media().get(at).is_some_and(|was| !check::is_rejected(before, was))
-            })
+            before.is_some_and(|before| before.get(at).is_some_and(|was| !was.is_rejected))
         };
         let mut plan = AnswerPlan {
             offer: None,
@@ -65,36 +75,34 @@ impl Jsep {
             new_data: false,
             recycled: false,
             new_mids: Vec::new(),
+            extensions: remote.extensions.clone(),
         };
-        let known_sections = before.as_ref().map_or(0, |before| before.media().len());
-        let mut sdp = text::for_engine(remote, |at, section| {
+        let known_sections = before.map_or(0, |before| before.len());
+        let setup = remote.transport.as_ref().and_then(|transport| transport.setup.as_deref());
+        let setup = match setup {
+            Some("actpass") if self.settings.answer_active => "passive",
+            // RFC 4145 §4: who offers and says nothing is active.
+            setup => setup.unwrap_or("active"),
+        };
+        let text = text::for_engine(remote, self.remote.as_ref(), setup, |at, section| {
             let fate = self.answer_section(remote, at, section, was_active(at));
-            if matches!(fate, Fate::Taken) && !was_active(at) {
+            let Fate::Taken(direction, _) = &fate else { return fate };
+            let name = || section_name(at, section);
+            if !was_active(at) {
                 plan.recycled |= at < known_sections;
                 if section.is_data() {
                     plan.new_data = true;
                 } else {
-                    plan.new_mids.push(mids[at].clone());
+                    plan.new_mids.push(name());
                 }
             }
-            if matches!(fate, Fate::Taken) && section.is_rtp() {
-                let ours = Direction::of_sdp(section.direction()).reversed();
-                plan.directions.push((mids[at].clone(), ours));
+            if section.is_rtp() {
+                plan.directions.push((name(), direction.reversed()));
             }
             fate
         });
-        if self.settings.answer_active {
-            for section in sdp.media_mut() {
-                if section.attribute("setup") == Some("actpass") {
-                    section.set_attribute("setup", "passive");
-                }
-            }
-            if sdp.session().attribute("setup") == Some("actpass") {
-                sdp.session_mut().set_attribute("setup", "passive");
-            }
-        }
         if remote.transport.is_some() {
-            plan.offer = Some(sdp.to_string());
+            plan.offer = Some(text);
         }
         Ok(plan)
     }
@@ -104,28 +112,26 @@ impl Jsep {
         &self,
         remote: &Checked,
         at: usize,
-        section: &mut Section,
+        section: &Section,
         was_active: bool,
     ) -> Fate {
-        let original = &remote.sdp.media()[at];
+        let offered = Direction::of_sdp(section.direction());
         if section.is_data() && was_active {
             // The engine has no end for it; what the peer is told says otherwise.
-            return Fate::Taken;
+            return Fate::Taken(offered, None);
         }
-        if !check::is_usable(&remote.sdp, original) {
+        if !remote.facts[at].usable {
             return if section.is_rtp() && was_active { Fate::Rejected } else { Fate::Hidden };
         }
         if section.is_data() {
-            return Fate::Taken;
+            return Fate::Taken(offered, None);
         }
         let transceiver = section.mid().and_then(|mid| self.transceivers.by_mid(mid));
         match transceiver {
             Some(transceiver) if !transceiver.is_ending() => {
-                let offered = Direction::of_sdp(section.direction());
                 let ours = offered.reversed().intersection(transceiver.direction);
-                section.set_direction(ours.reversed().name());
-                text::prefer(section, &transceiver.preferences);
-                Fate::Taken
+                let kept = formats::preferred(section, &transceiver.preferences);
+                Fate::Taken(ours.reversed(), kept)
             }
             _ if was_active => Fate::Rejected,
             _ => Fate::Hidden,
@@ -145,16 +151,19 @@ impl Jsep {
             *sdp.media_mut() = remote.sdp.media().to_vec();
         }
         let mut bundle = Vec::new();
-        for (section, offered) in sdp.media_mut().iter_mut().zip(remote.sdp.media()) {
+        let mut answered = AnsweredSections::default();
+        let offered = remote.sdp.media().iter().zip(&remote.facts).enumerate();
+        for (section, (at, (offered, facts))) in sdp.media_mut().iter_mut().zip(offered) {
             let mid = offered.mid();
-            if section.port() == Some(0)
-                || remote.transport.is_none()
-                || !check::is_usable(&remote.sdp, offered)
-            {
-                *section = text::rejected(offered, mid);
+            let told = mid.filter(|_| !facts.unnamed);
+            if section.port() == Some(0) || remote.transport.is_none() || !facts.usable {
+                *section = text::rejected(offered, told);
+                let transceiver = mid.and_then(|mid| self.transceivers.by_mid(mid));
+                answered.reject(remote, at, transceiver.is_some_and(Transceiver::is_ending));
                 continue;
             }
-            match mid {
+            answered.taken += 1;
+            match told {
                 Some(mid) => {
                     section.set_attribute("mid", mid);
                     bundle.push(mid);
@@ -162,6 +171,12 @@ impl Jsep {
                 None => section.remove_attributes("mid"),
             }
             text::remove_candidates(section);
+            text::answer_profile(section, offered);
+            extensions::answer(section, &remote.sdp, offered);
+            // RFC 8285 §6: not without having been offered, and where it was.
+            if offered.has("extmap-allow-mixed") {
+                section.push_attribute("extmap-allow-mixed", None);
+            }
             if section.is_rtp()
                 && let Some(transceiver) = mid.and_then(|mid| self.transceivers.by_mid(mid))
             {
@@ -179,45 +194,50 @@ impl Jsep {
         // An answer has no group that its offer has not.
         let bundle = remote.sdp.bundle().map(|_| bundle);
         text::write_session(&mut sdp, origin, bundle.as_deref());
+        if !remote.sdp.session().has("extmap-allow-mixed") {
+            sdp.session_mut().remove_attributes("extmap-allow-mixed");
+        }
+        let outline = Outline::of(&sdp, |at| {
+            let facts = remote.facts.get(at).filter(|facts| facts.unnamed);
+            facts.and(remote.sdp.media()[at].mid()).map(str::to_owned)
+        });
         let mut text = sdp.to_string();
         text.shrink_to_fit();
-        self.last_answer = Some(text.clone());
+        self.answered = answered;
+        self.last_answer = Some(CreatedAnswer { text: text.clone(), outline });
         SessionDescription { kind: SdpType::Answer, sdp: text }
     }
 
     /// What the engine is to know of an answer that was checked.
     pub(super) fn commit_plan(&self, checked: &Checked) -> CommitPlan {
-        let offer =
-            self.pending_local.as_ref().map(|offer| Sdp::parse(&offer.sdp)).unwrap_or_default();
-        let mids = text::engine_mids(&checked.sdp);
+        let offer = self.pending_local.as_ref().map(|offer| &offer.outline.sections[..]);
         let mut plan = CommitPlan {
             answer: None,
             directions: Vec::new(),
             stopped: Vec::new(),
             restart: self.offers_restart(),
         };
-        let sdp = text::for_engine(checked, |at, section| {
-            let offered = offer.media().get(at);
-            let was_offered = offered.is_some_and(|offered| !check::is_rejected(&offer, offered));
-            if section.is_data() && was_offered {
-                return Fate::Taken;
-            }
-            if !section.is_rtp() {
-                return Fate::Hidden;
-            }
-            if !was_offered || check::is_rejected(&checked.sdp, &checked.sdp.media()[at]) {
-                plan.stopped.push(mids[at].clone());
-                return Fate::Rejected;
-            }
+        let setup = checked.transport.as_ref().and_then(|transport| transport.setup.as_deref());
+        // RFC 4145 §4: who answers and says nothing is passive.
+        let setup = setup.unwrap_or("passive");
+        let text = text::for_engine(checked, self.remote.as_ref(), setup, |at, section| {
+            let offered = offer.and_then(|offer| offer.get(at)).filter(|part| !part.is_rejected);
             let theirs = Direction::of_sdp(section.direction());
-            let ours = Direction::of_sdp(offered.and_then(Section::direction));
-            let agreed = theirs.reversed().intersection(ours);
-            section.set_direction(agreed.reversed().name());
-            plan.directions.push((mids[at].clone(), agreed));
-            Fate::Taken
+            match offered {
+                Some(_) if section.is_data() => return Fate::Taken(theirs, None),
+                _ if !section.is_rtp() => return Fate::Hidden,
+                Some(offered) if !checked.facts[at].rejected => {
+                    let agreed = theirs.reversed().intersection(offered.direction);
+                    plan.directions.push((section_name(at, section), agreed));
+                    return Fate::Taken(agreed.reversed(), None);
+                }
+                _ => {}
+            }
+            plan.stopped.push(section_name(at, section));
+            Fate::Rejected
         });
         if checked.transport.is_some() {
-            plan.answer = Some(sdp.to_string());
+            plan.answer = Some(text);
         }
         plan
     }

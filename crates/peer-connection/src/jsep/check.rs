@@ -1,20 +1,79 @@
 //! Whether a remote description can be used: everything that the engine could stumble over, before it has it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use callboard_ice_handshake::handshake::Fingerprint;
 
+use super::extensions::Extensions;
+use super::formats;
+use super::outline::{Outline, Part};
+use super::text::section_name;
 use crate::error::DescriptionError;
-use crate::sdp::{MediaKind, Sdp, Section};
+use crate::sdp::{Sdp, Section};
 
 /// A remote description that can be used.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
+    /// Without blanks at the ends of lines, and with a mid in every section that may be taken.
     pub(crate) sdp: Sdp,
     /// None for one without media.
     pub(crate) transport: Option<Arc<RemoteTransport>>,
+    pub(super) facts: Box<[Facts]>,
+    /// Where header extensions are in the engine, from the first round on; none for where it has them anyway.
+    pub(super) extensions: Option<Arc<Extensions>>,
+}
+
+/// What a section is to this side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// It can be taken: of a kind that is known here, on the one transport.
+    pub(super) usable: bool,
+    /// It was rejected: port 0, and no other's transport carries it.
+    pub(super) rejected: bool,
+    /// The peer has not named it.
+    pub(super) unnamed: bool,
+}
+
+impl Checked {
+    /// The section that speaks for the transport: the first of the BUNDLE group (RFC 9143 §7.2), or the only one.
+    pub(crate) fn transport_section(&self) -> Option<&Section> {
+        transport_section(&self.sdp, &self.facts)
+    }
+
+    /// Whether the peer names the section at this place by its number alone.
+    pub(crate) fn is_unnamed(&self, at: usize) -> bool {
+        self.facts.get(at).is_some_and(|facts| facts.unnamed)
+    }
+}
+
+impl Facts {
+    /// Looks at each section of a description.
+    pub(super) fn of(sdp: &Sdp) -> Box<[Self]> {
+        let bundle: Option<HashSet<&str>> = sdp.bundle().map(|mids| mids.into_iter().collect());
+        let first_data = sdp.media().iter().position(Section::is_data);
+        let mut transport_taken = false;
+        let facts = sdp.media().iter().enumerate().map(|(at, section)| {
+            let bundled = match (&bundle, section.mid()) {
+                (Some(bundle), Some(mid)) => bundle.contains(mid),
+                _ => false,
+            };
+            let rejected = section.port() == Some(0) && !bundled;
+            let known = if section.is_rtp() {
+                formats::formats(section).iter().any(formats::Format::is_readable)
+            } else {
+                first_data == Some(at)
+            };
+            // Without BUNDLE each has a transport of its own, and there is one here: RFC 8829 §5.3.1 has the others
+            // rejected.
+            let together = bundle.is_none() && !transport_taken || bundled;
+            let usable = known && together && !rejected;
+            transport_taken |= usable;
+            Self { usable, rejected, unnamed: false }
+        });
+        facts.collect()
+    }
 }
 
 /// What a description says of the one transport.
@@ -31,45 +90,60 @@ pub(crate) struct RemoteTransport {
 #[derive(Default)]
 pub(crate) struct Known<'a> {
     /// The local description that is in force, or that this one answers.
-    pub(crate) local: Option<&'a Sdp>,
+    pub(crate) local: Option<&'a Outline>,
     /// The remote description that is in force.
     pub(crate) remote: Option<&'a Checked>,
     /// Whether the offer that this one answers has restarted ICE.
     pub(crate) restart_offered: bool,
     pub(crate) lite: bool,
+    /// How many sections there may be, beside those that there are.
+    pub(crate) max_sections: usize,
 }
 
 /// Check an offer.
 pub(crate) fn offer(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
-    let checked = any(text, known)?;
+    let mut checked = any(text, known)?;
     if let Some(before) = known.local {
-        let (found, before_count) = (checked.sdp.media().len(), before.media().len());
+        let (found, before_count) = (checked.sdp.media().len(), before.sections.len());
         if found < before_count {
             return Err(DescriptionError::FewerSections { found, before: before_count });
         }
-        for (at, (section, was)) in checked.sdp.media().iter().zip(before.media()).enumerate() {
+        for (at, (section, was)) in checked.sdp.media().iter().zip(&before.sections).enumerate() {
             // A rejected section's place may be taken by another (RFC 8829 §5.2.2).
-            if was.port() != Some(0) || is_bundled(before, was) {
+            if !was.is_rejected {
                 same_section(at, section, was)?;
             }
         }
     }
+    checked.extensions = match known.remote {
+        Some(before) => before.extensions.clone(),
+        None => Extensions::of(&checked).map(Arc::new),
+    };
     Ok(checked)
 }
 
 /// Check an answer, also a provisional one.
 pub(crate) fn answer(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
-    let checked = any(text, known)?;
+    let mut checked = any(text, known)?;
+    checked.extensions = known.remote.and_then(|before| before.extensions.clone());
     let Some(offer) = known.local else { return Ok(checked) };
-    let (found, offered) = (checked.sdp.media().len(), offer.media().len());
+    let (found, offered) = (checked.sdp.media().len(), offer.sections.len());
     if found != offered {
         return Err(DescriptionError::OtherNumberOfSections { found, offered });
     }
-    for (at, (section, of_offer)) in checked.sdp.media().iter().zip(offer.media()).enumerate() {
+    for (at, (section, of_offer)) in checked.sdp.media().iter().zip(&offer.sections).enumerate() {
         same_section(at, section, of_offer)?;
-        if is_rejected(offer, of_offer) && !is_rejected(&checked.sdp, section) {
+        if of_offer.is_rejected && !checked.facts[at].rejected {
             return Err(DescriptionError::AcceptsRejected(at));
         }
+    }
+    let taken = checked
+        .sdp
+        .media()
+        .iter()
+        .filter(|section| section.port() != Some(0) && (section.is_rtp() || section.is_data()));
+    if checked.sdp.bundle().is_none() && taken.count() > 1 {
+        return Err(DescriptionError::NoBundle);
     }
     if let Some(transport) = &checked.transport {
         if transport.setup.as_deref() == Some("actpass") {
@@ -86,12 +160,12 @@ pub(crate) fn answer(text: &str, known: &Known<'_>) -> Result<Checked, Descripti
     Ok(checked)
 }
 
-fn same_section(at: usize, section: &Section, was: &Section) -> Result<(), DescriptionError> {
-    if section.kind() != was.kind() {
-        let (expected, found) = (was.kind(), section.kind());
+fn same_section(at: usize, section: &Section, was: &Part) -> Result<(), DescriptionError> {
+    if section.kind() != was.kind {
+        let (expected, found) = (was.kind, section.kind());
         return Err(DescriptionError::OtherKind { section: at, expected, found });
     }
-    if let (Some(expected), found) = (was.mid(), section.mid())
+    if let (Some(expected), found) = (was.mid.as_deref(), section.mid())
         && found != Some(expected)
         // Some leave it out where they reject.
         && !(found.is_none() && section.port() == Some(0))
@@ -110,41 +184,38 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
     if text.contains('\0') {
         return Err(DescriptionError::Syntax("it has a NUL".to_owned()));
     }
-    let mut sdp = Sdp::parse(text);
-    name_directions(&mut sdp);
-    drop_reused_payload_types(&mut sdp, known.remote.map(|remote| &remote.sdp))?;
-    let sdp = sdp;
-    if sdp.session_line('v').map(str::trim) != Some("0") {
+    let found = text.lines().filter(|line| line.starts_with("m=")).count();
+    let before = known.local.map_or(0, |local| local.sections.len());
+    let limit = known.max_sections.max(before);
+    if found > limit {
+        return Err(DescriptionError::TooManySections { found, limit });
+    }
+    let mut sdp = Sdp::parse_plain(text);
+    if sdp.session_line('v') != Some("0") {
         return Err(DescriptionError::Syntax("it does not begin with v=0".to_owned()));
     }
     if sdp.session_line('o').is_none_or(|origin| origin.split_ascii_whitespace().count() < 6) {
         return Err(DescriptionError::Syntax("it has no o= line of six words".to_owned()));
     }
-    if sdp.media().len() > MOST_SECTIONS {
-        return Err(DescriptionError::Syntax(format!("it has {} sections", sdp.media().len())));
-    }
+    name_directions(&mut sdp);
+    formats::drop_reused(&mut sdp, known.remote.map(|remote| &remote.sdp))?;
+    let unnamed = name_sections(&mut sdp, known);
     check_mids(&sdp)?;
-    let mut transport = None;
+    let mut facts = Facts::of(&sdp);
+    for at in unnamed {
+        facts[at].unnamed = true;
+    }
     for (at, section) in sdp.media().iter().enumerate() {
         if section.port().is_none() || section.protocol().is_empty() {
             return Err(DescriptionError::Syntax(format!("section {at} has no usable m= line")));
         }
-        if !is_usable(&sdp, section) {
-            continue;
-        }
-        if section.is_rtp() {
-            if !section.has("rtcp-mux") {
-                return Err(DescriptionError::NoRtcpMux(at));
-            }
-            let mid = section.mid().unwrap_or_default();
-            if !is_plain(mid) {
-                return Err(DescriptionError::UnusableMid(mid.to_owned()));
-            }
-        }
-        if transport.is_none() {
-            transport = Some(transport_of(&sdp, section)?);
+        if facts[at].usable && section.is_rtp() && !section.has("rtcp-mux") {
+            return Err(DescriptionError::NoRtcpMux(at));
         }
     }
+    check_engine_mids(&sdp, &facts)?;
+    let transport = transport_section(&sdp, &facts).map(|section| transport_of(&sdp, section));
+    let transport = transport.transpose()?;
     if let Some(transport) = &transport {
         if transport.lite && known.lite {
             return Err(DescriptionError::BothLite);
@@ -156,7 +227,45 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
             return Err(DescriptionError::OtherFingerprint);
         }
     }
-    Ok(Checked { sdp, transport: transport.map(Arc::new) })
+    Ok(Checked { sdp, transport: transport.map(Arc::new), facts, extensions: None })
+}
+
+fn transport_section<'a>(sdp: &'a Sdp, facts: &[Facts]) -> Option<&'a Section> {
+    let usable = || {
+        let sections = sdp.media().iter().zip(facts);
+        sections.filter(|(_, facts)| facts.usable).map(|(section, _)| section)
+    };
+    let bundle = sdp.bundle();
+    let tag = bundle.as_ref().and_then(|bundle| bundle.first());
+    // Some leave out in one what they say in another.
+    let speaks = |section: &&Section| sdp.attribute(section, "ice-ufrag").is_some();
+    let tagged = usable().find(|section| section.mid() == tag.copied());
+    tagged.filter(speaks).or_else(|| usable().find(speaks)).or_else(|| usable().next())
+}
+
+/// Names sections that have no mid (RFC 8829 §5.10): as this side has called them before, or by their number. Says which.
+fn name_sections(sdp: &mut Sdp, known: &Known<'_>) -> Vec<usize> {
+    // What is in no group beside one that is, is not taken.
+    if sdp.bundle().is_some() {
+        return Vec::new();
+    }
+    let taken: HashSet<String> =
+        sdp.media().iter().filter_map(Section::mid).map(str::to_owned).collect();
+    let mut unnamed = Vec::new();
+    for (at, section) in sdp.media_mut().iter_mut().enumerate() {
+        if section.mid().is_some() || !(section.is_rtp() || section.is_data()) {
+            continue;
+        }
+        let before = known.local.and_then(|local| local.sections.get(at));
+        let before = before.filter(|part| !part.is_rejected && part.kind == section.kind());
+        let mid = before.and_then(|part| part.mid.as_deref()).map(str::to_owned);
+        let mut free = std::iter::successors(Some(at.to_string()), |mid| Some(format!("{mid}_")));
+        let mid = mid.or_else(|| free.find(|mid| !taken.contains(mid)));
+        section.remove_attributes("mid");
+        section.push_attribute("mid", mid.as_deref());
+        unnamed.push(at);
+    }
+    unnamed
 }
 
 /// A section that names no direction has the session's, or both (RFC 8866 §6.7).
@@ -177,82 +286,30 @@ fn check_mids(sdp: &Sdp) -> Result<(), DescriptionError> {
             return Err(DescriptionError::DuplicateMid(mid.to_owned()));
         }
     }
-    match sdp.bundle() {
-        Some(bundle) => match bundle.iter().find(|mid| !mids.contains(*mid)) {
-            Some(unknown) => Err(DescriptionError::UnknownMidInBundle((*unknown).to_owned())),
-            None => Ok(()),
-        },
-        None => {
-            let wanted = |section: &&Section| {
-                section.port() != Some(0) && (section.is_rtp() || section.is_data())
-            };
-            if sdp.media().iter().filter(wanted).count() > 1 {
-                return Err(DescriptionError::NoBundle);
-            }
-            Ok(())
-        }
+    let bundle = sdp.bundle().unwrap_or_default();
+    match bundle.iter().find(|mid| !mids.contains(*mid)) {
+        Some(unknown) => Err(DescriptionError::UnknownMidInBundle((*unknown).to_owned())),
+        None => Ok(()),
     }
 }
 
-/// On one transport a payload type means the same in every section, and goes on meaning it (RFC 8843 §10.1.2): the
-/// engine panics where it does not. Firefox offers some again with a meaning of its own; those are not taken.
-fn drop_reused_payload_types(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), DescriptionError> {
-    let mut meanings: HashMap<String, (String, Vec<String>)> = HashMap::new();
-    for section in before.iter().flat_map(|before| before.media()).filter(|one| one.is_rtp()) {
-        for format in section.formats() {
-            let meaning = meaning(section, format);
-            if !meaning.0.is_empty() {
-                meanings.entry(format.to_owned()).or_insert(meaning);
-            }
+/// A mid is a token (RFC 8866 §9, RFC 5888 §4), and the engine must be able to tell each from the others.
+fn check_engine_mids(sdp: &Sdp, facts: &[Facts]) -> Result<(), DescriptionError> {
+    let mut names = HashSet::new();
+    for (at, (section, facts)) in sdp.media().iter().zip(facts).enumerate() {
+        let mid = section.mid().unwrap_or_default();
+        let wrong = facts.usable && (mid.len() > LONGEST_MID || !is_token(mid));
+        if wrong || !names.insert(section_name(at, section)) {
+            return Err(DescriptionError::UnusableMid(mid.chars().take(LONGEST_MID).collect()));
         }
-    }
-    for section in sdp.media_mut().iter_mut().filter(|section| section.is_rtp()) {
-        let mut kept: Vec<String> = Vec::new();
-        let mut reused = None;
-        for format in section.formats() {
-            let meaning = meaning(section, format);
-            // A rejected section names formats without saying what they are.
-            let known = meanings.get(format);
-            if meaning.0.is_empty() || known.is_none_or(|known| *known == meaning) {
-                if !meaning.0.is_empty() {
-                    meanings.insert(format.to_owned(), meaning);
-                }
-                kept.push(format.to_owned());
-            } else {
-                reused = Some(format.to_owned());
-            }
-        }
-        let Some(reused) = reused else { continue };
-        // What repairs a format that is gone repairs nothing.
-        let repairs = |format: &String| {
-            meaning(section, format)
-                .1
-                .iter()
-                .find_map(|one| one.strip_prefix("apt=").map(str::to_owned))
-        };
-        let present = kept.clone();
-        kept.retain(|format| repairs(format).is_none_or(|repaired| present.contains(&repaired)));
-        if !kept.iter().any(|format| repairs(format).is_none()) {
-            return Err(DescriptionError::PayloadTypeReused(reused));
-        }
-        section.keep_formats(&kept);
     }
     Ok(())
 }
 
-/// What a payload type is, and with which parameters.
-fn meaning(section: &Section, format: &str) -> (String, Vec<String>) {
-    let values = |name| {
-        section.attributes(name).filter_map(move |value| {
-            let (found, rest) = value.split_once(char::is_whitespace)?;
-            (found == format).then(|| rest.trim().to_ascii_lowercase())
-        })
-    };
-    let mut parameters: Vec<String> = values("fmtp")
-        .flat_map(|all| all.split(';').map(|one| one.trim().to_owned()).collect::<Vec<_>>())
-        .collect();
-    parameters.sort_unstable();
-    (values("rtpmap").next().unwrap_or_default(), parameters)
+/// RFC 8866 §9
+pub(super) fn is_token(text: &str) -> bool {
+    let token = |one: u8| one.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&one);
+    !text.is_empty() && text.bytes().all(token)
 }
 
 fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, DescriptionError> {
@@ -281,46 +338,23 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
     if fingerprints.is_empty() {
         return Err(DescriptionError::NoFingerprint);
     }
+    // Tokens of ABNF, of which case is no part (RFC 4145 §4).
+    let setup = of("setup").map(str::to_ascii_lowercase);
+    if let Some(setup) = &setup
+        && !["actpass", "active", "passive"].contains(&setup.as_str())
+    {
+        return Err(DescriptionError::UnusableSetup(setup.chars().take(32).collect()));
+    }
     Ok(RemoteTransport {
         ufrag: ufrag.to_owned(),
         password: password.to_owned(),
         fingerprints,
-        setup: of("setup").map(str::to_owned),
+        setup,
         lite: sdp.session().has("ice-lite"),
     })
 }
 
-/// Whether a section is carried by the transport of another.
-pub(crate) fn is_bundled(sdp: &Sdp, section: &Section) -> bool {
-    match (sdp.bundle(), section.mid()) {
-        (Some(bundle), Some(mid)) => bundle.contains(&mid),
-        _ => false,
-    }
-}
-
-/// Whether a section was rejected: port 0, and no other's transport carries it.
-pub(crate) fn is_rejected(sdp: &Sdp, section: &Section) -> bool {
-    section.port() == Some(0) && !is_bundled(sdp, section)
-}
-
-/// Whether a section can be taken: of a kind that is known here, on the one transport.
-pub(crate) fn is_usable(sdp: &Sdp, section: &Section) -> bool {
-    let known = section.is_rtp() || section.is_data();
-    let first_data = || {
-        section.kind() != MediaKind::Application
-            || sdp.media().iter().find(|other| other.is_data()) == Some(section)
-    };
-    let together = sdp.bundle().is_none_or(|_| is_bundled(sdp, section));
-    known && together && !is_rejected(sdp, section) && first_data()
-}
-
-/// Whether the engine can take this for a mid without altering it.
-pub(crate) fn is_plain(mid: &str) -> bool {
-    (1..=16).contains(&mid.len())
-        && mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
 /// 64 sections of Chromium's with all its codecs have 400 kB.
 const LARGEST: usize = 1 << 20;
-/// A room of 500 seen through one connection; more is no description of a call.
-const MOST_SECTIONS: usize = 1_024;
+/// What a header extension can carry in its longer form (RFC 8285 §4.3).
+const LONGEST_MID: usize = 255;

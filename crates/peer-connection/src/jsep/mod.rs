@@ -4,8 +4,12 @@
 
 mod answer;
 mod check;
+mod extensions;
+mod formats;
 mod needed;
 mod offer;
+mod outline;
+mod rejected;
 mod round;
 mod text;
 mod transceiver;
@@ -14,12 +18,18 @@ use std::collections::VecDeque;
 
 pub(crate) use answer::{AnswerPlan, CommitPlan};
 pub(crate) use check::{Checked, RemoteTransport};
+#[cfg(test)]
+pub(crate) use extensions::KNOWN as KNOWN_EXTENSIONS;
+pub(crate) use extensions::{Extensions, MID};
 pub(crate) use offer::OfferPlan;
+pub use rejected::{AnsweredSections, RejectedSection, RejectionReason};
+pub(crate) use text::engine_mid;
 pub(crate) use transceiver::{Transceiver, Transceivers};
+
+use outline::Local;
 
 use crate::error::{DescriptionError, SetDescriptionError};
 use crate::media::*;
-use crate::sdp::Sdp;
 use crate::state::SignalingState;
 use crate::{SdpType, SessionDescription};
 
@@ -56,6 +66,8 @@ enum Side {
 /// How local descriptions are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Settings {
+    /// How many sections a remote description may have.
+    pub(crate) max_sections: usize,
     pub(crate) lite: bool,
     /// The DTLS role of answers to `actpass`.
     pub(crate) answer_active: bool,
@@ -67,15 +79,16 @@ pub(crate) struct Settings {
 pub(crate) struct Jsep {
     settings: Settings,
     signaling: SignalingState,
-    current_local: Option<SessionDescription>,
-    pending_local: Option<SessionDescription>,
+    current_local: Option<Local>,
+    pending_local: Option<Local>,
     current_remote: Option<SessionDescription>,
     pending_remote: Option<SessionDescription>,
     /// The remote descriptions, as they were checked.
     remote: Option<Checked>,
     remote_pending: Option<Checked>,
     last_offer: Option<offer::Created>,
-    last_answer: Option<String>,
+    last_answer: Option<answer::CreatedAnswer>,
+    answered: AnsweredSections,
     /// What the offer that is pending restarts, and which transceivers it gives mids.
     offered: Option<offer::Created>,
     transceivers: Transceivers,
@@ -101,6 +114,7 @@ impl Jsep {
             remote_pending: None,
             last_offer: None,
             last_answer: None,
+            answered: AnsweredSections::default(),
             offered: None,
             transceivers: Transceivers::default(),
             data_wanted: false,
@@ -156,11 +170,11 @@ impl Jsep {
     }
 
     pub(crate) fn current_local(&self) -> Option<&SessionDescription> {
-        self.current_local.as_ref()
+        self.current_local.as_ref().map(|local| &local.description)
     }
 
     pub(crate) fn pending_local(&self) -> Option<&SessionDescription> {
-        self.pending_local.as_ref()
+        self.pending_local.as_ref().map(|local| &local.description)
     }
 
     pub(crate) fn current_remote(&self) -> Option<&SessionDescription> {
@@ -172,7 +186,16 @@ impl Jsep {
     }
 
     pub(crate) fn local(&self) -> Option<&SessionDescription> {
+        self.any_local().map(|local| &local.description)
+    }
+
+    fn any_local(&self) -> Option<&Local> {
         self.pending_local.as_ref().or(self.current_local.as_ref())
+    }
+
+    /// The user fragment of the local description.
+    pub(crate) fn local_ufrag(&self) -> Option<&str> {
+        self.any_local()?.outline.ufrag.as_deref()
     }
 
     /// The remote description, as it was checked: the one of this round, or the one in force.
@@ -187,13 +210,14 @@ impl Jsep {
 
     /// The identification and number of the section that carries everybody's candidates.
     pub(crate) fn transport_section(&self) -> Option<(Option<String>, u16)> {
-        let sdp = Sdp::parse(&self.local()?.sdp);
-        let (at, section) = sdp
-            .media()
-            .iter()
-            .enumerate()
-            .find(|(_, section)| !check::is_rejected(&sdp, section))?;
-        Some((section.mid().map(str::to_owned), at as u16))
+        let mut sections = self.any_local()?.outline.sections.iter().enumerate();
+        let (at, section) = sections.find(|(_, section)| !section.is_rejected)?;
+        Some((section.mid.as_deref().map(str::to_owned), at as u16))
+    }
+
+    /// What the last answer of this side takes, and what not.
+    pub(crate) fn answered_sections(&self) -> &AnsweredSections {
+        &self.answered
     }
 
     /// Whether the description of this round restarts ICE from this side.
@@ -224,8 +248,10 @@ impl Jsep {
                     self.last_offer.clone().ok_or_else(|| self.refuse(Side::Local, kind))?;
                 same_text(&created.text, &mut sdp)?;
                 self.assign_mids(&created);
+                let (description, outline) =
+                    (SessionDescription { kind, sdp }, created.outline.clone());
                 self.offered = Some(created);
-                self.pending_local = Some(SessionDescription { kind, sdp });
+                self.pending_local = Some(Local { description, outline });
                 self.enter(SignalingState::HaveLocalOffer);
             }
             SdpType::Answer | SdpType::ProvisionalAnswer => {
@@ -233,8 +259,9 @@ impl Jsep {
                 self.admit(Side::Local, kind, &states)?;
                 let created =
                     self.last_answer.clone().ok_or_else(|| self.refuse(Side::Local, kind))?;
-                same_text(&created, &mut sdp)?;
+                same_text(&created.text, &mut sdp)?;
                 let description = SessionDescription { kind, sdp };
+                let description = Local { description, outline: created.outline };
                 if kind == SdpType::ProvisionalAnswer {
                     self.pending_local = Some(description);
                     self.enter(SignalingState::HaveLocalPranswer);
@@ -261,22 +288,23 @@ impl Jsep {
             SignalingState::HaveRemoteOffer,
         ];
         self.admit(Side::Remote, description.kind, &states)?;
-        let before = self.current_local.as_ref().map(|local| Sdp::parse(&local.sdp));
         let known = check::Known {
-            local: before.as_ref(),
+            local: self.current_local.as_ref().map(|local| &local.outline),
             remote: self.remote.as_ref(),
             restart_offered: false,
             lite: self.settings.lite,
+            max_sections: self.settings.max_sections,
         };
         let checked = check::offer(&description.sdp, &known)?;
         if checked.transport.is_some() {
-            let all = text::for_engine(&checked, |at, _| {
-                match check::is_usable(&checked.sdp, &checked.sdp.media()[at]) {
-                    true => text::Fate::Taken,
+            let before = self.remote.as_ref();
+            let all = text::for_engine(&checked, before, "actpass", |at, section| {
+                match checked.facts[at].usable {
+                    true => text::Fate::Taken(Direction::of_sdp(section.direction()), None),
                     false => text::Fate::Hidden,
                 }
             });
-            can_be_read(&all.to_string()).map_err(DescriptionError::Syntax)?;
+            can_be_read(&all).map_err(DescriptionError::Syntax)?;
         }
         // Both have offered: ours is taken back (W3C §4.4.1.5, "implicit rollback").
         if self.signaling == SignalingState::HaveLocalOffer {
@@ -297,12 +325,12 @@ impl Jsep {
     ) -> Result<(Checked, CommitPlan), SetDescriptionError> {
         let states = [SignalingState::HaveLocalOffer, SignalingState::HaveRemotePranswer];
         self.admit(Side::Remote, description.kind, &states)?;
-        let offer = self.pending_local.as_ref().map(|offer| Sdp::parse(&offer.sdp));
         let known = check::Known {
-            local: offer.as_ref(),
+            local: self.pending_local.as_ref().map(|offer| &offer.outline),
             remote: self.remote.as_ref(),
             restart_offered: self.offers_restart(),
             lite: self.settings.lite,
+            max_sections: self.settings.max_sections,
         };
         let checked = check::answer(&description.sdp, &known)?;
         let plan = self.commit_plan(&checked);

@@ -1,11 +1,11 @@
 //! Whether a negotiation is needed (W3C §4.7.3).
 
-use super::check;
+use super::check::Checked;
+use super::outline::Outline;
 use super::transceiver::Transceiver;
 use super::{Jsep, JsepEvent};
 use crate::SdpType;
 use crate::media::Direction;
-use crate::sdp::Sdp;
 use crate::state::SignalingState;
 
 impl Jsep {
@@ -26,17 +26,15 @@ impl Jsep {
             return true;
         }
         let local = self.current_local.as_ref();
-        let answered = local.is_some_and(|local| local.kind == SdpType::Answer);
-        let local = local.map(|local| Sdp::parse(&local.sdp));
-        let remote = self.remote.as_ref().map(|remote| &remote.sdp);
-        self.transceivers.iter().any(|one| match (&local, remote) {
-            (Some(local), Some(remote)) => transceiver_needs(one, local, remote, answered),
+        let answered = local.is_some_and(|local| local.description.kind == SdpType::Answer);
+        self.transceivers.iter().any(|one| match (local, &self.remote) {
+            (Some(local), Some(remote)) => transceiver_needs(one, &local.outline, remote, answered),
             _ => !one.is_ending(),
         })
     }
 }
 
-fn transceiver_needs(one: &Transceiver, local: &Sdp, remote: &Sdp, answered: bool) -> bool {
+fn transceiver_needs(one: &Transceiver, local: &Outline, remote: &Checked, answered: bool) -> bool {
     if one.stopped {
         return false;
     }
@@ -44,26 +42,23 @@ fn transceiver_needs(one: &Transceiver, local: &Sdp, remote: &Sdp, answered: boo
     if one.stopping {
         return true;
     }
-    let find = |sdp: &Sdp| sdp.media().iter().position(|section| section.mid() == Some(mid));
-    let (Some(at), Some(there)) = (find(local), find(remote)) else { return true };
-    let (ours, theirs) = (&local.media()[at], &remote.media()[there]);
-    if check::is_rejected(local, ours) {
+    let there = remote.sdp.media().iter().find(|section| section.mid() == Some(mid));
+    let (Some(ours), Some(theirs)) = (local.by_mid(mid), there) else { return true };
+    if ours.is_rejected {
         return false;
     }
     if one.direction.sends() {
-        let told = ours.attribute("msid");
         let wanted = one.msid.as_ref().map(|(stream, _)| stream.as_str());
-        let told_stream = told.and_then(|msid| msid.split_ascii_whitespace().next());
-        if told.is_none() && wanted.is_some() && !answered {
+        if ours.stream.is_none() && wanted.is_some() && !answered {
             return true;
         }
-        if let (Some(told), Some(wanted)) = (told_stream, wanted)
+        if let (Some(told), Some(wanted)) = (ours.stream.as_deref(), wanted)
             && told != wanted
         {
             return true;
         }
     }
-    let ours = Direction::of_sdp(ours.direction());
+    let ours = ours.direction;
     let theirs = Direction::of_sdp(theirs.direction()).reversed();
     if answered {
         // What the peer did not offer could not be answered; it can be offered.

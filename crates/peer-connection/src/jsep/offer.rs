@@ -1,6 +1,6 @@
 //! Making offers (RFC 8829 §5.2).
 
-use super::check;
+use super::outline::{Outline, Part};
 use super::text;
 use super::transceiver::Transceivers;
 use super::{Jsep, Settings};
@@ -39,6 +39,7 @@ impl OfferPlan {
 #[derive(Clone, Debug)]
 pub(crate) struct Created {
     pub(crate) text: String,
+    pub(super) outline: Outline,
     pub(crate) mids: Vec<(TransceiverId, String)>,
     pub(crate) restart: bool,
 }
@@ -74,10 +75,7 @@ impl Jsep {
 
     /// Whether a section of data channels was negotiated.
     pub(crate) fn has_data_section(&self) -> bool {
-        let local = self.current_local.as_ref().map(|local| Sdp::parse(&local.sdp));
-        local.is_some_and(|local| {
-            local.media().iter().any(|one| one.is_data() && !check::is_rejected(&local, one))
-        })
+        self.current_local.as_ref().is_some_and(|local| local.outline.has_data())
     }
 
     /// The offer, from the engine's text; from the text in force where the engine has nothing to add.
@@ -87,27 +85,34 @@ impl Jsep {
         engine: Option<(String, Vec<String>)>,
     ) -> SessionDescription {
         let origin = self.next_version();
-        let before = self.current_local.as_ref().map(|local| Sdp::parse(&local.sdp));
-        let (mut sdp, mids, restart) = match (engine, self.signaling, &before) {
+        let before = self.current_local.as_ref();
+        let (mut sdp, mids, restart) = match (engine, self.signaling, before) {
             (Some((text, mids)), ..) => {
                 let mids = plan.media.iter().map(|media| media.transceiver).zip(mids).collect();
                 (Sdp::parse(&text), mids, plan.restart)
             }
             (None, SignalingState::HaveLocalOffer, _) => {
-                let pending = self.pending_local.as_ref().map(|pending| Sdp::parse(&pending.sdp));
+                let pending = self.pending_local.as_ref();
+                let pending = pending.map(|pending| Sdp::parse(&pending.description.sdp));
                 let (mids, restart) = match &self.offered {
                     Some(offered) => (offered.mids.clone(), offered.restart),
                     None => (Vec::new(), false),
                 };
                 (pending.unwrap_or_default(), mids, restart)
             }
-            (None, _, Some(before)) => (before.clone(), Vec::new(), false),
+            (None, _, Some(before)) => (Sdp::parse(&before.description.sdp), Vec::new(), false),
             (None, _, None) => (text::empty(origin), Vec::new(), false),
         };
+        let was = before.map_or(&[][..], |before| &before.outline.sections);
+        // What was rejected, the engine has forgotten.
+        let rejected = before.filter(|_| was.iter().any(|was| was.is_rejected));
+        let rejected = rejected.map(|before| Sdp::parse(&before.description.sdp));
         let mut bundle = Vec::new();
         for (at, section) in sdp.media_mut().iter_mut().enumerate() {
-            let was = before.as_ref().and_then(|before| before.media().get(at));
-            write_section(section, was, before.as_ref(), &self.transceivers, &mids, self.settings);
+            let was = was.get(at);
+            let rejected = rejected.as_ref().filter(|_| was.is_some_and(|was| was.is_rejected));
+            let rejected = rejected.and_then(|before| before.media().get(at));
+            write_section(section, was, rejected, &self.transceivers, &mids, self.settings);
             if section.port() != Some(0)
                 && let Some(mid) = section.mid()
             {
@@ -118,7 +123,8 @@ impl Jsep {
         text::write_session(&mut sdp, origin, Some(&bundle));
         let mut text = sdp.to_string();
         text.shrink_to_fit();
-        self.last_offer = Some(Created { text: text.clone(), mids, restart });
+        let outline = Outline::of(&sdp, |_| None);
+        self.last_offer = Some(Created { text: text.clone(), outline, mids, restart });
         SessionDescription { kind: SdpType::Offer, sdp: text }
     }
 }
@@ -126,24 +132,23 @@ impl Jsep {
 /// Have a section of an offer say what this side wants now.
 fn write_section(
     section: &mut Section,
-    was: Option<&Section>,
-    before: Option<&Sdp>,
+    was: Option<&Part>,
+    rejected: Option<&Section>,
     transceivers: &Transceivers,
     mids: &[(TransceiverId, String)],
     settings: Settings,
 ) {
     // The engine may call it something else, and does not know all kinds.
-    let mid = was.map_or(section.mid(), Section::mid).map(str::to_owned);
-    if let (Some(was), Some(before)) = (was, before)
-        && check::is_rejected(before, was)
-    {
-        *section = text::rejected(was, mid.as_deref());
+    let mid = was.map_or(section.mid(), |was| was.mid.as_deref()).map(str::to_owned);
+    if let Some(rejected) = rejected {
+        *section = text::rejected(rejected, mid.as_deref());
         return;
     }
     if let Some(mid) = &mid {
         section.set_attribute("mid", mid);
     }
     text::remove_candidates(section);
+    text::offer_profile(section);
     if section.has("setup") {
         section.set_attribute("setup", if settings.offer_active { "active" } else { "actpass" });
     }

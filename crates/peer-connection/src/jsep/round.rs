@@ -1,9 +1,10 @@
 //! How a round of offer and answer begins and ends for transceivers.
 
-use super::check::{self, Checked};
+use super::check::Checked;
+use super::outline::Part;
 use super::{Jsep, JsepEvent, Transceiver, offer};
 use crate::media::*;
-use crate::sdp::{MediaKind, Sdp, Section};
+use crate::sdp::{MediaKind, Section};
 use crate::state::SignalingState;
 
 impl Jsep {
@@ -11,11 +12,12 @@ impl Jsep {
     pub(super) fn agree(&mut self) {
         self.pending_local = None;
         self.pending_remote = None;
-        if let (Some(local), Some(remote)) = (&self.current_local, self.remote.clone()) {
-            let local = Sdp::parse(&local.sdp);
-            for (ours, theirs) in local.media().iter().zip(remote.sdp.media()) {
-                self.agree_on(&local, ours, &remote.sdp, theirs);
+        if let (Some(local), Some(remote)) = (self.current_local.take(), self.remote.take()) {
+            let theirs = remote.sdp.media().iter().zip(&remote.facts);
+            for (ours, (theirs, facts)) in local.outline.sections.iter().zip(theirs) {
+                self.agree_on(ours, theirs, facts.rejected);
             }
+            (self.current_local, self.remote) = (Some(local), Some(remote));
         }
         for transceiver in self.transceivers.iter_mut() {
             transceiver.before = None;
@@ -29,19 +31,18 @@ impl Jsep {
         self.update_needed();
     }
 
-    fn agree_on(&mut self, local: &Sdp, ours: &Section, remote: &Sdp, theirs: &Section) {
-        let mid = ours.mid().or(theirs.mid()).unwrap_or_default();
+    fn agree_on(&mut self, ours: &Part, theirs: &Section, rejected: bool) {
+        let mid = ours.mid.as_deref().or(theirs.mid()).unwrap_or_default();
         let Some(transceiver) = self.transceivers.by_mid_mut(mid) else { return };
         let id = transceiver.id;
-        if check::is_rejected(local, ours) || check::is_rejected(remote, theirs) {
+        if ours.is_rejected || rejected {
             if !transceiver.stopped {
                 transceiver.set_stopped();
                 self.events.push_back(JsepEvent::TransceiverEnded { transceiver: id });
             }
             return self.fire_receiving(id, false, theirs);
         }
-        let agreed = Direction::of_sdp(ours.direction())
-            .intersection(Direction::of_sdp(theirs.direction()).reversed());
+        let agreed = ours.direction.intersection(Direction::of_sdp(theirs.direction()).reversed());
         transceiver.current = Some(agreed);
         transceiver.has_sent |= agreed.sends();
         self.fire_receiving(id, agreed.receives(), theirs);
@@ -58,9 +59,9 @@ impl Jsep {
 
     /// Give each section of a remote offer a transceiver (RFC 8829 §5.10).
     pub(super) fn meet_sections(&mut self, checked: &Checked) {
-        for section in checked.sdp.media() {
+        for (section, facts) in checked.sdp.media().iter().zip(&checked.facts) {
             let (true, Some(mid)) = (section.is_rtp(), section.mid()) else { continue };
-            let rejected = !check::is_usable(&checked.sdp, section);
+            let rejected = !facts.usable;
             if let Some(transceiver) = self.transceivers.by_mid_mut(mid) {
                 if rejected && !transceiver.stopped {
                     transceiver.remember();
@@ -96,12 +97,12 @@ impl Jsep {
                 }
             }
         }
-        for section in checked.sdp.media() {
+        for (section, facts) in checked.sdp.media().iter().zip(&checked.facts) {
             let Some(transceiver) = section.mid().and_then(|mid| self.transceivers.by_mid(mid))
             else {
                 continue;
             };
-            let sends = check::is_usable(&checked.sdp, section)
+            let sends = facts.usable
                 && !transceiver.is_ending()
                 && Direction::of_sdp(section.direction()).sends();
             self.fire_receiving(transceiver.id, sends, section);

@@ -1,83 +1,176 @@
 //! How texts are made out of texts: of the peer for the engine, of the engine for the peer.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::fmt::Write;
 
 use super::check::{self, Checked};
+use super::extensions::{self, ExtMap, MID};
+use super::formats;
 use super::transceiver::Transceiver;
-use crate::media::RtpCodecCapability;
+use crate::media::{Direction, RtpCodecCapability};
 use crate::sdp::{MediaKind, Sdp, Section};
 
-/// What the engine calls the sections of a description, by their order. It has no section without a mid, and alters
-/// those it does not like.
-pub(super) fn engine_mids(sdp: &Sdp) -> Vec<String> {
-    let mut taken: HashSet<&str> = sdp.media().iter().filter_map(Section::mid).collect();
-    let mut mids = Vec::with_capacity(sdp.media().len());
-    let names: Vec<String> = (0..sdp.media().len() * 2).map(|at| format!("x{at}")).collect();
-    let mut free = names.iter().map(String::as_str);
-    for section in sdp.media() {
-        mids.push(match section.mid() {
-            Some(mid) if check::is_plain(mid) => mid.to_owned(),
-            // Twice as many names as sections: one of them is free.
-            _ => free.find(|name| taken.insert(name)).unwrap_or("x").to_owned(),
-        });
+/// What the engine calls the section of this mid. It takes 1 to 16 letters, digits and underscores, and alters what is
+/// something else: that gets a name that follows from it.
+pub(crate) fn engine_mid(mid: &str) -> Cow<'_, str> {
+    let plain = (1..=16).contains(&mid.len())
+        && mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if plain {
+        return Cow::Borrowed(mid);
     }
-    mids
+    // FNV-1a: names that meet all the same are refused before the engine sees them.
+    let hash = mid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // 60 bits of it, in 15 digits.
+    Cow::Owned(format!("m{:015x}", hash >> 4))
+}
+
+/// What the engine calls a section.
+pub(super) fn section_name(at: usize, section: &Section) -> String {
+    match section.mid() {
+        Some(mid) => engine_mid(mid).into_owned(),
+        // No token, so that nothing else is called so.
+        None => engine_mid(&format!("section {at}")).into_owned(),
+    }
 }
 
 /// What is to become of a section in the engine's text.
 pub(super) enum Fate {
-    /// It is taken.
-    Taken,
+    /// It is taken: in this direction, seen from the peer, and with these formats, if not with all.
+    Taken(Direction, Option<Vec<String>>),
     /// It ends.
     Rejected,
     /// The engine does not know such a section: a rejected one of audio keeps its place.
     Hidden,
 }
 
-/// A remote description as the engine is to see it.
+/// Writes a remote description as the engine is to see it: what it knows, in the form that it reads, and what the
+/// sections have in common once. `setup` is the DTLS role of the peer.
 pub(super) fn for_engine(
     remote: &Checked,
-    mut decide: impl FnMut(usize, &mut Section) -> Fate,
-) -> Sdp {
-    let mids = engine_mids(&remote.sdp);
-    let mut sdp = remote.sdp.clone();
-    let mut bundle = Vec::new();
-    for (at, (section, mid)) in sdp.media_mut().iter_mut().zip(&mids).enumerate() {
+    before: Option<&Checked>,
+    setup: &str,
+    mut decide: impl FnMut(usize, &Section) -> Fate,
+) -> String {
+    let mut media = String::new();
+    let mut bundle = String::new();
+    let ids = extensions::agreed(remote, before);
+    for (at, section) in remote.sdp.media().iter().enumerate() {
+        let mid = section_name(at, section);
         match decide(at, section) {
-            Fate::Taken => {
-                bundle.push(mid.as_str());
-                if section.port() == Some(0) {
-                    section.set_port(9);
+            Fate::Taken(direction, kept) => {
+                bundle.push(' ');
+                bundle.push_str(&mid);
+                if section.is_rtp() {
+                    write_rtp(&mut media, remote, section, &mid, direction, kept, &ids);
+                } else {
+                    write_data(&mut media, section, &mid);
                 }
-                section.remove_attributes("bundle-only");
             }
-            Fate::Rejected => *section = placeholder(section.kind()),
-            Fate::Hidden => *section = placeholder(MediaKind::Audio),
+            fate => {
+                let video = matches!(fate, Fate::Rejected) && section.kind() == MediaKind::Video;
+                let kind = if video { "video" } else { "audio" };
+                line(&mut media, format_args!("m={kind} 0 UDP/TLS/RTP/SAVPF 0"));
+                line(&mut media, format_args!("a=mid:{mid}"));
+                media.push_str("a=inactive\r\na=rtcp-mux\r\na=rtpmap:0 PCMU/8000\r\n");
+            }
         }
-        section.set_attribute("mid", mid);
-        section.keep_plain_lines(&['m', 'c', 'a'], &KNOWN);
     }
-    let session = sdp.session_mut();
-    session.keep_plain_lines(&['v', 'o', 's', 't', 'c', 'a'], &KNOWN);
-    session.remove_attributes("group");
-    sdp.set_bundle(&bundle);
-    let session = sdp.session_mut();
-    // One is enough for the engine, which does not compare it: that is done where the handshake ends.
-    let fingerprints = remote.transport.iter().flat_map(|transport| &transport.fingerprints);
-    let best = fingerprints.clone().find(|one| one.algorithm() == "sha-256");
-    if let Some(fingerprint) = best.or(fingerprints.clone().next()) {
-        session.push_attribute("fingerprint", Some(&fingerprint.to_string()));
+    let mut text = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE".to_owned();
+    line(&mut text, format_args!("{bundle}"));
+    if let Some(transport) = &remote.transport {
+        if transport.lite {
+            line(&mut text, format_args!("a=ice-lite"));
+        }
+        line(&mut text, format_args!("a=ice-ufrag:{}", transport.ufrag));
+        line(&mut text, format_args!("a=ice-pwd:{}", transport.password));
+        line(&mut text, format_args!("a=setup:{setup}"));
+        // One is enough for the engine, which does not compare it: that is done where the handshake ends.
+        let best = transport.fingerprints.iter().find(|one| one.algorithm() == "sha-256");
+        if let Some(fingerprint) = best.or(transport.fingerprints.first()) {
+            line(&mut text, format_args!("a=fingerprint:{fingerprint}"));
+        }
     }
-    sdp
+    text.push_str(&media);
+    text
 }
 
-/// A rejected section that the engine understands.
-fn placeholder(kind: MediaKind) -> Section {
-    let kind = if kind == MediaKind::Video { "video" } else { "audio" };
-    let text = format!(
-        "m={kind} 0 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\na=rtcp-mux\r\na=rtpmap:0 PCMU/8000\r\n"
-    );
-    Sdp::parse(&text).media_mut().remove(0)
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing into a string does not fail.
+    _ = write!(text, "{line}\r\n");
+}
+
+fn write_rtp(
+    text: &mut String,
+    remote: &Checked,
+    section: &Section,
+    mid: &str,
+    direction: Direction,
+    kept: Option<Vec<String>>,
+    ids: &[(u8, &'static str)],
+) {
+    let kind = if section.kind() == MediaKind::Video { "video" } else { "audio" };
+    let mut all = formats::formats(section);
+    all.retain(formats::Format::is_readable);
+    if let Some(kept) = kept {
+        let place = |name: &str| kept.iter().position(|one| one == name);
+        all.retain(|format| place(format.name).is_some());
+        all.sort_by_key(|format| place(format.name));
+    }
+    _ = write!(text, "m={kind} 9 UDP/TLS/RTP/SAVPF");
+    all.iter().for_each(|format| _ = write!(text, " {}", format.name));
+    line(text, format_args!("\r\na=mid:{mid}"));
+    line(text, format_args!("a={}", direction.name()));
+    let carries_mid = section.mid().is_some_and(|mid| extensions::carries_mid(remote, mid));
+    for ExtMap { id, uri } in extensions::extmaps(&remote.sdp, section) {
+        if ids.contains(&(id, uri)) && (uri != MID || carries_mid) {
+            line(text, format_args!("a=extmap:{id} {uri}"));
+        }
+    }
+    for (name, value) in section.plain_attributes() {
+        match value {
+            None if RTP_FLAGS.contains(&name) => line(text, format_args!("a={name}")),
+            Some(value) if RTP_VALUES.contains(&name) && is_readable(name, value) => {
+                line(text, format_args!("a={name}:{value}"));
+            }
+            _ => {}
+        }
+    }
+    for format in all {
+        let name = format.name;
+        if !format.codec.is_empty() {
+            line(text, format_args!("a=rtpmap:{name} {}", format.codec));
+        }
+        format.feedback.iter().for_each(|one| line(text, format_args!("a=rtcp-fb:{name} {one}")));
+        format.parameters.iter().for_each(|one| line(text, format_args!("a=fmtp:{name} {one}")));
+    }
+}
+
+/// Whether the engine reads this line alone, and not what stands behind it.
+fn is_readable(name: &str, value: &str) -> bool {
+    match name {
+        "ssrc" => value.split_once(' ').is_some_and(|(ssrc, rest)| {
+            ssrc.parse::<u32>().is_ok()
+                && rest
+                    .split_once(':')
+                    .is_some_and(|(name, value)| !name.is_empty() && !value.is_empty())
+        }),
+        _ => !value.is_empty(),
+    }
+}
+
+fn write_data(text: &mut String, section: &Section, mid: &str) {
+    line(text, format_args!("m=application 9 UDP/DTLS/SCTP webrtc-datachannel"));
+    line(text, format_args!("a=mid:{mid}"));
+    line(text, format_args!("a=sctp-port:5000"));
+    for (name, value) in section.plain_attributes() {
+        if let ("max-message-size" | "sctp-init", Some(value)) = (name, value)
+            && !value.is_empty()
+        {
+            line(text, format_args!("a={name}:{value}"));
+        }
+    }
 }
 
 /// A rejected section for the peer: what it was, with port 0 (RFC 8829 §5.3.1).
@@ -95,6 +188,32 @@ pub(super) fn rejected(like: &Section, mid: Option<&str>) -> Section {
     section.push_attribute("inactive", None);
     section
 }
+
+/// Have the profile of the offer (RFC 8829 §5.1.2), and the form of data channels that it has.
+pub(super) fn answer_profile(section: &mut Section, offered: &Section) {
+    section.set_protocol(offered.protocol());
+    if offered.is_data()
+        && let Some(port) = offered.formats().next().filter(|format| *format != DATA_CHANNELS)
+    {
+        section.set_formats([port]);
+        section.remove_attributes("sctp-port");
+        section.push_attribute("sctpmap", Some(&format!("{port} {DATA_CHANNELS} 1024")));
+    }
+}
+
+/// Have the profile and form of offers, whatever was answered before (RFC 8829 §5.1.2).
+pub(super) fn offer_profile(section: &mut Section) {
+    if section.is_rtp() {
+        section.set_protocol("UDP/TLS/RTP/SAVPF");
+    } else if section.is_data() {
+        section.set_protocol("UDP/DTLS/SCTP");
+        section.set_formats([DATA_CHANNELS]);
+        section.remove_attributes("sctpmap");
+        section.set_attribute("sctp-port", "5000");
+    }
+}
+
+const DATA_CHANNELS: &str = "webrtc-datachannel";
 
 pub(super) fn remove_candidates(section: &mut Section) {
     section.retain_attributes(|name, _| name != "candidate" && name != "end-of-candidates");
@@ -132,74 +251,15 @@ pub(super) fn write_track(section: &mut Section, transceiver: &Transceiver, send
 
 /// RFC 8830 §2: 1 to 64 characters of a token.
 fn token(text: &str) -> String {
-    let allowed = |one: &char| one.is_ascii_alphanumeric() || "!#$%&'*+-.^_`{|}~".contains(*one);
-    let token: String = text.chars().filter(allowed).take(64).collect();
+    let token: String =
+        text.chars().filter(|one| check::is_token(one.encode_utf8(&mut [0; 4]))).take(64).collect();
     if token.is_empty() { "-".to_owned() } else { token }
 }
 
 /// Keep the codecs that are preferred, in that order, and what repairs them (W3C §5.4 setCodecPreferences).
 pub(super) fn prefer(section: &mut Section, preferences: &[RtpCodecCapability]) {
-    if preferences.is_empty() {
-        return;
-    }
-    let all: Vec<Payload> =
-        section.formats().map(|format| Payload::read(section, format)).collect();
-    let mut kept: Vec<&Payload> = Vec::new();
-    for preference in preferences {
-        for payload in &all {
-            if payload.matches(preference) && !kept.iter().any(|one| one.format == payload.format) {
-                kept.push(payload);
-                kept.extend(
-                    all.iter().filter(|other| other.repairs == Some(payload.format.as_str())),
-                );
-            }
-        }
-    }
-    if kept.is_empty() {
-        return;
-    }
-    kept.extend(all.iter().filter(|payload| payload.is_companion()));
-    let formats: Vec<String> = kept.iter().map(|payload| payload.format.clone()).collect();
-    section.keep_formats(&formats);
-}
-
-/// A payload type of a section.
-struct Payload<'a> {
-    format: String,
-    /// `VP8/90000`
-    codec: &'a str,
-    parameters: &'a str,
-    repairs: Option<&'a str>,
-}
-
-impl<'a> Payload<'a> {
-    fn read(section: &'a Section, format: &str) -> Self {
-        let of = |name: &str| {
-            section.attributes(name).find_map(|value| {
-                let (found, rest) = value.split_once(' ')?;
-                (found == format).then_some(rest.trim())
-            })
-        };
-        let (codec, parameters) =
-            (of("rtpmap").unwrap_or_default(), of("fmtp").unwrap_or_default());
-        let repairs = parameters.split(';').find_map(|one| one.trim().strip_prefix("apt="));
-        Self { format: format.to_owned(), codec, parameters, repairs }
-    }
-
-    fn matches(&self, wanted: &RtpCodecCapability) -> bool {
-        let mut words = self.codec.split('/');
-        let name = words.next().unwrap_or_default();
-        let rate = words.next().and_then(|rate| rate.parse::<u32>().ok()).unwrap_or_default();
-        wanted.name().is_some_and(|wanted| wanted.eq_ignore_ascii_case(name))
-            && (wanted.clock_rate == 0 || wanted.clock_rate == rate)
-            && (wanted.sdp_fmtp_line.is_empty() || wanted.sdp_fmtp_line == self.parameters)
-            && self.repairs.is_none()
-    }
-
-    /// No codec by itself: tones, silence.
-    fn is_companion(&self) -> bool {
-        let name = self.codec.split('/').next().unwrap_or_default();
-        name.eq_ignore_ascii_case("telephone-event") || name.eq_ignore_ascii_case("CN")
+    if let Some(kept) = formats::preferred(section, preferences) {
+        section.keep_formats(&kept);
     }
 }
 
@@ -224,33 +284,7 @@ pub(super) fn empty(origin: (u64, u64)) -> Sdp {
     sdp
 }
 
-/// What the engine is to know. Candidates go in one by one, each checked; fingerprints and groups are written anew; and
-/// what it does not know it may stumble over.
-const KNOWN: [&str; 26] = [
-    "extmap",
-    "extmap-allow-mixed",
-    "fmtp",
-    "ice-lite",
-    "ice-options",
-    "ice-pwd",
-    "ice-ufrag",
-    "inactive",
-    "max-message-size",
-    "mid",
-    "msid",
-    "msid-semantic",
-    "recvonly",
-    "rid",
-    "rtcp-fb",
-    "rtcp-mux",
-    "rtcp-rsize",
-    "rtpmap",
-    "sctp-init",
-    "sctp-port",
-    "sendonly",
-    "sendrecv",
-    "setup",
-    "simulcast",
-    "ssrc",
-    "ssrc-group",
-];
+/// What the engine is to know of a section of RTP, beside its formats and extensions. Candidates go in one by one, each
+/// checked; and what it does not know it may stumble over.
+const RTP_FLAGS: [&str; 2] = ["rtcp-mux", "rtcp-rsize"];
+const RTP_VALUES: [&str; 5] = ["msid", "rid", "simulcast", "ssrc", "ssrc-group"];

@@ -14,6 +14,8 @@ pub enum CandidateType {
 }
 
 impl CandidateType {
+    const ALL: [Self; 4] = [Self::Host, Self::ServerReflexive, Self::PeerReflexive, Self::Relayed];
+
     /// Its name in SDP and in W3C's dictionaries.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,6 +77,18 @@ impl<'a> ParsedCandidate<'a> {
             }
         }
         Some(Self { foundation, component, transport, priority, address, port, kind, ufrag })
+    }
+
+    /// Whether this would be a candidate if its type were one that is known: RFC 8839 §5.1 leaves room for others.
+    pub(crate) fn is_of_unknown_type(text: &str) -> bool {
+        let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
+        match words.get_mut(7) {
+            Some(kind) if !CandidateType::ALL.iter().any(|one| one.name() == *kind) => {
+                *kind = CandidateType::Host.name();
+                ParsedCandidate::parse(&words.join(" ")).is_some()
+            }
+            _ => false,
+        }
     }
 }
 

@@ -70,6 +70,10 @@ impl Line {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
     /// Whether there is nothing in it that does not belong into a line.
     pub(super) fn is_plain(&self) -> bool {
         !self.text.contains(|one: char| one.is_control())

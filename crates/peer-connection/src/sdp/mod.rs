@@ -46,6 +46,13 @@ impl Sdp {
         sdp
     }
 
+    /// Read a description of a peer, whatever blanks, empty lines and byte order mark are in it.
+    pub(crate) fn parse_plain(text: &str) -> Self {
+        let mut sdp = Self::parse(text.trim_start_matches('\u{feff}').trim_start());
+        sdp.media.iter_mut().chain([&mut sdp.session]).for_each(Section::make_plain);
+        sdp
+    }
+
     /// The lines before the first `m=`.
     pub fn session(&self) -> &Section {
         &self.session

@@ -34,6 +34,11 @@ impl Section {
         }
     }
 
+    /// What it carries, by its name: `audio`.
+    pub fn media(&self) -> &str {
+        self.words().next().unwrap_or_default()
+    }
+
     /// Its port, if that is one; 0 says that it was rejected, or is carried by another section's transport.
     pub fn port(&self) -> Option<u16> {
         // There may be a count of ports behind it.
@@ -54,28 +59,36 @@ impl Section {
         self.line('m').unwrap_or_default().split_ascii_whitespace()
     }
 
-    /// Whether it is one of data channels (RFC 8841).
-    pub fn is_data(&self) -> bool {
-        self.kind() == MediaKind::Application
-            && matches!(self.protocol(), "UDP/DTLS/SCTP" | "TCP/DTLS/SCTP")
-            && self.formats().next() == Some("webrtc-datachannel")
+    fn first_words(&self) -> [&str; 4] {
+        let mut words = self.words();
+        std::array::from_fn(|_| words.next().unwrap_or_default())
     }
 
-    /// Whether it is RTP over DTLS (RFC 8827).
+    /// Whether it is one of data channels (RFC 8841), also in the form of old drafts: `DTLS/SCTP 5000` and `a=sctpmap`.
+    pub fn is_data(&self) -> bool {
+        let [kind, _, protocol, format] = self.first_words();
+        kind == "application"
+            && DATA_PROFILES.contains(&protocol)
+            && (format == DATA_CHANNELS || self.maps_data_channels(format))
+    }
+
+    fn maps_data_channels(&self, port: &str) -> bool {
+        self.attributes("sctpmap").any(|map| {
+            let mut words = map.split_ascii_whitespace();
+            !port.is_empty() && words.next() == Some(port) && words.next() == Some(DATA_CHANNELS)
+        })
+    }
+
+    /// Whether it is RTP, by a profile that stands for RTP over DTLS (RFC 8829 §5.1.2): whether it is that indeed, its
+    /// fingerprint says.
     pub fn is_rtp(&self) -> bool {
-        matches!(self.kind(), MediaKind::Audio | MediaKind::Video)
-            && matches!(
-                self.protocol(),
-                "UDP/TLS/RTP/SAVPF"
-                    | "UDP/TLS/RTP/SAVP"
-                    | "TCP/DTLS/RTP/SAVPF"
-                    | "TCP/TLS/RTP/SAVPF"
-            )
+        let [kind, _, protocol, _] = self.first_words();
+        matches!(kind, "audio" | "video") && RTP_PROFILES.contains(&protocol)
     }
 
     /// Its identification (RFC 5888).
     pub fn mid(&self) -> Option<&str> {
-        self.attribute("mid")
+        self.attribute("mid").map(str::trim).filter(|mid| !mid.is_empty())
     }
 
     /// The value of the first line of this type.
@@ -131,6 +144,11 @@ impl Section {
     /// Have this port.
     pub fn set_port(&mut self, port: u16) {
         self.set_word(1, &port.to_string());
+    }
+
+    /// Have this transport protocol.
+    pub fn set_protocol(&mut self, protocol: &str) {
+        self.set_word(2, protocol);
     }
 
     /// Have these formats.
@@ -203,17 +221,17 @@ impl Section {
         });
     }
 
-    /// Keep lines of these types, and of attributes those of these names; none with control characters in it, and none
-    /// without a value.
-    pub(crate) fn keep_plain_lines(&mut self, kinds: &[char], attributes: &[&str]) {
+    /// End all lines as RFC 8866 has it, without blanks before the end, and keep none that is empty.
+    pub(super) fn make_plain(&mut self) {
         self.lines.retain_mut(|line| {
             line.make_plain();
-            line.is_plain()
-                && kinds
-                    .iter()
-                    .any(|kind| line.value_of(*kind).is_some_and(|value| !value.is_empty()))
-                && line.attribute().is_none_or(|(name, _)| attributes.contains(&name))
+            !line.is_empty()
         });
+    }
+
+    /// Names and values of the attributes that have nothing in them that does not belong into a line.
+    pub(crate) fn plain_attributes(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.lines.iter().filter(|line| line.is_plain()).filter_map(Line::attribute)
     }
 
     pub(super) fn remove_where(&mut self, remove: impl Fn(&Line) -> bool) {
@@ -239,4 +257,19 @@ impl fmt::Display for Section {
     }
 }
 
+/// All that RFC 8829 §5.1.2 has peers accept, and one that was never registered.
+const RTP_PROFILES: [&str; 9] = [
+    "UDP/TLS/RTP/SAVPF",
+    "UDP/TLS/RTP/SAVP",
+    "TCP/DTLS/RTP/SAVPF",
+    "TCP/DTLS/RTP/SAVP",
+    "RTP/SAVPF",
+    "RTP/SAVP",
+    "RTP/AVPF",
+    "RTP/AVP",
+    "TCP/TLS/RTP/SAVPF",
+];
+/// The same of data channels.
+const DATA_PROFILES: [&str; 3] = ["UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP"];
+const DATA_CHANNELS: &str = "webrtc-datachannel";
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];

@@ -6,10 +6,11 @@ use callboard_ice_handshake::gather::{CandidateError, LocalCandidate, check_remo
 
 use super::{Session, SessionOutput};
 use crate::IceCandidate;
-use crate::engine::Candidate;
+use crate::engine::{Candidate, Engine};
 use crate::error::AddIceCandidateError;
 use crate::event::ConnectionEvent;
-use crate::sdp::{ParsedCandidate, Sdp};
+use crate::jsep::Checked;
+use crate::sdp::ParsedCandidate;
 use crate::state::*;
 
 /// The candidates of both sides.
@@ -25,7 +26,7 @@ pub(super) struct Candidates {
 }
 
 /// A candidate of the peer, for statistics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RemoteCandidate {
     pub(crate) address: SocketAddr,
     pub(crate) kind: &'static str,
@@ -46,6 +47,21 @@ impl Candidates {
         self.remote.shrink_to_fit();
     }
 
+    /// One of the peer's, of the generation in force. Descriptions repeat what is known.
+    fn take(
+        &mut self,
+        engine: &mut Engine,
+        current: Option<&str>,
+        mut remote: RemoteCandidate,
+        candidate: Candidate,
+    ) {
+        remote.ufrag = remote.ufrag.or(current.map(str::to_owned));
+        if !self.remote.contains(&remote) {
+            self.remote.push(remote);
+            engine.add_remote_candidate(candidate);
+        }
+    }
+
     pub(super) fn forget_remote(&mut self) {
         self.waiting.clear();
         self.remote.clear();
@@ -55,10 +71,7 @@ impl Candidates {
 impl Session {
     /// Look for candidates, if that has not been done for the user fragment that the peer is told.
     pub(super) fn gather(&mut self) {
-        let Some(local) = self.jsep.local() else { return };
-        let sdp = Sdp::parse(&local.sdp);
-        let ufrag = sdp.media().iter().find_map(|section| sdp.attribute(section, "ice-ufrag"));
-        let Some(ufrag) = ufrag.map(str::to_owned) else { return };
+        let Some(ufrag) = self.jsep.local_ufrag().map(str::to_owned) else { return };
         if self.candidates.gathered_for.as_ref() == Some(&ufrag) {
             return;
         }
@@ -136,7 +149,11 @@ impl Session {
         // webrtc-rs names its section by the index alone, with an empty mid beside it.
         let mid = candidate.sdp_mid.as_ref().filter(|mid| !mid.is_empty());
         let section = match (mid, candidate.sdp_m_line_index) {
-            (Some(mid), _) => media.iter().any(|section| section.mid() == Some(mid)),
+            // A section to which the peer has given no mid in its description has one in its own program.
+            (Some(mid), index) => {
+                let unnamed = index.is_some_and(|index| remote.is_unnamed(usize::from(index)));
+                unnamed || media.iter().any(|section| section.mid() == Some(mid))
+            }
             (None, Some(index)) => usize::from(index) < media.len(),
             (None, None) if end => true,
             (None, None) => return Err(Error::NoSection),
@@ -159,17 +176,17 @@ impl Session {
     }
 
     /// Those that stand in a remote description.
-    pub(super) fn add_candidates_of(&mut self, sdp: &Sdp) {
-        let section = sdp.media().iter().find(|section| section.port() != Some(0));
-        let Some(section) = section else { return };
-        let found = section.attributes("candidate").chain(sdp.session().attributes("candidate"));
+    pub(super) fn add_candidates_of(&mut self, checked: &Checked) {
+        let Some(section) = checked.transport_section() else { return };
+        let session = checked.sdp.session();
+        let found = section.attributes("candidate").chain(session.attributes("candidate"));
         let found: Vec<String> = found.map(|value| format!("candidate:{value}")).collect();
         for candidate in found {
             if let Err(error) = self.take_candidate(&candidate, None) {
                 log::debug!("a candidate in a remote description is not used: {error}");
             }
         }
-        if section.has("end-of-candidates") || sdp.session().has("end-of-candidates") {
+        if section.has("end-of-candidates") || session.has("end-of-candidates") {
             self.states.all_remote = true;
         }
     }
@@ -181,21 +198,21 @@ impl Session {
     ) -> Result<(), AddIceCandidateError> {
         use AddIceCandidateError as Error;
         let excerpt = || text.chars().take(80).collect::<String>();
-        let parsed = ParsedCandidate::parse(text).ok_or_else(|| Error::Syntax(excerpt()))?;
-        let name = parsed.address.parse::<IpAddr>().is_err();
-        if name && !parsed.address.contains('.') {
-            return Err(Error::Syntax(excerpt()));
-        }
-        // Not for us: names are not looked up (a peer who hides its address behind one checks us anyway), there is one
-        // component, and TCP is not spoken.
-        if name || parsed.component != 1 || !parsed.transport.eq_ignore_ascii_case("udp") {
+        let Some(parsed) = ParsedCandidate::parse(text) else {
+            if !ParsedCandidate::is_of_unknown_type(text) {
+                return Err(Error::Syntax(excerpt()));
+            }
             self.counters.candidates_ignored += 1;
             return Ok(());
-        }
-        let address = SocketAddr::new(
-            parsed.address.parse().map_err(|_| Error::Syntax(excerpt()))?,
-            parsed.port,
-        );
+        };
+        // Not for us: names are not looked up (a peer who hides its address behind one checks us anyway), an address
+        // with a zone is of a link that is not ours, there is one component, and TCP is not spoken.
+        let udp = parsed.transport.eq_ignore_ascii_case("udp");
+        let (Ok(ip), 1, true) = (parsed.address.parse::<IpAddr>(), parsed.component, udp) else {
+            self.counters.candidates_ignored += 1;
+            return Ok(());
+        };
+        let address = SocketAddr::new(ip, parsed.port);
         if let Err(refused) = check_remote(address) {
             self.counters.candidates_refused += 1;
             return Err(refused.into());
@@ -204,9 +221,15 @@ impl Session {
             return Err(Error::TooMany);
         }
         let ufrag = ufrag.or(parsed.ufrag.map(str::to_owned));
-        let told = text.trim();
-        let told = told.strip_prefix("a=").unwrap_or(told);
-        let candidate = Candidate::from_sdp_string(told).map_err(|_| Error::Syntax(excerpt()))?;
+        // What else is in it is of no use to a peer, and in whatever order: related addresses, names among them.
+        let told = format!(
+            "candidate:{} 1 udp {} {ip} {} typ {}",
+            parsed.foundation,
+            parsed.priority,
+            parsed.port,
+            parsed.kind.name()
+        );
+        let candidate = Candidate::from_sdp_string(&told).map_err(|_| Error::Syntax(excerpt()))?;
         let remote = RemoteCandidate {
             address,
             kind: parsed.kind.name(),
@@ -221,8 +244,7 @@ impl Session {
             None => current.is_some() && self.jsep.signaling() != SignalingState::HaveRemoteOffer,
         };
         if in_force {
-            self.candidates.remote.push(remote);
-            self.engine.add_remote_candidate(candidate);
+            self.candidates.take(&mut self.engine, current, remote, candidate);
         } else {
             self.candidates.waiting.push((remote, candidate));
         }
@@ -231,14 +253,14 @@ impl Session {
 
     /// Those that came before the description to which they belong.
     pub(super) fn add_waiting_candidates(&mut self) {
-        let Some(remote) = &self.remote else { return };
-        let current = remote.ufrag.clone();
+        let Some(current) = self.remote.as_ref().map(|remote| remote.ufrag.as_str()) else {
+            return;
+        };
         for (remote, candidate) in std::mem::take(&mut self.candidates.waiting) {
             if remote.ufrag.as_ref().is_some_and(|ufrag| *ufrag != current) {
                 self.candidates.waiting.push((remote, candidate));
             } else {
-                self.candidates.remote.push(remote);
-                self.engine.add_remote_candidate(candidate);
+                self.candidates.take(&mut self.engine, Some(current), remote, candidate);
             }
         }
     }

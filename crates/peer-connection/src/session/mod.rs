@@ -111,6 +111,7 @@ impl Session {
         let mut engine = Engine::new(Arc::clone(&api), certificate.clone(), now);
         let settings = &api.settings;
         let jsep = Jsep::new(Settings {
+            max_sections: settings.max_sections,
             lite: settings.ice_lite,
             answer_active: settings.answering_role == Role::Client,
             offer_active: settings.offer_active,

@@ -7,7 +7,7 @@ use super::{HandshakeProgress, Session, SessionOutput};
 use crate::engine::Engine;
 use crate::error::*;
 use crate::event::ConnectionEvent;
-use crate::jsep::{AnswerPlan, Checked};
+use crate::jsep::{AnswerPlan, Checked, engine_mid};
 use crate::media::*;
 use crate::messages::TransceiverInfo;
 use crate::state::*;
@@ -56,6 +56,10 @@ impl Session {
         }
         let plan = self.jsep.plan_answer()?;
         let undo = self.undo_of(&plan);
+        // After the first round, what there is stays where it is.
+        if undo.first && self.engine.set_extensions(&plan.extensions) {
+            self.rebuild(now);
+        }
         let answer = match self.engine.accept_offer(&plan) {
             Ok(answer) => answer,
             Err(error) => {
@@ -76,11 +80,10 @@ impl Session {
     }
 
     fn undo_of(&self, plan: &AnswerPlan) -> Undo {
-        let directions = self
-            .jsep
-            .transceivers()
-            .iter()
-            .filter_map(|one| Some((one.mid.clone()?, one.current?)));
+        let directions =
+            self.jsep.transceivers().iter().filter_map(|one| {
+                Some((engine_mid(one.mid.as_deref()?).into_owned(), one.current?))
+            });
         let obstacle = match plan {
             plan if plan.restart => Some("ICE restart"),
             plan if plan.new_data => Some("data section"),
@@ -106,7 +109,7 @@ impl Session {
         self.remote = Some(Arc::clone(transport));
         let ufrag = self.engine.local_ufrag();
         self.add_ufrag(ufrag);
-        self.add_candidates_of(&checked.sdp);
+        self.add_candidates_of(checked);
         self.add_waiting_candidates();
     }
 

@@ -131,10 +131,7 @@ impl<P: Peer> PeerActor<P> {
         ctx.spawn(answering.into_actor(self).map(|answered, this, _| match answered {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                let detail = match &error {
-                    HandleOfferError::Description(why) => why.to_string().into(),
-                    _ => Value::Null,
-                };
+                let detail = error.detail().map_or(Value::Null, Value::String);
                 this.refuse(OFFER, &error.to_string(), detail);
             }
             Err(_) => this.refuse(OFFER, "unavailable", Value::Null),

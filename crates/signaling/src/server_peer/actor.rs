@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use callboard_peer_connection::messages::{
-    AddIceCandidate, CloseDataChannel, LocalDescription, SetLocalDescription, SetRemoteDescription,
+    AddIceCandidate, CloseDataChannel, GetAnsweredSections, LocalDescription, SetLocalDescription,
+    SetRemoteDescription,
 };
 use callboard_peer_connection::{
     ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate, PeerConnectionEvent,
@@ -94,7 +95,7 @@ impl ServerPeer {
                 Some(connection) => (connection, false),
                 None => (open(options, owner).await?, true),
             };
-            let answered = timeout(limit, answer_by(&connection, offer)).await;
+            let answered = timeout(limit, answer_by(&connection, offer, is_new)).await;
             let answered = answered.unwrap_or(Err(HandleOfferError::TimedOut));
             if answered.is_err() && is_new {
                 connection.close().await;
@@ -195,7 +196,12 @@ impl ServerPeer {
     }
 
     fn end(&mut self, ctx: &mut Context<Self>) {
+        // The connection has told of its end already, unless it is closed from here.
+        let told = self.state == PeerConnectionState::Closed;
         self.let_go();
+        if told {
+            self.state = PeerConnectionState::Closed;
+        }
         self.now_in(PeerConnectionState::Closed);
         ctx.exit(ExitReason::Normal);
     }
@@ -360,10 +366,16 @@ async fn open(
 async fn answer_by(
     connection: &PeerConnectionHandle,
     offer: SessionDescription,
+    is_new: bool,
 ) -> Result<SessionDescription, HandleOfferError> {
     let gone = |_| HandleOfferError::Unavailable;
     connection.send(SetRemoteDescription(offer)).await.map_err(gone)??;
     connection.send(SetLocalDescription(None)).await.map_err(gone)??;
+    let answered = connection.send(GetAnsweredSections).await.map_err(gone)?;
+    // It would never connect. One that is connected goes on without media.
+    if is_new && answered.is_nothing() {
+        return Err(HandleOfferError::NothingUsable(answered));
+    }
     connection.send(LocalDescription).await.map_err(gone)?.ok_or(HandleOfferError::Unavailable)
 }
 

@@ -15,8 +15,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use callboard_peer_connection::error::{AddIceCandidateError, SetDescriptionError};
 use callboard_peer_connection::{
-    Api, Configuration, DataChannelId, DataChannelMessage, IceCandidate, IceServer,
-    PeerConnectionState, PeerConnections, SessionDescription,
+    AnsweredSections, Api, Configuration, DataChannelId, DataChannelMessage, IceCandidate,
+    IceServer, PeerConnectionState, PeerConnections, SessionDescription,
 };
 
 pub use actor::ServerPeer;
@@ -204,12 +204,29 @@ pub enum HandleOfferError {
     /// It cannot be used.
     #[error("bad_description")]
     Description(#[from] SetDescriptionError),
+    /// Nothing of what it asks for can be taken: which sections there are, and why each is rejected.
+    #[error("bad_description")]
+    NothingUsable(AnsweredSections),
     /// There is no connection to be had.
     #[error("unavailable")]
     Unavailable,
     /// It took too long.
     #[error("timeout")]
     TimedOut,
+}
+
+impl HandleOfferError {
+    /// Returns what is wrong with the description, if that is why.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Description(why) => Some(why.to_string()),
+            Self::NothingUsable(sections) => {
+                Some(format!("nothing in the offer can be used: {sections}"))
+            }
+            Self::NotAnOffer => Some("the type is not \"offer\"".to_owned()),
+            Self::RateLimited | Self::Unavailable | Self::TimedOut => None,
+        }
+    }
 }
 
 /// Why a candidate was not taken.

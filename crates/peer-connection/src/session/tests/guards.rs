@@ -62,7 +62,6 @@ fn offers_that_cannot_be_used_are_refused_before_anything_happens() {
     assert!(matches!(refused("garbage"), Error::Syntax(_)));
     assert!(matches!(refused(&good.replace("v=0", "v=1")), Error::Syntax(_)));
     assert!(matches!(refused(&good.replace("s=-", "s=\0")), Error::Syntax(_)));
-    assert_eq!(refused(&without("a=group")), Error::NoBundle);
     assert_eq!(
         refused(&good.replace("a=group:BUNDLE ", "a=group:BUNDLE zz ")),
         Error::UnknownMidInBundle("zz".to_owned())
@@ -72,8 +71,8 @@ fn offers_that_cannot_be_used_are_refused_before_anything_happens() {
     assert_eq!(refused(&without("a=rtcp-mux")), Error::NoRtcpMux(0));
     let twice = good.replace(&format!("a=mid:{}\r", mids[1]), &format!("a=mid:{}\r", mids[0]));
     assert_eq!(refused(&twice), Error::DuplicateMid(mids[0].clone()));
-    let odd = good.replace(&mids[0], "a-b.c");
-    assert_eq!(refused(&odd), Error::UnusableMid("a-b.c".to_owned()));
+    let odd = good.replace(&mids[0], "a/b");
+    assert_eq!(refused(&odd), Error::UnusableMid("a/b".to_owned()));
     assert!(matches!(
         refused(&("v=0\r\n".to_owned() + &"a=x\r\n".repeat(300_000))),
         Error::TooLarge(_)

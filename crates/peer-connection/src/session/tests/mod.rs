@@ -4,6 +4,7 @@ mod channels;
 mod guards;
 mod ice;
 mod keys;
+mod makers;
 mod media;
 mod needed;
 mod rollback;

@@ -1,0 +1,114 @@
+//! Header extensions (RFC 8285) where the peer has them, and mids that the engine cannot hold.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use str0m::media::Mid;
+use str0m::rtp::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
+
+use crate::jsep::{Extensions, MID, engine_mid};
+
+/// Mids as the peer knows them, by what the engine calls them. Only those that differ.
+pub(super) type Names = Arc<RwLock<HashMap<Mid, Box<str>>>>;
+
+/// Puts the extensions of `map` where the peer has them; those that it has not asked for have what is left.
+pub(super) fn place(map: &mut ExtensionMap, wanted: &Extensions, names: &Names) {
+    let known: Vec<Extension> = map.iter().map(|(_, extension)| extension.clone()).collect();
+    let mut placed = ExtensionMap::empty();
+    for (id, uri) in &wanted.ids {
+        if let Some(extension) = known.iter().find(|extension| extension.as_uri() == *uri) {
+            placed.set(*id, extension.clone());
+        }
+    }
+    for extension in known {
+        let missing = placed.id_of(extension.clone()).is_none();
+        if let Some(free) = (1..=LARGEST_ID).find(|id| missing && placed.lookup(*id).is_none()) {
+            placed.set(free, extension);
+        }
+    }
+    if wanted.renames {
+        let names = RenamedMid(Arc::clone(names));
+        let renamed = Extension::with_serializer(RENAMED_MID, names);
+        for id in 1..=LARGEST_ID {
+            if placed.lookup(id) == Some(&Extension::RtpMid) {
+                placed.set(id, renamed.clone());
+            }
+        }
+    }
+    *map = placed;
+}
+
+/// A description for an engine that is to call mids something else.
+pub(super) fn to_engine(text: &str) -> String {
+    text.replace(MID, RENAMED_MID)
+}
+
+/// A description of such an engine.
+pub(super) fn from_engine(text: &str) -> String {
+    text.replace(RENAMED_MID, MID)
+}
+
+/// The extension that carries a mid (RFC 9143 §15), where the engine calls sections something else than the peer.
+#[derive(Debug)]
+struct RenamedMid(Names);
+
+impl ExtensionSerializer for RenamedMid {
+    fn write_to(&self, buffer: &mut [u8], values: &ExtensionValues) -> usize {
+        let Some(mid) = values.mid else { return 0 };
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let name = names.get(&mid).map_or(&*mid, |name| name);
+        match buffer.get_mut(..name.len()) {
+            Some(room) => {
+                room.copy_from_slice(name.as_bytes());
+                name.len()
+            }
+            None => 0,
+        }
+    }
+
+    fn parse_value(&self, buffer: &[u8], values: &mut ExtensionValues) -> bool {
+        let Ok(name) = str::from_utf8(buffer) else { return false };
+        values.mid = Some(Mid::from(&*engine_mid(name)));
+        true
+    }
+
+    fn is_video(&self) -> bool {
+        true
+    }
+
+    fn is_audio(&self) -> bool {
+        true
+    }
+}
+
+/// The engine reads no other way what it knows by its own name.
+const RENAMED_MID: &str = "urn:callboard:renamed-mid";
+/// The engine has no more places.
+const LARGEST_ID: u8 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jsep::KNOWN_EXTENSIONS;
+
+    #[test]
+    fn the_engine_has_what_is_agreed_on() {
+        let standard = ExtensionMap::standard();
+        let mut known: Vec<&str> = standard.iter().map(|(_, one)| one.as_uri()).collect();
+        let mut ours = KNOWN_EXTENSIONS;
+        known.sort_unstable();
+        ours.sort_unstable();
+        assert_eq!(known, ours);
+    }
+
+    #[test]
+    fn an_extension_may_have_two_ids() {
+        let mut map = ExtensionMap::standard();
+        let wanted = Extensions { ids: vec![(1, MID), (4, MID)], renames: false };
+        place(&mut map, &wanted, &Names::default());
+        assert_eq!(map.lookup(1), Some(&Extension::RtpMid));
+        assert_eq!(map.lookup(4), Some(&Extension::RtpMid));
+        // The others are still there to be offered.
+        assert_eq!(map.iter().count(), KNOWN_EXTENSIONS.len() + 1);
+    }
+}

@@ -1,0 +1,137 @@
+//! RTP header extensions (RFC 8285): which ids the peer uses in which section, and which the engine must know.
+
+use super::check::Checked;
+use super::text::engine_mid;
+use crate::sdp::{Sdp, Section};
+
+/// Where header extensions must be in the engine before it sees a description: it cannot move them once it has, and by
+/// itself it has each under one id alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Extensions {
+    /// By id.
+    pub(crate) ids: Vec<(u8, &'static str)>,
+    /// Whether a section's mid is not what the engine calls it.
+    pub(crate) renames: bool,
+}
+
+/// An `a=extmap` that the engine understands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ExtMap {
+    pub(super) id: u8,
+    pub(super) uri: &'static str,
+}
+
+impl Extensions {
+    /// Returns what the engine needs for this first description of a peer, if it is not what it has anyway.
+    pub(super) fn of(first: &Checked) -> Option<Self> {
+        let ids = agreed(first, None);
+        let twice =
+            ids.iter().any(|(id, uri)| ids.iter().any(|(other, same)| same == uri && other != id));
+        let renames = usable(first).any(|section| {
+            let renamed = section.mid().is_some_and(|mid| is_renamed(mid) && mid.len() <= LONGEST);
+            renamed && extmaps(&first.sdp, section).any(|one| one.uri == MID)
+        });
+        (twice || renames).then_some(Self { ids, renames })
+    }
+}
+
+/// Reads the extensions of a section that the engine understands: its own, and those of the session (RFC 8285 §5).
+pub(super) fn extmaps<'a>(sdp: &'a Sdp, section: &'a Section) -> impl Iterator<Item = ExtMap> + 'a {
+    let own = move || section.attributes("extmap").filter_map(read);
+    let of_session = sdp.session().attributes("extmap").filter_map(read);
+    own().chain(
+        of_session.filter(move |one| !own().any(|own| own.uri == one.uri || own.id == one.id)),
+    )
+}
+
+/// Returns the ids that mean something in this description: what they mean in the one before it, and on one transport
+/// each means the same in every section (RFC 8859 §5.7). Without mids nothing can be told apart, so they come first.
+pub(super) fn agreed(remote: &Checked, before: Option<&Checked>) -> Vec<(u8, &'static str)> {
+    let mut ids: Vec<(u8, &'static str)> = Vec::new();
+    let mut known: Vec<&'static str> = Vec::new();
+    for description in before.into_iter().chain([remote]) {
+        let all = || usable(description).flat_map(|section| extmaps(&description.sdp, section));
+        let mids_first =
+            all().filter(|one| one.uri == MID).chain(all().filter(|one| one.uri != MID));
+        for ExtMap { id, uri } in mids_first {
+            let free = !ids.iter().any(|(taken, _)| *taken == id);
+            if free && !known.contains(&uri) {
+                ids.push((id, uri));
+            }
+        }
+        // Nothing that was agreed on moves: the engine would not follow.
+        known = ids.iter().map(|(_, uri)| *uri).collect();
+    }
+    ids
+}
+
+/// Whether the mid of a section can be told by the extension that carries it.
+pub(super) fn carries_mid(remote: &Checked, mid: &str) -> bool {
+    let renames = remote.extensions.as_ref().is_some_and(|extensions| extensions.renames);
+    !is_renamed(mid) || (renames && mid.len() <= LONGEST)
+}
+
+/// Writes the extensions of an answered section as they were offered: with the other side's direction (RFC 8285 §6).
+pub(super) fn answer(section: &mut Section, sdp: &Sdp, offered: &Section) {
+    let all: Vec<String> = section
+        .attributes("extmap")
+        .map(|value| {
+            let mut words = value.splitn(2, ' ');
+            let (id, uri) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let mut all = offered.attributes("extmap").chain(sdp.session().attributes("extmap"));
+            let direction = all.find_map(|value| {
+                let mut words = value.split_ascii_whitespace();
+                let (first, second) = (words.next()?, words.next()?);
+                let (offered, direction) = first.split_once('/')?;
+                (offered == id && second == uri).then_some(direction)
+            });
+            match direction {
+                Some("sendonly") => format!("{id}/recvonly {uri}"),
+                Some("recvonly") => format!("{id}/sendonly {uri}"),
+                _ => value.to_owned(),
+            }
+        })
+        .collect();
+    section.remove_attributes("extmap");
+    for value in all {
+        section.push_attribute("extmap", Some(&value));
+    }
+}
+
+fn usable(description: &Checked) -> impl Iterator<Item = &Section> {
+    let sections = description.sdp.media().iter().zip(&description.facts);
+    sections.filter(|(section, facts)| facts.usable && section.is_rtp()).map(|(section, _)| section)
+}
+
+fn is_renamed(mid: &str) -> bool {
+    engine_mid(mid) != mid
+}
+
+fn read(value: &str) -> Option<ExtMap> {
+    let mut words = value.split_ascii_whitespace();
+    let (first, uri) = (words.next()?, words.next()?);
+    let (id, direction) = match first.split_once('/') {
+        Some((id, direction)) => (id, direction),
+        None => (first, ""),
+    };
+    let id =
+        id.parse().ok().filter(|id| (1..=LARGEST_ID).contains(id) && direction != "inactive")?;
+    let uri = KNOWN.into_iter().find(|known| *known == uri)?;
+    Some(ExtMap { id, uri })
+}
+
+pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+/// What the engine has.
+pub(crate) const KNOWN: [&str; 7] = [
+    MID,
+    "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+    "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+    "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+    "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+    "urn:3gpp:video-orientation",
+];
+/// The engine has no more places. RFC 8285 has 255, of which no extension must be taken.
+const LARGEST_ID: u8 = 16;
+/// What fits into the short form (RFC 8285 §4.2), in bytes.
+const LONGEST: usize = 16;

@@ -1,0 +1,188 @@
+//! Payload types of a section: what each is, which of them the engine can read, and which are preferred.
+
+use std::collections::HashMap;
+
+use crate::error::DescriptionError;
+use crate::media::RtpCodecCapability;
+use crate::sdp::{Sdp, Section};
+
+/// A payload type, with what the section says of it.
+#[derive(Debug, Default)]
+pub(super) struct Format<'a> {
+    pub(super) name: &'a str,
+    /// `VP8/90000`; empty if it is not said.
+    pub(super) codec: &'a str,
+    /// The values of its `a=fmtp` lines.
+    pub(super) parameters: Vec<&'a str>,
+    /// The values of its `a=rtcp-fb` lines, and of those for all.
+    pub(super) feedback: Vec<&'a str>,
+}
+
+/// Reads the formats of a section of RTP, in their order, each once.
+pub(super) fn formats(section: &Section) -> Vec<Format<'_>> {
+    let mut all: Vec<Format<'_>> = Vec::new();
+    let mut index: HashMap<&str, usize> = HashMap::new();
+    for name in section.formats() {
+        index.entry(name).or_insert_with(|| {
+            all.push(Format { name, ..Format::default() });
+            all.len() - 1
+        });
+    }
+    for (attribute, value) in section.plain_attributes() {
+        let Some((name, rest)) = value.and_then(split_format) else { continue };
+        let found = index.get(name).map(|at| &mut all[*at]);
+        match (attribute, found) {
+            ("rtpmap", Some(format)) if format.codec.is_empty() => format.codec = rest,
+            ("fmtp", Some(format)) => format.parameters.push(rest),
+            ("rtcp-fb", Some(format)) => format.feedback.push(rest),
+            ("rtcp-fb", None) if name == "*" => {
+                all.iter_mut().for_each(|format| format.feedback.push(rest));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn split_format(value: &str) -> Option<(&str, &str)> {
+    let (name, rest) = value.trim_start().split_once(char::is_whitespace)?;
+    Some((name, rest.trim()))
+}
+
+impl Format<'_> {
+    /// Whether the engine can read it: a number of 7 bits, of which is said what it is.
+    pub(super) fn is_readable(&self) -> bool {
+        if !self.name.parse::<u8>().is_ok_and(|number| number < 128) {
+            return false;
+        }
+        let mut words = self.codec.split('/');
+        let known = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(name), Some(rate), channels, None) => {
+                !name.is_empty()
+                    && rate.parse::<u32>().is_ok_and(|rate| rate > 0)
+                    && channels.is_none_or(|channels| channels.parse::<u8>().is_ok())
+            }
+            // Some need no saying (RFC 3551 §6).
+            _ => self.codec.is_empty() && STATIC.iter().any(|(one, _)| *one == self.name),
+        };
+        let mut repairs = self.all_repairs();
+        let first = repairs.next();
+        known && repairs.all(|other| Some(other) == first)
+    }
+
+    fn all_repairs(&self) -> impl Iterator<Item = &str> {
+        let parameters = self.parameters.iter().flat_map(|all| all.split(';'));
+        parameters.filter_map(|one| one.trim().strip_prefix("apt=")).map(str::trim)
+    }
+
+    /// The format whose lost packets it sends again (RFC 4588).
+    fn repairs(&self) -> Option<&str> {
+        self.all_repairs().next()
+    }
+
+    /// What it is, and with which parameters.
+    fn meaning(&self) -> (String, Vec<String>) {
+        let parameters = self.parameters.iter().flat_map(|all| all.split(';'));
+        let mut parameters: Vec<String> =
+            parameters.map(|one| one.trim().to_ascii_lowercase()).collect();
+        parameters.sort_unstable();
+        let known = STATIC.iter().find(|(name, _)| self.codec.is_empty() && *name == self.name);
+        (known.map_or(self.codec, |(_, codec)| codec).to_ascii_lowercase(), parameters)
+    }
+
+    /// Whether it says, or need not say, what it is.
+    fn is_known(&self) -> bool {
+        !self.codec.is_empty() || STATIC.iter().any(|(name, _)| *name == self.name)
+    }
+
+    fn matches(&self, wanted: &RtpCodecCapability) -> bool {
+        let mut words = self.codec.split('/');
+        let name = words.next().unwrap_or_default();
+        let rate = words.next().and_then(|rate| rate.parse::<u32>().ok()).unwrap_or_default();
+        wanted.name().is_some_and(|wanted| wanted.eq_ignore_ascii_case(name))
+            && (wanted.clock_rate == 0 || wanted.clock_rate == rate)
+            && (wanted.sdp_fmtp_line.is_empty()
+                || self.parameters.first().is_some_and(|one| wanted.sdp_fmtp_line == *one))
+            && self.repairs().is_none()
+    }
+
+    /// No codec by itself: tones, silence.
+    fn is_companion(&self) -> bool {
+        let name = self.codec.split('/').next().unwrap_or_default();
+        name.eq_ignore_ascii_case("telephone-event") || name.eq_ignore_ascii_case("CN")
+    }
+}
+
+/// The codecs that are preferred, in that order, and what repairs them (W3C §5.4 setCodecPreferences); nothing where
+/// nothing is preferred, or nothing that is preferred is here.
+pub(super) fn preferred(
+    section: &Section,
+    preferences: &[RtpCodecCapability],
+) -> Option<Vec<String>> {
+    if preferences.is_empty() {
+        return None;
+    }
+    let all = formats(section);
+    let mut kept: Vec<&Format<'_>> = Vec::new();
+    for preference in preferences {
+        for format in &all {
+            if format.matches(preference) && !kept.iter().any(|one| one.name == format.name) {
+                kept.push(format);
+                kept.extend(all.iter().filter(|other| other.repairs() == Some(format.name)));
+            }
+        }
+    }
+    if kept.is_empty() {
+        return None;
+    }
+    kept.extend(all.iter().filter(|format| format.is_companion()));
+    Some(kept.iter().map(|format| format.name.to_owned()).collect())
+}
+
+/// On one transport a payload type means the same in every section, and goes on meaning it (RFC 8843 §10.1.2): the
+/// engine panics where it does not. Firefox offers some again with a meaning of its own; those are not taken.
+pub(super) fn drop_reused(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), DescriptionError> {
+    let mut meanings: HashMap<String, (String, Vec<String>)> = HashMap::new();
+    // A rejected section names formats without saying what they are.
+    let is_taken = |section: &&Section| section.is_rtp() && section.port() != Some(0);
+    for section in before.iter().flat_map(|before| before.media()).filter(is_taken) {
+        for format in formats(section).iter().filter(|format| format.is_known()) {
+            meanings.entry(format.name.to_owned()).or_insert_with(|| format.meaning());
+        }
+    }
+    for section in sdp.media_mut().iter_mut().filter(|section| section.is_rtp()) {
+        let all = formats(section);
+        let mut kept: Vec<&Format<'_>> = Vec::with_capacity(all.len());
+        let mut reused = None;
+        for format in &all {
+            let names_only = section.port() == Some(0) && format.codec.is_empty();
+            if names_only || !format.is_known() {
+                kept.push(format);
+                continue;
+            }
+            let meaning = format.meaning();
+            match meanings.get(format.name) {
+                Some(known) if *known != meaning => reused = Some(format.name.to_owned()),
+                Some(_) => kept.push(format),
+                None => {
+                    meanings.insert(format.name.to_owned(), meaning);
+                    kept.push(format);
+                }
+            }
+        }
+        let Some(reused) = reused else { continue };
+        // What repairs a format that is gone repairs nothing.
+        let present: Vec<&str> = kept.iter().map(|format| format.name).collect();
+        kept.retain(|format| format.repairs().is_none_or(|repaired| present.contains(&repaired)));
+        if !kept.iter().any(|format| format.repairs().is_none()) {
+            return Err(DescriptionError::PayloadTypeReused(reused));
+        }
+        let kept: Vec<String> = kept.iter().map(|format| format.name.to_owned()).collect();
+        section.keep_formats(&kept);
+    }
+    Ok(())
+}
+
+/// Payload types that the engine knows by their numbers alone (RFC 3551 §6).
+const STATIC: [(&str, &str); 4] =
+    [("0", "PCMU/8000"), ("8", "PCMA/8000"), ("9", "G722/8000"), ("13", "CN/8000")];

@@ -1,0 +1,124 @@
+//! Sections of an offer that its answer rejects, and why.
+
+use std::fmt;
+
+use super::check::Checked;
+use super::formats;
+use crate::sdp::{MediaKind, Section};
+
+/// What became of the sections of the last offer that was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AnsweredSections {
+    /// How many were taken.
+    pub taken: usize,
+    /// What was offered and not taken. What the peer itself has rejected is not among it.
+    pub rejected: Vec<RejectedSection>,
+}
+
+/// A section that was offered and not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RejectedSection {
+    /// Its number, from 0.
+    pub section: usize,
+    /// What it is by its `m=` line: `audio`.
+    pub media: String,
+    /// Why it was not taken.
+    pub reason: RejectionReason,
+}
+
+/// Why a section was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejectionReason {
+    /// Neither audio, nor video, nor data channels.
+    Media,
+    /// A profile of transport that is none of RFC 8829 §5.1.2.
+    Profile(String),
+    /// It has a transport of its own, and there is one for all (`max-bundle`).
+    NotBundled,
+    /// A second section of data channels.
+    SecondData,
+    /// None of its codecs is known here.
+    NoCodec(Vec<String>),
+    /// This side has stopped its transceiver.
+    Stopped,
+}
+
+impl AnsweredSections {
+    /// Whether something was asked for, and nothing was taken.
+    pub fn is_nothing(&self) -> bool {
+        self.taken == 0 && !self.rejected.is_empty()
+    }
+
+    pub(super) fn reject(&mut self, remote: &Checked, at: usize, stopped: bool) {
+        let section = &remote.sdp.media()[at];
+        if remote.facts[at].rejected {
+            return;
+        }
+        self.rejected.push(RejectedSection {
+            section: at,
+            media: section.media().chars().take(LONGEST).collect(),
+            reason: reason(remote, at, section, stopped),
+        });
+    }
+}
+
+fn reason(remote: &Checked, at: usize, section: &Section, stopped: bool) -> RejectionReason {
+    let media = matches!(section.kind(), MediaKind::Audio | MediaKind::Video);
+    let known = section.is_rtp() || section.is_data();
+    if !media && section.kind() != MediaKind::Application {
+        RejectionReason::Media
+    } else if !known {
+        RejectionReason::Profile(section.protocol().chars().take(LONGEST).collect())
+    } else if stopped {
+        RejectionReason::Stopped
+    } else if section.is_data() && remote.sdp.media()[..at].iter().any(Section::is_data) {
+        RejectionReason::SecondData
+    } else if remote.facts[at].usable
+        || !formats::formats(section).iter().any(formats::Format::is_readable)
+    {
+        let codecs = formats::formats(section);
+        let name = |one: &formats::Format<'_>| match one.codec {
+            "" => one.name.chars().take(LONGEST).collect(),
+            codec => codec.chars().take(LONGEST).collect(),
+        };
+        RejectionReason::NoCodec(codecs.iter().take(MOST_CODECS).map(name).collect())
+    } else {
+        RejectionReason::NotBundled
+    }
+}
+
+impl fmt::Display for AnsweredSections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rejected.is_empty() {
+            let what = if self.taken == 0 { "nothing is offered" } else { "all is taken" };
+            return f.write_str(what);
+        }
+        for (at, one) in self.rejected.iter().enumerate() {
+            let between = if at == 0 { "" } else { "; " };
+            write!(f, "{between}section {} ({}): {}", one.section, one.media, one.reason)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for RejectionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Media => f.write_str("neither audio, nor video, nor data channels"),
+            Self::Profile(profile) => write!(f, "the profile {profile:?} is not known"),
+            Self::NotBundled => f.write_str("it is not bundled with the one that is taken"),
+            Self::SecondData => f.write_str("a second section of data channels"),
+            Self::NoCodec(codecs) => {
+                write!(f, "none of its codecs is known: {}", codecs.join(", "))
+            }
+            Self::Stopped => f.write_str("its transceiver is stopped"),
+        }
+    }
+}
+
+/// As much of a word of the peer's as is told, in characters.
+const LONGEST: usize = 40;
+const MOST_CODECS: usize = 16;

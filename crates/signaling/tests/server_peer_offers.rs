@@ -1,0 +1,102 @@
+//! Offers of many makers, as their clients send them to a server peer.
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use callboard_peer_connection::messages::Close;
+use callboard_peer_connection::sdp::Sdp;
+use callboard_signaling::WebRtcLimits;
+use common::Server;
+use common::rtc::{RtcClient, webrtc};
+use serde_json::{Value, json};
+
+fn read(name: &str) -> String {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../peer-connection/tests/sdp");
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// What the server says to an offer.
+async fn said(client: &mut RtcClient, sdp: &str) -> Value {
+    client.heard.clear();
+    let offer = json!({ "event": "webrtc:offer", "data": { "type": "offer", "sdp": sdp } });
+    client.ws.send(offer).await;
+    let is_reply = |client: &RtcClient| {
+        client.events("webrtc:answer").next().is_some() || client.events("error").next().is_some()
+    };
+    client.until("reply", is_reply).await;
+    let reply = client.events("webrtc:answer").chain(client.events("error")).next();
+    reply.unwrap().clone()
+}
+
+#[actix::test]
+async fn calls_of_many_makers_are_answered() {
+    let webrtc = webrtc().await;
+    let server = Server::start(move |options| options.webrtc(webrtc)).await;
+    for name in [
+        "hand-plain.sdp",
+        "hand-one-call-no-mid.sdp",
+        "hand-mids-with-hyphen.sdp",
+        "hand-profile-rtp-savpf.sdp",
+        "hand-profile-tcp-dtls-sctp.sdp",
+        "hand-session-name-is-a-space.sdp",
+        "hand-mid-extension-differs-by-section.sdp",
+        "hand-camera-and-screen.sdp",
+    ] {
+        let mut client = RtcClient::join(&server).await;
+        let offer = read(name);
+        let reply = said(&mut client, &offer).await;
+        let answer = Sdp::parse(reply["sdp"].as_str().unwrap_or_else(|| panic!("{name}: {reply}")));
+        for (section, offered) in answer.media().iter().zip(Sdp::parse(&offer).media()) {
+            assert_ne!(section.port(), Some(0), "{name}");
+            assert_eq!(section.mid(), offered.mid(), "{name}");
+            assert_eq!(section.protocol(), offered.protocol(), "{name}");
+        }
+    }
+}
+
+#[actix::test]
+async fn an_offer_of_which_nothing_can_be_used_is_refused_with_the_reason() {
+    let webrtc = webrtc().await.limits(WebRtcLimits {
+        // Nothing waits for it.
+        answer_timeout: Duration::from_secs(60),
+        ..WebRtcLimits::default()
+    });
+    let given = webrtc.clone();
+    let server = Server::start(move |options| options.webrtc(given)).await;
+    let mut client = RtcClient::join(&server).await;
+
+    let reply = said(&mut client, &read("hand-nothing-usable.sdp")).await;
+    assert_eq!(reply["details"]["error"], "bad_description");
+    assert_eq!(
+        reply["details"]["detail"],
+        "nothing in the offer can be used: section 0 (audio): none of its codecs is known: ISAC/16000"
+    );
+    let no_mux = read("hand-plain.sdp").replace("a=rtcp-mux\r\n", "");
+    let reply = said(&mut client, &no_mux).await;
+    assert_eq!(reply["details"]["detail"], "section 0 does not multiplex RTCP");
+
+    // The same client goes on with what can be used.
+    client.heard.clear();
+    let chat = client.open("chat").await;
+    client.say(chat, "hello").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "hello")).await;
+}
+
+#[actix::test]
+async fn the_end_of_a_connection_is_told_once() {
+    let webrtc = webrtc().await;
+    let server = Server::start(move |options| options.webrtc(webrtc)).await;
+    let mut client = RtcClient::join(&server).await;
+    client.open("chat").await;
+    client.until("connected", |client| client.in_state("connected")).await;
+
+    client.connection.send(Close).await.unwrap();
+    client.until("closed", |client| client.in_state("closed")).await;
+    // What is said later is said behind all that the end brings with it.
+    client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
+    client.until("answer", |client| client.events("you_are").next().is_some()).await;
+    let closed = client.events("webrtc:state").filter(|data| data["state"] == "closed").count();
+    assert_eq!(closed, 1, "{:?}", client.heard);
+}
