@@ -55,13 +55,14 @@ mod actor;
 pub mod admin;
 mod attachment;
 mod authority;
+mod body;
 mod buckets;
 mod cable;
 mod client;
 mod control;
 mod counters;
 mod frames;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod limits;
 mod options;
@@ -84,6 +85,7 @@ mod tokens;
 mod tune;
 mod upgrade;
 
+pub use body::body_within;
 pub use cable::on_connect;
 pub use client::{CallClientError, PeerRef};
 pub use counters::{Count, Counters};

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
 
+use crate::body::{BODY_TIME, body_within};
 use crate::counters::Counters;
 use crate::options::PeerOptions;
 use crate::peer::Peer;
@@ -36,7 +38,8 @@ impl<P: Peer> Signaling<P> {
                     let door = Arc::clone(&door);
                     async move { route::enter(&door, request, payload).await }
                 };
-                config.route(&path, web::get().to(enter));
+                let route = web::get().to(enter).wrap(from_fn(body_within(BODY_TIME)));
+                config.route(&path, route);
             }
         }
     }

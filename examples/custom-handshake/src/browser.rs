@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use actix::prelude::*;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_ice_handshake::handshake::{Certificate, Dtls, Fingerprint};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use callboard_signaling::Run;
+use callboard_signaling::{Run, body_within};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -33,7 +35,7 @@ pub(crate) async fn serve(listen: &str) -> Result<(), Error> {
     let run = Run::new()?.connections(&connections);
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
-        app.route("/offer", web::post().to(offer))
+        app.route("/offer", web::post().to(offer)).wrap(from_fn(body_within(BODY_TIME)))
     })
     .workers(1)
     .bind(listen)?;
@@ -130,3 +132,5 @@ impl Handler<PeerConnectionEvent> for Host {
 
 /// How many names are remembered.
 const MAX_NAMES: usize = 1_000;
+/// How long the body of a request may take.
+const BODY_TIME: Duration = Duration::from_secs(10);

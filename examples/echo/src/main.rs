@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use actix::prelude::*;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use callboard_signaling::Run;
+use callboard_signaling::{Run, body_within};
 use clap::Parser;
 use tokio::sync::oneshot;
 
@@ -36,7 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = web::Data::new(Server { connections, api, configuration });
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).route("/offer", web::post().to(offer));
-        app.configure(pages::configure)
+        app.configure(pages::configure).wrap(from_fn(body_within(BODY_TIME)))
     })
     .bind(listen)?;
     for address in http.addrs() {
@@ -147,3 +148,6 @@ impl Handler<PeerConnectionEvent> for Echo {
         };
     }
 }
+
+/// How long the body of a request may take.
+const BODY_TIME: Duration = Duration::from_secs(10);

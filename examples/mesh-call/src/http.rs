@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use callboard_ice_handshake::gather::IceServer;
-use callboard_signaling::{Signaling, client_script, tune};
+use callboard_signaling::{Signaling, body_within, client_script, tune};
 use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
 use rustls::ServerConfig;
 
@@ -51,6 +52,7 @@ impl Site {
             App::new()
                 .app_data(web::Data::clone(&config))
                 .app_data(web::Data::clone(&ice_servers))
+                .wrap(from_fn(body_within(BODY_TIME)))
                 .wrap(example_pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
                 .configure(client_script("/callboard.js"))
@@ -115,3 +117,5 @@ fn tell(line: &str) -> io::Result<()> {
 
 /// Longer than the server needs to cut off what has not finished.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long the body of a request may take.
+const BODY_TIME: Duration = Duration::from_secs(10);

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::admin::Admin;
-use callboard_signaling::{Signaling, client_script, tune};
+use callboard_signaling::{Signaling, body_within, client_script, tune};
 use callboard_supervision::{
     Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError, has_panicked,
 };
@@ -88,6 +89,7 @@ impl Site {
         let app = move || {
             App::new()
                 .app_data(web::Data::clone(&ice_servers))
+                .wrap(from_fn(body_within(BODY_TIME)))
                 .wrap(example_pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}"]))
                 .configure(client_script("/callboard.js"))
@@ -176,3 +178,5 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(500);
 /// Threads for HTTP and WebSockets.
 const WORKERS: usize = 2;
+/// How long the body of a request may take.
+const BODY_TIME: Duration = Duration::from_secs(10);

@@ -62,6 +62,9 @@ mod tests {
 
     use super::*;
 
+    /// Of a STUN message.
+    const LONGEST: usize = STUN_HEADER + u16::MAX as usize;
+
     fn message() -> impl Strategy<Value = Vec<u8>> {
         (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..50)).prop_map(|(stun, body)| {
             let body = if stun { pad(body) } else { body };
@@ -88,6 +91,25 @@ mod tests {
                 }
             }
             prop_assert_eq!(found, messages);
+        }
+
+        #[test]
+        fn no_more_is_held_than_one_message_and_a_piece(
+            first in prop_oneof![Just(0_u8), Just(0x40), any::<u8>()],
+            length: u16,
+            piece in 1_usize..4_096,
+        ) {
+            let [high, low] = length.to_be_bytes();
+            let endless = [vec![first, 1, high, low], vec![first; 200_000]].concat();
+            let mut frames = Frames::default();
+            for bytes in endless.chunks(piece) {
+                frames.push(bytes);
+                while let Ok(Some(_)) = frames.pop() {}
+                if frames.pop().is_err() {
+                    break; // the connection ends
+                }
+                prop_assert!(frames.buffer.len() < LONGEST, "{} bytes are held", frames.buffer.len());
+            }
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! The routes: who may ask, what is asked, and the answer.
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route};
 use serde::Serialize;
@@ -9,10 +10,12 @@ use serde_json::json;
 
 use super::error::AdminError;
 use super::{Admin, FaultOrder, Measured, MeasuredError, metrics, stream};
+use crate::body::{BODY_TIME, body_within};
 
 pub(super) fn mount(admin: &Admin, prefix: &str, config: &mut ServiceConfig) {
     let mut add = |path: &str, route: Route| {
         let path = if prefix.is_empty() { path.to_owned() } else { format!("/{prefix}{path}") };
+        let route = route.wrap(from_fn(body_within(BODY_TIME)));
         config.service(web::resource(path).route(route));
     };
     add("/tree", handle(admin, web::get(), tree));

@@ -237,3 +237,35 @@ fn nothing_is_read_after_the_end() {
         assert_eq!(reader.read(&mut more), Ok(None));
     }
 }
+
+/// The fuzz target's check, without its fuzzer: frames that are good at first, and changed by chance.
+#[test]
+fn frames_are_read_alike_whole_and_in_pieces() {
+    let good = [
+        frame(0x01, b"one \xc3"),
+        frame(0x89, b"ping"),
+        frame(0x80, b"\xa4 end"),
+        frame(0x82, &[7; 200]),
+        frame(0x81, "ä€😀".as_bytes()),
+        frame(0x88, b"\x03\xe8bye"),
+    ]
+    .concat();
+    let mut seed = 1_u64;
+    let mut random = move |below: usize| {
+        // xorshift64
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..random(4) {
+            let at = random(bytes.len());
+            bytes[at] = random(256) as u8;
+        }
+        bytes.drain(..[0, 0, random(bytes.len())][random(3)]);
+        let pieces = [random(20) as u8, random(200) as u8, random(3) as u8];
+        crate::fuzzing::read_frames(&bytes, &pieces, random(300));
+    }
+}

@@ -44,6 +44,20 @@ impl RawClient {
         }
     }
 
+    /// What comes next, so many bytes.
+    pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count {
+            assert!(self.fill().await, "not enough came");
+        }
+        self.read.drain(..count).collect()
+    }
+
+    /// Whether the server ends the connection.
+    pub(crate) async fn ends(&mut self) -> bool {
+        while self.fill().await {}
+        true
+    }
+
     /// Sends as much as the server takes: false if it has ended the connection.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> bool {
         self.tcp.write_all(bytes).await.is_ok()

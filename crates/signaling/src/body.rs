@@ -1,0 +1,156 @@
+//! Deadlines for the bodies of requests, for which actix-web and actix-http wait for ever.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
+use actix_web::middleware::Next;
+use actix_web::web::Bytes;
+use actix_web::{Error, HttpMessage, HttpResponse};
+use futures_util::Stream;
+use futures_util::future::LocalBoxFuture;
+use serde_json::json;
+use tokio::time::{Sleep, sleep};
+
+/// Middleware that answers a request with 408 and ends its connection if the body has not come within this time after
+/// the head; and that ends the connection as well if the handler does not want all of the body. Without it a client can
+/// keep a connection open for ever by never ending its body. The routes of [`Signaling`](crate::Signaling) and
+/// [`admin`](crate::admin) have it.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use actix_web::{App, HttpServer, middleware::from_fn, web};
+/// use callboard_signaling::body_within;
+///
+/// # let offer = || async { "answer" };
+/// let app = move || {
+///     App::new().route("/offer", web::post().to(offer)).wrap(from_fn(body_within(Duration::from_secs(10))))
+/// };
+/// # _ = callboard_signaling::tune(HttpServer::new(app));
+/// ```
+pub fn body_within<B: MessageBody + 'static>(
+    limit: Duration,
+) -> impl Fn(ServiceRequest, Next<B>) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, Error>>
+{
+    move |mut request, next| {
+        let body = has_body(request.headers()).then(|| Shared::of(&mut request, limit));
+        Box::pin(async move {
+            let response = next.call(request).await?;
+            let Some(Shared { payload, state }) = body else {
+                return Ok(response.map_into_boxed_body());
+            };
+            Ok(match state.get() {
+                State::Whole => response.map_into_boxed_body(),
+                State::Coming => response.map_body(|_, body| Unread::of(body, payload)),
+                State::Late => {
+                    let late = too_late().map_body(|_, body| Unread::of(body, payload));
+                    ServiceResponse::new(response.into_parts().0, late)
+                }
+            })
+        })
+    }
+}
+
+/// A WebSocket has no body; its frames come in its place.
+fn has_body(headers: &HeaderMap) -> bool {
+    (headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING))
+        && !headers.contains_key(UPGRADE)
+}
+
+fn too_late() -> HttpResponse {
+    let mut response = HttpResponse::build(StatusCode::REQUEST_TIMEOUT);
+    response.json(json!({ "error": "timeout", "detail": "the body did not come" }))
+}
+
+/// How far a body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Coming,
+    Whole,
+    Late,
+}
+
+/// A body that is read by a handler, and known to the middleware.
+struct Shared {
+    payload: Rc<RefCell<Payload>>,
+    state: Rc<Cell<State>>,
+}
+
+impl Shared {
+    /// Takes the body of a request, and gives it one with a deadline.
+    fn of(request: &mut ServiceRequest, limit: Duration) -> Self {
+        let payload = Rc::new(RefCell::new(request.take_payload()));
+        let state = Rc::new(Cell::new(State::Coming));
+        let body = Body {
+            payload: Rc::clone(&payload),
+            deadline: Box::pin(sleep(limit)),
+            state: Rc::clone(&state),
+        };
+        request.set_payload(Payload::Stream { payload: Box::pin(body) });
+        Self { payload, state }
+    }
+}
+
+/// A body that must come in time.
+struct Body {
+    payload: Rc<RefCell<Payload>>,
+    deadline: Pin<Box<Sleep>>,
+    state: Rc<Cell<State>>,
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { payload, deadline, state } = self.get_mut();
+        let next = Pin::new(&mut *payload.borrow_mut()).poll_next(cx);
+        match next {
+            Poll::Ready(None) => state.set(State::Whole),
+            Poll::Pending if deadline.as_mut().poll(cx).is_ready() => {
+                state.set(State::Late);
+                return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::TimedOut).into())));
+            }
+            _ => {}
+        }
+        next
+    }
+}
+
+/// The body of a response to a request whose own was not read. While that is there, actix-http does not wait for the
+/// rest of it, and ends the connection.
+struct Unread {
+    body: BoxBody,
+    _payload: Rc<RefCell<Payload>>,
+}
+
+impl Unread {
+    fn of(body: impl MessageBody + 'static, payload: Rc<RefCell<Payload>>) -> BoxBody {
+        BoxBody::new(Self { body: body.boxed(), _payload: payload })
+    }
+}
+
+impl MessageBody for Unread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(cx)
+    }
+}
+
+/// How long a body may take at our own routes, which want little or none.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(5);
