@@ -10,7 +10,13 @@ use arc_swap::ArcSwapOption;
 use crate::error::CallError;
 use crate::tree::InstanceId;
 
-/// A child by its name: leads to the current instance's address, through all restarts.
+/// A child by its name: leads to the current instance's address, through all restarts of the child and of the
+/// supervisors above it.
+///
+/// A supervisor that is restarted starts the children of its start list: those are led to again. A child that was added
+/// at run time is gone then, and one that was forgotten ([temporary](crate::Restart::Temporary), or
+/// [deleted](crate::SupervisorRef::delete_child)) is gone as well: its handle leads nowhere, also when a child of the
+/// same name is added later.
 ///
 /// A restart is a new actor with a new mailbox, so an [`Addr`] that was kept leads nowhere afterwards. Nothing is
 /// replayed: a call in flight when the actor ends fails with [`CallError::Ended`], one made while it is down with
@@ -118,8 +124,13 @@ impl<A: Actor> Slot<A> {
         Arc::new(Self { current: ArcSwapOption::empty() })
     }
 
+    /// The instance can be found here, unless a later one already is: one that was left behind may come up late.
     pub(crate) fn set(&self, instance: InstanceId, addr: Addr<A>) {
-        self.current.store(Some(Arc::new(Current { instance, addr })));
+        let ours = Arc::new(Current { instance, addr });
+        self.current.rcu(|current| {
+            let later = current.as_ref().filter(|current| current.instance > instance);
+            Some(Arc::clone(later.unwrap_or(&ours)))
+        });
     }
 }
 

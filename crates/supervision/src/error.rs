@@ -175,6 +175,9 @@ pub enum LookupError {
     /// No child has this id.
     #[error("no child `{0}`")]
     NotFound(String),
+    /// The child at this path has no children, for it is no supervisor.
+    #[error("child `{0}` is no supervisor")]
+    NoSupervisor(String),
     /// The child of this id is an actor of another type.
     #[error("child `{id}` is a `{found}`")]
     OtherType {

@@ -21,6 +21,10 @@ pub enum ExitReason {
     Panic(String),
     /// It was dropped without a goodbye: `brutal_kill`, a shutdown that took too long, or its arbiter's end.
     Killed,
+    /// A supervisor's: a child had to be restarted more often than its
+    /// [intensity](crate::Flags::intensity) allows, so it stopped its children and gave up. Towards its own supervisor
+    /// this counts as a shutdown, as in OTP: a [transient](crate::Restart::Transient) one is not restarted.
+    ReachedMaxRestartIntensity,
     /// There was no such actor when it was asked for (OTP: `noproc`).
     NoProcess,
 }
@@ -31,7 +35,7 @@ impl ExitReason {
 
     /// Whether this is a failure, after which a [transient](crate::Restart::Transient) child is restarted.
     pub fn is_abnormal(&self) -> bool {
-        !matches!(self, Self::Normal | Self::Shutdown(_))
+        !matches!(self, Self::Normal | Self::Shutdown(_) | Self::ReachedMaxRestartIntensity)
     }
 
     /// The text of a panic's payload.
@@ -49,6 +53,7 @@ impl fmt::Display for ExitReason {
             Self::Error(why) => write!(f, "error({why})"),
             Self::Panic(message) => write!(f, "panic({message})"),
             Self::Killed => f.write_str("killed"),
+            Self::ReachedMaxRestartIntensity => f.write_str("reached_max_restart_intensity"),
             Self::NoProcess => f.write_str("noproc"),
         }
     }

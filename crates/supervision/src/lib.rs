@@ -60,7 +60,10 @@
 //! * The end of a child is noticed whatever ends it, the end of its thread included.
 //! * A child that blocks its thread cannot be stopped in Rust: its supervisor goes on without it
 //!   ([`SupervisorRef::abandoned`]), and an [`ArbiterPool`] replaces the thread.
-//! * A restart is a new actor with a new mailbox; nothing is replayed. [`ChildRef`] always leads to the current one.
+//! * A restart is a new actor with a new mailbox; nothing is replayed. [`ChildRef`] leads to the current one, also after
+//!   its supervisor was restarted; [`SupervisorRef::find`] looks it up by its path.
+//! * A supervisor whose children fail too often logs an error, stops them, and ends with
+//!   [`ExitReason::ReachedMaxRestartIntensity`].
 //!
 //! # How a child is stopped
 //!

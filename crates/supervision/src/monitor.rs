@@ -289,6 +289,11 @@ pub(crate) fn find<A: Actor>(addr: &Addr<A>) -> Option<Arc<Peg>> {
     pegs().get(&place(addr)).cloned()
 }
 
+/// Whether this instance has not ended yet.
+pub(crate) fn lives(instance: InstanceId) -> bool {
+    pegs().values().any(|peg| peg.instance == instance)
+}
+
 fn pegs() -> MutexGuard<'static, HashMap<usize, Arc<Peg>>> {
     static PEGS: LazyLock<Mutex<HashMap<usize, Arc<Peg>>>> = LazyLock::new(Mutex::default);
     PEGS.lock().unwrap_or_else(PoisonError::into_inner)

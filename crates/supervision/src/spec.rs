@@ -268,6 +268,8 @@ pub(crate) trait Factory: Send {
     fn launch(&self, node: Option<Arc<Node>>, orders: Orders) -> Box<dyn FnOnce() + Send>;
     fn type_name(&self) -> &'static str;
     fn slot(&self) -> Arc<dyn Any + Send + Sync>;
+    /// Has its instances found in this slot from now on, if it is one of its actor's type.
+    fn take_over(&mut self, slot: &Arc<dyn Any + Send + Sync>) -> bool;
     fn vacate(&self) -> Arc<dyn Vacate>;
 }
 
@@ -292,6 +294,16 @@ where
 
     fn slot(&self) -> Arc<dyn Any + Send + Sync> {
         self.slot.clone()
+    }
+
+    fn take_over(&mut self, slot: &Arc<dyn Any + Send + Sync>) -> bool {
+        match Arc::clone(slot).downcast::<Slot<A>>() {
+            Ok(slot) => {
+                self.slot = slot;
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     fn vacate(&self) -> Arc<dyn Vacate> {

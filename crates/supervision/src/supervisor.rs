@@ -15,10 +15,10 @@ use crate::error::{StartError, StartSupervisorError};
 use crate::exit::{Exit, ExitReason};
 use crate::fault::Fault;
 use crate::instance::{Orders, Reporter, Ticket};
-use crate::monitor::{Control, Lifeline, Name, Peg};
+use crate::monitor::{self, Control, Lifeline, Name, Peg};
 use crate::policy::ChildKind;
 use crate::spec::{ChildSpec, SupervisorSpec};
-use crate::tree::{Entry, Lifecycle, Node, Station, Status};
+use crate::tree::{Entry, InstanceId, Lifecycle, Node, Station, Status};
 
 /// A supervisor. Talk to it through its [`SupervisorRef`](crate::SupervisorRef).
 pub struct Supervisor {
@@ -81,6 +81,14 @@ pub(crate) struct Ask {
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
+/// Stop the child whose instance this is.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AskToTerminate {
+    pub(crate) instance: InstanceId,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
 /// Put a fault into the child of this id; whether there was one running.
 #[derive(Message)]
 #[rtype(result = "bool")]
@@ -137,7 +145,7 @@ impl Supervisor {
             Output::Abandon { key, attempt } => self.abandon(key, attempt),
             Output::Adopt { token, key } => {
                 if let Some(spec) = self.offered.remove(&token) {
-                    self.adopt(key, spec);
+                    self.adopt(key, spec, None);
                 }
             }
             Output::Forget { key } => {
@@ -158,6 +166,10 @@ impl Supervisor {
                 if let Some(kid) = self.kids.get(&key) {
                     kid.station.restarted();
                 }
+            }
+            Output::GaveUp { key } => {
+                let child = self.kids.get(&key).map_or("?", |kid| kid.station.path.name());
+                self.node.gave_up(child);
             }
             Output::Reply { token, answer } => {
                 self.offered.remove(&token);
@@ -187,17 +199,22 @@ impl Supervisor {
         ctx.stop();
     }
 
-    fn adopt(&mut self, key: Key, spec: ChildSpec) {
-        let above = &self.node.station;
-        let path = above.path.join(&spec.id);
-        let station =
-            Station::new(path, Arc::clone(&above.tree), spec.policy.kind, spec.factory.type_name());
-        let node =
-            (spec.policy.kind == ChildKind::Supervisor).then(|| Node::new(Arc::clone(&station)));
-        let entry =
-            Entry { station: Arc::clone(&station), slot: spec.factory.slot(), node: node.clone() };
+    /// Takes a child in. What stood for it in this supervisor's last life stands for it again, if the actor is of the
+    /// same type: handles of it lead to it again.
+    fn adopt(&mut self, key: Key, mut spec: ChildSpec, known: Option<Entry>) {
+        let known = known.filter(|known| spec.factory.take_over(&known.slot));
+        let entry = known.unwrap_or_else(|| self.entry(&spec));
+        let (station, node) = (Arc::clone(&entry.station), entry.node.clone());
         self.node.insert(key, Arc::clone(&spec.id), entry);
         self.kids.insert(key, Box::new(Kid { spec, station, node, life: None }));
+    }
+
+    fn entry(&self, spec: &ChildSpec) -> Entry {
+        let above = &self.node.station;
+        let (path, kind) = (above.path.join(&spec.id), spec.policy.kind);
+        let station = Station::new(path, Arc::clone(&above.tree), kind, spec.factory.type_name());
+        let node = (kind == ChildKind::Supervisor).then(|| Node::new(Arc::clone(&station)));
+        Entry { station, slot: spec.factory.slot(), node }
     }
 
     fn start(&mut self, ctx: &mut Context<Self>, key: Key, attempt: Attempt) {
@@ -272,12 +289,13 @@ impl Actor for Supervisor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.starting = Some(defer_start());
         let Some(SupervisorSpec { flags, dynamic, children }) = self.spec.take() else { return };
-        self.node.reset(flags);
         let policies = children.iter().map(|child| (Arc::clone(&child.id), child.policy)).collect();
         match Core::new(flags, dynamic, policies, fastrand::u64(..)) {
             Ok(core) => {
+                let mut known = self.node.reset(flags, children.len());
                 for (index, child) in children.into_iter().enumerate() {
-                    self.adopt(Key(index as u64), child);
+                    let known = known.remove(&child.id);
+                    self.adopt(Key(index as u64), child, known);
                 }
                 self.core = Some(core);
                 self.drive(ctx, |core, now| core.begin(now));
@@ -331,6 +349,26 @@ impl Handler<Ask> for Supervisor {
         self.waiting.insert(token, answer);
         self.offered.extend(spec.map(|spec| (token, spec)));
         self.drive(ctx, |core, now| core.handle_request(now, token, request));
+    }
+}
+
+impl Handler<AskToTerminate> for Supervisor {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        AskToTerminate { instance, answer }: AskToTerminate,
+        ctx: &mut Self::Context,
+    ) {
+        let mut lives = self.kids.iter().filter_map(|(&key, kid)| Some((key, kid.life.as_ref()?)));
+        let ours = lives.find(|(_, life)| life.peg.instance == instance);
+        let ours = ours.map(|(key, life)| (key, life.attempt));
+        if ours.is_none() && monitor::lives(instance) {
+            _ = answer.send(Answer::NotFound);
+            return;
+        }
+        let request = Request::TerminateInstance(ours);
+        self.handle(Ask { request, spec: None, answer }, ctx);
     }
 }
 

@@ -17,8 +17,8 @@ use crate::instance::{Orders, Reporter, Ticket};
 use crate::monitor::{Control, Name, Peg};
 use crate::policy::Shutdown;
 use crate::spec::{ChildPolicy, ChildSpec, SupervisorSpec};
-use crate::supervisor::{Ask, Inject, Supervisor};
-use crate::tree::{ChildId, Event, Node, Path, Station, Status, Tree, TreeSnapshot};
+use crate::supervisor::{Ask, AskToTerminate, Inject, Supervisor};
+use crate::tree::{ChildId, Event, InstanceId, Node, Path, Station, Status, Tree, TreeSnapshot};
 
 /// A supervisor by its name: leads to whichever instance of it runs now. Cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -147,6 +147,25 @@ impl SupervisorRef {
         }
     }
 
+    /// Stop the child of a dynamic supervisor whose instance this is, and not the one that has taken its place (OTP:
+    /// `terminate_child` of a pid). An instance that has ended already is no error.
+    ///
+    /// # Errors
+    /// [`TerminateChildError::NotFound`] if the instance is alive and of another supervisor, or this one is not dynamic.
+    pub async fn terminate_instance(
+        &self,
+        instance: InstanceId,
+    ) -> Result<(), TerminateChildError> {
+        let (answer, answered) = oneshot::channel();
+        // Each caller waits for its answer, so there are as many of these as callers.
+        self.addr().ok_or(NoSupervisor)?.do_send(AskToTerminate { instance, answer });
+        match answered.await.map_err(|_| NoSupervisor)? {
+            Answer::Done => Ok(()),
+            Answer::NotFound => Err(TerminateChildError::NotFound),
+            _ => Err(NoSupervisor.into()),
+        }
+    }
+
     /// Start a child again that is known but does not run.
     ///
     /// # Errors
@@ -214,10 +233,9 @@ impl SupervisorRef {
         }
     }
 
-    /// The child of this id, through all its restarts. Asks nobody.
+    /// The child of this id, through all restarts ([`ChildRef`] says which). Asks nobody.
     ///
-    /// A child that has been forgotten leads nowhere; so do those of a supervisor that has been restarted, for they
-    /// are new children.
+    /// One that does not run now is found too; a call of it fails with [`CallError::NotRunning`].
     ///
     /// # Errors
     /// [`LookupError`]
@@ -225,13 +243,55 @@ impl SupervisorRef {
         &self,
         id: &str,
     ) -> Result<ChildRef<A>, LookupError> {
-        let entry = self.node.find(id).ok_or_else(|| LookupError::NotFound(id.to_owned()))?;
-        match entry.slot.downcast::<Slot<A>>() {
-            Ok(slot) => Ok(ChildRef::new(slot)),
-            Err(_) => {
-                Err(LookupError::OtherType { id: id.to_owned(), found: entry.station.type_name })
-            }
+        typed(&self.node, id, id)
+    }
+
+    /// The actor at this path below this supervisor: the ids of the supervisors on the way and its own, with slashes
+    /// between. Asks nobody. As with [`child`](Self::child), it need not run now.
+    ///
+    /// An id that has a slash in it is found only by [`child`](Self::child) and [`supervisor`](Self::supervisor).
+    ///
+    /// ```
+    /// use actix::prelude::*;
+    /// use callboard_supervision::*;
+    ///
+    /// struct Leaf;
+    ///
+    /// impl Actor for Leaf {
+    ///     type Context = Context<Self>;
+    /// }
+    ///
+    /// # #[actix::main]
+    /// # async fn main() {
+    /// let inner = || SupervisorSpec::new(Flags::one_for_one()).child(ChildSpec::new("leaf", || Leaf));
+    /// let root = SupervisorSpec::new(Flags::one_for_one())
+    ///     .child(ChildSpec::supervisor("inner", inner))
+    ///     .start()
+    ///     .await
+    ///     .unwrap();
+    ///
+    /// assert!(root.find::<Leaf>("inner/leaf").unwrap().is_running());
+    /// assert_eq!(root.find::<Leaf>("inner/root").unwrap_err().to_string(), "no child `inner/root`");
+    /// # root.stop().await;
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`LookupError`], with the part of the path that could not be followed.
+    pub fn find<A: Actor<Context = Context<A>>>(
+        &self,
+        path: &str,
+    ) -> Result<ChildRef<A>, LookupError> {
+        let mut node = Arc::clone(&self.node);
+        for (end, _) in path.match_indices('/') {
+            let begin = path[..end].rfind('/').map_or(0, |slash| slash + 1);
+            let so_far = || path[..end].to_owned();
+            let entry = node.find(&path[begin..end]);
+            let entry = entry.ok_or_else(|| LookupError::NotFound(so_far()))?;
+            node = entry.node.ok_or_else(|| LookupError::NoSupervisor(so_far()))?;
         }
+        let last = path.rfind('/').map_or(0, |slash| slash + 1);
+        typed(&node, &path[last..], path)
     }
 
     /// The supervisor of this id among the children.
@@ -302,7 +362,10 @@ impl SupervisorRef {
         ended.await.unwrap_or(ExitReason::Killed)
     }
 
-    /// Resolves when this supervisor's current instance has ended, with how.
+    /// Resolves when this supervisor's current instance has ended, with how: [`ReachedMaxRestartIntensity`] if it gave
+    /// up.
+    ///
+    /// [`ReachedMaxRestartIntensity`]: ExitReason::ReachedMaxRestartIntensity
     pub async fn ended(&self) -> ExitReason {
         let Some(peg) = self.peg() else { return ExitReason::NoProcess };
         let ended = peg.wait();
@@ -333,6 +396,21 @@ impl SupervisorRef {
 impl fmt::Debug for SupervisorRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SupervisorRef").field("path", self.path()).finish_non_exhaustive()
+    }
+}
+
+/// The child of this id, which goes by `name` in errors.
+fn typed<A: Actor<Context = Context<A>>>(
+    node: &Node,
+    id: &str,
+    name: &str,
+) -> Result<ChildRef<A>, LookupError> {
+    let entry = node.find(id).ok_or_else(|| LookupError::NotFound(name.to_owned()))?;
+    match entry.slot.downcast::<Slot<A>>() {
+        Ok(slot) => Ok(ChildRef::new(slot)),
+        Err(_) => {
+            Err(LookupError::OtherType { id: name.to_owned(), found: entry.station.type_name })
+        }
     }
 }
 

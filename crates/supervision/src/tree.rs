@@ -41,7 +41,11 @@ impl Path {
 
     /// The last name.
     pub fn name(&self) -> &str {
-        self.0.last().map_or("", |id| id)
+        self.last()
+    }
+
+    pub(crate) fn last(&self) -> &ChildId {
+        self.0.last().expect("a path begins with the root's name")
     }
 }
 
@@ -263,6 +267,9 @@ impl Station {
 
     pub(crate) fn starting(&self, instance: InstanceId) {
         let mut vital = lock(&self.vital);
+        if vital.instance > Some(instance) {
+            return; // one that was left behind begins late
+        }
         vital.status = Status::Starting;
         vital.instance = Some(instance);
         vital.thread = THREAD.with(Clone::clone);
@@ -348,6 +355,10 @@ struct Table {
     flags: Option<Flags>,
     /// When a child was last forgotten.
     forgot: Option<Instant>,
+    /// How many children the start list has; they have the lowest keys.
+    listed: usize,
+    /// What stood for those of them that were forgotten.
+    retired: Vec<(ChildId, Entry)>,
     entries: BTreeMap<Key, Entry>,
     ids: HashMap<ChildId, Key>,
 }
@@ -367,9 +378,15 @@ impl Node {
         Arc::new(Self { station, table: Mutex::default() })
     }
 
-    /// A new instance of the supervisor begins: its children are those of its start list.
-    pub(crate) fn reset(&self, flags: Flags) {
-        *lock(&self.table) = Table { flags: Some(flags), ..Table::default() };
+    /// A new instance of the supervisor begins: its children are those of its start list, so many. Gives what stood for
+    /// those of the last instance's.
+    pub(crate) fn reset(&self, flags: Flags, listed: usize) -> HashMap<ChildId, Entry> {
+        let table = Table { flags: Some(flags), listed, ..Table::default() };
+        let Table { listed, entries, retired, .. } =
+            std::mem::replace(&mut *lock(&self.table), table);
+        let kept = entries.into_iter().take_while(|(key, _)| key.0 < listed as u64);
+        let kept = kept.map(|(_, entry)| (Arc::clone(entry.station.path.last()), entry));
+        retired.into_iter().chain(kept).collect()
     }
 
     pub(crate) fn insert(&self, key: Key, id: ChildId, entry: Entry) {
@@ -383,7 +400,19 @@ impl Node {
         if let Some(entry) = table.entries.remove(&key) {
             table.ids.remove(entry.station.path.name());
             table.forgot = Some(Instant::now());
+            if key.0 < table.listed as u64 {
+                table.retired.push((Arc::clone(entry.station.path.last()), entry));
+            }
         }
+    }
+
+    /// The supervisor ends because this child would have to be restarted too often.
+    pub(crate) fn gave_up(&self, child: &str) {
+        let path = &self.station.path;
+        let Some(Flags { intensity, period, .. }) = lock(&self.table).flags else { return };
+        log::error!(
+            "{path} gives up: more than {intensity} restarts in {period:?}, the last of {child}"
+        );
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Entry> {

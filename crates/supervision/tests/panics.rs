@@ -142,7 +142,7 @@ async fn a_child_that_always_panics_in_started_is_tried_as_often_as_it_may_and_n
     for _ in 0..3 {
         assert!(events.next().await.starts_with("doomed not started: panicked:"));
     }
-    events.expect(&["root down shutdown"]).await;
+    events.expect(&["root down reached_max_restart_intensity"]).await;
 }
 
 /// A tree with children of every kind, two supervisors deep, and on other threads.

@@ -205,5 +205,6 @@ fn family(
     family
 }
 
-const EXITS: [&str; 5] = ["normal", "shutdown", "error", "panic", "killed"];
+const EXITS: [&str; 6] =
+    ["normal", "shutdown", "error", "panic", "killed", "reached_max_restart_intensity"];
 const STATES: [&str; 6] = ["new", "connecting", "connected", "disconnected", "failed", "closed"];

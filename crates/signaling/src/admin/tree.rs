@@ -44,7 +44,7 @@ pub struct Tree {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LastExit {
-    /// `normal`, `shutdown`, `error`, `panic`, `killed` or `noproc`.
+    /// `normal`, `shutdown`, `error`, `panic`, `killed`, `noproc` or `reached_max_restart_intensity`.
     pub kind: Cow<'static, str>,
     /// What it said: of a panic its message. Empty if it said nothing.
     pub text: String,
@@ -70,6 +70,7 @@ pub(super) fn exit_kind(reason: &ExitReason) -> &'static str {
         ExitReason::Error(_) => "error",
         ExitReason::Panic(_) => "panic",
         ExitReason::Killed => "killed",
+        ExitReason::ReachedMaxRestartIntensity => "reached_max_restart_intensity",
         ExitReason::NoProcess => "noproc",
         _ => "other",
     }

@@ -73,6 +73,8 @@ pub(crate) enum Output {
     Became { key: Key, state: State },
     /// The start that follows is a restart.
     Restarted { key: Key },
+    /// This child would have to be restarted once more than the supervisor bears, so the supervisor ends.
+    GaveUp { key: Key },
     /// Answer a request.
     Reply { token: Token, answer: Answer },
     /// All children of the start list are up.
@@ -86,8 +88,13 @@ pub(crate) enum Output {
 /// What may be asked of a supervisor.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Start { id: ChildId, policy: ChildPolicy },
+    Start {
+        id: ChildId,
+        policy: ChildPolicy,
+    },
     Terminate(ChildId),
+    /// Of a dynamic supervisor's child, if this start of it still runs. None: it has ended long since.
+    TerminateInstance(Option<(Key, Attempt)>),
     Restart(ChildId),
     Delete(ChildId),
     Which,
@@ -357,6 +364,17 @@ impl Core {
         let answer = match request {
             Request::Start { id, policy } => return self.start_child(token, id, policy),
             Request::Terminate(id) => return self.terminate_child(token, &id),
+            Request::TerminateInstance(_) if !self.dynamic => Answer::NotFound,
+            Request::TerminateInstance(instance) => {
+                let running = instance.and_then(|(key, attempt)| {
+                    let child = self.children.get(&key)?;
+                    (child.state == State::Running(attempt)).then(|| child.id.clone())
+                });
+                match running {
+                    Some(id) => return self.terminate_child(token, &id),
+                    None => Answer::Done,
+                }
+            }
             Request::Restart(id) => match self.find(&id) {
                 _ if self.dynamic => Answer::Dynamic,
                 None => Answer::NotFound,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::work::{Step, Why};
-use super::{Attempt, Core, Key, Letter, State};
+use super::{Attempt, Core, Key, Letter, Output, State};
 use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::policy::{AutoShutdown, Restart, Strategy};
@@ -115,7 +115,8 @@ impl Core {
     /// Restart a child, and its group, if the budget bears it.
     fn restart(&mut self, now: Instant, key: Key) {
         if !self.budget.spend(now, self.flags.intensity, self.flags.period) {
-            return self.end(ExitReason::SHUTDOWN);
+            self.outputs.push_back(Output::GaveUp { key });
+            return self.end(ExitReason::ReachedMaxRestartIntensity);
         }
         let group = self.group(key);
         let others = group.iter().rev().filter(|&&other| other != key);

@@ -1,8 +1,19 @@
 //! Whether two logs say the same.
 
-/// Line by line, but: listings in any order, times within 150 ms, errors by their class.
-pub(crate) fn same(expected: &[String], log: &[String]) -> bool {
-    expected.len() == log.len() && expected.iter().zip(log).all(|(a, b)| same_line(a, b))
+/// Compares line by line, but: listings in any order, times within 150 ms, errors by their class.
+///
+/// Gives what is done otherwise here on purpose, or none if the logs differ.
+pub(crate) fn same(expected: &[String], log: &[String]) -> Option<Vec<&'static str>> {
+    let same_length = expected.len() == log.len();
+    let mut otherwise = Vec::new();
+    for (step, (expected, line)) in steps(expected).zip(expected.iter().zip(log)) {
+        match on_purpose(step, expected, line) {
+            _ if same_line(expected, line) => {}
+            Some(why) => otherwise.push(why),
+            None => return None,
+        }
+    }
+    same_length.then_some(otherwise)
 }
 
 pub(crate) fn side_by_side(expected: &[String], log: &[String]) -> String {
@@ -16,11 +27,46 @@ pub(crate) fn side_by_side(expected: &[String], log: &[String]) -> String {
     text
 }
 
+/// What this crate does otherwise than OTP, and why.
+fn on_purpose(step: &str, expected: &str, line: &str) -> Option<&'static str> {
+    let failed = |line: &str| line.strip_prefix("start-failed ").map(str::to_owned);
+    if let (Some(theirs), Some(ours)) = (failed(expected), failed(line))
+        && let Some(id) = ours.strip_suffix(" (cancelled)")
+        && theirs.strip_prefix(id).is_some_and(|rest| rest.starts_with(" (after "))
+    {
+        return Some(
+            "a supervisor that is told to stop cancels the start in progress, and does not wait for it",
+        );
+    }
+    let dynamic = error(expected).is_some_and(|(_, class)| class == "simple_one_for_one");
+    let not_found = error(line).is_some_and(|(_, class)| class == "not_found");
+    if dynamic && not_found && step.starts_with("> terminate_child(") {
+        return Some(
+            "the children of a dynamic supervisor have ids, and its template has none: it is not found",
+        );
+    }
+    None
+}
+
+/// For each line the step that it belongs to.
+fn steps(lines: &[String]) -> impl Iterator<Item = &str> {
+    lines.iter().scan("", |step, line| {
+        if line.starts_with("> ") {
+            *step = line;
+        }
+        Some(*step)
+    })
+}
+
 fn same_line(expected: &str, line: &str) -> bool {
     expected == line
         || both(expected, line, listing).is_some_and(|(a, b)| a == b)
         || both(expected, line, took).is_some_and(|(a, b)| a.abs_diff(b) <= 150)
         || both(expected, line, error).is_some_and(|(a, b)| a == b)
+        || both(expected, line, down).is_some_and(|((who, a), (whose, b))| {
+            // A crash is a panic, or an error with whichever reason.
+            who == whose && a == "crash" && !ORDERLY.iter().any(|word| b.starts_with(word))
+        })
 }
 
 fn both<'a, T>(a: &'a str, b: &'a str, read: impl Fn(&'a str) -> Option<T>) -> Option<(T, T)> {
@@ -37,6 +83,11 @@ fn took(line: &str) -> Option<u64> {
     line.strip_prefix("= took about ")?.strip_suffix("ms")?.parse().ok()
 }
 
+/// Who is down, and why.
+fn down(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("down ")?.split_once(' ')
+}
+
 /// Where the error was met, and OTP's word for it; an error that has none is a start that failed.
 fn error(line: &str) -> Option<(&str, &str)> {
     let (place, text) = line.split_once("= error ")?;
@@ -45,12 +96,13 @@ fn error(line: &str) -> Option<(&str, &str)> {
         words.into_iter().any(|word| word == *class)
     });
     match class {
+        // It names the child.
         Some("failed_to_start_child") => Some((place, text)),
         class => Some((place, class.unwrap_or("start_failed"))),
     }
 }
 
-const CLASSES: [&str; 20] = [
+const CLASSES: [&str; 21] = [
     "failed_to_start_child",
     "already_started",
     "already_present",
@@ -70,5 +122,9 @@ const CLASSES: [&str; 20] = [
     "invalid_shutdown",
     "invalid_significant",
     "invalid_child_type",
+    "noproc",
     "start_failed",
 ];
+
+/// How an instance ends that has not crashed.
+const ORDERLY: [&str; 4] = ["normal", "shutdown", "killed", "noproc"];

@@ -1,4 +1,4 @@
-//! The scenarios as they are written down.
+//! The scenarios as they are written down, parsed once: an unknown word is an error that names it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,19 +7,44 @@ use callboard_supervision::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-#[derive(Clone, Deserialize)]
+use crate::script::{self, Line};
+
+/// One scenario: what is given, what is done, and what OTP's supervisor did.
+#[derive(Clone)]
 pub(crate) struct Scenario {
-    pub(crate) id: String,
     pub(crate) title: String,
-    #[serde(default)]
+    /// Whether OTP did the same in every recording.
+    pub(crate) stable: bool,
     pub(crate) sup: Options,
-    #[serde(default)]
     pub(crate) children: Vec<Child>,
-    #[serde(default)]
-    pub(crate) plan: BTreeMap<String, Vec<Value>>,
-    #[serde(default)]
-    pub(crate) steps: Vec<String>,
+    pub(crate) plan: BTreeMap<String, Vec<Outcome>>,
+    pub(crate) steps: Vec<Line>,
     pub(crate) trace: Vec<String>,
+}
+
+/// The form of a scenario in the file. Whatever else stands there is an unknown word.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(rename = "id")]
+    _id: String,
+    title: String,
+    /// Where in OTP's own test suite it comes from.
+    #[serde(default, rename = "suite")]
+    _suite: String,
+    #[serde(default, rename = "why")]
+    _why: String,
+    #[serde(default = "yes")]
+    stable: bool,
+    #[serde(default)]
+    sup: Options,
+    #[serde(default)]
+    children: Vec<Child>,
+    #[serde(default)]
+    plan: BTreeMap<String, Vec<Value>>,
+    #[serde(default)]
+    steps: Vec<String>,
+    trace: Vec<String>,
 }
 
 /// Words and numbers by name, not checked yet: wrong ones are what some scenarios are about.
@@ -57,13 +82,38 @@ pub(crate) enum OnStop {
     Exit(ExitReason),
 }
 
-/// A specification that OTP refuses; here the door does, before a supervisor sees it.
+/// A specification that cannot be used.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Refused {
-    /// OTP's word for it, such as `invalid_strategy`.
+    /// OTP refuses it with this word, such as `invalid_strategy`; here the door does, before a supervisor sees it.
     Class(String),
-    /// The option does not exist here, so there is nothing to get wrong.
+    /// This option does not exist here, so there is nothing to get wrong.
     NoSuchOption(String),
+    /// What is no word of these scenarios.
+    NotUnderstood(String),
+}
+
+/// The name of a scenario, also of one that cannot be read.
+pub(crate) fn id(scenario: &Value) -> &str {
+    scenario.get("id").and_then(Value::as_str).unwrap_or("a scenario without an id")
+}
+
+impl Scenario {
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    /// The first word that is unknown, and where it stands.
+    pub(crate) fn read(written: &Value) -> Result<Self, String> {
+        let written = Written::deserialize(written).map_err(|error| error.to_string())?;
+        let Written { title, stable, sup, children, plan, steps, trace, .. } = written;
+        let mut outcomes = BTreeMap::new();
+        for (id, plan) in plan {
+            let plan: Result<_, _> = plan.iter().map(|word| outcome(&term(word))).collect();
+            outcomes.insert(id, plan?);
+        }
+        let steps = steps.iter().map(|step| script::read(step)).collect::<Result<_, _>>()?;
+        Ok(Self { title, stable, sup, children, plan: outcomes, steps, trace })
+    }
 }
 
 /// A supervisor's flags, and whether it is dynamic.
@@ -71,7 +121,7 @@ pub(crate) fn flags(options: &Options) -> Result<(Flags, bool), Refused> {
     let mut flags = Flags::default();
     let mut dynamic = false;
     for (name, value) in options {
-        let word = word(value);
+        let word = term(value);
         let invalid = |what: &str| Refused::Class(format!("invalid_{what}"));
         match name.as_str() {
             "strategy" if word == "simple_one_for_one" => dynamic = true,
@@ -92,7 +142,7 @@ pub(crate) fn flags(options: &Options) -> Result<(Flags, bool), Refused> {
 /// Treat the child as its options say.
 pub(crate) fn with_options(mut spec: ChildSpec, options: &Options) -> Result<ChildSpec, Refused> {
     for (name, value) in options {
-        let word = word(value);
+        let word = term(value);
         let invalid = |what: &str| Refused::Class(format!("invalid_{what}"));
         spec = match name.as_str() {
             "restart" => spec.restart(word.parse().map_err(|_| invalid("restart_type"))?),
@@ -106,58 +156,68 @@ pub(crate) fn with_options(mut spec: ChildSpec, options: &Options) -> Result<Chi
     Ok(spec)
 }
 
-pub(crate) fn on_stop(options: &Options) -> OnStop {
-    let parts: Vec<String> = match options.get("on_stop") {
-        None => return OnStop::AtOnce,
-        Some(Value::Array(parts)) => parts.iter().map(word).collect(),
-        Some(one) => word(one).trim_matches(['{', '}']).split(',').map(str::to_owned).collect(),
-    };
-    match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["delay", millis] => {
-            OnStop::Delay(Duration::from_millis(millis.parse().expect("a delay in milliseconds")))
-        }
+pub(crate) fn on_stop(options: &Options) -> Result<OnStop, Refused> {
+    let Some(value) = options.get("on_stop") else { return Ok(OnStop::AtOnce) };
+    let text = term(value);
+    let unknown = || Refused::NotUnderstood(format!("on_stop `{text}`"));
+    Ok(match parts(&text)[..] {
+        ["delay", millis] => OnStop::Delay(number(millis).ok_or_else(unknown)?),
         ["ignore"] => OnStop::Ignore,
-        ["exit", why] => OnStop::Exit(reason(why)),
+        ["exit", why] => OnStop::Exit(reason(why).map_err(Refused::NotUnderstood)?),
         ["stop" | "ok" | "at_once"] => OnStop::AtOnce,
-        _ => panic!("on_stop: {parts:?}"),
-    }
+        _ => return Err(unknown()),
+    })
 }
 
-pub(crate) fn outcome(value: &Value) -> Option<Outcome> {
-    let word = match value {
-        Value::Array(parts) => parts.iter().map(word).collect::<Vec<_>>().join(","),
-        one => word(one),
-    };
-    Some(match word.trim().trim_matches(['{', '}']).split(',').collect::<Vec<_>>()[..] {
+/// What a start does, as a plan spells it.
+///
+/// # Errors
+/// The word that is none.
+pub(crate) fn outcome(text: &str) -> Result<Outcome, String> {
+    let unknown = || format!("outcome `{text}`");
+    Ok(match parts(text)[..] {
         ["ok"] => Outcome::Ok,
         ["error"] => Outcome::Error,
         ["panic"] => Outcome::Panic,
         ["ignore"] => Outcome::Ignore,
         ["info"] => Outcome::Info,
         ["garbage"] => Outcome::Garbage,
-        ["hang", millis] => Outcome::Hang(Duration::from_millis(millis.trim().parse().ok()?)),
-        _ => return None,
+        ["hang", millis] => Outcome::Hang(number(millis).ok_or_else(unknown)?),
+        _ => return Err(unknown()),
     })
 }
 
-/// A reason as the scenarios spell it.
-pub(crate) fn reason(word: &str) -> ExitReason {
-    match word.trim() {
-        "normal" => ExitReason::Normal,
-        "shutdown" => ExitReason::SHUTDOWN,
-        "killed" | "kill" => ExitReason::Killed,
-        "crash" | "panic" => ExitReason::Panic("crash".into()),
-        other => match other.strip_prefix("shutdown(").and_then(|rest| rest.strip_suffix(')')) {
-            Some(why) => ExitReason::Shutdown(Some(why.to_owned())),
-            None => ExitReason::Error(other.to_owned()),
-        },
+/// A reason as the scenarios spell it: a word, `shutdown(x)`, or a tuple `{shutdown,x}`.
+///
+/// # Errors
+/// What is none of these.
+pub(crate) fn reason(text: &str) -> Result<ExitReason, String> {
+    let text = text.trim();
+    let inner = text.strip_prefix("shutdown(").and_then(|rest| rest.strip_suffix(')'));
+    if let Some(why) = inner {
+        return Ok(ExitReason::Shutdown(Some(why.to_owned())));
     }
+    Ok(match parts(text)[..] {
+        ["shutdown", why] => ExitReason::Shutdown(Some(why.to_owned())),
+        ["normal"] => ExitReason::Normal,
+        ["shutdown"] => ExitReason::SHUTDOWN,
+        ["killed" | "kill"] => ExitReason::Killed,
+        ["crash" | "panic"] => ExitReason::Panic("crash".into()),
+        // Any other atom or tuple is a reason of the child's own.
+        [atom] if is_atom(atom) => ExitReason::Error(atom.to_owned()),
+        [tag, ..] if is_atom(tag) && text.starts_with('{') => ExitReason::Error(text.to_owned()),
+        _ => return Err(format!("reason `{text}`")),
+    })
 }
 
-/// A reason as a class: `crash` is a panic or an error.
+/// A reason as the recordings spell it.
 pub(crate) fn class(reason: &ExitReason) -> String {
     match reason {
-        ExitReason::Error(_) | ExitReason::Panic(_) => "crash".into(),
+        ExitReason::Panic(_) => "crash".into(),
+        ExitReason::Error(why) if is_atom(why) => why.clone(),
+        ExitReason::Error(_) => "crash".into(),
+        // What a supervisor that gives up says to its own, as in OTP.
+        ExitReason::ReachedMaxRestartIntensity => "shutdown".into(),
         other => other.to_string(),
     }
 }
@@ -178,6 +238,34 @@ pub(crate) fn split(list: &str) -> Vec<&str> {
     .collect()
 }
 
-fn word(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+pub(crate) fn is_atom(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_@".contains(c))
+}
+
+/// A value as Erlang would write it: an array is a tuple.
+fn term(value: &Value) -> String {
+    match value {
+        Value::Array(parts) => {
+            format!("{{{}}}", parts.iter().map(term).collect::<Vec<_>>().join(","))
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The parts of a tuple; anything else is one part.
+fn parts(text: &str) -> Vec<&str> {
+    match text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(inner) => split(inner),
+        None => vec![text.trim()],
+    }
+}
+
+fn number(millis: &str) -> Option<Duration> {
+    millis.parse().ok().map(Duration::from_millis)
+}
+
+fn yes() -> bool {
+    true
 }

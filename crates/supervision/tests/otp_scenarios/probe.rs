@@ -1,6 +1,6 @@
 //! The child that scenarios are played with: it starts, ends and stops as it is told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub(crate) struct Props {
     /// What the next starts of each child do; none is an ordinary start.
     pub(crate) plans: HashMap<String, VecDeque<Outcome>>,
     pub(crate) addrs: HashMap<String, Addr<Probe>>,
+    /// The ids of all probes.
+    pub(crate) ids: HashSet<String>,
 }
 
 impl Stage {
@@ -25,16 +27,32 @@ impl Stage {
         self.0.lock().expect("no panic while the props are held")
     }
 
+    /// Takes what the next start of this child does out of its plan.
+    fn next(&self, id: &str) -> Outcome {
+        let planned = self.props().plans.get_mut(id).and_then(VecDeque::pop_front);
+        planned.unwrap_or(Outcome::Ok)
+    }
+
+    /// Starts a supervisor as its plan says.
+    ///
+    /// # Errors
+    /// The planned ones.
+    pub(crate) fn begin(&self, id: &str) -> Result<(), StartError> {
+        match self.next(id) {
+            Outcome::Ok => Ok(()),
+            Outcome::Panic => panic!("boom"),
+            Outcome::Ignore => Err(StartError::Ignore),
+            Outcome::Error => Err(StartError::failed("boom")),
+            other => Err(StartError::failed(format!("a supervisor cannot start with {other:?}"))),
+        }
+    }
+
     /// A child that does as its plan says.
     pub(crate) fn spec(&self, id: &str, on_stop: OnStop) -> ChildSpec {
+        self.props().ids.insert(id.to_owned());
         let (stage, name) = (self.clone(), id.to_owned());
         ChildSpec::try_new(id, move || {
-            let outcome = stage
-                .props()
-                .plans
-                .get_mut(&name)
-                .and_then(VecDeque::pop_front)
-                .unwrap_or(Outcome::Ok);
+            let outcome = stage.next(&name);
             let probe = Probe {
                 id: name.clone(),
                 stage: stage.clone(),

@@ -60,7 +60,8 @@ impl Node {
                 Output::Reply { answer, .. } => self.answers.push(word(&answer)),
                 Output::BeginFailed(_) => end = End::DidNotStart,
                 Output::Ended(reason) => {
-                    assert_eq!(reason, ExitReason::SHUTDOWN);
+                    let gave_up = ExitReason::ReachedMaxRestartIntensity;
+                    assert!(reason == ExitReason::SHUTDOWN || reason == gave_up, "{reason}");
                     end = End::Ended;
                 }
                 Output::Abandon { .. } => panic!("nothing is blocked here"),
@@ -68,6 +69,7 @@ impl Node {
                 | Output::Forget { .. }
                 | Output::Became { .. }
                 | Output::Restarted { .. }
+                | Output::GaveUp { .. }
                 | Output::Began => {}
             }
         }
