@@ -1,9 +1,11 @@
 //! Where children live.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
+
+use crate::watchdog::{self, Heart};
 
 /// Which thread a child runs on.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +17,8 @@ pub enum Placement {
     /// The thread of this arbiter. When it has ended, starts there fail with
     /// [`StartError::ArbiterGone`](crate::StartError::ArbiterGone).
     On(ArbiterHandle),
-    /// The next thread of this pool that lives.
+    /// The thread of this pool that has the fewest children, of those that are not busy at the moment. A pool of one
+    /// thread that no other child is placed on gives it a thread of its own.
     Pool(ArbiterPool),
 }
 
@@ -27,7 +30,8 @@ pub struct ArbiterPool {
 
 #[derive(Debug)]
 struct Shared {
-    threads: Vec<Mutex<Thread>>,
+    /// None where a thread has not been needed yet.
+    threads: Vec<Mutex<Option<Thread>>>,
     next: AtomicUsize,
     replaced: AtomicUsize,
 }
@@ -35,39 +39,49 @@ struct Shared {
 #[derive(Debug)]
 struct Thread {
     arbiter: Arbiter,
+    /// What the thread does now; set by its first task.
+    heart: Arc<OnceLock<Arc<Heart>>>,
+    /// One for each child that was placed here, and ours.
+    load: Arc<()>,
     /// How many threads have stood in this place before.
-    epoch: usize,
+    epoch: u32,
 }
 
 /// A thread of a pool that was picked for a child.
 #[derive(Clone, Debug)]
 pub(crate) struct Picked {
     pub(crate) arbiter: ArbiterHandle,
-    place: usize,
-    epoch: usize,
+    place: u32,
+    epoch: u32,
+    /// Held as long as the child lives.
+    _load: Arc<()>,
 }
 
 impl ArbiterPool {
     /// A pool of `size` threads, at least one. Needs a running actix [`System`].
     pub fn new(size: usize) -> Self {
-        let threads = (0..size.max(1))
-            .map(|_| Mutex::new(Thread { arbiter: Arbiter::new(), epoch: 0 }))
-            .collect();
-        Self {
-            shared: Arc::new(Shared {
-                threads,
-                next: AtomicUsize::new(0),
-                replaced: AtomicUsize::new(0),
-            }),
-        }
+        Self::with((0..size.max(1)).map(|_| Some(Thread::new(0))))
+    }
+
+    /// A pool of up to `max` threads, at least one. Each begins when it is first needed: when a child is placed while
+    /// every other one has a child, or is busy.
+    pub fn growing(max: usize) -> Self {
+        Self::with((0..max.max(1)).map(|_| None))
+    }
+
+    fn with(threads: impl Iterator<Item = Option<Thread>>) -> Self {
+        let threads = threads.map(Mutex::new).collect();
+        let (next, replaced) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { shared: Arc::new(Shared { threads, next, replaced }) }
     }
 
     /// The threads that stand in the pool now.
     pub fn arbiters(&self) -> Vec<ArbiterHandle> {
-        self.shared.threads.iter().map(|thread| lock(thread).arbiter.handle()).collect()
+        let handle = |thread: &Mutex<Option<Thread>>| Some(lock(thread).as_ref()?.arbiter.handle());
+        self.shared.threads.iter().filter_map(handle).collect()
     }
 
-    /// The next thread in turn, for work that is no child; a new one where one has ended.
+    /// The thread for the next piece of work that is no child, in turn; a new one where one has ended.
     pub fn next(&self) -> ArbiterHandle {
         self.pick().arbiter
     }
@@ -77,43 +91,77 @@ impl ArbiterPool {
         self.shared.replaced.load(Ordering::Relaxed)
     }
 
-    /// The next thread in turn; a new one where one has ended.
+    /// The thread for the next child: not busy if there is one, then with the fewest children, then in turn. A new one
+    /// where one has ended.
     pub(crate) fn pick(&self) -> Picked {
-        let place = self.shared.next.fetch_add(1, Ordering::Relaxed) % self.shared.threads.len();
-        let mut thread = lock(&self.shared.threads[place]);
+        let threads = &self.shared.threads;
+        let first = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let places = (0..threads.len()).map(|offset| (first + offset) % threads.len());
+        let place = places.min_by_key(|&place| match &*lock(&threads[place]) {
+            Some(thread) => (thread.is_busy(), thread.children(), false),
+            // Before one that has a child, after one that has none.
+            None => (false, 0, true),
+        });
+        let place = place.expect("a pool has a thread at least");
+        let mut thread = lock(&threads[place]);
+        let thread = thread.get_or_insert_with(|| Thread::new(0));
         // An arbiter takes no more work once it has ended.
         if !thread.arbiter.spawn_fn(|| {}) {
-            self.shared.renew(&mut thread);
+            self.shared.renew(thread);
         }
-        Picked { arbiter: thread.arbiter.handle(), place, epoch: thread.epoch }
+        Picked {
+            arbiter: thread.arbiter.handle(),
+            place: place as u32,
+            epoch: thread.epoch,
+            _load: Arc::clone(&thread.load),
+        }
     }
 
     /// Have a new thread where this one is blocked; children that still run on the old one end when it does.
     pub(crate) fn replace(&self, picked: &Picked) {
-        let mut thread = lock(&self.shared.threads[picked.place]);
-        if thread.epoch == picked.epoch {
-            self.shared.renew(&mut thread);
+        let mut thread = lock(&self.shared.threads[picked.place as usize]);
+        if let Some(thread) = thread.as_mut().filter(|thread| thread.epoch == picked.epoch) {
+            self.shared.renew(thread);
         }
+    }
+}
+
+impl Thread {
+    fn new(epoch: u32) -> Self {
+        let (arbiter, heart) = (Arbiter::new(), Arc::new(OnceLock::new()));
+        let its = Arc::clone(&heart);
+        arbiter.spawn_fn(move || _ = its.set(watchdog::heart()));
+        Self { arbiter, heart, load: Arc::default(), epoch }
+    }
+
+    /// Whether an actor does something at this moment, or blocks it.
+    fn is_busy(&self) -> bool {
+        self.heart.get().is_some_and(|heart| heart.is_busy())
+    }
+
+    fn children(&self) -> usize {
+        Arc::strong_count(&self.load) - 1
     }
 }
 
 impl Shared {
     fn renew(&self, thread: &mut Thread) {
-        let old = std::mem::replace(&mut thread.arbiter, Arbiter::new());
-        thread.epoch += 1;
+        let old = std::mem::replace(thread, Thread::new(thread.epoch + 1));
         self.replaced.fetch_add(1, Ordering::Relaxed);
-        old.stop();
+        old.arbiter.stop();
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         for thread in &self.threads {
-            lock(thread).arbiter.stop();
+            if let Some(thread) = &*lock(thread) {
+                thread.arbiter.stop();
+            }
         }
     }
 }
 
-fn lock(thread: &Mutex<Thread>) -> MutexGuard<'_, Thread> {
+fn lock(thread: &Mutex<Option<Thread>>) -> MutexGuard<'_, Option<Thread>> {
     thread.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,8 @@ use std::task::Waker;
 
 use crate::error::StartError;
 use crate::exit::ExitReason;
-use crate::tree::Station;
+use crate::tree::{InstanceId, Path, Station};
+use crate::watchdog::{self, Beat};
 
 /// What a start function hands to the caller of [`start_child`](crate::SupervisorRef::start_child).
 pub type Info = Box<dyn Any + Send>;
@@ -127,23 +128,52 @@ pub(crate) fn set_exit_reason(reason: ExitReason) {
     }
 }
 
+/// The path of the actor that is being polled, or made, on this thread.
+pub(crate) fn path() -> Option<Path> {
+    let making = MAKING.try_with(|making| making.borrow().clone()).ok().flatten();
+    let station = making.or_else(|| {
+        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
+        current?.station.clone()
+    });
+    station.map(|station| station.path.clone())
+}
+
 fn current() -> Option<Rc<Notes>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
 /// Makes `notes` the current ones until it is dropped.
-pub(crate) struct Entered(Option<Rc<Notes>>);
+pub(crate) struct Entered {
+    before: Option<Rc<Notes>>,
+    _beat: Beat,
+}
 
-pub(crate) fn enter(notes: &Rc<Notes>) -> Entered {
-    Entered(CURRENT.replace(Some(Rc::clone(notes))))
+pub(crate) fn enter(notes: &Rc<Notes>, instance: InstanceId) -> Entered {
+    let before = CURRENT.replace(Some(Rc::clone(notes)));
+    Entered { before, _beat: watchdog::beat(instance) }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.0.take());
+        CURRENT.set(self.before.take());
+    }
+}
+
+/// An actor is being made until this is dropped; it has no notes yet.
+pub(crate) struct Making(#[expect(dead_code, reason = "ends the poll")] watchdog::Making);
+
+pub(crate) fn make(station: &Arc<Station>, instance: InstanceId) -> Making {
+    MAKING.set(Some(Arc::clone(station)));
+    Making(watchdog::making(instance, station))
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        MAKING.set(None);
     }
 }
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Notes>>> = const { RefCell::new(None) };
+    static MAKING: RefCell<Option<Arc<Station>>> = const { RefCell::new(None) };
 }

@@ -25,6 +25,7 @@ use crate::error::StartError;
 use crate::exit::{ExitReason, panic_text};
 use crate::fault::Fault;
 use crate::monitor::{self, Control, Enlisted, Peg};
+use crate::panic_hook;
 use crate::policy::{ChildKind, Shutdown};
 use crate::supervisor::{Report, Supervisor, What};
 use crate::tree::{Lifecycle, Station};
@@ -252,7 +253,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
             _ = limit.poll(cx);
         }
         let Some(fut) = &mut self.fut else { return Poll::Ready(()) };
-        let entered = current::enter(&self.notes);
+        let entered = current::enter(&self.notes, self.ticket.peg.instance);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some(message) = panic {
                 std::panic::panic_any(message);
@@ -273,6 +274,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                 own.or_else(|| self.asked.take()).unwrap_or(ExitReason::Normal)
             }
             Err(panic) => {
+                panic_hook::caught();
                 self.notes.panicked.set(true);
                 ExitReason::from_panic(&*panic)
             }
@@ -302,7 +304,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         if let Some(fut) = &mut self.fut {
             fut.ctx().terminate();
         }
-        let entered = current::enter(&self.notes);
+        let entered = current::enter(&self.notes, self.ticket.peg.instance);
         self.drop_actor();
         drop(entered);
         match killed {
@@ -354,7 +356,7 @@ impl<A: Actor<Context = Context<A>>> Drop for Instance<A> {
             if tokio::runtime::Handle::try_current().is_err() {
                 fut.ctx().terminate();
             }
-            let entered = current::enter(&self.notes);
+            let entered = current::enter(&self.notes, self.ticket.peg.instance);
             self.drop_actor();
             drop(entered);
         }
@@ -369,6 +371,8 @@ pub(crate) struct Ticket {
     pub(crate) reporter: Reporter,
     pub(crate) started: bool,
     pub(crate) done: bool,
+    /// It ends with all others.
+    pub(crate) last: bool,
 }
 
 /// To whom an instance reports.
@@ -383,6 +387,16 @@ pub(crate) enum Reporter {
 }
 
 impl Reporter {
+    /// Whether anybody can do something about what is reported.
+    fn is_heard(&self) -> bool {
+        let heard = match self {
+            Reporter::Supervisor { to, .. } => to.connected(),
+            Reporter::Starter(_) => true,
+        };
+        // The system's own arbiter takes no more work once the system goes down.
+        heard && System::try_current().is_none_or(|system| system.arbiter().spawn_fn(|| {}))
+    }
+
     fn report(&mut self, what: What) {
         match self {
             // At most two reports from each instance.
@@ -414,10 +428,18 @@ impl Ticket {
         self.reporter.report(What::Started(info));
     }
 
+    fn happened(&self, what: Lifecycle) {
+        if self.last {
+            self.station.happened_at_the_end(self.peg.instance, what);
+        } else {
+            self.station.happened(self.peg.instance, what);
+        }
+    }
+
     pub(crate) fn start_failed(&mut self, error: StartError) {
         if !std::mem::replace(&mut self.done, true) {
             self.slot.vacate(self.peg.instance);
-            self.station.happened(self.peg.instance, Lifecycle::StartFailed(error.clone()));
+            self.happened(Lifecycle::StartFailed(error.clone()));
             self.peg.end(&ExitReason::Error(error.to_string()));
             self.reporter.report(What::StartFailed(error));
         }
@@ -426,7 +448,7 @@ impl Ticket {
     fn ended(&mut self, reason: ExitReason) {
         if !std::mem::replace(&mut self.done, true) {
             self.slot.vacate(self.peg.instance);
-            self.station.happened(self.peg.instance, Lifecycle::Down(reason.clone()));
+            self.happened(Lifecycle::Down(reason.clone()));
             self.peg.end(&reason);
             self.reporter.report(What::Ended(reason));
         }
@@ -436,6 +458,11 @@ impl Ticket {
 impl Drop for Ticket {
     /// Dropped with the task, so its arbiter has ended.
     fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // The whole system ends, or the supervisor has ended before: there is nothing to be done about it.
+        self.last = !self.reporter.is_heard();
         if self.started {
             self.ended(ExitReason::Killed)
         } else {

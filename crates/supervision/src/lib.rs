@@ -58,8 +58,9 @@
 //!   ends that child and nobody else. Needs `panic = "unwind"`, the default.
 //! * No child outlives its supervisor, even one that panics or is killed.
 //! * The end of a child is noticed whatever ends it, the end of its thread included.
-//! * A child that blocks its thread cannot be stopped in Rust: its supervisor goes on without it
-//!   ([`SupervisorRef::abandoned`]), and an [`ArbiterPool`] replaces the thread.
+//! * A child that blocks its thread cannot be stopped in Rust: a watchdog tells which one it is after a second
+//!   ([`Lifecycle::Blocked`]), its supervisor goes on without it when it is to be stopped
+//!   ([`SupervisorRef::abandoned`]), and an [`ArbiterPool`] replaces the thread and places no more children there.
 //! * A restart is a new actor with a new mailbox; nothing is replayed. [`ChildRef`] leads to the current one, also after
 //!   its supervisor was restarted; [`SupervisorRef::find`] looks it up by its path.
 //! * A supervisor whose children fail too often logs an error, stops them, and ends with
@@ -83,12 +84,14 @@ mod fault;
 mod instance;
 mod life;
 mod monitor;
+mod panic_hook;
 mod policy;
 mod spawn;
 mod spec;
 mod supervisor;
 mod supervisor_ref;
 mod tree;
+mod watchdog;
 
 pub use crate::core::Counts;
 pub use arbiter::{ArbiterPool, Placement};
@@ -98,6 +101,7 @@ pub use error::*;
 pub use exit::{Exit, ExitReason};
 pub use fault::Fault;
 pub use monitor::{Down, MonitorId, MonitorRef, link, monitor};
+pub use panic_hook::{PanicReports, install_panic_hook};
 pub use policy::{
     AutoShutdown, Backoff, ChildKind, Flags, Restart, Shutdown, Strategy, UnknownWord,
 };

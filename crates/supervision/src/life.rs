@@ -11,11 +11,13 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use crate::child_ref::Slot;
+use crate::current;
 use crate::error::StartError;
 use crate::exit::panic_text;
 use crate::fault::Fault;
 use crate::instance::{Instance, Limit, Orders, Owned};
 use crate::monitor::Control;
+use crate::panic_hook;
 
 /// How to make an actor, on the thread it will live on.
 pub(crate) type Make<A> =
@@ -70,7 +72,12 @@ where
                 _ => StartError::ShuttingDown,
             }));
         }
-        if let Poll::Ready(made) = making.poll_unpin(cx) {
+        let polled = {
+            let _making = current::make(&orders.ticket.station, orders.ticket.peg.instance);
+            making.poll_unpin(cx)
+        };
+        if let Poll::Ready(made) = polled {
+            panic_hook::caught();
             return Poll::Ready(match made {
                 Ok(made) => made,
                 Err(panic) => Err(StartError::Panicked(panic_text(&*panic))),

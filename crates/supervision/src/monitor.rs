@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::policy::Shutdown;
-use crate::tree::{InstanceId, Path};
+use crate::tree::{InstanceId, Station};
 
 /// The end of a monitored actor. Delivered once.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -121,16 +121,16 @@ pub(crate) struct Peg {
 }
 
 /// What an instance is called, put into words only when somebody asks.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) enum Name {
-    Path(Path),
+    Station(Arc<Station>),
     Type(&'static str),
 }
 
 impl Name {
     pub(crate) fn text(&self) -> Arc<str> {
         match self {
-            Self::Path(path) => path.to_string().into(),
+            Self::Station(station) => station.path.to_string().into(),
             Self::Type(name) => (*name).into(),
         }
     }
@@ -157,7 +157,7 @@ enum Watcher {
 impl std::fmt::Debug for Peg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Peg")
-            .field("name", &self.name)
+            .field("name", &self.name.text())
             .field("instance", &self.instance)
             .finish_non_exhaustive()
     }
@@ -292,6 +292,14 @@ pub(crate) fn find<A: Actor>(addr: &Addr<A>) -> Option<Arc<Peg>> {
 /// Whether this instance has not ended yet.
 pub(crate) fn lives(instance: InstanceId) -> bool {
     pegs().values().any(|peg| peg.instance == instance)
+}
+
+/// What the instance of this number is called, and whether it has been left behind; none if it has no mailbox (any
+/// more).
+pub(crate) fn name_of(instance: u64) -> Option<(Name, bool)> {
+    let peg = pegs().values().find(|peg| peg.instance.number() == instance).cloned()?;
+    let left_behind = peg.lock().ended.is_some();
+    Some((peg.name.clone(), left_behind))
 }
 
 fn pegs() -> MutexGuard<'static, HashMap<usize, Arc<Peg>>> {

@@ -25,6 +25,7 @@ pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
         reporter: Reporter::Starter(None),
         started: false,
         done: false,
+        last: false,
     };
     let start_timeout = crate::spec::START_TIMEOUT;
     let orders = Orders { ticket, shutdown: DEFAULT_SHUTDOWN, start_timeout };

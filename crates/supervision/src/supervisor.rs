@@ -220,7 +220,7 @@ impl Supervisor {
     fn start(&mut self, ctx: &mut Context<Self>, key: Key, attempt: Attempt) {
         let Some(kid) = self.kids.get_mut(&key) else { return };
         let itself = self.itself.get_or_insert_with(|| Arc::new(ctx.address()));
-        let peg = Peg::new(Name::Path(kid.station.path.clone()));
+        let peg = Peg::new(Name::Station(Arc::clone(&kid.station)));
         let lifeline = Lifeline(Arc::clone(&peg));
         let ticket = Ticket {
             station: Arc::clone(&kid.station),
@@ -229,6 +229,7 @@ impl Supervisor {
             reporter: Reporter::Supervisor { to: Arc::clone(itself), key, attempt },
             started: false,
             done: false,
+            last: false,
         };
         let policy = kid.spec.policy;
         let orders =

@@ -84,7 +84,7 @@ impl SupervisorSpec {
             spec.factory.type_name(),
         );
         let node = Node::new(Arc::clone(&station));
-        let peg = Peg::new(Name::Path(Path::root(spec.id.clone())));
+        let peg = Peg::new(Name::Station(Arc::clone(&station)));
         let (starter, started) = oneshot::channel();
         let ticket = Ticket {
             station,
@@ -93,6 +93,7 @@ impl SupervisorSpec {
             reporter: Reporter::Starter(Some(starter)),
             started: false,
             done: false,
+            last: false,
         };
         let (shutdown, start_timeout) = (spec.policy.shutdown, spec.policy.start_timeout);
         let orders = Orders { ticket, shutdown, start_timeout };
@@ -324,6 +325,13 @@ impl SupervisorRef {
     /// How many instances of the whole tree have been abandoned on blocked threads.
     pub fn abandoned(&self) -> u64 {
         self.node.station.tree.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// How often an actor of the whole tree has blocked its thread for a second or more ([`Lifecycle::Blocked`]).
+    ///
+    /// [`Lifecycle::Blocked`]: crate::Lifecycle::Blocked
+    pub fn blocked(&self) -> u64 {
+        self.node.station.tree.blocked.load(Ordering::Relaxed)
     }
 
     /// Put a fault into a child, to see what becomes of it. For tests and operators.

@@ -74,6 +74,15 @@ impl InstanceId {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    pub(crate) fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Never 0.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for InstanceId {
@@ -107,6 +116,9 @@ pub enum Lifecycle {
     Down(ExitReason),
     /// Its thread is blocked; its supervisor has gone on without it.
     Abandoned,
+    /// It has been in one callback, or one poll of a future, for so long: nothing else goes on on its thread. Told once,
+    /// after a second. (Ours.)
+    Blocked(Duration),
 }
 
 /// What an actor is doing.
@@ -207,15 +219,20 @@ pub(crate) struct Tree {
     /// None for an actor outside any tree: nobody can subscribe to it.
     events: Option<broadcast::Sender<Event>>,
     pub(crate) abandoned: AtomicU64,
+    pub(crate) blocked: AtomicU64,
 }
 
 impl Tree {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { events: Some(broadcast::channel(EVENTS).0), abandoned: AtomicU64::new(0) })
+        Self::with(Some(broadcast::channel(EVENTS).0))
     }
 
     pub(crate) fn of_one() -> Arc<Self> {
-        Arc::new(Self { events: None, abandoned: AtomicU64::new(0) })
+        Self::with(None)
+    }
+
+    fn with(events: Option<broadcast::Sender<Event>>) -> Arc<Self> {
+        Arc::new(Self { events, abandoned: AtomicU64::new(0), blocked: AtomicU64::new(0) })
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -275,12 +292,32 @@ impl Station {
         vital.thread = THREAD.with(Clone::clone);
     }
 
+    /// The instance has blocked its thread for so long.
+    pub(crate) fn blocked(&self, instance: InstanceId, time: Duration) {
+        self.tree.blocked.fetch_add(1, Ordering::Relaxed);
+        self.tell(Instant::now(), instance, Lifecycle::Blocked(time));
+    }
+
     pub(crate) fn happened(&self, instance: InstanceId, what: Lifecycle) {
-        let at = Instant::now();
-        self.note(at, instance, &what);
-        match &what {
+        self.log(instance, &what, false);
+        self.record(instance, what);
+    }
+
+    /// The same, of one that ends with all others.
+    pub(crate) fn happened_at_the_end(&self, instance: InstanceId, what: Lifecycle) {
+        self.log(instance, &what, true);
+        self.record(instance, what);
+    }
+
+    fn log(&self, instance: InstanceId, what: &Lifecycle, at_the_end: bool) {
+        match what {
+            what if at_the_end => log::debug!("{} {instance} {what:?}", self.path),
             Lifecycle::Down(reason) if reason.is_abnormal() => {
                 log::warn!("{} {instance} down: {reason}", self.path)
+            }
+            // Told to stop while it started.
+            Lifecycle::StartFailed(StartError::ShuttingDown) => {
+                log::debug!("{} {instance} {what:?}", self.path)
             }
             Lifecycle::StartFailed(error) => {
                 log::warn!("{} {instance} not started: {error}", self.path)
@@ -290,6 +327,15 @@ impl Station {
             }
             what => log::debug!("{} {instance} {what:?}", self.path),
         }
+    }
+
+    fn record(&self, instance: InstanceId, what: Lifecycle) {
+        let at = Instant::now();
+        self.note(at, instance, &what);
+        self.tell(at, instance, what);
+    }
+
+    fn tell(&self, at: Instant, instance: InstanceId, what: Lifecycle) {
         if let Some(events) = &self.tree.events {
             // An error only says that nobody listens.
             _ = events.send(Event { at, path: self.path.clone(), instance, what });
@@ -302,6 +348,7 @@ impl Station {
             return; // an abandoned instance speaks of the past
         }
         (vital.status, vital.since) = match what {
+            Lifecycle::Blocked(_) => return,
             Lifecycle::Started => (Status::Running, Some(at)),
             Lifecycle::Down(_) | Lifecycle::StartFailed(_) | Lifecycle::Abandoned => {
                 (Status::Stopped, None)

@@ -82,6 +82,11 @@ impl Admin {
             counter(tally.abandoned),
         );
         registry.register(
+            "threads_blocked",
+            "Actors that blocked their thread for a second or more",
+            counter(tally.blocked),
+        );
+        registry.register(
             "tree_events_missed",
             "Events of the tree that came too fast to be counted",
             counter(tally.missed),

@@ -25,6 +25,7 @@ pub(super) struct Tally {
     pub(super) restarts: u64,
     pub(super) start_failures: u64,
     pub(super) abandoned: u64,
+    pub(super) blocked: u64,
     pub(super) handshakes_started: u64,
     pub(super) handshakes_ended: HashMap<&'static str, u64>,
     /// Events that came too fast to be counted.
@@ -57,6 +58,7 @@ impl Tally {
                 }
             }
             Lifecycle::StartFailed(_) => self.start_failures += 1,
+            Lifecycle::Blocked(_) => self.blocked += 1,
             Lifecycle::Abandoned => {
                 self.abandoned += 1;
                 self.failed.add(path);
@@ -166,6 +168,10 @@ fn encode(path: &str, event: &Event) -> ByteString {
             ("start_failed", Some(json!({ "kind": "start_failed", "text": error.to_string() })))
         }
         Lifecycle::Abandoned => ("abandoned", None),
+        Lifecycle::Blocked(time) => (
+            "blocked",
+            Some(json!({ "kind": "blocked", "text": format!("its thread for {time:?}") })),
+        ),
         _ => ("other", None),
     };
     let mut message = json!({ "kind": "event", "path": path, "what": what, "at_ms": at_ms });

@@ -85,6 +85,8 @@ pub(crate) enum Do {
     PanicFormatted(u32),
     PanicInFuture,
     PanicInStream,
+    /// Panic, and panic again on the way out; the second one is caught there.
+    PanicHoldingAnother,
     Stop,
     Exit(ExitReason),
     /// Hold the mailbox back for so long.
@@ -112,6 +114,18 @@ impl Handler<Do> for Fragile {
             }
             Do::PanicInStream => {
                 ctx.add_stream(futures_util::stream::iter([1]));
+            }
+            Do::PanicHoldingAnother => {
+                struct Another;
+
+                impl Drop for Another {
+                    fn drop(&mut self) {
+                        assert!(std::panic::catch_unwind(|| panic!("the second")).is_err());
+                    }
+                }
+
+                let _another = Another;
+                panic!("the first");
             }
             Do::Stop => ctx.stop(),
             Do::Exit(reason) => ctx.exit(reason),

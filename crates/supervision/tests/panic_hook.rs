@@ -1,0 +1,185 @@
+//! Panics of actors are told by a thread of their own. The hook is the whole process's, and what it tells depends on the
+//! environment, so each case runs in a process of its own: this test program again, with one of the ignored tests.
+
+mod common;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use callboard_supervision::*;
+use common::{Do, Events, Fragile, Where};
+
+#[test]
+fn frames_are_named_once_for_each_place_and_on_another_thread() {
+    run("panics_with_frames", "1");
+}
+
+#[test]
+fn without_rust_backtrace_there_are_no_frames() {
+    run("panics_without_frames", "0");
+}
+
+#[test]
+fn other_panics_go_to_the_hook_that_was_there_before() {
+    run("panics_elsewhere", "1");
+}
+
+#[test]
+fn without_a_logger_panics_go_to_stderr() {
+    let stderr = run("panics_without_logger", "1");
+
+    assert!(
+        stderr.contains("root/a panicked at crates/supervision/tests/common/mod.rs:"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("stack backtrace of that panic:"), "{stderr}");
+}
+
+/// Runs one of the tests below in a process of its own; what it wrote to stderr.
+fn run(test: &str, backtrace: &str) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env("RUST_BACKTRACE", backtrace)
+        .env_remove("RUST_LIB_BACKTRACE")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("1 passed"), "{stdout}");
+    stderr
+}
+
+#[actix::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn panics_with_frames() {
+    let lines = panics_told().await;
+
+    let frames: Vec<_> =
+        lines.iter().filter(|line| line.text.contains("stack backtrace")).collect();
+    assert_eq!(frames.len(), 2, "one for each place: {lines:#?}");
+    for named in frames {
+        assert!(named.text.contains("panic_hook::common::"), "names of functions: {}", named.text);
+        assert!(!named.text.contains("tokio::runtime"), "and not the runtime's: {}", named.text);
+    }
+}
+
+#[actix::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn panics_without_frames() {
+    let lines = panics_told().await;
+
+    assert!(!lines.iter().any(|line| line.text.contains("stack backtrace")), "{lines:#?}");
+}
+
+#[actix::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn panics_elsewhere() {
+    static BEFORE: AtomicUsize = AtomicUsize::new(0);
+    std::panic::set_hook(Box::new(|_| _ = BEFORE.fetch_add(1, Ordering::SeqCst)));
+    let panics = install_panic_hook();
+    let again = install_panic_hook();
+
+    let thread = std::thread::spawn(|| panic!("no actor"));
+
+    assert!(thread.join().is_err());
+    assert_eq!(BEFORE.load(Ordering::SeqCst), 1);
+
+    // An actor's panic does not, but one while it unwinds does, for it may end the process.
+    let alive = Arc::default();
+    let root = SupervisorSpec::new(Flags::one_for_one())
+        .child(Fragile::spec("a", Where::Nowhere, &alive))
+        .start()
+        .await
+        .unwrap();
+    let mut events = Events::of(&root);
+    root.find::<Fragile>("a").unwrap().do_send(Do::PanicHoldingAnother).unwrap();
+    events.expect(&["a down panic(the first)", "a started"]).await;
+    assert_eq!(BEFORE.load(Ordering::SeqCst), 2);
+    drop((panics, again));
+}
+
+#[actix::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn panics_without_logger() {
+    let panics = install_panic_hook();
+    panic_five_times().await;
+    drop(panics);
+}
+
+/// One line of the log.
+#[derive(Clone, Debug)]
+struct Line {
+    thread: String,
+    text: String,
+}
+
+struct Lines(Mutex<Vec<Line>>);
+
+static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        self.0.lock().unwrap().push(Line { thread, text: record.args().to_string() });
+    }
+
+    fn flush(&self) {}
+}
+
+/// Panics of an actor on a thread of a pool, five at one place and one at another, after which its supervisor gives up;
+/// what is logged of the panics.
+async fn panics_told() -> Vec<Line> {
+    log::set_logger(&LINES).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let panics = install_panic_hook();
+
+    panic_five_times().await;
+
+    // All is told then.
+    drop(panics);
+    let lines = LINES.0.lock().unwrap().clone();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.text == "root gives up: more than 5 restarts in 3600s, the last of a"),
+        "{lines:#?}"
+    );
+    let told: Vec<_> =
+        lines.iter().filter(|line| line.thread == "panic-reporter").cloned().collect();
+    let is = |line: &&Line, begin: &str, end: &str| {
+        let place = "crates/supervision/tests/common/mod.rs:";
+        line.text.starts_with(&format!("{begin}{place}")) && line.text.ends_with(end)
+    };
+    let count = |begin: &str, end: &str| told.iter().filter(|line| is(line, begin, end)).count();
+    assert_eq!(count("root/a panicked at ", ": in a handler"), 1, "{lines:#?}");
+    assert_eq!(count("root/a panicked at ", ": number 7"), 1, "{lines:#?}");
+    assert_eq!(count("and 4 more panics at ", ""), 1, "{lines:#?}");
+    let elsewhere =
+        |line: &&Line| line.thread != "panic-reporter" && line.text.contains("panicked at");
+    assert_eq!(lines.iter().filter(elsewhere).count(), 0, "{lines:#?}");
+    told
+}
+
+async fn panic_five_times() {
+    let alive = Arc::default();
+    let pool = ArbiterPool::new(1);
+    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::Pool(pool));
+    let flags = Flags::one_for_one().intensity(5, std::time::Duration::from_secs(3600));
+    let root = SupervisorSpec::new(flags).child(spec).start().await.unwrap();
+    let a = root.find::<Fragile>("a").unwrap();
+    let mut events = Events::of(&root);
+    for _ in 0..5 {
+        a.do_send(Do::Panic).unwrap();
+        events.expect(&["a down panic(in a handler)", "a started"]).await;
+    }
+    // While these frames are named, none are captured.
+    drop(install_panic_hook());
+    a.do_send(Do::PanicFormatted(7)).unwrap();
+    events.expect(&["a down panic(number 7)", "root down reached_max_restart_intensity"]).await;
+}
