@@ -1,4 +1,5 @@
-//! Every example at SIGTERM and SIGINT: whoever is connected is told, and the process ends soon, with code 0.
+//! How every example ends. At SIGTERM and SIGINT whoever is connected is told, and the process ends soon, with code 0;
+//! an error that it ends with is the last line that is seen.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -96,6 +97,33 @@ async fn a_second_signal_ends_it_at_once() {
 
     assert_eq!(server.ended().await.code(), Some(1));
     drop(mute);
+}
+
+#[tokio::test]
+async fn an_error_out_of_main_is_the_last_line_that_is_seen() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    // No machine has this one (RFC 5737).
+    for (address, error) in [(taken.as_str(), "in use"), ("192.0.2.1:8080", "assign")] {
+        for example in [OWN_ROOM, MESH_CALL, SUPERVISOR_TREE, ECHO, CUSTOM_HANDSHAKE] {
+            let argument = |it: &&'static str| if it.contains(':') { address } else { it };
+            let output = Command::new(program::of_the_workspace(example.name))
+                .args(example.arguments.iter().map(argument))
+                .env("RUST_BACKTRACE", "1")
+                .env_remove("RUST_LOG")
+                .kill_on_drop(true)
+                .output();
+            let output = timeout(PATIENCE, output).await.expect("it ends").expect("it starts");
+
+            let said = String::from_utf8(output.stderr).expect("text");
+            assert_eq!(output.status.code(), Some(1), "{}: {said}", example.name);
+            let last = said.lines().next_back().unwrap_or_default();
+            assert!(last.contains(error), "{}: {said}", example.name);
+            assert!(!said.contains("killed"), "{}: {said}", example.name);
+            // What is wrong, and what did not start because of it.
+            assert!(said.lines().count() <= 3, "{}: {said}", example.name);
+        }
+    }
 }
 
 /// A program, and how a client joins a room of it.

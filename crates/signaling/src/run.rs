@@ -15,7 +15,7 @@ use actix_web::dev::{AppConfig, Service, ServiceFactory};
 use actix_web::{Error, HttpServer};
 use callboard_peer_connection::PeerConnections;
 use callboard_room_supervisor::Rooms;
-use callboard_supervision::SupervisorRef;
+use callboard_supervision::{PanicReports, SupervisorRef, install_panic_hook};
 use futures_util::future::{join, join_all, select_all};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -58,7 +58,10 @@ pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
 /// closed with 1001), then peer connections, then trees. What has not ended after the [grace](Self::grace) is cut off.
 /// A second signal, a quarter of a second or more after the first, ends the process at once with code 1, even if a
 /// callback blocks the main thread.
+///
+/// It [has panics of actors told](install_panic_hook) with their paths, and without holding up the actor's thread.
 pub struct Run {
+    panics: PanicReports,
     asked: watch::Receiver<Option<&'static str>>,
     rooms: Vec<Rooms>,
     connections: Vec<PeerConnections>,
@@ -74,6 +77,7 @@ impl Run {
     /// Signals cannot be listened for.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
+            panics: install_panic_hook(),
             asked: listen()?,
             rooms: Vec::new(),
             connections: Vec::new(),
@@ -177,7 +181,7 @@ impl Run {
 
     /// Ends all that runs; false if not all of it ended in time.
     async fn shut_down(self, server: Option<Server>) -> bool {
-        let Self { asked, rooms, connections, mut trees, before, grace } = self;
+        let Self { panics, asked, rooms, connections, mut trees, before, grace } = self;
         before.into_iter().for_each(|before| before());
         let handle = server.as_ref().map(Server::handle);
         let rest = async {
@@ -207,6 +211,8 @@ impl Run {
         let ended = timeout(grace, join(http, rest)).await;
         // Until here, so that a second signal is known as one.
         drop(asked);
+        // What is told of panics comes before the reason for which the process ends.
+        drop(panics);
         ended.is_ok()
     }
 }

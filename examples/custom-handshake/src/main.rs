@@ -56,6 +56,7 @@ fn handshakes(word: &str) -> Result<Pair, Error> {
 #[actix::main]
 async fn main() -> Result<(), Error> {
     env_logger::init();
+    let _panics = callboard_supervision::install_panic_hook();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some("browser") = words.first().map(String::as_str) {
         return browser::serve(words.get(1).map_or("127.0.0.1:8080", String::as_str)).await;

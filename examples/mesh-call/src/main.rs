@@ -39,7 +39,9 @@ fn main() -> ExitCode {
         Ok(tls) => tls,
         Err(error) => return usage(&error),
     };
-    match actix::System::new().block_on(serve(cli, config, tls)) {
+    // The system has gone when its error is told, so that nothing is said after it.
+    let served = actix::System::new().block_on(serve(cli, config, tls));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mesh-call: {error}");

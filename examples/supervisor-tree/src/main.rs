@@ -27,7 +27,9 @@ fn main() -> ExitCode {
     let quiet = cli.watch || cli.headless;
     let filter = if quiet { "off" } else { "info" };
     env_logger::init_from_env(env_logger::Env::default().default_filter_or(filter));
-    match actix::System::new().block_on(serve(cli)) {
+    // The system has gone when its error is told, so that nothing is said after it.
+    let served = actix::System::new().block_on(serve(cli));
+    match served {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -132,7 +132,12 @@ impl Process {
     }
 
     pub(crate) async fn start(server: Server) -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        if server == Server::Tree {
+            // As in production: it is shot at, and each panic has frames to be named.
+            command.env("RUST_BACKTRACE", "1");
+        }
+        let mut child = command
             .args(["serve", &server.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
