@@ -3,6 +3,7 @@
 //! The peer's lives and the client's sockets come and go on their own threads. What they must agree on is decided here
 //! under one lock: which socket is the peer's, whether it waits for another one, and who of two that come gets it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Attachment {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) peer_id: PeerId,
+    /// Where its first socket came from.
+    pub(crate) address: IpAddr,
     pub(crate) outbox: OutboxLimits,
     /// How long the peer waits for another socket; zero: not at all.
     pub(crate) resume_grace: Duration,
@@ -138,6 +141,10 @@ impl Attachment {
 
     pub(crate) fn peer_id(&self) -> PeerId {
         self.terms.peer_id
+    }
+
+    pub(crate) fn address(&self) -> IpAddr {
+        self.terms.address
     }
 
     pub(crate) fn max_message(&self) -> usize {
@@ -395,6 +402,7 @@ mod tests {
     fn attachment(tokens: &Arc<Tokens>) -> (Arc<Attachment>, SocketNumber, Digest) {
         let terms = Terms {
             peer_id: PeerId::random(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
             outbox: OutboxLimits::default(),
             resume_grace: Duration::from_secs(30),
             close_grace: Duration::from_secs(5),

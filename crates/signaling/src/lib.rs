@@ -71,6 +71,7 @@ mod peer;
 mod proxies;
 mod quota;
 mod rate;
+mod refusals;
 mod route;
 pub mod rpc;
 mod run;

@@ -9,6 +9,7 @@ use crate::origin::{Hosts, Origins, origin_list};
 use crate::peer::Peer;
 use crate::proxies::TrustedProxies;
 use crate::rate::Rate;
+use crate::refusals::RefusalLog;
 use crate::rpc::Hooks;
 use crate::server_peer::WebRtc;
 use crate::session::Rules;
@@ -28,6 +29,7 @@ pub(crate) struct Policy {
     pub(crate) origins: Origins,
     pub(crate) hosts: Hosts,
     pub(crate) proxies: TrustedProxies,
+    pub(crate) refusals: Arc<RefusalLog>,
     pub(crate) guesses: (u32, Duration),
     pub(crate) rooms_per_minute: u32,
     pub(crate) rooms_held: usize,
@@ -53,6 +55,7 @@ impl<P: Peer> PeerOptions<P> {
             origins: Origins::SameHost,
             hosts: Hosts::Default,
             proxies: TrustedProxies::default(),
+            refusals: Arc::default(),
             guesses: (64, Duration::from_secs(1)),
             rooms_per_minute: 30,
             rooms_held: 16,

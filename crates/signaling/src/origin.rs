@@ -195,9 +195,17 @@ impl fmt::Display for ForeignHost {
 
 /// What a client has sent, so that it fits into a line.
 pub(crate) fn shown(text: &str) -> String {
-    let mut escaped = text.escape_debug();
-    let shown: String = escaped.by_ref().take(MAX_SHOWN).collect();
-    if escaped.next().is_some() { shown + "…" } else { shown }
+    let mut shown = String::new();
+    for (at, letter) in text.chars().enumerate() {
+        if at == MAX_SHOWN {
+            return shown + "…";
+        }
+        match letter {
+            '\'' | '"' => shown.push(letter),
+            _ => shown.extend(letter.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// How many allowed names a refusal tells.

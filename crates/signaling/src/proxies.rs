@@ -46,7 +46,7 @@ impl TrustedProxies {
     /// [`ForwardedError`]
     pub(crate) fn client(&self, request: &HttpRequest) -> Result<IpAddr, ForwardedError> {
         let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
-        let here = peer.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let here = peer_address(request);
         if !self.trusts(peer) {
             return Ok(here);
         }
@@ -136,6 +136,11 @@ impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
     }
+}
+
+/// The address at the other end of the connection.
+pub(crate) fn peer_address(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip().to_canonical())
 }
 
 /// Whether a proxy says that it speaks for somebody else.

@@ -31,6 +31,7 @@ use crate::counters::{Count, Counters};
 use crate::limits::{Connections, TooMany, subscriber};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, Refused};
+use crate::proxies::peer_address;
 use crate::quota::RoomQuota;
 use crate::rpc::Desk;
 use crate::server_peer::Channels;
@@ -68,15 +69,21 @@ pub(crate) async fn enter<P: Peer>(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    let entered = match door.policy.proxies.client(&request) {
+    let Policy { proxies, refusals, .. } = &*door.policy;
+    let client = proxies.client(&request);
+    let entered = match client {
         Ok(address) => enter_from(door, &request, payload, address).await,
-        Err(error) => Err(Refusal::bad_request(error.to_string()).counted(Count::BadRequest)),
+        Err(error) => {
+            let refusal = Refusal::new(StatusCode::BAD_REQUEST, "bad_forwarded");
+            Err(refusal.detailed(error.to_string()).counted(Count::BadRequest))
+        }
     };
     entered.unwrap_or_else(|refusal| {
         if let Some(count) = refusal.count {
             door.counters.add(count);
         }
-        log::debug!("{} refused: {} {}", request.path(), refusal.status, refusal.error);
+        let address = client.unwrap_or_else(|_| peer_address(&request));
+        refusals.refused(refusal.level(), address, request.path(), refusal.error, refusal.reason());
         refusal.respond()
     })
 }
@@ -147,6 +154,7 @@ async fn try_enter<P: Peer>(
     let cable = Cable::new(request.conn_data::<Descriptor>());
     let terms = Terms {
         peer_id,
+        address,
         outbox: policy.outbox,
         resume_grace: policy.resume_grace,
         close_grace: policy.close_grace,
@@ -166,8 +174,8 @@ async fn try_enter<P: Peer>(
         Ok(Err(SeatError::Room(StartRoomError::NoSuchRoom))) => return Err(no_such_room()),
         Ok(Err(SeatError::Room(StartRoomError::ShuttingDown))) => return Err(shutting_down()),
         failed => {
-            log::error!("room {room:?} could not be opened: {failed:?}");
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable"));
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable");
+            return Err(refusal.because(format!("{failed:?}")));
         }
     };
     let birth = Birth {
@@ -356,7 +364,7 @@ async fn init<P: Peer>(
     match timeout(policy.init_timeout, init).await {
         Ok(Ok(Ok(init))) => Ok(init),
         Ok(Ok(Err(Refused(detail)))) => {
-            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized").detailed(detail);
+            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized").told(detail);
             Err(refusal.counted(Count::Unauthorized))
         }
         Ok(Err(_)) => Err(panicked(counters, "on_init")),

@@ -198,6 +198,10 @@ impl<P: Peer> PeerActor<P> {
     }
 
     fn refuse(&self, event: &str, error: &str, detail: Value) {
+        let (address, peer) = (self.attachment.address(), self.context.peer_id);
+        let reason = detail.as_str();
+        let what = format!("{event} of peer {peer}");
+        self.policy.refusals.refused(log::Level::Info, address, &what, error, reason);
         let mut details = json!({ "event": event, "error": error });
         if !detail.is_null() {
             details["detail"] = detail;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use log::Level;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
@@ -14,7 +15,8 @@ use crate::authority::Authority;
 use crate::buckets::Buckets;
 use crate::limits::subscriber;
 use crate::origin::Origins;
-use crate::proxies::{TrustedProxies, is_forwarded};
+use crate::proxies::{TrustedProxies, is_forwarded, peer_address};
+use crate::refusals::RefusalLog;
 
 /// Who is let in.
 pub(super) enum Access {
@@ -30,11 +32,32 @@ pub(super) struct Gate {
     proxies: TrustedProxies,
     /// Wrong tokens, by address.
     guesses: Buckets<IpAddr>,
+    refusals: RefusalLog,
 }
 
 impl Gate {
     pub(super) fn new(access: Access, proxies: TrustedProxies) -> Self {
-        Self { access, proxies, guesses: Buckets::new(GUESSES, GUESS_EVERY) }
+        Self {
+            access,
+            proxies,
+            guesses: Buckets::new(GUESSES, GUESS_EVERY),
+            refusals: RefusalLog::default(),
+        }
+    }
+
+    /// Logs that a request was not answered, if that was for who sent it.
+    pub(super) fn refused(&self, request: &HttpRequest, error: &AdminError) {
+        if matches!(error.status().as_u16(), 401 | 403 | 429 | 503) {
+            let address = self.proxies.client(request).unwrap_or_else(|_| peer_address(request));
+            let reason = error.to_string();
+            self.refusals.refused(
+                Level::Info,
+                address,
+                request.path(),
+                error.name(),
+                Some(&reason),
+            );
+        }
     }
 
     /// Whether this request is answered. `guarded`: it changes something, or is a WebSocket, which a browser opens for

@@ -60,7 +60,7 @@ impl AdminError {
         }
     }
 
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::LoopbackOnly => "loopback_only",

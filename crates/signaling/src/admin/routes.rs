@@ -38,8 +38,14 @@ where
 {
     let admin = admin.clone();
     route.to(move |request: HttpRequest, payload: Payload| {
+        let (admin, asked) = (admin.clone(), request.clone());
         let answer = answer(admin.clone(), request, payload);
-        async move { answer.await.unwrap_or_else(|error| error.respond()) }
+        async move {
+            answer.await.unwrap_or_else(|error| {
+                admin.inner.access.refused(&asked, &error);
+                error.respond()
+            })
+        }
     })
 }
 

@@ -43,6 +43,7 @@ pub(super) async fn open(
     let cable = Cable::new(request.conn_data::<Descriptor>());
     let terms = Terms {
         peer_id,
+        address,
         outbox: LIMITS,
         resume_grace: Duration::ZERO,
         close_grace: CLOSE_GRACE,

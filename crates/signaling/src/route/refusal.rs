@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
+use log::Level;
 use serde_json::json;
 
 use crate::counters::Count;
@@ -14,14 +15,26 @@ use crate::upgrade;
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: &'static str,
-    pub(super) detail: Option<String>,
+    detail: Option<String>,
+    /// For the log alone.
+    cause: Option<String>,
+    /// The detail is the application's, and may hold what the client has sent.
+    foreign: bool,
     pub(super) count: Option<Count>,
     retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: &'static str) -> Self {
-        Self { status, error, detail: None, count: None, retry_after: None }
+        Self {
+            status,
+            error,
+            detail: None,
+            cause: None,
+            foreign: false,
+            count: None,
+            retry_after: None,
+        }
     }
 
     /// When it may be tried again (RFC 9110 §10.2.3).
@@ -30,11 +43,35 @@ impl Refusal {
     }
 
     pub(super) fn bad_request(detail: String) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request").detailed(detail)
+        Self::new(StatusCode::BAD_REQUEST, "bad_request").told(detail)
     }
 
     pub(super) fn detailed(self, detail: String) -> Self {
         Self { detail: Some(detail), ..self }
+    }
+
+    /// The same in the application's words: they may hold a token, and are not logged.
+    pub(super) fn told(self, detail: String) -> Self {
+        Self { foreign: true, ..self.detailed(detail) }
+    }
+
+    /// Why, for the log alone.
+    pub(super) fn because(self, cause: String) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    /// Why, as far as it may be logged.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.cause.as_deref().or(self.detail.as_deref().filter(|_| !self.foreign))
+    }
+
+    /// How much it matters to who runs the server: an error is one of its own.
+    pub(super) fn level(&self) -> Level {
+        if self.cause.is_some() || self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            Level::Error
+        } else {
+            Level::Info
+        }
     }
 
     pub(super) fn counted(self, count: Count) -> Self {
