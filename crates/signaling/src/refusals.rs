@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(table.note(a, "unauthorized", at(tenth)), (false, vec![]));
         }
         assert_eq!(table.note(a, "no_such_room", at(50)), (true, vec![]), "another kind");
-        assert_eq!(table.note("192.0.2.2".parse().unwrap(), "unauthorized", at(50)).0, true);
+        assert!(table.note("192.0.2.2".parse().unwrap(), "unauthorized", at(50)).0);
 
         let more = vec!["192.0.2.1: 99 more refused: unauthorized".to_owned()];
         assert_eq!(table.note(a, "unauthorized", at(110)), (true, more));
