@@ -3,10 +3,10 @@
 /** @type {Promise<RTCIceServer[]> | null} */
 let asked = null;
 
-/** Asks once. A site that tells none, or cannot be asked now, has none. */
+/** Asks once, and again if there was no answer. A site that tells none has none. */
 export function iceServers() {
   asked ??= fetch("/ice-servers", { cache: "no-store" })
     .then((answer) => (answer.ok ? answer.json() : []))
-    .catch(() => []);
+    .catch(() => { asked = null; return []; });
   return asked;
 }

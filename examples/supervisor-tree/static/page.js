@@ -34,6 +34,8 @@ function start() {
 async function join() {
   show("connecting", `Joining “${room}”…`);
   try {
+    // Before we join: whoever is there offers to us at once.
+    servers = await iceServers();
     const joined = await connect(`/socket/${encodeURIComponent(room)}?name=${encodeURIComponent(name)}`, { firstDelay: 100, longestDelay: 2_000 });
     retry = 0;
     begin(joined);
@@ -60,8 +62,6 @@ async function begin(joined) {
   client.on("channel_closed", (label) => { channels.delete(label); render(); });
   client.on("data", ({ channel, data }) => heard(channel, data));
   client.register("describe", () => ({ name, language: navigator.language, pixels: [innerWidth, innerHeight] }));
-  const servers = await iceServers();
-  if (client !== joined) return;
   client.openPeerConnection({ channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } }, iceServers: servers });
   await startCall(joined);
 }
@@ -164,6 +164,8 @@ const name = ownName();
 let client = null;
 /** @type {Set<string>} labels of the data channels that are open */
 const channels = new Set();
+/** @type {RTCIceServer[]} */
+let servers = [];
 let status = "starting";
 let webrtc = "new";
 let retry = 0;
