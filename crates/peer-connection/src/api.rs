@@ -341,6 +341,14 @@ impl Api {
         self
     }
 
+    /// With another [`ApiSettings::max_message_size`]. Costs a copy of the template if it differs.
+    pub fn max_message_size(mut self, bytes: u32) -> Self {
+        if self.inner.settings.max_message_size != bytes {
+            Arc::make_mut(&mut self.inner).settings.max_message_size = bytes;
+        }
+        self
+    }
+
     /// Its codecs.
     pub fn media_engine(&self) -> &MediaEngine {
         &self.inner.media_engine

@@ -271,7 +271,7 @@ impl Actor for RoomActor {
             OnCrash::Close => {
                 let seats: Vec<_> = self.shared.seats().all().map(|(peer, _)| peer).collect();
                 for peer in seats {
-                    self.shared.dismiss(peer, &"crashed".into(), Close::NORMAL);
+                    self.shared.dismiss(peer, &"crashed".into(), Close::ROOM_FAILED);
                 }
                 self.shared.seats().take_departed();
                 self.close_if_empty(ctx);

@@ -146,7 +146,8 @@ impl RoomHandle {
         actor.send(Forward(message)).await.map_err(|_| ForwardError::RoomUnavailable)?
     }
 
-    /// Close the room: everyone is told "Room closed" with these details and disconnected, `on_terminate` runs.
+    /// Close the room: everyone is told "Room closed" with these details and closed with 1000, after which `callboard.js` stays
+    /// away; `on_terminate` runs.
     /// Resolves when that is done, nothing of the room runs any more, and its name is free. It is not restarted.
     pub async fn stop(&self, details: impl Into<Value>) {
         self.stop_with(details.into(), Close::NORMAL).await;
@@ -260,7 +261,7 @@ impl Lease {
     /// client later ("No such peer").
     ///
     /// # Errors
-    /// [`ForwardError::TooManyInFlight`] while the room has not dealt with 256 earlier ones,
+    /// [`ForwardError::TooManyInFlight`] while the room has not dealt with 1,024 earlier ones,
     /// [`ForwardError::RoomUnavailable`] while it is down.
     pub fn forward(&self, message: Message) -> Result<(), ForwardError> {
         let actor = self.room.shared.actor.load();
@@ -307,6 +308,6 @@ impl Drop for InFlight {
 const STARTING: Duration = Duration::from_secs(5);
 /// How often to look whether it has.
 const LOOK: Duration = Duration::from_millis(2);
-/// How many messages of one peer may wait for its room: enough for a burst of candidates, and a bound on the room's
-/// mailbox.
-const MAX_IN_FLIGHT: usize = 256;
+/// How many messages of one peer may wait for its room: as many as a client may send at once by default, and a bound on the
+/// room's mailbox.
+const MAX_IN_FLIGHT: usize = 1_024;

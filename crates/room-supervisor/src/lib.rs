@@ -80,4 +80,4 @@ pub use peer_id::PeerId;
 pub use registry::{AlreadyRegistered, LocalRegistry, Registry};
 pub use room::{JoinRefusal, Room};
 pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
-pub use server_messages::Description;
+pub use server_messages::{Description, is_reserved_event};

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::peer_id::PeerId;
+use crate::server_messages::is_reserved_event;
 
 /// A signaling message: `{"event", "data", "from", "to"}` in JSON.
 ///
@@ -74,6 +75,9 @@ pub enum InvalidMessage {
     /// It has no `event`, or one that is not a string.
     #[error("event must be a string")]
     Event,
+    /// Its `event` is the server's own to send: see [`is_reserved_event`].
+    #[error("reserved event")]
+    ReservedEvent,
     /// `to` is missing, or neither `"all"` nor a list of peer ids.
     #[error("to must be \"all\" or a list of peer ids")]
     To,
@@ -125,10 +129,13 @@ impl Message {
                 serde_json::error::Category::Data => InvalidMessage::DuplicateField,
                 _ => InvalidMessage::NotJson,
             })?;
-        let event = fields
+        let event: String = fields
             .event
             .and_then(|event| serde_json::from_str(event.get()).ok())
             .ok_or(InvalidMessage::Event)?;
+        if is_reserved_event(&event) {
+            return Err(InvalidMessage::ReservedEvent);
+        }
         let to = addressees(fields.to.ok_or(InvalidMessage::To)?, limits)?;
         let data = fields.data.map_or_else(|| RawValue::NULL.to_owned(), RawValue::to_owned);
         Ok(Self { event, data, from: None, to: Some(to) })
@@ -238,6 +245,10 @@ mod tests {
             (r#"{"to":"all"}"#, InvalidMessage::Event),
             (r#"{"event":1,"to":"all"}"#, InvalidMessage::Event),
             (r#"{"event":null,"to":"all"}"#, InvalidMessage::Event),
+            (r#"{"event":"joined","to":"all"}"#, InvalidMessage::ReservedEvent),
+            (r#"{"event":"\u006aoined","to":"all"}"#, InvalidMessage::ReservedEvent),
+            (r#"{"event":"left"}"#, InvalidMessage::ReservedEvent),
+            (r#"{"to":"all","event":"webrtc:nothing"}"#, InvalidMessage::ReservedEvent),
             (r#"{"event":"a","event":"b","to":"all"}"#, InvalidMessage::DuplicateField),
             (r#"{"event":"a","to":"all","to":["x"]}"#, InvalidMessage::DuplicateField),
             (r#"{"event":"a"}"#, InvalidMessage::To),

@@ -197,7 +197,7 @@ impl Drop for Tenancy {
             self.registry.unregister(&self.shared.name);
         }
         // Nobody is left here if the room was closed in good order.
-        self.shared.close(&"crashed".into(), Close::NORMAL);
+        self.shared.close(&"crashed".into(), Close::ROOM_FAILED);
     }
 }
 

@@ -69,8 +69,10 @@ pub struct Close {
 }
 
 impl Close {
-    /// 1000: the connection has served its purpose.
+    /// 1000: the connection has served its purpose; its client is not to come back.
     pub const NORMAL: Self = Self { code: 1000, reason: "" };
+    /// 1012: the room has failed too often and is closed; there may be another one of its name.
+    pub const ROOM_FAILED: Self = Self { code: 1012, reason: "room failed" };
     /// 1001: the server goes away.
     pub const GOING_AWAY: Self = Self { code: 1001, reason: "server is shutting down" };
     /// 1011: the peer has failed more than once.

@@ -7,6 +7,20 @@ use serde_json::{Map, Value};
 use crate::message::{Message, To};
 use crate::peer_id::PeerId;
 
+/// Whether clients may not send messages of this name, because clients take them for the server's own: `authenticated`,
+/// `joined`, `left`, `resumed`, `room_restarted` and `error`, and everything that begins with `webrtc:` or `media:`.
+///
+/// Clients of the original protocol do not look at `from`: they would add and remove peers as any member says.
+pub fn is_reserved_event(event: &str) -> bool {
+    RESERVED.contains(&event) || RESERVED_PREFIXES.iter().any(|prefix| event.starts_with(prefix))
+}
+
+/// Names of the server's own events.
+const RESERVED: [&str; 6] =
+    ["authenticated", "joined", "left", "resumed", "room_restarted", "error"];
+/// What is between a client and the server alone: its peer connection, and media.
+const RESERVED_PREFIXES: [&str; 2] = ["webrtc:", "media:"];
+
 /// The topic of an [`error`](Message::error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -110,6 +124,16 @@ struct About {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_servers_own_events_are_reserved_and_no_others() {
+        for event in RESERVED.into_iter().chain(["webrtc:offer", "webrtc:", "media:anything"]) {
+            assert!(is_reserved_event(event), "{event}");
+        }
+        for event in ["", "offer", "Joined", "joined ", "webrtc", "media", "my:webrtc:offer"] {
+            assert!(!is_reserved_event(event), "{event}");
+        }
+    }
 
     #[test]
     fn server_messages_have_the_fields_of_the_original() {

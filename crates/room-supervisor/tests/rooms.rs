@@ -241,7 +241,7 @@ async fn a_room_that_closes_on_a_crash_tells_its_peers() {
         a.expect("error").await,
         json!({ "description": "Room closed", "details": "crashed" })
     );
-    a.expect_close(Close::NORMAL).await;
+    a.expect_close(Close::ROOM_FAILED).await;
 }
 
 #[actix::test]
@@ -271,7 +271,7 @@ async fn a_room_that_panics_too_often_is_given_up_and_its_clients_are_told() {
         a.expect("error").await,
         json!({ "description": "Room closed", "details": "crashed" })
     );
-    a.expect_close(Close::NORMAL).await;
+    a.expect_close(Close::ROOM_FAILED).await;
     while !matches!(events.recv().await.unwrap().what, Lifecycle::Down(reason) if !reason.is_abnormal())
     {
     }
@@ -345,7 +345,7 @@ async fn messages_in_flight_are_bounded() {
     let (_server, _, room, _) = open(|options| options).await;
     let a = Client::joined(&room).await;
 
-    let refused = (0..1000).find_map(|_| a.say("burst", To::All).err());
+    let refused = (0..10_000).find_map(|_| a.say("burst", To::All).err());
 
     assert_eq!(refused, Some(ForwardError::TooManyInFlight));
 }

@@ -114,13 +114,13 @@ impl<P: Peer> PeerActor<P> {
                 self.tell(description, &details);
             }
             Act::Part(description, close) => {
-                self.counters.add(if description.is_some() {
-                    Count::TooMany
-                } else {
-                    Count::Silent
+                self.counters.add(match description {
+                    Some((Description::MessageTooLarge, _)) => Count::Invalid,
+                    Some(_) => Count::TooMany,
+                    None => Count::Silent,
                 });
-                if let Some(description) = description {
-                    self.tell(description, &"closing".into());
+                if let Some((description, details)) = description {
+                    self.tell(description, &details);
                 }
                 if close != SILENT || !self.unplug(close) {
                     self.part(ctx, close);
@@ -141,7 +141,9 @@ impl<P: Peer> PeerActor<P> {
             Ok(()) => {}
             Err(ForwardError::TooManyInFlight) => {
                 self.counters.add(Count::TooMany);
-                self.tell(Description::TooManyMessages, &"the room is busy".into());
+                if self.session.tells_busy(Instant::now().into_std()) {
+                    self.tell(Description::TooManyMessages, &"the room is busy".into());
+                }
             }
             Err(_) => {
                 self.tell(Description::RoomUnavailable, &"the message was not delivered".into())
@@ -153,6 +155,7 @@ impl<P: Peer> PeerActor<P> {
         match joined {
             Ok(()) => {
                 self.joined = true;
+                self.call(|peer, context| peer.on_joined(context));
                 if self.again {
                     self.tell(Description::PeerRestarted, &"messages may be lost".into());
                 }
@@ -209,7 +212,7 @@ impl<P: Peer> Actor for PeerActor<P> {
         if !self.leaving && !self.context.room.is_running() {
             // It goes down with its room, which is too broken to say so.
             self.tell(Description::RoomClosed, &"crashed".into());
-            self.lease.outbox().close(Close::NORMAL);
+            self.lease.outbox().close(Close::ROOM_FAILED);
         }
         let context = &self.context;
         if catch_unwind(AssertUnwindSafe(|| peer.on_terminate(context))).is_err() {

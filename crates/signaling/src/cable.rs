@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -104,12 +104,18 @@ impl Cable {
                     log::debug!("could not cut a connection: {error}");
                 }
             }
-            None => log::warn!(
-                "a client is stuck and the server is not tuned to cut it (callboard_signaling::tune)"
-            ),
+            // Clients can be stuck as often as they like: once tells as much as a thousand times.
+            None => UNTUNED.call_once(|| {
+                log::warn!(
+                    "a client is stuck and the server is not tuned to cut it (callboard_signaling::tune)"
+                );
+            }),
         }
     }
 }
+
+/// That the server is not tuned has been said.
+static UNTUNED: Once = Once::new();
 
 #[cfg(test)]
 mod tests {

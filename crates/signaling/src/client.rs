@@ -44,6 +44,18 @@ pub enum CallClientError {
     Refused(String),
 }
 
+/// Why a client is not closed in this way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// A server does not close with this code.
+    #[error("{0} is no code to close a client with")]
+    Code(u16),
+    /// The reason is longer than 123 bytes (RFC 6455 §5.5).
+    #[error("the reason is longer than 123 bytes")]
+    LongReason,
+}
+
 impl PeerRef {
     /// Send a message to the client, as it is.
     ///
@@ -121,9 +133,30 @@ impl PeerRef {
         self.desk.running()
     }
 
-    /// Stop the peer: its connection is closed with 1000, and it leaves its room.
+    /// Stop the peer: its connection is closed with 1000, after which `callboard.js` stays away, and it leaves its room.
     pub fn stop(&self) {
         self.outbox.close(Close::NORMAL);
+    }
+
+    /// Close the client's connection after what it has been sent before, with this code and reason; the peer leaves its room at
+    /// once, and cannot be resumed. After 1000 and 4000 to 4999 `callboard.js` stays away, for good: for whoever is kicked
+    /// out. After the others it comes back in a while, as somebody new: 1001 (the server goes away), 1008 (the client did
+    /// what it must not), 1011 (an error of the server's), 1012 (a restart), 1013 (try again later), and 3000 to 3999.
+    ///
+    /// The first one to close a client is the one that counts. What differs from client to client is best sent as a message
+    /// before.
+    ///
+    /// # Errors
+    /// [`CloseError`]; nothing happens then.
+    pub fn close(&self, code: u16, reason: &'static str) -> Result<(), CloseError> {
+        if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
+            return Err(CloseError::Code(code));
+        }
+        if reason.len() > LONGEST_REASON {
+            return Err(CloseError::LongReason);
+        }
+        self.outbox.close(Close { code, reason });
+        Ok(())
     }
 
     /// A message of the server's to this client alone.
@@ -153,3 +186,6 @@ impl fmt::Debug for PeerRef {
         f.debug_struct("PeerRef").field("peer_id", &self.peer_id).finish_non_exhaustive()
     }
 }
+
+/// What a close frame has room for beside its code, in bytes (RFC 6455 §5.5).
+const LONGEST_REASON: usize = 123;

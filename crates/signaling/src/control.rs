@@ -15,8 +15,8 @@ pub(crate) enum Control {
     Close,
     /// `webrtc:send`: what would go over a data channel.
     Send { channel: String, data: String },
-    /// What has its name and cannot be read.
-    Unread { event: &'static str, error: &'static str },
+    /// What has its name and cannot be read; `detail` says what is wrong.
+    Unread { event: &'static str, error: &'static str, detail: String },
 }
 
 #[derive(Deserialize)]
@@ -26,12 +26,6 @@ struct Envelope<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     to: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Send {
-    channel: String,
-    data: String,
 }
 
 impl Control {
@@ -46,28 +40,136 @@ impl Control {
             return None;
         }
         let data = data.map_or("null", RawValue::get);
-        let read = match event {
-            OFFER => serde_json::from_str(data).map(Self::Offer).ok(),
-            ICE => candidate(data).map(Self::Ice),
-            CLOSE => Some(Self::Close),
-            SEND => serde_json::from_str(data)
-                .map(|Send { channel, data }| Self::Send { channel, data })
-                .ok(),
+        let unread = |event, error| move |detail| Self::Unread { event, error, detail };
+        Some(match event {
+            OFFER => offer(data).map_or_else(unread(OFFER, "bad_description"), Self::Offer),
+            ICE => candidate(data).map_or_else(unread(ICE, "bad_candidate"), Self::Ice),
+            CLOSE => Self::Close,
+            SEND => send(data).unwrap_or_else(unread(SEND, "bad_data")),
             _ => return None,
-        };
-        Some(read.unwrap_or(match event {
-            OFFER => Self::Unread { event: OFFER, error: "bad_description" },
-            ICE => Self::Unread { event: ICE, error: "bad_candidate" },
-            _ => Self::Unread { event: SEND, error: "bad_data" },
-        }))
+        })
     }
 }
 
-/// The end of candidates is null, an empty object or an empty candidate.
-fn candidate(data: &str) -> Option<Option<IceCandidate>> {
-    let candidate: Option<IceCandidate> = serde_json::from_str(data).ok()?;
-    Some(candidate.filter(|candidate| !candidate.candidate.is_empty()))
+fn offer(data: &str) -> Result<SessionDescription, String> {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        sdp: Option<&'a RawValue>,
+    }
+    let Fields { kind, sdp } = fields(data, "an object with type and sdp")?;
+    let kind = string("type", kind)?.ok_or("type is missing: it must be \"offer\"")?;
+    if kind != "offer" {
+        return Err(format!("type must be \"offer\", not {:?}", shorten(&kind)));
+    }
+    let sdp = string("sdp", sdp)?.ok_or("sdp is missing")?;
+    Ok(SessionDescription::offer(sdp))
 }
+
+/// The end of candidates is null, an empty object or an empty candidate.
+fn candidate(data: &str) -> Result<Option<IceCandidate>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Fields<'a> {
+        #[serde(borrow, default)]
+        candidate: Option<&'a RawValue>,
+        #[serde(borrow, default, alias = "sdp_mid")]
+        sdp_mid: Option<&'a RawValue>,
+        #[serde(
+            borrow,
+            default,
+            rename = "sdpMLineIndex",
+            alias = "sdp_mline_index",
+            alias = "sdpMlineIndex"
+        )]
+        sdp_m_line_index: Option<&'a RawValue>,
+        #[serde(borrow, default, alias = "username_fragment")]
+        username_fragment: Option<&'a RawValue>,
+    }
+    if data == "null" {
+        return Ok(None);
+    }
+    let fields: Fields<'_> = fields(data, "an object with candidate and sdpMid, or null")?;
+    let candidate = IceCandidate {
+        candidate: string("candidate", fields.candidate)?.unwrap_or_default(),
+        sdp_mid: string("sdpMid", fields.sdp_mid)?,
+        sdp_m_line_index: index("sdpMLineIndex", fields.sdp_m_line_index)?,
+        username_fragment: string("usernameFragment", fields.username_fragment)?,
+    };
+    Ok(Some(candidate).filter(|candidate| !candidate.candidate.is_empty()))
+}
+
+fn send(data: &str) -> Result<Control, String> {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(borrow, default)]
+        channel: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        data: Option<&'a RawValue>,
+    }
+    let fields: Fields<'_> = fields(data, "an object with channel and data")?;
+    let channel = string("channel", fields.channel)?.ok_or("channel is missing")?;
+    let data = string("data", fields.data)?.ok_or("data is missing")?;
+    Ok(Control::Send { channel, data })
+}
+
+/// The members of an object, each as it is written.
+fn fields<'a, T: Deserialize<'a>>(data: &'a str, expected: &str) -> Result<T, String> {
+    if !data.starts_with('{') {
+        return Err(format!("data must be {expected}, not {}", kind(data)));
+    }
+    // Of members that may be anything it asks only that none is there twice.
+    serde_json::from_str(data).map_err(|_| "a member is given twice".to_owned())
+}
+
+fn string(name: &str, value: Option<&RawValue>) -> Result<Option<String>, String> {
+    let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
+    serde_json::from_str(value.get())
+        .map(Some)
+        .map_err(|_| format!("{name} must be a string, not {}", kind(value.get())))
+}
+
+/// A whole number, however it is written: some write all numbers with a point, some as text.
+fn index(name: &str, value: Option<&RawValue>) -> Result<Option<u16>, String> {
+    let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
+    let text = value.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let number = match text {
+        Some(text) if text.chars().all(|c| c.is_ascii_digit() || c == '.') => text.parse(),
+        Some(_) => Ok(f64::NAN),
+        None => value.get().parse::<f64>(),
+    };
+    match number {
+        Ok(number) if number.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&number) => {
+            Ok(Some(number as u16))
+        }
+        _ => {
+            let given = shorten(value.get());
+            Err(format!("{name} must be a whole number from 0 to 65535, not {given}"))
+        }
+    }
+}
+
+/// What a JSON value is, in a word.
+fn kind(json: &str) -> &'static str {
+    match json.as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "a list",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// So much of the client's words as fits into an error.
+fn shorten(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_WORD)]
+}
+
+/// Bytes of a client's word in an error.
+const LONGEST_WORD: usize = 32;
 
 /// Whether a text may be such an event: cheap, and sure when it says no.
 pub(crate) fn may_be_control(text: &str) -> bool {
@@ -123,15 +225,57 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_says_what_is_wrong() {
-        let error = |text: &str| match Control::read(text) {
-            Some(Control::Unread { error, .. }) => error,
-            other => panic!("{other:?}"),
+        let unread = |event: &str, data: &str| {
+            let text = format!(r#"{{"event":"{event}","data":{data}}}"#);
+            match Control::read(&text) {
+                Some(Control::Unread { error, detail, .. }) => (error, detail),
+                other => panic!("{text}: {other:?}"),
+            }
         };
-        assert_eq!(
-            error(r#"{"event":"webrtc:offer","data":{"type":"nonsense","sdp":1}}"#),
-            "bad_description"
-        );
-        assert_eq!(error(r#"{"event":"webrtc:ice","data":7}"#), "bad_candidate");
-        assert_eq!(error(r#"{"event":"webrtc:send","data":{"channel":1}}"#), "bad_data");
+        let long = format!(r#"{{"type":"{}","sdp":""}}"#, "x".repeat(10_000));
+        for (data, detail) in [
+            (r#""v=0""#, "data must be an object with type and sdp, not a string"),
+            ("null", "data must be an object with type and sdp, not null"),
+            ("[]", "data must be an object with type and sdp, not a list"),
+            (r#"{"sdp":"v=0"}"#, "type is missing: it must be \"offer\""),
+            (r#"{"type":null,"sdp":"v=0"}"#, "type is missing: it must be \"offer\""),
+            (r#"{"type":"OFFER","sdp":"v=0"}"#, "type must be \"offer\", not \"OFFER\""),
+            (r#"{"type":"answer","sdp":"v=0"}"#, "type must be \"offer\", not \"answer\""),
+            (r#"{"type":7,"sdp":"v=0"}"#, "type must be a string, not a number"),
+            (r#"{"type":"offer"}"#, "sdp is missing"),
+            (r#"{"type":"offer","sdp":{}}"#, "sdp must be a string, not an object"),
+            (r#"{"type":"offer","type":"offer","sdp":""}"#, "a member is given twice"),
+            (&long, &format!("type must be \"offer\", not {:?}", "x".repeat(LONGEST_WORD))),
+        ] {
+            assert_eq!(unread(OFFER, data), ("bad_description", detail.to_owned()));
+        }
+        let whole = "sdpMLineIndex must be a whole number from 0 to 65535, not";
+        for (data, detail) in [
+            ("7", "data must be an object with candidate and sdpMid, or null, not a number".into()),
+            (r#"{"candidate":5}"#, "candidate must be a string, not a number".into()),
+            (r#"{"candidate":"c","sdpMid":0}"#, "sdpMid must be a string, not a number".into()),
+            (r#"{"candidate":"c","sdpMid":"0","sdp_mid":"0"}"#, "a member is given twice".into()),
+            (r#"{"candidate":"c","sdpMLineIndex":1.5}"#, format!("{whole} 1.5")),
+            (r#"{"candidate":"c","sdpMLineIndex":-1}"#, format!("{whole} -1")),
+            (r#"{"candidate":"c","sdpMLineIndex":65536}"#, format!("{whole} 65536")),
+            (r#"{"candidate":"c","sdpMLineIndex":"x"}"#, format!("{whole} \"x\"")),
+            (r#"{"candidate":"c","sdpMLineIndex":"-1"}"#, format!("{whole} \"-1\"")),
+            (r#"{"candidate":"c","sdpMLineIndex":""}"#, format!("{whole} \"\"")),
+            (r#"{"candidate":"c","sdpMLineIndex":true}"#, format!("{whole} true")),
+        ] {
+            assert_eq!(unread(ICE, data), ("bad_candidate", detail));
+        }
+        assert_eq!(unread(SEND, r#"{"data":""}"#), ("bad_data", "channel is missing".into()));
+        let (error, detail) = unread(SEND, r#"{"channel":1,"data":""}"#);
+        assert_eq!((error, &*detail), ("bad_data", "channel must be a string, not a number"));
+    }
+
+    #[test]
+    fn a_section_number_may_be_written_with_a_point_or_as_text() {
+        for (written, number) in [("0", 0), ("0.0", 0), ("\"0\"", 0), ("2.0", 2), ("\"3.0\"", 3)] {
+            let data = format!(r#"{{"candidate":"candidate:1","sdpMLineIndex":{written}}}"#);
+            let read = candidate(&data).unwrap().unwrap();
+            assert_eq!(read.sdp_m_line_index, Some(number), "{written}");
+        }
     }
 }

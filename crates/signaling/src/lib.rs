@@ -88,7 +88,7 @@ mod upgrade;
 
 pub use body::body_within;
 pub use cable::on_connect;
-pub use client::{CallClientError, PeerRef};
+pub use client::{CallClientError, CloseError, PeerRef};
 pub use counters::{Count, Counters};
 pub use options::PeerOptions;
 pub use origin::Origins;
@@ -96,7 +96,7 @@ pub use peer::{
     BadRequest, ChannelEvent, Context, Init, InitContext, JoinRequest, Peer, Refused, SocketOptions,
 };
 pub use proxies::{TrustedProxies, TrustedProxiesError};
-pub use rate::Rate;
+pub use rate::{Limits, Rate};
 pub use route::is_room_name;
 pub use rpc::Hooks;
 pub use run::{Run, Serve, run};

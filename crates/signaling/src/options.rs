@@ -8,7 +8,7 @@ use callboard_room_supervisor::{MessageLimits, OutboxLimits, Rooms};
 use crate::origin::{Hosts, Origins, origin_list};
 use crate::peer::Peer;
 use crate::proxies::TrustedProxies;
-use crate::rate::Rate;
+use crate::rate::{Limits, Rate};
 use crate::refusals::RefusalLog;
 use crate::rpc::Hooks;
 use crate::server_peer::WebRtc;
@@ -37,12 +37,15 @@ pub(crate) struct Policy {
     pub(crate) init_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) max_message: usize,
+    pub(crate) max_control_message: usize,
     pub(crate) outbox: OutboxLimits,
     pub(crate) rules: Arc<Rules>,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_address: usize,
     pub(crate) close_grace: Duration,
     pub(crate) webrtc: Option<WebRtc>,
+    /// In the place of what [`WebRtc`] says.
+    pub(crate) data_rate: Option<Rate>,
     pub(crate) hooks: Hooks,
     pub(crate) resume_grace: Duration,
 }
@@ -63,12 +66,14 @@ impl<P: Peer> PeerOptions<P> {
             init_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(15 * 60),
             max_message: 64 * 1024,
+            max_control_message: 1 << 20,
             outbox: OutboxLimits::default(),
             rules: Arc::default(),
             max_connections: 16_384,
             max_connections_per_address: 256,
             close_grace: Duration::from_secs(5),
             webrtc: None,
+            data_rate: None,
             hooks: Hooks::default(),
             resume_grace: Duration::ZERO,
         };
@@ -141,10 +146,19 @@ impl<P: Peer> PeerOptions<P> {
         self
     }
 
-    /// The largest message, and frame, in bytes; a larger one is answered with "Message too large" and 1009.
+    /// The largest message to others, in bytes; a larger one is answered with "Message too large" and 1009.
     /// Default: 64 KiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.policy.max_message = bytes;
+        self
+    }
+
+    /// The largest message that is for the server itself, in bytes: an offer, what takes a data channel's place, and a call
+    /// of a hook, which is refused by its id if it is larger than [`HookLimits::call`](crate::rpc::HookLimits::call). Counts
+    /// where there is WebRTC or a hook; [`max_message`](Self::max_message) counts if that is larger. Each connection may make
+    /// the server keep one such message. Default: 1 MiB.
+    pub fn max_control_message(mut self, bytes: usize) -> Self {
+        self.policy.max_control_message = bytes;
         self
     }
 
@@ -160,10 +174,20 @@ impl<P: Peer> PeerOptions<P> {
         self
     }
 
-    /// How much a client may send. Default: 300 messages and 4 MiB in 10 s.
+    /// How much a client may send over its WebSocket. Default: 250 messages and 400 KiB in a second, and 1,000 messages and
+    /// 4 MiB at once.
     pub fn rate(mut self, rate: Rate) -> Self {
         Arc::make_mut(&mut self.policy.rules).rate = rate;
         self
+    }
+
+    /// How much a client may send over its WebSocket, and over data channels in the place of what
+    /// [`WebRtcLimits`](crate::WebRtcLimits) says. Default: [`Limits::default`]; [`Limits::chat`] and [`Limits::game`] are
+    /// for what they are called after.
+    pub fn limits(self, Limits { websocket, data_channels }: Limits) -> Self {
+        let mut options = self.rate(websocket);
+        options.policy.data_rate = Some(data_channels);
+        options
     }
 
     /// Give clients that offer (`webrtc:offer`) a WebRTC peer on the server. Default: none; they are told
@@ -220,5 +244,16 @@ impl<P: Peer> PeerOptions<P> {
     pub fn resume_grace(mut self, grace: Duration) -> Self {
         self.policy.resume_grace = grace;
         self
+    }
+}
+
+impl Policy {
+    /// The largest message of all that a socket reads, where this is the largest to others.
+    pub(crate) fn max_frame(&self, max_message: usize) -> usize {
+        if self.webrtc.is_some() || !self.hooks.is_empty() {
+            max_message.max(self.max_control_message)
+        } else {
+            max_message
+        }
     }
 }

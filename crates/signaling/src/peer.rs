@@ -37,6 +37,12 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         options: &Self::Options,
     ) -> impl Future<Output = Result<Init<Self>, Refused>>;
 
+    /// The room has let the peer in, and the client has been sent its `authenticated`; no message of the client's has been
+    /// looked at yet. Called again after a crash, in the life that takes the place of the one before.
+    fn on_joined(&mut self, context: &Context) {
+        _ = context;
+    }
+
     /// The client has sent a message: change it, or swallow it by returning none. Default: pass it on.
     fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
         _ = context;

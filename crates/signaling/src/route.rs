@@ -183,6 +183,7 @@ async fn try_enter<P: Peer>(
         custom: custom.clone(),
         policy: Arc::clone(policy),
         idle_timeout: socket.idle_timeout.unwrap_or(policy.idle_timeout),
+        max_message,
         context: Context {
             room: room.clone(),
             peer_id,
@@ -236,6 +237,7 @@ fn open<P: Peer>(
 ) -> Result<Opened, Refusal> {
     let edge = Edge {
         max_message,
+        max_frame: door.policy.max_frame(max_message),
         protocols: &door.policy.protocols,
         peer_id,
         counters: Arc::clone(&door.counters),
@@ -302,7 +304,7 @@ async fn start_peer(room: RoomHandle, spec: ChildSpec, lease: Arc<Lease>) {
         let closed = Message::error(lease.peer_id(), Description::RoomClosed, &"crashed".into());
         // One that is being closed has been told why.
         _ = lease.outbox().push(closed.encode());
-        lease.outbox().close(Close::NORMAL);
+        lease.outbox().close(Close::ROOM_FAILED);
     }
 }
 
@@ -313,6 +315,7 @@ struct Birth<P: Peer> {
     custom: P::Options,
     policy: Arc<Policy>,
     idle_timeout: Duration,
+    max_message: usize,
     context: Context,
     lease: Arc<Lease>,
     attachment: Arc<Attachment>,
@@ -330,7 +333,7 @@ impl<P: Peer> Birth<P> {
             let (custom, policy) = (self.custom.clone(), Arc::clone(&self.policy));
             let (context, lease) = (self.context.clone(), Arc::clone(&self.lease));
             let (attachment, counters) = (Arc::clone(&self.attachment), Arc::clone(&self.counters));
-            let idle_timeout = self.idle_timeout;
+            let (idle_timeout, max_message) = (self.idle_timeout, self.max_message);
             async move {
                 let peer = match first {
                     Some(peer) => peer,
@@ -344,7 +347,8 @@ impl<P: Peer> Birth<P> {
                     }
                 };
                 let now = Instant::now().into_std();
-                let session = Session::new(now, Arc::clone(&policy.rules), idle_timeout);
+                let session =
+                    Session::new(now, Arc::clone(&policy.rules), idle_timeout, max_message);
                 Ok(PeerActor::new(peer, context, lease, session, attachment, counters, policy)
                     .again(again))
             }

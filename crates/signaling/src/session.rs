@@ -1,10 +1,10 @@
-//! What a peer knows of its client's manners: no actix, no clock.
+//! Rate limit, message size and liveness check of one connection: no actix, no clock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_room_supervisor::{Close, Description, Message, MessageLimits};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::control::may_be_control;
 use crate::rate::{Meter, Rate, Verdict};
@@ -31,12 +31,16 @@ pub(crate) struct Session {
     rules: Arc<Rules>,
     meter: Meter,
     idle_timeout: Duration,
+    /// Of a message that is not for the server itself, in bytes.
+    max_message: usize,
     /// When the client was last heard.
     heard: Instant,
     /// When the client was last looked after.
     beat: Instant,
     /// Pings sent since the client was last heard.
     pings: u32,
+    /// When the client was last told that its room is busy.
+    told_busy: Option<Instant>,
 }
 
 /// What to do.
@@ -52,13 +56,20 @@ pub(crate) enum Act {
     /// Tell the client.
     Tell(Description, Value),
     /// Tell the client, and close.
-    Part(Option<Description>, Close),
+    Part(Option<(Description, Value)>, Close),
     Ping,
 }
 
 impl Session {
-    pub(crate) fn new(now: Instant, rules: Arc<Rules>, idle_timeout: Duration) -> Self {
-        Self { rules, meter: Meter::default(), idle_timeout, heard: now, beat: now, pings: 0 }
+    pub(crate) fn new(
+        now: Instant,
+        rules: Arc<Rules>,
+        idle_timeout: Duration,
+        max_message: usize,
+    ) -> Self {
+        let (meter, told_busy) = Default::default();
+        let (heard, beat, pings) = (now, now, 0);
+        Self { rules, meter, idle_timeout, max_message, heard, beat, pings, told_busy }
     }
 
     /// A text message has come; `counted` of its bytes were handled as frames.
@@ -70,8 +81,17 @@ impl Session {
         }
     }
 
+    /// Whether a text is larger than what others may be sent.
+    pub(crate) fn is_large(&self, text: &str) -> bool {
+        text.len() > self.max_message
+    }
+
     /// A text is for the room.
     pub(crate) fn read(&self, text: &str) -> Act {
+        if self.is_large(text) {
+            let details = json!({ "max_bytes": self.max_message });
+            return Act::Part(Some((Description::MessageTooLarge, details)), TOO_LARGE);
+        }
         match Message::parse(text, &self.rules.limits) {
             Ok(message) => Act::Forward(message),
             Err(why) => Act::Tell(Description::InvalidMessage, why.to_string().into()),
@@ -84,10 +104,30 @@ impl Session {
         self.pings = 0;
         match self.meter.count(&self.rules.rate, now, bytes) {
             Verdict::Pass => Act::Nothing,
-            Verdict::Tell => Act::Tell(Description::TooManyMessages, "slow down".into()),
+            Verdict::Tell => Act::Tell(Description::TooManyMessages, self.rate_details()),
             Verdict::Drop => Act::Dropped,
-            Verdict::Close => Act::Part(Some(Description::TooManyMessages), TOO_MANY),
+            Verdict::Close => {
+                Act::Part(Some((Description::TooManyMessages, self.rate_details())), TOO_MANY)
+            }
         }
+    }
+
+    /// What a client needs to know to slow down.
+    fn rate_details(&self) -> Value {
+        json!({
+            "messages_per_second": self.rules.rate.messages_per_second,
+            "bytes_per_second": self.rules.rate.bytes_per_second,
+            "dropped": self.meter.dropped(),
+        })
+    }
+
+    /// Whether to tell the client that its room is busy: not for each message that is lost by it.
+    pub(crate) fn tells_busy(&mut self, now: Instant) -> bool {
+        let told = self.told_busy.is_some_and(|at| now.saturating_duration_since(at) < BUSY);
+        if !told {
+            self.told_busy = Some(now);
+        }
+        !told
     }
 
     /// The client has come with a new socket.
@@ -128,6 +168,8 @@ pub(crate) const TOO_MANY: Close = Close { code: 1008, reason: "too many message
 pub(crate) const TOO_LARGE: Close = Close { code: 1009, reason: "message too large" };
 /// 1001: the client has not been heard for too long.
 pub(crate) const SILENT: Close = Close { code: 1001, reason: "silent for too long" };
+/// How long a client knows that its room is busy.
+const BUSY: Duration = Duration::from_secs(1);
 /// How many pings in a row may go unanswered.
 const MAX_PINGS: u32 = 2;
 
@@ -143,9 +185,9 @@ mod tests {
     }
 
     fn session_with(now: Instant, heartbeat: Option<Duration>) -> Session {
-        let rate = Rate { messages: 3, ..Rate::default() };
+        let rate = Rate { burst_messages: 3, ..Rate::default() };
         let rules = Rules { limits: MessageLimits::default(), rate, heartbeat };
-        Session::new(now, Arc::new(rules), Duration::from_secs(60))
+        Session::new(now, Arc::new(rules), Duration::from_secs(60), 100)
     }
 
     #[test]
@@ -194,15 +236,46 @@ mod tests {
                 Act::Tell(Description::InvalidMessage, _)
             ));
         }
+        for dropped in 1..=3 {
+            let Act::Tell(Description::TooManyMessages, details) =
+                session.handle_text(start, "{", 0)
+            else {
+                panic!("not told")
+            };
+            assert_eq!(details["dropped"], dropped);
+        }
         assert!(matches!(
             session.handle_text(start, "{", 0),
-            Act::Tell(Description::TooManyMessages, _)
+            Act::Part(Some((Description::TooManyMessages, _)), TOO_MANY)
         ));
-        assert!(matches!(session.handle_text(start, "{", 0), Act::Dropped));
-        assert!(matches!(session.handle_text(start, "{", 0), Act::Dropped));
-        assert!(matches!(
-            session.handle_text(start, "{", 0),
-            Act::Part(Some(Description::TooManyMessages), TOO_MANY)
-        ));
+    }
+
+    #[test]
+    fn what_is_large_is_looked_at_if_it_may_be_for_the_server_and_else_closes() {
+        let start = Instant::now();
+        let mut session = session(start);
+        let fill = "x".repeat(100);
+
+        let text = format!(r#"{{"event":"chat","data":"{fill}","to":"all"}}"#);
+        let Act::Part(Some((Description::MessageTooLarge, details)), TOO_LARGE) =
+            session.handle_text(start, &text, 0)
+        else {
+            panic!("not closed")
+        };
+        assert_eq!(details, json!({ "max_bytes": 100 }));
+        let offer = format!(r#"{{"data":{{"sdp":"{fill}"}},"event":"webrtc:offer"}}"#);
+        assert!(matches!(session.handle_text(start, &offer, 0), Act::Inspect));
+    }
+
+    #[test]
+    fn a_client_is_told_once_in_a_second_that_its_room_is_busy() {
+        let start = Instant::now();
+        let mut session = session(start);
+
+        let told: Vec<_> = [0, 10, 999, 1_000, 1_500]
+            .map(|milliseconds| session.tells_busy(start + Duration::from_millis(milliseconds)))
+            .into();
+
+        assert_eq!(told, [true, false, false, true, false]);
     }
 }

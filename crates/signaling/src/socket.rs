@@ -83,7 +83,10 @@ pub(crate) enum ToSocket {
 
 /// How to open a WebSocket.
 pub(crate) struct Edge<'a> {
+    /// Of messages that are not for the server itself, in bytes: what a client is told.
     pub(crate) max_message: usize,
+    /// Of all messages and frames, in bytes.
+    pub(crate) max_frame: usize,
     pub(crate) protocols: &'a [&'static str],
     pub(crate) peer_id: PeerId,
     pub(crate) counters: Arc<Counters>,
@@ -119,7 +122,7 @@ impl OpenSocket for Edge<'_> {
             fate: Rc::clone(&fate),
             counters: self.counters,
         };
-        let frames = Frames::new(payload, self.max_message);
+        let frames = Frames::new(payload, self.max_frame);
         let made = Rc::new(OnceCell::<Addr<Socket>>::new());
         let address = Rc::clone(&made);
         // The library's own reader gets nothing to read: it checks lengths too late, and does not end at every violation.

@@ -26,7 +26,9 @@
  * @property {string | string[]} [protocols] WebSocket subprotocols to offer
  * @property {number} [firstDelay] longest wait before the first attempt to come back, in ms; doubles with each. 250
  * @property {number} [longestDelay] longest wait before any attempt, in ms; Firefox adds its own for WebSockets. 10,000
- * @property {number} [attempts] attempts in a row that may fail before the client gives up. No end
+ * @property {number} [attempts] attempts in a row that may fail before the client gives up. No end: while there is no network, or
+ *   no server, nothing is lost by trying
+ * @property {number} [refusals] attempts in a row that a server which is there may refuse before the client gives up. 20
  * @property {number} [queue] messages kept while there is no connection. 256
  * @property {number} [joinTimeout] longest time from opening the WebSocket to being in the room, in ms. 10,000
  * @property {number} [heartbeat] how often the server is asked whether it is there, in ms. 15,000
@@ -55,7 +57,8 @@
  * @property {[]} resumed the WebSocket was lost and is back; nothing else has changed
  * @property {[peerId: string, previous: string]} rejoined the connection was lost; we are in again, as somebody new
  * @property {[message: Message]} message any message of the application, also one that is called like an event here
- * @property {[error: CallboardError]} error
+ * @property {[error: CallboardError]} error what the server says went wrong, and `gave_up` and `webrtc_gave_up`: what has
+ *   failed again and again, in the same way, is not tried any more; `details` say what
  * @property {[state: State, detail: StateDetail]} state
  * @property {[state: RTCPeerConnectionState]} webrtc state of the peer connection, each new one's too
  * @property {[event: RTCTrackEvent]} track
@@ -94,11 +97,17 @@ export class CallboardError extends Error {
   }
 }
 
-/** The other side answered a call with an error, which is in `error`, such as `unknown_function`. Its `code` is `hook_error`. */
+/**
+ * The other side answered a call with an error, which is in `error`, such as `unknown_function`. Its `code` is `hook_error`. Of
+ * `invalid_args`, `details` say which `argument` it is, from 0, and in `detail` what was expected.
+ */
 export class HookError extends CallboardError {
-  /** @param {string} error */
-  constructor(error) {
-    super("hook_error", error);
+  /**
+   * @param {string} error
+   * @param {{ argument?: any, detail?: any }} [frame]
+   */
+  constructor(error, { argument, detail } = {}) {
+    super("hook_error", typeof detail === "string" ? `${error}: ${detail}` : error, { argument, detail });
     this.error = error;
   }
 }
@@ -117,6 +126,8 @@ export class Client {
   #labels = new Map([[EVENTS, {}]]);
   /** @type {PeerConnection | null} */
   #peerConnection = null;
+  /** Stops listening to the network and the page. */
+  #awake = new AbortController();
   #calls = new Calls({
     post: (text) => this.#peerConnection?.post(text) || this.#socket.post(text),
     failed: (error) => this.#emit("error", error),
@@ -147,6 +158,11 @@ export class Client {
       state: (state, detail) => this.#stateChanged(state, detail),
       joined: (data) => this.#joined(data),
       received: (frame) => this.#received(frame),
+      failed: (error) => this.#emit("error", error),
+    });
+    whenAwake(this.#awake.signal, (network) => {
+      this.#socket.wake();
+      if (network) this.#peerConnection?.networkChanged();
     });
   }
 
@@ -202,7 +218,8 @@ export class Client {
    * @param {any} [data] whatever JSON can say
    * @param {string | string[]} [to] everyone else, one peer, or several
    * @returns {void}
-   * @throws {CallboardError} `queue_full`: too much waits already. `closed`
+   * @throws {CallboardError} `queue_full`: too much waits already. `too_large`: the server has closed a connection over less.
+   *   `closed`
    */
   send(event, data = null, to = "all") {
     this.#socket.send(JSON.stringify({ event, data, to: to === "all" || Array.isArray(to) ? to : [to] }));
@@ -304,7 +321,9 @@ export class Client {
    * @param {StateDetail} detail
    */
   #stateChanged(state, detail) {
+    if (state === "waiting") this.#peerConnection?.socketLost(FAULTS.has(detail.code ?? 0));
     if (state === "closed") {
+      this.#awake.abort();
       this.#calls.lost(closed());
       this.#peerConnection?.close();
     } else if (state === "waiting" && !this.#socket.resumable) {
@@ -378,7 +397,10 @@ export class Client {
     "webrtc:answer": (answer) => this.#peerConnection?.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
     "webrtc:ice": (candidate) => this.#peerConnection?.handleCandidate(candidate),
     "webrtc:state": ({ state }) => {
-      if (state === "rate_limited") return this.#emit("error", serverError("Rate limited", state));
+      if (state === "rate_limited") {
+        this.#peerConnection?.handleWarning();
+        return this.#emit("error", serverError("Rate limited", state));
+      }
       this.#peerConnection?.handleState(text(state));
     },
     "webrtc:data": ({ channel, data }) => this.#data(text(channel), text(data)),
@@ -434,6 +456,14 @@ class Socket {
   #since = 0;
   /** Attempts in a row that came to nothing. */
   #failed = 0;
+  /** Of those, the ones that found no server or were refused by one, since we last asked which. */
+  #unopened = 0;
+  /** How often in a row the room has not let us in again. */
+  #turnedAway = 0;
+  /** What connections have died of, by close code. @type {Map<number, Tally>} */
+  #deaths = new Map();
+  /** Bytes of the largest message that the server takes, once a connection has died of a larger one. */
+  #largest = Infinity;
   /** @type {string[]} */
   #waiting = [];
   /** @type {CallboardError | null} what the server said before it closed the connection */
@@ -441,6 +471,8 @@ class Socket {
   #asked = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** Runs while a server must show that it is there. @type {ReturnType<typeof setTimeout> | undefined} */
+  #probe;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
   #url;
@@ -452,7 +484,12 @@ class Socket {
   /**
    * @param {string | URL} url
    * @param {Required<ConnectOptions>} options
-   * @param {{ state: (state: State, detail: StateDetail) => void, joined: (data: any) => void, received: (frame: any) => void }} events
+   * @param {{
+   *   state: (state: State, detail: StateDetail) => void,
+   *   joined: (data: any) => void,
+   *   received: (frame: any) => void,
+   *   failed: (error: CallboardError) => void,
+   * }} events
    */
   constructor(url, options, events) {
     this.#url = new URL(url, document.baseURI);
@@ -472,10 +509,11 @@ class Socket {
    * Now or later.
    *
    * @param {string} text
-   * @throws {CallboardError} `queue_full`, `closed`
+   * @throws {CallboardError} `queue_full`, `too_large`, `closed`
    */
   send(text) {
     if (this.state === "closed") throw closed();
+    if (text.length > this.#largest) throw new CallboardError("too_large", "the server takes no message as large as this", { max_bytes: this.#largest });
     if (this.post(text)) return;
     if (this.#takes() || this.#waiting.length >= this.#options.queue) throw queueFull();
     this.#waiting.push(text);
@@ -499,6 +537,23 @@ class Socket {
     this.#end("closed by this page", undefined, closed());
   }
 
+  /** Something may have changed: tries at once to come back, or finds out whether the server is there still. */
+  wake() {
+    if (this.#is("waiting")) {
+      clearTimeout(this.#timer);
+      return this.#open();
+    }
+    const socket = this.#socket;
+    if (!socket || this.#joining || this.#probe !== undefined) return;
+    if (this.#is("open") && socket.readyState === WebSocket.OPEN) socket.send("ping");
+    this.#probe = setTimeout(() => this.#unanswered(socket), PROBE_TIME);
+  }
+
+  /** @param {WebSocket} socket */
+  #unanswered(socket) {
+    return this.#lost(socket, UNANSWERED, "the server does not answer", true);
+  }
+
   /** The socket that takes messages now, if there is one. */
   #takes() {
     return this.state === "open" && this.#socket?.readyState === WebSocket.OPEN ? this.#socket : null;
@@ -513,10 +568,11 @@ class Socket {
     this.#asked = false;
     socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
     socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
-    this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, "the server does not let us in"), this.#options.joinTimeout);
+    const tooLong = "the server does not let us in";
+    this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, tooLong, true), this.#options.joinTimeout);
     this.#heartbeat = setInterval(() => {
       // The browser answers the server's pings without a word, so a dead path shows only if we ask too.
-      if (this.#asked) return this.#lost(socket, UNANSWERED, "the server does not answer");
+      if (this.#asked) return void this.#unanswered(socket);
       if (socket.readyState !== WebSocket.OPEN) return;
       this.#asked = true;
       socket.send("ping");
@@ -527,6 +583,8 @@ class Socket {
   /** @param {unknown} data */
   #received(data) {
     this.#asked = false;
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
     if (data === "pong") return;
     const frame = parse(data);
     const ours = frame?.from == null;
@@ -545,7 +603,9 @@ class Socket {
     const { token, grace_ms: milliseconds } = data.resume ?? {};
     this.#resume = typeof token === "string" ? { token, milliseconds: Number(milliseconds) || 0 } : null;
     this.#since = performance.now();
+    this.#unopened = this.#turnedAway = 0;
     this.state = "open";
+    // Each is sent once: if the connection dies of one, that one is gone.
     for (const text of this.#waiting.splice(0)) this.#socket?.send(text);
     this.#joining?.resolve();
     this.#joining = null;
@@ -558,44 +618,88 @@ class Socket {
    * @param {WebSocket} socket
    * @param {number} code
    * @param {string} reason
+   * @param {boolean} [ours] we have closed it
    */
-  async #lost(socket, code, reason) {
+  async #lost(socket, code, reason, ours = false) {
     if (this.#socket !== socket) return;
     this.#drop(UNANSWERED);
     const [open, now] = [this.state === "open", performance.now()];
-    if (!this.#farewell && code === 1000 && open) return this.#end(reason || "closed by the server", code);
+    const turnedAway = this.#farewell?.code === "could_not_join_room";
     if (this.#joining) {
       const refused = new CallboardError("refused", "no WebSocket: refused by the server, or there is no server", { code, reason });
-      const error = code === UNANSWERED ? new CallboardError("timeout", reason) : refused;
+      const error = ours ? new CallboardError("timeout", reason) : refused;
       return this.#end(error.message, code, this.#farewell ?? error);
     }
+    if (!ours && !turnedAway && isForGood(code)) return this.#end(this.#farewell?.message || reason || "closed by the server", code);
+    if (this.#farewell?.code === "message_too_large") this.#largest = Number(this.#farewell.details?.max_bytes) || this.#largest;
+    if (!ours && FAULTS.has(code) && this.#hasDied(code)) return this.#giveUp("the connection died of the same again and again", code, reason);
+    if (turnedAway && (this.#turnedAway += 1) > REPEATS) return this.#giveUp("the room does not let us in again", code, reason);
     if (open && (this.#farewell || !RESUMABLE.has(code))) this.#resume = null;
     if (open && now - this.#since >= STABLE) this.#failed = 0;
     if (open) this.#since = now;
-    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (await this.#answers()))) {
+    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (await this.#status()) !== UNREACHABLE)) {
       // It was refused, not unreachable: nobody knows us any more.
       this.#resume = null;
     }
+    if (!open && !ours && !turnedAway && (await this.#isRefused())) return this.#giveUp("the server refuses us again and again", code, reason);
     if (this.#is("closed")) return;
     if (this.#failed >= this.#options.attempts) return this.#end("too many attempts", code);
 
-    const delay = backoff(this.#failed, this.#options);
+    // What is in our place may be ourselves, of before the connection was lost.
+    const delay = turnedAway ? this.#options.longestDelay * AFTER_NO[this.#turnedAway - 1] : backoff(this.#failed, this.#options);
     this.#failed += 1;
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#tell("waiting", { reason: this.#farewell?.message ?? reason, code, delay });
   }
 
-  /** Whether somebody answers at all: all that a browser tells of a WebSocket is that there is none. */
-  async #answers() {
+  /**
+   * @param {number} code
+   * @returns {boolean} whether connections have died of this too often
+   */
+  #hasDied(code) {
+    const tally = this.#deaths.get(code) ?? new Tally(REPEATS, MEMORY);
+    this.#deaths.set(code, tally);
+    return tally.add();
+  }
+
+  /** Whether a server that is there has refused too many attempts in a row. Asks it once in a while. */
+  async #isRefused() {
+    this.#unopened += 1;
+    if (this.#unopened < this.#options.refusals) return false;
+    this.#unopened = 0;
+    const status = await this.#status();
+    // Of a server of another origin nothing can be seen; one that is overloaded, or a proxy without a server, is not meant.
+    return !this.#is("closed") && status >= 400 && status < 500 && status !== 408 && status !== 429;
+  }
+
+  /**
+   * What answers to a request that asks for no WebSocket: all that a browser tells of a WebSocket is that there is none.
+   *
+   * @returns {Promise<number>} the HTTP status; 0 if it cannot be seen, {@link UNREACHABLE} if nothing answers
+   */
+  async #status() {
     const url = new URL(this.#url);
     url.protocol = url.protocol.replace(/^ws/, "http");
     try {
       // It has no WebSocket for this request, and says so. From elsewhere it cannot be read, which is just as well.
-      await fetch(url, { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(ANSWER_TIME) });
-      return true;
+      const { status } = await fetch(url, { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(ANSWER_TIME) });
+      return status;
     } catch {
-      return false;
+      return UNREACHABLE;
     }
+  }
+
+  /**
+   * Stays away, and tells the page why.
+   *
+   * @param {string} why
+   * @param {number} code
+   * @param {string} reason
+   */
+  #giveUp(why, code, reason) {
+    const said = this.#farewell && { error: this.#farewell.code, details: this.#farewell.details };
+    this.#events.failed(new CallboardError("gave_up", why, { code, reason, ...said }));
+    if (!this.#is("closed")) this.#end(why, code);
   }
 
   /**
@@ -620,6 +724,8 @@ class Socket {
     const socket = this.#socket;
     this.#socket = null;
     clearTimeout(this.#timer);
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
     clearInterval(this.#heartbeat);
     socket?.close(code);
   }
@@ -710,7 +816,7 @@ class Calls {
         this.#pending.get(frame.id)?.resolve(frame.data ?? null);
         return true;
       case "hook_error":
-        this.#refused(frame.id, new HookError(String(frame.error)));
+        this.#refused(frame.id, new HookError(String(frame.error), frame));
         return true;
       case "cancel_hook":
         // The server waits no more. What runs runs on, and nobody reads its answer.
@@ -741,7 +847,10 @@ class Calls {
   /** @param {{ id?: any, fn?: any, args?: any }} call by the server */
   async #answer({ id, fn, args = [] }) {
     /** @param {any} answer */
-    const post = (answer) => this.#host.post(JSON.stringify({ ...answer, id }));
+    const post = (answer) => {
+      const text = JSON.stringify({ ...answer, id });
+      this.#host.post(text.length <= MAX_ANSWER ? text : JSON.stringify({ type: "hook_error", error: "too_large", id }));
+    };
     /** @param {string} error */
     const refuse = (error) => post({ type: "hook_error", error });
     const handler = this.#functions.get(fn);
@@ -781,6 +890,18 @@ export class PeerConnection {
   #early = [];
   /** Connections in a row that came to nothing. */
   #failed = 0;
+  /** Connections begun in the place of one that was lost. */
+  #reopened = new Tally(MAX_REOPENED, MEMORY);
+  /** What the same offer would bring about once more, by what it was: how often in a row. @type {Map<string, number>} */
+  #same = new Map();
+  /** Whether the server has told us to slow down on this connection. */
+  #warned = false;
+  /** Connections that the server has closed after that. */
+  #flooded = new Tally(REPEATS, MEMORY);
+  /** How much lost sockets speak against the offer that they left unanswered. */
+  #suspicion = 0;
+  /** Why no connection is tried any more, if it is so; whether a change of the network may help. @type {{ network: boolean } | null} */
+  #resting = null;
   #connectedAt = Infinity;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #answerTimer;
@@ -808,6 +929,7 @@ export class PeerConnection {
 
   /** @returns {RTCPeerConnectionState} */
   get state() {
+    if (this.#resting) return "failed";
     return this.#reopening === undefined ? this.connection.connectionState : "new";
   }
 
@@ -854,12 +976,50 @@ export class PeerConnection {
     this.#channels.get(label)?.close();
   }
 
+  /** Tries again, after `webrtc_gave_up`. */
+  retry() {
+    if (this.closed || !this.#resting) return;
+    this.#resting = null;
+    this.#failed = this.#suspicion = 0;
+    this.#same.clear();
+    this.#reopened.clear();
+    this.#flooded.clear();
+    this.renew();
+  }
+
   /** The server knows nothing of this connection: begin a new one at once. */
   renew() {
+    if (this.#resting) return;
     if (this.#reopening === undefined) this.#host.emit("webrtc", "new");
     if (this.closed) return;
     this.#dispose();
     this.connection = this.#open();
+  }
+
+  /**
+   * The socket has gone. It may have died of our offer, which the next one would die of as well.
+   *
+   * @param {boolean} fault whether the server has closed it over something that was sent
+   */
+  socketLost(fault) {
+    if (this.closed || this.#resting || this.#answerTimer === undefined) return;
+    this.#suspicion += fault ? 3 : 1;
+    if (this.#suspicion > 5) this.#rest("the connection to the server is lost whenever this is offered", false);
+  }
+
+  /** There is another network, perhaps: the path that there was leads nowhere. */
+  networkChanged() {
+    if (this.closed) return;
+    if (this.#resting?.network) return this.retry();
+    if (!this.#answered || this.#restarted || this.#reopening !== undefined) return;
+    // One that believes to be connected says so if it finds no other path.
+    if (this.connection.connectionState === "connected") this.connection.restartIce();
+    else this.#restart();
+  }
+
+  /** The server says that we send too much. */
+  handleWarning() {
+    this.#warned = true;
   }
 
   /** Sends what is owed, once it can be. */
@@ -871,16 +1031,18 @@ export class PeerConnection {
   async handleAnswer(answer) {
     const connection = this.connection;
     if (this.closed || connection.signalingState !== "have-local-offer") return;
-    clearTimeout(this.#answerTimer);
+    this.#stopWaiting();
     try {
       await connection.setRemoteDescription(answer);
     } catch (error) {
       if (connection !== this.connection || this.closed) return;
       this.#host.emit("error", new CallboardError("bad_answer", String(error)));
-      return this.#reopen();
+      return this.#reopen("bad_answer");
     }
     if (connection !== this.connection || this.closed) return;
     this.#answered = true;
+    this.#suspicion = 0;
+    this.#same.clear();
     if (connection.connectionState === "new") this.#within(CONNECT_TIME, () => this.#giveUp());
     for (const candidate of this.#early.splice(0)) this.handleCandidate(candidate);
     this.settle();
@@ -898,7 +1060,9 @@ export class PeerConnection {
 
   /** @param {string} state of the server's end */
   handleState(state) {
-    if (this.#answered && (state === "failed" || state === "closed")) this.#reopen();
+    if (!this.#answered || (state !== "failed" && state !== "closed")) return;
+    if (this.#warned && this.#flooded.add()) return this.#rest("more was sent than the server takes, again and again", false);
+    this.#reopen();
   }
 
   /** @param {{ event?: string, error?: string } | null} details */
@@ -907,12 +1071,14 @@ export class PeerConnection {
     const { event, error } = details ?? {};
     if (error === "webrtc_disabled") return this.close();
     const offered = event === "webrtc:offer" && this.connection.signalingState === "have-local-offer";
-    if (offered || (error === "no_webrtc_session" && this.#answered)) this.#reopen();
+    // What is wrong with this one will be wrong with the next.
+    if (offered) this.#reopen(error === "bad_description" ? error : undefined);
+    else if (error === "no_webrtc_session" && this.#answered) this.#reopen();
   }
 
   #open() {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
-    this.#answered = this.#restarted = this.#owed = this.#offering = false;
+    this.#answered = this.#restarted = this.#owed = this.#offering = this.#warned = false;
     this.#early = [];
     this.#connectedAt = Infinity;
     // Only we offer, so there is no glare; and the browser asks again after a round, so rounds come one by one.
@@ -960,7 +1126,7 @@ export class PeerConnection {
     } catch (error) {
       if (connection !== this.connection || this.closed) return;
       this.#host.emit("error", new CallboardError("no_offer", String(error)));
-      return this.#reopen();
+      return this.#reopen("no_offer");
     }
     if (connection !== this.connection || this.closed) return;
     this.#offering = false;
@@ -968,6 +1134,12 @@ export class PeerConnection {
     const { type, sdp } = connection.localDescription ?? {};
     if (!this.#host.tell("webrtc:offer", { type, sdp })) return this.#reopen();
     this.#answerTimer = setTimeout(() => this.#reopen(), ANSWER_TIME);
+  }
+
+  /** No offer is unanswered any more. */
+  #stopWaiting() {
+    clearTimeout(this.#answerTimer);
+    this.#answerTimer = undefined;
   }
 
   /** @param {RTCIceCandidate | null} candidate */
@@ -1024,9 +1196,17 @@ export class PeerConnection {
     this.#stateTimer = then ? setTimeout(then, milliseconds) : undefined;
   }
 
-  /** Begins a new connection, in a while. */
-  #reopen() {
-    if (this.closed || this.#reopening !== undefined) return;
+  /**
+   * Begins a new connection, in a while, unless that has been done too often.
+   *
+   * @param {string} [same] what the same offer would bring about once more
+   */
+  #reopen(same) {
+    if (this.closed || this.#resting || this.#reopening !== undefined) return;
+    const times = same ? (this.#same.get(same) ?? 0) + 1 : 0;
+    if (same) this.#same.set(same, times);
+    if (times > REPEATS) return this.#rest(`${same}, again and again`, false);
+    if (this.#reopened.add()) return this.#rest("no connection lasts", true);
     if (performance.now() - this.#connectedAt >= STABLE) this.#failed = 0;
     this.#dispose();
     // An offer of another connection tells the server that this one is over.
@@ -1035,8 +1215,21 @@ export class PeerConnection {
     this.#host.emit("webrtc", "new");
   }
 
+  /**
+   * Tries no more, until the page says so or, if that may help, the network changes.
+   *
+   * @param {string} cause
+   * @param {boolean} network
+   */
+  #rest(cause, network) {
+    this.#dispose();
+    this.#resting = { network };
+    this.#host.emit("webrtc", "failed");
+    this.#host.emit("error", new CallboardError("webrtc_gave_up", `no peer connection to the server: ${cause}`, { cause }));
+  }
+
   #dispose() {
-    clearTimeout(this.#answerTimer);
+    this.#stopWaiting();
     clearTimeout(this.#reopening);
     this.#reopening = undefined;
     this.#within(0, null);
@@ -1050,6 +1243,70 @@ export class PeerConnection {
       channel.onopen = channel.onclose = channel.onmessage = null;
     }
   }
+}
+
+/** Counts what must not happen too often. */
+class Tally {
+  /** @type {number[]} */
+  #times = [];
+  #most;
+  #within;
+
+  /**
+   * @param {number} most
+   * @param {number} within milliseconds
+   */
+  constructor(most, within) {
+    this.#most = most;
+    this.#within = within;
+  }
+
+  /**
+   * It has happened.
+   *
+   * @returns {boolean} whether it has happened too often
+   */
+  add() {
+    const now = performance.now();
+    this.#times = [...this.#times.filter((time) => now - time < this.#within), now];
+    return this.#times.length > this.#most;
+  }
+
+  clear() {
+    this.#times = [];
+  }
+}
+
+/**
+ * Tells when something may have changed that no connection tells of for a while: the network is back or another one, the page
+ * is looked at again, the computer has slept.
+ *
+ * @param {AbortSignal} signal ends it
+ * @param {(network: boolean) => void} changed whether it is about the network
+ */
+function whenAwake(signal, changed) {
+  addEventListener("online", () => changed(true), { signal });
+  addEventListener("pageshow", ({ persisted }) => persisted && changed(true), { signal });
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed(false), { signal });
+  // Not in every browser, and where it is it also tells of mere changes of speed.
+  const network = /** @type {any} */ (navigator).connection;
+  let kind = network?.type;
+  network?.addEventListener?.(
+    "change",
+    () => {
+      const another = network.type !== kind;
+      kind = network.type;
+      changed(another);
+    },
+    { signal },
+  );
+  let looked = Date.now();
+  const looking = setInterval(() => {
+    const [now, before] = [Date.now(), looked];
+    looked = now;
+    if (now - before > LOOK + SLEPT) changed(true);
+  }, LOOK);
+  signal.addEventListener("abort", () => clearInterval(looking));
 }
 
 /**
@@ -1095,6 +1352,15 @@ function text(value) {
  */
 function misplaced() {
   throw new TypeError("not now");
+}
+
+/**
+ * Whether the server does not want us back: the peer was stopped, the room closed, or the application has said so.
+ *
+ * @param {number} code with which the WebSocket was closed
+ */
+function isForGood(code) {
+  return code === 1000 || (code >= 4000 && code <= 4999);
 }
 
 /**
@@ -1144,6 +1410,7 @@ const DEFAULTS = {
   firstDelay: 250,
   longestDelay: 10_000,
   attempts: Infinity,
+  refusals: 20,
   queue: 256,
   joinTimeout: 10_000,
   heartbeat: 15_000,
@@ -1152,6 +1419,24 @@ const DEFAULTS = {
 const UNANSWERED = 4000;
 /** Close codes of a connection that can be taken up again: none came, the server heard nothing of us, or we of it. */
 const RESUMABLE = new Set([1006, 1001, UNANSWERED]);
+/** Close codes that say that we did something wrong, or the server over something of ours: what we may do again. */
+const FAULTS = new Set([1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013]);
+/** How often something is done again that has failed in the same way. */
+const REPEATS = 2;
+/** How long it counts that something has failed, in ms. */
+const MEMORY = 600_000;
+/** How often a peer connection that is lost is replaced, in that time. */
+const MAX_REOPENED = 12;
+/** How long a room that does not let us in again is left alone, in longest delays: our old self in it may have to time out. */
+const AFTER_NO = [1.5, 6];
+/** How long the server may take to show that it is there, in ms, after something has changed. */
+const PROBE_TIME = 3_000;
+/** No HTTP status. */
+const UNREACHABLE = -1;
+/** How often to look at the clock, and how much it is ahead after the computer has slept, in ms. */
+const [LOOK, SLEPT] = [5_000, 10_000];
+/** Bytes of an answer to a call of the server's. */
+const MAX_ANSWER = 65_536;
 /** What has lasted this long, in ms, was no failure. */
 const STABLE = 5_000;
 /** How long an answer to an offer may take, in ms. */

@@ -66,7 +66,7 @@ async fn a_room_that_panics_too_often_is_closed_and_its_clients_are_told() {
     client.send(json!({ "event": "explode_room", "to": "all" })).await;
 
     assert_eq!(client.expect_error("Room closed").await, "crashed");
-    client.expect_close(1000).await;
+    client.expect_close(1012).await;
     assert!(server.rooms.lookup("other").is_some(), "the other room has noticed nothing");
 }
 

@@ -245,7 +245,7 @@ async fn empty_fragments_and_pings_count_against_the_rate() {
 #[actix::test]
 async fn a_large_frame_counts_against_the_rate_before_it_ends() {
     let _alone = ALONE.lock().await;
-    let rate = Rate { bytes: 1 << 20, ..Rate::default() };
+    let rate = Rate { burst_bytes: 1 << 20, bytes_per_second: 1 << 10, ..Rate::default() };
     let server = Server::start(|options| options.max_message(1 << 30).rate(rate)).await;
     let mut client = client(&server, true).await;
 

@@ -12,6 +12,7 @@ use common::away::*;
 use common::{Server, cut};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 #[actix::test]
@@ -85,7 +86,7 @@ async fn a_goodbye_counts_although_the_connection_ends_with_it() {
 
 #[actix::test]
 async fn one_that_is_closed_for_cause_cannot_come_back() {
-    let rate = Rate { messages: 10, ..Rate::default() };
+    let rate = Rate { messages_per_second: 1, burst_messages: 10, ..Rate::default() };
     let server = Server::start(|options| options.resume_grace(GRACE).rate(rate)).await;
     let (mut bystander, _) = server.join().await;
     let path = |token: &str| format!("/socket/demo?resume={token}");
@@ -100,10 +101,14 @@ async fn one_that_is_closed_for_cause_cannot_come_back() {
 
     let (mut flood, token) = server.join_with_token().await;
     bystander.expect("joined").await;
-    for _ in 0..21 {
-        flood.send(json!({ "event": "swallow", "to": "all" })).await;
+    for _ in 0..30 {
+        // It is closed on the way.
+        let spam = Frame::text(json!({ "event": "swallow", "to": "all" }).to_string());
+        if futures_util::SinkExt::send(&mut flood.socket, spam).await.is_err() {
+            break;
+        }
     }
-    for _ in 0..2 {
+    for _ in 0..5 {
         flood.expect_error("Too many messages").await;
     }
     flood.expect_close(1008).await;

@@ -23,6 +23,11 @@ async fn server(limits: WebRtcLimits) -> (Server, WebRtc) {
     (Server::start(move |options| options.webrtc(given)).await, webrtc)
 }
 
+/// So many at once, and hardly any more.
+fn slow(burst_messages: u32) -> Rate {
+    Rate { messages_per_second: 0, burst_messages, ..Rate::default() }
+}
+
 #[actix::test]
 async fn a_client_connects_talks_closes_and_connects_again() {
     let (server, webrtc) = server(WebRtcLimits::default()).await;
@@ -167,7 +172,7 @@ async fn a_peer_that_is_given_up_leaves_no_connection_behind() {
 
 #[actix::test]
 async fn channels_that_come_and_go_count_against_the_rate() {
-    let data = Rate { messages: 3, bytes: 1 << 20, window: Duration::from_secs(60) };
+    let data = slow(3);
     let (server, _) = server(WebRtcLimits { data, ..WebRtcLimits::default() }).await;
     let mut client = RtcClient::join(&server).await;
     client.open("first").await;
@@ -187,8 +192,7 @@ async fn channels_that_come_and_go_count_against_the_rate() {
 
 #[actix::test]
 async fn offers_and_candidates_have_rates() {
-    let rate = |messages| Rate { messages, ..Rate::default() };
-    let limits = WebRtcLimits { offers: rate(2), candidates: rate(20), ..WebRtcLimits::default() };
+    let limits = WebRtcLimits { offers: slow(2), candidates: slow(20), ..WebRtcLimits::default() };
     let (server, _) = server(limits).await;
     let mut client = RtcClient::join(&server).await;
     client.open("chat").await;
@@ -213,10 +217,11 @@ async fn offers_and_candidates_have_rates() {
 
 #[actix::test]
 async fn channels_and_messages_have_limits() {
-    let data = Rate { messages: 6, bytes: 1 << 20, window: Duration::from_secs(60) };
+    let data = slow(6);
     let limits = WebRtcLimits { channels: 2, message: 1_000, data, ..WebRtcLimits::default() };
     let (server, webrtc) = server(limits).await;
     let mut client = RtcClient::join(&server).await;
+    client.believes = Some(1 << 20);
     let chat = client.open("chat").await;
 
     let second = client.channel("second").await;

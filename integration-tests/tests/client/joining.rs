@@ -53,8 +53,6 @@ async fn meet_and_talk(page: &Page) {
             "const [chat, all, joined] = [heard(bob, 'chat'), heard(bob, 'message'), heard(bob, 'joined')];
              ann.send('chat', { text: 'to all' });
              ann.send('chat', 'to one', bob.peerId);
-             // Called like the server's own, but from a peer: a message, and nothing else.
-             ann.send('joined', { peer_id: 'nobody' });
              ann.send('chat', 'to a list', [bob.peerId]);
              await next(bob, 'chat'); await next(bob, 'chat'); await next(bob, 'chat');
              return {
@@ -68,12 +66,44 @@ async fn meet_and_talk(page: &Page) {
         talk["chat"],
         json!([[{ "text": "to all" }, true], ["to one", true], ["to a list", true]])
     );
-    assert_eq!(
-        talk["all"],
-        json!([["chat", true], ["chat", true], ["joined", true], ["chat", true]])
-    );
+    assert_eq!(talk["all"], json!([["chat", true], ["chat", true], ["chat", true]]));
     assert_eq!(talk["joined"], json!([]));
     assert_eq!(talk["peers"], 1);
+
+    // What the server alone may say gets to nobody, by this client and by any other.
+    let reserved = page
+        .run(
+            "const names = ['joined', 'left', 'authenticated', 'resumed', 'room_restarted', 'error', 'webrtc:answer', 'webrtc:x', 'media:x'];
+             const [all, left, errors] = [heard(bob, 'message'), heard(bob, 'left'), heard(ann, 'error')];
+             for (const name of names) {
+                 ann.send(name, { peer_id: ann.peerId });
+                 ann.send(name, { peer_id: ann.peerId }, [bob.peerId, ann.peerId]);
+             }
+             await until(() => errors.length === 2 * names.length);
+             // By the socket of a client that looks at nothing.
+             const came = next(bob, 'joined');
+             const socket = new WebSocket('/socket/lobby'.replace(/^/, `ws://${location.host}`));
+             const told = [];
+             socket.onmessage = ({ data }) => told.push(JSON.parse(data));
+             await came;
+             await until(() => told.length > 0);
+             for (const event of names) socket.send(JSON.stringify({ event, data: { peer_id: bob.peerId }, from: null, to: 'all' }));
+             await until(() => told.filter(({ event }) => event === 'error').length === names.length);
+             socket.close(1000);
+             await next(bob, 'left');
+             ann.send('chat', 'end');
+             await next(bob, 'chat');
+             return {
+                 errors: new Set(errors.map(([{ code, details }]) => `${code}: ${details}`)).size, error: errors[0][0].details,
+                 told: told.filter(({ event }) => event === 'error').every(({ data }) => data.details === 'reserved event'),
+                 heard: all.map(([{ event }]) => event), left: left.length, peers: [...bob.peers].length,
+             }",
+        )
+        .await;
+    let expected = json!({
+        "errors": 1, "error": "reserved event", "told": true, "heard": ["chat"], "left": 1, "peers": 1,
+    });
+    assert_eq!(reserved, expected);
 
     let throws = page
         .run(
@@ -115,16 +145,34 @@ async fn meet_and_talk(page: &Page) {
         .await;
     assert_eq!(left, json!({ "left": true, "peers": 0, "states": ["closed"], "code": "closed" }));
 
-    // Whom the server stops does not come back.
-    let stopped = page
-        .run(
-            "const states = heard(ann, 'state');
-             ann.send('stop_me');
-             await next(ann, 'state');
-             return { states: states.map(([state, { code }]) => [state, code]), state: ann.state }",
-        )
-        .await;
-    assert_eq!(stopped, json!({ "states": [["closed", 1000]], "state": "closed" }));
+    // Whom the server stops, kicks out, or has closed the room for does not come back: not even where rooms open on demand.
+    for (event, code, reason) in [
+        ("stop_me", 1000, "closed by the server"),
+        ("kick_me", 4001, "kicked out"),
+        ("close_room", 1000, "Room closed"),
+    ] {
+        let stopped = page
+            .run(&format!(
+                "const eve = await connect('/socket/pop-up', {{ firstDelay: 1 }});
+                 const [states, errors] = [heard(eve, 'state'), heard(eve, 'error')];
+                 eve.send('{event}');
+                 await next(eve, 'state');
+                 let fails;
+                 try {{ eve.send('chat'); }} catch ({{ code }}) {{ fails = code; }}
+                 return {{
+                     states: states.map(([state, {{ code, reason }}]) => [state, code, reason]), state: eve.state, fails,
+                     errors: errors.map(([{{ code, details }}]) => [code, details]),
+                 }}"
+            ))
+            .await;
+        let errors = match event {
+            "close_room" => json!([["room_closed", "the lesson is over"]]),
+            _ => json!([]),
+        };
+        let expected = json!({ "states": [["closed", code, reason]], "state": "closed", "fails": "closed", "errors": errors });
+        assert_eq!(stopped, expected);
+    }
+    page.run("ann.close()").await;
 }
 
 async fn are_not_let_in(page: &Page) {

@@ -1,9 +1,12 @@
 //! The client for browsers (`callboard.js`), in browsers.
 
 mod calling;
+mod giving_up;
 mod joining;
 mod page;
 mod proxy;
 mod reconnecting;
 mod resuming;
+mod scripted;
 mod server;
+mod waking;

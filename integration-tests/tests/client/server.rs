@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use callboard_peer_connection::{DataChannelMessage, PeerConnections, PeerConnect
 use callboard_room_supervisor::{AuthData, JoinRefusal, Message, PeerId, Room, RoomOptions, Rooms};
 use callboard_signaling::rpc::{HookContext, HookError};
 use callboard_signaling::{
-    BadRequest, Context, Hooks, Init, InitContext, JoinRequest, Origins, Peer, PeerOptions,
-    Refused, Signaling, WebRtc, client_script, tune,
+    BadRequest, Context, Hooks, Init, InitContext, JoinRequest, Limits, Origins, Peer, PeerOptions,
+    Rate, Refused, Signaling, WebRtc, WebRtcLimits, client_script, tune,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
@@ -27,15 +27,19 @@ pub(crate) struct Setup {
     pub(crate) port: u16,
     pub(crate) webrtc: bool,
     pub(crate) resume_grace: Duration,
+    /// What data channels may bring.
+    pub(crate) data: Rate,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { port: 0, webrtc: true, resume_grace: Duration::ZERO }
+        let data = Limits::default().data_channels;
+        Self { port: 0, webrtc: true, resume_grace: Duration::ZERO, data }
     }
 }
 
-/// Serves a page at `/`, the client at `/callboard.js`, and the room `lobby` for four at `/socket/lobby`.
+/// Serves a page at `/`, the client at `/callboard.js`, the room `lobby` for four at `/socket/lobby`, and others, on demand, whose
+/// names begin with `pop-`.
 pub(crate) struct Server {
     pub(crate) port: u16,
     stop: Option<oneshot::Sender<()>>,
@@ -72,7 +76,12 @@ impl Drop for Server {
 }
 
 async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Receiver<()>) {
-    let rooms = Rooms::new();
+    let rooms = Rooms::builder()
+        .on_demand(|name| {
+            let options = RoomOptions::<Lobby>::new(name, ()).close_when_empty(true);
+            name.starts_with("pop-").then(|| options.into())
+        })
+        .build();
     let tree = rooms.start().await.expect("nothing runs yet that could fail");
     let lobby = RoomOptions::<Lobby>::new("lobby", ());
     rooms.start_supervised(lobby).await.expect("the name is free");
@@ -83,7 +92,10 @@ async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Recei
         .resume_grace(setup.resume_grace)
         .hooks(hooks());
     let options = match setup.webrtc {
-        true => options.webrtc(WebRtc::new(connections.clone())),
+        true => {
+            let limits = WebRtcLimits { data: setup.data, ..WebRtcLimits::default() };
+            options.webrtc(WebRtc::new(connections.clone()).limits(limits))
+        }
         false => options,
     };
     let signaling = Signaling::new(options);
@@ -194,8 +206,11 @@ impl Room for Lobby {
     }
 }
 
-/// Whoever does not say `?name=impostor`. Sends data back.
+/// Whoever does not say `?name=impostor`, and who says `?name=once` once. Sends data back.
 struct Guest;
+
+/// Whether `?name=once` has been said.
+static ONCE: AtomicBool = AtomicBool::new(false);
 
 impl Peer for Guest {
     type Options = ();
@@ -207,15 +222,25 @@ impl Peer for Guest {
     }
 
     async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
-        if auth.metadata == "name=impostor" { Err("wrong name".into()) } else { Ok(Self.into()) }
+        let once = auth.metadata == "name=once" && ONCE.swap(true, Ordering::SeqCst);
+        match auth.metadata == "name=impostor" || once {
+            true => Err("wrong name".into()),
+            false => Ok(Self.into()),
+        }
     }
 
     fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
-        if message.event == "stop_me" {
-            context.client.stop();
-            return None;
+        match message.event.as_str() {
+            "stop_me" => context.client.stop(),
+            "kick_me" => context.client.close(4001, "kicked out").expect("a good code"),
+            "restart_me" => context.client.close(1012, "restart").expect("a good code"),
+            "close_room" => {
+                let room = context.room.clone();
+                actix::spawn(async move { room.stop("the lesson is over").await });
+            }
+            _ => return Some(message),
         }
-        Some(message)
+        None
     }
 
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {

@@ -7,13 +7,13 @@ use actix::prelude::*;
 use callboard_peer_connection::{DataChannelMessage, IceCandidate, SessionDescription};
 use callboard_room_supervisor::Description;
 use callboard_supervision::{ChildSpec, Down, Placement, Restart, monitor};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::PeerActor;
-use crate::control::{Control as Said, ICE, OFFER, may_be_control};
+use crate::control::{Control as Said, ICE, OFFER, SEND, may_be_control};
 use crate::peer::{ChannelEvent, Peer};
-use crate::rpc::{Answer, Desk, Handled, HookContext, may_be_rpc};
+use crate::rpc::{Answer, Desk, Frame, Handled, HookContext, may_be_rpc};
 use crate::server_peer::*;
 
 impl<P: Peer> PeerActor<P> {
@@ -24,8 +24,12 @@ impl<P: Peer> PeerActor<P> {
         {
             return self.control(control, ctx);
         }
+        if self.session.is_large(text) && self.is_hook_frame(text) {
+            let answer = self.by_websocket();
+            return self.context.client.desk.refuse_large(text, &answer);
+        }
         let act = self.session.read(text);
-        if may_be_rpc(text) && !matches!(act, super::Act::Forward(_)) {
+        if may_be_rpc(text) && matches!(act, super::Act::Tell(..)) {
             let answer = self.by_websocket();
             match self.rpc(text, &answer) {
                 Handled::Rpc => return,
@@ -39,6 +43,11 @@ impl<P: Peer> PeerActor<P> {
         self.act(ctx, act);
     }
 
+    /// Whether this is a frame of RPC, where there is any.
+    fn is_hook_frame(&self, text: &str) -> bool {
+        may_be_rpc(text) && Frame::read(text).is_ok()
+    }
+
     fn control(&mut self, control: Said, ctx: &mut actix::Context<Self>) {
         match control {
             Said::Offer(offer) => self.offer(offer, ctx),
@@ -49,17 +58,38 @@ impl<P: Peer> PeerActor<P> {
                     server.do_send(Close);
                 }
             }
+            Said::Send { channel, data } if data.len() > self.max_data() => {
+                self.too_large(SEND, &channel, &data, &self.by_websocket());
+            }
             Said::Send { channel, data } => {
                 let answer = self.by_websocket();
                 self.data(&channel, DataChannelMessage::Text(data), &answer);
             }
-            Said::Unread { event, error } => self.refuse(event, error, Value::Null),
+            Said::Unread { event, error, detail } => self.refuse(event, error, Some(detail)),
         }
+    }
+
+    /// The largest message of a data channel, or in the place of one.
+    fn max_data(&self) -> usize {
+        let webrtc = self.policy.webrtc.as_ref();
+        webrtc.map_or(self.policy.max_message, WebRtc::max_message)
+    }
+
+    /// A message of a data channel is too large; what it would have been is not looked at, except for a call's id.
+    fn too_large(&self, event: &str, channel: &str, text: &str, answer: &Answer) {
+        if channel == EVENTS {
+            self.context.client.desk.refuse_large(text, answer);
+        }
+        let (error, max_bytes) = ("too_large", self.max_data());
+        self.log_refusal(event, error, Some(channel));
+        let details =
+            json!({ "event": event, "error": error, "channel": channel, "max_bytes": max_bytes });
+        self.tell(Description::WebRtcFailed, &details);
     }
 
     fn offer(&mut self, offer: SessionDescription, ctx: &mut actix::Context<Self>) {
         let Some(webrtc) = &self.policy.webrtc else {
-            return self.refuse(OFFER, "webrtc_disabled", Value::Null);
+            return self.refuse(OFFER, "webrtc_disabled", None);
         };
         if let Some(server) = self.server.clone().filter(Addr::connected) {
             return self.hand_over(&server, offer, ctx);
@@ -67,10 +97,11 @@ impl<P: Peer> PeerActor<P> {
         let id = self.server_id();
         let spec = {
             let (webrtc, client) = (webrtc.clone(), self.context.client.clone());
+            let data_rate = self.policy.data_rate;
             let (peer, controller) = (self.context.peer_id, ctx.address().recipient());
             let spec = ChildSpec::new(id.clone(), move || {
                 let entry = webrtc.enter(peer, client.channels.clone());
-                ServerPeer::new(webrtc.peer_options(peer), controller.clone())
+                ServerPeer::new(webrtc.peer_options(peer, data_rate), controller.clone())
                     .behind(&client, entry)
             });
             spec.restart(Restart::Temporary).arbiter(Placement::On(Arbiter::current()))
@@ -89,7 +120,7 @@ impl<P: Peer> PeerActor<P> {
                 this.watch(server.clone(), ctx);
                 this.hand_over(&server, offer, ctx);
             }
-            None => this.refuse(OFFER, "unavailable", Value::Null),
+            None => this.refuse(OFFER, "unavailable", None),
         }));
     }
 
@@ -131,28 +162,28 @@ impl<P: Peer> PeerActor<P> {
         ctx.spawn(answering.into_actor(self).map(|answered, this, _| match answered {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                let detail = error.detail().map_or(Value::Null, Value::String);
+                let detail = error.detail();
                 this.refuse(OFFER, &error.to_string(), detail);
             }
-            Err(_) => this.refuse(OFFER, "unavailable", Value::Null),
+            Err(_) => this.refuse(OFFER, "unavailable", None),
         }));
     }
 
     fn candidate(&mut self, candidate: Option<IceCandidate>, ctx: &mut actix::Context<Self>) {
         let Some(server) = self.server.clone().filter(Addr::connected) else {
-            return self.refuse(ICE, "no_webrtc_session", Value::Null);
+            return self.refuse(ICE, "no_webrtc_session", None);
         };
         let adding = server.send(AddCandidate(candidate));
         ctx.spawn(adding.into_actor(self).map(|added, this, _| match added {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let detail = match &error {
-                    AddCandidateError::Candidate(why) => why.to_string().into(),
-                    _ => Value::Null,
+                    AddCandidateError::Candidate(why) => Some(why.to_string()),
+                    _ => None,
                 };
                 this.refuse(ICE, &error.to_string(), detail);
             }
-            Err(_) => this.refuse(ICE, "no_webrtc_session", Value::Null),
+            Err(_) => this.refuse(ICE, "no_webrtc_session", None),
         }));
     }
 
@@ -197,14 +228,20 @@ impl<P: Peer> PeerActor<P> {
         })
     }
 
-    fn refuse(&self, event: &str, error: &str, detail: Value) {
+    /// Tells the log that the client was refused something, whatever it is told itself.
+    fn log_refusal(&self, event: &str, error: &str, reason: Option<&str>) {
         let (address, peer) = (self.attachment.address(), self.context.peer_id);
-        let reason = detail.as_str();
         let what = format!("{event} of peer {peer}");
         self.policy.refusals.refused(log::Level::Info, address, &what, error, reason);
+    }
+
+    fn refuse(&self, event: &str, error: &str, detail: Option<String>) {
+        self.log_refusal(event, error, detail.as_deref());
         let mut details = json!({ "event": event, "error": error });
-        if !detail.is_null() {
-            details["detail"] = detail;
+        if let Some(mut detail) = detail {
+            // It may hold words of the client's.
+            detail.truncate(detail.floor_char_boundary(LONGEST_DETAIL));
+            details["detail"] = detail.into();
         }
         self.tell(Description::WebRtcFailed, &details);
     }
@@ -241,13 +278,11 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
             ServerPeerEvent::Refused(Refusal::RateLimited) => {
                 self.say("webrtc:state", &json!({ "state": "rate_limited" }));
             }
-            ServerPeerEvent::Refused(Refusal::TooLarge) => {
-                Desk::refuse_large(&self.by_channel());
-                self.refuse("data", &Refusal::TooLarge.to_string(), Value::Null);
+            ServerPeerEvent::TooLarge { label, message } => {
+                let text = std::str::from_utf8(message.as_bytes()).unwrap_or_default();
+                self.too_large("data", &label, text, &self.by_channel());
             }
-            ServerPeerEvent::Refused(refusal) => {
-                self.refuse("data", &refusal.to_string(), Value::Null)
-            }
+            ServerPeerEvent::Refused(refusal) => self.refuse("data", &refusal.to_string(), None),
         }
     }
 }
@@ -271,3 +306,5 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
 
 /// How long the room's supervisor may take to start a WebRTC peer.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of what an error says of what is wrong.
+const LONGEST_DETAIL: usize = 500;

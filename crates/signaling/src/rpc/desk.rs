@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::arguments::InvalidArguments;
 use super::wire::{self, Call, CallId, Frame, Unread};
 use super::{Failure, Hook, HookContext, HookLimits, Hooks};
 
@@ -72,9 +73,13 @@ impl Desk {
     ) -> Handled {
         match Frame::read(text) {
             Ok(Frame::Call(call)) => {
-                if let Err(failure) = self.begin(&call, context, answer) {
+                let begun = match self.is_large(text) {
+                    true => Err(Failure::TooLarge),
+                    false => self.begin(&call, context, answer),
+                };
+                if let Err(failure) = begun {
                     let Call { id, plugin, function, .. } = &call;
-                    answer(wire::error(id.as_ref(), plugin, function, &failure.to_string()));
+                    answer(wire::error(id.as_ref(), plugin, function, &failure));
                 }
                 Handled::Rpc
             }
@@ -86,6 +91,10 @@ impl Desk {
                 let waiting =
                     id.of_server().and_then(|number| self.calls().waiting.remove(&number));
                 if let Some(waiting) = waiting {
+                    let outcome = match self.is_large(text) {
+                        true => Err(Failure::TooLarge.to_string()),
+                        false => outcome,
+                    };
                     // Whoever asked may have gone.
                     _ = waiting.send(outcome);
                 }
@@ -96,14 +105,31 @@ impl Desk {
         }
     }
 
-    /// Tell the client that what it sent is no frame.
-    pub(crate) fn refuse_malformed(answer: &Answer) {
-        answer(wire::error(None, "", "", &Failure::Malformed.to_string()));
+    fn is_large(&self, text: &str) -> bool {
+        text.len() > self.hooks.limits().call
     }
 
-    /// Tell the client that what it sent is too large to be looked at.
-    pub(crate) fn refuse_large(answer: &Answer) {
-        answer(wire::error(None, "", "", &Failure::TooLarge.to_string()));
+    /// Tell the client that what it sent is no frame.
+    pub(crate) fn refuse_malformed(answer: &Answer) {
+        answer(wire::error(None, "", "", &Failure::Malformed));
+    }
+
+    /// Tell the client that what it sent is too large, by its id if it is a call that has one.
+    pub(crate) fn refuse_large(self: &Arc<Self>, text: &str, answer: &Answer) {
+        match Frame::read(text) {
+            Ok(Frame::Call(Call { id, plugin, function, .. })) => {
+                answer(wire::error(id.as_ref(), &plugin, &function, &Failure::TooLarge));
+            }
+            Ok(Frame::Outcome { id, .. }) => {
+                let waiting =
+                    id.of_server().and_then(|number| self.calls().waiting.remove(&number));
+                if let Some(waiting) = waiting {
+                    // Whoever asked may have gone.
+                    _ = waiting.send(Err(Failure::TooLarge.to_string()));
+                }
+            }
+            _ => answer(wire::error(None, "", "", &Failure::TooLarge)),
+        }
     }
 
     fn begin(
@@ -115,9 +141,13 @@ impl Desk {
         let limits = *self.hooks.limits();
         let hook = self.hooks.find(&call.plugin, &call.function)?;
         let args = call.args.map_or("[]", RawValue::get);
-        let args: Value = serde_json::from_str(args).map_err(|_| Failure::InvalidArgs)?;
-        if args.as_array().is_none_or(|list| list.len() > limits.arguments) {
-            return Err(Failure::InvalidArgs);
+        let invalid = |detail: &str| Failure::InvalidArgs(InvalidArguments::all(detail));
+        let args: Value =
+            serde_json::from_str(args).map_err(|_| invalid("nested too deeply to be read"))?;
+        let Some(list) = args.as_array() else { return Err(invalid("args must be a list")) };
+        if list.len() > limits.arguments {
+            let (count, limit) = (list.len(), limits.arguments);
+            return Err(invalid(&format!("{count} arguments, at most {limit} are taken")));
         }
         let (abort, registration) = AbortHandle::new_pair();
         let number = {
@@ -170,7 +200,7 @@ impl Desk {
             });
             answer(match outcome {
                 Ok(reply) => wire::reply(id.as_ref(), &plugin, &function, &reply),
-                Err(failure) => wire::error(id.as_ref(), &plugin, &function, &failure.to_string()),
+                Err(failure) => wire::error(id.as_ref(), &plugin, &function, &failure),
             });
         });
         Ok(())

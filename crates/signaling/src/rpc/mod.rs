@@ -26,13 +26,14 @@
 //! a peer that goes are dropped. One that panics is an `internal` error to its caller, and nothing else. A hook must
 //! not block its thread; [`actix_web::web::block`] is for what does.
 
+mod arguments;
 mod desk;
 mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use callboard_room_supervisor::{PeerId, RoomHandle};
@@ -45,8 +46,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub(crate) use desk::{Answer, Desk, Handled, NoOutcome, NotCalled};
-pub(crate) use wire::may_be_rpc;
+pub(crate) use wire::{Frame, may_be_rpc};
 
+use self::arguments::{InvalidArguments, arguments};
 use crate::client::PeerRef;
 
 /// The functions that clients may call. Cheap to clone.
@@ -71,6 +73,9 @@ pub struct HookLimits {
     pub deadline: Duration,
     /// How many arguments a call may have; more are `invalid_args`. Default: 32.
     pub arguments: usize,
+    /// The largest call in bytes of JSON, with its envelope; a larger one is `too_large`, and so is a larger reply to a call
+    /// by the server. Default: 64 KiB.
+    pub call: usize,
     /// The largest reply in bytes of JSON; a larger one is `too_large`. Default: 64 KiB.
     pub reply: usize,
     /// How many calls by the server may wait for one client. Default: 64.
@@ -85,6 +90,7 @@ impl Default for HookLimits {
             concurrency: 16,
             deadline: Duration::from_secs(10),
             arguments: 32,
+            call: 64 * 1024,
             reply: 64 * 1024,
             calls_to_client: 64,
             threads: 2,
@@ -160,7 +166,7 @@ pub(crate) enum Failure {
     #[error("reserved")]
     Reserved,
     #[error("invalid_args")]
-    InvalidArgs,
+    InvalidArgs(InvalidArguments),
     #[error("timeout")]
     Timeout,
     #[error("overloaded")]
@@ -184,6 +190,10 @@ impl Hooks {
     /// What calls may take.
     pub fn limits(&self) -> &HookLimits {
         &self.inner.limits
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.plugins.is_empty()
     }
 
     fn find(&self, plugin: &str, function: &str) -> Result<Hook, Failure> {
@@ -260,7 +270,8 @@ impl Plugin {
     /// A hook of this name.
     ///
     /// Its arguments are read from the list in the call: a tuple takes one each, `()` takes none, and what is neither
-    /// list nor tuple takes the only one. What cannot be read is answered with `invalid_args`.
+    /// list nor tuple takes the only one. A whole number may be written with a point (`10.0`). What cannot be read is
+    /// answered with `invalid_args`, which argument it is, and what was expected.
     pub fn hook<A, R, E, F, Running>(self, name: &str, hook: F) -> Self
     where
         A: DeserializeOwned,
@@ -297,12 +308,18 @@ impl Plugin {
         F: Fn(A, HookContext) -> Running + Send + Sync + 'static,
         Running: Future<Output = Result<R, E>> + 'static,
     {
+        let (hook_name, unwritable) = (name.to_owned(), Arc::new(Once::new()));
         let run = move |args: Value, context: HookContext| {
-            let running = arguments::<A>(args).map(|args| hook(args, context));
+            let running = arguments::<A>(&args).map(|args| hook(args, context));
+            let (name, unwritable) = (hook_name.clone(), Arc::clone(&unwritable));
             async move {
-                let reply = running?.await.map_err(|error| Failure::Refused(error.into().0))?;
+                let running = running.map_err(Failure::InvalidArgs)?;
+                let reply = running.await.map_err(|error| Failure::Refused(error.into().0))?;
                 serde_json::value::to_raw_value(&reply).map_err(|error| {
-                    log::error!("a hook's reply cannot be written as JSON: {error}");
+                    // Clients call it as often as they like.
+                    unwritable.call_once(|| {
+                        log::error!("hook {name:?}: its reply cannot be written as JSON: {error}");
+                    });
                     Failure::Internal
                 })
             }
@@ -315,18 +332,6 @@ impl Plugin {
         }
         self
     }
-}
-
-/// The list of a call as the type that its hook takes.
-fn arguments<A: DeserializeOwned>(args: Value) -> Result<A, Failure> {
-    let alone = match &args {
-        Value::Array(list) if list.is_empty() => Some(Value::Null),
-        Value::Array(list) if list.len() == 1 => list.first().cloned(),
-        _ => None,
-    };
-    serde_json::from_value(args)
-        .or_else(|error| alone.map_or(Err(error), serde_json::from_value))
-        .map_err(|_| Failure::InvalidArgs)
 }
 
 fn check(name: &str) -> Result<(), BadHookName> {
@@ -342,29 +347,7 @@ fn is_reserved(function: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn arguments_are_read_as_what_the_hook_takes() {
-        #[derive(serde::Deserialize, Debug, PartialEq)]
-        struct Move {
-            from: String,
-            to: String,
-        }
-        let e2e4 = Move { from: "e2".into(), to: "e4".into() };
-
-        assert_eq!(arguments::<(String, u8)>(json!(["a", 1])), Ok(("a".into(), 1)));
-        assert_eq!(arguments::<()>(json!([])), Ok(()));
-        assert_eq!(arguments::<String>(json!(["a"])), Ok("a".into()));
-        assert_eq!(arguments::<Vec<u8>>(json!([1, 2])), Ok(vec![1, 2]));
-        assert_eq!(arguments::<Move>(json!(["e2", "e4"])), Ok(e2e4));
-        assert!(arguments::<Move>(json!([{"from": "e2", "to": "e4"}])).is_ok());
-        assert_eq!(arguments::<(String, u8)>(json!(["a"])), Err(Failure::InvalidArgs));
-        assert_eq!(arguments::<u8>(json!([300])), Err(Failure::InvalidArgs));
-        assert_eq!(arguments::<u8>(json!([1, 2])), Err(Failure::InvalidArgs));
-    }
 
     #[test]
     fn bad_names_are_refused_when_hooks_are_registered() {

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::Failure;
+
 /// A frame that a client has sent.
 #[derive(Debug)]
 pub(crate) enum Frame<'a> {
@@ -131,12 +133,25 @@ fn string(value: &RawValue) -> Option<Cow<'_, str>> {
 
 /// `hook_reply`
 pub(crate) fn reply(id: Option<&CallId>, plugin: &str, function: &str, data: &RawValue) -> String {
-    write(&Reply { kind: "hook_reply", id, plugin, function, data: Some(data), error: None })
+    let (error, argument, detail) = (None, None, None);
+    let data = Some(data);
+    write(&Reply { kind: "hook_reply", id, plugin, function, data, error, argument, detail })
 }
 
 /// `hook_error`
-pub(crate) fn error(id: Option<&CallId>, plugin: &str, function: &str, error: &str) -> String {
-    write(&Reply { kind: "hook_error", id, plugin, function, data: None, error: Some(error) })
+pub(crate) fn error(
+    id: Option<&CallId>,
+    plugin: &str,
+    function: &str,
+    failure: &Failure,
+) -> String {
+    let (error, data) = (failure.to_string(), None);
+    let error = Some(error.as_str());
+    let (argument, detail) = match failure {
+        Failure::InvalidArgs(invalid) => (invalid.argument, Some(invalid.detail.as_str())),
+        _ => (None, None),
+    };
+    write(&Reply { kind: "hook_error", id, plugin, function, data, error, argument, detail })
 }
 
 /// A call by the server.
@@ -166,6 +181,10 @@ struct Reply<'a> {
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argument: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -200,7 +219,7 @@ mod tests {
         for id in ["7", "\"a\\u00e9\"", "-1.5"] {
             let text = format!(r#"{{"type":"call_hook","id":{id},"plugin":"p","fn":"f"}}"#);
             let Ok(Frame::Call(call)) = Frame::read(&text) else { panic!("{text}") };
-            let error = error(call.id.as_ref(), "p", "f", "timeout");
+            let error = error(call.id.as_ref(), "p", "f", &Failure::Timeout);
             assert_eq!(
                 error,
                 format!(

@@ -1,5 +1,6 @@
 //! The server peer as an actor.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ impl ServerPeer {
         let known = self.connection.clone().filter(|connection| connection.is_open());
         let same = known.filter(|_| self.origin == whose);
         let (options, owner) = (self.options.clone(), ctx.address().recipient());
-        let limit = self.account.limits().answer_timeout;
+        let (limit, message) = (self.account.limits().answer_timeout, options.limits.message);
         let answering = async move {
             let (connection, is_new) = match same {
                 Some(connection) => (connection, false),
@@ -100,7 +101,7 @@ impl ServerPeer {
             if answered.is_err() && is_new {
                 connection.close().await;
             }
-            answered.map(|answer| (connection, answer))
+            answered.map(|answer| (connection, with_message_size(answer, message)))
         };
         Box::pin(answering.into_actor(self).map(move |answered, this, _| {
             let (connection, answer) = answered?;
@@ -154,7 +155,7 @@ impl ServerPeer {
             Fate::Pass => self.tell(ServerPeerEvent::Data { label, message }),
             Fate::Drop => {}
             Fate::TellRate => self.tell(ServerPeerEvent::Refused(Refusal::RateLimited)),
-            Fate::TellLarge => self.tell(ServerPeerEvent::Refused(Refusal::TooLarge)),
+            Fate::TellLarge => self.tell(ServerPeerEvent::TooLarge { label, message }),
             Fate::Close => self.end(ctx),
         }
     }
@@ -355,9 +356,13 @@ async fn open(
     options: ServerPeerOptions,
     owner: Recipient<PeerConnectionEvent>,
 ) -> Result<PeerConnectionHandle, HandleOfferError> {
-    let ServerPeerOptions { connections, api, configuration, user_id, .. } = options;
+    let ServerPeerOptions { connections, api, configuration, user_id, limits } = options;
+    // The engine ends what is larger than it takes without a word, so it takes at least as much as it does by default.
+    let engine = api.settings().max_message_size;
+    let api = if engine == 0 { api } else { api.max_message_size(engine.max(limits.message)) };
     connections.open(&api, configuration, owner).await.map_err(|error| {
-        log::warn!("no connection for {user_id}: {error}");
+        // The client is told, and its peer keeps the log short.
+        log::debug!("no connection for {user_id}: {error}");
         HandleOfferError::Unavailable
     })
 }
@@ -377,6 +382,19 @@ async fn answer_by(
         return Err(HandleOfferError::NothingUsable(answered));
     }
     connection.send(LocalDescription).await.map_err(gone)?.ok_or(HandleOfferError::Unavailable)
+}
+
+/// A description that says how large a message is taken (RFC 8841 §6).
+fn with_message_size(mut description: SessionDescription, bytes: u32) -> SessionDescription {
+    let lines = description.sdp.split_inclusive('\n').map(|line| {
+        if line.starts_with("a=max-message-size:") {
+            Cow::Owned(format!("a=max-message-size:{}\r\n", bytes.max(1)))
+        } else {
+            Cow::Borrowed(line)
+        }
+    });
+    description.sdp = lines.collect();
+    description
 }
 
 /// How often it looks whether it still has a controller.

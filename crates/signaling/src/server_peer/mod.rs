@@ -26,7 +26,7 @@ pub(crate) use actor::Control;
 pub(crate) use channels::Channels;
 pub(crate) use webrtc::Entry;
 
-use crate::rate::Rate;
+use crate::rate::{Limits, Rate};
 
 /// The label of the channel that carries RPC.
 pub const EVENTS: &str = "events";
@@ -73,19 +73,21 @@ impl ServerPeerOptions {
     }
 }
 
-/// What a client may do with its WebRTC connection. What is over a rate is dropped, and the client told once in each
-/// window; one that goes on to twice the rate has its connection closed.
+/// What a client may do with its WebRTC connection. What is over a rate is dropped, and the client told; one that goes on has
+/// its connection closed ([`Rate`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebRtcLimits {
     /// How many data channels there may be at once; one more is closed. Default: 8.
     pub channels: usize,
-    /// The largest message of a data channel, in bytes; a larger one is dropped, and the client told. Default: 64 KiB.
-    pub message: usize,
-    /// What comes by data channels. Default: 600 messages and 16 MiB in 10 s.
+    /// The largest message of a data channel, in bytes, or of what takes its place: the server's descriptions say so
+    /// (`a=max-message-size`, RFC 8841 §6), whatever the [`Api`] says. A larger one is dropped, and the client told; one that is
+    /// larger than what the `Api` says as well may stop the connection's channels. At least 1. Default: 256 KiB.
+    pub message: u32,
+    /// What comes by data channels. Default: 250 messages and 1.6 MiB in a second, 1,000 messages and 16 MiB at once.
     pub data: Rate,
-    /// Candidates. Default: 150 in 30 s.
+    /// Candidates. Default: 5 in a second, 150 at once.
     pub candidates: Rate,
-    /// Offers. Default: 30 in 30 s.
+    /// Offers. Default: one in a second, 30 at once; 256 KiB in a second, 8 MiB at once.
     pub offers: Rate,
     /// How long it may take to answer an offer. Default: 10 s.
     pub answer_timeout: Duration,
@@ -93,17 +95,18 @@ pub struct WebRtcLimits {
 
 impl Default for WebRtcLimits {
     fn default() -> Self {
-        let rate = |messages, bytes, seconds| Rate {
-            messages,
-            bytes,
-            window: Duration::from_secs(seconds),
+        let rate = |messages_per_second, burst_messages, bytes_per_second, burst_bytes| Rate {
+            messages_per_second,
+            burst_messages,
+            bytes_per_second,
+            burst_bytes,
         };
         Self {
             channels: 8,
-            message: 64 * 1024,
-            data: rate(600, 16 << 20, 10),
-            candidates: rate(150, 1 << 20, 30),
-            offers: rate(30, 8 << 20, 30),
+            message: 256 << 10,
+            data: Limits::default().data_channels,
+            candidates: rate(5, 150, 32 << 10, 1 << 20),
+            offers: rate(1, 30, 256 << 10, 8 << 20),
             answer_timeout: Duration::from_secs(10),
         }
     }
@@ -172,6 +175,13 @@ pub enum ServerPeerEvent {
     },
     /// How the connection is now.
     ConnectionState(PeerConnectionState),
+    /// A message that is larger than [`WebRtcLimits::message`] came, and goes no further.
+    TooLarge {
+        /// On the channel of this label.
+        label: String,
+        /// The message.
+        message: DataChannelMessage,
+    },
     /// The client does more than it may, and what it does is dropped.
     Refused(Refusal),
 }
@@ -183,9 +193,6 @@ pub enum Refusal {
     /// More messages than [`WebRtcLimits::data`].
     #[error("rate_limited")]
     RateLimited,
-    /// A message larger than [`WebRtcLimits::message`].
-    #[error("too_large")]
-    TooLarge,
     /// More data channels than [`WebRtcLimits::channels`].
     #[error("too_many_channels")]
     TooManyChannels,

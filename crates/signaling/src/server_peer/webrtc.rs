@@ -9,6 +9,7 @@ use callboard_peer_connection::{
 use callboard_room_supervisor::PeerId;
 
 use super::{Channels, ServerPeerOptions, WebRtcLimits};
+use crate::rate::Rate;
 
 /// How the peers of a route get WebRTC peers on the server. Cheap to clone; clones share their list of sessions.
 #[derive(Clone, Debug)]
@@ -84,13 +85,20 @@ impl WebRtc {
         sessions.collect()
     }
 
-    pub(crate) fn peer_options(&self, peer: PeerId) -> ServerPeerOptions {
+    /// The largest message of a data channel, in bytes.
+    pub(crate) fn max_message(&self) -> usize {
+        self.limits.message as usize
+    }
+
+    /// `data` in the place of its own limit of data channels.
+    pub(crate) fn peer_options(&self, peer: PeerId, data: Option<Rate>) -> ServerPeerOptions {
+        let limits = WebRtcLimits { data: data.unwrap_or(self.limits.data), ..self.limits };
         ServerPeerOptions {
             user_id: peer.to_string(),
             connections: self.connections.clone(),
             api: self.api.clone(),
             configuration: self.configuration.clone(),
-            limits: self.limits,
+            limits,
         }
     }
 

@@ -51,7 +51,9 @@ impl Room for TestRoom {
 }
 
 /// A peer whose name decides what becomes of it.
-pub(crate) struct TestPeer;
+pub(crate) struct TestPeer {
+    greets: bool,
+}
 
 impl Peer for TestPeer {
     type Options = ();
@@ -76,9 +78,16 @@ impl Peer for TestPeer {
             Some("bomb") => panic!("on_init"),
             Some("brief") => {
                 let socket = SocketOptions { max_message: Some(128), ..SocketOptions::default() };
-                Ok(Init { peer: Self, socket })
+                Ok(Init { peer: Self { greets: false }, socket })
             }
-            _ => Ok(Self.into()),
+            name => Ok(Self { greets: name == Some("greeted") }.into()),
+        }
+    }
+
+    fn on_joined(&mut self, context: &Context) {
+        if self.greets {
+            let greeting = Message::new("greeting", &context.room.name()).expect("a string");
+            _ = context.client.send_to_client(&greeting);
         }
     }
 
@@ -90,6 +99,12 @@ impl Peer for TestPeer {
                 context.client.stop();
                 None
             }
+            "kick_me" => {
+                context.client.close(4001, "kicked out").expect("a good code");
+                None
+            }
+            // Server code may say what clients may not.
+            "announce" => Some(Message { event: "joined".to_owned(), ..message }),
             "whoami" => {
                 let answer = Message::new("you_are", &context.peer_id).expect("an id");
                 _ = context.client.send_to_client(&answer);

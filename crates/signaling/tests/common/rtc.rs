@@ -53,6 +53,8 @@ pub(crate) struct RtcClient {
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
     /// With a port of its own: two connections between the same two ports cannot be told apart.
     home: PeerConnections,
+    /// What it believes that the server takes, in bytes, whatever its answers say.
+    pub(crate) believes: Option<u32>,
     /// What the server has said over the WebSocket.
     pub(crate) heard: Vec<Value>,
     /// What the connection has told.
@@ -66,7 +68,8 @@ impl RtcClient {
         let token = data["resume"]["token"].as_str().map(str::to_owned);
         let home = home().await;
         let (connection, events) = connection(&home).await;
-        Self { ws, token, connection, events, home, heard: Vec::new(), told: Vec::new() }
+        let (believes, heard, told) = Default::default();
+        Self { ws, token, connection, events, home, believes, heard, told }
     }
 
     /// Lose the WebSocket's connection without a goodbye.
@@ -114,9 +117,14 @@ impl RtcClient {
     }
 
     pub(crate) async fn offer(&mut self) {
-        self.connection.send(SetLocalDescription(None)).await.expect("it runs").expect("an offer");
-        let offer = self.connection.send(LocalDescription).await.expect("it runs");
+        let offer = self.local_offer().await;
         self.ws.send(json!({ "event": "webrtc:offer", "data": offer })).await;
+    }
+
+    /// An offer that has not been sent.
+    pub(crate) async fn local_offer(&self) -> Value {
+        self.connection.send(SetLocalDescription(None)).await.expect("it runs").expect("an offer");
+        json!(self.connection.send(LocalDescription).await.expect("it runs"))
     }
 
     pub(crate) async fn say(&self, channel: DataChannelId, text: &str) {
@@ -206,7 +214,17 @@ impl RtcClient {
     async fn hear(&mut self, heard: Value) {
         match heard["event"].as_str() {
             Some("webrtc:answer") => {
-                let answer = serde_json::from_value(heard["data"].clone()).expect("an answer");
+                let mut data = heard["data"].clone();
+                if let Some(bytes) = self.believes {
+                    let sdp = data["sdp"].as_str().expect("text").lines().map(|line| {
+                        match line.split_once("max-message-size:") {
+                            Some((start, _)) => format!("{start}max-message-size:{bytes}\r\n"),
+                            None => format!("{line}\r\n"),
+                        }
+                    });
+                    data["sdp"] = sdp.collect::<String>().into();
+                }
+                let answer = serde_json::from_value(data).expect("an answer");
                 // One that was closed meanwhile takes none.
                 _ = self.connection.send(SetRemoteDescription(answer)).await;
             }

@@ -1,0 +1,348 @@
+//! What the client repeats, and when it stops and tells the page. Each retry of it has its test here.
+
+use callboard_signaling::Rate;
+use integration_tests::{Kind, on_a_stage_of_its_own};
+use serde_json::json;
+
+use crate::page::Page;
+use crate::scripted::Scripted;
+use crate::server::{Server, Setup};
+
+#[test]
+fn chromium_offers_many_sections_and_keeps_its_place() {
+    on_a_stage_of_its_own(async || offers_many_sections(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_offers_many_sections_and_keeps_its_place() {
+    on_a_stage_of_its_own(async || offers_many_sections(Kind::Firefox).await);
+}
+
+/// More than a message to others may be.
+async fn offers_many_sections(kind: Kind) {
+    let server = Server::start(Setup::default()).await;
+    let page = Page::open(kind, server.port).await;
+
+    let told = page
+        .run(
+            "const ann = await connect('/socket/lobby');
+             const [errors, rejoined, states] = [heard(ann, 'error'), heard(ann, 'rejoined'), heard(ann, 'state')];
+             const id = ann.peerId;
+             let offer = 0;
+             const { send } = WebSocket.prototype;
+             WebSocket.prototype.send = function (data) {
+                 if (data.includes('webrtc:offer')) offer = data.length;
+                 return send.call(this, data);
+             };
+             const peer = ann.openPeerConnection({ media: (connection) => {
+                 for (let i = 0; i < 32; i += 1) connection.addTransceiver('video', { direction: 'sendonly' });
+             } });
+             const answered = new Promise((resolve) => peer.connection.addEventListener('signalingstatechange',
+                 () => peer.connection.signalingState === 'stable' && resolve(true)));
+             const refused = next(ann, 'error').then(([{ details }]) => Boolean(details.detail));
+             const outcome = await Promise.race([answered, refused]);
+             const sum = await ann.call('test', 'add', [1, 2]);
+             return { outcome, large: offer > 65_536, same: ann.peerId === id, state: ann.state, rejoined, states, sum }",
+        )
+        .await;
+
+    let expected = json!({
+        "outcome": true, "large": true, "same": true, "state": "open", "rejoined": [], "states": [], "sum": 3,
+    });
+    assert_eq!(told, expected);
+    page.close().await;
+}
+
+/// A page that comes back quickly, and writes down what it is told.
+fn comes_back(port: u16, options: &str) -> String {
+    format!(
+        "window.ann = await connect('ws://127.0.0.1:{port}/', {{ firstDelay: 5, longestDelay: 20, {options} }});
+         [window.errors, window.states, window.webrtc] = [heard(ann, 'error'), heard(ann, 'state'), heard(ann, 'webrtc')];
+         window.codes = () => errors.map(([{{ code }}]) => code);"
+    )
+}
+
+#[test]
+fn chromium_does_not_offer_again_what_its_connection_dies_of() {
+    on_a_stage_of_its_own(async || offer_kills(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_does_not_offer_again_what_its_connection_dies_of() {
+    on_a_stage_of_its_own(async || offer_kills(Kind::Firefox).await);
+}
+
+async fn offer_kills(kind: Kind) {
+    let blank = Server::start(Setup::default()).await;
+    let server = Scripted::start(|mut client| async move {
+        client.let_in().await;
+        if client.until("webrtc:offer").await {
+            client.error("Message too large", json!({ "max_bytes": 1_000 })).await;
+            client.close(1009).await;
+        }
+    })
+    .await;
+    let page = Page::open(kind, blank.port).await;
+    page.run(&comes_back(server.port, "")).await;
+
+    page.run("window.peer = ann.openPeerConnection()").await;
+
+    page.becomes("codes().includes('webrtc_gave_up') && ann.state === 'open'").await;
+    let told =
+        page.run("return [peer.state, peer.closed, webrtc.at(-1), codes(), ann.state]").await;
+    let codes = json!(["message_too_large", "message_too_large", "webrtc_gave_up"]);
+    assert_eq!(told, json!(["failed", false, ["failed"], codes, "open"]));
+    assert_eq!((server.heard("webrtc:offer").len(), server.connections()), (2, 3));
+
+    // The page may insist.
+    page.run("peer.retry()").await;
+    page.becomes("codes().filter((code) => code === 'gave_up').length === 1").await;
+    assert_eq!(page.run("return ann.state").await, "closed");
+    assert_eq!(server.heard("webrtc:offer").len(), 3);
+    page.close().await;
+}
+
+#[test]
+fn a_connection_that_dies_of_the_same_again_and_again_is_not_opened_again() {
+    on_a_stage_of_its_own(async || {
+        for code in [1002, 1007, 1008, 1009, 1011, 1013] {
+            let blank = Server::start(Setup::default()).await;
+            let server = Scripted::start(move |mut client| async move {
+                client.let_in().await;
+                client.close(code).await;
+            })
+            .await;
+            let page = Page::open(Kind::Chromium, blank.port).await;
+
+            page.run(&comes_back(server.port, "")).await;
+
+            page.becomes("ann.state === 'closed'").await;
+            let told = page
+                .run("return [codes(), errors[0][0].details.code, states.at(-1)[1].code]")
+                .await;
+            assert_eq!(told, json!([["gave_up"], code, code]));
+            assert_eq!(server.connections(), 3, "once, and twice more");
+            page.close().await;
+        }
+    });
+}
+
+#[test]
+fn what_waited_and_kills_is_sent_once_and_what_is_as_large_is_not_sent() {
+    on_a_stage_of_its_own(async || {
+        let blank = Server::start(Setup::default()).await;
+        let server = Scripted::start(|mut client| async move {
+            client.let_in().await;
+            if client.number == 0 {
+                return client.close(1012).await;
+            }
+            while let Some(heard) = client.next().await {
+                if heard["data"].as_str().is_some_and(|data| data.len() > 1_000) {
+                    client.error("Message too large", json!({ "max_bytes": 1_000 })).await;
+                    return client.close(1009).await;
+                }
+            }
+        })
+        .await;
+        let page = Page::open(Kind::Chromium, blank.port).await;
+        page.run(&comes_back(server.port, "")).await;
+
+        page.run(
+            "ann.on('state', (state) => { if (state === 'waiting' && !window.sent) { window.sent = true; ann.send('chat', 'x'.repeat(2_000)); } });
+             if (ann.state === 'waiting' && !window.sent) { window.sent = true; ann.send('chat', 'x'.repeat(2_000)); }",
+        )
+        .await;
+
+        page.becomes("codes().includes('message_too_large') && ann.state === 'open'").await;
+        let told = page
+            .run(
+                "const code = await code_of((async () => ann.send('chat', 'x'.repeat(2_000)))());
+                 ann.send('chat', 'small');
+                 return [code, codes()]",
+            )
+            .await;
+        assert_eq!(told, json!(["too_large", ["message_too_large"]]));
+        assert_eq!(server.connections(), 3);
+        assert_eq!(server.heard("chat").iter().filter(|data| *data != "small").count(), 1);
+        page.close().await;
+    });
+}
+
+#[test]
+fn a_room_that_says_no_again_and_again_is_left_alone() {
+    on_a_stage_of_its_own(async || {
+        let blank = Server::start(Setup::default()).await;
+        let server = Scripted::start(|mut client| async move {
+            if client.number == 0 {
+                client.let_in().await;
+                return client.close(1012).await;
+            }
+            client.error("Could not join room", json!("banned")).await;
+            client.close(1000).await;
+        })
+        .await;
+        let page = Page::open(Kind::Chromium, blank.port).await;
+
+        page.run(&comes_back(server.port, "")).await;
+
+        page.becomes("ann.state === 'closed'").await;
+        let told = page.run("return [codes(), errors.at(-1)[0].details]").await;
+        let no = "could_not_join_room";
+        let details = json!({ "code": 1000, "reason": "", "error": no, "details": "banned" });
+        assert_eq!(told, json!([[no, no, no, "gave_up"], details]));
+        assert_eq!(server.connections(), 4);
+        page.close().await;
+    });
+}
+
+/// The browser says no more than that there is no WebSocket.
+#[test]
+fn a_server_that_refuses_again_and_again_is_left_alone() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(Setup::default()).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+        page.run(
+            "window.ann = await connect('/socket/lobby?name=once', { firstDelay: 5, longestDelay: 20, refusals: 4 });
+             [window.errors, window.states] = [heard(ann, 'error'), heard(ann, 'state')];
+             ann.send('restart_me');",
+        )
+        .await;
+
+        page.becomes("ann.state === 'closed'").await;
+
+        let told = page
+            .run("return [errors.map(([{ code }]) => code), states.filter(([state]) => state === 'connecting').length]")
+            .await;
+        assert_eq!(told, json!([["gave_up"], 4]));
+        page.close().await;
+    });
+}
+
+#[test]
+fn an_offer_that_is_refused_or_badly_answered_again_and_again_is_not_made_again() {
+    on_a_stage_of_its_own(async || {
+        for refused in [true, false] {
+            let blank = Server::start(Setup::default()).await;
+            let server = Scripted::start(move |mut client| async move {
+                client.let_in().await;
+                while client.until("webrtc:offer").await {
+                    if refused {
+                        let details = json!({ "event": "webrtc:offer", "error": "bad_description", "detail": "no" });
+                        client.error("WebRTC failed", details).await;
+                    } else {
+                        let answer = json!({ "type": "answer", "sdp": "v=nonsense" });
+                        client.say(json!({ "event": "webrtc:answer", "data": answer })).await;
+                    }
+                }
+            })
+            .await;
+            let page = Page::open(Kind::Chromium, blank.port).await;
+            page.run(&comes_back(server.port, "")).await;
+
+            page.run("window.peer = ann.openPeerConnection()").await;
+
+            page.becomes("codes().includes('webrtc_gave_up')").await;
+            let told = page.run("return [codes(), peer.state, ann.state]").await;
+            let code = if refused { "webrtc_failed" } else { "bad_answer" };
+            assert_eq!(told, json!([[code, code, code, "webrtc_gave_up"], "failed", "open"]));
+            assert_eq!((server.heard("webrtc:offer").len(), server.connections()), (3, 1));
+            page.close().await;
+        }
+    });
+}
+
+#[test]
+fn a_peer_connection_that_never_lasts_is_not_replaced_for_ever() {
+    on_a_stage_of_its_own(async || {
+        let blank = Server::start(Setup::default()).await;
+        let server = Scripted::start(|mut client| async move {
+            client.let_in().await;
+            while client.until("webrtc:offer").await {
+                let details = json!({ "event": "webrtc:offer", "error": "unavailable" });
+                client.error("WebRTC failed", details).await;
+            }
+        })
+        .await;
+        let page = Page::open(Kind::Chromium, blank.port).await;
+        page.run(&comes_back(server.port, "")).await;
+
+        page.run("window.peer = ann.openPeerConnection()").await;
+
+        page.becomes("codes().includes('webrtc_gave_up')").await;
+        assert_eq!(server.heard("webrtc:offer").len(), 13);
+        // Another network may make the difference.
+        page.run("dispatchEvent(new Event('online'))").await;
+        page.becomes("codes().filter((code) => code === 'webrtc_gave_up').length === 2").await;
+        assert_eq!(server.heard("webrtc:offer").len(), 26);
+        page.close().await;
+    });
+}
+
+#[test]
+fn a_peer_connection_that_is_closed_for_flooding_is_not_opened_to_flood_again_and_again() {
+    on_a_stage_of_its_own(async || {
+        let data = Rate { messages_per_second: 1, burst_messages: 30, ..Setup::default().data };
+        let server = Server::start(Setup { data, ..Setup::default() }).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+
+        page.run(
+            "window.ann = await connect('/socket/lobby', { firstDelay: 5, longestDelay: 20 });
+             [window.errors, window.opened] = [heard(ann, 'error'), heard(ann, 'channel_open')];
+             ann.on('channel_open', (label) => {
+                 const flooding = setInterval(() => {
+                     if (!peer.openChannel(label)) return clearInterval(flooding);
+                     for (let i = 0; i < 10; i += 1) ann.sendData('events', '{}');
+                 }, 20);
+             });
+             window.peer = ann.openPeerConnection();",
+        )
+        .await;
+
+        page.becomes("errors.some(([{ code }]) => code === 'webrtc_gave_up')").await;
+        let told = page
+            .run("return [opened.length, errors.some(([{ code }]) => code === 'rate_limited'), ann.state, peer.state]")
+            .await;
+        assert_eq!(told, json!([3, true, "open", "failed"]));
+        page.close().await;
+    });
+}
+
+#[test]
+fn a_call_is_sent_once_and_a_large_answer_is_none() {
+    on_a_stage_of_its_own(async || {
+        let blank = Server::start(Setup::default()).await;
+        let server = Scripted::start(|mut client| async move {
+            client.let_in().await;
+            if client.number == 0 {
+                while let Some(heard) = client.next().await {
+                    if heard["type"] == "call_hook" {
+                        return client.close(1009).await;
+                    }
+                }
+            }
+            client.say(json!({ "type": "call_hook", "id": "s1", "fn": "large", "args": [] })).await;
+            while let Some(heard) = client.next().await {
+                assert_ne!(heard["type"], "call_hook");
+                if heard["type"] == "hook_error" {
+                    client.say(json!({ "event": "told", "data": heard })).await;
+                }
+            }
+        })
+        .await;
+        let page = Page::open(Kind::Chromium, blank.port).await;
+        page.run(&comes_back(server.port, "")).await;
+
+        let told = page
+            .run(
+                "ann.register('large', () => 'x'.repeat(100_000));
+                 const told = next(ann, 'told');
+                 const lost = await code_of(ann.call('test', 'add', [1, 2]));
+                 const [{ error, id }] = await told;
+                 return [lost, error, id, ann.state]",
+            )
+            .await;
+
+        assert_eq!(told, json!(["disconnected", "too_large", "s1", "open"]));
+        page.close().await;
+    });
+}

@@ -1,0 +1,126 @@
+//! A server that does what no server of ours does, one connection after the other.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+/// Lets everybody in, and then does with each connection, which is numbered from 0, what it is made to do.
+pub(crate) struct Scripted {
+    pub(crate) port: u16,
+    heard: Arc<Mutex<Vec<Value>>>,
+    connections: Arc<Mutex<usize>>,
+    accepting: AbortHandle,
+}
+
+/// A connection.
+pub(crate) struct Connection {
+    pub(crate) number: usize,
+    socket: WebSocketStream<TcpStream>,
+    heard: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Scripted {
+    pub(crate) async fn start<Running>(
+        script: impl Fn(Connection) -> Running + Send + Sync + 'static,
+    ) -> Self
+    where
+        Running: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("a bound socket").port();
+        let (heard, connections) =
+            (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
+        let (all, counted) = (Arc::clone(&heard), Arc::clone(&connections));
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+                let number = {
+                    let mut count = counted.lock().expect("nothing panics");
+                    *count += 1;
+                    *count - 1
+                };
+                tokio::spawn(script(Connection { number, socket, heard: Arc::clone(&all) }));
+            }
+        });
+        Self { port, heard, connections, accepting: accepting.abort_handle() }
+    }
+
+    /// WebSockets that were opened.
+    pub(crate) fn connections(&self) -> usize {
+        *self.connections.lock().expect("nothing panics")
+    }
+
+    /// The data of all messages of this name that have come.
+    pub(crate) fn heard(&self, event: &str) -> Vec<Value> {
+        let heard = self.heard.lock().expect("nothing panics");
+        heard.iter().filter(|heard| heard["event"] == event).map(|it| it["data"].clone()).collect()
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Connection {
+    /// Says that the client is in, as somebody new.
+    pub(crate) async fn let_in(&mut self) {
+        let data = json!({ "peer_id": format!("peer-{}", self.number), "peers": [] });
+        self.say(json!({ "event": "authenticated", "data": data })).await;
+    }
+
+    pub(crate) async fn say(&mut self, what: Value) {
+        // A page that has gone hears nothing.
+        _ = self.socket.send(Frame::text(what.to_string())).await;
+    }
+
+    pub(crate) async fn error(&mut self, description: &str, details: Value) {
+        let data = json!({ "description": description, "details": details });
+        self.say(json!({ "event": "error", "data": data })).await;
+    }
+
+    /// What comes next; none when the connection has ended.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            match self.socket.next().await?.ok()? {
+                Frame::Text(text) if text == "ping" => {
+                    self.socket.send(Frame::text("pong")).await.ok()?;
+                }
+                Frame::Text(text) => {
+                    let heard: Value = serde_json::from_str(&text).expect("the client sends JSON");
+                    self.heard.lock().expect("nothing panics").push(heard.clone());
+                    return Some(heard);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for a message of this name; false when the connection has ended.
+    pub(crate) async fn until(&mut self, event: &str) -> bool {
+        while let Some(heard) = self.next().await {
+            if heard["event"] == event {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Keeps the connection for as long as the client does.
+    pub(crate) async fn keep(mut self) {
+        while self.next().await.is_some() {}
+    }
+
+    pub(crate) async fn close(mut self, code: u16) {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        _ = self.socket.close(Some(frame)).await;
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+}

@@ -1,0 +1,101 @@
+//! What happens at once when the network is back, or the page or the computer wakes up.
+
+use integration_tests::{Kind, on_a_stage_of_its_own};
+use serde_json::json;
+
+use crate::page::Page;
+use crate::proxy::Proxy;
+use crate::server::{Server, Setup};
+
+#[test]
+fn chromium_comes_back_at_once_when_something_has_changed() {
+    on_a_stage_of_its_own(async || comes_back_at_once(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_comes_back_at_once_when_something_has_changed() {
+    on_a_stage_of_its_own(async || comes_back_at_once(Kind::Firefox).await);
+}
+
+/// Each delay is ten minutes, so that nothing happens by itself.
+async fn comes_back_at_once(kind: Kind) {
+    let server = Server::start(Setup::default()).await;
+    let proxy = Proxy::start(server.port).await;
+    let page = Page::open(kind, proxy.port).await;
+    page.run(
+        "Math.random = () => 1;
+         const late = 600_000;
+         window.ann = await connect('/socket/lobby', { firstDelay: late, longestDelay: late, heartbeat: late, joinTimeout: late });
+         [window.states, window.rejoined] = [heard(ann, 'state'), heard(ann, 'rejoined')];
+         window.wake = {
+             online: () => dispatchEvent(new Event('online')),
+             shown: () => document.dispatchEvent(new Event('visibilitychange')),
+             restored: () => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })),
+             slept: () => { const { now } = Date; Date.now = () => now() + 3_600_000; },
+         };",
+    )
+    .await;
+
+    for (round, how) in ["online", "shown", "restored", "slept"].into_iter().enumerate() {
+        // It is lost, and would be so for ten minutes.
+        proxy.cut();
+        page.becomes("ann.state === 'waiting'").await;
+        page.run(&format!("wake.{how}()")).await;
+        page.becomes(&format!("ann.state === 'open' && rejoined.length === {}", 2 * round + 1))
+            .await;
+
+        // It is dead, and nobody has noticed.
+        proxy.get_stuck();
+        page.run(&format!("wake.{how}()")).await;
+        page.becomes("ann.state === 'waiting'").await;
+        proxy.work_again();
+        page.run(&format!("wake.{how}()")).await;
+        page.becomes(&format!("ann.state === 'open' && rejoined.length === {}", 2 * round + 2))
+            .await;
+    }
+
+    // It is alive: being asked changes nothing.
+    let told = page
+        .run(
+            "const before = states.length;
+             wake.online();
+             wake.shown();
+             const pong = await ann.call('test', 'add', [1, 2]);
+             await new Promise((later) => setTimeout(later, 4_000));
+             return [states.length - before, pong, ann.state]",
+        )
+        .await;
+    assert_eq!(told, json!([0, 3, "open"]));
+
+    // What is closed is not woken.
+    let closed = page
+        .run("ann.close(); wake.online(); wake.shown(); return [ann.state, states.at(-1)[0]]")
+        .await;
+    assert_eq!(closed, json!(["closed", "closed"]));
+    page.close().await;
+}
+
+#[test]
+fn ice_is_restarted_at_once_on_another_network() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(Setup::default()).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+        page.run(
+            "window.ann = await connect('/socket/lobby');
+             window.peer = ann.openPeerConnection();
+             await next(ann, 'channel_open');
+             window.ufrag = () => /a=ice-ufrag:(.*)/.exec(peer.connection.localDescription.sdp)[1];
+             window.before = { connection: peer.connection, ufrag: ufrag() };",
+        )
+        .await;
+
+        page.run("dispatchEvent(new Event('online'))").await;
+
+        page.becomes("ufrag() !== before.ufrag && peer.state === 'connected'").await;
+        let told = page
+            .run("return [peer.connection === before.connection, await ann.call('test', 'add', [1, 2])]")
+            .await;
+        assert_eq!(told, json!([true, 3]));
+        page.close().await;
+    });
+}
