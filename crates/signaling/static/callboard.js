@@ -391,8 +391,8 @@ export class Client {
       this.#emit("room_restarted");
     },
     error: ({ description, details }) => {
-      if (description === "WebRTC failed") this.#peerConnection?.handleRefusal(details);
       this.#emit("error", serverError(text(description), details));
+      if (description === "WebRTC failed") this.#peerConnection?.handleRefusal(details);
     },
     "webrtc:answer": (answer) => this.#peerConnection?.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
     "webrtc:ice": (candidate) => this.#peerConnection?.handleCandidate(candidate),

@@ -53,7 +53,12 @@ impl Page {
 
     /// Expects that the client finds out why it cannot take up its peer: the server answers that without a WebSocket.
     pub(crate) fn expect_refused_resume(&self) {
-        self.expect_no_socket_at("/socket/lobby?resume=");
+        self.expect_refused("/socket/lobby?resume=");
+    }
+
+    /// Expects that the client gets no WebSocket at this address of the lobby, and finds out whether there is a server.
+    pub(crate) fn expect_refused(&self, address: &str) {
+        self.expect_no_socket_at(address);
         self.browser.expect_fault(FaultKind::FailedRequest, &["/socket/lobby", "426"]);
     }
 

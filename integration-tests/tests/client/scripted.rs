@@ -113,11 +113,6 @@ impl Connection {
         false
     }
 
-    /// Keeps the connection for as long as the client does.
-    pub(crate) async fn keep(mut self) {
-        while self.next().await.is_some() {}
-    }
-
     pub(crate) async fn close(mut self, code: u16) {
         let frame = CloseFrame { code: code.into(), reason: "".into() };
         _ = self.socket.close(Some(frame)).await;

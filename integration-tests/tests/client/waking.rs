@@ -22,6 +22,7 @@ async fn comes_back_at_once(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     let proxy = Proxy::start(server.port).await;
     let page = Page::open(kind, proxy.port).await;
+    page.expect_no_socket_at("/socket/lobby");
     page.run(
         "Math.random = () => 1;
          const late = 600_000;
