@@ -62,7 +62,7 @@ fn offer(data: &str) -> Result<SessionDescription, String> {
     let Fields { kind, sdp } = fields(data, "an object with type and sdp")?;
     let kind = string("type", kind)?.ok_or("type is missing: it must be \"offer\"")?;
     if kind != "offer" {
-        return Err(format!("type must be \"offer\", not {:?}", shorten(&kind)));
+        return Err(format!("type must be \"offer\", not {:?}", shorten(&kind, LONGEST_WORD)));
     }
     let sdp = string("sdp", sdp)?.ok_or("sdp is missing")?;
     Ok(SessionDescription::offer(sdp))
@@ -145,7 +145,7 @@ fn index(name: &str, value: Option<&RawValue>) -> Result<Option<u16>, String> {
             Ok(Some(number as u16))
         }
         _ => {
-            let given = shorten(value.get());
+            let given = shorten(value.get(), LONGEST_WORD);
             Err(format!("{name} must be a whole number from 0 to 65535, not {given}"))
         }
     }
@@ -163,9 +163,10 @@ fn kind(json: &str) -> &'static str {
     }
 }
 
-/// So much of the client's words as fits into an error.
-fn shorten(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_WORD)]
+/// The first so many bytes of a text, or a few less: what fits of a client's words into an error.
+pub(crate) fn shorten(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or_default()]
 }
 
 /// Bytes of a client's word in an error.

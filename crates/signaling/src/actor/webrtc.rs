@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::PeerActor;
-use crate::control::{Control as Said, ICE, OFFER, SEND, may_be_control};
+use crate::control::{Control as Said, ICE, OFFER, SEND, may_be_control, shorten};
 use crate::peer::{ChannelEvent, Peer};
 use crate::rpc::{Answer, Desk, Frame, Handled, HookContext, may_be_rpc};
 use crate::server_peer::*;
@@ -238,10 +238,9 @@ impl<P: Peer> PeerActor<P> {
     fn refuse(&self, event: &str, error: &str, detail: Option<String>) {
         self.log_refusal(event, error, detail.as_deref());
         let mut details = json!({ "event": event, "error": error });
-        if let Some(mut detail) = detail {
+        if let Some(detail) = detail {
             // It may hold words of the client's.
-            detail.truncate(detail.floor_char_boundary(LONGEST_DETAIL));
-            details["detail"] = detail.into();
+            details["detail"] = shorten(&detail, LONGEST_DETAIL).into();
         }
         self.tell(Description::WebRtcFailed, &details);
     }

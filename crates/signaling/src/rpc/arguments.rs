@@ -7,6 +7,8 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Seq
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Number, Value};
 
+use crate::control::shorten;
+
 /// Why a hook cannot take the arguments of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidArguments {
@@ -37,13 +39,13 @@ fn read<A: DeserializeOwned>(args: &Value) -> Result<A, InvalidArguments> {
     let as_list = A::deserialize(List { list, at: &at });
     let invalid = match as_list {
         Ok(args) => return Ok(args),
-        Err(error) => InvalidArguments { argument: at.get(), detail: shorten(&error) },
+        Err(error) => InvalidArguments { argument: at.get(), detail: words(&error) },
     };
     // A type that is neither list nor tuple takes the only argument, or none.
     match list {
         [] => A::deserialize(&Value::Null).map_err(|_| invalid),
         [only] => A::deserialize(only).map_err(|error| {
-            let detail = shorten(&error);
+            let detail = words(&error);
             // A type that takes an object says what is wrong with it; else this is a list or a tuple, and has said it.
             let takes_objects = only.is_object() && !detail.starts_with("invalid type: map");
             match at.get() {
@@ -131,10 +133,8 @@ fn whole(number: &Number) -> Option<Number> {
 }
 
 /// The words of an error, of which some may be the client's.
-fn shorten(error: &impl fmt::Display) -> String {
-    let mut text = error.to_string();
-    text.truncate(text.floor_char_boundary(LONGEST_DETAIL));
-    text
+fn words(error: &impl fmt::Display) -> String {
+    shorten(&error.to_string(), LONGEST_DETAIL).to_owned()
 }
 
 /// 2 to the power of 53.
