@@ -158,6 +158,8 @@ impl<P: Peer> PeerActor<P> {
                 self.call(|peer, context| peer.on_joined(context));
                 if self.again {
                     self.tell(Description::PeerRestarted, &"messages may be lost".into());
+                } else {
+                    self.counters.joins.add(self.attachment.requested().elapsed());
                 }
                 self.tell_socket(ToSocket::Flow);
             }

@@ -42,6 +42,8 @@ pub(crate) struct Terms {
     pub(crate) resume_grace: Duration,
     pub(crate) close_grace: Duration,
     pub(crate) max_message: usize,
+    /// When its client asked for the first socket.
+    pub(crate) requested: Instant,
 }
 
 /// A socket, to be attached.
@@ -145,6 +147,10 @@ impl Attachment {
 
     pub(crate) fn address(&self) -> IpAddr {
         self.terms.address
+    }
+
+    pub(crate) fn requested(&self) -> Instant {
+        self.terms.requested
     }
 
     pub(crate) fn max_message(&self) -> usize {
@@ -407,6 +413,7 @@ mod tests {
             resume_grace: Duration::from_secs(30),
             close_grace: Duration::from_secs(5),
             max_message: 1024,
+            requested: Instant::now(),
         };
         let (attachment, socket) =
             Attachment::new(terms, plug(), Arc::clone(tokens), Arc::default());

@@ -2,10 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::histogram::Histogram;
+
 /// Counts of what has happened, for metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
     counts: [AtomicU64; COUNTS],
+    /// From the request until the room has let the peer in.
+    pub(crate) joins: Histogram,
+    /// From the call of a hook until its outcome.
+    pub(crate) hooks: Histogram,
 }
 
 /// What is counted.

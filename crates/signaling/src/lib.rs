@@ -64,6 +64,7 @@ mod counters;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod histogram;
 mod limits;
 mod options;
 mod origin;

@@ -120,6 +120,7 @@ async fn try_enter<P: Peer>(
     address: IpAddr,
     may_guess: impl Fn() -> Result<(), Refusal>,
 ) -> Result<HttpResponse, Refusal> {
+    let requested = Instant::now();
     let Door { custom, rooms, policy, connections, tokens, counters, .. } = door;
     let admission = connections
         .admit(address, policy.max_connections, policy.max_connections_per_address)
@@ -159,6 +160,7 @@ async fn try_enter<P: Peer>(
         resume_grace: policy.resume_grace,
         close_grace: policy.close_grace,
         max_message,
+        requested,
     };
     let (attachment, number) =
         Attachment::new(terms, opened.plug(&cable), Arc::clone(tokens), Arc::clone(counters));
@@ -190,7 +192,7 @@ async fn try_enter<P: Peer>(
             client: PeerRef {
                 peer_id,
                 outbox: Arc::clone(&attachment.outbox),
-                desk: Desk::new(policy.hooks.clone()),
+                desk: Desk::new(policy.hooks.clone(), Arc::clone(counters)),
                 channels: Channels::default(),
             },
         },

@@ -201,7 +201,7 @@ fn parse_metrics(text: &str) -> Vec<Sample> {
                     assert!(helped.insert((*name).to_owned()) && value.ends_with('.'), "{line}")
                 }
                 "TYPE" => {
-                    assert!(["gauge", "counter"].contains(value), "{line}");
+                    assert!(["gauge", "counter", "histogram"].contains(value), "{line}");
                     assert!(
                         kinds.insert((*name).to_owned(), (*value).to_owned()).is_none(),
                         "{line}"
@@ -226,13 +226,18 @@ fn parse_metrics(text: &str) -> Vec<Sample> {
             .map(|label| {
                 let (key, value) = label.split_once('=').expect("a value");
                 let value = value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap();
-                assert!(is_name(key) && is_name(value), "{line}");
+                assert!(is_name(key) && (key == "le" || is_name(value)), "{line}");
                 (key.to_owned(), value.to_owned())
             })
             .collect();
-        let family = match name.strip_suffix("_total") {
-            Some(family) => (family, "counter"),
-            None => (name, "gauge"),
+        let histogram = ["_bucket", "_count", "_sum"]
+            .iter()
+            .filter_map(|suffix| name.strip_suffix(suffix))
+            .find(|family| kinds.get(*family).is_some_and(|kind| kind == "histogram"));
+        let family = match (histogram, name.strip_suffix("_total")) {
+            (Some(family), _) => (family, "histogram"),
+            (None, Some(family)) => (family, "counter"),
+            (None, None) => (name, "gauge"),
         };
         assert_eq!(kinds.get(family.0).map(String::as_str), Some(family.1), "{line}");
         assert!(helped.contains(family.0), "{line}");
@@ -256,7 +261,10 @@ async fn the_metrics_are_what_prometheus_reads() {
     whole(&mut stream, room).await;
     ada.expect("room_restarted").await;
 
-    let answer = server.get("/admin/metrics").await;
+    let text = server.get("/admin/metrics").await;
+    assert!(text.head.contains("content-type: text/plain; version=0.0.4"), "{}", text.head);
+    assert!(text.body.contains("# TYPE callboard_actor_exits_total counter\n"), "{}", text.body);
+    let answer = server.ask("GET", "/admin/metrics", &[OPEN_METRICS], "").await;
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
     let samples = parse_metrics(&answer.body);
@@ -274,6 +282,14 @@ async fn the_metrics_are_what_prometheus_reads() {
     assert_eq!(value("callboard_handshakes_started_total", ""), 2.0);
     assert_eq!(value("callboard_handshakes_ended_total", "normal"), 2.0);
     assert_eq!(value("callboard_handshakes", ""), 0.0);
+    assert_eq!((value("callboard_rooms", ""), value("callboard_peers", "")), (1.0, 1.0));
+    for (name, count) in [("join", 1.0), ("recovery", 1.0), ("handshake", 2.0), ("hook", 0.0)] {
+        assert_eq!(value(&format!("callboard_{name}_duration_seconds_count"), ""), count, "{name}");
+        let bucket = value(&format!("callboard_{name}_duration_seconds_bucket"), "+Inf");
+        assert_eq!(bucket, count, "{name}");
+        let sum = value(&format!("callboard_{name}_duration_seconds_sum"), "");
+        assert_eq!(sum > 0.0, count > 0.0, "{name}");
+    }
     assert_eq!(value("callboard_signaling_events_total", "opened"), 1.0);
     assert_eq!(value("callboard_websockets", ""), 1.0);
     assert_eq!(value("callboard_data_channel_bytes_total", "sent"), 1_000.0);
@@ -314,11 +330,18 @@ async fn two_hundred_peers_and_their_connections_are_shown() {
     }
     assert_eq!(room.children.len(), 201);
     assert_eq!(draw(&tree).lines().count(), tree.count());
-    let samples = parse_metrics(&server.get("/admin/metrics").await.body);
+    let metrics = server.ask("GET", "/admin/metrics", &[OPEN_METRICS], "").await;
+    let samples = parse_metrics(&metrics.body);
     let new = |(name, labels, value): &Sample| {
         (name == "callboard_peer_connections" && labels["state"] == "new").then_some(*value)
     };
     assert_eq!(samples.iter().find_map(new), Some(200.0));
     // Nobody's name is a label.
-    assert!(samples.len() < 100, "{}", samples.len());
+    assert!(samples.len() < clients.len(), "{}", samples.len());
 }
+
+/// What Prometheus asks for.
+const OPEN_METRICS: (&str, &str) = (
+    "accept",
+    "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+);

@@ -18,17 +18,27 @@ use crate::origin::Origins;
 use crate::proxies::{TrustedProxies, is_forwarded, peer_address};
 use crate::refusals::RefusalLog;
 
-/// Who is let in.
-pub(super) enum Access {
-    /// Whoever knows this, from wherever.
-    Token(String),
-    /// Whoever is on this machine, and no page of another site that a browser on it shows.
-    Loopback,
+/// What opens the admin surface.
+#[derive(Default)]
+pub(super) struct Tokens {
+    /// Who knows it may do everything, from wherever; without it, who is on this machine.
+    pub(super) full: Option<String>,
+    /// Who knows it may look, from wherever.
+    pub(super) read: Option<String>,
+}
+
+/// What a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Read,
+    /// To look by a WebSocket, which a browser opens for pages of all sites.
+    Watch,
+    Change,
 }
 
 /// Lets in who has access, and no one who guesses.
 pub(super) struct Gate {
-    access: Access,
+    tokens: Tokens,
     proxies: TrustedProxies,
     /// Wrong tokens, by address.
     guesses: Buckets<IpAddr>,
@@ -36,9 +46,9 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(access: Access, proxies: TrustedProxies) -> Self {
+    pub(super) fn new(tokens: Tokens, proxies: TrustedProxies) -> Self {
         Self {
-            access,
+            tokens,
             proxies,
             guesses: Buckets::new(GUESSES, GUESS_EVERY),
             refusals: RefusalLog::default(),
@@ -60,42 +70,64 @@ impl Gate {
         }
     }
 
-    /// Whether this request is answered. `guarded`: it changes something, or is a WebSocket, which a browser opens for
-    /// pages of all sites.
-    pub(super) fn check(&self, request: &HttpRequest, guarded: bool) -> Result<(), AdminError> {
+    /// Whether this request is answered.
+    pub(super) fn check(&self, request: &HttpRequest, wish: Wish) -> Result<(), AdminError> {
         let address = self.proxies.client(request);
         let address = address.map_err(|error| AdminError::BadRequest(error.to_string()))?;
-        match &self.access {
-            Access::Token(token) => {
-                let told = bearer(request.headers()).or_else(|| in_query(request.query_string()));
-                let Some(told) = told else { return Err(AdminError::Unauthorized) };
-                let (guesser, now) = (subscriber(address), Instant::now().into_std());
-                self.guesses.check(&guesser, now).map_err(AdminError::TooManyAttempts)?;
-                // An empty token is nobody's.
-                if !token.is_empty() && bool::from(told.as_bytes().ct_eq(token.as_bytes())) {
-                    return Ok(());
-                }
-                // One too many is refused next time.
-                _ = self.guesses.take(guesser, now);
-                Err(AdminError::Unauthorized)
-            }
-            Access::Loopback => {
-                let by_stranger = is_forwarded(request.headers()) && !self.proxies.sent(request);
-                if !address.is_loopback() || by_stranger {
-                    return Err(AdminError::LoopbackOnly);
-                }
-                // A page of another site whose name was made to lead here (DNS rebinding) names that site.
-                if !matches!(Authority::of(request), Ok(Some(host)) if host.is_loopback()) {
-                    return Err(AdminError::ForeignHost);
-                }
-                if guarded {
-                    let origins = Origins::SameHost.check(request);
-                    origins.map_err(|error| AdminError::ForeignOrigin(error.to_string()))?;
-                }
-                Ok(())
-            }
+        let Tokens { full, read } = &self.tokens;
+        let told = match (full, read) {
+            (None, None) => None,
+            _ => bearer(request.headers()).or_else(|| in_query(request.query_string())),
+        };
+        match told {
+            Some(told) => self.check_token(&told, subscriber(address), wish),
+            None if full.is_some() => Err(AdminError::Unauthorized),
+            None => self.check_loopback(request, address, wish),
         }
     }
+
+    fn check_token(&self, told: &str, guesser: IpAddr, wish: Wish) -> Result<(), AdminError> {
+        let now = Instant::now().into_std();
+        self.guesses.check(&guesser, now).map_err(AdminError::TooManyAttempts)?;
+        if is_token(told, self.tokens.full.as_deref()) {
+            return Ok(());
+        }
+        if is_token(told, self.tokens.read.as_deref()) {
+            return if wish == Wish::Change { Err(AdminError::ReadOnly) } else { Ok(()) };
+        }
+        // One too many is refused next time.
+        _ = self.guesses.take(guesser, now);
+        Err(AdminError::Unauthorized)
+    }
+
+    /// Lets in who is on this machine, and no page of another site that a browser on it shows.
+    fn check_loopback(
+        &self,
+        request: &HttpRequest,
+        address: IpAddr,
+        wish: Wish,
+    ) -> Result<(), AdminError> {
+        let by_stranger = is_forwarded(request.headers()) && !self.proxies.sent(request);
+        if !address.is_loopback() || by_stranger {
+            return Err(AdminError::LoopbackOnly);
+        }
+        // A page of another site whose name was made to lead here (DNS rebinding) names that site.
+        if !matches!(Authority::of(request), Ok(Some(host)) if host.is_loopback()) {
+            return Err(AdminError::ForeignHost);
+        }
+        if wish != Wish::Read {
+            let origins = Origins::SameHost.check(request);
+            origins.map_err(|error| AdminError::ForeignOrigin(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether this is the token. An empty one is nobody's.
+fn is_token(told: &str, token: Option<&str>) -> bool {
+    token.is_some_and(|token| {
+        !token.is_empty() && bool::from(told.as_bytes().ct_eq(token.as_bytes()))
+    })
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {
@@ -126,13 +158,58 @@ mod tests {
     const HERE: &str = "127.0.0.1:50000";
 
     fn loopback(peer: &str, headers: &[(&'static str, &str)], guarded: bool) -> Option<u16> {
+        let wish = if guarded { Wish::Watch } else { Wish::Read };
         let mut request = TestRequest::get().uri("/tree").peer_addr(peer.parse().unwrap());
         for header in headers {
             request = request.append_header(*header);
         }
-        let gate = Gate::new(Access::Loopback, TrustedProxies::default());
-        let checked = gate.check(&request.to_http_request(), guarded);
+        let gate = Gate::new(Tokens::default(), TrustedProxies::default());
+        let checked = gate.check(&request.to_http_request(), wish);
         checked.err().map(|error| error.status().as_u16())
+    }
+
+    fn full(token: &str) -> Tokens {
+        Tokens { full: Some(token.to_owned()), read: None }
+    }
+
+    #[test]
+    fn who_may_only_look_changes_nothing() {
+        let tokens = |full: Option<&str>| Tokens {
+            full: full.map(str::to_owned),
+            read: Some("look".to_owned()),
+        };
+        let status = |gate: &Gate, peer: &str, token: &str, wish| {
+            let mut request = TestRequest::get().peer_addr(peer.parse().unwrap());
+            request = request.append_header(("host", "localhost"));
+            if !token.is_empty() {
+                request = request.append_header((AUTHORIZATION, format!("Bearer {token}")));
+            }
+            let checked = gate.check(&request.to_http_request(), wish);
+            checked.map_or_else(|error| error.status().as_u16(), |()| 200)
+        };
+        use Wish::*;
+        let both = Gate::new(tokens(Some("all")), TrustedProxies::default());
+        let one = Gate::new(tokens(None), TrustedProxies::default());
+        let elsewhere = "192.0.2.1:5";
+        for (peer, token, wish, with_both, with_one) in [
+            (elsewhere, "look", Read, 200, 200),
+            (elsewhere, "look", Watch, 200, 200),
+            (elsewhere, "look", Change, 403, 403),
+            (elsewhere, "all", Change, 200, 401),
+            (elsewhere, "", Read, 401, 403),
+            (elsewhere, "other", Read, 401, 401),
+            (HERE, "", Read, 401, 200),
+            (HERE, "", Change, 401, 200),
+            (HERE, "look", Change, 403, 403),
+            (HERE, "other", Read, 401, 401),
+        ] {
+            assert_eq!(status(&both, peer, token, wish), with_both, "{peer} {token} {wish:?}");
+            assert_eq!(status(&one, peer, token, wish), with_one, "{peer} {token} {wish:?}");
+        }
+        let empty = Tokens { full: None, read: Some(String::new()) };
+        let empty = Gate::new(empty, TrustedProxies::default());
+        let request = TestRequest::get().uri("/?token=").peer_addr(elsewhere.parse().unwrap());
+        assert!(empty.check(&request.to_http_request(), Read).is_err());
     }
 
     #[test]
@@ -195,8 +272,8 @@ mod tests {
             if let Some(header) = header {
                 request = request.append_header((AUTHORIZATION, header));
             }
-            let gate = Gate::new(Access::Token(token.to_owned()), TrustedProxies::default());
-            gate.check(&request.to_http_request(), true).is_ok()
+            let gate = Gate::new(full(token), TrustedProxies::default());
+            gate.check(&request.to_http_request(), Wish::Change).is_ok()
         };
         assert!(check("a secret", "?token=a%20secret", None));
         assert!(check("secret", "?a=b&token=secret", None));
@@ -220,12 +297,12 @@ mod tests {
     }
     #[test]
     fn behind_a_proxy_of_ours_its_client_counts() {
-        let gate = Gate::new(Access::Loopback, "127.0.0.1".parse().unwrap());
+        let gate = Gate::new(Tokens::default(), "127.0.0.1".parse().unwrap());
         let check = |peer: &str, client: &str| {
             let request = TestRequest::get().peer_addr(peer.parse().unwrap());
             let request = request.append_header(("host", "localhost"));
             let request = request.append_header(("x-forwarded-for", client));
-            gate.check(&request.to_http_request(), false).is_ok()
+            gate.check(&request.to_http_request(), Wish::Read).is_ok()
         };
 
         assert!(check(HERE, "127.0.0.2"));
@@ -235,11 +312,11 @@ mod tests {
 
     #[test]
     fn who_guesses_has_to_wait_and_nobody_else() {
-        let gate = Gate::new(Access::Token("secret".to_owned()), TrustedProxies::default());
+        let gate = Gate::new(full("secret"), TrustedProxies::default());
         let status = |peer: &str, token: &str| {
             let request = TestRequest::get().peer_addr(peer.parse().unwrap());
             let request = request.append_header((AUTHORIZATION, format!("Bearer {token}")));
-            let checked = gate.check(&request.to_http_request(), false);
+            let checked = gate.check(&request.to_http_request(), Wish::Read);
             checked.map_or_else(|error| error.status().as_u16(), |()| 200)
         };
 

@@ -16,6 +16,8 @@ use crate::upgrade::{self, UpgradeError};
 pub(super) enum AdminError {
     #[error("a token is needed")]
     Unauthorized,
+    #[error("this token may only look")]
+    ReadOnly,
     #[error("without a token only this machine is answered")]
     LoopbackOnly,
     #[error("the host must be localhost or a loopback address")]
@@ -40,7 +42,7 @@ impl AdminError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::LoopbackOnly | Self::ForeignHost | Self::ForeignOrigin(_) => {
+            Self::ReadOnly | Self::LoopbackOnly | Self::ForeignHost | Self::ForeignOrigin(_) => {
                 StatusCode::FORBIDDEN
             }
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -63,6 +65,7 @@ impl AdminError {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
+            Self::ReadOnly => "read_only",
             Self::LoopbackOnly => "loopback_only",
             Self::ForeignHost => "forbidden_host",
             Self::ForeignOrigin(_) => "forbidden_origin",

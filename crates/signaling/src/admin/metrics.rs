@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use callboard_ice_handshake::mux::MuxCounters;
-use callboard_supervision::TreeSnapshot;
+use callboard_supervision::{Status, TreeSnapshot};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,14 +13,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Admin;
+use crate::histogram::Durations;
 
 type Labels = Vec<(&'static str, String)>;
 
-/// How what follows is written: OpenMetrics, which Prometheus reads since 2.5.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 impl Admin {
-    /// All metrics as text.
+    /// Returns all metrics in OpenMetrics 1.0.
     pub async fn metrics(&self) -> String {
         let mut registry = Registry::with_prefix("callboard");
         self.actors(&mut registry);
@@ -45,13 +43,22 @@ impl Admin {
 
     fn actors(&self, registry: &mut Registry) {
         let mut by_status: BTreeMap<(&'static str, String), i64> = BTreeMap::new();
+        let (mut rooms, mut peers) = (0, 0);
         for status in ["starting", "running", "stopping", "restarting", "stopped"] {
             by_status.insert(("worker", status.to_owned()), 0);
             by_status.insert(("supervisor", status.to_owned()), 0);
         }
         for tree in self.inner.snapshots() {
             count(&tree, &mut by_status);
+            rooms += running(&tree, &is_room);
+            peers += running(&tree, &is_peer);
         }
+        registry.register("rooms", "Rooms that run", gauge(rooms));
+        registry.register(
+            "peers",
+            "Peers that run, those whose clients are away too",
+            gauge(peers),
+        );
         let actors = Family::<Labels, Gauge>::default();
         for ((kind, status), count) in by_status {
             actors.get_or_create(&vec![("kind", kind.to_owned()), ("status", status)]).set(count);
@@ -91,9 +98,21 @@ impl Admin {
             "Events of the tree that came too fast to be counted",
             counter(tally.missed),
         );
+        duration(
+            registry,
+            "recovery",
+            "From the end of an actor that failed until the tree is whole again",
+            self.inner.table().took.snapshot(),
+        );
         if self.inner.connections.is_none() {
             return;
         }
+        duration(
+            registry,
+            "handshake",
+            "From the start of a handshake until its end",
+            tally.handshakes_took.snapshot(),
+        );
         let ended: HashMap<_, _> = tally.handshakes_ended.clone();
         let ended = EXITS.map(|reason| (reason, ended.get(reason).copied().unwrap_or(0)));
         registry.register(
@@ -172,6 +191,15 @@ impl Admin {
         for (name, count) in self.inner.counters.iter().flat_map(|counters| counters.snapshot()) {
             *events.entry(name).or_default() += count;
         }
+        let (mut joins, mut hooks) = (Durations::default(), Durations::default());
+        for counters in &self.inner.counters {
+            joins += counters.joins.snapshot();
+            hooks += counters.hooks.snapshot();
+        }
+        let join = "From the request for a WebSocket until the room has let the peer in";
+        duration(registry, "join", join, joins);
+        let hook = "From the call of a hook until its outcome";
+        duration(registry, "hook", hook, hooks);
         let open = ["opened", "ended"].map(|name| events.get(name).copied().unwrap_or(0));
         let sockets = Gauge::<i64>::default();
         sockets.set(i64::try_from(open[0].saturating_sub(open[1])).unwrap_or(i64::MAX));
@@ -191,6 +219,30 @@ fn count(tree: &TreeSnapshot, by_status: &mut BTreeMap<(&'static str, String), i
     };
     *by_status.entry((kind, tree.status.to_string())).or_default() += 1;
     tree.children.iter().for_each(|child| count(child, by_status));
+}
+
+/// How many actors of a kind run.
+fn running(tree: &TreeSnapshot, is_kind: &impl Fn(&str) -> bool) -> i64 {
+    let here = tree.status == Status::Running && is_kind(tree.type_name);
+    i64::from(here) + tree.children.iter().map(|child| running(child, is_kind)).sum::<i64>()
+}
+
+fn is_room(type_name: &str) -> bool {
+    type_name.starts_with("callboard_room_supervisor::actor::RoomActor")
+}
+
+fn is_peer(type_name: &str) -> bool {
+    type_name.starts_with("callboard_signaling::actor::PeerActor<")
+}
+
+fn gauge(value: i64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(value);
+    gauge
+}
+
+fn duration(registry: &mut Registry, name: &str, help: &str, durations: Durations) {
+    registry.register_with_unit(format!("{name}_duration"), help, Unit::Seconds, durations);
 }
 
 fn counter(value: u64) -> Counter {

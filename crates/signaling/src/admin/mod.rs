@@ -27,7 +27,7 @@
 //! | `POST /tree/fault` | put in a [`FaultOrder`]: 204 |
 //! | `GET /tree/recoveries` | the last 256 [`Recovery`]s, with percentiles |
 //! | `POST /tree/recoveries/{id}` | add [`Measured`] times: 204 |
-//! | `GET /metrics` | for Prometheus |
+//! | `GET /metrics` | for Prometheus: text, or OpenMetrics if that is asked for |
 //! | `GET /healthz` | 200: the process lives. Answered to everybody |
 //! | `GET /readyz` | 200, or 503 while the root or a permanent child of its is down. Answered to everybody; what is down is told to those who may look |
 
@@ -35,6 +35,7 @@ mod access;
 mod details;
 mod draw;
 mod error;
+mod exposition;
 mod fault;
 mod health;
 mod metrics;
@@ -64,7 +65,7 @@ pub use self::health::NotReady;
 pub use self::recovery::{Percentiles, Recovery, RecoverySummary};
 pub use self::tree::{LastExit, Tree};
 
-use self::access::{Access, Gate};
+use self::access::{Gate, Tokens};
 use self::details::Details;
 use self::recovery::Table;
 use self::watch::Tally;
@@ -86,7 +87,7 @@ pub struct AdminBuilder {
     annotators: Vec<Box<Annotator>>,
     grafts: Vec<Box<Graft>>,
     counters: Vec<Arc<Counters>>,
-    token: Option<String>,
+    tokens: Tokens,
     proxies: TrustedProxies,
 }
 
@@ -152,7 +153,7 @@ impl Admin {
             annotators: Vec::new(),
             grafts: Vec::new(),
             counters: Vec::new(),
-            token: None,
+            tokens: Tokens::default(),
             proxies: TrustedProxies::default(),
         }
     }
@@ -285,7 +286,14 @@ impl AdminBuilder {
     /// Answer whoever knows this, from wherever, as `Authorization: Bearer …` or `?token=…`; others get 401. An empty one
     /// lets nobody in. Default: none; only this machine is answered.
     pub fn token(self, token: impl Into<String>) -> Self {
-        Self { token: Some(token.into()), ..self }
+        Self { tokens: Tokens { full: Some(token.into()), ..self.tokens }, ..self }
+    }
+
+    /// Show the tree, its stream, recoveries and metrics to whoever knows this, from wherever; nothing can be changed with it,
+    /// a `POST` gets 403. For a Prometheus, or a page that only looks. Without [`token`](Self::token) this machine is
+    /// answered as ever when it shows none. An empty one lets nobody in. Default: none.
+    pub fn read_token(self, token: impl Into<String>) -> Self {
+        Self { tokens: Tokens { read: Some(token.into()), ..self.tokens }, ..self }
     }
 
     /// The reverse proxies whose `Forwarded` or `X-Forwarded-For` is believed: whether a request is from this machine, and
@@ -298,7 +306,7 @@ impl AdminBuilder {
     /// The admin surface. It watches the tree from now on, on this thread, which must be one of an actix
     /// [`System`](actix::System).
     pub fn build(self) -> Admin {
-        let Self { root, connections, annotators, grafts, counters, token, proxies } = self;
+        let Self { root, connections, annotators, grafts, counters, tokens, proxies } = self;
         let (end, ended) = oneshot::channel();
         let handshakes = connections.as_ref().map(|it| it.handshakes().path().to_string());
         let inner = Arc::new(Inner {
@@ -308,7 +316,7 @@ impl AdminBuilder {
             annotators,
             grafts,
             counters,
-            access: Gate::new(token.map_or(Access::Loopback, Access::Token), proxies),
+            access: Gate::new(tokens, proxies),
             details: Details::new(),
             sample: tokio::sync::Mutex::default(),
             tally: Mutex::default(),

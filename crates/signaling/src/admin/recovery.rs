@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Measured;
 use super::fault::FaultKind;
 use super::tree::LastExit;
+use crate::histogram::Histogram;
 
 /// An actor that failed, or was shot, and what became of it: `GET /tree/recoveries`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,6 +78,8 @@ pub(super) struct Table {
     /// Begun or whole since they were last told.
     news: Vec<u64>,
     next: u64,
+    /// How long those took that are whole again.
+    pub(super) took: Histogram,
 }
 
 struct Open {
@@ -184,6 +187,7 @@ impl Table {
             Some(whole) => {
                 if let Some(row) = rows.iter_mut().find(|row| row.id == open.id) {
                     let took = whole.max(open.killed).duration_since(open.killed);
+                    self.took.add(took);
                     row.whole_ms = Some(milliseconds(took));
                     news.push(row.id);
                 }

@@ -1,6 +1,6 @@
 //! The routes: who may ask, what is asked, and the answer.
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route};
@@ -8,8 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::access::Wish;
 use super::error::AdminError;
-use super::{Admin, FaultOrder, Measured, MeasuredError, metrics, stream};
+use super::exposition::Format;
+use super::{Admin, FaultOrder, Measured, MeasuredError, stream};
 use crate::body::{BODY_TIME, body_within};
 
 pub(super) fn mount(admin: &Admin, prefix: &str, config: &mut ServiceConfig) {
@@ -50,7 +52,7 @@ where
 }
 
 async fn tree(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, false)?;
+    admin.inner.access.check(&request, Wish::Read)?;
     Ok(json(&admin.tree().await))
 }
 
@@ -59,7 +61,7 @@ async fn open_stream(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, true)?;
+    admin.inner.access.check(&request, Wish::Watch)?;
     stream::open(&admin, &request, payload).await
 }
 
@@ -68,7 +70,7 @@ async fn fault(
     request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, true)?;
+    admin.inner.access.check(&request, Wish::Change)?;
     let order: FaultOrder = read(body).await?;
     admin.inject(&order).await?;
     log::warn!("{:?} was put into {} by {:?}", order.fault, order.path, request.peer_addr());
@@ -80,7 +82,7 @@ async fn recoveries(
     request: HttpRequest,
     _: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, false)?;
+    admin.inner.access.check(&request, Wish::Read)?;
     let (recoveries, summary) = (admin.recoveries(), admin.recovery_summaries());
     Ok(json(&json!({ "recoveries": recoveries, "summary": summary })))
 }
@@ -90,7 +92,7 @@ async fn measured(
     request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, true)?;
+    admin.inner.access.check(&request, Wish::Change)?;
     let id = request.match_info().query("id").parse().map_err(|_| AdminError::NoSuchRecovery)?;
     let measured: Measured = read(body).await?;
     admin.measured(id, measured).map_err(|error| match error {
@@ -105,10 +107,11 @@ async fn all_metrics(
     request: HttpRequest,
     _: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, false)?;
+    admin.inner.access.check(&request, Wish::Read)?;
+    let format = Format::wanted(&request);
     let mut response = HttpResponse::Ok();
-    response.insert_header((CONTENT_TYPE, metrics::CONTENT_TYPE));
-    Ok(response.body(admin.metrics().await))
+    response.insert_header((CONTENT_TYPE, format.content_type())).insert_header((VARY, "accept"));
+    Ok(response.body(format.of(admin.metrics().await)))
 }
 
 async fn alive(_: Admin, _: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
@@ -121,7 +124,7 @@ async fn ready(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpRes
         return Ok(json(&json!({ "ready": true })));
     }
     let mut answer = json!({ "ready": false });
-    if admin.inner.access.check(&request, false).is_ok() {
+    if admin.inner.access.check(&request, Wish::Read).is_ok() {
         answer["down"] = json!(down);
     }
     let mut response = HttpResponse::ServiceUnavailable();

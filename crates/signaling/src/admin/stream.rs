@@ -53,6 +53,7 @@ pub(super) async fn open(
         resume_grace: Duration::ZERO,
         close_grace: CLOSE_GRACE,
         max_message: MAX_MESSAGE,
+        requested: Instant::now(),
     };
     let tokens = Arc::new(Tokens::default());
     let (attachment, number) =

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::Inner;
 use super::recovery::LOOK_AGAIN;
 use super::tree::{LastExit, exit_kind};
+use crate::histogram::Histogram;
 
 /// What has happened in the trees, counted.
 #[derive(Default)]
@@ -28,6 +29,10 @@ pub(super) struct Tally {
     pub(super) blocked: u64,
     pub(super) handshakes_started: u64,
     pub(super) handshakes_ended: HashMap<&'static str, u64>,
+    /// From the start of a handshake until its end.
+    pub(super) handshakes_took: Histogram,
+    /// Handshakes under way, and since when.
+    handshakes: HashMap<String, Instant>,
     /// Events that came too fast to be counted.
     pub(super) missed: u64,
     failed: Failed,
@@ -41,7 +46,10 @@ struct Failed {
 }
 
 impl Tally {
-    fn count(&mut self, path: &str, what: &Lifecycle, is_handshake: bool) {
+    fn count(&mut self, path: &str, Event { what, at, .. }: &Event, is_handshake: bool) {
+        if is_handshake {
+            self.time(path, what, *at);
+        }
         match what {
             Lifecycle::Started => {
                 self.starts += 1;
@@ -62,6 +70,24 @@ impl Tally {
             Lifecycle::Abandoned => {
                 self.abandoned += 1;
                 self.failed.add(path);
+            }
+            _ => {}
+        }
+    }
+
+    fn time(&mut self, path: &str, what: &Lifecycle, at: Instant) {
+        match what {
+            Lifecycle::Started => {
+                if self.handshakes.len() >= HANDSHAKES {
+                    // The ends of many were missed.
+                    self.handshakes.clear();
+                }
+                self.handshakes.insert(path.to_owned(), at);
+            }
+            Lifecycle::Down(_) => {
+                if let Some(began) = self.handshakes.remove(path) {
+                    self.handshakes_took.add(at.saturating_duration_since(began));
+                }
             }
             _ => {}
         }
@@ -134,7 +160,7 @@ impl Inner {
             .as_ref()
             .and_then(|above| path.strip_prefix(above.as_str()))
             .is_some_and(|rest| rest.starts_with('/'));
-        self.tally().count(&path, &event.what, is_handshake);
+        self.tally().count(&path, event, is_handshake);
         if let Lifecycle::Down(reason) = &event.what {
             let trees = if reason.is_abnormal() { self.snapshots() } else { Vec::new() };
             let names: Vec<&str> = event.path.names().collect();
@@ -193,5 +219,7 @@ pub(super) fn begin(inner: &Arc<Inner>, end: oneshot::Receiver<()>) {
     actix::spawn(watch(Arc::downgrade(inner), trees, end));
 }
 
+/// More than are under way at once.
+const HANDSHAKES: usize = 16_384;
 /// More than fail before the first of them is back.
 const FAILED: usize = 4_096;

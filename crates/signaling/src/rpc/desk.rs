@@ -11,11 +11,12 @@ use futures_util::future::{AbortHandle, Abortable};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::arguments::InvalidArguments;
 use super::wire::{self, Call, CallId, Frame, Unread};
 use super::{Failure, Hook, HookContext, HookLimits, Hooks};
+use crate::counters::Counters;
 
 /// Where a reply goes: the way that its call came.
 pub(crate) type Answer = Rc<dyn Fn(String)>;
@@ -35,6 +36,7 @@ pub(crate) enum Handled {
 pub(crate) struct Desk {
     hooks: Hooks,
     calls: Mutex<Calls>,
+    counters: Arc<Counters>,
 }
 
 #[derive(Default)]
@@ -55,8 +57,8 @@ pub(crate) enum NotCalled {
 }
 
 impl Desk {
-    pub(crate) fn new(hooks: Hooks) -> Arc<Self> {
-        Arc::new(Self { hooks, calls: Mutex::default() })
+    pub(crate) fn new(hooks: Hooks, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self { hooks, calls: Mutex::default(), counters })
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -183,6 +185,7 @@ impl Desk {
         let (desk, answer) = (Arc::clone(self), Rc::clone(answer));
         let (id, plugin, function) =
             (call.id.clone(), call.plugin.clone().into_owned(), call.function.clone().into_owned());
+        let began = Instant::now();
         actix::spawn(async move {
             let outcome = match timeout(deadline, outcome).await {
                 Ok(Ok(outcome)) => outcome,
@@ -194,6 +197,7 @@ impl Desk {
                 return;
             }
             abort.abort();
+            desk.counters.hooks.add(began.elapsed());
             let outcome = outcome.and_then(|reply| match reply.get().len() <= limits.reply {
                 true => Ok(reply),
                 false => Err(Failure::TooLarge),
