@@ -1,8 +1,9 @@
 //! The supervisor of all rooms.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use callboard_supervision::{
@@ -34,10 +35,39 @@ struct Shared {
     on_demand: Option<Box<OpenOnDemand>>,
     /// For rooms that are open on demand.
     places: Arc<Semaphore>,
+    /// Whose turn it is to open a room of this name.
+    opening: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
     supervisor: Mutex<Option<SupervisorRef>>,
     /// All rooms are being closed for good.
     closing: AtomicBool,
+}
+
+/// The turns of those who open a room of one name.
+struct Turns<'a> {
+    shared: &'a Shared,
+    name: &'a str,
+}
+
+impl Turns<'_> {
+    fn of_this_name(&self) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.all().entry(self.name.to_owned()).or_default())
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
+        // Every change is one insertion or removal.
+        self.shared.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turns<'_> {
+    /// Nothing stays when nobody waits: who waits has the turn too.
+    fn drop(&mut self) {
+        let mut all = self.all();
+        if all.get(self.name).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            all.remove(self.name);
+        }
+    }
 }
 
 /// Makes [`Rooms`].
@@ -144,6 +174,10 @@ impl Rooms {
     pub async fn open_on_demand(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
         let open = self.shared.on_demand.as_ref().and_then(|open| open(name));
         let options = open.ok_or(StartRoomError::NoSuchRoom)?;
+        // Many may come for one that is not open yet: the first opens it.
+        let turns = Turns { shared: &self.shared, name };
+        let turn = turns.of_this_name();
+        let _turn = turn.lock().await;
         if self.lookup(name).is_some() {
             return Err(StartRoomError::AlreadyStarted);
         }
@@ -240,7 +274,8 @@ impl RoomsBuilder {
         let Self { registry, on_demand, max_on_demand, start } = self;
         let (start, supervisor) = (Mutex::new(start), Mutex::default());
         let (places, closing) = (Arc::new(Semaphore::new(max_on_demand)), AtomicBool::new(false));
-        let shared = Shared { registry, on_demand, places, start, supervisor, closing };
+        let opening = Mutex::default();
+        let shared = Shared { registry, on_demand, places, opening, start, supervisor, closing };
         Rooms { shared: Arc::new(shared) }
     }
 }

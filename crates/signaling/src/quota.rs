@@ -24,7 +24,8 @@ struct Table {
 
 #[derive(Default)]
 struct Held {
-    opening: usize,
+    /// By name, with how many wait for it: many may come for one room that is not open yet.
+    opening: HashMap<String, usize>,
     rooms: Vec<RoomHandle>,
 }
 
@@ -32,6 +33,7 @@ struct Held {
 pub(crate) struct Opening {
     quota: Arc<RoomQuota>,
     address: IpAddr,
+    name: String,
 }
 
 impl RoomQuota {
@@ -41,13 +43,14 @@ impl RoomQuota {
         Self { of_late: Buckets::new(per_minute, every), max_held, table }
     }
 
-    /// Counts one more room of this address.
+    /// Counts one more room of this address, unless it is opening the one of this name already.
     ///
     /// # Errors
     /// How long it has to wait; if it holds too many, how long it should.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         address: IpAddr,
+        name: &str,
         now: Instant,
     ) -> Result<Opening, Duration> {
         let mut table = self.table();
@@ -55,12 +58,17 @@ impl RoomQuota {
             table.held.retain(|_, held| held.count() > 0);
             table.look_at = LOOK_AT.max(2 * table.held.len());
         }
-        if table.held.get_mut(&address).map_or(0, Held::count) >= self.max_held {
-            return Err(HELD_RETRY);
+        let held = table.held.get_mut(&address);
+        if let Some(waiting) = held.and_then(|held| held.opening.get_mut(name)) {
+            *waiting += 1;
+        } else {
+            if table.held.get_mut(&address).map_or(0, Held::count) >= self.max_held {
+                return Err(HELD_RETRY);
+            }
+            self.of_late.take(address, now)?;
+            table.held.entry(address).or_default().opening.insert(name.to_owned(), 1);
         }
-        self.of_late.take(address, now)?;
-        table.held.entry(address).or_default().opening += 1;
-        Ok(Opening { quota: Arc::clone(self), address })
+        Ok(Opening { quota: Arc::clone(self), address, name: name.to_owned() })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -73,7 +81,7 @@ impl Held {
     /// How many are open or about to be.
     fn count(&mut self) -> usize {
         self.rooms.retain(|room| !room.is_closed());
-        self.opening + self.rooms.len()
+        self.opening.len() + self.rooms.len()
     }
 }
 
@@ -90,7 +98,12 @@ impl Drop for Opening {
     fn drop(&mut self) {
         let mut table = self.quota.table();
         if let Some(held) = table.held.get_mut(&self.address) {
-            held.opening -= 1;
+            if let Some(waiting) = held.opening.get_mut(&self.name) {
+                *waiting -= 1;
+                if *waiting == 0 {
+                    held.opening.remove(&self.name);
+                }
+            }
             if held.count() == 0 {
                 table.held.remove(&self.address);
             }

@@ -273,7 +273,7 @@ async fn seat<P: Peer>(
             Some(room) => room,
             None => {
                 let now = Instant::now().into_std();
-                let opening = door.rooms_opened.reserve(subscriber(address), now);
+                let opening = door.rooms_opened.reserve(subscriber(address), name, now);
                 let opening = opening.map_err(SeatError::TooManyOpened)?;
                 match rooms.open_on_demand(name).await {
                     Ok(room) => {
@@ -283,7 +283,11 @@ async fn seat<P: Peer>(
                     // Somebody else was quicker.
                     Err(StartRoomError::AlreadyStarted) => match rooms.lookup(name) {
                         Some(room) => room,
-                        None => return Err(SeatError::Room(StartRoomError::NoSuchRoom)),
+                        None => {
+                            // It is closing already.
+                            sleep(SEAT_RETRY).await;
+                            continue;
+                        }
                     },
                     Err(error) => return Err(SeatError::Room(error)),
                 }

@@ -251,6 +251,14 @@ async fn one_address_does_not_take_all_rooms() {
     }
     enter("4", &a).await;
 
+    // However many come at once for a room that is not open yet, it is one room.
+    let server =
+        Server::start_with(rooms(1), |options| options.rooms_per_minute_per_address(1)).await;
+    let crowd = (0..40).map(|_| server.connect_to("/socket/new", &[]));
+    for client in futures_util::future::join_all(crowd).await {
+        client.expect("let in");
+    }
+
     let server =
         Server::start_with(rooms(9), |options| options.rooms_per_minute_per_address(2)).await;
     for room in ["1", "2"] {
