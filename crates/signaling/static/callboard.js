@@ -374,7 +374,7 @@ export class Client {
   #handled(event, data) {
     try {
       this.#handlers[event](data);
-    } catch (error) {
+    } catch {
       // The data is not what the event promises.
       this.malformed += 1;
     }

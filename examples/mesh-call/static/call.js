@@ -23,10 +23,8 @@ let joined = false;
 let status = "starting";
 let words = "";
 
-Object.defineProperty(window, "callState", { get: snapshot });
-start();
-
 function start() {
+  Object.defineProperty(window, "callState", { get: snapshot });
   element("room-name").textContent = room;
   document.title = `${room} · Callboard`;
   signaling.addEventListener("status", ({ detail }) => statusChanged(detail));
@@ -268,3 +266,6 @@ function credentials() {
 const OUTSIDE = ["left", "full", "refused", "not-found"];
 const NAME_LENGTH = 40;
 const TEXT_LENGTH = 2000;
+
+// Last: all that it uses is there.
+start();
