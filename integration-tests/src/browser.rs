@@ -1,7 +1,6 @@
 //! Real browsers, driven through WebDriver.
 
 use std::fs;
-use std::time::Duration;
 
 use fantoccini::error::CmdError;
 use fantoccini::wd::{Capabilities, WindowHandle};
@@ -10,6 +9,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::PATIENCE;
 use crate::faults::{Fault, FaultCollector, FaultKind};
 use crate::program::{self, Brood};
 use crate::wait::{Moment, until};
@@ -68,7 +68,7 @@ impl Browser {
             Brood::start(&driver, arguments, home.path(), &log).expect("the driver starts");
 
         let address = format!("http://127.0.0.1:{port}");
-        let client = until(&format!("a session with {kind:?}"), START_TIME, async || {
+        let client = until(&format!("a session with {kind:?}"), PATIENCE, async || {
             let mut builder = ClientBuilder::new(HttpConnector::new());
             match builder.capabilities(capabilities.clone()).connect(&address).await {
                 Ok(client) => Moment::Now(client),
@@ -245,13 +245,10 @@ impl Kind {
         };
         // WebDriver BiDi, by which the browser tells the faults of its pages.
         capabilities.insert("webSocketUrl".into(), json!(true));
-        capabilities.insert("timeouts".into(), json!({ "script": 20_000, "pageLoad": 60_000 }));
+        capabilities.insert("timeouts".into(), json!({ "script": 120_000, "pageLoad": 120_000 }));
         capabilities
     }
 }
-
-/// The longest that a browser may take to start, while another one starts beside it.
-const START_TIME: Duration = Duration::from_secs(60);
 
 const CHROMIUM_ARGUMENTS: [&str; 13] = [
     "--headless=new",

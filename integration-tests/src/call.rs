@@ -1,9 +1,8 @@
 //! The page of the mesh call as a person uses it. The names of its elements are in the page's own first comment.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
+use crate::PATIENCE;
 use crate::browser::{Browser, Kind};
 use crate::server::Server;
 use crate::wait::{Moment, until};
@@ -123,9 +122,6 @@ impl CallPage {
         format!("{state:#}")
     }
 }
-
-/// The longest that anything in the page may take: the page itself waits up to 10 s between two tries to reconnect.
-const PATIENCE: Duration = Duration::from_secs(45);
 
 const SITUATION: &str = "return {
     state: window.callState,

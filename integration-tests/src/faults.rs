@@ -7,7 +7,6 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -17,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::PATIENCE;
 
 /// Kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl FaultCollector {
                 }
             });
         });
-        let subscribed = subscribed.recv_timeout(ANSWER_TIME);
+        let subscribed = subscribed.recv_timeout(PATIENCE);
         subscribed
             .unwrap_or_else(|error| Err(error.to_string()))
             .unwrap_or_else(|error| panic!("the browser does not tell its faults: {error}"));
@@ -101,7 +102,7 @@ impl FaultCollector {
         let (tell, told) = channel::channel();
         if self.asks.send(tell).is_ok() {
             // It fails when the browser has ended: then there is nothing more to hear.
-            _ = told.recv_timeout(ANSWER_TIME);
+            _ = told.recv_timeout(PATIENCE);
         }
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -182,7 +183,7 @@ impl Connection {
             _ = self.command("script.evaluate", ask).await;
         }
         if let Some((port, path)) = &self.log {
-            let log = timeout(ANSWER_TIME, chromium_log(*port, path)).await;
+            let log = timeout(PATIENCE, chromium_log(*port, path)).await;
             let log = log.map_err(|_| "no log in time".to_owned())??;
             let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
             for entry in log.as_array().into_iter().flatten() {
@@ -199,7 +200,7 @@ impl Connection {
         let command = json!({ "id": id, "method": method, "params": params });
         let text = Message::text(command.to_string());
         self.socket.send(text).await.map_err(|error| error.to_string())?;
-        let deadline = Instant::now() + ANSWER_TIME;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let told = timeout_at(deadline, self.receive()).await;
             let mut told = told.map_err(|_| format!("no answer to {method}"))??;
@@ -314,6 +315,3 @@ const GIVEN_UP: [&str; 2] = ["net::ERR_ABORTED", "NS_BINDING_ABORTED"];
 
 /// What Firefox writes when a WebSocket does not open, or is cut.
 const FIREFOX_SOCKETS: [&str; 2] = ["connection to the server at ws", "The connection to ws"];
-
-/// The longest that a browser may take to answer, on a machine that is busy with other things.
-const ANSWER_TIME: Duration = Duration::from_secs(60);

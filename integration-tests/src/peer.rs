@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::PATIENCE;
 use crate::browser::{Browser, Kind};
 use crate::program;
 
@@ -183,8 +183,8 @@ impl Peer {
                 }
             }
         };
-        match timeout(ANSWER, answer).await {
-            Err(_) => Err(format!("{}: no answer to {what} within {ANSWER:?}", self.kind)),
+        match timeout(PATIENCE, answer).await {
+            Err(_) => Err(format!("{}: no answer to {what} within {PATIENCE:?}", self.kind)),
             Ok(None) => Err(format!("{} has ended", self.kind)),
             Ok(Some(mut answer)) => match answer.get("error") {
                 Some(error) => Err(format!("{}: {what}: {error}", self.kind)),
@@ -240,6 +240,3 @@ async fn serve_a_page() -> String {
 fn webrtc_rs_peer() -> PathBuf {
     program::of_the_machine("webrtc-rs-peer", "nothing: it is built there")
 }
-
-/// The longest that a command may take.
-const ANSWER: Duration = Duration::from_secs(40);

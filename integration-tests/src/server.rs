@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::PATIENCE;
 use crate::program;
 
 /// A running server, of `mesh-call` unless another is named, killed when dropped. A failing test shows what it wrote.
@@ -54,7 +55,7 @@ impl Server {
         keep_lines(child.stderr.take().expect("a pipe"), &written);
 
         let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let first = timeout(START_TIME, output.next_line()).await;
+        let first = timeout(PATIENCE, output.next_line()).await;
         let Some(address) = first.as_ref().ok().and_then(|line| {
             let line = line.as_ref().ok()?.as_deref()?;
             Some(line.strip_prefix("listening on ")?.trim_end_matches('/').to_owned())
@@ -123,9 +124,6 @@ fn keep_lines(from: impl AsyncRead + Unpin + Send + 'static, written: &Arc<Mutex
         }
     });
 }
-
-/// The longest that the server may take until it listens.
-const START_TIME: Duration = Duration::from_secs(20);
 
 /// How much of its log a failing test shows.
 const SHOWN_LINES: usize = 60;

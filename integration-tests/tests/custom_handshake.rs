@@ -1,8 +1,8 @@
 //! The example whose handshake is swapped by one line.
 
-use std::time::Duration;
-
-use integration_tests::{Browser, Kind, Moment, Readme, on_a_stage_of_its_own, program, until};
+use integration_tests::{
+    Browser, Kind, Moment, PATIENCE, Readme, on_a_stage_of_its_own, program, until,
+};
 use tokio::process::Command;
 
 #[test]
@@ -56,5 +56,3 @@ fn a_browser_is_let_in_with_the_certificate_that_was_pinned_and_with_no_other() 
         }
     });
 }
-
-const PATIENCE: Duration = Duration::from_secs(40);

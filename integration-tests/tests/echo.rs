@@ -1,8 +1,6 @@
 //! The echo example, as a browser's user sees it.
 
-use std::time::Duration;
-
-use integration_tests::{Browser, Kind, Moment, Readme, on_a_stage_of_its_own, until};
+use integration_tests::{Browser, Kind, Moment, PATIENCE, Readme, on_a_stage_of_its_own, until};
 
 #[test]
 fn chromium_sees_and_hears_itself() {
@@ -59,5 +57,3 @@ async fn echoes(kind: Kind) {
     .await;
     browser.close().await;
 }
-
-const PATIENCE: Duration = Duration::from_secs(30);

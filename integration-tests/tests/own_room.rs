@@ -1,9 +1,7 @@
 //! The README's own room and peer: as it stands there, and as it runs.
 
-use std::time::Duration;
-
 use futures_util::{SinkExt, StreamExt};
-use integration_tests::{Readme, on_a_stage_of_its_own};
+use integration_tests::{PATIENCE, Readme, on_a_stage_of_its_own};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -46,5 +44,3 @@ async fn next(
     let message = next.expect("in time").expect("open").expect("a message");
     serde_json::from_str(message.to_text().expect("text")).expect("JSON")
 }
-
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,9 +1,9 @@
 //! The check that the pages of a browser test have no faults: every kind is caught, in both browsers.
 
+use integration_tests::{
+    Browser, FaultKind, Kind, Moment, PATIENCE, on_a_stage_of_its_own, program, until,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
-
-use integration_tests::{Browser, FaultKind, Kind, Moment, on_a_stage_of_its_own, program, until};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
@@ -116,5 +116,3 @@ const PAGES: [(&str, &str, &str); 7] = [
     // Browsers ask for one by themselves.
     ("icon", "<p>no icon", "/favicon.ico"),
 ];
-
-const PATIENCE: Duration = Duration::from_secs(60);

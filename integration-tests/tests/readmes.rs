@@ -1,8 +1,8 @@
 //! What the READMEs promise to a new user, as they say it: their commands, the addresses that these print, a fresh profile.
 
-use std::time::Duration;
-
-use integration_tests::{Browser, Kind, Moment, Readme, Server, on_a_stage_of_its_own, until};
+use integration_tests::{
+    Browser, Kind, Moment, PATIENCE, Readme, Server, on_a_stage_of_its_own, until,
+};
 
 #[test]
 fn two_tabs_of_chromium_at_the_printed_address_of_supervisor_tree_are_in_a_call() {
@@ -80,5 +80,3 @@ async fn says(browser: &Browser, words: &str) {
     })
     .await;
 }
-
-const PATIENCE: Duration = Duration::from_secs(60);

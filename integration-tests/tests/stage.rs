@@ -1,8 +1,7 @@
 //! The stage itself: two browsers of different makers reach each other in the network of a test, without any server.
 
-use integration_tests::{Browser, Kind, Moment, network, on_a_stage_of_its_own, until};
+use integration_tests::{Browser, Kind, Moment, PATIENCE, network, on_a_stage_of_its_own, until};
 use serde_json::json;
-use std::time::Duration;
 
 #[test]
 fn chromium_and_firefox_reach_each_other_in_the_network_of_a_test() {
@@ -34,7 +33,7 @@ fn chromium_and_firefox_reach_each_other_in_the_network_of_a_test() {
                 .await;
         }
         for (browser, words) in [(&chromium, "from firefox"), (&firefox, "from chromium")] {
-            until(words, Duration::from_secs(20), async || {
+            until(words, PATIENCE, async || {
                 let heard = browser.evaluate("return window.heard", vec![]).await;
                 if heard == json!([words]) {
                     Moment::Now(())

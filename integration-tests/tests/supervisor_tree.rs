@@ -2,19 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 use std::{env, fs};
 
 use integration_tests::{
-    Browser, FaultKind, Kind, Moment, Server, on_a_stage_of_its_own, on_a_stage_of_its_own_within,
-    program, until,
+    Browser, FaultKind, Kind, Moment, PATIENCE, Server, on_a_stage_of_its_own, program, until,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 #[test]
 fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
-    on_a_stage_of_its_own_within(SHOOTING_TIME, async || {
+    on_a_stage_of_its_own(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let (ann, bob) = tokio::join!(
             Page::open("Ann", Kind::Chromium, &server),
@@ -70,7 +68,7 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
         }
         ann.chats_with(&bob).await;
 
-        let status = server.terminate(Duration::from_secs(5)).await;
+        let status = server.terminate(PATIENCE).await;
         assert_eq!(status.code(), Some(0), "the server ended with {status}");
     });
 }
@@ -125,7 +123,7 @@ fn the_script_without_browsers_recovers_from_every_shot() {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(Duration::from_secs(60), output).await;
+        let output = tokio::time::timeout(PATIENCE, output).await;
         let output = output.expect("it ends").expect("it starts");
 
         let said = String::from_utf8_lossy(&output.stdout);
@@ -315,12 +313,6 @@ impl Drop for Crowd {
         self.sockets.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
-
-/// A dozen shots, in two browsers, on a machine that may be busy with other things.
-const SHOOTING_TIME: Duration = Duration::from_secs(300);
-
-/// The longest that anything in the page may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const HELPERS: &str = "
     const nameOf = (line) => line.querySelector('.name').textContent.replace(' (you)', '');

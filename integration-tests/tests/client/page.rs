@@ -1,8 +1,6 @@
 //! A page with the client in it.
 
-use std::time::Duration;
-
-use integration_tests::{Browser, FaultKind, Kind, Moment, until};
+use integration_tests::{Browser, FaultKind, Kind, Moment, PATIENCE, until};
 use serde_json::{Value, json};
 
 /// A browser at the server's blank page.
@@ -91,7 +89,7 @@ pub(crate) const HTML: &str = r#"<!doctype html>
         // Waits until this holds.
         until: async (holds) => {
             for (const began = performance.now(); !holds(); await new Promise((later) => setTimeout(later, 10))) {
-                if (performance.now() - began > 15_000) throw new Error(`waited for ${holds}`);
+                if (performance.now() - began > 100_000) throw new Error(`waited for ${holds}`);
             }
         },
         // How something failed.
@@ -116,4 +114,3 @@ pub(crate) const HTML: &str = r#"<!doctype html>
     }
 </script>
 "#;
-const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,7 +7,7 @@ use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use integration_tests::{Peer, PeerKind};
+use integration_tests::{PATIENCE, Peer, PeerKind};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -28,6 +28,12 @@ pub(crate) struct Table<'a> {
     video: Option<TransceiverId>,
     /// Perfect negotiation (W3C §10.7), if it is on: whether we are the polite side.
     pub(crate) polite: Option<bool>,
+}
+
+/// What one of the two has told.
+enum Told {
+    ByUs(ConnectionEvent),
+    ByThem(Value),
 }
 
 pub(crate) type Outcome<T> = Result<T, String>;
@@ -102,7 +108,8 @@ impl<'a> Table<'a> {
     pub(crate) async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Outcome<()> {
         let carry = async {
             while !done(self) {
-                self.carry_one().await?;
+                let told = self.next().await?;
+                self.carry(told).await?;
             }
             Ok(())
         };
@@ -112,14 +119,32 @@ impl<'a> Table<'a> {
         }
     }
 
-    async fn carry_one(&mut self) -> Outcome<()> {
+    /// Carries what comes within this time. To wait for it can be given up; to carry it cannot, for half of a negotiation
+    /// would be lost for good.
+    pub(crate) async fn carry_for(&mut self, time: Duration) -> Outcome<()> {
+        let deadline = tokio::time::Instant::now() + time;
+        while let Ok(told) = tokio::time::timeout_at(deadline, self.next()).await {
+            self.carry(told?).await?;
+        }
+        Ok(())
+    }
+
+    /// What either side tells next. To give up waiting loses nothing.
+    async fn next(&mut self) -> Outcome<Told> {
         tokio::select! {
             // When it is over there is nothing more to hear.
-            Some(event) = self.events.recv() => self.hear_us(event).await,
+            Some(event) = self.events.recv() => Ok(Told::ByUs(event)),
             event = self.theirs.event() => match event {
-                Some(event) => self.hear_them(event).await,
+                Some(event) => Ok(Told::ByThem(event)),
                 None => Err("they have ended".to_owned()),
             },
+        }
+    }
+
+    async fn carry(&mut self, told: Told) -> Outcome<()> {
+        match told {
+            Told::ByUs(event) => self.hear_us(event).await,
+            Told::ByThem(event) => self.hear_them(event).await,
         }
     }
 
@@ -173,6 +198,8 @@ impl<'a> Table<'a> {
                 let offer = description.kind == SdpType::Offer;
                 let stable = self.tell(GetSignalingState).await? == SignalingState::Stable;
                 if offer && !stable && self.polite == Some(false) {
+                    self.they_told
+                        .push(json!({ "event": "description", "type": "offer", "ignored": true }));
                     return Ok(());
                 }
                 self.tell(SetRemoteDescription(description)).await?.map_err(text)?;
@@ -246,7 +273,7 @@ impl<'a> Table<'a> {
                 ));
             }
             // What is told next may change it; signalling states are not all told.
-            _ = tokio::time::timeout(Duration::from_millis(50), self.carry_one()).await;
+            self.carry_for(Duration::from_millis(50)).await?;
         }
     }
 
@@ -298,7 +325,10 @@ impl<'a> Table<'a> {
         let theirs: Vec<String> = self
             .they_told
             .iter()
-            .map(|event| event.to_string().chars().take(160).collect())
+            .map(|event| match event["description"]["type"].as_str() {
+                Some(kind) => format!("description: {kind}"),
+                None => event.to_string().chars().take(160).collect(),
+            })
             .collect();
         format!("we told {:#?}, they told {:#?}", ours, theirs)
     }
@@ -311,6 +341,3 @@ fn description(value: Value) -> Outcome<SessionDescription> {
 pub(crate) fn text(error: impl ToString) -> String {
     error.to_string()
 }
-
-/// The longest that one step of a case may take.
-const PATIENCE: Duration = Duration::from_secs(20);
