@@ -246,7 +246,7 @@ const KEY: &str = "key.pem";
 const LOG: &str = "log";
 
 /// The longest that it may take until it answers.
-const START_TIME: Duration = Duration::from_secs(20);
+const START_TIME: Duration = crate::PATIENCE;
 
 /// The longest that one answer on one machine may take.
 const ANSWER_TIME: Duration = Duration::from_millis(500);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use integration_tests::coturn::{Access, CoturnOptions, PASSWORD, USER};
 use integration_tests::nat::{Mapping, NatOptions, PUBLIC_ADDRESS};
 use integration_tests::{
-    Coturn, Moment, Namespace, NatBed, PythonPeer, on_a_stage_of_its_own, program, stun, until,
+    Coturn, Moment, Namespace, NatBed, PATIENCE, PythonPeer, on_a_stage_of_its_own, program, stun,
+    until,
 };
 use serde_json::json;
 use tokio::net::UdpSocket;
@@ -71,7 +72,9 @@ fn hosts_behind_nats_that_keep_the_port_reach_each_other_and_behind_random_ports
             left.send_to(b"third", right_mapped).await.unwrap();
 
             let third = b"third".to_vec();
-            assert_eq!(receive(right).await == Some(third), reached, "{mapping:?}");
+            let within = if reached { PATIENCE } else { SILENCE };
+            let received = receive_within(within, right).await.map(|(bytes, _)| bytes);
+            assert_eq!(received == Some(third), reached, "{mapping:?}");
         }
     });
 }
@@ -98,12 +101,16 @@ async fn arrived(from: &UdpSocket, to: &UdpSocket) -> usize {
     let mut arrived = 0;
     for _ in 0..1000 {
         from.send_to(b"one of a thousand", address).await.unwrap();
-        // Within one machine a datagram has arrived, or is lost, by the time that it is sent; but the runtime learns of
-        // it only when it looks.
+        // Within one machine a datagram has mostly arrived, or is lost, by the time that it is sent; but the runtime
+        // learns of it only when it looks.
         let _ = timeout(Duration::ZERO, to.readable()).await;
         while to.try_recv_from(&mut [0; 100]).is_ok() {
             arrived += 1;
         }
+    }
+    // A busy machine is late with some.
+    while timeout(SILENCE, to.recv_from(&mut [0; 100])).await.is_ok() {
+        arrived += 1;
     }
     arrived
 }
@@ -115,15 +122,15 @@ fn coturn_answers_again_on_the_same_port_after_it_was_killed() {
         let address = coturn.address();
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let own = socket.local_addr().unwrap();
-        let ask = async || stun::mapped_address(&socket, address, PATIENCE).await;
-        assert_eq!(ask().await.unwrap(), Some(own));
+        let ask = async |within| stun::mapped_address(&socket, address, within).await;
+        assert_eq!(ask(PATIENCE).await.unwrap(), Some(own));
 
         coturn.kill().await;
-        assert!(!matches!(ask().await, Ok(Some(_))), "a killed server answers");
+        assert!(!matches!(ask(SILENCE).await, Ok(Some(_))), "a killed server answers");
 
         coturn.restart().await;
         assert_eq!(coturn.address(), address);
-        until("an answer", PATIENCE, async || match ask().await {
+        until("an answer", PATIENCE, async || match ask(SILENCE).await {
             Ok(Some(mapped)) if mapped == own => Moment::Now(()),
             other => Moment::NotYet(format!("{other:?}")),
         })
@@ -224,7 +231,7 @@ fn an_aioice_peer_gathers_from_coturn_over_tcp_and_tls() {
                 &[("SSL_CERT_FILE", certificate.as_os_str())],
             );
 
-            let gathered = peer.event("gathered", SLOW).await;
+            let gathered = peer.event("gathered", PATIENCE).await;
 
             assert!(gathered["candidates"][0].as_str().is_some_and(|it| it.contains("typ relay")));
             peer.finish(PATIENCE).await;
@@ -243,14 +250,15 @@ async fn connected_over(
     mut right: PythonPeer,
 ) -> (PythonPeer, PythonPeer) {
     let (of_left, of_right) =
-        tokio::join!(left.event("gathered", SLOW), right.event("gathered", SLOW));
+        tokio::join!(left.event("gathered", PATIENCE), right.event("gathered", PATIENCE));
     for (peer, of_other) in [(&mut left, of_right), (&mut right, of_left)] {
         let text = |name: &str| of_other[name].as_str().unwrap().to_owned();
         let candidates: Vec<String> =
             serde_json::from_value(of_other["candidates"].clone()).unwrap();
         peer.connect(&text("username"), &text("password"), &candidates).await;
     }
-    let (pair, _) = tokio::join!(left.event("connected", SLOW), right.event("connected", SLOW));
+    let (pair, _) =
+        tokio::join!(left.event("connected", PATIENCE), right.event("connected", PATIENCE));
     assert!(pair.to_string().contains(&format!("typ {kind}")), "{pair}");
     (left, right)
 }
@@ -277,7 +285,7 @@ async fn relays(transport: &[&str], port: u16, credentials: &[&str]) -> bool {
             _ = client.wait() => false,
         }
     };
-    timeout(Duration::from_secs(30), relayed).await.unwrap_or(false)
+    timeout(PATIENCE, relayed).await.unwrap_or(false)
 }
 
 fn in_public(bed: &NatBed) -> CoturnOptions {
@@ -299,14 +307,15 @@ async fn receive(socket: &UdpSocket) -> Option<Vec<u8>> {
 }
 
 async fn receive_from(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
+    receive_within(PATIENCE, socket).await
+}
+
+async fn receive_within(within: Duration, socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
     let mut buffer = [0; 1500];
-    let received = timeout(PATIENCE, socket.recv_from(&mut buffer)).await.ok()?;
+    let received = timeout(within, socket.recv_from(&mut buffer)).await.ok()?;
     let (length, from) = received.expect("a working socket");
     Some((buffer[..length].to_vec(), from))
 }
 
-/// Long beside what a Python program takes to start, and to find a pair behind NATs.
-const SLOW: Duration = Duration::from_secs(30);
-
-/// Long beside what a datagram takes within one machine.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// After so long without it nothing comes any more: long beside what a datagram takes within one machine.
+const SILENCE: Duration = Duration::from_secs(2);

@@ -4,11 +4,11 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
-use integration_tests::{Namespace, on_a_stage_of_its_own, program};
+use integration_tests::{Namespace, PATIENCE, on_a_stage_of_its_own, program};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UdpSocket;
@@ -434,6 +434,3 @@ const GCM_FIRST: &str = "SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80";
 /// What OpenSSL offers or takes, and what is agreed on.
 const PROFILES: [(&str, SrtpProfile); 2] =
     [(GCM_FIRST, SrtpProfile::Aes128Gcm), ("SRTP_AES128_CM_SHA1_80", SrtpProfile::Aes128CmSha1_80)];
-
-/// Long beside a handshake that OpenSSL repeats after 1 s, 2 s and 4 s.
-const PATIENCE: Duration = Duration::from_secs(20);

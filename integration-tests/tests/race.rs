@@ -151,7 +151,7 @@ fn t2_hellos_in_the_peers_name_change_nothing_in_either_role_and_any_version() {
                         "we are {role:?}, {version:?}, hello of a {forged:?}: {took:?}, {sent} forged"
                     );
                     assert!(
-                        sent > 0 && took < Duration::from_secs(5),
+                        sent > 0 && took < Duration::from_secs(20),
                         "{role:?} {version:?} {forged:?}: {took:?}"
                     );
                     a.say_until_heard(&mut b, "undisturbed", PATIENCE).await;

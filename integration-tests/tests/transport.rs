@@ -12,7 +12,7 @@ use callboard_ice_handshake::mux::*;
 use futures_util::StreamExt;
 use integration_tests::coturn::{Access, CoturnOptions, PASSWORD, USER};
 use integration_tests::nat::{NatOptions, PUBLIC_ADDRESS};
-use integration_tests::{Coturn, Moment, NatBed, on_a_stage_of_its_own, until};
+use integration_tests::{Coturn, Moment, NatBed, PATIENCE, on_a_stage_of_its_own, until};
 use is::{Candidate, CandidateKind};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -182,7 +182,7 @@ fn a_killed_server_is_noticed_and_used_again_when_it_is_back() {
 
             coturn.restart().await;
             let relays = |side: &Side| side.of_kind(CandidateKind::Relayed).len();
-            side.until_within("a new relay", SLOW, |side| relays(side) == 2).await;
+            side.until_within("a new relay", PATIENCE, |side| relays(side) == 2).await;
             side.assert_reaches(&peer).await;
         }
     });
@@ -203,7 +203,7 @@ fn a_server_that_has_forgotten_an_allocation_is_asked_for_another() {
         side.send_until("the loss of the relay", &peer, |side| !side.lost.is_empty()).await;
 
         let relays = |side: &Side| side.of_kind(CandidateKind::Relayed).len();
-        side.until_within("a new relay", SLOW, |side| relays(side) == 2).await;
+        side.until_within("a new relay", PATIENCE, |side| relays(side) == 2).await;
         side.assert_reaches(&peer).await;
     });
 }
@@ -464,9 +464,3 @@ fn trusting(coturn: &Coturn) -> Arc<rustls::ClientConfig> {
         rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth())
 }
-
-/// Long beside an answer within one machine; for what is to be noticed, the limit.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Long beside the pause before a lost relay is tried again.
-const SLOW: Duration = Duration::from_secs(40);

@@ -30,13 +30,13 @@ fn stranger() -> UdpSocket {
 }
 
 async fn next(inbox: &mut Inbox) -> Datagram {
-    let next = tokio::time::timeout(Duration::from_secs(10), inbox.next()).await;
+    let next = tokio::time::timeout(Duration::from_secs(60), inbox.next()).await;
     next.expect("a datagram in time").expect("the route lives")
 }
 
 /// Wait until something is so that the mux does by itself.
 async fn until(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "it does not come to pass");
         tokio::task::yield_now().await;

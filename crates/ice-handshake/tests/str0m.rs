@@ -367,7 +367,7 @@ async fn an_actor_shakes_hands_for_an_rtc_in_every_role_version_and_place() {
             println!("{version}: {client:?} to {server:?} {:?}, stock {:?}", times[1], stock[1]);
             // A datagram that is lost at the hand-over costs SCTP's first retransmission, 3 s.
             assert!(
-                times[1] < stock[1] + Duration::from_millis(500),
+                times[1] < stock[1] + Duration::from_secs(2),
                 "{version} {client:?} {server:?}: {times:?} {stock:?}"
             );
         }

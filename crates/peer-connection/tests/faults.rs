@@ -48,7 +48,7 @@ impl Handshake for Mischievous {
             Mischief::Panic => panic!("as it was told to"),
             Mischief::Hang => Step::Ok,
             Mischief::Block => {
-                std::thread::sleep(Duration::from_secs(3));
+                std::thread::sleep(Duration::from_secs(8));
                 Step::Ok
             }
             Mischief::Fail => Step::Failed(HandshakeError::custom("not today")),
@@ -68,7 +68,7 @@ impl Handshake for Mischievous {
 async fn four_ports() -> PeerConnections {
     let options = PeerConnectionsOptions {
         media_threads: 4,
-        handshake_deadline: Duration::from_secs(1),
+        handshake_deadline: Duration::from_secs(3),
         ..PeerConnectionsOptions::default()
     };
     home_with(options).await
@@ -101,7 +101,7 @@ async fn a_handshake_that_misbehaves_fails_its_connection_and_no_other() {
         let began = Instant::now();
         carry_until(&mut a, &mut b, |a, _| a.told.iter().any(|event| failed(event).is_some()))
             .await;
-        assert!(began.elapsed() < Duration::from_secs(3), "{mischief:?}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{mischief:?}: {:?}", began.elapsed());
         talks(&mut c, &mut d, channel, &format!("{mischief:?}")).await;
         // It has failed, and can be asked and closed.
         assert_eq!(a.send(GetConnectionState).await, PeerConnectionState::Failed);
@@ -349,7 +349,7 @@ async fn closing_is_quick_and_again_it_does_nothing() {
         a.connection.close().await;
         a.until(closed).await;
         a.gone().await;
-        assert!(began.elapsed() < Duration::from_secs(1), "{stage}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{stage}");
         assert!(a.connection.send(GetConnectionState).await.is_err());
         b.connection.close().await;
         b.gone().await;

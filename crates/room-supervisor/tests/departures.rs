@@ -257,7 +257,7 @@ async fn ended(events: &mut tokio::sync::broadcast::Receiver<callboard_supervisi
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), end).await.expect("the room ends");
+    tokio::time::timeout(Duration::from_secs(60), end).await.expect("the room ends");
 }
 
 #[actix::test]

@@ -303,7 +303,7 @@ async fn who_leaves_while_the_room_is_down_is_announced_by_the_next_one() {
 #[actix::test]
 async fn an_on_join_without_end_is_refused_and_holds_up_no_other_room() {
     let (_server, rooms, room, counts) =
-        open(|options| options.join_timeout(Duration::from_millis(200))).await;
+        open(|options| options.join_timeout(Duration::from_secs(2))).await;
     let other = rooms.start_supervised(RoomOptions::<Probe>::new("other", counts)).await.unwrap();
     let endless = Client::named(&room, "endless", OutboxLimits::default());
 

@@ -28,7 +28,7 @@ async fn a_client_is_authenticated_with_who_is_there_and_the_others_hear_it() {
 
 #[actix::test]
 async fn each_refusal_has_its_status_and_its_reason() {
-    let server = Server::start(|options| options.init_timeout(Duration::from_millis(100))).await;
+    let server = Server::start(|options| options.init_timeout(Duration::from_secs(2))).await;
     for (path, name, status, error) in [
         ("/socket/demo", "nobody", 400, json!({ "error": "bad_request", "detail": "no name" })),
         (

@@ -87,7 +87,7 @@ async fn everyone_is_told_when_a_room_or_the_server_closes() {
 
 #[actix::test]
 async fn a_client_that_answers_no_pings_is_gone() {
-    let server = Server::start(|options| options.heartbeat(Some(Duration::from_millis(50)))).await;
+    let server = Server::start(|options| options.heartbeat(Some(Duration::from_secs(1)))).await;
     let (mut bystander, _) = server.join().await;
     // It answers no ping because it is never polled.
     let (mute, _) = server.join().await;

@@ -149,7 +149,7 @@ async fn an_offer_that_cannot_be_used_leaves_the_connection_as_it_is() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("one connection");
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("one connection");
 }
 
 #[actix::test]
@@ -167,7 +167,7 @@ async fn a_peer_that_is_given_up_leaves_no_connection_behind() {
             _ = client.connection.send(SendData::text(chat, "explode_peer")).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("all of it ends soon");
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("all of it ends soon");
 }
 
 #[actix::test]
@@ -351,7 +351,7 @@ async fn a_peer_that_leaves_or_is_stopped_takes_its_connection_with_it() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("all of it ends");
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("all of it ends");
     }
 }
 
@@ -417,7 +417,7 @@ async fn a_server_peer_needs_neither_websocket_nor_room() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), ended)
+    tokio::time::timeout(Duration::from_secs(60), ended)
         .await
         .expect("it ends with its controller");
 }

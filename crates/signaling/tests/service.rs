@@ -183,5 +183,5 @@ async fn read_until(tcp: &mut TcpStream, end: &[u8]) {
             assert_ne!(tcp.read_buf(&mut read).await.unwrap(), 0, "{}", read.escape_ascii());
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), reading).await.expect("it comes");
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("it comes");
 }

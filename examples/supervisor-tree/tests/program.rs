@@ -176,4 +176,4 @@ async fn the_tree_is_drawn_in_the_terminal() {
     assert_eq!(program.terminated().await, Some(0));
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);

@@ -110,7 +110,7 @@ fn a_server_that_answers_no_more_is_noticed() {
         let proxy = Proxy::start(server.port).await;
         let page = Page::open(Kind::Chromium, proxy.port).await;
         page.run(
-            "window.ann = await connect('/socket/lobby', { heartbeat: 100, joinTimeout: 300, firstDelay: 10, longestDelay: 50 });
+            "window.ann = await connect('/socket/lobby', { heartbeat: 1_000, joinTimeout: 3_000, firstDelay: 10, longestDelay: 50 });
              [window.states, window.rejoined] = [heard(ann, 'state'), heard(ann, 'rejoined')];",
         )
         .await;
@@ -120,7 +120,8 @@ fn a_server_that_answers_no_more_is_noticed() {
         page.becomes("states.filter(([state]) => state === 'waiting').length >= 2").await;
         proxy.work_again();
 
-        page.becomes("rejoined.length === 1 && ann.state === 'open'").await;
+        // A busy machine may answer too late once more.
+        page.becomes("rejoined.length >= 1 && ann.state === 'open'").await;
         page.close().await;
     });
 }

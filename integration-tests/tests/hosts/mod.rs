@@ -11,6 +11,7 @@ use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::gather::{IceServer, IceTransportPolicy};
 use callboard_ice_handshake::handshake::*;
 use integration_tests::Namespace;
+pub use integration_tests::PATIENCE;
 use tokio::sync::{mpsc, oneshot};
 
 /// An endpoint, on a thread in a network of its own.
@@ -235,5 +236,3 @@ pub fn relay_only(mut options: EndpointOptions) -> EndpointOptions {
 pub fn dtls() -> Dtls {
     Dtls::generate().unwrap()
 }
-
-pub const PATIENCE: Duration = Duration::from_secs(20);

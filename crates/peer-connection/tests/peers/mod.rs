@@ -9,7 +9,7 @@ use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use tokio::sync::mpsc;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Hands on what it hears.
 struct Listener(mpsc::UnboundedSender<PeerConnectionEvent>);

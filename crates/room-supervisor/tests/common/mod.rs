@@ -77,7 +77,7 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(5), next)
+        tokio::time::timeout(std::time::Duration::from_secs(60), next)
             .await
             .expect("something within 5 s")
     }

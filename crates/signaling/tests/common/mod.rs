@@ -298,7 +298,7 @@ impl Client {
     /// What comes next that is no ping or pong.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
-            let next = tokio::time::timeout(Duration::from_secs(10), self.socket.next()).await;
+            let next = tokio::time::timeout(Duration::from_secs(60), self.socket.next()).await;
             match next.expect("something within 10 s") {
                 Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
                 Some(Ok(frame)) => return Some(frame),
@@ -355,7 +355,7 @@ pub(crate) async fn settle(server: &Server, ended: u64, children: usize, open: u
             tokio::task::yield_now().await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(20), settled).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(60), settled).await.is_err() {
         let ended = server.counters.get(Count::Ended);
         panic!("{ended} ended, {} descriptors are open: {}", descriptors(), server.tree.snapshot());
     }

@@ -184,7 +184,7 @@ impl RtcClient {
                     self.carry().await;
                 }
             };
-            if tokio::time::timeout(Duration::from_secs(15), carry).await.is_err() {
+            if tokio::time::timeout(Duration::from_secs(60), carry).await.is_err() {
                 panic!("{place}: no {what}: {:#?} {:#?}", self.heard, self.told);
             }
         }

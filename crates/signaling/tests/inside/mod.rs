@@ -184,7 +184,7 @@ pub(crate) async fn until(stream: &mut Client, holds: impl Fn(&Value) -> bool) -
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time")
 }
 
 /// The next recovery of this actor that is whole.

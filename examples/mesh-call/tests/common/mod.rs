@@ -93,5 +93,5 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const ANY_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];
