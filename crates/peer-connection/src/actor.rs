@@ -96,6 +96,7 @@ impl PeerConnection {
         let HandshakeHome { supervisor, placement, deadline } = handshakes;
         Ok(Self {
             session: Session::new(
+                id,
                 Arc::clone(&api.inner),
                 certificate,
                 Instant::now(),
@@ -213,7 +214,7 @@ impl PeerConnection {
                 if let Some(transport) = &self.transport
                     && transport.add_ufrag(&ufrag).is_err()
                 {
-                    log::warn!("a user fragment is taken: {ufrag}");
+                    log::warn!("{}: a user fragment is taken: {ufrag}", self.home.id);
                 }
             }
             SessionOutput::RemoveUfrag(ufrag) => {

@@ -290,6 +290,9 @@ pub struct ApiSettings {
     pub disconnected_timeout: Duration,
     /// It is `failed` when no path was found within so long, or none was found again. Default: 30 s.
     pub failed_timeout: Duration,
+    /// A connection that has been `failed` for so long is closed, with the reason. Default: 30 s; none: never, the
+    /// application does.
+    pub failed_close_timeout: Option<Duration>,
     /// Write candidates into local descriptions as well. Default: no; they are told one by one.
     pub inline_candidates: bool,
 }
@@ -311,6 +314,7 @@ impl Default for ApiSettings {
             route: RouteOptions::default(),
             disconnected_timeout: Duration::from_secs(5),
             failed_timeout: Duration::from_secs(30),
+            failed_close_timeout: Some(Duration::from_secs(30)),
             inline_candidates: false,
         }
     }

@@ -134,6 +134,8 @@ pub(crate) struct Channels {
     pub(crate) closed: u64,
     pub(crate) requested: u64,
     pub(crate) accepted: u64,
+    /// Of the peer's, because there were too many.
+    pub(crate) refused: u64,
 }
 
 impl Channels {
@@ -260,7 +262,7 @@ impl Channels {
         }
         let spec = engine.channel_spec(key)?;
         if self.all.len() >= self.most {
-            log::warn!("a data channel of the peer is refused: there are {}", self.all.len());
+            self.refused += 1;
             engine.close_channel(key);
             return None;
         }

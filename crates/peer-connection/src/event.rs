@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
 use callboard_ice_handshake::gather::CandidateError;
-use callboard_ice_handshake::handshake::{Role, SrtpProfile, Version};
+use callboard_ice_handshake::handshake::{HandshakeError, Role, SrtpProfile, Version};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::IceCandidate;
 use crate::channels::{DataChannelId, DataChannelInfo};
 use crate::media::*;
+use crate::sctp::SctpViolation;
 use crate::state::*;
 
 /// Which connection.
@@ -133,6 +135,10 @@ pub enum ConnectionEvent {
     BufferedAmountLow(DataChannelId),
     /// A channel is closed, by whichever side.
     DataChannelClosed(DataChannelId),
+    /// The connection has failed, and why: told before the state changes to `failed`. An ICE restart may mend what is
+    /// wrong with the path; what is not mended within [`ApiSettings::failed_close_timeout`](crate::ApiSettings) is
+    /// closed.
+    Failed(FailureReason),
     /// The connection is over; the last of all.
     Closed(CloseReason),
 }
@@ -199,6 +205,30 @@ pub enum CloseReason {
     /// Its actor was stopped, or has failed: its supervisor knows which.
     #[error("its actor has ended")]
     Stopped,
+    /// It has failed, and nobody has mended or closed it in time; or cannot be gone on with.
+    #[error("failed: {0}")]
+    Failed(FailureReason),
+}
+
+/// Why a connection has failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// ICE has found no path to the peer within this time.
+    #[error("no path to the peer was found within {0:?}")]
+    NoPath(Duration),
+    /// There was a path, and nothing has come from the peer for this time (RFC 7675).
+    #[error("nothing has come from the peer for {0:?}")]
+    PathLost(Duration),
+    /// No pair of candidates works, and there are no more of them.
+    #[error("no pair of candidates works")]
+    NoPairLeft,
+    /// The handshake has failed, or the actor that ran it.
+    #[error("the handshake has failed: {0}")]
+    Handshake(HandshakeError),
+    /// The peer's SCTP does what cannot be borne.
+    #[error("SCTP: {0}")]
+    Sctp(SctpViolation),
     /// The protocol engine cannot go on.
     #[error("{0}")]
     Engine(String),

@@ -315,6 +315,42 @@ pub struct RtpPacket {
     pub payload: Arc<[u8]>,
     /// In dB below the loudest, 0 to −127 (RFC 6464).
     pub audio_level: Option<i8>,
+    /// Other header extensions. What the peer has not agreed to is left out.
+    pub extensions: HeaderExtensions,
+}
+
+/// Header extensions of a packet (RFC 8285) that go with its contents from one connection to another.
+///
+/// Those of a connection's own (MID, RID, send times, transport-wide numbers) are made anew.
+#[derive(Clone, Default, PartialEq)]
+pub struct HeaderExtensions {
+    /// Whether there is a voice in it (RFC 6464). Default: unknown, which is sent as no beside an audio level.
+    pub voice_activity: Option<bool>,
+    /// How the picture is to be turned when it is shown (3GPP TS 26.114 §7.4.5). Default: not told.
+    pub video_orientation: Option<VideoOrientation>,
+    pub(crate) others: Option<Arc<str0m::rtp::ExtensionValues>>,
+}
+
+impl fmt::Debug for HeaderExtensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeaderExtensions")
+            .field("voice_activity", &self.voice_activity)
+            .field("video_orientation", &self.video_orientation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a picture is to be turned, clockwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VideoOrientation {
+    /// Not at all.
+    Upright,
+    /// By 90°.
+    Quarter,
+    /// By 180°.
+    Half,
+    /// By 270°.
+    ThreeQuarters,
 }
 
 /// How to ask for a key frame.

@@ -396,6 +396,7 @@ async fn media_that_is_not_taken_makes_room() {
             at: Instant::now(),
             payload: vec![number as u8; 500].into(),
             audio_level: None,
+            extensions: Default::default(),
         };
         b.send(WriteRtp { sender, packet }).await.unwrap();
         let dropped = slow.send(GetCounters).await.unwrap().media_dropped;

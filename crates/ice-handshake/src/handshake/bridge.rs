@@ -36,6 +36,25 @@ pub fn crypto_provider() -> CryptoProvider {
     }
 }
 
+/// What lies between DTLS and an `Rtc`: it sees all application data, and keeps from the `Rtc` what it should not get.
+pub trait DataFilter: std::fmt::Debug + Send + Sync {
+    /// Returns what becomes of data of the peer.
+    fn incoming(&mut self, data: &[u8]) -> Filtered;
+    /// Looks at data for the peer.
+    fn outgoing(&mut self, data: &[u8]);
+}
+
+/// What becomes of the peer's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filtered {
+    /// It goes on.
+    Pass,
+    /// It is lost.
+    Drop,
+    /// This goes on instead.
+    Replace(Vec<u8>),
+}
+
 /// The connection's end of the bridge.
 #[derive(Debug, Clone)]
 pub struct DtlsBridge {
@@ -125,6 +144,11 @@ impl DtlsBridge {
         Ok(())
     }
 
+    /// Have application data go through this. It takes effect when the handshake ends.
+    pub fn set_filter(&self, filter: impl DataFilter + 'static) {
+        self.lock().filter = Some(Box::new(filter));
+    }
+
     /// Keep the keys for SRTP until there is [media](Self::with_media): what an `Rtc` makes of them takes 4 KiB, which data
     /// channels have no use for.
     pub fn without_media(&self) {
@@ -186,6 +210,7 @@ struct Shared {
     without_media: bool,
     /// For SRTP, once there is media.
     keys: Option<Say>,
+    filter: Option<Box<dyn DataFilter>>,
 }
 
 /// What the proxy tells its `Rtc`.
@@ -234,7 +259,9 @@ impl DtlsProvider for Bridged {
             _ => None,
         });
         match ends {
-            Some(ends) => Ok(Box::new(Proxy { ends, engine: None, born: now })),
+            Some(ends) => {
+                Ok(Box::new(Proxy { ends, engine: None, filter: None, replaced: None, born: now }))
+            }
             None => {
                 let stock = str0m::crypto::from_feature_flags().dtls_provider;
                 stock.new_dtls(certificate, now, version, mtu)
@@ -249,6 +276,9 @@ struct Proxy {
     ends: Arc<Ends>,
     /// The engine itself, once the handshake is complete.
     engine: Option<Engine>,
+    filter: Option<Box<dyn DataFilter>>,
+    /// What the filter has made of data.
+    replaced: Option<Vec<u8>>,
     born: Instant,
 }
 
@@ -306,8 +336,29 @@ impl DtlsInstance for Proxy {
         {
             return DtlsOutput::KeyingMaterial(KeyingMaterial::new(&keys), profile);
         }
+        if let Some(data) = self.replaced.take() {
+            if data.len() > buffer.len() {
+                return DtlsOutput::BufferTooSmall { needed: data.len() };
+            }
+            let buffer = &mut buffer[..data.len()];
+            buffer.copy_from_slice(&data);
+            return DtlsOutput::ApplicationData(buffer);
+        }
         if let Some(engine) = &mut self.engine {
-            return engine.poll_output(buffer);
+            let output = engine.poll_output(buffer);
+            let (DtlsOutput::ApplicationData(data), Some(filter)) = (&output, &mut self.filter)
+            else {
+                return output;
+            };
+            // str0m does not look at what is empty, and asks again.
+            return match filter.incoming(data) {
+                Filtered::Pass => output,
+                Filtered::Drop => DtlsOutput::ApplicationData(&[]),
+                Filtered::Replace(data) => {
+                    self.replaced = Some(data);
+                    DtlsOutput::ApplicationData(&[])
+                }
+            };
         }
         let mut shared = self.ends.lock();
         let needed = match shared.say.front() {
@@ -333,6 +384,7 @@ impl DtlsInstance for Proxy {
             }
             Some(Say::Connected) => {
                 self.engine = shared.engine.take();
+                self.filter = shared.filter.take();
                 let replay = std::mem::take(&mut shared.replay);
                 (shared.say, shared.received) = (VecDeque::new(), VecDeque::new());
                 drop(shared);
@@ -367,7 +419,13 @@ impl DtlsInstance for Proxy {
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
         match &mut self.engine {
-            Some(engine) => engine.send_application_data(data),
+            Some(engine) => {
+                let sent = engine.send_application_data(data)?;
+                if let Some(filter) = &mut self.filter {
+                    filter.outgoing(data);
+                }
+                Ok(sent)
+            }
             None => Ok(0),
         }
     }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use actor::HandshakeActor;
-pub use bridge::{DtlsBridge, crypto_provider};
+pub use bridge::{DataFilter, DtlsBridge, Filtered, crypto_provider};
 pub use data::{
     Certificate, CertificateError, ComponentId, ComponentInfo, DtlsData, Fingerprint,
     FingerprintError, HandshakeData, InitData, Role, SrtpKeys,

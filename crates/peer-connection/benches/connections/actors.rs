@@ -331,6 +331,7 @@ impl Line for Wire {
                 at: Instant::now(),
                 payload: PACKET.into(),
                 audio_level: None,
+                extensions: Default::default(),
             };
             self.connection.do_send(WriteRtp { sender, packet });
         }

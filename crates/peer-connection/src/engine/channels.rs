@@ -8,6 +8,9 @@ impl Engine {
     /// A channel. A negotiated id must be free: str0m panics at one that is not, see [`Self::has_stream`].
     pub(crate) fn create_channel(&mut self, spec: &ChannelSpec) -> ChannelKey {
         self.declared.extend(spec.negotiated);
+        if let Some(stream) = spec.negotiated {
+            self.sctp.declare(stream);
+        }
         let reliability = match (spec.max_retransmits, spec.max_packet_life_time) {
             (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
             (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },

@@ -1,5 +1,6 @@
 //! Our types and str0m's, one into the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use str0m::bwe::BweKind;
@@ -7,7 +8,7 @@ use str0m::format::{Codec as FormatCodec, PayloadParams};
 use str0m::media::{
     Frequency, KeyframeRequestKind as StrKeyframe, MediaKind, Rid as StrRid, TelephoneEvent,
 };
-use str0m::rtp::{Extension, ExtensionMap};
+use str0m::rtp::{Extension, ExtensionMap, ExtensionValues};
 use str0m::{IceConnectionState, RtcError};
 
 use super::IceProgress;
@@ -64,6 +65,60 @@ pub(super) fn bitrate(estimate: BweKind) -> u64 {
         BweKind::Remb { estimate, .. } => estimate.as_u64(),
         _ => 0,
     }
+}
+
+/// The extensions of a packet that came.
+pub(super) fn extensions(values: ExtensionValues) -> HeaderExtensions {
+    use str0m::rtp::VideoOrientation as Str;
+    HeaderExtensions {
+        voice_activity: values.voice_activity,
+        video_orientation: values.video_orientation.map(|orientation| match orientation {
+            Str::Deg0 => VideoOrientation::Upright,
+            Str::Deg90 => VideoOrientation::Quarter,
+            Str::Deg180 => VideoOrientation::Half,
+            Str::Deg270 => VideoOrientation::ThreeQuarters,
+        }),
+        others: has_others(&values).then(|| Arc::new(values)),
+    }
+}
+
+/// Those that packets of few streams have are kept in a box.
+fn has_others(values: &ExtensionValues) -> bool {
+    values.video_content_type.is_some()
+        || values.abs_capture_time.is_some()
+        || values.play_delay_min.is_some()
+        || values.play_delay_max.is_some()
+        || values.video_timing.is_some()
+        || values.frame_mark.is_some()
+}
+
+/// The extensions of a packet to be sent; str0m adds those of the connection.
+pub(super) fn extension_values(
+    audio_level: Option<i8>,
+    extensions: &HeaderExtensions,
+) -> ExtensionValues {
+    use str0m::rtp::VideoOrientation as Str;
+    let mut values = ExtensionValues {
+        audio_level,
+        // str0m writes both or none.
+        voice_activity: extensions.voice_activity.or(audio_level.map(|_| false)),
+        video_orientation: extensions.video_orientation.map(|orientation| match orientation {
+            VideoOrientation::Upright => Str::Deg0,
+            VideoOrientation::Quarter => Str::Deg90,
+            VideoOrientation::Half => Str::Deg180,
+            VideoOrientation::ThreeQuarters => Str::Deg270,
+        }),
+        ..ExtensionValues::default()
+    };
+    if let Some(others) = extensions.others.as_deref() {
+        values.video_content_type = others.video_content_type;
+        values.abs_capture_time = others.abs_capture_time;
+        values.play_delay_min = others.play_delay_min;
+        values.play_delay_max = others.play_delay_max;
+        values.video_timing = others.video_timing;
+        values.frame_mark = others.frame_mark;
+    }
+    values
 }
 
 pub(super) fn frequency(rate: u32) -> Frequency {

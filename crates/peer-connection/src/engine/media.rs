@@ -11,6 +11,48 @@ use super::{Engine, convert};
 use crate::error::{KeyframeError, WriteError};
 use crate::media::*;
 
+/// Where a stream's sequence numbers lie on this connection.
+///
+/// A receiver takes the upper 32 bits of the first number that it sees for 0 (RFC 3711 §3.3.1), and misreads what comes
+/// more than 2^15 behind or ahead of the last.
+#[derive(Debug)]
+pub(super) struct Numbering {
+    /// What is added, modulo 2^64.
+    offset: u64,
+    latest: u64,
+}
+
+impl Numbering {
+    fn beginning(first: u64) -> Self {
+        // Low enough that the next wrap is far, and high enough that what comes late has a number.
+        let begin = if first < HALF { first } else { LATE + first % (HALF / 2) };
+        Self { offset: begin.wrapping_sub(first), latest: begin }
+    }
+
+    /// Returns the number of a packet on this connection; none before the beginning.
+    fn number(&mut self, number: u64) -> Option<u64> {
+        let mut moved = number.wrapping_add(self.offset);
+        let ahead = moved.wrapping_sub(self.latest) as i64;
+        if ahead.unsigned_abs() > HALF {
+            // Another source: it goes on where the last one was.
+            self.offset = self.latest.wrapping_add(1).wrapping_sub(number);
+            moved = self.latest + 1;
+        }
+        if moved > MOST {
+            return None;
+        }
+        self.latest = self.latest.max(moved);
+        Some(moved)
+    }
+}
+
+/// Half of what 16 bits number.
+const HALF: u64 = 1 << 15;
+/// Packets that may come before the first one.
+const LATE: u64 = 1 << 12;
+/// What RTP and SRTP can number (RFC 3711 §3.3.1); beyond are those before the first.
+const MOST: u64 = (1 << 48) - 1;
+
 impl Engine {
     /// What this section's peer has agreed to, in the order of our preference.
     pub(super) fn params(&self, mid: Mid) -> impl Iterator<Item = &PayloadParams> {
@@ -76,18 +118,17 @@ impl Engine {
         let mut api = self.rtc.direct_api();
         let rid = packet.rid.map(|rid| rid.as_str().into());
         let stream = api.stream_tx_by_mid(mid, rid).ok_or(WriteError::UnknownEncoding)?;
-        let values =
-            str0m::rtp::ExtensionValues { audio_level: packet.audio_level, ..Default::default() };
-        let write = RtpWrite::new(
-            pt,
-            packet.sequence_number.into(),
-            packet.timestamp,
-            packet.at,
-            packet.payload,
-        )
-        .marker(packet.marker)
-        .ext_vals(values)
-        .nackable(true);
+        let numbering = self
+            .numbering
+            .entry((transceiver, packet.rid))
+            .or_insert_with(|| Numbering::beginning(packet.sequence_number));
+        // Older than all that can be sent: it would be too late anyway.
+        let Some(number) = numbering.number(packet.sequence_number) else { return Ok(()) };
+        let values = convert::extension_values(packet.audio_level, &packet.extensions);
+        let write = RtpWrite::new(pt, number.into(), packet.timestamp, packet.at, packet.payload)
+            .marker(packet.marker)
+            .ext_vals(values)
+            .nackable(true);
         stream.write_rtp(write);
         Ok(())
     }

@@ -7,6 +7,7 @@ mod channels;
 mod codecs;
 mod convert;
 mod descriptions;
+mod events;
 mod extensions;
 mod media;
 mod recipe;
@@ -24,12 +25,14 @@ use str0m::error::{ProtoError, SctpError};
 use str0m::media::Mid;
 use str0m::net::{Protocol, Receive};
 pub(crate) use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
-use str0m::{Event, Input, Output, Rtc, RtcError};
+use str0m::{Input, Output, Rtc, RtcError};
 
 use self::recipe::Recipe;
 use crate::api::ApiInner;
+use crate::event::PeerConnectionId;
 use crate::jsep::engine_mid;
 use crate::media::*;
+use crate::sctp::SctpReport;
 
 /// An engine that has refused something, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -117,8 +120,10 @@ pub(crate) struct ChannelSpec {
 
 /// One `Rtc`, and the near end of its handshake.
 pub(crate) struct Engine {
+    id: PeerConnectionId,
     rtc: Rtc,
     bridge: DtlsBridge,
+    sctp: Arc<SctpReport>,
     recipe: Recipe,
     /// There is media, or was.
     has_media: bool,
@@ -134,16 +139,25 @@ pub(crate) struct Engine {
     /// What may be sent through each transceiver, by payload type: a bit each.
     payload_types: HashMap<TransceiverId, u128>,
     measured: Measured,
+    /// How sequence numbers are moved, by encoding.
+    numbering: HashMap<(TransceiverId, Option<Rid>), media::Numbering>,
 }
 
 impl Engine {
-    pub(crate) fn new(api: Arc<ApiInner>, certificate: Certificate, now: Instant) -> Self {
+    pub(crate) fn new(
+        id: PeerConnectionId,
+        api: Arc<ApiInner>,
+        certificate: Certificate,
+        now: Instant,
+    ) -> Self {
         let recipe =
             Recipe { api, certificate, extensions: None, names: extensions::Names::default() };
-        let (rtc, bridge) = recipe.build(now);
+        let (rtc, bridge, sctp) = recipe.build(now);
         Self {
+            id,
             rtc,
             bridge,
+            sctp,
             recipe,
             has_media: false,
             pending: None,
@@ -155,11 +169,17 @@ impl Engine {
             codecs: HashMap::new(),
             payload_types: HashMap::new(),
             measured: Measured::default(),
+            numbering: HashMap::new(),
         }
     }
 
     pub(crate) fn bridge(&self) -> &DtlsBridge {
         &self.bridge
+    }
+
+    /// What the peer's SCTP did that ends the connection.
+    pub(crate) fn sctp(&self) -> &SctpReport {
+        &self.sctp
     }
 
     /// Whether it could protect media.
@@ -209,7 +229,7 @@ impl Engine {
 
     /// Begin again with nothing negotiated. Candidates and channels are to be added again.
     pub(crate) fn rebuild(&mut self, now: Instant) {
-        (self.rtc, self.bridge) = self.recipe.build(now);
+        (self.rtc, self.bridge, self.sctp) = self.recipe.build(now);
         if self.has_media {
             self.bridge.with_media();
         }
@@ -220,6 +240,7 @@ impl Engine {
         self.transceivers.clear();
         self.mids.clear();
         self.codecs.clear();
+        self.numbering.clear();
     }
 
     pub(crate) fn add_local_candidate(&mut self, candidate: Candidate) {
@@ -274,7 +295,8 @@ impl Engine {
             let output = match self.rtc.poll_output() {
                 // A frame that its codec's format does not allow: the peer's, or the application's. Others follow.
                 Err(RtcError::Packet(mid, pt, error)) => {
-                    log::debug!("a frame of {mid}, payload type {pt}, is dropped: {error}");
+                    let id = self.id;
+                    log::debug!("{id}: a frame of {mid}, payload type {pt}, is dropped: {error}");
                     continue;
                 }
                 // The peer said goodbye while SCTP was being set up, which str0m then fails to shut down.
@@ -298,97 +320,6 @@ impl Engine {
                 return Ok(EngineOutput::Event(event));
             }
         }
-    }
-
-    fn translate(&mut self, event: Event) -> Option<EngineEvent> {
-        Some(match event {
-            Event::IceConnectionStateChange(state) => EngineEvent::Ice(convert::ice(state)),
-            Event::Connected => EngineEvent::Connected,
-            Event::Closed => EngineEvent::Closed,
-            Event::ChannelOpen(key, _) => {
-                if self.placeholders.contains(&key) {
-                    return None;
-                }
-                EngineEvent::ChannelOpen(key)
-            }
-            Event::ChannelData(data) => {
-                if self.placeholders.contains(&data.id) {
-                    return None;
-                }
-                EngineEvent::ChannelData { key: data.id, binary: data.binary, data: data.data }
-            }
-            Event::ChannelClose(key) => EngineEvent::ChannelClosed(key),
-            Event::MediaData(data) => {
-                let transceiver = *self.transceivers.get(&data.mid)?;
-                let rid = data.rid.and_then(convert::rid);
-                let keyframe = data.is_keyframe();
-                let counts = self.measured.frames_received.entry((transceiver, rid)).or_default();
-                counts.0 += 1;
-                counts.1 += u64::from(keyframe);
-                let codec = self
-                    .codecs
-                    .entry(*data.pt)
-                    .or_insert_with(|| Arc::new(convert::codec(&data.params)));
-                EngineEvent::Sample(ReceivedSample {
-                    transceiver,
-                    rid,
-                    codec: Arc::clone(codec),
-                    payload_type: *data.pt,
-                    timestamp: data.time.numer(),
-                    received: data.network_time,
-                    contiguous: data.contiguous,
-                    keyframe,
-                    audio_level: data.ext_vals.audio_level,
-                    data: data.data,
-                })
-            }
-            Event::RtpPacket(packet) => {
-                let (mid, rid) = {
-                    let mut api = self.rtc.direct_api();
-                    let stream = api.stream_rx(&packet.header.ssrc)?;
-                    (stream.mid(), stream.rid())
-                };
-                EngineEvent::Packet(RtpPacket {
-                    transceiver: *self.transceivers.get(&mid)?,
-                    rid: rid.and_then(convert::rid),
-                    payload_type: *packet.header.payload_type,
-                    sequence_number: *packet.seq_no,
-                    timestamp: packet.header.timestamp,
-                    marker: packet.header.marker,
-                    at: packet.timestamp,
-                    audio_level: packet.header.ext_vals.audio_level,
-                    payload: packet.payload,
-                })
-            }
-            Event::KeyframeRequest(request) => EngineEvent::KeyframeWanted {
-                transceiver: *self.transceivers.get(&request.mid)?,
-                rid: request.rid.and_then(convert::rid),
-                kind: convert::keyframe(request.kind),
-            },
-            Event::StreamPaused(paused) => EngineEvent::Paused {
-                transceiver: *self.transceivers.get(&paused.mid)?,
-                rid: paused.rid.and_then(convert::rid),
-                paused: paused.paused,
-            },
-            Event::EgressBitrateEstimate(estimate) => {
-                EngineEvent::Bandwidth(convert::bitrate(estimate))
-            }
-            Event::PeerStats(stats) => {
-                self.measured.peer = Some(stats);
-                return None;
-            }
-            Event::MediaIngressStats(stats) => {
-                let key = (*self.transceivers.get(&stats.mid)?, stats.rid.and_then(convert::rid));
-                self.measured.inbound.insert(key, stats);
-                return None;
-            }
-            Event::MediaEgressStats(stats) => {
-                let key = (*self.transceivers.get(&stats.mid)?, stats.rid.and_then(convert::rid));
-                self.measured.outbound.insert(key, stats);
-                return None;
-            }
-            _ => return None,
-        })
     }
 }
 

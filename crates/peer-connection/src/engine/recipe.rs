@@ -10,6 +10,7 @@ use str0m::{Rtc, RtcConfig};
 use super::{codecs, convert, extensions};
 use crate::api::{ApiInner, MediaMode};
 use crate::jsep::Extensions;
+use crate::sctp::{SctpGuard, SctpReport};
 
 /// What an engine is made of, also when it must be made again.
 pub(super) struct Recipe {
@@ -21,7 +22,7 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
-    pub(super) fn build(&self, now: Instant) -> (Rtc, DtlsBridge) {
+    pub(super) fn build(&self, now: Instant) -> (Rtc, DtlsBridge, Arc<SctpReport>) {
         let settings = &self.api.settings;
         let registry = &self.api.registry;
         let mut config = RtcConfig::new()
@@ -51,7 +52,9 @@ impl Recipe {
         let (rtc, bridge) = DtlsBridge::around(|| config.build(now));
         let bridge = bridge.expect("an Rtc asks its crypto provider for an engine as it is built");
         bridge.without_media();
-        (rtc, bridge)
+        let (guard, report) = SctpGuard::new(settings.max_data_channels);
+        bridge.set_filter(guard);
+        (rtc, bridge, report)
     }
 }
 

@@ -183,7 +183,8 @@ impl Session {
         let found: Vec<String> = found.map(|value| format!("candidate:{value}")).collect();
         for candidate in found {
             if let Err(error) = self.take_candidate(&candidate, None) {
-                log::debug!("a candidate in a remote description is not used: {error}");
+                let id = self.id;
+                log::debug!("{id}: a candidate in a remote description is not used: {error}");
             }
         }
         if section.has("end-of-candidates") || session.has("end-of-candidates") {

@@ -9,7 +9,7 @@ use callboard_ice_handshake::handshake::{
 };
 
 use super::{HandshakeProgress, Session, SessionOutput};
-use crate::event::ConnectionEvent;
+use crate::event::{ConnectionEvent, FailureReason};
 use crate::state::*;
 
 /// What came of a handshake. Its keys are the engine's alone.
@@ -129,11 +129,10 @@ impl Session {
     }
 
     fn fail_handshake_now(&mut self, now: Instant, error: &HandshakeError) {
-        log::info!("the handshake of a peer connection has failed: {error}");
         self.engine.bridge().fail(error);
         // It ends with an error of its own, which says less.
         _ = self.engine.handle_timeout(now);
-        self.fail(format!("the handshake has failed: {error}"));
+        self.fail(FailureReason::Handshake(error.clone()));
         self.update_states(now);
     }
 }

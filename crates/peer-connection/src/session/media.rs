@@ -199,7 +199,7 @@ impl Session {
             time
         });
         if let Err(error) = played {
-            log::debug!("a tone was not played: {error}");
+            log::debug!("{}: a tone was not played: {error}", self.id);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A peer connection: what it knows. It takes messages, datagrams and the time, and returns what is to be done.
 
 mod candidates;
+mod ending;
 mod handshake;
 mod media;
 mod negotiation;
@@ -26,7 +27,9 @@ use crate::api::ApiInner;
 use crate::channels::{Channels, DataChannelId, DataChannelInfo, DataChannelOptions};
 use crate::engine::{Engine, EngineError, EngineEvent, EngineOutput, IceProgress};
 use crate::error::{CreateDataChannelError, SendDataError};
-use crate::event::{CloseReason, ConnectionEvent, DataChannelMessage};
+use crate::event::{
+    CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PeerConnectionId,
+};
 use crate::jsep::{Jsep, JsepEvent, RemoteTransport, Settings};
 use crate::state::*;
 
@@ -58,6 +61,7 @@ pub(crate) enum SessionOutput {
 
 /// A peer connection.
 pub(crate) struct Session {
+    id: PeerConnectionId,
     api: Arc<ApiInner>,
     jsep: Jsep,
     engine: Engine,
@@ -83,7 +87,7 @@ pub(crate) struct Session {
     engine_timeout: Option<Instant>,
     closed_by_peer: bool,
     /// Why nothing more can be negotiated.
-    broken: Option<String>,
+    broken: Option<FailureReason>,
     /// The time of this machine when the connection began, and the time of its calendar.
     started: (Instant, SystemTime),
     output: VecDeque<SessionOutput>,
@@ -103,12 +107,13 @@ enum HandshakeProgress {
 
 impl Session {
     pub(crate) fn new(
+        id: PeerConnectionId,
         api: Arc<ApiInner>,
         certificate: Certificate,
         now: Instant,
         calendar: SystemTime,
     ) -> Self {
-        let mut engine = Engine::new(Arc::clone(&api), certificate.clone(), now);
+        let mut engine = Engine::new(id, Arc::clone(&api), certificate.clone(), now);
         let settings = &api.settings;
         let jsep = Jsep::new(Settings {
             max_sections: settings.max_sections,
@@ -118,10 +123,11 @@ impl Session {
         });
         let ufrag = engine.local_ufrag();
         let mut session = Self {
+            id,
             jsep,
             channels: Channels::new(settings.max_data_channels, settings.max_buffered_amount),
             candidates: Candidates::default(),
-            states: States::new(settings.disconnected_timeout, settings.failed_timeout),
+            states: States::new(settings),
             senders: Senders::default(),
             certificate,
             remote: None,
@@ -226,13 +232,15 @@ impl Session {
             Some(_) => Ok(()),
         };
         if let Err(error) = result {
-            self.fail(error.0);
+            self.fail(FailureReason::Engine(error.0));
         }
         self.tell_jsep();
         self.update_states(now);
+        self.end_what_failed(now);
     }
 
     fn drain(&mut self, now: Instant) -> Result<(), EngineError> {
+        let mut rounds = if self.api.registry.bandwidth_estimation.is_some() { ROUNDS } else { 0 };
         loop {
             match self.engine.poll_output()? {
                 EngineOutput::Transmit { source, destination, contents } => {
@@ -253,9 +261,15 @@ impl Session {
                     let mut events = Vec::new();
                     let written = self.channels.flush(&mut self.engine, &mut events)?;
                     self.output.extend(events.into_iter().map(SessionOutput::Event));
-                    if !written {
+                    if written {
+                        continue;
+                    }
+                    // The pacer lets one packet out each time that it is told a later time.
+                    if at > now + LEAD || rounds == 0 {
                         break;
                     }
+                    rounds -= 1;
+                    self.engine.handle_timeout(at.max(now))?;
                 }
             }
         }
@@ -305,59 +319,6 @@ impl Session {
         self.output.extend(event.map(SessionOutput::Event));
     }
 
-    /// The engine cannot go on. The connection has failed; it is closed when the application says so.
-    fn fail(&mut self, reason: String) {
-        if self.broken.is_some() || self.is_closed() {
-            return;
-        }
-        log::info!("a peer connection has failed: {reason}");
-        self.broken = Some(reason);
-        self.states.dtls = DtlsTransportState::Failed;
-        self.engine_timeout = None;
-        let closed = self.channels.close_all();
-        self.output.extend(closed.into_iter().map(SessionOutput::Event));
-    }
-
-    /// Say goodbye, and end.
-    pub(crate) fn close(&mut self, now: Instant, reason: CloseReason) {
-        if self.is_closed() {
-            return;
-        }
-        self.engine.close(now);
-        // What is to be said is said now; nobody waits for an answer.
-        while let Ok(output) = self.engine.poll_output() {
-            match output {
-                EngineOutput::Transmit { source, destination, contents } => {
-                    self.output.push_back(SessionOutput::Transmit {
-                        source,
-                        destination,
-                        contents,
-                    });
-                }
-                EngineOutput::Event(_) => {}
-                EngineOutput::Timeout(_) => break,
-            }
-        }
-        self.end(reason);
-    }
-
-    fn end(&mut self, reason: CloseReason) {
-        self.jsep.close();
-        let closed = self.channels.close_all();
-        self.output.extend(closed.into_iter().map(SessionOutput::Event));
-        let states = self.states.close();
-        self.output.extend(states.into_iter().map(SessionOutput::Event));
-        self.output.push_back(SessionOutput::Event(ConnectionEvent::SignalingStateChange(
-            SignalingState::Closed,
-        )));
-        self.output.push_back(SessionOutput::Event(ConnectionEvent::Closed(reason)));
-        self.output.push_back(SessionOutput::Ended);
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.jsep.signaling() == SignalingState::Closed
-    }
-
     fn tell_jsep(&mut self) {
         while let Some(event) = self.jsep.poll_event() {
             let event = match event {
@@ -374,13 +335,6 @@ impl Session {
                 JsepEvent::NegotiationNeeded => ConnectionEvent::NegotiationNeeded,
             };
             self.output.push_back(SessionOutput::Event(event));
-        }
-    }
-
-    fn update_states(&mut self, now: Instant) {
-        if !self.is_closed() {
-            let changed = self.states.update(now);
-            self.output.extend(changed.into_iter().map(SessionOutput::Event));
         }
     }
 
@@ -470,7 +424,11 @@ impl Session {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        Counters {
+            sctp_packets_dropped: self.engine.sctp().dropped(),
+            data_channels_refused: self.channels.refused,
+            ..self.counters
+        }
     }
 
     pub(crate) fn states(&self) -> &States {
@@ -482,6 +440,10 @@ impl Session {
     }
 }
 
+/// How often the engine is told the time at once: packets that are let out together.
+const ROUNDS: usize = 256;
+/// How far the engine's time may be ahead of ours: its pacer asks for a microsecond more for each packet.
+const LEAD: Duration = Duration::from_micros(ROUNDS as u64);
 /// As many as the mux keeps.
 const VALIDATED: usize = 32;
 /// The one in force, the one of a restart, and the one before: a peer checks by it until it knows.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{HandshakeProgress, Session, SessionOutput};
 use crate::engine::Engine;
 use crate::error::*;
-use crate::event::ConnectionEvent;
+use crate::event::{ConnectionEvent, FailureReason};
 use crate::jsep::{AnswerPlan, Checked, engine_mid};
 use crate::media::*;
 use crate::messages::TransceiverInfo;
@@ -52,7 +52,7 @@ impl Session {
         now: Instant,
     ) -> Result<SessionDescription, CreateAnswerError> {
         if let Some(reason) = &self.broken {
-            return Err(CreateAnswerError::Engine(reason.clone()));
+            return Err(CreateAnswerError::Engine(reason.to_string()));
         }
         let plan = self.jsep.plan_answer()?;
         let undo = self.undo_of(&plan);
@@ -63,7 +63,7 @@ impl Session {
         let answer = match self.engine.accept_offer(&plan) {
             Ok(answer) => answer,
             Err(error) => {
-                self.fail(error.0.clone());
+                self.fail(FailureReason::Engine(error.0.clone()));
                 self.update_states(now);
                 return Err(CreateAnswerError::Engine(error.0));
             }
@@ -178,7 +178,7 @@ impl Session {
         description: SessionDescription,
     ) -> Result<(), SetDescriptionError> {
         if let Some(reason) = &self.broken {
-            return Err(SetDescriptionError::Engine(reason.clone()));
+            return Err(SetDescriptionError::Engine(reason.to_string()));
         }
         match description.kind {
             SdpType::Rollback => self.roll_back(now, |jsep| jsep.roll_back_remote())?,
@@ -203,7 +203,7 @@ impl Session {
                         Engine::can_read(answer).map_err(DescriptionError::Syntax)?;
                     }
                     if let Err(error) = self.engine.accept_answer(&plan) {
-                        self.fail(error.0.clone());
+                        self.fail(FailureReason::Engine(error.0.clone()));
                         self.update_states(now);
                         return Err(SetDescriptionError::Engine(error.0));
                     }

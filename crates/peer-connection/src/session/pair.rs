@@ -50,8 +50,9 @@ pub(crate) struct Pair {
 impl Peer {
     fn new(api: Api, address: &str, now: Instant) -> Self {
         let certificate = Certificate::generate().unwrap();
-        let session =
-            Session::new(Arc::clone(&api.inner), certificate.clone(), now, std::time::UNIX_EPOCH);
+        let id = PeerConnectionId(uuid::Uuid::nil());
+        let inner = Arc::clone(&api.inner);
+        let session = Session::new(id, inner, certificate.clone(), now, std::time::UNIX_EPOCH);
         Self {
             session,
             address: address.parse().unwrap(),

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::api::ApiSettings;
 use crate::engine::IceProgress;
-use crate::event::ConnectionEvent;
+use crate::event::{ConnectionEvent, FailureReason};
 use crate::state::*;
 
 /// The states, as they were told last, and what they follow from.
@@ -17,18 +18,24 @@ pub(crate) struct States {
     progress: IceProgress,
     /// The peer is known: before, there is nothing to check.
     begun: bool,
-    /// Since when there is no path, if one is looked for.
+    /// Since when there is no path, if one is looked for, or since when the one there was is silent.
     searching_since: Option<Instant>,
     last_received: Option<Instant>,
     /// There are no more candidates of this side, and of the peer.
     pub(super) all_local: bool,
     pub(super) all_remote: bool,
+    /// ICE begins anew, and has not found a path yet.
+    restarting: bool,
+    /// Why the handshake or the engine has failed, or ICE.
+    failure: Option<FailureReason>,
+    failed_since: Option<Instant>,
     disconnected_timeout: Duration,
     failed_timeout: Duration,
+    failed_close_timeout: Option<Duration>,
 }
 
 impl States {
-    pub(super) fn new(disconnected_timeout: Duration, failed_timeout: Duration) -> Self {
+    pub(super) fn new(settings: &ApiSettings) -> Self {
         Self {
             ice: IceConnectionState::New,
             gathering: IceGatheringState::New,
@@ -41,8 +48,12 @@ impl States {
             last_received: None,
             all_local: false,
             all_remote: false,
-            disconnected_timeout,
-            failed_timeout,
+            restarting: false,
+            failure: None,
+            failed_since: None,
+            disconnected_timeout: settings.disconnected_timeout,
+            failed_timeout: settings.failed_timeout,
+            failed_close_timeout: settings.failed_close_timeout,
         }
     }
 
@@ -59,14 +70,23 @@ impl States {
         self.progress = progress;
         match progress {
             IceProgress::Connected | IceProgress::Completed => {
-                self.searching_since = None;
-                self.last_received = Some(now);
+                // The engine may go over to a pair that is as dead as the one before: only what comes from the peer
+                // shows that it lives.
+                let last = *self.last_received.get_or_insert(now);
+                if last + self.disconnected_timeout > now {
+                    self.found();
+                }
             }
             IceProgress::Checking | IceProgress::Disconnected if self.begun => {
                 self.searching_since.get_or_insert(now);
             }
             _ => {}
         }
+    }
+
+    fn found(&mut self) {
+        self.searching_since = None;
+        self.restarting = false;
     }
 
     /// Candidates of both sides can be checked from now on.
@@ -86,17 +106,25 @@ impl States {
     /// Something came that is the peer's.
     pub(super) fn received(&mut self, now: Instant) {
         self.last_received = Some(now);
+        if self.has_path() {
+            self.found();
+        }
     }
 
     /// ICE begins anew.
     pub(super) fn restarted(&mut self, now: Instant) {
         (self.all_local, self.all_remote) = (false, false);
+        self.restarting = true;
         if self.searching_since.is_some() {
             self.searching_since = Some(now);
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let closes = self.failed_since.zip(self.failed_close_timeout);
+        if let Some((since, timeout)) = closes {
+            return since.checked_add(timeout);
+        }
         match self.ice {
             IceConnectionState::Connected | IceConnectionState::Completed => {
                 self.last_received.map(|last| last + self.disconnected_timeout)
@@ -108,41 +136,82 @@ impl States {
         }
     }
 
+    fn is_silent(&self, now: Instant) -> bool {
+        self.last_received.is_some_and(|last| last + self.disconnected_timeout <= now)
+    }
+
     fn ice_now(&self, now: Instant) -> IceConnectionState {
         let overdue = self.searching_since.is_some_and(|since| since + self.failed_timeout <= now);
-        let silent = self.last_received.is_some_and(|last| last + self.disconnected_timeout <= now);
+        let silent = self.is_silent(now);
         let was_connected = self.last_received.is_some() && self.dtls != DtlsTransportState::New;
         match self.progress {
             _ if !self.begun => IceConnectionState::New,
-            IceProgress::Connected | IceProgress::Completed if silent => {
-                IceConnectionState::Disconnected
-            }
-            IceProgress::Connected => IceConnectionState::Connected,
-            IceProgress::Completed => IceConnectionState::Completed,
             _ if overdue => IceConnectionState::Failed,
             IceProgress::Disconnected if self.all_local && self.all_remote => {
                 IceConnectionState::Failed
             }
+            IceProgress::Connected | IceProgress::Completed if silent && !self.restarting => {
+                IceConnectionState::Disconnected
+            }
+            IceProgress::Connected if !silent => IceConnectionState::Connected,
+            IceProgress::Completed if !silent => IceConnectionState::Completed,
             // The engine has no pair left; a candidate may bring one.
             IceProgress::Disconnected if was_connected => IceConnectionState::Disconnected,
-            IceProgress::New | IceProgress::Disconnected | IceProgress::Checking => {
-                IceConnectionState::Checking
-            }
+            // What it looks for has been there.
+            _ if was_connected && silent && !self.restarting => IceConnectionState::Disconnected,
+            _ => IceConnectionState::Checking,
         }
     }
 
     /// What has changed.
     pub(super) fn update(&mut self, now: Instant) -> Vec<ConnectionEvent> {
         let mut events = Vec::new();
+        if self.has_path() && self.is_silent(now) {
+            let silent_at = self.last_received.map(|last| last + self.disconnected_timeout);
+            self.searching_since = self.searching_since.or(silent_at);
+        }
         let ice = self.ice_now(now);
         if std::mem::replace(&mut self.ice, ice) != ice {
             events.push(ConnectionEvent::IceConnectionStateChange(ice));
         }
         let connection = PeerConnectionState::of(self.closed, ice, self.dtls);
         if std::mem::replace(&mut self.connection, connection) != connection {
+            if connection == PeerConnectionState::Failed {
+                self.failed_since = Some(now);
+                let reason = self.failure.clone().unwrap_or_else(|| self.ice_failure(now));
+                self.failure = Some(reason.clone());
+                events.push(ConnectionEvent::Failed(reason));
+            } else {
+                (self.failed_since, self.failure) = (None, None);
+            }
             events.push(ConnectionEvent::ConnectionStateChange(connection));
         }
         events
+    }
+
+    fn ice_failure(&self, now: Instant) -> FailureReason {
+        match (self.last_received, self.searching_since) {
+            (Some(last), _) if self.dtls == DtlsTransportState::Connected => {
+                FailureReason::PathLost(now.saturating_duration_since(last))
+            }
+            (_, Some(since)) if since + self.failed_timeout <= now => {
+                FailureReason::NoPath(now.saturating_duration_since(since))
+            }
+            _ => FailureReason::NoPairLeft,
+        }
+    }
+
+    /// The handshake has failed, or the engine, for good.
+    pub(super) fn fail_dtls(&mut self, reason: FailureReason) {
+        self.dtls = DtlsTransportState::Failed;
+        self.failure = Some(reason);
+    }
+
+    /// Why it has failed, if that was so long ago that it is to be closed.
+    pub(super) fn overdue_failure(&self, now: Instant) -> Option<FailureReason> {
+        let (since, timeout) = self.failed_since.zip(self.failed_close_timeout)?;
+        let overdue = since.checked_add(timeout).is_some_and(|due| due <= now);
+        self.failure.clone().filter(|_| overdue)
     }
 
     pub(super) fn set_gathering(&mut self, state: IceGatheringState) -> Option<ConnectionEvent> {
@@ -172,7 +241,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn states() -> (States, Instant) {
-        (States::new(5 * SECOND, 30 * SECOND), Instant::now())
+        (States::new(&ApiSettings::default()), Instant::now())
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub struct Counters {
     pub media_dropped: u64,
     /// Datagrams, both ways, that were lost on purpose ([`InjectLoss`](crate::messages::InjectLoss)).
     pub datagrams_lost: u64,
+    /// Packets of the peer's SCTP that were kept from the engine: malformed, beyond the window, or of no association.
+    pub sctp_packets_dropped: u64,
+    /// Data channels of the peer that were closed because there were too many.
+    pub data_channels_refused: u64,
 }
 
 impl Session {

@@ -231,3 +231,124 @@ fn candidates_that_come_before_their_description_are_kept() {
     assert!(pair.connected());
     assert!(pair.b.session.remote_candidates().iter().any(|one| one.address == pair.a.address));
 }
+
+fn connection_states(peer: &super::pair::Peer) -> Vec<PeerConnectionState> {
+    let state = |event: &ConnectionEvent| match event {
+        ConnectionEvent::ConnectionStateChange(state) => Some(*state),
+        _ => None,
+    };
+    peer.events.iter().filter_map(state).collect()
+}
+
+#[test]
+fn a_peer_that_was_killed_is_told_as_disconnected_failed_and_closed_with_the_reason() {
+    let (mut pair, _) = with_channel();
+    pair.a.events.clear();
+    let killed = pair.now;
+    pair.weather = Box::new(|_| Vec::new());
+
+    assert!(pair.until(120 * SECOND, |pair| pair.a.ended));
+
+    use PeerConnectionState::*;
+    assert_eq!(connection_states(&pair.a), [Disconnected, Failed, Closed]);
+    let reasons: Vec<String> = pair
+        .a
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            ConnectionEvent::Failed(reason) => Some(reason.to_string()),
+            ConnectionEvent::Closed(reason) => Some(reason.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons.len(), 2);
+    assert!(reasons[0].starts_with("nothing has come from the peer for "), "{reasons:?}");
+    assert_eq!(reasons[1], format!("failed: {}", reasons[0]));
+    let took = pair.now - killed;
+    assert!(took >= 40 * SECOND && took <= 66 * SECOND, "{took:?}");
+}
+
+#[test]
+fn what_has_failed_is_closed_only_if_the_settings_say_so() {
+    let settings = ApiSettings { failed_close_timeout: None, ..ApiSettings::default() };
+    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let mut pair = Pair::with(api.clone(), api);
+    let channel = pair.channel("x", DataChannelOptions::default());
+    pair.negotiate();
+    pair.connect();
+    pair.pass(SECOND / 2);
+    pair.weather = Box::new(|_| Vec::new());
+    pair.pass(120 * SECOND);
+    assert_eq!(pair.a.state(), PeerConnectionState::Failed);
+
+    pair.weather = Box::new(|_| vec![Duration::from_millis(10)]);
+    pair.a.events.clear();
+    pair.restart(false);
+    assert!(pair.until(20 * SECOND, Pair::connected), "{} {}", pair.a.state(), pair.b.state());
+    assert!(talks(&mut pair, channel));
+}
+
+#[test]
+fn a_restart_revives_what_is_disconnected() {
+    let (mut pair, channel) = with_channel();
+    pair.weather = Box::new(|_| Vec::new());
+    assert!(pair.until(9 * SECOND, |pair| pair.a.state() == PeerConnectionState::Disconnected));
+    pair.pass(5 * SECOND);
+    assert_eq!(pair.a.state(), PeerConnectionState::Disconnected);
+    pair.weather = Box::new(|_| vec![Duration::from_millis(10)]);
+    pair.restart(false);
+
+    assert!(pair.until(20 * SECOND, Pair::connected), "{} {}", pair.a.state(), pair.b.state());
+    pair.pass(60 * SECOND);
+    assert!(pair.connected());
+    assert!(talks(&mut pair, channel));
+}
+
+/// Large messages and small ones, reliable and not, over a wire that loses, delays and repeats.
+#[test]
+fn the_guard_of_sctp_is_in_nobodys_way_under_loss() {
+    for (loss, seed) in [(5, 1_u64), (15, 2), (30, 3)] {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut pair = Pair::new();
+        let reliable = pair.channel("reliable", DataChannelOptions::default());
+        let unordered = DataChannelOptions { ordered: false, ..DataChannelOptions::default() };
+        let unordered = pair.channel("unordered", unordered);
+        let loose =
+            DataChannelOptions { ordered: true, max_retransmits: Some(0), ..Default::default() };
+        let loose = pair.channel("loose", loose);
+        pair.negotiate();
+        pair.connect();
+        pair.pass(SECOND);
+        pair.weather = Box::new(move |_| {
+            if random.u32(..100) < loss {
+                return Vec::new();
+            }
+            let delay = Duration::from_millis(5 + random.u64(..20));
+            if random.u32(..100) < 5 { vec![delay, delay * 2] } else { vec![delay] }
+        });
+        for round in 0..20 {
+            let now = pair.now;
+            for channel in [reliable, unordered, loose] {
+                pair.a.send(now, channel, bytes(if round % 2 == 0 { 40_000 } else { 20 })).unwrap();
+            }
+            pair.pass(SECOND / 5);
+        }
+        let came = |pair: &Pair, wanted: &str| {
+            let named = |event: &ConnectionEvent| match event {
+                ConnectionEvent::DataChannelAdded(info) if info.label == wanted => Some(info.id),
+                _ => None,
+            };
+            let id = pair.b.events.iter().find_map(named);
+            pair.b
+                .events
+                .iter()
+                .filter(|event| matches!(event, ConnectionEvent::DataChannelMessage { channel, .. } if Some(*channel) == id))
+                .count()
+        };
+        let all = |pair: &Pair| came(pair, "reliable") == 20 && came(pair, "unordered") == 20;
+        assert!(pair.until(1_200 * SECOND, all), "{loss} %: {}", came(&pair, "reliable"));
+        assert!(pair.connected());
+        let dropped = pair.b.session.counters().sctp_packets_dropped;
+        assert_eq!(dropped, 0, "{loss} %");
+    }
+}

@@ -10,8 +10,22 @@ use crate::session::SessionOutput;
 use crate::*;
 
 fn in_rtp_mode() -> Api {
+    in_rtp_mode_with(Registry::default())
+}
+
+fn in_rtp_mode_with(registry: Registry) -> Api {
     let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
-    Api::with_settings(MediaEngine::default(), Registry::default(), settings)
+    Api::with_settings(MediaEngine::default(), registry, settings)
+}
+
+fn packets(peer: &Peer) -> Vec<&RtpPacket> {
+    fn packet(event: &ConnectionEvent) -> Option<&RtpPacket> {
+        match event {
+            ConnectionEvent::Packet(packet) => Some(packet),
+            _ => None,
+        }
+    }
+    peer.events.iter().filter_map(packet).collect()
 }
 
 /// A track of this side's, with packets for it.
@@ -31,6 +45,7 @@ fn packets_of(pair: &mut Pair) -> (SenderId, impl Fn(u64, Instant) -> RtpPacket 
         at: now,
         payload: vec![at as u8; 500].into(),
         audio_level: None,
+        extensions: Default::default(),
     };
     (sender, packet)
 }
@@ -95,4 +110,95 @@ fn in_rtp_mode_packets_go_as_they_are() {
     let mut wrong = packets[0].clone();
     wrong.payload_type = 3;
     assert_eq!(pair.a.session.write_packet(sender, wrong), Err(WriteError::NotNegotiated));
+}
+
+/// The pacer lets one out each time that it is told the time.
+#[test]
+fn with_bandwidth_estimation_what_is_due_goes_out_at_once() {
+    let registry = Registry { bandwidth_estimation: Some(50_000_000), ..Registry::default() };
+    let mut pair = Pair::with(in_rtp_mode_with(registry), in_rtp_mode());
+    let (sender, packet) = packets_of(&mut pair);
+    pair.pass(SECOND);
+    let now = pair.now;
+    for at in 0..20 {
+        pair.a.session.write_packet(sender, packet(at, now)).unwrap();
+    }
+    pair.a.session.flush(now);
+    // 40 ms at 50 Mbit/s are 250 KB.
+    assert_eq!(waiting(&pair.a, 500), 20);
+
+    pair.pass(SECOND);
+    assert_eq!(packets(&pair.b).len(), 20);
+}
+
+/// Its receiver takes the upper bits of the first number for 0 (RFC 3711 §3.3.1).
+#[test]
+fn a_stream_that_is_forwarded_from_its_middle_is_decrypted() {
+    for first in [65_436, 65_535, 70_000, 1 << 40] {
+        let mut pair = Pair::with(in_rtp_mode(), in_rtp_mode());
+        let (sender, packet) = packets_of(&mut pair);
+        let send = |pair: &mut Pair, number: u64| {
+            let now = pair.now;
+            let packet = RtpPacket { sequence_number: number, ..packet(1, now) };
+            pair.a.session.write_packet(sender, packet).unwrap();
+            pair.a.session.flush(now);
+            pair.pass(Duration::from_millis(5));
+        };
+        // The second comes late, and one is lost.
+        for number in [first, first + 2, first + 1, first + 4] {
+            send(&mut pair, number);
+        }
+        // Another source, in the middle of its own numbers, and back.
+        for number in [first + 900_000, first + 900_001, 7, 8] {
+            send(&mut pair, number);
+        }
+        pair.pass(SECOND);
+        let numbers: Vec<u64> =
+            packets(&pair.b).iter().map(|packet| packet.sequence_number).collect();
+        assert_eq!(numbers.len(), 8, "{first}: {numbers:?}");
+        let begin = numbers[0];
+        let expected = [0, 2, 1, 4, 5, 6, 7, 8].map(|number| begin + number);
+        assert_eq!(numbers, expected, "{first}");
+        assert!(begin < 32_768, "{begin}");
+    }
+}
+
+#[test]
+fn header_extensions_go_with_their_packet() {
+    let mut pair = Pair::with(in_rtp_mode(), in_rtp_mode());
+    let now = pair.now;
+    let codec = RtpCodecCapability::new("audio");
+    let sound = LocalTrack::new(codec, "sound", "s");
+    let sound = pair.a.session.add_track(now, sound).unwrap();
+    let (picture, packet) = packets_of(&mut pair);
+    let transceivers = pair.a.session.transceivers();
+    let of = |sender| transceivers.iter().find(|one| one.sender == sender).unwrap().clone();
+    let mut number = 0;
+    let mut send = |pair: &mut Pair, sender, level, extensions: HeaderExtensions| {
+        let now = pair.now;
+        number += 1;
+        let packet = RtpPacket {
+            payload_type: of(sender).codecs[0].0,
+            audio_level: level,
+            extensions,
+            ..packet(number, now)
+        };
+        pair.a.session.write_packet(sender, packet).unwrap();
+        pair.a.session.flush(now);
+        pair.pass(Duration::from_millis(30));
+        packets(&pair.b).last().map(|packet| (packet.audio_level, packet.extensions.clone()))
+    };
+    let voice = HeaderExtensions { voice_activity: Some(true), ..HeaderExtensions::default() };
+    let (level, extensions) = send(&mut pair, sound, Some(-37), voice).unwrap();
+    assert_eq!((level, extensions.voice_activity), (Some(-37), Some(true)));
+
+    let (level, extensions) = send(&mut pair, sound, Some(-90), Default::default()).unwrap();
+    assert_eq!((level, extensions.voice_activity), (Some(-90), Some(false)));
+
+    let turned = HeaderExtensions {
+        video_orientation: Some(VideoOrientation::Quarter),
+        ..HeaderExtensions::default()
+    };
+    let (_, extensions) = send(&mut pair, picture, None, turned.clone()).unwrap();
+    assert_eq!(extensions.video_orientation, Some(VideoOrientation::Quarter));
 }

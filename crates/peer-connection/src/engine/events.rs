@@ -1,0 +1,102 @@
+//! What str0m tells, in our words.
+
+use std::sync::Arc;
+
+use str0m::Event;
+
+use super::{Engine, EngineEvent, convert};
+use crate::media::*;
+
+impl Engine {
+    pub(super) fn translate(&mut self, event: Event) -> Option<EngineEvent> {
+        Some(match event {
+            Event::IceConnectionStateChange(state) => EngineEvent::Ice(convert::ice(state)),
+            Event::Connected => EngineEvent::Connected,
+            Event::Closed => EngineEvent::Closed,
+            Event::ChannelOpen(key, _) => {
+                if self.placeholders.contains(&key) {
+                    return None;
+                }
+                EngineEvent::ChannelOpen(key)
+            }
+            Event::ChannelData(data) => {
+                if self.placeholders.contains(&data.id) {
+                    return None;
+                }
+                EngineEvent::ChannelData { key: data.id, binary: data.binary, data: data.data }
+            }
+            Event::ChannelClose(key) => EngineEvent::ChannelClosed(key),
+            Event::MediaData(data) => {
+                let transceiver = *self.transceivers.get(&data.mid)?;
+                let rid = data.rid.and_then(convert::rid);
+                let keyframe = data.is_keyframe();
+                let counts = self.measured.frames_received.entry((transceiver, rid)).or_default();
+                counts.0 += 1;
+                counts.1 += u64::from(keyframe);
+                let codec = self
+                    .codecs
+                    .entry(*data.pt)
+                    .or_insert_with(|| Arc::new(convert::codec(&data.params)));
+                EngineEvent::Sample(ReceivedSample {
+                    transceiver,
+                    rid,
+                    codec: Arc::clone(codec),
+                    payload_type: *data.pt,
+                    timestamp: data.time.numer(),
+                    received: data.network_time,
+                    contiguous: data.contiguous,
+                    keyframe,
+                    audio_level: data.ext_vals.audio_level,
+                    data: data.data,
+                })
+            }
+            Event::RtpPacket(packet) => {
+                let (mid, rid) = {
+                    let mut api = self.rtc.direct_api();
+                    let stream = api.stream_rx(&packet.header.ssrc)?;
+                    (stream.mid(), stream.rid())
+                };
+                EngineEvent::Packet(RtpPacket {
+                    transceiver: *self.transceivers.get(&mid)?,
+                    rid: rid.and_then(convert::rid),
+                    payload_type: *packet.header.payload_type,
+                    sequence_number: *packet.seq_no,
+                    timestamp: packet.header.timestamp,
+                    marker: packet.header.marker,
+                    at: packet.timestamp,
+                    audio_level: packet.header.ext_vals.audio_level,
+                    extensions: convert::extensions(packet.header.ext_vals),
+                    payload: packet.payload,
+                })
+            }
+            Event::KeyframeRequest(request) => EngineEvent::KeyframeWanted {
+                transceiver: *self.transceivers.get(&request.mid)?,
+                rid: request.rid.and_then(convert::rid),
+                kind: convert::keyframe(request.kind),
+            },
+            Event::StreamPaused(paused) => EngineEvent::Paused {
+                transceiver: *self.transceivers.get(&paused.mid)?,
+                rid: paused.rid.and_then(convert::rid),
+                paused: paused.paused,
+            },
+            Event::EgressBitrateEstimate(estimate) => {
+                EngineEvent::Bandwidth(convert::bitrate(estimate))
+            }
+            Event::PeerStats(stats) => {
+                self.measured.peer = Some(stats);
+                return None;
+            }
+            Event::MediaIngressStats(stats) => {
+                let key = (*self.transceivers.get(&stats.mid)?, stats.rid.and_then(convert::rid));
+                self.measured.inbound.insert(key, stats);
+                return None;
+            }
+            Event::MediaEgressStats(stats) => {
+                let key = (*self.transceivers.get(&stats.mid)?, stats.rid.and_then(convert::rid));
+                self.measured.outbound.insert(key, stats);
+                return None;
+            }
+            _ => return None,
+        })
+    }
+}

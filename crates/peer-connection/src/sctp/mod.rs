@@ -1,0 +1,388 @@
+//! Guard in front of the engine's SCTP: bounds what a peer can make it keep, and drops what it would only complain of.
+//!
+//! sctp-proto counts what its streams cannot read yet against the window that it advertises, but neither what lies
+//! behind a missing TSN (RFC 9260 §6.2), nor what a chunk costs beside its payload. It sees packets between DTLS and the
+//! engine, in both directions: what the engine holds follows from what it has acknowledged.
+
+mod order;
+mod packet;
+
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use callboard_ice_handshake::handshake::{DataFilter, Filtered};
+
+use self::order::Reassembly;
+use self::packet::{Chunk, Content, Data, Init, Kind, ResetRequest};
+
+/// What a peer's SCTP did that no honest one does, and that cannot be survived in bounded memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum SctpViolation {
+    /// Messages, or parts of them, that can never be completed or put in order fill the receive buffer.
+    #[error("the peer sends messages that can never be completed")]
+    UnfinishedMessages,
+    /// More streams than twice the data channels that may be open.
+    #[error("the peer uses too many streams")]
+    TooManyStreams,
+    /// The peer resets streams, and does not answer that this side has reset them too (RFC 6525 §5.2.2).
+    #[error("the peer does not answer resets of streams")]
+    UnansweredResets,
+    /// Hundreds of messages on streams on which there is no data channel (RFC 8832).
+    #[error("the peer sends messages without a data channel")]
+    NoDataChannel,
+}
+
+/// What the guard has done, for the session.
+#[derive(Debug, Default)]
+pub(crate) struct SctpReport {
+    violation: OnceLock<SctpViolation>,
+    dropped: AtomicU64,
+    /// Streams of data channels that this side has declared without DCEP.
+    declared: Mutex<HashSet<u16>>,
+}
+
+impl SctpReport {
+    pub(crate) fn violation(&self) -> Option<SctpViolation> {
+        self.violation.get().copied()
+    }
+
+    /// A data channel is declared on this stream.
+    pub(crate) fn declare(&self, stream: u16) {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).insert(stream);
+    }
+
+    fn take_declared(&self) -> HashSet<u16> {
+        std::mem::take(&mut *self.declared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Packets, or chunks of them, that were not let through.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Guard of one association.
+#[derive(Debug)]
+pub(crate) struct SctpGuard {
+    report: Arc<SctpReport>,
+    most_streams: usize,
+    /// This side has sent an INIT.
+    client: bool,
+    /// The peer's INIT, or its INIT ACK.
+    peer: Option<Init>,
+    /// INITs that were let through.
+    inits: u8,
+    /// This side has answered a cookie, or taken data.
+    established: bool,
+    /// The receive window that this side has advertised at first, in bytes.
+    window: u32,
+    /// The last TSN that this side has acknowledged with all before it.
+    cumulative: u32,
+    /// The first that is missing, as far as can be told before that is acknowledged.
+    missing: u32,
+    /// Chunks behind `cumulative` that were let through, in order.
+    held: VecDeque<Held>,
+    /// What they cost, in bytes.
+    held_cost: usize,
+    /// Runs of consecutive ones: a SACK names each.
+    runs: usize,
+    reassembly: Reassembly,
+    /// Resets of this side that the peer has not answered.
+    unanswered: HashSet<u32>,
+    /// The number of the peer's next reset.
+    next_reset: u32,
+}
+
+/// A chunk that the engine keeps.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    data: Data,
+    /// Bytes of the packet that it came in, which is kept with it.
+    packet: u16,
+    cost: u16,
+}
+
+impl SctpGuard {
+    /// Of an association of so many data channels at most.
+    pub(crate) fn new(most_channels: usize) -> (Self, Arc<SctpReport>) {
+        let report: Arc<SctpReport> = Arc::default();
+        let guard = Self {
+            report: Arc::clone(&report),
+            most_streams: 2 * most_channels + 256,
+            client: false,
+            peer: None,
+            inits: 0,
+            established: false,
+            window: SMALLEST_WINDOW,
+            cumulative: 0,
+            missing: 0,
+            held: VecDeque::new(),
+            held_cost: 0,
+            runs: 0,
+            reassembly: Reassembly::default(),
+            unanswered: HashSet::new(),
+            next_reset: 0,
+        };
+        (guard, report)
+    }
+
+    fn inspect(&mut self, packet: &[u8]) -> Filtered {
+        let (mut count, mut last) = (0, 0);
+        for chunk in packet::chunks(packet) {
+            match chunk {
+                Ok(chunk) if self.may_come(&chunk.kind, packet) => {
+                    count += 1;
+                    if matches!(chunk.kind, Kind::Data(_)) {
+                        last = chunk.range.start;
+                    }
+                }
+                _ => return Filtered::Drop,
+            }
+        }
+        let mut kept: Vec<Range<usize>> = Vec::with_capacity(count);
+        for chunk in packet::chunks(packet).flatten() {
+            if self.take(&chunk, packet.len(), last) {
+                kept.push(chunk.range);
+            }
+        }
+        if self.reassembly.streams() > self.most_streams {
+            self.end(SctpViolation::TooManyStreams);
+        }
+        match kept.len() {
+            _ if self.report.violation().is_some() => Filtered::Drop,
+            0 => Filtered::Drop,
+            all if all == count => Filtered::Pass,
+            _ => Filtered::Replace(packet::rebuild(packet, &kept)),
+        }
+    }
+
+    /// Whether the engine can use a packet with this chunk.
+    fn may_come(&mut self, kind: &Kind<'_>, packet: &[u8]) -> bool {
+        match kind {
+            // The engine would make a new association for each tag, and end the one there is (RFC 9260 §5.2). As a
+            // client it does not answer them.
+            Kind::Init(init) => {
+                let known = self.peer.is_none_or(|peer| peer == *init);
+                let taken = known
+                    && !self.client
+                    && !self.established
+                    && packet::tag(packet) == 0
+                    && self.inits < MOST_INITS;
+                if taken {
+                    self.inits += 1;
+                    self.meet(*init);
+                }
+                taken
+            }
+            Kind::InitAck(init) => {
+                let taken = self.client && self.peer.is_none();
+                if taken {
+                    self.meet(*init);
+                }
+                taken
+            }
+            Kind::Data(_) | Kind::Reconfig(_) => self.peer.is_some(),
+            Kind::ForwardTsn { .. } => self.peer.is_some_and(|peer| peer.forward_tsn),
+            Kind::Sack { .. } | Kind::CookieAck | Kind::Other => true,
+        }
+    }
+
+    fn meet(&mut self, peer: Init) {
+        if self.peer.is_none() {
+            self.peer = Some(peer);
+            self.cumulative = peer.tsn.wrapping_sub(1);
+            self.missing = peer.tsn;
+            self.next_reset = peer.tsn;
+            self.reassembly.begin(self.cumulative);
+        }
+    }
+
+    /// Account for a chunk. Says whether it goes on.
+    fn take(&mut self, chunk: &Chunk<'_>, packet: usize, last: usize) -> bool {
+        match &chunk.kind {
+            Kind::Data(data) => return self.take_data(*data, packet, last == chunk.range.start),
+            // One that is out of date skips nothing (RFC 3758 §3.6).
+            Kind::ForwardTsn { cumulative, streams } if !after(self.missing, *cumulative) => {
+                self.reassembly.forward(*cumulative, streams);
+            }
+            Kind::Reconfig(reconfig) => {
+                for request in reconfig.requests.iter().flatten() {
+                    self.unanswered.remove(&request.answers);
+                    self.reset(request);
+                }
+                for (number, result) in reconfig.responses.iter().flatten() {
+                    if *result != IN_PROGRESS {
+                        self.unanswered.remove(number);
+                    }
+                }
+            }
+            Kind::CookieAck => self.established = true,
+            _ => {}
+        }
+        true
+    }
+
+    /// The engine performs one reset after the other, each when it has what came before (RFC 6525 §5.2.2).
+    fn reset(&mut self, request: &ResetRequest<'_>) {
+        if request.number == self.next_reset && !self.reassembly.waits_for(self.missing) {
+            self.next_reset = self.next_reset.wrapping_add(1);
+            let streams = request.streams.chunks_exact(2);
+            let streams = streams.map(|id| u16::from_be_bytes([id[0], id[1]])).collect();
+            self.reassembly.reset(request.last_tsn, streams);
+        }
+    }
+
+    fn take_data(&mut self, data: Data, packet: usize, last: bool) -> bool {
+        self.established = true;
+        if !after(data.tsn, self.cumulative) {
+            return true;
+        }
+        let at = self.held.partition_point(|held| after(data.tsn, held.data.tsn));
+        if self.held.get(at).is_some_and(|held| held.data.tsn == data.tsn) {
+            return true;
+        }
+        // The packet is kept for as long as any chunk of it is.
+        let whole = last || !(data.begins && data.ends);
+        let cost = CHUNK + usize::from(data.length) + if whole { packet } else { 0 };
+        let fills = data.tsn == self.missing;
+        let beside = |held: Option<&Held>, distance: u32| {
+            held.is_some_and(|held| held.data.tsn.wrapping_add(distance) == data.tsn)
+        };
+        let before = beside(at.checked_sub(1).and_then(|at| self.held.get(at)), 1);
+        let behind = beside(self.held.get(at), u32::MAX);
+        let runs = self.runs + 1 - usize::from(before) - usize::from(behind);
+        let room = self.held_cost + cost <= self.window as usize
+            && runs <= MOST_RUNS
+            && data.tsn.wrapping_sub(self.cumulative) <= FARTHEST;
+        if !fills && !room {
+            return false;
+        }
+        let saturated = |size: usize| u16::try_from(size).unwrap_or(u16::MAX);
+        self.held.insert(at, Held { data, packet: saturated(packet), cost: saturated(cost) });
+        self.held_cost += usize::from(saturated(cost));
+        self.runs = runs;
+        self.reassembly.see(data.stream);
+        if fills {
+            let behind = self.held.range(at..);
+            let run = behind
+                .zip(0_u32..)
+                .take_while(|(held, number)| held.data.tsn == data.tsn.wrapping_add(*number));
+            self.missing = data.tsn.wrapping_add(run.count() as u32);
+        }
+        true
+    }
+
+    /// This side has acknowledged, and says how much room there is.
+    fn acknowledged(&mut self, cumulative: u32, window: u32) {
+        if after(cumulative, self.cumulative) {
+            for stream in self.report.take_declared() {
+                self.reassembly.open(stream);
+            }
+            while let Some(held) = self.held.front()
+                && !after(held.data.tsn, cumulative)
+            {
+                self.held_cost -= usize::from(held.cost);
+                self.reassembly.push(held);
+                self.held.pop_front();
+            }
+            self.reassembly.reach(cumulative);
+            let followed =
+                |(one, next): (&Held, &Held)| one.data.tsn.wrapping_add(1) == next.data.tsn;
+            let pairs = self.held.iter().zip(self.held.iter().skip(1));
+            self.runs = self.held.len() - pairs.filter(|pair| followed(*pair)).count();
+            self.cumulative = cumulative;
+            if self.held.is_empty() && self.held.capacity() > KEPT {
+                self.held = VecDeque::new();
+            }
+        }
+        let run = self
+            .held
+            .iter()
+            .zip(1_u32..)
+            .take_while(|(held, number)| held.data.tsn == cumulative.wrapping_add(*number));
+        self.missing = self.cumulative.wrapping_add(1 + run.count() as u32);
+        let unread = self.window.saturating_sub(window) as usize;
+        let stuck = self.reassembly.settle(unread);
+        if stuck > STUCK * self.window as usize {
+            self.end(SctpViolation::UnfinishedMessages);
+        }
+        if self.reassembly.strays() > MOST_STRAYS {
+            self.end(SctpViolation::NoDataChannel);
+        }
+    }
+
+    fn end(&self, violation: SctpViolation) {
+        _ = self.report.violation.set(violation);
+    }
+}
+
+impl DataFilter for SctpGuard {
+    fn incoming(&mut self, packet: &[u8]) -> Filtered {
+        let filtered = match self.report.violation() {
+            None => self.inspect(packet),
+            Some(_) => Filtered::Drop,
+        };
+        if !matches!(filtered, Filtered::Pass) {
+            self.report.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        filtered
+    }
+
+    fn outgoing(&mut self, packet: &[u8]) {
+        for chunk in packet::chunks(packet).flatten() {
+            match chunk.kind {
+                Kind::Init(init) => {
+                    self.window = init.window;
+                    // What has come before was not answered.
+                    (self.client, self.peer) = (true, None);
+                }
+                Kind::InitAck(init) => self.window = init.window,
+                Kind::CookieAck => self.established = true,
+                Kind::Data(data) if data.content == Content::Open => {
+                    self.reassembly.open(data.stream);
+                }
+                Kind::Sack { cumulative, window } if self.peer.is_some() => {
+                    self.acknowledged(cumulative, window);
+                }
+                Kind::Reconfig(reconfig) => {
+                    self.unanswered
+                        .extend(reconfig.requests.iter().flatten().map(|request| request.number));
+                    if self.unanswered.len() > self.most_streams {
+                        self.end(SctpViolation::UnansweredResets);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Serial number arithmetic (RFC 1982).
+fn after(one: u32, other: u32) -> bool {
+    one != other && one.wrapping_sub(other) < 1 << 31
+}
+
+/// What the engine takes for a chunk beside its payload and packet, in bytes: it is in a map and a stream's queue.
+const CHUNK: usize = 256;
+/// As the engine has without larger messages.
+const SMALLEST_WINDOW: u32 = 1 << 20;
+/// What a SACK can tell of (RFC 9260 §3.3.4).
+const FARTHEST: u32 = 0xffff;
+/// What a SACK names in 1 KiB: a longer one does not fit into a datagram.
+const MOST_RUNS: usize = 250;
+/// What may be stuck in the engine's streams, in windows: honest peers' largest message twice over, in small fragments.
+const STUCK: usize = 4;
+/// Messages that may come for a channel that this side declares late, or has closed.
+const MOST_STRAYS: usize = 256;
+/// An INIT is repeated 8 times (RFC 9260 §16).
+const MOST_INITS: u8 = 9;
+/// Chunks for which room is kept.
+const KEPT: usize = 64;
+/// RFC 6525 §4.4
+const IN_PROGRESS: u32 = 6;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! What stays in the engine's streams after it was acknowledged: parts of messages, and messages out of order.
+//!
+//! Without interleaving (RFC 8260), the fragments of a message have consecutive TSNs (RFC 9260 §6.9), and a stream's
+//! ordered messages come in the order of their TSNs. So of an honest peer at most one message is incomplete, and what
+//! is complete is read. What deviates is counted as stuck, until the window shows that it was read after all.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::packet::Content;
+use super::{CHUNK, Held, after};
+
+#[derive(Debug, Default)]
+pub(super) struct Reassembly {
+    /// The last TSN that was looked at.
+    last: u32,
+    /// The message whose end has not come.
+    partial: Option<Partial>,
+    streams: HashMap<u16, Stream>,
+    /// Messages on streams that nobody has opened, and others that DCEP does not know.
+    strays: usize,
+    /// What the engine keeps for ever, for all that is known, in bytes.
+    stuck: usize,
+    /// The same of messages without order, which go with the next FORWARD-TSN.
+    stuck_unordered: usize,
+    /// Up to where a FORWARD-TSN skips, and streams with the numbers that it skips.
+    forwarded: Option<u32>,
+    skipped: Vec<(u16, u16)>,
+    /// Resets of streams, each behind the TSN that is named; no streams are all.
+    resets: VecDeque<(u32, Vec<u16>)>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    stream: u16,
+    number: u16,
+    unordered: bool,
+    cost: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    next: Next,
+    /// Either side has opened a data channel on it.
+    open: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { next: Next::Number(0), open: false }
+    }
+}
+
+/// What a stream's next message must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Number(u16),
+    /// One that is skipped for good: nothing ordered is read. The latest that came.
+    Never(u16),
+}
+
+impl Reassembly {
+    pub(super) fn begin(&mut self, last: u32) {
+        self.last = last;
+    }
+
+    /// Streams that are in use.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    pub(super) fn see(&mut self, stream: u16) {
+        self.streams.entry(stream).or_default();
+    }
+
+    /// A data channel is opened on it.
+    pub(super) fn open(&mut self, stream: u16) {
+        self.streams.entry(stream).or_default().open = true;
+    }
+
+    pub(super) fn strays(&self) -> usize {
+        self.strays
+    }
+
+    /// A FORWARD-TSN skips all up to `cumulative`, and these messages, of 4 bytes each (RFC 3758 §3.2).
+    pub(super) fn forward(&mut self, cumulative: u32, streams: &[u8]) {
+        if self.forwarded.is_none_or(|forwarded| after(cumulative, forwarded)) {
+            self.forwarded = Some(cumulative);
+        }
+        self.stuck_unordered = 0;
+        for entry in streams.chunks_exact(4) {
+            let stream = u16::from_be_bytes([entry[0], entry[1]]);
+            let number = u16::from_be_bytes([entry[2], entry[3]]);
+            match self.streams.get_mut(&stream).map(|stream| &mut stream.next) {
+                None => {}
+                // The engine puts it off until the stream has been read, which it never is.
+                Some(Next::Never(_)) => self.stuck += SKIP,
+                Some(Next::Number(wanted)) => {
+                    if number.wrapping_sub(*wanted) < HALF {
+                        *wanted = number.wrapping_add(1);
+                    }
+                    if self.skipped.len() < MOST_SKIPPED {
+                        self.skipped.push((stream, number));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a reset waits for what is missing still.
+    pub(super) fn waits_for(&self, missing: u32) -> bool {
+        self.resets.len() >= MOST_RESETS
+            || self.resets.iter().any(|(behind, _)| !after(missing, *behind))
+    }
+
+    /// The peer resets streams behind this TSN.
+    pub(super) fn reset(&mut self, behind: u32, streams: Vec<u16>) {
+        self.resets.push_back((behind, streams));
+        self.apply_resets(self.last);
+    }
+
+    /// The next chunk in the order of TSNs.
+    pub(super) fn push(&mut self, held: &Held) {
+        let data = held.data;
+        self.reach(data.tsn.wrapping_sub(1));
+        self.last = data.tsn;
+        self.see(data.stream);
+        let cost = CHUNK + usize::from(held.packet);
+        let goes_on = self.partial.as_ref().is_some_and(|partial| {
+            !data.begins && partial.stream == data.stream && partial.unordered == data.unordered
+        });
+        if !goes_on {
+            self.tear();
+            if !data.begins {
+                let skipped = self.is_skipped(data.tsn, data.stream, data.ssn, data.unordered);
+                match (skipped, data.unordered) {
+                    (true, _) => {}
+                    (false, true) => self.stuck_unordered += cost,
+                    (false, false) => self.stuck += cost,
+                }
+                return;
+            }
+        }
+        let partial = self.partial.get_or_insert(Partial {
+            stream: data.stream,
+            number: data.ssn,
+            unordered: data.unordered,
+            cost: 0,
+        });
+        partial.cost += cost;
+        if data.ends {
+            self.look(data.stream, data.content);
+        }
+        if data.ends
+            && let Some(message) = self.partial.take()
+            && !message.unordered
+            && !self.is_in_order(data.stream, data.ssn)
+        {
+            self.stuck += message.cost;
+        }
+    }
+
+    /// What str0m writes into the log is counted.
+    fn look(&mut self, stream: u16, content: Content) {
+        let stream = self.streams.entry(stream).or_default();
+        let fits = match content {
+            Content::Message | Content::Ack => stream.open,
+            Content::Open => !std::mem::replace(&mut stream.open, true),
+            Content::Other => false,
+        };
+        // No honest peer has broken openings; messages may come when a channel is declared late.
+        let weight = if content == Content::Message { 1 } else { BROKEN };
+        self.strays += if fits { 0 } else { weight };
+    }
+
+    fn is_in_order(&mut self, stream: u16, number: u16) -> bool {
+        let next = &mut self.streams.entry(stream).or_default().next;
+        match *next {
+            Next::Number(wanted) if wanted == number => {
+                *next = Next::Number(number.wrapping_add(1));
+                true
+            }
+            // It is read at once, or thrown away.
+            Next::Number(wanted) if wanted.wrapping_sub(number) < HALF => true,
+            Next::Number(_) => {
+                *next = Next::Never(number);
+                false
+            }
+            Next::Never(latest) => {
+                if number.wrapping_sub(latest) < HALF {
+                    *next = Next::Never(number);
+                }
+                false
+            }
+        }
+    }
+
+    /// Whether the engine throws this away, if it is part of an incomplete message.
+    fn is_skipped(&self, tsn: u32, stream: u16, number: u16, unordered: bool) -> bool {
+        let covered = self.forwarded.is_some_and(|forwarded| !after(tsn, forwarded));
+        let named = |(one, last): &(u16, u16)| *one == stream && last.wrapping_sub(number) < HALF;
+        covered && (unordered || self.skipped.iter().any(named))
+    }
+
+    /// All up to this TSN has come, or was skipped.
+    pub(super) fn reach(&mut self, tsn: u32) {
+        if self.last != tsn {
+            self.tear();
+            self.last = tsn;
+        }
+        self.apply_resets(tsn);
+    }
+
+    fn apply_resets(&mut self, tsn: u32) {
+        while let Some((behind, _)) = self.resets.front()
+            && !after(*behind, tsn)
+            && let Some((_, streams)) = self.resets.pop_front()
+        {
+            self.apply_reset(&streams);
+        }
+    }
+
+    /// The rest of the message does not come.
+    fn tear(&mut self) {
+        if let Some(partial) = self.partial.take()
+            && !self.is_skipped(self.last, partial.stream, partial.number, partial.unordered)
+        {
+            if partial.unordered {
+                self.stuck_unordered += partial.cost;
+            } else {
+                self.stuck += partial.cost;
+                self.streams.entry(partial.stream).or_default().next = Next::Never(partial.number);
+            }
+        }
+    }
+
+    /// A stream of which something is stuck stays so.
+    fn apply_reset(&mut self, streams: &[u16]) {
+        let hit = |stream: &u16| streams.is_empty() || streams.contains(stream);
+        if self.partial.as_ref().is_some_and(|partial| hit(&partial.stream)) {
+            self.tear();
+        }
+        let stuck = &mut self.stuck;
+        self.streams.retain(|id, stream| {
+            let stays = matches!(stream.next, Next::Never(_));
+            if stays && hit(id) {
+                *stuck += SKIP;
+                stream.open = false;
+            }
+            stays || !hit(id)
+        });
+    }
+
+    /// So much of the window is taken. Returns what is stuck, in bytes.
+    pub(super) fn settle(&mut self, unread: usize) -> usize {
+        if self.forwarded.is_some_and(|forwarded| !after(forwarded, self.last)) {
+            self.forwarded = None;
+            self.skipped = Vec::new();
+        }
+        // Whatever was thought: all has been read.
+        if unread == 0 && self.stuck + self.stuck_unordered > 0 {
+            (self.stuck, self.stuck_unordered) = (0, 0);
+            for stream in self.streams.values_mut() {
+                if let Next::Never(latest) = stream.next {
+                    stream.next = Next::Number(latest.wrapping_add(1));
+                }
+            }
+        }
+        let partial = self.partial.as_ref().map_or(0, |partial| partial.cost);
+        self.stuck + self.stuck_unordered + partial
+    }
+}
+
+/// What the engine takes to remember that something of a stream is skipped or reset.
+const SKIP: usize = 64;
+/// Messages for which one of DCEP counts that cannot be read.
+const BROKEN: usize = 16;
+/// What fits into a packet.
+const MOST_SKIPPED: usize = 512;
+/// Those that can be performed between two acknowledgements.
+const MOST_RESETS: usize = 64;
+/// Serial number arithmetic (RFC 1982) of 16 bits.
+const HALF: u16 = 1 << 15;

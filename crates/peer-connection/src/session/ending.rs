@@ -1,0 +1,89 @@
+//! How a connection fails, and how it ends.
+
+use std::time::Instant;
+
+use super::{Session, SessionOutput};
+use crate::engine::EngineOutput;
+use crate::event::{CloseReason, ConnectionEvent, FailureReason};
+use crate::state::*;
+
+impl Session {
+    /// The engine cannot go on. The connection has failed; it is closed when the application says so, or in time.
+    pub(super) fn fail(&mut self, reason: FailureReason) {
+        if self.broken.is_some() || self.is_closed() {
+            return;
+        }
+        self.broken = Some(reason.clone());
+        self.states.fail_dtls(reason);
+        self.engine_timeout = None;
+        let closed = self.channels.close_all();
+        self.output.extend(closed.into_iter().map(SessionOutput::Event));
+    }
+
+    /// End what has been failed for long enough, or cannot be borne.
+    pub(super) fn end_what_failed(&mut self, now: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        let reason = match self.engine.sctp().violation() {
+            Some(violation) => Some(FailureReason::Sctp(violation)),
+            None => self.states.overdue_failure(now),
+        };
+        if let Some(reason) = reason {
+            log::info!("{}: closed: {reason}", self.id);
+            self.close(now, CloseReason::Failed(reason));
+        }
+    }
+
+    /// Say goodbye, and end.
+    pub(crate) fn close(&mut self, now: Instant, reason: CloseReason) {
+        if self.is_closed() {
+            return;
+        }
+        self.engine.close(now);
+        // What is to be said is said now; nobody waits for an answer.
+        while let Ok(output) = self.engine.poll_output() {
+            match output {
+                EngineOutput::Transmit { source, destination, contents } => {
+                    self.output.push_back(SessionOutput::Transmit {
+                        source,
+                        destination,
+                        contents,
+                    });
+                }
+                EngineOutput::Event(_) => {}
+                EngineOutput::Timeout(_) => break,
+            }
+        }
+        self.end(reason);
+    }
+
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        self.jsep.close();
+        let closed = self.channels.close_all();
+        self.output.extend(closed.into_iter().map(SessionOutput::Event));
+        let states = self.states.close();
+        self.output.extend(states.into_iter().map(SessionOutput::Event));
+        self.output.push_back(SessionOutput::Event(ConnectionEvent::SignalingStateChange(
+            SignalingState::Closed,
+        )));
+        self.output.push_back(SessionOutput::Event(ConnectionEvent::Closed(reason)));
+        self.output.push_back(SessionOutput::Ended);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.jsep.signaling() == SignalingState::Closed
+    }
+
+    pub(super) fn update_states(&mut self, now: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        for change in self.states.update(now) {
+            if let ConnectionEvent::Failed(reason) = &change {
+                log::info!("{}: failed: {reason}", self.id);
+            }
+            self.output.push_back(SessionOutput::Event(change));
+        }
+    }
+}
