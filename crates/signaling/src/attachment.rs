@@ -333,6 +333,10 @@ impl Attachment {
             self.counters.add(Count::TooSlow);
         }
         let mut state = self.state();
+        // Its client may be away, or gone without the server's having noticed: it is told when it comes back.
+        if let Some(token) = state.token.filter(|_| is_for_good(close)) {
+            self.tokens.close(token, close, Instant::now() + self.terms.resume_grace);
+        }
         match state.line {
             Line::Here { .. } => self.cut(&state),
             Line::Away { .. } => {
@@ -373,6 +377,11 @@ impl Drop for Attachment {
             self.tokens.revoke(token);
         }
     }
+}
+
+/// Whether a client that is closed so is not to come back.
+fn is_for_good(close: Close) -> bool {
+    matches!(close.code, 1000 | 4000..=4999)
 }
 
 /// 1000: the client has come back with another socket before this one had ended.

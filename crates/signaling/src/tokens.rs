@@ -7,15 +7,24 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use callboard_room_supervisor::Close;
+use tokio::time::Instant;
 
 use crate::attachment::Attachment;
 
-/// The tokens of one route that are good now, and whose they are.
+/// The tokens of one route that are good now, and whose they are; and of those who were closed for good, how they were.
 ///
 /// Only their digests are kept and compared: how long a lookup takes says nothing about a token, and who reads the
 /// server's memory learns none.
 #[derive(Default)]
-pub(crate) struct Tokens(Mutex<HashMap<Digest, Weak<Attachment>>>);
+pub(crate) struct Tokens(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    good: HashMap<Digest, Weak<Attachment>>,
+    /// Until when they are remembered.
+    closed: HashMap<Digest, (Close, Instant)>,
+}
 
 /// The SHA-256 of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,28 +44,50 @@ impl Tokens {
         rand::fill(&mut secret).expect("the operating system has random bytes");
         let token = URL_SAFE_NO_PAD.encode(secret);
         let digest = Digest::of(&token);
-        self.lock().insert(digest, attachment);
+        self.lock().good.insert(digest, attachment);
         (token, digest)
     }
 
     pub(crate) fn revoke(&self, digest: Digest) {
-        self.lock().remove(&digest);
+        self.lock().good.remove(&digest);
     }
 
     /// Whose this token is. It may be used up by the time one asks the peer.
     pub(crate) fn find(&self, digest: Digest) -> Option<Arc<Attachment>> {
-        self.lock().get(&digest)?.upgrade()
+        self.lock().good.get(&digest)?.upgrade()
+    }
+
+    /// The peer of this token is closed for good, which its client may not have heard.
+    pub(crate) fn close(&self, digest: Digest, close: Close, until: Instant) {
+        let mut table = self.lock();
+        if table.closed.len() >= MAX_CLOSED {
+            let now = Instant::now();
+            table.closed.retain(|_, (_, until)| *until > now);
+        }
+        // The others learn it when they join afresh, or never.
+        if table.closed.len() < MAX_CLOSED {
+            table.closed.insert(digest, (close, until));
+        }
+    }
+
+    /// How the peer of this token was closed, if that was for good and not long ago.
+    pub(crate) fn closed(&self, digest: Digest) -> Option<Close> {
+        let table = self.lock();
+        let (close, until) = table.closed.get(&digest)?;
+        (*until > Instant::now()).then_some(*close)
     }
 
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().good.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Weak<Attachment>>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// How many clients are remembered that were closed for good.
+const MAX_CLOSED: usize = 4_096;
 /// Random bytes in a token: beyond guessing, with a margin over the 16 that would do.
 const SECRET: usize = 32;

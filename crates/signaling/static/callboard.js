@@ -513,7 +513,7 @@ class Socket {
    */
   send(text) {
     if (this.state === "closed") throw closed();
-    if (text.length > this.#largest) throw new CallboardError("too_large", "the server takes no message as large as this", { max_bytes: this.#largest });
+    if (isLarger(text, this.#largest)) throw new CallboardError("too_large", "the server takes no message as large as this", { max_bytes: this.#largest });
     if (this.post(text)) return;
     if (this.#takes() || this.#waiting.length >= this.#options.queue) throw queueFull();
     this.#waiting.push(text);
@@ -849,7 +849,7 @@ class Calls {
     /** @param {any} answer */
     const post = (answer) => {
       const text = JSON.stringify({ ...answer, id });
-      this.#host.post(text.length <= MAX_ANSWER ? text : JSON.stringify({ type: "hook_error", error: "too_large", id }));
+      this.#host.post(isLarger(text, MAX_ANSWER) ? JSON.stringify({ type: "hook_error", error: "too_large", id }) : text);
     };
     /** @param {string} error */
     const refuse = (error) => post({ type: "hook_error", error });
@@ -1361,6 +1361,15 @@ function misplaced() {
  */
 function isForGood(code) {
   return code === 1000 || (code >= 4000 && code <= 4999);
+}
+
+/**
+ * @param {string} text
+ * @param {number} bytes
+ */
+function isLarger(text, bytes) {
+  // A unit of a string takes three bytes at most, and mostly one.
+  return text.length * 3 > bytes && new TextEncoder().encode(text).length > bytes;
 }
 
 /**

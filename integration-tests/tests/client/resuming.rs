@@ -100,3 +100,33 @@ async fn takes_up_what_was_cut(kind: Kind) {
     assert_eq!(anew, expected);
     page.close().await;
 }
+
+/// Rooms that open on demand would be opened again by those who have not heard that theirs was closed.
+#[test]
+fn a_room_that_was_closed_stays_closed_for_those_who_were_away() {
+    on_a_stage_of_its_own(async || {
+        let setup = Setup { resume_grace: Duration::from_secs(60), ..Setup::default() };
+        let server = Server::start(setup).await;
+        let proxy = Proxy::start(server.port).await;
+        let page = Page::open(Kind::Chromium, proxy.port).await;
+        page.expect_no_socket_at("/socket/pop-up");
+        page.run(&format!(
+            "window.ann = await connect('/socket/pop-up', {{ firstDelay: 5, longestDelay: 20, joinTimeout: 1_000 }});
+             window.bob = await connect('ws://127.0.0.1:{}/socket/pop-up');
+             [window.states, window.rejoined] = [heard(ann, 'state'), heard(ann, 'rejoined')];",
+            server.port
+        ))
+        .await;
+
+        proxy.get_stuck();
+        proxy.cut();
+        page.becomes("ann.state === 'waiting' || ann.state === 'connecting'").await;
+        page.run("bob.send('close_room'); await until(() => bob.state === 'closed')").await;
+        proxy.work_again();
+
+        page.becomes("ann.state === 'closed'").await;
+        let told = page.run("return [states.at(-1)[1].code, rejoined.length]").await;
+        assert_eq!(told, json!([1000, 0]));
+        page.close().await;
+    });
+}

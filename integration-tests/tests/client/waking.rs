@@ -32,12 +32,16 @@ async fn comes_back_at_once(kind: Kind) {
              online: () => dispatchEvent(new Event('online')),
              shown: () => document.dispatchEvent(new Event('visibilitychange')),
              restored: () => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })),
+             changed: () => navigator.connection.dispatchEvent(new Event('change')),
              slept: () => { const { now } = Date; Date.now = () => now() + 3_600_000; },
          };",
     )
     .await;
 
-    for (round, how) in ["online", "shown", "restored", "slept"].into_iter().enumerate() {
+    // Firefox has no `navigator.connection`.
+    let changed = (kind == Kind::Chromium).then_some("changed");
+    let ways = ["online", "shown", "restored", "slept"].into_iter().chain(changed);
+    for (round, how) in ways.enumerate() {
         // It is lost, and would be so for ten minutes.
         proxy.cut();
         page.becomes("ann.state === 'waiting'").await;

@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
+use callboard_room_supervisor::{Close, PeerId};
+use tokio::time::Instant;
 
 use super::{Door, Refusal, open, screen, too_many};
-use crate::attachment::ResumeError;
+use crate::attachment::{Attachment, ResumeError, Terms};
 use crate::cable::{Cable, Descriptor};
 use crate::counters::Count;
 use crate::options::Policy;
@@ -35,6 +38,9 @@ pub(super) fn try_resume<P: Peer>(
     let cannot_resume =
         || Refusal::new(StatusCode::GONE, "cannot_resume").counted(Count::CannotResume);
     let token = Digest::of(token);
+    if let Some(close) = tokens.closed(token) {
+        return tell_closed(door, request, payload, address, close);
+    }
     let attachment = tokens.find(token).ok_or_else(cannot_resume)?;
     let opened = open(door, request, payload, attachment.peer_id(), attachment.max_message())?;
     let cable = Cable::new(request.conn_data::<Descriptor>());
@@ -47,6 +53,38 @@ pub(super) fn try_resume<P: Peer>(
             ResumeError::CannotResume => cannot_resume(),
             ResumeError::TooMany(many) => too_many(many),
         })?;
+    counters.add(Count::Opened);
+    Ok(opened.respond((attachment, number), cable, admission, Arc::clone(counters)))
+}
+
+/// A browser shows its page nothing of a refusal: so the client is let in to hear that it was closed for good.
+fn tell_closed<P: Peer>(
+    door: &Door<P>,
+    request: &HttpRequest,
+    payload: Payload,
+    address: IpAddr,
+    close: Close,
+) -> Result<HttpResponse, Refusal> {
+    let Door { policy, connections, tokens, counters, .. } = door;
+    let admission = connections
+        .admit(address, policy.max_connections, policy.max_connections_per_address)
+        .map_err(too_many)?;
+    let (peer_id, max_message) = (PeerId::random(), policy.max_message);
+    let opened = open(door, request, payload, peer_id, max_message)?;
+    let cable = Cable::new(request.conn_data::<Descriptor>());
+    let terms = Terms {
+        peer_id,
+        address,
+        outbox: policy.outbox,
+        resume_grace: Duration::ZERO,
+        close_grace: policy.close_grace,
+        max_message,
+        requested: Instant::now(),
+    };
+    let (attachment, number) =
+        Attachment::new(terms, opened.plug(&cable), Arc::clone(tokens), Arc::clone(counters));
+    attachment.outbox.close(close);
+    counters.add(Count::CannotResume);
     counters.add(Count::Opened);
     Ok(opened.respond((attachment, number), cable, admission, Arc::clone(counters)))
 }
