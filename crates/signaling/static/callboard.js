@@ -637,7 +637,7 @@ class Socket {
     if (open && (this.#farewell || !RESUMABLE.has(code))) this.#resume = null;
     if (open && now - this.#since >= STABLE) this.#failed = 0;
     if (open) this.#since = now;
-    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (await this.#status()) !== UNREACHABLE)) {
+    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (!ours && (await this.#status()) !== UNREACHABLE))) {
       // It was refused, not unreachable: nobody knows us any more.
       this.#resume = null;
     }
