@@ -1,5 +1,8 @@
 //! Our DTLS handshakes against OpenSSL's, in both roles.
 
+#[path = "../../crates/ice-handshake/tests/forgery/mod.rs"]
+mod forgery;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
+use forgery::{Forged, Forger};
 use integration_tests::{Namespace, PATIENCE, on_a_stage_of_its_own, program};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -104,6 +108,36 @@ fn openssl_and_we_connect_when_one_datagram_in_ten_is_lost() {
                 pair.assert_same_keys().await;
 
                 pair.ours.loss = 0;
+                pair.assert_data_flows().await;
+            }
+        }
+    });
+}
+
+#[test]
+fn openssl_and_we_connect_while_somebody_sends_different_datagrams_in_its_name() {
+    on_a_stage_of_its_own(async || {
+        for role in ROLES {
+            let kinds: &[Forged] = match role {
+                Role::Client => &Forged::TO_CLIENTS,
+                Role::Server => &Forged::TO_SERVERS,
+            };
+            for &kind in kinds {
+                let mut pair = Pair::new("-dtls1_2", role, GCM_FIRST).await;
+                let hello = Dtls::generate().unwrap().version(Version::Dtls12).start(Role::Client);
+                let hello = match { hello }.connection_ready(now()) {
+                    Step::Packets(packets) => packets[0].to_vec(),
+                    step => panic!("no hello: {step:?}"),
+                };
+                let forger = Forger::new(kind as u64, role, hello, &pair.certificate);
+                pair.ours.forger = Some((forger, kind));
+                pair.start(|dtls| dtls).await;
+                let began = now();
+
+                pair.connect().await;
+
+                println!("{role:?}, {kind:?}: {:?}", began.elapsed());
+                pair.assert_same_keys().await;
                 pair.assert_data_flows().await;
             }
         }
@@ -280,6 +314,8 @@ struct Ours {
     random: fastrand::Rng,
     /// Of 100 datagrams, so many are lost, in each direction.
     loss: u32,
+    /// Who sends some datagrams of a kind in OpenSSL's name before each of its own.
+    forger: Option<(Forger, Forged)>,
 }
 
 impl Ours {
@@ -294,6 +330,7 @@ impl Ours {
             closed: false,
             random: fastrand::Rng::with_seed(0),
             loss: 0,
+            forger: None,
         }
     }
 
@@ -355,7 +392,16 @@ impl Ours {
             Some(_) if self.random.u32(0..100) < self.loss => Vec::new(),
             Some((length, from)) => {
                 self.peer = Some(from);
-                self.hear(now, Bytes::copy_from_slice(&buffer[..length]))
+                let mut packets = Vec::new();
+                while packets.len() < FORGED
+                    && self.handshake.is_some()
+                    && let Some((forger, kind)) = &mut self.forger
+                {
+                    packets.push(forger.forge(*kind));
+                }
+                packets = packets.into_iter().flat_map(|forged| self.hear(now, forged)).collect();
+                packets.extend(self.hear(now, Bytes::copy_from_slice(&buffer[..length])));
+                packets
             }
             None => self.handle_timeout(now),
         };
@@ -434,3 +480,5 @@ const GCM_FIRST: &str = "SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80";
 /// What OpenSSL offers or takes, and what is agreed on.
 const PROFILES: [(&str, SrtpProfile); 2] =
     [(GCM_FIRST, SrtpProfile::Aes128Gcm), ("SRTP_AES128_CM_SHA1_80", SrtpProfile::Aes128CmSha1_80)];
+/// Forged datagrams before each that is OpenSSL's.
+const FORGED: usize = 12;

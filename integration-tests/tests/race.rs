@@ -2,6 +2,8 @@
 //! name of one of them.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
+#[path = "../../crates/ice-handshake/tests/forgery/mod.rs"]
+mod forgery;
 mod hosts;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -12,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
+use forgery::{Forged, Forger};
 use hosts::*;
 use integration_tests::{Namespace, on_a_stage_of_its_own};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Sends these datagrams again and again until it is dropped.
+/// Sends datagrams until it is dropped.
 struct Attacker {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -27,7 +30,7 @@ impl Attacker {
     /// A thousand a second, by `send`, which is made in this network.
     fn start<S: FnMut(&[u8]) + Send + 'static>(
         namespace: &Namespace,
-        datagrams: Vec<Bytes>,
+        mut datagrams: impl Iterator<Item = Bytes> + Send + 'static,
         make: impl FnOnce() -> S + Send + 'static,
     ) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -36,11 +39,10 @@ impl Attacker {
         let thread = thread::spawn(move || {
             namespace.enter();
             let mut send = make();
-            for datagram in datagrams.iter().cycle() {
-                if stopped.load(Ordering::Relaxed) {
-                    break;
-                }
-                send(datagram);
+            while !stopped.load(Ordering::Relaxed)
+                && let Some(datagram) = datagrams.next()
+            {
+                send(&datagram);
                 counted.fetch_add(1, Ordering::Relaxed);
                 thread::park_timeout(Duration::from_millis(1));
             }
@@ -97,6 +99,28 @@ fn hellos(version: Option<Version>, of: Role, count: usize) -> Vec<Bytes> {
         .collect()
 }
 
+/// The same again and again.
+fn again(datagrams: Vec<Bytes>) -> impl Iterator<Item = Bytes> + Send {
+    let mut at = 0;
+    std::iter::repeat_with(move || {
+        at += 1;
+        datagrams[at % datagrams.len()].clone()
+    })
+}
+
+/// Makes what sends datagrams in somebody's name.
+fn in_the_name(of: SocketAddrV4, target: SocketAddrV4) -> impl FnOnce() -> Sender + Send {
+    move || {
+        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).expect("root");
+        Box::new(move |contents| {
+            _ = raw.send_to(&packet(of, target, contents), &SocketAddr::V4(target).into());
+        })
+    }
+}
+
+/// Sends one datagram.
+type Sender = Box<dyn FnMut(&[u8]) + Send>;
+
 fn v4(text: &str) -> SocketAddrV4 {
     match text.parse().unwrap() {
         SocketAddr::V4(address) => address,
@@ -124,14 +148,9 @@ fn t2_hellos_in_the_peers_name_change_nothing_in_either_role_and_any_version() {
                     let (_, of_a) = a.gathered().await;
                     let (_, of_b) = b.gathered().await;
                     let (target, in_the_name_of) = (address_in(&of_a[0]), address_in(&of_b[0]));
-                    let attacker = Attacker::start(&right, hellos(version, forged, 5), move || {
-                        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255)))
-                            .expect("root");
-                        move |contents: &[u8]| {
-                            let packet = packet(in_the_name_of, target, contents);
-                            _ = raw.send_to(&packet, &SocketAddr::V4(target).into());
-                        }
-                    });
+                    let forged_hellos = again(hellos(version, forged, 5));
+                    let attacker =
+                        Attacker::start(&right, forged_hellos, in_the_name(in_the_name_of, target));
                     let began = Instant::now();
                     for (from, to) in [(&a, &b), (&b, &a)] {
                         for event in &from.told {
@@ -154,6 +173,51 @@ fn t2_hellos_in_the_peers_name_change_nothing_in_either_role_and_any_version() {
                         sent > 0 && took < Duration::from_secs(20),
                         "{role:?} {version:?} {forged:?}: {took:?}"
                     );
+                    a.say_until_heard(&mut b, "undisturbed", PATIENCE).await;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn t2c_different_datagrams_in_the_peers_name_change_nothing_in_either_role_and_any_version() {
+    on_a_stage_of_its_own(async || {
+        let (left, right) = (Namespace::new(), Namespace::new());
+        left.connect(("eth0", "10.1.0.1/24"), &right, ("eth0", "10.1.0.2/24"));
+        for version in [Some(Version::Dtls12), Some(Version::Dtls13), None] {
+            for (role, kinds) in [(Role::Client, TO_CLIENTS), (Role::Server, TO_SERVERS)] {
+                for kind in kinds {
+                    let other = if role == Role::Client { Role::Server } else { Role::Client };
+                    let dtls = |role| version.into_iter().fold(dtls().role(role), Dtls::version);
+                    let theirs = dtls(other);
+                    let certificate = theirs.certificate().certificate().to_vec();
+                    let mut a = Host::start(&left, options(true, dtls(role), &[])).await;
+                    let mut b = Host::start(&right, options(false, theirs, &[])).await;
+                    let (_, of_a) = a.gathered().await;
+                    let (_, of_b) = b.gathered().await;
+                    let (target, in_the_name_of) = (address_in(&of_a[0]), address_in(&of_b[0]));
+                    let hello = hellos(version, Role::Client, 1)[0].to_vec();
+                    let mut forger = Forger::new(kind as u64, role, hello, &certificate);
+                    let datagrams = std::iter::repeat_with(move || forger.forge(kind));
+                    let attacker =
+                        Attacker::start(&right, datagrams, in_the_name(in_the_name_of, target));
+                    let began = Instant::now();
+                    for (from, to) in [(&a, &b), (&b, &a)] {
+                        for event in &from.told {
+                            carry(event, &to.endpoint).await;
+                        }
+                    }
+
+                    carry_until(&mut a, &mut b, PATIENCE, |a, b| {
+                        a.is_connected() && b.is_connected()
+                    })
+                    .await;
+
+                    let (took, sent) = (began.elapsed(), attacker.sent.load(Ordering::Relaxed));
+                    drop(attacker);
+                    println!("we are {role:?}, {version:?}, {kind:?}: {took:?}, {sent} forged");
+                    assert!(sent > 0, "nobody has forged anything");
                     a.say_until_heard(&mut b, "undisturbed", PATIENCE).await;
                 }
             }
@@ -190,7 +254,7 @@ fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not
         };
         let answered = Arc::new(AtomicU64::new(0));
         let (port, heard) = (mux.port(), Arc::clone(&answered));
-        let attacker = Attacker::start(&right, hellos(None, Role::Client, 20), move || {
+        let attacker = Attacker::start(&right, again(hellos(None, Role::Client, 20)), move || {
             let socket = std::net::UdpSocket::bind((Ipv4Addr::new(10, 1, 0, 2), 0)).unwrap();
             socket.set_nonblocking(true).unwrap();
             move |contents: &[u8]| {
@@ -219,3 +283,8 @@ fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not
         reader.join().unwrap();
     });
 }
+
+const TO_CLIENTS: [Forged; 4] =
+    [Forged::HelloVerifyRequest, Forged::ServerFlight12, Forged::ServerFlight13, Forged::Mixed];
+const TO_SERVERS: [Forged; 4] =
+    [Forged::Hello, Forged::UnacceptableHello, Forged::ClientFlight, Forged::Mixed];

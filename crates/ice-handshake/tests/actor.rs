@@ -399,6 +399,7 @@ async fn one_that_never_finishes_fails_at_its_deadline() {
 
     stage.handshake.connection_ready(None);
 
+    assert_eq!(stage.packets().await, [&b"goodbye"[..]]);
     assert_eq!(stage.failed().await, HandshakeError::DeadlineExceeded(deadline));
     stage.ends(ExitReason::Normal).await;
 }

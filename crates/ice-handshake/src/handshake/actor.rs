@@ -175,7 +175,10 @@ impl Handler<ConnectionReady> for HandshakeActor {
         }
         let deadline = self.deadline;
         ctx.run_later(deadline, move |actor, ctx| {
-            if actor.handshake.is_some() {
+            if let Some(handshake) = &mut actor.handshake {
+                // The peer may have a longer deadline, or none.
+                let packets = handshake.close();
+                actor.transmit(packets);
                 actor.fail(HandshakeError::DeadlineExceeded(deadline), ctx);
             }
         });

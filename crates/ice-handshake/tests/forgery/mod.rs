@@ -5,8 +5,6 @@
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
 
-use super::wire::message;
-
 /// A kind of forged datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Forged {
@@ -106,8 +104,6 @@ pub struct Forger {
     random: fastrand::Rng,
     /// A hello of the peer's stack: record, message and all.
     hello: Vec<u8>,
-    /// Whether the peer's hellos come in pieces, and of which size.
-    piece: usize,
     /// Certificates of the forger's.
     certificates: Vec<Vec<u8>>,
     peer_certificate: Vec<u8>,
@@ -116,17 +112,10 @@ pub struct Forger {
 }
 
 impl Forger {
-    pub fn new(
-        seed: u64,
-        target: Role,
-        hello: Vec<u8>,
-        piece: usize,
-        peer_certificate: &[u8],
-    ) -> Self {
+    pub fn new(seed: u64, target: Role, hello: Vec<u8>, peer_certificate: &[u8]) -> Self {
         Self {
             random: fastrand::Rng::with_seed(seed),
             hello,
-            piece,
             certificates: vec![Certificate::generate().unwrap().certificate().to_vec()],
             peer_certificate: peer_certificate.to_vec(),
             target,
@@ -165,12 +154,9 @@ impl Forger {
             }
             Forged::OtherShare => {
                 let group = [0x17, 0x18, 0x19, 0x1d][self.random.usize(0..4)];
-                let mut extension = vec![0, 0x33, 0, 2, 0, group];
-                if self.random.bool() {
-                    let cookie = self.bytes(16);
-                    extension.extend([0, 0x2c, 0, 18, 0, 16]);
-                    extension.extend(cookie);
-                }
+                let cookie = self.bytes(16);
+                let extension =
+                    [&[0, 0x33, 0, 2, 0, group, 0, 0x2c, 0, 18, 0, 16][..], &cookie].concat();
                 self.retry_request(&extension)
             }
             Forged::ServerHello12 => self.server_hello12(first),
@@ -288,7 +274,7 @@ impl Forger {
     fn hello_piece(&mut self, head: bool) -> Vec<u8> {
         let hello = self.hello();
         let body = &hello[25..];
-        let at = self.piece.min(body.len() / 2);
+        let at = body.len().div_ceil(2);
         let sequence = self.random.u16(0..2);
         if head {
             return self.fragment(1, sequence, body.len(), 0, &body[..at]);
@@ -406,4 +392,16 @@ impl Forger {
         record.extend(content);
         record
     }
+}
+
+/// A handshake message or a piece of one, without its record.
+fn message(kind: u8, sequence: u16, length: usize, offset: usize, body: &[u8]) -> Vec<u8> {
+    let bytes = |number: usize| (number as u32).to_be_bytes()[1..].to_vec();
+    let mut message = vec![kind];
+    message.extend(bytes(length));
+    message.extend(sequence.to_be_bytes());
+    message.extend(bytes(offset));
+    message.extend(bytes(body.len()));
+    message.extend(body);
+    message
 }

@@ -82,4 +82,38 @@ impl Handshake for Stock {
     fn poll_timeout(&self) -> Option<Instant> {
         self.timeout
     }
+
+    fn into_session(self: Box<Self>) -> Box<dyn Session> {
+        self
+    }
+}
+
+/// Its last flight may be asked for again.
+impl Session for Stock {
+    fn send(&mut self, now: Instant, payload: &[u8], out: &mut SessionOutput) {
+        let sent = self.dtls.handle_timeout(now);
+        let sent = sent.and_then(|()| self.dtls.send_application_data(payload));
+        let step = self.step(sent.map(|_| ()));
+        give(step, out);
+    }
+
+    fn receive(&mut self, now: Instant, datagram: Bytes, out: &mut SessionOutput) {
+        let step = self.recv_from_peer(now, &datagram);
+        give(step, out);
+    }
+
+    fn handle_timeout(&mut self, now: Instant, out: &mut SessionOutput) {
+        let step = Handshake::handle_timeout(self, now);
+        give(step, out);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+}
+
+fn give(step: Step, out: &mut SessionOutput) {
+    if let Step::Packets(packets) = step {
+        out.transmit.extend(packets);
+    }
 }

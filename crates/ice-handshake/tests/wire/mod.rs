@@ -291,18 +291,6 @@ pub fn in_pieces(packet: Bytes, size: Option<usize>) -> Vec<Bytes> {
     body.chunks(size).enumerate().map(piece).collect()
 }
 
-/// A handshake message or a piece of one, without its record.
-pub fn message(kind: u8, sequence: u16, length: usize, offset: usize, body: &[u8]) -> Vec<u8> {
-    let bytes = |number: usize| (number as u32).to_be_bytes()[1..].to_vec();
-    let mut message = vec![kind];
-    message.extend(bytes(length));
-    message.extend(sequence.to_be_bytes());
-    message.extend(bytes(offset));
-    message.extend(bytes(body.len()));
-    message.extend(body);
-    message
-}
-
 /// Each record of a datagram as a datagram of its own.
 pub fn in_records(datagram: &Bytes) -> Vec<Bytes> {
     let (mut rest, mut found) = (datagram.clone(), Vec::new());

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::super::Role;
 use super::attempt::Progress;
 use super::engine::EngineSpec;
 use super::generation::Generation;
-use super::records::{Numbers, only_fitting};
+use super::records::{HANDSHAKE_FAILURE, Numbers, only_fitting};
 use super::srtp::Substitution;
 use super::{DtlsCounters, Judge};
 
@@ -19,6 +21,7 @@ pub(crate) struct Active {
     generations: Vec<Generation>,
     /// When to begin afresh, with another ClientHello.
     afresh: Option<Instant>,
+    postponed: bool,
     patience: Duration,
     numbers: Numbers,
 }
@@ -30,6 +33,7 @@ impl Active {
             substitution,
             generations: Vec::new(),
             afresh: None,
+            postponed: false,
             patience: UNKNOWN_PATH,
             numbers: Numbers::default(),
         }
@@ -41,8 +45,8 @@ impl Active {
 
     /// Sends a ClientHello.
     pub(crate) fn begin(&mut self, now: Instant, seed: u64) -> Progress {
-        let first = self.generations.is_empty();
-        self.afresh = first.then(|| now + STALLED);
+        self.afresh = self.generations.is_empty().then(|| now + STALLED);
+        self.generations.iter_mut().for_each(Generation::be_silent);
         let spec = EngineSpec { seed, ..self.spec.clone() };
         match Generation::new(now, spec, self.substitution.clone(), self.patience) {
             Ok((generation, progress)) => {
@@ -83,8 +87,16 @@ impl Active {
             progress.merge(generation.handle_timeout(now, counters));
         }
         let mut progress = self.sent(progress);
-        if self.afresh.is_some_and(|due| due <= now) && progress.completed.is_none() {
-            progress.merge(self.begin(now, seed()));
+        if let Some(due) = self.afresh.filter(|due| *due <= now)
+            && progress.completed.is_none()
+        {
+            // What a server goes on with gets some more time.
+            let goes_on = self.generations.iter().any(Generation::is_adopted);
+            if goes_on && !std::mem::replace(&mut self.postponed, true) {
+                self.afresh = Some(due + STALLED);
+            } else {
+                progress.merge(self.begin(now, seed()));
+            }
         }
         // As long as there is another generation, or is to be one, there is hope.
         if self.poll_timeout().is_some() {
@@ -95,6 +107,16 @@ impl Active {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.generations.iter().filter_map(Generation::poll_timeout).chain(self.afresh).min()
+    }
+
+    /// Tells the peer that nothing comes of it, as far as that can be told in the clear.
+    pub(crate) fn give_up(&mut self) -> Vec<Bytes> {
+        if self.generations.is_empty() {
+            return Vec::new();
+        }
+        let mut packets = vec![Bytes::from_static(&HANDSHAKE_FAILURE)];
+        self.numbers.number(&mut packets);
+        packets
     }
 
     /// Numbers what goes out, and ends when the handshake is complete.

@@ -47,20 +47,29 @@ impl Cookies {
         self.known.is_empty()
     }
 
-    /// The first hello of the client that has sent this one, which shows a cookie; and whether that is certain.
-    pub(super) fn first_of(&self, body: &[u8]) -> Option<(Vec<u8>, bool)> {
-        let candidates = without_cookie(body);
-        let known = |first: &&Vec<u8>| self.known.contains(&self.hasher.hash_one(&first[..]));
-        if let Some(first) = candidates.iter().find(known) {
-            return Some((first.clone(), true));
-        }
-        // A stack that changes more between its hellos.
-        let first = self.of_random(Hello::parse(body)?.random).cloned();
-        Some((first.or_else(|| candidates.into_iter().next())?, false))
+    /// Whether the first hello of the client that has sent this one, which shows a cookie, has come as it was.
+    pub(super) fn knows_first_of(&self, body: &[u8]) -> bool {
+        without_cookie(body).iter().any(|first| self.knows(first))
     }
 
-    fn of_random(&self, random: &[u8]) -> Option<&Vec<u8>> {
-        self.bodies.iter().rev().find(|body| body.get(2..34) == Some(random))
+    /// What the first hello of this one's client may have been, the likeliest first.
+    pub(super) fn firsts_of(&self, body: &[u8]) -> Vec<Vec<u8>> {
+        let candidates = without_cookie(body);
+        if let Some(first) = candidates.iter().find(|first| self.knows(first)) {
+            return vec![first.clone()];
+        }
+        // Of a stack that changes more between its hellos; or of one that was lost, in which somebody has put something else.
+        let random = Hello::parse(body).map(|hello| hello.random);
+        let came = self.bodies.iter().rev().filter(|body| body.get(2..34) == random).cloned();
+        let (came, guess) = (came.collect::<Vec<_>>(), candidates.into_iter().next());
+        match came.len() {
+            1 => came.into_iter().chain(guess).collect(),
+            _ => guess.into_iter().chain(came.into_iter().take(1)).collect(),
+        }
+    }
+
+    fn knows(&self, first: &[u8]) -> bool {
+        self.known.contains(&self.hasher.hash_one(first))
     }
 }
 
@@ -111,13 +120,17 @@ mod tests {
             cookies.note(&other);
         }
         assert!(cookies.bodies.iter().map(Vec::len).sum::<usize>() <= BODIES);
-        let (first, certain) = cookies.first_of(&hello(200, &[9; 32], 100)).unwrap();
-        assert!(certain && first == hello(200, &[], 100));
+        assert!(cookies.knows_first_of(&hello(200, &[9; 32], 100)));
+        assert_eq!(cookies.firsts_of(&hello(200, &[9; 32], 100)), [hello(200, &[], 100)]);
         // Of a client that changes something else.
         assert!(!cookies.note(&hello(201, &[], 100)));
         assert!(cookies.note(&hello(201, &[], 100)), "it has come before");
-        let (first, certain) = cookies.first_of(&hello(201, &[9; 32], 90)).unwrap();
-        assert!(!certain && first == hello(201, &[], 100));
+        let other = hello(201, &[9; 32], 90);
+        assert!(!cookies.knows_first_of(&other));
+        assert_eq!(cookies.firsts_of(&other), [hello(201, &[], 100), hello(201, &[], 90)]);
+        // Of one that was lost, and into which somebody has put different things.
+        cookies.note(&hello(201, &[], 80));
+        assert_eq!(cookies.firsts_of(&other)[0], hello(201, &[], 90));
     }
 
     #[test]

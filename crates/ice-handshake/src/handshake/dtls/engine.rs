@@ -391,4 +391,4 @@ const FLIGHT_RETRIES: usize = 24;
 /// Longer than any deadline of ours, even by a clock that runs ahead.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Of a path that loses a third of all datagrams, a flight gets through in three or four attempts: within two seconds.
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(400);

@@ -44,6 +44,8 @@ pub(super) struct Generation {
     answered: bool,
     /// What the server has proven, and the engine that has been told.
     adopted: Option<Adopted>,
+    /// Says nothing any more of its own accord, but listens.
+    silent: bool,
 }
 
 struct Adopted {
@@ -82,13 +84,13 @@ impl Generation {
         };
         let client_random = random_of(&progress.packets);
         let generation = Self {
-            spec,
             shared,
             substitution,
             born: now,
             client_random,
             hello: progress.packets.clone(),
-            requests: Requests::new(now, patience),
+            requests: Requests::new(now, patience, spec.version),
+            spec,
             heeded: None,
             speaker,
             flight: ServerFlight::new(client_random, 0),
@@ -96,6 +98,7 @@ impl Generation {
             rivals,
             answered: false,
             adopted: None,
+            silent: false,
         };
         Ok((generation, progress))
     }
@@ -110,8 +113,11 @@ impl Generation {
         if self.adopted.is_some() {
             return self.tell_adopted(now, datagram, counters);
         }
-        if self.heeded.is_none() && !self.answered && self.requests.hear(now, datagram) {
-            return Progress::default();
+        if self.heeded.is_none() && !self.answered {
+            if self.requests.hear(now, datagram) {
+                return Progress::default();
+            }
+            self.requests.note_noise();
         }
         if let Some(rivals) = &mut self.rivals {
             let progress = rivals.hear(now, datagram.clone(), counters);
@@ -131,7 +137,21 @@ impl Generation {
         Progress::default()
     }
 
+    /// Whether a server has proven that it goes on with this hello.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.adopted.is_some() || self.answered
+    }
+
+    /// Makes room for another hello: a server that hears both would be confused. What the server has said to this one, or
+    /// says yet, is heard all the same.
+    pub(super) fn be_silent(&mut self) {
+        self.silent = true;
+    }
+
     pub(super) fn handle_timeout(&mut self, now: Instant, counters: &mut DtlsCounters) -> Progress {
+        if self.silent {
+            return Progress::default();
+        }
         if let Some(adopted) = &mut self.adopted {
             return adopted.attempt.handle_timeout(now);
         }
@@ -162,6 +182,9 @@ impl Generation {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if self.silent {
+            return None;
+        }
         if let Some(adopted) = &self.adopted {
             return adopted.attempt.poll_timeout();
         }
@@ -192,6 +215,7 @@ impl Generation {
             self.speaker = self.another(now, counters);
             return progress;
         }
+        log::debug!("a hello is said again, as a request wants it: {:02x?}", &request[..]);
         self.speaker = Some(speaker);
         self.heeded = Some(request);
         self.flight = ServerFlight::new(self.client_random, 1);
@@ -234,6 +258,7 @@ impl Generation {
     }
 
     fn adopt(&mut self, adopted: Adopted) {
+        log::debug!("a server of {:?} has proven itself", adopted.version);
         self.adopted = Some(adopted);
         self.speaker = None;
         self.trials = Trials::default();

@@ -61,7 +61,7 @@ impl Store {
             let bodies = if message.is_whole() {
                 vec![message.body.to_vec()]
             } else {
-                self.pieces.add(&message)
+                self.pieces.add(&message).into_iter().map(|whole| whole.body).collect()
             };
             for body in bodies.into_iter().filter(|body| body.len() <= LARGEST) {
                 found.push(self.keep(message.kind, message.sequence, body.into()));

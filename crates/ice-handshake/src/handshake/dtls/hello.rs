@@ -75,7 +75,8 @@ pub(super) fn without_cookie(body: &[u8]) -> Vec<Vec<u8>> {
         [&head[..], &(all.len() as u16).to_be_bytes(), &all].concat()
     };
     match padding {
-        Some(length) => vec![with(Some(length)), with(Some(length + removed))],
+        // Padding fills up: there was more of it.
+        Some(length) => vec![with(Some(length + removed)), with(Some(length))],
         None if removed == 0 => vec![with(None)],
         None => [None].into_iter().chain((0..removed).map(Some)).map(with).collect(),
     }

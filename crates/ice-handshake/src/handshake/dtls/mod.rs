@@ -226,8 +226,14 @@ impl Dtls {
             seed: 0,
         };
         let side = match role {
-            Role::Client => Side::Active(Active::new(spec, Substitution::offering(&self.profiles))),
-            Role::Server => Side::Passive(Passive::new(spec, self.version, self.profiles.clone())),
+            Role::Client => {
+                let substitution = Substitution::offering(&self.profiles);
+                Side::Active(Box::new(Active::new(spec, substitution)))
+            }
+            Role::Server => {
+                let profiles = self.profiles.clone();
+                Side::Passive(Box::new(Passive::new(spec, self.version, profiles)))
+            }
         };
         Box::new(DtlsHandshake {
             side,
@@ -263,8 +269,8 @@ pub(super) struct DtlsHandshake {
 }
 
 enum Side {
-    Active(Active),
-    Passive(Passive),
+    Active(Box<Active>),
+    Passive(Box<Passive>),
 }
 
 /// Says whether a certificate may be the peer's: it has one of the fingerprints that were told, or none was told yet.
@@ -290,9 +296,10 @@ impl DtlsHandshake {
     /// By a pre-shared key.
     pub(super) fn with_psk(spec: EngineSpec, payload: PayloadMode) -> Self {
         let side = match spec.role {
-            Role::Client => Side::Active(Active::new(spec, None)),
+            Role::Client => Side::Active(Box::new(Active::new(spec, None))),
             Role::Server => {
-                Side::Passive(Passive::new(spec, Some(Version::Dtls12), SrtpProfile::ALL.to_vec()))
+                let (version, profiles) = (Some(Version::Dtls12), SrtpProfile::ALL.to_vec());
+                Side::Passive(Box::new(Passive::new(spec, version, profiles)))
             }
         };
         let counters = DtlsCounters::default();
@@ -435,9 +442,14 @@ impl Handshake for DtlsHandshake {
         }
     }
 
-    /// One that is complete, and is given up before it is a session, tells the peer.
+    /// One that is complete, and is given up before it is a session, tells the peer; so does one that is not, in the clear.
     fn close(&mut self) -> Vec<Bytes> {
-        let Some(completed) = &mut self.completed else { return Vec::new() };
+        let Some(completed) = &mut self.completed else {
+            return match &mut self.side {
+                Side::Active(active) => active.give_up(),
+                Side::Passive(passive) => passive.give_up(),
+            };
+        };
         match completed.engine.close() {
             Ok(()) => completed.engine.drain().packets.into_iter().collect(),
             Err(_) => Vec::new(),

@@ -15,12 +15,13 @@ use super::super::data::random_bytes;
 use super::attempt::{Attempt, Progress};
 use super::client_flight::ClientFlight;
 use super::cookies::{Cookies, hello_retry_request, hello_verify_request};
-use super::engine::{EngineSpec, EngineVersion, Identity};
+use super::engine::{EngineSpec, EngineVersion, Identity, LONGEST_PAUSE};
 use super::hello::Hello;
-use super::pieces::Pieces;
+use super::pieces::{Pieces, Whole};
 use super::provider::Shared;
 use super::records::{
-    CHANGE_CIPHER_SPEC, CLIENT_HELLO, Message, Numbers, Record, as_datagram, only_fitting, records,
+    CHANGE_CIPHER_SPEC, CLIENT_HELLO, HANDSHAKE_FAILURE, Message, Numbers, Record, as_datagram,
+    only_fitting, records,
 };
 use super::rivals::Rivals;
 use super::srtp::{SrtpProfile, Substitution};
@@ -34,13 +35,30 @@ pub(crate) struct Passive {
     cookie: [u8; 32],
     cookies: Cookies,
     pieces: Pieces,
+    /// What was asked last, until somebody shows the cookie.
+    asked: Option<Asked>,
     /// A hello has come that has what DTLS 1.3 needs.
     shares_seen: bool,
     /// A second hello in pieces, of which it is not certain that they are all the peer's.
-    doubtful: Option<(Instant, u16, Vec<u8>)>,
+    doubtful: Option<Doubtful>,
     /// Those that have shown the cookie (or need not), the latest last.
     clients: Vec<Client>,
     numbers: Numbers,
+}
+
+/// A request that is repeated, since clients repeat their hello no sooner than after a second (RFC 6347 §4.2.4.1).
+struct Asked {
+    request: Bytes,
+    due: Instant,
+    pause: Duration,
+}
+
+/// A hello that shows the cookie, and is taken for the client's when nothing better comes.
+struct Doubtful {
+    since: Instant,
+    due: Instant,
+    sequence: u16,
+    body: Vec<u8>,
 }
 
 /// A client that has been answered with a ServerHello.
@@ -78,6 +96,7 @@ impl Passive {
             cookie: random_bytes(),
             cookies: Cookies::default(),
             pieces: Pieces::default(),
+            asked: None,
             shares_seen: false,
             doubtful: None,
             clients: Vec::new(),
@@ -120,10 +139,15 @@ impl Passive {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, counters: &mut DtlsCounters) -> Progress {
         let mut progress = Progress::default();
-        if let Some((_, sequence, body)) = self.doubtful.take_if(|(due, ..)| *due <= now)
+        if let Some(Doubtful { sequence, body, .. }) = self.doubtful.take_if(|one| one.due <= now)
             && let Some(hello) = Hello::parse(&body)
         {
             progress.merge(self.accept(now, sequence, &body, &hello, counters));
+        }
+        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.due <= now) {
+            progress.packets.push(asked.request.clone());
+            asked.pause = (asked.pause * 2).min(LONGEST_PAUSE);
+            asked.due = now + asked.pause;
         }
         for client in &mut self.clients {
             match &mut client.talk {
@@ -143,7 +167,8 @@ impl Passive {
             Talk::Proven { attempt, .. } => attempt.poll_timeout(),
             Talk::Rivals(rivals) => rivals.poll_timeout(),
         });
-        of_clients.chain(self.doubtful.as_ref().map(|(due, ..)| *due)).min()
+        let asked = self.asked.as_ref().map(|asked| asked.due);
+        of_clients.chain(asked).chain(self.doubtful.as_ref().map(|one| one.due)).min()
     }
 
     /// Hears a hello, or a piece of one.
@@ -154,40 +179,45 @@ impl Passive {
         counters: &mut DtlsCounters,
     ) -> Progress {
         if message.is_whole() {
-            return self.hear_whole(now, message.sequence, message.body, true, counters);
+            return self.hear_whole(now, message.sequence, message.body, None, counters);
         }
         let mut progress = Progress::default();
         let mut asked = false;
-        for body in self.pieces.add(message) {
+        for Whole { body, again } in self.pieces.add(message) {
             let Some(hello) = Hello::parse(&body) else { continue };
             if hello.has_cookie() {
-                let certain = !self.pieces.is_contested(message)
-                    || self.cookies.first_of(&body).is_some_and(|(_, certain)| certain);
-                progress.merge(self.hear_whole(now, message.sequence, &body, certain, counters));
+                let doubt = match again || self.cookies.knows_first_of(&body) {
+                    true => None,
+                    false if self.pieces.is_contested(message) => Some(DOUBT),
+                    false => Some(OVERTAKEN),
+                };
+                progress.merge(self.hear_whole(now, message.sequence, &body, doubt, counters));
             } else if std::mem::replace(&mut asked, true) {
                 // It is answered already, by whatever it is put together from.
                 self.cookies.note(&body);
             } else {
-                progress.merge(self.hear_whole(now, message.sequence, &body, true, counters));
+                progress.merge(self.hear_whole(now, message.sequence, &body, None, counters));
             }
         }
         progress
     }
 
-    /// Hears a whole hello. One that is not `certain` may be put together from pieces of several senders.
+    /// Hears a whole hello. One in doubt may be put together from pieces of several senders.
     fn hear_whole(
         &mut self,
         now: Instant,
         sequence: u16,
         body: &[u8],
-        certain: bool,
+        doubt: Option<Duration>,
         counters: &mut DtlsCounters,
     ) -> Progress {
         let Some(hello) = Hello::parse(body) else { return Progress::default() };
         let shown = hello.legacy_cookie == self.cookie || hello.cookie == self.cookie;
-        if shown && !certain {
-            // The pieces that came nearest to each other are the likeliest; certainty may follow.
-            self.doubtful.get_or_insert_with(|| (now + DOUBT, sequence, body.to_vec()));
+        if shown && let Some(doubt) = doubt {
+            // What the client repeats is certain. Failing that, the pieces that came nearest to each other are the likeliest.
+            let (since, due, body) = (now, now, body.to_vec());
+            let first = self.doubtful.get_or_insert(Doubtful { since, due, sequence, body });
+            first.due = first.due.max(first.since + doubt);
             return Progress::default();
         }
         if shown || !self.spec.cookie {
@@ -217,10 +247,10 @@ impl Passive {
     ) -> Progress {
         let packets = match self.version_for(hello) {
             None => Vec::new(),
-            Some(Version::Dtls12) => vec![hello_verify_request(&self.cookie)],
+            Some(Version::Dtls12) => self.asked(now, hello_verify_request(&self.cookie)),
             Some(Version::Dtls13) if hello.has_share => {
                 self.shares_seen = true;
-                vec![hello_retry_request(&self.cookie)]
+                self.asked(now, hello_retry_request(&self.cookie))
             }
             // A request for another share ends the handshake of a client that has sent it: the real client may have. So one
             // is made only while nobody has sent a share, and for who asks again.
@@ -233,6 +263,16 @@ impl Passive {
             }
         };
         Progress { packets, ..Progress::default() }
+    }
+
+    fn asked(&mut self, now: Instant, request: Bytes) -> Vec<Bytes> {
+        if self.clients.is_empty() {
+            let pause = self.spec.first_retransmission;
+            let due = self.asked.as_ref().map_or(now + pause, |asked| asked.due);
+            let pause = self.asked.as_ref().map_or(pause, |asked| asked.pause);
+            self.asked = Some(Asked { request: request.clone(), due, pause });
+        }
+        vec![request]
     }
 
     fn version_for(&self, hello: &Hello<'_>) -> Option<Version> {
@@ -285,33 +325,39 @@ impl Passive {
         else {
             return Progress::default();
         };
-        let first = match self.spec.cookie {
+        let firsts: Vec<Option<Bytes>> = match self.spec.cookie {
             true => {
-                self.cookies.first_of(body).map(|(first, _)| as_datagram(CLIENT_HELLO, 0, &first))
+                let firsts = self.cookies.firsts_of(body);
+                firsts.iter().map(|first| Some(as_datagram(CLIENT_HELLO, 0, first))).collect()
             }
-            false => None,
+            false => vec![None],
         };
         if let Identity::PreSharedKey(_) = &self.spec.identity {
+            let first = firsts.into_iter().next().flatten();
             return self.accept_rivals(now, hello, first, datagram, counters);
         }
-        let Some(mut attempt) = self.engine(now, version, body) else { return Progress::default() };
-        if let Some(first) = first {
-            // What it asks then, the client has been asked already.
-            _ = attempt.tell(now, &first, counters);
+        for first in firsts {
+            let Some(mut attempt) = self.engine(now, version, body) else { break };
+            if let Some(first) = first {
+                // What it asks then, the client has been asked already.
+                _ = attempt.tell(now, &first, counters);
+            }
+            let progress = attempt.tell(now, &datagram, counters);
+            if !is_answer(&progress.packets) {
+                continue;
+            }
+            let flight = match version {
+                Version::Dtls12 => ClientFlight::new((sequence, body), &progress.packets),
+                Version::Dtls13 => None,
+            };
+            debug_assert!(flight.is_some() || version == Version::Dtls13, "all of it is said");
+            let (attempt, flight) = (Box::new(attempt), flight.map(Box::new));
+            let talk = Talk::Proven { attempt, version, flight, early: Vec::new() };
+            self.add(Client { random: hello.random.to_vec(), hello: datagram, talk });
+            return progress;
         }
-        let progress = attempt.tell(now, &datagram, counters);
-        if !is_answer(&progress.packets) {
-            counters.hellos_refused += 1;
-            return Progress::default();
-        }
-        let flight = match version {
-            Version::Dtls12 => ClientFlight::new((sequence, body), &progress.packets).map(Box::new),
-            Version::Dtls13 => None,
-        };
-        debug_assert!(flight.is_some() || version == Version::Dtls13, "the engine says all of it");
-        let talk = Talk::Proven { attempt: Box::new(attempt), version, flight, early: Vec::new() };
-        self.add(Client { random: hello.random.to_vec(), hello: datagram, talk });
-        progress
+        counters.hellos_refused += 1;
+        Progress::default()
     }
 
     fn accept_rivals(
@@ -340,6 +386,7 @@ impl Passive {
         if self.clients.len() >= if self.spec.cookie { CLIENTS } else { WITHOUT_COOKIE } {
             self.clients.remove(0);
         }
+        self.asked = None;
         self.clients.push(client);
     }
 
@@ -383,6 +430,16 @@ impl Passive {
         progress
     }
 
+    /// Tells the peer that nothing comes of it, as far as that can be told in the clear.
+    pub(crate) fn give_up(&mut self) -> Vec<Bytes> {
+        if self.cookies.is_empty() && self.clients.is_empty() {
+            return Vec::new();
+        }
+        let mut packets = vec![Bytes::from_static(&HANDSHAKE_FAILURE)];
+        self.numbers.number(&mut packets);
+        packets
+    }
+
     fn end(&mut self, mut progress: Progress) -> Progress {
         self.numbers.number(&mut progress.packets);
         if let Some(completed) = &mut progress.completed {
@@ -390,7 +447,7 @@ impl Passive {
                 completed.engine.go_on_with(std::mem::take(&mut self.numbers));
             }
             self.clients.clear();
-            self.doubtful = None;
+            (self.asked, self.doubtful) = (None, None);
             (self.cookies, self.pieces) = (Cookies::default(), Pieces::default());
         }
         progress
@@ -410,5 +467,8 @@ const CLIENTS: usize = 4;
 const WITHOUT_COOKIE: usize = 16;
 /// Encrypted records that are kept for a flight that was overtaken by them.
 const EARLY: usize = 16;
-/// How long a hello waits that is put together from pieces of which some may be forged.
-const DOUBT: Duration = Duration::from_millis(60);
+/// How long a hello waits that is put together from pieces and is not like the one before it: for another of its pieces,
+/// which comes at once; and when there are several of a piece, for the client, which repeats it after a second or sooner,
+/// and once more.
+const OVERTAKEN: Duration = Duration::from_millis(10);
+const DOUBT: Duration = Duration::from_millis(3_500);

@@ -12,7 +12,6 @@ pub(super) struct Pieces {
     pieces: Vec<Piece>,
 }
 
-#[derive(PartialEq, Eq)]
 struct Piece {
     kind: u8,
     sequence: u16,
@@ -20,23 +19,39 @@ struct Piece {
     length: usize,
     offset: usize,
     body: Vec<u8>,
+    /// How often it has come.
+    times: u32,
+}
+
+/// A message put together.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) body: Vec<u8>,
+    /// Each of its pieces has come more than once, as when its sender repeats it.
+    pub(super) again: bool,
 }
 
 impl Pieces {
     /// Takes a piece; returns the messages that it completes, at most [`WHOLES`].
-    pub(super) fn add(&mut self, message: &Message<'_>) -> Vec<Vec<u8>> {
+    pub(super) fn add(&mut self, message: &Message<'_>) -> Vec<Whole> {
         let end = message.offset + message.body.len();
         if message.length > LARGEST || message.body.is_empty() || end > message.length {
             return Vec::new();
         }
+        let same = |known: &Piece| {
+            (known.kind, known.sequence, known.length, known.offset)
+                == (message.kind, message.sequence, message.length, message.offset)
+                && known.body == message.body
+        };
+        let known = self.pieces.iter().position(same).map(|at| self.pieces.remove(at));
         let piece = Piece {
             kind: message.kind,
             sequence: message.sequence,
             length: message.length,
             offset: message.offset,
             body: message.body.to_vec(),
+            times: known.map_or(1, |known| known.times + 1),
         };
-        self.pieces.retain(|known| *known != piece);
         let same_place = |known: &Piece| {
             (known.kind, known.sequence, known.length, known.offset)
                 == (piece.kind, piece.sequence, piece.length, piece.offset)
@@ -51,7 +66,8 @@ impl Pieces {
         self.pieces.push(piece);
         let mut wholes = Vec::new();
         let mut steps = STEPS;
-        self.put_together(Vec::new(), false, &mut wholes, &mut steps);
+        let nothing = Whole { body: Vec::new(), again: true };
+        self.put_together(nothing, false, &mut wholes, &mut steps);
         wholes
     }
 
@@ -70,13 +86,14 @@ impl Pieces {
     /// Puts together what holds the latest piece.
     fn put_together(
         &self,
-        so_far: Vec<u8>,
+        so_far: Whole,
         has_latest: bool,
-        wholes: &mut Vec<Vec<u8>>,
+        wholes: &mut Vec<Whole>,
         steps: &mut usize,
     ) {
         let Some(latest) = self.pieces.last() else { return };
-        if so_far.len() == latest.length {
+        let length = so_far.body.len();
+        if length == latest.length {
             if has_latest {
                 wholes.push(so_far);
             }
@@ -85,18 +102,19 @@ impl Pieces {
         let fits = |piece: &&Piece| {
             (piece.kind, piece.sequence, piece.length)
                 == (latest.kind, latest.sequence, latest.length)
-                && piece.offset <= so_far.len()
-                && piece.offset + piece.body.len() > so_far.len()
+                && piece.offset <= length
+                && piece.offset + piece.body.len() > length
         };
         for piece in self.pieces.iter().rev().filter(fits) {
             if wholes.len() >= WHOLES || *steps == 0 {
                 return;
             }
             *steps -= 1;
-            let more = &piece.body[so_far.len() - piece.offset..];
+            let body = [&so_far.body, &piece.body[length - piece.offset..]].concat();
+            let longer = Whole { body, again: so_far.again && piece.times > 1 };
             let is_latest = std::ptr::eq(piece, latest);
-            self.put_together([&so_far, more].concat(), has_latest || is_latest, wholes, steps);
-            if is_latest && piece.offset <= so_far.len() {
+            self.put_together(longer, has_latest || is_latest, wholes, steps);
+            if is_latest {
                 // Every whole holds the latest, so in its place there is no other.
                 return;
             }
@@ -136,7 +154,11 @@ mod tests {
         assert!(pieces.add(&piece(1, 3_000, 0, &whole[..1_200])).is_empty());
         // It overlaps with both.
         let wholes = pieces.add(&piece(1, 3_000, 1_000, &whole[1_000..2_100]));
-        assert_eq!(wholes, [whole]);
+        assert_eq!(wholes, [Whole { body: whole.clone(), again: false }]);
+        pieces.add(&piece(1, 3_000, 0, &whole[..1_200]));
+        pieces.add(&piece(1, 3_000, 2_000, &whole[2_000..]));
+        let wholes = pieces.add(&piece(1, 3_000, 1_000, &whole[1_000..2_100]));
+        assert_eq!(wholes, [Whole { body: whole, again: true }]);
     }
 
     #[test]
@@ -147,8 +169,9 @@ mod tests {
             assert!(pieces.add(&piece(0, 2_000, 1_000, &[forged; 1_000])).is_empty());
         }
         let spoilt = pieces.add(&piece(0, 2_000, 0, &whole[..1_000]));
-        assert!(spoilt.len() == 8 && !spoilt.contains(&whole));
-        assert!(pieces.add(&piece(0, 2_000, 1_000, &whole[1_000..])).contains(&whole));
+        assert!(spoilt.len() == 8 && spoilt.iter().all(|spoilt| spoilt.body != whole));
+        let found = pieces.add(&piece(0, 2_000, 1_000, &whole[1_000..]));
+        assert!(found.iter().any(|found| found.body == whole));
     }
 
     #[test]

@@ -225,6 +225,10 @@ const ACK: u8 = 26;
 pub(super) const CHANGE_CIPHER_SPEC: [u8; 14] =
     [20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 1, 1];
 
+/// A fatal alert in the clear: handshake_failure.
+pub(super) const HANDSHAKE_FAILURE: [u8; 15] =
+    [ALERT, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
+
 const HELLO_REQUEST: u8 = 0;
 pub(super) const CLIENT_HELLO: u8 = 1;
 pub(super) const SERVER_HELLO: u8 = 2;

@@ -9,17 +9,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::records::{Record, as_datagram, records};
+use super::engine::EngineVersion;
+use super::records::{HELLO_VERIFY_REQUEST, Record, as_datagram, records};
 
 /// Requests that have come.
 pub(super) struct Requests {
     patience: Duration,
     candidates: Vec<Candidate>,
-    /// Hellos sent so far.
+    version: EngineVersion,
+    /// Hellos sent so far, and when the latest of them were.
     hellos: u32,
+    sent: Vec<Instant>,
     due: Option<Instant>,
     /// Whether the first round trip is over.
     late: bool,
+    /// Somebody says what no server says that asks for another hello.
+    noisy: bool,
 }
 
 struct Candidate {
@@ -29,6 +34,8 @@ struct Candidate {
     rounds: u32,
     /// After so many hellos it came last.
     last: u32,
+    /// How often it came when no answer to a hello could.
+    untimely: u32,
 }
 
 /// What is to be done.
@@ -43,8 +50,17 @@ pub(super) enum Choice {
 
 impl Requests {
     /// When a hello has just been sent, over a path on which an answer takes no longer than this.
-    pub(super) fn new(now: Instant, patience: Duration) -> Self {
-        Self { patience, candidates: Vec::new(), hellos: 1, due: Some(now + patience), late: false }
+    pub(super) fn new(now: Instant, patience: Duration, version: EngineVersion) -> Self {
+        Self {
+            patience,
+            candidates: Vec::new(),
+            version,
+            hellos: 1,
+            sent: vec![now],
+            due: Some(now + patience),
+            late: false,
+            noisy: false,
+        }
     }
 
     /// Notes the requests of a datagram; returns whether there are any in it.
@@ -54,33 +70,52 @@ impl Requests {
             || records(datagram).flat_map(Record::messages).filter(|one| one.is_request());
         for request in requests() {
             any = true;
-            if !request.is_whole() || request.body.len() > LARGEST {
+            let of_dtls12 = request.kind == HELLO_VERIFY_REQUEST;
+            let other = if of_dtls12 { EngineVersion::Dtls13 } else { EngineVersion::Dtls12 };
+            if !request.is_whole() || request.body.len() > LARGEST || self.version == other {
                 continue;
             }
+            let untimely = u32::from(!self.is_timely(now));
             let request = as_datagram(request.kind, request.sequence, request.body);
             match self.candidates.iter_mut().find(|known| known.datagram == request) {
                 Some(known) => {
                     known.times += 1;
                     known.rounds += u32::from(known.last < self.hellos);
                     known.last = self.hellos;
+                    known.untimely += untimely;
                 }
-                None => self.add(request),
+                None => self.add(request, untimely),
             }
         }
-        if any && self.due.is_none() {
+        if !self.candidates.is_empty() && self.due.is_none() {
             self.due = Some(now + self.patience.min(SHORT));
         }
         any
     }
 
-    fn add(&mut self, datagram: Bytes) {
+    /// Whether an answer to a hello may come now, a round trip after it; a server takes some time too.
+    fn is_timely(&self, now: Instant) -> bool {
+        let round_trip = self.patience * 2 / 3;
+        self.sent.iter().any(|sent| {
+            let after = now.saturating_duration_since(*sent);
+            after >= round_trip * 4 / 5 - SHORT.min(round_trip) / 4
+                && after <= round_trip * 5 / 4 + SHORT / 2
+        })
+    }
+
+    fn add(&mut self, datagram: Bytes, untimely: u32) {
         if self.candidates.len() >= CANDIDATES {
             // The oldest that has not come again.
             let oldest = self.candidates.iter().position(|known| known.rounds == 1);
             self.candidates.remove(oldest.unwrap_or_default());
         }
         let last = self.hellos;
-        self.candidates.push(Candidate { datagram, times: 1, rounds: 1, last });
+        self.candidates.push(Candidate { datagram, times: 1, rounds: 1, last, untimely });
+    }
+
+    /// Notes that something else has come, which nothing proves: then no request is heeded that does not come again.
+    pub(super) fn note_noise(&mut self) {
+        self.noisy = true;
     }
 
     /// Forgets one that was of no use.
@@ -92,6 +127,10 @@ impl Requests {
     /// Notes that the hello has been sent once more, which may be answered within a round trip.
     pub(super) fn note_hello(&mut self, now: Instant) {
         self.hellos += 1;
+        if self.sent.len() >= SENT {
+            self.sent.remove(0);
+        }
+        self.sent.push(now);
         if self.late
             && let Some(due) = &mut self.due
         {
@@ -105,16 +144,20 @@ impl Requests {
         }
         self.late = true;
         self.due = None;
-        if let [only] = &self.candidates[..] {
+        if let [only] = &self.candidates[..]
+            && !self.noisy
+        {
             return Choice::Heed(only.datagram.clone());
         }
         if self.candidates.is_empty() {
             return Choice::Wait;
         }
         let hellos = self.hellos;
-        let repeated = self.candidates.iter().filter(|one| one.rounds > 1);
         // The server's comes once with each hello; a forger does not know when, or how often, there is one.
-        let best = repeated.min_by_key(|one| (one.times.abs_diff(hellos), hellos - one.rounds));
+        let repeated = || self.candidates.iter().filter(|one| one.rounds > 1);
+        let distance = |one: &&Candidate| (one.times.abs_diff(hellos), hellos - one.rounds);
+        let timely = repeated().filter(|one| one.untimely == 0).min_by_key(distance);
+        let best = timely.or_else(|| repeated().min_by_key(distance));
         match best {
             Some(best) => Choice::Heed(best.datagram.clone()),
             None => {
@@ -135,6 +178,8 @@ impl Requests {
 const CANDIDATES: usize = 128;
 /// A cookie has 255 bytes at most in DTLS 1.2.
 const LARGEST: usize = 512;
+/// Hellos whose time is remembered.
+const SENT: usize = 8;
 /// What a server may be late with its request.
 const SHORT: Duration = Duration::from_millis(10);
 
@@ -150,7 +195,7 @@ mod tests {
     #[test]
     fn the_only_one_is_heeded_after_a_round_trip() {
         let now = Instant::now();
-        let mut requests = Requests::new(now, Duration::from_millis(60));
+        let mut requests = Requests::new(now, Duration::from_millis(60), EngineVersion::Auto);
         assert!(requests.hear(now, &request(7)));
         assert_eq!(requests.handle_timeout(now), Choice::Wait);
         let due = requests.poll_timeout().unwrap();
@@ -160,7 +205,7 @@ mod tests {
     #[test]
     fn among_many_the_one_that_comes_with_each_hello_is_heeded() {
         let mut now = Instant::now();
-        let mut requests = Requests::new(now, Duration::from_millis(60));
+        let mut requests = Requests::new(now, Duration::from_millis(60), EngineVersion::Auto);
         for round in 0..2_u8 {
             // The forger's: one of each round, and two that come all the time.
             for number in 0..60 {
@@ -179,9 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn with_noise_the_only_one_must_come_again() {
+        let now = Instant::now();
+        let mut requests = Requests::new(now, Duration::from_millis(60), EngineVersion::Auto);
+        requests.hear(now, &request(7));
+        requests.note_noise();
+        let due = requests.poll_timeout().unwrap();
+        assert_eq!(requests.handle_timeout(due), Choice::Repeat);
+        requests.note_hello(due);
+        requests.hear(due, &request(7));
+        let due = requests.poll_timeout().unwrap();
+        assert_eq!(requests.handle_timeout(due), Choice::Heed(request(7)));
+    }
+
+    #[test]
     fn one_that_comes_late_is_heeded_a_little_later() {
         let now = Instant::now();
-        let mut requests = Requests::new(now, Duration::from_millis(2));
+        let mut requests = Requests::new(now, Duration::from_millis(2), EngineVersion::Auto);
         let due = requests.poll_timeout().unwrap();
         assert_eq!(requests.handle_timeout(due), Choice::Wait);
         assert_eq!(requests.poll_timeout(), None);

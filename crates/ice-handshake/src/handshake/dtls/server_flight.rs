@@ -32,8 +32,9 @@ pub(super) struct ServerFlight {
 /// What its signature holds together.
 struct Proven {
     hello: Heard,
-    certificate: Heard,
     exchange: Heard,
+    /// Certificates of its signer, which may differ in what comes behind his own.
+    certificates: Vec<Heard>,
     /// CertificateRequests near to it.
     requests: Vec<Heard>,
     /// A ServerHelloDone in their place, by the number of its datagram; and one behind them.
@@ -77,7 +78,7 @@ impl ServerFlight {
             match heard.kind {
                 CERTIFICATE_REQUEST | SERVER_HELLO_DONE => self.note(heard),
                 _ if self.proven.is_none() => self.prove(now, heard, judge),
-                _ => {}
+                _ => self.note(heard),
             }
         }
         self.choose(now)
@@ -143,26 +144,33 @@ impl ServerFlight {
             found.find(|done| done.sequence == self.first + place).map(|done| done.arrival)
         };
         let (bare, done) = (done(3), done(4).is_some());
-        let (hello, certificate, exchange) = (hello.clone(), certificate.clone(), exchange.clone());
+        let mut certificates = self.store.nearest(CERTIFICATE, at);
+        certificates.retain(|other| leaf(&other.body) == leaf(&certificate.body));
+        let (hello, exchange) = (hello.clone(), exchange.clone());
         self.proven =
-            Some(Proven { hello, certificate, exchange, requests, bare, done, since: now });
+            Some(Proven { hello, exchange, certificates, requests, bare, done, since: now });
     }
 
     /// Notes what comes behind a proven key exchange.
     fn note(&mut self, heard: &Heard) {
         let Some(proven) = &mut self.proven else { return };
-        if heard.kind == SERVER_HELLO_DONE {
-            if heard.sequence == self.first + 3 {
+        let candidates = match heard.kind {
+            SERVER_HELLO_DONE if heard.sequence == self.first + 3 => {
                 proven.bare.get_or_insert(heard.arrival);
-            } else {
-                proven.done = true;
+                return;
             }
-            return;
-        }
-        if let Some(known) = proven.requests.iter_mut().find(|known| known.body == heard.body) {
+            SERVER_HELLO_DONE => {
+                proven.done = true;
+                return;
+            }
+            CERTIFICATE => &mut proven.certificates,
+            CERTIFICATE_REQUEST => &mut proven.requests,
+            _ => return,
+        };
+        if let Some(known) = candidates.iter_mut().find(|known| known.body == heard.body) {
             known.times += 1;
-        } else if proven.requests.len() < REQUESTS {
-            proven.requests.push(heard.clone());
+        } else if candidates.len() < REQUESTS && heard.kind == CERTIFICATE_REQUEST {
+            candidates.push(heard.clone());
         }
     }
 
@@ -171,32 +179,37 @@ impl ServerFlight {
         let proven = self.proven.as_ref()?;
         let at = proven.exchange.arrival;
         let waited = now.saturating_duration_since(proven.since);
-        let chosen = match &proven.requests[..] {
+        let request = match &proven.requests[..] {
             // A server that asks for no certificate; or its request was overtaken.
             [] => (proven.bare? == at || waited >= REORDERED).then_some(None),
             _ if !proven.done => return None,
-            [only] if only.arrival >= at || waited >= REORDERED => Some(Some(only)),
-            several => {
-                let nearest = several.iter().min_by_key(|request| request.distance(at))?;
-                let mut again = several.iter().filter(|request| request.times > 1);
-                let again = again.next().filter(|_| again.next().is_none());
-                if nearest.arrival == at || waited >= REPEATED { Some(nearest) } else { again }
-                    .map(Some)
-            }
+            [only] if only.arrival < at && waited < REORDERED => None,
+            several => pick(several, at, waited).map(Some),
         };
-        let Some(request) = chosen else {
-            let pause = if proven.requests.len() > 1 { REPEATED } else { REORDERED };
-            self.due = Some(proven.since + pause);
+        let (Some(request), Some(certificate)) = (request, pick(&proven.certificates, at, waited))
+        else {
+            let contested = proven.requests.len() > 1 || proven.certificates.len() > 1;
+            self.due = Some(proven.since + if contested { REPEATED } else { REORDERED });
             return None;
         };
         self.due = None;
-        let messages = [&proven.hello, &proven.certificate, &proven.exchange];
+        let messages = [&proven.hello, certificate, &proven.exchange];
         let mut flight: Vec<Bytes> =
             messages.into_iter().chain(request).map(Heard::datagram).collect();
         let place = if request.is_some() { 4 } else { 3 };
         flight.push(as_datagram(SERVER_HELLO_DONE, self.first + place, &[]));
         Some(flight)
     }
+}
+
+/// Of messages in one place: the only one, or the one that came together with what is proven, or the one that came again.
+fn pick(candidates: &[Heard], at: u64, waited: Duration) -> Option<&Heard> {
+    let nearest = candidates.iter().min_by_key(|one| one.distance(at))?;
+    if candidates.len() == 1 || nearest.arrival == at || waited >= REPEATED {
+        return Some(nearest);
+    }
+    let mut again = candidates.iter().filter(|one| one.times > 1);
+    again.next().filter(|_| again.next().is_none())
 }
 
 /// CertificateRequests between which a choice is made; and of those that came before the key exchange.
