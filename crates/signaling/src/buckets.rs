@@ -1,9 +1,14 @@
-//! Token buckets by key, in bounded memory. Without I/O.
+//! Token buckets by key, in bounded memory. Those of guesses read the clock themselves.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::time::Instant as Clock;
+
+use crate::limits::subscriber;
 
 /// A token bucket for each key: so many at once, then one each time.
 ///
@@ -15,6 +20,44 @@ pub(crate) struct Buckets<K> {
     every: Duration,
     /// When each bucket is full again (the "theoretical arrival time" of GCRA).
     full_at: Mutex<HashMap<K, Instant>>,
+}
+
+/// Brake on guesses of credentials or tokens, by address: so many wrong ones at once, then one each time. Cheap to clone;
+/// all clones count together.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use callboard_signaling::Guesses;
+/// let guesses = Guesses::new(10, Duration::from_secs(3));
+/// let address = "192.0.2.1".parse()?;
+/// match guesses.check(address) {
+///     Ok(()) => guesses.wrong(address), // if they are
+///     Err(wait) => println!("429, Retry-After: {}", wait.as_secs() + 1),
+/// }
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Guesses(Arc<Buckets<IpAddr>>);
+
+impl Guesses {
+    /// Lets each address be wrong `burst` times at once, then once `every` so often.
+    pub fn new(burst: u32, every: Duration) -> Self {
+        Self(Arc::new(Buckets::new(burst, every)))
+    }
+
+    /// Whether this address may try. Ask before what it shows is looked at, or it goes on guessing.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub fn check(&self, address: IpAddr) -> Result<(), Duration> {
+        self.0.check(&subscriber(address), Clock::now().into_std())
+    }
+
+    /// Notes that what this address has shown was wrong.
+    pub fn wrong(&self, address: IpAddr) {
+        // One too many is refused next time.
+        _ = self.0.take(subscriber(address), Clock::now().into_std());
+    }
 }
 
 impl<K: Eq + Hash> Buckets<K> {
@@ -74,8 +117,6 @@ const MAX_KEYS: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant as Clock;
-
     use super::*;
 
     #[test]

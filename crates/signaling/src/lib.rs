@@ -88,6 +88,7 @@ mod tune;
 mod upgrade;
 
 pub use body::body_within;
+pub use buckets::Guesses;
 pub use cable::on_connect;
 pub use client::{CallClientError, CloseError, PeerRef};
 pub use counters::{Count, Counters};

@@ -39,6 +39,11 @@ struct Network {
 }
 
 impl TrustedProxies {
+    /// Returns the address of the client behind a request; the proxy's own, if what it tells contradicts itself.
+    pub fn client_address(&self, request: &HttpRequest) -> IpAddr {
+        self.client(request).unwrap_or_else(|_| peer_address(request))
+    }
+
     /// Returns the address of the client behind a request, IPv4 as such. A connection without an address (a Unix socket,
     /// a test) counts as local.
     ///

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use self::refusal::Refusal;
 use crate::actor::PeerActor;
 use crate::attachment::{Attachment, Terms};
-use crate::buckets::Buckets;
+use crate::buckets::Guesses;
 use crate::cable::{Cable, Descriptor};
 use crate::client::PeerRef;
 use crate::counters::{Count, Counters};
@@ -48,7 +48,7 @@ pub(crate) struct Door<P: Peer> {
     connections: Arc<Connections>,
     tokens: Arc<Tokens>,
     /// Refusals for credentials and tokens, by address.
-    guesses: Buckets<IpAddr>,
+    pub(crate) guesses: Guesses,
     rooms_opened: Arc<RoomQuota>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Door<P: Peer> {
 impl<P: Peer> Door<P> {
     pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
         let (connections, tokens, counters) = (Arc::default(), Arc::default(), Arc::default());
-        let guesses = Buckets::new(policy.guesses.0, policy.guesses.1);
+        let guesses = Guesses::new(policy.guesses.0, policy.guesses.1);
         let rooms_opened = Arc::new(RoomQuota::new(policy.rooms_per_minute, policy.rooms_held));
         let policy = Arc::new(policy);
         Self { custom, rooms, policy, connections, tokens, guesses, rooms_opened, counters }
@@ -94,10 +94,8 @@ async fn enter_from<P: Peer>(
     payload: Payload,
     address: IpAddr,
 ) -> Result<HttpResponse, Refusal> {
-    let guesser = subscriber(address);
     let may_guess = || {
-        let now = Instant::now().into_std();
-        door.guesses.check(&guesser, now).map_err(|wait| {
+        door.guesses.check(address).map_err(|wait| {
             let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts");
             refusal.retry_after(wait).counted(Count::Limited)
         })
@@ -107,8 +105,7 @@ async fn enter_from<P: Peer>(
         None => try_enter(door, request, payload, address, may_guess).await,
     };
     if let Err(Refusal { error: "unauthorized" | "cannot_resume", .. }) = &entered {
-        // One too many is refused next time.
-        _ = door.guesses.take(guesser, Instant::now().into_std());
+        door.guesses.wrong(address);
     }
     entered
 }

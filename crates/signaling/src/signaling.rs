@@ -7,6 +7,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
 
 use crate::body::{BODY_TIME, body_within};
+use crate::buckets::Guesses;
 use crate::counters::Counters;
 use crate::options::PeerOptions;
 use crate::peer::Peer;
@@ -42,6 +43,12 @@ impl<P: Peer> Signaling<P> {
                 config.route(&path, route);
             }
         }
+    }
+
+    /// The brake on wrong credentials of these routes ([`PeerOptions::guesses_per_address`]), for other routes that ask for
+    /// the same ones.
+    pub fn guesses(&self) -> Guesses {
+        self.door.guesses.clone()
     }
 
     /// What has happened on these routes, counted.

@@ -10,12 +10,12 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use callboard_ice_handshake::gather::IceServer;
-use callboard_signaling::{Signaling, body_within, client_script, tune};
+use callboard_signaling::{Signaling, TrustedProxies, body_within, client_script, tune};
 use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
 use rustls::ServerConfig;
 
 use crate::config::Config;
-use crate::pages;
+use crate::pages::{self, Guard};
 use crate::peer::Caller;
 
 /// What is served, and where.
@@ -25,6 +25,7 @@ pub(crate) struct Site {
     pub(crate) config: Arc<Config>,
     pub(crate) ice_servers: Arc<Vec<IceServer>>,
     pub(crate) signaling: Signaling<Caller>,
+    pub(crate) proxies: TrustedProxies,
     /// How long open connections may take to finish.
     pub(crate) drain: Duration,
     /// The address has been printed.
@@ -48,8 +49,11 @@ impl Site {
         let (config, signaling) =
             (web::Data::from(Arc::clone(&self.config)), self.signaling.clone());
         let ice_servers = web::Data::from(Arc::clone(&self.ice_servers));
+        let (guesses, proxies) = (self.signaling.guesses(), self.proxies.clone());
+        let guard = web::Data::new(Guard { guesses, proxies });
         let app = move || {
             App::new()
+                .app_data(web::Data::clone(&guard))
                 .app_data(web::Data::clone(&config))
                 .app_data(web::Data::clone(&ice_servers))
                 .wrap(from_fn(body_within(BODY_TIME)))

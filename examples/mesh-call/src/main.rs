@@ -57,7 +57,9 @@ async fn serve(cli: Cli, config: Arc<Config>, tls: Option<ServerConfig>) -> std:
     let signaling = Signaling::new(cli.web.apply(options));
     let drain = cli.drain_seconds;
     let ice_servers = Arc::new(cli.ice_servers.list);
-    let site = Site { listen: cli.listen, tls, config, ice_servers, signaling, drain, told: false };
+    let proxies = cli.web.trusted_proxies();
+    let listen = cli.listen;
+    let site = Site { listen, tls, config, ice_servers, signaling, proxies, drain, told: false };
     // The site needs the rooms: when they fail, it starts anew after them.
     let tree = SupervisorSpec::new(Flags::rest_for_one().intensity(3, Duration::from_secs(10)))
         .child(rooms.child_spec("rooms"))

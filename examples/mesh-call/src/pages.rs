@@ -1,16 +1,23 @@
 //! What a browser gets: the page of the call, its scripts and style, and a word on whether it may come in.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_ice_handshake::gather::IceServer;
+use callboard_signaling::{Guesses, TrustedProxies};
 use example_pages::{Asset, GoTo, page};
 use serde_json::json;
 
 use crate::config::Config;
 use crate::credentials::credentials_of;
 
-/// The routes of the pages; needs `web::Data<Config>`, and the STUN and TURN servers. `/{room}` takes what nothing before it took.
+/// Keeps those out who try one password after the other; the same as for WebSockets.
+pub(crate) struct Guard {
+    pub(crate) guesses: Guesses,
+    pub(crate) proxies: TrustedProxies,
+}
+
+/// The routes of the pages; needs `web::Data` of `Config` and `Guard`, and the STUN and TURN servers. `/{room}` takes what nothing before it took.
 pub(crate) fn configure(app: &mut web::ServiceConfig) {
     app.route("/", web::get().to(start))
         .route("/", web::head().to(start))
@@ -53,12 +60,20 @@ async fn check(
     room: web::Path<String>,
     config: web::Data<Config>,
     servers: web::Data<Vec<IceServer>>,
+    guard: web::Data<Guard>,
 ) -> HttpResponse {
+    let address = guard.proxies.client_address(&request);
+    if let Err(wait) = guard.guesses.check(address) {
+        return HttpResponse::TooManyRequests()
+            .insert_header((RETRY_AFTER, wait.as_secs() + 1))
+            .json(json!({"error": "too_many_attempts"}));
+    }
     let (status, body) = match credentials_of(request.headers()) {
         Err(error) => {
             (StatusCode::BAD_REQUEST, json!({"error": "bad_request", "detail": error.to_string()}))
         }
         Ok(credentials) if !config.admits(&credentials) => {
+            guard.guesses.wrong(address);
             (StatusCode::UNAUTHORIZED, json!({"error": "wrong_credentials"}))
         }
         Ok(_) if !config.has_room(&room) => {

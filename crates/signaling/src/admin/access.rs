@@ -8,12 +8,10 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use log::Level;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
-use tokio::time::Instant;
 
 use super::error::AdminError;
 use crate::authority::Authority;
-use crate::buckets::Buckets;
-use crate::limits::subscriber;
+use crate::buckets::Guesses;
 use crate::origin::Origins;
 use crate::proxies::{TrustedProxies, is_forwarded, peer_address};
 use crate::refusals::RefusalLog;
@@ -41,7 +39,7 @@ pub(super) struct Gate {
     tokens: Tokens,
     proxies: TrustedProxies,
     /// Wrong tokens, by address.
-    guesses: Buckets<IpAddr>,
+    guesses: Guesses,
     refusals: RefusalLog,
 }
 
@@ -50,7 +48,7 @@ impl Gate {
         Self {
             tokens,
             proxies,
-            guesses: Buckets::new(GUESSES, GUESS_EVERY),
+            guesses: Guesses::new(GUESSES, GUESS_EVERY),
             refusals: RefusalLog::default(),
         }
     }
@@ -80,23 +78,21 @@ impl Gate {
             _ => bearer(request.headers()).or_else(|| in_query(request.query_string())),
         };
         match told {
-            Some(told) => self.check_token(&told, subscriber(address), wish),
+            Some(told) => self.check_token(&told, address, wish),
             None if full.is_some() => Err(AdminError::Unauthorized),
             None => self.check_loopback(request, address, wish),
         }
     }
 
-    fn check_token(&self, told: &str, guesser: IpAddr, wish: Wish) -> Result<(), AdminError> {
-        let now = Instant::now().into_std();
-        self.guesses.check(&guesser, now).map_err(AdminError::TooManyAttempts)?;
+    fn check_token(&self, told: &str, address: IpAddr, wish: Wish) -> Result<(), AdminError> {
+        self.guesses.check(address).map_err(AdminError::TooManyAttempts)?;
         if is_token(told, self.tokens.full.as_deref()) {
             return Ok(());
         }
         if is_token(told, self.tokens.read.as_deref()) {
             return if wish == Wish::Change { Err(AdminError::ReadOnly) } else { Ok(()) };
         }
-        // One too many is refused next time.
-        _ = self.guesses.take(guesser, now);
+        self.guesses.wrong(address);
         Err(AdminError::Unauthorized)
     }
 
