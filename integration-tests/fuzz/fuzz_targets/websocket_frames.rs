@@ -7,12 +7,12 @@ use callboard_signaling::fuzzing::read_frames;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
-struct Input<'a> {
+struct Input {
     pieces: Vec<u8>,
     limit: u16,
-    bytes: &'a [u8],
+    bytes: Vec<u8>,
 }
 
 fuzz_target!(|input: Input| {
-    read_frames(input.bytes, &input.pieces, input.limit.into());
+    read_frames(&input.bytes, &input.pieces, input.limit.into());
 });
