@@ -268,6 +268,31 @@ async fn what_waits_for_a_peer_is_bounded_in_bytes() {
 }
 
 #[actix::test]
+async fn what_comes_before_a_client_is_accepted_is_not_read() {
+    const CLIENTS: usize = 16;
+    let _alone = ALONE.lock().await;
+    // actix-http reads ahead into two buffers of 128 KiB, which may be twice as large.
+    for (server, most) in servers().await.into_iter().zip([640 << 10, 64 << 10]) {
+        let request = request(&server.address, "/socket/demo", "name: endless\r\n");
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            clients.push(RawClient::send(&server.address, request.as_bytes()).await);
+        }
+        let much = vec![b'x'; 32 << 20];
+        let (before, began) = (resident(), cpu_time());
+
+        let floods = clients.iter_mut().map(|client| client.write(&much));
+        let floods = futures_util::future::join_all(floods);
+        let taken = tokio::time::timeout(Duration::from_secs(2), floods).await;
+
+        assert!(taken.is_err(), "the clients wait");
+        let grown = resident().saturating_sub(before);
+        assert!(grown < CLIENTS * most, "grew by {grown} bytes");
+        assert!(cpu_time() - began < Duration::from_secs(1), "{:?}", cpu_time() - began);
+    }
+}
+
+#[actix::test]
 async fn only_version_13_and_good_keys_open_a_websocket() {
     let _alone = ALONE.lock().await;
     for server in servers().await {
