@@ -184,6 +184,9 @@ pub enum CreateAnswerError {
     /// The engine refused an offer that seemed right; the connection has ended.
     #[error("the offer cannot be applied: {0}")]
     Engine(String),
+    /// The engine could not read an offer that seemed right. Nothing has changed: the offer can be rolled back.
+    #[error("the offer cannot be read: {0}")]
+    Unreadable(String),
     /// The connection is closed.
     #[error("the connection is closed")]
     Closed,

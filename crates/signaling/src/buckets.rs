@@ -71,9 +71,18 @@ impl<K: Eq + Hash> Buckets<K> {
     /// # Errors
     /// How long it takes until there is one.
     pub(crate) fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.take_some(key, 1, now)
+    }
+
+    /// Takes so many tokens out, or none; more than a burst there never are.
+    ///
+    /// # Errors
+    /// How long it takes until there are as many.
+    pub(crate) fn take_some(&self, key: K, tokens: u32, now: Instant) -> Result<(), Duration> {
+        let cost = self.every.saturating_mul(tokens);
         let mut table = self.table();
         let full_at = table.get(&key).map_or(now, |&at| at.max(now));
-        self.wait(full_at, now).map_or(Ok(()), Err)?;
+        self.wait(full_at, now, cost).map_or(Ok(()), Err)?;
         if table.len() >= MAX_KEYS {
             table.retain(|_, at| *at > now);
         }
@@ -85,7 +94,7 @@ impl<K: Eq + Hash> Buckets<K> {
                 keep
             });
         }
-        table.insert(key, full_at + self.every);
+        table.insert(key, full_at + cost);
         Ok(())
     }
 
@@ -95,14 +104,14 @@ impl<K: Eq + Hash> Buckets<K> {
     /// How long it takes until there is one.
     pub(crate) fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
         match self.table().get(key) {
-            Some(&full_at) => self.wait(full_at.max(now), now).map_or(Ok(()), Err),
+            Some(&full_at) => self.wait(full_at.max(now), now, self.every).map_or(Ok(()), Err),
             None if self.burst == 0 => Err(self.every),
             None => Ok(()),
         }
     }
 
-    fn wait(&self, full_at: Instant, now: Instant) -> Option<Duration> {
-        let owed = full_at.duration_since(now) + self.every;
+    fn wait(&self, full_at: Instant, now: Instant, cost: Duration) -> Option<Duration> {
+        let owed = full_at.duration_since(now) + cost;
         owed.checked_sub(self.every.saturating_mul(self.burst)).filter(|wait| !wait.is_zero())
     }
 
@@ -138,6 +147,18 @@ mod tests {
             assert_eq!(buckets.take('a', at(1_000)), Ok(()), "no more than a burst is saved");
         }
         assert!(buckets.take('a', at(1_000)).is_err());
+    }
+
+    #[test]
+    fn several_are_taken_at_once_or_none() {
+        let buckets = Buckets::new(10, Duration::from_secs(1));
+        let now = Clock::now().into_std();
+
+        assert_eq!(buckets.take_some('a', 8, now), Ok(()));
+        assert_eq!(buckets.take_some('a', 5, now), Err(Duration::from_secs(3)));
+        assert_eq!(buckets.take_some('a', 2, now), Ok(()), "what was refused cost nothing");
+        assert_eq!(buckets.take_some('a', 5, now + Duration::from_secs(5)), Ok(()));
+        assert!(buckets.take_some('b', 11, now).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The client of a peer, as the server's code holds it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::server_peer::{Channels, EVENTS, SendDataError};
 #[derive(Clone)]
 pub struct PeerRef {
     pub(crate) peer_id: PeerId,
+    /// Whence its first socket came.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) channels: Channels,

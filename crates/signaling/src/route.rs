@@ -188,6 +188,7 @@ async fn try_enter<P: Peer>(
             peer_id,
             client: PeerRef {
                 peer_id,
+                address: Some(address),
                 outbox: Arc::clone(&attachment.outbox),
                 desk: Desk::new(policy.hooks.clone(), Arc::clone(counters)),
                 channels: Channels::default(),

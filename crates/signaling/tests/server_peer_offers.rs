@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use callboard_peer_connection::messages::Close;
 use callboard_peer_connection::sdp::Sdp;
-use callboard_signaling::WebRtcLimits;
+use callboard_signaling::{DescriptionBudget, WebRtcLimits};
 use common::Server;
 use common::rtc::{RtcClient, webrtc};
 use serde_json::{Value, json};
@@ -99,4 +99,50 @@ async fn the_end_of_a_connection_is_told_once() {
     client.until("answer", |client| client.events("you_are").next().is_some()).await;
     let closed = client.events("webrtc:state").filter(|data| data["state"] == "closed").count();
     assert_eq!(closed, 1, "{:?}", client.heard);
+}
+
+/// A call of so many sections, as a gateway writes it.
+fn call(sections: usize) -> String {
+    let call = read("hand-one-call-no-mid.sdp");
+    let section = call.find("m=").unwrap();
+    call[..section].to_owned() + &call[section..].repeat(sections)
+}
+
+#[actix::test]
+async fn an_offer_of_too_many_sections_is_refused_before_there_is_a_connection() {
+    let webrtc = webrtc().await;
+    let given = webrtc.clone();
+    let server = Server::start(move |options| options.webrtc(given)).await;
+    let mut client = RtcClient::join(&server).await;
+
+    let reply = said(&mut client, &call(65)).await;
+    assert_eq!(reply["details"]["error"], "bad_description");
+    assert_eq!(reply["details"]["detail"], "the description has 65 sections, of 64 that are taken");
+    assert!(webrtc.sessions().iter().all(|session| session.connection.is_none()));
+    assert!(said(&mut client, &call(64)).await["sdp"].is_string());
+}
+
+#[actix::test]
+async fn what_descriptions_cost_is_bounded_for_a_client_and_for_its_address() {
+    let budget = |burst| DescriptionBudget { burst, per_second: 1 };
+    let webrtc = webrtc().await.limits(WebRtcLimits {
+        descriptions: budget(100),
+        descriptions_per_address: budget(150),
+        ..WebRtcLimits::default()
+    });
+    let server = Server::start(move |options| options.webrtc(webrtc)).await;
+    let mut first = RtcClient::join(&server).await;
+    let mut second = RtcClient::join(&server).await;
+    // Not of one session with the others: each would be a connection of its own.
+    let wrong = |sections: usize| call(sections).replace("a=rtcp-mux", "a=x");
+
+    assert_eq!(said(&mut first, &wrong(60)).await["details"]["error"], "bad_description");
+    let over = said(&mut first, &wrong(60)).await;
+    assert_eq!(over["details"]["error"], "rate_limited", "{over}");
+    let detail = over["details"]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("descriptions of too many sections; again in "), "{detail}");
+
+    // Another client has a budget of its own, and the same address.
+    assert_eq!(said(&mut second, &wrong(60)).await["details"]["error"], "bad_description");
+    assert_eq!(said(&mut second, &wrong(40)).await["details"]["error"], "rate_limited");
 }

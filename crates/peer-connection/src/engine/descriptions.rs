@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::channel::ChannelConfig;
+use str0m::error::SdpError;
 use str0m::media::{Mid, Simulcast, SimulcastLayer};
 
 use super::{Engine, EngineError, convert, extensions};
@@ -65,14 +66,6 @@ impl Engine {
         self.pending = None;
     }
 
-    /// Whether a description can be read at all. What cannot must not get any further.
-    pub(crate) fn can_read(description: &str) -> Result<(), String> {
-        // Its first line says where in memory.
-        let without_address = |error: String| error.lines().skip(1).collect::<Vec<_>>().join("; ");
-        let read = SdpOffer::from_sdp_string(description);
-        read.map(drop).map_err(|error| without_address(error.to_string()))
-    }
-
     /// Have header extensions where the next offer needs them. Says whether that is news: the engine must be made anew
     /// then, which it can be as long as nothing is negotiated.
     pub(crate) fn set_extensions(&mut self, extensions: &Option<Arc<Extensions>>) -> bool {
@@ -101,33 +94,52 @@ impl Engine {
         }
     }
 
+    /// Reads an offer that was checked; none for one in which nothing is. What cannot be read must not get any further.
+    pub(crate) fn read_offer(&self, plan: &AnswerPlan) -> Result<Option<ReadOffer>, String> {
+        let read = |offer| SdpOffer::from_sdp_string(&self.read(offer)).map_err(without_address);
+        Ok(plan.offer.as_deref().map(read).transpose()?.map(ReadOffer))
+    }
+
     /// Answer an offer that was checked. The same one may be answered again.
-    pub(crate) fn accept_offer(&mut self, plan: &AnswerPlan) -> Result<String, EngineError> {
-        let Some(offer) = &plan.offer else { return Ok(String::new()) };
-        let offer = SdpOffer::from_sdp_string(&self.read(offer))
-            .map_err(|error| EngineError(error.to_string()))?;
+    pub(crate) fn accept_offer(
+        &mut self,
+        plan: &AnswerPlan,
+        offer: ReadOffer,
+    ) -> Result<String, EngineError> {
         self.pending = None;
         self.set_directions(&plan.directions, &[]);
-        let answer = self.rtc.sdp_api().accept_offer(offer)?;
+        let answer = self.rtc.sdp_api().accept_offer(offer.0)?;
         Ok(self.told(answer.to_sdp_string()))
     }
 
-    /// Take an answer that was checked.
-    pub(crate) fn accept_answer(&mut self, plan: &CommitPlan) -> Result<(), EngineError> {
-        self.set_directions(&plan.directions, &plan.stopped);
-        let Some(answer) = &plan.answer else { return Ok(()) };
+    /// Reads an answer that was checked, as [`Self::read_offer`] does an offer.
+    pub(crate) fn read_answer(&self, plan: &CommitPlan) -> Result<Option<ReadAnswer>, String> {
+        let Some(answer) = &plan.answer else { return Ok(None) };
         let answer = self.read(answer);
-        let syntax = |error: str0m::error::SdpError| EngineError(error.to_string());
-        match self.pending.take() {
-            Some(pending) => {
-                let answer = SdpAnswer::from_sdp_string(&answer).map_err(syntax)?;
-                self.rtc.sdp_api().accept_answer(pending, answer)?;
+        Ok(Some(match self.pending {
+            Some(_) => {
+                ReadAnswer::Answer(SdpAnswer::from_sdp_string(&answer).map_err(without_address)?)
             }
             // The offer was text alone: str0m knows of none, and takes the answer as an offer.
-            None => {
-                let offer = SdpOffer::from_sdp_string(&answer).map_err(syntax)?;
+            None => ReadAnswer::Offer(SdpOffer::from_sdp_string(&answer).map_err(without_address)?),
+        }))
+    }
+
+    /// Take an answer that was checked.
+    pub(crate) fn accept_answer(
+        &mut self,
+        plan: &CommitPlan,
+        answer: Option<ReadAnswer>,
+    ) -> Result<(), EngineError> {
+        self.set_directions(&plan.directions, &plan.stopped);
+        match (answer, self.pending.take()) {
+            (Some(ReadAnswer::Answer(answer)), Some(pending)) => {
+                self.rtc.sdp_api().accept_answer(pending, answer)?;
+            }
+            (Some(ReadAnswer::Offer(offer)), _) => {
                 _ = self.rtc.sdp_api().accept_offer(offer)?;
             }
+            (_, pending) => self.pending = pending,
         }
         Ok(())
     }
@@ -155,4 +167,18 @@ impl Engine {
         }
         self.set_directions(directions, &[]);
     }
+}
+
+/// An offer of the peer's that the engine has read.
+pub(crate) struct ReadOffer(SdpOffer);
+
+/// An answer of the peer's that the engine has read.
+pub(crate) enum ReadAnswer {
+    Answer(SdpAnswer),
+    Offer(SdpOffer),
+}
+
+/// The first line of such an error says where in memory.
+fn without_address(error: SdpError) -> String {
+    error.to_string().lines().skip(1).collect::<Vec<_>>().join("; ")
 }

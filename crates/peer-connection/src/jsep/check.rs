@@ -330,9 +330,8 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
         return Err(DescriptionError::BadIceCredentials);
     }
     let mut fingerprints: Vec<Fingerprint> = Vec::new();
-    let own = section.attributes("fingerprint").collect::<Vec<_>>();
-    let all = if own.is_empty() { sdp.session().attributes("fingerprint").collect() } else { own };
-    for fingerprint in all {
+    let speaks = if section.has("fingerprint") { section } else { sdp.session() };
+    for fingerprint in speaks.attributes("fingerprint").take(MOST_FINGERPRINTS) {
         fingerprints.extend(Fingerprint::from_str(fingerprint.trim()));
     }
     if fingerprints.is_empty() {
@@ -356,5 +355,7 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
 
 /// 64 sections of Chromium's with all its codecs have 400 kB.
 const LARGEST: usize = 1 << 20;
+/// Of one certificate there is one for each hash function.
+const MOST_FINGERPRINTS: usize = 32;
 /// What a header extension can carry in its longer form (RFC 8285 §4.3).
 const LONGEST_MID: usize = 255;

@@ -37,8 +37,8 @@ impl Extensions {
 
 /// Reads the extensions of a section that the engine understands: its own, and those of the session (RFC 8285 §5).
 pub(super) fn extmaps<'a>(sdp: &'a Sdp, section: &'a Section) -> impl Iterator<Item = ExtMap> + 'a {
-    let own = move || section.attributes("extmap").filter_map(read);
-    let of_session = sdp.session().attributes("extmap").filter_map(read);
+    let own = move || section.attributes("extmap").filter_map(read).take(MOST);
+    let of_session = sdp.session().attributes("extmap").filter_map(read).take(MOST);
     own().chain(
         of_session.filter(move |one| !own().any(|own| own.uri == one.uri || own.id == one.id)),
     )
@@ -133,5 +133,7 @@ pub(crate) const KNOWN: [&str; 7] = [
 ];
 /// The engine has no more places. RFC 8285 has 255, of which no extension must be taken.
 const LARGEST_ID: u8 = 16;
+/// As many as are read of a section; there are fewer ids.
+const MOST: usize = 32;
 /// What fits into the short form (RFC 8285 §4.2), in bytes.
 const LONGEST: usize = 16;

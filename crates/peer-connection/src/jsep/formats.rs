@@ -22,25 +22,29 @@ pub(super) struct Format<'a> {
 pub(super) fn formats(section: &Section) -> Vec<Format<'_>> {
     let mut all: Vec<Format<'_>> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
-    for name in section.formats() {
+    for name in section.formats().take(MOST_FORMATS) {
         index.entry(name).or_insert_with(|| {
             all.push(Format { name, ..Format::default() });
             all.len() - 1
         });
     }
+    let mut of_all = Vec::new();
     for (attribute, value) in section.plain_attributes() {
         let Some((name, rest)) = value.and_then(split_format) else { continue };
         let found = index.get(name).map(|at| &mut all[*at]);
         match (attribute, found) {
             ("rtpmap", Some(format)) if format.codec.is_empty() => format.codec = rest,
-            ("fmtp", Some(format)) => format.parameters.push(rest),
-            ("rtcp-fb", Some(format)) => format.feedback.push(rest),
-            ("rtcp-fb", None) if name == "*" => {
-                all.iter_mut().for_each(|format| format.feedback.push(rest));
+            ("fmtp", Some(format)) if format.parameters.len() < MOST_LINES => {
+                format.parameters.push(rest);
             }
+            ("rtcp-fb", Some(format)) if format.feedback.len() < MOST_LINES => {
+                format.feedback.push(rest);
+            }
+            ("rtcp-fb", None) if name == "*" && of_all.len() < MOST_LINES => of_all.push(rest),
             _ => {}
         }
     }
+    all.iter_mut().for_each(|format| format.feedback.extend(&of_all));
     all
 }
 
@@ -186,3 +190,7 @@ pub(super) fn drop_reused(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), Des
 /// Payload types that the engine knows by their numbers alone (RFC 3551 §6).
 const STATIC: [(&str, &str); 4] =
     [("0", "PCMU/8000"), ("8", "PCMA/8000"), ("9", "G722/8000"), ("13", "CN/8000")];
+/// More than there are payload types are none.
+const MOST_FORMATS: usize = 256;
+/// As many lines of a kind as are read for a format.
+const MOST_LINES: usize = 16;

@@ -28,7 +28,7 @@ pub(crate) use transceiver::{Transceiver, Transceivers};
 
 use outline::Local;
 
-use crate::error::{DescriptionError, SetDescriptionError};
+use crate::error::SetDescriptionError;
 use crate::media::*;
 use crate::state::SignalingState;
 use crate::{SdpType, SessionDescription};
@@ -280,7 +280,6 @@ impl Jsep {
     pub(crate) fn set_remote_offer(
         &mut self,
         description: SessionDescription,
-        can_be_read: impl FnOnce(&str) -> Result<(), String>,
     ) -> Result<(), SetDescriptionError> {
         let states = [
             SignalingState::Stable,
@@ -296,16 +295,6 @@ impl Jsep {
             max_sections: self.settings.max_sections,
         };
         let checked = check::offer(&description.sdp, &known)?;
-        if checked.transport.is_some() {
-            let before = self.remote.as_ref();
-            let all = text::for_engine(&checked, before, "actpass", |at, section| {
-                match checked.facts[at].usable {
-                    true => text::Fate::Taken(Direction::of_sdp(section.direction()), None),
-                    false => text::Fate::Hidden,
-                }
-            });
-            can_be_read(&all).map_err(DescriptionError::Syntax)?;
-        }
         // Both have offered: ours is taken back (W3C §4.4.1.5, "implicit rollback").
         if self.signaling == SignalingState::HaveLocalOffer {
             self.roll_back(Side::Local)?;

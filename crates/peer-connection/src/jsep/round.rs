@@ -125,7 +125,7 @@ impl Jsep {
         }
         let mut streams = Vec::new();
         let mut track = None;
-        for msid in section.attributes("msid") {
+        for msid in section.attributes("msid").take(MOST_STREAMS) {
             let mut words = msid.split_ascii_whitespace();
             streams.extend(words.next().filter(|stream| *stream != "-").map(str::to_owned));
             track = track.or(words.next().map(str::to_owned));
@@ -139,3 +139,6 @@ impl Jsep {
         });
     }
 }
+
+/// Of one track.
+const MOST_STREAMS: usize = 16;

@@ -128,12 +128,18 @@ fn write_rtp(
             line(text, format_args!("a=extmap:{id} {uri}"));
         }
     }
+    let mut counts = [0; RTP_ATTRIBUTES.len()];
     for (name, value) in section.plain_attributes() {
+        let Some(at) = RTP_ATTRIBUTES.iter().position(|(known, _)| *known == name) else {
+            continue;
+        };
+        counts[at] += 1;
+        if counts[at] > RTP_ATTRIBUTES[at].1 {
+            continue;
+        }
         match value {
-            None if RTP_FLAGS.contains(&name) => line(text, format_args!("a={name}")),
-            Some(value) if RTP_VALUES.contains(&name) && is_readable(name, value) => {
-                line(text, format_args!("a={name}:{value}"));
-            }
+            None if name.starts_with("rtcp-") => line(text, format_args!("a={name}")),
+            Some(value) if is_readable(name, value) => line(text, format_args!("a={name}:{value}")),
             _ => {}
         }
     }
@@ -284,7 +290,15 @@ pub(super) fn empty(origin: (u64, u64)) -> Sdp {
     sdp
 }
 
-/// What the engine is to know of a section of RTP, beside its formats and extensions. Candidates go in one by one, each
-/// checked; and what it does not know it may stumble over.
-const RTP_FLAGS: [&str; 2] = ["rtcp-mux", "rtcp-rsize"];
-const RTP_VALUES: [&str; 5] = ["msid", "rid", "simulcast", "ssrc", "ssrc-group"];
+/// What the engine is to know of a section of RTP, beside its formats and extensions, and of how many lines each.
+/// Candidates go in one by one, each checked; what it does not know it may stumble over, and some that it knows it
+/// compares with each other.
+const RTP_ATTRIBUTES: [(&str, usize); 7] = [
+    ("rtcp-mux", 1),
+    ("rtcp-rsize", 1),
+    ("msid", 8),
+    ("rid", 16),
+    ("simulcast", 1),
+    ("ssrc", 256),
+    ("ssrc-group", 64),
+];

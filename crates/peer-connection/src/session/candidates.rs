@@ -180,6 +180,7 @@ impl Session {
         let Some(section) = checked.transport_section() else { return };
         let session = checked.sdp.session();
         let found = section.attributes("candidate").chain(session.attributes("candidate"));
+        let found = found.take(2 * REMOTE_CANDIDATES);
         let found: Vec<String> = found.map(|value| format!("candidate:{value}")).collect();
         for candidate in found {
             if let Err(error) = self.take_candidate(&candidate, None) {

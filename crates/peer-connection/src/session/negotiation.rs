@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{HandshakeProgress, Session, SessionOutput};
-use crate::engine::Engine;
 use crate::error::*;
 use crate::event::{ConnectionEvent, FailureReason};
 use crate::jsep::{AnswerPlan, Checked, engine_mid};
@@ -60,7 +59,10 @@ impl Session {
         if undo.first && self.engine.set_extensions(&plan.extensions) {
             self.rebuild(now);
         }
-        let answer = match self.engine.accept_offer(&plan) {
+        // Nothing has happened yet.
+        let offer = self.engine.read_offer(&plan).map_err(CreateAnswerError::Unreadable)?;
+        let answered = offer.map(|offer| self.engine.accept_offer(&plan, offer)).transpose();
+        let answer = match answered {
             Ok(answer) => answer,
             Err(error) => {
                 self.fail(FailureReason::Engine(error.0.clone()));
@@ -69,7 +71,7 @@ impl Session {
             }
         };
         self.undo.get_or_insert(undo);
-        let answer = self.jsep.answer_created((!answer.is_empty()).then_some(answer));
+        let answer = self.jsep.answer_created(answer);
         let checked = self.jsep.remote().cloned();
         if let Some(checked) = checked {
             self.meet_remote(now, &checked, plan.restart);
@@ -188,7 +190,7 @@ impl Session {
                     self.roll_back(now, |jsep| jsep.roll_back_remote())?;
                 }
                 let had_offer = self.jsep.signaling() == SignalingState::HaveLocalOffer;
-                self.jsep.set_remote_offer(description, Engine::can_read)?;
+                self.jsep.set_remote_offer(description)?;
                 if had_offer {
                     self.engine.forget_offer();
                 }
@@ -199,10 +201,9 @@ impl Session {
                     self.jsep.set_remote_pranswer(description, checked);
                 } else {
                     // Nothing has happened yet.
-                    if let Some(answer) = &plan.answer {
-                        Engine::can_read(answer).map_err(DescriptionError::Syntax)?;
-                    }
-                    if let Err(error) = self.engine.accept_answer(&plan) {
+                    let answer =
+                        self.engine.read_answer(&plan).map_err(DescriptionError::Syntax)?;
+                    if let Err(error) = self.engine.accept_answer(&plan, answer) {
                         self.fail(FailureReason::Engine(error.0.clone()));
                         self.update_states(now);
                         return Err(SetDescriptionError::Engine(error.0));

@@ -1,10 +1,12 @@
 //! The server peer as an actor.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use callboard_peer_connection::error::{DescriptionError, SetDescriptionError};
 use callboard_peer_connection::messages::{
     AddIceCandidate, CloseDataChannel, GetAnsweredSections, LocalDescription, SetLocalDescription,
     SetRemoteDescription,
@@ -18,7 +20,7 @@ use callboard_supervision::{Exit, ExitReason};
 use tokio::time::{Instant, timeout};
 
 use super::channels::Channels;
-use super::limits::{Account, Fate, origin};
+use super::limits::{Account, Fate, cost, origin, sections};
 use super::*;
 use crate::client::PeerRef;
 
@@ -38,6 +40,8 @@ pub struct ServerPeer {
     /// The way to the client of the peer behind it, closed when that peer is gone for good. One that has crashed is back
     /// soon, and finds its connection.
     client: Option<Arc<Outbox>>,
+    /// Where it is.
+    address: Option<IpAddr>,
 }
 
 /// The one who controlled it has been replaced.
@@ -59,6 +63,7 @@ impl ServerPeer {
             channels: Channels::default(),
             entry: None,
             client: None,
+            address: None,
         }
     }
 
@@ -71,6 +76,7 @@ impl ServerPeer {
     pub(crate) fn behind(mut self, client: &PeerRef, entry: Entry) -> Self {
         self.channels = client.channels.clone();
         (self.entry, self.client) = (Some(entry), Some(Arc::clone(&client.outbox)));
+        self.address = client.address;
         self
     }
 
@@ -111,6 +117,24 @@ impl ServerPeer {
             this.tell(ServerPeerEvent::Answer(answer));
             Ok(())
         }))
+    }
+
+    /// Whether a description is worth a look.
+    fn afford(&mut self, sdp: &str, now: std::time::Instant) -> Result<(), HandleOfferError> {
+        let (found, limit) = (sections(sdp), self.account.limits().sections);
+        if found > limit {
+            let error = DescriptionError::TooManySections { found, limit };
+            return Err(SetDescriptionError::from(error).into());
+        }
+        let cost = cost(sdp, found);
+        self.account.describe(now, cost).map_err(|wait| HandleOfferError::OverBudget { wait })?;
+        match (&self.entry, self.address) {
+            (Some(entry), Some(address)) => entry
+                .webrtc()
+                .describe(address, cost, now)
+                .map_err(|wait| HandleOfferError::OverBudget { wait }),
+            _ => Ok(()),
+        }
     }
 
     /// From now on this is the connection.
@@ -233,7 +257,8 @@ impl Handler<HandleOffer> for ServerPeer {
     type Result = AtomicResponse<Self, Result<(), HandleOfferError>>;
 
     fn handle(&mut self, HandleOffer(offer): HandleOffer, ctx: &mut Self::Context) -> Self::Result {
-        let refused = match self.account.offer(Instant::now().into_std(), offer.sdp.len()) {
+        let now = Instant::now().into_std();
+        let refused = match self.account.offer(now, offer.sdp.len()) {
             Some(close) => {
                 if close {
                     self.end(ctx);
@@ -243,7 +268,7 @@ impl Handler<HandleOffer> for ServerPeer {
             None if offer.kind != callboard_peer_connection::SdpType::Offer => {
                 Some(HandleOfferError::NotAnOffer)
             }
-            None => None,
+            None => self.afford(&offer.sdp, now).err(),
         };
         AtomicResponse::new(match refused {
             Some(error) => Box::pin(actix::fut::ready(Err(error))),

@@ -1,8 +1,8 @@
 //! What a client has done of what it may: no actix, no clock.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::WebRtcLimits;
+use super::{DescriptionBudget, WebRtcLimits};
 use crate::rate::{Meter, Verdict};
 
 /// One client's account.
@@ -12,6 +12,31 @@ pub(crate) struct Account {
     data: Meter,
     candidates: Meter,
     offers: Meter,
+    descriptions: Spent,
+}
+
+/// What has been spent of a budget (a token bucket, kept as the time at which it is full again).
+#[derive(Debug, Default)]
+struct Spent(Option<Instant>);
+
+impl Spent {
+    fn spend(
+        &mut self,
+        budget: &DescriptionBudget,
+        now: Instant,
+        cost: u32,
+    ) -> Result<(), Duration> {
+        let every = budget.every();
+        let full_at = self.0.map_or(now, |at| at.max(now)) + every.saturating_mul(cost);
+        let owed = full_at.duration_since(now);
+        match owed.checked_sub(every.saturating_mul(budget.burst)).filter(|wait| !wait.is_zero()) {
+            Some(wait) => Err(wait),
+            None => {
+                self.0 = Some(full_at);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// What becomes of a message of a data channel.
@@ -28,8 +53,8 @@ pub(crate) enum Fate {
 
 impl Account {
     pub(crate) fn new(limits: WebRtcLimits) -> Self {
-        let (data, candidates, offers) = Default::default();
-        Self { limits, data, candidates, offers }
+        let (data, candidates, offers, descriptions) = Default::default();
+        Self { limits, data, candidates, offers, descriptions }
     }
 
     pub(crate) fn limits(&self) -> &WebRtcLimits {
@@ -51,6 +76,14 @@ impl Account {
         over(self.candidates.count(&self.limits.candidates, now, bytes))
     }
 
+    /// Spends what a description of this cost takes.
+    ///
+    /// # Errors
+    /// How long it takes until the client may.
+    pub(crate) fn describe(&mut self, now: Instant, cost: u32) -> Result<(), Duration> {
+        self.descriptions.spend(&self.limits.descriptions, now, cost)
+    }
+
     /// None passes; else whether the connection is to be closed.
     pub(crate) fn offer(&mut self, now: Instant, bytes: usize) -> Option<bool> {
         over(self.offers.count(&self.limits.offers, now, bytes))
@@ -64,6 +97,19 @@ fn over(verdict: Verdict) -> Option<bool> {
         Verdict::Close => Some(true),
     }
 }
+
+/// How many sections of media a description has, without reading more of it.
+pub(crate) fn sections(sdp: &str) -> usize {
+    sdp.lines().filter(|line| line.starts_with("m=")).count()
+}
+
+/// What a description costs, in sections: one without many sections may have many lines.
+pub(crate) fn cost(sdp: &str, sections: usize) -> u32 {
+    u32::try_from(sections.max(sdp.len() / SECTION).max(1)).unwrap_or(u32::MAX)
+}
+
+/// A section of a browser's with all its codecs, in bytes.
+const SECTION: usize = 6 << 10;
 
 /// Whose an offer is: the session id of its origin line, which no two connections of a client share (RFC 8866 §5.2).
 pub(crate) fn origin(sdp: &str) -> Option<&str> {
@@ -112,6 +158,29 @@ mod tests {
         assert!((0..30).all(|_| account.offer(now, 100).is_none()));
         assert!((0..30).all(|_| account.offer(now, 100) == Some(false)));
         assert_eq!(account.offer(now, 100), Some(true));
+    }
+
+    #[test]
+    fn descriptions_have_a_budget() {
+        let now = Instant::now();
+        let descriptions = DescriptionBudget { burst: 100, per_second: 10 };
+        let mut account = Account::new(WebRtcLimits { descriptions, ..WebRtcLimits::default() });
+
+        assert_eq!(account.describe(now, 64), Ok(()));
+        assert_eq!(account.describe(now, 64), Err(Duration::from_millis(2_800)));
+        assert_eq!(account.describe(now, 36), Ok(()), "what was refused cost nothing");
+        assert_eq!(account.describe(now + Duration::from_secs(1), 10), Ok(()));
+        assert!(account.describe(now + Duration::from_secs(1), 1).is_err());
+        assert_eq!(account.describe(now + Duration::from_secs(60), 100), Ok(()));
+    }
+
+    #[test]
+    fn a_description_costs_by_its_sections_or_by_its_length() {
+        let section = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n";
+        assert_eq!(sections(&section.repeat(3)), 3);
+        assert_eq!(cost("", 0), 1);
+        assert_eq!(cost(section, 64), 64);
+        assert_eq!(cost(&"a".repeat(600 << 10), 1), 100);
     }
 
     #[test]

@@ -89,6 +89,15 @@ pub struct WebRtcLimits {
     pub candidates: Rate,
     /// Offers. Default: one in a second, 30 at once; 256 KiB in a second, 8 MiB at once.
     pub offers: Rate,
+    /// How many sections of media an offer may have; one with more is refused before a connection is opened for it.
+    /// More than [`ApiSettings::max_sections`](callboard_peer_connection::ApiSettings::max_sections) are refused in any
+    /// case. Default: 64.
+    pub sections: usize,
+    /// What the offers of one client may cost. Default: 256 sections at once, then 32 in a second.
+    pub descriptions: DescriptionBudget,
+    /// What the offers of all clients of one address may cost together (of one /64 for IPv6). Default: 8,192 sections at
+    /// once, then 512 in a second: a twentieth of a core.
+    pub descriptions_per_address: DescriptionBudget,
     /// How long it may take to answer an offer. Default: 10 s.
     pub answer_timeout: Duration,
 }
@@ -107,8 +116,30 @@ impl Default for WebRtcLimits {
             data: Limits::default().data_channels,
             candidates: rate(5, 150, 32 << 10, 1 << 20),
             offers: rate(1, 30, 256 << 10, 8 << 20),
+            sections: 64,
+            descriptions: DescriptionBudget { burst: 256, per_second: 32 },
+            descriptions_per_address: DescriptionBudget { burst: 8_192, per_second: 512 },
             answer_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+/// What descriptions may cost, in sections of media: a section takes about 0.1 ms of CPU time, and 6 KiB of text count as
+/// one. An offer that is over it is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptionBudget {
+    /// How many at once.
+    pub burst: u32,
+    /// How many come back in a second.
+    pub per_second: u32,
+}
+
+impl DescriptionBudget {
+    /// No limit at all, for measuring and for clients one trusts.
+    pub const UNLIMITED: Self = Self { burst: u32::MAX, per_second: 1_000_000_000 };
+
+    pub(crate) fn every(&self) -> Duration {
+        Duration::from_secs(1) / self.per_second.max(1)
     }
 }
 
@@ -205,6 +236,12 @@ pub enum HandleOfferError {
     /// More than [`WebRtcLimits::offers`].
     #[error("rate_limited")]
     RateLimited,
+    /// More than [`WebRtcLimits::descriptions`], or [`WebRtcLimits::descriptions_per_address`].
+    #[error("rate_limited")]
+    OverBudget {
+        /// When it may be tried again.
+        wait: Duration,
+    },
     /// It is no offer.
     #[error("bad_description")]
     NotAnOffer,
@@ -223,13 +260,17 @@ pub enum HandleOfferError {
 }
 
 impl HandleOfferError {
-    /// Returns what is wrong with the description, if that is why.
+    /// Returns what is wrong with the description, or how long to wait.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Description(why) => Some(why.to_string()),
             Self::NothingUsable(sections) => {
                 Some(format!("nothing in the offer can be used: {sections}"))
             }
+            Self::OverBudget { wait } => Some(format!(
+                "descriptions of too many sections; again in {:.1} s",
+                wait.as_secs_f64()
+            )),
             Self::NotAnOffer => Some("the type is not \"offer\"".to_owned()),
             Self::RateLimited | Self::Unavailable | Self::TimedOut => None,
         }

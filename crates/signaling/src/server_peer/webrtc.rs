@@ -1,7 +1,9 @@
 //! Server peers for the peers of a route, and the list of them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use callboard_peer_connection::{
     Api, Configuration, PeerConnectionId, PeerConnectionState, PeerConnections,
@@ -9,6 +11,8 @@ use callboard_peer_connection::{
 use callboard_room_supervisor::PeerId;
 
 use super::{Channels, ServerPeerOptions, WebRtcLimits};
+use crate::buckets::Buckets;
+use crate::limits::subscriber;
 use crate::rate::Rate;
 
 /// How the peers of a route get WebRTC peers on the server. Cheap to clone; clones share their list of sessions.
@@ -18,6 +22,8 @@ pub struct WebRtc {
     api: Api,
     configuration: Configuration,
     limits: WebRtcLimits,
+    /// What the descriptions of each address have cost.
+    spent: Arc<Buckets<IpAddr>>,
     sessions: Arc<Mutex<HashMap<PeerId, Session>>>,
 }
 
@@ -44,11 +50,13 @@ pub struct WebRtcSession {
 impl WebRtc {
     /// Connections live here.
     pub fn new(connections: PeerConnections) -> Self {
+        let limits = WebRtcLimits::default();
         Self {
             connections,
             api: Api::default(),
             configuration: Configuration::default(),
-            limits: WebRtcLimits::default(),
+            limits,
+            spent: spent(&limits),
             sessions: Arc::default(),
         }
     }
@@ -65,7 +73,7 @@ impl WebRtc {
 
     /// What clients may do.
     pub fn limits(self, limits: WebRtcLimits) -> Self {
-        Self { limits, ..self }
+        Self { limits, spent: spent(&limits), ..self }
     }
 
     /// Where the connections live.
@@ -83,6 +91,14 @@ impl WebRtc {
             channels: session.channels.labels(),
         });
         sessions.collect()
+    }
+
+    /// Spends what a description from there costs.
+    ///
+    /// # Errors
+    /// How long it takes until such a one may come from there.
+    pub(crate) fn describe(&self, from: IpAddr, cost: u32, now: Instant) -> Result<(), Duration> {
+        self.spent.take_some(subscriber(from), cost, now)
     }
 
     /// The largest message of a data channel, in bytes.
@@ -110,6 +126,11 @@ impl WebRtc {
     }
 }
 
+fn spent(limits: &WebRtcLimits) -> Arc<Buckets<IpAddr>> {
+    let budget = limits.descriptions_per_address;
+    Arc::new(Buckets::new(budget.burst, budget.every()))
+}
+
 /// A line in the list.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -118,6 +139,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    pub(crate) fn webrtc(&self) -> &WebRtc {
+        &self.webrtc
+    }
+
     fn change(&self, change: impl FnOnce(&mut Session)) {
         let mut sessions = self.webrtc.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = sessions.get_mut(&self.peer) {
