@@ -3,8 +3,9 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use callboard_supervision::StartChildError;
+use callboard_supervision::{StartChildError, StartSupervisorError};
 
+use crate::name::BadRoomName;
 use crate::peer_id::PeerId;
 
 /// Why a message was not forwarded. Nobody got it.
@@ -74,4 +75,22 @@ pub enum StartRoomError {
     /// All rooms are being closed ([`Rooms::stop_all`](crate::Rooms::stop_all)).
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// No client could enter a room of this name.
+    #[error(transparent)]
+    BadName(#[from] BadRoomName),
+}
+
+/// Why the rooms of a server were not started.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartRoomsError {
+    /// They run already. Their handle can be cloned.
+    #[error("the rooms have been started already")]
+    AlreadyStarted,
+    /// No client could enter the room of this name that was to be opened at the start.
+    #[error(transparent)]
+    BadName(#[from] BadRoomName),
+    /// A room that was to be opened at the start did not open, say.
+    #[error(transparent)]
+    Supervisor(#[from] StartSupervisorError),
 }

@@ -121,7 +121,7 @@ impl RoomHandle {
     /// # Errors
     /// [`StartChildError`]
     pub async fn start_peer(&self, spec: ChildSpec) -> Result<(), StartChildError> {
-        // Whoever comes while somebody else opens the room finds its name before the room is up.
+        // Whoever comes while the room is opened, or restarted, finds its name before the room is up.
         _ = timeout(STARTING, self.is_up()).await;
         match self.supervisor() {
             Some(supervisor) => supervisor.start_child(spec).await.map(|_| ()),
@@ -129,10 +129,9 @@ impl RoomHandle {
         }
     }
 
-    /// Resolves when its supervisor runs, or the room is closed.
+    /// Resolves when the room runs, or is closed.
     async fn is_up(&self) {
-        let runs = || self.supervisor().is_some_and(|supervisor| supervisor.addr().is_some());
-        while !runs() && !self.shared.seats().is_closed() {
+        while !self.is_running() && !self.shared.seats().is_closed() {
             sleep(LOOK).await;
         }
     }

@@ -51,6 +51,8 @@
 //! * A room that panics is restarted, and its peers join again on their open connections ([`OnCrash`]). One that
 //!   panics too often is given up; its clients are told "Room closed".
 //! * A peer that joined leaves exactly once, whatever ends it: when its [`Lease`] is dropped.
+//! * A room that is slow, or that blocks its thread, holds up no other: rooms have threads of their own
+//!   ([`RoomsBuilder::threads`]), and opening one waits for no other.
 //! * A client that does not read is closed ([`Outbox`]); the room never waits for it.
 
 mod actor;
@@ -59,6 +61,7 @@ mod error;
 mod handle;
 mod linked;
 mod message;
+mod name;
 mod options;
 mod outbox;
 mod peer_id;
@@ -70,10 +73,11 @@ mod server_messages;
 mod untold;
 
 pub use auth::AuthData;
-pub use error::{ForwardError, JoinError, StartRoomError};
+pub use error::{ForwardError, JoinError, StartRoomError, StartRoomsError};
 pub use handle::{Lease, RoomHandle};
 pub use linked::start_linked;
 pub use message::{InvalidMessage, Message, MessageLimits, To};
+pub use name::{BadRoomName, is_room_name};
 pub use options::{AnyRoomOptions, OnCrash, RoomOptions};
 pub use outbox::{Close, Deliver, MailWaiting, Outbox, OutboxClosed, OutboxLimits, SocketNumber};
 pub use peer_id::PeerId;

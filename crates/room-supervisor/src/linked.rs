@@ -11,6 +11,7 @@ use callboard_supervision::{
 
 use crate::error::StartRoomError;
 use crate::handle::RoomHandle;
+use crate::name;
 use crate::options::RoomOptions;
 use crate::registry::Registry;
 use crate::room::Room;
@@ -29,10 +30,11 @@ pub async fn start_linked<R: Room, A: Actor>(
     owner: &Addr<A>,
 ) -> Result<RoomHandle, StartRoomError> {
     let name = options.name().to_owned();
+    name::check(&name)?;
     if registry.lookup(&name).is_some() {
         return Err(StartRoomError::AlreadyStarted);
     }
-    let (room, node) = options.erase().node(registry);
+    let (room, node) = options.erase().node(registry, None);
     let (owner, tied) = (owner.clone(), room.clone());
     let tether =
         ChildSpec::new("owner", move || Tether { owner: owner.clone(), room: tied.clone() });

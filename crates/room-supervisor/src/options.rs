@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_supervision::{
-    AutoShutdown, ChildSpec, Flags, Placement, Restart, Shutdown, StartError, SupervisorSpec,
+    ArbiterPool, AutoShutdown, ChildSpec, Flags, Placement, Restart, Shutdown, StartError,
+    SupervisorSpec,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::actor::{Manners, RoomActor};
 use crate::handle::{RoomHandle, Shared};
+use crate::name;
 use crate::outbox::Close;
 use crate::registry::Registry;
 use crate::room::{ErasedRoom, Room};
@@ -34,7 +36,7 @@ pub struct RoomOptions<R: Room> {
     join_timeout: Duration,
     close_when_empty: bool,
     intensity: (u32, Duration),
-    placement: Placement,
+    placement: Option<Placement>,
 }
 
 impl<R: Room> RoomOptions<R> {
@@ -48,7 +50,7 @@ impl<R: Room> RoomOptions<R> {
             join_timeout: JOIN_TIMEOUT,
             close_when_empty: false,
             intensity: (3, Duration::from_secs(10)),
-            placement: Placement::default(),
+            placement: None,
         }
     }
 
@@ -78,9 +80,12 @@ impl<R: Room> RoomOptions<R> {
         Self { intensity: (intensity, period), ..self }
     }
 
-    /// Which thread it runs on. Default: that of its supervisor.
+    /// Which thread it runs on: its callbacks hold up whatever else runs there while they block. Default: one of those
+    /// that the [`Rooms`](crate::Rooms) have [for their rooms](crate::RoomsBuilder::threads), its own as long as there
+    /// are no more rooms than threads; outside of any [`Rooms`](crate::Rooms) that of its supervisor. A room that is
+    /// known to block gets a thread that no other room is given with `Placement::Pool(ArbiterPool::new(1))`.
     pub fn arbiter(self, placement: Placement) -> Self {
-        Self { placement, ..self }
+        Self { placement: Some(placement), ..self }
     }
 
     /// Its name.
@@ -112,7 +117,7 @@ pub struct AnyRoomOptions {
     registry: Option<Arc<dyn Registry>>,
     manners: Manners,
     intensity: (u32, Duration),
-    placement: Placement,
+    placement: Option<Placement>,
     open: Arc<dyn Fn() -> Result<Box<dyn ErasedRoom>, String> + Send + Sync>,
     /// Its place among those that are open on demand.
     place: Option<OwnedSemaphorePermit>,
@@ -133,7 +138,32 @@ impl AnyRoomOptions {
     /// The room's node in the tree: a small supervisor with the room in it, to which the peers are added.
     ///
     /// It ends when the room is stopped, and when the room has crashed too often.
-    pub(crate) fn node(self, registry: Arc<dyn Registry>) -> (RoomHandle, ChildSpec) {
+    pub(crate) fn node(
+        self,
+        registry: Arc<dyn Registry>,
+        threads: Option<&ArbiterPool>,
+    ) -> (RoomHandle, ChildSpec) {
+        let Parts { handle, tenancy, room, flags } = self.parts(registry, threads);
+        let node = tenancy.node(move || SupervisorSpec::new(flags).child(room()));
+        (handle, node)
+    }
+
+    /// The same in two steps: a node without the room, and the room, to be added to it. Whoever starts the node waits for
+    /// nothing that the room does.
+    pub(crate) fn opening(
+        self,
+        registry: Arc<dyn Registry>,
+        threads: Option<&ArbiterPool>,
+    ) -> (RoomHandle, ChildSpec, ChildSpec) {
+        let Parts { handle, tenancy, room, flags } = self.parts(registry, threads);
+        (handle, tenancy.node(move || SupervisorSpec::new(flags)), room())
+    }
+
+    fn parts(
+        self,
+        registry: Arc<dyn Registry>,
+        threads: Option<&ArbiterPool>,
+    ) -> Parts<impl Fn() -> ChildSpec + Send + use<>> {
         let Self {
             name,
             registry: own,
@@ -143,27 +173,35 @@ impl AnyRoomOptions {
             open,
             place,
         } = self;
-        let shared = Shared::new(Arc::clone(&name));
+        let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
+        let placement = placement.unwrap_or_default();
+        let shared = Shared::new(name);
         let handle = RoomHandle { shared: Arc::clone(&shared) };
         let registry = own.unwrap_or(registry);
-        let tenancy = Arc::new(Tenancy { shared, registry, _place: place });
-        let spec = ChildSpec::try_supervisor(Arc::clone(&name), move |node| {
-            tenancy.begin()?;
-            tenancy.shared.reopen();
-            tenancy.shared.stands_at(node);
-            let flags = Flags::one_for_one()
-                .intensity(intensity, period)
-                .auto_shutdown(AutoShutdown::AnySignificant);
-            let (shared, open) = (Arc::clone(&tenancy.shared), Arc::clone(&open));
+        let tenancy = Tenancy { shared: Arc::clone(&shared), registry, _place: place };
+        let flags = Flags::one_for_one()
+            .intensity(intensity, period)
+            .auto_shutdown(AutoShutdown::AnySignificant);
+        let room = move || {
+            let (shared, open) = (Arc::clone(&shared), Arc::clone(&open));
             let room = ChildSpec::try_new("room", move || {
                 let opened = open().map(|room| RoomActor::new(Arc::clone(&shared), room, manners));
                 std::future::ready(opened.map_err(StartError::Failed))
             });
             let room = room.restart(Restart::Transient).significant(true).shutdown(ROOM_SHUTDOWN);
-            Ok(SupervisorSpec::new(flags).child(room.arbiter(placement.clone())))
-        });
-        (handle, spec.restart(Restart::Temporary))
+            room.arbiter(placement.clone())
+        };
+        Parts { handle, tenancy, room, flags }
     }
+}
+
+/// What a room's place in the tree is made of.
+struct Parts<F> {
+    handle: RoomHandle,
+    tenancy: Tenancy,
+    /// Makes the child that is the room.
+    room: F,
+    flags: Flags,
 }
 
 /// The room's claim to its name: from its start until nothing of it runs any more.
@@ -174,8 +212,21 @@ struct Tenancy {
 }
 
 impl Tenancy {
+    /// The node that keeps it.
+    fn node(self, children: impl Fn() -> SupervisorSpec + Send + 'static) -> ChildSpec {
+        let name = Arc::clone(&self.shared.name);
+        let node = ChildSpec::try_supervisor(name, move |node| {
+            self.begin()?;
+            self.shared.reopen();
+            self.shared.stands_at(node);
+            Ok(children())
+        });
+        node.restart(Restart::Temporary)
+    }
+
     /// Registers the name, unless it is this room's already.
     fn begin(&self) -> Result<(), StartError> {
+        name::check(&self.shared.name).map_err(|error| StartError::failed(error.to_string()))?;
         if self.holds_name() {
             return Ok(());
         }

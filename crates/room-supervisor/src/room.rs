@@ -11,8 +11,9 @@ use crate::peer_id::PeerId;
 
 /// A room's behaviour; the value is its state.
 ///
-/// All callbacks of a room run on the room's own actor, one after another. One that is slow holds up its own room
-/// and no other; one that panics ends the room's actor, which is restarted
+/// All callbacks of a room run on the room's own actor, one after another. One that is slow holds up its own room and no
+/// other; if it blocks its thread, as blocking I/O and long computations do, also those that share the thread
+/// ([`RoomsBuilder::threads`](crate::RoomsBuilder::threads)), and the log tells which room it is. One that panics ends the room's actor, which is restarted
 /// ([`OnCrash`](crate::OnCrash) says what becomes of its peers).
 pub trait Room: Sized + 'static {
     /// What [`on_init`](Self::on_init) gets: set in [`RoomOptions`](crate::RoomOptions).

@@ -2,20 +2,23 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use actix::{Arbiter, ArbiterHandle};
 use callboard_supervision::{
-    ChildSpec, Flags, NoSupervisor, StartChildError, StartSupervisorError, SupervisorRef,
-    SupervisorSpec,
+    ArbiterPool, ChildSpec, Flags, NoSupervisor, StartChildError, StartError, Status,
+    SupervisorRef, SupervisorSpec,
 };
 use futures_util::future::join_all;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
-use crate::error::StartRoomError;
+use crate::error::{StartRoomError, StartRoomsError};
 use crate::handle::RoomHandle;
+use crate::name;
 use crate::options::{AnyRoomOptions, RoomOptions};
 use crate::outbox::Close;
 use crate::registry::{LocalRegistry, Registry};
@@ -38,7 +41,11 @@ struct Shared {
     /// Whose turn it is to open a room of this name.
     opening: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
-    supervisor: Mutex<Option<SupervisorRef>>,
+    /// Where the rooms run that say nothing else; none is on their supervisor's thread.
+    threads: Option<ArbiterPool>,
+    home: Mutex<Option<Home>>,
+    /// Why they did not start the last time.
+    refused: Mutex<Option<StartRoomsError>>,
     /// All rooms are being closed for good.
     closing: AtomicBool,
 }
@@ -70,11 +77,21 @@ impl Drop for Turns<'_> {
     }
 }
 
+/// Where the rooms' supervisor runs.
+#[derive(Clone)]
+struct Home {
+    supervisor: SupervisorRef,
+    arbiter: ArbiterHandle,
+    /// The specification that it was started from, through all its restarts.
+    spec: Arc<()>,
+}
+
 /// Makes [`Rooms`].
 pub struct RoomsBuilder {
     registry: Arc<dyn Registry>,
     on_demand: Option<Box<OpenOnDemand>>,
     max_on_demand: usize,
+    threads: usize,
     start: Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>,
 }
 
@@ -90,21 +107,26 @@ impl Rooms {
             registry: Arc::new(LocalRegistry::default()),
             on_demand: None,
             max_on_demand: MAX_ON_DEMAND,
+            threads: threads(),
             start: Box::new(Vec::new),
         }
     }
 
-    /// Their place in a supervision tree. The rooms can be used once it has started.
+    /// Their place in a supervision tree. The rooms can be used once it has started. It does not start while they run in
+    /// another place.
     pub fn child_spec(&self, id: &str) -> ChildSpec {
-        let shared = Arc::clone(&self.shared);
+        let (shared, spec) = (Arc::clone(&self.shared), Arc::new(()));
         ChildSpec::try_supervisor(id, move |supervisor| {
-            *shared.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
-            shared.closing.store(false, Ordering::Relaxed);
-            let rooms = (shared.start.lock().unwrap_or_else(PoisonError::into_inner))();
+            let rooms = shared.begin(supervisor, &spec).map_err(|error| {
+                let failed = StartError::failed(error.to_string());
+                *lock(&shared.refused) = Some(error);
+                failed
+            })?;
             // A room that is given up does not touch the others, so nothing is ever counted here.
             let flags = Flags::one_for_one().intensity(0, Duration::from_secs(1));
+            let (registry, threads) = (&shared.registry, shared.threads.as_ref());
             let nodes =
-                rooms.into_iter().map(|options| options.node(Arc::clone(&shared.registry)).1);
+                rooms.into_iter().map(|options| options.node(Arc::clone(registry), threads).1);
             Ok(nodes.fold(SupervisorSpec::new(flags), SupervisorSpec::child))
         })
     }
@@ -112,17 +134,19 @@ impl Rooms {
     /// Start them as the root of a tree of their own.
     ///
     /// # Errors
-    /// [`StartSupervisorError`]
-    pub async fn start(&self) -> Result<SupervisorRef, StartSupervisorError> {
-        SupervisorSpec::new(Flags::one_for_one())
-            .child(self.child_spec("rooms"))
-            .start_as("server")
-            .await
+    /// [`StartRoomsError`]
+    pub async fn start(&self) -> Result<SupervisorRef, StartRoomsError> {
+        *lock(&self.shared.refused) = None;
+        let root = SupervisorSpec::new(Flags::one_for_one()).child(self.child_spec("rooms"));
+        root.start_as("server").await.map_err(|error| {
+            let refused = lock(&self.shared.refused).take();
+            refused.unwrap_or(StartRoomsError::Supervisor(error))
+        })
     }
 
     /// Whether their supervisor runs: they have been started, and not stopped.
     pub fn is_running(&self) -> bool {
-        self.supervisor().is_some_and(|supervisor| supervisor.addr().is_some())
+        self.home().is_some_and(|home| home.supervisor.addr().is_some())
     }
 
     /// Whether all rooms are being closed ([`stop_all`](Self::stop_all)), and no more are opened.
@@ -130,8 +154,8 @@ impl Rooms {
         self.shared.closing.load(Ordering::Relaxed)
     }
 
-    fn supervisor(&self) -> Option<SupervisorRef> {
-        self.shared.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn home(&self) -> Option<Home> {
+        lock(&self.shared.home).clone()
     }
 
     /// Open a room under this supervisor.
@@ -211,19 +235,68 @@ impl Rooms {
     }
 
     async fn open(&self, options: AnyRoomOptions) -> Result<RoomHandle, StartRoomError> {
+        name::check(&options.name)?;
         if self.is_closing() {
             return Err(StartRoomError::ShuttingDown);
         }
-        let supervisor = self.supervisor().ok_or(StartChildError::NoSupervisor(NoSupervisor))?;
-        let name = Arc::clone(&options.name);
-        let (handle, spec) = options.node(Arc::clone(&self.shared.registry));
-        match supervisor.start_child(spec).await {
-            Ok(_) => Ok(handle),
-            Err(StartChildError::AlreadyStarted | StartChildError::AlreadyPresent) => {
-                Err(StartRoomError::AlreadyStarted)
+        let gone = || StartRoomError::Start(StartChildError::NoSupervisor(NoSupervisor));
+        let Home { supervisor, arbiter, .. } = self.home().ok_or_else(gone)?;
+        let (tell, told) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        // Goes on when nobody waits for it any more.
+        arbiter.spawn(async move { _ = tell.send(shared.open(&supervisor, options).await) });
+        told.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+impl Shared {
+    /// The supervisor of the rooms begins: the rooms that it is to open.
+    fn begin(
+        &self,
+        supervisor: SupervisorRef,
+        spec: &Arc<()>,
+    ) -> Result<Vec<AnyRoomOptions>, StartRoomsError> {
+        {
+            let mut home = lock(&self.home);
+            let elsewhere = home.as_ref().filter(|home| !Arc::ptr_eq(&home.spec, spec));
+            if elsewhere.is_some_and(|home| home.supervisor.snapshot().status != Status::Stopped) {
+                return Err(StartRoomsError::AlreadyStarted);
             }
-            Err(_) if self.lookup(&name).is_some() => Err(StartRoomError::AlreadyStarted),
-            Err(error) => Err(error.into()),
+            *home = Some(Home { supervisor, arbiter: Arbiter::current(), spec: Arc::clone(spec) });
+        }
+        self.closing.store(false, Ordering::Relaxed);
+        let rooms = lock(&self.start)();
+        rooms.iter().try_for_each(|room| name::check(&room.name))?;
+        Ok(rooms)
+    }
+
+    /// Opens a room below its own supervisor, so that no other room waits for what it does.
+    async fn open(
+        &self,
+        supervisor: &SupervisorRef,
+        options: AnyRoomOptions,
+    ) -> Result<RoomHandle, StartRoomError> {
+        let name = Arc::clone(&options.name);
+        let (handle, node, room) =
+            options.opening(Arc::clone(&self.registry), self.threads.as_ref());
+        match supervisor.start_child(node).await {
+            Ok(_) => {}
+            Err(StartChildError::AlreadyStarted | StartChildError::AlreadyPresent) => {
+                return Err(StartRoomError::AlreadyStarted);
+            }
+            Err(_) if self.registry.lookup(&name).is_some() => {
+                return Err(StartRoomError::AlreadyStarted);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let node = handle.supervisor().ok_or(StartChildError::NoSupervisor(NoSupervisor))?;
+        match node.start_child(room).await {
+            Ok(_) => Ok(handle),
+            Err(error) => {
+                // It may be gone already.
+                _ = supervisor.terminate_child(&name).await;
+                Err(error.into())
+            }
         }
     }
 }
@@ -261,6 +334,15 @@ impl RoomsBuilder {
         Self { max_on_demand: rooms.min(Semaphore::MAX_PERMITS), ..self }
     }
 
+    /// How many threads the rooms share, at most; each begins when a room needs it. A new room gets one on which no other
+    /// room is while there is one, and none that a room blocks while there is another. So a room whose callbacks block
+    /// holds up no other as long as there are no more rooms than threads; beyond, those that share its thread. Default: as
+    /// many as there are cores, at least 4 and at most 16. With 0 they run on their supervisor's thread. A thread takes
+    /// about 60 KiB.
+    pub fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
     /// Rooms that are opened when the supervisor starts, and again when it is restarted. Default: none.
     pub fn open_at_start(
         self,
@@ -271,11 +353,18 @@ impl RoomsBuilder {
 
     /// The rooms, not running yet.
     pub fn build(self) -> Rooms {
-        let Self { registry, on_demand, max_on_demand, start } = self;
-        let (start, supervisor) = (Mutex::new(start), Mutex::default());
-        let (places, closing) = (Arc::new(Semaphore::new(max_on_demand)), AtomicBool::new(false));
-        let opening = Mutex::default();
-        let shared = Shared { registry, on_demand, places, opening, start, supervisor, closing };
+        let Self { registry, on_demand, max_on_demand, threads, start } = self;
+        let shared = Shared {
+            registry,
+            on_demand,
+            places: Arc::new(Semaphore::new(max_on_demand)),
+            opening: Mutex::default(),
+            start: Mutex::new(start),
+            threads: (threads > 0).then(|| ArbiterPool::growing(threads)),
+            home: Mutex::default(),
+            refused: Mutex::default(),
+            closing: AtomicBool::new(false),
+        };
         Rooms { shared: Arc::new(shared) }
     }
 }
@@ -286,8 +375,20 @@ pub fn room_child_spec<R: Room>(
     options: RoomOptions<R>,
     registry: Arc<dyn Registry>,
 ) -> (RoomHandle, ChildSpec) {
-    options.erase().node(registry)
+    options.erase().node(registry, None)
+}
+
+/// As many threads as rooms get if nothing else is said.
+fn threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    cores.clamp(*THREADS.start(), *THREADS.end())
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As many as there may be connections by default.
 const MAX_ON_DEMAND: usize = 16_384;
+/// On a small machine more than there are cores: they are for rooms that wait, not for rooms that compute.
+const THREADS: std::ops::RangeInclusive<usize> = 4..=16;

@@ -90,6 +90,7 @@ mod upgrade;
 pub use body::body_within;
 pub use buckets::Guesses;
 pub use cable::on_connect;
+pub use callboard_room_supervisor::is_room_name;
 pub use client::{CallClientError, CloseError, PeerRef};
 pub use counters::{Count, Counters};
 pub use options::PeerOptions;
@@ -99,7 +100,6 @@ pub use peer::{
 };
 pub use proxies::{TrustedProxies, TrustedProxiesError};
 pub use rate::{Limits, Rate};
-pub use route::is_room_name;
 pub use rpc::Hooks;
 pub use run::{Run, Serve, run};
 pub use script::client_script;

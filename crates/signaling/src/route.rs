@@ -16,6 +16,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_room_supervisor::{
     AuthData, Close, Description, Lease, Message, PeerId, RoomHandle, Rooms, StartRoomError,
+    is_room_name,
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError};
 use futures_util::FutureExt;
@@ -394,14 +395,6 @@ async fn init_again<P: Peer>(
     }
 }
 
-/// Whether a room can have this name: 1 to 256 bytes of letters and digits of any script, spaces and `_-.~@:+`, not
-/// beginning with a dot. Others are answered with 400, so that no name is a path, a control character, or only looks
-/// like another.
-pub fn is_room_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_alphanumeric() || " _-.~@:+".contains(c);
-    (1..=MAX_ROOM_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
-}
-
 fn no_websocket(error: UpgradeError) -> Refusal {
     Refusal::new(error.status(), "websocket_required").detailed(error.to_string())
 }
@@ -420,5 +413,3 @@ const ROOM_RETRY: Duration = Duration::from_secs(10);
 const SEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a peer that crashes is restarted before it is given up.
 const RETRIES: u32 = 1;
-/// The longest room name, in bytes.
-const MAX_ROOM_NAME: usize = 256;

@@ -1,0 +1,372 @@
+//! Rooms that block their threads, and rooms that cannot be opened at all.
+
+mod common;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use callboard_room_supervisor::*;
+use callboard_supervision::{
+    ArbiterPool, Flags, Lifecycle, Placement, StartError, StartSupervisorError, SupervisorSpec,
+};
+use common::Client;
+
+/// Where a room blocks its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    Nowhere,
+    Init,
+    Join,
+    Forward,
+    Leave,
+    Terminate,
+}
+
+/// Blocks its thread until it is told to go on.
+#[derive(Clone)]
+struct Gate {
+    blocks: Where,
+    entered: Arc<Mutex<mpsc::Sender<()>>>,
+    open: Arc<Mutex<mpsc::Receiver<()>>>,
+}
+
+/// The other side of it: dropped, it lets everybody through.
+struct Keeper {
+    entered: mpsc::Receiver<()>,
+    _open: mpsc::Sender<()>,
+}
+
+fn gate(blocks: Where) -> (Gate, Keeper) {
+    let ((entered, has_entered), (open, opened)) = (mpsc::channel(), mpsc::channel());
+    let gate =
+        Gate { blocks, entered: Arc::new(Mutex::new(entered)), open: Arc::new(Mutex::new(opened)) };
+    (gate, Keeper { entered: has_entered, _open: open })
+}
+
+impl Gate {
+    fn pass(&self, here: Where) {
+        if self.blocks == here {
+            _ = self.entered.lock().unwrap().send(());
+            _ = self.open.lock().unwrap().recv();
+        }
+    }
+}
+
+impl Keeper {
+    async fn entered(&self) {
+        within(async {
+            while self.entered.try_recv().is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+}
+
+struct Gated(Gate);
+
+impl Room for Gated {
+    type Options = Gate;
+
+    fn on_init(gate: &Gate) -> Result<Self, String> {
+        gate.pass(Where::Init);
+        Ok(Self(gate.clone()))
+    }
+
+    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
+        self.0.pass(Where::Join);
+        Ok(())
+    }
+
+    fn on_leave(&mut self, _: PeerId) {
+        self.0.pass(Where::Leave);
+    }
+
+    fn on_forward(&mut self, message: Message) -> Option<Message> {
+        self.0.pass(Where::Forward);
+        Some(message)
+    }
+
+    fn on_terminate(&mut self) {
+        self.0.pass(Where::Terminate);
+    }
+}
+
+fn room(name: &str, gate: &Gate) -> RoomOptions<Gated> {
+    RoomOptions::new(name, gate.clone())
+}
+
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("in time")
+}
+
+/// Two who are in, and one hears the other.
+async fn is_well(room: &RoomHandle) {
+    within(async {
+        let (a, mut b) = (Client::joined(room).await, Client::joined(room).await);
+        a.say("hello", To::All).unwrap();
+        b.expect("hello").await;
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_room_that_blocks_its_thread_holds_up_no_other_wherever_it_blocks() {
+    for blocks in [Where::Join, Where::Forward, Where::Leave, Where::Terminate] {
+        let ((slow, keeper), (free, _free)) = (gate(blocks), gate(Where::Nowhere));
+        let on_demand = free.clone();
+        let rooms = Rooms::builder()
+            .open_at_start(move || vec![room("slow", &slow).into(), room("other", &free).into()])
+            .on_demand(move |name| Some(room(name, &on_demand).into()))
+            .build();
+        let tree = rooms.start().await.unwrap();
+        let slow = rooms.lookup("slow").unwrap();
+        let mut in_it = Client::seated(&slow);
+        let blocking = actix::spawn(async move {
+            _ = in_it.join().await;
+            _ = in_it.say("hello", To::All);
+            in_it.leave();
+            if blocks == Where::Terminate {
+                slow.stop("enough").await;
+            }
+        });
+        keeper.entered().await;
+
+        // As long as it blocks: one that was there before, and those that are opened now.
+        is_well(&rooms.lookup("other").unwrap()).await;
+        for name in ["new", "newer", "newest"] {
+            is_well(&within(rooms.find_or_open(name)).await.unwrap()).await;
+        }
+        // The tree says who it is.
+        let mut events = tree.events();
+        within(async {
+            while tree.blocked() == 0 {
+                if let Ok(event) = events.recv().await
+                    && matches!(event.what, Lifecycle::Blocked(_))
+                {
+                    assert_eq!(event.path.to_string(), "server/rooms/slow/room", "{blocks:?}");
+                }
+            }
+        })
+        .await;
+
+        drop(keeper);
+        within(blocking).await.unwrap();
+        within(tree.stop()).await;
+    }
+}
+
+#[actix::test]
+async fn several_rooms_that_block_hold_up_no_other() {
+    let (slow, keeper) = gate(Where::Join);
+    let (free, _free) = gate(Where::Nowhere);
+    let rooms = Rooms::builder()
+        .threads(10)
+        .on_demand(move |name| {
+            let gate = if name.starts_with("slow") { &slow } else { &free };
+            Some(room(name, gate).into())
+        })
+        .build();
+    let tree = rooms.start().await.unwrap();
+    let first = rooms.find_or_open("first").await.unwrap();
+    let mut blocking = Vec::new();
+    for number in 0..8 {
+        let slow = rooms.find_or_open(&format!("slow-{number}")).await.unwrap();
+        blocking.push(actix::spawn(async move {
+            let client = Client::seated(&slow);
+            _ = client.join().await;
+        }));
+    }
+    keeper.entered().await;
+
+    is_well(&first).await;
+    is_well(&within(rooms.find_or_open("last")).await.unwrap()).await;
+
+    drop(keeper);
+    for blocking in blocking {
+        within(blocking).await.unwrap();
+    }
+    within(tree.stop()).await;
+}
+
+#[actix::test]
+async fn a_room_that_blocks_while_it_is_opened_holds_up_no_other() {
+    let (slow, keeper) = gate(Where::Init);
+    let (free, _free) = gate(Where::Nowhere);
+    let rooms = Rooms::builder()
+        .on_demand(move |name| {
+            let gate = if name == "slow" { &slow } else { &free };
+            Some(room(name, gate).into())
+        })
+        .build();
+    let tree = rooms.start().await.unwrap();
+    let opening = rooms.clone();
+    let opening = actix::spawn(async move { opening.find_or_open("slow").await.map(|_| ()) });
+    keeper.entered().await;
+
+    for name in ["other", "another"] {
+        is_well(&within(rooms.find_or_open(name)).await.unwrap()).await;
+    }
+    assert!(!opening.is_finished());
+
+    drop(keeper);
+    assert_eq!(within(opening).await.unwrap(), Ok(()));
+    is_well(&rooms.lookup("slow").unwrap()).await;
+    within(tree.stop()).await;
+}
+
+#[actix::test]
+async fn an_opening_that_nobody_waits_for_any_more_goes_on_and_one_that_fails_leaves_nothing() {
+    struct Refusing;
+    impl Room for Refusing {
+        type Options = Gate;
+        fn on_init(gate: &Gate) -> Result<Self, String> {
+            gate.pass(Where::Init);
+            Err("not today".to_owned())
+        }
+    }
+    let (slow, keeper) = gate(Where::Init);
+    let refusing = slow.clone();
+    let rooms = Rooms::builder()
+        .on_demand(move |name| match name {
+            "slow" => Some(room(name, &slow).into()),
+            _ => Some(RoomOptions::<Refusing>::new(name, refusing.clone()).into()),
+        })
+        .build();
+    let tree = rooms.start().await.unwrap();
+    for name in ["slow", "refusing"] {
+        let opening = rooms.clone();
+        let opening = actix::spawn(async move { opening.find_or_open(name).await.map(|_| ()) });
+        keeper.entered().await;
+        opening.abort();
+    }
+
+    drop(keeper);
+
+    within(async {
+        while rooms.names() != ["slow"] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        while !rooms.lookup("slow").unwrap().is_running() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let error = rooms.find_or_open("refusing").await.unwrap_err();
+    assert!(error.to_string().contains("not today"), "{error}");
+    within(tree.stop()).await;
+}
+
+#[actix::test]
+async fn rooms_share_threads_when_there_are_more_of_them_and_may_have_one_of_their_own() {
+    let (free, _keeper) = gate(Where::Nowhere);
+    let own = free.clone();
+    let rooms = Rooms::builder()
+        .threads(2)
+        .on_demand(move |name| {
+            let options = room(name, &own);
+            let alone = Placement::Pool(ArbiterPool::new(1));
+            Some(if name == "alone" { options.arbiter(alone) } else { options }.into())
+        })
+        .build();
+    let tree = rooms.start().await.unwrap();
+    let mut threads = Vec::new();
+    for name in ["a", "b", "c", "d", "alone"] {
+        rooms.find_or_open(name).await.unwrap();
+        let snapshot = tree.snapshot();
+        threads.push(snapshot.find(&["rooms", name, "room"]).unwrap().thread.clone().unwrap());
+    }
+    let (alone, shared) = threads.split_last().unwrap();
+
+    assert!(!shared.contains(alone));
+    let on = |thread: &Arc<str>| shared.iter().filter(|other| *other == thread).count();
+    assert!(shared.iter().all(|thread| on(thread) == 2), "{threads:?}");
+    within(tree.stop()).await;
+
+    // Or none: on their supervisor's thread.
+    let here =
+        Rooms::builder().threads(0).open_at_start(move || vec![room("a", &free).into()]).build();
+    let tree = here.start().await.unwrap();
+    let snapshot = tree.snapshot();
+    let thread = |path: &[&str]| snapshot.find(path).unwrap().thread.clone();
+    assert_eq!(thread(&["rooms", "a", "room"]), thread(&["rooms"]));
+    within(tree.stop()).await;
+}
+
+#[actix::test]
+async fn rooms_are_started_once_until_they_have_ended() {
+    let rooms = Rooms::new();
+    let tree = rooms.start().await.unwrap();
+
+    assert_eq!(rooms.start().await.unwrap_err(), StartRoomsError::AlreadyStarted);
+    assert_eq!(rooms.clone().start().await.unwrap_err(), StartRoomsError::AlreadyStarted);
+    let elsewhere = SupervisorSpec::new(Flags::one_for_one()).child(rooms.child_spec("rooms"));
+    let StartSupervisorError::Child { error: StartError::Failed(error), .. } =
+        elsewhere.start().await.unwrap_err()
+    else {
+        panic!("it did start");
+    };
+    assert_eq!(error, StartRoomsError::AlreadyStarted.to_string());
+
+    // The first ones have not noticed, and are restarted in their own place.
+    let (free, _keeper) = gate(Where::Nowhere);
+    is_well(&rooms.start_supervised(room("a", &free)).await.unwrap()).await;
+    let mut events = tree.events();
+    tree.inject("rooms", callboard_supervision::Fault::Kill).await.unwrap();
+    within(async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if event.what == Lifecycle::Started && event.path.name() == "rooms" {
+                break;
+            }
+        }
+    })
+    .await;
+    within(async {
+        // The old one's end may still be under way.
+        while rooms.start_supervised(room("b", &free)).await.is_err() {}
+    })
+    .await;
+    within(tree.stop()).await;
+
+    let again = rooms.start().await.unwrap();
+    within(again.stop()).await;
+}
+
+#[actix::test]
+async fn two_starts_at_once_are_one() {
+    let rooms = Rooms::new();
+
+    let (a, b) = futures_util::future::join(rooms.start(), rooms.start()).await;
+
+    let (started, refused): (Vec<_>, Vec<_>) = [a, b].into_iter().partition(Result::is_ok);
+    assert_eq!(started.len(), 1);
+    assert_eq!(refused[0].as_ref().unwrap_err(), &StartRoomsError::AlreadyStarted);
+    started[0].as_ref().unwrap().stop().await;
+}
+
+#[actix::test]
+async fn a_name_that_no_client_can_enter_is_refused_however_the_room_is_opened() {
+    let (free, _keeper) = gate(Where::Nowhere);
+    for bad in ["", "a/b", ".hidden", "a\nb", "a?b", "a%b"] {
+        assert!(!is_room_name(bad));
+        let error = BadRoomName(bad.to_owned());
+        let at_start = free.clone();
+        let rooms = Rooms::builder()
+            .open_at_start(move || {
+                vec![room("good", &at_start).into(), room(bad, &at_start).into()]
+            })
+            .build();
+        assert_eq!(rooms.start().await.unwrap_err(), StartRoomsError::BadName(error.clone()));
+
+        let rooms = Rooms::new();
+        let tree = rooms.start().await.unwrap();
+        let opened = rooms.start_supervised(room(bad, &free)).await;
+        assert_eq!(opened.unwrap_err(), StartRoomError::BadName(error));
+        assert!(rooms.names().is_empty());
+        let (_, spec) = room_child_spec(room(bad, &free), Arc::new(LocalRegistry::default()));
+        assert!(SupervisorSpec::new(Flags::one_for_one()).child(spec).start().await.is_err());
+        tree.stop().await;
+    }
+}

@@ -1,0 +1,112 @@
+//! Rooms that block their threads, as their clients and those of other rooms see them.
+
+mod common;
+
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use callboard_room_supervisor::*;
+use common::Server;
+use serde_json::json;
+
+/// What a room does where it is to block: it says that it is there, and waits until the sender is dropped.
+type Gate = Arc<Mutex<(mpsc::Sender<()>, mpsc::Receiver<()>)>>;
+
+fn gate() -> (Gate, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let ((entered, has_entered), (open, opened)) = (mpsc::channel(), mpsc::channel());
+    (Arc::new(Mutex::new((entered, opened))), has_entered, open)
+}
+
+fn pass(gate: &Gate) {
+    let gate = gate.lock().unwrap();
+    _ = gate.0.send(());
+    _ = gate.1.recv();
+}
+
+async fn entered(has_entered: &mpsc::Receiver<()>) {
+    let entered = async {
+        while has_entered.try_recv().is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), entered).await.expect("it blocks");
+}
+
+/// Blocks its thread when somebody joins.
+struct SlowToJoin(Gate);
+
+impl Room for SlowToJoin {
+    type Options = Gate;
+
+    fn on_init(gate: &Gate) -> Result<Self, String> {
+        Ok(Self(Arc::clone(gate)))
+    }
+
+    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
+        pass(&self.0);
+        Ok(())
+    }
+}
+
+/// Blocks its thread while it is opened.
+struct SlowToOpen;
+
+impl Room for SlowToOpen {
+    type Options = Gate;
+
+    fn on_init(gate: &Gate) -> Result<Self, String> {
+        pass(gate);
+        Ok(Self)
+    }
+}
+
+#[actix_web::test]
+async fn clients_of_other_rooms_join_and_talk_while_a_room_blocks_its_thread() {
+    let server = Server::start(|options| options).await;
+    let (gate, has_entered, open) = gate();
+    let slow = RoomOptions::<SlowToJoin>::new("slow", gate);
+    server.rooms.start_supervised(slow).await.unwrap();
+    let mut first = server.connect_to("/socket/slow", &[]).await.expect("let in");
+    entered(&has_entered).await;
+    let mut second = server.connect_to("/socket/slow", &[]).await.expect("let in");
+
+    let ((mut a, none), (mut b, one)) = (server.join().await, server.join().await);
+    assert_eq!((none, one), (0, 1));
+    a.expect("joined").await;
+    b.send(json!({"event": "hello", "to": "all"})).await;
+    a.expect("hello").await;
+    let mut other = server.connect_to("/socket/other", &[]).await.expect("let in");
+    other.expect("authenticated").await;
+
+    drop(open);
+    first.expect("authenticated").await;
+    second.expect("authenticated").await;
+    server.tree.stop().await;
+}
+
+#[actix_web::test]
+async fn a_room_that_blocks_while_it_is_opened_is_unavailable_and_others_are_opened() {
+    let (gate, has_entered, open) = gate();
+    let rooms = Rooms::builder().on_demand(move |name| match name {
+        "slow" => Some(RoomOptions::<SlowToOpen>::new(name, Arc::clone(&gate)).into()),
+        _ => Some(RoomOptions::<common::TestRoom>::new(name, ()).into()),
+    });
+    let server = Server::start_with(rooms.build(), |options| options).await;
+    let refused = async { server.refusal("/socket/slow", &[]).await };
+    let others = async {
+        entered(&has_entered).await;
+        for path in ["/socket/new", "/socket/newer", "/socket/demo"] {
+            let mut client = server.connect_to(path, &[]).await.expect("let in");
+            client.expect("authenticated").await;
+        }
+    };
+
+    let (refused, ()) = futures_util::future::join(refused, others).await;
+
+    assert_eq!(refused, (503, json!({"error": "room_unavailable"})));
+    // It is opened all the same, for those who come later.
+    drop(open);
+    let mut client = server.connect_to("/socket/slow", &[]).await.expect("let in");
+    client.expect("authenticated").await;
+    server.tree.stop().await;
+}
