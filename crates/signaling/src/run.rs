@@ -342,9 +342,11 @@ struct Signals {
 impl Signals {
     async fn hear(mut self, tell: watch::Sender<Option<&'static str>>) {
         let name = self.next().await;
+        // Before they are told: they may have ended soon after.
+        let runs = tell.receiver_count() > 0;
         tell.send_replace(Some(name));
         // While nothing runs that could end in good order the first one is enough.
-        if tell.receiver_count() > 0 {
+        if runs {
             let same = sleep(SAME);
             tokio::pin!(same);
             loop {
