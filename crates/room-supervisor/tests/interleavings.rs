@@ -65,7 +65,7 @@ proptest! {
 }
 
 async fn play(steps: Vec<Step>) {
-    let rooms = Rooms::new();
+    let rooms = Rooms::builder().threads(0).build();
     let server = rooms.start().await.expect("nothing to go wrong");
     let options = RoomOptions::<Fragile>::new("demo", ()).intensity(1000, Duration::from_secs(1));
     let room = rooms.start_supervised(options).await.expect("a free name");
