@@ -13,6 +13,9 @@ use callboard_signaling::{PeerOptions, Signaling, body_within, http_service, tun
 use common::TestPeer;
 use common::raw::{RawClient, resident};
 
+/// What is measured is the whole process: one test at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The same app on both servers: it counts a body, and has an admin surface.
 async fn servers() -> [SocketAddr; 2] {
     let rooms = Rooms::new();
@@ -47,6 +50,7 @@ async fn answer(address: SocketAddr, request: &[u8]) -> String {
 
 #[actix::test]
 async fn a_body_that_does_not_come_is_cut() {
+    let _alone = ALONE.lock().await;
     let sizes = [("content-length: 10", "hello"), ("transfer-encoding: chunked", "5\r\nhello\r\n")];
     let cases = [
         // Read, ours, and ours with a deadline of their own; not read at all; no such route.
@@ -80,6 +84,7 @@ async fn a_body_that_does_not_come_is_cut() {
 
 #[actix::test]
 async fn a_body_that_comes_is_answered_and_the_connection_goes_on() {
+    let _alone = ALONE.lock().await;
     for address in servers().await {
         let request =
             format!("POST /count HTTP/1.1\r\nhost: {address}\r\ncontent-length: 5\r\n\r\nhello");
@@ -99,6 +104,7 @@ async fn a_body_that_comes_is_answered_and_the_connection_goes_on() {
 #[actix::test]
 async fn a_head_or_a_body_without_end_takes_little_memory() {
     const CLIENTS: usize = 16;
+    let _alone = ALONE.lock().await;
     for address in servers().await {
         let endless = b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ".to_vec();
         let body = b"POST /admin/tree/fault HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\n".to_vec();
@@ -129,6 +135,7 @@ async fn a_head_or_a_body_without_end_takes_little_memory() {
 
 #[actix::test]
 async fn a_head_that_does_not_come_is_cut() {
+    let _alone = ALONE.lock().await;
     for address in servers().await {
         let head = answer(address, b"GET / HTTP/1.1\r\nhost: loc").await;
         assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
