@@ -265,6 +265,47 @@ mod tests {
         assert_eq!(states.connection, PeerConnectionState::Connected);
     }
 
+    /// ICE may go over to a pair that once worked, and is as dead as the one before.
+    #[test]
+    fn another_pair_counts_only_once_something_has_come() {
+        let (mut states, start) = states();
+        states.begin(start);
+        states.progress(start, IceProgress::Completed);
+        states.dtls = DtlsTransportState::Connected;
+        states.update(start);
+        states.update(start + 5 * SECOND);
+        assert_eq!(states.connection, PeerConnectionState::Disconnected);
+
+        for progress in [IceProgress::Checking, IceProgress::Connected, IceProgress::Completed] {
+            states.progress(start + 15 * SECOND, progress);
+            states.update(start + 15 * SECOND);
+            assert_eq!(states.connection, PeerConnectionState::Disconnected, "{progress:?}");
+        }
+
+        states.received(start + 16 * SECOND);
+        states.update(start + 16 * SECOND);
+        assert_eq!(states.connection, PeerConnectionState::Connected);
+    }
+
+    #[test]
+    fn a_killed_peer_has_failed_in_time_whatever_ice_does() {
+        let (mut states, start) = states();
+        states.begin(start);
+        states.progress(start, IceProgress::Completed);
+        states.dtls = DtlsTransportState::Connected;
+        states.update(start);
+        states.update(start + 5 * SECOND);
+        states.progress(start + 15 * SECOND, IceProgress::Connected);
+        assert_eq!(states.update(start + 34 * SECOND).len(), 0);
+
+        let told = states.update(start + 35 * SECOND);
+        let reason = FailureReason::PathLost(35 * SECOND);
+        let failed = |event: &ConnectionEvent| matches!(event, ConnectionEvent::Failed(one) if *one == reason);
+        assert!(told.iter().any(failed), "{told:?}");
+        assert_eq!(states.overdue_failure(start + 64 * SECOND), None);
+        assert_eq!(states.overdue_failure(start + 65 * SECOND), Some(reason));
+    }
+
     #[test]
     fn a_search_without_end_fails_in_time() {
         let (mut states, start) = states();

@@ -271,8 +271,18 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
                 self.data(&label, message, &answer);
             }
             ServerPeerEvent::ConnectionState(state) => {
-                self.say("webrtc:state", &json!({ "state": state }));
+                // That it has failed was said with the reason.
+                if state != callboard_peer_connection::PeerConnectionState::Failed {
+                    self.say("webrtc:state", &json!({ "state": state }));
+                }
                 self.call(|peer, context| peer.on_webrtc_state(state, context));
+            }
+            ServerPeerEvent::Failed(reason) => {
+                log::info!("peer {}: WebRTC has failed: {reason}", self.context.peer_id);
+                let reason = reason.to_string();
+                let state = callboard_peer_connection::PeerConnectionState::Failed;
+                let reason = shorten(&reason, LONGEST_DETAIL);
+                self.say("webrtc:state", &json!({ "state": state, "reason": reason }));
             }
             ServerPeerEvent::Refused(Refusal::RateLimited) => {
                 self.say("webrtc:state", &json!({ "state": "rate_limited" }));

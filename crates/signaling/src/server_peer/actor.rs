@@ -358,6 +358,7 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
                 }
                 self.tell(ServerPeerEvent::Ice(candidate));
             }
+            ConnectionEvent::Failed(reason) => self.tell(ServerPeerEvent::Failed(reason)),
             ConnectionEvent::ConnectionStateChange(state) => self.now_in(state),
             ConnectionEvent::DataChannelAdded(channel) => {
                 self.channel_opened(channel.id, channel.label.clone(), ctx);

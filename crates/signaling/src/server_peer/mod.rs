@@ -15,8 +15,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use callboard_peer_connection::error::{AddIceCandidateError, SetDescriptionError};
 use callboard_peer_connection::{
-    AnsweredSections, Api, Configuration, DataChannelId, DataChannelMessage, IceCandidate,
-    IceServer, PeerConnectionState, PeerConnections, SessionDescription,
+    AnsweredSections, Api, Configuration, DataChannelId, DataChannelMessage, FailureReason,
+    IceCandidate, IceServer, PeerConnectionState, PeerConnections, SessionDescription,
 };
 
 pub use actor::ServerPeer;
@@ -206,6 +206,8 @@ pub enum ServerPeerEvent {
     },
     /// How the connection is now.
     ConnectionState(PeerConnectionState),
+    /// Why the connection has failed; [`Self::ConnectionState`] follows.
+    Failed(FailureReason),
     /// A message that is larger than [`WebRtcLimits::message`] came, and goes no further.
     TooLarge {
         /// On the channel of this label.
