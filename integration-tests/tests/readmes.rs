@@ -27,8 +27,14 @@ async fn two_tabs_are_in_a_call(kind: Kind) {
     says(&browser, "You are in. Nobody else is here yet.").await;
     browser.open_tab(&address).await;
     says(&browser, "In a call with 1 other.").await;
+    shows_the_other(&browser).await;
     browser.show(&first).await;
     says(&browser, "In a call with 1 other.").await;
+    shows_the_other(&browser).await;
+    // A camera takes a while to open, in which the other has offered already.
+    browser.click("#camera").await;
+    says(&browser, "In a call with 1 other.").await;
+    shows_the_other(&browser).await;
     // Beside the call is what carries it.
     says(&browser, "PeerConnection").await;
     browser.close().await;
@@ -63,6 +69,19 @@ async fn two_tabs_log_in(kind: Kind) {
     browser.show(&first).await;
     says(&browser, "In a call with 1 other.").await;
     browser.close().await;
+}
+
+/// Waits until the picture of the other moves.
+async fn shows_the_other(browser: &Browser) {
+    until("a picture of the other", PATIENCE, async || {
+        let look = "const { peers, frames } = window.demo;
+            const before = window.framesBefore ?? frames;
+            window.framesBefore = before;
+            return [peers.length === 1 && peers[0].media === 'connected' && frames > before, peers, frames]";
+        let told = browser.evaluate(look, vec![]).await;
+        if told[0] == true { Moment::Now(()) } else { Moment::NotYet(told.to_string()) }
+    })
+    .await;
 }
 
 /// The address in the README, which is the one that the server has printed.

@@ -14,6 +14,8 @@ export class Call {
   #stage = element("stage");
   /** @type {any} */
   #mesh = null;
+  /** What comes while the call begins: the others offer at once. @type {(() => void)[] | null} */
+  #early = null;
   #media;
   #peerId = "";
   /** @type {Map<string, { tile: any, video: any, flow: Flow }>} */
@@ -41,6 +43,7 @@ export class Call {
    */
   async begin(own, present) {
     this.#peerId = own;
+    this.#early = [];
     const { stream } = await this.#media;
     const servers = await iceServers();
     if (this.#peerId !== own) return;
@@ -50,25 +53,28 @@ export class Call {
     mesh.addEventListener("track", ({ detail }) => this.#play(detail.peer, detail.stream));
     this.#mesh = mesh;
     for (const peer of present.slice(0, MOST)) mesh.expect(peer);
+    const early = this.#early ?? [];
+    this.#early = null;
+    for (const step of early) step();
   }
 
   welcome(peer) {
-    if (this.#mesh?.peers.length < MOST) this.#mesh.welcome(peer);
+    this.#onceBegun(() => { if (this.#mesh?.peers.length < MOST) this.#mesh.welcome(peer); });
   }
 
   forget(peer) {
-    this.#mesh?.forget(peer);
-    this.#others.get(peer)?.tile.remove();
-    this.#others.delete(peer);
+    this.#onceBegun(() => this.#drop(peer));
   }
 
   settle(present) {
-    this.#mesh?.settle([...present.slice(0, MOST), this.#peerId]);
-    for (const peer of this.#others.keys()) if (!present.includes(peer)) this.forget(peer);
+    this.#onceBegun(() => {
+      this.#mesh?.settle([...present.slice(0, MOST), this.#peerId]);
+      for (const peer of this.#others.keys()) if (!present.includes(peer)) this.#drop(peer);
+    });
   }
 
   handle(message) {
-    if (["offer", "answer", "candidate"].includes(message.event)) this.#mesh?.handle(message);
+    if (["offer", "answer", "candidate"].includes(message.event)) this.#onceBegun(() => this.#mesh?.handle(message));
   }
 
   /** @param {string} peer */
@@ -86,9 +92,21 @@ export class Call {
     for (const [peer, { tile }] of this.#others) say(tile.lastElementChild, nameOf(peer));
   }
 
+  /** Now, or in its turn when the call begins. */
+  #onceBegun(step) {
+    if (this.#early === null) step();
+    else if (this.#early.length < EARLY) this.#early.push(step);
+  }
+
+  #drop(peer) {
+    this.#mesh?.forget(peer);
+    this.#others.get(peer)?.tile.remove();
+    this.#others.delete(peer);
+  }
+
   #end() {
     this.#mesh?.close();
-    for (const peer of [...this.#others.keys()]) this.forget(peer);
+    for (const peer of [...this.#others.keys()]) this.#drop(peer);
   }
 
   async #open() {
@@ -129,3 +147,5 @@ export class Call {
 const CAMERA = new URLSearchParams(location.search).has("camera");
 /** A mesh costs each of us one connection per other: of a crowd some are seen, the rest is heard of. */
 const MOST = 7;
+/** So much is kept for a call that begins, and no more: the browser may ask for the camera, and nobody answer. */
+const EARLY = 1_000;
