@@ -1424,8 +1424,8 @@ const DEFAULTS = {
   joinTimeout: 10_000,
   heartbeat: 15_000,
 };
-/** Our close code for a server that does not answer: none by which it would take us to have left. */
-const UNANSWERED = 4000;
+/** Our close code for a server that does not answer ("Timeout"): none by which it would take us to have left. */
+const UNANSWERED = 3008;
 /** Close codes of a connection that can be taken up again: none came, the server heard nothing of us, or we of it. */
 const RESUMABLE = new Set([1006, 1001, UNANSWERED]);
 /** Close codes that say that we did something wrong, or the server over something of ours: what we may do again. */

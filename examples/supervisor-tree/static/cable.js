@@ -19,5 +19,5 @@ export function unplug() {
   for (const socket of plugged) socket.close(CUT);
 }
 
-/** No code by which the server would take us to have left. */
-const CUT = 4000;
+/** No code by which the server would take us to have left, or which, echoed, says that it wants us no more. */
+const CUT = 3008;
