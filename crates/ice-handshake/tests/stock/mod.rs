@@ -41,6 +41,7 @@ impl Stock {
 
     fn step(&mut self, result: Result<(), dimpl::Error>) -> Step {
         if let Err(error) = result {
+            self.timeout = None;
             return Step::Failed(HandshakeError::custom(error.to_string()));
         }
         let (mut packets, mut connected, mut buffer) = (Vec::new(), false, vec![0; 4_096]);

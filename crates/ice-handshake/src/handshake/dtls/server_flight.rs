@@ -85,7 +85,7 @@ impl ServerFlight {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Vec<Bytes>> {
-        self.due.filter(|due| *due <= now)?;
+        self.due.take_if(|due| *due <= now)?;
         self.choose(now)
     }
 
@@ -189,7 +189,8 @@ impl ServerFlight {
         let (Some(request), Some(certificate)) = (request, pick(&proven.certificates, at, waited))
         else {
             let contested = proven.requests.len() > 1 || proven.certificates.len() > 1;
-            self.due = Some(proven.since + if contested { REPEATED } else { REORDERED });
+            let due = proven.since + if contested { REPEATED } else { REORDERED };
+            self.due = Some(due).filter(|due| *due > now);
             return None;
         };
         self.due = None;
