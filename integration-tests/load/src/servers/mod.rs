@@ -134,8 +134,10 @@ impl Process {
     pub(crate) async fn start(server: Server) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         if server == Server::Tree {
-            // As in production: it is shot at, and each panic has frames to be named.
+            // As in production: it is shot at, and each panic has frames to be named. Who shoots knows of it: what is
+            // named is not shown.
             command.env("RUST_BACKTRACE", "1");
+            command.env("RUST_LOG", "error,callboard_supervision::panic_hook=off");
         }
         let mut child = command
             .args(["serve", &server.to_string()])
