@@ -215,6 +215,11 @@ impl Jsep {
         Some((section.mid.as_deref().map(str::to_owned), at as u16))
     }
 
+    /// Which section speaks for the transport of all, by what is in force.
+    pub(crate) fn tag_in_force(&self) -> Option<usize> {
+        self.current_local.as_ref()?.outline.sections.iter().position(|one| !one.is_rejected)
+    }
+
     /// What the last answer of this side takes, and what not.
     pub(crate) fn answered_sections(&self) -> &AnsweredSections {
         &self.answered

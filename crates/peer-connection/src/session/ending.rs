@@ -1,6 +1,6 @@
 //! How a connection fails, and how it ends.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Session, SessionOutput};
 use crate::engine::EngineOutput;
@@ -58,6 +58,14 @@ impl Session {
         self.end(reason);
     }
 
+    pub(super) fn why_closed_by_peer(&self, now: Instant) -> CloseReason {
+        let since = self.tag_stopped.map(|at| now.saturating_duration_since(at));
+        match since {
+            Some(since) if since < TRANSPORT_REPLACED => CloseReason::TransportReplaced,
+            _ => CloseReason::ClosedByPeer,
+        }
+    }
+
     pub(super) fn end(&mut self, reason: CloseReason) {
         self.jsep.close();
         let closed = self.channels.close_all();
@@ -87,3 +95,6 @@ impl Session {
         }
     }
 }
+
+/// Chromium gives up the old transport as soon as it has the answer.
+const TRANSPORT_REPLACED: Duration = Duration::from_secs(5);

@@ -27,9 +27,7 @@ use crate::api::ApiInner;
 use crate::channels::{Channels, DataChannelId, DataChannelInfo, DataChannelOptions};
 use crate::engine::{Engine, EngineError, EngineEvent, EngineOutput, IceProgress};
 use crate::error::{CreateDataChannelError, SendDataError};
-use crate::event::{
-    CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PeerConnectionId,
-};
+use crate::event::{ConnectionEvent, DataChannelMessage, FailureReason, PeerConnectionId};
 use crate::jsep::{Jsep, JsepEvent, RemoteTransport, Settings};
 use crate::state::*;
 
@@ -86,6 +84,8 @@ pub(crate) struct Session {
     packets_wait: bool,
     engine_timeout: Option<Instant>,
     closed_by_peer: bool,
+    /// When an answer was set in whose round the section that spoke for the transport was stopped.
+    tag_stopped: Option<Instant>,
     /// Why nothing more can be negotiated.
     broken: Option<FailureReason>,
     /// The time of this machine when the connection began, and the time of its calendar.
@@ -141,6 +141,7 @@ impl Session {
             packets_wait: false,
             engine_timeout: None,
             closed_by_peer: false,
+            tag_stopped: None,
             broken: None,
             started: (now, calendar),
             output: VecDeque::new(),
@@ -279,7 +280,7 @@ impl Session {
         }
         let over = self.closed_by_peer || !self.engine.is_alive();
         if over && !self.is_closed() && self.broken.is_none() {
-            self.end(CloseReason::ClosedByPeer);
+            self.end(self.why_closed_by_peer(now));
         }
         Ok(())
     }

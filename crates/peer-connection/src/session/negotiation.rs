@@ -130,6 +130,7 @@ impl Session {
         let description = self.implicit(now, description)?;
         let kind = description.kind;
         let answered = matches!(kind, SdpType::Answer | SdpType::ProvisionalAnswer);
+        let tag = self.jsep.tag_in_force();
         if kind == SdpType::Rollback {
             self.roll_back(now, |jsep| jsep.set_local(SessionDescription::rollback()))?;
         } else {
@@ -137,6 +138,9 @@ impl Session {
         }
         if kind == SdpType::Answer {
             self.undo = None;
+            if tag.is_some_and(|before| self.jsep.tag_in_force().is_some_and(|now| now != before)) {
+                self.tag_stopped = Some(now);
+            }
         }
         self.bind();
         self.gather();

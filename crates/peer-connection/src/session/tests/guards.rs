@@ -403,3 +403,38 @@ proptest! {
         prop_assert!(pair.until(5 * SECOND, |pair| !pair.b.messages().is_empty()));
     }
 }
+
+/// Chromium goes over to another transport then, and gives the old one up; others go on.
+#[test]
+fn a_peer_that_stops_its_first_section_and_ends_is_told_of_once_and_by_that_reason() {
+    for (wait, reason) in
+        [(SECOND, CloseReason::TransportReplaced), (SECOND * 20, CloseReason::ClosedByPeer)]
+    {
+        let mut pair = Pair::new();
+        let now = pair.now;
+        let track = LocalTrack::new(RtpCodecCapability::new("audio"), "a", "s");
+        pair.a.session.add_track(now, track).unwrap();
+        let channel = pair.channel("x", DataChannelOptions::default());
+        pair.negotiate();
+        pair.connect();
+        pair.pass(SECOND);
+        let now = pair.now;
+        let first = pair.a.session.transceivers()[0].id;
+        pair.a.session.change(now, |all| all.stop(first)).unwrap();
+        pair.negotiate();
+        pair.pass(wait);
+        let now = pair.now;
+        assert!(pair.b.state() == PeerConnectionState::Connected, "data goes on");
+        assert!(pair.a.text(now, channel, "still there").is_ok());
+        assert!(pair.until(SECOND, |pair| !pair.b.messages().is_empty()));
+
+        pair.a.session.close(now, CloseReason::Closed);
+        assert!(pair.until(SECOND, |pair| pair.b.ended));
+        let closed = |event: &ConnectionEvent| match event {
+            ConnectionEvent::Closed(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        let told: Vec<CloseReason> = pair.b.events.iter().filter_map(closed).collect();
+        assert_eq!(told, [reason]);
+    }
+}
