@@ -160,6 +160,10 @@ class Peer {
         this.connection.removeTrack(this.connection.getSenders()[sender]);
     }
 
+    stop({ at }) {
+        this.connection.getTransceivers()[at].stop();
+    }
+
     async decoded({ kind }) {
         let count = 0;
         for (const report of (await this.connection.getStats()).values()) {

@@ -200,7 +200,8 @@ pub enum CloseReason {
     #[error("closed by the peer")]
     ClosedByPeer,
     /// The peer has given up the transport: it did so right after a round in which it stopped the section that spoke for the
-    /// transport of all (the BUNDLE tag, RFC 9143 §7.3.1), for which Chromium begins another transport, with another handshake.
+    /// transport of all (the BUNDLE tag, RFC 9143 §7.3.1), for which Chromium and Firefox begin another transport, with
+    /// another handshake.
     /// That needs another connection.
     #[error("the peer went over to another transport when it stopped its first section")]
     TransportReplaced,

@@ -22,7 +22,7 @@ macro_rules! cases {
     };
 }
 
-pub(crate) const ALL: [(&str, Case); 14] = cases! {
+pub(crate) const ALL: [(&str, Case); 15] = cases! {
     "connect" connect
     "echo" echo
     "10,000-in-order" ten_thousand
@@ -31,6 +31,7 @@ pub(crate) const ALL: [(&str, Case); 14] = cases! {
     "renegotiate-ours" renegotiate_ours
     "media-theirs-later" media_theirs_later
     "renegotiate-theirs" renegotiate_theirs
+    "stop-first-theirs" stop_first_theirs
     "restart-ours" restart_ours
     "restart-theirs" restart_theirs
     "glare-polite" glare_polite
@@ -45,6 +46,9 @@ pub(crate) fn not_applicable(kind: PeerKind, name: &str, _: bool) -> Option<&'st
         (PeerKind::Aiortc, "restart-ours" | "restart-theirs") => Some(
             "aiortc has no ICE restart: it takes the credentials of the first description for good",
         ),
+        (PeerKind::Aiortc | PeerKind::WebrtcRs, "stop-first-theirs") => {
+            Some("its offers keep what is stopped")
+        }
         (PeerKind::Aiortc, "glare-polite" | "glare-impolite") => Some("aiortc has no rollback"),
         _ => None,
     }
@@ -298,6 +302,31 @@ async fn media_theirs_later(table: &mut Table<'_>) -> Outcome<String> {
     table.command(json!({ "do": "media", "kind": "video" })).await?;
     table.negotiate_by(false, false).await?;
     decoded(table, &[TrackKind::Audio, TrackKind::Video]).await
+}
+
+/// They stop the transceiver whose section speaks for the transport of all (the BUNDLE tag): the others go on.
+async fn stop_first_theirs(table: &mut Table<'_>) -> Outcome<String> {
+    if table.we_offer {
+        table.tell(CreateDataChannel::new("data")).await?.map_err(text)?;
+    } else {
+        table.command(json!({ "do": "channel", "label": "data" })).await?;
+    }
+    media(table).await?;
+    table
+        .until("open channel", |table| table.our_channel().is_some() && table.they_say("open") > 0)
+        .await?;
+    table.command(json!({ "do": "stop", "at": 0 })).await?;
+    let goes_on = async {
+        table.negotiate_by(false, false).await?;
+        decoded(table, &[TrackKind::Video]).await?;
+        still_talks(table).await
+    };
+    let Err(error) = goes_on.await else { return Ok("it goes on".to_owned()) };
+    match &table.closed_by().await[..] {
+        // It has begun another transport, with another handshake: that takes another connection.
+        [CloseReason::TransportReplaced] => Ok("closed once, as replaced".to_owned()),
+        reasons => Err(format!("{error}; closed by {reasons:?}")),
+    }
 }
 
 async fn still_talks(table: &mut Table<'_>) -> Outcome<String> {

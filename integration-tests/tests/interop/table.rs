@@ -235,6 +235,20 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
+    /// Why ours was closed, each time that it says so.
+    pub(crate) async fn closed_by(&mut self) -> Vec<CloseReason> {
+        while let Ok(Some(event)) =
+            tokio::time::timeout(Duration::from_secs(1), self.events.recv()).await
+        {
+            self.we_told.push(event);
+        }
+        let reason = |event: &ConnectionEvent| match event {
+            ConnectionEvent::Closed(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        self.we_told.iter().filter_map(reason).collect()
+    }
+
     pub(crate) async fn add_track(&mut self, kind: TrackKind) -> Outcome<()> {
         let codec = match kind {
             TrackKind::Audio => "audio/opus",

@@ -96,5 +96,5 @@ impl Session {
     }
 }
 
-/// Chromium gives up the old transport as soon as it has the answer.
+/// Browsers give up the old transport as soon as they have the answer.
 const TRANSPORT_REPLACED: Duration = Duration::from_secs(5);

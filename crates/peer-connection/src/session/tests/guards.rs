@@ -404,7 +404,7 @@ proptest! {
     }
 }
 
-/// Chromium goes over to another transport then, and gives the old one up; others go on.
+/// Browsers go over to another transport then, and give the old one up; others go on.
 #[test]
 fn a_peer_that_stops_its_first_section_and_ends_is_told_of_once_and_by_that_reason() {
     for (wait, reason) in
