@@ -35,8 +35,9 @@
  */
 /**
  * @typedef {object} PeerConnectionOptions
- * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] what to send: a stream with all its tracks,
- *   or a function that sets each new connection up as it likes, since one that is lost is replaced
+ * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] what to send: a stream with all its tracks but
+ *   those whose transceiver the page has stopped, or a function that sets each new connection up as it likes, since one that is
+ *   lost is replaced
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
  */
@@ -60,7 +61,8 @@
  * @property {[error: CallboardError]} error what the server says went wrong, and `gave_up` and `webrtc_gave_up`: what has
  *   failed again and again, in the same way, is not tried any more; `details` say what
  * @property {[state: State, detail: StateDetail]} state
- * @property {[state: RTCPeerConnectionState]} webrtc state of the peer connection, each new one's too
+ * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, each new one's
+ *   too; with why the last one is replaced, if the server has said so
  * @property {[event: RTCTrackEvent]} track
  * @property {[label: string]} channel_open
  * @property {[label: string]} channel_closed
@@ -396,12 +398,12 @@ export class Client {
     },
     "webrtc:answer": (answer) => this.#peerConnection?.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
     "webrtc:ice": (candidate) => this.#peerConnection?.handleCandidate(candidate),
-    "webrtc:state": ({ state }) => {
+    "webrtc:state": ({ state, reason }) => {
       if (state === "rate_limited") {
         this.#peerConnection?.handleWarning();
         return this.#emit("error", serverError("Rate limited", state));
       }
-      this.#peerConnection?.handleState(text(state));
+      this.#peerConnection?.handleState(text(state), reason);
     },
     "webrtc:data": ({ channel, data }) => this.#data(text(channel), text(data)),
     // Our own ends of the channels tell.
@@ -880,6 +882,10 @@ export class PeerConnection {
   #host;
   /** @type {Map<string, RTCDataChannel>} those of this moment, open or not */
   #channels = new Map();
+  /** What sends a track of `media`. @type {Map<MediaStreamTrack, RTCRtpTransceiver>} */
+  #sending = new Map();
+  /** What the page has stopped to send does not come back with another connection. @type {Set<MediaStreamTrack>} */
+  #stopped = new Set();
   /** Whether the server ought to get an offer that it could not be sent. */
   #owed = false;
   #offering = false;
@@ -1058,11 +1064,14 @@ export class PeerConnection {
     }
   }
 
-  /** @param {string} state of the server's end */
-  handleState(state) {
+  /**
+   * @param {string} state of the server's end
+   * @param {string} [reason] if it has ended, and neither of the two has just closed it
+   */
+  handleState(state, reason) {
     if (!this.#answered || (state !== "failed" && state !== "closed")) return;
     if (this.#warned && this.#flooded.add()) return this.#rest("more was sent than the server takes, again and again", false);
-    this.#reopen();
+    this.#reopen(undefined, reason);
   }
 
   /** @param {{ event?: string, error?: string } | null} details */
@@ -1090,7 +1099,14 @@ export class PeerConnection {
     for (const [label, init] of this.#labels) this.#adopt(connection.createDataChannel(label, init), connection);
     const { media } = this.#options;
     if (typeof media === "function") harmless(() => media(connection));
-    else for (const track of media?.getTracks() ?? []) connection.addTrack(track, /** @type {MediaStream} */ (media));
+    else {
+      for (const track of media?.getTracks() ?? []) {
+        if (this.#stopped.has(track)) continue;
+        const sender = connection.addTrack(track, /** @type {MediaStream} */ (media));
+        const transceiver = connection.getTransceivers().find((one) => one.sender === sender);
+        if (transceiver) this.#sending.set(track, transceiver);
+      }
+    }
     return connection;
   }
 
@@ -1200,8 +1216,9 @@ export class PeerConnection {
    * Begins a new connection, in a while, unless that has been done too often.
    *
    * @param {string} [same] what the same offer would bring about once more
+   * @param {string} [reason] that the server gave
    */
-  #reopen(same) {
+  #reopen(same, reason) {
     if (this.closed || this.#resting || this.#reopening !== undefined) return;
     const times = same ? (this.#same.get(same) ?? 0) + 1 : 0;
     if (same) this.#same.set(same, times);
@@ -1212,7 +1229,7 @@ export class PeerConnection {
     // An offer of another connection tells the server that this one is over.
     this.#reopening = setTimeout(() => this.renew(), backoff(this.#failed, this.#options));
     this.#failed += 1;
-    this.#host.emit("webrtc", "new");
+    this.#host.emit("webrtc", "new", ...(reason ? [{ reason }] : []));
   }
 
   /**
@@ -1234,6 +1251,8 @@ export class PeerConnection {
     this.#reopening = undefined;
     this.#within(0, null);
     const { connection } = this;
+    for (const [track, { direction }] of this.#sending) if (direction === "stopped") this.#stopped.add(track);
+    this.#sending.clear();
     connection.onnegotiationneeded = connection.onicecandidate = connection.onconnectionstatechange = null;
     connection.ondatachannel = connection.ontrack = null;
     connection.close();

@@ -211,6 +211,8 @@ async fn offers_and_candidates_have_rates() {
         client.offer().await;
     }
     client.until("end", |client| client.in_state("closed")).await;
+    let end = json!({ "state": "closed", "reason": "rate_limited" });
+    assert!(client.events("webrtc:state").any(|data| *data == end), "{:?}", client.heard);
     client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
     client.until("answer", |client| client.events("you_are").next().is_some()).await;
 }
@@ -253,6 +255,8 @@ async fn channels_and_messages_have_limits() {
         _ = client.connection.send(SendData::text(chat, "and more")).await;
     }
     client.until("end", |client| client.in_state("closed")).await;
+    let end = json!({ "state": "closed", "reason": "rate_limited" });
+    assert!(client.events("webrtc:state").any(|data| *data == end), "{:?}", client.heard);
     client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
     client.until("answer", |client| client.events("you_are").next().is_some()).await;
 }
@@ -293,6 +297,9 @@ async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
         .await
         .unwrap();
     client.until("failed", |client| client.in_state("failed")).await;
+    let reason =
+        |client: &RtcClient| client.events("webrtc:state").last().unwrap()["reason"].clone();
+    assert_eq!(reason(&client), "its actor has ended");
     client.renew().await;
 
     client.open("chat").await;
@@ -300,6 +307,7 @@ async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
     let home = server_connections(&webrtc);
     home.inject(&connection.to_string(), Fault::Panic("shot".to_owned())).await.unwrap();
     client.until("closed", |client| client.in_state("closed")).await;
+    assert_eq!(reason(&client), "its actor has ended");
     client.renew().await;
 
     // The peer itself: its client's connection goes on.

@@ -5,8 +5,9 @@ mod common;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use callboard_peer_connection::messages::Close;
+use callboard_peer_connection::messages::{AddTransceiver, Close, StopTransceiver};
 use callboard_peer_connection::sdp::Sdp;
+use callboard_peer_connection::{CloseReason, TrackKind};
 use callboard_signaling::{DescriptionBudget, WebRtcLimits};
 use common::Server;
 use common::rtc::{RtcClient, webrtc};
@@ -97,8 +98,43 @@ async fn the_end_of_a_connection_is_told_once() {
     // What is said later is said behind all that the end brings with it.
     client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
     client.until("answer", |client| client.events("you_are").next().is_some()).await;
-    let closed = client.events("webrtc:state").filter(|data| data["state"] == "closed").count();
-    assert_eq!(closed, 1, "{:?}", client.heard);
+    let closed: Vec<_> = ends(&client).collect();
+    assert_eq!(closed, [&json!({ "state": "closed" })], "{:?}", client.heard);
+}
+
+/// What the server has said of the end of the connection.
+fn ends(client: &RtcClient) -> impl Iterator<Item = &Value> {
+    client.events("webrtc:state").filter(|data| data["state"] == "closed")
+}
+
+/// As browsers give their transport up then.
+#[actix::test]
+async fn a_client_that_ends_after_it_has_stopped_its_first_section_hears_why_its_connection_is_closed()
+ {
+    let webrtc = webrtc().await;
+    let server = Server::start(move |options| options.webrtc(webrtc)).await;
+    let mut client = RtcClient::join(&server).await;
+    let audio = client.connection.send(AddTransceiver::new(TrackKind::Audio)).await.unwrap();
+    client.connection.send(AddTransceiver::new(TrackKind::Video)).await.unwrap().unwrap();
+    client.open("chat").await;
+    client.until("connected", |client| client.in_state("connected")).await;
+
+    client.connection.send(StopTransceiver(audio.unwrap())).await.unwrap().unwrap();
+    client.offer().await;
+    client.until("answer", |client| client.events("webrtc:answer").count() == 2).await;
+    client.connection.send(Close).await.unwrap();
+    client.until("closed", |client| client.in_state("closed")).await;
+    client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
+    client.until("answer", |client| client.events("you_are").next().is_some()).await;
+    let reason = CloseReason::TransportReplaced.to_string();
+    let closed: Vec<_> = ends(&client).collect();
+    assert_eq!(closed, [&json!({ "state": "closed", "reason": reason })], "{:?}", client.heard);
+
+    // It comes back with another connection.
+    client.renew().await;
+    let chat = client.open("chat").await;
+    client.say(chat, "hello").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "hello")).await;
 }
 
 /// A call of so many sections, as a gateway writes it.

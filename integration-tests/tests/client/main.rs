@@ -9,4 +9,5 @@ mod reconnecting;
 mod resuming;
 mod scripted;
 mod server;
+mod stopping;
 mod waking;

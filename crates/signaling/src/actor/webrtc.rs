@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_peer_connection::{DataChannelMessage, IceCandidate, SessionDescription};
+use callboard_peer_connection::{
+    CloseReason, DataChannelMessage, IceCandidate, PeerConnectionState, SessionDescription,
+};
 use callboard_room_supervisor::Description;
 use callboard_supervision::{ChildSpec, Down, Placement, Restart, monitor};
 use serde_json::json;
@@ -245,6 +247,13 @@ impl<P: Peer> PeerActor<P> {
         self.tell(Description::WebRtcFailed, &details);
     }
 
+    /// How the connection is, and why.
+    fn say_state(&self, state: PeerConnectionState, reason: &impl ToString) {
+        let reason = reason.to_string();
+        let reason = shorten(&reason, LONGEST_DETAIL);
+        self.say("webrtc:state", &json!({ "state": state, "reason": reason }));
+    }
+
     fn say(&self, event: &str, data: &impl serde::Serialize) {
         // A client that is being closed is told no more.
         _ = self.context.client.push(event, data);
@@ -271,18 +280,22 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
                 self.data(&label, message, &answer);
             }
             ServerPeerEvent::ConnectionState(state) => {
-                // That it has failed was said with the reason.
-                if state != callboard_peer_connection::PeerConnectionState::Failed {
+                // That it has failed or is closed was said with the reason.
+                if !matches!(state, PeerConnectionState::Failed | PeerConnectionState::Closed) {
                     self.say("webrtc:state", &json!({ "state": state }));
                 }
                 self.call(|peer, context| peer.on_webrtc_state(state, context));
             }
             ServerPeerEvent::Failed(reason) => {
                 log::info!("peer {}: WebRTC has failed: {reason}", self.context.peer_id);
-                let reason = reason.to_string();
-                let state = callboard_peer_connection::PeerConnectionState::Failed;
-                let reason = shorten(&reason, LONGEST_DETAIL);
-                self.say("webrtc:state", &json!({ "state": state, "reason": reason }));
+                self.say_state(PeerConnectionState::Failed, &reason);
+            }
+            ServerPeerEvent::Closed(reason) if reason.is_plain() => {
+                self.say("webrtc:state", &json!({ "state": PeerConnectionState::Closed }));
+            }
+            ServerPeerEvent::Closed(reason) => {
+                log::info!("peer {}: WebRTC is closed: {reason}", self.context.peer_id);
+                self.say_state(PeerConnectionState::Closed, &reason);
             }
             ServerPeerEvent::Refused(Refusal::RateLimited) => {
                 self.say("webrtc:state", &json!({ "state": "rate_limited" }));
@@ -306,8 +319,8 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
         (self.server, self.watched) = (None, None);
         // One that ends by itself has said so.
         if down.reason.is_abnormal() {
-            let state = callboard_peer_connection::PeerConnectionState::Failed;
-            self.say("webrtc:state", &json!({ "state": state }));
+            let state = PeerConnectionState::Failed;
+            self.say_state(state, &CloseReason::Stopped);
             self.call(|peer, context| peer.on_webrtc_state(state, context));
         }
     }

@@ -180,7 +180,7 @@ impl ServerPeer {
             Fate::Drop => {}
             Fate::TellRate => self.tell(ServerPeerEvent::Refused(Refusal::RateLimited)),
             Fate::TellLarge => self.tell(ServerPeerEvent::TooLarge { label, message }),
-            Fate::Close => self.end(ctx),
+            Fate::Close => self.end(EndReason::RateLimited, ctx),
         }
     }
 
@@ -193,7 +193,7 @@ impl ServerPeer {
                 self.close_channel(id);
                 return self.tell(ServerPeerEvent::Refused(Refusal::RateLimited));
             }
-            Fate::Close => return self.end(ctx),
+            Fate::Close => return self.end(EndReason::RateLimited, ctx),
         }
         if self.channels.count() >= self.account.limits().channels {
             self.close_channel(id);
@@ -220,14 +220,12 @@ impl ServerPeer {
         }
     }
 
-    fn end(&mut self, ctx: &mut Context<Self>) {
-        // The connection has told of its end already, unless it is closed from here.
-        let told = self.state == PeerConnectionState::Closed;
-        self.let_go();
-        if told {
-            self.state = PeerConnectionState::Closed;
+    fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
+        if self.state != PeerConnectionState::Closed {
+            self.let_go();
+            self.tell(ServerPeerEvent::Closed(reason));
+            self.now_in(PeerConnectionState::Closed);
         }
-        self.now_in(PeerConnectionState::Closed);
         ctx.exit(ExitReason::Normal);
     }
 }
@@ -240,7 +238,7 @@ impl Actor for ServerPeer {
         ctx.run_interval(LOOK, |this, ctx| {
             let gone = this.client.as_ref().is_none_or(|client| client.is_closed());
             if gone && !this.controller.connected() {
-                this.end(ctx);
+                this.end(EndReason::Closed, ctx);
             }
         });
     }
@@ -261,7 +259,7 @@ impl Handler<HandleOffer> for ServerPeer {
         let refused = match self.account.offer(now, offer.sdp.len()) {
             Some(close) => {
                 if close {
-                    self.end(ctx);
+                    self.end(EndReason::RateLimited, ctx);
                 }
                 Some(HandleOfferError::RateLimited)
             }
@@ -288,7 +286,7 @@ impl Handler<AddCandidate> for ServerPeer {
         let bytes = candidate.as_ref().map_or(0, |candidate| candidate.candidate.len());
         if let Some(close) = self.account.candidate(Instant::now().into_std(), bytes) {
             if close {
-                self.end(ctx);
+                self.end(EndReason::RateLimited, ctx);
             }
             return Box::pin(async { Err(AddCandidateError::RateLimited) });
         }
@@ -327,7 +325,7 @@ impl Handler<Close> for ServerPeer {
     type Result = ();
 
     fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
-        self.end(ctx);
+        self.end(EndReason::Closed, ctx);
     }
 }
 
@@ -359,6 +357,8 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
                 self.tell(ServerPeerEvent::Ice(candidate));
             }
             ConnectionEvent::Failed(reason) => self.tell(ServerPeerEvent::Failed(reason)),
+            // That it is closed is told with the reason, which comes last.
+            ConnectionEvent::ConnectionStateChange(PeerConnectionState::Closed) => {}
             ConnectionEvent::ConnectionStateChange(state) => self.now_in(state),
             ConnectionEvent::DataChannelAdded(channel) => {
                 self.channel_opened(channel.id, channel.label.clone(), ctx);
@@ -371,7 +371,7 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
                     self.tell(ServerPeerEvent::ChannelClosed { id, label });
                 }
             }
-            ConnectionEvent::Closed(_) => self.end(ctx),
+            ConnectionEvent::Closed(reason) => self.end(reason.into(), ctx),
             _ => {}
         }
     }

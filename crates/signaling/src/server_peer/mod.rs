@@ -15,8 +15,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use callboard_peer_connection::error::{AddIceCandidateError, SetDescriptionError};
 use callboard_peer_connection::{
-    AnsweredSections, Api, Configuration, DataChannelId, DataChannelMessage, FailureReason,
-    IceCandidate, IceServer, PeerConnectionState, PeerConnections, SessionDescription,
+    AnsweredSections, Api, CloseReason, Configuration, DataChannelId, DataChannelMessage,
+    FailureReason, IceCandidate, IceServer, PeerConnectionState, PeerConnections,
+    SessionDescription,
 };
 
 pub use actor::ServerPeer;
@@ -208,6 +209,8 @@ pub enum ServerPeerEvent {
     ConnectionState(PeerConnectionState),
     /// Why the connection has failed; [`Self::ConnectionState`] follows.
     Failed(FailureReason),
+    /// Why there is no connection any more; [`Self::ConnectionState`] follows, and nothing else.
+    Closed(EndReason),
     /// A message that is larger than [`WebRtcLimits::message`] came, and goes no further.
     TooLarge {
         /// On the channel of this label.
@@ -229,6 +232,31 @@ pub enum Refusal {
     /// More data channels than [`WebRtcLimits::channels`].
     #[error("too_many_channels")]
     TooManyChannels,
+}
+
+/// Why the connection of a server peer is over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The client or the application has said [`Close`], or there is nobody any more who would control it.
+    #[error("closed")]
+    Closed,
+    /// The client did more than it may, and went on.
+    #[error("rate_limited")]
+    RateLimited,
+    /// The connection has ended.
+    #[error(transparent)]
+    Connection(#[from] CloseReason),
+}
+
+impl EndReason {
+    /// Returns whether one of the two sides has closed it, as it may at any time: there is nothing to explain.
+    pub fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Self::Closed | Self::Connection(CloseReason::Closed | CloseReason::ClosedByPeer)
+        )
+    }
 }
 
 /// Why an offer was not answered.
