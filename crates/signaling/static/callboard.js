@@ -889,6 +889,8 @@ export class PeerConnection {
   /** Whether the server ought to get an offer that it could not be sent. */
   #owed = false;
   #offering = false;
+  /** Whether the server has had an offer of this connection. */
+  #offered = false;
   /** Whether the server has answered this connection: what it says before that is about the last one. */
   #answered = false;
   #restarted = false;
@@ -1087,7 +1089,7 @@ export class PeerConnection {
 
   #open() {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
-    this.#answered = this.#restarted = this.#owed = this.#offering = this.#warned = false;
+    this.#answered = this.#restarted = this.#owed = this.#offering = this.#offered = this.#warned = false;
     this.#early = [];
     this.#connectedAt = Infinity;
     // Only we offer, so there is no glare; and the browser asks again after a round, so rounds come one by one.
@@ -1099,15 +1101,25 @@ export class PeerConnection {
     for (const [label, init] of this.#labels) this.#adopt(connection.createDataChannel(label, init), connection);
     const { media } = this.#options;
     if (typeof media === "function") harmless(() => media(connection));
-    else {
-      for (const track of media?.getTracks() ?? []) {
-        if (this.#stopped.has(track)) continue;
-        const sender = connection.addTrack(track, /** @type {MediaStream} */ (media));
-        const transceiver = connection.getTransceivers().find((one) => one.sender === sender);
-        if (transceiver) this.#sending.set(track, transceiver);
-      }
-    }
     return connection;
+  }
+
+  /**
+   * Adds the tracks of `media` to what is about to be offered.
+   *
+   * @param {RTCPeerConnection} connection
+   * @returns {boolean} whether there are any
+   */
+  #addTracks(connection) {
+    const { media } = this.#options;
+    if (!media || typeof media === "function") return false;
+    for (const track of media.getTracks()) {
+      if (this.#stopped.has(track)) continue;
+      const sender = connection.addTrack(track, media);
+      const transceiver = connection.getTransceivers().find((one) => one.sender === sender);
+      if (transceiver) this.#sending.set(track, transceiver);
+    }
+    return this.#sending.size > 0;
   }
 
   /**
@@ -1139,6 +1151,9 @@ export class PeerConnection {
     this.#offering = true;
     try {
       await connection.setLocalDescription();
+      // So the section of data comes first, and speaks for the transport of all. One that can be stopped would take it away.
+      const isFirst = connection === this.connection && !this.#offered;
+      if (isFirst && this.#addTracks(connection)) await connection.setLocalDescription();
     } catch (error) {
       if (connection !== this.connection || this.closed) return;
       this.#host.emit("error", new CallboardError("no_offer", String(error)));
@@ -1149,6 +1164,8 @@ export class PeerConnection {
     this.#owed = false;
     const { type, sdp } = connection.localDescription ?? {};
     if (!this.#host.tell("webrtc:offer", { type, sdp })) return this.#reopen();
+    if (!this.#offered && connection.iceGatheringState === "complete") this.#host.tell("webrtc:ice", null);
+    this.#offered = true;
     this.#answerTimer = setTimeout(() => this.#reopen(), ANSWER_TIME);
   }
 
@@ -1163,6 +1180,7 @@ export class PeerConnection {
     // Some browsers say the end with an empty candidate, all say it with null.
     if (candidate && !candidate.candidate) return;
     // An offer holds all that was found before it.
+    if (!this.#offered) return;
     if (!this.#host.tell("webrtc:ice", candidate?.toJSON() ?? null)) this.#owed = true;
   }
 
