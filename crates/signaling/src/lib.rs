@@ -68,6 +68,7 @@ mod histogram;
 mod limits;
 mod options;
 mod origin;
+mod own_pages;
 mod peer;
 mod proxies;
 mod quota;
@@ -95,6 +96,7 @@ pub use client::{CallClientError, CloseError, PeerRef};
 pub use counters::{Count, Counters};
 pub use options::PeerOptions;
 pub use origin::Origins;
+pub use own_pages::{OwnPages, Place};
 pub use peer::{
     BadRequest, ChannelEvent, Context, Init, InitContext, JoinRequest, Peer, Refused, SocketOptions,
 };

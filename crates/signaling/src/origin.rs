@@ -161,6 +161,38 @@ impl Hosts {
         if allowed {
             return Ok(());
         }
+        Err(self.foreign(called))
+    }
+
+    /// Like [`check`](Self::check), also of requests that tell no origin, as pages read what is their own: over a loopback
+    /// address names of loopback count, and the hosts of a list of origins.
+    ///
+    /// # Errors
+    /// [`ForeignHost`]
+    pub(crate) fn check_strictly(
+        &self,
+        request: &HttpRequest,
+        origins: &Origins,
+        proxies: &TrustedProxies,
+    ) -> Result<(), ForeignHost> {
+        self.check(request, origins, proxies)?;
+        let here = request.peer_addr().is_some_and(|it| it.ip().to_canonical().is_loopback());
+        if matches!(self, Self::List(_)) || !here || proxies.sent(request) {
+            return Ok(());
+        }
+        let called = Authority::of(request);
+        let known = match (&called, origins) {
+            (Ok(Some(called)), _) if called.is_loopback() => true,
+            (Ok(Some(called)), Origins::List(list)) => {
+                let mut pages = list.iter().filter_map(|page| PageOrigin::parse(&normal(page)));
+                pages.any(|page| page.authority.host == called.host)
+            }
+            (_, origins) => *origins == Origins::Any,
+        };
+        if known { Ok(()) } else { Err(self.foreign(called)) }
+    }
+
+    fn foreign(&self, called: Result<Option<Authority>, BadHost>) -> ForeignHost {
         let expected = match self {
             Self::Default => {
                 "localhost, 127.0.0.1 or [::1], or a name among the allowed hosts".into()
@@ -171,7 +203,7 @@ impl Hosts {
                 list.join(" or ")
             }
         };
-        Err(ForeignHost { called: called.ok().flatten(), expected })
+        ForeignHost { called: called.ok().flatten(), expected }
     }
 }
 

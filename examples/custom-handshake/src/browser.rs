@@ -10,7 +10,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_ice_handshake::handshake::{Certificate, Dtls, Fingerprint};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use callboard_signaling::{Run, body_within};
+use callboard_signaling::{OwnPages, Place, Run, body_within};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -33,9 +33,11 @@ pub(crate) async fn serve(listen: &str) -> Result<(), Error> {
     let server =
         web::Data::new(Server { connections: connections.clone(), api, pins: Mutex::default() });
     let run = Run::new()?.connections(&connections);
+    let own_pages = OwnPages::new();
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
-        app.route("/offer", web::post().to(offer)).wrap(from_fn(body_within(BODY_TIME)))
+        let app = app.route("/offer", web::post().to(offer));
+        app.wrap(from_fn(own_pages.middleware())).wrap(from_fn(body_within(BODY_TIME)))
     })
     .workers(1)
     .bind(listen)?;
@@ -57,8 +59,12 @@ struct Offer {
     offer: SessionDescription,
 }
 
-async fn offer(server: web::Data<Server>, offer: web::Json<Offer>) -> HttpResponse {
-    match answer(&server, offer.into_inner()).await {
+async fn offer(
+    server: web::Data<Server>,
+    place: web::ReqData<Place>,
+    offer: web::Json<Offer>,
+) -> HttpResponse {
+    match answer(&server, place.into_inner(), offer.into_inner()).await {
         Ok(answer) => HttpResponse::Ok().json(answer),
         Err(error) => HttpResponse::BadRequest().body(error.to_string()),
     }
@@ -66,6 +72,7 @@ async fn offer(server: web::Data<Server>, offer: web::Json<Offer>) -> HttpRespon
 
 async fn answer(
     server: &Server,
+    place: Place,
     Offer { name, offer }: Offer,
 ) -> Result<SessionDescription, Error> {
     let shown = offer.sdp.lines().find_map(|line| line.strip_prefix("a=fingerprint:"));
@@ -89,7 +96,7 @@ async fn answer(
     };
 
     let (gathered, all_gathered) = oneshot::channel();
-    let host = Host { gathered: Some(gathered) }.start().recipient();
+    let host = Host { gathered: Some(gathered), _place: place }.start().recipient();
     let connection = server.connections.open(&server.api, configuration, host).await?;
     let answered = async {
         connection.send(SetRemoteDescription(offer)).await??;
@@ -107,6 +114,8 @@ async fn answer(
 /// Waits for the candidates, and ends with its connection.
 struct Host {
     gathered: Option<oneshot::Sender<()>>,
+    /// Of those that its address has; given back when the connection has ended.
+    _place: Place,
 }
 
 impl Actor for Host {

@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::Parser;
-use example_pages::options::Network;
+use example_pages::options::{Network, Web};
 
 /// A peer connection on the server that sends back what a browser sends: messages, sound and pictures.
 #[derive(Debug, Parser)]
@@ -13,4 +13,7 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) network: Network,
+
+    #[command(flatten)]
+    pub(crate) web: Web,
 }

@@ -11,7 +11,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use callboard_signaling::{Run, body_within};
+use callboard_signaling::{Place, Run, body_within};
 use clap::Parser;
 use tokio::sync::oneshot;
 
@@ -27,17 +27,19 @@ struct Server {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
-    let Cli { listen, network } = Cli::parse();
+    let Cli { listen, network, web } = Cli::parse();
     let connections = PeerConnections::start(network.options()).await?;
     // One answer over HTTP must hold all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
     let run = Run::new()?.connections(&connections);
     let configuration = network.configuration();
+    let own_pages = web.own_pages();
     let server = web::Data::new(Server { connections, api, configuration });
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).route("/offer", web::post().to(offer));
-        app.configure(pages::configure).wrap(from_fn(body_within(BODY_TIME)))
+        let app = app.configure(pages::configure).wrap(from_fn(own_pages.middleware()));
+        app.wrap(from_fn(body_within(BODY_TIME)))
     })
     .bind(listen)?;
     for address in http.addrs() {
@@ -47,8 +49,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// A browser's offer, and our answer.
-async fn offer(server: web::Data<Server>, offer: web::Json<SessionDescription>) -> HttpResponse {
-    match answer(&server, offer.into_inner()).await {
+async fn offer(
+    server: web::Data<Server>,
+    place: web::ReqData<Place>,
+    offer: web::Json<SessionDescription>,
+) -> HttpResponse {
+    match answer(&server, place.into_inner(), offer.into_inner()).await {
         Ok(answer) => HttpResponse::Ok().json(answer),
         Err(error) => HttpResponse::BadRequest().body(error.to_string()),
     }
@@ -56,10 +62,13 @@ async fn offer(server: web::Data<Server>, offer: web::Json<SessionDescription>) 
 
 async fn answer(
     server: &Server,
+    place: Place,
     offer: SessionDescription,
 ) -> Result<SessionDescription, Box<dyn std::error::Error>> {
     let (gathered, all_gathered) = oneshot::channel();
-    let echo = Echo { connection: None, senders: HashMap::new(), gathered: Some(gathered) }.start();
+    let gathered = Some(gathered);
+    let echo = Echo { connection: None, senders: HashMap::new(), gathered, _place: place };
+    let echo = echo.start();
     let owner = echo.clone().recipient();
     let configuration = server.configuration.clone();
     let connection = server.connections.open(&server.api, configuration, owner).await?;
@@ -94,6 +103,8 @@ struct Echo {
     connection: Option<PeerConnectionHandle>,
     senders: HashMap<TransceiverId, SenderId>,
     gathered: Option<oneshot::Sender<()>>,
+    /// Of those that its address has; given back when the connection has ended.
+    _place: Place,
 }
 
 #[derive(Message)]

@@ -27,6 +27,65 @@ fn candidates_carry_the_address_that_is_announced_and_the_port_that_is_fixed() {
     assert!(servers.ends_with(r#"[{"urls":["stun:127.0.0.1:9"]}]"#), "{servers}");
 }
 
+/// DNS rebinding, forms and scripts of other sites: what a browser on this machine sends for them.
+#[test]
+fn pages_of_other_sites_are_refused() {
+    let program = Program::start(&[]);
+    let here = program.address.clone();
+    let port = here.rsplit_once(':').expect("a port").1;
+    let (evil, evil_page) = (format!("evil.com:{port}"), format!("Origin: http://evil.com:{port}"));
+    let own_page = format!("Origin: http://{here}");
+    let json = "application/json";
+
+    for (host, kind, header, status, word) in [
+        (&evil, json, &*evil_page, 403, "forbidden_host"),
+        (&evil, json, "Accept: */*", 403, "forbidden_host"),
+        (&format!("[::1].evil.com:{port}"), json, "Accept: */*", 403, "forbidden_host"),
+        (&here, json, "Origin: http://evil.com", 403, "forbidden_origin"),
+        (&here, json, "Origin: null", 403, "forbidden_origin"),
+        (&here, "text/plain", "Origin: http://evil.com", 403, "forbidden_origin"),
+        // A form can send this, and no JSON.
+        (&here, "text/plain", "Accept: */*", 400, "Content type"),
+        (&here, json, &own_page, 200, "a=candidate:"),
+        (&format!("localhost:{port}"), json, "Accept: */*", 200, "a=candidate:"),
+    ] {
+        let headers = format!("Host: {host}\r\nContent-Type: {kind}\r\n{header}\r\n");
+        let answer = program.send("POST", "/offer", &headers, OFFER);
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected) && answer.contains(word), "{headers}{answer}");
+    }
+    // What is to be read is as little theirs: the servers may have passwords.
+    for path in ["/", "/ice-servers"] {
+        let answer = program.send("GET", path, &format!("Host: {evil}\r\n"), "");
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+}
+
+#[test]
+fn behind_a_proxy_the_origin_that_is_named_is_let_in_and_no_other() {
+    let program = Program::start(&["--origin", "https://call.example"]);
+    for (site, status) in [("call.example", 200), ("evil.com", 403)] {
+        let headers = format!(
+            "Host: {site}\r\nOrigin: https://{site}\r\nContent-Type: application/json\r\n"
+        );
+        let answer = program.send("POST", "/offer", &headers, OFFER);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}
+
+#[test]
+fn one_who_offers_without_end_is_told_to_wait_and_the_page_is_still_there() {
+    let program = Program::start(&[]);
+    let refused = |_: &usize| program.ask("POST", "/offer", "{}").starts_with("HTTP/1.1 429 ");
+    let at = (0..400).find(refused).expect("it is refused");
+    assert!(at >= 32, "{at}");
+    let answer = program.ask("POST", "/offer", OFFER);
+    if answer.starts_with("HTTP/1.1 429 ") {
+        assert!(answer.contains("retry-after: ") && answer.contains("too_many_requests"));
+    }
+    assert!(program.ask("GET", "/", "").starts_with("HTTP/1.1 200 "));
+}
+
 #[test]
 fn what_makes_no_sense_is_said_at_once() {
     for arguments in [&["--announce", "example.org"][..], &["--udp-port", "0"], &["--nonsense"]] {
@@ -54,12 +113,16 @@ impl Program {
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let headers = format!("Host: {}\r\nContent-Type: application/json\r\n", self.address);
+        self.send(method, path, &headers, body)
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
         let mut tcp = TcpStream::connect(&self.address).expect("it listens");
-        let (host, length) = (&self.address, body.len());
-        let headers = format!(
-            "Host: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
-        );
-        write!(tcp, "{method} {path} HTTP/1.1\r\n{headers}\r\n{body}").expect("open");
+        let headers =
+            format!("{headers}Connection: close\r\nContent-Length: {}\r\n", body.len());
+        let request = format!("{method} {path} HTTP/1.1\r\n{headers}\r\n{body}");
+        tcp.write_all(request.as_bytes()).expect("open");
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).expect("text");
         answer

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use callboard_ice_handshake::gather::IceServer;
 use callboard_ice_handshake::mux::PortChoice;
 use callboard_peer_connection::{Configuration, PeerConnectionsOptions};
-use callboard_signaling::{Peer, PeerOptions, TrustedProxies};
+use callboard_signaling::{OwnPages, Peer, PeerOptions, TrustedProxies};
 use clap::Args;
 
 /// How peer connections of the server are reached.
@@ -37,7 +37,7 @@ pub struct IceServers {
 /// How pages and proxies reach the server.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Web {
-    /// Let pages of this origin open WebSockets, such as https://call.example, and no others. More than once for more of
+    /// Let pages of this origin in, such as https://call.example, and no others. More than once for more of
     /// them [default: pages of the host that the request names]
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     pub origins: Vec<String>,
@@ -71,6 +71,12 @@ impl Web {
     pub fn apply<P: Peer>(&self, options: PeerOptions<P>) -> PeerOptions<P> {
         let options = options.trusted_proxies(self.trusted_proxies());
         if self.origins.is_empty() { options } else { options.origin_list(self.origins.clone()) }
+    }
+
+    /// These options for routes that are for the server's own pages.
+    pub fn own_pages(&self) -> OwnPages {
+        let own_pages = OwnPages::new().trusted_proxies(self.trusted_proxies());
+        if self.origins.is_empty() { own_pages } else { own_pages.origin_list(self.origins.clone()) }
     }
 
     /// All proxies that were named.

@@ -1,0 +1,298 @@
+//! Routes of the application that are for its own pages: host, origin, and how often and how many from one address.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
+use futures_util::future::LocalBoxFuture;
+use log::Level;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::buckets::Buckets;
+use crate::limits::{Admission, Connections, TooMany, subscriber};
+use crate::origin::{Hosts, Origins, origin_list};
+use crate::proxies::{TrustedProxies, peer_address};
+use crate::refusals::RefusalLog;
+use crate::route::whole_seconds;
+
+/// Middleware for an application's own routes, such as one that takes an offer and opens a peer connection: only its own
+/// pages and programs are answered, and no address opens more than its share.
+///
+/// * A server that is reached by a loopback address must be called `localhost` or by a loopback address, unless
+///   [`hosts`](Self::hosts) says otherwise; a page of another site whose name was made to lead here (DNS rebinding) calls it
+///   by that name. Others get 403 `forbidden_host`.
+/// * A page of another site gets 403 `forbidden_origin`.
+/// * Requests that may change something (all but `GET`, `HEAD` and `OPTIONS`) are counted for their address: too often is
+///   429 `too_many_requests` with `Retry-After`, and too many that still have their [`Place`] 429 `too_many_connections`, or
+///   503 `overloaded` in all.
+///
+/// Cheap to clone; all clones count together, so make it before the app, which is made in each worker.
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer, middleware::from_fn, web};
+/// use callboard_signaling::{OwnPages, Place};
+///
+/// async fn offer(place: web::ReqData<Place>) -> &'static str {
+///     let place = place.into_inner(); // kept with the connection until that ends
+/// #   drop(place);
+///     "answer"
+/// }
+///
+/// let own_pages = OwnPages::new();
+/// let app = move || {
+///     App::new().route("/offer", web::post().to(offer)).wrap(from_fn(own_pages.middleware()))
+/// };
+/// # _ = callboard_signaling::tune(HttpServer::new(app));
+/// ```
+#[derive(Clone, Debug)]
+pub struct OwnPages {
+    origins: Origins,
+    hosts: Hosts,
+    proxies: TrustedProxies,
+    in_all: usize,
+    from_there: usize,
+    often: Arc<Buckets<IpAddr>>,
+    held: Arc<Connections>,
+    refusals: Arc<RefusalLog>,
+}
+
+/// One place of those that an address has ([`OwnPages::held_per_address`]), taken until the last clone is dropped. A handler
+/// gets it as `ReqData<Place>`.
+#[derive(Clone, Debug)]
+pub struct Place(#[expect(dead_code, reason = "counts until it is dropped")] Arc<Admission>);
+
+impl Default for OwnPages {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OwnPages {
+    /// The defaults of all options.
+    pub fn new() -> Self {
+        Self {
+            origins: Origins::SameHost,
+            hosts: Hosts::Default,
+            proxies: TrustedProxies::default(),
+            in_all: 4_096,
+            from_there: 64,
+            often: Arc::new(Buckets::new(32, Duration::from_secs(2))),
+            held: Arc::default(),
+            refusals: Arc::default(),
+        }
+    }
+
+    /// From which pages requests are answered; what is no page sends no origin, and passes. The hosts of a list are names
+    /// under which the server may be called. Default: [`Origins::SameHost`].
+    pub fn origins(self, origins: Origins) -> Self {
+        Self { origins, ..self }
+    }
+
+    /// The names in `list`, such as `https://example.org`, as an allow-list of origins.
+    pub fn origin_list<S: Into<String>>(self, list: impl IntoIterator<Item = S>) -> Self {
+        self.origins(origin_list(list))
+    }
+
+    /// Under which names the server may be called (`Host`), such as `call.example`, with a port or for any; others get 403.
+    /// Default: all; over a loopback address only names of loopback.
+    pub fn hosts<S: AsRef<str>>(self, list: impl IntoIterator<Item = S>) -> Self {
+        Self { hosts: Hosts::list(list), ..self }
+    }
+
+    /// The reverse proxies whose word on their clients' addresses is taken, as in
+    /// [`PeerOptions::trusted_proxies`](crate::PeerOptions::trusted_proxies). Default: none.
+    pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// How often an address may ask for a change: so often at once, then once `every` so often. Default: 32, 2 s.
+    pub fn rate_per_address(self, burst: u32, every: Duration) -> Self {
+        Self { often: Arc::new(Buckets::new(burst, every)), ..self }
+    }
+
+    /// How many places an address may hold. Default: 64.
+    pub fn held_per_address(self, places: usize) -> Self {
+        Self { from_there: places, ..self }
+    }
+
+    /// How many places there are for all. Default: 4,096.
+    pub fn held_in_all(self, places: usize) -> Self {
+        Self { in_all: places, ..self }
+    }
+
+    /// The middleware, for [`from_fn`](actix_web::middleware::from_fn).
+    pub fn middleware<B: MessageBody + 'static>(
+        &self,
+    ) -> impl Fn(
+        ServiceRequest,
+        Next<B>,
+    ) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, Error>>
+    + use<B> {
+        let this = self.clone();
+        move |request, next| {
+            let checked = this.check(request.request());
+            if let Err(refused) = &checked {
+                this.tell(request.request(), refused);
+            }
+            Box::pin(async move {
+                match checked {
+                    Ok(place) => {
+                        if let Some(place) = place {
+                            request.extensions_mut().insert(place);
+                        }
+                        Ok(next.call(request).await?.map_into_boxed_body())
+                    }
+                    Err(refused) => Ok(request.into_response(refused.respond())),
+                }
+            })
+        }
+    }
+
+    fn check(&self, request: &HttpRequest) -> Result<Option<Place>, Refused> {
+        let address = self
+            .proxies
+            .client(request)
+            .map_err(|error| Refused::new(400, "bad_forwarded", error.to_string()))?;
+        self.hosts
+            .check_strictly(request, &self.origins, &self.proxies)
+            .map_err(|error| Refused::new(403, "forbidden_host", error.to_string()))?;
+        self.origins
+            .check(request)
+            .map_err(|error| Refused::new(403, "forbidden_origin", error.to_string()))?;
+        if request.method().is_safe() {
+            return Ok(None);
+        }
+        self.often.take(subscriber(address), Instant::now().into_std()).map_err(|wait| Refused {
+            retry_after: Some(wait),
+            ..Refused::new(429, "too_many_requests", "of this address".to_owned())
+        })?;
+        let admitted = self.held.admit(address, self.in_all, self.from_there);
+        let place = admitted.map_err(|too_many| match too_many {
+            TooMany::InAll => Refused::new(503, "overloaded", "try again later".to_owned()),
+            TooMany::FromThere => {
+                Refused::new(429, "too_many_connections", "of this address".to_owned())
+            }
+        })?;
+        Ok(Some(Place(Arc::new(place))))
+    }
+
+    fn tell(&self, request: &HttpRequest, refused: &Refused) {
+        let address = self.proxies.client(request).unwrap_or_else(|_| peer_address(request));
+        let (error, detail) = (refused.error, Some(&*refused.detail));
+        self.refusals.refused(Level::Info, address, request.path(), error, detail);
+    }
+}
+
+/// Why a request is not answered.
+#[derive(Debug)]
+struct Refused {
+    status: u16,
+    error: &'static str,
+    detail: String,
+    retry_after: Option<Duration>,
+}
+
+impl Refused {
+    fn new(status: u16, error: &'static str, detail: String) -> Self {
+        Self { status, error, detail, retry_after: None }
+    }
+
+    fn respond(self) -> HttpResponse {
+        let Self { status, error, detail, retry_after } = self;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+        let mut response = HttpResponse::build(status);
+        if let Some(wait) = retry_after {
+            response.insert_header((RETRY_AFTER, whole_seconds(wait)));
+        }
+        response.json(json!({ "error": error, "detail": detail }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::Method;
+    use actix_web::http::header::{HOST, ORIGIN};
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn ask(rules: &OwnPages, method: Method, peer: &str, host: &str, origin: &str) -> Asked {
+        let request = TestRequest::default().method(method).append_header((HOST, host));
+        let mut request = request.peer_addr(format!("{peer}:5").parse().expect("an address"));
+        if !origin.is_empty() {
+            request = request.append_header((ORIGIN, origin));
+        }
+        rules.check(&request.to_http_request()).map_err(|refused| refused.error)
+    }
+
+    type Asked = Result<Option<Place>, &'static str>;
+
+    #[test]
+    fn only_own_pages_and_programs_are_answered() {
+        let own = OwnPages::new();
+        let listed = OwnPages::new().origin_list(["https://call.example"]);
+        let named = OwnPages::new().hosts(["call.example"]);
+        let behind = OwnPages::new().trusted_proxies("127.0.0.1".parse().unwrap());
+        let here = "127.0.0.1";
+        for (rules, peer, host, origin, refused) in [
+            (&own, here, "localhost:8080", "http://localhost:8080", None),
+            (&own, here, "127.0.0.1:8080", "", None),
+            (&own, here, "[::1]", "http://[::1]", None),
+            (&own, here, "evil.com", "http://evil.com", Some("forbidden_host")),
+            // As a page of evil.com reads what is its own: without an origin.
+            (&own, here, "evil.com", "", Some("forbidden_host")),
+            (&own, here, "localhost.", "", Some("forbidden_host")),
+            (&own, here, "127.0.0.1:80@evil.com", "", Some("forbidden_host")),
+            (&own, here, "", "", Some("forbidden_host")),
+            (&own, here, "localhost", "http://evil.com", Some("forbidden_origin")),
+            (&own, here, "localhost", "null", Some("forbidden_origin")),
+            (&own, here, "localhost:8080", "http://localhost:8081", Some("forbidden_origin")),
+            (&own, "192.0.2.1", "call.example", "https://call.example", None),
+            (&own, "192.0.2.1", "call.example", "https://evil.com", Some("forbidden_origin")),
+            (&listed, here, "call.example", "https://call.example", None),
+            (&listed, here, "call.example", "", None),
+            (&listed, here, "localhost", "", None),
+            (&listed, here, "evil.com", "", Some("forbidden_host")),
+            (&listed, here, "evil.com", "http://evil.com", Some("forbidden_host")),
+            (&listed, here, "localhost", "http://localhost", Some("forbidden_origin")),
+            (&named, here, "call.example:8443", "", None),
+            (&named, here, "localhost", "", Some("forbidden_host")),
+            (&named, "192.0.2.1", "evil.com", "", Some("forbidden_host")),
+            (&behind, here, "call.example", "https://call.example", None),
+            (&behind, "127.0.0.2", "call.example", "", Some("forbidden_host")),
+        ] {
+            for method in [Method::GET, Method::POST] {
+                let asked = ask(rules, method, peer, host, origin);
+                assert_eq!(asked.err(), refused, "{peer} {host} {origin}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_has_its_share_and_gets_it_back() {
+        let rules = OwnPages::new().held_per_address(2).held_in_all(3);
+        let rules = rules.rate_per_address(5, Duration::from_secs(3_600));
+        let post = |peer| ask(&rules, Method::POST, peer, "a.example", "");
+
+        let one = post("192.0.2.1").unwrap();
+        let _two = post("192.0.2.1").unwrap();
+        assert_eq!(post("192.0.2.1").unwrap_err(), "too_many_connections");
+        let _three = post("192.0.2.2").unwrap();
+        assert_eq!(post("192.0.2.2").unwrap_err(), "overloaded");
+        let clone = one.clone();
+        drop(one);
+        assert!(post("192.0.2.1").is_err(), "its clone holds the place");
+        drop(clone);
+        assert!(post("192.0.2.1").is_ok());
+        assert_eq!(post("192.0.2.1").unwrap_err(), "too_many_requests");
+        assert!(ask(&rules, Method::GET, "192.0.2.1", "a.example", "").is_ok());
+        assert!(post("192.0.2.2").is_ok(), "another has its own");
+    }
+}
