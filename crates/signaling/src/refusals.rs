@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use log::Level;
-use tokio::time::Instant as Clock;
+use tokio::runtime::Handle;
+use tokio::time::{Instant as Clock, sleep};
 
 use crate::limits::subscriber;
 use crate::origin::shown;
 
-/// What was refused of late.
+/// What was refused of late. What has been counted is written ten seconds later, and when this is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct RefusalLog(Mutex<Table>);
+pub(crate) struct RefusalLog(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -21,6 +22,8 @@ struct Table {
     /// Those for whom there was no room in the table.
     others: u32,
     swept: Option<Instant>,
+    /// Somebody waits to write what has been counted.
+    awaited: bool,
 }
 
 #[derive(Debug)]
@@ -40,21 +43,54 @@ impl RefusalLog {
         error: &str,
         detail: Option<&str>,
     ) {
-        let (write, counted) =
-            self.table().note(subscriber(address), error, Clock::now().into_std());
-        for line in counted {
-            log::info!("{line}");
-        }
-        if write {
+        let now = Clock::now().into_std();
+        let (write, counted) = table(&self.0).note(subscriber(address), error, now);
+        counted.iter().for_each(|line| log::info!("{line}"));
+        if !write {
+            self.write_later();
+        } else {
             let colon = if detail.is_some() { ": " } else { "" };
             let detail = shown(detail.unwrap_or_default());
             log::log!(level, "{address}: {} refused: {error}{colon}{detail}", shown(what));
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // Every change is one insertion or count.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Has the count written if nothing more is refused.
+    fn write_later(&self) {
+        if let Ok(runtime) = Handle::try_current()
+            && !std::mem::replace(&mut table(&self.0).awaited, true)
+        {
+            runtime.spawn(write_counts(Arc::downgrade(&self.0)));
+        }
+    }
+}
+
+impl Drop for RefusalLog {
+    fn drop(&mut self) {
+        table(&self.0).take_counts(|_| true).iter().for_each(|line| log::info!("{line}"));
+    }
+}
+
+fn table(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    // Every change is one insertion or count.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends when all that was counted has been written.
+async fn write_counts(log: Weak<Mutex<Table>>) {
+    loop {
+        sleep(EVERY).await;
+        let Some(log) = log.upgrade() else { return };
+        let (counted, done) = {
+            let mut table = table(&log);
+            let counted = table.sweep(Clock::now().into_std());
+            table.awaited = table.counts();
+            (counted, !table.awaited)
+        };
+        counted.iter().for_each(|line| log::info!("{line}"));
+        if done {
+            return;
+        }
     }
 }
 
@@ -77,14 +113,24 @@ impl Table {
 
     /// Forgets those whose time is up.
     fn sweep(&mut self, now: Instant) -> Vec<String> {
-        let mut counted = Vec::new();
         // One second late at most.
         if self.swept.is_some_and(|swept| now.duration_since(swept) < EVERY / 10) {
-            return counted;
+            return Vec::new();
         }
         self.swept = Some(now);
+        self.take_counts(|since| now.duration_since(since) >= EVERY)
+    }
+
+    /// Whether anything is still to be written.
+    fn counts(&self) -> bool {
+        self.others > 0 || self.seen.values().any(|seen| seen.more > 0)
+    }
+
+    /// Forgets those that were first refused at such a time: what has been counted of them.
+    fn take_counts(&mut self, is_over: impl Fn(Instant) -> bool) -> Vec<String> {
+        let mut counted = Vec::new();
         self.seen.retain(|(address, error), seen| {
-            let over = now.duration_since(seen.since) >= EVERY;
+            let over = is_over(seen.since);
             if over && seen.more > 0 {
                 counted.push(format!("{address}: {} more refused: {error}", seen.more));
             }
@@ -126,6 +172,29 @@ mod tests {
         let more = vec!["192.0.2.1: 99 more refused: unauthorized".to_owned()];
         assert_eq!(table.note(a, "unauthorized", at(110)), (true, more));
         assert_eq!(table.note(a, "unauthorized", at(300)), (true, vec![]), "nothing to count");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_count_is_written_though_nothing_more_is_refused() {
+        let log = RefusalLog::default();
+        let refuse = || log.refused(Level::Info, [192, 0, 2, 1].into(), "/", "unauthorized", None);
+        for _ in 0..2 {
+            (0..5).for_each(|_| refuse());
+            assert!(table(&log.0).counts());
+            sleep(3 * EVERY).await;
+            assert!(!table(&log.0).counts() && !table(&log.0).awaited);
+            assert!(table(&log.0).seen.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_counted_at_the_end_is_taken() {
+        let mut table = Table::default();
+        let (now, address) = (Clock::now().into_std(), [192, 0, 2, 1].into());
+        (0..3).for_each(|_| _ = table.note(address, "x", now));
+
+        assert_eq!(table.take_counts(|_| true), ["192.0.2.1: 2 more refused: x"]);
+        assert!(!table.counts());
     }
 
     #[test]

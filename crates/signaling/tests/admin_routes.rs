@@ -321,13 +321,25 @@ async fn two_hundred_peers_and_their_connections_are_shown() {
         connections.push(connection);
     }
 
-    let tree = server.tree().await;
+    // On a busy machine not all answer a glance in time; in the end each is heard.
+    let heard = async {
+        loop {
+            let tree = server.tree().await;
+            let room = tree.find(&|node| node.id == "demo").unwrap();
+            let peers = clients.iter().map(|(_, id)| {
+                let peer = room.children.iter().find(|child| child.id == *id).expect("it is shown");
+                assert_eq!(peer.children.len(), 1);
+                peer.children[0].details.get("state")
+            });
+            let states: Vec<_> = peers.flatten().collect();
+            if states.len() == clients.len() {
+                assert!(states.iter().all(|state| *state == "new"), "{states:?}");
+                return tree;
+            }
+        }
+    };
+    let tree = tokio::time::timeout(Duration::from_secs(60), heard).await.expect("all are heard");
     let room = tree.find(&|node| node.id == "demo").unwrap();
-    for (_, id) in &clients {
-        let peer = room.children.iter().find(|child| child.id == *id).expect("it is shown");
-        assert_eq!(peer.children.len(), 1);
-        assert_eq!(peer.children[0].details["state"], "new", "{:?}", peer.children[0].details);
-    }
     assert_eq!(room.children.len(), 201);
     assert_eq!(draw(&tree).lines().count(), tree.count());
     let metrics = server.ask("GET", "/admin/metrics", &[OPEN_METRICS], "").await;

@@ -111,6 +111,15 @@ async fn a_refusal_is_one_line_with_address_path_and_reason_and_without_secrets(
         let lines = LINES.with(&["127.0.0.1: /admin/tree refused: ", error]);
         assert_eq!(lines.len(), 1, "{lines:?}");
     }
+    // Nothing more is refused, and the rest is told all the same.
+    let told = async {
+        for error in ["unauthorized", "cannot_resume", "no_such_room", "forbidden_origin"] {
+            while LINES.with(&[&format!("192.0.2.1: 19 more refused: {error}")]).is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("the counts are told");
     assert_eq!(LINES.with(&["hush"]), []);
     assert!(LINES.with(&["\u{1b}"]).is_empty() && LINES.with(&["\n"]).is_empty());
 }

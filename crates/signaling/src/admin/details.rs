@@ -63,19 +63,23 @@ impl Details {
 async fn ask_all(connections: &PeerConnections, before: &All, deadline: Instant) -> All {
     let snapshot = connections.connections().snapshot();
     let running = snapshot.children.iter().filter(|child| child.status == Status::Running);
-    let handles: Vec<(String, PeerConnectionHandle)> = running
+    let mut handles: Vec<(String, PeerConnectionHandle)> = running
         .filter_map(|child| {
             let id = PeerConnectionId(child.id.parse().ok()?);
             Some((child.id.to_string(), connections.get(id)?))
         })
         .collect();
+    // Those first that have not answered yet, or not in time: where many are slow, all have their turn.
+    handles.sort_by_key(|(name, _)| {
+        before.by_name.get(name).is_some_and(|it| !it.shown.contains_key(UNANSWERED))
+    });
     let mut all =
         All { data_sent: before.data_sent, data_received: before.data_received, ..All::default() };
     // One that does not answer in time is as it was.
     for (name, _) in &handles {
         if let Some(connection) = before.by_name.get(name) {
             let mut connection = connection.clone();
-            connection.shown.insert("unanswered".to_owned(), true.into());
+            connection.shown.insert(UNANSWERED.to_owned(), true.into());
             all.by_name.insert(name.clone(), connection);
         }
     }
@@ -180,6 +184,8 @@ fn shown(stats: &StatsReport) -> Map<String, Value> {
     shown
 }
 
+/// Marks what was not answered in time, and is as it was.
+const UNANSWERED: &str = "unanswered";
 /// How old what is shown may be.
 const KEPT: Duration = Duration::from_millis(250);
 /// How long all connections together may take: who looks does not wait for one that is busy.
