@@ -22,6 +22,14 @@ pub enum DescriptionError {
         /// How many may be.
         limit: usize,
     },
+    /// More lines than 512 for each section, and 1,024: each takes many times its length while the connection lasts.
+    #[error("the description has {found} lines, of {limit} that are taken for so many sections")]
+    TooManyLines {
+        /// In this one.
+        found: usize,
+        /// How many may be.
+        limit: usize,
+    },
     /// An answer accepts more than one section, and has no `a=group:BUNDLE` (RFC 9143; `max-bundle` is the only policy).
     #[error("the answer accepts several sections without a BUNDLE group")]
     NoBundle,

@@ -169,9 +169,11 @@ impl OwnPages {
         if request.method().is_safe() {
             return Ok(None);
         }
-        self.often.take(subscriber(address), Instant::now().into_std()).map_err(|wait| Refused {
-            retry_after: Some(wait),
-            ..Refused::new(429, "too_many_requests", "of this address".to_owned())
+        self.often.take(subscriber(address), Instant::now().into_std()).map_err(|wait| {
+            Refused {
+                retry_after: Some(wait),
+                ..Refused::new(429, "too_many_requests", "of this address".to_owned())
+            }
         })?;
         let admitted = self.held.admit(address, self.in_all, self.from_there);
         let place = admitted.map_err(|too_many| match too_many {

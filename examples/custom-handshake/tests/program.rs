@@ -61,8 +61,7 @@ impl Program {
 
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
         let mut tcp = TcpStream::connect(&self.address).expect("it listens");
-        let headers =
-            format!("{headers}Connection: close\r\nContent-Length: {}\r\n", body.len());
+        let headers = format!("{headers}Connection: close\r\nContent-Length: {}\r\n", body.len());
         let request = format!("{method} {path} HTTP/1.1\r\n{headers}\r\n{body}");
         tcp.write_all(request.as_bytes()).expect("open");
         let mut answer = String::new();

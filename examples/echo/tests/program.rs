@@ -65,9 +65,8 @@ fn pages_of_other_sites_are_refused() {
 fn behind_a_proxy_the_origin_that_is_named_is_let_in_and_no_other() {
     let program = Program::start(&["--origin", "https://call.example"]);
     for (site, status) in [("call.example", 200), ("evil.com", 403)] {
-        let headers = format!(
-            "Host: {site}\r\nOrigin: https://{site}\r\nContent-Type: application/json\r\n"
-        );
+        let headers =
+            format!("Host: {site}\r\nOrigin: https://{site}\r\nContent-Type: application/json\r\n");
         let answer = program.send("POST", "/offer", &headers, OFFER);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
@@ -119,8 +118,7 @@ impl Program {
 
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
         let mut tcp = TcpStream::connect(&self.address).expect("it listens");
-        let headers =
-            format!("{headers}Connection: close\r\nContent-Length: {}\r\n", body.len());
+        let headers = format!("{headers}Connection: close\r\nContent-Length: {}\r\n", body.len());
         let request = format!("{method} {path} HTTP/1.1\r\n{headers}\r\n{body}");
         tcp.write_all(request.as_bytes()).expect("open");
         let mut answer = String::new();

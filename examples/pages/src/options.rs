@@ -76,7 +76,11 @@ impl Web {
     /// These options for routes that are for the server's own pages.
     pub fn own_pages(&self) -> OwnPages {
         let own_pages = OwnPages::new().trusted_proxies(self.trusted_proxies());
-        if self.origins.is_empty() { own_pages } else { own_pages.origin_list(self.origins.clone()) }
+        if self.origins.is_empty() {
+            own_pages
+        } else {
+            own_pages.origin_list(self.origins.clone())
+        }
     }
 
     /// All proxies that were named.

@@ -190,6 +190,10 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
     if found > limit {
         return Err(DescriptionError::TooManySections { found, limit });
     }
+    let (found, limit) = (text.lines().count(), LINES * (found + 2));
+    if found > limit {
+        return Err(DescriptionError::TooManyLines { found, limit });
+    }
     let mut sdp = Sdp::parse_plain(text);
     if sdp.session_line('v') != Some("0") {
         return Err(DescriptionError::Syntax("it does not begin with v=0".to_owned()));
@@ -355,6 +359,8 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
 
 /// 64 sections of Chromium's with all its codecs have 400 kB.
 const LARGEST: usize = 1 << 20;
+/// How many lines a section may have: browsers write up to 300, with all their codecs.
+const LINES: usize = 512;
 /// Of one certificate there is one for each hash function.
 const MOST_FINGERPRINTS: usize = 32;
 /// What a header extension can carry in its longer form (RFC 8285 §4.3).

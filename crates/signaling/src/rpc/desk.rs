@@ -56,6 +56,16 @@ pub(crate) enum NotCalled {
     Closed,
 }
 
+impl Calls {
+    /// Whether the client may have one more call run.
+    fn may_begin(&self, limits: &HookLimits) -> Result<(), Failure> {
+        if self.closed || self.running.len() >= limits.concurrency {
+            return Err(Failure::Overloaded);
+        }
+        Ok(())
+    }
+}
+
 impl Desk {
     pub(crate) fn new(hooks: Hooks, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self { hooks, calls: Mutex::default(), counters })
@@ -142,6 +152,8 @@ impl Desk {
     ) -> Result<(), Failure> {
         let limits = *self.hooks.limits();
         let hook = self.hooks.find(&call.plugin, &call.function)?;
+        // Asked first: as values arguments take many times what they do as text.
+        self.calls().may_begin(&limits)?;
         let args = call.args.map_or("[]", RawValue::get);
         let invalid = |detail: &str| Failure::InvalidArgs(InvalidArguments::all(detail));
         let args: Value =
@@ -154,9 +166,7 @@ impl Desk {
         let (abort, registration) = AbortHandle::new_pair();
         let number = {
             let mut calls = self.calls();
-            if calls.closed || calls.running.len() >= limits.concurrency {
-                return Err(Failure::Overloaded);
-            }
+            calls.may_begin(&limits)?;
             calls.next += 1;
             let number = calls.next;
             calls.running.insert(number, (call.id.clone(), abort.clone()));

@@ -316,6 +316,11 @@ fn what_cannot_be_taken_is_named() {
     let section = &offer[offer.find("m=").unwrap()..];
     let many = offer.clone() + &section.repeat(64);
     assert_eq!(answer_error(&many), Error::TooManySections { found: 65, limit: 64 });
+    let lines = offer.lines().count();
+    let padded = |more: usize| offer.clone() + &"a=x\r\n".repeat(more);
+    let error = Error::TooManyLines { found: 1_537, limit: 1_536 };
+    assert_eq!(answer_error(&padded(1_537 - lines)), error);
+    _ = answer(&padded(1_536 - lines));
 }
 
 #[test]
