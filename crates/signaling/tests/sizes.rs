@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use callboard_peer_connection::messages::SendData;
 use callboard_signaling::rpc::{HookContext, HookError, Hooks};
-use callboard_signaling::{CallClientError, PeerRef, WebRtcLimits};
+use callboard_signaling::{CallClientError, DescriptionBudget, PeerRef, WebRtcLimits};
 use common::Server;
 use common::rtc::{RtcClient, webrtc};
 use serde_json::{Value, json};
@@ -46,7 +46,9 @@ fn offer(bytes: usize) -> Value {
 
 #[actix::test]
 async fn an_offer_may_be_larger_than_a_message_to_others_and_costs_no_connection() {
-    let (server, _) = server(WebRtcLimits::default()).await;
+    // What follows costs 290 sections, of 256 that a client has at once.
+    let descriptions = DescriptionBudget { burst: 1_000, per_second: 32 };
+    let (server, _) = server(WebRtcLimits { descriptions, ..WebRtcLimits::default() }).await;
     let mut client = RtcClient::join(&server).await;
 
     for size in [70_000, 500_000, 1_000_000] {
