@@ -126,7 +126,9 @@ impl PeerRef {
         self.outbox.push(text.into()).map_err(|_| CallClientError::Gone)
     }
 
-    /// The client's WebRTC connection to this server, if there is one.
+    /// The client's WebRTC connection to this server, if there is one. Tracks, transceivers and data channels that are added to it
+    /// are offered to the client; its descriptions are set by the server peer alone. A client that connects anew has another one,
+    /// with nothing of what was added to the last.
     pub fn connection(&self) -> Option<PeerConnectionHandle> {
         self.channels.connection()
     }

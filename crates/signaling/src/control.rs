@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 pub(crate) enum Control {
     /// `webrtc:offer`
     Offer(SessionDescription),
+    /// `webrtc:answer`
+    Answer(SessionDescription),
     /// `webrtc:ice`; none says that there are no more.
     Ice(Option<IceCandidate>),
     /// `webrtc:close`
@@ -42,7 +44,14 @@ impl Control {
         let data = data.map_or("null", RawValue::get);
         let unread = |event, error| move |detail| Self::Unread { event, error, detail };
         Some(match event {
-            OFFER => offer(data).map_or_else(unread(OFFER, "bad_description"), Self::Offer),
+            OFFER => description(data, "offer")
+                .map_or_else(unread(OFFER, "bad_description"), |sdp| {
+                    Self::Offer(SessionDescription::offer(sdp))
+                }),
+            ANSWER => description(data, "answer")
+                .map_or_else(unread(ANSWER, "bad_description"), |sdp| {
+                    Self::Answer(SessionDescription::answer(sdp))
+                }),
             ICE => candidate(data).map_or_else(unread(ICE, "bad_candidate"), Self::Ice),
             CLOSE => Self::Close,
             SEND => send(data).unwrap_or_else(unread(SEND, "bad_data")),
@@ -51,7 +60,8 @@ impl Control {
     }
 }
 
-fn offer(data: &str) -> Result<SessionDescription, String> {
+/// The text of a description of this type.
+fn description(data: &str, expected: &str) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Fields<'a> {
         #[serde(borrow, default, rename = "type")]
@@ -60,12 +70,12 @@ fn offer(data: &str) -> Result<SessionDescription, String> {
         sdp: Option<&'a RawValue>,
     }
     let Fields { kind, sdp } = fields(data, "an object with type and sdp")?;
-    let kind = string("type", kind)?.ok_or("type is missing: it must be \"offer\"")?;
-    if kind != "offer" {
-        return Err(format!("type must be \"offer\", not {:?}", shorten(&kind, LONGEST_WORD)));
+    let kind =
+        string("type", kind)?.ok_or_else(|| format!("type is missing: it must be {expected:?}"))?;
+    if kind != expected {
+        return Err(format!("type must be {expected:?}, not {:?}", shorten(&kind, LONGEST_WORD)));
     }
-    let sdp = string("sdp", sdp)?.ok_or("sdp is missing")?;
-    Ok(SessionDescription::offer(sdp))
+    Ok(string("sdp", sdp)?.ok_or("sdp is missing")?)
 }
 
 /// The end of candidates is null, an empty object or an empty candidate.
@@ -178,6 +188,7 @@ pub(crate) fn may_be_control(text: &str) -> bool {
 }
 
 pub(crate) const OFFER: &str = "webrtc:offer";
+pub(crate) const ANSWER: &str = "webrtc:answer";
 pub(crate) const ICE: &str = "webrtc:ice";
 pub(crate) const CLOSE: &str = "webrtc:close";
 pub(crate) const SEND: &str = "webrtc:send";
@@ -192,6 +203,11 @@ mod tests {
         assert_eq!(
             Control::read(offer),
             Some(Control::Offer(SessionDescription::offer("v=0\r\n")))
+        );
+        let answer = r#"{"event":"webrtc:answer","data":{"type":"answer","sdp":"v=0\r\n"}}"#;
+        assert_eq!(
+            Control::read(answer),
+            Some(Control::Answer(SessionDescription::answer("v=0\r\n")))
         );
         let ice = r#"{"event":"webrtc:ice","data":{"candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":null}}"#;
         let Some(Control::Ice(Some(candidate))) = Control::read(ice) else { panic!() };
@@ -217,7 +233,7 @@ mod tests {
             "hello",
             r#"["webrtc:offer",{}]"#,
             r#"{"event":"webrtc:offer","data":{},"to":"all"}"#,
-            r#"{"event":"webrtc:answer","data":{}}"#,
+            r#"{"event":"webrtc:state","data":{}}"#,
             r#"{"event":"chat","data":"\"webrtc:offer\""}"#,
         ] {
             assert_eq!(Control::read(text), None, "{text}");
@@ -249,6 +265,15 @@ mod tests {
             (&long, &format!("type must be \"offer\", not {:?}", "x".repeat(LONGEST_WORD))),
         ] {
             assert_eq!(unread(OFFER, data), ("bad_description", detail.to_owned()));
+        }
+        for (data, detail) in [
+            ("null", "data must be an object with type and sdp, not null"),
+            (r#"{"sdp":"v=0"}"#, "type is missing: it must be \"answer\""),
+            (r#"{"type":"offer","sdp":"v=0"}"#, "type must be \"answer\", not \"offer\""),
+            (r#"{"type":"pranswer","sdp":"v=0"}"#, "type must be \"answer\", not \"pranswer\""),
+            (r#"{"type":"answer"}"#, "sdp is missing"),
+        ] {
+            assert_eq!(unread(ANSWER, data), ("bad_description", detail.to_owned()));
         }
         let whole = "sdpMLineIndex must be a whole number from 0 to 65535, not";
         for (data, detail) in [

@@ -396,6 +396,7 @@ export class Client {
       this.#emit("error", serverError(text(description), details));
       if (description === "WebRTC failed") this.#peerConnection?.handleRefusal(details);
     },
+    "webrtc:offer": (offer) => this.#peerConnection?.handleOffer({ type: "offer", sdp: text(offer.sdp) }),
     "webrtc:answer": (answer) => this.#peerConnection?.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
     "webrtc:ice": (candidate) => this.#peerConnection?.handleCandidate(candidate),
     "webrtc:state": ({ state, reason }) => {
@@ -888,9 +889,12 @@ export class PeerConnection {
   #stopped = new Set();
   /** Whether the server ought to get an offer that it could not be sent. */
   #owed = false;
+  /** Whether a round is being begun, by us or by the server. */
   #offering = false;
   /** Whether the server has had an offer of this connection. */
   #offered = false;
+  /** Descriptions of the server's are set one after the other. */
+  #descriptions = Promise.resolve();
   /** Whether the server has answered this connection: what it says before that is about the last one. */
   #answered = false;
   #restarted = false;
@@ -1036,9 +1040,23 @@ export class PeerConnection {
   }
 
   /** @param {RTCSessionDescriptionInit} answer */
-  async handleAnswer(answer) {
-    const connection = this.connection;
-    if (this.closed || connection.signalingState !== "have-local-offer") return;
+  handleAnswer(answer) {
+    const { connection } = this;
+    this.#descriptions = this.#descriptions.then(() => this.#takeAnswer(answer, connection));
+  }
+
+  /** @param {RTCSessionDescriptionInit} offer */
+  handleOffer(offer) {
+    const { connection } = this;
+    this.#descriptions = this.#descriptions.then(() => this.#takeOffer(offer, connection));
+  }
+
+  /**
+   * @param {RTCSessionDescriptionInit} answer
+   * @param {RTCPeerConnection} connection
+   */
+  async #takeAnswer(answer, connection) {
+    if (connection !== this.connection || this.closed || connection.signalingState !== "have-local-offer") return;
     this.#stopWaiting();
     try {
       await connection.setRemoteDescription(answer);
@@ -1053,6 +1071,31 @@ export class PeerConnection {
     this.#same.clear();
     if (connection.connectionState === "new") this.#within(CONNECT_TIME, () => this.#giveUp());
     for (const candidate of this.#early.splice(0)) this.handleCandidate(candidate);
+    this.settle();
+  }
+
+  /**
+   * The server offers. If we do so as well, it gives way, and offers again later.
+   *
+   * @param {RTCSessionDescriptionInit} offer
+   * @param {RTCPeerConnection} connection
+   */
+  async #takeOffer(offer, connection) {
+    if (connection !== this.connection || this.closed || !this.#answered) return;
+    if (this.#offering || connection.signalingState !== "stable") return;
+    this.#offering = true;
+    try {
+      await connection.setRemoteDescription(offer);
+      await connection.setLocalDescription();
+    } catch (error) {
+      if (connection !== this.connection || this.closed) return;
+      this.#host.emit("error", new CallboardError("bad_offer", String(error)));
+      return this.#reopen("bad_offer");
+    }
+    if (connection !== this.connection || this.closed) return;
+    this.#offering = false;
+    const { type, sdp } = connection.localDescription ?? {};
+    if (!this.#host.tell("webrtc:answer", { type, sdp })) return this.#reopen();
     this.settle();
   }
 
@@ -1085,14 +1128,18 @@ export class PeerConnection {
     // What is wrong with this one will be wrong with the next.
     if (offered) this.#reopen(error === "bad_description" ? error : undefined);
     else if (error === "no_webrtc_session" && this.#answered) this.#reopen();
+    // We have agreed on what the server has not. After a timeout we have not answered.
+    else if (event === "webrtc:answer" && error !== "timeout" && this.#answered) this.#reopen();
   }
 
   #open() {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
     this.#answered = this.#restarted = this.#owed = this.#offering = this.#offered = this.#warned = false;
     this.#early = [];
+    // One that was closed may leave its last description waiting for ever.
+    this.#descriptions = Promise.resolve();
     this.#connectedAt = Infinity;
-    // Only we offer, so there is no glare; and the browser asks again after a round, so rounds come one by one.
+    // Where both offer, the server gives way; and the browser asks again after a round, so rounds come one by one.
     connection.onnegotiationneeded = () => this.#offer(connection);
     connection.onicecandidate = ({ candidate }) => this.#found(candidate);
     connection.onconnectionstatechange = () => this.#stateChanged(connection);

@@ -70,7 +70,7 @@ async fn what_the_server_alone_may_say_is_refused_from_clients() {
         r#"{"event":"\u0077ebrtc:offer","data":{},"to":"all"}"#,
         r#"{"event":"media:offer"}"#,
         r#"{"event":"webrtc:nothing","data":{}}"#,
-        r#"{"event":"webrtc:answer","data":{"type":"answer","sdp":""}}"#,
+        r#"{"event":"webrtc:state","data":{"state":"connected"}}"#,
     ] {
         a.text(text).await;
         assert_eq!(a.expect_error("Invalid message").await, "reserved event", "{text}");

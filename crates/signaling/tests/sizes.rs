@@ -60,7 +60,7 @@ async fn an_offer_may_be_larger_than_a_message_to_others_and_costs_no_connection
 
     // One that can be used is answered, however the sender has ordered its members.
     client.channel("chat").await;
-    let offer = client.local_offer().await;
+    let offer = client.local_description().await;
     let sdp = offer["sdp"].as_str().unwrap().to_owned();
     let padded = format!("{sdp}a=x:{}\r\n", "x".repeat(200_000));
     let text = format!(

@@ -270,6 +270,7 @@ const NONSENSE: &[&str] = &[
     r#"{"event":"room_restarted","data":{"peers":7}}"#,
     r#"{"event":"error","data":{}}"#,
     r#"{"event":"webrtc:answer","data":{"sdp":null}}"#,
+    r#"{"event":"webrtc:offer","data":{"sdp":null}}"#,
     r#"{"event":"webrtc:state"}"#,
     r#"{"event":"webrtc:data","data":{"channel":"x","data":{}}}"#,
     r#"{"event":"authenticated","data":{"peer_id":"c","peers":[]}}"#,

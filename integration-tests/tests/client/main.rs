@@ -3,6 +3,7 @@
 mod calling;
 mod giving_up;
 mod joining;
+mod offered;
 mod page;
 mod proxy;
 mod reconnecting;

@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use actix::System;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use callboard_peer_connection::{DataChannelMessage, PeerConnections, PeerConnectionsOptions};
+use callboard_peer_connection::messages::{AddTrack, CreateDataChannel};
+use callboard_peer_connection::{
+    DataChannelMessage, LocalTrack, PeerConnectionHandle, PeerConnections, PeerConnectionsOptions,
+    RtpCodecCapability,
+};
 use callboard_room_supervisor::{AuthData, JoinRefusal, Message, PeerId, Room, RoomOptions, Rooms};
 use callboard_signaling::rpc::{HookContext, HookError};
 use callboard_signaling::{
@@ -162,16 +166,31 @@ fn hooks() -> Hooks {
                         Err(error) => json!({ "error": error.to_string() }),
                     })
                 })
+                .hook("add_channel", async |(label,): (String,), context: HookContext| {
+                    let added = connection(&context)?.send(CreateDataChannel::new(label)).await;
+                    added.map_err(refused)?.map(drop).map_err(refused)
+                })
+                .hook("add_track", async |(codec, id): (String, String), context: HookContext| {
+                    let track = LocalTrack::new(RtpCodecCapability::new(codec), id, "ours");
+                    let added = connection(&context)?.send(AddTrack(track)).await;
+                    added.map_err(refused)?.map(drop).map_err(refused)
+                })
                 .hook("kill_connection", async |(): (), context: HookContext| {
-                    match context.client.connection() {
-                        Some(connection) => connection.close().await,
-                        None => return Err(HookError::new("there is none")),
-                    }
-                    Ok(())
+                    connection(&context)?.close().await;
+                    Ok::<_, HookError>(())
                 })
         })
         .build()
         .expect("good names")
+}
+
+/// The server's side of the page's connection.
+fn connection(context: &HookContext) -> Result<PeerConnectionHandle, HookError> {
+    context.client.connection().ok_or_else(|| HookError::new("there is none"))
+}
+
+fn refused(why: impl ToString) -> HookError {
+    HookError(why.to_string())
 }
 
 /// Counts the calls that were dropped before they were done.

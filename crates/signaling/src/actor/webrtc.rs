@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::PeerActor;
-use crate::control::{Control as Said, ICE, OFFER, SEND, may_be_control, shorten};
+use crate::control::{ANSWER, Control as Said, ICE, OFFER, SEND, may_be_control, shorten};
 use crate::peer::{ChannelEvent, Peer};
 use crate::rpc::{Answer, Desk, Frame, Handled, HookContext, may_be_rpc};
 use crate::server_peer::*;
@@ -53,6 +53,7 @@ impl<P: Peer> PeerActor<P> {
     fn control(&mut self, control: Said, ctx: &mut actix::Context<Self>) {
         match control {
             Said::Offer(offer) => self.offer(offer, ctx),
+            Said::Answer(answer) => self.answer(answer, ctx),
             Said::Ice(candidate) => self.candidate(candidate, ctx),
             Said::Close => {
                 if let Some(server) = &self.server {
@@ -171,6 +172,25 @@ impl<P: Peer> PeerActor<P> {
         }));
     }
 
+    /// The answer to an offer of the server's.
+    fn answer(&mut self, answer: SessionDescription, ctx: &mut actix::Context<Self>) {
+        if self.policy.webrtc.is_none() {
+            return self.refuse(ANSWER, "webrtc_disabled", None);
+        }
+        let unexpected = |this: &Self, error: HandleAnswerError| {
+            this.refuse(ANSWER, &error.to_string(), error.detail());
+        };
+        let Some(server) = self.server.clone().filter(Addr::connected) else {
+            return unexpected(self, HandleAnswerError::Unexpected);
+        };
+        let taking = server.send(HandleAnswer(answer));
+        ctx.spawn(taking.into_actor(self).map(move |taken, this, _| {
+            if let Err(error) = taken.unwrap_or(Err(HandleAnswerError::Unexpected)) {
+                unexpected(this, error);
+            }
+        }));
+    }
+
     fn candidate(&mut self, candidate: Option<IceCandidate>, ctx: &mut actix::Context<Self>) {
         let Some(server) = self.server.clone().filter(Addr::connected) else {
             return self.refuse(ICE, "no_webrtc_session", None);
@@ -265,7 +285,11 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
 
     fn handle(&mut self, event: ServerPeerEvent, _: &mut Self::Context) {
         match event {
-            ServerPeerEvent::Answer(answer) => self.say("webrtc:answer", &answer),
+            ServerPeerEvent::Answer(answer) => self.say(ANSWER, &answer),
+            ServerPeerEvent::Offer(offer) => self.say(OFFER, &offer),
+            ServerPeerEvent::Unanswered => {
+                self.refuse(ANSWER, "timeout", Some("the offer is taken back".to_owned()));
+            }
             ServerPeerEvent::Ice(candidate) => self.say(ICE, &candidate),
             ServerPeerEvent::ChannelOpen { label, .. } => {
                 self.say("webrtc:channel_open", &json!({ "channel": label }));

@@ -1,6 +1,9 @@
 //! The server peer as an actor.
 
+mod offering;
+
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use super::channels::Channels;
 use super::limits::{Account, Fate, cost, origin, sections};
 use super::*;
 use crate::client::PeerRef;
+use offering::Offering;
 
 /// The WebRTC peer of one user.
 ///
@@ -36,6 +40,9 @@ pub struct ServerPeer {
     origin: Option<String>,
     state: PeerConnectionState,
     channels: Channels,
+    /// The channels that the application has made.
+    own: BTreeSet<DataChannelId>,
+    offering: Offering,
     entry: Option<Entry>,
     /// The way to the client of the peer behind it, closed when that peer is gone for good. One that has crashed is back
     /// soon, and finds its connection.
@@ -61,6 +68,8 @@ impl ServerPeer {
             origin: None,
             state: PeerConnectionState::New,
             channels: Channels::default(),
+            own: BTreeSet::new(),
+            offering: Offering::default(),
             entry: None,
             client: None,
             address: None,
@@ -113,6 +122,7 @@ impl ServerPeer {
             let (connection, answer) = answered?;
             this.origin = whose;
             this.adopt(connection);
+            this.offering.settled();
             // What the connection has told meanwhile waits in the mailbox: candidates come after the answer.
             this.tell(ServerPeerEvent::Answer(answer));
             Ok(())
@@ -152,6 +162,8 @@ impl ServerPeer {
 
     /// Close the connection, if there is one; what it tells from now on is nobody's.
     fn let_go(&mut self) {
+        self.own.clear();
+        self.offering.settled();
         for (id, label) in self.channels.connected(None) {
             self.tell(ServerPeerEvent::ChannelClosed { id, label });
         }
@@ -195,7 +207,7 @@ impl ServerPeer {
             }
             Fate::Close => return self.end(EndReason::RateLimited, ctx),
         }
-        if self.channels.count() >= self.account.limits().channels {
+        if self.channels.count() - self.own.len() >= self.account.limits().channels {
             self.close_channel(id);
             return self.tell(ServerPeerEvent::Refused(Refusal::TooManyChannels));
         }
@@ -356,6 +368,7 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
                 }
                 self.tell(ServerPeerEvent::Ice(candidate));
             }
+            ConnectionEvent::NegotiationNeeded => self.offer(ctx),
             ConnectionEvent::Failed(reason) => self.tell(ServerPeerEvent::Failed(reason)),
             // That it is closed is told with the reason, which comes last.
             ConnectionEvent::ConnectionStateChange(PeerConnectionState::Closed) => {}
@@ -363,10 +376,12 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
             ConnectionEvent::DataChannelAdded(channel) => {
                 self.channel_opened(channel.id, channel.label.clone(), ctx);
             }
+            ConnectionEvent::DataChannelOpened(id) => self.own_channel_opened(id, ctx),
             ConnectionEvent::DataChannelMessage { channel, message } => {
                 self.came(channel, message, ctx)
             }
             ConnectionEvent::DataChannelClosed(id) => {
+                self.own.remove(&id);
                 if let Some(label) = self.channels.closed(id) {
                     self.tell(ServerPeerEvent::ChannelClosed { id, label });
                 }

@@ -2,7 +2,8 @@
 //!
 //! [`ServerPeer`] is an actor between a client's signaling and a
 //! [`PeerConnection`](callboard_peer_connection::PeerConnection). Whoever controls it tells it what the client says, and
-//! hears of what is to be told to the client ([`ServerPeerEvent`]). Peers behind a [`Signaling`](crate::Signaling) route
+//! hears of what is to be told to the client ([`ServerPeerEvent`]). The client offers first; what the application changes later on
+//! the server's side of the connection is offered to the client. Peers behind a [`Signaling`](crate::Signaling) route
 //! get one by [`PeerOptions::webrtc`](crate::PeerOptions::webrtc); by itself it needs no WebSocket and no room.
 
 mod actor;
@@ -88,19 +89,22 @@ pub struct WebRtcLimits {
     pub data: Rate,
     /// Candidates. Default: 5 in a second, 150 at once.
     pub candidates: Rate,
-    /// Offers. Default: one in a second, 30 at once; 256 KiB in a second, 8 MiB at once.
+    /// Offers and answers. Default: one in a second, 30 at once; 256 KiB in a second, 8 MiB at once.
     pub offers: Rate,
-    /// How many sections of media an offer may have; one with more is refused before a connection is opened for it.
+    /// How many sections of media an offer or answer may have; one with more is refused before a connection is opened for it.
     /// More than [`ApiSettings::max_sections`](callboard_peer_connection::ApiSettings::max_sections) are refused in any
     /// case. Default: 64.
     pub sections: usize,
-    /// What the offers of one client may cost. Default: 256 sections at once, then 32 in a second.
+    /// What the offers and answers of one client may cost. Default: 256 sections at once, then 32 in a second.
     pub descriptions: DescriptionBudget,
-    /// What the offers of all clients of one address may cost together (of one /64 for IPv6). Default: 8,192 sections at
+    /// What the offers and answers of all clients of one address may cost together (of one /64 for IPv6). Default: 8,192 sections at
     /// once, then 512 in a second: a twentieth of a core.
     pub descriptions_per_address: DescriptionBudget,
     /// How long it may take to answer an offer. Default: 10 s.
     pub answer_timeout: Duration,
+    /// How long the client may take to answer an offer of the server's; after that the offer is taken back
+    /// ([`ServerPeerEvent::Unanswered`]), and the connection goes on as it was. Default: 30 s.
+    pub offer_timeout: Duration,
 }
 
 impl Default for WebRtcLimits {
@@ -121,6 +125,7 @@ impl Default for WebRtcLimits {
             descriptions: DescriptionBudget { burst: 256, per_second: 32 },
             descriptions_per_address: DescriptionBudget { burst: 8_192, per_second: 512 },
             answer_timeout: Duration::from_secs(10),
+            offer_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -149,6 +154,11 @@ impl DescriptionBudget {
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), HandleOfferError>")]
 pub struct HandleOffer(pub SessionDescription);
+
+/// The client answers the server's offer, [`ServerPeerEvent::Offer`]. One that cannot be used leaves the offer open.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), HandleAnswerError>")]
+pub struct HandleAnswer(pub SessionDescription);
 
 /// The client has found a candidate; none says that there are no more.
 #[derive(Clone, Debug, Message)]
@@ -182,6 +192,14 @@ pub struct Close;
 pub enum ServerPeerEvent {
     /// For the client: the answer to its offer.
     Answer(SessionDescription),
+    /// For the client: the application has changed the server's side of the connection (W3C `negotiationneeded`), which it reaches by
+    /// [`PeerRef::connection`](crate::PeerRef::connection): it has added a track, a transceiver or the first data channel, or wants
+    /// ICE restarted. The client answers ([`HandleAnswer`]), or, if it has just offered itself, leaves this one alone: its
+    /// offer takes the place of this one, and what this one was about is offered again after the answer.
+    Offer(SessionDescription),
+    /// The client has not answered an offer within [`WebRtcLimits::offer_timeout`]: it is taken back, and the connection goes on
+    /// as it was. There is another one after the next offer of the client's.
+    Unanswered,
     /// For the client: a candidate of the server's; none says that there are no more.
     Ice(Option<IceCandidate>),
     /// A data channel is open.
@@ -303,6 +321,32 @@ impl HandleOfferError {
             )),
             Self::NotAnOffer => Some("the type is not \"offer\"".to_owned()),
             Self::RateLimited | Self::Unavailable | Self::TimedOut => None,
+        }
+    }
+}
+
+/// Why an answer was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandleAnswerError {
+    /// No offer is open: there was none, or it was taken back, or has made way for one of the client's.
+    #[error("unexpected_answer")]
+    Unexpected,
+    /// It is no answer.
+    #[error("bad_description")]
+    NotAnAnswer,
+    /// It is refused as an offer would be.
+    #[error(transparent)]
+    Refused(#[from] HandleOfferError),
+}
+
+impl HandleAnswerError {
+    /// Returns what is wrong with the answer, or how long to wait.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Unexpected => Some("no offer is open".to_owned()),
+            Self::NotAnAnswer => Some("the type is not \"answer\"".to_owned()),
+            Self::Refused(error) => error.detail(),
         }
     }
 }

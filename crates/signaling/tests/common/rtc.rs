@@ -55,6 +55,8 @@ pub(crate) struct RtcClient {
     home: PeerConnections,
     /// What it believes that the server takes, in bytes, whatever its answers say.
     pub(crate) believes: Option<u32>,
+    /// Whether it leaves the server's offers alone, as clients do that know of none.
+    pub(crate) ignores_offers: bool,
     /// What the server has said over the WebSocket.
     pub(crate) heard: Vec<Value>,
     /// What the connection has told.
@@ -68,8 +70,8 @@ impl RtcClient {
         let token = data["resume"]["token"].as_str().map(str::to_owned);
         let home = home().await;
         let (connection, events) = connection(&home).await;
-        let (believes, heard, told) = Default::default();
-        Self { ws, token, connection, events, home, believes, heard, told }
+        let (believes, ignores_offers, heard, told) = Default::default();
+        Self { ws, token, connection, events, home, believes, ignores_offers, heard, told }
     }
 
     /// Lose the WebSocket's connection without a goodbye.
@@ -117,14 +119,26 @@ impl RtcClient {
     }
 
     pub(crate) async fn offer(&mut self) {
-        let offer = self.local_offer().await;
+        let offer = self.local_description().await;
         self.ws.send(json!({ "event": "webrtc:offer", "data": offer })).await;
     }
 
-    /// An offer that has not been sent.
-    pub(crate) async fn local_offer(&self) -> Value {
-        self.connection.send(SetLocalDescription(None)).await.expect("it runs").expect("an offer");
+    /// An offer that has not been sent, or the answer to one.
+    pub(crate) async fn local_description(&self) -> Value {
+        self.connection.send(SetLocalDescription(None)).await.expect("it runs").expect("made");
         json!(self.connection.send(LocalDescription).await.expect("it runs"))
+    }
+
+    /// Answers an offer of the server's, unless there is one of its own: then the server gives way.
+    pub(crate) async fn take_offer(&mut self, offer: Value) {
+        let state = self.connection.send(GetSignalingState).await.expect("it runs");
+        if state != SignalingState::Stable {
+            return;
+        }
+        let offer = serde_json::from_value(offer).expect("an offer");
+        self.connection.send(SetRemoteDescription(offer)).await.expect("it runs").expect("taken");
+        let answer = self.local_description().await;
+        self.ws.send(json!({ "event": "webrtc:answer", "data": answer })).await;
     }
 
     pub(crate) async fn say(&self, channel: DataChannelId, text: &str) {
@@ -227,6 +241,9 @@ impl RtcClient {
                 let answer = serde_json::from_value(data).expect("an answer");
                 // One that was closed meanwhile takes none.
                 _ = self.connection.send(SetRemoteDescription(answer)).await;
+            }
+            Some("webrtc:offer") if !self.ignores_offers => {
+                self.take_offer(heard["data"].clone()).await;
             }
             Some("webrtc:ice") => {
                 let candidate = serde_json::from_value(heard["data"].clone()).expect("a candidate");
