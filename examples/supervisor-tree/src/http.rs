@@ -12,7 +12,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::admin::Admin;
-use callboard_signaling::{Signaling, body_within, client_script, tune};
+use callboard_signaling::{OwnPages, Signaling, body_within, client_script, tune};
 use callboard_supervision::{
     Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError, has_panicked,
 };
@@ -28,6 +28,7 @@ pub(crate) struct Site {
     signaling: Signaling<Guest>,
     admin: Admin,
     ice_servers: Arc<Vec<IceServer>>,
+    own_pages: OwnPages,
     told: Arc<Mutex<Told>>,
     leaving: Arc<AtomicBool>,
 }
@@ -47,9 +48,10 @@ impl Site {
         signaling: Signaling<Guest>,
         admin: Admin,
         ice_servers: Vec<IceServer>,
+        own_pages: OwnPages,
     ) -> Self {
         let (ice_servers, told, leaving) = (Arc::new(ice_servers), Arc::default(), Arc::default());
-        Self { listen, signaling, admin, ice_servers, told, leaving }
+        Self { listen, signaling, admin, ice_servers, own_pages, told, leaving }
     }
 
     /// Where it listens, once it does.
@@ -86,6 +88,7 @@ impl Site {
     fn open(&self) -> io::Result<Http> {
         let (signaling, admin) = (self.signaling.clone(), self.admin.clone());
         let ice_servers = web::Data::from(Arc::clone(&self.ice_servers));
+        let own_pages = self.own_pages.clone();
         let app = move || {
             App::new()
                 .app_data(web::Data::clone(&ice_servers))
@@ -94,7 +97,7 @@ impl Site {
                 .configure(signaling.at(&["/socket/{room}"]))
                 .configure(client_script("/callboard.js"))
                 .configure(admin.at(""))
-                .configure(pages::configure)
+                .configure(pages::configure(&own_pages))
                 .default_service(web::to(pages::not_found))
         };
         let known = self.told().address;

@@ -1,20 +1,26 @@
 //! What a browser gets: the page, its scripts and its style.
 
 use actix_web::http::StatusCode;
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_ice_handshake::gather::IceServer;
-use callboard_signaling::is_room_name;
+use callboard_signaling::{OwnPages, is_room_name};
 use example_pages::{Asset, GoTo, page};
 
-/// The routes of the pages; needs the STUN and TURN servers. `/{room}` takes what nothing before it took.
-pub(crate) fn configure(app: &mut web::ServiceConfig) {
-    app.route("/", web::get().to(start))
-        .route("/", web::head().to(start))
-        .route("/ice-servers", web::get().to(ice_servers))
-        .route("/static/{file}", web::get().to(asset))
-        .route("/static/{file}", web::head().to(asset))
-        .route("/{room}", web::get().to(room))
-        .route("/{room}", web::head().to(room));
+/// The routes of the pages; needs the STUN and TURN servers, which are told to `own_pages`. `/{room}` takes what nothing
+/// before it took.
+pub(crate) fn configure(own_pages: &OwnPages) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let for_own_pages = from_fn(own_pages.middleware());
+    move |app| {
+        let ice_servers = web::resource("/ice-servers").route(web::get().to(ice_servers));
+        app.route("/", web::get().to(start))
+            .route("/", web::head().to(start))
+            .service(ice_servers.wrap(for_own_pages))
+            .route("/static/{file}", web::get().to(asset))
+            .route("/static/{file}", web::head().to(asset))
+            .route("/{room}", web::get().to(room))
+            .route("/{room}", web::head().to(room));
+    }
 }
 
 /// For whatever no route takes.

@@ -35,8 +35,12 @@ impl Program {
 
     /// The status of a request, and the whole answer.
     async fn get(&self, path: &str, headers: &str) -> (u16, String) {
+        self.get_as(&self.address, path, headers).await
+    }
+
+    /// The same, of one who calls the server by this name.
+    async fn get_as(&self, host: &str, path: &str, headers: &str) -> (u16, String) {
         let mut tcp = TcpStream::connect(&self.address).await.expect("it listens");
-        let host = &self.address;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
         tcp.write_all(request.as_bytes()).await.expect("open");
@@ -94,6 +98,31 @@ async fn whoever_knows_the_token_sees_the_tree() {
 }
 
 #[tokio::test]
+async fn a_password_of_a_turn_server_is_told_to_own_pages_alone() {
+    let turn = "turn:turn.example,user,a secret";
+    let program = Program::start(&["--listen", "127.0.0.1:0", "--ice-server", turn]).await;
+    let asked =
+        async |host: &str, headers: &str| program.get_as(host, "/ice-servers", headers).await;
+
+    for host in ["localhost", "127.0.0.1:8080", "[::1]"] {
+        let (status, servers) = asked(host, "").await;
+        assert!(status == 200 && servers.contains("a secret"), "{host}: {servers}");
+    }
+    // A name that was made to lead to this machine, and a page of another site.
+    for (host, headers) in [
+        ("evil.example", ""),
+        ("evil.example:8080", ""),
+        ("evil.example", "Origin: http://evil.example\r\n"),
+        ("localhost", "Origin: http://evil.example\r\n"),
+        ("localhost.evil.example", ""),
+    ] {
+        let (status, servers) = asked(host, headers).await;
+        assert!(status == 403 && !servers.contains("a secret"), "{host}, {headers}: {servers}");
+    }
+    assert_eq!(program.terminated().await, Some(0));
+}
+
+#[tokio::test]
 async fn behind_a_proxy_pages_of_the_origins_that_were_named_are_let_in() {
     let program = Program::start(&[
         "--listen",
@@ -136,6 +165,7 @@ async fn behind_a_proxy_pages_of_the_origins_that_were_named_are_let_in() {
         status == 200 && servers.ends_with(r#"[{"urls":["stun:stun.example:3478"]}]"#),
         "{servers}"
     );
+    assert_eq!(program.get_as("call.example", "/ice-servers", "").await.0, 200);
     // The proxy is on this machine; whom it speaks for is not.
     assert_eq!(program.get("/tree", "X-Forwarded-For: 192.0.2.1\r\n").await.0, 403);
     assert_eq!(program.get("/tree", "X-Forwarded-For: 127.0.0.7\r\n").await.0, 200);
