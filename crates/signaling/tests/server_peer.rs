@@ -328,6 +328,56 @@ async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
     other.expect("you_are").await;
 }
 
+#[actix::test]
+async fn a_webrtc_peer_that_is_stopped_or_killed_is_told_with_its_channels_and_can_be_had_again() {
+    let (server, _) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    let node = server.rooms.lookup("demo").unwrap().supervisor().unwrap();
+    let stop = |reason: Option<&str>| ExitReason::Shutdown(reason.map(str::to_owned));
+    for (fault, state) in [
+        (Fault::Exit(stop(Some("enough"))), "closed"),
+        (Fault::Exit(stop(None)), "closed"),
+        (Fault::Exit(ExitReason::Normal), "closed"),
+        (Fault::Kill, "failed"),
+        (Fault::Panic("shot".to_owned()), "failed"),
+    ] {
+        client.open("chat").await;
+        client.until("open", |client| client.events("webrtc:channel_open").next().is_some()).await;
+        node.inject(&format!("webrtc:{}", client.ws.id), fault.clone()).await.unwrap();
+        client.until(state, |client| client.in_state(state)).await;
+        let end = json!({ "state": state, "reason": "its actor has ended" });
+        assert_eq!(client.events("webrtc:state").last().unwrap(), &end, "{fault:?}");
+        let closed: Vec<_> = client.events("webrtc:channel_closed").collect();
+        assert_eq!(closed, [&json!({ "channel": "chat" })], "{fault:?}");
+        client.renew().await;
+    }
+
+    // One that it has closed itself has nothing to explain.
+    client.open("chat").await;
+    client.ws.send(json!({ "event": "webrtc:close" })).await;
+    client.until("closed", |client| client.in_state("closed")).await;
+    client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
+    client.until("answer", |client| client.events("you_are").next().is_some()).await;
+    let ends = client.events("webrtc:state").filter(|data| data["state"] == "closed");
+    assert_eq!(ends.collect::<Vec<_>>(), [&json!({ "state": "closed" })]);
+}
+
+#[actix::test]
+async fn a_client_whose_room_closes_hears_nothing_of_its_webrtc_peer() {
+    let (server, webrtc) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    client.open("chat").await;
+
+    server.rooms.lookup("demo").unwrap().stop("enough").await;
+
+    client
+        .until("goodbye", |client| client.heard.iter().any(|heard| heard["event"] == "gone"))
+        .await;
+    assert!(!client.in_state("closed"), "{:?}", client.heard);
+    assert_eq!(client.events("webrtc:channel_closed").count(), 0);
+    assert!(webrtc.sessions().is_empty());
+}
+
 fn server_connections(webrtc: &WebRtc) -> callboard_supervision::SupervisorRef {
     let root = webrtc.connections().supervisor();
     root.supervisor("peer-connections").unwrap().supervisor("connections").unwrap()

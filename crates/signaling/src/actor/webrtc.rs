@@ -274,6 +274,18 @@ impl<P: Peer> PeerActor<P> {
         self.say("webrtc:state", &json!({ "state": state, "reason": reason }));
     }
 
+    fn channel_closed(&mut self, label: &str) {
+        if !self.goes_down() {
+            self.say("webrtc:channel_closed", &json!({ "channel": label }));
+        }
+        self.call(|peer, context| peer.on_channel(ChannelEvent::Closed(label), context));
+    }
+
+    /// Whether it is about to end, and its WebRTC peer with it.
+    fn goes_down(&self) -> bool {
+        self.leaving || !self.context.room.is_running()
+    }
+
     fn say(&self, event: &str, data: &impl serde::Serialize) {
         // A client that is being closed is told no more.
         _ = self.context.client.push(event, data);
@@ -295,10 +307,7 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
                 self.say("webrtc:channel_open", &json!({ "channel": label }));
                 self.call(|peer, context| peer.on_channel(ChannelEvent::Opened(&label), context));
             }
-            ServerPeerEvent::ChannelClosed { label, .. } => {
-                self.say("webrtc:channel_closed", &json!({ "channel": label }));
-                self.call(|peer, context| peer.on_channel(ChannelEvent::Closed(&label), context));
-            }
+            ServerPeerEvent::ChannelClosed { label, .. } => self.channel_closed(&label),
             ServerPeerEvent::Data { label, message } => {
                 let answer = self.by_channel();
                 self.data(&label, message, &answer);
@@ -317,6 +326,8 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
             ServerPeerEvent::Closed(reason) if reason.is_plain() => {
                 self.say("webrtc:state", &json!({ "state": PeerConnectionState::Closed }));
             }
+            // Its client hears of the room.
+            ServerPeerEvent::Closed(_) if self.goes_down() => {}
             ServerPeerEvent::Closed(reason) => {
                 log::info!("peer {}: WebRTC is closed: {reason}", self.context.peer_id);
                 self.say_state(PeerConnectionState::Closed, &reason);
@@ -343,6 +354,10 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
         (self.server, self.watched) = (None, None);
         // One that ends by itself has said so.
         if down.reason.is_abnormal() {
+            // One that was killed has told of none.
+            for (_, label) in self.context.client.channels.connected(None) {
+                self.channel_closed(&label);
+            }
             let state = PeerConnectionState::Failed;
             self.say_state(state, &CloseReason::Stopped);
             self.call(|peer, context| peer.on_webrtc_state(state, context));

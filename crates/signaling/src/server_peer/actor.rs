@@ -15,11 +15,11 @@ use callboard_peer_connection::messages::{
     SetRemoteDescription,
 };
 use callboard_peer_connection::{
-    ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate, PeerConnectionEvent,
-    PeerConnectionHandle, PeerConnectionState, SessionDescription,
+    CloseReason, ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate,
+    PeerConnectionEvent, PeerConnectionHandle, PeerConnectionState, SessionDescription,
 };
 use callboard_room_supervisor::Outbox;
-use callboard_supervision::{Exit, ExitReason};
+use callboard_supervision::{Exit, ExitReason, has_panicked};
 use tokio::time::{Instant, timeout};
 
 use super::channels::Channels;
@@ -255,11 +255,17 @@ impl Actor for ServerPeer {
         });
     }
 
+    /// Runs also after a panic; whoever watches it tells of that.
     fn stopped(&mut self, _: &mut Self::Context) {
-        if let Some(connection) = self.connection.take() {
-            _ = connection.try_send(callboard_peer_connection::messages::Close);
+        if self.state == PeerConnectionState::Closed {
+            return; // it has ended by itself, and has said so
         }
-        self.channels.connected(None);
+        let was_connected = self.connection.is_some();
+        self.let_go();
+        if was_connected && !has_panicked() {
+            self.tell(ServerPeerEvent::Closed(CloseReason::Stopped.into()));
+            self.now_in(PeerConnectionState::Closed);
+        }
     }
 }
 

@@ -25,7 +25,7 @@ impl Channels {
         act(self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
     }
 
-    pub(super) fn connected(
+    pub(crate) fn connected(
         &self,
         connection: Option<PeerConnectionHandle>,
     ) -> Vec<(DataChannelId, String)> {
