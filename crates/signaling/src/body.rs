@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpResponse};
@@ -23,7 +23,8 @@ use tokio::time::{Sleep, sleep};
 /// Middleware that answers a request with 408 and ends its connection if the body has not come within this time after
 /// the head; and that ends the connection as well if the handler does not want all of the body. Without it a client can
 /// keep a connection open for ever by never ending its body. The routes of [`Signaling`](crate::Signaling) and
-/// [`admin`](crate::admin) have it.
+/// [`admin`](crate::admin) have it. What a client sends once it has been answered with 101 is no body, and may take any
+/// time; that it asks for another protocol changes nothing.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -40,15 +41,34 @@ pub fn body_within<B: MessageBody + 'static>(
     limit: Duration,
 ) -> impl Fn(ServiceRequest, Next<B>) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, Error>>
 {
+    within(limit, |head| has_body(head) || may_send_on(head))
+}
+
+/// The same for a handler that reads nothing but a WebSocket's frames, to which it gives way.
+pub(crate) fn no_body_within<B: MessageBody + 'static>(
+    limit: Duration,
+) -> impl Fn(ServiceRequest, Next<B>) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, Error>>
+{
+    within(limit, has_body)
+}
+
+fn within<B: MessageBody + 'static>(
+    limit: Duration,
+    limited: fn(&RequestHead) -> bool,
+) -> impl Fn(ServiceRequest, Next<B>) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, Error>>
+{
     move |mut request, next| {
-        let body = has_body(request.headers()).then(|| Shared::of(&mut request, limit));
+        let body = limited(request.head()).then(|| Shared::of(&mut request, limit));
         Box::pin(async move {
             let response = next.call(request).await?;
             let Some(Shared { payload, state }) = body else {
                 return Ok(response.map_into_boxed_body());
             };
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                state.set(State::Upgraded);
+            }
             Ok(match state.get() {
-                State::Whole => response.map_into_boxed_body(),
+                State::Whole | State::Upgraded => response.map_into_boxed_body(),
                 State::Coming => response.map_body(|_, body| Unread::of(body, payload)),
                 State::Late => {
                     let late = too_late().map_body(|_, body| Unread::of(body, payload));
@@ -59,10 +79,15 @@ pub fn body_within<B: MessageBody + 'static>(
     }
 }
 
-/// A WebSocket has no body; its frames come in its place.
-fn has_body(headers: &HeaderMap) -> bool {
-    (headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING))
-        && !headers.contains_key(UPGRADE)
+fn has_body(head: &RequestHead) -> bool {
+    head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Whether actix-http takes all that follows for the body, whatever its length should be.
+fn may_send_on(head: &RequestHead) -> bool {
+    let mut protocols = head.headers.get_all(UPGRADE);
+    head.method == Method::CONNECT
+        || protocols.any(|it| it.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn too_late() -> HttpResponse {
@@ -76,6 +101,8 @@ enum State {
     Coming,
     Whole,
     Late,
+    /// It is none: the connection has gone over to another protocol.
+    Upgraded,
 }
 
 /// A body that is read by a handler, and known to the middleware.
@@ -91,7 +118,7 @@ impl Shared {
         let state = Rc::new(Cell::new(State::Coming));
         let body = Body {
             payload: Rc::clone(&payload),
-            deadline: Box::pin(sleep(limit)),
+            deadline: Some(Box::pin(sleep(limit))),
             state: Rc::clone(&state),
         };
         request.set_payload(Payload::Stream { payload: Box::pin(body) });
@@ -102,7 +129,7 @@ impl Shared {
 /// A body that must come in time.
 struct Body {
     payload: Rc<RefCell<Payload>>,
-    deadline: Pin<Box<Sleep>>,
+    deadline: Option<Pin<Box<Sleep>>>,
     state: Rc<Cell<State>>,
 }
 
@@ -112,9 +139,14 @@ impl Stream for Body {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self { payload, deadline, state } = self.get_mut();
         let next = Pin::new(&mut *payload.borrow_mut()).poll_next(cx);
+        if state.get() == State::Upgraded {
+            *deadline = None;
+        }
+        let Some(deadline) = deadline else { return next };
         match next {
             Poll::Ready(None) => state.set(State::Whole),
-            Poll::Pending if deadline.as_mut().poll(cx).is_ready() => {
+            // One that sends a little again and again is late as well.
+            _ if deadline.as_mut().poll(cx).is_ready() => {
                 state.set(State::Late);
                 return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::TimedOut).into())));
             }

@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
 
-use crate::body::{BODY_TIME, body_within};
+use crate::body::{BODY_TIME, no_body_within};
 use crate::buckets::Guesses;
 use crate::counters::Counters;
 use crate::options::PeerOptions;
@@ -39,7 +39,7 @@ impl<P: Peer> Signaling<P> {
                     let door = Arc::clone(&door);
                     async move { route::enter(&door, request, payload).await }
                 };
-                let route = web::get().to(enter).wrap(from_fn(body_within(BODY_TIME)));
+                let route = web::get().to(enter).wrap(from_fn(no_body_within(BODY_TIME)));
                 config.route(&path, route);
             }
         }

@@ -3,7 +3,7 @@
 use actix_web::HttpRequest;
 use actix_web::HttpResponseBuilder;
 use actix_web::http::header::{
-    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
     TRANSFER_ENCODING, UPGRADE,
 };
 use actix_web::http::{Method, StatusCode};
@@ -54,7 +54,11 @@ pub(crate) fn check(request: &HttpRequest) -> Result<(), UpgradeError> {
     if !request.head().upgrade() {
         return malformed("connection upgrade is expected");
     }
-    if request.headers().contains_key(TRANSFER_ENCODING) {
+    let headers = request.headers();
+    let length = only(request, CONTENT_LENGTH);
+    if headers.contains_key(TRANSFER_ENCODING)
+        || headers.contains_key(CONTENT_LENGTH) && length.is_none_or(|length| length != "0")
+    {
         return malformed("no body is expected");
     }
     let key = only(request, SEC_WEBSOCKET_KEY).and_then(|key| BASE64_STANDARD.decode(key).ok());

@@ -7,11 +7,20 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use callboard_room_supervisor::Rooms;
+use callboard_room_supervisor::{RoomOptions, Rooms};
 use callboard_signaling::admin::Admin;
 use callboard_signaling::{PeerOptions, Signaling, body_within, http_service, tune};
-use common::TestPeer;
-use common::raw::{RawClient, resident};
+use common::raw::{RawClient, frame, request, resident};
+use common::{TestPeer, TestRoom};
+
+/// No other protocol is asked for, or one that is not spoken there.
+const UPGRADES: [&str; 5] = [
+    "",
+    "upgrade:\r\n",
+    "upgrade: x\r\n",
+    "upgrade: websocket\r\n",
+    "connection: upgrade\r\nupgrade: h2c, WebSocket\r\n",
+];
 
 /// What is measured is the whole process: one test at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -20,6 +29,8 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 async fn servers() -> [SocketAddr; 2] {
     let rooms = Rooms::new();
     let admin = Admin::builder(rooms.start().await.expect("nothing to go wrong")).build();
+    let demo = RoomOptions::<TestRoom>::new("demo", ());
+    rooms.start_supervised(demo).await.expect("a free name");
     let signaling = Signaling::new(PeerOptions::<TestPeer>::new((), rooms));
     let app = move || {
         let count = web::post().to(async |body: web::Bytes| body.len().to_string());
@@ -27,6 +38,7 @@ async fn servers() -> [SocketAddr; 2] {
             .configure(admin.at("/admin"))
             .configure(signaling.at(&["/socket/{room}"]))
             .route("/count", count)
+            .route("/read", web::get().to(async |body: web::Bytes| body.len().to_string()))
             .wrap(from_fn(body_within(Duration::from_secs(1))))
     };
     let listen = || TcpListener::bind(("127.0.0.1", 0)).expect("a port");
@@ -65,9 +77,10 @@ async fn a_body_that_does_not_come_is_cut() {
         let mut all = Vec::new();
         for (request, status) in cases {
             for (size, some) in sizes {
-                for body in ["", some] {
-                    let request =
-                        format!("{request} HTTP/1.1\r\nhost: localhost\r\n{size}\r\n\r\n{body}");
+                for (upgrade, body) in UPGRADES.iter().flat_map(|it| [(it, ""), (it, some)]) {
+                    let request = format!(
+                        "{request} HTTP/1.1\r\nhost: localhost\r\n{upgrade}{size}\r\n\r\n{body}"
+                    );
                     all.push(async move {
                         let head = answer(address, request.as_bytes()).await;
                         assert!(
@@ -79,6 +92,61 @@ async fn a_body_that_does_not_come_is_cut() {
             }
         }
         futures_util::future::join_all(all).await;
+    }
+}
+
+#[actix::test]
+async fn what_follows_a_request_for_a_websocket_is_cut_where_there_is_none() {
+    let _alone = ALONE.lock().await;
+    for address in servers().await {
+        for (path, headers, status) in [
+            ("/read", "", 408),
+            ("/nowhere", "", 404),
+            ("/socket/demo", "content-length: 5\r\n", 400),
+            ("/socket/demo", "transfer-encoding: chunked\r\n", 400),
+        ] {
+            let request = request(&address.to_string(), path, headers);
+            let head = answer(address, request.as_bytes()).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {head}");
+        }
+    }
+}
+
+#[actix::test]
+async fn chunks_without_end_are_read_no_more_after_the_answer() {
+    let _alone = ALONE.lock().await;
+    for address in servers().await {
+        for path in ["/nowhere", "/admin/healthz", "/socket/demo"] {
+            for upgrade in UPGRADES {
+                let request = format!(
+                    "GET {path} HTTP/1.1\r\nhost: localhost\r\n{upgrade}transfer-encoding: chunked\r\n\r\n"
+                );
+                let mut client = RawClient::send(&address.to_string(), request.as_bytes()).await;
+                client.head().await;
+                let endless = async { while client.write(b"1\r\nx\r\n").await {} };
+                let cut = tokio::time::timeout(Duration::from_secs(30), endless).await;
+                assert!(cut.is_ok(), "{request}");
+            }
+        }
+    }
+}
+
+#[actix::test]
+async fn a_websocket_outlives_the_time_for_bodies() {
+    let _alone = ALONE.lock().await;
+    for address in servers().await {
+        let mut socket = RawClient::open(&address.to_string(), "/socket/demo", "ann", &[]).await;
+        // Its own time began before this one's.
+        let late = b"POST /count HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n";
+        assert!(answer(address, late).await.starts_with("HTTP/1.1 408 "));
+        assert!(socket.write(&frame(0x88, &1000_u16.to_be_bytes())).await);
+        let code = loop {
+            match socket.frame().await {
+                Some((8, code)) => break code,
+                other => assert!(other.is_some(), "the connection was cut"),
+            }
+        };
+        assert_eq!(code, 1000_u16.to_be_bytes());
     }
 }
 
@@ -122,7 +190,7 @@ async fn a_head_or_a_body_without_end_takes_little_memory() {
             });
             let clients = futures_util::future::join_all(clients).await;
             let grown = resident().saturating_sub(before);
-            assert!(grown < CLIENTS * (256 << 10), "{CLIENTS} clients: {grown} bytes, {status}");
+            assert!(grown < CLIENTS * (512 << 10), "{CLIENTS} clients: {grown} bytes, {status}");
             drop(clients);
 
             // One that does not go on too far hears why.
