@@ -315,8 +315,11 @@ impl Station {
             Lifecycle::Down(reason) if reason.is_abnormal() => {
                 log::warn!("{} {instance} down: {reason}", self.path)
             }
-            // Told to stop while it started.
+            // Told to stop while it started, or done already.
             Lifecycle::StartFailed(StartError::ShuttingDown) => {
+                log::debug!("{} {instance} {what:?}", self.path)
+            }
+            Lifecycle::StartFailed(StartError::Exited(reason)) if !reason.is_abnormal() => {
                 log::debug!("{} {instance} {what:?}", self.path)
             }
             Lifecycle::StartFailed(error) => {
