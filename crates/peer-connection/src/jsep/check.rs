@@ -30,7 +30,7 @@ pub(crate) struct Checked {
 pub(crate) struct Facts {
     /// It can be taken: of a kind that is known here, on the one transport.
     pub(super) usable: bool,
-    /// It was rejected: port 0, and no other's transport carries it.
+    /// It was rejected: port 0, without the `a=bundle-only` that has another's transport carry it.
     pub(super) rejected: bool,
     /// The peer has not named it.
     pub(super) unnamed: bool,
@@ -59,7 +59,9 @@ impl Facts {
                 (Some(bundle), Some(mid)) => bundle.contains(mid),
                 _ => false,
             };
-            let rejected = section.port() == Some(0) && !bundled;
+            // Port 0 with no more to say is a rejection in a group as well (RFC 3264 §6, RFC 9143 §7.2).
+            let bundle_only = bundled && section.has("bundle-only");
+            let rejected = section.port() == Some(0) && !bundle_only;
             let known = if section.is_rtp() {
                 formats::formats(section).iter().any(formats::Format::is_readable)
             } else {

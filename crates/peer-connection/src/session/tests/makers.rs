@@ -187,6 +187,45 @@ fn of_sections_that_are_not_bundled_the_first_is_taken() {
     }
 }
 
+/// Port 0 is a rejection, and in a group as well (RFC 3264 §6), unless the section says `a=bundle-only` (RFC 9143 §6).
+#[test]
+fn a_section_with_port_0_is_taken_only_where_it_is_bundle_only() {
+    let offer = read(CALL);
+    let zero =
+        |text: &str, media: &str| text.replace(&format!("m={media} 9"), &format!("m={media} 0"));
+    let only = |text: &str, mid: &str| {
+        text.replace(&format!("a=mid:{mid}"), &format!("a=mid:{mid}\r\na=bundle-only"))
+    };
+    let (audio, video) = (zero(&offer, "audio"), zero(&offer, "video"));
+    let both = zero(&audio, "video");
+    let lone = |text: &str| {
+        let (start, _) = text.split_at(text.find("m=video").unwrap());
+        start.replace("BUNDLE audio-0 video-1", "BUNDLE audio-0")
+    };
+    let data = zero(&read(BOTH), "application");
+    for (text, group, ports) in [
+        (&offer, "audio-0 video-1", &[true, true][..]),
+        (&audio, "video-1", &[false, true]),
+        (&video, "audio-0", &[true, false]),
+        (&both, "", &[false, false]),
+        (&lone(&offer), "audio-0", &[true]),
+        (&lone(&audio), "", &[false]),
+        (&data, "0", &[true, false]),
+        (&only(&audio, "audio-0"), "audio-0 video-1", &[true, true]),
+        (&only(&video, "video-1"), "audio-0 video-1", &[true, true]),
+        (&only(&both, "video-1"), "video-1", &[false, true]),
+        (&only(&data, "1"), "0 1", &[true, true]),
+    ] {
+        let answer = answer(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let taken: Vec<bool> = answer.media().iter().map(|one| one.port() != Some(0)).collect();
+        assert_eq!(taken, ports, "{text}\n{answer}");
+        assert_eq!(answer.bundle().map(|mids| mids.join(" ")).as_deref(), Some(group), "{text}");
+        for (section, offered) in answer.media().iter().zip(Sdp::parse(text).media()) {
+            assert_eq!(section.mid(), offered.mid(), "{text}");
+        }
+    }
+}
+
 #[test]
 fn what_gateways_write_beside_it_changes_nothing() {
     let offer = read(AUDIO);
