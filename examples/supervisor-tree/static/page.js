@@ -49,6 +49,7 @@ async function join() {
 /** @param {import("/callboard.js").Client} joined */
 async function begin(joined) {
   client = joined;
+  lost = "";
   client.on("state", (state, { reason }) => stateChanged(joined, state, reason));
   client.on("joined", (peer) => { call.welcome(peer); render(); });
   client.on("left", (peer) => { call.forget(peer); pointers.forget(peer); render(); });
@@ -74,14 +75,22 @@ async function startCall(joined) {
 
 function stateChanged(which, state, reason) {
   if (which !== client) return;
-  if (state === "waiting") show("waiting", `The connection was lost (${reason || "no goodbye"}); the call goes on. Reconnecting…`);
-  if (state === "connecting") show("connecting", "Reconnecting…");
+  if (state === "open") lost = "";
+  // Attempts in vain say less than what was said first.
+  if (state === "waiting") lost ||= loss(reason);
+  if (state === "waiting" || state === "connecting") show(state, `${lost} Reconnecting…`.trim());
   if (state !== "closed") return render();
   // The server has closed us in good order, as when our peer is stopped: come back as somebody new.
   client = null;
   channels.clear();
   show("closed", `Closed by the server (${reason}). Coming back…`);
   again();
+}
+
+/** @param {string} reason that the server gave, if it gave one */
+function loss(reason) {
+  if (reason === "Room closed") return "The server has closed the room.";
+  return `The connection was lost (${reason || "no goodbye"}); the call goes on.`;
 }
 
 function again() {
@@ -168,6 +177,8 @@ const channels = new Set();
 let servers = [];
 let status = "starting";
 let webrtc = "new";
+/** How the connection was lost that is to come back, in words. */
+let lost = "";
 let retry = 0;
 const chat = new Chat((text) => client?.sendData("chat", JSON.stringify({ say: text })));
 const pointers = new Pointers((text) => client?.sendData("cursor", text));
