@@ -55,5 +55,18 @@ async fn echoes(kind: Kind) {
         if moves { Moment::Now(()) } else { Moment::NotYet(shown.to_string()) }
     })
     .await;
+
+    // The server ends: the page says so, sends no more, and can be begun anew without a reload.
+    assert_eq!(server.terminate(PATIENCE).await.code(), Some(0));
+    until("the end of the connection", PATIENCE, async || {
+        let ended = "const disabled = (button) => document.querySelector(button).disabled;
+            return !disabled('#start') && disabled('#say button') && document.querySelector('#state').textContent === 'closed'";
+        if browser.evaluate(ended, vec![]).await == true {
+            Moment::Now(())
+        } else {
+            Moment::NotYet(browser.text().await)
+        }
+    })
+    .await;
     browser.close().await;
 }
