@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpServer, web};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_signaling::{Place, Run, body_within};
@@ -16,13 +16,7 @@ use clap::Parser;
 use tokio::sync::oneshot;
 
 use crate::cli::Cli;
-
-/// What every request has.
-struct Server {
-    connections: PeerConnections,
-    api: Api,
-    configuration: Configuration,
-}
+use crate::pages::Server;
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,9 +31,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let own_pages = web.own_pages();
     let server = web::Data::new(Server { connections, api, configuration });
     let http = HttpServer::new(move || {
-        let app = App::new().app_data(server.clone()).route("/offer", web::post().to(offer));
-        let app = app.configure(pages::configure).wrap(from_fn(own_pages.middleware()));
-        app.wrap(from_fn(body_within(BODY_TIME)))
+        let app = App::new().app_data(server.clone()).configure(pages::configure);
+        app.wrap(from_fn(own_pages.middleware())).wrap(from_fn(body_within(BODY_TIME)))
     })
     .bind(listen)?;
     for address in http.addrs() {
@@ -48,18 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(run.serve(http).await?)
 }
 
-/// A browser's offer, and our answer.
-async fn offer(
-    server: web::Data<Server>,
-    place: web::ReqData<Place>,
-    offer: web::Json<SessionDescription>,
-) -> HttpResponse {
-    match answer(&server, place.into_inner(), offer.into_inner()).await {
-        Ok(answer) => HttpResponse::Ok().json(answer),
-        Err(error) => HttpResponse::BadRequest().body(error.to_string()),
-    }
-}
-
+/// Our answer to a browser's offer.
 async fn answer(
     server: &Server,
     place: Place,

@@ -1,12 +1,23 @@
-//! What a browser gets: the page, and the STUN and TURN servers that it is to use.
+//! What a browser gets: the page, the STUN and TURN servers that it is to use, and the answer to its offer.
 
 use actix_web::{HttpResponse, web};
+use callboard_peer_connection::{Api, Configuration, PeerConnections, SessionDescription};
+use callboard_signaling::Place;
 
-use crate::Server;
+use crate::answer;
+
+/// What every request has.
+pub(crate) struct Server {
+    pub(crate) connections: PeerConnections,
+    pub(crate) api: Api,
+    pub(crate) configuration: Configuration,
+}
 
 /// The routes of the page; needs the [`Server`].
 pub(crate) fn configure(app: &mut web::ServiceConfig) {
-    app.route("/", web::get().to(page)).route("/ice-servers", web::get().to(ice_servers));
+    app.route("/", web::get().to(page))
+        .route("/ice-servers", web::get().to(ice_servers))
+        .route("/offer", web::post().to(offer));
 }
 
 async fn page() -> HttpResponse {
@@ -17,4 +28,15 @@ async fn page() -> HttpResponse {
 
 async fn ice_servers(server: web::Data<Server>) -> HttpResponse {
     example_pages::ice_servers(&server.configuration.ice_servers)
+}
+
+async fn offer(
+    server: web::Data<Server>,
+    place: web::ReqData<Place>,
+    offer: web::Json<SessionDescription>,
+) -> HttpResponse {
+    match answer(&server, place.into_inner(), offer.into_inner()).await {
+        Ok(answer) => HttpResponse::Ok().json(answer),
+        Err(error) => HttpResponse::BadRequest().body(error.to_string()),
+    }
 }
