@@ -36,12 +36,12 @@ export class Call {
   }
 
   /**
-   * We are in the room, as somebody new: those who were here before offer to us.
+   * We are in the room, as somebody new: those who were here before and have room offer to us. Who has none is not waited
+   * for, or there would be no room left for those who come after us.
    *
    * @param {string} own
-   * @param {string[]} present
    */
-  async begin(own, present) {
+  async begin(own) {
     this.#peerId = own;
     this.#early = [];
     const { stream } = await this.#media;
@@ -52,7 +52,6 @@ export class Call {
     const mesh = new Mesh({ own, local: stream, send, iceServers: servers });
     mesh.addEventListener("track", ({ detail }) => this.#play(detail.peer, detail.stream));
     this.#mesh = mesh;
-    for (const peer of present.slice(0, MOST)) mesh.expect(peer);
     const early = this.#early ?? [];
     this.#early = null;
     for (const step of early) step();
@@ -68,7 +67,10 @@ export class Call {
 
   settle(present) {
     this.#onceBegun(() => {
-      this.#mesh?.settle([...present.slice(0, MOST), this.#peerId]);
+      // Whom we see we keep; of two who do not, one offers.
+      const kept = (this.#mesh?.peers ?? []).map(({ id }) => id).filter((peer) => present.includes(peer));
+      const more = present.filter((peer) => !kept.includes(peer) && this.#peerId > peer).slice(0, Math.max(0, MOST - kept.length));
+      this.#mesh?.settle([...kept, ...more, this.#peerId]);
       for (const peer of this.#others.keys()) if (!present.includes(peer)) this.#drop(peer);
     });
   }
@@ -80,6 +82,11 @@ export class Call {
   /** @param {string} peer */
   stateOf(peer) {
     return this.#mesh?.peers.find(({ id }) => id === peer)?.connection ?? "new";
+  }
+
+  /** How many of the others we see, or are about to. */
+  get seen() {
+    return this.#mesh?.peers.filter(({ connection }) => SEEN.has(connection)).length ?? 0;
   }
 
   /** What must flow for media to flow. */
@@ -145,6 +152,8 @@ export class Call {
 }
 
 const CAMERA = new URLSearchParams(location.search).has("camera");
+/** States of connections that bring pictures, or will. */
+const SEEN = new Set(["connecting", "connected", "disconnected"]);
 /** A mesh costs each of us one connection per other: of a crowd some are seen, the rest is heard of. */
 const MOST = 7;
 /** So much is kept for a call that begins, and no more: the browser may ask for the camera, and nobody answer. */

@@ -69,7 +69,7 @@ async function begin(joined) {
 
 /** @param {import("/callboard.js").Client} joined */
 async function startCall(joined) {
-  await call.begin(joined.peerId, [...joined.peers]);
+  await call.begin(joined.peerId);
   render();
 }
 
@@ -120,7 +120,7 @@ function render() {
   const open = client?.state === "open";
   if (open) {
     const count = client.peers.size;
-    show("in", count === 0 ? "You are in. Nobody else is here yet." : `In a call with ${count} ${count === 1 ? "other" : "others"}.`);
+    show("in", count === 0 ? "You are in. Nobody else is here yet." : company(count));
   }
   chat.allow(open);
   rpc.allow(open);
@@ -131,6 +131,12 @@ function render() {
   for (const id of others()) present.push({ id, name: pointers.nameOf(id), state: call.stateOf(id) });
   showPeople(open ? present : []);
   call.label((id) => pointers.nameOf(id));
+}
+
+/** @param {number} count how many others are here */
+function company(count) {
+  const others = `${count} ${count === 1 ? "other" : "others"}`;
+  return call.seen >= count ? `In a call with ${others}.` : `In a room with ${others}; pictures of ${call.seen || "none"}.`;
 }
 
 function showPeople(present) {
