@@ -115,6 +115,60 @@ fn two_hundred_peers_can_be_looked_through() {
 }
 
 #[test]
+fn who_comes_late_to_a_crowd_sees_those_who_have_room_and_reads_how_many() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        // They offer to nobody, as those who see as many as they can.
+        let crowd = Crowd::join(&server, 8).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        ann.says("In a room with 8 others; pictures of none.").await;
+        let bob = Page::open("Bob", Kind::Chromium, &server).await;
+        for page in [&ann, &bob] {
+            page.says("In a room with 9 others; pictures of 1.").await;
+            page.waits("a picture", "return window.demo.frames > 0").await;
+        }
+        drop(crowd);
+        for page in [&ann, &bob] {
+            page.says("In a call with 1 other.").await;
+        }
+    });
+}
+
+#[test]
+fn a_page_keeps_saying_that_the_server_has_closed_the_room() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        ann.says("You are in. Nobody else is here yet.").await;
+        for words in
+            [&["/socket/demo"][..], &["/tree/recoveries", "_CONNECTION_REFUSED"], &["/tree/stream"]]
+        {
+            ann.browser.expect_fault(FaultKind::FailedRequest, words);
+        }
+        let watch = "const status = document.getElementById('status');
+             window.said = [];
+             new MutationObserver(() => said.push([status.dataset.status, status.textContent]))
+                 .observe(status, { attributes: true, attributeFilter: ['data-status'] });";
+        ann.browser.evaluate(watch, vec![]).await;
+
+        assert_eq!(server.terminate(PATIENCE).await.code(), Some(0));
+        // Each attempt in vain is followed by a state of its own.
+        let attempts = "return said.filter(([status]) => status === 'waiting').length > 3";
+        ann.waits("attempts in vain", attempts).await;
+        let said = ann
+            .browser
+            .evaluate(
+                "return said.filter(([status]) => status !== 'in').map(([, words]) => words)",
+                vec![],
+            )
+            .await;
+        for words in said.as_array().expect("what it said") {
+            assert_eq!(*words, "The server has closed the room. Reconnecting…", "{said}");
+        }
+    });
+}
+
+#[test]
 fn the_script_without_browsers_recovers_from_every_shot() {
     on_a_stage_of_its_own(async || {
         let output = Command::new(program::of_the_workspace("supervisor-tree"))
@@ -263,6 +317,12 @@ impl Page {
         fs::create_dir_all(&folder).expect("a folder for pictures");
         let file = folder.join(format!("{of} ({}).png", self.name).replace(' ', "-"));
         fs::write(&file, self.browser.picture().await).expect("a file for a picture");
+    }
+
+    /// Waits until the head of the page says exactly this.
+    async fn says(&self, words: &str) {
+        let look = "return document.getElementById('status').textContent === arguments[0]";
+        self.waits_for(&format!("{words:?}"), look, vec![json!(words)]).await;
     }
 
     async fn waits(&self, what: &str, script: &str) {
