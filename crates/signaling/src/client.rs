@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::control::unreadable;
 use crate::rpc::{Desk, NoOutcome, NotCalled};
 use crate::server_peer::{Channels, EVENTS, SendDataError};
 
@@ -105,7 +106,7 @@ impl PeerRef {
         match waiting.wait(deadline).await {
             // Its depth is bounded by what is read at all.
             Ok(Ok(data)) => serde_json::from_str(data.get())
-                .map_err(|_| CallClientError::Refused("nested too deeply".to_owned())),
+                .map_err(|error| CallClientError::Refused(unreadable(&error).to_owned())),
             Ok(Err(error)) => Err(CallClientError::Refused(error)),
             Err(NoOutcome::Gone) => Err(CallClientError::Gone),
             Err(NoOutcome::TimedOut) => {

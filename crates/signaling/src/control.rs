@@ -131,14 +131,31 @@ fn fields<'a, T: Deserialize<'a>>(data: &'a str, expected: &str) -> Result<T, St
         return Err(format!("data must be {expected}, not {}", kind(data)));
     }
     // Of members that may be anything it asks only that none is there twice.
-    serde_json::from_str(data).map_err(|_| "a member is given twice".to_owned())
+    serde_json::from_str(data).map_err(|error| match error.to_string().starts_with("duplicate") {
+        true => "a member is given twice".to_owned(),
+        false => format!("the name of a member is {}", unreadable(&error)),
+    })
 }
 
 fn string(name: &str, value: Option<&RawValue>) -> Result<Option<String>, String> {
     let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
-    serde_json::from_str(value.get())
-        .map(Some)
-        .map_err(|_| format!("{name} must be a string, not {}", kind(value.get())))
+    serde_json::from_str(value.get()).map(Some).map_err(|error| match kind(value.get()) {
+        "a string" => format!("{name} is {}", unreadable(&error)),
+        other => format!("{name} must be a string, not {other}"),
+    })
+}
+
+/// Why what is JSON by its syntax has no value here.
+pub(crate) fn unreadable(error: &serde_json::Error) -> &'static str {
+    let words = error.to_string();
+    if words.starts_with("number out of range") {
+        "not a number that can be represented"
+    } else if words.starts_with("recursion limit") {
+        "nested too deeply to be read"
+    } else {
+        // What is left of its syntax: half of a surrogate pair.
+        "not valid Unicode"
+    }
 }
 
 /// A whole number, however it is written: some write all numbers with a point, some as text.
@@ -179,6 +196,8 @@ pub(crate) fn shorten(text: &str, bytes: usize) -> &str {
     &text[..end.unwrap_or_default()]
 }
 
+/// Bytes of a name that a client has given to something, where an error repeats it.
+pub(crate) const LONGEST_NAME: usize = 64;
 /// Bytes of a client's word in an error.
 const LONGEST_WORD: usize = 32;
 
@@ -262,6 +281,13 @@ mod tests {
             (r#"{"type":"offer"}"#, "sdp is missing"),
             (r#"{"type":"offer","sdp":{}}"#, "sdp must be a string, not an object"),
             (r#"{"type":"offer","type":"offer","sdp":""}"#, "a member is given twice"),
+            (r#"{"type":"offer","sdp":"\ud800"}"#, "sdp is not valid Unicode"),
+            (r#"{"type":"\udc00","sdp":""}"#, "type is not valid Unicode"),
+            (r#"{"type":"offer","sdp":1e400}"#, "sdp must be a string, not a number"),
+            (
+                r#"{"type":"offer","sdp":"","\ud800":1}"#,
+                "the name of a member is not valid Unicode",
+            ),
             (&long, &format!("type must be \"offer\", not {:?}", "x".repeat(LONGEST_WORD))),
         ] {
             assert_eq!(unread(OFFER, data), ("bad_description", detail.to_owned()));

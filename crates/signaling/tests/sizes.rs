@@ -185,6 +185,13 @@ async fn what_descriptions_promise_to_take_is_taken_and_what_is_larger_says_whic
         let details = client.events("error").last().unwrap()["details"].clone();
         let expected = json!({ "event": "webrtc:send", "error": "too_large", "channel": "other", "max_bytes": limit });
         assert_eq!(details, expected);
+        // Of a long label it is told the beginning.
+        let data = json!({ "channel": "l".repeat(10_000), "data": "x".repeat(limit as usize + 1) });
+        client.ws.send(json!({ "event": "webrtc:send", "data": data })).await;
+        let cut = json!({ "event": "webrtc:send", "error": "too_large", "channel": "l".repeat(64), "max_bytes": limit });
+        client
+            .until("refusal", |client| client.events("error").any(|data| data["details"] == cut))
+            .await;
         // A client that keeps to the description sends none.
         let larger = SendData::text(chat, "x".repeat(limit as usize + 1));
         assert!(client.connection.send(larger).await.unwrap().is_err(), "{limit}");

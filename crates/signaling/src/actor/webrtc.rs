@@ -13,7 +13,9 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::PeerActor;
-use crate::control::{ANSWER, Control as Said, ICE, OFFER, SEND, may_be_control, shorten};
+use crate::control::{
+    ANSWER, Control as Said, ICE, LONGEST_NAME, OFFER, SEND, may_be_control, shorten,
+};
 use crate::peer::{ChannelEvent, Peer};
 use crate::rpc::{Answer, Desk, Frame, Handled, HookContext, may_be_rpc};
 use crate::server_peer::*;
@@ -84,6 +86,7 @@ impl<P: Peer> PeerActor<P> {
             self.context.client.desk.refuse_large(text, answer);
         }
         let (error, max_bytes) = ("too_large", self.max_data());
+        let channel = shorten(channel, LONGEST_NAME);
         self.log_refusal(event, error, Some(channel));
         let details =
             json!({ "event": event, "error": error, "channel": channel, "max_bytes": max_bytes });

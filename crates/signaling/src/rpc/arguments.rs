@@ -5,9 +5,10 @@ use std::fmt;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
+use serde_json::value::RawValue;
 use serde_json::{Error, Map, Number, Value};
 
-use crate::control::shorten;
+use crate::control::{shorten, unreadable};
 
 /// Why a hook cannot take the arguments of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,25 @@ impl InvalidArguments {
     pub(crate) fn all(detail: impl Into<String>) -> Self {
         Self { argument: None, detail: detail.into() }
     }
+}
+
+/// Reads the arguments of a call, which are JSON by their syntax.
+///
+/// # Errors
+/// Which of them has no value here, and why.
+pub(super) fn values(args: &str) -> Result<Value, InvalidArguments> {
+    serde_json::from_str(args).map_err(|error| {
+        let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(args) else {
+            return InvalidArguments::all("args must be a list");
+        };
+        // As deep as in the list.
+        let read =
+            |one: &&RawValue| serde_json::from_str::<[Value; 1]>(&format!("[{}]", one.get()));
+        let mut found =
+            list.iter().enumerate().filter_map(|(at, one)| Some((at, read(one).err()?)));
+        let (argument, error) = found.next().map_or((None, error), |(at, error)| (Some(at), error));
+        InvalidArguments { argument, detail: unreadable(&error).to_owned() }
+    })
 }
 
 /// The list of a call as the type that its hook takes.
@@ -192,6 +212,39 @@ mod tests {
         // What is a float, or anything, stays as it is.
         assert_eq!(arguments::<(f64, Value)>(&json!([2.0, 10.0])), Ok((2.0, json!(10.0))));
         assert_eq!(arguments::<(f64, u8)>(&json!([2.0, 1.0])), Ok((2.0, 1)));
+    }
+
+    #[test]
+    fn what_has_no_value_says_which_argument_it_is_and_why() {
+        let deep = format!("[1, {}{}]", "[".repeat(200), "]".repeat(200));
+        let (number, unicode) = ("not a number that can be represented", "not valid Unicode");
+        for (args, argument, detail) in [
+            ("[1e400]", Some(0), number),
+            ("[1, -1e999]", Some(1), number),
+            (r#"["a", {"b": [1e400]}]"#, Some(1), number),
+            (r#"["\ud800"]"#, Some(0), unicode),
+            (r#"[1, 2, "\udc00 and"]"#, Some(2), unicode),
+            (r#"[1, "\ud800\u0041"]"#, Some(1), unicode),
+            (r#"[{"\ud800": 1}]"#, Some(0), unicode),
+            (&deep, Some(1), "nested too deeply to be read"),
+            (r#"{"a": 1e400}"#, None, "args must be a list"),
+            ("1e400", None, "args must be a list"),
+        ] {
+            let detail = detail.to_owned();
+            assert_eq!(values(args), Err(InvalidArguments { argument, detail }), "{args}");
+        }
+        // The list is a level of its own.
+        for depth in 120..130 {
+            let args = format!("[{}{}]", "[".repeat(depth), "]".repeat(depth));
+            match values(&args) {
+                Ok(_) => assert!(depth < 127, "{depth}"),
+                Err(error) => {
+                    assert_eq!((error.argument, depth > 126), (Some(0), true), "{depth}");
+                    assert_eq!(error.detail, "nested too deeply to be read");
+                }
+            }
+        }
+        assert_eq!(values(r#"[1.5, "\ud83d\ude00", 1e-400]"#), Ok(json!([1.5, "\u{1f600}", 0.0])));
     }
 
     #[test]

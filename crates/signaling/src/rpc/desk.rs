@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::arguments::InvalidArguments;
+use super::arguments::{self, InvalidArguments};
 use super::wire::{self, Call, CallId, Frame, Unread};
 use super::{Failure, Hook, HookContext, HookLimits, Hooks};
 use crate::counters::Counters;
@@ -156,8 +155,7 @@ impl Desk {
         self.calls().may_begin(&limits)?;
         let args = call.args.map_or("[]", RawValue::get);
         let invalid = |detail: &str| Failure::InvalidArgs(InvalidArguments::all(detail));
-        let args: Value =
-            serde_json::from_str(args).map_err(|_| invalid("nested too deeply to be read"))?;
+        let args = arguments::values(args).map_err(Failure::InvalidArgs)?;
         let Some(list) = args.as_array() else { return Err(invalid("args must be a list")) };
         if list.len() > limits.arguments {
             let (count, limit) = (list.len(), limits.arguments);

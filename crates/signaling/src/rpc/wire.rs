@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Failure;
+use crate::control::{LONGEST_NAME, shorten};
 
 /// A frame that a client has sent.
 #[derive(Debug)]
@@ -138,13 +139,14 @@ pub(crate) fn reply(id: Option<&CallId>, plugin: &str, function: &str, data: &Ra
     write(&Reply { kind: "hook_reply", id, plugin, function, data, error, argument, detail })
 }
 
-/// `hook_error`
+/// `hook_error`. No hook has a longer name than what is repeated of it.
 pub(crate) fn error(
     id: Option<&CallId>,
     plugin: &str,
     function: &str,
     failure: &Failure,
 ) -> String {
+    let (plugin, function) = (shorten(plugin, LONGEST_NAME), shorten(function, LONGEST_NAME));
     let (error, data) = (failure.to_string(), None);
     let error = Some(error.as_str());
     let (argument, detail) = match failure {
@@ -245,6 +247,18 @@ mod tests {
             fits(&format!("\"{}\"", "é".repeat(32))) && !fits(&format!("\"{}\"", "é".repeat(33)))
         );
         assert!(!fits("\"\\ud800\""), "half of a surrogate pair");
+    }
+
+    #[test]
+    fn an_error_repeats_no_more_of_a_name_than_a_hook_may_have() {
+        let (long, cut) = ("é".repeat(1 << 19), "é".repeat(32));
+        assert_eq!(
+            error(None, &long, &format!("x{long}"), &Failure::TooLarge),
+            format!(
+                r#"{{"type":"hook_error","plugin":"{cut}","fn":"x{}","error":"too_large"}}"#,
+                "é".repeat(31)
+            )
+        );
     }
 
     #[test]
