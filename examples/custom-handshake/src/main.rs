@@ -55,7 +55,7 @@ fn handshakes(word: &str) -> Result<Pair, Error> {
 
 #[actix::main]
 async fn main() -> Result<(), Error> {
-    env_logger::init();
+    example_pages::log_by_default("error");
     let _panics = callboard_supervision::install_panic_hook();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some("browser") = words.first().map(String::as_str) {

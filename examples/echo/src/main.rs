@@ -20,7 +20,7 @@ use crate::pages::Server;
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    example_pages::log_by_default("info");
     let Cli { listen, network, web } = Cli::parse();
     let connections = PeerConnections::start(network.options()).await?;
     // One answer over HTTP must hold all candidates.

@@ -95,6 +95,27 @@ fn what_makes_no_sense_is_said_at_once() {
     }
 }
 
+#[test]
+fn requests_that_make_no_sense_fill_no_log_unless_one_asks_for_them() {
+    for (log, expected) in [(None, 0), (Some("error"), 3)] {
+        let mut command = command(&["127.0.0.1:0"]);
+        command.env_remove("RUST_LOG").envs(log.map(|log| ("RUST_LOG", log)));
+        let mut program = Program::run(command);
+        for _ in 0..3 {
+            let mut tcp = TcpStream::connect(&program.address).expect("it listens");
+            tcp.write_all(b"GET / HTTP/1.1\r\nno header\r\n\r\n").expect("open");
+            let mut answer = String::new();
+            tcp.read_to_string(&mut answer).expect("text");
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        }
+
+        program.child.kill().expect("it runs");
+        let (mut lines, mut output) = (String::new(), program.child.stderr.take().expect("a pipe"));
+        output.read_to_string(&mut lines).expect("text");
+        assert_eq!(lines.matches("ERROR").count(), expected, "{lines}");
+    }
+}
+
 struct Program {
     child: Child,
     address: String,
@@ -103,7 +124,11 @@ struct Program {
 impl Program {
     fn start(arguments: &[&str]) -> Self {
         let arguments = [&["127.0.0.1:0"], arguments].concat();
-        let mut child = command(&arguments).stdout(Stdio::piped()).spawn().expect("it starts");
+        Self::run(command(&arguments))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut first = String::new();
         let output = child.stdout.take().expect("a pipe");
         BufReader::new(output).read_line(&mut first).expect("text");

@@ -26,7 +26,7 @@ use crate::room::MeshRoom;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    example_pages::log_by_default("info");
     let config = match Config::read(cli.config.as_deref()) {
         Ok(config) => Arc::new(config),
         Err(error) => return usage(&error),

@@ -12,6 +12,13 @@ use callboard_ice_handshake::gather::IceServer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
+/// Logs to stderr what `RUST_LOG` asks for, or else what this filter does, without the line that actix-http has for each
+/// request that makes no sense: anybody may send any number of them.
+pub fn log_by_default(filter: &str) {
+    let filter = format!("{filter},actix_http::h1::dispatcher=off");
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or(filter));
+}
+
 /// A file that a page asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = cli.watch || cli.headless;
     let filter = if quiet { "off" } else { "info" };
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or(filter));
+    example_pages::log_by_default(filter);
     // The system has gone when its error is told, so that nothing is said after it.
     let served = actix::System::new().block_on(serve(cli));
     match served {
