@@ -3,7 +3,6 @@
 mod presence;
 mod webrtc;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use actix::prelude::*;
 use callboard_room_supervisor::{
     Close, Description, ForwardError, JoinError, Lease, Message, SocketNumber,
 };
-use callboard_supervision::{MonitorId, has_panicked};
+use callboard_supervision::{MonitorId, catch_panic, has_panicked};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
@@ -217,9 +216,9 @@ impl<P: Peer> Actor for PeerActor<P> {
             self.lease.outbox().close(Close::ROOM_FAILED);
         }
         let context = &self.context;
-        if catch_unwind(AssertUnwindSafe(|| peer.on_terminate(context))).is_err() {
+        if catch_panic("on_terminate", || peer.on_terminate(context)).is_err() {
             self.counters.add(Count::Panicked);
-            log::error!("peer {}: on_terminate panicked", self.context.peer_id);
+            log::debug!("peer {}: on_terminate panicked", self.context.peer_id);
         }
     }
 }

@@ -6,7 +6,6 @@ mod resume;
 pub(crate) use self::refusal::whole_seconds;
 
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +17,7 @@ use callboard_room_supervisor::{
     AuthData, Close, Description, Lease, Message, PeerId, RoomHandle, Rooms, StartRoomError,
     is_room_name,
 };
-use callboard_supervision::{ChildSpec, Placement, Restart, StartError};
-use futures_util::FutureExt;
+use callboard_supervision::{ChildSpec, Placement, Restart, StartError, catch_panic, catch_panics};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::refusal::Refusal;
@@ -128,7 +126,7 @@ async fn try_enter<P: Peer>(
 
     let peer_id = PeerId::random();
     let bad_request = |detail: String| Refusal::bad_request(detail).counted(Count::BadRequest);
-    let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| P::parse_request(request)));
+    let parsed = catch_panic("parse_request", || P::parse_request(request));
     let JoinRequest { credentials, metadata, room } = parsed
         .map_err(|_| panicked(counters, "parse_request"))?
         .map_err(|BadRequest(detail)| bad_request(detail))?;
@@ -369,7 +367,8 @@ async fn init<P: Peer>(
     policy: &Policy,
     counters: &Counters,
 ) -> Result<Init<P>, Refusal> {
-    let init = AssertUnwindSafe(async { P::on_init(context, auth, custom).await }).catch_unwind();
+    let init = async { P::on_init(context, auth, custom).await };
+    let init = catch_panics("on_init".to_owned(), init);
     match timeout(policy.init_timeout, init).await {
         Ok(Ok(Ok(init))) => Ok(init),
         Ok(Ok(Err(Refused(detail)))) => {
@@ -401,7 +400,8 @@ fn no_websocket(error: UpgradeError) -> Refusal {
 
 fn panicked(counters: &Counters, callback: &str) -> Refusal {
     counters.add(Count::Panicked);
-    log::error!("{callback} panicked");
+    // The panic hook tells of it, not as often as clients like.
+    log::debug!("{callback} panicked");
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal")
 }
 

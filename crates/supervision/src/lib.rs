@@ -75,6 +75,7 @@
 
 mod arbiter;
 mod budget;
+mod catch;
 mod child_ref;
 mod core;
 mod current;
@@ -95,6 +96,7 @@ mod watchdog;
 
 pub use crate::core::Counts;
 pub use arbiter::{ArbiterPool, Placement};
+pub use catch::{catch_panic, catch_panics};
 pub use child_ref::ChildRef;
 pub use current::{Info, Starting, defer_start, has_panicked, report_depth};
 pub use error::*;

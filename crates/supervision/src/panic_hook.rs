@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::exit::panic_text;
-use crate::{current, watchdog};
+use crate::{catch, current, watchdog};
 
 /// Installs a panic hook for the whole process that tells of panics in supervised actors: the actor's path, the
 /// message, the place, and, where `RUST_BACKTRACE` asks for them, the frames.
@@ -19,8 +19,9 @@ use crate::{current, watchdog};
 /// The default hook puts names to the frames on the thread that panics, which takes 100 ms and more the first time and
 /// holds up everything else on that thread. Here that is done on a thread of its own, and once for each place in the
 /// code. Of many panics at one place one line in 10 s is written, with the number of the others later. It goes to
-/// [`log`] as an error, or to stderr if nothing is logged. Panics elsewhere than in a supervised actor, and a panic
-/// during another one's unwinding, go to the hook that was installed before, at once.
+/// [`log`] as an error, or to stderr if nothing is logged. Panics in [`catch_panic`](crate::catch_panic) are told
+/// likewise. Panics elsewhere, and a panic during another one's unwinding, go to the hook that was installed before, at
+/// once.
 ///
 /// Keep what is returned until the end of `main`: when it is dropped it waits, for 2 s at most, for what has not been
 /// written yet. A second call installs nothing.
@@ -109,7 +110,10 @@ enum Note {
 impl Shared {
     /// Takes a panic in, on the thread where it happens; `false` if it is not to be told here.
     fn take(&self, info: &PanicHookInfo<'_>) -> bool {
-        let Some(path) = current::path() else { return false };
+        let path = current::path().map(|path| path.to_string());
+        let Some(who) = path.or_else(|| catch::name().map(|name| name.to_string())) else {
+            return false;
+        };
         let poll = watchdog::poll_number();
         let during = LAST.try_with(|last| last.take().filter(|last| last.poll == poll));
         if let Ok(Some(Last { line, .. })) = during {
@@ -125,7 +129,7 @@ impl Shared {
         if let Some((cut, _)) = message.char_indices().nth(LONGEST) {
             message.replace_range(cut.., "…");
         }
-        let mut line = format!("{path} panicked at {}: {message}", spelled(&place));
+        let mut line = format!("{who} panicked at {}: {message}", spelled(&place));
         _ = LAST.try_with(|last| last.set(Some(Last { poll, line: line.clone() })));
         let wanted = {
             let mut places = lock(&self.places);
@@ -261,7 +265,11 @@ const PANICKING: [&str; 4] = [
     "core::option::unwrap_failed",
 ];
 /// Frames that call an actor's own code.
-const CALLING: [&str; 2] = ["callboard_supervision::instance::", "callboard_supervision::life::"];
+const CALLING: [&str; 3] = [
+    "callboard_supervision::instance::",
+    "callboard_supervision::life::",
+    "callboard_supervision::catch::",
+];
 /// How many panics may wait to be told: each is at another place.
 const QUEUE: usize = 64;
 /// For how long after a panic others at the same place are only counted.

@@ -36,6 +36,11 @@ fn without_a_logger_panics_go_to_stderr() {
     assert!(stderr.contains("stack backtrace of that panic:"), "{stderr}");
 }
 
+#[test]
+fn panics_that_are_caught_by_name_are_told_once_for_each_place() {
+    run("panics_caught", "1");
+}
+
 /// Runs one of the tests below in a process of its own; what it wrote to stderr.
 fn run(test: &str, backtrace: &str) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
@@ -98,6 +103,42 @@ async fn panics_elsewhere() {
     events.expect(&["a down panic(the first)", "a started"]).await;
     assert_eq!(BEFORE.load(Ordering::SeqCst), 2);
     drop((panics, again));
+}
+
+#[actix::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn panics_caught() {
+    static BEFORE: AtomicUsize = AtomicUsize::new(0);
+    std::panic::set_hook(Box::new(|_| _ = BEFORE.fetch_add(1, Ordering::SeqCst)));
+    log::set_logger(&LINES).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let panics = install_panic_hook();
+
+    for _ in 0..3 {
+        let caught = catch_panic("hook demo.panic", || panic!("in a hook"));
+        assert_eq!(caught, Err::<(), _>("in a hook".to_owned()));
+    }
+    drop(install_panic_hook());
+    let later = async {
+        tokio::task::yield_now().await;
+        panic!("in a future")
+    };
+    let caught: Result<(), _> = catch_panics("hook demo.later".to_owned(), later).await;
+    assert_eq!(caught, Err("in a future".to_owned()));
+    assert_eq!(catch_panics("hook demo.fine".to_owned(), async { 1 }).await, Ok(1));
+    assert_eq!(BEFORE.load(Ordering::SeqCst), 0);
+
+    assert!(std::thread::spawn(|| panic!("without a name")).join().is_err());
+    assert!(actix::spawn(async { panic!("without a name") }).await.is_err());
+    assert_eq!(BEFORE.load(Ordering::SeqCst), 2);
+    drop(panics);
+    let lines = LINES.0.lock().unwrap().clone();
+    let count = |part: &str| lines.iter().filter(|line| line.text.contains(part)).count();
+    assert_eq!(count("hook demo.panic panicked at crates/supervision/tests/"), 1, "{lines:#?}");
+    assert_eq!(count("and 2 more panics at "), 1, "{lines:#?}");
+    assert_eq!(count("hook demo.later panicked at crates/supervision/tests/"), 1, "{lines:#?}");
+    assert_eq!(count("stack backtrace of that panic:"), 2, "{lines:#?}");
+    assert_eq!(lines.len(), 5, "{lines:#?}");
 }
 
 #[actix::test]

@@ -47,13 +47,12 @@ mod watch;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::web::ServiceConfig;
 use bytestring::ByteString;
 use callboard_peer_connection::{PeerConnection, PeerConnectionId, PeerConnections};
-use callboard_supervision::{SupervisorRef, TreeSnapshot};
+use callboard_supervision::{SupervisorRef, TreeSnapshot, catch_panic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast, oneshot};
@@ -417,7 +416,7 @@ impl Inner {
 
 /// What an application's closure returns, unless it panics.
 fn contained<R>(what: &str, call: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(call))
+    catch_panic(what, call)
         .inspect_err(|_| log::error!("a closure given to `{what}` panicked"))
         .ok()
 }

@@ -1,12 +1,11 @@
 //! The calls of one peer that are under way, in both directions.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use callboard_supervision::{catch_panic, catch_panics};
 use futures_util::future::{AbortHandle, Abortable};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -174,14 +173,15 @@ impl Desk {
         let deadline = hook.deadline.unwrap_or(limits.deadline).min(HookLimits::LONGEST_DEADLINE);
         let (done, outcome) = oneshot::channel();
         let (context, Hook { run, .. }) = (context(), hook);
+        let name = format!("hook {}.{}", call.plugin, call.function);
         self.hooks.threads().next().spawn_fn(move || {
-            let running = std::panic::catch_unwind(AssertUnwindSafe(|| run(args, context)));
+            let running = catch_panic(&name, || run(args, context));
             actix::spawn(async move {
                 let Ok(running) = running else {
                     _ = done.send(Err(Failure::Internal));
                     return;
                 };
-                let running = AssertUnwindSafe(running).catch_unwind();
+                let running = catch_panics(name, running);
                 // One that was cancelled answers nobody.
                 if let Ok(outcome) = Abortable::new(running, registration).await {
                     _ = done.send(outcome.unwrap_or(Err(Failure::Internal)));
