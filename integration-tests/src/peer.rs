@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::PATIENCE;
 use crate::browser::{Browser, Kind};
+use crate::faults::FaultKind;
 use crate::program;
 
 /// Whose peer connection.
@@ -83,6 +84,8 @@ impl Peer {
         });
         let page = serve_a_page().await;
         let browser = Browser::start(browser).await;
+        // Connections are left by their other side on purpose. Firefox tells it as an error where it notices.
+        browser.expect_fault(FaultKind::Uncaught, &["WebRTC: ICE failed"]);
         browser.go_to(&page).await;
         browser.evaluate(include_str!("../peers/browser_peer.js"), vec![json!(address)]).await;
         let (mut sink, mut stream) = accepting.await.expect("it was accepted").split();

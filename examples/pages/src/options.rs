@@ -37,7 +37,7 @@ pub struct IceServers {
 /// How pages and proxies reach the server.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Web {
-    /// Let pages of this origin in, such as https://call.example, and no others. More than once for more of
+    /// Let pages of this origin in, such as `https://call.example`, and no others. More than once for more of
     /// them [default: pages of the host that the request names]
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     pub origins: Vec<String>,
