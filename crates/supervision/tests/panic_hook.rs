@@ -1,5 +1,5 @@
 //! Panics of actors are told by a thread of their own. The hook is the whole process's, and what it tells depends on the
-//! environment, so each case runs in a process of its own: this test program again, with one of the ignored tests.
+//! environment, so each case runs in a process of its own: this test program again, with that test alone.
 
 mod common;
 
@@ -12,22 +12,23 @@ use common::{Do, Events, Fragile, Where};
 
 #[test]
 fn frames_are_named_once_for_each_place_and_on_another_thread() {
-    run("panics_with_frames", "1");
+    alone("frames_are_named_once_for_each_place_and_on_another_thread", "1", panics_with_frames());
 }
 
 #[test]
 fn without_rust_backtrace_there_are_no_frames() {
-    run("panics_without_frames", "0");
+    alone("without_rust_backtrace_there_are_no_frames", "0", panics_without_frames());
 }
 
 #[test]
 fn other_panics_go_to_the_hook_that_was_there_before() {
-    run("panics_elsewhere", "1");
+    alone("other_panics_go_to_the_hook_that_was_there_before", "1", panics_elsewhere());
 }
 
 #[test]
 fn without_a_logger_panics_go_to_stderr() {
-    let stderr = run("panics_without_logger", "1");
+    let name = "without_a_logger_panics_go_to_stderr";
+    let Some(stderr) = alone(name, "1", panics_without_logger()) else { return };
 
     assert!(
         stderr.contains("root/a panicked at crates/supervision/tests/common/mod.rs:"),
@@ -38,13 +39,19 @@ fn without_a_logger_panics_go_to_stderr() {
 
 #[test]
 fn panics_that_are_caught_by_name_are_told_once_for_each_place() {
-    run("panics_caught", "1");
+    alone("panics_that_are_caught_by_name_are_told_once_for_each_place", "1", panics_caught());
 }
 
-/// Runs one of the tests below in a process of its own; what it wrote to stderr.
-fn run(test: &str, backtrace: &str) -> String {
+/// Runs a case in a process of its own, which is this program with the test of this name alone: in there runs `case`, out
+/// here it is judged how that process ended. Returns what it wrote to stderr; `None` in there.
+fn alone(test: &str, backtrace: &str, case: impl Future<Output = ()>) -> Option<String> {
+    if std::env::var(ALONE).is_ok_and(|name| name == test) {
+        actix::System::new().block_on(case);
+        return None;
+    }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
+        .env(ALONE, test)
         .env("RUST_BACKTRACE", backtrace)
         .env_remove("RUST_LIB_BACKTRACE")
         .output()
@@ -53,11 +60,12 @@ fn run(test: &str, backtrace: &str) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.contains("1 passed"), "{stdout}");
-    stderr
+    Some(stderr)
 }
 
-#[actix::test]
-#[ignore = "run by another test, in a process of its own"]
+/// Names the test that this process was started for.
+const ALONE: &str = "CALLBOARD_TEST_ALONE";
+
 async fn panics_with_frames() {
     let lines = panics_told().await;
 
@@ -70,16 +78,12 @@ async fn panics_with_frames() {
     }
 }
 
-#[actix::test]
-#[ignore = "run by another test, in a process of its own"]
 async fn panics_without_frames() {
     let lines = panics_told().await;
 
     assert!(!lines.iter().any(|line| line.text.contains("stack backtrace")), "{lines:#?}");
 }
 
-#[actix::test]
-#[ignore = "run by another test, in a process of its own"]
 async fn panics_elsewhere() {
     static BEFORE: AtomicUsize = AtomicUsize::new(0);
     std::panic::set_hook(Box::new(|_| _ = BEFORE.fetch_add(1, Ordering::SeqCst)));
@@ -105,8 +109,6 @@ async fn panics_elsewhere() {
     drop((panics, again));
 }
 
-#[actix::test]
-#[ignore = "run by another test, in a process of its own"]
 async fn panics_caught() {
     static BEFORE: AtomicUsize = AtomicUsize::new(0);
     std::panic::set_hook(Box::new(|_| _ = BEFORE.fetch_add(1, Ordering::SeqCst)));
@@ -141,8 +143,6 @@ async fn panics_caught() {
     assert_eq!(lines.len(), 5, "{lines:#?}");
 }
 
-#[actix::test]
-#[ignore = "run by another test, in a process of its own"]
 async fn panics_without_logger() {
     let panics = install_panic_hook();
     panic_five_times().await;
