@@ -57,9 +57,13 @@ pub enum NetworkError {
 /// The address that ICE finds, in each test's network.
 pub const ADDRESS: &str = "10.99.0.1";
 
-const STEPS: [&str; 6] = [
+/// Without link-local addresses of IPv6: they come two seconds later, when they have been checked, and Chromium then ends
+/// every request that is under way with `ERR_NETWORK_CHANGED`.
+const STEPS: [&str; 8] = [
     "link set lo up",
     "link add call0 type veth peer name call1",
+    "link set call0 addrgenmode none",
+    "link set call1 addrgenmode none",
     "address add 10.99.0.1/24 dev call0",
     "link set call0 up",
     "link set call1 up",

@@ -47,6 +47,18 @@ fn chromium_and_firefox_reach_each_other_in_the_network_of_a_test() {
 }
 
 #[test]
+fn a_network_does_not_change_once_the_test_has_begun() {
+    on_a_stage_of_its_own(async || {
+        // Those that are still being checked are listed as well.
+        let addresses = std::fs::read_to_string("/proc/thread-self/net/if_inet6");
+        let addresses = addresses.expect("the addresses of IPv6 in this network");
+        let changing: Vec<_> = addresses.lines().filter(|line| !line.ends_with(" lo")).collect();
+
+        assert_eq!(changing, Vec::<&str>::new());
+    });
+}
+
+#[test]
 fn a_browser_that_closes_leaves_no_process_behind() {
     on_a_stage_of_its_own(async || {
         let browser = Browser::start(Kind::Chromium).await;
