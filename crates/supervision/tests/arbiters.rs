@@ -165,12 +165,13 @@ async fn a_pool_that_grows_gives_each_child_a_thread_and_then_the_idlest() {
     let (b, c) = (start("b").await, start("c").await);
     assert!(a != b && b != c && a != c);
 
-    // Whoever goes leaves room.
+    // A child that ends leaves room.
     supervisor.terminate_child("b").await.unwrap();
+    idle(&pool).await;
     assert_eq!(start("d").await, b);
     assert_eq!(pool.arbiters().len(), 3);
 
-    // A blocked thread gets nobody, though the others have more.
+    // A blocked thread gets no child, though the others have more.
     let (release, blocked) = mpsc::channel();
     let busy = supervisor.child::<Fragile>("c").unwrap();
     busy.do_send(Do::Block(blocked)).unwrap();
@@ -180,6 +181,16 @@ async fn a_pool_that_grows_gives_each_child_a_thread_and_then_the_idlest() {
     }
     release.send(()).unwrap();
     assert_eq!(busy.send(Do::Nothing).await, Ok(()));
+    idle(&pool).await;
     assert_eq!(start("i").await, c);
     supervisor.stop().await;
+}
+
+/// Waits until no thread of the pool polls an actor: an answer comes while the poll that gives it still goes on.
+async fn idle(pool: &ArbiterPool) {
+    for arbiter in pool.arbiters() {
+        let (done, ran) = tokio::sync::oneshot::channel();
+        assert!(arbiter.spawn_fn(|| _ = done.send(())));
+        ran.await.unwrap();
+    }
 }
