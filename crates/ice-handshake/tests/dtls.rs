@@ -3,7 +3,7 @@
 mod wire;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callboard_ice_handshake::handshake::*;
 use wire::*;
@@ -254,6 +254,34 @@ fn a_hello_in_pieces_is_answered_like_a_whole_one() {
         assert_eq!(data.version, Version::Dtls13, "{size}");
         assert_eq!(data.srtp.as_ref().map(|keys| keys.profile), Some(SrtpProfile::Aes128Gcm));
         pair.assert_connected();
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "virtual time begins now")]
+fn hellos_by_the_hundred_in_one_datagram_are_answered_once() {
+    let hello = |number: u16| {
+        // A random, no session, no cookie, one cipher suite, no compression.
+        let mut body = vec![0xfe, 0xfd];
+        body.extend(number.to_be_bytes());
+        body.extend([7; 30]);
+        body.extend([0, 0, 0, 2, 0xc0, 0x2b, 1, 0]);
+        let length = body.len() as u8;
+        let mut datagram = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, length + 12];
+        datagram.extend([1, 0, 0, length, 0, 0, 0, 0, 0, 0, 0, length]);
+        datagram.extend(body);
+        datagram
+    };
+    let whole: Vec<u8> = (0..900).flat_map(hello).collect();
+    let pieces = |number| in_pieces(hello(number).into(), Some(30)).concat();
+    let pieces: Vec<u8> = (0..400).flat_map(pieces).collect();
+    for datagram in [whole, pieces] {
+        let (_, server) = acquainted(None);
+        let mut server = server.start(Role::Server);
+
+        let step = server.recv_from_peer(Instant::now(), &datagram);
+
+        assert!(matches!(&step, Step::Packets(packets) if packets.len() == 1), "{step:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::Judge;
-use super::pieces::Pieces;
+use super::pieces::{IN_A_DATAGRAM, Pieces, WHOLES};
 use super::records::{Record, as_datagram, records, whole_message};
 
 /// A message that somebody has sent.
@@ -50,12 +50,18 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Takes those messages of a datagram that are wanted, by kind and number; returns what is whole now.
+    /// Takes those messages of a datagram that are wanted, by kind and number; returns what is whole now. Of a kind, only
+    /// the first whole message counts: no peer puts two into one datagram, and each may cost verifications.
     pub(super) fn add(&mut self, datagram: &[u8], wanted: impl Fn(u8, u16) -> bool) -> Vec<Heard> {
         self.arrivals += 1;
-        let mut found = Vec::new();
+        let mut found: Vec<Heard> = Vec::new();
+        let mut pieces = 0;
         for message in records(datagram).flat_map(Record::messages) {
-            if !wanted(message.kind, message.sequence) {
+            pieces += usize::from(!message.is_whole());
+            let enough = if message.is_whole() { 1 } else { WHOLES };
+            let so_far = found.iter().filter(|heard| heard.kind == message.kind).count();
+            if so_far >= enough || pieces > IN_A_DATAGRAM || !wanted(message.kind, message.sequence)
+            {
                 continue;
             }
             let bodies = if message.is_whole() {
@@ -124,6 +130,11 @@ impl Checks {
         self.failed += 1;
     }
 
+    #[cfg(test)]
+    pub(super) fn failed(&self) -> u32 {
+        self.failed
+    }
+
     /// Those of these certificates that are tried. One of a wrong fingerprint is tried now and then: only who has read our
     /// mail can sign with it, so the peer's application has told us another, which is to be found out.
     pub(super) fn choose(&mut self, certificates: Vec<Heard>, judge: Judge<'_>) -> Vec<Heard> {
@@ -168,6 +179,27 @@ mod tests {
         assert_eq!(nearest[1].body, [39][..]);
         assert_eq!(store.nearest(14, 1)[0].times, 40);
         assert!(store.add(&as_datagram(13, 3, &[1]), |_, sequence| sequence == 4).is_empty());
+    }
+
+    #[test]
+    fn of_a_datagram_one_message_of_a_kind_counts_and_a_few_pieces() {
+        let mut store = Store::default();
+        let datagram: Vec<u8> = (0..200_u8)
+            .flat_map(|number| [as_datagram(12, 2, &[number]), as_datagram(14, 3, &[])].concat())
+            .collect();
+        let found = store.add(&datagram, |_, _| true);
+        assert_eq!(found.iter().map(|heard| heard.kind).collect::<Vec<_>>(), [12, 14]);
+
+        // Halves of certificates, all of one place, and then the other half.
+        let piece = |offset: u8, byte: u8| {
+            let mut piece = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13];
+            piece.extend([11, 0, 0, 2, 0, 1, 0, 0, offset, 0, 0, 1, byte]);
+            piece
+        };
+        let halves: Vec<u8> = (0..200).flat_map(|byte| piece(0, byte)).collect();
+        assert!(store.add(&halves, |_, _| true).is_empty());
+        let found = store.add(&piece(1, 7), |_, _| true);
+        assert!(found.len() == WHOLES && found[0].body == [15, 7][..], "{found:?}");
     }
 
     #[test]

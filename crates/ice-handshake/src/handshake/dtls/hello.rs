@@ -48,7 +48,8 @@ impl<'a> Hello<'a> {
 }
 
 /// The hellos that may have come before this one, which shows a cookie: without it, and with the padding that a stack may
-/// have put in its place (RFC 8446 §4.1.2 lets nothing else change after a request for a cookie alone).
+/// have put in its place (RFC 8446 §4.1.2 lets nothing else change after a request for a cookie alone). None of a hello
+/// whose cookie is longer than ours.
 pub(super) fn without_cookie(body: &[u8]) -> Vec<Vec<u8>> {
     let Some(layout) = Layout::of(body) else { return Vec::new() };
     let head =
@@ -61,6 +62,7 @@ pub(super) fn without_cookie(body: &[u8]) -> Vec<Vec<u8>> {
         match kind {
             // It is of zeros (RFC 7685 §3): with anything else in it, it is not the client's.
             PADDING if content.iter().any(|&byte| byte != 0) => return Vec::new(),
+            COOKIE if content.len() > OUR_COOKIE => return Vec::new(),
             COOKIE => removed = 4 + content.len(),
             PADDING => padding = Some(content.len()),
             _ => extensions.extend(extension(kind, content)),
@@ -135,6 +137,8 @@ const PADDING: usize = 21;
 const SUPPORTED_VERSIONS: usize = 43;
 const COOKIE: usize = 44;
 const KEY_SHARE: usize = 51;
+/// The cookie extension that we ask for: a length, and 32 bytes.
+const OUR_COOKIE: usize = 34;
 
 #[cfg(test)]
 mod tests {
@@ -193,6 +197,15 @@ mod tests {
         }
         let padded = hello(&[], &[cookie(), (PADDING, vec![1; 60])]);
         assert!(without_cookie(&padded).is_empty());
+    }
+
+    #[test]
+    fn a_hello_with_a_cookie_of_any_length_takes_no_more_memory_than_a_few_hellos() {
+        for length in [0, 34, 35, 200, 8_000] {
+            let body = hello(&[], &[(COOKIE, vec![9; length])]);
+            let bytes = without_cookie(&body).iter().map(Vec::len).sum::<usize>();
+            assert!(bytes <= 64 * body.len(), "{length}: {bytes} bytes");
+        }
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use super::client_flight::ClientFlight;
 use super::cookies::{Cookies, hello_retry_request, hello_verify_request};
 use super::engine::{EngineSpec, EngineVersion, Identity, LONGEST_PAUSE};
 use super::hello::Hello;
-use super::pieces::{Pieces, Whole};
+use super::pieces::{IN_A_DATAGRAM, Pieces, Whole};
 use super::provider::Shared;
 use super::records::{
     CHANGE_CIPHER_SPEC, CLIENT_HELLO, HANDSHAKE_FAILURE, Message, Numbers, Record, as_datagram,
@@ -121,9 +121,13 @@ impl Passive {
         let mut progress = Progress::default();
         // A hello that is sent again may go out together with the one that has the cookie: that one counts.
         if let Some(latest) = hellos().map(|hello| hello.sequence).max() {
-            for hello in hellos() {
-                if hello.sequence == latest {
-                    progress.merge(self.hear_hello(now, &hello, counters));
+            // There is one in a datagram, or a few pieces of one; and it is answered once.
+            let mut asked = false;
+            let latest = hellos().filter(|hello| hello.sequence == latest);
+            for hello in latest.take(IN_A_DATAGRAM) {
+                progress.merge(self.hear_hello(now, &hello, &mut asked, counters));
+                if hello.is_whole() {
+                    break;
                 }
             }
         } else {
@@ -171,28 +175,31 @@ impl Passive {
         of_clients.chain(asked).chain(self.doubtful.as_ref().map(|one| one.due)).min()
     }
 
-    /// Hears a hello, or a piece of one.
+    /// Hears a hello, or a piece of one, out of a datagram in answer to which a hello may have been `asked` for already.
     fn hear_hello(
         &mut self,
         now: Instant,
         message: &Message<'_>,
+        asked: &mut bool,
         counters: &mut DtlsCounters,
     ) -> Progress {
         if message.is_whole() {
             return self.hear_whole(now, message.sequence, message.body, None, counters);
         }
         let mut progress = Progress::default();
-        let mut asked = false;
         for Whole { body, again } in self.pieces.add(message) {
             let Some(hello) = Hello::parse(&body) else { continue };
             if hello.has_cookie() {
-                let doubt = match again || self.cookies.knows_first_of(&body) {
+                // To look for its first hello is work, and not done for a cookie that is not ours.
+                let certain =
+                    again || !self.is_shown_by(&hello) || self.cookies.knows_first_of(&body);
+                let doubt = match certain {
                     true => None,
                     false if self.pieces.is_contested(message) => Some(DOUBT),
                     false => Some(OVERTAKEN),
                 };
                 progress.merge(self.hear_whole(now, message.sequence, &body, doubt, counters));
-            } else if std::mem::replace(&mut asked, true) {
+            } else if std::mem::replace(asked, true) {
                 // It is answered already, by whatever it is put together from.
                 self.cookies.note(&body);
             } else {
@@ -212,7 +219,7 @@ impl Passive {
         counters: &mut DtlsCounters,
     ) -> Progress {
         let Some(hello) = Hello::parse(body) else { return Progress::default() };
-        let shown = hello.legacy_cookie == self.cookie || hello.cookie == self.cookie;
+        let shown = self.is_shown_by(&hello);
         if shown && let Some(doubt) = doubt {
             // What the client repeats is certain. Failing that, the pieces that came nearest to each other are the likeliest.
             let (since, due, body) = (now, now, body.to_vec());
@@ -234,6 +241,11 @@ impl Passive {
             counters.rival_hellos += 1;
         }
         self.ask(now, &hello, body, known, counters)
+    }
+
+    /// Whether a hello shows our cookie.
+    fn is_shown_by(&self, hello: &Hello<'_>) -> bool {
+        hello.legacy_cookie == self.cookie || hello.cookie == self.cookie
     }
 
     /// Asks for the cookie, in the version that the client will get.

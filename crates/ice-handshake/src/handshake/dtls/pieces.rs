@@ -133,6 +133,8 @@ const LARGEST: usize = 8 << 10;
 const PIECES: usize = 48;
 /// Of one place.
 const OF_A_PLACE: usize = 12;
+/// Of one datagram: a stack cuts messages to fill datagrams, so there are one or two, and each forged one is work.
+pub(super) const IN_A_DATAGRAM: usize = 16;
 /// Messages that one piece completes.
 pub(super) const WHOLES: usize = 12;
 /// Pieces that are tried for it.

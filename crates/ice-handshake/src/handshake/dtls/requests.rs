@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::engine::EngineVersion;
-use super::records::{HELLO_VERIFY_REQUEST, Record, as_datagram, records};
+use super::records::{HELLO_VERIFY_REQUEST, Message, Record, as_datagram, records};
 
 /// Requests that have come.
 pub(super) struct Requests {
@@ -63,18 +63,13 @@ impl Requests {
         }
     }
 
-    /// Notes the requests of a datagram; returns whether there are any in it.
+    /// Notes the request of a datagram: the first, for no server makes two at once. Returns whether there is any.
     pub(super) fn hear(&mut self, now: Instant, datagram: &[u8]) -> bool {
-        let mut any = false;
-        let requests =
-            || records(datagram).flat_map(Record::messages).filter(|one| one.is_request());
-        for request in requests() {
-            any = true;
-            let of_dtls12 = request.kind == HELLO_VERIFY_REQUEST;
-            let other = if of_dtls12 { EngineVersion::Dtls13 } else { EngineVersion::Dtls12 };
-            if !request.is_whole() || request.body.len() > LARGEST || self.version == other {
-                continue;
-            }
+        let mut messages = records(datagram).flat_map(Record::messages);
+        let Some(request) = messages.find(Message::is_request) else { return false };
+        let of_dtls12 = request.kind == HELLO_VERIFY_REQUEST;
+        let other = if of_dtls12 { EngineVersion::Dtls13 } else { EngineVersion::Dtls12 };
+        if request.is_whole() && request.body.len() <= LARGEST && self.version != other {
             let untimely = u32::from(!self.is_timely(now));
             let request = as_datagram(request.kind, request.sequence, request.body);
             match self.candidates.iter_mut().find(|known| known.datagram == request) {
@@ -90,7 +85,7 @@ impl Requests {
         if !self.candidates.is_empty() && self.due.is_none() {
             self.due = Some(now + self.patience.min(SHORT));
         }
-        any
+        true
     }
 
     /// Whether an answer to a hello may come now, a round trip after it; a server takes some time too.
@@ -235,6 +230,17 @@ mod tests {
         requests.hear(due, &request(7));
         let due = requests.poll_timeout().unwrap();
         assert_eq!(requests.handle_timeout(due), Choice::Heed(request(7)));
+    }
+
+    #[test]
+    fn those_of_one_datagram_do_not_push_the_servers_out() {
+        let now = Instant::now();
+        let mut requests = Requests::new(now, Duration::from_millis(60), EngineVersion::Auto);
+        requests.hear(now, &request(250));
+        let many: Vec<u8> = (0..200).flat_map(request).collect();
+        requests.hear(now, &many);
+        assert_eq!(requests.candidates.len(), 2);
+        assert_eq!(requests.candidates[0].datagram, request(250));
     }
 
     #[test]

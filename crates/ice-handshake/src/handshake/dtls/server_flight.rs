@@ -220,3 +220,29 @@ const BEFORE: usize = 4;
 const REORDERED: Duration = Duration::from_millis(20);
 /// After which no repetition of the flight is awaited: the first comes after 1 s (RFC 6347 §4.2.4.1) or sooner.
 const REPEATED: Duration = Duration::from_millis(1_500);
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "virtual time begins now")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_exchanges_by_the_hundred_in_one_datagram_cost_a_few_verifications() {
+        let now = Instant::now();
+        let mut flight = ServerFlight::new([7; 32], 0);
+        let accept = |_: &[u8]| true;
+        flight.hear(now, &as_datagram(SERVER_HELLO, 0, &[3; 38]), &accept);
+        flight.hear(now, &as_datagram(CERTIFICATE, 1, &[0, 0, 4, 0, 0, 1, 9]), &accept);
+        let forged = |number: u16| {
+            let [high, low] = number.to_be_bytes();
+            as_datagram(SERVER_KEY_EXCHANGE, 2, &[3, 0, 0x17, 0, 4, 3, 0, 2, high, low])
+        };
+        for round in 0..10 {
+            let before = flight.checks.failed();
+            let datagram: Vec<u8> = (0..600).flat_map(|at| forged(round * 600 + at)).collect();
+            assert_eq!(flight.hear(now, &datagram, &accept), None);
+            let failed = flight.checks.failed() - before;
+            assert!((1..=36).contains(&failed), "{failed} verifications");
+        }
+    }
+}
