@@ -52,4 +52,7 @@
 pub mod endpoint;
 pub mod gather;
 pub mod handshake;
+mod label;
 pub mod mux;
+
+pub use label::Label;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix::prelude::*;
 use bytes::Bytes;
+use callboard_ice_handshake::Label;
 use callboard_ice_handshake::gather::{Transport, TransportEvent, TransportOptions};
 use callboard_ice_handshake::handshake::{
     ComponentId, ComponentInfo, Fingerprint, HandshakeError, HandshakeEvent, HandshakeFactory,
@@ -111,6 +112,7 @@ impl PeerConnection {
                 },
                 policy: configuration.ice_transport_policy,
                 route: settings.route,
+                label: Label::new(id),
                 ..TransportOptions::default()
             }),
             media_engine: api.media_engine().clone(),
@@ -274,7 +276,9 @@ impl PeerConnection {
         if std::mem::replace(&mut self.handshake.begun, true) {
             return;
         }
-        let component = ComponentInfo::new(COMPONENT, role == Role::Server).with_role(role);
+        let component = ComponentInfo::new(COMPONENT, role == Role::Server)
+            .with_role(role)
+            .with_label(Label::new(self.home.id));
         let mut spec = HandshakeSpec::new(component, Arc::clone(&self.home.factory));
         spec.deadline = self.home.deadline;
         spec.placement = self.home.placement.clone();

@@ -184,7 +184,10 @@ impl Handler<ComponentEvent> for Endpoint {
             ComponentEvent::Tell(event) => self.tell(event),
             ComponentEvent::Payload(component, payload) => {
                 if self.owner.try_send(EndpointEvent::Payload { component, payload }).is_err() {
-                    log::debug!("a payload was dropped: the endpoint's owner does not keep up");
+                    let stream = &self.options.stream;
+                    log::debug!(
+                        "{stream} {component}: a payload was dropped: the endpoint's owner does not keep up"
+                    );
                 }
             }
         }

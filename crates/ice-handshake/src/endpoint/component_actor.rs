@@ -13,6 +13,7 @@ use super::sdp::write_candidate;
 use super::{
     CandidateRefused, ComponentError, Credentials, EndpointEvent, EndpointOptions, SendPayloadError,
 };
+use crate::Label;
 use crate::gather::{Transport, TransportEvent};
 use crate::handshake::{
     ComponentId, ComponentInfo, Finished, HandshakeError, HandshakeEvent, HandshakeHandle,
@@ -164,7 +165,10 @@ impl ComponentActor {
             Output::Reconnected => self.tell(EndpointEvent::ComponentReconnected(id)),
             Output::Payload(payload) => {
                 if self.events.try_send(ComponentEvent::Payload(id, payload)).is_err() {
-                    log::debug!("a payload was dropped: its endpoint does not keep up");
+                    log::debug!(
+                        "{}a payload was dropped: its endpoint does not keep up",
+                        self.label()
+                    );
                 }
             }
             Output::Closed => self.tell(EndpointEvent::ComponentClosed(id)),
@@ -216,6 +220,10 @@ impl ComponentActor {
         self.drive(ctx, |core, now| core.finish(now, session, behind));
     }
 
+    fn label(&self) -> Label {
+        Label::new(self.child_id())
+    }
+
     fn child_id(&self) -> String {
         format!("{} {}", self.options.stream, self.id)
     }
@@ -244,14 +252,16 @@ impl Actor for ComponentActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        let (transport, events) = Transport::open(&self.mux, self.options.transport.clone());
+        let mut options = self.options.transport.clone();
+        options.label = self.label();
+        let (transport, events) = Transport::open(&self.mux, options);
         // Credentials are random: nobody else has them.
         _ = transport.add_ufrag(&self.credentials.ufrag);
         self.transport = Some(transport);
         ctx.add_stream(events);
 
         let mut spec = HandshakeSpec::new(
-            ComponentInfo::new(self.id, self.options.controlling),
+            ComponentInfo::new(self.id, self.options.controlling).with_label(self.label()),
             self.options.handshake.clone(),
         );
         spec.deadline = self.options.handshake_deadline;

@@ -14,7 +14,8 @@ use crate::mux::{MuxHandle, UdpMuxOptions};
 pub struct EndpointOptions {
     /// How many components. Default: 1.
     pub components: u16,
-    /// The data stream's name, for logs and the supervision tree. Default: `stream`.
+    /// The data stream's name, for the supervision tree and the log, whose lines begin with it and the component's number.
+    /// Default: `stream`.
     pub stream: String,
     /// Whether this side is the controlling ICE agent: the offerer, as a rule. A wrong guess is mended
     /// (RFC 8445 §7.3.1.1). Default: yes.

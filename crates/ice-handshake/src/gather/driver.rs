@@ -22,6 +22,7 @@ use super::{
     CandidateError, Gatherer, GathererOptions, IceServer, IceTransportPolicy, LocalCandidate,
     Output, check_remote,
 };
+use crate::Label;
 use crate::mux::{
     Datagram, DropReason, Inbox, MuxHandle, PacketClass, Route, RouteOptions, SendOutcome,
     Transmit, UfragTaken,
@@ -42,6 +43,8 @@ pub struct TransportOptions {
     pub route: RouteOptions,
     /// How TLS is spoken with `turns:` servers. Default: trusting whom the system trusts.
     pub tls: Option<Arc<ClientConfig>>,
+    /// What lines of the log begin with. Default: nothing.
+    pub label: Label,
 }
 
 impl Default for TransportOptions {
@@ -55,6 +58,7 @@ impl Default for TransportOptions {
             turn_timeout,
             route: RouteOptions::default(),
             tls: None,
+            label: Label::default(),
         }
     }
 }
@@ -122,8 +126,10 @@ enum Told {
 impl Transport {
     /// A place in this mux. It does not gather until it is [told to](Self::gather). To be called on an actix thread.
     pub fn open(mux: &MuxHandle, options: TransportOptions) -> (Self, TransportEvents) {
-        let TransportOptions { servers, policy, stun_timeout, turn_timeout, route, tls } = options;
+        let TransportOptions { servers, policy, stun_timeout, turn_timeout, route, tls, label } =
+            options;
         let (route, inbox) = mux.open_route(route);
+        let route = route.with_label(label.clone());
         // Most connections of a server know of none; then there is nobody to wait for.
         let served = !servers.is_empty();
         let turn = servers.iter().flat_map(|server| &server.urls).any(|url| url.scheme.is_turn());
@@ -134,6 +140,7 @@ impl Transport {
             policy,
             stun_timeout,
             turn_timeout,
+            label,
         });
         let shared = Rc::new(Shared {
             route,

@@ -9,6 +9,7 @@ use is::Candidate;
 #[cfg(doc)]
 use super::Gatherer;
 use super::{IceServer, IceUrl};
+use crate::Label;
 
 /// Which candidates are wanted (W3C `RTCIceTransportPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub struct GathererOptions {
     pub stun_timeout: Duration,
     /// How long to wait for a TURN server. Default: 10 s.
     pub turn_timeout: Duration,
+    /// What lines of the log begin with. Default: nothing.
+    pub label: Label,
 }
 
 impl Default for GathererOptions {
@@ -43,6 +46,7 @@ impl Default for GathererOptions {
             policy: IceTransportPolicy::All,
             stun_timeout: Duration::from_secs(5),
             turn_timeout: Duration::from_secs(10),
+            label: Label::default(),
         }
     }
 }

@@ -21,6 +21,7 @@ use str0m::crypto::{CryptoError, CryptoProvider};
 use super::ciphers::WhenUsed;
 use super::dtls::Engine;
 use super::{Finished, HandshakeData, HandshakeError, Role};
+use crate::Label;
 
 /// str0m's crypto provider, with DTLS engines that a [`DtlsBridge`] can run elsewhere, and SRTP ciphers that take no room
 /// until they are used.
@@ -149,6 +150,11 @@ impl DtlsBridge {
         self.lock().filter = Some(Box::new(filter));
     }
 
+    /// Have lines of the log about this bridge begin with this.
+    pub fn set_label(&self, label: Label) {
+        self.lock().label = label;
+    }
+
     /// Keep the keys for SRTP until there is [media](Self::with_media): what an `Rtc` makes of them takes 4 KiB, which data
     /// channels have no use for.
     pub fn without_media(&self) {
@@ -211,6 +217,7 @@ struct Shared {
     /// For SRTP, once there is media.
     keys: Option<Say>,
     filter: Option<Box<dyn DataFilter>>,
+    label: Label,
 }
 
 /// What the proxy tells its `Rtc`.
@@ -301,7 +308,7 @@ impl Proxy {
             && let Some(engine) = &mut self.engine
             && let Err(error) = engine.close()
         {
-            log::debug!("no goodbye: {error}");
+            log::debug!("{}no goodbye: {error}", self.lock().label);
         }
         say
     }
@@ -386,13 +393,14 @@ impl DtlsInstance for Proxy {
                 self.engine = shared.engine.take();
                 self.filter = shared.filter.take();
                 let replay = std::mem::take(&mut shared.replay);
+                let label = shared.label.clone();
                 (shared.say, shared.received) = (VecDeque::new(), VecDeque::new());
                 drop(shared);
                 if let Some(engine) = &mut self.engine {
                     for datagram in replay {
                         // As anywhere: a datagram that an engine refuses is lost, and no more.
                         if let Err(error) = engine.handle_packet(&datagram) {
-                            log::debug!("a record was refused: {error}");
+                            log::debug!("{label}a record was refused: {error}");
                         }
                     }
                 }
@@ -408,9 +416,10 @@ impl DtlsInstance for Proxy {
         if let Some(engine) = &mut self.engine {
             return engine.handle_timeout(now);
         }
-        match self.lock().failed.take() {
+        let mut shared = self.lock();
+        match shared.failed.take() {
             Some(error) => {
-                log::debug!("the handshake of an Rtc has failed: {error}");
+                log::debug!("{}the handshake of an Rtc has failed: {error}", shared.label);
                 Err(DtlsImplError::ConnectionClosed)
             }
             None => Ok(()),

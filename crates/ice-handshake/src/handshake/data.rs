@@ -10,6 +10,7 @@ use aws_lc_rs::digest::{self, digest};
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256};
 use time::{Duration, OffsetDateTime};
 
+use super::super::Label;
 use super::dtls::{DtlsCounters, SrtpProfile, Version};
 
 /// The number of an ICE component (RFC 8445 §3), from 1.
@@ -32,17 +33,25 @@ pub struct ComponentInfo {
     pub controlling: bool,
     /// The side that was negotiated for this one (`a=setup`, RFC 8842); none where nothing negotiates it.
     pub role: Option<Role>,
+    /// What lines of the log about its handshake begin with. Default: nothing.
+    pub label: Label,
 }
 
 impl ComponentInfo {
     /// A component of this number, on the controlling side or not.
     pub fn new(id: ComponentId, controlling: bool) -> Self {
-        Self { id, controlling, role: None }
+        Self { id, controlling, role: None, label: Label::default() }
     }
 
     /// With a side that was negotiated.
     pub fn with_role(mut self, role: Role) -> Self {
         self.role = Some(role);
+        self
+    }
+
+    /// Named in the log.
+    pub fn with_label(mut self, label: Label) -> Self {
+        self.label = label;
         self
     }
 }

@@ -71,7 +71,7 @@ impl Psk {
 }
 
 impl HandshakeFactory for Psk {
-    fn new_handshake(&self, _: &ComponentInfo) -> Box<dyn Handshake> {
+    fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
         let spec = EngineSpec {
             identity: Identity::PreSharedKey(self.psk.clone()),
             role: self.role,
@@ -80,6 +80,7 @@ impl HandshakeFactory for Psk {
             first_retransmission: Duration::from_millis(100),
             cookie: true,
             seed: 0,
+            label: component.label.clone(),
         };
         Box::new(DtlsHandshake::with_psk(spec, self.payload))
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::Label;
 use crate::gather::ReflexiveCache;
 
 use super::counters::Counting;
@@ -167,7 +168,8 @@ impl MuxHandle {
     pub fn open_route(&self, options: RouteOptions) -> (Route, Inbox) {
         let ring = Ring::new(options.datagrams, options.bytes);
         let id = self.shared.demux().open(Arc::clone(&ring));
-        (Route { id, mux: self.clone(), ring: Arc::clone(&ring) }, Inbox { ring })
+        let (mux, label) = (self.clone(), Label::default());
+        (Route { id, mux, ring: Arc::clone(&ring), label }, Inbox { ring })
     }
 
     /// What was done and dropped so far.
@@ -248,7 +250,7 @@ impl MuxHandle {
         SocketAddr::new(address, sockets.port)
     }
 
-    fn send(&self, transmit: Transmit<'_>) -> SendOutcome {
+    fn send(&self, transmit: Transmit<'_>, label: &Label) -> SendOutcome {
         let Shared { sockets, counting, options, .. } = &*self.shared;
         let Transmit { source, destination, contents, segment_size } = transmit;
         let segment = segment_size.unwrap_or(contents.len()).max(1);
@@ -275,7 +277,7 @@ impl MuxHandle {
         let mut rest = contents;
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch.min(rest.len()));
-            match send(bound, destination, src_ip, batch, segment) {
+            match send(bound, destination, src_ip, batch, segment, label) {
                 Ok(()) => counting.sent(batch.len().div_ceil(segment) as u64, batch.len() as u64),
                 Err((sent, reason)) => {
                     counting.sent((sent / segment) as u64, sent as u64);
@@ -305,6 +307,7 @@ fn send(
     src_ip: Option<IpAddr>,
     contents: &[u8],
     segment: usize,
+    label: &Label,
 ) -> Result<(), (usize, DropReason)> {
     let transmit = |contents, segment_size| quinn_udp::Transmit {
         destination,
@@ -314,7 +317,7 @@ fn send(
         src_ip,
     };
     let segments = (contents.len() > segment).then_some(segment);
-    match try_twice(bound, &transmit(contents, segments)) {
+    match try_twice(bound, &transmit(contents, segments), label) {
         Ok(()) => Ok(()),
         // The device has no offload after all; quinn-udp has noted that by now.
         Err(DropReason::SystemError)
@@ -322,7 +325,8 @@ fn send(
         {
             let mut sent = 0;
             for contents in contents.chunks(segment) {
-                try_twice(bound, &transmit(contents, None)).map_err(|reason| (sent, reason))?;
+                try_twice(bound, &transmit(contents, None), label)
+                    .map_err(|reason| (sent, reason))?;
                 sent += contents.len();
             }
             Ok(())
@@ -333,7 +337,11 @@ fn send(
 
 /// Send; once more after an error, which may be what an earlier datagram has left on the socket (of a port that nobody
 /// listens on, say).
-fn try_twice(bound: &Bound, transmit: &quinn_udp::Transmit<'_>) -> Result<(), DropReason> {
+fn try_twice(
+    bound: &Bound,
+    transmit: &quinn_udp::Transmit<'_>,
+    label: &Label,
+) -> Result<(), DropReason> {
     let once = || match bound.send(transmit) {
         Err(error) if error.kind() == ErrorKind::Interrupted => bound.send(transmit),
         other => other,
@@ -347,7 +355,7 @@ fn try_twice(bound: &Bound, transmit: &quinn_udp::Transmit<'_>) -> Result<(), Dr
         Ok(()) => Ok(()),
         Err(error) if reason(&error) != DropReason::SystemError => Err(reason(&error)),
         Err(_) => once().map_err(|error| {
-            log::debug!("cannot send to {}: {error}", transmit.destination);
+            log::debug!("{label}cannot send to {}: {error}", transmit.destination);
             reason(&error)
         }),
     }
@@ -365,9 +373,16 @@ pub struct Route {
     id: RouteId,
     mux: MuxHandle,
     ring: Arc<Ring>,
+    label: Label,
 }
 
 impl Route {
+    /// Names the connection in the log. Default: lines begin with nothing.
+    pub fn with_label(mut self, label: Label) -> Self {
+        self.label = label;
+        self
+    }
+
     /// Its number.
     pub fn id(&self) -> RouteId {
         self.id
@@ -411,7 +426,7 @@ impl Route {
         {
             self.mux.shared.demux().expect_response(self.id, transaction);
         }
-        self.mux.send(transmit)
+        self.mux.send(transmit, &self.label)
     }
 }
 

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use callboard_ice_handshake::Label;
 use callboard_ice_handshake::handshake::{Certificate, DtlsBridge};
 pub(crate) use str0m::Candidate;
 use str0m::change::SdpPendingOffer;
@@ -150,8 +151,8 @@ impl Engine {
         certificate: Certificate,
         now: Instant,
     ) -> Self {
-        let recipe =
-            Recipe { api, certificate, extensions: None, names: extensions::Names::default() };
+        let (label, names) = (Label::new(id), extensions::Names::default());
+        let recipe = Recipe { label, api, certificate, extensions: None, names };
         let (rtc, bridge, sctp) = recipe.build(now);
         Self {
             id,

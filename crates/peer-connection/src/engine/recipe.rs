@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use callboard_ice_handshake::Label;
 use callboard_ice_handshake::handshake::{Certificate, DtlsBridge, crypto_provider};
 use str0m::crypto::CryptoProvider;
 use str0m::{Rtc, RtcConfig};
@@ -14,6 +15,8 @@ use crate::sctp::{SctpGuard, SctpReport};
 
 /// What an engine is made of, also when it must be made again.
 pub(super) struct Recipe {
+    /// Of the connection.
+    pub(super) label: Label,
     pub(super) api: Arc<ApiInner>,
     pub(super) certificate: Certificate,
     /// Where header extensions are to be; none for where str0m has them.
@@ -51,6 +54,7 @@ impl Recipe {
         }
         let (rtc, bridge) = DtlsBridge::around(|| config.build(now));
         let bridge = bridge.expect("an Rtc asks its crypto provider for an engine as it is built");
+        bridge.set_label(self.label.clone());
         bridge.without_media();
         let (guard, report) = SctpGuard::new(settings.max_data_channels);
         bridge.set_filter(guard);

@@ -420,7 +420,7 @@ impl Gatherer {
     }
 
     fn error(&mut self, url: IceUrl, address: Option<SocketAddr>, code: u16, text: String) {
-        log::debug!("no candidate from {url}: {code} {text}");
+        log::debug!("{}no candidate from {url}: {code} {text}", self.options.label);
         self.output.push_back(Output::CandidateError(CandidateError { url, address, code, text }));
     }
 

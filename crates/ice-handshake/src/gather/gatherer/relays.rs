@@ -110,7 +110,10 @@ impl Gatherer {
         let first = was.is_none() && !retrying && !refused && entry.retired.is_none();
         let server = entry.server;
         if first && let Some(other) = self.servers[server].others.pop() {
-            log::debug!("{url} is not to be had at one of its addresses ({text}); trying the next");
+            let label = &self.options.label;
+            log::debug!(
+                "{label}{url} is not to be had at one of its addresses ({text}); trying the next"
+            );
             self.relays.retain(|entry| entry.id != id);
             self.output.push_back(Output::Close { relay: id });
             return self.open_relay(now, server, other, 0);
@@ -130,7 +133,8 @@ impl Gatherer {
         match was {
             Some(candidate) => {
                 self.found.retain(|found| found.candidate != candidate);
-                log::info!("the relay {} is lost: {code} {text}", candidate.addr());
+                let label = &self.options.label;
+                log::info!("{label}the relay {} is lost: {code} {text}", candidate.addr());
                 self.output.push_back(Output::CandidateLost(candidate));
             }
             None => self.error(url, None, code, text),

@@ -9,6 +9,7 @@ use super::engine::{Drained, Engine, EngineSpec};
 use super::provider::Shared;
 use super::srtp::{SrtpProfile, Substitution};
 use super::{Completed, DtlsCounters};
+use crate::Label;
 
 /// An engine, with what it said on the way.
 pub(super) struct Attempt {
@@ -18,6 +19,7 @@ pub(super) struct Attempt {
     keys: Option<(Vec<u8>, SrtpProfile)>,
     connected: bool,
     payloads: Vec<Bytes>,
+    label: Label,
 }
 
 impl Attempt {
@@ -34,6 +36,7 @@ impl Attempt {
             keys: None,
             connected: false,
             payloads: Vec::new(),
+            label: spec.label.clone(),
         })
     }
 
@@ -47,7 +50,7 @@ impl Attempt {
     ) -> Progress {
         if let Err(error) = self.engine.hear(now, datagram) {
             counters.refused += 1;
-            log::debug!("a record was refused: {error}");
+            log::debug!("{}a record was refused: {error}", self.label);
         }
         self.drain()
     }

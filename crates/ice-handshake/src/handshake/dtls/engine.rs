@@ -14,6 +14,7 @@ use super::provider::{self, Context, Shared};
 use super::records::Numbers;
 use super::srtp::{SrtpProfile, Substitution};
 use super::{Version, opened};
+use crate::Label;
 
 /// A DTLS engine, made by a [`Dtls`](super::Dtls) handshake. Once that is complete, a peer connection drives it
 /// directly, through str0m's `DtlsInstance`.
@@ -87,6 +88,8 @@ pub(crate) struct EngineSpec {
     /// the system's random numbers; what comes of it is public (randoms, nonces) or of no use beyond the handshake. Keys
     /// come from the system.
     pub(crate) seed: u64,
+    /// Of the connection.
+    pub(crate) label: Label,
 }
 
 /// Who this side is.

@@ -215,7 +215,8 @@ impl Generation {
             self.speaker = self.another(now, counters);
             return progress;
         }
-        log::debug!("a hello is said again, as a request wants it: {:02x?}", &request[..]);
+        let label = &self.spec.label;
+        log::debug!("{label}a hello is said again, as a request wants it: {:02x?}", &request[..]);
         self.speaker = Some(speaker);
         self.heeded = Some(request);
         self.flight = ServerFlight::new(self.client_random, 1);
@@ -226,8 +227,10 @@ impl Generation {
     /// Another engine that has sent the same hello.
     fn another(&self, now: Instant, counters: &mut DtlsCounters) -> Option<Box<Attempt>> {
         let (shared, substitution) = (Arc::clone(&self.shared), self.substitution.clone());
-        let made = Attempt::new(&self.spec, shared, substitution, self.born);
-        let mut attempt = made.inspect_err(|error| log::warn!("no DTLS engine: {error}")).ok()?;
+        let (made, label) =
+            (Attempt::new(&self.spec, shared, substitution, self.born), &self.spec.label);
+        let mut attempt =
+            made.inspect_err(|error| log::warn!("{label}no DTLS engine: {error}")).ok()?;
         _ = attempt.drain();
         if let Some(request) = &self.heeded {
             _ = attempt.tell(now, request, counters);
@@ -258,7 +261,7 @@ impl Generation {
     }
 
     fn adopt(&mut self, adopted: Adopted) {
-        log::debug!("a server of {:?} has proven itself", adopted.version);
+        log::debug!("{}a server of {:?} has proven itself", self.spec.label, adopted.version);
         self.adopted = Some(adopted);
         self.speaker = None;
         self.trials = Trials::default();

@@ -37,6 +37,7 @@ use super::{
     Certificate, CertificateError, ComponentInfo, DtlsData, Fingerprint, Handshake, HandshakeData,
     HandshakeError, HandshakeFactory, Init, InitData, Role, Session, SrtpKeys, Step,
 };
+use crate::Label;
 
 /// A DTLS handshake, by certificates that are known by their fingerprints.
 ///
@@ -212,6 +213,10 @@ impl Dtls {
 
     /// A handshake of these options in this role, for who drives it alone.
     pub fn start(&self, role: Role) -> Box<dyn Handshake> {
+        self.start_labelled(role, Label::default())
+    }
+
+    fn start_labelled(&self, role: Role, label: Label) -> Box<dyn Handshake> {
         let spec = EngineSpec {
             identity: Identity::Certificate(self.certificate.clone()),
             role,
@@ -224,6 +229,7 @@ impl Dtls {
             first_retransmission: self.first_retransmission,
             cookie: self.cookie,
             seed: 0,
+            label: label.clone(),
         };
         let side = match role {
             Role::Client => {
@@ -246,6 +252,7 @@ impl Dtls {
             payload: self.payload,
             counters: DtlsCounters::default(),
             completed: None,
+            label,
         })
     }
 }
@@ -253,7 +260,8 @@ impl Dtls {
 impl HandshakeFactory for Dtls {
     fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
         let by_ice = if component.controlling { Role::Server } else { Role::Client };
-        self.start(self.role.or(component.role).unwrap_or(by_ice))
+        let role = self.role.or(component.role).unwrap_or(by_ice);
+        self.start_labelled(role, component.label.clone())
     }
 }
 
@@ -266,6 +274,7 @@ pub(super) struct DtlsHandshake {
     payload: PayloadMode,
     counters: DtlsCounters,
     completed: Option<Completed>,
+    label: Label,
 }
 
 enum Side {
@@ -295,6 +304,7 @@ pub(super) struct Completed {
 impl DtlsHandshake {
     /// By a pre-shared key.
     pub(super) fn with_psk(spec: EngineSpec, payload: PayloadMode) -> Self {
+        let label = spec.label.clone();
         let side = match spec.role {
             Role::Client => Side::Active(Box::new(Active::new(spec, None))),
             Role::Server => {
@@ -303,7 +313,7 @@ impl DtlsHandshake {
             }
         };
         let counters = DtlsCounters::default();
-        Self { side, init: InitData::None, verify: None, payload, counters, completed: None }
+        Self { side, init: InitData::None, verify: None, payload, counters, completed: None, label }
     }
 
     fn step(&mut self, progress: Progress) -> Step {
@@ -319,7 +329,7 @@ impl DtlsHandshake {
                     if completed.engine.close().is_ok() {
                         packets.extend(completed.engine.drain().packets);
                     }
-                    log::warn!("DTLS handshake refused: {error}");
+                    log::warn!("{}DTLS handshake refused: {error}", self.label);
                     Step::FailedWithPackets(error, packets)
                 }
             };

@@ -305,7 +305,8 @@ impl Passive {
             EngineSpec { version, seed: u64::from_le_bytes(random_bytes()), ..self.spec.clone() };
         let shared = Arc::new(Shared::repeatable(self.cookie));
         let made = Attempt::new(&spec, shared, Substitution::answering(hello, &self.profiles), now);
-        made.inspect_err(|error| log::warn!("cannot make a DTLS engine: {error}")).ok()
+        let label = &spec.label;
+        made.inspect_err(|error| log::warn!("{label}no DTLS engine: {error}")).ok()
     }
 
     /// Answers a client that has shown the cookie (or need not).

@@ -245,7 +245,7 @@ impl Rivals {
         if let Err(error) = attempt.engine.hear(now, datagram) {
             // Anybody may have sent it: it is the handshake's deadline that ends an attempt, not one bad record.
             counters.refused += 1;
-            log::debug!("a record was refused: {error}");
+            log::debug!("{}a record was refused: {error}", self.spec.label);
         }
         let progress = self.drain(at);
         if let Some(attempt) = self.attempts.get_mut(at) {

@@ -1,0 +1,35 @@
+//! Names of connections in the log.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of a connection in the log: its owner's lines and those of its transport and its handshake begin with the same.
+///
+/// ```
+/// use callboard_ice_handshake::Label;
+///
+/// assert_eq!(format!("{}the relay is lost", Label::new(7)), "7: the relay is lost");
+/// assert_eq!(format!("{}the relay is lost", Label::default()), "the relay is lost");
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Label(Option<Arc<str>>);
+
+impl Label {
+    /// Makes one of a connection's id, or any other text. Without one (the default), lines begin with nothing.
+    pub fn new(text: impl fmt::Display) -> Self {
+        Self(Some(format!("{text}: ").into()))
+    }
+}
+
+/// Writes what a line of the log begins with: the text and a colon, or nothing.
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Label({:?})", self.0.as_deref().unwrap_or_default().trim_end_matches(": "))
+    }
+}
