@@ -115,7 +115,7 @@ fn run(case: Case) -> Outcome {
     };
     let (mut turns, mut since) = (0, now);
     while bed.now < start + patience {
-        // Nobody may ask for a time that has passed, again and again.
+        // No side may ask for a time that has passed, again and again.
         turns = if bed.now == since { turns + 1 } else { 0 };
         since = bed.now;
         let dues = (bed.client.due(), bed.server.due());
@@ -193,7 +193,7 @@ impl Bed {
     fn deliver(&mut self, to_server: bool, forged: bool, packet: Bytes) {
         let now = self.now;
         if !forged && now < self.began {
-            // Nobody is there yet.
+            // The peer is not there yet.
             return;
         }
         let began = Instant::now();
@@ -318,16 +318,10 @@ fn assert_nobody_is_kept_away(attacks: &[Attack]) {
     assert!(failed.len() * 100 <= runs, "{} of {runs} failed: {failed:#?}", failed.len());
 }
 
-#[test]
-fn t2c_a_thousand_different_forgeries_a_second_do_not_keep_a_server_from_its_client() {
-    let attack = |flood, split| Attack {
-        role: Role::Server,
-        flood,
-        split,
-        loss: 0,
-        latencies: &LATENCIES,
-        kinds: None,
-    };
+/// A thousand a second of each kind: as long as it takes, the same with the peer's records in a datagram each, for a second.
+fn assert_a_thousand_a_second_change_nothing(role: Role) {
+    let attack =
+        |flood, split| Attack { role, flood, split, loss: 0, latencies: &LATENCIES, kinds: None };
     assert_nobody_is_kept_away(&[
         attack(Flood::Continuous, false),
         attack(Flood::Continuous, true),
@@ -336,20 +330,13 @@ fn t2c_a_thousand_different_forgeries_a_second_do_not_keep_a_server_from_its_cli
 }
 
 #[test]
+fn t2c_a_thousand_different_forgeries_a_second_do_not_keep_a_server_from_its_client() {
+    assert_a_thousand_a_second_change_nothing(Role::Server);
+}
+
+#[test]
 fn t2c_a_thousand_different_forgeries_a_second_do_not_keep_a_client_from_its_server() {
-    let attack = |flood, split| Attack {
-        role: Role::Client,
-        flood,
-        split,
-        loss: 0,
-        latencies: &LATENCIES,
-        kinds: None,
-    };
-    assert_nobody_is_kept_away(&[
-        attack(Flood::Continuous, false),
-        attack(Flood::Continuous, true),
-        attack(Flood::OneSecond, false),
-    ]);
+    assert_a_thousand_a_second_change_nothing(Role::Client);
 }
 
 #[test]
@@ -388,6 +375,90 @@ fn t2c_bursts_within_a_round_trip_change_nothing() {
             kinds: None,
         };
         assert_nobody_is_kept_away(&[attack(Role::Server), attack(Role::Client)]);
+    }
+}
+
+/// One forged hello in the name of a stock client, which comes before the client's own or right behind it. Returns what
+/// version the two speak then; none if they do not connect.
+fn with_a_forged_hello(
+    ours: Option<Version>,
+    client: Option<Version>,
+    forged: Version,
+    behind: bool,
+) -> Option<Version> {
+    let server = version_of(ours, Dtls::generate().unwrap().any_certificate());
+    let client = Stock::new(Role::Client, client);
+    let mut pair = Pair::of(client, server.start(Role::Server)).ready();
+    let mut forger = Stock::new(Role::Client, Some(forged));
+    let Step::Packets(hello) = forger.connection_ready(pair.now) else { panic!("no hello") };
+    if behind {
+        pair.server.inbox.push_back((pair.now + DELAY, hello[0].clone()));
+    } else {
+        pair.server.inbox.push_front((pair.now, hello[0].clone()));
+    }
+    pair.run();
+    match (&pair.client.outcome, &pair.server.outcome) {
+        (Some(Ok(_)), Some(Ok(_))) => Some(pair.server.data().version),
+        _ => None,
+    }
+}
+
+fn version_of(version: Option<Version>, dtls: Dtls) -> Dtls {
+    version.into_iter().fold(dtls, Dtls::version)
+}
+
+/// What the README names as an exception, and what it says beside that: so that a change is noticed.
+#[test]
+fn t2c_one_hello_of_another_version_ends_or_lowers_a_set_up_of_a_server_of_both() {
+    use Version::{Dtls12, Dtls13};
+    // What we speak, what the client speaks, the forged hello; what they speak when it comes before the client's, and behind.
+    for (ours, client, forged, before, behind) in [
+        (None, Some(Dtls12), Dtls13, None, Some(Dtls12)),
+        (None, Some(Dtls13), Dtls12, None, Some(Dtls13)),
+        (None, None, Dtls12, Some(Dtls12), Some(Dtls13)),
+        (None, None, Dtls13, Some(Dtls13), Some(Dtls13)),
+        (None, Some(Dtls12), Dtls12, Some(Dtls12), Some(Dtls12)),
+        (None, Some(Dtls13), Dtls13, Some(Dtls13), Some(Dtls13)),
+        (Some(Dtls12), Some(Dtls12), Dtls13, Some(Dtls12), Some(Dtls12)),
+        (Some(Dtls12), None, Dtls13, Some(Dtls12), Some(Dtls12)),
+        (Some(Dtls13), None, Dtls12, Some(Dtls13), Some(Dtls13)),
+        (Some(Dtls13), Some(Dtls13), Dtls12, Some(Dtls13), Some(Dtls13)),
+    ] {
+        let spoken = |is_behind| with_a_forged_hello(ours, client, forged, is_behind);
+        let found = (spoken(false), spoken(true));
+        assert_eq!(found, (before, behind), "we: {ours:?}, client: {client:?}, forged: {forged:?}");
+    }
+}
+
+/// One forged request to a client of ours, whose stock server answers after so long. Returns how long it takes them.
+fn with_a_forged_request(version: Version, late: Duration) -> Option<Duration> {
+    let client = Dtls::generate().unwrap().any_certificate().version(version);
+    let server = Stock::new(Role::Server, Some(version));
+    let mut pair = Pair::of(client.start(Role::Client), server).ready();
+    let mut forger = Forger::new(7, Role::Client, Vec::new(), &[]);
+    let request = match version {
+        Version::Dtls12 => Forged::HelloVerifyRequest,
+        Version::Dtls13 => Forged::HelloRetryRequest,
+    };
+    pair.client.inbox.push_front((pair.now, forger.forge(request)));
+    for (due, _) in &mut pair.server.inbox {
+        *due += late;
+    }
+    let took = pair.run();
+    matches!((&pair.client.outcome, &pair.server.outcome), (Some(Ok(_)), Some(Ok(_))))
+        .then_some(took)
+}
+
+/// The same.
+#[test]
+fn t2c_one_request_ends_a_set_up_only_if_the_server_is_late() {
+    for version in [Version::Dtls12, Version::Dtls13] {
+        let took = with_a_forged_request(version, Duration::ZERO);
+        assert!(took.is_some_and(|took| took <= 4 * DELAY), "{version:?}: {took:?}");
+        for late in [100, 300] {
+            let took = with_a_forged_request(version, Duration::from_millis(late));
+            assert_eq!(took, None, "{version:?}, {late} ms");
+        }
     }
 }
 

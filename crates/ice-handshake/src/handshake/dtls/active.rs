@@ -1,4 +1,4 @@
-//! The active side: it sends the ClientHello, and whoever can send in the peer's name may answer first (see
+//! The active side: it sends the ClientHello, and an attacker that can send in the peer's name may answer first (see
 //! [`generation`](super::generation)).
 
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ impl Active {
     }
 }
 
-/// How long requests are held back when nobody has told the path's round-trip time.
+/// How long requests are held back when the path's round-trip time is not known.
 const UNKNOWN_PATH: Duration = Duration::from_millis(100);
 /// What a round trip may take longer than the last.
 const JITTER: Duration = Duration::from_millis(2);

@@ -1,8 +1,8 @@
 //! A client's answer to a server's flight, in DTLS 1.2: believed when its CertificateVerify holds.
 //!
-//! It signs everything that came before it (RFC 5246 §7.4.8), with the server's random in it: who reads none of the
-//! server's mail cannot sign it, whatever certificate he shows. So no message before it needs an engine to tell whose
-//! it is.
+//! It signs everything that came before it (RFC 5246 §7.4.8), with the server's random in it: an attacker that reads
+//! none of the server's mail cannot sign it, whichever certificate it shows. So no message before it
+//! needs an engine to tell whose it is.
 
 use bytes::Bytes;
 

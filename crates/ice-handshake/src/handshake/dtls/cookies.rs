@@ -1,5 +1,5 @@
 //! What a server does before a client has shown its cookie (RFC 6347 §4.2.1, RFC 9147 §5.1): it asks for the cookie, and
-//! keeps next to nothing of who asked.
+//! keeps next to nothing of those that asked.
 //!
 //! The cookie is the same for every hello, since the real client cannot know in answer to whose hello it was sent. A
 //! request is made without an engine, and is the one that an engine would make: its bytes are part of what DTLS 1.3

@@ -137,7 +137,7 @@ impl Engine {
             .handshake_timeout(ENGINE_PATIENCE)
             .dangerously_set_rng_seed(spec.seed);
         if spec.role == Role::Server && spec.cookie && spec.version == EngineVersion::Dtls13 {
-            // A HelloRetryRequest names a cipher suite. It must be the same whoever asks, or a forged hello could make
+            // A HelloRetryRequest names a cipher suite. It must be the same for every hello, or a forged hello could make
             // us name one that the real client has not offered: so it is the one that everybody must have
             // (RFC 8446 §9.1).
             config = config
@@ -266,7 +266,7 @@ impl Engine {
         self.numbers = Some(numbers);
     }
 
-    /// The handshake is over, and whoever drives the engine from now on has buffers: let go of what only that took.
+    /// The handshake is over, and what drives the engine from now on has buffers: let go of what only that took.
     pub(crate) fn settle(&mut self) {
         self.buffer = Vec::new();
         self.context = Context::none();

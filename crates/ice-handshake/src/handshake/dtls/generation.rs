@@ -1,6 +1,6 @@
 //! What comes of one ClientHello.
 //!
-//! Whoever can send in the server's name may answer first. So its engines are told what is proven: in DTLS 1.2 by the
+//! An attacker that can send in the server's name may answer first. So its engines are told what is proven: in DTLS 1.2 by the
 //! server's signature (see [`server_flight`](super::server_flight)), in DTLS 1.3 by a record that can be opened with the
 //! keys of a ServerHello, which is tried on an engine that begins as the first did: with the same random and key share.
 
@@ -286,7 +286,7 @@ impl Generation {
             return self.try_records(now, &encrypted, counters);
         }
         counters.rival_hellos += u64::from(self.speaker.is_none() || !self.trials.is_empty());
-        // The first that comes is the speaker's; who comes next gets an engine of its own.
+        // The first that comes is the speaker's; each that comes next gets an engine of its own.
         let speaker = if self.trials.is_empty() { self.speaker.take() } else { None };
         let Some(mut attempt) = speaker.or_else(|| self.another(now, counters)) else {
             return Progress::default();

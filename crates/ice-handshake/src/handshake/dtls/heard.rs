@@ -135,8 +135,8 @@ impl Checks {
         self.failed
     }
 
-    /// Those of these certificates that are tried. One of a wrong fingerprint is tried now and then: only who has read our
-    /// mail can sign with it, so the peer's application has told us another, which is to be found out.
+    /// Those of these certificates that are tried. One of a wrong fingerprint is tried now and then: only a peer that
+    /// has read our mail can sign with it, so the peer's application has told us another, which is to be found out.
     pub(super) fn choose(&mut self, certificates: Vec<Heard>, judge: Judge<'_>) -> Vec<Heard> {
         let (mut expected, strange): (Vec<Heard>, Vec<Heard>) = certificates
             .into_iter()
@@ -156,7 +156,7 @@ impl Checks {
 
 /// Messages of a kind: at a thousand a second as many as come within a few retransmissions of a near peer.
 const OF_A_KIND: usize = 16;
-/// Longer messages are of nobody.
+/// No peer sends longer messages.
 const LARGEST: usize = 8 << 10;
 /// Verifications that fail before they get rarer, and how rare.
 const MANY: u32 = 100;

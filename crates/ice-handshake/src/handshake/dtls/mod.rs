@@ -51,7 +51,7 @@ use crate::Label;
 /// # }
 /// ```
 ///
-/// # Whoever races
+/// # Against forged datagrams
 ///
 /// Datagrams in the peer's name can reach a handshake before the peer's own. This one goes on with the peer
 /// nevertheless:

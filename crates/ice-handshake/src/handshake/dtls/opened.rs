@@ -1,4 +1,4 @@
-//! Whether an engine of DTLS 1.3 has opened a record: only who has read our hello can have sealed it.
+//! Whether an engine of DTLS 1.3 has opened a record: only a peer that has read our hello can have sealed it.
 //!
 //! dimpl does not say so. Its ciphers do: those that it makes before it has opened a record are watched. They are the
 //! handshake's own; those of the session are as they were.

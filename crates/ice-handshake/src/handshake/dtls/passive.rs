@@ -1,4 +1,4 @@
-//! The passive side: it waits for a ClientHello, and whoever can send in the peer's name may send one first.
+//! The passive side: it waits for a ClientHello, and an attacker that can send in the peer's name may send one first.
 //!
 //! There is no engine before its client has shown a cookie that was sent to the peer's address (RFC 6347 §4.2.1,
 //! RFC 9147 §5.1): a forger who cannot read what is sent there does not get past it (see [`cookies`](super::cookies)).
@@ -200,7 +200,7 @@ impl Passive {
                 };
                 progress.merge(self.hear_whole(now, message.sequence, &body, doubt, counters));
             } else if std::mem::replace(asked, true) {
-                // It is answered already, by whatever it is put together from.
+                // It is answered already, whichever pieces it is put together from.
                 self.cookies.note(&body);
             } else {
                 progress.merge(self.hear_whole(now, message.sequence, &body, None, counters));
@@ -265,7 +265,7 @@ impl Passive {
                 self.asked(now, hello_retry_request(&self.cookie))
             }
             // A request for another share ends the handshake of a client that has sent it: the real client may have. So one
-            // is made only while nobody has sent a share, and for who asks again.
+            // is made only while no hello with a share has come, and for one that comes again.
             Some(Version::Dtls13) if self.shares_seen || !known => Vec::new(),
             Some(Version::Dtls13) => {
                 let asked = self.engine(now, Version::Dtls13, body).map(|mut attempt| {

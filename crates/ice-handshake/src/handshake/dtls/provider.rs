@@ -293,7 +293,7 @@ impl SignatureVerifier for WireTranscript {
 }
 
 /// dimpl computes HMACs for its key schedule with `hmac`, and for cookies (alone) with `hmac_sha256`, over the client's
-/// random. A cookie that does not depend on it is as hard to guess for who cannot read it.
+/// random. A cookie that does not depend on it is as hard to guess for an attacker that cannot read it.
 #[derive(Debug)]
 struct OneCookie;
 

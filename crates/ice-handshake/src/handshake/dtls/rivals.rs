@@ -1,9 +1,10 @@
-//! Engines that go on from the same beginning with different messages, because nobody can tell yet whose are the peer's.
+//! Engines that go on from the same beginning with different messages, because it cannot be told yet whose are the peer's.
 //!
-//! With a pre-shared key nothing is signed: before the first encrypted record anybody who can send in the peer's name can
-//! say anything, and an engine that has believed it is of no use any more. So each message that contradicts another (it has the same number, and another content) gets
-//! an engine of its own, which is told everything else that has come so far. What cannot be told apart goes to all of
-//! them, and the one that completes the handshake was the peer's. A forger gains nothing by being first.
+//! With a pre-shared key nothing is signed: before the first encrypted record an attacker that can send in the peer's name
+//! can say anything, and an engine that has believed it is of no use any more. So each message that contradicts another (it
+//! has the same number, and another content) gets an engine of its own, which is told everything else that has come so far.
+//! What cannot be told apart goes to all of them, and the one that completes the handshake was the peer's. A forger gains
+//! nothing by being first.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};

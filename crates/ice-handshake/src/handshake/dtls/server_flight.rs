@@ -1,9 +1,9 @@
 //! A server's flight, in DTLS 1.2: believed when its ServerKeyExchange holds.
 //!
-//! That signs both randoms (RFC 8422 §5.4): who reads none of the client's mail cannot sign it, whatever certificate he
-//! shows. It says whose ServerHello (by its random) and Certificate are the peer's. What comes behind, CertificateRequest
-//! and ServerHelloDone, nothing proves before the server's Finished: taken is what came in the same datagram; failing
-//! that, what comes again with the flight's repetition; failing that, what came nearest.
+//! That signs both randoms (RFC 8422 §5.4): an attacker that reads none of the client's mail cannot sign it, whichever
+//! certificate it shows. It says whose ServerHello (by its random) and Certificate are the peer's. What comes behind,
+//! CertificateRequest and ServerHelloDone, nothing proves before the server's Finished: taken is what came in the same
+//! datagram; failing that, what comes again with the flight's repetition; failing that, what came nearest.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ pub(super) struct ServerFlight {
 struct Proven {
     hello: Heard,
     exchange: Heard,
-    /// Certificates of its signer, which may differ in what comes behind his own.
+    /// Certificates of its signer, which may differ in what comes behind its own.
     certificates: Vec<Heard>,
     /// CertificateRequests near to it.
     requests: Vec<Heard>,
