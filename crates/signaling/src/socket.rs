@@ -52,6 +52,14 @@ pub(crate) enum Event {
 }
 
 impl Event {
+    /// Returns how many of its bytes were not told before.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text { text, counted } => text.len().saturating_sub(*counted),
+            Self::Frame { bytes, .. } => *bytes,
+        }
+    }
+
     /// How many bytes are kept until the peer has dealt with it.
     fn kept(&self) -> usize {
         match self {

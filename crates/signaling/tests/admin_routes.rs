@@ -13,6 +13,7 @@ use std::time::Duration;
 use callboard_peer_connection::Configuration;
 use callboard_peer_connection::messages::*;
 use callboard_signaling::admin::*;
+use common::raw::{RawClient, frame};
 use inside::*;
 use peers::{Peer, message};
 use serde_json::json;
@@ -83,6 +84,34 @@ async fn one_who_does_not_read_is_closed_and_no_other() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), gone).await.expect("nobody looks");
+}
+
+#[actix::test]
+async fn one_who_sends_too_much_is_closed_and_no_other() {
+    let server = Server::start().await;
+    let mut other = server.look().await;
+    let address = server.address.to_string();
+    for (name, first, payload) in [
+        ("pings", 0x89, &b""[..]),
+        ("pongs", 0x8a, b""),
+        ("empty messages", 0x81, b""),
+        ("empty binary messages", 0x82, b""),
+        ("empty fragments", 0x00, b""),
+        ("texts", 0x81, &[b'x'; 1_000]),
+    ] {
+        let mut viewer = RawClient::open(&address, "/admin/tree/stream", "", b"").await;
+        let start = if first == 0 { frame(0x01, b"") } else { Vec::new() };
+
+        // It need not take all of it.
+        viewer.write(&[start, frame(first, payload).repeat(20_000)].concat()).await;
+
+        assert_eq!(viewer.close_code().await.0, 1008, "{name}");
+    }
+    // One that says little stays: it is told what happens.
+    other.text("ping").await;
+    let (_ada, peer) = server.join().await;
+    let path = format!("server/rooms/demo/{peer}");
+    until(&mut other, |it| it["kind"] == "event" && it["path"] == path).await;
 }
 
 #[actix::test]

@@ -1,7 +1,7 @@
 //! The tree as it changes, by WebSocket.
 //!
-//! What happens is told at once, the tree at most four times a second and only if it has changed. Who is behind gets
-//! no tree until everything before it has left; who stays behind is closed.
+//! What happens is told at once, the tree at most four times a second and only if it has changed. A client that is behind
+//! gets no tree until everything before it has left; one that stays behind is closed, and so is one that sends too much.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ use super::{Admin, Inner};
 use crate::attachment::{Attachment, Presence, Terms};
 use crate::cable::{Cable, Descriptor};
 use crate::counters::Counters;
+use crate::rate::{Meter, Rate, Verdict};
+use crate::session::TOO_MANY;
 use crate::socket::{Edge, FromSocket, OpenSocket, ToSocket};
 use crate::tokens::Tokens;
 
@@ -68,6 +70,7 @@ pub(super) async fn open(
         sampling: false,
         emptied: Instant::now(),
         heard: Instant::now(),
+        meter: Meter::default(),
         told: Some(told),
     }
     .start();
@@ -85,6 +88,8 @@ struct Stream {
     /// When nothing was known to wait for the client.
     emptied: Instant,
     heard: Instant,
+    /// What the client has sent.
+    meter: Meter,
     told: Option<Receiver<ByteString>>,
 }
 
@@ -165,9 +170,14 @@ impl StreamHandler<ByteString> for Stream {
 impl Handler<FromSocket> for Stream {
     type Result = ();
 
-    /// It has nothing to say; that it speaks is enough.
-    fn handle(&mut self, _: FromSocket, _: &mut Context<Self>) {
-        self.heard = Instant::now();
+    /// The client has nothing to say: that it speaks keeps the stream open, and counts as what a room's client sends.
+    fn handle(&mut self, FromSocket { event, .. }: FromSocket, _: &mut Context<Self>) {
+        let now = Instant::now();
+        self.heard = now;
+        let verdict = self.meter.count(&Rate::default(), now.into_std(), event.bytes());
+        if verdict == Verdict::Close {
+            self.attachment.outbox.close(TOO_MANY);
+        }
     }
 }
 
