@@ -1,7 +1,5 @@
 //! Messages put together from fragments and pieces of frames.
 
-use bytestring::ByteString;
-
 use super::{Frame, FrameError};
 
 /// A message that is under way.
@@ -17,9 +15,10 @@ pub(super) struct Assembly {
 /// Text whose end has not come.
 #[derive(Debug, Default)]
 struct Text {
-    bytes: Vec<u8>,
-    /// How many of the bytes are whole code points.
-    checked: usize,
+    /// Its whole code points.
+    whole: String,
+    /// The beginning of the next one.
+    begun: Vec<u8>,
 }
 
 impl Assembly {
@@ -35,7 +34,7 @@ impl Assembly {
     /// How many bytes are kept of it.
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
-        self.text.as_ref().map_or(0, |text| text.bytes.len())
+        self.text.as_ref().map_or(0, |text| text.whole.len() + text.begun.len())
     }
 
     /// How many of its bytes have not been told.
@@ -51,29 +50,51 @@ impl Assembly {
     /// Takes what comes next, as it was masked.
     pub(super) fn extend(&mut self, payload: &[u8], mask: [u8; 4]) -> Result<(), FrameError> {
         self.size += payload.len();
-        let Some(Text { bytes, checked }) = &mut self.text else { return Ok(()) };
-        let old = bytes.len();
-        bytes.extend_from_slice(payload);
-        apply_mask(&mut bytes[old..], mask);
-        match std::str::from_utf8(&bytes[*checked..]) {
-            Ok(_) => *checked = bytes.len(),
-            // A code point may go on in the next piece.
-            Err(error) if error.error_len().is_none() => *checked += error.valid_up_to(),
-            Err(_) => return Err(FrameError::NotUtf8),
-        }
-        Ok(())
+        self.text.as_mut().map_or(Ok(()), |text| text.extend(payload, mask))
     }
 
     /// The message, now that its last frame has ended.
     pub(super) fn finish(self) -> Result<Frame, FrameError> {
         match self.text {
-            Some(Text { bytes, .. }) => {
-                let text = ByteString::try_from(bytes).map_err(|_| FrameError::NotUtf8)?;
-                Ok(Frame::Text { text, counted: self.told })
+            Some(Text { whole, begun }) if begun.is_empty() => {
+                Ok(Frame::Text { text: whole.into(), counted: self.told })
             }
+            Some(_) => Err(FrameError::NotUtf8),
             None => Ok(Frame::Binary { bytes: self.size - self.told }),
         }
     }
+}
+
+impl Text {
+    /// Takes what comes next, as it was masked. Each byte is checked once, as soon as it is there.
+    fn extend(&mut self, payload: &[u8], mask: [u8; 4]) -> Result<(), FrameError> {
+        let mut bytes = std::mem::take(&mut self.begun);
+        let old = bytes.len();
+        bytes.extend_from_slice(payload);
+        apply_mask(&mut bytes[old..], mask);
+        self.begun = bytes.split_off(bytes.len() - unfinished(&bytes));
+        let whole = std::str::from_utf8(&bytes).map_err(|_| FrameError::NotUtf8)?;
+        self.whole.push_str(whole);
+        match std::str::from_utf8(&self.begun) {
+            Err(error) if error.error_len().is_some() => Err(FrameError::NotUtf8),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns how many bytes at the end belong to a code point that goes on behind them, by its first byte (RFC 3629 §3).
+fn unfinished(bytes: &[u8]) -> usize {
+    for (behind, byte) in bytes.iter().rev().take(3).enumerate() {
+        let size = match byte {
+            0x80..0xc0 => continue,
+            0xc0..0xe0 => 2,
+            0xe0..0xf0 => 3,
+            0xf0.. => 4,
+            _ => 1,
+        };
+        return if size > behind + 1 { behind + 1 } else { 0 };
+    }
+    0
 }
 
 /// Reads the payload of a close frame (RFC 6455 §5.5.1).
