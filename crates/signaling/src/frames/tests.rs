@@ -1,4 +1,8 @@
+#[path = "../../tests/common/frame_header.rs"]
+mod frame_header;
+
 use super::*;
+use frame_header::header;
 
 /// Masked by this.
 const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
@@ -6,22 +10,8 @@ const LIMIT: usize = 100_000;
 
 /// A client's frame: first byte, and payload.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let length = payload.len();
-    let mut bytes = vec![first];
-    match length {
-        0..126 => bytes.push(0x80 | length as u8),
-        126..65_536 => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            bytes.push(0x80 | 127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    bytes.extend(MASK);
-    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    bytes
+    let masked = payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+    header(first, payload.len() as u64, MASK).into_iter().chain(masked).collect()
 }
 
 /// What is read, if the bytes come in pieces of this size.
@@ -154,6 +144,12 @@ fn every_violation_is_told_by_the_first_byte_that_shows_it() {
         (&[start, &[0x00, 0xff, 0, 0, 0, 0, 0, 1, 0x86, 0xa0]], TooLarge),
         (&[&frame(0x81, b"\xff")], NotUtf8),
         (&[&frame(0x81, b"\xed\xa0")], NotUtf8),
+        (&[&frame(0x81, b"\xc0")], NotUtf8),
+        (&[&frame(0x81, b"\xf5")], NotUtf8),
+        (&[&frame(0x81, b"\xf4\x90")], NotUtf8),
+        (&[&frame(0x81, b"a\x80")], NotUtf8),
+        (&[&frame(0x01, b"\xf0"), &frame(0x00, b"\x80")], NotUtf8),
+        (&[&frame(0x01, b"\xe2\x82"), &frame(0x80, b"x")], NotUtf8),
         (&[&frame(0x81, b"\xc3")], NotUtf8),
         (&[&frame(0x01, b"a\xff")], NotUtf8),
         (&[&frame(0x01, b"\xc3"), &frame(0x00, b"\xc3")], NotUtf8),

@@ -6,6 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::frame_header;
+
 /// Masks of zeros: what is sent is what is meant.
 const MASK: [u8; 4] = [0; 4];
 /// On a busy machine.
@@ -135,20 +137,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// The header of a client's frame.
 pub(crate) fn header(first: u8, length: u64) -> Vec<u8> {
-    let mut header = vec![first];
-    match length {
-        0..126 => header.push(0x80 | length as u8),
-        126..65_536 => {
-            header.push(0x80 | 126);
-            header.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            header.push(0x80 | 127);
-            header.extend(length.to_be_bytes());
-        }
-    }
-    header.extend(MASK);
-    header
+    frame_header::header(first, length, MASK)
 }
 
 /// How much memory the process holds, in bytes.
