@@ -61,9 +61,9 @@ impl Guesses {
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    /// Buckets of `burst` tokens, which get one `every` so often.
+    /// Buckets of `burst` tokens, which get one `every` so often, a year at most.
     pub(crate) fn new(burst: u32, every: Duration) -> Self {
-        Self { burst, every, full_at: Mutex::default() }
+        Self { burst, every: every.min(LONGEST), full_at: Mutex::default() }
     }
 
     /// Takes a token out.
@@ -121,6 +121,8 @@ impl<K: Eq + Hash> Buckets<K> {
     }
 }
 
+/// So long that it may as well be never, and yet a time of the clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// How many buckets there are at most: about 300 KiB.
 const MAX_KEYS: usize = 4_096;
 
@@ -159,6 +161,18 @@ mod tests {
         assert_eq!(buckets.take_some('a', 2, now), Ok(()), "what was refused cost nothing");
         assert_eq!(buckets.take_some('a', 5, now + Duration::from_secs(5)), Ok(()));
         assert!(buckets.take_some('b', 11, now).is_err());
+    }
+
+    #[test]
+    fn one_that_is_never_to_fill_again_counts_as_well() {
+        let guesses = Guesses::new(2, Duration::MAX);
+        let address = [192, 0, 2, 1].into();
+
+        for _ in 0..2 {
+            assert_eq!(guesses.check(address), Ok(()));
+            guesses.wrong(address);
+        }
+        assert!(guesses.check(address).is_err_and(|wait| wait > LONGEST / 2));
     }
 
     #[test]
