@@ -27,7 +27,7 @@ use crate::buckets::Guesses;
 use crate::cable::{Cable, Descriptor};
 use crate::client::PeerRef;
 use crate::counters::{Count, Counters};
-use crate::limits::{Connections, TooMany, subscriber};
+use crate::limits::{Admission, Connections, TooMany, subscriber};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, Refused};
 use crate::proxies::peer_address;
@@ -59,6 +59,21 @@ impl<P: Peer> Door<P> {
         let rooms_opened = Arc::new(RoomQuota::new(policy.rooms_per_minute, policy.rooms_held));
         let policy = Arc::new(policy);
         Self { custom, rooms, policy, connections, tokens, guesses, rooms_opened, counters }
+    }
+
+    /// Counts one more connection.
+    fn admit(&self, address: IpAddr) -> Result<Admission, Refusal> {
+        let Policy { max_connections, max_connections_per_address, .. } = *self.policy;
+        let admitted =
+            self.connections.admit(address, max_connections, max_connections_per_address);
+        admitted.map_err(too_many)
+    }
+
+    /// Returns the terms of a peer whose client asks for its first socket now.
+    fn terms(&self, peer_id: PeerId, address: IpAddr, max_message: usize) -> Terms {
+        let Policy { outbox, resume_grace, close_grace, .. } = *self.policy;
+        let requested = Instant::now();
+        Terms { peer_id, address, outbox, resume_grace, close_grace, max_message, requested }
     }
 }
 
@@ -117,10 +132,8 @@ async fn try_enter<P: Peer>(
     may_guess: impl Fn() -> Result<(), Refusal>,
 ) -> Result<HttpResponse, Refusal> {
     let requested = Instant::now();
-    let Door { custom, rooms, policy, connections, tokens, counters, .. } = door;
-    let admission = connections
-        .admit(address, policy.max_connections, policy.max_connections_per_address)
-        .map_err(too_many)?;
+    let Door { custom, rooms, policy, tokens, counters, .. } = door;
+    let admission = door.admit(address)?;
     screen(policy, request)?;
     may_guess()?;
 
@@ -149,15 +162,7 @@ async fn try_enter<P: Peer>(
     let max_message = socket.max_message.unwrap_or(policy.max_message);
     let opened = open(door, request, payload, peer_id, max_message)?;
     let cable = Cable::new(request.conn_data::<Descriptor>());
-    let terms = Terms {
-        peer_id,
-        address,
-        outbox: policy.outbox,
-        resume_grace: policy.resume_grace,
-        close_grace: policy.close_grace,
-        max_message,
-        requested,
-    };
+    let terms = Terms { requested, ..door.terms(peer_id, address, max_message) };
     let (attachment, number) =
         Attachment::new(terms, opened.plug(&cable), Arc::clone(tokens), Arc::clone(counters));
     let seated = timeout(SEAT_TIMEOUT, seat(door, &room, address, &auth, &attachment)).await;

@@ -8,7 +8,6 @@ use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_room_supervisor::{Close, PeerId};
-use tokio::time::Instant;
 
 use super::{Door, Refusal, open, screen, too_many};
 use crate::attachment::{Attachment, ResumeError, Terms};
@@ -65,22 +64,12 @@ fn tell_closed<P: Peer>(
     address: IpAddr,
     close: Close,
 ) -> Result<HttpResponse, Refusal> {
-    let Door { policy, connections, tokens, counters, .. } = door;
-    let admission = connections
-        .admit(address, policy.max_connections, policy.max_connections_per_address)
-        .map_err(too_many)?;
+    let Door { policy, tokens, counters, .. } = door;
+    let admission = door.admit(address)?;
     let (peer_id, max_message) = (PeerId::random(), policy.max_message);
     let opened = open(door, request, payload, peer_id, max_message)?;
     let cable = Cable::new(request.conn_data::<Descriptor>());
-    let terms = Terms {
-        peer_id,
-        address,
-        outbox: policy.outbox,
-        resume_grace: Duration::ZERO,
-        close_grace: policy.close_grace,
-        max_message,
-        requested: Instant::now(),
-    };
+    let terms = Terms { resume_grace: Duration::ZERO, ..door.terms(peer_id, address, max_message) };
     let (attachment, number) =
         Attachment::new(terms, opened.plug(&cable), Arc::clone(tokens), Arc::clone(counters));
     attachment.outbox.close(close);
