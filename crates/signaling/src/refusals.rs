@@ -19,10 +19,10 @@ pub(crate) struct RefusalLog(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     seen: HashMap<(IpAddr, String), Seen>,
-    /// Those for whom there was no room in the table.
-    others: u32,
+    /// Refusals for which there was no room in the table.
+    others: Option<Seen>,
     swept: Option<Instant>,
-    /// Somebody waits to write what has been counted.
+    /// A task waits to write what has been counted.
     awaited: bool,
 }
 
@@ -57,10 +57,10 @@ impl RefusalLog {
 
     /// Has the count written if nothing more is refused.
     fn write_later(&self) {
-        if let Ok(runtime) = Handle::try_current()
-            && !std::mem::replace(&mut table(&self.0).awaited, true)
-        {
-            runtime.spawn(write_counts(Arc::downgrade(&self.0)));
+        let Ok(runtime) = Handle::try_current() else { return };
+        let awaited = std::mem::replace(&mut table(&self.0).awaited, true);
+        if !awaited {
+            runtime.spawn(write_counts(Awaiting(Arc::downgrade(&self.0))));
         }
     }
 }
@@ -77,19 +77,32 @@ fn table(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 /// Ends when all that was counted has been written.
-async fn write_counts(log: Weak<Mutex<Table>>) {
+async fn write_counts(mut log: Awaiting) {
     loop {
         sleep(EVERY).await;
-        let Some(log) = log.upgrade() else { return };
+        let Some(table) = log.0.upgrade() else { return };
         let (counted, done) = {
-            let mut table = table(&log);
+            let mut table = self::table(&table);
             let counted = table.sweep(Clock::now().into_std());
             table.awaited = table.counts();
             (counted, !table.awaited)
         };
         counted.iter().for_each(|line| log::info!("{line}"));
         if done {
+            log.0 = Weak::new();
             return;
+        }
+    }
+}
+
+/// The log, while a task waits to write its counts. If the task ends with its runtime, as when a server is restarted, the
+/// next refusal has another one wait.
+struct Awaiting(Weak<Mutex<Table>>);
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        if let Some(log) = self.0.upgrade() {
+            table(&log).awaited = false;
         }
     }
 }
@@ -104,7 +117,7 @@ impl Table {
             return (false, counted);
         }
         if self.seen.len() >= MAX_SEEN {
-            self.others += 1;
+            self.others.get_or_insert(Seen { since: now, more: 0 }).more += 1;
             return (false, counted);
         }
         self.seen.insert(key, Seen { since: now, more: 0 });
@@ -123,7 +136,7 @@ impl Table {
 
     /// Whether anything is still to be written.
     fn counts(&self) -> bool {
-        self.others > 0 || self.seen.values().any(|seen| seen.more > 0)
+        self.others.is_some() || self.seen.values().any(|seen| seen.more > 0)
     }
 
     /// Forgets those that were first refused at such a time: what has been counted of them.
@@ -136,9 +149,8 @@ impl Table {
             }
             !over
         });
-        if self.seen.is_empty() && self.others > 0 {
-            counted.push(format!("{} more refused, of many addresses", self.others));
-            self.others = 0;
+        if let Some(others) = self.others.take_if(|others| is_over(others.since)) {
+            counted.push(format!("{} more refused, of many addresses", others.more));
         }
         counted
     }
@@ -188,6 +200,20 @@ mod tests {
     }
 
     #[test]
+    fn the_count_is_awaited_anew_when_a_runtime_has_ended() {
+        let log = RefusalLog::default();
+        let refuse = || log.refused(Level::Info, [192, 0, 2, 1].into(), "/", "unauthorized", None);
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let runtime = runtime.unwrap();
+            runtime.block_on(async { (0..2).for_each(|_| refuse()) });
+            assert!(table(&log.0).awaited);
+            drop(runtime);
+            assert!(!table(&log.0).awaited);
+        }
+    }
+
+    #[test]
     fn what_is_counted_at_the_end_is_taken() {
         let mut table = Table::default();
         let (now, address) = (Clock::now().into_std(), [192, 0, 2, 1].into());
@@ -209,5 +235,20 @@ mod tests {
         let (write, counted) = table.note(address(1), "x", now + EVERY);
         assert!(write);
         assert_eq!(counted, [format!("{} more refused, of many addresses", 10_000 - MAX_SEEN)]);
+    }
+
+    #[test]
+    fn what_has_no_room_in_the_table_is_told_while_more_is_refused() {
+        let mut table = Table::default();
+        let now = Clock::now().into_std();
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+
+        // A thousand addresses a second, for a minute: the table is never empty.
+        let refused = (0..60_000_u32).map(|number| {
+            table.note(address(number), "x", now + Duration::from_millis(number.into())).1
+        });
+
+        let told = refused.flatten().filter(|line| line.ends_with("of many addresses")).count();
+        assert!((4..=6).contains(&told), "{told} times in a minute");
     }
 }
