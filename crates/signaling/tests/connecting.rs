@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use callboard_room_supervisor::{RoomOptions, Rooms};
 use callboard_signaling::{Count, Origins};
-use common::{Server, TestRoom};
+use common::away::counted;
+use common::{Server, TestRoom, eventually};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -123,9 +124,7 @@ async fn connections_are_limited_in_all_and_from_one_address() {
     assert_eq!(server.refusal("/socket/demo", &[]).await.0, 429);
     drop(first);
     // Its place is free once the server has noticed.
-    while server.counters.get(Count::Ended) == 0 {
-        tokio::task::yield_now().await;
-    }
+    counted(&server, Count::Ended, 1).await;
     server.join().await;
 
     let server = Server::start(|options| options.max_connections(0)).await;
@@ -188,9 +187,7 @@ async fn a_room_is_opened_on_demand_for_who_is_let_in_and_for_nobody_else() {
     client.expect("authenticated").await;
     assert!(server.rooms.lookup("open-1").is_some());
     drop(client);
-    while server.rooms.lookup("open-1").is_some() {
-        tokio::task::yield_now().await;
-    }
+    eventually("the room is closed", || server.rooms.lookup("open-1").is_none()).await;
 }
 
 #[actix::test]
@@ -246,9 +243,7 @@ async fn one_address_does_not_take_all_rooms() {
 
     // The place of a room is free when it is closed, and its opener may open another one.
     drop(first);
-    while server.rooms.lookup("1").is_some() {
-        tokio::task::yield_now().await;
-    }
+    eventually("the room is closed", || server.rooms.lookup("1").is_none()).await;
     enter("4", &a).await;
 
     // However many come at once for a room that is not open yet, it is one room.
@@ -263,9 +258,7 @@ async fn one_address_does_not_take_all_rooms() {
         Server::start_with(rooms(9), |options| options.rooms_per_minute_per_address(2)).await;
     for room in ["1", "2"] {
         drop(server.connect_to(&format!("/socket/{room}"), &[]).await.expect("let in"));
-        while server.rooms.lookup(room).is_some() {
-            tokio::task::yield_now().await;
-        }
+        eventually("the room is closed", || server.rooms.lookup(room).is_none()).await;
     }
     assert_eq!(server.refusal("/socket/3", &[]).await, too_many(429));
 }

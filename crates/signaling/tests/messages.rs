@@ -7,6 +7,7 @@ use std::time::Duration;
 use callboard_room_supervisor::{Message, To};
 use callboard_signaling::{Count, Rate};
 use common::Server;
+use common::away::counted;
 use futures_util::SinkExt;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -170,9 +171,7 @@ async fn the_text_ping_is_answered_and_binary_frames_are_ignored() {
     a.text("ping").await;
 
     assert_eq!(a.message().await, json!({ "text": "pong" }));
-    while server.counters.get(Count::Binary) == 0 {
-        tokio::task::yield_now().await;
-    }
+    counted(&server, Count::Binary, 1).await;
 }
 
 #[actix::test]

@@ -6,7 +6,7 @@ use callboard_signaling::Count;
 use callboard_supervision::SupervisorRef;
 use serde_json::{Value, json};
 
-use super::{Client, Server, cut};
+use super::{Client, Server, cut, eventually};
 
 /// Longer than any test takes.
 pub(crate) const GRACE: Duration = Duration::from_secs(600);
@@ -17,13 +17,7 @@ pub(crate) async fn server() -> Server {
 
 /// Wait until this has happened so often.
 pub(crate) async fn counted(server: &Server, count: Count, times: u64) {
-    let counted = async {
-        while server.counters.get(count) < times {
-            tokio::task::yield_now().await;
-        }
-    };
-    let counted = tokio::time::timeout(Duration::from_secs(60), counted).await;
-    assert!(counted.is_ok(), "{count:?} {} times in 10 s", server.counters.get(count));
+    eventually(&format!("{count:?} {times} times"), || server.counters.get(count) >= times).await;
 }
 
 /// Lose a client's connection, and wait until the server has noticed.

@@ -162,10 +162,10 @@ impl Server {
     ) -> Self {
         let tree = rooms.start().await.expect("nothing to go wrong");
         for name in ["demo", "other"] {
-            rooms
-                .start_supervised(RoomOptions::<TestRoom>::new(name, ()))
-                .await
-                .expect("a free name");
+            let room = RoomOptions::<TestRoom>::new(name, ());
+            // A client that the room does not decide about waits for as long as a test takes.
+            let room = room.join_timeout(Duration::from_secs(600));
+            rooms.start_supervised(room).await.expect("a free name");
         }
         let signaling = Signaling::new(options(PeerOptions::new((), rooms.clone())));
         let counters = signaling.counters();
@@ -300,7 +300,7 @@ impl Client {
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             let next = tokio::time::timeout(Duration::from_secs(60), self.socket.next()).await;
-            match next.expect("something within 10 s") {
+            match next.expect("something within a minute") {
                 Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
                 Some(Ok(frame)) => return Some(frame),
                 Some(Err(_)) | None => return None,
@@ -338,6 +338,18 @@ impl Client {
             other => panic!("not closed, but {other:?}"),
         }
     }
+}
+
+/// Waits until this holds, a minute at most.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            // How often it is looked at: others need the processor.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    assert!(waited.is_ok(), "not within a minute: {what}");
 }
 
 /// Wait until so many connections have ended, the room's supervisor has so many children (the room among them), and no
