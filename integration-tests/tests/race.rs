@@ -109,7 +109,7 @@ fn again(datagrams: Vec<Bytes>) -> impl Iterator<Item = Bytes> + Send {
     })
 }
 
-/// Makes what sends datagrams in somebody's name.
+/// Makes what sends datagrams from the address of another.
 fn in_the_name(of: SocketAddrV4, target: SocketAddrV4) -> impl FnOnce() -> Sender + Send {
     move || {
         let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).expect("root");

@@ -1,4 +1,4 @@
-//! How every example ends. At SIGTERM and SIGINT whoever is connected is told, and the process ends soon, with code 0;
+//! How every example ends. At SIGTERM and SIGINT every client is told, and the process ends soon, with code 0;
 //! an error that it ends with is the last line that is seen.
 
 use std::process::{ExitStatus, Stdio};
@@ -245,7 +245,7 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Whatever is said before: the client is told that the room is closed, and then closed with 1001.
+/// The client is told that the room is closed, perhaps after other messages, and then closed with 1001.
 async fn expect_goodbye(mut client: WebSocketStream<TcpStream>) {
     let mut told = false;
     loop {

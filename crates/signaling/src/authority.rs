@@ -104,7 +104,7 @@ impl Host {
         if name.len() > MAX_NAME || !labels.split('.').all(plain) {
             return None;
         }
-        // Whatever ends in a number is an address (WHATWG URL, "ends in a number").
+        // A name that ends in a number is an address (WHATWG URL, "ends in a number").
         let last = labels.rsplit('.').next()?;
         let hexadecimal = last
             .strip_prefix("0x")

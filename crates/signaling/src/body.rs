@@ -83,7 +83,7 @@ fn has_body(head: &RequestHead) -> bool {
     head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING)
 }
 
-/// Whether actix-http takes all that follows for the body, whatever its length should be.
+/// Whether actix-http takes all that follows for the body, also behind the length that is told.
 fn may_send_on(head: &RequestHead) -> bool {
     let mut protocols = head.headers.get_all(UPGRADE);
     head.method == Method::CONNECT
@@ -156,7 +156,7 @@ impl Stream for Body {
     }
 }
 
-/// The body of a response to a request whose own was not read. While that is there, actix-http does not wait for the
+/// The body of a response to a request with a body that was not read. While that is there, actix-http does not wait for the
 /// rest of it, and ends the connection.
 struct Unread {
     body: BoxBody,

@@ -12,8 +12,8 @@ use crate::limits::subscriber;
 
 /// A token bucket for each key: so many at once, then one each time.
 ///
-/// A bucket that is full again is forgotten. If there are too many others, some are forgotten whichever they are: who has
-/// thousands of addresses is not held by limits on one.
+/// A bucket that is full again is forgotten. If there are too many others, some of any kind are forgotten: a client
+/// with thousands of addresses is not held by limits on one.
 #[derive(Debug)]
 pub(crate) struct Buckets<K> {
     burst: u32,
@@ -87,7 +87,7 @@ impl<K: Eq + Hash> Buckets<K> {
             table.retain(|_, at| *at > now);
         }
         if table.len() >= MAX_KEYS {
-            // In the order of a hash table, which nobody can know.
+            // In the order of a hash table, which no client can know.
             let mut keep = false;
             table.retain(|_, _| {
                 keep = !keep;

@@ -75,7 +75,7 @@ impl Default for OwnPages {
 }
 
 impl OwnPages {
-    /// The defaults of all options.
+    /// Creates one with the defaults of all options.
     pub fn new() -> Self {
         Self {
             origins: Origins::SameHost,
@@ -89,45 +89,45 @@ impl OwnPages {
         }
     }
 
-    /// From which pages requests are answered; what is no page sends no origin, and passes. The hosts of a list are names
+    /// Sets from which pages requests are answered; what is no page sends no origin, and passes. The hosts of a list are names
     /// under which the server may be called. Default: [`Origins::SameHost`].
     pub fn origins(self, origins: Origins) -> Self {
         Self { origins, ..self }
     }
 
-    /// The names in `list`, such as `https://example.org`, as an allow-list of origins.
+    /// Sets an allow-list of origins, such as `https://example.org`.
     pub fn origin_list<S: Into<String>>(self, list: impl IntoIterator<Item = S>) -> Self {
         self.origins(origin_list(list))
     }
 
-    /// Under which names the server may be called (`Host`), such as `call.example`, with a port or for any; others get 403.
+    /// Sets the names under which the server may be called (`Host`), such as `call.example`, with a port or for any; others get 403.
     /// Default: all; over a loopback address only names of loopback.
     pub fn hosts<S: AsRef<str>>(self, list: impl IntoIterator<Item = S>) -> Self {
         Self { hosts: Hosts::list(list), ..self }
     }
 
-    /// The reverse proxies whose word on their clients' addresses is taken, as in
+    /// Sets the reverse proxies that are trusted to tell their clients' addresses, as in
     /// [`PeerOptions::trusted_proxies`](crate::PeerOptions::trusted_proxies). Default: none.
     pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
         Self { proxies, ..self }
     }
 
-    /// How often an address may ask for a change: so often at once, then once `every` so often. Default: 32, 2 s.
+    /// Sets how often an address may ask for a change: so often at once, then once `every` so often. Default: 32, 2 s.
     pub fn rate_per_address(self, burst: u32, every: Duration) -> Self {
         Self { often: Arc::new(Buckets::new(burst, every)), ..self }
     }
 
-    /// How many places an address may hold. Default: 64.
+    /// Sets how many places an address may hold. Default: 64.
     pub fn held_per_address(self, places: usize) -> Self {
         Self { from_there: places, ..self }
     }
 
-    /// How many places there are for all. Default: 4,096.
+    /// Sets how many places there are for all. Default: 4,096.
     pub fn held_in_all(self, places: usize) -> Self {
         Self { in_all: places, ..self }
     }
 
-    /// The middleware, for [`from_fn`](actix_web::middleware::from_fn).
+    /// Returns the middleware, for [`from_fn`](actix_web::middleware::from_fn).
     pub fn middleware<B: MessageBody + 'static>(
         &self,
     ) -> impl Fn(

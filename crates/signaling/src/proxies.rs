@@ -1,4 +1,4 @@
-//! Whose address counts behind reverse proxies: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
+//! Addresses of clients behind reverse proxies: `Forwarded` (RFC 7239) and `X-Forwarded-For`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,10 +7,10 @@ use std::str::FromStr;
 use actix_web::HttpRequest;
 use actix_web::http::header::{FORWARDED, HeaderMap};
 
-/// The reverse proxies whose word on their clients' addresses is taken. Default: none.
+/// Reverse proxies that are trusted to tell their clients' addresses. Default: none.
 ///
 /// The address of a request is the last one in `Forwarded` or `X-Forwarded-For` that is not itself a trusted proxy's.
-/// Whatever stands before that could have been sent by the client. If the two headers disagree the request is refused
+/// What stands before that could have been sent by the client. If the two headers disagree the request is refused
 /// with 400, for one of them is not the proxy's.
 ///
 /// ```
@@ -148,7 +148,7 @@ pub(crate) fn peer_address(request: &HttpRequest) -> IpAddr {
     request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip().to_canonical())
 }
 
-/// Whether a proxy says that it speaks for somebody else.
+/// Whether a proxy says that it has forwarded the request.
 pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED)
         || ["x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
@@ -215,7 +215,7 @@ mod tests {
     fn the_last_hop_that_is_no_proxy_of_ours_is_the_client() {
         let xff = "x-forwarded-for";
         for (peer, headers, expected) in [
-            // Nobody but a proxy is believed.
+            // Only a proxy is believed.
             ("203.0.113.9", &[(xff, "192.0.2.1")][..], "203.0.113.9"),
             ("127.0.0.2", &[(xff, "192.0.2.1")], "127.0.0.2"),
             ("11.0.0.1", &[("forwarded", "for=192.0.2.1")], "11.0.0.1"),
@@ -234,7 +234,7 @@ mod tests {
             ("127.0.0.1", &[(xff, "[2001:db8::1]:4711")], "2001:db8::1"),
             ("127.0.0.1", &[(xff, "[2001:db8::1]")], "2001:db8::1"),
             ("127.0.0.1", &[(xff, "::ffff:192.0.2.1")], "192.0.2.1"),
-            // What is no address is nobody else's.
+            // What is no address leaves that of the hop behind it.
             ("127.0.0.1", &[(xff, "6.6.6.6, unknown")], "127.0.0.1"),
             ("127.0.0.1", &[(xff, "6.6.6.6, nonsense, 10.0.0.7")], "10.0.0.7"),
             ("127.0.0.1", &[(xff, "")], "127.0.0.1"),

@@ -18,7 +18,7 @@ pub(crate) struct RoomQuota {
 
 struct Table {
     held: HashMap<IpAddr, Held>,
-    /// From how many addresses on those are looked for whose rooms are all closed.
+    /// When there are this many addresses, those with no open room are forgotten.
     look_at: usize,
 }
 

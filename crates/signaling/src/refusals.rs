@@ -34,7 +34,7 @@ struct Seen {
 }
 
 impl RefusalLog {
-    /// Writes a line, unless there has just been one like it: who was refused what, and why.
+    /// Writes which address was refused what, and why, unless there has just been a line like it.
     pub(crate) fn refused(
         &self,
         level: Level,
@@ -108,7 +108,7 @@ impl Drop for Awaiting {
 }
 
 impl Table {
-    /// Whether to write a line, and what has been counted since the last ones.
+    /// Counts a refusal; returns whether to write a line, and what has been counted since the last ones.
     fn note(&mut self, address: IpAddr, error: &str, now: Instant) -> (bool, Vec<String>) {
         let counted = self.sweep(now);
         let key = (address, error.chars().take(MAX_KIND).collect());
@@ -124,7 +124,7 @@ impl Table {
         (true, counted)
     }
 
-    /// Forgets those whose time is up.
+    /// Forgets those that were written ten seconds ago, and returns what was counted since.
     fn sweep(&mut self, now: Instant) -> Vec<String> {
         // One second late at most.
         if self.swept.is_some_and(|swept| now.duration_since(swept) < EVERY / 10) {
@@ -139,7 +139,7 @@ impl Table {
         self.others.is_some() || self.seen.values().any(|seen| seen.more > 0)
     }
 
-    /// Forgets those that were first refused at such a time: what has been counted of them.
+    /// Forgets those that were first refused at such a time; returns what has been counted of them.
     fn take_counts(&mut self, is_over: impl Fn(Instant) -> bool) -> Vec<String> {
         let mut counted = Vec::new();
         self.seen.retain(|(address, error), seen| {

@@ -282,7 +282,7 @@ async fn seat<P: Peer>(
                         opening.opened(&room);
                         room
                     }
-                    // Somebody else was quicker.
+                    // Another request was quicker.
                     Err(StartRoomError::AlreadyStarted) => match rooms.lookup(name) {
                         Some(room) => room,
                         None => {

@@ -321,7 +321,7 @@ fn listen() -> io::Result<watch::Receiver<Option<&'static str>>> {
         return Ok(first.subscribe());
     }
     let (tell, told) = watch::channel(None);
-    // On a thread of its own, so that signals are heard whatever the others do.
+    // On a thread of its own, so that signals are heard even if all others are blocked.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _runtime = runtime.enter();
@@ -352,7 +352,7 @@ impl Signals {
             loop {
                 tokio::select! {
                     () = &mut same => break,
-                    // Who ends a whole group of processes may send it twice.
+                    // Ending a whole group of processes may send it twice.
                     _ = self.next() => {}
                 }
             }

@@ -155,7 +155,7 @@ where
 }
 
 /// Closes our half, and then waits for the client's: a connection that is closed with something unread is reset, which
-/// may take away what was written last (RFC 9112 §9.6). One who goes on sending is soon read no more.
+/// may take away what was written last (RFC 9112 §9.6). A client that goes on sending is soon read no more.
 async fn say_goodbye<T: AsyncRead + AsyncWrite + Unpin>(io: Rc<RefCell<T>>) -> io::Result<()> {
     poll_fn(|cx| Pin::new(&mut *io.borrow_mut()).poll_shutdown(cx)).await?;
     let mut left = DISCARD;

@@ -1,4 +1,4 @@
-//! Who is not let in, whatever he says of himself: names, pages, addresses behind proxies, guesses.
+//! Clients that are not let in: names, pages, addresses behind proxies, guesses.
 
 mod common;
 
@@ -40,7 +40,7 @@ async fn a_page_whose_name_was_made_to_lead_here_opens_no_websocket() {
         assert_eq!(ask(&target, &format!("Host: localhost:{port}\r\n{origin}")).await, 101);
         let evil = "Host: localhost\r\nOrigin: http://evil.com\r\n";
         assert_eq!(ask("http://evil.com/socket/demo", evil).await, 403);
-        // No page: a program that calls the server by whatever name.
+        // No page: a program that calls the server by any name.
         assert_eq!(ask("/socket/demo", "Host: call.example\r\n").await, 101);
     }
 }

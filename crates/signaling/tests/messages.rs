@@ -35,7 +35,7 @@ async fn messages_go_to_whom_they_are_addressed_under_the_senders_own_name() {
     assert_eq!(a.message().await["data"], json!(null));
 }
 
-/// Clients of the original protocol do not look at who says it.
+/// Clients of the original protocol do not look at `from`.
 #[actix::test]
 async fn what_the_server_alone_may_say_is_refused_from_clients() {
     let server = Server::start(|options| options).await;
@@ -298,7 +298,7 @@ async fn a_client_that_heeds_its_warning_stays_and_one_that_does_not_is_closed()
             for _ in 0..3 {
                 client.send(json!({ "event": "swallow", "to": "all" })).await;
             }
-            // The socket answers whatever the peer makes of it.
+            // The socket answers by itself, also while the peer drops.
             client.text("ping").await;
             client.text("ping").await;
             let mut pongs = 0;

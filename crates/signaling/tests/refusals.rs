@@ -1,4 +1,4 @@
-//! What is logged of those who are refused: who, what, why, and no secret; once, however often it happens.
+//! What is logged of refusals: address, path, reason, and no secret; once, also if it happens often.
 
 mod common;
 
@@ -111,7 +111,7 @@ async fn a_refusal_is_one_line_with_address_path_and_reason_and_without_secrets(
         began,
     );
 
-    // And those who look inside.
+    // And what clients of the admin surface are refused.
     let rooms = Rooms::new();
     let root = rooms.start().await.unwrap();
     let admin = Admin::builder(root).token("a long secret").build();

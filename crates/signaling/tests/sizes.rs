@@ -35,7 +35,7 @@ fn call(id: u64, function: &str, args: Value) -> String {
         .to_string()
 }
 
-/// An offer with so much in it that nobody reads, and nothing to connect to.
+/// An offer with an unknown attribute of this size, and nothing to connect to.
 fn offer(bytes: usize) -> Value {
     let sdp = format!(
         "v=0\r\no=- 7 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\na=x:{}\r\n",

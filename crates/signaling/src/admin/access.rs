@@ -19,9 +19,9 @@ use crate::refusals::RefusalLog;
 /// What opens the admin surface.
 #[derive(Default)]
 pub(super) struct Tokens {
-    /// Who knows it may do everything, from wherever; without it, who is on this machine.
+    /// Lets a client do everything, from any address; without it, clients on this machine may.
     pub(super) full: Option<String>,
-    /// Who knows it may look, from wherever.
+    /// Lets a client look, from any address.
     pub(super) read: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Wish {
     Change,
 }
 
-/// Lets in who has access, and no one who guesses.
+/// Authorizes requests, and brakes guesses.
 pub(super) struct Gate {
     tokens: Tokens,
     proxies: TrustedProxies,
@@ -53,7 +53,7 @@ impl Gate {
         }
     }
 
-    /// Logs that a request was not answered, if that was for who sent it.
+    /// Logs that a request was not answered, if that was for its sender.
     pub(super) fn refused(&self, request: &HttpRequest, error: &AdminError) {
         if matches!(error.status().as_u16(), 401 | 403 | 429 | 503) {
             let address = self.proxies.client(request).unwrap_or_else(|_| peer_address(request));
@@ -96,7 +96,7 @@ impl Gate {
         Err(AdminError::Unauthorized)
     }
 
-    /// Lets in who is on this machine, and no page of another site that a browser on it shows.
+    /// Authorizes requests from this machine, and none of another site's page that a browser on it shows.
     fn check_loopback(
         &self,
         request: &HttpRequest,
@@ -119,7 +119,7 @@ impl Gate {
     }
 }
 
-/// Whether this is the token. An empty one is nobody's.
+/// Whether this is the token. An empty one lets no client in.
 fn is_token(told: &str, token: Option<&str>) -> bool {
     token.is_some_and(|token| {
         !token.is_empty() && bool::from(told.as_bytes().ct_eq(token.as_bytes()))

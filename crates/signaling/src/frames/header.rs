@@ -87,7 +87,7 @@ impl Header {
         Ok(Some((Self { opcode, last, left, mask: *mask }, 2 + size + mask.len())))
     }
 
-    /// What is missing when so many bytes of the payload have come.
+    /// Returns what is missing when so many bytes of the payload have come.
     pub(super) fn after(mut self, bytes: usize) -> Self {
         self.left -= bytes;
         let turn = bytes % self.mask.len();
@@ -96,7 +96,7 @@ impl Header {
     }
 }
 
-/// The payload's length, and how many bytes more than the first seven bits it takes.
+/// Reads the payload's length; returns it, and how many bytes it takes behind the first seven bits.
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
     let (length, size, shortest) = match short {
         SIXTEEN_BITS => match rest.first_chunk() {

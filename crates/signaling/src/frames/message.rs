@@ -26,23 +26,23 @@ impl Assembly {
         Self { text: is_text.then(Text::default), size: 0, told: 0 }
     }
 
-    /// How many bytes have come.
+    /// Returns how many bytes have come.
     pub(super) fn size(&self) -> usize {
         self.size
     }
 
-    /// How many bytes are kept of it.
+    /// Returns how many bytes are kept of it.
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
         self.text.as_ref().map_or(0, |text| text.whole.len() + text.begun.len())
     }
 
-    /// How many of its bytes have not been told.
+    /// Returns how many of its bytes have not been told.
     pub(super) fn untold(&self) -> usize {
         self.size - self.told
     }
 
-    /// All bytes so far count as told from now on; returns how many that adds.
+    /// Counts all bytes so far as told; returns how many that adds.
     pub(super) fn tell(&mut self) -> usize {
         self.size - std::mem::replace(&mut self.told, self.size)
     }
@@ -53,7 +53,7 @@ impl Assembly {
         self.text.as_mut().map_or(Ok(()), |text| text.extend(payload, mask))
     }
 
-    /// The message, now that its last frame has ended.
+    /// Returns the message, now that its last frame has ended.
     pub(super) fn finish(self) -> Result<Frame, FrameError> {
         match self.text {
             Some(Text { whole, begun }) if begun.is_empty() => {

@@ -1,8 +1,8 @@
 //! WebSocket frame reader (RFC 6455 §5) without I/O.
 //!
 //! Takes a client's bytes as they come, and checks each as soon as it is there: a header byte by byte, a length before
-//! the payload, text by the code point. It holds what has come of one message and one header and no more, whatever a
-//! header claims; between two messages it holds nothing.
+//! the payload, text by the code point. It holds what has come of one message and one header, and no more if a header
+//! claims more; between two messages it holds nothing.
 
 mod header;
 mod message;
@@ -116,7 +116,7 @@ impl Open {
 }
 
 impl Reader {
-    /// A reader of messages of at most this many bytes, in one frame or several.
+    /// Creates a reader of messages of at most this many bytes, in one frame or several.
     pub(crate) fn new(max_message: usize) -> Self {
         Self { max_message, open: None, over: false }
     }
@@ -174,7 +174,7 @@ impl Reader {
         }
     }
 
-    /// The next header, once it is whole.
+    /// Reads the next header, once it is whole.
     fn header(&mut self, input: &mut Bytes) -> Result<Option<Header>, FrameError> {
         let message = self.open.as_ref().and_then(|open| open.message.as_ref());
         let (within, room) = match message {

@@ -37,7 +37,7 @@ impl Refusal {
         }
     }
 
-    /// When it may be tried again (RFC 9110 §10.2.3).
+    /// Sets when it may be tried again (RFC 9110 §10.2.3).
     pub(super) fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
@@ -50,22 +50,22 @@ impl Refusal {
         Self { detail: Some(detail), ..self }
     }
 
-    /// The same in the application's words: they may hold a token, and are not logged.
+    /// Sets the detail in the application's words: they may hold a token, and are not logged.
     pub(super) fn told(self, detail: String) -> Self {
         Self { foreign: true, ..self.detailed(detail) }
     }
 
-    /// Why, for the log alone.
+    /// Sets why, for the log alone.
     pub(super) fn because(self, cause: String) -> Self {
         Self { cause: Some(cause), ..self }
     }
 
-    /// Why, as far as it may be logged.
+    /// Returns why, as far as it may be logged.
     pub(super) fn reason(&self) -> Option<&str> {
         self.cause.as_deref().or(self.detail.as_deref().filter(|_| !self.foreign))
     }
 
-    /// How much it matters to who runs the server: an error is one of its own.
+    /// Returns the level to log it at: an error is one of the server's own.
     pub(super) fn level(&self) -> Level {
         if self.cause.is_some() || self.status == StatusCode::INTERNAL_SERVER_ERROR {
             Level::Error
@@ -93,7 +93,7 @@ impl Refusal {
     }
 }
 
-/// For `Retry-After`: later rather than sooner, and never at once.
+/// Rounds up for `Retry-After`: later rather than sooner, and never at once.
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }
