@@ -156,8 +156,8 @@ impl Stream for Body {
     }
 }
 
-/// The body of a response to a request with a body that was not read. While that is there, actix-http does not wait for the
-/// rest of it, and ends the connection.
+/// The body of a response to a request with a body that was not read. While that is there, actix-http does not wait for
+/// the rest of it, and ends the connection.
 struct Unread {
     body: BoxBody,
     _payload: Rc<RefCell<Payload>>,

@@ -100,8 +100,8 @@ impl OwnPages {
         self.origins(origin_list(list))
     }
 
-    /// Sets the names under which the server may be called (`Host`), such as `call.example`, with a port or for any; others get 403.
-    /// Default: all; over a loopback address only names of loopback.
+    /// Sets the names under which the server may be called (`Host`), such as `call.example`, with a port or for any; others
+    /// get 403. Default: all; over a loopback address only names of loopback.
     pub fn hosts<S: AsRef<str>>(self, list: impl IntoIterator<Item = S>) -> Self {
         Self { hosts: Hosts::list(list), ..self }
     }

@@ -288,8 +288,8 @@ impl AdminBuilder {
         Self { tokens: Tokens { full: Some(token.into()), ..self.tokens }, ..self }
     }
 
-    /// Show the tree, its stream, recoveries and metrics to clients that know this, from any address; nothing can be changed with it,
-    /// a `POST` gets 403. For a Prometheus, or a page that only looks. Without [`token`](Self::token) this machine is
+    /// Show the tree, its stream, recoveries and metrics to clients that know this, from any address; nothing can be changed
+    /// with it, a `POST` gets 403. For a Prometheus, or a page that only looks. Without [`token`](Self::token) this machine is
     /// answered as ever when it shows none. An empty one lets no client in. Default: none.
     pub fn read_token(self, token: impl Into<String>) -> Self {
         Self { tokens: Tokens { read: Some(token.into()), ..self.tokens }, ..self }
