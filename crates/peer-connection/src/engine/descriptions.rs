@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::channel::ChannelConfig;
@@ -80,10 +81,11 @@ impl Engine {
         self.recipe.extensions.as_ref().is_some_and(|extensions| extensions.renames)
     }
 
-    fn read<'a>(&self, description: &'a str) -> Cow<'a, str> {
+    fn read<'a>(&mut self, now: Instant, description: &'a str) -> Cow<'a, str> {
+        let description = self.admit_sources(now, description);
         match self.renames() {
-            true => Cow::Owned(extensions::to_engine(description)),
-            false => Cow::Borrowed(description),
+            true => Cow::Owned(extensions::to_engine(&description)),
+            false => description,
         }
     }
 
@@ -95,8 +97,13 @@ impl Engine {
     }
 
     /// Reads an offer that was checked; none for one in which nothing is. What cannot be read must not get any further.
-    pub(crate) fn read_offer(&self, plan: &AnswerPlan) -> Result<Option<ReadOffer>, String> {
-        let read = |offer| SdpOffer::from_sdp_string(&self.read(offer)).map_err(without_address);
+    pub(crate) fn read_offer(
+        &mut self,
+        now: Instant,
+        plan: &AnswerPlan,
+    ) -> Result<Option<ReadOffer>, String> {
+        let read =
+            |offer| SdpOffer::from_sdp_string(&self.read(now, offer)).map_err(without_address);
         Ok(plan.offer.as_deref().map(read).transpose()?.map(ReadOffer))
     }
 
@@ -113,9 +120,13 @@ impl Engine {
     }
 
     /// Reads an answer that was checked, as [`Self::read_offer`] does an offer.
-    pub(crate) fn read_answer(&self, plan: &CommitPlan) -> Result<Option<ReadAnswer>, String> {
+    pub(crate) fn read_answer(
+        &mut self,
+        now: Instant,
+        plan: &CommitPlan,
+    ) -> Result<Option<ReadAnswer>, String> {
         let Some(answer) = &plan.answer else { return Ok(None) };
-        let answer = self.read(answer);
+        let answer = self.read(now, answer);
         Ok(Some(match self.pending {
             Some(_) => {
                 ReadAnswer::Answer(SdpAnswer::from_sdp_string(&answer).map_err(without_address)?)

@@ -11,6 +11,7 @@ mod events;
 mod extensions;
 mod media;
 mod recipe;
+mod sources;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -142,6 +143,7 @@ pub(crate) struct Engine {
     measured: Measured,
     /// How sequence numbers are moved, by encoding.
     numbering: HashMap<(TransceiverId, Option<Rid>), media::Numbering>,
+    sources: sources::Sources,
 }
 
 impl Engine {
@@ -171,6 +173,7 @@ impl Engine {
             payload_types: HashMap::new(),
             measured: Measured::default(),
             numbering: HashMap::new(),
+            sources: sources::Sources::default(),
         }
     }
 
@@ -242,6 +245,7 @@ impl Engine {
         self.mids.clear();
         self.codecs.clear();
         self.numbering.clear();
+        self.sources.clear();
     }
 
     pub(crate) fn add_local_candidate(&mut self, candidate: Candidate) {
@@ -260,7 +264,8 @@ impl Engine {
         Ok(self.rtc.handle_input(Input::Timeout(now))?)
     }
 
-    /// A datagram came. Says whether it is one of this connection; another is not looked at.
+    /// A datagram came. Says whether it is one of this connection, and has a source for which there is room; another is
+    /// not looked at.
     pub(crate) fn handle_datagram(
         &mut self,
         received: Instant,
@@ -268,10 +273,10 @@ impl Engine {
         destination: SocketAddr,
         contents: &[u8],
     ) -> Result<bool, EngineError> {
-        let Ok(contents) = contents.try_into() else { return Ok(false) };
-        let receive = Receive { proto: Protocol::Udp, source, destination, contents };
+        let Ok(parsed) = contents.try_into() else { return Ok(false) };
+        let receive = Receive { proto: Protocol::Udp, source, destination, contents: parsed };
         let input = Input::Receive(received, receive);
-        if !self.rtc.accepts(&input) {
+        if !self.rtc.accepts(&input) || !self.admit_datagram(received, contents) {
             return Ok(false);
         }
         self.rtc.handle_input(input)?;

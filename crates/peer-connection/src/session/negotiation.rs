@@ -60,7 +60,7 @@ impl Session {
             self.rebuild(now);
         }
         // Nothing has happened yet.
-        let offer = self.engine.read_offer(&plan).map_err(CreateAnswerError::Unreadable)?;
+        let offer = self.engine.read_offer(now, &plan).map_err(CreateAnswerError::Unreadable)?;
         let answered = offer.map(|offer| self.engine.accept_offer(&plan, offer)).transpose();
         let answer = match answered {
             Ok(answer) => answer,
@@ -206,7 +206,7 @@ impl Session {
                 } else {
                     // Nothing has happened yet.
                     let answer =
-                        self.engine.read_answer(&plan).map_err(DescriptionError::Syntax)?;
+                        self.engine.read_answer(now, &plan).map_err(DescriptionError::Syntax)?;
                     if let Err(error) = self.engine.accept_answer(&plan, answer) {
                         self.fail(FailureReason::Engine(error.0.clone()));
                         self.update_states(now);

@@ -23,7 +23,7 @@ pub struct Counters {
     pub bytes_received: u64,
     /// Bytes that went, in datagrams.
     pub bytes_sent: u64,
-    /// Datagrams that were not this connection's.
+    /// Datagrams that were not this connection's, and RTP of more sources than there is room for.
     pub datagrams_refused: u64,
     /// Remote candidates that were ignored: names (`….local`), TCP, RTCP alone.
     pub candidates_ignored: u64,

@@ -9,6 +9,7 @@ mod media;
 mod needed;
 mod rollback;
 mod rtp;
+mod sources;
 mod table;
 
 use std::time::Duration;
