@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use callboard_ice_handshake::handshake::Fingerprint;
 
-use super::extensions::Extensions;
+use super::extensions::{self, Extensions};
 use super::formats;
 use super::outline::{Outline, Part};
 use super::text::section_name;
 use crate::error::DescriptionError;
-use crate::sdp::{Sdp, Section};
+use crate::sdp::{self, Sdp, Section};
 
 /// A remote description that can be used.
 #[derive(Clone, Debug)]
@@ -40,6 +40,29 @@ impl Checked {
     /// The section that speaks for the transport: the first of the BUNDLE group (RFC 9143 §7.2), or the only one.
     pub(crate) fn transport_section(&self) -> Option<&Section> {
         transport_section(&self.sdp, &self.facts)
+    }
+
+    /// Forgets what nothing reads once the round is over, which is most of it: the text is kept beside it.
+    pub(super) fn settle(&mut self) {
+        let mut told = HashSet::new();
+        self.sdp
+            .session_mut()
+            .settle(|name, value| name == "extmap" && extensions::is_known(value));
+        for section in self.sdp.media_mut() {
+            // What a payload type means is the same wherever it is said.
+            let mut news = formats::known(section);
+            news.retain(|format| told.insert(format.clone()));
+            let is_news = |value: &str| {
+                let format = value.split_whitespace().next().unwrap_or_default();
+                news.iter().any(|one| one == format)
+            };
+            section.settle(|name, value| match name {
+                "mid" | "sctpmap" | "max-message-size" | "bundle-only" => true,
+                "extmap" => extensions::is_known(value),
+                "rtpmap" | "fmtp" => is_news(value),
+                name => sdp::is_direction(name),
+            });
+        }
     }
 
     /// Whether the peer names the section at this place by its number alone.

@@ -103,6 +103,11 @@ fn usable(description: &Checked) -> impl Iterator<Item = &Section> {
     sections.filter(|(section, facts)| facts.usable && section.is_rtp()).map(|(section, _)| section)
 }
 
+/// Whether the value of an `a=extmap` is one that the engine understands.
+pub(super) fn is_known(value: &str) -> bool {
+    read(value).is_some()
+}
+
 fn is_renamed(mid: &str) -> bool {
     engine_mid(mid) != mid
 }

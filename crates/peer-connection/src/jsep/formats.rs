@@ -143,13 +143,23 @@ pub(super) fn preferred(
     Some(kept.iter().map(|format| format.name.to_owned()).collect())
 }
 
+/// Returns the formats of which a section says what they are.
+pub(super) fn known(section: &Section) -> Vec<String> {
+    let mut all = if tells(section) { formats(section) } else { Vec::new() };
+    all.retain(Format::is_known);
+    all.iter().map(|format| format.name.to_owned()).collect()
+}
+
+/// Whether a section says what its formats are: a rejected one names them alone.
+fn tells(section: &Section) -> bool {
+    section.is_rtp() && (section.port() != Some(0) || section.has("bundle-only"))
+}
+
 /// On one transport a payload type means the same in every section, and goes on meaning it (RFC 8843 §10.1.2): the
 /// engine panics where it does not. Firefox offers some again with a meaning of its own; those are not taken.
 pub(super) fn drop_reused(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), DescriptionError> {
     let mut meanings: HashMap<String, (String, Vec<String>)> = HashMap::new();
-    // A rejected section names formats without saying what they are.
-    let is_taken = |section: &&Section| section.is_rtp() && section.port() != Some(0);
-    for section in before.iter().flat_map(|before| before.media()).filter(is_taken) {
+    for section in before.iter().flat_map(|before| before.media()).filter(|one| tells(one)) {
         for format in formats(section).iter().filter(|format| format.is_known()) {
             meanings.entry(format.name.to_owned()).or_insert_with(|| format.meaning());
         }

@@ -12,11 +12,12 @@ impl Jsep {
     pub(super) fn agree(&mut self) {
         self.pending_local = None;
         self.pending_remote = None;
-        if let (Some(local), Some(remote)) = (self.current_local.take(), self.remote.take()) {
+        if let (Some(local), Some(mut remote)) = (self.current_local.take(), self.remote.take()) {
             let theirs = remote.sdp.media().iter().zip(&remote.facts);
             for (ours, (theirs, facts)) in local.outline.sections.iter().zip(theirs) {
                 self.agree_on(ours, theirs, facts.rejected);
             }
+            remote.settle();
             (self.current_local, self.remote) = (Some(local), Some(remote));
         }
         for transceiver in self.transceivers.iter_mut() {

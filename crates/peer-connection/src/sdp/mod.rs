@@ -8,6 +8,7 @@ use std::fmt;
 
 pub use candidate::{CandidateType, ParsedCandidate};
 use line::Line;
+pub(crate) use section::is_direction;
 pub use section::{MediaKind, Section};
 
 /// A session description: the lines of the session, and the sections of its media.

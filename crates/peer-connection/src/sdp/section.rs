@@ -234,6 +234,15 @@ impl Section {
         self.lines.iter().filter(|line| line.is_plain()).filter_map(Line::attribute)
     }
 
+    /// Keeps its `m=` line and the attributes of which this is true, and no more room than they take.
+    pub(crate) fn settle(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        self.remove_where(|line| match line.attribute() {
+            Some((name, value)) => !keep(name, value.unwrap_or_default()),
+            None => !line.is_media(),
+        });
+        self.shrink();
+    }
+
     pub(super) fn remove_where(&mut self, remove: impl Fn(&Line) -> bool) {
         self.lines.retain(|line| !remove(line));
     }
@@ -249,6 +258,11 @@ impl Section {
         }
         self.lines.push(line);
     }
+}
+
+/// Whether an attribute of this name is a direction.
+pub(crate) fn is_direction(name: &str) -> bool {
+    DIRECTIONS.contains(&name)
 }
 
 impl fmt::Display for Section {

@@ -131,6 +131,41 @@ fn a_payload_type_means_one_thing() {
     pair.b.session.create_answer(now).unwrap();
 }
 
+/// As `max-bundle` has offers (RFC 9143 §6): port 0, and not rejected.
+#[test]
+fn a_payload_type_means_one_thing_also_where_a_section_is_offered_as_bundle_only() {
+    let plain = offer();
+    let text = |codec: &str| {
+        let mut sdp = sdp::Sdp::parse(&plain);
+        for section in sdp.media_mut().iter_mut().skip(1) {
+            section.set_port(0);
+            section.push_attribute("bundle-only", None);
+        }
+        sdp.to_string().replace("VP8/90000", codec)
+    };
+    let mut pair = Pair::new();
+    let now = pair.now;
+    pair.b
+        .session
+        .set_remote_description(now, SessionDescription::offer(text("VP8/90000")))
+        .unwrap();
+    pair.b.session.set_local_description(now, None).unwrap();
+    let formats = |pair: &Pair| {
+        let answer = sdp::Sdp::parse(&pair.b.session.jsep().current_local().unwrap().sdp);
+        let mut videos = answer.media().iter().filter(|one| one.kind() == sdp::MediaKind::Video);
+        videos.next().unwrap().formats().count()
+    };
+    let first = formats(&pair);
+    assert!(first > 1);
+
+    pair.b
+        .session
+        .set_remote_description(now, SessionDescription::offer(text("VP9/90000")))
+        .unwrap();
+    pair.b.session.set_local_description(now, None).unwrap();
+    assert!(formats(&pair) < first, "what means something else is not taken");
+}
+
 #[test]
 fn answers_that_do_not_fit_are_refused_and_the_right_one_is_taken() {
     use DescriptionError as Error;
