@@ -128,6 +128,19 @@ fn write_rtp(
             line(text, format_args!("a=extmap:{id} {uri}"));
         }
     }
+    write_attributes(text, section);
+    for format in all {
+        let name = format.name;
+        if !format.codec.is_empty() {
+            line(text, format_args!("a=rtpmap:{name} {}", format.codec));
+        }
+        format.feedback.iter().for_each(|one| line(text, format_args!("a=rtcp-fb:{name} {one}")));
+        format.parameters.iter().for_each(|one| line(text, format_args!("a=fmtp:{name} {one}")));
+    }
+}
+
+/// Writes what the engine is to know of a section beside its formats and extensions.
+fn write_attributes(text: &mut String, section: &Section) {
     let mut counts = [0; RTP_ATTRIBUTES.len()];
     for (name, value) in section.plain_attributes() {
         let Some(at) = RTP_ATTRIBUTES.iter().position(|(known, _)| *known == name) else {
@@ -139,18 +152,23 @@ fn write_rtp(
         }
         match value {
             None if name.starts_with("rtcp-") => line(text, format_args!("a={name}")),
+            // It takes no notice of restrictions, and logs each at each look.
+            Some(value) if name == "rid" => {
+                if let Some((rid, direction)) = rid(value) {
+                    line(text, format_args!("a=rid:{rid} {direction}"));
+                }
+            }
             Some(value) if is_readable(name, value) => line(text, format_args!("a={name}:{value}")),
             _ => {}
         }
     }
-    for format in all {
-        let name = format.name;
-        if !format.codec.is_empty() {
-            line(text, format_args!("a=rtpmap:{name} {}", format.codec));
-        }
-        format.feedback.iter().for_each(|one| line(text, format_args!("a=rtcp-fb:{name} {one}")));
-        format.parameters.iter().for_each(|one| line(text, format_args!("a=fmtp:{name} {one}")));
-    }
+}
+
+/// Returns the id and the direction of a RID (RFC 8851 §4), without its restrictions.
+fn rid(value: &str) -> Option<(&str, &str)> {
+    let mut words = value.split_ascii_whitespace();
+    let (rid, direction) = (words.next()?, words.next()?);
+    matches!(direction, "send" | "recv").then_some((rid, direction))
 }
 
 /// Whether the engine reads this line alone, and not what stands behind it.
@@ -302,3 +320,19 @@ const RTP_ATTRIBUTES: [(&str, usize); 7] = [
     ("ssrc", 256),
     ("ssrc-group", 64),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_hears_nothing_of_the_restrictions_of_a_rid() {
+        let offer = Sdp::parse(
+            "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n\
+             a=rid:lo send pt=96;max-width=320\r\na=rid:hi send max-br=64000\r\na=rid:no\r\na=rid:up sideways\r\n",
+        );
+        let mut text = String::new();
+        write_attributes(&mut text, &offer.media()[0]);
+        assert_eq!(text, "a=rid:lo send\r\na=rid:hi send\r\n");
+    }
+}
