@@ -3,6 +3,7 @@
 use futures_util::{SinkExt, StreamExt};
 use integration_tests::{PATIENCE, Readme, on_a_stage_of_its_own};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 #[test]
@@ -35,6 +36,28 @@ async fn do_what_they_say() {
     }
 
     assert_eq!(next(&mut player).await["event"], "guess", "and no solution before it");
+}
+
+/// A request whose body never comes ends with its connection, whether there is a route for it or not.
+#[test]
+fn a_body_that_does_not_come_is_cut() {
+    on_a_stage_of_its_own(async || {
+        let server = Readme::in_folder(".").serve("own-room", &[]).await;
+        let host = server.address().trim_start_matches("ws://").trim_end_matches('/');
+        let sizes =
+            [("content-length: 10", "hello"), ("transfer-encoding: chunked", "5\r\nhello\r\n")];
+        let posts = ["/quiz", "/no/where"].iter().flat_map(|path| sizes.map(|size| (path, size)));
+        let posts = posts.map(async |(path, (size, some))| {
+            let mut client = tokio::net::TcpStream::connect(host).await.expect("open");
+            let request = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n{size}\r\n\r\n{some}");
+            client.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            let ended = tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer)).await;
+            ended.expect("the connection ends").expect("without an error");
+            assert!(answer.starts_with("HTTP/1.1 4"), "{path}, {size}: {answer}");
+        });
+        futures_util::future::join_all(posts).await;
+    });
 }
 
 async fn next(

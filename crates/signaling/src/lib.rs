@@ -5,6 +5,9 @@
 //! app. Every peer is a supervised actor below its room. The protocol is written down in this crate's README.
 //!
 //! ```no_run
+//! use std::time::Duration;
+//!
+//! use actix_web::middleware::from_fn;
 //! use actix_web::{App, HttpRequest, HttpServer};
 //! use callboard_room_supervisor::{AuthData, Room, RoomOptions, Rooms};
 //! use callboard_signaling::*;
@@ -42,7 +45,9 @@
 //!     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).into()];
 //!     let rooms = Rooms::builder().open_at_start(lobby).build();
 //!     let signaling = Signaling::new(PeerOptions::<Guest>::new("secret", rooms.clone()));
-//!     let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
+//!     // No client holds a connection with a request's body that never comes.
+//!     let bodies = || from_fn(body_within(Duration::from_secs(10)));
+//!     let app = move || App::new().configure(signaling.at(&["/socket/{room}"])).wrap(bodies());
 //!     run(rooms, tune(HttpServer::new(app)).bind("127.0.0.1:8080")?).await
 //! }
 //! ```

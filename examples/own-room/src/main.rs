@@ -1,5 +1,7 @@
 //! A quiz for ten: a room that counts, and a peer that keeps its client from giving the solution away.
-use actix_web::{App, HttpRequest, HttpServer};
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpServer, middleware::from_fn};
 use callboard_room_supervisor::*;
 use callboard_signaling::*;
 
@@ -48,7 +50,8 @@ async fn main() -> std::io::Result<()> {
     let quiz = || vec![RoomOptions::<Quiz>::new("quiz", ()).into()];
     let rooms = Rooms::builder().open_at_start(quiz).build();
     let signaling = Signaling::new(PeerOptions::<Player>::new((), rooms.clone()));
-    let app = move || App::new().configure(signaling.at(&["/{room}"]));
+    let no_slow_bodies = || from_fn(body_within(Duration::from_secs(10)));
+    let app = move || App::new().configure(signaling.at(&["/{room}"])).wrap(no_slow_bodies());
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
     let server = tune(HttpServer::new(app)).bind(listen)?;
     println!("listening on ws://{}", server.addrs()[0]);
