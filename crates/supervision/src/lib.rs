@@ -85,6 +85,7 @@ mod fault;
 mod instance;
 mod life;
 mod monitor;
+mod node;
 mod panic_hook;
 mod policy;
 mod spawn;

@@ -14,10 +14,11 @@ use crate::child_ref::{Slot, Vacate};
 use crate::error::StartError;
 use crate::instance::Orders;
 use crate::life::{self, Make};
+use crate::node::Node;
 use crate::policy::{Backoff, ChildKind, DEFAULT_SHUTDOWN, Flags, Restart, Shutdown};
 use crate::supervisor::Supervisor;
 use crate::supervisor_ref::SupervisorRef;
-use crate::tree::{ChildId, Node};
+use crate::tree::ChildId;
 
 /// How a supervisor treats a child; set through [`ChildSpec`].
 #[derive(Clone, Copy, Debug, PartialEq)]

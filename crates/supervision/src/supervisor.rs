@@ -16,9 +16,10 @@ use crate::exit::{Exit, ExitReason};
 use crate::fault::Fault;
 use crate::instance::{Orders, Reporter, Ticket};
 use crate::monitor::{self, Control, Lifeline, Name, Peg};
+use crate::node::{Entry, Node};
 use crate::policy::ChildKind;
 use crate::spec::{ChildSpec, SupervisorSpec};
-use crate::tree::{Entry, InstanceId, Lifecycle, Node, Station, Status};
+use crate::tree::{InstanceId, Lifecycle, Station, Status};
 
 /// A supervisor. Talk to it through its [`SupervisorRef`](crate::SupervisorRef).
 pub struct Supervisor {

@@ -15,10 +15,11 @@ use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::instance::{Orders, Reporter, Ticket};
 use crate::monitor::{Control, Name, Peg};
+use crate::node::Node;
 use crate::policy::Shutdown;
 use crate::spec::{ChildPolicy, ChildSpec, SupervisorSpec};
 use crate::supervisor::{Ask, AskToTerminate, Inject, Supervisor};
-use crate::tree::{ChildId, Event, InstanceId, Node, Path, Station, Status, Tree, TreeSnapshot};
+use crate::tree::{ChildId, Event, InstanceId, Path, Station, Status, Tree, TreeSnapshot};
 
 /// A supervisor by its name: leads to whichever instance of it runs now. Cheap to clone, usable from any thread.
 #[derive(Clone)]

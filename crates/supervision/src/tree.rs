@@ -3,8 +3,6 @@
 //! Each supervisor keeps a table of its children beside it, and each instance notes its own life there; so a
 //! snapshot asks nobody and works also while a supervisor is busy or down.
 
-use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use crate::core::Key;
 use crate::error::StartError;
 use crate::exit::ExitReason;
+use crate::node::Node;
 use crate::policy::{ChildKind, Flags};
 
 /// The name of a child among its siblings.
@@ -366,15 +364,12 @@ impl Station {
         }
     }
 
-    fn snapshot(&self, now: Instant, node: Option<&Node>) -> TreeSnapshot {
+    pub(crate) fn snapshot(&self, now: Instant, node: Option<&Node>) -> TreeSnapshot {
         let Vital { status, instance, restarts, last_exit, since, thread } =
             lock(&self.vital).clone();
         let children = node.map(|node| node.children(now)).unwrap_or_default();
         // After the children: whoever is missing among them was forgotten by then.
-        let (flags, forgot) = node.map_or((None, None), |node| {
-            let table = lock(&node.table);
-            (table.flags, table.forgot)
-        });
+        let (flags, forgot) = node.map_or((None, None), Node::flags_and_forgot);
         TreeSnapshot {
             id: Arc::from(self.path.name()),
             path: self.path.clone(),
@@ -394,95 +389,8 @@ impl Station {
     }
 }
 
-/// A supervisor's place in the tree, with the table of its children; stays through its restarts.
-pub(crate) struct Node {
-    pub(crate) station: Arc<Station>,
-    table: Mutex<Table>,
-}
-
-#[derive(Default)]
-struct Table {
-    flags: Option<Flags>,
-    /// When a child was last forgotten.
-    forgot: Option<Instant>,
-    /// How many children the start list has; they have the lowest keys.
-    listed: usize,
-    /// What stood for those of them that were forgotten.
-    retired: Vec<(ChildId, Entry)>,
-    entries: BTreeMap<Key, Entry>,
-    ids: HashMap<ChildId, Key>,
-}
-
-/// A child in the table.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) station: Arc<Station>,
-    /// A `Slot<A>` of the child's actor type.
-    pub(crate) slot: Arc<dyn Any + Send + Sync>,
-    /// A supervisor's own node.
-    pub(crate) node: Option<Arc<Node>>,
-}
-
-impl Node {
-    pub(crate) fn new(station: Arc<Station>) -> Arc<Self> {
-        Arc::new(Self { station, table: Mutex::default() })
-    }
-
-    /// A new instance of the supervisor begins: its children are those of its start list, so many. Gives what stood for
-    /// those of the last instance's.
-    pub(crate) fn reset(&self, flags: Flags, listed: usize) -> HashMap<ChildId, Entry> {
-        let table = Table { flags: Some(flags), listed, ..Table::default() };
-        let Table { listed, entries, retired, .. } =
-            std::mem::replace(&mut *lock(&self.table), table);
-        let kept = entries.into_iter().take_while(|(key, _)| key.0 < listed as u64);
-        let kept = kept.map(|(_, entry)| (Arc::clone(entry.station.path.last()), entry));
-        retired.into_iter().chain(kept).collect()
-    }
-
-    pub(crate) fn insert(&self, key: Key, id: ChildId, entry: Entry) {
-        let mut table = lock(&self.table);
-        table.ids.insert(id, key);
-        table.entries.insert(key, entry);
-    }
-
-    pub(crate) fn remove(&self, key: Key) {
-        let mut table = lock(&self.table);
-        if let Some(entry) = table.entries.remove(&key) {
-            table.ids.remove(entry.station.path.name());
-            table.forgot = Some(Instant::now());
-            if key.0 < table.listed as u64 {
-                table.retired.push((Arc::clone(entry.station.path.last()), entry));
-            }
-        }
-    }
-
-    /// The supervisor ends because this child would have to be restarted too often.
-    pub(crate) fn gave_up(&self, child: &str) {
-        let path = &self.station.path;
-        let Some(Flags { intensity, period, .. }) = lock(&self.table).flags else { return };
-        log::error!(
-            "{path} gives up: more than {intensity} restarts in {period:?}, the last of {child}"
-        );
-    }
-
-    pub(crate) fn find(&self, id: &str) -> Option<Entry> {
-        let table = lock(&self.table);
-        table.entries.get(table.ids.get(id)?).cloned()
-    }
-
-    pub(crate) fn snapshot(&self) -> TreeSnapshot {
-        self.station.snapshot(Instant::now(), Some(self))
-    }
-
-    fn children(&self, now: Instant) -> Vec<TreeSnapshot> {
-        // Copied out first, so that no two tables are ever locked at once.
-        let entries: Vec<Entry> = lock(&self.table).entries.values().cloned().collect();
-        entries.iter().map(|entry| entry.station.snapshot(now, entry.node.as_deref())).collect()
-    }
-}
-
 /// A panic while the lock was held cannot have left half a change: every change is one assignment or insertion.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

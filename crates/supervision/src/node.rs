@@ -1,0 +1,104 @@
+//! A supervisor's place in the tree, with the table of its children.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use tokio::time::Instant;
+
+use crate::core::Key;
+use crate::policy::Flags;
+use crate::tree::{ChildId, Station, TreeSnapshot, lock};
+
+/// A supervisor's place in the tree, with the table of its children; stays through its restarts.
+pub(crate) struct Node {
+    pub(crate) station: Arc<Station>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    flags: Option<Flags>,
+    /// When a child was last forgotten.
+    forgot: Option<Instant>,
+    /// How many children the start list has; they have the lowest keys.
+    listed: usize,
+    /// What stood for those of them that were forgotten.
+    retired: Vec<(ChildId, Entry)>,
+    entries: BTreeMap<Key, Entry>,
+    ids: HashMap<ChildId, Key>,
+}
+
+/// A child in the table.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) station: Arc<Station>,
+    /// A `Slot<A>` of the child's actor type.
+    pub(crate) slot: Arc<dyn Any + Send + Sync>,
+    /// A supervisor's own node.
+    pub(crate) node: Option<Arc<Node>>,
+}
+
+impl Node {
+    pub(crate) fn new(station: Arc<Station>) -> Arc<Self> {
+        Arc::new(Self { station, table: Mutex::default() })
+    }
+
+    /// A new instance of the supervisor begins: its children are those of its start list, so many. Gives what stood for
+    /// those of the last instance's.
+    pub(crate) fn reset(&self, flags: Flags, listed: usize) -> HashMap<ChildId, Entry> {
+        let table = Table { flags: Some(flags), listed, ..Table::default() };
+        let Table { listed, entries, retired, .. } =
+            std::mem::replace(&mut *lock(&self.table), table);
+        let kept = entries.into_iter().take_while(|(key, _)| key.0 < listed as u64);
+        let kept = kept.map(|(_, entry)| (Arc::clone(entry.station.path.last()), entry));
+        retired.into_iter().chain(kept).collect()
+    }
+
+    pub(crate) fn insert(&self, key: Key, id: ChildId, entry: Entry) {
+        let mut table = lock(&self.table);
+        table.ids.insert(id, key);
+        table.entries.insert(key, entry);
+    }
+
+    pub(crate) fn remove(&self, key: Key) {
+        let mut table = lock(&self.table);
+        if let Some(entry) = table.entries.remove(&key) {
+            table.ids.remove(entry.station.path.name());
+            table.forgot = Some(Instant::now());
+            if key.0 < table.listed as u64 {
+                table.retired.push((Arc::clone(entry.station.path.last()), entry));
+            }
+        }
+    }
+
+    /// The supervisor ends because this child would have to be restarted too often.
+    pub(crate) fn gave_up(&self, child: &str) {
+        let path = &self.station.path;
+        let Some(Flags { intensity, period, .. }) = lock(&self.table).flags else { return };
+        log::error!(
+            "{path} gives up: more than {intensity} restarts in {period:?}, the last of {child}"
+        );
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<Entry> {
+        let table = lock(&self.table);
+        table.entries.get(table.ids.get(id)?).cloned()
+    }
+
+    pub(crate) fn snapshot(&self) -> TreeSnapshot {
+        self.station.snapshot(Instant::now(), Some(self))
+    }
+
+    /// A supervisor's flags, and when it last forgot a child.
+    pub(crate) fn flags_and_forgot(&self) -> (Option<Flags>, Option<Instant>) {
+        let table = lock(&self.table);
+        (table.flags, table.forgot)
+    }
+
+    pub(crate) fn children(&self, now: Instant) -> Vec<TreeSnapshot> {
+        // Copied out first, so that no two tables are ever locked at once.
+        let entries: Vec<Entry> = lock(&self.table).entries.values().cloned().collect();
+        entries.iter().map(|entry| entry.station.snapshot(now, entry.node.as_deref())).collect()
+    }
+}
