@@ -18,6 +18,8 @@ pub(crate) struct Node {
 
 #[derive(Default)]
 struct Table {
+    /// Which of the supervisor's lives this table is of.
+    life: u64,
     flags: Option<Flags>,
     /// When a child was last forgotten.
     forgot: Option<Instant>,
@@ -44,25 +46,42 @@ impl Node {
         Arc::new(Self { station, table: Mutex::default() })
     }
 
-    /// A new instance of the supervisor begins: its children are those of its start list, so many. Gives what stood for
-    /// those of the last instance's.
-    pub(crate) fn reset(&self, flags: Flags, listed: usize) -> HashMap<ChildId, Entry> {
-        let table = Table { flags: Some(flags), listed, ..Table::default() };
-        let Table { listed, entries, retired, .. } =
-            std::mem::replace(&mut *lock(&self.table), table);
+    /// Begins a new life of the supervisor: its children are those of its start list, so many. Returns the number of this
+    /// life, and what stood for the children of the last one's start list.
+    pub(crate) fn reset(&self, flags: Flags, listed: usize) -> (u64, HashMap<ChildId, Entry>) {
+        let (life, Table { listed, entries, retired, .. }) = {
+            let mut table = lock(&self.table);
+            let life = table.life + 1;
+            let new = Table { life, flags: Some(flags), listed, ..Table::default() };
+            (life, std::mem::replace(&mut *table, new))
+        };
         let kept = entries.into_iter().take_while(|(key, _)| key.0 < listed as u64);
         let kept = kept.map(|(_, entry)| (Arc::clone(entry.station.path.last()), entry));
-        retired.into_iter().chain(kept).collect()
+        (life, retired.into_iter().chain(kept).collect())
     }
 
-    pub(crate) fn insert(&self, key: Key, id: ChildId, entry: Entry) {
+    /// Whether the supervisor has no later life than this one. One that was killed may still be stopping its children
+    /// when the next one has begun: what becomes of those is nothing of the next one's.
+    pub(crate) fn is_current(&self, life: u64) -> bool {
+        lock(&self.table).life == life
+    }
+
+    /// Adds a child of the supervisor's current life.
+    pub(crate) fn insert(&self, life: u64, key: Key, id: ChildId, entry: Entry) {
         let mut table = lock(&self.table);
+        if table.life != life {
+            return;
+        }
         table.ids.insert(id, key);
         table.entries.insert(key, entry);
     }
 
-    pub(crate) fn remove(&self, key: Key) {
+    /// Forgets a child of the supervisor's current life.
+    pub(crate) fn remove(&self, life: u64, key: Key) {
         let mut table = lock(&self.table);
+        if table.life != life {
+            return;
+        }
         if let Some(entry) = table.entries.remove(&key) {
             table.ids.remove(entry.station.path.name());
             table.forgot = Some(Instant::now());

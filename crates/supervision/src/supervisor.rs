@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::arbiter::{Picked, Placement};
-use crate::core::{Answer, Attempt, Core, Key, Output, Request, State, Token};
+use crate::core::{Answer, Attempt, Core, Key, Output, Request, Token};
 use crate::current::{Info, Starting, defer_start};
 use crate::error::{StartError, StartSupervisorError};
 use crate::exit::{Exit, ExitReason};
@@ -19,12 +19,15 @@ use crate::monitor::{self, Control, Lifeline, Name, Peg};
 use crate::node::{Entry, Node};
 use crate::policy::ChildKind;
 use crate::spec::{ChildSpec, SupervisorSpec};
+use crate::supervisor_ref::status;
 use crate::tree::{InstanceId, Lifecycle, Station, Status};
 
 /// A supervisor. Talk to it through its [`SupervisorRef`](crate::SupervisorRef).
 pub struct Supervisor {
     spec: Option<SupervisorSpec>,
     node: Arc<Node>,
+    /// Which of the node's lives this is; 0 until it begins.
+    life: u64,
     core: Option<Core>,
     /// Boxed, because a node of the map has room for eleven.
     kids: BTreeMap<Key, Box<Kid>>,
@@ -100,6 +103,7 @@ impl Supervisor {
         Self {
             spec: Some(spec),
             node,
+            life: 0,
             core: None,
             kids: BTreeMap::new(),
             offered: HashMap::new(),
@@ -138,8 +142,8 @@ impl Supervisor {
         match output {
             Output::Start { key, attempt } => self.start(ctx, key, attempt),
             Output::Stop { key, attempt, how } => {
-                if let Some((kid, life)) = self.life(key, attempt) {
-                    kid.set_status(Status::Stopping);
+                if let Some(life) = self.life(key, attempt) {
+                    self.show(key, |station| station.set_status(Status::Stopping));
                     life.control(Control::Stop { reason: ExitReason::SHUTDOWN, how });
                 }
             }
@@ -150,24 +154,13 @@ impl Supervisor {
                 }
             }
             Output::Forget { key } => {
-                self.node.remove(key);
+                self.node.remove(self.life, key);
                 self.kids.remove(&key);
             }
             Output::Became { key, state } => {
-                if let Some(kid) = self.kids.get(&key) {
-                    kid.station.set_status(match state {
-                        State::Down => Status::Stopped,
-                        State::Starting(_) => Status::Starting,
-                        State::Running(_) => Status::Running,
-                        State::Restarting => Status::Restarting,
-                    });
-                }
+                self.show(key, |station| station.set_status(status(state)));
             }
-            Output::Restarted { key } => {
-                if let Some(kid) = self.kids.get(&key) {
-                    kid.station.restarted();
-                }
-            }
+            Output::Restarted { key } => self.show(key, Station::restarted),
             Output::GaveUp { key } => {
                 let child = self.kids.get(&key).map_or("?", |kid| kid.station.path.name());
                 self.node.gave_up(child);
@@ -206,7 +199,7 @@ impl Supervisor {
         let known = known.filter(|known| spec.factory.take_over(&known.slot));
         let entry = known.unwrap_or_else(|| self.entry(&spec));
         let (station, node) = (Arc::clone(&entry.station), entry.node.clone());
-        self.node.insert(key, Arc::clone(&spec.id), entry);
+        self.node.insert(self.life, key, Arc::clone(&spec.id), entry);
         self.kids.insert(key, Box::new(Kid { spec, station, node, life: None }));
     }
 
@@ -264,10 +257,18 @@ impl Supervisor {
         }
     }
 
-    fn life(&self, key: Key, attempt: Attempt) -> Option<(&Station, &Peg)> {
-        let kid = self.kids.get(&key)?;
-        let life = kid.life.as_ref().filter(|life| life.attempt == attempt)?;
-        Some((&kid.station, &life.peg))
+    fn life(&self, key: Key, attempt: Attempt) -> Option<&Peg> {
+        let life = self.kids.get(&key)?.life.as_ref();
+        life.filter(|life| life.attempt == attempt).map(|life| &*life.peg)
+    }
+
+    /// Shows in the tree what becomes of a child, unless the supervisor's next life shows its own children there.
+    fn show(&self, key: Key, what: impl FnOnce(&Station)) {
+        if let Some(kid) = self.kids.get(&key)
+            && self.node.is_current(self.life)
+        {
+            what(&kid.station);
+        }
     }
 
     /// Wake no later than `deadline`; waking early is harmless.
@@ -294,7 +295,8 @@ impl Actor for Supervisor {
         let policies = children.iter().map(|child| (Arc::clone(&child.id), child.policy)).collect();
         match Core::new(flags, dynamic, policies, fastrand::u64(..)) {
             Ok(core) => {
-                let mut known = self.node.reset(flags, children.len());
+                let (life, mut known) = self.node.reset(flags, children.len());
+                self.life = life;
                 for (index, child) in children.into_iter().enumerate() {
                     let known = known.remove(&child.id);
                     self.adopt(Key(index as u64), child, known);

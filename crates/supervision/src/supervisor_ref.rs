@@ -427,7 +427,8 @@ fn supervisor_slot(slot: Arc<dyn std::any::Any + Send + Sync>) -> Arc<Slot<Super
     slot.downcast().expect("a supervisor's factory has a supervisor's slot")
 }
 
-fn status(state: State) -> Status {
+/// Returns how the tree shows this state of a child.
+pub(crate) fn status(state: State) -> Status {
     match state {
         State::Down => Status::Stopped,
         State::Starting(_) => Status::Starting,

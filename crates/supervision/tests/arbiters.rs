@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use callboard_supervision::*;
-use common::{Do, Events, Fragile, Where, gone};
+use common::{Do, Events, Fragile, Where, block, gone};
 
 async fn one(spec: ChildSpec) -> (SupervisorRef, Events, ChildRef<Fragile>) {
     let flags = Flags::one_for_one().intensity(5, Duration::from_secs(5));
@@ -80,8 +80,7 @@ async fn a_child_that_blocks_its_thread_is_left_behind_and_the_thread_replaced()
         .arbiter(Placement::Pool(pool.clone()))
         .shutdown(Shutdown::Timeout(Duration::from_millis(10)));
     let (supervisor, mut events, child) = one(spec).await;
-    let (release, blocked) = mpsc::channel();
-    child.do_send(Do::Block(blocked)).unwrap();
+    let release = block(&child).await;
 
     supervisor.terminate_child("a").await.unwrap();
 
@@ -93,42 +92,31 @@ async fn a_child_that_blocks_its_thread_is_left_behind_and_the_thread_replaced()
     while events.next().await != "a started" {}
     assert_eq!(child.send(Do::Nothing).await, Ok(()), "on the new thread");
 
-    release.send(()).unwrap();
+    drop(release);
     supervisor.stop().await;
     gone(&alive).await;
 }
 
-/// Waits until this holds.
-async fn until(mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time");
-}
-
 #[actix::test]
-async fn who_blocks_a_thread_is_told_while_it_does() {
+async fn an_actor_that_blocks_its_thread_is_told_of_while_it_does() {
     let alive = Arc::default();
     let pool = ArbiterPool::new(1);
     let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::Pool(pool));
     let (supervisor, mut events, child) = one(spec).await;
-    let (release, blocked) = mpsc::channel();
 
-    child.do_send(Do::Block(blocked)).unwrap();
+    let release = block(&child).await;
 
     assert!(events.next().await.starts_with("a Blocked("));
     assert_eq!(supervisor.blocked(), 1);
     assert_eq!(supervisor.snapshot().find(&["a"]).unwrap().status, Status::Running);
-    release.send(()).unwrap();
+    drop(release);
     assert_eq!(child.send(Do::Nothing).await, Ok(()), "it goes on");
     assert!(events.none(), "told once");
     supervisor.stop().await;
 }
 
 #[actix::test]
-async fn who_blocks_a_thread_while_it_is_made_is_told_too() {
+async fn an_actor_that_blocks_its_thread_while_it_is_made_is_told_of_too() {
     let pool = ArbiterPool::new(1);
     let supervisor = SupervisorSpec::new(Flags::one_for_one()).start().await.unwrap();
     let mut events = Events::of(&supervisor);
@@ -167,30 +155,30 @@ async fn a_pool_that_grows_gives_each_child_a_thread_and_then_the_idlest() {
 
     // A child that ends leaves room.
     supervisor.terminate_child("b").await.unwrap();
-    idle(&pool).await;
+    idle(&pool.arbiters()).await;
     assert_eq!(start("d").await, b);
     assert_eq!(pool.arbiters().len(), 3);
 
     // A blocked thread gets no child, though the others have more.
-    let (release, blocked) = mpsc::channel();
     let busy = supervisor.child::<Fragile>("c").unwrap();
-    busy.do_send(Do::Block(blocked)).unwrap();
-    until(|| supervisor.blocked() == 1).await;
+    let release = block(&busy).await;
+    let [others @ .., _] = &pool.arbiters()[..] else { panic!("three") };
     for id in ["e", "f", "g", "h"] {
+        idle(others).await;
         assert_ne!(start(id).await, c);
     }
-    release.send(()).unwrap();
+    drop(release);
     assert_eq!(busy.send(Do::Nothing).await, Ok(()));
-    idle(&pool).await;
+    idle(&pool.arbiters()).await;
     assert_eq!(start("i").await, c);
     supervisor.stop().await;
 }
 
-/// Waits until no thread of the pool polls an actor: an answer comes while the poll that gives it still goes on.
-async fn idle(pool: &ArbiterPool) {
-    for arbiter in pool.arbiters() {
+/// Waits until none of these threads polls an actor: an answer comes while the poll that gives it still goes on.
+async fn idle(threads: &[ArbiterHandle]) {
+    for thread in threads {
         let (done, ran) = tokio::sync::oneshot::channel();
-        assert!(arbiter.spawn_fn(|| _ = done.send(())));
+        assert!(thread.spawn_fn(|| _ = done.send(())));
         ran.await.unwrap();
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use callboard_supervision::*;
-use common::{Do, Events, Fragile, Where};
+use common::{Do, Events, Fragile, Where, block};
 
 const PERIOD: Duration = Duration::from_secs(3600);
 
@@ -92,6 +92,48 @@ async fn a_handle_also_survives_a_supervisor_that_is_killed_and_a_temporary_chil
         "no child `below/late`"
     );
     assert_eq!(late.send(Do::Nothing).await, Err(CallError::NotRunning), "it is gone for good");
+}
+
+#[actix::test]
+async fn the_children_of_a_killed_supervisor_that_end_late_change_nothing_of_the_next_ones() {
+    let alive: Arc<AtomicUsize> = Arc::default();
+    let (counted, pool) = (Arc::clone(&alive), ArbiterPool::new(4));
+    let inner = move || {
+        let on_a_thread = |id| {
+            let spec = Fragile::spec(id, Where::Nowhere, &counted);
+            spec.arbiter(Placement::Pool(pool.clone())).shutdown(Shutdown::Infinity)
+        };
+        SupervisorSpec::new(Flags::one_for_one())
+            .child(on_a_thread("guest").restart(Restart::Temporary))
+            .child(on_a_thread("host"))
+    };
+    let outer = move || {
+        SupervisorSpec::new(Flags::one_for_one())
+            .child(ChildSpec::supervisor("inner", inner.clone()))
+    };
+    let root = SupervisorSpec::new(Flags::one_for_one())
+        .child(ChildSpec::supervisor("outer", outer))
+        .start()
+        .await
+        .unwrap();
+    let inner = root.supervisor("outer").unwrap().supervisor("inner").unwrap();
+    let [guest, host] = ["guest", "host"].map(|id| inner.child::<Fragile>(id).unwrap());
+    let (release_guest, release_host) = (block(&guest).await, block(&host).await);
+    let mut events = Events::of(&root);
+
+    root.inject("outer", Fault::Kill).await.unwrap();
+    while events.next().await != "outer started" {}
+    // The old `inner` stops its `guest` after its `host`, and ends after both.
+    drop((release_guest, release_host));
+    while events.next().await != "inner down shutdown" {}
+
+    for id in ["guest", "host"] {
+        assert_eq!(inner.child::<Fragile>(id).unwrap().send(Do::Nothing).await, Ok(()), "{id}");
+        let snapshot = root.snapshot();
+        let found = snapshot.find(&["outer", "inner", id]).map(|child| child.status);
+        assert_eq!(found, Some(Status::Running), "{id}");
+    }
+    root.stop().await;
 }
 
 #[actix::test]

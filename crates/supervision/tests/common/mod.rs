@@ -1,13 +1,13 @@
 //! An actor that fails where it is told to, and a log of what happened.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use actix::prelude::*;
 use callboard_supervision::*;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 /// Where an actor panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +91,8 @@ pub(crate) enum Do {
     Exit(ExitReason),
     /// Hold the mailbox back for so long.
     Wait(Duration),
-    /// Block the thread until somebody sends.
-    Block(std::sync::mpsc::Receiver<()>),
+    /// Say so, and block the thread until the other end is dropped; see [`block`].
+    Block(oneshot::Sender<()>, mpsc::Receiver<()>),
 }
 
 impl StreamHandler<u8> for Fragile {
@@ -130,7 +130,10 @@ impl Handler<Do> for Fragile {
             Do::Stop => ctx.stop(),
             Do::Exit(reason) => ctx.exit(reason),
             Do::Wait(time) => ctx.wait(tokio::time::sleep(time).into_actor(self)),
-            Do::Block(until) => _ = until.recv(),
+            Do::Block(begun, until) => {
+                _ = begun.send(());
+                _ = until.recv();
+            }
         }
     }
 }
@@ -168,6 +171,14 @@ impl Events {
     pub(crate) fn none(&mut self) -> bool {
         self.0.try_recv().is_err()
     }
+}
+
+/// Has a child block its thread. It does when this returns, until what is returned is dropped.
+pub(crate) async fn block(child: &ChildRef<Fragile>) -> mpsc::Sender<()> {
+    let ((begin, begun), (release, until)) = (oneshot::channel(), mpsc::channel());
+    child.do_send(Do::Block(begin, until)).unwrap();
+    begun.await.unwrap();
+    release
 }
 
 /// Wait until none of them lives.
