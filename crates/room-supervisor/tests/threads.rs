@@ -3,7 +3,7 @@
 mod common;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc as blocking};
 use std::time::Duration;
 
 use callboard_room_supervisor::*;
@@ -11,6 +11,7 @@ use callboard_supervision::{
     ArbiterPool, Flags, Lifecycle, Placement, StartError, StartSupervisorError, SupervisorSpec,
 };
 use common::Client;
+use tokio::sync::mpsc;
 
 /// Where a room blocks its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,40 +28,36 @@ enum Where {
 #[derive(Clone)]
 struct Gate {
     blocks: Where,
-    entered: Arc<Mutex<mpsc::Sender<()>>>,
-    open: Arc<Mutex<mpsc::Receiver<()>>>,
+    entered: mpsc::UnboundedSender<()>,
+    open: Arc<Mutex<blocking::Receiver<()>>>,
 }
 
-/// The other side of it: dropped, it lets everybody through.
+/// The other side of a [`Gate`]: dropped, it opens it for good.
 struct Keeper {
-    entered: mpsc::Receiver<()>,
-    _open: mpsc::Sender<()>,
+    entered: mpsc::UnboundedReceiver<()>,
+    _open: blocking::Sender<()>,
 }
 
 fn gate(blocks: Where) -> (Gate, Keeper) {
-    let ((entered, has_entered), (open, opened)) = (mpsc::channel(), mpsc::channel());
-    let gate =
-        Gate { blocks, entered: Arc::new(Mutex::new(entered)), open: Arc::new(Mutex::new(opened)) };
+    let ((entered, has_entered), (open, opened)) =
+        (mpsc::unbounded_channel(), blocking::channel());
+    let gate = Gate { blocks, entered, open: Arc::new(Mutex::new(opened)) };
     (gate, Keeper { entered: has_entered, _open: open })
 }
 
 impl Gate {
     fn pass(&self, here: Where) {
         if self.blocks == here {
-            _ = self.entered.lock().unwrap().send(());
+            _ = self.entered.send(());
             _ = self.open.lock().unwrap().recv();
         }
     }
 }
 
 impl Keeper {
-    async fn entered(&self) {
-        within(async {
-            while self.entered.try_recv().is_err() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+    /// Waits until a room blocks its thread.
+    async fn entered(&mut self) {
+        within(self.entered.recv()).await.unwrap();
     }
 }
 
@@ -101,7 +98,7 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what).await.expect("in time")
 }
 
-/// Two who are in, and one hears the other.
+/// Two clients join, and one hears the other.
 async fn is_well(room: &RoomHandle) {
     within(async {
         let (a, mut b) = (Client::joined(room).await, Client::joined(room).await);
@@ -114,9 +111,10 @@ async fn is_well(room: &RoomHandle) {
 #[actix::test]
 async fn a_room_that_blocks_its_thread_holds_up_no_other_wherever_it_blocks() {
     for blocks in [Where::Join, Where::Forward, Where::Leave, Where::Terminate] {
-        let ((slow, keeper), (free, _free)) = (gate(blocks), gate(Where::Nowhere));
+        let ((slow, mut keeper), (free, _free)) = (gate(blocks), gate(Where::Nowhere));
         let on_demand = free.clone();
         let rooms = Rooms::builder()
+            .threads(5)
             .open_at_start(move || vec![room("slow", &slow).into(), room("other", &free).into()])
             .on_demand(move |name| Some(room(name, &on_demand).into()))
             .build();
@@ -138,7 +136,7 @@ async fn a_room_that_blocks_its_thread_holds_up_no_other_wherever_it_blocks() {
         for name in ["new", "newer", "newest"] {
             is_well(&within(rooms.find_or_open(name)).await.unwrap()).await;
         }
-        // The tree says who it is.
+        // The tree says which room blocks.
         let mut events = tree.events();
         within(async {
             while tree.blocked() == 0 {
@@ -159,7 +157,7 @@ async fn a_room_that_blocks_its_thread_holds_up_no_other_wherever_it_blocks() {
 
 #[actix::test]
 async fn several_rooms_that_block_hold_up_no_other() {
-    let (slow, keeper) = gate(Where::Join);
+    let (slow, mut keeper) = gate(Where::Join);
     let (free, _free) = gate(Where::Nowhere);
     let rooms = Rooms::builder()
         .threads(10)
@@ -192,7 +190,7 @@ async fn several_rooms_that_block_hold_up_no_other() {
 
 #[actix::test]
 async fn a_room_that_blocks_while_it_is_opened_holds_up_no_other() {
-    let (slow, keeper) = gate(Where::Init);
+    let (slow, mut keeper) = gate(Where::Init);
     let (free, _free) = gate(Where::Nowhere);
     let rooms = Rooms::builder()
         .on_demand(move |name| {
@@ -217,7 +215,7 @@ async fn a_room_that_blocks_while_it_is_opened_holds_up_no_other() {
 }
 
 #[actix::test]
-async fn an_opening_that_nobody_waits_for_any_more_goes_on_and_one_that_fails_leaves_nothing() {
+async fn an_opening_goes_on_when_its_caller_has_gone_and_leaves_nothing_if_it_fails() {
     struct Refusing;
     impl Room for Refusing {
         type Options = Gate;
@@ -226,7 +224,7 @@ async fn an_opening_that_nobody_waits_for_any_more_goes_on_and_one_that_fails_le
             Err("not today".to_owned())
         }
     }
-    let (slow, keeper) = gate(Where::Init);
+    let (slow, mut keeper) = gate(Where::Init);
     let refusing = slow.clone();
     let rooms = Rooms::builder()
         .on_demand(move |name| match name {
@@ -244,12 +242,13 @@ async fn an_opening_that_nobody_waits_for_any_more_goes_on_and_one_that_fails_le
 
     drop(keeper);
 
+    let settled = || {
+        rooms.names() == ["slow"] && rooms.lookup("slow").is_some_and(|room| room.is_running())
+    };
     within(async {
-        while rooms.names() != ["slow"] {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        while !rooms.lookup("slow").unwrap().is_running() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        while !settled() {
+            // No event tells that a name is free again: looked at from time to time.
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
