@@ -9,9 +9,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use callboard_room_supervisor::*;
-use callboard_supervision::{ArbiterPool, ChildSpec, Lifecycle, Placement, SupervisorRef};
+use callboard_supervision::{ArbiterPool, ChildSpec, Event, Lifecycle, Placement, SupervisorRef};
 use common::Client;
 use serde_json::json;
+use tokio::sync::broadcast;
 
 /// A room that does what the peers' names and events say, and counts.
 struct Probe(Arc<Counts>);
@@ -78,7 +79,8 @@ impl Room for Probe {
 async fn open(
     options: impl FnOnce(RoomOptions<Probe>) -> RoomOptions<Probe>,
 ) -> (SupervisorRef, Rooms, RoomHandle, Arc<Counts>) {
-    let rooms = Rooms::new();
+    // On this thread: what the tests do comes between what the room does.
+    let rooms = Rooms::builder().threads(0).build();
     let server = rooms.start().await.unwrap();
     let counts = Arc::new(Counts::default());
     let room = rooms
@@ -86,6 +88,13 @@ async fn open(
         .await
         .unwrap();
     (server, rooms, room, counts)
+}
+
+/// Waits until the room's node has ended.
+async fn down(events: &mut broadcast::Receiver<Event>, name: &str) {
+    let is_down =
+        |event: Event| event.path.name() == name && matches!(event.what, Lifecycle::Down(_));
+    while !is_down(events.recv().await.unwrap()) {}
 }
 
 #[actix::test]
@@ -355,6 +364,7 @@ async fn rooms_open_and_close_on_demand() {
     let counts = Arc::new(Counts::default());
     let seen = Arc::clone(&counts);
     let rooms = Rooms::builder()
+        .threads(0)
         .on_demand(move |name| {
             let options = RoomOptions::<Probe>::new(name, Arc::clone(&seen)).close_when_empty(true);
             name.starts_with("open-").then(|| options.into())
@@ -371,9 +381,7 @@ async fn rooms_open_and_close_on_demand() {
     b.expect("left").await;
     b.leave();
 
-    while !matches!(events.recv().await.unwrap(), event if event.path.name() == "open-1" && event.what != Lifecycle::Started)
-    {
-    }
+    down(&mut events, "open-1").await;
     assert!(rooms.names().is_empty());
     assert_eq!(counts.read(), (1, 2, 2, 1));
     Client::joined(&rooms.find_or_open("open-1").await.unwrap()).await;
@@ -384,7 +392,7 @@ async fn no_more_rooms_are_open_on_demand_than_may_be() {
     let options = |name: &str| {
         Some(RoomOptions::<Probe>::new(name, Arc::default()).close_when_empty(true).into())
     };
-    let rooms = Rooms::builder().on_demand(options).max_on_demand(2).build();
+    let rooms = Rooms::builder().threads(0).on_demand(options).max_on_demand(2).build();
     let server = rooms.start().await.unwrap();
     let mut events = server.events();
     let mut a = Client::joined(&rooms.find_or_open("a").await.unwrap()).await;
@@ -395,9 +403,7 @@ async fn no_more_rooms_are_open_on_demand_than_may_be() {
     assert_eq!(rooms.open_on_demand("b").await.unwrap_err(), StartRoomError::AlreadyStarted);
     let room = rooms.lookup("a").unwrap();
     a.leave();
-    while !matches!(events.recv().await.unwrap(), event if event.path.name() == "a" && event.what != Lifecycle::Started)
-    {
-    }
+    down(&mut events, "a").await;
     assert!(room.is_closed());
     rooms.find_or_open("c").await.expect("its place is free");
 

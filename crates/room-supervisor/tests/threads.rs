@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use callboard_room_supervisor::*;
 use callboard_supervision::{
-    ArbiterPool, Flags, Lifecycle, Placement, StartError, StartSupervisorError, SupervisorSpec,
+    ArbiterPool, Event, Flags, Lifecycle, Placement, StartError, StartSupervisorError,
+    SupervisorSpec,
 };
 use common::Client;
 use tokio::sync::mpsc;
@@ -39,8 +40,7 @@ struct Keeper {
 }
 
 fn gate(blocks: Where) -> (Gate, Keeper) {
-    let ((entered, has_entered), (open, opened)) =
-        (mpsc::unbounded_channel(), blocking::channel());
+    let ((entered, has_entered), (open, opened)) = (mpsc::unbounded_channel(), blocking::channel());
     let gate = Gate { blocks, entered, open: Arc::new(Mutex::new(opened)) };
     (gate, Keeper { entered: has_entered, _open: open })
 }
@@ -119,6 +119,7 @@ async fn a_room_that_blocks_its_thread_holds_up_no_other_wherever_it_blocks() {
             .on_demand(move |name| Some(room(name, &on_demand).into()))
             .build();
         let tree = rooms.start().await.unwrap();
+        let mut events = tree.events();
         let slow = rooms.lookup("slow").unwrap();
         let mut in_it = Client::seated(&slow);
         let blocking = actix::spawn(async move {
@@ -137,17 +138,15 @@ async fn a_room_that_blocks_its_thread_holds_up_no_other_wherever_it_blocks() {
             is_well(&within(rooms.find_or_open(name)).await.unwrap()).await;
         }
         // The tree says which room blocks.
-        let mut events = tree.events();
         within(async {
-            while tree.blocked() == 0 {
-                if let Ok(event) = events.recv().await
-                    && matches!(event.what, Lifecycle::Blocked(_))
-                {
-                    assert_eq!(event.path.to_string(), "server/rooms/slow/room", "{blocks:?}");
-                }
-            }
+            let blocks = |event: Event| {
+                matches!(event.what, Lifecycle::Blocked(_))
+                    && event.path.to_string() == "server/rooms/slow/room"
+            };
+            while !blocks(events.recv().await.unwrap()) {}
         })
         .await;
+        assert!(tree.blocked() >= 1);
 
         drop(keeper);
         within(blocking).await.unwrap();
@@ -242,9 +241,8 @@ async fn an_opening_goes_on_when_its_caller_has_gone_and_leaves_nothing_if_it_fa
 
     drop(keeper);
 
-    let settled = || {
-        rooms.names() == ["slow"] && rooms.lookup("slow").is_some_and(|room| room.is_running())
-    };
+    let settled =
+        || rooms.names() == ["slow"] && rooms.lookup("slow").is_some_and(|room| room.is_running());
     within(async {
         while !settled() {
             // No event tells that a name is free again: looked at from time to time.

@@ -79,7 +79,7 @@ impl Client {
         };
         tokio::time::timeout(std::time::Duration::from_secs(60), next)
             .await
-            .expect("something within 5 s")
+            .expect("something in time")
     }
 
     /// The next message: its event and all of it.

@@ -146,10 +146,10 @@ impl Events {
         Self(supervisor.events())
     }
 
-    /// The next event, as `b down panic(oh)`.
+    /// The next event, as `b down panic(oh)`. That a thread is blocked is left out: on a busy machine it may be said of a
+    /// thread that only waits for its turn; see [`blocked`](Self::blocked).
     pub(crate) async fn next(&mut self) -> String {
-        let event = tokio::time::timeout(Duration::from_secs(60), self.0.recv()).await;
-        let event = event.expect("something happens").expect("not too much happened");
+        let event = self.any(|what| !matches!(what, Lifecycle::Blocked(_))).await;
         let name = event.path.name().to_owned();
         match event.what {
             Lifecycle::Started => format!("{name} started"),
@@ -158,6 +158,23 @@ impl Events {
             Lifecycle::Abandoned => format!("{name} abandoned"),
             other => format!("{name} {other:?}"),
         }
+    }
+
+    /// Waits until this child is said to block its thread.
+    pub(crate) async fn blocked(&mut self, name: &str) {
+        while self.any(|what| matches!(what, Lifecycle::Blocked(_))).await.path.name() != name {}
+    }
+
+    async fn any(&mut self, is_wanted: impl Fn(&Lifecycle) -> bool) -> Event {
+        let event = async {
+            loop {
+                let event = self.0.recv().await.expect("not too much happened");
+                if is_wanted(&event.what) {
+                    return event;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), event).await.expect("something happens")
     }
 
     /// The next events must be these.
@@ -169,7 +186,12 @@ impl Events {
 
     /// Nothing has happened that was not read.
     pub(crate) fn none(&mut self) -> bool {
-        self.0.try_recv().is_err()
+        loop {
+            match self.0.try_recv() {
+                Ok(event) if matches!(event.what, Lifecycle::Blocked(_)) => {}
+                other => return other.is_err(),
+            }
+        }
     }
 }
 
