@@ -1,18 +1,22 @@
 //! The program as its users run it, from outside, without a browser.
 
-use std::io::{BufRead, BufReader, Read, Write};
+#[path = "../../pages/tests/common/mod.rs"]
+mod common;
+
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+
+use common::{OFFER, Program};
 
 #[test]
 fn candidates_carry_the_address_that_is_announced_and_the_port_that_is_fixed() {
-    // Free now, and chosen at random: nobody else takes it meanwhile.
-    let free = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-    let port = free.local_addr().expect("it is bound").port().to_string();
-    drop(free);
+    // Free, and not among those that the kernel gives to sockets that ask for none.
+    let is_free = |port: &u16| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    let port = (20_000..30_000).find(is_free).expect("a free port").to_string();
     let arguments =
         ["--announce", "203.0.113.7", "--udp-port", &port, "--ice-server", "stun:127.0.0.1:9"];
-    let program = Program::start(&arguments);
+    let program = start(&arguments);
 
     let answer = program.ask("POST", "/offer", OFFER);
 
@@ -30,7 +34,7 @@ fn candidates_carry_the_address_that_is_announced_and_the_port_that_is_fixed() {
 /// DNS rebinding, forms and scripts of other sites: what a browser on this machine sends for them.
 #[test]
 fn pages_of_other_sites_are_refused() {
-    let program = Program::start(&[]);
+    let program = start(&[]);
     let here = program.address.clone();
     let port = here.rsplit_once(':').expect("a port").1;
     let (evil, evil_page) = (format!("evil.com:{port}"), format!("Origin: http://evil.com:{port}"));
@@ -63,7 +67,7 @@ fn pages_of_other_sites_are_refused() {
 
 #[test]
 fn behind_a_proxy_the_origin_that_is_named_is_let_in_and_no_other() {
-    let program = Program::start(&["--origin", "https://call.example"]);
+    let program = start(&["--origin", "https://call.example"]);
     for (site, status) in [("call.example", 200), ("evil.com", 403)] {
         let headers =
             format!("Host: {site}\r\nOrigin: https://{site}\r\nContent-Type: application/json\r\n");
@@ -74,7 +78,7 @@ fn behind_a_proxy_the_origin_that_is_named_is_let_in_and_no_other() {
 
 #[test]
 fn one_who_offers_without_end_is_told_to_wait_and_the_page_is_still_there() {
-    let program = Program::start(&[]);
+    let program = start(&[]);
     let refused = |_: &usize| program.ask("POST", "/offer", "{}").starts_with("HTTP/1.1 429 ");
     let at = (0..400).find(refused).expect("it is refused");
     assert!(at >= 32, "{at}");
@@ -116,47 +120,8 @@ fn requests_that_make_no_sense_fill_no_log_unless_one_asks_for_them() {
     }
 }
 
-struct Program {
-    child: Child,
-    address: String,
-}
-
-impl Program {
-    fn start(arguments: &[&str]) -> Self {
-        let arguments = [&["127.0.0.1:0"], arguments].concat();
-        Self::run(command(&arguments))
-    }
-
-    fn run(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut first = String::new();
-        let output = child.stdout.take().expect("a pipe");
-        BufReader::new(output).read_line(&mut first).expect("text");
-        let address = first.trim().strip_prefix("listening on http://").expect("an address");
-        Self { address: address.to_owned(), child }
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> String {
-        let headers = format!("Host: {}\r\nContent-Type: application/json\r\n", self.address);
-        self.send(method, path, &headers, body)
-    }
-
-    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
-        let mut tcp = TcpStream::connect(&self.address).expect("it listens");
-        let headers = format!("{headers}Connection: close\r\nContent-Length: {}\r\n", body.len());
-        let request = format!("{method} {path} HTTP/1.1\r\n{headers}\r\n{body}");
-        tcp.write_all(request.as_bytes()).expect("open");
-        let mut answer = String::new();
-        tcp.read_to_string(&mut answer).expect("text");
-        answer
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
+fn start(arguments: &[&str]) -> Program {
+    Program::run(command(&[&["127.0.0.1:0"], arguments].concat()))
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -164,6 +129,3 @@ fn command(arguments: &[&str]) -> Command {
     command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
     command
 }
-
-/// A browser's, of one data channel.
-const OFFER: &str = r#"{"type":"offer","sdp":"v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=ice-options:trickle\r\na=fingerprint:sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F\r\na=setup:actpass\r\na=mid:0\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n"}"#;
