@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -71,14 +72,19 @@ pub fn python() -> PathBuf {
     })
 }
 
-/// A TCP port that nobody listens on. The test has the network to itself, so it stays free.
+/// Returns a TCP port on which no program listens, another one each time. The test has the network to itself, and the port
+/// is none of those that the kernel gives to sockets that ask for none (32,768 and more), so it stays free.
 ///
 /// # Panics
 ///
 /// When the network has no loopback.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket on loopback");
-    listener.local_addr().expect("a bound socket").port()
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    let ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
+    ports
+        .take_while(|port| *port < 32_768)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a socket on loopback")
 }
 
 /// Children, grandchildren and all: a program together with whatever it starts.

@@ -204,6 +204,7 @@ fn an_outage_of_five_seconds_is_survived() {
         let outage = Instant::now();
         while outage.elapsed() < Duration::from_secs(5) {
             _ = a.say("into the void").await;
+            // Twenty payloads a second, as the outage lasts.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         bed.left.lose(0);
