@@ -28,7 +28,7 @@ pub enum Kind {
 /// without a window, with a camera and a microphone that are made up.
 #[derive(Debug)]
 pub struct Browser {
-    // Fields are dropped in this order: the pages are judged while they are there, the profile goes when nobody writes to
+    // Fields are dropped in this order: the pages are judged while they are there, the profile goes when no process writes to
     // it any more.
     faults: FaultCollector,
     client: Client,
@@ -123,7 +123,7 @@ impl Browser {
         Tab(self.client.window().await.expect("a tab"))
     }
 
-    /// Shows this tab: whatever is done to the browser is done there from now on.
+    /// Shows this tab: all that is done to the browser is done there from now on.
     ///
     /// # Panics
     ///

@@ -1,6 +1,6 @@
 //! Faults of the pages that a browser shows, collected by WebDriver BiDi from its first page on.
 //!
-//! The browser tells what is written to a console or thrown and caught by nobody, requests without an answer, and answers
+//! The browser tells what is written to a console or thrown and not caught, requests without an answer, and answers
 //! that are errors. One connection per browser hears it, on a thread of its own: a test that waits for nothing, or that
 //! forgets to close its browser, is judged too. Chromium tells some faults in its log alone, which chromedriver keeps.
 
@@ -122,7 +122,7 @@ impl FaultCollector {
 impl Drop for FaultCollector {
     fn drop(&mut self) {
         let unexpected = self.unexpected();
-        // The thread ends when nobody can ask any more.
+        // The thread ends when its owner can ask no more.
         (self.asks, _) = mpsc::unbounded_channel();
         if let Some(thread) = self.thread.take() {
             _ = thread.join();

@@ -1,4 +1,4 @@
-//! What a server says of a connection whose browser was killed.
+//! What a server says of the connection of a browser that was killed.
 
 use std::process::Stdio;
 use std::time::Duration;

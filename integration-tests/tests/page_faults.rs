@@ -71,11 +71,11 @@ fn failure_of(test: impl AsyncFnOnce() + Send) -> String {
     panic.downcast_ref::<String>().expect("a text").clone()
 }
 
-/// Serves the pages with faults; whatever else is asked for is a 404.
+/// Serves the pages with faults; all else that is asked for is a 404.
 async fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("it is bound"));
-    // The test has the network to itself, so nobody comes to listen there.
+    // The test has the network to itself, so no program comes to listen there.
     let nobody = format!("127.0.0.1:{}", program::free_port());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

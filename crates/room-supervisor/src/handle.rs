@@ -101,7 +101,7 @@ impl RoomHandle {
         self.addr().is_some()
     }
 
-    /// Whether it is closed for good: stopped, given up, or closed because it was empty. Nobody can join it any more.
+    /// Whether it is closed for good: stopped, given up, or closed because it was empty. It cannot be joined any more.
     pub fn is_closed(&self) -> bool {
         self.shared.seats().is_closed()
     }
@@ -121,7 +121,7 @@ impl RoomHandle {
     /// # Errors
     /// [`StartChildError`]
     pub async fn start_peer(&self, spec: ChildSpec) -> Result<(), StartChildError> {
-        // Whoever comes while the room is opened, or restarted, finds its name before the room is up.
+        // While the room is opened, or restarted, its name is found before the room is up.
         _ = timeout(STARTING, self.is_up()).await;
         match self.supervisor() {
             Some(supervisor) => supervisor.start_child(spec).await.map(|_| ()),

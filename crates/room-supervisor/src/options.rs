@@ -148,7 +148,7 @@ impl AnyRoomOptions {
         (handle, node)
     }
 
-    /// The same in two steps: a node without the room, and the room, to be added to it. Whoever starts the node waits for
+    /// The same in two steps: a node without the room, and the room, to be added to it. The start of the node waits for
     /// nothing that the room does.
     pub(crate) fn opening(
         self,

@@ -28,6 +28,9 @@ use crate::room::Room;
 pub type OpenOnDemand = dyn Fn(&str) -> Option<AnyRoomOptions> + Send + Sync;
 
 /// All rooms of a server: their supervisor and their registry. Cheap to clone, usable from any thread.
+///
+/// Rooms share some threads ([`RoomsBuilder::threads`]): with more rooms than threads, one that blocks its thread holds up
+/// those on the same thread.
 #[derive(Clone)]
 pub struct Rooms {
     shared: Arc<Shared>,
@@ -38,7 +41,7 @@ struct Shared {
     on_demand: Option<Box<OpenOnDemand>>,
     /// For rooms that are open on demand.
     places: Arc<Semaphore>,
-    /// Whose turn it is to open a room of this name.
+    /// For each name the turn to open a room of it.
     opening: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
     /// Where the rooms run that say nothing else; none is on their supervisor's thread.
@@ -50,7 +53,7 @@ struct Shared {
     closing: AtomicBool,
 }
 
-/// The turns of those who open a room of one name.
+/// The turns of callers that open a room of one name.
 struct Turns<'a> {
     shared: &'a Shared,
     name: &'a str,
@@ -68,7 +71,7 @@ impl Turns<'_> {
 }
 
 impl Drop for Turns<'_> {
-    /// Nothing stays when nobody waits: who waits has the turn too.
+    /// Forgets the name when no other caller waits: each that waits holds the turn too.
     fn drop(&mut self) {
         let mut all = self.all();
         if all.get(self.name).is_some_and(|turn| Arc::strong_count(turn) == 1) {
@@ -243,7 +246,7 @@ impl Rooms {
         let Home { supervisor, arbiter, .. } = self.home().ok_or_else(gone)?;
         let (tell, told) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
-        // Goes on when nobody waits for it any more.
+        // Goes on when its caller waits no more.
         arbiter.spawn(async move { _ = tell.send(shared.open(&supervisor, options).await) });
         told.await.unwrap_or_else(|_| Err(gone()))
     }

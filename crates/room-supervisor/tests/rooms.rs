@@ -399,7 +399,7 @@ async fn no_more_rooms_are_open_on_demand_than_may_be() {
     let _b = Client::joined(&rooms.find_or_open("b").await.unwrap()).await;
 
     assert_eq!(rooms.find_or_open("c").await.unwrap_err(), StartRoomError::TooManyRooms);
-    rooms.find_or_open("b").await.expect("who comes to one that is open needs no place");
+    rooms.find_or_open("b").await.expect("one that is open needs no place");
     assert_eq!(rooms.open_on_demand("b").await.unwrap_err(), StartRoomError::AlreadyStarted);
     let room = rooms.lookup("a").unwrap();
     a.leave();

@@ -11,7 +11,7 @@ use crate::panic_hook;
 
 /// Returns what `call` returns, or the message with which it panics. The hook of
 /// [`install_panic_hook`](crate::install_panic_hook) tells of it like of an actor's panic, under `name`; within an actor,
-/// under that one's path. Whatever `call` was changing may be half changed.
+/// under that one's path. What `call` was changing may be half changed.
 pub fn catch_panic<R>(name: &str, call: impl FnOnce() -> R) -> Result<R, String> {
     catch(&Rc::from(name), call)
 }

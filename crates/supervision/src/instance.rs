@@ -387,7 +387,7 @@ pub(crate) enum Reporter {
 }
 
 impl Reporter {
-    /// Whether anybody can do something about what is reported.
+    /// Whether a report can change anything still.
     fn is_heard(&self) -> bool {
         let heard = match self {
             Reporter::Supervisor { to, .. } => to.connected(),

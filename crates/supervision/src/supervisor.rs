@@ -85,7 +85,7 @@ pub(crate) struct Ask {
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
-/// Stop the child whose instance this is.
+/// Stops the child of this instance.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AskToTerminate {

@@ -149,8 +149,8 @@ impl SupervisorRef {
         }
     }
 
-    /// Stop the child of a dynamic supervisor whose instance this is, and not the one that has taken its place (OTP:
-    /// `terminate_child` of a pid). An instance that has ended already is no error.
+    /// Stops this instance of a dynamic supervisor's child, and not the one that has taken its place (OTP: `terminate_child`
+    /// of a pid). An instance that has ended already is no error.
     ///
     /// # Errors
     /// [`TerminateChildError::NotFound`] if the instance is alive and of another supervisor, or this one is not dynamic.
@@ -235,7 +235,7 @@ impl SupervisorRef {
         }
     }
 
-    /// The child of this id, through all restarts ([`ChildRef`] says which). Asks nobody.
+    /// The child of this id, through all restarts ([`ChildRef`] says which). Asks no actor.
     ///
     /// One that does not run now is found too; a call of it fails with [`CallError::NotRunning`].
     ///
@@ -249,7 +249,7 @@ impl SupervisorRef {
     }
 
     /// The actor at this path below this supervisor: the ids of the supervisors on the way and its own, with slashes
-    /// between. Asks nobody. As with [`child`](Self::child), it need not run now.
+    /// between. Asks no actor. As with [`child`](Self::child), it need not run now.
     ///
     /// An id that has a slash in it is found only by [`child`](Self::child) and [`supervisor`](Self::supervisor).
     ///

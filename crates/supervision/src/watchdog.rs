@@ -2,7 +2,7 @@
 //!
 //! Every thread that polls instances has a [`Heart`], in which it notes which instance it polls. A thread of the
 //! watchdog's own looks at all of them a few times a second: one that is in the same poll for too long is blocked, and
-//! with it everything else that lives there. To note a poll is two stores to memory that nobody else writes.
+//! with it everything else that lives there. To note a poll is two stores to memory that no other thread writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};

@@ -34,7 +34,7 @@ fn pages_of_other_sites_are_refused() {
 }
 
 #[test]
-fn one_who_offers_without_end_is_told_to_wait_and_the_page_is_still_there() {
+fn a_client_that_offers_without_end_is_told_to_wait_and_the_page_is_still_there() {
     let program = start();
     let refused = |_: &usize| program.ask("POST", "/offer", "{}").starts_with("HTTP/1.1 429 ");
 

@@ -77,7 +77,7 @@ fn behind_a_proxy_the_origin_that_is_named_is_let_in_and_no_other() {
 }
 
 #[test]
-fn one_who_offers_without_end_is_told_to_wait_and_the_page_is_still_there() {
+fn a_client_that_offers_without_end_is_told_to_wait_and_the_page_is_still_there() {
     let program = start(&[]);
     let refused = |_: &usize| program.ask("POST", "/offer", "{}").starts_with("HTTP/1.1 429 ");
     let at = (0..400).find(refused).expect("it is refused");

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::config::Config;
 use crate::credentials::credentials_of;
 
-/// Keeps those out who try one password after the other; the same as for WebSockets.
+/// Keeps out clients that try one password after the other; the same as for WebSockets.
 pub(crate) struct Guard {
     pub(crate) guesses: Guesses,
     pub(crate) proxies: TrustedProxies,

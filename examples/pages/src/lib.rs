@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 /// Logs to stderr what `RUST_LOG` asks for, or else what this filter does, without the line that actix-http has for each
-/// request that makes no sense: anybody may send any number of them.
+/// request that makes no sense: any client may send any number of them.
 pub fn log_by_default(filter: &str) {
     let filter = format!("{filter},actix_http::h1::dispatcher=off");
     env_logger::init_from_env(env_logger::Env::default().default_filter_or(filter));

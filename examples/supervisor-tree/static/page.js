@@ -24,7 +24,7 @@ function start() {
     unplug,
     hold: async (token) => client?.call("demo", "hold_handshake", [token]),
   });
-  // Who goes says so, or the others would wait for it.
+  // A page that goes says so, or the others would wait for it.
   addEventListener("pagehide", () => { client?.close(); client = null; });
   addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
   join();
@@ -34,7 +34,7 @@ function start() {
 async function join() {
   show("connecting", `Joining “${room}”…`);
   try {
-    // Before we join: whoever is there offers to us at once.
+    // Before we join: the others offer to us at once.
     servers = await iceServers();
     const joined = await connect(`/socket/${encodeURIComponent(room)}?name=${encodeURIComponent(name)}`, { firstDelay: 100, longestDelay: 2_000 });
     retry = 0;

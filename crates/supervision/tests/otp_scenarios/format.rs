@@ -22,7 +22,7 @@ pub(crate) struct Scenario {
     pub(crate) trace: Vec<String>,
 }
 
-/// The form of a scenario in the file. Whatever else stands there is an unknown word.
+/// The form of a scenario in the file. All else in it is an unknown word.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
