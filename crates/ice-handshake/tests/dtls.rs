@@ -103,7 +103,11 @@ fn handshakes_finish_under_loss() {
 
                 assert!(
                     pair.client.outcome.is_some() && pair.server.outcome.is_some(),
-                    "{version:?} {loss} % {seed}"
+                    "{version:?} {loss} % {seed}, after {took:?}: {:?} until {:?}, {:?} until {:?}",
+                    pair.client.outcome,
+                    pair.client.due(),
+                    pair.server.outcome,
+                    pair.server.due()
                 );
                 late += u32::from(took > Duration::from_secs(limit));
                 pair.assert_connected();
@@ -282,6 +286,33 @@ fn hellos_by_the_hundred_in_one_datagram_are_answered_once() {
         let step = server.recv_from_peer(Instant::now(), &datagram);
 
         assert!(matches!(&step, Step::Packets(packets) if packets.len() == 1), "{step:?}");
+    }
+}
+
+/// In DTLS 1.3 it is the client's, which is connected when it has sent it: nobody else repeats it.
+#[test]
+fn a_last_flight_that_is_lost_for_seconds_is_repeated_soon_after() {
+    for version in VERSIONS {
+        let (client, server) = acquainted(version);
+        let mut pair = Pair::new(&client, &server).ready();
+        let gone = pair.now + Duration::from_millis(3_900);
+        let done = |pair: &Pair| pair.client.outcome.is_some() && pair.server.outcome.is_some();
+        while !done(&pair) && pair.now < gone + Duration::from_secs(20) {
+            assert!(pair.step(), "{version:?}: nothing is awaited");
+            if pair.client.outcome.is_some() && pair.now < gone {
+                pair.server.inbox.clear();
+            }
+        }
+
+        let took = pair.now.saturating_duration_since(gone);
+        assert!(took < Duration::from_secs(1), "{version:?}: {took:?} later");
+        pair.assert_connected();
+        // It is acknowledged, and then repeated no more.
+        let seen = pair.server.seen.len();
+        while pair.client.due().is_some_and(|due| due < gone + Duration::from_secs(60)) {
+            pair.step();
+        }
+        assert!(pair.server.seen.len() <= seen + 2, "{version:?}");
     }
 }
 

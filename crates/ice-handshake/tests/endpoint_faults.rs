@@ -67,11 +67,12 @@ async fn with_no_candidate_to_come_and_none_that_works_it_fails_before_its_time(
 }
 
 #[actix::test]
-async fn t6_a_changed_fingerprint_fails_in_a_second_and_delivers_nothing() {
-    let (mut a, mut b) = (
-        Side::start(options(true, Dtls::generate().unwrap())).await,
-        Side::start(options(false, Dtls::generate().unwrap())).await,
-    );
+async fn t6_a_changed_fingerprint_fails_long_before_the_deadline_and_delivers_nothing() {
+    let patient = |controlling| {
+        let options = options(controlling, Dtls::generate().unwrap());
+        EndpointOptions { handshake_deadline: 4 * PATIENCE, ..options }
+    };
+    let (mut a, mut b) = (Side::start(patient(true)).await, Side::start(patient(false)).await);
     a.endpoint.send(GatherCandidates).await.unwrap();
     b.endpoint.send(GatherCandidates).await.unwrap();
     let wrong = Certificate::generate().unwrap().fingerprint();
@@ -95,11 +96,9 @@ async fn t6_a_changed_fingerprint_fails_in_a_second_and_delivers_nothing() {
         }
         from.told.push(event);
     }
-    let began = Instant::now();
 
     let errors = [a.failed().await, b.failed().await];
 
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let mismatch = |error: &ComponentError| {
         matches!(error, ComponentError::Handshake(HandshakeError::FingerprintMismatch { .. }))
     };

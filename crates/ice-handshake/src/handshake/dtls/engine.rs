@@ -10,6 +10,7 @@ use dimpl::Output;
 use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, ProtocolVersion};
 
 use super::super::{Certificate, Role};
+use super::pace::Pace;
 use super::provider::{self, Context, Shared};
 use super::records::Numbers;
 use super::srtp::{SrtpProfile, Substitution};
@@ -30,48 +31,6 @@ pub struct Engine {
     opened: bool,
     /// Those of a passive side of DTLS 1.2, whose last flight begins in the clear and may have to be repeated.
     numbers: Option<Numbers>,
-}
-
-/// The engine's time. It doubles its pauses without end, which on a path that loses much takes longer than anybody
-/// waits; so a pause that has lasted long enough is over, and the engine's clock is ahead of ours from then on.
-#[derive(Clone, Copy)]
-struct Pace {
-    ahead: Duration,
-    /// Our time, at the last call.
-    now: Instant,
-    /// What the engine waits for, by its clock, and since when by ours.
-    waiting: Option<(Instant, Instant)>,
-    /// The handshake is over, and pauses are as long as the engine wants.
-    over: bool,
-}
-
-impl Pace {
-    fn new(born: Instant) -> Self {
-        Self { ahead: Duration::ZERO, now: born, waiting: None, over: false }
-    }
-
-    /// The engine's time.
-    fn pass(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now);
-        if let Some((at, since)) = self.waiting
-            && !self.over
-            && self.now >= since + LONGEST_PAUSE
-        {
-            self.ahead = self.ahead.max(at.saturating_duration_since(self.now));
-        }
-        self.now + self.ahead
-    }
-
-    /// When, by our time, what the engine waits for is due.
-    fn wait(&mut self, at: Instant) -> Instant {
-        let since = match self.waiting {
-            Some((same, since)) if same == at => since,
-            _ => self.now,
-        };
-        self.waiting = Some((at, since));
-        let ours = at.checked_sub(self.ahead).unwrap_or(at);
-        if self.over { ours } else { ours.min(since + LONGEST_PAUSE) }
-    }
 }
 
 /// How an engine is made.
@@ -237,7 +196,7 @@ impl Engine {
                         break;
                     }
                     Output::Connected => {
-                        pace.over = true;
+                        pace.connected();
                         drained.connected = true;
                     }
                     Output::PeerCert(certificate) => {
@@ -307,7 +266,7 @@ impl Engine {
             DtlsOutput::BufferTooSmall { needed } => return DtlsOutput::BufferTooSmall { needed },
             DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
             // The others are the handshake's, which is over.
-            _ => return DtlsOutput::Timeout(self.pace.now),
+            _ => return DtlsOutput::Timeout(self.pace.now()),
         };
         if !is_packet {
             return DtlsOutput::ApplicationData(&buffer[..length]);
@@ -393,5 +352,3 @@ const QUEUE: usize = 12;
 const FLIGHT_RETRIES: usize = 24;
 /// Longer than any deadline of ours, even by a clock that runs ahead.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3_600);
-/// Of a path that loses a third of all datagrams, a flight gets through in three or four attempts: within two seconds.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(400);

@@ -9,6 +9,7 @@ mod generation;
 mod heard;
 mod hello;
 mod opened;
+mod pace;
 mod passive;
 mod pieces;
 mod provider;

@@ -15,8 +15,9 @@ use super::super::data::random_bytes;
 use super::attempt::{Attempt, Progress};
 use super::client_flight::ClientFlight;
 use super::cookies::{Cookies, hello_retry_request, hello_verify_request};
-use super::engine::{EngineSpec, EngineVersion, Identity, LONGEST_PAUSE};
+use super::engine::{EngineSpec, EngineVersion, Identity};
 use super::hello::Hello;
+use super::pace::LONGEST_PAUSE;
 use super::pieces::{IN_A_DATAGRAM, Pieces, Whole};
 use super::provider::Shared;
 use super::records::{

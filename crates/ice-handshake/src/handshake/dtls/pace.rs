@@ -1,0 +1,127 @@
+//! The time of an engine, which waits longer than anybody does for what is lost.
+
+use std::time::{Duration, Instant};
+
+/// The engine's time. It doubles its pauses without end, which on a path that loses much takes longer than any deadline; so
+/// a pause that has lasted long enough is over, and the engine's clock is ahead of ours from then on.
+///
+/// An engine that is connected may still have to repeat its last flight: in DTLS 1.3 a client is connected when it has sent
+/// that, and nobody else repeats it (RFC 9147 §5.8.1). So its pauses stay short for a while. Then they are its own, before
+/// its repetitions are used up: with a peer that never acknowledges, it is not to end.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    ahead: Duration,
+    /// Our time, at the last call.
+    now: Instant,
+    /// What the engine waits for, by its clock, and since when by ours.
+    waiting: Option<(Instant, Instant)>,
+    connected: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) fn new(born: Instant) -> Self {
+        Self { ahead: Duration::ZERO, now: born, waiting: None, connected: None }
+    }
+
+    /// Our time, at the last call.
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Notes that the engine is connected.
+    pub(super) fn connected(&mut self) {
+        self.connected.get_or_insert(self.now);
+    }
+
+    /// Returns the engine's time.
+    pub(super) fn pass(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        if let Some((at, since)) = self.waiting
+            && self.longest(at, since).is_some_and(|longest| self.now >= since + longest)
+        {
+            self.ahead = self.ahead.max(at.saturating_duration_since(self.now));
+        }
+        self.now + self.ahead
+    }
+
+    /// Returns when, by our time, what the engine waits for is due.
+    pub(super) fn wait(&mut self, at: Instant) -> Instant {
+        let since = match self.waiting {
+            Some((same, since)) if same == at => since,
+            _ => self.now,
+        };
+        self.waiting = Some((at, since));
+        let ours = at.checked_sub(self.ahead).unwrap_or(at);
+        match self.longest(at, since) {
+            Some(longest) => ours.min(since + longest),
+            None => ours,
+        }
+    }
+
+    /// The longest pause that begins then; none where it is the engine's own.
+    fn longest(&self, at: Instant, since: Instant) -> Option<Duration> {
+        let Some(connected) = self.connected else { return Some(LONGEST_PAUSE) };
+        if at.saturating_duration_since(since + self.ahead) >= IDLE {
+            return None;
+        }
+        match since.saturating_duration_since(connected) {
+            after if after < SOON => Some(LONGEST_PAUSE),
+            after if after < LATE => Some(LONGER_PAUSE),
+            _ => None,
+        }
+    }
+}
+
+/// Of a path that loses a third of all datagrams, a flight gets through in three or four attempts: within two seconds.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// After the connection, so long with the longest pause: about twelve repetitions.
+const SOON: Duration = Duration::from_secs(4);
+/// And until then with longer ones: seven more, of the 24 that an engine has.
+const LATE: Duration = Duration::from_secs(25);
+const LONGER_PAUSE: Duration = Duration::from_secs(3);
+/// An engine that waits so long waits for nothing: dimpl says ten years.
+const IDLE: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "virtual time begins now")]
+mod tests {
+    use super::*;
+
+    /// How often an engine that is connected at once repeats what is never acknowledged, within this time.
+    fn repetitions(within: Duration) -> u32 {
+        let born = Instant::now();
+        let mut pace = Pace::new(born);
+        pace.connected();
+        let (mut rto, mut count) = (Duration::from_millis(100), 0);
+        let mut at = pace.pass(born) + rto;
+        loop {
+            let due = pace.wait(at);
+            if due > born + within {
+                return count;
+            }
+            assert!(pace.pass(due) >= at, "it is time by the engine's clock as well");
+            count += 1;
+            rto *= 2;
+            at = pace.pass(due) + rto;
+        }
+    }
+
+    #[test]
+    fn a_last_flight_is_repeated_often_and_not_until_repetitions_are_used_up() {
+        assert!((10..=14).contains(&repetitions(Duration::from_secs(4))));
+        // An hour and a day.
+        assert!(repetitions(Duration::from_secs(3_600)) <= 22);
+        assert!(repetitions(Duration::from_secs(24 * 3_600)) <= 22);
+    }
+
+    #[test]
+    fn an_engine_that_waits_for_nothing_is_left_alone() {
+        let born = Instant::now();
+        let mut pace = Pace::new(born);
+        pace.connected();
+        let idle = born + 10 * IDLE;
+        assert_eq!(pace.wait(idle), idle);
+        let later = born + Duration::from_secs(10);
+        assert_eq!(pace.pass(later), later, "its clock is not ahead");
+    }
+}
