@@ -316,6 +316,35 @@ fn a_last_flight_that_is_lost_for_seconds_is_repeated_soon_after() {
     }
 }
 
+/// A server that has heard the first of them waits for the others, and repeats nothing meanwhile.
+#[test]
+fn a_last_flight_of_which_only_the_beginning_comes_is_waited_for() {
+    for come in 1..=3 {
+        let (client, server) = acquainted(Some(Version::Dtls13));
+        let mut pair = Pair::new(&client.mtu(256), &server).ready();
+        while pair.client.outcome.is_none() {
+            assert!(pair.step());
+        }
+        let packets = pair.client.handle_timeout(pair.now);
+        pair.send_to_server(packets);
+        assert_eq!(pair.server.inbox.len(), 3, "it is sent in three pieces");
+        pair.server.inbox.truncate(come);
+        pair.settle();
+        // What comes after that is lost as well, for longer than a server waits before it repeats something.
+        let gone = pair.now + Duration::from_millis(2_500);
+        while pair.server.outcome.is_none() && pair.now < gone + Duration::from_secs(20) {
+            if pair.now < gone {
+                pair.server.inbox.clear();
+            }
+            assert!(pair.step(), "{come}: nothing is awaited");
+        }
+
+        let took = pair.now.saturating_duration_since(gone);
+        assert!(took < Duration::from_secs(1), "{come}: {took:?} later");
+        pair.assert_connected();
+    }
+}
+
 /// A retransmission that goes out together with the hello that has the cookie.
 #[test]
 fn hellos_in_one_datagram_are_answered() {

@@ -60,10 +60,11 @@ impl Pace {
 
     /// The longest pause that begins then; none where it is the engine's own.
     fn longest(&self, at: Instant, since: Instant) -> Option<Duration> {
-        let Some(connected) = self.connected else { return Some(LONGEST_PAUSE) };
+        // Its deadline is not to come by waiting.
         if at.saturating_duration_since(since + self.ahead) >= IDLE {
             return None;
         }
+        let Some(connected) = self.connected else { return Some(LONGEST_PAUSE) };
         match since.saturating_duration_since(connected) {
             after if after < SOON => Some(LONGEST_PAUSE),
             after if after < LATE => Some(LONGER_PAUSE),
@@ -79,8 +80,8 @@ const SOON: Duration = Duration::from_secs(4);
 /// And until then with longer ones: seven more, of the 24 that an engine has.
 const LATE: Duration = Duration::from_secs(25);
 const LONGER_PAUSE: Duration = Duration::from_secs(3);
-/// An engine that waits so long waits for nothing: dimpl says ten years.
-const IDLE: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// An engine that waits so long waits for nothing but its deadline, which is a year, or none, where dimpl says ten years.
+const IDLE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "virtual time begins now")]
@@ -116,12 +117,16 @@ mod tests {
 
     #[test]
     fn an_engine_that_waits_for_nothing_is_left_alone() {
-        let born = Instant::now();
-        let mut pace = Pace::new(born);
-        pace.connected();
-        let idle = born + 10 * IDLE;
-        assert_eq!(pace.wait(idle), idle);
-        let later = born + Duration::from_secs(10);
-        assert_eq!(pace.pass(later), later, "its clock is not ahead");
+        for connected in [true, false] {
+            let born = Instant::now();
+            let mut pace = Pace::new(born);
+            if connected {
+                pace.connected();
+            }
+            let idle = born + 12 * IDLE;
+            assert_eq!(pace.wait(idle), idle);
+            let later = born + Duration::from_secs(10);
+            assert_eq!(pace.pass(later), later, "its clock is not ahead");
+        }
     }
 }
