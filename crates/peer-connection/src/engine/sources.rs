@@ -65,7 +65,8 @@ impl Engine {
     }
 
     fn admit_source(&mut self, now: Instant, source: u32) -> bool {
-        let limit = SOURCES.max(SOURCES_OF_SECTION * self.recipe.api.settings.max_sections);
+        let sections = self.recipe.api.settings.max_sections;
+        let limit = SOURCES.max(sections.saturating_mul(SOURCES_OF_SECTION));
         match self.sources.admit(source, now, limit) {
             Admission::Taken => true,
             Admission::InPlaceOf(silent) => {
