@@ -100,12 +100,14 @@ async fn one_who_sends_too_much_is_closed_and_no_other() {
         ("texts", 0x81, &[b'x'; 1_000]),
     ] {
         let mut viewer = RawClient::open(&address, "/admin/tree/stream", "", b"").await;
+        assert!(viewer.text().await.contains(r#""kind":"tree""#));
         let start = if first == 0 { frame(0x01, b"") } else { Vec::new() };
 
         // It need not take all of it.
         viewer.write(&[start, frame(first, payload).repeat(20_000)].concat()).await;
 
-        assert_eq!(viewer.close_code().await.0, 1008, "{name}");
+        let (code, reason) = viewer.closed().await;
+        assert_eq!((code, &*reason), (1008, "too many messages"), "{name}");
     }
     // One that says little stays: it is told what happens.
     other.text("ping").await;

@@ -91,15 +91,27 @@ impl RawClient {
 
     /// Reads until the close frame: its code, and the last text before it. Nothing may follow.
     pub(crate) async fn close_code(&mut self) -> (u16, String) {
+        let (code, _, last) = self.close().await;
+        (code, last)
+    }
+
+    /// Reads until the close frame: its code and reason. Nothing may follow.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        let (code, reason, _) = self.close().await;
+        (code, reason)
+    }
+
+    async fn close(&mut self) -> (u16, String, String) {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         let mut last = String::new();
         loop {
             match self.frame().await {
                 Some((8, close)) => {
-                    let code = close.first_chunk().expect("a code");
+                    let (code, reason) = close.split_first_chunk().expect("a code");
                     assert_eq!(self.frame().await, None, "the connection ends after it");
-                    return (u16::from_be_bytes(*code), last);
+                    return (u16::from_be_bytes(*code), text(reason.to_vec()), last);
                 }
-                Some((1, text)) => last = String::from_utf8(text).expect("UTF-8"),
+                Some((1, said)) => last = text(said),
                 other => panic!("not closed, but {other:?}"),
             }
         }
