@@ -256,15 +256,20 @@ async fn calls_of_hooks_hold_the_arguments_of_as_many_as_run() {
     let holding = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&holding);
     let hooks = Hooks::builder().plugin("test", |test| {
-        test.hook("hold", move |(value,): (Value,), _: HookContext| {
-            count.fetch_add(1, Ordering::SeqCst);
-            let held = Held(Arc::clone(&count));
-            async move {
-                std::future::pending::<()>().await;
-                drop((value, held));
-                Ok::<_, HookError>(())
-            }
-        })
+        // Longer than it takes to send all calls.
+        test.hook_within(
+            "hold",
+            Duration::from_secs(60),
+            move |(value,): (Value,), _: HookContext| {
+                count.fetch_add(1, Ordering::SeqCst);
+                let held = Held(Arc::clone(&count));
+                async move {
+                    std::future::pending::<()>().await;
+                    drop((value, held));
+                    Ok::<_, HookError>(())
+                }
+            },
+        )
     });
     let hooks = hooks.build().unwrap();
     let server = Server::start(|options| options.hooks(hooks).rate(Rate::UNLIMITED)).await;
