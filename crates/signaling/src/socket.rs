@@ -20,6 +20,7 @@ use bytestring::ByteString;
 use callboard_room_supervisor::{
     Close, Deliver, Description, MailWaiting, Message, PeerId, SocketNumber,
 };
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -130,11 +131,16 @@ impl OpenSocket for Edge<'_> {
             fate: Rc::clone(&fate),
             counters: self.counters,
         };
-        let frames = Frames::new(payload, self.max_frame);
+        let mut frames = Frames::new(payload, self.max_frame);
+        let reading = Rc::clone(&fate);
+        // Polled whenever the actor is, so it needs no waker while it is shut.
+        let frames = stream::poll_fn(move |cx| {
+            if reading.shut.get() { Poll::Pending } else { frames.poll_next_unpin(cx) }
+        });
         let made = Rc::new(OnceCell::<Addr<Socket>>::new());
         let address = Rc::clone(&made);
         // The library's own reader gets nothing to read: it checks lengths too late, and does not end at every violation.
-        let body = Ctx::with_factory(futures_util::stream::empty(), move |ctx| {
+        let body = Ctx::with_factory(stream::empty(), move |ctx| {
             ctx.add_stream(frames);
             _ = address.set(ctx.address());
             socket
@@ -154,6 +160,12 @@ impl Opened {
     pub(crate) fn plug(&self, cable: &Arc<Cable>) -> Plug {
         let (mail, control) = (self.mail.clone(), self.control.clone());
         Plug { mail, control, cable: Arc::clone(cable) }
+    }
+
+    /// Its client comes back to its peer, and may send as much as one that is in.
+    pub(crate) fn resumed(self) -> Self {
+        self.fate.admitted.set(true);
+        self
     }
 
     /// The response, whose body is the WebSocket: it reports its end.
@@ -180,6 +192,10 @@ struct Fate {
     end: Cell<End>,
     /// The actor has taken enough for one chunk, and goes on with the next.
     full: Cell<bool>,
+    /// The client has been let in, by this socket or an earlier one.
+    admitted: Cell<bool>,
+    /// Nothing more is read until the peer has what came.
+    shut: Cell<bool>,
 }
 
 /// Whose socket it is, and which of them.
@@ -206,8 +222,10 @@ type Ctx = ws::WebsocketContext<Socket>;
 impl Socket {
     fn tell(&mut self, event: Event, ctx: &mut Ctx) {
         let kept = |held: &VecDeque<Event>| held.iter().map(Event::kept).sum::<usize>();
+        let admitted = self.fate.admitted.get();
         // Mostly there is none, and a first one of any size is kept.
-        let room = self.held.is_empty()
+        let room = admitted
+            || self.held.is_empty()
             || self.held.len() < MAX_HELD && kept(&self.held) + event.kept() <= MAX_HELD_BYTES;
         if room {
             self.held.push_back(event);
@@ -215,6 +233,9 @@ impl Socket {
             if self.held.is_empty() {
                 // Most say nothing most of the time.
                 self.held = VecDeque::new();
+            } else if admitted {
+                // Its peer is being restarted, or has not heard of this socket: the client waits.
+                self.fate.shut.set(true);
             }
         } else {
             self.end(ctx, 1008, "sent too much before it had joined");
@@ -240,6 +261,7 @@ impl Socket {
             // Bounded by the credit.
             peer.do_send(FromSocket { socket: place.number, event, _credit: credit });
         }
+        self.fate.shut.set(false);
     }
 
     fn end(&mut self, ctx: &mut Ctx, code: u16, reason: &str) {
@@ -375,6 +397,7 @@ impl Handler<ToSocket> for Socket {
             }
             ToSocket::Flow => {
                 self.flowing = true;
+                self.fate.admitted.set(true);
                 self.pass_on(ctx);
             }
             ToSocket::Ping => ctx.ping(b""),

@@ -2,14 +2,16 @@
 
 mod common;
 
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use callboard_room_supervisor::{Message, OutboxLimits, To};
 use callboard_signaling::{Count, Rate};
-use common::Server;
 use common::away::*;
 use common::rtc::{RtcClient, webrtc};
-use futures_util::future::join;
+use common::{BLOCKED, Server, eventually};
+use futures_util::future::{join, select};
 use serde_json::{Value, json};
 
 #[actix::test]
@@ -228,6 +230,42 @@ async fn the_new_connection_may_be_on_another_thread_than_the_peer() {
         settle(&mut guest).await;
     }
     assert_eq!(server.counters.get(Count::TooMany), 0);
+}
+
+/// More messages than wait for a client that has not joined: `callboard.js` keeps up to 256 for such a moment.
+#[actix::test]
+async fn what_comes_before_the_peer_has_heard_of_the_new_connection_waits() {
+    let server = Server::start(|options| options.resume_grace(GRACE)).await;
+    let (guest, token) = server.join_with_token().await;
+    let (mut blocker, _) = server.join().await;
+    while blocker.worker != guest.worker {
+        (blocker, _) = server.join().await;
+    }
+    lose(&server, guest).await;
+    blocker.send(json!({ "event": "block", "to": "all" })).await;
+    eventually("the peer's thread is blocked", || BLOCKED.load(Ordering::Relaxed)).await;
+
+    // One of them comes to the thread that is not blocked.
+    let path = format!("/socket/demo?resume={token}");
+    let (one, other) = (server.connect_to(&path, &[]), server.connect_to(&path, &[]));
+    let (resumed, _late) = select(pin!(one), pin!(other)).await.factor_first();
+    let mut guest = resumed.expect("let in");
+    guest.id = guest.expect("resumed").await["peer_id"].as_str().expect("an id").to_owned();
+    for number in 0..200 {
+        guest.send(json!({ "event": "echo", "data": number, "to": [guest.id] })).await;
+    }
+    let closed = tokio::time::timeout(Duration::from_secs(1), guest.next()).await;
+    assert!(closed.is_err(), "{closed:?} while its peer is busy");
+    BLOCKED.store(false, Ordering::Relaxed);
+
+    let mut echoes = 0;
+    while echoes < 200 {
+        let message = guest.message().await;
+        if message["event"] == "echo" {
+            assert_eq!(message["data"], echoes);
+            echoes += 1;
+        }
+    }
 }
 
 #[actix::test]

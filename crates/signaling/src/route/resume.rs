@@ -53,7 +53,7 @@ pub(super) fn try_resume<P: Peer>(
             ResumeError::TooMany(many) => too_many(many),
         })?;
     counters.add(Count::Opened);
-    Ok(opened.respond((attachment, number), cable, admission, Arc::clone(counters)))
+    Ok(opened.resumed().respond((attachment, number), cable, admission, Arc::clone(counters)))
 }
 
 /// A browser shows its page nothing of a refusal: so the client is let in to hear that it was closed for good.

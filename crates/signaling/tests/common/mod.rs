@@ -8,6 +8,7 @@ pub(crate) mod rtc;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::Service;
@@ -96,6 +97,13 @@ impl Peer for TestPeer {
         match message.event.as_str() {
             "explode_peer" => panic!("on_receive"),
             "swallow" => None,
+            "block" => {
+                BLOCKED.store(true, Ordering::Relaxed);
+                while BLOCKED.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+                None
+            }
             "stop_me" => {
                 context.client.stop();
                 None
@@ -121,6 +129,9 @@ impl Peer for TestPeer {
         _ = context.client.send_data(channel, data);
     }
 }
+
+/// A peer blocks its thread until this is false again.
+pub(crate) static BLOCKED: AtomicBool = AtomicBool::new(false);
 
 enum Http {
     Tuned,
