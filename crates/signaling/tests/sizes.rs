@@ -223,6 +223,31 @@ async fn a_client_that_does_not_keep_to_the_description_is_told_the_channel_and_
     client.until("echo", |client| client.texts(chat).any(|text| text == "still there")).await;
 }
 
+/// The connection lives on with what is twice as large as it may be, and ends with what no description allows.
+#[actix::test]
+async fn a_client_that_sends_far_more_than_is_taken_hears_why_its_connection_ends() {
+    let (server, _) = server(WebRtcLimits::default()).await;
+    let mut client = RtcClient::join(&server).await;
+    client.believes = Some(1 << 20);
+    let chat = client.open("chat").await;
+
+    client.say(chat, &"x".repeat(512 << 10)).await;
+    client.until("refusal", |client| client.failed("data", "too_large")).await;
+    let details = client.events("error").last().unwrap()["details"].clone();
+    let expected =
+        json!({ "event": "data", "error": "too_large", "channel": "chat", "max_bytes": 262_144 });
+    assert_eq!(details, expected);
+    client.say(chat, "still there").await;
+    client.until("echo", |client| client.texts(chat).any(|text| text == "still there")).await;
+
+    client.say(chat, &"x".repeat((512 << 10) + 1)).await;
+    let reason = "failed: SCTP: the peer sends a message larger than is taken";
+    let end = json!({ "state": "closed", "reason": reason });
+    client.until("end", |client| client.events("webrtc:state").any(|data| *data == end)).await;
+    client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
+    client.until("answer", |client| client.events("you_are").next().is_some()).await;
+}
+
 #[actix::test]
 async fn whole_numbers_with_a_point_are_taken_and_bad_arguments_are_named() {
     let (server, _) = server(WebRtcLimits::default()).await;

@@ -9,14 +9,19 @@ use actix_web::http::header::{
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_ice_handshake::gather::IceServer;
+use callboard_peer_connection::RateLimitedLog;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 /// Logs to stderr what `RUST_LOG` asks for, or else what this filter does, without the line that actix-http has for each
-/// request that makes no sense: any client may send any number of them.
+/// request that makes no sense: any client may send any number of them. Of what the protocol libraries say of a peer's packets,
+/// a few lines of a kind are written in a minute, and a count.
 pub fn log_by_default(filter: &str) {
     let filter = format!("{filter},actix_http::h1::dispatcher=off");
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or(filter));
+    let filter = env_logger::Env::default().default_filter_or(filter);
+    let logger = env_logger::Builder::from_env(filter).build();
+    let most = logger.filter();
+    RateLimitedLog::new(logger).also("actix_http").install(most).expect("the only logger");
 }
 
 /// A file that a page asks for.

@@ -43,6 +43,8 @@ pub trait DataFilter: std::fmt::Debug + Send + Sync {
     fn incoming(&mut self, data: &[u8]) -> Filtered;
     /// Looks at data for the peer.
     fn outgoing(&mut self, data: &[u8]);
+    /// Hears that the peer has closed. Default: nothing.
+    fn closed_by_peer(&mut self) {}
 }
 
 /// What becomes of the peer's data.
@@ -353,12 +355,17 @@ impl DtlsInstance for Proxy {
         }
         if let Some(engine) = &mut self.engine {
             let output = engine.poll_output(buffer);
-            let (DtlsOutput::ApplicationData(data), Some(filter)) = (&output, &mut self.filter)
-            else {
-                return output;
+            let Some(filter) = &mut self.filter else { return output };
+            let filtered = match &output {
+                DtlsOutput::ApplicationData(data) => filter.incoming(data),
+                DtlsOutput::CloseNotify => {
+                    filter.closed_by_peer();
+                    Filtered::Pass
+                }
+                _ => Filtered::Pass,
             };
             // str0m does not look at what is empty, and asks again.
-            return match filter.incoming(data) {
+            return match filtered {
                 Filtered::Pass => output,
                 Filtered::Drop => DtlsOutput::ApplicationData(&[]),
                 Filtered::Replace(data) => {

@@ -56,7 +56,10 @@ impl Recipe {
         let bridge = bridge.expect("an Rtc asks its crypto provider for an engine as it is built");
         bridge.set_label(self.label.clone());
         bridge.without_media();
-        let (guard, report) = SctpGuard::new(settings.max_data_channels);
+        // To str0m, 0 is no limit.
+        let largest =
+            settings.max_message_size.checked_sub(1).map_or(usize::MAX, |most| most as usize + 1);
+        let (guard, report) = SctpGuard::new(settings.max_data_channels, largest);
         bridge.set_filter(guard);
         (rtc, bridge, report)
     }

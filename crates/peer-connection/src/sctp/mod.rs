@@ -7,9 +7,9 @@
 mod order;
 mod packet;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use callboard_ice_handshake::handshake::{DataFilter, Filtered};
@@ -33,6 +33,13 @@ pub enum SctpViolation {
     /// Hundreds of messages on streams on which there is no data channel (RFC 8832).
     #[error("the peer sends messages without a data channel")]
     NoDataChannel,
+    /// A message larger than `a=max-message-size` of this side (RFC 8841 §6).
+    #[error("the peer sends a message larger than is taken")]
+    MessageTooLarge,
+    /// The engine has given the association up, and the peer has not: messages that can never be completed have filled the
+    /// receive window, or the peer broke the protocol in another way.
+    #[error("the association with the peer was lost")]
+    AssociationLost,
 }
 
 /// What the guard has done, for the session.
@@ -40,6 +47,8 @@ pub enum SctpViolation {
 pub(crate) struct SctpReport {
     violation: OnceLock<SctpViolation>,
     dropped: AtomicU64,
+    /// The peer has ended the association, or DTLS.
+    goodbye: AtomicBool,
     /// Streams of data channels that this side has declared without DCEP.
     declared: Mutex<HashSet<u16>>,
 }
@@ -47,6 +56,13 @@ pub(crate) struct SctpReport {
 impl SctpReport {
     pub(crate) fn violation(&self) -> Option<SctpViolation> {
         self.violation.get().copied()
+    }
+
+    /// Hear that the engine has ended: of itself, if the peer has not said that it does.
+    pub(crate) fn engine_ended(&self) {
+        if !self.goodbye.load(Ordering::Relaxed) {
+            _ = self.violation.set(SctpViolation::AssociationLost);
+        }
     }
 
     /// A data channel is declared on this stream.
@@ -69,6 +85,8 @@ impl SctpReport {
 pub(crate) struct SctpGuard {
     report: Arc<SctpReport>,
     most_streams: usize,
+    /// The largest message that is taken, in bytes.
+    largest_message: usize,
     /// This side has sent an INIT.
     client: bool,
     /// The peer's INIT, or its INIT ACK.
@@ -87,11 +105,15 @@ pub(crate) struct SctpGuard {
     held: VecDeque<Held>,
     /// What they cost, in bytes.
     held_cost: usize,
+    /// Bytes of payload in them.
+    held_bytes: usize,
     /// Runs of consecutive ones: a SACK names each.
     runs: usize,
     reassembly: Reassembly,
-    /// Resets of this side that the peer has not answered.
-    unanswered: HashSet<u32>,
+    /// Resets of this side that the peer has not answered, and of how many streams.
+    unanswered: HashMap<u32, usize>,
+    /// Streams that the peer has reset, without those of which it has answered that this side has reset them.
+    owed: usize,
     /// The number of the peer's next reset.
     next_reset: u32,
 }
@@ -106,12 +128,13 @@ struct Held {
 }
 
 impl SctpGuard {
-    /// Of an association of so many data channels at most.
-    pub(crate) fn new(most_channels: usize) -> (Self, Arc<SctpReport>) {
+    /// Of an association of so many data channels at most, and messages of so many bytes.
+    pub(crate) fn new(most_channels: usize, largest_message: usize) -> (Self, Arc<SctpReport>) {
         let report: Arc<SctpReport> = Arc::default();
         let guard = Self {
             report: Arc::clone(&report),
             most_streams: 2 * most_channels + 256,
+            largest_message,
             client: false,
             peer: None,
             inits: 0,
@@ -121,9 +144,11 @@ impl SctpGuard {
             missing: 0,
             held: VecDeque::new(),
             held_cost: 0,
+            held_bytes: 0,
             runs: 0,
             reassembly: Reassembly::default(),
-            unanswered: HashSet::new(),
+            unanswered: HashMap::new(),
+            owed: 0,
             next_reset: 0,
         };
         (guard, report)
@@ -186,7 +211,7 @@ impl SctpGuard {
             }
             Kind::Data(_) | Kind::Reconfig(_) => self.peer.is_some(),
             Kind::ForwardTsn { .. } => self.peer.is_some_and(|peer| peer.forward_tsn),
-            Kind::Sack { .. } | Kind::CookieAck | Kind::Other => true,
+            Kind::Sack { .. } | Kind::CookieAck | Kind::Goodbye | Kind::Other => true,
         }
     }
 
@@ -210,19 +235,26 @@ impl SctpGuard {
             }
             Kind::Reconfig(reconfig) => {
                 for request in reconfig.requests.iter().flatten() {
-                    self.unanswered.remove(&request.answers);
+                    self.answered(request.answers);
                     self.reset(request);
                 }
                 for (number, result) in reconfig.responses.iter().flatten() {
                     if *result != IN_PROGRESS {
-                        self.unanswered.remove(number);
+                        self.answered(*number);
                     }
                 }
             }
             Kind::CookieAck => self.established = true,
+            Kind::Goodbye => self.report.goodbye.store(true, Ordering::Relaxed),
             _ => {}
         }
         true
+    }
+
+    fn answered(&mut self, number: u32) {
+        if let Some(streams) = self.unanswered.remove(&number) {
+            self.owed = self.owed.saturating_sub(streams);
+        }
     }
 
     /// The engine performs one reset after the other, each when it has what came before (RFC 6525 §5.2.2).
@@ -230,7 +262,12 @@ impl SctpGuard {
         if request.number == self.next_reset && !self.reassembly.waits_for(self.missing) {
             self.next_reset = self.next_reset.wrapping_add(1);
             let streams = request.streams.chunks_exact(2);
-            let streams = streams.map(|id| u16::from_be_bytes([id[0], id[1]])).collect();
+            let streams: Vec<_> = streams.map(|id| u16::from_be_bytes([id[0], id[1]])).collect();
+            // The engine resets them as well, one request after the other: the next waits for the answer to the one before.
+            self.owed += self.reassembly.known(&streams);
+            if self.owed > self.most_streams {
+                self.end(SctpViolation::UnansweredResets);
+            }
             self.reassembly.reset(request.last_tsn, streams);
         }
     }
@@ -260,9 +297,14 @@ impl SctpGuard {
         if !fills && !room {
             return false;
         }
+        if self.completes_too_much(&data, at) {
+            self.end(SctpViolation::MessageTooLarge);
+            return false;
+        }
         let saturated = |size: usize| u16::try_from(size).unwrap_or(u16::MAX);
         self.held.insert(at, Held { data, packet: saturated(packet), cost: saturated(cost) });
         self.held_cost += usize::from(saturated(cost));
+        self.held_bytes += usize::from(data.length);
         self.runs = runs;
         self.reassembly.see(data.stream);
         if fills {
@@ -275,6 +317,41 @@ impl SctpGuard {
         true
     }
 
+    /// Whether a message is larger than is taken with this chunk, which comes at this place among those that are held.
+    fn completes_too_much(&self, data: &Data, at: usize) -> bool {
+        let partial = self.reassembly.partial(data);
+        let length = usize::from(data.length);
+        if partial + self.held_bytes + length <= self.largest_message {
+            return false;
+        }
+        let (mut size, mut first, mut begun) = (length, data.tsn, data.begins);
+        for Held { data: before, .. } in self.held.range(..at).rev() {
+            if begun
+                || before.tsn.wrapping_add(1) != first
+                || before.ends
+                || !before.is_beside(data)
+            {
+                break;
+            }
+            (size, first, begun) = (size + usize::from(before.length), before.tsn, before.begins);
+        }
+        if !begun && first == self.cumulative.wrapping_add(1) {
+            size += partial;
+        }
+        let (mut last, mut ended) = (data.tsn, data.ends);
+        for Held { data: behind, .. } in self.held.range(at..) {
+            if ended
+                || last.wrapping_add(1) != behind.tsn
+                || behind.begins
+                || !behind.is_beside(data)
+            {
+                break;
+            }
+            (size, last, ended) = (size + usize::from(behind.length), behind.tsn, behind.ends);
+        }
+        size > self.largest_message
+    }
+
     /// This side has acknowledged, and says how much room there is.
     fn acknowledged(&mut self, cumulative: u32, window: u32) {
         if after(cumulative, self.cumulative) {
@@ -285,6 +362,7 @@ impl SctpGuard {
                 && !after(held.data.tsn, cumulative)
             {
                 self.held_cost -= usize::from(held.cost);
+                self.held_bytes -= usize::from(held.data.length);
                 self.reassembly.push(held);
                 self.held.pop_front();
             }
@@ -331,6 +409,10 @@ impl DataFilter for SctpGuard {
         filtered
     }
 
+    fn closed_by_peer(&mut self) {
+        self.report.goodbye.store(true, Ordering::Relaxed);
+    }
+
     fn outgoing(&mut self, packet: &[u8]) {
         for chunk in packet::chunks(packet).flatten() {
             match chunk.kind {
@@ -348,8 +430,13 @@ impl DataFilter for SctpGuard {
                     self.acknowledged(cumulative, window);
                 }
                 Kind::Reconfig(reconfig) => {
-                    self.unanswered
-                        .extend(reconfig.requests.iter().flatten().map(|request| request.number));
+                    for request in reconfig.requests.iter().flatten() {
+                        let streams = match request.streams.len() / 2 {
+                            0 => self.reassembly.streams(),
+                            some => some,
+                        };
+                        self.unanswered.insert(request.number, streams);
+                    }
                     if self.unanswered.len() > self.most_streams {
                         self.end(SctpViolation::UnansweredResets);
                     }

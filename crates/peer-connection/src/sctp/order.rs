@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::packet::Content;
+use super::packet::{Content, Data};
 use super::{CHUNK, Held, after};
 
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ struct Partial {
     number: u16,
     unordered: bool,
     cost: usize,
+    /// Bytes of payload.
+    bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +68,24 @@ impl Reassembly {
     /// Streams that are in use.
     pub(super) fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// How many of these are in use; none are all.
+    pub(super) fn known(&self, streams: &[u16]) -> usize {
+        match streams.len() {
+            0 => self.streams.len(),
+            _ => streams.iter().filter(|stream| self.streams.contains_key(stream)).count(),
+        }
+    }
+
+    /// Bytes that have come of the message that this goes on with, if it does.
+    pub(super) fn partial(&self, data: &Data) -> usize {
+        let same = |partial: &&Partial| {
+            !data.begins
+                && (partial.stream, partial.unordered) == (data.stream, data.unordered)
+                && (data.unordered || partial.number == data.ssn)
+        };
+        self.partial.as_ref().filter(same).map_or(0, |partial| partial.bytes)
     }
 
     pub(super) fn see(&mut self, stream: u16) {
@@ -145,8 +165,10 @@ impl Reassembly {
             number: data.ssn,
             unordered: data.unordered,
             cost: 0,
+            bytes: 0,
         });
         partial.cost += cost;
+        partial.bytes += usize::from(data.length);
         if data.ends {
             self.look(data.stream, data.content);
         }

@@ -28,6 +28,8 @@ pub(super) enum Kind<'a> {
     },
     Reconfig(Reconfig<'a>),
     CookieAck,
+    /// The sender ends the association: ABORT, SHUTDOWN and what follows it, or ERROR, which sctp-proto takes for that.
+    Goodbye,
     Other,
 }
 
@@ -43,6 +45,14 @@ pub(super) struct Data {
     /// Bytes of its payload.
     pub(super) length: u16,
     pub(super) content: Content,
+}
+
+impl Data {
+    /// Whether both are of one message, if they follow each other.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        (self.stream, self.unordered) == (other.stream, other.unordered)
+            && (self.unordered || self.ssn == other.ssn)
+    }
 }
 
 /// What a message is for (RFC 8832).
@@ -200,9 +210,9 @@ fn parse_value(kind: u8, flags: u8, value: &[u8]) -> Option<Kind<'_>> {
             (kind == 1 && (CHUNK_HEADER + parameter.len()).next_multiple_of(4) >= length)
                 .then_some(Kind::Other)?
         }
-        6 | 9 => causes(value).then_some(Kind::Other)?,
-        7 if length == 4 => Kind::Other,
-        8 | 14 if length == 0 => Kind::Other,
+        6 | 9 => causes(value).then_some(Kind::Goodbye)?,
+        7 if length == 4 => Kind::Goodbye,
+        8 | 14 if length == 0 => Kind::Goodbye,
         10 => Kind::Other,
         11 if length == 0 => Kind::CookieAck,
         130 => Kind::Reconfig(reconfig(value)?),

@@ -67,7 +67,7 @@ fn reset(number: u32, last_tsn: u32, stream: u16) -> Vec<u8> {
 
 /// Of an association that is set up, with a window of 1 MiB.
 fn guard() -> (SctpGuard, Arc<SctpReport>) {
-    let (mut guard, report) = SctpGuard::new(16);
+    let (mut guard, report) = SctpGuard::new(16, 256 << 10);
     assert_eq!(guard.incoming(&init(1, 9, 1 << 20)), Filtered::Pass);
     guard.outgoing(&init(2, 7, 1 << 20));
     guard.outgoing(&packet(&[chunk(11, 0, &[])]));
@@ -185,7 +185,7 @@ fn an_association_is_set_up_once() {
     assert_eq!(report.dropped(), 198);
 
     // As a client: what came before it spoke is forgotten, and the answer counts.
-    let (mut guard, _) = SctpGuard::new(16);
+    let (mut guard, _) = SctpGuard::new(16, 256 << 10);
     assert_eq!(guard.incoming(&init(1, 5, 1 << 20)), Filtered::Pass);
     guard.outgoing(&init(1, 7, 1 << 20));
     assert_eq!(guard.incoming(&init(1, 5, 1 << 20)), Filtered::Drop);
@@ -208,4 +208,102 @@ fn resets_of_streams_that_the_peer_never_answers_end_the_association() {
         }
     }
     assert_eq!(report.violation(), Some(SctpViolation::UnansweredResets));
+}
+
+/// A message of 256 KiB is taken, and none that is larger by a byte, in any order and at any time.
+#[test]
+fn a_message_that_is_too_large_ends_the_association() {
+    for (last, expected) in [(1_024, None), (1_025, Some(SctpViolation::MessageTooLarge))] {
+        for unordered in [0, 4] {
+            for order in ["from the first", "from the last", "with a hole", "acknowledged"] {
+                let (mut guard, report) = guard();
+                let part = |number: u32| {
+                    let flags = if number == 0 { 2 } else { u8::from(number == 255) } | unordered;
+                    let length = if number == 255 { last } else { 1_024 };
+                    packet(&[data(flags, tsn(1 + number), 3, 0, length)])
+                };
+                // Messages beside it do not count.
+                guard.incoming(&packet(&[data(3 | unordered, tsn(0), 2, 0, 60_000)]));
+                guard.incoming(&packet(&[data(3 | unordered, tsn(257), 3, 1, 60_000)]));
+                let mut numbers: Vec<u32> = (0..256).collect();
+                match order {
+                    "from the last" => numbers.reverse(),
+                    "with a hole" => numbers.rotate_left(100),
+                    _ => {}
+                }
+                for number in numbers {
+                    assert_eq!(report.violation(), None, "{order} {number}");
+                    guard.incoming(&part(number));
+                    if order == "acknowledged" {
+                        guard.outgoing(&sack(tsn(1 + number), 1 << 19));
+                    }
+                }
+                assert_eq!(report.violation(), expected, "{order} {unordered} {last}");
+            }
+        }
+    }
+}
+
+fn answer(number: u32) -> Vec<u8> {
+    let mut answer = vec![0, 16, 0, 12];
+    answer.extend(number.to_be_bytes());
+    answer.extend([0, 0, 0, 1]);
+    packet(&[chunk(130, 0, &answer)])
+}
+
+#[test]
+fn channels_that_open_and_close_for_ever_owe_nothing() {
+    let (mut guard, report) = guard();
+    let mut theirs = TSN;
+    for number in 0..20_000_u32 {
+        let stream = (number % 64) as u16;
+        // The stream that this side speaks on, and by which it is known.
+        report.declare(stream);
+        guard.incoming(&packet(&[data(3, tsn(number), stream, 0, 1)]));
+        guard.outgoing(&sack(tsn(number), 1 << 20));
+        let request = reset(theirs, tsn(number), stream);
+        theirs = theirs.wrapping_add(1);
+        if number % 2 == 0 {
+            // They close it, and this side follows.
+            assert_eq!(guard.incoming(&request), Filtered::Pass);
+            guard.outgoing(&reset(number, 0, stream));
+            guard.incoming(&answer(number));
+        } else {
+            guard.outgoing(&reset(number, 0, stream));
+            guard.incoming(&answer(number));
+            assert_eq!(guard.incoming(&request), Filtered::Pass);
+        }
+        assert_eq!((report.violation(), guard.owed <= 1), (None, true));
+    }
+}
+
+#[test]
+fn streams_that_the_peer_resets_without_end_end_the_association() {
+    let (mut guard, report) = guard();
+    for number in 0..1_000 {
+        report.declare(3);
+        guard.incoming(&packet(&[data(3, tsn(number), 3, 0, 1)]));
+        guard.outgoing(&sack(tsn(number), 1 << 20));
+        guard.incoming(&reset(TSN.wrapping_add(number), tsn(number), 3));
+        // The engine sends one request, and keeps the others back.
+        guard.outgoing(&reset(7, 0, 3));
+    }
+    assert_eq!(report.violation(), Some(SctpViolation::UnansweredResets));
+}
+
+#[test]
+fn who_has_ended_is_known() {
+    let (mut guard, report) = guard();
+    guard.incoming(&packet(&[chunk(6, 0, &[0, 12, 0, 4])]));
+    report.engine_ended();
+    assert_eq!(report.violation(), None);
+
+    let (mut guard, report) = self::guard();
+    guard.closed_by_peer();
+    report.engine_ended();
+    assert_eq!(report.violation(), None);
+
+    let (_guard, report) = self::guard();
+    report.engine_ended();
+    assert_eq!(report.violation(), Some(SctpViolation::AssociationLost));
 }

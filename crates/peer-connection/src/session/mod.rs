@@ -83,7 +83,7 @@ pub(crate) struct Session {
     /// Packets were written that the engine has not let out.
     packets_wait: bool,
     engine_timeout: Option<Instant>,
-    closed_by_peer: bool,
+    engine_ended: bool,
     /// When an answer was set in whose round the section that spoke for the transport was stopped.
     tag_stopped: Option<Instant>,
     /// Why nothing more can be negotiated.
@@ -140,7 +140,7 @@ impl Session {
             round_trip: RoundTrip::default(),
             packets_wait: false,
             engine_timeout: None,
-            closed_by_peer: false,
+            engine_ended: false,
             tag_stopped: None,
             broken: None,
             started: (now, calendar),
@@ -278,8 +278,9 @@ impl Session {
             let received = self.engine.bridge().take_received();
             self.output.extend(received.into_iter().map(SessionOutput::Handshake));
         }
-        let over = self.closed_by_peer || !self.engine.is_alive();
-        if over && !self.is_closed() && self.broken.is_none() {
+        let over = self.engine_ended || !self.engine.is_alive();
+        let by_peer = self.engine.sctp().violation().is_none();
+        if over && by_peer && !self.is_closed() && self.broken.is_none() {
             self.end(self.why_closed_by_peer(now));
         }
         Ok(())
@@ -299,7 +300,8 @@ impl Session {
                 return;
             }
             EngineEvent::Closed => {
-                self.closed_by_peer = true;
+                self.engine.sctp().engine_ended();
+                self.engine_ended = true;
                 return;
             }
             EngineEvent::ChannelOpen(key) => self.channels.opened(&mut self.engine, key),

@@ -244,8 +244,7 @@ mod tests {
         (States::new(&ApiSettings::default()), Instant::now())
     }
 
-    #[test]
-    fn silence_disconnects_and_a_datagram_connects_again() {
+    fn connected() -> (States, Instant) {
         let (mut states, start) = states();
         states.begin(start);
         states.progress(start, IceProgress::Checking);
@@ -253,6 +252,12 @@ mod tests {
         states.progress(start, IceProgress::Completed);
         states.dtls = DtlsTransportState::Connected;
         states.update(start);
+        (states, start)
+    }
+
+    #[test]
+    fn silence_disconnects_and_a_datagram_connects_again() {
+        let (mut states, start) = connected();
         assert_eq!(states.connection, PeerConnectionState::Connected);
         assert_eq!(states.poll_timeout(), Some(start + 5 * SECOND));
 
@@ -268,11 +273,7 @@ mod tests {
     /// ICE may go over to a pair that once worked, and is as dead as the one before.
     #[test]
     fn another_pair_counts_only_once_something_has_come() {
-        let (mut states, start) = states();
-        states.begin(start);
-        states.progress(start, IceProgress::Completed);
-        states.dtls = DtlsTransportState::Connected;
-        states.update(start);
+        let (mut states, start) = connected();
         states.update(start + 5 * SECOND);
         assert_eq!(states.connection, PeerConnectionState::Disconnected);
 
@@ -289,11 +290,7 @@ mod tests {
 
     #[test]
     fn a_killed_peer_has_failed_in_time_whatever_ice_does() {
-        let (mut states, start) = states();
-        states.begin(start);
-        states.progress(start, IceProgress::Completed);
-        states.dtls = DtlsTransportState::Connected;
-        states.update(start);
+        let (mut states, start) = connected();
         states.update(start + 5 * SECOND);
         states.progress(start + 15 * SECOND, IceProgress::Connected);
         assert_eq!(states.update(start + 34 * SECOND).len(), 0);

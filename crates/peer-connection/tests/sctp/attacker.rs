@@ -1,4 +1,4 @@
-//! A peer that sets SCTP up as str0m does, and then says by DTLS whatever it is told to.
+//! A peer that sets SCTP up as str0m does, and then says by DTLS what it is told to, or goes on as str0m.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::channel::ChannelId;
 use str0m::crypto::dtls::*;
 use str0m::crypto::{CryptoError, CryptoProvider};
 use str0m::net::{Protocol, Receive};
@@ -21,10 +22,20 @@ struct Tap {
     mute: bool,
     tag: u32,
     next_tsn: u32,
+    /// The number of its next reset of streams.
+    next_reset: u32,
+    /// The other side's last reset.
+    reset: u32,
+    /// It does not agree on FORWARD-TSN.
+    reliable: bool,
+    /// The TSN of the last DATA that came.
+    heard: u32,
     /// The last SACK: the TSN, and the window.
     sack: (u32, u32),
     /// Heartbeats that were answered.
     beats: u32,
+    /// FORWARD-TSN that str0m has sent.
+    forwards: u32,
 }
 
 thread_local! {
@@ -83,8 +94,10 @@ impl DtlsInstance for Tapped {
             let mut tap = self.tap.lock().unwrap();
             for chunk in chunks(data) {
                 match chunk[0] {
+                    0 => tap.heard = be32(chunk, 4),
                     3 => tap.sack = (be32(chunk, 4), be32(chunk, 8)),
                     5 => tap.beats = tap.beats.wrapping_add(1),
+                    130 if be16(chunk, 4) == 13 => tap.reset = be32(chunk, 8),
                     _ => {}
                 }
             }
@@ -101,19 +114,28 @@ impl DtlsInstance for Tapped {
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        let mut data = data.to_vec();
         {
             let mut tap = self.tap.lock().unwrap();
             if tap.mute {
                 return Ok(data.len());
             }
-            if be32(data, 4) != 0 {
-                tap.tag = be32(data, 4);
+            if be32(&data, 4) != 0 {
+                tap.tag = be32(&data, 4);
             }
-            for chunk in chunks(data).filter(|chunk| chunk[0] == 0) {
-                tap.next_tsn = be32(chunk, 4).wrapping_add(1);
+            for chunk in chunks(&data) {
+                match chunk[0] {
+                    0 => tap.next_tsn = be32(chunk, 4).wrapping_add(1),
+                    1 | 2 => tap.next_reset = be32(chunk, 16),
+                    192 => tap.forwards += 1,
+                    _ => {}
+                }
+            }
+            if tap.reliable && matches!(data[12], 1 | 2) {
+                without_forward_tsn(&mut data);
             }
         }
-        self.inner.send_application_data(data)
+        self.inner.send_application_data(&data)
     }
 
     fn is_active(&self) -> bool {
@@ -131,32 +153,49 @@ impl DtlsInstance for Tapped {
 
 /// The attacker, with its own socket.
 pub(crate) struct Attacker {
-    rtc: Rtc,
+    pub(crate) rtc: Rtc,
     socket: UdpSocket,
     tap: Arc<Mutex<Tap>>,
     pending: Option<SdpPendingOffer>,
-    open: bool,
     over: bool,
     /// Heartbeats in a row that were not answered.
     unanswered: u32,
+    /// How many of a thousand datagrams are lost, each way.
+    pub(crate) loss: u32,
+    random: fastrand::Rng,
+    /// What came by data channels.
+    pub(crate) heard: Vec<(ChannelId, usize)>,
+    pub(crate) opened: Vec<ChannelId>,
 }
 
 impl Attacker {
-    /// It, and its offer of a data channel on stream 0 or 1.
-    pub(crate) fn new() -> (Self, String) {
-        let tap: Arc<Mutex<Tap>> = Arc::default();
+    /// It, and its offer of a data channel on stream 0 or 1. A `reliable` one does not agree on FORWARD-TSN.
+    pub(crate) fn new(reliable: bool) -> (Self, String) {
+        let tap = Arc::new(Mutex::new(Tap { reliable, ..Tap::default() }));
         TAP.set(Arc::clone(&tap));
         let provider =
             CryptoProvider { dtls_provider: &Provider, ..str0m::crypto::from_feature_flags() };
-        let mut rtc =
-            RtcConfig::new().set_crypto_provider(Arc::new(provider)).build(Instant::now());
+        // One that is smaller than a message never takes it.
+        let config = RtcConfig::new().set_sctp_max_buffered_amount(1 << 20);
+        let mut rtc = config.set_crypto_provider(Arc::new(provider)).build(Instant::now());
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
         let mut api = rtc.sdp_api();
         api.add_channel("x".into());
         let (offer, pending) = api.apply().unwrap();
         let pending = Some(pending);
-        let attacker = Self { rtc, socket, tap, pending, open: false, over: false, unanswered: 0 };
+        let attacker = Self {
+            rtc,
+            socket,
+            tap,
+            pending,
+            over: false,
+            unanswered: 0,
+            loss: 0,
+            random: fastrand::Rng::with_seed(7),
+            heard: Vec::new(),
+            opened: Vec::new(),
+        };
         (attacker, offer.to_sdp_string())
     }
 
@@ -165,11 +204,33 @@ impl Attacker {
         let answer = SdpAnswer::from_sdp_string(answer).unwrap();
         self.rtc.sdp_api().accept_answer(self.pending.take().unwrap(), answer).unwrap();
         let end = Instant::now() + Duration::from_secs(60);
-        while !self.open || self.sack().0.wrapping_add(1) != self.next_tsn() {
+        while self.opened.is_empty() || self.sack().0.wrapping_add(1) != self.next_tsn() {
             assert!(Instant::now() < end, "it connects in time");
             self.turn();
         }
         self.tap.lock().unwrap().mute = true;
+    }
+
+    /// Goes on as str0m.
+    pub(crate) fn be_honest(&mut self) {
+        self.tap.lock().unwrap().mute = false;
+    }
+
+    /// Acknowledges what has come.
+    pub(crate) fn acknowledge(&mut self) {
+        let mut value = self.tap.lock().unwrap().heard.to_be_bytes().to_vec();
+        value.extend([0, 16, 0, 0, 0, 0, 0, 0]);
+        self.say(&[chunk(3, 0, &value)]);
+    }
+
+    /// The number of the other side's last reset of streams; 0 if there was none.
+    pub(crate) fn last_reset(&self) -> u32 {
+        self.tap.lock().unwrap().reset
+    }
+
+    /// How many FORWARD-TSN str0m has sent.
+    pub(crate) fn forwards(&self) -> u32 {
+        self.tap.lock().unwrap().forwards
     }
 
     pub(crate) fn next_tsn(&self) -> u32 {
@@ -214,6 +275,13 @@ impl Attacker {
         self.unanswered = if self.beats() == beats { self.unanswered + 1 } else { 0 };
     }
 
+    /// The number of its next reset of streams, and the other side's last one.
+    pub(crate) fn resets(&mut self) -> (u32, u32) {
+        let mut tap = self.tap.lock().unwrap();
+        tap.next_reset = tap.next_reset.wrapping_add(1);
+        (tap.next_reset.wrapping_sub(1), tap.reset)
+    }
+
     fn beats(&self) -> u32 {
         self.tap.lock().unwrap().beats
     }
@@ -228,6 +296,11 @@ impl Attacker {
 
     /// Goes on until this is so.
     pub(crate) fn until(&mut self, done: impl Fn(&Self) -> bool) {
+        self.until_done(|attacker| done(attacker));
+    }
+
+    /// Does this, until it says that it is done.
+    pub(crate) fn until_done(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
         let end = Instant::now() + Duration::from_secs(60);
         while !done(self) {
             assert!(Instant::now() < end, "in time");
@@ -235,12 +308,14 @@ impl Attacker {
         }
     }
 
+    /// Hears one datagram, or waits for a millisecond.
     fn turn(&mut self) {
         self.drain();
         let mut buffer = [0; 2_000];
         self.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let now = Instant::now();
         let input = match self.socket.recv_from(&mut buffer) {
+            Ok(_) if self.is_lost() => Input::Timeout(now),
             Ok((length, source)) => Input::Receive(
                 now,
                 Receive {
@@ -257,14 +332,22 @@ impl Attacker {
         self.drain();
     }
 
+    fn is_lost(&mut self) -> bool {
+        self.random.u32(..1_000) < self.loss
+    }
+
     fn drain(&mut self) {
         while let Ok(output) = self.rtc.poll_output() {
             match output {
                 Output::Timeout(_) => break,
+                Output::Transmit(_) if self.is_lost() => {}
                 Output::Transmit(transmit) => {
                     _ = self.socket.send_to(&transmit.contents, transmit.destination);
                 }
-                Output::Event(Event::ChannelOpen(..)) => self.open = true,
+                Output::Event(Event::ChannelOpen(id, _)) => self.opened.push(id),
+                Output::Event(Event::ChannelData(data)) => {
+                    self.heard.push((data.id, data.data.len()))
+                }
                 Output::Event(Event::Closed) => self.over = true,
                 Output::Event(_) => {}
             }
@@ -312,6 +395,24 @@ pub(crate) fn forward_tsn(tsn: u32, skipped: &[(u16, u16)]) -> Vec<u8> {
     chunk(192, 0, &value)
 }
 
+/// RE-CONFIG with a request to reset a stream (RFC 6525 §4.1), which answers the other side's request as well.
+pub(crate) fn reset((number, answers): (u32, u32), last_tsn: u32, stream: u16) -> Vec<u8> {
+    let mut value = vec![0, 13, 0, 18];
+    value.extend(number.to_be_bytes());
+    value.extend(answers.to_be_bytes());
+    value.extend(last_tsn.to_be_bytes());
+    value.extend(stream.to_be_bytes());
+    chunk(130, 0, &value)
+}
+
+/// RE-CONFIG that says that a reset was performed (RFC 6525 §4.4).
+pub(crate) fn answer(number: u32) -> Vec<u8> {
+    let mut value = vec![0, 16, 0, 12];
+    value.extend(number.to_be_bytes());
+    value.extend(1_u32.to_be_bytes());
+    chunk(130, 0, &value)
+}
+
 /// INIT (RFC 9260 §3.3.2) in a packet of its own.
 pub(crate) fn init(tag: u32) -> Vec<u8> {
     let mut value = tag.to_be_bytes().to_vec();
@@ -328,14 +429,34 @@ pub(crate) fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
     chunk
 }
 
+/// Has an INIT or INIT ACK name a chunk in place of FORWARD-TSN that it does not know (RFC 5061 §4.2.7).
+fn without_forward_tsn(packet: &mut [u8]) {
+    let mut at = 32;
+    while at + 4 <= packet.len() {
+        let length = usize::from(be16(packet, at + 2));
+        if be16(packet, at) == 0x8008 {
+            let known = packet[at + 4..at + length].iter_mut().filter(|kind| **kind == 192);
+            known.for_each(|kind| *kind = 200);
+        }
+        at += length.next_multiple_of(4);
+    }
+    seal(packet);
+}
+
 fn packet(tag: u32, chunks: &[Vec<u8>]) -> Vec<u8> {
     let mut packet = vec![0x13, 0x88, 0x13, 0x88];
     packet.extend(tag.to_be_bytes());
     packet.extend([0; 4]);
     chunks.iter().for_each(|chunk| packet.extend(chunk));
-    let sum = crc32c(&packet);
-    packet[8..12].copy_from_slice(&sum.to_le_bytes());
+    seal(&mut packet);
     packet
+}
+
+/// Writes the checksum of a packet into it.
+fn seal(packet: &mut [u8]) {
+    packet[8..12].fill(0);
+    let sum = crc32c(packet);
+    packet[8..12].copy_from_slice(&sum.to_le_bytes());
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
@@ -355,6 +476,10 @@ fn chunks(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some(chunk)
     })
+}
+
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes(bytes[at..at + 2].try_into().unwrap())
 }
 
 fn be32(bytes: &[u8], at: usize) -> u32 {

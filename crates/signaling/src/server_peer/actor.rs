@@ -404,9 +404,11 @@ async fn open(
     owner: Recipient<PeerConnectionEvent>,
 ) -> Result<PeerConnectionHandle, HandleOfferError> {
     let ServerPeerOptions { connections, api, configuration, user_id, limits } = options;
-    // The engine ends what is larger than it takes without a word, so it takes at least as much as it does by default.
+    // The connection ends with a message that is larger than the engine takes, so it takes more than the descriptions say:
+    // what a client without a limit of its own sends is dropped, and the client told.
     let engine = api.settings().max_message_size;
-    let api = if engine == 0 { api } else { api.max_message_size(engine.max(limits.message)) };
+    let taken = engine.max(limits.message).max(TAKEN);
+    let api = if engine == 0 { api } else { api.max_message_size(taken) };
     connections.open(&api, configuration, owner).await.map_err(|error| {
         // The client is told, and its peer keeps the log short.
         log::debug!("no connection for {user_id}: {error}");
@@ -444,6 +446,8 @@ fn with_message_size(mut description: SessionDescription, bytes: u32) -> Session
     description
 }
 
+/// The largest message of which a client hears that it is too large; it fits the receive window twice.
+const TAKEN: u32 = 512 << 10;
 /// How often it looks whether it still has a controller.
 const LOOK: Duration = Duration::from_secs(1);
 /// What a connection may tell while an offer is being answered, before it keeps the rest back.

@@ -83,7 +83,7 @@ pub struct WebRtcLimits {
     pub channels: usize,
     /// The largest message of a data channel, in bytes, or of what takes its place: the server's descriptions say so
     /// (`a=max-message-size`, RFC 8841 §6), whatever the [`Api`] says. A larger one is dropped, and the client told; one that is
-    /// larger than what the `Api` says as well may stop the connection's channels. At least 1. Default: 256 KiB.
+    /// larger than 512 KiB, and than what the `Api` says, ends the WebRTC connection. At least 1. Default: 256 KiB.
     pub message: u32,
     /// What comes by data channels. Default: 250 messages and 1.6 MiB in a second, 1,000 messages and 16 MiB at once.
     pub data: Rate,
