@@ -239,6 +239,13 @@ pub(crate) struct ApiInner {
     pub(crate) handshake: Option<Arc<MakeHandshake>>,
 }
 
+impl ApiInner {
+    /// What SCTP holds to be sent of all channels together, in bytes; what it does not take waits in the channels' own queues.
+    pub(crate) fn sctp_buffer(&self) -> usize {
+        (256 << 10).max(self.settings.max_message_size as usize)
+    }
+}
+
 /// Makes a connection's handshake out of the DTLS that it would have.
 type MakeHandshake = dyn Fn(Dtls) -> Arc<dyn HandshakeFactory> + Send + Sync;
 
@@ -271,7 +278,8 @@ pub struct ApiSettings {
     /// The SRTP profiles, best first. Default: AES-128-GCM, AES-256-GCM, AES-128-CM-SHA1-80; as DTLS client the last
     /// is left out.
     pub srtp_profiles: Option<Vec<SrtpProfile>>,
-    /// The largest message of a data channel that the peer may send, in bytes. Default: 256 KiB.
+    /// The largest message of a data channel that the peer may send, in bytes. Of those that are sent the largest has as many
+    /// bytes, or 256 KiB if that is more, and the peer may take less. Default: 256 KiB.
     pub max_message_size: u32,
     /// How much may wait to be sent on each data channel, in bytes. Default: 4 MiB.
     pub max_buffered_amount: usize,

@@ -378,12 +378,13 @@ pub enum SendDataError {
     /// Too much waits to be sent (W3C `OperationError`).
     #[error("the channel's buffer is full")]
     BufferFull,
-    /// More than the peer takes in one message (W3C `TypeError`).
-    #[error("{size} bytes where the peer takes {limit}")]
+    /// More than can be sent in one message (W3C `TypeError`).
+    #[error("a message of {size} bytes, where {limit} can be sent")]
     TooLarge {
         /// Of the message.
         size: usize,
-        /// `a=max-message-size` of the peer (RFC 8841 §6).
+        /// `a=max-message-size` of the peer (RFC 8841 §6), or what this side sends at most if that is less: 256 KiB, or
+        /// [`ApiSettings::max_message_size`](crate::ApiSettings::max_message_size) if larger.
         limit: usize,
     },
     /// The SCTP library below would never send anything again on this channel.

@@ -39,7 +39,7 @@ impl Recipe {
             .set_rtcp_report_interval_audio(registry.audio_report_interval)
             .set_rtcp_report_interval_video(registry.video_report_interval)
             .set_sctp_max_message_size(settings.max_message_size)
-            .set_sctp_max_buffered_amount(SCTP_BUFFER.max(settings.max_message_size as usize));
+            .set_sctp_max_buffered_amount(self.api.sctp_buffer());
         config.set_max_stun_rto(LONGEST_CHECK_INTERVAL);
         config.set_max_stun_retransmits(UNANSWERED_CHECKS);
         *config.codec_config() = codecs::codecs(&self.api.media_engine, registry);
@@ -68,8 +68,6 @@ impl Recipe {
 /// The same for all.
 static CRYPTO: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(crypto_provider()));
 
-/// What SCTP holds of all channels together; what it does not take waits in the channels' own queues.
-const SCTP_BUFFER: usize = 256 << 10;
 /// Statistics older than this are of little use to those who ask.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// Under loss, an interval that doubles up to str0m's 3 s finds no pair in time.

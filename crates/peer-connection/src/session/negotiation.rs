@@ -357,7 +357,7 @@ impl Session {
         self.jsep.transceivers().iter().map(info).collect()
     }
 
-    /// The peer's limit for a message (RFC 8841 §6.1).
+    /// The largest message that is sent: what the peer takes (RFC 8841 §6.1), and the engine holds at once.
     fn max_message_size(&self) -> usize {
         let remote = self.jsep.remote().map(|remote| &remote.sdp);
         let section = remote.and_then(|sdp| sdp.media().iter().find(|section| section.is_data()));
@@ -368,6 +368,7 @@ impl Session {
             Some(size) => size,
         }
         .min(self.api.settings.max_buffered_amount)
+        .min(self.api.sctp_buffer())
     }
 
     /// A local description, with the candidates found so far if that is wanted.

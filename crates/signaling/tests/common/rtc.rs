@@ -260,9 +260,9 @@ async fn connection(
 ) -> (PeerConnectionHandle, mpsc::UnboundedReceiver<ConnectionEvent>) {
     let (tell, events) = mpsc::unbounded_channel();
     let owner = Listener(tell).start();
-    let connection = home
-        .open(&Api::default(), Configuration::default(), owner.recipient())
-        .await
-        .expect("a connection");
+    // Large enough for messages that the server does not take.
+    let api = Api::default().max_message_size(1 << 20);
+    let connection =
+        home.open(&api, Configuration::default(), owner.recipient()).await.expect("a connection");
     (connection, events)
 }

@@ -138,6 +138,24 @@ fn what_cannot_be_sent_is_refused_and_nothing_else_is_disturbed() {
     assert!(pair.until(SECOND, |pair| !pair.b.messages().is_empty()));
 }
 
+/// One that the engine never takes would hold up its channel for ever.
+#[test]
+fn a_message_is_sent_or_refused_though_the_peer_takes_any() {
+    for (ours, most) in [(1_000, 262_144), (262_144, 262_144), (1 << 20, 1 << 20)] {
+        let ours = Api::default().max_message_size(ours);
+        let mut pair = Pair::with(ours, Api::default().max_message_size(0));
+        let channel = pair.channel("x", DataChannelOptions::default());
+        pair.negotiate();
+        pair.connect();
+        pair.pass(SECOND);
+        let now = pair.now;
+        let large = pair.a.send(now, channel, bytes(most + 1));
+        assert_eq!(large, Err(SendDataError::TooLarge { size: most + 1, limit: most }));
+        pair.a.send(now, channel, bytes(most)).unwrap();
+        assert!(pair.until(10 * SECOND, |pair| pair.b.messages().len() == 1), "{most}");
+    }
+}
+
 #[test]
 fn a_channel_that_is_not_open_does_not_send() {
     let mut pair = Pair::new();
