@@ -47,6 +47,9 @@ fn count_lines() {
     log::set_max_level(log::LevelFilter::Warn);
 }
 
+/// Memory and lines are those of the process, so one test at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// What an attack was seen to do.
 struct Seen {
     /// KiB of memory more than before.
@@ -171,6 +174,7 @@ fn violated(seen: &Seen) -> Option<SctpViolation> {
 /// One after the other: what one takes must not be counted for another.
 #[actix::test]
 async fn attacks_by_sctp_take_little_memory_and_few_lines() {
+    let _alone = ALONE.lock().await;
     count_lines();
 
     // The first connection brings what all use.
@@ -242,6 +246,7 @@ async fn attacks_by_sctp_take_little_memory_and_few_lines() {
 /// A bare str0m that keeps to all rules, on a wire that loses: nothing of it is refused.
 #[actix::test]
 async fn an_honest_str0m_is_heard_whole_under_loss() {
+    let _alone = ALONE.lock().await;
     let Stage { home, mut peer, go, attacking } = set_up(false, honest).await;
     go.send(()).unwrap();
     while !attacking.is_finished() {
