@@ -10,6 +10,7 @@ use callboard_room_supervisor::{AuthData, Message, PeerId, RoomHandle};
 use serde_json::{Map, Value};
 
 use crate::client::PeerRef;
+use crate::server_peer::EndReason;
 
 /// The behaviour of the peers behind one WebSocket route; the value is one peer's state.
 ///
@@ -60,9 +61,34 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         _ = (channel, data, context);
     }
 
-    /// The client's WebRTC connection to the server is in this state now.
-    fn on_webrtc_state(&mut self, state: PeerConnectionState, context: &Context) {
-        _ = (state, context);
+    /// Hears the state of the client's WebRTC connection to the server, whenever it changes.
+    ///
+    /// With [`Failed`](PeerConnectionState::Failed) and [`Closed`](PeerConnectionState::Closed) comes the reason, with
+    /// the others none. A connection that has failed for want of a path may be `Connected` again, after an ICE restart;
+    /// otherwise it is `Closed` in time, for the same reason. Default: does nothing.
+    ///
+    /// ```
+    /// use callboard_peer_connection::{CloseReason, FailureReason, PeerConnectionState};
+    /// use callboard_signaling::Context;
+    /// use callboard_signaling::server_peer::EndReason;
+    ///
+    /// fn on_webrtc_state(state: PeerConnectionState, reason: Option<&EndReason>, context: &Context) {
+    ///     match reason {
+    ///         Some(EndReason::Connection(CloseReason::Failed(FailureReason::PathLost(silence)))) => {
+    ///             println!("{} has been silent for {silence:?}", context.peer_id);
+    ///         }
+    ///         Some(reason) if !reason.is_plain() => println!("{}: {state:?}: {reason}", context.peer_id),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// ```
+    fn on_webrtc_state(
+        &mut self,
+        state: PeerConnectionState,
+        reason: Option<&EndReason>,
+        context: &Context,
+    ) {
+        _ = (state, reason, context);
     }
 
     /// The peer ends in good order.

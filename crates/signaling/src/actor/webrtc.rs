@@ -277,6 +277,22 @@ impl<P: Peer> PeerActor<P> {
         self.say("webrtc:state", &json!({ "state": state, "reason": reason }));
     }
 
+    fn say_closed(&self, reason: &EndReason) {
+        let state = PeerConnectionState::Closed;
+        if reason.is_plain() {
+            self.say("webrtc:state", &json!({ "state": state }));
+        } else if !self.goes_down() {
+            // Otherwise its client hears of the room.
+            log::info!("peer {}: WebRTC is closed: {reason}", self.context.peer_id);
+            self.say_state(state, reason);
+        }
+    }
+
+    /// Tells the application that the connection has failed or is over, and why.
+    fn ended(&mut self, state: PeerConnectionState, reason: &EndReason) {
+        self.call(|peer, context| peer.on_webrtc_state(state, Some(reason), context));
+    }
+
     fn channel_closed(&mut self, label: &str) {
         if !self.goes_down() {
             self.say("webrtc:channel_closed", &json!({ "channel": label }));
@@ -315,25 +331,22 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
                 let answer = self.by_channel();
                 self.data(&label, message, &answer);
             }
+            // These come with their reason.
+            ServerPeerEvent::ConnectionState(
+                PeerConnectionState::Failed | PeerConnectionState::Closed,
+            ) => {}
             ServerPeerEvent::ConnectionState(state) => {
-                // That it has failed or is closed was said with the reason.
-                if !matches!(state, PeerConnectionState::Failed | PeerConnectionState::Closed) {
-                    self.say("webrtc:state", &json!({ "state": state }));
-                }
-                self.call(|peer, context| peer.on_webrtc_state(state, context));
+                self.say("webrtc:state", &json!({ "state": state }));
+                self.call(|peer, context| peer.on_webrtc_state(state, None, context));
             }
             ServerPeerEvent::Failed(reason) => {
                 log::info!("peer {}: WebRTC has failed: {reason}", self.context.peer_id);
                 self.say_state(PeerConnectionState::Failed, &reason);
+                self.ended(PeerConnectionState::Failed, &reason.into());
             }
-            ServerPeerEvent::Closed(reason) if reason.is_plain() => {
-                self.say("webrtc:state", &json!({ "state": PeerConnectionState::Closed }));
-            }
-            // Its client hears of the room.
-            ServerPeerEvent::Closed(_) if self.goes_down() => {}
             ServerPeerEvent::Closed(reason) => {
-                log::info!("peer {}: WebRTC is closed: {reason}", self.context.peer_id);
-                self.say_state(PeerConnectionState::Closed, &reason);
+                self.say_closed(&reason);
+                self.ended(PeerConnectionState::Closed, &reason);
             }
             ServerPeerEvent::Refused(Refusal::RateLimited) => {
                 self.say("webrtc:state", &json!({ "state": "rate_limited" }));
@@ -361,9 +374,9 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
             for (_, label) in self.context.client.channels.connected(None) {
                 self.channel_closed(&label);
             }
-            let state = PeerConnectionState::Failed;
-            self.say_state(state, &CloseReason::Stopped);
-            self.call(|peer, context| peer.on_webrtc_state(state, context));
+            let (state, reason) = (PeerConnectionState::Failed, CloseReason::Stopped);
+            self.say_state(state, &reason);
+            self.ended(state, &reason.into());
         }
     }
 }

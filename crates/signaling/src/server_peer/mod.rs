@@ -252,19 +252,26 @@ pub enum Refusal {
     TooManyChannels,
 }
 
-/// Why the connection of a server peer is over.
+/// Why the connection of a server peer has failed or is over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// The client or the application has said [`Close`], or there is nobody any more who would control it.
+    /// The client or the application has said [`Close`], or the actor that controlled it is gone.
     #[error("closed")]
     Closed,
     /// The client did more than it may, and went on.
     #[error("rate_limited")]
     RateLimited,
-    /// The connection has ended.
+    /// The connection has ended, or has failed ([`CloseReason::Failed`]), or its server peer has
+    /// ([`CloseReason::Stopped`]).
     #[error(transparent)]
     Connection(#[from] CloseReason),
+}
+
+impl From<FailureReason> for EndReason {
+    fn from(reason: FailureReason) -> Self {
+        CloseReason::Failed(reason).into()
+    }
 }
 
 impl EndReason {

@@ -7,15 +7,16 @@ pub(crate) mod raw;
 pub(crate) mod rtc;
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::dev::Service;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{App, HttpRequest, HttpServer};
-use callboard_peer_connection::DataChannelMessage;
+use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::*;
+use callboard_signaling::server_peer::EndReason;
 use callboard_signaling::*;
 use callboard_supervision::SupervisorRef;
 use futures_util::{SinkExt, StreamExt};
@@ -128,10 +129,35 @@ impl Peer for TestPeer {
         // The way that it came.
         _ = context.client.send_data(channel, data);
     }
+
+    fn on_webrtc_state(
+        &mut self,
+        state: PeerConnectionState,
+        reason: Option<&EndReason>,
+        context: &Context,
+    ) {
+        let heard = (context.peer_id, State { state, reason: reason.cloned() });
+        STATES.lock().expect("nothing panics").push(heard);
+    }
 }
 
 /// A peer blocks its thread until this is false again.
 pub(crate) static BLOCKED: AtomicBool = AtomicBool::new(false);
+
+/// A state of a peer connection, as a peer hears it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct State {
+    pub(crate) state: PeerConnectionState,
+    pub(crate) reason: Option<EndReason>,
+}
+
+/// Takes what the peer of this id has heard of its client's peer connection.
+pub(crate) fn take_states(peer: &str) -> Vec<State> {
+    let mut states = STATES.lock().expect("nothing panics");
+    states.extract_if(.., |(id, _)| id.to_string() == peer).map(|(_, state)| state).collect()
+}
+
+static STATES: Mutex<Vec<(PeerId, State)>> = Mutex::new(Vec::new());
 
 enum Http {
     Tuned,
