@@ -237,13 +237,15 @@ export class Client {
   openPeerConnection({ media, channels = {}, iceServers = [] } = {}) {
     if (this.state === "closed") throw closed();
     if (this.#peerConnection && !this.#peerConnection.closed) throw new CallboardError("already_open", "close the other first");
-    for (const [label, init] of Object.entries(channels)) this.#labels.set(label, init);
-    this.#peerConnection = new PeerConnection({ media, iceServers, ...this.#options }, this.#labels, {
+    const labels = new Map([...this.#labels, ...Object.entries(channels)]);
+    this.#peerConnection = new PeerConnection({ media, iceServers, ...this.#options }, labels, {
       tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
       reachable: () => this.state === "open",
       emit: (event, ...told) => this.#emit(event, ...told),
       data: (channel, data) => this.#data(channel, data),
     });
+    // Those of options that the browser refuses are not tried again.
+    this.#labels = labels;
     return this.#peerConnection;
   }
 
@@ -257,8 +259,8 @@ export class Client {
    */
   channel(label, init = {}) {
     if (this.#labels.has(label)) throw new CallboardError("channel_exists", `there is a channel ${label}`);
+    this.#peerConnection?.addChannel(label, init);
     this.#labels.set(label, init);
-    this.#peerConnection?.addChannel(label);
     return () => {
       this.#labels.delete(label);
       this.#peerConnection?.removeChannel(label);
@@ -272,13 +274,18 @@ export class Client {
    * @param {string} label
    * @param {string} text
    * @returns {void}
-   * @throws {CallboardError} `queue_full`: the other side reads too slowly, or too much waits already. `closed`
+   * @throws {CallboardError} `queue_full`: the other side reads too slowly, or too much waits already. `too_large`: the data
+   *   channel takes no message as large as this. `closed`
    */
   sendData(label, text) {
     const channel = this.#peerConnection?.openChannel(label);
     if (!channel) return this.#socket.send(JSON.stringify({ event: "webrtc:send", data: { channel: label, data: text } }));
     if (channel.bufferedAmount > MAX_BUFFERED) throw queueFull();
-    channel.send(text);
+    try {
+      channel.send(text);
+    } catch (error) {
+      throw error instanceof TypeError ? tooLarge(this.#peerConnection?.connection.sctp?.maxMessageSize) : queueFull();
+    }
   }
 
   /**
@@ -313,7 +320,7 @@ export class Client {
     return this.#calls.register(fn, handler);
   }
 
-  /** Leaves the room for good. */
+  /** Leaves the room for good. No listener is called after the `state` that says so. */
   close() {
     this.#socket.close();
   }
@@ -332,6 +339,7 @@ export class Client {
       this.#calls.lost(disconnected());
     }
     this.#emit("state", state, detail);
+    if (state === "closed") this.#listeners.clear();
   }
 
   /**
@@ -476,6 +484,8 @@ class Socket {
   #timer;
   /** Runs while a server must show that it is there. @type {ReturnType<typeof setTimeout> | undefined} */
   #probe;
+  /** Ends the request that asks what answers in the place of a WebSocket. @type {AbortController | undefined} */
+  #asking;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
   #url;
@@ -516,7 +526,7 @@ class Socket {
    */
   send(text) {
     if (this.state === "closed") throw closed();
-    if (isLarger(text, this.#largest)) throw new CallboardError("too_large", "the server takes no message as large as this", { max_bytes: this.#largest });
+    if (isLarger(text, this.#largest)) throw tooLarge(this.#largest);
     if (this.post(text)) return;
     if (this.#takes() || this.#waiting.length >= this.#options.queue) throw queueFull();
     this.#waiting.push(text);
@@ -644,6 +654,7 @@ class Socket {
       // It was refused, not unreachable: nobody knows us any more.
       this.#resume = null;
     }
+    if (this.#is("closed")) return;
     if (!open && !ours && !turnedAway && (await this.#isRefused())) return this.#giveUp("the server refuses us again and again", code, reason);
     if (this.#is("closed")) return;
     if (this.#failed >= this.#options.attempts) return this.#end("too many attempts", code);
@@ -683,12 +694,17 @@ class Socket {
   async #status() {
     const url = new URL(this.#url);
     url.protocol = url.protocol.replace(/^ws/, "http");
+    const asking = new AbortController();
+    this.#asking = asking;
+    const timer = setTimeout(() => asking.abort(), ANSWER_TIME);
     try {
       // It has no WebSocket for this request, and says so. From elsewhere it cannot be read, which is just as well.
-      const { status } = await fetch(url, { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(ANSWER_TIME) });
+      const { status } = await fetch(url, { mode: "no-cors", cache: "no-store", signal: asking.signal });
       return status;
     } catch {
       return UNREACHABLE;
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -730,6 +746,7 @@ class Socket {
     clearTimeout(this.#probe);
     this.#probe = undefined;
     clearInterval(this.#heartbeat);
+    this.#asking?.abort();
     socket?.close(code);
   }
 
@@ -865,7 +882,7 @@ class Calls {
       post({ type: "hook_reply", data: (await handler(...args)) ?? null });
     } catch (error) {
       // Also when there is no JSON for it.
-      refuse(error instanceof Error ? error.message : String(error));
+      refuse(words(error));
     } finally {
       this.#running -= 1;
     }
@@ -954,8 +971,13 @@ export class PeerConnection {
   post(text) {
     const channel = this.openChannel(EVENTS);
     if (!channel || channel.bufferedAmount > MAX_BUFFERED) return false;
-    channel.send(text);
-    return true;
+    try {
+      channel.send(text);
+      return true;
+    } catch {
+      // It is larger than the channel takes.
+      return false;
+    }
   }
 
   /** Closes it for good, here and on the server. */
@@ -963,7 +985,6 @@ export class PeerConnection {
     if (this.closed) return;
     this.closed = true;
     this.#dispose();
-    clearTimeout(this.#reopening);
     this.#host.tell("webrtc:close", {});
     this.#host.emit("webrtc", "closed");
   }
@@ -977,10 +998,13 @@ export class PeerConnection {
     return channel?.readyState === "open" ? channel : undefined;
   }
 
-  /** @param {string} label */
-  addChannel(label) {
+  /**
+   * @param {string} label
+   * @param {RTCDataChannelInit} init
+   */
+  addChannel(label, init) {
     if (this.connection.signalingState === "closed") return;
-    this.#adopt(this.connection.createDataChannel(label, this.#labels.get(label)), this.connection);
+    this.#adopt(this.connection.createDataChannel(label, init), this.connection);
   }
 
   /** @param {string} label */
@@ -1005,7 +1029,13 @@ export class PeerConnection {
     if (this.#reopening === undefined) this.#host.emit("webrtc", "new");
     if (this.closed) return;
     this.#dispose();
-    this.connection = this.#open();
+    try {
+      this.connection = this.#open();
+    } catch (error) {
+      // The browser makes no more of them: it has a limit.
+      this.#host.emit("error", new CallboardError("no_offer", String(error)));
+      this.#reopen("no_offer");
+    }
   }
 
   /**
@@ -1145,7 +1175,12 @@ export class PeerConnection {
     connection.onconnectionstatechange = () => this.#stateChanged(connection);
     connection.ondatachannel = ({ channel }) => this.#adopt(channel, connection);
     connection.ontrack = (event) => this.#host.emit("track", event);
-    for (const [label, init] of this.#labels) this.#adopt(connection.createDataChannel(label, init), connection);
+    try {
+      for (const [label, init] of this.#labels) this.#adopt(connection.createDataChannel(label, init), connection);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
     const { media } = this.#options;
     if (typeof media === "function") harmless(() => media(connection));
     return connection;
@@ -1407,6 +1442,20 @@ function harmless(run) {
 }
 
 /**
+ * What something says that was thrown, which may be anything.
+ *
+ * @param {unknown} error
+ * @returns {string}
+ */
+function words(error) {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return "error";
+  }
+}
+
+/**
  * JSON, or undefined.
  *
  * @param {unknown} text
@@ -1482,6 +1531,11 @@ function closed() {
 
 function disconnected() {
   return new CallboardError("disconnected", "the connection was lost; the call may have run or not");
+}
+
+/** @param {number | undefined} bytes of the largest message that is taken */
+function tooLarge(bytes) {
+  return new CallboardError("too_large", "the server takes no message as large as this", { max_bytes: bytes });
 }
 
 function queueFull() {

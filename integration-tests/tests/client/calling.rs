@@ -238,6 +238,103 @@ fn nft(rules: &str) {
 }
 
 #[test]
+fn a_function_of_the_page_may_throw_anything() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(Setup::default()).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+
+        let told = page
+            .run(
+                "const ann = await connect('/socket/lobby');
+                 const thrown = {
+                     nothing: undefined, bare: Object.create(null), symbol: Symbol('s'), number: 10n,
+                     odd: Object.assign(new Error('odd'), { message: 7n }), reason: new Error('not today'),
+                 };
+                 const told = {};
+                 for (const name of Object.keys(thrown)) {
+                     ann.register(name, () => { throw thrown[name]; });
+                     told[name] = (await ann.call('test', 'ask', [name, []])).error;
+                 }
+                 ann.register('number', () => 10n);
+                 told.answer = typeof (await ann.call('test', 'ask', ['number', []])).error;
+                 return told",
+            )
+            .await;
+
+        let expected = json!({
+            "nothing": "undefined", "bare": "error", "symbol": "Symbol(s)", "number": "10", "odd": "7", "reason": "not today",
+            "answer": "string",
+        });
+        assert_eq!(told, expected);
+        page.close().await;
+    });
+}
+
+#[test]
+fn chromium_sends_by_the_socket_what_is_too_large_for_a_channel() {
+    on_a_stage_of_its_own(async || too_large_for_a_channel(Kind::Chromium).await);
+}
+
+#[test]
+fn firefox_sends_by_the_socket_what_is_too_large_for_a_channel() {
+    on_a_stage_of_its_own(async || too_large_for_a_channel(Kind::Firefox).await);
+}
+
+async fn too_large_for_a_channel(kind: Kind) {
+    let server = Server::start(Setup { message: 1_000, ..Setup::default() }).await;
+    let page = Page::open(kind, server.port).await;
+
+    let told = page
+        .run(
+            "const ann = await connect('/socket/lobby');
+             const [errors, opened] = [heard(ann, 'error'), heard(ann, 'channel_open')];
+             const peer = ann.openPeerConnection({ channels: { chat: {} } });
+             await until(() => opened.length === 2);
+             const large = 'x'.repeat(5_000);
+             ann.register('answer', () => large);
+             ann.register('fail', () => { throw new Error(large); });
+             const ask = (fn) => ann.call('test', 'ask', [fn, []]);
+             const called = await ann.call('test', 'fail', [large]).catch(({ error }) => error === large);
+             const told = [called, (await ask('answer')).answer === large, (await ask('fail')).error === large];
+             let refused;
+             try { ann.sendData('chat', large); } catch ({ code, details }) { refused = [code, details]; }
+             return [...told, refused, peer.state, errors]",
+        )
+        .await;
+
+    let refused = json!(["too_large", { "max_bytes": 1_000 }]);
+    assert_eq!(told, json!([true, true, true, refused, "connected", []]));
+    page.close().await;
+}
+
+#[test]
+fn a_channel_that_the_browser_refuses_costs_no_other() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(Setup::default()).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+
+        let told = page
+            .run(
+                "const ann = await connect('/socket/lobby');
+                 const opened = heard(ann, 'channel_open');
+                 const bad = { maxRetransmits: 1, maxPacketLifeTime: 1 };
+                 const fails = (run) => { try { run(); } catch ({ name }) { return name; } };
+                 const told = [fails(() => ann.openPeerConnection({ channels: { chat: bad } }))];
+                 const peer = ann.openPeerConnection();
+                 await until(() => opened.length === 1);
+                 told.push(fails(() => ann.channel('chat', bad)));
+                 ann.channel('chat');
+                 await until(() => opened.length === 2);
+                 return [...told, opened.flat(), peer.state]",
+            )
+            .await;
+
+        assert_eq!(told, json!(["TypeError", "TypeError", ["events", "chat"], "connected"]));
+        page.close().await;
+    });
+}
+
+#[test]
 fn a_server_without_webrtc_says_so_and_calls_go_by_the_socket() {
     on_a_stage_of_its_own(async || {
         let server = Server::start(Setup { webrtc: false, ..Setup::default() }).await;

@@ -287,6 +287,43 @@ fn a_peer_connection_that_never_lasts_is_not_replaced_for_ever() {
 }
 
 #[test]
+fn a_browser_that_makes_no_connection_is_asked_twice_more() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(Setup::default()).await;
+        let page = Page::open(Kind::Chromium, server.port).await;
+        page.run(
+            "const Plain = RTCPeerConnection;
+             window.fails = 0;
+             window.RTCPeerConnection = class extends Plain {
+                 constructor(...how) {
+                     if (fails-- > 0) throw new DOMException('too many', 'OperationError');
+                     super(...how);
+                 }
+             };
+             window.ann = await connect('/socket/lobby', { firstDelay: 5, longestDelay: 20 });
+             [window.errors, window.opened] = [heard(ann, 'error'), heard(ann, 'channel_open')];
+             window.codes = () => errors.map(([{ code }]) => code);
+             window.peer = ann.openPeerConnection();
+             await until(() => opened.length === 1);
+             window.loses = (times) => { fails = times; return ann.call('test', 'kill_connection'); };",
+        )
+        .await;
+
+        page.run("loses(2); await until(() => opened.length === 2)").await;
+        assert_eq!(page.run("return codes()").await, json!(["no_offer", "no_offer"]));
+
+        page.run("loses(Infinity)").await;
+        page.becomes("codes().includes('webrtc_gave_up')").await;
+        let told = page.run("return [codes().slice(2), peer.state, ann.state]").await;
+        let codes = json!(["no_offer", "no_offer", "no_offer", "webrtc_gave_up"]);
+        assert_eq!(told, json!([codes, "failed", "open"]));
+
+        page.run("fails = 0; peer.retry(); await until(() => opened.length === 3)").await;
+        page.close().await;
+    });
+}
+
+#[test]
 fn a_peer_connection_that_is_closed_for_flooding_is_not_opened_to_flood_again_and_again() {
     on_a_stage_of_its_own(async || {
         let data = Rate { messages_per_second: 1, burst_messages: 30, ..Setup::default().data };

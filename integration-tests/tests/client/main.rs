@@ -1,6 +1,7 @@
 //! The client for browsers (`callboard.js`), in browsers.
 
 mod calling;
+mod closing;
 mod giving_up;
 mod joining;
 mod offered;

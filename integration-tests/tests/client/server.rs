@@ -33,12 +33,15 @@ pub(crate) struct Setup {
     pub(crate) resume_grace: Duration,
     /// What data channels may bring.
     pub(crate) data: Rate,
+    /// The largest message of a data channel, in bytes.
+    pub(crate) message: u32,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let data = Limits::default().data_channels;
-        Self { port: 0, webrtc: true, resume_grace: Duration::ZERO, data }
+        let message = WebRtcLimits::default().message;
+        Self { port: 0, webrtc: true, resume_grace: Duration::ZERO, data, message }
     }
 }
 
@@ -97,7 +100,8 @@ async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Recei
         .hooks(hooks());
     let options = match setup.webrtc {
         true => {
-            let limits = WebRtcLimits { data: setup.data, ..WebRtcLimits::default() };
+            let Setup { data, message, .. } = setup;
+            let limits = WebRtcLimits { data, message, ..WebRtcLimits::default() };
             options.webrtc(WebRtc::new(connections.clone()).limits(limits))
         }
         false => options,
@@ -225,7 +229,7 @@ impl Room for Lobby {
     }
 }
 
-/// Whoever does not say `?name=impostor`, and who says `?name=once` once. Sends data back.
+/// A client that does not say `?name=impostor`, and one that says `?name=once` once. Sends data back.
 struct Guest;
 
 /// Whether `?name=once` has been said.
