@@ -145,8 +145,8 @@ impl PeerRef {
     }
 
     /// Close the client's connection after what it has been sent before, with this code and reason; the peer leaves its room at
-    /// once, and cannot be resumed. After 1000 and 4000 to 4999 `callboard.js` stays away, for good: for whoever is kicked
-    /// out. After the others it comes back in a while, as somebody new: 1001 (the server goes away), 1008 (the client did
+    /// once, and cannot be resumed. After 1000 and 4000 to 4999 `callboard.js` stays away, for good: for clients that are kicked
+    /// out. After the others it comes back in a while, as a new peer: 1001 (the server goes away), 1008 (the client did
     /// what it must not), 1011 (an error of the server's), 1012 (a restart), 1013 (try again later), and 3000 to 3999.
     ///
     /// The first one to close a client is the one that counts. What differs from client to client is best sent as a message

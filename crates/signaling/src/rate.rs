@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_within_the_rate_is_never_told_anything() {
+    fn a_client_within_the_rate_is_never_told_anything() {
         for seed in 0..100 {
             let mut random = fastrand::Rng::with_seed(seed);
             let rate = Rate { messages_per_second: random.u32(1..500), ..Rate::default() };
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_never_heeds_a_warning_is_closed_however_little_it_is_over() {
+    fn a_client_that_never_heeds_a_warning_is_closed_however_little_it_is_over() {
         let (start, rate) = (Instant::now(), Rate::default());
         for percent in [102, 110, 150, 1_000] {
             let mut meter = Meter::default();

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::attachment::Attachment;
 
-/// The tokens of one route that are good now, and whose they are; and of those who were closed for good, how they were.
+/// Resumption tokens of one route: the good ones with their peers, and those of clients that were closed for good, with the close code.
 ///
 /// Only their digests are kept and compared: how long a lookup takes says nothing about a token, and who reads the
 /// server's memory learns none.

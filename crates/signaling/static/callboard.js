@@ -36,7 +36,7 @@
 /**
  * @typedef {object} PeerConnectionOptions
  * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] what to send: a stream with all its tracks but
- *   those whose transceiver the page has stopped, or a function that sets each new connection up as it likes, since one that is
+ *   those that the page has stopped the transceiver of, or a function that sets each new connection up as it likes, since one that is
  *   lost is replaced
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
@@ -56,7 +56,7 @@
  * @property {[peer: string]} left
  * @property {[]} room_restarted the room failed and is back; `joined` and `left` have told what has changed
  * @property {[]} resumed the WebSocket was lost and is back; nothing else has changed
- * @property {[peerId: string, previous: string]} rejoined the connection was lost; we are in again, as somebody new
+ * @property {[peerId: string, previous: string]} rejoined the connection was lost; we are in again, as a new peer
  * @property {[message: Message]} message any message of the application, also one that is called like an event here
  * @property {[error: CallboardError]} error what the server says went wrong, and `gave_up` and `webrtc_gave_up`: what has
  *   failed again and again, in the same way, is not tried any more; `details` say what
@@ -70,7 +70,7 @@
  */
 
 /**
- * Joins a room. Lost connections are opened again from then on, but this first one is not: whoever asked learns at once
+ * Joins a room. Lost connections are opened again from then on, but this first one is not: its caller learns at once
  * why not.
  *
  * @param {string | URL} url of the room's WebSocket; may be relative, and `http:` is as good as `ws:`
@@ -217,7 +217,7 @@ export class Client {
    * Sends a message through the room. While there is no connection, it waits for one.
    *
    * @param {string} event
-   * @param {any} [data] whatever JSON can say
+   * @param {any} [data] any JSON
    * @param {string | string[]} [to] everyone else, one peer, or several
    * @returns {void}
    * @throws {CallboardError} `queue_full`: too much waits already. `too_large`: the server has closed a connection over less.
@@ -343,7 +343,7 @@ export class Client {
   }
 
   /**
-   * We are in: for the first time, again with the same id, or as somebody new.
+   * We are in: for the first time, again with the same id, or as a new peer.
    *
    * @param {{ peer_id: string, peers?: string[] }} data
    */
@@ -441,7 +441,7 @@ export class Client {
   }
 
   /**
-   * A listener that throws hurts nobody but itself.
+   * Calls the listeners of an event. One that throws does not keep it from the others.
    *
    * @param {string} event
    * @param {...any} told
@@ -623,7 +623,7 @@ class Socket {
     this.#joining?.resolve();
     this.#joining = null;
     this.#events.joined(data);
-    // Whoever hears this finds everything up to date; unless who heard the rest has closed it.
+    // A listener to this finds everything up to date; unless a listener to the rest has closed it.
     if (this.#is("open")) this.#tell("open", { reason: "" });
   }
 
@@ -651,7 +651,7 @@ class Socket {
     if (open && now - this.#since >= STABLE) this.#failed = 0;
     if (open) this.#since = now;
     else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (!ours && (await this.#status()) !== UNREACHABLE))) {
-      // It was refused, not unreachable: nobody knows us any more.
+      // It was refused, not unreachable: our peer has ended.
       this.#resume = null;
     }
     if (this.#is("closed")) return;
@@ -724,7 +724,7 @@ class Socket {
   /**
    * @param {string} reason
    * @param {number} [code]
-   * @param {CallboardError} [error] for whoever waits to join
+   * @param {CallboardError} [error] for the caller that waits to join
    */
   #end(reason, code, error = closed()) {
     this.#drop(1000);
@@ -839,7 +839,7 @@ class Calls {
         this.#refused(frame.id, new HookError(String(frame.error), frame));
         return true;
       case "cancel_hook":
-        // The server waits no more. What runs runs on, and nobody reads its answer.
+        // The server waits no more. What runs runs on, and its answer is not read.
         return true;
       default:
         return false;
@@ -1270,7 +1270,7 @@ export class PeerConnection {
   #stateChanged(connection) {
     const { connectionState: state, iceConnectionState: ice } = connection;
     this.#host.emit("webrtc", state);
-    // Who heard it may have closed it.
+    // A listener may have closed it.
     if (connection !== this.connection || this.closed) return;
     switch (state) {
       case "connecting":

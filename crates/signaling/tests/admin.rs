@@ -112,7 +112,17 @@ async fn the_webrtc_peers_of_clients_are_shown_below_them() {
     let chat = client.open("chat").await;
     client.until("connected", |client| client.in_state("connected")).await;
 
-    let tree = admin.tree().await;
+    // On a busy machine the first glance may come without an answer.
+    let heard = async {
+        loop {
+            let tree = admin.tree().await;
+            let is_heard = |node: &Tree| node.details.contains_key("state");
+            if tree.find(&is_heard).is_some() {
+                return tree;
+            }
+        }
+    };
+    let tree = tokio::time::timeout(Duration::from_secs(60), heard).await.expect("an answer");
     let peer = tree.find(&|node| node.id == client.ws.id).unwrap();
     let [server_peer] = peer.children.as_slice() else { panic!("{peer:#?}") };
     assert_eq!(server_peer.path, format!("server/rooms/demo/webrtc:{}", client.ws.id));

@@ -296,10 +296,26 @@ async fn the_metrics_are_what_prometheus_reads() {
     let text = server.get("/admin/metrics").await;
     assert!(text.head.contains("content-type: text/plain; version=0.0.4"), "{}", text.head);
     assert!(text.body.contains("# TYPE callboard_actor_exits_total counter\n"), "{}", text.body);
-    let answer = server.ask("GET", "/admin/metrics", &[OPEN_METRICS], "").await;
-    assert_eq!(answer.status, 200);
+    // On a busy machine connections may not answer in time, and handshakes end a moment after they are complete.
+    let told = async {
+        loop {
+            let answer = server.ask("GET", "/admin/metrics", &[OPEN_METRICS], "").await;
+            assert_eq!(answer.status, 200);
+            let samples = parse_metrics(&answer.body);
+            let is = |name: &str, label: &str, value: f64| {
+                let mut named = samples.iter().filter(|(it, ..)| it == name);
+                named.any(|(_, labels, it)| labels.values().any(|it| it == label) && *it == value)
+            };
+            if is("callboard_peer_connections", "connected", 2.0)
+                && is("callboard_handshakes_ended_total", "normal", 2.0)
+            {
+                return (answer, samples);
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await;
+    let (answer, samples) = told.expect("two connections, and the end of two handshakes");
     assert!(answer.head.contains("content-type: application/openmetrics-text"), "{}", answer.head);
-    let samples = parse_metrics(&answer.body);
     let value = |name: &str, label: &str| {
         let named = samples.iter().filter(|(it, _, _)| it == name);
         let mut labelled = named.filter(|(_, labels, _)| {

@@ -19,7 +19,7 @@ async fn a_client_that_is_kicked_out_learns_why_leaves_once_and_cannot_resume() 
     guest.expect_close(4001).await;
     assert_eq!(bystander.expect("left").await, json!({ "peer_id": guest.id }));
     let path = format!("/socket/demo?resume={token}");
-    // One that has not heard it hears it now, and nobody else anything.
+    // One that has not heard it hears it now, and the others nothing.
     server.connect_to(&path, &[]).await.expect("let in").expect_close(4001).await;
     bystander.send(json!({ "event": "echo", "to": [bystander.id] })).await;
     bystander.expect("echo").await;

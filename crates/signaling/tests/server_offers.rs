@@ -63,10 +63,20 @@ async fn echoes(client: &mut RtcClient, on: DataChannelId, text: &str) {
     client.until("echo", |client| client.texts(on).any(|echo| echo == text)).await;
 }
 
-/// No round is under way: everything that was to be agreed on is.
-async fn agreed(connection: &PeerConnectionHandle) -> Vec<Option<Direction>> {
-    let all = connection.send(GetTransceivers).await.expect("it runs");
-    all.iter().map(|one| one.current_direction).collect()
+/// Waits until this is agreed on: an answer may be slower on its way than an echo.
+async fn agrees(connection: &PeerConnectionHandle, expected: &[Option<Direction>]) {
+    let agreed = async || {
+        let all = connection.send(GetTransceivers).await.expect("it runs");
+        all.iter().map(|one| one.current_direction).collect::<Vec<_>>()
+    };
+    let agrees = async {
+        while agreed().await != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(60), agrees).await.is_err() {
+        panic!("{:?}, not {expected:?}", agreed().await);
+    }
 }
 
 #[actix::test]
@@ -98,7 +108,7 @@ async fn what_the_application_adds_gets_to_the_client() {
     ours.send(RestartIce).await.unwrap();
     client.until("third offer", |client| client.events("webrtc:offer").count() == 3).await;
     echoes(&mut client, chat, "after a restart").await;
-    assert_eq!(agreed(&ours).await, [Some(Direction::SendOnly); 2]);
+    agrees(&ours, &[Some(Direction::SendOnly); 2]).await;
     assert_eq!(client.events("error").count(), 0, "{:?}", client.heard);
 }
 
@@ -158,15 +168,16 @@ async fn where_both_offer_the_server_gives_way_and_nothing_is_lost() {
     }
 
     client.until("agreement", |client| client.events("webrtc:offer").count() >= 10).await;
-    let agreed = agreed(&client.connection).await;
-    assert_eq!(agreed.len(), 10, "{agreed:?}");
-    assert!(agreed.iter().all(Option::is_some), "{agreed:?}");
+    let all = client.connection.send(GetTransceivers).await.expect("it runs");
+    assert_eq!(all.len(), 10, "{all:?}");
+    assert!(all.iter().all(|one| one.current_direction.is_some()), "{all:?}");
     assert_eq!(client.events("error").count(), 0, "{:?}", client.heard);
 }
 
 #[actix::test]
-async fn an_offer_that_nobody_answers_is_taken_back() {
-    let limits = WebRtcLimits { offer_timeout: Duration::from_secs(5), ..WebRtcLimits::default() };
+async fn an_offer_that_is_not_answered_is_taken_back() {
+    // Long enough for the second one to be answered on a busy machine.
+    let limits = WebRtcLimits { offer_timeout: Duration::from_secs(15), ..WebRtcLimits::default() };
     let (server, webrtc) = server(limits).await;
     let (mut client, chat, ours) = connected(&server, &webrtc).await;
     client.ignores_offers = true;
@@ -240,7 +251,7 @@ async fn an_answer_that_cannot_be_used_is_refused_and_the_offer_stays_open() {
     client.take_offer(offer).await;
     client.until("track", |client| has_track(client, "voice")).await;
     echoes(&mut client, chat, "hello").await;
-    assert_eq!(agreed(&ours(&webrtc)).await, [Some(Direction::SendOnly)]);
+    agrees(&ours(&webrtc), &[Some(Direction::SendOnly)]).await;
     assert_eq!(client.events("error").count(), 0, "{:?}", client.heard);
 }
 

@@ -163,7 +163,7 @@ async fn what_descriptions_cost_is_bounded_for_a_client_and_for_its_address() {
     let budget = |burst| DescriptionBudget { burst, per_second: 1 };
     let webrtc = webrtc().await.limits(WebRtcLimits {
         descriptions: budget(100),
-        descriptions_per_address: budget(150),
+        descriptions_per_address: budget(125),
         ..WebRtcLimits::default()
     });
     let server = Server::start(move |options| options.webrtc(webrtc)).await;

@@ -70,7 +70,7 @@ impl Drop for Scripted {
 }
 
 impl Connection {
-    /// Says that the client is in, as somebody new.
+    /// Says that the client is in, as a new peer.
     pub(crate) async fn let_in(&mut self) {
         let data = json!({ "peer_id": format!("peer-{}", self.number), "peers": [] });
         self.say(json!({ "event": "authenticated", "data": data })).await;

@@ -109,7 +109,7 @@ fn firefox_whose_first_section_is_that_of_data_keeps_its_connection() {
     on_a_stage_of_its_own(async || keeps_its_connection(Kind::Firefox).await);
 }
 
-/// Nobody stops the section of data, so it speaks for the transport for good.
+/// The section of data is never stopped, so it speaks for the transport for good.
 async fn keeps_its_connection(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     for (how, then) in [

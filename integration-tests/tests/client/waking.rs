@@ -49,7 +49,7 @@ async fn comes_back_at_once(kind: Kind) {
         page.becomes(&format!("ann.state === 'open' && rejoined.length === {}", 2 * round + 1))
             .await;
 
-        // It is dead, and nobody has noticed.
+        // It is dead, which neither side has noticed.
         proxy.get_stuck();
         page.run(&format!("wake.{how}()")).await;
         page.becomes("ann.state === 'waiting'").await;

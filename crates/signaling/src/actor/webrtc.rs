@@ -253,7 +253,7 @@ impl<P: Peer> PeerActor<P> {
         })
     }
 
-    /// Tells the log that the client was refused something, whatever it is told itself.
+    /// Logs that the client was refused something; what the client is told is the caller's to say.
     fn log_refusal(&self, event: &str, error: &str, reason: Option<&str>) {
         let (address, peer) = (self.attachment.address(), self.context.peer_id);
         let what = format!("{event} of peer {peer}");

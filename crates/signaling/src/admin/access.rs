@@ -107,7 +107,7 @@ impl Gate {
         if !address.is_loopback() || by_stranger {
             return Err(AdminError::LoopbackOnly);
         }
-        // A page of another site whose name was made to lead here (DNS rebinding) names that site.
+        // A page of another site, with a name that was made to lead here (DNS rebinding), names that site.
         if !matches!(Authority::of(request), Ok(Some(host)) if host.is_loopback()) {
             return Err(AdminError::ForeignHost);
         }
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_has_to_wait_and_nobody_else() {
+    fn an_address_that_guesses_has_to_wait_and_no_other() {
         let gate = Gate::new(full("secret"), TrustedProxies::default());
         let status = |peer: &str, token: &str| {
             let request = TestRequest::get().peer_addr(peer.parse().unwrap());

@@ -56,7 +56,7 @@ impl Admin {
         registry.register("rooms", "Rooms that run", gauge(rooms));
         registry.register(
             "peers",
-            "Peers that run, those whose clients are away too",
+            "Peers that run, also while their clients are away",
             gauge(peers),
         );
         let actors = Family::<Labels, Gauge>::default();

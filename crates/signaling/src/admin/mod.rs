@@ -295,8 +295,8 @@ impl AdminBuilder {
         Self { tokens: Tokens { read: Some(token.into()), ..self.tokens }, ..self }
     }
 
-    /// The reverse proxies whose `Forwarded` or `X-Forwarded-For` is believed: whether a request is from this machine, and
-    /// whose guesses at the token are counted, goes by the address that they tell. Default: none; without a token, no
+    /// Sets the reverse proxies that are believed in `Forwarded` and `X-Forwarded-For`: whether a request is from this machine,
+    /// and which address wrong tokens are counted for, goes by the address that they tell. Default: none; without a token, no
     /// request that has come by a proxy is answered.
     pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
         Self { proxies, ..self }

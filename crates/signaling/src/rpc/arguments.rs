@@ -152,7 +152,7 @@ fn whole(number: &Number) -> Option<Number> {
     (float.abs() <= EXACT).then(|| Number::from(float as i64))
 }
 
-/// The words of an error, of which some may be the client's.
+/// Returns the text of an error, which may repeat words of the client's.
 fn words(error: &impl fmt::Display) -> String {
     shorten(&error.to_string(), LONGEST_DETAIL).to_owned()
 }

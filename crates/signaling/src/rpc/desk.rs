@@ -105,7 +105,7 @@ impl Desk {
                         true => Err(Failure::TooLarge.to_string()),
                         false => outcome,
                     };
-                    // Whoever asked may have gone.
+                    // The caller may have gone.
                     _ = waiting.send(outcome);
                 }
                 Handled::Rpc
@@ -134,7 +134,7 @@ impl Desk {
                 let waiting =
                     id.of_server().and_then(|number| self.calls().waiting.remove(&number));
                 if let Some(waiting) = waiting {
-                    // Whoever asked may have gone.
+                    // The caller may have gone.
                     _ = waiting.send(Err(Failure::TooLarge.to_string()));
                 }
             }

@@ -255,7 +255,7 @@ impl Actor for ServerPeer {
         });
     }
 
-    /// Runs also after a panic; whoever watches it tells of that.
+    /// Runs also after a panic; its monitors tell of that.
     fn stopped(&mut self, _: &mut Self::Context) {
         if self.state == PeerConnectionState::Closed {
             return; // it has ended by itself, and has said so
