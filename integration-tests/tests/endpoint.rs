@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_ice_handshake::endpoint::*;
-use callboard_ice_handshake::gather::IceServer;
 use callboard_ice_handshake::handshake::*;
+use callboard_transport::gather::IceServer;
 use hosts::*;
 use integration_tests::coturn::{CoturnOptions, PASSWORD, USER};
 use integration_tests::nat::{Mapping, NatOptions, PUBLIC_ADDRESS};

@@ -221,7 +221,7 @@ fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not
             let left = left.clone();
             thread::spawn(move || {
                 left.enter();
-                callboard_ice_handshake::mux::MuxHandle::bind(Default::default()).unwrap()
+                callboard_transport::mux::MuxHandle::bind(Default::default()).unwrap()
             })
             .join()
             .unwrap()
@@ -233,8 +233,7 @@ fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not
             thread::spawn(move || {
                 left.enter();
                 actix::System::new().block_on(async move {
-                    let _reader =
-                        actix::Actor::start(callboard_ice_handshake::mux::UdpMux::new(mux));
+                    let _reader = actix::Actor::start(callboard_transport::mux::UdpMux::new(mux));
                     _ = ended.await;
                 });
             })

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::{Actor, Addr};
-use callboard_ice_handshake::gather::*;
-use callboard_ice_handshake::mux::*;
+use callboard_transport::gather::*;
+use callboard_transport::mux::*;
 use futures_util::StreamExt;
 use integration_tests::coturn::{Access, CoturnOptions, PASSWORD, USER};
 use integration_tests::nat::{NatOptions, PUBLIC_ADDRESS};

@@ -1,15 +1,13 @@
-//! The transport under a peer connection: sockets, candidates, and handshakes that run as swappable supervised actors.
+//! Handshakes of peer connections as swappable supervised actors, and stand-alone ICE endpoints.
 //!
-//! It knows nothing of SDP, rooms or HTTP. What it is made of, from above:
+//! It knows nothing of SDP, rooms or HTTP, and stands on the sockets and candidates of
+//! [`callboard_transport`]. Its modules, from above:
 //!
 //! * [`endpoint`]: a stand-alone ICE endpoint, for applications without SDP. Begin here.
 //! * [`handshake`]: what makes a connected pair of addresses a secured session: [`Dtls`](handshake::Dtls),
 //!   [`Psk`](handshake::Psk), [`Plain`](handshake::Plain), or yours; each run by a
 //!   [`HandshakeActor`](handshake::HandshakeActor). Also inside an `Rtc` of str0m, over a
 //!   [`DtlsBridge`](handshake::DtlsBridge).
-//! * [`gather`]: host, server-reflexive and relay candidates; [`Transport`](gather::Transport), through which one
-//!   component sends and receives.
-//! * [`mux`]: one UDP port for all connections of a thread.
 //!
 //! # A handshake of your own
 //!
@@ -50,9 +48,6 @@
 //! ```
 
 pub mod endpoint;
-pub mod gather;
 pub mod handshake;
-mod label;
-pub mod mux;
 
-pub use label::Label;
+pub use callboard_transport::Label;

@@ -5,7 +5,7 @@ mod endpoints;
 
 use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::handshake::*;
-use callboard_ice_handshake::mux::{MuxHandle, UdpMux, UdpMuxOptions};
+use callboard_transport::mux::{MuxHandle, UdpMux, UdpMuxOptions};
 use endpoints::*;
 
 fn psk() -> (Psk, Psk) {

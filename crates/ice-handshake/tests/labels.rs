@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use callboard_ice_handshake::Label;
 use callboard_ice_handshake::endpoint::{EndpointEvent, EndpointOptions, GatherCandidates};
-use callboard_ice_handshake::gather::{Gatherer, GathererOptions, IceServer};
 use callboard_ice_handshake::handshake::*;
-use callboard_ice_handshake::mux::*;
+use callboard_transport::gather::{Gatherer, GathererOptions, IceServer};
+use callboard_transport::mux::*;
 use str0m::{Input, RtcConfig};
 
 /// Keeps what this crate logs.

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix::prelude::*;
 use bytes::Bytes;
-use callboard_ice_handshake::Label;
-use callboard_ice_handshake::gather::{Transport, TransportEvent, TransportOptions};
 use callboard_ice_handshake::handshake::{
     ComponentId, ComponentInfo, Fingerprint, HandshakeError, HandshakeEvent, HandshakeFactory,
     HandshakeHandle, HandshakeOutput, HandshakeSpec, InitData, Role, start_handshake,
 };
-use callboard_ice_handshake::mux::{MuxHandle, PacketClass};
 use callboard_supervision::{Down, Exit, ExitReason, Placement, SupervisorRef};
+use callboard_transport::Label;
+use callboard_transport::gather::{Transport, TransportEvent, TransportOptions};
+use callboard_transport::mux::{MuxHandle, PacketClass};
 
 use crate::api::{Api, Configuration, MediaEngine};
 use crate::batch::Batch;

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_ice_handshake::gather::{IceServer, IceTransportPolicy};
 use callboard_ice_handshake::handshake::{
     Certificate, Dtls, HandshakeFactory, Role, SrtpProfile, Version,
 };
-use callboard_ice_handshake::mux::RouteOptions;
+use callboard_transport::gather::{IceServer, IceTransportPolicy};
+use callboard_transport::mux::RouteOptions;
 
 use crate::error::AddTrackError;
 use crate::media::*;

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use callboard_ice_handshake::gather::Transport;
-use callboard_ice_handshake::mux::Transmit;
+use callboard_transport::gather::Transport;
+use callboard_transport::mux::Transmit;
 
 /// Datagrams to one address, sent in one call.
 #[derive(Debug, Default)]

@@ -329,7 +329,7 @@ pub enum AddIceCandidateError {
     Syntax(String),
     /// An address to which nobody may have us send.
     #[error(transparent)]
-    Refused(#[from] callboard_ice_handshake::gather::RemoteRefused),
+    Refused(#[from] callboard_transport::gather::RemoteRefused),
     /// More than anybody needs.
     #[error("too many candidates")]
     TooMany,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use callboard_ice_handshake::gather::CandidateError;
 use callboard_ice_handshake::handshake::{HandshakeError, Role, SrtpProfile, Version};
+use callboard_transport::gather::CandidateError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
-use callboard_ice_handshake::mux::{
-    BindError, MuxCounters, MuxHandle, PortChoice, UdpMux, UdpMuxOptions,
-};
 use callboard_supervision::{
     ArbiterPool, CallError, ChildId, ChildRef, ChildSpec, Flags, Placement, Restart, Shutdown,
     StartChildError, StartSupervisorError, SupervisorRef, SupervisorSpec, TreeSnapshot,
+};
+use callboard_transport::mux::{
+    BindError, MuxCounters, MuxHandle, PortChoice, UdpMux, UdpMuxOptions,
 };
 use uuid::Uuid;
 

@@ -59,7 +59,7 @@ mod stats;
 
 pub use actor::PeerConnection;
 pub use api::*;
-pub use callboard_ice_handshake::gather::IceServer;
+pub use callboard_transport::gather::IceServer;
 pub use candidate::IceCandidate;
 pub use channels::{DataChannelId, DataChannelInfo, DataChannelOptions, DataChannelState};
 pub use description::{SdpType, SessionDescription};

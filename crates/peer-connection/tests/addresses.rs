@@ -4,9 +4,9 @@
 mod peers;
 
 use callboard_ice_handshake::handshake::Certificate;
-use callboard_ice_handshake::mux::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
+use callboard_transport::mux::*;
 use peers::*;
 
 #[actix::test]

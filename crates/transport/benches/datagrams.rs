@@ -5,7 +5,7 @@ use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use callboard_ice_handshake::mux::*;
+use callboard_transport::mux::*;
 use futures_util::StreamExt;
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::net::SocketAddr;
 
-use callboard_ice_handshake::mux::Demux;
+use callboard_transport::mux::Demux;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 fn demux(criterion: &mut Criterion) {

@@ -5,7 +5,7 @@ mod network;
 
 use std::time::Duration;
 
-use callboard_ice_handshake::gather::*;
+use callboard_transport::gather::*;
 use network::*;
 use proptest::collection;
 use proptest::prelude::*;

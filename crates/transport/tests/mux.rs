@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use callboard_ice_handshake::mux::*;
 use callboard_supervision::{ChildSpec, Fault, Flags, SupervisorSpec};
+use callboard_transport::mux::*;
 use futures_util::StreamExt;
 
 fn options() -> UdpMuxOptions {

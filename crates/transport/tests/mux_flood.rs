@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use callboard_ice_handshake::mux::*;
+use callboard_transport::mux::*;
 
 #[actix::test]
 async fn t7_requests_for_nobody_are_not_answered_and_cost_no_memory() {

@@ -14,7 +14,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::handshake::*;
-use callboard_ice_handshake::mux::InterfaceFilter;
+use callboard_transport::mux::InterfaceFilter;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 

@@ -9,9 +9,9 @@ use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::{Signaling, TrustedProxies, body_within, client_script, tune};
 use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
+use callboard_transport::gather::IceServer;
 use rustls::ServerConfig;
 
 use crate::config::Config;

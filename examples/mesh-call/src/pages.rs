@@ -3,8 +3,8 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
-use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::{Guesses, TrustedProxies};
+use callboard_transport::gather::IceServer;
 use example_pages::{Asset, GoTo, page};
 use serde_json::json;
 

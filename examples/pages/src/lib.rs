@@ -8,8 +8,8 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpRequest, HttpResponse};
-use callboard_ice_handshake::gather::IceServer;
 use callboard_peer_connection::RateLimitedLog;
+use callboard_transport::gather::IceServer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use callboard_ice_handshake::gather::IceServer;
-use callboard_ice_handshake::mux::PortChoice;
 use callboard_peer_connection::{Configuration, PeerConnectionsOptions};
 use callboard_signaling::{OwnPages, Peer, PeerOptions, TrustedProxies};
+use callboard_transport::gather::IceServer;
+use callboard_transport::mux::PortChoice;
 use clap::Args;
 
 /// How peer connections of the server are reached.

@@ -10,12 +10,12 @@ use actix::prelude::*;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::admin::Admin;
 use callboard_signaling::{OwnPages, Signaling, body_within, client_script, tune};
 use callboard_supervision::{
     Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError, has_panicked,
 };
+use callboard_transport::gather::IceServer;
 use tokio::task::JoinHandle;
 
 use crate::guest::Guest;

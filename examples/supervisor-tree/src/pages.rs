@@ -3,8 +3,8 @@
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
-use callboard_ice_handshake::gather::IceServer;
 use callboard_signaling::{OwnPages, is_room_name};
+use callboard_transport::gather::IceServer;
 use example_pages::{Asset, GoTo, page};
 
 /// The routes of the pages; needs the STUN and TURN servers, which are told to `own_pages`. `/{room}` takes what nothing

@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use callboard_ice_handshake::mux::InterfaceFilter;
 use callboard_peer_connection::{Api, PeerConnectionId, PeerConnections, StartError};
 use callboard_room_supervisor::Rooms;
 use callboard_signaling::admin::Admin;
@@ -20,6 +19,7 @@ use callboard_signaling::{PeerOptions, Run, Signaling, WebRtc};
 use callboard_supervision::{
     Flags, StartChildError, StartSupervisorError, SupervisorRef, SupervisorSpec, TreeSnapshot,
 };
+use callboard_transport::mux::InterfaceFilter;
 use example_pages::options::{Network, Web};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use callboard_ice_handshake::mux::{Demux, PacketClass, Stun};
+use callboard_transport::mux::{Demux, PacketClass, Stun};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|datagram: &[u8]| {

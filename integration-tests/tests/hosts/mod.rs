@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use callboard_ice_handshake::endpoint::*;
-use callboard_ice_handshake::gather::{IceServer, IceTransportPolicy};
 use callboard_ice_handshake::handshake::*;
+use callboard_transport::gather::{IceServer, IceTransportPolicy};
 use integration_tests::Namespace;
 pub use integration_tests::PATIENCE;
 use tokio::sync::{mpsc, oneshot};

@@ -6,6 +6,7 @@ use actix::prelude::*;
 use callboard_supervision::{
     ChildSpec, Down, Exit, ExitReason, Restart, SupervisorRef, defer_start, monitor,
 };
+use callboard_transport::mux::MuxHandle;
 
 use super::component_actor::{
     AddRemoteCandidate, ComponentActor, ComponentCommand, ComponentEvent, Seal,
@@ -13,7 +14,6 @@ use super::component_actor::{
 use super::sdp::{parse_candidate, parse_sdp};
 use super::*;
 use crate::handshake::{ComponentId, InitData};
-use crate::mux::MuxHandle;
 
 /// The actor of an [`IceEndpoint`]: takes what the application says to its components, and tells what they tell.
 pub struct Endpoint {

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use callboard_transport::mux::{PacketClass, Stun};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState};
 use str0m::net::Protocol;
 
 use super::{CandidateRefused, ComponentError, Credentials, EndpointOptions, SendPayloadError};
 use crate::handshake::{Session, SessionOutput};
-use crate::mux::{PacketClass, Stun};
 
 /// What a component wants done.
 #[derive(Debug)]

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use bytes::Bytes;
 use callboard_supervision::{Down, Exit, ExitReason, SupervisorRef};
+use callboard_transport::Label;
+use callboard_transport::gather::{Transport, TransportEvent};
+use callboard_transport::mux::{MuxHandle, Transmit};
 use is::Candidate;
 
 use super::component::{Component, Output};
@@ -13,13 +16,10 @@ use super::sdp::write_candidate;
 use super::{
     CandidateRefused, ComponentError, Credentials, EndpointEvent, EndpointOptions, SendPayloadError,
 };
-use crate::Label;
-use crate::gather::{Transport, TransportEvent};
 use crate::handshake::{
     ComponentId, ComponentInfo, Finished, HandshakeError, HandshakeEvent, HandshakeHandle,
     HandshakeOutput, HandshakeSpec, InitData, start_handshake,
 };
-use crate::mux::{MuxHandle, Transmit};
 
 /// What a component tells its endpoint.
 #[derive(Message)]

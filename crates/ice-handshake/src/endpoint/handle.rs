@@ -6,9 +6,9 @@ use callboard_supervision::{
     AutoShutdown, CallError, ChildId, ChildRef, ChildSpec, Flags, Restart, StartSupervisorError,
     SupervisorRef, SupervisorSpec, TreeSnapshot,
 };
+use callboard_transport::mux::{BindError, MuxHandle, UdpMux};
 
 use super::{Endpoint, EndpointEvent, EndpointOptions};
-use crate::mux::{BindError, MuxHandle, UdpMux};
 
 /// A stand-alone ICE endpoint. Cheap to clone, usable from any thread.
 ///

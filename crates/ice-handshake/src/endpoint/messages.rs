@@ -7,9 +7,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 use callboard_supervision::ExitReason;
+use callboard_transport::gather::{CandidateError, RemoteRefused};
 use is::IceCreds;
 
-use crate::gather::{CandidateError, RemoteRefused};
 use crate::handshake::{ComponentId, HandshakeData, HandshakeError, InitData};
 
 /// Begin to gather candidates.

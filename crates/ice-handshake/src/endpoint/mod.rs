@@ -10,7 +10,7 @@
 //! use actix::prelude::*;
 //! use callboard_ice_handshake::endpoint::*;
 //! use callboard_ice_handshake::handshake::Plain;
-//! use callboard_ice_handshake::mux::InterfaceFilter;
+//! use callboard_transport::mux::InterfaceFilter;
 //! # use tokio::sync::mpsc;
 //!
 //! /// Hands on what an endpoint tells.

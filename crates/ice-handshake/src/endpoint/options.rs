@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_supervision::Placement;
+use callboard_transport::gather::TransportOptions;
+use callboard_transport::mux::{MuxHandle, UdpMuxOptions};
 
-use crate::gather::TransportOptions;
 use crate::handshake::HandshakeFactory;
-use crate::mux::{MuxHandle, UdpMuxOptions};
 
 /// What an endpoint is to be.
 #[derive(Clone)]

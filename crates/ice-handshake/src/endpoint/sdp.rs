@@ -1,10 +1,10 @@
 //! Candidates and credentials as they are written in SDP.
 
+use callboard_transport::gather::check_remote;
 use is::Candidate;
 use str0m::net::Protocol;
 
 use super::{BadSdp, CandidateRefused, Credentials};
-use crate::gather::check_remote;
 use crate::handshake::ComponentId;
 
 /// A peer's candidate for this component, as an agent takes it: each agent is of one component and calls it 1.
@@ -85,7 +85,7 @@ const MOST_CANDIDATES: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gather::RemoteRefused;
+    use callboard_transport::gather::RemoteRefused;
 
     #[test]
     fn a_candidate_keeps_its_component_and_an_agent_calls_it_one() {

@@ -8,7 +8,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::handshake::*;
-use callboard_ice_handshake::mux::InterfaceFilter;
+use callboard_transport::mux::InterfaceFilter;
 use tokio::sync::mpsc;
 
 /// Hands on all that an endpoint tells.
@@ -39,7 +39,7 @@ pub fn options(controlling: bool, handshake: impl HandshakeFactory) -> EndpointO
     options.controlling = controlling;
     options.sockets.interfaces =
         InterfaceFilter::with_loopback().only(|_, address| address.is_loopback());
-    options.sockets.ip_families = callboard_ice_handshake::mux::IpFamilies::V4;
+    options.sockets.ip_families = callboard_transport::mux::IpFamilies::V4;
     options
 }
 

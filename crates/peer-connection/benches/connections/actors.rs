@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use actix::prelude::*;
 use callboard_ice_handshake::handshake::{Certificate, SrtpProfile, Version};
-use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
+use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::mpsc;
 
 use super::*;

@@ -18,8 +18,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use callboard_ice_handshake::Label;
 use callboard_ice_handshake::handshake::{Certificate, DtlsBridge};
+use callboard_transport::Label;
 pub(crate) use str0m::Candidate;
 use str0m::change::SdpPendingOffer;
 pub(crate) use str0m::channel::ChannelId as ChannelKey;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use callboard_ice_handshake::Label;
 use callboard_ice_handshake::handshake::{Certificate, DtlsBridge, crypto_provider};
+use callboard_transport::Label;
 use str0m::crypto::CryptoProvider;
 use str0m::{Rtc, RtcConfig};
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use callboard_ice_handshake::gather::{CandidateError, LocalCandidate, check_remote};
+use callboard_transport::gather::{CandidateError, LocalCandidate, check_remote};
 
 use super::{Session, SessionOutput};
 use crate::IceCandidate;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callboard_ice_handshake::gather::*;
 use callboard_ice_handshake::handshake::*;
+use callboard_transport::gather::*;
 
 use crate::engine::Candidate;
 use crate::event::ConnectionEvent;

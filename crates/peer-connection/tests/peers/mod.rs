@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
+use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::mpsc;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

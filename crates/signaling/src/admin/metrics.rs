@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use callboard_ice_handshake::mux::MuxCounters;
 use callboard_supervision::{Status, TreeSnapshot};
+use callboard_transport::mux::MuxCounters;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

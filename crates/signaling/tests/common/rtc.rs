@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_signaling::WebRtc;
+use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;

@@ -22,7 +22,7 @@ pub struct TurnCredentials {
 /// ```
 /// use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
-/// use callboard_ice_handshake::gather::ephemeral_turn_credentials;
+/// use callboard_transport::gather::ephemeral_turn_credentials;
 ///
 /// let credentials = ephemeral_turn_credentials(b"the secret", "ada", UNIX_EPOCH + Duration::from_secs(1_800_000_000));
 /// assert_eq!(credentials.username, "1800000000:ada");

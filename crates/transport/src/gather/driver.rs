@@ -16,7 +16,6 @@ use is::Candidate;
 use rustls::ClientConfig;
 use tokio::sync::{Notify, mpsc};
 
-use super::cache::Known;
 use super::stream::{FromServer, Way};
 use super::{
     CandidateError, Gatherer, GathererOptions, IceServer, IceTransportPolicy, LocalCandidate,
@@ -24,8 +23,8 @@ use super::{
 };
 use crate::Label;
 use crate::mux::{
-    Datagram, DropReason, Inbox, MuxHandle, PacketClass, Route, RouteOptions, SendOutcome,
-    Transmit, UfragTaken,
+    Datagram, DropReason, Inbox, Known, MuxHandle, PacketClass, ReflexiveCache, Route,
+    RouteOptions, SendOutcome, Transmit, UfragTaken,
 };
 
 /// What a component's transport is to be.
@@ -421,7 +420,7 @@ impl Shared {
         }
     }
 
-    fn cache(&self) -> &super::ReflexiveCache {
+    fn cache(&self) -> &ReflexiveCache {
         &self.route.mux().shared.reflexive
     }
 }

@@ -3,7 +3,6 @@
 //! A [`Gatherer`] finds them: sans-IO, one for each component. A [`Transport`] is the driver around it: everything that
 //! a component sends and receives goes through it, whether by the [mux](crate::mux) or by a TURN server.
 
-mod cache;
 mod credentials;
 mod driver;
 mod found;
@@ -15,7 +14,6 @@ mod server;
 mod stream;
 mod stun;
 
-pub(crate) use cache::ReflexiveCache;
 pub use credentials::{TurnCredentials, ephemeral_turn_credentials};
 pub use driver::{Transport, TransportEvent, TransportEvents, TransportOptions};
 pub use found::{

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// Read from JSON in the W3C form, with `urls` as one text or a list of them (or `url`), or as a plain text:
 ///
 /// ```
-/// use callboard_ice_handshake::gather::IceServer;
+/// use callboard_transport::gather::IceServer;
 ///
 /// let servers: Vec<IceServer> = serde_json::from_str(
 ///     r#"[

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::Label;
-use crate::gather::ReflexiveCache;
 
 use super::counters::Counting;
 use super::inbox::Ring;
+use super::reflexive::ReflexiveCache;
 use super::socket::{Bound, Sockets};
 use super::{
     BindError, Datagram, Demux, DropReason, Inbox, MuxCounters, PacketClass, RouteId, Stun,

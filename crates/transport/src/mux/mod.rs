@@ -16,6 +16,7 @@ mod handle;
 mod inbox;
 mod options;
 mod packet;
+mod reflexive;
 mod socket;
 
 pub use actor::UdpMux;
@@ -25,3 +26,4 @@ pub use handle::{MuxHandle, Route, RouteOptions, SendOutcome, Transmit};
 pub use inbox::{Datagram, Inbox};
 pub use options::{BindError, InterfaceFilter, IpFamilies, PortChoice, UdpMuxOptions};
 pub use packet::{PacketClass, Stun};
+pub(crate) use reflexive::{Known, ReflexiveCache};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use callboard_ice_handshake::gather::*;
+use callboard_transport::gather::*;
 use is::Candidate;
 use stun_proto::agent::Transmit;
 use stun_proto::types::TransportType;

@@ -1,7 +1,6 @@
 //! A synthetic peer's WebRTC connection to the server.
 
 use actix::prelude::*;
-use callboard_ice_handshake::mux::InterfaceFilter;
 use callboard_peer_connection::messages::{
     AddIceCandidate, CreateDataChannel, LocalDescription, SendData, SetLocalDescription,
     SetRemoteDescription,
@@ -11,6 +10,7 @@ use callboard_peer_connection::{
     PeerConnectionEvent, PeerConnectionHandle, PeerConnectionState, PeerConnections,
     PeerConnectionsOptions, SessionDescription,
 };
+use callboard_transport::mux::InterfaceFilter;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::guest::CURSOR;

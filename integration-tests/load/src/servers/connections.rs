@@ -9,11 +9,11 @@ use actix::prelude::*;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
 use callboard_ice_handshake::handshake::Certificate;
-use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_signaling::{Rate, WebRtc, WebRtcLimits};
 use callboard_supervision::{ChildSpec, Flags, SupervisorRef, SupervisorSpec};
+use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::oneshot;
 
 /// Where the owners of connections live.

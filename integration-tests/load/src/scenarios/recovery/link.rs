@@ -8,7 +8,6 @@ use actix::prelude::*;
 use callboard_ice_handshake::handshake::{
     ComponentInfo, Dtls, Handshake, HandshakeFactory, Init, Step,
 };
-use callboard_ice_handshake::mux::{InterfaceFilter, UdpMuxOptions};
 use callboard_peer_connection::messages::{
     AddIceCandidate, CreateDataChannel, LocalDescription, SendData, SetLocalDescription,
     SetRemoteDescription,
@@ -18,6 +17,7 @@ use callboard_peer_connection::{
     PeerConnectionEvent, PeerConnectionHandle, PeerConnectionState, PeerConnections,
     PeerConnectionsOptions, SessionDescription,
 };
+use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::{mpsc, oneshot};
 
 /// The thread on which the clients' connections are supervised. They run on threads of their own.

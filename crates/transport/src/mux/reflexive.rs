@@ -20,7 +20,7 @@ enum Entry {
 }
 
 /// What is known.
-pub(super) enum Known {
+pub(crate) enum Known {
     /// The mapped address.
     Address(SocketAddr),
     /// Somebody is asking; this resolves to it, or to an error if they give up.
@@ -30,7 +30,7 @@ pub(super) enum Known {
 }
 
 impl ReflexiveCache {
-    pub(super) fn look_up(&self, now: Instant, host: SocketAddr, server: SocketAddr) -> Known {
+    pub(crate) fn look_up(&self, now: Instant, host: SocketAddr, server: SocketAddr) -> Known {
         let mut entries = self.lock();
         entries.retain(|_, entry| !matches!(entry, Entry::Known(_, since) if now.saturating_duration_since(*since) > KEPT));
         if let Some(Entry::Asking(waiting)) = entries.get_mut(&(host, server)) {
@@ -48,7 +48,7 @@ impl ReflexiveCache {
     }
 
     /// The answer, or none: those who wait ask for themselves.
-    pub(super) fn tell(
+    pub(crate) fn tell(
         &self,
         now: Instant,
         host: SocketAddr,

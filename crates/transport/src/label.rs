@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// The name of a connection in the log: its owner's lines and those of its transport and its handshake begin with the same.
 ///
 /// ```
-/// use callboard_ice_handshake::Label;
+/// use callboard_transport::Label;
 ///
 /// assert_eq!(format!("{}the relay is lost", Label::new(7)), "7: the relay is lost");
 /// assert_eq!(format!("{}the relay is lost", Label::default()), "the relay is lost");
