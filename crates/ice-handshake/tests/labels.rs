@@ -23,7 +23,9 @@ impl log::Log for Lines {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         // The sockets of a mux are not a connection's, and neither are a reader's errors.
         let target = metadata.target();
-        target.starts_with("callboard_ice_handshake")
+        ["callboard_transport", "callboard_ice_handshake"]
+            .iter()
+            .any(|ours| target.starts_with(ours))
             && !target.ends_with("mux::socket")
             && !target.ends_with("mux::actor")
     }

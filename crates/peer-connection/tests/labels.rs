@@ -20,7 +20,7 @@ impl log::Log for Lines {
         let target = metadata.target();
         // The sockets of a thread are all connections' together.
         let shared = target.ends_with("mux::socket") || target.ends_with("mux::actor");
-        let ours = ["callboard_ice_handshake", "callboard_peer_connection"];
+        let ours = ["callboard_transport", "callboard_ice_handshake", "callboard_peer_connection"];
         ours.iter().any(|ours| target.starts_with(ours)) && !shared
     }
 
