@@ -1,5 +1,7 @@
 //! The handshake actor inside str0m's `Rtc`, against str0m's own engine and against another actor.
 
+mod forgery;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use callboard_ice_handshake::handshake::*;
 use callboard_supervision::{ArbiterPool, Down, Flags, Placement, SupervisorRef, SupervisorSpec};
+use forgery::{Forged, Forger};
 use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::crypto::dtls::DtlsVersion;
 use str0m::net::{Protocol, Receive};
@@ -370,6 +373,43 @@ async fn an_actor_shakes_hands_for_an_rtc_in_every_role_version_and_place() {
                 times[1] < stock[1] + Duration::from_secs(2),
                 "{version} {client:?} {server:?}: {times:?} {stock:?}"
             );
+        }
+    }
+}
+
+#[actix::test]
+async fn datagrams_forged_after_the_handshake_end_no_rtc_and_are_not_answered() {
+    use Where::*;
+    let pool = ArbiterPool::new(1);
+    for version in VERSIONS {
+        for role in [Role::Client, Role::Server] {
+            let (client, server, kinds) = match role {
+                Role::Client => (Here, Stock, &Forged::TO_CLIENTS[..]),
+                Role::Server => (Stock, Here, &Forged::TO_SERVERS[..]),
+            };
+            let (mut a, mut b, _) = connect(client, server, version, &pool).await;
+            let (ours, theirs) = if role == Role::Client { (&mut a, &b) } else { (&mut b, &a) };
+            let (source, destination) = (theirs.address, ours.address);
+            let mut other = Dtls::generate().unwrap().start(Role::Client);
+            let Step::Packets(hello) = other.connection_ready(now()) else { panic!("no hello") };
+            let certificate = theirs.certificate.certificate();
+            let mut forger = Forger::new(7, role, hello[0].to_vec(), certificate);
+            let mut sent = 0;
+            for kind in kinds {
+                for _ in 0..20 {
+                    let datagram = forger.forge(*kind);
+                    let contents = (&datagram[..]).try_into().unwrap();
+                    let receive = Receive { proto: Protocol::Udp, source, destination, contents };
+                    let answers = ours.drive(Some(Input::Receive(now(), receive)));
+                    sent += answers.iter().filter(|(_, said)| matches!(said[0], 20..=63)).count();
+                }
+            }
+            assert!(ours.ended.is_none(), "{version} {role:?}: {:?}", ours.ended);
+            assert!(sent < 20, "{version} {role:?}: {sent} answers");
+            a.write(b"from the client");
+            b.write(b"from the server");
+            run_until(&mut a, &mut b, |a, b| !a.received.is_empty() && !b.received.is_empty())
+                .await;
         }
     }
 }

@@ -45,6 +45,10 @@ pub enum Forged {
     CertificatePiece,
     ChangeCipherSpec,
     Alert,
+    /// A Finished in the clear.
+    Finished,
+    /// A HelloRequest of DTLS 1.2.
+    HelloRequest,
     /// An acknowledgement in the clear (RFC 9147 §7).
     Ack,
     /// A record of DTLS 1.2's epoch 1.
@@ -56,7 +60,7 @@ pub enum Forged {
 }
 
 impl Forged {
-    pub const TO_SERVERS: [Self; 17] = [
+    pub const TO_SERVERS: [Self; 18] = [
         Self::Hello,
         Self::UnacceptableHello,
         Self::CookieHello,
@@ -70,12 +74,13 @@ impl Forged {
         Self::CertificatePiece,
         Self::ChangeCipherSpec,
         Self::Alert,
+        Self::Finished,
         Self::Ack,
         Self::Encrypted12,
         Self::Encrypted13,
         Self::Mixed,
     ];
-    pub const TO_CLIENTS: [Self; 20] = [
+    pub const TO_CLIENTS: [Self; 22] = [
         Self::HelloVerifyRequest,
         Self::HelloRetryRequest,
         Self::OtherShare,
@@ -92,6 +97,8 @@ impl Forged {
         Self::CertificatePiece,
         Self::ChangeCipherSpec,
         Self::Alert,
+        Self::Finished,
+        Self::HelloRequest,
         Self::Ack,
         Self::Encrypted12,
         Self::Encrypted13,
@@ -194,6 +201,11 @@ impl Forger {
                 let what = self.random.u8(..);
                 self.record(21, 0, &[2, what])
             }
+            Forged::Finished => {
+                let (sequence, body) = (self.random.u16(0..6), self.bytes(12));
+                self.in_the_clear(20, sequence, &body)
+            }
+            Forged::HelloRequest => self.in_the_clear(0, first, &[]),
             Forged::Ack => {
                 let mut body = vec![0, 16, 0, 0, 0, 0, 0, 0, 0, 0];
                 body.extend(self.random.u64(0..6).to_be_bytes());

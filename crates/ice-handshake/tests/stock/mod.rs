@@ -12,6 +12,8 @@ use callboard_ice_handshake::handshake::*;
 pub struct Stock {
     dtls: dimpl::Dtls,
     timeout: Option<Instant>,
+    /// What came, until a session hands it out.
+    payloads: Vec<Bytes>,
 }
 
 impl Stock {
@@ -36,7 +38,7 @@ impl Stock {
             None => dimpl::Dtls::new_auto(config, certificate, now),
         };
         dtls.set_active(role == Role::Client);
-        Box::new(Self { dtls, timeout: None })
+        Box::new(Self { dtls, timeout: None, payloads: Vec::new() })
     }
 
     fn step(&mut self, result: Result<(), dimpl::Error>) -> Step {
@@ -49,6 +51,9 @@ impl Stock {
             match self.dtls.poll_output(&mut buffer) {
                 dimpl::Output::Packet(packet) => packets.push(Bytes::copy_from_slice(packet)),
                 dimpl::Output::Connected => connected = true,
+                dimpl::Output::ApplicationData(data) => {
+                    self.payloads.push(Bytes::copy_from_slice(data));
+                }
                 dimpl::Output::Timeout(at) => {
                     self.timeout = Some(at);
                     break;
@@ -101,6 +106,7 @@ impl Session for Stock {
     fn receive(&mut self, now: Instant, datagram: Bytes, out: &mut SessionOutput) {
         let step = self.recv_from_peer(now, &datagram);
         give(step, out);
+        out.payloads.append(&mut self.payloads);
     }
 
     fn handle_timeout(&mut self, now: Instant, out: &mut SessionOutput) {

@@ -28,6 +28,8 @@ pub struct Side {
     pub outcome: Option<Result<HandshakeData, HandshakeError>>,
     pub session: Option<Box<dyn Session>>,
     pub payloads: Vec<Bytes>,
+    /// Its session has ended.
+    pub closed: bool,
     pub seen: Vec<Bytes>,
 }
 
@@ -39,6 +41,7 @@ impl Side {
             outcome: None,
             session: None,
             payloads: Vec::new(),
+            closed: false,
             seen: Vec::new(),
         }
     }
@@ -81,6 +84,7 @@ impl Side {
         let mut out = SessionOutput::default();
         session.receive(now, datagram, &mut out);
         self.payloads.append(&mut out.payloads);
+        self.closed |= out.closed;
         out.transmit
     }
 
@@ -100,6 +104,7 @@ impl Side {
         let Some(session) = &mut self.session else { return Vec::new() };
         let mut out = SessionOutput::default();
         session.handle_timeout(now, &mut out);
+        self.closed |= out.closed;
         out.transmit
     }
 

@@ -1,5 +1,6 @@
 //! One DTLS engine: dimpl, driven until it has nothing more to say.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, ProtocolVersi
 use super::super::{Certificate, Role};
 use super::pace::Pace;
 use super::provider::{self, Context, Shared};
-use super::records::Numbers;
+use super::records::{Numbers, protected};
 use super::srtp::{SrtpProfile, Substitution};
 use super::{Version, opened};
 use crate::Label;
@@ -144,6 +145,7 @@ impl Engine {
 
     /// Hear a datagram as it was on the wire.
     pub(crate) fn hear(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
+        let datagram = &*self.heard(datagram);
         let rewritten =
             self.context.substitution.as_ref().and_then(|rewrite| rewrite.to_engine(datagram));
         let (dtls, now) = (&mut self.dtls, self.pace.pass(now));
@@ -159,6 +161,16 @@ impl Engine {
         let (result, opened) = opened::watch(hear);
         self.opened = opened;
         result
+    }
+
+    /// Returns what of a datagram is heard. When an engine of DTLS 1.3 is connected, its peer has all keys and says nothing new in the
+    /// clear, but each hello and each Finished in the clear would have the engine repeat its last flight: for anyone, and at the
+    /// cost of its repetitions.
+    fn heard<'a>(&self, datagram: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.pace.is_connected() && self.version() == Version::Dtls13 {
+            return protected(datagram);
+        }
+        Cow::Borrowed(datagram)
     }
 
     /// Whether it has opened a record of DTLS 1.3, which only the peer can have sealed.
@@ -284,7 +296,7 @@ impl DtlsInstance for Engine {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.dtls.handle_packet(packet)
+        self.dtls.handle_packet(&self.heard(packet))
     }
 
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {

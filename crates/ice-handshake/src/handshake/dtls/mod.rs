@@ -330,7 +330,7 @@ impl DtlsHandshake {
                     if completed.engine.close().is_ok() {
                         packets.extend(completed.engine.drain().packets);
                     }
-                    log::warn!("{}DTLS handshake refused: {error}", self.label);
+                    log::debug!("{}DTLS handshake refused: {error}", self.label);
                     Step::FailedWithPackets(error, packets)
                 }
             };

@@ -33,6 +33,11 @@ impl Pace {
         self.connected.get_or_insert(self.now);
     }
 
+    /// Returns whether the engine is connected.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.is_some()
+    }
+
     /// Returns the engine's time.
     pub(super) fn pass(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);

@@ -1,6 +1,7 @@
 //! DTLS records as they lie on the wire (RFC 6347 §4.1, RFC 9147 §4): read just as far as it takes to tell whose
 //! they are. Everything here faces bytes from anyone.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -20,6 +21,38 @@ pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
         let (record, after) = rest.split_at_checked(length)?;
         rest = after;
         Some(Record(record))
+    })
+}
+
+/// Returns the datagram without what is not protected as DTLS 1.3 protects (RFC 9147 §4).
+pub(super) fn protected(datagram: &[u8]) -> Cow<'_, [u8]> {
+    let is_protected = |record: &&[u8]| matches!(record.first(), Some(32..=63));
+    if records_13(datagram).all(|record| is_protected(&record)) {
+        return Cow::Borrowed(datagram);
+    }
+    Cow::Owned(records_13(datagram).filter(is_protected).collect::<Vec<_>>().concat())
+}
+
+/// Walks over the records of a datagram, also behind protected ones that say their length. What does not parse is the last.
+fn records_13(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        let first = *rest.first()?;
+        let (long_number, has_length) = (first & 0b1000 != 0, first & 0b100 != 0);
+        // We give out no connection ids: none comes.
+        let header = match first {
+            32..=63 if !has_length => None,
+            32..=63 if long_number => Some(5),
+            32..=63 => Some(4),
+            _ => Some(HEADER),
+        };
+        let length = header.and_then(|header| {
+            let &[high, low] = rest.get(header - 2..header)? else { return None };
+            Some(header + usize::from(u16::from_be_bytes([high, low])))
+        });
+        let (record, after) = rest.split_at(length.unwrap_or(rest.len()).min(rest.len()));
+        rest = after;
+        Some(record)
     })
 }
 
@@ -267,6 +300,26 @@ mod tests {
         packet.extend_from_slice(&length[1..]);
         packet.extend_from_slice(body);
         packet
+    }
+
+    #[test]
+    fn what_is_in_the_clear_is_found_behind_what_is_protected() {
+        let hello = handshake(1, 0, b"hello");
+        let long = [&[0b0010_1110, 1, 2, 0, 3][..], &[7; 3]].concat();
+        let short = [&[0b0010_0110, 1, 0, 3][..], &[7; 3]].concat();
+        let last = [0b0010_1011, 1, 2, 7, 7, 7];
+
+        let all = [&long[..], &short, &last].concat();
+        for sealed in [&long[..], &short, &last, &all, &[]] {
+            assert!(matches!(protected(sealed), Cow::Borrowed(same) if same == sealed));
+        }
+        for before in [&[][..], &long, &short, &[&short[..], &long].concat()] {
+            let datagram = [before, &hello, &hello, &all, &hello[..20]].concat();
+            // The last has no length: everything behind it is its own.
+            let kept = [before, &all, &hello[..20]].concat();
+            assert_eq!(protected(&datagram), kept);
+            assert_eq!(protected(&[before, &hello[..20]].concat()), before);
+        }
     }
 
     #[test]
