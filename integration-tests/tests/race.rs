@@ -1,14 +1,15 @@
-//! T1, T2, T2b over real sockets: somebody else sends hellos while two endpoints shake hands, from elsewhere and in the
+//! T1, T2, T2b, T2c over real sockets: a third party sends hellos and more while two endpoints shake hands, from elsewhere and in the
 //! name of one of them.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 #[path = "../../crates/ice-handshake/tests/forgery/mod.rs"]
 mod forgery;
 mod hosts;
+mod spoof;
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,67 +19,7 @@ use callboard_ice_handshake::handshake::*;
 use forgery::{Forged, Forger};
 use hosts::*;
 use integration_tests::{Moment, Namespace, on_a_stage_of_its_own, until};
-use socket2::{Domain, Protocol, Socket, Type};
-
-/// Sends datagrams until it is dropped.
-struct Attacker {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Attacker {
-    /// A thousand a second, by `send`, which is made in this network.
-    fn start<S: FnMut(&[u8]) + Send + 'static>(
-        namespace: &Namespace,
-        mut datagrams: impl Iterator<Item = Bytes> + Send + 'static,
-        make: impl FnOnce() -> S + Send + 'static,
-    ) -> Self {
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted, namespace) =
-            (Arc::clone(&stop), Arc::clone(&sent), namespace.clone());
-        let thread = thread::spawn(move || {
-            namespace.enter();
-            let mut send = make();
-            while !stopped.load(Ordering::Relaxed)
-                && let Some(datagram) = datagrams.next()
-            {
-                send(&datagram);
-                counted.fetch_add(1, Ordering::Relaxed);
-                thread::park_timeout(Duration::from_millis(1));
-            }
-        });
-        Self { stop, sent, thread: Some(thread) }
-    }
-}
-
-impl Drop for Attacker {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            thread.join().expect("the attacker ends");
-        }
-    }
-}
-
-/// A UDP datagram in an IPv4 packet, from whomever.
-fn packet(source: SocketAddrV4, destination: SocketAddrV4, contents: &[u8]) -> Vec<u8> {
-    let udp_length = (8 + contents.len()) as u16;
-    let mut packet = vec![0x45, 0];
-    packet.extend((20 + udp_length).to_be_bytes());
-    // No identification, no fragments, 64 hops, UDP; the kernel fills in the checksum.
-    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-    packet.extend(source.ip().octets());
-    packet.extend(destination.ip().octets());
-    packet.extend(source.port().to_be_bytes());
-    packet.extend(destination.port().to_be_bytes());
-    packet.extend(udp_length.to_be_bytes());
-    // No checksum (RFC 768).
-    packet.extend([0, 0]);
-    packet.extend(contents);
-    packet
-}
+use spoof::{Attacker, address_in, in_the_name};
 
 fn hellos(version: Option<Version>, of: Role, count: usize) -> Vec<Bytes> {
     let dtls = || version.into_iter().fold(dtls().any_certificate().cookie(false), Dtls::version);
@@ -109,31 +50,6 @@ fn again(datagrams: Vec<Bytes>) -> impl Iterator<Item = Bytes> + Send {
     })
 }
 
-/// Makes what sends datagrams from the address of another.
-fn in_the_name(of: SocketAddrV4, target: SocketAddrV4) -> impl FnOnce() -> Sender + Send {
-    move || {
-        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).expect("root");
-        Box::new(move |contents| {
-            _ = raw.send_to(&packet(of, target, contents), &SocketAddr::V4(target).into());
-        })
-    }
-}
-
-/// Sends one datagram.
-type Sender = Box<dyn FnMut(&[u8]) + Send>;
-
-fn v4(text: &str) -> SocketAddrV4 {
-    match text.parse().unwrap() {
-        SocketAddr::V4(address) => address,
-        SocketAddr::V6(address) => panic!("{address} is not of IPv4"),
-    }
-}
-
-fn address_in(candidate: &str) -> SocketAddrV4 {
-    let words: Vec<&str> = candidate.split(' ').collect();
-    v4(&format!("{}:{}", words[4], words[5]))
-}
-
 /// Has `a` on the left and `b` on the right connect while these datagrams come to `a` in the name of `b`, and then talk.
 /// Prints how long connecting took, and how many came.
 async fn connect_while_attacked(
@@ -148,12 +64,7 @@ async fn connect_while_attacked(
     let (_, of_b) = b.gathered().await;
     let (target, name) = (address_in(&of_a[0]), address_in(&of_b[0]));
     let attacker = Attacker::start(right, datagrams, in_the_name(name, target));
-    let sent = || attacker.sent.load(Ordering::Relaxed);
-    until("something forged", PATIENCE, async || match sent() {
-        0 => Moment::NotYet("nothing".to_owned()),
-        _ => Moment::Now(()),
-    })
-    .await;
+    attacker.has_begun().await;
     let began = Instant::now();
     for (from, to) in [(&a, &b), (&b, &a)] {
         for event in &from.told {
@@ -163,7 +74,18 @@ async fn connect_while_attacked(
 
     carry_until(&mut a, &mut b, PATIENCE, |a, b| a.is_connected() && b.is_connected()).await;
 
-    println!("{what}: {:?}, {} forged", began.elapsed(), sent());
+    println!("{what}: {:?}, {} forged", began.elapsed(), attacker.sent());
+    for phase in ["while attacked", "still"] {
+        // Before the first data, and after it.
+        let before = attacker.sent();
+        until("more that is forged", PATIENCE, async || match attacker.sent() - before {
+            count @ 0..100 => Moment::NotYet(format!("{count}")),
+            _ => Moment::Now(()),
+        })
+        .await;
+        a.say_until_heard(&mut b, phase, PATIENCE).await;
+        b.say_until_heard(&mut a, phase, PATIENCE).await;
+    }
     drop(attacker);
     a.say_until_heard(&mut b, "undisturbed", PATIENCE).await;
 }
@@ -196,7 +118,7 @@ fn t2c_different_datagrams_in_the_peers_name_change_nothing_in_either_role_and_a
             for (role, other, kinds) in
                 [(Role::Client, Role::Server, TO_CLIENTS), (Role::Server, Role::Client, TO_SERVERS)]
             {
-                for kind in kinds {
+                for &kind in kinds {
                     let dtls = |role| version.into_iter().fold(dtls().role(role), Dtls::version);
                     let theirs = dtls(other);
                     let certificate = theirs.certificate().certificate().to_vec();
@@ -258,7 +180,7 @@ fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not
             let mut b = Host::start(&right, options(false, dtls(), &[])).await;
             longest = longest.max(connect(&mut a, &mut b, PATIENCE).await);
         }
-        let sent = attacker.sent.load(Ordering::Relaxed);
+        let sent = attacker.sent();
         drop(attacker);
         let dropped = mux.counters().unknown_source;
         println!(
@@ -270,7 +192,22 @@ fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not
     });
 }
 
-const TO_CLIENTS: [Forged; 4] =
-    [Forged::HelloVerifyRequest, Forged::ServerFlight12, Forged::ServerFlight13, Forged::Mixed];
-const TO_SERVERS: [Forged; 4] =
-    [Forged::Hello, Forged::UnacceptableHello, Forged::ClientFlight, Forged::Mixed];
+const TO_CLIENTS: &[Forged] = &[
+    Forged::HelloVerifyRequest,
+    Forged::ServerHello12,
+    Forged::ServerHello13,
+    Forged::Certificate,
+    Forged::ServerKeyExchange,
+    Forged::ServerFlight12,
+    Forged::ServerFlight13,
+    Forged::Mixed,
+];
+/// The hello is of the version that is spoken.
+const TO_SERVERS: &[Forged] = &[
+    Forged::Hello,
+    Forged::UnacceptableHello,
+    Forged::CookieHello,
+    Forged::Certificate,
+    Forged::ClientFlight,
+    Forged::Mixed,
+];

@@ -2,7 +2,12 @@
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod cases;
+mod forged;
+#[path = "../../../crates/ice-handshake/tests/forgery/mod.rs"]
+mod forgery;
 mod ours;
+#[path = "../spoof/mod.rs"]
+mod spoof;
 mod table;
 
 use integration_tests::{Peer, PeerKind, on_a_stage_of_its_own_within};

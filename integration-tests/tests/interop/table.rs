@@ -348,7 +348,7 @@ impl<'a> Table<'a> {
     }
 }
 
-fn description(value: Value) -> Outcome<SessionDescription> {
+pub(crate) fn description(value: Value) -> Outcome<SessionDescription> {
     serde_json::from_value(value).map_err(text)
 }
 

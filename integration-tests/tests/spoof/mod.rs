@@ -1,0 +1,113 @@
+//! Datagrams in the name of another, a thousand a second.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use integration_tests::{Moment, Namespace, PATIENCE, until};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Sends datagrams until it is dropped.
+pub struct Attacker {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Attacker {
+    /// A thousand a second, by `send`, which is made in this network.
+    pub fn start<S: FnMut(&[u8]) + Send + 'static>(
+        namespace: &Namespace,
+        mut datagrams: impl Iterator<Item = Bytes> + Send + 'static,
+        make: impl FnOnce() -> S + Send + 'static,
+    ) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted, namespace) =
+            (Arc::clone(&stop), Arc::clone(&sent), namespace.clone());
+        let thread = thread::spawn(move || {
+            namespace.enter();
+            let mut send = make();
+            while !stopped.load(Ordering::Relaxed)
+                && let Some(datagram) = datagrams.next()
+            {
+                send(&datagram);
+                counted.fetch_add(1, Ordering::Relaxed);
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        Self { stop, sent, thread: Some(thread) }
+    }
+
+    /// How many it has sent.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it sends.
+    pub async fn has_begun(&self) {
+        until("something forged", PATIENCE, async || match self.sent() {
+            0 => Moment::NotYet("nothing".to_owned()),
+            _ => Moment::Now(()),
+        })
+        .await;
+    }
+}
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            thread.join().expect("the attacker ends");
+        }
+    }
+}
+
+/// A UDP datagram in an IPv4 packet, from any address.
+fn packet(source: SocketAddrV4, destination: SocketAddrV4, contents: &[u8]) -> Vec<u8> {
+    let udp_length = (8 + contents.len()) as u16;
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + udp_length).to_be_bytes());
+    // No identification, no fragments, 64 hops, UDP; the kernel fills in the checksum.
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(source.ip().octets());
+    packet.extend(destination.ip().octets());
+    packet.extend(source.port().to_be_bytes());
+    packet.extend(destination.port().to_be_bytes());
+    packet.extend(udp_length.to_be_bytes());
+    // No checksum (RFC 768).
+    packet.extend([0, 0]);
+    packet.extend(contents);
+    packet
+}
+
+/// Makes what sends datagrams from the address of another.
+pub fn in_the_name(of: SocketAddrV4, target: SocketAddrV4) -> impl FnOnce() -> Sender + Send {
+    move || {
+        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).expect("root");
+        Box::new(move |contents| {
+            _ = raw.send_to(&packet(of, target, contents), &SocketAddr::V4(target).into());
+        })
+    }
+}
+
+/// Sends one datagram.
+pub type Sender = Box<dyn FnMut(&[u8]) + Send>;
+
+/// Reads an address of IPv4.
+fn v4(text: &str) -> SocketAddrV4 {
+    match text.parse().unwrap() {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(address) => panic!("{address} is not of IPv4"),
+    }
+}
+
+/// Reads the address of a candidate.
+pub fn address_in(candidate: &str) -> SocketAddrV4 {
+    let words: Vec<&str> = candidate.split(' ').collect();
+    v4(&format!("{}:{}", words[4], words[5]))
+}
