@@ -110,7 +110,7 @@ pub use rate::{Limits, Rate};
 pub use rpc::Hooks;
 pub use run::{Run, Serve, run};
 pub use script::client_script;
-pub use server_peer::{DescriptionBudget, WebRtc, WebRtcLimits};
+pub use server_peer::{DescriptionBudget, EndReason, WebRtc, WebRtcLimits};
 pub use service::{http_service, https_service};
 pub use signaling::Signaling;
 pub use tune::tune;

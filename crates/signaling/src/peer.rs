@@ -69,8 +69,7 @@ pub trait Peer: Send + Unpin + Sized + 'static {
     ///
     /// ```
     /// use callboard_peer_connection::{CloseReason, FailureReason, PeerConnectionState};
-    /// use callboard_signaling::Context;
-    /// use callboard_signaling::server_peer::EndReason;
+    /// use callboard_signaling::{Context, EndReason};
     ///
     /// fn on_webrtc_state(state: PeerConnectionState, reason: Option<&EndReason>, context: &Context) {
     ///     match reason {

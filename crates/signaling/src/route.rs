@@ -240,7 +240,6 @@ fn open<P: Peer>(
     max_message: usize,
 ) -> Result<Opened, Refusal> {
     let edge = Edge {
-        max_message,
         max_frame: door.policy.max_frame(max_message),
         protocols: &door.policy.protocols,
         peer_id,

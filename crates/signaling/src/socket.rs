@@ -92,9 +92,7 @@ pub(crate) enum ToSocket {
 
 /// How to open a WebSocket.
 pub(crate) struct Edge<'a> {
-    /// Of messages that are not for the server itself, in bytes: what a client is told.
-    pub(crate) max_message: usize,
-    /// Of all messages and frames, in bytes.
+    /// Of all messages and frames, in bytes; one that is larger is told so.
     pub(crate) max_frame: usize,
     pub(crate) protocols: &'a [&'static str],
     pub(crate) peer_id: PeerId,
@@ -125,7 +123,7 @@ impl OpenSocket for Edge<'_> {
             peer: None,
             flowing: false,
             held: VecDeque::new(),
-            max_message: self.max_message,
+            max_frame: self.max_frame,
             peer_id: self.peer_id,
             credits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             fate: Rc::clone(&fate),
@@ -211,7 +209,7 @@ struct Socket {
     held: VecDeque<Event>,
     /// For messages that the peer, on whichever thread, has not dealt with.
     credits: Arc<Semaphore>,
-    max_message: usize,
+    max_frame: usize,
     peer_id: PeerId,
     fate: Rc<Fate>,
     counters: Arc<Counters>,
@@ -271,9 +269,10 @@ impl Socket {
         ctx.stop();
     }
 
-    /// Nothing more is read after this: the rest of the message would follow.
+    /// What it is for has not been read, so the limit of all is what it is told. Nothing more is read after this: the
+    /// rest of the message would follow.
     fn too_large(&mut self, ctx: &mut Ctx) {
-        let details = json!({ "max_bytes": self.max_message });
+        let details = json!({ "max_bytes": self.max_frame });
         ctx.text(Message::error(self.peer_id, Description::MessageTooLarge, &details).encode());
         self.end(ctx, TOO_LARGE.code, TOO_LARGE.reason);
     }

@@ -644,7 +644,7 @@ class Socket {
       return this.#end(error.message, code, this.#farewell ?? error);
     }
     if (!ours && !turnedAway && isForGood(code)) return this.#end(this.#farewell?.message || reason || "closed by the server", code);
-    if (this.#farewell?.code === "message_too_large") this.#largest = Number(this.#farewell.details?.max_bytes) || this.#largest;
+    if (this.#farewell?.code === "message_too_large") this.#largest = Math.min(this.#largest, Number(this.#farewell.details?.max_bytes) || Infinity);
     if (!ours && FAULTS.has(code) && this.#hasDied(code)) return this.#giveUp("the connection died of the same again and again", code, reason);
     if (turnedAway && (this.#turnedAway += 1) > REPEATS) return this.#giveUp("the room does not let us in again", code, reason);
     if (open && (this.#farewell || !RESUMABLE.has(code))) this.#resume = null;

@@ -9,8 +9,7 @@ use callboard_peer_connection::{
     Api, ApiSettings, CloseReason, FailureReason, MediaEngine, PeerConnectionHandle,
     PeerConnectionState, Registry,
 };
-use callboard_signaling::server_peer::EndReason;
-use callboard_signaling::{Rate, WebRtc, WebRtcLimits};
+use callboard_signaling::{EndReason, Rate, WebRtc, WebRtcLimits};
 use callboard_supervision::{ExitReason, Fault};
 use common::rtc::{RtcClient, webrtc};
 use common::{Server, State, take_states};

@@ -78,14 +78,16 @@ async fn what_is_larger_than_its_kind_may_be_is_too_large() {
     let (server, _) = server(WebRtcLimits::default()).await;
     let large = "x".repeat(70_000);
     let huge = "x".repeat(1_100_000);
-    for text in [
-        json!({ "event": "chat", "data": large, "to": "all" }).to_string(),
-        large.clone(),
+    let (others, any) = (65_536, 1_048_576);
+    for (text, limit) in [
+        (json!({ "event": "chat", "data": large, "to": "all" }).to_string(), others),
+        (large.clone(), others),
         // What only speaks of the server.
-        json!({ "event": "chat", "data": format!("\"webrtc:offer\" \"call_hook\" {large}"), "to": "all" }).to_string(),
-        json!({ "event": "webrtc:offer", "data": large, "to": "all" }).to_string(),
-        offer(1_100_000).to_string(),
-        huge,
+        (json!({ "event": "chat", "data": format!("\"webrtc:offer\" \"call_hook\" {large}"), "to": "all" }).to_string(), others),
+        (json!({ "event": "webrtc:offer", "data": large, "to": "all" }).to_string(), others),
+        (offer(1_100_000).to_string(), any),
+        (call(1, "length", json!([huge])), any),
+        (huge, any),
     ] {
         let (mut client, _) = server.join().await;
         client.text(&text).await;
@@ -95,7 +97,7 @@ async fn what_is_larger_than_its_kind_may_be_is_too_large() {
             heard = client.message().await;
         }
         let expected =
-            json!({ "description": "Message too large", "details": { "max_bytes": 65_536 } });
+            json!({ "description": "Message too large", "details": { "max_bytes": limit } });
         assert_eq!(heard["data"], expected, "{}", &text[..40]);
         client.expect_close(1009).await;
     }

@@ -39,13 +39,8 @@ pub(super) async fn open(
     let (version, tree) = admin.sample(true).await;
     let counters = Arc::new(Counters::default());
     let peer_id = PeerId::random();
-    let edge = Edge {
-        max_message: MAX_MESSAGE,
-        max_frame: MAX_MESSAGE,
-        protocols: &[],
-        peer_id,
-        counters: Arc::clone(&counters),
-    };
+    let edge =
+        Edge { max_frame: MAX_MESSAGE, protocols: &[], peer_id, counters: Arc::clone(&counters) };
     let opened = edge.open(request, payload).map_err(AdminError::NoWebSocket)?;
     let cable = Cable::new(request.conn_data::<Descriptor>());
     let terms = Terms {

@@ -16,7 +16,6 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{App, HttpRequest, HttpServer};
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::*;
-use callboard_signaling::server_peer::EndReason;
 use callboard_signaling::*;
 use callboard_supervision::SupervisorRef;
 use futures_util::{SinkExt, StreamExt};
