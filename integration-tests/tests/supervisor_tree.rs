@@ -169,6 +169,102 @@ fn a_page_keeps_saying_that_the_server_has_closed_the_room() {
 }
 
 #[test]
+fn a_page_says_which_of_its_lines_may_not_have_arrived() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
+            .await;
+        ann.browser.expect_fault(FaultKind::FailedRequest, &["/socket/demo"]);
+        // A line every 50 ms, from before the shot until the page is another peer.
+        let write = "window.written = 0;
+             const [input, form] = ['chat-input', 'chat-form'].map((id) => document.getElementById(id));
+             const first = window.demo.peerId;
+             const writing = setInterval(() => {
+                 if (window.demo.peerId !== first) return clearInterval(writing);
+                 if (input.disabled) return;
+                 input.value = `line ${window.written += 1}.`;
+                 form.requestSubmit();
+             }, 50);";
+        ann.browser.evaluate(write, vec![]).await;
+        ann.presses("demo", "Supervisor", "stop").await;
+
+        // Each has come back or is missed, and some are.
+        ann.waits(
+            "all lines",
+            "const lines = [...document.querySelectorAll('#chat-log li')].map(({ textContent }) => textContent);
+             const missed = lines.filter((line) => line.startsWith('No answer from the server:'));
+             const told = (number) => lines.some((line) => line === `Youline ${number}.`) || missed.some((line) => line.includes(`“line ${number}.”`));
+             return window.demo.channels.length === 3 && missed.length > 0
+                 && Array.from({ length: window.written }, (_, at) => at + 1).every(told)",
+        )
+        .await;
+        ann.chats_with(&ann).await;
+    });
+}
+
+#[test]
+fn a_page_says_that_the_server_does_not_answer() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
+            .await;
+
+        ann.browser.evaluate(&slow_messages("Infinity"), vec![]).await;
+        ann.says("The server does not answer. What you write now may not arrive.").await;
+        ann.browser.evaluate(&slow_messages("0"), vec![]).await;
+        ann.says("You are in. Nobody else is here yet.").await;
+    });
+}
+
+#[test]
+fn a_hidden_tab_spoils_no_measurement() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let (ann, bob) = tokio::join!(
+            Page::open("Ann", Kind::Chromium, &server),
+            Page::open("Bob", Kind::Chromium, &server)
+        );
+        ann.talks().await;
+        bob.talks().await;
+        // As a browser does with a tab that is not shown: timers run once in a second.
+        let hide =
+            "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true });";
+        bob.browser.evaluate(&format!("{hide}{}", slow_messages("1_000")), vec![]).await;
+        ann.waits("a hidden tab", "return window.demo.peers[0].hidden").await;
+
+        ann.presses("Ann", "PeerConnection", "kill").await;
+        let measured = "const line = document.querySelector('#recoveries tr[data-fault=kill]');
+             return line !== null && 'messages' in line.dataset";
+        ann.waits("a time", measured).await;
+
+        // What its own timers would measure is left out.
+        ann.browser.evaluate(hide, vec![]).await;
+        ann.presses("Ann", "ServerPeer", "panic").await;
+        ann.waits(
+            "a remark",
+            "const line = document.querySelector('#recoveries tr[data-fault=panic]');
+             return line !== null && line.children[4].textContent === 'hidden tab'",
+        )
+        .await;
+    });
+}
+
+/// Lets a page send pointers by its data channel no more often than this, in ms.
+fn slow_messages(every: &str) -> String {
+    format!(
+        "window.send ??= RTCDataChannel.prototype.send;
+         let last = performance.now();
+         RTCDataChannel.prototype.send = function (text) {{
+             if (this.label === 'cursor' && performance.now() - last < {every}) return;
+             if (this.label === 'cursor') last = performance.now();
+             window.send.call(this, text);
+         }};"
+    )
+}
+
+#[test]
 fn the_script_without_browsers_recovers_from_every_shot() {
     on_a_stage_of_its_own(async || {
         let output = Command::new(program::of_the_workspace("supervisor-tree"))

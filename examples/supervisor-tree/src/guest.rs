@@ -1,5 +1,6 @@
 //! The peers: anybody, under the name they give.
 
+use std::ops::Not;
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, web};
@@ -32,6 +33,9 @@ struct Moved {
     t: f64,
     x: Option<f64>,
     y: Option<f64>,
+    /// Its page is in a tab that is not shown, so that the browser makes its timers slow.
+    #[serde(default)]
+    hidden: bool,
 }
 
 /// What the others hear of either.
@@ -45,6 +49,8 @@ struct Heard<'a> {
     x: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     y: Option<f64>,
+    #[serde(skip_serializing_if = "Not::not")]
+    hidden: bool,
 }
 
 /// What the one hears who said it: so it knows how long it takes there and back.
@@ -82,15 +88,19 @@ impl Peer for Guest {
             CHAT => {
                 let Ok(Said { say }) = serde_json::from_slice(data.as_bytes()) else { return };
                 let say: String = say.chars().take(LONGEST_LINE).collect();
-                self.tell(context, CHAT, Some(&say), None, None);
+                let heard = Heard { say: Some(&say), ..self.heard(context) };
+                self.tell(context, CHAT, &heard);
             }
             CURSOR => {
-                let Ok(Moved { t, x, y }) = serde_json::from_slice(data.as_bytes()) else { return };
+                let Ok(Moved { t, x, y, hidden }) = serde_json::from_slice(data.as_bytes()) else {
+                    return;
+                };
                 if let Ok(echo) = serde_json::to_string(&Echo { echo: t }) {
                     // If it does not arrive, the next one will tell.
                     _ = context.client.send_data(CURSOR, DataChannelMessage::Text(echo));
                 }
-                self.tell(context, CURSOR, None, x, y);
+                let heard = Heard { x, y, hidden, ..self.heard(context) };
+                self.tell(context, CURSOR, &heard);
             }
             _ => {}
         }
@@ -110,16 +120,13 @@ impl Guest {
         }
     }
 
-    fn tell(
-        &self,
-        context: &Context,
-        channel: &str,
-        say: Option<&str>,
-        x: Option<f64>,
-        y: Option<f64>,
-    ) {
-        let heard = Heard { from: context.peer_id, name: &self.name, say, x, y };
-        let Ok(text) = serde_json::to_string(&heard) else { return };
+    fn heard(&self, context: &Context) -> Heard<'_> {
+        let (from, name) = (context.peer_id, &*self.name);
+        Heard { from, name, say: None, x: None, y: None, hidden: false }
+    }
+
+    fn tell(&self, context: &Context, channel: &str, heard: &Heard<'_>) {
+        let Ok(text) = serde_json::to_string(heard) else { return };
         // Who chats sees the line as the others do: it has been at the server.
         let but = (channel == CURSOR).then_some(context.peer_id);
         self.hub.tell(context.room.name(), channel, &text, but);

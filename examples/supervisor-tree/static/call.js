@@ -89,9 +89,13 @@ export class Call {
     return this.#mesh?.peers.filter(({ connection }) => SEEN.has(connection)).length ?? 0;
   }
 
-  /** What must flow for media to flow. */
-  flows() {
-    return [...this.#others.values()].map(({ flow }) => flow);
+  /**
+   * What must flow for media to flow.
+   *
+   * @param {(peer: string) => boolean} counts
+   */
+  flows(counts) {
+    return [...this.#others].filter(([peer]) => counts(peer)).map(([, { flow }]) => flow);
   }
 
   /** @param {(peer: string) => string} nameOf */

@@ -2,11 +2,15 @@
 
 import { addLine, element, make } from "./view.js";
 
+/** A line that was sent, and has not come back. @typedef {{ text: string, timer: number, remark: any }} Sent */
+
 export class Chat {
   #send;
   #log = element("chat-log");
   #input = element("chat-input");
   #button = element("chat-form").querySelector("button");
+  /** Oldest first. @type {Sent[]} */
+  #sent = [];
 
   /** @param {(text: string) => void} send throws when it cannot be sent */
   constructor(send) {
@@ -22,12 +26,37 @@ export class Chat {
   /** Somebody has said something. */
   heard({ from, name, say }, own) {
     if (typeof say !== "string" || typeof name !== "string") return;
+    if (from === own) this.#arrived(say);
     addLine(this.#log, make("li", { dataset: { from } }, make("b", {}, from === own ? "You" : name), say));
+  }
+
+  /** The way that our lines take has been lost: what has not come back by it does not any more. */
+  lost() {
+    for (const sent of this.#sent) this.#missing(sent);
+    this.#sent = [];
   }
 
   /** A remark of the page's own. */
   note(text) {
-    addLine(this.#log, make("li", { className: "quiet" }, text));
+    const line = make("li", { className: "quiet" }, text);
+    addLine(this.#log, line);
+    return line;
+  }
+
+  /** @param {string} text */
+  #arrived(text) {
+    const at = this.#sent.findIndex((sent) => sent.text === text);
+    if (at < 0) return;
+    const [sent] = this.#sent.splice(at, 1);
+    clearTimeout(sent.timer);
+    sent.remark?.remove();
+  }
+
+  /** @param {Sent} sent */
+  #missing(sent) {
+    clearTimeout(sent.timer);
+    // The server may have it all the same: to send it again could say it twice.
+    sent.remark ??= this.note(`No answer from the server: “${sent.text}” may not have arrived.`);
   }
 
   #submit(event) {
@@ -37,8 +66,20 @@ export class Chat {
     try {
       this.#send(text);
       this.#input.value = "";
+      /** @type {Sent} */
+      const sent = { text: [...text].slice(0, LONGEST_LINE).join(""), timer: 0, remark: null };
+      sent.timer = setTimeout(() => this.#missing(sent), ANSWERED_WITHIN);
+      this.#sent.push(sent);
+      this.#sent.splice(0, this.#sent.length - PENDING);
     } catch (error) {
       this.note(`Not sent: ${error.message}`);
     }
   }
 }
+
+/** In characters; the server cuts off the rest. */
+const LONGEST_LINE = 2_000;
+/** After so long, in ms, a line is missed. */
+const ANSWERED_WITHIN = 2_000;
+/** So many lines are looked out for. */
+const PENDING = 100;

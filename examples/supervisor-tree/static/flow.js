@@ -41,7 +41,7 @@ export class Flow {
 }
 
 /** Longer than this, in ms, nothing arrives: it does not flow. */
-const GAP = 700;
+export const GAP = 700;
 /** After so long without a gap, in ms, it flows. */
 const SETTLED = 1_000;
 const KEPT = 2_000;

@@ -1,7 +1,7 @@
 // The page: joins a room, and shows the call beside what runs on the server.
 //
 // window.demo is a frozen snapshot, made anew at each reading:
-//   { status, room, name, peerId, peers: [{ id, name, heard }], webrtc, channels, rtt, flowing, media: { connected } }
+//   { status, room, name, peerId, peers: [{ id, name, heard, hidden }], webrtc, channels, rtt, flowing, media: { connected } }
 //   status: "starting" | "connecting" | "in" | "waiting" | "closed"
 
 import { unplug } from "./cable.js";
@@ -20,7 +20,7 @@ function start() {
   document.title = `${room} · Callboard`;
   startTree({
     own: () => client?.peerId ?? "",
-    flows: () => ({ ...pointers.flows(others()), media: call.flows() }),
+    flows: () => ({ ...pointers.flows(others()), media: call.flows((peer) => !pointers.isHidden(peer)) }),
     unplug,
     hold: async (token) => client?.call("demo", "hold_handshake", [token]),
   });
@@ -54,7 +54,7 @@ async function begin(joined) {
   client.on("joined", (peer) => { call.welcome(peer); render(); });
   client.on("left", (peer) => { call.forget(peer); pointers.forget(peer); render(); });
   client.on("room_restarted", () => { call.settle([...joined.peers]); chat.note("The room was restarted"); });
-  client.on("rejoined", () => { chat.note("We lost our place, and have a new one"); startCall(joined); });
+  client.on("rejoined", () => { chat.lost(); chat.note("We lost our place, and have a new one"); startCall(joined); });
   client.on("resumed", () => chat.note("The WebSocket was lost and is back"));
   client.on("message", (message) => call.handle(message));
   client.on("error", ({ message }) => { if (!QUIET.has(message)) chat.note(`The server says: ${message}`); });
@@ -83,6 +83,7 @@ function stateChanged(which, state, reason) {
   // The server has closed us in good order, as when our peer is stopped: come back as somebody new.
   client = null;
   channels.clear();
+  chat.lost();
   show("closed", `Closed by the server (${reason}). Coming back…`);
   again();
 }
@@ -120,7 +121,7 @@ function render() {
   const open = client?.state === "open";
   if (open) {
     const count = client.peers.size;
-    show("in", count === 0 ? "You are in. Nobody else is here yet." : company(count));
+    show("in", pointers.unanswered ? SILENT : count === 0 ? "You are in. Nobody else is here yet." : company(count));
   }
   chat.allow(open);
   rpc.allow(open);
@@ -152,7 +153,7 @@ function showPeople(present) {
 }
 
 function snapshot() {
-  const peers = others().map((id) => Object.freeze({ id, name: pointers.nameOf(id), heard: pointers.alive(id), media: call.stateOf(id) }));
+  const peers = others().map((id) => Object.freeze({ id, name: pointers.nameOf(id), heard: pointers.alive(id), hidden: pointers.isHidden(id), media: call.stateOf(id) }));
   return Object.freeze({
     status, room, name, peerId: client?.peerId ?? null, peers: Object.freeze(peers), webrtc,
     channels: Object.freeze([...channels]), rtt: pointers.rtt, flowing: pointers.alive(), frames: call.frames,
@@ -170,6 +171,7 @@ function ownName() {
 const NAMES = ["Badger", "Crane", "Dormouse", "Finch", "Heron", "Ibex", "Lynx", "Marten", "Otter", "Plover", "Stoat", "Wren"];
 /** What a page need not tell that tries again by itself. */
 const QUIET = new Set(["No such peer", "WebRTC failed"]);
+const SILENT = "The server does not answer. What you write now may not arrive.";
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 2_000;
 

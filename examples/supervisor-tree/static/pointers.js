@@ -1,6 +1,6 @@
 // Everybody's pointer over the pictures, by way of the server; and by the way how long that takes, and whether it flows.
 
-import { Flow } from "./flow.js";
+import { Flow, GAP } from "./flow.js";
 import { element, make, say } from "./view.js";
 
 export class Pointers {
@@ -11,9 +11,11 @@ export class Pointers {
   /** Where ours is, as parts of the stage. @type {{ x: number, y: number } | null} */
   #at = null;
   #last = 0;
+  /** When we spoke first since the server last answered. @type {number | null} */
+  #asked = null;
   #pace = { every: 100, moving: 40, on: false };
   #echoes = new Flow();
-  /** @type {Map<string, { name: string, flow: Flow, mark: any }>} */
+  /** @type {Map<string, { name: string, flow: Flow, mark: any, hidden: boolean }>} */
   #others = new Map();
 
   /** @param {(text: string) => void} send throws when it cannot be sent */
@@ -34,16 +36,19 @@ export class Pointers {
   pace(direct, others, on) {
     const crowd = Math.max(1, others / 8);
     this.#pace = { every: 100 * crowd, moving: direct ? 40 * crowd : 100 * crowd, on };
+    if (!on) this.#asked = null;
   }
 
-  heard({ from, name, x, y, echo }) {
+  heard({ from, name, x, y, echo, hidden }) {
     if (typeof echo === "number") {
       this.rtt = performance.now() - echo;
+      this.#asked = null;
       return this.#echoes.mark(echo);
     }
     if (typeof from !== "string" || typeof name !== "string") return;
     const other = this.#other(from);
     other.name = name;
+    other.hidden = hidden === true;
     other.flow.mark();
     this.#place(other.mark, name, x, y);
   }
@@ -68,19 +73,34 @@ export class Pointers {
     return (peer ? this.#others.get(peer)?.flow : this.#echoes)?.alive ?? false;
   }
 
+  /** Whether the server leaves unanswered what we say. */
+  get unanswered() {
+    return this.#asked !== null && performance.now() - this.#asked > GAP;
+  }
+
   /**
-   * What must flow for messages to flow: our own to the server and back, and those of each who is here.
+   * Whether the page of this peer is in a tab that is not shown: its browser makes its timers slow.
+   *
+   * @param {string} peer
+   */
+  isHidden(peer) {
+    return this.#others.get(peer)?.hidden ?? false;
+  }
+
+  /**
+   * What must flow for messages to flow: our own to the server and back, and those of each page that is shown.
    *
    * @param {string[]} present
    */
   flows(present) {
-    return { messages: [this.#echoes, ...present.map((peer) => this.#other(peer).flow)] };
+    const shown = present.filter((peer) => !this.isHidden(peer));
+    return { messages: [this.#echoes, ...shown.map((peer) => this.#other(peer).flow)] };
   }
 
   #other(peer) {
     let other = this.#others.get(peer);
     if (!other) {
-      other = { name: `Guest ${peer.slice(0, 4)}`, flow: new Flow(), mark: make("span", { className: "pointer", hidden: true, dataset: { peer } }) };
+      other = { name: `Guest ${peer.slice(0, 4)}`, flow: new Flow(), hidden: false, mark: make("span", { className: "pointer", hidden: true, dataset: { peer } }) };
       this.#stage.append(other.mark);
       this.#others.set(peer, other);
     }
@@ -108,7 +128,8 @@ export class Pointers {
     if (!this.#pace.on || now - this.#last < every) return;
     this.#last = now;
     try {
-      this.#send(JSON.stringify({ t: now, ...this.#at }));
+      this.#send(JSON.stringify({ t: now, ...this.#at, ...(document.hidden && { hidden: true }) }));
+      this.#asked ??= now;
     } catch {
       // It waits for a connection: the next one will do.
     }

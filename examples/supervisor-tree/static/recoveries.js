@@ -66,6 +66,8 @@ export class Recoveries {
 
   #measure() {
     const now = performance.now();
+    // Slow timers measure nothing.
+    if (document.hidden) return this.#leaveOut();
     for (const [id, measuring] of this.#measuring) {
       const flows = this.#flows();
       const measured = {};
@@ -84,6 +86,16 @@ export class Recoveries {
       measuring.media ||= flows.media.length > 0;
       if ((messages != null && (media != null || !measuring.media)) || now - measuring.at > GIVEN_UP) this.#measuring.delete(id);
     }
+  }
+
+  /** Our tab is not shown: what is missing is not measured, and the row says so. */
+  #leaveOut() {
+    for (const { row } of this.#measuring.values()) {
+      const line = this.#lineOf(row);
+      if (line) line.dataset.missing = "hidden tab";
+      this.#show(row);
+    }
+    this.#measuring.clear();
   }
 
   /** The server may just be among what was shot. */
@@ -111,11 +123,13 @@ export class Recoveries {
     while (this.#rows.children.length > ROWS) this.#rows.lastElementChild?.remove();
     const how = `${row.fault ?? "by itself"}${row.reason.kind === row.fault ? "" : `: ${row.reason.kind}`}`;
     const name = row.path.split("/").slice(-2).map((part) => shortName(part)).join("/");
+    const missing = line.dataset.missing ?? "–";
     const cells = [
       new Date(row.at_ms).toLocaleTimeString(),
       row.type ? `${row.type} ${name}` : name,
       how,
-      ...[row.whole_ms, row.messages_ms, row.media_ms].map((ms) => (ms == null ? "–" : milliseconds(ms))),
+      row.whole_ms == null ? "–" : milliseconds(row.whole_ms),
+      ...[row.messages_ms, row.media_ms].map((ms) => (ms == null ? missing : milliseconds(ms))),
     ];
     cells.forEach((text, at) => say(line.children[at], text));
     line.title = `${row.path}: ${row.reason.text || row.reason.kind}`;
