@@ -158,7 +158,11 @@ impl Reader {
             else {
                 return Ok(None);
             };
-            let here = header.left.min(input.len());
+            let mut here = header.left.min(input.len());
+            if here < header.left {
+                // What is not whole is told by pieces, however much of it comes at once.
+                here = here.min(PIECE - self.untold());
+            }
             let frame = if header.opcode.is_control() {
                 self.control(header, &input[..here])?
             } else {
@@ -172,6 +176,12 @@ impl Reader {
                 return Ok(frame);
             }
         }
+    }
+
+    /// Returns how many bytes of the message that is under way have not been told: fewer than a [`PIECE`].
+    fn untold(&self) -> usize {
+        let message = self.open.as_ref().and_then(|open| open.message.as_ref());
+        message.map_or(0, Assembly::untold)
     }
 
     /// Reads the next header, once it is whole.

@@ -204,6 +204,21 @@ fn a_message_may_be_as_large_as_the_limit_however_it_is_cut() {
     }
 }
 
+/// The size of what a server has read at once must not decide what counts.
+#[test]
+fn a_frame_that_does_not_end_is_told_by_pieces_however_much_of_it_comes_at_once() {
+    let bytes = [header(0x81, 1 << 30, MASK), vec![0; 8 * PIECE + 1]].concat();
+    for piece in [1, 1_000, 8_192, 100_000, 400_000, usize::MAX] {
+        let (frames, error) = read_in(&bytes[..bytes.len() - 14], piece, 1 << 30);
+
+        assert_eq!(error, None);
+        // By zeros a mask becomes text.
+        assert_eq!(frames, vec![Frame::Part { bytes: PIECE }; 7], "in pieces of {piece}");
+    }
+    let whole = read_in(&bytes, usize::MAX, 1 << 30).0;
+    assert_eq!(whole, vec![Frame::Part { bytes: PIECE }; 8]);
+}
+
 #[test]
 fn nothing_is_held_between_messages_nor_allocated_for_what_is_only_claimed() {
     let mut reader = Reader::new(usize::MAX);
