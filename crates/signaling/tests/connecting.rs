@@ -119,16 +119,18 @@ async fn the_first_protocol_that_both_speak_is_agreed_on() {
 
 #[actix::test]
 async fn connections_are_limited_in_all_and_from_one_address() {
-    let server = Server::start(|options| options.max_connections_per_address(1)).await;
-    let (first, _) = server.join().await;
-    assert_eq!(server.refusal("/socket/demo", &[]).await.0, 429);
-    drop(first);
-    // Its place is free once the server has noticed.
-    counted(&server, Count::Ended, 1).await;
-    server.join().await;
+    for server in Server::start_both(|options| options.max_connections_per_address(1)).await {
+        let (first, _) = server.join().await;
+        assert_eq!(server.refusal("/socket/demo", &[]).await.0, 429);
+        drop(first);
+        // Its place is free once the server has noticed.
+        counted(&server, Count::Ended, 1).await;
+        server.join().await;
+    }
 
-    let server = Server::start(|options| options.max_connections(0)).await;
-    assert_eq!(server.refusal("/socket/demo", &[]).await.0, 503);
+    for server in Server::start_both(|options| options.max_connections(0)).await {
+        assert_eq!(server.refusal("/socket/demo", &[]).await.0, 503);
+    }
 }
 
 #[actix::test]
@@ -208,57 +210,92 @@ async fn who_comes_while_a_room_is_closing_finds_a_new_one() {
     }
 }
 
-#[actix::test]
-async fn one_address_does_not_take_all_rooms() {
-    let rooms = |max| {
-        let open = |name: &str| {
-            let options = RoomOptions::<TestRoom>::new(name, ()).close_when_empty(true);
-            Some(options.into())
-        };
-        Rooms::builder().on_demand(open).max_on_demand(max).build()
+/// All rooms but the two of each server are opened on demand, so many at most.
+fn rooms_on_demand(max: usize) -> Rooms {
+    let open = |name: &str| {
+        let options = RoomOptions::<TestRoom>::new(name, ()).close_when_empty(true);
+        Some(options.into())
     };
-    let server = Server::start_with(rooms(3), |options| {
-        options.trusted_proxies("127.0.0.1".parse().unwrap()).max_rooms_per_address(2)
-    })
-    .await;
-    let from = |address: &'static str| [("x-forwarded-for", address)];
-    let (a, b, c) = (from("192.0.2.1"), from("2001:db8::1"), from("2001:db8:0:1::1"));
-    let enter = async |room: &str, from| {
-        let mut client = server.connect_to(&format!("/socket/{room}"), from).await.expect("let in");
-        client.expect("authenticated").await;
-        client
-    };
+    Rooms::builder().on_demand(open).max_on_demand(max).build()
+}
 
-    let (first, _second) = (enter("1", &a).await, enter("2", &a).await);
-    let too_many = |status: u16| (status, json!({ "error": "too_many_rooms" }));
-    assert_eq!(server.refusal("/socket/3", &a).await, too_many(429));
-    let _guest = enter("2", &a).await;
-    let _third = enter("3", &b).await;
-    assert_eq!(server.refusal("/socket/4", &c).await, too_many(503));
-    let _guest = enter("3", &c).await;
-    match server.connect_to("/socket/4", &c).await {
-        Err(Error::Http(response)) => assert_eq!(response.headers()["retry-after"], "10"),
+/// Refused with this status for too many rooms, and told when to try again, in seconds.
+async fn too_many_rooms(
+    server: &Server,
+    room: &str,
+    headers: &[(&'static str, &str)],
+    status: u16,
+) -> u64 {
+    let path = format!("/socket/{room}");
+    let refused = server.refusal(&path, headers).await;
+    assert_eq!(refused, (status, json!({ "error": "too_many_rooms" })));
+    match server.connect_to(&path, headers).await {
+        Err(Error::Http(response)) => {
+            response.headers()["retry-after"].to_str().unwrap().parse().expect("seconds")
+        }
         other => panic!("{other:?}"),
     }
+}
 
-    // The place of a room is free when it is closed, and its opener may open another one.
-    drop(first);
-    eventually("the room is closed", || server.rooms.lookup("1").is_none()).await;
-    enter("4", &a).await;
+#[actix::test]
+async fn one_address_does_not_take_all_rooms() {
+    for server in Server::start_both_with(
+        || rooms_on_demand(3),
+        |options| options.trusted_proxies("127.0.0.1".parse().unwrap()).max_rooms_per_address(2),
+    )
+    .await
+    {
+        let from = |address: &'static str| [("x-forwarded-for", address)];
+        let (a, b, c) = (from("192.0.2.1"), from("2001:db8::1"), from("2001:db8:0:1::1"));
+        let enter = async |room: &str, from| {
+            let mut client =
+                server.connect_to(&format!("/socket/{room}"), from).await.expect("let in");
+            client.expect("authenticated").await;
+            client
+        };
 
-    // However many come at once for a room that is not open yet, it is one room.
-    let server =
-        Server::start_with(rooms(1), |options| options.rooms_per_minute_per_address(1)).await;
-    let crowd = (0..40).map(|_| server.connect_to("/socket/new", &[]));
-    for client in futures_util::future::join_all(crowd).await {
-        client.expect("let in");
+        let (first, _second) = (enter("1", &a).await, enter("2", &a).await);
+        assert_eq!(too_many_rooms(&server, "3", &a, 429).await, 10);
+        let _guest = enter("2", &a).await;
+        let _third = enter("3", &b).await;
+        assert_eq!(too_many_rooms(&server, "4", &c, 503).await, 10);
+        let _guest = enter("3", &c).await;
+
+        // The place of a room is free when it is closed, and its opener may open another one.
+        drop(first);
+        eventually("the room is closed", || server.rooms.lookup("1").is_none()).await;
+        enter("4", &a).await;
     }
+}
 
-    let server =
-        Server::start_with(rooms(9), |options| options.rooms_per_minute_per_address(2)).await;
-    for room in ["1", "2"] {
-        drop(server.connect_to(&format!("/socket/{room}"), &[]).await.expect("let in"));
-        eventually("the room is closed", || server.rooms.lookup(room).is_none()).await;
+#[actix::test]
+async fn a_crowd_for_a_room_that_is_not_open_yet_opens_one() {
+    for server in Server::start_both_with(
+        || rooms_on_demand(1),
+        |options| options.rooms_per_minute_per_address(1),
+    )
+    .await
+    {
+        let crowd = (0..40).map(|_| server.connect_to("/socket/new", &[]));
+        for client in futures_util::future::join_all(crowd).await {
+            client.expect("let in");
+        }
     }
-    assert_eq!(server.refusal("/socket/3", &[]).await, too_many(429));
+}
+
+#[actix::test]
+async fn one_address_opens_so_many_rooms_in_a_minute() {
+    for server in Server::start_both_with(
+        || rooms_on_demand(9),
+        |options| options.rooms_per_minute_per_address(2),
+    )
+    .await
+    {
+        for room in ["1", "2"] {
+            drop(server.connect_to(&format!("/socket/{room}"), &[]).await.expect("let in"));
+            eventually("the room is closed", || server.rooms.lookup(room).is_none()).await;
+        }
+        let wait = too_many_rooms(&server, "3", &[], 429).await;
+        assert!((1..=60).contains(&wait), "{wait} s");
+    }
 }

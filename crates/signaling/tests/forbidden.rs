@@ -4,15 +4,14 @@ mod common;
 
 use std::time::Duration;
 
-use callboard_signaling::PeerOptions;
-use common::{Server, TestPeer};
+use common::Server;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 #[actix::test]
 async fn a_page_whose_name_was_made_to_lead_here_opens_no_websocket() {
-    for server in both(|options| options).await {
+    for server in Server::start_both(|options| options).await {
         let port = server.address.rsplit_once(':').unwrap().1.to_owned();
         for (host, origin, status) in [
             (server.address.clone(), format!("http://{}", server.address), 101),
@@ -65,7 +64,7 @@ async fn a_refusal_says_what_was_expected() {
 
 #[actix::test]
 async fn behind_a_trusted_proxy_each_client_counts_by_its_own_address() {
-    for server in both(|options| {
+    for server in Server::start_both(|options| {
         options.trusted_proxies("127.0.0.1".parse().unwrap()).max_connections_per_address(1)
     })
     .await
@@ -93,36 +92,40 @@ async fn behind_a_trusted_proxy_each_client_counts_by_its_own_address() {
 
 #[actix::test]
 async fn who_guesses_has_to_wait_and_nobody_else() {
-    let server = Server::start(|options| {
+    for server in Server::start_both(|options| {
         let proxies = "127.0.0.1".parse().unwrap();
         let options = options.resume_grace(Duration::from_secs(60)).trusted_proxies(proxies);
         options.guesses_per_address(4, Duration::from_secs(3_600))
     })
-    .await;
-    for header in ["192.0.2.1", "192.0.2.2"] {
-        let from = ("x-forwarded-for", header);
-        for guess in 0..2 {
-            let path = format!("/socket/demo?resume={guess}");
-            assert_eq!(server.refusal(&path, &[from]).await.0, 410);
-            assert_eq!(server.refusal("/socket/demo", &[from, ("name", "impostor")]).await.0, 401);
+    .await
+    {
+        for header in ["192.0.2.1", "192.0.2.2"] {
+            let from = ("x-forwarded-for", header);
+            for guess in 0..2 {
+                let path = format!("/socket/demo?resume={guess}");
+                assert_eq!(server.refusal(&path, &[from]).await.0, 410);
+                assert_eq!(
+                    server.refusal("/socket/demo", &[from, ("name", "impostor")]).await.0,
+                    401
+                );
+            }
+            for (path, name) in [
+                ("/socket/demo?resume=5", "a"),
+                ("/socket/demo", "impostor"),
+                ("/socket/demo", "a"),
+            ] {
+                let (status, body) = server.refusal(path, &[from, ("name", name)]).await;
+                assert_eq!((status, &body["error"]), (429, &json!("too_many_attempts")), "{path}");
+            }
         }
-        for (path, name) in
-            [("/socket/demo?resume=5", "a"), ("/socket/demo", "impostor"), ("/socket/demo", "a")]
-        {
-            let (status, body) = server.refusal(path, &[from, ("name", name)]).await;
-            assert_eq!((status, &body["error"]), (429, &json!("too_many_attempts")), "{path}");
-        }
+        server.connect(&[("x-forwarded-for", "192.0.2.3")]).await.expect("another one is let in");
+        let answer =
+            server.answer("/socket/demo", "Host: a\r\nX-Forwarded-For: 192.0.2.1\r\n").await;
+        let (_, wait) = answer.split_once("retry-after: ").expect("when to try again");
+        let wait: u64 = wait.split("\r\n").next().unwrap().parse().expect("seconds");
+        // An hour after the first guess.
+        assert!((3_000..=3_600).contains(&wait), "{answer}");
     }
-    server.connect(&[("x-forwarded-for", "192.0.2.3")]).await.expect("another one is let in");
-    let answer = server.answer("/socket/demo", "Host: a\r\nX-Forwarded-For: 192.0.2.1\r\n").await;
-    let (_, wait) = answer.split_once("retry-after: ").expect("when to try again");
-    let wait: u64 = wait.split("\r\n").next().unwrap().parse().expect("seconds");
-    // An hour after the first guess.
-    assert!((3_000..=3_600).contains(&wait), "{answer}");
-}
-
-async fn both(options: fn(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>) -> [Server; 2] {
-    [Server::start(options).await, Server::start_light(options).await]
 }
 
 impl Server {

@@ -8,14 +8,15 @@ use callboard_signaling::{Count, Rate};
 use common::Server;
 use common::away::counted;
 use common::raw::{RawClient, cpu_time, frame, header, request, resident};
+use futures_util::future::join_all;
 use serde_json::json;
+use tokio::time::Instant;
 
 /// What is measured is the whole process: one test at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Both servers.
 async fn servers() -> [Server; 2] {
-    [Server::start(|options| options).await, Server::start_light(|options| options).await]
+    Server::start_both(|options| options).await
 }
 
 /// A client that is in, or that the room does not decide about.
@@ -29,8 +30,10 @@ async fn client(server: &Server, joined: bool) -> RawClient {
     client
 }
 
-/// Each with the code to be closed with, and whether an error is told before it.
-fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
+/// Its name, its frames, and the code to be closed with.
+type Violation = (&'static str, Vec<u8>, u16);
+
+fn violations() -> Vec<Violation> {
     let start = || frame(0x01, b"a");
     let close = |code: u16| frame(0x88, &code.to_be_bytes());
     let mut all = vec![
@@ -92,23 +95,25 @@ fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
 }
 
 #[actix::test]
-async fn every_violation_is_closed_with_its_code_and_costs_no_cpu() {
+async fn every_violation_is_closed_with_its_code_within_a_second_and_costs_no_cpu() {
+    const MOST: Duration = Duration::from_secs(1);
     let _alone = ALONE.lock().await;
     let mut ended = Vec::new();
     for server in servers().await {
         for joined in [true, false] {
-            let each = violations().into_iter().map(async |(name, bytes, code)| {
-                let mut client = client(&server, joined).await;
-
-                client.write(&bytes).await;
-
-                let (closed, last) = client.close_code().await;
-                assert_eq!(closed, code, "{name}, joined: {joined}");
-                assert_eq!(last.contains("Message too large"), code == 1009, "{name}: {last}");
-                // Kept open at this end.
-                client
-            });
-            ended.extend(futures_util::future::join_all(each).await);
+            let at_once =
+                violations().into_iter().map(|violation| violate(&server, joined, violation));
+            for (client, mut took, violation) in join_all(at_once).await {
+                ended.push(client);
+                // On a busy machine the fastest of a few counts.
+                let mut again = 0..3;
+                while took >= MOST && again.next().is_some() {
+                    let (client, took_alone, _) = violate(&server, joined, violation.clone()).await;
+                    ended.push(client);
+                    took = took.min(took_alone);
+                }
+                assert!(took < MOST, "{}, joined: {joined}: {took:?}", violation.0);
+            }
         }
         counted(&server, Count::Ended, server.counters.get(Count::Opened)).await;
     }
@@ -118,6 +123,25 @@ async fn every_violation_is_closed_with_its_code_and_costs_no_cpu() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let spent = cpu_time() - before;
     assert!(spent < Duration::from_millis(500), "{spent:?} in 2 s for {} clients", ended.len());
+}
+
+/// Sends one to the server, which must end the connection with its code. How long that took; the client, kept open at its end.
+async fn violate(
+    server: &Server,
+    joined: bool,
+    violation: Violation,
+) -> (RawClient, Duration, Violation) {
+    let (name, bytes, code) = &violation;
+    let mut client = client(server, joined).await;
+    let began = Instant::now();
+
+    client.write(bytes).await;
+
+    let (closed, last) = client.close_code().await;
+    let took = began.elapsed();
+    assert_eq!(closed, *code, "{name}, joined: {joined}");
+    assert_eq!(last.contains("Message too large"), *code == 1009, "{name}: {last}");
+    (client, took, violation)
 }
 
 #[actix::test]
@@ -197,10 +221,7 @@ async fn a_frame_that_never_ends_takes_no_memory() {
 async fn a_frame_as_large_as_the_limit_is_taken_and_one_byte_more_is_not() {
     let _alone = ALONE.lock().await;
     for size in [100, 1_000, 65_536, 1 << 20] {
-        for server in [
-            Server::start(|options| options.max_message(size)).await,
-            Server::start_light(|options| options.max_message(size)).await,
-        ] {
+        for server in Server::start_both(|options| options.max_message(size)).await {
             let mut client = client(&server, true).await;
             let text = |fill| json!({ "event": "x", "to": [], "data": fill }).to_string();
             let message = text("x".repeat(size - text(String::new()).len()));
@@ -246,25 +267,64 @@ async fn empty_fragments_and_pings_count_against_the_rate() {
 async fn a_large_frame_counts_against_the_rate_before_it_ends() {
     let _alone = ALONE.lock().await;
     let rate = Rate { burst_bytes: 1 << 20, bytes_per_second: 1 << 10, ..Rate::default() };
-    let server = Server::start(|options| options.max_message(1 << 30).rate(rate)).await;
-    let mut client = client(&server, true).await;
+    for server in Server::start_both(|options| options.max_message(1 << 30).rate(rate)).await {
+        for joined in [true, false] {
+            let mut client = client(&server, joined).await;
 
-    client.write(&header(0x81, 1 << 30)).await;
-    client.write(&vec![b'x'; 8 << 20]).await;
+            client.write(&header(0x81, 1 << 30)).await;
+            client.write(&vec![b'x'; 8 << 20]).await;
 
-    assert_eq!(client.close_code().await.0, 1008);
+            assert_eq!(client.close_code().await.0, 1008, "joined: {joined}");
+        }
+    }
+}
+
+#[actix::test]
+async fn endless_fragments_of_one_message_take_no_more_memory_than_it_may() {
+    const MAX: usize = 256 << 10;
+    let _alone = ALONE.lock().await;
+    for server in Server::start_both(|options| options.max_message(MAX).rate(Rate::UNLIMITED)).await
+    {
+        for joined in [true, false] {
+            for size in [0, 1, 100, 16 << 10] {
+                let mut client = client(&server, joined).await;
+                let fragment = frame(0x00, &vec![b'x'; size]);
+                let some = fragment.repeat((64 << 10) / fragment.len() + 1);
+                let before = resident();
+
+                assert!(client.write(&frame(0x01, b"x")).await);
+                // Until the connection ends; or as many empty ones as would show if each took a few bytes.
+                let (mut sent, most) = (0, if size == 0 { 2 << 20 } else { usize::MAX });
+                while sent < most && client.write(&some).await {
+                    sent += some.len();
+                    let grown = resident().saturating_sub(before);
+                    assert!(grown < 4 << 20, "grew by {grown} bytes for {sent}, {size} each");
+                }
+
+                if size == 0 && joined {
+                    // All of them are within the message's limit.
+                    assert!(client.write(&header(0x80, MAX as u64)).await);
+                    let (code, last) = client.close_code().await;
+                    assert_eq!((code, last.contains("Message too large")), (1009, true));
+                }
+            }
+        }
+    }
 }
 
 #[actix::test]
 async fn what_waits_for_a_peer_is_bounded_in_bytes() {
     let _alone = ALONE.lock().await;
-    let server = Server::start(|options| options.max_message(1 << 20).rate(Rate::UNLIMITED)).await;
-    let mut early = client(&server, false).await;
-    let message = frame(0x81, &vec![b'x'; 300_000]);
+    for server in
+        Server::start_both(|options| options.max_message(1 << 20).rate(Rate::UNLIMITED)).await
+    {
+        let mut early = client(&server, false).await;
+        let message = frame(0x81, &vec![b'x'; 300_000]);
 
-    early.write(&message.repeat(4)).await;
+        early.write(&message.repeat(4)).await;
 
-    assert_eq!(early.close_code().await.0, 1008);
+        assert_eq!(early.close_code().await.0, 1008);
+    }
 }
 
 #[actix::test]
@@ -282,7 +342,7 @@ async fn what_comes_before_a_client_is_accepted_is_not_read() {
         let (before, began) = (resident(), cpu_time());
 
         let floods = clients.iter_mut().map(|client| client.write(&much));
-        let floods = futures_util::future::join_all(floods);
+        let floods = join_all(floods);
         let taken = tokio::time::timeout(Duration::from_secs(2), floods).await;
 
         assert!(taken.is_err(), "the clients wait");

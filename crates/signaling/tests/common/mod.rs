@@ -184,6 +184,21 @@ impl Server {
         Self::start_on(Http::Light, Rooms::new(), options).await
     }
 
+    /// One of each.
+    pub(crate) async fn start_both(
+        options: impl Fn(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
+    ) -> [Self; 2] {
+        Self::start_both_with(Rooms::new, options).await
+    }
+
+    pub(crate) async fn start_both_with(
+        rooms: impl Fn() -> Rooms,
+        options: impl Fn(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
+    ) -> [Self; 2] {
+        let tuned = Self::start_on(Http::Tuned, rooms(), &options).await;
+        [tuned, Self::start_on(Http::Light, rooms(), &options).await]
+    }
+
     pub(crate) async fn start_with(
         rooms: Rooms,
         options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
