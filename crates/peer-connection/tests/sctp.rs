@@ -1,10 +1,13 @@
-//! What a peer can do by SCTP, inside DTLS: how much memory it takes, how much it writes into the log, and how it ends.
+//! What a peer can do by SCTP, inside DTLS: how much memory it takes, how much it writes into the log, and how it ends. And what
+//! it and a stranger write into the log by datagrams that are none of its connection's.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 #[path = "sctp/attacker.rs"]
 mod attacker;
 #[path = "sctp/attacks.rs"]
 mod attacks;
+#[path = "sctp/datagrams.rs"]
+mod datagrams;
 mod peers;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,7 +43,13 @@ impl<L: log::Log> log::Log for Count<L> {
     }
 }
 
+/// From the first call on.
 fn count_lines() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(install_counters);
+}
+
+fn install_counters() {
     let logger = env_logger::builder().is_test(true).filter_level(log::LevelFilter::Warn).build();
     let limited = RateLimitedLog::new(Count { lines: &WRITTEN, then: logger });
     log::set_boxed_logger(Box::new(Count { lines: &LINES, then: limited })).unwrap();
@@ -70,6 +79,8 @@ enum Given {
     ClosedChannel,
     /// With a data channel, and without an agreement on FORWARD-TSN.
     Reliable,
+    /// With a data channel and sound.
+    Media,
 }
 
 /// A connection with an attacker, which begins when it is told to.
@@ -80,7 +91,7 @@ struct Stage {
     attacking: std::thread::JoinHandle<Attacker>,
 }
 
-async fn set_up(reliable: bool, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Stage {
+async fn set_up(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Stage {
     let home = home().await;
     let settings =
         ApiSettings { inline_candidates: true, max_data_channels: 64, ..ApiSettings::default() };
@@ -91,7 +102,7 @@ async fn set_up(reliable: bool, attack: impl FnOnce(&mut Attacker) + Send + 'sta
     let (ready, connected) = tokio::sync::oneshot::channel();
     let (go, started) = std::sync::mpsc::channel::<()>();
     let attacking = std::thread::spawn(move || {
-        let (mut attacker, offer) = Attacker::new(reliable);
+        let (mut attacker, offer) = Attacker::new(given == Given::Reliable, given == Given::Media);
         offers.send(offer).unwrap();
         attacker.connect(&answer.blocking_recv().unwrap());
         ready.send(()).unwrap();
@@ -115,7 +126,7 @@ async fn set_up(reliable: bool, attack: impl FnOnce(&mut Attacker) + Send + 'sta
 
 /// A connection on which an attacker does this; when it lives on, it hears "alive" last.
 async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Seen {
-    let Stage { home, mut peer, go, attacking } = set_up(given == Given::Reliable, attack).await;
+    let Stage { home, mut peer, go, attacking } = set_up(given, attack).await;
     if given == Given::ClosedChannel {
         let channel = peer.until(peers::opened).await;
         assert!(peer.send(CloseDataChannel(channel)).await);
@@ -243,11 +254,33 @@ async fn attacks_by_sctp_take_little_memory_and_few_lines() {
     }
 }
 
+/// From the address of the connection's peer, and from another one.
+#[actix::test]
+async fn datagrams_that_are_garbage_write_few_lines() {
+    let _alone = ALONE.lock().await;
+    count_lines();
+    for given in [Given::Channel, Given::Media] {
+        for stranger in [true, false] {
+            for (name, make) in datagrams::KINDS {
+                let attack =
+                    move |attacker: &mut Attacker| datagrams::throw(attacker, make, stranger);
+                let name = format!("{name}, by a stranger: {stranger}");
+
+                let seen = under(given, attack).await;
+
+                report(&name, &seen);
+                assert_eq!(seen.reason, None, "{name}");
+                assert!(seen.lines < 10, "{name}: {} lines", seen.lines);
+            }
+        }
+    }
+}
+
 /// A bare str0m that keeps to all rules, on a wire that loses: nothing of it is refused.
 #[actix::test]
 async fn an_honest_str0m_is_heard_whole_under_loss() {
     let _alone = ALONE.lock().await;
-    let Stage { home, mut peer, go, attacking } = set_up(false, honest).await;
+    let Stage { home, mut peer, go, attacking } = set_up(Given::Channel, honest).await;
     go.send(()).unwrap();
     while !attacking.is_finished() {
         let wait = std::time::Duration::from_millis(20);

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::channel::ChannelId;
 use str0m::crypto::dtls::*;
 use str0m::crypto::{CryptoError, CryptoProvider};
+use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
@@ -155,6 +156,9 @@ impl DtlsInstance for Tapped {
 pub(crate) struct Attacker {
     pub(crate) rtc: Rtc,
     socket: UdpSocket,
+    /// The address of the other side.
+    other: Option<SocketAddr>,
+    other_ufrag: String,
     tap: Arc<Mutex<Tap>>,
     pending: Option<SdpPendingOffer>,
     over: bool,
@@ -169,8 +173,9 @@ pub(crate) struct Attacker {
 }
 
 impl Attacker {
-    /// It, and its offer of a data channel on stream 0 or 1. A `reliable` one does not agree on FORWARD-TSN.
-    pub(crate) fn new(reliable: bool) -> (Self, String) {
+    /// It, and its offer of a data channel on stream 0 or 1, and of sound if there is to be `media`. A `reliable` one does not
+    /// agree on FORWARD-TSN.
+    pub(crate) fn new(reliable: bool, media: bool) -> (Self, String) {
         let tap = Arc::new(Mutex::new(Tap { reliable, ..Tap::default() }));
         TAP.set(Arc::clone(&tap));
         let provider =
@@ -182,11 +187,16 @@ impl Attacker {
         rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
         let mut api = rtc.sdp_api();
         api.add_channel("x".into());
+        if media {
+            api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
+        }
         let (offer, pending) = api.apply().unwrap();
         let pending = Some(pending);
         let attacker = Self {
             rtc,
             socket,
+            other: None,
+            other_ufrag: String::new(),
             tap,
             pending,
             over: false,
@@ -201,6 +211,8 @@ impl Attacker {
 
     /// Takes the answer, and goes on until the channel is open.
     pub(crate) fn connect(&mut self, answer: &str) {
+        let ufrag = answer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+        self.other_ufrag = ufrag.expect("it has a name").trim_end().to_owned();
         let answer = SdpAnswer::from_sdp_string(answer).unwrap();
         self.rtc.sdp_api().accept_answer(self.pending.take().unwrap(), answer).unwrap();
         let end = Instant::now() + Duration::from_secs(60);
@@ -240,6 +252,12 @@ impl Attacker {
     /// The other side has said goodbye.
     pub(crate) fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// What it calls itself in checks: both names for ICE (RFC 8445 §7.2.2).
+    pub(crate) fn username(&mut self) -> String {
+        let own = self.rtc.direct_api().local_ice_credentials().ufrag;
+        format!("{}:{own}", self.other_ufrag)
     }
 
     pub(crate) fn sack(&self) -> (u32, u32) {
@@ -284,6 +302,13 @@ impl Attacker {
 
     fn beats(&self) -> u32 {
         self.tap.lock().unwrap().beats
+    }
+
+    /// Sends a datagram as it is, from its own address or from that of a stranger.
+    pub(crate) fn throw(&mut self, datagram: &[u8], stranger: Option<&UdpSocket>) {
+        let socket = stranger.unwrap_or(&self.socket);
+        // Where the system has no room for it, it is lost.
+        _ = socket.send_to(datagram, self.other.expect("it is connected"));
     }
 
     /// Goes on until this is so, or for half a second.
@@ -342,6 +367,7 @@ impl Attacker {
                 Output::Timeout(_) => break,
                 Output::Transmit(_) if self.is_lost() => {}
                 Output::Transmit(transmit) => {
+                    self.other = Some(transmit.destination);
                     _ = self.socket.send_to(&transmit.contents, transmit.destination);
                 }
                 Output::Event(Event::ChannelOpen(id, _)) => self.opened.push(id),
