@@ -11,6 +11,7 @@ use callboard_peer_connection::messages::CreateDataChannel;
 use callboard_peer_connection::*;
 use callboard_room_supervisor::*;
 use callboard_signaling::admin::*;
+use callboard_signaling::rpc::{HookContext, HookError};
 use callboard_signaling::*;
 use callboard_supervision::*;
 use serde_json::{Value, json};
@@ -58,7 +59,14 @@ impl Server {
         options: impl FnOnce(AdminBuilder) -> AdminBuilder,
     ) -> Self {
         rooms.start_supervised(RoomOptions::<TestRoom>::new("demo", ())).await.expect("free");
-        let signaling = Signaling::new(PeerOptions::<TestPeer>::new((), rooms));
+        let hooks = Hooks::builder().plugin("test", |test| {
+            test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, HookError>(a + b))
+                .hook("refuse", async |(): (), _: HookContext| {
+                    Err::<(), _>(HookError("no".to_owned()))
+                })
+        });
+        let hooks = hooks.build().expect("good names");
+        let signaling = Signaling::new(PeerOptions::<TestPeer>::new((), rooms).hooks(hooks));
         let owned: Arc<Mutex<Vec<(String, PeerConnectionId)>>> = Arc::default();
         let graft = Arc::clone(&owned);
         let admin = Admin::builder(root.clone())
