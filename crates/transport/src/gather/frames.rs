@@ -109,6 +109,8 @@ mod tests {
                     break; // the connection ends
                 }
                 prop_assert!(frames.buffer.len() < LONGEST, "{} bytes are held", frames.buffer.len());
+                let room = frames.buffer.capacity();
+                prop_assert!(room < 2 * LONGEST, "there is room for {room} bytes");
             }
         }
 
