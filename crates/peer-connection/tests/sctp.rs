@@ -68,6 +68,8 @@ struct Seen {
     written: usize,
     reason: Option<CloseReason>,
     dropped: u64,
+    /// Datagrams that came to the ports meanwhile.
+    arrived: u64,
 }
 
 /// How an attack begins.
@@ -133,6 +135,8 @@ async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static
     }
     let (before, lines) = (resident(), LINES.load(Ordering::Relaxed));
     let written = WRITTEN.load(Ordering::Relaxed);
+    let datagrams = || home.mux_counters().iter().map(|it| it.received).sum::<u64>();
+    let arrived = datagrams();
     go.send(()).unwrap();
     let mut most = before;
     while !attacking.is_finished() {
@@ -163,10 +167,11 @@ async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static
             .await;
         said.await.unwrap();
     }
+    let arrived = datagrams() - arrived;
     home.stop().await;
     let lines = LINES.load(Ordering::Relaxed) - lines;
     let written = WRITTEN.load(Ordering::Relaxed) - written;
-    Seen { grown: most - before, lines, written, reason, dropped }
+    Seen { grown: most - before, lines, written, reason, dropped, arrived }
 }
 
 /// Resident memory of this process, in KiB.
@@ -271,6 +276,7 @@ async fn datagrams_that_are_garbage_write_few_lines() {
                 report(&name, &seen);
                 assert_eq!(seen.reason, None, "{name}");
                 assert!(seen.lines < 10, "{name}: {} lines", seen.lines);
+                assert!(seen.arrived > 500, "{name}: most of 1,000 are lost: {}", seen.arrived);
             }
         }
     }
@@ -298,7 +304,7 @@ async fn an_honest_str0m_is_heard_whole_under_loss() {
 }
 
 fn report(name: &str, seen: &Seen) {
-    let Seen { grown, lines, written, reason, dropped } = seen;
+    let Seen { grown, lines, written, reason, dropped, .. } = seen;
     println!(
         "{name}: {grown} KiB, {lines} lines, {written} written, {dropped} dropped, {reason:?}"
     );
