@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use callboard_room_supervisor::{RoomOptions, Rooms};
@@ -190,6 +192,29 @@ async fn a_room_is_opened_on_demand_for_who_is_let_in_and_for_nobody_else() {
     assert!(server.rooms.lookup("open-1").is_some());
     drop(client);
     eventually("the room is closed", || server.rooms.lookup("open-1").is_none()).await;
+}
+
+/// That a client stays away is its own doing.
+#[actix::test]
+async fn a_room_that_was_closed_is_opened_again_until_the_application_says_no() {
+    let forbidden = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&forbidden);
+    let rooms = Rooms::builder()
+        .on_demand(move |name| {
+            let options = RoomOptions::<TestRoom>::new(name, ());
+            (!asked.load(Ordering::Relaxed)).then(|| options.into())
+        })
+        .build();
+    let server = Server::start_with(rooms, |options| options).await;
+    for again in [false, true] {
+        let mut client = server.connect_to("/socket/open-1", &[]).await.expect("let in");
+        client.expect("authenticated").await;
+        forbidden.store(again, Ordering::Relaxed);
+        server.rooms.lookup("open-1").expect("it is open").stop("over").await;
+        assert_eq!(client.expect_error("Room closed").await, "over");
+        client.expect_close(1000).await;
+    }
+    assert_eq!(server.refusal("/socket/open-1", &[]).await.0, 404);
 }
 
 #[actix::test]
