@@ -105,12 +105,37 @@ async fn offer_kills(kind: Kind) {
     page.close().await;
 }
 
+/// A restart of the server is no fault of the offer, but one after the other might be.
+#[test]
+fn an_offer_with_which_the_connection_is_lost_for_any_reason_is_made_six_times() {
+    on_a_stage_of_its_own(async || {
+        let blank = Server::start(Setup::default()).await;
+        let server = Scripted::start(|mut client| async move {
+            client.let_in().await;
+            if client.until("webrtc:offer").await {
+                client.close(1012).await;
+            }
+        })
+        .await;
+        let page = Page::open(Kind::Chromium, blank.port).await;
+        page.run(&comes_back(server.port, "")).await;
+
+        page.run("window.peer = ann.openPeerConnection()").await;
+
+        page.becomes("codes().includes('webrtc_gave_up') && ann.state === 'open'").await;
+        let told = page.run("return [peer.state, peer.closed, codes()]").await;
+        assert_eq!(told, json!(["failed", false, ["webrtc_gave_up"]]));
+        assert_eq!((server.heard("webrtc:offer").len(), server.connections()), (6, 7));
+        page.close().await;
+    });
+}
+
 #[test]
 fn a_connection_that_dies_of_the_same_again_and_again_is_not_opened_again() {
     on_a_stage_of_its_own(async || {
         let blank = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, blank.port).await;
-        for code in [1002, 1007, 1008, 1009, 1011, 1013] {
+        for code in [1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013] {
             let server = Scripted::start(move |mut client| async move {
                 client.let_in().await;
                 client.close(code).await;
