@@ -1,6 +1,7 @@
 //! A peer as an actor: the application's [`Peer`] between its client's socket and its room.
 
 mod presence;
+mod server_link;
 mod webrtc;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use actix::prelude::*;
 use callboard_room_supervisor::{
     Close, Description, ForwardError, JoinError, Lease, Message, SocketNumber,
 };
-use callboard_supervision::{MonitorId, catch_panic, has_panicked};
+use callboard_supervision::{catch_panic, has_panicked};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
@@ -18,9 +19,9 @@ use crate::attachment::Attachment;
 use crate::counters::{Count, Counters};
 use crate::options::Policy;
 use crate::peer::{Context, Peer};
-use crate::server_peer::ServerPeer;
 use crate::session::{Act, SILENT, Session};
 use crate::socket::{Event, FromSocket, ToSocket};
+use server_link::Link;
 
 /// One life of a peer.
 pub(crate) struct PeerActor<P: Peer> {
@@ -42,9 +43,8 @@ pub(crate) struct PeerActor<P: Peer> {
     /// It ends by itself, rather than with its room.
     leaving: bool,
     policy: Arc<Policy>,
-    /// The WebRTC peer that its client has on the server.
-    server: Option<Addr<ServerPeer>>,
-    watched: Option<MonitorId>,
+    /// The way to the WebRTC peer that its client has on the server; most clients have none.
+    link: Option<Box<Link>>,
 }
 
 impl<P: Peer> PeerActor<P> {
@@ -70,8 +70,7 @@ impl<P: Peer> PeerActor<P> {
             again: false,
             leaving: false,
             policy,
-            server: None,
-            watched: None,
+            link: None,
         }
     }
 

@@ -1,16 +1,11 @@
-//! A peer and the WebRTC peer and the hooks of its client.
+//! What a client says to the server itself, and what its WebRTC peer tells: events, data and hooks.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_peer_connection::{
-    CloseReason, DataChannelMessage, IceCandidate, PeerConnectionState, SessionDescription,
-};
+use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::Description;
-use callboard_supervision::{ChildSpec, Down, Placement, Restart, monitor};
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::PeerActor;
 use crate::control::{
@@ -57,12 +52,7 @@ impl<P: Peer> PeerActor<P> {
             Said::Offer(offer) => self.offer(offer, ctx),
             Said::Answer(answer) => self.answer(answer, ctx),
             Said::Ice(candidate) => self.candidate(candidate, ctx),
-            Said::Close => {
-                if let Some(server) = &self.server {
-                    // As often as its client says so, within its rate.
-                    server.do_send(Close);
-                }
-            }
+            Said::Close => self.close_server(),
             Said::Send { channel, data } if data.len() > self.max_data() => {
                 self.too_large(SEND, &channel, &data, &self.by_websocket());
             }
@@ -91,125 +81,6 @@ impl<P: Peer> PeerActor<P> {
         let details =
             json!({ "event": event, "error": error, "channel": channel, "max_bytes": max_bytes });
         self.tell(Description::WebRtcFailed, &details);
-    }
-
-    fn offer(&mut self, offer: SessionDescription, ctx: &mut actix::Context<Self>) {
-        let Some(webrtc) = &self.policy.webrtc else {
-            return self.refuse(OFFER, "webrtc_disabled", None);
-        };
-        if let Some(server) = self.server.clone().filter(Addr::connected) {
-            return self.hand_over(&server, offer, ctx);
-        }
-        let id = self.server_id();
-        let spec = {
-            let (webrtc, client) = (webrtc.clone(), self.context.client.clone());
-            let data_rate = self.policy.data_rate;
-            let (peer, controller) = (self.context.peer_id, ctx.address().recipient());
-            let spec = ChildSpec::new(id.clone(), move || {
-                let entry = webrtc.enter(peer, client.channels.clone());
-                ServerPeer::new(webrtc.peer_options(peer, data_rate), controller.clone())
-                    .behind(&client, entry)
-            });
-            spec.restart(Restart::Temporary).arbiter(Placement::On(Arbiter::current()))
-        };
-        let room = self.context.room.clone();
-        let starting = async move {
-            let supervisor = room.supervisor()?;
-            // The one before may not have ended yet.
-            _ = supervisor.terminate_child(&id).await;
-            supervisor.start_child(spec).await.ok()?;
-            supervisor.child::<ServerPeer>(&id).ok()?.addr()
-        };
-        let starting = async move { timeout(START_TIMEOUT, starting).await.ok().flatten() };
-        ctx.wait(starting.into_actor(self).map(|started, this, ctx| match started {
-            Some(server) => {
-                this.watch(server.clone(), ctx);
-                this.hand_over(&server, offer, ctx);
-            }
-            None => this.refuse(OFFER, "unavailable", None),
-        }));
-    }
-
-    fn server_id(&self) -> String {
-        server_peer_id(&self.context.peer_id)
-    }
-
-    fn watch(&mut self, server: Addr<ServerPeer>, ctx: &mut actix::Context<Self>) {
-        self.watched = Some(monitor(&server, ctx.address().recipient()).id);
-        self.server = Some(server);
-    }
-
-    /// After a crash: the connection of the client's is still there.
-    pub(super) fn find_server(&mut self, ctx: &mut actix::Context<Self>) {
-        let supervisor = self.context.room.supervisor();
-        let child = supervisor.and_then(|node| node.child::<ServerPeer>(&self.server_id()).ok());
-        if let Some(server) = child.and_then(|child| child.addr()) {
-            // Once in a life.
-            server.do_send(Control(ctx.address().recipient()));
-            self.watch(server, ctx);
-        }
-    }
-
-    /// The peer goes, and its connection with it.
-    pub(super) fn close_server(&mut self) {
-        if let Some(server) = self.server.take() {
-            // Once.
-            server.do_send(Close);
-        }
-    }
-
-    fn hand_over(
-        &mut self,
-        server: &Addr<ServerPeer>,
-        offer: SessionDescription,
-        ctx: &mut actix::Context<Self>,
-    ) {
-        let answering = server.send(HandleOffer(offer));
-        ctx.spawn(answering.into_actor(self).map(|answered, this, _| match answered {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let detail = error.detail();
-                this.refuse(OFFER, &error.to_string(), detail);
-            }
-            Err(_) => this.refuse(OFFER, "unavailable", None),
-        }));
-    }
-
-    /// The answer to an offer of the server's.
-    fn answer(&mut self, answer: SessionDescription, ctx: &mut actix::Context<Self>) {
-        if self.policy.webrtc.is_none() {
-            return self.refuse(ANSWER, "webrtc_disabled", None);
-        }
-        let unexpected = |this: &Self, error: HandleAnswerError| {
-            this.refuse(ANSWER, &error.to_string(), error.detail());
-        };
-        let Some(server) = self.server.clone().filter(Addr::connected) else {
-            return unexpected(self, HandleAnswerError::Unexpected);
-        };
-        let taking = server.send(HandleAnswer(answer));
-        ctx.spawn(taking.into_actor(self).map(move |taken, this, _| {
-            if let Err(error) = taken.unwrap_or(Err(HandleAnswerError::Unexpected)) {
-                unexpected(this, error);
-            }
-        }));
-    }
-
-    fn candidate(&mut self, candidate: Option<IceCandidate>, ctx: &mut actix::Context<Self>) {
-        let Some(server) = self.server.clone().filter(Addr::connected) else {
-            return self.refuse(ICE, "no_webrtc_session", None);
-        };
-        let adding = server.send(AddCandidate(candidate));
-        ctx.spawn(adding.into_actor(self).map(|added, this, _| match added {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let detail = match &error {
-                    AddCandidateError::Candidate(why) => Some(why.to_string()),
-                    _ => None,
-                };
-                this.refuse(ICE, &error.to_string(), detail);
-            }
-            Err(_) => this.refuse(ICE, "no_webrtc_session", None),
-        }));
     }
 
     /// What has come on a data channel, or in its stead.
@@ -260,7 +131,7 @@ impl<P: Peer> PeerActor<P> {
         self.policy.refusals.refused(log::Level::Info, address, &what, error, reason);
     }
 
-    fn refuse(&self, event: &str, error: &str, detail: Option<String>) {
+    pub(super) fn refuse(&self, event: &str, error: &str, detail: Option<String>) {
         self.log_refusal(event, error, detail.as_deref());
         let mut details = json!({ "event": event, "error": error });
         if let Some(detail) = detail {
@@ -271,7 +142,7 @@ impl<P: Peer> PeerActor<P> {
     }
 
     /// How the connection is, and why.
-    fn say_state(&self, state: PeerConnectionState, reason: &impl ToString) {
+    pub(super) fn say_state(&self, state: PeerConnectionState, reason: &impl ToString) {
         let reason = reason.to_string();
         let reason = shorten(&reason, LONGEST_DETAIL);
         self.say("webrtc:state", &json!({ "state": state, "reason": reason }));
@@ -289,11 +160,11 @@ impl<P: Peer> PeerActor<P> {
     }
 
     /// Tells the application that the connection has failed or is over, and why.
-    fn ended(&mut self, state: PeerConnectionState, reason: &EndReason) {
+    pub(super) fn ended(&mut self, state: PeerConnectionState, reason: &EndReason) {
         self.call(|peer, context| peer.on_webrtc_state(state, Some(reason), context));
     }
 
-    fn channel_closed(&mut self, label: &str) {
+    pub(super) fn channel_closed(&mut self, label: &str) {
         if !self.goes_down() {
             self.say("webrtc:channel_closed", &json!({ "channel": label }));
         }
@@ -360,28 +231,5 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
     }
 }
 
-impl<P: Peer> Handler<Down> for PeerActor<P> {
-    type Result = ();
-
-    fn handle(&mut self, down: Down, _: &mut Self::Context) {
-        if self.watched != Some(down.monitor) {
-            return;
-        }
-        (self.server, self.watched) = (None, None);
-        // One that ends by itself has said so.
-        if down.reason.is_abnormal() {
-            // One that was killed has told of none.
-            for (_, label) in self.context.client.channels.connected(None) {
-                self.channel_closed(&label);
-            }
-            let (state, reason) = (PeerConnectionState::Failed, CloseReason::Stopped);
-            self.say_state(state, &reason);
-            self.ended(state, &reason.into());
-        }
-    }
-}
-
-/// How long the room's supervisor may take to start a WebRTC peer.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of what an error says of what is wrong.
 const LONGEST_DETAIL: usize = 500;
