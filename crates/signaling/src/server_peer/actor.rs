@@ -84,6 +84,7 @@ impl ServerPeer {
     /// Of a peer of a route.
     pub(crate) fn behind(mut self, client: &PeerRef, entry: Entry) -> Self {
         self.channels = client.channels.clone();
+        self.account = Account::going_on(self.options.limits, self.channels.spent());
         (self.entry, self.client) = (Some(entry), Some(Arc::clone(&client.outbox)));
         self.address = client.address;
         self
@@ -107,15 +108,28 @@ impl ServerPeer {
         let (options, owner) = (self.options.clone(), ctx.address().recipient());
         let (limit, message) = (self.account.limits().answer_timeout, options.limits.message);
         let answering = async move {
-            let (connection, is_new) = match same {
-                Some(connection) => (connection, false),
-                None => (open(options, owner).await?, true),
+            let by_same = match same {
+                Some(same) => {
+                    match timeout(limit, answer_by(&same, offer.clone(), false)).await {
+                        // It has just ended: another one answers.
+                        Ok(Err(HandleOfferError::Unavailable)) => None,
+                        answered => Some((answered, same)),
+                    }
+                }
+                None => None,
             };
-            let answered = timeout(limit, answer_by(&connection, offer, is_new)).await;
+            let (answered, connection) = match by_same {
+                Some(answered) => answered,
+                None => {
+                    let new = open(options, owner).await?;
+                    let answered = timeout(limit, answer_by(&new, offer, true)).await;
+                    if !matches!(answered, Ok(Ok(_))) {
+                        new.close().await;
+                    }
+                    (answered, new)
+                }
+            };
             let answered = answered.unwrap_or(Err(HandleOfferError::TimedOut));
-            if answered.is_err() && is_new {
-                connection.close().await;
-            }
             answered.map(|answer| (connection, with_message_size(answer, message)))
         };
         Box::pin(answering.into_actor(self).map(move |answered, this, _| {
@@ -130,21 +144,19 @@ impl ServerPeer {
     }
 
     /// Whether a description is worth a look.
-    fn afford(&mut self, sdp: &str, now: std::time::Instant) -> Result<(), HandleOfferError> {
+    fn afford(&self, sdp: &str, now: std::time::Instant) -> Result<(), HandleOfferError> {
         let (found, limit) = (sections(sdp), self.account.limits().sections);
         if found > limit {
             let error = DescriptionError::TooManySections { found, limit };
             return Err(SetDescriptionError::from(error).into());
         }
         let cost = cost(sdp, found);
-        self.account.describe(now, cost).map_err(|wait| HandleOfferError::OverBudget { wait })?;
-        match (&self.entry, self.address) {
-            (Some(entry), Some(address)) => entry
-                .webrtc()
-                .describe(address, cost, now)
-                .map_err(|wait| HandleOfferError::OverBudget { wait }),
+        let of_address = || match (&self.entry, self.address) {
+            (Some(entry), Some(address)) => entry.webrtc().describe(address, cost, now),
             _ => Ok(()),
-        }
+        };
+        let paid = self.account.describe(now, cost, of_address);
+        paid.map_err(|wait| HandleOfferError::OverBudget { wait })
     }
 
     /// From now on this is the connection.
@@ -232,6 +244,17 @@ impl ServerPeer {
         }
     }
 
+    /// Counts an offer or answer against the client's rate; true if it is over it. One that goes on has its connection closed, after
+    /// it has been told.
+    fn is_over_rate(&self, sdp: &str, now: std::time::Instant, ctx: &mut Context<Self>) -> bool {
+        let over = self.account.offer(now, sdp.len());
+        if over == Some(true) && self.connection.is_some() {
+            let told = actix::fut::wrap_future::<_, Self>(std::future::ready(()));
+            ctx.spawn(told.map(|(), this, ctx| this.end(EndReason::RateLimited, ctx)));
+        }
+        over.is_some()
+    }
+
     fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
         if self.state != PeerConnectionState::Closed {
             self.let_go();
@@ -274,17 +297,12 @@ impl Handler<HandleOffer> for ServerPeer {
 
     fn handle(&mut self, HandleOffer(offer): HandleOffer, ctx: &mut Self::Context) -> Self::Result {
         let now = Instant::now().into_std();
-        let refused = match self.account.offer(now, offer.sdp.len()) {
-            Some(close) => {
-                if close {
-                    self.end(EndReason::RateLimited, ctx);
-                }
-                Some(HandleOfferError::RateLimited)
-            }
-            None if offer.kind != callboard_peer_connection::SdpType::Offer => {
-                Some(HandleOfferError::NotAnOffer)
-            }
-            None => self.afford(&offer.sdp, now).err(),
+        let refused = if self.is_over_rate(&offer.sdp, now, ctx) {
+            Some(HandleOfferError::RateLimited)
+        } else if offer.kind != callboard_peer_connection::SdpType::Offer {
+            Some(HandleOfferError::NotAnOffer)
+        } else {
+            self.afford(&offer.sdp, now).err()
         };
         AtomicResponse::new(match refused {
             Some(error) => Box::pin(actix::fut::ready(Err(error))),

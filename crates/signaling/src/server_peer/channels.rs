@@ -1,4 +1,4 @@
-//! The open data channels of one client, as everyone sees them who sends.
+//! The open data channels of one client, as everyone sees them who sends, and what the client has spent.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +8,7 @@ use callboard_peer_connection::{DataChannelId, DataChannelMessage, PeerConnectio
 use callboard_supervision::CallError;
 
 use super::SendDataError;
+use super::limits::Lasting;
 
 /// The open channels, as everyone sees them who sends. Most clients have none.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ struct Open {
     connection: Option<PeerConnectionHandle>,
     by_label: BTreeMap<String, DataChannelId>,
     labels: BTreeMap<DataChannelId, String>,
+    /// Shared with the client's server peers, one after another.
+    spent: Lasting,
 }
 
 impl Channels {
@@ -30,10 +33,15 @@ impl Channels {
         connection: Option<PeerConnectionHandle>,
     ) -> Vec<(DataChannelId, String)> {
         self.with(|open| {
-            let old = std::mem::take(open);
             open.connection = connection;
-            old.labels.into_iter().collect()
+            open.by_label.clear();
+            std::mem::take(&mut open.labels).into_iter().collect()
         })
+    }
+
+    /// Returns what the client has spent for as long as its peer lasts.
+    pub(super) fn spent(&self) -> Lasting {
+        self.with(|open| open.spent.clone())
     }
 
     pub(super) fn opened(&self, id: DataChannelId, label: &str) {

@@ -1,18 +1,36 @@
 //! What a client has done of what it may: no actix, no clock.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{DescriptionBudget, WebRtcLimits};
 use crate::rate::{Meter, Verdict};
 
-/// One client's account.
+/// One client's account with one server peer.
 #[derive(Debug)]
 pub(crate) struct Account {
     limits: WebRtcLimits,
     data: Meter,
     candidates: Meter,
+    lasting: Lasting,
+}
+
+/// What a client has spent of what its next server peer does not give it again: offers, and what descriptions cost. Kept as long as
+/// the client's peer; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lasting(Arc<Mutex<Negotiated>>);
+
+#[derive(Debug, Default)]
+struct Negotiated {
     offers: Meter,
     descriptions: Spent,
+}
+
+impl Lasting {
+    fn lock(&self) -> MutexGuard<'_, Negotiated> {
+        // Each change is complete in itself.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What has been spent of a budget (a token bucket, kept as the time at which it is full again).
@@ -20,21 +38,19 @@ pub(crate) struct Account {
 struct Spent(Option<Instant>);
 
 impl Spent {
-    fn spend(
-        &mut self,
+    /// Returns when it is full again once this is spent, or how long it takes until it can be.
+    fn after(
+        &self,
         budget: &DescriptionBudget,
         now: Instant,
         cost: u32,
-    ) -> Result<(), Duration> {
+    ) -> Result<Instant, Duration> {
         let every = budget.every();
         let full_at = self.0.map_or(now, |at| at.max(now)) + every.saturating_mul(cost);
         let owed = full_at.duration_since(now);
         match owed.checked_sub(every.saturating_mul(budget.burst)).filter(|wait| !wait.is_zero()) {
             Some(wait) => Err(wait),
-            None => {
-                self.0 = Some(full_at);
-                Ok(())
-            }
+            None => Ok(full_at),
         }
     }
 }
@@ -53,8 +69,13 @@ pub(crate) enum Fate {
 
 impl Account {
     pub(crate) fn new(limits: WebRtcLimits) -> Self {
-        let (data, candidates, offers, descriptions) = Default::default();
-        Self { limits, data, candidates, offers, descriptions }
+        Self::going_on(limits, Lasting::default())
+    }
+
+    /// Returns an account with the next server peer of a client.
+    pub(crate) fn going_on(limits: WebRtcLimits, lasting: Lasting) -> Self {
+        let (data, candidates) = Default::default();
+        Self { limits, data, candidates, lasting }
     }
 
     pub(crate) fn limits(&self) -> &WebRtcLimits {
@@ -76,17 +97,26 @@ impl Account {
         over(self.candidates.count(&self.limits.candidates, now, bytes))
     }
 
-    /// Spends what a description of this cost takes.
+    /// Spends what a description of this cost takes, if `others` may be spent as well.
     ///
     /// # Errors
-    /// How long it takes until the client may.
-    pub(crate) fn describe(&mut self, now: Instant, cost: u32) -> Result<(), Duration> {
-        self.descriptions.spend(&self.limits.descriptions, now, cost)
+    /// How long it takes until the client may; nothing is spent.
+    pub(crate) fn describe(
+        &self,
+        now: Instant,
+        cost: u32,
+        others: impl FnOnce() -> Result<(), Duration>,
+    ) -> Result<(), Duration> {
+        let mut lasting = self.lasting.lock();
+        let after = lasting.descriptions.after(&self.limits.descriptions, now, cost)?;
+        others()?;
+        lasting.descriptions = Spent(Some(after));
+        Ok(())
     }
 
     /// None passes; else whether the connection is to be closed.
-    pub(crate) fn offer(&mut self, now: Instant, bytes: usize) -> Option<bool> {
-        over(self.offers.count(&self.limits.offers, now, bytes))
+    pub(crate) fn offer(&self, now: Instant, bytes: usize) -> Option<bool> {
+        over(self.lasting.lock().offers.count(&self.limits.offers, now, bytes))
     }
 }
 
@@ -164,14 +194,25 @@ mod tests {
     fn descriptions_have_a_budget() {
         let now = Instant::now();
         let descriptions = DescriptionBudget { burst: 100, per_second: 10 };
-        let mut account = Account::new(WebRtcLimits { descriptions, ..WebRtcLimits::default() });
+        let limits = WebRtcLimits { descriptions, ..WebRtcLimits::default() };
+        let account = Account::new(limits);
+        let describe =
+            |seconds, cost| account.describe(now + Duration::from_secs(seconds), cost, || Ok(()));
 
-        assert_eq!(account.describe(now, 64), Ok(()));
-        assert_eq!(account.describe(now, 64), Err(Duration::from_millis(2_800)));
-        assert_eq!(account.describe(now, 36), Ok(()), "what was refused cost nothing");
-        assert_eq!(account.describe(now + Duration::from_secs(1), 10), Ok(()));
-        assert!(account.describe(now + Duration::from_secs(1), 1).is_err());
-        assert_eq!(account.describe(now + Duration::from_secs(60), 100), Ok(()));
+        assert_eq!(describe(0, 64), Ok(()));
+        assert_eq!(describe(0, 64), Err(Duration::from_millis(2_800)));
+        assert_eq!(describe(0, 36), Ok(()), "what was refused cost nothing");
+        assert_eq!(describe(1, 10), Ok(()));
+        assert!(describe(1, 1).is_err());
+        let refused = Duration::from_secs(7);
+        assert_eq!(
+            account.describe(now + Duration::from_secs(60), 100, || Err(refused)),
+            Err(refused)
+        );
+        assert_eq!(describe(60, 100), Ok(()), "what others refuse costs nothing");
+        // The next server peer of the same client.
+        let next = Account::going_on(limits, account.lasting.clone());
+        assert!(next.describe(now + Duration::from_secs(60), 1, || Ok(())).is_err());
     }
 
     #[test]

@@ -89,16 +89,17 @@ pub struct WebRtcLimits {
     pub data: Rate,
     /// Candidates. Default: 5 in a second, 150 at once.
     pub candidates: Rate,
-    /// Offers and answers. Default: one in a second, 30 at once; 256 KiB in a second, 8 MiB at once.
+    /// Offers and answers, over all connections of a client. Default: one in a second, 30 at once; 256 KiB in a second, 8 MiB at once.
     pub offers: Rate,
     /// How many sections of media an offer or answer may have; one with more is refused before a connection is opened for it.
     /// More than [`ApiSettings::max_sections`](callboard_peer_connection::ApiSettings::max_sections) are refused in any
     /// case. Default: 64.
     pub sections: usize,
-    /// What the offers and answers of one client may cost. Default: 256 sections at once, then 32 in a second.
+    /// What the offers and answers of one client may cost, over all its connections. Default: 256 sections at once, then 32 in a second:
+    /// a hundredth of a core.
     pub descriptions: DescriptionBudget,
     /// What the offers and answers of all clients of one address may cost together (of one /64 for IPv6). Default: 8,192 sections at
-    /// once, then 512 in a second: a twentieth of a core.
+    /// once, then 512 in a second: a sixth of a core.
     pub descriptions_per_address: DescriptionBudget,
     /// How long it may take to answer an offer. Default: 10 s.
     pub answer_timeout: Duration,
@@ -130,7 +131,7 @@ impl Default for WebRtcLimits {
     }
 }
 
-/// What descriptions may cost, in sections of media: a section takes about 0.1 ms of CPU time, and 6 KiB of text count as
+/// What descriptions may cost, in sections of media: a section takes about 0.3 ms of CPU time, and 6 KiB of text count as
 /// one. An offer that is over it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptionBudget {
@@ -315,7 +316,7 @@ pub enum HandleOfferError {
 }
 
 impl HandleOfferError {
-    /// Returns what is wrong with the description, or how long to wait.
+    /// Returns what is wrong with the description, how long to wait, or what is not to be had.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Description(why) => Some(why.to_string()),
@@ -327,7 +328,8 @@ impl HandleOfferError {
                 wait.as_secs_f64()
             )),
             Self::NotAnOffer => Some("the type is not \"offer\"".to_owned()),
-            Self::RateLimited | Self::Unavailable | Self::TimedOut => None,
+            Self::Unavailable => Some("no connection could be opened".to_owned()),
+            Self::RateLimited | Self::TimedOut => None,
         }
     }
 }

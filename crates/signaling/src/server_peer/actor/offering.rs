@@ -107,15 +107,12 @@ impl Handler<HandleAnswer> for ServerPeer {
         ctx: &mut Self::Context,
     ) -> Self::Result {
         let now = Instant::now().into_std();
-        let refused = match self.account.offer(now, answer.sdp.len()) {
-            Some(close) => {
-                if close {
-                    self.end(EndReason::RateLimited, ctx);
-                }
-                Some(HandleOfferError::RateLimited.into())
-            }
-            None if answer.kind != SdpType::Answer => Some(HandleAnswerError::NotAnAnswer),
-            None => self.afford(&answer.sdp, now).err().map(HandleAnswerError::from),
+        let refused = if self.is_over_rate(&answer.sdp, now, ctx) {
+            Some(HandleOfferError::RateLimited.into())
+        } else if answer.kind != SdpType::Answer {
+            Some(HandleAnswerError::NotAnAnswer)
+        } else {
+            self.afford(&answer.sdp, now).err().map(HandleAnswerError::from)
         };
         AtomicResponse::new(match refused {
             Some(error) => Box::pin(actix::fut::ready(Err(error))),
