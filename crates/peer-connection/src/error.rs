@@ -1,5 +1,7 @@
 //! What can go wrong, an enum for each operation.
 
+use callboard_ice_handshake::handshake::FingerprintError;
+
 use crate::sdp::MediaKind;
 use crate::state::SignalingState;
 use crate::{BadRid, SdpType};
@@ -93,9 +95,17 @@ pub enum DescriptionError {
     /// An answer with other credentials than before to an offer that did not restart ICE.
     #[error("the answer restarts ICE, which the offer did not ask for")]
     RestartInAnswer,
-    /// No `a=fingerprint`, or none that can be read.
+    /// No `a=fingerprint`.
     #[error("the description has no certificate fingerprint")]
     NoFingerprint,
+    /// None of its `a=fingerprint` can be read (RFC 8122 §5); this is the first.
+    #[error("the certificate fingerprint {found:?} cannot be used: {reason}")]
+    UnusableFingerprint {
+        /// Its first 40 characters.
+        found: String,
+        /// What is wrong with it.
+        reason: FingerprintError,
+    },
     /// Another certificate on the same connection.
     #[error("the certificate fingerprint is not the one of this connection")]
     OtherFingerprint,

@@ -193,3 +193,39 @@ pub(super) fn write_error(error: RtcError) -> WriteError {
 
 /// In −dBm0, as telephones play them.
 const TONE_VOLUME: u8 = 10;
+
+#[cfg(test)]
+mod tests {
+    use str0m::media::MediaTime;
+
+    use super::*;
+
+    /// They are read by what the engine has in it of extensions that no description of ours agrees on.
+    #[test]
+    fn the_other_extensions_of_a_packet_go_on_with_it() {
+        let came = ExtensionValues {
+            audio_level: Some(-30),
+            video_content_type: Some(1),
+            play_delay_min: Some(MediaTime::from_millis(100)),
+            play_delay_max: Some(MediaTime::from_millis(200)),
+            frame_mark: Some(7),
+            // The next connection makes its own.
+            transport_cc: Some(9),
+            ..ExtensionValues::default()
+        };
+
+        let kept = extensions(came);
+        let sent = extension_values(None, &kept);
+
+        let expected = ExtensionValues {
+            video_content_type: Some(1),
+            play_delay_min: Some(MediaTime::from_millis(100)),
+            play_delay_max: Some(MediaTime::from_millis(200)),
+            frame_mark: Some(7),
+            ..ExtensionValues::default()
+        };
+        assert_eq!(sent, expected);
+        let plain = ExtensionValues { audio_level: Some(-30), ..ExtensionValues::default() };
+        assert_eq!(extensions(plain).others, None, "nothing is kept where there is nothing");
+    }
+}

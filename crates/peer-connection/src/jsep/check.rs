@@ -16,7 +16,7 @@ use crate::sdp::{self, Sdp, Section};
 /// A remote description that can be used.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
-    /// Without blanks at the ends of lines, and with a mid in every section that may be taken.
+    /// Without blanks at the ends of lines, without BUNDLE groups that are empty, and with a mid in every section that may be taken.
     pub(crate) sdp: Sdp,
     /// None for one without media.
     pub(crate) transport: Option<Arc<RemoteTransport>>,
@@ -226,6 +226,7 @@ fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
     if sdp.session_line('o').is_none_or(|origin| origin.split_ascii_whitespace().count() < 6) {
         return Err(DescriptionError::Syntax("it has no o= line of six words".to_owned()));
     }
+    drop_empty_groups(&mut sdp);
     name_directions(&mut sdp);
     formats::drop_reused(&mut sdp, known.remote.map(|remote| &remote.sdp))?;
     let unnamed = name_sections(&mut sdp, known);
@@ -270,6 +271,12 @@ fn transport_section<'a>(sdp: &'a Sdp, facts: &[Facts]) -> Option<&'a Section> {
     let speaks = |section: &&Section| sdp.attribute(section, "ice-ufrag").is_some();
     let tagged = usable().find(|section| section.mid() == tag.copied());
     tagged.filter(speaks).or_else(|| usable().find(speaks)).or_else(|| usable().next())
+}
+
+/// A BUNDLE group without a mid says no more than none at all.
+fn drop_empty_groups(sdp: &mut Sdp) {
+    sdp.session_mut()
+        .retain_attributes(|name, value| name != "group" || value.trim_end() != "BUNDLE");
 }
 
 /// Names sections that have no mid (RFC 8829 §5.10): as this side has called them before, or by their number. Says which.
@@ -359,12 +366,19 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
         return Err(DescriptionError::BadIceCredentials);
     }
     let mut fingerprints: Vec<Fingerprint> = Vec::new();
+    let mut unusable = None;
     let speaks = if section.has("fingerprint") { section } else { sdp.session() };
     for fingerprint in speaks.attributes("fingerprint").take(MOST_FINGERPRINTS) {
-        fingerprints.extend(Fingerprint::from_str(fingerprint.trim()));
+        match Fingerprint::from_str(fingerprint.trim()) {
+            Ok(one) => fingerprints.push(one),
+            Err(reason) => _ = unusable.get_or_insert((fingerprint, reason)),
+        }
     }
     if fingerprints.is_empty() {
-        return Err(DescriptionError::NoFingerprint);
+        return Err(unusable.map_or(DescriptionError::NoFingerprint, |(found, reason)| {
+            let found = found.trim().chars().take(LONGEST_TOLD).collect();
+            DescriptionError::UnusableFingerprint { found, reason }
+        }));
     }
     // Tokens of ABNF, of which case is no part (RFC 4145 §4).
     let setup = of("setup").map(str::to_ascii_lowercase);
@@ -386,6 +400,8 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
 const LARGEST: usize = 1 << 20;
 /// How many lines a section may have: browsers write up to 300, with all their codecs.
 const LINES: usize = 512;
+/// As much of a word of the peer's as an error repeats, in characters.
+const LONGEST_TOLD: usize = 40;
 /// Of one certificate there is one for each hash function.
 const MOST_FINGERPRINTS: usize = 32;
 /// What a header extension can carry in its longer form (RFC 8285 §4.3).

@@ -56,7 +56,7 @@ fn split_format(value: &str) -> Option<(&str, &str)> {
 impl Format<'_> {
     /// Whether the engine can read it: a number of 7 bits, of which is said what it is.
     pub(super) fn is_readable(&self) -> bool {
-        if !self.name.parse::<u8>().is_ok_and(|number| number < 128) {
+        if !self.has_number() {
             return false;
         }
         let mut words = self.codec.split('/');
@@ -72,6 +72,11 @@ impl Format<'_> {
         let mut repairs = self.all_repairs();
         let first = repairs.next();
         known && repairs.all(|other| Some(other) == first)
+    }
+
+    /// Whether it is called by a number of 7 bits, as packets have room for.
+    pub(super) fn has_number(&self) -> bool {
+        self.name.parse::<u8>().is_ok_and(|number| number < 128)
     }
 
     fn all_repairs(&self) -> impl Iterator<Item = &str> {
@@ -95,7 +100,7 @@ impl Format<'_> {
     }
 
     /// Whether it says, or need not say, what it is.
-    fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         !self.codec.is_empty() || STATIC.iter().any(|(name, _)| *name == self.name)
     }
 

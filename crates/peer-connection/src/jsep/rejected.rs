@@ -40,8 +40,14 @@ pub enum RejectionReason {
     NotBundled,
     /// A second section of data channels.
     SecondData,
-    /// None of its codecs is known here.
+    /// None of its codecs is known here: what they are.
     NoCodec(Vec<String>),
+    /// Its `m=` line names no payload type, or no format of data channels.
+    NoFormat,
+    /// A format over SCTP that is not that of data channels (RFC 8841 §4.4).
+    Format(String),
+    /// Payload types that are no numbers of 7 bits (RFC 3550 §5.1): their names, and the codecs that they stand for.
+    PayloadType(Vec<(String, String)>),
     /// This side has stopped its transceiver.
     Stopped,
 }
@@ -59,7 +65,7 @@ impl AnsweredSections {
         }
         self.rejected.push(RejectedSection {
             section: at,
-            media: section.media().chars().take(LONGEST).collect(),
+            media: cut(section.media()),
             reason: reason(remote, at, section, stopped),
         });
     }
@@ -70,8 +76,13 @@ fn reason(remote: &Checked, at: usize, section: &Section, stopped: bool) -> Reje
     let known = section.is_rtp() || section.is_data();
     if !media && section.kind() != MediaKind::Application {
         RejectionReason::Media
+    } else if !known && section.is_over_sctp() {
+        match section.formats().next() {
+            Some(format) => RejectionReason::Format(cut(format)),
+            None => RejectionReason::NoFormat,
+        }
     } else if !known {
-        RejectionReason::Profile(section.protocol().chars().take(LONGEST).collect())
+        RejectionReason::Profile(cut(section.protocol()))
     } else if stopped {
         RejectionReason::Stopped
     } else if section.is_data() && remote.sdp.media()[..at].iter().any(Section::is_data) {
@@ -79,15 +90,33 @@ fn reason(remote: &Checked, at: usize, section: &Section, stopped: bool) -> Reje
     } else if remote.facts[at].usable
         || !formats::formats(section).iter().any(formats::Format::is_readable)
     {
-        let codecs = formats::formats(section);
-        let name = |one: &formats::Format<'_>| match one.codec {
-            "" => one.name.chars().take(LONGEST).collect(),
-            codec => codec.chars().take(LONGEST).collect(),
-        };
-        RejectionReason::NoCodec(codecs.iter().take(MOST_CODECS).map(name).collect())
+        no_codec(&formats::formats(section))
     } else {
         RejectionReason::NotBundled
     }
+}
+
+/// Why none of these is taken.
+fn no_codec(formats: &[formats::Format<'_>]) -> RejectionReason {
+    if formats.is_empty() {
+        return RejectionReason::NoFormat;
+    }
+    let misnumbered = formats.iter().filter(|one| !one.codec.is_empty() && !one.has_number());
+    let misnumbered: Vec<_> =
+        misnumbered.take(MOST_CODECS).map(|one| (cut(one.name), cut(one.codec))).collect();
+    if !misnumbered.is_empty() {
+        return RejectionReason::PayloadType(misnumbered);
+    }
+    let name = |one: &formats::Format<'_>| match one.codec {
+        "" if one.is_known() => cut(one.name),
+        "" => format!("{} without a=rtpmap", cut(one.name)),
+        codec => cut(codec),
+    };
+    RejectionReason::NoCodec(formats.iter().take(MOST_CODECS).map(name).collect())
+}
+
+fn cut(word: &str) -> String {
+    word.chars().take(LONGEST).collect()
 }
 
 impl fmt::Display for AnsweredSections {
@@ -113,6 +142,17 @@ impl fmt::Display for RejectionReason {
             Self::SecondData => f.write_str("a second section of data channels"),
             Self::NoCodec(codecs) => {
                 write!(f, "none of its codecs is known: {}", codecs.join(", "))
+            }
+            Self::NoFormat => f.write_str("its m= line names no format"),
+            Self::Format(format) => {
+                write!(f, "the format {format:?} is not known, webrtc-datachannel is")
+            }
+            Self::PayloadType(all) => {
+                f.write_str("no number of a payload type, from 0 to 127: ")?;
+                for (at, (name, codec)) in all.iter().enumerate() {
+                    write!(f, "{}{name} ({codec})", if at == 0 { "" } else { ", " })?;
+                }
+                Ok(())
             }
             Self::Stopped => f.write_str("its transceiver is stopped"),
         }

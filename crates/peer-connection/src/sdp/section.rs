@@ -66,10 +66,14 @@ impl Section {
 
     /// Whether it is one of data channels (RFC 8841), also in the form of old drafts: `DTLS/SCTP 5000` and `a=sctpmap`.
     pub fn is_data(&self) -> bool {
-        let [kind, _, protocol, format] = self.first_words();
-        kind == "application"
-            && DATA_PROFILES.contains(&protocol)
-            && (format == DATA_CHANNELS || self.maps_data_channels(format))
+        let [.., format] = self.first_words();
+        self.is_over_sctp() && (format == DATA_CHANNELS || self.maps_data_channels(format))
+    }
+
+    /// Whether it is of what SCTP over DTLS carries: data channels, or something else (RFC 8841 §4).
+    pub(crate) fn is_over_sctp(&self) -> bool {
+        let [kind, _, protocol, _] = self.first_words();
+        kind == "application" && DATA_PROFILES.contains(&protocol)
     }
 
     fn maps_data_channels(&self, port: &str) -> bool {

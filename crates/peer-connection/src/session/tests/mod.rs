@@ -1,6 +1,7 @@
 //! Connections with each other, in simulated time.
 
 mod channels;
+mod details;
 mod guards;
 mod ice;
 mod keys;
