@@ -55,11 +55,20 @@ pub(super) fn arguments<A: DeserializeOwned>(args: &Value) -> Result<A, InvalidA
 
 fn read<A: DeserializeOwned>(args: &Value) -> Result<A, InvalidArguments> {
     let list = args.as_array().map(Vec::as_slice).unwrap_or_default();
-    let at = Cell::new(None);
-    let as_list = A::deserialize(List { list, at: &at });
+    let (at, wanted) = (Cell::new(None), Cell::new(None));
+    let as_list = A::deserialize(List { list, at: &at, wanted: &wanted });
     let invalid = match as_list {
         Ok(args) => return Ok(args),
-        Err(error) => InvalidArguments { argument: at.get(), detail: words(&error) },
+        Err(error) => {
+            // What is neither list nor tuple has asked for none of the list's.
+            let wanted = wanted.get().or(at.get().is_none().then_some(1));
+            let is_over = at.get().is_none_or(|at| at == list.len());
+            let detail = match wanted.filter(|wanted| is_over && *wanted > list.len()) {
+                Some(wanted) => missing(list.len(), wanted),
+                None => words(&error),
+            };
+            InvalidArguments { argument: at.get(), detail }
+        }
     };
     // A type that is neither list nor tuple takes the only argument, or none.
     match list {
@@ -77,17 +86,35 @@ fn read<A: DeserializeOwned>(args: &Value) -> Result<A, InvalidArguments> {
     }
 }
 
-/// A list that tells which of its values has been read last.
+/// Says that there are fewer arguments than are wanted.
+fn missing(given: usize, wanted: usize) -> String {
+    let arguments = if given == 1 { "argument" } else { "arguments" };
+    match wanted - given {
+        1 => format!("{given} {arguments}, expected {wanted}: one is missing"),
+        left => format!("{given} {arguments}, expected {wanted}: {left} are missing"),
+    }
+}
+
+/// A list that tells which of its values has been read last, and how many are wanted.
 struct List<'a> {
     list: &'a [Value],
     at: &'a Cell<Option<usize>>,
+    /// None where it may be any number.
+    wanted: &'a Cell<Option<usize>>,
+}
+
+impl List<'_> {
+    fn of(self, wanted: usize) -> Self {
+        self.wanted.set(Some(wanted));
+        self
+    }
 }
 
 impl<'de> Deserializer<'de> for List<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let Self { list, at } = self;
+        let Self { list, at, .. } = self;
         let mut left = Left { list: list.iter(), at };
         let value = visitor.visit_seq(&mut left)?;
         match left.list.len() {
@@ -100,9 +127,39 @@ impl<'de> Deserializer<'de> for List<'de> {
         }
     }
 
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+        self.of(len).deserialize_any(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.of(len).deserialize_any(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.of(1).deserialize_any(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.of(fields.len()).deserialize_any(visitor)
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        seq map enum identifier ignored_any
     }
 }
 
@@ -176,6 +233,9 @@ mod tests {
         to: u8,
     }
 
+    #[derive(serde::Deserialize, Debug, PartialEq)]
+    struct Square(u8);
+
     fn refused<A: DeserializeOwned + fmt::Debug>(args: Value) -> (Option<usize>, String) {
         let InvalidArguments { argument, detail } = arguments::<A>(&args).unwrap_err();
         (argument, detail)
@@ -194,6 +254,7 @@ mod tests {
         assert_eq!(arguments::<Vec<u8>>(&json!([1, 2])), Ok(vec![1, 2]));
         assert_eq!(arguments::<Vec<u8>>(&json!([[1, 2]])), Ok(vec![1, 2]));
         assert_eq!(arguments::<Move>(&json!(["e2", 4])), Ok(e2e4()));
+        assert_eq!(arguments::<Square>(&json!([7])), Ok(Square(7)));
         assert_eq!(arguments::<Move>(&json!([{"from": "e2", "to": 4}])), Ok(e2e4()));
         assert_eq!(arguments::<(Move, u8)>(&json!([{"from": "e2", "to": 4}, 1])), Ok((e2e4(), 1)));
     }
@@ -267,11 +328,35 @@ mod tests {
         assert_eq!((argument, &*detail), (Some(0), "invalid type: map, expected i64"));
 
         let (argument, detail) = refused::<(i64, i64)>(json!([1]));
-        assert_eq!((argument, detail.contains("expected a tuple of size 2")), (Some(1), true));
+        assert_eq!((argument, &*detail), (Some(1), "1 argument, expected 2: one is missing"));
         let (argument, detail) = refused::<(i64, i64)>(json!([1, 2, 3]));
         assert_eq!((argument, &*detail), (Some(2), "3 arguments, expected 2"));
         assert!(arguments::<()>(&json!([1])).is_err());
         assert!(arguments::<u8>(&json!([])).is_err());
+        let none = "0 arguments, expected 2: 2 are missing";
+        assert_eq!(refused::<(i64, i64)>(json!([])), (Some(0), none.to_owned()));
+        assert_eq!(refused::<(i64, i64)>(json!(null)), (Some(0), none.to_owned()));
+        assert_eq!(refused::<Move>(json!([])), (Some(0), none.to_owned()));
+        let two = "2 arguments, expected 4: 2 are missing";
+        assert_eq!(refused::<(u8, u8, u8, u8)>(json!([1, 2])), (Some(2), two.to_owned()));
+        // Also where numbers are written with a point.
+        assert_eq!(refused::<(u8, u8, u8, u8)>(json!([1.0, 2])), (Some(2), two.to_owned()));
+        assert_eq!(refused::<Move>(json!(["e2"])).1, "1 argument, expected 2: one is missing");
+        let one = "0 arguments, expected 1: one is missing";
+        for (argument, detail) in [
+            refused::<u8>(json!([])),
+            refused::<String>(json!([])),
+            refused::<HashMap<String, u8>>(json!([])),
+            refused::<(u8,)>(json!([])),
+            refused::<Square>(json!([])),
+        ] {
+            assert_eq!((argument.unwrap_or(0), &*detail), (0, one));
+        }
+        // Of what is there, the first that is wrong is told.
+        assert_eq!(
+            refused::<(u8, u8)>(json!(["x"])),
+            (Some(0), "invalid type: string \"x\", expected u8".to_owned())
+        );
         let long = refused::<(i64,)>(json!(["x".repeat(10_000)])).1;
         assert!(long.len() <= LONGEST_DETAIL, "{}", long.len());
     }
