@@ -16,31 +16,44 @@ use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use nix::sys::socket::{Shutdown, shutdown};
 
+use crate::connections::Open;
 use crate::counters::{Count, Counters};
 
-/// Note a connection's file descriptor, so that it can be cut. For
+/// Counts a connection while it is open, and notes its file descriptor, so that it can be cut. For
 /// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect); [`tune`](crate::tune) sets it.
 pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
-    let fd = if let Some(tcp) = connection.downcast_ref::<TcpStream>() {
-        tcp.as_raw_fd()
+    let (tcp, tls) = if let Some(tcp) = connection.downcast_ref::<TcpStream>() {
+        (tcp, false)
     } else if let Some(tls) = connection.downcast_ref::<TlsStream<TcpStream>>() {
-        tls.get_ref().0.as_raw_fd()
+        (tls.get_ref().0, true)
     } else {
         return;
     };
-    extensions.insert(Descriptor { fd, connection: Arc::default() });
+    // Without an address it has ended already.
+    let open = Open::new(tcp.local_addr().map_or(0, |address| address.port()));
+    extensions.insert(Descriptor { fd: tcp.as_raw_fd(), tls, connection: Arc::default(), open });
 }
 
 /// A connection's file descriptor, valid as long as the connection is served.
 pub(crate) struct Descriptor {
     fd: RawFd,
+    tls: bool,
     /// Dropped before the descriptor is closed.
     connection: Arc<()>,
+    open: Arc<Open>,
+}
+
+impl Descriptor {
+    /// Returns what counts the connection, for one that outlives the descriptor.
+    pub(crate) fn open(&self) -> Arc<Open> {
+        Arc::clone(&self.open)
+    }
 }
 
 /// The connection under one WebSocket.
 pub(crate) struct Cable {
     fd: Option<RawFd>,
+    tls: bool,
     /// Lives as long as actix-http's part in the connection: as long as `HttpServer`'s, but not that of a connection
     /// that [`http_service`](crate::http_service) has taken over.
     connection: Weak<()>,
@@ -57,6 +70,7 @@ impl Cable {
     pub(crate) fn new(descriptor: Option<&Descriptor>) -> Arc<Self> {
         Arc::new(Self {
             fd: descriptor.map(|it| it.fd),
+            tls: descriptor.is_some_and(|it| it.tls),
             connection: descriptor.map_or_else(Weak::new, |it| Arc::downgrade(&it.connection)),
             thread: Arbiter::current(),
             answering: AtomicBool::new(true),
@@ -67,6 +81,18 @@ impl Cable {
     /// The response's body has ended; all of it may not have been written.
     pub(crate) fn answered(&self) {
         self.answering.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends what is read of the client, which has said its last: actix-http and `http_service` read on until then, for a
+    /// second, and close the connection after it (RFC 6455 §7.1.1). Only while the response's body lives, on the
+    /// connection's own thread.
+    pub(crate) fn end_reading(&self) {
+        // Of TLS actix-http takes that for a violation, and would not say goodbye.
+        let ends_well = !self.tls || self.connection.strong_count() == 0;
+        if let Some(fd) = self.fd.filter(|_| ends_well) {
+            // It fails only if the client has ended the connection.
+            _ = shutdown(fd, Shutdown::Read);
+        }
     }
 
     /// Whether the descriptor is surely the connection's. Only sure on the connection's own thread.
@@ -130,7 +156,8 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let connection = Arc::default();
-        let descriptor = Descriptor { fd: ours.as_raw_fd(), connection };
+        let (fd, open) = (ours.as_raw_fd(), Open::new(2));
+        let descriptor = Descriptor { fd, tls: false, connection, open };
         let cable = Cable::new(Some(&descriptor));
         cable.cut_after(Duration::ZERO, Arc::default(), || {});
         if !body {

@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug};
 use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,8 +19,10 @@ use callboard_room_supervisor::Rooms;
 use callboard_supervision::{PanicReports, SupervisorRef, install_panic_hook};
 use futures_util::future::{join, join_all, select_all};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
+
+use crate::connections::{connections_ended, drain};
 
 /// Runs a server until SIGINT or SIGTERM: starts `rooms` unless they run already, serves, and on the signal shuts down
 /// gracefully. Every client is told "Room closed" and closed with 1001, then this returns, after 1.5 s at the latest.
@@ -44,7 +47,7 @@ use tokio::time::{sleep, timeout};
 pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
     let run = Run::new()?.rooms(&rooms);
     // It begins to serve when the rooms are there.
-    let server = server.start(run.grace)?;
+    let server = Serving::start(server, run.grace)?;
     let run = match rooms.is_running() {
         true => run,
         false => run.tree(&rooms.start().await.map_err(io::Error::other)?),
@@ -122,7 +125,7 @@ impl Run {
     /// # Errors
     /// The server could not be started or has ended by itself, or a tree has ended by itself.
     pub async fn serve(self, server: impl Serve) -> io::Result<()> {
-        let server = server.start(self.grace)?;
+        let server = Serving::start(server, self.grace)?;
         self.finish(Some(server), pending::<()>()).await.map(|_| ())
     }
 
@@ -145,7 +148,7 @@ impl Run {
 
     async fn finish<T>(
         mut self,
-        mut server: Option<Server>,
+        mut server: Option<Serving>,
         work: impl Future<Output = T>,
     ) -> io::Result<Option<T>> {
         let end = tokio::select! {
@@ -180,10 +183,12 @@ impl Run {
     }
 
     /// Ends all that runs; false if not all of it ended in time.
-    async fn shut_down(self, server: Option<Server>) -> bool {
+    async fn shut_down(self, server: Option<Serving>) -> bool {
         let Self { panics, asked, rooms, connections, mut trees, before, grace } = self;
         before.into_iter().for_each(|before| before());
-        let handle = server.as_ref().map(Server::handle);
+        let handle = server.as_ref().map(|it| it.server.handle());
+        let addresses = server.as_ref().map_or_else(Vec::new, |it| it.addresses.clone());
+        let (all_ended, drop_it) = oneshot::channel::<()>();
         let rest = async {
             if let Some(handle) = &handle {
                 // Accepts no more from now on.
@@ -192,7 +197,14 @@ impl Run {
             join_all(rooms.iter().map(|rooms| rooms.stop_all("shutdown"))).await;
             let http = async {
                 if let Some(handle) = &handle {
-                    handle.stop(true).await;
+                    drain();
+                    tokio::select! {
+                        () = handle.stop(true) => {}
+                        // It looks once a second itself.
+                        () = connections_ended(&addresses) => {
+                            _ = all_ended.send(());
+                        }
+                    }
                 }
             };
             let others = async {
@@ -204,8 +216,11 @@ impl Run {
             join(http, others).await
         };
         let http = async {
-            if let Some(server) = server {
-                _ = server.await;
+            if let Some(Serving { server, .. }) = server {
+                tokio::select! {
+                    _ = server => {}
+                    Ok(()) = drop_it => {}
+                }
             }
         };
         let ended = timeout(grace, join(http, rest)).await;
@@ -240,6 +255,24 @@ pub trait Serve: sealed::Sealed {
     /// Starts it without handlers of signals. Its connections have this long to finish when it is stopped.
     #[doc(hidden)]
     fn start(self, grace: Duration) -> io::Result<Server>;
+
+    /// Returns where it is bound; nothing if that is not known.
+    #[doc(hidden)]
+    fn addresses(&self) -> Vec<SocketAddr>;
+}
+
+/// A server that runs.
+struct Serving {
+    server: Server,
+    /// All of this process's if there are none.
+    addresses: Vec<SocketAddr>,
+}
+
+impl Serving {
+    fn start(server: impl Serve, grace: Duration) -> io::Result<Self> {
+        let addresses = server.addresses();
+        Ok(Self { server: server.start(grace)?, addresses })
+    }
 }
 
 mod sealed {
@@ -277,6 +310,10 @@ where
         }
         Ok(self.disable_signals().shutdown_timeout(whole_seconds(grace)).run())
     }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.addrs()
+    }
 }
 
 impl sealed::Sealed for ServerBuilder {}
@@ -285,9 +322,13 @@ impl Serve for ServerBuilder {
     fn start(self, grace: Duration) -> io::Result<Server> {
         Ok(self.disable_signals().shutdown_timeout(whole_seconds(grace)).run())
     }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
 }
 
-/// The server looks once a second whether its connections have finished.
+/// What a server takes: it looks once a second whether its connections have finished.
 fn whole_seconds(grace: Duration) -> u64 {
     grace.as_secs().max(1)
 }
@@ -299,9 +340,9 @@ async fn asked(asked: &mut watch::Receiver<Option<&'static str>>) -> &'static st
     }
 }
 
-async fn serving(server: &mut Option<Server>) -> io::Result<()> {
+async fn serving(server: &mut Option<Serving>) -> io::Result<()> {
     match server {
-        Some(server) => server.await,
+        Some(Serving { server, .. }) => server.await,
         None => pending().await,
     }
 }

@@ -33,7 +33,8 @@ use actix_web::web::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::time::timeout;
 
-use crate::cable::on_connect;
+use crate::cable::{Descriptor, on_connect};
+use crate::connections::draining;
 
 /// An actix-web app as a service of TCP connections, for actix-server: where [`HttpServer`](actix_web::HttpServer) keeps
 /// about 9 KiB for an idle WebSocket, this keeps none of it. Otherwise it is what a [tuned](crate::tune) server is, with
@@ -126,6 +127,7 @@ where
     });
     HttpService::build()
         .tcp_nodelay(true)
+        .graceful_shutdown_signal(draining)
         .on_connect_ext(|connection: &T, extensions| on_connect(connection, extensions))
         .upgrade(boxed::factory(upgrades))
         .finish(plain)
@@ -140,6 +142,7 @@ fn upgrade<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let open = request.conn_data::<Descriptor>().map(Descriptor::open);
     // Boxed, for it takes more room than what follows, and much less time.
     let answering = Box::pin(answer(app, request, framed));
     async move {
@@ -150,6 +153,7 @@ where
             // Whoever does not take it is gone.
             _ = Box::pin(timeout(GOODBYE, say_goodbye(io))).await;
         }
+        drop(open);
         Ok(())
     }
 }

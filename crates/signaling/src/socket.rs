@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
 use actix::prelude::*;
@@ -128,6 +129,7 @@ impl OpenSocket for Edge<'_> {
             credits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             fate: Rc::clone(&fate),
             counters: self.counters,
+            closing: None,
         };
         let mut frames = Frames::new(payload, self.max_frame);
         let reading = Rc::clone(&fate);
@@ -188,6 +190,8 @@ struct Fate {
     /// Set before the actor is first polled.
     place: OnceCell<Place>,
     end: Cell<End>,
+    /// The client's close frame has come, and ours is written with the rest.
+    both_closed: Cell<bool>,
     /// The actor has taken enough for one chunk, and goes on with the next.
     full: Cell<bool>,
     /// The client has been let in, by this socket or an earlier one.
@@ -213,6 +217,8 @@ struct Socket {
     peer_id: PeerId,
     fate: Rc<Fate>,
     counters: Arc<Counters>,
+    /// We have sent a close frame and wait for the client's: how many more bytes are read until then.
+    closing: Option<usize>,
 }
 
 type Ctx = ws::WebsocketContext<Socket>;
@@ -262,11 +268,46 @@ impl Socket {
         self.fate.shut.set(false);
     }
 
+    /// Closes, and reads no more.
     fn end(&mut self, ctx: &mut Ctx, code: u16, reason: &str) {
         self.fate.end.set(End::Closed);
         let description = (!reason.is_empty()).then(|| reason.to_owned());
         ctx.close(Some(ws::CloseReason { code: code.into(), description }));
         ctx.stop();
+    }
+
+    /// Closes, and reads on until the client's close frame, so that the connection can be closed right after it
+    /// (RFC 6455 §7.1.1). For the peer the socket has ended.
+    fn close(&mut self, ctx: &mut Ctx, Close { code, reason }: Close) {
+        if self.closing.replace(DISCARD).is_some() {
+            return;
+        }
+        self.fate.end.set(End::Closed);
+        let description = (!reason.is_empty()).then(|| reason.to_owned());
+        ctx.close(Some(ws::CloseReason { code: code.into(), description }));
+        self.held = VecDeque::new();
+        if let Some(Place { attachment, number }) = self.fate.place.get() {
+            attachment.ended(*number, End::Closed, None);
+        }
+        ctx.run_later(LINGER, |_, ctx| ctx.stop());
+    }
+
+    /// Forgets what comes after our close frame, until the client's.
+    fn discard(&mut self, left: usize, frame: &Result<Frame, FrameError>, ctx: &mut Ctx) {
+        let bytes = match frame {
+            Ok(Frame::Close(_)) => {
+                self.fate.both_closed.set(true);
+                return ctx.stop();
+            }
+            Ok(Frame::Text { text, .. }) => text.len(),
+            Ok(Frame::Binary { bytes } | Frame::Part { bytes } | Frame::Pong(bytes)) => *bytes,
+            Ok(Frame::Ping(payload)) => payload.len(),
+            Err(_) => return ctx.stop(),
+        };
+        self.closing = left.checked_sub(bytes + HEADER);
+        if self.closing.is_none() {
+            ctx.stop();
+        }
     }
 
     /// What it is for has not been read, so the limit of all is what it is told. Nothing more is read after this: the
@@ -305,6 +346,9 @@ impl Actor for Socket {
 
 impl StreamHandler<Result<Frame, FrameError>> for Socket {
     fn handle(&mut self, frame: Result<Frame, FrameError>, ctx: &mut Ctx) {
+        if let Some(left) = self.closing {
+            return self.discard(left, &frame, ctx);
+        }
         match frame {
             Ok(Frame::Text { text, counted }) => self.text(ctx, text, counted),
             Ok(Frame::Binary { bytes }) => self.frame(ctx, bytes, true),
@@ -322,6 +366,7 @@ impl StreamHandler<Result<Frame, FrameError>> for Socket {
                     code: code.into(),
                     description: (!reason.is_empty()).then_some(reason),
                 }));
+                self.fate.both_closed.set(true);
                 ctx.stop();
             }
             Err(FrameError::TooLarge) => self.too_large(ctx),
@@ -348,6 +393,9 @@ impl Handler<MailWaiting> for Socket {
 impl Socket {
     /// What is taken out here leaves with the body's next chunk; the rest stays where another socket could find it.
     fn send(&mut self, ctx: &mut Ctx) {
+        if self.closing.is_some() {
+            return;
+        }
         let fate = Rc::clone(&self.fate);
         let Some(Place { attachment, number }) = fate.place.get() else { return };
         let mut bytes = 0;
@@ -358,9 +406,7 @@ impl Socket {
                     self.counters.add(Count::Sent);
                     ctx.text(text);
                 }
-                Some(Deliver::Close(Close { code, reason })) => {
-                    return self.end(ctx, code, reason);
-                }
+                Some(Deliver::Close(close)) => return self.close(ctx, close),
                 None => return,
             }
         }
@@ -390,6 +436,7 @@ impl Handler<ToSocket> for Socket {
 
     fn handle(&mut self, told: ToSocket, ctx: &mut Ctx) {
         match told {
+            _ if self.closing.is_some() => {}
             ToSocket::Attach(peer) => {
                 self.peer = Some(peer);
                 self.flowing = false;
@@ -400,7 +447,7 @@ impl Handler<ToSocket> for Socket {
                 self.pass_on(ctx);
             }
             ToSocket::Ping => ctx.ping(b""),
-            ToSocket::End(Close { code, reason }) => self.end(ctx, code, reason),
+            ToSocket::End(close) => self.close(ctx, close),
         }
     }
 }
@@ -427,7 +474,11 @@ impl MessageBody for Body {
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         self.fate.full.set(false);
-        Pin::new(&mut self.inner).poll_next(cx)
+        let next = Pin::new(&mut self.inner).poll_next(cx);
+        if matches!(next, Poll::Ready(None)) && self.fate.both_closed.get() {
+            self.cable.end_reading();
+        }
+        next
     }
 }
 
@@ -449,5 +500,11 @@ const MAX_HELD_BYTES: usize = 1 << 20;
 const MAX_IN_FLIGHT: usize = 256;
 /// Larger messages count as several, so that 1 MiB may wait, or a message alone.
 const BYTES_PER_CREDIT: usize = 4 * 1024;
+/// How long the client's close frame is waited for: as long as actix-http waits for the end of a connection.
+const LINGER: Duration = Duration::from_secs(1);
+/// How many bytes are read and forgotten meanwhile.
+const DISCARD: usize = 256 * 1024;
+/// Of a frame from a client, at least (RFC 6455 §5.2).
+const HEADER: usize = 6;
 /// How many bytes are taken out at once: actix-http asks for more while it has fewer than this to write.
 const CHUNK: usize = 32 * 1024;

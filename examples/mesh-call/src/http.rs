@@ -9,7 +9,9 @@ use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use callboard_signaling::{Signaling, TrustedProxies, body_within, client_script, tune};
+use callboard_signaling::{
+    Signaling, TrustedProxies, body_within, client_script, connections_ended, tune,
+};
 use callboard_supervision::{Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError};
 use callboard_transport::gather::IceServer;
 use rustls::ServerConfig;
@@ -77,13 +79,15 @@ impl Site {
             tell(&line)?
         }
         let server = server.run();
-        Ok(Http { handle: server.handle(), server: Some(server), ended: false })
+        let (handle, address) = (server.handle(), self.listen);
+        Ok(Http { handle, address, server: Some(server), ended: false })
     }
 }
 
 /// One life of the HTTP server.
 struct Http {
     handle: ServerHandle,
+    address: SocketAddr,
     server: Option<Server>,
     ended: bool,
 }
@@ -108,6 +112,13 @@ impl Actor for Http {
             return Running::Stop;
         }
         ctx.spawn(self.handle.stop(true).into_actor(self));
+        let addresses = [self.address];
+        let all_ended = async move { connections_ended(&addresses).await };
+        // It looks once a second itself; it ends with this actor.
+        ctx.spawn(all_ended.into_actor(self).map(|(), this, ctx| {
+            this.ended = true;
+            ctx.exit(ExitReason::SHUTDOWN);
+        }));
         Running::Continue
     }
 }

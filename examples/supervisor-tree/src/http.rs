@@ -11,7 +11,9 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use callboard_signaling::admin::Admin;
-use callboard_signaling::{OwnPages, Signaling, body_within, client_script, tune};
+use callboard_signaling::{
+    OwnPages, Signaling, body_within, client_script, connections_ended, tune,
+};
 use callboard_supervision::{
     Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError, has_panicked,
 };
@@ -115,11 +117,19 @@ impl Site {
         let handle = server.handle();
         // On its own: what happens to the actor must not leave the port taken.
         let (ended, end) = tokio::sync::oneshot::channel();
-        let running = actix::spawn(async move { _ = ended.send(server.await) });
+        let (all_ended, drop_it) = tokio::sync::oneshot::channel();
+        let running = actix::spawn(async move {
+            let end_of_it = tokio::select! {
+                end = server => end,
+                Ok(()) = drop_it => Ok(()),
+            };
+            _ = ended.send(end_of_it);
+        });
         let mut told = self.told();
         (told.address, told.before) = (Some(address), Some(running));
         let leaving = Arc::clone(&self.leaving);
-        Ok(Http { handle, end: Some(end), asked: false, leaving })
+        let all_ended = Some(all_ended);
+        Ok(Http { handle, address, end: Some(end), all_ended, asked: false, leaving })
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, Told> {
@@ -130,7 +140,10 @@ impl Site {
 /// One life of the HTTP server.
 struct Http {
     handle: ServerHandle,
+    address: SocketAddr,
     end: Option<tokio::sync::oneshot::Receiver<io::Result<()>>>,
+    /// Tells the server that it need not look again whether its connections have ended.
+    all_ended: Option<tokio::sync::oneshot::Sender<()>>,
     asked: bool,
     leaving: Arc<AtomicBool>,
 }
@@ -157,6 +170,12 @@ impl Actor for Http {
         }
         let graceful = self.leaving.load(Ordering::Relaxed);
         ctx.spawn(self.handle.stop(graceful).into_actor(self));
+        let addresses = [self.address];
+        let all_ended = async move { connections_ended(&addresses).await };
+        ctx.spawn(all_ended.into_actor(self).map(|(), this, _| {
+            // Once.
+            this.all_ended.take().map(|it| it.send(()));
+        }));
         Running::Continue
     }
 }
