@@ -10,32 +10,53 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_ice_handshake::handshake::{Certificate, Dtls, Fingerprint};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use callboard_signaling::{OwnPages, Place, Run, body_within};
+use callboard_signaling::{Place, Run, body_within};
+use clap::Parser;
+use example_pages::options::{Network, Web};
 use serde::Deserialize;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::Error;
 use crate::pinning::Pinning;
 
+/// A page whose connection to this server has its certificate pinned: the same name, the same certificate.
+#[derive(Debug, Parser)]
+#[command(name = "custom-handshake browser", version)]
+pub(crate) struct Cli {
+    /// Where to listen
+    #[arg(value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    listen: String,
+
+    #[command(flatten)]
+    network: Network,
+
+    #[command(flatten)]
+    web: Web,
+}
+
 struct Server {
     connections: PeerConnections,
     api: Api,
+    /// Of all connections, but for the certificate and the handshake of each.
+    configuration: Configuration,
     /// What each name has come with first.
     pins: Mutex<HashMap<String, Fingerprint>>,
 }
 
 /// Serve the page until SIGINT or SIGTERM.
-pub(crate) async fn serve(listen: &str) -> Result<(), Error> {
-    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
+pub(crate) async fn serve(Cli { listen, network, web }: Cli) -> Result<(), Error> {
+    let connections = PeerConnections::start(network.options()).await?;
     // One answer over HTTP must hold all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::empty(), Registry::default(), settings);
-    let server =
-        web::Data::new(Server { connections: connections.clone(), api, pins: Mutex::default() });
     let run = Run::new()?.connections(&connections);
-    let own_pages = OwnPages::new();
+    let (configuration, own_pages) = (network.configuration(), web.own_pages());
+    let server = Server { connections, api, configuration, pins: Mutex::default() };
+    let server = web::Data::new(server);
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
+        let app = app.route("/ice-servers", web::get().to(ice_servers));
         let app = app.route("/offer", web::post().to(offer));
         app.wrap(from_fn(own_pages.middleware())).wrap(from_fn(body_within(BODY_TIME)))
     })
@@ -50,6 +71,10 @@ pub(crate) async fn serve(listen: &str) -> Result<(), Error> {
 async fn page() -> HttpResponse {
     let page = include_str!("../static/index.html");
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
+}
+
+async fn ice_servers(server: web::Data<Server>) -> HttpResponse {
+    example_pages::ice_servers(&server.configuration.ice_servers)
 }
 
 /// Who offers, and what.
@@ -92,7 +117,7 @@ async fn answer(
     let configuration = Configuration {
         certificate: Some(certificate),
         handshake: Some(handshake),
-        ..Configuration::default()
+        ..server.configuration.clone()
     };
 
     let (gathered, all_gathered) = oneshot::channel();
@@ -101,7 +126,8 @@ async fn answer(
     let answered = async {
         connection.send(SetRemoteDescription(offer)).await??;
         connection.send(SetLocalDescription(None)).await??;
-        all_gathered.await?;
+        // A STUN or TURN server that does not answer costs its candidates, and no more.
+        _ = timeout(GATHERING, all_gathered).await;
         Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?)
     };
     let answered: Result<_, Error> = answered.await;
@@ -141,5 +167,7 @@ impl Handler<PeerConnectionEvent> for Host {
 
 /// How many names are remembered.
 const MAX_NAMES: usize = 1_000;
+/// How long candidates are waited for.
+const GATHERING: Duration = Duration::from_secs(2);
 /// How long the body of a request may take.
 const BODY_TIME: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Two ICE components on this machine talk over whichever handshake they are given: one line decides.
 //!
 //! `cargo run -p custom-handshake -- psk`, or `dtls`, `plain`, `pinning`, `chaos`, `recorder`; without a word, all.
-//! With `browser`, a page whose connection to this server has its certificate pinned.
+//! With `browser`, a page whose connection to this server has its certificate pinned; `browser --help` tells its options.
 
 mod browser;
 mod chaos;
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::handshake::*;
 use callboard_transport::mux::InterfaceFilter;
+use clap::Parser;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
@@ -59,7 +60,7 @@ async fn main() -> Result<(), Error> {
     let _panics = callboard_supervision::install_panic_hook();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some("browser") = words.first().map(String::as_str) {
-        return browser::serve(words.get(1).map_or("127.0.0.1:8080", String::as_str)).await;
+        return browser::serve(browser::Cli::parse_from(words)).await;
     }
     let all =
         || ["psk", "dtls", "plain", "pinning", "chaos", "recorder"].map(str::to_owned).to_vec();

@@ -4,27 +4,21 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use common::{OFFER, Program};
+use common::{OFFER, Program, free_udp_port, ipv4_candidates};
 
 #[test]
 fn candidates_carry_the_address_that_is_announced_and_the_port_that_is_fixed() {
-    // Free, and not among those that the kernel gives to sockets that ask for none.
-    let is_free = |port: &u16| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
-    let port = (20_000..30_000).find(is_free).expect("a free port").to_string();
+    let port = free_udp_port().to_string();
     let arguments =
         ["--announce", "203.0.113.7", "--udp-port", &port, "--ice-server", "stun:127.0.0.1:9"];
     let program = start(&arguments);
 
     let answer = program.ask("POST", "/offer", OFFER);
 
-    let candidates = answer.split("a=candidate:").skip(1);
-    // The addresses of the other family are still the interfaces' own.
-    let ipv4: Vec<&str> = candidates
-        .filter(|line| line.split(' ').nth(4).is_some_and(|it| it.parse::<Ipv4Addr>().is_ok()))
-        .collect();
+    let ipv4 = ipv4_candidates(&answer);
     assert_eq!(ipv4.len(), 1, "{answer}");
     assert!(ipv4[0].contains(&format!(" 203.0.113.7 {port} typ host")), "{answer}");
     let servers = program.ask("GET", "/ice-servers", "");

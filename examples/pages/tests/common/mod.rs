@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 
 /// A running program, killed when dropped.
@@ -46,6 +46,20 @@ impl Drop for Program {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// Returns a UDP port that is free, and not among those that the kernel gives to sockets that ask for none.
+pub(crate) fn free_udp_port() -> u16 {
+    let is_free = |port: &u16| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    (20_000..30_000).find(is_free).expect("a free port")
+}
+
+/// Returns the IPv4 candidates of an answer. The addresses of the other family are the interfaces' own.
+pub(crate) fn ipv4_candidates(answer: &str) -> Vec<&str> {
+    let is_ipv4 = |line: &&str| {
+        line.split(' ').nth(4).is_some_and(|address| address.parse::<Ipv4Addr>().is_ok())
+    };
+    answer.split("a=candidate:").skip(1).filter(is_ipv4).collect()
 }
 
 /// A browser's offer of one data channel.
