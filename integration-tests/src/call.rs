@@ -96,6 +96,20 @@ impl CallPage {
         .await;
     }
 
+    /// Waits until every name that the chat and the pictures show is one of the list of people.
+    pub async fn calls_everyone_by_one_name(&self) {
+        self.waits(
+            "one name for each",
+            "const texts = (selector) => [...document.querySelectorAll(selector)].map(({ textContent }) => textContent);
+             const listed = texts('#people li[data-peer] span:first-child');
+             const shown = [...texts('#chat-log [data-peer]'), ...texts('#stage .tile[data-peer] .name')];
+             return listed.length > 0 && listed.every((name) => name.startsWith('USERNAME ('))
+                 && shown.length >= listed.length && shown.every((name) => listed.includes(name))",
+            vec![],
+        )
+        .await;
+    }
+
     /// The browser itself.
     pub fn browser(&self) -> &Browser {
         &self.browser

@@ -104,6 +104,11 @@ async fn a_call_between(one: Kind, other: Kind) {
     ann.sees_everyone_move().await;
     bob.sees_everyone_move().await;
 
+    // A page hears that one has joined before it hears its name.
+    for page in [&ann, &bob] {
+        page.calls_everyone_by_one_name().await;
+    }
+
     ann.says("Hello from Ann").await;
     bob.reads("Hello from Ann").await;
     bob.says("Hello from Bob").await;

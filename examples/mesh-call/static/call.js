@@ -129,9 +129,9 @@ function messageArrived(message) {
       return begin(data);
     case "joined":
       mesh?.welcome(data.peer_id);
-      return view.log(null, `${nameOf(data.peer_id)} joined`);
+      return view.remark(data.peer_id, nameOf(data.peer_id), "joined");
     case "left":
-      view.log(null, `${nameOf(data.peer_id)} left`);
+      view.remark(data.peer_id, nameOf(data.peer_id), "left");
       mesh?.forget(data.peer_id);
       names.delete(data.peer_id);
       return render();
@@ -171,6 +171,7 @@ function textArrived(peer, raw) {
   try { said = JSON.parse(raw); } catch { /* plain text of another kind of client */ }
   if (typeof said?.name === "string") {
     names.set(peer, said.name.slice(0, NAME_LENGTH));
+    view.rename(peer, nameOf(peer));
     return render();
   }
   const text = typeof said?.text === "string" ? said.text : raw;

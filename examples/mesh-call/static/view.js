@@ -83,10 +83,25 @@ export function showLocal({ stream, kind, note }) {
 
 /** A line of the chat; without a name, a remark of the page's own. */
 export function log(name, text) {
-  const line = document.createElement("li");
-  if (name) line.append(Object.assign(document.createElement("b"), { textContent: name }));
-  else line.className = "note";
-  line.append(text);
+  if (name) append("", Object.assign(document.createElement("b"), { textContent: name }), text);
+  else append("note", text);
+}
+
+/** A remark on another person, who may not have said their name yet: see `rename`. */
+export function remark(id, name, words) {
+  const who = Object.assign(document.createElement("span"), { textContent: name });
+  who.dataset.peer = id;
+  append("note", who, ` ${words}`);
+}
+
+/** One name for one person, also in the remarks that came before it was known. */
+export function rename(id, name) {
+  for (const who of document.querySelectorAll(`#chat-log [data-peer="${CSS.escape(id)}"]`)) who.textContent = name;
+}
+
+function append(kind, ...parts) {
+  const line = Object.assign(document.createElement("li"), { className: kind });
+  line.append(...parts);
   const chat = element("chat-log");
   chat.append(line);
   while (chat.children.length > LINES_KEPT) chat.firstChild.remove();
