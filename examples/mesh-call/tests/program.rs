@@ -61,6 +61,31 @@ async fn credentials_are_asked_for_before_anything_is_told() {
 }
 
 #[tokio::test]
+async fn pages_of_the_origins_that_are_named_open_websockets_and_no_others() {
+    let named =
+        [&ANY_PORT[..], &["--origin", "https://call.example", "--origin", "http://b.example"]];
+    for (arguments, of_its_own, of_a_named) in
+        [(ANY_PORT.to_vec(), 101, 403), (named.concat(), 403, 101)]
+    {
+        let program = Program::start(&arguments).await;
+        let own = format!("http://{}", program.address);
+
+        for (origin, status) in [
+            (&*own, of_its_own),
+            ("https://call.example", of_a_named),
+            ("http://b.example", of_a_named),
+            ("http://call.example", 403),
+            ("https://call.example.evil.com", 403),
+            ("null", 403),
+        ] {
+            let headers = format!("{RIGHT}\r\nOrigin: {origin}\r\n");
+            let got = program.upgrade("/socket/room", &headers).await;
+            assert_eq!(got, status, "{arguments:?} {origin}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn passwords_are_not_tried_one_after_the_other() {
     let program =
         Program::start(&[&ANY_PORT[..], &["--trusted-proxy", "127.0.0.1"]].concat()).await;
