@@ -17,11 +17,13 @@ fn the_readme_shows_the_program_as_it_is_in_under_sixty_lines() {
 
 #[test]
 fn the_room_and_the_peer_do_what_they_say() {
-    on_a_stage_of_its_own(async || do_what_they_say().await);
+    for folder in [".", "examples/own-room"] {
+        on_a_stage_of_its_own(async || do_what_the_readme_says(folder).await);
+    }
 }
 
-async fn do_what_they_say() {
-    let readme = Readme::in_folder(".");
+async fn do_what_the_readme_says(folder: &str) {
+    let readme = Readme::in_folder(folder);
     let server = readme.serve("own-room", &[]).await;
     let address = readme.address("ws://127.0.0.1:8081/");
     assert!(address.starts_with(server.address()), "{address} is not at {}", server.address());

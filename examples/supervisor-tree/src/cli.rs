@@ -17,7 +17,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Let whoever knows this look at the tree and shoot, from wherever. Without it that is for this machine alone
+    /// Let all who know this, of 8 characters at least, look at the tree and shoot, from anywhere. Without it that is for
+    /// this machine alone
     #[arg(long, value_name = "TOKEN", env = "CALLBOARD_ADMIN_TOKEN", hide_env_values = true, value_parser = token)]
     pub(crate) admin_token: Option<String>,
 
@@ -100,6 +101,9 @@ mod tests {
         assert!(!parse(&["--headless", "--seconds", "100000"]));
         assert!(!parse(&["--headless", "--watch"]));
         assert!(!parse(&["--admin-token", "short"]));
+        assert!(!parse(&["--admin-token", "1234567"]) && parse(&["--admin-token", "12345678"]));
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains(&format!("{SHORTEST_TOKEN} characters")), "{help}");
         assert!(parse(&["--listen", "0.0.0.0:0", "--admin-token", "long enough"]));
     }
 }
