@@ -68,13 +68,14 @@ impl Assembly {
 impl Text {
     /// Takes what comes next, as it was masked. Each byte is checked once, as soon as it is there.
     fn extend(&mut self, payload: &[u8], mask: [u8; 4]) -> Result<(), FrameError> {
-        let mut bytes = std::mem::take(&mut self.begun);
-        let old = bytes.len();
-        bytes.extend_from_slice(payload);
-        apply_mask(&mut bytes[old..], mask);
-        self.begun = bytes.split_off(bytes.len() - unfinished(&bytes));
-        let whole = std::str::from_utf8(&bytes).map_err(|_| FrameError::NotUtf8)?;
+        let old = self.begun.len();
+        self.begun.extend_from_slice(payload);
+        apply_mask(&mut self.begun[old..], mask);
+        let end = self.begun.len() - unfinished(&self.begun);
+        let whole = std::str::from_utf8(&self.begun[..end]).map_err(|_| FrameError::NotUtf8)?;
         self.whole.push_str(whole);
+        // Its room is kept for the next piece: to allocate between two growths of the text would have that moved.
+        self.begun.drain(..end);
         match std::str::from_utf8(&self.begun) {
             Err(error) if error.error_len().is_some() => Err(FrameError::NotUtf8),
             _ => Ok(()),
