@@ -118,7 +118,7 @@ async fn serve_udp(
     mut outgoing: mpsc::Receiver<Bytes>,
     tell: &mpsc::Sender<FromServer>,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; LARGEST];
+    let mut buffer = vec![0; LARGEST + 1];
     loop {
         tokio::select! {
             contents = outgoing.recv() => match contents {
@@ -131,6 +131,7 @@ async fn serve_udp(
             },
             received = socket.recv(&mut buffer) => {
                 let received = match received {
+                    Ok(received) if received > LARGEST => continue,
                     Ok(received) => received,
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(error),
                     // Of one datagram that was sent earlier.
@@ -162,7 +163,7 @@ async fn serve_stream(
         Ok(())
     };
     let read = async {
-        let mut buffer = vec![0; LARGEST];
+        let mut buffer = vec![0; BITE];
         loop {
             let read = reader.read(&mut buffer).await?;
             // Of a stream nothing may be lost: its reader sets the pace.
@@ -201,7 +202,58 @@ fn system_roots() -> io::Result<Arc<ClientConfig>> {
 
 /// Datagrams that wait for a slow connection; more are lost.
 const OUTGOING: usize = 256;
-/// A datagram, or a bite of a stream.
-const LARGEST: usize = 65_536;
+/// Bytes of a datagram of a TURN server; larger ones, which no path carries in one piece, are lost.
+const LARGEST: usize = 8_192;
+/// Bytes that are read of a stream at once: as many of them as of datagrams wait for a slow component.
+const BITE: usize = 4_096;
 const CONNECTING: Duration = Duration::from_secs(10);
 const CLOSING: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn a_stream_waits_for_a_slow_component_in_small_bites_and_loses_nothing() {
+        const SENT: usize = 1 << 20;
+        let (mut server, ours) = tokio::io::duplex(SENT);
+        server.write_all(&vec![7; SENT]).await.unwrap();
+        drop(server);
+        let (tell, mut told) = mpsc::channel(4);
+        let (_to_server, outgoing) = mpsc::channel(1);
+        let serve = async move {
+            serve_stream(RelayId(0), ours, outgoing, &tell).await.unwrap();
+        };
+        let read = async {
+            let mut read = 0;
+            while let Some(FromServer::Bytes(_, bytes)) = told.recv().await {
+                assert!(bytes.len() <= BITE, "{}", bytes.len());
+                read += bytes.len();
+            }
+            read
+        };
+        let ((), read) = tokio::join!(serve, read);
+        assert_eq!(read, SENT);
+    }
+
+    #[actix::test]
+    async fn a_datagram_that_no_path_carries_whole_is_lost_and_the_next_is_read() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let ours = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        ours.connect(server.local_addr().unwrap()).await.unwrap();
+        let address = ours.local_addr().unwrap();
+        for size in [LARGEST + 1, LARGEST] {
+            server.send_to(&vec![7; size], address).await.unwrap();
+        }
+        let (tell, mut told) = mpsc::channel(4);
+        let (_to_server, outgoing) = mpsc::channel(1);
+        let serve = serve_udp(RelayId(0), &ours, outgoing, &tell);
+        tokio::select! {
+            ended = serve => panic!("{ended:?}"),
+            first = told.recv() => {
+                let Some(FromServer::Bytes(_, bytes)) = first else { panic!("no datagram") };
+                assert_eq!(bytes.len(), LARGEST);
+            }
+        }
+    }
+}
