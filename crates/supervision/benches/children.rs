@@ -1,4 +1,5 @@
-//! Ten thousand children of a dynamic supervisor start, are counted, and stop; what that takes, and what it leaves.
+//! Benchmark of ten thousand children of a dynamic supervisor: time to start and to stop them, and memory while they
+//! run and afterwards.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 
@@ -50,7 +51,7 @@ fn main() {
     });
 }
 
-/// How much memory the process holds, in bytes.
+/// Returns the memory that the process holds, in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096

@@ -1,4 +1,4 @@
-//! What a message costs: to a plain actix actor, to a supervised one, and through its name.
+//! Benchmark of messages: to a plain actix actor (the baseline), to a supervised one, and through its name.
 
 use actix::prelude::*;
 use callboard_supervision::{ChildRef, ChildSpec, Flags, SupervisorRef, SupervisorSpec};
@@ -22,7 +22,7 @@ impl Handler<Add> for Counter {
     }
 }
 
-/// How many messages one iteration sends.
+/// Number of messages in one iteration.
 const BATCH: u64 = 1000;
 
 fn messages(criterion: &mut Criterion) {

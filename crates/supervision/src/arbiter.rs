@@ -1,4 +1,4 @@
-//! Where children live.
+//! Placement of children on threads, and pools of threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,22 +7,22 @@ use actix::prelude::*;
 
 use crate::watchdog::{self, Heart};
 
-/// Which thread a child runs on.
+/// Thread on which a child runs.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Placement {
-    /// The thread of its supervisor.
+    /// The thread of the child's supervisor.
     #[default]
     Supervisor,
-    /// The thread of this arbiter. When it has ended, starts there fail with
+    /// The thread of this arbiter. When the arbiter has ended, starts there fail with
     /// [`StartError::ArbiterGone`](crate::StartError::ArbiterGone).
     On(ArbiterHandle),
-    /// The thread of this pool that has the fewest children, of those that are not busy at the moment. A pool of one
-    /// thread that no other child is placed on gives it a thread of its own.
+    /// The thread of this pool that has the fewest children, among the threads that are not busy at the moment. A pool
+    /// of one thread with no other child on it gives the child a thread of its own.
     Pool(ArbiterPool),
 }
 
-/// Threads for actors; one that ends, or that an actor blocks, is replaced by a new one.
+/// Pool of threads for actors; a thread that ends, or that an actor blocks, is replaced by a new one.
 #[derive(Clone, Debug)]
 pub struct ArbiterPool {
     shared: Arc<Shared>,
@@ -39,32 +39,32 @@ struct Shared {
 #[derive(Debug)]
 struct Thread {
     arbiter: Arbiter,
-    /// What the thread does now; set by its first task.
+    /// State of the thread as the watchdog reads it; set by the thread's first task.
     heart: Arc<OnceLock<Arc<Heart>>>,
-    /// One for each child that was placed here, and ours.
+    /// Counter of children by its references: one for each child that was placed here, and one of the thread itself.
     load: Arc<()>,
-    /// How many threads have stood in this place before.
+    /// Number of earlier threads in this place.
     epoch: u32,
 }
 
-/// A thread of a pool that was picked for a child.
+/// Thread of a pool that was picked for a child.
 #[derive(Clone, Debug)]
 pub(crate) struct Picked {
     pub(crate) arbiter: ArbiterHandle,
     place: u32,
     epoch: u32,
-    /// Held as long as the child lives.
+    /// Held as long as the child runs.
     _load: Arc<()>,
 }
 
 impl ArbiterPool {
-    /// A pool of `size` threads, at least one. Needs a running actix [`System`].
+    /// Creates a pool of `size` threads, at least one. Needs a running actix [`System`].
     pub fn new(size: usize) -> Self {
         Self::with((0..size.max(1)).map(|_| Some(Thread::new(0))))
     }
 
-    /// A pool of up to `max` threads, at least one. Each begins when it is first needed: when a child is placed while
-    /// every other one has a child, or is busy.
+    /// Creates a pool of up to `max` threads, at least one. Each is started when it is first needed: when a child is
+    /// placed while every other one has a child, or is busy.
     pub fn growing(max: usize) -> Self {
         Self::with((0..max.max(1)).map(|_| None))
     }
@@ -75,24 +75,24 @@ impl ArbiterPool {
         Self { shared: Arc::new(Shared { threads, next, replaced }) }
     }
 
-    /// The threads that stand in the pool now.
+    /// Returns the threads that are in the pool now.
     pub fn arbiters(&self) -> Vec<ArbiterHandle> {
         let handle = |thread: &Mutex<Option<Thread>>| Some(lock(thread).as_ref()?.arbiter.handle());
         self.shared.threads.iter().filter_map(handle).collect()
     }
 
-    /// The thread for the next piece of work that is no child, in turn; a new one where one has ended.
+    /// Returns the thread for the next piece of work that is no child, in turn; a new one where one has ended.
     pub fn next(&self) -> ArbiterHandle {
         self.pick().arbiter
     }
 
-    /// How many threads have been replaced because they ended or were blocked.
+    /// Returns how many threads have been replaced because they ended or were blocked.
     pub fn replaced(&self) -> usize {
         self.shared.replaced.load(Ordering::Relaxed)
     }
 
-    /// The thread for the next child: not busy if there is one, then with the fewest children, then in turn. A new one
-    /// where one has ended.
+    /// Picks the thread for the next child: not busy if there is one, then with the fewest children, then in turn. A
+    /// new one where one has ended.
     pub(crate) fn pick(&self) -> Picked {
         let threads = &self.shared.threads;
         let first = self.shared.next.fetch_add(1, Ordering::Relaxed);
@@ -117,7 +117,7 @@ impl ArbiterPool {
         }
     }
 
-    /// Have a new thread where this one is blocked; children that still run on the old one end when it does.
+    /// Starts a new thread in place of this blocked one; children that still run on the old one end when it does.
     pub(crate) fn replace(&self, picked: &Picked) {
         let mut thread = lock(&self.shared.threads[picked.place as usize]);
         if let Some(thread) = thread.as_mut().filter(|thread| thread.epoch == picked.epoch) {
@@ -134,7 +134,7 @@ impl Thread {
         Self { arbiter, heart, load: Arc::default(), epoch }
     }
 
-    /// Whether an actor does something at this moment, or blocks it.
+    /// Returns whether an actor runs on the thread at this moment, or blocks it.
     fn is_busy(&self) -> bool {
         self.heart.get().is_some_and(|heart| heart.is_busy())
     }

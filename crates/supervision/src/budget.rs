@@ -1,16 +1,16 @@
-//! How many restarts a supervisor has left.
+//! Restart budget of a supervisor.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The restarts of the last period (OTP: `add_restart`).
+/// Restarts within the last period (OTP: `add_restart`).
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     spent: VecDeque<Instant>,
 }
 
 impl Budget {
-    /// Count one restart; `false` if it is one too many, and must not be made.
+    /// Counts one restart; returns `false` if it is one too many and must not be made.
     ///
     /// A restart that is exactly `period` old still counts, as in OTP.
     pub(crate) fn spend(&mut self, now: Instant, intensity: u32, period: Duration) -> bool {

@@ -1,4 +1,4 @@
-//! Panics in an application's code outside its actors: caught, and told under a name.
+//! Catching panics in application code outside actors, and reporting them under a name.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,14 +9,14 @@ use std::task::Poll;
 use crate::exit::panic_text;
 use crate::panic_hook;
 
-/// Returns what `call` returns, or the message with which it panics. The hook of
-/// [`install_panic_hook`](crate::install_panic_hook) tells of it like of an actor's panic, under `name`; within an actor,
-/// under that one's path. What `call` was changing may be half changed.
+/// Calls `call` and returns its result, or the message of its panic. The hook of
+/// [`install_panic_hook`](crate::install_panic_hook) reports the panic like an actor's, under `name`; within an actor,
+/// under that actor's path. State that `call` was changing may be half changed.
 pub fn catch_panic<R>(name: &str, call: impl FnOnce() -> R) -> Result<R, String> {
     catch(&Rc::from(name), call)
 }
 
-/// The same for a future, until it is ready.
+/// Polls `future` until it is ready, and catches its panics as [`catch_panic`] does.
 pub async fn catch_panics<F: Future>(name: String, future: F) -> Result<F::Output, String> {
     let (name, mut future) = (Rc::from(name), pin!(future));
     std::future::poll_fn(|cx| match catch(&name, || future.as_mut().poll(cx)) {
@@ -30,7 +30,7 @@ pub async fn catch_panics<F: Future>(name: String, future: F) -> Result<F::Outpu
 fn catch<R>(name: &Rc<str>, call: impl FnOnce() -> R) -> Result<R, String> {
     let _named = Named(NAME.replace(Some(Rc::clone(name))));
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        // During another one's unwinding, that one is still to be caught.
+        // While another panic unwinds, that one is still to be caught.
         if !std::thread::panicking() {
             panic_hook::caught();
         }
@@ -38,12 +38,12 @@ fn catch<R>(name: &Rc<str>, call: impl FnOnce() -> R) -> Result<R, String> {
     })
 }
 
-/// The name of what is called on this thread, if it has one.
+/// Returns the name given to the current call on this thread, if it has one.
 pub(crate) fn name() -> Option<Rc<str>> {
     NAME.try_with(|name| name.borrow().clone()).ok().flatten()
 }
 
-/// Gives the name before back to the thread when it is dropped.
+/// Guard that restores the thread's previous name when it is dropped.
 struct Named(Option<Rc<str>>);
 
 impl Drop for Named {

@@ -1,4 +1,4 @@
-//! A name that leads to whichever instance of a child runs now.
+//! Handle of a child by its name, which leads to the child's current instance.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use arc_swap::ArcSwapOption;
 use crate::error::CallError;
 use crate::tree::InstanceId;
 
-/// A child by its name: leads to the current instance's address, through all restarts of the child and of the
+/// Handle of a child by its name: leads to the current instance's address, through all restarts of the child and of the
 /// supervisors above it.
 ///
-/// A supervisor that is restarted starts the children of its start list: those are led to again. A child that was added
-/// at run time is gone then, and one that was forgotten ([temporary](crate::Restart::Temporary), or
-/// [deleted](crate::SupervisorRef::delete_child)) is gone as well: its handle leads nowhere, also when a child of the
-/// same name is added later.
+/// A supervisor that is restarted starts the children of its start list, and their handles lead to them again. A child
+/// that was added at run time is gone then, and a child whose spec was dropped ([temporary](crate::Restart::Temporary),
+/// or [deleted](crate::SupervisorRef::delete_child)) is gone as well: its handle leads nowhere, also when a child of
+/// the same name is added later.
 ///
 /// A restart is a new actor with a new mailbox, so an [`Addr`] that was kept leads nowhere afterwards. Nothing is
 /// replayed: a call in flight when the actor ends fails with [`CallError::Ended`], one made while it is down with
@@ -30,17 +30,17 @@ impl<A: Actor> ChildRef<A> {
         Self { slot }
     }
 
-    /// The current instance's address; none while the child is down.
+    /// Returns the current instance's address; none while the child is down.
     pub fn addr(&self) -> Option<Addr<A>> {
         self.slot.current.load().as_ref().map(|current| current.addr.clone())
     }
 
-    /// Whether an instance runs now.
+    /// Returns whether an instance runs now.
     pub fn is_running(&self) -> bool {
         self.slot.current.load().is_some()
     }
 
-    /// Send a message to the current instance and wait for its answer.
+    /// Sends a message to the current instance and waits for its answer.
     ///
     /// # Errors
     /// [`CallError::NotRunning`] if there is none, [`CallError::Ended`] if it ended before it answered.
@@ -58,7 +58,7 @@ impl<A: Actor> ChildRef<A> {
         Ok(request.await?)
     }
 
-    /// Send a message to the current instance if its mailbox has room.
+    /// Sends a message to the current instance if its mailbox has room.
     ///
     /// # Errors
     /// [`CallError::NotRunning`] if there is none, [`CallError::Full`] if its mailbox is full.
@@ -75,7 +75,7 @@ impl<A: Actor> ChildRef<A> {
         }
     }
 
-    /// Send a message to the current instance whether its mailbox has room or not; the caller bounds how many.
+    /// Sends a message to the current instance whether its mailbox has room or not; the caller bounds how many.
     ///
     /// # Errors
     /// [`CallError::NotRunning`] if there is none.
@@ -109,7 +109,7 @@ impl<A: Actor> fmt::Debug for ChildRef<A> {
     }
 }
 
-/// Where the current address of a child stands.
+/// Shared place of the current address of a child.
 pub(crate) struct Slot<A: Actor> {
     current: ArcSwapOption<Current<A>>,
 }
@@ -124,7 +124,8 @@ impl<A: Actor> Slot<A> {
         Arc::new(Self { current: ArcSwapOption::empty() })
     }
 
-    /// The instance can be found here, unless a later one already is: one that was left behind may come up late.
+    /// Publishes the address of this instance, unless a later instance is already published: an abandoned instance may
+    /// come up late.
     pub(crate) fn set(&self, instance: InstanceId, addr: Addr<A>) {
         let ours = Arc::new(Current { instance, addr });
         self.current.rcu(|current| {
@@ -134,9 +135,9 @@ impl<A: Actor> Slot<A> {
     }
 }
 
-/// A slot whose actor type does not matter.
+/// Slot for any actor type.
 pub(crate) trait Vacate: Send + Sync {
-    /// Forget the address of this instance, if it is the current one.
+    /// Removes the address of this instance, if it is the current one.
     fn vacate(&self, instance: InstanceId);
 }
 

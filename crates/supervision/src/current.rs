@@ -1,4 +1,4 @@
-//! What the actor that is being polled on this thread may say of itself.
+//! State of the actor that is being polled on this thread, which the actor can set and read.
 //!
 //! actix contexts have no room for a supervisor's notes, so each instance puts its [`Notes`] here while it is polled.
 
@@ -14,37 +14,37 @@ use crate::exit::ExitReason;
 use crate::tree::{InstanceId, Path, Station};
 use crate::watchdog::{self, Beat};
 
-/// What a start function hands to the caller of [`start_child`](crate::SupervisorRef::start_child).
+/// Value that a start function hands to the caller of [`start_child`](crate::SupervisorRef::start_child).
 pub type Info = Box<dyn Any + Send>;
 
-/// What one instance says of itself while it is polled.
+/// Notes of one instance, which it can set while it is polled.
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) exit: RefCell<Option<ExitReason>>,
     pub(crate) start: RefCell<Start>,
     pub(crate) station: Option<Arc<Station>>,
     pub(crate) waker: RefCell<Option<Waker>>,
-    /// Its `started` has run.
+    /// Whether `started` has run.
     pub(crate) begun: Cell<bool>,
-    /// It has been asked to stop.
+    /// Whether the instance has been asked to stop.
     pub(crate) asked: Cell<bool>,
-    /// It has panicked, and is being cleaned up.
+    /// Whether the instance has panicked, and is being cleaned up.
     pub(crate) panicked: Cell<bool>,
 }
 
-/// How far a start has come.
+/// Progress of a start.
 #[derive(Default)]
 pub(crate) enum Start {
     /// Complete once `started` has run.
     #[default]
     Plain,
-    /// The actor will say when.
+    /// The actor reports later that it is complete.
     Deferred,
     Ready(Option<Info>),
     Failed(StartError),
 }
 
-/// The promise to say when a start is complete; made by [`defer_start`].
+/// Promise to report when a start is complete; made by [`defer_start`].
 ///
 /// Dropping it fails the start.
 #[must_use = "a start that is never said to be ready has failed"]
@@ -53,10 +53,10 @@ pub struct Starting {
     done: Cell<bool>,
 }
 
-/// Say in `started` that the start is not complete when `started` returns (OTP: a `gen_server`'s `init`
-/// that goes on). The supervisor waits for [`Starting::ready`] before it starts the next child.
+/// Declares in `started` that the start is not complete when `started` returns (OTP: a `gen_server`'s `init` that goes
+/// on). The supervisor waits for [`Starting::ready`] before it starts the next child.
 ///
-/// In an actor that this crate did not start the answer goes nowhere.
+/// In an actor that this crate did not start this has no effect.
 pub fn defer_start() -> Starting {
     let notes = current();
     if let Some(notes) = &notes {
@@ -66,17 +66,17 @@ pub fn defer_start() -> Starting {
 }
 
 impl Starting {
-    /// The start is complete.
+    /// Completes the start.
     pub fn ready(self) {
         self.finish(Start::Ready(None));
     }
 
-    /// The start is complete, and the caller of `start_child` or `restart_child` gets `info`.
+    /// Completes the start, and gives `info` to the caller of `start_child` or `restart_child`.
     pub fn ready_with(self, info: impl Any + Send) {
         self.finish(Start::Ready(Some(Box::new(info))));
     }
 
-    /// The start failed: the actor is dropped and its supervisor told.
+    /// Fails the start: the actor is dropped and its supervisor told.
     pub fn fail(self, error: StartError) {
         self.finish(Start::Failed(error));
     }
@@ -106,16 +106,17 @@ impl std::fmt::Debug for Starting {
     }
 }
 
-/// Tell the tree how many messages wait in this actor's own queues; shown in its snapshot.
+/// Reports how many messages wait in this actor's own queues; shown in the tree's snapshot.
 ///
-/// actix does not tell a mailbox's length, so only an actor that counts for itself has a depth.
+/// actix does not expose a mailbox's length, so only an actor that counts for itself has a depth.
 pub fn report_depth(depth: usize) {
     if let Some(station) = current().and_then(|notes| notes.station.clone()) {
         station.depth.store(depth, Ordering::Relaxed);
     }
 }
 
-/// Whether the actor whose `stopping` or `stopped` this is has panicked: it may not be in order. Ours.
+/// Returns whether the actor that calls this in its `stopping` or `stopped` has panicked: its state may be
+/// inconsistent. Ours.
 ///
 /// False in an actor that this crate did not start.
 pub fn has_panicked() -> bool {
@@ -128,7 +129,7 @@ pub(crate) fn set_exit_reason(reason: ExitReason) {
     }
 }
 
-/// The path of the actor that is being polled, or made, on this thread.
+/// Returns the path of the actor that is being polled, or made, on this thread.
 pub(crate) fn path() -> Option<Path> {
     let making = MAKING.try_with(|making| making.borrow().clone()).ok().flatten();
     let station = making.or_else(|| {
@@ -142,7 +143,7 @@ fn current() -> Option<Rc<Notes>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Makes `notes` the current ones until it is dropped.
+/// Guard that makes `notes` the current ones until it is dropped.
 pub(crate) struct Entered {
     before: Option<Rc<Notes>>,
     _beat: Beat,
@@ -159,7 +160,7 @@ impl Drop for Entered {
     }
 }
 
-/// An actor is being made until this is dropped; it has no notes yet.
+/// Guard of the time in which an actor is being made; the actor has no notes yet.
 pub(crate) struct Making(#[expect(dead_code, reason = "ends the poll")] watchdog::Making);
 
 pub(crate) fn make(station: &Arc<Station>, instance: InstanceId) -> Making {

@@ -1,4 +1,4 @@
-//! One enum for each operation that can fail.
+//! Errors of this crate, one enum for each operation that can fail.
 
 use std::time::Duration;
 
@@ -7,44 +7,44 @@ use thiserror::Error;
 
 use crate::exit::ExitReason;
 
-/// Why an actor did not start.
+/// Error of the start of an actor.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {
-    /// It asks not to be started, and not to be asked again: its spec stays, no instance runs (OTP: `ignore`).
+    /// The actor declines the start and any further attempt: its spec stays, no instance runs (OTP: `ignore`).
     #[error("the start was declined")]
     Ignore,
-    /// It gave this reason.
+    /// The actor gave this reason.
     #[error("{0}")]
     Failed(String),
-    /// Its factory or its `started` panicked with this message.
+    /// The factory or the actor's `started` panicked with this message.
     #[error("panicked: {0}")]
     Panicked(String),
-    /// It ended before its start was complete.
+    /// The actor ended before its start was complete.
     #[error("ended while it was starting: {0}")]
     Exited(ExitReason),
-    /// Its start took longer than [`ChildSpec::start_timeout`](crate::ChildSpec::start_timeout).
+    /// The start took longer than [`ChildSpec::start_timeout`](crate::ChildSpec::start_timeout).
     #[error("not started after {0:?}")]
     TimedOut(Duration),
-    /// The arbiter that it was to run on is gone.
+    /// The arbiter on which the actor should run is gone.
     #[error("its arbiter is gone")]
     ArbiterGone,
-    /// Its supervisor is shutting down.
+    /// The supervisor is shutting down.
     #[error("the supervisor is shutting down")]
     ShuttingDown,
-    /// A supervisor below it did not start.
+    /// A child supervisor did not start.
     #[error("{0}")]
     Supervisor(Box<StartSupervisorError>),
 }
 
 impl StartError {
-    /// A start that failed for this reason.
+    /// Creates the error of a start that failed for this reason.
     pub fn failed(why: impl Into<String>) -> Self {
         Self::Failed(why.into())
     }
 }
 
-/// What is wrong with a child's specification or a supervisor's flags.
+/// Error in a child's specification or a supervisor's flags.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpecError {
@@ -54,51 +54,51 @@ pub enum SpecError {
     /// Two children have the same id (OTP: `duplicate_child_name`).
     #[error("two children have the id `{0}`")]
     DuplicateChild(String),
-    /// A significant child where [`AutoShutdown`](crate::AutoShutdown) is never (OTP: `bad_combination`).
+    /// A child is significant, but [`AutoShutdown`](crate::AutoShutdown) is never (OTP: `bad_combination`).
     #[error("child `{0}` is significant, but its supervisor never shuts down by itself")]
     SignificantNever(String),
-    /// A significant child that is permanent, so never ends for good (OTP: `bad_combination`).
+    /// A child is significant and permanent, so it never ends for good (OTP: `bad_combination`).
     #[error("child `{0}` is significant and permanent, so its end would never count")]
     SignificantPermanent(String),
-    /// A dynamic supervisor restarts one child at a time and starts with none.
+    /// A dynamic supervisor has another strategy or a start list; it restarts one child at a time and starts with none.
     #[error("a dynamic supervisor is one_for_one and starts without children")]
     Dynamic,
 }
 
-/// Why a supervisor did not start.
+/// Error of the start of a supervisor.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartSupervisorError {
-    /// Its flags or one of its children's specifications are wrong.
+    /// The flags, or the specification of one of the children, are wrong.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// This child did not start; those before it have been stopped (OTP: `failed_to_start_child`).
     #[error("child `{id}` did not start: {error}")]
     Child {
-        /// Which.
+        /// Id of the child.
         id: String,
-        /// Why.
+        /// Error of its start.
         error: StartError,
     },
-    /// It ended before its start was complete.
+    /// The supervisor ended before its start was complete.
     #[error("ended while it was starting: {0}")]
     Exited(ExitReason),
 }
 
-/// Why [`start_child`](crate::SupervisorRef::start_child) started none.
+/// Error of [`start_child`](crate::SupervisorRef::start_child).
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartChildError {
-    /// A child of this id runs.
+    /// A child with this id runs.
     #[error("already started")]
     AlreadyStarted,
-    /// A child of this id is known but does not run.
+    /// A child with this id is known but does not run.
     #[error("already present")]
     AlreadyPresent,
     /// The specification is wrong.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// It did not start; nothing is kept.
+    /// The child did not start; its spec is not kept.
     #[error("start failed: {0}")]
     Start(#[from] StartError),
     /// The supervisor is gone.
@@ -106,23 +106,23 @@ pub enum StartChildError {
     NoSupervisor(#[from] NoSupervisor),
 }
 
-/// Why [`restart_child`](crate::SupervisorRef::restart_child) restarted none.
+/// Error of [`restart_child`](crate::SupervisorRef::restart_child).
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RestartChildError {
     /// No child has this id.
     #[error("not found")]
     NotFound,
-    /// It runs.
+    /// The child runs.
     #[error("running")]
     Running,
-    /// The supervisor is restarting it.
+    /// The supervisor is restarting the child.
     #[error("restarting")]
     Restarting,
     /// Children of a dynamic supervisor have no spec to start from (OTP: `simple_one_for_one`).
     #[error("a dynamic supervisor keeps no specifications")]
     Dynamic,
-    /// It did not start; its spec is kept.
+    /// The child did not start; its spec is kept.
     #[error("start failed: {0}")]
     Start(#[from] StartError),
     /// The supervisor is gone.
@@ -130,7 +130,7 @@ pub enum RestartChildError {
     NoSupervisor(#[from] NoSupervisor),
 }
 
-/// Why [`terminate_child`](crate::SupervisorRef::terminate_child) stopped none.
+/// Error of [`terminate_child`](crate::SupervisorRef::terminate_child).
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TerminateChildError {
@@ -142,17 +142,17 @@ pub enum TerminateChildError {
     NoSupervisor(#[from] NoSupervisor),
 }
 
-/// Why [`delete_child`](crate::SupervisorRef::delete_child) deleted none.
+/// Error of [`delete_child`](crate::SupervisorRef::delete_child).
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeleteChildError {
     /// No child has this id.
     #[error("not found")]
     NotFound,
-    /// It runs.
+    /// The child runs.
     #[error("running")]
     Running,
-    /// The supervisor is restarting it.
+    /// The supervisor is restarting the child.
     #[error("restarting")]
     Restarting,
     /// Children of a dynamic supervisor have no spec to delete (OTP: `simple_one_for_one`).
@@ -163,45 +163,45 @@ pub enum DeleteChildError {
     NoSupervisor(#[from] NoSupervisor),
 }
 
-/// The supervisor that was asked is not running.
+/// Error: the supervisor is not running.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the supervisor is not running")]
 pub struct NoSupervisor;
 
-/// Why a name did not lead to a child.
+/// Error of a lookup by id or path.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LookupError {
     /// No child has this id.
     #[error("no child `{0}`")]
     NotFound(String),
-    /// The child at this path has no children, for it is no supervisor.
+    /// The child at this path has no children, because it is no supervisor.
     #[error("child `{0}` is no supervisor")]
     NoSupervisor(String),
-    /// The child of this id is an actor of another type.
+    /// The child with this id is an actor of another type.
     #[error("child `{id}` is a `{found}`")]
     OtherType {
-        /// Which child.
+        /// Id of the child.
         id: String,
-        /// Its actor's type.
+        /// Type of its actor.
         found: &'static str,
     },
 }
 
-/// Why a child did not answer.
+/// Error of a call to a child.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError {
-    /// It is not running now: it is being restarted, was stopped, or has been given up.
+    /// The actor is not running now: it is being restarted, was stopped, or has been given up.
     #[error("the actor is not running")]
     NotRunning,
-    /// It ended before it answered; whether it acted on the message is unknown.
+    /// The actor ended before it answered; whether it acted on the message is unknown.
     #[error("the actor ended before it answered")]
     Ended,
-    /// Its mailbox is full.
+    /// The actor's mailbox is full.
     #[error("the actor's mailbox is full")]
     Full,
-    /// It did not answer in time.
+    /// The actor did not answer in time.
     #[error("the actor did not answer in time")]
     TimedOut,
 }

@@ -1,4 +1,4 @@
-//! Why an actor ended.
+//! Exit reasons of actors.
 
 use std::any::Any;
 use std::fmt;
@@ -7,38 +7,39 @@ use actix::prelude::*;
 
 use crate::current;
 
-/// Why an actor ended.
+/// Reason why an actor ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExitReason {
-    /// It stopped itself: its work is done.
+    /// The actor stopped itself: its work is done.
     Normal,
-    /// It was asked to stop, or stopped itself for this reason. No failure.
+    /// The actor was asked to stop, or stopped itself for this reason. No failure.
     Shutdown(Option<String>),
-    /// It stopped itself because of an error.
+    /// The actor stopped itself because of an error.
     Error(String),
-    /// It panicked, with this message.
+    /// The actor panicked, with this message.
     Panic(String),
-    /// It was dropped without a goodbye: `brutal_kill`, a shutdown that took too long, or its arbiter's end.
+    /// The actor was dropped before it had stopped: `brutal_kill`, a shutdown that took too long, or the end of its
+    /// arbiter.
     Killed,
-    /// A supervisor's: a child had to be restarted more often than its
-    /// [intensity](crate::Flags::intensity) allows, so it stopped its children and gave up. Towards its own supervisor
-    /// this counts as a shutdown, as in OTP: a [transient](crate::Restart::Transient) one is not restarted.
+    /// The supervisor stopped its children and gave up, because a child had to be restarted more often than the
+    /// [intensity](crate::Flags::intensity) allows. Towards its own supervisor this counts as a shutdown, as in OTP: a
+    /// [transient](crate::Restart::Transient) one is not restarted.
     ReachedMaxRestartIntensity,
-    /// There was no such actor when it was asked for (OTP: `noproc`).
+    /// There was no such actor at the time of the request (OTP: `noproc`).
     NoProcess,
 }
 
 impl ExitReason {
-    /// The plain `shutdown` with which a supervisor stops its children.
+    /// Plain `shutdown` with which a supervisor stops its children.
     pub const SHUTDOWN: Self = Self::Shutdown(None);
 
-    /// Whether this is a failure, after which a [transient](crate::Restart::Transient) child is restarted.
+    /// Returns whether this is a failure, after which a [transient](crate::Restart::Transient) child is restarted.
     pub fn is_abnormal(&self) -> bool {
         !matches!(self, Self::Normal | Self::Shutdown(_) | Self::ReachedMaxRestartIntensity)
     }
 
-    /// The text of a panic's payload.
+    /// Creates the reason from a panic's payload.
     pub(crate) fn from_panic(payload: &(dyn Any + Send)) -> Self {
         Self::Panic(panic_text(payload))
     }
@@ -59,7 +60,7 @@ impl fmt::Display for ExitReason {
     }
 }
 
-/// The text of a panic's payload.
+/// Returns the text of a panic's payload.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
@@ -68,9 +69,9 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Stopping with a reason, which actix does not know.
+/// Extension of an actor's context: stopping with an exit reason, which actix does not have.
 pub trait Exit {
-    /// Stop this actor; it ends with `reason`. (A plain `ctx.stop()` ends [`Normal`](ExitReason::Normal).)
+    /// Stops this actor; it ends with `reason`. (A plain `ctx.stop()` ends [`Normal`](ExitReason::Normal).)
     ///
     /// In an actor that this crate did not start the reason is lost.
     fn exit(&mut self, reason: ExitReason);

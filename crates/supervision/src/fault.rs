@@ -1,17 +1,17 @@
-//! Breaking things on purpose.
+//! Fault injection.
 
 use crate::exit::ExitReason;
 
-/// A fault to put into a running actor: for tests, and for an operator who wants to see the tree mend itself.
+/// Fault to inject into a running actor, for tests and for operators who want to see how the tree recovers.
 ///
 /// See [`SupervisorRef::inject`](crate::SupervisorRef::inject).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Panic with this message, as if a handler had.
+    /// The actor panics with this message, as if a handler had panicked.
     Panic(String),
-    /// Drop it where it stands, with no callback.
+    /// The actor is dropped at once, with no callback.
     Kill,
-    /// Ask it to stop, to end with this reason.
+    /// The actor is asked to stop, and ends with this reason.
     Exit(ExitReason),
 }

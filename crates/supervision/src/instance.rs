@@ -1,8 +1,8 @@
-//! One life of one actor: made, started, watched to its end.
+//! Instance of an actor: made, started, watched to its end.
 //!
 //! The instance is a task on the actor's own arbiter. It polls the actor inside `catch_unwind`, takes orders from
 //! outside the mailbox (stop, kill, faults), keeps the time limits of start and stop, and reports the end exactly
-//! once, whatever ends it; also when its arbiter dies and the task is merely dropped.
+//! once, whatever the cause; also when its arbiter dies and the task is merely dropped.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,14 +30,14 @@ use crate::policy::{ChildKind, Shutdown};
 use crate::supervisor::{Report, Supervisor, What};
 use crate::tree::{Lifecycle, Station};
 
-/// What an instance is given at birth.
+/// Parameters of a new instance.
 pub(crate) struct Orders {
     pub(crate) ticket: Ticket,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
 }
 
-/// Start an actor that nobody supervises, but that can be monitored and linked.
+/// Starts an actor without a supervisor, which can be monitored and linked.
 pub(crate) fn live_unowned<A>(actor: A, slot: Arc<Slot<A>>, mut orders: Orders) -> Addr<A>
 where
     A: Actor<Context = Context<A>>,
@@ -50,7 +50,7 @@ where
     addr
 }
 
-/// How long a start or a stop may take.
+/// Time limit of a start or a stop.
 pub(crate) struct Limit {
     time: Duration,
     over: Pin<Box<Sleep>>,
@@ -66,28 +66,28 @@ impl Limit {
     }
 }
 
-/// What keeps an actor alive.
+/// Owner that keeps an actor alive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owned {
     BySupervisor,
-    /// It ends when nobody has its address any more, as in plain actix.
+    /// The actor ends when its last address is dropped, as in plain actix.
     ByAddresses,
 }
 
 pub(crate) struct Instance<A: Actor<Context = Context<A>>> {
-    /// Before `fut`: it must go first.
+    /// Declared before `fut`, because it must be dropped first.
     enlisted: Option<Enlisted>,
     fut: Option<ContextFut<A, Context<A>>>,
     owned: Owned,
     slot: Arc<Slot<A>>,
     notes: Rc<Notes>,
     ticket: Ticket,
-    /// Where the peg wakes us.
+    /// Waker that the control block has ([`Peg::set_waker`]).
     waker: Option<Waker>,
     shutdown: Shutdown,
-    /// Why it has been asked to stop.
+    /// Reason of the order to stop, if there was one.
     asked: Option<ExitReason>,
-    /// Of its start, or later of its stop.
+    /// Time limit of the start, or later of the stop.
     limit: Option<Box<Limit>>,
 }
 
@@ -128,7 +128,8 @@ impl<A: Actor<Context = Context<A>>> Future for Instance<A> {
     }
 }
 
-/// In the actor's context: stops it when it has been asked to. Polled with the actor, so it needs no waker.
+/// Future in the actor's context that stops the actor when it has been asked to stop. Polled with the actor, so it
+/// needs no waker.
 struct StopWhenAsked(Rc<Notes>);
 
 impl<A: Actor<Context = Context<A>>> ActorFuture<A> for StopWhenAsked {
@@ -148,7 +149,7 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for StopWhenAsked {
     }
 }
 
-/// In the actor's context: notes that `started` has run, and has not stopped the actor.
+/// Future in the actor's context that notes that `started` has run, and has not stopped the actor.
 struct Begun(Rc<Notes>);
 
 impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Begun {
@@ -165,7 +166,7 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Begun {
     }
 }
 
-/// Why an actor is dropped without its consent.
+/// Reason why an actor is dropped instead of stopped.
 enum Killed {
     Stop,
     Start(StartError),
@@ -184,7 +185,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         let addr = ctx.address();
         let station = Some(Arc::clone(&ticket.station));
         let notes = Rc::new(Notes { station, ..Notes::default() });
-        // What is waited for comes before the mailbox: the actor has begun once this is polled.
+        // Futures that the context waits for are polled before the mailbox: the actor has begun once this is polled.
         ctx.wait(Begun(Rc::clone(&notes)));
         ctx.spawn(StopWhenAsked(Rc::clone(&notes)));
         Self {
@@ -201,7 +202,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         }
     }
 
-    /// Take the orders from outside the mailbox, such as a panic to be put into the actor; ready when it must be dropped.
+    /// Takes the orders from outside the mailbox, such as a panic to inject; ready when the actor must be dropped.
     fn poll_orders(
         &mut self,
         panic: &mut Option<String>,
@@ -221,7 +222,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                 Control::Fault(Fault::Panic(message)) => *panic = Some(message),
                 Control::Orphaned => match (self.shutdown, self.ticket.station.kind) {
                     (Shutdown::BrutalKill, _) => return Poll::Ready(Killed::Stop),
-                    // Nobody is left to wait for ever.
+                    // There is no supervisor left that would wait without a limit.
                     (Shutdown::Infinity, ChildKind::Worker) => {
                         self.ask_to_stop(ExitReason::SHUTDOWN, crate::policy::DEFAULT_SHUTDOWN);
                     }
@@ -246,9 +247,9 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         }
     }
 
-    /// Run the actor; ready when it has ended.
+    /// Polls the actor; ready when it has ended.
     fn poll_actor(&mut self, panic: Option<String>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        // The limit may be new and must be polled to wake us.
+        // The limit may be new and must be polled to register the waker.
         if let Some(limit) = &mut self.limit {
             _ = limit.poll(cx);
         }
@@ -299,7 +300,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         }
     }
 
-    /// Drop the actor with no callback.
+    /// Drops the actor with no callback.
     fn kill(&mut self, killed: Killed) {
         if let Some(fut) = &mut self.fut {
             fut.ctx().terminate();
@@ -326,7 +327,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
     }
 
     fn end(&mut self, reason: ExitReason) {
-        // It may have ended over its first message, in the same poll in which it began.
+        // It may have ended while it handled its first message, in the same poll in which it began.
         if !self.ticket.started
             && self.notes.begun.get()
             && matches!(*self.notes.start.borrow(), Start::Plain)
@@ -336,7 +337,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         if self.ticket.started {
             self.ticket.ended(reason);
         } else {
-            // What it said itself comes before what its end says.
+            // An error that the actor reported itself comes before the reason of its end.
             let error = match (self.notes.start.replace(Start::Deferred), reason) {
                 (Start::Failed(error), ExitReason::Normal | ExitReason::Shutdown(_)) => error,
                 (_, ExitReason::Panic(message)) => StartError::Panicked(message),
@@ -349,10 +350,10 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
 }
 
 impl<A: Actor<Context = Context<A>>> Drop for Instance<A> {
-    /// The arbiter ended under a living actor.
+    /// Cleans up when the arbiter ended while the actor was running.
     fn drop(&mut self) {
         if let Some(fut) = &mut self.fut {
-            // Without a runtime no callback can do what callbacks do.
+            // Callbacks do not run without a runtime, because they could not do their work.
             if tokio::runtime::Handle::try_current().is_err() {
                 fut.ctx().terminate();
             }
@@ -363,7 +364,7 @@ impl<A: Actor<Context = Context<A>>> Drop for Instance<A> {
     }
 }
 
-/// The duty to report one life: its start, and its end exactly once.
+/// Duty to report one instance: its start, and its end exactly once.
 pub(crate) struct Ticket {
     pub(crate) station: Arc<Station>,
     pub(crate) peg: Arc<Peg>,
@@ -371,23 +372,23 @@ pub(crate) struct Ticket {
     pub(crate) reporter: Reporter,
     pub(crate) started: bool,
     pub(crate) done: bool,
-    /// It ends with all others.
+    /// Whether it ends with all other actors.
     pub(crate) last: bool,
 }
 
-/// To whom an instance reports.
+/// Receiver of an instance's reports.
 pub(crate) enum Reporter {
     Supervisor {
         to: Arc<Addr<Supervisor>>,
         key: Key,
         attempt: Attempt,
     },
-    /// Who started it by hand waits for the start, and uses a monitor for the end.
+    /// The caller that started it by hand waits for the start, and uses a monitor for the end.
     Starter(Option<oneshot::Sender<Result<(), StartError>>>),
 }
 
 impl Reporter {
-    /// Whether a report can change anything still.
+    /// Returns whether a report can still have an effect.
     fn is_heard(&self) -> bool {
         let heard = match self {
             Reporter::Supervisor { to, .. } => to.connected(),
@@ -456,12 +457,12 @@ impl Ticket {
 }
 
 impl Drop for Ticket {
-    /// Dropped with the task, so its arbiter has ended.
+    /// Reports the end if the task was dropped, which means that its arbiter has ended.
     fn drop(&mut self) {
         if self.done {
             return;
         }
-        // The whole system ends, or the supervisor has ended before: there is nothing to be done about it.
+        // The whole system ends, or the supervisor has ended before: nothing can be done about it.
         self.last = !self.reporter.is_heard();
         if self.started {
             self.ended(ExitReason::Killed)

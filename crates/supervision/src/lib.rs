@@ -54,24 +54,24 @@
 //!
 //! # What is guaranteed
 //!
-//! * A panic in any callback of a child (`started`, a handler, a spawned future, a stream, `stopping`, `stopped`)
-//!   ends that child and nobody else. Needs `panic = "unwind"`, the default.
+//! * A panic in any callback of a child (`started`, a handler, a spawned future, a stream, `stopping`, `stopped`) ends
+//!   that child and no other actor. Needs `panic = "unwind"`, the default.
 //! * No child outlives its supervisor, even one that panics or is killed.
-//! * The end of a child is noticed whatever ends it, the end of its thread included.
-//! * A child that blocks its thread cannot be stopped in Rust: a watchdog tells which one it is after a second
-//!   ([`Lifecycle::Blocked`]), its supervisor goes on without it when it is to be stopped
-//!   ([`SupervisorRef::abandoned`]), and an [`ArbiterPool`] replaces the thread and places no more children there.
-//! * A restart is a new actor with a new mailbox; nothing is replayed. [`ChildRef`] leads to the current one, also after
-//!   its supervisor was restarted; [`SupervisorRef::find`] looks it up by its path.
+//! * The end of a child is noticed, whatever the cause, the end of its thread included.
+//! * A child that blocks its thread cannot be stopped in Rust: a watchdog names the actor after a second
+//!   ([`Lifecycle::Blocked`]), its supervisor goes on without it when it should stop ([`SupervisorRef::abandoned`]),
+//!   and an [`ArbiterPool`] replaces the thread and places no more children there.
+//! * A restart is a new actor with a new mailbox; nothing is replayed. [`ChildRef`] leads to the current one, also
+//!   after its supervisor was restarted; [`SupervisorRef::find`] looks it up by its path.
 //! * A supervisor whose children fail too often logs an error, stops them, and ends with
 //!   [`ExitReason::ReachedMaxRestartIntensity`].
 //!
 //! # How a child is stopped
 //!
-//! It is asked to stop as any actix actor is: `stopping` runs, which may return
-//! [`Running::Continue`](actix::Running) to finish some work and call `ctx.stop()` later; then `stopped`. When that
-//! takes longer than its [`Shutdown`] allows, it is dropped with no further callback. An actor is not asked while it
-//! is in `ctx.wait`, so what it waits for there needs a time-out of its own.
+//! A child is asked to stop as any actix actor is: `stopping` runs, which may return
+//! [`Running::Continue`](actix::Running) to finish some work and call `ctx.stop()` later; then `stopped`. If that takes
+//! longer than the child's [`Shutdown`] allows, the actor is dropped with no further callback. An actor is not asked
+//! while it is in `ctx.wait`, so a future that it waits for there needs a time-out of its own.
 
 mod arbiter;
 mod budget;

@@ -1,4 +1,4 @@
-//! The room that one life of an actor takes: first for what makes it, then for itself.
+//! One allocation per actor instance: the factory's future first, then the instance.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -19,19 +19,19 @@ use crate::instance::{Instance, Limit, Orders, Owned};
 use crate::monitor::Control;
 use crate::panic_hook;
 
-/// How to make an actor, on the thread it will live on.
+/// Function that makes an actor, on the thread on which the actor will run.
 pub(crate) type Make<A> =
     Box<dyn FnOnce() -> LocalBoxFuture<'static, Result<A, StartError>> + Send>;
 
-/// One life of an actor. There is never room for both: some actors are large.
+/// One instance of an actor. The allocation never holds both states at once: some actors are large.
 #[allow(clippy::large_enum_variant, reason = "it becomes the large one, where it is")]
 pub(crate) enum Life<A: Actor<Context = Context<A>>> {
-    /// None if it could not be made, which has been reported.
+    /// Resolves to none if the actor could not be made, which has been reported.
     Making(LocalBoxFuture<'static, Option<Instance<A>>>),
     Living(Instance<A>),
 }
 
-/// Live through one life of an actor.
+/// Returns the future that makes an actor and runs it to its end.
 pub(crate) fn live<A>(make: Make<A>, slot: Arc<Slot<A>>, orders: Orders) -> Life<A>
 where
     A: Actor<Context = Context<A>>,

@@ -1,4 +1,4 @@
-//! Monitors and links: knowing of an actor's end, and sharing it.
+//! Monitors, which report an actor's end, and links, which share it.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -14,34 +14,34 @@ use crate::fault::Fault;
 use crate::policy::Shutdown;
 use crate::tree::{InstanceId, Station};
 
-/// The end of a monitored actor. Delivered once.
+/// Report of the end of a monitored actor. Delivered once.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Down {
-    /// Which monitor this answers.
+    /// Id of the monitor that this answers.
     pub monitor: MonitorId,
-    /// Which actor, for logs: its path in the tree, or its type.
+    /// Name of the actor, for logs: its path in the tree, or its type.
     pub name: Arc<str>,
-    /// Which of its lives; none if it was unknown.
+    /// Instance that ended; none if it was unknown.
     pub instance: Option<InstanceId>,
-    /// Why.
+    /// Exit reason of the actor.
     pub reason: ExitReason,
 }
 
-/// One call of [`monitor`]; unique in the process.
+/// Id of one call of [`monitor`]; unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MonitorId(u64);
 
-/// A monitor that is in place; see [`demonitor`](Self::demonitor).
+/// Monitor that is in place; see [`demonitor`](Self::demonitor).
 #[derive(Debug)]
 pub struct MonitorRef {
-    /// The id with which [`Down`] will come.
+    /// Id that the [`Down`] message will carry.
     pub id: MonitorId,
     peg: Weak<Peg>,
 }
 
 impl MonitorRef {
-    /// Take the monitor away: no [`Down`] is sent after this.
+    /// Removes the monitor: no [`Down`] is sent after this.
     pub fn demonitor(self) {
         if let Some(peg) = self.peg.upgrade() {
             peg.lock()
@@ -51,7 +51,7 @@ impl MonitorRef {
     }
 }
 
-/// Have one [`Down`] sent to `to` when the actor behind `addr` ends, whatever ends it.
+/// Sends one [`Down`] to `to` when the actor behind `addr` ends, whatever the cause.
 ///
 /// An actor that has ended, or that was not started by this crate, is answered at once with
 /// [`ExitReason::NoProcess`], as in OTP.
@@ -72,8 +72,8 @@ pub fn monitor<A: Actor>(addr: &Addr<A>, to: Recipient<Down>) -> MonitorRef {
     MonitorRef { id, peg: Weak::new() }
 }
 
-/// Tie two actors together: when one ends [abnormally](ExitReason::is_abnormal), the other is asked to stop and ends
-/// with an error that names the first. A normal end leaves the other alone, as in OTP.
+/// Links two actors: when one ends [abnormally](ExitReason::is_abnormal), the other is asked to stop and ends with an
+/// error that names the first. A normal end leaves the other alone, as in OTP.
 ///
 /// A link with an actor that has ended, or that was not started by this crate, stops the other one likewise.
 pub fn link<A: Actor, B: Actor>(a: &Addr<A>, b: &Addr<B>) {
@@ -89,7 +89,7 @@ pub fn link<A: Actor, B: Actor>(a: &Addr<A>, b: &Addr<B>) {
     }
 }
 
-/// What an instance can be told from outside its mailbox.
+/// Order to an instance, given outside its mailbox.
 #[derive(Debug)]
 pub(crate) enum Control {
     Stop {
@@ -97,11 +97,11 @@ pub(crate) enum Control {
         how: Shutdown,
     },
     Fault(Fault),
-    /// Its supervisor is gone.
+    /// The supervisor of the instance is gone.
     Orphaned,
 }
 
-/// A supervisor's hold on an instance: when it goes, the instance is told.
+/// Owner link of a supervisor to an instance: dropping it tells the instance that its supervisor is gone.
 #[derive(Debug)]
 pub(crate) struct Lifeline(pub(crate) Arc<Peg>);
 
@@ -111,16 +111,16 @@ impl Drop for Lifeline {
     }
 }
 
-/// What others hang on an instance: those who want to know of its end.
+/// Control block of an instance: its orders, and the monitors and links that wait for its end.
 pub(crate) struct Peg {
     pub(crate) instance: InstanceId,
     pub(crate) name: Name,
-    /// There are orders to be taken; looked at in each poll, so it must cost nothing.
+    /// Whether there are orders to take. Read in each poll, so the read must cost nothing.
     ordered: AtomicBool,
     state: Mutex<PegState>,
 }
 
-/// What an instance is called, put into words only when somebody asks.
+/// Name of an instance, made into text only on demand.
 #[derive(Clone)]
 pub(crate) enum Name {
     Station(Arc<Station>),
@@ -139,12 +139,12 @@ impl Name {
 #[derive(Default)]
 struct PegState {
     ended: Option<ExitReason>,
-    /// The instance is no more, so nobody takes orders. An abandoned one has ended but is not gone.
+    /// The instance is no more, so orders are dropped. An abandoned instance has ended but is not gone.
     gone: bool,
     watchers: Vec<Watcher>,
-    /// From the instance's supervisor, its links, and whoever injects faults: a handful in all.
+    /// Orders from the instance's supervisor, its links, and callers that inject faults: a handful in all.
     orders: VecDeque<Control>,
-    /// Wakes the instance.
+    /// Waker of the instance.
     waker: Option<Waker>,
 }
 
@@ -169,7 +169,7 @@ impl Peg {
         Arc::new(Self { instance: InstanceId::next(), name, ordered, state })
     }
 
-    /// Give the instance an order; one that has ended takes none.
+    /// Gives the instance an order; an instance that is gone takes none.
     pub(crate) fn control(&self, control: Control) {
         let mut state = self.lock();
         if !state.gone {
@@ -181,12 +181,12 @@ impl Peg {
         }
     }
 
-    /// Where the instance is to be woken from now on.
+    /// Sets the waker with which the instance is woken from now on.
     pub(crate) fn set_waker(&self, waker: Waker) {
         self.lock().waker = Some(waker);
     }
 
-    /// The next order.
+    /// Returns the next order.
     pub(crate) fn take_order(&self) -> Option<Control> {
         if !self.ordered.load(Ordering::Acquire) {
             return None;
@@ -197,7 +197,7 @@ impl Peg {
         order
     }
 
-    /// Resolves with the reason when the instance has ended.
+    /// Resolves with the exit reason when the instance has ended.
     pub(crate) fn wait(&self) -> oneshot::Receiver<ExitReason> {
         let (sender, waiter) = oneshot::channel();
         let mut state = self.lock();
@@ -208,7 +208,7 @@ impl Peg {
         waiter
     }
 
-    /// The instance is no more.
+    /// Notes that the instance is no more.
     pub(crate) fn end(&self, reason: &ExitReason) {
         {
             let mut state = self.lock();
@@ -218,7 +218,7 @@ impl Peg {
         self.ended(reason);
     }
 
-    /// The instance counts as ended: tell everybody once.
+    /// Notes that the instance counts as ended, and tells all watchers, once.
     pub(crate) fn ended(&self, reason: &ExitReason) {
         let watchers = {
             let mut state = self.lock();
@@ -268,14 +268,14 @@ impl Peg {
     }
 }
 
-/// Let `addr` be found until the guard is dropped.
+/// Registers the instance behind `addr` for [`find`] until the guard is dropped.
 pub(crate) fn enlist<A: Actor>(addr: &Addr<A>, peg: &Arc<Peg>) -> Enlisted {
     let place = place(addr);
     pegs().insert(place, Arc::clone(peg));
     Enlisted(place)
 }
 
-/// Takes the instance off the list. Must go before its mailbox goes, whose place in memory is the key.
+/// Guard of a registration. Must be dropped before the mailbox is, because the mailbox's place in memory is the key.
 #[derive(Debug)]
 pub(crate) struct Enlisted(usize);
 
@@ -289,13 +289,13 @@ pub(crate) fn find<A: Actor>(addr: &Addr<A>) -> Option<Arc<Peg>> {
     pegs().get(&place(addr)).cloned()
 }
 
-/// Whether this instance has not ended yet.
+/// Returns whether this instance has not ended yet.
 pub(crate) fn lives(instance: InstanceId) -> bool {
     pegs().values().any(|peg| peg.instance == instance)
 }
 
-/// What the instance of this number is called, and whether it has been left behind; none if it has no mailbox (any
-/// more).
+/// Returns the name of the instance with this number, and whether the instance was abandoned; none if it has no mailbox
+/// (any more).
 pub(crate) fn name_of(instance: u64) -> Option<(Name, bool)> {
     let peg = pegs().values().find(|peg| peg.instance.number() == instance).cloned()?;
     let left_behind = peg.lock().ended.is_some();
@@ -307,7 +307,8 @@ fn pegs() -> MutexGuard<'static, HashMap<usize, Arc<Peg>>> {
     PEGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the mailbox behind `addr` is in memory: what actix hashes of an address, and no two living actors share.
+/// Returns the place in memory of the mailbox behind `addr`: actix hashes it of an address, and no two living actors
+/// share it.
 fn place<A: Actor>(addr: &Addr<A>) -> usize {
     struct Place(u64);
 

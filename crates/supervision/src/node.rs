@@ -1,4 +1,4 @@
-//! A supervisor's place in the tree, with the table of its children.
+//! Node of a supervisor in the tree, with the table of its children.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,7 @@ use crate::core::Key;
 use crate::policy::Flags;
 use crate::tree::{ChildId, Station, TreeSnapshot, lock};
 
-/// A supervisor's place in the tree, with the table of its children; stays through its restarts.
+/// Node of a supervisor in the tree, with the table of its children; kept through its restarts.
 pub(crate) struct Node {
     pub(crate) station: Arc<Station>,
     table: Mutex<Table>,
@@ -18,26 +18,26 @@ pub(crate) struct Node {
 
 #[derive(Default)]
 struct Table {
-    /// Which of the supervisor's lives this table is of.
+    /// Number of the supervisor's instance to which this table belongs.
     life: u64,
     flags: Option<Flags>,
-    /// When a child was last forgotten.
+    /// Time when a child was last forgotten.
     forgot: Option<Instant>,
-    /// How many children the start list has; they have the lowest keys.
+    /// Number of children in the start list; they have the lowest keys.
     listed: usize,
-    /// What stood for those of them that were forgotten.
+    /// Entries of children of the start list that were forgotten.
     retired: Vec<(ChildId, Entry)>,
     entries: BTreeMap<Key, Entry>,
     ids: HashMap<ChildId, Key>,
 }
 
-/// A child in the table.
+/// Entry of a child in the table.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) station: Arc<Station>,
-    /// A `Slot<A>` of the child's actor type.
+    /// `Slot<A>` of the child's actor type.
     pub(crate) slot: Arc<dyn Any + Send + Sync>,
-    /// A supervisor's own node.
+    /// The child's own node, if it is a supervisor.
     pub(crate) node: Option<Arc<Node>>,
 }
 
@@ -46,8 +46,8 @@ impl Node {
         Arc::new(Self { station, table: Mutex::default() })
     }
 
-    /// Begins a new life of the supervisor: its children are those of its start list, so many. Returns the number of this
-    /// life, and what stood for the children of the last one's start list.
+    /// Begins a new instance of the supervisor, with the `listed` children of its start list. Returns the number of the
+    /// instance, and the entries of the start list's children in the last one.
     pub(crate) fn reset(&self, flags: Flags, listed: usize) -> (u64, HashMap<ChildId, Entry>) {
         let (life, Table { listed, entries, retired, .. }) = {
             let mut table = lock(&self.table);
@@ -60,13 +60,13 @@ impl Node {
         (life, retired.into_iter().chain(kept).collect())
     }
 
-    /// Whether the supervisor has no later life than this one. One that was killed may still be stopping its children
-    /// when the next one has begun: what becomes of those is nothing of the next one's.
+    /// Returns whether the supervisor has no later instance than this one. An instance that was killed may still be
+    /// stopping its children when the next one has begun, and that must not change the next one's table.
     pub(crate) fn is_current(&self, life: u64) -> bool {
         lock(&self.table).life == life
     }
 
-    /// Adds a child of the supervisor's current life.
+    /// Adds a child of the supervisor's current instance.
     pub(crate) fn insert(&self, life: u64, key: Key, id: ChildId, entry: Entry) {
         let mut table = lock(&self.table);
         if table.life != life {
@@ -76,7 +76,7 @@ impl Node {
         table.entries.insert(key, entry);
     }
 
-    /// Forgets a child of the supervisor's current life.
+    /// Forgets a child of the supervisor's current instance.
     pub(crate) fn remove(&self, life: u64, key: Key) {
         let mut table = lock(&self.table);
         if table.life != life {
@@ -91,7 +91,7 @@ impl Node {
         }
     }
 
-    /// The supervisor ends because this child would have to be restarted too often.
+    /// Logs that the supervisor ends because this child would have to be restarted too often.
     pub(crate) fn gave_up(&self, child: &str) {
         let path = &self.station.path;
         let Some(Flags { intensity, period, .. }) = lock(&self.table).flags else { return };
@@ -109,7 +109,7 @@ impl Node {
         self.station.snapshot(Instant::now(), Some(self))
     }
 
-    /// A supervisor's flags, and when it last forgot a child.
+    /// Returns a supervisor's flags, and when it last forgot a child.
     pub(crate) fn flags_and_forgot(&self) -> (Option<Flags>, Option<Instant>) {
         let table = lock(&self.table);
         (table.flags, table.forgot)

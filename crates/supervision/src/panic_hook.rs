@@ -1,4 +1,4 @@
-//! Panic hook: tells of panics in actors without holding up their threads.
+//! Panic hook that reports panics in actors without blocking their threads.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
@@ -13,18 +13,17 @@ use tokio::time::Instant;
 use crate::exit::panic_text;
 use crate::{catch, current, watchdog};
 
-/// Installs a panic hook for the whole process that tells of panics in supervised actors: the actor's path, the
-/// message, the place, and, where `RUST_BACKTRACE` asks for them, the frames.
+/// Installs a panic hook for the whole process that reports panics in supervised actors: the actor's path, the message,
+/// the place, and, where `RUST_BACKTRACE` asks for them, the frames.
 ///
-/// The default hook puts names to the frames on the thread that panics, which takes 100 ms and more the first time and
-/// holds up everything else on that thread. Here that is done on a thread of its own, and once for each place in the
-/// code. Of many panics at one place one line in 10 s is written, with the number of the others later. It goes to
-/// [`log`] as an error, or to stderr if nothing is logged. Panics in [`catch_panic`](crate::catch_panic) are told
-/// likewise. Panics elsewhere, and a panic during another one's unwinding, go to the hook that was installed before, at
-/// once.
+/// The default hook resolves the names of the frames on the thread that panics, which takes 100 ms and more the first
+/// time and blocks everything else on that thread. Here that is done on a thread of its own, and once for each place in
+/// the code. If there are many panics at one place, one line in 10 s is written, and later the number of the others. It
+/// goes to [`log`] as an error, or to stderr if logging is off. Panics in [`catch_panic`](crate::catch_panic) are
+/// reported likewise. Panics elsewhere, and a panic while another one unwinds, go to the previous hook, at once.
 ///
-/// Keep what is returned until the end of `main`: when it is dropped it waits, for 2 s at most, for what has not been
-/// written yet. A second call installs nothing.
+/// Keep the returned guard until the end of `main`: when it is dropped it waits, for 2 s at most, for reports that have
+/// not been written yet. A second call installs nothing.
 ///
 /// ```
 /// # #[actix::main]
@@ -37,7 +36,7 @@ pub fn install_panic_hook() -> PanicReports {
     static REPORTS: OnceLock<Option<Arc<Shared>>> = OnceLock::new();
     let shared = REPORTS.get_or_init(|| {
         let (notes, told) = sync_channel(QUEUE);
-        // As the default hook has it: enabled by the environment, or not.
+        // As in the default hook: enabled by the environment, or not.
         let frames = Backtrace::capture().status() == BacktraceStatus::Captured;
         let shared =
             Arc::new(Shared { notes, frames, places: Mutex::default(), symbols: Mutex::default() });
@@ -58,7 +57,7 @@ pub fn install_panic_hook() -> PanicReports {
     PanicReports { shared: shared.clone() }
 }
 
-/// The end of the reports about panics; see [`install_panic_hook`].
+/// Guard of the reports about panics; see [`install_panic_hook`].
 #[derive(Debug)]
 #[must_use = "when it is dropped, what is not written yet may be lost"]
 pub struct PanicReports {
@@ -80,9 +79,9 @@ struct Shared {
     notes: SyncSender<Note>,
     /// Whether frames are wanted.
     frames: bool,
-    /// One for each place in the code that has panicked.
+    /// One entry for each place in the code that has panicked.
     places: Mutex<HashMap<Place, Told>>,
-    /// Held while frames are captured or named: both hold a lock of the standard library's, for which no actor's
+    /// Held while frames are captured or resolved: both hold a lock of the standard library's, for which no actor's
     /// thread may wait.
     symbols: Mutex<()>,
 }
@@ -90,14 +89,14 @@ struct Shared {
 /// File, line and column.
 type Place = (Box<str>, u32, u32);
 
-/// What is known of the panics at one place.
+/// State of the reports about panics at one place.
 #[derive(Debug, Default)]
 struct Told {
-    /// One has been told a short time ago.
+    /// Whether one was reported a short time ago.
     lately: bool,
-    /// How many have not been told since.
+    /// Number of panics since then that were not reported.
     more: u64,
-    /// Its frames have been told.
+    /// Whether its frames have been reported.
     frames: bool,
 }
 
@@ -108,7 +107,7 @@ enum Note {
 }
 
 impl Shared {
-    /// Takes a panic in, on the thread where it happens; `false` if it is not to be told here.
+    /// Takes a panic on the thread where it happens; returns `false` if the previous hook must report it.
     fn take(&self, info: &PanicHookInfo<'_>) -> bool {
         let path = current::path().map(|path| path.to_string());
         let Some(who) = path.or_else(|| catch::name().map(|name| name.to_string())) else {
@@ -117,7 +116,7 @@ impl Shared {
         let poll = watchdog::poll_number();
         let during = LAST.try_with(|last| last.take().filter(|last| last.poll == poll));
         if let Ok(Some(Last { line, .. })) = during {
-            // It may end the process, and with it the thread that tells.
+            // This panic may end the process, and with it the thread that reports.
             write(&line);
             return false;
         }
@@ -140,7 +139,8 @@ impl Shared {
             }
             self.frames && !told.frames
         };
-        // Another panic's frames are being named now: these are captured when it panics here again.
+        // The frames of another panic are being resolved now: those of this place are captured when it panics here
+        // again.
         let free = wanted.then(|| self.symbols.try_lock().ok()).flatten();
         let frames = free.map(|_free| Backtrace::force_capture());
         let captured = frames.is_some();
@@ -159,7 +159,7 @@ impl Shared {
         true
     }
 
-    /// Writes what comes in, until the process ends.
+    /// Writes the reports that come in, until the process ends.
     fn report(&self, notes: &Receiver<Note>) {
         let mut lately: Vec<(Instant, Place)> = Vec::new();
         loop {
@@ -193,7 +193,7 @@ impl Shared {
         }
     }
 
-    /// Tells how many panics there were besides, and has the next one told again.
+    /// Reports how many more panics there were at this place, and lets the next one be reported again.
     fn later(&self, place: &Place) {
         let more = {
             let mut places = lock(&self.places);
@@ -207,24 +207,24 @@ impl Shared {
     }
 }
 
-/// The panic that was told last on a thread, until it has been caught.
+/// Last panic that was reported on a thread, until it has been caught.
 struct Last {
-    /// The poll in which it happened.
+    /// Number of the poll in which it happened.
     poll: u64,
     line: String,
 }
 
-/// The panic on this thread has been caught.
+/// Notes that the panic on this thread has been caught.
 pub(crate) fn caught() {
     _ = LAST.try_with(Cell::take);
 }
 
-/// The frames between the panic and the runtime that called the actor.
+/// Returns the frames between the panic and the runtime that called the actor.
 fn own(named: &str) -> String {
     let mut frames: Vec<String> = Vec::new();
     for line in named.lines() {
         match frames.last_mut() {
-            // Where it is in the source stands in a line below its name.
+            // The place in the source stands in a line below the frame's name.
             Some(frame) if line.trim_start().starts_with("at ") => *frame += &format!("\n{line}"),
             _ => frames.push(line.to_owned()),
         }
@@ -270,13 +270,13 @@ const CALLING: [&str; 3] = [
     "callboard_supervision::life::",
     "callboard_supervision::catch::",
 ];
-/// How many panics may wait to be told: each is at another place.
+/// Number of panics that may wait for their report: each is at another place.
 const QUEUE: usize = 64;
-/// For how long after a panic others at the same place are only counted.
+/// Time after a panic in which others at the same place are only counted.
 const LATELY: Duration = Duration::from_secs(10);
-/// How long the end of the process may wait for what is to be written.
+/// Longest time that the end of the process waits for reports that are not written yet.
 const FLUSH: Duration = Duration::from_secs(2);
-/// The longest message that is told whole, in characters.
+/// Longest message that is reported whole, in characters.
 const LONGEST: usize = 4_096;
-/// As good as for ever.
+/// A wait that is as good as endless.
 const LONG: Duration = Duration::from_secs(24 * 3600);

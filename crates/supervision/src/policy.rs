@@ -1,4 +1,4 @@
-//! What a supervisor is told to do: the words of OTP, with OTP's meaning.
+//! Policies of supervisors and children: the words of OTP, with OTP's meaning.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Who is restarted when one child fails.
+/// Restart strategy: the children that are restarted when one child fails.
 ///
 /// In these examples `b`, the second of three, fails:
 ///
@@ -66,7 +66,7 @@ pub enum Strategy {
     RestForOne,
 }
 
-/// Whether a child that has ended is started again.
+/// Restart type: the ends after which a child is restarted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Restart {
     /// Always, also after a normal end.
@@ -78,18 +78,19 @@ pub enum Restart {
     Temporary,
 }
 
-/// How a child is stopped.
+/// Way to stop a child, and its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shutdown {
-    /// At once, and without a callback: the actor is dropped where it stands.
+    /// The child is dropped at once, without a callback.
     BrutalKill,
-    /// It is asked to stop and dropped when it has not done so in time.
+    /// The child is asked to stop, and dropped if it has not stopped within this time.
     Timeout(Duration),
-    /// It is asked to stop and waited for as long as it takes. For supervisors.
+    /// The child is asked to stop, without a time limit. For supervisors.
     Infinity,
 }
 
-/// Whether a supervisor ends when its [significant](crate::ChildSpec::significant) children have ended by themselves.
+/// Automatic shutdown: whether a supervisor ends when its [significant](crate::ChildSpec::significant) children have
+/// ended by themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AutoShutdown {
     /// No; significant children are refused.
@@ -101,7 +102,7 @@ pub enum AutoShutdown {
     AllSignificant,
 }
 
-/// What a child is.
+/// Kind of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChildKind {
     /// An actor that does the work.
@@ -110,14 +111,14 @@ pub enum ChildKind {
     Supervisor,
 }
 
-/// The flags of one supervisor (OTP: `supervisor:sup_flags()`).
+/// Flags of one supervisor (OTP: `supervisor:sup_flags()`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags {
-    /// Who is restarted when one child fails. Default: [`Strategy::OneForOne`].
+    /// Children that are restarted when one child fails. Default: [`Strategy::OneForOne`].
     pub strategy: Strategy,
-    /// How many restarts within [`period`](Self::period) are borne; one more ends the supervisor. Default: 1.
+    /// Number of restarts allowed within [`period`](Self::period); one more ends the supervisor. Default: 1.
     pub intensity: u32,
-    /// The window in which restarts are counted; a restart exactly this old still counts. Default: 5 s. Never zero.
+    /// Window in which restarts are counted; a restart exactly this old still counts. Default: 5 s. Never zero.
     pub period: Duration,
     /// Whether the end of significant children ends the supervisor. Default: [`AutoShutdown::Never`].
     pub auto_shutdown: AutoShutdown,
@@ -135,47 +136,47 @@ impl Default for Flags {
 }
 
 impl Flags {
-    /// Flags with [`Strategy::OneForOne`] and the defaults.
+    /// Returns flags with [`Strategy::OneForOne`] and the defaults.
     pub fn one_for_one() -> Self {
         Self::default()
     }
 
-    /// Flags with [`Strategy::OneForAll`] and the defaults.
+    /// Returns flags with [`Strategy::OneForAll`] and the defaults.
     pub fn one_for_all() -> Self {
         Self { strategy: Strategy::OneForAll, ..Self::default() }
     }
 
-    /// Flags with [`Strategy::RestForOne`] and the defaults.
+    /// Returns flags with [`Strategy::RestForOne`] and the defaults.
     pub fn rest_for_one() -> Self {
         Self { strategy: Strategy::RestForOne, ..Self::default() }
     }
 
-    /// Bear `intensity` restarts within `period`.
+    /// Sets the limit: `intensity` restarts within `period`.
     pub fn intensity(self, intensity: u32, period: Duration) -> Self {
         Self { intensity, period, ..self }
     }
 
-    /// End with the significant children.
+    /// Sets whether the end of significant children ends the supervisor.
     pub fn auto_shutdown(self, auto_shutdown: AutoShutdown) -> Self {
         Self { auto_shutdown, ..self }
     }
 }
 
-/// A pause before each restart, so that a child which fails at once does not spin (ours; OTP restarts at once).
+/// Pause before each restart, so that a child which fails at once does not spin (ours; OTP restarts at once).
 ///
 /// The `n`-th restart in a row waits `first × factorⁿ⁻¹`, at most `max`, shortened by up to `jitter` of itself at
-/// random. An instance that lived for `reset_after` starts the row anew.
+/// random. An instance that ran for `reset_after` starts the row anew.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
-    /// The pause before the first restart. Default: 100 ms.
+    /// Pause before the first restart. Default: 100 ms.
     pub first: Duration,
-    /// What each further pause is multiplied by. Default: 2.
+    /// Factor by which each further pause is multiplied. Default: 2.
     pub factor: f64,
-    /// No pause is longer. Default: 10 s.
+    /// Longest pause. Default: 10 s.
     pub max: Duration,
-    /// The share of a pause that chance may take off it, 0 to 1. Default: 0.2.
+    /// Largest share of a pause that is taken off at random, 0 to 1. Default: 0.2.
     pub jitter: f64,
-    /// How long an instance must have lived for the row to start anew. Default: 30 s.
+    /// Time that an instance must have run for the row to start anew. Default: 30 s.
     pub reset_after: Duration,
 }
 
@@ -192,7 +193,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause before the `nth` restart in a row (1 is the first); `chance` is between 0 and 1.
+    /// Returns the pause before the `nth` restart in a row (1 is the first); `chance` is between 0 and 1.
     pub(crate) fn pause(&self, nth: u32, chance: f64) -> Duration {
         let longest = self.max.as_secs_f64();
         let grown =
@@ -202,17 +203,17 @@ impl Backoff {
     }
 }
 
-/// A word that is none of OTP's.
+/// Error: a word that is not one of OTP's.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("invalid {what}: `{word}`")]
 pub struct UnknownWord {
-    /// What was expected, such as `strategy`.
+    /// Kind of word that was expected, such as `strategy`.
     pub what: &'static str,
-    /// What was found.
+    /// The word that was found.
     pub word: String,
 }
 
-/// OTP's spelling of a type, both ways.
+/// Implements `Display` and `FromStr` for a type, in OTP's spelling.
 macro_rules! spelled {
     ($type:ty, $what:literal, $($word:literal = $value:expr),+ $(,)?) => {
         impl fmt::Display for $type {
@@ -276,7 +277,7 @@ impl fmt::Display for Shutdown {
 impl FromStr for Shutdown {
     type Err = UnknownWord;
 
-    /// `brutal_kill`, `infinity`, or a whole number of milliseconds.
+    /// Parses `brutal_kill`, `infinity`, or a whole number of milliseconds.
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         match word {
             "brutal_kill" => Ok(Shutdown::BrutalKill),
@@ -289,11 +290,11 @@ impl FromStr for Shutdown {
     }
 }
 
-/// OTP's default: one restart …
+/// OTP's default of the intensity: one restart …
 const DEFAULT_INTENSITY: u32 = 1;
-/// … in five seconds.
+/// … in a period of five seconds.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
-/// How long a worker may take to stop, as in OTP.
+/// Longest time for a worker's stop, as in OTP.
 pub(crate) const DEFAULT_SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
 
 #[cfg(test)]

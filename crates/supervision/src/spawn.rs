@@ -1,4 +1,4 @@
-//! An actor outside any tree that can still be monitored and linked.
+//! Actors outside any tree that can still be monitored and linked.
 
 use actix::prelude::*;
 
@@ -8,10 +8,10 @@ use crate::monitor::{Name, Peg};
 use crate::policy::{ChildKind, DEFAULT_SHUTDOWN};
 use crate::tree::{Path, Station, Tree};
 
-/// Start an actor on the current thread that nobody supervises, but that can be [monitored](crate::monitor) and
+/// Starts an actor without a supervisor on the current thread. The actor can be [monitored](crate::monitor) and
 /// [linked](crate::link), and can [exit](crate::Exit) with a reason.
 ///
-/// As in plain actix it lives until it stops, or until nobody has its address any more.
+/// As in plain actix it runs until it stops, or until its last address is dropped.
 pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
     let type_name = std::any::type_name::<A>();
     let peg = Peg::new(Name::Type(type_name));

@@ -1,4 +1,4 @@
-//! Specifications: what to start, and how to treat it.
+//! Specifications of children and supervisors: how to make an actor, and how its supervisor treats it.
 
 use std::any::Any;
 use std::fmt;
@@ -20,29 +20,29 @@ use crate::supervisor::Supervisor;
 use crate::supervisor_ref::SupervisorRef;
 use crate::tree::ChildId;
 
-/// How a supervisor treats a child; set through [`ChildSpec`].
+/// Policy by which a supervisor starts, restarts and stops a child; set through [`ChildSpec`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ChildPolicy {
     /// Worker or supervisor.
     pub kind: ChildKind,
-    /// Whether it is started again. Default: [`Restart::Permanent`].
+    /// Restart type. Default: [`Restart::Permanent`].
     pub restart: Restart,
-    /// How it is stopped. Default: 5 s for a worker, [`Shutdown::Infinity`] for a supervisor.
+    /// Way to stop the child. Default: within 5 s for a worker, [`Shutdown::Infinity`] for a supervisor.
     pub shutdown: Shutdown,
-    /// Whether its end may end its supervisor. Default: no.
+    /// Whether the child's end may end its supervisor. Default: no.
     pub significant: bool,
-    /// A pause before its restarts. Default: none.
+    /// Pause before each restart. Default: none.
     pub backoff: Option<Backoff>,
-    /// How often it alone may be restarted though it is temporary. Default: 0.
+    /// Number of restarts of the child alone, although it is temporary. Default: 0.
     pub retries: u32,
-    /// How long its start may take. Default: 30 s; for a supervisor as long as its children take.
+    /// Longest time for a start. Default: 30 s; for a supervisor as long as its children take.
     pub start_timeout: Duration,
 }
 
-/// A child: how to make its actor, and how to treat it (OTP: `child_spec()`).
+/// Specification of a child: how to make its actor, and its policy (OTP: `child_spec()`).
 ///
-/// The factory makes a new actor for each life; it runs on the thread on which the actor will live.
+/// The factory makes a new actor for each instance; it runs on the thread on which the actor will run.
 pub struct ChildSpec {
     pub(crate) id: ChildId,
     pub(crate) policy: ChildPolicy,
@@ -51,7 +51,8 @@ pub struct ChildSpec {
 }
 
 impl ChildSpec {
-    /// A worker made by `make`, which cannot fail (but may panic, which is a failed start).
+    /// Creates the specification of a worker made by `make`, which cannot fail (but may panic, which is a failed
+    /// start).
     ///
     /// The start is complete when the actor's `started` has returned, or when it says so
     /// ([`defer_start`](crate::defer_start)).
@@ -63,7 +64,7 @@ impl ChildSpec {
         Self::try_new(id, move || std::future::ready(Ok(make())))
     }
 
-    /// A worker made by `make`, which may take its time and may fail.
+    /// Creates the specification of a worker made by `make`, which may be slow and may fail.
     pub fn try_new<A, F, Fut>(id: impl Into<ChildId>, make: F) -> Self
     where
         A: Actor<Context = Context<A>>,
@@ -84,9 +85,9 @@ impl ChildSpec {
         Self::with(id.into(), ChildKind::Worker, DEFAULT_SHUTDOWN, START_TIMEOUT, factory)
     }
 
-    /// A supervisor whose flags and start list `make` tells anew for each of its lives.
+    /// Creates the specification of a supervisor. `make` returns its flags and start list anew for each instance.
     ///
-    /// Children that were added at run time are gone after its restart.
+    /// Children that were added at run time are gone after a restart of the supervisor.
     pub fn supervisor<F>(id: impl Into<ChildId>, mut make: F) -> Self
     where
         F: FnMut() -> SupervisorSpec + Send + 'static,
@@ -94,8 +95,8 @@ impl ChildSpec {
         Self::try_supervisor(id, move |_| Ok(make()))
     }
 
-    /// The same, of a function that may fail or [decline](StartError::Ignore), and that is given the handle of the
-    /// supervisor it describes: to be kept by those who add children to it later.
+    /// Creates the specification of a supervisor from a function that may fail or [decline](StartError::Ignore). The
+    /// function receives the handle of the supervisor that it describes, for code that adds children to it later.
     pub fn try_supervisor<F>(id: impl Into<ChildId>, make: F) -> Self
     where
         F: FnMut(SupervisorRef) -> Result<SupervisorSpec, StartError> + Send + 'static,
@@ -117,56 +118,58 @@ impl ChildSpec {
         Self::with(id.into(), ChildKind::Supervisor, Shutdown::Infinity, NO_LIMIT, factory)
     }
 
-    /// Whether it is started again after its end. Default: [`Restart::Permanent`].
+    /// Sets when the child is restarted after its end. Default: [`Restart::Permanent`].
     pub fn restart(mut self, restart: Restart) -> Self {
         self.policy.restart = restart;
         self
     }
 
-    /// How it is stopped. Default: within 5 s; a supervisor [takes its time](Shutdown::Infinity).
+    /// Sets how the child is stopped. Default: within 5 s; a supervisor [takes its time](Shutdown::Infinity).
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.policy.shutdown = shutdown;
         self
     }
 
-    /// Whether its end, when it is not restarted, may end its supervisor
+    /// Sets whether the child's end, when it is not restarted, may end its supervisor
     /// ([`Flags::auto_shutdown`](crate::Flags::auto_shutdown)). Default: no.
     pub fn significant(mut self, significant: bool) -> Self {
         self.policy.significant = significant;
         self
     }
 
-    /// Pause before each restart. Default: no pause. (Ours.)
+    /// Sets the pause before each restart. Default: no pause. (Ours.)
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.policy.backoff = Some(backoff);
         self
     }
 
-    /// Let a [temporary](Restart::Temporary) child be restarted after an abnormal end, this often in all its time,
-    /// alone and without spending its supervisor's budget; then it is given up and its spec dropped. Default: 0. (Ours.)
+    /// Allows a [temporary](Restart::Temporary) child this many restarts in all, after abnormal ends. It is restarted
+    /// alone and without spending its supervisor's budget; after that it is given up and its spec dropped. Default: 0.
+    /// (Ours.)
     pub fn retries(mut self, retries: u32) -> Self {
         self.policy.retries = retries;
         self
     }
 
-    /// Where it lives. Default: on its supervisor's thread.
+    /// Sets the thread on which the child runs. Default: its supervisor's thread.
     pub fn arbiter(mut self, placement: Placement) -> Self {
         self.placement = placement;
         self
     }
 
-    /// How long its start may take, factory included. Default: 30 s; a supervisor's has no limit. (Ours; OTP waits.)
+    /// Sets the longest time for a start, factory included. Default: 30 s; a supervisor's has no limit. (Ours; OTP
+    /// waits.)
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.policy.start_timeout = timeout;
         self
     }
 
-    /// Its name.
+    /// Returns the child's name.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// How it is treated.
+    /// Returns the child's policy.
     pub fn policy(&self) -> ChildPolicy {
         self.policy
     }
@@ -211,7 +214,7 @@ impl fmt::Debug for ChildSpec {
     }
 }
 
-/// A supervisor: its flags and its start list.
+/// Specification of a supervisor: its flags and its start list.
 #[derive(Debug)]
 pub struct SupervisorSpec {
     pub(crate) flags: Flags,
@@ -220,15 +223,15 @@ pub struct SupervisorSpec {
 }
 
 impl SupervisorSpec {
-    /// A supervisor without children.
+    /// Creates the specification of a supervisor without children.
     pub fn new(flags: Flags) -> Self {
         Self { flags, dynamic: false, children: Vec::new() }
     }
 
-    /// A supervisor of many children that come and go (OTP: `simple_one_for_one`).
+    /// Creates the specification of a supervisor of many children that come and go (OTP: `simple_one_for_one`).
     ///
-    /// It starts with none and restarts one at a time; it stops all at once, each within its own time-out; and it
-    /// keeps no specification of a child that has ended.
+    /// It starts with none and restarts one at a time; it stops all at once, each within its own time-out; and it keeps
+    /// no specification of a child that has ended.
     ///
     /// ```
     /// use actix::prelude::*;
@@ -256,20 +259,21 @@ impl SupervisorSpec {
         Self { flags, dynamic: true, children: Vec::new() }
     }
 
-    /// Add a child at the end of the start list.
+    /// Adds a child at the end of the start list.
     pub fn child(mut self, child: ChildSpec) -> Self {
         self.children.push(child);
         self
     }
 }
 
-/// Makes the lives of one child, of whatever actor type.
+/// Factory of the instances of one child, for any actor type.
 pub(crate) trait Factory: Send {
-    /// What to run on the child's thread: it spawns one life there.
+    /// Returns the function that spawns one instance; it must run on the child's thread.
     fn launch(&self, node: Option<Arc<Node>>, orders: Orders) -> Box<dyn FnOnce() + Send>;
     fn type_name(&self) -> &'static str;
     fn slot(&self) -> Arc<dyn Any + Send + Sync>;
-    /// Has its instances found in this slot from now on, if it is one of its actor's type.
+    /// Publishes the child's instances in this slot from now on, if the slot is for the same actor type; returns
+    /// whether it is.
     fn take_over(&mut self, slot: &Arc<dyn Any + Send + Sync>) -> bool;
     fn vacate(&self) -> Arc<dyn Vacate>;
 }
@@ -312,7 +316,7 @@ where
     }
 }
 
-/// How long a worker's start may take.
+/// Longest time for a worker's start.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than any process lives, yet short enough to add to an `Instant`.
+/// A time that is longer than any process runs, yet short enough to add to an `Instant`.
 const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -1,4 +1,4 @@
-//! The supervisor as an actor: it drives the core, starts and stops the children, and answers requests.
+//! Supervisor actor: drives the core, starts and stops the children, and answers requests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,23 +22,23 @@ use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::supervisor_ref::status;
 use crate::tree::{InstanceId, Lifecycle, Station, Status};
 
-/// A supervisor. Talk to it through its [`SupervisorRef`](crate::SupervisorRef).
+/// Supervisor actor, used through its [`SupervisorRef`](crate::SupervisorRef).
 pub struct Supervisor {
     spec: Option<SupervisorSpec>,
     node: Arc<Node>,
-    /// Which of the node's lives this is; 0 until it begins.
+    /// Number of this instance among those of the node; 0 until it begins.
     life: u64,
     core: Option<Core>,
     /// Boxed, because a node of the map has room for eleven.
     kids: BTreeMap<Key, Box<Kid>>,
-    /// Specs that came with requests to start them.
+    /// Specs that came with requests to start a child.
     offered: HashMap<Token, ChildSpec>,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
-    /// One address for all children to report to.
+    /// Address to which all children report.
     itself: Option<Arc<Addr<Self>>>,
     next_token: u64,
     starting: Option<Starting>,
-    /// Asked to stop from outside, rather than by its own rules.
+    /// Whether it was asked to stop from outside, rather than by its own rules.
     asked: bool,
     ended: bool,
     timer: SpawnHandle,
@@ -52,16 +52,16 @@ struct Kid {
     life: Option<Life>,
 }
 
-/// A child's current instance.
+/// Current instance of a child.
 struct Life {
     attempt: Attempt,
     peg: Arc<Peg>,
-    /// Dropped with us: how the instance knows that its supervisor is gone.
+    /// Dropped with the supervisor, which tells the instance that its supervisor is gone.
     _lifeline: Lifeline,
     picked: Option<Picked>,
 }
 
-/// What an instance tells its supervisor.
+/// Report from an instance to its supervisor.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Report {
@@ -76,7 +76,7 @@ pub(crate) enum What {
     Ended(ExitReason),
 }
 
-/// A request, with the spec of the child if it is to start one. Answered straight to who asks.
+/// Request to the supervisor, with the child's spec if a child is to start. The answer goes straight to the caller.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Ask {
@@ -85,7 +85,7 @@ pub(crate) struct Ask {
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
-/// Stops the child of this instance.
+/// Request to stop the child with this instance.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AskToTerminate {
@@ -93,7 +93,7 @@ pub(crate) struct AskToTerminate {
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
-/// Put a fault into the child of this id; whether there was one running.
+/// Injects a fault into the child with this id; answers whether an instance was there.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub(crate) struct Inject(pub(crate) Arc<str>, pub(crate) Fault);
@@ -118,7 +118,7 @@ impl Supervisor {
         }
     }
 
-    /// Put one input into the core, then carry out everything it decides.
+    /// Gives one input to the core, then carries out everything it decides.
     fn drive(
         &mut self,
         ctx: &mut Context<Self>,
@@ -129,7 +129,7 @@ impl Supervisor {
         while let Some(output) = self.core.as_mut().and_then(Core::poll_output) {
             self.carry_out(ctx, output);
         }
-        // A supervisor rests most of its life, and many are small.
+        // A supervisor is idle most of the time, and there are many small ones.
         if self.offered.is_empty() && self.waiting.is_empty() {
             (self.offered, self.waiting) = (HashMap::new(), HashMap::new());
         }
@@ -179,7 +179,7 @@ impl Supervisor {
             Output::BeginFailed(error) => self.fail_start(ctx, error),
             Output::Ended(reason) => {
                 self.ended = true;
-                // Asked to stop, it ends with the reason it was asked for.
+                // If it was asked to stop, it ends with the reason of that order.
                 if self.asked { ctx.stop() } else { ctx.exit(reason) }
             }
         }
@@ -193,8 +193,8 @@ impl Supervisor {
         ctx.stop();
     }
 
-    /// Takes a child in. What stood for it in this supervisor's last life stands for it again, if the actor is of the
-    /// same type: handles of it lead to it again.
+    /// Adds a child. If the last instance of this supervisor had a child of this name and actor type, its record and
+    /// slot are used again, so that old handles lead to the new child.
     fn adopt(&mut self, key: Key, mut spec: ChildSpec, known: Option<Entry>) {
         let known = known.filter(|known| spec.factory.take_over(&known.slot));
         let entry = known.unwrap_or_else(|| self.entry(&spec));
@@ -236,13 +236,14 @@ impl Supervisor {
         kid.life = Some(Life { attempt, peg, _lifeline: lifeline, picked: picked.clone() });
         match (&kid.spec.placement, picked) {
             (_, Some(picked)) => _ = picked.arbiter.spawn_fn(launch),
-            // Dropped unrun by an arbiter that has ended, the launch reports so.
+            // An arbiter that has ended drops the launch unrun; the drop reports that.
             (Placement::On(arbiter), None) => _ = arbiter.spawn_fn(launch),
             (Placement::Supervisor | Placement::Pool(_), None) => launch(),
         }
     }
 
-    /// The instance's thread is blocked. Its address leads nowhere from now on, and its thread gets no more work.
+    /// Abandons an instance whose thread is blocked. Its address leads nowhere from now on, and its thread gets no more
+    /// work.
     fn abandon(&mut self, key: Key, attempt: Attempt) {
         let Some(kid) = self.kids.get_mut(&key) else { return };
         let Some(life) = kid.life.take_if(|life| life.attempt == attempt) else { return };
@@ -250,7 +251,7 @@ impl Supervisor {
         kid.station.tree.abandoned.fetch_add(1, Ordering::Relaxed);
         kid.station.happened(life.peg.instance, Lifecycle::Abandoned);
         life.peg.ended(&ExitReason::Killed);
-        // If it ever runs again, it is to end.
+        // If it ever runs again, it ends at once.
         life.peg.control(Control::Fault(Fault::Kill));
         if let (Placement::Pool(pool), Some(picked)) = (&kid.spec.placement, &life.picked) {
             pool.replace(picked);
@@ -262,7 +263,7 @@ impl Supervisor {
         life.filter(|life| life.attempt == attempt).map(|life| &*life.peg)
     }
 
-    /// Shows in the tree what becomes of a child, unless the supervisor's next life shows its own children there.
+    /// Shows a change of a child in the tree, unless a later instance of this supervisor shows its own children there.
     fn show(&self, key: Key, what: impl FnOnce(&Station)) {
         if let Some(kid) = self.kids.get(&key)
             && self.node.is_current(self.life)
@@ -271,7 +272,7 @@ impl Supervisor {
         }
     }
 
-    /// Wake no later than `deadline`; waking early is harmless.
+    /// Sets the timer to no later than `deadline`; waking early is harmless.
     fn wake_by(&mut self, ctx: &mut Context<Self>, deadline: std::time::Instant) {
         if self.wakes_at.is_some_and(|at| at <= deadline) {
             return;
@@ -308,7 +309,7 @@ impl Actor for Supervisor {
         }
     }
 
-    /// Asked to stop: stop the children first.
+    /// Stops the children first when the supervisor has been asked to stop.
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
         if !self.ended {
             self.asked = true;
@@ -319,7 +320,7 @@ impl Actor for Supervisor {
 }
 
 impl Drop for Supervisor {
-    /// Whatever ends a supervisor, its children go with it: the youngest is told first.
+    /// Drops the children with the supervisor, however it ends: the youngest is told first.
     fn drop(&mut self) {
         while let Some((_, kid)) = self.kids.pop_last() {
             drop(kid);

@@ -1,4 +1,4 @@
-//! The handle of a supervisor.
+//! Handle of a supervisor.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::spec::{ChildPolicy, ChildSpec, SupervisorSpec};
 use crate::supervisor::{Ask, AskToTerminate, Inject, Supervisor};
 use crate::tree::{ChildId, Event, InstanceId, Path, Station, Status, Tree, TreeSnapshot};
 
-/// A supervisor by its name: leads to whichever instance of it runs now. Cheap to clone, usable from any thread.
+/// Handle of a supervisor by its name: leads to its current instance. Cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct SupervisorRef {
     slot: Arc<Slot<Supervisor>>,
     node: Arc<Node>,
-    /// A root is nobody's child: it is stopped through its handle.
+    /// Present in the handle of a root, which has no supervisor: it is stopped through its handle.
     root: Option<Arc<Peg>>,
 }
 
-/// A child that [`start_child`](SupervisorRef::start_child) or [`restart_child`](SupervisorRef::restart_child) started.
+/// Child that [`start_child`](SupervisorRef::start_child) or [`restart_child`](SupervisorRef::restart_child) started.
 pub struct Started {
-    /// Whether it runs: not so if it [declined](StartError::Ignore).
+    /// Whether the child runs; false if it [declined](StartError::Ignore).
     pub running: bool,
-    /// What its start function handed on ([`Starting::ready_with`](crate::Starting::ready_with)).
+    /// Value from the child's start function ([`Starting::ready_with`](crate::Starting::ready_with)).
     pub info: Option<Info>,
 }
 
@@ -47,22 +47,22 @@ impl fmt::Debug for Started {
     }
 }
 
-/// A child in [`which_children`](SupervisorRef::which_children).
+/// Description of a child in [`which_children`](SupervisorRef::which_children).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChildInfo {
-    /// Its name.
+    /// The child's name.
     pub id: ChildId,
-    /// What it is doing.
+    /// The child's current status.
     pub status: Status,
-    /// How it is treated.
+    /// The child's policy.
     pub policy: ChildPolicy,
 }
 
 impl SupervisorSpec {
-    /// Start this supervisor as the root of a tree, on the current thread.
+    /// Starts this supervisor as the root of a tree, on the current thread.
     ///
-    /// Resolves when all children of the start list are up. The tree lives until it is
-    /// [stopped](SupervisorRef::stop), gives up, or the thread's [`System`] or [`Arbiter`] ends.
+    /// Resolves when all children of the start list are up. The tree runs until it is [stopped](SupervisorRef::stop),
+    /// gives up, or the thread's [`System`] or [`Arbiter`] ends.
     ///
     /// # Errors
     /// [`StartSupervisorError`], after those children that had started were stopped in reverse order.
@@ -70,7 +70,7 @@ impl SupervisorSpec {
         self.start_as("root").await
     }
 
-    /// The same, under a name of its own for logs and snapshots.
+    /// Starts this supervisor like [`start`](Self::start), under a name of its own for logs and snapshots.
     pub async fn start_as(
         self,
         name: impl Into<ChildId>,
@@ -120,7 +120,7 @@ impl SupervisorRef {
         Self { slot, node, root: None }
     }
 
-    /// Add a child at the end of the start order and start it.
+    /// Adds a child at the end of the start order and starts it.
     ///
     /// # Errors
     /// [`StartChildError`]; a child that does not start is not kept.
@@ -137,7 +137,7 @@ impl SupervisorRef {
         }
     }
 
-    /// Stop a child. Its spec stays, unless it is [temporary](crate::Restart::Temporary) or its supervisor dynamic.
+    /// Stops a child. Its spec stays, unless it is [temporary](crate::Restart::Temporary) or its supervisor dynamic.
     ///
     /// # Errors
     /// [`TerminateChildError`]
@@ -149,8 +149,8 @@ impl SupervisorRef {
         }
     }
 
-    /// Stops this instance of a dynamic supervisor's child, and not the one that has taken its place (OTP: `terminate_child`
-    /// of a pid). An instance that has ended already is no error.
+    /// Stops this instance of a dynamic supervisor's child, and not an instance that has replaced it (OTP:
+    /// `terminate_child` of a pid). An instance that has ended already is no error.
     ///
     /// # Errors
     /// [`TerminateChildError::NotFound`] if the instance is alive and of another supervisor, or this one is not dynamic.
@@ -168,7 +168,7 @@ impl SupervisorRef {
         }
     }
 
-    /// Start a child again that is known but does not run.
+    /// Starts a child again that is known but does not run.
     ///
     /// # Errors
     /// [`RestartChildError`]; the spec of one that does not start is kept.
@@ -185,7 +185,7 @@ impl SupervisorRef {
         }
     }
 
-    /// Forget a child that does not run.
+    /// Removes the spec of a child that does not run.
     ///
     /// # Errors
     /// [`DeleteChildError`]
@@ -200,7 +200,7 @@ impl SupervisorRef {
         }
     }
 
-    /// The children, in start order.
+    /// Returns the children, in start order.
     ///
     /// # Errors
     /// [`NoSupervisor`]
@@ -212,7 +212,7 @@ impl SupervisorRef {
         Ok(children.into_iter().map(info).collect())
     }
 
-    /// How many children there are.
+    /// Returns how many children there are.
     ///
     /// # Errors
     /// [`NoSupervisor`]
@@ -223,7 +223,7 @@ impl SupervisorRef {
         }
     }
 
-    /// How a child is treated (OTP: `get_childspec`); none if there is no such child.
+    /// Returns a child's policy (OTP: `get_childspec`), or none if there is no such child.
     ///
     /// # Errors
     /// [`NoSupervisor`]
@@ -235,9 +235,10 @@ impl SupervisorRef {
         }
     }
 
-    /// The child of this id, through all restarts ([`ChildRef`] says which). Asks no actor.
+    /// Returns a handle to the child with this id; [`ChildRef`] says through which restarts it leads to the child. Asks
+    /// no actor.
     ///
-    /// One that does not run now is found too; a call of it fails with [`CallError::NotRunning`].
+    /// A child that does not run now is found too; a call of it fails with [`CallError::NotRunning`].
     ///
     /// # Errors
     /// [`LookupError`]
@@ -248,8 +249,8 @@ impl SupervisorRef {
         typed(&self.node, id, id)
     }
 
-    /// The actor at this path below this supervisor: the ids of the supervisors on the way and its own, with slashes
-    /// between. Asks no actor. As with [`child`](Self::child), it need not run now.
+    /// Returns a handle to the actor at this path below this supervisor: the ids of the supervisors on the way and the
+    /// actor's own, with slashes between. Asks no actor. As with [`child`](Self::child), the actor need not run now.
     ///
     /// An id that has a slash in it is found only by [`child`](Self::child) and [`supervisor`](Self::supervisor).
     ///
@@ -296,7 +297,7 @@ impl SupervisorRef {
         typed(&node, &path[last..], path)
     }
 
-    /// The supervisor of this id among the children.
+    /// Returns a handle to the child supervisor with this id.
     ///
     /// # Errors
     /// [`LookupError`]
@@ -308,34 +309,36 @@ impl SupervisorRef {
         }
     }
 
-    /// The names from the root to it.
+    /// Returns the names from the root to this supervisor.
     pub fn path(&self) -> &Path {
         &self.node.station.path
     }
 
-    /// The tree below this supervisor as it is now. Asks nobody, so it works whatever state the actors are in.
+    /// Returns the tree below this supervisor as it is now. Asks no actor, so it works in any state of the actors.
     pub fn snapshot(&self) -> TreeSnapshot {
         self.node.snapshot()
     }
 
-    /// Everything that happens in the whole tree from now on. Who lags more than 1,024 events behind misses the oldest.
+    /// Subscribes to all events of the whole tree from now on. A subscriber that lags more than 1,024 events behind
+    /// misses the oldest.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.node.station.tree.subscribe()
     }
 
-    /// How many instances of the whole tree have been abandoned on blocked threads.
+    /// Returns how many instances of the whole tree have been abandoned on blocked threads.
     pub fn abandoned(&self) -> u64 {
         self.node.station.tree.abandoned.load(Ordering::Relaxed)
     }
 
-    /// How often an actor of the whole tree has blocked its thread for a second or more ([`Lifecycle::Blocked`]).
+    /// Returns how often an actor of the whole tree has blocked its thread for a second or more
+    /// ([`Lifecycle::Blocked`]).
     ///
     /// [`Lifecycle::Blocked`]: crate::Lifecycle::Blocked
     pub fn blocked(&self) -> u64 {
         self.node.station.tree.blocked.load(Ordering::Relaxed)
     }
 
-    /// Put a fault into a child, to see what becomes of it. For tests and operators.
+    /// Injects a fault into a child, for tests and operators.
     ///
     /// # Errors
     /// [`CallError::NotRunning`] if the supervisor or the child does not run.
@@ -348,22 +351,24 @@ impl SupervisorRef {
         }
     }
 
-    /// Put a fault into this supervisor itself, if it is a root; another one is its supervisor's child.
+    /// Injects a fault into this supervisor itself, if it is a root; any other supervisor is a child of its own
+    /// supervisor.
     pub fn inject_root(&self, fault: Fault) {
         if let Some(root) = &self.root {
             root.control(Control::Fault(fault));
         }
     }
 
-    /// Stop the whole tree below this supervisor and itself; resolves when all of it is gone, with how it ended.
+    /// Stops the whole tree below this supervisor and the supervisor itself. Resolves when all of it is gone, with the
+    /// exit reason.
     ///
-    /// One that is a child ends with [`ExitReason::Shutdown`] and is treated by its own supervisor accordingly:
-    /// use [`terminate_child`](Self::terminate_child) there to stop a permanent one.
+    /// A supervisor that is a child ends with [`ExitReason::Shutdown`] and is treated by its own supervisor
+    /// accordingly: use [`terminate_child`](Self::terminate_child) there to stop a permanent one.
     pub async fn stop(&self) -> ExitReason {
         self.stop_with(ExitReason::SHUTDOWN).await
     }
 
-    /// The same, for this reason.
+    /// Stops the tree like [`stop`](Self::stop), with this exit reason.
     pub async fn stop_with(&self, reason: ExitReason) -> ExitReason {
         let Some(peg) = self.peg() else { return ExitReason::NoProcess };
         let ended = peg.wait();
@@ -371,8 +376,8 @@ impl SupervisorRef {
         ended.await.unwrap_or(ExitReason::Killed)
     }
 
-    /// Resolves when this supervisor's current instance has ended, with how: [`ReachedMaxRestartIntensity`] if it gave
-    /// up.
+    /// Resolves when this supervisor's current instance has ended, with its exit reason: [`ReachedMaxRestartIntensity`]
+    /// if it gave up.
     ///
     /// [`ReachedMaxRestartIntensity`]: ExitReason::ReachedMaxRestartIntensity
     pub async fn ended(&self) -> ExitReason {
@@ -382,7 +387,7 @@ impl SupervisorRef {
         ended.await.unwrap_or(ExitReason::Killed)
     }
 
-    /// The address of the current instance, for [`monitor`](crate::monitor) and [`link`](crate::link).
+    /// Returns the address of the current instance, for [`monitor`](crate::monitor) and [`link`](crate::link).
     pub fn addr(&self) -> Option<Addr<Supervisor>> {
         ChildRef::new(Arc::clone(&self.slot)).addr()
     }
@@ -408,7 +413,7 @@ impl fmt::Debug for SupervisorRef {
     }
 }
 
-/// The child of this id, which goes by `name` in errors.
+/// Returns a handle to the child with this id; errors call it `name`.
 fn typed<A: Actor<Context = Context<A>>>(
     node: &Node,
     id: &str,
@@ -427,7 +432,7 @@ fn supervisor_slot(slot: Arc<dyn std::any::Any + Send + Sync>) -> Arc<Slot<Super
     slot.downcast().expect("a supervisor's factory has a supervisor's slot")
 }
 
-/// Returns how the tree shows this state of a child.
+/// Returns the status that the tree shows for this state of a child.
 pub(crate) fn status(state: State) -> Status {
     match state {
         State::Down => Status::Stopped,

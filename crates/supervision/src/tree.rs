@@ -1,7 +1,7 @@
-//! The tree as an observer sees it: a snapshot, and a stream of events.
+//! Observer's view of the tree: a snapshot, and a stream of events.
 //!
-//! Each supervisor keeps a table of its children beside it, and each instance notes its own life there; so a
-//! snapshot asks nobody and works also while a supervisor is busy or down.
+//! Each supervisor keeps a table of its children beside it, and each instance records its own state there; so a
+//! snapshot asks no actor and works also while a supervisor is busy or down.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,10 +16,10 @@ use crate::exit::ExitReason;
 use crate::node::Node;
 use crate::policy::{ChildKind, Flags};
 
-/// The name of a child among its siblings.
+/// Name of a child among its siblings.
 pub type ChildId = Arc<str>;
 
-/// The names from the root of a tree to an actor.
+/// Path of an actor: the names from the root of a tree to it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Path(Arc<[ChildId]>);
 
@@ -32,12 +32,12 @@ impl Path {
         Self(self.0.iter().chain([id]).cloned().collect())
     }
 
-    /// The names, the root's first.
+    /// Returns the names, the root's first.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.iter().map(|id| &**id)
     }
 
-    /// The last name.
+    /// Returns the last name.
     pub fn name(&self) -> &str {
         self.last()
     }
@@ -63,7 +63,7 @@ impl fmt::Debug for Path {
     }
 }
 
-/// One life of an actor; unique in the process.
+/// Id of one instance of an actor; unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(u64);
 
@@ -77,7 +77,7 @@ impl InstanceId {
         Self(number)
     }
 
-    /// Never 0.
+    /// Returns the number, which is never 0.
     pub(crate) fn number(self) -> u64 {
         self.0
     }
@@ -89,50 +89,50 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// Something that happened in the tree.
+/// Event in the tree.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When, by tokio's clock.
+    /// Time of the event, by tokio's clock.
     pub at: Instant,
-    /// To which actor.
+    /// Actor of the event.
     pub path: Path,
-    /// To which of its lives.
+    /// Instance of the actor.
     pub instance: InstanceId,
-    /// What.
+    /// Change of the instance's state.
     pub what: Lifecycle,
 }
 
-/// What can happen to an actor in the tree.
+/// Change in the state of an actor in the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lifecycle {
-    /// It is up: its start is complete.
+    /// The actor is up: its start is complete.
     Started,
-    /// It did not come up ([`StartError::Ignore`] included).
+    /// The actor did not come up ([`StartError::Ignore`] included).
     StartFailed(StartError),
-    /// It has ended.
+    /// The actor has ended.
     Down(ExitReason),
-    /// Its thread is blocked; its supervisor has gone on without it.
+    /// The actor's thread is blocked; its supervisor has gone on without it.
     Abandoned,
-    /// It has been in one callback, or one poll of a future, for so long: nothing else goes on on its thread. Told once,
-    /// after a second. (Ours.)
+    /// The actor has been in one callback, or one poll of a future, for this long: nothing else runs on its thread.
+    /// Reported once, after a second. (Ours.)
     Blocked(Duration),
 }
 
-/// What an actor is doing.
+/// Status of an actor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// No instance runs, and none is about to.
+    /// No instance runs, and none is about to start.
     #[default]
     Stopped,
-    /// Its start is not complete.
+    /// The start is not complete.
     Starting,
-    /// It runs.
+    /// The actor runs.
     Running,
-    /// It has been asked to stop.
+    /// The actor has been asked to stop.
     Stopping,
-    /// No instance runs; its supervisor is about to start one.
+    /// No instance runs; the supervisor is about to start one.
     Restarting,
 }
 
@@ -148,47 +148,47 @@ impl fmt::Display for Status {
     }
 }
 
-/// An actor and those below it, at one moment.
+/// Snapshot of an actor and all actors below it, at one moment.
 #[derive(Clone, Debug)]
 pub struct TreeSnapshot {
-    /// Its name among its siblings.
+    /// Name of the actor among its siblings.
     pub id: ChildId,
-    /// The names from the root to it.
+    /// Names from the root to the actor.
     pub path: Path,
-    /// Worker or supervisor.
+    /// Kind of the actor: worker or supervisor.
     pub kind: ChildKind,
-    /// The Rust type of its actor.
+    /// Rust type of the actor.
     pub type_name: &'static str,
-    /// What it is doing.
+    /// Current status.
     pub status: Status,
-    /// Its current or last life.
+    /// Current or last instance.
     pub instance: Option<InstanceId>,
-    /// How often it has been started again by its supervisor.
+    /// Number of restarts by its supervisor.
     pub restarts: u64,
-    /// Why its last ended instance ended.
+    /// Exit reason of the last instance that ended.
     pub last_exit: Option<ExitReason>,
-    /// For how long the current instance has been up.
+    /// Time since the current instance came up.
     pub uptime: Option<Duration>,
-    /// The thread it runs on.
+    /// Name of the thread on which it runs.
     pub thread: Option<Arc<str>>,
-    /// How many messages wait for it, if it [tells](crate::report_depth).
+    /// Number of messages that wait for it, if it [reports](crate::report_depth) them.
     pub depth: usize,
-    /// A supervisor's flags.
+    /// Flags, if it is a supervisor.
     pub flags: Option<Flags>,
-    /// How long ago a supervisor last forgot a child, which then is gone for good.
+    /// Time since it last dropped a child for good, if it is a supervisor.
     pub forgot: Option<Duration>,
-    /// A supervisor's children, in start order.
+    /// Children in start order, if it is a supervisor.
     pub children: Vec<TreeSnapshot>,
 }
 
 impl TreeSnapshot {
-    /// How many actors run in this tree, this one included.
+    /// Returns how many actors run in this tree, this one included.
     pub fn running(&self) -> usize {
         let own = usize::from(self.status == Status::Running);
         own + self.children.iter().map(Self::running).sum::<usize>()
     }
 
-    /// The actor at this path below this one; the empty path is this one.
+    /// Returns the actor at this path below this one; the empty path is this one.
     pub fn find(&self, names: &[&str]) -> Option<&TreeSnapshot> {
         let Some((name, rest)) = names.split_first() else { return Some(self) };
         self.children.iter().find(|child| &*child.id == *name)?.find(rest)
@@ -212,9 +212,9 @@ impl fmt::Display for TreeSnapshot {
     }
 }
 
-/// What all actors of one tree share.
+/// State that all actors of one tree share.
 pub(crate) struct Tree {
-    /// None for an actor outside any tree: nobody can subscribe to it.
+    /// None for an actor outside any tree: there is no way to subscribe to it.
     events: Option<broadcast::Sender<Event>>,
     pub(crate) abandoned: AtomicU64,
     pub(crate) blocked: AtomicU64,
@@ -241,7 +241,7 @@ impl Tree {
     }
 }
 
-/// What is known of one child through all its lives.
+/// Record of one child through all its instances.
 pub(crate) struct Station {
     pub(crate) path: Path,
     pub(crate) tree: Arc<Tree>,
@@ -283,14 +283,14 @@ impl Station {
     pub(crate) fn starting(&self, instance: InstanceId) {
         let mut vital = lock(&self.vital);
         if vital.instance > Some(instance) {
-            return; // one that was left behind begins late
+            return; // an abandoned instance begins late
         }
         vital.status = Status::Starting;
         vital.instance = Some(instance);
         vital.thread = THREAD.with(Clone::clone);
     }
 
-    /// The instance has blocked its thread for so long.
+    /// Reports that the instance has blocked its thread for this long.
     pub(crate) fn blocked(&self, instance: InstanceId, time: Duration) {
         self.tree.blocked.fetch_add(1, Ordering::Relaxed);
         self.tell(Instant::now(), instance, Lifecycle::Blocked(time));
@@ -301,7 +301,7 @@ impl Station {
         self.record(instance, what);
     }
 
-    /// The same, of one that ends with all others.
+    /// Records and logs the same for an actor that ends with the whole system or after its supervisor.
     pub(crate) fn happened_at_the_end(&self, instance: InstanceId, what: Lifecycle) {
         self.log(instance, &what, true);
         self.record(instance, what);
@@ -338,7 +338,7 @@ impl Station {
 
     fn tell(&self, at: Instant, instance: InstanceId, what: Lifecycle) {
         if let Some(events) = &self.tree.events {
-            // An error only says that nobody listens.
+            // An error only says that there are no subscribers.
             _ = events.send(Event { at, path: self.path.clone(), instance, what });
         }
     }
@@ -346,7 +346,7 @@ impl Station {
     fn note(&self, at: Instant, instance: InstanceId, what: &Lifecycle) {
         let mut vital = lock(&self.vital);
         if vital.instance != Some(instance) {
-            return; // an abandoned instance speaks of the past
+            return; // a report of an abandoned instance
         }
         (vital.status, vital.since) = match what {
             Lifecycle::Blocked(_) => return,
@@ -368,7 +368,7 @@ impl Station {
         let Vital { status, instance, restarts, last_exit, since, thread } =
             lock(&self.vital).clone();
         let children = node.map(|node| node.children(now)).unwrap_or_default();
-        // After the children: whoever is missing among them was forgotten by then.
+        // After the children: any that are missing among them were forgotten by then.
         let (flags, forgot) = node.map_or((None, None), Node::flags_and_forgot);
         TreeSnapshot {
             id: Arc::from(self.path.name()),
@@ -389,15 +389,16 @@ impl Station {
     }
 }
 
-/// A panic while the lock was held cannot have left half a change: every change is one assignment or insertion.
+/// Locks `mutex`. A panic while the lock was held cannot have left half a change: every change is one assignment or
+/// insertion.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 thread_local! {
-    /// This thread's name, once for all who live here.
+    /// This thread's name, allocated once for all actors on it.
     static THREAD: Option<Arc<str>> = std::thread::current().name().map(Arc::from);
 }
 
-/// How many events a subscriber may lag behind before it misses the oldest (and is told how many).
+/// Number of events that a subscriber may lag behind before it misses the oldest (and is told how many).
 const EVENTS: usize = 1024;

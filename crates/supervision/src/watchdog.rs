@@ -1,8 +1,8 @@
-//! Watchdog: tells which actor blocks its thread.
+//! Watchdog that reports which actor blocks its thread.
 //!
-//! Every thread that polls instances has a [`Heart`], in which it notes which instance it polls. A thread of the
-//! watchdog's own looks at all of them a few times a second: one that is in the same poll for too long is blocked, and
-//! with it everything else that lives there. To note a poll is two stores to memory that no other thread writes.
+//! Every thread that polls instances has a [`Heart`], in which it notes which instance it polls. The watchdog's own
+//! thread looks at all of them a few times a second: a thread that is in the same poll for too long is blocked, and
+//! with it every other actor on it. To note a poll is two stores to memory that no other thread writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
@@ -11,29 +11,29 @@ use std::time::Duration;
 use crate::monitor::{self, Name};
 use crate::tree::{InstanceId, Station};
 
-/// What one thread says of itself, and what the watchdog thinks of it.
+/// State of one thread: what it polls, and what the watchdog saw of it.
 #[derive(Default)]
 pub(crate) struct Heart {
     thread: String,
-    /// The instance that is being polled, or made; 0 while none is.
+    /// Number of the instance that is being polled, or made; 0 while there is none.
     polled: AtomicU64,
-    /// How many polls have begun. Only this thread writes it.
+    /// Number of polls that have begun. Only this thread writes it.
     polls: AtomicU64,
-    /// The actor that is being made: it cannot be found by its instance yet.
+    /// Actor that is being made: it cannot be found by its instance yet.
     making: Mutex<Option<Arc<Station>>>,
     seen: Mutex<Seen>,
 }
 
-/// What the watchdog saw when it looked last.
+/// State of a thread at the watchdog's last look.
 #[derive(Debug, Default)]
 struct Seen {
     polls: u64,
-    /// How often in a row it was the same poll.
+    /// Number of looks in a row that saw the same poll.
     times: u32,
     told: Option<Arc<str>>,
 }
 
-/// A poll of an instance; it ends when this is dropped.
+/// Guard of a poll of an instance; the poll ends when this is dropped.
 pub(crate) struct Beat {
     before: u64,
 }
@@ -51,12 +51,12 @@ pub(crate) fn beat(instance: InstanceId) -> Beat {
 
 impl Drop for Beat {
     fn drop(&mut self) {
-        // Without a heart this thread is ending.
+        // If there is no heart, this thread is ending.
         _ = HEART.try_with(|heart| heart.polled.store(self.before, Ordering::Relaxed));
     }
 }
 
-/// A poll of a factory; it ends when this is dropped.
+/// Guard of a poll of a factory; the poll ends when this is dropped.
 pub(crate) struct Making(#[expect(dead_code, reason = "ends the poll")] Beat);
 
 /// Notes that this actor is being made on this thread.
@@ -71,12 +71,12 @@ impl Drop for Making {
     }
 }
 
-/// The number of the poll that this thread is in.
+/// Returns the number of the poll that this thread is in.
 pub(crate) fn poll_number() -> u64 {
     HEART.try_with(|heart| heart.polls.load(Ordering::Relaxed)).unwrap_or_default()
 }
 
-/// This thread's heart.
+/// Returns this thread's heart.
 pub(crate) fn heart() -> Arc<Heart> {
     HEART.with(Arc::clone)
 }
@@ -96,12 +96,12 @@ impl Heart {
         heart
     }
 
-    /// Whether the thread is in a poll now, or blocked.
+    /// Returns whether the thread is in a poll now, or blocked.
     pub(crate) fn is_busy(&self) -> bool {
         self.polled.load(Ordering::Relaxed) != 0
     }
 
-    /// Looks once; `Some` if something is to be told.
+    /// Looks once; returns a finding if there is one to report.
     fn look(&self) -> Option<Finding> {
         let (polled, polls) =
             (self.polled.load(Ordering::Relaxed), self.polls.load(Ordering::Relaxed));
@@ -116,7 +116,7 @@ impl Heart {
         }
         let making = lock(&self.making).clone();
         let name = match (monitor::name_of(polled), making) {
-            // It has been told of.
+            // It has been reported.
             (Some((_, true)), _) => return None,
             (Some((name, false)), _) => name,
             (None, Some(station)) => Name::Station(station),
@@ -164,7 +164,7 @@ fn watch() {
         std::thread::park_timeout(LOOK);
         let hearts = {
             let mut hearts = lock(&HEARTS);
-            // Those of threads that have ended are known only here.
+            // Hearts of threads that have ended have no other owner.
             hearts.retain(|heart| Arc::strong_count(heart) > 1);
             hearts.clone()
         };
@@ -186,7 +186,7 @@ thread_local! {
 
 static HEARTS: Mutex<Vec<Arc<Heart>>> = Mutex::new(Vec::new());
 
-/// How often the watchdog looks.
+/// Interval of the watchdog's looks.
 const LOOK: Duration = Duration::from_millis(250);
-/// In how many looks in a row a thread must be in the same poll to count as blocked: a second.
+/// Number of looks in a row in which a thread must be in the same poll to count as blocked: a second.
 const BLOCKED: u32 = 4;

@@ -1,4 +1,4 @@
-//! Children on other threads: threads that end, and threads that are blocked.
+//! Tests of children on other threads: threads that end, and threads that are blocked.
 
 mod common;
 
@@ -48,7 +48,7 @@ async fn a_thread_that_ends_is_noticed_and_its_child_lives_on_on_another_one() {
     pool.arbiters()[0].stop();
 
     events.expect(&["a down killed"]).await;
-    // The thread may still be taking its leave when the first restart is made.
+    // The thread may still be ending when the first restart is made.
     while events.next().await != "a started" {}
     assert_eq!(child.send(Do::Nothing).await, Ok(()));
     assert_eq!(pool.replaced(), 1);
@@ -152,13 +152,13 @@ async fn a_pool_that_grows_gives_each_child_a_thread_and_then_the_idlest() {
     let (b, c) = (start("b").await, start("c").await);
     assert!(a != b && b != c && a != c);
 
-    // A child that ends leaves room.
+    // A child that ends frees its thread.
     supervisor.terminate_child("b").await.unwrap();
     idle(&pool.arbiters()).await;
     assert_eq!(start("d").await, b);
     assert_eq!(pool.arbiters().len(), 3);
 
-    // A blocked thread gets no child, though the others have more.
+    // A blocked thread gets no child, although the others have more.
     let busy = supervisor.child::<Fragile>("c").unwrap();
     let release = block(&busy).await;
     let [others @ .., _] = &pool.arbiters()[..] else { panic!("three") };
@@ -173,7 +173,7 @@ async fn a_pool_that_grows_gives_each_child_a_thread_and_then_the_idlest() {
     supervisor.stop().await;
 }
 
-/// Waits until none of these threads polls an actor: an answer comes while the poll that gives it still goes on.
+/// Waits until none of these threads polls an actor: an answer arrives while the poll that gives it still runs.
 async fn idle(threads: &[ArbiterHandle]) {
     for thread in threads {
         let (done, ran) = tokio::sync::oneshot::channel();

@@ -1,4 +1,4 @@
-//! What is logged of a child that ends while it starts: a warning only if it failed.
+//! Tests of the log of a child that ends while it starts: a warning only if it failed.
 
 use std::sync::Mutex;
 
@@ -21,7 +21,7 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
-/// Ends in its `started` with this reason, before it has said that it is ready.
+/// Actor that ends in its `started` with this reason, before its start is complete.
 struct Brief(ExitReason);
 
 impl Actor for Brief {

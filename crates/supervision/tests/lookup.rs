@@ -1,4 +1,4 @@
-//! Handles that outlive restarts of supervisors, look-ups by path, and supervisors that give up.
+//! Tests of handles that outlive restarts of supervisors, of look-ups by path, and of supervisors that give up.
 
 mod common;
 
@@ -11,7 +11,7 @@ use common::{Do, Events, Fragile, Where, block};
 
 const PERIOD: Duration = Duration::from_secs(3600);
 
-/// `root/outer/inner/leaf`, where `outer` bears no restart and `inner` has this restart type.
+/// Starts `root/outer/inner/leaf`, where `outer` allows no restart and `inner` has this restart type.
 async fn nested(alive: &Arc<AtomicUsize>, restart: Restart) -> SupervisorRef {
     let alive = Arc::clone(alive);
     let inner = move || {
@@ -38,7 +38,7 @@ async fn a_handle_leads_to_the_current_actor_after_its_supervisors_were_restarte
     let old = leaf.addr().unwrap();
     let mut events = Events::of(&root);
 
-    // Neither `inner` nor `outer` bears it.
+    // Neither `inner` nor `outer` allows a restart.
     leaf.do_send(Do::Panic).unwrap();
 
     let gave_up = "down reached_max_restart_intensity";
@@ -76,7 +76,7 @@ async fn a_handle_also_survives_a_supervisor_that_is_killed_and_a_temporary_chil
     guest.send(Do::Stop).await.unwrap();
     events.expect(&["guest down normal"]).await;
     let below = root.supervisor("below").unwrap();
-    // Until it has been forgotten.
+    // Wait until it has been forgotten.
     while below.which_children().await.unwrap().len() > 1 {}
     below.start_child(Fragile::spec("late", Where::Nowhere, &alive)).await.unwrap();
     let late = root.find::<Fragile>("below/late").unwrap();
@@ -177,7 +177,7 @@ async fn a_supervisor_that_gives_up_says_so_and_is_not_restarted_where_it_is_tra
     let leaf = root.find::<Fragile>("outer/inner/leaf").unwrap();
     assert_eq!(leaf.send(Do::Nothing).await, Err(CallError::NotRunning), "found, not running");
 
-    // One that is asked to stop has not given up.
+    // A supervisor that is asked to stop has not given up.
     assert_eq!(outer.restart_child("inner").await.map(|it| it.running), Ok(true));
     assert_eq!(root.stop().await, ExitReason::SHUTDOWN);
 }

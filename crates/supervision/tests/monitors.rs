@@ -1,4 +1,4 @@
-//! Knowing of an actor's end, and sharing it.
+//! Tests of monitors and links.
 
 mod common;
 
@@ -9,7 +9,7 @@ use callboard_supervision::*;
 use common::{Do, Fragile, Where};
 use tokio::sync::mpsc;
 
-/// Passes on what it is told of those it monitors.
+/// Actor that passes on the reports of its monitors.
 struct Watch(mpsc::UnboundedSender<Down>);
 
 impl Actor for Watch {

@@ -1,4 +1,4 @@
-//! Names, snapshots and events: what can be known of a tree from outside.
+//! Tests of names, snapshots and events: the view of a tree from outside.
 
 mod common;
 
@@ -110,7 +110,7 @@ async fn a_snapshot_tells_the_state_of_every_actor() {
     assert!(supervisor.snapshot().to_string().contains("a stopped, 1 restarts, last exit normal"));
 }
 
-/// An actor that says when its start is complete.
+/// Actor that reports itself when its start is complete.
 struct Slow(Option<Starting>, &'static str);
 
 impl Actor for Slow {

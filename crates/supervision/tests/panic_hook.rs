@@ -1,5 +1,6 @@
-//! Panics of actors are told by a thread of their own. The hook is the whole process's, and what it tells depends on the
-//! environment, so each case runs in a process of its own: this test program again, with that test alone.
+//! Tests of the panic hook, which reports panics of actors on a thread of its own. The hook is the whole process's, and
+//! its reports depend on the environment, so each case runs in a process of its own: this test program again, with that
+//! test alone.
 
 mod common;
 
@@ -42,8 +43,8 @@ fn panics_that_are_caught_by_name_are_told_once_for_each_place() {
     alone("panics_that_are_caught_by_name_are_told_once_for_each_place", "1", panics_caught());
 }
 
-/// Runs a case in a process of its own, which is this program with the test of this name alone: in there runs `case`, out
-/// here it is judged how that process ended. Returns what it wrote to stderr; `None` in there.
+/// Runs a case in a process of its own, which is this program with the test of this name alone. The child process runs
+/// `case` and gets `None`; the parent checks how the child ended and returns its stderr.
 fn alone(test: &str, backtrace: &str, case: impl Future<Output = ()>) -> Option<String> {
     if std::env::var(ALONE).is_ok_and(|name| name == test) {
         actix::System::new().block_on(case);
@@ -63,7 +64,7 @@ fn alone(test: &str, backtrace: &str, case: impl Future<Output = ()>) -> Option<
     Some(stderr)
 }
 
-/// Names the test that this process was started for.
+/// Environment variable with the name of the test for which this process was started.
 const ALONE: &str = "CALLBOARD_TEST_ALONE";
 
 async fn panics_with_frames() {
@@ -95,7 +96,7 @@ async fn panics_elsewhere() {
     assert!(thread.join().is_err());
     assert_eq!(BEFORE.load(Ordering::SeqCst), 1);
 
-    // An actor's panic does not, but one while it unwinds does, for it may end the process.
+    // An actor's panic does not go there, but a panic while it unwinds does, because that may end the process.
     let alive = Arc::default();
     let root = SupervisorSpec::new(Flags::one_for_one())
         .child(Fragile::spec("a", Where::Nowhere, &alive))
@@ -151,7 +152,7 @@ async fn panics_without_logger() {
     drop(panics);
 }
 
-/// One line of the log.
+/// Line of the log.
 #[derive(Clone, Debug)]
 struct Line {
     thread: String,
@@ -175,8 +176,8 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
-/// Panics of an actor on a thread of a pool, five at one place and one at another, after which its supervisor gives up;
-/// what is logged of the panics.
+/// Lets an actor on a thread of a pool panic, five times at one place and once at another, after which its supervisor
+/// gives up; returns the log of the panics.
 async fn panics_told() -> Vec<Line> {
     log::set_logger(&LINES).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
@@ -209,8 +210,8 @@ async fn panics_told() -> Vec<Line> {
     told
 }
 
-/// Waits until all panics so far are told. The end of one handle waits for 2 s at most, which may be too short for the frames
-/// on a busy machine; when all is told, it waits for nothing.
+/// Waits until all panics so far are reported. The drop of one handle waits for 2 s at most, which may be too short for
+/// the frames on a busy machine; when all panics are reported, it does not wait.
 fn all_told() {
     for _ in 0..30 {
         drop(install_panic_hook());
@@ -229,7 +230,7 @@ async fn panic_five_times() {
         a.do_send(Do::Panic).unwrap();
         events.expect(&["a down panic(in a handler)", "a started"]).await;
     }
-    // While these frames are named, none are captured.
+    // While these frames are being resolved, no others are captured.
     all_told();
     a.do_send(Do::PanicFormatted(7)).unwrap();
     events.expect(&["a down panic(number 7)", "root down reached_max_restart_intensity"]).await;

@@ -1,4 +1,4 @@
-//! Panics, wherever they happen, end one actor and nothing else.
+//! Tests of panics: wherever they happen, they end one actor and nothing else.
 
 mod common;
 
@@ -10,7 +10,7 @@ use actix::prelude::*;
 use callboard_supervision::*;
 use common::{Do, Events, Fragile, Where, gone};
 
-/// A supervisor of `a`, `b` and `c`, of which `b` panics there in its first life.
+/// Starts a supervisor of `a`, `b` and `c`; the first instance of `b` panics at this place.
 async fn three(panics: Where) -> (SupervisorRef, Events, Arc<AtomicUsize>) {
     let alive = Arc::default();
     let supervisor = SupervisorSpec::new(Flags::one_for_one().intensity(5, Duration::from_secs(5)))
@@ -145,7 +145,7 @@ async fn a_child_that_always_panics_in_started_is_tried_as_often_as_it_may_and_n
     events.expect(&["root down reached_max_restart_intensity"]).await;
 }
 
-/// A tree with children of every kind, two supervisors deep, and on other threads.
+/// Starts a tree with children of every kind, two supervisors deep, and on other threads.
 async fn tree(alive: &Arc<AtomicUsize>) -> SupervisorRef {
     let pool = ArbiterPool::new(2);
     let inner_alive = Arc::clone(alive);
@@ -239,11 +239,11 @@ fn an_arbiter_that_ends_takes_its_tree_down_without_a_panic() {
     System::new().block_on(async move {
         tree(&counted).await;
     });
-    // The system is gone with its threads; what was left was dropped.
+    // The system is gone with its threads; all remaining actors were dropped.
     System::new().block_on(gone(&alive));
 }
 
-/// Notes in `stopped` whether it has panicked.
+/// Actor that records in `stopped` whether it has panicked.
 struct Noting(Arc<std::sync::Mutex<Vec<bool>>>);
 
 impl Actor for Noting {

@@ -1,4 +1,4 @@
-//! A supervisor seen from outside: what it restarts, and under which address.
+//! Test of a supervisor from outside: restarts, and the addresses of the instances.
 
 use actix::prelude::*;
 use callboard_supervision::*;
@@ -46,7 +46,7 @@ async fn a_member_that_panics_is_restarted_under_a_new_address() {
 
     assert_eq!(counter.send(Crash).await, Err(CallError::Ended));
 
-    // Writing down the panic may block the thread for long enough to be told.
+    // Logging the panic may block the thread for so long that the watchdog reports it.
     let mut next = async || loop {
         match events.recv().await.unwrap().what {
             Lifecycle::Blocked(_) => {}

@@ -1,4 +1,4 @@
-//! How children are stopped: in which order, and for how long they are waited for. In virtual time.
+//! Tests of how children are stopped: the order, and the time limits. In virtual time.
 
 mod common;
 
@@ -175,7 +175,7 @@ async fn a_child_with_retries_is_restarted_alone_and_then_given_up() {
         _ = &held;
         Fragile::new(Where::Nowhere, &counted)
     });
-    // No restart of the supervisor's own is borne.
+    // The supervisor itself allows no restart.
     let supervisor = SupervisorSpec::new(Flags::one_for_one().intensity(0, SECOND))
         .child(Fragile::spec("host", Where::Nowhere, &alive))
         .start()

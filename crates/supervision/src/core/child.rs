@@ -1,4 +1,4 @@
-//! One child as its supervisor sees it.
+//! State of one child in its supervisor.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +12,23 @@ pub(super) struct Child {
     pub(super) id: ChildId,
     pub(super) policy: ChildPolicy,
     pub(super) state: State,
-    /// The current instance has ended, and its end is not dealt with yet.
+    /// Whether the current instance has ended, and its end is not dealt with yet.
     pub(super) gone: bool,
-    /// Restarts of its own that are used up ([`ChildPolicy::retries`]).
+    /// Number of its own restarts that are used up ([`ChildPolicy::retries`]).
     pub(super) retries: u32,
-    /// Restarts in a row, for the backoff.
+    /// Number of restarts in a row, for the backoff.
     row: u32,
     up_since: Option<Instant>,
 }
 
-/// What a child is doing.
+/// State of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// No instance, and none is wanted now.
+    /// There is no instance, and none is wanted now.
     Down,
     Starting(Attempt),
     Running(Attempt),
-    /// No instance, and the supervisor is about to try again.
+    /// There is no instance, and the supervisor is about to try again.
     Restarting,
 }
 
@@ -51,7 +51,7 @@ impl Child {
         self.up_since = Some(now);
     }
 
-    /// The pause before the restart that is due now; zero without backoff.
+    /// Returns the pause before the restart that is due now; zero without backoff.
     pub(super) fn pause(&mut self, now: Instant, chance: f64) -> Duration {
         let Some(backoff) = self.policy.backoff else { return Duration::ZERO };
         let lived = self.up_since.take().map(|since| now.saturating_duration_since(since));

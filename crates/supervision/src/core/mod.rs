@@ -1,8 +1,8 @@
-//! What a supervisor knows and decides: reports, requests and time in, [`Output`] out.
+//! State and decisions of a supervisor, without I/O: reports, requests and time in, [`Output`] out.
 //!
-//! The rules are those of OTP's `supervisor`. The core runs nothing: its driver starts and stops the actors and
-//! reports what became of them. One piece of work (a [`Step`]) is done at a time; whatever comes in meanwhile waits
-//! in the inbox, as it would in the mailbox of an OTP supervisor.
+//! The rules are those of OTP's `supervisor`. The core runs nothing: its driver starts and stops the actors and reports
+//! the results. One piece of work (a [`Step`]) is done at a time; reports and requests that come in meanwhile wait in
+//! the inbox, as they would in the mailbox of an OTP supervisor.
 
 mod child;
 #[cfg(test)]
@@ -25,19 +25,19 @@ use child::Child;
 pub(crate) use child::State;
 use work::{Doing, Step, Why};
 
-/// A child in its supervisor, in start order.
+/// Key of a child in its supervisor; the order of the keys is the start order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key(pub(crate) u64);
 
-/// One start of a child; tells the reports of its instances apart.
+/// Number of one start of a child; tells the reports of its instances apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Attempt(pub(crate) u64);
 
-/// Who waits for an [`Answer`].
+/// Id of a request that waits for its [`Answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Token(pub(crate) u64);
 
-/// The state of one supervisor.
+/// State of one supervisor.
 pub(crate) struct Core {
     flags: Flags,
     dynamic: bool,
@@ -56,24 +56,24 @@ pub(crate) struct Core {
     outputs: VecDeque<Output>,
 }
 
-/// What the driver must do.
+/// Instruction to the driver.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Start an instance of the child and report with this attempt.
+    /// Start an instance of the child; its reports carry this attempt.
     Start { key: Key, attempt: Attempt },
     /// Stop the instance; report its exit.
     Stop { key: Key, attempt: Attempt, how: Shutdown },
-    /// The instance answers no more: its thread is blocked. Forget it.
+    /// Forget the instance: it reports no more, because its thread is blocked.
     Abandon { key: Key, attempt: Attempt },
     /// The spec that came with the request is now this child.
     Adopt { token: Token, key: Key },
-    /// The child is no more; drop its spec.
+    /// Drop the child's spec: the child is no more.
     Forget { key: Key },
-    /// The child's state has changed by decision, not by a report.
+    /// Show the child's new state, which was decided here and not reported.
     Became { key: Key, state: State },
-    /// The start that follows is a restart.
+    /// Count a restart: the start that follows is one.
     Restarted { key: Key },
-    /// This child would have to be restarted once more than the supervisor bears, so the supervisor ends.
+    /// Log that the supervisor ends because this child would have to be restarted once more than allowed.
     GaveUp { key: Key },
     /// Answer a request.
     Reply { token: Token, answer: Answer },
@@ -85,7 +85,7 @@ pub(crate) enum Output {
     Ended(ExitReason),
 }
 
-/// What may be asked of a supervisor.
+/// Request to a supervisor.
 #[derive(Debug)]
 pub(crate) enum Request {
     Start {
@@ -93,7 +93,7 @@ pub(crate) enum Request {
         policy: ChildPolicy,
     },
     Terminate(ChildId),
-    /// Of a dynamic supervisor's child, if this start of it still runs. None: it has ended long since.
+    /// Terminates a dynamic supervisor's child, if this start of it still runs. None: it ended long ago.
     TerminateInstance(Option<(Key, Attempt)>),
     Restart(ChildId),
     Delete(ChildId),
@@ -102,7 +102,7 @@ pub(crate) enum Request {
     Policy(ChildId),
 }
 
-/// What a request is answered with; its meaning depends on the request.
+/// Answer to a request; its meaning depends on the request.
 pub(crate) enum Answer {
     Started(Option<Info>),
     Ignored,
@@ -144,20 +144,20 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// How many children a supervisor has (OTP: `count_children`).
+/// Numbers of children of a supervisor (OTP: `count_children`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Child specifications, running or not. A dynamic supervisor has one.
+    /// Number of child specifications, running or not. A dynamic supervisor has one.
     pub specs: usize,
-    /// Children that run.
+    /// Number of children that run.
     pub active: usize,
-    /// Children that are supervisors, running or not.
+    /// Number of children that are supervisors, running or not.
     pub supervisors: usize,
-    /// Children that are workers, running or not.
+    /// Number of children that are workers, running or not.
     pub workers: usize,
 }
 
-/// What waits until the supervisor has time for it.
+/// Report or request that waits until the supervisor is free.
 #[derive(Debug)]
 enum Letter {
     Exit {
@@ -169,7 +169,7 @@ enum Letter {
         token: Token,
         request: Request,
     },
-    /// A start failed during a restart: try again, as another restart (OTP: `try_again_restart`).
+    /// A start failed during a restart: it is tried again, as another restart (OTP: `try_again_restart`).
     Again(Key),
     /// The pause before a restart is over.
     Resume(Key),
@@ -184,7 +184,7 @@ enum Life {
 }
 
 impl Core {
-    /// A supervisor of these children, which are numbered from 0 in start order.
+    /// Creates the core of a supervisor with these children, which are numbered from 0 in start order.
     pub(crate) fn new(
         flags: Flags,
         dynamic: bool,
@@ -223,14 +223,14 @@ impl Core {
         Ok(core)
     }
 
-    /// Start the children of the start list, one after another.
+    /// Starts the children of the start list, one after another.
     pub(crate) fn begin(&mut self, now: Instant) {
         let starts = self.children.keys().map(|&key| Step::Start { key, why: Why::Begin });
         self.agenda = starts.chain([Step::Began]).collect();
         self.advance(now);
     }
 
-    /// An instance is up.
+    /// Handles the report that an instance is up.
     pub(crate) fn handle_started(
         &mut self,
         now: Instant,
@@ -239,7 +239,7 @@ impl Core {
         info: Option<Info>,
     ) {
         let Some(why) = self.finish_start(key, attempt) else {
-            // It came up after it had been given up: it must not stay.
+            // It came up after it had been given up, so it is killed.
             self.outputs.push_back(Output::Stop { key, attempt, how: Shutdown::BrutalKill });
             return;
         };
@@ -252,7 +252,7 @@ impl Core {
         self.advance(now);
     }
 
-    /// A start gave no instance.
+    /// Handles the report that a start failed.
     pub(crate) fn handle_start_failed(
         &mut self,
         now: Instant,
@@ -265,7 +265,7 @@ impl Core {
         self.advance(now);
     }
 
-    /// An instance has ended.
+    /// Handles the report that an instance has ended.
     pub(crate) fn handle_exit(
         &mut self,
         now: Instant,
@@ -286,7 +286,7 @@ impl Core {
         self.advance(now);
     }
 
-    /// Somebody asks something, and waits for the reply to `token`.
+    /// Handles a request; the caller waits for the reply to `token`.
     pub(crate) fn handle_request(&mut self, now: Instant, token: Token, request: Request) {
         match self.life {
             Life::Beginning | Life::Running => {
@@ -297,7 +297,7 @@ impl Core {
         self.advance(now);
     }
 
-    /// Stop all children in reverse order, then end with `reason`.
+    /// Stops all children in reverse order, then ends with `reason`.
     pub(crate) fn handle_shutdown(&mut self, now: Instant, reason: ExitReason) {
         if matches!(self.life, Life::Beginning | Life::Running) {
             self.cancel_start();
@@ -306,7 +306,7 @@ impl Core {
         self.advance(now);
     }
 
-    /// Let time pass.
+    /// Handles the passing of time.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(at, key)) = self.delayed.first().filter(|(at, _)| *at <= now) {
             self.delayed.remove(&(at, key));
@@ -316,18 +316,18 @@ impl Core {
         self.advance(now);
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), if nothing else happens before.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout), if there is no other input before.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let delayed = self.delayed.first().map(|&(at, _)| at);
         let waiting = self.doing.as_ref().and_then(Doing::deadline);
         delayed.into_iter().chain(waiting).min()
     }
 
-    /// The next thing to do.
+    /// Returns the next instruction to the driver.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
         if output.is_none() {
-            // A supervisor rests most of its life, and many are small.
+            // A supervisor is idle most of the time, and there are many small ones.
             self.outputs = VecDeque::new();
             if self.inbox.is_empty() && self.agenda.is_empty() {
                 (self.inbox, self.agenda) = (VecDeque::new(), VecDeque::new());
@@ -336,7 +336,7 @@ impl Core {
         output
     }
 
-    /// Do what can be done now.
+    /// Does all work that can be done now.
     fn advance(&mut self, now: Instant) {
         while self.doing.is_none() {
             if let Some(step) = self.agenda.pop_front() {
@@ -425,7 +425,7 @@ impl Core {
         self.reply(token, refusal);
     }
 
-    /// Stop a child on request. Its end is no failure, spends nothing, and ends no supervisor.
+    /// Stops a child on request. Its end is no failure, spends no budget, and does not end the supervisor.
     fn terminate_child(&mut self, token: Token, id: &ChildId) {
         let Some((key, _)) = self.find(id) else { return self.reply(token, Answer::NotFound) };
         self.delayed.retain(|&(_, delayed)| delayed != key);

@@ -1,4 +1,4 @@
-//! What the end of a child leads to.
+//! Consequences of the end of a child: restarts, auto-shutdown, giving up.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::exit::ExitReason;
 use crate::policy::{AutoShutdown, Restart, Strategy};
 
 impl Core {
-    /// A child has ended by itself (OTP: `restart_child`, `do_restart`).
+    /// Handles the end of a child that ended by itself (OTP: `restart_child`, `do_restart`).
     pub(super) fn child_ended(
         &mut self,
         now: Instant,
@@ -38,7 +38,8 @@ impl Core {
         }
     }
 
-    /// A start failed during a restart, and what came in before has been dealt with: one more restart.
+    /// Tries one more restart, after a start failed during a restart and the reports and requests before it were
+    /// handled.
     pub(super) fn try_again(&mut self, now: Instant, key: Key) {
         let Some(child) = self.children.get(&key).filter(|child| child.state == State::Restarting)
         else {
@@ -55,7 +56,7 @@ impl Core {
         }
     }
 
-    /// The pause before a restart is over.
+    /// Restarts the child after the pause.
     pub(super) fn resume(&mut self, key: Key) {
         let Some(child) = self.children.get(&key).filter(|child| child.state == State::Restarting)
         else {
@@ -68,7 +69,7 @@ impl Core {
         self.agenda.extend(starts);
     }
 
-    /// A start gave no instance.
+    /// Handles a start that gave no instance.
     pub(super) fn start_failed(&mut self, key: Key, why: Why, error: StartError) {
         let ignored = error == StartError::Ignore;
         match why {
@@ -93,7 +94,7 @@ impl Core {
             }
             Why::Restart if ignored => self.declined(key),
             Why::Restart => {
-                // Those after it in the group stay down until it is up.
+                // The children after it in the group stay down until it is up.
                 if self.life == super::Life::Running {
                     self.agenda.clear();
                     self.become_(key, State::Restarting);
@@ -103,7 +104,8 @@ impl Core {
         }
     }
 
-    /// A child declined to start: its spec stays, unless it is one that is not kept.
+    /// Handles a child that declined to start: its spec stays, unless the child is temporary or of a dynamic
+    /// supervisor.
     fn declined(&mut self, key: Key) {
         if self.dynamic
             || self.children.get(&key).is_some_and(|c| c.policy.restart == Restart::Temporary)
@@ -112,7 +114,7 @@ impl Core {
         }
     }
 
-    /// Restart a child, and its group, if the budget bears it.
+    /// Restarts a child and its group, if the budget allows it.
     fn restart(&mut self, now: Instant, key: Key) {
         if !self.budget.spend(now, self.flags.intensity, self.flags.period) {
             self.outputs.push_back(Output::GaveUp { key });
@@ -129,7 +131,7 @@ impl Core {
         self.start_after_pause(now, key, wanted);
     }
 
-    /// Restart a temporary child at its own expense.
+    /// Restarts a temporary child from its own retries.
     fn retry(&mut self, now: Instant, key: Key) {
         if let Some(child) = self.children.get_mut(&key) {
             child.retries += 1;
@@ -150,7 +152,7 @@ impl Core {
         }
     }
 
-    /// Those that are restarted with `key`, in start order, itself included.
+    /// Returns the children that are restarted with `key`, in start order, `key` included.
     fn group(&self, key: Key) -> Vec<Key> {
         match self.flags.strategy {
             Strategy::OneForOne => vec![key],
@@ -159,7 +161,7 @@ impl Core {
         }
     }
 
-    /// A child has ended and is not restarted (OTP: `do_auto_shutdown`).
+    /// Handles a child that has ended and is not restarted (OTP: `do_auto_shutdown`).
     fn ended_for_good(&mut self, key: Key, significant: bool) {
         let keep = !self.dynamic
             && self

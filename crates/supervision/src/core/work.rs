@@ -1,4 +1,4 @@
-//! The work of a supervisor, one step at a time.
+//! Work of a supervisor, one step at a time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,20 +8,20 @@ use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
 use crate::policy::{Restart, Shutdown};
 
-/// A piece of work that is done before the next one.
+/// Piece of work that is finished before the next one begins.
 #[derive(Debug)]
 pub(super) enum Step {
     Start {
         key: Key,
         why: Why,
     },
-    /// Stop those of these that run, together.
+    /// Stop the children of this list that run, all at once.
     Stop(Vec<Key>),
-    /// The child has been stopped on request.
+    /// Finish the stop of a child on request.
     Terminated(Key),
-    /// Forget these: temporary members of a group that is restarted.
+    /// Forget these children: temporary members of a group that is restarted.
     Forget(Vec<Key>),
-    /// These are started when the pause before their restart is over.
+    /// Mark these children as restarting: they are started when the pause is over.
     Await(Vec<Key>),
     Reply(Token, Answer),
     Began,
@@ -29,20 +29,20 @@ pub(super) enum Step {
     End(ExitReason),
 }
 
-/// For whom a child is started.
+/// Reason why a child is started.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Why {
-    /// It is in the start list.
+    /// The child is in the start list.
     Begin,
-    /// `start_child`
+    /// A caller of `start_child` asked for it.
     Request(Token),
-    /// `restart_child`
+    /// A caller of `restart_child` asked for it.
     RestartRequest(Token),
-    /// It or one of its group has failed.
+    /// The child or one of its group has failed.
     Restart,
 }
 
-/// The step that waits for a report.
+/// Step that waits for a report.
 #[derive(Debug)]
 pub(super) enum Doing {
     Start { key: Key, attempt: Attempt, why: Why, deadline: Option<Instant> },
@@ -50,7 +50,7 @@ pub(super) enum Doing {
 }
 
 impl Doing {
-    /// When to wait no longer: only a blocked thread reports nothing until then.
+    /// Returns when to stop waiting: only a blocked thread has reported nothing until then.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Doing::Start { deadline, .. } => *deadline,
@@ -95,18 +95,18 @@ impl Core {
         }
     }
 
-    /// Stop everything, then end with `reason`. Whoever still waits for an answer is told.
+    /// Stops all children, then ends with `reason`. Callers that still wait for an answer are told.
     pub(super) fn end(&mut self, reason: ExitReason) {
         self.wind_up(Step::End(reason));
     }
 
-    /// The `key`-th child of the start list did not start.
+    /// Stops all children, then reports that this child of the start list did not start.
     pub(super) fn begin_failed(&mut self, key: Key, error: StartError) {
         let id = self.children.get(&key).map(|child| child.id.to_string()).unwrap_or_default();
         self.wind_up(Step::BeginFailed(StartSupervisorError::Child { id, error }));
     }
 
-    /// The start in progress, if it is this one, is over.
+    /// Ends the start in progress, if it is this one; returns its reason.
     pub(super) fn finish_start(&mut self, key: Key, attempt: Attempt) -> Option<Why> {
         let doing = self.doing.take_if(|doing| {
             matches!(doing, Doing::Start { key: k, attempt: a, .. } if *k == key && *a == attempt)
@@ -118,7 +118,7 @@ impl Core {
         }
     }
 
-    /// Whether this end was waited for; if it was the last one, the step is done.
+    /// Returns whether this end was waited for; if it was the last one, the step is done.
     pub(super) fn stopped(&mut self, key: Key) -> bool {
         let Some(Doing::Stop(stops)) = &mut self.doing else { return false };
         let waited_for = stops.remove(&key).is_some();
@@ -128,7 +128,7 @@ impl Core {
         waited_for
     }
 
-    /// The child has no instance.
+    /// Notes that the child has no instance.
     pub(super) fn down(&mut self, key: Key) {
         if let Some(child) = self.children.get_mut(&key) {
             child.state = State::Down;
@@ -136,7 +136,7 @@ impl Core {
         }
     }
 
-    /// The child's state is decided here, not reported.
+    /// Sets a state of the child that is decided here, not reported.
     pub(super) fn become_(&mut self, key: Key, state: State) {
         if let Some(child) = self.children.get_mut(&key) {
             child.state = state;
@@ -145,7 +145,7 @@ impl Core {
         }
     }
 
-    /// A supervisor that shuts down does not wait for a start that hangs.
+    /// Cancels the start in progress: a supervisor that shuts down does not wait for a start that hangs.
     pub(super) fn cancel_start(&mut self) {
         if let Some(Doing::Start { key, attempt, deadline, .. }) = &mut self.doing {
             *deadline = None;
@@ -154,7 +154,7 @@ impl Core {
         }
     }
 
-    /// Whoever has not reported by now is on a thread that is blocked: go on without it.
+    /// Goes on without the instances that have not reported in time: their threads are blocked.
     pub(super) fn give_up_waiting(&mut self, now: Instant) {
         let due = |deadline: &Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         match &self.doing {
@@ -257,5 +257,6 @@ impl Core {
     }
 }
 
-/// How long after its time-out an instance may still report that it was dropped; one on this thread does so at once.
+/// Time after its time-out in which an instance may still report that it was dropped; one on this thread does so at
+/// once.
 const ABANDON_GRACE: Duration = Duration::from_secs(1);

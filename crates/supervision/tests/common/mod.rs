@@ -1,4 +1,4 @@
-//! An actor that fails where it is told to, and a log of what happened.
+//! Actor that fails at a chosen place, and a log of a tree's events.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use actix::prelude::*;
 use callboard_supervision::*;
 use tokio::sync::{broadcast, oneshot};
 
-/// Where an actor panics.
+/// Place where an actor panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Where {
     Nowhere,
@@ -20,10 +20,10 @@ pub(crate) enum Where {
     Drop,
 }
 
-/// Counts its living, and panics where it is told to; after the first life it is well.
+/// Actor that counts its living instances, and panics at a chosen place; only the first instance does.
 pub(crate) struct Fragile {
     pub(crate) panics: Where,
-    /// `stopping` never agrees.
+    /// Whether `stopping` always refuses.
     pub(crate) stubborn: bool,
     alive: Arc<AtomicUsize>,
 }
@@ -35,13 +35,13 @@ impl Fragile {
         Self { panics, stubborn: false, alive: Arc::clone(alive) }
     }
 
-    /// A child that panics there in its first life.
+    /// Returns the spec of a child whose first instance panics at this place.
     pub(crate) fn spec(id: &str, panics: Where, alive: &Arc<AtomicUsize>) -> ChildSpec {
         let (alive, mut next) = (Arc::clone(alive), panics);
         ChildSpec::new(id, move || Self::new(std::mem::replace(&mut next, Where::Nowhere), &alive))
     }
 
-    /// A child that never stops when asked.
+    /// Returns the spec of a child that never stops when asked.
     pub(crate) fn stubborn(id: &str, alive: &Arc<AtomicUsize>) -> ChildSpec {
         let alive = Arc::clone(alive);
         ChildSpec::new(id, move || {
@@ -76,7 +76,7 @@ impl Actor for Fragile {
     }
 }
 
-/// What a [`Fragile`] can be told to do.
+/// Order to a [`Fragile`].
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) enum Do {
@@ -85,13 +85,13 @@ pub(crate) enum Do {
     PanicFormatted(u32),
     PanicInFuture,
     PanicInStream,
-    /// Panic, and panic again on the way out; the second one is caught there.
+    /// Panic, and panic again during unwinding; the second panic is caught there.
     PanicHoldingAnother,
     Stop,
     Exit(ExitReason),
-    /// Hold the mailbox back for so long.
+    /// Hold the mailbox back for this long.
     Wait(Duration),
-    /// Say so, and block the thread until the other end is dropped; see [`block`].
+    /// Answer, then block the thread until the other end is dropped; see [`block`].
     Block(oneshot::Sender<()>, mpsc::Receiver<()>),
 }
 
@@ -138,7 +138,7 @@ impl Handler<Do> for Fragile {
     }
 }
 
-/// Reads the events of a tree.
+/// Reader of the events of a tree.
 pub(crate) struct Events(pub(crate) broadcast::Receiver<Event>);
 
 impl Events {
@@ -146,8 +146,8 @@ impl Events {
         Self(supervisor.events())
     }
 
-    /// The next event, as `b down panic(oh)`. That a thread is blocked is left out: on a busy machine it may be said of a
-    /// thread that only waits for its turn; see [`blocked`](Self::blocked).
+    /// Returns the next event, as `b down panic(oh)`. Events of blocked threads are left out: on a busy machine the
+    /// watchdog may report a thread that only waits for the CPU; see [`blocked`](Self::blocked).
     pub(crate) async fn next(&mut self) -> String {
         let event = self.any(|what| !matches!(what, Lifecycle::Blocked(_))).await;
         let name = event.path.name().to_owned();
@@ -160,7 +160,7 @@ impl Events {
         }
     }
 
-    /// Waits until this child is said to block its thread.
+    /// Waits until this child is reported to block its thread.
     pub(crate) async fn blocked(&mut self, name: &str) {
         while self.any(|what| matches!(what, Lifecycle::Blocked(_))).await.path.name() != name {}
     }
@@ -177,14 +177,14 @@ impl Events {
         tokio::time::timeout(Duration::from_secs(60), event).await.expect("something happens")
     }
 
-    /// The next events must be these.
+    /// Asserts that the next events are these.
     pub(crate) async fn expect(&mut self, expected: &[&str]) {
         for expected in expected {
             assert_eq!(self.next().await, *expected);
         }
     }
 
-    /// Nothing has happened that was not read.
+    /// Returns whether all events have been read.
     pub(crate) fn none(&mut self) -> bool {
         loop {
             match self.0.try_recv() {
@@ -195,7 +195,7 @@ impl Events {
     }
 }
 
-/// Has a child block its thread. It does when this returns, until what is returned is dropped.
+/// Lets a child block its thread. The thread is blocked when this returns, until the returned sender is dropped.
 pub(crate) async fn block(child: &ChildRef<Fragile>) -> mpsc::Sender<()> {
     let ((begin, begun), (release, until)) = (oneshot::channel(), mpsc::channel());
     child.do_send(Do::Block(begin, until)).unwrap();
@@ -203,7 +203,7 @@ pub(crate) async fn block(child: &ChildRef<Fragile>) -> mpsc::Sender<()> {
     release
 }
 
-/// Wait until none of them lives.
+/// Waits until none of the actors is alive.
 pub(crate) async fn gone(alive: &AtomicUsize) {
     let gone = async {
         while alive.load(Ordering::SeqCst) > 0 {

@@ -1,4 +1,4 @@
-//! Requests to a supervisor, and its answers as the recordings spell them.
+//! Requests to a supervisor, and its answers in the spelling of the recordings.
 
 use callboard_supervision::*;
 
@@ -7,7 +7,7 @@ use crate::play::{self, Player, ROOT, Stop, spec_error, start_error};
 use crate::script::{Call, Which};
 
 impl Player {
-    /// What the supervisor answers.
+    /// Makes the request to the supervisor and returns its answer.
     pub(crate) async fn call(
         &self,
         within: &[String],
@@ -99,13 +99,13 @@ impl Player {
         })
     }
 
-    /// The last instance of this child that came up.
+    /// Returns the last instance of this child that came up.
     fn instance(&self, id: &str) -> Result<InstanceId, Stop> {
         let unknown = || Stop::NotUnderstood(format!("instance `{id}`: there was none"));
         self.instances.get(id).copied().ok_or_else(unknown)
     }
 
-    /// The one child of a dynamic supervisor.
+    /// Returns the child template of a dynamic supervisor.
     fn template(&self, within: &[String]) -> Option<&crate::format::Child> {
         self.templates.get(within.last().map_or(ROOT, String::as_str))
     }

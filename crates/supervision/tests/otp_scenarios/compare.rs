@@ -1,8 +1,8 @@
-//! Whether two logs say the same.
+//! Comparison of two logs.
 
-/// Compares line by line, but: listings in any order, times within 150 ms, errors by their class.
+/// Compares the logs line by line, but: listings in any order, times within 150 ms, errors by their class.
 ///
-/// Gives what is done otherwise here on purpose, or none if the logs differ.
+/// Returns the intended differences, or none if the logs differ otherwise.
 pub(crate) fn same(expected: &[String], log: &[String]) -> Option<Vec<&'static str>> {
     let same_length = expected.len() == log.len();
     let mut otherwise = Vec::new();
@@ -27,7 +27,7 @@ pub(crate) fn side_by_side(expected: &[String], log: &[String]) -> String {
     text
 }
 
-/// What this crate does otherwise than OTP, and why.
+/// Returns why this line differs from OTP's on purpose, if it does.
 fn on_purpose(step: &str, expected: &str, line: &str) -> Option<&'static str> {
     let failed = |line: &str| line.strip_prefix("start-failed ").map(str::to_owned);
     if let (Some(theirs), Some(ours)) = (failed(expected), failed(line))
@@ -48,7 +48,7 @@ fn on_purpose(step: &str, expected: &str, line: &str) -> Option<&'static str> {
     None
 }
 
-/// For each line the step that it belongs to.
+/// Returns the step of each line.
 fn steps(lines: &[String]) -> impl Iterator<Item = &str> {
     lines.iter().scan("", |step, line| {
         if line.starts_with("> ") {
@@ -64,7 +64,7 @@ fn same_line(expected: &str, line: &str) -> bool {
         || both(expected, line, took).is_some_and(|(a, b)| a.abs_diff(b) <= 150)
         || both(expected, line, error).is_some_and(|(a, b)| a == b)
         || both(expected, line, down).is_some_and(|((who, a), (whose, b))| {
-            // A crash is a panic, or an error with whichever reason.
+            // A crash is a panic, or an error with any reason.
             who == whose && a == "crash" && !ORDERLY.iter().any(|word| b.starts_with(word))
         })
 }
@@ -83,12 +83,12 @@ fn took(line: &str) -> Option<u64> {
     line.strip_prefix("= took about ")?.strip_suffix("ms")?.parse().ok()
 }
 
-/// Who is down, and why.
+/// Returns the instance that is down, and its reason.
 fn down(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("down ")?.split_once(' ')
 }
 
-/// Where the error was met, and OTP's word for it; an error that has none is a start that failed.
+/// Returns the place of the error, and OTP's word for it; an error without a word is a failed start.
 fn error(line: &str) -> Option<(&str, &str)> {
     let (place, text) = line.split_once("= error ")?;
     let class = CLASSES.iter().copied().find(|class| {
@@ -126,5 +126,5 @@ const CLASSES: [&str; 21] = [
     "start_failed",
 ];
 
-/// How an instance ends that has not crashed.
+/// Reasons of instances that have ended without a crash.
 const ORDERLY: [&str; 4] = ["normal", "shutdown", "killed", "noproc"];

@@ -1,4 +1,4 @@
-//! The scenarios as they are written down, parsed once: an unknown word is an error that names it.
+//! Scenarios in their written form, parsed once: an unknown word is an error that names it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::script::{self, Line};
 
-/// One scenario: what is given, what is done, and what OTP's supervisor did.
+/// Scenario: its set-up, its steps, and the behaviour of OTP's supervisor.
 #[derive(Clone)]
 pub(crate) struct Scenario {
     pub(crate) title: String,
@@ -22,14 +22,14 @@ pub(crate) struct Scenario {
     pub(crate) trace: Vec<String>,
 }
 
-/// The form of a scenario in the file. All else in it is an unknown word.
+/// Form of a scenario in the file. Any other field is an unknown word.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     #[serde(rename = "id")]
     _id: String,
     title: String,
-    /// Where in OTP's own test suite it comes from.
+    /// Place in OTP's own test suite from which it comes.
     #[serde(default, rename = "suite")]
     _suite: String,
     #[serde(default, rename = "why")]
@@ -47,13 +47,13 @@ struct Written {
     trace: Vec<String>,
 }
 
-/// Words and numbers by name, not checked yet: wrong ones are what some scenarios are about.
+/// Words and numbers by name, not checked yet: some scenarios test wrong ones.
 pub(crate) type Options = BTreeMap<String, Value>;
 
 #[derive(Clone, Deserialize)]
 pub(crate) struct Child {
     pub(crate) id: String,
-    /// A supervisor's flags.
+    /// Flags, if the child is a supervisor.
     pub(crate) supervisor: Option<Options>,
     #[serde(default)]
     pub(crate) kids: Vec<Child>,
@@ -61,7 +61,7 @@ pub(crate) struct Child {
     pub(crate) options: Options,
 }
 
-/// What the next start of a child does.
+/// Outcome of the next start of a child.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Ok,
@@ -73,7 +73,7 @@ pub(crate) enum Outcome {
     Hang(Duration),
 }
 
-/// What a child does when it is asked to stop.
+/// Behaviour of a child that is asked to stop.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum OnStop {
     AtOnce,
@@ -82,18 +82,18 @@ pub(crate) enum OnStop {
     Exit(ExitReason),
 }
 
-/// A specification that cannot be used.
+/// Reason why a specification cannot be used.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Refused {
-    /// OTP refuses it with this word, such as `invalid_strategy`; here the door does, before a supervisor sees it.
+    /// OTP refuses it with this word, such as `invalid_strategy`; here the parser does, before a supervisor gets it.
     Class(String),
-    /// This option does not exist here, so there is nothing to get wrong.
+    /// This option does not exist here, so it cannot be wrong.
     NoSuchOption(String),
-    /// What is no word of these scenarios.
+    /// Text that is no word of these scenarios.
     NotUnderstood(String),
 }
 
-/// The name of a scenario, also of one that cannot be read.
+/// Returns the name of a scenario, also of one that cannot be read.
 pub(crate) fn id(scenario: &Value) -> &str {
     scenario.get("id").and_then(Value::as_str).unwrap_or("a scenario without an id")
 }
@@ -102,7 +102,7 @@ impl Scenario {
     /// Reads a scenario.
     ///
     /// # Errors
-    /// The first word that is unknown, and where it stands.
+    /// The first word that is unknown, with its place.
     pub(crate) fn read(written: &Value) -> Result<Self, String> {
         let written = Written::deserialize(written).map_err(|error| error.to_string())?;
         let Written { title, stable, sup, children, plan, steps, trace, .. } = written;
@@ -116,7 +116,7 @@ impl Scenario {
     }
 }
 
-/// A supervisor's flags, and whether it is dynamic.
+/// Returns a supervisor's flags, and whether it is dynamic.
 pub(crate) fn flags(options: &Options) -> Result<(Flags, bool), Refused> {
     let mut flags = Flags::default();
     let mut dynamic = false;
@@ -139,7 +139,7 @@ pub(crate) fn flags(options: &Options) -> Result<(Flags, bool), Refused> {
     Ok((flags, dynamic))
 }
 
-/// Treat the child as its options say.
+/// Applies these options to the child's spec.
 pub(crate) fn with_options(mut spec: ChildSpec, options: &Options) -> Result<ChildSpec, Refused> {
     for (name, value) in options {
         let word = term(value);
@@ -169,10 +169,10 @@ pub(crate) fn on_stop(options: &Options) -> Result<OnStop, Refused> {
     })
 }
 
-/// What a start does, as a plan spells it.
+/// Parses the outcome of a start in a plan.
 ///
 /// # Errors
-/// The word that is none.
+/// The unknown word.
 pub(crate) fn outcome(text: &str) -> Result<Outcome, String> {
     let unknown = || format!("outcome `{text}`");
     Ok(match parts(text)[..] {
@@ -187,10 +187,10 @@ pub(crate) fn outcome(text: &str) -> Result<Outcome, String> {
     })
 }
 
-/// A reason as the scenarios spell it: a word, `shutdown(x)`, or a tuple `{shutdown,x}`.
+/// Parses a reason in the spelling of the scenarios: a word, `shutdown(x)`, or a tuple `{shutdown,x}`.
 ///
 /// # Errors
-/// What is none of these.
+/// The text that is none of these.
 pub(crate) fn reason(text: &str) -> Result<ExitReason, String> {
     let text = text.trim();
     let inner = text.strip_prefix("shutdown(").and_then(|rest| rest.strip_suffix(')'));
@@ -203,26 +203,26 @@ pub(crate) fn reason(text: &str) -> Result<ExitReason, String> {
         ["shutdown"] => ExitReason::SHUTDOWN,
         ["killed" | "kill"] => ExitReason::Killed,
         ["crash" | "panic"] => ExitReason::Panic("crash".into()),
-        // Any other atom or tuple is a reason of the child's own.
+        // Any other atom or tuple is a reason that the child chose.
         [atom] if is_atom(atom) => ExitReason::Error(atom.to_owned()),
         [tag, ..] if is_atom(tag) && text.starts_with('{') => ExitReason::Error(text.to_owned()),
         _ => return Err(format!("reason `{text}`")),
     })
 }
 
-/// A reason as the recordings spell it.
+/// Returns a reason in the spelling of the recordings.
 pub(crate) fn class(reason: &ExitReason) -> String {
     match reason {
         ExitReason::Panic(_) => "crash".into(),
         ExitReason::Error(why) if is_atom(why) => why.clone(),
         ExitReason::Error(_) => "crash".into(),
-        // What a supervisor that gives up says to its own, as in OTP.
+        // A supervisor that gives up reports this to its own supervisor, as in OTP.
         ExitReason::ReachedMaxRestartIntensity => "shutdown".into(),
         other => other.to_string(),
     }
 }
 
-/// Split at the commas that stand in no bracket.
+/// Splits at the commas that stand in no bracket.
 pub(crate) fn split(list: &str) -> Vec<&str> {
     let mut depth = 0;
     list.split(|c: char| {
@@ -243,7 +243,7 @@ pub(crate) fn is_atom(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_@".contains(c))
 }
 
-/// A value as Erlang would write it: an array is a tuple.
+/// Returns a value in Erlang's spelling: an array is a tuple.
 fn term(value: &Value) -> String {
     match value {
         Value::Array(parts) => {
@@ -254,7 +254,7 @@ fn term(value: &Value) -> String {
     }
 }
 
-/// The parts of a tuple; anything else is one part.
+/// Returns the parts of a tuple; any other text is one part.
 fn parts(text: &str) -> Vec<&str> {
     match text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         Some(inner) => split(inner),

@@ -1,11 +1,11 @@
-//! The runner's own test: what it must not let pass, it names.
+//! Test of the runner itself: it must reject wrong scenarios, and name the reason.
 
 use serde_json::{Value, json};
 
 use crate::judge;
 use crate::play::Verdict;
 
-/// Plays scenarios that are wrong, and one that is right; what was not judged as it should be.
+/// Plays wrong scenarios and a right one; returns the wrong verdicts.
 pub(crate) fn wrong_verdicts() -> Vec<String> {
     let mut wrong = Vec::new();
     let right = with(|_| {});
@@ -27,7 +27,7 @@ pub(crate) fn wrong_verdicts() -> Vec<String> {
     wrong
 }
 
-/// A scenario that holds, after a change.
+/// Returns a scenario that holds, after a change to it.
 fn with(change: impl FnOnce(&mut Value)) -> Value {
     let mut scenario = json!({
         "id": "RIGHT", "title": "a crash", "sup": {"intensity": 2},
@@ -46,7 +46,7 @@ fn with(change: impl FnOnce(&mut Value)) -> Value {
 
 type Change = fn(&mut Value);
 
-/// Each with the word that must be named.
+/// Changes that make a scenario wrong, each with the word that the verdict must name.
 const UNKNOWN: [(&str, Change); 12] = [
     ("links", |s| s["links"] = json!(["a"])),
     ("priority", |s| s["children"][1]["priority"] = json!(3)),

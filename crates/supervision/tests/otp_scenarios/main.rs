@@ -1,9 +1,9 @@
-//! Plays supervision scenarios that were recorded from the real OTP supervisor, and compares what happens.
+//! Runner of supervision scenarios that were recorded from the real OTP supervisor: plays them, and compares the logs.
 //!
 //! The scenarios come from the file that `CALLBOARD_OTP_SCENARIOS` names; by default from `../shared/otp/` beside the
-//! workspace where that is, else from the copy beside this file. The runner knows no scenario: it reads flags,
-//! children, plans and steps, plays them with [`probe`] actors in virtual time, and compares the log line by line.
-//! A word that it does not know fails the scenario, and is named.
+//! workspace if that exists, else from the copy beside this file. The runner contains no scenario: it reads flags,
+//! children, plans and steps, plays them with [`probe`] actors in virtual time, and compares the log line by line. A
+//! word that it does not know fails the scenario, and is named.
 
 mod call;
 mod compare;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let scenarios: Vec<Value> =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     assert!(!scenarios.is_empty(), "{}: no scenarios", file.display());
-    // Panics are what many scenarios are about; their traces would only drown the report.
+    // Many scenarios are about panics; their traces would hide the report.
     std::panic::set_hook(Box::new(|_| {}));
     let wrong = grammar::wrong_verdicts();
     let verdicts: Vec<_> =
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Reads and plays a scenario; its title, and whether it holds.
+/// Reads and plays a scenario; returns its title, and the verdict.
 fn judge(scenario: &Value) -> (String, Verdict) {
     match Scenario::read(scenario) {
         Ok(scenario) => (scenario.title.clone(), play::play(&scenario)),

@@ -1,4 +1,4 @@
-//! Plays one scenario and tells whether its log is OTP's.
+//! Player of one scenario, which compares its log with OTP's.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::script::{Line, Step};
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Holds,
-    /// It holds, but for what is done otherwise on purpose.
+    /// The scenario holds, except for intended differences.
     HoldsBut(String),
     /// Both logs, side by side.
     Differs(String),
@@ -24,14 +24,14 @@ pub(crate) enum Verdict {
     Inexpressible(String),
 }
 
-/// Why a scenario was not played to its end.
+/// Reason why a scenario was not played to its end.
 pub(crate) enum Stop {
     NotUnderstood(String),
     Inexpressible(String),
 }
 
 pub(crate) fn play(scenario: &Scenario) -> Verdict {
-    // A task among the actors' tasks, so that what it hears and what it is answered come in the order they happened.
+    // A task among the actors' tasks, so that it gets events and answers in the order in which they happened.
     let mine = scenario.clone();
     let player = async move { Player::new(&mine).await.play(&mine).await };
     let played = System::new().block_on(async {
@@ -57,19 +57,19 @@ pub(crate) fn play(scenario: &Scenario) -> Verdict {
 }
 
 pub(crate) struct Player {
-    /// Above the scenario's supervisor, so that its start can be watched.
+    /// Supervisor above the scenario's own, so that the start of that one can be observed.
     pub(crate) top: SupervisorRef,
     events: broadcast::Receiver<Event>,
     pub(crate) stage: Stage,
-    /// The children of dynamic supervisors, by the supervisors' ids.
+    /// Child templates of dynamic supervisors, by the supervisors' ids.
     pub(crate) templates: HashMap<String, Child>,
     log: Vec<String>,
-    /// What could not be played as it was meant.
+    /// Steps that could not be played as intended.
     notes: Vec<&'static str>,
-    /// `a#2` for the second instance of `a`.
+    /// Names of instances, such as `a#2` for the second instance of `a`.
     names: HashMap<InstanceId, String>,
     lives: HashMap<String, usize>,
-    /// The last instance of each child that came up.
+    /// Last instance of each child that came up.
     pub(crate) instances: HashMap<String, InstanceId>,
 }
 
@@ -105,9 +105,9 @@ impl Player {
         Ok((self.log, self.notes))
     }
 
-    /// Waits for quiet: until as much has happened since `begin` as OTP's recording shows before the next step, or
-    /// nothing has come for very long; then a little longer, for what should not come. All of it in virtual time,
-    /// which stands still as long as any actor has something to do.
+    /// Waits for quiet: until as many lines were logged since `begin` as OTP's recording has before the next step, or
+    /// no event has come for very long; then a little longer, for events that should not come. All of it in virtual
+    /// time, which stands still as long as any actor has work.
     async fn settle(&mut self, begin: usize, expected: usize) {
         while self.log.len() < begin + expected {
             match tokio::time::timeout(LONGEST, self.events.recv()).await {
@@ -206,7 +206,7 @@ impl Player {
         Ok(())
     }
 
-    /// A child must be one that has lived, or that is known to a supervisor.
+    /// Checks that a child has run, or is known to a supervisor.
     fn known(&self, id: &str) -> Result<(), Stop> {
         if self.lives.contains_key(id) || self.above(&self.top, id).is_some() {
             return Ok(());
@@ -214,7 +214,7 @@ impl Player {
         Err(Stop::NotUnderstood(format!("child `{id}`: there is none")))
     }
 
-    /// Waits until all of these have lived once more than they had, or nothing comes any more.
+    /// Waits until each of these children has come up once more, or no more events come.
     async fn restarted(&mut self, ids: &[String], lives: &HashMap<String, usize>) {
         while ids.iter().any(|id| self.lives.get(id) <= lives.get(id)) {
             match tokio::time::timeout(LONGEST, self.events.recv()).await {
@@ -224,7 +224,7 @@ impl Player {
         }
     }
 
-    /// Have a child end by itself: a probe is told so, a supervisor gets a fault.
+    /// Lets a child end by itself: a probe is told to, a supervisor gets a fault injected.
     fn end(&self, within: &[String], id: &str, reason: ExitReason, after: Duration) {
         let probe = self.stage.props().addrs.get(id).cloned().filter(Addr::connected);
         match (probe, &reason) {
@@ -254,7 +254,7 @@ impl Player {
         }
     }
 
-    /// The supervisor below `top` whose child is called so.
+    /// Returns the supervisor, `top` or below it, that has a child of this name.
     fn above(&self, top: &SupervisorRef, id: &str) -> Option<SupervisorRef> {
         let snapshot = top.snapshot();
         if snapshot.children.iter().any(|child| &*child.id == id) {
@@ -264,13 +264,13 @@ impl Player {
         below.into_iter().find_map(|below| self.above(&below, id))
     }
 
-    /// The supervisor at this path below the scenario's own.
+    /// Returns the supervisor at this path below the scenario's own.
     pub(crate) fn supervisor(&self, within: &[String]) -> Option<SupervisorRef> {
         let root = self.top.supervisor(ROOT).ok()?;
         within.iter().try_fold(root, |above, name| above.supervisor(name).ok())
     }
 
-    /// Write down what has happened since.
+    /// Logs the events since the last call.
     pub(crate) fn hear(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             self.write(event);
@@ -306,7 +306,7 @@ impl Player {
             Lifecycle::StartFailed(StartError::ShuttingDown) if probe => {
                 format!("start-failed {id} (cancelled)")
             }
-            // A supervisor's own start is told by its starter.
+            // The start of a supervisor is reported by its starter.
             Lifecycle::StartFailed(_) => return,
             other => format!("{id} {other:?}"),
         };
@@ -314,7 +314,7 @@ impl Player {
     }
 }
 
-/// What a specification that cannot be used means for the scenario, when OTP refuses it and when it does not.
+/// Returns the meaning of an unusable specification for the scenario: it depends on whether OTP refuses it too.
 pub(crate) fn stop(refused: Refused, by_otp: bool) -> Stop {
     match refused {
         Refused::NoSuchOption(what) if by_otp => {
@@ -346,7 +346,7 @@ pub(crate) fn supervisor(
     }))
 }
 
-/// A child as it is described, under this id.
+/// Returns the spec of a child as described, under this id.
 pub(crate) fn child(stage: &Stage, id: &str, child: &Child) -> Result<ChildSpec, Refused> {
     let spec = match &child.supervisor {
         Some(_) if child.options.contains_key("on_stop") => {
@@ -392,7 +392,7 @@ pub(crate) fn spec_error(error: &SpecError) -> &'static str {
 }
 
 pub(crate) const ROOT: &str = "SUPERVISOR";
-/// How long nothing must happen before the next step; no longer than OTP was waited for in any recording.
+/// Time without events before the next step; no longer than the wait for OTP in any recording.
 const QUIET: Duration = Duration::from_millis(100);
-/// Longer than anything takes that a scenario can plan.
+/// Longer than anything that a scenario can plan.
 const LONGEST: Duration = Duration::from_secs(120);

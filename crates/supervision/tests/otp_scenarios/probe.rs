@@ -1,4 +1,4 @@
-//! The child that scenarios are played with: it starts, ends and stops as it is told.
+//! Child in the scenarios: it starts, ends and stops as planned.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,16 +9,16 @@ use callboard_supervision::*;
 
 use crate::format::{OnStop, Outcome};
 
-/// What the player and the probes share.
+/// State that the player and the probes share.
 #[derive(Clone, Default)]
 pub(crate) struct Stage(Arc<Mutex<Props>>);
 
 #[derive(Default)]
 pub(crate) struct Props {
-    /// What the next starts of each child do; none is an ordinary start.
+    /// Outcomes of the next starts of each child; without one, the start is an ordinary one.
     pub(crate) plans: HashMap<String, VecDeque<Outcome>>,
     pub(crate) addrs: HashMap<String, Addr<Probe>>,
-    /// The ids of all probes.
+    /// Ids of all probes.
     pub(crate) ids: HashSet<String>,
 }
 
@@ -27,16 +27,16 @@ impl Stage {
         self.0.lock().expect("no panic while the props are held")
     }
 
-    /// Takes what the next start of this child does out of its plan.
+    /// Takes the outcome of the next start of this child from its plan.
     fn next(&self, id: &str) -> Outcome {
         let planned = self.props().plans.get_mut(id).and_then(VecDeque::pop_front);
         planned.unwrap_or(Outcome::Ok)
     }
 
-    /// Starts a supervisor as its plan says.
+    /// Starts a supervisor according to its plan.
     ///
     /// # Errors
-    /// The planned ones.
+    /// The planned error.
     pub(crate) fn begin(&self, id: &str) -> Result<(), StartError> {
         match self.next(id) {
             Outcome::Ok => Ok(()),
@@ -47,7 +47,7 @@ impl Stage {
         }
     }
 
-    /// A child that does as its plan says.
+    /// Returns the spec of a child that follows its plan.
     pub(crate) fn spec(&self, id: &str, on_stop: OnStop) -> ChildSpec {
         self.props().ids.insert(id.to_owned());
         let (stage, name) = (self.clone(), id.to_owned());
@@ -99,7 +99,7 @@ impl Actor for Probe {
     fn started(&mut self, ctx: &mut Self::Context) {
         match self.outcome {
             Outcome::Panic => panic!("boom"),
-            // A start function that returns rubbish instead of a process: an actor that is not there.
+            // A start function that returns garbage instead of a process: here an actor that has ended.
             Outcome::Garbage => return self.leave(ctx, ExitReason::Normal),
             Outcome::Info => defer_start().ready_with("extra"),
             _ => {}
@@ -129,7 +129,7 @@ impl Actor for Probe {
     }
 }
 
-/// End for this reason, after this time.
+/// Order to end for this reason, after this time.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Leave(pub(crate) ExitReason, pub(crate) Duration);

@@ -1,4 +1,4 @@
-//! The grammar of the steps.
+//! Grammar of the steps.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use callboard_supervision::ExitReason;
 
 use crate::format::{self, Outcome};
 
-/// One step, as it is written and as it is meant.
+/// Step, as text and parsed.
 #[derive(Clone)]
 pub(crate) struct Line {
     pub(crate) text: String,
     pub(crate) step: Step,
-    /// The supervisor whose children are meant, below the scenario's own.
+    /// Path of the supervisor whose children are meant, below the scenario's own.
     pub(crate) within: Vec<String>,
-    /// Its duration is recorded.
+    /// Whether its duration is recorded.
     pub(crate) timed: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum Step {
     Call(Call),
 }
 
-/// A request to the supervisor, which it answers.
+/// Request to the supervisor, which it answers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Call {
     WhichChildren,
@@ -55,18 +55,18 @@ pub(crate) enum Call {
     GetChildspec(Which),
 }
 
-/// How a request names a child.
+/// Reference to a child in a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Which {
     Id(String),
-    /// The process that is the last instance of this child.
+    /// Last instance of this child, as a process.
     Instance(String),
 }
 
-/// Reads a step.
+/// Parses a step.
 ///
 /// # Errors
-/// What is not understood of it.
+/// The text that is not understood.
 pub(crate) fn read(text: &str) -> Result<Line, String> {
     let unknown = || format!("step `{text}`");
     let (rest, timed) = match text.strip_suffix("(timed)") {
@@ -88,7 +88,7 @@ pub(crate) fn read(text: &str) -> Result<Line, String> {
     Ok(Line { text: text.to_owned(), step, within, timed })
 }
 
-/// A step that is a sentence.
+/// Parses a step that is a sentence.
 fn whole(text: &str) -> Option<Result<Step, String>> {
     if let Some(rest) = text.strip_prefix("next starts of ") {
         let (id, plan) = rest.split_once(" will be")?;
@@ -138,7 +138,7 @@ fn exit(ids: &str, why: &str, after: Duration, times: usize) -> Option<Result<St
     Some(format::reason(why).map(|reason| Step::Exit { ids, reason, after, times }))
 }
 
-/// A step that is a request.
+/// Parses a step that is a request.
 fn call(text: &str) -> Option<Result<Call, String>> {
     let (name, arguments) = match text.strip_suffix(')').and_then(|text| text.split_once('(')) {
         Some((name, arguments)) => (name, format::split(arguments)),

@@ -1,4 +1,4 @@
-//! Runs a tree of real cores, without actors: whatever they decide happens at once.
+//! Driver of a tree of real cores, without actors: it carries out every decision at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(super) struct Node {
     pub(super) answers: Vec<&'static str>,
 }
 
-/// What a core came to.
+/// Result of driving a core.
 pub(super) enum End {
     Runs,
     Ended,
@@ -38,7 +38,7 @@ impl Node {
         Self { core, specs, lives: BTreeMap::new(), answers: Vec::new() }
     }
 
-    /// Carry out whatever the core decides.
+    /// Carries out all outputs of the core.
     pub(super) fn drain(&mut self, now: Instant, world: &mut World) -> End {
         let mut end = End::Runs;
         while let Some(output) = self.core.poll_output() {

@@ -1,7 +1,7 @@
-//! The core against a model: random trees, policies, start outcomes, exits and requests, in virtual time.
+//! Test of the core against a model: random trees, policies, start outcomes, exits and requests, in virtual time.
 //!
-//! The [reference] is written down from the documentation of OTP's `supervisor`, as plain recursion that does
-//! everything at once; the [driver] runs real cores and answers their outputs at once. Both write a log.
+//! The [reference] follows the documentation of OTP's `supervisor`, as plain recursion that does everything at once;
+//! the [driver] runs real cores and answers their outputs at once. Both write a log.
 
 mod driver;
 mod reference;
@@ -20,7 +20,7 @@ use crate::policy::{AutoShutdown, Flags, Restart, Strategy as Restarts};
 use driver::{End, Node};
 use reference::Model;
 
-/// A supervisor, or with no children given a worker.
+/// Specification of a supervisor, or of a worker if it has no `below`.
 #[derive(Clone, Debug)]
 struct Spec {
     id: String,
@@ -36,7 +36,7 @@ enum Outcome {
     Ok,
 }
 
-/// What the world outside does, the same for both.
+/// Environment of the tree, the same for core and model: planned start outcomes, and the log.
 #[derive(Clone, Default)]
 struct World {
     plans: HashMap<String, VecDeque<Outcome>>,
@@ -61,9 +61,9 @@ impl World {
 
 #[derive(Clone, Debug)]
 enum Event {
-    /// A running worker, chosen among all of the tree, ends so.
+    /// A running worker, chosen among all of the tree, ends with this reason.
     Exit(Index, ExitReason),
-    /// The next starts of a child.
+    /// The next starts of a child have these outcomes.
     Plan(Index, Vec<Outcome>),
     Terminate(Index),
     Restart(Index),
@@ -71,7 +71,7 @@ enum Event {
     Wait(u64),
 }
 
-/// Ids are given afterwards, and significance only where it is legal.
+/// Generates a tree. Ids are given afterwards, and significance only where it is legal.
 fn tree() -> impl Strategy<Value = (Flags, Vec<Spec>)> {
     let worker = (restart(), any::<bool>()).prop_map(|(restart, significant)| {
         let id = String::new();
@@ -140,7 +140,7 @@ fn flags() -> impl Strategy<Value = Flags> {
     })
 }
 
-/// All ids of a tree.
+/// Returns all ids of a tree.
 fn ids(children: &[Spec]) -> Vec<String> {
     let below =
         |child: &Spec| child.below.as_ref().map(|(_, below)| ids(below)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What OTP's documentation says, in the simplest form that says it.
+//! Reference model of OTP's `supervisor`, in the simplest form of its documentation.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub(super) enum Life {
     Supervisor(Model),
 }
 
-/// The supervisor has ended by its own rules, all its children being down.
+/// Error: the supervisor has ended by its own rules, and all its children are down.
 pub(super) struct GivenUp;
 
 impl Model {
@@ -54,7 +54,7 @@ impl Model {
         Err(GivenUp)
     }
 
-    /// The child has ended by itself.
+    /// Handles the end of a child that ended by itself.
     fn ended(
         &mut self,
         at: usize,
@@ -117,7 +117,7 @@ impl Model {
         }
     }
 
-    /// Let the `nth` running worker below end; how many there are, if there are not as many.
+    /// Ends the `nth` running worker below; returns the number of running workers, if there are not as many.
     pub(super) fn exit(
         &mut self,
         nth: usize,
