@@ -1,5 +1,5 @@
-//! What a room costs, beside the same messages by hand: a table of channels, without actors, supervision, limits or a
-//! roster that outlives a crash.
+//! Benchmark of a room, beside a baseline for the same messages: a table of channels, without actors, supervision,
+//! limits or a member list that survives a crash.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -25,7 +25,7 @@ impl Room for Open {
     }
 }
 
-/// Stands for the sockets: hears that something waits for one.
+/// Stand-in for the sockets, which is told when frames wait for one of them.
 struct Wire;
 
 impl Actor for Wire {
@@ -54,7 +54,7 @@ impl Client {
         Self { lease, socket }
     }
 
-    /// Take out what waits: so many frames.
+    /// Takes out the waiting frames, which must be this many.
     fn read(&self, frames: usize) {
         for _ in 0..frames {
             assert!(matches!(self.lease.outbox().next(self.socket), Some(Deliver::Frame(_))));
@@ -63,7 +63,7 @@ impl Client {
     }
 }
 
-/// A room in which so many listen to one who speaks.
+/// Room in which many listeners hear one speaker.
 struct Hall {
     room: RoomHandle,
     wire: Addr<Wire>,
@@ -85,14 +85,14 @@ impl Hall {
             all.push(Client::join(&room, &wire).await);
         }
         for (at, listener) in all.iter().enumerate() {
-            // Its `authenticated`, and one `joined` for each that came later.
+            // The listener's `authenticated`, and one `joined` for each later client.
             listener.read(listeners - at);
         }
         speaker.read(listeners + 1);
         Self { room, wire, speaker, listeners: all, _rooms: root }
     }
 
-    /// The room has dealt with all that it was sent: it answers in order.
+    /// Waits until the room has handled all earlier messages: it answers in order.
     async fn settled(&self) {
         self.speaker.lease.join().await.expect("it is in already");
     }
@@ -119,7 +119,7 @@ impl Hall {
     }
 }
 
-/// The same by hand.
+/// Baseline for the same messages.
 struct Table {
     senders: HashMap<PeerId, UnboundedSender<ByteString>>,
     receivers: Vec<UnboundedReceiver<ByteString>>,
@@ -234,7 +234,7 @@ fn outboxes(criterion: &mut Criterion) {
             (0..100).for_each(|_| outbox.push(frame.clone()).expect("there is room"));
             (0..100).for_each(|_| assert!(black_box(outbox.next(socket)).is_some()));
             assert_eq!(outbox.next(socket), None);
-            // The wire hears of each batch.
+            // The wire is told of each batch.
             system.block_on(tokio::task::yield_now());
         });
     });
@@ -248,7 +248,7 @@ fn outboxes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The least that can be read: three fields, none of them looked into.
+/// Smallest reader of a message: three fields, whose content is not parsed.
 #[derive(Deserialize)]
 struct Bare<'a> {
     event: &'a str,

@@ -1,4 +1,4 @@
-//! A room as an actor.
+//! Room actor.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,10 +24,10 @@ use crate::seats::Standing;
 use crate::server_messages::Description;
 use crate::untold::{TellAtRest, Untold};
 
-/// One life of a room: the application's [`Room`](crate::Room), and the outboxes of those who have joined.
+/// One instance of a room: the application's [`Room`](crate::Room), and the outboxes of the members.
 pub(crate) struct RoomActor {
     shared: Arc<Shared>,
-    /// Out of its place while one of its callbacks runs: a room without it has crashed.
+    /// Absent while one of its callbacks runs: a room without it has crashed.
     room: Option<Box<dyn ErasedRoom>>,
     members: HashMap<PeerId, Arc<Outbox>>,
     untold: Rc<Untold>,
@@ -35,7 +35,7 @@ pub(crate) struct RoomActor {
     closed: bool,
 }
 
-/// What its options say of a room's conduct.
+/// Settings of a room that its actor needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Manners {
     pub(crate) on_crash: OnCrash,
@@ -43,12 +43,12 @@ pub(crate) struct Manners {
     pub(crate) close_when_empty: bool,
 }
 
-/// Let the peer in that has this seat.
+/// Request to admit the peer that has this seat.
 #[derive(Message)]
 #[rtype(result = "Result<(), JoinError>")]
 pub(crate) struct Join(pub(crate) PeerId);
 
-/// Forward a message of a peer.
+/// Request to forward a message of a peer.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ForwardFrom {
@@ -57,17 +57,17 @@ pub(crate) struct ForwardFrom {
     pub(crate) credit: InFlight,
 }
 
-/// Forward a message of the server.
+/// Request to forward a message of the server.
 #[derive(Message)]
 #[rtype(result = "Result<(), ForwardError>")]
 pub(crate) struct Forward(pub(crate) Message);
 
-/// Somebody's seat is empty: see to it.
+/// Notice that a peer has left its seat.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Depart;
 
-/// Tell everybody, say goodbye, end.
+/// Request to tell all peers that the room closes, run `on_terminate`, and end.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Stop {
@@ -81,7 +81,7 @@ impl RoomActor {
         Self { shared, room: Some(room), members, untold, manners, closed: false }
     }
 
-    /// Run one of the room's callbacks.
+    /// Runs one of the room's callbacks.
     fn call<T>(&mut self, callback: impl FnOnce(&mut dyn ErasedRoom) -> T) -> Option<T> {
         let mut room = self.room.take()?;
         let result = callback(&mut *room);
@@ -89,7 +89,7 @@ impl RoomActor {
         Some(result)
     }
 
-    /// Let the room change or swallow a message, then put it into the outboxes of its addressees: all or none.
+    /// Lets the room change or drop a message, then puts it into the outboxes of its addressees: all or none.
     fn forward(&mut self, message: Message) -> Result<(), ForwardError> {
         let Some(message) = self.call(|room| room.on_forward(message)).flatten() else {
             return Ok(());
@@ -117,12 +117,12 @@ impl RoomActor {
         }
     }
 
-    /// The room's own broadcasts go the way of all messages. Their addressees are members.
+    /// Forwards one of the room's own broadcasts like any other message. Its addressees are members.
     fn announce(&mut self, message: Message) {
         _ = self.forward(message);
     }
 
-    /// Ask the room whether the peer may join. Its state is in the future meanwhile, and the mailbox waits.
+    /// Asks the room whether the peer may join. The room's state is in the future meanwhile, and the mailbox waits.
     fn ask(
         &mut self,
         peer: PeerId,
@@ -148,11 +148,11 @@ impl RoomActor {
         })
     }
 
-    /// The peer has been accepted: tell the others, then the peer.
+    /// Admits a peer that was accepted: tells the others, then the peer.
     fn let_in(&mut self, peer: PeerId, outbox: Arc<Outbox>) {
         let welcome = self.shared.seats().get(peer).map(|seat| seat.welcome.clone());
         let Some(welcome) = welcome else {
-            // It went while it was let in: it joined and left, and nobody saw it.
+            // The peer left while it was being admitted: it joined and left, and no other peer saw it.
             self.call(|room| room.on_leave(peer));
             return;
         };
@@ -162,12 +162,12 @@ impl RoomActor {
         let welcome = welcome.unwrap_or_default();
         let frame = Message::authenticated(peer, &others, &welcome).encode();
         self.untold.put(&frame, [&outbox]);
-        // Last: a room that panics on the way refuses this peer when it is back. If the peer has gone on the way,
-        // the word of it is in the mailbox.
+        // Last: if the room panics before this, it rejects this peer after its restart. If the peer has left meanwhile,
+        // the notice of that is in the mailbox.
         self.shared.seats().join(peer);
     }
 
-    /// Announce those who have left. The broadcast goes out even if the room panics over it.
+    /// Announces the departures. The broadcast is sent even if the room panics over it.
     fn see_off(&mut self) {
         let departed = self.shared.seats().take_departed();
         let mut panic = None;
@@ -177,7 +177,7 @@ impl RoomActor {
                 panic = left.err();
             }
             if panic.is_none() {
-                // What panics is `on_forward`, before anybody was sent anything.
+                // Only `on_forward` panics here, before the message was sent to any peer.
                 let announce = AssertUnwindSafe(|| self.announce(Message::left(peer)));
                 panic = match catch_unwind(announce) {
                     Ok(()) => continue,
@@ -191,14 +191,14 @@ impl RoomActor {
         }
     }
 
-    /// To everyone, past the room's own opinion.
+    /// Sends a message to all members, without `on_forward`.
     fn broadcast(&self, message: &Message) {
         let frame = message.encode();
         self.untold.put(&frame, self.members.values());
     }
 
-    /// After a crash: those who had joined join again, unseen by the others; then everyone learns of it, and of those
-    /// who did not.
+    /// Lets the members join again after a crash, without telling the others; then tells all members of the restart,
+    /// and of peers that did not join again.
     fn readopt(&mut self, ctx: &mut Context<Self>) {
         let (joined, suspects): (Vec<_>, Vec<_>) = {
             let seats = self.shared.seats();
@@ -245,7 +245,7 @@ impl RoomActor {
         }
     }
 
-    /// `on_terminate`, once; a panic in it must not keep the room from closing.
+    /// Runs `on_terminate`, once; a panic in it must not keep the room from closing.
     fn say_goodbye(&mut self) {
         self.closed = true;
         self.shared.orderly.store(true, Ordering::Relaxed);
@@ -279,7 +279,7 @@ impl Actor for RoomActor {
         }
     }
 
-    /// Runs also after a crash, when there is nothing to say goodbye to.
+    /// Runs also after a crash; then no peer is told that the room closes, and `on_terminate` is not called.
     fn stopped(&mut self, _: &mut Self::Context) {
         self.untold.tell();
         self.shared.runs_as(None);
@@ -326,7 +326,7 @@ impl Handler<ForwardFrom> for RoomActor {
                 ForwardError::NoSuchPeer(peers) => {
                     (Description::NoSuchPeer, serde_json::json!(peers))
                 }
-                // The room has taken the addressees away.
+                // The room has removed the addressees.
                 error => (Description::InvalidMessage, error.to_string().into()),
             };
             _ = outbox.push(Message::error(peer, description, &details).encode());

@@ -1,16 +1,16 @@
-//! Who asks to join.
+//! Authentication data of a peer.
 
 use serde_json::{Map, Value};
 
 use crate::peer_id::PeerId;
 
-/// What is known of a peer when it is authenticated, and again when it joins its room.
+/// Data about a peer, for its authentication and again when it joins its room.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthData {
-    /// The peer.
+    /// Id of the peer.
     pub peer_id: PeerId,
-    /// Such as a user name and a password; the application's.
+    /// Credentials, such as a user name and a password; defined by the application.
     pub credentials: Map<String, Value>,
-    /// Anything else that helps to decide; the application's.
+    /// Other data that helps to decide; defined by the application.
     pub metadata: Value,
 }

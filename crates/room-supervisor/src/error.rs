@@ -1,4 +1,4 @@
-//! One enum for each operation that can fail.
+//! Errors of this crate, one enum for each operation that can fail.
 
 use serde_json::Value;
 use thiserror::Error;
@@ -8,14 +8,14 @@ use callboard_supervision::{StartChildError, StartSupervisorError};
 use crate::name::BadRoomName;
 use crate::peer_id::PeerId;
 
-/// Why a message was not forwarded. Nobody got it.
+/// Error of forwarding a message. No peer got the message.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardError {
     /// These addressees are not in the room.
     #[error("no such peer")]
     NoSuchPeer(Vec<PeerId>),
-    /// The message says no addressees.
+    /// The message has no addressees.
     #[error("the message has no addressees")]
     NotAddressed,
     /// Too many of the sender's messages wait for the room.
@@ -26,14 +26,14 @@ pub enum ForwardError {
     RoomUnavailable,
 }
 
-/// Why a peer did not join.
+/// Error of a peer's join.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The room's `on_join` said no, with these details.
+    /// The room's `on_join` rejected the peer, with these details.
     #[error("refused: {0}")]
     Refused(Value),
-    /// The room's `on_join` took longer than it may.
+    /// The room's `on_join` took longer than allowed.
     #[error("the room did not decide in time")]
     TimedOut,
     /// The room crashed while it decided.
@@ -45,7 +45,7 @@ pub enum JoinError {
 }
 
 impl JoinError {
-    /// What the client is told in the details of "Could not join room".
+    /// Returns the details of "Could not join room" that the client gets.
     pub fn details(&self) -> Value {
         match self {
             Self::Refused(details) => details.clone(),
@@ -56,41 +56,41 @@ impl JoinError {
     }
 }
 
-/// Why a room was not opened.
+/// Error of opening a room.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartRoomError {
     /// A room of this name is open.
     #[error("already started")]
     AlreadyStarted,
-    /// It did not start: `on_init` refused or panicked, say.
+    /// The room did not start: `on_init` refused or panicked, for example.
     #[error(transparent)]
     Start(#[from] StartChildError),
-    /// No room of this name, and none is opened on demand.
+    /// There is no room of this name, and none is opened on demand.
     #[error("no such room")]
     NoSuchRoom,
-    /// As many rooms are open on demand as may be ([`RoomsBuilder::max_on_demand`](crate::RoomsBuilder::max_on_demand)).
+    /// The limit of rooms on demand is reached ([`RoomsBuilder::max_on_demand`](crate::RoomsBuilder::max_on_demand)).
     #[error("too many rooms are open")]
     TooManyRooms,
     /// All rooms are being closed ([`Rooms::stop_all`](crate::Rooms::stop_all)).
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// No client could enter a room of this name.
+    /// No client could join a room of this name.
     #[error(transparent)]
     BadName(#[from] BadRoomName),
 }
 
-/// Why the rooms of a server were not started.
+/// Error of starting the rooms of a server.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartRoomsError {
-    /// They run already. Their handle can be cloned.
+    /// The rooms run already. Their handle can be cloned.
     #[error("the rooms have been started already")]
     AlreadyStarted,
-    /// No client could enter the room of this name that was to be opened at the start.
+    /// No client could join a room of this name, which should open at the start.
     #[error(transparent)]
     BadName(#[from] BadRoomName),
-    /// A room that was to be opened at the start did not open, say.
+    /// The supervisor did not start: a room that should open at the start did not open, for example.
     #[error(transparent)]
     Supervisor(#[from] StartSupervisorError),
 }

@@ -1,4 +1,4 @@
-//! The handle of a room, and the place of one peer in it.
+//! Handle of a room, and membership of one peer in it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,19 +20,19 @@ use crate::peer_id::PeerId;
 use crate::seats::{Seat, Seats};
 use crate::server_messages::Description;
 
-/// A room by its name: leads to its actor through all restarts. Cheap to clone, usable from any thread.
+/// Handle of a room by its name: leads to its actor through all restarts. Cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct RoomHandle {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What stays of a room when its actor crashes.
+/// State of a room that survives a crash of its actor.
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     seats: Mutex<Seats>,
     actor: ArcSwapOption<Addr<RoomActor>>,
     node: ArcSwapOption<SupervisorRef>,
-    /// Its last words were said.
+    /// Whether the room was closed in good order.
     pub(crate) orderly: AtomicBool,
 }
 
@@ -53,7 +53,7 @@ impl Shared {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The room is put into its tree: whatever closed it there before is over.
+    /// Resets the state when the room's node starts in its tree: an earlier close there is over.
     pub(crate) fn reopen(&self) {
         self.seats().reopen();
         self.orderly.store(false, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Shared {
         self.node.store(Some(Arc::new(node)));
     }
 
-    /// Tell everybody that the room is gone, and take their seats.
+    /// Tells all peers that the room is gone, and removes their seats.
     pub(crate) fn close(&self, details: &Value, close: Close) {
         let seats = self.seats().close();
         for (peer, seat) in seats {
@@ -75,7 +75,7 @@ impl Shared {
         }
     }
 
-    /// Tell one peer that the room is gone, and take its seat.
+    /// Tells one peer that the room is gone, and removes its seat.
     pub(crate) fn dismiss(&self, peer: PeerId, details: &Value, close: Close) {
         let seat = self.seats().vacate(peer);
         if let Some(seat) = seat {
@@ -85,43 +85,44 @@ impl Shared {
 }
 
 fn tell_closed(peer: PeerId, seat: &Seat, details: &Value, close: Close) {
-    // One that is being closed already has been told why.
+    // A client that is being closed already has been told why.
     _ = seat.outbox.push(Message::error(peer, Description::RoomClosed, details).encode());
     seat.outbox.close(close);
 }
 
 impl RoomHandle {
-    /// The name under which it is registered.
+    /// Returns the name under which the room is registered.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// Whether its actor runs now: not so while it is being restarted, and after its end.
+    /// Returns whether the room's actor runs now: false while it is being restarted, and after its end.
     pub fn is_running(&self) -> bool {
         self.addr().is_some()
     }
 
-    /// Whether it is closed for good: stopped, given up, or closed because it was empty. It cannot be joined any more.
+    /// Returns whether the room is closed for good: stopped, given up, or closed because it was empty. It cannot be
+    /// joined any more.
     pub fn is_closed(&self) -> bool {
         self.shared.seats().is_closed()
     }
 
-    /// Who has joined, in no particular order.
+    /// Returns the members, in no particular order.
     pub fn peers(&self) -> Vec<PeerId> {
         self.shared.seats().joined().map(|(peer, _)| peer).collect()
     }
 
-    /// The room's own supervisor in the tree: its children are `room` and the peers.
+    /// Returns the room's own supervisor in the tree: its children are `room` and the peers.
     pub fn supervisor(&self) -> Option<SupervisorRef> {
         self.shared.node.load().as_deref().cloned()
     }
 
-    /// Start a peer's actor below the room. It ends with the room.
+    /// Starts a peer's actor below the room. It ends with the room.
     ///
     /// # Errors
     /// [`StartChildError`]
     pub async fn start_peer(&self, spec: ChildSpec) -> Result<(), StartChildError> {
-        // While the room is opened, or restarted, its name is found before the room is up.
+        // While the room is being opened or restarted, its name is found before the room is up.
         _ = timeout(STARTING, self.is_up()).await;
         match self.supervisor() {
             Some(supervisor) => supervisor.start_child(spec).await.map(|_| ()),
@@ -136,28 +137,28 @@ impl RoomHandle {
         }
     }
 
-    /// Forward a message of the server's own: to those in [`Message::to`], as if [`Message::from`] had sent it.
+    /// Forwards a message from the server: to the addressees in [`Message::to`], as if [`Message::from`] had sent it.
     ///
     /// # Errors
-    /// [`ForwardError`]; nobody got the message then.
+    /// [`ForwardError`]; no peer got the message then.
     pub async fn forward_message(&self, message: Message) -> Result<(), ForwardError> {
         let actor = self.addr().ok_or(ForwardError::RoomUnavailable)?;
         actor.send(Forward(message)).await.map_err(|_| ForwardError::RoomUnavailable)?
     }
 
-    /// Close the room: everyone is told "Room closed" with these details and closed with 1000, after which `callboard.js` stays
-    /// away; `on_terminate` runs.
-    /// Resolves when that is done, nothing of the room runs any more, and its name is free. It is not restarted.
+    /// Closes the room: all clients are told "Room closed" with these details and closed with 1000, after which
+    /// `callboard.js` does not reconnect; `on_terminate` runs.
+    /// Resolves when that is done, nothing of the room runs any more, and its name is free. The room is not restarted.
     pub async fn stop(&self, details: impl Into<Value>) {
         self.stop_with(details.into(), Close::NORMAL).await;
     }
 
     pub(crate) async fn stop_with(&self, details: Value, close: Close) {
-        // At once, past the room's actor: it may be waiting for an `on_join`.
+        // At once, without the room's actor: it may be waiting for an `on_join`.
         self.shared.close(&details, close);
         let supervisor = self.supervisor();
         if let Some(actor) = self.addr() {
-            // A room that crashes meanwhile is stopped all the same, below.
+            // A room that crashes meanwhile is stopped below.
             _ = actor.send(Stop { details, close }).await;
         }
         if let Some(supervisor) = supervisor {
@@ -172,7 +173,7 @@ impl RoomHandle {
         }
     }
 
-    /// Give a peer a place in the room. It has not joined yet: see [`Lease::join`].
+    /// Gives a peer a seat in the room. The peer has not joined yet: see [`Lease::join`].
     ///
     /// # Errors
     /// [`JoinError::RoomUnavailable`] if the room is closed.
@@ -180,7 +181,7 @@ impl RoomHandle {
         self.seat_with(auth, outbox, Map::new())
     }
 
-    /// Give a peer a place in the room, and have its `authenticated` tell it this besides.
+    /// Gives a peer a seat in the room, and adds the fields of `welcome` to its `authenticated` message.
     ///
     /// # Errors
     /// [`JoinError::RoomUnavailable`] if the room is closed.
@@ -212,8 +213,8 @@ impl fmt::Debug for RoomHandle {
     }
 }
 
-/// A peer's place in a room. The peer has left when it is dropped, so it is to be kept where the peer's last restart
-/// ends: in its [`ChildSpec`].
+/// Membership of a peer in a room; dropping it is leaving. Keep it where it outlives all restarts of the peer: in the
+/// peer's [`ChildSpec`].
 #[derive(Debug)]
 pub struct Lease {
     room: RoomHandle,
@@ -223,28 +224,29 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Who it is for.
+    /// Returns the id of the peer.
     pub fn peer_id(&self) -> PeerId {
         self.auth.peer_id
     }
 
-    /// Who it is for, with all that is known.
+    /// Returns the authentication data of the peer.
     pub fn auth(&self) -> &Arc<AuthData> {
         &self.auth
     }
 
-    /// The room.
+    /// Returns the room.
     pub fn room(&self) -> &RoomHandle {
         &self.room
     }
 
-    /// The way to the peer's client.
+    /// Returns the outbox of the peer's client.
     pub fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 
-    /// Ask the room to let the peer in. When it does, the others have been sent `joined` and then this peer
-    /// `authenticated`. A peer that is in already (its actor was restarted) stays, and nobody is told anything.
+    /// Asks the room to admit the peer. When this resolves, the others have been sent `joined` and then this peer
+    /// `authenticated`. A peer that is a member already (its actor was restarted) stays a member, and no message is
+    /// sent.
     ///
     /// # Errors
     /// [`JoinError`]
@@ -256,11 +258,11 @@ impl Lease {
         }
     }
 
-    /// Send the peer's message to the room, which forwards it. Answers at once; an unknown addressee is told to the
-    /// client later ("No such peer").
+    /// Sends the peer's message to the room, which forwards it. Returns at once; the client is told of an unknown
+    /// addressee later ("No such peer").
     ///
     /// # Errors
-    /// [`ForwardError::TooManyInFlight`] while the room has not dealt with 1,024 earlier ones,
+    /// [`ForwardError::TooManyInFlight`] while the room has not handled 1,024 earlier ones,
     /// [`ForwardError::RoomUnavailable`] while it is down.
     pub fn forward(&self, message: Message) -> Result<(), ForwardError> {
         let actor = self.room.shared.actor.load();
@@ -278,15 +280,15 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.outbox.close(Close::FAILED);
         self.room.shared.seats().depart(self.auth.peer_id);
-        // One for each peer; a room that closes itself when it is empty wants to know of those who never joined as
-        // well. A room that is down looks at its seats when it is back.
+        // One message for each peer; a room that closes itself when it is empty must also learn of peers that never
+        // joined. A room that is down checks its seats when it is back.
         if let Some(actor) = self.room.addr() {
             actor.do_send(Depart);
         }
     }
 }
 
-/// One message of a peer that its room has not dealt with.
+/// Credit for one message of a peer that its room has not handled.
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<AtomicUsize>);
 
@@ -303,10 +305,10 @@ impl Drop for InFlight {
     }
 }
 
-/// How long a room may take to start.
+/// Longest wait for a room's start.
 const STARTING: Duration = Duration::from_secs(5);
-/// How often to look whether it has.
+/// Interval between checks whether the room has started.
 const LOOK: Duration = Duration::from_millis(2);
-/// How many messages of one peer may wait for its room: as many as a client may send at once by default, and a bound on the
-/// room's mailbox.
+/// Number of messages of one peer that may wait for its room: at least as many as a client may send at once by
+/// default, and a bound on the room's mailbox.
 const MAX_IN_FLIGHT: usize = 1_024;

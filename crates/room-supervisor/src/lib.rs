@@ -1,8 +1,8 @@
-//! Rooms as supervised actors: who is in, who hears what, and what happens when a room fails.
+//! Rooms as supervised actors: members, message forwarding, and recovery when a room fails.
 //!
 //! A [`Room`] is a behaviour that an application writes; [`Rooms`] opens rooms under a supervisor and finds them by
-//! name. A peer takes a [seat](RoomHandle::seat), [joins](Lease::join), and [forwards](Lease::forward) messages; what
-//! the room has for it goes through its [`Outbox`]. This crate knows neither HTTP nor WebSocket.
+//! name. A peer takes a [seat](RoomHandle::seat), [joins](Lease::join), and [forwards](Lease::forward) messages;
+//! messages from the room go through its [`Outbox`]. This crate knows neither HTTP nor WebSocket.
 //!
 //! ```
 //! use callboard_room_supervisor::*;
@@ -48,12 +48,12 @@
 //!
 //! # When things fail
 //!
-//! * A room that panics is restarted, and its peers join again on their open connections ([`OnCrash`]). One that
+//! * A room that panics is restarted, and its peers join again on their open connections ([`OnCrash`]). A room that
 //!   panics too often is given up; its clients are told "Room closed".
-//! * A peer that joined leaves exactly once, whatever ends it: when its [`Lease`] is dropped.
-//! * A room that is slow, or that blocks its thread, holds up no other: rooms have threads of their own
-//!   ([`RoomsBuilder::threads`]), and opening one waits for no other.
-//! * A client that does not read is closed ([`Outbox`]); the room never waits for it.
+//! * A peer that joined leaves exactly once, whatever the cause: when its [`Lease`] is dropped.
+//! * A room that is slow, or that blocks its thread, delays no other room: rooms have threads of their own
+//!   ([`RoomsBuilder::threads`]), and opening a room waits for no other.
+//! * A client that does not read is disconnected ([`Outbox`]); the room never waits for it.
 
 mod actor;
 mod auth;

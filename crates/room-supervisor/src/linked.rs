@@ -1,4 +1,4 @@
-//! A room that belongs to an actor rather than to the room supervisor.
+//! Rooms that are linked to an owner actor instead of the rooms' supervisor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::options::RoomOptions;
 use crate::registry::Registry;
 use crate::room::Room;
 
-/// Open a room that is tied to its owner (the original's `start_link`): it is closed when the owner ends, whatever
-/// ends it; and an owner whose room is given up after too many crashes ends with an error.
+/// Opens a room that is linked to its owner (the original's `start_link`): it is closed when the owner ends, whatever
+/// the cause; and an owner whose room is given up after too many crashes ends with an error.
 ///
 /// The owner must be an actor that is supervised, or started by [`callboard_supervision::spawn`]. The room runs on the
 /// current thread, and is found by name in `registry`.
@@ -53,7 +53,7 @@ pub async fn start_linked<R: Room, A: Actor>(
     Ok(room)
 }
 
-/// Ends with the owner, and so ends the room; ends abnormally if the room did, and so ends the owner.
+/// Owner link: ends with the owner, and so ends the room; ends abnormally if the room did, and so ends the owner.
 struct Tether<A: Actor> {
     owner: Addr<A>,
     room: RoomHandle,

@@ -1,4 +1,4 @@
-//! What peers and rooms say to each other.
+//! Signaling messages between peers and rooms.
 
 use std::collections::HashSet;
 
@@ -11,28 +11,28 @@ use thiserror::Error;
 use crate::peer_id::PeerId;
 use crate::server_messages::is_reserved_event;
 
-/// A signaling message: `{"event", "data", "from", "to"}` in JSON.
+/// Signaling message: `{"event", "data", "from", "to"}` in JSON.
 ///
-/// `data` is carried as it came, and parsed only by who wants to know what is in it.
+/// `data` is carried unchanged, and parsed only by receivers that need its content.
 #[derive(Clone, Debug, Serialize)]
 pub struct Message {
-    /// The topic.
+    /// Name of the event.
     pub event: String,
-    /// The content, any JSON.
+    /// Content, any JSON.
     pub data: Box<RawValue>,
-    /// Who sent it; none if the server did.
+    /// Sender; none if the server sent it.
     pub from: Option<PeerId>,
-    /// Who gets it. A message without addressees cannot be forwarded.
+    /// Addressees. A message without addressees cannot be forwarded.
     pub to: Option<To>,
 }
 
-/// Who gets a message.
+/// Addressees of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum To {
-    /// These peers; in JSON a list of their ids. All or nothing: with one unknown id nobody gets it.
+    /// These peers; in JSON a list of their ids. All or nothing: if one id is unknown, no peer gets the message.
     Peers(Vec<PeerId>),
-    /// Everyone in the room but the sender; in JSON `"all"`.
+    /// All members of the room except the sender; in JSON `"all"`.
     #[serde(serialize_with = "all")]
     All,
 }
@@ -41,12 +41,12 @@ fn all<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str("all")
 }
 
-/// What a client's message may be at most.
+/// Limits of a client's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageLimits {
-    /// How deep arrays and objects may nest in `data`. Default: 64.
+    /// Deepest nesting of arrays and objects in `data`. Default: 64.
     pub depth: usize,
-    /// How many ids `to` may list. Default: 1,024.
+    /// Largest number of ids in `to`. Default: 1,024.
     pub addressees: usize,
 }
 
@@ -56,32 +56,32 @@ impl Default for MessageLimits {
     }
 }
 
-/// Why a client's text is no message. Its text is what the client is told.
+/// Error: a client's text is no message. The error's text is sent to the client.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidMessage {
-    /// It is not JSON, or not UTF-8.
+    /// The text is not JSON, or not UTF-8.
     #[error("not JSON")]
     NotJson,
-    /// It is JSON, but no object.
+    /// The text is JSON, but no object.
     #[error("not an object")]
     NotAnObject,
-    /// It names `event`, `data` or `to` twice, and so has no one meaning.
+    /// `event`, `data` or `to` is given twice, so the message is ambiguous.
     #[error("a field is given twice")]
     DuplicateField,
-    /// It nests deeper than [`MessageLimits::depth`].
+    /// The message nests deeper than [`MessageLimits::depth`].
     #[error("nested too deeply")]
     TooDeep,
-    /// It has no `event`, or one that is not a string.
+    /// `event` is missing, or not a string.
     #[error("event must be a string")]
     Event,
-    /// Its `event` is the server's own to send: see [`is_reserved_event`].
+    /// `event` is reserved for the server: see [`is_reserved_event`].
     #[error("reserved event")]
     ReservedEvent,
     /// `to` is missing, or neither `"all"` nor a list of peer ids.
     #[error("to must be \"all\" or a list of peer ids")]
     To,
-    /// `to` lists nobody.
+    /// `to` is an empty list.
     #[error("to is empty")]
     Nobody,
     /// `to` lists more than [`MessageLimits::addressees`].
@@ -93,7 +93,7 @@ pub enum InvalidMessage {
 }
 
 impl Message {
-    /// A message of the server's own.
+    /// Creates a message from the server.
     ///
     /// # Errors
     /// If `data` cannot be written as JSON (a map with keys that are no strings, say).
@@ -102,13 +102,13 @@ impl Message {
         Ok(Self { event: event.into(), data, from: None, to: None })
     }
 
-    /// Address it.
+    /// Sets the addressees.
     pub fn to(self, to: To) -> Self {
         Self { to: Some(to), ..self }
     }
 
-    /// Read what a client wrote. Fields other than `event`, `data` and `to` are dropped; so is `from`, which is
-    /// the server's to say.
+    /// Parses a client's text. Fields other than `event`, `data` and `to` are dropped; so is `from`, which only the
+    /// server sets.
     ///
     /// # Errors
     /// [`InvalidMessage`]
@@ -116,7 +116,7 @@ impl Message {
         if depth(text) > limits.depth + 1 {
             return Err(InvalidMessage::TooDeep);
         }
-        // Asked first, because an array with three elements would pass for the fields in their order.
+        // Checked first, because serde accepts an array with three elements as the fields in their order.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(match serde_json::from_str::<IgnoredAny>(text) {
                 Ok(_) => InvalidMessage::NotAnObject,
@@ -125,7 +125,7 @@ impl Message {
         }
         let fields: Fields<'_> =
             serde_json::from_str(text).map_err(|error| match error.classify() {
-                // Of an object nothing else is asked here.
+                // The fields of an object are not checked any further here.
                 serde_json::error::Category::Data => InvalidMessage::DuplicateField,
                 _ => InvalidMessage::NotJson,
             })?;
@@ -141,9 +141,9 @@ impl Message {
         Ok(Self { event, data, from: None, to: Some(to) })
     }
 
-    /// As JSON, once for all who get it.
+    /// Encodes the message as JSON, once for all addressees.
     pub fn encode(&self) -> ByteString {
-        // Strings, ids and JSON that has been parsed: there is nothing that could not be written.
+        // Strings, ids and JSON that has been parsed: all of them can be written.
         serde_json::to_string(self).unwrap_or_default().into()
     }
 }
@@ -179,7 +179,7 @@ fn addressees(to: &RawValue, limits: &MessageLimits) -> Result<To, InvalidMessag
     }
 }
 
-/// How deep arrays and objects nest, without building any.
+/// Returns how deep arrays and objects nest, without building any.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut bytes = text.bytes();

@@ -2,16 +2,16 @@
 
 use thiserror::Error;
 
-/// A name that no room can have, for no client could enter it; see [`is_room_name`].
+/// Error: a name that no room can have, because no client could join it; see [`is_room_name`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "{0:?} is no name for a room: 1 to 256 bytes of letters, digits, spaces and _-.~@:+, no dot first"
 )]
 pub struct BadRoomName(pub String);
 
-/// Whether a room can have this name: 1 to 256 bytes of letters and digits of any script, spaces and `_-.~@:+`, not
-/// beginning with a dot. No name is a path, a control character, or only looks like another; and each can be entered
-/// over HTTP.
+/// Returns whether a room can have this name: 1 to 256 bytes of letters and digits of any script, spaces and `_-.~@:+`,
+/// not beginning with a dot. No name is a path, a control character, or only looks like another; and each can be
+/// requested over HTTP.
 pub fn is_room_name(name: &str) -> bool {
     let allowed = |c: char| c.is_alphanumeric() || " _-.~@:+".contains(c);
     (1..=MAX_ROOM_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
@@ -21,7 +21,7 @@ pub(crate) fn check(name: &str) -> Result<(), BadRoomName> {
     if is_room_name(name) { Ok(()) } else { Err(BadRoomName(name.to_owned())) }
 }
 
-/// The longest room name, in bytes.
+/// Longest room name, in bytes.
 const MAX_ROOM_NAME: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How a room is opened.
+//! Options with which a room is opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +16,19 @@ use crate::outbox::Close;
 use crate::registry::Registry;
 use crate::room::{ErasedRoom, Room};
 
-/// What becomes of the peers of a room that crashes.
+/// Treatment of the peers of a room that crashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnCrash {
-    /// The room is restarted and its peers join again (`on_join` runs for each); their connections stay, and their
+    /// The room is restarted and its peers join again (`on_join` runs for each); their connections stay open, and their
     /// clients get `room_restarted`.
     #[default]
     Readopt,
-    /// The room is restarted empty; its clients get "Room closed", `crashed`, and are disconnected. (The original's way.)
+    /// The room is restarted empty; its clients get "Room closed", `crashed`, and are disconnected. (As in the
+    /// original.)
     Close,
 }
 
-/// How a room is opened.
+/// Options with which a room is opened.
 pub struct RoomOptions<R: Room> {
     name: Arc<str>,
     custom: R::Options,
@@ -40,7 +41,7 @@ pub struct RoomOptions<R: Room> {
 }
 
 impl<R: Room> RoomOptions<R> {
-    /// A room of this name, whose `on_init` gets `custom`.
+    /// Creates the options of a room of this name, whose `on_init` gets `custom`.
     pub fn new(name: impl Into<Arc<str>>, custom: R::Options) -> Self {
         Self {
             name: name.into(),
@@ -54,46 +55,47 @@ impl<R: Room> RoomOptions<R> {
         }
     }
 
-    /// Where it registers its name. Default: the registry of the [`Rooms`](crate::Rooms) that open it; in another one
-    /// they do not find it.
+    /// Sets the registry in which the room registers its name. Default: the registry of the [`Rooms`](crate::Rooms)
+    /// that open it; they do not find it in another one.
     pub fn registry(self, registry: Arc<dyn Registry>) -> Self {
         Self { registry: Some(registry), ..self }
     }
 
-    /// What becomes of its peers when it crashes. Default: [`OnCrash::Readopt`].
+    /// Sets what happens to the room's peers when it crashes. Default: [`OnCrash::Readopt`].
     pub fn on_crash(self, on_crash: OnCrash) -> Self {
         Self { on_crash, ..self }
     }
 
-    /// How long `on_join` may take. Default: 5 s.
+    /// Sets how long `on_join` may take. Default: 5 s.
     pub fn join_timeout(self, join_timeout: Duration) -> Self {
         Self { join_timeout, ..self }
     }
 
-    /// Close it when the last peer has left. Default: no.
+    /// Sets whether the room is closed when the last peer has left. Default: no.
     pub fn close_when_empty(self, close_when_empty: bool) -> Self {
         Self { close_when_empty, ..self }
     }
 
-    /// How many crashes within how long are borne before the room is given up. Default: 3 in 10 s.
+    /// Sets how many crashes are allowed within `period` before the room is given up. Default: 3 in 10 s.
     pub fn intensity(self, intensity: u32, period: Duration) -> Self {
         Self { intensity: (intensity, period), ..self }
     }
 
-    /// Which thread it runs on: its callbacks hold up whatever else runs there while they block. Default: one of those
-    /// that the [`Rooms`](crate::Rooms) have [for their rooms](crate::RoomsBuilder::threads), its own as long as there
-    /// are no more rooms than threads; outside of any [`Rooms`](crate::Rooms) that of its supervisor. A room that is
-    /// known to block gets a thread that no other room is given with `Placement::Pool(ArbiterPool::new(1))`.
+    /// Sets the thread on which the room runs: its callbacks delay all other actors there while they block. Default:
+    /// one of the threads that the [`Rooms`](crate::Rooms) have [for their rooms](crate::RoomsBuilder::threads), its
+    /// own as long as there are no more rooms than threads; outside of any [`Rooms`](crate::Rooms) its supervisor's
+    /// thread. For a room that is known to block, use `Placement::Pool(ArbiterPool::new(1))`, which gives it a thread
+    /// without any other room.
     pub fn arbiter(self, placement: Placement) -> Self {
         Self { placement: Some(placement), ..self }
     }
 
-    /// Its name.
+    /// Returns the room's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Options whose room type does not matter, for [`Rooms`](crate::Rooms).
+    /// Erases the room type, for [`Rooms`](crate::Rooms).
     pub fn erase(self) -> AnyRoomOptions {
         let Self {
             name,
@@ -111,7 +113,7 @@ impl<R: Room> RoomOptions<R> {
     }
 }
 
-/// [`RoomOptions`] of whatever room type.
+/// [`RoomOptions`] of any room type.
 pub struct AnyRoomOptions {
     pub(crate) name: Arc<str>,
     registry: Option<Arc<dyn Registry>>,
@@ -119,7 +121,7 @@ pub struct AnyRoomOptions {
     intensity: (u32, Duration),
     placement: Option<Placement>,
     open: Arc<dyn Fn() -> Result<Box<dyn ErasedRoom>, String> + Send + Sync>,
-    /// Its place among those that are open on demand.
+    /// Permit of a room that is open on demand.
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -130,12 +132,12 @@ impl<R: Room> From<RoomOptions<R>> for AnyRoomOptions {
 }
 
 impl AnyRoomOptions {
-    /// It keeps this place until nothing of it runs any more.
+    /// Gives the room a permit, which it keeps until nothing of it runs any more.
     pub(crate) fn in_place(self, place: OwnedSemaphorePermit) -> Self {
         Self { place: Some(place), ..self }
     }
 
-    /// The room's node in the tree: a small supervisor with the room in it, to which the peers are added.
+    /// Returns the room's node in the tree: a small supervisor with the room in it, to which the peers are added.
     ///
     /// It ends when the room is stopped, and when the room has crashed too often.
     pub(crate) fn node(
@@ -148,8 +150,8 @@ impl AnyRoomOptions {
         (handle, node)
     }
 
-    /// The same in two steps: a node without the room, and the room, to be added to it. The start of the node waits for
-    /// nothing that the room does.
+    /// Returns the node in two parts: a node without the room, and the room, to be added to it. The start of the node
+    /// does not wait for the room's callbacks.
     pub(crate) fn opening(
         self,
         registry: Arc<dyn Registry>,
@@ -195,16 +197,16 @@ impl AnyRoomOptions {
     }
 }
 
-/// What a room's place in the tree is made of.
+/// Parts of a room's node in the tree.
 struct Parts<F> {
     handle: RoomHandle,
     tenancy: Tenancy,
-    /// Makes the child that is the room.
+    /// Function that makes the spec of the child that is the room.
     room: F,
     flags: Flags,
 }
 
-/// The room's claim to its name: from its start until nothing of it runs any more.
+/// Registration of a room's name: from its start until nothing of it runs any more.
 struct Tenancy {
     shared: Arc<Shared>,
     registry: Arc<dyn Registry>,
@@ -212,7 +214,7 @@ struct Tenancy {
 }
 
 impl Tenancy {
-    /// The node that keeps it.
+    /// Returns the spec of the node that keeps this registration.
     fn node(self, children: impl Fn() -> SupervisorSpec + Send + 'static) -> ChildSpec {
         let name = Arc::clone(&self.shared.name);
         let node = ChildSpec::try_supervisor(name, move |node| {
@@ -224,7 +226,7 @@ impl Tenancy {
         node.restart(Restart::Temporary)
     }
 
-    /// Registers the name, unless it is this room's already.
+    /// Registers the name, unless it is registered for this room already.
     fn begin(&self) -> Result<(), StartError> {
         name::check(&self.shared.name).map_err(|error| StartError::failed(error.to_string()))?;
         if self.holds_name() {
@@ -247,12 +249,12 @@ impl Drop for Tenancy {
         if self.holds_name() {
             self.registry.unregister(&self.shared.name);
         }
-        // Nobody is left here if the room was closed in good order.
+        // No seats are left here if the room was closed in good order.
         self.shared.close(&"crashed".into(), Close::ROOM_FAILED);
     }
 }
 
-/// How long `on_join` may take.
+/// Longest time for `on_join`.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than `on_join` may take, for a room that is deciding hears nothing else.
+/// Longer than the default time for `on_join`, because a room handles no other message during `on_join`.
 const ROOM_SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(10));

@@ -1,4 +1,4 @@
-//! The bounded way from a room to one client.
+//! Bounded send queue of one client.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,15 +8,15 @@ use actix::prelude::*;
 use bytestring::ByteString;
 use thiserror::Error;
 
-/// What one client has not been sent yet: bounded, and in order.
+/// Bounded send queue of one client, in order.
 ///
-/// A room puts frames in from its thread; the client's socket, on its own thread, is told [`MailWaiting`] and takes them
-/// out when it can write them. A client that does not read is closed; the room never waits for it. Between two sockets
-/// of a client its frames stay here.
+/// A room puts frames in from its thread; the client's socket, on its own thread, is told [`MailWaiting`] and takes
+/// them out when it can write them. A client that does not read is disconnected; the room never waits for it. Between
+/// two sockets of a client its frames stay here.
 pub struct Outbox {
     limits: OutboxLimits,
     line: Mutex<Line>,
-    /// Set under the lock of the line.
+    /// Set while the lock of the line is held.
     closed: OnceLock<Close>,
     on_close: Option<Box<dyn Fn(Close) + Send + Sync>>,
 }
@@ -25,26 +25,26 @@ pub struct Outbox {
 struct Line {
     frames: VecDeque<ByteString>,
     bytes: usize,
-    /// Who takes the frames out; none while the client has no socket, and after the goodbye.
+    /// Socket that takes the frames out; none while the client has no socket, and after the close was delivered.
     socket: Option<Recipient<MailWaiting>>,
-    /// Which of the client's sockets that is, or was.
+    /// Number of the client's current socket, or of its last one.
     number: SocketNumber,
-    /// The socket has been told, and has not found the box empty since.
+    /// Whether the socket has been told, and has not found the outbox empty since.
     told: bool,
-    /// Somebody is going to tell it.
+    /// Whether a caller of [`put`](Outbox::put) is going to tell the socket.
     promised: bool,
 }
 
-/// Which of a client's sockets: each new one has a higher number.
+/// Number of a socket of a client: each new socket has a higher number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketNumber(u64);
 
-/// How much may wait for one client.
+/// Limits of what waits for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
-    /// Messages. Default: 8,192.
+    /// Largest number of messages. Default: 8,192.
     pub messages: usize,
-    /// Bytes of text. Default: 1 MiB.
+    /// Largest number of bytes of text. Default: 1 MiB.
     pub bytes: usize,
 }
 
@@ -54,60 +54,61 @@ impl Default for OutboxLimits {
     }
 }
 
-/// Why a frame was not taken.
+/// Error: the frame was not taken, because the client is being closed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the client is being closed")]
 pub struct OutboxClosed;
 
-/// How a connection is closed.
+/// Code and reason with which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
-    /// The WebSocket close code (RFC 6455 §7.4).
+    /// WebSocket close code (RFC 6455 §7.4).
     pub code: u16,
-    /// A few words for the client's log.
+    /// Short text for the client's log.
     pub reason: &'static str,
 }
 
 impl Close {
-    /// 1000: the connection has served its purpose; its client is not to come back.
+    /// 1000: the connection has served its purpose; the client does not reconnect.
     pub const NORMAL: Self = Self { code: 1000, reason: "" };
-    /// 1012: the room has failed too often and is closed; there may be another one of its name.
+    /// 1012: the room has failed, and its clients are disconnected; there may be another room of its name.
     pub const ROOM_FAILED: Self = Self { code: 1012, reason: "room failed" };
-    /// 1001: the server goes away.
+    /// 1001: the server shuts down.
     pub const GOING_AWAY: Self = Self { code: 1001, reason: "server is shutting down" };
     /// 1011: the peer has failed more than once.
     pub const FAILED: Self = Self { code: 1011, reason: "peer failed" };
-    /// 1013: the client does not read what it is sent.
+    /// 1013: the client does not read its messages.
     pub const TOO_SLOW: Self = Self { code: 1013, reason: "client reads too slowly" };
 }
 
-/// Tells a client's socket to [take](Outbox::next) what waits for it. Not repeated before it has found nothing more.
+/// Notice to a client's socket that frames wait for it to [take](Outbox::next). Not repeated before the socket has
+/// found the outbox empty.
 #[derive(Clone, Copy, Debug, Message, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct MailWaiting;
 
-/// What a client's socket takes out.
+/// Item that a client's socket takes out of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deliver {
-    /// Send this text.
+    /// Text to send.
     Frame(ByteString),
-    /// Close, and come no more.
+    /// Close of the connection; nothing follows.
     Close(Close),
 }
 
 impl Outbox {
-    /// An outbox from which nobody takes yet.
+    /// Creates an outbox without a socket.
     pub fn new(limits: OutboxLimits) -> Self {
         Self { limits, line: Mutex::default(), closed: OnceLock::new(), on_close: None }
     }
 
-    /// Have this called, once and on whichever thread, when the connection is to be closed: a socket that is blocked
-    /// hears of nothing.
+    /// Sets a function that is called once, on any thread, when the connection must be closed: a blocked socket
+    /// receives no messages.
     pub fn on_close(self, on_close: impl Fn(Close) + Send + Sync + 'static) -> Self {
         Self { on_close: Some(Box::new(on_close)), ..self }
     }
 
-    /// From now on this socket takes the frames out, and no earlier one; `first` before all that waits.
+    /// Makes this socket the only one that takes frames out; `first` goes before all waiting frames.
     pub fn attach(
         &self,
         socket: Recipient<MailWaiting>,
@@ -127,7 +128,7 @@ impl Outbox {
         line.number
     }
 
-    /// This socket has ended: what it has not taken waits for another one.
+    /// Detaches this socket, which has ended: frames that it has not taken wait for another one.
     pub fn detach(&self, socket: SocketNumber) {
         let mut line = self.line();
         if line.number == socket {
@@ -137,7 +138,7 @@ impl Outbox {
         }
     }
 
-    /// Send this text to the client, after what was pushed before.
+    /// Queues this text for the client, after all earlier ones.
     ///
     /// # Errors
     /// [`OutboxClosed`] once the connection is being closed; one frame too many closes it ([`Close::TOO_SLOW`]).
@@ -145,7 +146,8 @@ impl Outbox {
         self.add(frame, Line::tell)
     }
 
-    /// The same, but the socket is not told yet. Who gets `true` has to [tell](Self::tell) it.
+    /// Queues this text like [`push`](Self::push), without telling the socket. The caller that gets `true` must
+    /// [tell](Self::tell) it.
     ///
     /// # Errors
     /// As of [`push`](Self::push).
@@ -153,7 +155,7 @@ impl Outbox {
         self.add(frame, |line| !line.told && !std::mem::replace(&mut line.promised, true))
     }
 
-    /// Tell the socket of what has been put in.
+    /// Tells the socket of the frames that were put in.
     pub(crate) fn tell(&self) {
         let mut line = self.line();
         line.promised = false;
@@ -184,8 +186,8 @@ impl Outbox {
         Err(OutboxClosed)
     }
 
-    /// What is next for the client, to be written to its socket now. None if there is nothing, or another socket has
-    /// taken this one's place; [`MailWaiting`] says when it is worth asking again.
+    /// Takes the next item for the client, to be written to its socket now. None if there is nothing, or another socket
+    /// has replaced this one; [`MailWaiting`] tells when to ask again.
     pub fn next(&self, socket: SocketNumber) -> Option<Deliver> {
         let mut line = self.line();
         if line.number != socket || line.socket.is_none() {
@@ -203,7 +205,7 @@ impl Outbox {
         Some(Deliver::Close(close))
     }
 
-    /// Close the connection after what was pushed before. The first reason counts.
+    /// Closes the connection after all earlier frames. The first reason counts.
     pub fn close(&self, close: Close) {
         {
             let mut line = self.line();
@@ -218,30 +220,30 @@ impl Outbox {
         }
     }
 
-    /// Whether, and how, the connection is being closed.
+    /// Returns how the connection is being closed; none if it is not.
     pub fn closing(&self) -> Option<&Close> {
         self.closed.get()
     }
 
-    /// Whether the connection is being closed: nothing more is taken.
+    /// Returns whether the connection is being closed: no more frames are taken.
     pub fn is_closed(&self) -> bool {
         self.closed.get().is_some()
     }
 
-    /// How many messages and bytes have not been taken by a socket yet.
+    /// Returns how many messages and bytes have not been taken by a socket yet.
     pub fn backlog(&self) -> (usize, usize) {
         let line = self.line();
         (line.frames.len(), line.bytes)
     }
 
-    /// A client that is closed gets no other socket.
+    /// Drops the frames if the client is closed and has no socket: it gets no other one.
     fn drop_what_nobody_takes(&self, line: &mut Line) {
         if line.socket.is_none() && self.is_closed() {
             (line.frames, line.bytes) = (VecDeque::new(), 0);
         }
     }
 
-    /// Held for a few instructions at a time, none of which panics halfway.
+    /// Locks the line, for a few instructions at a time, none of which panics halfway.
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,7 +252,7 @@ impl Outbox {
 impl Line {
     fn tell(&mut self) {
         if let (Some(socket), false) = (&self.socket, self.told) {
-            // One at a time.
+            // At most one is under way.
             socket.do_send(MailWaiting);
             self.told = true;
         }
@@ -271,7 +273,7 @@ impl fmt::Debug for Outbox {
 pub(crate) mod tests {
     use super::*;
 
-    /// Counts how often it is told.
+    /// Socket that counts how often it is told.
     #[derive(Default)]
     pub(crate) struct Wire(usize);
 

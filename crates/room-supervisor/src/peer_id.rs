@@ -1,4 +1,4 @@
-//! Who a peer is.
+//! Ids of peers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Identifies a peer: a random UUID (version 4), made when its client connects.
+/// Id of a peer: a random UUID (version 4), made when its client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PeerId(Uuid);
 
 impl PeerId {
-    /// A new one, unlike all others.
+    /// Creates a new random id.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }

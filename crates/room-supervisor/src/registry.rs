@@ -1,4 +1,4 @@
-//! Rooms by name.
+//! Registry of rooms by name.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -7,30 +7,31 @@ use thiserror::Error;
 
 use crate::handle::RoomHandle;
 
-/// A name that is taken.
+/// Error: the name is registered already.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("a room named `{0}` is registered")]
 pub struct AlreadyRegistered(pub String);
 
-/// Where rooms are found by name. A room registers itself when it starts, and its name is free again when it has ended.
+/// Registry in which rooms are found by name. A room registers itself when it starts, and its name is free again when
+/// it has ended.
 ///
-/// The default is [`LocalRegistry`]. Another one may keep names elsewhere as well, or change how they are compared.
-/// It is called from many threads and must not block.
+/// The default is [`LocalRegistry`]. Another one may keep names elsewhere as well, or change how they are compared. It
+/// is called from many threads and must not block.
 pub trait Registry: Send + Sync + 'static {
-    /// Take a name.
+    /// Registers a room under a name.
     ///
     /// # Errors
     /// [`AlreadyRegistered`]; the room is not opened then.
     fn register(&self, name: &str, room: RoomHandle) -> Result<(), AlreadyRegistered>;
-    /// Free a name.
+    /// Frees a name.
     fn unregister(&self, name: &str);
-    /// The room of this name.
+    /// Returns the room of this name.
     fn lookup(&self, name: &str) -> Option<RoomHandle>;
-    /// All names, in no particular order.
+    /// Returns all names, in no particular order.
     fn names(&self) -> Vec<String>;
 }
 
-/// Names kept in a map in this process.
+/// Registry that keeps the names in a map in this process.
 #[derive(Debug, Default)]
 pub struct LocalRegistry(RwLock<HashMap<String, RoomHandle>>);
 

@@ -1,4 +1,4 @@
-//! The supervisor of all rooms.
+//! Supervisor of all rooms.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,13 +24,13 @@ use crate::outbox::Close;
 use crate::registry::{LocalRegistry, Registry};
 use crate::room::Room;
 
-/// Makes the options of a room that somebody asks for by name; none if there is to be no such room.
+/// Function that makes the options of a room which is requested by name; none if there is no such room.
 pub type OpenOnDemand = dyn Fn(&str) -> Option<AnyRoomOptions> + Send + Sync;
 
 /// All rooms of a server: their supervisor and their registry. Cheap to clone, usable from any thread.
 ///
-/// Rooms share some threads ([`RoomsBuilder::threads`]): with more rooms than threads, one that blocks its thread holds up
-/// those on the same thread.
+/// Rooms share some threads ([`RoomsBuilder::threads`]): with more rooms than threads, a room that blocks its thread
+/// delays the other rooms on the same thread.
 #[derive(Clone)]
 pub struct Rooms {
     shared: Arc<Shared>,
@@ -39,21 +39,21 @@ pub struct Rooms {
 struct Shared {
     registry: Arc<dyn Registry>,
     on_demand: Option<Box<OpenOnDemand>>,
-    /// For rooms that are open on demand.
+    /// Permits for rooms that are open on demand.
     places: Arc<Semaphore>,
-    /// For each name the turn to open a room of it.
+    /// Turn to open a room, for each name.
     opening: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     start: Mutex<Box<dyn FnMut() -> Vec<AnyRoomOptions> + Send>>,
-    /// Where the rooms run that say nothing else; none is on their supervisor's thread.
+    /// Threads of the rooms that have no placement of their own; none if they run on their supervisor's thread.
     threads: Option<ArbiterPool>,
     home: Mutex<Option<Home>>,
-    /// Why they did not start the last time.
+    /// Error of the last start, if it failed.
     refused: Mutex<Option<StartRoomsError>>,
-    /// All rooms are being closed for good.
+    /// Whether all rooms are being closed for good.
     closing: AtomicBool,
 }
 
-/// The turns of callers that open a room of one name.
+/// Turns of the callers that open a room of one name.
 struct Turns<'a> {
     shared: &'a Shared,
     name: &'a str,
@@ -71,7 +71,7 @@ impl Turns<'_> {
 }
 
 impl Drop for Turns<'_> {
-    /// Forgets the name when no other caller waits: each that waits holds the turn too.
+    /// Forgets the name when no other caller waits: each caller that waits holds the turn too.
     fn drop(&mut self) {
         let mut all = self.all();
         if all.get(self.name).is_some_and(|turn| Arc::strong_count(turn) == 1) {
@@ -80,16 +80,16 @@ impl Drop for Turns<'_> {
     }
 }
 
-/// Where the rooms' supervisor runs.
+/// Supervisor of the rooms, and the thread on which it runs.
 #[derive(Clone)]
 struct Home {
     supervisor: SupervisorRef,
     arbiter: ArbiterHandle,
-    /// The specification that it was started from, through all its restarts.
+    /// Identity of the specification from which it was started; the same through all its restarts.
     spec: Arc<()>,
 }
 
-/// Makes [`Rooms`].
+/// Builder of [`Rooms`].
 pub struct RoomsBuilder {
     registry: Arc<dyn Registry>,
     on_demand: Option<Box<OpenOnDemand>>,
@@ -99,12 +99,12 @@ pub struct RoomsBuilder {
 }
 
 impl Rooms {
-    /// Rooms with the default registry, none of them opened on demand.
+    /// Creates rooms with the default registry, none of them opened on demand.
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// Rooms to be set up.
+    /// Returns a builder with the defaults.
     pub fn builder() -> RoomsBuilder {
         RoomsBuilder {
             registry: Arc::new(LocalRegistry::default()),
@@ -115,8 +115,8 @@ impl Rooms {
         }
     }
 
-    /// Their place in a supervision tree. The rooms can be used once it has started. It does not start while they run in
-    /// another place.
+    /// Returns the specification of the rooms' supervisor, for a supervision tree. The rooms can be used once it has
+    /// started. It does not start while the rooms run in another tree.
     pub fn child_spec(&self, id: &str) -> ChildSpec {
         let (shared, spec) = (Arc::clone(&self.shared), Arc::new(()));
         ChildSpec::try_supervisor(id, move |supervisor| {
@@ -125,7 +125,7 @@ impl Rooms {
                 *lock(&shared.refused) = Some(error);
                 failed
             })?;
-            // A room that is given up does not touch the others, so nothing is ever counted here.
+            // A room that is given up does not affect the others, so no restart is ever counted here.
             let flags = Flags::one_for_one().intensity(0, Duration::from_secs(1));
             let (registry, threads) = (&shared.registry, shared.threads.as_ref());
             let nodes =
@@ -134,7 +134,7 @@ impl Rooms {
         })
     }
 
-    /// Start them as the root of a tree of their own.
+    /// Starts the rooms as the root of a tree of their own.
     ///
     /// # Errors
     /// [`StartRoomsError`]
@@ -147,12 +147,12 @@ impl Rooms {
         })
     }
 
-    /// Whether their supervisor runs: they have been started, and not stopped.
+    /// Returns whether the rooms' supervisor runs: it has been started, and not stopped.
     pub fn is_running(&self) -> bool {
         self.home().is_some_and(|home| home.supervisor.addr().is_some())
     }
 
-    /// Whether all rooms are being closed ([`stop_all`](Self::stop_all)), and no more are opened.
+    /// Returns whether all rooms are being closed ([`stop_all`](Self::stop_all)), and no more are opened.
     pub fn is_closing(&self) -> bool {
         self.shared.closing.load(Ordering::Relaxed)
     }
@@ -161,7 +161,7 @@ impl Rooms {
         lock(&self.shared.home).clone()
     }
 
-    /// Open a room under this supervisor.
+    /// Opens a room under this supervisor.
     ///
     /// # Errors
     /// [`StartRoomError`]
@@ -172,12 +172,13 @@ impl Rooms {
         self.open(options.erase()).await
     }
 
-    /// The room of this name.
+    /// Returns the room of this name.
     pub fn lookup(&self, name: &str) -> Option<RoomHandle> {
         self.shared.registry.lookup(name)
     }
 
-    /// The room of this name; one that is not open is opened if that is done [on demand](RoomsBuilder::on_demand).
+    /// Returns the room of this name; a room that is not open is opened if that is done
+    /// [on demand](RoomsBuilder::on_demand).
     ///
     /// # Errors
     /// [`StartRoomError::NoSuchRoom`] if there is none, and the errors of opening it.
@@ -186,7 +187,7 @@ impl Rooms {
             return Ok(room);
         }
         match self.open_on_demand(name).await {
-            // Somebody else was quicker.
+            // Another caller opened it first.
             Err(StartRoomError::AlreadyStarted) => {
                 self.lookup(name).ok_or(StartRoomError::NoSuchRoom)
             }
@@ -201,7 +202,7 @@ impl Rooms {
     pub async fn open_on_demand(&self, name: &str) -> Result<RoomHandle, StartRoomError> {
         let open = self.shared.on_demand.as_ref().and_then(|open| open(name));
         let options = open.ok_or(StartRoomError::NoSuchRoom)?;
-        // Many may come for one that is not open yet: the first opens it.
+        // Many callers may ask for a room that is not open yet: the first opens it.
         let turns = Turns { shared: &self.shared, name };
         let turn = turns.of_this_name();
         let _turn = turn.lock().await;
@@ -213,19 +214,20 @@ impl Rooms {
         self.open(options.in_place(place)).await
     }
 
-    /// Whether there is a room of this name, or would be one if somebody asked for it. Opens none.
+    /// Returns whether there is a room of this name, or would be one on demand. Opens none.
     pub fn knows(&self, name: &str) -> bool {
         self.lookup(name).is_some()
             || self.shared.on_demand.as_ref().is_some_and(|open| open(name).is_some())
     }
 
-    /// The names of the rooms that are open, in no particular order.
+    /// Returns the names of the rooms that are open, in no particular order.
     pub fn names(&self) -> Vec<String> {
         self.shared.registry.names()
     }
 
-    /// Close every room, all at once: their clients are told "Room closed" with these details and closed with 1001
-    /// (going away). For a server that shuts down: no more rooms are opened until the rooms' supervisor is started anew.
+    /// Closes every room, all at once: their clients are told "Room closed" with these details and closed with 1001
+    /// (going away). For a server that shuts down: no more rooms are opened until the rooms' supervisor is started
+    /// anew.
     pub async fn stop_all(&self, details: impl Into<Value>) {
         self.shared.closing.store(true, Ordering::Relaxed);
         let details = details.into();
@@ -246,14 +248,14 @@ impl Rooms {
         let Home { supervisor, arbiter, .. } = self.home().ok_or_else(gone)?;
         let (tell, told) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
-        // Goes on when its caller waits no more.
+        // Continues even if the caller stops waiting.
         arbiter.spawn(async move { _ = tell.send(shared.open(&supervisor, options).await) });
         told.await.unwrap_or_else(|_| Err(gone()))
     }
 }
 
 impl Shared {
-    /// The supervisor of the rooms begins: the rooms that it is to open.
+    /// Begins an instance of the rooms' supervisor; returns the rooms that it opens at the start.
     fn begin(
         &self,
         supervisor: SupervisorRef,
@@ -273,7 +275,7 @@ impl Shared {
         Ok(rooms)
     }
 
-    /// Opens a room below its own supervisor, so that no other room waits for what it does.
+    /// Opens a room below its own supervisor, so that no other room waits for its callbacks.
     async fn open(
         &self,
         supervisor: &SupervisorRef,
@@ -317,13 +319,13 @@ impl fmt::Debug for Rooms {
 }
 
 impl RoomsBuilder {
-    /// Keep the names elsewhere. Default: [`LocalRegistry`].
+    /// Sets the registry, to keep the names elsewhere. Default: [`LocalRegistry`].
     pub fn registry(self, registry: Arc<dyn Registry>) -> Self {
         Self { registry, ..self }
     }
 
-    /// Open a room when the first peer asks for it by name. Give its options
-    /// [`close_when_empty`](RoomOptions::close_when_empty) to have it closed when the last one leaves. Default: no.
+    /// Opens a room when the first peer asks for it by name. Give its options
+    /// [`close_when_empty`](RoomOptions::close_when_empty) to close it when the last peer leaves. Default: no.
     pub fn on_demand(
         self,
         open: impl Fn(&str) -> Option<AnyRoomOptions> + Send + Sync + 'static,
@@ -331,22 +333,22 @@ impl RoomsBuilder {
         Self { on_demand: Some(Box::new(open)), ..self }
     }
 
-    /// How many rooms may be open on demand at once; for one more, [`find_or_open`](Rooms::find_or_open) fails with
-    /// [`TooManyRooms`](StartRoomError::TooManyRooms). Default: 16,384. An empty one takes about 6 KiB.
+    /// Sets how many rooms may be open on demand at once; for one more, [`find_or_open`](Rooms::find_or_open) fails
+    /// with [`TooManyRooms`](StartRoomError::TooManyRooms). Default: 16,384. An empty room takes about 6 KiB.
     pub fn max_on_demand(self, rooms: usize) -> Self {
         Self { max_on_demand: rooms.min(Semaphore::MAX_PERMITS), ..self }
     }
 
-    /// How many threads the rooms share, at most; each begins when a room needs it. A new room gets one on which no other
-    /// room is while there is one, and none that a room blocks while there is another. So a room whose callbacks block
-    /// holds up no other as long as there are no more rooms than threads; beyond, those that share its thread. Default: as
-    /// many as there are cores, at least 4 and at most 16. With 0 they run on their supervisor's thread. A thread takes
-    /// about 60 KiB.
+    /// Sets how many threads the rooms share, at most; each is started when a room needs it. A new room gets a thread
+    /// without another room if there is one, and no thread that a room blocks if there is another. So a room whose
+    /// callbacks block delays no other room as long as there are no more rooms than threads; with more, it delays the
+    /// rooms on its thread. Default: as many as there are cores, at least 4 and at most 16. With 0 they run on their
+    /// supervisor's thread. A thread takes about 60 KiB.
     pub fn threads(self, threads: usize) -> Self {
         Self { threads, ..self }
     }
 
-    /// Rooms that are opened when the supervisor starts, and again when it is restarted. Default: none.
+    /// Sets the rooms that are opened when the supervisor starts, and again when it is restarted. Default: none.
     pub fn open_at_start(
         self,
         start: impl FnMut() -> Vec<AnyRoomOptions> + Send + 'static,
@@ -354,7 +356,7 @@ impl RoomsBuilder {
         Self { start: Box::new(start), ..self }
     }
 
-    /// The rooms, not running yet.
+    /// Builds the rooms, which do not run yet.
     pub fn build(self) -> Rooms {
         let Self { registry, on_demand, max_on_demand, threads, start } = self;
         let shared = Shared {
@@ -372,8 +374,8 @@ impl RoomsBuilder {
     }
 }
 
-/// A room in one's own supervision tree, found by name in `registry`. It is temporary: change that with
-/// [`ChildSpec::restart`] to have it opened again after it was given up.
+/// Returns the handle and the specification of a room in an application's own supervision tree, found by name in
+/// `registry`. The room is temporary: change that with [`ChildSpec::restart`] to open it again after it was given up.
 pub fn room_child_spec<R: Room>(
     options: RoomOptions<R>,
     registry: Arc<dyn Registry>,
@@ -381,7 +383,7 @@ pub fn room_child_spec<R: Room>(
     options.erase().node(registry, None)
 }
 
-/// As many threads as rooms get if nothing else is said.
+/// Returns the default number of threads for rooms.
 fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     cores.clamp(*THREADS.start(), *THREADS.end())
@@ -391,7 +393,8 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As many as there may be connections by default.
+/// The default limit of connections.
 const MAX_ON_DEMAND: usize = 16_384;
-/// On a small machine more than there are cores: they are for rooms that wait, not for rooms that compute.
+/// Limits of the default number of threads. On a small machine there are more threads than cores: they are for rooms
+/// that wait, not for rooms that compute.
 const THREADS: std::ops::RangeInclusive<usize> = 4..=16;

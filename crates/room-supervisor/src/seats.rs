@@ -1,4 +1,4 @@
-//! Who is in a room: what survives the room's crash.
+//! Seats of a room: its peers and their state, which survive the room's crash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::auth::AuthData;
 use crate::outbox::Outbox;
 use crate::peer_id::PeerId;
 
-/// The seats of one room. A peer has one from before it joins until it is gone for good.
+/// Seats of one room. A peer has one from before it joins until it is gone for good.
 #[derive(Debug, Default)]
 pub(crate) struct Seats {
     taken: BTreeMap<PeerId, Seat>,
-    /// Peers that had joined and are gone, whose leave has not been announced.
+    /// Peers that had joined and are gone, and whose departure has not been announced.
     departed: Vec<PeerId>,
-    /// The room has run before: what runs now follows a crash.
+    /// Whether the room has run before: a new instance follows a crash then.
     opened: bool,
     closed: bool,
 }
@@ -24,25 +24,25 @@ pub(crate) struct Seats {
 pub(crate) struct Seat {
     pub(crate) auth: Arc<AuthData>,
     pub(crate) outbox: Arc<Outbox>,
-    /// What its `authenticated` tells it besides, if anything.
+    /// Additional fields of the peer's `authenticated` message, if any.
     pub(crate) welcome: Option<Arc<Map<String, Value>>>,
     pub(crate) standing: Standing,
-    /// It had joined, if only in the room before the crash: the others know of it.
+    /// Whether the peer had joined, if only in the room before the crash: the others know of it.
     known: bool,
 }
 
-/// How far a peer has come in.
+/// Progress of a peer's join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Not asked to join yet.
+    /// The peer has not asked to join yet.
     Waiting,
-    /// `on_join` is being asked; who still stands here after a crash was its cause.
+    /// `on_join` is running; a peer in this state after a crash was its cause.
     Asking,
     Joined,
 }
 
 impl Seats {
-    /// Seat a peer; `false` if the room is closed.
+    /// Gives a peer a seat; returns `false` if the room is closed.
     pub(crate) fn take(
         &mut self,
         auth: Arc<AuthData>,
@@ -62,14 +62,15 @@ impl Seats {
         self.taken.get(&peer)
     }
 
-    /// The room is about to be asked to let the peer in; none if the peer is gone.
+    /// Notes that the room is about to run `on_join` for the peer; returns none if the peer is gone.
     pub(crate) fn ask(&mut self, peer: PeerId) -> Option<Seat> {
         let seat = self.taken.get_mut(&peer)?;
         seat.standing = Standing::Asking;
         Some(seat.clone())
     }
 
-    /// The room has let the peer in, and the others know. One that has gone meanwhile is to be seen off.
+    /// Notes that the room has admitted the peer, and the others know. The departure of a peer that has left meanwhile
+    /// is left to announce.
     pub(crate) fn join(&mut self, peer: PeerId) {
         match self.taken.get_mut(&peer) {
             Some(seat) => {
@@ -81,7 +82,8 @@ impl Seats {
         }
     }
 
-    /// The peer is gone for good; its seat, if it had one. Those who know of it are to be told.
+    /// Removes the seat of a peer that is gone for good, and returns it. If the others know of the peer, its departure
+    /// is left to announce.
     pub(crate) fn depart(&mut self, peer: PeerId) -> Option<Seat> {
         let seat = self.taken.remove(&peer)?;
         if seat.known {
@@ -90,12 +92,12 @@ impl Seats {
         Some(seat)
     }
 
-    /// The room closes this peer itself, with all others: nothing is announced.
+    /// Removes the seat of a peer that the room closes itself: nothing is announced.
     pub(crate) fn vacate(&mut self, peer: PeerId) -> Option<Seat> {
         self.taken.remove(&peer)
     }
 
-    /// Those who are gone and were not announced yet.
+    /// Takes the peers that are gone and were not announced yet.
     pub(crate) fn take_departed(&mut self) -> Vec<PeerId> {
         std::mem::take(&mut self.departed)
     }
@@ -112,12 +114,12 @@ impl Seats {
         self.taken.is_empty() && self.departed.is_empty()
     }
 
-    /// The room runs; `true` if it has run before.
+    /// Notes that the room runs; returns `true` if it has run before.
     pub(crate) fn open(&mut self) -> bool {
         std::mem::replace(&mut self.opened, true)
     }
 
-    /// The room is put into its tree, for the first time or once more after its end there.
+    /// Resets the seats when the room starts in its tree, for the first time or once more after its end there.
     pub(crate) fn reopen(&mut self) {
         self.closed = false;
         self.opened = !self.is_empty();
@@ -127,13 +129,13 @@ impl Seats {
         self.closed
     }
 
-    /// Close the room if nobody is in it or about to be; `false` if somebody is.
+    /// Closes the room if no peer has a seat and no departure is left to announce; returns whether the room is closed.
     pub(crate) fn close_if_empty(&mut self) -> bool {
         self.closed |= self.is_empty();
         self.closed
     }
 
-    /// Take everybody's seat away, and seat nobody from now on.
+    /// Closes the room: removes all seats, and gives out no more.
     pub(crate) fn close(&mut self) -> Vec<(PeerId, Seat)> {
         self.closed = true;
         self.departed.clear();

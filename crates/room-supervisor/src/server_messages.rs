@@ -1,4 +1,4 @@
-//! The messages that the server itself sends.
+//! Messages that the server itself sends.
 
 use serde::Serialize;
 use serde_json::value::to_raw_value;
@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 use crate::message::{Message, To};
 use crate::peer_id::PeerId;
 
-/// Whether clients may not send messages of this name, because clients take them for the server's own: `authenticated`,
-/// `joined`, `left`, `resumed`, `room_restarted` and `error`, and everything that begins with `webrtc:` or `media:`.
+/// Returns whether clients may not send events of this name, because other clients would take them for the server's
+/// own: `authenticated`, `joined`, `left`, `resumed`, `room_restarted` and `error`, and all names that begin with
+/// `webrtc:` or `media:`.
 ///
-/// Clients of the original protocol do not look at `from`: they would add and remove peers as any member says.
+/// Clients of the original protocol do not check `from`: any member could make them add and remove peers.
 pub fn is_reserved_event(event: &str) -> bool {
     RESERVED.contains(&event) || RESERVED_PREFIXES.iter().any(|prefix| event.starts_with(prefix))
 }
@@ -18,20 +19,20 @@ pub fn is_reserved_event(event: &str) -> bool {
 /// Names of the server's own events.
 const RESERVED: [&str; 6] =
     ["authenticated", "joined", "left", "resumed", "room_restarted", "error"];
-/// What is between a client and the server alone: its peer connection, and media.
+/// Prefixes of events between one client and the server only: its peer connection, and media.
 const RESERVED_PREFIXES: [&str; 2] = ["webrtc:", "media:"];
 
-/// The topic of an [`error`](Message::error).
+/// Topic of an [`error`](Message::error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Description {
     /// The client's text was no message.
     InvalidMessage,
-    /// The room refused the peer; details are its reason.
+    /// The room rejected the peer; details are its reason.
     CouldNotJoinRoom,
     /// The room is gone, and the connection with it.
     RoomClosed,
-    /// An addressee is not in the room; details are the unknown ids. Nobody got the message. (Ours.)
+    /// An addressee is not in the room; details are the unknown ids. No peer got the message. (Ours.)
     NoSuchPeer,
     /// The client sends too fast. (Ours.)
     TooManyMessages,
@@ -39,14 +40,14 @@ pub enum Description {
     MessageTooLarge,
     /// The room is being restarted; the message is lost. (Ours.)
     RoomUnavailable,
-    /// The client's own WebRTC connection to the server: details say what, and why. (Ours.)
+    /// The client's own WebRTC connection to the server failed: details say what failed, and why. (Ours.)
     WebRtcFailed,
-    /// The client's peer failed and is back; what it had not dealt with yet is lost. (Ours.)
+    /// The client's peer failed and was restarted; messages that it had not handled yet are lost. (Ours.)
     PeerRestarted,
 }
 
 impl Description {
-    /// As the client reads it.
+    /// Returns the text that the client reads.
     pub fn text(self) -> &'static str {
         match self {
             Self::InvalidMessage => "Invalid message",
@@ -63,8 +64,8 @@ impl Description {
 }
 
 impl Message {
-    /// To the joiner: it is in. `peers` are those who were there before (ours; the original tells only the id),
-    /// `welcome` what it is told besides.
+    /// Creates the message to a peer that has joined. `peers` are the earlier members (ours; the original sends only
+    /// the id), `welcome` are additional fields.
     pub fn authenticated(peer_id: PeerId, peers: &[PeerId], welcome: &Map<String, Value>) -> Self {
         #[derive(Serialize)]
         struct Data<'a> {
@@ -80,17 +81,17 @@ impl Message {
         )
     }
 
-    /// To all others: a peer has joined.
+    /// Creates the message to all others that a peer has joined.
     pub fn joined(peer_id: PeerId) -> Self {
         Self::of_server("joined", &About { peer_id }, To::All)
     }
 
-    /// To all who remain: a peer has left.
+    /// Creates the message to all remaining members that a peer has left.
     pub fn left(peer_id: PeerId) -> Self {
         Self::of_server("left", &About { peer_id }, To::All)
     }
 
-    /// To one client: something went wrong.
+    /// Creates the message to one client that an error occurred.
     pub fn error(to: PeerId, description: Description, details: &Value) -> Self {
         #[derive(Serialize)]
         struct Data<'a> {
@@ -101,7 +102,7 @@ impl Message {
         Self::of_server("error", &data, To::Peers(vec![to]))
     }
 
-    /// To all: the room has failed and is back with these peers in it. (Ours.)
+    /// Creates the message to all members that the room has failed and was restarted with these peers. (Ours.)
     pub fn room_restarted(peers: &[PeerId]) -> Self {
         #[derive(Serialize)]
         struct Data<'a> {

@@ -1,4 +1,4 @@
-//! The outboxes into which a room has put something, and whose sockets it has not told yet.
+//! Coalesced wake-ups of sockets: outboxes in which a room has put frames without telling their sockets yet.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -13,8 +13,9 @@ use bytestring::ByteString;
 use crate::actor::RoomActor;
 use crate::outbox::Outbox;
 
-/// A socket that is told of many frames at once writes them at once, and whoever has much to say has no time to tell of
-/// each. So a room tells when it has nothing else to do, and after each few messages.
+/// Outboxes whose sockets have not been told yet. A socket that is told of many frames at once writes them at once, and
+/// a room that sends much has no time to tell of each. So a room tells the sockets when it is idle, and after every few
+/// messages.
 #[derive(Default)]
 pub(crate) struct Untold(RefCell<Waiting>);
 
@@ -25,7 +26,7 @@ struct Waiting {
 }
 
 impl Untold {
-    /// One message, for all of these.
+    /// Puts one message into all of these outboxes.
     pub(crate) fn put<'a>(
         &self,
         frame: &ByteString,
@@ -33,7 +34,7 @@ impl Untold {
     ) {
         let mut waiting = self.0.borrow_mut();
         for outbox in outboxes {
-            // One that is being closed gets nothing more.
+            // An outbox that is being closed takes no more.
             if outbox.put(frame.clone()) == Ok(true) {
                 waiting.outboxes.push(Arc::clone(outbox));
             }
@@ -46,12 +47,12 @@ impl Untold {
     }
 
     pub(crate) fn tell(&self) {
-        // Taken, so that a room that rests keeps no room for them.
+        // Taken, so that an idle room keeps no memory for them.
         let waiting = self.0.take();
         waiting.outboxes.iter().for_each(|outbox| outbox.tell());
     }
 
-    /// Wait for something, for which what has been said does not wait.
+    /// Waits for `something`, and tells the sockets while it is not ready.
     pub(crate) async fn meanwhile<F: Future>(&self, something: F) -> F::Output {
         let mut something = pin!(something);
         poll_fn(|cx| {
@@ -66,13 +67,13 @@ impl Untold {
 }
 
 impl Drop for Untold {
-    /// Also when the room has crashed.
+    /// Tells the sockets, also when the room has crashed.
     fn drop(&mut self) {
         self.tell();
     }
 }
 
-/// In the room's context: polled when its mailbox is empty.
+/// Future in the room's context that tells the sockets: it is polled when the mailbox is empty.
 pub(crate) struct TellAtRest(pub(crate) Rc<Untold>);
 
 impl ActorFuture<RoomActor> for TellAtRest {
@@ -89,7 +90,8 @@ impl ActorFuture<RoomActor> for TellAtRest {
     }
 }
 
-/// Messages before the sockets are told of the first, so that none waits long and no outbox fills up meanwhile.
+/// Number of messages after which the sockets are told of the first, so that none waits long and no outbox fills up
+/// meanwhile.
 const AT_ONCE: usize = 32;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Leaving at the wrong moment: no ghost stays, nobody is seen off twice, and no empty room stays open.
+//! Tests of departures at the wrong moment: no ghost stays, no departure is announced twice, and no empty room stays
+//! open.
 
 mod common;
 
@@ -14,23 +15,23 @@ use common::Client;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-/// A room that goes wrong in one chosen place.
+/// Room that fails in one chosen place.
 struct Fragile(Arc<Plan>);
 
 struct Plan {
     inits: AtomicUsize,
     leaves: AtomicUsize,
     ends: AtomicUsize,
-    /// `on_join` takes one; closed when nobody is to wait.
+    /// Gate of which `on_join` takes one permit; closed if no peer has to wait.
     gate: Semaphore,
-    /// How many wait for the gate, or have.
+    /// Number of peers that have come to the gate.
     at_gate: Semaphore,
     panic_in_init: AtomicBool,
     panic_in_leave: AtomicBool,
     panic_in_terminate: AtomicBool,
-    /// The event over which `on_forward` panics, once.
+    /// Event over which `on_forward` panics, once.
     panic_over: Mutex<Option<&'static str>>,
-    /// A peer that asks to join, gone with its lease in `on_forward` of the next `joined`.
+    /// Peer that asks to join, and leaves by dropping its lease in `on_forward` of the next `joined`.
     gone_over_joined: Mutex<Option<Joining>>,
 }
 
@@ -56,12 +57,12 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Peers named `waits` are let in when the gate says so.
+    /// Creates a plan in which peers named `waits` are admitted when the gate opens.
     fn gated() -> Self {
         Self { gate: Semaphore::new(0), ..Self::default() }
     }
 
-    /// The room goes wrong once.
+    /// Returns whether the room fails here, which it does once.
     fn fire(flag: &AtomicBool) -> bool {
         flag.swap(false, Ordering::SeqCst)
     }
@@ -115,7 +116,7 @@ async fn open(
     plan: Plan,
     options: impl FnOnce(RoomOptions<Fragile>) -> RoomOptions<Fragile>,
 ) -> (SupervisorRef, Rooms, RoomHandle, Arc<Plan>) {
-    // On this thread: what the tests do comes between what the room does.
+    // On this thread, so that the steps of the tests come between the steps of the room.
     let rooms = Rooms::builder().threads(0).build();
     let server = rooms.start().await.unwrap();
     let plan = Arc::new(plan);
@@ -248,7 +249,7 @@ async fn who_is_not_welcome_in_the_restarted_room_is_seen_off_by_those_who_saw_i
     assert_eq!(plan.leaves.load(Ordering::SeqCst), 0, "the new room never let it in");
 }
 
-/// Until the room's node has ended.
+/// Waits until the room's node has ended.
 async fn ended(events: &mut tokio::sync::broadcast::Receiver<callboard_supervision::Event>) {
     let end = async {
         loop {
@@ -343,7 +344,7 @@ async fn a_room_in_ones_own_tree_can_be_joined_again_after_its_supervisor_restar
     assert!(registry.names().is_empty());
 }
 
-/// Knows a room by its name in any case.
+/// Registry that ignores the case of names.
 #[derive(Default)]
 struct CaseBlind(LocalRegistry);
 

@@ -1,4 +1,4 @@
-//! Joins, leaves, messages and crashes in any order: what one who is there all the time sees adds up.
+//! Test of joins, leaves, messages and crashes in any order: the events that a permanent member sees are consistent.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::Client;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// A room that panics when it is told to, wherever it is told to.
+/// Room that panics when it is told to.
 struct Fragile;
 
 impl Room for Fragile {
@@ -20,7 +20,7 @@ impl Room for Fragile {
         Ok(Self)
     }
 
-    /// Takes a few turns, so that others act while the room asks a peer in, or in again.
+    /// Takes a few turns, so that others act while the room admits a peer, or readmits it.
     async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
         for _ in 0..8 {
             tokio::task::yield_now().await;
@@ -37,11 +37,11 @@ impl Room for Fragile {
 #[derive(Clone, Debug)]
 enum Step {
     Join,
-    /// The nth of those who are there.
+    /// The nth of the members leaves.
     Leave(usize),
     Say(usize),
     Crash(usize),
-    /// Let everything settle before the next step; without it, steps run into each other.
+    /// All messages are handled before the next step; without this, steps overlap.
     Settle,
 }
 
@@ -77,13 +77,13 @@ async fn play(steps: Vec<Step>) {
         match step {
             Step::Join => {
                 let client = Client::seated(&room);
-                // A crash may come first; then it is not in.
+                // A crash may come first; then it is not a member.
                 if client.join().await.is_ok() {
                     there.push(client);
                 }
             }
             Step::Leave(nth) if !there.is_empty() => drop(there.swap_remove(nth % there.len())),
-            // While the room is down nothing is taken.
+            // While the room is down, no messages are taken.
             Step::Say(nth) if !there.is_empty() => {
                 _ = there[nth % there.len()].say("hello", To::All)
             }
@@ -96,7 +96,7 @@ async fn play(steps: Vec<Step>) {
     }
     settle(&room, &mut witness, &mut view).await;
 
-    // A room may have crashed over a join after it was answered: those are told, and closed.
+    // A room may have crashed over a join after it answered: such clients are told, and disconnected.
     let left: BTreeSet<PeerId> =
         there.iter().filter(|client| !client.outbox.is_closed()).map(|client| client.id).collect();
     assert_eq!(view, left);
@@ -109,7 +109,7 @@ async fn play(steps: Vec<Step>) {
     server.stop().await;
 }
 
-/// Read everything up to a mark that the room itself sends.
+/// Reads all messages up to a mark that the room itself sends.
 async fn settle(room: &RoomHandle, witness: &mut Client, view: &mut BTreeSet<PeerId>) {
     let mark = Message::new("mark", &()).expect("nothing").to(To::Peers(vec![witness.id]));
     while room.forward_message(mark.clone()).await.is_err() {

@@ -1,4 +1,4 @@
-//! Rooms that belong to an actor.
+//! Tests of rooms that are linked to an owner.
 
 mod common;
 
@@ -43,7 +43,7 @@ impl Handler<End> for Owner {
     }
 }
 
-/// Passes on the end of what it monitors.
+/// Actor that passes on the end of the actor that it monitors.
 struct Watch(Option<oneshot::Sender<ExitReason>>);
 
 impl Actor for Watch {

@@ -1,4 +1,4 @@
-//! Rooms seen from outside: who hears what, in which order, and what happens when a room fails.
+//! Tests of rooms from outside: which members get which messages, in which order, and recovery when a room fails.
 
 mod common;
 
@@ -14,7 +14,7 @@ use common::Client;
 use serde_json::json;
 use tokio::sync::broadcast;
 
-/// A room that does what the peers' names and events say, and counts.
+/// Room that is controlled by the peers' names and events, and counts its callbacks.
 struct Probe(Arc<Counts>);
 
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl Room for Probe {
             Some("unwelcome") => return Err("not_you".into()),
             Some("explosive") => panic!("on_join"),
             Some("endless") => std::future::pending().await,
-            // Welcome once.
+            // Admitted once.
             Some("once") if self.0.inits.load(Ordering::SeqCst) > 1 => {
                 return Err("once_only".into());
             }
@@ -79,7 +79,7 @@ impl Room for Probe {
 async fn open(
     options: impl FnOnce(RoomOptions<Probe>) -> RoomOptions<Probe>,
 ) -> (SupervisorRef, Rooms, RoomHandle, Arc<Counts>) {
-    // On this thread: what the tests do comes between what the room does.
+    // On this thread, so that the steps of the tests come between the steps of the room.
     let rooms = Rooms::builder().threads(0).build();
     let server = rooms.start().await.unwrap();
     let counts = Arc::new(Counts::default());
@@ -442,7 +442,7 @@ async fn a_peer_that_comes_while_its_room_is_being_opened_is_started_when_it_is_
     impl actix::Actor for Idle {
         type Context = actix::Context<Self>;
     }
-    /// Opens when it is told.
+    /// Room that opens when it is told to.
     struct Slow;
     impl Room for Slow {
         type Options = Arc<Mutex<std::sync::mpsc::Receiver<()>>>;
@@ -462,7 +462,7 @@ async fn a_peer_that_comes_while_its_room_is_being_opened_is_started_when_it_is_
     let server = rooms.start().await.unwrap();
 
     let second = async {
-        // Its name is there before the room is.
+        // The name is registered before the room is up.
         let room = loop {
             match rooms.lookup("new") {
                 Some(room) => break room,

@@ -1,4 +1,4 @@
-//! Rooms that block their threads, and rooms that cannot be opened at all.
+//! Tests of rooms that block their threads, and of rooms that cannot be opened at all.
 
 mod common;
 
@@ -14,7 +14,7 @@ use callboard_supervision::{
 use common::Client;
 use tokio::sync::mpsc;
 
-/// Where a room blocks its thread.
+/// Callback in which a room blocks its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
     Nowhere,
@@ -25,7 +25,7 @@ enum Where {
     Terminate,
 }
 
-/// Blocks its thread until it is told to go on.
+/// Gate at which a thread blocks until it is opened.
 #[derive(Clone)]
 struct Gate {
     blocks: Where,
@@ -33,7 +33,7 @@ struct Gate {
     open: Arc<Mutex<blocking::Receiver<()>>>,
 }
 
-/// The other side of a [`Gate`]: dropped, it opens it for good.
+/// Other side of a [`Gate`]: dropping it opens the gate for good.
 struct Keeper {
     entered: mpsc::UnboundedReceiver<()>,
     _open: blocking::Sender<()>,
@@ -98,7 +98,7 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what).await.expect("in time")
 }
 
-/// Two clients join, and one hears the other.
+/// Asserts that two clients can join, and that one gets the other's message.
 async fn is_well(room: &RoomHandle) {
     within(async {
         let (a, mut b) = (Client::joined(room).await, Client::joined(room).await);
@@ -132,12 +132,12 @@ async fn a_room_that_blocks_its_thread_holds_up_no_other_wherever_it_blocks() {
         });
         keeper.entered().await;
 
-        // As long as it blocks: one that was there before, and those that are opened now.
+        // While it blocks: a room that was there before, and rooms that are opened now.
         is_well(&rooms.lookup("other").unwrap()).await;
         for name in ["new", "newer", "newest"] {
             is_well(&within(rooms.find_or_open(name)).await.unwrap()).await;
         }
-        // The tree says which room blocks.
+        // The tree reports which room blocks.
         within(async {
             let blocks = |event: Event| {
                 matches!(event.what, Lifecycle::Blocked(_))
@@ -245,7 +245,7 @@ async fn an_opening_goes_on_when_its_caller_has_gone_and_leaves_nothing_if_it_fa
         || rooms.names() == ["slow"] && rooms.lookup("slow").is_some_and(|room| room.is_running());
     within(async {
         while !settled() {
-            // No event tells that a name is free again: looked at from time to time.
+            // There is no event when a name is free again, so this polls.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -281,7 +281,7 @@ async fn rooms_share_threads_when_there_are_more_of_them_and_may_have_one_of_the
     assert!(shared.iter().all(|thread| on(thread) == 2), "{threads:?}");
     within(tree.stop()).await;
 
-    // Or none: on their supervisor's thread.
+    // Without threads of their own they run on their supervisor's thread.
     let here =
         Rooms::builder().threads(0).open_at_start(move || vec![room("a", &free).into()]).build();
     let tree = here.start().await.unwrap();
@@ -306,7 +306,7 @@ async fn rooms_are_started_once_until_they_have_ended() {
     };
     assert_eq!(error, StartRoomsError::AlreadyStarted.to_string());
 
-    // The first ones have not noticed, and are restarted in their own place.
+    // The first tree is not affected, and its rooms are restarted in it.
     let (free, _keeper) = gate(Where::Nowhere);
     is_well(&rooms.start_supervised(room("a", &free)).await.unwrap()).await;
     let mut events = tree.events();
@@ -321,7 +321,7 @@ async fn rooms_are_started_once_until_they_have_ended() {
     })
     .await;
     within(async {
-        // The old one's end may still be under way.
+        // The old instance may still be ending.
         while rooms.start_supervised(room("b", &free)).await.is_err() {}
     })
     .await;

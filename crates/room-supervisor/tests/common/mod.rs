@@ -1,4 +1,4 @@
-//! A client as a room sees it: an outbox, and what came out of it.
+//! Client as a room sees it: an outbox, and the frames that came out of it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use callboard_room_supervisor::*;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
-/// Passes on that there is something.
+/// Socket that passes on that frames wait.
 struct Wire(Arc<Notify>);
 
 impl Actor for Wire {
@@ -31,7 +31,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client with a seat, that has not joined.
+    /// Creates a client with a seat that has not joined.
     pub(crate) fn seated(room: &RoomHandle) -> Self {
         Self::named(room, "somebody", OutboxLimits::default())
     }
@@ -46,7 +46,7 @@ impl Client {
         Self { id, lease: Some(lease), outbox, socket, waiting }
     }
 
-    /// A client that has joined, and has read its `authenticated`.
+    /// Creates a client that has joined, and has read its `authenticated`.
     pub(crate) async fn joined(room: &RoomHandle) -> Self {
         let mut client = Self::seated(room);
         client.join().await.expect("welcome");
@@ -67,7 +67,7 @@ impl Client {
         self.lease = None;
     }
 
-    /// What comes next.
+    /// Returns the next item of the outbox.
     pub(crate) async fn next(&mut self) -> Deliver {
         let next = async {
             loop {
@@ -82,7 +82,7 @@ impl Client {
             .expect("something in time")
     }
 
-    /// The next message: its event and all of it.
+    /// Returns the next message: its event, and the whole message.
     pub(crate) async fn event(&mut self) -> (String, Value) {
         match self.next().await {
             Deliver::Frame(text) => {
@@ -93,7 +93,7 @@ impl Client {
         }
     }
 
-    /// The next message must be this one.
+    /// Asserts that the next message is this event; returns its data.
     pub(crate) async fn expect(&mut self, event: &str) -> Value {
         let (next, value) = self.event().await;
         assert_eq!(next, event, "{value}");
@@ -104,7 +104,7 @@ impl Client {
         assert_eq!(self.next().await, Deliver::Close(close));
     }
 
-    /// Nothing has come that was not read.
+    /// Returns whether all messages have been read.
     pub(crate) fn has_read_all(&mut self) -> bool {
         self.outbox.next(self.socket).is_none()
     }
