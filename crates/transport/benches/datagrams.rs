@@ -1,4 +1,4 @@
-//! Datagrams per CPU-second over loopback: through the mux, through quinn-udp alone, and by plain calls.
+//! Benchmark of datagrams per CPU-second over loopback: through the mux, through quinn-udp alone, and by plain calls.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
 use std::io::IoSliceMut;
@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 
 const ROUNDS: usize = 5;
-/// In one go: as many as any socket's buffer holds.
+/// Datagrams sent in one go: as many as the buffer of any socket holds.
 const BURST: usize = 64;
 const BURSTS: usize = 300;
 const SIZE: usize = 1_200;
@@ -51,7 +51,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Of this thread, as the scheduler counts it.
+/// Returns the CPU time of this thread, as the scheduler counts it.
 fn cpu_time() -> Duration {
     let schedstat =
         std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts it");
@@ -70,7 +70,8 @@ fn each(total: Duration) -> Duration {
     total / (BURST * BURSTS) as u32
 }
 
-/// Nobody reads: what the socket has no room for is dropped by the system, after all the work of sending it.
+/// Measures sending without a reader: the system drops what the socket has no room for, after all the work of sending
+/// it.
 fn send_plain() -> Duration {
     let (from, to) = (socket(), socket());
     let to = to.local_addr().unwrap();
@@ -121,7 +122,7 @@ fn send_mux(segment_size: Option<usize>) -> Duration {
     each(cpu_time() - began)
 }
 
-/// The work of reading only: sending is not counted.
+/// Measures the work of reading only; sending is not counted.
 fn receive_plain() -> Duration {
     let (from, to) = (socket(), socket());
     let address = to.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! What it costs to find whose a datagram is, with 1, 100 and 10,000 connections: it must stay flat.
+//! Benchmark of the routing table's lookup with 1, 100 and 10,000 connections: its cost must stay flat.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

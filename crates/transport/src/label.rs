@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a connection in the log: its owner's lines and those of its transport and its handshake begin with the same.
+/// Name of a connection in the log: the lines of its owner, its transport and its handshake begin with the same name.
 ///
 /// ```
 /// use callboard_transport::Label;
@@ -15,13 +15,14 @@ use std::sync::Arc;
 pub struct Label(Option<Arc<str>>);
 
 impl Label {
-    /// Makes one of a connection's id, or any other text. Without one (the default), lines begin with nothing.
+    /// Creates a label from a connection's id, or any other text. Without a text (the default), log lines have no
+    /// prefix.
     pub fn new(text: impl fmt::Display) -> Self {
         Self(Some(format!("{text}: ").into()))
     }
 }
 
-/// Writes what a line of the log begins with: the text and a colon, or nothing.
+/// Writes the prefix of a log line: the text and a colon, or nothing.
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_deref().unwrap_or_default())

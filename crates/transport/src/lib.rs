@@ -1,12 +1,12 @@
 //! Sockets and ICE candidates of WebRTC servers.
 //!
-//! It knows nothing of handshakes, SDP, rooms or HTTP.
+//! This crate knows nothing of handshakes, SDP, rooms or HTTP.
 //!
 //! * [`gather`]: host, server-reflexive and relay candidates; [`Transport`](gather::Transport), through which one
 //!   component sends and receives.
 //! * [`mux`]: one UDP port for all connections of a thread.
 //!
-//! Lines of the log about a connection begin with its [`Label`].
+//! Log lines about a connection begin with its [`Label`].
 
 pub mod gather;
 mod label;

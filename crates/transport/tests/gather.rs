@@ -81,7 +81,7 @@ fn a_silent_server_is_reported_in_time_and_asked_at_growing_intervals() {
     assert!((4..=12).contains(&asked.len()), "{}", asked.len());
     let pauses: Vec<_> = asked.windows(2).map(|it| it[1] - it[0]).collect();
     assert!(pauses.is_sorted(), "{pauses:?}");
-    // Who shares the mux is to ask by itself.
+    // A connection that shares the mux must ask by itself.
     assert_eq!(world.told.last().unwrap().2, None);
 }
 
@@ -148,7 +148,7 @@ fn data_flows_both_ways_by_permission_and_then_by_channel() {
         let mut world = relaying(transport);
         world.piece = piece;
         let relayed = world.relayed();
-        // Until the permission is there, datagrams wait.
+        // Datagrams wait until the permission has come.
         for number in 0..40_u8 {
             assert!(world.send(relayed, PEER, &[number; 97]));
             world.run(Duration::from_millis(50));
@@ -224,7 +224,7 @@ fn an_allocation_that_the_server_forgets_is_lost_and_made_anew() {
         assert_eq!(world.at_peers.len(), 1);
 
         world.start_turn(TURN.parse().unwrap());
-        // As consent checks do.
+        // Like consent checks.
         let mut waited = 0;
         while world.lost.is_empty() {
             world.send(first, PEER, b"into the void");
@@ -297,7 +297,7 @@ fn each_server_is_asked_and_none_waits_for_another() {
     let mut world = World::new(servers, |_| {})
         .with_stun("192.0.2.1:3478", seen_as("203.0.113.7:6000"))
         .with_stun("192.0.2.2:3478", seen_as("203.0.113.7:6001"))
-        // The same address again is no candidate of its own.
+        // The same address again is not a new candidate.
         .with_stun("192.0.2.3:3478", seen_as("203.0.113.7:6000"))
         .with_turn(Udp, TURN, RELAYED);
     world.gather();
@@ -363,7 +363,7 @@ fn closing_gives_allocations_back() {
     for transport in [Udp, Tcp] {
         let mut world = relaying(transport);
         world.gatherer.close(world.now);
-        // The way stays open in this world until all is sent, as it does with the real driver.
+        // In this world the connection stays open until all is sent, as with the real driver.
         while let Some(output) = world.gatherer.poll_output() {
             if let Output::TransmitToRelay { relay, contents } = output {
                 world.transmit_to_relay(relay, &contents);
@@ -376,7 +376,7 @@ fn closing_gives_allocations_back() {
     }
 }
 
-/// Bytes that are noise, or look like a message for as far as it matters.
+/// Returns bytes that are noise, or are like a message in the parts that matter.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let shaped = (0_usize..6, collection::vec(any::<u8>(), 0..60)).prop_map(|(kind, body)| {
         let first =

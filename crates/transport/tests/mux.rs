@@ -1,4 +1,4 @@
-//! The mux on real sockets of the loopback interface.
+//! Tests of the mux on real sockets of the loopback interface.
 #![allow(clippy::disallowed_methods, reason = "a test waits by the clock on the wall")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -16,7 +16,7 @@ fn local(mux: &MuxHandle) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, mux.port()).into()
 }
 
-/// A mux that is being read.
+/// Returns a mux whose sockets are being read.
 fn running() -> (MuxHandle, actix::Addr<UdpMux>) {
     let mux = MuxHandle::bind(options()).unwrap();
     let reader = actix::Actor::start(UdpMux::new(mux.clone()));
@@ -34,7 +34,7 @@ async fn next(inbox: &mut Inbox) -> Datagram {
     next.expect("a datagram in time").expect("the route lives")
 }
 
-/// Wait until something is so that the mux does by itself.
+/// Waits until the mux has fulfilled a condition by itself.
 async fn until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
@@ -97,7 +97,7 @@ async fn each_datagram_finds_its_connection() {
     assert_eq!(next(&mut of_other).await.contents, response(22));
     assert_eq!(next(&mut of_one).await.contents, response(11));
 
-    // Everything else is whose address it is; the latest to have validated it.
+    // Everything else is routed by its address; the latest route to have validated it gets it.
     one.validate(from);
     peer.send_to(&[128, 1], local(&mux)).unwrap();
     assert_eq!(next(&mut of_one).await.class, PacketClass::Rtp);
@@ -224,7 +224,7 @@ fn ports_are_chosen_as_told_and_errors_say_what_is_wrong() {
     ));
 }
 
-/// F8
+/// Fault F8: a datagram that cannot be sent is lost, and nothing else ends.
 #[actix::test]
 async fn what_cannot_be_sent_is_counted_and_nothing_ends() {
     let (mux, _reader) = running();
@@ -239,7 +239,7 @@ async fn what_cannot_be_sent_is_counted_and_nothing_ends() {
         assert!(matches!(outcome, SendOutcome::Dropped(_)), "{source} {destination}: {outcome:?}");
     };
     let ours = source.to_string();
-    // No port; another family; a source that is not ours; a network to which nothing leads; broadcast; too long.
+    // Port 0; another family; a source that is not ours; a network without a route; broadcast; too long.
     lost(&ours, "127.0.0.1:0", b"x");
     lost(&ours, "[::1]:9", b"x");
     lost("192.0.2.77:9", "127.0.0.1:9", b"x");
@@ -251,7 +251,7 @@ async fn what_cannot_be_sent_is_counted_and_nothing_ends() {
     assert_eq!(counters.no_socket + counters.too_long + counters.system_errors, 5, "{counters:?}");
     assert!(counters.too_long == 1 && counters.no_socket == 3, "{counters:?}");
 
-    // A port that nobody listens on leaves an error on the socket; what comes after it goes out nevertheless.
+    // A closed port leaves an error on the socket; the next datagram goes out nevertheless.
     let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     for _ in 0..10 {
         send(&route, closed, b"anybody?");
@@ -279,7 +279,7 @@ async fn a_reader_that_dies_is_replaced_and_port_and_routes_stay() {
     route.validate(peer.local_addr().unwrap());
     for fault in [Fault::Panic("shot".to_owned()), Fault::Kill] {
         tree.inject("udp", fault).await.unwrap();
-        // Also what arrives while nobody reads.
+        // Also datagrams that arrive while no reader runs.
         peer.send_to(&[128, 1], local(&mux)).unwrap();
         assert_eq!(next(&mut inbox).await.contents, [128, 1][..]);
         until(|| tree.child::<UdpMux>("udp").is_ok_and(|reader| reader.is_running())).await;

@@ -1,4 +1,4 @@
-//! T7: a flood of STUN requests. A test of its own, since it weighs its process.
+//! T7: a flood of STUN requests. A separate test, since it measures the memory of its process.
 #![allow(clippy::disallowed_methods, reason = "a test waits by the clock on the wall")]
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -52,7 +52,8 @@ async fn t7_requests_for_nobody_are_not_answered_and_cost_no_memory() {
 
     flood("", 100_000).await;
     flood("wrong:name", 100_000).await;
-    // Of the right name: whether it is genuine, its connection will see. It does not look, and the newest are kept.
+    // With a valid user name: only the connection can see whether a request is genuine. It does not read, and the
+    // newest are kept.
     flood("right:name", 100_000).await;
 
     let counters = mux.counters();
@@ -64,7 +65,7 @@ async fn t7_requests_for_nobody_are_not_answered_and_cost_no_memory() {
     assert!(grown < 1 << 20, "{grown} bytes more after 300,000 requests");
 }
 
-/// Bytes of this process in memory.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4_096

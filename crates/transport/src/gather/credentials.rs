@@ -1,5 +1,5 @@
-//! Ephemeral TURN credentials: a username that says until when it is good, and a password that only who knows the
-//! server's secret can make of it (draft-uberti-behave-turn-rest; coturn's `use-auth-secret`).
+//! Ephemeral TURN credentials: a username that contains its expiry, and a password that can be made of it only with the
+//! server's secret (draft-uberti-behave-turn-rest; coturn's `use-auth-secret`).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,17 +7,17 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// What a client shows to a TURN server.
+/// Credentials that a client shows to a TURN server.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TurnCredentials {
-    /// `expiry:user`
+    /// Username: `expiry:user`.
     pub username: String,
-    /// The password.
+    /// Password.
     pub credential: String,
 }
 
-/// Credentials for `user` that are good until `expires`.
+/// Returns credentials for `user` that are valid until `expires`.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! Everything that one component sends and receives through.
+//! Transport of one component: everything that it sends and receives goes through it.
 #![allow(clippy::disallowed_methods, reason = "the driver tells the gatherer the time")]
 
 use std::cell::{Cell, RefCell};
@@ -27,22 +27,22 @@ use crate::mux::{
     RouteOptions, SendOutcome, Transmit, UfragTaken,
 };
 
-/// What a component's transport is to be.
+/// Options of a component's transport.
 #[derive(Clone, Debug)]
 pub struct TransportOptions {
     /// STUN and TURN servers. Default: none.
     pub servers: Vec<IceServer>,
-    /// Which candidates. Default: all.
+    /// Kinds of candidates to gather. Default: all.
     pub policy: IceTransportPolicy,
-    /// How long to wait for a STUN server. Default: 5 s.
+    /// Longest wait for a STUN server. Default: 5 s.
     pub stun_timeout: Duration,
-    /// How long to wait for a TURN server. Default: 10 s.
+    /// Longest wait for a TURN server. Default: 10 s.
     pub turn_timeout: Duration,
-    /// How much may wait to be read.
+    /// Limits of the receive queue.
     pub route: RouteOptions,
-    /// How TLS is spoken with `turns:` servers. Default: trusting whom the system trusts.
+    /// Configuration of TLS for `turns:` servers. Default: trust the certificates that the system trusts.
     pub tls: Option<Arc<ClientConfig>>,
-    /// What lines of the log begin with. Default: nothing.
+    /// Prefix of log lines. Default: none.
     pub label: Label,
 }
 
@@ -62,38 +62,39 @@ impl Default for TransportOptions {
     }
 }
 
-/// What a [`Transport`] tells.
+/// Event of a [`Transport`].
 #[derive(Debug)]
 pub enum TransportEvent {
-    /// A datagram came, through the mux or through a relay.
+    /// A datagram was received, through the mux or through a relay.
     Datagram(Datagram),
     /// A candidate was found.
     Candidate(LocalCandidate),
-    /// A server gave none.
+    /// A server gave no candidate.
     CandidateError(CandidateError),
-    /// All that can be found has been found.
+    /// Gathering is complete.
     GatheringDone,
-    /// A candidate's relay is gone. It is tried again, and told as a new candidate if that succeeds.
+    /// The relay of a candidate is lost. It is tried again, and reported as a new candidate if that succeeds.
     CandidateLost(Candidate),
 }
 
-/// Everything that one component sends and receives through: its place in the mux, its gatherer, its relays.
+/// Transport of one component: its route in the mux, its gatherer, its relays.
 ///
-/// It belongs to one thread. Dropping it ends all of it; allocations on TURN servers are given back, as far as that
+/// It belongs to one thread. Dropping it ends all of them; allocations on TURN servers are released, as far as that
+/// takes no longer than a second.
 /// takes no longer than a second.
 pub struct Transport {
     shared: Rc<Shared>,
-    /// Of one that has servers.
+    /// Task that serves the gatherer; only with servers.
     task: Option<AbortHandle>,
 }
 
-/// What a [`Transport`] tells: a stream without end.
+/// Events of a [`Transport`]: a stream without end.
 pub struct TransportEvents {
     inbox: Inbox,
     shared: Rc<Shared>,
-    /// Whose turn it is: datagrams must not keep events from being told, nor the other way round.
+    /// Whether datagrams come before events next: neither may keep the other from being delivered.
     datagrams_first: bool,
-    /// How many more it tells before everybody else on this thread has a turn.
+    /// Items left to deliver before other tasks of this thread get their turn.
     turn: usize,
 }
 
@@ -101,35 +102,37 @@ struct Shared {
     route: Route,
     gatherer: RefCell<Gatherer>,
     ways: RefCell<Vec<Way>>,
-    /// None without TURN servers.
+    /// `None` without TURN servers.
     from_servers: Option<mpsc::Sender<FromServer>>,
     events: RefCell<VecDeque<TransportEvent>>,
     reader: RefCell<Option<Waker>>,
-    /// The task is to look at the gatherer's time again.
+    /// Wakes the task, so that it reads the gatherer's time-out again.
     stir: Notify,
-    /// When the task will look at it anyway.
+    /// Time at which the task will wake up in any case.
     awaited: Cell<Option<Instant>>,
-    /// It has begun to gather before.
+    /// Whether it has gathered before.
     gathered: Cell<bool>,
-    /// Names that were looked up, and what others have asked: what the task is to tell the gatherer.
+    /// Results for the gatherer that the task passes on: resolved names, and answers that other connections have
+    /// received.
     told: RefCell<VecDeque<Told>>,
     tls: Option<Arc<ClientConfig>>,
 }
 
 enum Told {
     Resolved(usize, Result<Vec<SocketAddr>, String>),
-    /// What somebody else was told of this address by this server; none if they gave up.
+    /// Answer of this server about this address that another connection received; `None` if that connection gave up.
     Mapped(SocketAddr, SocketAddr, Option<SocketAddr>),
 }
 
 impl Transport {
-    /// A place in this mux. It does not gather until it is [told to](Self::gather). To be called on an actix thread.
+    /// Opens a transport in this mux. It does not gather until it is [told to](Self::gather). Call it on an actix
+    /// thread.
     pub fn open(mux: &MuxHandle, options: TransportOptions) -> (Self, TransportEvents) {
         let TransportOptions { servers, policy, stun_timeout, turn_timeout, route, tls, label } =
             options;
         let (route, inbox) = mux.open_route(route);
         let route = route.with_label(label.clone());
-        // Most connections of a server know of none; then there is nobody to wait for.
+        // Most connections of a server have no STUN or TURN servers; then no task is needed.
         let served = !servers.is_empty();
         let turn = servers.iter().flat_map(|server| &server.urls).any(|url| url.scheme.is_turn());
         let (from_servers, to_us) = turn.then(|| mpsc::channel(FROM_SERVERS)).unzip();
@@ -168,10 +171,10 @@ impl Transport {
         (Self { shared, task }, events)
     }
 
-    /// Begin to gather; again after an ICE restart. See [`Gatherer::gather`].
+    /// Starts gathering; starts it again after an ICE restart. See [`Gatherer::gather`].
     pub fn gather(&self) {
         let mux = self.shared.route.mux();
-        // Whoever gathers again may have moved just now.
+        // At a restart, this machine may have moved to another network just now.
         let hosts = match self.shared.gathered.replace(true) {
             true => mux.host_addresses(),
             false => mux.recent_host_addresses(),
@@ -179,30 +182,30 @@ impl Transport {
         self.shared.drive(|gatherer, now| gatherer.gather(now, hosts));
     }
 
-    /// Have STUN requests for this local `ufrag`; see [`Route::add_ufrag`].
+    /// Receives STUN requests for this local `ufrag`; see [`Route::add_ufrag`].
     ///
     /// # Errors
-    /// [`UfragTaken`]
+    /// [`UfragTaken`] if it belongs to another route.
     pub fn add_ufrag(&self, ufrag: &str) -> Result<(), UfragTaken> {
         self.shared.route.add_ufrag(ufrag)
     }
 
-    /// No longer have them.
+    /// Stops receiving STUN requests for this `ufrag`.
     pub fn remove_ufrag(&self, ufrag: &str) {
         self.shared.route.remove_ufrag(ufrag);
     }
 
-    /// Have everything from this address, which ICE has authenticated; see [`Route::validate`].
+    /// Receives everything from this address, which ICE has authenticated; see [`Route::validate`].
     pub fn validate(&self, remote: SocketAddr) {
         self.shared.route.validate(remote);
     }
 
-    /// No longer have it.
+    /// Stops receiving what comes from this address.
     pub fn forget(&self, remote: SocketAddr) {
         self.shared.route.forget(remote);
     }
 
-    /// Send: from a relayed address through its relay, else through the mux. It never waits.
+    /// Sends: from a relayed address through its relay, from any other through the mux. It never waits.
     pub fn send(&self, transmit: Transmit<'_>) -> SendOutcome {
         if check_remote(transmit.destination).is_err() {
             return SendOutcome::Dropped(DropReason::NoSocket);
@@ -217,7 +220,7 @@ impl Transport {
         if relayed { SendOutcome::Sent } else { self.shared.route.send(transmit) }
     }
 
-    /// The mux in which it is.
+    /// Returns the mux to which this transport belongs.
     pub fn mux(&self) -> &MuxHandle {
         self.shared.route.mux()
     }
@@ -229,7 +232,7 @@ fn datagrams<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> + us
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        // The ways send what they have got, and end.
+        // The connections to the servers send what is queued, and end.
         self.shared.drive(|gatherer, now| gatherer.close(now));
         self.shared.ways.borrow_mut().clear();
         self.shared.route.close();
@@ -277,7 +280,7 @@ impl Stream for TransportEvents {
                 return Poll::Ready(Some(event));
             }
         }
-        // What is_answer has found may be an event by now.
+        // `is_answer` may have produced an event by now.
         if let Some(event) = this.shared.next_event() {
             return Poll::Ready(Some(event));
         }
@@ -288,7 +291,7 @@ impl Stream for TransportEvents {
 }
 
 impl Shared {
-    /// The one way in: let the gatherer do something, and do what it wants done.
+    /// Lets the gatherer do something, and carries out its outputs. All calls of the gatherer go through here.
     fn drive<R>(self: &Rc<Self>, call: impl FnOnce(&mut Gatherer, Instant) -> R) -> R {
         let now = Instant::now();
         let result = call(&mut self.gatherer.borrow_mut(), now);
@@ -299,7 +302,7 @@ impl Shared {
             stirred = true;
             self.obey(now, output);
         }
-        // What says nothing may still have to be looked after earlier than was thought.
+        // A call without output may still have moved the time-out forward.
         if stirred || self.is_due_earlier(now) {
             self.stir.notify_one();
         }
@@ -332,7 +335,7 @@ impl Shared {
             }
             Output::TransmitToRelay { relay, contents } => {
                 if let Some(way) = self.ways.borrow().iter().find(|way| way.relay == relay) {
-                    // A connection too slow for what is to be relayed loses some of it.
+                    // If the connection is too slow for the relayed data, some of it is lost.
                     _ = way.send(contents);
                 }
             }
@@ -353,7 +356,7 @@ impl Shared {
         let mut events = self.events.borrow_mut();
         let relayed = |event: &TransportEvent| matches!(event, TransportEvent::Datagram(_));
         if relayed(&event) && events.len() >= EVENTS {
-            // The oldest datagram makes room; what the gatherer found is never lost.
+            // The oldest datagram makes room; an event of the gatherer is never dropped.
             if let Some(at) = events.iter().position(relayed) {
                 events.remove(at);
             }
@@ -368,14 +371,14 @@ impl Shared {
     fn next_event(&self) -> Option<TransportEvent> {
         let mut events = self.events.borrow_mut();
         let event = events.pop_front();
-        // For a long time there may be no other.
+        // There may be no other event for a long time: free the memory.
         if let Some(TransportEvent::GatheringDone) = event {
             events.shrink_to_fit();
         }
         event
     }
 
-    /// Whether a datagram is a STUN server's answer to the gatherer.
+    /// Returns whether a datagram is a STUN server's answer to the gatherer.
     fn is_answer(self: &Rc<Self>, datagram: &Datagram) -> bool {
         datagram.class == PacketClass::Stun
             && self.drive(|gatherer, now| {
@@ -413,7 +416,7 @@ impl Shared {
         self.stir.notify_one();
     }
 
-    /// If it is still there by then.
+    /// Hears it, if the transport still exists by then.
     fn hear_later(this: &Weak<Self>, told: Told) {
         if let Some(this) = this.upgrade() {
             this.hear(told);
@@ -425,7 +428,7 @@ impl Shared {
     }
 }
 
-/// Keep time for the gatherer, and bring it what is told.
+/// Wakes the gatherer at its time-outs, and passes results and data from servers to it.
 async fn serve(shared: Rc<Shared>, mut from_servers: Option<mpsc::Receiver<FromServer>>) {
     loop {
         let told = std::mem::take(&mut *shared.told.borrow_mut());
@@ -466,9 +469,10 @@ async fn serve(shared: Rc<Shared>, mut from_servers: Option<mpsc::Receiver<FromS
     }
 }
 
-/// What TURN servers have sent and the component has not read; datagrams beyond it are lost.
+/// Datagrams from TURN servers that the component has not read yet; more are dropped.
 const FROM_SERVERS: usize = 512;
-/// What waits to be told; of datagrams from relays the oldest make room.
+/// Events that wait; if datagrams from relays exceed it, the oldest of them are dropped.
 const EVENTS: usize = 512;
-/// A reader that always finds something would never let go of its thread. 64 datagrams take less than a millisecond.
+/// Items delivered before others get their turn: a reader that always finds another would never let go of its thread.
+/// 64 datagrams take less than a millisecond.
 const TURN: usize = 64;

@@ -1,4 +1,4 @@
-//! What a gatherer is told to look for, and what it says.
+//! Options and outputs of a gatherer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,30 +11,30 @@ use super::Gatherer;
 use super::{IceServer, IceUrl};
 use crate::Label;
 
-/// Which candidates are wanted (W3C `RTCIceTransportPolicy`).
+/// Kinds of candidates to gather (W3C `RTCIceTransportPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IceTransportPolicy {
-    /// All.
+    /// All kinds.
     #[default]
     All,
-    /// Only those of relays: the peer does not learn our addresses.
+    /// Only relay candidates: the peer does not learn our addresses.
     Relay,
 }
 
-/// What to gather.
+/// Options of a [`Gatherer`].
 #[derive(Clone, Debug)]
 pub struct GathererOptions {
-    /// Host candidates: the [advertised addresses](crate::mux::MuxHandle::host_addresses) of the mux.
+    /// Addresses of host candidates: the [advertised addresses](crate::mux::MuxHandle::host_addresses) of the mux.
     pub hosts: Vec<SocketAddr>,
     /// STUN and TURN servers. Default: none.
     pub servers: Vec<IceServer>,
-    /// Default: all.
+    /// Kinds of candidates to gather. Default: all.
     pub policy: IceTransportPolicy,
-    /// How long to wait for a STUN server. Default: 5 s.
+    /// Longest wait for a STUN server. Default: 5 s.
     pub stun_timeout: Duration,
-    /// How long to wait for a TURN server. Default: 10 s.
+    /// Longest wait for a TURN server. Default: 10 s.
     pub turn_timeout: Duration,
-    /// What lines of the log begin with. Default: nothing.
+    /// Prefix of log lines. Default: none.
     pub label: Label,
 }
 
@@ -51,126 +51,127 @@ impl Default for GathererOptions {
     }
 }
 
-/// A candidate of this side.
+/// Candidate of this side.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LocalCandidate {
-    /// It.
+    /// The candidate.
     pub candidate: Candidate,
-    /// The server that it comes from; none for a host candidate.
+    /// Server from which it comes; `None` for a host candidate.
     pub url: Option<IceUrl>,
 }
 
 impl LocalCandidate {
-    /// A candidate, and the server that it comes from.
+    /// Combines a candidate with the server from which it comes.
     pub fn new(candidate: Candidate, url: Option<IceUrl>) -> Self {
         Self { candidate, url }
     }
 }
 
-/// A server that did not give a candidate (W3C `RTCPeerConnectionIceErrorEvent`).
+/// Failure of a server to give a candidate (W3C `RTCPeerConnectionIceErrorEvent`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CandidateError {
-    /// The server.
+    /// URL of the server.
     pub url: IceUrl,
-    /// From where it was asked, if it was.
+    /// Local address from which the server was asked, if it was.
     pub address: Option<SocketAddr>,
-    /// The STUN error code (300–699), or 701: not reached.
+    /// STUN error code (300–699), or 701 if the server was not reached.
     pub code: u16,
-    /// The server's reason, or ours.
+    /// Reason given by the server, or by this side.
     pub text: String,
 }
 
-/// A relay's number.
+/// Number of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelayId(pub u32);
 
-/// What leads to a relay's server.
+/// Transport protocol between this side and a relay's server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RelayTransport {
-    /// A UDP socket of its own.
+    /// UDP socket of its own.
     Udp,
-    /// A TCP connection.
+    /// TCP connection.
     Tcp,
-    /// A TLS connection; the server's certificate must be for this name.
+    /// TLS connection; the server's certificate must be valid for this name.
     Tls(String),
 }
 
-/// What a [`Gatherer`] wants done.
+/// Action that a [`Gatherer`] requests of its driver.
 #[derive(Debug)]
 pub enum Output {
-    /// Look this name up, and [tell](Gatherer::handle_resolved).
+    /// Look this name up, and pass the result to [`handle_resolved`](Gatherer::handle_resolved).
     Resolve {
-        /// To tell with.
+        /// Number of the server, to pass with the result.
         server: usize,
-        /// The name or address.
+        /// Name or address.
         host: String,
-        /// The port.
+        /// Port.
         port: u16,
     },
-    /// Somebody may know already what this server says of this address: [tell](Gatherer::handle_mapped), or have it
-    /// [asked](Gatherer::ask).
+    /// Look for another connection's answer of this server about this address: pass it to
+    /// [`handle_mapped`](Gatherer::handle_mapped), or call [`ask`](Gatherer::ask).
     LookUp {
         /// Our address.
         host: SocketAddr,
-        /// The STUN server.
+        /// Address of the STUN server.
         server: SocketAddr,
     },
-    /// A STUN server has answered, or not: for those who wait for the same.
+    /// A STUN server has answered, or not: for other connections that wait for the same answer.
     Mapped {
         /// Our address.
         host: SocketAddr,
-        /// The STUN server.
+        /// Address of the STUN server.
         server: SocketAddr,
-        /// Our address as it sees it.
+        /// Our address as the server sees it; `None` without an answer.
         mapped: Option<SocketAddr>,
     },
     /// Send this from our address `source`, through the mux.
     Transmit {
         /// Our address.
         source: SocketAddr,
-        /// A STUN server.
+        /// Address of a STUN server.
         destination: SocketAddr,
-        /// A request.
+        /// STUN request.
         contents: Bytes,
     },
-    /// Open a way to a TURN server, and tell when it is [open](Gatherer::handle_open) or [lost](Gatherer::handle_lost).
+    /// Open a connection to a TURN server, and report when it is [open](Gatherer::handle_open) or
+    /// [lost](Gatherer::handle_lost).
     Open {
-        /// Which.
+        /// Number of the relay.
         relay: RelayId,
-        /// How.
+        /// Transport protocol to use.
         transport: RelayTransport,
-        /// Where.
+        /// Address of the server.
         server: SocketAddr,
     },
     /// Send this to a relay's server.
     TransmitToRelay {
-        /// Which.
+        /// Number of the relay.
         relay: RelayId,
-        /// A datagram, or a piece of the stream.
+        /// Datagram, or a piece of the stream.
         contents: Bytes,
     },
-    /// Close the way to a TURN server, once what was said before is sent.
+    /// Close the connection to a TURN server, once everything given to it before is sent.
     Close {
-        /// Which.
+        /// Number of the relay.
         relay: RelayId,
     },
-    /// A datagram from a peer, through a relay.
+    /// A datagram came from a peer, through a relay.
     Received {
-        /// The peer.
+        /// Address of the peer.
         source: SocketAddr,
         /// Our relayed address.
         destination: SocketAddr,
-        /// What it sent.
+        /// Payload.
         contents: Bytes,
     },
     /// A candidate was found.
     Candidate(LocalCandidate),
-    /// A server gave none.
+    /// A server gave no candidate.
     CandidateError(CandidateError),
-    /// A candidate's relay is gone.
+    /// The relay of a candidate is lost.
     CandidateLost(Candidate),
-    /// That was all.
+    /// Gathering is complete.
     Done,
 }

@@ -1,24 +1,25 @@
-//! Messages in a stream from or to a TURN server (RFC 8656 §12.5): STUN, and channel data padded to multiples of 4.
+//! Framing of the stream from or to a TURN server (RFC 8656 §12.5): STUN messages, and channel data padded to multiples
+//! of 4 bytes.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Cuts a stream into messages.
+/// Splitter of a stream into messages.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     buffer: BytesMut,
 }
 
-/// What comes is neither STUN nor channel data. Where the next message begins, nobody knows.
+/// Error: the stream contains something other than STUN and channel data, so the next message boundary is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotTurn;
 
 impl Frames {
-    /// A piece of the stream.
+    /// Adds a piece of the stream.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next message, without its padding, if all of it is here.
+    /// Returns the next message, without its padding, if all of it has arrived.
     pub(super) fn pop(&mut self) -> Result<Option<Bytes>, NotTurn> {
         let Some(header) = self.buffer.first_chunk::<4>() else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -46,14 +47,14 @@ fn padded(length: usize) -> usize {
     CHANNEL_HEADER + length.next_multiple_of(4)
 }
 
-/// By the first byte: 0x4000–0x4FFF (RFC 8656 §12).
+/// Returns whether a message with this first byte is channel data: 0x4000–0x4FFF (RFC 8656 §12).
 fn is_channel(first: u8) -> bool {
     matches!(first, 0x40..=0x4f)
 }
 
-/// Type, length, cookie, transaction.
+/// Length of the header in bytes: type, length, cookie, transaction.
 const STUN_HEADER: usize = 20;
-/// Number, length.
+/// Length of the header in bytes: number, length.
 const CHANNEL_HEADER: usize = 4;
 
 #[cfg(test)]
@@ -62,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// Of a STUN message.
+    /// Longest STUN message in bytes.
     const LONGEST: usize = STUN_HEADER + u16::MAX as usize;
 
     fn message() -> impl Strategy<Value = Vec<u8>> {

@@ -1,7 +1,7 @@
-//! Gathering: the candidates of this side, and the relays behind some of them.
+//! Gathering: finds the candidates of this side, and keeps the relays behind some of them.
 //!
-//! A [`Gatherer`] finds them: sans-IO, one for each component. A [`Transport`] is the driver around it: everything that
-//! a component sends and receives goes through it, whether by the [mux](crate::mux) or by a TURN server.
+//! A [`Gatherer`] finds candidates; it is sans-IO, one for each component. A [`Transport`] is the driver around it:
+//! everything that a component sends and receives goes through it, by the [mux](crate::mux) or by a TURN server.
 
 mod credentials;
 mod driver;

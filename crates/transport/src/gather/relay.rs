@@ -1,4 +1,4 @@
-//! An allocation on a TURN server (RFC 8656), whatever leads there.
+//! Allocation on a TURN server (RFC 8656), over any transport.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -18,41 +18,42 @@ use turn_client_proto::udp::TurnClientUdp;
 use super::frames::{Frames, NotTurn, pad};
 use super::stun::time_since;
 
-/// One allocation: made when the way to its server is open, refreshed for as long as it is wanted.
+/// One allocation: requested when the connection to its server is open, refreshed for as long as it is wanted.
 pub(super) struct Relay {
     client: TurnClient,
-    /// None over UDP, where each datagram is a message. The client cuts streams by itself, but knows no padding.
+    /// `None` over UDP, where each datagram is a message. The TURN client splits streams by itself, but does not know
+    /// padding.
     frames: Option<Frames>,
     born: Instant,
     relayed: Option<SocketAddr>,
-    /// What waits for a permission to its peer.
+    /// Datagrams that wait for a permission to their peer.
     waiting: VecDeque<(SocketAddr, Bytes)>,
-    /// How much has gone to each peer, until it has a channel.
+    /// Datagrams sent to each peer, until it has a channel.
     sent: HashMap<SocketAddr, u32>,
-    /// Requests that went out lately: what answers none of them is not heeded.
+    /// Recent requests: a response to none of them is ignored.
     asked: VecDeque<TransactionId>,
-    /// The server's last error, if it has not answered well since.
+    /// Last error of the server, if no success has followed it.
     last_error: Option<(u16, String)>,
-    /// The request to which the server said which credentials it wants to see.
+    /// Request that the server answered with a challenge for credentials.
     challenged: Option<TransactionId>,
     timeout: Option<Instant>,
 }
 
-/// What a relay wants done.
+/// Actions that a relay requests.
 #[derive(Default)]
 pub(super) struct RelayOutput {
-    /// To the server.
+    /// Messages for the server.
     pub(super) transmit: Vec<Bytes>,
-    /// From peers.
+    /// Datagrams from peers.
     pub(super) received: Vec<(SocketAddr, Bytes)>,
-    /// It has this address now.
+    /// Relayed address that was just allocated.
     pub(super) allocated: Option<SocketAddr>,
-    /// It has failed: the server's last word, if it had one.
+    /// The relay has failed: the last error of the server, if there was one.
     pub(super) failed: Option<(u16, String)>,
 }
 
 impl Relay {
-    /// Ask for an allocation over this path.
+    /// Requests an allocation over this path.
     pub(super) fn new(
         now: Instant,
         local: SocketAddr,
@@ -62,7 +63,7 @@ impl Relay {
         credential: &str,
     ) -> Self {
         let mut config = TurnConfig::new(TurnCredentials::new(username, credential));
-        // A relayed address of the server's own family is one that the server has for certain.
+        // A server is certain to have an address of the family by which it was reached.
         config.set_address_family(if server.is_ipv4() {
             AddressFamily::IPV4
         } else {
@@ -95,7 +96,7 @@ impl Relay {
         self.timeout
     }
 
-    /// Bytes from the server: a datagram, or a piece of a stream.
+    /// Handles bytes from the server: a datagram, or a piece of a stream.
     pub(super) fn handle_bytes(&mut self, now: Instant, bytes: &[u8], out: &mut RelayOutput) {
         let Some(frames) = &mut self.frames else { return self.hear(now, bytes, out) };
         frames.push(bytes);
@@ -111,7 +112,7 @@ impl Relay {
         }
     }
 
-    /// A whole message from the server.
+    /// Handles a whole message from the server.
     fn hear(&mut self, now: Instant, bytes: &[u8], out: &mut RelayOutput) {
         self.note_answer(bytes, out);
         let transport = self.client.transport();
@@ -131,7 +132,7 @@ impl Relay {
         self.drain(now, out);
     }
 
-    /// Relay to a peer; the permission for it is asked for when it is needed first.
+    /// Relays to a peer; the permission for that is requested when it is first needed.
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -157,10 +158,10 @@ impl Relay {
         self.drain(now, out);
     }
 
-    /// Give the allocation back.
+    /// Releases the allocation.
     pub(super) fn close(&mut self, now: Instant, out: &mut RelayOutput) {
         _ = self.client.delete(self.time(now));
-        // The client leaves a pause between requests, but there is no later for this one.
+        // The TURN client leaves a pause between requests, but this one cannot wait.
         self.drain(now + PAUSE, out);
     }
 
@@ -248,8 +249,9 @@ impl Relay {
         }
     }
 
-    /// A request of an allocation's has failed. That the server refuses a peer says nothing of the others; that it does
-    /// not answer, or does not know us any more, is the end: it is away, or has been restarted (437, RFC 8656 §5).
+    /// Handles that a request of an allocation has failed. If the server refuses one peer, that says nothing about the
+    /// others; if it does not answer, or does not know the allocation any more, the allocation is lost: the server is
+    /// unreachable, or has been restarted (437, RFC 8656 §5).
     fn check_server(&mut self, out: &mut RelayOutput) {
         match &self.last_error {
             None => out.failed = Some(unreachable()),
@@ -263,7 +265,7 @@ impl Relay {
         }
     }
 
-    /// Keep the server's last error: the client does not tell it.
+    /// Keeps the last error of the server: the TURN client does not report it.
     fn note_answer(&mut self, bytes: &[u8], out: &mut RelayOutput) {
         let Ok(message) = Message::from_bytes(bytes) else { return };
         let transaction = message.transaction_id();
@@ -273,8 +275,8 @@ impl Relay {
         match (message.class(), message.attribute::<ErrorCode>()) {
             (MessageClass::Error, Ok(error)) => {
                 let said = (error.code(), error.reason().to_owned());
-                // It has seen our credentials and asks for others (RFC 8489 §9.2.5). The client would go on asking with
-                // the same ones until it is tired.
+                // The server has seen our credentials and asks for others (RFC 8489 §9.2.5). The TURN client would go
+                // on asking with the same ones until it gives up.
                 let refused = said.0 == UNAUTHORIZED
                     && self.relayed.is_none()
                     && *self.challenged.get_or_insert(transaction) != transaction;
@@ -300,7 +302,7 @@ impl Relay {
         }
     }
 
-    /// Why it is not there yet: what the server said last, but for its question who is there.
+    /// Returns why there is no allocation yet: the last error of the server other than its challenge for credentials.
     pub(super) fn why(&self) -> (u16, String) {
         let last_error = self.last_error.clone().filter(|(code, _)| *code != UNAUTHORIZED);
         last_error.unwrap_or_else(unreachable)
@@ -311,31 +313,32 @@ impl Relay {
     }
 }
 
-/// W3C: "the server could not be reached".
+/// Returns W3C's "the server could not be reached".
 fn unreachable() -> (u16, String) {
     (701, "the TURN server does not answer".to_owned())
 }
 
-/// Of requests over UDP.
+/// Retransmission of requests over UDP: the first time-out, the last wait, and the number of retransmissions.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
 const LAST_WAIT: Duration = Duration::from_secs(4);
 const RETRANSMISSIONS: u32 = 6;
 /// Datagrams that wait for a permission: a check to each of a peer's candidates.
 const WAITING: usize = 64;
-/// Peers that are considered for a channel.
+/// Peers whose datagrams are counted, for a channel.
 const PEERS: usize = 128;
-/// A channel saves 36 bytes a datagram (RFC 8656 §12): worth it for who gets many.
+/// Datagrams to a peer after which it gets a channel. A channel saves 36 bytes a datagram (RFC 8656 §12), which pays
+/// off with many datagrams.
 const CHANNEL_AFTER: u32 = 8;
-/// Turns of the client until others have theirs.
+/// Steps of the TURN client in a row until other tasks get their turn.
 const ROUNDS: usize = 32;
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-/// RFC 8489 §14.8
+/// Error code (RFC 8489 §14.8).
 const UNAUTHORIZED: u16 = 401;
-/// RFC 8656 §19
+/// Error code (RFC 8656 §19).
 const ALLOCATION_MISMATCH: u16 = 437;
 const WRONG_CREDENTIALS: u16 = 441;
 const STALE_NONCE: u16 = 438;
-/// Requests whose answers are heeded: one to each peer, and repetitions.
+/// Requests whose responses are accepted: one to each peer, and repetitions.
 const ASKED: usize = 128;
-/// Longer than what the client leaves between requests, RFC 8445 §14.2's 50 ms.
+/// Time in advance, longer than the pause that the TURN client leaves between requests (RFC 8445 §14.2's 50 ms).
 const PAUSE: Duration = Duration::from_millis(100);

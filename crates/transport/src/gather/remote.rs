@@ -1,34 +1,35 @@
-//! To which addresses a peer may make us send.
+//! Checks of the remote addresses to which a peer may make us send.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Why nothing is sent to an address that a peer has named.
+/// Reason for which nothing is sent to an address that a peer has named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteRefused {
-    /// Port 0.
+    /// The port is 0.
     #[error("port 0")]
     NoPort,
-    /// 0.0.0.0 or `::`: on many systems, this very machine.
+    /// 0.0.0.0 or `::`: on many systems, this machine itself.
     #[error("the unspecified address")]
     Unspecified,
-    /// Multicast or broadcast.
+    /// Multicast or broadcast address.
     #[error("an address of many")]
     Multicast,
-    /// 169.254.0.0/16, where clouds keep their secrets (169.254.169.254), and `fd00:ec2::254`.
+    /// 169.254.0.0/16, where clouds serve their secrets (169.254.169.254), and `fd00:ec2::254`.
     #[error("a link-local address")]
     LinkLocal,
 }
 
-/// Whether checks may be sent to this address. Addresses of private networks are fine: peers have them.
+/// Checks whether connectivity checks may be sent to this address. Addresses of private networks are allowed: peers
+/// have them.
 ///
 /// # Errors
-/// [`RemoteRefused`]
+/// [`RemoteRefused`] for an address to which nothing may be sent.
 pub fn check_remote(address: SocketAddr) -> Result<(), RemoteRefused> {
     if address.port() == 0 {
         return Err(RemoteRefused::NoPort);
     }
-    // ::ffff:169.254.169.254 is 169.254.169.254.
+    // `::ffff:169.254.169.254` is 169.254.169.254.
     match address.ip().to_canonical() {
         ip if ip.is_unspecified() => Err(RemoteRefused::Unspecified),
         ip if ip.is_multicast() => Err(RemoteRefused::Multicast),
@@ -43,7 +44,7 @@ pub fn check_remote(address: SocketAddr) -> Result<(), RemoteRefused> {
     }
 }
 
-/// fd00:ec2::254
+/// Address of Amazon's metadata service, fd00:ec2::254.
 const AMAZON_METADATA: [u16; 8] = [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! STUN and TURN servers, as they are configured (W3C `RTCIceServer`, RFC 7064, RFC 7065).
+//! Configuration of STUN and TURN servers (W3C `RTCIceServer`, RFC 7064, RFC 7065).
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A STUN or TURN server, or several that share credentials.
+/// STUN or TURN server, or several that share credentials.
 ///
 /// Read from JSON in the W3C form, with `urls` as one text or a list of them (or `url`), or as a plain text:
 ///
@@ -24,29 +24,29 @@ use serde::{Deserialize, Serialize, Serializer};
 /// ```
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct IceServer {
-    /// Where.
+    /// URLs of the server.
     pub urls: Vec<IceUrl>,
-    /// For TURN.
+    /// Username, for TURN.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// For TURN: a password.
+    /// Password, for TURN.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
 }
 
 impl IceServer {
-    /// A server that asks for no credentials.
+    /// Creates a server that asks for no credentials.
     ///
     /// # Errors
-    /// [`IceServerError`]
+    /// [`IceServerError`] if the URL is not accepted, or is a TURN server's.
     pub fn new(url: &str) -> Result<Self, IceServerError> {
         Self { urls: vec![url.parse()?], username: None, credential: None }.checked()
     }
 
-    /// A TURN server.
+    /// Creates a TURN server.
     ///
     /// # Errors
-    /// [`IceServerError`]
+    /// [`IceServerError`] if the URL is not accepted.
     pub fn turn(
         url: &str,
         username: impl Into<String>,
@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for IceServer {
             Url(String),
             Dictionary {
                 urls: Option<OneOrMany>,
-                /// What older configurations have, some beside `urls`.
+                /// Key in older configurations, some of which have it beside `urls`.
                 url: Option<OneOrMany>,
                 username: Option<String>,
                 credential: Option<String>,
@@ -125,55 +125,55 @@ impl<'de> Deserialize<'de> for IceServer {
     }
 }
 
-/// The address of a STUN or TURN server.
+/// URL of a STUN or TURN server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct IceUrl {
-    /// What it is.
+    /// Scheme, which says whether it is STUN or TURN, with or without TLS.
     pub scheme: Scheme,
-    /// A name, or an address (IPv6 without its brackets).
+    /// Name, or address (IPv6 without its brackets).
     pub host: String,
-    /// Default: 3478, with TLS 5349.
+    /// Port. Default: 3478, with TLS 5349.
     pub port: u16,
-    /// Default: UDP, with TLS TCP.
+    /// Transport protocol. Default: UDP, with TLS TCP.
     pub transport: ServerTransport,
 }
 
-/// What a server is.
+/// Scheme of a server's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// `stun:`
+    /// STUN (`stun:`).
     Stun,
-    /// `stuns:`
+    /// STUN over TLS (`stuns:`).
     Stuns,
-    /// `turn:`
+    /// TURN (`turn:`).
     Turn,
-    /// `turns:`
+    /// TURN over TLS (`turns:`).
     Turns,
 }
 
 impl Scheme {
-    /// Whether it relays.
+    /// Returns whether the server relays.
     pub fn is_turn(self) -> bool {
         matches!(self, Self::Turn | Self::Turns)
     }
 
-    /// Whether it is spoken to over TLS.
+    /// Returns whether the server is reached over TLS.
     pub fn is_secure(self) -> bool {
         matches!(self, Self::Stuns | Self::Turns)
     }
 }
 
-/// How a server is spoken to.
+/// Transport protocol to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServerTransport {
-    /// `transport=udp`
+    /// UDP (`transport=udp`).
     Udp,
-    /// `transport=tcp`
+    /// TCP (`transport=tcp`).
     Tcp,
 }
 
-/// Why a server is not accepted.
+/// Reason for which a server is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IceServerError {
@@ -186,16 +186,16 @@ pub enum IceServerError {
     /// Not `stun:`, `stuns:`, `turn:` or `turns:`.
     #[error("{0:?} has none of the schemes stun, stuns, turn and turns")]
     UnknownScheme(String),
-    /// There is no host in it, or not a valid one.
+    /// There is no host in the URL, or not a valid one.
     #[error("{0:?} has no valid host")]
     BadHost(String),
-    /// Not a number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("{0:?} has no valid port")]
     BadPort(String),
-    /// Something other than `?transport=udp` or `?transport=tcp`, or that for a STUN server.
+    /// The query is other than `?transport=udp` or `?transport=tcp`, or the URL is a STUN server's and has one.
     #[error("{0:?} has an unknown query")]
     BadQuery(String),
-    /// `stuns:`, or `turns:` over UDP (DTLS): nothing here speaks it.
+    /// `stuns:`, or `turns:` over UDP (DTLS): not implemented.
     #[error("{0:?} is of a kind that is not supported")]
     Unsupported(String),
 }
@@ -292,11 +292,11 @@ impl Serialize for IceUrl {
     }
 }
 
-/// RFC 8489 §18.6, RFC 8656 §3.
+/// Default port (RFC 8489 §18.6, RFC 8656 §3).
 const PORT: u16 = 3478;
-/// The same with TLS.
+/// Default port with TLS.
 const SECURE_PORT: u16 = 5349;
-/// RFC 1035 §2.3.4.
+/// Longest host name in bytes (RFC 1035 §2.3.4).
 const LONGEST_NAME: usize = 253;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The way to a TURN server: a socket or a stream of its own, and the task that serves it.
+//! Connection to a TURN server: a socket or a stream of its own, and the task that serves it.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,23 +15,24 @@ use tokio_rustls::TlsConnector;
 
 use super::{RelayId, RelayTransport};
 
-/// What a way tells.
+/// Event of a connection to a server.
 pub(super) enum FromServer {
     Open(RelayId, SocketAddr),
     Bytes(RelayId, Bytes),
     Lost(RelayId, String),
 }
 
-/// Our end of a way: what is put in goes to the server; dropping it closes the way when all is sent.
+/// Our end of a connection to a server: what is put in goes to the server; dropping it closes the connection when all
+/// is sent.
 pub(super) struct Way {
     pub(super) relay: RelayId,
     to_server: mpsc::Sender<Bytes>,
-    /// Its end is the way's.
+    /// Dropping it ends the connection.
     _wanted: oneshot::Sender<()>,
 }
 
 impl Way {
-    /// Open one; it tells all that happens to `tell`, for as long as that is heard.
+    /// Opens a connection; it sends its events to `tell`, for as long as `tell` is open.
     pub(super) fn open(
         relay: RelayId,
         transport: RelayTransport,
@@ -42,7 +43,7 @@ impl Way {
         let (to_server, outgoing) = mpsc::channel(OUTGOING);
         let (wanted, unwanted) = oneshot::channel::<()>();
         actix::spawn(async move {
-            // One that is not wanted any more says what it has to say, and no longer than that takes at most.
+            // A dropped connection sends what is queued, for at most `CLOSING`.
             let served = tokio::select! {
                 served = serve(relay, transport, server, tls, outgoing, &tell) => served,
                 () = async {
@@ -59,7 +60,7 @@ impl Way {
         Self { relay, to_server, _wanted: wanted }
     }
 
-    /// Send; says whether there was room.
+    /// Sends; returns whether there was room in the queue.
     pub(super) fn send(&self, contents: Bytes) -> bool {
         self.to_server.try_send(contents).is_ok()
     }
@@ -80,7 +81,7 @@ async fn serve(
                 SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
             };
             let socket = UdpSocket::bind(any).await?;
-            // From nobody else, and errors of the server's port are heard.
+            // Connected: only this server is heard, and so are errors of its port.
             socket.connect(server).await?;
             _ = tell.send(FromServer::Open(relay, socket.local_addr()?)).await;
             serve_udp(relay, &socket, outgoing, tell).await
@@ -122,7 +123,7 @@ async fn serve_udp(
     loop {
         tokio::select! {
             contents = outgoing.recv() => match contents {
-                // A datagram that cannot be sent is lost; whether the server is, it tells itself.
+                // A datagram that cannot be sent is lost; a lost server shows by other means.
                 Some(contents) => match socket.send(&contents).await {
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(error),
                     _ => {}
@@ -134,11 +135,11 @@ async fn serve_udp(
                     Ok(received) if received > LARGEST => continue,
                     Ok(received) => received,
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(error),
-                    // Of one datagram that was sent earlier.
+                    // This error is about one datagram that was sent earlier.
                     Err(_) => continue,
                 };
                 let contents = Bytes::copy_from_slice(&buffer[..received]);
-                // What its reader has no room for is lost, as on the network.
+                // What the reader's queue has no room for is lost, as on the network.
                 if let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(FromServer::Bytes(relay, contents)) {
                     return Ok(());
                 }
@@ -166,7 +167,7 @@ async fn serve_stream(
         let mut buffer = vec![0; BITE];
         loop {
             let read = reader.read(&mut buffer).await?;
-            // Of a stream nothing may be lost: its reader sets the pace.
+            // Nothing of a stream may be lost: its reader sets the pace.
             if read == 0
                 || tell
                     .send(FromServer::Bytes(relay, Bytes::copy_from_slice(&buffer[..read])))
@@ -183,7 +184,7 @@ async fn serve_stream(
     }
 }
 
-/// The certificates that this system trusts.
+/// Returns a configuration that trusts the certificates of this system.
 fn system_roots() -> io::Result<Arc<ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -200,7 +201,7 @@ fn system_roots() -> io::Result<Arc<ClientConfig>> {
     ))
 }
 
-/// Datagrams that wait for a slow connection; more are lost.
+/// Datagrams that wait for a slow connection; more are dropped.
 const OUTGOING: usize = 256;
 /// Bytes of a datagram of a TURN server; larger ones, which no path carries in one piece, are lost.
 const LARGEST: usize = 8_192;

@@ -1,4 +1,4 @@
-//! One question to a STUN server: what is our address, seen from you? (RFC 8489)
+//! Query to a STUN server for our address as it sees it (RFC 8489).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,26 +10,26 @@ use stun_proto::types::attribute::{ErrorCode, XorMappedAddress};
 use stun_proto::types::message::{BINDING, Message, MessageClass, MessageWriteVec};
 use stun_proto::types::prelude::MessageWrite;
 
-/// A binding request, repeated until it is answered.
+/// Binding request, repeated until it is answered.
 pub(super) struct StunQuery {
     agent: StunAgent,
     server: SocketAddr,
     born: Instant,
 }
 
-/// What came of it.
+/// Result of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Our address.
+    /// Our address, as the server sees it.
     Mapped(SocketAddr),
-    /// An error of the server's.
+    /// Error response of the server.
     Refused(u16, String),
-    /// Silence.
+    /// No response.
     TimedOut,
 }
 
 impl StunQuery {
-    /// Ask; the request is to be sent.
+    /// Creates a query; the returned request must be sent.
     pub(super) fn new(
         local: SocketAddr,
         server: SocketAddr,
@@ -52,7 +52,7 @@ impl StunQuery {
         (Self { agent, server, born: now }, packet)
     }
 
-    /// The answer, if this is it.
+    /// Returns the answer, if the datagram is one to this query.
     pub(super) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -84,7 +84,7 @@ impl StunQuery {
         })
     }
 
-    /// The request again, if it is time.
+    /// Returns the request again, if it is time.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> (Option<Bytes>, Option<Answer>) {
         let time = self.time(now);
         if let StunAgentPollRet::TransactionTimedOut(_) = self.agent.poll(time) {
@@ -109,15 +109,16 @@ impl StunQuery {
     }
 }
 
-/// The libraries' time, which begins when they do.
+/// Returns the time as the libraries count it, from when they were started.
 pub(super) fn time_since(born: Instant, now: Instant) -> stun_proto::Instant {
     let nanos = now.saturating_duration_since(born).as_nanos();
     stun_proto::Instant::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
-/// RFC 8489 §6.2.1 says 500 ms where nothing is known; half of it is what browsers do.
+/// First retransmission time-out. RFC 8489 §6.2.1 says 500 ms where nothing is known; half of it is what browsers use.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
-/// It doubles up to this: on a path that loses much, many questions get an answer where few do not.
+/// Longest retransmission time-out; it doubles up to this. On a path with much loss, many requests get a response where
+/// few do not.
 const LONGEST_RETRANSMISSION: Duration = Duration::from_millis(500);
-/// As many as fit into 5 s.
+/// Number of retransmissions: as many as fit into 5 s.
 const RETRANSMISSIONS: u32 = 12;

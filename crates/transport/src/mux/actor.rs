@@ -1,4 +1,4 @@
-//! The actor that reads the sockets of a mux.
+//! Actor that reads the sockets of a mux.
 
 use std::io::{self, ErrorKind, IoSliceMut};
 
@@ -11,16 +11,17 @@ use tokio::net::UdpSocket;
 use super::socket::Bound;
 use super::{DropReason, MuxHandle};
 
-/// Reads the sockets of a [`MuxHandle`] on its thread, and hands on what comes.
+/// Actor that reads the sockets of a [`MuxHandle`] on its thread, and routes the datagrams to their connections.
 ///
-/// Run one for each handle, as a permanent child of a supervisor. A restarted one goes on where the last one stopped.
+/// Run one for each handle, as a permanent child of a supervisor. After a restart, the new instance continues where the
+/// last one stopped.
 #[derive(Debug)]
 pub struct UdpMux {
     handle: MuxHandle,
 }
 
 impl UdpMux {
-    /// The reader of these sockets.
+    /// Creates the actor that reads these sockets.
     pub fn new(handle: MuxHandle) -> Self {
         Self { handle }
     }
@@ -33,7 +34,7 @@ impl Actor for UdpMux {
         let sockets = &self.handle.shared.sockets;
         for v6 in [false, true] {
             let Some(bound) = (if v6 { &sockets.v6 } else { &sockets.v4 }) else { continue };
-            // The reader has a descriptor of its own: one that is killed leaves the sockets as they are.
+            // The reader has a descriptor of its own: if it is killed, the sockets stay as they are.
             let reader = bound.socket.try_clone().and_then(UdpSocket::from_std);
             match reader {
                 Ok(reader) => {
@@ -49,7 +50,7 @@ impl Actor for UdpMux {
     }
 }
 
-/// Read until that is no longer possible.
+/// Reads until an error makes that impossible, and returns the error.
 async fn read(reader: UdpSocket, handle: MuxHandle, v6: bool) -> io::Error {
     let sockets = &handle.shared.sockets;
     let Some(bound) = (if v6 { &sockets.v6 } else { &sockets.v4 }) else {
@@ -64,19 +65,19 @@ async fn read(reader: UdpSocket, handle: MuxHandle, v6: bool) -> io::Error {
             match reader.try_io(Interest::READABLE, || slots.receive(bound)) {
                 Ok(received) => slots.deliver(received, &handle),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // Of a datagram that was sent earlier, as a rule: nothing is wrong with this socket.
+                // This error is usually about a datagram that was sent earlier: nothing is wrong with this socket.
                 Err(error) => {
                     log::debug!("a UDP socket reports {error}");
                     handle.shared.counting.dropped(DropReason::SystemError);
                 }
             }
         }
-        // The thread has other connections to serve.
+        // Other connections of this thread get their turn.
         tokio::task::yield_now().await;
     }
 }
 
-/// Room for what one call reads.
+/// Buffers for the datagrams that one call reads.
 struct Slots {
     memory: Vec<u8>,
     size: usize,
@@ -106,9 +107,9 @@ impl Slots {
     }
 }
 
-/// Datagrams (or batches of them from one sender) in one call.
+/// Datagrams (or batches of them from one sender) that one call reads.
 const SLOTS: usize = 16;
-/// What UDP can carry.
+/// Largest datagram that UDP can carry, in bytes.
 const LONGEST_DATAGRAM: usize = 65_536;
-/// Calls until others on the thread have their turn.
+/// Calls in a row until other tasks of the thread get their turn.
 const BATCHES_IN_A_ROW: usize = 8;

@@ -1,8 +1,8 @@
-//! What a mux has done, and what it has dropped and why.
+//! Counters of a mux: datagrams received, sent, and dropped by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a datagram was dropped.
+/// Reason for which a datagram was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
@@ -10,59 +10,59 @@ pub enum DropReason {
     Unclassified,
     /// Received: its first byte says STUN and it is not, from an address that no connection has validated.
     MalformedStun,
-    /// Received: a STUN request whose user name is nobody's.
+    /// Received: a STUN request whose user name belongs to no connection.
     UnknownUfrag,
-    /// Received: a STUN response to nothing that was asked.
+    /// Received: a STUN response to no request that is under way.
     UnknownTransaction,
     /// Received: from an address that no connection has validated.
     UnknownSource,
-    /// Received: its connection's inbox was full, and this was the oldest in it.
+    /// Received: the receive queue of its connection was full, and this was the oldest datagram in it.
     InboxFull,
-    /// To be sent: the system's buffer was full.
+    /// Outgoing: the system's buffer was full.
     SendBufferFull,
-    /// To be sent: longer than the path allows.
+    /// Outgoing: longer than the path allows.
     TooLong,
-    /// To be sent: there is no socket of that address family.
+    /// Outgoing: there is no socket of that address family.
     NoSocket,
-    /// The system gave an error: no route, no permission, no memory.
+    /// The system reported an error: no route, no permission, no memory.
     SystemError,
 }
 
-/// What a mux has done so far.
+/// Counters of a mux since it was bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MuxCounters {
-    /// Datagrams that came in.
+    /// Datagrams received.
     pub received: u64,
-    /// Bytes in them.
+    /// Bytes in the datagrams received.
     pub received_bytes: u64,
-    /// Datagrams that went out.
+    /// Datagrams sent.
     pub sent: u64,
-    /// Bytes in them.
+    /// Bytes in the datagrams sent.
     pub sent_bytes: u64,
-    /// [`DropReason::Unclassified`]
+    /// Datagrams dropped for [`DropReason::Unclassified`].
     pub unclassified: u64,
-    /// [`DropReason::MalformedStun`]
+    /// Datagrams dropped for [`DropReason::MalformedStun`].
     pub malformed_stun: u64,
-    /// [`DropReason::UnknownUfrag`]
+    /// Datagrams dropped for [`DropReason::UnknownUfrag`].
     pub unknown_ufrag: u64,
-    /// [`DropReason::UnknownTransaction`]
+    /// Datagrams dropped for [`DropReason::UnknownTransaction`].
     pub unknown_transaction: u64,
-    /// [`DropReason::UnknownSource`]
+    /// Datagrams dropped for [`DropReason::UnknownSource`].
     pub unknown_source: u64,
-    /// [`DropReason::InboxFull`]
+    /// Datagrams dropped for [`DropReason::InboxFull`].
     pub inbox_full: u64,
-    /// [`DropReason::SendBufferFull`]
+    /// Datagrams dropped for [`DropReason::SendBufferFull`].
     pub send_buffer_full: u64,
-    /// [`DropReason::TooLong`]
+    /// Datagrams dropped for [`DropReason::TooLong`].
     pub too_long: u64,
-    /// [`DropReason::NoSocket`]
+    /// Datagrams dropped for [`DropReason::NoSocket`].
     pub no_socket: u64,
-    /// [`DropReason::SystemError`]
+    /// Datagrams dropped for [`DropReason::SystemError`].
     pub system_errors: u64,
 }
 
-/// [`MuxCounters`] that every thread may add to.
+/// Atomic form of [`MuxCounters`], to which every thread may add.
 #[derive(Debug, Default)]
 pub(super) struct Counting {
     received: AtomicU64,

@@ -1,4 +1,5 @@
-//! Whose is a datagram? No I/O, no clock, no cryptography, and the same cost however many connections there are.
+//! Routing table: finds the connection to which a datagram belongs. No I/O, no clock, no cryptography; the cost of a
+//! lookup does not depend on the number of connections.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -6,18 +7,18 @@ use std::net::SocketAddr;
 
 use super::{DropReason, PacketClass, Stun};
 
-/// A route's number; unique in its mux, never used again.
+/// Number of a route; unique in its mux, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId(u64);
 
-/// The local `ufrag` is another route's.
+/// Error: the local `ufrag` belongs to another route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the user fragment is in use by another connection")]
 pub struct UfragTaken;
 
-/// The routing table: for each route, whatever leads to it (`T`).
+/// Routing table: maps datagrams to routes, each with its target `T`.
 ///
-/// Each route holds a bounded number of addresses and transactions, and strangers none.
+/// Each route holds a bounded number of addresses and transactions; unknown senders hold none.
 #[derive(Debug)]
 pub struct Demux<T> {
     routes: HashMap<RouteId, Entries<T>>,
@@ -31,9 +32,9 @@ pub struct Demux<T> {
 struct Entries<T> {
     target: T,
     ufrags: Vec<String>,
-    /// The oldest first.
+    /// Validated remote addresses, the oldest first.
     remotes: VecDeque<SocketAddr>,
-    /// The oldest first.
+    /// Transactions under way, the oldest first.
     transactions: VecDeque<[u8; 12]>,
 }
 
@@ -50,7 +51,7 @@ impl<T> Default for Demux<T> {
 }
 
 impl<T> Demux<T> {
-    /// A new route, to which nothing leads yet.
+    /// Opens a new route, to which nothing is routed yet.
     pub fn open(&mut self, target: T) -> RouteId {
         let id = RouteId(self.next);
         self.next += 1;
@@ -64,7 +65,7 @@ impl<T> Demux<T> {
         id
     }
 
-    /// Forget a route and all that leads to it.
+    /// Removes a route and all its entries.
     pub fn close(&mut self, id: RouteId) {
         let Some(entries) = self.routes.remove(&id) else { return };
         for ufrag in entries.ufrags {
@@ -78,10 +79,10 @@ impl<T> Demux<T> {
         }
     }
 
-    /// Lead STUN requests for this `ufrag` to this route.
+    /// Routes STUN requests for this `ufrag` to this route.
     ///
     /// # Errors
-    /// [`UfragTaken`]
+    /// [`UfragTaken`] if it belongs to another route.
     pub fn add_ufrag(&mut self, id: RouteId, ufrag: &str) -> Result<(), UfragTaken> {
         let Some(entries) = self.routes.get_mut(&id) else { return Ok(()) };
         match self.ufrags.entry(ufrag.to_owned()) {
@@ -95,7 +96,7 @@ impl<T> Demux<T> {
         }
     }
 
-    /// No longer do so.
+    /// Stops routing requests for this `ufrag` to this route.
     pub fn remove_ufrag(&mut self, id: RouteId, ufrag: &str) {
         if let Some(entries) = self.routes.get_mut(&id) {
             entries.ufrags.retain(|known| known != ufrag);
@@ -105,7 +106,8 @@ impl<T> Demux<T> {
         }
     }
 
-    /// Lead what comes from this address to this route, whoever had it before: the latest to prove it owns it.
+    /// Routes what comes from this address to this route, even if another route had it: the latest that has proved to
+    /// own it wins.
     pub fn validate(&mut self, id: RouteId, remote: SocketAddr) {
         let Some(entries) = self.routes.get_mut(&id) else { return };
         self.remotes.insert(remote, id);
@@ -117,7 +119,7 @@ impl<T> Demux<T> {
         }
     }
 
-    /// No longer do so.
+    /// Stops routing what comes from this address to this route.
     pub fn forget(&mut self, id: RouteId, remote: SocketAddr) {
         if let Some(entries) = self.routes.get_mut(&id) {
             entries.remotes.retain(|known| *known != remote);
@@ -125,7 +127,7 @@ impl<T> Demux<T> {
         }
     }
 
-    /// This route has sent a request: lead the response to it.
+    /// Notes a request that this route has sent, so that the response is routed to it.
     pub fn expect_response(&mut self, id: RouteId, transaction: [u8; 12]) {
         let Some(entries) = self.routes.get_mut(&id) else { return };
         if self.transactions.insert(transaction, id) == Some(id) {
@@ -138,7 +140,7 @@ impl<T> Demux<T> {
         }
     }
 
-    /// The response has come: nothing more is to be led by it. A route that sends the request again says so again.
+    /// Forgets a transaction after its response. A route that sends the request again notes it again.
     pub fn answered(&mut self, id: RouteId, transaction: &[u8; 12]) {
         if let Some(entries) = self.routes.get_mut(&id) {
             entries.transactions.retain(|known| known != transaction);
@@ -146,10 +148,10 @@ impl<T> Demux<T> {
         }
     }
 
-    /// Whose is this datagram, and what is it?
+    /// Finds the route of a datagram, and its class.
     ///
     /// # Errors
-    /// Why it is nobody's.
+    /// The reason for which it belongs to no route.
     pub fn find(
         &self,
         source: SocketAddr,
@@ -165,7 +167,7 @@ impl<T> Demux<T> {
             (PacketClass::Stun, Some(Stun::Response { transaction })) => {
                 (class, self.transactions.get(&transaction).ok_or(DropReason::UnknownTransaction)?)
             }
-            // A payload may begin with any byte.
+            // An application's payload may begin with any byte.
             (PacketClass::Stun, None) => {
                 (PacketClass::Other, by_source(DropReason::MalformedStun)?)
             }
@@ -176,32 +178,32 @@ impl<T> Demux<T> {
         Ok((*id, class, &entries.target))
     }
 
-    /// How many routes there are.
+    /// Returns the number of routes.
     pub fn len(&self) -> usize {
         self.routes.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no routes.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 
-    /// How many entries lead to routes: user fragments, addresses, transactions.
+    /// Returns the numbers of entries: user fragments, addresses, transactions.
     pub fn entries(&self) -> (usize, usize, usize) {
         (self.ufrags.len(), self.remotes.len(), self.transactions.len())
     }
 }
 
-/// Remove an entry unless it has become another route's.
+/// Removes an entry unless it has become another route's.
 fn remove_if<K: std::hash::Hash + Eq>(map: &mut HashMap<K, RouteId>, key: &K, id: RouteId) {
     if map.get(key) == Some(&id) {
         map.remove(key);
     }
 }
 
-/// Addresses of one route: the candidates of a peer with many interfaces, and some that it had before.
+/// Remote addresses per route: the candidates of a peer with many interfaces, and some that it had before.
 const REMOTES: usize = 32;
-/// Requests of one route under way: each of 100 pairs has one at a time, and few are checked at once.
+/// Requests under way per route: each of 100 pairs has one at a time, and few pairs are checked at once.
 const TRANSACTIONS: usize = 128;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The sockets and the routing table, as everybody holds them.
+//! Shared handle of the sockets and the routing table.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ use super::{
     UdpMuxOptions, UfragTaken,
 };
 
-/// The sockets and the routing table. Cheap to clone, usable from any thread; it outlives a restart of the
+/// Handle of the sockets and the routing table. Cheap to clone, usable from any thread; it outlives a restart of the
 /// [`UdpMux`](super::UdpMux) that reads the sockets, so port and routes stay.
 #[derive(Clone, Debug)]
 pub struct MuxHandle {
@@ -31,20 +31,20 @@ pub(crate) struct Shared {
     options: UdpMuxOptions,
     demux: Mutex<Demux<Arc<Ring>>>,
     pub(super) counting: Counting,
-    /// What STUN servers said of these sockets, for all connections that share them.
+    /// Answers of STUN servers about these sockets, for all connections that share them.
     pub(crate) reflexive: ReflexiveCache,
-    /// The interfaces of this machine with their addresses, and when they were looked up.
+    /// Interfaces of this machine with their addresses, and the time of the lookup.
     interfaces: RwLock<(Interfaces, Option<Instant>)>,
 }
 
 type Interfaces = Arc<[(String, IpAddr)]>;
 
-/// How much may wait for one connection.
+/// Limits of the receive queue of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteOptions {
-    /// Datagrams. Default: 1,024, half a second of a video of 20 Mbit/s.
+    /// Largest number of datagrams. Default: 1,024, half a second of a video of 20 Mbit/s.
     pub datagrams: usize,
-    /// Bytes. Default: 1 MiB.
+    /// Largest number of bytes. Default: 1 MiB.
     pub bytes: usize,
 }
 
@@ -54,33 +54,33 @@ impl Default for RouteOptions {
     }
 }
 
-/// What to send, and from which of our addresses.
+/// Data to send, with its destination and the local address that it leaves from.
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit<'a> {
-    /// One of the [advertised addresses](MuxHandle::host_addresses).
+    /// Local address: one of the [advertised addresses](MuxHandle::host_addresses).
     pub source: SocketAddr,
-    /// To whom.
+    /// Address to send to.
     pub destination: SocketAddr,
     /// One datagram, or several of `segment_size` bytes each (the last may be shorter).
     pub contents: &'a [u8],
-    /// Send `contents` as datagrams of this size, in one call where the system can.
+    /// Size in bytes of the datagrams into which `contents` is split; they are sent in one call where the system can.
     pub segment_size: Option<usize>,
 }
 
-/// What became of a [`Transmit`].
+/// Result of sending a [`Transmit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// The system has it.
+    /// The system has accepted it.
     Sent,
     /// It is lost, as it could have been on the network.
     Dropped(DropReason),
 }
 
 impl MuxHandle {
-    /// Bind the sockets. They are read once a [`UdpMux`](super::UdpMux) runs.
+    /// Binds the sockets. They are read once a [`UdpMux`](super::UdpMux) runs.
     ///
     /// # Errors
-    /// [`BindError`]
+    /// [`BindError`] if no socket could be bound or set up, or if an announced address cannot be announced.
     pub fn bind(options: UdpMuxOptions) -> Result<Self, BindError> {
         if let Some(bad) = options
             .announced
@@ -104,13 +104,13 @@ impl MuxHandle {
         })
     }
 
-    /// The addresses to advertise as host candidates: those announced, and for a family of which none is announced
-    /// those of the interfaces, as they are now.
+    /// Returns the addresses to advertise as host candidates: the announced ones, and for an address family without
+    /// any, those of the interfaces as they are now.
     pub fn host_addresses(&self) -> Vec<SocketAddr> {
         self.addresses(|| self.look_at_interfaces())
     }
 
-    /// The same, as of a tenth of a second ago.
+    /// Returns the same addresses, at most a tenth of a second old.
     pub(crate) fn recent_host_addresses(&self) -> Vec<SocketAddr> {
         self.addresses(|| self.interfaces())
     }
@@ -134,8 +134,8 @@ impl MuxHandle {
         addresses.into_iter().map(|address| SocketAddr::new(address, sockets.port)).collect()
     }
 
-    /// The interfaces and their addresses, as of a tenth of a second ago: to ask the system costs more than the rest of
-    /// what a new connection needs of it.
+    /// Returns the interfaces and their addresses, at most a tenth of a second old: asking the system costs more than
+    /// everything else that a new connection needs of it.
     fn interfaces(&self) -> Interfaces {
         let (known, at) = self.known_interfaces();
         let fresh = at.is_some_and(|at| now().saturating_duration_since(at) < INTERFACES_FOR);
@@ -159,12 +159,12 @@ impl MuxHandle {
         found
     }
 
-    /// The port of all sockets.
+    /// Returns the port of all sockets.
     pub fn port(&self) -> u16 {
         self.shared.sockets.port
     }
 
-    /// A place for a connection, and what will wait for it there.
+    /// Opens a route for a connection, with its receive queue.
     pub fn open_route(&self, options: RouteOptions) -> (Route, Inbox) {
         let ring = Ring::new(options.datagrams, options.bytes);
         let id = self.shared.demux().open(Arc::clone(&ring));
@@ -172,17 +172,17 @@ impl MuxHandle {
         (Route { id, mux, ring: Arc::clone(&ring), label }, Inbox { ring })
     }
 
-    /// What was done and dropped so far.
+    /// Returns what was sent, received and dropped so far.
     pub fn counters(&self) -> MuxCounters {
         self.shared.counting.read()
     }
 
-    /// How many connections have a place.
+    /// Returns the number of open routes.
     pub fn routes(&self) -> usize {
         self.shared.demux().len()
     }
 
-    /// Hand on what one read of a socket gave: `contents` are datagrams of `stride` bytes each from `source`.
+    /// Routes the result of one read of a socket: `contents` holds datagrams of `stride` bytes each from `source`.
     pub(super) fn deliver(
         &self,
         source: SocketAddr,
@@ -204,8 +204,8 @@ impl MuxHandle {
         let mut answered: Vec<(RouteId, [u8; 12])> = Vec::new();
         let mut demux = self.shared.demux();
         let found: Vec<_> = segments().map(|segment| demux.find(source, segment)).collect();
-        // One piece of memory for all that came together and belongs together. What shares memory with others' datagrams
-        // would hold on to them.
+        // One allocation for all datagrams of the read that belong to one connection. If datagrams of several
+        // connections shared it, one connection would keep the others' memory.
         let first = found.first().and_then(|first| first.as_ref().ok()).map(|(id, _, _)| *id);
         let together = found.iter().all(|found| found.as_ref().ok().map(|(id, _, _)| *id) == first);
         let piece = (together && first.is_some()).then(|| Bytes::copy_from_slice(contents));
@@ -233,12 +233,12 @@ impl MuxHandle {
             }
         }
         answered.iter().for_each(|(id, transaction)| demux.answered(*id, transaction));
-        // Who is woken may want the table.
+        // The woken task may want to lock the table.
         drop(demux);
         rings.iter().for_each(|ring| ring.wake());
     }
 
-    /// The advertised form of the local address to which something was sent.
+    /// Returns the advertised form of the local address to which something was sent.
     fn advertised(&self, source: SocketAddr, local: Option<IpAddr>) -> SocketAddr {
         let Shared { sockets, options, .. } = &*self.shared;
         let announced =
@@ -258,10 +258,10 @@ impl MuxHandle {
             (0..bytes.div_ceil(segment).max(1)).for_each(|_| counting.dropped(reason));
             SendOutcome::Dropped(reason)
         };
-        // An announced address is the router's; ours is whichever the system takes.
+        // An announced address is the router's; the local one is left to the system.
         let own = !options.announced.contains(&source.ip()) && !source.ip().is_unspecified();
-        // What the system would refuse with EINVAL is not tried: quinn-udp takes that for a device without offload, and
-        // does without it from then on.
+        // Do not try what the system would refuse with EINVAL: quinn-udp takes that for a device without offload, and
+        // stops using offload from then on.
         if destination.port() == 0 || source.is_ipv4() != destination.is_ipv4() {
             return drop_all(DropReason::NoSocket, contents.len());
         }
@@ -289,7 +289,7 @@ impl MuxHandle {
         SendOutcome::Sent
     }
 
-    /// Whether this is an address of this machine, as of a tenth of a second ago.
+    /// Returns whether this was an address of this machine at most a tenth of a second ago.
     fn is_local(&self, address: IpAddr) -> bool {
         if address.is_loopback() {
             return true;
@@ -300,7 +300,7 @@ impl MuxHandle {
     }
 }
 
-/// Send a batch of segments; if that fails, how many bytes had gone out, and why no more.
+/// Sends a batch of segments. If that fails, returns how many bytes were sent before, and the reason.
 fn send(
     bound: &Bound,
     destination: SocketAddr,
@@ -335,8 +335,8 @@ fn send(
     }
 }
 
-/// Send; once more after an error, which may be what an earlier datagram has left on the socket (of a port that nobody
-/// listens on, say).
+/// Sends, and tries once more after an error: the error may stem from an earlier datagram on the socket (sent to a
+/// closed port, for example).
 fn try_twice(
     bound: &Bound,
     transmit: &quinn_udp::Transmit<'_>,
@@ -367,7 +367,7 @@ impl Shared {
     }
 }
 
-/// One connection's place in a mux. Dropping it removes all that it has put there.
+/// A connection's entry in a mux. Dropping it removes everything that the connection has registered there.
 #[derive(Debug)]
 pub struct Route {
     id: RouteId,
@@ -377,49 +377,49 @@ pub struct Route {
 }
 
 impl Route {
-    /// Names the connection in the log. Default: lines begin with nothing.
+    /// Names the connection in the log. Default: no prefix.
     pub fn with_label(mut self, label: Label) -> Self {
         self.label = label;
         self
     }
 
-    /// Its number.
+    /// Returns the number of this route.
     pub fn id(&self) -> RouteId {
         self.id
     }
 
-    /// The mux in which it is.
+    /// Returns the mux to which this route belongs.
     pub fn mux(&self) -> &MuxHandle {
         &self.mux
     }
 
-    /// Have STUN requests for this local `ufrag`. Several at once are fine: during an ICE restart there are two.
+    /// Receives STUN requests for this local `ufrag`. Several at once are fine: during an ICE restart there are two.
     ///
     /// # Errors
-    /// [`UfragTaken`]
+    /// [`UfragTaken`] if it belongs to another route.
     pub fn add_ufrag(&self, ufrag: &str) -> Result<(), UfragTaken> {
         self.mux.shared.demux().add_ufrag(self.id, ufrag)
     }
 
-    /// No longer have them.
+    /// Stops receiving STUN requests for this `ufrag`.
     pub fn remove_ufrag(&self, ufrag: &str) {
         self.mux.shared.demux().remove_ufrag(self.id, ufrag);
     }
 
-    /// Have everything that comes from this address, up to 32 addresses; to be called when ICE has authenticated it.
-    /// The latest route to do so has it.
+    /// Receives everything that comes from this address, up to 32 addresses; call it when ICE has authenticated the
+    /// address. If several routes validate the same address, the latest has it.
     pub fn validate(&self, remote: SocketAddr) {
         self.mux.shared.demux().validate(self.id, remote);
     }
 
-    /// No longer have it.
+    /// Stops receiving what comes from this address.
     pub fn forget(&self, remote: SocketAddr) {
         self.mux.shared.demux().forget(self.id, remote);
     }
 
-    /// Send. It never waits: what the system does not take at once is lost.
+    /// Sends, and never waits: what the system does not take at once is lost.
     ///
-    /// Of a STUN request the transaction is noted, so that the response comes here.
+    /// The transaction of a STUN request is noted, so that its response is routed to this connection.
     pub fn send(&self, transmit: Transmit<'_>) -> SendOutcome {
         if PacketClass::of(transmit.contents) == PacketClass::Stun
             && let Some(Stun::Request { transaction, .. }) = Stun::parse(transmit.contents)
@@ -431,7 +431,7 @@ impl Route {
 }
 
 impl Route {
-    /// What dropping it does, for who still holds it.
+    /// Removes the route as dropping it does, for a caller that still holds it.
     pub(crate) fn close(&self) {
         self.mux.shared.demux().close(self.id);
         self.ring.close();
@@ -449,9 +449,9 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// How long a look at the interfaces is good.
+/// Time for which a lookup of the interfaces is valid.
 const INTERFACES_FOR: Duration = Duration::from_millis(100);
-/// What one UDP datagram can carry, and so one batch of them in one call.
+/// Largest number of bytes in one UDP datagram, and so in one batch of datagrams in one call.
 const LONGEST_BATCH: usize = 65_507;
 /// `EMSGSIZE` on Linux; its kind has no name in stable std.
 const MESSAGE_TOO_LONG: i32 = 90;

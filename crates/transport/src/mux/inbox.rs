@@ -1,4 +1,4 @@
-//! What waits for a connection.
+//! Bounded receive queue of one connection.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,46 +12,46 @@ use futures_util::Stream;
 
 use super::PacketClass;
 
-/// A datagram that was received.
+/// Received datagram.
 #[derive(Clone, Debug)]
 pub struct Datagram {
-    /// Who sent it.
+    /// Address of the sender.
     pub source: SocketAddr,
-    /// To which of our advertised addresses.
+    /// Advertised address of this server to which it was sent.
     pub destination: SocketAddr,
-    /// What is in it. Datagrams that the system delivered as one piece share it.
+    /// Payload. Datagrams that the system delivered as one piece share its memory.
     pub contents: Bytes,
-    /// What it is.
+    /// Class of the datagram.
     pub class: PacketClass,
-    /// When it was read.
+    /// Time at which it was read.
     pub received: Instant,
 }
 
-/// The datagrams that wait for one connection: a stream that ends when its route is dropped.
+/// Receive queue of one connection: a stream that ends when its route is dropped.
 ///
-/// When it is full the oldest make room: who is behind wants the newest.
+/// When it is full, the oldest datagrams are dropped: a slow reader wants the newest.
 #[derive(Debug)]
 pub struct Inbox {
     pub(super) ring: Arc<Ring>,
 }
 
 impl Inbox {
-    /// The next one, if there is one.
+    /// Returns the next datagram, if there is one.
     pub fn try_recv(&mut self) -> Option<Datagram> {
         self.ring.lock().pop()
     }
 
-    /// How many have been dropped because they were not read in time.
+    /// Returns how many datagrams were dropped because they were not read in time.
     pub fn dropped(&self) -> u64 {
         self.ring.lock().dropped
     }
 
-    /// How many wait.
+    /// Returns how many datagrams wait.
     pub fn len(&self) -> usize {
         self.ring.lock().waiting.len()
     }
 
-    /// Whether none waits.
+    /// Returns whether no datagram waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -73,7 +73,7 @@ impl Stream for Inbox {
     }
 }
 
-/// The ring that the mux writes and the connection reads.
+/// Ring buffer that the mux writes and the connection reads.
 #[derive(Debug)]
 pub(super) struct Ring {
     state: Mutex<State>,
@@ -85,7 +85,7 @@ pub(super) struct Ring {
 struct State {
     waiting: VecDeque<Datagram>,
     bytes: usize,
-    /// As many have waited at once since none did.
+    /// Most datagrams that have waited at once since the queue was last empty.
     most: usize,
     dropped: u64,
     closed: bool,
@@ -97,7 +97,8 @@ impl Ring {
         Arc::new(Self { state: Mutex::default(), datagrams: datagrams.max(1), bytes: bytes.max(1) })
     }
 
-    /// Put one in; says how many had to make room. Its reader is to be [woken](Self::wake) after the last of a batch.
+    /// Adds a datagram; returns how many older ones were dropped for it. [Wake](Self::wake) the reader after the last
+    /// of a batch.
     pub(super) fn push(&self, datagram: Datagram) -> u64 {
         let mut state = self.lock();
         state.bytes += datagram.contents.len();
@@ -134,7 +135,7 @@ impl State {
     fn pop(&mut self) -> Option<Datagram> {
         let datagram = self.waiting.pop_front()?;
         self.bytes -= datagram.contents.len();
-        // Where they come one by one, nothing is to be kept for more.
+        // If datagrams come one by one, no memory is kept for more.
         if self.waiting.is_empty() && std::mem::take(&mut self.most) <= 1 {
             self.waiting = VecDeque::new();
         }

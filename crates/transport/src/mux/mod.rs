@@ -1,13 +1,13 @@
-//! Sockets: one UDP port for all connections of a thread.
+//! UDP sockets: one port for all connections of a thread.
 //!
 //! [`MuxHandle::bind`] opens the sockets; a [`UdpMux`] actor reads them, one for each media thread. Each connection has
-//! a [`Route`], through which it sends, and an [`Inbox`], in which it finds what is for it:
+//! a [`Route`], through which it sends, and an [`Inbox`], from which it reads the datagrams that are routed to it:
 //!
-//! * STUN requests go by their user name's left part, the local `ufrag` (RFC 8445 §7.2.2);
-//! * STUN responses by the transaction for which they come;
+//! * STUN requests are routed by the left part of their user name, the local `ufrag` (RFC 8445 §7.2.2);
+//! * STUN responses by the transaction that they answer;
 //! * everything else by the remote address, once the route has [validated](Route::validate) it.
 //!
-//! What fits nowhere is dropped and counted. It costs no memory and is not answered.
+//! A datagram that matches no route is dropped and counted. It costs no memory and is not answered.
 
 mod actor;
 mod counters;

@@ -1,4 +1,4 @@
-//! How a mux binds its sockets.
+//! Options of a mux: port, address families, interfaces, buffers.
 
 use std::fmt;
 use std::io;
@@ -6,22 +6,23 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-/// How a mux binds its sockets, and what it advertises.
+/// Options with which a mux binds its sockets, and the addresses that it advertises.
 #[derive(Clone, Debug)]
 pub struct UdpMuxOptions {
-    /// The one port for all connections. Default: [`PortChoice::Ephemeral`].
+    /// Port shared by all connections. Default: [`PortChoice::Ephemeral`].
     pub port: PortChoice,
-    /// Default: [`IpFamilies::Both`]; a system without IPv6 is no error then.
+    /// Address families to bind. Default: [`IpFamilies::Both`]; a system without IPv6 is then no error.
     pub ip_families: IpFamilies,
-    /// Which interfaces are advertised. Default: those that lead to other machines.
+    /// Interfaces whose addresses are advertised. Default: those that lead to other machines.
     pub interfaces: InterfaceFilter,
-    /// Advertised instead of the interfaces' addresses, at most one of each family: the public addresses of a machine
-    /// behind a NAT that maps one to one. Default: none.
+    /// Addresses that are advertised instead of the interfaces' addresses, at most one of each family: the public
+    /// addresses of a machine behind a NAT that maps one to one. Default: none.
     pub announced: Vec<IpAddr>,
-    /// Bytes for which the system is asked (`SO_RCVBUF`); it doubles them for its own needs, and may grant less, which
-    /// is warned of. Default: 2 MiB, 0.2 s of a full gigabit. Raise `net.core.rmem_max` to have more.
+    /// Size in bytes of the receive buffer that is requested of the system (`SO_RCVBUF`). The system doubles it for its
+    /// own needs, and may grant less, which is logged as a warning. Default: 2 MiB, 0.2 s of a full gigabit. Raise
+    /// `net.core.rmem_max` to have more.
     pub receive_buffer: usize,
-    /// The same for what is sent (`SO_SNDBUF`). Default: 2 MiB.
+    /// Size in bytes of the send buffer (`SO_SNDBUF`), likewise. Default: 2 MiB.
     pub send_buffer: usize,
 }
 
@@ -38,19 +39,19 @@ impl Default for UdpMuxOptions {
     }
 }
 
-/// Which port to bind. The sockets of both families have the same.
+/// Port to bind. The sockets of both families have the same port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PortChoice {
-    /// Any that is free.
+    /// Any free port.
     #[default]
     Ephemeral,
-    /// This one.
+    /// Exactly this port.
     Fixed(u16),
-    /// The first of these that is free.
+    /// First free port of this range.
     Range(RangeInclusive<u16>),
 }
 
-/// Which address families to bind.
+/// Address families to bind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpFamilies {
     /// IPv4 only.
@@ -62,36 +63,36 @@ pub enum IpFamilies {
     Both,
 }
 
-/// Which interfaces' addresses are advertised as host candidates.
+/// Filter for the interfaces whose addresses are advertised as host candidates.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct InterfaceFilter {
-    /// 127.0.0.1 and ::1. Default: no; only a peer on the same machine could use them.
+    /// Whether to advertise 127.0.0.1 and ::1. Default: no; only a peer on the same machine could use them.
     pub loopback: bool,
-    /// 169.254.0.0/16 and fe80::/10. Default: no.
+    /// Whether to advertise 169.254.0.0/16 and fe80::/10. Default: no.
     pub link_local: bool,
-    /// Bridges of containers and virtual machines, known by name (`docker0`, `br-…`, `virbr…`, …).
-    /// Default: no; they lead to nobody else.
+    /// Whether to advertise bridges of containers and virtual machines, known by name (`docker0`, `br-…`, `virbr…`, …).
+    /// Default: no; they lead to no other machine.
     pub virtual_interfaces: bool,
     allow: Option<Arc<Allow>>,
 }
 
-/// By an interface's name and address.
+/// Predicate on the name and address of an interface.
 type Allow = dyn Fn(&str, IpAddr) -> bool + Send + Sync;
 
 impl InterfaceFilter {
-    /// With loopback as well: for peers on the same machine, and for tests.
+    /// Returns a filter that allows loopback as well: for peers on the same machine, and for tests.
     pub fn with_loopback() -> Self {
         Self { loopback: true, ..Self::default() }
     }
 
-    /// Only those of which `allow` (by name and address) says so, besides the other rules.
+    /// Allows only the interfaces for which `allow` returns true, by name and address; the other rules still apply.
     pub fn only(mut self, allow: impl Fn(&str, IpAddr) -> bool + Send + Sync + 'static) -> Self {
         self.allow = Some(Arc::new(allow));
         self
     }
 
-    /// Whether this address is advertised.
+    /// Returns whether this address is advertised.
     pub fn allows(&self, name: &str, address: IpAddr) -> bool {
         let link_local = match address {
             IpAddr::V4(address) => address.is_link_local(),
@@ -118,29 +119,29 @@ impl fmt::Debug for InterfaceFilter {
     }
 }
 
-/// Why the sockets could not be bound.
+/// Error of binding the sockets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The system refused.
+    /// The system refused to bind the port.
     #[error("cannot bind UDP port {port}: {source}")]
     Bind {
-        /// Which port; 0 for any.
+        /// Port that was requested; 0 for any.
         port: u16,
-        /// What it said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// All are taken.
+    /// All ports of the range are taken.
     #[error("no UDP port from {} to {} is free", .0.start(), .0.end())]
     NoFreePort(RangeInclusive<u16>),
     /// The sockets could not be set up.
     #[error("cannot set up a UDP socket: {0}")]
     Socket(#[from] io::Error),
-    /// An announced address that no peer could reach.
+    /// An announced address is one that no peer could reach.
     #[error("{0} cannot be announced")]
     BadAnnounced(IpAddr),
 }
 
-/// What container engines and hypervisors call their bridges.
+/// Prefixes of the names that container engines and hypervisors give their bridges.
 const VIRTUAL: [&str; 10] =
     ["docker", "br-", "virbr", "vboxnet", "vmnet", "lxcbr", "lxdbr", "cni", "flannel", "podman"];

@@ -1,15 +1,15 @@
-//! What a datagram is, as far as it takes to know whose it is.
+//! Classes of datagrams, and the fields of STUN messages by which they are routed.
 
-/// The classes of RFC 7983 §7, by a datagram's first byte.
+/// Class of a datagram by its first byte (RFC 7983 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PacketClass {
-    /// 0–3
+    /// 0–3: STUN.
     Stun,
-    /// 16–19
+    /// 16–19: ZRTP.
     Zrtp,
-    /// 20–63
+    /// 20–63: DTLS.
     Dtls,
-    /// 64–79
+    /// 64–79: TURN channel data.
     TurnChannel,
     /// 128–191: RTP and RTCP.
     Rtp,
@@ -18,7 +18,7 @@ pub enum PacketClass {
 }
 
 impl PacketClass {
-    /// The class of a datagram.
+    /// Returns the class of a datagram.
     pub fn of(datagram: &[u8]) -> Self {
         match datagram.first().copied().unwrap_or(u8::MAX) {
             0..=3 => Self::Stun,
@@ -31,27 +31,27 @@ impl PacketClass {
     }
 }
 
-/// A STUN message (RFC 8489 §5), as far as it says where it belongs. Nothing is verified here.
+/// STUN message (RFC 8489 §5), parsed only as far as routing needs. Nothing is verified here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stun<'a> {
     /// A request, with the left part of its user name if it has one.
     Request {
-        /// Of the agent to which it is sent.
+        /// User fragment of the agent to which the request is sent.
         ufrag: Option<&'a str>,
-        /// Its transaction.
+        /// Transaction id.
         transaction: [u8; 12],
     },
-    /// A success or an error.
+    /// Success or error response.
     Response {
-        /// Its transaction.
+        /// Transaction id.
         transaction: [u8; 12],
     },
-    /// Something that wants no answer.
+    /// Message that expects no response.
     Indication,
 }
 
 impl<'a> Stun<'a> {
-    /// None if it is no STUN message of RFC 5389 or later.
+    /// Parses a datagram. Returns `None` if it is no STUN message of RFC 5389 or later.
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let (header, attributes) = datagram.split_at_checked(HEADER)?;
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -71,7 +71,7 @@ impl<'a> Stun<'a> {
     }
 }
 
-/// The left part of the USERNAME attribute (RFC 8489 §14.3, RFC 8445 §7.2.2).
+/// Returns the left part of the USERNAME attribute (RFC 8489 §14.3, RFC 8445 §7.2.2).
 fn ufrag(mut attributes: &[u8]) -> Option<&str> {
     while let [kind_high, kind_low, length_high, length_low, rest @ ..] = attributes {
         let length = usize::from(u16::from_be_bytes([*length_high, *length_low]));
@@ -86,7 +86,7 @@ fn ufrag(mut attributes: &[u8]) -> Option<&str> {
     None
 }
 
-/// Type, length, magic cookie, transaction id.
+/// Length of the header in bytes: type, length, magic cookie, transaction id.
 const HEADER: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const USERNAME: [u8; 2] = [0x00, 0x06];

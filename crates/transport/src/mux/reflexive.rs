@@ -1,4 +1,4 @@
-//! What STUN servers said of a mux's sockets: asked once, told to all.
+//! Cache of STUN servers' answers about a mux's sockets: one request for all connections.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,13 +19,13 @@ enum Entry {
     Asking(Vec<oneshot::Sender<SocketAddr>>),
 }
 
-/// What is known.
+/// State of a cached answer.
 pub(crate) enum Known {
-    /// The mapped address.
+    /// The mapped address is known.
     Address(SocketAddr),
-    /// Somebody is asking; this resolves to it, or to an error if they give up.
+    /// Another connection is asking; this resolves to the answer, or to an error if that connection gives up.
     Soon(oneshot::Receiver<SocketAddr>),
-    /// Nothing: the caller is to ask, and to [tell](ReflexiveCache::tell).
+    /// No answer, and no request under way: the caller must ask, and [tell](ReflexiveCache::tell) the answer.
     Nothing,
 }
 
@@ -34,7 +34,7 @@ impl ReflexiveCache {
         let mut entries = self.lock();
         entries.retain(|_, entry| !matches!(entry, Entry::Known(_, since) if now.saturating_duration_since(*since) > KEPT));
         if let Some(Entry::Asking(waiting)) = entries.get_mut(&(host, server)) {
-            // Those who gave up waiting make room.
+            // Remove waiters that have given up.
             waiting.retain(|waiter| !waiter.is_closed());
             let (tell, told) = oneshot::channel();
             waiting.push(tell);
@@ -47,7 +47,7 @@ impl ReflexiveCache {
         Known::Nothing
     }
 
-    /// The answer, or none: those who wait ask for themselves.
+    /// Stores the answer and passes it to the waiting connections. Without an answer, they ask for themselves.
     pub(crate) fn tell(
         &self,
         now: Instant,
@@ -73,5 +73,6 @@ impl ReflexiveCache {
     }
 }
 
-/// How long an answer is good: NATs keep an unused mapping for 30 s at least as a rule (RFC 4787 §4.3 wants 2 min).
+/// Time for which an answer is valid: NATs usually keep an unused mapping for at least 30 s (RFC 4787 §4.3 wants 2
+/// min).
 const KEPT: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! The sockets of a mux: one for each address family, on one port.
+//! Sockets of a mux: one for each address family, on one port.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -8,14 +8,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{BindError, IpFamilies, PortChoice, UdpMuxOptions};
 
-/// A bound socket, with what the system can do with it.
+/// Bound socket, with the system's capabilities for it.
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) socket: UdpSocket,
     pub(super) state: UdpSocketState,
 }
 
-/// The sockets by address family.
+/// Sockets by address family.
 #[derive(Debug)]
 pub(super) struct Sockets {
     pub(super) v4: Option<Bound>,
@@ -38,7 +38,7 @@ impl Sockets {
                 Err(BindError::NoFreePort(range.clone()))
             }
             PortChoice::Ephemeral => {
-                // A port that is free for one family may be taken for the other: another is drawn then.
+                // A port that is free for one family may be taken for the other: then another one is drawn.
                 for _ in 0..EPHEMERAL_ATTEMPTS {
                     match Self::bind_port(0, options) {
                         Err(BindError::Bind { port, source })
@@ -76,7 +76,7 @@ impl Sockets {
         Ok(Self { v4, v6, port })
     }
 
-    /// The socket that can send to this address.
+    /// Returns the socket that can send to this address.
     pub(super) fn to(&self, destination: SocketAddr) -> Option<&Bound> {
         match destination.ip() {
             IpAddr::V4(_) => self.v4.as_ref(),
@@ -112,7 +112,7 @@ impl Bound {
     }
 }
 
-/// Ask for the buffers, and say so when there are less.
+/// Requests the buffer sizes, and logs a warning if the system grants less.
 fn size_buffers(socket: &Socket, options: &UdpMuxOptions) {
     _ = socket.set_recv_buffer_size(options.receive_buffer);
     _ = socket.set_send_buffer_size(options.send_buffer);
@@ -126,7 +126,7 @@ fn size_buffers(socket: &Socket, options: &UdpMuxOptions) {
         ),
         ("send", options.send_buffer, granted(socket.send_buffer_size()), "net.core.wmem_max"),
     ] {
-        // Linux reports twice what it was asked for.
+        // Linux reports twice the size that was requested.
         if granted < wanted {
             log::warn!(
                 "the system grants a UDP {what} buffer of {granted} of {wanted} bytes; raise {limit} for more"

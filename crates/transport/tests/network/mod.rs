@@ -1,4 +1,4 @@
-//! A gatherer and a simulated network with STUN and TURN servers, in virtual time.
+//! Gatherer with a simulated network of STUN and TURN servers, in virtual time.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 #![allow(clippy::field_reassign_with_default, reason = "options can be made in no other way")]
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
@@ -17,57 +17,57 @@ use stun_proto::types::prelude::*;
 use turn_server_proto::api::{TurnServerApi, TurnServerPollRet};
 use turn_server_proto::server::TurnServer;
 
-/// The gatherer, and the network around it.
+/// Gatherer and the network around it.
 pub struct World {
     pub now: Instant,
     born: Instant,
     pub gatherer: Gatherer,
-    /// In order of arrival.
+    /// Packets under way, in order of arrival.
     wire: BTreeMap<(Instant, u64), Packet>,
     sent: u64,
-    /// What names stand for.
+    /// Addresses of names, or errors.
     pub names: BTreeMap<String, Result<Vec<SocketAddr>, String>>,
     pub stun: BTreeMap<SocketAddr, Stun>,
     pub turn: BTreeMap<SocketAddr, Turn>,
-    /// The ways to TURN servers that are open.
+    /// Open connections to TURN servers.
     pub ways: BTreeMap<u32, Way>,
     next_port: u16,
-    /// Streams arrive in pieces of so many bytes.
+    /// Size in bytes of the pieces in which streams arrive.
     pub piece: usize,
 
     pub candidates: Vec<LocalCandidate>,
     pub errors: Vec<CandidateError>,
     pub lost: Vec<Candidate>,
     pub done: u32,
-    /// From peers through relays: from whom, to which relayed address, what.
+    /// Datagrams that peers sent through relays: sender, relayed address, payload.
     pub received: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
-    /// At peers from relays: from which relayed address, to whom, what.
+    /// Datagrams that relays passed to peers: relayed address, peer, payload.
     pub at_peers: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
-    /// What others who share the mux are told.
+    /// Answers that other connections of the mux are told.
     pub told: Vec<(SocketAddr, SocketAddr, Option<SocketAddr>)>,
 }
 
-/// A STUN server.
+/// Simulated STUN server.
 #[derive(Default)]
 pub struct Stun {
-    /// It sees everyone under this address.
+    /// Address under which it sees every client.
     pub sees: Option<SocketAddr>,
     pub refuses: Option<u16>,
-    /// So many requests are lost.
+    /// Number of requests that are lost.
     pub loses: u32,
-    /// When each came.
+    /// Time at which each request came.
     pub asked: Vec<Instant>,
 }
 
-/// A TURN server.
+/// Simulated TURN server.
 pub struct Turn {
-    /// None while it does not run.
+    /// `None` while it does not run.
     pub server: Option<TurnServer>,
     transport: TransportType,
     address: SocketAddr,
     next_relayed: SocketAddr,
     pub relayed: HashSet<SocketAddr>,
-    /// What came from the gatherer.
+    /// Datagrams that came from the gatherer.
     pub heard: Vec<Vec<u8>>,
     due: Option<Instant>,
 }
@@ -141,7 +141,7 @@ impl World {
         self
     }
 
-    /// With nothing in its memory.
+    /// Starts a TURN server that knows no allocation.
     pub fn start_turn(&mut self, address: SocketAddr) {
         let turn = self.turn.get_mut(&address).unwrap();
         let mut server = TurnServer::new(turn.transport, address, "realm".to_owned());
@@ -160,27 +160,27 @@ impl World {
         self.settle();
     }
 
-    /// Let a peer send to a relayed address.
+    /// Sends from a peer to a relayed address.
     pub fn send_from_peer(&mut self, peer: &str, relayed: SocketAddr, contents: &[u8]) {
         let peer = peer.parse().unwrap();
         self.put(Packet::FromPeer { peer, relayed, contents: contents.to_vec() });
     }
 
-    /// Let the gatherer send from a relayed address.
+    /// Sends from a relayed address to a peer, by the gatherer.
     pub fn send(&mut self, relayed: SocketAddr, peer: &str, contents: &[u8]) -> bool {
         let sent = self.gatherer.send(self.now, relayed, peer.parse().unwrap(), contents);
         self.settle();
         sent
     }
 
-    /// The way to a server breaks, as its driver would tell.
+    /// Breaks the connection to a server, and reports it as the driver would.
     pub fn break_way(&mut self, why: &str) {
         let relay = RelayId(*self.ways.keys().next().expect("a way"));
         self.gatherer.handle_lost(self.now, relay, why.to_owned());
         self.settle();
     }
 
-    /// Let so much time pass.
+    /// Lets this much time pass.
     pub fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.step(end) {}
@@ -188,7 +188,7 @@ impl World {
         self.settle();
     }
 
-    /// Until gathering is done; says how long it took.
+    /// Runs until gathering is done; returns how long it took.
     pub fn run_until_done(&mut self) -> Duration {
         let (began, done) = (self.now, self.done);
         while self.done == done {
@@ -197,7 +197,7 @@ impl World {
         self.now - began
     }
 
-    /// Let the next thing happen, if it is not later than this.
+    /// Runs the next event, if it is not later than `end`.
     fn step(&mut self, end: Instant) -> bool {
         let wire = self.wire.keys().next().map(|(at, _)| *at);
         let gatherer = self.gatherer.poll_timeout(self.now);
@@ -226,7 +226,7 @@ impl World {
         self.wire.insert((self.now + DELAY, self.sent), packet);
     }
 
-    /// Do what the gatherer wants done.
+    /// Carries out the gatherer's outputs.
     pub fn settle(&mut self) {
         while let Some(output) = self.gatherer.poll_output() {
             match output {
@@ -255,7 +255,7 @@ impl World {
                 }
                 Output::Close { relay } => {
                     assert!(self.ways.remove(&relay.0).is_some(), "closed twice");
-                    // The driver's task ends, and says so.
+                    // The driver's task ends, and reports it.
                     self.put(Packet::Ended { relay });
                 }
                 Output::Received { source, destination, contents } => {
@@ -434,7 +434,7 @@ impl World {
         stun_proto::Instant::from_nanos((self.now - self.born).as_nanos().try_into().unwrap())
     }
 
-    /// What has been found: kind, address, base.
+    /// Returns the candidates found: kind, address, base.
     pub fn found(&self) -> Vec<(String, String, String)> {
         let text = |found: &LocalCandidate| {
             let candidate = &found.candidate;
@@ -447,7 +447,7 @@ impl World {
         self.candidates.iter().map(text).collect()
     }
 
-    /// The address of the latest relay.
+    /// Returns the address of the latest relay.
     pub fn relayed(&self) -> SocketAddr {
         let relayed =
             |found: &&LocalCandidate| found.candidate.kind() == is::CandidateKind::Relayed;
@@ -455,7 +455,7 @@ impl World {
     }
 }
 
-/// RFC 8656 §12.5: in a stream, channel data is padded, of which the server here knows nothing.
+/// Adds the padding of channel data in a stream (RFC 8656 §12.5), which the server here does not know.
 fn with_padding(mut message: Vec<u8>) -> Vec<u8> {
     message.resize(message.len().next_multiple_of(4), 0);
     message
@@ -480,5 +480,5 @@ pub fn turn(url: &str) -> IceServer {
 pub const USER: &str = "ada";
 pub const PASSWORD: &str = "lovelace";
 pub const HOST: &str = "10.0.0.2:5000";
-/// One way.
+/// Delay in one direction.
 pub const DELAY: Duration = Duration::from_millis(10);

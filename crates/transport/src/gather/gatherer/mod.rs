@@ -1,5 +1,5 @@
-//! What finds the candidates of one component. Sans-IO: it is told what arrives and what time it is, and says what to
-//! send, what to open, and what it has found.
+//! Gatherer of one component's candidates. Sans-IO: it takes what arrives and the time, and returns what to send, what
+//! to open, and the candidates that it has found.
 
 mod relays;
 
@@ -17,13 +17,13 @@ use super::{
     ServerTransport, check_remote,
 };
 
-/// Finds the candidates of one component, and keeps the relays behind them.
+/// Finder of the candidates of one component; it keeps the relays behind them.
 pub struct Gatherer {
     options: GathererOptions,
     servers: Vec<Server>,
     questions: Vec<Question>,
     relays: Vec<RelayEntry>,
-    /// What has been found, to be told again after an ICE restart.
+    /// Candidates found, to be reported again after an ICE restart.
     found: Vec<LocalCandidate>,
     next_relay: u32,
     gathering: bool,
@@ -34,24 +34,24 @@ struct Server {
     url: IceUrl,
     username: String,
     credential: String,
-    /// Its name is being looked up until then.
+    /// Until when its name is being looked up.
     resolving: Option<Instant>,
-    /// Addresses that are tried when the one before has not answered; the last is the next.
+    /// Further addresses, tried when the one before has not answered; the last is the next.
     others: Vec<SocketAddr>,
 }
 
-/// What is asked of a STUN server for one of our addresses.
+/// Question to a STUN server about one of our addresses.
 struct Question {
     url: IceUrl,
     host: SocketAddr,
     server: SocketAddr,
-    /// None while somebody else may know.
+    /// `None` while another connection may know the answer.
     query: Option<StunQuery>,
     deadline: Instant,
 }
 
 impl Gatherer {
-    /// It does nothing until it is told to [`gather`](Self::gather).
+    /// Creates a gatherer. It does nothing until [`gather`](Self::gather) is called.
     pub fn new(options: GathererOptions) -> Self {
         let servers = options
             .servers
@@ -78,11 +78,11 @@ impl Gatherer {
         }
     }
 
-    /// Begin; or begin again after an ICE restart, with these host addresses. Relays are made anew; the old ones are
-    /// kept for 30 s, for what still goes through them.
+    /// Starts gathering; or starts again after an ICE restart, with these host addresses. Relays are created anew; the
+    /// old ones are kept for 30 s, for the traffic that still goes through them.
     pub fn gather(&mut self, now: Instant, hosts: Vec<SocketAddr>) {
         self.options.hosts = hosts;
-        // Until everybody is asked, there is nothing to be done with.
+        // Gathering cannot be complete before all servers are asked.
         self.gathering = false;
         self.drop_questions();
         self.found.clear();
@@ -93,8 +93,8 @@ impl Gatherer {
                 }
             }
         }
-        // Whether a server still knows an allocation shows only when it is used. So relays are made anew, and the old ones
-        // stay for what goes through them until something else is selected.
+        // Only its use shows whether a server still knows an allocation. So relays are created anew, and the old ones
+        // stay for their traffic until another pair is selected.
         for id in self.relays.iter().map(|entry| entry.id).collect::<Vec<_>>() {
             let entry = self.relays.iter_mut().find(|entry| entry.id == id);
             match entry.filter(|entry| entry.candidate.is_some()) {
@@ -120,7 +120,7 @@ impl Gatherer {
         self.check_done();
     }
 
-    /// A name was looked up, or could not be.
+    /// Handles the result of looking a name up.
     pub fn handle_resolved(
         &mut self,
         now: Instant,
@@ -148,7 +148,7 @@ impl Gatherer {
         self.check_done();
     }
 
-    /// Somebody knows: this is what the server says.
+    /// Handles an answer of this server that another connection has received.
     pub fn handle_mapped(&mut self, host: SocketAddr, server: SocketAddr, mapped: SocketAddr) {
         let same = |question: &Question| {
             question.host == host && question.server == server && question.query.is_none()
@@ -160,7 +160,7 @@ impl Gatherer {
         }
     }
 
-    /// Nobody knows: ask the server.
+    /// Asks the server, because no other connection knows the answer.
     pub fn ask(&mut self, now: Instant, host: SocketAddr, server: SocketAddr) {
         let patience = self.options.stun_timeout;
         let same = |question: &&mut Question| question.host == host && question.server == server;
@@ -173,7 +173,7 @@ impl Gatherer {
         }
     }
 
-    /// A datagram came through the mux from `source`; says whether it was a STUN server's answer.
+    /// Handles a datagram that came through the mux from `source`; returns whether it was a STUN server's answer.
     pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> bool {
         for at in 0..self.questions.len() {
             let question = &mut self.questions[at];
@@ -187,7 +187,7 @@ impl Gatherer {
         false
     }
 
-    /// The way to a relay's server is open.
+    /// Handles that the connection to a relay's server is open.
     pub fn handle_open(&mut self, now: Instant, relay: RelayId, local: SocketAddr) {
         let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == relay) else { return };
         let Server { url, username, credential, .. } = &self.servers[entry.server];
@@ -197,25 +197,25 @@ impl Gatherer {
         self.drive(now, relay, |relay, out| relay.handle_timeout(now, out));
     }
 
-    /// The way to a relay's server could not be opened, or is lost.
+    /// Handles that the connection to a relay's server could not be opened, or is lost.
     pub fn handle_lost(&mut self, now: Instant, relay: RelayId, why: String) {
         self.relay_failed(now, relay, UNREACHABLE, why);
         self.check_done();
     }
 
-    /// Bytes from a relay's server.
+    /// Handles bytes from a relay's server.
     pub fn handle_relay(&mut self, now: Instant, relay: RelayId, bytes: &[u8]) {
         self.drive(now, relay, |relay, out| relay.handle_bytes(now, bytes, out));
     }
 
-    /// Whether this is the address of a relay.
+    /// Returns whether this is the address of a relay.
     pub fn has_relay(&self, relayed: SocketAddr) -> bool {
         self.relays
             .iter()
             .any(|entry| entry.relay.as_ref().is_some_and(|relay| relay.relayed() == Some(relayed)))
     }
 
-    /// Send to a peer through the relay of this address; says whether there is such a relay.
+    /// Sends to a peer through the relay with this address; returns whether there is such a relay.
     pub fn send(
         &mut self,
         now: Instant,
@@ -234,7 +234,7 @@ impl Gatherer {
         true
     }
 
-    /// Give all allocations back.
+    /// Releases all allocations.
     pub fn close(&mut self, now: Instant) {
         for id in self.relays.iter().map(|entry| entry.id).collect::<Vec<_>>() {
             self.drop_relay(now, id);
@@ -243,7 +243,7 @@ impl Gatherer {
         self.gathering = false;
     }
 
-    /// The time has come that [`poll_timeout`](Self::poll_timeout) asked for.
+    /// Handles the time-out that [`poll_timeout`](Self::poll_timeout) returned.
     pub fn handle_timeout(&mut self, now: Instant) {
         for at in 0..self.servers.len() {
             if self.servers[at].resolving.is_some_and(|due| due <= now) {
@@ -303,7 +303,7 @@ impl Gatherer {
         self.check_done();
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let names = self.servers.iter().filter_map(|server| server.resolving).min();
         let questions = self
@@ -330,7 +330,7 @@ impl Gatherer {
         [names, questions, relays].into_iter().flatten().min()
     }
 
-    /// What to do next.
+    /// Returns the next action for the driver.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.output.pop_front();
         if let Some(Output::Done) = output {
@@ -345,7 +345,7 @@ impl Gatherer {
         for host in self.options.hosts.clone() {
             let family = |server: &&SocketAddr| server.is_ipv4() == host.is_ipv4();
             let Some(server) = servers.iter().find(family) else { continue };
-            // Of what leads only to this machine, a server elsewhere has nothing to say.
+            // A server on another machine never sees a loopback address.
             if host.ip().is_loopback() && !server.ip().is_loopback() {
                 continue;
             }
@@ -366,7 +366,7 @@ impl Gatherer {
         }
     }
 
-    /// Who waits for an answer of ours is to ask by itself.
+    /// Drops all questions; other connections that wait for one of our answers must ask for themselves.
     fn drop_questions(&mut self) {
         for Question { host, server, query, .. } in self.questions.drain(..) {
             if query.is_some() {
@@ -399,7 +399,7 @@ impl Gatherer {
     }
 
     fn found_reflexive(&mut self, url: IceUrl, host: SocketAddr, mapped: SocketAddr) {
-        // Without a NAT between it is a host candidate that is known already (RFC 8445 §5.1.3).
+        // Without a NAT in between, the answer is a host candidate that is known already (RFC 8445 §5.1.3).
         if self.options.hosts.contains(&mapped) {
             return;
         }
@@ -444,7 +444,7 @@ impl std::fmt::Debug for Gatherer {
     }
 }
 
-/// W3C: the server could not be reached.
+/// Code of W3C's "the server could not be reached".
 const UNREACHABLE: u16 = 701;
-/// How long a relay from before an ICE restart stays: as long as consent lasts (RFC 7675 §5.1).
+/// Time for which a relay from before an ICE restart stays: as long as consent lasts (RFC 7675 §5.1).
 const RETIREMENT: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! The relays of a gatherer: opened, driven, lost, tried again.
+//! Relays of a gatherer: opened, driven, lost, retried.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::super::relay::{Relay, RelayOutput};
 use super::super::{LocalCandidate, Output, RelayId, RelayTransport, ServerTransport};
 use super::Gatherer;
 
-/// A relay, or the wish for one.
+/// Relay, or the attempt to get one.
 pub(super) struct RelayEntry {
     pub(super) id: RelayId,
     pub(super) server: usize,
@@ -17,12 +17,12 @@ pub(super) struct RelayEntry {
     pub(super) local: Option<SocketAddr>,
     pub(super) relay: Option<Relay>,
     pub(super) candidate: Option<Candidate>,
-    /// It must be there by then; none once it is.
+    /// Time by which it must be allocated; `None` once it is.
     pub(super) deadline: Option<Instant>,
-    /// Lost, and to be tried again then.
+    /// Time at which a lost relay is tried again.
     pub(super) again: Option<Instant>,
     pub(super) attempts: u32,
-    /// From before an ICE restart: it is closed then.
+    /// Time at which a relay from before an ICE restart is closed.
     pub(super) retired: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ impl Gatherer {
         self.output.push_back(Output::Open { relay: id, transport, server: address });
     }
 
-    /// Let a relay do something, and do what it wants done.
+    /// Lets a relay do something, and carries out its outputs.
     pub(super) fn drive(
         &mut self,
         now: Instant,
@@ -95,7 +95,8 @@ impl Gatherer {
         self.check_done();
     }
 
-    /// A relay that never was is an error; one that was is lost, and tried again.
+    /// Handles a relay's failure. One that was never allocated is reported as an error; one that was is reported lost,
+    /// and tried again.
     pub(super) fn relay_failed(&mut self, now: Instant, id: RelayId, code: u16, text: String) {
         let Some(entry) = self.relays.iter_mut().find(|entry| entry.id == id) else { return };
         let had_way = entry.again.is_none();
@@ -105,7 +106,7 @@ impl Gatherer {
         let url = self.servers[entry.server].url.clone();
         entry.relay = None;
         entry.deadline = None;
-        // Whoever is not let in when he asks will not be let in later.
+        // A server that refuses the first request will refuse later ones.
         let refused = was.is_none() && matches!(code, 400..=403 | 441);
         let first = was.is_none() && !retrying && !refused && entry.retired.is_none();
         let server = entry.server;
@@ -121,7 +122,7 @@ impl Gatherer {
         if retrying && !refused && entry.retired.is_none() {
             entry.again = Some(now + BACKOFF_FIRST.saturating_mul(1 << entry.attempts.min(5)));
             entry.attempts += 1;
-            // What the old way may yet tell is not about the next.
+            // Later events of the old connection are not about the next one.
             entry.id = RelayId(self.next_relay);
             self.next_relay += 1;
         } else {
@@ -155,5 +156,5 @@ impl Gatherer {
     }
 }
 
-/// The pause before a lost relay is tried again; it doubles, up to 32 times.
+/// Pause before a lost relay is tried again; it doubles, up to 32 times.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
