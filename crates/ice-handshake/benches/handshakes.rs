@@ -1,5 +1,6 @@
-//! Handshakes per CPU-second in memory, ours against bare dimpl on both ends; and what a storm of them does to an echo on
-//! the media thread, when they run there and when they run in actors elsewhere.
+//! Benchmark of handshakes: handshakes per CPU-second in memory, ours against bare dimpl on both ends (the baseline);
+//! and the delay of an echo on the media thread during a storm of handshakes, run there and run in actors on other
+//! threads.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
 use std::sync::Arc;
@@ -56,7 +57,7 @@ fn rate(mut handshake: impl FnMut()) -> f64 {
     HANDSHAKES as f64 / (cpu_time() - began).as_secs_f64()
 }
 
-/// Of this process, as the scheduler counts it.
+/// Returns the CPU time of this process, as the scheduler counts it.
 fn cpu_time() -> Duration {
     let schedstat = std::fs::read_to_string("/proc/self/schedstat").expect("Linux counts it");
     Duration::from_nanos(
@@ -135,7 +136,7 @@ fn our_handshake(version: Version, certificates: &[Certificate], cookie: bool) {
     }
 }
 
-/// What a step sends; whether it was the last.
+/// Collects what a step sends; returns whether it was the last.
 fn take(step: Step, sent: &mut Vec<Bytes>) -> bool {
     match step {
         Step::Packets(packets) => sent.extend(packets),
@@ -171,7 +172,7 @@ impl Handler<Ping> for Echo {
     fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
 }
 
-/// Takes what two handshakes say to each other.
+/// Actor that collects the messages between two handshakes.
 struct Between {
     handles: Vec<HandshakeHandle>,
     left: Arc<std::sync::atomic::AtomicUsize>,
@@ -220,7 +221,7 @@ impl Handler<Go> for Between {
     }
 }
 
-/// The p99 of an echo during a storm.
+/// Returns the p99 of an echo during a storm of handshakes.
 async fn storm(kind: Storm, certificates: &[Certificate]) -> Duration {
     let echo = Echo.start();
     let left = Arc::new(std::sync::atomic::AtomicUsize::new(0));

@@ -1,17 +1,17 @@
 //! Handshakes of peer connections as swappable supervised actors, and stand-alone ICE endpoints.
 //!
-//! It knows nothing of SDP, rooms or HTTP, and stands on the sockets and candidates of
-//! [`callboard_transport`]. Its modules, from above:
+//! This crate knows nothing of SDP, rooms or HTTP, and builds on the sockets and candidates of [`callboard_transport`].
+//! Its modules, from the top:
 //!
-//! * [`endpoint`]: a stand-alone ICE endpoint, for applications without SDP. Begin here.
-//! * [`handshake`]: what makes a connected pair of addresses a secured session: [`Dtls`](handshake::Dtls),
-//!   [`Psk`](handshake::Psk), [`Plain`](handshake::Plain), or yours; each run by a
+//! * [`endpoint`]: a stand-alone ICE endpoint, for applications without SDP. Start here.
+//! * [`handshake`]: turns a connected pair of addresses into a secured session: [`Dtls`](handshake::Dtls),
+//!   [`Psk`](handshake::Psk), [`Plain`](handshake::Plain), or an application's own; each run by a
 //!   [`HandshakeActor`](handshake::HandshakeActor). Also inside an `Rtc` of str0m, over a
 //!   [`DtlsBridge`](handshake::DtlsBridge).
 //!
 //! # A handshake of your own
 //!
-//! Both sides say a password; the session that follows carries payloads as they are.
+//! Both sides send a password; the session that follows carries payloads as they are.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The handshake actor: every answer that a handshake can give, and every way in which it can go wrong.
+//! Tests of the handshake actor: every step that a handshake can return, and every way in which it can fail.
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use callboard_supervision::{
 };
 use tokio::sync::mpsc as channel;
 
-/// What a scripted handshake answers; each is taken once.
+/// Answers of a scripted handshake; each is given once.
 #[derive(Default)]
 struct Script {
     init: Option<Init>,
@@ -71,7 +71,7 @@ impl Handshake for Scripted {
     }
 }
 
-/// The owner of the component: hands on all that it hears.
+/// Owner of the component, which passes on all events.
 struct Owner(channel::UnboundedSender<Heard>);
 
 enum Heard {
@@ -170,7 +170,7 @@ impl Stage {
         }
     }
 
-    /// It ends, and says nothing more.
+    /// Expects that the actor ends, and sends nothing more.
     async fn ends(&mut self, expected: ExitReason) {
         match self.hear().await {
             Heard::Down(reason) => assert_eq!(reason, expected),
@@ -281,7 +281,7 @@ async fn a_finish_before_the_component_is_ready_is_told_once_it_is() {
         if with_packets {
             assert_eq!(text(&stage.packets().await), ["last"], "the peer needs them at once");
         }
-        // Both datagrams have been looked at when this is answered.
+        // Both datagrams have been processed when this is answered.
         stage.handshake.set_remote_init_data(InitData::None);
         while stage.calls.recv().await.unwrap() != "remote None" {}
         assert!(stage.heard.try_recv().is_err(), "nothing is told before the component is ready");
@@ -330,7 +330,7 @@ async fn datagrams_that_come_when_it_has_ended_and_its_owner_is_behind_are_the_s
     let mut finished = stage.finished().await;
     stage.ends(ExitReason::Normal).await;
 
-    // What it has told has not been looked at yet.
+    // The actor's event has not been read yet.
     stage.say("first of the session");
     stage.say("second");
 
@@ -450,7 +450,7 @@ async fn f4_a_blocked_thread_is_replaced_and_others_go_on() {
         "what a blocked handshake cannot take is dropped, not queued"
     );
 
-    // Its owner gives up on it: it cannot be stopped, so its thread is given up as well.
+    // The owner gives up on the handshake: it cannot be stopped, so its thread is abandoned as well.
     stage.supervisor.terminate_child("handshake").await.unwrap();
 
     let next =

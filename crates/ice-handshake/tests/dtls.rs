@@ -1,4 +1,4 @@
-//! DTLS handshakes of ours against each other, over a simulated wire in virtual time.
+//! Tests of our DTLS handshakes against each other, over a simulated wire in virtual time.
 
 mod wire;
 
@@ -53,7 +53,7 @@ fn without_a_cookie_a_round_trip_less() {
         let mut pair = Pair::new(&client, &server.cookie(false)).ready();
         let without = pair.run();
 
-        // And the half round trip and 2 ms for which a client holds back a request that might be forged.
+        // In addition, the half round trip and 2 ms for which a client holds back a request that might be forged.
         assert_eq!(with - without, 3 * DELAY + Duration::from_millis(2), "{version:?}");
         pair.assert_connected();
     }
@@ -64,7 +64,7 @@ fn gcm_is_preferred_by_a_server_in_both_versions_and_any_profile_can_be_had() {
     use SrtpProfile::*;
     let orders: [(&[SrtpProfile], &[SrtpProfile], Option<SrtpProfile>); 7] = [
         (&SrtpProfile::ALL, &SrtpProfile::ALL, Some(Aes128Gcm)),
-        // What Chromium offers as a client.
+        // The profiles that Chromium offers as a client.
         (&[Aes128CmSha1_80, Aes256Gcm, Aes128Gcm], &SrtpProfile::ALL, Some(Aes128Gcm)),
         (&[Aes128CmSha1_80, Aes256Gcm, Aes128Gcm], &[Aes256Gcm, Aes128Gcm], Some(Aes256Gcm)),
         (&[Aes128CmSha1_80], &SrtpProfile::ALL, Some(Aes128CmSha1_80)),
@@ -201,7 +201,7 @@ fn the_last_flight_is_repeated_when_it_was_lost() {
     for version in VERSIONS {
         let (client, server) = acquainted(version);
         let mut pair = Pair::new(&client, &server).ready();
-        // Until one side is done; what it said last never arrives.
+        // Run until one side is done; its last packets never arrive.
         while pair.client.outcome.is_none() && pair.server.outcome.is_none() {
             assert!(pair.step());
         }
@@ -229,7 +229,7 @@ fn no_two_records_have_the_same_number() {
                 let mut numbers = HashSet::new();
                 for datagram in seen {
                     let mut rest = &datagram[..];
-                    // Protected records of DTLS 1.3 are numbered in secret.
+                    // The numbers of protected records of DTLS 1.3 are encrypted.
                     while rest.len() >= 13 && rest[0] < 32 {
                         let number = rest[3..11].to_vec();
                         let what = format!("{version:?}, {seed}: the {whose} record {number:?}");
@@ -242,7 +242,7 @@ fn no_two_records_have_the_same_number() {
     }
 }
 
-/// Browsers' hellos do not fit into a datagram; what they offer may stand in either piece.
+/// A browser's hello does not fit into a datagram; what it offers may be in either piece.
 #[test]
 fn a_hello_in_pieces_is_answered_like_a_whole_one() {
     for size in [150, 300, 500, 700, 900, 1_000] {
@@ -289,7 +289,7 @@ fn hellos_by_the_hundred_in_one_datagram_are_answered_once() {
     }
 }
 
-/// In DTLS 1.3 it is the client's, which is connected when it has sent it: nobody else repeats it.
+/// In DTLS 1.3 the last flight is the client's, which is connected when it has sent it: only the client repeats it.
 #[test]
 fn a_last_flight_that_is_lost_for_seconds_is_repeated_soon_after() {
     for version in VERSIONS {
@@ -307,7 +307,7 @@ fn a_last_flight_that_is_lost_for_seconds_is_repeated_soon_after() {
         let took = pair.now.saturating_duration_since(gone);
         assert!(took < Duration::from_secs(1), "{version:?}: {took:?} later");
         pair.assert_connected();
-        // It is acknowledged, and then repeated no more.
+        // The flight is acknowledged, and then no longer repeated.
         let seen = pair.server.seen.len();
         while pair.client.due().is_some_and(|due| due < gone + Duration::from_secs(60)) {
             pair.step();
@@ -316,7 +316,7 @@ fn a_last_flight_that_is_lost_for_seconds_is_repeated_soon_after() {
     }
 }
 
-/// A server that has heard the first of them waits for the others, and repeats nothing meanwhile.
+/// A server that has received the first of its datagrams waits for the others, and repeats nothing meanwhile.
 #[test]
 fn a_last_flight_of_which_only_the_beginning_comes_is_waited_for() {
     for come in 1..=3 {
@@ -330,7 +330,7 @@ fn a_last_flight_of_which_only_the_beginning_comes_is_waited_for() {
         assert_eq!(pair.server.inbox.len(), 3, "it is sent in three pieces");
         pair.server.inbox.truncate(come);
         pair.settle();
-        // What comes after that is lost as well, for longer than a server waits before it repeats something.
+        // Later datagrams are lost as well, for longer than a server waits before it repeats something.
         let gone = pair.now + Duration::from_millis(2_500);
         while pair.server.outcome.is_none() && pair.now < gone + Duration::from_secs(20) {
             if pair.now < gone {
@@ -345,7 +345,7 @@ fn a_last_flight_of_which_only_the_beginning_comes_is_waited_for() {
     }
 }
 
-/// A retransmission that goes out together with the hello that has the cookie.
+/// A retransmission goes out together with the hello that has the cookie.
 #[test]
 fn hellos_in_one_datagram_are_answered() {
     for version in VERSIONS {

@@ -1,4 +1,4 @@
-//! Two stand-alone endpoints over loopback.
+//! Tests of two stand-alone endpoints over loopback.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod endpoints;
@@ -203,7 +203,7 @@ async fn t8_ten_thousand_candidates_cost_little_and_the_right_one_connects() {
         (Side::start(options(true, Plain)).await, Side::start(options(false, Plain)).await);
     a.endpoint.send(GatherCandidates).await.unwrap();
     b.endpoint.send(GatherCandidates).await.unwrap();
-    // The right one first: what comes after the sixty-fourth is refused.
+    // The valid candidate first: those after the sixty-fourth are refused.
     let right = b
         .until(|event| match event {
             EndpointEvent::NewCandidate { candidate, .. } => Some(candidate.clone()),
@@ -214,7 +214,7 @@ async fn t8_ten_thousand_candidates_cost_little_and_the_right_one_connects() {
     a.endpoint.send(SetRemoteCandidate { component, candidate: right }).await.unwrap().unwrap();
     let (mut taken, mut refused) = (0, 0);
     for number in 0..10_000_u32 {
-        // Of a documentation prefix (RFC 5737): nothing is there, and no route leads to it from here.
+        // Of a documentation prefix (RFC 5737): no host is there, and no route leads to it from here.
         let candidate = format!(
             "candidate:{number} 1 udp 1 192.0.2.{} {} typ host",
             number % 250 + 1,

@@ -1,4 +1,4 @@
-//! What goes wrong with stand-alone endpoints, and who is disturbed by it.
+//! Tests of faults in stand-alone endpoints, and of what they disturb.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod endpoints;
@@ -18,7 +18,7 @@ async fn a_peer_that_falls_silent_is_noticed_and_the_component_fails() {
     };
     let (mut a, b) = connected(patient(true), patient(false)).await;
     let began = Instant::now();
-    // Without a goodbye.
+    // Kill it, so that it cannot close its connections.
     b.endpoint.supervisor().inject_root(Fault::Kill);
     drop(b);
 
@@ -51,7 +51,7 @@ async fn with_no_candidate_to_come_and_none_that_works_it_fails_before_its_time(
     a.endpoint.send(GatherCandidates).await.unwrap();
     let stranger = Credentials::new("abcd", "0123456789012345678901").unwrap();
     a.endpoint.send(SetRemoteCredentials(stranger)).await.unwrap().unwrap();
-    // Of a port that was just given back: nobody answers there.
+    // The address of a port that was just closed, where nothing answers.
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let component = ComponentId(1);
     let candidate = format!("candidate:1 1 udp 1 127.0.0.1 {} typ host", nobody.port());
@@ -203,7 +203,7 @@ async fn nothing_is_left_of_endpoints_that_have_ended() {
 
 #[actix::test]
 async fn f4_a_handshake_that_blocks_its_thread_fails_in_time_and_others_go_on() {
-    /// Blocks until its sender is dropped.
+    /// Handshake that blocks until its sender is dropped.
     struct Blocks(std::sync::Arc<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>);
     impl Handshake for Blocks {
         fn connection_ready(&mut self, _: Instant) -> Step {
@@ -256,7 +256,7 @@ async fn f4_a_handshake_that_blocks_its_thread_fails_in_time_and_others_go_on() 
         error,
         ComponentError::Handshake(HandshakeError::DeadlineExceeded(Duration::from_secs(3)))
     );
-    // A new endpoint finds threads that are not blocked.
+    // A new endpoint gets threads that are not blocked.
     let (mut c, mut d) =
         connected(two(true, on_pool(), plain()), two(false, here(), plain())).await;
     assert_talks(&mut c, &mut d, 2).await;
@@ -302,7 +302,7 @@ async fn t7_checks_that_are_not_genuine_are_not_answered() {
         }
     }
 
-    // The genuine one comes last: when it is answered the others have been looked at.
+    // The genuine request comes last: when it is answered, the others have been processed.
     socket.send_to(&request(Some(&of_a.password)), ("127.0.0.1", port)).await.unwrap();
     let mut buffer = [0; 500];
     let mut answers = 0;

@@ -1,8 +1,8 @@
-//! Forged datagrams by the thousand, no two alike (T2c): a handshake of ours against a stock peer, and a forger that
-//! sends in the peer's name without reading its mail. Simulated, by seed, in virtual time.
+//! Tests with thousands of different forged datagrams (T2c): a handshake of ours against a stock peer, and a forger
+//! that sends in the peer's name but cannot read what is sent to it. Simulated, by seed, in virtual time.
 //!
-//! `FORGERY_SEEDS=50 cargo test -p callboard-ice-handshake --test forgeries -- --nocapture` prints the table that stands
-//! in the README; without the variable, two seeds a cell.
+//! `FORGERY_SEEDS=50 cargo test -p callboard-ice-handshake --test forgeries -- --nocapture` prints the table of the
+//! README; without the variable, two seeds a cell.
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
 mod flood;
@@ -18,7 +18,7 @@ use forgery::{Forged, Forger};
 use stock::Stock;
 use wire::*;
 
-/// The kinds of `FORGERY_KINDS`, or all.
+/// Returns the kinds of `FORGERY_KINDS`, or all.
 fn kinds(all: &'static [Forged]) -> impl Iterator<Item = Forged> {
     let only = std::env::var("FORGERY_KINDS").ok();
     let wanted = move |kind: &&Forged| {
@@ -38,7 +38,7 @@ fn all_to(role: Role) -> &'static [Forged] {
     }
 }
 
-/// What is sent, how.
+/// Kinds of forged datagrams, and the way in which they are sent.
 #[derive(Clone, Copy)]
 struct Attack {
     role: Role,
@@ -46,11 +46,11 @@ struct Attack {
     split: bool,
     loss: u32,
     latencies: &'static [Duration],
-    /// None for all.
+    /// `None` for all kinds.
     kinds: Option<&'static [Forged]>,
 }
 
-/// What a kind did to the set-ups of one attack.
+/// Effect of a kind on the set-ups of one attack.
 #[derive(Default)]
 struct Tally {
     runs: usize,
@@ -59,13 +59,13 @@ struct Tally {
     loud: Vec<String>,
     forged: u32,
     sent: u32,
-    /// The most that one set-up sent beyond what it sends in peace.
+    /// Most datagrams that one set-up sent beyond those it sends without an attack.
     most: u32,
     cost: Duration,
 }
 
 impl Attack {
-    /// Runs all kinds in all versions; prints a row for each kind, and returns what is wrong.
+    /// Runs all kinds in all versions; prints a row for each kind, and returns the failures.
     fn table(self) -> Vec<String> {
         let Self { role, flood, split, loss, kinds: only, .. } = self;
         println!("we are {role:?}, {flood:?}, split: {split}, {loss} % lost");
@@ -73,11 +73,12 @@ impl Attack {
         kinds(only.unwrap_or(all_to(role))).flat_map(|forged| self.row(forged, &cases)).collect()
     }
 
-    /// One case for each cell, and how many datagrams our side sends there in peace.
+    /// Returns one case for each cell, with the number of datagrams that our side sends there without an attack.
     fn cases(self) -> Vec<(Case, u32)> {
         let Self { role, split, loss, latencies, .. } = self;
         let cookies: &[bool] = match role {
-            // A stock server repeats its request rarely, the rarer the longer it takes: with loss in it that is its own fault.
+            // A stock server repeats its request rarely, and more rarely with time: with loss, failures of such a
+            // set-up are the server's.
             Role::Client if loss == 0 => &[false, true],
             _ => &[false],
         };
@@ -126,7 +127,7 @@ impl Attack {
             cells.join(" | "),
             failed.len(),
         );
-        // Without pause: one in a hundred. What ends leaves no trace.
+        // A continuous flood may keep one in a hundred set-ups from connecting. Floods that end must have no effect.
         let tolerated = if self.flood == Flood::Continuous { runs / 100 } else { 0 };
         let mut wrong = Vec::new();
         if failed.len() > tolerated {
@@ -149,16 +150,17 @@ impl Tally {
         if outcome.took.is_none() {
             self.failed.push(format!("{case:?}"));
         }
-        // On a path that loses something, that is repeated as well.
+        // On a lossy path, these datagrams are repeated as well.
         if case.loss == 0 && outcome.sent > most_sent(case, outcome.forged, quiet) {
             self.loud.push(format!("{} instead of {quiet}: {case:?}", outcome.sent));
         }
     }
 }
 
-/// How many datagrams our side may send at most.
+/// Returns how many datagrams our side may send at most.
 fn most_sent(case: Case, forged: u32, quiet: u32) -> u32 {
-    // A server asks each hello for its cookie, for it may be the client's, and repeats what it has asked last.
+    // A server answers each hello with a request for its cookie, for it may be the client's, and repeats the last
+    // request.
     let asks = case.role == Role::Server
         && matches!(
             case.forged,
@@ -169,17 +171,18 @@ fn most_sent(case: Case, forged: u32, quiet: u32) -> u32 {
                 | Forged::HelloHead
                 | Forged::Mixed
         );
-    // A client says two hellos at most, and repeats both.
+    // A client sends two hellos at most, and repeats both.
     2 * quiet + REPEATED + if asks { forged + ASKED_AGAIN } else { 0 }
 }
 
-/// Makes all attacks, and judges each kind of datagram by itself.
+/// Runs all attacks, and checks each kind of datagram by itself.
 fn assert_no_kind_keeps_a_peer_away(attacks: &[Attack]) {
     let wrong: Vec<String> = attacks.iter().flat_map(|attack| attack.table()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A thousand a second of each kind: as long as it takes, the same with the peer's records in a datagram each, for a second.
+/// Checks a thousand a second of each kind: for the whole handshake, the same with the peer's records in a datagram
+/// each, and for one second.
 fn assert_a_thousand_a_second_change_nothing(role: Role) {
     let attack =
         |flood, split| Attack { role, flood, split, loss: 0, latencies: &LATENCIES, kinds: None };
@@ -243,7 +246,7 @@ fn t2c_bursts_within_a_round_trip_change_nothing() {
     }
 }
 
-/// A forger that is alone has our side send what it sends when nothing comes, and no more: the peer is not there.
+/// Without a peer, a forger makes our side send no more than it sends when nothing comes.
 #[test]
 fn t2c_a_forger_has_us_repeat_no_more_than_silence_does() {
     for role in [Role::Client, Role::Server] {
@@ -302,8 +305,8 @@ fn t2c_datagrams_forged_after_the_handshake_end_no_session_and_lose_no_data() {
     }
 }
 
-/// Has the two connect in peace, then has datagrams forged before the first data, beside it, and after it. Returns how many
-/// datagrams our side sent for it.
+/// Lets the two connect without an attack; then sends forged datagrams before the first data, beside it, and after it.
+/// Returns how many datagrams our side sent for that.
 fn sent_after_the_handshake(
     role: Role,
     version: Option<Version>,
@@ -337,8 +340,8 @@ fn sent_after_the_handshake(
     bed.outcome.sent - before
 }
 
-/// One forged hello in the name of a stock client, which comes before the client's own or right behind it. Returns what
-/// version the two speak then; none if they do not connect.
+/// Sends one forged hello in the name of a stock client, before the client's own or right after it. Returns the version
+/// of the connection; `None` if they do not connect.
 fn with_a_forged_hello(
     ours: Option<Version>,
     client: Option<Version>,
@@ -366,11 +369,12 @@ fn version_of(version: Option<Version>, dtls: Dtls) -> Dtls {
     version.into_iter().fold(dtls, Dtls::version)
 }
 
-/// What the README names as an exception, and what it says beside that: so that a change is noticed.
+/// Checks the exception that the README names, and its limits, so that a change is noticed.
 #[test]
 fn t2c_one_hello_of_another_version_ends_or_lowers_a_set_up_of_a_server_of_both() {
     use Version::{Dtls12, Dtls13};
-    // What we speak, what the client speaks, the forged hello; what they speak when it comes before the client's, and behind.
+    // Columns: our versions, the client's version, the forged hello; the resulting version when the forged hello comes
+    // before the client's, and after it.
     for (ours, client, forged, before, behind) in [
         (None, Some(Dtls12), Dtls13, None, Some(Dtls12)),
         (None, Some(Dtls13), Dtls12, None, Some(Dtls13)),
@@ -389,7 +393,8 @@ fn t2c_one_hello_of_another_version_ends_or_lowers_a_set_up_of_a_server_of_both(
     }
 }
 
-/// One forged request to a client of ours, whose stock server answers after so long. Returns how long it takes them.
+/// Sends one forged request to a client of ours, whose stock server answers after this delay. Returns how long they
+/// take to connect.
 fn with_a_forged_request(version: Version, late: Duration) -> Option<Duration> {
     let client = Dtls::generate().unwrap().any_certificate().version(version);
     let server = Stock::new(Role::Server, Some(version));
@@ -408,7 +413,7 @@ fn with_a_forged_request(version: Version, late: Duration) -> Option<Duration> {
         .then_some(took)
 }
 
-/// The same.
+/// Checks another exception that the README names, so that a change is noticed.
 #[test]
 fn t2c_one_request_ends_a_set_up_only_if_the_server_is_late() {
     for version in [Version::Dtls12, Version::Dtls13] {
@@ -421,9 +426,9 @@ fn t2c_one_request_ends_a_set_up_only_if_the_server_is_late() {
     }
 }
 
-/// Of a way so short that the time is the stacks' own.
+/// Delays in one direction: one so short that the time is the stacks' own, and a longer one.
 const LATENCIES: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(20)];
-/// Datagrams that a set-up may take more because it lasts longer.
+/// Datagrams that a set-up may send in addition because it lasts longer.
 const REPEATED: u32 = 6;
-/// So often a request is repeated, in the six seconds that the longest case takes.
+/// Number of times that a request is repeated, in the six seconds of the longest case.
 const ASKED_AGAIN: u32 = 20;

@@ -1,4 +1,4 @@
-//! T4: fragments of messages that never come. A test of its own, since it weighs its process.
+//! T4: fragments of messages that never become whole. A separate test, since it measures the memory of its process.
 
 mod wire;
 
@@ -32,7 +32,7 @@ fn t4_fragments_of_messages_that_never_come_cost_no_memory() {
             let before = resident();
             for round in 0..2_000_u32 {
                 for kind in [1, 2, 11, 16] {
-                    // 16 MiB of which nothing follows; overlapping; of no length.
+                    // A message of 16 MiB that is never continued; overlapping fragments; empty fragments.
                     for (offset, body) in
                         [(round * 900, &[7; 900][..]), (round / 2, &[9; 500][..]), (round, &[][..])]
                     {
@@ -53,7 +53,7 @@ fn t4_fragments_of_messages_that_never_come_cost_no_memory() {
     }
 }
 
-/// Bytes of this process in memory.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4_096

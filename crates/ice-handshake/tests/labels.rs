@@ -1,4 +1,4 @@
-//! What is logged of a connection begins with the name that its owner has given to it.
+//! Tests that log lines about a connection begin with the label that its owner has given to it.
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
 mod endpoints;
@@ -14,14 +14,14 @@ use callboard_transport::gather::{Gatherer, GathererOptions, IceServer};
 use callboard_transport::mux::*;
 use str0m::{Input, RtcConfig};
 
-/// Keeps what this crate logs.
+/// Logger that keeps the lines of this crate.
 struct Lines(Mutex<Vec<String>>);
 
 static LINES: Lines = Lines(Mutex::new(Vec::new()));
 
 impl log::Log for Lines {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        // The sockets of a mux are not a connection's, and neither are a reader's errors.
+        // The sockets of a mux belong to no connection, and neither do the errors of their reader.
         let target = metadata.target();
         ["callboard_transport", "callboard_ice_handshake"]
             .iter()
@@ -40,7 +40,7 @@ impl log::Log for Lines {
 }
 
 impl Lines {
-    /// What was logged since the last look; each line begins with one of these.
+    /// Returns the lines since the last call; each must begin with one of these labels.
     #[track_caller]
     fn of(&self, labels: &[&str]) -> Vec<String> {
         let lines = std::mem::take(&mut *self.0.lock().unwrap());
@@ -57,7 +57,7 @@ fn assert_has(lines: &[String], line: &str) {
     assert!(lines.iter().any(|found| found.starts_with(line)), "{line:?} is not in {lines:#?}");
 }
 
-/// One test, since there is one log.
+/// A single test, since there is one logger.
 #[actix::test]
 async fn lines_of_the_log_name_their_connection() {
     log::set_logger(&LINES).unwrap();
@@ -103,7 +103,7 @@ fn handshakes() {
     assert_has(&LINES.of(&["calling", "called"]), "called: DTLS handshake refused");
 }
 
-/// Of whom the server has not heard.
+/// Connects a client with an identity that the server does not know.
 fn strangers() {
     let secret = &[7; 16];
     let client = Psk::client("a stranger", secret).unwrap();
@@ -142,7 +142,7 @@ fn gatherers() {
     assert_has(&LINES.of(&["gathering"]), "gathering: no candidate from stun:stun.example.org");
 }
 
-/// Over a socket that the system does not let send there.
+/// Sends to an address to which the system does not allow this socket to send.
 async fn routes() {
     let mut options = UdpMuxOptions { ip_families: IpFamilies::V4, ..UdpMuxOptions::default() };
     options.interfaces = InterfaceFilter::with_loopback().only(|_, address| address.is_loopback());
@@ -150,7 +150,7 @@ async fn routes() {
     let (route, _inbox) = mux.open_route(RouteOptions::default());
     let route = route.with_label(Label::new("routed"));
     let source = mux.host_addresses()[0];
-    // A broadcast, which a socket must be allowed to send.
+    // A broadcast address, for which a socket needs permission.
     let destination = "255.255.255.255:9".parse().unwrap();
     let sent = route.send(Transmit { source, destination, contents: b"x", segment_size: None });
     assert_eq!(sent, SendOutcome::Dropped(DropReason::SystemError));

@@ -1,6 +1,7 @@
-//! The ClientHello race (T2, T2b) and its kin (T3): datagrams in the peer's name that come before the peer's own.
+//! Tests of the ClientHello race (T2, T2b) and similar attacks (T3): forged datagrams in the peer's name that come
+//! before the peer's own.
 //!
-//! `cargo test -p callboard-ice-handshake --test race -- --nocapture` prints the table that stands in the README.
+//! `cargo test -p callboard-ice-handshake --test race -- --nocapture` prints the table of the README.
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
 mod stock;
@@ -21,19 +22,19 @@ enum Defender {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Forged {
-    /// The hello of advisory ES2023-01: well-formed, and without a cipher suite that anyone accepts.
+    /// The hello of advisory ES2023-01: well-formed, with only a cipher suite that no implementation accepts.
     UnacceptableHello,
-    /// A hello as any client sends it, with another random.
+    /// A hello like that of any client, with another random.
     OtherHello,
-    /// The answer of a server to another client.
+    /// A server's answer to another client.
     ServerHello,
-    /// A request to say hello again.
+    /// A request for another hello.
     HelloVerifyRequest,
-    /// A certificate of the forger's, under the numbers that the peer's will have.
+    /// A certificate of the forger, with the message numbers that the peer's will have.
     Certificate,
 }
 
-/// A handshake of the defender in this role, against a stock peer, when `times` forged datagrams come first.
+/// Runs a handshake of the defender in this role, against a stock peer, with `times` forged datagrams before it.
 fn race(
     defender: Defender,
     role: Role,
@@ -58,7 +59,7 @@ fn race(
     };
     let mut pair = Pair::of(client, server);
     let packets: Vec<Bytes> = (0..times).flat_map(|time| forge(forged, version, time)).collect();
-    // They are there when the peer's first datagram arrives, and come again before every later one.
+    // The forged datagrams are there when the peer's first datagram arrives, and come again before every later one.
     let mut pair = pair_ready_with(&mut pair, role, packets);
     let took = pair.run();
     let connected =
@@ -137,7 +138,7 @@ fn forge(forged: Forged, version: Option<Version>, time: u16) -> Vec<Bytes> {
     }
 }
 
-/// 137 bytes: a ClientHello whose only cipher suite is TLS_NULL_WITH_NULL_NULL.
+/// Returns the advisory's hello, of 137 bytes: a ClientHello with TLS_NULL_WITH_NULL_NULL as its only cipher suite.
 fn advisory_hello(time: u16) -> Vec<u8> {
     let mut body = vec![0xfe, 0xfd];
     body.extend([0x5a ^ time as u8; 32]);
@@ -258,7 +259,7 @@ fn t3_alerts_and_junk_in_the_peers_name_do_not_end_a_handshake() {
         &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 80],
         // A warning: close_notify.
         &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1, 0],
-        // Records that are cut off, and that say so.
+        // Truncated records: one without a whole header, one with a length beyond the datagram's end.
         &[22, 0xfe, 0xfd, 0, 0],
         &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 2, 0xff, 0xff, 1, 2, 3],
         // Encrypted records of an epoch that has not begun.
@@ -299,7 +300,7 @@ fn t3_alerts_and_junk_in_the_peers_name_do_not_end_a_handshake() {
             let began = pair.now;
             while pair.client.outcome.is_none() || pair.server.outcome.is_none() {
                 for side in [&mut pair.client, &mut pair.server] {
-                    // One before each that is real.
+                    // One junk datagram before each real one.
                     let just_heard_it = side.seen.last().is_some_and(|seen| seen == junk);
                     if !just_heard_it
                         && side.inbox.front().is_some_and(|(_, packet)| packet != junk)
@@ -310,7 +311,7 @@ fn t3_alerts_and_junk_in_the_peers_name_do_not_end_a_handshake() {
                 assert!(pair.step(), "{version:?} {junk:?}: nothing more happens");
                 assert!(pair.now < began + Duration::from_secs(5), "{version:?} {junk:?}");
             }
-            // What is still on its way is junk.
+            // The datagrams still under way are junk.
             pair.client.inbox.clear();
             pair.server.inbox.clear();
             pair.assert_connected();

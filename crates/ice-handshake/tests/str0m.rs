@@ -1,4 +1,4 @@
-//! The handshake actor inside str0m's `Rtc`, against str0m's own engine and against another actor.
+//! Tests of the handshake actor inside str0m's `Rtc`, against str0m's own engine and against another actor.
 
 mod forgery;
 
@@ -16,7 +16,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 use tokio::sync::mpsc;
 
-/// Where the handshake of one side runs.
+/// Place where the handshake of one side runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Where {
     /// In the `Rtc`, by str0m's own engine.
@@ -108,7 +108,7 @@ impl Peer {
         let supervisor = SupervisorSpec::dynamic(Flags::one_for_one()).start().await.unwrap();
         let mut handshake = None;
         if bridge.is_some() {
-            // str0m compares fingerprints by itself.
+            // str0m compares fingerprints itself.
             let dtls = Dtls::new(certificate.clone()).role(role).any_certificate();
             let dtls = match version {
                 DtlsVersion::Dtls12 => dtls.version(Version::Dtls12),
@@ -197,7 +197,7 @@ impl Peer {
         }
     }
 
-    /// What the handshake actor has told; says whether it told anything.
+    /// Handles the events of the handshake actor; returns whether there were any.
     fn heed(&mut self) -> bool {
         let (Some(bridge), Some(handshake)) = (&self.bridge, &mut self.handshake) else {
             return false;
@@ -231,7 +231,7 @@ impl Peer {
     }
 }
 
-/// Tell two what they need to know of each other, as their descriptions would.
+/// Gives two peers the data of each other that they would have from their descriptions.
 fn introduce(client: &mut Peer, server: &mut Peer) {
     for active in [true, false] {
         let (one, other) =
@@ -289,7 +289,7 @@ async fn run_until(a: &mut Peer, b: &mut Peer, mut done: impl FnMut(&Peer, &Peer
             other.inbox.extend(sent.into_iter().map(|(_, contents)| (source, contents)));
         }
         if !busy {
-            // Until a handshake actor says something, or it is time.
+            // Run until a handshake actor sends something, or a time-out is due.
             let due = a.due.min(b.due).min(now() + Duration::from_millis(5));
             tokio::select! {
                 biased;
@@ -316,7 +316,7 @@ async fn connect(
     let mut a = Peer::new(client, Role::Client, version, "192.0.2.1:1", pool).await;
     let mut b = Peer::new(server, Role::Server, version, "192.0.2.2:2", pool).await;
     introduce(&mut a, &mut b);
-    // ICE's own pace is not what is looked at.
+    // The pace of ICE is not under test.
     run_until(&mut a, &mut b, |a, b| a.ready && b.ready).await;
     let began = now();
     run_until(&mut a, &mut b, |a, b| a.open && b.open || a.ended.is_some() || b.ended.is_some())
@@ -468,7 +468,7 @@ fn an_rtc_that_is_built_outside_a_bridge_has_the_stock_engine() {
     assert!(bridge.is_none(), "it was built with another provider");
     let (_first, bridge) = DtlsBridge::around(|| config().build(now()));
     assert!(bridge.is_some());
-    // Nothing is left armed for the next.
+    // The slot is not armed for the next `Rtc`.
     let mut outside = config().build(now());
     outside.direct_api().start_dtls(true).unwrap();
     assert!(outside.is_alive());

@@ -1,4 +1,4 @@
-//! The actor that stands for a whole endpoint.
+//! Actor of a whole endpoint.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,19 @@ use super::sdp::{parse_candidate, parse_sdp};
 use super::*;
 use crate::handshake::{ComponentId, InitData};
 
-/// The actor of an [`IceEndpoint`]: takes what the application says to its components, and tells what they tell.
+/// Actor of an [`IceEndpoint`]: passes the application's commands to its components, and their events to the
+/// application.
 pub struct Endpoint {
     options: EndpointOptions,
     credentials: Credentials,
     remote: Option<Credentials>,
-    /// We have restarted, and the peer has not yet.
+    /// Whether we have restarted ICE, and the peer has not yet.
     restarting: bool,
     muxes: Vec<MuxHandle>,
     supervisor: SupervisorRef,
     components: BTreeMap<ComponentId, Addr<ComponentActor>>,
     monitors: Vec<(callboard_supervision::MonitorId, ComponentId)>,
-    /// Until every handshake has said its first word nothing else is told.
+    /// Init data of the handshakes that have returned it; other events wait until all have.
     init_data: BTreeMap<ComponentId, InitData>,
     held: Option<Vec<EndpointEvent>>,
     gathering: Vec<ComponentId>,
@@ -59,12 +60,12 @@ impl Endpoint {
     fn tell(&mut self, event: EndpointEvent) {
         match &mut self.held {
             Some(held) => held.push(event),
-            // As many as the application's commands bring, see the components; payloads are not among them.
+            // Bounded by the application's commands, see the components; payloads are not among these events.
             None => self.owner.do_send(event),
         }
     }
 
-    /// Every handshake has said its first word.
+    /// Sends the waiting events: every handshake has returned its init data.
     fn release(&mut self) {
         let Some(held) = self.held.take() else { return };
         for (component, data) in std::mem::take(&mut self.init_data) {
@@ -76,7 +77,7 @@ impl Endpoint {
 
     fn command(&self, command: impl Fn() -> ComponentCommand) {
         for component in self.components.values() {
-            // As often as the application says so.
+            // One for each command of the application.
             component.do_send(command());
         }
     }
@@ -90,7 +91,7 @@ impl Endpoint {
 
     fn set_remote(&mut self, credentials: Credentials) {
         let is_new = self.remote.as_ref().is_some_and(|known| *known != credentials);
-        // The peer has restarted by itself: its checks will be answered by credentials of our own that are new as well.
+        // The peer has restarted ICE by itself: its checks will be answered with new credentials of our own, too.
         if is_new && !std::mem::replace(&mut self.restarting, false) {
             self.restart();
         }
@@ -102,7 +103,7 @@ impl Endpoint {
         self.components.get(&id).cloned()
     }
 
-    /// Start the components; the endpoint is up when they are.
+    /// Starts the components; the endpoint has started when they have.
     fn start_components(&mut self, ctx: &mut Context<Self>) {
         let starting = defer_start();
         let (supervisor, options, credentials) =
@@ -288,7 +289,7 @@ impl Handler<RemoteCandidatesDone> for Endpoint {
         _: &mut Context<Self>,
     ) {
         if let Some(component) = self.component(component) {
-            // As often as the application says so.
+            // One for each command of the application.
             component.do_send(ComponentCommand::RemoteCandidatesDone);
         }
     }
@@ -350,7 +351,7 @@ impl Handler<CloseEndpoint> for Endpoint {
         let components: Vec<_> = std::mem::take(&mut self.components).into_values().collect();
         let close = async move {
             for component in components {
-                // One that does not answer is ended by its supervisor.
+                // A component that does not answer is stopped by its supervisor.
                 _ = component.send(ComponentCommand::Close).await;
             }
         };
@@ -358,5 +359,5 @@ impl Handler<CloseEndpoint> for Endpoint {
     }
 }
 
-/// The application's commands and payloads, and what components tell.
+/// Commands and payloads of the application, and events of components.
 const MAILBOX: usize = 1_024;

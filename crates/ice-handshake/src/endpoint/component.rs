@@ -1,4 +1,4 @@
-//! One ICE component: what it knows. No I/O, no clock.
+//! State machine of one ICE component. No I/O, no clock.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,48 +13,48 @@ use str0m::net::Protocol;
 use super::{CandidateRefused, ComponentError, Credentials, EndpointOptions, SendPayloadError};
 use crate::handshake::{Session, SessionOutput};
 
-/// What a component wants done.
+/// Action that a component requests of its driver.
 #[derive(Debug)]
 pub(super) enum Output {
-    /// Send this.
+    /// Send this datagram.
     Transmit {
         source: SocketAddr,
         destination: SocketAddr,
         contents: Bytes,
     },
-    /// The peer has shown that it owns this address.
+    /// The peer has proved that it owns this address.
     Validate(SocketAddr),
-    /// For the handshake.
+    /// Pass this datagram to the handshake.
     Handshake(Bytes),
-    /// A pair was selected; the round-trip time on it, if known.
+    /// A pair was selected; with its round-trip time, if known.
     Selected {
         local: SocketAddr,
         remote: SocketAddr,
     },
-    /// Its first pair was selected: the handshake can begin.
+    /// The first pair was selected: the handshake can begin. With the pair's round-trip time, if known.
     Ready(Option<Duration>),
     Disconnected,
     Reconnected,
     Payload(Bytes),
-    /// The peer has closed.
+    /// The peer has closed the session.
     Closed,
     Failed(ComponentError),
 }
 
-/// One ICE component.
+/// State machine of one ICE component.
 pub(super) struct Component {
     agent: IceAgent,
-    /// Of a peer whose credentials have not come.
+    /// Candidates of a peer whose credentials have not come yet.
     early: Vec<Candidate>,
     remote_candidates: usize,
     selected: Option<(SocketAddr, SocketAddr)>,
-    /// Addresses of the peer that it has shown to own.
+    /// Addresses that the peer has proved to own.
     validated: Vec<SocketAddr>,
     phase: Phase,
-    /// It must be connected by then, and since when it tries.
+    /// Time by which the component must be connected; below it, the time since when it tries.
     connect_by: Option<Instant>,
     connecting_since: Option<Instant>,
-    /// There are no more candidates of ours, and of the peer.
+    /// Whether all candidates of this side are known; below it, those of the peer.
     all_local: bool,
     all_remote: bool,
     disconnected_since: Option<Instant>,
@@ -65,11 +65,11 @@ pub(super) struct Component {
 }
 
 enum Phase {
-    /// The handshake has the datagrams.
+    /// Datagrams go to the handshake.
     Handshake,
-    /// The session has them.
+    /// Datagrams go to the session.
     Session(Box<dyn Session>),
-    /// Nobody has.
+    /// Datagrams are dropped.
     Over,
 }
 
@@ -164,7 +164,7 @@ impl Component {
         }
         self.remote_candidates += 1;
         match self.agent.remote_credentials() {
-            // Of the credentials that are yet to come, as a rule.
+            // This candidate usually belongs to credentials that are yet to come.
             None => self.early.push(candidate),
             Some(creds) if candidate.ufrag().is_some_and(|ufrag| ufrag != creds.ufrag) => {
                 self.early.push(candidate)
@@ -177,7 +177,7 @@ impl Component {
         Ok(())
     }
 
-    /// A candidate of ours; says how it is to be told, if it is to be.
+    /// Adds a candidate of this side; returns it in the form for the peer, if it is for the peer.
     pub(super) fn add_local_candidate(
         &mut self,
         now: Instant,
@@ -188,19 +188,20 @@ impl Component {
         added
     }
 
-    /// All our candidates are known.
+    /// Notes that all candidates of this side are known.
     pub(super) fn gathered(&mut self, now: Instant) {
         self.all_local = true;
         self.give_up_early(now);
     }
 
-    /// The peer has no more candidates.
+    /// Notes that the peer has no more candidates.
     pub(super) fn remote_candidates_done(&mut self, now: Instant) {
         self.all_remote = true;
         self.give_up_early(now);
     }
 
-    /// When there is no candidate to come, and no pair is left that could work, there is nothing to wait for.
+    /// Fails the component without waiting for its time-out, if no candidate is to come and no pair is left that could
+    /// work.
     fn give_up_early(&mut self, now: Instant) {
         let hopeless = self.agent.state().is_disconnected() && self.selected.is_none();
         if let (true, true, true, Some(since)) =
@@ -216,8 +217,8 @@ impl Component {
         self.handle_timeout(now);
     }
 
-    /// Begin ICE anew with these credentials; candidates are to be added again. What is selected stays until something
-    /// else is.
+    /// Restarts ICE with these credentials; candidates must be added again. The selected pair stays until another is
+    /// selected.
     pub(super) fn restart(&mut self, now: Instant, credentials: &Credentials) {
         self.agent.ice_restart(credentials.to_creds(), false);
         set_pace(&mut self.agent, CONNECTING);
@@ -245,7 +246,7 @@ impl Component {
             self.agent.handle_timeout(now);
             return self.drain(now);
         }
-        // The mux has looked at this for its own sockets; a relay has not.
+        // The mux has checked this for its own sockets; a relay has not.
         if !self.validated.contains(&source) {
             return;
         }
@@ -260,7 +261,7 @@ impl Component {
         }
     }
 
-    /// The handshake wants these sent.
+    /// Sends packets of the handshake.
     pub(super) fn transmit(&mut self, packets: Vec<Bytes>) {
         let Some((source, destination)) = self.selected else { return };
         for contents in packets {
@@ -268,7 +269,7 @@ impl Component {
         }
     }
 
-    /// The handshake is complete: the session goes on with what came behind it.
+    /// Completes the handshake: the session goes on with the datagrams that came after it.
     pub(super) fn finish(
         &mut self,
         now: Instant,
@@ -289,7 +290,7 @@ impl Component {
         self.carry_out(out);
     }
 
-    /// The handshake has failed, or was closed: there is nothing to go on with.
+    /// Ends the component, because its handshake has failed or was closed.
     pub(super) fn give_up(&mut self, error: Option<ComponentError>) {
         self.phase = Phase::Over;
         self.connect_by = None;
@@ -365,7 +366,7 @@ impl Component {
         self.connect_by = None;
         let first = self.selected.is_none();
         if self.selected.replace((local, remote)) != Some((local, remote)) {
-            // It is the one that must not be forgotten.
+            // The selected address must not be dropped from the list.
             self.output.push_back(Output::Validate(remote));
             self.output.push_back(Output::Selected { local, remote });
         }
@@ -393,7 +394,7 @@ impl Component {
     }
 }
 
-/// How often a pair is checked at least, and how many checks go unanswered until it has failed.
+/// Longest interval between the checks of a pair, and the number of unanswered checks after which the pair has failed.
 type Pace = (Duration, usize);
 
 fn set_pace(agent: &mut IceAgent, (longest_interval, unanswered): Pace) {
@@ -401,14 +402,15 @@ fn set_pace(agent: &mut IceAgent, (longest_interval, unanswered): Pace) {
     agent.set_max_stun_retransmits(unanswered);
 }
 
-/// Where a third of all datagrams is lost, half of the checks are: an interval that doubles up to seconds costs the
-/// handshake its deadline. Browsers check new pairs ten times as often. A pair is given up after 15 s.
+/// Pace of checks before the component is connected. Where a third of all datagrams is lost, half of the checks are: an
+/// interval that doubles up to seconds costs the handshake its deadline. Browsers check new pairs ten times as often. A
+/// pair is given up after 15 s.
 const CONNECTING: Pace = (Duration::from_millis(500), 30);
-/// A peer that is gone is noticed after 15 s, rather than after `is`'s 24.
+/// Pace of checks once it is connected. A peer that is gone is noticed after 15 s, rather than after `is`'s 24.
 const CONNECTED: Pace = (Duration::from_secs(2), 7);
-/// RFC 8445 §6.1.2.5 recommends 100.
+/// Most pairs of one component: RFC 8445 §6.1.2.5 recommends 100.
 const PAIRS: usize = 100;
-/// A peer with more has something else in mind.
+/// Most remote candidates of one component; a peer that names more is not just trying to connect.
 const REMOTE_CANDIDATES: usize = 64;
-/// As many as the mux keeps.
+/// Most validated addresses: as many as the mux keeps.
 const VALIDATED: usize = 32;

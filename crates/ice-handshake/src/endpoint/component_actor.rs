@@ -1,4 +1,4 @@
-//! One ICE component: how it lives.
+//! Actor that runs one ICE component.
 #![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
 
 use std::time::{Duration, Instant};
@@ -21,20 +21,20 @@ use crate::handshake::{
     HandshakeOutput, HandshakeSpec, InitData, start_handshake,
 };
 
-/// What a component tells its endpoint.
+/// Event of a component, for its endpoint.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) enum ComponentEvent {
-    /// Its handshake's first word.
+    /// The init data of its handshake.
     InitData(ComponentId, InitData),
     GatheringDone(ComponentId),
-    /// For the owner.
+    /// An event for the owner.
     Tell(EndpointEvent),
-    /// For the owner, and lost if it does not keep up.
+    /// A payload for the owner, dropped if the owner does not keep up.
     Payload(ComponentId, Bytes),
 }
 
-/// What an endpoint tells its components.
+/// Command of an endpoint to its components.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) enum ComponentCommand {
@@ -54,24 +54,24 @@ pub(super) struct AddRemoteCandidate(pub(super) Candidate);
 #[rtype(result = "Result<(), SendPayloadError>")]
 pub(super) struct Seal(pub(super) Bytes);
 
-/// Runs one [`Component`].
+/// Actor that runs one [`Component`].
 pub(super) struct ComponentActor {
     id: ComponentId,
     options: EndpointOptions,
     core: Component,
     credentials: Credentials,
-    /// Those before an ICE restart: the peer checks by them until it knows the new ones.
+    /// Credentials from before an ICE restart: the peer's checks use them until it knows the new ones.
     old_credentials: Option<Credentials>,
     mux: MuxHandle,
     transport: Option<Transport>,
     handshakes: SupervisorRef,
     handshake: Option<HandshakeHandle>,
-    /// What is to be told to a handshake that is being started.
+    /// Round-trip time to pass to a handshake that is still being started when the component gets ready.
     ready: Option<Option<Duration>>,
     remote_init_data: Vec<InitData>,
     early: Vec<Bytes>,
     handshake_over: bool,
-    /// Its handshake must have said something by then: its thread may be blocked.
+    /// Timer of the handshake's deadline, kept here because the handshake's thread may be blocked.
     watchdog: Option<SpawnHandle>,
     events: Recipient<ComponentEvent>,
     wake_up: Option<(Instant, SpawnHandle)>,
@@ -107,7 +107,7 @@ impl ComponentActor {
         }
     }
 
-    /// The one way in: let the core do something, and do what it wants done.
+    /// Lets the core do something, and carries out its outputs. All calls of the core go through here.
     fn drive<R>(
         &mut self,
         ctx: &mut Context<Self>,
@@ -179,17 +179,17 @@ impl ComponentActor {
     }
 
     fn tell(&self, event: EndpointEvent) {
-        // Of each kind as many as the application's commands and ICE's time-outs bring; payloads are not among them.
+        // Bounded by the application's commands and ICE's time-outs; payloads are not among these events.
         self.events.do_send(ComponentEvent::Tell(event));
     }
 
-    /// An actor that is blocked cannot keep its own deadline.
+    /// Starts the deadline of the handshake: an actor that is blocked cannot keep its own.
     fn watch(&mut self, ctx: &mut Context<Self>) {
         let deadline = self.options.handshake_deadline;
         let watchdog = ctx.run_later(deadline + GRACE, move |component, ctx| {
             component.handshake_failed(HandshakeError::DeadlineExceeded(deadline), ctx);
             let (handshakes, id) = (component.handshakes.clone(), component.child_id());
-            // Whatever runs there is given up, with its thread if need be.
+            // The handshake is terminated, with its thread if need be.
             actix::spawn(async move { handshakes.terminate_child(&id).await });
         });
         self.watchdog = Some(watchdog);
@@ -201,7 +201,7 @@ impl ComponentActor {
         }
     }
 
-    /// There is nothing more to come from the handshake; says whether that was so before.
+    /// Marks the handshake as over; returns whether it was over before.
     fn end_handshake(&mut self, ctx: &mut Context<Self>) -> bool {
         if let Some(watchdog) = self.watchdog.take() {
             ctx.cancel_future(watchdog);
@@ -255,7 +255,7 @@ impl Actor for ComponentActor {
         let mut options = self.options.transport.clone();
         options.label = self.label();
         let (transport, events) = Transport::open(&self.mux, options);
-        // Credentials are random: nobody else has them.
+        // Credentials are random: no other route has them.
         _ = transport.add_ufrag(&self.credentials.ufrag);
         self.transport = Some(transport);
         ctx.add_stream(events);
@@ -326,7 +326,7 @@ impl StreamHandler<TransportEvent> for ComponentActor {
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {
-        // The mux is gone; what is under way runs into its time-outs.
+        // The mux is gone; operations under way run into their time-outs.
     }
 }
 
@@ -359,7 +359,7 @@ impl Handler<Down> for ComponentActor {
     type Result = ();
 
     fn handle(&mut self, down: Down, ctx: &mut Context<Self>) {
-        // A normal end was told before, with what it led to.
+        // A normal end was reported before, with its result.
         if down.reason != ExitReason::Normal {
             self.handshake_failed(HandshakeError::ActorEnded(down.reason), ctx);
         }
@@ -439,9 +439,9 @@ impl From<ExitReason> for ComponentError {
     }
 }
 
-/// The application's commands and payloads; it waits for each, or loses what has no room.
+/// Commands and payloads of the application, which waits for each, or loses those without room.
 const MAILBOX: usize = 256;
-/// Datagrams that came before the handshake was started.
+/// Datagrams kept that came before the handshake was started.
 const EARLY: usize = 32;
-/// What a handshake's own deadline has first.
+/// Time after the handshake's own deadline until this actor enforces it.
 const GRACE: Duration = Duration::from_millis(250);

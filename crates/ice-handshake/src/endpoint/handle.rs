@@ -1,4 +1,4 @@
-//! An endpoint as its application holds it.
+//! Handle of an endpoint, for its application.
 
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
@@ -10,42 +10,42 @@ use callboard_transport::mux::{BindError, MuxHandle, UdpMux};
 
 use super::{Endpoint, EndpointEvent, EndpointOptions};
 
-/// A stand-alone ICE endpoint. Cheap to clone, usable from any thread.
+/// Stand-alone ICE endpoint. Cheap to clone, usable from any thread.
 ///
-/// What it can be told are the [messages](super) of this module, what it tells are [`EndpointEvent`]s.
+/// It takes the [messages](super) of this module, and sends [`EndpointEvent`]s to its owner.
 #[derive(Clone, Debug)]
 pub struct IceEndpoint {
     supervisor: SupervisorRef,
     actor: ChildRef<Endpoint>,
 }
 
-/// Why an endpoint could not be started.
+/// Error of starting an endpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartEndpointError {
-    /// Its sockets could not be bound.
+    /// The sockets could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// It needs a component at least, and one mux can serve one only.
+    /// The number of components is not supported: at least one is needed, and a shared mux can serve only one.
     #[error("{0} components cannot be served")]
     Components(u16),
-    /// One of its actors did not start.
+    /// One of the actors did not start.
     #[error(transparent)]
     Start(#[from] StartSupervisorError),
 }
 
 impl IceEndpoint {
-    /// Start an endpoint as a tree of its own on this thread. Its `owner` hears of everything.
+    /// Starts an endpoint as a tree of its own on this thread. Its `owner` gets all events.
     ///
     /// # Errors
-    /// [`StartEndpointError`]
+    /// [`StartEndpointError`] if the number of components is not supported, or its sockets or actors fail to start.
     pub async fn start(
         options: EndpointOptions,
         owner: Recipient<EndpointEvent>,
     ) -> Result<Self, StartEndpointError> {
         let muxes = bind(&options)?;
         let name = options.stream.clone();
-        // The children are told who supervises them before the tree is there to ask.
+        // The children learn their supervisor before this function could ask the tree for it.
         let (tell, told) = std::sync::mpsc::channel();
         let spec =
             Self::spec(name.clone(), options, muxes, owner, move |itself| _ = tell.send(itself));
@@ -60,12 +60,13 @@ impl IceEndpoint {
         Ok(Self { supervisor: root, actor })
     }
 
-    /// An endpoint as a child of a supervisor of the application's. `started` gets its handle, at each start.
+    /// Returns an endpoint as a child spec for a supervisor of the application. `started` gets its handle, at each
+    /// start.
     ///
-    /// A temporary child: an endpoint that has failed has lost its peer, who knows other credentials.
+    /// The child is temporary: an endpoint that has failed has lost its peer, which knows other credentials.
     ///
     /// # Errors
-    /// [`StartEndpointError`], of its sockets.
+    /// [`StartEndpointError`] if the number of components is not supported, or its sockets cannot be bound.
     pub fn child(
         id: impl Into<ChildId>,
         options: EndpointOptions,
@@ -129,10 +130,10 @@ impl IceEndpoint {
         })
     }
 
-    /// Tell it something, and wait for the answer.
+    /// Sends it a message, and waits for the answer.
     ///
     /// # Errors
-    /// [`CallError`], when it has ended.
+    /// [`CallError`] if it has ended.
     pub async fn send<M>(&self, message: M) -> Result<M::Result, CallError>
     where
         M: Message + Send + 'static,
@@ -143,10 +144,10 @@ impl IceEndpoint {
         self.actor.send(message).await
     }
 
-    /// Tell it something, if it has room; of payloads some may be lost.
+    /// Sends it a message, if it has room; payloads may be lost.
     ///
     /// # Errors
-    /// [`CallError`], when it has ended or has no room.
+    /// [`CallError`] if it has ended or has no room.
     pub fn try_send<M>(&self, message: M) -> Result<(), CallError>
     where
         M: Message + Send + 'static,
@@ -157,7 +158,7 @@ impl IceEndpoint {
         self.actor.try_send(message)
     }
 
-    /// Say goodbye on every component, and stop all of it. It is gone when this resolves.
+    /// Closes every component and stops the whole tree. It has ended when this resolves.
     pub async fn stop(&self) {
         if self.send(super::CloseEndpoint).await.is_ok() {
             self.supervisor.ended().await;
@@ -165,23 +166,23 @@ impl IceEndpoint {
         self.supervisor.stop().await;
     }
 
-    /// Whether it runs.
+    /// Returns whether it runs.
     pub fn is_running(&self) -> bool {
         self.actor.is_running()
     }
 
-    /// Its supervisor: of its sockets, its components, and their handshakes.
+    /// Returns its supervisor, which supervises its sockets, its components, and their handshakes.
     pub fn supervisor(&self) -> &SupervisorRef {
         &self.supervisor
     }
 
-    /// All of it as it is now.
+    /// Returns a snapshot of its tree.
     pub fn snapshot(&self) -> TreeSnapshot {
         self.supervisor.snapshot()
     }
 }
 
-/// A mux for each component.
+/// Binds a mux for each component.
 fn bind(options: &EndpointOptions) -> Result<Vec<MuxHandle>, StartEndpointError> {
     match (&options.mux, options.components) {
         (_, 0) => Err(StartEndpointError::Components(0)),
@@ -196,7 +197,7 @@ fn bind(options: &EndpointOptions) -> Result<Vec<MuxHandle>, StartEndpointError>
     }
 }
 
-/// RFC 8839 §5.1 has them up to 256.
+/// Most components of one endpoint (RFC 8839 §5.1: up to 256).
 const MOST_COMPONENTS: u16 = 256;
-/// With an intensity of 0 it does not matter.
+/// Period of the restart intensity; of no effect with an intensity of 0.
 const PERIOD: std::time::Duration = std::time::Duration::from_secs(5);

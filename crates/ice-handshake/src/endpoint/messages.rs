@@ -1,4 +1,4 @@
-//! What may be told to an endpoint, and what it tells.
+//! Messages of an endpoint: its commands, its errors and its events.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,66 +12,66 @@ use is::IceCreds;
 
 use crate::handshake::{ComponentId, HandshakeData, HandshakeError, InitData};
 
-/// Begin to gather candidates.
+/// Command: gather candidates.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct GatherCandidates;
 
-/// The peer's credentials. Others than before are an ICE restart by the peer, which this side answers with
-/// [credentials](EndpointEvent::LocalCredentials) and candidates of its own.
+/// Command: use these credentials of the peer. If they differ from those before, the peer has restarted ICE, which this
+/// side answers with [credentials](EndpointEvent::LocalCredentials) and candidates of its own.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), BadCredentials>")]
 pub struct SetRemoteCredentials(pub Credentials);
 
-/// A candidate of the peer, as in `a=candidate` (RFC 8839 §5.1), with or without the `a=`.
+/// Command: add a candidate of the peer, as in `a=candidate` (RFC 8839 §5.1), with or without the `a=`.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), CandidateRefused>")]
 pub struct SetRemoteCandidate {
-    /// For which component.
+    /// Component to which the candidate belongs.
     pub component: ComponentId,
-    /// It.
+    /// Text of the candidate.
     pub candidate: String,
 }
 
-/// The peer's credentials and candidates in the lines of an SDP: `a=ice-ufrag`, `a=ice-pwd`, `a=candidate`. Other lines
-/// are skipped. Tells how many candidates were taken.
+/// Command: use the peer's credentials and candidates in the lines of an SDP: `a=ice-ufrag`, `a=ice-pwd`,
+/// `a=candidate`. Other lines are skipped. The result is the number of candidates accepted.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<usize, BadSdp>")]
 pub struct ParseRemoteSdp(pub String);
 
-/// The peer has no more candidates for this component: when this side has none to come either and no pair works, the
-/// component fails without waiting for its time-out.
+/// Notice that the peer has no more candidates for this component: when this side has none to come either and no pair
+/// works, the component fails without waiting for its time-out.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct RemoteCandidatesDone(pub ComponentId);
 
-/// What the application learnt of the peer's [handshake init data](EndpointEvent::HandshakeInitData).
+/// Command: use the peer's [handshake init data](EndpointEvent::HandshakeInitData), as the application received it.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SetRemoteHandshakeInitData {
-    /// For this component; none for all.
+    /// Component for which it is; `None` for all.
     pub component: Option<ComponentId>,
-    /// It.
+    /// Init data of the peer.
     pub data: InitData,
 }
 
-/// Send a payload.
+/// Command: send a payload.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), SendPayloadError>")]
 pub struct SendPayload {
-    /// On which component.
+    /// Component to send on.
     pub component: ComponentId,
-    /// It; one datagram.
+    /// Payload of one datagram.
     pub payload: Bytes,
 }
 
-/// Restart ICE (RFC 8445 §9) with new credentials: the network has changed, or the peer is not heard any more.
-/// What was connected stays in use until something better is.
+/// Command: restart ICE (RFC 8445 §9) with new credentials, because the network has changed or the peer is not heard
+/// any more. The connected pair stays in use until a better one is selected.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct RestartIce;
 
-/// Say goodbye on every component and stop.
+/// Command: close every component and stop.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct CloseEndpoint;
@@ -80,17 +80,17 @@ pub struct CloseEndpoint;
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// The user fragment.
+    /// User fragment.
     pub ufrag: String,
-    /// The password.
+    /// Password.
     pub password: String,
 }
 
 impl Credentials {
-    /// Of these.
+    /// Creates credentials of a user fragment and a password.
     ///
     /// # Errors
-    /// [`BadCredentials`]
+    /// [`BadCredentials`] if one of them has another length or other characters than RFC 8839 §5.4 allows.
     pub fn new(
         ufrag: impl Into<String>,
         password: impl Into<String>,
@@ -122,166 +122,166 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Why credentials are not accepted (RFC 8839 §5.4).
+/// Reason for which credentials are not accepted (RFC 8839 §5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum BadCredentials {
-    /// The user fragment must be 4 to 256 of `A–Z a–z 0–9 + /`.
+    /// The user fragment must have 4 to 256 of the characters `A–Z a–z 0–9 + /`.
     #[error("the user fragment is not of 4 to 256 ICE characters")]
     Ufrag,
-    /// The password must be 22 to 256 of the same.
+    /// The password must have 22 to 256 of the same characters.
     #[error("the password is not of 22 to 256 ICE characters")]
     Password,
 }
 
-/// Why a candidate is not accepted.
+/// Reason for which a candidate is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CandidateRefused {
-    /// It is no candidate.
+    /// The text is no candidate.
     #[error("not a candidate: {0}")]
     Malformed(String),
-    /// Its component is another one, or this endpoint has no such component.
+    /// The candidate belongs to another component, or this endpoint has no such component.
     #[error("of another component")]
     OtherComponent,
-    /// Its transport is not UDP.
+    /// The candidate's transport is not UDP.
     #[error("not of UDP")]
     NotUdp,
-    /// A name to be found by multicast DNS, which is not looked up: the peer's checks reach us nevertheless.
+    /// The candidate has a multicast DNS name, which is not looked up: the peer's checks reach us nevertheless.
     #[error("a multicast DNS name")]
     Mdns,
-    /// Nothing is sent there.
+    /// Nothing is sent to the candidate's address.
     #[error("nothing is sent to {0}")]
     Remote(RemoteRefused),
-    /// The peer has named 64.
+    /// The peer has named 64 candidates already.
     #[error("too many candidates")]
     TooMany,
 }
 
-/// Why an SDP is not accepted.
+/// Reason for which an SDP is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadSdp {
-    /// There are no credentials in it.
+    /// There are no credentials in the SDP.
     #[error("no a=ice-ufrag and a=ice-pwd")]
     NoCredentials,
-    /// They are not valid.
+    /// The credentials are not valid.
     #[error(transparent)]
     Credentials(#[from] BadCredentials),
-    /// Longer than 1 MiB.
+    /// The SDP is longer than 1 MiB.
     #[error("longer than 1 MiB")]
     TooLong,
 }
 
-/// Why a payload was not sent.
+/// Reason for which a payload was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendPayloadError {
-    /// This endpoint has no such component, or it has failed.
+    /// This endpoint has no such component, or the component has failed.
     #[error("there is no such component")]
     NoComponent,
-    /// Its handshake is not complete.
+    /// The handshake of the component is not complete.
     #[error("the component is not ready")]
     NotReady,
-    /// The peer is not heard: it may not be sent to without its consent (RFC 7675).
+    /// The peer is not heard: nothing may be sent to it without its consent (RFC 7675).
     #[error("the peer is not heard")]
     Disconnected,
-    /// It could not be sealed, or the system did not take it.
+    /// The payload could not be sealed, or the system did not take it.
     #[error("dropped")]
     Dropped,
 }
 
-/// Why a component failed.
+/// Reason for which a component failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComponentError {
-    /// No pair of candidates has worked within this time; or until there was none left to try.
+    /// No pair of candidates has worked within this time, after which the time-out came or no pair was left to try.
     #[error("not connected within {0:?}")]
     NotConnected(Duration),
-    /// The peer was not heard for so long.
+    /// The peer was not heard for this long.
     #[error("the peer was not heard for {0:?}")]
     ConsentExpired(Duration),
-    /// Its handshake failed.
+    /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// Its actor ended.
+    /// The actor of the component ended.
     #[error("the component's actor ended: {0}")]
     ActorEnded(ExitReason),
 }
 
-/// What an endpoint tells its owner.
+/// Event of an endpoint, for its owner.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub enum EndpointEvent {
-    /// What a component's handshake has for the peer; told for every component before anything else.
+    /// Init data of a component's handshake, for the peer; sent for every component before any other event.
     HandshakeInitData {
-        /// Whose.
+        /// Component of the handshake.
         component: ComponentId,
-        /// What.
+        /// Init data for the peer.
         data: InitData,
     },
-    /// This side's credentials, for the peer; again at an ICE restart.
+    /// Credentials of this side, for the peer; sent again at an ICE restart.
     LocalCredentials(Credentials),
-    /// A candidate of this side, for the peer: `candidate:…`.
+    /// Candidate of this side, for the peer: `candidate:…`.
     NewCandidate {
-        /// For which component.
+        /// Component to which it belongs.
         component: ComponentId,
-        /// It.
+        /// Text of the candidate.
         candidate: String,
     },
     /// A STUN or TURN server gave no candidate.
     CandidateError {
-        /// For which component.
+        /// Component for which the server was asked.
         component: ComponentId,
-        /// Why.
+        /// Reason for which it gave none.
         error: CandidateError,
     },
     /// All components have all their candidates.
     CandidateGatheringDone,
-    /// A component goes over this pair from now on.
+    /// A component uses this pair from now on.
     NewSelectedPair {
-        /// Which.
+        /// Component that uses it.
         component: ComponentId,
-        /// From where we send.
+        /// Local address that we send from.
         local: SocketAddr,
-        /// To where.
+        /// Remote address that we send to.
         remote: SocketAddr,
     },
     /// A component can send and receive; its handshake begins.
     ComponentReady(ComponentId),
-    /// The peer is not heard on this component; it may come back by itself, or by an ICE restart.
+    /// The peer is not heard on this component; it may return by itself, or by an ICE restart.
     ComponentDisconnected(ComponentId),
-    /// It is heard again.
+    /// The peer is heard on this component again.
     ComponentReconnected(ComponentId),
-    /// A component's handshake is complete: payloads go both ways.
+    /// The handshake of a component is complete: payloads go both ways.
     HandshakeFinished {
-        /// Whose.
+        /// Component of the handshake.
         component: ComponentId,
-        /// What it has yielded.
+        /// Result of the handshake.
         data: HandshakeData,
     },
-    /// A payload from the peer.
+    /// A payload came from the peer.
     Payload {
-        /// On which component.
+        /// Component on which it came.
         component: ComponentId,
-        /// It.
+        /// Payload of one datagram.
         payload: Bytes,
     },
-    /// A [`SendPayload`] could not be done.
+    /// A [`SendPayload`] failed.
     CouldNotSendPayload {
-        /// On which component.
+        /// Component of the payload.
         component: ComponentId,
-        /// Why.
+        /// Reason for which it was not sent.
         error: SendPayloadError,
     },
     /// The peer has closed this component.
     ComponentClosed(ComponentId),
-    /// A component has failed. After [`ComponentError::NotConnected`] and [`ComponentError::ConsentExpired`] it can be
-    /// revived by an ICE restart.
+    /// A component has failed. After [`ComponentError::NotConnected`] and [`ComponentError::ConsentExpired`] an ICE
+    /// restart can revive it.
     ComponentFailed {
-        /// Which.
+        /// Component that failed.
         component: ComponentId,
-        /// Why.
+        /// Reason for the failure.
         error: ComponentError,
     },
 }

@@ -1,8 +1,8 @@
 //! A stand-alone ICE endpoint, for applications without SDP.
 //!
-//! An [`IceEndpoint`] is `n` ICE components (RFC 8445), each with its sockets, its candidates and its handshake, as
-//! actors under one supervisor. What it tells the application carries to the peer by any means, and what the peer's
-//! endpoint tells comes back as messages; then payloads go both ways.
+//! An [`IceEndpoint`] consists of `n` ICE components (RFC 8445), each with its sockets, its candidates and its
+//! handshake, as actors under one supervisor. The application carries the endpoint's events to the peer by any means,
+//! and passes those of the peer's endpoint to its own as messages; then payloads go both ways.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Candidates and credentials as they are written in SDP.
+//! Parsing and writing of candidates and credentials in SDP.
 
 use callboard_transport::gather::check_remote;
 use is::Candidate;
@@ -7,7 +7,8 @@ use str0m::net::Protocol;
 use super::{BadSdp, CandidateRefused, Credentials};
 use crate::handshake::ComponentId;
 
-/// A peer's candidate for this component, as an agent takes it: each agent is of one component and calls it 1.
+/// Parses a peer's candidate for this component into the form that an ICE agent takes: each agent has one component and
+/// numbers it 1.
 pub(super) fn parse_candidate(
     component: ComponentId,
     text: &str,
@@ -41,7 +42,7 @@ pub(super) fn parse_candidate(
     Ok(candidate)
 }
 
-/// A candidate of ours for this component.
+/// Returns the text of a candidate of this side for this component.
 pub(super) fn write_candidate(component: ComponentId, candidate: &Candidate) -> String {
     let text = candidate.to_sdp_string();
     match text
@@ -53,7 +54,7 @@ pub(super) fn write_candidate(component: ComponentId, candidate: &Candidate) -> 
     }
 }
 
-/// What of an SDP concerns ICE: the credentials, and each candidate with its component.
+/// Returns the ICE lines of an SDP: the credentials, and each candidate with its component.
 pub(super) fn parse_sdp(text: &str) -> Result<(Credentials, Vec<(ComponentId, String)>), BadSdp> {
     if text.len() > LONGEST_SDP {
         return Err(BadSdp::TooLong);
@@ -79,7 +80,7 @@ pub(super) fn parse_sdp(text: &str) -> Result<(Credentials, Vec<(ComponentId, St
 
 const LONGEST: usize = 1_000;
 const LONGEST_SDP: usize = 1 << 20;
-/// More than any endpoint takes.
+/// Most candidates read from one SDP: more than any endpoint accepts.
 const MOST_CANDIDATES: usize = 1_000;
 
 #[cfg(test)]

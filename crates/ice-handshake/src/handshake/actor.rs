@@ -1,4 +1,4 @@
-//! The actor that runs a handshake.
+//! Actor that runs a handshake.
 #![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
 
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use callboard_supervision::{Exit, ExitReason};
 use super::messages::*;
 use super::{ComponentId, Handshake, HandshakeData, HandshakeError, Init, PlainSession, Step};
 
-/// Runs one [`Handshake`]: feeds it datagrams and the time, tells its owner what comes of it, and stops.
+/// Actor that runs one [`Handshake`]: feeds it datagrams and the time, reports the results to its owner, and stops.
 ///
-/// Its overall deadline runs from [`ConnectionReady`]. Whatever it does not survive (a panic, its thread) its owner
-/// hears of by [`monitor`](callboard_supervision::monitor).
+/// Its overall deadline runs from [`ConnectionReady`]. If it dies (by a panic, or with its thread), its owner learns so
+/// by [`monitor`](callboard_supervision::monitor).
 pub struct HandshakeActor {
     component: ComponentId,
-    /// None once it is complete or has failed.
+    /// `None` once it is complete or has failed.
     handshake: Option<Box<dyn Handshake>>,
     owner: Recipient<HandshakeEvent>,
     deadline: Duration,
     ready: bool,
-    /// Complete, but the component is not ready.
+    /// Result of a handshake that is complete before the component is ready.
     finished: Option<HandshakeData>,
     consumed: u64,
     kept: Vec<Bytes>,
@@ -29,7 +29,7 @@ pub struct HandshakeActor {
 }
 
 impl HandshakeActor {
-    /// For this component; its owner hears of everything.
+    /// Creates an actor for this component; its owner gets all events.
     pub fn new(
         component: ComponentId,
         handshake: Box<dyn Handshake>,
@@ -49,13 +49,13 @@ impl HandshakeActor {
         }
     }
 
-    /// The one way in: let the handshake do something, and do what it wants done.
+    /// Lets the handshake do something, and carries out its step. All calls of the handshake go through here.
     fn drive(
         &mut self,
         ctx: &mut Context<Self>,
         call: impl FnOnce(&mut dyn Handshake, Instant) -> Step,
     ) {
-        // Complete but not ready, or over: there is nothing more for it to do.
+        // A handshake that is complete before the component is ready, or is over, has nothing more to do.
         if self.finished.is_some() {
             return;
         }
@@ -140,7 +140,7 @@ impl Actor for HandshakeActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        // An owner that ends while this is being started has no handle of it, and cannot close it.
+        // An owner that ends while this actor is being started has no handle of it, and cannot close it.
         ctx.run_interval(OWNER_CHECK, |actor, ctx| {
             if !actor.owner.connected() {
                 actor.handshake = None;
@@ -228,7 +228,7 @@ impl Handler<Close> for HandshakeActor {
     }
 }
 
-/// Stands for a handshake that was finished at its start: none of its functions is to be called again.
+/// Placeholder for a handshake that was finished at its start: none of its functions may be called again.
 struct Done;
 
 impl Handshake for Done {
@@ -245,11 +245,11 @@ impl Handshake for Done {
     }
 }
 
-/// Datagrams that may wait. A server's flight is six; more is a flood, and DTLS repeats what is lost.
+/// Datagrams that may wait. A server's flight has six; more is a flood, and DTLS repeats what is lost.
 const MAILBOX: usize = 64;
 /// Datagrams kept for the session: early media of a peer that was ready first.
 const KEPT: usize = 64;
-/// How long it may go on without an owner.
+/// Interval of the check whether the owner still exists: the longest time that a handshake runs without it.
 const OWNER_CHECK: Duration = Duration::from_secs(1);
-/// A handshake that names no useful time is asked again after this.
+/// Longest time until a handshake is called again, if it names no earlier time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

@@ -1,9 +1,10 @@
-//! The bridge into str0m: a DTLS handshake that runs in an actor, inside an `Rtc` that believes to run it itself.
+//! Bridge into str0m: a DTLS handshake that runs in an actor, for an `Rtc` that takes it for its own.
 //!
-//! str0m asks its crypto provider for a DTLS engine while an `Rtc` is built. Ours gives it a proxy, and the connection
-//! the other end of it, a [`DtlsBridge`]. Until the handshake is complete the proxy collects what the `Rtc` passes to
-//! it, and the connection sends that to its [`HandshakeActor`](super::HandshakeActor) and back; then the engine itself
-//! moves into the proxy, and from there on nothing stands between it and the `Rtc`.
+//! str0m asks its crypto provider for a DTLS engine while an `Rtc` is built. Ours gives it a proxy, and gives the
+//! connection the other end of it, a [`DtlsBridge`]. Until the handshake is complete, the proxy collects the datagrams
+//! that the `Rtc` passes to it, and the connection carries them to its [`HandshakeActor`](super::HandshakeActor), and
+//! the answers back. Then the engine itself moves into the proxy, and from there on nothing stands between it and the
+//! `Rtc`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -23,11 +24,11 @@ use super::dtls::Engine;
 use super::{Finished, HandshakeData, HandshakeError, Role};
 use crate::Label;
 
-/// str0m's crypto provider, with DTLS engines that a [`DtlsBridge`] can run elsewhere, and SRTP ciphers that take no room
-/// until they are used.
+/// Returns str0m's crypto provider, with DTLS engines that a [`DtlsBridge`] can run elsewhere, and SRTP ciphers that
+/// take no memory until they are used.
 ///
-/// Give it to each `RtcConfig` (`set_crypto_provider`), and build the `Rtc` within [`DtlsBridge::around`]. An `Rtc` that
-/// is built outside has str0m's own engine.
+/// Give it to each `RtcConfig` (`set_crypto_provider`), and build the `Rtc` within [`DtlsBridge::around`]. An `Rtc`
+/// that is built outside has str0m's own engine.
 pub fn crypto_provider() -> CryptoProvider {
     static BRIDGED: Bridged = Bridged;
     CryptoProvider {
@@ -37,39 +38,40 @@ pub fn crypto_provider() -> CryptoProvider {
     }
 }
 
-/// What lies between DTLS and an `Rtc`: it sees all application data, and keeps from the `Rtc` what it should not get.
+/// Filter between DTLS and an `Rtc`: it sees all application data, and withholds from the `Rtc` what the `Rtc` should
+/// not get.
 pub trait DataFilter: std::fmt::Debug + Send + Sync {
-    /// Returns what becomes of data of the peer.
+    /// Decides on data of the peer.
     fn incoming(&mut self, data: &[u8]) -> Filtered;
-    /// Looks at data for the peer.
+    /// Inspects data for the peer.
     fn outgoing(&mut self, data: &[u8]);
-    /// Hears that the peer has closed. Default: nothing.
+    /// Notes that the peer has closed. Default: nothing.
     fn closed_by_peer(&mut self) {}
 }
 
-/// What becomes of the peer's data.
+/// Decision of a [`DataFilter`] on data of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filtered {
-    /// It goes on.
+    /// The data goes on to the `Rtc`.
     Pass,
-    /// It is lost.
+    /// The data is dropped.
     Drop,
-    /// This goes on instead.
+    /// This data goes on to the `Rtc` instead.
     Replace(Vec<u8>),
 }
 
-/// The connection's end of the bridge.
+/// Connection's end of the bridge.
 #[derive(Debug, Clone)]
 pub struct DtlsBridge {
     ends: Arc<Ends>,
 }
 
 impl DtlsBridge {
-    /// Run `build`, which builds an `Rtc`; its handshake goes over the bridge that is returned with it.
+    /// Runs `build`, which builds an `Rtc`, and returns with it the bridge for its handshake.
     ///
-    /// The bridge is none if nothing was built with our [`crypto_provider`].
+    /// The bridge is `None` if nothing was built with our [`crypto_provider`].
     pub fn around<R>(build: impl FnOnce() -> R) -> (R, Option<Self>) {
-        /// Leaves no trace behind, whatever `build` does.
+        /// Guard that resets the thread's slot, even if `build` panics.
         struct Disarm;
         impl Drop for Disarm {
             fn drop(&mut self) {
@@ -87,32 +89,33 @@ impl DtlsBridge {
         (built, bridge)
     }
 
-    /// The role that was negotiated; none before.
+    /// Returns the negotiated role; `None` before it is negotiated.
     pub fn role(&self) -> Option<Role> {
         self.lock().role
     }
 
-    /// What the `Rtc` has received for the handshake since the last call. Ask after each time it was driven.
+    /// Returns the handshake datagrams that the `Rtc` has received since the last call. Call it each time after the
+    /// `Rtc` was driven.
     pub fn take_received(&self) -> Vec<Bytes> {
         self.lock().received.drain(..).collect()
     }
 
-    /// Datagrams that were dropped because nobody took them.
+    /// Returns the number of datagrams that were dropped because they were not taken in time.
     pub fn dropped(&self) -> u64 {
         self.lock().dropped
     }
 
-    /// Have the `Rtc` send these. It must be driven (`Input::Timeout`) for it to notice.
+    /// Has the `Rtc` send these. The `Rtc` must be driven (`Input::Timeout`) to notice.
     pub fn transmit(&self, packets: impl IntoIterator<Item = Bytes>) {
         self.lock().say.extend(packets.into_iter().map(Say::Packet));
     }
 
-    /// The handshake is complete: hand the engine to the `Rtc`, and after it the datagrams that came behind
-    /// ([`HandshakeHandle::replay`](super::HandshakeHandle::replay)). It must be driven for it to notice.
+    /// Completes the handshake: passes the engine to the `Rtc`, and then the datagrams that came after the handshake
+    /// ([`HandshakeHandle::replay`](super::HandshakeHandle::replay)). The `Rtc` must be driven to notice.
     ///
     /// # Errors
-    /// [`HandshakeError::Custom`] if it was no DTLS handshake, or has no keys for SRTP: there is nothing an `Rtc` could
-    /// go on with. The bridge has then [failed](Self::fail).
+    /// [`HandshakeError::Custom`] if it was no DTLS handshake, or its session has no DTLS engine: an `Rtc` could
+    /// not go on without them. The bridge has then [failed](Self::fail).
     pub fn finish(
         &self,
         finished: Finished,
@@ -147,23 +150,24 @@ impl DtlsBridge {
         Ok(())
     }
 
-    /// Have application data go through this. It takes effect when the handshake ends.
+    /// Sends application data through this filter. It takes effect when the handshake ends.
     pub fn set_filter(&self, filter: impl DataFilter + 'static) {
         self.lock().filter = Some(Box::new(filter));
     }
 
-    /// Have lines of the log about this bridge begin with this.
+    /// Sets the prefix of log lines about this bridge.
     pub fn set_label(&self, label: Label) {
         self.lock().label = label;
     }
 
-    /// Keep the keys for SRTP until there is [media](Self::with_media): what an `Rtc` makes of them takes 4 KiB, which data
-    /// channels have no use for.
+    /// Keeps the keys for SRTP until there is [media](Self::with_media): what an `Rtc` makes of them takes 4 KiB, for
+    /// which data channels have no use.
     pub fn without_media(&self) {
         self.lock().without_media = true;
     }
 
-    /// There is media: the `Rtc` gets its keys, as soon as they are there. It must be driven for it to notice.
+    /// Passes the SRTP keys to the `Rtc` as soon as they are known, because there is media. The `Rtc` must be driven to
+    /// notice.
     pub fn with_media(&self) {
         let mut shared = self.lock();
         shared.without_media = false;
@@ -173,14 +177,14 @@ impl DtlsBridge {
         }
     }
 
-    /// Say goodbye on behalf of an `Rtc` that cannot: str0m refuses to close while SCTP is being set up. It must be
-    /// driven for it to go out.
+    /// Sends a close alert for an `Rtc` that cannot: str0m refuses to close while SCTP is being set up. The `Rtc` must
+    /// be driven for the alert to go out.
     pub fn close(&self) {
         self.lock().closing = true;
         self.ends.stirred.store(true, Ordering::Release);
     }
 
-    /// The handshake has failed: the `Rtc` ends with this error when it is driven next.
+    /// Fails the handshake: the `Rtc` ends with this error when it is driven next.
     pub fn fail(&self, error: &HandshakeError) {
         self.lock().failed = Some(error.to_string());
     }
@@ -190,11 +194,11 @@ impl DtlsBridge {
     }
 }
 
-/// What both ends hold.
+/// State that both ends share.
 #[derive(Debug, Default)]
 struct Ends {
     shared: Mutex<Shared>,
-    /// There is something to say for a proxy that has its engine: nothing else makes it look.
+    /// Whether there is something for a proxy that has its engine, which would not look otherwise.
     stirred: AtomicBool,
 }
 
@@ -216,13 +220,13 @@ struct Shared {
     closed: bool,
     closing: bool,
     without_media: bool,
-    /// For SRTP, once there is media.
+    /// Keys for SRTP, kept until there is media.
     keys: Option<Say>,
     filter: Option<Box<dyn DataFilter>>,
     label: Label,
 }
 
-/// What the proxy tells its `Rtc`.
+/// Output of the proxy for its `Rtc`.
 #[derive(Debug)]
 enum Say {
     Packet(Bytes),
@@ -235,7 +239,7 @@ enum Say {
 enum Slot {
     #[default]
     Idle,
-    /// The next engine that is asked for on this thread goes over a bridge.
+    /// The next engine that is requested on this thread goes over a bridge.
     Armed,
     Built(Arc<Ends>),
 }
@@ -279,14 +283,14 @@ impl DtlsProvider for Bridged {
     }
 }
 
-/// What the `Rtc` holds for an engine.
+/// Stand-in for a DTLS engine, held by the `Rtc`.
 #[derive(Debug)]
 struct Proxy {
     ends: Arc<Ends>,
-    /// The engine itself, once the handshake is complete.
+    /// Engine itself, once the handshake is complete.
     engine: Option<Engine>,
     filter: Option<Box<dyn DataFilter>>,
-    /// What the filter has made of data.
+    /// Data with which the filter has replaced the peer's.
     replaced: Option<Vec<u8>>,
     born: Instant,
 }
@@ -296,7 +300,7 @@ impl Proxy {
         self.ends.lock()
     }
 
-    /// What the connection has for one that has its engine.
+    /// Returns what the connection has for a proxy that has its engine.
     fn poll_stirred(&mut self) -> Option<Say> {
         if !self.ends.stirred.load(Ordering::Acquire) {
             return None;
@@ -364,7 +368,7 @@ impl DtlsInstance for Proxy {
                 }
                 _ => Filtered::Pass,
             };
-            // str0m does not look at what is empty, and asks again.
+            // str0m ignores empty data, and polls again.
             return match filtered {
                 Filtered::Pass => output,
                 Filtered::Drop => DtlsOutput::ApplicationData(&[]),
@@ -405,7 +409,7 @@ impl DtlsInstance for Proxy {
                 drop(shared);
                 if let Some(engine) = &mut self.engine {
                     for datagram in replay {
-                        // As anywhere: a datagram that an engine refuses is lost, and no more.
+                        // As elsewhere, a datagram that an engine refuses is just lost.
                         if let Err(error) = engine.handle_packet(&datagram) {
                             log::debug!("{label}a record was refused: {error}");
                         }
@@ -413,7 +417,7 @@ impl DtlsInstance for Proxy {
                 }
                 DtlsOutput::Connected
             }
-            // At once, so that the `Rtc` hears of it.
+            // Due at once, so that the `Rtc` learns of the failure.
             None if shared.failed.is_some() => DtlsOutput::Timeout(self.born),
             None => DtlsOutput::Timeout(self.born + NEVER),
         }
@@ -486,5 +490,5 @@ fn engine_profile(profile: super::SrtpProfile) -> dimpl::SrtpProfile {
 
 /// Datagrams that wait to be taken; DTLS repeats what is lost.
 const RECEIVED: usize = 64;
-/// There is nothing to wait for; the connection wakes the `Rtc` when there is.
+/// Time-out of a proxy with nothing to wait for; the connection wakes the `Rtc` when there is something.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);

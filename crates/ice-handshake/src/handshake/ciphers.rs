@@ -1,7 +1,7 @@
-//! str0m's SRTP ciphers, made when they are first used.
+//! SRTP ciphers of str0m, created at their first use.
 //!
-//! str0m makes eight for each connection: of RTP and RTCP, for each direction, to encrypt and to decrypt. Half of them are
-//! never used, and of a connection that carries data alone none; made, they are 5 KiB.
+//! str0m creates eight for each connection: for RTP and RTCP, for each direction, to encrypt and to decrypt. Half of
+//! them are never used, and a connection that carries only data uses none; once created, they take 5 KiB.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use str0m::crypto::{
     SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
 };
 
-/// str0m's own SRTP, which waits to be used.
+/// SRTP provider: str0m's own, with ciphers that are created when they are used.
 #[derive(Debug)]
 pub(super) struct WhenUsed;
 
@@ -20,7 +20,7 @@ static INNER: LazyLock<&'static dyn SrtpProvider> =
 
 impl SrtpProvider for WhenUsed {
     fn aes_128_cm_sha1_80(&self) -> &'static dyn SupportedAes128CmSha1_80 {
-        // They keep nothing but their key.
+        // These ciphers keep nothing but their key.
         INNER.aes_128_cm_sha1_80()
     }
 
@@ -53,7 +53,7 @@ impl SupportedAeadAes256Gcm for WhenUsed {
     }
 }
 
-/// A cipher, or what it will be made of.
+/// Cipher, or the key from which it will be created.
 enum Cipher<C: ?Sized, const KEY: usize> {
     Key([u8; KEY], bool),
     Made(Box<C>),

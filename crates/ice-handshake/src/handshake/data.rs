@@ -1,4 +1,4 @@
-//! What handshakes tell: before they begin, and when they are complete.
+//! Data that handshakes return: for the peer before they begin, and as results when they are complete.
 
 use std::any::Any;
 use std::fmt;
@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 use super::super::Label;
 use super::dtls::{DtlsCounters, SrtpProfile, Version};
 
-/// The number of an ICE component (RFC 8445 §3), from 1.
+/// Number of an ICE component (RFC 8445 §3), from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentId(pub u16);
 
@@ -23,108 +23,108 @@ impl fmt::Display for ComponentId {
     }
 }
 
-/// The component for which a handshake is made.
+/// Component for which a handshake is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ComponentInfo {
-    /// Its number.
+    /// Number of the component.
     pub id: ComponentId,
-    /// Whether this side is the controlling ICE agent (RFC 8445 §6.1.1): the offerer, as a rule.
+    /// Whether this side is the controlling ICE agent (RFC 8445 §6.1.1): usually the offerer.
     pub controlling: bool,
-    /// The side that was negotiated for this one (`a=setup`, RFC 8842); none where nothing negotiates it.
+    /// Negotiated DTLS role of this side (`a=setup`, RFC 8842); `None` where nothing negotiates it.
     pub role: Option<Role>,
-    /// What lines of the log about its handshake begin with. Default: nothing.
+    /// Prefix of log lines about its handshake. Default: none.
     pub label: Label,
 }
 
 impl ComponentInfo {
-    /// A component of this number, on the controlling side or not.
+    /// Creates a component with this number, on the controlling side or not.
     pub fn new(id: ComponentId, controlling: bool) -> Self {
         Self { id, controlling, role: None, label: Label::default() }
     }
 
-    /// With a side that was negotiated.
+    /// Sets the negotiated role.
     pub fn with_role(mut self, role: Role) -> Self {
         self.role = Some(role);
         self
     }
 
-    /// Named in the log.
+    /// Sets the name in the log.
     pub fn with_label(mut self, label: Label) -> Self {
         self.label = label;
         self
     }
 }
 
-/// What a handshake tells at its start, for the application to carry to the peer.
+/// Init data: what a handshake returns at its start, for the application to carry to the peer.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum InitData {
-    /// Nothing.
+    /// No init data.
     #[default]
     None,
-    /// Fingerprints of the certificate that will be shown; of a peer's any may match.
+    /// Fingerprints of the certificate that will be shown; of a peer's, any may match.
     Fingerprints(Vec<Fingerprint>),
-    /// Whatever a handshake of the application's own has to tell.
+    /// Init data of an application's own handshake.
     Custom(Arc<dyn Any + Send + Sync>),
 }
 
-/// What a handshake yields when it is complete.
+/// Result of a complete handshake.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum HandshakeData {
-    /// Nothing.
+    /// No result.
     #[default]
     None,
-    /// The result of a DTLS handshake.
+    /// Result of a DTLS handshake.
     Dtls(Box<DtlsData>),
-    /// Whatever a handshake of the application's own yields.
+    /// Result of an application's own handshake.
     Custom(Arc<dyn Any + Send + Sync>),
 }
 
-/// The result of a DTLS handshake.
+/// Result of a DTLS handshake.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DtlsData {
-    /// What was negotiated.
+    /// Negotiated version.
     pub version: Version,
-    /// What this side was.
+    /// Role of this side.
     pub role: Role,
-    /// Keys for SRTP (RFC 5764); none if the peer does not speak it.
+    /// Keys for SRTP (RFC 5764); `None` if the peer does not support it.
     pub srtp: Option<SrtpKeys>,
-    /// The peer's certificate, DER; none with a pre-shared key.
+    /// Certificate of the peer, DER; `None` with a pre-shared key.
     pub peer_certificate: Option<Vec<u8>>,
-    /// Its fingerprint by SHA-256.
+    /// Fingerprint of the peer's certificate by SHA-256.
     pub peer_fingerprint: Option<Fingerprint>,
-    /// What was kept away from it on the way.
+    /// Counts of what was kept away from the handshake.
     pub counters: DtlsCounters,
 }
 
-/// Which side of a DTLS handshake (RFC 8842 §5.2: `active` and `passive`).
+/// Side of a DTLS handshake (RFC 8842 §5.2: `active` and `passive`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Sends the ClientHello: `active`.
+    /// Side that sends the ClientHello: `active`.
     Client,
-    /// Waits for it: `passive`.
+    /// Side that waits for the ClientHello: `passive`.
     Server,
 }
 
-/// Keying material for SRTP (RFC 5764 §4.2): each a master key followed by a master salt.
+/// Keying material for SRTP (RFC 5764 §4.2): each part is a master key followed by a master salt.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SrtpKeys {
-    /// The protection profile that was negotiated.
+    /// Negotiated protection profile.
     pub profile: SrtpProfile,
-    /// For what this side sends.
+    /// Keying material for what this side sends.
     pub local: Vec<u8>,
-    /// For what the peer sends.
+    /// Keying material for what the peer sends.
     pub remote: Vec<u8>,
-    /// All of it as the exporter gave it: client key, server key, client salt, server salt.
+    /// Whole output of the exporter: client key, server key, client salt, server salt.
     pub exported: Vec<u8>,
 }
 
 impl SrtpKeys {
-    /// Split what the exporter gave.
+    /// Splits the output of the exporter.
     pub(super) fn new(profile: SrtpProfile, role: Role, exported: &[u8]) -> Self {
         let (key, salt) = profile.lengths();
         let part = |at: usize, length: usize| exported.get(at..at + length).unwrap_or_default();
@@ -138,55 +138,55 @@ impl SrtpKeys {
     }
 }
 
-/// A certificate's fingerprint, as in `a=fingerprint` (RFC 8122 §5).
+/// Fingerprint of a certificate, as in `a=fingerprint` (RFC 8122 §5).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     algorithm: Algorithm,
     bytes: Vec<u8>,
 }
 
-/// Why a text is no fingerprint, or none that is accepted.
+/// Reason for which a text is no fingerprint, or none that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FingerprintError {
-    /// It is not `hash-func SP hex *(":" hex)`.
+    /// The text is not `hash-func SP hex *(":" hex)`.
     #[error("not of the form `sha-256 12:AB:…`")]
     Malformed,
-    /// The hash function is not known.
+    /// The hash function is unknown.
     #[error("unknown hash function")]
     UnknownAlgorithm,
-    /// The hash function gives another number of bytes.
+    /// The digest has another number of bytes than the hash function gives.
     #[error("{found} bytes where the hash function gives {wanted}")]
     WrongLength {
-        /// What the hash function gives.
+        /// Bytes that the hash function gives.
         wanted: usize,
-        /// What is there.
+        /// Bytes found.
         found: usize,
     },
 }
 
 impl Fingerprint {
-    /// The fingerprint of a certificate (DER) by SHA-256.
+    /// Returns the fingerprint of a certificate (DER) by SHA-256.
     pub fn of(certificate: &[u8]) -> Self {
         Self { algorithm: Algorithm::Sha256, bytes: Algorithm::Sha256.digest(certificate) }
     }
 
-    /// Whether this certificate (DER) has this fingerprint.
+    /// Returns whether this certificate (DER) has this fingerprint.
     pub fn matches(&self, certificate: &[u8]) -> bool {
         verify_slices_are_equal(&self.algorithm.digest(certificate), &self.bytes).is_ok()
     }
 
-    /// Whether it was made by SHA-1, which is accepted by option only.
+    /// Returns whether it was made by SHA-1, which is accepted by option only.
     pub fn is_sha1(&self) -> bool {
         self.algorithm == Algorithm::Sha1
     }
 
-    /// The hash function by its name in the registry of RFC 8122: `sha-256`.
+    /// Returns the name of the hash function in the registry of RFC 8122: `sha-256`.
     pub fn algorithm(&self) -> &'static str {
         self.algorithm.name()
     }
 
-    /// The digest.
+    /// Returns the digest.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -271,7 +271,7 @@ impl Algorithm {
     }
 }
 
-/// A certificate and its private key.
+/// Certificate with its private key.
 #[derive(Clone)]
 pub struct Certificate {
     parts: Arc<Parts>,
@@ -282,18 +282,18 @@ struct Parts {
     private_key: Vec<u8>,
 }
 
-/// Why a certificate could not be made.
+/// Error of creating a certificate.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a certificate: {0}")]
 pub struct CertificateError(#[from] rcgen::Error);
 
 impl Certificate {
-    /// A new key (ECDSA, P-256) and a certificate that it signs itself, valid from yesterday for a year.
+    /// Generates a key (ECDSA, P-256) and a certificate that it signs itself, valid from yesterday for a year.
     ///
     /// Issuer and serial number are random: Firefox refuses a second certificate of the same pair.
     ///
     /// # Errors
-    /// [`CertificateError`], when the system has no random numbers to give.
+    /// [`CertificateError`] if the system has no random numbers to give.
     pub fn generate() -> Result<Self, CertificateError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(Vec::new())?;
@@ -302,29 +302,30 @@ impl Certificate {
         params.distinguished_name = name;
         params.is_ca = IsCa::NoCa;
         params.serial_number = Some(random_bytes::<16>().to_vec().into());
-        // A peer whose clock is behind ours must not find it not yet valid.
+        // A peer with a clock behind ours must not find it not yet valid.
         params.not_before = OffsetDateTime::now_utc() - Duration::days(1);
         params.not_after = params.not_before + Duration::days(365);
         let certificate = params.self_signed(&key)?;
         Ok(Self::from_der(certificate.der().to_vec(), key.serialize_der()))
     }
 
-    /// A certificate and its private key (PKCS #8 or SEC 1), both DER. ECDSA on P-256 or P-384; RSA is not supported.
+    /// Creates one from a certificate and its private key (PKCS #8 or SEC 1), both DER. ECDSA on P-256 or P-384; RSA is
+    /// not supported.
     pub fn from_der(certificate: Vec<u8>, private_key: Vec<u8>) -> Self {
         Self { parts: Arc::new(Parts { certificate, private_key }) }
     }
 
-    /// Its fingerprint by SHA-256.
+    /// Returns its fingerprint by SHA-256.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.parts.certificate)
     }
 
-    /// The certificate, DER.
+    /// Returns the certificate, DER.
     pub fn certificate(&self) -> &[u8] {
         &self.parts.certificate
     }
 
-    /// As str0m and dimpl take it.
+    /// Returns it in the form that str0m and dimpl take.
     pub fn to_dtls_cert(&self) -> dimpl::DtlsCertificate {
         dimpl::DtlsCertificate {
             certificate: self.parts.certificate.clone(),

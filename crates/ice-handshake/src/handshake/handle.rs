@@ -1,4 +1,4 @@
-//! A handshake as its owner holds it.
+//! Handle of a running handshake, for its owner.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use callboard_supervision::{
 use super::messages::*;
 use super::{ComponentInfo, HandshakeActor, HandshakeFactory, InitData};
 
-/// Which handshake to run, and how.
+/// Specification of a handshake to run.
 #[derive(Clone)]
 pub struct HandshakeSpec {
-    /// For which component.
+    /// Component for which it runs.
     pub component: ComponentInfo,
-    /// Makes it.
+    /// Factory that creates it.
     pub factory: Arc<dyn HandshakeFactory>,
-    /// From the component's being ready until it fails. Default: 10 s.
+    /// Longest time from the component's being ready until the handshake fails. Default: 10 s.
     pub deadline: Duration,
-    /// On which thread it runs. Default: its supervisor's. A pool keeps a storm of handshakes away from media.
+    /// Thread on which it runs. Default: its supervisor's. A pool keeps a storm of handshakes away from media.
     pub placement: Placement,
 }
 
 impl HandshakeSpec {
-    /// A handshake for this component, with the defaults.
+    /// Creates a specification for this component, with the defaults.
     pub fn new(component: ComponentInfo, factory: Arc<dyn HandshakeFactory>) -> Self {
         Self { component, factory, deadline: DEADLINE, placement: Placement::Supervisor }
     }
 
-    /// It as a child of a supervisor: temporary, since a handshake that has failed cannot be taken up again.
+    /// Returns a child spec: temporary, since a handshake that has failed cannot be continued.
     pub fn child(
         self,
         id: impl Into<callboard_supervision::ChildId>,
@@ -49,13 +49,13 @@ impl HandshakeSpec {
             )
         })
         .restart(Restart::Temporary)
-        // It has nothing to finish; one that is blocked is given up, with its thread.
+        // It has nothing to finish; a blocked handshake is abandoned, with its thread.
         .shutdown(Shutdown::Timeout(STOPPING))
         .arbiter(placement)
     }
 }
 
-/// Start a handshake under a supervisor. Its `owner` gets its events, and one [`Down`] when it ends.
+/// Starts a handshake under a supervisor. Its `owner` gets its events, and one [`Down`] when it ends.
 ///
 /// # Errors
 /// [`StartChildError`]: the id is taken, the factory panicked, the supervisor is going down, or the handshake has ended
@@ -78,42 +78,43 @@ where
     Ok(HandshakeHandle { monitor: Some(monitor), ..HandshakeHandle::new(actor) })
 }
 
-/// A handshake as its owner holds it: numbers what is sent to it, so that nothing is lost at the hand-over.
+/// Handle of a running handshake: counts the datagrams that are sent to it, so that none is lost at the hand-over.
 #[derive(Debug)]
 pub struct HandshakeHandle {
     actor: Addr<HandshakeActor>,
     monitor: Option<MonitorRef>,
     sent: u64,
     lost: u64,
-    /// The newest of what was sent and is not known to have been seen.
+    /// Newest datagrams that were sent and are not known to have been processed.
     unconfirmed: VecDeque<Bytes>,
 }
 
 impl HandshakeHandle {
-    /// A handle of an actor that was started some other way.
+    /// Creates a handle of an actor that was started some other way.
     pub fn new(actor: Addr<HandshakeActor>) -> Self {
         Self { actor, monitor: None, sent: 0, lost: 0, unconfirmed: VecDeque::new() }
     }
 
-    /// The monitor that [`start_handshake`] has set up.
+    /// Returns the monitor that [`start_handshake`] has set up.
     pub fn monitor(&self) -> Option<&MonitorRef> {
         self.monitor.as_ref()
     }
 
-    /// The component is ready; its path has this round-trip time, if it is known.
+    /// Reports that the component is ready; its path has this round-trip time, if it is known.
     pub fn connection_ready(&self, round_trip_time: Option<Duration>) {
-        // Once for each handshake.
+        // Sent once for each handshake.
         self.actor.do_send(ConnectionReady { round_trip_time });
     }
 
-    /// What the application learnt of the peer's init data.
+    /// Passes on the peer's init data, as the application received it.
     pub fn set_remote_init_data(&self, data: InitData) {
-        // As often as the application says so, not the peer.
+        // Sent as often as the application says so, not the peer.
         self.actor.do_send(SetRemoteInitData(data));
     }
 
-    /// A datagram from the peer. When the handshake is too busy to take it, it is lost as on the network. One that has
-    /// ended has told what came of it: whatever comes until that is looked at came behind it.
+    /// Passes on a datagram from the peer. If the handshake is too busy to take it, it is lost as on the network. A
+    /// handshake that has ended has already reported its result: datagrams that come before the owner reads that report
+    /// belong after the handshake.
     pub fn datagram(&mut self, datagram: Bytes) {
         if let Err(SendError::Full(_)) = self.actor.try_send(Datagram(datagram.clone())) {
             self.lost += 1;
@@ -126,7 +127,7 @@ impl HandshakeHandle {
         }
     }
 
-    /// The handshake has seen this many.
+    /// Notes that the handshake has processed this many datagrams.
     pub fn confirm(&mut self, consumed: u64) {
         let unseen = usize::try_from(self.sent.saturating_sub(consumed)).unwrap_or(usize::MAX);
         while self.unconfirmed.len() > unseen {
@@ -134,28 +135,29 @@ impl HandshakeHandle {
         }
     }
 
-    /// What belongs to the session: what the handshake kept for it, and what it has not seen. In order of arrival.
+    /// Returns the datagrams that belong to the session: those that the handshake kept for it, and those that it has
+    /// not processed. In order of arrival.
     pub fn replay(&mut self, finished: &mut Finished) -> impl Iterator<Item = Bytes> + use<> {
         self.confirm(finished.consumed);
         let kept = std::mem::take(&mut finished.kept);
         kept.into_iter().chain(std::mem::take(&mut self.unconfirmed))
     }
 
-    /// Datagrams for which the handshake had no room.
+    /// Returns the number of datagrams for which the handshake had no room.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Say goodbye.
+    /// Closes the handshake.
     pub fn close(&self) {
-        // Once.
+        // Sent once.
         self.actor.do_send(Close);
     }
 }
 
-/// From the component's being ready until its handshake fails.
+/// Default deadline, from the component's being ready until its handshake fails.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long it may take to stop.
+/// Longest time that the actor may take to stop.
 const STOPPING: Duration = Duration::from_millis(500);
-/// As many as its mailbox takes, and those it is busy with.
+/// Unconfirmed datagrams kept: as many as the mailbox takes, and those that are being processed.
 const UNCONFIRMED: usize = 128;

@@ -1,4 +1,4 @@
-//! What may be told to a [`HandshakeActor`](super::HandshakeActor), and what it tells.
+//! Messages of a [`HandshakeActor`](super::HandshakeActor): its commands and its events.
 
 use std::time::Duration;
 
@@ -7,73 +7,74 @@ use bytes::Bytes;
 
 use super::{ComponentId, HandshakeData, HandshakeError, InitData, Session};
 
-/// The component can send and receive: begin. Counts once.
+/// Notice that the component can send and receive: begin. Only the first one counts.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "()")]
 pub struct ConnectionReady {
-    /// The round-trip time of its path, if it is known.
+    /// Round-trip time of its path, if it is known.
     pub round_trip_time: Option<Duration>,
 }
 
-/// A datagram from the peer.
+/// Datagram from the peer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Datagram(pub Bytes);
 
-/// What the application learnt of the peer's init data.
+/// Peer's init data, as the application received it.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SetRemoteInitData(pub InitData);
 
-/// Say goodbye and stop.
+/// Command: close and stop.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Close;
 
-/// What a handshake tells the owner of its component.
+/// Event of a handshake, for the owner of its component.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct HandshakeEvent {
-    /// Whose.
+    /// Component of the handshake.
     pub component: ComponentId,
-    /// What.
+    /// Output of the handshake.
     pub output: HandshakeOutput,
 }
 
-/// What a handshake tells.
+/// Output of a handshake.
 #[derive(Debug)]
 pub enum HandshakeOutput {
-    /// What its `init` returned; the first of all. `finished`: there is no handshake to do.
+    /// The init data that the handshake's `init` returned; comes before all others. With `finished`, there is no
+    /// handshake to do.
     InitData {
-        /// For the application to carry to the peer.
+        /// Init data for the application to carry to the peer.
         data: InitData,
         /// Whether every datagram is payload at once.
         finished: bool,
     },
     /// Send these to the peer.
     Transmit {
-        /// In this order.
+        /// Packets to send, in this order.
         packets: Vec<Bytes>,
-        /// How many [`Datagram`]s it has seen so far.
+        /// Number of [`Datagram`]s processed so far.
         consumed: u64,
     },
-    /// It is complete, for reading and for writing; told once, and not before the component is ready.
+    /// The handshake is complete, for reading and for writing; reported once, and not before the component is ready.
     Finished(Finished),
-    /// It has failed, and the actor has stopped.
+    /// The handshake has failed, and the actor has stopped.
     Failed(HandshakeError),
-    /// It was closed, by [`Close`] or by the peer, and the actor has stopped.
+    /// The handshake was closed, by [`Close`] or by the peer, and the actor has stopped.
     Closed,
 }
 
-/// A handshake that is complete.
+/// Result of a complete handshake, with the session that follows it.
 pub struct Finished {
-    /// What it yields.
+    /// Result of the handshake.
     pub data: HandshakeData,
-    /// What carries payloads from now on.
+    /// Session that carries payloads from now on.
     pub session: Box<dyn Session>,
-    /// How many [`Datagram`]s it has seen: those sent to it after them are the session's.
+    /// Number of [`Datagram`]s processed: those sent to it after them belong to the session.
     pub consumed: u64,
-    /// Datagrams that were not for the handshake, in order of arrival: the session's, before all others.
+    /// Datagrams that were not for the handshake, in order of arrival: they belong to the session, before all others.
     pub kept: Vec<Bytes>,
 }
 

@@ -1,10 +1,10 @@
-//! Handshakes: what makes a connected pair of addresses a secured session.
+//! Handshakes: they turn a connected pair of addresses into a secured session.
 //!
 //! A [`Handshake`] is sans-IO: datagrams and the time go in, a [`Step`] comes out. A [`HandshakeActor`] runs any of
-//! them, one for each ICE component, as a temporary child of whoever owns the component. In the box are [`Dtls`]
-//! (what browsers speak), [`Psk`] (DTLS with a shared secret, no certificates) and [`Plain`] (none).
+//! them, one for each ICE component, as a temporary child of the component's owner. Included are [`Dtls`] (which
+//! browsers use), [`Psk`] (DTLS with a shared secret, no certificates) and [`Plain`] (no handshake).
 //!
-//! The front page of this crate shows a handshake of one's own.
+//! The front page of this crate shows an application's own handshake.
 
 mod actor;
 mod bridge;
@@ -36,111 +36,114 @@ pub use plain::Plain;
 pub use psk::{Psk, PskError};
 pub use session::{PlainSession, Session, SessionOutput};
 
-/// One handshake on one ICE component.
+/// Handshake of one ICE component.
 ///
-/// It does no I/O and reads no clock: whoever drives it passes datagrams and the time, sends what it returns, and
-/// calls [`handle_timeout`](Self::handle_timeout) when [`poll_timeout`](Self::poll_timeout) says so.
+/// It does no I/O and reads no clock: its driver passes datagrams and the time, sends what it returns, and calls
+/// [`handle_timeout`](Self::handle_timeout) when [`poll_timeout`](Self::poll_timeout) says so.
 ///
-/// The callbacks are those of the Membrane ICE plugin's `Handshake` behaviour, with what that leaves open: state that
-/// changes, time, failure, and an end.
+/// The callbacks are those of the Membrane ICE plugin's `Handshake` behaviour, with what that leaves open: changing
+/// state, time, failure, and an end.
 pub trait Handshake: Send + 'static {
-    /// Called once, before anything else. What it returns is told to the application, which may carry it to the peer
-    /// (a certificate's fingerprint, say).
+    /// Starts the handshake; called once, before anything else. The application receives the returned data, and may
+    /// carry it to the peer (a certificate's fingerprint, say).
     ///
-    /// Default: go on with nothing to tell.
+    /// Default: a handshake follows, with no init data.
     fn init(&mut self) -> Init {
         Init::Ok(InitData::None)
     }
 
-    /// What the peer's [`init`](Self::init) returned, as the application learnt it; may come more than once, and at
-    /// any time before the finish. Default: ignored.
+    /// Takes the data that the peer's [`init`](Self::init) returned, as the application received it; may be called more
+    /// than once, and at any time before the finish. Default: ignored.
     fn set_remote_init_data(&mut self, data: InitData) {
         let _ = data;
     }
 
-    /// The round-trip time of the path, if it is known; told just before [`connection_ready`](Self::connection_ready).
+    /// Takes the round-trip time of the path, if it is known; called just before
+    /// [`connection_ready`](Self::connection_ready).
     /// Default: ignored.
     fn set_round_trip_time(&mut self, time: Duration) {
         let _ = time;
     }
 
-    /// Called once, when the component can send and receive: the place to begin, if this side begins.
+    /// Handles that the component can send and receive; called once. The side that begins does so here.
     fn connection_ready(&mut self, now: Instant) -> Step;
 
-    /// A datagram from the peer; may come before [`connection_ready`](Self::connection_ready), when the peer was
-    /// ready first. What is returned then is sent at once; a finish is reported when the component is ready.
+    /// Handles a datagram from the peer; may be called before [`connection_ready`](Self::connection_ready), if the peer
+    /// was ready first. Packets returned then are sent at once; a finish is reported when the component is ready.
     fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step;
 
-    /// Whether this datagram is for the handshake. Others that arrive before the finish are kept for the session.
+    /// Returns whether this datagram is for the handshake. Others that arrive before the finish are kept for the
+    /// session.
     ///
-    /// Default: every one is.
+    /// Default: every datagram is.
     fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
         let _ = datagram;
         true
     }
 
-    /// The time has come that [`poll_timeout`](Self::poll_timeout) asked for. Default: nothing to do.
+    /// Handles the time-out that [`poll_timeout`](Self::poll_timeout) returned. Default: nothing to do.
     fn handle_timeout(&mut self, now: Instant) -> Step {
         let _ = now;
         Step::Ok
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); asked after every other call. Default: never.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout); called after every other call. Default: never.
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
 
-    /// Say goodbye: the packets to send before it is dropped unfinished. Default: none.
+    /// Closes the handshake, and returns the packets to send before it is dropped unfinished. Default: none.
     fn close(&mut self) -> Vec<Bytes> {
         Vec::new()
     }
 
-    /// What carries payloads after the finish. Default: [`PlainSession`], which carries them as they are.
+    /// Returns the session that carries payloads after the finish. Default: [`PlainSession`], which carries them as
+    /// they are.
     fn into_session(self: Box<Self>) -> Box<dyn Session> {
         Box::new(PlainSession::default())
     }
 }
 
-/// The answer of [`Handshake::init`].
+/// Result of [`Handshake::init`].
 #[derive(Debug)]
 pub enum Init {
-    /// A handshake is to follow.
+    /// A handshake follows.
     Ok(InitData),
-    /// There is none to do: every datagram is payload.
+    /// There is no handshake to do: every datagram is payload.
     Finished(InitData),
 }
 
-/// What a handshake wants done.
+/// Action that a handshake requests.
 #[derive(Debug)]
 pub enum Step {
-    /// Nothing.
+    /// No action.
     Ok,
-    /// Send these.
+    /// Send these packets.
     Packets(Vec<Bytes>),
-    /// It is complete on this side.
+    /// The handshake is complete on this side.
     Finished(HandshakeData),
-    /// It is complete on this side once these are sent; the peer needs them.
+    /// The handshake is complete on this side once these packets are sent; the peer needs them.
     FinishedWithPackets(HandshakeData, Vec<Bytes>),
-    /// It has failed; nothing more will come of it.
+    /// The handshake has failed; nothing more will come of it.
     Failed(HandshakeError),
-    /// It has failed, and these tell the peer so.
+    /// The handshake has failed, and these packets tell the peer so.
     FailedWithPackets(HandshakeError, Vec<Bytes>),
     /// The peer has closed.
     Closed,
 }
 
 impl Step {
-    /// [`Packets`](Self::Packets), or [`Ok`](Self::Ok) if there are none.
+    /// Returns [`Packets`](Self::Packets), or [`Ok`](Self::Ok) if there are none.
     pub fn packets(packets: Vec<Bytes>) -> Self {
         if packets.is_empty() { Self::Ok } else { Self::Packets(packets) }
     }
 }
 
-/// Makes the handshakes of an endpoint or a peer connection: one for each component.
+/// Factory of the handshakes of an endpoint or a peer connection: one for each component.
 ///
-/// Any `Fn(&ComponentInfo) -> impl Handshake` is one, and so are the options [`Dtls`], [`Psk`] and [`Plain`].
+/// Any `Fn(&ComponentInfo) -> impl Handshake` is a factory, and so are the options [`Dtls`], [`Psk`] and [`Plain`].
 pub trait HandshakeFactory: Send + Sync + 'static {
-    /// A new handshake for this component.
+    /// Creates a handshake for this component.
     fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake>;
 }
 

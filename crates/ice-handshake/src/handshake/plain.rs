@@ -1,4 +1,4 @@
-//! No handshake.
+//! Plain handshake: no handshake at all.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::{ComponentInfo, Handshake, HandshakeData, HandshakeFactory, Init, Ini
 
 /// No handshake at all: finished at the start, payloads go as they are.
 ///
-/// Nothing is encrypted and nobody is authenticated beyond what ICE does.
+/// Nothing is encrypted, and the peer is authenticated only by ICE.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 

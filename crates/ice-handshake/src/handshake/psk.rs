@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::dtls::{DtlsHandshake, EngineSpec, EngineVersion, Identity};
 use super::{ComponentInfo, Handshake, HandshakeFactory, PayloadMode, Role};
 
-/// A DTLS 1.2 handshake by a secret that both sides know (RFC 4279, RFC 8442): no certificates, no fingerprints.
+/// DTLS 1.2 handshake by a secret that both sides know (RFC 4279, RFC 8442): no certificates, no fingerprints.
 ///
 /// ```
 /// use callboard_ice_handshake::handshake::*;
@@ -27,20 +27,20 @@ pub struct Psk {
     payload: PayloadMode,
 }
 
-/// Why a pre-shared key is not taken.
+/// Reason for which a pre-shared key is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PskError {
-    /// Shorter than 16 bytes: it could be guessed by who has seen one handshake.
+    /// The secret is shorter than 16 bytes: an observer of one handshake could guess it.
     #[error("the secret of {0:?} has fewer than 16 bytes")]
     TooShort(String),
 }
 
 impl Psk {
-    /// The side that names itself, with its secret.
+    /// Creates the side that names itself, with its secret.
     ///
     /// # Errors
-    /// [`PskError::TooShort`]
+    /// [`PskError::TooShort`] for a secret of fewer than 16 bytes.
     pub fn client(identity: impl Into<String>, secret: &[u8]) -> Result<Self, PskError> {
         let identity = identity.into();
         let secrets = Arc::new(Secrets::new([(identity.clone(), secret)])?);
@@ -48,10 +48,10 @@ impl Psk {
         Ok(Self { psk: psk_of(config), role: Role::Client, payload: PayloadMode::default() })
     }
 
-    /// The side that knows the secret of everyone it serves.
+    /// Creates the side that knows the secrets of all clients that it serves.
     ///
     /// # Errors
-    /// [`PskError::TooShort`]
+    /// [`PskError::TooShort`] for a secret of fewer than 16 bytes.
     pub fn server<I, N, S>(secrets: I) -> Result<Self, PskError>
     where
         I: IntoIterator<Item = (N, S)>,
@@ -63,7 +63,7 @@ impl Psk {
         Ok(Self { psk: psk_of(config), role: Role::Server, payload: PayloadMode::default() })
     }
 
-    /// How payloads travel after the handshake. Default: as DTLS application data.
+    /// Sets how payloads travel after the handshake. Default: as DTLS application data.
     pub fn payload(mut self, payload: PayloadMode) -> Self {
         self.payload = payload;
         self
@@ -119,7 +119,7 @@ impl dimpl::PskResolver for Secrets {
 impl UnwindSafe for Secrets {}
 impl RefUnwindSafe for Secrets {}
 
-/// The only way to make a [`dimpl::Psk`] is through a configuration.
+/// Creates a [`dimpl::Psk`], which is possible only through a configuration.
 fn psk_of(config: dimpl::ConfigBuilder) -> dimpl::Psk {
     config
         .build()
@@ -128,5 +128,5 @@ fn psk_of(config: dimpl::ConfigBuilder) -> dimpl::Psk {
         .expect("a configuration with a PSK has one")
 }
 
-/// RFC 9257 §6: at least 128 bits.
+/// Shortest secret in bytes (RFC 9257 §6: at least 128 bits).
 const SHORTEST_SECRET: usize = 16;

@@ -1,4 +1,4 @@
-//! What carries payloads once a handshake is complete.
+//! Sessions, which carry payloads once a handshake is complete.
 
 use std::time::Instant;
 
@@ -6,53 +6,53 @@ use bytes::Bytes;
 
 use super::dtls::Engine;
 
-/// Carries payloads after a handshake: seals what is sent, opens what is received.
+/// Session after a handshake: seals the payloads that are sent, opens the datagrams that are received.
 ///
-/// Sans-IO, as the handshake was. The handshake's last packets may be asked for again by the peer: that is the
-/// session's business as well.
+/// Sans-IO, as the handshake was. The peer may ask for the handshake's last packets again: the session answers that,
+/// too.
 pub trait Session: Send + 'static {
-    /// Seal a payload.
+    /// Seals a payload.
     fn send(&mut self, now: Instant, payload: &[u8], out: &mut SessionOutput);
 
-    /// Open a datagram from the peer.
+    /// Opens a datagram from the peer.
     fn receive(&mut self, now: Instant, datagram: Bytes, out: &mut SessionOutput);
 
-    /// The time has come that [`poll_timeout`](Self::poll_timeout) asked for. Default: nothing to do.
+    /// Handles the time-out that [`poll_timeout`](Self::poll_timeout) returned. Default: nothing to do.
     fn handle_timeout(&mut self, now: Instant, out: &mut SessionOutput) {
         let _ = (now, out);
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout). Default: never.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout). Default: never.
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
 
-    /// Say goodbye. Default: without a word.
+    /// Closes the session. Default: sends nothing.
     fn close(&mut self, out: &mut SessionOutput) {
         let _ = out;
     }
 
-    /// The DTLS engine inside, if that is all there is to it: a peer connection then drives it directly.
-    /// Default: there is none.
+    /// Returns the DTLS engine inside, if the session is nothing else: a peer connection then drives it directly.
+    /// Default: `None`.
     fn into_engine(self: Box<Self>) -> Option<Engine> {
         None
     }
 }
 
-/// What a [`Session`] wants done; filled by its calls, emptied by who drives it.
+/// Outputs of a [`Session`]; filled by its calls, emptied by its driver.
 #[derive(Debug, Default)]
 pub struct SessionOutput {
     /// Datagrams to send, in order.
     pub transmit: Vec<Bytes>,
     /// Payloads for the application, in order.
     pub payloads: Vec<Bytes>,
-    /// The peer has closed; nothing more comes.
+    /// Whether the peer has closed; nothing more comes.
     pub closed: bool,
-    /// Payloads that could not be sealed or opened.
+    /// Number of payloads that could not be sealed or opened.
     pub dropped: u64,
 }
 
-/// Carries payloads as they are.
+/// Session that carries payloads as they are.
 #[derive(Debug, Default)]
 pub struct PlainSession {}
 

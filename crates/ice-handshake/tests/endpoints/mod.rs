@@ -1,4 +1,4 @@
-//! Endpoints on loopback, and what the application between them does.
+//! Endpoints on loopback, and the work of the application between them.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use callboard_ice_handshake::handshake::*;
 use callboard_transport::mux::InterfaceFilter;
 use tokio::sync::mpsc;
 
-/// Hands on all that an endpoint tells.
+/// Owner of an endpoint, which passes on all events.
 pub struct Owner(pub mpsc::UnboundedSender<EndpointEvent>);
 
 impl Actor for Owner {
@@ -26,7 +26,7 @@ impl Handler<EndpointEvent> for Owner {
     }
 }
 
-/// One side: its endpoint, and what it has told so far.
+/// One side: its endpoint, and the endpoint's events so far.
 pub struct Side {
     pub endpoint: IceEndpoint,
     pub events: mpsc::UnboundedReceiver<EndpointEvent>,
@@ -61,7 +61,7 @@ impl Side {
         event
     }
 
-    /// The first event of which `pick` makes something, of those told and those to come.
+    /// Returns the first result of `pick`, of past events and those to come.
     pub async fn until<T>(&mut self, mut pick: impl FnMut(&EndpointEvent) -> Option<T>) -> T {
         if let Some(found) = self.told.iter().find_map(&mut pick) {
             return found;
@@ -69,7 +69,7 @@ impl Side {
         self.later(pick).await
     }
 
-    /// The same, of those to come.
+    /// Returns the first result of `pick`, of events to come.
     pub async fn later<T>(&mut self, mut pick: impl FnMut(&EndpointEvent) -> Option<T>) -> T {
         loop {
             if let Some(found) = pick(&self.next().await) {
@@ -118,7 +118,7 @@ impl Side {
         self.endpoint.send(SendPayload { component, payload }).await.unwrap()
     }
 
-    /// What was told since the last look, without waiting.
+    /// Returns the events since the last call, without waiting.
     pub fn drain(&mut self) -> Vec<EndpointEvent> {
         let news: Vec<EndpointEvent> = std::iter::from_fn(|| self.events.try_recv().ok()).collect();
         self.told.extend(news.iter().cloned());
@@ -126,7 +126,7 @@ impl Side {
     }
 }
 
-/// Carry what this endpoint tells to its peer, as an application does, until `done` says so.
+/// Carries each endpoint's events to the other, as an application does, until `done` returns true.
 pub async fn carry_until(a: &mut Side, b: &mut Side, mut done: impl FnMut(&Side, &Side) -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !done(a, b) {
@@ -142,7 +142,7 @@ pub async fn carry_until(a: &mut Side, b: &mut Side, mut done: impl FnMut(&Side,
     }
 }
 
-/// Carry one event to the peer.
+/// Carries one event to the peer.
 pub async fn carry(event: &EndpointEvent, to: &IceEndpoint) {
     match event.clone() {
         EndpointEvent::HandshakeInitData { component, data } => {
@@ -165,7 +165,7 @@ pub fn handshakes_finished(side: &Side) -> usize {
         .count()
 }
 
-/// Two that have gathered, met, and shaken hands on every component.
+/// Returns two sides that have gathered, connected, and completed the handshake on every component.
 pub async fn connected(a: EndpointOptions, b: EndpointOptions) -> (Side, Side) {
     let components = usize::from(a.components);
     let (mut a, mut b) = (Side::start(a).await, Side::start(b).await);
@@ -178,7 +178,7 @@ pub async fn connected(a: EndpointOptions, b: EndpointOptions) -> (Side, Side) {
     (a, b)
 }
 
-/// Payloads go both ways on this component.
+/// Checks that payloads go both ways on this component.
 pub async fn assert_talks(a: &mut Side, b: &mut Side, component: u16) {
     a.say(component, b"from a").await.unwrap();
     assert_eq!(b.payload().await, (component, Bytes::from_static(b"from a")));
@@ -186,5 +186,5 @@ pub async fn assert_talks(a: &mut Side, b: &mut Side, component: u16) {
     assert_eq!(a.payload().await, (component, Bytes::from_static(b"from b")));
 }
 
-/// Whatever is awaited here takes less on the slowest machine.
+/// Time-out of every wait in these tests: each takes less on the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(45);

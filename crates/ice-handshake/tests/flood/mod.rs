@@ -1,4 +1,5 @@
-//! A handshake of ours against a stock peer, and a forger that sends in the peer's name. Simulated, by seed, in virtual time.
+//! Simulation of a handshake of ours against a stock peer, and of a forger that sends in the peer's name; by seed, in
+//! virtual time.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
@@ -13,42 +14,42 @@ use crate::forgery::{Forged, Forger};
 use crate::stock::Stock;
 use crate::wire::*;
 
-/// What happens to one set-up.
+/// Conditions of one set-up.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// Ours.
+    /// Role of our side.
     pub role: Role,
     pub version: Option<Version>,
-    /// One way.
+    /// Delay in one direction.
     pub latency: Duration,
     pub forged: Forged,
     pub flood: Flood,
-    /// A stock server asks for a cookie.
+    /// Whether a stock server asks for a cookie.
     pub peer_cookie: bool,
-    /// Each of the peer's records travels in a datagram of its own.
+    /// Whether each of the peer's records travels in a datagram of its own.
     pub split: bool,
-    /// Of 100 datagrams between the two, so many are lost.
+    /// Datagrams lost of 100 between the two.
     pub loss: u32,
     pub seed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Flood {
-    /// Nothing is forged.
+    /// No forged datagrams.
     Never,
-    /// A thousand a second from 50 ms before the handshake on, for as long as it takes.
+    /// A thousand a second, from 50 ms before the handshake until it ends.
     Continuous,
-    /// The same for a second.
+    /// A thousand a second, for one second.
     OneSecond,
-    /// So many within one round trip.
+    /// This many within one round trip.
     Burst(u32),
 }
 
 pub struct Outcome {
-    /// How long it took in virtual time, if both sides connected.
+    /// Duration in virtual time, if both sides connected.
     pub took: Option<Duration>,
     pub forged: u32,
-    /// Processor time that forged datagrams took, in all.
+    /// Processor time that all forged datagrams took.
     pub cost: Duration,
     /// Datagrams sent by our side.
     pub sent: u32,
@@ -64,17 +65,18 @@ pub struct Bed {
     case: Case,
     random: fastrand::Rng,
     forger: Forger,
-    /// When the next forged datagram comes.
+    /// Time of the next forged datagram.
     next_forged: Instant,
-    /// So often something happened at the present time.
+    /// Number of events at the present time.
     turns: u32,
     pub outcome: Outcome,
 }
 
-/// A datagram on its way: when it arrives, its place among those of one time, whether to the server, whether forged.
+/// Datagram under way: time of arrival, its place among those of the same time, whether it goes to the server, whether
+/// it is forged.
 type Flying = (Instant, u64, bool, bool, Bytes);
 
-/// Has the two connect, if they can.
+/// Lets the two connect, if they can.
 pub fn run(case: Case) -> Outcome {
     let mut bed = Bed::new(case);
     bed.set_up();
@@ -116,11 +118,11 @@ impl Bed {
         }
     }
 
-    /// Has the two shake hands, until both have an outcome or patience ends.
+    /// Lets the two do the handshake, until both have an outcome or the time-out comes.
     pub fn set_up(&mut self) {
         while self.turn(self.began) {}
         self.begin();
-        // Stock stacks repeat what is lost after 1, 2 and 4 s.
+        // Stock stacks repeat lost flights after 1, 2 and 4 s.
         let patience = match self.case.flood {
             Flood::Never | Flood::OneSecond => Duration::from_secs(1 + 5),
             _ if self.case.loss > 0 => 4 * PATIENCE,
@@ -136,14 +138,14 @@ impl Bed {
         }
     }
 
-    /// Lets so much time pass, while datagrams are forged like this.
+    /// Lets this much time pass, with this flood of forged datagrams.
     pub fn go_on(&mut self, time: Duration, flood: Flood) {
         (self.case.flood, self.next_forged) = (flood, self.next_forged.max(self.now));
         let end = self.now + time;
         while self.turn(end) {}
     }
 
-    /// Has each side say this, while what is forged goes on. Returns whether each heard the other.
+    /// Sends this payload from each side, while the flood goes on. Returns whether each side received the other's.
     pub fn talk(&mut self, payload: &str) -> bool {
         for from_server in [true, false] {
             let now = self.now;
@@ -156,13 +158,13 @@ impl Bed {
         })
     }
 
-    /// Whether our session has ended.
+    /// Returns whether our session has ended.
     pub fn is_closed(&mut self) -> bool {
         let server = self.case.role == Role::Server;
         self.side(server).closed
     }
 
-    /// Has what comes next happen; false if there is nothing before this time, which it is then.
+    /// Runs the next event. Returns false if there is none before `end`, to which the time then moves.
     fn turn(&mut self, end: Instant) -> bool {
         let forged_at = self.is_flooded().then_some(self.next_forged);
         let next = self.next().into_iter().chain(forged_at).min().filter(|next| *next < end);
@@ -170,7 +172,7 @@ impl Bed {
             self.now = end;
             return false;
         };
-        // No side may ask for a time that has passed, again and again.
+        // No side may ask again and again for a time that has passed.
         self.turns = if next <= self.now { self.turns + 1 } else { 0 };
         let (dues, case) = ((self.client.due(), self.server.due()), self.case);
         assert!(self.turns < 10_000, "{case:?} turns in circles at {next:?}: {dues:?}");
@@ -241,7 +243,7 @@ impl Bed {
     fn deliver(&mut self, to_server: bool, forged: bool, packet: Bytes) {
         let now = self.now;
         if !forged && now < self.began {
-            // The peer is not there yet.
+            // The peer has not started yet.
             return;
         }
         let began = Instant::now();
@@ -277,7 +279,7 @@ impl Bed {
     }
 }
 
-/// The deadline of a handshake.
+/// Deadline of a handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between datagrams that are sent at once.
+/// Time between datagrams that are sent at once.
 const BETWEEN: Duration = Duration::from_micros(30);

@@ -1,26 +1,26 @@
-//! What somebody sends who knows a peer's address, the protocol and all certificates, but reads none of its mail: a
-//! datagram of a kind, each with another content.
+//! Forged datagrams of a sender that knows a peer's address, the protocol and all certificates, but cannot read what is
+//! sent to the peer: each of a kind, with different content.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
 
-/// A kind of forged datagram.
+/// Kind of a forged datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Forged {
-    /// A ClientHello as the peer's stack sends it, of another client.
+    /// A ClientHello like that of the peer's stack, of another client.
     Hello,
-    /// The hello of advisory ES2023-01: well-formed, and without a cipher suite that anyone accepts.
+    /// The hello of advisory ES2023-01: well-formed, with only a cipher suite that no implementation accepts.
     UnacceptableHello,
     /// A hello that shows some cookie.
     CookieHello,
-    /// The last piece of a ClientHello, as the peer's own is cut.
+    /// The last piece of a ClientHello, cut like the peer's own.
     HelloPiece,
-    /// The first piece of one.
+    /// The first piece of such a ClientHello.
     HelloHead,
-    /// A certificate of the forger's.
+    /// A certificate of the forger.
     Certificate,
-    /// The peer's own certificate, with another behind it.
+    /// The peer's own certificate, followed by another.
     CertificateChain,
     ClientKeyExchange,
     CertificateVerify,
@@ -33,7 +33,7 @@ pub enum Forged {
     OtherShare,
     ServerHello12,
     ServerHello13,
-    /// A ServerHello of DTLS 1.3 with records behind it that look encrypted.
+    /// A ServerHello of DTLS 1.3, followed by records that look encrypted.
     ServerFlight13,
     ServerKeyExchange,
     CertificateRequest,
@@ -41,7 +41,7 @@ pub enum Forged {
     NewSessionTicket,
     /// ServerHello, Certificate, ServerKeyExchange, CertificateRequest and ServerHelloDone.
     ServerFlight12,
-    /// A piece of a certificate, under the numbers of the peer's.
+    /// A piece of a certificate, with the message numbers of the peer's.
     CertificatePiece,
     ChangeCipherSpec,
     Alert,
@@ -55,7 +55,7 @@ pub enum Forged {
     Encrypted12,
     /// A record of DTLS 1.3's epoch 2.
     Encrypted13,
-    /// One of all the others at a time.
+    /// One of each other kind in turn.
     Mixed,
 }
 
@@ -106,15 +106,15 @@ impl Forged {
     ];
 }
 
-/// Makes forged datagrams, no two alike.
+/// Generator of forged datagrams, no two alike.
 pub struct Forger {
     random: fastrand::Rng,
-    /// A hello of the peer's stack: record, message and all.
+    /// Hello of the peer's stack, with record and message headers.
     hello: Vec<u8>,
-    /// Certificates of the forger's.
+    /// Certificates of the forger.
     certificates: Vec<Vec<u8>>,
     peer_certificate: Vec<u8>,
-    /// The role of whom it sends to.
+    /// Role of the side to which it sends.
     target: Role,
 }
 
@@ -130,7 +130,7 @@ impl Forger {
     }
 
     pub fn forge(&mut self, forged: Forged) -> Bytes {
-        // Servers count from 0, or from 1 when there was a request before.
+        // Servers count from 0, or from 1 after a request.
         let first = self.random.u16(0..2);
         let datagram = match forged {
             Forged::Hello => self.hello(),
@@ -273,7 +273,7 @@ impl Forger {
         self.in_the_clear(1, 0, &body)
     }
 
-    /// With a cookie where DTLS 1.2 has it (RFC 6347 §4.2.1).
+    /// Returns a hello with a cookie in the field of DTLS 1.2 (RFC 6347 §4.2.1).
     fn cookie_hello(&mut self) -> Vec<u8> {
         let hello = self.hello();
         let mut body = hello[25..].to_vec();
@@ -301,7 +301,7 @@ impl Forger {
 
     fn certificate(&mut self, sequence: u16) -> Vec<u8> {
         let mut der = self.certificates[0].clone();
-        // Of its name, or its signature: the DER stays well-formed.
+        // A byte of the name or the signature: the DER stays well-formed.
         let place = der.len() - 1 - self.random.usize(0..24);
         der[place] = self.random.u8(..);
         let noise = self.bytes(8);
@@ -333,7 +333,7 @@ impl Forger {
         self.in_the_clear(15, sequence, &body)
     }
 
-    /// ECDSA with SHA-256 of somebody, by its form.
+    /// Returns a value in the form of an ECDSA signature with SHA-256.
     fn signature(&mut self) -> Vec<u8> {
         let mut number = || {
             let mut number = self.bytes(32);
@@ -406,7 +406,7 @@ impl Forger {
     }
 }
 
-/// A handshake message or a piece of one, without its record.
+/// Returns a handshake message or a piece of one, without its record.
 fn message(kind: u8, sequence: u16, length: usize, offset: usize, body: &[u8]) -> Vec<u8> {
     let bytes = |number: usize| (number as u32).to_be_bytes()[1..].to_vec();
     let mut message = vec![kind];

@@ -1,4 +1,4 @@
-//! The DTLS of str0m, as a handshake.
+//! DTLS of str0m, as a handshake.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
@@ -8,11 +8,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
 
-/// What str0m runs: dimpl as it is, without a cookie, ended by the first error, as an `Rtc` is.
+/// Handshake that str0m runs: unchanged dimpl, without a cookie, ended by the first error, as an `Rtc` is.
 pub struct Stock {
     dtls: dimpl::Dtls,
     timeout: Option<Instant>,
-    /// What came, until a session hands it out.
+    /// Payloads received, until a session returns them.
     payloads: Vec<Bytes>,
 }
 
@@ -22,7 +22,7 @@ impl Stock {
         Self::with(role, version, &Certificate::generate().unwrap(), false)
     }
 
-    /// With this certificate; a server that may ask for a cookie.
+    /// Creates one with this certificate; as a server, it may ask for a cookie.
     pub fn with(
         role: Role,
         version: Option<Version>,
@@ -94,7 +94,7 @@ impl Handshake for Stock {
     }
 }
 
-/// Its last flight may be asked for again.
+/// The peer may ask for its last flight again.
 impl Session for Stock {
     fn send(&mut self, now: Instant, payload: &[u8], out: &mut SessionOutput) {
         let sent = self.dtls.handle_timeout(now);

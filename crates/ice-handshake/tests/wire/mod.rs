@@ -1,4 +1,4 @@
-//! Two handshakes and a simulated wire between them, in virtual time.
+//! Two handshakes with a simulated wire between them, in virtual time.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 #![allow(clippy::disallowed_methods, reason = "virtual time begins now")]
 
@@ -14,11 +14,11 @@ pub struct Pair {
     pub client: Side,
     pub server: Side,
     pub random: fastrand::Rng,
-    /// Of 100 datagrams, so many are lost.
+    /// Datagrams lost of 100.
     pub loss: u32,
-    /// Client hellos travel in pieces of this size.
+    /// Size in bytes of the pieces in which client hellos travel.
     pub pieces: Option<usize>,
-    /// Each client hello travels behind those before it, in one datagram.
+    /// Client hellos so far, if each travels behind those before it in one datagram.
     pub together: Option<Vec<u8>>,
 }
 
@@ -28,7 +28,7 @@ pub struct Side {
     pub outcome: Option<Result<HandshakeData, HandshakeError>>,
     pub session: Option<Box<dyn Session>>,
     pub payloads: Vec<Bytes>,
-    /// Its session has ended.
+    /// Whether its session has ended.
     pub closed: bool,
     pub seen: Vec<Bytes>,
 }
@@ -188,7 +188,7 @@ impl Pair {
         }
     }
 
-    /// Let the next thing happen; false if there is none.
+    /// Runs the next event; returns false if there is none.
     pub fn step(&mut self) -> bool {
         let next = [
             self.client.inbox.front().map(|(at, _)| *at),
@@ -217,7 +217,7 @@ impl Pair {
         true
     }
 
-    /// Until both have an outcome, and how long it took.
+    /// Runs until both have an outcome; returns how long it took.
     pub fn run(&mut self) -> Duration {
         let began = self.now;
         while self.client.outcome.is_none() || self.server.outcome.is_none() {
@@ -259,7 +259,7 @@ fn pop_due(inbox: &mut VecDeque<(Instant, Bytes)>, now: Instant) -> Option<(Inst
     if inbox.front()?.0 <= now { inbox.pop_front() } else { None }
 }
 
-/// Two that know each other's certificates.
+/// Returns two sides that know each other's certificates.
 pub fn acquainted(version: Option<Version>) -> (Dtls, Dtls) {
     let (client, server) = (Dtls::generate().unwrap(), Dtls::generate().unwrap());
     let (of_client, of_server) =
@@ -272,14 +272,14 @@ pub fn acquainted(version: Option<Version>) -> (Dtls, Dtls) {
 }
 
 pub const VERSIONS: [Option<Version>; 3] = [Some(Version::Dtls12), Some(Version::Dtls13), None];
-/// One way.
+/// Delay in one direction.
 pub const DELAY: Duration = Duration::from_millis(10);
 
 fn is_client_hello(packet: &[u8]) -> bool {
     packet[0] == 22 && packet[3..5] == [0, 0] && packet[13] == 1
 }
 
-/// A client hello as so many datagrams; anything else as it is.
+/// Returns a client hello in pieces of this size; anything else as it is.
 pub fn in_pieces(packet: Bytes, size: Option<usize>) -> Vec<Bytes> {
     let Some(size) = size.filter(|_| is_client_hello(&packet)) else {
         return vec![packet];
@@ -296,12 +296,12 @@ pub fn in_pieces(packet: Bytes, size: Option<usize>) -> Vec<Bytes> {
     body.chunks(size).enumerate().map(piece).collect()
 }
 
-/// Each record of a datagram as a datagram of its own.
+/// Returns each record of a datagram as a datagram of its own.
 pub fn in_records(datagram: &Bytes) -> Vec<Bytes> {
     let (mut rest, mut found) = (datagram.clone(), Vec::new());
     while let Some(&first) = rest.first() {
         let length = match first {
-            // RFC 9147 §4: the unified header, with a length in it.
+            // The unified header (RFC 9147 §4), with a length in it.
             0b0010_1100..=0b0010_1111 => 5 + usize::from(u16::from_be_bytes([rest[3], rest[4]])),
             0b0010_0000..=0b0011_1111 => rest.len(),
             _ => 13 + usize::from(u16::from_be_bytes([rest[11], rest[12]])),

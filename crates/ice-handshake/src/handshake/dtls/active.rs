@@ -1,5 +1,5 @@
-//! The active side: it sends the ClientHello, and an attacker that can send in the peer's name may answer first (see
-//! [`generation`](super::generation)).
+//! Active side of a DTLS handshake: it sends the ClientHello, and an attacker that can send in the peer's name may
+//! answer first (see [`generation`](super::generation)).
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use super::records::{HANDSHAKE_FAILURE, Numbers, only_fitting};
 use super::srtp::Substitution;
 use super::{DtlsCounters, Judge};
 
-/// One active side.
+/// Active side of one handshake.
 pub(crate) struct Active {
     spec: EngineSpec,
     substitution: Option<Substitution>,
-    /// By ClientHello: the first, and one more when that led nowhere.
+    /// Generations by ClientHello: the first, and one more if that led nowhere.
     generations: Vec<Generation>,
-    /// When to begin afresh, with another ClientHello.
+    /// Time at which to begin afresh, with another ClientHello.
     afresh: Option<Instant>,
     postponed: bool,
     patience: Duration,
@@ -43,7 +43,7 @@ impl Active {
         self.patience = (time * 3 / 2 + JITTER).min(LONGEST_PATH);
     }
 
-    /// Sends a ClientHello.
+    /// Starts the handshake with a ClientHello.
     pub(crate) fn begin(&mut self, now: Instant, seed: u64) -> Progress {
         self.afresh = self.generations.is_empty().then(|| now + STALLED);
         self.generations.iter_mut().for_each(Generation::be_silent);
@@ -90,7 +90,7 @@ impl Active {
         if let Some(due) = self.afresh.filter(|due| *due <= now)
             && progress.completed.is_none()
         {
-            // What a server goes on with gets some more time.
+            // A handshake that a server has continued gets some more time.
             let goes_on = self.generations.iter().any(Generation::is_adopted);
             if goes_on && !std::mem::replace(&mut self.postponed, true) {
                 self.afresh = Some(due + STALLED);
@@ -98,7 +98,7 @@ impl Active {
                 progress.merge(self.begin(now, seed()));
             }
         }
-        // As long as there is another generation, or is to be one, there is hope.
+        // There is hope as long as there is another generation, or will be one.
         if self.poll_timeout().is_some() {
             progress.failed = None;
         }
@@ -109,7 +109,7 @@ impl Active {
         self.generations.iter().filter_map(Generation::poll_timeout).chain(self.afresh).min()
     }
 
-    /// Tells the peer that nothing comes of it, as far as that can be told in the clear.
+    /// Tells the peer that the handshake has failed, as far as that can be told in the clear.
     pub(crate) fn give_up(&mut self) -> Vec<Bytes> {
         if self.generations.is_empty() {
             return Vec::new();
@@ -119,7 +119,7 @@ impl Active {
         packets
     }
 
-    /// Numbers what goes out, and ends when the handshake is complete.
+    /// Numbers the outgoing records; ends the handshake when it is complete.
     fn sent(&mut self, mut progress: Progress) -> Progress {
         self.numbers.number(&mut progress.packets);
         if progress.completed.is_some() {
@@ -130,11 +130,11 @@ impl Active {
     }
 }
 
-/// How long requests are held back when the path's round-trip time is not known.
+/// Time for which requests are held back if the path's round-trip time is not known.
 const UNKNOWN_PATH: Duration = Duration::from_millis(100);
-/// What a round trip may take longer than the last.
+/// Time by which a round trip may exceed the last.
 const JITTER: Duration = Duration::from_millis(2);
-/// No path is given longer.
+/// Longest time for which requests are held back on any path.
 const LONGEST_PATH: Duration = Duration::from_secs(1);
-/// Silence after which a handshake is begun afresh: longer than two retransmissions of a path with a round trip of 1 s.
+/// Silence after which a handshake begins afresh: longer than two retransmissions on a path with a round trip of 1 s.
 const STALLED: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! One engine with what it has said so far, and what a call to a side of a handshake leads to.
+//! One engine with its output so far, and the result of a call to a side of a handshake.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::srtp::{SrtpProfile, Substitution};
 use super::{Completed, DtlsCounters};
 use crate::Label;
 
-/// An engine, with what it said on the way.
+/// Engine with its output so far.
 pub(super) struct Attempt {
     engine: Engine,
     timeout: Option<Instant>,
@@ -40,8 +40,8 @@ impl Attempt {
         })
     }
 
-    /// Tells the engine a datagram; returns what it says to it. What it refuses is counted: it is the handshake's deadline
-    /// that ends an attempt, not one bad record.
+    /// Passes a datagram to the engine; returns its output. A datagram that the engine refuses is counted: only the
+    /// handshake's deadline ends an attempt, not one bad record.
     pub(super) fn tell(
         &mut self,
         now: Instant,
@@ -55,7 +55,7 @@ impl Attempt {
         self.drain()
     }
 
-    /// Lets the engine's time pass, if it is due.
+    /// Handles the engine's time-out, if it is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Progress {
         if self.timeout.is_none_or(|due| due > now) {
             return Progress::default();
@@ -73,7 +73,7 @@ impl Attempt {
         self.timeout
     }
 
-    /// Everything it has to say.
+    /// Takes all output of the engine.
     pub(super) fn drain(&mut self) -> Progress {
         let Drained { packets, timeout, connected, peer_certificate, keys, payloads, closed } =
             self.engine.drain();
@@ -85,12 +85,12 @@ impl Attempt {
         Progress { packets, closed, ..Progress::default() }
     }
 
-    /// Whether the handshake is complete: [`complete`](Self::complete) is the next thing to do.
+    /// Returns whether the handshake is complete: [`complete`](Self::complete) comes next.
     pub(super) fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// Whether it has opened a record of DTLS 1.3, which only the peer can have sealed.
+    /// Returns whether the engine has opened a record of DTLS 1.3, which only the peer can have sealed.
     pub(super) fn opened(&self) -> bool {
         self.engine.opened()
     }
@@ -101,12 +101,12 @@ impl Attempt {
     }
 }
 
-/// What a call has led to.
+/// Result of a call to a side of a handshake.
 #[derive(Default)]
 pub(super) struct Progress {
     pub(super) packets: Vec<Bytes>,
     pub(super) completed: Option<Completed>,
-    /// Every engine has given up: the last one's reason.
+    /// Every engine has given up: the reason of the last one.
     pub(super) failed: Option<String>,
     pub(super) closed: bool,
 }

@@ -1,8 +1,8 @@
-//! A client's answer to a server's flight, in DTLS 1.2: believed when its CertificateVerify holds.
+//! Answer of a client to a server's flight, in DTLS 1.2: accepted when its CertificateVerify is valid.
 //!
-//! It signs everything that came before it (RFC 5246 §7.4.8), with the server's random in it: an attacker that reads
-//! none of the server's mail cannot sign it, whichever certificate it shows. So no message before it
-//! needs an engine to tell whose it is.
+//! The CertificateVerify signs everything that came before it (RFC 5246 §7.4.8), with the server's random in it: an
+//! attacker that cannot read what the server sends cannot sign it, whichever certificate it shows. So no earlier
+//! message needs an engine to tell whether it is the peer's.
 
 use bytes::Bytes;
 
@@ -14,18 +14,18 @@ use super::records::{
     records, whole_message,
 };
 
-/// What a client may have answered.
+/// Candidates for the client's answer.
 pub(super) struct ClientFlight {
-    /// Everything up to ServerHelloDone, as it is hashed.
+    /// All messages up to ServerHelloDone, as they are hashed.
     transcript: Vec<u8>,
-    /// The number of the Certificate.
+    /// Message number of the Certificate.
     first: u16,
     store: Store,
     checks: Checks,
 }
 
 impl ClientFlight {
-    /// In answer to a flight of these packets, which answered a hello of this number and body.
+    /// Creates one for the answer to a flight of these packets, which answered a hello of this number and body.
     pub(super) fn new(hello: (u16, &[u8]), flight: &[Bytes]) -> Option<Self> {
         let mut transcript = whole_message(super::records::CLIENT_HELLO, hello.0, hello.1);
         let mut piece = Vec::new();
@@ -46,7 +46,7 @@ impl ClientFlight {
         None
     }
 
-    /// Hears a datagram; returns the client's messages when they are found, each as a datagram.
+    /// Handles a datagram; returns the client's messages when they are found, each as a datagram.
     pub(super) fn hear(&mut self, datagram: &[u8], judge: Judge<'_>) -> Option<[Bytes; 3]> {
         let first = self.first;
         let place = |kind| match kind {
@@ -59,7 +59,7 @@ impl ClientFlight {
         new.iter().rev().find_map(|heard| self.complete(heard, judge))
     }
 
-    /// Tries what this message may be part of.
+    /// Tries the combinations of messages to which this one may belong.
     fn complete(&mut self, new: &Heard, judge: Judge<'_>) -> Option<[Bytes; 3]> {
         let candidates = |kind| match kind == new.kind {
             true => vec![new.clone()],
@@ -73,7 +73,7 @@ impl ClientFlight {
         let certificates = self.checks.choose(candidates(CERTIFICATE), judge);
         let near = self.checks.nearest();
         for verify in verifies.iter().take(near) {
-            // One that came together with a key exchange belongs to it.
+            // A CertificateVerify that came together with a key exchange belongs to it.
             let together = exchanges.iter().any(|exchange| exchange.arrival == verify.arrival);
             let belongs = |exchange: &&Heard| !together || exchange.arrival == verify.arrival;
             for exchange in exchanges.iter().filter(belongs).take(near) {

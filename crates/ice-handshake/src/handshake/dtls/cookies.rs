@@ -1,9 +1,9 @@
-//! What a server does before a client has shown its cookie (RFC 6347 §4.2.1, RFC 9147 §5.1): it asks for the cookie, and
-//! keeps next to nothing of those that asked.
+//! Cookie exchange of a server (RFC 6347 §4.2.1, RFC 9147 §5.1): before a client has shown its cookie, the server asks
+//! for it, and keeps next to nothing about the clients that it has asked.
 //!
-//! The cookie is the same for every hello, since the real client cannot know in answer to whose hello it was sent. A
-//! request is made without an engine, and is the one that an engine would make: its bytes are part of what DTLS 1.3
-//! hashes. So is the first hello, and it is found again by what the second says.
+//! The cookie is the same for every hello, since the real client cannot know which hello a request answers. A request
+//! is made without an engine, and is identical to the one that an engine would make: its bytes are part of what DTLS
+//! 1.3 hashes. So is the first hello, which is found again from the content of the second.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -13,10 +13,10 @@ use bytes::Bytes;
 use super::hello::{Hello, without_cookie};
 use super::records::{HELLO_RETRY_RANDOM, HELLO_VERIFY_REQUEST, SERVER_HELLO, as_datagram};
 
-/// The cookie of one handshake, and what came before it was shown.
+/// First hellos of one handshake, which came before a cookie was shown.
 #[derive(Default)]
 pub(super) struct Cookies {
-    /// Of first hellos, the latest last: their hashes, and some of themselves.
+    /// First hellos, the latest last: their hashes, and the bodies of some.
     known: VecDeque<u64>,
     bodies: VecDeque<Vec<u8>>,
     hasher: RandomState,
@@ -47,18 +47,20 @@ impl Cookies {
         self.known.is_empty()
     }
 
-    /// Whether the first hello of the client that has sent this one, which shows a cookie, has come as it was.
+    /// Returns whether the first hello of the client that has sent this one, which shows a cookie, has arrived
+    /// unchanged.
     pub(super) fn knows_first_of(&self, body: &[u8]) -> bool {
         without_cookie(body).iter().any(|first| self.knows(first))
     }
 
-    /// What the first hello of this one's client may have been, the likeliest first.
+    /// Returns candidates for the first hello of this one's client, the likeliest first.
     pub(super) fn firsts_of(&self, body: &[u8]) -> Vec<Vec<u8>> {
         let candidates = without_cookie(body);
         if let Some(first) = candidates.iter().find(|first| self.knows(first)) {
             return vec![first.clone()];
         }
-        // Of a stack that changes more between its hellos; or of one that was lost, in which somebody has put something else.
+        // The client's stack changes more between its hellos; or the first hello was lost, and a forged one has
+        // arrived.
         let random = Hello::parse(body).map(|hello| hello.random);
         let came = self.bodies.iter().rev().filter(|body| body.get(2..34) == random).cloned();
         let (came, guess) = (came.collect::<Vec<_>>(), candidates.into_iter().next());
@@ -73,12 +75,13 @@ impl Cookies {
     }
 }
 
-/// A request to show this cookie, in DTLS 1.2.
+/// Returns a request to show this cookie, in DTLS 1.2.
 pub(super) fn hello_verify_request(cookie: &[u8; 32]) -> Bytes {
     as_datagram(HELLO_VERIFY_REQUEST, 0, &[&[0xfe, 0xff, 32][..], cookie].concat())
 }
 
-/// A request to show this cookie, in DTLS 1.3. The cipher suite is the one that every client must have (RFC 8446 §9.1).
+/// Returns a request to show this cookie, in DTLS 1.3. The cipher suite is the one that every client must have (RFC
+/// 8446 §9.1).
 pub(super) fn hello_retry_request(cookie: &[u8; 32]) -> Bytes {
     let mut body = vec![0xfe, 0xfd];
     body.extend(HELLO_RETRY_RANDOM);
@@ -88,9 +91,9 @@ pub(super) fn hello_retry_request(cookie: &[u8; 32]) -> Bytes {
     as_datagram(SERVER_HELLO, 0, &body)
 }
 
-/// Hashes of first hellos: those of a second, at a thousand a second, and of more pieces than that.
+/// Hashes of first hellos: those of one second, at a thousand a second, and more that are put together from pieces.
 const KNOWN: usize = 2_048;
-/// Bytes of first hellos that are kept as they are.
+/// Bytes of first hellos that are kept whole.
 const BODIES: usize = 32 << 10;
 
 #[cfg(test)]
@@ -122,13 +125,13 @@ mod tests {
         assert!(cookies.bodies.iter().map(Vec::len).sum::<usize>() <= BODIES);
         assert!(cookies.knows_first_of(&hello(200, &[9; 32], 100)));
         assert_eq!(cookies.firsts_of(&hello(200, &[9; 32], 100)), [hello(200, &[], 100)]);
-        // Of a client that changes something else.
+        // The hello of a client that changes something else.
         assert!(!cookies.note(&hello(201, &[], 100)));
         assert!(cookies.note(&hello(201, &[], 100)), "it has come before");
         let other = hello(201, &[9; 32], 90);
         assert!(!cookies.knows_first_of(&other));
         assert_eq!(cookies.firsts_of(&other), [hello(201, &[], 100), hello(201, &[], 90)]);
-        // Of one that was lost, and into which somebody has put different things.
+        // The first hello was lost, and forged hellos with other content have arrived.
         cookies.note(&hello(201, &[], 80));
         assert_eq!(cookies.firsts_of(&other)[0], hello(201, &[], 90));
     }

@@ -1,4 +1,4 @@
-//! One DTLS engine: dimpl, driven until it has nothing more to say.
+//! DTLS engine: dimpl, driven until it has no more output.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -18,23 +18,23 @@ use super::srtp::{SrtpProfile, Substitution};
 use super::{Version, opened};
 use crate::Label;
 
-/// A DTLS engine, made by a [`Dtls`](super::Dtls) handshake. Once that is complete, a peer connection drives it
-/// directly, through str0m's `DtlsInstance`.
+/// DTLS engine, created by a [`Dtls`](super::Dtls) handshake. Once the handshake is complete, a peer connection drives
+/// the engine directly, through str0m's `DtlsInstance`.
 pub struct Engine {
-    /// Large; the engine goes through several hands.
+    /// Boxed because it is large, and the engine is moved several times.
     dtls: Box<dimpl::Dtls>,
     context: Context,
     buffer: Vec<u8>,
-    /// What the peer said right behind its last flight, for who drives the engine from then on.
+    /// Payloads that came right after the peer's last flight, for the next driver of the engine.
     unread: VecDeque<Bytes>,
     pace: Pace,
-    /// It has opened a record of DTLS 1.3.
+    /// Whether it has opened a record of DTLS 1.3.
     opened: bool,
-    /// Those of a passive side of DTLS 1.2, whose last flight begins in the clear and may have to be repeated.
+    /// Record numbers of a passive side of DTLS 1.2, whose last flight begins in the clear and may have to be repeated.
     numbers: Option<Numbers>,
 }
 
-/// How an engine is made.
+/// Parameters for creating an engine.
 #[derive(Clone)]
 pub(crate) struct EngineSpec {
     pub(crate) identity: Identity,
@@ -44,31 +44,31 @@ pub(crate) struct EngineSpec {
     pub(crate) first_retransmission: Duration,
     /// Whether a passive side asks for a cookie.
     pub(crate) cookie: bool,
-    /// Two engines of the same seed, birth and shared keys say the same until they hear something else. It is drawn from
-    /// the system's random numbers; what comes of it is public (randoms, nonces) or of no use beyond the handshake. Keys
-    /// come from the system.
+    /// Seed of the engine's random numbers. Two engines of the same seed, birth and shared keys produce the same output
+    /// until their input differs. The seed is drawn from the system's random numbers; its results are public (randoms,
+    /// nonces) or of no use beyond the handshake. Keys come from the system.
     pub(crate) seed: u64,
-    /// Of the connection.
+    /// Label of the connection.
     pub(crate) label: Label,
 }
 
-/// Who this side is.
+/// Credentials of this side.
 #[derive(Clone)]
 pub(crate) enum Identity {
     Certificate(Certificate),
     PreSharedKey(dimpl::Psk),
 }
 
-/// Which version an engine speaks.
+/// DTLS version of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineVersion {
     Dtls12,
     Dtls13,
-    /// Only for an active side; a passive one is made when it has seen what the client speaks.
+    /// Either version. Only for an active side; a passive engine is created when the client's version is known.
     Auto,
 }
 
-/// What came out of an engine.
+/// Output of an engine.
 #[derive(Default)]
 pub(crate) struct Drained {
     pub(crate) packets: Vec<Bytes>,
@@ -97,9 +97,9 @@ impl Engine {
             .handshake_timeout(ENGINE_PATIENCE)
             .dangerously_set_rng_seed(spec.seed);
         if spec.role == Role::Server && spec.cookie && spec.version == EngineVersion::Dtls13 {
-            // A HelloRetryRequest names a cipher suite. It must be the same for every hello, or a forged hello could make
-            // us name one that the real client has not offered: so it is the one that everybody must have
-            // (RFC 8446 §9.1).
+            // A HelloRetryRequest names a cipher suite. It must be the same for every hello, or a forged hello could
+            // make us name one that the real client has not offered: so it is the one that every implementation must
+            // have (RFC 8446 §9.1).
             config = config
                 .dtls13_cipher_suites(&[dimpl::crypto::Dtls13CipherSuite::AES_128_GCM_SHA256]);
         }
@@ -143,7 +143,7 @@ impl Engine {
         })
     }
 
-    /// Hear a datagram as it was on the wire.
+    /// Handles a datagram as it was on the wire.
     pub(crate) fn hear(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
         let datagram = &*self.heard(datagram);
         let rewritten =
@@ -163,9 +163,9 @@ impl Engine {
         result
     }
 
-    /// Returns what of a datagram is heard. When an engine of DTLS 1.3 is connected, its peer has all keys and says nothing new in the
-    /// clear, but each hello and each Finished in the clear would have the engine repeat its last flight: for anyone, and at the
-    /// cost of its repetitions.
+    /// Returns the part of a datagram that the engine may hear. When an engine of DTLS 1.3 is connected, its peer has
+    /// all keys and says nothing new in the clear; but each hello and each Finished in the clear would make the engine
+    /// repeat its last flight: for any sender, and at the cost of its repetitions.
     fn heard<'a>(&self, datagram: &'a [u8]) -> Cow<'a, [u8]> {
         if self.pace.is_connected() && self.version() == Version::Dtls13 {
             return protected(datagram);
@@ -173,7 +173,7 @@ impl Engine {
         Cow::Borrowed(datagram)
     }
 
-    /// Whether it has opened a record of DTLS 1.3, which only the peer can have sealed.
+    /// Returns whether it has opened a record of DTLS 1.3, which only the peer can have sealed.
     pub(crate) fn opened(&self) -> bool {
         self.opened
     }
@@ -183,7 +183,7 @@ impl Engine {
         provider::within(&self.context, || dtls.handle_timeout(now))
     }
 
-    /// Everything it has to say, packets as they go to the wire.
+    /// Takes all output of the engine, with packets as they go to the wire.
     pub(crate) fn drain(&mut self) -> Drained {
         let mut drained = Drained::default();
         let Self { dtls, context, buffer, pace, .. } = self;
@@ -232,18 +232,18 @@ impl Engine {
         drained
     }
 
-    /// Go on with the numbers of the handshake, which others have used as well.
+    /// Continues with the record numbers of the handshake, which other engines have used as well.
     pub(super) fn go_on_with(&mut self, numbers: Numbers) {
         self.numbers = Some(numbers);
     }
 
-    /// The handshake is over, and what drives the engine from now on has buffers: let go of what only that took.
+    /// Frees the buffers that the next driver of the engine has itself, because the handshake is over.
     pub(crate) fn settle(&mut self) {
         self.buffer = Vec::new();
         self.context = Context::none();
     }
 
-    /// Have this read once more, before anything else.
+    /// Puts payloads back, to be read again before anything else.
     pub(crate) fn unread(&mut self, payloads: Vec<Bytes>) {
         self.unread.extend(payloads);
     }
@@ -270,14 +270,14 @@ impl Engine {
 
 impl Engine {
     fn poll_numbered<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
-        // Packets and payloads lie at the buffer's beginning.
+        // Packets and payloads lie at the beginning of the buffer.
         let (length, is_packet) = match self.dtls.poll_output(buffer) {
             DtlsOutput::Packet(packet) => (packet.len(), true),
             DtlsOutput::ApplicationData(data) => (data.len(), false),
             DtlsOutput::Timeout(at) => return DtlsOutput::Timeout(self.pace.wait(at)),
             DtlsOutput::BufferTooSmall { needed } => return DtlsOutput::BufferTooSmall { needed },
             DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
-            // The others are the handshake's, which is over.
+            // The other outputs belong to the handshake, which is over.
             _ => return DtlsOutput::Timeout(self.pace.now()),
         };
         if !is_packet {
@@ -292,7 +292,7 @@ impl Engine {
 
 impl DtlsInstance for Engine {
     fn set_active(&mut self, _: bool) {
-        // The handshake is over: the role stands.
+        // The handshake is over: the role cannot change.
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
@@ -354,13 +354,13 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Room for the largest record that fits a datagram of any usual path.
+/// Buffer size in bytes: room for the largest record that fits a datagram of any usual path.
 const BUFFER: usize = 2_048;
-/// The largest record there can be (RFC 6347 §4.1), and a little.
+/// Largest buffer in bytes: room for the largest possible record (RFC 6347 §4.1), and a little more.
 const LARGEST_BUFFER: usize = 17 * 1_024;
-/// Datagrams that an engine keeps out of order: a flight is six at most.
+/// Datagrams that an engine keeps out of order: a flight has six at most.
 const QUEUE: usize = 12;
-/// So many that the handshake's own deadline comes first.
+/// Retransmissions of a flight: so many that the handshake's own deadline comes first.
 const FLIGHT_RETRIES: usize = 24;
-/// Longer than any deadline of ours, even by a clock that runs ahead.
+/// Deadline of an engine: longer than any deadline of ours, even by a clock that runs ahead.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3_600);

@@ -1,8 +1,9 @@
-//! What comes of one ClientHello.
+//! Handshake attempt that follows from one ClientHello.
 //!
-//! An attacker that can send in the server's name may answer first. So its engines are told what is proven: in DTLS 1.2 by the
-//! server's signature (see [`server_flight`](super::server_flight)), in DTLS 1.3 by a record that can be opened with the
-//! keys of a ServerHello, which is tried on an engine that begins as the first did: with the same random and key share.
+//! An attacker that can send in the server's name may answer first. So the engines are given only what is proven: in
+//! DTLS 1.2 by the server's signature (see [`server_flight`](super::server_flight)), in DTLS 1.3 by a record that can
+//! be opened with the keys of a ServerHello. That is tried on an engine that begins as the first did: with the same
+//! random and key share.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use super::server_flight::ServerFlight;
 use super::srtp::Substitution;
 use super::{DtlsCounters, Judge, Version};
 
-/// A ClientHello, and the engines that have sent it.
+/// One ClientHello, and the engines that have sent it.
 pub(super) struct Generation {
     spec: EngineSpec,
     shared: Arc<Shared>,
@@ -32,32 +33,33 @@ pub(super) struct Generation {
     born: Instant,
     client_random: [u8; 32],
     hello: Vec<Bytes>,
-    /// Requests for another, until one is heeded: that one.
+    /// Requests for another ClientHello, until one is heeded; below it, that one.
     requests: Requests,
     heeded: Option<Bytes>,
-    /// Has heard nothing but what was heeded, and repeats its hello.
+    /// Engine that has heard nothing but the heeded request, and repeats its hello.
     speaker: Option<Box<Attempt>>,
     flight: ServerFlight,
     trials: Trials,
-    /// With a pre-shared key, where nothing is signed, in place of all of these; and whether they have answered.
+    /// With a pre-shared key, where nothing is signed: engines in place of all of these; below it, whether they have
+    /// answered.
     rivals: Option<Box<Rivals>>,
     answered: bool,
-    /// What the server has proven, and the engine that has been told.
+    /// What the server has proven, and the engine that has been given it.
     adopted: Option<Adopted>,
-    /// Says nothing any more of its own accord, but listens.
+    /// Whether it sends nothing any more of its own accord, but still listens.
     silent: bool,
 }
 
 struct Adopted {
     attempt: Box<Attempt>,
     version: Version,
-    /// Bodies of its ServerHello and ServerKeyExchange, which show that a datagram is the server's.
+    /// Bodies of the server's ServerHello and ServerKeyExchange, which show that a datagram is the server's.
     proof: Vec<Bytes>,
-    /// In DTLS 1.2, the number of the ServerHelloDone.
+    /// In DTLS 1.2, message number of the ServerHelloDone.
     done: u16,
 }
 
-/// ServerHellos of DTLS 1.3, and what they might open.
+/// ServerHellos of DTLS 1.3, and the encrypted records that they might open.
 #[derive(Default)]
 struct Trials {
     engines: VecDeque<(Box<Attempt>, Bytes)>,
@@ -66,7 +68,7 @@ struct Trials {
 }
 
 impl Generation {
-    /// Returns it with its hello.
+    /// Creates a generation; returns it with its hello.
     pub(super) fn new(
         now: Instant,
         spec: EngineSpec,
@@ -128,7 +130,7 @@ impl Generation {
             && let Some(flight) = self.flight.hear(now, datagram, judge)
         {
             let progress = self.adopt12(now, &flight, counters);
-            // What came right behind it.
+            // Encrypted records that came right after the flight.
             return self.then_tell(now, datagram, progress, counters);
         }
         if self.spec.version != EngineVersion::Dtls12 {
@@ -137,13 +139,13 @@ impl Generation {
         Progress::default()
     }
 
-    /// Whether a server has proven that it goes on with this hello.
+    /// Returns whether a server has proven that it continues with this hello.
     pub(super) fn is_adopted(&self) -> bool {
         self.adopted.is_some() || self.answered
     }
 
-    /// Makes room for another hello: a server that hears both would be confused. What the server has said to this one, or
-    /// says yet, is heard all the same.
+    /// Stops sending, to make room for another hello: a server that hears both would be confused. Answers of the server
+    /// to this hello are still accepted.
     pub(super) fn be_silent(&mut self) {
         self.silent = true;
     }
@@ -194,12 +196,12 @@ impl Generation {
         requests.into_iter().chain(speaker).chain(rivals).chain(self.flight.poll_timeout()).min()
     }
 
-    /// Whether requests are still of interest.
+    /// Returns whether requests are still of interest.
     fn asks(&self) -> bool {
         self.heeded.is_none() && !self.answered && !self.flight.is_proven()
     }
 
-    /// Says hello again, as this request wants it.
+    /// Sends the hello again, as this request wants it.
     fn heed(&mut self, now: Instant, request: Bytes, counters: &mut DtlsCounters) -> Progress {
         if let Some(rivals) = &mut self.rivals {
             self.heeded = Some(request.clone());
@@ -210,7 +212,7 @@ impl Generation {
         };
         let progress = speaker.tell(now, &request, counters);
         if progress.packets.is_empty() {
-            // The engine does not like it: wait for a better one.
+            // The engine refuses this request: wait for a better one.
             self.requests.forget(now, &request);
             self.speaker = self.another(now, counters);
             return progress;
@@ -224,7 +226,7 @@ impl Generation {
         progress
     }
 
-    /// Another engine that has sent the same hello.
+    /// Creates another engine that has sent the same hello.
     fn another(&self, now: Instant, counters: &mut DtlsCounters) -> Option<Box<Attempt>> {
         let (shared, substitution) = (Arc::clone(&self.shared), self.substitution.clone());
         let (made, label) =
@@ -238,7 +240,7 @@ impl Generation {
         Some(Box::new(attempt))
     }
 
-    /// Tells an engine the server's flight of DTLS 1.2.
+    /// Passes the server's flight of DTLS 1.2 to an engine.
     fn adopt12(&mut self, now: Instant, flight: &[Bytes], counters: &mut DtlsCounters) -> Progress {
         let Some(mut attempt) = self.speaker.take().or_else(|| self.another(now, counters)) else {
             return Progress::default();
@@ -247,7 +249,7 @@ impl Generation {
         for message in flight {
             progress.merge(attempt.tell(now, message, counters));
         }
-        // The engine sends its keys first: what it has to expect then is encrypted.
+        // The engine sends its keys first: from then on it expects encrypted records.
         let messages =
             || flight.iter().flat_map(|packet| records(packet)).flat_map(Record::messages);
         let shows =
@@ -268,7 +270,7 @@ impl Generation {
         self.flight = ServerFlight::new(self.client_random, 0);
     }
 
-    /// Tries what a datagram of DTLS 1.3 opens, or is opened by.
+    /// Tries which ServerHello and which encrypted records of a datagram of DTLS 1.3 belong together.
     fn hear13(&mut self, now: Instant, datagram: &Bytes, counters: &mut DtlsCounters) -> Progress {
         let expected = u16::from(self.heeded.is_some());
         let hello = records(datagram).flat_map(Record::messages).find(|message| {
@@ -286,7 +288,7 @@ impl Generation {
             return self.try_records(now, &encrypted, counters);
         }
         counters.rival_hellos += u64::from(self.speaker.is_none() || !self.trials.is_empty());
-        // The first that comes is the speaker's; each that comes next gets an engine of its own.
+        // The first ServerHello goes to the speaker; each later one gets an engine of its own.
         let speaker = if self.trials.is_empty() { self.speaker.take() } else { None };
         let Some(mut attempt) = speaker.or_else(|| self.another(now, counters)) else {
             return Progress::default();
@@ -365,7 +367,7 @@ impl Generation {
         progress
     }
 
-    /// Tells the engine what is encrypted, and that the server repeats its flight.
+    /// Passes encrypted records to the engine, and repetitions of the server's flight.
     fn tell_adopted(
         &mut self,
         now: Instant,
@@ -405,7 +407,7 @@ fn random_of(packets: &[Bytes]) -> [u8; 32] {
     random.unwrap_or_default()
 }
 
-/// Whether a ServerHello is of DTLS 1.3 (RFC 8446 §4.2.1).
+/// Returns whether a ServerHello is of DTLS 1.3 (RFC 8446 §4.2.1).
 fn is_dtls13(message: &Message<'_>) -> bool {
     let selects = || {
         let body = message.body;
@@ -422,7 +424,8 @@ fn is_dtls13(message: &Message<'_>) -> bool {
     message.is_answer() && selects() == Some(true)
 }
 
-/// ServerHellos of DTLS 1.3 that wait for what they open: a server's flight comes at once, so few come between.
+/// ServerHellos of DTLS 1.3 that wait for the records that they open: a server's flight comes at once, so few come in
+/// between.
 const TRIALS: usize = 4;
 /// Encrypted records that are kept.
 const EARLY: usize = 8;

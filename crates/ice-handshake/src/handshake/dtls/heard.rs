@@ -1,4 +1,4 @@
-//! Handshake messages in the clear that have been heard, and not yet believed.
+//! Handshake messages in the clear that have been received, and not yet accepted.
 
 use std::collections::VecDeque;
 
@@ -8,20 +8,20 @@ use super::Judge;
 use super::pieces::{IN_A_DATAGRAM, Pieces, WHOLES};
 use super::records::{Record, as_datagram, records, whole_message};
 
-/// A message that somebody has sent.
+/// Handshake message of an unproven sender.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
     pub(super) kind: u8,
     pub(super) sequence: u16,
     pub(super) body: Bytes,
-    /// The number of the datagram that it (or its last piece) came with.
+    /// Number of the datagram with which it (or its last piece) came.
     pub(super) arrival: u64,
-    /// How often it has come.
+    /// Number of times that it has come.
     pub(super) times: u32,
 }
 
 impl Heard {
-    /// As it is hashed.
+    /// Returns the message as it is hashed.
     pub(super) fn message(&self) -> Vec<u8> {
         whole_message(self.kind, self.sequence, &self.body)
     }
@@ -30,8 +30,8 @@ impl Heard {
         as_datagram(self.kind, self.sequence, &self.body)
     }
 
-    /// How far it is from what came with this datagram: a peer's flight comes at once, so what is nearer is likelier to be
-    /// of it. What came behind is nearer than what came before.
+    /// Returns its distance from this datagram: the flight of a peer comes at once, so a nearer message more likely
+    /// belongs to it. A message after the datagram counts as nearer than one before it.
     pub(super) fn distance(&self, arrival: u64) -> u64 {
         match self.arrival.checked_sub(arrival) {
             Some(0) => 0,
@@ -41,7 +41,7 @@ impl Heard {
     }
 }
 
-/// The latest messages of each kind.
+/// Latest messages of each kind.
 #[derive(Default)]
 pub(super) struct Store {
     messages: VecDeque<Heard>,
@@ -50,8 +50,9 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Takes those messages of a datagram that are wanted, by kind and number; returns what is whole now. Of a kind, only
-    /// the first whole message counts: no peer puts two into one datagram, and each may cost verifications.
+    /// Takes those messages of a datagram that are wanted, by kind and number; returns the messages that are whole now.
+    /// Of a kind, only the first whole message counts: no peer puts two into one datagram, and each may cost
+    /// verifications.
     pub(super) fn add(&mut self, datagram: &[u8], wanted: impl Fn(u8, u16) -> bool) -> Vec<Heard> {
         self.arrivals += 1;
         let mut found: Vec<Heard> = Vec::new();
@@ -97,7 +98,7 @@ impl Store {
         self.messages.iter().filter(move |heard| heard.kind == kind)
     }
 
-    /// Those of this kind, the nearest to this datagram first.
+    /// Returns the messages of this kind, the nearest to this datagram first.
     pub(super) fn nearest(&self, kind: u8, arrival: u64) -> Vec<Heard> {
         let mut found: Vec<Heard> = self.of(kind).cloned().collect();
         found.sort_by_key(|heard| heard.distance(arrival));
@@ -105,7 +106,7 @@ impl Store {
     }
 }
 
-/// The first certificate of a Certificate message (RFC 5246 §7.4.2): its sender's own.
+/// Returns the first certificate of a Certificate message (RFC 5246 §7.4.2): its sender's own.
 pub(super) fn leaf(body: &[u8]) -> Option<&[u8]> {
     let length = body.get(3..6)?;
     let length =
@@ -113,7 +114,7 @@ pub(super) fn leaf(body: &[u8]) -> Option<&[u8]> {
     body.get(6..6 + length).filter(|leaf| !leaf.is_empty())
 }
 
-/// Which candidates are worth a signature's verification: all that are near, until many have failed.
+/// Choice of the candidates that are worth the verification of a signature: all near ones, until many have failed.
 #[derive(Default)]
 pub(super) struct Checks {
     failed: u32,
@@ -121,7 +122,7 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Of each kind, so many of the nearest: a flight comes at once, so few come between.
+    /// Returns how many of the nearest messages of each kind to try: a flight comes at once, so few come in between.
     pub(super) fn nearest(&self) -> usize {
         if self.failed < MANY { 3 } else { 1 }
     }
@@ -135,8 +136,9 @@ impl Checks {
         self.failed
     }
 
-    /// Those of these certificates that are tried. One of a wrong fingerprint is tried now and then: only a peer that
-    /// has read our mail can sign with it, so the peer's application has told us another, which is to be found out.
+    /// Chooses the certificates to try. One with a wrong fingerprint is tried now and then: only a peer that has read
+    /// what we send can sign with it, so the peer's application has told us another fingerprint, which should be found
+    /// out.
     pub(super) fn choose(&mut self, certificates: Vec<Heard>, judge: Judge<'_>) -> Vec<Heard> {
         let (mut expected, strange): (Vec<Heard>, Vec<Heard>) = certificates
             .into_iter()
@@ -145,7 +147,7 @@ impl Checks {
         expected.truncate(self.nearest());
         if let Some(stranger) = strange.into_iter().next() {
             self.strangers += 1;
-            // The rarer, the longer it has been going on: what the peer repeats gets its turn.
+            // The longer it has been going on, the rarer the tries: a certificate that the peer repeats gets its turn.
             if self.strangers <= MANY || self.strangers.is_multiple_of(ONE_IN) {
                 expected.push(stranger);
             }
@@ -154,11 +156,11 @@ impl Checks {
     }
 }
 
-/// Messages of a kind: at a thousand a second as many as come within a few retransmissions of a near peer.
+/// Messages kept of a kind: at a thousand a second, as many as come within a few retransmissions of a near peer.
 const OF_A_KIND: usize = 16;
-/// No peer sends longer messages.
+/// Longest message in bytes: no peer sends longer ones.
 const LARGEST: usize = 8 << 10;
-/// Verifications that fail before they get rarer, and how rare.
+/// Failed verifications after which they get rarer; below it, how rare.
 const MANY: u32 = 100;
 const ONE_IN: u32 = 16;
 
@@ -190,7 +192,7 @@ mod tests {
         let found = store.add(&datagram, |_, _| true);
         assert_eq!(found.iter().map(|heard| heard.kind).collect::<Vec<_>>(), [12, 14]);
 
-        // Halves of certificates, all of one place, and then the other half.
+        // Halves of certificates, all at one place, and then the other half.
         let piece = |offset: u8, byte: u8| {
             let mut piece = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13];
             piece.extend([11, 0, 0, 2, 0, 1, 0, 0, offset, 0, 0, 1, byte]);

@@ -1,22 +1,23 @@
-//! A ClientHello, read as far as a server must before it has an engine (RFC 5246 §7.4.1.2, RFC 8446 §4.1.2).
+//! Parser of a ClientHello, as far as a server must read it before it has an engine (RFC 5246 §7.4.1.2, RFC 8446
+//! §4.1.2).
 
 use super::records::number;
 
-/// What a ClientHello says.
+/// Fields of a ClientHello.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hello<'a> {
     pub(super) random: &'a [u8],
-    /// Of DTLS 1.2 (RFC 6347 §4.2.1); empty for none.
+    /// Cookie of DTLS 1.2 (RFC 6347 §4.2.1); empty if there is none.
     pub(super) legacy_cookie: &'a [u8],
-    /// Of DTLS 1.3 (RFC 8446 §4.2.2); empty for none.
+    /// Cookie of DTLS 1.3 (RFC 8446 §4.2.2); empty if there is none.
     pub(super) cookie: &'a [u8],
     pub(super) offers_dtls13: bool,
-    /// It brings a key share of a group that this side has.
+    /// Whether it brings a key share of a group that this side has.
     pub(super) has_share: bool,
 }
 
 impl<'a> Hello<'a> {
-    /// Reads the body of a ClientHello. None of what is not one.
+    /// Parses the body of a ClientHello. Returns `None` if it is not one.
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         let layout = Layout::of(body)?;
         let mut hello = Self {
@@ -41,15 +42,15 @@ impl<'a> Hello<'a> {
         Some(hello)
     }
 
-    /// Whether it shows this cookie, wherever.
+    /// Returns whether it shows a cookie, in either field.
     pub(super) fn has_cookie(&self) -> bool {
         !self.legacy_cookie.is_empty() || !self.cookie.is_empty()
     }
 }
 
-/// The hellos that may have come before this one, which shows a cookie: without it, and with the padding that a stack may
-/// have put in its place (RFC 8446 §4.1.2 lets nothing else change after a request for a cookie alone). None of a hello
-/// whose cookie is longer than ours.
+/// Returns the hellos that may have come before this one, which shows a cookie: without the cookie, and with the
+/// padding that a stack may have put in its place (RFC 8446 §4.1.2 lets nothing else change after a request for a
+/// cookie alone). Returns none for a hello with a cookie longer than ours.
 pub(super) fn without_cookie(body: &[u8]) -> Vec<Vec<u8>> {
     let Some(layout) = Layout::of(body) else { return Vec::new() };
     let head =
@@ -60,7 +61,7 @@ pub(super) fn without_cookie(body: &[u8]) -> Vec<Vec<u8>> {
     for (kind, content) in layout.extensions(body) {
         read += 4 + content.len();
         match kind {
-            // It is of zeros (RFC 7685 §3): with anything else in it, it is not the client's.
+            // Padding consists of zeros (RFC 7685 §3): with anything else in it, it is not the client's.
             PADDING if content.iter().any(|&byte| byte != 0) => return Vec::new(),
             COOKIE if content.len() > OUR_COOKIE => return Vec::new(),
             COOKIE => removed = 4 + content.len(),
@@ -77,7 +78,7 @@ pub(super) fn without_cookie(body: &[u8]) -> Vec<Vec<u8>> {
         [&head[..], &(all.len() as u16).to_be_bytes(), &all].concat()
     };
     match padding {
-        // Padding fills up: there was more of it.
+        // Padding fills up to a length: there was more of it without the cookie.
         Some(length) => vec![with(Some(length + removed)), with(Some(length))],
         None if removed == 0 => vec![with(None)],
         None => [None].into_iter().chain((0..removed).map(Some)).map(with).collect(),
@@ -88,12 +89,12 @@ fn extension(kind: usize, content: &[u8]) -> Vec<u8> {
     [&(kind as u16).to_be_bytes(), &(content.len() as u16).to_be_bytes(), content].concat()
 }
 
-/// Where things are.
+/// Positions within a hello.
 struct Layout {
-    /// The length of the cookie, before the cookie.
+    /// Position of the cookie's length, which precedes the cookie.
     cookie: usize,
     cookie_length: usize,
-    /// Behind the compression methods: the length of the extensions.
+    /// End of the compression methods, where the length of the extensions is.
     end: usize,
 }
 
@@ -120,7 +121,7 @@ impl Layout {
     }
 }
 
-/// The groups of key shares.
+/// Returns the groups of the key shares.
 fn shares(content: &[u8]) -> impl Iterator<Item = usize> + use<'_> {
     let mut rest = content.get(2..).unwrap_or_default();
     std::iter::from_fn(move || {
@@ -130,14 +131,14 @@ fn shares(content: &[u8]) -> impl Iterator<Item = usize> + use<'_> {
     })
 }
 
-/// X25519, secp256r1, secp384r1.
+/// Groups that this side has: X25519, secp256r1, secp384r1.
 const GROUPS: [usize; 3] = [0x1d, 0x17, 0x18];
 const PADDING: usize = 21;
-/// RFC 8446 §4.2.
+/// Numbers of extensions (RFC 8446 §4.2).
 const SUPPORTED_VERSIONS: usize = 43;
 const COOKIE: usize = 44;
 const KEY_SHARE: usize = 51;
-/// The cookie extension that we ask for: a length, and 32 bytes.
+/// Length of our cookie extension in bytes: a length field, and 32 bytes.
 const OUR_COOKIE: usize = 34;
 
 #[cfg(test)]

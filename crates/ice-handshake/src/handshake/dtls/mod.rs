@@ -40,7 +40,7 @@ use super::{
 };
 use crate::Label;
 
-/// A DTLS handshake, by certificates that are known by their fingerprints.
+/// DTLS handshake by certificates that are known by their fingerprints.
 ///
 /// ```
 /// use callboard_ice_handshake::handshake::*;
@@ -57,11 +57,12 @@ use crate::Label;
 /// Datagrams in the peer's name can reach a handshake before the peer's own. This one goes on with the peer
 /// nevertheless:
 /// * a datagram that the peer's role cannot send is dropped, and so are alerts that are not authenticated;
-/// * a passive side keeps an engine only for a client that has shown its cookie, and goes on when the client's signature
-///   holds (DTLS 1.2), or when what it says is encrypted (1.3);
-/// * an active side goes on when the server's signature holds (1.2), or when a ServerHello opens what comes with it (1.3);
-/// * an active side says hello once more, with a cookie, only when no server has proven itself within a round trip, and
-///   among several cookies takes the one that comes again with each hello;
+/// * a passive side keeps an engine only for a client that has shown its cookie, and goes on when the client's
+///   signature is valid (DTLS 1.2), or when its records are encrypted (1.3);
+/// * an active side goes on when the server's signature is valid (1.2), or when a ServerHello opens the records that
+///   come with it (1.3);
+/// * an active side sends its hello once more, with a cookie, only if no server has proven itself within a round trip,
+///   and among several cookies takes the one that comes again with each hello;
 /// * a record that an engine refuses is counted, and ends nothing;
 /// * an active side that is not connected after 3 s begins afresh.
 #[derive(Clone, Debug)]
@@ -79,43 +80,43 @@ pub struct Dtls {
     first_retransmission: Duration,
 }
 
-/// A version of DTLS.
+/// Version of DTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Version {
-    /// RFC 6347
+    /// DTLS 1.2 (RFC 6347).
     Dtls12,
-    /// RFC 9147
+    /// DTLS 1.3 (RFC 9147).
     Dtls13,
 }
 
-/// How payloads travel after a DTLS handshake.
+/// Form in which payloads travel after a DTLS handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PayloadMode {
     /// Encrypted, as DTLS application data.
     #[default]
     ApplicationData,
-    /// As they are: the application protects them itself, with SRTP and the handshake's keys.
+    /// Unencrypted: the application protects them itself, with SRTP and the handshake's keys.
     Raw,
 }
 
-/// What was kept away from a handshake, or did not help it.
+/// Counters of datagrams and messages that were kept away from a handshake, or did not help it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DtlsCounters {
     /// Datagrams with a record that the peer's role cannot send.
     pub wrong_role: u64,
-    /// Alerts and acknowledgements that anybody could have sent.
+    /// Alerts and acknowledgements that any sender could have sent.
     pub plain_alerts: u64,
-    /// Hellos of another random than the first, and of servers as many.
+    /// Hellos of another random than the first, and ServerHellos likewise.
     pub rival_hellos: u64,
-    /// Hellos with a wrong cookie, and those that no engine answers.
+    /// Hellos with a wrong cookie, and hellos that no engine answers.
     pub hellos_refused: u64,
     /// Datagrams that an engine refused.
     pub refused: u64,
 }
 
 impl Dtls {
-    /// With this certificate; everything else as the methods below say.
+    /// Creates a handshake with this certificate, and the defaults of the methods below.
     pub fn new(certificate: Certificate) -> Self {
         Self {
             certificate,
@@ -132,87 +133,88 @@ impl Dtls {
         }
     }
 
-    /// With a certificate of its own, made now.
+    /// Creates a handshake with a newly generated certificate.
     ///
     /// # Errors
-    /// [`CertificateError`]
+    /// [`CertificateError`] if the certificate could not be made.
     pub fn generate() -> Result<Self, CertificateError> {
         Ok(Self::new(Certificate::generate()?))
     }
 
-    /// Speak this version only. Default: 1.3 with a peer that has it, else 1.2.
+    /// Allows this version only. Default: 1.3 with a peer that has it, else 1.2.
     pub fn version(mut self, version: Version) -> Self {
         self.version = Some(version);
         self
     }
 
-    /// Be this side. Default: what was negotiated; where nothing is, the controlling ICE agent, which offered, is the
-    /// server, and the one that answers the client, which RFC 8842 §5.3 prefers and which saves a round trip.
+    /// Sets the role of this side. Default: the negotiated one. Where nothing is negotiated, the controlling ICE agent,
+    /// which offered, is the server, and the agent that answers is the client, which RFC 8842 §5.3 prefers and which
+    /// saves a round trip.
     pub fn role(mut self, role: Role) -> Self {
         self.role = Some(role);
         self
     }
 
-    /// The SRTP protection profiles, best first; none for no SRTP. Default: [`SrtpProfile::ALL`].
+    /// Sets the SRTP protection profiles, best first; empty for no SRTP. Default: [`SrtpProfile::ALL`].
     ///
     /// A server takes the first of these that its client has. A client offers these in this order, and its server
-    /// chooses by its own taste: browsers take AES-CM as long as it is offered.
+    /// chooses by its own preference: browsers take AES-CM as long as it is offered.
     pub fn srtp_profiles(mut self, profiles: &[SrtpProfile]) -> Self {
         self.profiles = profiles.to_vec();
         self
     }
 
-    /// Accept a peer with one of these fingerprints; those that arrive as remote
+    /// Accepts a peer with one of these fingerprints; those that arrive as remote
     /// [init data](Handshake::set_remote_init_data) are accepted as well.
     pub fn fingerprints(mut self, fingerprints: impl IntoIterator<Item = Fingerprint>) -> Self {
         self.fingerprints.extend(fingerprints);
         self
     }
 
-    /// Accept any certificate: the application checks it by itself. Default: one of the fingerprints must match.
+    /// Accepts any certificate: the application checks it by itself. Default: one of the fingerprints must match.
     pub fn any_certificate(mut self) -> Self {
         self.any_certificate = true;
         self
     }
 
-    /// Accept fingerprints by SHA-1, which can be forged at some expense. Default: they are ignored.
+    /// Accepts fingerprints by SHA-1, which can be forged at some expense. Default: they are ignored.
     pub fn allow_sha1(mut self) -> Self {
         self.allow_sha1 = true;
         self
     }
 
-    /// Whether a server asks for a cookie before it goes on, which costs a round trip and keeps forged hellos out.
+    /// Sets whether a server asks for a cookie before it goes on, which costs a round trip and keeps forged hellos out.
     /// Default: yes.
     pub fn cookie(mut self, cookie: bool) -> Self {
         self.cookie = cookie;
         self
     }
 
-    /// How payloads travel after the handshake. Default: as DTLS application data.
+    /// Sets how payloads travel after the handshake. Default: as DTLS application data.
     pub fn payload(mut self, payload: PayloadMode) -> Self {
         self.payload = payload;
         self
     }
 
-    /// The largest datagram of a handshake, in bytes. Default: 1,150, which fits every usual path.
+    /// Sets the largest datagram of a handshake, in bytes. Default: 1,150, which fits every usual path.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.mtu = mtu.clamp(256, 16_384);
         self
     }
 
-    /// The time to the first retransmission; it doubles with each. Default: 100 ms, between the 1 s of RFC 6347 §4.2.4
-    /// and the 50 ms of browsers.
+    /// Sets the time to the first retransmission; it doubles with each. Default: 100 ms, between the 1 s of RFC 6347
+    /// §4.2.4 and the 50 ms of browsers.
     pub fn first_retransmission(mut self, time: Duration) -> Self {
         self.first_retransmission = time.clamp(Duration::from_millis(10), Duration::from_secs(60));
         self
     }
 
-    /// This side's certificate.
+    /// Returns the certificate of this side.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// A handshake of these options in this role, for who drives it alone.
+    /// Creates a handshake with these options in this role, for a caller that drives it alone.
     pub fn start(&self, role: Role) -> Box<dyn Handshake> {
         self.start_labelled(role, Label::default())
     }
@@ -266,11 +268,11 @@ impl HandshakeFactory for Dtls {
     }
 }
 
-/// A DTLS handshake of either role, by certificate or pre-shared key.
+/// DTLS handshake of either role, by certificate or pre-shared key.
 pub(super) struct DtlsHandshake {
     side: Side,
     init: InitData,
-    /// None with a pre-shared key, where there is no certificate.
+    /// `None` with a pre-shared key, where there is no certificate.
     verify: Option<Verification>,
     payload: PayloadMode,
     counters: DtlsCounters,
@@ -283,27 +285,28 @@ enum Side {
     Passive(Box<Passive>),
 }
 
-/// Says whether a certificate may be the peer's: it has one of the fingerprints that were told, or none was told yet.
+/// Predicate on whether a certificate may be the peer's: it has one of the fingerprints that were told, or none was
+/// told yet.
 type Judge<'a> = &'a dyn Fn(&[u8]) -> bool;
 
-/// Whose certificate is accepted.
+/// Rules for accepting a peer's certificate.
 struct Verification {
     fingerprints: Vec<Fingerprint>,
     any: bool,
     allow_sha1: bool,
 }
 
-/// An engine that has connected, with what it said on the way.
+/// Engine that has connected, with its output so far.
 pub(super) struct Completed {
     pub(super) engine: Engine,
     pub(super) peer_certificate: Option<Vec<u8>>,
     pub(super) keys: Option<(Vec<u8>, SrtpProfile)>,
-    /// What came right behind the peer's last flight.
+    /// Payloads that came right after the peer's last flight.
     pub(super) payloads: Vec<Bytes>,
 }
 
 impl DtlsHandshake {
-    /// By a pre-shared key.
+    /// Creates a handshake by a pre-shared key.
     pub(super) fn with_psk(spec: EngineSpec, payload: PayloadMode) -> Self {
         let label = spec.label.clone();
         let side = match spec.role {
@@ -326,7 +329,7 @@ impl DtlsHandshake {
                     Step::FinishedWithPackets(data, packets)
                 }
                 Err(error) => {
-                    // The peer believes itself connected: let it know.
+                    // The peer takes itself for connected: let it know.
                     if completed.engine.close().is_ok() {
                         packets.extend(completed.engine.drain().packets);
                     }
@@ -453,7 +456,8 @@ impl Handshake for DtlsHandshake {
         }
     }
 
-    /// One that is complete, and is given up before it is a session, tells the peer; so does one that is not, in the clear.
+    /// Tells the peer that the handshake ends: encrypted if it is complete and is given up before it is a session, else
+    /// in the clear.
     fn close(&mut self) -> Vec<Bytes> {
         let Some(completed) = &mut self.completed else {
             return match &mut self.side {

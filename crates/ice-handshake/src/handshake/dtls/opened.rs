@@ -1,7 +1,7 @@
-//! Whether an engine of DTLS 1.3 has opened a record: only a peer that has read our hello can have sealed it.
+//! Detection that an engine of DTLS 1.3 has opened a record: only a peer that has read our hello can have sealed it.
 //!
-//! dimpl does not say so. Its ciphers do: those that it makes before it has opened a record are watched. They are the
-//! handshake's own; those of the session are as they were.
+//! dimpl does not report that, but its ciphers do: those that it makes before it has opened a record are watched. They
+//! are the ciphers of the handshake; those of the session are left alone.
 
 use std::cell::Cell;
 use std::sync::LazyLock;

@@ -1,19 +1,19 @@
-//! The time of an engine, which waits longer than anybody does for what is lost.
+//! Clock of an engine, which would wait longer than its deadline for lost datagrams.
 
 use std::time::{Duration, Instant};
 
-/// The engine's time. It doubles its pauses without end, which on a path that loses much takes longer than any deadline; so
-/// a pause that has lasted long enough is over, and the engine's clock is ahead of ours from then on.
+/// Time of an engine. The engine doubles its pauses without end, which on a path with much loss takes longer than any
+/// deadline; so a pause that has lasted long enough is over, and the engine's clock is ahead of ours from then on.
 ///
-/// An engine that is connected may still have to repeat its last flight: in DTLS 1.3 a client is connected when it has sent
-/// that, and nobody else repeats it (RFC 9147 §5.8.1). So its pauses stay short for a while. Then they are its own, before
-/// its repetitions are used up: with a peer that never acknowledges, it is not to end.
+/// An engine that is connected may still have to repeat its last flight: in DTLS 1.3 a client is connected when it has
+/// sent that, and only the client itself repeats it (RFC 9147 §5.8.1). So its pauses stay short for a while. Then they
+/// are its own, before its repetitions are used up: an engine must not end because its peer never acknowledges.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
     ahead: Duration,
     /// Our time, at the last call.
     now: Instant,
-    /// What the engine waits for, by its clock, and since when by ours.
+    /// Time for which the engine waits, by its clock, and since when it waits, by ours.
     waiting: Option<(Instant, Instant)>,
     connected: Option<Instant>,
 }
@@ -23,7 +23,7 @@ impl Pace {
         Self { ahead: Duration::ZERO, now: born, waiting: None, connected: None }
     }
 
-    /// Our time, at the last call.
+    /// Returns our time, at the last call.
     pub(super) fn now(&self) -> Instant {
         self.now
     }
@@ -63,9 +63,9 @@ impl Pace {
         }
     }
 
-    /// The longest pause that begins then; none where it is the engine's own.
+    /// Returns the longest pause that begins then; `None` where the engine's own pause applies.
     fn longest(&self, at: Instant, since: Instant) -> Option<Duration> {
-        // Its deadline is not to come by waiting.
+        // The engine's deadline must not come by waiting.
         if at.saturating_duration_since(since + self.ahead) >= IDLE {
             return None;
         }
@@ -78,14 +78,15 @@ impl Pace {
     }
 }
 
-/// Of a path that loses a third of all datagrams, a flight gets through in three or four attempts: within two seconds.
+/// Longest pause: on a path that loses a third of all datagrams, a flight gets through in three or four attempts,
+/// within two seconds.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(400);
-/// After the connection, so long with the longest pause: about twelve repetitions.
+/// Time after the connection during which the longest pause applies: about twelve repetitions.
 const SOON: Duration = Duration::from_secs(4);
-/// And until then with longer ones: seven more, of the 24 that an engine has.
+/// Time after the connection until which longer pauses apply: seven more of the 24 repetitions that an engine has.
 const LATE: Duration = Duration::from_secs(25);
 const LONGER_PAUSE: Duration = Duration::from_secs(3);
-/// An engine that waits so long waits for nothing but its deadline, which is a year, or none, where dimpl says ten years.
+/// Wait beyond which an engine waits only for its deadline, which is a year, or none, where dimpl says ten years.
 const IDLE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 #[cfg(test)]
@@ -93,7 +94,7 @@ const IDLE: Duration = Duration::from_secs(30 * 24 * 3_600);
 mod tests {
     use super::*;
 
-    /// How often an engine that is connected at once repeats what is never acknowledged, within this time.
+    /// Returns how often an engine that is connected at once repeats, within this time, what is never acknowledged.
     fn repetitions(within: Duration) -> u32 {
         let born = Instant::now();
         let mut pace = Pace::new(born);
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn a_last_flight_is_repeated_often_and_not_until_repetitions_are_used_up() {
         assert!((10..=14).contains(&repetitions(Duration::from_secs(4))));
-        // An hour and a day.
+        // Within an hour, and within a day.
         assert!(repetitions(Duration::from_secs(3_600)) <= 22);
         assert!(repetitions(Duration::from_secs(24 * 3_600)) <= 22);
     }

@@ -1,8 +1,9 @@
-//! The passive side: it waits for a ClientHello, and an attacker that can send in the peer's name may send one first.
+//! Passive side of a DTLS handshake: it waits for a ClientHello, and an attacker that can send in the peer's name may
+//! send one first.
 //!
-//! There is no engine before its client has shown a cookie that was sent to the peer's address (RFC 6347 §4.2.1,
-//! RFC 9147 §5.1): a forger who cannot read what is sent there does not get past it (see [`cookies`](super::cookies)).
-//! What comes after is told to the engine when it is proven: in DTLS 1.2 by the client's signature (see
+//! There is no engine before a client has shown a cookie that was sent to the peer's address (RFC 6347 §4.2.1, RFC 9147
+//! §5.1): a forger that cannot read what is sent there does not get past it (see [`cookies`](super::cookies)). Later
+//! messages are passed to the engine when they are proven: in DTLS 1.2 by the client's signature (see
 //! [`client_flight`](super::client_flight)), in DTLS 1.3 by being encrypted.
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use super::rivals::Rivals;
 use super::srtp::{SrtpProfile, Substitution};
 use super::{DtlsCounters, Judge, Version};
 
-/// One passive side.
+/// Passive side of one handshake.
 pub(crate) struct Passive {
     spec: EngineSpec,
     version: Option<Version>,
@@ -36,25 +37,25 @@ pub(crate) struct Passive {
     cookie: [u8; 32],
     cookies: Cookies,
     pieces: Pieces,
-    /// What was asked last, until somebody shows the cookie.
+    /// Last request for the cookie, until a client shows it.
     asked: Option<Asked>,
-    /// A hello has come that has what DTLS 1.3 needs.
+    /// Whether a hello has come that has what DTLS 1.3 needs.
     shares_seen: bool,
-    /// A second hello in pieces, of which it is not certain that they are all the peer's.
+    /// Second hello in pieces, of which not all are certain to be the peer's.
     doubtful: Option<Doubtful>,
-    /// Those that have shown the cookie (or need not), the latest last.
+    /// Clients that have shown the cookie (or need not), the latest last.
     clients: Vec<Client>,
     numbers: Numbers,
 }
 
-/// A request that is repeated, since clients repeat their hello no sooner than after a second (RFC 6347 §4.2.4.1).
+/// Request that is repeated, since clients repeat their hello only after a second (RFC 6347 §4.2.4.1).
 struct Asked {
     request: Bytes,
     due: Instant,
     pause: Duration,
 }
 
-/// A hello that shows the cookie, and is taken for the client's when nothing better comes.
+/// Hello that shows the cookie, and is taken for the client's if nothing better comes.
 struct Doubtful {
     since: Instant,
     due: Instant,
@@ -62,7 +63,7 @@ struct Doubtful {
     body: Vec<u8>,
 }
 
-/// A client that has been answered with a ServerHello.
+/// Client that has been answered with a ServerHello.
 struct Client {
     random: Vec<u8>,
     hello: Bytes,
@@ -70,21 +71,21 @@ struct Client {
 }
 
 enum Talk {
-    /// By certificates.
+    /// Handshake by certificates.
     Proven {
         attempt: Box<Attempt>,
         version: Version,
-        /// The client's flight of DTLS 1.2, as long as it is not found.
+        /// Candidates for the client's flight of DTLS 1.2, until it is found.
         flight: Option<Box<ClientFlight>>,
-        /// Encrypted records that came before it.
+        /// Encrypted records that came before the flight.
         early: Vec<Bytes>,
     },
-    /// By a pre-shared key, where nothing is signed.
+    /// Handshake by a pre-shared key, where nothing is signed.
     Rivals(Box<Rivals>),
 }
 
 impl Passive {
-    /// For this version, or for the best that the client offers.
+    /// Creates one for this version, or for the best that the client offers.
     pub(crate) fn new(
         spec: EngineSpec,
         version: Option<Version>,
@@ -120,9 +121,9 @@ impl Passive {
             messages.filter(|message| message.kind == CLIENT_HELLO)
         };
         let mut progress = Progress::default();
-        // A hello that is sent again may go out together with the one that has the cookie: that one counts.
+        // A client may send a repeated hello together with the one that has the cookie: that one counts.
         if let Some(latest) = hellos().map(|hello| hello.sequence).max() {
-            // There is one in a datagram, or a few pieces of one; and it is answered once.
+            // A datagram contains one hello, or a few pieces of one; and it is answered once.
             let mut asked = false;
             let latest = hellos().filter(|hello| hello.sequence == latest);
             for hello in latest.take(IN_A_DATAGRAM) {
@@ -132,7 +133,7 @@ impl Passive {
                 }
             }
         } else {
-            // Whose it is, only the engines can tell.
+            // Only the engines can tell which client has sent it.
             for at in 0..self.clients.len() {
                 if progress.completed.is_none() {
                     progress.merge(self.tell(at, now, &datagram, judge, counters));
@@ -176,7 +177,8 @@ impl Passive {
         of_clients.chain(asked).chain(self.doubtful.as_ref().map(|one| one.due)).min()
     }
 
-    /// Hears a hello, or a piece of one, out of a datagram in answer to which a hello may have been `asked` for already.
+    /// Handles a hello, or a piece of one; `asked` says whether a hello of the same datagram has been answered with a
+    /// request already.
     fn hear_hello(
         &mut self,
         now: Instant,
@@ -191,7 +193,7 @@ impl Passive {
         for Whole { body, again } in self.pieces.add(message) {
             let Some(hello) = Hello::parse(&body) else { continue };
             if hello.has_cookie() {
-                // To look for its first hello is work, and not done for a cookie that is not ours.
+                // Looking for its first hello takes work, and is not done for a cookie that is not ours.
                 let certain =
                     again || !self.is_shown_by(&hello) || self.cookies.knows_first_of(&body);
                 let doubt = match certain {
@@ -210,7 +212,7 @@ impl Passive {
         progress
     }
 
-    /// Hears a whole hello. One in doubt may be put together from pieces of several senders.
+    /// Handles a whole hello. With a `doubt`, it may be put together from pieces of several senders.
     fn hear_whole(
         &mut self,
         now: Instant,
@@ -222,7 +224,8 @@ impl Passive {
         let Some(hello) = Hello::parse(body) else { return Progress::default() };
         let shown = self.is_shown_by(&hello);
         if shown && let Some(doubt) = doubt {
-            // What the client repeats is certain. Failing that, the pieces that came nearest to each other are the likeliest.
+            // A hello that the client repeats is certain. Failing that, the pieces that came nearest to each other are
+            // the likeliest.
             let (since, due, body) = (now, now, body.to_vec());
             let first = self.doubtful.get_or_insert(Doubtful { since, due, sequence, body });
             first.due = first.due.max(first.since + doubt);
@@ -232,7 +235,7 @@ impl Passive {
             return self.accept(now, sequence, body, &hello, counters);
         }
         if hello.has_cookie() {
-            // An answer to what we have not asked would put the client out of step.
+            // The answer to a request that we have not sent would put the client out of step.
             counters.hellos_refused += 1;
             return Progress::default();
         }
@@ -244,12 +247,12 @@ impl Passive {
         self.ask(now, &hello, body, known, counters)
     }
 
-    /// Whether a hello shows our cookie.
+    /// Returns whether a hello shows our cookie.
     fn is_shown_by(&self, hello: &Hello<'_>) -> bool {
         hello.legacy_cookie == self.cookie || hello.cookie == self.cookie
     }
 
-    /// Asks for the cookie, in the version that the client will get.
+    /// Requests the cookie, in the version that the client will get.
     fn ask(
         &mut self,
         now: Instant,
@@ -265,8 +268,8 @@ impl Passive {
                 self.shares_seen = true;
                 self.asked(now, hello_retry_request(&self.cookie))
             }
-            // A request for another share ends the handshake of a client that has sent it: the real client may have. So one
-            // is made only while no hello with a share has come, and for one that comes again.
+            // A request for another share ends the handshake of a client that has sent one: the real client may have.
+            // So a request is sent only while no hello with a share has come, and only for a hello that comes again.
             Some(Version::Dtls13) if self.shares_seen || !known => Vec::new(),
             Some(Version::Dtls13) => {
                 let asked = self.engine(now, Version::Dtls13, body).map(|mut attempt| {
@@ -321,7 +324,7 @@ impl Passive {
     ) -> Progress {
         let datagram = as_datagram(CLIENT_HELLO, sequence, body);
         if let Some(client) = self.clients.iter_mut().find(|client| client.random == hello.random) {
-            // Said again, it asks for our answer again.
+            // A repeated hello asks for our answer again.
             return match &mut client.talk {
                 _ if client.hello != datagram => Progress::default(),
                 Talk::Proven { attempt, .. } => attempt.tell(now, &datagram, counters),
@@ -353,7 +356,7 @@ impl Passive {
         for first in firsts {
             let Some(mut attempt) = self.engine(now, version, body) else { break };
             if let Some(first) = first {
-                // What it asks then, the client has been asked already.
+                // The engine's request is dropped: the client has been asked already.
                 _ = attempt.tell(now, &first, counters);
             }
             let progress = attempt.tell(now, &datagram, counters);
@@ -395,7 +398,7 @@ impl Passive {
         progress
     }
 
-    /// The oldest makes room: with a cookie, all are the peer's, which has begun afresh.
+    /// Adds a client. The oldest makes room: with a cookie, all clients are the peer, which has begun afresh.
     fn add(&mut self, client: Client) {
         if self.clients.len() >= if self.spec.cookie { CLIENTS } else { WITHOUT_COOKIE } {
             self.clients.remove(0);
@@ -404,7 +407,7 @@ impl Passive {
         self.clients.push(client);
     }
 
-    /// Tells a client's engine what is proven.
+    /// Passes what is proven to a client's engine.
     fn tell(
         &mut self,
         at: usize,
@@ -444,7 +447,7 @@ impl Passive {
         progress
     }
 
-    /// Tells the peer that nothing comes of it, as far as that can be told in the clear.
+    /// Tells the peer that the handshake has failed, as far as that can be told in the clear.
     pub(crate) fn give_up(&mut self) -> Vec<Bytes> {
         if self.cookies.is_empty() && self.clients.is_empty() {
             return Vec::new();
@@ -476,13 +479,13 @@ fn is_answer(packets: &[Bytes]) -> bool {
         .any(|message| message.is_answer())
 }
 
-/// Clients at once; and where forged hellos take one each.
+/// Clients at once; below it, clients at once without a cookie, where each forged hello takes one.
 const CLIENTS: usize = 4;
 const WITHOUT_COOKIE: usize = 16;
-/// Encrypted records that are kept for a flight that was overtaken by them.
+/// Encrypted records kept for a flight that they have overtaken.
 const EARLY: usize = 16;
-/// How long a hello waits that is put together from pieces and is not like the one before it: for another of its pieces,
-/// which comes at once; and when there are several of a piece, for the client, which repeats it after a second or sooner,
-/// and once more.
+/// Time for which a hello waits that is put together from pieces and differs from the one before it: the first for
+/// another of its pieces, which comes at once; the second, when there are several candidates for a piece, for the
+/// client, which repeats the hello after a second or sooner, and once more.
 const OVERTAKEN: Duration = Duration::from_millis(10);
 const DOUBT: Duration = Duration::from_millis(3_500);

@@ -1,38 +1,38 @@
-//! Handshake messages that come in pieces (RFC 6347 §4.2.3).
+//! Reassembly of handshake messages that come in fragments (RFC 6347 §4.2.3), here called pieces.
 //!
-//! Pieces may be forged: those of one place are kept side by side, and a piece that comes is put together with what fits,
-//! the latest first. Which of the wholes is the peer's, only their content tells.
+//! Pieces may be forged: those for one place are kept side by side, and a piece that comes is put together with those
+//! that fit, the latest first. Only the content of the whole messages tells which one is the peer's.
 
 use super::records::Message;
 
 /// Pieces of messages that are not complete.
 #[derive(Default)]
 pub(super) struct Pieces {
-    /// The latest last.
+    /// Pieces, the latest last.
     pieces: Vec<Piece>,
 }
 
 struct Piece {
     kind: u8,
     sequence: u16,
-    /// Of the whole message.
+    /// Length of the whole message.
     length: usize,
     offset: usize,
     body: Vec<u8>,
-    /// How often it has come.
+    /// Number of times that it has come.
     times: u32,
 }
 
-/// A message put together.
+/// Message put together from pieces.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Whole {
     pub(super) body: Vec<u8>,
-    /// Each of its pieces has come more than once, as when its sender repeats it.
+    /// Whether each of its pieces has come more than once, as when its sender repeats it.
     pub(super) again: bool,
 }
 
 impl Pieces {
-    /// Takes a piece; returns the messages that it completes, at most [`WHOLES`].
+    /// Adds a piece; returns the messages that it completes, at most [`WHOLES`].
     pub(super) fn add(&mut self, message: &Message<'_>) -> Vec<Whole> {
         let end = message.offset + message.body.len();
         if message.length > LARGEST || message.body.is_empty() || end > message.length {
@@ -56,7 +56,7 @@ impl Pieces {
             (known.kind, known.sequence, known.length, known.offset)
                 == (piece.kind, piece.sequence, piece.length, piece.offset)
         };
-        // Pieces of one place make room for each other, so that a flood of one kind leaves the others alone.
+        // Pieces of one place make room for each other, so that a flood of one kind does not displace the others.
         if self.pieces.iter().filter(|known| same_place(known)).count() >= OF_A_PLACE {
             let oldest = self.pieces.iter().position(same_place).unwrap_or_default();
             self.pieces.remove(oldest);
@@ -71,7 +71,7 @@ impl Pieces {
         wholes
     }
 
-    /// Whether there are several pieces for one place of this message.
+    /// Returns whether there are several pieces for one place of this message.
     pub(super) fn is_contested(&self, message: &Message<'_>) -> bool {
         let of_it = |piece: &&Piece| {
             (piece.kind, piece.sequence, piece.length)
@@ -83,7 +83,7 @@ impl Pieces {
         places.windows(2).any(|two| two[0] == two[1])
     }
 
-    /// Puts together what holds the latest piece.
+    /// Puts together the messages that contain the latest piece.
     fn put_together(
         &self,
         so_far: Whole,
@@ -115,7 +115,7 @@ impl Pieces {
             let is_latest = std::ptr::eq(piece, latest);
             self.put_together(longer, has_latest || is_latest, wholes, steps);
             if is_latest {
-                // Every whole holds the latest, so in its place there is no other.
+                // Every whole message contains the latest piece, so no other piece fits in its place.
                 return;
             }
         }
@@ -127,17 +127,19 @@ impl Pieces {
     }
 }
 
-/// Chromium's ClientHello has 1.7 kB with a key share of ML-KEM-768; a chain of certificates may have some more.
+/// Longest message in bytes. Chromium's ClientHello has 1.7 kB with a key share of ML-KEM-768; a chain of certificates
+/// may have some more.
 const LARGEST: usize = 8 << 10;
-/// Of some messages at once; each forged datagram takes one.
+/// Pieces kept, of several messages at once; each forged datagram takes one.
 const PIECES: usize = 48;
-/// Of one place.
+/// Pieces kept for one place.
 const OF_A_PLACE: usize = 12;
-/// Of one datagram: a stack cuts messages to fill datagrams, so there are one or two, and each forged one is work.
+/// Pieces of one datagram that are read: a stack cuts messages to fill datagrams, so there are one or two, and each
+/// forged piece costs work.
 pub(super) const IN_A_DATAGRAM: usize = 16;
-/// Messages that one piece completes.
+/// Messages that one piece completes, at most.
 pub(super) const WHOLES: usize = 12;
-/// Pieces that are tried for it.
+/// Pieces that are tried in putting messages together.
 const STEPS: usize = 64;
 
 #[cfg(test)]
@@ -154,7 +156,7 @@ mod tests {
         let mut pieces = Pieces::default();
         assert!(pieces.add(&piece(1, 3_000, 2_000, &whole[2_000..])).is_empty());
         assert!(pieces.add(&piece(1, 3_000, 0, &whole[..1_200])).is_empty());
-        // It overlaps with both.
+        // It overlaps with both other pieces.
         let wholes = pieces.add(&piece(1, 3_000, 1_000, &whole[1_000..2_100]));
         assert_eq!(wholes, [Whole { body: whole.clone(), again: false }]);
         pieces.add(&piece(1, 3_000, 0, &whole[..1_200]));

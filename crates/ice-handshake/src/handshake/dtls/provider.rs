@@ -1,9 +1,9 @@
-//! dimpl's cryptography with three things that it does not offer: a transcript that is the wire's (see
-//! [`srtp`](super::srtp)); key shares and signatures that survive the engine, so that others can begin exactly as it
-//! did (see [`rivals`](super::rivals)); and one cookie for all who ask in one
-//! handshake, so that it does not matter whose hello came first (see [`passive`](super::passive)).
+//! dimpl's cryptography with three additions: a transcript as it is on the wire (see [`srtp`](super::srtp)); key shares
+//! and signatures that survive the engine, so that other engines can begin exactly as it did (see
+//! [`rivals`](super::rivals)); and one cookie for all clients that ask in one handshake, so that it does not matter
+//! whose hello came first (see [`passive`](super::passive)).
 //!
-//! Providers are static, so what belongs to one handshake is handed in through the thread while its engine runs.
+//! Providers are static, so the data of one handshake is passed in through the thread while its engine runs.
 
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -19,28 +19,28 @@ use dimpl::{CryptoError, CryptoOperation, HashAlgorithm, NamedGroup, SignatureAl
 
 use super::srtp::Substitution;
 
-/// What belongs to engines that are to begin alike: what they would else draw from the system's random numbers.
+/// Values shared by engines that must begin alike, which would otherwise draw them from the system's random numbers.
 #[derive(Default)]
 pub(crate) struct Shared {
     kept: Option<Mutex<Kept>>,
-    /// The cookie of a passive side; zeros for none.
+    /// Cookie of a passive side; zeros if there is none.
     cookie: [u8; 32],
-    /// Nothing depends on secrets or on its being fresh.
+    /// Whether this is a rehearsal: nothing depends on secrets or on fresh values, so results are reused.
     rehearsal: bool,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// Key shares by group, made at first use.
+    /// Key shares by group, generated at first use.
     keys: Vec<(NamedGroup, Arc<PrivateKey>)>,
     /// Signatures by the digest of what is signed.
     signatures: Vec<([u8; 32], Vec<u8>)>,
-    /// In a rehearsal: what has been computed already, by the digest of what went in.
+    /// Results computed so far in a rehearsal, by the digest of their input.
     known: Vec<([u8; 32], Vec<u8>)>,
 }
 
 impl Shared {
-    /// For engines that show the same key shares, give the same signatures, and ask for this cookie.
+    /// Creates values for engines that show the same key shares, give the same signatures, and ask for this cookie.
     pub(super) fn repeatable(cookie: [u8; 32]) -> Self {
         Self { kept: Some(Mutex::default()), cookie, rehearsal: false }
     }
@@ -59,7 +59,7 @@ impl Shared {
         Ok(key)
     }
 
-    /// The same again, if this is a rehearsal and it was computed before.
+    /// Computes a result, or returns the earlier one if this is a rehearsal and it was computed before.
     fn compute<E>(
         &self,
         input: &[&[u8]],
@@ -101,7 +101,7 @@ impl Shared {
     }
 }
 
-/// What an engine sees while it runs.
+/// Data that an engine sees while it runs.
 #[derive(Clone, Default)]
 pub(super) struct Context {
     pub(super) shared: Arc<Shared>,
@@ -109,15 +109,15 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// That of no handshake.
+    /// Returns the context of no handshake.
     pub(super) fn none() -> Self {
         static NONE: LazyLock<Arc<Shared>> = LazyLock::new(Arc::default);
         Self { shared: Arc::clone(&NONE), substitution: None }
     }
 }
 
-/// Make a configuration. dimpl tries its provider out each time, which takes longer than a handshake; ours is the same
-/// each time, so what it has computed once is known.
+/// Builds a configuration. dimpl tries its provider out each time, which takes longer than a handshake; ours is the
+/// same each time, so results are computed once and reused.
 pub(super) fn configure(config: dimpl::ConfigBuilder) -> Result<dimpl::Config, dimpl::Error> {
     static REHEARSAL: LazyLock<Context> = LazyLock::new(|| Context {
         shared: Arc::new(Shared { rehearsal: true, ..Shared::repeatable([0; 32]) }),
@@ -126,7 +126,7 @@ pub(super) fn configure(config: dimpl::ConfigBuilder) -> Result<dimpl::Config, d
     within(&REHEARSAL, || config.with_crypto_provider(provider()).build())
 }
 
-/// Run an engine's code within its context.
+/// Runs an engine's code within its context.
 pub(super) fn within<R>(context: &Context, run: impl FnOnce() -> R) -> R {
     struct Leave(Option<Context>);
     impl Drop for Leave {
@@ -138,7 +138,7 @@ pub(super) fn within<R>(context: &Context, run: impl FnOnce() -> R) -> R {
     run()
 }
 
-/// Whether this signature of DTLS 1.2, by an algorithm as it stands on the wire (RFC 5246 §7.4.1.4.1), holds.
+/// Returns whether this signature of DTLS 1.2 is valid, by an algorithm as it is on the wire (RFC 5246 §7.4.1.4.1).
 pub(super) fn verify(certificate: &[u8], data: &[u8], scheme: [u8; 2], signature: &[u8]) -> bool {
     let hash = match scheme {
         [4, ECDSA] => HashAlgorithm::SHA256,
@@ -150,7 +150,7 @@ pub(super) fn verify(certificate: &[u8], data: &[u8], scheme: [u8; 2], signature
     verifier.verify_signature(certificate, data, signature, hash, algorithm).is_ok()
 }
 
-/// RFC 5246 §7.4.1.4.1.
+/// Number of the signature algorithm (RFC 5246 §7.4.1.4.1).
 const ECDSA: u8 = 3;
 
 thread_local! {
@@ -174,7 +174,7 @@ fn as_on_the_wire(data: &[u8]) -> Option<Vec<u8>> {
     CURRENT.with_borrow(|context| context.as_ref()?.substitution.as_ref()?.to_wire(data))
 }
 
-/// dimpl's provider with the parts of this file in it.
+/// Returns dimpl's provider with the parts of this file in it.
 fn provider() -> CryptoProvider {
     CryptoProvider {
         kx_groups: &[
@@ -193,7 +193,7 @@ fn provider() -> CryptoProvider {
 
 static INNER: LazyLock<CryptoProvider> = LazyLock::new(dimpl::crypto::aws_lc_rs::default_provider);
 
-/// Hashes and signs transcripts as they were on the wire.
+/// Hash and signature provider for transcripts as they were on the wire.
 #[derive(Debug)]
 struct WireTranscript;
 
@@ -292,8 +292,9 @@ impl SignatureVerifier for WireTranscript {
     }
 }
 
-/// dimpl computes HMACs for its key schedule with `hmac`, and for cookies (alone) with `hmac_sha256`, over the client's
-/// random. A cookie that does not depend on it is as hard to guess for an attacker that cannot read it.
+/// HMAC provider with one cookie. dimpl computes HMACs for its key schedule with `hmac`, and for cookies (alone) with
+/// `hmac_sha256`, over the client's random. A cookie that does not depend on the random is as hard to guess for an
+/// attacker that cannot read it.
 #[derive(Debug)]
 struct OneCookie;
 
@@ -316,7 +317,7 @@ impl HmacProvider for OneCookie {
     }
 }
 
-/// A key exchange group whose keys the handshake may keep.
+/// Key exchange group whose keys the handshake may keep.
 #[derive(Debug)]
 struct KeptKeys(NamedGroup);
 
@@ -391,7 +392,7 @@ fn algorithm(group: NamedGroup) -> Result<&'static agreement::Algorithm, CryptoE
     }
 }
 
-/// Signatures that are kept: a side signs once or twice in a handshake, and anew for each rival.
+/// Signatures that are kept: a side signs once or twice in a handshake, and again for each rival.
 const SIGNATURES: usize = 32;
-/// What a rehearsal computes: a key exchange for each group, and some signatures.
+/// Results kept of a rehearsal: a key exchange for each group, and some signatures.
 const REHEARSED: usize = 64;

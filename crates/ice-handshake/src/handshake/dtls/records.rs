@@ -1,5 +1,5 @@
-//! DTLS records as they lie on the wire (RFC 6347 §4.1, RFC 9147 §4): read just as far as it takes to tell whose
-//! they are. Everything here faces bytes from anyone.
+//! DTLS records as they are on the wire (RFC 6347 §4.1, RFC 9147 §4): parsed only as far as it takes to tell which side
+//! has sent them. Everything here handles bytes from unknown senders.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::super::Role;
 use super::{DtlsCounters, Version};
 
-/// The records of a datagram. What does not parse ends the list.
+/// Returns the records of a datagram. Bytes that do not parse end the list.
 pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -24,7 +24,7 @@ pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
     })
 }
 
-/// Returns the datagram without what is not protected as DTLS 1.3 protects (RFC 9147 §4).
+/// Returns the datagram without the records that are not protected as in DTLS 1.3 (RFC 9147 §4).
 pub(super) fn protected(datagram: &[u8]) -> Cow<'_, [u8]> {
     let is_protected = |record: &&[u8]| matches!(record.first(), Some(32..=63));
     if records_13(datagram).all(|record| is_protected(&record)) {
@@ -33,7 +33,8 @@ pub(super) fn protected(datagram: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(records_13(datagram).filter(is_protected).collect::<Vec<_>>().concat())
 }
 
-/// Walks over the records of a datagram, also behind protected ones that say their length. What does not parse is the last.
+/// Returns the records of a datagram, also those after protected ones that contain their length. Bytes that do not
+/// parse are the last item.
 fn records_13(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -56,13 +57,13 @@ fn records_13(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether a datagram's first byte says DTLS (RFC 7983 §7).
+/// Returns whether a datagram is DTLS by its first byte (RFC 7983 §7).
 pub(super) fn is_dtls(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(20..=63))
 }
 
-/// The datagram without alerts and acknowledgements that anybody may have sent; none if nothing is left, or if there is a
-/// record in it that the peer's role cannot send: what else is in it then is not the peer's either.
+/// Returns the datagram without alerts and acknowledgements that any sender could have sent. Returns `None` if nothing
+/// is left, or if it contains a record that the peer's role cannot send: then the rest of it is not the peer's either.
 pub(super) fn only_fitting(
     datagram: &[u8],
     ours: Role,
@@ -83,29 +84,29 @@ pub(super) fn only_fitting(
     (!kept.is_empty()).then(|| kept.into())
 }
 
-/// One record, header included.
+/// One record, with its header.
 #[derive(Clone, Copy)]
 pub(super) struct Record<'a>(pub(super) &'a [u8]);
 
 impl<'a> Record<'a> {
-    /// The content of a record that is not encrypted; none of one that is.
+    /// Returns the content of a record that is not encrypted; `None` for one that is.
     fn plain(self, content_type: u8) -> Option<&'a [u8]> {
         let plain = self.0[0] == content_type && self.0.len() >= HEADER && self.0[3..5] == [0, 0];
         plain.then(|| &self.0[HEADER..])
     }
 
-    /// Where its number is, if it is not encrypted.
+    /// Returns the range of the record's number, if the record is not encrypted.
     pub(super) fn plain_number(self) -> Option<Range<usize>> {
         let plain = self.0[0] < 32 && self.0.len() >= HEADER && self.0[3..5] == [0, 0];
         plain.then_some(5..11)
     }
 
-    /// Whether it is an alert or an acknowledgement that anybody could have sent.
+    /// Returns whether it is an alert or an acknowledgement that any sender could have sent.
     pub(super) fn is_plain_notice(self) -> bool {
         self.plain(ALERT).or(self.plain(ACK)).is_some()
     }
 
-    /// Whether it is encrypted, as DTLS of this version encrypts.
+    /// Returns whether it is encrypted as in DTLS of this version.
     pub(super) fn is_encrypted(self, version: Version) -> bool {
         match version {
             Version::Dtls12 => self.0[0] < 32 && self.0.len() >= HEADER && self.0[3..5] != [0, 0],
@@ -113,7 +114,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The handshake messages (or fragments of them) in it, if it is not encrypted.
+    /// Returns the handshake messages (or fragments of them) in it, if it is not encrypted.
     pub(super) fn messages(self) -> impl Iterator<Item = Message<'a>> {
         let mut rest = self.plain(HANDSHAKE).unwrap_or_default();
         std::iter::from_fn(move || {
@@ -131,8 +132,8 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Whether the peer of this side could have sent it: an active side sends no ServerHello, a passive one no
-    /// ClientHello. Drops what an attacker may have sent in the peer's name to spoil the handshake.
+    /// Returns whether the peer of this side could have sent it: an active side sends no ServerHello, a passive one no
+    /// ClientHello. This drops what an attacker may have sent in the peer's name to spoil the handshake.
     pub(super) fn fits(self, ours: Role) -> bool {
         self.messages().all(|message| match ours {
             Role::Client => !matches!(
@@ -155,39 +156,39 @@ impl<'a> Record<'a> {
     }
 }
 
-/// A handshake message or a fragment of one (RFC 6347 §4.2.2).
+/// Handshake message, or a fragment of one (RFC 6347 §4.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Message<'a> {
     pub(super) kind: u8,
-    /// Of the whole message.
+    /// Length of the whole message.
     pub(super) length: usize,
     pub(super) sequence: u16,
     pub(super) offset: usize,
-    /// What of it is here.
+    /// Body, or the part of it that this fragment contains.
     pub(super) body: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// Whether it asks for another ClientHello.
+    /// Returns whether it asks for another ClientHello.
     pub(super) fn is_request(&self) -> bool {
         self.kind == HELLO_VERIFY_REQUEST || self.kind == SERVER_HELLO && !self.is_answer()
     }
 
-    /// Whether all of it is here.
+    /// Returns whether it is the whole message.
     pub(super) fn is_whole(&self) -> bool {
         self.body.len() == self.length
     }
 
-    /// Whether it is a ServerHello that goes on with a handshake, not one that asks for another ClientHello.
+    /// Returns whether it is a ServerHello that continues a handshake, not one that asks for another ClientHello.
     pub(super) fn is_answer(&self) -> bool {
         self.kind == SERVER_HELLO
             && self.body.get(2..34).is_some_and(|random| random != HELLO_RETRY_RANDOM)
     }
 }
 
-/// Numbers the records of a side that are not encrypted: no number may come twice (RFC 6347 §4.1), or a peer that drops
-/// what is replayed drops it. Engines do not know of each other, and dimpl repeats its first ClientHello as it was. Such
-/// numbers are not signed.
+/// Numbering of a side's records that are not encrypted. No number may come twice (RFC 6347 §4.1), or a peer that drops
+/// replayed records drops the record. Engines do not know of each other, and dimpl repeats its first ClientHello
+/// unchanged. These numbers are not signed.
 #[derive(Default)]
 pub(super) struct Numbers(u64);
 
@@ -217,7 +218,7 @@ impl Numbers {
     }
 }
 
-/// A whole handshake message, as it is hashed and signed (RFC 6347 §4.2.6).
+/// Returns a whole handshake message as it is hashed and signed (RFC 6347 §4.2.6).
 pub(super) fn whole_message(kind: u8, sequence: u16, body: &[u8]) -> Vec<u8> {
     let length = &(body.len() as u32).to_be_bytes()[1..];
     let mut message = vec![kind];
@@ -229,8 +230,8 @@ pub(super) fn whole_message(kind: u8, sequence: u16, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A whole handshake message as a datagram of its own. Its record's number does not matter: records in the clear are not
-/// checked for it.
+/// Returns a whole handshake message as a datagram of its own. Its record number does not matter: it is not checked for
+/// records in the clear.
 pub(super) fn as_datagram(kind: u8, sequence: u16, body: &[u8]) -> Bytes {
     let message = whole_message(kind, sequence, body);
     let mut datagram = vec![HANDSHAKE, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -245,20 +246,20 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Option<usize> {
     Some(usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?])))
 }
 
-/// Type, version, epoch, sequence number, length.
+/// Length of a record's header in bytes: type, version, epoch, sequence number, length.
 const HEADER: usize = 13;
-/// Type, length, sequence number, fragment offset, fragment length.
+/// Length of a message's header in bytes: type, length, sequence number, fragment offset, fragment length.
 const MESSAGE_HEADER: usize = 12;
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const ACK: u8 = 26;
 
-/// A ChangeCipherSpec record.
+/// ChangeCipherSpec record.
 pub(super) const CHANGE_CIPHER_SPEC: [u8; 14] =
     [20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 1, 1];
 
-/// A fatal alert in the clear: handshake_failure.
+/// Fatal alert in the clear: handshake_failure.
 pub(super) const HANDSHAKE_FAILURE: [u8; 15] =
     [ALERT, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
 
@@ -277,7 +278,7 @@ pub(super) const SERVER_HELLO_DONE: u8 = 14;
 pub(super) const CERTIFICATE_VERIFY: u8 = 15;
 pub(super) const CLIENT_KEY_EXCHANGE: u8 = 16;
 
-/// The random of a ServerHello that is a HelloRetryRequest (RFC 8446 §4.1.3).
+/// Random of a ServerHello that is a HelloRetryRequest (RFC 8446 §4.1.3).
 pub(super) const HELLO_RETRY_RANDOM: [u8; 32] = [
     0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
@@ -315,7 +316,7 @@ mod tests {
         }
         for before in [&[][..], &long, &short, &[&short[..], &long].concat()] {
             let datagram = [before, &hello, &hello, &all, &hello[..20]].concat();
-            // The last has no length: everything behind it is its own.
+            // The last record has no length: everything after it belongs to it.
             let kept = [before, &all, &hello[..20]].concat();
             assert_eq!(protected(&datagram), kept);
             assert_eq!(protected(&[before, &hello[..20]].concat()), before);

@@ -1,9 +1,10 @@
-//! Requests for another ClientHello, as a client hears them: with a cookie (RFC 6347 §4.2.1), or for another key share
-//! (RFC 8446 §4.1.4).
+//! Requests for another ClientHello, as a client receives them: with a cookie (RFC 6347 §4.2.1), or for another key
+//! share (RFC 8446 §4.1.4).
 //!
-//! Nothing proves them, and to heed a forged one puts the server out of step. But a server that asks does so in answer to
-//! each repetition of a hello, and in the same words. So a request is held back for a round trip, and forgotten when the
-//! server proves itself meanwhile; when there are several, the hello is repeated, and heeded is what is repeated with it.
+//! A request is not proven, and heeding a forged one puts the server out of step. But a server that asks repeats its
+//! request in answer to each repetition of a hello, unchanged. So a request is held back for a round trip, and dropped
+//! if the server proves itself meanwhile. If there are several, the hello is repeated, and the request that comes again
+//! with it is heeded.
 
 use std::time::{Duration, Instant};
 
@@ -12,44 +13,44 @@ use bytes::Bytes;
 use super::engine::EngineVersion;
 use super::records::{HELLO_VERIFY_REQUEST, Message, Record, as_datagram, records};
 
-/// Requests that have come.
+/// Requests received.
 pub(super) struct Requests {
     patience: Duration,
     candidates: Vec<Candidate>,
     version: EngineVersion,
-    /// Hellos sent so far, and when the latest of them were.
+    /// Hellos sent so far; below it, when the latest of them were sent.
     hellos: u32,
     sent: Vec<Instant>,
     due: Option<Instant>,
     /// Whether the first round trip is over.
     late: bool,
-    /// Somebody says what no server says that asks for another hello.
+    /// Whether messages have come that no server sends that asks for another hello.
     noisy: bool,
 }
 
 struct Candidate {
     datagram: Bytes,
-    /// How often it has come, and in answer to how many hellos.
+    /// Number of times that it has come; below it, to how many hellos in answer.
     times: u32,
     rounds: u32,
-    /// After so many hellos it came last.
+    /// Number of hellos sent when it last came.
     last: u32,
-    /// How often it came when no answer to a hello could.
+    /// Number of times that it came when no answer to a hello could.
     untimely: u32,
 }
 
-/// What is to be done.
+/// Decision on the requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     Wait,
     /// Send the hello again.
     Repeat,
-    /// Go on with this one.
+    /// Heed this request.
     Heed(Bytes),
 }
 
 impl Requests {
-    /// When a hello has just been sent, over a path on which an answer takes no longer than this.
+    /// Creates one when a hello has just been sent, over a path on which an answer takes at most this long.
     pub(super) fn new(now: Instant, patience: Duration, version: EngineVersion) -> Self {
         Self {
             patience,
@@ -63,7 +64,7 @@ impl Requests {
         }
     }
 
-    /// Notes the request of a datagram: the first, for no server makes two at once. Returns whether there is any.
+    /// Notes the first request of a datagram, since no server sends two at once. Returns whether there is any.
     pub(super) fn hear(&mut self, now: Instant, datagram: &[u8]) -> bool {
         let mut messages = records(datagram).flat_map(Record::messages);
         let Some(request) = messages.find(Message::is_request) else { return false };
@@ -88,7 +89,7 @@ impl Requests {
         true
     }
 
-    /// Whether an answer to a hello may come now, a round trip after it; a server takes some time too.
+    /// Returns whether an answer to a hello may come now, a round trip after it; the server takes some time too.
     fn is_timely(&self, now: Instant) -> bool {
         let round_trip = self.patience * 2 / 3;
         self.sent.iter().any(|sent| {
@@ -100,7 +101,7 @@ impl Requests {
 
     fn add(&mut self, datagram: Bytes, untimely: u32) {
         if self.candidates.len() >= CANDIDATES {
-            // The oldest that has not come again.
+            // The oldest request that has not come again.
             let oldest = self.candidates.iter().position(|known| known.rounds == 1);
             self.candidates.remove(oldest.unwrap_or_default());
         }
@@ -108,12 +109,12 @@ impl Requests {
         self.candidates.push(Candidate { datagram, times: 1, rounds: 1, last, untimely });
     }
 
-    /// Notes that something else has come, which nothing proves: then no request is heeded that does not come again.
+    /// Notes that something else has come, which is not proven: from now on only a request that comes again is heeded.
     pub(super) fn note_noise(&mut self) {
         self.noisy = true;
     }
 
-    /// Forgets one that was of no use.
+    /// Removes a request that was of no use.
     pub(super) fn forget(&mut self, now: Instant, request: &Bytes) {
         self.candidates.retain(|known| known.datagram != *request);
         self.due = (!self.candidates.is_empty()).then(|| now + SHORT);
@@ -148,7 +149,7 @@ impl Requests {
             return Choice::Wait;
         }
         let hellos = self.hellos;
-        // The server's comes once with each hello; a forger does not know when, or how often, there is one.
+        // The server's request comes once with each hello; a forger does not know when hellos are sent, or how many.
         let repeated = || self.candidates.iter().filter(|one| one.rounds > 1);
         let distance = |one: &&Candidate| (one.times.abs_diff(hellos), hellos - one.rounds);
         let timely = repeated().filter(|one| one.untimely == 0).min_by_key(distance);
@@ -164,18 +165,18 @@ impl Requests {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        // Before there is any, there is nothing to choose: the first that comes late is what is waited for then.
+        // Without requests there is nothing to choose: the first one that comes late sets the time-out then.
         if self.late && self.candidates.is_empty() { None } else { self.due }
     }
 }
 
 /// Requests between which a choice is made: those of a round trip of 100 ms, at a thousand a second.
 const CANDIDATES: usize = 128;
-/// A cookie has 255 bytes at most in DTLS 1.2.
+/// Largest request in bytes: a cookie has 255 bytes at most in DTLS 1.2.
 const LARGEST: usize = 512;
-/// Hellos whose time is remembered.
+/// Hellos whose time is kept.
 const SENT: usize = 8;
-/// What a server may be late with its request.
+/// Time by which a server's request may be late.
 const SHORT: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
@@ -202,7 +203,7 @@ mod tests {
         let mut now = Instant::now();
         let mut requests = Requests::new(now, Duration::from_millis(60), EngineVersion::Auto);
         for round in 0..2_u8 {
-            // The forger's: one of each round, and two that come all the time.
+            // Forged requests: one in each round, and two that come all the time.
             for number in 0..60 {
                 requests.hear(now, &request(round * 60 + number));
                 requests.hear(now, &request(200));

@@ -1,10 +1,11 @@
-//! Engines that go on from the same beginning with different messages, because it cannot be told yet whose are the peer's.
+//! Engines that continue from the same beginning with different messages, because it is not known yet which messages
+//! are the peer's.
 //!
-//! With a pre-shared key nothing is signed: before the first encrypted record an attacker that can send in the peer's name
-//! can say anything, and an engine that has believed it is of no use any more. So each message that contradicts another (it
-//! has the same number, and another content) gets an engine of its own, which is told everything else that has come so far.
-//! What cannot be told apart goes to all of them, and the one that completes the handshake was the peer's. A forger gains
-//! nothing by being first.
+//! With a pre-shared key nothing is signed: before the first encrypted record, an attacker that can send in the peer's
+//! name can send anything, and an engine that has accepted a forged message is lost. So each message that contradicts
+//! another (it has the same number, and another content) gets an engine of its own, to which all other messages so far
+//! are passed. Messages that cannot be told apart go to all engines, and the engine that completes the handshake had
+//! the peer's. A forger gains nothing by being first.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -20,31 +21,31 @@ use super::records::{Record, records};
 use super::srtp::SrtpProfile;
 use super::{Completed, DtlsCounters};
 
-/// The engines that have begun alike.
+/// Engines that have begun alike.
 pub(super) struct Rivals {
     spec: EngineSpec,
     shared: Arc<Shared>,
     born: Instant,
     attempts: Vec<Attempt>,
-    /// What has come so far, for engines that join later.
+    /// Datagrams received so far, for engines that join later.
     heard: VecDeque<(Vec<Claim>, Bytes)>,
     hasher: RandomState,
-    /// Engines that were made so far.
+    /// Number of engines made so far.
     forks: usize,
 }
 
-/// An engine, with what it believes.
+/// Engine, with the messages that it has accepted.
 struct Attempt {
     engine: Engine,
     believes: Vec<Claim>,
     timeout: Option<Instant>,
     peer_certificate: Option<Vec<u8>>,
     keys: Option<(Vec<u8>, SrtpProfile)>,
-    /// It has replied to what it believes.
+    /// Whether it has replied to what it has accepted.
     replied: bool,
 }
 
-/// A handshake message, or a fragment of one, that anybody could have sent.
+/// Handshake message, or a fragment of one, that any sender could have sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Claim {
     sequence: u16,
@@ -60,7 +61,8 @@ impl Claim {
 }
 
 impl Rivals {
-    /// One engine, to begin with. `shared` must keep its keys and signatures, so that others can begin as it did.
+    /// Creates one engine, to begin with. `shared` must keep its keys and signatures, so that others can begin as it
+    /// did.
     pub(super) fn new(
         spec: EngineSpec,
         shared: Shared,
@@ -81,7 +83,7 @@ impl Rivals {
         Ok(rivals)
     }
 
-    /// What the first engine has to say before it has heard anything.
+    /// Returns the first engine's output before any input.
     pub(super) fn begin(&mut self) -> Progress {
         self.drain(0)
     }
@@ -157,8 +159,8 @@ impl Rivals {
         })
     }
 
-    /// An engine that believes this datagram, and of what another believes all that comes before it; of the rest of what
-    /// was heard the newest that fits, for a forger is first.
+    /// Adds an engine that accepts this datagram, and of another engine's messages all that come before it. Of the
+    /// other datagrams received, it accepts the newest that fit, for a forger is first.
     fn fork(
         &mut self,
         now: Instant,
@@ -183,7 +185,7 @@ impl Rivals {
         }
         self.forks += 1;
         if self.attempts.len() >= ATTEMPTS {
-            // The oldest makes room, for a forger is first; but not one that has made something of what it heard.
+            // The oldest makes room, for a forger is first; but not one that has replied to what it accepted.
             counters.hellos_refused += 1;
             match self.attempts.iter().position(|attempt| !attempt.replied) {
                 Some(oldest) => self.attempts.remove(oldest),
@@ -208,7 +210,7 @@ impl Rivals {
         let Ok(attempt) = self.attempt(believes) else { return Progress::default() };
         self.attempts.push(attempt);
         let at = self.attempts.len() - 1;
-        // What it says to these the peer has been told already by the others.
+        // The output to these is dropped: the other engines have sent it to the peer already.
         _ = self.drain(at);
         let plain = replay.iter().rev().filter(|(encrypted, _)| !encrypted);
         for (_, heard) in plain {
@@ -244,7 +246,7 @@ impl Rivals {
     ) -> Progress {
         let Some(attempt) = self.attempts.get_mut(at) else { return Progress::default() };
         if let Err(error) = attempt.engine.hear(now, datagram) {
-            // Anybody may have sent it: it is the handshake's deadline that ends an attempt, not one bad record.
+            // Any sender may have sent it: only the handshake's deadline ends an attempt, not one bad record.
             counters.refused += 1;
             log::debug!("{}a record was refused: {error}", self.spec.label);
         }
@@ -276,7 +278,7 @@ impl Rivals {
 const ATTEMPTS: usize = 8;
 /// Engines in all: each takes about as much work as half a handshake.
 const FORKS: usize = 128;
-/// Datagrams kept for engines that join later: a flight is six at most, and a forger may add his.
+/// Datagrams kept for engines that join later: a flight has six at most, and a forger may add some.
 const HEARD: usize = 32;
-/// Messages and fragments of a handshake: a dozen, of a certificate chain some more.
+/// Messages and fragments that an engine accepts in a handshake: a dozen, with a certificate chain some more.
 const BELIEFS: usize = 64;

@@ -1,9 +1,10 @@
-//! A server's flight, in DTLS 1.2: believed when its ServerKeyExchange holds.
+//! Answer of a server to a client's hello, in DTLS 1.2: accepted when its ServerKeyExchange is valid.
 //!
-//! That signs both randoms (RFC 8422 §5.4): an attacker that reads none of the client's mail cannot sign it, whichever
-//! certificate it shows. It says whose ServerHello (by its random) and Certificate are the peer's. What comes behind,
-//! CertificateRequest and ServerHelloDone, nothing proves before the server's Finished: taken is what came in the same
-//! datagram; failing that, what comes again with the flight's repetition; failing that, what came nearest.
+//! The ServerKeyExchange signs both randoms (RFC 8422 §5.4): an attacker that cannot read what the client sends cannot
+//! sign it, whichever certificate it shows. It tells which ServerHello (by its random) and which Certificate are the
+//! peer's. The later messages, CertificateRequest and ServerHelloDone, are not proven before the server's Finished:
+//! accepted are those that came in the same datagram; failing that, those that come again with the flight's repetition;
+//! failing that, those that came nearest.
 
 use std::time::{Duration, Instant};
 
@@ -17,45 +18,46 @@ use super::records::{
     as_datagram, number,
 };
 
-/// What a server may have answered.
+/// Candidates for the server's answer.
 pub(super) struct ServerFlight {
     client_random: [u8; 32],
-    /// The number of the ServerHello.
+    /// Message number of the ServerHello.
     first: u16,
     store: Store,
     checks: Checks,
     proven: Option<Proven>,
-    /// When a choice is made between what nothing proves.
+    /// Time at which to choose between messages that are not proven.
     due: Option<Instant>,
 }
 
-/// What its signature holds together.
+/// Messages that a valid signature proves, and candidates for those after them.
 struct Proven {
     hello: Heard,
     exchange: Heard,
-    /// Certificates of its signer, which may differ in what comes behind its own.
+    /// Certificates of the signer, which may differ in what follows the signer's own.
     certificates: Vec<Heard>,
-    /// CertificateRequests near to it.
+    /// CertificateRequests near the key exchange.
     requests: Vec<Heard>,
-    /// A ServerHelloDone in their place, by the number of its datagram; and one behind them.
+    /// Number of the datagram with a ServerHelloDone in place of a CertificateRequest; below it, whether one has come
+    /// after a CertificateRequest.
     bare: Option<u64>,
     done: bool,
     since: Instant,
 }
 
 impl ServerFlight {
-    /// In answer to hellos of this random; the ServerHello has this number.
+    /// Creates one for answers to hellos of this random; the ServerHello has this number.
     pub(super) fn new(client_random: [u8; 32], first: u16) -> Self {
         let (store, checks) = (Store::default(), Checks::default());
         Self { client_random, first, store, checks, proven: None, due: None }
     }
 
-    /// Whether a server has proven that it has read the hello.
+    /// Returns whether a server has proven that it has read the hello.
     pub(super) fn is_proven(&self) -> bool {
         self.proven.is_some()
     }
 
-    /// Hears a datagram; returns the server's messages when they are found, each as a datagram.
+    /// Handles a datagram; returns the server's messages when they are found, each as a datagram.
     pub(super) fn hear(
         &mut self,
         now: Instant,
@@ -93,7 +95,7 @@ impl ServerFlight {
         self.due
     }
 
-    /// Tries what this message may be part of.
+    /// Tries the combinations of messages to which this one may belong.
     fn prove(&mut self, now: Instant, new: &Heard, judge: Judge<'_>) {
         let candidates = |kind| match kind == new.kind {
             true => vec![new.clone()],
@@ -106,7 +108,7 @@ impl ServerFlight {
         let certificates = self.checks.choose(candidates(CERTIFICATE), judge);
         let near = self.checks.nearest();
         for exchange in exchanges.iter().take(near) {
-            // One that came together with a ServerHello belongs to it.
+            // A key exchange that came together with a ServerHello belongs to it.
             let together = hellos.iter().any(|hello| hello.arrival == exchange.arrival);
             let belongs = |hello: &&Heard| !together || hello.arrival == exchange.arrival;
             for hello in hellos.iter().filter(belongs).take(near) {
@@ -151,7 +153,7 @@ impl ServerFlight {
             Some(Proven { hello, exchange, certificates, requests, bare, done, since: now });
     }
 
-    /// Notes what comes behind a proven key exchange.
+    /// Notes a message that follows a proven key exchange.
     fn note(&mut self, heard: &Heard) {
         let Some(proven) = &mut self.proven else { return };
         let candidates = match heard.kind {
@@ -174,13 +176,13 @@ impl ServerFlight {
         }
     }
 
-    /// The flight, if what nothing proves is clear enough.
+    /// Returns the flight, if the choice of the unproven messages is clear enough.
     fn choose(&mut self, now: Instant) -> Option<Vec<Bytes>> {
         let proven = self.proven.as_ref()?;
         let at = proven.exchange.arrival;
         let waited = now.saturating_duration_since(proven.since);
         let request = match &proven.requests[..] {
-            // A server that asks for no certificate; or its request was overtaken.
+            // Either the server asks for no certificate, or its request was overtaken.
             [] => (proven.bare? == at || waited >= REORDERED).then_some(None),
             _ if !proven.done => return None,
             [only] if only.arrival < at && waited < REORDERED => None,
@@ -203,7 +205,8 @@ impl ServerFlight {
     }
 }
 
-/// Of messages in one place: the only one, or the one that came together with what is proven, or the one that came again.
+/// Picks one of the messages in one place: the only one, or the one that came together with what is proven, or the one
+/// that came again.
 fn pick(candidates: &[Heard], at: u64, waited: Duration) -> Option<&Heard> {
     let nearest = candidates.iter().min_by_key(|one| one.distance(at))?;
     if candidates.len() == 1 || nearest.arrival == at || waited >= REPEATED {
@@ -213,12 +216,13 @@ fn pick(candidates: &[Heard], at: u64, waited: Duration) -> Option<&Heard> {
     again.next().filter(|_| again.next().is_none())
 }
 
-/// CertificateRequests between which a choice is made; and of those that came before the key exchange.
+/// CertificateRequests between which a choice is made; below it, those of them that came before the key exchange.
 const REQUESTS: usize = 12;
 const BEFORE: usize = 4;
-/// After which nothing of a flight is awaited that may have been overtaken.
+/// Time after which no overtaken message of a flight is expected any more.
 const REORDERED: Duration = Duration::from_millis(20);
-/// After which no repetition of the flight is awaited: the first comes after 1 s (RFC 6347 §4.2.4.1) or sooner.
+/// Time after which no repetition of the flight is expected any more: the first comes after 1 s (RFC 6347 §4.2.4.1) or
+/// sooner.
 const REPEATED: Duration = Duration::from_millis(1_500);
 
 #[cfg(test)]

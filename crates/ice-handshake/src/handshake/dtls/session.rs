@@ -1,4 +1,4 @@
-//! What carries payloads after a DTLS handshake.
+//! Session after a DTLS handshake.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::{Completed, PayloadMode};
 pub(super) struct DtlsSession {
     engine: Engine,
     mode: PayloadMode,
-    /// What came before there was a session.
+    /// Payloads that came before there was a session.
     early: Vec<Bytes>,
     timeout: Option<Instant>,
 }
@@ -49,7 +49,7 @@ impl Session for DtlsSession {
         if !is_dtls(&datagram) {
             match self.mode {
                 PayloadMode::Raw => out.payloads.push(datagram),
-                // Nobody has authenticated it.
+                // The datagram is not authenticated.
                 PayloadMode::ApplicationData => out.dropped += 1,
             }
             return;

@@ -1,4 +1,4 @@
-//! Which SRTP protection profile a handshake agrees on, whatever its engine would prefer.
+//! Choice of the SRTP protection profile of a handshake, independent of its engine's preference.
 //!
 //! dimpl offers a fixed list, and as a DTLS 1.3 server takes the client's first; a browser that puts AES-CM first then
 //! costs about seven times the work per packet that AES-GCM does. So the `use_srtp` extension (RFC 5764 §4.1.1) of
@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-/// An SRTP protection profile (RFC 5764 §4.1.2, RFC 7714 §14.2).
+/// SRTP protection profile (RFC 5764 §4.1.2, RFC 7714 §14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SrtpProfile {
@@ -20,10 +20,10 @@ pub enum SrtpProfile {
 }
 
 impl SrtpProfile {
-    /// All, the cheapest first; the default preference.
+    /// All profiles, the cheapest first; the default preference.
     pub const ALL: [Self; 3] = [Self::Aes128Gcm, Self::Aes256Gcm, Self::Aes128CmSha1_80];
 
-    /// Its number in the registry of DTLS-SRTP protection profiles.
+    /// Returns its number in the registry of DTLS-SRTP protection profiles.
     pub fn id(self) -> u16 {
         match self {
             Self::Aes128CmSha1_80 => 0x0001,
@@ -32,7 +32,7 @@ impl SrtpProfile {
         }
     }
 
-    /// Bytes of a master key and of a master salt.
+    /// Returns the lengths in bytes of a master key and of a master salt.
     pub fn lengths(self) -> (usize, usize) {
         match self {
             Self::Aes128Gcm => (16, 12),
@@ -41,7 +41,7 @@ impl SrtpProfile {
         }
     }
 
-    /// Whether it is one of the AEAD profiles of RFC 7714.
+    /// Returns whether it is one of the AEAD profiles of RFC 7714.
     pub fn is_gcm(self) -> bool {
         self != Self::Aes128CmSha1_80
     }
@@ -66,7 +66,7 @@ impl fmt::Display for SrtpProfile {
     }
 }
 
-/// A `use_srtp` extension as the engine sees it and as the wire carries it. Both are equally long.
+/// `use_srtp` extension as the engine sees it and as the wire carries it. Both are equally long.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Substitution {
     engine: Vec<u8>,
@@ -74,23 +74,26 @@ pub(crate) struct Substitution {
 }
 
 impl Substitution {
-    /// For what this side offers: the engine's own list, and `profiles` on the wire. None if they are the same.
+    /// Creates one for what this side offers: the engine's own list, and `profiles` on the wire. `None` if they are the
+    /// same.
     pub(super) fn offering(profiles: &[SrtpProfile]) -> Option<Self> {
         let engine = extension(&ENGINE_OFFER);
         let mut ids: Vec<u16> =
             profiles.iter().map(|profile| profile.id()).take(ENGINE_OFFER.len()).collect();
         let Some(&last) = ids.last() else {
-            // No SRTP wanted: an offer of nothing that exists (RFC 7983 reserves none; 0x00ff is unassigned).
+            // Without SRTP, the offer names only a profile that does not exist (RFC 7983 reserves none; 0x00ff is
+            // unassigned).
             let wire = extension(&[UNASSIGNED; 3]);
             return Some(Self { engine, wire });
         };
-        // A list must keep its length, and to name one twice says nothing new.
+        // A list must keep its length; naming a profile twice changes nothing.
         ids.resize(ENGINE_OFFER.len(), last);
         let wire = extension(&ids);
         (wire != engine).then_some(Self { engine, wire })
     }
 
-    /// For what the peer offers in this ClientHello: of its list the engine is shown only what `profiles` likes best.
+    /// Creates one for what the peer offers in this ClientHello: of the peer's list, the engine sees only the best by
+    /// `profiles`.
     pub(super) fn answering(hello: &[u8], profiles: &[SrtpProfile]) -> Option<Self> {
         let offer = find_offer(hello)?;
         let list = 6..offer.len() - 1;
@@ -105,18 +108,18 @@ impl Substitution {
         (engine != offer).then(|| Self { engine, wire: offer.to_vec() })
     }
 
-    /// What goes to the wire, from what the engine says (or hashes).
+    /// Returns the data as it goes to the wire, from the data of the engine (or its hash input).
     pub(super) fn to_wire(&self, data: &[u8]) -> Option<Vec<u8>> {
         replace(data, &self.engine, &self.wire)
     }
 
-    /// What the engine gets to see, from what the wire says.
+    /// Returns the data as the engine sees it, from the data on the wire.
     pub(super) fn to_engine(&self, data: &[u8]) -> Option<Vec<u8>> {
         replace(data, &self.wire, &self.engine)
     }
 }
 
-/// The whole extension: type, length, length of the list, list, an empty MKI.
+/// Returns the whole extension: type, length, length of the list, list, an empty MKI.
 fn extension(ids: &[u16]) -> Vec<u8> {
     let list = (ids.len() * 2) as u16;
     let mut bytes = USE_SRTP.to_vec();
@@ -127,7 +130,7 @@ fn extension(ids: &[u16]) -> Vec<u8> {
     bytes
 }
 
-/// A `use_srtp` extension without MKI, wherever it stands.
+/// Finds a `use_srtp` extension without MKI at any position.
 fn find_offer(data: &[u8]) -> Option<&[u8]> {
     data.windows(2).enumerate().filter(|(_, kind)| *kind == USE_SRTP).find_map(|(at, _)| {
         let rest = &data[at..];
@@ -147,9 +150,9 @@ fn replace(data: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
 }
 
 const USE_SRTP: [u8; 2] = [0x00, 0x0e];
-/// What dimpl offers as a client.
+/// Profiles that dimpl offers as a client.
 const ENGINE_OFFER: [u16; 3] = [0x0008, 0x0007, 0x0001];
-/// A profile that nobody has.
+/// Number that no profile has.
 const UNASSIGNED: u16 = 0x00ff;
 
 #[cfg(test)]
