@@ -1,5 +1,6 @@
-//! What the actors cost: peer connections against bare str0m `Rtc`s with a socket and a thread each, made and negotiated
-//! alike. Messages and packets per CPU-second, the time to connect, the memory of a connection at rest.
+//! Benchmark of the actors' overhead: peer connections against the baseline, bare str0m `Rtc`s with a socket and a
+//! thread each, created and negotiated alike. Messages and packets per CPU-second, the time to connect, the memory of
+//! an idle connection.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
 use std::borrow::Cow;
@@ -15,25 +16,25 @@ mod bare;
 const ROUNDS: usize = 5;
 const MESSAGE: &[u8] = &[7; 1_024];
 const PACKET: &[u8] = &[7; 1_200];
-/// Under way at a time, messages or packets: less than any socket's buffer holds, so that none is lost.
+/// Messages or packets under way at a time: fewer than any socket's buffer holds, so that none is lost.
 const WINDOW: usize = 64;
-/// So many packets are asked for at a time.
+/// Packets that are asked for at a time.
 const CREDIT: usize = 16;
-/// Not counted: until windows and buffers have grown.
+/// Messages or packets that are not counted, until windows and buffers have grown.
 const WARM_UP: usize = 2_000;
 const MESSAGES: usize = 12_000;
 const PACKETS: usize = 40_000;
 const CONNECTS: usize = 200;
 const PAIRS: usize = 400;
-/// Of which so many connect at a time, each between two ports of its own: what comes from one address to one port is of one
-/// connection.
+/// Connections that connect at a time, each between two ports of its own: datagrams from one address to one port belong
+/// to one connection.
 const AT_ONCE: usize = 10;
-/// Before their memory is looked at: long enough for statistics, reports and checks of the path.
+/// Idle time before memory is measured: long enough for statistics, reports and checks of the path.
 const REST: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() {
-    // Each measurement of memory has a process of its own.
+    // Each measurement of memory runs in a process of its own.
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().position(|argument| argument == "--memory") {
         Some(at) => {
@@ -99,7 +100,7 @@ async fn measure() {
     println!("  bare {bare:.0} KiB, actors {ours:.0} KiB ({:.2})", ours / bare);
 }
 
-/// How long connections took, and what CPU time they took on both sides.
+/// Times that connections took, and their CPU time on both sides.
 #[derive(Default)]
 struct Connects {
     times: Vec<f64>,
@@ -114,7 +115,7 @@ impl Connects {
     }
 }
 
-/// What is measured.
+/// Subject of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Job {
     /// One side sends messages, the other sends them back.
@@ -123,7 +124,7 @@ enum Job {
     Packets,
 }
 
-/// What one side of a connection does, whoever carries it.
+/// Work of one side of a connection, whichever implementation carries it.
 enum Work {
     Nothing,
     Echo,
@@ -132,7 +133,7 @@ enum Work {
     Drink(Meter, usize),
 }
 
-/// How one side sends.
+/// Sending half of one side.
 trait Line {
     type Message;
     fn send(&mut self, message: Self::Message);
@@ -141,7 +142,7 @@ trait Line {
 }
 
 impl Work {
-    /// Those of both sides, of which the first begins.
+    /// Creates the work of both sides, of which the first begins.
     fn pair(job: Job, meter: Meter) -> [Self; 2] {
         match job {
             Job::Messages => [Self::Ask(meter), Self::Echo],
@@ -180,7 +181,7 @@ impl Work {
     }
 }
 
-/// Counts, and tells what CPU time it took.
+/// Counter, which reports the CPU time that the counted work took.
 struct Meter {
     seen: usize,
     wanted: usize,
@@ -195,7 +196,7 @@ impl Meter {
         (Self { seen: 0, wanted, began: Duration::ZERO, done }, told)
     }
 
-    /// Whether more is wanted.
+    /// Counts one, and returns whether more is wanted.
     fn goes_on(&mut self) -> bool {
         self.seen += 1;
         if self.seen == WARM_UP {
@@ -208,12 +209,12 @@ impl Meter {
     }
 }
 
-/// In time, or not at all.
+/// Waits for a result, and panics if it does not come in time.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it does not take so long")
 }
 
-/// Of all threads of this process, also of those that have ended.
+/// Returns the CPU time of all threads of this process, including those that have ended.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux counts it");
     let (_, fields) = stat.rsplit_once(") ").expect("the name comes first");
@@ -223,7 +224,7 @@ fn cpu_time() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// What is in memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux counts it");
     let pages: f64 =

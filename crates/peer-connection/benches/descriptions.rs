@@ -1,4 +1,4 @@
-//! What an offer costs by its sections: CPU time from the offer to the answer, of a connection of its own each time.
+//! Benchmark of offers by their sections: CPU time from the offer to the answer, with a new connection each time.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use callboard_peer_connection::sdp::Sdp;
 use callboard_peer_connection::*;
 
 const ROUNDS: usize = 3;
-/// So many sections are answered in a round, by so many connections at most and at least.
+/// Sections that are answered in a round, by a bounded number of connections.
 const SECTIONS: usize = 512;
 const OFFERS: (usize, usize) = (4, 64);
 
@@ -70,7 +70,7 @@ async fn answer(
     (cpu_time() - before) / offers as u32
 }
 
-/// An offer of so many sections of video.
+/// Returns an offer of this many sections of video.
 fn offer(sections: usize) -> String {
     let mut sdp = Sdp::parse(include_str!("../tests/sdp/chromium-offer-video.sdp"));
     let section = sdp.media()[0].clone();
@@ -87,7 +87,7 @@ fn offer(sections: usize) -> String {
     sdp.to_string()
 }
 
-/// Of this process, all threads together.
+/// Returns the CPU time of all threads of this process.
 fn cpu_time() -> Duration {
     let threads = std::fs::read_dir("/proc/self/task").expect("Linux lists them");
     let all = threads.flatten().map(|thread| {

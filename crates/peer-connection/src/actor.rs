@@ -1,4 +1,4 @@
-//! How a peer connection lives.
+//! Actor of a peer connection.
 #![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
 
 mod commands;
@@ -27,32 +27,33 @@ use crate::session::{Session, SessionOutput};
 
 /// A WebRTC peer connection (W3C `RTCPeerConnection`).
 ///
-/// Opened by [`PeerConnections::open`](crate::PeerConnections::open); told what to do by [`messages`](crate::messages), each of which is answered; tells its owner what
-/// happens by [`PeerConnectionEvent`]s. It ends when it is closed by either side, and when its owner ends.
+/// Opened by [`PeerConnections::open`](crate::PeerConnections::open); commanded by [`messages`](crate::messages), each
+/// of which is answered; reports to its owner by [`PeerConnectionEvent`]s. It ends when either side closes it, and when
+/// its owner ends.
 pub struct PeerConnection {
     session: Session,
     transport: Option<Transport>,
-    /// Until it is started.
+    /// Options of the transport, until it is started.
     transport_options: Option<TransportOptions>,
     media_engine: MediaEngine,
     mux: MuxHandle,
     home: Home,
     handshake: Handshaking,
     outbox: Outbox,
-    /// It settles when the packets that wait have been looked at.
+    /// Whether it settles once the waiting packets have been handled.
     settling: bool,
-    /// The owner is behind, and will be looked at again.
+    /// Whether a timer runs that looks at a slow owner again.
     looking_again: bool,
-    /// When it is woken; what is due later is looked at then.
+    /// Time of the next wake-up; it also handles what is due later.
     wake_up: Option<(Instant, SpawnHandle)>,
     batch: Batch,
-    /// What was written and has not been let out.
+    /// Number of messages and packets that were written and not yet let out.
     written: usize,
-    /// A fault, if one was put in.
+    /// Injected loss, if any.
     loss: Option<Loss>,
 }
 
-/// Where its handshake runs, and by what name.
+/// Supervisor, thread, name and factory of its handshake.
 pub(crate) struct Home {
     pub(crate) id: PeerConnectionId,
     pub(crate) handshakes: SupervisorRef,
@@ -61,16 +62,16 @@ pub(crate) struct Home {
     pub(crate) factory: Arc<dyn HandshakeFactory>,
 }
 
-/// The handshake, from this side.
+/// The handshake, seen from the connection.
 #[derive(Default)]
 struct Handshaking {
     handle: Option<HandshakeHandle>,
-    /// It was begun, or is over.
+    /// Whether it was begun; it may be over.
     begun: bool,
-    /// What is to be told to one that is being started.
+    /// Readiness to report to a handshake that is still being started.
     ready: Option<Option<Duration>>,
     early: Vec<Bytes>,
-    /// It must have said something by then: its thread may be blocked.
+    /// Timer within which the handshake must have reported: its thread may be blocked.
     watchdog: Option<SpawnHandle>,
 }
 
@@ -129,7 +130,7 @@ impl PeerConnection {
         })
     }
 
-    /// The one way in: let the core do something, and do what it wants done.
+    /// Lets the core do something, then does what the core wants done. All inputs go through here.
     fn drive<R>(
         &mut self,
         ctx: &mut Context<Self>,
@@ -146,7 +147,7 @@ impl PeerConnection {
         call: impl FnOnce(&mut Session, Instant) -> R,
     ) -> R {
         let result = call(&mut self.session, Instant::now());
-        // ICE alone drives it every few seconds: whoever has nobody is noticed.
+        // ICE alone drives it every few seconds: so a lost owner is noticed.
         if !self.outbox.has_owner() {
             self.session.close(Instant::now(), CloseReason::Closed);
         }
@@ -156,21 +157,21 @@ impl PeerConnection {
         result
     }
 
-    /// Send what is to be sent, and tell what is to be told.
+    /// Sends what the core wants sent, and tells the owner what happened.
     fn settle(&mut self, ctx: &mut Context<Self>) {
         if let Some(transport) = &self.transport {
             self.batch.flush(transport);
         }
         if !self.outbox.flush() {
-            // Nobody is left.
+            // There is no owner any more.
             return self.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
         }
         self.look_again(ctx);
         self.set_wake_up(ctx);
     }
 
-    /// The same when all packets that wait have been looked at: an owner on another thread is woken once for all, and what
-    /// goes out goes together.
+    /// Settles once all waiting packets have been handled: an owner on another thread is woken once for all of them,
+    /// and their datagrams go out together.
     fn settle_soon(&mut self, ctx: &mut Context<Self>) {
         if !std::mem::replace(&mut self.settling, true) {
             ctx.spawn(std::future::ready(()).into_actor(self).map(|(), this, ctx| {
@@ -180,7 +181,8 @@ impl PeerConnection {
         }
     }
 
-    /// What is written goes out when all that waits in the mailbox has been written: several datagrams in one call.
+    /// Lets written messages and packets out once everything in the mailbox has been written: several datagrams in one
+    /// call.
     fn flush_soon(&mut self, ctx: &mut Context<Self>) {
         self.written += 1;
         if self.written >= WRITTEN {
@@ -212,7 +214,7 @@ impl PeerConnection {
                 Told::NoOwner => self.session.close(Instant::now(), CloseReason::Closed),
             },
             SessionOutput::AddUfrag(ufrag) => {
-                // Credentials are random: nobody else has them.
+                // Credentials are random: no other connection has them.
                 if let Some(transport) = &self.transport
                     && transport.add_ufrag(&ufrag).is_err()
                 {
@@ -258,7 +260,7 @@ impl PeerConnection {
         }
     }
 
-    /// Whether the next datagram is to be lost.
+    /// Returns whether injected loss drops the next datagram.
     fn loses(&mut self) -> bool {
         let lost = self.loss.as_mut().is_some_and(Loss::next);
         if lost {
@@ -300,13 +302,13 @@ impl PeerConnection {
         }));
     }
 
-    /// An actor that is blocked cannot keep its own deadline.
+    /// Starts the watchdog of the handshake: an actor that is blocked cannot keep its own deadline.
     fn watch_handshake(&mut self, ctx: &mut Context<Self>) {
         let deadline = self.home.deadline;
         self.handshake.watchdog = Some(ctx.run_later(deadline + GRACE, move |this, ctx| {
             this.handshake_failed(HandshakeError::DeadlineExceeded(deadline), ctx);
             let (supervisor, name) = (this.home.handshakes.clone(), this.home.id.to_string());
-            // Whatever runs there is given up, with its thread if need be.
+            // The handshake's actor is given up, with its thread if need be.
             actix::spawn(async move { supervisor.terminate_child(&name).await });
         }));
     }
@@ -322,7 +324,7 @@ impl PeerConnection {
         self.drive(ctx, |session, now| session.fail_handshake(now, &error));
     }
 
-    /// What the owner had no room for is brought when it has: nobody tells when that is.
+    /// Delivers later what the owner had no room for: the owner does not say when it has room again.
     fn look_again(&mut self, ctx: &mut Context<Self>) {
         if !self.outbox.is_behind() || std::mem::replace(&mut self.looking_again, true) {
             return;
@@ -347,7 +349,7 @@ impl PeerConnection {
             ctx.cancel_future(timer);
         }
         let now = Instant::now();
-        // What is due at once, again and again, is not to keep everybody else waiting.
+        // What is due at once, again and again, must not keep others waiting.
         let wait = due.saturating_duration_since(now).clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
         let timer = ctx.run_later(wait, |this, ctx| {
             this.wake_up = None;
@@ -362,7 +364,7 @@ impl PeerConnection {
     }
 }
 
-/// Where handshakes run.
+/// Supervisor, placement and deadline of handshakes.
 #[derive(Clone)]
 pub(crate) struct HandshakeHome {
     pub(crate) supervisor: SupervisorRef,
@@ -383,7 +385,7 @@ impl Actor for PeerConnection {
     }
 
     fn stopping(&mut self, ctx: &mut Context<Self>) -> Running {
-        // Whoever stops it: the peer is told.
+        // However it is stopped, the peer is told.
         self.drive(ctx, |session, now| session.close(now, CloseReason::Stopped));
         Running::Stop
     }
@@ -405,7 +407,8 @@ impl StreamHandler<TransportEvent> for PeerConnection {
                         &datagram.contents,
                     );
                 });
-                // What carries data is acknowledged at once: that sets its peer's pace, and so what its owner must keep up with.
+                // Data is acknowledged at once: that sets the peer's pace, and so the rate with which the owner must
+                // keep up.
                 if media {
                     self.settle_soon(ctx);
                 } else {
@@ -426,7 +429,7 @@ impl StreamHandler<TransportEvent> for PeerConnection {
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {
-        // The mux is gone; what is under way runs into its time-outs.
+        // The mux is gone; everything under way runs into its timeouts.
     }
 }
 
@@ -435,7 +438,7 @@ impl Handler<HandshakeEvent> for PeerConnection {
 
     fn handle(&mut self, event: HandshakeEvent, ctx: &mut Context<Self>) {
         match event.output {
-            // What it is comes from the descriptions.
+            // The descriptions already say what it is.
             HandshakeOutput::InitData { .. } => {}
             HandshakeOutput::Transmit { packets, consumed } => {
                 if let Some(handle) = &mut self.handshake.handle {
@@ -461,7 +464,7 @@ impl Handler<Down> for PeerConnection {
     type Result = ();
 
     fn handle(&mut self, down: Down, ctx: &mut Context<Self>) {
-        // A normal end was told before, with what it led to.
+        // A normal end was reported before, with its result.
         if down.reason != ExitReason::Normal {
             self.handshake_failed(HandshakeError::ActorEnded(down.reason), ctx);
         }
@@ -470,15 +473,16 @@ impl Handler<Down> for PeerConnection {
 
 /// A peer connection has one component, since RTCP is multiplexed.
 const COMPONENT: ComponentId = ComponentId(1);
-/// The application's commands; it waits for each, or is told that there is no room.
+/// Mailbox capacity, for the application's commands; it waits for each, or gets an error that there is no room.
 const MAILBOX: usize = 1_024;
-/// Datagrams that came before the handshake was started.
+/// Most datagrams that are kept from before the handshake was started.
 const EARLY: usize = 32;
-/// What a handshake's own deadline has first.
+/// Extra time for the handshake's own deadline to act first.
 const GRACE: Duration = Duration::from_millis(250);
-/// When an owner is looked at that had no room: often enough for a mailbox of 16 and 10,000 messages a second.
+/// Time after which an owner that had no room is tried again: often enough for a mailbox of 16 and 10,000 messages a
+/// second.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// Messages and packets that are let out together: as many datagrams as one call takes.
+/// Most messages and packets that are let out together: as many datagrams as one call takes.
 const WRITTEN: usize = 64;
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

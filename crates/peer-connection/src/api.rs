@@ -1,5 +1,4 @@
-//! What connections are made of: codecs, what is done for media on the way, the template of both, and one
-//! connection's configuration.
+//! Codecs, interceptors, template and configuration of peer connections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,13 +15,13 @@ use crate::media::*;
 
 /// The codecs of connections (webrtc-rs' and Pion's `MediaEngine`).
 ///
-/// Order is preference: of a kind of media, the first that both sides have is used.
+/// Order is preference: of each kind of media, the first codec that both sides have is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaEngine {
     codecs: Vec<Codec>,
 }
 
-/// A codec that connections can negotiate. Callboard carries its frames; it encodes and decodes none.
+/// A codec that connections can negotiate. Callboard carries its frames; it neither encodes nor decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
@@ -49,7 +48,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// What it is a codec of.
+    /// Returns whether it is a codec of audio or of video.
     pub fn kind(self) -> TrackKind {
         match self {
             Self::Opus | Self::Pcmu | Self::Pcma | Self::G722 | Self::ComfortNoise => {
@@ -59,7 +58,7 @@ impl Codec {
         }
     }
 
-    /// Its name in SDP.
+    /// Returns its name in SDP.
     pub fn name(self) -> &'static str {
         match self {
             Self::Opus => "opus",
@@ -77,7 +76,7 @@ impl Codec {
 }
 
 impl Default for MediaEngine {
-    /// Those of browsers: Opus, G.722, PCMU, PCMA; VP8, VP9, H.264, AV1.
+    /// Returns the codecs of browsers: Opus, G.722, PCMU, PCMA; VP8, VP9, H.264, AV1.
     fn default() -> Self {
         use Codec::*;
         Self { codecs: vec![Opus, G722, Pcmu, Pcma, Vp8, Vp9, H264, Av1] }
@@ -85,17 +84,17 @@ impl Default for MediaEngine {
 }
 
 impl MediaEngine {
-    /// No codecs: for data channels alone.
+    /// Creates an engine without codecs: for data channels alone.
     pub fn empty() -> Self {
         Self { codecs: Vec::new() }
     }
 
-    /// These codecs.
+    /// Creates an engine with these codecs.
     pub fn of(codecs: impl IntoIterator<Item = Codec>) -> Self {
         codecs.into_iter().fold(Self::empty(), Self::codec)
     }
 
-    /// And this one.
+    /// Adds a codec.
     pub fn codec(mut self, codec: Codec) -> Self {
         if !self.codecs.contains(&codec) {
             self.codecs.push(codec);
@@ -103,12 +102,12 @@ impl MediaEngine {
         self
     }
 
-    /// All of them, best first.
+    /// Returns all codecs, best first.
     pub fn codecs(&self) -> &[Codec] {
         &self.codecs
     }
 
-    /// Whether one of them is meant.
+    /// Returns whether this describes one of the codecs.
     pub(crate) fn has(&self, wanted: &RtpCodecCapability) -> bool {
         self.codecs.iter().any(|codec| {
             Some(codec.kind()) == wanted.kind()
@@ -125,22 +124,22 @@ impl MediaEngine {
     }
 }
 
-/// What is done for media on its way (webrtc-rs' and Pion's interceptor registry).
+/// The handling of media on its way (webrtc-rs' and Pion's interceptor registry).
 #[derive(Clone)]
 pub struct Registry {
-    /// Ask for lost packets (RFC 4585 NACK), and answer such requests. Default: yes.
+    /// Whether to ask for lost packets (RFC 4585 NACK), and to answer such requests. Default: yes.
     pub nack: bool,
-    /// Send them again as a stream of their own (RFC 4588 RTX). Default: yes.
+    /// Whether to send them again as a separate stream (RFC 4588 RTX). Default: yes.
     pub rtx: bool,
-    /// Time between sender and receiver reports of audio (RFC 3550). Default: 5 s.
+    /// Interval of sender and receiver reports of audio (RFC 3550). Default: 5 s.
     pub audio_report_interval: Duration,
-    /// The same of video. Default: 1 s.
+    /// The same interval for video. Default: 1 s.
     pub video_report_interval: Duration,
-    /// Tell the sender when each packet arrived (transport-wide congestion control). Default: yes.
+    /// Whether to tell the sender when each packet arrived (transport-wide congestion control). Default: yes.
     pub transport_wide_feedback: bool,
-    /// Estimate what the path to the peer carries, beginning with so many bits per second. Default: none is estimated.
+    /// Initial bandwidth estimate of the path to the peer, in bits per second. Default: none, and nothing is estimated.
     pub bandwidth_estimation: Option<u64>,
-    /// What looks at all media, in this order. Default: nothing.
+    /// Interceptors of all media, in this order. Default: none.
     pub taps: Vec<Arc<dyn Tap>>,
 }
 
@@ -159,7 +158,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Have this look at all media; after those that were added before.
+    /// Adds an interceptor of all media, after those that were added before.
     pub fn tap(mut self, tap: impl Tap) -> Self {
         self.taps.push(Arc::new(tap));
         self
@@ -182,50 +181,50 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Looks at media on its way, and may change or drop it. It runs on the media thread: it must not wait.
+/// Interceptor: sees media on its way, and may change or drop it. It runs on the media thread: it must not block.
 pub trait Tap: Send + Sync + 'static {
-    /// A frame came.
+    /// Handles a frame that was received.
     fn sample_received(&self, _: &mut ReceivedSample) -> Flow {
         Flow::Pass
     }
 
-    /// A frame is to be sent.
+    /// Handles a frame before it is sent.
     fn sample_sent(&self, _: SenderId, _: &mut Sample) -> Flow {
         Flow::Pass
     }
 
-    /// A packet came.
+    /// Handles a packet that was received.
     fn packet_received(&self, _: &mut RtpPacket) -> Flow {
         Flow::Pass
     }
 
-    /// A packet is to be sent.
+    /// Handles a packet before it is sent.
     fn packet_sent(&self, _: SenderId, _: &mut RtpPacket) -> Flow {
         Flow::Pass
     }
 }
 
-/// What becomes of it.
+/// Decision of an interceptor about a frame or packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flow {
-    /// It goes on.
+    /// The frame or packet goes on.
     #[default]
     Pass,
-    /// It ends here.
+    /// The frame or packet is dropped.
     Drop,
 }
 
-/// How media is handed over.
+/// Form in which media is handed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MediaMode {
-    /// As whole frames: [`Sample`] and [`ReceivedSample`].
+    /// Whole frames: [`Sample`] and [`ReceivedSample`].
     #[default]
     Samples,
-    /// As packets: [`RtpPacket`]. For forwarding without a look inside.
+    /// Packets: [`RtpPacket`]. For forwarding without a look inside.
     Rtp,
 }
 
-/// The template of connections: immutable, cheap to clone, used for as many as one likes (Pion's `API`).
+/// The template of connections: immutable, cheap to clone, used for any number of connections (Pion's `API`).
 #[derive(Clone, Debug)]
 pub struct Api {
     pub(crate) inner: Arc<ApiInner>,
@@ -240,13 +239,14 @@ pub(crate) struct ApiInner {
 }
 
 impl ApiInner {
-    /// What SCTP holds to be sent of all channels together, in bytes; what it does not take waits in the channels' own queues.
+    /// Returns how many bytes SCTP holds for sending, of all channels together; the rest waits in the channels' own
+    /// queues.
     pub(crate) fn sctp_buffer(&self) -> usize {
         (256 << 10).max(self.settings.max_message_size as usize)
     }
 }
 
-/// Makes a connection's handshake out of the DTLS that it would have.
+/// Makes a connection's handshake from the DTLS that the connection would otherwise have.
 type MakeHandshake = dyn Fn(Dtls) -> Arc<dyn HandshakeFactory> + Send + Sync;
 
 impl fmt::Debug for ApiInner {
@@ -260,48 +260,49 @@ impl fmt::Debug for ApiInner {
     }
 }
 
-/// What all connections of an [`Api`] have in common, beside codecs and interceptors.
+/// Settings that all connections of an [`Api`] share, beside codecs and interceptors.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
-    /// How media is handed over. Default: as samples.
+    /// Form in which media is handed over. Default: samples.
     pub media_mode: MediaMode,
-    /// Be an ICE-lite agent (RFC 8445 §2.5): for servers with public addresses; host candidates alone. Default: no.
+    /// Whether to be an ICE-lite agent (RFC 8445 §2.5): for servers with public addresses; host candidates alone.
+    /// Default: no.
     pub ice_lite: bool,
-    /// The DTLS role of answers to offers that leave it open. Default: the server's, which chooses the SRTP profile, and
-    /// so gets AES-GCM also from browsers, which as servers prefer AES-CM. As client it offers AES-GCM alone, and saves
-    /// a round trip.
+    /// DTLS role in answers to offers that leave it open. Default: server. The server chooses the SRTP profile, and so
+    /// gets AES-GCM also from browsers, which as servers prefer AES-CM. As client this side offers AES-GCM alone, and
+    /// saves a round trip.
     pub answering_role: Role,
-    /// Offer to be the DTLS client, rather than leave it open. Default: no.
+    /// Whether to offer to be the DTLS client, rather than leave the role open. Default: no.
     pub offer_active: bool,
-    /// The only version of DTLS. Default: 1.3 with a peer that has it, else 1.2.
+    /// Only allowed version of DTLS. Default: 1.3 with a peer that has it, else 1.2.
     pub dtls_version: Option<Version>,
-    /// The SRTP profiles, best first. Default: AES-128-GCM, AES-256-GCM, AES-128-CM-SHA1-80; as DTLS client the last
-    /// is left out.
+    /// SRTP profiles, best first. Default: AES-128-GCM, AES-256-GCM, AES-128-CM-SHA1-80; without the last as DTLS
+    /// client.
     pub srtp_profiles: Option<Vec<SrtpProfile>>,
-    /// The largest message of a data channel that the peer may send, in bytes. Of those that are sent the largest has as many
-    /// bytes, or 256 KiB if that is more, and the peer may take less. Default: 256 KiB.
+    /// Largest message of a data channel that the peer may send, in bytes. This side sends messages of the same size,
+    /// or of 256 KiB if that is more; the peer may accept less. Default: 256 KiB.
     pub max_message_size: u32,
-    /// How much may wait to be sent on each data channel, in bytes. Default: 4 MiB.
+    /// Bytes that may wait to be sent on each data channel. Default: 4 MiB.
     pub max_buffered_amount: usize,
-    /// How many data channels there may be, of both sides together. Default: 1,024.
+    /// Largest number of data channels, of both sides together. Default: 1,024.
     pub max_data_channels: usize,
-    /// How many sections of media a remote description may have; one with more is refused before it is read
-    /// ([`TooManySections`](crate::error::DescriptionError::TooManySections)). Each costs CPU time and memory. What this
-    /// side has offered may be answered whatever it is. Default: 64.
+    /// Largest number of media sections in a remote description; one with more is refused before it is parsed
+    /// ([`TooManySections`](crate::error::DescriptionError::TooManySections)). Each costs CPU time and memory. An
+    /// answer may always have as many as this side's offer. Default: 64.
     pub max_sections: usize,
-    /// How much that came may wait for the owner, in bytes, and in events; one that does not keep up loses media, and
-    /// the connection when data or states have no more room. Default: 8 MiB, 16,384.
+    /// Received bytes and events that may wait for the owner; an owner that does not keep up loses media, and loses the
+    /// connection when data or states have no more room. Default: 8 MiB, 16,384.
     pub max_unread: (usize, usize),
-    /// How much may wait to be read from the network.
+    /// Bounds of the receive queue, which holds datagrams from the network.
     pub route: RouteOptions,
-    /// Without any inbound traffic for so long, a connection is `disconnected`. Default: 5 s.
+    /// Time without any inbound traffic after which a connection is `disconnected`. Default: 5 s.
     pub disconnected_timeout: Duration,
-    /// It is `failed` when no path was found within so long, or none was found again. Default: 30 s.
+    /// Time without a path, at the start or after one was lost, after which a connection is `failed`. Default: 30 s.
     pub failed_timeout: Duration,
-    /// A connection that has been `failed` for so long is closed, with the reason. Default: 30 s; none: never, the
-    /// application does.
+    /// Time after which a `failed` connection is closed, with the reason. Default: 30 s; with none, only the
+    /// application closes it.
     pub failed_close_timeout: Option<Duration>,
-    /// Write candidates into local descriptions as well. Default: no; they are told one by one.
+    /// Whether to write candidates into local descriptions as well. Default: no; they are sent one by one as events.
     pub inline_candidates: bool,
 }
 
@@ -329,12 +330,12 @@ impl Default for ApiSettings {
 }
 
 impl Api {
-    /// Of these codecs and interceptors.
+    /// Creates a template with these codecs and interceptors.
     pub fn new(media_engine: MediaEngine, registry: Registry) -> Self {
         Self::with_settings(media_engine, registry, ApiSettings::default())
     }
 
-    /// And with these settings.
+    /// Creates a template with these codecs, interceptors and settings.
     pub fn with_settings(
         media_engine: MediaEngine,
         registry: Registry,
@@ -343,8 +344,8 @@ impl Api {
         Self { inner: Arc::new(ApiInner { media_engine, registry, settings, handshake: None }) }
     }
 
-    /// With a handshake for every connection that is not [given one](Configuration::handshake): made out of the DTLS that
-    /// the connection would have, with its own certificate, which it may wrap.
+    /// Sets how the handshake is made for every connection that is not [given one](Configuration::handshake): from the
+    /// DTLS that the connection would have, with its own certificate. The result may wrap that DTLS.
     pub fn handshake(
         mut self,
         make: impl Fn(Dtls) -> Arc<dyn HandshakeFactory> + Send + Sync + 'static,
@@ -353,7 +354,7 @@ impl Api {
         self
     }
 
-    /// With another [`ApiSettings::max_message_size`]. Costs a copy of the template if it differs.
+    /// Sets [`ApiSettings::max_message_size`]. Costs a copy of the template if it differs.
     pub fn max_message_size(mut self, bytes: u32) -> Self {
         if self.inner.settings.max_message_size != bytes {
             Arc::make_mut(&mut self.inner).settings.max_message_size = bytes;
@@ -361,39 +362,40 @@ impl Api {
         self
     }
 
-    /// Its codecs.
+    /// Returns the codecs.
     pub fn media_engine(&self) -> &MediaEngine {
         &self.inner.media_engine
     }
 
-    /// Its settings.
+    /// Returns the settings.
     pub fn settings(&self) -> &ApiSettings {
         &self.inner.settings
     }
 }
 
 impl Default for Api {
-    /// The codecs of browsers, and what browsers do for media.
+    /// Creates a template with the codecs of browsers, and with what browsers do for media.
     fn default() -> Self {
         Self::new(MediaEngine::default(), Registry::default())
     }
 }
 
-/// One connection's configuration (W3C `RTCConfiguration`).
+/// Configuration of one connection (W3C `RTCConfiguration`).
 #[derive(Clone, Default)]
 pub struct Configuration {
     /// STUN and TURN servers. Default: none.
     pub ice_servers: Vec<IceServer>,
-    /// Which candidates there are to be. Default: all.
+    /// Kinds of candidates to use. Default: all.
     pub ice_transport_policy: IceTransportPolicy,
-    /// This side's certificate. Default: a new one, of random issuer and serial number. One that is used again saves
-    /// some 50 µs, and makes connections of one server recognisable.
+    /// Certificate of this side. Default: a new one, of random issuer and serial number. A certificate that is used
+    /// again saves some 50 µs, and makes connections of one server recognisable.
     pub certificate: Option<Certificate>,
-    /// The handshake. Default: what the [`Api`] makes, or DTLS as its [`ApiSettings`] say.
+    /// Handshake. Default: the one that the [`Api`] makes, or DTLS as its [`ApiSettings`] say.
     ///
-    /// Its session must be one of DTLS ([`Session::into_engine`](callboard_ice_handshake::handshake::Session::into_engine)),
-    /// such as wrappers of [`Dtls`] have; with another the connection fails.
-    /// `certificate` must be the one it shows.
+    /// Its session must be one of DTLS
+    /// ([`Session::into_engine`](callboard_ice_handshake::handshake::Session::into_engine)), such as wrappers of
+    /// [`Dtls`] have; with another the connection fails.
+    /// `certificate` must be the one that the handshake shows.
     pub handshake: Option<Arc<dyn HandshakeFactory>>,
 }
 

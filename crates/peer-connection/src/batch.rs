@@ -1,4 +1,4 @@
-//! What goes out together.
+//! Batches of outgoing datagrams for GSO.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ pub(crate) struct Batch {
     contents: Vec<u8>,
     segment: usize,
     count: usize,
-    /// The last one was shorter: none can follow.
+    /// Whether the last datagram was shorter: none can follow it.
     full: bool,
 }
 
@@ -35,7 +35,7 @@ impl Batch {
             self.segment = contents.len();
         }
         self.full = contents.len() < self.segment;
-        // One alone is not copied; several are put together where the last ones were.
+        // A single datagram is not copied; several are put together in the buffer of the batch before.
         if self.contents.capacity() == 0 {
             self.contents = contents;
         } else {
@@ -46,7 +46,7 @@ impl Batch {
 
     pub(crate) fn flush(&mut self, transport: &Transport) {
         if let Some((source, destination)) = self.source.take() {
-            // What the system does not take is lost, as on the network.
+            // A batch that the system does not take is lost, as on the network.
             _ = transport.send(Transmit {
                 source,
                 destination,
@@ -54,7 +54,7 @@ impl Batch {
                 segment_size: (self.count > 1).then_some(self.segment),
             });
         }
-        // Where single datagrams go, nothing is to be kept for more.
+        // Where only single datagrams are sent, no buffer is kept.
         if self.count > 1 {
             self.contents.clear();
         } else {
@@ -65,7 +65,7 @@ impl Batch {
     }
 }
 
-/// What `UDP_SEGMENT` takes in one call.
+/// Most datagrams that `UDP_SEGMENT` takes in one call.
 const SEGMENTS: usize = 64;
 /// The largest UDP payload.
 const LARGEST_BATCH: usize = 65_507;

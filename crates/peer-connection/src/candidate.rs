@@ -1,18 +1,18 @@
-//! Candidates as they travel (W3C `RTCIceCandidateInit`).
+//! ICE candidates as they travel in signaling (W3C `RTCIceCandidateInit`).
 
 use serde::{Deserialize, Serialize};
 
-/// A candidate for the peer, or from it. In JSON its members are spelt as browsers do (`sdpMid`); `sdp_mid`, as
-/// webrtc-rs and Specter do, is read as well.
+/// A candidate for the peer, or from it. In JSON its members are spelt as in browsers (`sdpMid`); the spelling of
+/// webrtc-rs and Specter (`sdp_mid`) is accepted as well.
 ///
-/// An empty `candidate` says that there are no more for this user fragment.
+/// An empty `candidate` means that there are no more for this user fragment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IceCandidate {
     /// `candidate:…` (RFC 8839 §5.1).
     #[serde(default)]
     pub candidate: String,
-    /// The identification of its section.
+    /// The `a=mid` of its section.
     #[serde(default, alias = "sdp_mid")]
     pub sdp_mid: Option<String>,
     /// The number of its section, from 0.
@@ -24,7 +24,7 @@ pub struct IceCandidate {
 }
 
 impl IceCandidate {
-    /// There are no more.
+    /// Returns whether this means that there are no more candidates.
     pub fn is_end_of_candidates(&self) -> bool {
         self.candidate.is_empty()
     }

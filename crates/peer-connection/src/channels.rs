@@ -11,7 +11,7 @@ use crate::engine::{ChannelKey, ChannelSpec, Engine, EngineError};
 use crate::error::{CreateDataChannelError, SendDataError};
 use crate::event::{ConnectionEvent, DataChannelMessage};
 
-/// Which data channel of a connection. A number of our own: the id of the SCTP stream
+/// Identifier of a data channel in its connection. It is a number of this crate: the id of the SCTP stream
 /// ([`DataChannelInfo::stream`]) is not known before the channel is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -23,20 +23,21 @@ impl fmt::Display for DataChannelId {
     }
 }
 
-/// How a data channel is to be (W3C `RTCDataChannelInit`).
+/// Options of a new data channel (W3C `RTCDataChannelInit`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataChannelOptions {
     /// Whether messages arrive in the order in which they were sent. Default: yes.
     pub ordered: bool,
-    /// Give a message up after so many retransmissions. Default: never.
+    /// Number of retransmissions after which a message is given up. Default: never given up.
     pub max_retransmits: Option<u16>,
-    /// Give a message up after so many milliseconds. Default: never.
+    /// Milliseconds after which a message is given up. Default: never given up.
     pub max_packet_life_time: Option<u16>,
-    /// The application's name for what is spoken. Default: empty.
+    /// Name of the application's protocol on the channel. Default: empty.
     pub protocol: String,
-    /// Both sides declare the channel with this id, and the peer is not told of it. Default: it is.
+    /// Id of a channel that both sides declare, so that it is not announced to the peer. Default: none, and it is
+    /// announced.
     pub negotiated: Option<u16>,
-    /// At how many waiting bytes [`ConnectionEvent::BufferedAmountLow`] is told. Default: 0.
+    /// Number of waiting bytes at which [`ConnectionEvent::BufferedAmountLow`] is sent. Default: 0.
     pub buffered_amount_low_threshold: usize,
 }
 
@@ -53,35 +54,35 @@ impl Default for DataChannelOptions {
     }
 }
 
-/// A data channel, as it is.
+/// State of a data channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataChannelInfo {
-    /// Which it is.
+    /// Identifier of the channel.
     pub id: DataChannelId,
     /// The id of its SCTP stream (W3C `id`), once it is open.
     pub stream: Option<u16>,
     /// Its label.
     pub label: String,
-    /// What is spoken.
+    /// Name of the application's protocol on the channel.
     pub protocol: String,
     /// Whether messages arrive in order.
     pub ordered: bool,
-    /// After how many retransmissions a message is given up.
+    /// Number of retransmissions after which a message is given up.
     pub max_retransmits: Option<u16>,
-    /// After how many milliseconds.
+    /// Milliseconds after which a message is given up.
     pub max_packet_life_time: Option<u16>,
     /// Whether both sides have declared it.
     pub negotiated: bool,
-    /// Whether the peer has made it.
+    /// Whether the peer has created it.
     pub by_peer: bool,
-    /// Where it is in its life.
+    /// Stage of its life.
     pub state: DataChannelState,
     /// Bytes that wait to be sent.
     pub buffered_amount: usize,
 }
 
-/// Where a channel is in its life (W3C `RTCDataChannelState`).
+/// Stage of a channel's life (W3C `RTCDataChannelState`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataChannelState {
@@ -89,11 +90,11 @@ pub enum DataChannelState {
     Connecting,
     /// Open.
     Open,
-    /// What waits is still sent.
+    /// The channel is being closed; what waits is still sent.
     Closing,
 }
 
-/// What went through a channel.
+/// Counters of a channel's messages and bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traffic {
     pub(crate) messages_sent: u64,
@@ -113,28 +114,28 @@ pub(crate) struct Channel {
     queue: VecDeque<DataChannelMessage>,
     queued: usize,
     low_threshold: usize,
-    /// More than the threshold waits.
+    /// Whether more bytes than the threshold wait.
     above: bool,
 }
 
 /// All channels of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    /// In boxes, since the map keeps room for more.
+    /// Boxed, since the map keeps room for more entries than it has.
     all: HashMap<DataChannelId, Box<Channel>>,
     by_key: HashMap<ChannelKey, DataChannelId>,
-    /// Closed before they were open: the engine may open them still.
+    /// Channels that were closed before they were open: the engine may still open them.
     stillborn: HashSet<ChannelKey>,
     next: u32,
     most: usize,
     most_buffered: usize,
-    /// Channels that have something to send or to tell.
+    /// Channels that have something to send or an event to report.
     busy: Vec<DataChannelId>,
     pub(crate) opened: u64,
     pub(crate) closed: u64,
     pub(crate) requested: u64,
     pub(crate) accepted: u64,
-    /// Of the peer's, because there were too many.
+    /// Channels of the peer that were refused, because there were too many.
     pub(crate) refused: u64,
 }
 
@@ -233,12 +234,12 @@ impl Channels {
             above: false,
         };
         self.all.insert(id, Box::new(channel));
-        // One that both sides have declared may be open already, and is never told to be.
+        // A channel that both sides have declared may be open already, and is then never reported as opened.
         self.busy.push(id);
         id
     }
 
-    /// Make the channels anew in an engine that was made anew.
+    /// Creates the channels again in an engine that was created again.
     pub(crate) fn rebuild(&mut self, engine: &mut Engine) {
         self.by_key.clear();
         for (id, channel) in &mut self.all {
@@ -247,7 +248,7 @@ impl Channels {
         }
     }
 
-    /// A channel is open; the peer's are new.
+    /// Handles a channel that is open; the peer's channels are new.
     pub(crate) fn opened(
         &mut self,
         engine: &mut Engine,
@@ -314,7 +315,7 @@ impl Channels {
         Some(ConnectionEvent::DataChannelClosed(id))
     }
 
-    /// The transport is gone, and all channels with it.
+    /// Closes all channels, after the transport is gone.
     pub(crate) fn close_all(&mut self) -> Vec<ConnectionEvent> {
         self.by_key.clear();
         let mut ids: Vec<DataChannelId> = self.all.drain().map(|(id, _)| id).collect();
@@ -323,7 +324,7 @@ impl Channels {
         ids.into_iter().map(ConnectionEvent::DataChannelClosed).collect()
     }
 
-    /// Close a channel when what waits has been sent.
+    /// Closes a channel once what waits has been sent.
     pub(crate) fn close(&mut self, id: DataChannelId) -> Option<()> {
         let channel = self.all.get_mut(&id)?;
         channel.state = DataChannelState::Closing;
@@ -381,7 +382,7 @@ impl Channels {
         Ok(Ok(()))
     }
 
-    /// Do what has become possible; says whether the engine has something to do then.
+    /// Does what has become possible; returns whether the engine then has something to do.
     pub(crate) fn flush(
         &mut self,
         engine: &mut Engine,
@@ -458,7 +459,8 @@ fn is_binary(message: &DataChannelMessage) -> bool {
     matches!(message, DataChannelMessage::Binary(_))
 }
 
-/// Reserved (RFC 8832 §6).
+/// Reserved stream id (RFC 8832 §6).
 const NO_STREAM: u16 = 65_535;
-/// str0m panics at 1,488, where the message that opens a channel does not fit its buffer.
+/// Most bytes of label and protocol together. str0m panics at 1,488, where the message that opens a channel does not
+/// fit its buffer.
 const LONGEST_NAMES: usize = 1_200;

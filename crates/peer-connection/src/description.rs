@@ -1,21 +1,21 @@
-//! Session descriptions as they travel (W3C `RTCSessionDescription`).
+//! Session descriptions as they travel in signaling (W3C `RTCSessionDescription`).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a description is to be taken for (W3C `RTCSdpType`).
+/// Type of a description (W3C `RTCSdpType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SdpType {
-    /// The first of a round.
+    /// The offer that begins a round.
     Offer,
     /// An answer that another may follow.
     #[serde(rename = "pranswer")]
     ProvisionalAnswer,
     /// The answer that ends a round.
     Answer,
-    /// None at all: take back the offer of this round.
+    /// No description: rolls back the offer of this round.
     Rollback,
 }
 
@@ -33,31 +33,31 @@ impl fmt::Display for SdpType {
 /// A session description: `{"type": "offer", "sdp": "v=0…"}` in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionDescription {
-    /// What it is to be taken for.
+    /// Type of the description.
     #[serde(rename = "type")]
     pub kind: SdpType,
-    /// Its text (RFC 8866); empty with a rollback, and for "the one that was created last".
+    /// Text of the description (RFC 8866); empty with a rollback, and for "the one that was created last".
     #[serde(default)]
     pub sdp: String,
 }
 
 impl SessionDescription {
-    /// An offer.
+    /// Creates an offer.
     pub fn offer(sdp: impl Into<String>) -> Self {
         Self { kind: SdpType::Offer, sdp: sdp.into() }
     }
 
-    /// An answer.
+    /// Creates an answer.
     pub fn answer(sdp: impl Into<String>) -> Self {
         Self { kind: SdpType::Answer, sdp: sdp.into() }
     }
 
-    /// A provisional answer.
+    /// Creates a provisional answer.
     pub fn provisional_answer(sdp: impl Into<String>) -> Self {
         Self { kind: SdpType::ProvisionalAnswer, sdp: sdp.into() }
     }
 
-    /// Take the offer of this round back.
+    /// Creates a rollback of the offer of this round.
     pub fn rollback() -> Self {
         Self { kind: SdpType::Rollback, sdp: String::new() }
     }

@@ -1,4 +1,4 @@
-//! What a connection tells its owner.
+//! Events that a peer connection sends to its owner.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::media::*;
 use crate::sctp::SctpViolation;
 use crate::state::*;
 
-/// Which connection.
+/// Identifier of a peer connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PeerConnectionId(pub Uuid);
@@ -28,24 +28,24 @@ impl fmt::Display for PeerConnectionId {
     }
 }
 
-/// What a connection tells its owner, in the order in which it happened.
+/// Event of a connection; its owner receives events in the order in which they happened.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct PeerConnectionEvent {
-    /// Whose it is.
+    /// Connection that the event belongs to.
     pub connection: PeerConnectionId,
-    /// What happened.
+    /// The event.
     pub event: ConnectionEvent,
 }
 
-/// What can happen to a connection.
+/// Event of a connection, without the connection's id.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
-    /// An offer should be made. Told once for each need (W3C `negotiationneeded`).
+    /// An offer should be made. Sent once for each need (W3C `negotiationneeded`).
     NegotiationNeeded,
-    /// For the peer (W3C `icecandidate`). An empty one says that there are no more of this generation; none, that
-    /// gathering is complete.
+    /// A candidate for the peer (W3C `icecandidate`). An empty one means that there are no more of this generation;
+    /// `None`, that gathering is complete.
     IceCandidate(Option<IceCandidate>),
     /// A server gave no candidate (W3C `icecandidateerror`).
     IceCandidateError(CandidateError),
@@ -57,94 +57,94 @@ pub enum ConnectionEvent {
     IceConnectionStateChange(IceConnectionState),
     /// W3C `connectionstatechange`
     ConnectionStateChange(PeerConnectionState),
-    /// DTLS is complete, and this was negotiated.
+    /// DTLS is complete, with these parameters.
     HandshakeFinished {
-        /// Of DTLS.
+        /// Version of DTLS.
         version: Version,
-        /// This side's.
+        /// DTLS role of this side.
         role: Role,
-        /// None if the peer does not speak SRTP: data channels work, media does not.
+        /// Negotiated SRTP profile; none if the peer does not speak SRTP: data channels work, media does not.
         srtp_profile: Option<SrtpProfile>,
     },
-    /// The peer sends something from now on (W3C `track`).
+    /// The peer sends this track from now on (W3C `track`).
     TrackAdded {
-        /// Through which transceiver.
+        /// Transceiver that receives it.
         transceiver: TransceiverId,
-        /// What.
+        /// Audio or video.
         kind: TrackKind,
-        /// The identification of its section.
+        /// `a=mid` of its section.
         mid: String,
-        /// The peer's name for it.
+        /// The peer's id of the track.
         track: String,
-        /// The streams to which it belongs.
+        /// Ids of the streams to which it belongs.
         streams: Vec<String>,
     },
-    /// The peer sends it no more (W3C `mute`, and `removetrack` of its streams).
+    /// The peer no longer sends the track (W3C `mute`, and `removetrack` of its streams).
     TrackRemoved {
-        /// Through which transceiver it came.
+        /// Transceiver that received it.
         transceiver: TransceiverId,
     },
-    /// Either side has stopped it.
+    /// Either side has stopped a transceiver.
     TransceiverStopped {
-        /// Which.
+        /// The stopped transceiver.
         transceiver: TransceiverId,
     },
-    /// A frame came.
+    /// A frame was received.
     Sample(ReceivedSample),
-    /// A packet came; of connections in RTP mode.
+    /// A packet was received; only in RTP mode.
     Packet(RtpPacket),
-    /// The peer wants a key frame of what is sent to it.
+    /// The peer asks for a key frame of a track that is sent to it.
     KeyframeRequested {
-        /// By which transceiver it is sent.
+        /// Transceiver that sends the track.
         transceiver: TransceiverId,
-        /// Which encoding of simulcast.
+        /// Encoding of simulcast.
         rid: Option<Rid>,
-        /// How it was asked for.
+        /// RTCP message that asked.
         kind: KeyframeRequestKind,
     },
-    /// An encoding has not come for 1.5 s, or comes again.
+    /// An encoding has not been received for 1.5 s, or is received again.
     EncodingPaused {
-        /// Through which transceiver.
+        /// Transceiver that receives it.
         transceiver: TransceiverId,
-        /// Which encoding of simulcast.
+        /// Encoding of simulcast.
         rid: Option<Rid>,
-        /// Whether it pauses.
+        /// Whether the encoding pauses.
         paused: bool,
     },
-    /// What the path to the peer carries, in bits per second.
+    /// Estimated capacity of the path to the peer, in bits per second.
     BandwidthEstimate(u64),
     /// A tone begins; none when the last one is over (W3C `tonechange`).
     ToneChange {
-        /// Which sender plays it.
+        /// Sender that plays it.
         sender: SenderId,
-        /// It.
+        /// The tone.
         tone: Option<char>,
     },
-    /// The peer has made a channel, which is open (W3C `datachannel`).
+    /// The peer has created a channel, which is open (W3C `datachannel`).
     DataChannelAdded(Arc<DataChannelInfo>),
-    /// A channel of this side is open.
+    /// A channel that this side has created is open.
     DataChannelOpened(DataChannelId),
-    /// A message came.
+    /// A message was received.
     DataChannelMessage {
-        /// On which channel.
+        /// Channel of the message.
         channel: DataChannelId,
-        /// It.
+        /// The message.
         message: DataChannelMessage,
     },
-    /// What waits to be sent has fallen to the threshold (W3C `bufferedamountlow`).
+    /// The bytes that wait to be sent have fallen to the threshold (W3C `bufferedamountlow`).
     BufferedAmountLow(DataChannelId),
-    /// A channel is closed, by whichever side.
+    /// Either side has closed a channel.
     DataChannelClosed(DataChannelId),
-    /// The connection has failed, and why: told before the state changes to `failed`. An ICE restart may mend what is
-    /// wrong with the path; what is not mended within [`ApiSettings::failed_close_timeout`](crate::ApiSettings) is
+    /// The connection has failed, for this reason: sent before the state changes to `failed`. An ICE restart may repair
+    /// the path; a connection that is not repaired within [`ApiSettings::failed_close_timeout`](crate::ApiSettings) is
     /// closed.
     Failed(FailureReason),
-    /// The connection is over; the last of all.
+    /// The connection is over; the last event.
     Closed(CloseReason),
 }
 
 impl ConnectionEvent {
-    /// How many bytes of the peer's it holds.
+    /// Returns how many bytes from the peer the event holds.
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Sample(sample) => sample.data.len(),
@@ -154,7 +154,7 @@ impl ConnectionEvent {
         }
     }
 
-    /// Live media: better lost than late.
+    /// Returns whether the event is live media, which is better lost than late.
     pub(crate) fn is_media(&self) -> bool {
         matches!(self, Self::Sample(_) | Self::Packet(_))
     }
@@ -163,24 +163,24 @@ impl ConnectionEvent {
 /// A message of a data channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataChannelMessage {
-    /// Text. What a peer marks as text and is none is handed on with the bad bytes replaced.
+    /// Text. If a peer marks bytes as text that are not UTF-8, the bad bytes are replaced.
     Text(String),
     /// Bytes.
     Binary(Bytes),
 }
 
 impl DataChannelMessage {
-    /// Its length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Whether it has none.
+    /// Returns whether the message is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Its bytes.
+    /// Returns the message's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -189,7 +189,7 @@ impl DataChannelMessage {
     }
 }
 
-/// Why a connection is over.
+/// Reason why a connection is over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -199,40 +199,40 @@ pub enum CloseReason {
     /// The peer closed it.
     #[error("closed by the peer")]
     ClosedByPeer,
-    /// The peer has given up the transport: it did so right after a round in which it stopped the section that spoke for the
-    /// transport of all (the BUNDLE tag, RFC 9143 §7.3.1), for which Chromium and Firefox begin another transport, with
-    /// another handshake.
+    /// The peer has given up the transport: it did so right after a round in which it stopped the section of the BUNDLE
+    /// tag (RFC 9143 §7.3.1), which stands for the transport of all sections. Chromium and Firefox then begin another
+    /// transport, with another handshake.
     /// That needs another connection.
     #[error("the peer went over to another transport when it stopped its first section")]
     TransportReplaced,
-    /// Its owner did not keep up with what came.
+    /// The owner did not keep up with the events.
     #[error("its owner did not keep up")]
     OwnerTooSlow,
-    /// Its actor was stopped, or has failed: its supervisor knows which.
+    /// The actor was stopped or has failed: its supervisor knows which.
     #[error("its actor has ended")]
     Stopped,
-    /// It has failed, and nobody has mended or closed it in time; or cannot be gone on with.
+    /// The connection has failed, and was neither repaired nor closed in time; or it cannot go on.
     #[error("failed: {0}")]
     Failed(FailureReason),
 }
 
-/// Why a connection has failed.
+/// Reason why a connection has failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailureReason {
-    /// ICE has found no path to the peer within this time.
+    /// ICE found no path to the peer within this time.
     #[error("no path to the peer was found within {0:?}")]
     NoPath(Duration),
-    /// There was a path, and nothing has come from the peer for this time (RFC 7675).
+    /// There was a path, but nothing has come from the peer for this time (RFC 7675).
     #[error("nothing has come from the peer for {0:?}")]
     PathLost(Duration),
-    /// No pair of candidates works, and there are no more of them.
+    /// No pair of candidates works, and there are no more pairs.
     #[error("no pair of candidates works")]
     NoPairLeft,
     /// The handshake has failed, or the actor that ran it.
     #[error("the handshake has failed: {0}")]
     Handshake(HandshakeError),
-    /// The peer's SCTP does what cannot be borne.
+    /// The peer's SCTP breaks a limit that protects this side.
     #[error("SCTP: {0}")]
     Sctp(SctpViolation),
     /// The protocol engine cannot go on.

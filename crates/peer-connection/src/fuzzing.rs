@@ -1,12 +1,12 @@
-//! What the fuzz targets drive: two connections, without sockets, in simulated time.
+//! Entry points of the fuzz targets: two connections, without sockets, in simulated time.
 
 use std::time::Duration;
 
 use crate::session::pair::Pair;
 use crate::*;
 
-/// Offers, answers, candidates and what an application does between them, in an order that the bytes choose; and a
-/// description that they have changed.
+/// Runs offers, answers, candidates and what an application does between them, in an order that the bytes choose; and a
+/// description that the bytes have changed.
 pub fn descriptions(bytes: &[u8]) {
     let mut pair = Pair::new();
     let mut made: Vec<SessionDescription> = Vec::new();
@@ -66,7 +66,7 @@ pub fn descriptions(bytes: &[u8]) {
             16 => pair.pass(Duration::from_millis(u64::from(bytes.next().unwrap_or_default()))),
             17 => pair.pass(Duration::from_secs(u64::from(bytes.next().unwrap_or_default() % 8))),
             18..=20 => {
-                // What was made, with a line of it gone, doubled, cut or moved.
+                // A description that was created, with one line removed, doubled, cut or moved.
                 let (at, line) =
                     (bytes.next().unwrap_or_default(), bytes.next().unwrap_or_default());
                 if let Some(description) = made.get(usize::from(at) % made.len().max(1)) {
@@ -111,7 +111,7 @@ pub fn descriptions(bytes: &[u8]) {
     pair.pass(Duration::from_secs(1));
 }
 
-/// An offer of the peer's, as it is given.
+/// Sets the text as an offer of the peer.
 pub fn offer(text: &str) {
     let mut pair = Pair::new();
     let now = pair.now;
@@ -124,7 +124,7 @@ pub fn offer(text: &str) {
     }
 }
 
-/// Datagrams at a connection that is up, each behind its length.
+/// Sends datagrams to a connected connection, each behind its length.
 pub fn datagrams(mut bytes: &[u8]) {
     let mut pair = Pair::new();
     let now = pair.now;

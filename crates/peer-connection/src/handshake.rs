@@ -1,4 +1,4 @@
-//! The handshake of a connection that is not given one of the application's.
+//! Default handshake of a connection, for which the application gives no other.
 
 use callboard_ice_handshake::handshake::{
     Certificate, ComponentInfo, Dtls, Handshake, HandshakeFactory, Role, SrtpProfile,
@@ -6,7 +6,7 @@ use callboard_ice_handshake::handshake::{
 
 use crate::api::ApiSettings;
 
-/// DTLS as an [`ApiSettings`] says.
+/// DTLS with the roles, versions and profiles of an [`ApiSettings`].
 pub(crate) struct DefaultHandshake {
     dtls: Dtls,
     profiles: Option<Vec<SrtpProfile>>,
@@ -22,7 +22,7 @@ impl HandshakeFactory for DefaultHandshake {
     fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
         let profiles = match (&self.profiles, component.role) {
             (Some(profiles), _) => profiles.as_slice(),
-            // The server chooses, and browsers choose AES-CM as long as it is offered.
+            // The server chooses, and browsers choose AES-CM whenever it is offered.
             (None, Some(Role::Client)) => &[SrtpProfile::Aes128Gcm, SrtpProfile::Aes256Gcm],
             (None, _) => &SrtpProfile::ALL,
         };
@@ -30,7 +30,7 @@ impl HandshakeFactory for DefaultHandshake {
     }
 }
 
-/// A connection's DTLS, for those who wrap it.
+/// Returns a connection's DTLS, for handshakes that wrap it.
 pub(crate) fn dtls(certificate: Certificate, settings: &ApiSettings) -> Dtls {
     let mut dtls = Dtls::new(certificate);
     if let Some(version) = settings.dtls_version {

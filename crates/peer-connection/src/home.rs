@@ -1,4 +1,4 @@
-//! Where peer connections live: media threads, their ports, and the supervisors of connections and handshakes.
+//! Pool of media threads: their ports, and the supervisors of connections and handshakes.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use crate::actor::{HandshakeHome, PeerConnection};
 use crate::event::{PeerConnectionEvent, PeerConnectionId};
 use crate::{Api, Configuration};
 
-/// Where peer connections are to live.
+/// Options of a pool of media threads.
 #[derive(Clone, Debug)]
 pub struct PeerConnectionsOptions {
-    /// Threads for connections, each with a UDP port for all of its connections. Default: one for each core.
+    /// Number of threads for connections, each with one UDP port for all its connections. Default: one for each core.
     pub media_threads: usize,
-    /// Threads for handshakes; none to run them beside their connections. Default: 1. A storm of joins does not delay
-    /// media then.
+    /// Number of threads for handshakes; 0 to run them beside their connections. Default: 1, so that many joins at once
+    /// do not delay media.
     pub handshake_threads: usize,
     /// The sockets. With a fixed port and several threads, each takes the next port.
     pub sockets: UdpMuxOptions,
-    /// What a handshake may take, from the moment that there is a path. Default: 10 s.
+    /// Time that a handshake may take, from the moment that there is a path. Default: 10 s.
     pub handshake_deadline: Duration,
 }
 
@@ -45,7 +45,7 @@ impl Default for PeerConnectionsOptions {
     }
 }
 
-/// The home of peer connections: a supervision tree of media threads, their sockets, the connections, and the
+/// The pool of peer connections: a supervision tree of media threads, their sockets, the connections, and the
 /// handshakes. Cheap to clone, usable from any thread.
 ///
 /// ```no_run
@@ -100,35 +100,35 @@ struct MediaThread {
     mux: MuxHandle,
 }
 
-/// Why there is no home.
+/// Reason why a pool did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A port could not be had.
+    /// A port could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// One of its actors did not start.
+    /// One of the pool's actors did not start.
     #[error(transparent)]
     Start(#[from] StartSupervisorError),
 }
 
-/// Why there is no connection.
+/// Reason why a connection was not opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// There is no such media thread.
     #[error("there is no media thread {0}")]
     NoThread(usize),
-    /// Its actor did not start.
+    /// The connection's actor did not start.
     #[error(transparent)]
     Start(#[from] StartChildError),
-    /// It has ended already.
+    /// The connection has ended already.
     #[error("the connection has ended")]
     Ended,
 }
 
 impl PeerConnections {
-    /// Start a home as a tree of its own. Needs a running actix [`System`].
+    /// Starts a pool as a tree of its own. Needs a running actix [`System`].
     ///
     /// # Errors
     /// [`StartError`]
@@ -159,7 +159,7 @@ impl PeerConnections {
         })
     }
 
-    /// A home as a child of a supervisor of the application's. `started` gets its handle, at each start.
+    /// Returns the spec of a pool as a child of an application's supervisor. `started` gets its handle, at each start.
     ///
     /// # Errors
     /// [`StartError`], of its sockets.
@@ -206,7 +206,7 @@ impl PeerConnections {
         Ok(spec.restart(Restart::Permanent))
     }
 
-    /// Open a connection on the media thread whose turn it is. Its owner hears of everything that happens to it.
+    /// Opens a connection on the next media thread in turn. The owner receives all events of the connection.
     ///
     /// # Errors
     /// [`OpenError`]
@@ -220,7 +220,7 @@ impl PeerConnections {
         self.open_on(turn % self.shared.threads.len(), api, configuration, owner).await
     }
 
-    /// Open a connection on this media thread: connections that forward to each other do so best from one thread.
+    /// Opens a connection on this media thread: connections that forward to each other do so best from one thread.
     ///
     /// # Errors
     /// [`OpenError`]
@@ -255,7 +255,7 @@ impl PeerConnections {
                     .map_err(|error| callboard_supervision::StartError::Failed(error.to_string())),
             )
         })
-        // Its peer knows another: one that has failed cannot be taken up again.
+        // Not restarted: the peer knows the old instance, and a connection that has failed cannot be resumed.
         .restart(Restart::Temporary)
         .shutdown(Shutdown::Timeout(STOPPING))
         .arbiter(placement);
@@ -271,70 +271,70 @@ impl PeerConnections {
         here.supervisor(name).unwrap_or_else(|_| here.clone())
     }
 
-    /// Whether a connection runs.
+    /// Returns whether this connection runs.
     pub fn exists(&self, id: PeerConnectionId) -> bool {
         self.get(id).is_some_and(|connection| connection.is_open())
     }
 
-    /// A connection, by its id.
+    /// Returns a connection by its id.
     pub fn get(&self, id: PeerConnectionId) -> Option<PeerConnectionHandle> {
         let actor = self.supervisor_of("connections").child(&id.to_string()).ok()?;
         Some(PeerConnectionHandle { id, actor })
     }
 
-    /// How many media threads there are.
+    /// Returns the number of media threads.
     pub fn media_threads(&self) -> usize {
         self.shared.threads.len()
     }
 
-    /// Where a media thread's connections run: an owner that is placed there too hears of media without a change of
-    /// threads, which is most of what forwarding costs. It must not wait.
+    /// Returns where a media thread's connections run: an owner that is placed there too receives media without a
+    /// change of threads, which is most of the cost of forwarding. It must not block.
     pub fn placement(&self, thread: usize) -> Option<Placement> {
         self.shared.threads.get(thread).map(|thread| Placement::Pool(thread.pool.clone()))
     }
 
-    /// The UDP port of each media thread.
+    /// Returns the UDP port of each media thread.
     pub fn ports(&self) -> Vec<u16> {
         self.shared.threads.iter().map(|thread| thread.mux.port()).collect()
     }
 
-    /// What each media thread's sockets have counted.
+    /// Returns the counters of each media thread's sockets.
     pub fn mux_counters(&self) -> Vec<MuxCounters> {
         self.shared.threads.iter().map(|thread| thread.mux.counters()).collect()
     }
 
-    /// The sockets of each media thread.
+    /// Returns the sockets of each media thread.
     pub fn muxes(&self) -> Vec<MuxHandle> {
         self.shared.threads.iter().map(|thread| thread.mux.clone()).collect()
     }
 
-    /// The supervisor of the connections, each by its [id](PeerConnectionId).
+    /// Returns the supervisor of the connections, each by its [id](PeerConnectionId).
     pub fn connections(&self) -> SupervisorRef {
         self.supervisor_of("connections")
     }
 
-    /// The supervisor of the handshakes under way, each by its connection's id.
+    /// Returns the supervisor of the handshakes under way, each by its connection's id.
     pub fn handshakes(&self) -> SupervisorRef {
         self.supervisor_of("handshakes")
     }
 
-    /// The supervisor of all of it.
+    /// Returns the supervisor of the whole pool.
     pub fn supervisor(&self) -> &SupervisorRef {
         &self.shared.supervisor
     }
 
-    /// All of it as it is now.
+    /// Returns a snapshot of the supervision tree.
     pub fn snapshot(&self) -> TreeSnapshot {
         self.shared.supervisor.snapshot()
     }
 
-    /// Close all connections, and stop all of it. It is gone when this resolves.
+    /// Closes all connections, and stops the pool. The pool has ended when this resolves.
     pub async fn stop(&self) {
         self.shared.supervisor.stop().await;
     }
 }
 
-/// A connection as its application holds it. Cheap to clone, usable from any thread; it keeps nothing alive.
+/// Handle of a connection, for its application. Cheap to clone, usable from any thread; it keeps nothing alive.
 #[derive(Clone, Debug)]
 pub struct PeerConnectionHandle {
     id: PeerConnectionId,
@@ -342,25 +342,25 @@ pub struct PeerConnectionHandle {
 }
 
 impl PeerConnectionHandle {
-    /// Which it is.
+    /// Returns the connection's id.
     pub fn id(&self) -> PeerConnectionId {
         self.id
     }
 
-    /// Whether it runs.
+    /// Returns whether the connection runs.
     pub fn is_open(&self) -> bool {
         self.actor.is_running()
     }
 
-    /// Its actor, if it runs.
+    /// Returns the connection's actor, if it runs.
     pub fn address(&self) -> Option<Addr<PeerConnection>> {
         self.actor.addr()
     }
 
-    /// Tell it something, and wait for the answer.
+    /// Sends a message, and waits for the answer.
     ///
     /// # Errors
-    /// [`CallError`], when it has ended.
+    /// [`CallError`], when the connection has ended.
     pub async fn send<M>(&self, message: M) -> Result<M::Result, CallError>
     where
         M: Message + Send + 'static,
@@ -371,10 +371,10 @@ impl PeerConnectionHandle {
         self.actor.send(message).await
     }
 
-    /// Tell it something, if it has room, and do not wait.
+    /// Sends a message if the mailbox has room, and does not wait.
     ///
     /// # Errors
-    /// [`CallError`], when it has ended or has no room.
+    /// [`CallError`], when the connection has ended or has no room.
     pub fn try_send<M>(&self, message: M) -> Result<(), CallError>
     where
         M: Message + Send + 'static,
@@ -385,13 +385,13 @@ impl PeerConnectionHandle {
         self.actor.try_send(message)
     }
 
-    /// Say goodbye. Of one that has ended there is nothing to say.
+    /// Closes the connection with a goodbye to the peer. Does nothing if it has ended.
     pub async fn close(&self) {
         _ = self.send(crate::messages::Close).await;
     }
 }
 
-/// A port for each media thread.
+/// Binds a port for each media thread.
 fn bind(options: &PeerConnectionsOptions) -> Result<Vec<MediaThread>, StartError> {
     let count = options.media_threads.max(1);
     (0..count)
@@ -407,11 +407,11 @@ fn bind(options: &PeerConnectionsOptions) -> Result<Vec<MediaThread>, StartError
         .collect()
 }
 
-/// The ports from the one whose turn it is: those before it are the other threads'.
+/// Returns the part of a port range from this thread's port on: the ports before it are the other threads'.
 fn part(range: RangeInclusive<u16>, at: usize) -> RangeInclusive<u16> {
     let first = range.start().saturating_add(at as u16).min(*range.end());
     first..=*range.end()
 }
 
-/// Time for a goodbye.
+/// Time for the goodbyes of connections that are stopped.
 const STOPPING: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
 //! A WebRTC peer connection (W3C `RTCPeerConnection`) as a supervised actor.
 //!
-//! [`PeerConnections`] is where connections live: media threads with a UDP port each, and the supervisors of connections and
-//! their handshakes. [`PeerConnections::open`] opens one by an [`Api`] (codecs, interceptors, settings; made once) and a
-//! [`Configuration`] (servers, certificate, handshake; one's own). What it can be told are the [`messages`]; what it tells
-//! its owner are [`PeerConnectionEvent`]s.
+//! [`PeerConnections`] is the pool of media threads: a UDP port for each thread, and the supervisors of peer
+//! connections and their handshakes. [`PeerConnections::open`] opens a peer connection from an [`Api`] (codecs,
+//! interceptors, settings; made once) and a [`Configuration`] (servers, certificate, handshake; for one peer
+//! connection). The [`messages`] are its commands; its owner receives [`PeerConnectionEvent`]s.
 //!
 //! ```
 //! use actix::prelude::*;
@@ -25,12 +25,12 @@
 //! }
 //! ```
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! * Every operation is answered, by its result or by an error of its own; what is refused has changed nothing.
-//! * The owner hears [`ConnectionEvent::Closed`] exactly once, as the last of all, whatever ends the connection.
+//! * Every operation is answered, with its result or with its own error; a refused operation has changed nothing.
+//! * The owner receives [`ConnectionEvent::Closed`] exactly once, as the last event, whatever ends the connection.
 //! * Nothing that a peer sends ends more than its own connection, or makes anything grow without bound.
-//! * A connection that is closed, by whichever side, and one whose owner has ended, leaves nothing behind.
+//! * A connection that either side has closed, or that has lost its owner, leaves nothing behind.
 
 mod actor;
 pub mod api;

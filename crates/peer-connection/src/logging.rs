@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use log::{Level, LevelFilter, Log, Metadata, Record, SetLoggerError};
 use tokio::time::Instant as Clock;
 
-/// Logger in front of another, which keeps a remote peer from filling the log.
+/// Logger in front of another one, which keeps a remote peer from filling the log.
 ///
-/// The libraries under a connection write a warning or an error for much that a peer sends: str0m has one for each message
-/// that comes on a data channel which this side has closed, as those that are under way then do. Of each such place in their
-/// source, five lines in a minute go on. The others are counted, and the count is written once the minute is over and one of
-/// these libraries writes again. What has the levels debug and trace, and what others write, goes on as it comes.
+/// The libraries under a connection write a warning or an error for much that a peer sends: str0m writes one for each
+/// message that comes on a data channel which this side has closed, and messages under way then do come. Of each such
+/// place in their source, five lines in a minute go on. The others are counted, and the count is written once the
+/// minute is over and one of these libraries writes again. Lines of the levels debug and trace, and lines of other
+/// crates, go on unchanged.
 ///
 /// ```
 /// use callboard_peer_connection::RateLimitedLog;
@@ -29,18 +30,18 @@ pub struct RateLimitedLog<L> {
 }
 
 impl<L: Log> RateLimitedLog<L> {
-    /// Puts it in front of this logger.
+    /// Wraps this logger.
     pub fn new(to: L) -> Self {
         Self { to, libraries: LIBRARIES.to_vec(), places: Mutex::default() }
     }
 
-    /// Has it limit the lines of this crate too: those whose target is its name, or begins with its name and `::`.
+    /// Limits the lines of this crate too: those whose target is its name, or begins with its name and `::`.
     pub fn also(mut self, library: &'static str) -> Self {
         self.libraries.push(library);
         self
     }
 
-    /// Makes it the logger of the program, for lines of this level and above.
+    /// Installs it as the logger of the program, for lines of this level and above.
     ///
     /// # Errors
     ///
@@ -98,7 +99,7 @@ impl<L: Log> Log for RateLimitedLog<L> {
     }
 }
 
-/// As many as there are lines of source that write; linear search, for they are few.
+/// Places in source that write; searched linearly, for they are few.
 #[derive(Debug, Default)]
 struct Places(Vec<Place>);
 
@@ -120,7 +121,7 @@ struct Count {
 }
 
 impl Places {
-    /// Says whether this line goes on.
+    /// Counts a line, and returns whether it goes on.
     fn note(&mut self, record: &Record<'_>, now: Instant) -> bool {
         let (target, level, line) = (record.target(), record.level(), record.line());
         let known = |place: &&mut Place| {
@@ -147,7 +148,7 @@ impl Places {
         }
     }
 
-    /// Returns what was counted where the minute is over.
+    /// Returns the counts of the places whose minute is over.
     fn take_counts(&mut self, now: Instant) -> Vec<Count> {
         let over = |place: &&mut Place| {
             place.more > 0 && now.saturating_duration_since(place.since) >= EVERY
@@ -161,7 +162,7 @@ impl Places {
     }
 }
 
-/// What reads a peer's packets.
+/// Libraries that read a peer's packets.
 const LIBRARIES: [&str; 6] =
     ["str0m", "sctp_proto", "dimpl", "is", "stun_proto", "turn_client_proto"];
 /// Lines of a place that go on in [`EVERY`].
@@ -174,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what it gets.
+    /// Logger that keeps its lines.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -223,7 +224,7 @@ mod tests {
         write(60, Level::Warn, "str0m::sctp", 7);
         assert_eq!(take(), ["WARN str0m::sctp: line 7"]);
 
-        // What others write, and what is asked for.
+        // Lines of other crates, and lines of the levels debug and trace.
         for _ in 0..100 {
             write(61, Level::Warn, "str0metry", 1);
             write(61, Level::Warn, "callboard_signaling::socket", 1);

@@ -1,16 +1,16 @@
-//! Losing datagrams on purpose.
+//! Fault injection: loss of datagrams.
 
 use crate::error::InjectLossError;
 use crate::event::PeerConnectionId;
 
-/// Which datagrams are lost: the same ones each time, for the same connection.
+/// Selector of the datagrams to lose: the same ones each time, for the same connection.
 pub(crate) struct Loss {
     ratio: f64,
     random: fastrand::Rng,
 }
 
 impl Loss {
-    /// None of nothing.
+    /// Creates a selector for this share; none for a share of 0.
     pub(crate) fn of(ratio: f64, id: PeerConnectionId) -> Result<Option<Self>, InjectLossError> {
         if !(0.0..=1.0).contains(&ratio) {
             return Err(InjectLossError::BadRatio(ratio));
@@ -20,7 +20,7 @@ impl Loss {
         Ok((ratio > 0.0).then_some(Self { ratio, random }))
     }
 
-    /// Whether the next one is lost.
+    /// Returns whether the next datagram is lost.
     pub(crate) fn next(&mut self) -> bool {
         self.random.f64() < self.ratio
     }

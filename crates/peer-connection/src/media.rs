@@ -1,4 +1,4 @@
-//! Tracks, transceivers and what flows through them.
+//! Tracks, transceivers, and the samples and packets that flow through them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What a track carries (W3C `MediaStreamTrack.kind`).
+/// Kind of media of a track (W3C `MediaStreamTrack.kind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TrackKind {
@@ -19,7 +19,7 @@ pub enum TrackKind {
 }
 
 impl TrackKind {
-    /// By a MIME type, or by its first part alone.
+    /// Returns the kind of a MIME type, or of its first part alone.
     pub fn of_mime_type(mime_type: &str) -> Option<Self> {
         let kind = mime_type.split('/').next().unwrap_or_default();
         if kind.eq_ignore_ascii_case("audio") {
@@ -31,7 +31,7 @@ impl TrackKind {
         }
     }
 
-    /// Its name in SDP.
+    /// Returns its name in SDP.
     pub fn name(self) -> &'static str {
         match self {
             Self::Audio => "audio",
@@ -46,23 +46,23 @@ impl fmt::Display for TrackKind {
     }
 }
 
-/// Which way media flows, seen from this side (W3C `RTCRtpTransceiverDirection`).
+/// Direction of media, seen from this side (W3C `RTCRtpTransceiverDirection`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// Both.
+    /// Both ways.
     #[default]
     SendRecv,
-    /// To the peer.
+    /// Only to the peer.
     SendOnly,
-    /// From the peer.
+    /// Only from the peer.
     RecvOnly,
-    /// Neither.
+    /// Neither way.
     Inactive,
 }
 
 impl Direction {
-    /// By which ways there are.
+    /// Returns the direction in which this side sends, receives, or both.
     pub fn new(send: bool, receive: bool) -> Self {
         match (send, receive) {
             (true, true) => Self::SendRecv,
@@ -72,27 +72,27 @@ impl Direction {
         }
     }
 
-    /// Whether media goes to the peer.
+    /// Returns whether media goes to the peer.
     pub fn sends(self) -> bool {
         matches!(self, Self::SendRecv | Self::SendOnly)
     }
 
-    /// Whether media comes from the peer.
+    /// Returns whether media comes from the peer.
     pub fn receives(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
 
-    /// The same, seen from the other side.
+    /// Returns the same direction, seen from the other side.
     pub fn reversed(self) -> Self {
         Self::new(self.receives(), self.sends())
     }
 
-    /// What both allow.
+    /// Returns the direction that both allow.
     pub fn intersection(self, other: Self) -> Self {
         Self::new(self.sends() && other.sends(), self.receives() && other.receives())
     }
 
-    /// Its name in SDP (RFC 8866 §6.7).
+    /// Returns its name in SDP (RFC 8866 §6.7).
     pub fn name(self) -> &'static str {
         match self {
             Self::SendRecv => "sendrecv",
@@ -102,7 +102,7 @@ impl Direction {
         }
     }
 
-    /// By its name in SDP; without one it is `sendrecv`.
+    /// Returns the direction of this name in SDP; without a name it is `sendrecv`.
     pub(crate) fn of_sdp(name: Option<&str>) -> Self {
         match name {
             Some("sendonly") => Self::SendOnly,
@@ -141,38 +141,38 @@ macro_rules! identities {
 }
 
 identities! {
-    /// Which transceiver of a connection.
+    /// Identifier of a transceiver in its connection.
     TransceiverId
-    /// Which sender of a connection: the half of a transceiver that goes to the peer.
+    /// Identifier of a sender in its connection: the half of a transceiver that sends to the peer.
     SenderId
 }
 
-/// A codec, as W3C's `RTCRtpCodec` describes it.
+/// A codec, in the form of W3C's `RTCRtpCodec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RtpCodecCapability {
     /// `video/VP8`; also `video` alone, for any codec of that kind that was negotiated.
     pub mime_type: String,
-    /// In Hz; 0 for the codec's usual one.
+    /// Clock rate in Hz; 0 for the codec's usual one.
     pub clock_rate: u32,
-    /// Of audio; 0 for the codec's usual number.
+    /// Number of audio channels; 0 for the codec's usual number.
     pub channels: u16,
     /// `a=fmtp` parameters; empty for any.
     pub sdp_fmtp_line: String,
 }
 
 impl RtpCodecCapability {
-    /// A codec by its MIME type.
+    /// Creates a codec from its MIME type.
     pub fn new(mime_type: impl Into<String>) -> Self {
         Self { mime_type: mime_type.into(), ..Self::default() }
     }
 
-    /// What it is a codec of; none for what is neither audio nor video.
+    /// Returns the kind of media; none for a MIME type that is neither audio nor video.
     pub fn kind(&self) -> Option<TrackKind> {
         TrackKind::of_mime_type(&self.mime_type)
     }
 
-    /// Its name alone: `VP8`; none if only the kind is given.
+    /// Returns its name alone: `VP8`; none if only the kind is given.
     pub fn name(&self) -> Option<&str> {
         self.mime_type.split_once('/').map(|(_, name)| name).filter(|name| !name.is_empty())
     }
@@ -181,16 +181,16 @@ impl RtpCodecCapability {
 /// A track whose samples the application writes (webrtc-rs' `TrackLocalStaticSample`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalTrack {
-    /// Its id, as the peer sees it.
+    /// Id of the track, as the peer sees it.
     pub id: String,
-    /// The stream to which it belongs, as the peer sees it; tracks of one stream are played in step.
+    /// Id of the stream to which it belongs, as the peer sees it; tracks of one stream are played in step.
     pub stream_id: String,
-    /// What it carries.
+    /// Codec of its samples.
     pub codec: RtpCodecCapability,
 }
 
 impl LocalTrack {
-    /// A track of this codec.
+    /// Creates a track of this codec.
     pub fn new(
         codec: RtpCodecCapability,
         id: impl Into<String>,
@@ -200,20 +200,20 @@ impl LocalTrack {
     }
 }
 
-/// An encoding of simulcast (RFC 8851), at most 8 letters and digits.
+/// Name of a simulcast encoding (RFC 8851), at most 8 letters and digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rid {
     name: [u8; 8],
     length: u8,
 }
 
-/// No name of an encoding.
+/// Error of a text that cannot name an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an encoding's name has 1 to 8 letters and digits")]
 pub struct BadRid;
 
 impl Rid {
-    /// Its name.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.name[..usize::from(self.length)]).unwrap_or_default()
     }
@@ -245,23 +245,23 @@ impl fmt::Display for Rid {
     }
 }
 
-/// A frame of an encoder, to be sent.
+/// An encoded frame to send.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// It; one access unit.
+    /// The frame; one access unit.
     pub data: Arc<[u8]>,
-    /// How long it lasts: the time of the next one follows from it.
+    /// Duration of the frame: the time of the next one follows from it.
     pub duration: Duration,
-    /// Its time in units of the codec's clock; none to follow the one before it.
+    /// Time in units of the codec's clock; none to follow the frame before it.
     pub timestamp: Option<u64>,
-    /// When it was captured; none for now.
+    /// Time of capture; none for now.
     pub captured: Option<Instant>,
-    /// Which encoding of simulcast it is.
+    /// Encoding of simulcast that it belongs to.
     pub rid: Option<Rid>,
 }
 
 impl Sample {
-    /// A frame that lasts so long.
+    /// Creates a frame of this duration.
     pub fn new(data: impl Into<Arc<[u8]>>, duration: Duration) -> Self {
         Self { data: data.into(), duration, timestamp: None, captured: None, rid: None }
     }
@@ -271,62 +271,62 @@ impl Sample {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReceivedSample {
-    /// Through which transceiver.
+    /// Transceiver that received it.
     pub transceiver: TransceiverId,
-    /// Which encoding of simulcast it is.
+    /// Encoding of simulcast that it belongs to.
     pub rid: Option<Rid>,
-    /// It.
+    /// The frame.
     pub data: Arc<[u8]>,
-    /// What it is encoded with.
+    /// Codec of the frame.
     pub codec: Arc<RtpCodecCapability>,
     /// Its payload type.
     pub payload_type: u8,
-    /// Its time in units of the codec's clock, which never wraps.
+    /// Time in units of the codec's clock, which never wraps.
     pub timestamp: u64,
-    /// When its first packet was received.
+    /// Time at which its first packet was received.
     pub received: Instant,
-    /// Whether it follows the one before it with none missing.
+    /// Whether it follows the frame before it with none missing.
     pub contiguous: bool,
     /// Whether it can be decoded by itself.
     pub keyframe: bool,
-    /// In dB below the loudest, 0 to −127, if the peer says so (RFC 6464).
+    /// Audio level in dB below the loudest, 0 to −127, if the peer sends it (RFC 6464).
     pub audio_level: Option<i8>,
 }
 
-/// A packet of RTP (RFC 3550), with what a forwarder changes and keeps. For connections in
+/// A packet of RTP (RFC 3550), with the fields that a forwarder changes and keeps. For connections in
 /// [`MediaMode::Rtp`](crate::MediaMode::Rtp).
 #[derive(Clone, Debug)]
 pub struct RtpPacket {
-    /// Through which transceiver it came; of one to be sent it is not looked at.
+    /// Transceiver that received it; ignored in a packet to send.
     pub transceiver: TransceiverId,
-    /// Which encoding of simulcast it is.
+    /// Encoding of simulcast that it belongs to.
     pub rid: Option<Rid>,
     /// Its payload type, on this connection.
     pub payload_type: u8,
     /// Its sequence number, which never wraps.
     pub sequence_number: u64,
-    /// Its time in units of the codec's clock.
+    /// Time in units of the codec's clock.
     pub timestamp: u32,
-    /// The last of a frame, or the first after silence.
+    /// Whether it is the last packet of a frame, or the first after silence.
     pub marker: bool,
-    /// When it was received, or is to be taken as sent.
+    /// Time at which it was received, or which counts as its time of sending.
     pub at: Instant,
     /// Its payload, without header.
     pub payload: Arc<[u8]>,
-    /// In dB below the loudest, 0 to −127 (RFC 6464).
+    /// Audio level in dB below the loudest, 0 to −127 (RFC 6464).
     pub audio_level: Option<i8>,
-    /// Other header extensions. What the peer has not agreed to is left out.
+    /// Other header extensions. Those that the peer has not agreed to are left out.
     pub extensions: HeaderExtensions,
 }
 
-/// Header extensions of a packet (RFC 8285) that go with its contents from one connection to another.
+/// Header extensions of a packet (RFC 8285) that travel with its contents from one connection to another.
 ///
-/// Those of a connection's own (MID, RID, send times, transport-wide numbers) are made anew.
+/// Extensions that belong to one connection (MID, RID, send times, transport-wide numbers) are made anew.
 #[derive(Clone, Default, PartialEq)]
 pub struct HeaderExtensions {
-    /// Whether there is a voice in it (RFC 6464). Default: unknown, which is sent as no beside an audio level.
+    /// Whether the packet contains a voice (RFC 6464). Default: unknown, which is sent as no beside an audio level.
     pub voice_activity: Option<bool>,
-    /// How the picture is to be turned when it is shown (3GPP TS 26.114 §7.4.5). Default: not told.
+    /// Rotation of the picture when it is shown (3GPP TS 26.114 §7.4.5). Default: not sent.
     pub video_orientation: Option<VideoOrientation>,
     pub(crate) others: Option<Arc<str0m::rtp::ExtensionValues>>,
 }
@@ -340,20 +340,20 @@ impl fmt::Debug for HeaderExtensions {
     }
 }
 
-/// How a picture is to be turned, clockwise.
+/// Rotation of a picture, clockwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VideoOrientation {
-    /// Not at all.
+    /// No rotation.
     Upright,
-    /// By 90°.
+    /// 90°.
     Quarter,
-    /// By 180°.
+    /// 180°.
     Half,
-    /// By 270°.
+    /// 270°.
     ThreeQuarters,
 }
 
-/// How to ask for a key frame.
+/// RTCP message that asks for a key frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum KeyframeRequestKind {
     /// Picture loss indication (RFC 4585 §6.3.1).

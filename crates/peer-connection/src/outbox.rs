@@ -1,4 +1,4 @@
-//! What waits for the owner of a connection.
+//! Bounded queue of events for the owner of a connection.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use actix::prelude::*;
 
 use crate::event::{CloseReason, ConnectionEvent, PeerConnectionEvent, PeerConnectionId};
 
-/// Brings events to the owner, in order, without letting what a peer sends grow without bound: media that is not taken
-/// in time makes room for newer media; when data has no room any more, the connection is over.
+/// Delivers events to the owner, in order, and bounds what a peer can make wait: media that the owner does not take in
+/// time makes room for newer media; when data has no more room, the connection is over.
 pub(crate) struct Outbox {
     connection: PeerConnectionId,
     owner: Recipient<PeerConnectionEvent>,
@@ -18,12 +18,12 @@ pub(crate) struct Outbox {
     closed: bool,
 }
 
-/// What became of an event.
+/// Result of telling an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// It goes with the next [`Outbox::flush`], if not before.
+    /// The event goes with the next [`Outbox::flush`], if not before.
     Waits,
-    /// An older one of media was dropped for it.
+    /// An older event of media was dropped for it.
     Dropped,
     /// There is no room.
     Full,
@@ -53,8 +53,8 @@ impl Outbox {
             self.closed = true;
             return self.tell_last(event);
         }
-        // Media comes in bursts, of which an owner need be woken once. Of everything else nothing may be lost: its owner takes
-        // the first while there are more to come.
+        // Media comes in bursts, and one wake-up of the owner is enough for a burst. No other event may be lost: the
+        // owner takes the first while there are more to come.
         let at_once = !event.is_media();
         self.push(event);
         let mut told = Told::Waits;
@@ -73,11 +73,11 @@ impl Outbox {
         told
     }
 
-    /// The last of all goes out, and all before it: there is no more room to wait for.
+    /// Sends the last event, and all before it: there is no time left to wait for room.
     fn tell_last(&mut self, event: ConnectionEvent) -> Told {
         self.push(event);
         for event in std::mem::take(&mut self.waiting) {
-            // As many as may wait.
+            // Bounded by the number of events that may wait.
             self.owner.do_send(PeerConnectionEvent { connection: self.connection, event });
         }
         self.weight = 0;
@@ -93,7 +93,7 @@ impl Outbox {
         self.weight > self.most_bytes || self.waiting.len() > self.most_events
     }
 
-    /// Bring what waits, as far as there is room. Says whether there is an owner.
+    /// Sends the waiting events, as far as there is room. Returns whether there is an owner.
     pub(crate) fn flush(&mut self) -> bool {
         while let Some(event) = self.waiting.pop_front() {
             let weight = event.weight();
@@ -110,17 +110,17 @@ impl Outbox {
                 }
             }
         }
-        // There may be nothing more for a long time.
+        // There may be no more events for a long time.
         self.waiting = VecDeque::new();
         true
     }
 
-    /// Whether there is somebody to tell.
+    /// Returns whether there is an owner to tell.
     pub(crate) fn has_owner(&self) -> bool {
         self.owner.connected()
     }
 
-    /// Whether something waits.
+    /// Returns whether events wait.
     pub(crate) fn is_behind(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -132,7 +132,7 @@ impl Outbox {
 }
 
 impl Drop for Outbox {
-    /// Whatever ends a connection, its owner is told once.
+    /// Tells the owner once that the connection has ended, however it ends.
     fn drop(&mut self) {
         if !self.closed {
             self.tell(ConnectionEvent::Closed(CloseReason::Stopped));
@@ -140,5 +140,5 @@ impl Drop for Outbox {
     }
 }
 
-/// Packets or frames that an owner hears of together, at most: as many as a mailbox takes that nobody has enlarged.
+/// Most packets or frames that the owner receives with one wake-up: the capacity of a mailbox by default.
 const TOGETHER: usize = 16;

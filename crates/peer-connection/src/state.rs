@@ -13,7 +13,7 @@ macro_rules! states {
         }
 
         impl $name {
-            /// W3C's name of it.
+            /// Returns W3C's name of the state.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -28,87 +28,87 @@ macro_rules! states {
 }
 
 states! {
-    /// Where a round of offer and answer is (W3C `RTCSignalingState`).
+    /// Stage of a round of offer and answer (W3C `RTCSignalingState`).
     SignalingState {
-        /// None is under way.
+        /// No round is under way.
         Stable = "stable",
-        /// An offer of ours is.
+        /// An offer of this side is under way.
         HaveLocalOffer = "have-local-offer",
-        /// One of the peer.
+        /// An offer of the peer is under way.
         HaveRemoteOffer = "have-remote-offer",
-        /// One of the peer, that we have answered for now.
+        /// An offer of the peer is under way, with a provisional answer of this side.
         HaveLocalPranswer = "have-local-pranswer",
-        /// One of ours, that the peer has answered for now.
+        /// An offer of this side is under way, with a provisional answer of the peer.
         HaveRemotePranswer = "have-remote-pranswer",
         /// The connection is closed.
         Closed = "closed",
-        /// Of Specter's list; never the case.
+        /// In Specter's list of states; never used.
         Unspecified = "unspecified",
     }
-    /// Whether candidates are being looked for (W3C `RTCIceGatheringState`).
+    /// Progress of gathering candidates (W3C `RTCIceGatheringState`).
     IceGatheringState {
-        /// Not yet.
+        /// Gathering has not begun.
         New = "new",
-        /// They are.
+        /// Candidates are being gathered.
         Gathering = "gathering",
-        /// All that can be found have been.
+        /// All candidates have been gathered.
         Complete = "complete",
-        /// Of Specter's list; never the case.
+        /// In Specter's list of states; never used.
         Unspecified = "unspecified",
     }
-    /// How the search for a path to the peer goes (W3C `RTCIceConnectionState`).
+    /// Progress of the search for a path to the peer (W3C `RTCIceConnectionState`).
     IceConnectionState {
-        /// It has not begun.
+        /// The search has not begun.
         New = "new",
         /// Pairs of candidates are being checked.
         Checking = "checking",
-        /// One works.
+        /// A pair works.
         Connected = "connected",
-        /// One works, and there is none better.
+        /// A pair works, and there is none better.
         Completed = "completed",
-        /// Nothing has come from the peer for 5 s.
+        /// Nothing has come from the peer for 5 s (by default).
         Disconnected = "disconnected",
         /// No pair works. An ICE restart may help.
         Failed = "failed",
         /// The connection is closed.
         Closed = "closed",
-        /// Of Specter's list; never the case.
+        /// In Specter's list of states; never used.
         Unspecified = "unspecified",
     }
-    /// How the handshake goes (W3C `RTCDtlsTransportState`).
+    /// Progress of the handshake (W3C `RTCDtlsTransportState`).
     DtlsTransportState {
-        /// It has not begun.
+        /// The handshake has not begun.
         New = "new",
-        /// It is under way.
+        /// The handshake is under way.
         Connecting = "connecting",
-        /// It is complete.
+        /// The handshake is complete.
         Connected = "connected",
         /// The peer, or this side, has said goodbye.
         Closed = "closed",
-        /// It has failed.
+        /// The handshake has failed.
         Failed = "failed",
     }
-    /// All of it in one word (W3C `RTCPeerConnectionState`).
+    /// State of the whole connection (W3C `RTCPeerConnectionState`).
     PeerConnectionState {
         /// Nothing has begun.
         New = "new",
         /// ICE or DTLS is under way.
         Connecting = "connecting",
-        /// Both are done.
+        /// ICE and DTLS are complete.
         Connected = "connected",
-        /// Nothing has come from the peer for 5 s.
+        /// Nothing has come from the peer for 5 s (by default).
         Disconnected = "disconnected",
         /// ICE or DTLS has failed.
         Failed = "failed",
-        /// It is closed, for good.
+        /// The connection is closed, for good.
         Closed = "closed",
-        /// Of Specter's list; never the case.
+        /// In Specter's list of states; never used.
         Unspecified = "unspecified",
     }
 }
 
 impl PeerConnectionState {
-    /// What follows from the two transports (W3C §4.3.3).
+    /// Returns the state that follows from the states of the two transports (W3C §4.3.3).
     pub fn of(closed: bool, ice: IceConnectionState, dtls: DtlsTransportState) -> Self {
         use DtlsTransportState as Dtls;
         use IceConnectionState as Ice;

@@ -21,13 +21,13 @@ use serde_json::{Map, Value};
 /// | `remote-outbound-rtp` | packets, bytes, round-trip time; from the first sender report on | `remoteTimestamp`, `reportsSent` |
 /// | `media-source`, `media-playout` | – | nothing is captured or played here |
 ///
-/// What is measured of media is up to 1 s old.
+/// Measurements of media are up to 1 s old.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct StatsReport(pub Map<String, Value>);
 
 impl StatsReport {
-    /// All dictionaries of a type.
+    /// Returns all dictionaries of a type.
     pub fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Map<String, Value>> {
         let all = self.0.values().filter_map(Value::as_object);
         all.filter(move |one| one.get("type").and_then(Value::as_str) == Some(kind))

@@ -1,4 +1,4 @@
-//! Connections as actors, over real sockets.
+//! Tests of connections as actors, over real sockets.
 
 mod peers;
 

@@ -1,4 +1,4 @@
-//! Ports and addresses of connections.
+//! Tests of ports and addresses of connections.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod peers;
@@ -48,7 +48,7 @@ async fn a_lite_agent_and_one_over_ipv6_connect() {
     }
 }
 
-/// All of one certificate, and all on one port; each peer has a port of its own.
+/// All connections have one certificate and one port; each peer has a port of its own.
 #[actix::test]
 async fn twelve_connections_share_a_port() {
     let alone = PeerConnectionsOptions { media_threads: 1, ..PeerConnectionsOptions::default() };
@@ -74,7 +74,7 @@ async fn twelve_connections_share_a_port() {
         let text = format!("from {}", a.connection.id());
         talks(a, b, *channel, &text).await;
     }
-    // Nobody hears what is another's.
+    // No peer receives what belongs to another.
     for (_, b, _) in &pairs {
         assert_eq!(b.told.iter().filter_map(message).count(), 1);
     }

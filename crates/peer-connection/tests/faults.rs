@@ -1,4 +1,4 @@
-//! What goes wrong with a connection, its handshake or its owner, and who is disturbed by it.
+//! Tests of faults of a connection, its handshake or its owner, and of their effects on others.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod peers;
@@ -25,7 +25,7 @@ fn failed(event: &ConnectionEvent) -> Option<()> {
     (connection_state(event) == Some(PeerConnectionState::Failed)).then_some(())
 }
 
-/// What a handshake does instead of shaking hands.
+/// Misbehaviour of a handshake.
 #[derive(Clone, Copy, Debug)]
 enum Mischief {
     Panic,
@@ -34,7 +34,7 @@ enum Mischief {
     Fail,
 }
 
-/// Whether the thread that is blocked may go on.
+/// Whether the blocked thread may go on.
 static RELEASED: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
 struct Mischievous(Mischief);
@@ -68,7 +68,7 @@ impl Handshake for Mischievous {
     }
 }
 
-/// Four ports, so that two pairs can be told apart by their addresses.
+/// Starts a pool with four ports, so that two pairs can be told apart by their addresses.
 async fn four_ports() -> PeerConnections {
     let options = PeerConnectionsOptions {
         media_threads: 4,
@@ -78,7 +78,7 @@ async fn four_ports() -> PeerConnections {
     home_with(options).await
 }
 
-/// Two that are connected, on this port and the next.
+/// Returns two connected connections, on this port and the next.
 async fn pair(home: &PeerConnections, thread: usize) -> (Peer, Peer, DataChannelId) {
     let mut a = Peer::open_on(home, thread, Configuration::default()).await;
     let mut b = Peer::open_on(home, thread + 1, Configuration::default()).await;
@@ -105,7 +105,7 @@ async fn a_handshake_that_misbehaves_fails_its_connection_and_no_other() {
         carry_until(&mut a, &mut b, |a, _| a.told.iter().any(|event| failed(event).is_some()))
             .await;
         talks(&mut c, &mut d, channel, &format!("{mischief:?}")).await;
-        // It has failed, and can be asked and closed.
+        // It has failed, and still answers and can be closed.
         assert_eq!(a.send(GetConnectionState).await, PeerConnectionState::Failed);
         a.connection.close().await;
         assert_eq!(a.until(closed).await, CloseReason::Closed);
@@ -117,7 +117,7 @@ async fn a_handshake_that_misbehaves_fails_its_connection_and_no_other() {
     home.stop().await;
 }
 
-/// Wraps the DTLS of every connection of its template, and notes that it was asked.
+/// Wraps the DTLS of every connection of its template, and counts its calls.
 struct Noting(Dtls, Arc<std::sync::atomic::AtomicUsize>);
 
 impl HandshakeFactory for Noting {
@@ -136,7 +136,7 @@ async fn a_handshake_that_is_ended_from_outside_fails_its_connection_at_once() {
         let (mut a, mut b) =
             (Peer::open(&home, &Api::default()).await, Peer::open(&home, &Api::default()).await);
         a.send(CreateDataChannel::new("x")).await.unwrap();
-        // It waits for a path, which it is not given: no deadline runs.
+        // It waits for a path, and gets none: no deadline runs.
         negotiate(&mut a, &mut b).await;
         let id = a.connection.id().to_string();
         let end = async {
@@ -145,7 +145,7 @@ async fn a_handshake_that_is_ended_from_outside_fails_its_connection_at_once() {
                     true => handshakes.terminate_child(&id).await.is_ok(),
                     false => handshakes.inject(&id, Fault::Panic("shot".to_owned())).await.is_ok(),
                 };
-                // It is started behind the description; sooner or later it is there.
+                // It is started after the description; sooner or later it runs.
                 if ended {
                     break;
                 }
@@ -192,11 +192,11 @@ async fn a_connection_that_is_killed_is_told_once_and_its_siblings_go_on() {
     a.gone().await;
     assert!(!home.exists(a.connection.id()));
     talks(&mut c, &mut d, channel, "still here").await;
-    // Its end said goodbye all the same.
+    // Its end still sent a goodbye.
     assert_eq!(b.until(closed).await, CloseReason::ClosedByPeer);
     home.stop().await;
     for peer in [&mut c, &mut d] {
-        // Whichever is stopped first says goodbye, which the other may hear before its own end.
+        // The one that is stopped first says goodbye, which the other may receive before its own end.
         let reason = peer.until(closed).await;
         assert!(matches!(reason, CloseReason::Stopped | CloseReason::ClosedByPeer), "{reason}");
         peer.gone().await;
@@ -219,7 +219,7 @@ async fn sockets_that_are_killed_come_back_with_their_connections() {
     home.stop().await;
 }
 
-/// Takes its time over every event, with a mailbox for one.
+/// Owner that takes long for every event, with a mailbox for one.
 struct Slow {
     gate: Option<oneshot::Receiver<()>>,
     tell: mpsc::UnboundedSender<ConnectionEvent>,
@@ -240,7 +240,7 @@ impl Handler<PeerConnectionEvent> for Slow {
         let message = matches!(event.event, ConnectionEvent::DataChannelMessage { .. });
         _ = self.tell.send(event.event);
         if message && let Some(gate) = self.gate.take() {
-            // Busy until it is let go on.
+            // Busy until it is released.
             ctx.wait(async { _ = gate.await }.into_actor(self));
         }
     }
@@ -275,13 +275,13 @@ async fn an_owner_that_does_not_keep_up_with_data_loses_its_connection() {
         messages += usize::from(matches!(event, ConnectionEvent::DataChannelMessage { .. }));
         last = Some(event);
     }
-    // What had come was still told, in order, and then the end.
+    // Events that had come were still delivered, in order, and then the end.
     assert!(matches!(last, Some(ConnectionEvent::Closed(CloseReason::OwnerTooSlow))), "{last:?}");
     assert!((20..200).contains(&messages), "{messages}");
     home.stop().await;
 }
 
-/// Ends when it hears that its connection is connected.
+/// Owner that ends when its connection is connected.
 struct Quitter;
 
 impl Actor for Quitter {
@@ -311,7 +311,7 @@ async fn an_owner_that_ends_takes_its_connection_with_it() {
     home.stop().await;
 }
 
-/// B offers, with its candidates when all are known.
+/// Has B offer, once all its candidates are known.
 async fn meet(other: &PeerConnectionHandle, b: &mut Peer) {
     let offer = b.send(CreateOffer::default()).await.unwrap();
     b.send(SetLocalDescription(Some(offer.clone()))).await.unwrap();
@@ -454,7 +454,7 @@ async fn a_channel_stays_reliable_while_a_fifth_of_the_datagrams_is_lost() {
     assert_eq!(a.send(GetCounters).await.datagrams_lost, 0);
 
     assert_eq!(a.send(InjectLoss { ratio: 0.2 }).await, Ok(()));
-    // A datagram each.
+    // Each fills a datagram.
     let text = |number: usize| format!("{number:01000}");
     for number in 0..30 {
         a.send(SendData::text(channel, text(number))).await.unwrap();

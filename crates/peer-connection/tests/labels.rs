@@ -1,4 +1,4 @@
-//! What is logged of a connection, its transport and its handshake begins with its id.
+//! Tests that every log line of a connection, its transport and its handshake begins with the connection's id.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod peers;
@@ -10,7 +10,7 @@ use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use peers::*;
 
-/// Keeps what the two crates log.
+/// Logger that keeps the lines of the two crates.
 struct Lines(Mutex<Vec<String>>);
 
 static LINES: Lines = Lines(Mutex::new(Vec::new()));
@@ -18,7 +18,7 @@ static LINES: Lines = Lines(Mutex::new(Vec::new()));
 impl log::Log for Lines {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         let target = metadata.target();
-        // The sockets of a thread are all connections' together.
+        // All connections of a thread share its sockets.
         let shared = target.ends_with("mux::socket") || target.ends_with("mux::actor");
         let ours = ["callboard_transport", "callboard_ice_handshake", "callboard_peer_connection"];
         ours.iter().any(|ours| target.starts_with(ours)) && !shared
@@ -79,7 +79,7 @@ async fn lines_of_the_log_begin_with_the_connections_id() {
     }
     let wanted = format!("{}: failed: ", ids[2]);
     assert!(lines.iter().any(|line| line.starts_with(&wanted)), "{wanted:?}: {lines:#?}");
-    // Whichever of the two was the client.
+    // True of either side, whichever was the client.
     let said_again = |id: &String| {
         let wanted = format!("{id}: a hello is said again");
         lines.iter().any(|line| line.starts_with(&wanted))

@@ -1,4 +1,5 @@
-//! A thousand connections later everything is as it was. A test of its own, since it weighs its process.
+//! Test that nothing is left after a thousand connections. It has a file of its own, since it measures the memory of
+//! its process.
 
 mod peers;
 
@@ -10,7 +11,7 @@ use peers::*;
 async fn a_thousand_connections_leave_nothing_behind() {
     let home = home().await;
     let api = Api::default();
-    // What a process makes once for all: threads, tables, buffers of the allocator.
+    // What a process allocates only once: threads, tables, buffers of the allocator.
     round(&home, &api).await;
     settle(&home).await;
     let before = Weight::of(&home);
@@ -28,14 +29,14 @@ async fn a_thousand_connections_leave_nothing_behind() {
         (after.actors, after.routes, after.descriptors),
         (before.actors, before.routes, before.descriptors)
     );
-    // Of the last ten rounds, 500 connections: less than a fortieth of what they weigh.
+    // Of the last ten rounds, 500 connections: less than a fortieth of their memory.
     let grown = resident[19].saturating_sub(resident[9]);
     assert!(grown < 2 << 20, "{grown} bytes more after 500 connections");
     home.stop().await;
 }
 
-/// 50 connections: 40 that meet, two at a time, since they share two ports; 5 that never see a peer, and 5 that do not
-/// even look for one.
+/// Opens and closes 50 connections: 40 that meet, two at a time, since they share two ports; 5 that never see a peer,
+/// and 5 that do not even gather candidates.
 async fn round(home: &PeerConnections, api: &Api) {
     let mut lonely = Vec::new();
     for at in 0..10 {
@@ -67,7 +68,7 @@ async fn round(home: &PeerConnections, api: &Api) {
     }
 }
 
-/// Until all that has been closed is gone.
+/// Waits until all closed connections are gone.
 async fn settle(home: &PeerConnections) {
     let mut events = home.supervisor().events();
     let waits = async {
@@ -100,5 +101,5 @@ impl Weight {
     }
 }
 
-/// The supervisors and the readers of the sockets.
+/// Actors that stay: the supervisors, and the readers of the sockets.
 const IDLE: usize = 7;

@@ -1,5 +1,6 @@
-//! What offers have a connection keep, and that nothing is left of connections that are closed: by counted live bytes, of
-//! which those that the allocator keeps for itself are none. A test of its own, since it weighs its process.
+//! Tests of the memory that offers keep in a connection, and that nothing is left of closed connections. They count
+//! live bytes, without those that the allocator keeps for itself. They have a file of their own, since they measure the
+//! memory of their process.
 
 mod peers;
 
@@ -16,10 +17,10 @@ use tokio::time::{Instant, timeout};
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
-/// Tests that weigh the same process do so one after the other.
+/// Lock that runs the tests of this process one after the other.
 static SCALES: Mutex<()> = Mutex::const_new(());
 
-/// An offer of so many sections of video, each as Chromium writes it.
+/// Returns an offer of this many sections of video, each as Chromium writes it.
 fn chromium(sections: usize) -> String {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sdp");
     let text = std::fs::read_to_string(folder.join("chromium-offer-video.sdp")).unwrap();
@@ -40,7 +41,7 @@ fn chromium(sections: usize) -> String {
     sdp.to_string()
 }
 
-/// An offer with so many lines more in each section, as long as it is no larger than it may be.
+/// Returns an offer with this many more lines in each section, within the size limit.
 fn swollen(sections: usize, lines: usize, line: impl Fn(usize) -> String) -> String {
     let mids: Vec<String> = (0..sections).map(|at| at.to_string()).collect();
     let fingerprint = ["AB"; 32].join(":");
@@ -62,7 +63,7 @@ fn swollen(sections: usize, lines: usize, line: impl Fn(usize) -> String) -> Str
     text
 }
 
-/// A connection that has answered and never sees a peer.
+/// Returns a connection that has answered and never sees a peer.
 async fn answered(home: &PeerConnections, offer: &str) -> Peer {
     let peer = Peer::open(home, &Api::default()).await;
     peer.send(SetRemoteDescription(SessionDescription::offer(offer))).await.unwrap();
@@ -75,7 +76,7 @@ async fn close(peer: Peer) {
     peer.gone().await;
 }
 
-/// Live bytes, once they are below this: what other threads drop is dropped soon.
+/// Returns the live bytes, once they are below this bound: other threads soon drop what they hold.
 async fn settled(bound: usize) -> usize {
     let below = async {
         let mut looks = tokio::time::interval(Duration::from_millis(10));
@@ -92,7 +93,7 @@ async fn nothing_is_left_of_connections_with_dear_offers() {
     let _alone = SCALES.lock().await;
     let home = home().await;
     let offer = chromium(64);
-    // What a process makes once for all.
+    // What a process allocates only once.
     for _ in 0..3 {
         close(answered(&home, &offer).await).await;
     }
@@ -109,7 +110,7 @@ async fn nothing_is_left_of_connections_with_dear_offers() {
         count += 1;
     }
 
-    // Queues and tables of the process grow by steps; of what a connection weighs, this is a sixth.
+    // Queues and tables of the process grow by steps; this is a sixth of a connection's memory.
     let after = settled(before + NOISE).await;
     println!("{before} bytes before, {after} after {count} connections of {heaviest}");
     assert!(heaviest > 4 * NOISE, "{heaviest}");
@@ -142,7 +143,7 @@ async fn what_an_offer_has_a_connection_keep_is_bounded() {
     ];
     let mut wrong = Vec::new();
     for (name, offer) in &offers {
-        // What is made once for all is made by the first.
+        // The first connection allocates what is allocated only once.
         close(answered(&home, offer).await).await;
         let empty = HEAP.current_usage();
         let peer = answered(&home, offer).await;
@@ -157,12 +158,12 @@ async fn what_an_offer_has_a_connection_keep_is_bounded() {
     home.stop().await;
 }
 
-/// The text, as much again of what later descriptions are compared with, and what 64 sections with 512 sources are to the
-/// engine: in bytes.
+/// Bound of a connection's memory: twice the text (it, and what later descriptions are compared with), and what the
+/// engine needs for 64 sections with 512 sources, in bytes.
 const BOUND: (usize, usize) = (2, 3 << 19);
-/// In bytes.
+/// Tolerance in bytes.
 const NOISE: usize = 128 << 10;
-/// Connections: as many as there is time for.
+/// Fewest connections: as many as there is time for.
 const FEWEST: usize = 8;
 const MOST: usize = 600;
 const ENOUGH: Duration = Duration::from_secs(15);

@@ -1,5 +1,5 @@
-//! What a peer can do by SCTP, inside DTLS: how much memory it takes, how much it writes into the log, and how it ends. And what
-//! it and a stranger write into the log by datagrams that are none of its connection's.
+//! Tests of what a peer can do by SCTP, inside DTLS: how much memory it takes, how many log lines it causes, and how it
+//! ends. And of the log lines that it and a stranger cause by datagrams that do not belong to its connection.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 #[path = "sctp/attacker.rs"]
@@ -18,13 +18,13 @@ use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use peers::{Peer, closed, home};
 
-/// Counts lines that are warnings or errors, and hands them on.
+/// Logger that counts warnings and errors, and passes them on.
 struct Count<L> {
     lines: &'static AtomicUsize,
     then: L,
 }
 
-/// All, and those that are written behind [`RateLimitedLog`].
+/// Number of all lines, and of those that [`RateLimitedLog`] lets through.
 static LINES: AtomicUsize = AtomicUsize::new(0);
 static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -43,7 +43,7 @@ impl<L: log::Log> log::Log for Count<L> {
     }
 }
 
-/// From the first call on.
+/// Counts log lines from the first call on.
 fn count_lines() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(install_counters);
@@ -56,32 +56,32 @@ fn install_counters() {
     log::set_max_level(log::LevelFilter::Warn);
 }
 
-/// Memory and lines are those of the process, so one test at a time.
+/// Lock that runs one test at a time, since memory and lines are those of the process.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// What an attack was seen to do.
+/// Observed effects of an attack.
 struct Seen {
-    /// KiB of memory more than before.
+    /// Growth of memory in KiB.
     grown: usize,
     lines: usize,
-    /// Of them, those that are written.
+    /// Lines that were written.
     written: usize,
     reason: Option<CloseReason>,
     dropped: u64,
-    /// Datagrams that came to the ports meanwhile.
+    /// Datagrams that arrived at the ports meanwhile.
     arrived: u64,
 }
 
-/// How an attack begins.
+/// State of the connection when an attack begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Given {
-    /// With a data channel.
+    /// There is a data channel.
     Channel,
-    /// With one that this side closes.
+    /// There is a data channel, which this side closes.
     ClosedChannel,
-    /// With a data channel, and without an agreement on FORWARD-TSN.
+    /// There is a data channel, and FORWARD-TSN was not negotiated.
     Reliable,
-    /// With a data channel and sound.
+    /// There are a data channel and audio.
     Media,
 }
 
@@ -126,7 +126,7 @@ async fn set_up(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'stati
     Stage { home, peer, go, attacking }
 }
 
-/// A connection on which an attacker does this; when it lives on, it hears "alive" last.
+/// Runs an attack on a connection; if the connection survives, it receives "alive" last.
 async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Seen {
     let Stage { home, mut peer, go, attacking } = set_up(given, attack).await;
     if given == Given::ClosedChannel {
@@ -143,7 +143,7 @@ async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static
         most = most.max(resident());
         let wait = std::time::Duration::from_millis(20);
         _ = tokio::time::timeout(wait, peer.next()).await;
-        // What is told is not to be taken for what is kept.
+        // Events must not be counted as memory that is kept.
         peer.told.retain(|event| matches!(event, ConnectionEvent::Closed(_)));
     }
     let mut attacker = attacking.join().unwrap();
@@ -174,7 +174,7 @@ async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static
     Seen { grown: most - before, lines, written, reason, dropped, arrived }
 }
 
-/// Resident memory of this process, in KiB.
+/// Returns the resident memory of this process, in KiB.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4
@@ -187,13 +187,13 @@ fn violated(seen: &Seen) -> Option<SctpViolation> {
     }
 }
 
-/// One after the other: what one takes must not be counted for another.
+/// One after the other: the memory of one must not be counted for another.
 #[actix::test]
 async fn attacks_by_sctp_take_little_memory_and_few_lines() {
     let _alone = ALONE.lock().await;
     count_lines();
 
-    // The first connection brings what all use.
+    // The first connection allocates what all share.
     let seen = under(Given::Channel, |_| {}).await;
     assert_eq!(seen.reason, None);
 
@@ -204,7 +204,7 @@ async fn attacks_by_sctp_take_little_memory_and_few_lines() {
     assert!(seen.grown < 8 << 10, "{} KiB", seen.grown);
     assert!(seen.lines < 20, "{}", seen.lines);
 
-    // As many as were under way when this side closed it.
+    // As many messages as were under way when this side closed it.
     let seen = under(Given::ClosedChannel, late).await;
     report("5,000 messages on a channel that this side has closed", &seen);
     assert_eq!((seen.reason, seen.dropped), (None, 0));
@@ -249,7 +249,7 @@ async fn attacks_by_sctp_take_little_memory_and_few_lines() {
         };
         assert_eq!(seen.reason, expected, "{name}");
         assert!(seen.grown < 24 << 10, "{name}: {} KiB", seen.grown);
-        // What str0m says of each message without a channel, and of each opening, ends with the connection.
+        // str0m logs each message without a channel, and each opening, until the connection ends.
         let most = match violation {
             Some(NoDataChannel | UnansweredResets) => 1_000,
             _ => 20,
@@ -282,7 +282,7 @@ async fn datagrams_that_are_garbage_write_few_lines() {
     }
 }
 
-/// A bare str0m that keeps to all rules, on a wire that loses: nothing of it is refused.
+/// A bare str0m keeps to all rules, on a wire that loses datagrams: the guard refuses nothing of it.
 #[actix::test]
 async fn an_honest_str0m_is_heard_whole_under_loss() {
     let _alone = ALONE.lock().await;

@@ -1,4 +1,5 @@
-//! Descriptions of eleven other makers, and odd ones: read, written, changed, and answered. `sdp/README.md` says whose they are.
+//! Tests with descriptions of eleven other implementations, and odd ones: read, written, changed, and answered.
+//! `sdp/README.md` names their origins.
 
 mod peers;
 
@@ -72,7 +73,7 @@ fn every_recorded_candidate_is_understood() {
     assert!(count > 100);
 }
 
-/// What a live connection makes of an offer.
+/// Result of an offer in a live connection.
 #[derive(Debug)]
 enum Outcome {
     Answered(Sdp),
@@ -98,7 +99,7 @@ async fn answer(home: &PeerConnections, api: &Api, text: &str) -> Outcome {
     outcome
 }
 
-/// Every offer that can be used is answered, section by section; every other is refused by name.
+/// Every usable offer is answered, section by section; every other is refused with a named error.
 #[actix::test]
 async fn every_recorded_offer_is_answered_or_refused_by_name() {
     let home = home().await;
@@ -121,7 +122,7 @@ async fn every_recorded_offer_is_answered_or_refused_by_name() {
                 if mids(&offer) != mids(&answer) || kinds(&offer) != kinds(&answer) {
                     wrong.push(format!("{name}: other sections in the answer"));
                 }
-                // What is offered and known is taken.
+                // Sections that are offered and known are accepted.
                 let taken =
                     answer.media().iter().filter(|section| section.port() != Some(0)).count();
                 let usable = offer.media().iter().filter(|section| {
@@ -147,7 +148,7 @@ async fn every_recorded_offer_is_answered_or_refused_by_name() {
     home.stop().await;
 }
 
-/// Odd ones, written by hand: whatever becomes of them has a name, and the next one is not disturbed.
+/// Odd offers, written by hand: each has a named result, and does not disturb the next one.
 #[actix::test]
 async fn odd_offers_disturb_nobody() {
     let home = home().await;
@@ -166,10 +167,10 @@ async fn odd_offers_disturb_nobody() {
     home.stop().await;
 }
 
-/// Offers whose parts are all of a kind that is not taken here.
+/// Offers of which no section can be accepted here.
 const EXPECTED_NOTHING: [&str; 0] = [];
 
-/// Whether an offer of this name may be refused so.
+/// Returns whether an offer of this name may be refused with this error.
 fn expected_refusal(_: &str, error: &DescriptionError) -> bool {
     matches!(error, DescriptionError::NoBundle)
 }

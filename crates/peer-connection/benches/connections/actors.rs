@@ -1,4 +1,4 @@
-//! Peer connections, as applications have them.
+//! Peer connections, in the way that applications use them.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,19 +11,19 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// Where the owners of connections live.
+/// Threads of the owners of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owners {
-    /// Each on its connection's media thread.
+    /// Each owner runs on its connection's media thread.
     Near,
-    /// On the thread of the application.
+    /// All owners run on the thread of the application.
     Far,
 }
 
-/// Two media threads for each connection at a time.
+/// Pool with two media threads for each connection at a time.
 pub(super) struct Home {
     connections: PeerConnections,
-    /// For messages, and for packets.
+    /// Template for messages, and template for packets.
     apis: [Api; 2],
     certificate: Certificate,
     threads: Vec<ArbiterHandle>,
@@ -31,7 +31,7 @@ pub(super) struct Home {
 
 impl Home {
     pub(super) async fn start(pairs: usize) -> Self {
-        // It is asked on the thread of the connection that gathers.
+        // It is called on the thread of the connection that gathers.
         let asked = Arc::new(Mutex::new(None));
         let notes = Arc::clone(&asked);
         let interfaces = InterfaceFilter::with_loopback().only(move |_, ip| {
@@ -101,7 +101,7 @@ impl Home {
     }
 }
 
-/// By how much a connection makes this process grow.
+/// Returns by how much a connection makes this process grow.
 pub(super) async fn memory() -> f64 {
     let home = Home::start(AT_ONCE).await;
     let connect = async |at, count| {
@@ -117,7 +117,7 @@ pub(super) async fn memory() -> f64 {
     let all = async |count| {
         futures_util::future::join_all((0..AT_ONCE).map(|at| connect(at, count))).await
     };
-    // These are not counted.
+    // The first connections are not counted.
     let first = all(1).await;
     let before = resident();
     let pairs = all(PAIRS / AT_ONCE).await;
@@ -127,7 +127,7 @@ pub(super) async fn memory() -> f64 {
     grown / (2 * PAIRS) as f64
 }
 
-/// What bare ones agree on as well.
+/// Returns a template that negotiates the same as the bare `Rtc`s.
 fn api(media_mode: MediaMode) -> Api {
     let settings = ApiSettings {
         media_mode,
@@ -180,7 +180,7 @@ impl Side {
         self.connection.send(message).await.expect("it runs")
     }
 
-    /// The connection and its owner; by what this side has heard of them is the bench's own.
+    /// Returns the connection and its owner, without the benchmark's own queue of events.
     async fn rest(self) -> (PeerConnectionHandle, Addr<Owner>) {
         self.owner.send(Rest).await.unwrap();
         (self.connection, self.owner)
@@ -209,7 +209,7 @@ impl Side {
     }
 }
 
-/// From the offer until both have the channel.
+/// Negotiates, from the offer until both sides have the channel.
 async fn meet([one, other]: &mut [Side; 2]) {
     let offer = one.send(CreateOffer::default()).await.unwrap();
     one.send(SetLocalDescription(Some(offer.clone()))).await.unwrap();
@@ -242,9 +242,9 @@ async fn meet([one, other]: &mut [Side; 2]) {
     .await;
 }
 
-/// Does the work of one side, and hands on what else it hears.
+/// Owner that does the work of one side, and passes all other events on.
 struct Owner {
-    /// Until nobody wants to hear it.
+    /// Queue of those events, as long as they are wanted.
     tell: Option<mpsc::UnboundedSender<ConnectionEvent>>,
     work: Work,
     line: Option<Wire>,
@@ -297,7 +297,7 @@ impl Handler<PeerConnectionEvent> for Owner {
     }
 }
 
-/// How an owner sends: no more than a window is ever under way.
+/// Sending half of an owner: no more than a window is ever under way.
 struct Wire {
     connection: Addr<PeerConnection>,
     channel: DataChannelId,

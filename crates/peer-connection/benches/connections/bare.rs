@@ -1,4 +1,4 @@
-//! str0m by itself, as its examples use it: a socket, a thread, a loop.
+//! Baseline: str0m by itself, as its examples use it: a socket, a thread, a loop.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// As peer connections have it, but for the handshake, which is str0m's own.
+/// Creates an `Rtc` with the settings of a peer connection, but with str0m's own handshake.
 fn rtc(job: Job, certificate: &Certificate) -> Rtc {
     let mut config = RtcConfig::new()
         .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
@@ -42,7 +42,7 @@ fn rtc(job: Job, certificate: &Certificate) -> Rtc {
     config.build(Instant::now())
 }
 
-/// Two that have each other's descriptions and candidates.
+/// Two `Rtc`s that have each other's descriptions and candidates.
 struct Pair {
     sides: [Rtc; 2],
     mid: Option<Mid>,
@@ -50,7 +50,7 @@ struct Pair {
 
 impl Pair {
     fn new(job: Job) -> Self {
-        // Actors have one for all as well.
+        // The actors share one certificate as well.
         static CERTIFICATE: LazyLock<Certificate> =
             LazyLock::new(|| Certificate::generate().unwrap());
         let sides = [0, 1].map(|_| rtc(job, &CERTIFICATE));
@@ -78,7 +78,7 @@ impl Pair {
     }
 }
 
-/// Both run until they are told to stop.
+/// Two `Rtc`s that run until they are told to stop.
 struct Running {
     stop: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -142,7 +142,7 @@ pub(super) async fn connect_time() -> f64 {
     took
 }
 
-/// By how much an `Rtc` makes this process grow; what they say is carried by hand.
+/// Returns by how much an `Rtc` makes this process grow; their datagrams are passed directly.
 pub(super) fn memory() -> f64 {
     let mut pairs = Vec::new();
     let mut before = 0.0;
@@ -152,7 +152,7 @@ pub(super) fn memory() -> f64 {
         pair.negotiate(Job::Messages, addresses);
         carry(&mut pair.sides, addresses);
         pairs.push(pair);
-        // These are not counted.
+        // The first ones are not counted.
         if at + 1 == AT_ONCE {
             before = resident();
         }
@@ -160,7 +160,7 @@ pub(super) fn memory() -> f64 {
     (resident() - before) / (2 * PAIRS) as f64
 }
 
-/// Until both have the channel, and then for a while.
+/// Carries datagrams until both sides have the channel, and then for a while.
 fn carry(sides: &mut [Rtc; 2], addresses: [SocketAddr; 2]) {
     let mut now = Instant::now();
     let mut open = 0;
@@ -192,7 +192,7 @@ fn carry(sides: &mut [Rtc; 2], addresses: [SocketAddr; 2]) {
     }
 }
 
-/// The loop of str0m's examples.
+/// Runs the loop of str0m's examples.
 fn run(
     mut wire: Wire,
     socket: &UdpSocket,
@@ -223,7 +223,7 @@ fn run(
                 continue;
             }
         };
-        // Media comes one by one.
+        // Media is written one by one.
         if wire.write_packet() {
             continue;
         }
@@ -249,7 +249,7 @@ fn run(
     }
 }
 
-/// How one side sends.
+/// Sending half of one side.
 struct Wire {
     rtc: Rtc,
     channel: Option<ChannelId>,
@@ -259,7 +259,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// One of those that are due, if there are any; it is to be polled before the next one.
+    /// Writes one of the packets that are due, if there are any; poll before the next one.
     fn write_packet(&mut self) -> bool {
         let (Some(mid), true) = (self.mid, self.due > 0) else { return false };
         self.due -= 1;
@@ -293,7 +293,7 @@ impl Line for Wire {
     }
 }
 
-/// What is carried takes this long.
+/// Simulated time of each step.
 const STEP: Duration = Duration::from_millis(1);
-/// So that it hears that it is to stop.
+/// Longest wait, so that a stop is noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! What the application tells a peer connection to do.
+//! Handlers of the application's commands to a peer connection.
 #![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
 
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::event::CloseReason;
 use crate::loss::Loss;
 use crate::messages::*;
 
-/// Each handler is one expression of the core's.
+/// Handlers: each is one expression of the core.
 macro_rules! handle {
     ($($message:pat => $type:ty, |$session:ident, $now:pat_param| $call:expr;)*) => {$(
         impl Handler<$type> for PeerConnection {

@@ -1,11 +1,11 @@
-//! Data channels, as the engine has them.
+//! Data channels of the engine.
 
 use str0m::channel::{ChannelConfig, Reliability};
 
 use super::{ChannelKey, ChannelSpec, Engine, EngineError, PLACEHOLDERS};
 
 impl Engine {
-    /// A channel. A negotiated id must be free: str0m panics at one that is not, see [`Self::has_stream`].
+    /// Creates a channel. A negotiated id must be free: str0m panics at one that is taken, see [`Self::has_stream`].
     pub(crate) fn create_channel(&mut self, spec: &ChannelSpec) -> ChannelKey {
         self.declared.extend(spec.negotiated);
         if let Some(stream) = spec.negotiated {
@@ -25,7 +25,7 @@ impl Engine {
         })
     }
 
-    /// Whether a stream has a channel, our placeholders among them.
+    /// Returns whether a stream has a channel; placeholders count.
     pub(crate) fn has_stream(&mut self, id: u16) -> bool {
         self.rtc.direct_api().channel_id_by_sctp_stream_id(id).is_some()
             || (self.placeholder < id && id <= PLACEHOLDERS && !self.placeholders.is_empty())
@@ -35,7 +35,7 @@ impl Engine {
         self.rtc.direct_api().close_data_channel(key);
     }
 
-    /// Whether a channel can be written to.
+    /// Returns whether a channel can be written to.
     pub(crate) fn is_channel_open(&mut self, key: ChannelKey) -> bool {
         self.rtc.channel(key).is_some()
     }
@@ -44,7 +44,7 @@ impl Engine {
         self.rtc.direct_api().sctp_stream_id_by_channel_id(key)
     }
 
-    /// How a channel is that the peer has made.
+    /// Returns the options of a channel that the peer has created.
     pub(crate) fn channel_spec(&mut self, key: ChannelKey) -> Option<ChannelSpec> {
         let channel = self.rtc.channel(key)?;
         let config = channel.config()?;
@@ -63,7 +63,8 @@ impl Engine {
         })
     }
 
-    /// Write a message, which must not be empty: str0m would never send anything again. Says whether there was room.
+    /// Writes a message, which must not be empty: after an empty one str0m would never send anything again. Returns
+    /// whether there was room.
     pub(crate) fn write_channel(
         &mut self,
         key: ChannelKey,

@@ -1,4 +1,4 @@
-//! The codecs of an engine, and their payload types.
+//! Codecs of an engine, and their payload types.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ pub(super) fn codecs(engine: &MediaEngine, registry: &Registry) -> CodecConfig {
             Codec::Av1 => config.enable_av1(true),
         }
     }
-    // Tones go with sound (RFC 4733), at the clock of whatever carries it.
+    // Tones accompany audio (RFC 4733), at the clock rate of its codec.
     let clocks = [(Codec::Opus, 110, 48_000), (Codec::Pcmu, 126, 8_000)];
     for (with, pt, clock) in clocks {
         if engine.codecs().contains(&with) {
@@ -46,10 +46,10 @@ pub(super) fn codecs(engine: &MediaEngine, registry: &Registry) -> CodecConfig {
     CodecConfig::new_from_payload_params(params.collect())
 }
 
-/// The payload types of what we offer first, and of its retransmissions: Firefox's own.
+/// Returns the payload types to offer first, of codecs and their retransmissions: Firefox's own.
 ///
-/// Firefox goes back to its own in later offers, whatever was negotiated, and then takes nothing else; a peer
-/// connection cannot change its mind. The other browsers keep to what was negotiated.
+/// Firefox returns to its own in later offers, whatever was negotiated, and then accepts no others; the payload types
+/// of a peer connection cannot change. The other browsers keep to what was negotiated.
 fn numbers(params: &[PayloadParams]) -> Vec<(u8, Option<u8>)> {
     let firefox: Vec<Option<(u8, u8)>> =
         params.iter().map(|one| firefox_number(&one.spec())).collect();
@@ -68,10 +68,10 @@ fn numbers(params: &[PayloadParams]) -> Vec<(u8, Option<u8>)> {
     params.iter().zip(firefox).map(number).collect()
 }
 
-/// What Firefox 153 calls a codec in its offers, and its retransmission.
+/// Returns the payload types of Firefox 153's offers for a codec and its retransmission.
 fn firefox_number(spec: &CodecSpec) -> Option<(u8, u8)> {
     let FormatParams { packetization_mode, profile_level_id, profile_id, .. } = spec.format;
-    // What is never sent again names itself twice.
+    // A codec without retransmission has its own number twice.
     Some(match (spec.codec, spec.clock_rate.get()) {
         (FormatCodec::Opus, _) => (109, 109),
         (FormatCodec::Tele, 8_000) => (101, 101),
@@ -89,7 +89,7 @@ fn firefox_number(spec: &CodecSpec) -> Option<(u8, u8)> {
     })
 }
 
-/// What Firefox calls formats that we do not have: forward error correction.
+/// Payload types of Firefox for formats that this crate does not have: forward error correction.
 const FIREFOX_ONLY: [u8; 3] = [119, 122, 123];
 
 #[cfg(test)]

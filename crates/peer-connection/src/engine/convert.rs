@@ -1,4 +1,4 @@
-//! Our types and str0m's, one into the other.
+//! Conversions between this crate's types and str0m's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub(super) fn bitrate(estimate: BweKind) -> u64 {
     }
 }
 
-/// The extensions of a packet that came.
+/// Returns the extensions of a received packet.
 pub(super) fn extensions(values: ExtensionValues) -> HeaderExtensions {
     use str0m::rtp::VideoOrientation as Str;
     HeaderExtensions {
@@ -82,7 +82,7 @@ pub(super) fn extensions(values: ExtensionValues) -> HeaderExtensions {
     }
 }
 
-/// Those that packets of few streams have are kept in a box.
+/// Returns whether there are extensions that only packets of few streams have; they are kept in a box.
 fn has_others(values: &ExtensionValues) -> bool {
     values.video_content_type.is_some()
         || values.abs_capture_time.is_some()
@@ -92,7 +92,7 @@ fn has_others(values: &ExtensionValues) -> bool {
         || values.frame_mark.is_some()
 }
 
-/// The extensions of a packet to be sent; str0m adds those of the connection.
+/// Returns the extensions of a packet to send; str0m adds those of the connection.
 pub(super) fn extension_values(
     audio_level: Option<i8>,
     extensions: &HeaderExtensions,
@@ -129,7 +129,7 @@ pub(super) fn tone(event: u8, duration: Duration) -> TelephoneEvent {
     TelephoneEvent { event, end: true, volume: TONE_VOLUME, duration }
 }
 
-/// A codec as W3C describes it.
+/// Returns a codec in W3C's form.
 pub(super) fn codec(params: &PayloadParams) -> RtpCodecCapability {
     let spec = params.spec();
     let kind = if spec.codec.is_video() { "video" } else { "audio" };
@@ -141,7 +141,7 @@ pub(super) fn codec(params: &PayloadParams) -> RtpCodecCapability {
     }
 }
 
-/// Whether a payload type carries this codec.
+/// Returns whether a payload type carries this codec.
 pub(super) fn matches(params: &PayloadParams, wanted: &RtpCodecCapability) -> bool {
     let spec = params.spec();
     if spec.codec.is_tele() || matches!(spec.codec, FormatCodec::CN) && wanted.name().is_none() {
@@ -191,7 +191,7 @@ pub(super) fn write_error(error: RtcError) -> WriteError {
     }
 }
 
-/// In −dBm0, as telephones play them.
+/// Volume of tones in −dBm0, the volume of telephones.
 const TONE_VOLUME: u8 = 10;
 
 #[cfg(test)]
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// They are read by what the engine has in it of extensions that no description of ours agrees on.
+    /// Reading these relies on extensions of the engine that no description of this crate negotiates.
     #[test]
     fn the_other_extensions_of_a_packet_go_on_with_it() {
         let came = ExtensionValues {
@@ -209,7 +209,7 @@ mod tests {
             play_delay_min: Some(MediaTime::from_millis(100)),
             play_delay_max: Some(MediaTime::from_millis(200)),
             frame_mark: Some(7),
-            // The next connection makes its own.
+            // The next connection adds its own.
             transport_cc: Some(9),
             ..ExtensionValues::default()
         };

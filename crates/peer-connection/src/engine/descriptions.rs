@@ -1,4 +1,4 @@
-//! Offers and answers, as str0m makes and takes them.
+//! Offers and answers of str0m.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use crate::jsep::{AnswerPlan, CommitPlan, Extensions, OfferPlan};
 use crate::media::*;
 
 impl Engine {
-    /// An offer of what is new; the mids of its new media, in order, and the user fragment of a restart.
+    /// Creates an offer of what is new. Returns its text, the mids of its new media in order, and the user fragment of
+    /// a restart.
     ///
-    /// The one before it is forgotten. There is none when streams for placeholders have run out: str0m keeps those of
-    /// the offers that were forgotten.
+    /// The offer before it is forgotten. Returns none when streams for placeholders have run out: str0m keeps those of
+    /// forgotten offers.
     pub(crate) fn create_offer(
         &mut self,
         plan: &OfferPlan,
@@ -48,27 +49,27 @@ impl Engine {
         }
         let ufrag = plan.restart.then(|| changes.ice_restart(true).ufrag);
         let Some((offer, pending)) = changes.apply() else {
-            // Asked for nothing new: the caller has its text.
+            // There is nothing new: the caller has the text.
             return Some((String::new(), mids, None));
         };
         self.pending = Some(pending);
         Some((self.told(offer.to_sdp_string()), mids, ufrag))
     }
 
-    /// A stream of no other channel: str0m panics at one that is taken.
+    /// Returns a stream that has no channel: str0m panics at one that is taken.
     fn take_placeholder(&mut self) -> Option<u16> {
         let free = (1..=self.placeholder).rev().find(|id| !self.declared.contains(id))?;
         self.placeholder = free - 1;
         Some(free)
     }
 
-    /// The offer of this side is taken back.
+    /// Drops the pending offer of this side.
     pub(crate) fn forget_offer(&mut self) {
         self.pending = None;
     }
 
-    /// Have header extensions where the next offer needs them. Says whether that is news: the engine must be made anew
-    /// then, which it can be as long as nothing is negotiated.
+    /// Sets where the next offer needs header extensions. Returns whether that changes: then the engine must be created
+    /// again, which is possible as long as nothing is negotiated.
     pub(crate) fn set_extensions(&mut self, extensions: &Option<Arc<Extensions>>) -> bool {
         let news = self.recipe.extensions != *extensions;
         if news {
@@ -96,7 +97,7 @@ impl Engine {
         }
     }
 
-    /// Reads an offer that was checked; none for one in which nothing is. What cannot be read must not get any further.
+    /// Reads an offer that was checked; none where the plan has none. An offer that cannot be read must go no further.
     pub(crate) fn read_offer(
         &mut self,
         now: Instant,
@@ -107,7 +108,7 @@ impl Engine {
         Ok(plan.offer.as_deref().map(read).transpose()?.map(ReadOffer))
     }
 
-    /// Answer an offer that was checked. The same one may be answered again.
+    /// Answers an offer that was checked. The same offer may be answered again.
     pub(crate) fn accept_offer(
         &mut self,
         plan: &AnswerPlan,
@@ -119,7 +120,7 @@ impl Engine {
         Ok(self.told(answer.to_sdp_string()))
     }
 
-    /// Reads an answer that was checked, as [`Self::read_offer`] does an offer.
+    /// Reads an answer that was checked, as [`Self::read_offer`] reads an offer.
     pub(crate) fn read_answer(
         &mut self,
         now: Instant,
@@ -131,12 +132,12 @@ impl Engine {
             Some(_) => {
                 ReadAnswer::Answer(SdpAnswer::from_sdp_string(&answer).map_err(without_address)?)
             }
-            // The offer was text alone: str0m knows of none, and takes the answer as an offer.
+            // The offer was text alone: str0m has no pending one, and takes the answer as an offer.
             None => ReadAnswer::Offer(SdpOffer::from_sdp_string(&answer).map_err(without_address)?),
         }))
     }
 
-    /// Take an answer that was checked.
+    /// Applies an answer that was checked.
     pub(crate) fn accept_answer(
         &mut self,
         plan: &CommitPlan,
@@ -155,7 +156,8 @@ impl Engine {
         Ok(())
     }
 
-    /// str0m does not let a peer set a direction that it has itself made inactive; so it is set before.
+    /// Sets directions before str0m sees a description: it does not let a peer set one that it has itself made
+    /// inactive.
     fn set_directions(&mut self, directions: &[(String, Direction)], stopped: &[String]) {
         for (mid, direction) in directions {
             let mid = Mid::from(mid.as_str());
@@ -171,7 +173,7 @@ impl Engine {
         }
     }
 
-    /// Undo what an answered offer has added, and have media flow as it did.
+    /// Undoes what an answered offer has added, and restores the directions.
     pub(crate) fn undo(&mut self, new_mids: &[String], directions: &[(String, Direction)]) {
         for mid in new_mids {
             self.rtc.direct_api().remove_media(Mid::from(mid.as_str()));
@@ -180,16 +182,16 @@ impl Engine {
     }
 }
 
-/// An offer of the peer's that the engine has read.
+/// Offer of the peer that the engine has read.
 pub(crate) struct ReadOffer(SdpOffer);
 
-/// An answer of the peer's that the engine has read.
+/// Answer of the peer that the engine has read.
 pub(crate) enum ReadAnswer {
     Answer(SdpAnswer),
     Offer(SdpOffer),
 }
 
-/// The first line of such an error says where in memory.
+/// Returns the error's text without its first line, which contains a memory address.
 fn without_address(error: SdpError) -> String {
     error.to_string().lines().skip(1).collect::<Vec<_>>().join("; ")
 }

@@ -1,4 +1,4 @@
-//! What str0m tells, in our words.
+//! Events of str0m, in this crate's types.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Header extensions (RFC 8285) where the peer has them, and mids that the engine cannot hold.
+//! Header extensions (RFC 8285) under the peer's ids, and mids that the engine cannot hold.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,10 +8,10 @@ use str0m::rtp::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
 
 use crate::jsep::{Extensions, MID, engine_mid};
 
-/// Mids as the peer knows them, by what the engine calls them. Only those that differ.
+/// Mids of the peer, by the engine's names for them. Only those that differ.
 pub(super) type Names = Arc<RwLock<HashMap<Mid, Box<str>>>>;
 
-/// Puts the extensions of `map` where the peer has them; those that it has not asked for have what is left.
+/// Puts the extensions of `map` under the peer's ids; those that the peer has not asked for get free ids.
 pub(super) fn place(map: &mut ExtensionMap, wanted: &Extensions, names: &Names) {
     let known: Vec<Extension> = map.iter().map(|(_, extension)| extension.clone()).collect();
     let mut placed = ExtensionMap::empty();
@@ -38,17 +38,17 @@ pub(super) fn place(map: &mut ExtensionMap, wanted: &Extensions, names: &Names) 
     *map = placed;
 }
 
-/// A description for an engine that is to call mids something else.
+/// Rewrites a description for an engine that has other names for mids.
 pub(super) fn to_engine(text: &str) -> String {
     text.replace(MID, RENAMED_MID)
 }
 
-/// A description of such an engine.
+/// Rewrites a description from such an engine.
 pub(super) fn from_engine(text: &str) -> String {
     text.replace(RENAMED_MID, MID)
 }
 
-/// The extension that carries a mid (RFC 9143 §15), where the engine calls sections something else than the peer.
+/// Extension that carries a mid (RFC 9143 §15), where the engine has other names for sections than the peer.
 #[derive(Debug)]
 struct RenamedMid(Names);
 
@@ -81,9 +81,10 @@ impl ExtensionSerializer for RenamedMid {
     }
 }
 
-/// The engine reads no other way what it knows by its own name.
+/// Name under which the engine leaves the mid extension to this crate: the URI that it knows, it reads only in its own
+/// way.
 const RENAMED_MID: &str = "urn:callboard:renamed-mid";
-/// The engine has no more places.
+/// Highest id that the engine has room for.
 const LARGEST_ID: u8 = 16;
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
         place(&mut map, &wanted, &Names::default());
         assert_eq!(map.lookup(1), Some(&Extension::RtpMid));
         assert_eq!(map.lookup(4), Some(&Extension::RtpMid));
-        // The others are still there to be offered.
+        // The other extensions can still be offered.
         assert_eq!(map.iter().count(), KNOWN_EXTENSIONS.len() + 1);
     }
 }

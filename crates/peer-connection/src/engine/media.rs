@@ -1,4 +1,4 @@
-//! Media, as it goes through the engine.
+//! Media in the engine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,20 +11,20 @@ use super::{Engine, convert};
 use crate::error::{KeyframeError, WriteError};
 use crate::media::*;
 
-/// Where a stream's sequence numbers lie on this connection.
+/// Position of a stream's sequence numbers on this connection.
 ///
-/// A receiver takes the upper 32 bits of the first number that it sees for 0 (RFC 3711 §3.3.1), and misreads what comes
-/// more than 2^15 behind or ahead of the last.
+/// A receiver takes the upper 32 bits of the first number that it sees for 0 (RFC 3711 §3.3.1), and misreads numbers
+/// that are more than 2^15 behind or ahead of the last.
 #[derive(Debug)]
 pub(super) struct Numbering {
-    /// What is added, modulo 2^64.
+    /// Offset that is added, modulo 2^64.
     offset: u64,
     latest: u64,
 }
 
 impl Numbering {
     fn beginning(first: u64) -> Self {
-        // Low enough that the next wrap is far, and high enough that what comes late has a number.
+        // Low enough that the next wrap is far, and high enough that late packets have a number.
         let begin = if first < HALF { first } else { LATE + first % (HALF / 2) };
         Self { offset: begin.wrapping_sub(first), latest: begin }
     }
@@ -34,7 +34,7 @@ impl Numbering {
         let mut moved = number.wrapping_add(self.offset);
         let ahead = moved.wrapping_sub(self.latest) as i64;
         if ahead.unsigned_abs() > HALF {
-            // Another source: it goes on where the last one was.
+            // Another source: its numbers go on after the last one's.
             self.offset = self.latest.wrapping_add(1).wrapping_sub(number);
             moved = self.latest + 1;
         }
@@ -46,28 +46,28 @@ impl Numbering {
     }
 }
 
-/// Half of what 16 bits number.
+/// Half of the numbers of 16 bits.
 const HALF: u64 = 1 << 15;
 /// Packets that may come before the first one.
 const LATE: u64 = 1 << 12;
-/// What RTP and SRTP can number (RFC 3711 §3.3.1); beyond are those before the first.
+/// Highest number of RTP and SRTP (RFC 3711 §3.3.1); numbers beyond belong to packets before the first.
 const MOST: u64 = (1 << 48) - 1;
 
 impl Engine {
-    /// What this section's peer has agreed to, in the order of our preference.
+    /// Returns the payload types that the peer has agreed to in this section, in the order of local preference.
     pub(super) fn params(&self, mid: Mid) -> impl Iterator<Item = &PayloadParams> {
         let agreed = self.rtc.media(mid).map(|media| media.remote_pts()).unwrap_or_default();
         let all = self.rtc.codec_config().params().iter();
         all.filter(move |params| agreed.contains(&params.pt()))
     }
 
-    /// The payload type of a codec, and its clock.
+    /// Returns the payload type of a codec, and its clock rate.
     fn payload_type(&self, mid: Mid, codec: &RtpCodecCapability) -> Option<(Pt, u32)> {
         let found = self.params(mid).find(|params| convert::matches(params, codec))?;
         Some((found.pt(), found.spec().clock_rate.get()))
     }
 
-    /// Whether a codec was agreed on.
+    /// Returns whether a codec was negotiated.
     pub(crate) fn is_negotiated(
         &self,
         transceiver: TransceiverId,
@@ -76,13 +76,13 @@ impl Engine {
         self.mids.get(&transceiver).is_some_and(|mid| self.payload_type(*mid, codec).is_some())
     }
 
-    /// The codecs that were agreed on.
+    /// Returns the negotiated codecs.
     pub(crate) fn codecs_of(&self, transceiver: TransceiverId) -> Vec<(u8, RtpCodecCapability)> {
         let Some(mid) = self.mids.get(&transceiver) else { return Vec::new() };
         self.params(*mid).map(|params| (*params.pt(), convert::codec(params))).collect()
     }
 
-    /// Write a frame; its time follows from `clock` units of its codec. Poll before the next one.
+    /// Writes a frame; its time follows from `clock` units of its codec. Poll before the next one.
     pub(crate) fn write_sample(
         &mut self,
         transceiver: TransceiverId,
@@ -103,7 +103,7 @@ impl Engine {
         writer.write(pt, wallclock, time, Arc::clone(&sample.data)).map_err(convert::write_error)
     }
 
-    /// Write a packet. Poll before the next one.
+    /// Writes a packet. Poll before the next one.
     pub(crate) fn write_packet(
         &mut self,
         transceiver: TransceiverId,
@@ -122,7 +122,7 @@ impl Engine {
             .numbering
             .entry((transceiver, packet.rid))
             .or_insert_with(|| Numbering::beginning(packet.sequence_number));
-        // Older than all that can be sent: it would be too late anyway.
+        // Older than everything that can be sent: it would be too late anyway.
         let Some(number) = numbering.number(packet.sequence_number) else { return Ok(()) };
         let values = convert::extension_values(packet.audio_level, &packet.extensions);
         let write = RtpWrite::new(pt, number.into(), packet.timestamp, packet.at, packet.payload)
@@ -133,7 +133,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Play a tone: its RFC 4733 event, for so long.
+    /// Plays a tone: sends its RFC 4733 event, for this duration.
     pub(crate) fn write_tone(
         &mut self,
         transceiver: TransceiverId,
@@ -151,13 +151,13 @@ impl Engine {
         writer.telephone_event(tone).write(pt, now, time, Vec::new()).map_err(convert::write_error)
     }
 
-    /// Whether tones were agreed on.
+    /// Returns whether tones were negotiated.
     pub(crate) fn has_tones(&self, transceiver: TransceiverId) -> bool {
         let Some(mid) = self.mids.get(&transceiver) else { return false };
         self.params(*mid).any(|params| params.spec().codec.is_tele())
     }
 
-    /// Ask the peer for a key frame.
+    /// Asks the peer for a key frame.
     pub(crate) fn request_keyframe(
         &mut self,
         transceiver: TransceiverId,
@@ -172,7 +172,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The SSRC of what is received, and of what is sent.
+    /// Returns the SSRC of what is received, and of what is sent.
     pub(crate) fn ssrcs(
         &mut self,
         transceiver: TransceiverId,

@@ -1,7 +1,7 @@
-//! str0m's `Rtc`, as a peer connection uses it: nothing else names it.
+//! Protocol engine: str0m's `Rtc`, as a peer connection uses it. No other module names str0m.
 //!
-//! Nothing here decides anything. What str0m would panic at, or lose, is kept away by its callers; each function says
-//! what it relies on.
+//! The engine decides nothing. Its callers keep away what str0m would panic at, or lose; each function says what it
+//! relies on.
 
 mod channels;
 mod codecs;
@@ -36,7 +36,7 @@ use crate::jsep::engine_mid;
 use crate::media::*;
 use crate::sctp::SctpReport;
 
-/// An engine that has refused something, or ended.
+/// Error of an engine that has refused something, or ended.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct EngineError(pub(crate) String);
@@ -47,7 +47,7 @@ impl From<RtcError> for EngineError {
     }
 }
 
-/// What an engine wants, or tells.
+/// Output of an engine.
 #[derive(Debug)]
 pub(crate) enum EngineOutput {
     Transmit {
@@ -56,11 +56,11 @@ pub(crate) enum EngineOutput {
         contents: Vec<u8>,
     },
     Event(EngineEvent),
-    /// Nothing more before this.
+    /// Nothing more happens before this time.
     Timeout(Instant),
 }
 
-/// What an engine tells.
+/// Event of an engine.
 #[derive(Debug)]
 pub(crate) enum EngineEvent {
     Ice(IceProgress),
@@ -90,7 +90,7 @@ pub(crate) enum EngineEvent {
     Bandwidth(u64),
 }
 
-/// How far the ICE agent is.
+/// Progress of the ICE agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IceProgress {
     New,
@@ -100,7 +100,7 @@ pub(crate) enum IceProgress {
     Disconnected,
 }
 
-/// What the engine measured last.
+/// Latest measurements of the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) peer: Option<PeerStats>,
@@ -109,7 +109,7 @@ pub(crate) struct Measured {
     pub(crate) frames_received: HashMap<(TransceiverId, Option<Rid>), (u64, u64)>,
 }
 
-/// How a data channel is to be.
+/// Options of a data channel.
 #[derive(Clone, Debug)]
 pub(crate) struct ChannelSpec {
     pub(crate) label: String,
@@ -127,10 +127,10 @@ pub(crate) struct Engine {
     bridge: DtlsBridge,
     sctp: Arc<SctpReport>,
     recipe: Recipe,
-    /// There is media, or was.
+    /// Whether there is media, or was.
     has_media: bool,
     pending: Option<SdpPendingOffer>,
-    /// The next id of a channel that exists so that there is a section for channels.
+    /// Next id of a placeholder: a channel that exists only so that there is a section for channels.
     placeholder: u16,
     placeholders: Vec<ChannelKey>,
     /// Streams that the application has declared.
@@ -138,10 +138,10 @@ pub(crate) struct Engine {
     transceivers: HashMap<Mid, TransceiverId>,
     mids: HashMap<TransceiverId, Mid>,
     codecs: HashMap<u8, Arc<RtpCodecCapability>>,
-    /// What may be sent through each transceiver, by payload type: a bit each.
+    /// Payload types that may be sent through each transceiver: a bit for each.
     payload_types: HashMap<TransceiverId, u128>,
     measured: Measured,
-    /// How sequence numbers are moved, by encoding.
+    /// Shift of sequence numbers, by encoding.
     numbering: HashMap<(TransceiverId, Option<Rid>), media::Numbering>,
     sources: sources::Sources,
 }
@@ -181,19 +181,19 @@ impl Engine {
         &self.bridge
     }
 
-    /// What the peer's SCTP did that ends the connection.
+    /// Returns what the guard in front of SCTP has done and seen.
     pub(crate) fn sctp(&self) -> &SctpReport {
         &self.sctp
     }
 
-    /// Whether it could protect media.
+    /// Returns whether the engine has keys to protect media.
     #[cfg(test)]
     pub(crate) fn has_srtp_keys(&self) -> bool {
-        // str0m calls itself connected when it has.
+        // str0m reports that it is connected once it has keys.
         self.rtc.is_connected()
     }
 
-    /// There is media from now on. Says whether that is news, of which the engine hears when it is driven.
+    /// Notes that there is media from now on. Returns whether that is new; the engine takes it up when it is driven.
     pub(crate) fn expect_media(&mut self) -> bool {
         let news = !std::mem::replace(&mut self.has_media, true);
         if news {
@@ -206,12 +206,12 @@ impl Engine {
         &self.measured
     }
 
-    /// The user fragment of this side, as it is in force.
+    /// Returns the user fragment of this side that is in force.
     pub(crate) fn local_ufrag(&mut self) -> String {
         self.rtc.direct_api().local_ice_credentials().ufrag
     }
 
-    /// Which sections are whose, from now on.
+    /// Sets which section belongs to which transceiver.
     pub(crate) fn bind<'a>(&mut self, all: impl Iterator<Item = (&'a str, TransceiverId)>) {
         let mut names = HashMap::new();
         self.transceivers.clear();
@@ -231,7 +231,7 @@ impl Engine {
         self.payload_types = self.mids.iter().map(|(id, mid)| (*id, allowed(*mid))).collect();
     }
 
-    /// Begin again with nothing negotiated. Candidates and channels are to be added again.
+    /// Creates the `Rtc` again, with nothing negotiated. Candidates and channels must be added again.
     pub(crate) fn rebuild(&mut self, now: Instant) {
         (self.rtc, self.bridge, self.sctp) = self.recipe.build(now);
         if self.has_media {
@@ -264,8 +264,8 @@ impl Engine {
         Ok(self.rtc.handle_input(Input::Timeout(now))?)
     }
 
-    /// A datagram came. Says whether it is one of this connection, and has a source for which there is room; another is
-    /// not looked at.
+    /// Handles a datagram. Returns whether it belongs to this connection, and has a source for which there is room; any
+    /// other is ignored.
     pub(crate) fn handle_datagram(
         &mut self,
         received: Instant,
@@ -283,10 +283,10 @@ impl Engine {
         Ok(true)
     }
 
-    /// Say goodbye; what is to be sent for it is polled.
+    /// Says goodbye; poll for what must be sent for it.
     pub(crate) fn close(&mut self, now: Instant) {
         if self.rtc.close().is_err() {
-            // SCTP is being set up, and cannot be shut down: DTLS can.
+            // SCTP is being set up, and cannot be shut down; DTLS can.
             self.bridge.close();
             _ = self.rtc.handle_input(Input::Timeout(now));
         }
@@ -299,7 +299,7 @@ impl Engine {
     pub(crate) fn poll_output(&mut self) -> Result<EngineOutput, EngineError> {
         loop {
             let output = match self.rtc.poll_output() {
-                // A frame that its codec's format does not allow: the peer's, or the application's. Others follow.
+                // A frame breaks its codec's format, by fault of the peer or the application. Others follow.
                 Err(RtcError::Packet(mid, pt, error)) => {
                     let id = self.id;
                     log::debug!("{id}: a frame of {mid}, payload type {pt}, is dropped: {error}");
@@ -329,6 +329,6 @@ impl Engine {
     }
 }
 
-/// Negotiated ids from here down are for channels that nobody sees: browsers number theirs from 0, and most have 1,024
-/// at most.
+/// Negotiated ids from here down are for placeholders, which are never reported: browsers number their channels from 0,
+/// and most have 1,024 at most.
 const PLACEHOLDERS: u16 = 1_023;

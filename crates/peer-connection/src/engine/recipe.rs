@@ -1,4 +1,4 @@
-//! How an `Rtc` is made.
+//! Construction of an `Rtc`.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::api::{ApiInner, MediaMode};
 use crate::jsep::Extensions;
 use crate::sctp::{SctpGuard, SctpReport};
 
-/// What an engine is made of, also when it must be made again.
+/// Parameters of an engine, kept to create it again.
 pub(super) struct Recipe {
-    /// Of the connection.
+    /// Label of the connection.
     pub(super) label: Label,
     pub(super) api: Arc<ApiInner>,
     pub(super) certificate: Certificate,
-    /// Where header extensions are to be; none for where str0m has them.
+    /// Ids of header extensions; none for str0m's own.
     pub(super) extensions: Option<Arc<Extensions>>,
     pub(super) names: extensions::Names,
 }
@@ -31,7 +31,7 @@ impl Recipe {
         let mut config = RtcConfig::new()
             .set_crypto_provider(Arc::clone(&CRYPTO))
             .set_dtls_cert(self.certificate.to_dtls_cert())
-            // Done where the handshake ends, against all fingerprints that the peer has named.
+            // Checked where the handshake ends, against all fingerprints that the peer has named.
             .set_fingerprint_verification(false)
             .set_ice_lite(settings.ice_lite)
             .set_rtp_mode(settings.media_mode == MediaMode::Rtp)
@@ -65,12 +65,12 @@ impl Recipe {
     }
 }
 
-/// The same for all.
+/// Shared by all engines.
 static CRYPTO: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(crypto_provider()));
 
-/// Statistics older than this are of little use to those who ask.
+/// Interval of statistics: older ones are of little use.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
-/// Under loss, an interval that doubles up to str0m's 3 s finds no pair in time.
+/// Longest interval between checks: under loss, one that doubles up to str0m's 3 s finds no pair in time.
 const LONGEST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// So that a pair without an answer is given up after 15 s.
+/// Checks after which a pair without an answer is given up: after 15 s.
 const UNANSWERED_CHECKS: usize = 15;

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, convert};
 
-/// Sources of the peer's, with the times at which a description has named them, or a packet was one's.
+/// Sources of the peer, with the latest time at which a description named them, or a packet came from them.
 #[derive(Debug, Default)]
 pub(super) struct Sources(HashMap<u32, Instant>);
 
-/// What becomes of a source.
+/// Decision about a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admission {
     Taken,
-    /// The engine is to forget this one.
+    /// The source is taken, and the engine must forget this one.
     InPlaceOf(u32),
     Refused,
 }
@@ -47,8 +47,8 @@ impl Sources {
 }
 
 impl Engine {
-    /// Makes room for the sources of a description, and leaves those out for which there is none. Their packets are told
-    /// by the mids in them.
+    /// Makes room for the sources of a description, and removes the lines of those for which there is none. Their
+    /// packets are identified by the mids in them.
     pub(super) fn admit_sources<'a>(&mut self, now: Instant, description: &'a str) -> Cow<'a, str> {
         let all = description.lines().flat_map(named_sources);
         let refused: HashSet<u32> = all.filter(|source| !self.admit_source(now, *source)).collect();
@@ -59,7 +59,7 @@ impl Engine {
         description.split_inclusive('\n').filter(keep).collect()
     }
 
-    /// Whether a datagram may go to the engine: if it is RTP, it has a source for which there is room.
+    /// Returns whether a datagram may go to the engine: if it is RTP, its source must have room.
     pub(super) fn admit_datagram(&mut self, now: Instant, datagram: &[u8]) -> bool {
         source_of(datagram).is_none_or(|source| self.admit_source(now, source))
     }
@@ -88,14 +88,14 @@ impl Engine {
         }
     }
 
-    /// Whether there is a stream of this source.
+    /// Returns whether there is a stream of this source.
     #[cfg(test)]
     pub(crate) fn has_stream_of(&mut self, source: u32) -> bool {
         self.rtc.direct_api().stream_rx(&source.into()).is_some()
     }
 }
 
-/// The sources that a line names: `a=ssrc:` one (RFC 5576 §4.1), `a=ssrc-group:` several (§4.2).
+/// Returns the sources that a line names: `a=ssrc:` one (RFC 5576 §4.1), `a=ssrc-group:` several (§4.2).
 fn named_sources(line: &str) -> impl Iterator<Item = u32> {
     let one = line.strip_prefix("a=ssrc:").map(|line| (line, 0, 1));
     let group = line.strip_prefix("a=ssrc-group:").map(|line| (line, 1, usize::MAX));
@@ -104,7 +104,7 @@ fn named_sources(line: &str) -> impl Iterator<Item = u32> {
     })
 }
 
-/// The source of an RTP packet (RFC 3550 §5.1); none of what is something else (RFC 7983 §7, RFC 5761 §4).
+/// Returns the source of an RTP packet (RFC 3550 §5.1); none for other datagrams (RFC 7983 §7, RFC 5761 §4).
 fn source_of(datagram: &[u8]) -> Option<u32> {
     let [first, second, ..] = datagram else { return None };
     let is_rtp = (128..192).contains(first) && !(64..96).contains(&(second & 0x7f));
@@ -112,11 +112,11 @@ fn source_of(datagram: &[u8]) -> Option<u32> {
     source.try_into().ok().map(u32::from_be_bytes)
 }
 
-/// As many sources as there are at once: streams of 1.7 MiB.
+/// Most sources at once: streams of 1.7 MiB.
 const SOURCES: usize = 512;
-/// More where more sections are allowed: three encodings with their retransmissions.
+/// Sources for each section, where more sections are allowed: three encodings with their retransmissions.
 const SOURCES_OF_SECTION: usize = 6;
-/// After so long without a packet of its own a source makes room for another.
+/// Time without a packet, and without a description that names it, after which a source makes room for another.
 const SILENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Making answers (RFC 8829 §5.3), and taking those of the peer (§5.11).
+//! Answers (RFC 8829 §5.3): those of this side, and those of the peer (§5.11).
 
 use std::sync::Arc;
 
@@ -13,45 +13,45 @@ use crate::sdp::{Sdp, Section};
 use crate::state::SignalingState;
 use crate::{SdpType, SessionDescription};
 
-/// What the engine is to answer to.
+/// Plan of an answer, for the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct AnswerPlan {
-    /// The offer, narrowed to what this side wants of it; none if there is nothing in it.
+    /// The offer, narrowed to what this side wants of it; none if it has no media.
     pub(crate) offer: Option<String>,
-    /// Which way each section's media is to flow, by the engine's mids.
+    /// Directions of the sections, by the engine's mids.
     pub(crate) directions: Vec<(String, Direction)>,
-    /// Whether this offer restarts ICE, or has the first section of data channels, or takes a rejected section's
-    /// place: what the engine cannot undo.
+    /// Whether this offer restarts ICE, or has the first section of data channels, or takes a rejected section's place:
+    /// changes that the engine cannot undo.
     pub(crate) restart: bool,
     pub(crate) new_data: bool,
     pub(crate) recycled: bool,
     /// The engine's mids of sections that are new.
     pub(crate) new_mids: Vec<String>,
-    /// Where the engine must have header extensions.
+    /// Places that the engine must give header extensions.
     pub(crate) extensions: Option<Arc<Extensions>>,
 }
 
-/// An answer that was created.
+/// Answer of this side that was created last.
 #[derive(Clone, Debug)]
 pub(super) struct CreatedAnswer {
     pub(super) text: String,
     pub(super) outline: Outline,
 }
 
-/// What the engine is to know of an answer of the peer.
+/// Plan of a remote answer, for the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct CommitPlan {
-    /// None if there is nothing in it.
+    /// The answer; none if it has no media.
     pub(crate) answer: Option<String>,
     pub(crate) directions: Vec<(String, Direction)>,
-    /// The engine's mids of what has ended.
+    /// The engine's mids of sections that have ended.
     pub(crate) stopped: Vec<String>,
     /// Whether the engine has made the offer. What was text alone, it takes as an offer of the peer.
     pub(crate) restart: bool,
 }
 
 impl Jsep {
-    /// What of the remote offer is taken.
+    /// Plans how much of the remote offer is accepted.
     pub(crate) fn plan_answer(&self) -> Result<AnswerPlan, CreateAnswerError> {
         match self.signaling {
             SignalingState::Closed => return Err(CreateAnswerError::Closed),
@@ -81,7 +81,7 @@ impl Jsep {
         let setup = remote.transport.as_ref().and_then(|transport| transport.setup.as_deref());
         let setup = match setup {
             Some("actpass") if self.settings.answer_active => "passive",
-            // RFC 4145 §4: who offers and says nothing is active.
+            // RFC 4145 §4: an offer without `a=setup` is active.
             setup => setup.unwrap_or("active"),
         };
         let text = text::for_engine(remote, self.remote.as_ref(), setup, |at, section| {
@@ -107,7 +107,7 @@ impl Jsep {
         Ok(plan)
     }
 
-    /// Narrow a section of an offer to what this side wants of it.
+    /// Narrows a section of an offer to what this side wants of it.
     fn answer_section(
         &self,
         remote: &Checked,
@@ -117,7 +117,7 @@ impl Jsep {
     ) -> Fate {
         let offered = Direction::of_sdp(section.direction());
         if section.is_data() && was_active {
-            // The engine has no end for it; what the peer is told says otherwise.
+            // The engine cannot end it; the answer for the peer says otherwise.
             return Fate::Taken(offered, None);
         }
         if !remote.facts[at].usable {
@@ -138,7 +138,7 @@ impl Jsep {
         }
     }
 
-    /// The answer, from the engine's text.
+    /// Returns the answer, made from the engine's text.
     pub(crate) fn answer_created(&mut self, engine: Option<String>) -> SessionDescription {
         let origin = self.next_version();
         let remote = self.remote_pending.as_ref().expect("there is an offer to answer");
@@ -146,7 +146,7 @@ impl Jsep {
             Some(text) => Sdp::parse(&text),
             None => text::empty(origin),
         };
-        // Sections of which nothing is taken.
+        // Sections of an offer of which nothing is accepted.
         if sdp.media().is_empty() {
             *sdp.media_mut() = remote.sdp.media().to_vec();
         }
@@ -173,7 +173,7 @@ impl Jsep {
             text::remove_candidates(section);
             text::answer_profile(section, offered);
             extensions::answer(section, &remote.sdp, offered);
-            // RFC 8285 §6: not without having been offered, and where it was.
+            // RFC 8285 §6: only if it was offered, and where it was offered.
             if offered.has("extmap-allow-mixed") {
                 section.push_attribute("extmap-allow-mixed", None);
             }
@@ -191,7 +191,7 @@ impl Jsep {
                 text::write_track(section, transceiver, sends);
             }
         }
-        // An answer has no group that its offer has not.
+        // The answer has a group only if the offer has one.
         let bundle = remote.sdp.bundle().map(|_| bundle);
         text::write_session(&mut sdp, origin, bundle.as_deref());
         if !remote.sdp.session().has("extmap-allow-mixed") {
@@ -208,7 +208,7 @@ impl Jsep {
         SessionDescription { kind: SdpType::Answer, sdp: text }
     }
 
-    /// What the engine is to know of an answer that was checked.
+    /// Plans what the engine is given of an answer that was checked.
     pub(super) fn commit_plan(&self, checked: &Checked) -> CommitPlan {
         let offer = self.pending_local.as_ref().map(|offer| &offer.outline.sections[..]);
         let mut plan = CommitPlan {
@@ -218,7 +218,7 @@ impl Jsep {
             restart: self.offers_restart(),
         };
         let setup = checked.transport.as_ref().and_then(|transport| transport.setup.as_deref());
-        // RFC 4145 §4: who answers and says nothing is passive.
+        // RFC 4145 §4: an answer without `a=setup` is passive.
         let setup = setup.unwrap_or("passive");
         let text = text::for_engine(checked, self.remote.as_ref(), setup, |at, section| {
             let offered = offer.and_then(|offer| offer.get(at)).filter(|part| !part.is_rejected);

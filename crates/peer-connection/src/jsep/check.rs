@@ -1,4 +1,4 @@
-//! Whether a remote description can be used: everything that the engine could stumble over, before it has it.
+//! Check of remote descriptions: rejects everything that would break the engine, before the engine gets it.
 
 use std::collections::HashSet;
 use std::str::FromStr;
@@ -13,43 +13,44 @@ use super::text::section_name;
 use crate::error::DescriptionError;
 use crate::sdp::{self, Sdp, Section};
 
-/// A remote description that can be used.
+/// Remote description that was checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
-    /// Without blanks at the ends of lines, without BUNDLE groups that are empty, and with a mid in every section that may be taken.
+    /// Description without blanks at the ends of lines and without empty BUNDLE groups, with a mid in every section
+    /// that may be accepted.
     pub(crate) sdp: Sdp,
-    /// None for one without media.
+    /// Transport of the peer; none in a description without media.
     pub(crate) transport: Option<Arc<RemoteTransport>>,
     pub(super) facts: Box<[Facts]>,
-    /// Where header extensions are in the engine, from the first round on; none for where it has them anyway.
+    /// Places of header extensions in the engine, from the first round on; none if the engine's own places will do.
     pub(super) extensions: Option<Arc<Extensions>>,
 }
 
-/// What a section is to this side.
+/// Facts about a section.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// It can be taken: of a kind that is known here, on the one transport.
+    /// Whether it can be accepted: it is of a known kind, on the one transport.
     pub(super) usable: bool,
-    /// It was rejected: port 0, without the `a=bundle-only` that has another's transport carry it.
+    /// Whether it was rejected: port 0, without the `a=bundle-only` of a section that uses another's transport.
     pub(super) rejected: bool,
-    /// The peer has not named it.
+    /// Whether the peer has given it no mid.
     pub(super) unnamed: bool,
 }
 
 impl Checked {
-    /// The section that speaks for the transport: the first of the BUNDLE group (RFC 9143 §7.2), or the only one.
+    /// Returns the section of the transport: the first of the BUNDLE group (RFC 9143 §7.2), or the only one.
     pub(crate) fn transport_section(&self) -> Option<&Section> {
         transport_section(&self.sdp, &self.facts)
     }
 
-    /// Forgets what nothing reads once the round is over, which is most of it: the text is kept beside it.
+    /// Drops what is not read after the round, which is most of it: the text is kept separately.
     pub(super) fn settle(&mut self) {
         let mut told = HashSet::new();
         self.sdp
             .session_mut()
             .settle(|name, value| name == "extmap" && extensions::is_known(value));
         for section in self.sdp.media_mut() {
-            // What a payload type means is the same wherever it is said.
+            // A payload type means the same in every section that describes it.
             let mut news = formats::known(section);
             news.retain(|format| told.insert(format.clone()));
             let is_news = |value: &str| {
@@ -65,14 +66,14 @@ impl Checked {
         }
     }
 
-    /// Whether the peer names the section at this place by its number alone.
+    /// Returns whether the peer identifies the section at this place by its number alone.
     pub(crate) fn is_unnamed(&self, at: usize) -> bool {
         self.facts.get(at).is_some_and(|facts| facts.unnamed)
     }
 }
 
 impl Facts {
-    /// Looks at each section of a description.
+    /// Returns the facts of each section of a description.
     pub(super) fn of(sdp: &Sdp) -> Box<[Self]> {
         let bundle: Option<HashSet<&str>> = sdp.bundle().map(|mids| mids.into_iter().collect());
         let first_data = sdp.media().iter().position(Section::is_data);
@@ -82,7 +83,7 @@ impl Facts {
                 (Some(bundle), Some(mid)) => bundle.contains(mid),
                 _ => false,
             };
-            // Port 0 with no more to say is a rejection in a group as well (RFC 3264 §6, RFC 9143 §7.2).
+            // Port 0 without `a=bundle-only` is a rejection in a group as well (RFC 3264 §6, RFC 9143 §7.2).
             let bundle_only = bundled && section.has("bundle-only");
             let rejected = section.port() == Some(0) && !bundle_only;
             let known = if section.is_rtp() {
@@ -90,8 +91,8 @@ impl Facts {
             } else {
                 first_data == Some(at)
             };
-            // Without BUNDLE each has a transport of its own, and there is one here: RFC 8829 §5.3.1 has the others
-            // rejected.
+            // Without BUNDLE each section has a transport of its own, and this side has one: the others are rejected,
+            // as in RFC 8829 §5.3.1.
             let together = bundle.is_none() && !transport_taken || bundled;
             let usable = known && together && !rejected;
             transport_taken |= usable;
@@ -101,7 +102,7 @@ impl Facts {
     }
 }
 
-/// What a description says of the one transport.
+/// The one transport, as a description has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RemoteTransport {
     pub(crate) ufrag: String,
@@ -111,21 +112,21 @@ pub(crate) struct RemoteTransport {
     pub(crate) lite: bool,
 }
 
-/// What is known when a description arrives.
+/// State of the connection when a description arrives.
 #[derive(Default)]
 pub(crate) struct Known<'a> {
-    /// The local description that is in force, or that this one answers.
+    /// Local description that is in force, or that this one answers.
     pub(crate) local: Option<&'a Outline>,
-    /// The remote description that is in force.
+    /// Remote description that is in force.
     pub(crate) remote: Option<&'a Checked>,
     /// Whether the offer that this one answers has restarted ICE.
     pub(crate) restart_offered: bool,
     pub(crate) lite: bool,
-    /// How many sections there may be, beside those that there are.
+    /// Allowed number of sections, if there are not more already.
     pub(crate) max_sections: usize,
 }
 
-/// Check an offer.
+/// Checks an offer.
 pub(crate) fn offer(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
     let mut checked = any(text, known)?;
     if let Some(before) = known.local {
@@ -134,7 +135,7 @@ pub(crate) fn offer(text: &str, known: &Known<'_>) -> Result<Checked, Descriptio
             return Err(DescriptionError::FewerSections { found, before: before_count });
         }
         for (at, (section, was)) in checked.sdp.media().iter().zip(&before.sections).enumerate() {
-            // A rejected section's place may be taken by another (RFC 8829 §5.2.2).
+            // Another section may take a rejected section's place (RFC 8829 §5.2.2).
             if !was.is_rejected {
                 same_section(at, section, was)?;
             }
@@ -147,7 +148,7 @@ pub(crate) fn offer(text: &str, known: &Known<'_>) -> Result<Checked, Descriptio
     Ok(checked)
 }
 
-/// Check an answer, also a provisional one.
+/// Checks an answer, also a provisional one.
 pub(crate) fn answer(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
     let mut checked = any(text, known)?;
     checked.extensions = known.remote.and_then(|before| before.extensions.clone());
@@ -192,7 +193,7 @@ fn same_section(at: usize, section: &Section, was: &Part) -> Result<(), Descript
     }
     if let (Some(expected), found) = (was.mid.as_deref(), section.mid())
         && found != Some(expected)
-        // Some leave it out where they reject.
+        // Some peers leave the mid out in a section that they reject.
         && !(found.is_none() && section.port() == Some(0))
     {
         let (expected, found) = (expected.to_owned(), found.unwrap_or_default().to_owned());
@@ -201,7 +202,7 @@ fn same_section(at: usize, section: &Section, was: &Part) -> Result<(), Descript
     Ok(())
 }
 
-/// What every description must have.
+/// Checks what every description must have.
 fn any(text: &str, known: &Known<'_>) -> Result<Checked, DescriptionError> {
     if text.len() > LARGEST {
         return Err(DescriptionError::TooLarge(text.len()));
@@ -267,21 +268,22 @@ fn transport_section<'a>(sdp: &'a Sdp, facts: &[Facts]) -> Option<&'a Section> {
     };
     let bundle = sdp.bundle();
     let tag = bundle.as_ref().and_then(|bundle| bundle.first());
-    // Some leave out in one what they say in another.
+    // Some peers give the credentials in one section only.
     let speaks = |section: &&Section| sdp.attribute(section, "ice-ufrag").is_some();
     let tagged = usable().find(|section| section.mid() == tag.copied());
     tagged.filter(speaks).or_else(|| usable().find(speaks)).or_else(|| usable().next())
 }
 
-/// A BUNDLE group without a mid says no more than none at all.
+/// Removes BUNDLE groups without a mid, which mean the same as none at all.
 fn drop_empty_groups(sdp: &mut Sdp) {
     sdp.session_mut()
         .retain_attributes(|name, value| name != "group" || value.trim_end() != "BUNDLE");
 }
 
-/// Names sections that have no mid (RFC 8829 §5.10): as this side has called them before, or by their number. Says which.
+/// Names sections that have no mid (RFC 8829 §5.10): by their name in the local description, or by their number.
+/// Returns which.
 fn name_sections(sdp: &mut Sdp, known: &Known<'_>) -> Vec<usize> {
-    // What is in no group beside one that is, is not taken.
+    // A section outside the group is not accepted.
     if sdp.bundle().is_some() {
         return Vec::new();
     }
@@ -304,7 +306,7 @@ fn name_sections(sdp: &mut Sdp, known: &Known<'_>) -> Vec<usize> {
     unnamed
 }
 
-/// A section that names no direction has the session's, or both (RFC 8866 §6.7).
+/// Writes a direction into sections that name none: the session's, or both ways (RFC 8866 §6.7).
 fn name_directions(sdp: &mut Sdp) {
     let of_session = sdp.session().direction().unwrap_or("sendrecv").to_owned();
     for section in sdp.media_mut() {
@@ -329,7 +331,7 @@ fn check_mids(sdp: &Sdp) -> Result<(), DescriptionError> {
     }
 }
 
-/// A mid is a token (RFC 8866 §9, RFC 5888 §4), and the engine must be able to tell each from the others.
+/// Checks that each mid is a token (RFC 8866 §9, RFC 5888 §4), and that the engine can tell each from the others.
 fn check_engine_mids(sdp: &Sdp, facts: &[Facts]) -> Result<(), DescriptionError> {
     let mut names = HashSet::new();
     for (at, (section, facts)) in sdp.media().iter().zip(facts).enumerate() {
@@ -342,7 +344,7 @@ fn check_engine_mids(sdp: &Sdp, facts: &[Facts]) -> Result<(), DescriptionError>
     Ok(())
 }
 
-/// RFC 8866 §9
+/// Returns whether a text is a token of RFC 8866 §9.
 pub(super) fn is_token(text: &str) -> bool {
     let token = |one: u8| one.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&one);
     !text.is_empty() && text.bytes().all(token)
@@ -380,7 +382,7 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
             DescriptionError::UnusableFingerprint { found, reason }
         }));
     }
-    // Tokens of ABNF, of which case is no part (RFC 4145 §4).
+    // Tokens of ABNF, whose case does not matter (RFC 4145 §4).
     let setup = of("setup").map(str::to_ascii_lowercase);
     if let Some(setup) = &setup
         && !["actpass", "active", "passive"].contains(&setup.as_str())
@@ -396,13 +398,13 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
     })
 }
 
-/// 64 sections of Chromium's with all its codecs have 400 kB.
+/// Largest description in bytes: 64 sections of Chromium with all its codecs have 400 kB.
 const LARGEST: usize = 1 << 20;
-/// How many lines a section may have: browsers write up to 300, with all their codecs.
+/// Lines for each section: browsers write up to 300, with all their codecs.
 const LINES: usize = 512;
-/// As much of a word of the peer's as an error repeats, in characters.
+/// Characters of a peer's word that an error repeats.
 const LONGEST_TOLD: usize = 40;
-/// Of one certificate there is one for each hash function.
+/// Most fingerprints: a certificate has one for each hash function.
 const MOST_FINGERPRINTS: usize = 32;
-/// What a header extension can carry in its longer form (RFC 8285 §4.3).
+/// Longest mid, in bytes: the longer form of a header extension carries no more (RFC 8285 §4.3).
 const LONGEST_MID: usize = 255;

@@ -4,13 +4,13 @@ use super::check::Checked;
 use super::text::engine_mid;
 use crate::sdp::{Sdp, Section};
 
-/// Where header extensions must be in the engine before it sees a description: it cannot move them once it has, and by
-/// itself it has each under one id alone.
+/// Places that the engine must give header extensions before it sees a description: afterwards it cannot move them, and
+/// by itself it has each under one id only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Extensions {
-    /// By id.
+    /// Extensions by id.
     pub(crate) ids: Vec<(u8, &'static str)>,
-    /// Whether a section's mid is not what the engine calls it.
+    /// Whether the engine has another name for some section's mid.
     pub(crate) renames: bool,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct ExtMap {
 }
 
 impl Extensions {
-    /// Returns what the engine needs for this first description of a peer, if it is not what it has anyway.
+    /// Returns what the engine needs for this first description of a peer, if its own places will not do.
     pub(super) fn of(first: &Checked) -> Option<Self> {
         let ids = agreed(first, None);
         let twice =
@@ -35,7 +35,7 @@ impl Extensions {
     }
 }
 
-/// Reads the extensions of a section that the engine understands: its own, and those of the session (RFC 8285 §5).
+/// Returns the extensions of a section that the engine understands: its own, and those of the session (RFC 8285 §5).
 pub(super) fn extmaps<'a>(sdp: &'a Sdp, section: &'a Section) -> impl Iterator<Item = ExtMap> + 'a {
     let own = move || section.attributes("extmap").filter_map(read).take(MOST);
     let of_session = sdp.session().attributes("extmap").filter_map(read).take(MOST);
@@ -44,8 +44,9 @@ pub(super) fn extmaps<'a>(sdp: &'a Sdp, section: &'a Section) -> impl Iterator<I
     )
 }
 
-/// Returns the ids that mean something in this description: what they mean in the one before it, and on one transport
-/// each means the same in every section (RFC 8859 §5.7). Without mids nothing can be told apart, so they come first.
+/// Returns the ids in force with this description: ids keep their meaning from the description before, and on one
+/// transport each means the same in every section (RFC 8859 §5.7). The mid extension comes first, since sections cannot
+/// be told apart without it.
 pub(super) fn agreed(remote: &Checked, before: Option<&Checked>) -> Vec<(u8, &'static str)> {
     let mut ids: Vec<(u8, &'static str)> = Vec::new();
     let mut known: Vec<&'static str> = Vec::new();
@@ -59,19 +60,19 @@ pub(super) fn agreed(remote: &Checked, before: Option<&Checked>) -> Vec<(u8, &'s
                 ids.push((id, uri));
             }
         }
-        // Nothing that was agreed on moves: the engine would not follow.
+        // Negotiated ids do not move: the engine would not follow.
         known = ids.iter().map(|(_, uri)| *uri).collect();
     }
     ids
 }
 
-/// Whether the mid of a section can be told by the extension that carries it.
+/// Returns whether packets can carry the mid of a section in its extension.
 pub(super) fn carries_mid(remote: &Checked, mid: &str) -> bool {
     let renames = remote.extensions.as_ref().is_some_and(|extensions| extensions.renames);
     !is_renamed(mid) || (renames && mid.len() <= LONGEST)
 }
 
-/// Writes the extensions of an answered section as they were offered: with the other side's direction (RFC 8285 §6).
+/// Writes the extensions of an answered section as they were offered, with the direction reversed (RFC 8285 §6).
 pub(super) fn answer(section: &mut Section, sdp: &Sdp, offered: &Section) {
     let all: Vec<String> = section
         .attributes("extmap")
@@ -103,7 +104,7 @@ fn usable(description: &Checked) -> impl Iterator<Item = &Section> {
     sections.filter(|(section, facts)| facts.usable && section.is_rtp()).map(|(section, _)| section)
 }
 
-/// Whether the value of an `a=extmap` is one that the engine understands.
+/// Returns whether the engine understands the value of an `a=extmap`.
 pub(super) fn is_known(value: &str) -> bool {
     read(value).is_some()
 }
@@ -126,7 +127,7 @@ fn read(value: &str) -> Option<ExtMap> {
 }
 
 pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
-/// What the engine has.
+/// Extensions of the engine.
 pub(crate) const KNOWN: [&str; 7] = [
     MID,
     "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
@@ -136,9 +137,9 @@ pub(crate) const KNOWN: [&str; 7] = [
     "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
     "urn:3gpp:video-orientation",
 ];
-/// The engine has no more places. RFC 8285 has 255, of which no extension must be taken.
+/// Highest id that the engine has room for. RFC 8285 allows 255, and no extension has to be accepted.
 const LARGEST_ID: u8 = 16;
-/// As many as are read of a section; there are fewer ids.
+/// Extensions that are read of a section; there are fewer ids.
 const MOST: usize = 32;
-/// What fits into the short form (RFC 8285 §4.2), in bytes.
+/// Longest value of the short form (RFC 8285 §4.2), in bytes.
 const LONGEST: usize = 16;

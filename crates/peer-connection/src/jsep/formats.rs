@@ -1,4 +1,4 @@
-//! Payload types of a section: what each is, which of them the engine can read, and which are preferred.
+//! Payload types of a section: their meanings, those that the engine can read, and those that are preferred.
 
 use std::collections::HashMap;
 
@@ -6,19 +6,19 @@ use crate::error::DescriptionError;
 use crate::media::RtpCodecCapability;
 use crate::sdp::{Sdp, Section};
 
-/// A payload type, with what the section says of it.
+/// Payload type, with its description in the section.
 #[derive(Debug, Default)]
 pub(super) struct Format<'a> {
     pub(super) name: &'a str,
-    /// `VP8/90000`; empty if it is not said.
+    /// Codec, as in `VP8/90000`; empty if the section does not say.
     pub(super) codec: &'a str,
-    /// The values of its `a=fmtp` lines.
+    /// Values of its `a=fmtp` lines.
     pub(super) parameters: Vec<&'a str>,
-    /// The values of its `a=rtcp-fb` lines, and of those for all.
+    /// Values of its `a=rtcp-fb` lines, and of those for all payload types.
     pub(super) feedback: Vec<&'a str>,
 }
 
-/// Reads the formats of a section of RTP, in their order, each once.
+/// Returns the formats of a section of RTP, in their order, each once.
 pub(super) fn formats(section: &Section) -> Vec<Format<'_>> {
     let mut all: Vec<Format<'_>> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
@@ -54,7 +54,7 @@ fn split_format(value: &str) -> Option<(&str, &str)> {
 }
 
 impl Format<'_> {
-    /// Whether the engine can read it: a number of 7 bits, of which is said what it is.
+    /// Returns whether the engine can read it: a number of 7 bits, with a known meaning.
     pub(super) fn is_readable(&self) -> bool {
         if !self.has_number() {
             return false;
@@ -66,7 +66,7 @@ impl Format<'_> {
                     && rate.parse::<u32>().is_ok_and(|rate| rate > 0)
                     && channels.is_none_or(|channels| channels.parse::<u8>().is_ok())
             }
-            // Some need no saying (RFC 3551 §6).
+            // Static payload types need no description (RFC 3551 §6).
             _ => self.codec.is_empty() && STATIC.iter().any(|(one, _)| *one == self.name),
         };
         let mut repairs = self.all_repairs();
@@ -74,7 +74,7 @@ impl Format<'_> {
         known && repairs.all(|other| Some(other) == first)
     }
 
-    /// Whether it is called by a number of 7 bits, as packets have room for.
+    /// Returns whether its name is a number of 7 bits, as packets have room for.
     pub(super) fn has_number(&self) -> bool {
         self.name.parse::<u8>().is_ok_and(|number| number < 128)
     }
@@ -84,12 +84,12 @@ impl Format<'_> {
         parameters.filter_map(|one| one.trim().strip_prefix("apt=")).map(str::trim)
     }
 
-    /// The format whose lost packets it sends again (RFC 4588).
+    /// Returns the format that this one retransmits (RFC 4588).
     fn repairs(&self) -> Option<&str> {
         self.all_repairs().next()
     }
 
-    /// What it is, and with which parameters.
+    /// Returns the codec and its parameters.
     fn meaning(&self) -> (String, Vec<String>) {
         let parameters = self.parameters.iter().flat_map(|all| all.split(';'));
         let mut parameters: Vec<String> =
@@ -99,7 +99,7 @@ impl Format<'_> {
         (known.map_or(self.codec, |(_, codec)| codec).to_ascii_lowercase(), parameters)
     }
 
-    /// Whether it says, or need not say, what it is.
+    /// Returns whether its meaning is known: described in the section, or static.
     pub(super) fn is_known(&self) -> bool {
         !self.codec.is_empty() || STATIC.iter().any(|(name, _)| *name == self.name)
     }
@@ -115,15 +115,15 @@ impl Format<'_> {
             && self.repairs().is_none()
     }
 
-    /// No codec by itself: tones, silence.
+    /// Returns whether it is not a codec by itself: tones, comfort noise.
     fn is_companion(&self) -> bool {
         let name = self.codec.split('/').next().unwrap_or_default();
         name.eq_ignore_ascii_case("telephone-event") || name.eq_ignore_ascii_case("CN")
     }
 }
 
-/// The codecs that are preferred, in that order, and what repairs them (W3C §5.4 setCodecPreferences); nothing where
-/// nothing is preferred, or nothing that is preferred is here.
+/// Returns the preferred codecs, in that order, and their retransmissions (W3C §5.4 setCodecPreferences); none where
+/// there are no preferences, or no preferred codec is in the section.
 pub(super) fn preferred(
     section: &Section,
     preferences: &[RtpCodecCapability],
@@ -148,20 +148,21 @@ pub(super) fn preferred(
     Some(kept.iter().map(|format| format.name.to_owned()).collect())
 }
 
-/// Returns the formats of which a section says what they are.
+/// Returns the formats that a section describes.
 pub(super) fn known(section: &Section) -> Vec<String> {
     let mut all = if tells(section) { formats(section) } else { Vec::new() };
     all.retain(Format::is_known);
     all.iter().map(|format| format.name.to_owned()).collect()
 }
 
-/// Whether a section says what its formats are: a rejected one names them alone.
+/// Returns whether a section describes its formats: a rejected one only lists them.
 fn tells(section: &Section) -> bool {
     section.is_rtp() && (section.port() != Some(0) || section.has("bundle-only"))
 }
 
-/// On one transport a payload type means the same in every section, and goes on meaning it (RFC 8843 §10.1.2): the
-/// engine panics where it does not. Firefox offers some again with a meaning of its own; those are not taken.
+/// Removes payload types that get a second meaning. On one transport a payload type means the same in every section,
+/// from then on (RFC 8843 §10.1.2): the engine panics where it does not. Firefox offers some again with another
+/// meaning; those are not accepted.
 pub(super) fn drop_reused(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), DescriptionError> {
     let mut meanings: HashMap<String, (String, Vec<String>)> = HashMap::new();
     for section in before.iter().flat_map(|before| before.media()).filter(|one| tells(one)) {
@@ -190,7 +191,7 @@ pub(super) fn drop_reused(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), Des
             }
         }
         let Some(reused) = reused else { continue };
-        // What repairs a format that is gone repairs nothing.
+        // A retransmission format without its codec is of no use.
         let present: Vec<&str> = kept.iter().map(|format| format.name).collect();
         kept.retain(|format| format.repairs().is_none_or(|repaired| present.contains(&repaired)));
         if !kept.iter().any(|format| format.repairs().is_none()) {
@@ -205,7 +206,7 @@ pub(super) fn drop_reused(sdp: &mut Sdp, before: Option<&Sdp>) -> Result<(), Des
 /// Payload types that the engine knows by their numbers alone (RFC 3551 §6).
 const STATIC: [(&str, &str); 4] =
     [("0", "PCMU/8000"), ("8", "PCMA/8000"), ("9", "G722/8000"), ("13", "CN/8000")];
-/// More than there are payload types are none.
+/// Most formats of a section: there are no more payload types.
 const MOST_FORMATS: usize = 256;
-/// As many lines of a kind as are read for a format.
+/// Most lines of a kind that are read for a format.
 const MOST_LINES: usize = 16;

@@ -1,6 +1,7 @@
-//! The JavaScript Session Establishment Protocol (RFC 8829), by W3C's states: what may be set when, and what follows.
+//! State machine of the JavaScript Session Establishment Protocol (RFC 8829), in W3C's states: which descriptions may
+//! be set when, and their effects.
 //!
-//! Pure: no engine, no clock, no I/O. What only an engine can write, the sections of new media, it is given as text.
+//! Pure: no engine, no clock, no I/O. What only an engine can write, the sections of new media, is passed in as text.
 
 mod answer;
 mod check;
@@ -33,11 +34,11 @@ use crate::media::*;
 use crate::state::SignalingState;
 use crate::{SdpType, SessionDescription};
 
-/// What follows from a description.
+/// Effect of a description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JsepEvent {
     SignalingState(SignalingState),
-    /// The peer sends something from now on.
+    /// The peer sends this track from now on.
     TrackAdded {
         transceiver: TransceiverId,
         kind: TrackKind,
@@ -45,37 +46,37 @@ pub(crate) enum JsepEvent {
         track: String,
         streams: Vec<String>,
     },
-    /// The peer sends it no more.
+    /// The peer no longer sends the track.
     TrackRemoved {
         transceiver: TransceiverId,
     },
-    /// Either side has stopped it, and both know.
+    /// Either side has stopped the transceiver, and both know.
     TransceiverEnded {
         transceiver: TransceiverId,
     },
     NegotiationNeeded,
 }
 
-/// Which side a description describes.
+/// Side that a description describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Local,
     Remote,
 }
 
-/// How local descriptions are written.
+/// Settings of local descriptions, and limits of remote ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Settings {
-    /// How many sections a remote description may have.
+    /// Largest number of sections in a remote description.
     pub(crate) max_sections: usize,
     pub(crate) lite: bool,
-    /// The DTLS role of answers to `actpass`.
+    /// Whether answers to `actpass` take the active DTLS role.
     pub(crate) answer_active: bool,
-    /// Offer `a=setup:active`.
+    /// Whether to offer `a=setup:active`.
     pub(crate) offer_active: bool,
 }
 
-/// The state machine of descriptions.
+/// State machine of descriptions.
 pub(crate) struct Jsep {
     settings: Settings,
     signaling: SignalingState,
@@ -83,16 +84,16 @@ pub(crate) struct Jsep {
     pending_local: Option<Local>,
     current_remote: Option<SessionDescription>,
     pending_remote: Option<SessionDescription>,
-    /// The remote descriptions, as they were checked.
+    /// Remote descriptions after their check.
     remote: Option<Checked>,
     remote_pending: Option<Checked>,
     last_offer: Option<offer::Created>,
     last_answer: Option<answer::CreatedAnswer>,
     answered: AnsweredSections,
-    /// What the offer that is pending restarts, and which transceivers it gives mids.
+    /// Effect of the pending offer: whether it restarts ICE, and the mids that it gives to transceivers.
     offered: Option<offer::Created>,
     transceivers: Transceivers,
-    /// A data channel was created, so there must be a section for them.
+    /// Whether a data channel was created, so that there must be a section for data channels.
     data_wanted: bool,
     restart_wanted: bool,
     needs_negotiation: bool,
@@ -120,7 +121,7 @@ impl Jsep {
             data_wanted: false,
             restart_wanted: false,
             needs_negotiation: false,
-            // 62 bits, as RFC 8829 §5.2.1 wants it.
+            // 62 bits, as required by RFC 8829 §5.2.1.
             session_id: fastrand::u64(..) >> 2,
             version: 0,
             events: VecDeque::new(),
@@ -135,7 +136,7 @@ impl Jsep {
         event
     }
 
-    /// Whether anything but data was ever to be sent or received.
+    /// Returns whether media was ever to be sent or received.
     pub(crate) fn has_media(&self) -> bool {
         !self.transceivers.is_empty()
     }
@@ -148,20 +149,20 @@ impl Jsep {
         &self.transceivers
     }
 
-    /// Change them, and look whether that must be negotiated.
+    /// Changes transceivers, then checks whether that needs a negotiation.
     pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut Transceivers) -> R) -> R {
         let result = change(&mut self.transceivers);
         self.update_needed();
         result
     }
 
-    /// There is a data channel, or will be.
+    /// Notes that there is a data channel, or will be.
     pub(crate) fn want_data(&mut self) {
         self.data_wanted = true;
         self.update_needed();
     }
 
-    /// W3C §4.4.2 restartIce.
+    /// Requests an ICE restart (W3C §4.4.2 restartIce).
     pub(crate) fn restart_ice(&mut self) {
         if self.current_local.is_some() {
             self.restart_wanted = true;
@@ -193,39 +194,39 @@ impl Jsep {
         self.pending_local.as_ref().or(self.current_local.as_ref())
     }
 
-    /// The user fragment of the local description.
+    /// Returns the user fragment of the local description.
     pub(crate) fn local_ufrag(&self) -> Option<&str> {
         self.any_local()?.outline.ufrag.as_deref()
     }
 
-    /// The remote description, as it was checked: the one of this round, or the one in force.
+    /// Returns the remote description after its check: the pending one, else the current one.
     pub(crate) fn remote(&self) -> Option<&Checked> {
         self.remote_pending.as_ref().or(self.remote.as_ref())
     }
 
-    /// The remote transport in force.
+    /// Returns the remote transport in force.
     pub(crate) fn current_transport(&self) -> Option<&RemoteTransport> {
         self.remote.as_ref().and_then(|remote| remote.transport.as_deref())
     }
 
-    /// The identification and number of the section that carries everybody's candidates.
+    /// Returns mid and number of the section that carries the candidates of all sections.
     pub(crate) fn transport_section(&self) -> Option<(Option<String>, u16)> {
         let mut sections = self.any_local()?.outline.sections.iter().enumerate();
         let (at, section) = sections.find(|(_, section)| !section.is_rejected)?;
         Some((section.mid.as_deref().map(str::to_owned), at as u16))
     }
 
-    /// Which section speaks for the transport of all, by what is in force.
+    /// Returns the section of the BUNDLE tag, by the descriptions in force.
     pub(crate) fn tag_in_force(&self) -> Option<usize> {
         self.current_local.as_ref()?.outline.sections.iter().position(|one| !one.is_rejected)
     }
 
-    /// What the last answer of this side takes, and what not.
+    /// Returns which sections the last answer of this side accepts, and which not.
     pub(crate) fn answered_sections(&self) -> &AnsweredSections {
         &self.answered
     }
 
-    /// Whether the description of this round restarts ICE from this side.
+    /// Returns whether the pending local description restarts ICE.
     pub(crate) fn offers_restart(&self) -> bool {
         self.offered.as_ref().is_some_and(|offered| offered.restart)
     }
@@ -235,7 +236,7 @@ impl Jsep {
         self.events.clear();
     }
 
-    /// Set a local description (W3C §4.4.1.5, RFC 8829 §5.9). An empty text stands for the one that was created last.
+    /// Sets a local description (W3C §4.4.1.5, RFC 8829 §5.9). An empty text stands for the one that was created last.
     pub(crate) fn set_local(
         &mut self,
         description: SessionDescription,
@@ -281,7 +282,7 @@ impl Jsep {
         Ok(())
     }
 
-    /// Set a remote offer (RFC 8829 §5.10). The engine learns of it when it is answered.
+    /// Sets a remote offer (RFC 8829 §5.10). The engine gets it when it is answered.
     pub(crate) fn set_remote_offer(
         &mut self,
         description: SessionDescription,
@@ -300,7 +301,7 @@ impl Jsep {
             max_sections: self.settings.max_sections,
         };
         let checked = check::offer(&description.sdp, &known)?;
-        // Both have offered: ours is taken back (W3C §4.4.1.5, "implicit rollback").
+        // Both sides have offered: the local offer is rolled back (W3C §4.4.1.5, "implicit rollback").
         if self.signaling == SignalingState::HaveLocalOffer {
             self.roll_back(Side::Local)?;
         }
@@ -312,7 +313,7 @@ impl Jsep {
         Ok(())
     }
 
-    /// Check a remote answer, and say what the engine is to be told.
+    /// Checks a remote answer, and plans what the engine is given of it.
     pub(crate) fn plan_remote_answer(
         &self,
         description: &SessionDescription,
@@ -331,7 +332,7 @@ impl Jsep {
         Ok((checked, plan))
     }
 
-    /// Set a provisional remote answer: it is kept, and nothing begins before the final one.
+    /// Sets a provisional remote answer: it is kept, and has no effect before the final one.
     pub(crate) fn set_remote_pranswer(
         &mut self,
         description: SessionDescription,
@@ -342,7 +343,7 @@ impl Jsep {
         self.enter(SignalingState::HaveRemotePranswer);
     }
 
-    /// Set a remote answer that the engine has taken.
+    /// Sets a remote answer that the engine has accepted.
     pub(crate) fn set_remote_answer(&mut self, description: SessionDescription, checked: Checked) {
         self.current_remote = Some(description);
         self.current_local = self.pending_local.take();
@@ -355,12 +356,12 @@ impl Jsep {
         self.agree();
     }
 
-    /// Set `{"type": "rollback"}` as a remote description.
+    /// Sets `{"type": "rollback"}` as a remote description.
     pub(crate) fn roll_back_remote(&mut self) -> Result<(), SetDescriptionError> {
         self.roll_back(Side::Remote)
     }
 
-    /// Take back the offer of this round.
+    /// Rolls back the offer of this round.
     fn roll_back(&mut self, side: Side) -> Result<(), SetDescriptionError> {
         // W3C §4.4.1.5: not in `stable`, nor once there is a provisional answer.
         self.admit(
@@ -378,7 +379,7 @@ impl Jsep {
             transceiver.stopping = transceiver.stopping && before.stopping;
             transceiver.fired = before.fired;
             if before.created {
-                // Kept only if the application has given it something to send.
+                // Kept only if the application has given it a track to send.
                 transceiver.by_track = transceiver.track.is_some();
                 transceiver.stopped = transceiver.track.is_none();
             }
@@ -436,7 +437,7 @@ impl Jsep {
     }
 }
 
-/// A local description must be the one that was created, but for candidates and the ends of lines.
+/// Checks that a local description is the one that was created; candidates and line ends may differ.
 fn same_text(created: &str, given: &mut String) -> Result<(), SetDescriptionError> {
     if given.is_empty() {
         *given = created.to_owned();

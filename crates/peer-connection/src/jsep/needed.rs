@@ -1,4 +1,4 @@
-//! Whether a negotiation is needed (W3C §4.7.3).
+//! Check for `negotiationneeded` (W3C §4.7.3).
 
 use super::check::Checked;
 use super::outline::Outline;
@@ -9,7 +9,8 @@ use crate::media::Direction;
 use crate::state::SignalingState;
 
 impl Jsep {
-    /// Look whether one is needed, and tell once if so. Nothing is told before the round that is under way is over.
+    /// Checks whether a negotiation is needed, and reports it once if so. Nothing is reported before the round under
+    /// way is over.
     pub(super) fn update_needed(&mut self) {
         if self.signaling != SignalingState::Stable {
             return;
@@ -61,7 +62,7 @@ fn transceiver_needs(one: &Transceiver, local: &Outline, remote: &Checked, answe
     let ours = ours.direction;
     let theirs = Direction::of_sdp(theirs.direction()).reversed();
     if answered {
-        // What the peer did not offer could not be answered; it can be offered.
+        // A direction that the peer did not offer could not be answered; it can be offered.
         ours != one.direction.intersection(theirs)
             || (one.direction != ours
                 && one.direction != theirs

@@ -1,4 +1,4 @@
-//! Making offers (RFC 8829 §5.2).
+//! Offers of this side (RFC 8829 §5.2).
 
 use super::outline::{Outline, Part};
 use super::text;
@@ -10,16 +10,16 @@ use crate::sdp::{Sdp, Section};
 use crate::state::SignalingState;
 use crate::{SdpType, SessionDescription};
 
-/// What the engine is to offer that it has not.
+/// New parts of an offer, which the engine must add.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OfferPlan {
     pub(crate) media: Vec<NewMedia>,
-    /// A section of data channels.
+    /// Whether to add a section of data channels.
     pub(crate) data: bool,
     pub(crate) restart: bool,
 }
 
-/// A section of new media.
+/// Section of new media.
 #[derive(Clone, Debug)]
 pub(crate) struct NewMedia {
     pub(crate) transceiver: TransceiverId,
@@ -29,13 +29,13 @@ pub(crate) struct NewMedia {
 }
 
 impl OfferPlan {
-    /// Whether the engine has something to add. What it has not, is a matter of text.
+    /// Returns whether the engine has something to add. Everything else of an offer is made as text.
     pub(crate) fn needs_engine(&self) -> bool {
         !self.media.is_empty() || self.data || self.restart
     }
 }
 
-/// An offer that was created.
+/// Offer of this side that was created.
 #[derive(Clone, Debug)]
 pub(crate) struct Created {
     pub(crate) text: String,
@@ -45,13 +45,13 @@ pub(crate) struct Created {
 }
 
 impl Jsep {
-    /// What is to be offered.
+    /// Plans an offer.
     pub(crate) fn plan_offer(&self, ice_restart: bool) -> Result<OfferPlan, CreateOfferError> {
         match self.signaling {
             SignalingState::Closed => return Err(CreateOfferError::Closed),
             SignalingState::Stable => {}
-            // The offer that is pending is made again. What was added since waits for the next round: the engine
-            // holds one offer at a time.
+            // The pending offer is created again. Additions since then wait for the next round: the engine holds one
+            // offer at a time.
             SignalingState::HaveLocalOffer => return Ok(OfferPlan::default()),
             state => return Err(CreateOfferError::InvalidState(state)),
         }
@@ -73,12 +73,12 @@ impl Jsep {
         })
     }
 
-    /// Whether a section of data channels was negotiated.
+    /// Returns whether a section of data channels was negotiated.
     pub(crate) fn has_data_section(&self) -> bool {
         self.current_local.as_ref().is_some_and(|local| local.outline.has_data())
     }
 
-    /// The offer, from the engine's text; from the text in force where the engine has nothing to add.
+    /// Returns the offer: made from the engine's text, or from the text in force where the engine has nothing to add.
     pub(crate) fn offer_created(
         &mut self,
         plan: &OfferPlan,
@@ -104,7 +104,7 @@ impl Jsep {
             (None, _, None) => (text::empty(origin), Vec::new(), false),
         };
         let was = before.map_or(&[][..], |before| &before.outline.sections);
-        // What was rejected, the engine has forgotten.
+        // The engine has forgotten rejected sections.
         let rejected = before.filter(|_| was.iter().any(|was| was.is_rejected));
         let rejected = rejected.map(|before| Sdp::parse(&before.description.sdp));
         let mut bundle = Vec::new();
@@ -129,7 +129,7 @@ impl Jsep {
     }
 }
 
-/// Have a section of an offer say what this side wants now.
+/// Writes into a section of an offer what this side wants now.
 fn write_section(
     section: &mut Section,
     was: Option<&Part>,
@@ -138,7 +138,7 @@ fn write_section(
     mids: &[(TransceiverId, String)],
     settings: Settings,
 ) {
-    // The engine may call it something else, and does not know all kinds.
+    // The engine may have another name for it, and does not know all kinds.
     let mid = was.map_or(section.mid(), |was| was.mid.as_deref()).map(str::to_owned);
     if let Some(rejected) = rejected {
         *section = text::rejected(rejected, mid.as_deref());

@@ -1,40 +1,40 @@
-//! What a local description says, beside its text: read once, when it is made.
+//! Outline of a local description, beside its text: read once, when the description is created.
 
 use super::check::Facts;
 use crate::SessionDescription;
 use crate::media::Direction;
 use crate::sdp::{MediaKind, Sdp};
 
-/// A local description, and what it says.
+/// Local description with its outline.
 #[derive(Clone, Debug)]
 pub(super) struct Local {
     pub(super) description: SessionDescription,
     pub(super) outline: Outline,
 }
 
-/// What a local description says.
+/// Contents of a local description.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outline {
     pub(super) sections: Box<[Part]>,
-    /// The user fragment of this side; none where nothing is taken.
+    /// User fragment of this side; none where no section is accepted.
     pub(super) ufrag: Option<Box<str>>,
 }
 
-/// A section of it.
+/// Section of a local description.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
-    /// Its identification, also where the text leaves it out because the offer has none.
+    /// Its mid, also where the text leaves it out because the offer has none.
     pub(super) mid: Option<Box<str>>,
     pub(super) kind: MediaKind,
     pub(super) is_data: bool,
     pub(super) is_rejected: bool,
     pub(super) direction: Direction,
-    /// The stream that the peer is told of.
+    /// Id of the stream, as the peer sees it.
     pub(super) stream: Option<Box<str>>,
 }
 
 impl Outline {
-    /// Reads it. `name` says what a section without a mid is called.
+    /// Reads the outline. `name` returns the mid of a section without one.
     pub(super) fn of(sdp: &Sdp, name: impl Fn(usize) -> Option<String>) -> Self {
         let facts = Facts::of(sdp);
         let part = |(at, section): (usize, &crate::sdp::Section)| Part {

@@ -1,4 +1,4 @@
-//! Sections of an offer that its answer rejects, and why.
+//! Sections of an offer that its answer rejects, with reasons.
 
 use std::fmt;
 
@@ -6,54 +6,54 @@ use super::check::Checked;
 use super::formats;
 use crate::sdp::{MediaKind, Section};
 
-/// What became of the sections of the last offer that was answered.
+/// Result of the last answer for the sections of its offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AnsweredSections {
-    /// How many were taken.
+    /// Number of sections that were accepted.
     pub taken: usize,
-    /// What was offered and not taken. What the peer itself has rejected is not among it.
+    /// Sections that were offered and not accepted. Those that the peer itself has rejected are left out.
     pub rejected: Vec<RejectedSection>,
 }
 
-/// A section that was offered and not taken.
+/// Section that was offered and not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedSection {
-    /// Its number, from 0.
+    /// Number of the section, from 0.
     pub section: usize,
-    /// What it is by its `m=` line: `audio`.
+    /// Media of its `m=` line: `audio`.
     pub media: String,
-    /// Why it was not taken.
+    /// Reason of the rejection.
     pub reason: RejectionReason,
 }
 
-/// Why a section was not taken.
+/// Reason why a section was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RejectionReason {
-    /// Neither audio, nor video, nor data channels.
+    /// The section is neither audio, nor video, nor data channels.
     Media,
-    /// A profile of transport that is none of RFC 8829 §5.1.2.
+    /// Its transport profile is none of RFC 8829 §5.1.2.
     Profile(String),
-    /// It has a transport of its own, and there is one for all (`max-bundle`).
+    /// The section has a transport of its own, and all sections must share one (`max-bundle`).
     NotBundled,
-    /// A second section of data channels.
+    /// The section is a second one of data channels.
     SecondData,
-    /// None of its codecs is known here: what they are.
+    /// This side knows none of its codecs, which are listed.
     NoCodec(Vec<String>),
     /// Its `m=` line names no payload type, or no format of data channels.
     NoFormat,
-    /// A format over SCTP that is not that of data channels (RFC 8841 §4.4).
+    /// Its format over SCTP is not that of data channels (RFC 8841 §4.4).
     Format(String),
-    /// Payload types that are no numbers of 7 bits (RFC 3550 §5.1): their names, and the codecs that they stand for.
+    /// Its payload types are not numbers of 7 bits (RFC 3550 §5.1): their names, and their codecs.
     PayloadType(Vec<(String, String)>),
     /// This side has stopped its transceiver.
     Stopped,
 }
 
 impl AnsweredSections {
-    /// Whether something was asked for, and nothing was taken.
+    /// Returns whether sections were offered, and none was accepted.
     pub fn is_nothing(&self) -> bool {
         self.taken == 0 && !self.rejected.is_empty()
     }
@@ -96,7 +96,7 @@ fn reason(remote: &Checked, at: usize, section: &Section, stopped: bool) -> Reje
     }
 }
 
-/// Why none of these is taken.
+/// Returns why none of these formats is accepted.
 fn no_codec(formats: &[formats::Format<'_>]) -> RejectionReason {
     if formats.is_empty() {
         return RejectionReason::NoFormat;
@@ -159,6 +159,6 @@ impl fmt::Display for RejectionReason {
     }
 }
 
-/// As much of a word of the peer's as is told, in characters.
+/// Characters of a peer's word that a reason repeats.
 const LONGEST: usize = 40;
 const MOST_CODECS: usize = 16;

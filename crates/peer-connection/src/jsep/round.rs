@@ -1,4 +1,4 @@
-//! How a round of offer and answer begins and ends for transceivers.
+//! Begin and end of a round of offer and answer, for transceivers.
 
 use super::check::Checked;
 use super::outline::Part;
@@ -8,7 +8,7 @@ use crate::sdp::{MediaKind, Section};
 use crate::state::SignalingState;
 
 impl Jsep {
-    /// A round is over (W3C §4.4.1.5, the steps that set a description of type "answer").
+    /// Ends a round (W3C §4.4.1.5, the steps that set a description of type "answer").
     pub(super) fn agree(&mut self) {
         self.pending_local = None;
         self.pending_remote = None;
@@ -58,7 +58,7 @@ impl Jsep {
         }
     }
 
-    /// Give each section of a remote offer a transceiver (RFC 8829 §5.10).
+    /// Gives each section of a remote offer a transceiver (RFC 8829 §5.10).
     pub(super) fn meet_sections(&mut self, checked: &Checked) {
         for (section, facts) in checked.sdp.media().iter().zip(&checked.facts) {
             let (true, Some(mid)) = (section.is_rtp(), section.mid()) else { continue };
@@ -82,7 +82,7 @@ impl Jsep {
                 one.kind == kind && one.mid.is_none() && one.by_track && !one.is_ending()
             });
             match free {
-                // Only what the peer is ready to receive.
+                // Only where the peer is ready to receive.
                 Some(free) if receives => {
                     free.remember();
                     free.mid = Some(mid.to_owned());
@@ -110,7 +110,7 @@ impl Jsep {
         }
     }
 
-    /// Tell what the peer sends, or no longer sends, through this transceiver.
+    /// Reports that the peer sends, or no longer sends, through this transceiver.
     fn fire_receiving(&mut self, id: TransceiverId, receives: bool, section: &Section) {
         let Some(transceiver) = self.transceivers.iter_mut().find(|one| one.id == id) else {
             return;
@@ -141,5 +141,5 @@ impl Jsep {
     }
 }
 
-/// Of one track.
+/// Most streams of one track.
 const MOST_STREAMS: usize = 16;

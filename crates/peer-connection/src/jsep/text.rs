@@ -1,4 +1,4 @@
-//! How texts are made out of texts: of the peer for the engine, of the engine for the peer.
+//! Rewriting of descriptions: from the peer for the engine, and from the engine for the peer.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,15 +10,15 @@ use super::transceiver::Transceiver;
 use crate::media::{Direction, RtpCodecCapability};
 use crate::sdp::{MediaKind, Sdp, Section};
 
-/// What the engine calls the section of this mid. It takes 1 to 16 letters, digits and underscores, and alters what is
-/// something else: that gets a name that follows from it.
+/// Returns the engine's name for the section of this mid. The engine takes 1 to 16 letters, digits and underscores, and
+/// alters other mids: these get a name that is derived from them.
 pub(crate) fn engine_mid(mid: &str) -> Cow<'_, str> {
     let plain = (1..=16).contains(&mid.len())
         && mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if plain {
         return Cow::Borrowed(mid);
     }
-    // FNV-1a: names that meet all the same are refused before the engine sees them.
+    // FNV-1a: if two names still collide, the description is refused before the engine sees it.
     let hash = mid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -26,27 +26,27 @@ pub(crate) fn engine_mid(mid: &str) -> Cow<'_, str> {
     Cow::Owned(format!("m{:015x}", hash >> 4))
 }
 
-/// What the engine calls a section.
+/// Returns the engine's name for a section.
 pub(super) fn section_name(at: usize, section: &Section) -> String {
     match section.mid() {
         Some(mid) => engine_mid(mid).into_owned(),
-        // No token, so that nothing else is called so.
+        // Not a token, so that no mid can be the same.
         None => engine_mid(&format!("section {at}")).into_owned(),
     }
 }
 
-/// What is to become of a section in the engine's text.
+/// Treatment of a section in the engine's text.
 pub(super) enum Fate {
-    /// It is taken: in this direction, seen from the peer, and with these formats, if not with all.
+    /// The section is accepted: in this direction, seen from the peer, and with these formats, or with all.
     Taken(Direction, Option<Vec<String>>),
-    /// It ends.
+    /// The section is rejected, and ends.
     Rejected,
     /// The engine does not know such a section: a rejected one of audio keeps its place.
     Hidden,
 }
 
-/// Writes a remote description as the engine is to see it: what it knows, in the form that it reads, and what the
-/// sections have in common once. `setup` is the DTLS role of the peer.
+/// Writes a remote description for the engine: the parts that it knows, in the form that it reads, and attributes that
+/// the sections share only once. `setup` is the DTLS role of the peer.
 pub(super) fn for_engine(
     remote: &Checked,
     before: Option<&Checked>,
@@ -86,7 +86,7 @@ pub(super) fn for_engine(
         line(&mut text, format_args!("a=ice-ufrag:{}", transport.ufrag));
         line(&mut text, format_args!("a=ice-pwd:{}", transport.password));
         line(&mut text, format_args!("a=setup:{setup}"));
-        // One is enough for the engine, which does not compare it: that is done where the handshake ends.
+        // The engine needs one and does not compare it: that is done where the handshake ends.
         let best = transport.fingerprints.iter().find(|one| one.algorithm() == "sha-256");
         if let Some(fingerprint) = best.or(transport.fingerprints.first()) {
             line(&mut text, format_args!("a=fingerprint:{fingerprint}"));
@@ -139,7 +139,7 @@ fn write_rtp(
     }
 }
 
-/// Writes what the engine is to know of a section beside its formats and extensions.
+/// Writes the engine's lines of a section, beside its formats and extensions.
 fn write_attributes(text: &mut String, section: &Section) {
     let mut counts = [0; RTP_ATTRIBUTES.len()];
     for (name, value) in section.plain_attributes() {
@@ -152,7 +152,7 @@ fn write_attributes(text: &mut String, section: &Section) {
         }
         match value {
             None if name.starts_with("rtcp-") => line(text, format_args!("a={name}")),
-            // It takes no notice of restrictions, and logs each at each look.
+            // The engine ignores restrictions, and logs each one every time.
             Some(value) if name == "rid" => {
                 if let Some((rid, direction)) = rid(value) {
                     line(text, format_args!("a=rid:{rid} {direction}"));
@@ -171,7 +171,7 @@ fn rid(value: &str) -> Option<(&str, &str)> {
     matches!(direction, "send" | "recv").then_some((rid, direction))
 }
 
-/// Whether the engine reads this line alone, and not what stands behind it.
+/// Returns whether the engine reads this line by itself, without the lines after it.
 fn is_readable(name: &str, value: &str) -> bool {
     match name {
         "ssrc" => value.split_once(' ').is_some_and(|(ssrc, rest)| {
@@ -197,7 +197,7 @@ fn write_data(text: &mut String, section: &Section, mid: &str) {
     }
 }
 
-/// A rejected section for the peer: what it was, with port 0 (RFC 8829 §5.3.1).
+/// Returns a rejected section for the peer: the same media, with port 0 (RFC 8829 §5.3.1).
 pub(super) fn rejected(like: &Section, mid: Option<&str>) -> Section {
     let mut section = like.clone();
     section.set_port(0);
@@ -213,7 +213,7 @@ pub(super) fn rejected(like: &Section, mid: Option<&str>) -> Section {
     section
 }
 
-/// Have the profile of the offer (RFC 8829 §5.1.2), and the form of data channels that it has.
+/// Sets the profile of the offer (RFC 8829 §5.1.2), and its form of data channels.
 pub(super) fn answer_profile(section: &mut Section, offered: &Section) {
     section.set_protocol(offered.protocol());
     if offered.is_data()
@@ -225,7 +225,7 @@ pub(super) fn answer_profile(section: &mut Section, offered: &Section) {
     }
 }
 
-/// Have the profile and form of offers, whatever was answered before (RFC 8829 §5.1.2).
+/// Sets the profile and form of offers, whatever was answered before (RFC 8829 §5.1.2).
 pub(super) fn offer_profile(section: &mut Section) {
     if section.is_rtp() {
         section.set_protocol("UDP/TLS/RTP/SAVPF");
@@ -243,7 +243,7 @@ pub(super) fn remove_candidates(section: &mut Section) {
     section.retain_attributes(|name, _| name != "candidate" && name != "end-of-candidates");
 }
 
-/// Say which track is sent, as the application knows it; the engine has names of its own.
+/// Writes which track is sent, with the application's ids; the engine has ids of its own.
 pub(super) fn write_track(section: &mut Section, transceiver: &Transceiver, sends: bool) {
     section.remove_attributes("msid");
     if !sends {
@@ -273,21 +273,21 @@ pub(super) fn write_track(section: &mut Section, transceiver: &Transceiver, send
     }
 }
 
-/// RFC 8830 §2: 1 to 64 characters of a token.
+/// Returns a valid `a=msid` token: 1 to 64 characters (RFC 8830 §2).
 fn token(text: &str) -> String {
     let token: String =
         text.chars().filter(|one| check::is_token(one.encode_utf8(&mut [0; 4]))).take(64).collect();
     if token.is_empty() { "-".to_owned() } else { token }
 }
 
-/// Keep the codecs that are preferred, in that order, and what repairs them (W3C §5.4 setCodecPreferences).
+/// Keeps the preferred codecs, in that order, and their retransmissions (W3C §5.4 setCodecPreferences).
 pub(super) fn prefer(section: &mut Section, preferences: &[RtpCodecCapability]) {
     if let Some(kept) = formats::preferred(section, preferences) {
         section.keep_formats(&kept);
     }
 }
 
-/// What every description of ours says of the session.
+/// Writes the session lines of every local description.
 pub(super) fn write_session(sdp: &mut Sdp, origin: (u64, u64), bundle: Option<&[&str]>) {
     sdp.set_origin(origin.0, origin.1);
     match bundle {
@@ -301,16 +301,16 @@ pub(super) fn write_session(sdp: &mut Sdp, origin: (u64, u64), bundle: Option<&[
     }
 }
 
-/// A description without media.
+/// Returns a description without media.
 pub(super) fn empty(origin: (u64, u64)) -> Sdp {
     let mut sdp = Sdp::parse("v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n");
     write_session(&mut sdp, origin, Some(&[]));
     sdp
 }
 
-/// What the engine is to know of a section of RTP, beside its formats and extensions, and of how many lines each.
-/// Candidates go in one by one, each checked; what it does not know it may stumble over, and some that it knows it
-/// compares with each other.
+/// Attributes of a section of RTP that the engine gets, beside formats and extensions, and how many lines of each.
+/// Candidates are added one by one, each checked; attributes that the engine does not know may break it, and some that
+/// it knows it compares with each other.
 const RTP_ATTRIBUTES: [(&str, usize); 7] = [
     ("rtcp-mux", 1),
     ("rtcp-rsize", 1),

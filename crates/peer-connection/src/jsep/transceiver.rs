@@ -1,47 +1,47 @@
-//! Transceivers, as the application and the descriptions change them (W3C §5.4).
+//! Transceivers, which the application and the descriptions change (W3C §5.4).
 
 use std::collections::VecDeque;
 
 use crate::error::{AddTrackError, TransceiverError};
 use crate::media::*;
 
-/// One transceiver.
+/// State of one transceiver.
 #[derive(Clone, Debug)]
 pub(crate) struct Transceiver {
     pub(crate) id: TransceiverId,
     pub(crate) sender: SenderId,
     pub(crate) kind: TrackKind,
-    /// The section's identification, once it has one.
+    /// Its section's mid, once it has a section.
     pub(crate) mid: Option<String>,
-    /// What this side wants.
+    /// Direction that this side wants.
     pub(crate) direction: Direction,
-    /// What was agreed on.
+    /// Negotiated direction.
     pub(crate) current: Option<Direction>,
-    /// What the application was told of.
+    /// Direction that the application was told.
     pub(crate) fired: Direction,
     pub(crate) track: Option<LocalTrack>,
-    /// What the peer is told of the track; kept when it is replaced.
+    /// Stream and track ids, as the peer sees them; kept when the track is replaced.
     pub(crate) msid: Option<(String, String)>,
     /// Whether it has ever been negotiated to send (W3C: such a one is not used again by addTrack).
     pub(crate) has_sent: bool,
     pub(crate) stopping: bool,
     pub(crate) stopped: bool,
     pub(crate) preferences: Vec<RtpCodecCapability>,
-    /// Encodings that are sent, of simulcast; empty without.
+    /// Simulcast encodings to send; empty without simulcast.
     pub(crate) send_encodings: Vec<Rid>,
-    /// Made by addTrack, which a remote offer may take for its own section.
+    /// Whether `addTrack` has created it: then a remote offer may use it for its own section.
     pub(crate) by_track: bool,
-    /// How it was before this round, if this round has changed it.
+    /// Its state before this round, if this round has changed it.
     pub(crate) before: Option<Before>,
 }
 
-/// How a transceiver was before a round.
+/// State of a transceiver before a round.
 #[derive(Clone, Debug)]
 pub(crate) struct Before {
     pub(crate) mid: Option<String>,
     pub(crate) fired: Direction,
     pub(crate) stopping: bool,
-    /// It was not there.
+    /// Whether the round has created it.
     pub(crate) created: bool,
 }
 
@@ -73,7 +73,7 @@ impl Transceiver {
         self
     }
 
-    /// Remember how it is, before a description changes it.
+    /// Keeps the state before a description changes it.
     pub(crate) fn remember(&mut self) {
         if self.before.is_none() {
             self.before = Some(Before {
@@ -85,7 +85,7 @@ impl Transceiver {
         }
     }
 
-    /// Whether there is nothing more to be had from it.
+    /// Returns whether it is stopped, or will be.
     pub(crate) fn is_ending(&self) -> bool {
         self.stopping || self.stopped
     }
@@ -98,7 +98,7 @@ impl Transceiver {
     }
 }
 
-/// All transceivers of a connection, in the order of their making.
+/// All transceivers of a connection, in the order of their creation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Transceivers {
     all: VecDeque<Transceiver>,
@@ -133,7 +133,7 @@ impl Transceivers {
         self.all.iter().find(|one| one.sender == id)
     }
 
-    /// One that can still be changed.
+    /// Returns a transceiver that can still be changed.
     pub(crate) fn usable(
         &mut self,
         id: TransceiverId,
@@ -141,7 +141,7 @@ impl Transceivers {
         usable(self.all.iter_mut().find(|one| one.id == id))
     }
 
-    /// The same, by its sender.
+    /// Returns a transceiver that can still be changed, by its sender.
     pub(crate) fn usable_sender(
         &mut self,
         id: SenderId,
@@ -154,12 +154,13 @@ impl Transceivers {
         self.all.back_mut().expect("one was pushed")
     }
 
-    /// Forget those of which this is not true.
+    /// Removes the transceivers for which this is false.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Transceiver) -> bool) {
         self.all.retain(keep);
     }
 
-    /// Send a track: by a transceiver that has never sent, if there is one, else by a new one (W3C §5.1 addTrack).
+    /// Sends a track: through a transceiver that has never sent, if there is one, else through a new one (W3C §5.1
+    /// addTrack).
     pub(crate) fn add_track(&mut self, track: LocalTrack) -> Result<SenderId, AddTrackError> {
         let Some(kind) = track.codec.kind() else {
             return Err(AddTrackError::InvalidTrack(track.codec.mime_type));
@@ -188,7 +189,7 @@ impl Transceivers {
         Ok(transceiver.sender)
     }
 
-    /// Send it no more (W3C §5.1 removeTrack).
+    /// Stops sending a track (W3C §5.1 removeTrack).
     pub(crate) fn remove_track(&mut self, sender: SenderId) -> Result<(), TransceiverError> {
         let transceiver = self.usable_sender(sender)?;
         if transceiver.track.take().is_some() {
@@ -197,7 +198,7 @@ impl Transceivers {
         Ok(())
     }
 
-    /// Send another track in its place, or none (W3C §5.2 replaceTrack). The peer is not told.
+    /// Replaces the track by another, or by none (W3C §5.2 replaceTrack). The peer is not told.
     pub(crate) fn replace_track(
         &mut self,
         sender: SenderId,
@@ -219,14 +220,14 @@ impl Transceivers {
         Ok(())
     }
 
-    /// End it, at the next negotiation also for the peer (W3C §5.4 stop).
+    /// Stops a transceiver, at the next negotiation also for the peer (W3C §5.4 stop).
     pub(crate) fn stop(&mut self, id: TransceiverId) -> Result<(), TransceiverError> {
         let transceiver = self.all.iter_mut().find(|one| one.id == id);
         let transceiver = transceiver.ok_or(TransceiverError::NotFound)?;
         if !transceiver.is_ending() {
             transceiver.stopping = true;
             transceiver.direction = Direction::Inactive;
-            // Nobody else knows of it.
+            // The peer does not know of it.
             if transceiver.mid.is_none() {
                 transceiver.set_stopped();
             }

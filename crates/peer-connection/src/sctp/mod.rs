@@ -1,8 +1,8 @@
-//! Guard in front of the engine's SCTP: bounds what a peer can make it keep, and drops what it would only complain of.
+//! Guard in front of the engine's SCTP: bounds what a peer can make it keep, and drops packets that it would only log.
 //!
-//! sctp-proto counts what its streams cannot read yet against the window that it advertises, but neither what lies
-//! behind a missing TSN (RFC 9260 §6.2), nor what a chunk costs beside its payload. It sees packets between DTLS and the
-//! engine, in both directions: what the engine holds follows from what it has acknowledged.
+//! sctp-proto counts against the window that it advertises what its streams cannot read yet, but neither what lies
+//! behind a missing TSN (RFC 9260 §6.2), nor the memory of a chunk beside its payload. The guard sees packets between
+//! DTLS and the engine, in both directions: it derives what the engine holds from what the engine has acknowledged.
 
 mod order;
 mod packet;
@@ -17,23 +17,23 @@ use callboard_ice_handshake::handshake::{DataFilter, Filtered};
 use self::order::Reassembly;
 use self::packet::{Chunk, Content, Data, Init, Kind, ResetRequest};
 
-/// What a peer's SCTP did that no honest one does, and that cannot be survived in bounded memory.
+/// Violation by a peer's SCTP: no honest peer does it, and it cannot be survived in bounded memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SctpViolation {
     /// Messages, or parts of them, that can never be completed or put in order fill the receive buffer.
     #[error("the peer sends messages that can never be completed")]
     UnfinishedMessages,
-    /// More streams than twice the data channels that may be open.
+    /// The peer uses more streams than twice the data channels that may be open.
     #[error("the peer uses too many streams")]
     TooManyStreams,
     /// The peer resets streams, and does not answer that this side has reset them too (RFC 6525 §5.2.2).
     #[error("the peer does not answer resets of streams")]
     UnansweredResets,
-    /// Hundreds of messages on streams on which there is no data channel (RFC 8832).
+    /// The peer sends hundreds of messages on streams without a data channel (RFC 8832).
     #[error("the peer sends messages without a data channel")]
     NoDataChannel,
-    /// A message larger than `a=max-message-size` of this side (RFC 8841 §6).
+    /// The peer sends a message larger than `a=max-message-size` of this side (RFC 8841 §6).
     #[error("the peer sends a message larger than is taken")]
     MessageTooLarge,
     /// The engine has given the association up, and the peer has not: messages that can never be completed have filled the
@@ -42,12 +42,12 @@ pub enum SctpViolation {
     AssociationLost,
 }
 
-/// What the guard has done, for the session.
+/// Report of the guard, for the session.
 #[derive(Debug, Default)]
 pub(crate) struct SctpReport {
     violation: OnceLock<SctpViolation>,
     dropped: AtomicU64,
-    /// The peer has ended the association, or DTLS.
+    /// Whether the peer has ended the association, or DTLS.
     goodbye: AtomicBool,
     /// Streams of data channels that this side has declared without DCEP.
     declared: Mutex<HashSet<u16>>,
@@ -58,14 +58,14 @@ impl SctpReport {
         self.violation.get().copied()
     }
 
-    /// Hear that the engine has ended: of itself, if the peer has not said that it does.
+    /// Notes that the engine has ended the association: by itself, if the peer has not said goodbye.
     pub(crate) fn engine_ended(&self) {
         if !self.goodbye.load(Ordering::Relaxed) {
             _ = self.violation.set(SctpViolation::AssociationLost);
         }
     }
 
-    /// A data channel is declared on this stream.
+    /// Notes that a data channel is declared on this stream.
     pub(crate) fn declare(&self, stream: u16) {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner).insert(stream);
     }
@@ -74,7 +74,7 @@ impl SctpReport {
         std::mem::take(&mut *self.declared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Packets, or chunks of them, that were not let through.
+    /// Returns how many packets, or chunks of them, were dropped.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -85,40 +85,40 @@ impl SctpReport {
 pub(crate) struct SctpGuard {
     report: Arc<SctpReport>,
     most_streams: usize,
-    /// The largest message that is taken, in bytes.
+    /// Largest message that is accepted, in bytes.
     largest_message: usize,
-    /// This side has sent an INIT.
+    /// Whether this side has sent an INIT.
     client: bool,
     /// The peer's INIT, or its INIT ACK.
     peer: Option<Init>,
-    /// INITs that were let through.
+    /// Number of INITs that were let through.
     inits: u8,
-    /// This side has answered a cookie, or taken data.
+    /// Whether this side has answered a cookie, or taken data.
     established: bool,
-    /// The receive window that this side has advertised at first, in bytes.
+    /// Receive window that this side has advertised at first, in bytes.
     window: u32,
-    /// The last TSN that this side has acknowledged with all before it.
+    /// Last TSN that this side has acknowledged together with all before it.
     cumulative: u32,
-    /// The first that is missing, as far as can be told before that is acknowledged.
+    /// First TSN that is missing, as far as is known before the next acknowledgement.
     missing: u32,
-    /// Chunks behind `cumulative` that were let through, in order.
+    /// Chunks after `cumulative` that were let through, in order.
     held: VecDeque<Held>,
-    /// What they cost, in bytes.
+    /// Memory that they take, in bytes.
     held_cost: usize,
     /// Bytes of payload in them.
     held_bytes: usize,
-    /// Runs of consecutive ones: a SACK names each.
+    /// Number of runs of consecutive chunks: a SACK names each.
     runs: usize,
     reassembly: Reassembly,
-    /// Resets of this side that the peer has not answered, and of how many streams.
+    /// Resets of this side that the peer has not answered, with their numbers of streams.
     unanswered: HashMap<u32, usize>,
-    /// Streams that the peer has reset, without those of which it has answered that this side has reset them.
+    /// Number of streams that the peer has reset, without those for which it has answered this side's reset.
     owed: usize,
-    /// The number of the peer's next reset.
+    /// Number of the peer's next reset.
     next_reset: u32,
 }
 
-/// A chunk that the engine keeps.
+/// Chunk that the engine keeps.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     data: Data,
@@ -128,7 +128,8 @@ struct Held {
 }
 
 impl SctpGuard {
-    /// Of an association of so many data channels at most, and messages of so many bytes.
+    /// Creates the guard of an association with at most this many data channels, and messages of at most this many
+    /// bytes.
     pub(crate) fn new(most_channels: usize, largest_message: usize) -> (Self, Arc<SctpReport>) {
         let report: Arc<SctpReport> = Arc::default();
         let guard = Self {
@@ -184,11 +185,11 @@ impl SctpGuard {
         }
     }
 
-    /// Whether the engine can use a packet with this chunk.
+    /// Returns whether the engine can use a packet with this chunk.
     fn may_come(&mut self, kind: &Kind<'_>, packet: &[u8]) -> bool {
         match kind {
-            // The engine would make a new association for each tag, and end the one there is (RFC 9260 §5.2). As a
-            // client it does not answer them.
+            // The engine would create a new association for each tag, and end the old one (RFC 9260 §5.2). As a client
+            // it does not answer INITs.
             Kind::Init(init) => {
                 let known = self.peer.is_none_or(|peer| peer == *init);
                 let taken = known
@@ -225,11 +226,11 @@ impl SctpGuard {
         }
     }
 
-    /// Account for a chunk. Says whether it goes on.
+    /// Accounts for a chunk. Returns whether it goes on to the engine.
     fn take(&mut self, chunk: &Chunk<'_>, packet: usize, last: usize) -> bool {
         match &chunk.kind {
             Kind::Data(data) => return self.take_data(*data, packet, last == chunk.range.start),
-            // One that is out of date skips nothing (RFC 3758 §3.6).
+            // An outdated one skips nothing (RFC 3758 §3.6).
             Kind::ForwardTsn { cumulative, streams } if !after(self.missing, *cumulative) => {
                 self.reassembly.forward(*cumulative, streams);
             }
@@ -257,13 +258,15 @@ impl SctpGuard {
         }
     }
 
-    /// The engine performs one reset after the other, each when it has what came before (RFC 6525 §5.2.2).
+    /// Accounts for a reset. The engine performs one reset after the other, each once it has all data before it (RFC
+    /// 6525 §5.2.2).
     fn reset(&mut self, request: &ResetRequest<'_>) {
         if request.number == self.next_reset && !self.reassembly.waits_for(self.missing) {
             self.next_reset = self.next_reset.wrapping_add(1);
             let streams = request.streams.chunks_exact(2);
             let streams: Vec<_> = streams.map(|id| u16::from_be_bytes([id[0], id[1]])).collect();
-            // The engine resets them as well, one request after the other: the next waits for the answer to the one before.
+            // The engine resets them as well, one request after the other: the next waits for the answer to the one
+            // before.
             self.owed += self.reassembly.known(&streams);
             if self.owed > self.most_streams {
                 self.end(SctpViolation::UnansweredResets);
@@ -281,7 +284,7 @@ impl SctpGuard {
         if self.held.get(at).is_some_and(|held| held.data.tsn == data.tsn) {
             return true;
         }
-        // The packet is kept for as long as any chunk of it is.
+        // The packet is kept for as long as any chunk of it is kept.
         let whole = last || !(data.begins && data.ends);
         let cost = CHUNK + usize::from(data.length) + if whole { packet } else { 0 };
         let fills = data.tsn == self.missing;
@@ -317,7 +320,7 @@ impl SctpGuard {
         true
     }
 
-    /// Whether a message is larger than is taken with this chunk, which comes at this place among those that are held.
+    /// Returns whether this chunk, at this place among the held ones, makes a message larger than is accepted.
     fn completes_too_much(&self, data: &Data, at: usize) -> bool {
         let partial = self.reassembly.partial(data);
         let length = usize::from(data.length);
@@ -352,7 +355,7 @@ impl SctpGuard {
         size > self.largest_message
     }
 
-    /// This side has acknowledged, and says how much room there is.
+    /// Accounts for an acknowledgement of this side, with the room that it advertises.
     fn acknowledged(&mut self, cumulative: u32, window: u32) {
         if after(cumulative, self.cumulative) {
             for stream in self.report.take_declared() {
@@ -418,7 +421,7 @@ impl DataFilter for SctpGuard {
             match chunk.kind {
                 Kind::Init(init) => {
                     self.window = init.window;
-                    // What has come before was not answered.
+                    // What came before was not answered.
                     (self.client, self.peer) = (true, None);
                 }
                 Kind::InitAck(init) => self.window = init.window,
@@ -447,28 +450,30 @@ impl DataFilter for SctpGuard {
     }
 }
 
-/// Serial number arithmetic (RFC 1982).
+/// Returns whether a number comes after another, in serial number arithmetic (RFC 1982).
 fn after(one: u32, other: u32) -> bool {
     one != other && one.wrapping_sub(other) < 1 << 31
 }
 
-/// What the engine takes for a chunk beside its payload and packet, in bytes: it is in a map and a stream's queue.
+/// Memory that the engine needs for a chunk beside its payload and packet, in bytes: it is in a map and a stream's
+/// queue.
 const CHUNK: usize = 256;
-/// As the engine has without larger messages.
+/// Smallest window in bytes: the engine's without larger messages.
 const SMALLEST_WINDOW: u32 = 1 << 20;
-/// What a SACK can tell of (RFC 9260 §3.3.4).
+/// Farthest TSN that a SACK can report (RFC 9260 §3.3.4).
 const FARTHEST: u32 = 0xffff;
-/// What a SACK names in 1 KiB: a longer one does not fit into a datagram.
+/// Most runs that a SACK names, in 1 KiB: a longer one does not fit into a datagram.
 const MOST_RUNS: usize = 250;
-/// What may be stuck in the engine's streams, in windows: honest peers' largest message twice over, in small fragments.
+/// Limit of what may be stuck in the engine's streams, in windows: twice the largest message of honest peers, in small
+/// fragments.
 const STUCK: usize = 4;
-/// Messages that may come for a channel that this side declares late, or has closed.
+/// Most messages for a channel that this side declares late, or has closed.
 const MOST_STRAYS: usize = 256;
-/// An INIT is repeated 8 times (RFC 9260 §16).
+/// Most INITs: one is repeated 8 times (RFC 9260 §16).
 const MOST_INITS: u8 = 9;
-/// Chunks for which room is kept.
+/// Number of chunks for which memory is kept.
 const KEPT: usize = 64;
-/// RFC 6525 §4.4
+/// Result "in progress" of RFC 6525 §4.4.
 const IN_PROGRESS: u32 = 6;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! What stays in the engine's streams after it was acknowledged: parts of messages, and messages out of order.
+//! Account of what stays in the engine's streams after it was acknowledged: parts of messages, and messages out of
+//! order.
 //!
 //! Without interleaving (RFC 8260), the fragments of a message have consecutive TSNs (RFC 9260 §6.9), and a stream's
-//! ordered messages come in the order of their TSNs. So of an honest peer at most one message is incomplete, and what
-//! is complete is read. What deviates is counted as stuck, until the window shows that it was read after all.
+//! ordered messages come in the order of their TSNs. So of an honest peer at most one message is incomplete, and
+//! complete messages are read. Whatever deviates counts as stuck, until the window shows that it was read after all.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,21 +12,21 @@ use super::{CHUNK, Held, after};
 
 #[derive(Debug, Default)]
 pub(super) struct Reassembly {
-    /// The last TSN that was looked at.
+    /// Last TSN that was accounted for.
     last: u32,
-    /// The message whose end has not come.
+    /// Message that has no end yet.
     partial: Option<Partial>,
     streams: HashMap<u16, Stream>,
-    /// Messages on streams that nobody has opened, and others that DCEP does not know.
+    /// Messages on streams without a data channel, and messages that DCEP does not know.
     strays: usize,
-    /// What the engine keeps for ever, for all that is known, in bytes.
+    /// Bytes that the engine keeps for ever, as far as is known.
     stuck: usize,
-    /// The same of messages without order, which go with the next FORWARD-TSN.
+    /// Bytes of messages without order that are kept until the next FORWARD-TSN.
     stuck_unordered: usize,
-    /// Up to where a FORWARD-TSN skips, and streams with the numbers that it skips.
+    /// TSN up to which a FORWARD-TSN skips, and streams with the numbers that it skips.
     forwarded: Option<u32>,
     skipped: Vec<(u16, u16)>,
-    /// Resets of streams, each behind the TSN that is named; no streams are all.
+    /// Resets of streams, each after a TSN; an empty list means all streams.
     resets: VecDeque<(u32, Vec<u16>)>,
 }
 
@@ -42,7 +43,7 @@ struct Partial {
 #[derive(Debug, Clone, Copy)]
 struct Stream {
     next: Next,
-    /// Either side has opened a data channel on it.
+    /// Whether either side has opened a data channel on it.
     open: bool,
 }
 
@@ -52,11 +53,11 @@ impl Default for Stream {
     }
 }
 
-/// What a stream's next message must be.
+/// Number of a stream's next message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Number(u16),
-    /// One that is skipped for good: nothing ordered is read. The latest that came.
+    /// A message was skipped for good, and no ordered message is read any more. The latest number that came.
     Never(u16),
 }
 
@@ -65,12 +66,12 @@ impl Reassembly {
         self.last = last;
     }
 
-    /// Streams that are in use.
+    /// Returns how many streams are in use.
     pub(super) fn streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// How many of these are in use; none are all.
+    /// Returns how many of these streams are in use; an empty list means all.
     pub(super) fn known(&self, streams: &[u16]) -> usize {
         match streams.len() {
             0 => self.streams.len(),
@@ -78,7 +79,7 @@ impl Reassembly {
         }
     }
 
-    /// Bytes that have come of the message that this goes on with, if it does.
+    /// Returns how many bytes have come of the message that this chunk continues, if it does.
     pub(super) fn partial(&self, data: &Data) -> usize {
         let same = |partial: &&Partial| {
             !data.begins
@@ -92,7 +93,7 @@ impl Reassembly {
         self.streams.entry(stream).or_default();
     }
 
-    /// A data channel is opened on it.
+    /// Notes that a data channel is opened on a stream.
     pub(super) fn open(&mut self, stream: u16) {
         self.streams.entry(stream).or_default().open = true;
     }
@@ -101,7 +102,8 @@ impl Reassembly {
         self.strays
     }
 
-    /// A FORWARD-TSN skips all up to `cumulative`, and these messages, of 4 bytes each (RFC 3758 §3.2).
+    /// Accounts for a FORWARD-TSN, which skips all up to `cumulative`, and these messages, of 4 bytes each (RFC 3758
+    /// §3.2).
     pub(super) fn forward(&mut self, cumulative: u32, streams: &[u8]) {
         if self.forwarded.is_none_or(|forwarded| after(cumulative, forwarded)) {
             self.forwarded = Some(cumulative);
@@ -112,7 +114,7 @@ impl Reassembly {
             let number = u16::from_be_bytes([entry[2], entry[3]]);
             match self.streams.get_mut(&stream).map(|stream| &mut stream.next) {
                 None => {}
-                // The engine puts it off until the stream has been read, which it never is.
+                // The engine puts it off until the stream has been read, which never happens.
                 Some(Next::Never(_)) => self.stuck += SKIP,
                 Some(Next::Number(wanted)) => {
                     if number.wrapping_sub(*wanted) < HALF {
@@ -126,19 +128,19 @@ impl Reassembly {
         }
     }
 
-    /// Whether a reset waits for what is missing still.
+    /// Returns whether a reset still waits for missing chunks.
     pub(super) fn waits_for(&self, missing: u32) -> bool {
         self.resets.len() >= MOST_RESETS
             || self.resets.iter().any(|(behind, _)| !after(missing, *behind))
     }
 
-    /// The peer resets streams behind this TSN.
+    /// Notes that the peer resets streams after this TSN.
     pub(super) fn reset(&mut self, behind: u32, streams: Vec<u16>) {
         self.resets.push_back((behind, streams));
         self.apply_resets(self.last);
     }
 
-    /// The next chunk in the order of TSNs.
+    /// Accounts for the next chunk in the order of TSNs.
     pub(super) fn push(&mut self, held: &Held) {
         let data = held.data;
         self.reach(data.tsn.wrapping_sub(1));
@@ -181,7 +183,7 @@ impl Reassembly {
         }
     }
 
-    /// What str0m writes into the log is counted.
+    /// Counts messages that str0m writes into the log.
     fn look(&mut self, stream: u16, content: Content) {
         let stream = self.streams.entry(stream).or_default();
         let fits = match content {
@@ -189,7 +191,7 @@ impl Reassembly {
             Content::Open => !std::mem::replace(&mut stream.open, true),
             Content::Other => false,
         };
-        // No honest peer has broken openings; messages may come when a channel is declared late.
+        // An honest peer has no invalid openings; messages may come when a channel is declared late.
         let weight = if content == Content::Message { 1 } else { BROKEN };
         self.strays += if fits { 0 } else { weight };
     }
@@ -201,7 +203,7 @@ impl Reassembly {
                 *next = Next::Number(number.wrapping_add(1));
                 true
             }
-            // It is read at once, or thrown away.
+            // It is read at once, or dropped.
             Next::Number(wanted) if wanted.wrapping_sub(number) < HALF => true,
             Next::Number(_) => {
                 *next = Next::Never(number);
@@ -216,14 +218,14 @@ impl Reassembly {
         }
     }
 
-    /// Whether the engine throws this away, if it is part of an incomplete message.
+    /// Returns whether the engine drops this, if it is part of an incomplete message.
     fn is_skipped(&self, tsn: u32, stream: u16, number: u16, unordered: bool) -> bool {
         let covered = self.forwarded.is_some_and(|forwarded| !after(tsn, forwarded));
         let named = |(one, last): &(u16, u16)| *one == stream && last.wrapping_sub(number) < HALF;
         covered && (unordered || self.skipped.iter().any(named))
     }
 
-    /// All up to this TSN has come, or was skipped.
+    /// Notes that everything up to this TSN has come, or was skipped.
     pub(super) fn reach(&mut self, tsn: u32) {
         if self.last != tsn {
             self.tear();
@@ -241,7 +243,7 @@ impl Reassembly {
         }
     }
 
-    /// The rest of the message does not come.
+    /// Notes that the rest of the partial message does not come.
     fn tear(&mut self) {
         if let Some(partial) = self.partial.take()
             && !self.is_skipped(self.last, partial.stream, partial.number, partial.unordered)
@@ -255,7 +257,7 @@ impl Reassembly {
         }
     }
 
-    /// A stream of which something is stuck stays so.
+    /// Resets streams. A stream in which something is stuck stays stuck.
     fn apply_reset(&mut self, streams: &[u16]) {
         let hit = |stream: &u16| streams.is_empty() || streams.contains(stream);
         if self.partial.as_ref().is_some_and(|partial| hit(&partial.stream)) {
@@ -272,13 +274,13 @@ impl Reassembly {
         });
     }
 
-    /// So much of the window is taken. Returns what is stuck, in bytes.
+    /// Compares the account with the used part of the window. Returns what is stuck, in bytes.
     pub(super) fn settle(&mut self, unread: usize) -> usize {
         if self.forwarded.is_some_and(|forwarded| !after(forwarded, self.last)) {
             self.forwarded = None;
             self.skipped = Vec::new();
         }
-        // Whatever was thought: all has been read.
+        // Everything has been read, whatever the account says.
         if unread == 0 && self.stuck + self.stuck_unordered > 0 {
             (self.stuck, self.stuck_unordered) = (0, 0);
             for stream in self.streams.values_mut() {
@@ -292,13 +294,13 @@ impl Reassembly {
     }
 }
 
-/// What the engine takes to remember that something of a stream is skipped or reset.
+/// Memory that the engine needs to remember a skip or reset of a stream, in bytes.
 const SKIP: usize = 64;
-/// Messages for which one of DCEP counts that cannot be read.
+/// Messages as which an unreadable message of DCEP counts.
 const BROKEN: usize = 16;
-/// What fits into a packet.
+/// Most skipped streams: they fit into one packet.
 const MOST_SKIPPED: usize = 512;
-/// Those that can be performed between two acknowledgements.
+/// Most resets that can be performed between two acknowledgements.
 const MOST_RESETS: usize = 64;
 /// Serial number arithmetic (RFC 1982) of 16 bits.
 const HALF: u16 = 1 << 15;

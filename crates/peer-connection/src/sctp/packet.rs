@@ -1,11 +1,11 @@
 //! Strict parser of SCTP packets (RFC 9260 §3), as far as the guard must understand them.
 //!
-//! It refuses what sctp-proto would refuse, and what it would read in another way than its length fields say: what the
-//! guard has not seen must not get to the engine.
+//! It refuses packets that sctp-proto would refuse, and packets that sctp-proto would read differently from their
+//! length fields: chunks that the guard has not seen must not get to the engine.
 
 use std::ops::Range;
 
-/// Chunk of a packet, and where it lies in it, padding included.
+/// Chunk of a packet, and its range in the packet, padding included.
 #[derive(Debug, Clone)]
 pub(super) struct Chunk<'a> {
     pub(super) range: Range<usize>,
@@ -21,7 +21,7 @@ pub(super) enum Kind<'a> {
         cumulative: u32,
         window: u32,
     },
-    /// RFC 3758 §3.2; the streams that it skips, of 4 bytes each.
+    /// FORWARD-TSN (RFC 3758 §3.2); the streams that it skips, of 4 bytes each.
     ForwardTsn {
         cumulative: u32,
         streams: &'a [u8],
@@ -33,7 +33,7 @@ pub(super) enum Kind<'a> {
     Other,
 }
 
-/// RFC 9260 §3.3.1
+/// DATA chunk (RFC 9260 §3.3.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Data {
     pub(super) tsn: u32,
@@ -48,14 +48,14 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// Whether both are of one message, if they follow each other.
+    /// Returns whether both belong to one message, if they follow each other.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         (self.stream, self.unordered) == (other.stream, other.unordered)
             && (self.unordered || self.ssn == other.ssn)
     }
 }
 
-/// What a message is for (RFC 8832).
+/// Purpose of a message (RFC 8832).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Message,
@@ -63,41 +63,41 @@ pub(super) enum Content {
     Open,
     /// DATA_CHANNEL_ACK
     Ack,
-    /// Of DCEP, and none of these; or in several chunks.
+    /// Another message of DCEP, or one in several chunks.
     Other,
 }
 
-/// RFC 9260 §3.3.2, §3.3.3
+/// INIT or INIT ACK (RFC 9260 §3.3.2, §3.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Init {
     pub(super) tag: u32,
     pub(super) window: u32,
     pub(super) tsn: u32,
-    /// The sender knows FORWARD-TSN (RFC 5061 §4.2.7).
+    /// Whether the sender knows FORWARD-TSN (RFC 5061 §4.2.7).
     pub(super) forward_tsn: bool,
 }
 
-/// RFC 6525 §3.1: up to two parameters.
+/// RE-CONFIG chunk, with up to two parameters (RFC 6525 §3.1).
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reconfig<'a> {
     pub(super) requests: [Option<ResetRequest<'a>>; 2],
-    /// Request number and result.
+    /// Request numbers and results.
     pub(super) responses: [Option<(u32, u32)>; 2],
 }
 
-/// RFC 6525 §4.1
+/// Outgoing SSN Reset Request (RFC 6525 §4.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResetRequest<'a> {
     pub(super) number: u32,
-    /// The request of the other side that it answers as well.
+    /// Request of the other side that it also answers.
     pub(super) answers: u32,
-    /// The last TSN of what was sent before it.
+    /// Last TSN that was sent before it.
     pub(super) last_tsn: u32,
-    /// Of 2 bytes each; none are all.
+    /// Streams of 2 bytes each; empty for all.
     pub(super) streams: &'a [u8],
 }
 
-/// The packet is none, or not one that the engine takes.
+/// Error of a packet that is malformed, or that the engine does not take.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -114,12 +114,12 @@ fn has_ports(packet: &[u8]) -> bool {
     packet[..2] != [0, 0] && packet[2..4] != [0, 0]
 }
 
-/// Verification tag (RFC 9260 §3.1).
+/// Returns the verification tag (RFC 9260 §3.1).
 pub(super) fn tag(packet: &[u8]) -> u32 {
     be32(packet, 4)
 }
 
-/// The packet with these parts alone, and its checksum (RFC 9260 §6.8) made anew.
+/// Returns the packet with only these parts, and a new checksum (RFC 9260 §6.8).
 pub(super) fn rebuild(packet: &[u8], kept: &[Range<usize>]) -> Vec<u8> {
     let mut rebuilt = packet[..HEADER].to_vec();
     kept.iter().for_each(|range| rebuilt.extend_from_slice(&packet[range.clone()]));
@@ -219,7 +219,7 @@ fn parse_value(kind: u8, flags: u8, value: &[u8]) -> Option<Kind<'_>> {
         192 if length >= 4 && length.is_multiple_of(4) => {
             Kind::ForwardTsn { cumulative: be32(value, 0), streams: &value[4..] }
         }
-        // What sctp-proto does not know, it drops with all of its packet.
+        // sctp-proto drops chunks that it does not know together with their packet.
         _ => return None,
     })
 }
@@ -284,13 +284,13 @@ fn reconfig(value: &[u8]) -> Option<Reconfig<'_>> {
     None
 }
 
-/// Type and value of a parameter (RFC 9260 §3.2.1).
+/// Returns type and value of a parameter (RFC 9260 §3.2.1).
 fn parameter(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let length = usize::from(be16(bytes.get(..4)?, 2));
     Some((be16(bytes, 0), bytes.get(CHUNK_HEADER..length)?))
 }
 
-/// Whether error causes (RFC 9260 §3.3.10) fill their chunk.
+/// Returns whether error causes (RFC 9260 §3.3.10) fill their chunk.
 fn causes(value: &[u8]) -> bool {
     let mut rest = value;
     while rest.len() >= CHUNK_HEADER {
@@ -311,7 +311,7 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Of the polynomial of RFC 9260 Appendix A, reflected.
+/// Table of the polynomial of RFC 9260 Appendix A, reflected.
 const CRC32C: [u32; 256] = {
     let mut table = [0; 256];
     let mut at = 0;
@@ -328,7 +328,7 @@ const CRC32C: [u32; 256] = {
 };
 
 const HEADER: usize = 12;
-/// RFC 8832 §8.1
+/// Payload protocol identifier of DCEP (RFC 8832 §8.1).
 const DCEP: u32 = 50;
 const CHUNK_HEADER: usize = 4;
 

@@ -65,7 +65,7 @@ fn reset(number: u32, last_tsn: u32, stream: u16) -> Vec<u8> {
     packet(&[chunk(130, 0, &value)])
 }
 
-/// Of an association that is set up, with a window of 1 MiB.
+/// Returns the guard of an association that is set up, with a window of 1 MiB.
 fn guard() -> (SctpGuard, Arc<SctpReport>) {
     let (mut guard, report) = SctpGuard::new(16, 256 << 10);
     assert_eq!(guard.incoming(&init(1, 9, 1 << 20)), Filtered::Pass);
@@ -91,7 +91,7 @@ fn what_lies_behind_a_missing_tsn_is_bounded_and_what_fills_the_hole_always_come
     assert!((380..1_000).contains(&passed), "{passed}");
     assert!(guard.held_cost <= 1 << 20);
 
-    // It is sent again with something that there is no room for.
+    // The chunk is sent again with another one for which there is no room.
     let both = packet(&[data(7, tsn(0), 0, 0, 3), data(7, tsn(4_000), 0, 0, 1_150)]);
     assert_eq!(guard.incoming(&both), Filtered::Replace(packet(&[data(7, tsn(0), 0, 0, 3)])));
     guard.outgoing(&sack(tsn(passed as u32), 1 << 20));
@@ -100,7 +100,7 @@ fn what_lies_behind_a_missing_tsn_is_bounded_and_what_fills_the_hole_always_come
     assert_eq!(report.violation(), None);
 }
 
-/// A hole of several, of which each packet brings one, and no acknowledgement between them.
+/// Several chunks are missing, and each packet brings one of them, without acknowledgements between them.
 #[test]
 fn a_hole_is_filled_one_by_one_though_there_is_no_room() {
     let (mut guard, _) = guard();
@@ -123,7 +123,7 @@ fn honest_traffic_is_never_taken_for_an_attack() {
         let unordered = if random.bool() { 4 } else { 0 };
         let number = ssn[usize::from(stream)];
         let parts = random.u32(1..60);
-        // One message in five is given up after some of its parts, of which some have come.
+        // One message in five is given up after some of its parts, and some of those have arrived.
         let given_up = random.u32(..5) == 0;
         let sent = if given_up { random.u32(..parts) } else { parts };
         for part in 0..sent {
@@ -133,7 +133,7 @@ fn honest_traffic_is_never_taken_for_an_attack() {
                 assert_eq!(guard.incoming(&packet), Filtered::Pass);
             }
         }
-        // The end that was not sent has a TSN as well: else nothing would be skipped.
+        // The end that was not sent has a TSN as well; otherwise nothing would be skipped.
         next += sent + u32::from(given_up);
         let numbered = if unordered == 0 { vec![(stream, number)] } else { vec![] };
         if given_up {
@@ -184,7 +184,7 @@ fn an_association_is_set_up_once() {
     }
     assert_eq!(report.dropped(), 198);
 
-    // As a client: what came before it spoke is forgotten, and the answer counts.
+    // As a client: packets before its INIT are forgotten, and the answer counts.
     let (mut guard, _) = SctpGuard::new(16, 256 << 10);
     assert_eq!(guard.incoming(&init(1, 5, 1 << 20)), Filtered::Pass);
     guard.outgoing(&init(1, 7, 1 << 20));
@@ -199,7 +199,7 @@ fn resets_of_streams_that_the_peer_never_answers_end_the_association() {
     let (mut guard, report) = guard();
     for number in 0..1_000 {
         guard.outgoing(&reset(number, 0, number as u16));
-        // It answers all but the last 300, where 288 may be open.
+        // The peer answers all but the last 300, where 288 may be open.
         if number < 700 {
             let mut answer = vec![0, 16, 0, 12];
             answer.extend(number.to_be_bytes());
@@ -210,7 +210,7 @@ fn resets_of_streams_that_the_peer_never_answers_end_the_association() {
     assert_eq!(report.violation(), Some(SctpViolation::UnansweredResets));
 }
 
-/// A message of 256 KiB is taken, and none that is larger by a byte, in any order and at any time.
+/// A message of 256 KiB is accepted, and none that is larger by a byte, in any order and at any time.
 #[test]
 fn a_message_that_is_too_large_ends_the_association() {
     for (last, expected) in [(1_024, None), (1_025, Some(SctpViolation::MessageTooLarge))] {
@@ -257,14 +257,14 @@ fn channels_that_open_and_close_for_ever_owe_nothing() {
     let mut theirs = TSN;
     for number in 0..20_000_u32 {
         let stream = (number % 64) as u16;
-        // The stream that this side speaks on, and by which it is known.
+        // The stream on which this side sends, and by which it is known.
         report.declare(stream);
         guard.incoming(&packet(&[data(3, tsn(number), stream, 0, 1)]));
         guard.outgoing(&sack(tsn(number), 1 << 20));
         let request = reset(theirs, tsn(number), stream);
         theirs = theirs.wrapping_add(1);
         if number % 2 == 0 {
-            // They close it, and this side follows.
+            // The peer closes them, and this side follows.
             assert_eq!(guard.incoming(&request), Filtered::Pass);
             guard.outgoing(&reset(number, 0, stream));
             guard.incoming(&answer(number));

@@ -1,13 +1,13 @@
-//! A candidate's line (RFC 8839 §5.1), as far as one must understand it to use it.
+//! Line of an ICE candidate (RFC 8839 §5.1), parsed as far as is needed to use it.
 
-/// Where a candidate comes from (RFC 8445 §5.1.1.1).
+/// Type of a candidate (RFC 8445 §5.1.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CandidateType {
     /// An address of the machine.
     Host,
-    /// What a STUN server saw.
+    /// An address that a STUN server has seen.
     ServerReflexive,
-    /// What the peer saw.
+    /// An address that the peer has seen.
     PeerReflexive,
     /// An address of a TURN server.
     Relayed,
@@ -16,7 +16,7 @@ pub enum CandidateType {
 impl CandidateType {
     const ALL: [Self; 4] = [Self::Host, Self::ServerReflexive, Self::PeerReflexive, Self::Relayed];
 
-    /// Its name in SDP and in W3C's dictionaries.
+    /// Returns its name in SDP and in W3C's dictionaries.
     pub fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
@@ -27,29 +27,29 @@ impl CandidateType {
     }
 }
 
-/// A candidate's words.
+/// Fields of a candidate's line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedCandidate<'a> {
-    /// Candidates of one foundation are alike.
+    /// Foundation; the same for candidates that are alike.
     pub foundation: &'a str,
-    /// 1: RTP, 2: RTCP.
+    /// Component: 1 is RTP, 2 is RTCP.
     pub component: u16,
-    /// `udp`, `tcp`, as it is written.
+    /// Transport protocol, `udp` or `tcp`, as it is written.
     pub transport: &'a str,
-    /// How much it is preferred.
+    /// Priority; higher is better.
     pub priority: u32,
     /// An IP address, or a name (`….local`, RFC 8828's mDNS).
     pub address: &'a str,
     /// Its port.
     pub port: u16,
-    /// Where it comes from.
+    /// Type of the candidate.
     pub kind: CandidateType,
-    /// The user fragment to which it belongs, if it says so.
+    /// User fragment to which it belongs, if the line names it.
     pub ufrag: Option<&'a str>,
 }
 
 impl<'a> ParsedCandidate<'a> {
-    /// Read `candidate:…`, with or without `a=` before it.
+    /// Parses `candidate:…`, with or without `a=` before it. Returns none for a text of another form.
     pub fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim();
         let text = text.strip_prefix("a=").unwrap_or(text);
@@ -79,7 +79,7 @@ impl<'a> ParsedCandidate<'a> {
         Some(Self { foundation, component, transport, priority, address, port, kind, ufrag })
     }
 
-    /// Whether this would be a candidate if its type were one that is known: RFC 8839 §5.1 leaves room for others.
+    /// Returns whether this would be a candidate if its type were a known one: RFC 8839 §5.1 leaves room for others.
     pub(crate) fn is_of_unknown_type(text: &str) -> bool {
         let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
         match words.get_mut(7) {

@@ -1,8 +1,8 @@
-//! One line of a description, with its end.
+//! One line of a description, with its line end.
 
 use std::fmt;
 
-/// A line, without its end, and its end.
+/// Line: its text, and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     text: Box<str>,
@@ -13,14 +13,14 @@ pub(super) struct Line {
 enum End {
     CrLf,
     Lf,
-    /// Of a last line.
+    /// No end, of a last line.
     Nothing,
 }
 
 impl Line {
-    /// A line of our own.
+    /// Creates a line of this side.
     pub(super) fn new(text: String) -> Self {
-        // What is to be one line stays one, whatever it was made of.
+        // One line stays one line, whatever the text contains.
         let text = text.replace(['\r', '\n'], " ");
         Self { text: text.into(), end: End::CrLf }
     }
@@ -42,12 +42,12 @@ impl Line {
         self.text.starts_with("m=")
     }
 
-    /// What stands behind `x=`.
+    /// Returns the text after `x=`.
     pub(super) fn value_of(&self, kind: char) -> Option<&str> {
         self.text.strip_prefix(kind)?.strip_prefix('=')
     }
 
-    /// `a=name` or `a=name:value`.
+    /// Returns name and value of `a=name` or `a=name:value`.
     pub(super) fn attribute(&self) -> Option<(&str, Option<&str>)> {
         let attribute = self.value_of('a')?;
         Some(match attribute.split_once(':') {
@@ -56,12 +56,12 @@ impl Line {
         })
     }
 
-    /// Have another text and keep the end.
+    /// Replaces the text, and keeps the end.
     pub(super) fn set(&mut self, text: String) {
         self.text = Self::new(text).text;
     }
 
-    /// End as RFC 8866 has it, without spaces before the end.
+    /// Ends the line with CRLF (RFC 8866), without spaces before the end.
     pub(super) fn make_plain(&mut self) {
         self.end = End::CrLf;
         let text = self.text.trim_end();
@@ -74,12 +74,12 @@ impl Line {
         self.text.is_empty()
     }
 
-    /// Whether there is nothing in it that does not belong into a line.
+    /// Returns whether it contains only characters that are allowed in a line.
     pub(super) fn is_plain(&self) -> bool {
         !self.text.contains(|one: char| one.is_control())
     }
 
-    /// Whatever follows begins on a line of its own.
+    /// Gives a last line an end, so that another one can follow.
     pub(super) fn finish(&mut self) {
         if self.end == End::Nothing {
             self.end = End::CrLf;

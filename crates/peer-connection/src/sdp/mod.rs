@@ -1,4 +1,4 @@
-//! A session description (RFC 8866) as lines: what is not touched is written as it was read, byte for byte.
+//! Session descriptions (RFC 8866) as lines: untouched lines are written as they were read, byte for byte.
 
 mod candidate;
 mod line;
@@ -13,8 +13,8 @@ pub use section::{MediaKind, Section};
 
 /// A session description: the lines of the session, and the sections of its media.
 ///
-/// Reading never fails, and writing gives back what was read, also of what is no SDP at all. What a description must
-/// have to be negotiated is checked by the peer connection.
+/// Parsing never fails, and writing gives back the text that was parsed, even if it is not SDP at all. The peer
+/// connection checks what a description must have to be negotiated.
 ///
 /// ```
 /// use callboard_peer_connection::sdp::Sdp;
@@ -33,7 +33,7 @@ pub struct Sdp {
 }
 
 impl Sdp {
-    /// Read a description. Lines end with CRLF or LF, the last one as it likes.
+    /// Parses a description. Lines end with CRLF or LF; the last one may have no end.
     pub fn parse(text: &str) -> Self {
         let mut sdp = Self::default();
         for line in Line::split(text) {
@@ -42,44 +42,44 @@ impl Sdp {
             }
             sdp.media.last_mut().unwrap_or(&mut sdp.session).push_line(line);
         }
-        // Some are kept for as long as a connection lasts.
+        // Some descriptions are kept for as long as a connection lasts.
         sdp.media.iter_mut().chain([&mut sdp.session]).for_each(Section::shrink);
         sdp
     }
 
-    /// Read a description of a peer, whatever blanks, empty lines and byte order mark are in it.
+    /// Parses a description of a peer, with any blanks, empty lines and byte order mark in it.
     pub(crate) fn parse_plain(text: &str) -> Self {
         let mut sdp = Self::parse(text.trim_start_matches('\u{feff}').trim_start());
         sdp.media.iter_mut().chain([&mut sdp.session]).for_each(Section::make_plain);
         sdp
     }
 
-    /// The lines before the first `m=`.
+    /// Returns the lines before the first `m=`.
     pub fn session(&self) -> &Section {
         &self.session
     }
 
-    /// The same, to be changed.
+    /// Returns the lines before the first `m=`, for changes.
     pub fn session_mut(&mut self) -> &mut Section {
         &mut self.session
     }
 
-    /// The sections of media, each from its `m=` on.
+    /// Returns the sections of media, each from its `m=` on.
     pub fn media(&self) -> &[Section] {
         &self.media
     }
 
-    /// The same, to be changed.
+    /// Returns the sections of media, for changes.
     pub fn media_mut(&mut self) -> &mut Vec<Section> {
         &mut self.media
     }
 
-    /// An attribute's value in this section, or that of the session where the section has none.
+    /// Returns an attribute's value in this section, or that of the session where the section has none.
     pub fn attribute<'a>(&'a self, section: &'a Section, name: &str) -> Option<&'a str> {
         section.attribute(name).or_else(|| self.session.attribute(name))
     }
 
-    /// The mids of the first BUNDLE group (RFC 9143); none without one.
+    /// Returns the mids of the first BUNDLE group (RFC 9143); none without a group.
     pub fn bundle(&self) -> Option<Vec<&str>> {
         self.session.attributes("group").find_map(|group| {
             let mut words = group.split_ascii_whitespace();
@@ -87,7 +87,7 @@ impl Sdp {
         })
     }
 
-    /// Have this BUNDLE group, and no other.
+    /// Sets the BUNDLE group, and removes any other.
     pub fn set_bundle(&mut self, mids: &[&str]) {
         let value = std::iter::once("BUNDLE").chain(mids.iter().copied()).collect::<Vec<_>>();
         self.session.remove_where(|line| {
@@ -98,12 +98,12 @@ impl Sdp {
         self.session.push_attribute("group", Some(&value.join(" ")));
     }
 
-    /// Have this identity and version in `o=` (RFC 8866 §5.2).
+    /// Sets identity and version in `o=` (RFC 8866 §5.2).
     pub fn set_origin(&mut self, id: u64, version: u64) {
         self.session.replace_line('o', &format!("- {id} {version} IN IP4 0.0.0.0"));
     }
 
-    /// The value of the first session line of this type.
+    /// Returns the value of the first session line of this type.
     pub fn session_line(&self, kind: char) -> Option<&str> {
         self.session.line(kind)
     }

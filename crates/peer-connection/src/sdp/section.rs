@@ -1,10 +1,10 @@
-//! The lines of the session, or of one of its media.
+//! Section of a description: the lines of the session, or of one of its media.
 
 use std::fmt;
 
 use super::line::Line;
 
-/// What a section of media carries.
+/// Kind of a section, by its `m=` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MediaKind {
     /// `m=audio`
@@ -13,18 +13,18 @@ pub enum MediaKind {
     Video,
     /// `m=application`
     Application,
-    /// Whatever else there is.
+    /// Any other kind.
     Other,
 }
 
-/// The lines of the session, or those of one medium.
+/// Lines of the session, or of one section of media.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Section {
     lines: Vec<Line>,
 }
 
 impl Section {
-    /// What it carries, by its `m=` line.
+    /// Returns the kind by the `m=` line.
     pub fn kind(&self) -> MediaKind {
         match self.words().next() {
             Some("audio") => MediaKind::Audio,
@@ -34,23 +34,23 @@ impl Section {
         }
     }
 
-    /// What it carries, by its name: `audio`.
+    /// Returns the name of the media: `audio`.
     pub fn media(&self) -> &str {
         self.words().next().unwrap_or_default()
     }
 
-    /// Its port, if that is one; 0 says that it was rejected, or is carried by another section's transport.
+    /// Returns the port, if it is a number; 0 means that the section was rejected, or uses another section's transport.
     pub fn port(&self) -> Option<u16> {
-        // There may be a count of ports behind it.
+        // A number of ports may follow.
         self.words().nth(1)?.split('/').next()?.parse().ok()
     }
 
-    /// Its transport protocol.
+    /// Returns the transport protocol.
     pub fn protocol(&self) -> &str {
         self.words().nth(2).unwrap_or_default()
     }
 
-    /// Its formats: payload types of RTP.
+    /// Returns the formats: payload types of RTP.
     pub fn formats(&self) -> impl Iterator<Item = &str> {
         self.words().skip(3)
     }
@@ -64,13 +64,14 @@ impl Section {
         std::array::from_fn(|_| words.next().unwrap_or_default())
     }
 
-    /// Whether it is one of data channels (RFC 8841), also in the form of old drafts: `DTLS/SCTP 5000` and `a=sctpmap`.
+    /// Returns whether it is a section of data channels (RFC 8841), also in the form of old drafts: `DTLS/SCTP 5000`
+    /// and `a=sctpmap`.
     pub fn is_data(&self) -> bool {
         let [.., format] = self.first_words();
         self.is_over_sctp() && (format == DATA_CHANNELS || self.maps_data_channels(format))
     }
 
-    /// Whether it is of what SCTP over DTLS carries: data channels, or something else (RFC 8841 §4).
+    /// Returns whether it is carried by SCTP over DTLS: data channels, or something else (RFC 8841 §4).
     pub(crate) fn is_over_sctp(&self) -> bool {
         let [kind, _, protocol, _] = self.first_words();
         kind == "application" && DATA_PROFILES.contains(&protocol)
@@ -83,51 +84,51 @@ impl Section {
         })
     }
 
-    /// Whether it is RTP, by a profile that stands for RTP over DTLS (RFC 8829 §5.1.2): whether it is that indeed, its
-    /// fingerprint says.
+    /// Returns whether it is RTP, by a profile that stands for RTP over DTLS (RFC 8829 §5.1.2). Its fingerprint says
+    /// whether DTLS is really used.
     pub fn is_rtp(&self) -> bool {
         let [kind, _, protocol, _] = self.first_words();
         matches!(kind, "audio" | "video") && RTP_PROFILES.contains(&protocol)
     }
 
-    /// Its identification (RFC 5888).
+    /// Returns its mid (RFC 5888).
     pub fn mid(&self) -> Option<&str> {
         self.attribute("mid").map(str::trim).filter(|mid| !mid.is_empty())
     }
 
-    /// The value of the first line of this type.
+    /// Returns the value of the first line of this type.
     pub fn line(&self, kind: char) -> Option<&str> {
         self.lines.iter().find_map(|line| line.value_of(kind))
     }
 
-    /// The value of the first attribute of this name; empty for one without a value.
+    /// Returns the value of the first attribute of this name; empty for one without a value.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes(name).next()
     }
 
-    /// The values of all attributes of this name.
+    /// Returns the values of all attributes of this name.
     pub fn attributes(&self, name: &str) -> impl Iterator<Item = &str> {
         self.all_attributes()
             .filter(move |(found, _)| *found == name)
             .map(|(_, value)| value.unwrap_or_default())
     }
 
-    /// Names and values of all attributes.
+    /// Returns names and values of all attributes.
     pub fn all_attributes(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.lines.iter().filter_map(Line::attribute)
     }
 
-    /// Whether there is an attribute of this name.
+    /// Returns whether there is an attribute of this name.
     pub fn has(&self, name: &str) -> bool {
         self.attribute(name).is_some()
     }
 
-    /// Its direction's name (RFC 8866 §6.7), if it names one.
+    /// Returns its direction's name (RFC 8866 §6.7), if it names one.
     pub fn direction(&self) -> Option<&str> {
         self.all_attributes().map(|(name, _)| name).find(|name| DIRECTIONS.contains(name))
     }
 
-    /// Have this direction, and no other.
+    /// Sets the direction, and removes any other.
     pub fn set_direction(&mut self, direction: &str) {
         let names_one =
             |line: &Line| line.attribute().is_some_and(|(name, _)| DIRECTIONS.contains(&name));
@@ -145,17 +146,17 @@ impl Section {
         }
     }
 
-    /// Have this port.
+    /// Sets the port.
     pub fn set_port(&mut self, port: u16) {
         self.set_word(1, &port.to_string());
     }
 
-    /// Have this transport protocol.
+    /// Sets the transport protocol.
     pub fn set_protocol(&mut self, protocol: &str) {
         self.set_word(2, protocol);
     }
 
-    /// Have these formats.
+    /// Sets the formats.
     pub fn set_formats<'a>(&mut self, formats: impl IntoIterator<Item = &'a str>) {
         let mut words: Vec<String> = self.words().take(3).map(str::to_owned).collect();
         words.resize(3, "-".to_owned());
@@ -164,7 +165,7 @@ impl Section {
         self.replace_line('m', &line);
     }
 
-    /// Have these formats of those it has, in this order, and nothing about the others.
+    /// Keeps these formats, in this order, and removes the others with their attributes.
     pub(crate) fn keep_formats(&mut self, kept: &[String]) {
         self.set_formats(kept.iter().map(String::as_str));
         self.retain_attributes(|name, value| {
@@ -186,7 +187,7 @@ impl Section {
         self.replace_line('m', &line);
     }
 
-    /// Have this value in the first line of this type, or add one.
+    /// Sets the value of the first line of this type, or adds a line.
     pub fn replace_line(&mut self, kind: char, value: &str) {
         let text = format!("{kind}={value}");
         match self.lines.iter_mut().find(|line| line.value_of(kind).is_some()) {
@@ -195,7 +196,7 @@ impl Section {
         }
     }
 
-    /// Have this value in the first attribute of this name, or add one.
+    /// Sets the value of the first attribute of this name, or adds one.
     pub fn set_attribute(&mut self, name: &str, value: &str) {
         let named = |line: &&mut Line| line.attribute().is_some_and(|(found, _)| found == name);
         match self.lines.iter_mut().find(named) {
@@ -204,7 +205,7 @@ impl Section {
         }
     }
 
-    /// Add an attribute at the end.
+    /// Adds an attribute at the end.
     pub fn push_attribute(&mut self, name: &str, value: Option<&str>) {
         let text = match value {
             Some(value) => format!("a={name}:{value}"),
@@ -213,19 +214,19 @@ impl Section {
         self.push_line(Line::new(text));
     }
 
-    /// Remove all attributes of this name.
+    /// Removes all attributes of this name.
     pub fn remove_attributes(&mut self, name: &str) {
         self.retain_attributes(|found, _| found != name);
     }
 
-    /// Keep the attributes of which this is true, and everything that is no attribute.
+    /// Keeps the attributes for which this is true, and all lines that are not attributes.
     pub fn retain_attributes(&mut self, keep: impl Fn(&str, &str) -> bool) {
         self.remove_where(|line| {
             line.attribute().is_some_and(|(name, value)| !keep(name, value.unwrap_or_default()))
         });
     }
 
-    /// End all lines as RFC 8866 has it, without blanks before the end, and keep none that is empty.
+    /// Ends all lines with CRLF (RFC 8866), without blanks before the end, and removes empty lines.
     pub(super) fn make_plain(&mut self) {
         self.lines.retain_mut(|line| {
             line.make_plain();
@@ -233,12 +234,12 @@ impl Section {
         });
     }
 
-    /// Names and values of the attributes that have nothing in them that does not belong into a line.
+    /// Returns names and values of the attributes that contain only characters that are allowed in a line.
     pub(crate) fn plain_attributes(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.lines.iter().filter(|line| line.is_plain()).filter_map(Line::attribute)
     }
 
-    /// Keeps its `m=` line and the attributes of which this is true, and no more room than they take.
+    /// Keeps its `m=` line and the attributes for which this is true, and frees spare memory.
     pub(crate) fn settle(&mut self, keep: impl Fn(&str, &str) -> bool) {
         self.remove_where(|line| match line.attribute() {
             Some((name, value)) => !keep(name, value.unwrap_or_default()),
@@ -251,7 +252,7 @@ impl Section {
         self.lines.retain(|line| !remove(line));
     }
 
-    /// Keep no room for more lines.
+    /// Frees spare memory.
     pub(super) fn shrink(&mut self) {
         self.lines.shrink_to_fit();
     }
@@ -264,7 +265,7 @@ impl Section {
     }
 }
 
-/// Whether an attribute of this name is a direction.
+/// Returns whether an attribute of this name is a direction.
 pub(crate) fn is_direction(name: &str) -> bool {
     DIRECTIONS.contains(&name)
 }
@@ -275,7 +276,7 @@ impl fmt::Display for Section {
     }
 }
 
-/// All that RFC 8829 §5.1.2 has peers accept, and one that was never registered.
+/// Profiles that RFC 8829 §5.1.2 requires peers to accept, and one that was never registered.
 const RTP_PROFILES: [&str; 9] = [
     "UDP/TLS/RTP/SAVPF",
     "UDP/TLS/RTP/SAVP",
@@ -287,7 +288,7 @@ const RTP_PROFILES: [&str; 9] = [
     "RTP/AVP",
     "TCP/TLS/RTP/SAVPF",
 ];
-/// The same of data channels.
+/// Profiles of data channels.
 const DATA_PROFILES: [&str; 3] = ["UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP"];
 const DATA_CHANNELS: &str = "webrtc-datachannel";
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];

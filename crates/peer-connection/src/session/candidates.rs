@@ -1,4 +1,4 @@
-//! Candidates of both sides: told, kept until they are wanted, and those that are not wanted at all.
+//! Candidates of both sides: those in use, those that wait for their description, and those that are refused.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,19 +13,19 @@ use crate::jsep::Checked;
 use crate::sdp::ParsedCandidate;
 use crate::state::*;
 
-/// The candidates of both sides.
+/// Candidates of both sides.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     local: Vec<(Candidate, Option<String>)>,
-    /// For whom they were looked for.
+    /// User fragment for which candidates were gathered.
     gathered_for: Option<String>,
-    /// Of the peer, for a user fragment that is not in force yet.
+    /// Candidates of the peer for a user fragment that is not in force yet.
     waiting: Vec<(RemoteCandidate, Candidate)>,
-    /// Of the peer, in this generation.
+    /// Candidates of the peer in this generation.
     remote: Vec<RemoteCandidate>,
 }
 
-/// A candidate of the peer, for statistics.
+/// Candidate of the peer, for statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RemoteCandidate {
     pub(crate) address: SocketAddr,
@@ -40,14 +40,14 @@ impl Candidates {
         self.local.iter().map(|(candidate, _)| candidate)
     }
 
-    /// There will not be many more.
+    /// Frees spare memory, once few more candidates are expected.
     pub(super) fn shrink(&mut self) {
         self.local.shrink_to_fit();
         self.waiting.shrink_to_fit();
         self.remote.shrink_to_fit();
     }
 
-    /// One of the peer's, of the generation in force. Descriptions repeat what is known.
+    /// Takes a candidate of the peer of the generation in force. Descriptions repeat candidates that are known.
     fn take(
         &mut self,
         engine: &mut Engine,
@@ -69,7 +69,7 @@ impl Candidates {
 }
 
 impl Session {
-    /// Look for candidates, if that has not been done for the user fragment that the peer is told.
+    /// Starts gathering, if that has not been done for the user fragment of the local description.
     pub(super) fn gather(&mut self) {
         let Some(ufrag) = self.jsep.local_ufrag().map(str::to_owned) else { return };
         if self.candidates.gathered_for.as_ref() == Some(&ufrag) {
@@ -82,7 +82,7 @@ impl Session {
         self.output.push_back(SessionOutput::Gather);
     }
 
-    /// A candidate of this side was found.
+    /// Adds a candidate of this side.
     pub(crate) fn add_local_candidate(&mut self, now: std::time::Instant, found: LocalCandidate) {
         self.engine.add_local_candidate(found.candidate.clone());
         let text = found.candidate.to_sdp_string();
@@ -105,7 +105,7 @@ impl Session {
         }
     }
 
-    /// A candidate of this side is gone.
+    /// Removes a candidate of this side.
     pub(crate) fn remove_local_candidate(
         &mut self,
         now: std::time::Instant,
@@ -120,7 +120,7 @@ impl Session {
         self.tell(ConnectionEvent::IceCandidateError(error));
     }
 
-    /// All that can be found has been.
+    /// Notes that gathering is complete.
     pub(crate) fn gathered(&mut self, now: std::time::Instant) {
         self.states.all_local = true;
         self.candidates.shrink();
@@ -132,7 +132,8 @@ impl Session {
         self.step(now);
     }
 
-    /// A candidate of the peer (W3C §4.4.2 addIceCandidate); none, or an empty one, says that there are no more.
+    /// Adds a candidate of the peer (W3C §4.4.2 addIceCandidate); `None`, or an empty one, means that there are no
+    /// more.
     pub(crate) fn add_ice_candidate(
         &mut self,
         now: std::time::Instant,
@@ -149,7 +150,8 @@ impl Session {
         // webrtc-rs names its section by the index alone, with an empty mid beside it.
         let mid = candidate.sdp_mid.as_ref().filter(|mid| !mid.is_empty());
         let section = match (mid, candidate.sdp_m_line_index) {
-            // A section to which the peer has given no mid in its description has one in its own program.
+            // Where the peer gave a section no mid in its description, its own program may still name one in
+            // candidates.
             (Some(mid), index) => {
                 let unnamed = index.is_some_and(|index| remote.is_unnamed(usize::from(index)));
                 unnamed || media.iter().any(|section| section.mid() == Some(mid))
@@ -175,7 +177,7 @@ impl Session {
         Ok(())
     }
 
-    /// Those that stand in a remote description.
+    /// Adds the candidates in a remote description.
     pub(super) fn add_candidates_of(&mut self, checked: &Checked) {
         let Some(section) = checked.transport_section() else { return };
         let session = checked.sdp.session();
@@ -207,8 +209,9 @@ impl Session {
             self.counters.candidates_ignored += 1;
             return Ok(());
         };
-        // Not for us: names are not looked up (a peer who hides its address behind one checks us anyway), an address
-        // with a zone is of a link that is not ours, there is one component, and TCP is not spoken.
+        // Not used here: host names are not resolved (a peer that hides its address behind one checks this side
+        // anyway), an address with a zone belongs to a link of another machine, there is one component, and TCP is not
+        // supported.
         let udp = parsed.transport.eq_ignore_ascii_case("udp");
         let (Ok(ip), 1, true) = (parsed.address.parse::<IpAddr>(), parsed.component, udp) else {
             self.counters.candidates_ignored += 1;
@@ -223,7 +226,7 @@ impl Session {
             return Err(Error::TooMany);
         }
         let ufrag = ufrag.or(parsed.ufrag.map(str::to_owned));
-        // What else is in it is of no use to a peer, and in whatever order: related addresses, names among them.
+        // Only these fields are of use, in this order; related addresses, which may be host names, are left out.
         let told = format!(
             "candidate:{} 1 udp {} {ip} {} typ {}",
             parsed.foundation,
@@ -242,7 +245,7 @@ impl Session {
         let current = self.remote.as_ref().map(|remote| remote.ufrag.as_str());
         let in_force = match &ufrag {
             Some(ufrag) => current == Some(ufrag),
-            // Of whatever description comes next, as long as there is none.
+            // Without a user fragment it belongs to the description in force, or else to the next one.
             None => current.is_some() && self.jsep.signaling() != SignalingState::HaveRemoteOffer,
         };
         if in_force {
@@ -253,7 +256,7 @@ impl Session {
         Ok(())
     }
 
-    /// Those that came before the description to which they belong.
+    /// Adds the candidates that came before the description to which they belong.
     pub(super) fn add_waiting_candidates(&mut self) {
         let Some(current) = self.remote.as_ref().map(|remote| remote.ufrag.as_str()) else {
             return;
@@ -276,5 +279,5 @@ impl Session {
     }
 }
 
-/// A peer with more has something else in mind.
+/// Most candidates of a peer; no honest peer has more.
 const REMOTE_CANDIDATES: usize = 128;

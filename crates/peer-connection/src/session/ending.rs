@@ -1,4 +1,4 @@
-//! How a connection fails, and how it ends.
+//! Failure and end of a connection.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::event::{CloseReason, ConnectionEvent, FailureReason};
 use crate::state::*;
 
 impl Session {
-    /// The engine cannot go on. The connection has failed; it is closed when the application says so, or in time.
+    /// Marks the connection as failed, since the engine cannot go on. It is closed by the application, or after a time.
     pub(super) fn fail(&mut self, reason: FailureReason) {
         if self.broken.is_some() || self.is_closed() {
             return;
@@ -20,7 +20,7 @@ impl Session {
         self.output.extend(closed.into_iter().map(SessionOutput::Event));
     }
 
-    /// End what has been failed for long enough, or cannot be borne.
+    /// Closes a connection that has been failed for long enough, or whose peer has violated SCTP.
     pub(super) fn end_what_failed(&mut self, now: Instant) {
         if self.is_closed() {
             return;
@@ -35,13 +35,13 @@ impl Session {
         }
     }
 
-    /// Say goodbye, and end.
+    /// Says goodbye to the peer, and ends.
     pub(crate) fn close(&mut self, now: Instant, reason: CloseReason) {
         if self.is_closed() {
             return;
         }
         self.engine.close(now);
-        // What is to be said is said now; nobody waits for an answer.
+        // The goodbye is sent now; no answer is awaited.
         while let Ok(output) = self.engine.poll_output() {
             match output {
                 EngineOutput::Transmit { source, destination, contents } => {

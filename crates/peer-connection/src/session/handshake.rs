@@ -1,4 +1,4 @@
-//! The handshake of a connection, from the side of what it is for.
+//! The connection's side of its handshake.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::{HandshakeProgress, Session, SessionOutput};
 use crate::event::{ConnectionEvent, FailureReason};
 use crate::state::*;
 
-/// What came of a handshake. Its keys are the engine's alone.
+/// Result of a handshake, without its keys, which only the engine has.
 #[derive(Debug)]
 pub(super) struct Negotiated {
     pub(super) version: Version,
@@ -35,7 +35,7 @@ impl Negotiated {
 }
 
 impl Session {
-    /// There is a path to the peer: the handshake can go on, and old user fragments are not needed any more.
+    /// Handles that there is a path to the peer: the handshake can go on, and old user fragments are no longer needed.
     pub(super) fn path_found(&mut self) {
         if let HandshakeProgress::Started { ready: false } = self.handshake {
             self.handshake = HandshakeProgress::Started { ready: true };
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// A round of negotiation is over: begin the handshake, if that has not been done.
+    /// Begins the handshake after a round of negotiation, if it has not begun.
     pub(super) fn start_handshake(&mut self) {
         if self.handshake != HandshakeProgress::Waiting {
             return;
@@ -63,13 +63,13 @@ impl Session {
         }
     }
 
-    /// The handshake wants these sent.
+    /// Sends packets of the handshake.
     pub(crate) fn transmit_handshake(&mut self, now: Instant, packets: Vec<Bytes>) {
         self.engine.bridge().transmit(packets);
         self.step(now);
     }
 
-    /// The handshake is complete; `behind` came after what it has seen.
+    /// Handles the end of the handshake; `behind` are the packets that came after those that it has seen.
     pub(crate) fn finish_handshake(
         &mut self,
         now: Instant,
@@ -85,7 +85,7 @@ impl Session {
             _ => Err(HandshakeError::custom("a peer connection takes only DTLS handshakes")),
         };
         let taken = taken.and_then(|data| {
-            // What the engine was given meanwhile comes behind what the handshake was given.
+            // Packets that the engine was given meanwhile come after those that the handshake was given.
             let waiting = self.engine.bridge().take_received();
             self.engine.bridge().finish(finished, behind.into_iter().chain(waiting))?;
             Ok(data)
@@ -107,7 +107,7 @@ impl Session {
         }
     }
 
-    /// Whoever made the handshake: the peer must be the one of the descriptions (RFC 8122 §6.2).
+    /// Checks that the peer is the one of the descriptions (RFC 8122 §6.2), whichever handshake was used.
     fn verify(&self, data: &DtlsData) -> Result<(), HandshakeError> {
         let fingerprints = self.remote.iter().flat_map(|remote| &remote.fingerprints);
         match &data.peer_certificate {
@@ -120,7 +120,7 @@ impl Session {
         }
     }
 
-    /// The handshake has failed, or is gone.
+    /// Handles that the handshake has failed, or that its actor has ended.
     pub(crate) fn fail_handshake(&mut self, now: Instant, error: &HandshakeError) {
         if self.handshake != HandshakeProgress::Over {
             self.handshake = HandshakeProgress::Over;
@@ -130,17 +130,17 @@ impl Session {
 
     fn fail_handshake_now(&mut self, now: Instant, error: &HandshakeError) {
         self.engine.bridge().fail(error);
-        // It ends with an error of its own, which says less.
+        // The engine ends with an error that says less.
         _ = self.engine.handle_timeout(now);
         self.fail(FailureReason::Handshake(error.clone()));
         self.update_states(now);
     }
 }
 
-/// How long a check and its answer take: what a handshake waits for depends on it, and the engine tells it too late.
+/// Round-trip time of a connectivity check: the handshake's timers depend on it, and the engine reports it too late.
 #[derive(Debug, Default)]
 pub(super) struct RoundTrip {
-    /// Checks without an answer, by their transactions.
+    /// Checks without an answer, with their transaction ids.
     checks: VecDeque<([u8; 12], Instant)>,
     pub(super) measured: Option<Duration>,
 }
@@ -165,10 +165,10 @@ impl RoundTrip {
     }
 }
 
-/// RFC 8489 §5
+/// Returns the transaction id of a STUN message (RFC 8489 §5).
 fn transaction(datagram: &[u8]) -> Option<[u8; 12]> {
     datagram.get(8..20)?.try_into().ok()
 }
 
-/// Checks that may be on their way at once.
+/// Most checks that may be on their way at once.
 const CHECKS: usize = 32;

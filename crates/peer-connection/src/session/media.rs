@@ -11,14 +11,14 @@ use crate::jsep::Transceiver;
 use crate::media::*;
 use crate::state::*;
 
-/// What is known of each sender beside its transceiver.
+/// State of each sender beside its transceiver's.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
     clocks: HashMap<(SenderId, Option<Rid>), Clock>,
     tones: HashMap<SenderId, Tones>,
 }
 
-/// The time of a stream of samples, in units of its codec.
+/// Time of a stream of samples, in units of its codec's clock.
 #[derive(Debug, Default)]
 struct Clock {
     next: u64,
@@ -55,7 +55,7 @@ impl Session {
         pass.then_some(ConnectionEvent::Packet(packet))
     }
 
-    /// The transceiver of a sender that may send now.
+    /// Returns the transceiver of a sender that may send now.
     fn sending(&self, sender: SenderId) -> Result<&Transceiver, WriteError> {
         let transceiver = self.jsep.transceivers().by_sender(sender).ok_or(WriteError::NotFound)?;
         let allowed = transceiver.current.is_some_and(Direction::sends)
@@ -97,7 +97,7 @@ impl Session {
         result
     }
 
-    /// Send a packet. It goes out with the next [`Session::flush`], together with others.
+    /// Writes a packet. It goes out with the next [`Session::flush`], together with others.
     pub(crate) fn write_packet(
         &mut self,
         sender: SenderId,
@@ -130,7 +130,7 @@ impl Session {
         result
     }
 
-    /// W3C `RTCDTMFSender.insertDTMF`; it replaces what waits.
+    /// Plays tones (W3C `RTCDTMFSender.insertDTMF`); they replace those that wait.
     pub(crate) fn insert_dtmf(
         &mut self,
         now: Instant,
@@ -204,7 +204,7 @@ impl Session {
     }
 }
 
-/// RFC 4733 §3.2
+/// Returns the event code of a tone (RFC 4733 §3.2).
 fn event_of(tone: char) -> Option<u8> {
     match tone {
         '0'..='9' => Some(tone as u8 - b'0'),
@@ -215,5 +215,5 @@ fn event_of(tone: char) -> Option<u8> {
     }
 }
 
-/// As many as a telephone keypad ever sends at once.
+/// Most tones that may wait: no telephone keypad sends more at once.
 const MOST_TONES: usize = 256;

@@ -1,4 +1,4 @@
-//! A peer connection: what it knows. It takes messages, datagrams and the time, and returns what is to be done.
+//! Core of a peer connection. It takes messages, datagrams and the time, and returns outputs.
 
 mod candidates;
 mod ending;
@@ -31,7 +31,7 @@ use crate::event::{ConnectionEvent, DataChannelMessage, FailureReason, PeerConne
 use crate::jsep::{Jsep, JsepEvent, RemoteTransport, Settings};
 use crate::state::*;
 
-/// What a connection wants done.
+/// Output of a connection's core.
 #[derive(Debug)]
 pub(crate) enum SessionOutput {
     Transmit {
@@ -40,24 +40,24 @@ pub(crate) enum SessionOutput {
         contents: Vec<u8>,
     },
     Event(ConnectionEvent),
-    /// Lead STUN requests for this user fragment here.
+    /// Route STUN requests for this user fragment to this connection.
     AddUfrag(String),
-    /// No longer do.
+    /// Stop routing STUN requests for this user fragment.
     RemoveUfrag(String),
-    /// The peer has shown that it owns this address.
+    /// The peer has proved that it owns this address.
     Validate(SocketAddr),
-    /// Begin to look for candidates, anew after a restart.
+    /// Gather candidates, again after a restart.
     Gather,
-    /// Which side was negotiated for this one, and by what the peer is known.
+    /// Start the handshake, in this side's negotiated role, with the peer that has these fingerprints.
     StartHandshake(Role, Vec<Fingerprint>),
-    /// There is a path for it, of this round-trip time.
+    /// There is a path for the handshake, with this round-trip time.
     HandshakeReady(Option<Duration>),
     Handshake(Bytes),
-    /// The connection is over; its owner was told why.
+    /// The connection is over; its owner has the reason.
     Ended,
 }
 
-/// A peer connection.
+/// Core of a peer connection.
 pub(crate) struct Session {
     id: PeerConnectionId,
     api: Arc<ApiInner>,
@@ -68,37 +68,37 @@ pub(crate) struct Session {
     states: States,
     senders: Senders,
     certificate: Certificate,
-    /// What the engine knows of the peer.
+    /// The peer's transport, as the engine knows it.
     remote: Option<Arc<RemoteTransport>>,
-    /// The answer that was created can be undone by this.
+    /// Record for undoing the answer that was created.
     undo: Option<negotiation::Undo>,
     handshake: HandshakeProgress,
     negotiated: Option<Negotiated>,
-    /// User fragments that lead here: the latest last.
+    /// User fragments that are routed to this connection: the latest last.
     ufrags: VecDeque<String>,
     validated: VecDeque<SocketAddr>,
-    /// What the peer takes in one message of a data channel, in bytes.
+    /// Largest message that this side sends on a data channel, in bytes.
     largest_message: usize,
     round_trip: RoundTrip,
-    /// Packets were written that the engine has not let out.
+    /// Whether packets were written that the engine has not let out.
     packets_wait: bool,
     engine_timeout: Option<Instant>,
     engine_ended: bool,
-    /// When an answer was set in whose round the section that spoke for the transport was stopped.
+    /// Time at which an answer was set that stopped the section of the BUNDLE tag.
     tag_stopped: Option<Instant>,
-    /// Why nothing more can be negotiated.
+    /// Reason why nothing more can be negotiated.
     broken: Option<FailureReason>,
-    /// The time of this machine when the connection began, and the time of its calendar.
+    /// Monotonic and calendar time at which the connection began.
     started: (Instant, SystemTime),
     output: VecDeque<SessionOutput>,
     counters: Counters,
 }
 
-/// How far the handshake is.
+/// Progress of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HandshakeProgress {
     Waiting,
-    /// It was begun, and its path may have been told to it.
+    /// The handshake has begun, and may have been told its path.
     Started {
         ready: bool,
     },
@@ -155,14 +155,14 @@ impl Session {
 
     pub(crate) fn poll_output(&mut self) -> Option<SessionOutput> {
         let output = self.output.pop_front();
-        // Whoever asked has all, and there may be nothing more for a long time.
+        // All outputs are taken, and there may be no more for a long time.
         if output.is_none() {
             self.output = VecDeque::new();
         }
         output
     }
 
-    /// When to call [`Self::handle_timeout`].
+    /// Returns when to call [`Self::handle_timeout`].
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.is_closed() {
             return None;
@@ -178,7 +178,7 @@ impl Session {
         self.step(now);
     }
 
-    /// Let the engine look at the time, and do what follows.
+    /// Gives the engine the time, and does what follows.
     fn step(&mut self, now: Instant) {
         let result = match &self.broken {
             None => self.engine.handle_timeout(now),
@@ -209,7 +209,7 @@ impl Session {
                 self.counters.datagrams_received += 1;
                 self.counters.bytes_received += contents.len() as u64;
                 self.states.received(now);
-                // Only what ICE has authenticated says whose an address is.
+                // Only a packet that ICE has authenticated proves the owner of an address.
                 if stun && !self.validated.contains(&source) {
                     self.validated.push_back(source);
                     if self.validated.len() > VALIDATED {
@@ -223,7 +223,7 @@ impl Session {
         }
     }
 
-    /// The one way on: whatever was done, do what follows from it.
+    /// Does what follows from any input. All inputs end here.
     fn after(&mut self, now: Instant, result: Result<(), EngineError>) {
         let result = match &self.broken {
             None if self.jsep.has_media() && self.engine.expect_media() => {
@@ -265,7 +265,7 @@ impl Session {
                     if written {
                         continue;
                     }
-                    // The pacer lets one packet out each time that it is told a later time.
+                    // The pacer lets one packet out each time that it is given a later time.
                     if at > now + LEAD || rounds == 0 {
                         break;
                     }
@@ -368,7 +368,7 @@ impl Session {
         Ok(id)
     }
 
-    /// Send a message. It goes out with the next [`Self::flush`], together with others.
+    /// Sends a message. It goes out with the next [`Self::flush`], together with others.
     pub(crate) fn send_data(
         &mut self,
         now: Instant,
@@ -384,9 +384,9 @@ impl Session {
         }
     }
 
-    /// Let out what was written.
+    /// Lets out what was written.
     pub(crate) fn flush(&mut self, now: Instant) {
-        // The engine's pacer sees packets when it is told the time, messages go at once.
+        // The engine's pacer lets packets out when it is given the time; messages go at once.
         if std::mem::take(&mut self.packets_wait) {
             self.step(now);
         } else {
@@ -443,13 +443,14 @@ impl Session {
     }
 }
 
-/// How often the engine is told the time at once: packets that are let out together.
+/// Most times that the engine is given at once: one for each packet that is let out together with others.
 const ROUNDS: usize = 256;
-/// How far the engine's time may be ahead of ours: its pacer asks for a microsecond more for each packet.
+/// Longest lead of the engine's time over the clock: its pacer adds a microsecond for each packet.
 const LEAD: Duration = Duration::from_micros(ROUNDS as u64);
-/// As many as the mux keeps.
+/// Most validated addresses: as many as the mux keeps.
 const VALIDATED: usize = 32;
-/// The one in force, the one of a restart, and the one before: a peer checks by it until it knows.
+/// Most user fragments: the one in force, the one of a restart, and the one before, which a peer uses in checks until
+/// it knows the new one.
 const UFRAGS: usize = 3;
 
 #[cfg(test)]

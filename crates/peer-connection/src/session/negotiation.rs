@@ -1,4 +1,4 @@
-//! Offers, answers, and what the engine has to do with them.
+//! Offers and answers, and their effect on the engine.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,14 +12,14 @@ use crate::messages::TransceiverInfo;
 use crate::state::*;
 use crate::{SdpType, SessionDescription};
 
-/// How an offer of the peer that was answered is undone in the engine.
+/// Record for undoing an answered offer of the peer in the engine.
 #[derive(Clone, Debug)]
 pub(super) struct Undo {
-    /// Nothing had been negotiated: the engine is made anew.
+    /// Whether nothing had been negotiated: then the engine is created again.
     first: bool,
     new_mids: Vec<String>,
     directions: Vec<(String, Direction)>,
-    /// Why it cannot be undone.
+    /// Reason why it cannot be undone.
     obstacle: Option<&'static str>,
 }
 
@@ -38,7 +38,7 @@ impl Session {
         };
         let made = made.map(|(text, mids, ufrag)| {
             if let Some(ufrag) = ufrag {
-                // The peer may check by it before its answer is here.
+                // The peer may use it in checks before its answer is here.
                 self.add_ufrag(ufrag);
             }
             (text, mids)
@@ -55,11 +55,11 @@ impl Session {
         }
         let plan = self.jsep.plan_answer()?;
         let undo = self.undo_of(&plan);
-        // After the first round, what there is stays where it is.
+        // After the first round, extensions keep their places.
         if undo.first && self.engine.set_extensions(&plan.extensions) {
             self.rebuild(now);
         }
-        // Nothing has happened yet.
+        // Nothing has changed yet.
         let offer = self.engine.read_offer(now, &plan).map_err(CreateAnswerError::Unreadable)?;
         let answered = offer.map(|offer| self.engine.accept_offer(&plan, offer)).transpose();
         let answer = match answered {
@@ -100,7 +100,7 @@ impl Session {
         }
     }
 
-    /// What the engine knows of the peer from now on.
+    /// Gives the engine the peer's transport and candidates.
     fn meet_remote(&mut self, now: Instant, checked: &Checked, restart: bool) {
         let Some(transport) = &checked.transport else { return };
         if restart {
@@ -151,7 +151,8 @@ impl Session {
         Ok(())
     }
 
-    /// W3C §4.4.1.5: without a description, or with one that has no text, it is created by the state.
+    /// Creates a description where W3C §4.4.1.5 has it implicit: without a description or without its text, by the
+    /// signaling state.
     fn implicit(
         &mut self,
         now: Instant,
@@ -189,7 +190,7 @@ impl Session {
         match description.kind {
             SdpType::Rollback => self.roll_back(now, |jsep| jsep.roll_back_remote())?,
             SdpType::Offer => {
-                // A second offer in place of one that was answered: that one is undone first.
+                // A second offer replaces one that was answered: that one is undone first.
                 if self.jsep.signaling() == SignalingState::HaveRemoteOffer && self.undo.is_some() {
                     self.roll_back(now, |jsep| jsep.roll_back_remote())?;
                 }
@@ -204,7 +205,7 @@ impl Session {
                 if description.kind == SdpType::ProvisionalAnswer {
                     self.jsep.set_remote_pranswer(description, checked);
                 } else {
-                    // Nothing has happened yet.
+                    // Nothing has changed yet.
                     let answer =
                         self.engine.read_answer(now, &plan).map_err(DescriptionError::Syntax)?;
                     if let Err(error) = self.engine.accept_answer(&plan, answer) {
@@ -229,7 +230,7 @@ impl Session {
         roll_back: impl FnOnce(&mut crate::jsep::Jsep) -> Result<(), SetDescriptionError>,
     ) -> Result<(), SetDescriptionError> {
         let undo = self.undo.clone();
-        // In the other states it is refused anyway.
+        // In the other states it is refused below.
         if let (Some(undo), SignalingState::HaveRemoteOffer) = (&undo, self.jsep.signaling()) {
             let begun = self.handshake != HandshakeProgress::Waiting;
             let obstacle = if undo.first { begun.then_some("handshake") } else { undo.obstacle };
@@ -251,7 +252,7 @@ impl Session {
         Ok(())
     }
 
-    /// Nothing is negotiated any more.
+    /// Creates the engine again, with nothing negotiated.
     fn rebuild(&mut self, now: Instant) {
         self.engine.rebuild(now);
         self.channels.rebuild(&mut self.engine);
@@ -270,7 +271,7 @@ impl Session {
         self.after(now, Ok(()));
     }
 
-    /// Add a track, change or end a transceiver: whatever may need a negotiation.
+    /// Changes transceivers, and checks whether that needs a negotiation.
     pub(crate) fn change<R>(
         &mut self,
         now: Instant,
@@ -357,7 +358,7 @@ impl Session {
         self.jsep.transceivers().iter().map(info).collect()
     }
 
-    /// The largest message that is sent: what the peer takes (RFC 8841 §6.1), and the engine holds at once.
+    /// Returns the largest message that is sent: what the peer accepts (RFC 8841 §6.1), and the engine holds at once.
     fn max_message_size(&self) -> usize {
         let remote = self.jsep.remote().map(|remote| &remote.sdp);
         let section = remote.and_then(|sdp| sdp.media().iter().find(|section| section.is_data()));
@@ -371,7 +372,7 @@ impl Session {
         .min(self.api.sctp_buffer())
     }
 
-    /// A local description, with the candidates found so far if that is wanted.
+    /// Returns a local description, with the candidates found so far if that is configured.
     pub(crate) fn with_candidates(
         &self,
         description: Option<&SessionDescription>,
@@ -400,5 +401,5 @@ impl Session {
     }
 }
 
-/// Of a peer that does not say (RFC 8841 §6.1).
+/// Largest message for a peer that does not name one (RFC 8841 §6.1).
 const DEFAULT_MESSAGE_SIZE: usize = 64 << 10;

@@ -15,7 +15,7 @@ use crate::handshake::DefaultHandshake;
 use crate::session::{Session, SessionOutput};
 use crate::*;
 
-/// A connection, its handshake, and what it has told.
+/// Connection with its handshake, and the events that it has sent.
 pub(crate) struct Peer {
     pub(crate) session: Session,
     pub(crate) address: SocketAddr,
@@ -23,16 +23,16 @@ pub(crate) struct Peer {
     certificate: Certificate,
     handshake: Option<Box<dyn Handshake>>,
     pub(crate) events: Vec<ConnectionEvent>,
-    /// For the other side, not delivered yet.
+    /// Candidates for the other side, not delivered yet.
     pub(crate) candidates: VecDeque<Option<IceCandidate>>,
     pub(crate) ended: bool,
     pub(crate) gathered: usize,
 }
 
-/// What the wire does to a datagram: when it arrives, if at all, once or more often.
+/// Behaviour of the wire: when a datagram arrives, if at all, once or more often.
 pub(crate) type Weather = Box<dyn FnMut(Duration) -> Vec<Duration>>;
 
-/// Whether it is for B, its addresses, and what is in it.
+/// Datagram on the wire: whether it is for B, its addresses, and its contents.
 type Parcel = (bool, SocketAddr, SocketAddr, Vec<u8>);
 
 pub(crate) struct Pair {
@@ -43,7 +43,7 @@ pub(crate) struct Pair {
     wire: BTreeMap<(Instant, u64), Parcel>,
     count: u64,
     pub(crate) weather: Weather,
-    /// Whether candidates go to the other side as they are told.
+    /// Whether candidates go to the other side as soon as they are told.
     pub(crate) trickle: bool,
 }
 
@@ -85,7 +85,7 @@ impl Peer {
     fn finish(&mut self, now: Instant, data: HandshakeData) {
         let session = self.handshake.take().unwrap().into_session();
         let finished = Finished { data, session, consumed: 0, kept: Vec::new() };
-        // What the handshake has not seen: its actor's owner knows it as unconfirmed.
+        // Packets that the handshake has not seen, which its actor's owner keeps as unconfirmed.
         let mut behind = Vec::new();
         self.session.output.retain(|output| match output {
             SessionOutput::Handshake(datagram) => {
@@ -97,7 +97,7 @@ impl Peer {
         self.session.finish_handshake(now, finished, behind);
     }
 
-    /// Do what the connection wants done; what it sends is returned.
+    /// Carries out the connection's outputs, and returns the datagrams that it sends.
     fn settle(&mut self, now: Instant) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
         let mut sent = Vec::new();
         while let Some(output) = self.session.poll_output() {
@@ -176,7 +176,7 @@ impl Peer {
         self.session.jsep().signaling()
     }
 
-    /// Messages that came on any channel.
+    /// Returns the messages that were received on any channel.
     pub(crate) fn messages(&self) -> Vec<DataChannelMessage> {
         let message = |event: &ConnectionEvent| match event {
             ConnectionEvent::DataChannelMessage { message, .. } => Some(message.clone()),
@@ -233,7 +233,7 @@ impl Pair {
         }
     }
 
-    /// Carry on until this is so, at most for so long.
+    /// Runs until the condition holds, at most for this long.
     pub(crate) fn until(&mut self, longest: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + longest;
         loop {
@@ -251,7 +251,7 @@ impl Pair {
                 self.now = end;
                 return false;
             }
-            // Time goes on, also for who asks to be woken at once.
+            // Time passes, even if a side asks to be woken at once.
             self.now = next.max(self.now + Duration::from_micros(1));
             while let Some(entry) = self.wire.first_entry() {
                 if entry.key().0 > self.now {
@@ -305,7 +305,7 @@ impl Pair {
         }
     }
 
-    /// One offers, the other answers.
+    /// Runs a round: one side offers, the other answers.
     pub(crate) fn negotiate(&mut self) {
         Self::exchange(&mut self.a, &mut self.b, self.now, false);
     }
@@ -349,13 +349,13 @@ impl Pair {
         self.until(time, |_| false);
     }
 
-    /// Have A make a channel that is open on both sides.
+    /// Creates a channel on A, and runs until it is open on both sides.
     pub(crate) fn channel(&mut self, label: &str, options: DataChannelOptions) -> DataChannelId {
         self.a.session.create_data_channel(self.now, label.to_owned(), options).unwrap()
     }
 }
 
-/// Says whether anything was told.
+/// Delivers candidates, and returns whether there were any.
 fn trickle(now: Instant, from: &mut Peer, to: &mut Peer) -> bool {
     let mut told = false;
     while to.session.jsep().remote().is_some()

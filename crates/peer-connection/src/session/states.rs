@@ -1,4 +1,4 @@
-//! The states of a connection's transports, and when they change by time alone.
+//! States of a connection's transports, and their changes by time alone.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::engine::IceProgress;
 use crate::event::{ConnectionEvent, FailureReason};
 use crate::state::*;
 
-/// The states, as they were told last, and what they follow from.
+/// States as they were last reported, and what they follow from.
 #[derive(Debug)]
 pub(crate) struct States {
     pub(crate) ice: IceConnectionState,
@@ -16,17 +16,17 @@ pub(crate) struct States {
     pub(super) dtls: DtlsTransportState,
     closed: bool,
     progress: IceProgress,
-    /// The peer is known: before, there is nothing to check.
+    /// Whether the peer is known: before, there is nothing to check.
     begun: bool,
-    /// Since when there is no path, if one is looked for, or since when the one there was is silent.
+    /// Time since which a path is looked for, or since which the path is silent.
     searching_since: Option<Instant>,
     last_received: Option<Instant>,
-    /// There are no more candidates of this side, and of the peer.
+    /// Whether there are no more candidates of this side, and of the peer.
     pub(super) all_local: bool,
     pub(super) all_remote: bool,
-    /// ICE begins anew, and has not found a path yet.
+    /// Whether ICE restarts, and has not found a path yet.
     restarting: bool,
-    /// Why the handshake or the engine has failed, or ICE.
+    /// Reason why the handshake, the engine or ICE has failed.
     failure: Option<FailureReason>,
     failed_since: Option<Instant>,
     disconnected_timeout: Duration,
@@ -65,13 +65,13 @@ impl States {
         matches!(self.progress, IceProgress::Connected | IceProgress::Completed)
     }
 
-    /// The engine is that far.
+    /// Notes the progress of the engine's ICE agent.
     pub(super) fn progress(&mut self, now: Instant, progress: IceProgress) {
         self.progress = progress;
         match progress {
             IceProgress::Connected | IceProgress::Completed => {
-                // The engine may go over to a pair that is as dead as the one before: only what comes from the peer
-                // shows that it lives.
+                // The engine may move to a pair that is as dead as the one before: only traffic from the peer shows
+                // that a pair works.
                 let last = *self.last_received.get_or_insert(now);
                 if last + self.disconnected_timeout > now {
                     self.found();
@@ -89,21 +89,21 @@ impl States {
         self.restarting = false;
     }
 
-    /// Candidates of both sides can be checked from now on.
+    /// Notes that candidates of both sides can be checked from now on.
     pub(super) fn begin(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.begun, true) {
             self.searching_since.get_or_insert(now);
         }
     }
 
-    /// As it was before anything was negotiated.
+    /// Returns to the state before anything was negotiated.
     pub(super) fn unbegin(&mut self) {
         self.begun = false;
         self.searching_since = None;
         self.progress = IceProgress::New;
     }
 
-    /// Something came that is the peer's.
+    /// Notes that the peer has sent something.
     pub(super) fn received(&mut self, now: Instant) {
         self.last_received = Some(now);
         if self.has_path() {
@@ -111,7 +111,7 @@ impl States {
         }
     }
 
-    /// ICE begins anew.
+    /// Notes that ICE restarts.
     pub(super) fn restarted(&mut self, now: Instant) {
         (self.all_local, self.all_remote) = (false, false);
         self.restarting = true;
@@ -155,15 +155,15 @@ impl States {
             }
             IceProgress::Connected if !silent => IceConnectionState::Connected,
             IceProgress::Completed if !silent => IceConnectionState::Completed,
-            // The engine has no pair left; a candidate may bring one.
+            // The engine has no pair left; a new candidate may bring one.
             IceProgress::Disconnected if was_connected => IceConnectionState::Disconnected,
-            // What it looks for has been there.
+            // It looks for a path that it had before.
             _ if was_connected && silent && !self.restarting => IceConnectionState::Disconnected,
             _ => IceConnectionState::Checking,
         }
     }
 
-    /// What has changed.
+    /// Returns what has changed, as events.
     pub(super) fn update(&mut self, now: Instant) -> Vec<ConnectionEvent> {
         let mut events = Vec::new();
         if self.has_path() && self.is_silent(now) {
@@ -201,13 +201,13 @@ impl States {
         }
     }
 
-    /// The handshake has failed, or the engine, for good.
+    /// Notes that the handshake or the engine has failed, for good.
     pub(super) fn fail_dtls(&mut self, reason: FailureReason) {
         self.dtls = DtlsTransportState::Failed;
         self.failure = Some(reason);
     }
 
-    /// Why it has failed, if that was so long ago that it is to be closed.
+    /// Returns why the connection has failed, if that was so long ago that it must be closed.
     pub(super) fn overdue_failure(&self, now: Instant) -> Option<FailureReason> {
         let (since, timeout) = self.failed_since.zip(self.failed_close_timeout)?;
         let overdue = since.checked_add(timeout).is_some_and(|due| due <= now);
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(states.connection, PeerConnectionState::Connected);
     }
 
-    /// ICE may go over to a pair that once worked, and is as dead as the one before.
+    /// ICE may move to a pair that once worked, and is as dead as the one before.
     #[test]
     fn another_pair_counts_only_once_something_has_come() {
         let (mut states, start) = connected();

@@ -1,4 +1,4 @@
-//! What a connection knows, in the dictionaries of W3C.
+//! Statistics of a connection, in W3C's dictionaries.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -11,36 +11,37 @@ use crate::jsep::Transceiver;
 use crate::media::*;
 use crate::stats::StatsReport;
 
-/// What was counted.
+/// Counters of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Datagrams that came.
+    /// Datagrams received.
     pub datagrams_received: u64,
-    /// Datagrams that went.
+    /// Datagrams sent.
     pub datagrams_sent: u64,
-    /// Bytes that came, in datagrams.
+    /// Bytes received, in datagrams.
     pub bytes_received: u64,
-    /// Bytes that went, in datagrams.
+    /// Bytes sent, in datagrams.
     pub bytes_sent: u64,
-    /// Datagrams that were not this connection's, and RTP of more sources than there is room for.
+    /// Datagrams that did not belong to this connection, and RTP of more sources than there is room for.
     pub datagrams_refused: u64,
     /// Remote candidates that were ignored: names (`….local`), TCP, RTCP alone.
     pub candidates_ignored: u64,
-    /// Remote candidates that were not used: addresses that nobody is sent to, or another generation's.
+    /// Remote candidates that were not used: addresses to which nothing may be sent, or another generation's.
     pub candidates_refused: u64,
     /// Frames and packets that the application did not take in time.
     pub media_dropped: u64,
-    /// Datagrams, both ways, that were lost on purpose ([`InjectLoss`](crate::messages::InjectLoss)).
+    /// Datagrams, both ways, that fault injection dropped ([`InjectLoss`](crate::messages::InjectLoss)).
     pub datagrams_lost: u64,
-    /// Packets of the peer's SCTP that were kept from the engine: malformed, beyond the window, or of no association.
+    /// SCTP packets of the peer that were kept from the engine: malformed, beyond the window, or of no association.
     pub sctp_packets_dropped: u64,
     /// Data channels of the peer that were closed because there were too many.
     pub data_channels_refused: u64,
 }
 
 impl Session {
-    /// W3C `getStats`. What the engine measures is up to 1 s old; everything else is of now.
+    /// Returns the statistics (W3C `getStats`). The engine's measurements are up to 1 s old; everything else is
+    /// current.
     pub(crate) fn stats(&mut self, now: Instant) -> StatsReport {
         let mut report = StatsReport::default();
         let mut add = |id: String, kind: &str, at: f64, mut members: Value| {
@@ -133,7 +134,7 @@ impl Session {
             let (local, remote) = (pair.local.addr, pair.remote.addr);
             let remote_id = format!("R{}", short(&remote.to_string()));
             if !self.remote_candidates().iter().any(|candidate| candidate.address == remote) {
-                // Found by the peer's checks: nobody has told of it.
+                // Found by the peer's checks: it was in no description and no signaling message.
                 add(
                     remote_id.clone(),
                     "remote-candidate",
@@ -359,7 +360,7 @@ impl Session {
         report
     }
 
-    /// Milliseconds since 1970, as W3C counts them.
+    /// Returns milliseconds since 1970, W3C's unit of time.
     fn milliseconds(&self, at: Instant) -> f64 {
         let (began, calendar) = self.started;
         let then = calendar + at.saturating_duration_since(began);
@@ -398,14 +399,14 @@ fn word(candidate: &str, at: usize) -> Option<String> {
     words.split_ascii_whitespace().nth(at).map(str::to_owned)
 }
 
-/// A short name that follows from a long one.
+/// Returns a short name that is derived from a long one.
 fn short(text: &str) -> String {
-    // FNV-1a: only names that are easy to read, no secrets.
+    // FNV-1a: for names that are easy to read, not for secrets.
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     format!("{hash:016x}")
 }
 
-/// The one transport, by the name that Specter's users know.
+/// Id of the one transport, known to users of Specter.
 const TRANSPORT: &str = "ice_transport";

@@ -1,4 +1,4 @@
-//! Connections of one process, and who hears of them.
+//! Helpers: connections of one process, with owners that collect their events.
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Hands on what it hears.
+/// Owner that passes its events on.
 struct Listener(mpsc::UnboundedSender<PeerConnectionEvent>);
 
 impl Actor for Listener {
@@ -26,7 +26,8 @@ impl Handler<PeerConnectionEvent> for Listener {
     }
 }
 
-/// With a port for each of two: connections on one port cannot be each other's peers, since they have one address.
+/// Starts a pool with two ports, one for each side: connections on one port cannot be each other's peers, since they
+/// have one address.
 pub(crate) async fn home() -> PeerConnections {
     PeerConnections::start(loopback()).await.unwrap()
 }
@@ -38,18 +39,18 @@ pub(crate) async fn home_with(options: PeerConnectionsOptions) -> PeerConnection
 }
 
 pub(crate) fn loopback() -> PeerConnectionsOptions {
-    // Of a machine without network there is nothing else.
+    // A machine without network has only this one.
     let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
     let sockets = UdpMuxOptions { interfaces, ..UdpMuxOptions::default() };
     PeerConnectionsOptions { media_threads: 2, sockets, ..PeerConnectionsOptions::default() }
 }
 
-/// A connection, and what it tells.
+/// Connection with its events.
 pub(crate) struct Peer {
     pub(crate) connection: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<PeerConnectionEvent>,
     pub(crate) told: Vec<ConnectionEvent>,
-    /// For the other side.
+    /// Candidates for the other side.
     pub(crate) candidates: Vec<Option<IceCandidate>>,
 }
 
@@ -69,7 +70,7 @@ impl Peer {
         Self { connection, events, told: Vec::new(), candidates: Vec::new() }
     }
 
-    /// On this media thread, and so on its port.
+    /// Opens a connection on this media thread, and so on its port.
     pub(crate) async fn open_on(
         home: &PeerConnections,
         thread: usize,
@@ -82,7 +83,7 @@ impl Peer {
         Self { connection, events, told: Vec::new(), candidates: Vec::new() }
     }
 
-    /// Wait until its actor is gone: it is told of as closed before.
+    /// Waits until its actor is gone, which is after `Closed` was sent.
     pub(crate) async fn gone(&self) {
         let gone = async {
             let mut looks = tokio::time::interval(Duration::from_millis(5));
@@ -100,14 +101,14 @@ impl Peer {
         self.told.push(event);
     }
 
-    /// The next event; none when there are no more.
+    /// Returns the next event; none when there are no more.
     pub(crate) async fn next(&mut self) -> Option<&ConnectionEvent> {
         let event = self.events.recv().await?;
         self.note(event.event);
         self.told.last()
     }
 
-    /// Wait for this.
+    /// Waits for an event that this accepts.
     #[track_caller]
     pub(crate) fn until<R>(
         &mut self,
@@ -146,7 +147,7 @@ impl Peer {
     }
 }
 
-/// One offers, the other answers.
+/// Runs a round: one side offers, the other answers.
 pub(crate) async fn negotiate(one: &mut Peer, other: &mut Peer) {
     let offer = one.send(CreateOffer::default()).await.unwrap();
     exchange(one, other, offer).await;
@@ -160,7 +161,7 @@ pub(crate) async fn exchange(one: &mut Peer, other: &mut Peer, offer: SessionDes
     one.send(SetRemoteDescription(answer)).await.unwrap();
 }
 
-/// Carry candidates until both say that they are connected.
+/// Carries candidates until both report that they are connected.
 pub(crate) async fn connect(one: &mut Peer, other: &mut Peer) {
     let connected = |peer: &Peer| {
         let state = |event: &ConnectionEvent| match event {
@@ -172,7 +173,7 @@ pub(crate) async fn connect(one: &mut Peer, other: &mut Peer) {
     carry_until(one, other, |one, other| connected(one) && connected(other)).await;
 }
 
-/// Carry candidates until this is so.
+/// Carries candidates until this is true.
 pub(crate) async fn carry_until(
     one: &mut Peer,
     other: &mut Peer,
@@ -220,7 +221,7 @@ pub(crate) fn closed(event: &ConnectionEvent) -> Option<CloseReason> {
     }
 }
 
-/// A says this, and B hears it.
+/// Sends a message on A, and waits until B receives it.
 pub(crate) async fn talks(a: &mut Peer, b: &mut Peer, channel: DataChannelId, text: &str) {
     a.send(SendData::text(channel, text)).await.unwrap();
     let heard = |event: &ConnectionEvent| {

@@ -1,4 +1,4 @@
-//! A peer that sets SCTP up as str0m does, and then says by DTLS what it is told to, or goes on as str0m.
+//! A peer that sets SCTP up as str0m does, and then sends the packets of a test over DTLS, or goes on as str0m.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,28 +14,28 @@ use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-/// Both ways of the application data of DTLS.
+/// Both directions of the application data of DTLS.
 #[derive(Debug, Default)]
 struct Tap {
-    /// To be said.
+    /// Packets to send.
     raw: VecDeque<Vec<u8>>,
-    /// str0m's own SCTP is not let out any more.
+    /// Whether str0m's own SCTP is kept from going out.
     mute: bool,
     tag: u32,
     next_tsn: u32,
-    /// The number of its next reset of streams.
+    /// Number of the attacker's next reset of streams.
     next_reset: u32,
-    /// The other side's last reset.
+    /// Number of the other side's last reset.
     reset: u32,
-    /// It does not agree on FORWARD-TSN.
+    /// Whether it does not negotiate FORWARD-TSN.
     reliable: bool,
-    /// The TSN of the last DATA that came.
+    /// TSN of the last DATA that was received.
     heard: u32,
-    /// The last SACK: the TSN, and the window.
+    /// TSN and window of the last SACK.
     sack: (u32, u32),
-    /// Heartbeats that were answered.
+    /// Number of heartbeats that were answered.
     beats: u32,
-    /// FORWARD-TSN that str0m has sent.
+    /// Number of FORWARD-TSN that str0m has sent.
     forwards: u32,
 }
 
@@ -156,31 +156,31 @@ impl DtlsInstance for Tapped {
 pub(crate) struct Attacker {
     pub(crate) rtc: Rtc,
     socket: UdpSocket,
-    /// The address of the other side.
+    /// Address of the other side.
     other: Option<SocketAddr>,
     other_ufrag: String,
     tap: Arc<Mutex<Tap>>,
     pending: Option<SdpPendingOffer>,
     over: bool,
-    /// Heartbeats in a row that were not answered.
+    /// Number of heartbeats in a row that were not answered.
     unanswered: u32,
-    /// How many of a thousand datagrams are lost, each way.
+    /// Lost datagrams of a thousand, each way.
     pub(crate) loss: u32,
     random: fastrand::Rng,
-    /// What came by data channels.
+    /// Messages of data channels that were received.
     pub(crate) heard: Vec<(ChannelId, usize)>,
     pub(crate) opened: Vec<ChannelId>,
 }
 
 impl Attacker {
-    /// It, and its offer of a data channel on stream 0 or 1, and of sound if there is to be `media`. A `reliable` one does not
-    /// agree on FORWARD-TSN.
+    /// Creates an attacker and its offer of a data channel on stream 0 or 1, with audio if `media` is set. A `reliable`
+    /// one does not negotiate FORWARD-TSN.
     pub(crate) fn new(reliable: bool, media: bool) -> (Self, String) {
         let tap = Arc::new(Mutex::new(Tap { reliable, ..Tap::default() }));
         TAP.set(Arc::clone(&tap));
         let provider =
             CryptoProvider { dtls_provider: &Provider, ..str0m::crypto::from_feature_flags() };
-        // One that is smaller than a message never takes it.
+        // A buffer smaller than a message never takes the message.
         let config = RtcConfig::new().set_sctp_max_buffered_amount(1 << 20);
         let mut rtc = config.set_crypto_provider(Arc::new(provider)).build(Instant::now());
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -235,12 +235,12 @@ impl Attacker {
         self.say(&[chunk(3, 0, &value)]);
     }
 
-    /// The number of the other side's last reset of streams; 0 if there was none.
+    /// Returns the number of the other side's last reset of streams; 0 if there was none.
     pub(crate) fn last_reset(&self) -> u32 {
         self.tap.lock().unwrap().reset
     }
 
-    /// How many FORWARD-TSN str0m has sent.
+    /// Returns how many FORWARD-TSN str0m has sent.
     pub(crate) fn forwards(&self) -> u32 {
         self.tap.lock().unwrap().forwards
     }
@@ -249,12 +249,12 @@ impl Attacker {
         self.tap.lock().unwrap().next_tsn
     }
 
-    /// The other side has said goodbye.
+    /// Returns whether the other side has said goodbye.
     pub(crate) fn is_over(&self) -> bool {
         self.over
     }
 
-    /// What it calls itself in checks: both names for ICE (RFC 8445 §7.2.2).
+    /// Returns the username in its checks: both user fragments (RFC 8445 §7.2.2).
     pub(crate) fn username(&mut self) -> String {
         let own = self.rtc.direct_api().local_ice_credentials().ufrag;
         format!("{}:{own}", self.other_ufrag)
@@ -276,8 +276,8 @@ impl Attacker {
         self.drain();
     }
 
-    /// Hears what the other side says, for 2 ms at least and until it answers a heartbeat: on a busy machine it would
-    /// lose what it is sent faster than it takes it, the checks of consent with it.
+    /// Receives for 2 ms at least and until the other side answers a heartbeat: on a busy machine this peer would lose
+    /// datagrams faster than it takes them, and consent checks with them.
     pub(crate) fn rest(&mut self) {
         let end = Instant::now() + Duration::from_millis(2);
         while Instant::now() < end {
@@ -289,11 +289,11 @@ impl Attacker {
         let beats = self.beats();
         self.say(&[heartbeat(8)]);
         self.settle(|attacker| attacker.over || attacker.beats() != beats);
-        // One that answers none any more is not waited for again.
+        // A side that no longer answers heartbeats is not waited for again.
         self.unanswered = if self.beats() == beats { self.unanswered + 1 } else { 0 };
     }
 
-    /// The number of its next reset of streams, and the other side's last one.
+    /// Returns the number of its next reset of streams, and of the other side's last one.
     pub(crate) fn resets(&mut self) -> (u32, u32) {
         let mut tap = self.tap.lock().unwrap();
         tap.next_reset = tap.next_reset.wrapping_add(1);
@@ -311,7 +311,7 @@ impl Attacker {
         _ = socket.send_to(datagram, self.other.expect("it is connected"));
     }
 
-    /// Goes on until this is so, or for half a second.
+    /// Goes on until this is true, or for half a second.
     pub(crate) fn settle(&mut self, done: impl Fn(&Self) -> bool) {
         let end = Instant::now() + Duration::from_millis(500);
         while !done(self) && Instant::now() < end {
@@ -319,12 +319,12 @@ impl Attacker {
         }
     }
 
-    /// Goes on until this is so.
+    /// Goes on until this is true.
     pub(crate) fn until(&mut self, done: impl Fn(&Self) -> bool) {
         self.until_done(|attacker| done(attacker));
     }
 
-    /// Does this, until it says that it is done.
+    /// Repeats this until it returns that it is done.
     pub(crate) fn until_done(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
         let end = Instant::now() + Duration::from_secs(60);
         while !done(self) {
@@ -333,7 +333,7 @@ impl Attacker {
         }
     }
 
-    /// Hears one datagram, or waits for a millisecond.
+    /// Receives one datagram, or waits for a millisecond.
     fn turn(&mut self) {
         self.drain();
         let mut buffer = [0; 2_000];
@@ -352,7 +352,7 @@ impl Attacker {
             ),
             Err(_) => Input::Timeout(now),
         };
-        // After the goodbye there is nothing more to hear.
+        // After the goodbye there is nothing more to receive.
         _ = self.rtc.handle_input(input);
         self.drain();
     }
@@ -381,12 +381,12 @@ impl Attacker {
     }
 }
 
-/// DATA (RFC 9260 §3.3.1) by its flags: 1 ends, 2 begins, 4 unordered.
+/// Returns a DATA chunk (RFC 9260 §3.3.1) with these flags: 1 ends, 2 begins, 4 unordered.
 pub(crate) fn data(flags: u8, tsn: u32, stream: u16, ssn: u16, payload: &[u8]) -> Vec<u8> {
     message(53, flags, tsn, stream, ssn, payload)
 }
 
-/// The same of another payload protocol: 50 is DCEP (RFC 8832).
+/// Returns a DATA chunk of another payload protocol: 50 is DCEP (RFC 8832).
 pub(crate) fn message(
     protocol: u32,
     flags: u8,
@@ -403,7 +403,7 @@ pub(crate) fn message(
     chunk(0, flags, &value)
 }
 
-/// HEARTBEAT of this size (RFC 9260 §3.3.5).
+/// Returns a HEARTBEAT of this size (RFC 9260 §3.3.5).
 pub(crate) fn heartbeat(size: u16) -> Vec<u8> {
     let mut value = vec![0, 1];
     value.extend((size + 4).to_be_bytes());
@@ -411,7 +411,7 @@ pub(crate) fn heartbeat(size: u16) -> Vec<u8> {
     chunk(4, 0, &value)
 }
 
-/// FORWARD-TSN (RFC 3758 §3.2).
+/// Returns a FORWARD-TSN (RFC 3758 §3.2).
 pub(crate) fn forward_tsn(tsn: u32, skipped: &[(u16, u16)]) -> Vec<u8> {
     let mut value = tsn.to_be_bytes().to_vec();
     for (stream, ssn) in skipped {
@@ -421,7 +421,8 @@ pub(crate) fn forward_tsn(tsn: u32, skipped: &[(u16, u16)]) -> Vec<u8> {
     chunk(192, 0, &value)
 }
 
-/// RE-CONFIG with a request to reset a stream (RFC 6525 §4.1), which answers the other side's request as well.
+/// Returns a RE-CONFIG with a request to reset a stream (RFC 6525 §4.1), which answers the other side's request as
+/// well.
 pub(crate) fn reset((number, answers): (u32, u32), last_tsn: u32, stream: u16) -> Vec<u8> {
     let mut value = vec![0, 13, 0, 18];
     value.extend(number.to_be_bytes());
@@ -431,7 +432,7 @@ pub(crate) fn reset((number, answers): (u32, u32), last_tsn: u32, stream: u16) -
     chunk(130, 0, &value)
 }
 
-/// RE-CONFIG that says that a reset was performed (RFC 6525 §4.4).
+/// Returns a RE-CONFIG that reports a performed reset (RFC 6525 §4.4).
 pub(crate) fn answer(number: u32) -> Vec<u8> {
     let mut value = vec![0, 16, 0, 12];
     value.extend(number.to_be_bytes());
@@ -439,7 +440,7 @@ pub(crate) fn answer(number: u32) -> Vec<u8> {
     chunk(130, 0, &value)
 }
 
-/// INIT (RFC 9260 §3.3.2) in a packet of its own.
+/// Returns an INIT (RFC 9260 §3.3.2) in a packet of its own.
 pub(crate) fn init(tag: u32) -> Vec<u8> {
     let mut value = tag.to_be_bytes().to_vec();
     value.extend([0, 1, 0, 0, 0xff, 0xff, 0xff, 0xff]);
@@ -455,7 +456,7 @@ pub(crate) fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
     chunk
 }
 
-/// Has an INIT or INIT ACK name a chunk in place of FORWARD-TSN that it does not know (RFC 5061 §4.2.7).
+/// Replaces FORWARD-TSN in the chunk list of an INIT or INIT ACK by an unknown chunk type (RFC 5061 §4.2.7).
 fn without_forward_tsn(packet: &mut [u8]) {
     let mut at = 32;
     while at + 4 <= packet.len() {

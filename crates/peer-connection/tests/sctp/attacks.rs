@@ -1,4 +1,4 @@
-//! What attackers do, and an honest peer.
+//! Attacks, and the behaviour of an honest peer.
 
 use str0m::channel::{ChannelConfig, Reliability};
 
@@ -39,7 +39,7 @@ pub(crate) fn honest(peer: &mut Attacker) {
     assert!(peer.forwards() > 0, "what is lost of the others is skipped");
 }
 
-/// 24 MB, with a TSN left out: then it is sent, and all goes on.
+/// Sends 24 MB with a TSN left out: then that one is sent, and everything goes on.
 pub(crate) fn hole(attacker: &mut Attacker) {
     let missing = attacker.next_tsn();
     let payload = [7; 1_150];
@@ -55,7 +55,7 @@ pub(crate) fn hole(attacker: &mut Attacker) {
     attacker.rest();
 }
 
-/// Each is named in an acknowledgement.
+/// Leaves gaps, each of which an acknowledgement names.
 pub(crate) fn holes(attacker: &mut Attacker) {
     let missing = attacker.next_tsn();
     for number in 0..5_000 {
@@ -66,7 +66,7 @@ pub(crate) fn holes(attacker: &mut Attacker) {
     }
 }
 
-/// Each of one byte, in a packet of 1,200.
+/// Sends fragments of one byte, each in a packet of 1,200.
 pub(crate) fn fragments(attacker: &mut Attacker) {
     flood(attacker, |tsn, number| {
         vec![data(if number == 0 { 2 } else { 0 }, tsn, 0, 1, b"x"), heartbeat(1_150)]
@@ -99,7 +99,7 @@ pub(crate) fn openings(attacker: &mut Attacker) {
     flood(attacker, |tsn, number| vec![message(50, 3, tsn, number as u16 + 10, 0, b"open!")]);
 }
 
-/// It answers that the stream is reset, and goes on.
+/// Answers that the stream is reset, and goes on sending.
 pub(crate) fn late(attacker: &mut Attacker) {
     attacker.acknowledge();
     attacker.until(|attacker| attacker.last_reset() != 0);
@@ -121,7 +121,7 @@ pub(crate) fn aborts(attacker: &mut Attacker) {
     attacker.until(Attacker::is_over);
 }
 
-/// Each opens a channel and resets it, and does not wait until this side has reset it too.
+/// Opens and resets channels, and does not wait until this side has reset them too.
 pub(crate) fn reopened(attacker: &mut Attacker) {
     let first = attacker.next_tsn();
     for number in 0..20_000 {
@@ -135,7 +135,7 @@ pub(crate) fn reopened(attacker: &mut Attacker) {
     }
 }
 
-/// Each begins a message, which it never ends.
+/// Begins messages, and never ends them.
 pub(crate) fn torn(attacker: &mut Attacker) {
     let first = attacker.next_tsn();
     for number in 0..20_000 {
@@ -170,7 +170,7 @@ pub(crate) fn filled(attacker: &mut Attacker) {
     flood(attacker, |tsn, number| vec![data(2, tsn, (number % 100) as u16, 1, &[7; 1_150])]);
 }
 
-/// Far ahead, one after the other, each for many streams.
+/// Sends FORWARD-TSN far ahead, one after the other, each for many streams.
 pub(crate) fn forwards(attacker: &mut Attacker) {
     let first = attacker.next_tsn();
     let skipped: Vec<(u16, u16)> = (0..200).map(|stream| (stream, 9)).collect();
@@ -193,7 +193,7 @@ pub(crate) fn inits(attacker: &mut Attacker) {
     }
 }
 
-/// Chunks that nobody knows, lengths that do not fit, and DATA hidden behind a SACK's end.
+/// Sends unknown chunks, lengths that do not fit, and DATA hidden behind a SACK's end.
 pub(crate) fn garbage(attacker: &mut Attacker) {
     let tsn = attacker.next_tsn();
     let mut hidden = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -228,7 +228,7 @@ pub(crate) fn duplicates(attacker: &mut Attacker) {
     attacker.until(|attacker| attacker.sack().0 == tsn);
 }
 
-/// What this makes, until the connection has ended.
+/// Sends what `make` returns, until the connection has ended.
 fn flood(attacker: &mut Attacker, make: impl Fn(u32, u32) -> Vec<Vec<u8>>) {
     let first = attacker.next_tsn();
     for number in 0..20_000 {
@@ -240,7 +240,7 @@ fn flood(attacker: &mut Attacker, make: impl Fn(u32, u32) -> Vec<Vec<u8>>) {
     }
 }
 
-/// Waits now and then, so that nothing is lost on the way. Says whether the connection has ended.
+/// Waits now and then, so that nothing is lost on the way. Returns whether the connection has ended.
 fn paced(attacker: &mut Attacker, number: u32, tsn: u32) -> bool {
     if number % 32 == 31 {
         attacker.rest();

@@ -1,13 +1,13 @@
-//! Datagrams that are none of a connection's, or look as if they were.
+//! Datagrams that do not belong to a connection, or look as if they did.
 
 use std::net::UdpSocket;
 
 use crate::attacker::Attacker;
 
-/// Makes one; the attacker knows what the connection's peer knows.
+/// Creates a datagram; the attacker knows what the connection's peer knows.
 type Make = fn(&mut fastrand::Rng, &mut Attacker) -> Vec<u8>;
 
-/// By the first byte (RFC 7983 §7).
+/// Kinds of datagrams by the first byte (RFC 7983 §7).
 pub(crate) const KINDS: [(&str, Make); 7] = [
     ("bytes", |random, _| noise(random, 0..1_400)),
     ("STUN that cannot be read", |random, _| {
@@ -33,7 +33,7 @@ pub(crate) const KINDS: [(&str, Make); 7] = [
     ("RTP", |random, _| {
         let mut rtp = noise(random, 2..1_200);
         rtp[0] = 0x80 | random.u8(..64);
-        // Where RTCP is not (RFC 5761 §4).
+        // Payload types that are not RTCP's (RFC 5761 §4).
         rtp[1] = [0, 8, 9, 96, 111, 127, 255][random.usize(..7)];
         rtp
     }),
@@ -48,7 +48,7 @@ pub(crate) const KINDS: [(&str, Make); 7] = [
     }),
 ];
 
-/// Throws 1,000 of a kind, no faster than the other side takes them.
+/// Sends 1,000 datagrams of a kind, no faster than the other side takes them.
 pub(crate) fn throw(attacker: &mut Attacker, make: Make, by_stranger: bool) {
     let mut random = fastrand::Rng::with_seed(29);
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -66,7 +66,8 @@ fn noise(random: &mut fastrand::Rng, sizes: std::ops::Range<usize>) -> Vec<u8> {
     std::iter::repeat_with(|| random.u8(..)).take(size).collect()
 }
 
-/// A binding request or response of this user, with an integrity and a fingerprint that are not right (RFC 8489 §5, §14).
+/// Returns a binding request or response of this user, with a wrong integrity and a wrong fingerprint (RFC 8489 §5,
+/// §14).
 fn stun(random: &mut fastrand::Rng, user: &str) -> Vec<u8> {
     let mut attributes = attribute(0x0006, user.as_bytes());
     attributes.extend(attribute(0x0008, &noise(random, 20..21)));

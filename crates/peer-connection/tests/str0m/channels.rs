@@ -1,4 +1,4 @@
-//! Data channels.
+//! Tests of str0m's data channels.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -63,7 +63,7 @@ fn the_negotiated_id_65535_is_taken_without_complaint() {
     assert!(wire.left.errors.is_empty());
 }
 
-/// So labels and protocols are measured before str0m has to write them into its 1500 bytes.
+/// Therefore labels and protocols are measured before str0m has to write them into its 1500 bytes.
 #[test]
 fn a_label_and_a_protocol_of_more_than_1488_bytes_panic_when_the_channel_opens() {
     for (label, protocol, panics) in
@@ -84,7 +84,7 @@ fn a_label_and_a_protocol_of_more_than_1488_bytes_panic_when_the_channel_opens()
     }
 }
 
-/// P10, P52: the peer has its say in it too.
+/// P10, P52: the peer can cause it too.
 #[test]
 fn a_negotiated_id_under_which_the_peer_opened_a_channel_panics() {
     let (mut wire, chat) = Wire::with_data();
@@ -93,7 +93,7 @@ fn a_negotiated_id_under_which_the_peer_opened_a_channel_panics() {
     assert!(panics_on_negotiated(&mut wire.right.rtc, taken));
 }
 
-/// P10, P52: so the check before it sees the peer's channels too.
+/// P10, P52: therefore the check before it sees the peer's channels too.
 #[test]
 fn an_id_that_is_taken_is_known_by_its_stream_id_once_the_channel_is_open() {
     let (mut wire, chat) = Wire::with_data();
@@ -104,7 +104,7 @@ fn an_id_that_is_taken_is_known_by_its_stream_id_once_the_channel_is_open() {
     assert_eq!(wire.right.rtc.direct_api().channel_id_by_sctp_stream_id(stream), Some(theirs));
 }
 
-/// P10, P52: so the map of ids that were asked for is ours.
+/// P10, P52: therefore this crate keeps the ids that were asked for.
 #[test]
 fn a_negotiated_id_is_not_known_by_its_stream_id_before_the_next_timeout() {
     let (mut wire, _) = Wire::with_data();
@@ -121,7 +121,7 @@ fn a_negotiated_id_is_not_known_by_its_stream_id_before_the_next_timeout() {
 fn a_negotiated_id_that_an_earlier_channel_draws_before_the_association_is_up_never_opens() {
     let mut wire = Wire::new();
     wire.left.open_channel(ChannelConfig { label: "drawn".into(), ..Default::default() });
-    // The offerer draws even ids, from 0 on.
+    // The offerer takes even ids, from 0 on.
     let waiting = wire.left.open_channel(negotiated(0));
 
     let (mut wire, _) = wire.connected_by(|api| api.add_channel_with_config(negotiated(1023)));
@@ -335,7 +335,7 @@ fn an_empty_message_is_the_only_one_lost_on_an_unordered_channel() {
     assert!(!wire.right.messages().contains(&Vec::new()));
 }
 
-/// P40: what an empty message would have to be sent as, were there a way to name its PPID.
+/// P40: an empty message would have to be sent like this, if there were a way to name its PPID.
 #[test]
 fn a_single_zero_byte_goes_through_as_it_is() {
     let (mut wire, chat) = Wire::with_data();
@@ -356,7 +356,7 @@ fn the_channel_of_an_abandoned_offer_leaks_its_stream_id() {
     assert_eq!(wire.left.rtc.direct_api().sctp_stream_id_by_channel_id(chat), Some(2));
 }
 
-/// The closing of a channel is told on both sides, and what was queued is lost.
+/// Both sides report that a channel is closed, and what was queued is lost.
 #[test]
 fn closing_a_channel_is_told_on_both_sides_and_frees_its_id() {
     let (mut wire, chat) = Wire::with_data();
@@ -372,7 +372,7 @@ fn closing_a_channel_is_told_on_both_sides_and_frees_its_id() {
     assert_eq!(wire.left.rtc.direct_api().sctp_stream_id_by_channel_id(next), stream);
 }
 
-/// `set_sctp_max_message_size` is what the description announces.
+/// The description announces `set_sctp_max_message_size`.
 #[test]
 fn the_description_announces_the_largest_message_taken() {
     let config = crate::wire::config().set_sctp_max_message_size(65_536);

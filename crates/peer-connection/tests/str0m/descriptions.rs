@@ -1,4 +1,4 @@
-//! What a description says, and what str0m makes of one that was narrowed, rewritten or spoilt.
+//! Tests of str0m's descriptions, and of how it treats narrowed, rewritten or broken ones.
 
 use serde_json::{Value, json};
 use str0m::change::{SdpAnswer, SdpOffer};
@@ -116,7 +116,7 @@ fn an_m_line_fed_with_port_0_is_rejected_and_the_offerer_connects() {
     assert!(!added(&wire, rejected));
 }
 
-/// P9: so the candidates have to be moved to the first section that is left.
+/// P9: therefore the candidates have to be moved to the first section that is left.
 #[test]
 fn when_the_first_m_line_is_rejected_the_candidates_stay_in_it() {
     let mut wire = Wire::new();
@@ -142,7 +142,7 @@ fn the_data_section_cannot_be_rejected() {
     assert_eq!(values(&answer, "a=group:BUNDLE ")[0].split(' ').count(), 2);
 }
 
-/// P9: so mids that str0m cannot hold are mapped before it sees them.
+/// P9: therefore mids that str0m cannot hold are mapped before it sees them.
 #[test]
 fn mids_are_cut_to_16_characters_and_odd_ones_are_replaced() {
     for (sent, answered) in [
@@ -261,7 +261,7 @@ fn the_same_offer_accepted_twice_gives_the_same_answer_and_another_narrowing_the
     assert_eq!(wire.right.rtc.media(mid).unwrap().direction(), Direction::SendRecv);
 }
 
-/// P51: so the msid of an answer has to be written by us.
+/// P51: therefore this crate writes the msid of an answer.
 #[test]
 fn an_answer_copies_the_msid_of_the_offer() {
     let mut wire = Wire::new();

@@ -1,4 +1,5 @@
-//! What a peer, or a stranger, can do to us: whatever panics or kills here has to be stopped before it reaches str0m.
+//! Tests of what a peer or a stranger can do: everything that panics or kills here must be stopped before it reaches
+//! str0m.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,7 +11,7 @@ use str0m::{Event, Input, RtcError};
 use crate::text::{only, pt_of, sections, value, values, with_section};
 use crate::wire::{Wire, audio, config, millis, remote_sdp, secs, video};
 
-/// A peer can do this to us: a payload type is looked for in the other sections before str0m sees the description.
+/// A peer can do this: therefore a payload type is looked for in the other sections before str0m sees the description.
 #[test]
 fn a_payload_type_that_two_sections_of_an_offer_share_panics() {
     let mut wire = Wire::new();
@@ -23,7 +24,7 @@ fn a_payload_type_that_two_sections_of_an_offer_share_panics() {
     assert!(catch_unwind(AssertUnwindSafe(|| wire.right.accept_offer(&shared).is_ok())).is_err());
 }
 
-/// The same by an answer.
+/// The same in an answer.
 #[test]
 fn a_payload_type_that_two_sections_of_an_answer_share_panics() {
     let mut wire = Wire::new();
@@ -40,7 +41,7 @@ fn a_payload_type_that_two_sections_of_an_answer_share_panics() {
     );
 }
 
-/// Nor is it enough that the codec is the same: with other parameters it counts as another.
+/// The same codec is not enough: with other parameters it counts as another.
 #[test]
 fn a_payload_type_of_one_codec_with_other_parameters_in_another_section_panics() {
     let mut wire = Wire::new();
@@ -55,7 +56,7 @@ fn a_payload_type_of_one_codec_with_other_parameters_in_another_section_panics()
     assert!(catch_unwind(AssertUnwindSafe(|| wire.right.accept_offer(&shared).is_ok())).is_err());
 }
 
-/// And what is sent again has a payload type of its own.
+/// A payload type of retransmissions counts as well.
 #[test]
 fn a_payload_type_of_retransmissions_that_repairs_another_codec_in_another_section_panics() {
     let mut wire = Wire::new();
@@ -90,7 +91,7 @@ fn a_payload_type_that_two_sendonly_sections_of_an_offer_share_is_remapped() {
     assert_ne!(pt_of(&sections(&answer)[1], "VP8/90000"), opus);
 }
 
-/// A peer can do this to us: the error ends one drain, not the `Rtc`, and what comes after it is told as ever.
+/// A peer can do this: the error ends one drain, not the `Rtc`, and later events are reported as usual.
 #[test]
 fn a_frame_that_does_not_depacketize_is_an_error_of_the_poll_and_kills_nothing() {
     let mut wire = Wire::with_configs(config().set_rtp_mode(true), config());
@@ -128,7 +129,7 @@ fn a_frame_that_does_not_depacketize_is_an_error_of_the_poll_and_kills_nothing()
     assert_eq!(frames, 24);
 }
 
-/// So whoever hands datagrams to an `Rtc` asks `accepts` first.
+/// Therefore every caller that hands datagrams to an `Rtc` asks `accepts` first.
 #[test]
 fn a_datagram_of_a_stranger_is_taken_unless_accepts_is_asked() {
     let (mut wire, chat) = Wire::with_data();
@@ -149,7 +150,7 @@ fn a_datagram_of_a_stranger_is_taken_unless_accepts_is_asked() {
     assert_eq!(wire.right.messages(), [b"hello"]);
 }
 
-/// A certificate that is not the announced one ends the `Rtc` that sees it.
+/// A certificate other than the announced one ends the `Rtc` that sees it.
 #[test]
 fn another_fingerprint_in_the_first_offer_kills_the_answerer_at_the_handshake() {
     let mut wire = Wire::new();
@@ -168,7 +169,7 @@ fn another_fingerprint_in_the_first_offer_kills_the_answerer_at_the_handshake() 
     assert!(!wire.left.rtc.is_connected());
 }
 
-/// The description with another payload type of one codec in the m-section at `index`.
+/// Returns the description with another payload type of one codec in the m-section at `index`.
 fn with_payload_type(description: &str, index: usize, old: &str, new: &str) -> String {
     with_section(description, index, |section| {
         ["SAVPF ", "a=rtpmap:", "a=rtcp-fb:", "a=fmtp:", "apt="].iter().fold(

@@ -1,4 +1,4 @@
-//! ICE and the DTLS handshake that waits for it: restarts, silences, candidates and roles.
+//! Tests of ICE and the DTLS handshake that waits for it: restarts, silences, candidates and roles.
 
 use std::net::SocketAddr;
 
@@ -88,7 +88,7 @@ fn a_dtls_client_dies_after_31_seconds_give_or_take_8_without_ice_and_a_server_l
     assert!(wire.right.errors.is_empty());
 }
 
-/// P33: the clock is not started by the offer but by its answer.
+/// P33: the clock starts with the answer, not with the offer.
 #[test]
 fn an_offer_may_stay_unanswered_for_minutes() {
     let mut wire = Wire::new();
@@ -101,7 +101,7 @@ fn an_offer_may_stay_unanswered_for_minutes() {
     wire.expect_connected();
 }
 
-/// P12, P34: why we watch for a silence of 5 s ourselves.
+/// P12, P34: the reason why this crate watches for a silence of 5 s itself.
 #[test]
 fn a_cut_wire_is_told_as_disconnected_after_some_24_seconds() {
     let (mut wire, _) = Wire::with_data();
@@ -168,7 +168,7 @@ fn disconnected_does_not_heal_when_the_wire_returns() {
     }
 }
 
-/// P12, P34: the data goes on where ICE has given up.
+/// P12, P34: data still flows where ICE has given up.
 #[test]
 fn data_flows_again_after_disconnected_although_ice_stays_down() {
     let (mut wire, chat) = disconnected();
@@ -275,14 +275,14 @@ fn a_lite_peer_takes_host_candidates_only() {
     assert!(wire.left.rtc.add_local_candidate(host).is_some());
 }
 
-/// P14: although its documentation says that it is an error.
+/// P14: its documentation says that it is an error.
 #[test]
 fn a_loopback_address_makes_a_host_candidate() {
     assert!(Candidate::host(address("127.0.0.1:5000"), "udp").is_ok());
     assert!(Candidate::host(address("0.0.0.0:5000"), "udp").is_err());
 }
 
-/// P14: so a candidate's JSON is written by us.
+/// P14: therefore this crate writes a candidate's JSON.
 #[test]
 fn the_json_of_a_candidate_says_nothing_of_mid_and_ufrag() {
     let wire = Wire::new();
@@ -315,7 +315,7 @@ fn the_answerer_is_passive_unless_it_is_offered_passive() {
     }
 }
 
-/// P27: whoever offers first keeps its role, whoever offers next.
+/// P27: the side that offered first keeps its role, whichever side offers next.
 #[test]
 fn a_later_offer_of_the_passive_side_is_actpass_and_answered_with_the_role_that_is_held() {
     let (mut wire, _) = Wire::with_data();
@@ -357,7 +357,7 @@ fn dropping_a_pending_restart_leaves_the_connection_up() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P43: so candidates of a ufrag to come wait with us.
+/// P43: therefore this crate keeps candidates of a future ufrag.
 #[test]
 fn a_remote_candidate_with_a_ufrag_to_come_is_silently_lost() {
     let mut wire = Wire::new();
@@ -430,7 +430,7 @@ fn tcp_candidates_are_paired_and_their_datagrams_marked() {
     assert!(wire.right.sent.iter().any(|sent| sent.proto == Protocol::Tcp));
 }
 
-/// The credentials that the actor hands its handshake are those of the descriptions.
+/// The credentials that the actor gives to its handshake are those of the descriptions.
 #[test]
 fn ice_credentials_set_in_the_config_are_those_of_the_offer() {
     let creds =
@@ -444,7 +444,7 @@ fn ice_credentials_set_in_the_config_are_those_of_the_offer() {
     assert_eq!(wire.left.rtc.direct_api().local_ice_credentials(), creds);
 }
 
-/// It is the configured one before the handshake, so it says nothing until both are connected.
+/// It is the configured version before the handshake, so it means nothing until both are connected.
 #[test]
 fn the_dtls_version_is_1_2_unless_configured_otherwise_and_told_before_the_handshake() {
     let mut wire = Wire::new();
@@ -460,7 +460,7 @@ fn the_dtls_version_is_1_2_unless_configured_otherwise_and_told_before_the_hands
     assert_eq!(before.as_deref(), Some("DTLS1_2"));
 }
 
-/// Two peers that exchanged descriptions over a wire that carries nothing.
+/// Returns two peers that exchanged descriptions over a wire that carries nothing.
 fn unreachable() -> Wire {
     let mut wire = Wire::new();
     wire.cut();
@@ -468,7 +468,7 @@ fn unreachable() -> Wire {
     wire
 }
 
-/// Two peers that were connected until the wire was cut long enough.
+/// Returns two peers that were connected until the wire was cut long enough.
 fn disconnected() -> (Wire, ChannelId) {
     let (mut wire, chat) = Wire::with_data();
     wire.cut();

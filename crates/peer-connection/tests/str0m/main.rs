@@ -1,7 +1,7 @@
-//! What the design leans on in str0m, and does not find in its documentation.
+//! Tests of str0m's behaviour that the design relies on, and that its documentation does not describe.
 //!
-//! Each test pins down what str0m was seen to do, right or wrong. One that fails after an upgrade says that str0m
-//! changed, and names the probe of the design whose consequences have to be thought through again.
+//! Each test pins down one observed behaviour of str0m, right or wrong. A test that fails after an upgrade means that
+//! str0m has changed; it names the probe of the design whose consequences must be considered again.
 
 #![allow(clippy::disallowed_methods, reason = "simulated time starts at one real instant per wire")]
 

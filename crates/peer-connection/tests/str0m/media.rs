@@ -1,4 +1,4 @@
-//! Tracks: what is written on one side and told on the other, and what the statistics say of it.
+//! Tests of str0m's tracks: media that is written on one side and received on the other, and their statistics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -49,7 +49,7 @@ fn statistics_are_pushed_every_interval_for_the_peer_and_each_stream() {
     assert!(taken.last().unwrap().packets > 300);
 }
 
-/// P13: their documentation has it the other way round.
+/// P13: the documentation has it the other way round.
 #[test]
 fn peer_bytes_tx_counts_what_was_sent() {
     let (mut wire, mid, pt) = speaking(config().set_stats_interval(Some(secs(1))));
@@ -108,7 +108,7 @@ fn a_frame_written_on_one_side_is_told_whole_on_the_other() {
     assert!(frames.iter().all(|frame| *frame == (mid, Codec::Opus, SOUND.to_vec(), true)));
 }
 
-/// P9: `ontrack` cannot wait for it when the track is ours.
+/// P9: `ontrack` cannot wait for it when the track is local.
 #[test]
 fn added_media_is_told_to_the_answerer_only() {
     let (wire, mid, _) = speaking(config());
@@ -117,7 +117,7 @@ fn added_media_is_told_to_the_answerer_only() {
     assert!(!wire.left.told(|event| matches!(event, Event::MediaAdded(_))));
 }
 
-/// One frame more than the 512 that wait for a poll.
+/// One frame more than the 512 that may wait for a poll.
 #[test]
 fn the_513th_write_without_a_poll_is_an_error() {
     let (mut wire, mid, pt) = speaking(config());
@@ -132,7 +132,7 @@ fn the_513th_write_without_a_poll_is_an_error() {
     assert!(wire.left.errors.is_empty());
 }
 
-/// So a sender that may not send has to be silenced by us.
+/// Therefore this crate has to silence a sender that may not send.
 #[test]
 fn a_write_against_the_direction_is_taken_and_sent() {
     let (mut wire, mid, pt) = speaking(config());
@@ -149,7 +149,7 @@ fn a_write_against_the_direction_is_taken_and_sent() {
     }
 }
 
-/// Although its documentation says that it is dropped.
+/// Its documentation says that it is dropped.
 #[test]
 fn a_write_before_the_connection_stands_is_sent_once_it_does() {
     let mut wire = Wire::new();
@@ -238,7 +238,7 @@ fn simulcast_layers_arrive_under_their_rids() {
     }
 }
 
-/// P51: a remote peer that sends one track may be answered with one of ours on the same m-line.
+/// P51: a remote peer that sends one track may be answered with a local one on the same m-line.
 #[test]
 fn both_sides_write_to_one_m_line() {
     let (mut wire, mid, pt) = speaking(config());
@@ -257,7 +257,7 @@ fn both_sides_write_to_one_m_line() {
     }
 }
 
-/// Frames and packets are one choice per `Rtc`, and the far side does not notice which was made.
+/// An `Rtc` has either frames or packets, and the far side does not notice which.
 #[test]
 fn an_rtc_in_rtp_mode_tells_packets_and_never_frames() {
     let mut wire = Wire::with_configs(config(), config().set_rtp_mode(true));
@@ -285,7 +285,7 @@ fn a_packet_written_in_rtp_mode_is_a_frame_to_the_far_side() {
     );
 }
 
-/// So the two modes cannot be mixed in one `Rtc`.
+/// Therefore the two modes cannot be mixed in one `Rtc`.
 #[test]
 fn asking_an_rtc_in_rtp_mode_for_a_writer_panics() {
     let mut wire = Wire::with_configs(config().set_rtp_mode(true), config());
@@ -294,7 +294,7 @@ fn asking_an_rtc_in_rtp_mode_for_a_writer_panics() {
     assert!(catch_unwind(AssertUnwindSafe(|| wire.left.rtc.writer(mid).is_some())).is_err());
 }
 
-/// The other way round: packets may be written into an `Rtc` in frame mode, which tells frames all the same.
+/// The other way round: packets may be written into an `Rtc` in frame mode, which still reports frames.
 #[test]
 fn a_packet_written_in_frame_mode_is_a_frame_to_the_far_side_too() {
     let (mut wire, mid, pt) = speaking(config());
@@ -337,7 +337,7 @@ impl Wire {
     }
 }
 
-/// Two connected peers with an audio track, and its payload type.
+/// Returns two connected peers with an audio track, and its payload type.
 fn speaking(config: RtcConfig) -> (Wire, Mid, Pt) {
     let mut wire = Wire::with_configs(config.clone(), config);
     let (mid, _) =

@@ -1,4 +1,5 @@
-//! Whole exchanges: what is in force when, and what becomes of an offer that is dropped, refused or taken back.
+//! Tests of whole rounds of str0m: what is in force when, and what happens to an offer that is dropped, refused or
+//! rolled back.
 
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::{Event, IceConnectionState, RtcError};
@@ -37,7 +38,7 @@ fn two_offers_differ_in_mids_share_a_version_and_only_the_second_can_be_answered
     wire.expect_connected();
 }
 
-/// P2: numbering the descriptions is left to us.
+/// P2: this crate has to number the descriptions.
 #[test]
 fn every_offer_and_answer_has_version_2() {
     let (mut wire, _) = Wire::with_data();
@@ -66,7 +67,7 @@ fn either_side_may_offer_again() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P4: so a direction is never set to build an offer.
+/// P4: therefore a direction is never set to build an offer.
 #[test]
 fn a_direction_that_is_set_takes_effect_at_once_and_is_not_undone_by_a_drop() {
     let (mut wire, mid) = Wire::new().connected_by(audio);
@@ -190,7 +191,7 @@ fn an_accepted_offer_is_undone_by_removing_its_media_and_setting_the_old_directi
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P8: so everything is validated before str0m sees it.
+/// P8: therefore everything is validated before str0m sees it.
 #[test]
 fn a_refused_offer_with_an_ice_restart_has_restarted_ice_all_the_same() {
     let (mut wire, _) = Wire::with_data();
@@ -215,7 +216,7 @@ fn a_refused_offer_with_an_ice_restart_has_restarted_ice_all_the_same() {
     }
 }
 
-/// P8: datagrams still get through, since str0m sends to the last pair as long as nobody tells it to stop.
+/// P8: datagrams still get through, since str0m sends to the last pair until it is told to stop.
 #[test]
 fn a_refused_offer_with_an_ice_restart_ends_in_disconnected_although_data_flows() {
     let (mut wire, chat) = Wire::with_data();
@@ -241,7 +242,7 @@ fn an_offer_without_a_fingerprint_kills_the_rtc() {
     assert!(!wire.right.rtc.is_alive());
 }
 
-/// P8: the fingerprint of a later description is not looked at.
+/// P8: the fingerprint of a later description is ignored.
 #[test]
 fn a_later_offer_with_another_fingerprint_is_taken_without_complaint() {
     let (mut wire, chat) = Wire::with_data();
@@ -330,7 +331,7 @@ fn setting_a_direction_without_apply_leaves_the_pending_offer_valid() {
     wire.left.rtc.sdp_api().set_direction(old, Direction::RecvOnly);
 
     wire.left.accept_answer(pending, &answer).unwrap();
-    // And the answer has the last word on it.
+    // The answer decides about it.
     assert_eq!(wire.left.rtc.media(old).unwrap().direction(), Direction::SendRecv);
 }
 
@@ -419,7 +420,7 @@ fn closing_one_rtc_ends_the_other() {
     assert!(wire.right.told(|event| matches!(event, Event::Closed)));
     assert!(!wire.right.rtc.is_alive());
     assert!(wire.left.rtc.channel(chat).is_none());
-    // No channel is told to have closed.
+    // No channel is reported as closed.
     assert!(!wire.right.told(|event| matches!(event, Event::ChannelClose(_))));
 }
 
@@ -435,7 +436,7 @@ fn closing_is_harmless_at_any_time() {
     wire.left.rtc.close().unwrap();
 }
 
-/// P26: so a closed flag of our own stands before it.
+/// P26: therefore this crate checks a closed flag of its own first.
 #[test]
 fn a_dead_rtc_still_makes_offers_and_accepts_them() {
     let (mut wire, _) = Wire::with_data();

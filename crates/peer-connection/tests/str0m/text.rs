@@ -1,6 +1,6 @@
-//! Just enough to read a description's text, and to write over it.
+//! Minimal reader and writer of a description's text.
 
-/// The m-sections of a description, each from its `m=` line on.
+/// Returns the m-sections of a description, each from its `m=` line on.
 pub(crate) fn sections(description: &str) -> Vec<String> {
     let mut sections: Vec<String> = Vec::new();
     for line in description.lines() {
@@ -15,7 +15,7 @@ pub(crate) fn sections(description: &str) -> Vec<String> {
     sections
 }
 
-/// What stands before the first m-section.
+/// Returns the text before the first m-section.
 pub(crate) fn session(description: &str) -> String {
     description
         .lines()
@@ -24,12 +24,12 @@ pub(crate) fn session(description: &str) -> String {
         .collect()
 }
 
-/// The rest of each line that starts with `prefix`.
+/// Returns the rest of each line that starts with `prefix`.
 pub(crate) fn values<'a>(description: &'a str, prefix: &str) -> Vec<&'a str> {
     description.lines().filter_map(|line| line.strip_prefix(prefix)).collect()
 }
 
-/// The rest of the first line that starts with `prefix`.
+/// Returns the rest of the first line that starts with `prefix`.
 pub(crate) fn value<'a>(description: &'a str, prefix: &str) -> &'a str {
     values(description, prefix)
         .first()
@@ -37,7 +37,7 @@ pub(crate) fn value<'a>(description: &'a str, prefix: &str) -> &'a str {
         .unwrap_or_else(|| panic!("{prefix} in\n{description}"))
 }
 
-/// The direction of each m-section; empty for one that has none, as for channels.
+/// Returns the direction of each m-section; empty for one that has none, as for channels.
 pub(crate) fn directions(description: &str) -> Vec<&'static str> {
     let direction = |section: &String| {
         DIRECTIONS
@@ -47,12 +47,12 @@ pub(crate) fn directions(description: &str) -> Vec<&'static str> {
     sections(description).iter().map(|section| direction(section).unwrap_or_default()).collect()
 }
 
-/// The port of each m-section.
+/// Returns the port of each m-section.
 pub(crate) fn ports(description: &str) -> Vec<&str> {
     values(description, "m=").into_iter().map(|line| line.split(' ').nth(1).unwrap()).collect()
 }
 
-/// The description with the m-section at `index` rewritten.
+/// Returns the description with the m-section at `index` rewritten.
 pub(crate) fn with_section(
     description: &str,
     index: usize,
@@ -63,7 +63,7 @@ pub(crate) fn with_section(
     session(description) + &sections.concat()
 }
 
-/// The description with another direction of the m-section at `index`.
+/// Returns the description with another direction of the m-section at `index`.
 pub(crate) fn with_direction(description: &str, index: usize, direction: &str) -> String {
     let old = directions(description)[index];
     with_section(description, index, |section| {
@@ -71,7 +71,7 @@ pub(crate) fn with_direction(description: &str, index: usize, direction: &str) -
     })
 }
 
-/// The description with the m-section at `index` rejected: port 0 and out of the bundle.
+/// Returns the description with the m-section at `index` rejected: port 0 and out of the bundle.
 pub(crate) fn with_rejected(description: &str, index: usize) -> String {
     let mid = value(&sections(description)[index], "a=mid:").to_owned();
     let bundle = value(description, "a=group:BUNDLE ");
@@ -82,14 +82,14 @@ pub(crate) fn with_rejected(description: &str, index: usize) -> String {
     })
 }
 
-/// The current sections of an offer, without those it would add.
+/// Returns the current sections of an offer, without those it would add.
 pub(crate) fn first_sections(offer: &str, count: usize) -> String {
     let bundle = value(offer, "a=group:BUNDLE ");
     let kept: Vec<_> = bundle.split(' ').take(count).collect();
     session(&with_bundle(offer, &kept)) + &sections(offer)[..count].concat()
 }
 
-/// The payload type that a section gives a codec.
+/// Returns the payload type that a section gives a codec.
 pub(crate) fn pt_of(section: &str, codec: &str) -> String {
     let named = values(section, "a=rtpmap:")
         .into_iter()
@@ -97,7 +97,7 @@ pub(crate) fn pt_of(section: &str, codec: &str) -> String {
     named.unwrap_or_else(|| panic!("{codec} in\n{section}")).to_owned()
 }
 
-/// The section with a few of its payload types.
+/// Returns the section with a few of its payload types.
 pub(crate) fn only(section: &str, kept: &[&str]) -> String {
     let types = value(section, "m=").splitn(4, ' ').last().unwrap();
     let belongs = |line: &&str| {
@@ -110,7 +110,7 @@ pub(crate) fn only(section: &str, kept: &[&str]) -> String {
     lines.replacen(types, &kept.join(" "), 1)
 }
 
-/// The description with another bundle.
+/// Returns the description with another bundle.
 pub(crate) fn with_bundle(description: &str, mids: &[&str]) -> String {
     let bundle = value(description, "a=group:BUNDLE ");
     description.replace(
@@ -119,7 +119,7 @@ pub(crate) fn with_bundle(description: &str, mids: &[&str]) -> String {
     )
 }
 
-/// The description without the lines that start with `prefix`.
+/// Returns the description without the lines that start with `prefix`.
 pub(crate) fn without(description: &str, prefix: &str) -> String {
     description
         .lines()
@@ -128,7 +128,7 @@ pub(crate) fn without(description: &str, prefix: &str) -> String {
         .collect()
 }
 
-/// The description with `o=` numbered one up, as each new one has to be.
+/// Returns the description with the version in `o=` raised by one, as each new one needs it.
 pub(crate) fn renumbered(description: &str) -> String {
     let origin = value(description, "o=");
     let mut fields: Vec<String> = origin.split(' ').map(str::to_owned).collect();

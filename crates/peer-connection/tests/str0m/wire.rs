@@ -11,9 +11,9 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
 use str0m_netem::{Input as NetemInput, Netem, NetemConfig, Output as NetemOutput};
 
-/// A left and a right peer, and what is under way between them.
+/// A left and a right peer, and the datagrams under way between them.
 ///
-/// Time stands still but in [`Wire::run_for`] and [`Wire::run_until`].
+/// Time passes only in [`Wire::run_for`] and [`Wire::run_until`].
 pub(crate) struct Wire {
     pub(crate) left: Peer,
     pub(crate) right: Peer,
@@ -24,14 +24,14 @@ pub(crate) struct Wire {
 /// One `Rtc` with its events, and the datagrams on their way to it.
 pub(crate) struct Peer {
     pub(crate) rtc: Rtc,
-    /// What the peer told, each with the simulated time since the wire was laid.
+    /// Events of the peer, each with the simulated time since the wire was created.
     pub(crate) events: Vec<(Duration, Event)>,
-    /// What its `Rtc` refused to go on with, each with the simulated time.
+    /// Errors of its `Rtc`, each with the simulated time.
     pub(crate) errors: Vec<(Duration, RtcError)>,
-    /// Every datagram the peer sent.
+    /// Every datagram that the peer sent.
     pub(crate) sent: Vec<Datagram>,
     pub(crate) candidate: Candidate,
-    /// While true, whatever is sent to this peer is lost.
+    /// Whether everything that is sent to this peer is lost.
     pub(crate) deaf: bool,
     deadline: Instant,
     inbound: Netem<Datagram>,
@@ -47,7 +47,7 @@ pub(crate) struct Datagram {
 }
 
 impl Wire {
-    /// Two peers as they come, with a host candidate each that the other does not know.
+    /// Creates two new peers, with a host candidate each that the other does not know.
     pub(crate) fn new() -> Self {
         Self::with_configs(config(), config())
     }
@@ -62,7 +62,7 @@ impl Wire {
         }
     }
 
-    /// Two peers that negotiated one data channel of the left one, and are connected.
+    /// Creates two peers that negotiated one data channel of the left one, and are connected.
     pub(crate) fn with_data() -> (Self, ChannelId) {
         Self::new().connected_by(|api| api.add_channel("chat".into()))
     }
@@ -74,12 +74,12 @@ impl Wire {
         (self, made)
     }
 
-    /// A whole exchange that the left peer offers.
+    /// Runs a whole round that the left peer offers.
     pub(crate) fn negotiate_left<T>(&mut self, change: impl FnOnce(&mut SdpApi) -> T) -> T {
         negotiate(&mut self.left, &mut self.right, change)
     }
 
-    /// A whole exchange that the right peer offers.
+    /// Runs a whole round that the right peer offers.
     pub(crate) fn negotiate_right<T>(&mut self, change: impl FnOnce(&mut SdpApi) -> T) -> T {
         negotiate(&mut self.right, &mut self.left, change)
     }
@@ -101,10 +101,10 @@ impl Wire {
         self.run_until(duration, |_| false);
     }
 
-    /// Lets simulated time pass until `done` or for `limit`, and tells which it was.
+    /// Lets simulated time pass until `done` or for `limit`, and returns which it was.
     pub(crate) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + limit;
-        // What a test did to a peer since the last run is seen by an input at once.
+        // A peer sees the changes of a test since the last run through an input at once.
         self.left.deadline = self.now;
         self.right.deadline = self.now;
         loop {
@@ -126,7 +126,7 @@ impl Wire {
         }
     }
 
-    /// Loses whatever either peer sends from now on.
+    /// Loses everything that either peer sends from now on.
     pub(crate) fn cut(&mut self) {
         self.left.deaf = true;
         self.right.deaf = true;
@@ -138,18 +138,18 @@ impl Wire {
         self.right.deaf = false;
     }
 
-    /// Makes the wire as bad as `config` says, in both directions, though not of the same datagrams.
+    /// Degrades the wire by `config`, in both directions, with different datagrams affected.
     pub(crate) fn degrade(&mut self, config: NetemConfig, seed: u64) {
         self.left.inbound.set_config(config.seed(2 * seed));
         self.right.inbound.set_config(config.seed(2 * seed + 1));
     }
 
-    /// The simulated time since the wire was laid.
+    /// Returns the simulated time since the wire was created.
     pub(crate) fn elapsed(&self) -> Duration {
         self.now - self.start
     }
 
-    /// Whether a message of the left peer's channel reaches the right peer.
+    /// Returns whether a message of the left peer's channel reaches the right peer.
     pub(crate) fn carries(&mut self, channel: ChannelId, message: &[u8]) -> bool {
         let seen = self.right.messages().len();
         let taken = self
@@ -179,7 +179,7 @@ impl Peer {
         }
     }
 
-    /// What `change` asks for, as an offer.
+    /// Returns an offer with what `change` asks for.
     pub(crate) fn offer<T>(
         &mut self,
         change: impl FnOnce(&mut SdpApi) -> T,
@@ -208,12 +208,12 @@ impl Peer {
         self.rtc.direct_api().create_data_channel(config)
     }
 
-    /// The local ICE username fragment.
+    /// Returns the local ICE username fragment.
     pub(crate) fn ufrag(&mut self) -> String {
         self.rtc.direct_api().local_ice_credentials().ufrag
     }
 
-    /// The labels of the channels that opened, in order.
+    /// Returns the labels of the channels that opened, in order.
     pub(crate) fn opened(&self) -> Vec<&str> {
         self.events
             .iter()
@@ -224,7 +224,7 @@ impl Peer {
             .collect()
     }
 
-    /// The id under which a channel opened.
+    /// Returns the id under which a channel opened.
     pub(crate) fn channel(&self, wanted: &str) -> ChannelId {
         let found = self.events.iter().rev().find_map(|(_, event)| match event {
             Event::ChannelOpen(id, label) if label == wanted => Some(*id),
@@ -233,7 +233,7 @@ impl Peer {
         found.unwrap_or_else(|| panic!("{wanted} has opened: {:?}", self.opened()))
     }
 
-    /// The messages that arrived on any channel, in order.
+    /// Returns the messages that arrived on any channel, in order.
     pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
         self.events
             .iter()
@@ -244,7 +244,7 @@ impl Peer {
             .collect()
     }
 
-    /// The ICE states that were told, each with its time.
+    /// Returns the ICE states that were reported, each with its time.
     pub(crate) fn ice_states(&self) -> Vec<(Duration, IceConnectionState)> {
         self.events
             .iter()
@@ -255,7 +255,7 @@ impl Peer {
             .collect()
     }
 
-    /// When ICE was told to be disconnected for the last time.
+    /// Returns when ICE was last reported as disconnected.
     pub(crate) fn disconnected_at(&self) -> Option<Duration> {
         self.ice_states()
             .into_iter()
@@ -285,7 +285,7 @@ impl Peer {
         };
         if let Err(error) = outcome.and_then(|()| self.drain(other, now, start)) {
             self.errors.push((now - start, error));
-            // str0m says nothing of when it wants to be woken after an error.
+            // After an error str0m does not report when it wants to be woken.
             self.deadline = now + TICK;
         }
     }
@@ -303,7 +303,7 @@ impl Peer {
     fn drain(&mut self, other: &mut Self, now: Instant, start: Instant) -> Result<(), RtcError> {
         loop {
             match self.rtc.poll_output()? {
-                // A deadline that has passed would have the peer take all the turns of this instant.
+                // With a deadline that has passed, the peer would take all the turns of this instant.
                 Output::Timeout(deadline) => {
                     self.deadline = deadline.max(now + TICK);
                     return Ok(());
@@ -332,12 +332,12 @@ impl AsRef<[u8]> for Datagram {
     }
 }
 
-/// What every peer of these tests starts from.
+/// Returns the configuration with which every peer of these tests starts.
 pub(crate) fn config() -> RtcConfig {
     RtcConfig::new().set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
 }
 
-/// A whole exchange, without letting time pass.
+/// Runs a whole round, without letting time pass.
 pub(crate) fn negotiate<T>(
     offerer: &mut Peer,
     answerer: &mut Peer,
@@ -349,22 +349,22 @@ pub(crate) fn negotiate<T>(
     made
 }
 
-/// An audio track both ways.
+/// Adds an audio track both ways.
 pub(crate) fn audio(api: &mut SdpApi) -> Mid {
     api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None)
 }
 
-/// A video track both ways.
+/// Adds a video track both ways.
 pub(crate) fn video(api: &mut SdpApi) -> Mid {
     api.add_media(MediaKind::Video, Direction::SendRecv, None, None, None)
 }
 
-/// An audio track both ways, and a channel called `chat`.
+/// Adds an audio track both ways, and a channel called `chat`.
 pub(crate) fn audio_and_data(api: &mut SdpApi) -> (Mid, ChannelId) {
     (audio(api), api.add_channel("chat".into()))
 }
 
-/// What str0m has against a remote description.
+/// Returns what str0m objects to in a remote description.
 pub(crate) fn remote_sdp(error: RtcError) -> String {
     match error {
         RtcError::RemoteSdp(reason) => reason,
@@ -380,9 +380,9 @@ pub(crate) const fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// One way, on a wire that nothing was done to.
+/// Delay one way, on an undisturbed wire.
 pub(crate) const LATENCY: Duration = millis(5);
-/// How long a peer is left alone that wants to be woken at once again and again.
+/// Pause of a peer that wants to be woken at once again and again.
 const TICK: Duration = millis(1);
 const LEFT: &str = "192.0.2.1:1000";
 const RIGHT: &str = "198.51.100.2:2000";

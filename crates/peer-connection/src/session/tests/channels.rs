@@ -1,4 +1,4 @@
-//! Data channels.
+//! Tests of data channels.
 
 use super::SECOND;
 use super::pair::{Pair, bytes};
@@ -80,7 +80,7 @@ fn a_channel_that_both_declare_needs_no_word() {
     assert_eq!(pair.b.session.data_channels()[0].stream, Some(7));
 }
 
-/// P32: the engine never says that such a channel is open.
+/// P32: the engine never reports that such a channel is open.
 #[test]
 fn a_channel_that_is_declared_late_opens() {
     let (mut pair, _) = connected(DataChannelOptions::default());
@@ -115,7 +115,7 @@ fn what_a_channel_cannot_be_is_refused() {
     assert_eq!(create(String::new(), negotiated(65_535)), Err(Error::BadId(65_535)));
     create("mine".to_owned(), negotiated(9)).unwrap();
     assert_eq!(create("again".to_owned(), negotiated(9)), Err(Error::IdTaken(9)));
-    // The id of the channel that was negotiated in band, and that of our placeholder.
+    // The id of the channel that was negotiated in band, and that of the placeholder.
     let taken = [0, 1, 1_023].map(|id| create("taken".to_owned(), negotiated(id)).is_err());
     assert_eq!(
         taken.iter().filter(|taken| **taken).count(),
@@ -138,7 +138,7 @@ fn what_cannot_be_sent_is_refused_and_nothing_else_is_disturbed() {
     assert!(pair.until(SECOND, |pair| !pair.b.messages().is_empty()));
 }
 
-/// One that the engine never takes would hold up its channel for ever.
+/// A message that the engine never takes would hold up its channel for ever.
 #[test]
 fn a_message_is_sent_or_refused_though_the_peer_takes_any() {
     for (ours, most) in [(1_000, 262_144), (262_144, 262_144), (1 << 20, 1 << 20)] {
@@ -238,7 +238,7 @@ fn a_channel_is_closed_by_either_side_after_what_waits() {
     assert_eq!(pair.b.messages().len(), 20);
     assert_eq!(pair.a.session.data_channels().len(), 0);
 
-    // Its stream can be had again, and by the other side.
+    // Its stream can be used again, also by the other side.
     let now = pair.now;
     let second = pair
         .b

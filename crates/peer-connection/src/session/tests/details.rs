@@ -1,4 +1,4 @@
-//! Offers with a fault: that the fault is named, and what is none is answered.
+//! Tests of faulty offers: the fault is named, and an offer without a fault is answered.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ fn two() -> String {
     read("hand-mids-with-hyphen.sdp")
 }
 
-/// The answer and why sections were not taken, or what is wrong with the offer.
+/// Returns the answer and why sections were not accepted, or what is wrong with the offer.
 fn offered(text: &str) -> Result<(Sdp, String), String> {
     let mut pair = Pair::new();
     let now = pair.now;
@@ -43,7 +43,7 @@ fn an_empty_group_is_none() {
             let text = without_line.replace("t=0 0\r\n", &format!("t=0 0\r\n{line}\r\n"));
             let (answer, answered) = offered(&text).unwrap();
             let (expected, expected_answered) = offered(without_line).unwrap();
-            // All but what each connection has of its own.
+            // All lines but those that differ in each connection.
             let lines = |sdp: &Sdp| {
                 let own = ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "o=", "a=msid", "a=ssrc"];
                 own.iter().fold(sdp.to_string(), |text, start| without(&text, start))
@@ -63,7 +63,7 @@ fn what_is_odd_about_a_group_does_no_harm_or_is_named() {
     let grouped =
         |lines: &str| two().replace("a=group:BUNDLE audio-0 video-1", lines).replace("LF", "\r\n");
     for (lines, group, answered) in [
-        // The first one that is not empty counts: there is one transport.
+        // The first group that is not empty counts: there is one transport.
         ("a=group:BUNDLELFa=group:BUNDLE audio-0 video-1", "audio-0 video-1", "all is taken"),
         ("a=group:BUNDLE audio-0 video-1LFa=group:BUNDLE", "audio-0 video-1", "all is taken"),
         (
@@ -93,7 +93,7 @@ fn what_is_odd_about_a_group_does_no_harm_or_is_named() {
     for text in [
         grouped("a=group:BUNDLE x y"),
         grouped("a=group:BUNDLE audio-0 x"),
-        // With no mids at all.
+        // Without any mids.
         call().replace("t=0 0\r\n", "t=0 0\r\na=group:BUNDLE x\r\n"),
         without(&grouped("a=group:BUNDLE x y"), "a=mid"),
     ] {
@@ -103,7 +103,7 @@ fn what_is_odd_about_a_group_does_no_harm_or_is_named() {
     assert_eq!(offered(&twice).unwrap_err(), "two sections have the mid \"audio-0\"");
 }
 
-/// What the reason is for which nothing of an offer is taken.
+/// Returns the reason why no section of an offer is accepted.
 #[track_caller]
 fn reason(text: &str) -> String {
     let (answer, said) = offered(text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -124,7 +124,7 @@ fn the_fault_of_a_payload_type_is_named() {
         );
         assert_eq!(reason(&text), expected);
     }
-    // What could be taken but for its number is what is to be told.
+    // The reason names what could be accepted with another number.
     let beside = only("97 200", "a=rtpmap:97 ISAC/16000\r\na=rtpmap:200 opus/48000/2\r\n");
     assert_eq!(
         reason(&beside),
@@ -188,6 +188,6 @@ fn the_fault_of_a_fingerprint_is_named() {
     }
     let none = offered(&without(&call(), "a=fingerprint")).unwrap_err();
     assert_eq!(none, "the description has no certificate fingerprint");
-    // One that can be used is enough.
+    // One usable fingerprint is enough.
     offered(&written(&format!("sha-9 AB\r\na=fingerprint:{good}"))).unwrap();
 }

@@ -1,4 +1,4 @@
-//! What a peer or an application may try.
+//! Tests of what a hostile peer, or a wrong application, may try.
 
 use proptest::prelude::*;
 
@@ -35,7 +35,7 @@ fn refused(text: &str) -> DescriptionError {
     let now = pair.now;
     match pair.b.session.set_remote_description(now, SessionDescription::offer(text)) {
         Err(SetDescriptionError::Description(error)) => {
-            // Nothing has happened: a right one is taken.
+            // Nothing has changed: a valid description is accepted.
             assert_eq!(pair.b.signaling(), SignalingState::Stable);
             pair.b.session.set_remote_description(now, SessionDescription::offer(offer())).unwrap();
             pair.b.session.create_answer(now).unwrap();
@@ -110,7 +110,7 @@ fn a_payload_type_means_one_thing() {
         let offer = with_second(change);
         pair.b.session.set_remote_description(now, SessionDescription::offer(offer)).unwrap();
         let answer = sdp::Sdp::parse(&pair.b.session.create_answer(now).unwrap().sdp);
-        // The section is taken with what is left of it.
+        // The section is accepted with the remaining payload types.
         let [.., first, _, second] = answer.media() else { panic!() };
         assert!(second.port() != Some(0));
         assert!(second.formats().count() < first.formats().count(), "{first} {second}");
@@ -131,7 +131,7 @@ fn a_payload_type_means_one_thing() {
     pair.b.session.create_answer(now).unwrap();
 }
 
-/// As `max-bundle` has offers (RFC 9143 §6): port 0, and not rejected.
+/// `max-bundle` makes offers like this (RFC 9143 §6): port 0, and not rejected.
 #[test]
 fn a_payload_type_means_one_thing_also_where_a_section_is_offered_as_bundle_only() {
     let plain = offer();
@@ -276,7 +276,7 @@ fn both_sides_lite_is_refused() {
     }
 }
 
-/// A section of data alone, of a peer with a taste of its own.
+/// A section of data alone, with an unusual mid.
 #[test]
 fn an_odd_mid_of_data_is_answered_as_it_is() {
     let mut pair = Pair::new();
@@ -294,7 +294,7 @@ fn an_odd_mid_of_data_is_answered_as_it_is() {
     assert_eq!(answer.bundle(), Some(vec![odd.as_str()]));
 }
 
-/// Sections that nobody here knows are rejected, each in its place, and the others are taken.
+/// Unknown sections are rejected, each in its place, and the others are accepted.
 #[test]
 fn unknown_sections_are_rejected_in_their_place() {
     let text = offer();
@@ -321,7 +321,7 @@ fn unknown_sections_are_rejected_in_their_place() {
     assert_eq!(answer.media()[0].to_string().lines().next(), Some("m=text 0 RTP/AVP 98"));
     assert_eq!(answer.media()[5].mid(), Some("i"));
     assert_eq!(answer.bundle().map(|bundle| bundle.len()), Some(3));
-    // And again from this side.
+    // And again in an offer of this side.
     let again = sdp::Sdp::parse(&pair.b.session.create_offer(false).unwrap().sdp);
     assert_eq!(again.media().len(), 6);
     assert_eq!(again.media()[0].to_string().lines().next(), Some("m=text 0 RTP/AVP 98"));
@@ -362,7 +362,7 @@ fn a_closed_connection_refuses_everything() {
     );
 }
 
-/// Another certificate than the one that was announced.
+/// The peer shows another certificate than the announced one.
 #[test]
 fn a_peer_that_is_not_who_it_says_is_not_heard() {
     let mut pair = Pair::new();
@@ -390,7 +390,7 @@ fn a_peer_that_is_not_who_it_says_is_not_heard() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is left out, doubled or swapped in a description: an answer or an error, no panic.
+    /// Any line is left out, doubled or swapped in a description: an answer or an error, no panic.
     #[test]
     fn mutilated_offers_are_answered_or_refused(cuts in prop::collection::vec((0usize..200, 0u8..5), 1..6)) {
         let text = offer();
@@ -415,7 +415,7 @@ proptest! {
         }
     }
 
-    /// Datagrams of every kind at a live connection: it goes on.
+    /// Datagrams of every kind at a connected connection: it goes on.
     #[test]
     fn datagrams_of_every_kind_disturb_nothing(datagrams in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..40)) {
         let mut pair = Pair::new();
@@ -425,7 +425,7 @@ proptest! {
         pair.pass(SECOND / 2);
         let (from, to) = (pair.b.address, pair.a.address);
         for (at, mut datagram) in datagrams.into_iter().enumerate() {
-            // STUN, DTLS, RTP, RTCP, and whatever it is.
+            // STUN, DTLS, RTP, RTCP, and others.
             if let Some(first) = datagram.first_mut() {
                 *first = match at % 5 { 0 => *first & 3, 1 => 20 + (*first % 6), 2 | 3 => 128 | (*first & 63), _ => *first };
             }
@@ -439,7 +439,7 @@ proptest! {
     }
 }
 
-/// Browsers go over to another transport then, and give the old one up; others go on.
+/// Browsers then move to another transport, and give the old one up; others go on.
 #[test]
 fn a_peer_that_stops_its_first_section_and_ends_is_told_of_once_and_by_that_reason() {
     for (wait, reason) in

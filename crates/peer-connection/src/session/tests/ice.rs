@@ -1,4 +1,4 @@
-//! Paths: found, lost, found again; under loss.
+//! Tests of paths: found, lost, found again; under loss.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ fn a_peer_that_is_not_there_fails_in_bounded_time() {
     assert!(pair.now - began <= 31 * SECOND, "{:?}", pair.now - began);
 }
 
-/// 30 % of all datagrams lost, some late, some twice.
+/// 30 % of all datagrams are lost, some come late, some twice.
 #[test]
 fn under_loss_they_connect_and_channels_stay_reliable() {
     for (loss, seed) in [(10, 1_u64), (20, 2), (30, 3), (30, 4)] {
@@ -199,7 +199,7 @@ fn candidates_are_read_kept_ignored_or_refused() {
     assert_eq!(add(Some(unnamed)), Ok(()), "as webrtc-rs names it");
     assert_eq!(add(None), Ok(()), "no more");
     assert_eq!(pair.b.session.counters().candidates_ignored, 3);
-    // With `a=` before it, with a line's end behind it, as some write it.
+    // With `a=` before it and a line end after it, as some peers write it.
     assert_eq!(pair.b.session.add_ice_candidate(now, candidate(&format!("a={host}\r\n"))), Ok(()));
     let mut add = |candidate| pair.b.session.add_ice_candidate(now, candidate);
     let flood = (0..200).map(|port| {
@@ -214,7 +214,7 @@ fn candidates_that_come_before_their_description_are_kept() {
     pair.channel("x", DataChannelOptions::default());
     pair.negotiate();
     pair.connect();
-    // A restart whose candidates are faster than its offer.
+    // A restart whose candidates arrive before its offer.
     pair.trickle = false;
     let now = pair.now;
     let offer = pair.a.session.create_offer(true).unwrap();
@@ -305,7 +305,7 @@ fn a_restart_revives_what_is_disconnected() {
     assert!(talks(&mut pair, channel));
 }
 
-/// Large messages and small ones, reliable and not, over a wire that loses, delays and repeats.
+/// Large messages and small ones, reliable and not, over a wire that loses, delays and repeats datagrams.
 #[test]
 fn the_guard_of_sctp_is_in_nobodys_way_under_loss() {
     for (loss, seed) in [(5, 1_u64), (15, 2), (30, 3)] {

@@ -1,4 +1,4 @@
-//! Keys for media, which a connection without it does not take.
+//! Tests of keys for media, which a connection without media does not take.
 
 use super::SECOND;
 use super::media::{send_frames, video};

@@ -1,4 +1,4 @@
-//! Offers as SIP gateways, media servers and browsers write them: what each must come to.
+//! Tests of offers as SIP gateways, media servers and browsers write them, with their results.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// The answer to an offer, by a connection of its own.
+/// Returns the answer to an offer, by a connection of its own.
 fn answer(text: &str) -> Result<Sdp, DescriptionError> {
     let mut pair = Pair::new();
     let now = pair.now;
@@ -23,7 +23,7 @@ fn answer(text: &str) -> Result<Sdp, DescriptionError> {
     }
     let answer = pair.b.session.create_answer(now).unwrap();
     pair.b.session.set_local_description(now, Some(answer.clone())).unwrap();
-    // What was answered once is answered again, and offered by this side.
+    // An offer that was answered once is answered again, and offered by this side.
     pair.b.session.set_remote_description(now, SessionDescription::offer(text)).unwrap();
     let again = Sdp::parse(&pair.b.session.create_answer(now).unwrap().sdp);
     pair.b.session.set_local_description(now, None).unwrap();
@@ -107,7 +107,7 @@ fn every_profile_that_stands_for_rtp_over_dtls_is_taken() {
     let answer = taken(&old);
     assert_eq!(answer.media()[0].attribute("sctpmap"), Some("5000 webrtc-datachannel 1024"));
     assert!(!answer.media()[0].has("sctp-port"));
-    // Without DTLS it is none.
+    // Without DTLS it is not accepted.
     let plain = offer.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP");
     let lines = plain.split_inclusive('\n').filter(|line| !line.starts_with("a=fingerprint"));
     assert_eq!(answer_error(&lines.collect::<String>()), DescriptionError::NoFingerprint);
@@ -157,7 +157,7 @@ fn a_section_without_a_mid_gets_one_and_is_answered_without() {
         assert_eq!(transceiver.mid.as_deref(), Some("0"));
         assert_eq!(transceiver.current_direction, Some(Direction::RecvOnly));
     }
-    // Its candidates name a section that has a mid only there.
+    // Its candidates name a section that has a mid only in them.
     let candidate = IceCandidate {
         candidate: "candidate:1 1 udp 1 192.0.2.9 9 typ host".to_owned(),
         sdp_mid: Some("audio".to_owned()),
@@ -168,7 +168,8 @@ fn a_section_without_a_mid_gets_one_and_is_answered_without() {
     assert_eq!(pair.b.session.remote_candidates().len(), 2);
 }
 
-/// Each has a transport of its own, and there is one: the others are rejected (RFC 8829 §5.3.1, `max-bundle`).
+/// Each section has a transport of its own, and this side has one: the others are rejected (RFC 8829 §5.3.1,
+/// `max-bundle`).
 #[test]
 fn of_sections_that_are_not_bundled_the_first_is_taken() {
     let lines = |text: &str, without: &[&str]| -> String {
@@ -373,7 +374,7 @@ fn extensions_are_agreed_on_as_they_were_offered() {
     let answered = taken(&differs);
     assert_eq!(maps(&answered, 0), [format!("1 {MID}")]);
     assert_eq!(maps(&answered, 1), [format!("4 {MID}")]);
-    // The same the other way round, and with an id that means something else elsewhere.
+    // The same the other way round, and with an id that has another meaning in another section.
     let swapped = differs.replace("extmap:1 ", "extmap:7 ").replace("extmap:4 ", "extmap:2 ");
     let answered = taken(&swapped);
     assert_eq!(
@@ -387,7 +388,7 @@ fn extensions_are_agreed_on_as_they_were_offered() {
         (vec![format!("1 {MID}")], vec![format!("4 {MID}")])
     );
 
-    // Of the session: in each section.
+    // In the session part: it holds in each section.
     let plain = read(CALL);
     let with = |line: &str| plain.replace("t=0 0\r\n", &format!("t=0 0\r\n{line}\r\n"));
     let answered = taken(&with(&format!("a=extmap:5 {MID}")));
@@ -395,12 +396,12 @@ fn extensions_are_agreed_on_as_they_were_offered() {
         (maps(&answered, 0), maps(&answered, 1)),
         (vec![format!("5 {MID}")], vec![format!("5 {MID}")])
     );
-    // Its own direction, seen from the other side.
+    // The direction of the offer, reversed.
     let answered = taken(&with(&format!("a=extmap:5/sendonly {MID}")));
     assert_eq!(maps(&answered, 0), [format!("5/recvonly {MID}")]);
 
-    // Those of the engine's ids are agreed on, those of the long form beyond are no fault, and what is not known is not
-    // agreed on.
+    // Ids that the engine has are agreed on; those of the long form beyond them are no fault; unknown extensions are
+    // not agreed on.
     for id in 1..=16 {
         let answered = taken(&with(&format!("a=extmap:{id} {MID}\r\na=extmap:{id} urn:x")));
         for at in 0..2 {
@@ -424,7 +425,7 @@ fn extensions_are_agreed_on_as_they_were_offered() {
     }
 }
 
-/// A mid of more than 16 bytes does not fit into the short form, and is not told by packets.
+/// A mid of more than 16 bytes does not fit into the short form, and packets do not carry it.
 #[test]
 fn a_renamed_mid_keeps_its_extension_if_that_can_carry_it() {
     const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";

@@ -1,4 +1,4 @@
-//! Tracks, transceivers, frames and packets.
+//! Tests of tracks, transceivers, frames and packets.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn audio(id: &str) -> LocalTrack {
     LocalTrack::new(RtpCodecCapability::new("audio"), id, "stream")
 }
 
-/// Something that the packetizer takes for a VP8 key frame.
+/// Returns bytes that the packetizer takes for a VP8 key frame.
 pub(super) fn frame(length: usize) -> Vec<u8> {
     let mut frame = vec![0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00];
     frame.resize(length.max(frame.len()), 5);
@@ -67,7 +67,7 @@ fn frames_go_both_ways_and_tracks_come_and_go() {
     });
     assert_eq!(added, Some(("camera".to_owned(), vec!["stream".to_owned()], TrackKind::Video)));
 
-    // The other way, on the same section.
+    // The other way, in the same section.
     let now = pair.now;
     let back = pair.b.session.add_track(now, video("other")).unwrap();
     pair.negotiate_from_b();
@@ -77,7 +77,7 @@ fn frames_go_both_ways_and_tracks_come_and_go() {
     assert!(pair.until(SECOND, |pair| pair.a.samples().len() == 1));
     assert_eq!(pair.a.session.transceivers().len(), 1);
 
-    // And no more.
+    // And then no longer.
     let now = pair.now;
     pair.a.session.change(now, |all| all.remove_track(sender)).unwrap();
     let write = pair.a.session.write_sample(now, sender, Sample::new(frame(500), SECOND / 30));
@@ -154,7 +154,7 @@ fn directions_are_negotiated_by_both_sides() {
             );
             assert_eq!(pair.b.session.transceivers()[0].current_direction, Some(agreed.reversed()));
 
-            // From inactive back to everything, and by the other side.
+            // From inactive back to everything, started by the other side.
             pair.b
                 .session
                 .change(now, |all| all.usable(id).map(|one| one.direction = SendRecv))
@@ -204,7 +204,7 @@ fn a_stopped_transceiver_ends_on_both_sides_and_its_place_is_rejected() {
     pair.negotiate_from_b();
     pair.pass(SECOND);
     assert!(pair.connected());
-    // A new one gets a place of its own.
+    // A new transceiver gets a section of its own.
     let now = pair.now;
     pair.a.session.add_track(now, super::media::audio("three")).unwrap();
     pair.negotiate();
@@ -232,7 +232,7 @@ fn preferred_codecs_are_the_only_ones() {
         "{codecs:?}"
     );
 
-    // By the side that answers.
+    // Started by the answering side.
     let mut pair = Pair::new();
     pair.a
         .session

@@ -1,4 +1,4 @@
-//! Connections with each other, in simulated time.
+//! Tests of connections with each other, in simulated time.
 
 mod channels;
 mod details;

@@ -1,4 +1,4 @@
-//! When a negotiation is needed (W3C §4.7.3): once for each need, and never without end.
+//! Tests of `negotiationneeded` (W3C §4.7.3): once for each need, and never without end.
 
 use super::SECOND;
 use super::pair::Pair;
@@ -8,7 +8,7 @@ fn track(id: &str) -> LocalTrack {
     LocalTrack::new(RtpCodecCapability::new("audio/opus"), id, "stream")
 }
 
-/// Settle, and say how often A has asked since.
+/// Makes a change, settles, and returns how often A has asked for a negotiation since.
 fn asked(pair: &mut Pair, what: impl FnOnce(&mut Pair)) -> usize {
     pair.settle();
     let before = pair.a.needs();
@@ -109,7 +109,7 @@ fn a_taken_back_offer_is_asked_for_again() {
     );
 }
 
-/// A transceiver that would send but has nothing to send, and a peer that does not want it.
+/// A transceiver would send but has no track, and the peer does not want it.
 #[test]
 fn a_wish_that_the_peer_does_not_share_is_no_storm() {
     let mut pair = Pair::new();
@@ -142,7 +142,7 @@ fn a_peer_on_hold_asks_once_for_more() {
     pair.negotiate();
     pair.connect();
     let id = pair.b.session.transceivers()[0].id;
-    // B wants nothing: A's wish to send is still there, and is offered once.
+    // B wants nothing: A still wants to send, and offers it once.
     pair.b
         .session
         .change(now, |all| all.usable(id).map(|one| one.direction = Direction::Inactive))

@@ -1,4 +1,4 @@
-//! Taking offers back, and offers that meet.
+//! Tests of rollbacks, and of offers that collide.
 
 use super::SECOND;
 use super::pair::{Pair, Peer};
@@ -76,7 +76,7 @@ fn an_answered_first_offer_is_taken_back() {
     pair.b.session.set_remote_description(now, SessionDescription::rollback()).unwrap();
 
     assert_eq!(pair.b.state(), PeerConnectionState::New);
-    // Either side may begin again.
+    // Either side may offer again.
     pair.negotiate_from_b();
     pair.connect();
     assert!({
@@ -117,7 +117,7 @@ fn an_answered_later_offer_is_taken_back_unless_it_changed_the_transport() {
     );
 }
 
-/// Perfect negotiation (W3C §10.7): A is polite, both offer at once.
+/// Has both sides offer at once, with perfect negotiation (W3C §10.7): A is polite.
 fn collide(pair: &mut Pair) {
     let now = pair.now;
     let of_a = pair.a.session.create_offer(false).unwrap();
@@ -125,7 +125,7 @@ fn collide(pair: &mut Pair) {
     let of_b = pair.b.session.create_offer(false).unwrap();
     pair.b.session.set_local_description(now, Some(of_b.clone())).unwrap();
 
-    // The impolite side ignores the offer that comes; the polite one takes its own back.
+    // The impolite side ignores the offer of the other; the polite one rolls its own back.
     pair.a.session.set_remote_description(now, of_b).unwrap();
     pair.a.session.set_local_description(now, None).unwrap();
     let answer = pair.a.session.jsep().current_local().cloned().unwrap();
@@ -142,7 +142,7 @@ fn offers_that_meet_at_the_beginning_end_in_a_connection_with_both_tracks() {
 
     collide(&mut pair);
 
-    // W3C: a transceiver made by addTrack takes the section that the other side offers.
+    // W3C: a transceiver made by addTrack uses the section that the other side offers.
     pair.connect();
     assert_eq!((pair.a.session.transceivers().len(), pair.b.session.transceivers().len()), (1, 1));
     assert_eq!((pair.a.tracks(), pair.b.tracks()), (1, 1));
@@ -178,7 +178,7 @@ impl Peer {
         self.session.transceivers().into_iter().find(|one| one.sender == sender)?.mid
     }
 
-    /// Tracks of the other side, as it was told of them.
+    /// Returns how many tracks of the other side were reported.
     pub(super) fn tracks(&self) -> usize {
         let count = |what: fn(&ConnectionEvent) -> bool| {
             self.events.iter().filter(|event| what(event)).count()

@@ -1,4 +1,4 @@
-//! Packets as they are, and when media goes out.
+//! Tests of packets in RTP mode, and of when media is sent.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ fn packets(peer: &Peer) -> Vec<&RtpPacket> {
     peer.events.iter().filter_map(packet).collect()
 }
 
-/// A track of this side's, with packets for it.
+/// Adds a track to this side, and returns a function that makes packets for it.
 fn packets_of(pair: &mut Pair) -> (SenderId, impl Fn(u64, Instant) -> RtpPacket + use<>) {
     let now = pair.now;
     let sender = pair.a.session.add_track(now, video("one")).unwrap();
@@ -50,7 +50,7 @@ fn packets_of(pair: &mut Pair) -> (SenderId, impl Fn(u64, Instant) -> RtpPacket 
     (sender, packet)
 }
 
-/// How many datagrams wait to be sent that hold something as long as this.
+/// Returns how many datagrams of at least this length wait to be sent.
 fn waiting(peer: &Peer, length: usize) -> usize {
     let large = |output: &&SessionOutput| matches!(output, SessionOutput::Transmit { contents, .. } if contents.len() >= length);
     peer.session.output.iter().filter(large).count()
@@ -112,7 +112,7 @@ fn in_rtp_mode_packets_go_as_they_are() {
     assert_eq!(pair.a.session.write_packet(sender, wrong), Err(WriteError::NotNegotiated));
 }
 
-/// The pacer lets one out each time that it is told the time.
+/// The pacer lets one packet out each time that it is given the time.
 #[test]
 fn with_bandwidth_estimation_what_is_due_goes_out_at_once() {
     let registry = Registry { bandwidth_estimation: Some(50_000_000), ..Registry::default() };
@@ -131,7 +131,7 @@ fn with_bandwidth_estimation_what_is_due_goes_out_at_once() {
     assert_eq!(packets(&pair.b).len(), 20);
 }
 
-/// Its receiver takes the upper bits of the first number for 0 (RFC 3711 §3.3.1).
+/// The receiver takes the upper bits of the first number for 0 (RFC 3711 §3.3.1).
 #[test]
 fn a_stream_that_is_forwarded_from_its_middle_is_decrypted() {
     for first in [65_436, 65_535, 70_000, 1 << 40] {
@@ -144,7 +144,7 @@ fn a_stream_that_is_forwarded_from_its_middle_is_decrypted() {
             pair.a.session.flush(now);
             pair.pass(Duration::from_millis(5));
         };
-        // The second comes late, and one is lost.
+        // The second packet comes late, and one is lost.
         for number in [first, first + 2, first + 1, first + 4] {
             send(&mut pair, number);
         }

@@ -1,4 +1,4 @@
-//! Sources of RTP that a peer names or sends: the engine has streams for so many.
+//! Tests of sources of RTP that a peer names or sends: the engine has streams for a limited number.
 
 use super::SECOND;
 use super::media::{frame, video};
@@ -7,7 +7,7 @@ use crate::media::*;
 use crate::sdp::Sdp;
 use crate::*;
 
-/// An offer of so many sections of video, each with sources of its own from `first` on.
+/// Returns an offer of this many sections of video, each with sources of its own from `first` on.
 fn offer(sections: usize, sources: u32, first: u32) -> SessionDescription {
     let mids: Vec<String> = (0..sections).map(|at| at.to_string()).collect();
     let fingerprint = ["AB"; 32].join(":");
@@ -37,7 +37,7 @@ fn answer(pair: &mut Pair, offer: SessionDescription) {
     pair.b.session.set_local_description(pair.now, None).unwrap();
 }
 
-/// How many of these sources have a stream.
+/// Returns how many of these sources have a stream.
 fn streams(pair: &mut Pair, sources: std::ops::Range<u32>) -> usize {
     sources.filter(|source| pair.b.session.engine.has_stream_of(*source)).count()
 }
@@ -57,14 +57,14 @@ fn offers_that_name_ever_new_sources_make_no_more_streams_than_there_may_be() {
     }
     assert!((200..=512).contains(&streams(&mut pair, 0..40_000)));
 
-    // What is silent makes room.
+    // A silent source makes room.
     pair.now += 61 * SECOND;
     answer(&mut pair, offer(8, 2, 50_000));
     assert_eq!(streams(&mut pair, 50_000..51_000), 8);
     assert!(streams(&mut pair, 0..60_000) <= 512);
 }
 
-/// A packet of this source that names its section and an encoding, with nothing that could be authenticated behind it.
+/// Returns a packet of this source that names its section and an encoding, and that cannot be authenticated.
 fn forged(source: u32, payload_type: u8, ids: (u8, u8), (mid, rid): (&str, &str)) -> Vec<u8> {
     let mut extensions = Vec::new();
     for (id, value) in [(ids.0, mid), (ids.1, rid)] {
@@ -106,7 +106,7 @@ fn packets_of_ever_new_sources_make_no_more_streams_than_there_may_be() {
     assert!((100..=512).contains(&forged), "{forged}");
     assert!(pair.b.session.counters().datagrams_refused > 1_000);
 
-    // The peer's own source was known before.
+    // The peer's real source was known before.
     let now = pair.now;
     pair.a.session.write_sample(now, sender, Sample::new(frame(3_000), SECOND / 30)).unwrap();
     pair.a.session.flush(now);

@@ -1,4 +1,4 @@
-//! Which description may be set in which state, and what follows (W3C §4.4.1.5, RFC 8829 §3.2).
+//! Tests of which description may be set in which state, and of the effects (W3C §4.4.1.5, RFC 8829 §3.2).
 
 use super::pair::Pair;
 use crate::error::SetDescriptionError;
@@ -7,7 +7,7 @@ use crate::*;
 use SdpType::*;
 use SignalingState::*;
 
-/// A pair whose A is in this state.
+/// Returns a pair whose A is in this state.
 fn pair_in(state: SignalingState) -> Pair {
     let mut pair = Pair::new();
     let now = pair.now;
@@ -38,7 +38,7 @@ fn pair_in(state: SignalingState) -> Pair {
     pair
 }
 
-/// Set a description of this kind that is right but for the state.
+/// Sets a description of this kind that is right except for the state.
 fn set(pair: &mut Pair, local: bool, kind: SdpType) -> Result<(), SetDescriptionError> {
     let now = pair.now;
     let (a, b) = (&mut pair.a.session, &mut pair.b.session);
@@ -48,7 +48,7 @@ fn set(pair: &mut Pair, local: bool, kind: SdpType) -> Result<(), SetDescription
             Answer | ProvisionalAnswer => a.create_answer(now).map(|answer| answer.sdp).ok(),
             Rollback => None,
         };
-        // What cannot be created has a text all the same.
+        // Descriptions that cannot be created need a text as well.
         let sdp =
             sdp.unwrap_or_else(|| if kind == Rollback { String::new() } else { "v=0".to_owned() });
         return a.set_local_description(now, Some(SessionDescription { kind, sdp }));
@@ -161,7 +161,7 @@ fn a_local_description_is_the_one_that_was_created() {
     };
     assert_eq!((expected.as_str(), found.as_str()), ("a=setup:actpass", "a=setup:active"));
 
-    // Candidates and the ends of lines do not matter.
+    // Candidates and line ends do not matter.
     let text = offer.sdp.replace("\r\n", "\n") + "a=candidate:1 1 udp 1 10.0.0.1 5 typ host\n";
     pair.a.session.set_local_description(now, Some(SessionDescription::offer(text))).unwrap();
 }
