@@ -1,5 +1,6 @@
-//! What the door costs: a message from socket to socket through peer, room and outbox, beside a server by hand that only
-//! passes texts on; a call, beside `ping`; reading a candidate, beside reading nothing but its fields.
+//! Benchmarks of signaling: a message from socket to socket through peer, room and outbox, beside a hand-written
+//! baseline that only relays texts; a call, beside `ping`; parsing a candidate, beside plain deserialization of its
+//! fields.
 
 use std::hint::black_box;
 use std::io;
@@ -52,7 +53,7 @@ impl Peer for Guest {
     }
 }
 
-/// Callboard, on threads of its own, until the process ends.
+/// Starts Callboard on threads of its own, until the process ends.
 fn callboard() -> SocketAddr {
     on_a_thread(|tell| {
         actix_web::rt::System::new().block_on(async {
@@ -78,7 +79,7 @@ fn callboard() -> SocketAddr {
     })
 }
 
-/// A server that passes each text on to all others, as it came.
+/// Starts the baseline: a hand-written server that relays each text to all other clients.
 fn by_hand() -> SocketAddr {
     on_a_thread(|tell| {
         runtime().block_on(async {
@@ -143,7 +144,7 @@ impl Client {
         Self(client_async(format!("ws://{server}/socket"), tcp).await.expect("let in").0)
     }
 
-    /// In the room; and the id that it has there.
+    /// Connects and joins the room; returns the client with its peer id.
     async fn join(server: SocketAddr) -> (Self, String) {
         let mut client = Self::connect(server).await;
         let welcome: Value = serde_json::from_str(&client.next().await).expect("JSON");
@@ -213,7 +214,7 @@ fn sockets(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The same fields, of which nothing is asked.
+/// The same fields, without any checks.
 #[derive(Deserialize)]
 struct Bare<'a> {
     event: &'a str,

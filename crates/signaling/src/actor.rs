@@ -23,27 +23,27 @@ use crate::session::{Act, SILENT, Session};
 use crate::socket::{Event, FromSocket, ToSocket};
 use server_link::Link;
 
-/// One life of a peer.
+/// One instance of a peer.
 pub(crate) struct PeerActor<P: Peer> {
-    /// Out of its place while one of its callbacks runs: an actor without it has crashed.
+    /// Taken out while one of its callbacks runs: an actor without it has crashed.
     peer: Option<P>,
     context: Context,
     lease: Arc<Lease>,
     session: Session,
     attachment: Arc<Attachment>,
-    /// None while its client has none.
+    /// None while the client has no socket.
     socket: Option<SocketNumber>,
-    /// When it next looks after its client, or gives it up.
+    /// Timer of the next liveness check, or of the end of the grace period.
     alarm: Option<SpawnHandle>,
     counters: Arc<Counters>,
-    /// The room has let it in.
+    /// The room has admitted the peer.
     joined: bool,
-    /// It takes the place of one that crashed.
+    /// This instance replaces one that crashed.
     again: bool,
-    /// It ends by itself, rather than with its room.
+    /// The peer ends by itself, rather than with its room.
     leaving: bool,
     policy: Arc<Policy>,
-    /// The way to the WebRTC peer that its client has on the server; most clients have none.
+    /// Link to the client's WebRTC peer on the server; most clients have none.
     link: Option<Box<Link>>,
 }
 
@@ -74,12 +74,12 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
-    /// Its client is to be told if it takes the place of one that crashed.
+    /// Sets whether this instance replaces one that crashed; then the client is told.
     pub(crate) fn again(self, again: bool) -> Self {
         Self { again, ..self }
     }
 
-    /// Run one of the peer's callbacks.
+    /// Runs one of the peer's callbacks.
     fn call<T>(&mut self, callback: impl FnOnce(&mut P, &Context) -> T) -> Option<T> {
         let mut peer = self.peer.take()?;
         let result = callback(&mut peer, &self.context);
@@ -172,7 +172,7 @@ impl<P: Peer> PeerActor<P> {
         let wait = self.session.poll_timeout().saturating_duration_since(Instant::now().into_std());
         let alarm = ctx.run_later(wait.max(SHORTEST_NAP), |this, ctx| {
             let act = this.session.handle_timeout(Instant::now().into_std());
-            // Whatever comes of it may set another one.
+            // Handling it may set another one.
             this.wake_in_time(ctx);
             this.act(ctx, act);
         });
@@ -200,17 +200,17 @@ impl<P: Peer> Actor for PeerActor<P> {
         ctx.spawn(joining.into_actor(self).map(|joined, this, ctx| this.joined(ctx, joined)));
     }
 
-    /// Runs also after a panic, when the peer is out of its place.
+    /// Runs also after a panic, when the peer is taken out.
     fn stopped(&mut self, _: &mut Self::Context) {
         self.context.client.desk.close();
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
         if has_panicked() {
-            return; // in no callback of its own: it is about to live again
+            return; // the panic was in none of its callbacks: it is about to be restarted
         }
         self.close_server();
         self.attachment.over();
         if !self.leaving && !self.context.room.is_running() {
-            // It goes down with its room, which is too broken to say so.
+            // It ends with its room, which can no longer say so.
             self.tell(Description::RoomClosed, &"crashed".into());
             self.lease.outbox().close(Close::ROOM_FAILED);
         }
@@ -227,7 +227,7 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
 
     fn handle(&mut self, message: FromSocket, ctx: &mut Self::Context) {
         if self.socket != Some(message.socket) {
-            return; // what the last socket still had to say when the next one was there
+            return; // late input of the previous socket
         }
         let now = Instant::now().into_std();
         let act = match message.event {
@@ -246,7 +246,7 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
     }
 }
 
-/// How long a room may take to get to a peer that wants to join, and to decide.
+/// Time limit for joining, including the time until the room handles it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// So that a deadline of now does not spin.
+/// Shortest timer, so that a deadline of now does not spin.
 const SHORTEST_NAP: Duration = Duration::from_millis(1);

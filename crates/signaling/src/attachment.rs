@@ -1,7 +1,8 @@
-//! What ties a peer to its client's WebSocket: to one, to the next one, or to none for a while.
+//! Socket link: ties a peer to its client's WebSocket, to the next one, or to none for a while.
 //!
-//! The peer's lives and the client's sockets come and go on their own threads. What they must agree on is decided here
-//! under one lock: which socket is the peer's, whether it waits for another one, and who of two that come gets it.
+//! The peer's instances and the client's sockets start and end on their own threads. What they must agree on is decided
+//! here under one lock: which socket is the peer's, whether it waits for another one, and which of two new ones gets
+//! it.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,7 +22,7 @@ use crate::limits::{Admission, TooMany};
 use crate::socket::ToSocket;
 use crate::tokens::{Digest, Tokens};
 
-/// A peer and its client's sockets.
+/// Link between a peer and its client's sockets.
 pub(crate) struct Attachment {
     pub(crate) outbox: Arc<Outbox>,
     terms: Terms,
@@ -31,22 +32,22 @@ pub(crate) struct Attachment {
     itself: Weak<Self>,
 }
 
-/// What stays the same from one socket to the next.
+/// Properties that stay the same from one socket to the next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) peer_id: PeerId,
-    /// Where its first socket came from.
+    /// Address that its first socket came from.
     pub(crate) address: IpAddr,
     pub(crate) outbox: OutboxLimits,
     /// How long the peer waits for another socket; zero: not at all.
     pub(crate) resume_grace: Duration,
     pub(crate) close_grace: Duration,
     pub(crate) max_message: usize,
-    /// When its client asked for the first socket.
+    /// Time at which its client asked for the first socket.
     pub(crate) requested: Instant,
 }
 
-/// A socket, to be attached.
+/// A socket that can be attached.
 pub(crate) struct Plug {
     pub(crate) mail: Recipient<MailWaiting>,
     pub(crate) control: Recipient<ToSocket>,
@@ -59,26 +60,26 @@ pub(crate) struct Plug {
 pub(crate) enum Presence {
     /// Behind this socket, and no earlier one.
     Here(SocketNumber),
-    /// It has lost its socket, and may come back until then.
+    /// The client has lost its socket, and may come back until this time.
     Away(Instant),
-    /// It is not coming back.
+    /// The client will not come back.
     Gone,
 }
 
-/// How a socket has ended.
+/// The way a socket has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Without a goodbye: the client may come back.
+    /// Without a close: the client may come back.
     #[default]
     Lost,
-    /// One side has closed it and meant it.
+    /// One side has closed it on purpose.
     Closed,
 }
 
-/// Why a client cannot go on with its peer.
+/// Reason why a client cannot resume its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResumeError {
-    /// The token is not this peer's, any more; or the peer has ended.
+    /// The token is not, or no longer, this peer's; or the peer has ended.
     CannotResume,
     TooMany(TooMany),
 }
@@ -87,9 +88,9 @@ struct State {
     line: Line,
     /// The peer has ended, or is about to.
     over: bool,
-    /// The peer's current life, or its last one.
+    /// The peer's current instance, or its last one.
     peer: Option<Recipient<Presence>>,
-    /// The one token that is good.
+    /// The only valid token.
     token: Option<Digest>,
 }
 
@@ -99,7 +100,7 @@ enum Line {
         control: Recipient<ToSocket>,
         cable: Arc<Cable>,
     },
-    /// Its connection still counts: otherwise clients that come and vanish could leave peers without end.
+    /// The connection still counts: otherwise clients that connect and vanish could leave peers without limit.
     Away {
         number: SocketNumber,
         until: Instant,
@@ -109,7 +110,7 @@ enum Line {
 }
 
 impl Attachment {
-    /// A peer whose first socket this is; and the socket's number.
+    /// Creates the link of a peer and its first socket; returns it with the socket's number.
     pub(crate) fn new(
         terms: Terms,
         plug: Plug,
@@ -157,7 +158,7 @@ impl Attachment {
         self.terms.max_message
     }
 
-    /// What `authenticated` says of it.
+    /// Returns what `authenticated` says about resumption.
     pub(crate) fn welcome(&self) -> Map<String, Value> {
         if self.terms.resume_grace.is_zero() {
             return Map::new();
@@ -165,7 +166,7 @@ impl Attachment {
         Map::from_iter([("resume".to_owned(), self.renew(&mut self.state()))])
     }
 
-    /// A new token in the place of the old one, as the client gets it.
+    /// Replaces the token; returns the new one as the client gets it.
     fn renew(&self, state: &mut State) -> Value {
         let (token, digest) = self.tokens.issue(Weak::clone(&self.itself));
         if let Some(used) = state.token.replace(digest) {
@@ -174,7 +175,7 @@ impl Attachment {
         json!({ "token": token, "grace_ms": self.terms.resume_grace.as_millis() as u64 })
     }
 
-    /// The peer lives now: where its client is, and whom to tell of changes.
+    /// Registers a new instance of the peer, which is sent the changes; returns where its client is.
     pub(crate) fn lives(&self, peer: Recipient<Presence>) -> Presence {
         let mut state = self.state();
         (state.peer, state.over) = (Some(peer), false);
@@ -185,7 +186,7 @@ impl Attachment {
         }
     }
 
-    /// The peer will not live again: nobody can resume it.
+    /// Marks the peer as ended for good: its session can no longer be resumed.
     pub(crate) fn over(&self) {
         let mut state = self.state();
         state.over = true;
@@ -194,7 +195,7 @@ impl Attachment {
         }
     }
 
-    /// Whether the time is up for the client to come back; if so it cannot any more.
+    /// Returns whether the grace period is over; if so the client can no longer come back.
     pub(crate) fn give_up(&self) -> bool {
         let mut state = self.state();
         match &state.line {
@@ -206,8 +207,8 @@ impl Attachment {
         true
     }
 
-    /// A client has come with this token: its socket takes the place of the one that is lost, or is still believed to be
-    /// there. `admit` counts the new connection, in the place of the lost one if that still counts.
+    /// Resumes the session with this token: the new socket takes the place of the one that is lost, or still believed
+    /// to be open. `admit` counts the new connection, in place of the lost one if that still counts.
     pub(crate) fn resume(
         &self,
         token: Digest,
@@ -248,7 +249,7 @@ impl Attachment {
         Ok((number, admitted))
     }
 
-    /// What the client gets first.
+    /// Returns the first message to a client that has come back.
     fn resumed(&self, state: &mut State) -> Message {
         #[derive(Serialize)]
         struct Data {
@@ -262,7 +263,7 @@ impl Attachment {
             .to(To::Peers(vec![peer_id]))
     }
 
-    /// Tell the client's socket, if it is still this one.
+    /// Sends to the client's socket, if it is still this one.
     pub(crate) fn tell_socket(&self, socket: SocketNumber, told: ToSocket) {
         if let Line::Here { number, control, .. } = &self.state().line
             && *number == socket
@@ -272,7 +273,8 @@ impl Attachment {
         }
     }
 
-    /// The client does not answer: close its socket and wait for another one. False if that cannot be.
+    /// Closes the socket of a client that does not answer, and waits for another one. Returns false if that is not
+    /// possible.
     pub(crate) fn unplug(&self, socket: SocketNumber, close: Close) -> bool {
         let mut state = self.state();
         match &state.line {
@@ -286,7 +288,8 @@ impl Attachment {
         true
     }
 
-    /// This socket has ended, or is about to; its place among the connections when it really has. Called more than once.
+    /// Handles the end of a socket, or its approaching end; `admission` is its place among the connections when it has
+    /// really ended. Called more than once.
     pub(crate) fn ended(&self, socket: SocketNumber, end: End, admission: Option<Admission>) {
         let mut state = self.state();
         match &mut state.line {
@@ -316,7 +319,7 @@ impl Attachment {
         !self.terms.resume_grace.is_zero() && !self.outbox.is_closed()
     }
 
-    /// From here to away.
+    /// Changes from here to away.
     fn lost(&self, state: &mut State) {
         let Line::Here { number, .. } = state.line else { return };
         self.cut(state);
@@ -327,13 +330,13 @@ impl Attachment {
         self.tell(state, Presence::Away(until));
     }
 
-    /// The outbox is closed: see to it that its socket ends, or the peer if there is none.
+    /// Handles the close of the outbox: ends the socket, or the peer if there is no socket.
     fn closing(&self, close: Close) {
         if close == Close::TOO_SLOW {
             self.counters.add(Count::TooSlow);
         }
         let mut state = self.state();
-        // Its client may be away, or gone without the server's having noticed: it is told when it comes back.
+        // The client may be away, or gone without the server noticing: it is told when it comes back.
         if let Some(token) = state.token.filter(|_| is_for_good(close)) {
             self.tokens.close(token, close, Instant::now() + self.terms.resume_grace);
         }
@@ -347,7 +350,8 @@ impl Attachment {
         }
     }
 
-    /// Cut the socket's connection if it does not end in time. On a server that cannot, the peer does not wait for it.
+    /// Cuts the socket's connection if it does not end in time. On a server that cannot cut, the peer does not wait for
+    /// it.
     fn cut(&self, state: &State) {
         let Line::Here { number, cable, .. } = &state.line else { return };
         let (this, number) = (Weak::clone(&self.itself), *number);
@@ -366,7 +370,7 @@ impl Attachment {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is made whole before anything that could panic.
+        // Every change is completed before anything that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -379,12 +383,12 @@ impl Drop for Attachment {
     }
 }
 
-/// Whether a client that is closed so is not to come back.
+/// Returns whether a client with this close must not come back.
 fn is_for_good(close: Close) -> bool {
     matches!(close.code, 1000 | 4000..=4999)
 }
 
-/// 1000: the client has come back with another socket before this one had ended.
+/// Close 1000: the client has come back with another socket before this one had ended.
 const RESUMED_ELSEWHERE: Close = Close { code: 1000, reason: "resumed elsewhere" };
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Strict parser of `Host` and `Origin` (RFC 9110 §7.2, RFC 6454 §7): what a browser would not send is no host.
+//! Strict parser of `Host` and `Origin` (RFC 9110 §7.2, RFC 6454 §7): anything that a browser would not send is
+//! rejected.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,17 +17,17 @@ pub(crate) struct Authority {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Host {
     Ip(IpAddr),
-    /// In lower case.
+    /// A name in lower case.
     Name(String),
 }
 
-/// Says that a request names its host twice, differently, or in a way that no browser does.
+/// Error: a request names its host twice, differently, or in a way that no browser does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadHost;
 
 impl Authority {
-    /// Parses `HOST` or `HOST:PORT`. Browsers write addresses in one way only: `0x7f.1`, `[::1%lo]` and `127.0.0.1.` are
-    /// none, and no names either.
+    /// Parses `HOST` or `HOST:PORT`. Browsers write addresses in one way only: `0x7f.1`, `[::1%lo]` and `127.0.0.1.`
+    /// are neither addresses nor names.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -46,8 +47,8 @@ impl Authority {
         Some(Self { host, port })
     }
 
-    /// Returns the host that a request is for: the one in its target, if that is a whole URL (RFC 9112 §3.2.2), else the
-    /// one in `Host`. None if it names none.
+    /// Returns the host that a request is for: the one in its target, if that is a whole URL (RFC 9112 §3.2.2), else
+    /// the one in `Host`. None if it names none.
     ///
     /// # Errors
     /// [`BadHost`]
@@ -74,7 +75,7 @@ impl Authority {
         }
     }
 
-    /// Whether it names this machine as one calls it only from itself.
+    /// Returns whether this is a name or address that reaches a machine only from itself.
     pub(crate) fn is_loopback(&self) -> bool {
         match &self.host {
             Host::Ip(address) => address.to_canonical().is_loopback(),
@@ -82,7 +83,7 @@ impl Authority {
         }
     }
 
-    /// The port that is meant, under this scheme.
+    /// Returns the port, by default the one of this scheme.
     fn port_under(&self, scheme: &str) -> Option<u16> {
         self.port.or(match scheme {
             "http" => Some(80),
@@ -127,7 +128,7 @@ impl fmt::Display for Authority {
     }
 }
 
-/// The origin of a page: scheme, host, port.
+/// Origin of a page: scheme, host, port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PageOrigin {
     pub(crate) scheme: String,
@@ -135,7 +136,7 @@ pub(crate) struct PageOrigin {
 }
 
 impl PageOrigin {
-    /// Parses `SCHEME://HOST` or `SCHEME://HOST:PORT`; `null` is none.
+    /// Parses `SCHEME://HOST` or `SCHEME://HOST:PORT`; `null` is not an origin.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -149,7 +150,7 @@ impl PageOrigin {
         Some(Self { scheme, authority })
     }
 
-    /// Whether a request for this host is one for a page's own server.
+    /// Returns whether a request for this host goes to the page's own server.
     pub(crate) fn is_of(&self, host: &Authority) -> bool {
         let Self { scheme, authority } = self;
         matches!(&**scheme, "http" | "https")
@@ -164,15 +165,15 @@ impl fmt::Display for PageOrigin {
     }
 }
 
-/// 1 to 65535, without zeros before it.
+/// Parses a port from 1 to 65535 without leading zeros.
 fn port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|digit| digit.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| digits)
 }
 
-/// The longest name, in bytes, with the dot at its end (RFC 1035 §2.3.4).
+/// Length limit of a name, in bytes, with the dot at its end (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 254;
-/// The longest part of a name, in bytes.
+/// Length limit of a part of a name, in bytes.
 const MAX_LABEL: usize = 63;
 
 #[cfg(test)]
@@ -197,7 +198,7 @@ mod tests {
             ("A.Example:443", false),
             ("my_host-1", false),
             ("xn--bcher-kva.example", false),
-            // A name that resolvers may look up: only the browser knows where it leads.
+            // A name that resolvers may look up: only the browser knows its address.
             ("localhost.", false),
             ("app.localhost", false),
             ("localhost.evil.example", false),
@@ -327,7 +328,7 @@ mod tests {
         assert_eq!(of("/", &["u@a.example"]), Err(BadHost));
         assert_eq!(of("http://a.example/", &["a.example"]), Ok(Some("a.example".into())));
         assert_eq!(of("http://a.example/", &[]), Ok(Some("a.example".into())));
-        // What counts is the target, and then a `Host` that says otherwise is a trick.
+        // The target counts, and then a `Host` that says otherwise is a trick.
         assert_eq!(of("http://evil.com/", &["localhost"]), Err(BadHost));
         assert_eq!(of("http://localhost@evil.com/", &["localhost"]), Err(BadHost));
     }

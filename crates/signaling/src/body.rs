@@ -1,4 +1,4 @@
-//! Deadlines for the bodies of requests, for which actix-web and actix-http wait for ever.
+//! Deadlines for the bodies of requests; actix-web and actix-http have none.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,11 +20,11 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::json;
 use tokio::time::{Sleep, sleep};
 
-/// Middleware that answers a request with 408 and ends its connection if the body has not come within this time after
-/// the head; and that ends the connection as well if the handler does not want all of the body. Without it a client can
+/// Creates middleware that answers a request with 408 and ends its connection if the body has not come within `limit`
+/// after the head; it also ends the connection if the handler does not read the whole body. Without it a client can
 /// keep a connection open for ever by never ending its body. The routes of [`Signaling`](crate::Signaling) and
-/// [`admin`](crate::admin) have it. What a client sends once it has been answered with 101 is no body, and may take any
-/// time; that it asks for another protocol changes nothing.
+/// [`admin`](crate::admin) have it. What a client sends after the answer 101 is not a body, and may take any time; that
+/// a request asks for another protocol changes nothing.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -44,7 +44,7 @@ pub fn body_within<B: MessageBody + 'static>(
     within(limit, |head| has_body(head) || may_send_on(head))
 }
 
-/// The same for a handler that reads nothing but a WebSocket's frames, to which it gives way.
+/// Creates the same middleware for a handler that reads nothing but a WebSocket's frames: it does not limit these.
 pub(crate) fn no_body_within<B: MessageBody + 'static>(
     limit: Duration,
 ) -> impl Fn(ServiceRequest, Next<B>) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, Error>>
@@ -83,7 +83,7 @@ fn has_body(head: &RequestHead) -> bool {
     head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING)
 }
 
-/// Whether actix-http takes all that follows for the body, also behind the length that is told.
+/// Returns whether actix-http takes all following input for the body, even beyond the announced length.
 fn may_send_on(head: &RequestHead) -> bool {
     let mut protocols = head.headers.get_all(UPGRADE);
     head.method == Method::CONNECT
@@ -95,24 +95,24 @@ fn too_late() -> HttpResponse {
     response.json(json!({ "error": "timeout", "detail": "the body did not come" }))
 }
 
-/// How far a body has come.
+/// Progress of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Coming,
     Whole,
     Late,
-    /// It is none: the connection has gone over to another protocol.
+    /// There is no body: the connection has switched to another protocol.
     Upgraded,
 }
 
-/// A body that is read by a handler, and known to the middleware.
+/// The middleware's part of a body that a handler reads.
 struct Shared {
     payload: Rc<RefCell<Payload>>,
     state: Rc<Cell<State>>,
 }
 
 impl Shared {
-    /// Takes the body of a request, and gives it one with a deadline.
+    /// Replaces the body of a request with one that has a deadline.
     fn of(request: &mut ServiceRequest, limit: Duration) -> Self {
         let payload = Rc::new(RefCell::new(request.take_payload()));
         let state = Rc::new(Cell::new(State::Coming));
@@ -126,7 +126,7 @@ impl Shared {
     }
 }
 
-/// A body that must come in time.
+/// A body with a deadline.
 struct Body {
     payload: Rc<RefCell<Payload>>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -145,7 +145,7 @@ impl Stream for Body {
         let Some(deadline) = deadline else { return next };
         match next {
             Poll::Ready(None) => state.set(State::Whole),
-            // One that sends a little again and again is late as well.
+            // A client that sends a little again and again is late as well.
             _ if deadline.as_mut().poll(cx).is_ready() => {
                 state.set(State::Late);
                 return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::TimedOut).into())));
@@ -156,8 +156,8 @@ impl Stream for Body {
     }
 }
 
-/// The body of a response to a request with a body that was not read. While that is there, actix-http does not wait for
-/// the rest of it, and ends the connection.
+/// Body of a response to a request whose body was not read. While it exists, actix-http does not wait for the rest of
+/// the request's body, and ends the connection.
 struct Unread {
     body: BoxBody,
     _payload: Rc<RefCell<Payload>>,
@@ -184,5 +184,5 @@ impl MessageBody for Unread {
     }
 }
 
-/// How long a body may take at our own routes, which want little or none.
+/// Deadline of bodies on our own routes, which need little or none.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(5);

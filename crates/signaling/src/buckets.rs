@@ -10,20 +10,20 @@ use tokio::time::Instant as Clock;
 
 use crate::limits::subscriber;
 
-/// A token bucket for each key: so many at once, then one each time.
+/// Token buckets by key: each allows a burst at once, then one token per interval.
 ///
-/// A bucket that is full again is forgotten. If there are too many others, some of any kind are forgotten: a client
-/// with thousands of addresses is not held by limits on one.
+/// A bucket that is full again is forgotten. If there are too many others, an arbitrary part of them is forgotten:
+/// limits per address do not stop a client with thousands of addresses anyway.
 #[derive(Debug)]
 pub(crate) struct Buckets<K> {
     burst: u32,
     every: Duration,
-    /// When each bucket is full again (the "theoretical arrival time" of GCRA).
+    /// Time at which each bucket is full again (the "theoretical arrival time" of GCRA).
     full_at: Mutex<HashMap<K, Instant>>,
 }
 
-/// Brake on guesses of credentials or tokens, by address: so many wrong ones at once, then one each time. Cheap to clone;
-/// all clones count together.
+/// Rate limiter of guesses of credentials or tokens, by address: a burst of wrong ones, then one per interval. Cheap to
+/// clone; all clones count together.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -40,44 +40,45 @@ pub(crate) struct Buckets<K> {
 pub struct Guesses(Arc<Buckets<IpAddr>>);
 
 impl Guesses {
-    /// Lets each address be wrong `burst` times at once, then once `every` so often.
+    /// Allows each address `burst` wrong guesses at once, then one per `every`.
     pub fn new(burst: u32, every: Duration) -> Self {
         Self(Arc::new(Buckets::new(burst, every)))
     }
 
-    /// Whether this address may try. Ask before what it shows is looked at, or it goes on guessing.
+    /// Checks whether this address may try. Call it before the credentials are checked; otherwise the address can go on
+    /// guessing.
     ///
     /// # Errors
-    /// How long it has to wait.
+    /// The time to wait.
     pub fn check(&self, address: IpAddr) -> Result<(), Duration> {
         self.0.check(&subscriber(address), Clock::now().into_std())
     }
 
-    /// Notes that what this address has shown was wrong.
+    /// Counts a wrong guess of this address.
     pub fn wrong(&self, address: IpAddr) {
-        // One too many is refused next time.
+        // One guess too many is refused next time.
         _ = self.0.take(subscriber(address), Clock::now().into_std());
     }
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    /// Buckets of `burst` tokens, which get one `every` so often, a year at most.
+    /// Creates buckets of `burst` tokens that get one per `every`, which is a year at most.
     pub(crate) fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every: every.min(LONGEST), full_at: Mutex::default() }
     }
 
-    /// Takes a token out.
+    /// Takes one token.
     ///
     /// # Errors
-    /// How long it takes until there is one.
+    /// The time until there is one.
     pub(crate) fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
         self.take_some(key, 1, now)
     }
 
-    /// Takes so many tokens out, or none; more than a burst there never are.
+    /// Takes this many tokens, or none. A bucket never holds more than a burst.
     ///
     /// # Errors
-    /// How long it takes until there are as many.
+    /// The time until there are as many.
     pub(crate) fn take_some(&self, key: K, tokens: u32, now: Instant) -> Result<(), Duration> {
         let cost = self.every.saturating_mul(tokens);
         let mut table = self.table();
@@ -98,10 +99,10 @@ impl<K: Eq + Hash> Buckets<K> {
         Ok(())
     }
 
-    /// Whether there is a token.
+    /// Checks whether there is a token.
     ///
     /// # Errors
-    /// How long it takes until there is one.
+    /// The time until there is one.
     pub(crate) fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
         match self.table().get(key) {
             Some(&full_at) => self.wait(full_at.max(now), now, self.every).map_or(Ok(()), Err),
@@ -121,9 +122,9 @@ impl<K: Eq + Hash> Buckets<K> {
     }
 }
 
-/// So long that it may as well be never, and yet a time of the clock.
+/// Longest interval: practically for ever, and still within the range of the clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
-/// How many buckets there are at most: about 300 KiB.
+/// Number of buckets at most: about 300 KiB.
 const MAX_KEYS: usize = 4_096;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The connection under a WebSocket: cut when its client does not take the close frame.
+//! Connection under a WebSocket, which can be cut when its client does not take the close frame.
 //!
 //! actix-http polls a response body, and so the WebSocket, only while there is room to write. A client that does not
-//! read therefore blocks its WebSocket for as long as it likes: it hears of no close, and no timer in it fires. So
-//! the connection is cut from outside, by shutting its socket down.
+//! read therefore blocks its WebSocket for as long as it likes: no close reaches the WebSocket, and none of its timers
+//! fires. So the connection is cut from outside, by shutting its socket down.
 
 use std::any::Any;
 use std::os::fd::{AsRawFd, RawFd};
@@ -19,7 +19,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use crate::connections::Open;
 use crate::counters::{Count, Counters};
 
-/// Counts a connection while it is open, and notes its file descriptor, so that it can be cut. For
+/// Counts a connection while it is open, and stores its file descriptor, so that it can be cut. For
 /// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect); [`tune`](crate::tune) sets it.
 pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     let (tcp, tls) = if let Some(tcp) = connection.downcast_ref::<TcpStream>() {
@@ -29,12 +29,12 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     } else {
         return;
     };
-    // Without an address it has ended already.
+    // A connection without an address has ended already.
     let open = Open::new(tcp.local_addr().map_or(0, |address| address.port()));
     extensions.insert(Descriptor { fd: tcp.as_raw_fd(), tls, connection: Arc::default(), open });
 }
 
-/// A connection's file descriptor, valid as long as the connection is served.
+/// File descriptor of a connection, valid as long as the connection is served.
 pub(crate) struct Descriptor {
     fd: RawFd,
     tls: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    /// Returns what counts the connection, for one that outlives the descriptor.
+    /// Returns the counted connection, for holders that outlive the descriptor.
     pub(crate) fn open(&self) -> Arc<Open> {
         Arc::clone(&self.open)
     }
@@ -54,19 +54,19 @@ impl Descriptor {
 pub(crate) struct Cable {
     fd: Option<RawFd>,
     tls: bool,
-    /// Lives as long as actix-http's part in the connection: as long as `HttpServer`'s, but not that of a connection
-    /// that [`http_service`](crate::http_service) has taken over.
+    /// Lives as long as actix-http's part in the connection: as long as a connection of `HttpServer`, but shorter than
+    /// one that [`http_service`](crate::http_service) has taken over.
     connection: Weak<()>,
-    /// The connection's own.
+    /// The connection's own thread.
     thread: ArbiterHandle,
-    /// The response's body lives. It is dropped on the connection's own thread, before the descriptor is closed.
+    /// The response's body is alive. It is dropped on the connection's own thread, before the descriptor is closed.
     answering: AtomicBool,
-    /// It is to be cut.
+    /// The connection will be cut.
     doomed: AtomicBool,
 }
 
 impl Cable {
-    /// On the connection's own thread.
+    /// Creates the handle, on the connection's own thread.
     pub(crate) fn new(descriptor: Option<&Descriptor>) -> Arc<Self> {
         Arc::new(Self {
             fd: descriptor.map(|it| it.fd),
@@ -78,16 +78,16 @@ impl Cable {
         })
     }
 
-    /// The response's body has ended; all of it may not have been written.
+    /// Marks the end of the response's body; not all of it may have been written.
     pub(crate) fn answered(&self) {
         self.answering.store(false, Ordering::Relaxed);
     }
 
-    /// Ends what is read of the client, which has said its last: actix-http and `http_service` read on until then, for a
-    /// second, and close the connection after it (RFC 6455 §7.1.1). Only while the response's body lives, on the
+    /// Ends reading from a client that has sent its last frame: otherwise actix-http and `http_service` read on for a
+    /// second before they close the connection (RFC 6455 §7.1.1). Works only while the response's body is alive, on the
     /// connection's own thread.
     pub(crate) fn end_reading(&self) {
-        // Of TLS actix-http takes that for a violation, and would not say goodbye.
+        // With TLS, actix-http takes that for a violation, and would not close gracefully.
         let ends_well = !self.tls || self.connection.strong_count() == 0;
         if let Some(fd) = self.fd.filter(|_| ends_well) {
             // It fails only if the client has ended the connection.
@@ -95,12 +95,13 @@ impl Cable {
         }
     }
 
-    /// Whether the descriptor is surely the connection's. Only sure on the connection's own thread.
+    /// Returns whether the descriptor is certainly the connection's. Reliable only on the connection's own thread.
     fn is_whole(&self) -> bool {
         self.answering.load(Ordering::Relaxed) || self.connection.strong_count() > 0
     }
 
-    /// Cut the connection on its own thread, if it has not ended by then; and then do this. The first time counts.
+    /// Cuts the connection on its own thread, if it has not ended within `grace`; then calls `then`. Only the first
+    /// call has an effect.
     pub(crate) fn cut_after(
         self: &Arc<Self>,
         grace: Duration,
@@ -122,7 +123,8 @@ impl Cable {
         });
     }
 
-    /// Only on the connection's own thread: nothing can close the descriptor between the check and the call.
+    /// Cuts the connection, on its own thread only: there nothing can close the descriptor between the check and the
+    /// call.
     fn cut(&self) {
         match self.fd {
             Some(fd) => {
@@ -130,7 +132,7 @@ impl Cable {
                     log::debug!("could not cut a connection: {error}");
                 }
             }
-            // Clients can be stuck as often as they like: once tells as much as a thousand times.
+            // Clients can be stuck as often as they like, so it is logged once.
             None => UNTUNED.call_once(|| {
                 log::warn!(
                     "a client is stuck and the server is not tuned to cut it (callboard_signaling::tune)"
@@ -140,7 +142,7 @@ impl Cable {
     }
 }
 
-/// That the server is not tuned has been said.
+/// Whether it has been logged that the server is not tuned.
 static UNTUNED: Once = Once::new();
 
 #[cfg(test)]
@@ -151,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether a connection is cut of which these parts live.
+    /// Returns whether a connection is cut while these parts of it are alive.
     async fn is_cut(body: bool, dispatcher: bool) -> bool {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();

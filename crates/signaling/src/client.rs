@@ -1,4 +1,4 @@
-//! The client of a peer, as the server's code holds it.
+//! Handle of a peer's client, for code on the server.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,18 +16,18 @@ use crate::control::unreadable;
 use crate::rpc::{Desk, NoOutcome, NotCalled};
 use crate::server_peer::{Channels, EVENTS, SendDataError};
 
-/// The client of a peer, from any thread. Cheap to clone.
+/// Handle of a peer's client, usable from any thread. Cheap to clone.
 #[derive(Clone)]
 pub struct PeerRef {
     pub(crate) peer_id: PeerId,
-    /// Whence its first socket came.
+    /// Address that its first socket came from.
     pub(crate) address: Option<IpAddr>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) channels: Channels,
 }
 
-/// Why a function of a client has no result.
+/// Reason why a call of a client's function has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallClientError {
@@ -40,15 +40,15 @@ pub enum CallClientError {
     /// The client is gone.
     #[error("the client is gone")]
     Gone,
-    /// It did not answer in time.
+    /// The client did not answer in time.
     #[error("the client did not answer in time")]
     TimedOut,
-    /// It answered with this error.
+    /// The client answered with this error.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Why a client is not closed in this way.
+/// Reason why a client cannot be closed in this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseError {
@@ -61,7 +61,7 @@ pub enum CloseError {
 }
 
 impl PeerRef {
-    /// Send a message to the client, as it is.
+    /// Sends a message to the client, as it is.
     ///
     /// # Errors
     /// [`OutboxClosed`] if the connection is being closed.
@@ -69,8 +69,8 @@ impl PeerRef {
         self.outbox.push(message.encode())
     }
 
-    /// Send to the client on the data channel of this label; text goes over the WebSocket while there is no such
-    /// channel (`webrtc:data`). What becomes of it afterwards is not told: a channel whose buffer is full drops it.
+    /// Sends to the client on the data channel with this label; without such a channel, text goes over the WebSocket
+    /// (`webrtc:data`). Delivery is not reported: a channel whose buffer is full drops the message.
     ///
     /// # Errors
     /// [`SendDataError`]
@@ -85,8 +85,8 @@ impl PeerRef {
             .map_err(|_| SendDataError::Gone)
     }
 
-    /// Call a function that the client has registered, over the data channel `events` if it is open, else over the
-    /// WebSocket. `args` are a tuple or a list; what is neither is the only argument.
+    /// Calls a function that the client has registered, over the data channel `events` if it is open, else over the
+    /// WebSocket. `args` is a tuple or a list; any other value is the only argument.
     ///
     /// # Errors
     /// [`CallClientError`]
@@ -104,20 +104,20 @@ impl PeerRef {
             })?;
         self.say(text)?;
         match waiting.wait(deadline).await {
-            // Its depth is bounded by what is read at all.
+            // Its depth is bounded by the limits on what is read.
             Ok(Ok(data)) => serde_json::from_str(data.get())
                 .map_err(|error| CallClientError::Refused(unreadable(&error).to_owned())),
             Ok(Err(error)) => Err(CallClientError::Refused(error)),
             Err(NoOutcome::Gone) => Err(CallClientError::Gone),
             Err(NoOutcome::TimedOut) => {
-                // It need not hear of it.
+                // The client need not receive it.
                 _ = self.say(waiting.cancel_text());
                 Err(CallClientError::TimedOut)
             }
         }
     }
 
-    /// Say something of RPC: by the data channel, or by the WebSocket if there is none or it is busy.
+    /// Sends a frame of RPC: over the data channel, or over the WebSocket if there is none or it is busy.
     pub(crate) fn say(&self, text: String) -> Result<(), CallClientError> {
         if let Some(channel) = self.channels.find(EVENTS)
             && channel.try_send(EVENTS, DataChannelMessage::Text(text.clone())).is_ok()
@@ -127,30 +127,32 @@ impl PeerRef {
         self.outbox.push(text.into()).map_err(|_| CallClientError::Gone)
     }
 
-    /// The client's WebRTC connection to this server, if there is one. Tracks, transceivers and data channels that are added to it
-    /// are offered to the client; its descriptions are set by the server peer alone. A client that connects anew has another one,
-    /// with nothing of what was added to the last.
+    /// Returns the client's peer connection to this server, if there is one. Tracks, transceivers and data channels
+    /// that are added to it are offered to the client; only the server peer sets its descriptions. A client that
+    /// connects anew has another peer connection, without anything that was added to the last one.
     pub fn connection(&self) -> Option<PeerConnectionHandle> {
         self.channels.connection()
     }
 
-    /// How many of the client's calls of hooks run.
+    /// Returns how many calls of hooks by this client are running.
     pub fn running_hooks(&self) -> usize {
         self.desk.running()
     }
 
-    /// Stop the peer: its connection is closed with 1000, after which `callboard.js` stays away, and it leaves its room.
+    /// Stops the peer: its connection is closed with 1000, after which `callboard.js` does not come back, and it leaves
+    /// its room.
     pub fn stop(&self) {
         self.outbox.close(Close::NORMAL);
     }
 
-    /// Close the client's connection after what it has been sent before, with this code and reason; the peer leaves its room at
-    /// once, and cannot be resumed. After 1000 and 4000 to 4999 `callboard.js` stays away, for good: for clients that are kicked
-    /// out. After the others it comes back in a while, as a new peer: 1001 (the server goes away), 1008 (the client did
-    /// what it must not), 1011 (an error of the server's), 1012 (a restart), 1013 (try again later), and 3000 to 3999.
+    /// Closes the client's connection with this code and reason, after what it has been sent before; the peer leaves
+    /// its room at once, and cannot be resumed. After 1000 and 4000 to 4999 `callboard.js` never comes back: they are
+    /// for clients that are kicked out. After the others it comes back in a while, as a new peer: 1001 (the server goes
+    /// away), 1008 (the client broke a rule), 1011 (an error of the server), 1012 (a restart), 1013 (try again later),
+    /// and 3000 to 3999.
     ///
-    /// The first one to close a client is the one that counts. What differs from client to client is best sent as a message
-    /// before.
+    /// Only the first close of a client takes effect. A text that differs from client to client is best sent as a
+    /// message before.
     ///
     /// # Errors
     /// [`CloseError`]; nothing happens then.
@@ -165,7 +167,7 @@ impl PeerRef {
         Ok(())
     }
 
-    /// A message of the server's to this client alone.
+    /// Sends a message from the server to this client alone.
     pub(crate) fn push(&self, event: &str, data: &impl Serialize) -> Result<(), OutboxClosed> {
         match Message::new(event, data) {
             Ok(message) => self.outbox.push(message.to(To::Peers(vec![self.peer_id])).encode()),
@@ -177,7 +179,7 @@ impl PeerRef {
     }
 }
 
-/// Arguments as a list.
+/// Writes arguments as a JSON list.
 fn list(args: &impl Serialize) -> Result<Box<RawValue>, serde_json::Error> {
     let args = match serde_json::to_value(args)? {
         Value::Null => Value::Array(Vec::new()),
@@ -193,5 +195,5 @@ impl fmt::Debug for PeerRef {
     }
 }
 
-/// What a close frame has room for beside its code, in bytes (RFC 6455 §5.5).
+/// Room for the reason in a close frame, beside the code, in bytes (RFC 6455 §5.5).
 const LONGEST_REASON: usize = 123;

@@ -1,4 +1,4 @@
-//! Count of the connections that servers have open, by port, and the wait for their end.
+//! Count of open connections by port, and the wait for their end.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -7,12 +7,12 @@ use std::sync::{Arc, LazyLock};
 
 use tokio::sync::watch;
 
-/// Waits until no connection to these addresses is open, to none in particular if there are none; for ever if there has
-/// been no connection, for then it is not known whether they are counted. Those of servers are that are
-/// [tuned](crate::tune), or served by [`http_service`](crate::http_service).
+/// Waits until no connection to these addresses is open; without addresses, until no connection at all is open. If
+/// there has been no connection, it waits for ever, because it is not known whether they are counted. Connections of
+/// servers that are [tuned](crate::tune) or served by [`http_service`](crate::http_service) are counted.
 ///
-/// For servers that are told to stop: actix-server looks once a second whether its connections have ended. A server whose
-/// `Server` is dropped when this is ready ends at once.
+/// For servers that are being stopped: actix-server checks once a second whether its connections have ended. A server
+/// whose `Server` is dropped when this is ready ends at once.
 ///
 /// ```no_run
 /// # use actix_web::{App, HttpServer};
@@ -67,7 +67,7 @@ impl Drop for Open {
     }
 }
 
-/// Has connections of [`http_service`](crate::http_service) that are there now end after the request that they are at.
+/// Makes the open connections of [`http_service`](crate::http_service) end after their current request.
 pub(crate) fn drain() {
     DRAINS.send_modify(|drains| *drains += 1);
 }
@@ -82,10 +82,10 @@ pub(crate) fn draining() -> impl Future<Output = ()> {
     }
 }
 
-/// By port: those that servers of this process have listened at, with no more entries than those.
+/// Number of open connections by port; it has entries only for ports that servers of this process have listened at.
 static OPEN: LazyLock<watch::Sender<HashMap<u16, usize>>> =
     LazyLock::new(|| watch::Sender::new(HashMap::new()));
-/// How often it was drained.
+/// Number of calls of [`drain`].
 static DRAINS: LazyLock<watch::Sender<u64>> = LazyLock::new(|| watch::Sender::new(0));
 
 #[cfg(test)]

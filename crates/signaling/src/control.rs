@@ -1,23 +1,23 @@
-//! What a client tells its own WebRTC peer over the WebSocket: the `webrtc:…` events, as the original has them.
+//! The `webrtc:…` events that a client sends to its own WebRTC peer over the WebSocket, as in the original.
 
 use callboard_peer_connection::{IceCandidate, SessionDescription};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// One of them.
+/// A `webrtc:…` event.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Control {
     /// `webrtc:offer`
     Offer(SessionDescription),
     /// `webrtc:answer`
     Answer(SessionDescription),
-    /// `webrtc:ice`; none says that there are no more.
+    /// `webrtc:ice`; none marks the end of candidates.
     Ice(Option<IceCandidate>),
     /// `webrtc:close`
     Close,
-    /// `webrtc:send`: what would go over a data channel.
+    /// `webrtc:send`: data in place of a data channel's.
     Send { channel: String, data: String },
-    /// What has its name and cannot be read; `detail` says what is wrong.
+    /// An event with a known name that cannot be read; `detail` says what is wrong.
     Unread { event: &'static str, error: &'static str, detail: String },
 }
 
@@ -31,7 +31,7 @@ struct Envelope<'a> {
 }
 
 impl Control {
-    /// None if the text is about something else, or addressed to other peers.
+    /// Parses an event; none if the text is something else, or addressed to other peers.
     pub(crate) fn read(text: &str) -> Option<Self> {
         // An array with as many elements would pass for the fields in their order.
         if !text.trim_ascii_start().starts_with('{') {
@@ -60,7 +60,7 @@ impl Control {
     }
 }
 
-/// The text of a description of this type.
+/// Returns the SDP of a description of this type.
 fn description(data: &str, expected: &str) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Fields<'a> {
@@ -78,7 +78,7 @@ fn description(data: &str, expected: &str) -> Result<String, String> {
     Ok(string("sdp", sdp)?.ok_or("sdp is missing")?)
 }
 
-/// The end of candidates is null, an empty object or an empty candidate.
+/// Parses a candidate. The end of candidates is null, an empty object or an empty candidate.
 fn candidate(data: &str) -> Result<Option<IceCandidate>, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -125,12 +125,12 @@ fn send(data: &str) -> Result<Control, String> {
     Ok(Control::Send { channel, data })
 }
 
-/// The members of an object, each as it is written.
+/// Reads the members of an object, each as raw JSON.
 fn fields<'a, T: Deserialize<'a>>(data: &'a str, expected: &str) -> Result<T, String> {
     if !data.starts_with('{') {
         return Err(format!("data must be {expected}, not {}", kind(data)));
     }
-    // Of members that may be anything it asks only that none is there twice.
+    // The members may be anything, so what is wrong is a duplicate or a name.
     serde_json::from_str(data).map_err(|error| match error.to_string().starts_with("duplicate") {
         true => "a member is given twice".to_owned(),
         false => format!("the name of a member is {}", unreadable(&error)),
@@ -145,7 +145,7 @@ fn string(name: &str, value: Option<&RawValue>) -> Result<Option<String>, String
     })
 }
 
-/// Why what is JSON by its syntax has no value here.
+/// Returns why syntactically valid JSON cannot be read.
 pub(crate) fn unreadable(error: &serde_json::Error) -> &'static str {
     let words = error.to_string();
     if words.starts_with("number out of range") {
@@ -153,12 +153,12 @@ pub(crate) fn unreadable(error: &serde_json::Error) -> &'static str {
     } else if words.starts_with("recursion limit") {
         "nested too deeply to be read"
     } else {
-        // What is left of its syntax: half of a surrogate pair.
+        // The only remaining cause: half of a surrogate pair.
         "not valid Unicode"
     }
 }
 
-/// A whole number, however it is written: some write all numbers with a point, some as text.
+/// Parses a whole number in any notation: some clients write all numbers with a point, some as text.
 fn index(name: &str, value: Option<&RawValue>) -> Result<Option<u16>, String> {
     let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
     let text = value.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
@@ -178,7 +178,7 @@ fn index(name: &str, value: Option<&RawValue>) -> Result<Option<u16>, String> {
     }
 }
 
-/// What a JSON value is, in a word.
+/// Returns the kind of a JSON value, in one word.
 fn kind(json: &str) -> &'static str {
     match json.as_bytes().first() {
         Some(b'"') => "a string",
@@ -190,18 +190,18 @@ fn kind(json: &str) -> &'static str {
     }
 }
 
-/// The first so many bytes of a text, or a few less: what fits of a client's words into an error.
+/// Returns the start of a text, at most this many bytes: as much of a client's text as fits into an error.
 pub(crate) fn shorten(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or_default()]
 }
 
-/// Bytes of a name that a client has given to something, where an error repeats it.
+/// Length limit of a name from a client in an error, in bytes.
 pub(crate) const LONGEST_NAME: usize = 64;
-/// Bytes of a client's word in an error.
+/// Length limit of a word from a client in an error, in bytes.
 const LONGEST_WORD: usize = 32;
 
-/// Whether a text may be such an event: cheap, and sure when it says no.
+/// Returns whether a text may be such an event: a cheap check without false negatives.
 pub(crate) fn may_be_control(text: &str) -> bool {
     text.contains("\"webrtc:")
 }

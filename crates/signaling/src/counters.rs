@@ -1,20 +1,20 @@
-//! What has happened on a route, counted.
+//! Counters of events on a route.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::histogram::Histogram;
 
-/// Counts of what has happened, for metrics.
+/// Counters of events, for metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
     counts: [AtomicU64; COUNTS],
-    /// From the request until the room has let the peer in.
+    /// Durations of joins, from the request until the room has admitted the peer.
     pub(crate) joins: Histogram,
-    /// From the call of a hook until its outcome.
+    /// Durations of hooks, from the call until the outcome.
     pub(crate) hooks: Histogram,
 }
 
-/// What is counted.
+/// Kinds of counted events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Count {
@@ -38,7 +38,7 @@ pub enum Count {
     Sent,
     /// Binary frames, which are ignored.
     Binary,
-    /// Texts that were no message.
+    /// Text messages that were not valid messages.
     Invalid,
     /// Messages dropped because their client sent too many.
     TooMany,
@@ -86,12 +86,12 @@ impl Counters {
         self.counts[count as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often this has happened.
+    /// Returns how often this has happened.
     pub fn get(&self, count: Count) -> u64 {
         self.counts[count as usize].load(Ordering::Relaxed)
     }
 
-    /// All counts with their names.
+    /// Returns all counts with their names.
     pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         ALL.iter().map(|&(count, name)| (name, self.get(count)))
     }

@@ -1,11 +1,11 @@
-//! What the fuzz targets get to see.
+//! Entry points for the fuzz targets.
 
 use bytes::Bytes;
 
 use crate::frames::{Frame, FrameError, Reader};
 
 /// Reads a client's bytes as WebSocket frames, once whole and once in pieces of these sizes (none: one byte each), with
-/// messages of at most `limit` bytes. Both must say the same, and no more may be held than is allowed.
+/// messages of at most `limit` bytes. Panics if the results differ, or if more is held than allowed.
 pub fn read_frames(bytes: &[u8], pieces: &[u8], limit: usize) {
     let whole = read(bytes, std::iter::repeat(bytes.len().max(1)), limit);
     let sizes = pieces.iter().map(|&size| usize::from(size).max(1)).chain(std::iter::repeat(1));

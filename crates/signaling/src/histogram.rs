@@ -1,4 +1,4 @@
-//! Histograms of durations, which many threads count into.
+//! Histograms of durations, which many threads update.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// Durations, counted by how long they were.
+/// Histogram of durations.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     counts: [AtomicU64; BOUNDS.len()],
     sum_ns: AtomicU64,
 }
 
-/// What a histogram holds at one time.
+/// Snapshot of a histogram.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Durations {
     counts: [u64; BOUNDS.len()],
@@ -58,7 +58,7 @@ impl EncodeMetric for Durations {
     }
 }
 
-/// The longest duration of each bucket, in seconds; the last holds all that are longer (`+Inf`).
+/// Upper bound of each bucket, in seconds; the last holds all that are longer (`+Inf`).
 const BOUNDS: [f64; 15] = [
     0.001,
     0.0025,

@@ -1,8 +1,8 @@
-//! The door of a WebRTC server: browsers come in by WebSocket, are authenticated, and join a room.
+//! Signaling for WebRTC servers: clients connect by WebSocket, are authenticated, and join a room.
 //!
-//! An application writes a [`Peer`] (who may come in, what its client may say) and a
-//! [`Room`](callboard_room_supervisor::Room) (who may join, what is forwarded), and mounts them into any actix-web
-//! app. Every peer is a supervised actor below its room. The protocol is written down in this crate's README.
+//! An application writes a [`Peer`] (authentication, what its client may say) and a
+//! [`Room`](callboard_room_supervisor::Room) (admission, what is forwarded), and mounts them into any actix-web app.
+//! Every peer is a supervised actor below its room. This crate's README describes the protocol.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -53,8 +53,8 @@
 //! ```
 //!
 //! [`run`] starts the rooms, serves, and at SIGINT or SIGTERM tells every client "Room closed" before it returns. The
-//! server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`. Where thousands of
-//! clients say little, [`http_service`] in place of `HttpServer` halves what each of them takes.
+//! server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`. With thousands of
+//! mostly idle clients, [`http_service`] instead of `HttpServer` halves what each of them costs.
 
 mod actor;
 pub mod admin;

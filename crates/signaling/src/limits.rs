@@ -1,10 +1,10 @@
-//! How many connections there are, and from where.
+//! Limits on the number of connections, in all and per address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts the connections of a route.
+/// Count of the connections of a route.
 #[derive(Debug, Default)]
 pub(crate) struct Connections(Mutex<Counts>);
 
@@ -14,14 +14,14 @@ struct Counts {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Why there is no room for one more.
+/// Reason why one more connection is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TooMany {
     InAll,
     FromThere,
 }
 
-/// One connection that is counted until this is dropped.
+/// One counted connection. Dropping it gives its place back.
 #[derive(Debug)]
 pub(crate) struct Admission {
     connections: Arc<Connections>,
@@ -48,7 +48,8 @@ impl Connections {
         Ok(Admission { connections: Arc::clone(self), address })
     }
 
-    /// Like [`admit`](Self::admit), in the place of one that still counts; which it does again if that is not to be.
+    /// Counts a connection in place of an earlier one that still counts. If it is rejected, the earlier one keeps its
+    /// place.
     pub(crate) fn readmit(
         self: &Arc<Self>,
         old: Option<Admission>,
@@ -91,7 +92,7 @@ impl Drop for Admission {
     }
 }
 
-/// Whom an address stands for: in IPv6 a subscriber has a whole /64 (RFC 6177).
+/// Returns the address that limits apply to: in IPv6 a subscriber has a whole /64 (RFC 6177).
 pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

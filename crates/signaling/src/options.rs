@@ -1,4 +1,4 @@
-//! How peers are treated.
+//! Options of the peers of a route.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::rpc::Hooks;
 use crate::server_peer::WebRtc;
 use crate::session::Rules;
 
-/// How the peers of a route are treated.
+/// Options of the peers of a route: limits, timeouts, allowed origins, and what clients may use.
 #[derive(Clone, Debug)]
 pub struct PeerOptions<P: Peer> {
     pub(crate) custom: P::Options,
@@ -22,7 +22,7 @@ pub struct PeerOptions<P: Peer> {
     pub(crate) policy: Policy,
 }
 
-/// The part of [`PeerOptions`] that does not depend on the behaviour.
+/// The part of [`PeerOptions`] that does not depend on the application's [`Peer`].
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     pub(crate) auth_first: bool,
@@ -44,14 +44,14 @@ pub(crate) struct Policy {
     pub(crate) max_connections_per_address: usize,
     pub(crate) close_grace: Duration,
     pub(crate) webrtc: Option<WebRtc>,
-    /// In the place of what [`WebRtc`] says.
+    /// Rate limit of data channels that replaces the one in [`WebRtc`].
     pub(crate) data_rate: Option<Rate>,
     pub(crate) hooks: Hooks,
     pub(crate) resume_grace: Duration,
 }
 
 impl<P: Peer> PeerOptions<P> {
-    /// Peers whose `on_init` gets `custom`, and who look for their rooms in `rooms`.
+    /// Creates options for peers whose `on_init` gets `custom`, and which look up their rooms in `rooms`.
     pub fn new(custom: P::Options, rooms: Rooms) -> Self {
         let policy = Policy {
             auth_first: false,
@@ -80,167 +80,169 @@ impl<P: Peer> PeerOptions<P> {
         Self { custom, rooms, policy }
     }
 
-    /// Ask `on_init` before the room is looked up, so that a stranger cannot find out which rooms there are.
-    /// Default: no, as in the original: an unknown room is 404 before anything else.
+    /// Sets whether `on_init` is asked before the room is looked up, so that a stranger cannot find out which rooms
+    /// exist. Default: no, as in the original: an unknown room is 404 before anything else.
     pub fn auth_first(mut self, auth_first: bool) -> Self {
         self.policy.auth_first = auth_first;
         self
     }
 
-    /// From which pages WebSockets may be opened; others get 403. Default: [`Origins::SameHost`].
+    /// Sets the pages from which WebSockets may be opened; others get 403. Default: [`Origins::SameHost`].
     pub fn origins(mut self, origins: Origins) -> Self {
         self.policy.origins = origins;
         self
     }
 
-    /// The names in `list`, such as `https://example.org`, as an allow-list of origins.
+    /// Sets an allow-list of origins, each written like `https://example.org`.
     pub fn origin_list<S: Into<String>>(self, list: impl IntoIterator<Item = S>) -> Self {
         self.origins(origin_list(list))
     }
 
-    /// Under which names the server may be called (`Host`), such as `call.example` or `call.example:8443`; without a port
-    /// any will do. Others get 403. Default: all names; but with [`Origins::SameHost`] a page that comes over a loopback
-    /// address must call the server `localhost` or by a loopback address, for a name that an attacker's DNS server makes
-    /// lead to 127.0.0.1 is the attacker's host (DNS rebinding).
+    /// Sets the names by which the server may be called (`Host`), such as `call.example` or `call.example:8443`;
+    /// without a port every port is allowed. Others get 403. Default: all names; but with [`Origins::SameHost`] a page
+    /// that comes over a loopback address must call the server `localhost` or by a loopback address, because a name
+    /// that an attacker's DNS server resolves to 127.0.0.1 is the attacker's host (DNS rebinding).
     pub fn hosts<S: AsRef<str>>(mut self, list: impl IntoIterator<Item = S>) -> Self {
         self.policy.hosts = Hosts::list(list);
         self
     }
 
-    /// The reverse proxies whose `Forwarded` or `X-Forwarded-For` is believed: the address that they tell is the client's,
-    /// for limits and logs. Default: none; all clients of a proxy have its address.
+    /// Sets the reverse proxies whose `Forwarded` or `X-Forwarded-For` is trusted: limits and logs use the address in
+    /// it as the client's. Default: none; all clients of a proxy have its address.
     pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
         self.policy.proxies = proxies;
         self
     }
 
-    /// How often an address may be refused for its credentials ([`Peer::on_init`]) or its resume token: so often at once,
-    /// then once `every` so often; more gets 429 unread. Default: 64, 1 s.
+    /// Sets how often an address may be refused for its credentials ([`Peer::on_init`]) or its resume token: `burst`
+    /// times at once, then once per `every`; further requests get 429 unread. Default: 64, 1 s.
     pub fn guesses_per_address(mut self, burst: u32, every: Duration) -> Self {
         self.policy.guesses = (burst, every);
         self
     }
 
-    /// The WebSocket subprotocols that are spoken, of which the client's first one is agreed on. Default: none.
+    /// Sets the WebSocket subprotocols that the server speaks. The first one that the client names and the server
+    /// speaks is chosen. Default: none.
     pub fn protocols(mut self, protocols: &[&'static str]) -> Self {
         self.policy.protocols = protocols.to_vec();
         self
     }
 
-    /// How long `on_init` may take; then the request is answered with 503. Default: 10 s.
+    /// Sets how long `on_init` may take; then the request is answered with 503. Default: 10 s.
     pub fn init_timeout(mut self, timeout: Duration) -> Self {
         self.policy.init_timeout = timeout;
         self
     }
 
-    /// How long a connection may be silent, pongs included; then it is closed with 1001. Default: 15 minutes.
+    /// Sets how long a connection may be silent, pongs included; then it is closed with 1001. Default: 15 minutes.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.policy.idle_timeout = timeout;
         self
     }
 
-    /// How often a client that is silent is sent a WebSocket ping; one that misses two is closed with 1001, so a client
-    /// that vanished is gone after at most four of these. Default: 15 s. None sends no pings.
+    /// Sets how often a silent client is sent a WebSocket ping. A client that misses two is closed with 1001, so a
+    /// client that vanished is gone after at most four of these intervals. Default: 15 s. None sends no pings.
     pub fn heartbeat(mut self, every: Option<Duration>) -> Self {
         Arc::make_mut(&mut self.policy.rules).heartbeat = every;
         self
     }
 
-    /// The largest message to others, in bytes; a larger one is answered with "Message too large" and 1009.
+    /// Sets the largest message to other peers, in bytes; a larger one is answered with "Message too large" and 1009.
     /// Default: 64 KiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.policy.max_message = bytes;
         self
     }
 
-    /// The largest message that is for the server itself, in bytes: an offer, what takes a data channel's place, and a call
-    /// of a hook, which is refused by its id if it is larger than [`HookLimits::call`](crate::rpc::HookLimits::call). Counts
-    /// where there is WebRTC or a hook; [`max_message`](Self::max_message) counts if that is larger. Each connection may make
-    /// the server keep one such message. Default: 1 MiB.
+    /// Sets the largest message to the server itself, in bytes: an offer, data in place of a data channel, or a call of
+    /// a hook, which is refused by its id if it is larger than [`HookLimits::call`](crate::rpc::HookLimits::call).
+    /// Applies only with WebRTC or a hook; [`max_message`](Self::max_message) applies if that is larger. Each
+    /// connection may make the server hold one such message. Default: 1 MiB.
     pub fn max_control_message(mut self, bytes: usize) -> Self {
         self.policy.max_control_message = bytes;
         self
     }
 
-    /// What a message may be at most. Default: 64 levels deep, 1,024 addressees.
+    /// Sets the limits on a message's content. Default: 64 levels deep, 1,024 addressees.
     pub fn message_limits(mut self, limits: MessageLimits) -> Self {
         Arc::make_mut(&mut self.policy.rules).limits = limits;
         self
     }
 
-    /// How much may wait for a client that does not read; more closes it with 1013. Default: 8,192 messages, 1 MiB.
+    /// Sets the size of the outbox, which fills while a client does not read; a client whose outbox overflows is closed
+    /// with 1013. Default: 8,192 messages, 1 MiB.
     pub fn outbox(mut self, limits: OutboxLimits) -> Self {
         self.policy.outbox = limits;
         self
     }
 
-    /// How much a client may send over its WebSocket. Default: 250 messages and 400 KiB in a second, and 1,000 messages and
-    /// 4 MiB at once.
+    /// Sets the rate limit of a client's WebSocket. Default: 250 messages and 400 KiB per second, with bursts of 1,000
+    /// messages and 4 MiB.
     pub fn rate(mut self, rate: Rate) -> Self {
         Arc::make_mut(&mut self.policy.rules).rate = rate;
         self
     }
 
-    /// How much a client may send over its WebSocket, and over data channels in the place of what
-    /// [`WebRtcLimits`](crate::WebRtcLimits) says. Default: [`Limits::default`]; [`Limits::chat`] and [`Limits::game`] are
-    /// for what they are called after.
+    /// Sets the rate limits of a client's WebSocket and of its data channels; the latter replaces the one in
+    /// [`WebRtcLimits`](crate::WebRtcLimits). Default: [`Limits::default`]; [`Limits::chat`] and [`Limits::game`] are
+    /// presets for what their names say.
     pub fn limits(self, Limits { websocket, data_channels }: Limits) -> Self {
         let mut options = self.rate(websocket);
         options.policy.data_rate = Some(data_channels);
         options
     }
 
-    /// Give clients that offer (`webrtc:offer`) a WebRTC peer on the server. Default: none; they are told
+    /// Gives clients that offer (`webrtc:offer`) a WebRTC peer on the server. Default: none; they get
     /// `webrtc_disabled`.
     pub fn webrtc(mut self, webrtc: WebRtc) -> Self {
         self.policy.webrtc = Some(webrtc);
         self
     }
 
-    /// The functions that clients may call. Default: none.
+    /// Sets the functions that clients may call. Default: none.
     pub fn hooks(mut self, hooks: Hooks) -> Self {
         self.policy.hooks = hooks;
         self
     }
 
-    /// How many connections there may be in all; one more gets 503. Default: 16,384.
+    /// Sets the maximum number of connections; one more gets 503. Default: 16,384.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.policy.max_connections = connections;
         self
     }
 
-    /// How many connections there may be from one address; one more gets 429. Default: 256. Behind a proxy all
+    /// Sets the maximum number of connections from one address; one more gets 429. Default: 256. Behind a proxy all
     /// clients have its address, unless it is among the [trusted ones](Self::trusted_proxies).
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.policy.max_connections_per_address = connections;
         self
     }
 
-    /// How many rooms an address may open [on demand](callboard_room_supervisor::RoomsBuilder::on_demand) within a minute,
-    /// all at once or one after the other; one more gets 429. Default: 30.
+    /// Sets how many rooms an address may open [on demand](callboard_room_supervisor::RoomsBuilder::on_demand) within a
+    /// minute, all at once or one after the other; one more gets 429. Default: 30.
     pub fn rooms_per_minute_per_address(mut self, rooms: u32) -> Self {
         self.policy.rooms_per_minute = rooms;
         self
     }
 
-    /// How many rooms may be open that an address has opened on demand, whoever is in them; one more gets 429.
-    /// Default: 16.
+    /// Sets how many rooms opened on demand by one address may be open at the same time, whichever clients are in them;
+    /// one more gets 429. Default: 16.
     pub fn max_rooms_per_address(mut self, rooms: usize) -> Self {
         self.policy.rooms_held = rooms;
         self
     }
 
-    /// How long a client has to take the close frame before its connection is cut, if the server is
+    /// Sets how long a client has to take the close frame before its connection is cut, if the server is
     /// [tuned](crate::tune) for it. Default: 5 s.
     pub fn close_grace(mut self, grace: Duration) -> Self {
         self.policy.close_grace = grace;
         self
     }
 
-    /// How long a peer outlives its WebSocket when that ends without a goodbye: its client may come back with the token
-    /// from its `authenticated`, and finds peer, room and what was sent meanwhile as if nothing had been. Costs, for
-    /// each client that vanished, a peer, a place among the connections and what its outbox may hold. Default: 0, as in
-    /// the original: a peer ends with its WebSocket.
+    /// Sets the grace period for session resumption: how long a peer outlives a WebSocket that ended without a close
+    /// frame. Its client may come back with the token from its `authenticated`, and finds its peer, its room and all
+    /// that was sent meanwhile as if it had never been away. Each client that vanished costs a peer, a place among the
+    /// connections and what its outbox may hold. Default: 0, as in the original: a peer ends with its WebSocket.
     pub fn resume_grace(mut self, grace: Duration) -> Self {
         self.policy.resume_grace = grace;
         self
@@ -248,7 +250,8 @@ impl<P: Peer> PeerOptions<P> {
 }
 
 impl Policy {
-    /// The largest message of all that a socket reads, where this is the largest to others.
+    /// Returns the largest message or frame that a socket reads, in bytes, where `max_message` is the largest to other
+    /// peers.
     pub(crate) fn max_frame(&self, max_message: usize) -> usize {
         if self.webrtc.is_some() || !self.hooks.is_empty() {
             max_message.max(self.max_control_message)

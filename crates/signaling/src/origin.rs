@@ -1,4 +1,4 @@
-//! From which pages a WebSocket may be opened, and under which names the server may be called.
+//! Checks of `Origin` and `Host`: the pages that may open a WebSocket, and the names by which the server may be called.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,23 +9,23 @@ use actix_web::http::header::{HeaderMap, ORIGIN};
 use crate::authority::{Authority, BadHost, Host, PageOrigin};
 use crate::proxies::TrustedProxies;
 
-/// From which pages a WebSocket may be opened (RFC 6455 §10.2).
+/// The pages from which a WebSocket may be opened (RFC 6455 §10.2).
 ///
-/// Browsers send the page's origin and let no script change it; other clients send none, and are let through by all
-/// three: whom they pretend to be is for [`Peer::on_init`](crate::Peer::on_init) to find out.
+/// Browsers send the page's origin and let no script change it. Other clients send none, and all three variants let
+/// them through: [`Peer::on_init`](crate::Peer::on_init) must authenticate them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origins {
-    /// From all.
+    /// All pages.
     Any,
-    /// From pages of the host and port that the request names. On a loopback address only loopback names count
+    /// Pages of the host and port in the request. On a loopback address only loopback names are allowed
     /// ([`PeerOptions::hosts`](crate::PeerOptions::hosts)).
     #[default]
     SameHost,
-    /// From these, each written as `https://example.org`, with the port if it is not the scheme's own.
+    /// These origins, each written as `https://example.org`, with the port if it is not the scheme's default.
     List(HashSet<String>),
 }
 
-/// A page from which no WebSocket may be opened, and from which it could be.
+/// Error: a page must not open a WebSocket; holds the page's origin and the allowed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ForeignOrigin {
     origin: String,
@@ -33,7 +33,7 @@ pub(crate) struct ForeignOrigin {
 }
 
 impl Origins {
-    /// Whether this request may open a WebSocket, as far as the page goes.
+    /// Checks whether the request's page may open a WebSocket.
     ///
     /// # Errors
     /// [`ForeignOrigin`]
@@ -48,7 +48,7 @@ impl Origins {
         let allowed = match self {
             Self::Any => true,
             Self::List(list) => {
-                // Some schemes have hosts that are none: those of extensions, say.
+                // The hosts of some schemes are not real hosts, such as those of extensions.
                 let written = page.as_ref().map(PageOrigin::to_string);
                 let written = written.or_else(|| origin.map(str::to_ascii_lowercase));
                 written.is_some_and(|written| list.iter().any(|one| normal(one) == written))
@@ -83,12 +83,12 @@ impl fmt::Display for ForeignOrigin {
     }
 }
 
-/// An allow-list of origins, as it is compared.
+/// Creates an allow-list of origins in their normal form.
 pub(crate) fn origin_list<S: Into<String>>(list: impl IntoIterator<Item = S>) -> Origins {
     Origins::List(list.into_iter().map(|origin| normal(&origin.into())).collect())
 }
 
-/// In lower case, without a port that goes without saying, and without the slash that is often written after it.
+/// Returns an origin in its normal form: lower case, without the scheme's default port and without a trailing slash.
 fn normal(origin: &str) -> String {
     let origin = origin.strip_suffix('/').unwrap_or(origin);
     PageOrigin::parse(origin)
@@ -103,17 +103,17 @@ fn the_origin(headers: &HeaderMap) -> Option<&str> {
     }
 }
 
-/// The names under which the server may be called.
+/// The names by which the server may be called.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Hosts {
-    /// All; but for pages of the same host only names of loopback, on a loopback address.
+    /// All names; but for pages of the same host on a loopback address, only loopback names.
     #[default]
     Default,
-    /// These, with this port or with any.
+    /// These names, with this port or with any.
     List(Vec<Authority>),
 }
 
-/// Says that a request calls the server by a name that is not its own.
+/// Error: a request calls the server by a name that is not its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ForeignHost {
     called: Option<Authority>,
@@ -121,7 +121,7 @@ pub(crate) struct ForeignHost {
 }
 
 impl Hosts {
-    /// Parses the names; what is none is logged and allows nothing.
+    /// Parses the names; an invalid one is logged and allows nothing.
     pub(crate) fn list<S: AsRef<str>>(list: impl IntoIterator<Item = S>) -> Self {
         let parse = |name: S| {
             let parsed = Authority::parse(name.as_ref());
@@ -133,8 +133,8 @@ impl Hosts {
         Self::List(list.into_iter().filter_map(parse).collect())
     }
 
-    /// Whether the server may be called as this request does. A page whose name was made to lead here (DNS rebinding)
-    /// calls it by that name.
+    /// Checks whether the server may be called by the name in this request. A page whose name an attacker resolves to
+    /// this server (DNS rebinding) calls it by that name.
     ///
     /// # Errors
     /// [`ForeignHost`]
@@ -164,8 +164,8 @@ impl Hosts {
         Err(self.foreign(called))
     }
 
-    /// Like [`check`](Self::check), also of requests that tell no origin, as pages read what is their own: over a loopback
-    /// address names of loopback count, and the hosts of a list of origins.
+    /// Like [`check`](Self::check), but also checks requests without an origin, which pages send to their own server:
+    /// over a loopback address, only loopback names and the hosts of the list of origins are allowed.
     ///
     /// # Errors
     /// [`ForeignHost`]
@@ -225,7 +225,7 @@ impl fmt::Display for ForeignHost {
     }
 }
 
-/// What a client has sent, so that it fits into a line.
+/// Shortens and escapes text from a client, so that it fits into a line.
 pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for (at, letter) in text.chars().enumerate() {
@@ -240,9 +240,9 @@ pub(crate) fn shown(text: &str) -> String {
     shown
 }
 
-/// How many allowed names a refusal tells.
+/// Number of allowed names in a refusal.
 const MAX_TOLD: usize = 8;
-/// How many characters of a client's own words are told or logged.
+/// Number of characters of a client's own text that are repeated or logged.
 const MAX_SHOWN: usize = 160;
 
 #[cfg(test)]
@@ -311,7 +311,7 @@ mod tests {
         ] {
             assert_eq!(allow(&list, Some(origin), "b.example"), allowed, "{origin}");
         }
-        // Filled by hand.
+        // A list that was built without `origin_list`.
         let list = Origins::List(HashSet::from(["https://a.example:443".to_owned()]));
         assert!(allow(&list, Some("https://a.example"), "b.example"));
     }
@@ -363,11 +363,12 @@ mod tests {
         assert!(!check(&default, &same, "127.0.0.1", Some("http://localhost."), "localhost."));
         assert!(check(&default, &same, "127.0.0.1", Some("http://localhost:80"), "LOCALHOST:80"));
         assert!(check(&default, &same, "127.0.0.1", Some("http://[::1]"), "[::1]"));
-        // From elsewhere the server has a name; a program is no page; and what comes by a proxy of ours is for its names.
+        // From elsewhere the server has a name; a program is not a page; and requests from a trusted proxy may use its
+        // names.
         assert!(check(&default, &same, "192.0.2.1", Some("http://a.example"), "a.example"));
         assert!(check(&default, &same, "127.0.0.1", None, "a.example"));
         assert!(check(&default, &same, "127.0.0.9", Some("http://a.example"), "a.example"));
-        // A list of origins knows what evil.com is.
+        // A list of origins already says what evil.com may do.
         assert!(check(&default, &origin_list(["http://a.example"]), "127.0.0.1", evil, "evil.com"));
         for (peer, origin) in [("192.0.2.1", None), ("127.0.0.1", evil), ("127.0.0.9", None)] {
             let hosts = Hosts::list(["Call.example", "[::1]:8080", "no host"]);

@@ -1,4 +1,4 @@
-//! Routes of the application that are for its own pages: host, origin, and how often and how many from one address.
+//! Middleware for an application's own routes: host and origin checks, rate limit, and a limit on places per address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::proxies::{TrustedProxies, peer_address};
 use crate::refusals::RefusalLog;
 use crate::route::whole_seconds;
 
-/// Middleware for an application's own routes, such as one that takes an offer and opens a peer connection: only its own
-/// pages and programs are answered, and no address opens more than its share.
+/// Middleware for an application's own routes, such as one that takes an offer and opens a peer connection: it lets
+/// only the application's own pages and programs through, and limits each address.
 ///
 /// * A server that is reached by a loopback address must be called `localhost` or by a loopback address, unless
-///   [`hosts`](Self::hosts) says otherwise; a page of another site whose name was made to lead here (DNS rebinding) calls it
-///   by that name. Others get 403 `forbidden_host`.
+///   [`hosts`](Self::hosts) says otherwise; a page of another site whose name an attacker resolves to this server (DNS
+///   rebinding) calls it by that name. Others get 403 `forbidden_host`.
 /// * A page of another site gets 403 `forbidden_origin`.
-/// * Requests that may change something (all but `GET`, `HEAD` and `OPTIONS`) are counted for their address: too often is
-///   429 `too_many_requests` with `Retry-After`, and too many that still have their [`Place`] 429 `too_many_connections`, or
-///   503 `overloaded` in all.
+/// * Requests that may change something (all but `GET`, `HEAD` and `OPTIONS`) are counted per address: those over the
+///   rate get 429 `too_many_requests` with `Retry-After`; if too many still hold their [`Place`], 429
+///   `too_many_connections`, or 503 `overloaded` over all addresses.
 ///
-/// Cheap to clone; all clones count together, so make it before the app, which is made in each worker.
+/// Cheap to clone. All clones count together, so create it before the app, which is created in each worker.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, middleware::from_fn, web};
@@ -63,8 +63,8 @@ pub struct OwnPages {
     refusals: Arc<RefusalLog>,
 }
 
-/// One place of those that an address has ([`OwnPages::held_per_address`]), taken until the last clone is dropped. A handler
-/// gets it as `ReqData<Place>`.
+/// One of the places that an address has ([`OwnPages::held_per_address`]), taken until the last clone is dropped. A
+/// handler gets it as `ReqData<Place>`.
 #[derive(Clone, Debug)]
 pub struct Place(#[expect(dead_code, reason = "counts until it is dropped")] Arc<Admission>);
 
@@ -75,7 +75,7 @@ impl Default for OwnPages {
 }
 
 impl OwnPages {
-    /// Creates one with the defaults of all options.
+    /// Creates a middleware with the default options.
     pub fn new() -> Self {
         Self {
             origins: Origins::SameHost,
@@ -89,8 +89,8 @@ impl OwnPages {
         }
     }
 
-    /// Sets from which pages requests are answered; what is no page sends no origin, and passes. The hosts of a list are names
-    /// under which the server may be called. Default: [`Origins::SameHost`].
+    /// Sets the pages whose requests are answered; a program sends no origin, and passes. The hosts in a list are also
+    /// names by which the server may be called. Default: [`Origins::SameHost`].
     pub fn origins(self, origins: Origins) -> Self {
         Self { origins, ..self }
     }
@@ -100,19 +100,20 @@ impl OwnPages {
         self.origins(origin_list(list))
     }
 
-    /// Sets the names under which the server may be called (`Host`), such as `call.example`, with a port or for any; others
-    /// get 403. Default: all; over a loopback address only names of loopback.
+    /// Sets the names by which the server may be called (`Host`), such as `call.example`, with one port or with any;
+    /// others get 403. Default: all; over a loopback address only loopback names.
     pub fn hosts<S: AsRef<str>>(self, list: impl IntoIterator<Item = S>) -> Self {
         Self { hosts: Hosts::list(list), ..self }
     }
 
-    /// Sets the reverse proxies that are trusted to tell their clients' addresses, as in
+    /// Sets the reverse proxies that are trusted to report their clients' addresses, as in
     /// [`PeerOptions::trusted_proxies`](crate::PeerOptions::trusted_proxies). Default: none.
     pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
         Self { proxies, ..self }
     }
 
-    /// Sets how often an address may ask for a change: so often at once, then once `every` so often. Default: 32, 2 s.
+    /// Sets the rate limit of requests that may change something, per address: `burst` at once, then one per `every`.
+    /// Default: 32, 2 s.
     pub fn rate_per_address(self, burst: u32, every: Duration) -> Self {
         Self { often: Arc::new(Buckets::new(burst, every)), ..self }
     }
@@ -122,7 +123,7 @@ impl OwnPages {
         Self { from_there: places, ..self }
     }
 
-    /// Sets how many places there are for all. Default: 4,096.
+    /// Sets how many places all addresses may hold together. Default: 4,096.
     pub fn held_in_all(self, places: usize) -> Self {
         Self { in_all: places, ..self }
     }
@@ -192,7 +193,7 @@ impl OwnPages {
     }
 }
 
-/// Why a request is not answered.
+/// A refused request.
 #[derive(Debug)]
 struct Refused {
     status: u16,
@@ -248,7 +249,7 @@ mod tests {
             (&own, here, "127.0.0.1:8080", "", None),
             (&own, here, "[::1]", "http://[::1]", None),
             (&own, here, "evil.com", "http://evil.com", Some("forbidden_host")),
-            // As a page of evil.com reads what is its own: without an origin.
+            // The same as evil.com's page sends it to its own server: without an origin.
             (&own, here, "evil.com", "", Some("forbidden_host")),
             (&own, here, "localhost.", "", Some("forbidden_host")),
             (&own, here, "127.0.0.1:80@evil.com", "", Some("forbidden_host")),

@@ -1,4 +1,4 @@
-//! What a peer does: the behaviour that an application writes.
+//! Behaviour of peers, as an application writes it.
 
 use std::fmt;
 use std::future::Future;
@@ -15,19 +15,19 @@ use crate::server_peer::EndReason;
 /// The behaviour of the peers behind one WebSocket route; the value is one peer's state.
 ///
 /// Only [`parse_request`](Self::parse_request) and [`on_init`](Self::on_init) must be written. A peer that panics in
-/// [`on_receive`](Self::on_receive) is restarted once, from [`on_init`](Self::on_init), while its connection stays and
-/// nobody else notices; then it is given up and its client closed with 1011.
+/// [`on_receive`](Self::on_receive) is restarted once, from [`on_init`](Self::on_init), while its connection stays open
+/// and no other peer notices; after a second panic the client is closed with 1011.
 pub trait Peer: Send + Unpin + Sized + 'static {
-    /// What [`on_init`](Self::on_init) gets: set in [`PeerOptions`](crate::PeerOptions).
+    /// Custom options that [`on_init`](Self::on_init) gets: set in [`PeerOptions`](crate::PeerOptions).
     type Options: Clone + Send + Sync + 'static;
 
-    /// Take credentials, metadata and the room's name from the request that opens the WebSocket.
+    /// Takes credentials, metadata and the room's name from the request that opens the WebSocket.
     ///
     /// # Errors
     /// The request is answered with 400, and the detail.
     fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest>;
 
-    /// Decide who the client is, and make its peer. May take its time, up to
+    /// Authenticates the client, and creates its peer. May take up to
     /// [`PeerOptions::init_timeout`](crate::PeerOptions::init_timeout).
     ///
     /// # Errors
@@ -38,34 +38,35 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         options: &Self::Options,
     ) -> impl Future<Output = Result<Init<Self>, Refused>>;
 
-    /// The room has let the peer in, and the client has been sent its `authenticated`; no message of the client's has been
-    /// looked at yet. Called again after a crash, in the life that takes the place of the one before.
+    /// Handles the peer's admission to the room. The client has been sent its `authenticated`, and none of its messages
+    /// has been processed. After a crash it is called again, in the new instance.
     fn on_joined(&mut self, context: &Context) {
         _ = context;
     }
 
-    /// The client has sent a message: change it, or swallow it by returning none. Default: pass it on.
+    /// Handles a message of the client: returns it, changed or not, to pass it on; none swallows it. Default: passes it
+    /// on.
     fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
         _ = context;
         Some(message)
     }
 
-    /// A data channel of the client's has opened or closed.
+    /// Handles the opening or closing of a data channel of the client.
     fn on_channel(&mut self, event: ChannelEvent<'_>, context: &Context) {
         _ = (event, context);
     }
 
-    /// A message has come on a data channel, or over the WebSocket in its stead (`webrtc:send`), that is no call of a
+    /// Handles a message on a data channel, or over the WebSocket in its stead (`webrtc:send`), that is not a call of a
     /// [hook](crate::rpc).
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
         _ = (channel, data, context);
     }
 
-    /// Hears the state of the client's WebRTC connection to the server, whenever it changes.
+    /// Handles a change of state of the client's peer connection to the server.
     ///
-    /// With [`Failed`](PeerConnectionState::Failed) and [`Closed`](PeerConnectionState::Closed) comes the reason, with
-    /// the others none. A connection that has failed for want of a path may be `Connected` again, after an ICE restart;
-    /// otherwise it is `Closed` in time, for the same reason. Default: does nothing.
+    /// [`Failed`](PeerConnectionState::Failed) and [`Closed`](PeerConnectionState::Closed) come with the reason, the
+    /// other states with none. A peer connection that has failed for want of a path may become `Connected` again after
+    /// an ICE restart; otherwise it is `Closed` later, for the same reason. Default: does nothing.
     ///
     /// ```
     /// use callboard_peer_connection::{CloseReason, FailureReason, PeerConnectionState};
@@ -90,33 +91,33 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         _ = (state, reason, context);
     }
 
-    /// The peer ends in good order.
+    /// Handles the normal end of the peer.
     fn on_terminate(&mut self, context: &Context) {
         _ = context;
     }
 }
 
-/// What can happen to a data channel.
+/// Change of a data channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelEvent<'a> {
-    /// The channel of this label is open.
+    /// The channel with this label is open.
     Opened(&'a str),
-    /// The channel of this label is closed.
+    /// The channel with this label is closed.
     Closed(&'a str),
 }
 
-/// What a request to open a WebSocket says.
+/// Content of a request to open a WebSocket.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JoinRequest {
-    /// Such as a user name and a password.
+    /// Credentials, such as a user name and a password.
     pub credentials: Map<String, Value>,
-    /// Anything else that helps to decide.
+    /// Any other data that helps to decide.
     pub metadata: Value,
     /// The room that the client wants to join.
     pub room: String,
 }
 
-/// Why a request cannot be understood; for the client to read, so nothing internal.
+/// Reason why a request cannot be understood. The client reads it, so it must hold nothing internal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRequest(pub String);
 
@@ -126,7 +127,7 @@ impl<T: fmt::Display> From<T> for BadRequest {
     }
 }
 
-/// Why a client is not who it should be; for the client to read, so nothing internal.
+/// Reason why a client is not authenticated. The client reads it, so it must hold nothing internal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused(pub String);
 
@@ -136,12 +137,12 @@ impl<T: fmt::Display> From<T> for Refused {
     }
 }
 
-/// A peer that was accepted.
+/// An accepted peer.
 #[derive(Clone, Debug)]
 pub struct Init<P> {
-    /// Its state.
+    /// State of the peer.
     pub peer: P,
-    /// What is different for its connection.
+    /// Options of its connection that differ from the route's.
     pub socket: SocketOptions,
 }
 
@@ -151,32 +152,32 @@ impl<P> From<P> for Init<P> {
     }
 }
 
-/// What may differ from one connection to another; none is what [`PeerOptions`](crate::PeerOptions) says.
+/// Options of one connection; none means the value in [`PeerOptions`](crate::PeerOptions).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// How long a connection may be silent.
+    /// Maximum silence of the connection.
     pub idle_timeout: Option<Duration>,
-    /// The largest message, in bytes.
+    /// Largest message, in bytes.
     pub max_message: Option<usize>,
 }
 
-/// What is known when a peer is made.
+/// Context in which a peer is created.
 #[derive(Clone, Debug)]
 pub struct InitContext {
-    /// The peer to be.
+    /// Id that the peer will have.
     pub peer_id: PeerId,
-    /// The room it wants to join. None if it is not open: it is to be opened on demand, or there is none and the client
-    /// is not to learn that yet ([`PeerOptions::auth_first`](crate::PeerOptions::auth_first)).
+    /// The room that it wants to join. None if the room is not open: then it is opened on demand later, or it does not
+    /// exist and the client must not learn that yet ([`PeerOptions::auth_first`](crate::PeerOptions::auth_first)).
     pub room: Option<RoomHandle>,
 }
 
-/// Where a peer is: handed to its callbacks.
+/// Context of a peer, passed to its callbacks.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Its room.
+    /// Room of the peer.
     pub room: RoomHandle,
-    /// Itself.
+    /// Id of the peer.
     pub peer_id: PeerId,
-    /// Its client; to be kept by whoever wants to talk to it later.
+    /// Client of the peer; keep a clone to talk to it later.
     pub client: PeerRef,
 }

@@ -7,11 +7,11 @@ use std::str::FromStr;
 use actix_web::HttpRequest;
 use actix_web::http::header::{FORWARDED, HeaderMap};
 
-/// Reverse proxies that are trusted to tell their clients' addresses. Default: none.
+/// Reverse proxies that are trusted to report their clients' addresses. Default: none.
 ///
-/// The address of a request is the last one in `Forwarded` or `X-Forwarded-For` that is not itself a trusted proxy's.
-/// What stands before that could have been sent by the client. If the two headers disagree the request is refused
-/// with 400, for one of them is not the proxy's.
+/// The address of a request is the last one in `Forwarded` or `X-Forwarded-For` that is not a trusted proxy's. The
+/// client could have sent any address before that one. If the two headers disagree, the request is refused with 400,
+/// because one of them is not the proxy's.
 ///
 /// ```
 /// use callboard_signaling::TrustedProxies;
@@ -22,12 +22,12 @@ use actix_web::http::header::{FORWARDED, HeaderMap};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<Network>);
 
-/// A text that is not a list of addresses and networks.
+/// Error: a text is not a list of addresses and networks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no address and no network such as 10.0.0.0/8")]
 pub struct TrustedProxiesError(String);
 
-/// Says that the headers of proxies contradict each other.
+/// Error: the headers of proxies contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Forwarded and X-Forwarded-For disagree")]
 pub(crate) struct ForwardedError;
@@ -39,13 +39,13 @@ struct Network {
 }
 
 impl TrustedProxies {
-    /// Returns the address of the client behind a request; the proxy's own, if what it tells contradicts itself.
+    /// Returns the address of the client behind a request; the proxy's own, if its headers contradict each other.
     pub fn client_address(&self, request: &HttpRequest) -> IpAddr {
         self.client(request).unwrap_or_else(|_| peer_address(request))
     }
 
-    /// Returns the address of the client behind a request, IPv4 as such. A connection without an address (a Unix socket,
-    /// a test) counts as local.
+    /// Returns the address of the client behind a request, an IPv4-mapped one as IPv4. A connection without an address
+    /// (a Unix socket, a test) counts as local.
     ///
     /// # Errors
     /// [`ForwardedError`]
@@ -62,12 +62,12 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether a request has come by one of these proxies.
+    /// Returns whether a request came through one of these proxies.
     pub(crate) fn sent(&self, request: &HttpRequest) -> bool {
         self.trusts(request.peer_addr().map(|peer| peer.ip().to_canonical()))
     }
 
-    /// Behind a Unix socket is a proxy, if there is any.
+    /// Returns whether a hop is trusted. A Unix socket is, if there are proxies at all.
     fn trusts(&self, address: Option<IpAddr>) -> bool {
         match address {
             Some(address) => self.0.iter().any(|network| network.contains(address)),
@@ -75,7 +75,8 @@ impl TrustedProxies {
         }
     }
 
-    /// The last hop that is no proxy of ours, or that one of ours does not tell; none if nothing is told.
+    /// Returns the last hop that is not a trusted proxy; the furthest known proxy, if it does not reveal the hop before
+    /// it or all are trusted; none if no hop is reported.
     fn last(&self, here: IpAddr, hops: &[Option<IpAddr>]) -> Option<IpAddr> {
         let mut known = None;
         for hop in hops.iter().rev().take(MAX_HOPS) {
@@ -92,7 +93,7 @@ impl TrustedProxies {
 impl FromStr for TrustedProxies {
     type Err = TrustedProxiesError;
 
-    /// Reads addresses and networks (CIDR), with commas between them.
+    /// Parses addresses and networks (CIDR), separated by commas.
     fn from_str(text: &str) -> Result<Self, TrustedProxiesError> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts
@@ -143,18 +144,19 @@ impl fmt::Debug for Network {
     }
 }
 
-/// The address at the other end of the connection.
+/// Returns the address at the other end of the connection.
 pub(crate) fn peer_address(request: &HttpRequest) -> IpAddr {
     request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip().to_canonical())
 }
 
-/// Whether a proxy says that it has forwarded the request.
+/// Returns whether a proxy says that it has forwarded the request.
 pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED)
         || ["x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
 }
 
-/// The hops of `Forwarded`, in the order of the proxies: the client's first. None: one that is not told.
+/// Returns the hops of `Forwarded`, in the order of the proxies: the client's first. None stands for a hop that is not
+/// revealed.
 fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let values = headers.get_all(FORWARDED).map(|value| value.to_str().unwrap_or("?"));
     let elements = values.flat_map(|value| split(value, ','));
@@ -172,7 +174,7 @@ fn x_forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     values.flat_map(|value| value.split(',')).map(|hop| address(hop.trim())).collect()
 }
 
-/// Splits at what is not within quotes.
+/// Splits at a character outside quotes.
 fn split(text: &str, at: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(|c| {
@@ -184,7 +186,8 @@ fn split(text: &str, at: char) -> Vec<&str> {
     .collect()
 }
 
-/// An address with or without a port, brackets and quotes. `unknown` and `_names` are none (RFC 7239 §6).
+/// Parses an address with or without a port, brackets and quotes. `unknown` and `_names` are not addresses (RFC 7239
+/// §6).
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -193,7 +196,7 @@ fn address(text: &str) -> Option<IpAddr> {
     address.map(|address| address.to_canonical())
 }
 
-/// How many proxies may stand behind each other.
+/// Number of proxies in a row.
 const MAX_HOPS: usize = 32;
 
 #[cfg(test)]
@@ -215,11 +218,11 @@ mod tests {
     fn the_last_hop_that_is_no_proxy_of_ours_is_the_client() {
         let xff = "x-forwarded-for";
         for (peer, headers, expected) in [
-            // Only a proxy is believed.
+            // Only a trusted proxy is believed.
             ("203.0.113.9", &[(xff, "192.0.2.1")][..], "203.0.113.9"),
             ("127.0.0.2", &[(xff, "192.0.2.1")], "127.0.0.2"),
             ("11.0.0.1", &[("forwarded", "for=192.0.2.1")], "11.0.0.1"),
-            // A proxy that says nothing speaks for itself.
+            // Without a header, the proxy's own address counts.
             ("127.0.0.1", &[], "127.0.0.1"),
             ("127.0.0.1", &[(xff, "192.0.2.1")], "192.0.2.1"),
             ("::ffff:127.0.0.1", &[(xff, "192.0.2.1")], "192.0.2.1"),
@@ -234,7 +237,7 @@ mod tests {
             ("127.0.0.1", &[(xff, "[2001:db8::1]:4711")], "2001:db8::1"),
             ("127.0.0.1", &[(xff, "[2001:db8::1]")], "2001:db8::1"),
             ("127.0.0.1", &[(xff, "::ffff:192.0.2.1")], "192.0.2.1"),
-            // What is no address leaves that of the hop behind it.
+            // An unknown hop leaves the address of the hop behind it.
             ("127.0.0.1", &[(xff, "6.6.6.6, unknown")], "127.0.0.1"),
             ("127.0.0.1", &[(xff, "6.6.6.6, nonsense, 10.0.0.7")], "10.0.0.7"),
             ("127.0.0.1", &[(xff, "")], "127.0.0.1"),

@@ -1,4 +1,4 @@
-//! How many rooms an address may open on demand. Without I/O.
+//! Quota of rooms that an address may open on demand, without I/O.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use callboard_room_supervisor::RoomHandle;
 
 use crate::buckets::Buckets;
 
-/// The rooms that each address has opened: how many of late, and which of them are open.
+/// Rooms opened by each address: how many of late, and which of them are open.
 pub(crate) struct RoomQuota {
     of_late: Buckets<IpAddr>,
     max_held: usize,
@@ -18,18 +18,18 @@ pub(crate) struct RoomQuota {
 
 struct Table {
     held: HashMap<IpAddr, Held>,
-    /// When there are this many addresses, those with no open room are forgotten.
+    /// Number of addresses at which those without an open room are forgotten.
     look_at: usize,
 }
 
 #[derive(Default)]
 struct Held {
-    /// By name, with how many wait for it: many may come for one room that is not open yet.
+    /// Number of waiting requests for each room that is being opened, by name: many may wait for the same room.
     opening: HashMap<String, usize>,
     rooms: Vec<RoomHandle>,
 }
 
-/// A room that is about to be opened.
+/// Reservation of a room that is being opened.
 pub(crate) struct Opening {
     quota: Arc<RoomQuota>,
     address: IpAddr,
@@ -43,10 +43,10 @@ impl RoomQuota {
         Self { of_late: Buckets::new(per_minute, every), max_held, table }
     }
 
-    /// Counts one more room of this address, unless it is opening the one of this name already.
+    /// Counts one more room of this address, unless the address is already opening the room with this name.
     ///
     /// # Errors
-    /// How long it has to wait; if it holds too many, how long it should.
+    /// The time to wait; if the address holds too many rooms, the recommended time.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         address: IpAddr,
@@ -78,7 +78,7 @@ impl RoomQuota {
 }
 
 impl Held {
-    /// How many are open or about to be.
+    /// Returns how many rooms are open or being opened.
     fn count(&mut self) -> usize {
         self.rooms.retain(|room| !room.is_closed());
         self.opening.len() + self.rooms.len()
@@ -86,7 +86,7 @@ impl Held {
 }
 
 impl Opening {
-    /// It is open: it counts until it is closed.
+    /// Counts the room as open, until it is closed.
     pub(crate) fn opened(self, room: &RoomHandle) {
         if let Some(held) = self.quota.table().held.get_mut(&self.address) {
             held.rooms.push(room.clone());
@@ -111,7 +111,7 @@ impl Drop for Opening {
     }
 }
 
-/// So few addresses are not looked through: about 100 KiB.
+/// Number of addresses below which they are not searched: about 100 KiB.
 const LOOK_AT: usize = 1_024;
-/// When one that holds too many rooms should try again.
+/// Recommended wait of an address that holds too many rooms.
 const HELD_RETRY: Duration = Duration::from_secs(10);

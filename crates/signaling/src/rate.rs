@@ -1,22 +1,21 @@
-//! Rate limits of one client, as token buckets: no clock.
+//! Rate limits of one client, as token buckets, without a clock.
 
 use std::time::Instant;
 
-/// How much a client may send: one token bucket of messages and one of bytes.
+/// Rate limit of one client: one token bucket of messages and one of bytes.
 ///
-/// A full bucket lets a burst through, and fills again evenly with time. What finds a bucket empty is dropped, and the
-/// client is warned; a client that goes on until it has had as much dropped as a bucket holds is closed. What was dropped is
-/// forgotten once both buckets are full again.
+/// A full bucket lets a burst through, and refills evenly with time. A message that finds a bucket empty is dropped,
+/// and the client is warned; once as much has been dropped as a bucket holds, the client is closed. Dropped messages
+/// are forgotten once both buckets are full again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Messages and frames of every kind in a second, over time. Default: 250, which is enough for input at 240 Hz.
+    /// Messages and frames of every kind per second, on average. Default: 250, which is enough for input at 240 Hz.
     pub messages_per_second: u32,
-    /// Messages and frames at once: what a client has to say after a network that was stuck for some seconds.
-    /// Default: 1,000.
+    /// Messages and frames in a burst, such as after a network that was stuck for some seconds. Default: 1,000.
     pub burst_messages: u32,
-    /// Bytes in a second, over time. Default: 400 KiB.
+    /// Bytes per second, on average. Default: 400 KiB.
     pub bytes_per_second: u32,
-    /// Bytes at once; a larger message is never let through. Default: 4 MiB.
+    /// Bytes in a burst; a larger message is never let through. Default: 4 MiB.
     pub burst_bytes: u32,
 }
 
@@ -32,7 +31,7 @@ impl Default for Rate {
 }
 
 impl Rate {
-    /// No limit at all, for measuring and for clients one trusts.
+    /// No limit at all, for benchmarks and for trusted clients.
     pub const UNLIMITED: Self = Self {
         messages_per_second: u32::MAX,
         burst_messages: u32::MAX,
@@ -41,12 +40,14 @@ impl Rate {
     };
 }
 
-/// What clients may send by all their ways, for a kind of application: see [`PeerOptions::limits`](crate::PeerOptions::limits).
+/// Rate limits of everything that a client sends, for one kind of application: see
+/// [`PeerOptions::limits`](crate::PeerOptions::limits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Over the WebSocket. Default: [`Rate::default`].
+    /// Rate limit of the WebSocket. Default: [`Rate::default`].
     pub websocket: Rate,
-    /// Over all data channels together. Default: as over the WebSocket, with 1.6 MiB in a second and 16 MiB at once.
+    /// Rate limit of all data channels together. Default: as for the WebSocket, with 1.6 MiB per second and bursts of
+    /// 16 MiB.
     pub data_channels: Rate,
 }
 
@@ -59,8 +60,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For people who write, and the signaling of calls: 30 messages in a second and 300 at once over the WebSocket, twice
-    /// as many over data channels; bytes as by default.
+    /// Returns limits for text chat and the signaling of calls: 30 messages per second and bursts of 300 over the
+    /// WebSocket, twice as many over data channels; bytes as by default.
     pub fn chat() -> Self {
         let Self { websocket, data_channels } = Self::default();
         Self {
@@ -69,9 +70,9 @@ impl Limits {
         }
     }
 
-    /// For several streams of input and state of a client at once: 1,000 messages and 1 MiB in a second over the WebSocket,
-    /// 2,000 and 4 MiB over data channels, and what four seconds bring at once. A client that floods costs the server
-    /// and its room this much before it is closed.
+    /// Returns limits for several streams of input and state per client: 1,000 messages and 1 MiB per second over the
+    /// WebSocket, 2,000 and 4 MiB over data channels, with bursts of four seconds' worth. A client that floods costs
+    /// the server and its room this much before it is closed.
     pub fn game() -> Self {
         let of = |messages_per_second, bytes_per_second| Rate {
             messages_per_second,
@@ -83,29 +84,29 @@ impl Limits {
     }
 }
 
-/// Bytes of data channels in a second, and at once.
+/// Bytes of data channels per second, and in a burst.
 const DATA_BYTES: (u32, u32) = ((16 << 20) / 10, 16 << 20);
 
-/// What becomes of a message.
+/// Decision about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Pass,
-    /// Over the rate, and it is time to say so: at most four times before the client is closed or has calmed down.
+    /// Over the rate, and the client must be warned: at most four times before the client is closed or has calmed down.
     Tell,
-    /// Over the rate; the client has been told.
+    /// Over the rate; the client has been warned.
     Drop,
-    /// It goes on and on.
+    /// Over the rate for too long: the client is closed.
     Close,
 }
 
-/// What one client has sent.
+/// Usage of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    /// When the levels were right.
+    /// Time at which the levels were computed.
     at: Option<Instant>,
-    /// What the bucket of messages lacks, in billionths of a message.
+    /// Missing tokens in the bucket of messages, in billionths of a message.
     messages: u64,
-    /// What the bucket of bytes lacks, in billionths of a byte.
+    /// Missing tokens in the bucket of bytes, in billionths of a byte.
     bytes: u64,
     dropped_messages: u32,
     dropped_bytes: u32,
@@ -127,7 +128,7 @@ impl Meter {
         self.dropped_messages = self.dropped_messages.saturating_add(1);
         self.dropped_bytes = self.dropped_bytes.saturating_add(bytes);
         let warned = self.warnings;
-        // The first one is always told.
+        // The first one is always reported.
         if warned > 0
             && (self.dropped_messages > rate.burst_messages
                 || self.dropped_bytes > rate.burst_bytes)
@@ -144,7 +145,7 @@ impl Meter {
         Verdict::Tell
     }
 
-    /// Messages dropped since the client was last within its rate.
+    /// Returns the number of messages dropped since the client was last within its rate.
     pub(crate) fn dropped(&self) -> u32 {
         self.dropped_messages
     }
@@ -170,9 +171,9 @@ fn billionths(amount: u32) -> u64 {
     u64::from(amount) * BILLION
 }
 
-/// So that a nanosecond fills a bucket by as many of its units as it gets in a second.
+/// Units per token: in one nanosecond a bucket regains as many units as it gets tokens per second.
 const BILLION: u64 = 1_000_000_000;
-/// How often a client is told before it is closed.
+/// Number of warnings before a client is closed.
 const MAX_WARNINGS: u64 = 4;
 
 #[cfg(test)]

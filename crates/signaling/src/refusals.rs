@@ -12,29 +12,29 @@ use tokio::time::{Instant as Clock, sleep};
 use crate::limits::subscriber;
 use crate::origin::shown;
 
-/// What was refused of late. What has been counted is written ten seconds later, and when this is dropped.
+/// Recent refusals. Counts are written ten seconds later, and when this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalLog(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 struct Table {
     seen: HashMap<(IpAddr, String), Seen>,
-    /// Refusals for which there was no room in the table.
+    /// Refusals that had no room in the table.
     others: Option<Seen>,
     swept: Option<Instant>,
-    /// A task waits to write what has been counted.
+    /// A task waits to write the counts.
     awaited: bool,
 }
 
 #[derive(Debug)]
 struct Seen {
     since: Instant,
-    /// How many more there were since the line.
+    /// Number of refusals since the line was written.
     more: u32,
 }
 
 impl RefusalLog {
-    /// Writes which address was refused what, and why, unless there has just been a line like it.
+    /// Writes which address was refused what, and why, unless a line like it was written recently.
     pub(crate) fn refused(
         &self,
         level: Level,
@@ -55,7 +55,7 @@ impl RefusalLog {
         }
     }
 
-    /// Has the count written if nothing more is refused.
+    /// Starts a task that writes the counts if there are no more refusals.
     fn write_later(&self) {
         let Ok(runtime) = Handle::try_current() else { return };
         let awaited = std::mem::replace(&mut table(&self.0).awaited, true);
@@ -76,7 +76,7 @@ fn table(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends when all that was counted has been written.
+/// Writes the counts; ends when all of them are written.
 async fn write_counts(mut log: Awaiting) {
     loop {
         sleep(EVERY).await;
@@ -95,8 +95,8 @@ async fn write_counts(mut log: Awaiting) {
     }
 }
 
-/// The log, while a task waits to write its counts. If the task ends with its runtime, as when a server is restarted, the
-/// next refusal has another one wait.
+/// Marks that a task waits to write the counts. If the task ends with its runtime, as when a server is restarted, the
+/// next refusal starts another one.
 struct Awaiting(Weak<Mutex<Table>>);
 
 impl Drop for Awaiting {
@@ -108,7 +108,7 @@ impl Drop for Awaiting {
 }
 
 impl Table {
-    /// Counts a refusal; returns whether to write a line, and what has been counted since the last ones.
+    /// Counts a refusal; returns whether to write a line, and the lines of counts that are due.
     fn note(&mut self, address: IpAddr, error: &str, now: Instant) -> (bool, Vec<String>) {
         let counted = self.sweep(now);
         let key = (address, error.chars().take(MAX_KIND).collect());
@@ -124,9 +124,9 @@ impl Table {
         (true, counted)
     }
 
-    /// Forgets those that were written ten seconds ago, and returns what was counted since.
+    /// Forgets refusals whose line was written ten seconds ago, and returns their counts since.
     fn sweep(&mut self, now: Instant) -> Vec<String> {
-        // One second late at most.
+        // At most one second late.
         if self.swept.is_some_and(|swept| now.duration_since(swept) < EVERY / 10) {
             return Vec::new();
         }
@@ -134,12 +134,12 @@ impl Table {
         self.take_counts(|since| now.duration_since(since) >= EVERY)
     }
 
-    /// Whether anything is still to be written.
+    /// Returns whether there are counts to write.
     fn counts(&self) -> bool {
         self.others.is_some() || self.seen.values().any(|seen| seen.more > 0)
     }
 
-    /// Forgets those that were first refused at such a time; returns what has been counted of them.
+    /// Forgets refusals that were first seen at a time for which `is_over` holds; returns their counts.
     fn take_counts(&mut self, is_over: impl Fn(Instant) -> bool) -> Vec<String> {
         let mut counted = Vec::new();
         self.seen.retain(|(address, error), seen| {
@@ -156,11 +156,11 @@ impl Table {
     }
 }
 
-/// How long refusals of one address and kind are counted rather than written.
+/// Interval in which refusals of one address and kind are counted rather than written.
 const EVERY: Duration = Duration::from_secs(10);
-/// How many addresses and kinds are told apart: so many lines in ten seconds at most, and as many counts.
+/// Number of distinct addresses and kinds: at most as many lines in ten seconds, and as many counts.
 const MAX_SEEN: usize = 256;
-/// How many characters of a kind are kept: all of ours are shorter.
+/// Number of characters that are kept of a kind: all of ours are shorter.
 const MAX_KIND: usize = 32;
 
 #[cfg(test)]

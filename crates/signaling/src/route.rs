@@ -1,4 +1,4 @@
-//! The way from a request to a peer in a room.
+//! Upgrade route: from a request to a peer in a room.
 
 mod refusal;
 mod resume;
@@ -39,14 +39,14 @@ use crate::socket::{Edge, OpenSocket, Opened};
 use crate::tokens::Tokens;
 use crate::upgrade::{self, UpgradeError};
 
-/// What all workers of a server share of one route.
+/// State of one route that all workers of a server share.
 pub(crate) struct Door<P: Peer> {
     custom: P::Options,
     rooms: Rooms,
     policy: Arc<Policy>,
     connections: Arc<Connections>,
     tokens: Arc<Tokens>,
-    /// Refusals for credentials and tokens, by address.
+    /// Rate limiter of refusals for credentials and tokens, by address.
     pub(crate) guesses: Guesses,
     rooms_opened: Arc<RoomQuota>,
     pub(crate) counters: Arc<Counters>,
@@ -61,7 +61,7 @@ impl<P: Peer> Door<P> {
         Self { custom, rooms, policy, connections, tokens, guesses, rooms_opened, counters }
     }
 
-    /// Counts one more connection.
+    /// Counts one more connection, unless there are too many.
     fn admit(&self, address: IpAddr) -> Result<Admission, Refusal> {
         let Policy { max_connections, max_connections_per_address, .. } = *self.policy;
         let admitted =
@@ -77,7 +77,7 @@ impl<P: Peer> Door<P> {
     }
 }
 
-/// Answer one request: with a WebSocket, or with a reason why not.
+/// Answers one request: with a WebSocket, or with a refusal.
 pub(crate) async fn enter<P: Peer>(
     door: &Door<P>,
     request: HttpRequest,
@@ -148,7 +148,7 @@ async fn try_enter<P: Peer>(
     }
     let auth = AuthData { peer_id, credentials, metadata };
 
-    // Whether there is such a room is told only to those who may know; and nobody opens one who was not let in.
+    // Only a client that is authenticated learns whether the room exists, and opens one on demand.
     let no_such_room =
         || Refusal::new(StatusCode::NOT_FOUND, "no_such_room").counted(Count::NoSuchRoom);
     if rooms.is_closing() {
@@ -219,7 +219,7 @@ fn shutting_down() -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down")
 }
 
-/// Whether the request may open a WebSocket, whoever it is from.
+/// Checks whether the request may open a WebSocket, apart from who the client is.
 fn screen(policy: &Policy, request: &HttpRequest) -> Result<(), Refusal> {
     let forbidden = |error, detail| {
         Refusal::new(StatusCode::FORBIDDEN, error).detailed(detail).counted(Count::ForeignOrigin)
@@ -248,10 +248,10 @@ fn open<P: Peer>(
     edge.open(request, payload).map_err(no_websocket)
 }
 
-/// Why there is no place in a room.
+/// Reason why there is no place in a room.
 #[derive(Debug)]
 enum SeatError {
-    /// The address has opened too many; may try again after this.
+    /// The address has opened too many rooms; it may try again after this time.
     TooManyOpened(Duration),
     Room(StartRoomError),
 }
@@ -260,7 +260,8 @@ fn too_many_rooms(status: StatusCode, wait: Duration) -> Refusal {
     Refusal::new(status, "too_many_rooms").retry_after(wait).counted(Count::Limited)
 }
 
-/// A place in the room of this name. One that is just closing, because its last peer has left, may be opened anew.
+/// Takes a place in the room with this name. A room that is closing, because its last peer has left, may be opened
+/// anew.
 async fn seat<P: Peer>(
     door: &Door<P>,
     name: &str,
@@ -299,25 +300,25 @@ async fn seat<P: Peer>(
             return Ok((room, Arc::new(lease)));
         }
         room.ended().await;
-        // Its name is free once its supervisor has heard of its end, if it ever is.
+        // Its name is free once its supervisor has handled its end, if that ever happens.
         sleep(SEAT_RETRY).await;
     }
 }
 
-/// Start the peer below its room. The lease is kept until its client has been told, if that fails.
+/// Starts the peer below its room. If that fails, the lease is kept until the client has been told.
 async fn start_peer(room: RoomHandle, spec: ChildSpec, lease: Arc<Lease>) {
     if let Err(error) = room.start_peer(spec).await {
         log::debug!("peer {} was not started: {error}", lease.peer_id());
         let closed = Message::error(lease.peer_id(), Description::RoomClosed, &"crashed".into());
-        // One that is being closed has been told why.
+        // A client that is being closed already knows why.
         _ = lease.outbox().push(closed.encode());
         lease.outbox().close(Close::ROOM_FAILED);
     }
 }
 
-/// Everything that each life of a peer needs.
+/// Everything that each instance of a peer needs.
 struct Birth<P: Peer> {
-    /// The peer that was made before there was a socket; later ones are made anew.
+    /// The peer that was created before the socket was opened; later instances create theirs anew.
     first: Option<P>,
     custom: P::Options,
     policy: Arc<Policy>,
@@ -330,7 +331,7 @@ struct Birth<P: Peer> {
 }
 
 impl<P: Peer> Birth<P> {
-    /// A child of the room: restarted once, alone, on the thread of its first socket.
+    /// Returns the child spec of the peer: restarted once, alone, on the thread of its first socket.
     fn spec(mut self) -> ChildSpec {
         let id = self.context.peer_id.to_string();
         let here = Placement::On(Arbiter::current());
@@ -384,7 +385,7 @@ async fn init<P: Peer>(
     }
 }
 
-/// After a crash. The client has been accepted once, but may have lost its right meanwhile.
+/// Creates the peer anew after a crash. The client was accepted once, but may have lost its rights meanwhile.
 async fn init_again<P: Peer>(
     context: &InitContext,
     lease: &Lease,
@@ -404,16 +405,17 @@ fn no_websocket(error: UpgradeError) -> Refusal {
 
 fn panicked(counters: &Counters, callback: &str) -> Refusal {
     counters.add(Count::Panicked);
-    // The panic hook tells of it, not as often as clients like.
+    // The panic hook reports it, limited in rate; clients may cause as many panics as they like.
     log::debug!("{callback} panicked");
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal")
 }
 
-/// How long to wait before a closing room is looked for again.
+/// Delay before a closing room is looked up again.
 const SEAT_RETRY: Duration = Duration::from_millis(10);
-/// When to look again for a place for one more room: some last for minutes, some for a moment.
+/// Delay after which a client should try again when there are too many rooms: some rooms last for minutes, some for a
+/// moment.
 const ROOM_RETRY: Duration = Duration::from_secs(10);
-/// How long it may take to open a room, and to wait for one of the same name to close.
+/// Time limit for opening a room, including the wait for one with the same name to close.
 const SEAT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a peer that crashes is restarted before it is given up.
+/// Number of restarts before a peer that crashes is given up.
 const RETRIES: u32 = 1;

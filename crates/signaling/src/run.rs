@@ -1,4 +1,4 @@
-//! Runs a server until SIGINT or SIGTERM, then shuts it down gracefully.
+//! Lifecycle of a server process: it runs until SIGINT or SIGTERM, then shuts down gracefully.
 
 use std::fmt::{self, Debug};
 use std::future::pending;
@@ -27,8 +27,8 @@ use crate::connections::{connections_ended, drain};
 /// Runs a server until SIGINT or SIGTERM: starts `rooms` unless they run already, serves, and on the signal shuts down
 /// gracefully. Every client is told "Room closed" and closed with 1001, then this returns, after 1.5 s at the latest.
 ///
-/// A second signal ends the process at once, with code 1. What more there is to shut down, and how long it may take,
-/// is for [`Run`].
+/// A second signal ends the process at once, with code 1. [`Run`] can shut down more than rooms, and has a configurable
+/// grace.
 ///
 /// ```no_run
 /// # use actix_web::{App, HttpServer};
@@ -46,7 +46,7 @@ use crate::connections::{connections_ended, drain};
 /// itself, after the rest was shut down.
 pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
     let run = Run::new()?.rooms(&rooms);
-    // It begins to serve when the rooms are there.
+    // It begins to serve once the rooms have started.
     let server = Serving::start(server, run.grace)?;
     let run = match rooms.is_running() {
         true => run,
@@ -55,14 +55,15 @@ pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
     run.finish(Some(server), pending::<()>()).await.map(|_| ())
 }
 
-/// The life of a server process: what ends it, and what is shut down then, in which order.
+/// The lifecycle of a server process: what ends it, and what is shut down then, in which order.
 ///
 /// At SIGINT or SIGTERM no more connections are accepted, rooms are closed (their clients are told "Room closed" and
 /// closed with 1001), then peer connections, then trees. What has not ended after the [grace](Self::grace) is cut off.
 /// A second signal, a quarter of a second or more after the first, ends the process at once with code 1, even if a
 /// callback blocks the main thread.
 ///
-/// It [has panics of actors told](install_panic_hook) with their paths, and without holding up the actor's thread.
+/// Its constructor [installs a panic hook](install_panic_hook) that reports panics of actors with their paths, without
+/// holding up the actor's thread.
 pub struct Run {
     panics: PanicReports,
     asked: watch::Receiver<Option<&'static str>>,
@@ -129,7 +130,7 @@ impl Run {
         self.finish(Some(server), pending::<()>()).await.map(|_| ())
     }
 
-    /// The same for a server that is a child of one of the trees: waits for a signal, and shuts down.
+    /// Waits for a signal, and shuts down; for a server that is a child of one of the trees.
     ///
     /// # Errors
     /// A tree has ended by itself.
@@ -137,7 +138,7 @@ impl Run {
         self.until(pending::<()>()).await.map(|_| ())
     }
 
-    /// Runs until this work is done or a signal comes, and shuts down. Returns what came of the work; `None` if a signal
+    /// Runs until `work` is done or a signal comes, and shuts down. Returns the result of the work; `None` if a signal
     /// came first.
     ///
     /// # Errors
@@ -152,7 +153,7 @@ impl Run {
         work: impl Future<Output = T>,
     ) -> io::Result<Option<T>> {
         let end = tokio::select! {
-            // A signal that came while all of it was starting counts first.
+            // A signal that came during the start takes precedence.
             biased;
             name = asked(&mut self.asked) => End::Asked(name),
             ended = serving(&mut server) => {
@@ -182,7 +183,7 @@ impl Run {
         }
     }
 
-    /// Ends all that runs; false if not all of it ended in time.
+    /// Shuts everything down; returns false if not all of it ended in time.
     async fn shut_down(self, server: Option<Serving>) -> bool {
         let Self { panics, asked, rooms, connections, mut trees, before, grace } = self;
         before.into_iter().for_each(|before| before());
@@ -200,7 +201,7 @@ impl Run {
                     drain();
                     tokio::select! {
                         () = handle.stop(true) => {}
-                        // It looks once a second itself.
+                        // The server itself checks only once a second.
                         () = connections_ended(&addresses) => {
                             _ = all_ended.send(());
                         }
@@ -224,9 +225,9 @@ impl Run {
             }
         };
         let ended = timeout(grace, join(http, rest)).await;
-        // Until here, so that a second signal is known as one.
+        // Kept until here, so that a second signal is recognised as one.
         drop(asked);
-        // What is told of panics comes before the reason for which the process ends.
+        // Reports of panics are written before the reason for which the process ends.
         drop(panics);
         ended.is_ok()
     }
@@ -242,29 +243,29 @@ impl Debug for Run {
     }
 }
 
-/// Why a run ends.
+/// Reason why a run ends.
 enum End<T> {
     Asked(&'static str),
     Failed(io::Error),
     Done(T),
 }
 
-/// An HTTP server that is bound and does not run yet: [`HttpServer`], or [`ServerBuilder`] with
+/// An HTTP server that is bound and not yet running: [`HttpServer`], or [`ServerBuilder`] with
 /// [`http_service`](crate::http_service).
 pub trait Serve: sealed::Sealed {
-    /// Starts it without handlers of signals. Its connections have this long to finish when it is stopped.
+    /// Starts it without handlers of signals. Its connections have `grace` to finish when it is stopped.
     #[doc(hidden)]
     fn start(self, grace: Duration) -> io::Result<Server>;
 
-    /// Returns where it is bound; nothing if that is not known.
+    /// Returns the addresses that it is bound to; nothing if they are not known.
     #[doc(hidden)]
     fn addresses(&self) -> Vec<SocketAddr>;
 }
 
-/// A server that runs.
+/// A running server.
 struct Serving {
     server: Server,
-    /// All of this process's if there are none.
+    /// Addresses that it is bound to. Empty: all of this process's.
     addresses: Vec<SocketAddr>,
 }
 
@@ -328,7 +329,7 @@ impl Serve for ServerBuilder {
     }
 }
 
-/// What a server takes: it looks once a second whether its connections have finished.
+/// Rounds a grace to what a server accepts: it checks once a second whether its connections have finished.
 fn whole_seconds(grace: Duration) -> u64 {
     grace.as_secs().max(1)
 }
@@ -354,7 +355,7 @@ async fn given_up(trees: &[SupervisorRef]) -> callboard_supervision::ExitReason 
     select_all(trees.iter().map(|tree| Box::pin(tree.ended()))).await.0
 }
 
-/// The first signal of this process, once there is one.
+/// Returns a receiver of the first signal of this process.
 fn listen() -> io::Result<watch::Receiver<Option<&'static str>>> {
     static FIRST: Mutex<Option<watch::Sender<Option<&'static str>>>> = Mutex::new(None);
     let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -362,7 +363,7 @@ fn listen() -> io::Result<watch::Receiver<Option<&'static str>>> {
         return Ok(first.subscribe());
     }
     let (tell, told) = watch::channel(None);
-    // On a thread of its own, so that signals are heard even if all others are blocked.
+    // On a thread of its own, so that signals are handled even if all others are blocked.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _runtime = runtime.enter();
@@ -383,17 +384,17 @@ struct Signals {
 impl Signals {
     async fn hear(mut self, tell: watch::Sender<Option<&'static str>>) {
         let name = self.next().await;
-        // Before they are told: they may have ended soon after.
+        // Counted before the runs are notified: they may have ended soon after.
         let runs = tell.receiver_count() > 0;
         tell.send_replace(Some(name));
-        // While nothing runs that could end in good order the first one is enough.
+        // Without a run that could shut down gracefully, the first signal is enough.
         if runs {
             let same = sleep(SAME);
             tokio::pin!(same);
             loop {
                 tokio::select! {
                     () = &mut same => break,
-                    // Ending a whole group of processes may send it twice.
+                    // A signal to a whole process group may arrive twice.
                     _ = self.next() => {}
                 }
             }
@@ -411,8 +412,9 @@ impl Signals {
     }
 }
 
-/// What a supervisor of containers or a person at a terminal takes for "at once", and ten times what closing takes.
+/// Default grace: what a container supervisor or a person at a terminal takes for "at once", and ten times what closing
+/// takes.
 const GRACE: Duration = Duration::from_millis(1_500);
-/// How soon after the first a second signal is the same one.
+/// Interval after the first signal in which another one counts as the same.
 const SAME: Duration = Duration::from_millis(250);
 const NOT_IN_TIME: &str = "not everything ended in time, and was cut off";

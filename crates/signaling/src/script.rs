@@ -1,4 +1,4 @@
-//! The client for browsers, as a file to be served.
+//! Route that serves `callboard.js`, the client for browsers.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -8,11 +8,11 @@ use actix_web::http::header::{
 };
 use actix_web::web::{self, Header, ServiceConfig};
 
-/// Serve the client for browsers, one ES module without dependencies, at this path:
+/// Serves the client for browsers, one ES module without dependencies, at this path:
 /// `App::new().configure(client_script("/callboard.js"))`.
 ///
-/// Browsers ask whether theirs is still the newest each time, so that it always speaks the protocol of this server. How to
-/// use it is in this crate's README, under "In the browser", and in the module itself.
+/// Browsers revalidate their copy each time, so that it always speaks this server's protocol. The crate's README, under
+/// "In the browser", and the module itself say how to use it.
 pub fn client_script(path: &str) -> impl FnOnce(&mut ServiceConfig) + use<> + 'static {
     let path = path.to_owned();
     move |config| {
@@ -38,7 +38,7 @@ async fn serve(known: Option<Header<IfNoneMatch>>) -> HttpResponse {
     }
 }
 
-/// Of the text itself: it changes if and only if the text does.
+/// Returns the entity tag of the text: it changes if and only if the text does.
 fn tag() -> EntityTag {
     let mut hasher = DefaultHasher::new();
     SCRIPT.hash(&mut hasher);

@@ -1,8 +1,8 @@
-//! HTTP for an actix-web app, with WebSockets that keep no buffers while nothing is said.
+//! HTTP service for actix-web apps with WebSockets that hold no buffers while they are idle.
 //!
-//! actix-http keeps 16 KiB of buffers with each connection. With a service for upgrades it hands the connection over
-//! instead, and forgets the buffers; what is left of it is small enough to be written here. The app is the same, and so
-//! are its WebSockets: a payload that is read, and a body that is written.
+//! actix-http keeps 16 KiB of buffers with each connection. If there is a service for upgrades, it hands the connection
+//! over and drops its buffers; the rest of the work is small enough to be written here. The app stays the same, and so
+//! do its WebSockets: a payload that is read, and a body that is written.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -36,9 +36,10 @@ use tokio::time::timeout;
 use crate::cable::{Descriptor, on_connect};
 use crate::connections::draining;
 
-/// An actix-web app as a service of TCP connections, for actix-server: where [`HttpServer`](actix_web::HttpServer) keeps
-/// about 9 KiB for an idle WebSocket, this keeps none of it. Otherwise it is what a [tuned](crate::tune) server is, with
-/// actix-http's defaults. The app is made twice in each worker: for upgrades, and for all else.
+/// Creates an actix-web app as a service of TCP connections, for actix-server: where
+/// [`HttpServer`](actix_web::HttpServer) keeps about 9 KiB for an idle WebSocket, this keeps none of it. Otherwise it
+/// equals a [tuned](crate::tune) server with actix-http's defaults. The app is created twice in each worker: for
+/// upgrades, and for all other requests.
 ///
 /// ```no_run
 /// use actix_web::{App, web};
@@ -66,7 +67,7 @@ where
     service(move || erase(app())).tcp()
 }
 
-/// The same over TLS.
+/// Creates the same service over TLS.
 pub fn https_service<F, I, S, B>(
     app: F,
     config: rustls::ServerConfig,
@@ -89,7 +90,7 @@ where
     service::<TlsStream<TcpStream>>(move || erase(app())).rustls_0_23(config)
 }
 
-/// An app of whatever type.
+/// An app of any type.
 type AnyApp = BoxServiceFactory<(), Request, Response<BoxBody>, Response<BoxBody>, ()>;
 type ReadyApp = BoxService<Request, Response<BoxBody>, Response<BoxBody>>;
 type Upgrades<T> = BoxServiceFactory<(), (Request, Framed<T, Codec>), (), actix_http::Error, ()>;
@@ -133,7 +134,7 @@ where
         .finish(plain)
 }
 
-/// A connection that asks for another protocol; it ends with the response.
+/// Handles a connection that asks for another protocol; it ends with the response.
 fn upgrade<T>(
     app: Rc<ReadyApp>,
     request: Request,
@@ -143,14 +144,14 @@ where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let open = request.conn_data::<Descriptor>().map(Descriptor::open);
-    // Boxed, for it takes more room than what follows, and much less time.
+    // Boxed, because it takes more memory than what follows, and much less time.
     let answering = Box::pin(answer(app, request, framed));
     async move {
         if let Ok(mut outgoing) = answering.await
             && poll_fn(|cx| outgoing.poll(cx)).await.is_ok()
         {
             let Outgoing { io, .. } = outgoing;
-            // Whoever does not take it is gone.
+            // A client that does not take it is gone.
             _ = Box::pin(timeout(GOODBYE, say_goodbye(io))).await;
         }
         drop(open);
@@ -158,8 +159,8 @@ where
     }
 }
 
-/// Closes our half, and then waits for the client's: a connection that is closed with something unread is reset, which
-/// may take away what was written last (RFC 9112 §9.6). A client that goes on sending is soon read no more.
+/// Closes our half, and then waits for the client's: a connection that is closed with unread input is reset, which may
+/// destroy what was written last (RFC 9112 §9.6). A client that goes on sending is read only up to [`DISCARD`] bytes.
 async fn say_goodbye<T: AsyncRead + AsyncWrite + Unpin>(io: Rc<RefCell<T>>) -> io::Result<()> {
     poll_fn(|cx| Pin::new(&mut *io.borrow_mut()).poll_shutdown(cx)).await?;
     let mut left = DISCARD;
@@ -197,10 +198,10 @@ where
     Outgoing::new(io, codec, response)
 }
 
-/// What comes from the client, read when it is asked for.
+/// Input of the client, read only on demand.
 struct Incoming<T> {
     io: Rc<RefCell<T>>,
-    /// What came with the request.
+    /// Bytes that came together with the request.
     first: Bytes,
 }
 
@@ -222,11 +223,11 @@ impl<T: AsyncRead + Unpin> Stream for Incoming<T> {
     }
 }
 
-/// Writes a response. As in actix-http its body is asked for more when what it gave before has been taken.
+/// Writer of a response. As in actix-http, its body is asked for more once its previous output has been taken.
 struct Outgoing<T> {
     io: Rc<RefCell<T>>,
     body: BoxBody,
-    /// How a body is written that is not what the client has asked for.
+    /// Encoder of a body that is not the requested protocol: a refusal.
     codec: Option<Box<Codec>>,
     unwritten: Bytes,
     /// The body has ended.
@@ -250,7 +251,7 @@ impl<T> Outgoing<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Outgoing<T> {
-    /// Ready when all has been written.
+    /// Polls the output; ready when everything has been written.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             // A refusal leaves in one piece, as from actix-http.
@@ -267,7 +268,7 @@ impl<T: AsyncWrite + Unpin> Outgoing<T> {
                     written => self.unwritten.advance(written),
                 }
             }
-            // Nothing is kept of what was written.
+            // Written bytes are not kept.
             self.unwritten = Bytes::new();
             if self.whole || self.poll_body(cx)?.is_pending() {
                 ready!(Pin::new(&mut *self.io.borrow_mut()).poll_flush(cx))?;
@@ -276,7 +277,7 @@ impl<T: AsyncWrite + Unpin> Outgoing<T> {
         }
     }
 
-    /// What the body has to say next.
+    /// Takes the next output of the body.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let next = ready!(Pin::new(&mut self.body).poll_next(cx)).transpose();
         let next = next.map_err(|error| io::Error::other(error.to_string()))?;
@@ -293,9 +294,9 @@ impl<T: AsyncWrite + Unpin> Outgoing<T> {
     }
 }
 
-/// How much is read at once.
+/// Bytes read at once.
 const READ: usize = 8 * 1024;
-/// How long a connection may take to close.
+/// Time limit of closing a connection.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How much is read and forgotten meanwhile.
+/// Bytes read and discarded meanwhile.
 const DISCARD: usize = 256 * 1024;

@@ -10,7 +10,7 @@ use crate::control::may_be_control;
 use crate::rate::{Meter, Rate, Verdict};
 use crate::rpc::may_be_rpc;
 
-/// The rules of all connections of a route.
+/// Rules of all connections of a route.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub(crate) limits: MessageLimits,
@@ -25,37 +25,37 @@ impl Default for Rules {
     }
 }
 
-/// The rules of one connection, and where the client stands.
+/// Rules of one connection, and the state of its client.
 #[derive(Debug)]
 pub(crate) struct Session {
     rules: Arc<Rules>,
     meter: Meter,
     idle_timeout: Duration,
-    /// Of a message that is not for the server itself, in bytes.
+    /// Size limit of messages that are not for the server itself, in bytes.
     max_message: usize,
-    /// When the client was last heard.
+    /// Time of the last input from the client.
     heard: Instant,
-    /// When the client was last looked after.
+    /// Time of the last heartbeat.
     beat: Instant,
-    /// Pings sent since the client was last heard.
+    /// Number of pings since the last input from the client.
     pings: u32,
-    /// When the client was last told that its room is busy.
+    /// Time at which the client was last told that its room is busy.
     told_busy: Option<Instant>,
 }
 
-/// What to do.
+/// Action to take.
 #[derive(Debug)]
 pub(crate) enum Act {
     Nothing,
-    /// The text may be for the server itself; else it is to be [read](Session::read).
+    /// Check whether the text is for the server itself; otherwise [read](Session::read) it.
     Inspect,
-    /// The client says this.
+    /// Forward this message of the client.
     Forward(Message),
-    /// It sends too much; it has been told.
+    /// Nothing: the message was dropped, and the client has been warned.
     Dropped,
-    /// Tell the client.
+    /// Send the client an error.
     Tell(Description, Value),
-    /// Tell the client, and close.
+    /// Send the client an error, if there is one, and close.
     Part(Option<(Description, Value)>, Close),
     Ping,
 }
@@ -72,7 +72,7 @@ impl Session {
         Self { rules, meter, idle_timeout, max_message, heard, beat, pings, told_busy }
     }
 
-    /// A text message has come; `counted` of its bytes were handled as frames.
+    /// Handles a text message; `counted` of its bytes were handled as frames.
     pub(crate) fn handle_text(&mut self, now: Instant, text: &str, counted: usize) -> Act {
         match self.handle_frame(now, text.len().saturating_sub(counted)) {
             Act::Nothing if may_be_rpc(text) || may_be_control(text) => Act::Inspect,
@@ -81,12 +81,12 @@ impl Session {
         }
     }
 
-    /// Whether a text is larger than what others may be sent.
+    /// Returns whether a text is larger than a message to other peers may be.
     pub(crate) fn is_large(&self, text: &str) -> bool {
         text.len() > self.max_message
     }
 
-    /// A text is for the room.
+    /// Reads a text that is for the room.
     pub(crate) fn read(&self, text: &str) -> Act {
         if self.is_large(text) {
             let details = json!({ "max_bytes": self.max_message });
@@ -98,7 +98,7 @@ impl Session {
         }
     }
 
-    /// Something has come that is no message.
+    /// Handles input that is not a message.
     pub(crate) fn handle_frame(&mut self, now: Instant, bytes: usize) -> Act {
         self.heard = now;
         self.pings = 0;
@@ -112,7 +112,7 @@ impl Session {
         }
     }
 
-    /// What a client needs to know to slow down.
+    /// Returns what a client needs to know to slow down.
     fn rate_details(&self) -> Value {
         json!({
             "messages_per_second": self.rules.rate.messages_per_second,
@@ -121,7 +121,7 @@ impl Session {
         })
     }
 
-    /// Whether to tell the client that its room is busy: not for each message that is lost by it.
+    /// Returns whether to tell the client that its room is busy: not once per lost message.
     pub(crate) fn tells_busy(&mut self, now: Instant) -> bool {
         let told = self.told_busy.is_some_and(|at| now.saturating_duration_since(at) < BUSY);
         if !told {
@@ -130,13 +130,13 @@ impl Session {
         !told
     }
 
-    /// The client has come with a new socket.
+    /// Handles the client's return with a new socket.
     pub(crate) fn handle_return(&mut self, now: Instant) {
         self.heard = now;
         self.pings = 0;
     }
 
-    /// Let time pass.
+    /// Handles the passage of time.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Act {
         if now.saturating_duration_since(self.heard) >= self.idle_timeout {
             return Act::Part(None, SILENT);
@@ -153,7 +153,7 @@ impl Session {
         Act::Ping
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout).
     pub(crate) fn poll_timeout(&self) -> Instant {
         let idle = self.heard + self.idle_timeout;
         self.rules
@@ -162,15 +162,15 @@ impl Session {
     }
 }
 
-/// 1008: the client sends far more than it may.
+/// Close 1008: the client sends far more than it may.
 pub(crate) const TOO_MANY: Close = Close { code: 1008, reason: "too many messages" };
-/// 1009: the client sent something too large.
+/// Close 1009: the client sent something too large.
 pub(crate) const TOO_LARGE: Close = Close { code: 1009, reason: "message too large" };
-/// 1001: the client has not been heard for too long.
+/// Close 1001: the client was silent for too long.
 pub(crate) const SILENT: Close = Close { code: 1001, reason: "silent for too long" };
-/// How long a client knows that its room is busy.
+/// Interval between two errors that say that the room is busy.
 const BUSY: Duration = Duration::from_secs(1);
-/// How many pings in a row may go unanswered.
+/// Number of pings in a row that may go unanswered.
 const MAX_PINGS: u32 = 2;
 
 #[cfg(test)]

@@ -13,22 +13,22 @@ use crate::options::PeerOptions;
 use crate::peer::Peer;
 use crate::route::{self, Door};
 
-/// The WebSocket routes of one kind of peer, to be mounted into any actix-web app.
+/// The WebSocket routes of one kind of peer, for mounting into any actix-web app.
 ///
-/// Clone it into each worker's app: limits and counts are of the whole server.
+/// Clone it into each worker's app: limits and counters apply to the whole server.
 pub struct Signaling<P: Peer> {
     door: Arc<Door<P>>,
 }
 
 impl<P: Peer> Signaling<P> {
-    /// Signaling with these options.
+    /// Creates routes with these options.
     pub fn new(options: PeerOptions<P>) -> Self {
         Self { door: Arc::new(Door::new(options)) }
     }
 
-    /// Mount it: `App::new().configure(signaling.at(&["/socket/{room}"]))`.
+    /// Mounts the routes: `App::new().configure(signaling.at(&["/socket/{room}"]))`.
     ///
-    /// The paths may hold whatever [`Peer::parse_request`] reads from them.
+    /// The paths may hold any parameters that [`Peer::parse_request`] reads.
     pub fn at(&self, paths: &[&str]) -> impl FnOnce(&mut ServiceConfig) + use<P> + 'static {
         let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
         let door = Arc::clone(&self.door);
@@ -45,13 +45,13 @@ impl<P: Peer> Signaling<P> {
         }
     }
 
-    /// The brake on wrong credentials of these routes ([`PeerOptions::guesses_per_address`]), for other routes that ask for
-    /// the same ones.
+    /// Returns the rate limiter of wrong credentials on these routes ([`PeerOptions::guesses_per_address`]), for other
+    /// routes that ask for the same credentials.
     pub fn guesses(&self) -> Guesses {
         self.door.guesses.clone()
     }
 
-    /// What has happened on these routes, counted.
+    /// Returns the counters of what has happened on these routes.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.door.counters)
     }

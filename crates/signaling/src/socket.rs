@@ -1,7 +1,7 @@
-//! The WebSocket edge: the only file that names actix-web-actors.
+//! WebSocket edge: the only file that names actix-web-actors.
 //!
-//! The socket is a thin pipe. What comes from the client goes to the peer's actor, what the room has for the client
-//! goes out. It decides nothing: it is polled only while the client reads, so clocks and counts live in the peer.
+//! The socket is a thin pipe. Input from the client goes to the peer's actor, output of the room goes to the client. It
+//! decides nothing: it is polled only while the client reads, so timers and counts belong to the peer.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
@@ -33,28 +33,28 @@ use crate::limits::Admission;
 use crate::session::TOO_LARGE;
 use crate::upgrade::{self, UpgradeError};
 
-/// What a WebSocket tells the peer behind it. Of its end the peer hears by the [`Attachment`].
+/// Input of a WebSocket, for the peer behind it. The [`Attachment`] tells the peer when the socket ends.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct FromSocket {
-    /// Which of the client's sockets it is.
+    /// Number of the socket among the client's.
     pub(crate) socket: SocketNumber,
     pub(crate) event: Event,
-    /// Given back when the peer has dealt with it, or never will.
+    /// Returned when the peer has handled the event, or never will.
     _credit: OwnedSemaphorePermit,
 }
 
-/// What has come from the client.
+/// Input from the client.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A whole text message, and how many of its bytes were told before as frames.
+    /// A complete text message, and how many of its bytes were reported before as frames.
     Text { text: ByteString, counted: usize },
     /// The text `ping`, a fragment, or a ping, pong or binary frame of this size.
     Frame { bytes: usize, binary: bool },
 }
 
 impl Event {
-    /// Returns how many of its bytes were not told before.
+    /// Returns how many of its bytes were not reported before.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Text { text, counted } => text.len().saturating_sub(*counted),
@@ -62,7 +62,7 @@ impl Event {
         }
     }
 
-    /// How many bytes are kept until the peer has dealt with it.
+    /// Returns how many bytes are held until the peer has handled it.
     fn kept(&self) -> usize {
         match self {
             Self::Text { text, .. } => text.len(),
@@ -70,30 +70,30 @@ impl Event {
         }
     }
 
-    /// How many credits it takes.
+    /// Returns how many credits it takes.
     fn weight(&self) -> u32 {
         let weight = 1 + self.kept() / BYTES_PER_CREDIT;
         u32::try_from(weight.min(MAX_IN_FLIGHT)).expect("the maximum fits")
     }
 }
 
-/// What a WebSocket is told by the peer behind it; what is for the client waits in its outbox.
+/// Command of a peer to its WebSocket; messages to the client wait in its outbox instead.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum ToSocket {
-    /// This is the peer now. Hold the client's messages back.
+    /// The peer to attach. The client's messages are held back.
     Attach(Recipient<FromSocket>),
-    /// The peer is ready for them.
+    /// The peer is ready for the client's messages.
     Flow,
-    /// Send a ping.
+    /// Order to send a ping.
     Ping,
-    /// Close.
+    /// Order to close the WebSocket.
     End(Close),
 }
 
-/// How to open a WebSocket.
+/// Parameters for opening a WebSocket.
 pub(crate) struct Edge<'a> {
-    /// Of all messages and frames, in bytes; one that is larger is told so.
+    /// Limit of every message and frame, in bytes; one that is larger is answered with this limit.
     pub(crate) max_frame: usize,
     pub(crate) protocols: &'a [&'static str],
     pub(crate) peer_id: PeerId,
@@ -108,9 +108,9 @@ pub(crate) struct Opened {
     fate: Rc<Fate>,
 }
 
-/// The trait behind which actix-web-actors stands: another library would bring another implementation.
+/// Interface to actix-web-actors: another library would need another implementation.
 pub(crate) trait OpenSocket {
-    /// Make the socket's actor and the response that carries it.
+    /// Creates the socket's actor and the response that carries it.
     fn open(self, request: &HttpRequest, payload: Payload) -> Result<Opened, UpgradeError>;
 }
 
@@ -139,7 +139,8 @@ impl OpenSocket for Edge<'_> {
         });
         let made = Rc::new(OnceCell::<Addr<Socket>>::new());
         let address = Rc::clone(&made);
-        // The library's own reader gets nothing to read: it checks lengths too late, and does not end at every violation.
+        // The library's own reader gets an empty stream: it checks lengths too late, and does not end at every
+        // violation.
         let body = Ctx::with_factory(stream::empty(), move |ctx| {
             ctx.add_stream(frames);
             _ = address.set(ctx.address());
@@ -156,19 +157,19 @@ impl OpenSocket for Edge<'_> {
 }
 
 impl Opened {
-    /// What a peer needs to be attached to it.
+    /// Returns what a peer needs to attach it.
     pub(crate) fn plug(&self, cable: &Arc<Cable>) -> Plug {
         let (mail, control) = (self.mail.clone(), self.control.clone());
         Plug { mail, control, cable: Arc::clone(cable) }
     }
 
-    /// Its client comes back to its peer, and may send as much as one that is in.
+    /// Marks the client as admitted, because it comes back to its peer: the limits before joining do not apply.
     pub(crate) fn resumed(self) -> Self {
         self.fate.admitted.set(true);
         self
     }
 
-    /// The response, whose body is the WebSocket: it reports its end.
+    /// Returns the response, whose body is the WebSocket and reports its end.
     pub(crate) fn respond(
         self,
         (attachment, number): (Arc<Attachment>, SocketNumber),
@@ -184,23 +185,23 @@ impl Opened {
     }
 }
 
-/// What a socket's actor and its response body know of each other.
+/// State shared by a socket's actor and its response body.
 #[derive(Default)]
 struct Fate {
     /// Set before the actor is first polled.
     place: OnceCell<Place>,
     end: Cell<End>,
-    /// The client's close frame has come, and ours is written with the rest.
+    /// The client's close frame has arrived, and ours is written with the rest.
     both_closed: Cell<bool>,
     /// The actor has taken enough for one chunk, and goes on with the next.
     full: Cell<bool>,
-    /// The client has been let in, by this socket or an earlier one.
+    /// The room has admitted the client, through this socket or an earlier one.
     admitted: Cell<bool>,
-    /// Nothing more is read until the peer has what came.
+    /// Nothing more is read until the peer has the held input.
     shut: Cell<bool>,
 }
 
-/// Whose socket it is, and which of them.
+/// Socket link that a socket belongs to, and the socket's number there.
 struct Place {
     attachment: Arc<Attachment>,
     number: SocketNumber,
@@ -209,15 +210,15 @@ struct Place {
 struct Socket {
     peer: Option<Recipient<FromSocket>>,
     flowing: bool,
-    /// What came while no peer was ready for it.
+    /// Input that arrived while no peer was ready for it.
     held: VecDeque<Event>,
-    /// For messages that the peer, on whichever thread, has not dealt with.
+    /// Credits for messages that the peer, on any thread, has not handled.
     credits: Arc<Semaphore>,
     max_frame: usize,
     peer_id: PeerId,
     fate: Rc<Fate>,
     counters: Arc<Counters>,
-    /// We have sent a close frame and wait for the client's: how many more bytes are read until then.
+    /// The server has sent a close frame and waits for the client's: how many more bytes are read until then.
     closing: Option<usize>,
 }
 
@@ -227,7 +228,7 @@ impl Socket {
     fn tell(&mut self, event: Event, ctx: &mut Ctx) {
         let kept = |held: &VecDeque<Event>| held.iter().map(Event::kept).sum::<usize>();
         let admitted = self.fate.admitted.get();
-        // Mostly there is none, and a first one of any size is kept.
+        // Usually none is held, and a first one of any size is kept.
         let room = admitted
             || self.held.is_empty()
             || self.held.len() < MAX_HELD && kept(&self.held) + event.kept() <= MAX_HELD_BYTES;
@@ -235,10 +236,10 @@ impl Socket {
             self.held.push_back(event);
             self.pass_on(ctx);
             if self.held.is_empty() {
-                // Most say nothing most of the time.
+                // Most clients are idle most of the time.
                 self.held = VecDeque::new();
             } else if admitted {
-                // Its peer is being restarted, or has not heard of this socket: the client waits.
+                // Its peer is being restarted, or does not know this socket yet: the client waits.
                 self.fate.shut.set(true);
             }
         } else {
@@ -246,7 +247,7 @@ impl Socket {
         }
     }
 
-    /// Pass on to the peer what it is ready for. While it has enough to do nothing is read, and the client waits.
+    /// Passes on to the peer what it is ready for. While the peer is busy, nothing is read, and the client waits.
     fn pass_on(&mut self, ctx: &mut Ctx) {
         let Some(place) = self.fate.place.get() else { return };
         let ready = |peer: &&Recipient<_>| self.flowing && peer.connected();
@@ -255,7 +256,7 @@ impl Socket {
             let Ok(credit) = Arc::clone(&self.credits).try_acquire_many_owned(weight) else {
                 let more = Arc::clone(&self.credits).acquire_many_owned(weight).into_actor(self);
                 ctx.wait(more.map(|credit, this, ctx| {
-                    // A large message may need all there are.
+                    // A large message may need all credits.
                     drop(credit);
                     this.pass_on(ctx);
                 }));
@@ -276,8 +277,8 @@ impl Socket {
         ctx.stop();
     }
 
-    /// Closes, and reads on until the client's close frame, so that the connection can be closed right after it
-    /// (RFC 6455 §7.1.1). For the peer the socket has ended.
+    /// Closes, and reads on until the client's close frame, so that the connection can be closed right after it (RFC
+    /// 6455 §7.1.1). For the peer, the socket has ended.
     fn close(&mut self, ctx: &mut Ctx, Close { code, reason }: Close) {
         if self.closing.replace(DISCARD).is_some() {
             return;
@@ -292,7 +293,7 @@ impl Socket {
         ctx.run_later(LINGER, |_, ctx| ctx.stop());
     }
 
-    /// Forgets what comes after our close frame, until the client's.
+    /// Discards input after our close frame, until the client's.
     fn discard(&mut self, left: usize, frame: &Result<Frame, FrameError>, ctx: &mut Ctx) {
         let bytes = match frame {
             Ok(Frame::Close(_)) => {
@@ -310,15 +311,15 @@ impl Socket {
         }
     }
 
-    /// What it is for has not been read, so the limit of all is what it is told. Nothing more is read after this: the
-    /// rest of the message would follow.
+    /// Rejects a message that is too large. It is not known yet what the message was for, so the error names the limit
+    /// of all messages. Nothing more is read after this: it would be the rest of the message.
     fn too_large(&mut self, ctx: &mut Ctx) {
         let details = json!({ "max_bytes": self.max_frame });
         ctx.text(Message::error(self.peer_id, Description::MessageTooLarge, &details).encode());
         self.end(ctx, TOO_LARGE.code, TOO_LARGE.reason);
     }
 
-    /// A frame that carries no message.
+    /// Passes on a frame that carries no message.
     fn frame(&mut self, ctx: &mut Ctx, bytes: usize, binary: bool) {
         self.tell(Event::Frame { bytes, binary }, ctx);
     }
@@ -375,7 +376,7 @@ impl StreamHandler<Result<Frame, FrameError>> for Socket {
     }
 }
 
-/// What the library would read by itself; see [`OpenSocket::open`].
+/// Required by the library, whose own reader gets no input; see [`OpenSocket::open`].
 impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
     fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Ctx) {}
 
@@ -391,7 +392,8 @@ impl Handler<MailWaiting> for Socket {
 }
 
 impl Socket {
-    /// What is taken out here leaves with the body's next chunk; the rest stays where another socket could find it.
+    /// Takes messages out of the outbox. They leave with the body's next chunk; the rest stays where another socket
+    /// could find it.
     fn send(&mut self, ctx: &mut Ctx) {
         if self.closing.is_some() {
             return;
@@ -415,7 +417,7 @@ impl Socket {
     }
 }
 
-/// Ready when what the actor has taken has been written. Polled with the body, so it needs no waker.
+/// Future that is ready when the taken messages have been written. Polled with the body, so it needs no waker.
 struct NextChunk(Rc<Fate>);
 
 impl ActorFuture<Socket> for NextChunk {
@@ -452,13 +454,13 @@ impl Handler<ToSocket> for Socket {
     }
 }
 
-/// The response body around the WebSocket.
+/// Response body around the WebSocket.
 struct Body {
     inner: BoxBody,
     fate: Rc<Fate>,
     cable: Arc<Cable>,
     counters: Arc<Counters>,
-    /// Taken when it ends.
+    /// Taken when the body ends.
     admission: Option<Admission>,
 }
 
@@ -492,19 +494,19 @@ impl Drop for Body {
     }
 }
 
-/// How many messages of a client are kept until its peer has joined: some candidates that came too soon.
+/// Number of messages of a client that are held until its peer has joined: some candidates that came too soon.
 const MAX_HELD: usize = 64;
-/// How many bytes of them, unless it is one alone.
+/// Number of their bytes, unless it is one message alone.
 const MAX_HELD_BYTES: usize = 1 << 20;
-/// How many messages of a client may wait for its peer: a bound on the peer's mailbox.
+/// Number of messages of a client that may wait for its peer: a bound on the peer's mailbox.
 const MAX_IN_FLIGHT: usize = 256;
-/// Larger messages count as several, so that 1 MiB may wait, or a message alone.
+/// Larger messages count as several, so that 1 MiB may wait, or one message alone.
 const BYTES_PER_CREDIT: usize = 4 * 1024;
-/// How long the client's close frame is waited for: as long as actix-http waits for the end of a connection.
+/// Time limit of the wait for the client's close frame: as long as actix-http waits for the end of a connection.
 const LINGER: Duration = Duration::from_secs(1);
-/// How many bytes are read and forgotten meanwhile.
+/// Bytes read and discarded meanwhile.
 const DISCARD: usize = 256 * 1024;
-/// Of a frame from a client, at least (RFC 6455 §5.2).
+/// Shortest frame header of a client, in bytes (RFC 6455 §5.2).
 const HEADER: usize = 6;
-/// How many bytes are taken out at once: actix-http asks for more while it has fewer than this to write.
+/// Bytes taken out at once: actix-http asks for more while it has fewer than this to write.
 const CHUNK: usize = 32 * 1024;

@@ -1,4 +1,4 @@
-//! TLS with a certificate that can be replaced while the server runs.
+//! TLS configuration with a certificate that can be replaced while the server runs.
 
 use std::fs;
 use std::io;
@@ -16,35 +16,35 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// Why a certificate and its key cannot be used.
+/// Error: a certificate and its key cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file could not be read, or is not PEM.
     #[error("{path}: {error}", path = path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the reader.
         error: rustls_pki_types::pem::Error,
     },
     /// The certificate file holds no certificate.
     #[error("{path}: no certificate in it", path = path.display())]
     NoCertificate {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The key is of a kind that is not supported, or not the certificate's.
+    /// The key is of an unsupported kind, or does not belong to the certificate.
     #[error(transparent)]
     Key(#[from] rustls::Error),
 }
 
-/// A TLS configuration for [`HttpServer::bind_rustls_0_23`](actix_web::HttpServer::bind_rustls_0_23) with this
+/// Creates a TLS configuration for [`HttpServer::bind_rustls_0_23`](actix_web::HttpServer::bind_rustls_0_23) from this
 /// certificate chain and key (PEM).
 ///
-/// The files are looked at again when a client connects, at most once a second: a certificate that was renewed is
-/// used from then on, connections that are open stay. Files that cannot be used, half written ones say, are logged
-/// and the old certificate stays.
+/// The files are checked again when a client connects, at most once a second: a renewed certificate is used from then
+/// on, and open connections stay. If the files cannot be used, for example half written ones, that is logged and the
+/// old certificate stays.
 ///
 /// # Errors
 /// [`TlsError`]
@@ -75,7 +75,7 @@ struct Watch {
     seen: [Option<Stamp>; 2],
 }
 
-/// What changes with a file's content.
+/// Modification time and length of a file, which change with its content.
 type Stamp = (SystemTime, u64);
 
 impl Reloading {
@@ -137,5 +137,5 @@ fn stamps(files: &[PathBuf; 2]) -> [Option<Stamp>; 2] {
     [stamp(&files[0]).ok(), stamp(&files[1]).ok()]
 }
 
-/// Two calls of `stat` a second at most.
+/// Interval of checks: at most two calls of `stat` a second.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

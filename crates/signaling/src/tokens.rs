@@ -1,4 +1,4 @@
-//! What a client shows that has lost its socket and wants to go on.
+//! Session resumption tokens.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use crate::attachment::Attachment;
 
-/// Resumption tokens of one route: the good ones with their peers, and those of clients that were closed for good, with the close code.
+/// Resumption tokens of one route: the valid ones with their peers, and those of clients that were closed for good,
+/// with the close code.
 ///
-/// Only their digests are kept and compared: how long a lookup takes says nothing about a token, and who reads the
+/// Only their digests are stored and compared: the time of a lookup says nothing about a token, and a reader of the
 /// server's memory learns none.
 #[derive(Default)]
 pub(crate) struct Tokens(Mutex<Table>);
@@ -22,11 +23,11 @@ pub(crate) struct Tokens(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     good: HashMap<Digest, Weak<Attachment>>,
-    /// Until when they are remembered.
+    /// Clients that were closed for good, with the time until which they are remembered.
     closed: HashMap<Digest, (Close, Instant)>,
 }
 
-/// The SHA-256 of a token.
+/// SHA-256 digest of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digest([u8; 32]);
 
@@ -38,7 +39,7 @@ impl Digest {
 }
 
 impl Tokens {
-    /// A new token for this peer, which holds it until it [revokes](Self::revoke) it.
+    /// Creates a new token for this peer, valid until the peer [revokes](Self::revoke) it.
     pub(crate) fn issue(&self, attachment: Weak<Attachment>) -> (String, Digest) {
         let mut secret = [0; SECRET];
         rand::fill(&mut secret).expect("the operating system has random bytes");
@@ -52,25 +53,25 @@ impl Tokens {
         self.lock().good.remove(&digest);
     }
 
-    /// Whose this token is. It may be used up by the time one asks the peer.
+    /// Returns the peer that this token belongs to. The token may be used up by the time the peer is asked.
     pub(crate) fn find(&self, digest: Digest) -> Option<Arc<Attachment>> {
         self.lock().good.get(&digest)?.upgrade()
     }
 
-    /// The peer of this token is closed for good, which its client may not have heard.
+    /// Notes that the peer of this token is closed for good, which its client may not have been told.
     pub(crate) fn close(&self, digest: Digest, close: Close, until: Instant) {
         let mut table = self.lock();
         if table.closed.len() >= MAX_CLOSED {
             let now = Instant::now();
             table.closed.retain(|_, (_, until)| *until > now);
         }
-        // The others learn it when they join afresh, or never.
+        // Other clients learn it when they join anew, or never.
         if table.closed.len() < MAX_CLOSED {
             table.closed.insert(digest, (close, until));
         }
     }
 
-    /// How the peer of this token was closed, if that was for good and not long ago.
+    /// Returns how the peer of this token was closed, if that was for good and not long ago.
     pub(crate) fn closed(&self, digest: Digest) -> Option<Close> {
         let table = self.lock();
         let (close, until) = table.closed.get(&digest)?;
@@ -87,7 +88,7 @@ impl Tokens {
     }
 }
 
-/// How many clients are remembered that were closed for good.
+/// Number of remembered clients that were closed for good.
 const MAX_CLOSED: usize = 4_096;
-/// Random bytes in a token: beyond guessing, with a margin over the 16 that would do.
+/// Random bytes in a token: beyond guessing, with a margin over the 16 that would be enough.
 const SECRET: usize = 32;

@@ -1,4 +1,4 @@
-//! What signaling asks of the HTTP server.
+//! Recommended settings of `HttpServer`.
 
 use std::fmt::Debug;
 
@@ -10,11 +10,12 @@ use actix_web::{Error, HttpServer};
 
 use crate::cable::on_connect;
 
-/// Tune a server for signaling; call it before `bind`.
+/// Tunes a server for signaling; call it before `bind`.
 ///
-/// * `TCP_NODELAY`: without it small messages wait for each other (a broadcast to 100: p99 of 47 ms instead of 2–4 ms).
-/// * Connections can be cut when their client does not take the close frame ([`on_connect`]). A server that needs
-///   its own `on_connect` calls ours from it.
+/// * `TCP_NODELAY`: without it small messages wait for each other (a broadcast to 100 clients: p99 of 47 ms instead of
+///   2–4 ms).
+/// * Connections can be cut when their client does not take the close frame ([`on_connect`]). A server that needs its
+///   own `on_connect` must call this one from it.
 pub fn tune<F, I, S, B>(server: HttpServer<F, I, S, B>) -> HttpServer<F, I, S, B>
 where
     F: Fn() -> I + Send + Clone + 'static,

@@ -1,4 +1,4 @@
-//! Checks of a request for a WebSocket (RFC 6455 §4.2.1).
+//! Checks of an upgrade request for a WebSocket (RFC 6455 §4.2.1).
 
 use actix_web::HttpRequest;
 use actix_web::HttpResponseBuilder;
@@ -9,16 +9,16 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode};
 use base64::prelude::*;
 
-/// Why a request opens no WebSocket.
+/// Error: a request opens no WebSocket.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum UpgradeError {
-    /// It asks for none.
+    /// Request that does not ask for a WebSocket.
     #[error("WebSocket upgrade is expected")]
     NotAsked,
-    /// It asks for another version than 13, or for none.
+    /// Request for a version other than 13, or for none.
     #[error("WebSocket version 13 is expected")]
     Version,
-    /// What it says makes no sense.
+    /// Its headers are invalid.
     #[error("{0}")]
     Malformed(String),
 }
@@ -32,13 +32,14 @@ impl UpgradeError {
     }
 }
 
-/// Says in a 426 what to upgrade to (RFC 9110 §15.5.22), and the version that is spoken (RFC 6455 §4.4).
+/// Adds the headers of a 426: the protocol to upgrade to (RFC 9110 §15.5.22), and the supported version (RFC 6455
+/// §4.4).
 pub(crate) fn offer(response: &mut HttpResponseBuilder) {
     response.insert_header((UPGRADE, "websocket")).insert_header((CONNECTION, "upgrade"));
     response.insert_header((SEC_WEBSOCKET_VERSION, "13"));
 }
 
-/// Checks whether a request asks for a WebSocket as it must.
+/// Checks whether a request asks for a WebSocket as required.
 pub(crate) fn check(request: &HttpRequest) -> Result<(), UpgradeError> {
     let malformed = |why: &str| Err(UpgradeError::Malformed(why.to_owned()));
     let mut protocols = request.headers().get_all(UPGRADE);
@@ -68,14 +69,14 @@ pub(crate) fn check(request: &HttpRequest) -> Result<(), UpgradeError> {
     Ok(())
 }
 
-/// The value of a header that must be there once.
+/// Returns the value of a header that must occur exactly once.
 fn only(request: &HttpRequest, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = request.headers().get_all(name);
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }
 
-/// How many bytes a key has (RFC 6455 §4.1).
+/// Length of a key, in bytes (RFC 6455 §4.1).
 const KEY: usize = 16;
 
 #[cfg(test)]
@@ -96,7 +97,7 @@ mod tests {
         check(&request.to_http_request()).err().map(|error| error.status().as_u16())
     }
 
-    /// All that is needed, with another value of this header, or none.
+    /// Returns the status of a valid request with these values of one header, or with none.
     fn with(name: &'static str, values: &[&'static str]) -> Option<u16> {
         let others = GOOD.into_iter().filter(|(other, _)| *other != name);
         let changed = values.iter().map(|value| (name, *value));

@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * Callboard in the browser: a room, a peer connection to the server, and calls both ways, all over one connection that
- * comes back by itself. No build step, nothing else needed but a browser of 2022 or later; what goes over the wire is in the
- * README of the crate.
+ * Callboard's client for browsers: a room, a peer connection to the server, and calls in both directions, all over one
+ * connection that is reopened automatically. It needs no build step, and nothing but a browser of 2022 or later. The
+ * README of the crate describes the protocol.
  *
  * ```js
  * import { connect } from "/callboard.js";
@@ -24,20 +24,24 @@
 /**
  * @typedef {object} ConnectOptions
  * @property {string | string[]} [protocols] WebSocket subprotocols to offer
- * @property {number} [firstDelay] longest wait before the first attempt to come back, in ms; doubles with each. 250
- * @property {number} [longestDelay] longest wait before any attempt, in ms; Firefox adds its own for WebSockets. 10,000
- * @property {number} [attempts] attempts in a row that may fail before the client gives up. No end: while there is no network, or
- *   no server, nothing is lost by trying
- * @property {number} [refusals] attempts in a row that a server which is there may refuse before the client gives up. 20
- * @property {number} [queue] messages kept while there is no connection. 256
- * @property {number} [joinTimeout] longest time from opening the WebSocket to being in the room, in ms. 10,000
- * @property {number} [heartbeat] how often the server is asked whether it is there, in ms. 15,000
+ * @property {number} [firstDelay] longest wait before the first attempt to reconnect, in ms; doubles with each.
+ *   Default: 250
+ * @property {number} [longestDelay] longest wait before any attempt, in ms; Firefox adds its own for WebSockets.
+ *   Default: 10,000
+ * @property {number} [attempts] attempts in a row that may fail before the client gives up. Default: no limit, because
+ *   trying costs nothing while there is no network or no server
+ * @property {number} [refusals] attempts in a row that a reachable server may refuse before the client gives up.
+ *   Default: 20
+ * @property {number} [queue] messages kept while there is no connection. Default: 256
+ * @property {number} [joinTimeout] longest time from opening the WebSocket to having joined the room, in ms. Default:
+ *   10,000
+ * @property {number} [heartbeat] interval of the client's pings to the server, in ms. Default: 15,000
  */
 /**
  * @typedef {object} PeerConnectionOptions
- * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] what to send: a stream with all its tracks but
- *   those that the page has stopped the transceiver of, or a function that sets each new connection up as it likes, since one that is
- *   lost is replaced
+ * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] media to send: a stream, with all its
+ *   tracks except those whose transceiver the page has stopped, or a function that sets up each new peer connection (a
+ *   lost one is replaced by a new one)
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
  */
@@ -45,24 +49,26 @@
  * @typedef {object} Message a message of the application
  * @property {string} event
  * @property {any} data
- * @property {string | null} from the sender's peer id, which the server vouches for; null: the server itself
+ * @property {string | null} from the sender's peer id, verified by the server; null: the server itself
  * @property {"all" | string[]} to
  */
 /** @typedef {"connecting" | "open" | "waiting" | "closed"} State of the connection to the server */
-/** @typedef {{ reason: string, code?: number, delay?: number }} StateDetail `code`: with which the WebSocket was closed */
+/** @typedef {{ reason: string, code?: number, delay?: number }} StateDetail `code`: close code of the WebSocket */
 /**
- * @typedef {object} ClientEvents what listeners get, by event
+ * @typedef {object} ClientEvents arguments of listeners, by event
  * @property {[peer: string]} joined
  * @property {[peer: string]} left
- * @property {[]} room_restarted the room failed and is back; `joined` and `left` have told what has changed
- * @property {[]} resumed the WebSocket was lost and is back; nothing else has changed
- * @property {[peerId: string, previous: string]} rejoined the connection was lost; we are in again, as a new peer
- * @property {[message: Message]} message any message of the application, also one that is called like an event here
- * @property {[error: CallboardError]} error what the server says went wrong, and `gave_up` and `webrtc_gave_up`: what has
- *   failed again and again, in the same way, is not tried any more; `details` say what
+ * @property {[]} room_restarted the room failed and was restarted; `joined` and `left` have already reported what has
+ *   changed
+ * @property {[]} resumed the WebSocket was lost and reopened; nothing else has changed
+ * @property {[peerId: string, previous: string]} rejoined the connection was lost; the client has joined again, as a
+ *   new peer
+ * @property {[message: Message]} message any message of the application, also one named like an event here
+ * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
+ *   something has failed repeatedly in the same way, and is not tried any more; `details` say what
  * @property {[state: State, detail: StateDetail]} state
- * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, each new one's
- *   too; with why the last one is replaced, if the server has said so
+ * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
+ *   each new one; with the reason why the last one is replaced, if the server has given one
  * @property {[event: RTCTrackEvent]} track
  * @property {[label: string]} channel_open
  * @property {[label: string]} channel_closed
@@ -70,21 +76,24 @@
  */
 
 /**
- * Joins a room. Lost connections are opened again from then on, but this first one is not: its caller learns at once
- * why not.
+ * Joins a room. Connections that are lost later are reopened, but if this first one fails, the caller gets the error at
+ * once.
  *
- * @param {string | URL} url of the room's WebSocket; may be relative, and `http:` is as good as `ws:`
+ * @param {string | URL} url of the room's WebSocket; may be relative, and may have `http:` instead of `ws:`
  * @param {ConnectOptions} [options]
- * @returns {Promise<Client>} resolves when the room has let us in
- * @throws {CallboardError} `could_not_join_room`: the room said no, and why in `details`. `refused`: no WebSocket; browsers do
- *   not show a page the HTTP status behind that, so it may be 401 or 404 as well as a server that is not there.
- *   `timeout`: neither yes nor no.
+ * @returns {Promise<Client>} resolves when the room has admitted the client
+ * @throws {CallboardError} `could_not_join_room`: the room has rejected the client; `details` say why. `refused`: there
+ *   is no WebSocket; browsers do not show the HTTP status to a page, so the cause may be 401 or 404 as well as an
+ *   unreachable server. `timeout`: there was no answer.
  */
 export async function connect(url, options = {}) {
   return Client.join(url, options);
 }
 
-/** What went wrong, by `code`: one of those below, or that of a server's error: its description as in `no_such_peer`. */
+/**
+ * Error with a `code`: one of those documented below, or that of a server's error: its description as in
+ * `no_such_peer`.
+ */
 export class CallboardError extends Error {
   /**
    * @param {string} code
@@ -100,8 +109,9 @@ export class CallboardError extends Error {
 }
 
 /**
- * The other side answered a call with an error, which is in `error`, such as `unknown_function`. Its `code` is `hook_error`. Of
- * `invalid_args`, `details` say which `argument` it is, from 0, and in `detail` what was expected.
+ * Error of a call that the other side has answered with an error, which is in `error`, such as `unknown_function`. Its
+ * `code` is `hook_error`. For `invalid_args`, `details` hold the index of the `argument`, from 0, and in `detail` what
+ * was expected.
  */
 export class HookError extends CallboardError {
   /**
@@ -114,9 +124,9 @@ export class HookError extends CallboardError {
   }
 }
 
-/** Somebody in a room. Made by {@link connect}. */
+/** A member of a room. Created by {@link connect}. */
 export class Client {
-  /** Frames and messages that were not understood, and were ignored. */
+  /** Number of frames and messages that were not understood, and were ignored. */
   malformed = 0;
   /** @type {string} */
   #peerId = "";
@@ -128,7 +138,7 @@ export class Client {
   #labels = new Map([[EVENTS, {}]]);
   /** @type {PeerConnection | null} */
   #peerConnection = null;
-  /** Stops listening to the network and the page. */
+  /** Stops listening to changes of the network and the page. */
   #awake = new AbortController();
   #calls = new Calls({
     post: (text) => this.#peerConnection?.post(text) || this.#socket.post(text),
@@ -138,7 +148,7 @@ export class Client {
   #socket;
 
   /**
-   * What {@link connect} does.
+   * Implements {@link connect}.
    *
    * @param {string | URL} url
    * @param {ConnectOptions} options
@@ -168,13 +178,13 @@ export class Client {
     });
   }
 
-  /** Who we are in the room. Changes with `rejoined`. */
+  /** Id of this peer in the room. Changes with `rejoined`. */
   get peerId() {
     return this.#peerId;
   }
 
   /**
-   * The others in the room.
+   * The other members of the room.
    *
    * @returns {ReadonlySet<string>}
    */
@@ -188,7 +198,7 @@ export class Client {
   }
 
   /**
-   * Listens to one of {@link ClientEvents}, or to a message of the application by its name.
+   * Adds a listener to one of {@link ClientEvents}, or to a message of the application by its name.
    *
    * @template {keyof ClientEvents} Name
    * @overload
@@ -214,25 +224,25 @@ export class Client {
   }
 
   /**
-   * Sends a message through the room. While there is no connection, it waits for one.
+   * Sends a message through the room. While there is no connection, the message is queued.
    *
    * @param {string} event
    * @param {any} [data] any JSON
-   * @param {string | string[]} [to] everyone else, one peer, or several
+   * @param {string | string[]} [to] all other members, one peer, or several
    * @returns {void}
-   * @throws {CallboardError} `queue_full`: too much waits already. `too_large`: the server has closed a connection over less.
-   *   `closed`
+   * @throws {CallboardError} `queue_full`: too many messages are queued. `too_large`: the server has closed a
+   *   connection over a smaller one. `closed`
    */
   send(event, data = null, to = "all") {
     this.#socket.send(JSON.stringify({ event, data, to: to === "all" || Array.isArray(to) ? to : [to] }));
   }
 
   /**
-   * Opens a peer connection to the server. It comes back by itself whenever it is lost, until it is closed.
+   * Opens a peer connection to the server. It is reopened automatically whenever it is lost, until it is closed.
    *
    * @param {PeerConnectionOptions} [options]
    * @returns {PeerConnection}
-   * @throws {CallboardError} `already_open`: a client has one at a time. `closed`
+   * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
    */
   openPeerConnection({ media, channels = {}, iceServers = [] } = {}) {
     if (this.state === "closed") throw closed();
@@ -244,13 +254,13 @@ export class Client {
       emit: (event, ...told) => this.#emit(event, ...told),
       data: (channel, data) => this.#data(channel, data),
     });
-    // Those of options that the browser refuses are not tried again.
+    // Channels whose options the browser refuses are not created again.
     this.#labels = labels;
     return this.#peerConnection;
   }
 
   /**
-   * Adds a data channel to the peer connection, this one and each that takes its place.
+   * Adds a data channel to the peer connection, and to each that replaces it.
    *
    * @param {string} label
    * @param {RTCDataChannelInit} [init]
@@ -268,14 +278,14 @@ export class Client {
   }
 
   /**
-   * Sends to the server's behaviour: over the data channel of this label if it is open, else over the WebSocket. When the
-   * one takes over from the other, messages may overtake each other.
+   * Sends to the peer's code on the server: over the data channel with this label if it is open, else over the
+   * WebSocket. When one takes over from the other, messages may overtake each other.
    *
    * @param {string} label
    * @param {string} text
    * @returns {void}
-   * @throws {CallboardError} `queue_full`: the other side reads too slowly, or too much waits already. `too_large`: the data
-   *   channel takes no message as large as this. `closed`
+   * @throws {CallboardError} `queue_full`: the other side reads too slowly, or too many messages are queued.
+   *   `too_large`: the data channel takes no message as large as this. `closed`
    */
   sendData(label, text) {
     const channel = this.#peerConnection?.openChannel(label);
@@ -291,18 +301,18 @@ export class Client {
   /**
    * Calls a function of the server: over the data channel `events` if it is open, else over the WebSocket.
    *
-   * A call is sent once and never again, since the server may have run it. If its data channel is lost, the answer comes
-   * over the WebSocket; if that is lost, after it was resumed. If it cannot be, the call fails with `disconnected`; so
-   * it does when nothing can be sent to begin with.
+   * A call is sent once and never again, because the server may have run it. If its data channel is lost, the answer
+   * comes over the WebSocket; if that is lost, after the session was resumed. If the session cannot be resumed, or
+   * nothing can be sent in the first place, the call fails with `disconnected`.
    *
    * @param {string} plugin
    * @param {string} fn
    * @param {any[]} [args]
    * @param {{ timeout?: number, signal?: AbortSignal }} [options] `timeout` in ms: 10,000
    * @returns {Promise<any>}
-   * @throws {HookError} the server's own no
-   * @throws {CallboardError} `timeout`, `disconnected`, `closed`; if the signal is aborted, its reason. After a timeout and an
-   *   abort the server is told to stop.
+   * @throws {HookError} the server's error
+   * @throws {CallboardError} `timeout`, `disconnected`, `closed`; if the signal is aborted, its reason. After a timeout
+   *   or an abort the server is told to cancel the call.
    */
   async call(plugin, fn, args = [], { timeout = 10_000, signal } = {}) {
     if (this.state === "closed") throw closed();
@@ -310,17 +320,17 @@ export class Client {
   }
 
   /**
-   * Lets the server call a function of this page. What it returns is the answer, what it throws is an error's text.
+   * Registers a function that the server may call. Its result is the answer, and an exception becomes an error's text.
    *
    * @param {string} fn
    * @param {(...args: any[]) => any} handler may be async
-   * @returns {() => void} takes it back
+   * @returns {() => void} removes it
    */
   register(fn, handler) {
     return this.#calls.register(fn, handler);
   }
 
-  /** Leaves the room for good. No listener is called after the `state` that says so. */
+  /** Leaves the room for good. No listener is called after the `state` that reports it. */
   close() {
     this.#socket.close();
   }
@@ -343,7 +353,7 @@ export class Client {
   }
 
   /**
-   * We are in: for the first time, again with the same id, or as a new peer.
+   * Handles joining: for the first time, again with the same id, or as a new peer.
    *
    * @param {{ peer_id: string, peers?: string[] }} data
    */
@@ -363,9 +373,9 @@ export class Client {
   }
 
   /**
-   * Any frame but those of joining.
+   * Handles any frame but those of joining.
    *
-   * @param {any} frame an object, if anything; undefined if not even JSON
+   * @param {any} frame usually an object; undefined if it is not JSON
    */
   #received(frame) {
     if (this.#calls.handle(frame)) return;
@@ -385,12 +395,12 @@ export class Client {
     try {
       this.#handlers[event](data);
     } catch {
-      // The data is not what the event promises.
+      // The data does not have the form that the event requires.
       this.malformed += 1;
     }
   }
 
-  /** @type {Record<string, (data: any) => void>} what the server tells */
+  /** @type {Record<string, (data: any) => void>} handlers of the server's events */
   #handlers = {
     authenticated: misplaced,
     resumed: misplaced,
@@ -415,7 +425,7 @@ export class Client {
       this.#peerConnection?.handleState(text(state), reason);
     },
     "webrtc:data": ({ channel, data }) => this.#data(text(channel), text(data)),
-    // Our own ends of the channels tell.
+    // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
     "webrtc:channel_closed": () => {},
   };
@@ -441,7 +451,7 @@ export class Client {
   }
 
   /**
-   * Calls the listeners of an event. One that throws does not keep it from the others.
+   * Calls the listeners of an event. If one throws, the others are still called.
    *
    * @param {string} event
    * @param {...any} told
@@ -453,7 +463,7 @@ export class Client {
   }
 }
 
-/** The WebSocket: opens it, keeps it open, opens it again, and knows when we are in the room. */
+/** WebSocket that is opened, reopened when it is lost, and that tracks whether the client has joined. */
 class Socket {
   /** @type {State} */
   state = "connecting";
@@ -461,30 +471,32 @@ class Socket {
   first;
   /** @type {WebSocket | null} */
   #socket = null;
-  /** @type {{ token: string, milliseconds: number } | null} with which this connection can be taken up again */
+  /** @type {{ token: string, milliseconds: number } | null} resume token of this connection, and its grace period */
   #resume = null;
-  /** When the connection was lost that is to be taken up again, or opened that is open. */
+  /** Time at which the open connection was opened, or the one to be resumed was lost. */
   #since = 0;
-  /** Attempts in a row that came to nothing. */
+  /** Failed attempts in a row. */
   #failed = 0;
-  /** Of those, the ones that found no server or were refused by one, since we last asked which. */
+  /** Those of them that found no server or were refused by one, since the server was last asked for its status. */
   #unopened = 0;
-  /** How often in a row the room has not let us in again. */
+  /** Number of times in a row that the room has not admitted the client again. */
   #turnedAway = 0;
-  /** What connections have died of, by close code. @type {Map<number, Tally>} */
+  /** Causes for which connections have ended, by close code. @type {Map<number, Tally>} */
   #deaths = new Map();
-  /** Bytes of the largest message that the server takes, once a connection has died of a larger one. */
+  /**
+   * Size in bytes of the largest message that the server takes, known once a connection has ended over a larger one.
+   */
   #largest = Infinity;
   /** @type {string[]} */
   #waiting = [];
-  /** @type {CallboardError | null} what the server said before it closed the connection */
+  /** @type {CallboardError | null} the server's error before it closed the connection */
   #farewell = null;
   #asked = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  /** Runs while a server must show that it is there. @type {ReturnType<typeof setTimeout> | undefined} */
+  /** Runs while the server must prove that it is reachable. @type {ReturnType<typeof setTimeout> | undefined} */
   #probe;
-  /** Ends the request that asks what answers in the place of a WebSocket. @type {AbortController | undefined} */
+  /** Aborts the request for the HTTP status of a refusal. @type {AbortController | undefined} */
   #asking;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
@@ -513,13 +525,13 @@ class Socket {
     this.#open();
   }
 
-  /** Whether what was lost can be taken up again: then nothing is lost yet. */
+  /** Whether the lost connection can be resumed: then nothing is lost yet. */
   get resumable() {
     return this.#resume !== null;
   }
 
   /**
-   * Now or later.
+   * Sends a text now, or queues it.
    *
    * @param {string} text
    * @throws {CallboardError} `queue_full`, `too_large`, `closed`
@@ -533,10 +545,10 @@ class Socket {
   }
 
   /**
-   * Now or not at all.
+   * Sends a text now or not at all.
    *
    * @param {string} text
-   * @returns {boolean} whether it went out
+   * @returns {boolean} whether it was sent
    */
   post(text) {
     const socket = this.#takes();
@@ -550,7 +562,9 @@ class Socket {
     this.#end("closed by this page", undefined, closed());
   }
 
-  /** Something may have changed: tries at once to come back, or finds out whether the server is there still. */
+  /**
+   * Reacts to a possible change of the network: reconnects at once, or checks whether the server is still reachable.
+   */
   wake() {
     if (this.#is("waiting")) {
       clearTimeout(this.#timer);
@@ -567,7 +581,7 @@ class Socket {
     return this.#lost(socket, UNANSWERED, "the server does not answer", true);
   }
 
-  /** The socket that takes messages now, if there is one. */
+  /** Returns the socket if it can take messages now, else null. */
   #takes() {
     return this.state === "open" && this.#socket?.readyState === WebSocket.OPEN ? this.#socket : null;
   }
@@ -584,7 +598,7 @@ class Socket {
     const tooLong = "the server does not let us in";
     this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, tooLong, true), this.#options.joinTimeout);
     this.#heartbeat = setInterval(() => {
-      // The browser answers the server's pings without a word, so a dead path shows only if we ask too.
+      // The browser answers the server's pings silently, so a dead path shows only if the client pings too.
       if (this.#asked) return void this.#unanswered(socket);
       if (socket.readyState !== WebSocket.OPEN) return;
       this.#asked = true;
@@ -618,12 +632,12 @@ class Socket {
     this.#since = performance.now();
     this.#unopened = this.#turnedAway = 0;
     this.state = "open";
-    // Each is sent once: if the connection dies of one, that one is gone.
+    // Each is sent once: if it ends the connection, it is gone.
     for (const text of this.#waiting.splice(0)) this.#socket?.send(text);
     this.#joining?.resolve();
     this.#joining = null;
     this.#events.joined(data);
-    // A listener to this finds everything up to date; unless a listener to the rest has closed it.
+    // A listener to this finds everything up to date, unless another listener has closed the client.
     if (this.#is("open")) this.#tell("open", { reason: "" });
   }
 
@@ -631,7 +645,7 @@ class Socket {
    * @param {WebSocket} socket
    * @param {number} code
    * @param {string} reason
-   * @param {boolean} [ours] we have closed it
+   * @param {boolean} [ours] whether this client has closed it
    */
   async #lost(socket, code, reason, ours = false) {
     if (this.#socket !== socket) return;
@@ -651,7 +665,7 @@ class Socket {
     if (open && now - this.#since >= STABLE) this.#failed = 0;
     if (open) this.#since = now;
     else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (!ours && (await this.#status()) !== UNREACHABLE))) {
-      // It was refused, not unreachable: our peer has ended.
+      // It was refused, not unreachable: the peer has ended.
       this.#resume = null;
     }
     if (this.#is("closed")) return;
@@ -659,7 +673,7 @@ class Socket {
     if (this.#is("closed")) return;
     if (this.#failed >= this.#options.attempts) return this.#end("too many attempts", code);
 
-    // What is in our place may be ourselves, of before the connection was lost.
+    // The member that keeps the client out may be its own earlier peer, from before the connection was lost.
     const delay = turnedAway ? this.#options.longestDelay * AFTER_NO[this.#turnedAway - 1] : backoff(this.#failed, this.#options);
     this.#failed += 1;
     this.#timer = setTimeout(() => this.#open(), delay);
@@ -668,7 +682,7 @@ class Socket {
 
   /**
    * @param {number} code
-   * @returns {boolean} whether connections have died of this too often
+   * @returns {boolean} whether connections have ended with this code too often
    */
   #hasDied(code) {
     const tally = this.#deaths.get(code) ?? new Tally(REPEATS, MEMORY);
@@ -676,20 +690,20 @@ class Socket {
     return tally.add();
   }
 
-  /** Whether a server that is there has refused too many attempts in a row. Asks it once in a while. */
+  /** Returns whether a reachable server has refused too many attempts in a row. Asks it once in a while. */
   async #isRefused() {
     this.#unopened += 1;
     if (this.#unopened < this.#options.refusals) return false;
     this.#unopened = 0;
     const status = await this.#status();
-    // Of a server of another origin nothing can be seen; one that is overloaded, or a proxy without a server, is not meant.
+    // The status of a server of another origin cannot be seen; overload, or a proxy without a server, does not count.
     return !this.#is("closed") && status >= 400 && status < 500 && status !== 408 && status !== 429;
   }
 
   /**
-   * What answers to a request that asks for no WebSocket: all that a browser tells of a WebSocket is that there is none.
+   * Asks for the HTTP status of a request without an upgrade: of a WebSocket the browser tells only that it failed.
    *
-   * @returns {Promise<number>} the HTTP status; 0 if it cannot be seen, {@link UNREACHABLE} if nothing answers
+   * @returns {Promise<number>} the HTTP status; 0 if it cannot be seen, {@link UNREACHABLE} if there is no answer
    */
   async #status() {
     const url = new URL(this.#url);
@@ -698,7 +712,8 @@ class Socket {
     this.#asking = asking;
     const timer = setTimeout(() => asking.abort(), ANSWER_TIME);
     try {
-      // It has no WebSocket for this request, and says so. From elsewhere it cannot be read, which is just as well.
+      // The server rejects this request, which asks for no WebSocket. Another origin's answer cannot be read, but is
+      // enough.
       const { status } = await fetch(url, { mode: "no-cors", cache: "no-store", signal: asking.signal });
       return status;
     } catch {
@@ -709,7 +724,7 @@ class Socket {
   }
 
   /**
-   * Stays away, and tells the page why.
+   * Gives up, and tells the page why.
    *
    * @param {string} why
    * @param {number} code
@@ -735,9 +750,9 @@ class Socket {
   }
 
   /**
-   * Lets go of the socket.
+   * Closes and forgets the socket.
    *
-   * @param {number} code if it is open still
+   * @param {number} code if it is still open
    */
   #drop(code) {
     const socket = this.#socket;
@@ -765,21 +780,21 @@ class Socket {
   }
 }
 
-/** Calls in both directions, over whichever way is open. */
+/** Calls in both directions, over the data channel or the WebSocket, whichever is open. */
 class Calls {
   #next = 1;
   /** @type {Map<number, { resolve: (data: any) => void, reject: (error: any) => void }>} */
   #pending = new Map();
   /** @type {Map<string, (...args: any[]) => any>} */
   #functions = new Map();
-  /** Calls of ours that run. */
+  /** Number of running calls by the server. */
   #running = 0;
   #host;
 
   /**
    * @param {object} host
-   * @param {(text: string) => boolean} host.post by the way that is open now; false: none is
-   * @param {(error: CallboardError) => void} host.failed hears what is about no call in particular
+   * @param {(text: string) => boolean} host.post sends over the way that is open now; false: none is
+   * @param {(error: CallboardError) => void} host.failed gets errors that belong to no particular call
    */
   constructor(host) {
     this.#host = host;
@@ -825,7 +840,7 @@ class Calls {
 
   /**
    * @param {any} frame
-   * @returns {boolean} whether it is one of ours
+   * @returns {boolean} whether it is a frame of RPC
    */
   handle(frame) {
     switch (frame?.type) {
@@ -839,7 +854,7 @@ class Calls {
         this.#refused(frame.id, new HookError(String(frame.error), frame));
         return true;
       case "cancel_hook":
-        // The server waits no more. What runs runs on, and its answer is not read.
+        // The server no longer waits. The function runs on, and its answer is ignored.
         return true;
       default:
         return false;
@@ -847,7 +862,7 @@ class Calls {
   }
 
   /**
-   * @param {any} id none if the server could not even tell what it was that we sent
+   * @param {any} id none if the server could not even read the frame
    * @param {HookError} error
    */
   #refused(id, error) {
@@ -856,7 +871,7 @@ class Calls {
   }
 
   /**
-   * Nobody will answer any more.
+   * Fails all pending calls, which will not be answered any more.
    *
    * @param {CallboardError} error
    */
@@ -881,7 +896,7 @@ class Calls {
     try {
       post({ type: "hook_reply", data: (await handler(...args)) ?? null });
     } catch (error) {
-      // Also when there is no JSON for it.
+      // Also if the result cannot be written as JSON.
       refuse(words(error));
     } finally {
       this.#running -= 1;
@@ -889,47 +904,47 @@ class Calls {
   }
 }
 
-/** The peer connection to the server, and each that takes its place. Made by {@link Client#openPeerConnection}. */
+/** Peer connection to the server, and each that replaces it. Created by {@link Client#openPeerConnection}. */
 export class PeerConnection {
-  /** The browser's own, of this moment: another one after the connection was lost for good. @type {RTCPeerConnection} */
+  /** The browser's current peer connection: another one after a loss for good. @type {RTCPeerConnection} */
   connection;
   /** Whether it was closed for good. */
   closed = false;
   #options;
   #labels;
   #host;
-  /** @type {Map<string, RTCDataChannel>} those of this moment, open or not */
+  /** @type {Map<string, RTCDataChannel>} the current channels, open or not */
   #channels = new Map();
-  /** What sends a track of `media`. @type {Map<MediaStreamTrack, RTCRtpTransceiver>} */
+  /** Transceivers that send the tracks of `media`. @type {Map<MediaStreamTrack, RTCRtpTransceiver>} */
   #sending = new Map();
-  /** What the page has stopped to send does not come back with another connection. @type {Set<MediaStreamTrack>} */
+  /** Tracks that the page has stopped sending: a new connection does not send them. @type {Set<MediaStreamTrack>} */
   #stopped = new Set();
-  /** Whether the server ought to get an offer that it could not be sent. */
+  /** Whether an offer is due that could not be sent to the server. */
   #owed = false;
-  /** Whether a round is being begun, by us or by the server. */
+  /** Whether a round is being started, by this client or by the server. */
   #offering = false;
-  /** Whether the server has had an offer of this connection. */
+  /** Whether an offer of this connection was sent to the server. */
   #offered = false;
-  /** Descriptions of the server's are set one after the other. */
+  /** Descriptions of the server are set one after the other. */
   #descriptions = Promise.resolve();
-  /** Whether the server has answered this connection: what it says before that is about the last one. */
+  /** Whether the server has answered this connection: its earlier messages are about the previous one. */
   #answered = false;
   #restarted = false;
-  /** Candidates that came before their description. @type {any[]} */
+  /** Candidates that arrived before their description. @type {any[]} */
   #early = [];
-  /** Connections in a row that came to nothing. */
+  /** Connections in a row that failed. */
   #failed = 0;
-  /** Connections begun in the place of one that was lost. */
+  /** Connections that replaced a lost one. */
   #reopened = new Tally(MAX_REOPENED, MEMORY);
-  /** What the same offer would bring about once more, by what it was: how often in a row. @type {Map<string, number>} */
+  /** Failures that the same offer would repeat, by cause: how often in a row. @type {Map<string, number>} */
   #same = new Map();
-  /** Whether the server has told us to slow down on this connection. */
+  /** Whether the server has warned about the rate of this connection. */
   #warned = false;
-  /** Connections that the server has closed after that. */
+  /** Connections that the server has closed after a warning. */
   #flooded = new Tally(REPEATS, MEMORY);
-  /** How much lost sockets speak against the offer that they left unanswered. */
+  /** Evidence that an unanswered offer makes the socket fail: lost sockets, weighted. */
   #suspicion = 0;
-  /** Why no connection is tried any more, if it is so; whether a change of the network may help. @type {{ network: boolean } | null} */
+  /** Set while no connection is tried; `network`: whether its change may help. @type {{ network: boolean } | null} */
   #resting = null;
   #connectedAt = Infinity;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -941,7 +956,7 @@ export class PeerConnection {
 
   /**
    * @param {Required<ConnectOptions> & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
-   * @param {Map<string, RTCDataChannelInit>} labels of the channels that there shall be
+   * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
    * @param {{
    *   tell: (event: string, data: any) => boolean,
    *   reachable: () => boolean,
@@ -963,10 +978,10 @@ export class PeerConnection {
   }
 
   /**
-   * Sends something of calls, if the channel for it is open and takes it.
+   * Sends a frame of RPC, if its channel is open and takes it.
    *
    * @param {string} text
-   * @returns {boolean} whether it went out
+   * @returns {boolean} whether it was sent
    */
   post(text) {
     const channel = this.openChannel(EVENTS);
@@ -975,12 +990,12 @@ export class PeerConnection {
       channel.send(text);
       return true;
     } catch {
-      // It is larger than the channel takes.
+      // It is larger than the channel accepts.
       return false;
     }
   }
 
-  /** Closes it for good, here and on the server. */
+  /** Closes the connection for good, here and on the server. */
   close() {
     if (this.closed) return;
     this.closed = true;
@@ -1023,7 +1038,7 @@ export class PeerConnection {
     this.renew();
   }
 
-  /** The server knows nothing of this connection: begin a new one at once. */
+  /** Starts a new connection at once, because the server does not know the old one. */
   renew() {
     if (this.#resting) return;
     if (this.#reopening === undefined) this.#host.emit("webrtc", "new");
@@ -1032,14 +1047,15 @@ export class PeerConnection {
     try {
       this.connection = this.#open();
     } catch (error) {
-      // The browser makes no more of them: it has a limit.
+      // The browser has reached its limit of connections.
       this.#host.emit("error", new CallboardError("no_offer", String(error)));
       this.#reopen("no_offer");
     }
   }
 
   /**
-   * The socket has gone. It may have died of our offer, which the next one would die of as well.
+   * Handles the loss of the socket. It may have failed because of this client's offer, and would fail with the next one
+   * too.
    *
    * @param {boolean} fault whether the server has closed it over something that was sent
    */
@@ -1049,22 +1065,22 @@ export class PeerConnection {
     if (this.#suspicion > 5) this.#rest("the connection to the server is lost whenever this is offered", false);
   }
 
-  /** There is another network, perhaps: the path that there was leads nowhere. */
+  /** Handles a possible change of the network: the old path may be dead. */
   networkChanged() {
     if (this.closed) return;
     if (this.#resting?.network) return this.retry();
     if (!this.#answered || this.#restarted || this.#reopening !== undefined) return;
-    // One that believes to be connected says so if it finds no other path.
+    // A connection that still counts as connected reports it if it finds no other path.
     if (this.connection.connectionState === "connected") this.connection.restartIce();
     else this.#restart();
   }
 
-  /** The server says that we send too much. */
+  /** Handles a warning of the server about the rate. */
   handleWarning() {
     this.#warned = true;
   }
 
-  /** Sends what is owed, once it can be. */
+  /** Sends an offer that is due, once it can be sent. */
   settle() {
     if (this.#owed && this.connection.signalingState === "stable") this.#offer(this.connection);
   }
@@ -1105,7 +1121,8 @@ export class PeerConnection {
   }
 
   /**
-   * The server offers. If we do so as well, it gives way, and offers again later.
+   * Handles an offer of the server. If both sides offer, the server's offer is dropped, and the server offers again
+   * later.
    *
    * @param {RTCSessionDescriptionInit} offer
    * @param {RTCPeerConnection} connection
@@ -1132,7 +1149,7 @@ export class PeerConnection {
   /** @param {RTCIceCandidateInit | null} candidate */
   handleCandidate(candidate) {
     if (this.#answered) {
-      // One that does not fit is one of the last connection's, or of before a restart.
+      // A candidate that does not fit belongs to the previous connection, or to the time before an ICE restart.
       this.connection.addIceCandidate(candidate ?? undefined).catch(() => {});
     } else if (this.#early.length < MAX_EARLY) {
       this.#early.push(candidate);
@@ -1140,8 +1157,8 @@ export class PeerConnection {
   }
 
   /**
-   * @param {string} state of the server's end
-   * @param {string} [reason] if it has ended, and neither of the two has just closed it
+   * @param {string} state of the server's side
+   * @param {string} [reason] if it has ended, and neither side has just closed it
    */
   handleState(state, reason) {
     if (!this.#answered || (state !== "failed" && state !== "closed")) return;
@@ -1155,10 +1172,10 @@ export class PeerConnection {
     const { event, error } = details ?? {};
     if (error === "webrtc_disabled") return this.close();
     const offered = event === "webrtc:offer" && this.connection.signalingState === "have-local-offer";
-    // What is wrong with this one will be wrong with the next.
+    // The next offer would fail in the same way.
     if (offered) this.#reopen(error === "bad_description" ? error : undefined);
     else if (error === "no_webrtc_session" && this.#answered) this.#reopen();
-    // We have agreed on what the server has not. After a timeout we have not answered.
+    // Only this client takes the round for completed. After a timeout it has not answered.
     else if (event === "webrtc:answer" && error !== "timeout" && this.#answered) this.#reopen();
   }
 
@@ -1166,10 +1183,10 @@ export class PeerConnection {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
     this.#answered = this.#restarted = this.#owed = this.#offering = this.#offered = this.#warned = false;
     this.#early = [];
-    // One that was closed may leave its last description waiting for ever.
+    // The last description of a closed connection may stay pending for ever.
     this.#descriptions = Promise.resolve();
     this.#connectedAt = Infinity;
-    // Where both offer, the server gives way; and the browser asks again after a round, so rounds come one by one.
+    // If both sides offer, the server gives way; the browser asks again after a round, so rounds do not overlap.
     connection.onnegotiationneeded = () => this.#offer(connection);
     connection.onicecandidate = ({ candidate }) => this.#found(candidate);
     connection.onconnectionstatechange = () => this.#stateChanged(connection);
@@ -1187,7 +1204,7 @@ export class PeerConnection {
   }
 
   /**
-   * Adds the tracks of `media` to what is about to be offered.
+   * Adds the tracks of `media` to the next offer.
    *
    * @param {RTCPeerConnection} connection
    * @returns {boolean} whether there are any
@@ -1233,7 +1250,8 @@ export class PeerConnection {
     this.#offering = true;
     try {
       await connection.setLocalDescription();
-      // So the section of data comes first, and speaks for the transport of all. One that can be stopped would take it away.
+      // So the data section comes first, and carries the transport for all. If it were one that can be stopped, that
+      // would take the transport away.
       const isFirst = connection === this.connection && !this.#offered;
       if (isFirst && this.#addTracks(connection)) await connection.setLocalDescription();
     } catch (error) {
@@ -1251,7 +1269,7 @@ export class PeerConnection {
     this.#answerTimer = setTimeout(() => this.#reopen(), ANSWER_TIME);
   }
 
-  /** No offer is unanswered any more. */
+  /** Notes that no offer is unanswered any more. */
   #stopWaiting() {
     clearTimeout(this.#answerTimer);
     this.#answerTimer = undefined;
@@ -1259,9 +1277,9 @@ export class PeerConnection {
 
   /** @param {RTCIceCandidate | null} candidate */
   #found(candidate) {
-    // Some browsers say the end with an empty candidate, all say it with null.
+    // Some browsers mark the end with an empty candidate, all mark it with null.
     if (candidate && !candidate.candidate) return;
-    // An offer holds all that was found before it.
+    // An offer holds all candidates that were found before it.
     if (!this.#offered) return;
     if (!this.#host.tell("webrtc:ice", candidate?.toJSON() ?? null)) this.#owed = true;
   }
@@ -1285,7 +1303,7 @@ export class PeerConnection {
         this.#within(DISCONNECTED_TIME, () => this.#restart());
         break;
       case "failed":
-        // Without ICE to blame there is nothing to restart.
+        // If ICE is not the cause, a restart does not help.
         if (ice === "failed" && !this.#restarted) this.#restart();
         else this.#reopen();
         break;
@@ -1313,10 +1331,10 @@ export class PeerConnection {
   }
 
   /**
-   * Begins a new connection, in a while, unless that has been done too often.
+   * Starts a new connection after a delay, unless that has been done too often.
    *
-   * @param {string} [same] what the same offer would bring about once more
-   * @param {string} [reason] that the server gave
+   * @param {string} [same] failure that the same offer would repeat
+   * @param {string} [reason] given by the server
    */
   #reopen(same, reason) {
     if (this.closed || this.#resting || this.#reopening !== undefined) return;
@@ -1333,7 +1351,7 @@ export class PeerConnection {
   }
 
   /**
-   * Tries no more, until the page says so or, if that may help, the network changes.
+   * Gives up, until the page calls `retry` or, if that may help, the network changes.
    *
    * @param {string} cause
    * @param {boolean} network
@@ -1357,14 +1375,14 @@ export class PeerConnection {
     connection.ondatachannel = connection.ontrack = null;
     connection.close();
     for (const channel of [...this.#channels.values()]) {
-      // A connection that is closed does not close its channels aloud.
+      // Closing a connection fires no close events of its channels.
       channel.onclose?.(new Event("close"));
       channel.onopen = channel.onclose = channel.onmessage = null;
     }
   }
 }
 
-/** Counts what must not happen too often. */
+/** Counter of events that must not happen too often. */
 class Tally {
   /** @type {number[]} */
   #times = [];
@@ -1381,7 +1399,7 @@ class Tally {
   }
 
   /**
-   * It has happened.
+   * Counts an event.
    *
    * @returns {boolean} whether it has happened too often
    */
@@ -1397,17 +1415,17 @@ class Tally {
 }
 
 /**
- * Tells when something may have changed that no connection tells of for a while: the network is back or another one, the page
- * is looked at again, the computer has slept.
+ * Reports changes that connections notice only after a while: the network is back or another one, the page is visible
+ * again, the computer has slept.
  *
  * @param {AbortSignal} signal ends it
- * @param {(network: boolean) => void} changed whether it is about the network
+ * @param {(network: boolean) => void} changed gets whether it is about the network
  */
 function whenAwake(signal, changed) {
   addEventListener("online", () => changed(true), { signal });
   addEventListener("pageshow", ({ persisted }) => persisted && changed(true), { signal });
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed(false), { signal });
-  // Not in every browser, and where it is it also tells of mere changes of speed.
+  // Not available in every browser; it also reports mere changes of speed.
   const network = /** @type {any} */ (navigator).connection;
   let kind = network?.type;
   network?.addEventListener?.(
@@ -1429,7 +1447,7 @@ function whenAwake(signal, changed) {
 }
 
 /**
- * Runs the page's own code: what it throws is the page's to hear, and stops nothing here.
+ * Runs the page's own code: its exceptions are reported to the page, and stop nothing here.
  *
  * @param {() => void} run
  */
@@ -1442,7 +1460,7 @@ function harmless(run) {
 }
 
 /**
- * What something says that was thrown, which may be anything.
+ * Returns the text of anything that was thrown.
  *
  * @param {unknown} error
  * @returns {string}
@@ -1456,7 +1474,7 @@ function words(error) {
 }
 
 /**
- * JSON, or undefined.
+ * Parses JSON; undefined if it is not JSON.
  *
  * @param {unknown} text
  * @returns {any}
@@ -1472,7 +1490,7 @@ function parse(text) {
 /**
  * @param {unknown} value
  * @returns {string}
- * @throws {TypeError} when it is none
+ * @throws {TypeError} if it is not a string
  */
 function text(value) {
   if (typeof value !== "string") throw new TypeError("no string");
@@ -1488,9 +1506,9 @@ function misplaced() {
 }
 
 /**
- * Whether the server does not want us back: the peer was stopped, the room closed, or the application has said so.
+ * Returns whether the client must not come back: the peer was stopped, the room closed, or the application has said so.
  *
- * @param {number} code with which the WebSocket was closed
+ * @param {number} code close code of the WebSocket
  */
 function isForGood(code) {
   return code === 1000 || (code >= 4000 && code <= 4999);
@@ -1501,12 +1519,13 @@ function isForGood(code) {
  * @param {number} bytes
  */
 function isLarger(text, bytes) {
-  // A unit of a string takes three bytes at most, and mostly one.
+  // A UTF-16 code unit takes at most three bytes, and usually one.
   return text.length * 3 > bytes && new TextEncoder().encode(text).length > bytes;
 }
 
 /**
- * Full jitter: after a restart of the server not everyone comes back in the same moment.
+ * Computes a delay with full jitter, so that clients do not all reconnect at the same moment after a restart of the
+ * server.
  *
  * @param {number} failed attempts before this one
  * @param {{ firstDelay: number, longestDelay: number }} delays
@@ -1533,7 +1552,7 @@ function disconnected() {
   return new CallboardError("disconnected", "the connection was lost; the call may have run or not");
 }
 
-/** @param {number | undefined} bytes of the largest message that is taken */
+/** @param {number | undefined} bytes size of the largest accepted message */
 function tooLarge(bytes) {
   return new CallboardError("too_large", "the server takes no message as large as this", { max_bytes: bytes });
 }
@@ -1542,9 +1561,9 @@ function queueFull() {
   return new CallboardError("queue_full", "too much waits to be sent");
 }
 
-/** The data channel for calls, which every peer connection has. */
+/** Label of the data channel for calls, which every peer connection has. */
 const EVENTS = "events";
-/** Names that messages of the application may have, but not be listened to by. */
+/** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
   ..."webrtc track channel_open channel_closed data".split(" "),
@@ -1562,39 +1581,42 @@ const DEFAULTS = {
   joinTimeout: 10_000,
   heartbeat: 15_000,
 };
-/** Our close code for a server that does not answer ("Timeout"): none by which it would take us to have left. */
+/** This client's close code for a server that does not answer ("Timeout"); the server does not take it for leaving. */
 const UNANSWERED = 3008;
-/** Close codes of a connection that can be taken up again: none came, the server heard nothing of us, or we of it. */
+/** Close codes of a connection that can be resumed: there was none, or one side did not hear from the other. */
 const RESUMABLE = new Set([1006, 1001, UNANSWERED]);
-/** Close codes that say that we did something wrong, or the server over something of ours: what we may do again. */
+/** Close codes for an error of this client, or of the server over something that the client sent and may send again. */
 const FAULTS = new Set([1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013]);
-/** How often something is done again that has failed in the same way. */
+/** Number of retries of something that fails in the same way. */
 const REPEATS = 2;
-/** How long it counts that something has failed, in ms. */
+/** How long a failure is remembered, in ms. */
 const MEMORY = 600_000;
-/** How often a peer connection that is lost is replaced, in that time. */
+/** Number of times that a lost peer connection is replaced within that time. */
 const MAX_REOPENED = 12;
-/** How long a room that does not let us in again is left alone, in longest delays: our old self in it may have to time out. */
+/**
+ * Delays before joining a room again that has not admitted the client, in longest delays: its old peer there may have
+ * to time out.
+ */
 const AFTER_NO = [1.5, 6];
-/** How long the server may take to show that it is there, in ms, after something has changed. */
+/** How long the server may take to answer after a possible change of the network, in ms. */
 const PROBE_TIME = 3_000;
-/** No HTTP status. */
+/** Value that is not an HTTP status: no answer. */
 const UNREACHABLE = -1;
-/** How often to look at the clock, and how much it is ahead after the computer has slept, in ms. */
+/** Interval of looks at the clock, and its lead after the computer has slept, in ms. */
 const [LOOK, SLEPT] = [5_000, 10_000];
-/** Bytes of an answer to a call of the server's. */
+/** Size limit of an answer to a call by the server, in bytes. */
 const MAX_ANSWER = 65_536;
-/** What has lasted this long, in ms, was no failure. */
+/** Time after which a connection does not count as failed, in ms. */
 const STABLE = 5_000;
-/** How long an answer to an offer may take, in ms. */
+/** Time limit of an answer to an offer, in ms. */
 const ANSWER_TIME = 10_000;
-/** How long ICE and DTLS may take, in ms. */
+/** Time limit of ICE and DTLS, in ms. */
 const CONNECT_TIME = 15_000;
-/** How long a connection may be disconnected before ICE is restarted, in ms: a short gap heals by itself. */
+/** Time that a connection may be disconnected before ICE is restarted, in ms: a short gap heals by itself. */
 const DISCONNECTED_TIME = 3_000;
 /** Bytes that may wait in the browser for one socket or channel. */
 const MAX_BUFFERED = 1 << 20;
-/** Candidates that may wait for a description. */
+/** Number of candidates that may wait for a description. */
 const MAX_EARLY = 64;
-/** Calls of the server's that may run at the same time. */
+/** Number of calls by the server that may run at the same time. */
 const MAX_RUNNING = 64;

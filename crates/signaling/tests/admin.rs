@@ -1,4 +1,4 @@
-//! Looking into a real tree through a real server, and shooting at it.
+//! Reading a real tree through a real server, and injecting faults into it.
 
 mod common;
 mod inside;
@@ -68,7 +68,7 @@ async fn the_tree_shows_rooms_peers_and_their_connections() {
     assert_eq!(details["channels"][0]["label"], "chat");
     assert_eq!(details["channels"][0]["state"], "open");
 
-    // What nobody owns stays where it is.
+    // A connection without an owner stays where it is.
     let connections = find("server/webrtc/connections");
     assert_eq!(connections.details["shown_elsewhere"], 1);
     assert_eq!(connections.children.len(), 1);
@@ -112,7 +112,7 @@ async fn the_webrtc_peers_of_clients_are_shown_below_them() {
     let chat = client.open("chat").await;
     client.until("connected", |client| client.in_state("connected")).await;
 
-    // On a busy machine the first glance may come without an answer.
+    // On a busy machine the first sample may come without an answer.
     let heard = async {
         loop {
             let tree = admin.tree().await;
@@ -212,7 +212,8 @@ async fn whatever_is_done_to_an_actor_the_tree_is_whole_again() {
         assert_eq!((&*node.status, node.restarts), ("running", restarts), "{path} {fault}");
         assert_eq!(node.last_exit.as_ref().unwrap().kind, reason);
     }
-    // The rooms began anew, without those that were opened later. What fell with them is no recovery of its own.
+    // The rooms were started anew, without those that were opened later. Rooms that fell with them are no recoveries of
+    // their own.
     assert!(ada.expect("room_restarted").await.is_object());
     let told = server.admin.recoveries();
     assert_eq!(told.len(), 6, "{told:#?}");
@@ -241,7 +242,7 @@ async fn a_fifth_of_a_calls_datagrams_can_be_lost() {
     let path = format!("server/webrtc/connections/{}", one.connection.id());
     let mut stream = server.look().await;
 
-    // By the peer that it is shown below, too.
+    // Also by the path of the peer that it is shown below.
     let lose = |path: &str, ratio: f64| json!({ "path": path, "fault": "lose", "ratio": ratio });
     let fault =
         server.post("/admin/tree/fault", lose(&format!("server/rooms/demo/{peer}"), 0.2)).await;
@@ -279,7 +280,7 @@ async fn a_handshake_can_be_failed_while_it_runs() {
     let refused = server.post("/admin/tree/fault", order(&path(&other), "fail_handshake")).await;
     assert_eq!(refused.error(), (409, "no_handshake".to_owned()));
 
-    // Two that do not find each other: the candidates are not carried.
+    // Two peers that do not find each other: the candidates are not passed on.
     let mut lost = Peer::open_on(&server.connections, 0, Configuration::default()).await;
     let mut found = Peer::open_on(&server.connections, 1, Configuration::default()).await;
     lost.send(CreateDataChannel::new("x")).await.unwrap();
@@ -306,7 +307,7 @@ async fn a_handshake_can_be_failed_while_it_runs() {
     let failed =
         |it: &Value| node(it, &path(&lost)).is_some_and(|it| it.details["state"] == "failed");
     until(&mut stream, failed).await;
-    // Nobody else has noticed.
+    // No other peer has noticed.
     assert_eq!(one.send(GetConnectionState).await, PeerConnectionState::Connected);
     let again = server.post("/admin/tree/fault", order(&path(&lost), "fail_handshake")).await;
     assert_eq!(again.error(), (409, "no_handshake".to_owned()));

@@ -1,4 +1,4 @@
-//! The routes of the admin surface: who is answered, the stream, health, and metrics.
+//! Admin routes: authorization, the stream, health, and metrics.
 
 mod common;
 mod inside;
@@ -25,14 +25,14 @@ async fn the_stream_tells_at_once_what_happens_and_the_tree_only_when_it_has_cha
     let first = stream.message().await;
     assert_eq!(first["kind"], "tree");
     check_shape(&first["tree"], None);
-    // On a machine that has no time for it a thread may be told to be blocked.
+    // On a busy machine a thread may be reported as blocked.
     let told = |it: &Value| it["what"] != "blocked";
     let silence = tokio::time::timeout(Duration::from_secs(1), until(&mut stream, told)).await;
     assert!(silence.is_err(), "nothing has changed: {silence:?}");
 
     let (ada, peer) = server.join().await;
     let path = format!("server/rooms/demo/{peer}");
-    // A tree that was looked at while the peer was being started may come before.
+    // A tree from the time when the peer was being started may come before.
     let event = until(&mut stream, |it| it["kind"] == "event" && told(it)).await;
     assert_eq!(event["what"], "started", "{event}");
     assert_eq!(event["path"], path);
@@ -53,7 +53,7 @@ async fn the_stream_tells_at_once_what_happens_and_the_tree_only_when_it_has_cha
 async fn one_who_does_not_read_is_closed_and_no_other() {
     let changes = Arc::new(AtomicUsize::new(0));
     let server = Server::start_with(move |admin| {
-        // More than the system takes for a client that does not read.
+        // More than the system buffers for a client that does not read.
         admin.annotate(move |node| {
             let change = changes.fetch_add(1, Ordering::Relaxed);
             (&*node.id == "rooms")
@@ -71,7 +71,7 @@ async fn one_who_does_not_read_is_closed_and_no_other() {
     let mut quick = server.look().await;
     assert_eq!(streams().await, 2);
 
-    // The quick one goes on reading.
+    // The fast client goes on reading.
     let closed = async {
         while streams().await > 1 {
             quick.message().await;
@@ -105,13 +105,13 @@ async fn one_who_sends_too_much_is_closed_and_no_other() {
         assert!(viewer.text().await.contains(r#""kind":"tree""#));
         let start = if first == 0 { frame(0x01, b"") } else { Vec::new() };
 
-        // It need not take all of it.
+        // The server need not read all of it.
         viewer.write(&[start, frame(first, payload).repeat(20_000)].concat()).await;
 
         let (code, reason) = viewer.closed().await;
         assert_eq!((code, &*reason), (1008, "too many messages"), "{name}");
     }
-    // One that says little stays: it is told what happens.
+    // A client that sends little stays, and gets the events.
     other.text("ping").await;
     let (_ada, peer) = server.join().await;
     let path = format!("server/rooms/demo/{peer}");
@@ -140,7 +140,7 @@ async fn without_a_token_pages_of_other_sites_are_refused() {
         if method == "POST" || path.ends_with("stream") {
             assert_eq!(answer.error(), (403, "forbidden_origin".to_owned()), "{path}");
         } else {
-            // Its page cannot read the answer: nothing here allows it to.
+            // Its page cannot read the answer: no header allows it to.
             assert_eq!(answer.status, 200, "{path}");
             assert!(!answer.head.contains("access-control"), "{}", answer.head);
         }
@@ -174,7 +174,7 @@ async fn with_a_token_only_those_who_know_it_are_answered() {
     assert_eq!(server.open("/admin/tree/stream", &[]).await.unwrap_err(), 401);
     assert!(server.admin.recoveries().is_empty());
 
-    // From any host, then: the token is what counts.
+    // Then any host is allowed: the token counts.
     let known = [("authorization", "Bearer a secret"), ("host", "example.org")];
     assert_eq!(server.ask("GET", "/admin/tree", &known, "").await.status, 200);
     assert_eq!(server.get("/admin/tree?token=a+secret").await.status, 200);
@@ -187,7 +187,7 @@ async fn with_a_token_only_those_who_know_it_are_answered() {
 async fn with_the_token_for_reading_a_client_looks_and_changes_nothing() {
     let server = Server::start_with(|admin| admin.token("a secret").read_token("a look")).await;
     let fault = order("server/rooms/demo/room", "kill").to_string();
-    // From any host, and by a query where no header can be sent.
+    // Any host is allowed, and a token in the query where no header can be sent.
     let (bearer, host) = (("authorization", "Bearer a look"), ("host", "example.org"));
     for path in ["/admin/metrics", "/admin/tree", "/admin/tree/recoveries"] {
         assert_eq!(server.ask("GET", path, &[bearer, host], "").await.status, 200, "{path}");
@@ -228,7 +228,7 @@ async fn the_server_is_ready_while_the_roots_children_run() {
     assert_eq!(down.status, 503);
     let named = json!([{ "path": "server/rooms", "status": "stopped" }]);
     assert_eq!(down.json(), json!({ "ready": false, "down": named }));
-    // A stranger hears that it is not ready, and no more.
+    // A client without authorization learns that it is not ready, and no more.
     let stranger = server.ask("GET", "/admin/readyz", &[("host", "example.org")], "").await;
     assert_eq!((stranger.status, stranger.json()), (503, json!({ "ready": false })));
     let answer = server.post("/admin/tree/fault", order("server/rooms", "kill")).await;
@@ -242,10 +242,10 @@ async fn the_server_is_ready_while_the_roots_children_run() {
     assert_eq!(server.tree().await.status, "stopped");
 }
 
-/// A name, its labels, and its value.
+/// Name, labels and value of a sample.
 type Sample = (String, BTreeMap<String, String>, f64);
 
-/// Each line must be one that Prometheus reads, in a family that was declared.
+/// Parses metrics; each line must be one that Prometheus reads, in a family that was declared.
 fn parse_metrics(text: &str) -> Vec<Sample> {
     let is_name = |name: &str| {
         name.starts_with(|it: char| it.is_ascii_lowercase())
@@ -322,7 +322,7 @@ async fn the_metrics_are_what_prometheus_reads() {
     let (one, mut other, channel) = call(&server).await;
     one.send(SendData::text(channel, "x".repeat(1_000))).await.unwrap();
     other.until(message).await;
-    // Each counts that has run, also without success; a call of what there is not does not.
+    // Each call that has run counts, also without success; a call of a missing hook does not.
     for (function, args, outcome) in [
         ("add", json!([1, 2]), "hook_reply"),
         ("refuse", json!([]), "hook_error"),
@@ -415,7 +415,7 @@ async fn two_hundred_peers_and_their_connections_are_shown() {
         connections.push(connection);
     }
 
-    // On a busy machine not all answer a glance in time; in the end each is heard.
+    // On a busy machine not all answer in time; in the end each is asked successfully.
     let heard = async {
         loop {
             let tree = server.tree().await;
@@ -442,11 +442,11 @@ async fn two_hundred_peers_and_their_connections_are_shown() {
         (name == "callboard_peer_connections" && labels["state"] == "new").then_some(*value)
     };
     assert_eq!(samples.iter().find_map(new), Some(200.0));
-    // Nobody's name is a label.
+    // No name of a peer is a label.
     assert!(samples.len() < clients.len(), "{}", samples.len());
 }
 
-/// What Prometheus asks for.
+/// The `Accept` header of Prometheus.
 const OPEN_METRICS: (&str, &str) = (
     "accept",
     "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",

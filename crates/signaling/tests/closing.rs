@@ -1,4 +1,4 @@
-//! Closing a client with a code, and joining seen by its peer.
+//! Closing a client with a code, and joining as its peer sees it.
 
 mod common;
 
@@ -19,7 +19,7 @@ async fn a_client_that_is_kicked_out_learns_why_leaves_once_and_cannot_resume() 
     guest.expect_close(4001).await;
     assert_eq!(bystander.expect("left").await, json!({ "peer_id": guest.id }));
     let path = format!("/socket/demo?resume={token}");
-    // One that has not heard it hears it now, and the others nothing.
+    // A client that was not told yet is told now, and the others get nothing.
     server.connect_to(&path, &[]).await.expect("let in").expect_close(4001).await;
     bystander.send(json!({ "event": "echo", "to": [bystander.id] })).await;
     bystander.expect("echo").await;
@@ -72,7 +72,7 @@ async fn a_peer_hears_that_it_has_joined_before_it_hears_its_client_and_again_af
     refused.unwrap().expect_error("Could not join room").await;
 }
 
-/// What a client is told by the code: 1000 is for good, 1012 is not.
+/// A client can tell by the code: 1000 is for good, 1012 is not.
 #[actix::test]
 async fn a_room_that_is_closed_says_so_with_another_code_than_one_that_has_failed() {
     let server = Server::start(|options| options).await;

@@ -1,4 +1,4 @@
-//! The way in: statuses, their order, and what a client is told.
+//! Connecting: statuses, their order, and what a client is told.
 
 mod common;
 
@@ -194,7 +194,7 @@ async fn a_room_is_opened_on_demand_for_who_is_let_in_and_for_nobody_else() {
     eventually("the room is closed", || server.rooms.lookup("open-1").is_none()).await;
 }
 
-/// That a client stays away is its own doing.
+/// That a client does not come back is its own decision.
 #[actix::test]
 async fn a_room_that_was_closed_is_opened_again_until_the_application_says_no() {
     let forbidden = Arc::new(AtomicBool::new(false));
@@ -235,7 +235,7 @@ async fn who_comes_while_a_room_is_closing_finds_a_new_one() {
     }
 }
 
-/// All rooms but the two of each server are opened on demand, so many at most.
+/// Creates rooms: all but the two of each server are opened on demand, up to this number.
 fn rooms_on_demand(max: usize) -> Rooms {
     let open = |name: &str| {
         let options = RoomOptions::<TestRoom>::new(name, ()).close_when_empty(true);
@@ -244,7 +244,7 @@ fn rooms_on_demand(max: usize) -> Rooms {
     Rooms::builder().on_demand(open).max_on_demand(max).build()
 }
 
-/// Refused with this status for too many rooms, and told when to try again, in seconds.
+/// Expects a refusal with this status for too many rooms; returns the seconds after which to try again.
 async fn too_many_rooms(
     server: &Server,
     room: &str,

@@ -1,4 +1,4 @@
-//! What clients see when something fails.
+//! Failures as clients see them.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Clients that are not let in: names, pages, addresses behind proxies, guesses.
+//! Refused clients: names, pages, addresses behind proxies, guesses.
 
 mod common;
 
@@ -39,7 +39,7 @@ async fn a_page_whose_name_was_made_to_lead_here_opens_no_websocket() {
         assert_eq!(ask(&target, &format!("Host: localhost:{port}\r\n{origin}")).await, 101);
         let evil = "Host: localhost\r\nOrigin: http://evil.com\r\n";
         assert_eq!(ask("http://evil.com/socket/demo", evil).await, 403);
-        // No page: a program that calls the server by any name.
+        // Not a page: a program that calls the server by any name.
         assert_eq!(ask("/socket/demo", "Host: call.example\r\n").await, 101);
     }
 }
@@ -79,7 +79,7 @@ async fn behind_a_trusted_proxy_each_client_counts_by_its_own_address() {
         assert_eq!(same.0, 429, "a subscriber has a whole /64");
         let both = [("x-forwarded-for", "192.0.2.9"), ("forwarded", "for=192.0.2.8")];
         assert_eq!(server.refusal("/socket/demo", &both).await.0, 400);
-        // By its names the server is known at the proxy.
+        // At the proxy, the server is known by its names.
         let headers =
             "Host: call.example\r\nOrigin: https://call.example\r\nX-Forwarded-For: 192.0.2.7\r\n";
         assert_eq!(server.ask("/socket/demo", headers).await.0, 101);
@@ -129,7 +129,7 @@ async fn who_guesses_has_to_wait_and_nobody_else() {
 }
 
 impl Server {
-    /// The status of a request for a WebSocket, and what its answer says.
+    /// Sends an upgrade request; returns the status and the body.
     async fn ask(&self, target: &str, headers: &str) -> (u16, Value) {
         let answer = self.answer(target, headers).await;
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);

@@ -12,14 +12,14 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
-/// What is measured is the whole process: one test at a time.
+/// The whole process is measured: one test at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn servers() -> [Server; 2] {
     Server::start_both(|options| options).await
 }
 
-/// A client that is in, or that the room does not decide about.
+/// Connects a client that has joined, or one whose join the room leaves undecided.
 async fn client(server: &Server, joined: bool) -> RawClient {
     let (path, name) =
         if joined { ("/socket/demo", "somebody") } else { ("/socket/other", "undecided") };
@@ -30,7 +30,7 @@ async fn client(server: &Server, joined: bool) -> RawClient {
     client
 }
 
-/// Its name, its frames, and the code to be closed with.
+/// Name, frames, and the expected close code.
 type Violation = (&'static str, Vec<u8>, u16);
 
 fn violations() -> Vec<Violation> {
@@ -118,14 +118,15 @@ async fn every_violation_is_closed_with_its_code_within_a_second_and_costs_no_cp
         counted(&server, Count::Ended, server.counters.get(Count::Opened)).await;
     }
 
-    // What they cost in a time in which nothing is to do.
+    // CPU time that they use while nothing happens.
     let before = cpu_time();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let spent = cpu_time() - before;
     assert!(spent < Duration::from_millis(500), "{spent:?} in 2 s for {} clients", ended.len());
 }
 
-/// Sends one to the server, which must end the connection with its code. How long that took; the client, kept open at its end.
+/// Sends one to the server, which must end the connection with its code. Returns how long that took, and the client,
+/// still open on its side.
 async fn violate(
     server: &Server,
     joined: bool,
@@ -202,7 +203,7 @@ async fn a_frame_that_never_ends_takes_no_memory() {
                 let mut endless = client(&server, joined).await;
                 let before = resident();
 
-                // The header byte by byte, and then as much as is taken until the connection ends.
+                // The header byte by byte, then as much as the server reads until the connection ends.
                 for byte in header(0x81, length) {
                     endless.write(&[byte]).await;
                 }
@@ -255,7 +256,7 @@ async fn empty_fragments_and_pings_count_against_the_rate() {
         for joined in [true, false] {
             for (name, flood) in &floods {
                 let mut client = client(&server, joined).await;
-                // It need not take all of it.
+                // The server need not read all of it.
                 client.write(flood).await;
                 assert_eq!(client.close_code().await.0, 1008, "{name}, joined: {joined}");
             }
@@ -293,7 +294,7 @@ async fn endless_fragments_of_one_message_take_no_more_memory_than_it_may() {
                 let before = resident();
 
                 assert!(client.write(&frame(0x01, b"x")).await);
-                // Until the connection ends; or as many empty ones as would show if each took a few bytes.
+                // Until the connection ends; or as many empty ones as would show up if each took a few bytes.
                 let (mut sent, most) = (0, if size == 0 { 2 << 20 } else { usize::MAX });
                 while sent < most && client.write(&some).await {
                     sent += some.len();

@@ -9,7 +9,7 @@ use common::raw::{RawClient, frame};
 use common::{Server, TestPeer, eventually};
 use tokio::time::Instant;
 
-/// How long the client's close frame, and then the end of its connection, are waited for.
+/// Time limit for the client's close frame, and then for the end of its connection.
 const LINGER: Duration = Duration::from_secs(1);
 const KICK_ME: &[u8] = br#"{"event":"kick_me","to":"all"}"#;
 const STILL_HERE: &[u8] = br#"{"event":"say","to":"all"}"#;
@@ -29,7 +29,7 @@ async fn a_connection_is_closed_when_the_client_has_answered_the_close_frame() {
             times.push(asked.elapsed());
         }
 
-        // The fastest: this machine may have other things to do.
+        // The fastest counts: this machine may be busy.
         assert!(times.iter().min() < Some(&(LINGER / 2)), "light: {light}, {times:?}");
     }
 }
@@ -54,7 +54,7 @@ async fn a_connection_is_closed_when_its_client_has_closed_and_leaves_the_rest_t
     }
 }
 
-/// What it goes on to say is not heard, and its connection ends all the same.
+/// Its further input is discarded, and its connection ends all the same.
 #[actix::test]
 async fn a_client_that_does_not_answer_the_close_frame_is_closed_after_the_linger() {
     for light in [true, false] {
@@ -77,7 +77,7 @@ async fn start(light: bool) -> Server {
     if light { Server::start_light(options).await } else { Server::start(options).await }
 }
 
-/// A client to which the server has sent its close frame.
+/// Connects a client to which the server has sent its close frame.
 async fn kicked(server: &Server) -> RawClient {
     let mut client = RawClient::open(&server.address, "/socket/demo", "one", b"").await;
     client.text().await;

@@ -1,5 +1,5 @@
-//! How many bytes a client can make the server hold before something is decided about them: TLS, JSON, descriptions, hooks.
-//! What is measured is the resident memory of the process, in which the clients are as well, or what is allocated in it.
+//! Memory that a client can make the server hold before its input is checked: TLS, JSON, descriptions, hooks. The tests
+//! measure the resident memory of the process, which includes the clients, or the allocated bytes.
 
 mod common;
 
@@ -25,10 +25,10 @@ use tokio::time::timeout;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
-/// What is measured is the whole process: one test at a time.
+/// The whole process is measured: one test at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// The same app over TLS, on both servers.
+/// Starts the same app over TLS on both servers.
 fn tls_servers(folder: &std::path::Path) -> ([SocketAddr; 2], CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
@@ -53,7 +53,7 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[kind, 3, 3], &length[..], payload].concat()
 }
 
-/// What is no handshake, or none that ends, and more of it than is ever looked at.
+/// Returns invalid or endless handshakes, longer than the server ever reads.
 fn bad_handshakes() -> Vec<(&'static str, Vec<u8>)> {
     // The start of a ClientHello of 16 MiB, of 64 KiB, and of nothing.
     let (huge, large, empty) = (&[1, 255, 255, 255][..], &[1, 0, 255, 255][..], &[1, 0, 0, 0][..]);
@@ -94,7 +94,7 @@ async fn a_tls_handshake_that_never_ends_takes_little_memory_and_ends() {
         for (name, bytes) in &handshakes {
             let clients = (0..CLIENTS).map(async |_| {
                 let mut client = RawClient::send(&address, &bytes[..1]).await;
-                // All, or as much as is taken.
+                // All, or as much as the server accepts.
                 client.write(&bytes[1..]).await;
                 client.ends().await
             });
@@ -129,11 +129,11 @@ async fn a_tls_client_that_says_nothing_or_stops_in_the_middle_is_cut() {
         let grown = resident().saturating_sub(before);
         assert!(grown < 200 * (64 << 10), "{grown} bytes");
 
-        // One that is through, and then says nothing, or an endless head.
+        // A client that completes the handshake, and then sends nothing, or an endless head.
         for said in [&b""[..], b"GET / HTTP/1.1\r\nhost: loc"] {
             let mut tls = through_tls(address, &certificate).await;
             tls.write_all(said).await.unwrap();
-            // Whether with a 408 or without.
+            // With or without a 408.
             let end = timeout(PATIENCE, tls.read_to_end(&mut Vec::new())).await;
             end.expect("it is cut").ok();
         }
@@ -168,7 +168,7 @@ async fn through_tls(
 
 type Make = Box<dyn Fn(usize) -> String>;
 
-/// Messages that cannot be read, each as large as it is asked for.
+/// Returns messages that cannot be read, each of the requested size.
 fn bad_messages() -> Vec<(&'static str, Make)> {
     fn list(element: &str, size: usize) -> String {
         let many = element.repeat((size - 100) / element.len());
@@ -237,13 +237,14 @@ async fn json_that_is_deep_or_wide_takes_no_more_than_it_has_bytes_and_is_invali
                 assert_eq!(said["data"]["description"], "Invalid message", "{name}: {said}");
             }
             let held = HEAP.peak_usage() - before;
-            // A string that grows has twice its room, and the old one beside it for a moment; and what the server reads at once.
+            // A growing string has twice its size, and the old one beside it for a moment; add what the server reads at
+            // once.
             assert!(held < 3 * SIZE + (1 << 20), "{name}: {held} bytes");
         }
     }
 }
 
-/// Counts the calls that hold their arguments.
+/// Counter of the calls that hold their arguments.
 struct Held(Arc<AtomicUsize>);
 
 impl Drop for Held {
@@ -279,7 +280,7 @@ async fn calls_of_hooks_hold_the_arguments_of_as_many_as_run() {
     let call = |id: usize, value: &str| {
         format!(r#"{{"type":"call_hook","id":{id},"plugin":"test","fn":"hold","args":[{value}]}}"#)
     };
-    // As values numbers and empty lists take more than as text, in which they are two or three bytes.
+    // Numbers and empty lists take more memory as values than as text, where they are two or three bytes.
     let (text, numbers, lists) = (
         format!("\"{}\"", "x".repeat(65_000)),
         format!("[{}0]", "0,".repeat(32_400)),
@@ -291,7 +292,7 @@ async fn calls_of_hooks_hold_the_arguments_of_as_many_as_run() {
         for id in 0..CALLS {
             client.text(&call(id, &value)).await;
         }
-        // 16 run, and all others are told.
+        // 16 run, and all others are refused.
         for _ in 16..CALLS {
             assert_eq!(client.message().await["error"], "overloaded");
         }
@@ -318,7 +319,7 @@ async fn server_for_descriptions() -> Server {
     Server::start(|options| options.webrtc(webrtc).rate(Rate::UNLIMITED)).await
 }
 
-/// An offer of a mebibyte, nearly all of it this line.
+/// Creates an offer of one mebibyte, most of it this line.
 fn large_offer(start: &str, line: &str, end: &str) -> String {
     // In JSON the end of a line takes two bytes more.
     let bytes = line.len() + 2 * line.matches("\r\n").count();
@@ -333,9 +334,9 @@ fn large_offer(start: &str, line: &str, end: &str) -> String {
 const SESSION: &str = "v=0\r\no=- 7 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n";
 const SECTION: &str =
     "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n";
-/// What makes it an offer that can be answered.
+/// Lines that make an offer answerable.
 const TRANSPORT: &str = "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=ice-options:trickle\r\na=fingerprint:sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F\r\na=setup:actpass\r\na=sctp-port:5000\r\n";
-/// What most of a description is of.
+/// Lines that fill most of a description.
 const GARBAGE: [&str; 10] = [
     "a=x\r\n",
     "\r\n",
@@ -348,7 +349,7 @@ const GARBAGE: [&str; 10] = [
     "a=ssrc:1 cname:x\r\n",
     "x\r\n",
 ];
-/// The same in one line.
+/// The same within one line.
 const WORDS: [(&str, &str); 6] = [
     ("a=group:BUNDLE ", "0 "),
     ("a=ice-options:", "a "),
@@ -358,7 +359,7 @@ const WORDS: [(&str, &str); 6] = [
     ("a=msid:", "a "),
 ];
 
-/// Offers that cannot be taken.
+/// Returns offers that cannot be accepted.
 fn bad_offers() -> impl Iterator<Item = String> {
     let both = format!("{SESSION}{SECTION}");
     let lines = GARBAGE
@@ -421,7 +422,7 @@ async fn a_connection_keeps_a_few_times_the_bytes_of_its_description_however_the
         assert!(grown < CLIENTS * (8 << 20) + SLACK, "{CLIENTS} connections: {grown} bytes");
     }
 
-    // One with more lines than any browser writes is not taken: lines take many times their length.
+    // One with more lines than any browser writes is not accepted: lines take many times their length.
     let (mut client, _) = server.join().await;
     client.text(&large_offer(&start, "a=x\r\n", "")).await;
     let details = client.expect_error("WebRTC failed").await;
@@ -429,7 +430,7 @@ async fn a_connection_keeps_a_few_times_the_bytes_of_its_description_however_the
     assert!(details["detail"].as_str().unwrap().contains(" lines, of 1536"), "{details}");
 }
 
-/// The most memory that the process has held since it was told to forget, in bytes.
+/// Returns the peak memory of the process since the last reset, in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
@@ -441,11 +442,11 @@ fn forget_peak() {
     std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
 }
 
-/// The content type of TLS records with handshake messages (RFC 8446 §5.1).
+/// Content type of TLS records with handshake messages (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
-/// How much each client sends that is no handshake.
+/// Bytes that each client sends that are not a handshake.
 const SENT: usize = 4 << 20;
-/// What the process takes for other things meanwhile.
+/// Allowance for other memory that the process allocates meanwhile.
 const SLACK: usize = 8 << 20;
-/// On a busy machine.
+/// Time limit on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Requests that are too large, or that do not come to their end, on both servers.
+//! Requests that are too large, or that never end, on both servers.
 
 mod common;
 
@@ -13,7 +13,7 @@ use callboard_signaling::{PeerOptions, Signaling, body_within, http_service, tun
 use common::raw::{RawClient, frame, request, resident};
 use common::{TestPeer, TestRoom};
 
-/// No other protocol is asked for, or one that is not spoken there.
+/// Headers that ask for no other protocol, or for one that is not supported there.
 const UPGRADES: [&str; 5] = [
     "",
     "upgrade:\r\n",
@@ -22,10 +22,10 @@ const UPGRADES: [&str; 5] = [
     "connection: upgrade\r\nupgrade: h2c, WebSocket\r\n",
 ];
 
-/// What is measured is the whole process: one test at a time.
+/// The whole process is measured: one test at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// The same app on both servers: it counts a body, and has an admin surface.
+/// Starts the same app on both servers: it counts a body, and has admin routes.
 async fn servers() -> [SocketAddr; 2] {
     let rooms = Rooms::new();
     let admin = Admin::builder(rooms.start().await.expect("nothing to go wrong")).build();
@@ -52,7 +52,7 @@ async fn servers() -> [SocketAddr; 2] {
     addresses
 }
 
-/// What is answered to a request that stays open; the connection ends after it.
+/// Returns the answer to a request that stays open; the connection must end after it.
 async fn answer(address: SocketAddr, request: &[u8]) -> String {
     let mut client = RawClient::send(&address.to_string(), request).await;
     let head = client.head().await;
@@ -136,7 +136,7 @@ async fn a_websocket_outlives_the_time_for_bodies() {
     let _alone = ALONE.lock().await;
     for address in servers().await {
         let mut socket = RawClient::open(&address.to_string(), "/socket/demo", "ann", &[]).await;
-        // Its own time began before this one's.
+        // Its own deadline began before this one.
         let late = b"POST /count HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n";
         assert!(answer(address, late).await.starts_with("HTTP/1.1 408 "));
         assert!(socket.write(&frame(0x88, &1000_u16.to_be_bytes())).await);
@@ -180,7 +180,7 @@ async fn a_head_or_a_body_without_end_takes_little_memory() {
             let before = resident();
             let clients = (0..CLIENTS).map(async |_| {
                 let mut client = RawClient::send(&address.to_string(), &start).await;
-                // 16 MiB, or as much as is taken.
+                // 16 MiB, or as much as the server accepts.
                 for _ in 0..256 {
                     if !client.write(&[b'x'; 65_536]).await {
                         break;
@@ -193,7 +193,8 @@ async fn a_head_or_a_body_without_end_takes_little_memory() {
             assert!(grown < CLIENTS * (512 << 10), "{CLIENTS} clients: {grown} bytes, {status}");
             drop(clients);
 
-            // One that does not go on too far hears why, also if the server has ended the connection before all was sent.
+            // A client that stops in time gets the reason, even if the server has ended the connection before all was
+            // sent.
             let mut client = RawClient::send(&address.to_string(), &start).await;
             client.write(&[b'x'; 140_000]).await;
             let head = client.head().await;

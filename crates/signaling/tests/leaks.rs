@@ -1,4 +1,4 @@
-//! Nothing outlives a connection: no actor, no descriptor, no seat, however it ends.
+//! No actor, descriptor or seat outlives a connection, however it ends.
 
 mod common;
 
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 #[actix::test]
 async fn after_many_connections_have_come_and_gone_everything_is_as_before() {
     let server = Server::start(|options| options.rate(Rate::UNLIMITED)).await;
-    // What is made once and kept is made by the first.
+    // The first client causes allocations that are kept.
     drop(server.join().await);
     settle(&server, 1, 1, usize::MAX).await;
     let (actors, open) = (server.tree.snapshot().running(), descriptors());
@@ -24,7 +24,7 @@ async fn after_many_connections_have_come_and_gone_everything_is_as_before() {
         }
         for (index, mut client) in clients.into_iter().enumerate() {
             match (round + index) % 4 {
-                // A close frame, a crash of the peer for good, a goodbye of the server's, and nothing at all.
+                // A close frame, a crash of the peer for good, a close by the server, and nothing at all.
                 0 => _ = client.socket.close(None).await,
                 1 => {
                     client.send(json!({ "event": "explode_peer", "to": "all" })).await;

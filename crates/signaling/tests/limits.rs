@@ -1,4 +1,4 @@
-//! How much clients may send by default and by the presets of [`Limits`], over WebSockets and real data channels.
+//! Rate limits of clients by default and by the presets of [`Limits`], over WebSockets and real data channels.
 
 mod common;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, interval, timeout};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-/// The pointer of a page comes at 128 Hz, input of a game at 144: for longer than what may come at once would last.
+/// A page's pointer events come at 128 Hz, input of a game at 144: for longer than a burst would last.
 #[actix::test]
 async fn small_messages_of_a_pointer_and_of_a_game_pass_a_data_channel_by_default() {
     const SECONDS: u64 = 8;
@@ -24,7 +24,7 @@ async fn small_messages_of_a_pointer_and_of_a_game_pass_a_data_channel_by_defaul
         async move {
             let mut client = RtcClient::join(server).await;
             let input = client.open("input").await;
-            // A tick that was missed is made good: what waited in a busy machine comes at once.
+            // A missed tick is made up for: on a busy machine, waiting ticks come at once.
             let mut tick = interval(Duration::from_secs(1) / u32::try_from(hertz).unwrap());
             let messages = hertz * SECONDS;
             for number in 0..messages {
@@ -77,7 +77,7 @@ async fn chat_lets_so_many_messages_through_and_no_more() {
         client.say(chat, &number.to_string()).await;
     }
     client.until("warning", |client| client.in_state("rate_limited")).await;
-    // What comes after them is echoed after them, once there is room again.
+    // Messages after them are echoed after them, once the bucket has refilled.
     let mut asked = 0;
     while !client.texts(chat).any(|text| text == "after") {
         client.say(chat, "after").await;
@@ -97,7 +97,7 @@ async fn game_lets_several_streams_of_input_through_and_a_flood_is_warned() {
     let Limits { websocket, data_channels } = Limits::game();
     assert_eq!((websocket.messages_per_second, websocket.burst_messages), (1_000, 4_000));
     assert_eq!((data_channels.messages_per_second, data_channels.burst_messages), (2_000, 8_000));
-    // What the limits of WebRTC say of data does not count then.
+    // Then the data rate in the limits of WebRTC does not apply.
     let data = Rate { messages_per_second: 1, burst_messages: 10, ..Rate::default() };
     let webrtc = webrtc().await.limits(WebRtcLimits { data, ..WebRtcLimits::default() });
     let server = Server::start(|options| options.webrtc(webrtc).limits(Limits::game())).await;
@@ -131,12 +131,12 @@ async fn game_lets_several_streams_of_input_through_and_a_flood_is_warned() {
     assert_eq!(client.expect_error("Too many messages").await["messages_per_second"], 1_000);
 }
 
-/// What the peer answers itself: for its room no more than 1,024 messages may wait.
+/// Returns a message that the peer answers itself: no more than 1,024 messages may wait for its room.
 fn whoami() -> Value {
     json!({ "event": "whoami", "to": "all" })
 }
 
-/// At least what may come at once, and at most what the time since then adds to it.
+/// Asserts that at least a burst has passed, and at most a burst plus the refill since then.
 fn assert_within(passed: usize, rate: &Rate, began: Instant) {
     let elapsed = began.elapsed().as_secs_f64();
     let most = f64::from(rate.burst_messages) + elapsed * f64::from(rate.messages_per_second) + 1.0;

@@ -1,4 +1,4 @@
-//! What clients may say, and what becomes of it.
+//! Messages of clients, and what happens to them.
 
 mod common;
 
@@ -35,7 +35,7 @@ async fn messages_go_to_whom_they_are_addressed_under_the_senders_own_name() {
     assert_eq!(a.message().await["data"], json!(null));
 }
 
-/// Clients of the original protocol do not look at `from`.
+/// Clients of the original protocol do not check `from`.
 #[actix::test]
 async fn what_the_server_alone_may_say_is_refused_from_clients() {
     let server = Server::start(|options| options).await;
@@ -77,12 +77,12 @@ async fn what_the_server_alone_may_say_is_refused_from_clients() {
         assert_eq!(a.expect_error("Invalid message").await, "reserved event", "{text}");
     }
 
-    // Names that only look alike are the application's.
+    // Names that only look alike belong to the application.
     for event in ["Joined", "joined ", "my:webrtc:offer", "webrtc", "mediation"] {
         a.send(json!({ "event": event, "to": [b.id] })).await;
         b.expect(event).await;
     }
-    // So is what its code on the server says.
+    // Events sent by its code on the server are allowed too.
     a.send(json!({ "event": "announce", "data": 1, "to": [b.id] })).await;
     assert_eq!(
         b.message().await,
@@ -90,7 +90,7 @@ async fn what_the_server_alone_may_say_is_refused_from_clients() {
     );
 }
 
-/// What comes before the peer has joined is looked at later, by the same rules.
+/// Input before the peer has joined is checked later, by the same rules.
 #[actix::test]
 async fn what_the_server_alone_may_say_is_refused_before_joining_too() {
     let server = Server::start(|options| options).await;
@@ -259,7 +259,7 @@ async fn a_client_that_floods_is_told_and_then_closed_and_others_are_not_held_up
     bystander.expect("echo").await;
 }
 
-/// A minute of input at 144 Hz in seconds: as long as the network holds it back, and then at once.
+/// A minute of input at 144 Hz within seconds: first delayed by the network, then all at once.
 #[actix::test]
 async fn input_of_a_game_passes_by_default() {
     let server = Server::start(|options| options).await;
@@ -290,7 +290,7 @@ async fn a_client_that_heeds_its_warning_stays_and_one_that_does_not_is_closed()
     let (mut client, _) = server.join().await;
     let full = Duration::from_secs(3);
 
-    // More than it may have dropped in all, if it were not forgotten.
+    // More than it may have dropped in all, if dropped messages were never forgotten.
     let mut dropped = 0;
     while dropped <= 15 {
         let mut warned = None;
@@ -298,7 +298,7 @@ async fn a_client_that_heeds_its_warning_stays_and_one_that_does_not_is_closed()
             for _ in 0..3 {
                 client.send(json!({ "event": "swallow", "to": "all" })).await;
             }
-            // The socket answers by itself, also while the peer drops.
+            // The socket itself answers, also while the peer drops messages.
             client.text("ping").await;
             client.text("ping").await;
             let mut pongs = 0;
@@ -313,7 +313,7 @@ async fn a_client_that_heeds_its_warning_stays_and_one_that_does_not_is_closed()
         assert_eq!(warned["description"], "Too many messages");
         assert_eq!(warned["details"]["messages_per_second"], 5);
         dropped += warned["details"]["dropped"].as_u64().unwrap();
-        // What a client does that heeds it: nothing, until its buckets are full.
+        // A client that heeds the warning sends nothing until its buckets are full.
         tokio::time::sleep(full).await;
     }
 
@@ -329,7 +329,7 @@ async fn a_client_that_heeds_its_warning_stays_and_one_that_does_not_is_closed()
             Some(Frame::Text(text)) if text.contains("Too many messages") => warnings += 1,
             Some(Frame::Close(Some(close))) => break u16::from(close.code),
             Some(_) => {}
-            // The server has cut what was still being sent.
+            // The server has cut the connection while the client was sending.
             None => break 1008,
         }
     };

@@ -1,4 +1,4 @@
-//! What is counted as a recovery, and when a tree is whole again.
+//! What counts as a recovery, and when a tree is whole again.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ impl Actor for Idle {
     type Context = Context<Self>;
 }
 
-/// Takes its time to start, but for the first time.
+/// A child that starts slowly, except for the first time.
 struct Slow(bool);
 
 impl Actor for Slow {
@@ -44,7 +44,7 @@ async fn admin(spec: SupervisorSpec) -> (SupervisorRef, Admin) {
     (root.clone(), Admin::builder(root).build())
 }
 
-/// The recoveries, as soon as this holds of them.
+/// Waits until this holds for the recoveries, and returns them.
 async fn recoveries(admin: &Admin, holds: impl Fn(&[Recovery]) -> bool) -> Vec<Recovery> {
     let wait = async {
         loop {
@@ -52,7 +52,7 @@ async fn recoveries(admin: &Admin, holds: impl Fn(&[Recovery]) -> bool) -> Vec<R
             if holds(&told) {
                 return told;
             }
-            // How often it is looked at. Where time is paused, it passes only so.
+            // Interval of checks. Paused time passes only here.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -60,7 +60,7 @@ async fn recoveries(admin: &Admin, holds: impl Fn(&[Recovery]) -> bool) -> Vec<R
     told.unwrap_or_else(|_| panic!("not within a minute: {:#?}", admin.recoveries()))
 }
 
-/// The recoveries, as soon as there are this many and all of them are whole.
+/// Waits until there are this many recoveries and all of them are whole, and returns them.
 async fn whole(admin: &Admin, count: usize) -> Vec<Recovery> {
     let all = |told: &[Recovery]| told.iter().all(|it| it.whole_ms.is_some());
     recoveries(admin, |told| told.len() >= count && all(told)).await
@@ -86,7 +86,7 @@ async fn it_is_whole_when_the_same_child_runs_again() {
 async fn one_that_is_gone_for_good_was_gone_when_it_was_forgotten_not_when_somebody_looked() {
     let spec = SupervisorSpec::new(flags(Flags::one_for_one()));
     let (_, admin) = admin(spec.child(idle("a", Restart::Temporary))).await;
-    // Time passes only where somebody waits for it: for the next look.
+    // Time passes only while a task waits for it: for the next check.
     tokio::time::pause();
 
     shoot(&admin, "root/a", FaultKind::Kill).await;
@@ -103,7 +103,7 @@ async fn it_is_whole_when_those_that_were_stopped_with_it_run_again() {
     shoot(&admin, "root/a", FaultKind::Panic).await;
     let told = whole(&admin, 1).await;
 
-    // `b` was stopped on the way, which is no failure.
+    // `b` was stopped on the way, which is not a failure.
     assert_eq!(told.len(), 1, "{told:#?}");
     assert!(told[0].whole_ms >= Some(50.0), "{told:#?}");
     assert_eq!(root.snapshot().running(), 3);
@@ -117,19 +117,19 @@ async fn one_that_is_not_to_come_back_is_gone() {
     let spec = SupervisorSpec::new(flags(Flags::one_for_one()));
     let (root, admin) = admin(spec.child(below()).child(idle("t", Restart::Transient))).await;
     let dynamic = root.supervisor("dynamic").unwrap();
-    // However slow the machine is, all that passes is what is waited for.
+    // Even on a slow machine, only the awaited time passes.
     tokio::time::pause();
     dynamic.start_child(idle("one", Restart::Temporary)).await.unwrap();
     dynamic.start_child(idle("other", Restart::Temporary)).await.unwrap();
 
     shoot(&admin, "root/dynamic/one", FaultKind::Panic).await;
     shoot(&admin, "root/t", FaultKind::Stop).await;
-    // One that leaves by itself is no failure.
+    // A child that is terminated is not a failure.
     dynamic.terminate_child("other").await.unwrap();
     let told = whole(&admin, 2).await;
 
     assert_eq!(told.len(), 2, "{told:#?}");
-    // That it stays stopped takes a second to know, and is not counted.
+    // It takes a second to be sure that it stays stopped; that is not counted.
     assert!(told.iter().all(|it| it.whole_ms < Some(900.0)), "{told:#?}");
 }
 
@@ -147,7 +147,7 @@ async fn what_falls_with_its_supervisor_is_no_recovery_of_its_own() {
 
     shoot(&admin, "root/below", FaultKind::Kill).await;
     assert_eq!(whole(&admin, 1).await.len(), 1);
-    // The same when nobody has said so beforehand.
+    // The same without an announced fault.
     root.inject("below", Fault::Panic("by itself".into())).await.unwrap();
     let told = whole(&admin, 2).await;
 

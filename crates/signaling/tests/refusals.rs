@@ -1,4 +1,4 @@
-//! What is logged of refusals: address, path, reason, and no secret; once, also if it happens often.
+//! Log of refusals: address, path, reason, and no secret; one line, even if it happens often.
 
 mod common;
 
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// What has been logged in this process.
+/// Log lines of this process.
 struct Lines(Mutex<Vec<(Level, String)>>);
 
 static LINES: Lines = Lines(Mutex::new(Vec::new()));
@@ -35,7 +35,7 @@ impl Log for Lines {
 }
 
 impl Lines {
-    /// The lines in which all of this occurs.
+    /// Returns the lines that contain all of these parts.
     fn with(&self, parts: &[&str]) -> Vec<(Level, String)> {
         let lines = self.0.lock().unwrap();
         lines
@@ -45,7 +45,7 @@ impl Lines {
             .collect()
     }
 
-    /// How many refusals of this kind the log tells of, of 192.0.2.1: in lines of their own and in counts.
+    /// Returns how many refusals of this kind by 192.0.2.1 the log reports: in lines of their own and in counts.
     fn told(&self, error: &str) -> usize {
         let of = |(_, line): &(Level, String)| {
             let told = line.strip_prefix("192.0.2.1: ").expect("its address");
@@ -55,13 +55,13 @@ impl Lines {
     }
 }
 
-/// There is a line, and no more than one for each ten seconds since then.
+/// Asserts that there is a line, and at most one for each ten seconds since then.
 fn assert_few(lines: &[(Level, String)], began: Instant) {
     let most = 1 + began.elapsed().as_secs() / 10;
     assert!((1..=most).contains(&(lines.len() as u64)), "{lines:?} of {:?}", LINES.with(&[]));
 }
 
-/// One test, for the log is the process's.
+/// One test, because the log belongs to the process.
 #[actix::test]
 async fn a_refusal_is_one_line_with_address_path_and_reason_and_without_secrets() {
     log::set_logger(&LINES).unwrap();
@@ -96,7 +96,7 @@ async fn a_refusal_is_one_line_with_address_path_and_reason_and_without_secrets(
         assert!(lines.iter().all(|(level, _)| *level == Level::Info), "{lines:?}");
     }
 
-    // What a client is refused when it is in.
+    // Refusals of a client that has joined.
     let began = Instant::now();
     let mut client = server.connect(&[("x-forwarded-for", "192.0.2.7")]).await.unwrap();
     client.expect("authenticated").await;
@@ -111,7 +111,7 @@ async fn a_refusal_is_one_line_with_address_path_and_reason_and_without_secrets(
         began,
     );
 
-    // And what clients of the admin surface are refused.
+    // Refusals of clients of the admin routes.
     let rooms = Rooms::new();
     let root = rooms.start().await.unwrap();
     let admin = Admin::builder(root).token("a long secret").build();
@@ -131,7 +131,7 @@ async fn a_refusal_is_one_line_with_address_path_and_reason_and_without_secrets(
     for error in ["unauthorized: a token is needed", "too_many_attempts: "] {
         assert_few(&LINES.with(&["127.0.0.1: /admin/tree refused: ", error]), began);
     }
-    // Nothing more is refused, and the rest is told all the same.
+    // There are no more refusals, and the rest is still reported.
     for error in ["unauthorized", "cannot_resume", "no_such_room", "forbidden_origin"] {
         eventually(error, || LINES.told(error) == 20).await;
     }

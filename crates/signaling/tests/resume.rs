@@ -138,7 +138,7 @@ async fn what_a_blocked_connection_has_not_taken_goes_to_the_next_and_it_is_cut(
     })
     .await;
     let (mut bystander, _) = server.join().await;
-    // It reads nothing, and the system's buffers hold less than what comes.
+    // It reads nothing, and the system's buffers hold less than is sent.
     let (mut old, token) = server.join_with_token().await;
     bystander.expect("joined").await;
     let room = server.rooms.lookup("demo").unwrap();
@@ -232,7 +232,7 @@ async fn the_new_connection_may_be_on_another_thread_than_the_peer() {
     assert_eq!(server.counters.get(Count::TooMany), 0);
 }
 
-/// More messages than wait for a client that has not joined: `callboard.js` keeps up to 256 for such a moment.
+/// More messages than are held for a client that has not joined: `callboard.js` keeps up to 256 for such a moment.
 #[actix::test]
 async fn what_comes_before_the_peer_has_heard_of_the_new_connection_waits() {
     let server = Server::start(|options| options.resume_grace(GRACE)).await;
@@ -245,7 +245,7 @@ async fn what_comes_before_the_peer_has_heard_of_the_new_connection_waits() {
     blocker.send(json!({ "event": "block", "to": "all" })).await;
     eventually("the peer's thread is blocked", || BLOCKED.load(Ordering::Relaxed)).await;
 
-    // One of them comes to the thread that is not blocked.
+    // One of them is served by the thread that is not blocked.
     let path = format!("/socket/demo?resume={token}");
     let (one, other) = (server.connect_to(&path, &[]), server.connect_to(&path, &[]));
     let (resumed, _late) = select(pin!(one), pin!(other)).await.factor_first();

@@ -1,4 +1,4 @@
-//! What ends a peer whose client may come back, and what does not.
+//! What ends a peer with a grace period, and what does not.
 
 mod common;
 
@@ -46,7 +46,7 @@ async fn a_goodbye_ends_the_peer_at_once_and_nothing_else_does() {
     }
     assert_eq!(server.counters.get(Count::Lost), 0);
 
-    // No goodbye: another code, the end of the stream, a reset.
+    // No regular close: another code, the end of the stream, a reset.
     let (mut guest, token) = server.join_with_token().await;
     bystander.expect("joined").await;
     guest.socket.close(Some(CloseFrame { code: 4000.into(), reason: "".into() })).await.unwrap();
@@ -102,7 +102,7 @@ async fn one_that_is_closed_for_cause_cannot_come_back() {
     let (mut flood, token) = server.join_with_token().await;
     bystander.expect("joined").await;
     for _ in 0..30 {
-        // It is closed on the way.
+        // It is closed while it sends.
         let spam = Frame::text(json!({ "event": "swallow", "to": "all" }).to_string());
         if futures_util::SinkExt::send(&mut flood.socket, spam).await.is_err() {
             break;
@@ -139,7 +139,7 @@ async fn one_that_does_not_come_back_in_time_leaves_once() {
     let path = format!("/socket/demo?resume={token}");
     assert_eq!(server.refusal(&path, &[]).await, CANNOT());
     settle(&mut bystander).await;
-    // What is left is the room and the bystander, once the supervisor knows of the end.
+    // The room and the bystander are left, once the supervisor has handled the end.
     common::settle(&server, 1, 2, usize::MAX).await;
 }
 
@@ -229,7 +229,7 @@ async fn a_room_that_panics_keeps_those_who_are_away() {
     guest.send(json!({ "event": "hello", "to": "all" })).await;
     bystander.expect("hello").await;
 
-    // And those who come back while it is down.
+    // And clients that come back while it is down.
     lose(&server, guest).await;
     bystander.send(json!({ "event": "explode_room", "to": "all" })).await;
     let (mut guest, _) = server.resume(&token).await;
@@ -247,7 +247,7 @@ async fn a_room_that_closes_ends_those_who_are_away() {
 
     server.rooms.lookup("demo").unwrap().stop("good night").await;
 
-    // It has heard nothing of it yet. Twice: it may lose this connection too.
+    // It has not been told yet. Twice: it may lose this connection too.
     for _ in 0..2 {
         server.connect_to(&path, &[]).await.expect("let in").expect_close(1000).await;
     }

@@ -1,4 +1,4 @@
-//! Nothing is left of connections that were lost and resumed. In a file of its own: descriptors are the process's.
+//! Lost and resumed connections leave nothing behind. A file of its own, because descriptors are counted per process.
 
 mod common;
 
@@ -24,7 +24,7 @@ async fn after_many_resumptions_everything_is_as_before() {
     bystander.expect("joined").await;
     let id = guest.id.clone();
     for round in 1..=200 {
-        // Now and then the old connection is still there.
+        // Now and then the old connection is still open.
         if round % 5 == 0 {
             let (next, next_token) = server.resume(&token).await;
             (guest, token) = (next, next_token);

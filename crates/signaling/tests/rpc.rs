@@ -1,4 +1,4 @@
-//! Calls of the server's functions by clients, and of clients' by the server.
+//! Calls of the server's functions by clients, and of clients' functions by the server.
 
 mod common;
 
@@ -14,7 +14,7 @@ use common::rtc::{RtcClient, webrtc};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-/// Counts the hooks that were dropped before they were done.
+/// Counter of hooks that were dropped before they completed.
 struct Guard(Arc<AtomicUsize>);
 
 impl Drop for Guard {
@@ -75,7 +75,7 @@ async fn server(limits: HookLimits) -> (Server, Stage, mpsc::UnboundedReceiver<P
     (Server::start(move |options| options.webrtc(webrtc).hooks(hooks)).await, stage, met)
 }
 
-/// The ways that a call can come.
+/// The ways that a call can take.
 #[derive(Clone, Copy)]
 enum By {
     WebSocket,
@@ -159,12 +159,12 @@ async fn hooks_are_called_over_both_ways_and_every_error_has_its_name() {
         assert_eq!(call(&mut client, by, unknown).await["error"], "unknown_plugin");
         assert_eq!(call(&mut client, by, r#"{"type":"call_hook"}"#).await["error"], "malformed");
     }
-    // On this channel there is nothing but JSON.
+    // This channel carries only JSON.
     let by = By::Channel(events);
     assert_eq!(call(&mut client, by, "hello").await["error"], "malformed");
     let large = hook(json!(7), "add", json!(["x".repeat(64 * 1024)]));
     assert_eq!(call(&mut client, by, &large).await["error"], "too_large");
-    // What is JSON about something else is the application's.
+    // JSON about something else is passed to the application.
     assert_eq!(call(&mut client, by, r#"{"type":"hello"}"#).await, json!({ "type": "hello" }));
 }
 
@@ -180,7 +180,7 @@ async fn a_thousand_calls_run_at_once_and_are_answered_out_of_order() {
     for id in 0..1_000 {
         say(&mut client, by, &hook(json!(id), "slow", json!([]))).await;
     }
-    // Those who came later are served while the others wait.
+    // Later calls are served while the others wait.
     let reply = call(&mut client, by, &hook(json!("late"), "add", json!([1, 1]))).await;
     assert_eq!((&reply["id"], &reply["data"]), (&json!("late"), &json!(2)));
     stage.gate.add_permits(1_000);
@@ -204,7 +204,7 @@ async fn one_call_too_many_is_overloaded_and_slow_ones_delay_nothing() {
     }
     let third = call(&mut client, by, &hook(json!(2), "slow", json!([]))).await;
     assert_eq!((&third["id"], &third["error"]), (&json!(2), &json!("overloaded")));
-    // Data and offers go on.
+    // Data and offers still work.
     let chat = client.channel("chat").await;
     client.opened(chat).await;
     client.say(chat, "hello").await;
@@ -236,7 +236,7 @@ async fn calls_are_cancelled_by_their_caller_and_with_it() {
     for id in [json!(1), json!("two")] {
         say(&mut client, by, &hook(id, "slow", json!([]))).await;
     }
-    // Both run: the third is one too many.
+    // Both are running: the third is one too many.
     let third = call(&mut client, by, &hook(json!(3), "slow", json!([]))).await;
     assert_eq!(third["error"], "overloaded");
     say(&mut client, by, r#"{"type":"cancel_hook","id":"two"}"#).await;

@@ -1,4 +1,4 @@
-//! What ends a server that runs by [`Run`], served by [`http_service`]: a process of its own, because of the signal.
+//! Shutdown of a server that runs by [`Run`], served by [`http_service`]: a process of its own, because of the signal.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Offers of the server: what the application changes on its side gets to the client.
+//! Offers of the server: the application's changes on its side reach the client.
 
 mod common;
 
@@ -19,7 +19,7 @@ async fn server(limits: WebRtcLimits) -> (Server, WebRtc) {
     (Server::start(move |options| options.webrtc(given)).await, webrtc)
 }
 
-/// A client with a channel `chat`, and the server's side of its connection.
+/// Connects a client with a channel `chat`; returns it with the server's side of its peer connection.
 async fn connected(
     server: &Server,
     webrtc: &WebRtc,
@@ -30,7 +30,7 @@ async fn connected(
     (client, chat, ours)
 }
 
-/// The server's side, of the only client.
+/// Returns the server's side of the only client's peer connection.
 fn ours(webrtc: &WebRtc) -> PeerConnectionHandle {
     let [session] = &webrtc.sessions()[..] else { panic!("{:?}", webrtc.sessions()) };
     let id = session.connection.expect("a connection");
@@ -49,7 +49,7 @@ fn has_track(client: &RtcClient, name: &str) -> bool {
         .any(|event| matches!(event, ConnectionEvent::TrackAdded { track, .. } if track == name))
 }
 
-/// The channel of this label that the server has made.
+/// Returns the channel with this label that the server has created.
 fn added(client: &RtcClient, wanted: &str) -> Option<DataChannelId> {
     client.told.iter().find_map(|event| match event {
         ConnectionEvent::DataChannelAdded(channel) if channel.label == wanted => Some(channel.id),
@@ -57,13 +57,13 @@ fn added(client: &RtcClient, wanted: &str) -> Option<DataChannelId> {
     })
 }
 
-/// What the client says comes back.
+/// Expects an echo of this text.
 async fn echoes(client: &mut RtcClient, on: DataChannelId, text: &str) {
     client.say(on, text).await;
     client.until("echo", |client| client.texts(on).any(|echo| echo == text)).await;
 }
 
-/// Waits until this is agreed on: an answer may be slower on its way than an echo.
+/// Waits until both sides agree on these directions: an answer may take longer than an echo.
 async fn agrees(connection: &PeerConnectionHandle, expected: &[Option<Direction>]) {
     let agreed = async || {
         let all = connection.send(GetTransceivers).await.expect("it runs");
@@ -159,7 +159,7 @@ async fn where_both_offer_the_server_gives_way_and_nothing_is_lost() {
         let offer = client.local_description().await;
         let name = format!("track-{round}");
         add_track(&ours, &name).await;
-        // The client hears of the server's when its own is made.
+        // The client gets the server's offer when its own is already created.
         client.until("offer", |client| client.events("webrtc:offer").count() > before).await;
         client.ws.send(json!({ "event": "webrtc:offer", "data": offer })).await;
         client.until("track", |client| has_track(client, &name)).await;
@@ -193,7 +193,7 @@ async fn an_offer_that_is_not_answered_is_taken_back() {
     client.ws.send(late).await;
     client.until("refusal", |client| client.failed("webrtc:answer", "unexpected_answer")).await;
 
-    // The client's own offers are answered as ever, and are the time for the server to try once more.
+    // The client's own offers are answered as before, and let the server try once more.
     client.ignores_offers = false;
     let video = AddTransceiver::receive(TrackKind::Video);
     client.connection.send(video).await.unwrap().unwrap();
@@ -266,7 +266,7 @@ async fn answers_count_with_offers() {
         send_answer(&mut client, answer.clone()).await;
         assert_eq!(refusal(&mut client).await.0, expected);
     }
-    // One that goes on has its connection closed, as with offers.
+    // A client that goes on has its connection closed, as with offers.
     for _ in 0..10 {
         client.ws.send(json!({ "event": "webrtc:answer", "data": answer })).await;
     }

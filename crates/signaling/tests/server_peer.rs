@@ -23,7 +23,7 @@ async fn server(limits: WebRtcLimits) -> (Server, WebRtc) {
     (Server::start(move |options| options.webrtc(given)).await, webrtc)
 }
 
-/// So many at once, and hardly any more.
+/// Returns a rate with this burst and hardly any refill.
 fn slow(burst_messages: u32) -> Rate {
     Rate { messages_per_second: 0, burst_messages, ..Rate::default() }
 }
@@ -38,7 +38,7 @@ async fn a_client_connects_talks_closes_and_connects_again() {
         client.say(chat, "hello").await;
         client.until("echo", |client| client.texts(chat).any(|text| text == "hello")).await;
         client.until("connected", |client| client.in_state("connected")).await;
-        // By the WebSocket, which may be slower than the channel.
+        // Over the WebSocket, which may be slower than the channel.
         client.until("its word", |client| client.events("webrtc:channel_open").count() > 0).await;
         assert_eq!(
             client.events("webrtc:channel_open").next(),
@@ -78,7 +78,7 @@ async fn a_second_offer_renegotiates_and_one_of_another_connection_takes_its_pla
     client.say(chat, "still there").await;
     client.until("echo", |client| client.texts(chat).any(|text| text == "still there")).await;
 
-    // A page that was loaded again knows nothing of its connection.
+    // A reloaded page does not know its old connection.
     client.renew().await;
     let chat = client.open("chat").await;
     assert_ne!(connection(&webrtc), first);
@@ -129,7 +129,7 @@ async fn an_offer_that_cannot_be_used_leaves_the_connection_as_it_is() {
     let mut client = RtcClient::join(&server).await;
     let chat = client.open("chat").await;
     let before = webrtc.sessions()[0].connection;
-    // Without fingerprint and ICE credentials.
+    // It has neither a fingerprint nor ICE credentials.
     let of_another = "v=0\r\no=- 7 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
                       m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\na=sctp-port:5000\r\n";
 
@@ -144,7 +144,7 @@ async fn an_offer_that_cannot_be_used_leaves_the_connection_as_it_is() {
 
     assert_eq!(webrtc.sessions()[0].connection, before);
     assert!(!client.in_state("closed"));
-    // What was made for the offer that was refused is gone.
+    // The connection for the refused offer is gone.
     let connections = || server_connections(&webrtc).snapshot().running() - 1;
     let gone = async {
         while connections() > 1 {
@@ -186,7 +186,7 @@ async fn channels_that_come_and_go_count_against_the_rate() {
     assert_eq!(client.events("webrtc:channel_open").count(), 3);
     assert!(!client.in_state("closed"));
     for at in 3..6 {
-        // The connection is closed on the way.
+        // The connection is closed while this goes on.
         _ = client.connection.send(CreateDataChannel::new(at.to_string())).await;
     }
     client.until("end", |client| client.in_state("closed")).await;
@@ -208,7 +208,7 @@ async fn offers_and_candidates_have_rates() {
     }
     client.until("refusal", |client| client.failed("webrtc:offer", "rate_limited")).await;
     assert!(!client.in_state("closed"));
-    // One that goes on has its connection closed, and keeps its WebSocket.
+    // A client that goes on has its connection closed, and keeps its WebSocket.
     for _ in 0..2 {
         client.offer().await;
     }
@@ -253,7 +253,7 @@ async fn channels_and_messages_have_limits() {
     client.until("warning", |client| client.in_state("rate_limited")).await;
     assert!(!client.in_state("closed"));
     for _ in 0..6 {
-        // The connection is closed on the way.
+        // The connection is closed while this goes on.
         _ = client.connection.send(SendData::text(chat, "and more")).await;
     }
     client.until("end", |client| client.in_state("closed")).await;
@@ -312,7 +312,7 @@ async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
     assert_eq!(reason(&client), "its actor has ended");
     client.renew().await;
 
-    // The peer itself: its client's connection goes on.
+    // The peer itself crashes: its client's connection goes on.
     let chat = client.open("chat").await;
     let before = webrtc.sessions()[0].connection;
     client.say(chat, "explode_peer").await;
@@ -325,7 +325,7 @@ async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
     client.until("echo", |client| client.texts(chat).any(|text| text == "still there")).await;
     assert_eq!(webrtc.sessions()[0].connection, before);
 
-    // Nobody else has noticed.
+    // No other client has noticed.
     other.send(json!({ "event": "whoami", "to": [other.id] })).await;
     other.expect("you_are").await;
 }
@@ -354,7 +354,7 @@ async fn a_webrtc_peer_that_is_stopped_or_killed_is_told_with_its_channels_and_c
         client.renew().await;
     }
 
-    // One that it has closed itself has nothing to explain.
+    // A connection that the client has closed itself needs no reason.
     client.open("chat").await;
     client.ws.send(json!({ "event": "webrtc:close" })).await;
     client.until("closed", |client| client.in_state("closed")).await;

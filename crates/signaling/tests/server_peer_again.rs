@@ -1,4 +1,4 @@
-//! Offers that come while the server peer before them ends, and what its end does not give back to a client.
+//! Offers that arrive while the previous server peer ends, and limits that a client does not regain by its end.
 
 mod common;
 
@@ -13,7 +13,7 @@ async fn server(limits: WebRtcLimits) -> Server {
     Server::start(move |options| options.webrtc(webrtc)).await
 }
 
-/// An offer of so many sections of sound, which lack `lack`.
+/// Creates an offer with this many audio sections, all without `lack`.
 fn call(sections: usize, lack: &str) -> Value {
     let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let file = folder.join("../peer-connection/tests/sdp/hand-one-call-no-mid.sdp");
@@ -35,7 +35,7 @@ fn close() -> Value {
     json!({ "event": "webrtc:close", "data": {} })
 }
 
-/// The answer or the refusal that comes next, and all that was heard before it.
+/// Returns the next answer or refusal, and all messages before it.
 async fn reply(client: &mut Client) -> (Value, Vec<Value>) {
     let mut before = Vec::new();
     loop {
@@ -47,14 +47,14 @@ async fn reply(client: &mut Client) -> (Value, Vec<Value>) {
     }
 }
 
-/// The details of the refusal of this offer.
+/// Returns the details of the refusal of this offer.
 async fn refusal(client: &mut Client, offer: Value) -> Value {
     client.send(offer).await;
     let (reply, _) = reply(client).await;
     reply["data"]["details"].clone()
 }
 
-/// A server whose clients may offer as often as they like.
+/// Starts a server whose clients may offer as often as they like.
 async fn patient() -> Server {
     server(WebRtcLimits {
         offers: Rate { burst_messages: 10_000, ..WebRtcLimits::default().offers },
@@ -106,7 +106,7 @@ async fn an_offer_beside_the_end_of_the_server_peer_is_answered() {
         for fault in [Fault::Kill, Fault::Panic("shot".to_owned()), Fault::Exit(ExitReason::Normal)]
         {
             let what = format!("round {round}, {fault:?}");
-            // Sometimes the one comes first, sometimes the other.
+            // Sometimes one comes first, sometimes the other.
             let (shot, ()) = if round % 2 == 0 {
                 tokio::join!(node.inject(&name, fault), client.send(good()))
             } else {
@@ -114,7 +114,7 @@ async fn an_offer_beside_the_end_of_the_server_peer_is_answered() {
                 (node.inject(&name, fault).await, sent)
             };
             shot.expect("a server peer");
-            // The shot may hit what has already answered.
+            // The fault may hit a server peer that has already answered.
             let (mut answered, mut ended) = (false, false);
             while !(answered && ended) {
                 let message = client.message().await;
@@ -124,7 +124,7 @@ async fn an_offer_beside_the_end_of_the_server_peer_is_answered() {
                 ended |= message["event"] == "webrtc:state"
                     && matches!(state, Some("failed" | "closed"));
             }
-            // A candidate behind an offer finds the server peer that the offer has found.
+            // A candidate after an offer reaches the server peer that the offer has reached.
             client.send(good()).await;
             let nonsense = json!({ "candidate": "candidate:nonsense", "sdpMLineIndex": 0 });
             client.send(json!({ "event": "webrtc:ice", "data": nonsense })).await;
@@ -205,7 +205,7 @@ async fn what_an_address_may_not_is_not_charged_to_the_client() {
     let (mut second, _) = server.join().await;
 
     assert_eq!(refusal(&mut first, wrong(60)).await["error"], "bad_description");
-    // The address has 40 left, and a few that have come back.
+    // The address has 40 left, and a few that have been regained.
     assert_eq!(refusal(&mut second, wrong(63)).await["error"], "rate_limited");
     assert_eq!(refusal(&mut second, wrong(40)).await["error"], "bad_description");
 }

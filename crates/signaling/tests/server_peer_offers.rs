@@ -1,4 +1,4 @@
-//! Offers of many makers, as their clients send them to a server peer.
+//! Offers of many WebRTC implementations, as their clients send them to a server peer.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// What the server says to an offer.
+/// Returns the server's reaction to an offer.
 async fn said(client: &mut RtcClient, sdp: &str) -> Value {
     client.heard.clear();
     let offer = json!({ "event": "webrtc:offer", "data": { "type": "offer", "sdp": sdp } });
@@ -60,7 +60,7 @@ async fn calls_of_many_makers_are_answered() {
 #[actix::test]
 async fn an_offer_of_which_nothing_can_be_used_is_refused_with_the_reason() {
     let webrtc = webrtc().await.limits(WebRtcLimits {
-        // Nothing waits for it.
+        // The test does not wait for it.
         answer_timeout: Duration::from_secs(60),
         ..WebRtcLimits::default()
     });
@@ -78,7 +78,7 @@ async fn an_offer_of_which_nothing_can_be_used_is_refused_with_the_reason() {
     let reply = said(&mut client, &no_mux).await;
     assert_eq!(reply["details"]["detail"], "section 0 does not multiplex RTCP");
 
-    // The same client goes on with what can be used.
+    // The same client goes on with a usable one.
     client.heard.clear();
     let chat = client.open("chat").await;
     client.say(chat, "hello").await;
@@ -95,19 +95,19 @@ async fn the_end_of_a_connection_is_told_once() {
 
     client.connection.send(Close).await.unwrap();
     client.until("closed", |client| client.in_state("closed")).await;
-    // What is said later is said behind all that the end brings with it.
+    // Later messages come after everything that the end causes.
     client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
     client.until("answer", |client| client.events("you_are").next().is_some()).await;
     let closed: Vec<_> = ends(&client).collect();
     assert_eq!(closed, [&json!({ "state": "closed" })], "{:?}", client.heard);
 }
 
-/// What the server has said of the end of the connection.
+/// Returns the server's messages about the end of the connection.
 fn ends(client: &RtcClient) -> impl Iterator<Item = &Value> {
     client.events("webrtc:state").filter(|data| data["state"] == "closed")
 }
 
-/// As browsers give their transport up then.
+/// Browsers give their transport up then.
 #[actix::test]
 async fn a_client_that_ends_after_it_has_stopped_its_first_section_hears_why_its_connection_is_closed()
  {
@@ -137,7 +137,7 @@ async fn a_client_that_ends_after_it_has_stopped_its_first_section_hears_why_its
     client.until("echo", |client| client.texts(chat).any(|text| text == "hello")).await;
 }
 
-/// A call of so many sections, as a gateway writes it.
+/// Creates an offer with this many sections, as a gateway writes it.
 fn call(sections: usize) -> String {
     let call = read("hand-one-call-no-mid.sdp");
     let section = call.find("m=").unwrap();
@@ -169,7 +169,7 @@ async fn what_descriptions_cost_is_bounded_for_a_client_and_for_its_address() {
     let server = Server::start(move |options| options.webrtc(webrtc)).await;
     let mut first = RtcClient::join(&server).await;
     let mut second = RtcClient::join(&server).await;
-    // Not of one session with the others: each would be a connection of its own.
+    // A session of its own each time: each would be a connection of its own.
     let wrong = |sections: usize| call(sections).replace("a=rtcp-mux", "a=x");
 
     assert_eq!(said(&mut first, &wrong(60)).await["details"]["error"], "bad_description");
@@ -178,7 +178,7 @@ async fn what_descriptions_cost_is_bounded_for_a_client_and_for_its_address() {
     let detail = over["details"]["detail"].as_str().unwrap();
     assert!(detail.starts_with("descriptions of too many sections; again in "), "{detail}");
 
-    // Another client has a budget of its own, and the same address.
+    // Another client has a budget of its own, and shares that of the address.
     assert_eq!(said(&mut second, &wrong(60)).await["details"]["error"], "bad_description");
     assert_eq!(said(&mut second, &wrong(40)).await["details"]["error"], "rate_limited");
 }

@@ -1,4 +1,4 @@
-//! What the application hears of its clients' peer connections: each state, and why one has failed or is closed.
+//! Reports of clients' peer connections to the application: each state, and why one has failed or is closed.
 
 mod common;
 
@@ -22,13 +22,14 @@ async fn server(webrtc: &WebRtc) -> Server {
     Server::start(move |options| options.webrtc(given)).await
 }
 
-/// The server's side of the only client's connection.
+/// Returns the server's side of the only client's peer connection.
 fn ours(webrtc: &WebRtc) -> PeerConnectionHandle {
     let [session] = &webrtc.sessions()[..] else { panic!("{:?}", webrtc.sessions()) };
     webrtc.connections().get(session.connection.expect("a connection")).expect("it runs")
 }
 
-/// What the peer has heard by the time the client knows of the end: what it has heard is dealt with when it answers.
+/// Returns the states reported to the peer by the time the client is told of the end: they are handled when the peer
+/// answers.
 async fn ends(client: &mut RtcClient, state: &str) -> Vec<State> {
     client.until(state, |client| client.in_state(state)).await;
     client.ws.send(json!({ "event": "whoami", "to": [client.ws.id] })).await;
@@ -46,7 +47,7 @@ fn because(state: PeerConnectionState, reason: impl Into<EndReason>) -> Vec<Stat
     vec![State { state, reason: Some(reason.into()) }]
 }
 
-/// A client whose connection is up, which takes the place of the one before.
+/// Connects a client's peer connection, which replaces the previous one.
 async fn connect(client: &mut RtcClient) {
     client.renew().await;
     client.open("chat").await;

@@ -1,4 +1,4 @@
-//! An app served by [`http_service`] and [`https_service`] instead of actix-web's server: the same to its clients.
+//! An app served by [`http_service`] and [`https_service`] instead of actix-web's server: clients see no difference.
 
 mod common;
 
@@ -117,7 +117,7 @@ async fn other_requests_share_a_connection_as_ever() {
         tcp.write_all(request.as_bytes()).await.unwrap();
         read_until(&mut tcp, format!("said {word}").as_bytes()).await;
     }
-    // One that asks for a WebSocket where there is none has its answer, and nothing after it.
+    // A request for a WebSocket where there is none gets its answer, and nothing after it.
     let request = format!(
         "GET /three HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
     );

@@ -1,4 +1,4 @@
-//! How large what a client sends may be, each kind by its own limit, and what becomes of what is larger.
+//! Size limits of clients' messages, each kind by its own limit, and what happens to larger ones.
 
 mod common;
 
@@ -35,7 +35,7 @@ fn call(id: u64, function: &str, args: Value) -> String {
         .to_string()
 }
 
-/// An offer with an unknown attribute of this size, and nothing to connect to.
+/// Creates an offer with an unknown attribute of this size, and nothing to connect to.
 fn offer(bytes: usize) -> Value {
     let sdp = format!(
         "v=0\r\no=- 7 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\na=x:{}\r\n",
@@ -46,7 +46,7 @@ fn offer(bytes: usize) -> Value {
 
 #[actix::test]
 async fn an_offer_may_be_larger_than_a_message_to_others_and_costs_no_connection() {
-    // What follows costs 290 sections, of 256 that a client has at once.
+    // The following costs 290 sections, of 256 that a client has at once.
     let descriptions = DescriptionBudget { burst: 1_000, per_second: 32 };
     let (server, _) = server(WebRtcLimits { descriptions, ..WebRtcLimits::default() }).await;
     let mut client = RtcClient::join(&server).await;
@@ -58,7 +58,7 @@ async fn an_offer_may_be_larger_than_a_message_to_others_and_costs_no_connection
         assert!(client.events("error").all(|data| data["details"]["detail"].is_string()));
     }
 
-    // One that can be used is answered, however the sender has ordered its members.
+    // A usable one is answered, in whichever order the sender has put its members.
     client.channel("chat").await;
     let offer = client.local_description().await;
     let sdp = offer["sdp"].as_str().unwrap().to_owned();
@@ -82,7 +82,7 @@ async fn what_is_larger_than_its_kind_may_be_is_too_large() {
     for (text, limit) in [
         (json!({ "event": "chat", "data": large, "to": "all" }).to_string(), others),
         (large.clone(), others),
-        // What only speaks of the server.
+        // A message that only mentions the server's events.
         (json!({ "event": "chat", "data": format!("\"webrtc:offer\" \"call_hook\" {large}"), "to": "all" }).to_string(), others),
         (json!({ "event": "webrtc:offer", "data": large, "to": "all" }).to_string(), others),
         (offer(1_100_000).to_string(), any),
@@ -93,7 +93,7 @@ async fn what_is_larger_than_its_kind_may_be_is_too_large() {
         client.text(&text).await;
         let mut heard = client.message().await;
         while heard["event"] == "left" {
-            // The one before.
+            // The previous one.
             heard = client.message().await;
         }
         let expected =
@@ -106,7 +106,7 @@ async fn what_is_larger_than_its_kind_may_be_is_too_large() {
     client.expect("echo").await;
 }
 
-/// Without WebRTC and hooks nothing is for the server, and nothing larger is read.
+/// Without WebRTC and hooks no message is for the server, and nothing larger is read.
 #[actix::test]
 async fn a_server_that_takes_no_control_messages_keeps_to_its_limit() {
     let server = Server::start(|options| options).await;
@@ -138,7 +138,7 @@ async fn a_call_that_is_too_large_is_refused_by_its_id_both_ways() {
         assert_eq!(answer, refused);
     }
 
-    // The largest that is taken.
+    // The largest accepted one.
     let envelope = call(2, "length", json!([""])).len();
     client.ws.text(&call(2, "length", json!(["x".repeat(65_536 - envelope)]))).await;
     let length = 65_536 - envelope;
@@ -177,7 +177,7 @@ async fn what_descriptions_promise_to_take_is_taken_and_what_is_larger_says_whic
         client
             .until("echo", |client| client.texts(chat).any(|text| text.len() == limit as usize))
             .await;
-        // By the WebSocket in its stead, one is taken as well.
+        // Over the WebSocket in its stead, one is accepted as well.
         let say = |size: usize| json!({ "event": "webrtc:send", "data": { "channel": "other", "data": "x".repeat(size) } });
         client.ws.send(say(limit as usize)).await;
         client.until("echo", |client| client.events("webrtc:data").next().is_some()).await;
@@ -187,14 +187,14 @@ async fn what_descriptions_promise_to_take_is_taken_and_what_is_larger_says_whic
         let details = client.events("error").last().unwrap()["details"].clone();
         let expected = json!({ "event": "webrtc:send", "error": "too_large", "channel": "other", "max_bytes": limit });
         assert_eq!(details, expected);
-        // Of a long label it is told the beginning.
+        // Of a long label only the start is repeated.
         let data = json!({ "channel": "l".repeat(10_000), "data": "x".repeat(limit as usize + 1) });
         client.ws.send(json!({ "event": "webrtc:send", "data": data })).await;
         let cut = json!({ "event": "webrtc:send", "error": "too_large", "channel": "l".repeat(64), "max_bytes": limit });
         client
             .until("refusal", |client| client.events("error").any(|data| data["details"] == cut))
             .await;
-        // A client that keeps to the description sends none.
+        // A client that obeys the description sends none.
         let larger = SendData::text(chat, "x".repeat(limit as usize + 1));
         assert!(client.connection.send(larger).await.unwrap().is_err(), "{limit}");
     }
@@ -225,7 +225,7 @@ async fn a_client_that_does_not_keep_to_the_description_is_told_the_channel_and_
     client.until("echo", |client| client.texts(chat).any(|text| text == "still there")).await;
 }
 
-/// The connection lives on with what is twice as large as it may be, and ends with what no description allows.
+/// The connection survives messages of twice the limit, and ends with one that no description allows.
 #[actix::test]
 async fn a_client_that_sends_far_more_than_is_taken_hears_why_its_connection_ends() {
     let (server, _) = server(WebRtcLimits::default()).await;

@@ -1,4 +1,4 @@
-//! A client that does not read. By itself, because what is measured is the memory of the whole process.
+//! A client that does not read. A file of its own, because the memory of the whole process is measured.
 
 mod common;
 
@@ -27,7 +27,7 @@ async fn a_client_that_does_not_read_is_cut_off_in_bounded_memory_and_others_go_
     let before = resident();
     let chunk = json!({ "event": "bulk", "data": "x".repeat(50_000), "to": "all" }).to_string();
 
-    // 200 MB for each of them. The reader takes its share; the slow one takes nothing.
+    // 200 MB for each of them. The fast client reads its share; the slow one reads nothing.
     let reading = tokio::task::spawn_local(async move {
         let mut read = 0;
         while read < 4_000 {
@@ -53,7 +53,7 @@ async fn a_client_that_does_not_read_is_cut_off_in_bounded_memory_and_others_go_
 
     reading.await.expect("the reader got all of it");
     let grown = resident().saturating_sub(before);
-    // The clients live in this process as well, and the allocator keeps what it once had.
+    // The clients live in this process as well, and the allocator keeps freed memory.
     assert!(grown < 160 << 20, "grew by {grown} bytes");
     if !left {
         assert_eq!(sender.expect("left").await, json!({ "peer_id": slow.id }));
@@ -63,7 +63,7 @@ async fn a_client_that_does_not_read_is_cut_off_in_bounded_memory_and_others_go_
     drop(slow);
 }
 
-/// How much memory the process holds, in bytes.
+/// Returns the resident memory of the process, in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096

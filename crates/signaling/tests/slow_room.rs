@@ -9,7 +9,7 @@ use callboard_room_supervisor::*;
 use common::Server;
 use serde_json::json;
 
-/// What a room does where it is to block: it says that it is there, and waits until the sender is dropped.
+/// Makes a room block: it reports that it has reached the point, and waits until the sender is dropped.
 type Gate = Arc<Mutex<(mpsc::Sender<()>, mpsc::Receiver<()>)>>;
 
 fn gate() -> (Gate, mpsc::Receiver<()>, mpsc::Sender<()>) {
@@ -32,7 +32,7 @@ async fn entered(has_entered: &mpsc::Receiver<()>) {
     tokio::time::timeout(Duration::from_secs(60), entered).await.expect("it blocks");
 }
 
-/// Blocks its thread when somebody joins.
+/// A room that blocks its thread when a peer joins.
 struct SlowToJoin(Gate);
 
 impl Room for SlowToJoin {
@@ -48,7 +48,7 @@ impl Room for SlowToJoin {
     }
 }
 
-/// Blocks its thread while it is opened.
+/// A room that blocks its thread while it is opened.
 struct SlowToOpen;
 
 impl Room for SlowToOpen {
@@ -104,7 +104,7 @@ async fn a_room_that_blocks_while_it_is_opened_is_unavailable_and_others_are_ope
     let (refused, ()) = futures_util::future::join(refused, others).await;
 
     assert_eq!(refused, (503, json!({"error": "room_unavailable"})));
-    // It is opened all the same, for those who come later.
+    // It is still opened, for later clients.
     drop(open);
     let mut client = server.connect_to("/socket/slow", &[]).await.expect("let in");
     client.expect("authenticated").await;

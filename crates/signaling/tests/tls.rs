@@ -18,7 +18,7 @@ fn write_certificate(folder: &Path) -> CertificateDer<'static> {
     made.cert.der().clone()
 }
 
-/// Whether a client that trusts only this certificate is let in.
+/// Returns whether a client that trusts only this certificate can connect.
 async fn trusted(address: std::net::SocketAddr, certificate: &CertificateDer<'static>) -> bool {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
@@ -51,7 +51,7 @@ async fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not
 
     std::fs::write(&certificate_file, "half a certi").unwrap();
     let renewed = async {
-        // Looked at once a second: long enough for the broken file to have been seen.
+        // Checked once a second: long enough for the broken file to have been noticed.
         let mut tries = 0;
         while tries < 15 {
             assert!(trusted(address, &old).await, "the old certificate stays");

@@ -1,4 +1,4 @@
-//! How a peer follows its client from one socket to the next.
+//! Changes of a client's presence: the peer follows its client from one socket to the next.
 
 use actix::prelude::*;
 use callboard_room_supervisor::Close;
@@ -10,7 +10,7 @@ use crate::peer::Peer;
 use crate::socket::ToSocket;
 
 impl<P: Peer> PeerActor<P> {
-    /// Take note of where the client is.
+    /// Handles a change of where the client is.
     pub(super) fn see(&mut self, ctx: &mut actix::Context<Self>, presence: Presence) {
         if let Some(alarm) = self.alarm.take() {
             ctx.cancel_future(alarm);
@@ -42,12 +42,13 @@ impl<P: Peer> PeerActor<P> {
             if this.attachment.give_up() {
                 this.see(ctx, Presence::Gone);
             }
-            // Otherwise word of the new socket is in the mailbox.
+            // Otherwise the message about the new socket is in the mailbox.
         });
         self.alarm = Some(alarm);
     }
 
-    /// The client does not answer: go on without its socket, if the client may come back.
+    /// Gives up the socket of a client that does not answer, and goes on without it if the client may come back.
+    /// Returns whether it may.
     pub(super) fn unplug(&self, close: Close) -> bool {
         self.socket.is_some_and(|socket| self.attachment.unplug(socket, close))
     }

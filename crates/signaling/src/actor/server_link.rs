@@ -1,8 +1,8 @@
-//! The way from a peer to the WebRTC peer of its client: start, offers, candidates, and the end of either.
+//! Link from a peer to its client's WebRTC peer on the server: start, offers, candidates, and the end of either.
 //!
-//! A server peer may end at any time: its client closes it, its connection is over, it is killed. What a client says right behind
-//! that may reach a mailbox that is about to go. An offer that no server peer has dealt with is therefore handed to another
-//! one, and the candidates that came behind it follow.
+//! A server peer may end at any time: its client closes it, its peer connection is over, it is killed. The client's
+//! next messages may then reach a mailbox that is about to close. An offer that no server peer has handled is therefore
+//! handed to another one, and the candidates after it follow.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use crate::control::{ANSWER, ICE, OFFER};
 use crate::peer::Peer;
 use crate::server_peer::*;
 
-/// The way to a server peer, and to the one before it while that ends.
+/// Link to a server peer, and to the previous one while that ends.
 #[derive(Default)]
 pub(super) struct Link {
     server: Option<Addr<ServerPeer>>,
     watched: Option<MonitorId>,
-    /// Has been told to close, and may not have ended.
+    /// The server peer that was told to close, and may not have ended.
     closing: Option<Addr<ServerPeer>>,
-    /// How often the client has closed its connection.
+    /// Number of times that the client has closed its peer connection.
     closed: u32,
-    /// Of one that has ended, of whose end this peer has not heard yet.
+    /// Monitor of a server peer that has ended, whose end this peer has not been told yet.
     before: Option<MonitorId>,
-    /// Offers that were handed over and are neither answered nor refused.
+    /// Number of offers that were handed over and are neither answered nor refused.
     offers: usize,
-    /// Candidates behind such an offer that have met a server peer that has ended. Bounded by [`MOST_LATE`].
+    /// Candidates after such an offer that reached a server peer that has ended. Bounded by [`MOST_LATE`].
     late: Vec<Option<IceCandidate>>,
 }
 
@@ -54,7 +54,7 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
-    /// Starts a server peer for an offer. What the client says meanwhile waits.
+    /// Starts a server peer for an offer. The client's other messages wait meanwhile.
     fn start_server(
         &mut self,
         offer: SessionDescription,
@@ -79,10 +79,10 @@ impl<P: Peer> PeerActor<P> {
         let starting = async move {
             let supervisor = room.supervisor().ok_or("the room is being restarted, or closed")?;
             if let Some(closing) = closing {
-                // It says itself that it is closed. One that is busy for longer is stopped.
+                // It reports itself that it is closed. One that is busy for longer is stopped.
                 _ = timeout(CLOSE_TIMEOUT, closing.send(Close)).await;
             }
-            // The one before may not have ended yet.
+            // The previous one may not have ended yet.
             _ = supervisor.terminate_child(&id).await;
             let started = supervisor.start_child(spec).await;
             started.map_err(|_| "the WebRTC peer could not be started")?;
@@ -116,18 +116,18 @@ impl<P: Peer> PeerActor<P> {
         link.server = Some(server);
     }
 
-    /// After a crash: the connection of the client's is still there.
+    /// Finds the server peer again after a crash: the client's peer connection is still there.
     pub(super) fn find_server(&mut self, ctx: &mut actix::Context<Self>) {
         let supervisor = self.context.room.supervisor();
         let child = supervisor.and_then(|node| node.child::<ServerPeer>(&self.server_id()).ok());
         if let Some(server) = child.and_then(|child| child.addr()) {
-            // Once in a life.
+            // Once per instance.
             server.do_send(Control(ctx.address().recipient()));
             self.watch(server, ctx);
         }
     }
 
-    /// The client has done with its connection, or the peer goes, and its connection with it.
+    /// Closes the server peer, because the client has closed its peer connection or the peer ends.
     pub(super) fn close_server(&mut self) {
         let Some(link) = &mut self.link else { return };
         link.closed = link.closed.wrapping_add(1);
@@ -160,12 +160,12 @@ impl<P: Peer> PeerActor<P> {
                     let detail = error.detail();
                     this.refuse(OFFER, &error.to_string(), detail);
                 }
-                // What comes behind the client's close is another connection's.
+                // What the client sends after its close belongs to another peer connection.
                 (Err(_), _) if is_closed => {
                     let detail = "closed by the client before it was answered";
                     this.refuse(OFFER, "unavailable", Some(detail.to_owned()));
                 }
-                // It has ended before it had dealt with it.
+                // It has ended before it had handled the offer.
                 (Err(_), Attempt::First) => match this.server().filter(|server| *server != to) {
                     Some(server) => this.hand_over(&server, offer, Attempt::Last, ctx),
                     None => return this.start_server(offer, Attempt::Last, ctx),
@@ -179,7 +179,7 @@ impl<P: Peer> PeerActor<P> {
         }));
     }
 
-    /// The answer to an offer of the server's.
+    /// Passes on the client's answer to an offer of the server.
     pub(super) fn answer(&mut self, answer: SessionDescription, ctx: &mut actix::Context<Self>) {
         if self.policy.webrtc.is_none() {
             return self.refuse(ANSWER, "webrtc_disabled", None);
@@ -215,14 +215,14 @@ impl<P: Peer> PeerActor<P> {
                 this.refuse(ICE, &error.to_string(), detail);
             }
             Err(_) => match this.server().filter(|now| *now != server) {
-                // Each has been started for an offer, so there are no more of them.
+                // Each server peer was started for an offer, so this does not go on for ever.
                 Some(_) => this.candidate(candidate, ctx),
                 None => this.candidate_is_late(candidate),
             },
         }));
     }
 
-    /// There is no server peer for it: it waits if the offer before it gets another one.
+    /// Handles a candidate without a server peer: it waits while an offer before it is neither answered nor refused.
     fn candidate_is_late(&mut self, candidate: Option<IceCandidate>) {
         match &mut self.link {
             Some(link) if link.offers > 0 && link.late.len() < MOST_LATE => {
@@ -252,9 +252,9 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
         } else {
             return;
         }
-        // One that ends by itself has said so.
+        // A server peer that ends by itself has said so.
         if down.reason.is_abnormal() {
-            // One that was killed has told of none; where there is another one, that does.
+            // One that was killed has reported no closed channels; if there is a newer one, that reports them.
             let channels = &self.context.client.channels;
             let closed = if is_current { channels.connected(None) } else { Vec::new() };
             for (_, label) in closed {
@@ -267,16 +267,16 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
     }
 }
 
-/// How often an offer has been handed over: one that met the end of a server peer is so once more.
+/// Attempts to hand over an offer: an offer that met the end of a server peer is handed over once more.
 #[derive(Clone, Copy)]
 enum Attempt {
     First,
     Last,
 }
 
-/// How long the room's supervisor may take to start a WebRTC peer, in which another one may have to end first.
+/// Time limit for the room's supervisor to start a WebRTC peer, including the end of the previous one.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a WebRTC peer may take to hear that its client has closed it: it may be answering an offer.
+/// Time limit for a WebRTC peer to handle a close by its client: it may be answering an offer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// As many candidates as a client may send at once.
+/// The number of candidates that a client may send at once.
 const MOST_LATE: usize = 150;

@@ -1,4 +1,4 @@
-//! What a client says to the server itself, and what its WebRTC peer tells: events, data and hooks.
+//! Messages of a client to the server itself, and events of its WebRTC peer: events, data and hooks.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use crate::rpc::{Answer, Desk, Frame, Handled, HookContext, may_be_rpc};
 use crate::server_peer::*;
 
 impl<P: Peer> PeerActor<P> {
-    /// A text that may be for the server itself.
+    /// Handles a text that may be for the server itself.
     pub(super) fn inspect(&mut self, text: &str, ctx: &mut actix::Context<Self>) {
         if may_be_control(text)
             && let Some(control) = Said::read(text)
@@ -32,7 +32,7 @@ impl<P: Peer> PeerActor<P> {
             let answer = self.by_websocket();
             match self.rpc(text, &answer) {
                 Handled::Rpc => return,
-                // It means to be a frame of RPC, and not a message.
+                // It was meant as a frame of RPC, not as a message.
                 Handled::Malformed if text.contains("\"type\"") => {
                     return Desk::refuse_malformed(&answer);
                 }
@@ -42,7 +42,7 @@ impl<P: Peer> PeerActor<P> {
         self.act(ctx, act);
     }
 
-    /// Whether this is a frame of RPC, where there is any.
+    /// Returns whether this is a frame of RPC.
     fn is_hook_frame(&self, text: &str) -> bool {
         may_be_rpc(text) && Frame::read(text).is_ok()
     }
@@ -64,13 +64,13 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
-    /// The largest message of a data channel, or in the place of one.
+    /// Returns the largest message of a data channel, or in place of one, in bytes.
     fn max_data(&self) -> usize {
         let webrtc = self.policy.webrtc.as_ref();
         webrtc.map_or(self.policy.max_message, WebRtc::max_message)
     }
 
-    /// A message of a data channel is too large; what it would have been is not looked at, except for a call's id.
+    /// Rejects a message of a data channel that is too large; nothing of it is read except the id of a call.
     fn too_large(&self, event: &str, channel: &str, text: &str, answer: &Answer) {
         if channel == EVENTS {
             self.context.client.desk.refuse_large(text, answer);
@@ -83,7 +83,7 @@ impl<P: Peer> PeerActor<P> {
         self.tell(Description::WebRtcFailed, &details);
     }
 
-    /// What has come on a data channel, or in its stead.
+    /// Handles a message on a data channel, or in place of one.
     fn data(&mut self, channel: &str, message: DataChannelMessage, answer: &Answer) {
         if channel == EVENTS {
             let handled = match &message {
@@ -108,23 +108,23 @@ impl<P: Peer> PeerActor<P> {
         self.context.client.desk.handle(text, context, answer)
     }
 
-    /// Replies go over the WebSocket.
+    /// Returns an answer function that replies over the WebSocket.
     fn by_websocket(&self) -> Answer {
         let client = self.context.client.clone();
-        // A client that is being closed waits for none.
+        // A client that is being closed needs no reply.
         Rc::new(move |text| _ = client.outbox.push(text.into()))
     }
 
-    /// Replies go over the data channel, as long as there is one.
+    /// Returns an answer function that replies over the data channel, as long as there is one.
     fn by_channel(&self) -> Answer {
         let client = self.context.client.clone();
         Rc::new(move |text: String| {
-            // A client that is being closed waits for none.
+            // A client that is being closed needs no reply.
             _ = client.say(text);
         })
     }
 
-    /// Logs that the client was refused something; what the client is told is the caller's to say.
+    /// Logs a refusal; the caller tells the client.
     fn log_refusal(&self, event: &str, error: &str, reason: Option<&str>) {
         let (address, peer) = (self.attachment.address(), self.context.peer_id);
         let what = format!("{event} of peer {peer}");
@@ -135,13 +135,13 @@ impl<P: Peer> PeerActor<P> {
         self.log_refusal(event, error, detail.as_deref());
         let mut details = json!({ "event": event, "error": error });
         if let Some(detail) = detail {
-            // It may hold words of the client's.
+            // It may hold text of the client's.
             details["detail"] = shorten(&detail, LONGEST_DETAIL).into();
         }
         self.tell(Description::WebRtcFailed, &details);
     }
 
-    /// How the connection is, and why.
+    /// Tells the client the state of its peer connection, and the reason.
     pub(super) fn say_state(&self, state: PeerConnectionState, reason: &impl ToString) {
         let reason = reason.to_string();
         let reason = shorten(&reason, LONGEST_DETAIL);
@@ -153,13 +153,13 @@ impl<P: Peer> PeerActor<P> {
         if reason.is_plain() {
             self.say("webrtc:state", &json!({ "state": state }));
         } else if !self.goes_down() {
-            // Otherwise its client hears of the room.
+            // Otherwise its client is told about the room.
             log::info!("peer {}: WebRTC is closed: {reason}", self.context.peer_id);
             self.say_state(state, reason);
         }
     }
 
-    /// Tells the application that the connection has failed or is over, and why.
+    /// Tells the application that the peer connection has failed or is over, and why.
     pub(super) fn ended(&mut self, state: PeerConnectionState, reason: &EndReason) {
         self.call(|peer, context| peer.on_webrtc_state(state, Some(reason), context));
     }
@@ -171,7 +171,7 @@ impl<P: Peer> PeerActor<P> {
         self.call(|peer, context| peer.on_channel(ChannelEvent::Closed(label), context));
     }
 
-    /// Whether it is about to end, and its WebRTC peer with it.
+    /// Returns whether the peer is about to end, and its WebRTC peer with it.
     fn goes_down(&self) -> bool {
         self.leaving || !self.context.room.is_running()
     }
@@ -231,5 +231,5 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
     }
 }
 
-/// Bytes of what an error says of what is wrong.
+/// Length limit of the detail in an error, in bytes.
 const LONGEST_DETAIL: usize = 500;

@@ -1,4 +1,4 @@
-//! Who may look inside, and shoot.
+//! Authorization of the admin routes.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,29 +16,29 @@ use crate::origin::Origins;
 use crate::proxies::{TrustedProxies, is_forwarded, peer_address};
 use crate::refusals::RefusalLog;
 
-/// What opens the admin surface.
+/// Tokens that open the admin routes.
 #[derive(Default)]
 pub(super) struct Tokens {
-    /// Lets a client do everything, from any address; without it, clients on this machine may.
+    /// Token for everything, from any address; without it, clients on this machine need none.
     pub(super) full: Option<String>,
-    /// Lets a client look, from any address.
+    /// Token for reading, from any address.
     pub(super) read: Option<String>,
 }
 
-/// What a request wants.
+/// Access that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     Read,
-    /// To look by a WebSocket, which a browser opens for pages of all sites.
+    /// Reading by a WebSocket, which a browser opens for pages of all sites.
     Watch,
     Change,
 }
 
-/// Authorizes requests, and brakes guesses.
+/// Authorization of requests, with a rate limiter of guesses.
 pub(super) struct Gate {
     tokens: Tokens,
     proxies: TrustedProxies,
-    /// Wrong tokens, by address.
+    /// Rate limiter of wrong tokens, by address.
     guesses: Guesses,
     refusals: RefusalLog,
 }
@@ -53,7 +53,7 @@ impl Gate {
         }
     }
 
-    /// Logs that a request was not answered, if that was for its sender.
+    /// Logs that a request was refused because of its sender.
     pub(super) fn refused(&self, request: &HttpRequest, error: &AdminError) {
         if matches!(error.status().as_u16(), 401 | 403 | 429 | 503) {
             let address = self.proxies.client(request).unwrap_or_else(|_| peer_address(request));
@@ -68,7 +68,7 @@ impl Gate {
         }
     }
 
-    /// Whether this request is answered.
+    /// Checks whether this request is authorized.
     pub(super) fn check(&self, request: &HttpRequest, wish: Wish) -> Result<(), AdminError> {
         let address = self.proxies.client(request);
         let address = address.map_err(|error| AdminError::BadRequest(error.to_string()))?;
@@ -96,7 +96,7 @@ impl Gate {
         Err(AdminError::Unauthorized)
     }
 
-    /// Authorizes requests from this machine, and none of another site's page that a browser on it shows.
+    /// Authorizes requests from this machine, except from pages of other sites in a browser on it.
     fn check_loopback(
         &self,
         request: &HttpRequest,
@@ -107,7 +107,7 @@ impl Gate {
         if !address.is_loopback() || by_stranger {
             return Err(AdminError::LoopbackOnly);
         }
-        // A page of another site, with a name that was made to lead here (DNS rebinding), names that site.
+        // A page of another site whose name an attacker resolves to this machine (DNS rebinding) names that site.
         if !matches!(Authority::of(request), Ok(Some(host)) if host.is_loopback()) {
             return Err(AdminError::ForeignHost);
         }
@@ -119,7 +119,7 @@ impl Gate {
     }
 }
 
-/// Whether this is the token. An empty one lets no client in.
+/// Returns whether this is the token. An empty token is never valid.
 fn is_token(told: &str, token: Option<&str>) -> bool {
     token.is_some_and(|token| {
         !token.is_empty() && bool::from(told.as_bytes().ct_eq(token.as_bytes()))
@@ -131,7 +131,7 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// A browser can put no header on a WebSocket.
+/// Returns the token in a query: a browser can put no header on a WebSocket.
 fn in_query(query: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Query {
@@ -140,9 +140,9 @@ fn in_query(query: &str) -> Option<String> {
     Some(actix_web::web::Query::<Query>::from_query(query).ok()?.into_inner().token)
 }
 
-/// How many wrong tokens an address may show at once.
+/// Number of wrong tokens that an address may send at once.
 const GUESSES: u32 = 10;
-/// How often it may show one more: 1,200 an hour, of a token that should be beyond guessing.
+/// Interval after which an address may send one more: 1,200 an hour, of a token that should be beyond guessing.
 const GUESS_EVERY: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
@@ -283,7 +283,7 @@ mod tests {
             ("", Some("Bearer")),
             ("", Some("Bearer other")),
             ("", Some("Basic secret")),
-            // The header is the one that counts.
+            // The header takes precedence.
             ("?token=secret", Some("Bearer other")),
         ] {
             assert!(!check("secret", query, header), "{query} {header:?}");

@@ -1,4 +1,4 @@
-//! What is to be said of peer connections: asked of each of them, a few at a time, and kept for a moment.
+//! Details of peer connections: requested from each of them, a few at a time, and cached for a moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-/// What was last known of all connections, by their names.
+/// Cached details of all peer connections, by their names.
 pub(super) struct Details {
     known: Mutex<Known>,
 }
@@ -25,16 +25,16 @@ struct Known {
     all: Arc<All>,
 }
 
-/// What is known of all connections.
+/// Details of all peer connections.
 #[derive(Default)]
 pub(super) struct All {
     pub(super) by_name: HashMap<String, Connection>,
-    /// Bytes in the data channels of all connections that were ever asked.
+    /// Bytes in the data channels of all peer connections that were ever asked.
     pub(super) data_sent: u64,
     pub(super) data_received: u64,
 }
 
-/// What is known of one.
+/// Details of one peer connection.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) shown: Map<String, Value>,
@@ -48,7 +48,7 @@ impl Details {
         Self { known: Mutex::default() }
     }
 
-    /// What was known a moment ago, or is known now. Several who ask at once wait for one answer.
+    /// Returns the cached details, or new ones if they are too old. Concurrent callers wait for one answer.
     pub(super) async fn all(&self, connections: &PeerConnections) -> Arc<All> {
         let mut known = self.known.lock().await;
         let now = Instant::now();
@@ -69,13 +69,13 @@ async fn ask_all(connections: &PeerConnections, before: &All, deadline: Instant)
             Some((child.id.to_string(), connections.get(id)?))
         })
         .collect();
-    // Those first that have not answered yet, or not in time: where many are slow, all have their turn.
+    // Those first that have not answered yet, or not in time: if many are slow, all of them get their turn.
     handles.sort_by_key(|(name, _)| {
         before.by_name.get(name).is_some_and(|it| !it.shown.contains_key(UNANSWERED))
     });
     let mut all =
         All { data_sent: before.data_sent, data_received: before.data_received, ..All::default() };
-    // One that does not answer in time is as it was.
+    // For one that does not answer in time, the previous details are shown.
     for (name, _) in &handles {
         if let Some(connection) = before.by_name.get(name) {
             let mut connection = connection.clone();
@@ -91,7 +91,7 @@ async fn ask_all(connections: &PeerConnections, before: &All, deadline: Instant)
             .by_name
             .get(&name)
             .map_or((0, 0), |before| (before.data_sent, before.data_received));
-        // Less than before: a channel was closed, and is no longer counted.
+        // A smaller sum than before: a channel was closed, and is no longer counted.
         all.data_sent += connection.data_sent.saturating_sub(sent);
         all.data_received += connection.data_received.saturating_sub(received);
         all.by_name.insert(name, connection);
@@ -121,7 +121,7 @@ async fn ask(handle: &PeerConnectionHandle) -> Option<Connection> {
     })
 }
 
-/// The part of W3C's statistics that is for a glance.
+/// Returns the part of the W3C statistics that is shown.
 fn shown(stats: &StatsReport) -> Map<String, Value> {
     let member = |of: Option<&Map<String, Value>>, name: &str| {
         of.and_then(|of| of.get(name)).cloned().unwrap_or(Value::Null)
@@ -155,7 +155,7 @@ fn shown(stats: &StatsReport) -> Map<String, Value> {
     let (local, remote) =
         (named(member(pair, "localCandidateId")), named(member(pair, "remoteCandidateId")));
     let rtt = member(pair, "currentRoundTripTime").as_f64();
-    // To a thousandth.
+    // Rounded to a thousandth.
     let rtt = rtt.map(|seconds| (seconds * 1_000_000.0).round() / 1_000.0);
     shown.insert("rtt_ms".to_owned(), json!(rtt));
     let pair = pair.map(|_| {
@@ -184,11 +184,11 @@ fn shown(stats: &StatsReport) -> Map<String, Value> {
     shown
 }
 
-/// Marks what was not answered in time, and is as it was.
+/// Mark of details that were not answered in time, and are the previous ones.
 const UNANSWERED: &str = "unanswered";
-/// How old what is shown may be.
+/// Maximum age of the cached details.
 const KEPT: Duration = Duration::from_millis(250);
-/// How long all connections together may take: who looks does not wait for one that is busy.
+/// Time limit for all peer connections together: a reader does not wait for one that is busy.
 const PATIENCE: Duration = Duration::from_millis(80);
-/// How many are asked at once: threads that carry media are not to be held up.
+/// Number of concurrent requests: threads that carry media must not be held up.
 const AT_ONCE: usize = 32;

@@ -1,11 +1,11 @@
-//! The tree in a terminal.
+//! Drawing of the tree for a terminal.
 
 use std::fmt::Write;
 
 use super::recovery::short_type;
 use super::tree::Tree;
 
-/// The tree as text, a line for each actor, of at most 100 characters: for a terminal.
+/// Draws the tree as text for a terminal, a line for each actor, of at most 100 characters.
 ///
 /// ```text
 /// server  Supervisor · running · 2m 05s
@@ -18,7 +18,7 @@ pub fn draw(tree: &Tree) -> String {
     draw_within(tree, COLUMNS)
 }
 
-/// The same, in lines of at most this many characters.
+/// Draws the tree in lines of at most this many characters.
 pub fn draw_within(tree: &Tree, columns: usize) -> String {
     let mut text = String::new();
     draw_node(tree, "", "", columns, &mut text);
@@ -61,7 +61,7 @@ fn draw_node(tree: &Tree, branch: &str, below: &str, columns: usize, text: &mut 
     }
 }
 
-/// One line of it, whatever is in it: a name or a panic may say anything.
+/// Appends one line, truncated, with spaces for control characters: a name or a panic may hold any text.
 fn push_within(line: &str, columns: usize, text: &mut String) {
     let printed = |it: char| if it.is_control() { ' ' } else { it };
     if line.chars().count() <= columns {

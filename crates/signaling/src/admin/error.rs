@@ -1,4 +1,4 @@
-//! Why a request was not answered, in JSON.
+//! Errors of the admin routes, as JSON.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::fault::FaultError;
 use crate::route::whole_seconds;
 use crate::upgrade::{self, UpgradeError};
 
-/// Why the admin surface does not answer.
+/// Reason why an admin request is not answered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
     #[error("a token is needed")]

@@ -6,21 +6,21 @@ use actix_web::http::header::{Accept, Header, Quality};
 /// A format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// What Prometheus asks for since 2.5.
+    /// The format that Prometheus asks for since 2.5.
     OpenMetrics,
-    /// What everything else reads, `promtool check metrics` too.
+    /// The format that all other readers understand, also `promtool check metrics`.
     Text,
 }
 
 impl Format {
-    /// Returns the format that a client likes best by its `Accept` (RFC 9110 §12.5.1); text if it says nothing.
+    /// Returns the format that a client prefers by its `Accept` (RFC 9110 §12.5.1); text if there is none.
     pub(super) fn wanted(request: &HttpRequest) -> Self {
         let Ok(Accept(ranges)) = Accept::parse(request) else { return Self::Text };
         let quality = |names: &[&str]| {
             let named = ranges.iter().filter(|range| names.contains(&range.item.essence_str()));
             named.map(|range| range.quality).filter(|quality| *quality > Quality::ZERO).max()
         };
-        // What is named counts, not what would do as well.
+        // Only an explicitly named format counts, not one that a wildcard accepts.
         match quality(&["application/openmetrics-text"]) {
             None => Self::Text,
             open if open >= quality(&["text/plain"]) && open > quality(&["text/*", "*/*"]) => {
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// Returns metrics in this format, of what they are in OpenMetrics.
+    /// Converts metrics from OpenMetrics to this format.
     pub(super) fn of(self, open_metrics: String) -> String {
         match self {
             Self::OpenMetrics => open_metrics,
@@ -46,7 +46,8 @@ impl Format {
     }
 }
 
-/// Samples are written alike. A counter's family has the name of its samples, `…_total`; units and the end have no line.
+/// Converts OpenMetrics to text. Samples are the same in both. A counter's family is named like its samples, `…_total`;
+/// units and the end have no line.
 fn to_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;

@@ -1,4 +1,4 @@
-//! Breaking things on purpose, by the path of a node.
+//! Fault injection into a node of the tree, by its path.
 
 use callboard_peer_connection::messages::InjectLoss;
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnectionId};
@@ -10,78 +10,79 @@ use tokio::time::Instant;
 use super::Admin;
 use crate::server_peer::SERVER_PEER;
 
-/// A fault to put into a node of the tree.
+/// A fault to inject into a node of the tree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultOrder {
-    /// Which node, by its [path](super::Tree::path).
+    /// The node's [path](super::Tree::path).
     pub path: String,
-    /// What is to happen to it.
+    /// Kind of the fault.
     pub fault: FaultKind,
-    /// For [`FaultKind::Lose`]: which part, from 0 (none, from now on) to 1.
+    /// For [`FaultKind::Lose`]: the part to lose, from 0 (none from now on) to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
 }
 
 impl FaultOrder {
-    /// This fault for this node.
+    /// Creates an order for this fault at this node.
     pub fn new(path: impl Into<String>, fault: FaultKind) -> Self {
         Self { path: path.into(), fault, ratio: None }
     }
 
-    /// Lose this part of the datagrams of this node's connection.
+    /// Creates an order to lose this part of the datagrams of the node's peer connection.
     pub fn lose(path: impl Into<String>, ratio: f64) -> Self {
         Self { path: path.into(), fault: FaultKind::Lose, ratio: Some(ratio) }
     }
 }
 
-/// What can be done to a node.
+/// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// It panics, as if a handler of its had.
+    /// The actor panics, as if one of its handlers had.
     Panic,
-    /// It is asked to stop. Only a permanent one comes back.
+    /// The actor is asked to stop. Only a permanent one is restarted.
     Stop,
-    /// It is dropped where it stands, with no callback.
+    /// The actor is dropped at once, without a callback.
     Kill,
-    /// The handshake under way is ended: its peer connection fails. For a handshake, its connection, or the peer that
-    /// the connection is shown below.
+    /// The handshake under way is ended: its peer connection fails. Applies to a handshake, its peer connection, or the
+    /// peer that the peer connection is shown below.
     FailHandshake,
-    /// A part of the datagrams is lost, both ways. For a peer connection, or the peer that it is shown below.
+    /// A part of the datagrams is lost, in both directions. Applies to a peer connection, or the peer that it is shown
+    /// below.
     Lose,
 }
 
-/// Why a fault was not put in.
+/// Reason why a fault was not injected.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum FaultError {
     /// There is no node at this path.
     #[error("nothing is at {0}")]
     NotFound(String),
-    /// It does not run now.
+    /// The actor is not running.
     #[error("{0} does not run")]
     NotRunning(String),
-    /// Nobody would restart a root.
+    /// A root has no supervisor that would restart it.
     #[error("nobody restarts a root")]
     Root,
-    /// There is no peer connection there.
+    /// The node has no peer connection.
     #[error("{0} has no peer connection")]
     NoConnection(String),
-    /// The connection's handshake is over, or has not begun.
+    /// The handshake of the peer connection is over, or has not begun.
     #[error("no handshake runs: it is over, or has not begun")]
     NoHandshake,
-    /// How much is to be lost was not said.
+    /// The ratio of the loss is missing.
     #[error("losing needs a ratio")]
     NoRatio,
-    /// It is no part of a whole.
+    /// The ratio is not between 0 and 1.
     #[error("{0} is not between 0 and 1")]
     BadRatio(f64),
 }
 
 impl Admin {
-    /// Put a fault into the tree. Resolves when it is in, not when its effect is over: that is for
+    /// Injects a fault into the tree. Completes when it is injected, not when its effect is over: see
     /// [`recoveries`](Self::recoveries).
     ///
     /// # Errors
@@ -124,7 +125,7 @@ impl Admin {
         self.inner.table().expect_down(node, fault, Instant::now());
     }
 
-    /// The node at this path, and its supervisor; a root has none.
+    /// Returns the node at this path, and its supervisor; a root has none.
     fn find(&self, path: &str) -> Result<(Option<SupervisorRef>, TreeSnapshot), FaultError> {
         let not_found = || FaultError::NotFound(path.to_owned());
         for (root, snapshot) in self.inner.trees() {
@@ -137,7 +138,7 @@ impl Admin {
         Err(not_found())
     }
 
-    /// The connection that this node is, whose handshake it is, or that is shown below it.
+    /// Returns the peer connection that this node is, whose handshake it is, or that is shown below it.
     fn connection_of(&self, node: &TreeSnapshot) -> Result<PeerConnectionHandle, FaultError> {
         let none = || FaultError::NoConnection(node.path.to_string());
         let connections = self.inner.connections.as_ref().ok_or_else(none)?;
@@ -157,5 +158,5 @@ fn at<'a>(tree: &'a TreeSnapshot, path: &str) -> Option<&'a TreeSnapshot> {
     tree.children.iter().find_map(|child| at(child, path))
 }
 
-/// What those say that are shot at.
+/// Message of an injected panic, and reason of an injected stop.
 const WHY: &str = "shot by an operator";

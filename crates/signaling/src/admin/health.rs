@@ -1,4 +1,4 @@
-//! Whether it lives, and whether it works.
+//! Liveness and readiness.
 
 use std::time::Duration;
 
@@ -8,18 +8,19 @@ use tokio::time::timeout;
 
 use super::Admin;
 
-/// Something that should run and does not.
+/// An actor that should run and does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NotReady {
-    /// Which actor.
+    /// Path of the actor.
     pub path: String,
-    /// What it is doing instead.
+    /// Its current status.
     pub status: String,
 }
 
 impl Admin {
-    /// What should run and does not: of the root and its permanent children. Nothing: the server is ready.
+    /// Returns which of the root and its permanent children should run and do not. If there are none, the server is
+    /// ready.
     pub async fn not_ready(&self) -> Vec<NotReady> {
         let root = &self.inner.root;
         let snapshot = root.snapshot();
@@ -42,5 +43,5 @@ impl Admin {
     }
 }
 
-/// A supervisor that decides nothing for this long has hung.
+/// Time after which a supervisor that decides nothing counts as hung.
 const PATIENCE: Duration = Duration::from_secs(1);

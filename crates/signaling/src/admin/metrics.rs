@@ -1,6 +1,6 @@
-//! What is counted, as Prometheus reads it.
+//! Metrics for Prometheus.
 //!
-//! Labels have few values that are known beforehand; nobody's name is one.
+//! Labels have few values, which are known in advance; names are never among them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -221,7 +221,7 @@ fn count(tree: &TreeSnapshot, by_status: &mut BTreeMap<(&'static str, String), i
     tree.children.iter().for_each(|child| count(child, by_status));
 }
 
-/// How many actors of a kind run.
+/// Returns how many actors of a kind are running.
 fn running(tree: &TreeSnapshot, is_kind: &impl Fn(&str) -> bool) -> i64 {
     let here = tree.status == Status::Running && is_kind(tree.type_name);
     i64::from(here) + tree.children.iter().map(|child| running(child, is_kind)).sum::<i64>()

@@ -1,8 +1,8 @@
-//! Looking inside a running server, and shooting at it: the supervision tree as JSON and as a stream, faults, how long it
-//! takes until the tree is whole again, metrics, health.
+//! Admin routes of a running server: the supervision tree as JSON and as a stream, fault injection, recovery times,
+//! metrics, liveness and readiness.
 //!
-//! Off unless it is mounted. Whoever is answered can stop any actor, so by default only this machine is:
-//! without a [token](AdminBuilder::token) it answers no other peer, no proxy, and no page of another site.
+//! They are off unless they are mounted. A client with full access can stop any actor, so by default only this machine
+//! has it: without a [token](AdminBuilder::token) they answer no other host, no proxy, and no page of another site.
 //!
 //! ```no_run
 //! # use actix_web::{App, HttpServer};
@@ -23,13 +23,13 @@
 //! | route | what |
 //! |---|---|
 //! | `GET /tree` | the [`Tree`] |
-//! | `GET /tree/stream` | a WebSocket: the tree when it changes, at most four times a second, and at once what happens and what has recovered |
-//! | `POST /tree/fault` | put in a [`FaultOrder`]: 204 |
+//! | `GET /tree/stream` | a WebSocket: the tree when it changes, at most four times a second; events and recoveries at once |
+//! | `POST /tree/fault` | inject the fault of a [`FaultOrder`]: 204 |
 //! | `GET /tree/recoveries` | the last 256 [`Recovery`]s, with percentiles |
 //! | `POST /tree/recoveries/{id}` | add [`Measured`] times: 204 |
 //! | `GET /metrics` | for Prometheus: text, or OpenMetrics if that is asked for |
-//! | `GET /healthz` | 200: the process lives. Answered to everybody |
-//! | `GET /readyz` | 200, or 503 while the root or a permanent child of its is down. Answered to everybody; what is down is told to those who may look |
+//! | `GET /healthz` | liveness: 200. Needs no authorization |
+//! | `GET /readyz` | readiness: 200, or 503 while the root or one of its permanent children is down. Needs no authorization; only authorized clients see what is down |
 
 mod access;
 mod details;
@@ -73,13 +73,13 @@ use crate::limits::Connections;
 use crate::proxies::TrustedProxies;
 use crate::server_peer::{WebRtc, server_peer_id};
 
-/// Looks into a supervision tree. Cheap to clone, usable from any thread.
+/// Access to a supervision tree. Cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct Admin {
     inner: Arc<Inner>,
 }
 
-/// Makes an [`Admin`].
+/// Builder of [`Admin`].
 pub struct AdminBuilder {
     root: SupervisorRef,
     connections: Option<PeerConnections>,
@@ -96,21 +96,21 @@ type Graft = dyn Fn() -> Vec<(String, PeerConnectionId)> + Send + Sync;
 struct Inner {
     root: SupervisorRef,
     connections: Option<PeerConnections>,
-    /// The path of the handshakes' supervisor.
+    /// Path of the handshakes' supervisor.
     handshakes: Option<String>,
     annotators: Vec<Box<Annotator>>,
     grafts: Vec<Box<Graft>>,
     counters: Vec<Arc<Counters>>,
     access: Gate,
     details: Details,
-    /// What those who look at the stream have in common.
+    /// Sample that all clients of the stream share.
     sample: tokio::sync::Mutex<Option<Sample>>,
     tally: Mutex<Tally>,
     table: Mutex<Table>,
     told: broadcast::Sender<ByteString>,
     streams: Arc<Connections>,
     began: Instant,
-    /// Ends the watching.
+    /// Dropping it ends the watching.
     _end: oneshot::Sender<()>,
 }
 
@@ -121,30 +121,30 @@ struct Sample {
     encoded: ByteString,
 }
 
-/// What somebody outside has measured of a recovery: `POST /tree/recoveries/{id}`.
+/// Times of a recovery that were measured outside the server: `POST /tree/recoveries/{id}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Measured {
-    /// Until messages flowed again, in milliseconds.
+    /// Time until messages flowed again, in milliseconds.
     pub messages_ms: Option<f64>,
-    /// Until media flowed again, in milliseconds.
+    /// Time until media flowed again, in milliseconds.
     pub media_ms: Option<f64>,
 }
 
-/// Why a measurement was not noted.
+/// Reason why a measurement was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeasuredError {
-    /// There is no such recovery, or not any more.
+    /// There is no such recovery, or no longer.
     #[error("no such recovery")]
     NotFound,
-    /// It is no time, or longer than an hour; or there is none.
+    /// A time is not between 0 and an hour, or there is none.
     #[error("a time is needed, of 0 to 3,600,000 ms")]
     BadTime,
 }
 
 impl Admin {
-    /// An admin surface of the tree below this supervisor.
+    /// Creates a builder for the tree below this supervisor.
     pub fn builder(root: SupervisorRef) -> AdminBuilder {
         AdminBuilder {
             root,
@@ -157,13 +157,13 @@ impl Admin {
         }
     }
 
-    /// Mount it, below a prefix or (if that is empty) at the top: `App::new().configure(admin.at("/admin"))`.
+    /// Mounts the routes, below a prefix or (if that is empty) at the top: `App::new().configure(admin.at("/admin"))`.
     pub fn at(&self, prefix: &str) -> impl FnOnce(&mut ServiceConfig) + use<> + 'static {
         let (admin, prefix) = (self.clone(), prefix.trim_matches('/').to_owned());
         move |config| routes::mount(&admin, &prefix, config)
     }
 
-    /// The tree as it is now. What is said of peer connections is up to 250 ms old.
+    /// Returns the current tree. The details of peer connections are up to 250 ms old.
     pub async fn tree(&self) -> Tree {
         let inner = &self.inner;
         let known = match &inner.connections {
@@ -186,17 +186,17 @@ impl Admin {
         tree
     }
 
-    /// The last 256 recoveries, the latest last.
+    /// Returns the last 256 recoveries, the latest last.
     pub fn recoveries(&self) -> Vec<Recovery> {
         self.inner.table().rows()
     }
 
-    /// The same in short, for each kind of actor and end.
+    /// Returns summaries of these recoveries, for each kind of actor and exit.
     pub fn recovery_summaries(&self) -> Vec<RecoverySummary> {
         self.inner.table().summaries()
     }
 
-    /// Note what was measured of a recovery.
+    /// Stores times that were measured for a recovery.
     ///
     /// # Errors
     /// [`MeasuredError`]
@@ -211,12 +211,12 @@ impl Admin {
         Ok(())
     }
 
-    /// The tree for the stream, with a number that changes when the tree does. `anew`: with the time of now.
+    /// Returns the tree for the stream, with a version that changes when the tree does. `anew`: with the current times.
     async fn sample(&self, anew: bool) -> (u64, ByteString) {
         let mut sample = self.inner.sample.lock().await;
         let now = Instant::now();
         match &*sample {
-            // A little less, since timers are not exact.
+            // A little less, because timers are not exact.
             Some(sample) if !anew && now.duration_since(sample.at) < stream::EVERY * 3 / 4 => {}
             _ => {
                 let tree = self.tree().await;
@@ -239,14 +239,14 @@ impl Admin {
 }
 
 impl AdminBuilder {
-    /// Show these peer connections too, with what is to be said of each. If they live in a tree of their own, it is shown
+    /// Adds these peer connections to the tree, with their details. If they run in a tree of their own, that is shown
     /// as a child of the root.
     pub fn connections(self, connections: PeerConnections) -> Self {
         Self { connections: Some(connections), ..self }
     }
 
-    /// Show the connections of these peers too, each below its peer: [`connections`](Self::connections) and
-    /// [`graft`](Self::graft) in one.
+    /// Adds the peer connections of these peers to the tree, each below its peer: [`connections`](Self::connections)
+    /// and [`graft`](Self::graft) in one.
     pub fn webrtc(self, webrtc: &WebRtc) -> Self {
         let sessions = webrtc.clone();
         self.connections(webrtc.connections().clone()).graft(move || {
@@ -255,8 +255,9 @@ impl AdminBuilder {
         })
     }
 
-    /// Say more of actors: the members of an object are added to the [details](Tree::details) of the one it was made
-    /// for; anything else is added as `note`. Called for each actor at each look: it must not wait.
+    /// Sets a function that adds details to actors: the members of a returned object are added to the
+    /// [details](Tree::details) of the actor; any other value is added as `note`. It is called for each actor in each
+    /// sample, so it must not wait.
     pub fn annotate(
         mut self,
         annotate: impl Fn(&TreeSnapshot) -> Option<Value> + Send + Sync + 'static,
@@ -265,8 +266,8 @@ impl AdminBuilder {
         self
     }
 
-    /// Show peer connections, and their handshakes, below the actors that own them: pairs of such an actor's id and
-    /// its connection. Asked for at each look: it must not wait.
+    /// Sets a function that shows peer connections, and their handshakes, below the actors that own them: it returns
+    /// pairs of such an actor's id and its peer connection. It is called in each sample, so it must not wait.
     pub fn graft(
         mut self,
         owned: impl Fn() -> Vec<(String, PeerConnectionId)> + Send + Sync + 'static,
@@ -275,34 +276,35 @@ impl AdminBuilder {
         self
     }
 
-    /// Count what happens at this door in the metrics too ([`Signaling::counters`](crate::Signaling::counters)). Several
-    /// are added up.
+    /// Adds the counters of a route to the metrics ([`Signaling::counters`](crate::Signaling::counters)). Those of
+    /// several routes are summed.
     pub fn counters(mut self, counters: Arc<Counters>) -> Self {
         self.counters.push(counters);
         self
     }
 
-    /// Answer whoever knows this, from wherever, as `Authorization: Bearer …` or `?token=…`; others get 401. An empty one
-    /// lets nobody in. Default: none; only this machine is answered.
+    /// Sets the token that authorizes clients from any address for everything, as `Authorization: Bearer …` or
+    /// `?token=…`; others get 401. An empty token is never valid. Default: none; only this machine is answered.
     pub fn token(self, token: impl Into<String>) -> Self {
         Self { tokens: Tokens { full: Some(token.into()), ..self.tokens }, ..self }
     }
 
-    /// Show the tree, its stream, recoveries and metrics to clients that know this, from any address; nothing can be changed
-    /// with it, a `POST` gets 403. For a Prometheus, or a page that only looks. Without [`token`](Self::token) this machine is
-    /// answered as ever when it shows none. An empty one lets no client in. Default: none.
+    /// Sets the token that authorizes clients from any address to read the tree, its stream, recoveries and metrics; it
+    /// allows no change, and a `POST` gets 403. For Prometheus, or a page that only reads. Without
+    /// [`token`](Self::token), requests from this machine without a token are answered as before. An empty token is
+    /// never valid. Default: none.
     pub fn read_token(self, token: impl Into<String>) -> Self {
         Self { tokens: Tokens { read: Some(token.into()), ..self.tokens }, ..self }
     }
 
-    /// Sets the reverse proxies that are believed in `Forwarded` and `X-Forwarded-For`: whether a request is from this machine,
-    /// and which address wrong tokens are counted for, goes by the address that they tell. Default: none; without a token, no
-    /// request that has come by a proxy is answered.
+    /// Sets the reverse proxies whose `Forwarded` and `X-Forwarded-For` are trusted: the address in them decides
+    /// whether a request is from this machine, and which address wrong tokens are counted for. Default: none; without a
+    /// token, requests through a proxy are not answered.
     pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
         Self { proxies, ..self }
     }
 
-    /// The admin surface. It watches the tree from now on, on this thread, which must be one of an actix
+    /// Creates the admin routes. They watch the tree from now on, on this thread, which must belong to an actix
     /// [`System`](actix::System).
     pub fn build(self) -> Admin {
         let Self { root, connections, annotators, grafts, counters, tokens, proxies } = self;
@@ -334,12 +336,12 @@ impl Inner {
     fn tell_recoveries(&self) {
         for recovery in self.table().take_news() {
             let message = json!({ "kind": "recovery", "recovery": recovery });
-            // An error only says that nobody looks.
+            // An error only means that there are no clients.
             _ = self.told.send(message.to_string().into());
         }
     }
 
-    /// The supervisors below which everything is: the root, and that of the connections if it is not below the root.
+    /// Returns the topmost supervisors: the root, and that of the peer connections if it is not below the root.
     fn roots(&self) -> Vec<SupervisorRef> {
         let root: Vec<&str> = self.root.path().names().collect();
         let apart = self.connections.as_ref().map(|connections| connections.supervisor());
@@ -370,7 +372,7 @@ impl Inner {
         details
     }
 
-    /// Which connection is whose.
+    /// Returns the peer connections with the ids of their owners.
     fn owned(&self) -> Vec<(String, PeerConnectionId)> {
         self.grafts.iter().filter_map(|owned| contained("graft", owned)).flatten().collect()
     }
@@ -391,7 +393,7 @@ impl Inner {
         let names: HashSet<String> =
             owned.iter().map(|(_, connection)| connection.clone()).collect();
         let mut taken = tree.take(&connections.connections().path().to_string(), &names);
-        // A handshake whose connection has just ended stays where it is.
+        // A handshake whose peer connection has just ended stays where it is.
         let names: HashSet<String> = taken.keys().cloned().collect();
         let mut handshakes = tree.take(&connections.handshakes().path().to_string(), &names);
         let mut by_owner: HashMap<String, Vec<Tree>> = HashMap::new();
@@ -414,7 +416,7 @@ impl Inner {
     }
 }
 
-/// What an application's closure returns, unless it panics.
+/// Returns the result of an application's closure, unless it panics.
 fn contained<R>(what: &str, call: impl FnOnce() -> R) -> Option<R> {
     catch_panic(what, call)
         .inspect_err(|_| log::error!("a closure given to `{what}` panicked"))
@@ -427,7 +429,7 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// What happens while a stream's thread is busy.
+/// Number of events that wait while a stream's thread is busy.
 const TOLD: usize = 1_024;
-/// Longer than anybody waits for a recovery: an hour, in milliseconds.
+/// Longest accepted time of a recovery: an hour, in milliseconds.
 const LONGEST: f64 = 3_600_000.0;

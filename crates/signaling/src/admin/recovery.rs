@@ -1,4 +1,4 @@
-//! How long it takes until the tree is whole again.
+//! Recovery times: from a fault or failure until the tree is whole again.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -12,73 +12,73 @@ use super::fault::FaultKind;
 use super::tree::LastExit;
 use crate::histogram::Histogram;
 
-/// An actor that failed, or was shot, and what became of it: `GET /tree/recoveries`.
+/// An actor's failure or injected fault, and its recovery: `GET /tree/recoveries`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// Which; counts up.
+    /// Id, which counts up.
     pub id: u64,
-    /// Which actor.
+    /// Path of the actor.
     pub path: String,
-    /// The Rust type of it, in short, if it was still known.
+    /// Short name of its Rust type, if it was still known.
     #[serde(rename = "type")]
     pub type_name: Option<String>,
-    /// What was put into it, if this was done on purpose.
+    /// The injected fault, if this was done on purpose.
     pub fault: Option<FaultKind>,
-    /// Why it ended.
+    /// Reason why it ended.
     pub reason: LastExit,
-    /// When, in milliseconds since 1970: when it was shot, else when it ended.
+    /// Time of the fault, else of the exit, in milliseconds since 1970.
     pub at_ms: u64,
-    /// From then until the tree was whole again: the same child running, or gone for good with its siblings up. None while
-    /// it is not, and if it was not within 30 s.
+    /// Time from then until the tree was whole again: the same child running, or gone for good with its siblings up.
+    /// None while it is not, and if it was not within 30 s.
     pub whole_ms: Option<f64>,
-    /// Until messages flowed again, if somebody has [told](super::Admin::measured).
+    /// Time until messages flowed again, if it was [reported](super::Admin::measured).
     pub messages_ms: Option<f64>,
-    /// Until media flowed again, if somebody has told.
+    /// Time until media flowed again, if it was reported.
     pub media_ms: Option<f64>,
 }
 
-/// Recoveries of one kind.
+/// Summary of the recoveries of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RecoverySummary {
-    /// Of actors of this type.
+    /// Type of the actors.
     #[serde(rename = "type")]
     pub type_name: Option<String>,
-    /// That ended in this way.
+    /// Kind of the exits.
     pub reason: String,
-    /// How many.
+    /// Number of recoveries.
     pub count: usize,
-    /// Until the tree was whole again.
+    /// Times until the tree was whole again.
     pub whole: Option<Percentiles>,
-    /// Until messages flowed again.
+    /// Times until messages flowed again.
     pub messages: Option<Percentiles>,
-    /// Until media flowed again.
+    /// Times until media flowed again.
     pub media: Option<Percentiles>,
 }
 
-/// Of several times, in milliseconds.
+/// Percentiles of several times, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Percentiles {
-    /// Half took no longer than this.
+    /// Half of the times are no longer than this.
     pub p50_ms: f64,
-    /// 99 of 100 took no longer than this.
+    /// 99 of 100 times are no longer than this.
     pub p99_ms: f64,
 }
 
-/// All recoveries that are remembered.
+/// Table of the remembered recoveries.
 #[derive(Default)]
 pub(super) struct Table {
     rows: VecDeque<Recovery>,
-    /// Not whole yet.
+    /// Recoveries that are not whole yet.
     open: VecDeque<Open>,
-    /// Shot at, and not down yet.
+    /// Injected faults whose actors are not down yet.
     expected: VecDeque<Expected>,
-    /// Begun or whole since they were last told.
+    /// Ids of recoveries that have begun, become whole or been measured since the last report.
     news: Vec<u64>,
     next: u64,
-    /// How long those took that are whole again.
+    /// Histogram of completed recovery times.
     pub(super) took: Histogram,
 }
 
@@ -88,7 +88,7 @@ struct Open {
     instance: InstanceId,
     killed: Instant,
     down: Instant,
-    /// Since when it neither runs nor is about to.
+    /// Time since when it neither runs nor is about to.
     stopped: Option<Instant>,
 }
 
@@ -101,7 +101,7 @@ struct Expected {
 }
 
 impl Table {
-    /// This one is about to be shot.
+    /// Notes that a fault is about to be injected into this node.
     pub(super) fn expect_down(&mut self, node: &TreeSnapshot, fault: FaultKind, at: Instant) {
         if self.expected.len() == EXPECTED {
             self.expected.pop_front();
@@ -115,7 +115,7 @@ impl Table {
         });
     }
 
-    /// One has ended. Those that leave as they should are no failures.
+    /// Handles the exit of an actor. A normal exit is no failure.
     pub(super) fn down(
         &mut self,
         event: &Event,
@@ -132,7 +132,7 @@ impl Table {
             return;
         }
         let names: Vec<String> = event.path.names().map(str::to_owned).collect();
-        // What falls with its supervisor is no recovery of its own, whichever is told first.
+        // An actor that falls with its supervisor is no recovery of its own, whichever is reported first.
         let falls_with = |above: &[String]| names.len() > above.len() && names.starts_with(above);
         if expected.is_none() {
             let shot = |it: &Expected| {
@@ -180,7 +180,7 @@ impl Table {
         self.open.push_back(Open { id, names, instance, killed, down, stopped: None });
     }
 
-    /// Look whether what is open is whole again; when to look again, if it is not.
+    /// Checks whether the open recoveries are whole; returns when to check again, if some are not.
     pub(super) fn look(&mut self, trees: &[TreeSnapshot], now: Instant) -> Option<Duration> {
         let (rows, news) = (&mut self.rows, &mut self.news);
         self.open.retain_mut(|open| match open.whole(trees, now) {
@@ -204,7 +204,7 @@ impl Table {
         !self.open.is_empty()
     }
 
-    /// Note what was measured; the row, if there is one.
+    /// Stores measured times; returns the row, if there is one.
     pub(super) fn measured(&mut self, id: u64, measured: Measured) -> Option<&Recovery> {
         let row = self.rows.iter_mut().find(|row| row.id == id)?;
         row.messages_ms = measured.messages_ms.or(row.messages_ms);
@@ -213,7 +213,7 @@ impl Table {
         Some(row)
     }
 
-    /// What has begun, is whole, or was measured since this was last asked.
+    /// Returns the recoveries that have begun, become whole or been measured since the last call.
     pub(super) fn take_news(&mut self) -> Vec<Recovery> {
         let news = std::mem::take(&mut self.news);
         self.rows.iter().filter(|row| news.contains(&row.id)).cloned().collect()
@@ -248,10 +248,10 @@ impl Table {
 }
 
 impl Open {
-    /// Since when the tree is whole again, if it is.
+    /// Returns since when the tree is whole again, if it is.
     fn whole(&mut self, trees: &[TreeSnapshot], now: Instant) -> Option<Instant> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        // A tree may be looked at from a node below its root.
+        // A snapshot may start at a node below the root.
         let (mut node, below) = trees.iter().find_map(|tree| {
             let root: Vec<&str> = tree.path.names().collect();
             Some((tree, names.strip_prefix(root.as_slice())?))
@@ -275,7 +275,7 @@ impl Open {
                     settled(node, up, now)
                 }
                 Status::Stopped => {
-                    // Either nobody has noticed yet, or it is not to come back.
+                    // Either its supervisor has not noticed yet, or it will not be restarted.
                     let since = *self.stopped.get_or_insert(now);
                     (now.duration_since(since) >= SURE).then_some(since)
                 }
@@ -289,7 +289,7 @@ impl Open {
     }
 }
 
-/// Since when the siblings are up too, if they are, where a supervisor stops them with the one that failed.
+/// Returns since when the siblings are up too, if they are, under a supervisor that stops them with the failed one.
 fn settled(parent: &TreeSnapshot, since: Instant, now: Instant) -> Option<Instant> {
     if parent.flags.is_none_or(|flags| flags.strategy == Strategy::OneForOne) {
         return Some(since);
@@ -302,7 +302,7 @@ fn settled(parent: &TreeSnapshot, since: Instant, now: Instant) -> Option<Instan
 }
 
 impl Percentiles {
-    /// By nearest rank.
+    /// Computes them by nearest rank.
     fn of(mut times: Vec<f64>) -> Option<Self> {
         times.sort_unstable_by(f64::total_cmp);
         let rank = |part: usize| times.get((times.len() * part).div_ceil(100).saturating_sub(1));
@@ -310,28 +310,28 @@ impl Percentiles {
     }
 }
 
-/// The last name of a Rust type, without its parameters.
+/// Returns the last segment of a Rust type's name, without its parameters.
 pub(super) fn short_type(type_name: &str) -> String {
     let plain = type_name.split('<').next().unwrap_or(type_name);
     plain.rsplit("::").next().unwrap_or(plain).to_owned()
 }
 
-/// To a thousandth.
+/// Converts to milliseconds, rounded to a thousandth.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1_000_000.0).round() / 1_000.0
 }
 
-/// How many recoveries are remembered.
+/// Number of remembered recoveries.
 const ROWS: usize = 256;
-/// How many may be shot at before the first is down.
+/// Number of injected faults before the first actor is down.
 const EXPECTED: usize = 64;
-/// After this a tree that is not whole is taken to stay so.
+/// Time after which a tree that is not whole is taken to stay so.
 const GIVEN_UP: Duration = Duration::from_secs(30);
-/// How long what is below a supervisor may take to fall with it.
+/// Time in which what is below a supervisor falls with it.
 const FALL: Duration = Duration::from_secs(1);
-/// After this a child that is stopped is taken to stay so. Longer than a supervisor takes to decide.
+/// Time after which a stopped child is taken to stay so. Longer than a supervisor takes to decide.
 const SURE: Duration = Duration::from_secs(1);
-/// Supervisors do not tell when they forget a child, so it is looked at: often at first.
+/// First interval of checks: supervisors do not report when they forget a child, so it is polled, often at first.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LOOK_SELDOM: Duration = Duration::from_millis(500);
 

@@ -1,4 +1,4 @@
-//! The routes: who may ask, what is asked, and the answer.
+//! Routes of the admin surface: authorization, query and response.
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use actix_web::middleware::from_fn;
@@ -143,5 +143,5 @@ async fn read<T: DeserializeOwned>(body: Payload) -> Result<T, AdminError> {
     serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))
 }
 
-/// A path, a word and a number.
+/// Size limit of a request's body, in bytes: enough for a path, a word and a number.
 const MAX_BODY: usize = 4_096;

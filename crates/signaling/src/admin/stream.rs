@@ -1,7 +1,8 @@
-//! The tree as it changes, by WebSocket.
+//! Stream of the tree's changes, by WebSocket.
 //!
-//! What happens is told at once, the tree at most four times a second and only if it has changed. A client that is behind
-//! gets no tree until everything before it has left; one that stays behind is closed, and so is one that sends too much.
+//! Events are sent at once, the tree at most four times a second and only if it has changed. A client that is behind
+//! gets no tree until everything before it has been sent; one that stays behind is closed, and so is one that sends too
+//! much.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::session::TOO_MANY;
 use crate::socket::{Edge, FromSocket, OpenSocket, ToSocket};
 use crate::tokens::Tokens;
 
-/// Open a stream of the tree.
+/// Opens a stream of the tree.
 pub(super) async fn open(
     admin: &Admin,
     request: &HttpRequest,
@@ -72,18 +73,18 @@ pub(super) async fn open(
     Ok(opened.respond((attachment, number), cable, admission, counters))
 }
 
-/// One who looks.
+/// One client of the stream.
 struct Stream {
     inner: Arc<Inner>,
     attachment: Arc<Attachment>,
     socket: Option<SocketNumber>,
-    /// Of the tree that was sent last.
+    /// Version of the tree that was sent last.
     version: u64,
     sampling: bool,
-    /// When nothing was known to wait for the client.
+    /// Last time when nothing was waiting for the client.
     emptied: Instant,
     heard: Instant,
-    /// What the client has sent.
+    /// Usage of the client's rate limit.
     meter: Meter,
     told: Option<Receiver<ByteString>>,
 }
@@ -110,7 +111,7 @@ impl Stream {
             this.sampling = false;
             if version != this.version {
                 this.version = version;
-                // One that is being closed has been told why.
+                // A client that is being closed already knows why.
                 _ = this.attachment.outbox.push(tree);
             }
         }));
@@ -120,7 +121,7 @@ impl Stream {
         if self.heard.elapsed() > SILENCE {
             self.attachment.outbox.close(Close { code: 1001, reason: "no answer to pings" });
         } else if let Some(socket) = self.socket {
-            // One each 15 s.
+            // One every 15 s.
             self.attachment.tell_socket(socket, ToSocket::Ping);
         }
     }
@@ -133,7 +134,7 @@ impl Actor for Stream {
         let Presence::Here(socket) = self.attachment.lives(ctx.address().recipient()) else {
             return ctx.stop();
         };
-        // Once each.
+        // Once for each stream.
         self.attachment.tell_socket(socket, ToSocket::Attach(ctx.address().recipient()));
         self.attachment.tell_socket(socket, ToSocket::Flow);
         self.socket = Some(socket);
@@ -142,7 +143,7 @@ impl Actor for Stream {
             loop {
                 match told.recv().await {
                     Ok(event) => return Some((event, Some(told))),
-                    // Whoever has missed some sees them in the next tree.
+                    // If events were missed, the next tree shows their effect.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 }
@@ -165,7 +166,8 @@ impl StreamHandler<ByteString> for Stream {
 impl Handler<FromSocket> for Stream {
     type Result = ();
 
-    /// The client has nothing to say: that it speaks keeps the stream open, and counts as what a room's client sends.
+    /// Handles input of the client, which has nothing to say: it keeps the stream open, and is counted like that of a
+    /// room's client.
     fn handle(&mut self, FromSocket { event, .. }: FromSocket, _: &mut Context<Self>) {
         let now = Instant::now();
         self.heard = now;
@@ -187,15 +189,15 @@ impl Handler<Presence> for Stream {
     }
 }
 
-/// Trees, if they change.
+/// Interval of trees, if they change.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
-/// How many may look at once.
+/// Number of concurrent streams.
 const STREAMS: usize = 64;
-/// A client has nothing to say.
+/// Size limit of a message: a client has nothing to say.
 const MAX_MESSAGE: usize = 1_024;
-/// A tree of 15,000 actors, and what happens until it has left.
+/// Room for a tree of 15,000 actors, and for events until it has been sent.
 const LIMITS: OutboxLimits = OutboxLimits { messages: 4_096, bytes: 8 << 20 };
-/// How long something may wait for a client.
+/// Time that output may wait for a client.
 const PATIENCE: Duration = Duration::from_secs(3);
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(15);

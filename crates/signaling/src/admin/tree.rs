@@ -1,4 +1,4 @@
-//! The tree as it is shown.
+//! The tree as it is shown to clients.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -13,40 +13,41 @@ use crate::server_peer::SERVER_PEER;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tree {
-    /// The names from the root to it. Also of one that is shown elsewhere: by this name it is shot at.
+    /// Names from the root to the actor. It stays the same if the actor is shown elsewhere, and faults are injected by
+    /// it.
     pub path: String,
-    /// Its name among its siblings.
+    /// Name among its siblings.
     pub id: String,
     /// `worker` or `supervisor`.
     pub kind: Cow<'static, str>,
-    /// The Rust type of its actor.
+    /// Rust type of the actor.
     #[serde(rename = "type")]
     pub type_name: Cow<'static, str>,
     /// `stopped`, `starting`, `running`, `stopping` or `restarting`.
     pub status: Cow<'static, str>,
-    /// How often it has been started again by its supervisor.
+    /// Number of restarts by its supervisor.
     pub restarts: u64,
-    /// For how long it has been up, in milliseconds.
+    /// Time since its start, in milliseconds.
     pub uptime_ms: Option<u64>,
-    /// Why its last life ended.
+    /// Exit of its last instance.
     pub last_exit: Option<LastExit>,
-    /// The thread it runs on.
+    /// Thread that it runs on.
     pub thread: Option<String>,
-    /// How many messages wait for it, if it tells.
+    /// Number of messages in its mailbox, if it reports that.
     pub depth: usize,
-    /// What else there is to say of it.
+    /// Further details.
     pub details: Map<String, Value>,
-    /// Those below it.
+    /// Actors that are shown below it.
     pub children: Vec<Tree>,
 }
 
-/// Why an actor ended.
+/// Reason why an actor ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LastExit {
     /// `normal`, `shutdown`, `error`, `panic`, `killed`, `noproc` or `reached_max_restart_intensity`.
     pub kind: Cow<'static, str>,
-    /// What it said: of a panic its message. Empty if it said nothing.
+    /// Text of the exit: of a panic its message. Empty if there is none.
     pub text: String,
 }
 
@@ -62,7 +63,7 @@ impl LastExit {
     }
 }
 
-/// One word for each kind of end.
+/// Returns one word for each kind of exit.
 pub(super) fn exit_kind(reason: &ExitReason) -> &'static str {
     match reason {
         ExitReason::Normal => "normal",
@@ -100,12 +101,12 @@ impl Tree {
         }
     }
 
-    /// How many actors are shown, this one included.
+    /// Returns how many actors are shown, including this one.
     pub fn count(&self) -> usize {
         1 + self.children.iter().map(Self::count).sum::<usize>()
     }
 
-    /// The first actor for which this holds, this one included, from the top down.
+    /// Returns the first actor for which this holds, from the top down, starting with this one.
     pub fn find(&self, holds: &dyn Fn(&Tree) -> bool) -> Option<&Tree> {
         if holds(self) {
             return Some(self);
@@ -113,7 +114,7 @@ impl Tree {
         self.children.iter().find_map(|child| child.find(holds))
     }
 
-    /// Whether a later one differs in more than the time.
+    /// Returns whether a later tree differs in more than times.
     pub(super) fn differs(&self, other: &Tree) -> bool {
         let Self { path, status, restarts, last_exit, thread, depth, details, children, .. } = self;
         (path, status, restarts, last_exit, thread, depth, details)
@@ -132,7 +133,7 @@ impl Tree {
             || children.iter().zip(&other.children).any(|(one, other)| one.differs(other))
     }
 
-    /// The children of the node at this path that have one of these names, which no longer are there.
+    /// Removes and returns the children of the node at this path that have one of these names.
     pub(super) fn take(&mut self, path: &str, names: &HashSet<String>) -> HashMap<String, Tree> {
         if self.path != path {
             let mut children = self.children.iter_mut();
@@ -152,7 +153,7 @@ impl Tree {
         taken.into_iter().map(|child| (child.id.clone(), child)).collect()
     }
 
-    /// Show the server's side of a peer below the peer, beside which it runs.
+    /// Moves the server's side of each peer below that peer, beside which it runs.
     pub(super) fn nest(&mut self) {
         let is_server_peer = |child: &Tree| child.id.starts_with(SERVER_PEER);
         if self.children.iter().any(is_server_peer) {
@@ -172,7 +173,7 @@ impl Tree {
         self.children.iter_mut().for_each(Self::nest);
     }
 
-    /// Show these below those that own them.
+    /// Adds these below their owners.
     pub(super) fn graft(&mut self, owned: &mut HashMap<String, Vec<Tree>>) {
         for child in &mut self.children {
             child.graft(owned);
@@ -180,7 +181,7 @@ impl Tree {
         self.children.extend(owned.remove(&self.id).into_iter().flatten());
     }
 
-    /// The names of all that are shown.
+    /// Collects the ids of all shown actors.
     pub(super) fn ids<'a>(&'a self, into: &mut HashSet<&'a str>) {
         into.insert(&self.id);
         self.children.iter().for_each(|child| child.ids(into));

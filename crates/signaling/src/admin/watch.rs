@@ -1,4 +1,4 @@
-//! What happens in the tree: counted, told to those who look, and timed.
+//! Watcher of the tree's events: it counts them, sends them to the clients, and measures recovery times.
 #![allow(clippy::disallowed_methods, reason = "what happens is told with the time of the calendar")]
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -18,7 +18,7 @@ use super::recovery::LOOK_AGAIN;
 use super::tree::{LastExit, exit_kind};
 use crate::histogram::Histogram;
 
-/// What has happened in the trees, counted.
+/// Counts of the events in the trees.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) exits: HashMap<&'static str, u64>,
@@ -29,16 +29,16 @@ pub(super) struct Tally {
     pub(super) blocked: u64,
     pub(super) handshakes_started: u64,
     pub(super) handshakes_ended: HashMap<&'static str, u64>,
-    /// From the start of a handshake until its end.
+    /// Durations of handshakes, from start to end.
     pub(super) handshakes_took: Histogram,
-    /// Handshakes under way, and since when.
+    /// Handshakes under way, with their start.
     handshakes: HashMap<String, Instant>,
-    /// Events that came too fast to be counted.
+    /// Number of events that came too fast to be counted.
     pub(super) missed: u64,
     failed: Failed,
 }
 
-/// Who has failed of late, to know a restart by.
+/// Actors that have failed recently, by which a restart is recognised.
 #[derive(Default)]
 struct Failed {
     paths: HashSet<String>,
@@ -106,7 +106,7 @@ impl Failed {
     }
 }
 
-/// Watch until nobody is left to look.
+/// Watches until the sender of `end`, or the last [`Admin`](super::Admin), is dropped.
 pub(super) async fn watch(
     inner: Weak<Inner>,
     mut trees: Vec<Receiver<Event>>,
@@ -129,7 +129,7 @@ pub(super) async fn watch(
             Some(Err(missed)) => inner.tally().missed += missed,
             None => {}
         }
-        // However much happens, it is not looked at more often than is of use.
+        // However many events there are, it is not checked more often than is useful.
         if looked.elapsed() >= LOOK_AGAIN {
             again = inner.look_for_recoveries();
             looked = Instant::now();
@@ -140,7 +140,7 @@ pub(super) async fn watch(
     }
 }
 
-/// The next event, or how many were missed; never, where there is no tree (any more).
+/// Returns the next event, or how many were missed; never completes without a tree.
 async fn next(tree: &mut Option<Receiver<Event>>) -> Result<Event, u64> {
     if let Some(events) = tree {
         match events.recv().await {
@@ -171,7 +171,7 @@ impl Inner {
             self.table().down(event, reason, type_name, epoch_ms);
         }
         if self.told.receiver_count() > 0 {
-            // An error only says that nobody looks.
+            // An error only means that there are no clients.
             _ = self.told.send(encode(&path, event));
         }
     }
@@ -213,13 +213,13 @@ fn epoch_ms(at: Instant) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Begin to watch. Ends when the sender is dropped.
+/// Begins to watch. Ends when the sender is dropped.
 pub(super) fn begin(inner: &Arc<Inner>, end: oneshot::Receiver<()>) {
     let trees = inner.roots().into_iter().map(|root| root.events()).collect();
     actix::spawn(watch(Arc::downgrade(inner), trees, end));
 }
 
-/// More than are under way at once.
+/// Limit of remembered handshakes: more than are under way at once.
 const HANDSHAKES: usize = 16_384;
-/// More than fail before the first of them is back.
+/// Limit of remembered failures: more than fail before the first of them is restarted.
 const FAILED: usize = 4_096;

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A socket that hears everything and does nothing.
+/// A socket that receives everything and does nothing.
 struct Socket;
 
 impl Actor for Socket {

@@ -1,16 +1,16 @@
-//! Frame headers (RFC 6455 §5.2).
+//! Frame headers of the WebSocket protocol (RFC 6455 §5.2).
 
 use super::FrameError;
 
-/// A frame's header, with what is missing of its payload.
+/// Header of a frame, with the number of missing payload bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) opcode: Opcode,
-    /// The frame is its message's last one.
+    /// The frame is the last one of its message.
     pub(super) last: bool,
-    /// Bytes of payload that have not come.
+    /// Bytes of payload that have not arrived.
     pub(super) left: usize,
-    /// The mask, turned to the next byte of the payload.
+    /// The mask, rotated to the next byte of the payload.
     pub(super) mask: [u8; 4],
 }
 
@@ -46,9 +46,9 @@ impl Header {
     /// The longest header: two bytes, a 64-bit length and the mask.
     pub(super) const MAX_SIZE: usize = 14;
 
-    /// Reads a client's header, and says how many bytes it takes; none while some are missing. What is wrong is told as
-    /// soon as the byte is there that shows it. `within`: a fragmented message is under way; `room`: how many bytes a
-    /// data frame may have.
+    /// Reads a client's header, and returns it with its length in bytes; none while some bytes are missing. An error is
+    /// reported as soon as the byte that shows it is there. `within`: a fragmented message is under way; `room`: how
+    /// many bytes a data frame may have.
     pub(super) fn read(
         bytes: &[u8],
         within: bool,
@@ -78,7 +78,7 @@ impl Header {
             return Err(FrameError::HalfCloseCode);
         }
         let Some((length, size)) = length(short, &bytes[2..])? else { return Ok(None) };
-        // A control frame takes nothing of its message's room.
+        // A control frame uses nothing of its message's room.
         if !opcode.is_control() && length > room as u64 {
             return Err(FrameError::TooLarge);
         }
@@ -87,7 +87,7 @@ impl Header {
         Ok(Some((Self { opcode, last, left, mask: *mask }, 2 + size + mask.len())))
     }
 
-    /// Returns what is missing when so many bytes of the payload have come.
+    /// Returns the header after this many bytes of the payload.
     pub(super) fn after(mut self, bytes: usize) -> Self {
         self.left -= bytes;
         let turn = bytes % self.mask.len();
@@ -96,7 +96,7 @@ impl Header {
     }
 }
 
-/// Reads the payload's length; returns it, and how many bytes it takes behind the first seven bits.
+/// Reads the payload's length; returns it, and how many bytes it takes after the first seven bits.
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
     let (length, size, shortest) = match short {
         SIXTEEN_BITS => match rest.first_chunk() {
@@ -120,12 +120,12 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
-/// Reserved bits that an extension has a meaning for: none is agreed on.
+/// Reserved bits that an agreed extension uses: none is agreed on.
 const NEGOTIATED: u8 = 0;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 const SIXTEEN_BITS: u8 = 126;
 const SIXTY_FOUR_BITS: u8 = 127;
-/// The longest payload of a control frame (RFC 6455 §5.5).
+/// Length limit of a control frame's payload, in bytes (RFC 6455 §5.5).
 const MAX_CONTROL: u8 = 125;

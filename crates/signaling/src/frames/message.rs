@@ -1,23 +1,23 @@
-//! Messages put together from fragments and pieces of frames.
+//! Assembly of messages from fragments and pieces of frames.
 
 use super::{Frame, FrameError};
 
-/// A message that is under way.
+/// A message under way.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    /// None: a binary one, which is not kept.
+    /// None for a binary message, which is not kept.
     text: Option<Text>,
     size: usize,
-    /// How many of its bytes have been told.
+    /// Number of its bytes that have been reported.
     told: usize,
 }
 
-/// Text whose end has not come.
+/// Text whose end has not arrived.
 #[derive(Debug, Default)]
 struct Text {
-    /// Its whole code points.
+    /// Complete code points.
     whole: String,
-    /// The beginning of the next one.
+    /// Start of the next code point.
     begun: Vec<u8>,
 }
 
@@ -26,34 +26,34 @@ impl Assembly {
         Self { text: is_text.then(Text::default), size: 0, told: 0 }
     }
 
-    /// Returns how many bytes have come.
+    /// Returns how many bytes have arrived.
     pub(super) fn size(&self) -> usize {
         self.size
     }
 
-    /// Returns how many bytes are kept of it.
+    /// Returns how many bytes of it are held.
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
         self.text.as_ref().map_or(0, |text| text.whole.len() + text.begun.len())
     }
 
-    /// Returns how many of its bytes have not been told.
+    /// Returns how many of its bytes have not been reported.
     pub(super) fn untold(&self) -> usize {
         self.size - self.told
     }
 
-    /// Counts all bytes so far as told; returns how many that adds.
+    /// Marks all bytes so far as reported; returns how many that adds.
     pub(super) fn tell(&mut self) -> usize {
         self.size - std::mem::replace(&mut self.told, self.size)
     }
 
-    /// Takes what comes next, as it was masked.
+    /// Appends masked payload.
     pub(super) fn extend(&mut self, payload: &[u8], mask: [u8; 4]) -> Result<(), FrameError> {
         self.size += payload.len();
         self.text.as_mut().map_or(Ok(()), |text| text.extend(payload, mask))
     }
 
-    /// Returns the message, now that its last frame has ended.
+    /// Returns the message, after its last frame has ended.
     pub(super) fn finish(self) -> Result<Frame, FrameError> {
         match self.text {
             Some(Text { whole, begun }) if begun.is_empty() => {
@@ -66,7 +66,7 @@ impl Assembly {
 }
 
 impl Text {
-    /// Takes what comes next, as it was masked. Each byte is checked once, as soon as it is there.
+    /// Appends masked payload. Each byte is checked once, as soon as it is there.
     fn extend(&mut self, payload: &[u8], mask: [u8; 4]) -> Result<(), FrameError> {
         let old = self.begun.len();
         self.begun.extend_from_slice(payload);
@@ -74,7 +74,8 @@ impl Text {
         let end = self.begun.len() - unfinished(&self.begun);
         let whole = std::str::from_utf8(&self.begun[..end]).map_err(|_| FrameError::NotUtf8)?;
         self.whole.push_str(whole);
-        // Its room is kept for the next piece: to allocate between two growths of the text would have that moved.
+        // Its capacity is kept for the next piece: an allocation between two growths of the text would make the text
+        // move.
         self.begun.drain(..end);
         match std::str::from_utf8(&self.begun) {
             Err(error) if error.error_len().is_some() => Err(FrameError::NotUtf8),
@@ -83,7 +84,7 @@ impl Text {
     }
 }
 
-/// Returns how many bytes at the end belong to a code point that goes on behind them, by its first byte (RFC 3629 §3).
+/// Returns how many bytes at the end belong to an incomplete code point, by its first byte (RFC 3629 §3).
 fn unfinished(bytes: &[u8]) -> usize {
     for (behind, byte) in bytes.iter().rev().take(3).enumerate() {
         let size = match byte {
@@ -104,7 +105,7 @@ pub(super) fn close_reason(payload: &[u8]) -> Result<Option<(u16, String)>, Fram
         return if payload.is_empty() { Ok(None) } else { Err(FrameError::HalfCloseCode) };
     };
     let code = u16::from_be_bytes(*code);
-    // RFC 6455 §7.4; 1012 to 1014 were registered since.
+    // RFC 6455 §7.4; 1012 to 1014 were registered later.
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(FrameError::ReservedCloseCode);
     }

@@ -1,7 +1,7 @@
 //! WebSocket frame reader (RFC 6455 §5) without I/O.
 //!
-//! Takes a client's bytes as they come, and checks each as soon as it is there: a header byte by byte, a length before
-//! the payload, text by the code point. It holds what has come of one message and one header, and no more if a header
+//! It takes a client's bytes as they arrive, and checks each at once: a header byte by byte, a length before the
+//! payload, text by code point. It holds the received part of one message and one header, and no more even if a header
 //! claims more; between two messages it holds nothing.
 
 mod header;
@@ -16,41 +16,41 @@ use self::message::{Assembly, apply_mask, close_reason};
 
 pub(crate) use self::stream::Frames;
 
-/// Reads the frames of one client.
+/// Reader of the frames of one client.
 #[derive(Debug)]
 pub(crate) struct Reader {
     max_message: usize,
-    /// What is only there inside a message or a header.
+    /// State that exists only within a message or a header.
     open: Option<Box<Open>>,
-    /// A close frame or a violation has come: nothing counts after it (RFC 6455 §5.5.1, §7.1.7).
+    /// A close frame or a violation has arrived: later input is ignored (RFC 6455 §5.5.1, §7.1.7).
     over: bool,
 }
 
-/// Input of a client, whole and checked.
+/// Complete and checked input of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Frame {
-    /// A text message, put together from its fragments.
+    /// A text message, assembled from its fragments.
     Text {
         /// The message.
         text: ByteString,
-        /// How many of its bytes were told before, as [`Part`](Self::Part)s.
+        /// How many of its bytes were reported before, as [`Part`](Self::Part)s.
         counted: usize,
     },
-    /// The end of a binary message; what is in it is not kept.
+    /// The end of a binary message; its content is not kept.
     Binary {
-        /// How many of its bytes were not told before.
+        /// How many of its bytes were not reported before.
         bytes: usize,
     },
     /// A fragment that is not the last, or a piece of a large frame.
     Part {
-        /// Its payload's size.
+        /// Size of its payload.
         bytes: usize,
     },
-    /// A ping, and what its pong must say.
+    /// A ping, with the payload that its pong must have.
     Ping(Bytes),
     /// A pong of this size.
     Pong(usize),
-    /// The last frame: code and reason, if it has any.
+    /// A close frame: code and reason, if it has any.
     Close(Option<(u16, String)>),
 }
 
@@ -86,7 +86,7 @@ pub(crate) enum FrameError {
 }
 
 impl FrameError {
-    /// Returns the code to close the connection with (RFC 6455 §7.4.1).
+    /// Returns the code for closing the connection (RFC 6455 §7.4.1).
     pub(crate) fn close_code(self) -> u16 {
         match self {
             Self::NotUtf8 => 1007,
@@ -96,15 +96,15 @@ impl FrameError {
     }
 }
 
-/// A message or a header that is not whole yet.
+/// An incomplete message or header.
 #[derive(Debug, Default)]
 struct Open {
-    /// The beginning of a header.
+    /// Start of a header.
     head: [u8; Header::MAX_SIZE],
     head_size: usize,
-    /// The frame whose payload is under way, with what is missing of it.
+    /// Header of the frame whose payload is under way.
     frame: Option<Header>,
-    /// The beginning of a control frame's payload.
+    /// Start of a control frame's payload.
     control: Vec<u8>,
     message: Option<Assembly>,
 }
@@ -121,7 +121,7 @@ impl Reader {
         Self { max_message, open: None, over: false }
     }
 
-    /// Takes from `input` until something is whole. None when all of `input` has been taken, and more is needed.
+    /// Reads from `input` until a frame is complete. Returns none when all of `input` was read, and more is needed.
     ///
     /// # Errors
     /// [`FrameError`], once; after it, as after a close frame, all input is dropped.
@@ -137,12 +137,12 @@ impl Reader {
         read
     }
 
-    /// Whether nothing more will be read.
+    /// Returns whether nothing more will be read.
     pub(crate) fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Returns how many bytes are held of what is not whole.
+    /// Returns how many bytes of incomplete input are held.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn held(&self) -> usize {
         self.open.as_ref().map_or(0, |open| {
@@ -160,7 +160,7 @@ impl Reader {
             };
             let mut here = header.left.min(input.len());
             if here < header.left {
-                // What is not whole is told by pieces, however much of it comes at once.
+                // Incomplete frames are reported in pieces, however much of them arrives at once.
                 here = here.min(PIECE - self.untold());
             }
             let frame = if header.opcode.is_control() {
@@ -178,13 +178,13 @@ impl Reader {
         }
     }
 
-    /// Returns how many bytes of the message that is under way have not been told: fewer than a [`PIECE`].
+    /// Returns how many bytes of the message under way have not been reported: fewer than a [`PIECE`].
     fn untold(&self) -> usize {
         let message = self.open.as_ref().and_then(|open| open.message.as_ref());
         message.map_or(0, Assembly::untold)
     }
 
-    /// Reads the next header, once it is whole.
+    /// Reads the next header, once it is complete.
     fn header(&mut self, input: &mut Bytes) -> Result<Option<Header>, FrameError> {
         let message = self.open.as_ref().and_then(|open| open.message.as_ref());
         let (within, room) = match message {
@@ -247,7 +247,7 @@ impl Reader {
         let begun = self.open.as_ref().is_some_and(|open| open.message.is_some());
         let whole = ends && header.last && !begun;
         if whole && header.opcode == Opcode::Text {
-            // Most messages: no more than their own text is allocated.
+            // Most messages: only their own text is allocated.
             let mut text = payload.to_vec();
             apply_mask(&mut text, header.mask);
             let text = ByteString::try_from(text).map_err(|_| FrameError::NotUtf8)?;
@@ -272,7 +272,7 @@ impl Reader {
     }
 }
 
-/// How much of a frame is told at once, so that a rate counts it long before it ends.
+/// Number of bytes after which a frame is reported, so that a rate counts it long before it ends.
 const PIECE: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Frames of a stream of bytes.
+//! Stream of frames over a stream of bytes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,16 +9,16 @@ use futures_util::Stream;
 
 use super::{Frame, FrameError, Reader};
 
-/// The frames in a request's payload. Reads no further than to what it is asked for.
+/// The frames in a request's payload. It reads no further than needed for the next frame.
 pub(crate) struct Frames<S> {
     payload: S,
     reader: Reader,
-    /// What has come and was not looked at.
+    /// Received bytes that have not been read.
     input: Bytes,
 }
 
 impl<S> Frames<S> {
-    /// Reads messages of at most this many bytes.
+    /// Creates a stream of messages of at most this many bytes.
     pub(crate) fn new(payload: S, max_message: usize) -> Self {
         Self { payload, reader: Reader::new(max_message), input: Bytes::new() }
     }
@@ -30,7 +30,7 @@ where
 {
     type Item = Result<Frame, FrameError>;
 
-    /// Ends with the connection, however that ends, and after a close frame or a violation.
+    /// Ends when the connection ends in any way, and after a close frame or a violation.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self { payload, reader, input } = self.get_mut();
         loop {

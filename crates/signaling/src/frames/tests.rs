@@ -4,17 +4,17 @@ mod frame_header;
 use super::*;
 use frame_header::header;
 
-/// Masked by this.
+/// Mask of all frames.
 const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
 const LIMIT: usize = 100_000;
 
-/// A client's frame: first byte, and payload.
+/// Creates a client's frame from its first byte and payload.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let masked = payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask);
     header(first, payload.len() as u64, MASK).into_iter().chain(masked).collect()
 }
 
-/// What is read, if the bytes come in pieces of this size.
+/// Returns the frames that are read if the bytes arrive in pieces of this size.
 fn read_in(bytes: &[u8], piece: usize, limit: usize) -> (Vec<Frame>, Option<FrameError>) {
     let (mut reader, mut frames) = (Reader::new(limit), Vec::new());
     for piece in bytes.chunks(piece) {
@@ -112,7 +112,7 @@ fn fragments_are_put_together_with_control_frames_between_them() {
 #[test]
 fn every_violation_is_told_by_the_first_byte_that_shows_it() {
     use FrameError::*;
-    // The last byte of each is the one.
+    // The last byte of each is the wrong one.
     let start: &[u8] = &frame(0x01, b"a");
     let cases: &[(&[&[u8]], FrameError)] = &[
         (&[&[0xc1]], ReservedBits),
@@ -196,15 +196,15 @@ fn a_message_may_be_as_large_as_the_limit_however_it_is_cut() {
         assert_eq!(sizes(&[part(first, 250), part(0x80, 250)], 500), (500, None));
         let over = [part(first, 250), part(0x89, 125), part(0x00, 250), part(0x80, 1)];
         assert_eq!(sizes(&over, 500), (500, Some(FrameError::TooLarge)));
-        // A limit below what one byte can say.
+        // A limit below what one byte can encode.
         assert_eq!(sizes(&[part(first | 0x80, 11)], 10), (0, Some(FrameError::TooLarge)));
-        // The next message has all the room again.
+        // The next message has the whole limit again.
         let two = [part(first, 500), part(0x80, 0), part(first | 0x80, 500)];
         assert_eq!(sizes(&two, 500), (1_000, None));
     }
 }
 
-/// The size of what a server has read at once must not decide what counts.
+/// The amount that a server happens to read at once must not decide what is counted.
 #[test]
 fn a_frame_that_does_not_end_is_told_by_pieces_however_much_of_it_comes_at_once() {
     let bytes = [header(0x81, 1 << 30, MASK), vec![0; 8 * PIECE + 1]].concat();
@@ -212,7 +212,7 @@ fn a_frame_that_does_not_end_is_told_by_pieces_however_much_of_it_comes_at_once(
         let (frames, error) = read_in(&bytes[..bytes.len() - 14], piece, 1 << 30);
 
         assert_eq!(error, None);
-        // By zeros a mask becomes text.
+        // Masked zeros are text.
         assert_eq!(frames, vec![Frame::Part { bytes: PIECE }; 7], "in pieces of {piece}");
     }
     let whole = read_in(&bytes, usize::MAX, 1 << 30).0;
@@ -249,7 +249,7 @@ fn nothing_is_read_after_the_end() {
     }
 }
 
-/// The fuzz target's check, without its fuzzer: frames that are good at first, and changed by chance.
+/// The check of the fuzz target, without the fuzzer: valid frames with random changes.
 #[test]
 fn frames_are_read_alike_whole_and_in_pieces() {
     let good = [

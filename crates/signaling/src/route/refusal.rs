@@ -1,4 +1,4 @@
-//! Why a request gets no WebSocket, as an HTTP response.
+//! Refusals of upgrade requests, as HTTP responses.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use serde_json::json;
 use crate::counters::Count;
 use crate::upgrade;
 
-/// Why a request gets no WebSocket.
+/// A refusal of an upgrade request.
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: &'static str,
     detail: Option<String>,
-    /// For the log alone.
+    /// Cause that is only logged.
     cause: Option<String>,
-    /// The detail is the application's, and may hold what the client has sent.
+    /// The detail is the application's, and may repeat what the client has sent.
     foreign: bool,
     pub(super) count: Option<Count>,
     retry_after: Option<Duration>,
@@ -37,7 +37,7 @@ impl Refusal {
         }
     }
 
-    /// Sets when it may be tried again (RFC 9110 §10.2.3).
+    /// Sets how long the client must wait before it tries again (RFC 9110 §10.2.3).
     pub(super) fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
@@ -50,22 +50,22 @@ impl Refusal {
         Self { detail: Some(detail), ..self }
     }
 
-    /// Sets the detail in the application's words: they may hold a token, and are not logged.
+    /// Sets a detail in the application's words: it may hold a token, and is not logged.
     pub(super) fn told(self, detail: String) -> Self {
         Self { foreign: true, ..self.detailed(detail) }
     }
 
-    /// Sets why, for the log alone.
+    /// Sets a cause that is only logged.
     pub(super) fn because(self, cause: String) -> Self {
         Self { cause: Some(cause), ..self }
     }
 
-    /// Returns why, as far as it may be logged.
+    /// Returns the reason, as far as it may be logged.
     pub(super) fn reason(&self) -> Option<&str> {
         self.cause.as_deref().or(self.detail.as_deref().filter(|_| !self.foreign))
     }
 
-    /// Returns the level to log it at: an error is one of the server's own.
+    /// Returns the log level: `Error` if the fault is the server's own.
     pub(super) fn level(&self) -> Level {
         if self.cause.is_some() || self.status == StatusCode::INTERNAL_SERVER_ERROR {
             Level::Error
@@ -93,7 +93,7 @@ impl Refusal {
     }
 }
 
-/// Rounds up for `Retry-After`: later rather than sooner, and never at once.
+/// Rounds up to whole seconds for `Retry-After`: rather later than sooner, and never 0.
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }

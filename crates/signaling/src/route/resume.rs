@@ -1,4 +1,4 @@
-//! The way back to a peer whose client has lost its socket.
+//! Session resumption: requests of clients that come back to their peers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use crate::options::Policy;
 use crate::peer::Peer;
 use crate::tokens::Digest;
 
-/// The token with which the client wants to go on, if it does and may: tokens have nothing that is escaped in a query.
+/// Returns the resume token in the request's query, if there is one and resumption is enabled. Tokens hold no character
+/// that is escaped in a query.
 pub(super) fn token<'a>(policy: &Policy, request: &'a HttpRequest) -> Option<&'a str> {
     let query = request.query_string().split('&');
     query.filter(|_| !policy.resume_grace.is_zero()).find_map(|pair| pair.strip_prefix("resume="))
 }
 
-/// Nothing is asked that was asked before: who has the token is who it was given to.
+/// Lets a client come back to its peer, without authenticating it again: the token proves that it is the same client.
 pub(super) fn try_resume<P: Peer>(
     door: &Door<P>,
     request: &HttpRequest,
@@ -56,7 +57,8 @@ pub(super) fn try_resume<P: Peer>(
     Ok(opened.resumed().respond((attachment, number), cable, admission, Arc::clone(counters)))
 }
 
-/// A browser shows its page nothing of a refusal: so the client is let in to hear that it was closed for good.
+/// Opens a WebSocket only to tell the client that it was closed for good: a browser shows its page nothing of a
+/// refusal.
 fn tell_closed<P: Peer>(
     door: &Door<P>,
     request: &HttpRequest,

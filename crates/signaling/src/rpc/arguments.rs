@@ -10,12 +10,12 @@ use serde_json::{Error, Map, Number, Value};
 
 use crate::control::{shorten, unreadable};
 
-/// Why a hook cannot take the arguments of a call.
+/// Error: a hook cannot take the arguments of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidArguments {
-    /// Which one, from 0; none if it is about all of them.
+    /// Index of the argument, from 0; none if the error is about all of them.
     pub(crate) argument: Option<usize>,
-    /// What was expected.
+    /// Description of what was expected.
     pub(crate) detail: String,
 }
 
@@ -25,16 +25,16 @@ impl InvalidArguments {
     }
 }
 
-/// Reads the arguments of a call, which are JSON by their syntax.
+/// Reads the arguments of a call, which are syntactically valid JSON.
 ///
 /// # Errors
-/// Which of them has no value here, and why.
+/// Which of them cannot be read, and why.
 pub(super) fn values(args: &str) -> Result<Value, InvalidArguments> {
     serde_json::from_str(args).map_err(|error| {
         let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(args) else {
             return InvalidArguments::all("args must be a list");
         };
-        // As deep as in the list.
+        // Nested as deeply as in the list.
         let read =
             |one: &&RawValue| serde_json::from_str::<[Value; 1]>(&format!("[{}]", one.get()));
         let mut found =
@@ -44,10 +44,10 @@ pub(super) fn values(args: &str) -> Result<Value, InvalidArguments> {
     })
 }
 
-/// The list of a call as the type that its hook takes.
+/// Reads the list of a call as the type that its hook takes.
 pub(super) fn arguments<A: DeserializeOwned>(args: &Value) -> Result<A, InvalidArguments> {
     read(args).or_else(|invalid| {
-        // Some write all numbers with a point: where that was in the way, whole numbers are read as such.
+        // Some clients write all numbers with a point: if that was the problem, whole numbers are read as integers.
         let mut whole = args.clone();
         if whole_numbers(&mut whole) { read(&whole) } else { Err(invalid) }
     })
@@ -60,7 +60,7 @@ fn read<A: DeserializeOwned>(args: &Value) -> Result<A, InvalidArguments> {
     let invalid = match as_list {
         Ok(args) => return Ok(args),
         Err(error) => {
-            // What is neither list nor tuple has asked for none of the list's.
+            // A type that is neither list nor tuple has asked for no element of the list.
             let wanted = wanted.get().or(at.get().is_none().then_some(1));
             let is_over = at.get().is_none_or(|at| at == list.len());
             let detail = match wanted.filter(|wanted| is_over && *wanted > list.len()) {
@@ -75,7 +75,8 @@ fn read<A: DeserializeOwned>(args: &Value) -> Result<A, InvalidArguments> {
         [] => A::deserialize(&Value::Null).map_err(|_| invalid),
         [only] => A::deserialize(only).map_err(|error| {
             let detail = words(&error);
-            // A type that takes an object says what is wrong with it; else this is a list or a tuple, and has said it.
+            // A type that takes an object says what is wrong with it; otherwise this is a list or a tuple, and has said
+            // it.
             let takes_objects = only.is_object() && !detail.starts_with("invalid type: map");
             match at.get() {
                 Some(_) if !takes_objects => invalid,
@@ -86,7 +87,7 @@ fn read<A: DeserializeOwned>(args: &Value) -> Result<A, InvalidArguments> {
     }
 }
 
-/// Says that there are fewer arguments than are wanted.
+/// Returns the text of an error: fewer arguments than expected.
 fn missing(given: usize, wanted: usize) -> String {
     let arguments = if given == 1 { "argument" } else { "arguments" };
     match wanted - given {
@@ -95,11 +96,11 @@ fn missing(given: usize, wanted: usize) -> String {
     }
 }
 
-/// A list that tells which of its values has been read last, and how many are wanted.
+/// A list that records which of its values was read last, and how many are expected.
 struct List<'a> {
     list: &'a [Value],
     at: &'a Cell<Option<usize>>,
-    /// None where it may be any number.
+    /// None if any number is accepted.
     wanted: &'a Cell<Option<usize>>,
 }
 
@@ -184,7 +185,7 @@ impl<'de> SeqAccess<'de> for Left<'de> {
     }
 }
 
-/// Write whole numbers as such; whether there was one with a point.
+/// Rewrites whole numbers with a point as integers; returns whether there was one.
 fn whole_numbers(value: &mut Value) -> bool {
     let all = |values: &mut dyn Iterator<Item = &mut Value>| {
         values.fold(false, |found, value| whole_numbers(value) | found)
@@ -209,14 +210,14 @@ fn whole(number: &Number) -> Option<Number> {
     (float.abs() <= EXACT).then(|| Number::from(float as i64))
 }
 
-/// Returns the text of an error, which may repeat words of the client's.
+/// Returns the text of an error, which may repeat text of the client's.
 fn words(error: &impl fmt::Display) -> String {
     shorten(&error.to_string(), LONGEST_DETAIL).to_owned()
 }
 
 /// 2 to the power of 53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
-/// Bytes of a detail.
+/// Length limit of a detail, in bytes.
 const LONGEST_DETAIL: usize = 200;
 
 #[cfg(test)]
@@ -270,7 +271,7 @@ mod tests {
         assert_eq!(arguments::<(Vec<Move>,)>(&moves).unwrap().0[0].to, 4);
         let table = arguments::<HashMap<String, (u8, f64)>>(&json!([{"a": [1.0, 1.5]}])).unwrap();
         assert_eq!(table["a"], (1, 1.5));
-        // What is a float, or anything, stays as it is.
+        // Floats, and values of any type, stay as they are.
         assert_eq!(arguments::<(f64, Value)>(&json!([2.0, 10.0])), Ok((2.0, json!(10.0))));
         assert_eq!(arguments::<(f64, u8)>(&json!([2.0, 1.0])), Ok((2.0, 1)));
     }
@@ -352,7 +353,7 @@ mod tests {
         ] {
             assert_eq!((argument.unwrap_or(0), &*detail), (0, one));
         }
-        // Of what is there, the first that is wrong is told.
+        // Of the given arguments, the first wrong one is reported.
         assert_eq!(
             refused::<(u8, u8)>(json!(["x"])),
             (Some(0), "invalid type: string \"x\", expected u8".to_owned())

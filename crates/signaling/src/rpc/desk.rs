@@ -1,4 +1,4 @@
-//! The calls of one peer that are under way, in both directions.
+//! Call table: the running RPC calls of one peer, in both directions.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -16,13 +16,13 @@ use super::wire::{self, Call, CallId, Frame, Unread};
 use super::{Failure, Hook, HookContext, HookLimits, Hooks};
 use crate::counters::Counters;
 
-/// Where a reply goes: the way that its call came.
+/// Function that sends a reply the way that its call came.
 pub(crate) type Answer = Rc<dyn Fn(String)>;
 
-/// What a text was.
+/// Classification of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handled {
-    /// RPC; it is seen to.
+    /// A frame of RPC, which has been handled.
     Rpc,
     /// JSON about something else.
     SomethingElse,
@@ -30,7 +30,7 @@ pub(crate) enum Handled {
     Malformed,
 }
 
-/// The calls of one peer.
+/// Call table of one peer.
 pub(crate) struct Desk {
     hooks: Hooks,
     calls: Mutex<Calls>,
@@ -40,14 +40,14 @@ pub(crate) struct Desk {
 #[derive(Default)]
 struct Calls {
     next: u64,
-    /// By the peer's client.
+    /// Calls by the peer's client.
     running: BTreeMap<u64, (Option<CallId>, AbortHandle)>,
-    /// By the server.
+    /// Calls by the server.
     waiting: BTreeMap<u64, oneshot::Sender<Result<Box<RawValue>, String>>>,
     closed: bool,
 }
 
-/// Why a client was not called.
+/// Reason why a client was not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotCalled {
     TooMany,
@@ -55,7 +55,7 @@ pub(crate) enum NotCalled {
 }
 
 impl Calls {
-    /// Whether the client may have one more call run.
+    /// Checks whether the client may run one more call.
     fn may_begin(&self, limits: &HookLimits) -> Result<(), Failure> {
         if self.closed || self.running.len() >= limits.concurrency {
             return Err(Failure::Overloaded);
@@ -74,7 +74,7 @@ impl Desk {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// See to a text of the client's. On the thread of its peer.
+    /// Handles a text of the client, on the thread of its peer.
     pub(crate) fn handle(
         self: &Arc<Self>,
         text: &str,
@@ -105,7 +105,7 @@ impl Desk {
                         true => Err(Failure::TooLarge.to_string()),
                         false => outcome,
                     };
-                    // The caller may have gone.
+                    // The caller may be gone.
                     _ = waiting.send(outcome);
                 }
                 Handled::Rpc
@@ -119,12 +119,12 @@ impl Desk {
         text.len() > self.hooks.limits().call
     }
 
-    /// Tell the client that what it sent is no frame.
+    /// Tells the client that what it sent is not a frame.
     pub(crate) fn refuse_malformed(answer: &Answer) {
         answer(wire::error(None, "", "", &Failure::Malformed));
     }
 
-    /// Tell the client that what it sent is too large, by its id if it is a call that has one.
+    /// Tells the client that what it sent is too large, by its id if it is a call that has one.
     pub(crate) fn refuse_large(self: &Arc<Self>, text: &str, answer: &Answer) {
         match Frame::read(text) {
             Ok(Frame::Call(Call { id, plugin, function, .. })) => {
@@ -134,7 +134,7 @@ impl Desk {
                 let waiting =
                     id.of_server().and_then(|number| self.calls().waiting.remove(&number));
                 if let Some(waiting) = waiting {
-                    // The caller may have gone.
+                    // The caller may be gone.
                     _ = waiting.send(Err(Failure::TooLarge.to_string()));
                 }
             }
@@ -150,7 +150,7 @@ impl Desk {
     ) -> Result<(), Failure> {
         let limits = *self.hooks.limits();
         let hook = self.hooks.find(&call.plugin, &call.function)?;
-        // Asked first: as values arguments take many times what they do as text.
+        // Checked first: arguments take many times more memory as values than as text.
         self.calls().may_begin(&limits)?;
         let args = call.args.map_or("[]", RawValue::get);
         let invalid = |detail: &str| Failure::InvalidArgs(InvalidArguments::all(detail));
@@ -182,14 +182,14 @@ impl Desk {
                     return;
                 };
                 let running = catch_panics(name, running);
-                // One that was cancelled answers nobody.
+                // A cancelled call gets no answer.
                 if let Ok(outcome) = Abortable::new(running, registration).await {
                     _ = done.send(outcome.unwrap_or(Err(Failure::Internal)));
                 }
             });
         });
 
-        // Watched from here, so that one that blocks its thread is answered as well.
+        // The deadline is watched from here, so that a hook that blocks its thread gets an answer as well.
         let (desk, answer) = (Arc::clone(self), Rc::clone(answer));
         let (id, plugin, function) =
             (call.id.clone(), call.plugin.clone().into_owned(), call.function.clone().into_owned());
@@ -200,7 +200,7 @@ impl Desk {
                 Ok(Err(_)) => Err(Failure::Internal),
                 Err(_) => Err(Failure::Timeout),
             };
-            // Nobody waits for one that was cancelled.
+            // No caller waits for a cancelled call.
             if desk.calls().running.remove(&number).is_none() {
                 return;
             }
@@ -228,7 +228,7 @@ impl Desk {
         }
     }
 
-    /// Call a function of the client: what to send it, and where the outcome comes.
+    /// Calls a function of the client: returns the text to send, and a handle to wait for the outcome.
     pub(crate) fn call_client(
         self: &Arc<Self>,
         function: &str,
@@ -249,12 +249,12 @@ impl Desk {
         Ok((wire::call(number, function, args), waiting))
     }
 
-    /// How many calls of the client's run.
+    /// Returns how many calls of the client are running.
     pub(crate) fn running(&self) -> usize {
         self.calls().running.len()
     }
 
-    /// The peer goes: whatever runs for it is dropped, and nothing more is begun.
+    /// Drops all running calls, because the peer ends; no new ones are started.
     pub(crate) fn close(&self) {
         let (running, waiting) = {
             let mut calls = self.calls();
@@ -265,20 +265,21 @@ impl Desk {
         drop(waiting);
     }
 
-    /// The peer has crashed and is back: what ran for it is dropped.
+    /// Allows calls again after the peer has crashed and was restarted; [`close`](Self::close) has dropped the old
+    /// ones.
     pub(crate) fn reopen(&self) {
         self.calls().closed = false;
     }
 }
 
-/// A call that waits for its client; it is forgotten when this is dropped.
+/// A call that waits for its client; dropping it forgets the call.
 pub(crate) struct Waiting {
     desk: Arc<Desk>,
     number: u64,
     outcome: oneshot::Receiver<Result<Box<RawValue>, String>>,
 }
 
-/// Why a call of a client has no outcome.
+/// Reason why a call of a client has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoOutcome {
     Gone,
@@ -297,7 +298,7 @@ impl Waiting {
         }
     }
 
-    /// What tells the client that nobody waits any more.
+    /// Returns the text that tells the client that the call is cancelled.
     pub(crate) fn cancel_text(&self) -> String {
         wire::cancel(self.number)
     }

@@ -22,9 +22,9 @@
 //! # Ok::<_, callboard_signaling::rpc::BadHookName>(())
 //! ```
 //!
-//! Hooks run on threads of their own, beside the actor of their peer, several at once, each up to its deadline; those of
-//! a peer that goes are dropped. One that panics is an `internal` error to its caller, and nothing else. A hook must
-//! not block its thread; [`actix_web::web::block`] is for what does.
+//! Hooks run on threads of their own, beside the actor of their peer, several at once, each up to its deadline; when a
+//! peer ends, its hooks are dropped. A hook that panics is an `internal` error for its caller, and has no other effect.
+//! A hook must not block its thread; use [`actix_web::web::block`] for blocking work.
 
 mod arguments;
 mod desk;
@@ -64,23 +64,23 @@ struct Inner {
     threads: OnceLock<ArbiterPool>,
 }
 
-/// What calls may take.
+/// Limits of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HookLimits {
-    /// How many calls of one peer run at once; one more is answered with `overloaded`. Default: 16.
+    /// Number of calls of one peer that run at once; one more is answered with `overloaded`. Default: 16.
     pub concurrency: usize,
-    /// How long a hook may take that says nothing else; then its caller gets `timeout`. Default: 10 s.
+    /// Deadline of hooks without one of their own; after it the caller gets `timeout`. Default: 10 s.
     pub deadline: Duration,
-    /// How many arguments a call may have; more are `invalid_args`. Default: 32.
+    /// Number of arguments of a call; more are `invalid_args`. Default: 32.
     pub arguments: usize,
-    /// The largest call in bytes of JSON, with its envelope; a larger one is `too_large`, and so is a larger reply to a call
-    /// by the server. Default: 64 KiB.
+    /// Size of a call in bytes of JSON, with its envelope; a larger one is `too_large`, and so is a larger reply to a
+    /// call by the server. Default: 64 KiB.
     pub call: usize,
-    /// The largest reply in bytes of JSON; a larger one is `too_large`. Default: 64 KiB.
+    /// Size of a reply in bytes of JSON; a larger one is `too_large`. Default: 64 KiB.
     pub reply: usize,
-    /// How many calls by the server may wait for one client. Default: 64.
+    /// Number of calls by the server that may wait for one client. Default: 64.
     pub calls_to_client: usize,
-    /// Threads that hooks run on. Default: 2.
+    /// Number of threads that hooks run on. Default: 2.
     pub threads: usize,
 }
 
@@ -99,27 +99,27 @@ impl Default for HookLimits {
 }
 
 impl HookLimits {
-    /// The longest deadline there is.
+    /// The longest possible deadline.
     pub const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 }
 
-/// Who calls a hook.
+/// Caller of a hook.
 #[derive(Clone, Debug)]
 pub struct HookContext {
-    /// The peer.
+    /// Id of the peer.
     pub peer_id: PeerId,
-    /// The room that it is in.
+    /// Room of the peer.
     pub room: RoomHandle,
-    /// Its client.
+    /// Client of the peer.
     pub client: PeerRef,
 }
 
-/// Why a hook did not do what it was asked; for the client to read, so nothing internal.
+/// Reason why a hook failed. The client reads it, so it must hold nothing internal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookError(pub String);
 
 impl HookError {
-    /// For this reason.
+    /// Creates an error with this reason.
     pub fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
@@ -131,17 +131,18 @@ impl<T: fmt::Display> From<T> for HookError {
     }
 }
 
-/// A name that no hook can have.
+/// Error: a name that no hook can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadHookName {
-    /// It is empty, longer than 64 bytes, begins with `_`, or holds other than letters, digits, `_`, `-`, `.` and `/`.
+    /// The name is empty, longer than 64 bytes, begins with `_`, or holds other than letters, digits, `_`, `-`, `.` and
+    /// `/`.
     #[error("{0:?} is no name for a hook or plugin")]
     NotAName(String),
-    /// Kept for the server: `before_…`, `after_…` and `on_…`.
+    /// The name is reserved for the server: `before_…`, `after_…` and `on_…`.
     #[error("{0:?} is reserved")]
     Reserved(String),
-    /// There is one of this name.
+    /// The name is already taken.
     #[error("{0:?} is there twice")]
     Twice(String),
 }
@@ -156,7 +157,7 @@ struct Hook {
     deadline: Option<Duration>,
 }
 
-/// Why a call has no reply. The text is what the client is told.
+/// Reason why a call has no reply. The client gets its text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("unknown_plugin")]
@@ -182,12 +183,12 @@ pub(crate) enum Failure {
 }
 
 impl Hooks {
-    /// Register some.
+    /// Creates a builder.
     pub fn builder() -> HooksBuilder {
         HooksBuilder { plugins: HashMap::new(), limits: HookLimits::default(), bad: None }
     }
 
-    /// What calls may take.
+    /// Returns the limits of calls.
     pub fn limits(&self) -> &HookLimits {
         &self.inner.limits
     }
@@ -204,7 +205,8 @@ impl Hooks {
         plugin.get(function).cloned().ok_or(Failure::UnknownFunction)
     }
 
-    /// Made when the first hook is called: before there may be no system for them to run in.
+    /// Returns the threads, which are started when the first hook is called: before that there may be no system to run
+    /// them.
     fn threads(&self) -> &ArbiterPool {
         self.inner.threads.get_or_init(|| ArbiterPool::new(self.inner.limits.threads))
     }
@@ -221,7 +223,7 @@ impl fmt::Debug for Hooks {
     }
 }
 
-/// Hooks that are being registered.
+/// Builder of [`Hooks`].
 pub struct HooksBuilder {
     plugins: HashMap<String, HashMap<String, Hook>>,
     limits: HookLimits,
@@ -229,7 +231,7 @@ pub struct HooksBuilder {
 }
 
 impl HooksBuilder {
-    /// A plugin of this name, with what `register` puts into it.
+    /// Adds a plugin with this name, which `register` fills.
     pub fn plugin(mut self, name: &str, register: impl FnOnce(Plugin) -> Plugin) -> Self {
         let Plugin { hooks, bad } =
             register(Plugin { hooks: HashMap::new(), bad: check(name).err() });
@@ -240,12 +242,12 @@ impl HooksBuilder {
         self
     }
 
-    /// What calls may take.
+    /// Sets the limits of calls.
     pub fn limits(self, limits: HookLimits) -> Self {
         Self { limits, ..self }
     }
 
-    /// All of them.
+    /// Creates the hooks.
     ///
     /// # Errors
     /// [`BadHookName`], the first one.
@@ -260,18 +262,19 @@ impl HooksBuilder {
     }
 }
 
-/// A plugin that is being filled.
+/// Builder of a plugin.
 pub struct Plugin {
     hooks: HashMap<String, Hook>,
     bad: Option<BadHookName>,
 }
 
 impl Plugin {
-    /// A hook of this name.
+    /// Adds a hook with this name.
     ///
-    /// Its arguments are read from the list in the call: a tuple takes one each, `()` takes none, and what is neither
-    /// list nor tuple takes the only one. A whole number may be written with a point (`10.0`). What cannot be read is
-    /// answered with `invalid_args`, which argument it is, and what was expected.
+    /// Its arguments are read from the list in the call: a tuple takes one per element, `()` takes none, and a type
+    /// that is neither list nor tuple takes the only one. A whole number may be written with a point (`10.0`).
+    /// Arguments that cannot be read are answered with `invalid_args`, the index of the argument, and what was
+    /// expected.
     pub fn hook<A, R, E, F, Running>(self, name: &str, hook: F) -> Self
     where
         A: DeserializeOwned,
@@ -283,7 +286,7 @@ impl Plugin {
         self.register(name, None, hook)
     }
 
-    /// A hook with a deadline of its own, of 60 s at most.
+    /// Adds a hook with a deadline of its own, of 60 s at most.
     pub fn hook_within<A, R, E, F, Running>(self, name: &str, deadline: Duration, hook: F) -> Self
     where
         A: DeserializeOwned,

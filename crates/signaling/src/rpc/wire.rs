@@ -1,4 +1,4 @@
-//! The frames of RPC, as JSON.
+//! Frames of RPC, as JSON.
 
 use std::borrow::Cow;
 
@@ -11,11 +11,11 @@ use crate::control::{LONGEST_NAME, shorten};
 /// A frame that a client has sent.
 #[derive(Debug)]
 pub(crate) enum Frame<'a> {
-    /// Call a hook.
+    /// Call of a hook.
     Call(Call<'a>),
-    /// It is not interested in this call's reply any more.
+    /// The client no longer wants the reply to this call.
     Cancel(CallId),
-    /// The outcome of a call that the server has made.
+    /// Outcome of a call that the server has made.
     Outcome { id: CallId, outcome: Result<Box<RawValue>, String> },
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Call<'a> {
     pub(crate) args: Option<&'a RawValue>,
 }
 
-/// A caller's name for its call: a number or a string, echoed as it came.
+/// A caller's id for its call: a number or a string, echoed as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct CallId(Box<RawValue>);
 
@@ -45,7 +45,7 @@ impl CallId {
         fits.then(|| Self(id.to_owned()))
     }
 
-    /// What the server has called its own call.
+    /// Returns the number that the server has given to its own call.
     pub(crate) fn of_server(&self) -> Option<u64> {
         self.0.get().strip_prefix("\"s")?.strip_suffix('"')?.parse().ok()
     }
@@ -57,12 +57,12 @@ impl PartialEq for CallId {
     }
 }
 
-/// Why a text is no frame of RPC.
+/// Reason why a text is not a frame of RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// It is JSON, and about something else.
+    /// JSON about something else.
     SomethingElse,
-    /// It is no JSON, or a frame with something wrong in it.
+    /// Not JSON, or an invalid frame.
     Malformed,
 }
 
@@ -119,7 +119,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Whether a text may be a frame of RPC: cheap, and sure when it says no.
+/// Returns whether a text may be a frame of RPC: a cheap check without false negatives.
 pub(crate) fn may_be_rpc(text: &str) -> bool {
     text.contains("_hook\"") || text.contains("\"hook_")
 }
@@ -132,14 +132,14 @@ fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// `hook_reply`
+/// Writes a `hook_reply`.
 pub(crate) fn reply(id: Option<&CallId>, plugin: &str, function: &str, data: &RawValue) -> String {
     let (error, argument, detail) = (None, None, None);
     let data = Some(data);
     write(&Reply { kind: "hook_reply", id, plugin, function, data, error, argument, detail })
 }
 
-/// `hook_error`. No hook has a longer name than what is repeated of it.
+/// Writes a `hook_error`. No hook has a longer name than what is repeated of it.
 pub(crate) fn error(
     id: Option<&CallId>,
     plugin: &str,
@@ -156,12 +156,12 @@ pub(crate) fn error(
     write(&Reply { kind: "hook_error", id, plugin, function, data, error, argument, detail })
 }
 
-/// A call by the server.
+/// Writes a call by the server.
 pub(crate) fn call(number: u64, function: &str, args: &RawValue) -> String {
     write(&ServerCall { kind: "call_hook", id: format!("s{number}"), function, args })
 }
 
-/// The server is not interested in its call's reply any more.
+/// Writes the cancellation of a call by the server.
 pub(crate) fn cancel(number: u64) -> String {
     format!(r#"{{"type":"cancel_hook","id":"s{number}"}}"#)
 }
@@ -203,7 +203,7 @@ fn id<S: serde::Serializer>(id: &Option<&CallId>, serializer: S) -> Result<S::Ok
     id.map(|id| &id.0).serialize(serializer)
 }
 
-/// The longest id, in bytes: of the string, or of the number as it is written.
+/// Length limit of an id, in bytes: of the string, or of the number as it is written.
 const MAX_ID: usize = 64;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The server peer as an actor.
+//! Actor of a server peer.
 
 mod offering;
 
@@ -30,34 +30,34 @@ use offering::Offering;
 
 /// The WebRTC peer of one user.
 ///
-/// It ends when it is told to [`Close`], when its connection is over, or with the one who controls it.
+/// It ends when it is told to [`Close`], when its peer connection is over, or together with its controller.
 pub struct ServerPeer {
     options: ServerPeerOptions,
     controller: Recipient<ServerPeerEvent>,
     account: Account,
     connection: Option<PeerConnectionHandle>,
-    /// Whose offer the connection has answered: the session id of its origin.
+    /// Session id in the origin of the offer that the peer connection has answered.
     origin: Option<String>,
     state: PeerConnectionState,
     channels: Channels,
-    /// The channels that the application has made.
+    /// Channels that the application has created.
     own: BTreeSet<DataChannelId>,
     offering: Offering,
     entry: Option<Entry>,
-    /// The way to the client of the peer behind it, closed when that peer is gone for good. One that has crashed is back
-    /// soon, and finds its connection.
+    /// Outbox of the client of the peer in front of it, closed when that peer is gone for good. A peer that has crashed
+    /// is restarted soon, and finds its connection.
     client: Option<Arc<Outbox>>,
-    /// Where it is.
+    /// Address of the client.
     address: Option<IpAddr>,
 }
 
-/// The one who controlled it has been replaced.
+/// Registration of a new controller in place of the previous one.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Control(pub(crate) Recipient<ServerPeerEvent>);
 
 impl ServerPeer {
-    /// A peer that tells `controller` what happens.
+    /// Creates a server peer that sends its events to `controller`.
     pub fn new(options: ServerPeerOptions, controller: Recipient<ServerPeerEvent>) -> Self {
         let account = Account::new(options.limits);
         Self {
@@ -76,12 +76,12 @@ impl ServerPeer {
         }
     }
 
-    /// Start it beside the current actor, without a supervisor: it ends when its controller does.
+    /// Starts it beside the current actor, without a supervisor: it ends together with its controller.
     pub fn start(options: ServerPeerOptions, controller: Recipient<ServerPeerEvent>) -> Addr<Self> {
         callboard_supervision::spawn(Self::new(options, controller))
     }
 
-    /// Of a peer of a route.
+    /// Makes it the server peer of a peer of a route.
     pub(crate) fn behind(mut self, client: &PeerRef, entry: Entry) -> Self {
         self.channels = client.channels.clone();
         self.account = Account::going_on(self.options.limits, self.channels.spent());
@@ -91,12 +91,12 @@ impl ServerPeer {
     }
 
     fn tell(&self, event: ServerPeerEvent) {
-        // Bounded: by the client's rates, and by what a connection tells.
+        // Bounded by the client's rates, and by the events of a peer connection.
         self.controller.do_send(event);
     }
 
-    /// Answer an offer: by the connection that there is, or, if it is another connection's of the client, by a new one.
-    /// What there is stays until the new one has answered: an offer that cannot be used disturbs nothing.
+    /// Answers an offer with the existing peer connection, or, if the offer is from another one of the client's, with a
+    /// new one. The existing one stays until the new one has answered, so an unusable offer has no effect on it.
     fn answer(
         &mut self,
         offer: SessionDescription,
@@ -111,7 +111,7 @@ impl ServerPeer {
             let by_same = match same {
                 Some(same) => {
                     match timeout(limit, answer_by(&same, offer.clone(), false)).await {
-                        // It has just ended: another one answers.
+                        // It has just ended: a new one answers.
                         Ok(Err(HandleOfferError::Unavailable)) => None,
                         answered => Some((answered, same)),
                     }
@@ -137,13 +137,13 @@ impl ServerPeer {
             this.origin = whose;
             this.adopt(connection);
             this.offering.settled();
-            // What the connection has told meanwhile waits in the mailbox: candidates come after the answer.
+            // The peer connection's events wait in the mailbox meanwhile, so candidates come after the answer.
             this.tell(ServerPeerEvent::Answer(answer));
             Ok(())
         }))
     }
 
-    /// Whether a description is worth a look.
+    /// Checks whether a description is within the limits, before it is read.
     fn afford(&self, sdp: &str, now: std::time::Instant) -> Result<(), HandleOfferError> {
         let (found, limit) = (sections(sdp), self.account.limits().sections);
         if found > limit {
@@ -159,7 +159,7 @@ impl ServerPeer {
         paid.map_err(|wait| HandleOfferError::OverBudget { wait })
     }
 
-    /// From now on this is the connection.
+    /// Makes this the peer connection.
     fn adopt(&mut self, connection: PeerConnectionHandle) {
         if self.connection.as_ref().map(PeerConnectionHandle::id) == Some(connection.id()) {
             return;
@@ -172,7 +172,7 @@ impl ServerPeer {
         self.connection = Some(connection);
     }
 
-    /// Close the connection, if there is one; what it tells from now on is nobody's.
+    /// Closes the peer connection, if there is one; its later events are ignored.
     fn let_go(&mut self) {
         self.own.clear();
         self.offering.settled();
@@ -180,7 +180,7 @@ impl ServerPeer {
             self.tell(ServerPeerEvent::ChannelClosed { id, label });
         }
         if let Some(connection) = self.connection.take() {
-            // One that has no room for it has ended, or is about to hear of its owner's end.
+            // If its mailbox is full, it has ended, or is about to notice the end of its owner.
             _ = connection.try_send(callboard_peer_connection::messages::Close);
         }
         if let Some(entry) = &self.entry {
@@ -208,7 +208,7 @@ impl ServerPeer {
         }
     }
 
-    /// One that comes and goes counts against the rate as a message does.
+    /// Handles a new channel. A channel that opens and closes counts against the rate like a message.
     fn channel_opened(&mut self, id: DataChannelId, label: String, ctx: &mut Context<Self>) {
         match self.account.data(Instant::now().into_std(), label.len()) {
             Fate::Pass | Fate::TellLarge => {}
@@ -229,7 +229,7 @@ impl ServerPeer {
 
     fn close_channel(&self, id: DataChannelId) {
         if let Some(connection) = &self.connection {
-            // One that has no room for it is closed soon.
+            // One whose mailbox is full is closed soon.
             _ = connection.try_send(CloseDataChannel(id));
         }
     }
@@ -244,8 +244,8 @@ impl ServerPeer {
         }
     }
 
-    /// Counts an offer or answer against the client's rate; true if it is over it. One that goes on has its connection closed, after
-    /// it has been told.
+    /// Counts an offer or answer against the client's rate; returns true if it is over it. If the client goes on, its
+    /// peer connection is closed after it has been told.
     fn is_over_rate(&self, sdp: &str, now: std::time::Instant, ctx: &mut Context<Self>) -> bool {
         let over = self.account.offer(now, sdp.len());
         if over == Some(true) && self.connection.is_some() {
@@ -278,7 +278,7 @@ impl Actor for ServerPeer {
         });
     }
 
-    /// Runs also after a panic; its monitors tell of that.
+    /// Runs also after a panic; its monitors report that.
     fn stopped(&mut self, _: &mut Self::Context) {
         if self.state == PeerConnectionState::Closed {
             return; // it has ended by itself, and has said so
@@ -382,11 +382,11 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
         ctx: &mut Self::Context,
     ) {
         if self.connection.as_ref().map(PeerConnectionHandle::id) != Some(connection) {
-            return; // of one that was let go
+            return; // from a peer connection that was let go
         }
         match event {
             ConnectionEvent::IceCandidate(candidate) => {
-                // W3C tells the end twice, of a generation and of all: the client hears it once.
+                // W3C reports the end twice, of a generation and of all: the client gets it once.
                 if candidate.as_ref().is_some_and(IceCandidate::is_end_of_candidates) {
                     return;
                 }
@@ -394,7 +394,7 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
             }
             ConnectionEvent::NegotiationNeeded => self.offer(ctx),
             ConnectionEvent::Failed(reason) => self.tell(ServerPeerEvent::Failed(reason)),
-            // That it is closed is told with the reason, which comes last.
+            // The closed state is reported with the reason, which comes last.
             ConnectionEvent::ConnectionStateChange(PeerConnectionState::Closed) => {}
             ConnectionEvent::ConnectionStateChange(state) => self.now_in(state),
             ConnectionEvent::DataChannelAdded(channel) => {
@@ -416,25 +416,25 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
     }
 }
 
-/// A new connection.
+/// Opens a new peer connection.
 async fn open(
     options: ServerPeerOptions,
     owner: Recipient<PeerConnectionEvent>,
 ) -> Result<PeerConnectionHandle, HandleOfferError> {
     let ServerPeerOptions { connections, api, configuration, user_id, limits } = options;
-    // The connection ends with a message that is larger than the engine takes, so it takes more than the descriptions say:
-    // what a client without a limit of its own sends is dropped, and the client told.
+    // A message larger than the engine accepts ends the connection, so the engine accepts more than the descriptions
+    // announce: a message from a client that ignores the announced limit is dropped, and the client is told.
     let engine = api.settings().max_message_size;
     let taken = engine.max(limits.message).max(TAKEN);
     let api = if engine == 0 { api } else { api.max_message_size(taken) };
     connections.open(&api, configuration, owner).await.map_err(|error| {
-        // The client is told, and its peer keeps the log short.
+        // The client is told, and its peer limits the log.
         log::debug!("no connection for {user_id}: {error}");
         HandleOfferError::Unavailable
     })
 }
 
-/// The answer of this connection.
+/// Returns the answer of this peer connection.
 async fn answer_by(
     connection: &PeerConnectionHandle,
     offer: SessionDescription,
@@ -444,14 +444,14 @@ async fn answer_by(
     connection.send(SetRemoteDescription(offer)).await.map_err(gone)??;
     connection.send(SetLocalDescription(None)).await.map_err(gone)??;
     let answered = connection.send(GetAnsweredSections).await.map_err(gone)?;
-    // It would never connect. One that is connected goes on without media.
+    // A new one would never connect. A connected one goes on without media.
     if is_new && answered.is_nothing() {
         return Err(HandleOfferError::NothingUsable(answered));
     }
     connection.send(LocalDescription).await.map_err(gone)?.ok_or(HandleOfferError::Unavailable)
 }
 
-/// A description that says how large a message is taken (RFC 8841 §6).
+/// Returns a description that announces the largest accepted message (RFC 8841 §6).
 fn with_message_size(mut description: SessionDescription, bytes: u32) -> SessionDescription {
     let lines = description.sdp.split_inclusive('\n').map(|line| {
         if line.starts_with("a=max-message-size:") {
@@ -464,9 +464,9 @@ fn with_message_size(mut description: SessionDescription, bytes: u32) -> Session
     description
 }
 
-/// The largest message of which a client hears that it is too large; it fits the receive window twice.
+/// The largest message whose sender is told that it is too large; it fits the receive window twice.
 const TAKEN: u32 = 512 << 10;
-/// How often it looks whether it still has a controller.
+/// Interval of checks whether there is still a controller.
 const LOOK: Duration = Duration::from_secs(1);
-/// What a connection may tell while an offer is being answered, before it keeps the rest back.
+/// Events that a peer connection may send while an offer is being answered, before it holds the rest back.
 const MAILBOX: usize = 256;

@@ -1,4 +1,4 @@
-//! The open data channels of one client, as everyone sees them who sends, and what the client has spent.
+//! Open data channels of one client, shared by all senders, and the client's lasting usage of its limits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use callboard_supervision::CallError;
 use super::SendDataError;
 use super::limits::Lasting;
 
-/// The open channels, as everyone sees them who sends. Most clients have none.
+/// Open data channels, shared by all senders. Most clients have none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Channels(Arc<Mutex<Option<Box<Open>>>>);
 
@@ -39,14 +39,14 @@ impl Channels {
         })
     }
 
-    /// Returns what the client has spent for as long as its peer lasts.
+    /// Returns the usage that lasts as long as the client's peer.
     pub(super) fn spent(&self) -> Lasting {
         self.with(|open| open.spent.clone())
     }
 
     pub(super) fn opened(&self, id: DataChannelId, label: &str) {
         self.with(|open| {
-            // Of several of one label the first that is open is sent to.
+            // If several channels share a label, messages go to the first one that opened.
             open.by_label.entry(label.to_owned()).or_insert(id);
             open.labels.insert(id, label.to_owned());
         });
@@ -82,7 +82,7 @@ impl Channels {
         self.with(|open| open.connection.clone())
     }
 
-    /// The channel of this label, if it is open.
+    /// Returns the channel with this label, if it is open.
     pub(crate) fn find(&self, label: &str) -> Option<OpenChannel> {
         self.with(|open| {
             let channel = *open.by_label.get(label)?;
@@ -92,14 +92,14 @@ impl Channels {
     }
 }
 
-/// A channel that can be sent on, from any thread.
+/// An open channel on which any thread can send.
 pub(crate) struct OpenChannel {
     connection: PeerConnectionHandle,
     channel: DataChannelId,
 }
 
 impl OpenChannel {
-    /// Without waiting for what becomes of it. `label` is for the error.
+    /// Sends without waiting for the result. `label` is for the error.
     pub(crate) fn try_send(
         &self,
         label: &str,
@@ -112,7 +112,7 @@ impl OpenChannel {
         })
     }
 
-    /// What has become of it.
+    /// Sends, and returns the result.
     pub(super) async fn send(&self, message: DataChannelMessage) -> Result<(), SendDataError> {
         let sent = self.connection.send(SendData { channel: self.channel, message }).await;
         sent.map_err(|_| SendDataError::Gone)?.map_err(SendDataError::Channel)

@@ -1,4 +1,4 @@
-//! What a client has done of what it may: no actix, no clock.
+//! Usage of one client against its limits, without actix and without a clock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{DescriptionBudget, WebRtcLimits};
 use crate::rate::{Meter, Verdict};
 
-/// One client's account with one server peer.
+/// Usage of one client at one server peer.
 #[derive(Debug)]
 pub(crate) struct Account {
     limits: WebRtcLimits,
@@ -15,8 +15,8 @@ pub(crate) struct Account {
     lasting: Lasting,
 }
 
-/// What a client has spent of what its next server peer does not give it again: offers, and what descriptions cost. Kept as long as
-/// the client's peer; clones are the same.
+/// Usage that a new server peer does not reset: offers, and the cost of descriptions. Kept as long as the client's
+/// peer; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lasting(Arc<Mutex<Negotiated>>);
 
@@ -33,12 +33,13 @@ impl Lasting {
     }
 }
 
-/// What has been spent of a budget (a token bucket, kept as the time at which it is full again).
+/// Usage of a budget (a token bucket, kept as the time at which it is full again).
 #[derive(Debug, Default)]
 struct Spent(Option<Instant>);
 
 impl Spent {
-    /// Returns when it is full again once this is spent, or how long it takes until it can be.
+    /// Returns the time at which the budget is full again after this use, or how long it takes until the use is
+    /// possible.
     fn after(
         &self,
         budget: &DescriptionBudget,
@@ -55,15 +56,15 @@ impl Spent {
     }
 }
 
-/// What becomes of a message of a data channel.
+/// Decision about a message of a data channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Pass,
     Drop,
-    /// Dropped, for the first time in a while: tell the client.
+    /// Dropped, for the first time in a while: the client is told.
     TellRate,
     TellLarge,
-    /// It goes on and on: close its connection.
+    /// Over the limit for too long: the peer connection is closed.
     Close,
 }
 
@@ -72,7 +73,7 @@ impl Account {
         Self::going_on(limits, Lasting::default())
     }
 
-    /// Returns an account with the next server peer of a client.
+    /// Returns the usage at the next server peer of a client.
     pub(crate) fn going_on(limits: WebRtcLimits, lasting: Lasting) -> Self {
         let (data, candidates) = Default::default();
         Self { limits, data, candidates, lasting }
@@ -92,15 +93,15 @@ impl Account {
         }
     }
 
-    /// None passes; else whether the connection is to be closed.
+    /// Counts a candidate. None lets it pass; otherwise returns whether the peer connection must be closed.
     pub(crate) fn candidate(&mut self, now: Instant, bytes: usize) -> Option<bool> {
         over(self.candidates.count(&self.limits.candidates, now, bytes))
     }
 
-    /// Spends what a description of this cost takes, if `others` may be spent as well.
+    /// Spends the cost of a description, if `others` can be spent as well.
     ///
     /// # Errors
-    /// How long it takes until the client may; nothing is spent.
+    /// The time until the client can spend it; nothing is spent.
     pub(crate) fn describe(
         &self,
         now: Instant,
@@ -114,7 +115,7 @@ impl Account {
         Ok(())
     }
 
-    /// None passes; else whether the connection is to be closed.
+    /// Counts an offer or answer. None lets it pass; otherwise returns whether the peer connection must be closed.
     pub(crate) fn offer(&self, now: Instant, bytes: usize) -> Option<bool> {
         over(self.lasting.lock().offers.count(&self.limits.offers, now, bytes))
     }
@@ -128,26 +129,26 @@ fn over(verdict: Verdict) -> Option<bool> {
     }
 }
 
-/// How many sections of media a description has, without reading more of it.
+/// Returns the number of media sections in a description, without parsing the rest.
 pub(crate) fn sections(sdp: &str) -> usize {
     sdp.lines().filter(|line| line.starts_with("m=")).count()
 }
 
-/// What a description costs, in sections: one without many sections may have many lines.
+/// Returns the cost of a description, in sections: one with few sections may have many lines.
 pub(crate) fn cost(sdp: &str, sections: usize) -> u32 {
     u32::try_from(sections.max(sdp.len() / SECTION).max(1)).unwrap_or(u32::MAX)
 }
 
-/// A section of a browser's with all its codecs, in bytes.
+/// Size of a browser's section with all its codecs, in bytes.
 const SECTION: usize = 6 << 10;
 
-/// Whose an offer is: the session id of its origin line, which no two connections of a client share (RFC 8866 §5.2).
+/// Returns the session id of an offer's origin line, which no two peer connections of a client share (RFC 8866 §5.2).
 pub(crate) fn origin(sdp: &str) -> Option<&str> {
     let line = sdp.lines().take(MAX_LINES).find_map(|line| line.strip_prefix("o="))?;
     line.split_ascii_whitespace().nth(1)
 }
 
-/// Lines in which an origin is looked for: it is the second.
+/// Number of lines that are searched for the origin: it is the second.
 const MAX_LINES: usize = 8;
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! A WebRTC peer on the server, for one user: offer and answer, candidates, and data channels by their labels.
 //!
 //! [`ServerPeer`] is an actor between a client's signaling and a
-//! [`PeerConnection`](callboard_peer_connection::PeerConnection). Whoever controls it tells it what the client says, and
-//! hears of what is to be told to the client ([`ServerPeerEvent`]). The client offers first; what the application changes later on
-//! the server's side of the connection is offered to the client. Peers behind a [`Signaling`](crate::Signaling) route
-//! get one by [`PeerOptions::webrtc`](crate::PeerOptions::webrtc); by itself it needs no WebSocket and no room.
+//! [`PeerConnection`](callboard_peer_connection::PeerConnection). Its controller passes on what the client says, and
+//! gets what the client must be told as [`ServerPeerEvent`]s. The client offers first; later changes by the application
+//! on the server's side of the peer connection are offered to the client. Peers behind a
+//! [`Signaling`](crate::Signaling) route get one by [`PeerOptions::webrtc`](crate::PeerOptions::webrtc); on its own it
+//! needs neither a WebSocket nor a room.
 
 mod actor;
 mod channels;
@@ -30,34 +31,34 @@ pub(crate) use webrtc::Entry;
 
 use crate::rate::{Limits, Rate};
 
-/// The label of the channel that carries RPC.
+/// Label of the data channel that carries RPC.
 pub const EVENTS: &str = "events";
 
-/// How the id of a server peer in the tree begins; the id of its client's peer follows.
+/// Prefix of a server peer's id in the tree; the id of its client's peer follows.
 pub(crate) const SERVER_PEER: &str = "webrtc:";
 
-/// Its id in the tree, beside its client's peer.
+/// Returns the id of a server peer in the tree, beside its client's peer.
 pub(crate) fn server_peer_id(peer: &callboard_room_supervisor::PeerId) -> String {
     format!("{SERVER_PEER}{peer}")
 }
 
-/// What a server peer is to be.
+/// Options of a server peer.
 #[derive(Clone, Debug)]
 pub struct ServerPeerOptions {
-    /// The user, for logs.
+    /// User id, for logs.
     pub user_id: String,
-    /// Where its connection lives.
+    /// Pool in which its peer connection runs.
     pub connections: PeerConnections,
-    /// What its connection is made by. Default: [`Api::default`].
+    /// API that creates its peer connection. Default: [`Api::default`].
     pub api: Api,
-    /// STUN and TURN servers and the like. Default: none.
+    /// Configuration of its peer connection, such as STUN and TURN servers. Default: none.
     pub configuration: Configuration,
-    /// What its client may do.
+    /// Limits of its client.
     pub limits: WebRtcLimits,
 }
 
 impl ServerPeerOptions {
-    /// A peer for this user.
+    /// Creates options for a server peer of this user.
     pub fn new(user_id: impl Into<String>, connections: PeerConnections) -> Self {
         Self {
             user_id: user_id.into(),
@@ -68,43 +69,46 @@ impl ServerPeerOptions {
         }
     }
 
-    /// With these STUN and TURN servers.
+    /// Sets the STUN and TURN servers.
     pub fn ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {
         self.configuration.ice_servers = servers.into_iter().collect();
         self
     }
 }
 
-/// What a client may do with its WebRTC connection. What is over a rate is dropped, and the client told; one that goes on has
-/// its connection closed ([`Rate`]).
+/// Limits of a client's peer connection. Messages over a rate are dropped, and the client is warned; a client that goes
+/// on has its peer connection closed ([`Rate`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebRtcLimits {
-    /// How many data channels there may be at once; one more is closed. Default: 8.
+    /// Maximum number of data channels at once; one more is closed. Default: 8.
     pub channels: usize,
-    /// The largest message of a data channel, in bytes, or of what takes its place: the server's descriptions say so
-    /// (`a=max-message-size`, RFC 8841 §6), whatever the [`Api`] says. A larger one is dropped, and the client told; one that is
-    /// larger than 512 KiB, and than what the `Api` says, ends the WebRTC connection. At least 1. Default: 256 KiB.
+    /// Largest message of a data channel or in place of one, in bytes. The server's descriptions announce it
+    /// (`a=max-message-size`, RFC 8841 §6), regardless of the [`Api`]'s setting. A larger message is dropped, and the
+    /// client is told; one that is larger than 512 KiB and than the `Api`'s setting ends the peer connection. At least
+    /// 1. Default: 256 KiB.
     pub message: u32,
-    /// What comes by data channels. Default: 250 messages and 1.6 MiB in a second, 1,000 messages and 16 MiB at once.
+    /// Rate limit of data channels. Default: 250 messages and 1.6 MiB per second, with bursts of 1,000 messages and 16
+    /// MiB.
     pub data: Rate,
-    /// Candidates. Default: 5 in a second, 150 at once.
+    /// Rate limit of candidates. Default: 5 per second, with bursts of 150.
     pub candidates: Rate,
-    /// Offers and answers, over all connections of a client. Default: one in a second, 30 at once; 256 KiB in a second, 8 MiB at once.
+    /// Rate limit of offers and answers, over all peer connections of a client. Default: one and 256 KiB per second,
+    /// with bursts of 30 and 8 MiB.
     pub offers: Rate,
-    /// How many sections of media an offer or answer may have; one with more is refused before a connection is opened for it.
-    /// More than [`ApiSettings::max_sections`](callboard_peer_connection::ApiSettings::max_sections) are refused in any
-    /// case. Default: 64.
+    /// Maximum number of media sections in an offer or answer; one with more is refused before a peer connection is
+    /// opened for it. More than [`ApiSettings::max_sections`](callboard_peer_connection::ApiSettings::max_sections) are
+    /// refused in any case. Default: 64.
     pub sections: usize,
-    /// What the offers and answers of one client may cost, over all its connections. Default: 256 sections at once, then 32 in a second:
-    /// a hundredth of a core.
+    /// Budget for the offers and answers of one client, over all its peer connections. Default: 256 sections at once,
+    /// then 32 per second: a hundredth of a core.
     pub descriptions: DescriptionBudget,
-    /// What the offers and answers of all clients of one address may cost together (of one /64 for IPv6). Default: 8,192 sections at
-    /// once, then 512 in a second: a sixth of a core.
+    /// Budget for the offers and answers of all clients of one address together (of one /64 for IPv6). Default: 8,192
+    /// sections at once, then 512 per second: a sixth of a core.
     pub descriptions_per_address: DescriptionBudget,
-    /// How long it may take to answer an offer. Default: 10 s.
+    /// Time limit for answering an offer. Default: 10 s.
     pub answer_timeout: Duration,
-    /// How long the client may take to answer an offer of the server's; after that the offer is taken back
-    /// ([`ServerPeerEvent::Unanswered`]), and the connection goes on as it was. Default: 30 s.
+    /// Time that the client has to answer an offer of the server; after that the offer is rolled back
+    /// ([`ServerPeerEvent::Unanswered`]), and the peer connection goes on as it was. Default: 30 s.
     pub offer_timeout: Duration,
 }
 
@@ -131,18 +135,18 @@ impl Default for WebRtcLimits {
     }
 }
 
-/// What descriptions may cost, in sections of media: a section takes about 0.3 ms of CPU time, and 6 KiB of text count as
-/// one. An offer that is over it is refused.
+/// Budget for descriptions, in media sections: a section takes about 0.3 ms of CPU time, and 6 KiB of text count as
+/// one. An offer that exceeds it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptionBudget {
-    /// How many at once.
+    /// Sections at once.
     pub burst: u32,
-    /// How many come back in a second.
+    /// Sections that are regained per second.
     pub per_second: u32,
 }
 
 impl DescriptionBudget {
-    /// No limit at all, for measuring and for clients one trusts.
+    /// No limit at all, for benchmarks and for trusted clients.
     pub const UNLIMITED: Self = Self { burst: u32::MAX, per_second: 1_000_000_000 };
 
     pub(crate) fn every(&self) -> Duration {
@@ -150,98 +154,100 @@ impl DescriptionBudget {
     }
 }
 
-/// The client offers: the first time to connect, and later to renegotiate, or, from a connection of its own that is
-/// another one, to connect anew. The answer comes as [`ServerPeerEvent::Answer`].
+/// An offer of the client: the first one connects, a later one renegotiates, or, if it is from another peer
+/// connection of the client, connects anew. The answer comes as [`ServerPeerEvent::Answer`].
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), HandleOfferError>")]
 pub struct HandleOffer(pub SessionDescription);
 
-/// The client answers the server's offer, [`ServerPeerEvent::Offer`]. One that cannot be used leaves the offer open.
+/// The client's answer to the server's offer, [`ServerPeerEvent::Offer`]. An unusable answer leaves the offer
+/// open.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), HandleAnswerError>")]
 pub struct HandleAnswer(pub SessionDescription);
 
-/// The client has found a candidate; none says that there are no more.
+/// A candidate of the client; none marks the end of candidates.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), AddCandidateError>")]
 pub struct AddCandidate(pub Option<IceCandidate>);
 
-/// Send to the client on the data channel of this label.
+/// A message to the client, on the data channel with this label.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), SendDataError>")]
 pub struct SendToChannel {
-    /// The channel's label.
+    /// Label of the data channel.
     pub label: String,
-    /// What.
+    /// Message to send.
     pub message: DataChannelMessage,
 }
 
-/// How the connection is.
+/// Query for the state of the peer connection.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "PeerConnectionState")]
 pub struct ConnectionState;
 
-/// Close the connection, and end.
+/// Command to close the peer connection and end the server peer.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Close;
 
-/// What the one who controls a server peer hears.
+/// Event of a server peer, for its controller.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub enum ServerPeerEvent {
     /// For the client: the answer to its offer.
     Answer(SessionDescription),
-    /// For the client: the application has changed the server's side of the connection (W3C `negotiationneeded`), which it reaches by
-    /// [`PeerRef::connection`](crate::PeerRef::connection): it has added a track, a transceiver or the first data channel, or wants
-    /// ICE restarted. The client answers ([`HandleAnswer`]), or, if it has just offered itself, leaves this one alone: its
-    /// offer takes the place of this one, and what this one was about is offered again after the answer.
+    /// For the client: an offer of the server. The application has changed the server's side of the peer connection
+    /// (W3C `negotiationneeded`), which it reaches by [`PeerRef::connection`](crate::PeerRef::connection): it has added
+    /// a track, a transceiver or the first data channel, or wants ICE restarted. The client answers ([`HandleAnswer`]),
+    /// or ignores this offer if it has just sent its own: that one replaces it, and the server's changes are offered
+    /// again after the answer.
     Offer(SessionDescription),
-    /// The client has not answered an offer within [`WebRtcLimits::offer_timeout`]: it is taken back, and the connection goes on
-    /// as it was. There is another one after the next offer of the client's.
+    /// The client has not answered an offer within [`WebRtcLimits::offer_timeout`]: the offer is rolled back, and the
+    /// peer connection goes on as it was. The server offers again after the client's next offer.
     Unanswered,
-    /// For the client: a candidate of the server's; none says that there are no more.
+    /// For the client: a candidate of the server; none marks the end of candidates.
     Ice(Option<IceCandidate>),
-    /// A data channel is open.
+    /// A data channel has opened.
     ChannelOpen {
-        /// Which it is.
+        /// Id of the channel.
         id: DataChannelId,
-        /// Its label.
+        /// Label of the channel.
         label: String,
     },
-    /// A data channel is closed.
+    /// A data channel has closed.
     ChannelClosed {
-        /// Which it was.
+        /// Id of the channel.
         id: DataChannelId,
-        /// Its label.
+        /// Label of the channel.
         label: String,
     },
-    /// A message came.
+    /// A message has arrived.
     Data {
-        /// On the channel of this label.
-        label: String,
-        /// It.
-        message: DataChannelMessage,
-    },
-    /// How the connection is now.
-    ConnectionState(PeerConnectionState),
-    /// Why the connection has failed; [`Self::ConnectionState`] follows.
-    Failed(FailureReason),
-    /// Why there is no connection any more; [`Self::ConnectionState`] follows, and nothing else.
-    Closed(EndReason),
-    /// A message that is larger than [`WebRtcLimits::message`] came, and goes no further.
-    TooLarge {
-        /// On the channel of this label.
+        /// Label of its channel.
         label: String,
         /// The message.
         message: DataChannelMessage,
     },
-    /// The client does more than it may, and what it does is dropped.
+    /// The state of the peer connection has changed to this one.
+    ConnectionState(PeerConnectionState),
+    /// The peer connection has failed for this reason; [`Self::ConnectionState`] follows.
+    Failed(FailureReason),
+    /// The peer connection is over for this reason; [`Self::ConnectionState`] follows, and nothing else.
+    Closed(EndReason),
+    /// A message larger than [`WebRtcLimits::message`] has arrived, and was dropped.
+    TooLarge {
+        /// Label of its channel.
+        label: String,
+        /// The message.
+        message: DataChannelMessage,
+    },
+    /// The client has exceeded a limit, and its messages or channels are dropped.
     Refused(Refusal),
 }
 
-/// What a client does more of than it may.
+/// Limit that a client has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -253,17 +259,17 @@ pub enum Refusal {
     TooManyChannels,
 }
 
-/// Why the connection of a server peer has failed or is over.
+/// Reason why the peer connection of a server peer has failed or is over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// The client or the application has said [`Close`], or the actor that controlled it is gone.
+    /// The client or the application has sent [`Close`], or the actor that controlled it is gone.
     #[error("closed")]
     Closed,
-    /// The client did more than it may, and went on.
+    /// The client went on exceeding a limit.
     #[error("rate_limited")]
     RateLimited,
-    /// The connection has ended, or has failed ([`CloseReason::Failed`]), or its server peer has
+    /// The peer connection has ended, or has failed ([`CloseReason::Failed`]), or its server peer has stopped
     /// ([`CloseReason::Stopped`]).
     #[error(transparent)]
     Connection(#[from] CloseReason),
@@ -276,7 +282,7 @@ impl From<FailureReason> for EndReason {
 }
 
 impl EndReason {
-    /// Returns whether one of the two sides has closed it, as it may at any time: there is nothing to explain.
+    /// Returns whether one side has closed it normally, so that there is nothing to explain.
     pub fn is_plain(&self) -> bool {
         matches!(
             self,
@@ -285,38 +291,38 @@ impl EndReason {
     }
 }
 
-/// Why an offer was not answered.
+/// Reason why an offer was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleOfferError {
-    /// More than [`WebRtcLimits::offers`].
+    /// Over the rate [`WebRtcLimits::offers`].
     #[error("rate_limited")]
     RateLimited,
-    /// More than [`WebRtcLimits::descriptions`], or [`WebRtcLimits::descriptions_per_address`].
+    /// Over the budget [`WebRtcLimits::descriptions`], or [`WebRtcLimits::descriptions_per_address`].
     #[error("rate_limited")]
     OverBudget {
-        /// When it may be tried again.
+        /// Time until another attempt can succeed.
         wait: Duration,
     },
-    /// It is no offer.
+    /// The description is not an offer.
     #[error("bad_description")]
     NotAnOffer,
-    /// It cannot be used.
+    /// The description cannot be used.
     #[error("bad_description")]
     Description(#[from] SetDescriptionError),
-    /// Nothing of what it asks for can be taken: which sections there are, and why each is rejected.
+    /// Nothing that it asks for can be accepted; holds its sections, and why each is rejected.
     #[error("bad_description")]
     NothingUsable(AnsweredSections),
-    /// There is no connection to be had.
+    /// No peer connection is available.
     #[error("unavailable")]
     Unavailable,
-    /// It took too long.
+    /// The answer took too long.
     #[error("timeout")]
     TimedOut,
 }
 
 impl HandleOfferError {
-    /// Returns what is wrong with the description, how long to wait, or what is not to be had.
+    /// Returns what is wrong with the description, how long to wait, or what is unavailable.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Description(why) => Some(why.to_string()),
@@ -334,17 +340,17 @@ impl HandleOfferError {
     }
 }
 
-/// Why an answer was not taken.
+/// Reason why an answer was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleAnswerError {
-    /// No offer is open: there was none, or it was taken back, or has made way for one of the client's.
+    /// No offer is open: there was none, or it was rolled back, or replaced by one of the client's.
     #[error("unexpected_answer")]
     Unexpected,
-    /// It is no answer.
+    /// The description is not an answer.
     #[error("bad_description")]
     NotAnAnswer,
-    /// It is refused as an offer would be.
+    /// Refusal for the same reasons as of an offer.
     #[error(transparent)]
     Refused(#[from] HandleOfferError),
 }
@@ -360,35 +366,35 @@ impl HandleAnswerError {
     }
 }
 
-/// Why a candidate was not taken.
+/// Reason why a candidate was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddCandidateError {
-    /// There was no offer yet.
+    /// There has been no offer yet.
     #[error("no_webrtc_session")]
     NoSession,
-    /// More than [`WebRtcLimits::candidates`].
+    /// Over the rate [`WebRtcLimits::candidates`].
     #[error("ice_rate_limited")]
     RateLimited,
-    /// It cannot be used.
+    /// The candidate cannot be used.
     #[error("bad_candidate")]
     Candidate(#[from] AddIceCandidateError),
 }
 
-/// Why something was not sent to a client.
+/// Reason why a message was not sent to a client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendDataError {
-    /// There is no open channel of this label.
+    /// There is no open channel with this label.
     #[error("there is no open channel {0:?}")]
     NoChannel(String),
-    /// Bytes can be sent by a data channel alone, and there is none.
+    /// Bytes can be sent only on a data channel, and there is none.
     #[error("bytes need a data channel")]
     NeedsChannel,
-    /// The connection has too much to do, or its channel too much to send.
+    /// The connection is overloaded, or the buffer of its channel is full.
     #[error("too much waits to be sent")]
     Busy,
-    /// The channel does not take it.
+    /// The channel does not accept it.
     #[error(transparent)]
     Channel(callboard_peer_connection::error::SendDataError),
     /// The client is gone.

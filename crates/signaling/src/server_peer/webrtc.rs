@@ -15,14 +15,15 @@ use crate::buckets::Buckets;
 use crate::limits::subscriber;
 use crate::rate::Rate;
 
-/// How the peers of a route get WebRTC peers on the server. Cheap to clone; clones share their list of sessions.
+/// Options of the WebRTC peers on the server for the peers of a route. Cheap to clone; clones share their list of
+/// sessions.
 #[derive(Clone, Debug)]
 pub struct WebRtc {
     connections: PeerConnections,
     api: Api,
     configuration: Configuration,
     limits: WebRtcLimits,
-    /// What the descriptions of each address have cost.
+    /// Cost of the descriptions of each address.
     spent: Arc<Buckets<IpAddr>>,
     sessions: Arc<Mutex<HashMap<PeerId, Session>>>,
 }
@@ -34,21 +35,21 @@ struct Session {
     channels: Channels,
 }
 
-/// A WebRTC peer that runs.
+/// A running WebRTC peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebRtcSession {
-    /// Whose it is.
+    /// Id of the peer that it belongs to.
     pub peer: PeerId,
-    /// Its connection, if there is one.
+    /// Its peer connection, if there is one.
     pub connection: Option<PeerConnectionId>,
-    /// How that is.
+    /// State of the peer connection.
     pub state: PeerConnectionState,
-    /// The labels of its open channels.
+    /// Labels of its open channels.
     pub channels: Vec<String>,
 }
 
 impl WebRtc {
-    /// Connections live here.
+    /// Creates options for peer connections that run in this pool.
     pub fn new(connections: PeerConnections) -> Self {
         let limits = WebRtcLimits::default();
         Self {
@@ -61,27 +62,27 @@ impl WebRtc {
         }
     }
 
-    /// What connections are made by. Default: [`Api::default`].
+    /// Sets the API that creates the peer connections. Default: [`Api::default`].
     pub fn api(self, api: Api) -> Self {
         Self { api, ..self }
     }
 
-    /// STUN and TURN servers and the like. Default: none.
+    /// Sets the configuration of the peer connections, such as STUN and TURN servers. Default: none.
     pub fn configuration(self, configuration: Configuration) -> Self {
         Self { configuration, ..self }
     }
 
-    /// What clients may do.
+    /// Sets the limits of clients.
     pub fn limits(self, limits: WebRtcLimits) -> Self {
         Self { limits, spent: spent(&limits), ..self }
     }
 
-    /// Where the connections live.
+    /// Returns the pool in which the peer connections run.
     pub fn connections(&self) -> &PeerConnections {
         &self.connections
     }
 
-    /// The peers that have a WebRTC peer now.
+    /// Returns the current sessions.
     pub fn sessions(&self) -> Vec<WebRtcSession> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let sessions = sessions.iter().map(|(peer, session)| WebRtcSession {
@@ -93,20 +94,20 @@ impl WebRtc {
         sessions.collect()
     }
 
-    /// Spends what a description from there costs.
+    /// Spends the cost of a description from this address.
     ///
     /// # Errors
-    /// How long it takes until such a one may come from there.
+    /// The time until a description of this cost may come from there.
     pub(crate) fn describe(&self, from: IpAddr, cost: u32, now: Instant) -> Result<(), Duration> {
         self.spent.take_some(subscriber(from), cost, now)
     }
 
-    /// The largest message of a data channel, in bytes.
+    /// Returns the largest message of a data channel, in bytes.
     pub(crate) fn max_message(&self) -> usize {
         self.limits.message as usize
     }
 
-    /// `data` in the place of its own limit of data channels.
+    /// Returns the options of a server peer; `data` replaces the rate limit of data channels.
     pub(crate) fn peer_options(&self, peer: PeerId, data: Option<Rate>) -> ServerPeerOptions {
         let limits = WebRtcLimits { data: data.unwrap_or(self.limits.data), ..self.limits };
         ServerPeerOptions {
@@ -118,7 +119,7 @@ impl WebRtc {
         }
     }
 
-    /// A session begins: it is listed as long as the entry is kept.
+    /// Adds a session to the list, where it stays as long as the entry is kept.
     pub(crate) fn enter(&self, peer: PeerId, channels: Channels) -> Entry {
         let session = Session { connection: None, state: PeerConnectionState::New, channels };
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, session);
@@ -131,7 +132,7 @@ fn spent(limits: &WebRtcLimits) -> Arc<Buckets<IpAddr>> {
     Arc::new(Buckets::new(budget.burst, budget.every()))
 }
 
-/// A line in the list.
+/// Entry of a session in the list.
 #[derive(Debug)]
 pub(crate) struct Entry {
     webrtc: WebRtc,

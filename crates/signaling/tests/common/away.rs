@@ -1,4 +1,4 @@
-//! Clients that lose their connections, and a server that waits for them.
+//! Clients that lose their connections, and a server with a grace period.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use serde_json::{Value, json};
 
 use super::{Client, Server, cut, eventually};
 
-/// Longer than any test takes.
+/// Grace period longer than any test.
 pub(crate) const GRACE: Duration = Duration::from_secs(600);
 
 pub(crate) async fn server() -> Server {
     Server::start(|options| options.resume_grace(GRACE)).await
 }
 
-/// Wait until this has happened so often.
+/// Waits until this has happened this often.
 pub(crate) async fn counted(server: &Server, count: Count, times: u64) {
     eventually(&format!("{count:?} {times} times"), || server.counters.get(count) >= times).await;
 }
 
-/// Lose a client's connection, and wait until the server has noticed.
+/// Loses a client's connection, and waits until the server has noticed.
 pub(crate) async fn lose(server: &Server, client: Client) {
     let before = server.counters.get(Count::Lost);
     cut(client);
     counted(server, Count::Lost, before + 1).await;
 }
 
-/// Make the room deal with everything that was said before; its answer must come next.
+/// Makes the room handle all earlier messages; its answer must come next.
 pub(crate) async fn settle(client: &mut Client) {
     client.send(json!({ "event": "settled", "to": [client.id] })).await;
     client.expect("settled").await;

@@ -1,6 +1,6 @@
 //! Headers of a client's frames, also for the unit tests of the reader.
 
-/// Makes a header (RFC 6455 §5.2) of its first byte, the length of the payload and the mask.
+/// Creates a header (RFC 6455 §5.2) from its first byte, the length of the payload and the mask.
 pub(crate) fn header(first: u8, length: u64, mask: [u8; 4]) -> Vec<u8> {
     let mut header = vec![first];
     match length {

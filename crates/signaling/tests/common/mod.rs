@@ -1,4 +1,4 @@
-//! A server with a room and peers that do as they are told, and a client that speaks WebSocket and nothing else.
+//! Test server with a room and scripted peers, and a plain WebSocket client.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod away;
@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// A room for three that can be made to panic.
+/// A room for three peers that can be made to panic.
 pub(crate) struct TestRoom(usize);
 
 impl Room for TestRoom {
@@ -52,7 +52,7 @@ impl Room for TestRoom {
     }
 }
 
-/// A peer whose name decides what becomes of it.
+/// A peer whose behaviour depends on its name.
 pub(crate) struct TestPeer {
     greets: bool,
 }
@@ -112,7 +112,7 @@ impl Peer for TestPeer {
                 context.client.close(4001, "kicked out").expect("a good code");
                 None
             }
-            // Server code may say what clients may not.
+            // Server code may send what clients may not.
             "announce" => Some(Message { event: "joined".to_owned(), ..message }),
             "whoami" => {
                 let answer = Message::new("you_are", &context.peer_id).expect("an id");
@@ -125,7 +125,7 @@ impl Peer for TestPeer {
 
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
         assert_ne!(data.as_bytes(), b"explode_peer");
-        // The way that it came.
+        // The same way that it came.
         _ = context.client.send_data(channel, data);
     }
 
@@ -140,17 +140,17 @@ impl Peer for TestPeer {
     }
 }
 
-/// A peer blocks its thread until this is false again.
+/// While true, a peer blocks its thread.
 pub(crate) static BLOCKED: AtomicBool = AtomicBool::new(false);
 
-/// A state of a peer connection, as a peer hears it.
+/// A state of a peer connection, as reported to the peer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
     pub(crate) state: PeerConnectionState,
     pub(crate) reason: Option<EndReason>,
 }
 
-/// Takes what the peer of this id has heard of its client's peer connection.
+/// Takes the states of its client's peer connection that were reported to this peer.
 pub(crate) fn take_states(peer: &str) -> Vec<State> {
     let mut states = STATES.lock().expect("nothing panics");
     states.extract_if(.., |(id, _)| id.to_string() == peer).map(|(_, state)| state).collect()
@@ -177,14 +177,14 @@ impl Server {
         Self::start_with(Rooms::new(), options).await
     }
 
-    /// The same by [`http_service`].
+    /// Starts the same server with [`http_service`].
     pub(crate) async fn start_light(
         options: impl FnOnce(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
     ) -> Self {
         Self::start_on(Http::Light, Rooms::new(), options).await
     }
 
-    /// One of each.
+    /// Starts one of each.
     pub(crate) async fn start_both(
         options: impl Fn(PeerOptions<TestPeer>) -> PeerOptions<TestPeer>,
     ) -> [Self; 2] {
@@ -214,7 +214,7 @@ impl Server {
         let tree = rooms.start().await.expect("nothing to go wrong");
         for name in ["demo", "other"] {
             let room = RoomOptions::<TestRoom>::new(name, ());
-            // A client that the room does not decide about waits for as long as a test takes.
+            // A join that the room leaves undecided waits for as long as a test takes.
             let room = room.join_timeout(Duration::from_secs(600));
             rooms.start_supervised(room).await.expect("a free name");
         }
@@ -272,7 +272,7 @@ impl Server {
         Ok(Client { socket, id: String::new(), protocol, worker })
     }
 
-    /// The status with which a connection is refused, and the body.
+    /// Expects a refusal; returns the status and the body.
     pub(crate) async fn refusal(
         &self,
         path: &str,
@@ -288,13 +288,13 @@ impl Server {
         }
     }
 
-    /// A client that is in, and how many were there before.
+    /// Connects a client that joins; returns it with the number of earlier members.
     pub(crate) async fn join(&self) -> (Client, usize) {
         let (client, data) = self.enter().await;
         (client, data["peers"].as_array().expect("a list").len())
     }
 
-    /// A client that is in, and what it was told.
+    /// Connects a client that joins; returns it with the data of its welcome.
     pub(crate) async fn enter(&self) -> (Client, Value) {
         let mut client = self.connect(&[]).await.expect("let in");
         let data = client.expect("authenticated").await;
@@ -302,13 +302,13 @@ impl Server {
         (client, data)
     }
 
-    /// A client that is in, and the token with which it can come back.
+    /// Connects a client that joins; returns it with its resume token.
     pub(crate) async fn join_with_token(&self) -> (Client, String) {
         let (client, data) = self.enter().await;
         (client, data["resume"]["token"].as_str().expect("a token").to_owned())
     }
 
-    /// A client that has come back, and its next token.
+    /// Resumes a session; returns the client with its next token.
     pub(crate) async fn resume(&self, token: &str) -> (Client, String) {
         let path = format!("/socket/demo?resume={token}");
         let mut client = self.connect_to(&path, &[]).await.expect("let in");
@@ -323,11 +323,11 @@ pub(crate) struct Client {
     pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub(crate) id: String,
     pub(crate) protocol: Option<String>,
-    /// The thread of the server that serves it.
+    /// Thread of the server that serves it.
     pub(crate) worker: String,
 }
 
-/// Lose a client's connection without a goodbye: its end is a reset.
+/// Loses a client's connection without a close: it ends with a reset.
 pub(crate) fn cut(client: Client) {
     if let MaybeTlsStream::Plain(tcp) = client.socket.get_ref() {
         tcp.set_zero_linger().expect("an open connection");
@@ -347,7 +347,7 @@ impl Client {
         self.socket.send(frame).await.expect("the connection is open");
     }
 
-    /// What comes next that is no ping or pong.
+    /// Returns the next frame that is neither a ping nor a pong.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             let next = tokio::time::timeout(Duration::from_secs(60), self.socket.next()).await;
@@ -368,21 +368,21 @@ impl Client {
         }
     }
 
-    /// The next message must be of this event; its data.
+    /// Expects a message of this event next; returns its data.
     pub(crate) async fn expect(&mut self, event: &str) -> Value {
         let message = self.message().await;
         assert_eq!(message["event"], event, "{message}");
         message["data"].clone()
     }
 
-    /// The next message must be an error of this description; its details.
+    /// Expects an error of this description next; returns its details.
     pub(crate) async fn expect_error(&mut self, description: &str) -> Value {
         let data = self.expect("error").await;
         assert_eq!(data["description"], description, "{data}");
         data["details"].clone()
     }
 
-    /// The connection must be closed next, with this code.
+    /// Expects the connection to be closed next, with this code.
     pub(crate) async fn expect_close(&mut self, code: u16) {
         match self.next().await {
             Some(Frame::Close(Some(close))) => assert_eq!(u16::from(close.code), code, "{close}"),
@@ -391,11 +391,11 @@ impl Client {
     }
 }
 
-/// Waits until this holds, a minute at most.
+/// Waits until this holds, at most a minute.
 pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let waiting = async {
         while !holds() {
-            // How often it is looked at: others need the processor.
+            // Interval of checks: other threads need the processor.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -403,8 +403,8 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     assert!(waited.is_ok(), "not within a minute: {what}");
 }
 
-/// Wait until so many connections have ended, the room's supervisor has so many children (the room among them), and no
-/// more descriptors are open than this.
+/// Waits until this many connections have ended, the room's supervisor has this many children (including the room), and
+/// no more descriptors than this are open.
 pub(crate) async fn settle(server: &Server, ended: u64, children: usize, open: usize) {
     let settled = async {
         let room = server

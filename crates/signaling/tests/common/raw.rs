@@ -1,4 +1,4 @@
-//! A client that sends any bytes for WebSocket frames.
+//! A client that sends any bytes as WebSocket frames.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tokio::time::timeout;
 
 use super::frame_header;
 
-/// Masks of zeros: what is sent is what is meant.
+/// Mask of zeros: the payload is sent unchanged.
 const MASK: [u8; 4] = [0; 4];
-/// On a busy machine.
+/// Time limit on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct RawClient {
@@ -19,7 +19,7 @@ pub(crate) struct RawClient {
 }
 
 impl RawClient {
-    /// Opens a WebSocket, and sends these bytes right behind the request.
+    /// Opens a WebSocket, and sends these bytes directly after the request.
     pub(crate) async fn open(address: &str, path: &str, name: &str, then: &[u8]) -> Self {
         let request = request(address, path, &format!("name: {name}\r\n"));
         let mut client = Self::send(address, &[request.as_bytes(), then].concat()).await;
@@ -28,14 +28,14 @@ impl RawClient {
         client
     }
 
-    /// Connects, and sends this.
+    /// Connects, and sends these bytes.
     pub(crate) async fn send(address: &str, bytes: &[u8]) -> Self {
         let mut tcp = TcpStream::connect(address).await.expect("the server listens");
         tcp.write_all(bytes).await.expect("the server reads");
         Self { tcp, read: Vec::new() }
     }
 
-    /// The head of the response.
+    /// Reads the head of the response.
     pub(crate) async fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.read.windows(4).position(|part| part == b"\r\n\r\n") {
@@ -46,7 +46,7 @@ impl RawClient {
         }
     }
 
-    /// What comes next, so many bytes.
+    /// Reads this many bytes.
     pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
         while self.read.len() < count {
             assert!(self.fill().await, "not enough came");
@@ -54,18 +54,19 @@ impl RawClient {
         self.read.drain(..count).collect()
     }
 
-    /// Whether the server ends the connection.
+    /// Returns whether the server ends the connection.
     pub(crate) async fn ends(&mut self) -> bool {
         while self.fill().await {}
         true
     }
 
-    /// Sends as much as the server takes: false if it has ended the connection.
+    /// Sends as much as the server accepts; returns false if it has ended the connection.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> bool {
         self.tcp.write_all(bytes).await.is_ok()
     }
 
-    /// The next frame that is no ping or pong: its opcode, and its payload. None if the connection has ended.
+    /// Reads the next frame that is neither a ping nor a pong: its opcode and payload. None if the connection has
+    /// ended.
     pub(crate) async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some((first, size, end)) = whole_frame(&self.read) {
@@ -81,7 +82,7 @@ impl RawClient {
         }
     }
 
-    /// The next text.
+    /// Reads the next text.
     pub(crate) async fn text(&mut self) -> String {
         match self.frame().await {
             Some((1, text)) => String::from_utf8(text).expect("UTF-8"),
@@ -89,13 +90,13 @@ impl RawClient {
         }
     }
 
-    /// Reads until the close frame: its code, and the last text before it. Nothing may follow.
+    /// Reads until the close frame; returns its code, and the last text before it. Nothing may follow.
     pub(crate) async fn close_code(&mut self) -> (u16, String) {
         let (code, _, last) = self.close().await;
         (code, last)
     }
 
-    /// Reads until the close frame: its code and reason. Nothing may follow.
+    /// Reads until the close frame; returns its code and reason. Nothing may follow.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         let (code, reason, _) = self.close().await;
         (code, reason)
@@ -123,7 +124,7 @@ impl RawClient {
     }
 }
 
-/// A request for a WebSocket, with these headers more.
+/// Creates an upgrade request with these additional headers.
 pub(crate) fn request(address: &str, path: &str, headers: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -131,7 +132,7 @@ pub(crate) fn request(address: &str, path: &str, headers: &str) -> String {
     )
 }
 
-/// Of a server's frame: its first byte, the header's size and the frame's.
+/// Returns the first byte of a server's frame, the size of its header and its own size; none while it is incomplete.
 fn whole_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let &[first, second, ref rest @ ..] = bytes else { return None };
     let (size, length) = match second {
@@ -142,23 +143,23 @@ fn whole_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     (bytes.len() >= size + length).then_some((first, size, size + length))
 }
 
-/// A client's frame.
+/// Creates a client's frame.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [header(first, payload.len() as u64), payload.to_vec()].concat()
 }
 
-/// The header of a client's frame.
+/// Creates the header of a client's frame.
 pub(crate) fn header(first: u8, length: u64) -> Vec<u8> {
     frame_header::header(first, length, MASK)
 }
 
-/// How much memory the process holds, in bytes.
+/// Returns the resident memory of the process, in bytes.
 pub(crate) fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
 }
 
-/// How much CPU time the process has used.
+/// Returns the CPU time that the process has used.
 pub(crate) fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let (_, after_name) = stat.rsplit_once(") ").expect("a name in brackets");

@@ -1,4 +1,4 @@
-//! A client with a WebSocket and a peer connection, which speaks to the server as a browser would.
+//! A client with a WebSocket and a peer connection, which talks to the server like a browser.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 use super::{Client, Server};
 
-/// Connections over loopback.
+/// Creates a pool of peer connections over loopback.
 pub(crate) async fn home() -> PeerConnections {
     let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
     let options = PeerConnectionsOptions {
@@ -47,24 +47,24 @@ impl Handler<PeerConnectionEvent> for Listener {
 
 pub(crate) struct RtcClient {
     pub(crate) ws: Client,
-    /// With which it can come back.
+    /// Resume token.
     pub(crate) token: Option<String>,
     pub(crate) connection: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
-    /// With a port of its own: two connections between the same two ports cannot be told apart.
+    /// A pool with a port of its own: two connections between the same two ports cannot be told apart.
     home: PeerConnections,
-    /// What it believes that the server takes, in bytes, whatever its answers say.
+    /// Message size that the client assumes the server to accept, in bytes, regardless of its answers.
     pub(crate) believes: Option<u32>,
-    /// Whether it leaves the server's offers alone, as clients do that know of none.
+    /// Whether it ignores the server's offers, like clients that do not know them.
     pub(crate) ignores_offers: bool,
-    /// What the server has said over the WebSocket.
+    /// Messages of the server over the WebSocket.
     pub(crate) heard: Vec<Value>,
-    /// What the connection has told.
+    /// Events of the peer connection.
     pub(crate) told: Vec<ConnectionEvent>,
 }
 
 impl RtcClient {
-    /// In the room; nothing is offered yet.
+    /// Connects a client that has joined and not offered yet.
     pub(crate) async fn join(server: &Server) -> Self {
         let (ws, data) = server.enter().await;
         let token = data["resume"]["token"].as_str().map(str::to_owned);
@@ -74,18 +74,18 @@ impl RtcClient {
         Self { ws, token, connection, events, home, believes, ignores_offers, heard, told }
     }
 
-    /// Lose the WebSocket's connection without a goodbye.
+    /// Loses the WebSocket's connection without a close.
     pub(crate) async fn cut(&mut self) {
         self.ws.socket.get_mut().shutdown().await.expect("an open connection");
     }
 
-    /// Go on with another WebSocket.
+    /// Continues with another WebSocket.
     pub(crate) fn come_back(&mut self, ws: Client) {
         self.ws = ws;
         self.heard.retain(|heard| heard["event"] != "gone");
     }
 
-    /// A new connection in place of the old one, as a page makes it that is loaded again.
+    /// Replaces the peer connection by a new one, like a page that is reloaded.
     pub(crate) async fn renew(&mut self) {
         self.connection.close().await;
         (self.connection, self.events) = connection(&self.home).await;
@@ -93,7 +93,7 @@ impl RtcClient {
         self.heard.clear();
     }
 
-    /// A channel, offered; open when this resolves.
+    /// Creates and offers a channel; completes when it is open.
     pub(crate) async fn open(&mut self, label: &str) -> DataChannelId {
         let channel = self.channel(label).await;
         self.offer().await;
@@ -123,13 +123,13 @@ impl RtcClient {
         self.ws.send(json!({ "event": "webrtc:offer", "data": offer })).await;
     }
 
-    /// An offer that has not been sent, or the answer to one.
+    /// Returns an offer that has not been sent, or the answer to one.
     pub(crate) async fn local_description(&self) -> Value {
         self.connection.send(SetLocalDescription(None)).await.expect("it runs").expect("made");
         json!(self.connection.send(LocalDescription).await.expect("it runs"))
     }
 
-    /// Answers an offer of the server's, unless there is one of its own: then the server gives way.
+    /// Answers an offer of the server, unless the client has an offer of its own open: then the server gives way.
     pub(crate) async fn take_offer(&mut self, offer: Value) {
         let state = self.connection.send(GetSignalingState).await.expect("it runs");
         if state != SignalingState::Stable {
@@ -145,7 +145,7 @@ impl RtcClient {
         self.connection.send(SendData::text(channel, text)).await.expect("it runs").expect("sent");
     }
 
-    /// The texts that have come on a channel.
+    /// Returns the texts that have arrived on a channel.
     pub(crate) fn texts(&self, on: DataChannelId) -> impl Iterator<Item = &str> {
         self.told.iter().filter_map(move |event| match event {
             ConnectionEvent::DataChannelMessage {
@@ -156,7 +156,7 @@ impl RtcClient {
         })
     }
 
-    /// Whether any channel has brought this.
+    /// Returns whether a text with this part has arrived on any channel.
     pub(crate) fn texts_any(&self, part: &str) -> bool {
         self.told.iter().any(|event| match event {
             ConnectionEvent::DataChannelMessage { message, .. } => {
@@ -166,7 +166,7 @@ impl RtcClient {
         })
     }
 
-    /// The data of the events of this name that have come over the WebSocket.
+    /// Returns the data of the events with this name that have arrived over the WebSocket.
     pub(crate) fn events<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a Value> {
         self.heard.iter().filter(move |heard| heard["event"] == event).map(|heard| &heard["data"])
     }
@@ -175,7 +175,7 @@ impl RtcClient {
         self.events("webrtc:state").any(|data| data["state"] == state)
     }
 
-    /// Whether this went wrong.
+    /// Returns whether the server has reported this failure.
     pub(crate) fn failed(&self, event: &str, error: &str) -> bool {
         self.events("error").any(|data| {
             data["description"] == "WebRTC failed"
@@ -184,7 +184,7 @@ impl RtcClient {
         })
     }
 
-    /// Carry what goes between the two until this is so.
+    /// Passes on messages between client and server until this holds.
     #[track_caller]
     pub(crate) fn until<'a>(
         &'a mut self,
@@ -239,7 +239,7 @@ impl RtcClient {
                     data["sdp"] = sdp.collect::<String>().into();
                 }
                 let answer = serde_json::from_value(data).expect("an answer");
-                // One that was closed meanwhile takes none.
+                // One that was closed meanwhile accepts none.
                 _ = self.connection.send(SetRemoteDescription(answer)).await;
             }
             Some("webrtc:offer") if !self.ignores_offers => {
@@ -260,7 +260,7 @@ async fn connection(
 ) -> (PeerConnectionHandle, mpsc::UnboundedReceiver<ConnectionEvent>) {
     let (tell, events) = mpsc::unbounded_channel();
     let owner = Listener(tell).start();
-    // Large enough for messages that the server does not take.
+    // Large enough for messages that the server does not accept.
     let api = Api::default().max_message_size(1 << 20);
     let connection =
         home.open(&api, Configuration::default(), owner.recipient()).await.expect("a connection");

@@ -1,4 +1,4 @@
-//! A server with an admin surface, and a client that speaks HTTP as it is told to.
+//! A server with admin routes, and an HTTP client.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ pub(crate) struct Server {
     pub(crate) root: SupervisorRef,
     pub(crate) admin: Admin,
     pub(crate) connections: PeerConnections,
-    /// Whose connection is whose.
+    /// Owners of the peer connections.
     pub(crate) owned: Arc<Mutex<Vec<(String, PeerConnectionId)>>>,
 }
 
@@ -35,7 +35,7 @@ impl Server {
         Self::start_with(|admin| admin).await
     }
 
-    /// Rooms and connections below one root.
+    /// Starts a server with rooms and peer connections below one root.
     pub(crate) async fn start_with(options: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Self {
         let rooms = Rooms::new();
         let (tell, told) = std::sync::mpsc::channel();
@@ -99,7 +99,7 @@ impl Server {
         self.ask("POST", path, &[], &body.to_string()).await
     }
 
-    /// A request with these headers; without one for the host, as a browser would name it.
+    /// Sends a request with these headers; without a host header, it gets the one that a browser would send.
     pub(crate) async fn ask(
         &self,
         method: &str,
@@ -130,7 +130,7 @@ impl Server {
         serde_json::from_str(&answer.body).expect("a tree")
     }
 
-    /// A peer that has joined, and its id.
+    /// Connects a client that joins; returns it with the id of its peer.
     pub(crate) async fn join(&self) -> (Client, String) {
         let mut client = self.open("/socket/demo", &[]).await.expect("let in");
         let id = client.expect("authenticated").await["peer_id"].as_str().unwrap().to_owned();
@@ -141,7 +141,7 @@ impl Server {
         self.open("/admin/tree/stream", &[]).await.expect("let in")
     }
 
-    /// Open a WebSocket; or the status with which it is refused.
+    /// Opens a WebSocket; or returns the status of the refusal.
     pub(crate) async fn open(
         &self,
         path: &str,
@@ -174,7 +174,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// The error that it names.
+    /// Returns the status and the error in the body.
     pub(crate) fn error(&self) -> (u16, String) {
         let json = self.json();
         assert!(json["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{json}");
@@ -182,7 +182,7 @@ impl Answer {
     }
 }
 
-/// The next message of a stream for which this holds.
+/// Returns the next message of a stream for which this holds.
 pub(crate) async fn until(stream: &mut Client, holds: impl Fn(&Value) -> bool) -> Value {
     let wait = async {
         loop {
@@ -195,7 +195,7 @@ pub(crate) async fn until(stream: &mut Client, holds: impl Fn(&Value) -> bool) -
     tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time")
 }
 
-/// The next recovery of this actor that is whole.
+/// Returns the next recovery of this actor that is whole.
 pub(crate) async fn whole(stream: &mut Client, path: &str) -> Value {
     let it = |message: &Value| {
         message["recovery"]["path"] == path && message["recovery"]["whole_ms"].is_number()
@@ -203,13 +203,13 @@ pub(crate) async fn whole(stream: &mut Client, path: &str) -> Value {
     until(stream, it).await["recovery"].clone()
 }
 
-/// The node of this path in a message of a stream.
+/// Returns the node with this path in a message of a stream.
 pub(crate) fn node(message: &Value, path: &str) -> Option<Tree> {
     let tree: Tree = serde_json::from_value(message.get("tree")?.clone()).ok()?;
     tree.find(&|node| node.path == path).cloned()
 }
 
-/// Two connections that are connected, of two peers of the room, with a data channel.
+/// Creates two connected peer connections, of two peers of the room, with a data channel.
 pub(crate) async fn call(server: &Server) -> (Peer, Peer, DataChannelId) {
     let mut one = Peer::open_on(&server.connections, 0, Configuration::default()).await;
     let mut other = Peer::open_on(&server.connections, 1, Configuration::default()).await;
@@ -224,7 +224,7 @@ pub(crate) fn order(path: &str, fault: &str) -> Value {
     json!({ "path": path, "fault": fault })
 }
 
-/// Every node has these members and no others.
+/// Asserts that every node has these members and no others.
 pub(crate) fn check_shape(node: &Value, above: Option<&str>) {
     let members: BTreeSet<&str> = node.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [

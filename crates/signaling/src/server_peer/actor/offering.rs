@@ -1,7 +1,8 @@
-//! Offers of the server: what the application has changed on its side of the connection gets to the client.
+//! Offers of the server: they bring the application's changes on the server's side of the peer connection to the
+//! client.
 //!
-//! This side is the polite one of perfect negotiation: an offer of the client's takes the place of one of ours that is
-//! open, and what ours was about is offered again after that round.
+//! The server is the polite peer of perfect negotiation: an offer of the client's replaces an open offer of the server,
+//! and the server's changes are offered again after that round.
 
 use actix::prelude::*;
 use callboard_peer_connection::messages::{
@@ -15,17 +16,18 @@ use tokio::time::{Instant, timeout};
 use super::super::*;
 use super::{ServerPeer, with_message_size};
 
-/// How it stands with the offers of the server.
+/// State of the server's offers.
 #[derive(Debug, Default)]
 pub(super) struct Offering {
-    /// Counts rounds, so that a deadline knows whether it is still its own.
+    /// Number of the round, by which a deadline recognises that its round is over.
     round: u64,
-    /// The client has left one unanswered: the next one follows a round of its own.
+    /// The client has left an offer unanswered: the next one follows a round that the client starts.
     unanswered: bool,
 }
 
 impl Offering {
-    /// No offer is open any more: the client has answered, or its own was answered, or the connection is another one.
+    /// Notes that no offer is open any more: the client has answered, or its own offer was answered, or the peer
+    /// connection is another one.
     pub(super) fn settled(&mut self) {
         self.round += 1;
         self.unanswered = false;
@@ -33,7 +35,7 @@ impl Offering {
 }
 
 impl ServerPeer {
-    /// Offers, unless a round is under way: if there is a need after that one, it is told again.
+    /// Offers, unless a round is under way: if an offer is needed after that, there is another event.
     pub(super) fn offer(&mut self, ctx: &mut Context<Self>) {
         let wanted = self.connection.clone().filter(|_| !self.offering.unanswered);
         let Some(connection) = wanted else { return };
@@ -54,9 +56,9 @@ impl ServerPeer {
         }));
     }
 
-    /// Takes the offer back: the connection goes on as it was.
+    /// Rolls the offer back: the peer connection goes on as it was.
     fn withdraw(&mut self, ctx: &mut Context<Self>) {
-        // Before the need is told again.
+        // Before the need for an offer is reported again.
         self.offering.unanswered = true;
         let Some(connection) = self.connection.clone() else { return };
         let withdrawing = async move { roll_back(&connection).await };
@@ -68,11 +70,11 @@ impl ServerPeer {
         }));
     }
 
-    /// A channel that the application has made is open.
+    /// Handles the opening of a channel that the application has created.
     pub(super) fn own_channel_opened(&mut self, id: DataChannelId, ctx: &mut Context<Self>) {
         let Some(connection) = self.connection.clone() else { return };
         let asking = async move { connection.send(GetDataChannel(id)).await.ok().flatten() };
-        // What comes on it waits.
+        // Messages on it wait.
         ctx.wait(asking.into_actor(self).map(move |info, this, _| {
             let Some(info) = info else { return };
             this.own.insert(id);
@@ -121,7 +123,7 @@ impl Handler<HandleAnswer> for ServerPeer {
     }
 }
 
-/// The offer of this connection; none while a round is under way, or if there is none to be had.
+/// Returns an offer of this peer connection; none while a round is under way, or if no offer can be created.
 async fn offer_of(connection: &PeerConnectionHandle, user: &str) -> Option<SessionDescription> {
     if connection.send(GetSignalingState).await.ok()? != SignalingState::Stable {
         return None;
@@ -133,7 +135,7 @@ async fn offer_of(connection: &PeerConnectionHandle, user: &str) -> Option<Sessi
     connection.send(LocalDescription).await.ok()?
 }
 
-/// Takes the open offer back; false if there is none.
+/// Rolls the open offer back; returns false if there is none.
 async fn roll_back(connection: &PeerConnectionHandle) -> bool {
     if connection.send(GetSignalingState).await != Ok(SignalingState::HaveLocalOffer) {
         return false;
@@ -142,7 +144,7 @@ async fn roll_back(connection: &PeerConnectionHandle) -> bool {
     matches!(connection.send(rollback).await, Ok(Ok(())))
 }
 
-/// Sets the answer to the offer that is open.
+/// Sets the answer to the open offer.
 async fn take_answer(
     connection: &PeerConnectionHandle,
     answer: SessionDescription,
