@@ -1,4 +1,4 @@
-// What the scripts of all pages and peers are checked for. `integration-tests/run` runs it from the root of the workspace.
+// ESLint rules for the scripts of all pages and peers. `integration-tests/run` runs it from the root of the workspace.
 const globals = require("globals");
 const startUpLast = require("./start_up_last.cjs");
 const scriptsInPages = require("./scripts_in_pages.cjs");
@@ -7,7 +7,7 @@ const RULES = {
   "callboard/start-up-last": "error",
   "no-undef": "error",
   "no-unused-vars": ["error", { caughtErrors: "all" }],
-  // Constants stand last in a module, below the functions that use them. What uses them too early is found by the rule above.
+  // Constants stand last in a module, below the functions that use them. The rule above finds uses that run too early.
   "no-use-before-define": ["error", { functions: false, classes: false, variables: false }],
   "no-const-assign": "error",
   "no-redeclare": "error",
@@ -32,7 +32,7 @@ const plugins = { callboard: { rules: { "start-up-last": startUpLast }, processo
 module.exports = [
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   { ignores: ["**/target/**"] },
-  // The pages' modules.
+  // Modules of the pages.
   {
     files: ["examples/**/*.js", "crates/**/*.js", "**/*.html/*.js"],
     plugins,
@@ -40,7 +40,7 @@ module.exports = [
     rules: RULES,
   },
   { files: ["**/*.html"], plugins, processor: "callboard/html" },
-  // The body of a function that a test runs in a page.
+  // Body of a function that a test runs in a page.
   {
     files: ["integration-tests/peers/*.js"],
     plugins,

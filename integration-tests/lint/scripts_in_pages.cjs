@@ -1,4 +1,4 @@
-// ESLint processor: takes the scripts out of a page, each at the line and column at which it stands there.
+// ESLint processor: extracts the scripts of a page, each at its line and column in the page.
 
 module.exports = {
   meta: { name: "scripts-in-pages" },
@@ -8,7 +8,7 @@ module.exports = {
     for (const { 0: found, 1: attributes, 2: script, index } of text.matchAll(SCRIPT)) {
       if (/\bsrc\s*=/.test(attributes)) continue;
       const before = text.slice(0, index + found.indexOf(">") + 1);
-      // Everything before it is blank, but for its line breaks.
+      // The text before it becomes blanks; line breaks stay.
       scripts.push({ text: before.replace(/[^\n]/g, " ") + script, filename: `${scripts.length}.js` });
     }
     return scripts;

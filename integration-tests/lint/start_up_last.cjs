@@ -1,8 +1,9 @@
-// ESLint rule: what runs while a module loads must reach no `const`, `let` or `class` that is declared below it.
+// ESLint rule: code that runs while a module loads must reach no `const`, `let` or `class` declared below it.
 //
-// `no-use-before-define` looks at places in the text: it either misses what a function uses that is called too early, or
-// forbids constants below the functions that use them. This rule follows what a statement of the module's own uses, through
-// every function and class that it names, and so finds what would be "Cannot access … before initialization".
+// `no-use-before-define` looks at positions in the text: it either misses the declarations that a function uses when it
+// is called too early, or forbids constants below the functions that use them. This rule follows the uses of each
+// top-level statement through every function and class that it names, and so finds every "Cannot access … before
+// initialization".
 
 module.exports = {
   meta: {
@@ -26,10 +27,10 @@ module.exports = {
   },
 };
 
-/** What this statement reaches when it runs that is declared below it. */
+/** Yields the declarations below this statement that it reaches when it runs. */
 function* reachedBelow(statement, references, top) {
   const seen = new Set();
-  // Pieces of the text that may run, each with the reference of this statement that led there.
+  // Parts of the text that may run, each with the reference of this statement that led there.
   const pieces = running(statement).map((piece) => ({ piece, from: null }));
   for (const { piece, from } of pieces) {
     for (const reference of references) {
@@ -51,7 +52,7 @@ function* reachedBelow(statement, references, top) {
   }
 }
 
-/** The pieces of a statement of a module that run while it loads. */
+/** Returns the parts of a top-level statement that run while the module loads. */
 function running(statement) {
   const declaration = statement.declaration ?? statement;
   switch (declaration.type) {

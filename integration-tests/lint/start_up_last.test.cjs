@@ -1,4 +1,5 @@
-// The rule finds what would fail while a module loads, and lets constants stand last. `integration-tests/run` runs this.
+// Tests of the rule: it finds code that would fail while a module loads, and allows constants at the end.
+// `integration-tests/run` runs this.
 const { RuleTester } = require("eslint");
 const rule = require("./start_up_last.cjs");
 
@@ -28,7 +29,7 @@ tester.run("start-up-last", rule, {
     { code: "class A { m() { return X; } } new A().m(); const X = 1;", errors },
     { code: "class A { static x = X; } const X = 1;", errors },
     { code: "class A extends B {} class B {}", errors },
-    // Nobody knows here when it is called.
+    // The rule does not know when this is called.
     { code: "setInterval(() => X); let X = 1;", errors },
     { code: "export const a = f(); function f() { return X; } const X = 1;", errors },
   ],

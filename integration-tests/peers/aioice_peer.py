@@ -1,8 +1,8 @@
-"""An ICE agent of other makers (aioice, one component), led by JSON lines.
+"""ICE agent of another implementation (aioice, one component), controlled by JSON lines.
 
 It writes, each with its "event":
     gathered    username, password, candidates: as soon as it has them
-    connected   local, remote: the candidates of the chosen pair
+    connected   local, remote: the candidates of the selected pair
     received    text: a payload, which it has sent back with "echo:" before it, unless it began so
     failed      reason: no pair was found
     closed      after "connected", when consent has expired or the socket is gone
@@ -72,7 +72,7 @@ async def run(connection):
     except ConnectionError as error:
         tell("failed", reason=str(error))
         return
-    # aioice has no public name for the chosen pair.
+    # aioice has no public name for the selected pair.
     pair = connection._nominated[1]
     tell("connected", local=PREFIX + pair.local_candidate.to_sdp(), remote=PREFIX + pair.remote_candidate.to_sdp())
     try:

@@ -1,7 +1,7 @@
 """Peer connections of aiortc that send back what comes on data channels, for `integration-tests/load`.
 
-An offer that is posted to /echo gets its answer, with all candidates. It listens on a port of its own and says which; it
-ends with its standard input.
+An offer that is posted to /echo gets its answer, with all candidates. It listens on a free port and prints its address;
+it ends with its standard input.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ connections = set()
 
 
 async def echo(request):
-    # Without servers: it would wait for them.
+    # Without servers: it would wait for their candidates.
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     connections.add(connection)
 

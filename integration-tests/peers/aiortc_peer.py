@@ -1,6 +1,6 @@
-"""A peer connection of aiortc, led by JSON lines: it reads {id, do, ...} and writes {id, ok}, {id, error} and {event, ...}.
+"""Peer connection of aiortc, controlled by JSON lines: reads {id, do, ...}, writes {id, ok}, {id, error}, {event, ...}.
 
-`browser_peer.js` says what it can be told. It does not trickle: its descriptions come with all candidates. It ends with its
+`browser_peer.js` describes the commands. It does not trickle: its descriptions contain all candidates. It ends with its
 standard input.
 """
 
@@ -63,7 +63,7 @@ class Peer:
     async def do_new(self):
         await self.do_close()
         self.__init__()
-        # Without servers: it would wait for them.
+        # Without servers: it would wait for their candidates.
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.connection = connection
 
@@ -149,7 +149,7 @@ class Peer:
                 channel.once("bufferedamountlow", lambda: low.done() or low.set_result(None))
                 await low
             channel.send(pattern(bytes, number))
-            # Its SCTP works on this very thread.
+            # aiortc's SCTP runs on this very thread.
             await asyncio.sleep(0)
 
     async def do_received(self, label):
@@ -167,7 +167,7 @@ class Peer:
         return {"sender": self.connection.getSenders().index(sender)}
 
     async def do_unmedia(self, sender):
-        # It has no removeTrack; this is what that does.
+        # aiortc has no removeTrack; this has the same effect.
         sender = self.connection.getSenders()[sender]
         sender.replaceTrack(None)
         for transceiver in self.connection.getTransceivers():

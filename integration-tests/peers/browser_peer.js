@@ -1,7 +1,7 @@
-// A peer connection of the browser, led through a WebSocket: one JSON object a message.
+// Peer connection of the browser, controlled through a WebSocket: each message is one JSON object.
 //
-// It is told {id, do, ...} and answers {id, ok} or {id, error}; by itself it tells {event, ...}. What it can be told is the
-// list of functions below; every other peer of the tests understands the same.
+// It reads {id, do, ...} and answers {id, ok} or {id, error}; it sends events {event, ...} by itself. The functions
+// below are its commands; every other peer of the tests understands the same.
 const START = Object.create(null);
 
 class Peer {
@@ -37,7 +37,7 @@ class Peer {
             this.adopt(channel);
         });
         connection.ontrack = current(({ track, streams }) => {
-            // What nobody plays is not decoded.
+            // Media that is not played is not decoded.
             const element = document.createElement(track.kind);
             element.srcObject = streams[0] ?? new MediaStream([track]);
             element.muted = true;
@@ -187,7 +187,7 @@ class Peer {
         this.perfect_mode = { polite, making: false, ignoring: false };
     }
 
-    // Perfect negotiation, as W3C §10.7 has it.
+    // Perfect negotiation (W3C §10.7).
     async signal({ description, candidate }) {
         const { connection, perfect_mode: mode } = this;
         if (description) {
@@ -227,7 +227,7 @@ function pattern(length, number) {
     return bytes;
 }
 
-// A picture that changes all the time.
+// Creates a picture that changes all the time.
 function moving(peer) {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [160, 120];
@@ -245,7 +245,7 @@ function moving(peer) {
     return stream;
 }
 
-// A tone.
+// Creates a tone.
 function sounding(peer) {
     const context = new AudioContext();
     const oscillator = context.createOscillator();

@@ -14,7 +14,7 @@ use crate::faults::{Fault, FaultCollector, FaultKind};
 use crate::program::{self, Brood};
 use crate::wait::{Moment, until};
 
-/// Which browser.
+/// Kind of browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -24,8 +24,8 @@ pub enum Kind {
     Firefox,
 }
 
-/// A running browser with a new profile, which fails the test when a page has a [`Fault`] that the test does not expect;
-/// without a window, with a camera and a microphone that are made up.
+/// Running browser with a new profile, without a window, with a fake camera and microphone. It fails the test when a
+/// page has a [`Fault`] that the test does not expect.
 #[derive(Debug)]
 pub struct Browser {
     // Fields are dropped in this order: the pages are judged while they are there, the profile goes when no process writes to
@@ -37,7 +37,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one.
+    /// Starts a browser of this kind.
     ///
     /// # Panics
     ///
@@ -145,7 +145,8 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{address} does not load: {error}"));
     }
 
-    /// What a function body returns in the page, with `arguments` as its `arguments`; a promise is awaited.
+    /// Evaluates a function body in the page, with `arguments` as its `arguments`, and returns its
+    /// result; a promise is awaited.
     ///
     /// # Panics
     ///
@@ -184,13 +185,13 @@ impl Browser {
         clicked.unwrap_or_else(|error| panic!("cannot click {selector}: {error}"));
     }
 
-    /// The text that a person sees in the page.
+    /// Returns the text that a user sees in the page.
     pub async fn text(&self) -> String {
         let text = self.evaluate("return document.body.innerText", vec![]).await;
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// A picture of the page, as PNG.
+    /// Takes a picture of the page and returns it as PNG.
     ///
     /// # Panics
     ///
@@ -243,7 +244,7 @@ impl Kind {
         let Value::Object(mut capabilities) = capabilities else {
             unreachable!("both are objects")
         };
-        // WebDriver BiDi, by which the browser tells the faults of its pages.
+        // WebDriver BiDi, by which the browser reports the faults of its pages.
         capabilities.insert("webSocketUrl".into(), json!(true));
         capabilities.insert("timeouts".into(), json!({ "script": 120_000, "pageLoad": 120_000 }));
         capabilities
@@ -258,14 +259,14 @@ const CHROMIUM_ARGUMENTS: [&str; 13] = [
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
-    // Nothing outside of the test's network can be reached, so nothing should try.
+    // Nothing outside the test's network can be reached, so the browser should not try.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
-    // Addresses in candidates are shown as they are: nobody resolves mDNS names here.
+    // Addresses in candidates are shown as they are: mDNS names are not resolved here.
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 ];
 

@@ -1,4 +1,4 @@
-//! The page of the mesh call as a person uses it. The names of its elements are in the page's own first comment.
+//! The page of the mesh call, used as a person uses it. The names of its elements are in the page's own first comment.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::browser::{Browser, Kind};
 use crate::server::Server;
 use crate::wait::{Moment, until};
 
-/// A browser that shows the page of a room.
+/// Browser that shows the page of a room.
 #[derive(Debug)]
 pub struct CallPage {
     browser: Browser,
@@ -15,7 +15,7 @@ pub struct CallPage {
 }
 
 impl CallPage {
-    /// Opens the page of a room; `name` is for the messages of a test that fails.
+    /// Opens the page of a room; `name` appears in the messages of a failing test.
     pub async fn open(name: &str, kind: Kind, server: &Server, room: &str) -> Self {
         let browser = Browser::start(kind).await;
         browser.go_to(&server.page(room)).await;
@@ -42,7 +42,7 @@ impl CallPage {
         self.browser.click("#login-form button[type=submit]").await;
     }
 
-    /// Waits until the page is in this state, and says so; returns the words it shows.
+    /// Waits until the page is in this state, and shows it; returns the words that it shows.
     pub async fn shows(&self, status: &str) -> String {
         self.waits(&format!("the status {status:?}"), "return document.getElementById('status').dataset.status === arguments[0] && document.getElementById('status').textContent", vec![
             json!(status),
@@ -67,7 +67,7 @@ impl CallPage {
         .await;
     }
 
-    /// Waits until the picture of every other person moves: its clock runs, new frames are shown, and they differ.
+    /// Waits until the picture of every other member moves: its clock runs, new frames are shown, and they differ.
     pub async fn sees_everyone_move(&self) {
         self.browser.evaluate(WATCH, vec![]).await;
         self.waits(
@@ -80,13 +80,13 @@ impl CallPage {
         .await;
     }
 
-    /// Says something to everyone.
+    /// Sends a line of chat to all members.
     pub async fn says(&self, text: &str) {
         self.browser.type_into("#chat-input", text).await;
         self.browser.evaluate("document.getElementById('chat-form').requestSubmit()", vec![]).await;
     }
 
-    /// Waits for a line of the chat that ends like this.
+    /// Waits for a line of the chat that ends with `text`.
     pub async fn reads(&self, text: &str) {
         self.waits(
             &format!("the line {text:?}"),
@@ -110,7 +110,7 @@ impl CallPage {
         .await;
     }
 
-    /// The browser itself.
+    /// Returns the browser.
     pub fn browser(&self) -> &Browser {
         &self.browser
     }
@@ -145,7 +145,7 @@ const SITUATION: &str = "return {
         ({ peer, frames, looks: looks.size, seconds: to - from })),
 }";
 
-/// Counts, for each person's picture, the frames shown from now on, and how many of them look different.
+/// Script that counts, for each member's picture, the frames shown from now on, and how many of them look different.
 const WATCH: &str = "
     window.watched = new Map();
     const canvas = document.createElement('canvas');

@@ -1,4 +1,4 @@
-//! A real STUN and TURN server: coturn, of Debian's package of that name.
+//! Real STUN and TURN server: coturn, from Debian's package of that name.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -13,27 +13,27 @@ use crate::namespace::Namespace;
 use crate::wait::{Moment, until};
 use crate::{program, stun};
 
-/// A running `turnserver`, killed when dropped. A failing test shows what it wrote.
+/// Running `turnserver`, killed when dropped. A failing test shows its output.
 ///
 /// It serves STUN and TURN over UDP and TCP on one port, and over TLS (and DTLS) on another.
 #[derive(Debug)]
 pub struct Coturn {
     options: CoturnOptions,
     ports: Ports,
-    /// Holds the certificate, the key, the log and the database.
+    /// Folder of the certificate, the key, the log and the database.
     folder: TempDir,
-    /// None while it is killed.
+    /// The process; none while it is killed.
     child: Option<Child>,
 }
 
-/// How to run it. The default is on the loopback address of the test's own network, with the user [`USER`].
+/// Options of [`Coturn`]. The default is on the loopback address of the test's own network, with the user [`USER`].
 #[derive(Debug, Clone)]
 pub struct CoturnOptions {
-    /// The network that it listens in. Default: the one of the thread that makes the options.
+    /// The network that it listens in. Default: that of the thread that makes the options.
     pub namespace: Namespace,
-    /// The address that it listens and relays on, one of that network. Default: 127.0.0.1.
+    /// The address that it listens and relays on, in that network. Default: 127.0.0.1.
     pub address: Ipv4Addr,
-    /// Who may allocate. Default: [`USER`] with [`PASSWORD`].
+    /// Credentials that may allocate. Default: [`USER`] with [`PASSWORD`].
     pub access: Access,
     /// More arguments of `turnserver`, such as `--max-allocate-lifetime=10`. Default: none.
     pub arguments: Vec<String>,
@@ -50,26 +50,26 @@ impl Default for CoturnOptions {
     }
 }
 
-/// Who may allocate.
+/// Credentials that may allocate.
 #[derive(Debug, Clone)]
 pub enum Access {
-    /// One user, with a password that lasts.
+    /// One user, with a long-term password.
     User {
         /// The user's name.
         name: String,
         /// The password.
         password: String,
     },
-    /// Whoever brings an expiry in the user name and its HMAC with this secret as password (`use-auth-secret`).
+    /// Any user name that contains an expiry, with its HMAC by this secret as the password (`use-auth-secret`).
     Secret(String),
 }
 
 impl Coturn {
-    /// Starts it on free ports and waits until it answers a STUN binding request.
+    /// Starts coturn on free ports and waits until it answers a STUN binding request.
     ///
     /// # Panics
     ///
-    /// When coturn is not installed or does not answer, with what it wrote.
+    /// When coturn is not installed or does not answer, with its output.
     pub async fn start(options: CoturnOptions) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         write_certificate(folder.path(), options.address);
@@ -79,16 +79,16 @@ impl Coturn {
         coturn
     }
 
-    /// Starts it again, on the same ports and with the same certificate; kills it before if it runs.
+    /// Starts it again, on the same ports and with the same certificate; kills it first if it runs.
     ///
     /// # Panics
     ///
-    /// When it does not answer, with what it wrote.
+    /// When it does not answer, with its output.
     pub async fn restart(&mut self) {
         self.kill().await;
         self.child = Some(self.spawn());
         until("coturn's answer", START_TIME, async || {
-            // A new socket for each look: an ICMP message for the last one says nothing about this one.
+            // A new socket for each attempt: an ICMP message for the last one says nothing about this one.
             let socket = self.options.namespace.udp_socket((self.options.address, 0));
             match stun::mapped_address(&socket, self.address(), ANSWER_TIME).await {
                 Ok(Some(_)) => Moment::Now(()),
@@ -98,7 +98,8 @@ impl Coturn {
         .await;
     }
 
-    /// Kills it without a goodbye: allocations are gone, clients hear nothing. Does nothing when it is killed already.
+    /// Kills it without a goodbye: its allocations are lost, and clients are not told. Does nothing
+    /// if it is killed already.
     ///
     /// # Panics
     ///
@@ -109,37 +110,37 @@ impl Coturn {
         }
     }
 
-    /// Where it serves STUN and TURN over UDP and TCP.
+    /// Returns the address of STUN and TURN over UDP and TCP.
     pub fn address(&self) -> SocketAddr {
         (self.options.address, self.ports.plain).into()
     }
 
-    /// Where it serves TURN over TLS.
+    /// Returns the address of TURN over TLS.
     pub fn tls_address(&self) -> SocketAddr {
         (self.options.address, self.ports.tls).into()
     }
 
-    /// `stun:ADDRESS:PORT`.
+    /// Returns `stun:ADDRESS:PORT`.
     pub fn stun_url(&self) -> String {
         format!("stun:{}", self.address())
     }
 
-    /// `turn:ADDRESS:PORT?transport=…`, with `udp` or `tcp`.
+    /// Returns `turn:ADDRESS:PORT?transport=…`, with `udp` or `tcp`.
     pub fn turn_url(&self, transport: &str) -> String {
         format!("turn:{}?transport={transport}", self.address())
     }
 
-    /// `turns:ADDRESS:PORT?transport=tcp`.
+    /// Returns `turns:ADDRESS:PORT?transport=tcp`.
     pub fn turns_url(&self) -> String {
         format!("turns:{}?transport=tcp", self.tls_address())
     }
 
-    /// The file with its self-signed certificate (PEM), whose names are `localhost` and its address.
+    /// Returns the path of its self-signed certificate (PEM), whose names are `localhost` and its address.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join(CERTIFICATE)
     }
 
-    /// What it wrote since its first start.
+    /// Returns its output since its first start.
     pub fn written(&self) -> String {
         std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
     }
@@ -205,7 +206,7 @@ struct Ports {
 }
 
 impl Ports {
-    /// Two ports that are free for UDP and TCP. The test has the network to itself, so they stay free.
+    /// Finds two ports that are free for UDP and TCP. The test has the network to itself, so they stay free.
     fn free(address: Ipv4Addr) -> Self {
         let (_held, plain) = both(address);
         let (_held_too, tls) = both(address);
@@ -232,24 +233,24 @@ fn write_certificate(folder: &Path, address: Ipv4Addr) {
     }
 }
 
-/// The user that the default options let in.
+/// The user that the default options admit.
 pub const USER: &str = "alice";
 
 /// The password of [`USER`].
 pub const PASSWORD: &str = "open sesame";
 
-/// The realm that it tells.
+/// The realm of its challenges.
 pub const REALM: &str = "callboard.test";
 
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";
 const LOG: &str = "log";
 
-/// The longest that it may take until it answers.
+/// Longest time from its start until it answers.
 const START_TIME: Duration = crate::PATIENCE;
 
-/// The longest that one answer on one machine may take.
+/// Longest time of one answer on one machine.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 
-/// How much of its log a failing test shows.
+/// Number of lines of its log that a failing test shows.
 const SHOWN_LINES: usize = 60;

@@ -1,8 +1,9 @@
 //! Faults of the pages that a browser shows, collected by WebDriver BiDi from its first page on.
 //!
-//! The browser tells what is written to a console or thrown and not caught, requests without an answer, and answers
-//! that are errors. One connection per browser hears it, on a thread of its own: a test that waits for nothing, or that
-//! forgets to close its browser, is judged too. Chromium tells some faults in its log alone, which chromedriver keeps.
+//! The browser reports console errors, uncaught exceptions, requests without an answer, and answers that are
+//! errors. One connection per browser receives the reports, on a thread of its own: a test that waits for
+//! nothing, or that forgets to close its browser, is checked too. Chromium reports some faults only in its log,
+//! which chromedriver keeps.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as channel};
@@ -25,18 +26,18 @@ use crate::PATIENCE;
 pub enum FaultKind {
     /// `console.error`, or an error that the browser itself writes to the console, as about a content security policy.
     ConsoleError,
-    /// Exception that nothing caught, or rejection that nothing handled. Firefox tells its own errors in the same way.
+    /// Uncaught exception or unhandled rejection. Firefox reports its own errors in the same way.
     Uncaught,
     /// Request that was answered with a status of 400 or more, or not at all; WebSocket that did not open.
     FailedRequest,
 }
 
-/// Something that went wrong in a page.
+/// Fault of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which kind.
+    /// The kind of the fault.
     pub kind: FaultKind,
-    /// What the browser says, with the address of the script or of the request.
+    /// The browser's message, with the address of the script or of the request.
     pub text: String,
 }
 
@@ -50,7 +51,7 @@ impl fmt::Display for Fault {
 #[derive(Debug)]
 pub(crate) struct FaultCollector {
     faults: Faults,
-    /// Kinds and words of faults that belong to the test.
+    /// Kinds and words of the faults that the test expects.
     expected: Mutex<Vec<(FaultKind, Vec<String>)>>,
     asks: mpsc::UnboundedSender<channel::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -59,8 +60,8 @@ pub(crate) struct FaultCollector {
 type Faults = Arc<Mutex<Vec<Fault>>>;
 
 impl FaultCollector {
-    /// Connects to the BiDi address of a WebDriver session, and subscribes: from then on nothing is missed. `log` is
-    /// where on this machine chromedriver keeps the session's log.
+    /// Connects to the BiDi address of a WebDriver session and subscribes: every later fault is reported. `log` is the
+    /// port and the path at which chromedriver serves the session's log.
     ///
     /// # Panics
     ///
@@ -101,7 +102,7 @@ impl FaultCollector {
     pub(crate) fn all(&self) -> Vec<Fault> {
         let (tell, told) = channel::channel();
         if self.asks.send(tell).is_ok() {
-            // It fails when the browser has ended: then there is nothing more to hear.
+            // The sender is dropped when the browser has ended: then no more faults can come.
             _ = told.recv_timeout(PATIENCE);
         }
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -122,7 +123,7 @@ impl FaultCollector {
 impl Drop for FaultCollector {
     fn drop(&mut self) {
         let unexpected = self.unexpected();
-        // The thread ends when its owner can ask no more.
+        // The thread ends when the channel of its requests closes.
         (self.asks, _) = mpsc::unbounded_channel();
         if let Some(thread) = self.thread.take() {
             _ = thread.join();
@@ -135,7 +136,7 @@ impl Drop for FaultCollector {
     }
 }
 
-/// Connection by WebDriver BiDi.
+/// Connection to a browser by WebDriver BiDi.
 struct Connection {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     log: Option<(u16, String)>,
@@ -165,7 +166,7 @@ impl Connection {
                 told = self.receive() => if told.is_err() { return },
                 ask = asked.recv() => {
                     let Some(answer) = ask else { return };
-                    // What it cannot tell now it tells later, or it has ended.
+                    // Faults that cannot be reported now are reported later, or the browser has ended.
                     if let Err(error) = self.settle().await { println!("{error}") }
                     _ = answer.send(());
                 }
@@ -173,13 +174,13 @@ impl Connection {
         }
     }
 
-    /// Asks every page for something: what it has told before comes before its answer.
+    /// Sends a command to every page: faults that happened before come before its answer.
     async fn settle(&mut self) -> Result<(), String> {
         let tree = self.command("browsingContext.getTree", json!({})).await?;
         for context in tree["contexts"].as_array().into_iter().flatten() {
             let target = json!({ "context": context["context"] });
             let ask = json!({ "expression": "0", "awaitPromise": false, "target": target });
-            // A page that is just leaving need not answer.
+            // A page that is just closing need not answer.
             _ = self.command("script.evaluate", ask).await;
         }
         if let Some((port, path)) = &self.log {
@@ -213,7 +214,7 @@ impl Connection {
         }
     }
 
-    /// Returns the next message; if it tells of a fault, that is noted. To give up waiting loses nothing.
+    /// Returns the next message; if it reports a fault, the fault is noted. Cancelling loses nothing.
     async fn receive(&mut self) -> Result<Value, String> {
         loop {
             let message = self.socket.next().await.ok_or("the browser has ended")?;
@@ -237,7 +238,7 @@ fn fault_in_event(name: &str, params: &Value) -> Option<Fault> {
             let place = frame["url"].as_str().map(|url| format!(" ({url}:{line})"));
             let text = word(&params["text"]);
             let kind = match params["type"].as_str() {
-                // How Firefox tells of a WebSocket that does not open.
+                // Firefox's report of a WebSocket that does not open.
                 Some("javascript") if FIREFOX_SOCKETS.iter().any(|part| text.contains(part)) => {
                     FaultKind::FailedRequest
                 }
@@ -264,7 +265,7 @@ fn failed_request(params: &Value, outcome: &str) -> Fault {
     Fault { kind: FaultKind::FailedRequest, text: format!("{method} {url} {outcome}") }
 }
 
-/// What chromedriver's log tells and BiDi does not: icons, WebSockets, policies.
+/// Returns a fault that chromedriver's log reports and BiDi does not: of icons, WebSockets, policies.
 fn fault_in_log(entry: &Value, known: &[Fault]) -> Option<Fault> {
     let text = entry["message"].as_str().unwrap_or_default();
     if entry["level"] != "SEVERE" {
@@ -283,7 +284,7 @@ fn fault_in_log(entry: &Value, known: &[Fault]) -> Option<Fault> {
     (!told).then(|| Fault { kind, text: text.to_owned() })
 }
 
-/// Returns the entries that are new since the last time, by the one command of chromedriver that no client has.
+/// Returns the entries that are new since the last call, by a command of chromedriver that no client library has.
 async fn chromium_log(port: u16, path: &str) -> Result<Value, String> {
     let body = json!({ "type": "browser" }).to_string();
     let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}");
@@ -310,8 +311,8 @@ async fn chromium_log(port: u16, path: &str) -> Result<Value, String> {
     Ok(told["value"].take())
 }
 
-/// Outcomes of requests that the page itself gave up, or that it left behind when it went.
+/// Outcomes of requests that the page itself cancelled, or that were under way when the page was left.
 const GIVEN_UP: [&str; 2] = ["net::ERR_ABORTED", "NS_BINDING_ABORTED"];
 
-/// What Firefox writes when a WebSocket does not open, or is cut.
+/// Messages that Firefox writes when a WebSocket does not open, or is cut.
 const FIREFOX_SOCKETS: [&str; 2] = ["connection to the server at ws", "The connection to ws"];

@@ -1,10 +1,10 @@
-//! Callboard's programs seen from outside: the stage on which real servers meet real browsers.
+//! End-to-end test harness: runs real servers and real browsers together, each test in a network of its own.
 //!
 //! A test is one call of [`on_a_stage_of_its_own`]. What runs inside has a network to itself (see [`network`]), starts
-//! [`Server`]s and [`Browser`]s, and waits for conditions with [`until`]. Whatever it started ends with it, also when it
-//! panics, and also when the test process is killed.
+//! [`Server`]s and [`Browser`]s, and waits for conditions with [`until`]. Everything that it started ends with it, also
+//! when it panics, and also when the test process is killed.
 //!
-//! Nothing here is skipped when something is missing: a test without its browser fails and names the package.
+//! No test is skipped when a program is missing: a test without its browser fails and names the package.
 
 pub mod browser;
 pub mod call;
@@ -52,7 +52,7 @@ where
     on_a_stage_of_its_own_within(TEST_TIME, test);
 }
 
-/// The same, for a test of many cases.
+/// Runs a test of many cases like [`on_a_stage_of_its_own`], within `longest`.
 ///
 /// # Panics
 ///
@@ -78,7 +78,7 @@ where
     }
 }
 
-/// Runs a test for at most so long; what builds of the workspace's programs take is not counted.
+/// Runs a test for at most `longest`, not counting the time that builds of the workspace's programs take.
 async fn within_without_builds<Test: Future>(
     longest: Duration,
     test: Test,
@@ -95,9 +95,10 @@ async fn within_without_builds<Test: Future>(
     }
 }
 
-/// The longest that one test may take, browsers included. It ends what hangs: on two cores with four busy processes beside
+/// Longest time of one test, browsers included. It ends tests that hang: on two cores with four busy processes beside
 /// them, tests take a fraction of it.
 pub const TEST_TIME: Duration = Duration::from_secs(900);
 
-/// The longest that a test waits for a condition that is to come true at once. It ends what hangs, and judges no speed.
+/// Longest time that a test waits for a condition that should hold at once. It ends tests that
+/// hang, and measures no speed.
 pub const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,4 +1,4 @@
-//! Networks beside the one of the test: for a test that needs more than one host.
+//! Additional network namespaces, for tests that need more than one host.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,17 +12,17 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// A network of its own: nothing in it but a loopback interface, until [`ip`](Self::ip) adds some.
+/// Network namespace: it contains only a loopback interface until [`ip`](Self::ip) adds more.
 ///
-/// It has no name. This value and its clones keep it, and so do the sockets and programs inside; the kernel removes it with
-/// the last of them, also when the test process is killed.
+/// It has no name. This value and its clones keep it alive, and so do the sockets and programs inside; the kernel
+/// removes it with the last of them, also when the test process is killed.
 #[derive(Debug, Clone)]
 pub struct Namespace {
     file: Arc<File>,
 }
 
 impl Namespace {
-    /// Makes one, with `lo` up.
+    /// Creates a network, with `lo` up.
     ///
     /// # Panics
     ///
@@ -38,7 +38,7 @@ impl Namespace {
         made
     }
 
-    /// The one that the calling thread is in.
+    /// Returns the network of the calling thread.
     ///
     /// # Panics
     ///
@@ -48,7 +48,7 @@ impl Namespace {
         Self { file: Arc::new(file) }
     }
 
-    /// Moves the calling thread, and whatever it starts from now on, into it.
+    /// Moves the calling thread, and everything that it starts from now on, into this network.
     ///
     /// # Panics
     ///
@@ -57,8 +57,8 @@ impl Namespace {
         setns(&*self.file, CloneFlags::CLONE_NEWNET).expect("this thread may change its network");
     }
 
-    /// Does the work on a thread inside, and waits for it. Sockets stay in the network that they were made in, so what is
-    /// bound here can be used anywhere.
+    /// Runs `work` on a thread inside, and waits for it. Sockets stay in the network in which they were made, so what
+    /// is bound here can be used anywhere.
     ///
     /// # Panics
     ///
@@ -70,7 +70,7 @@ impl Namespace {
         })
     }
 
-    /// A UDP socket inside, for the runtime of the caller.
+    /// Binds a UDP socket inside, for the runtime of the caller.
     ///
     /// # Panics
     ///
@@ -87,19 +87,20 @@ impl Namespace {
             .unwrap_or_else(|error| panic!("no UDP socket on {address}: {error}"))
     }
 
-    /// A program to start inside, as `std` or (with `into()`) as tokio starts programs.
+    /// Creates a command that runs a program inside, for `std` or (with `into()`) for tokio.
     ///
-    /// The kernel ends it with the thread that starts it, however that ends. So start it on the thread of the test, not
-    /// on one of [`run`](Self::run), and keep this value until the program shows that it runs: it enters after its start.
+    /// The kernel ends the program with the thread that starts it, however that thread ends. So start it on the test's
+    /// thread, not on one of [`run`](Self::run), and keep this value until the program shows that it runs: it enters
+    /// the network after its start.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        // Each of the two turns into the next: the process is the program's.
+        // Each of the two execs the next, so the process ends up as the program itself.
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path()));
         command.args(["--", "setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
         command
     }
 
-    /// Lets `ip` change it: `namespace.ip("address add 10.0.0.1/24 dev eth0")`.
+    /// Runs `ip` inside: `namespace.ip("address add 10.0.0.1/24 dev eth0")`.
     ///
     /// # Panics
     ///
@@ -111,7 +112,7 @@ impl Namespace {
         assert!(output.status.success(), "`ip {arguments}` failed: {}", said.trim());
     }
 
-    /// Lets `nft` change it, all at once.
+    /// Runs `nft` inside, with all rules in one transaction.
     ///
     /// # Panics
     ///
@@ -134,7 +135,7 @@ impl Namespace {
         );
     }
 
-    /// Lets packets that come in on one interface leave on another.
+    /// Turns on IP forwarding: packets that come in on one interface may leave on another.
     ///
     /// # Panics
     ///
@@ -144,7 +145,7 @@ impl Namespace {
         written.expect("a network may forward");
     }
 
-    /// Lays a cable to the other network: an interface and its address (`10.0.0.1/24`) on each side.
+    /// Connects this network to the other one: an interface and its address (`10.0.0.1/24`) on each side.
     ///
     /// # Panics
     ///
@@ -161,7 +162,7 @@ impl Namespace {
         }
     }
 
-    /// Where other programs find it, while this value lives.
+    /// Returns the path at which other programs find it, while this value lives.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.file.as_raw_fd())
     }
@@ -173,7 +174,7 @@ impl Default for Namespace {
     }
 }
 
-/// The name of an interface, and its address with the length of its prefix.
+/// Name of an interface, and its address with the length of its prefix.
 pub type End<'a> = (&'a str, &'a str);
 
 fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {

@@ -5,26 +5,26 @@
 //! 192.168.1.2     203.0.113.2  192.0.2.1   198.51.100.2    192.168.2.2
 //! ```
 //!
-//! Nobody knows a way to a client's address but its router; what is sent there from elsewhere vanishes. Packets that a router has no mapping for end there: it filters
-//! by address and port, as Linux's connection tracking does.
+//! Only its router has a route to a client's address; packets that are sent there from elsewhere vanish. A router drops
+//! packets for which it has no mapping: it filters by address and port, as Linux's connection tracking does.
 
 use std::net::Ipv4Addr;
 
 use crate::namespace::Namespace;
 
-/// The bed. The kernel removes it with this value and the programs inside.
+/// Test bed of two NATs. The kernel removes it with this value and the programs inside.
 #[derive(Debug)]
 pub struct NatBed {
     /// The network between the routers, with [`PUBLIC_ADDRESS`]: the place for STUN and TURN servers.
     pub public: Namespace,
     /// One host and its router.
     pub left: NatSide,
-    /// The other.
+    /// The other host and its router.
     pub right: NatSide,
 }
 
 impl NatBed {
-    /// Makes the networks.
+    /// Creates the networks.
     ///
     /// # Panics
     ///
@@ -32,8 +32,8 @@ impl NatBed {
     pub fn new(left: NatOptions, right: NatOptions) -> Self {
         let public = Namespace::new();
         public.ip(&format!("address add {PUBLIC_ADDRESS}/32 dev lo"));
-        // What is for nobody here vanishes, as it does in the Internet. Without a route there would be errors instead, and
-        // coturn gives an allocation up that cannot send to a peer's private address.
+        // Packets for unknown addresses vanish, as they do in the Internet. Without a route there would be errors
+        // instead, and coturn gives up an allocation that cannot send to a peer's private address.
         for step in [
             "link add elsewhere type veth peer name nowhere",
             "link set elsewhere arp off up",
@@ -49,12 +49,12 @@ impl NatBed {
     }
 }
 
-/// A host and its router.
+/// Host and its router.
 #[derive(Debug)]
 pub struct NatSide {
     /// The host's network.
     pub client: Namespace,
-    /// The host's address, which nobody outside knows.
+    /// The host's address, which is unknown outside.
     pub client_address: Ipv4Addr,
     /// The router's network.
     pub router: Namespace,
@@ -62,33 +62,34 @@ pub struct NatSide {
     pub router_address: Ipv4Addr,
 }
 
-/// What a router does to packets.
+/// Options of a router: how it maps ports, and how many packets it loses.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NatOptions {
-    /// How it chooses the port that others see. Default: [`Mapping::SamePort`].
+    /// How it chooses the external port. Default: [`Mapping::SamePort`].
     pub mapping: Mapping,
-    /// Of 100 packets, how many are lost, in each direction. Default: 0.
+    /// Percentage of packets that are lost, in each direction. Default: 0.
     pub loss: u8,
 }
 
-/// How a router chooses the port that others see (RFC 4787 §4.1).
+/// How a router chooses the external port (RFC 4787 §4.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mapping {
-    /// The host's own port, whoever the packet is for: mapping that does not depend on the endpoint.
+    /// The host's own port for every destination: endpoint-independent mapping.
     #[default]
     SamePort,
-    /// A random port for each endpoint, as symmetric NATs do: the port that a STUN server sees is of no use to others.
+    /// A random port for each destination, as symmetric NATs do: the port that a STUN server
+    /// sees is of no use to others.
     RandomPort,
 }
 
 impl NatSide {
-    /// Of 100 packets, loses so many from now on, in each direction; 100 is an outage. Mappings stay.
+    /// Sets the percentage of packets that are lost from now on, in each direction; 100 is an outage. Mappings stay.
     ///
     /// # Panics
     ///
     /// When `nft` refuses.
     pub fn lose(&self, percent: u8) {
-        // `nft` does not compare with what cannot be.
+        // `nft` rejects comparisons that can never hold.
         let rule = match percent {
             0 => "",
             1..100 => &format!("numgen random mod 100 < {percent} drop"),
@@ -137,7 +138,7 @@ impl NatSide {
             Mapping::SamePort => "",
             Mapping::RandomPort => "fully-random",
         };
-        // What is not for a mapping must be dropped, not answered: an answered packet would take the port away from the
+        // Packets without a mapping must be dropped, not answered: an answered packet would take the port away from the
         // mapping that the host is about to make.
         router.nft(&format!(
             "table ip nat {{
@@ -164,5 +165,5 @@ impl NatSide {
     }
 }
 
-/// The address in the middle, which both hosts reach.
+/// Address of the public network, which both hosts reach.
 pub const PUBLIC_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -1,11 +1,11 @@
-//! A network for one test.
+//! Network namespace of one test.
 //!
 //! Browsers do not use loopback addresses for ICE, and Firefox gathers nothing without a default route. So each test gets a
 //! network namespace with `lo` (a page at `http://127.0.0.1` counts as a secure context, which cameras need) and a veth pair
 //! that carries [`ADDRESS`] and the default route (what ICE uses).
 //!
-//! The namespace has no name: the test's thread moves into it, its sockets and child processes are born in it, and the
-//! kernel removes it with the last of them. There is nothing to sweep, and tests do not see each other.
+//! The namespace has no name: the test's thread moves into it, its sockets and child processes are created in it, and
+//! the kernel removes it with the last of them. Nothing is left to clean up, and tests do not see each other.
 
 use std::io;
 use std::process::Command;
@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use thiserror::Error;
 
-/// Moves the calling thread, and whatever it starts from now on, into a new network.
+/// Moves the calling thread, and everything that it starts from now on, into a new network.
 ///
 /// # Errors
 ///
@@ -32,11 +32,11 @@ pub fn enter_a_new_one() -> Result<(), NetworkError> {
     Ok(())
 }
 
-/// Why there is no network for the test.
+/// Reason why the test has no network.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NetworkError {
-    /// Namespaces take root.
+    /// Creating a namespace needs root.
     #[error(
         "no network namespace for the test ({0}): run as root, or through ./integration-tests/run"
     )]
@@ -44,21 +44,21 @@ pub enum NetworkError {
     /// The program `ip` did not start.
     #[error("cannot run `ip`, which comes with the package iproute2: {0}")]
     NoIp(io::Error),
-    /// The program `ip` said no.
+    /// The program `ip` failed.
     #[error("`ip {step}` failed: {said}")]
     Refused {
         /// The arguments.
         step: &'static str,
-        /// What it wrote.
+        /// Its output.
         said: String,
     },
 }
 
-/// The address that ICE finds, in each test's network.
+/// Address that ICE finds, in each test's network.
 pub const ADDRESS: &str = "10.99.0.1";
 
-/// Without link-local addresses of IPv6: they come two seconds later, when they have been checked, and Chromium then ends
-/// every request that is under way with `ERR_NETWORK_CHANGED`.
+/// Commands that set the network up. IPv6 link-local addresses are off: they would come two seconds later, after
+/// duplicate address detection, and Chromium then ends every request that is under way with `ERR_NETWORK_CHANGED`.
 const STEPS: [&str; 8] = [
     "link set lo up",
     "link add call0 type veth peer name call1",

@@ -1,4 +1,4 @@
-//! Peer connections of other makers, all led in the same way: `browser_peer.js` says how.
+//! Peer connections of other implementations, all controlled in the same way: `browser_peer.js` describes the commands.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::browser::{Browser, Kind};
 use crate::faults::FaultKind;
 use crate::program;
 
-/// Whose peer connection.
+/// Implementation of a peer connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerKind {
     /// Debian's Chromium.
@@ -43,7 +43,7 @@ impl fmt::Display for PeerKind {
     }
 }
 
-/// A running peer of another maker. It ends when it is dropped.
+/// Running peer of another implementation. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Peer {
     kind: PeerKind,
@@ -56,11 +56,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts one, in the network of the calling thread.
+    /// Starts a peer, in the network of the calling thread.
     ///
     /// # Panics
     ///
-    /// When it is missing or does not come up.
+    /// When the implementation is missing or does not come up.
     pub async fn start(kind: PeerKind) -> Self {
         match kind {
             PeerKind::Chromium => Self::in_browser(kind, Kind::Chromium).await,
@@ -84,7 +84,7 @@ impl Peer {
         });
         let page = serve_a_page().await;
         let browser = Browser::start(browser).await;
-        // Connections are left by their other side on purpose. Firefox tells it as an error where it notices.
+        // Connections are closed by their other side on purpose. Firefox reports it as an error where it notices.
         browser.expect_fault(FaultKind::Uncaught, &["WebRTC: ICE failed"]);
         browser.go_to(&page).await;
         browser.evaluate(include_str!("../peers/browser_peer.js"), vec![json!(address)]).await;
@@ -157,16 +157,16 @@ impl Peer {
         }
     }
 
-    /// Whose it is.
+    /// Returns its implementation.
     pub fn kind(&self) -> PeerKind {
         self.kind
     }
 
-    /// Tells it to do something, and waits for its answer.
+    /// Sends it a command, and waits for its answer.
     ///
     /// # Errors
     ///
-    /// What it says instead, or that it says nothing.
+    /// The error that it answers, or that it does not answer.
     pub async fn command(&mut self, mut command: Value) -> Result<Value, String> {
         self.next += 1;
         let id = self.next;
@@ -196,7 +196,7 @@ impl Peer {
         }
     }
 
-    /// What it tells next. To give up waiting loses nothing.
+    /// Returns its next event; none when it has ended. Cancelling loses nothing.
     pub async fn event(&mut self) -> Option<Value> {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
@@ -209,14 +209,14 @@ impl Peer {
         }
     }
 
-    /// Forgets what it has told.
+    /// Discards the events that it has sent.
     pub fn forget(&mut self) {
         self.events.clear();
         while self.told.try_recv().is_ok() {}
     }
 }
 
-/// A page of this machine's own: from elsewhere, browsers let nobody talk to it.
+/// Serves a page from this machine: browsers forbid pages from elsewhere to talk to it.
 async fn serve_a_page() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}/", listener.local_addr().expect("it is bound"));
@@ -229,7 +229,7 @@ async fn serve_a_page() -> String {
                 {}
                 let page = "<!doctype html><title>peer</title><body>";
                 let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length";
-                // A browser that no longer wants it does not matter.
+                // A browser may close the connection early; that does not matter.
                 _ = stream
                     .write_all(format!("{head}: {}\r\n\r\n{page}", page.len()).as_bytes())
                     .await;
@@ -239,7 +239,7 @@ async fn serve_a_page() -> String {
     address
 }
 
-/// The program around the crate `webrtc`, as `integration-tests/run` has built it.
+/// Returns the program around the crate `webrtc`, as `integration-tests/run` has built it.
 fn webrtc_rs_peer() -> PathBuf {
     program::of_the_machine("webrtc-rs-peer", "nothing: it is built there")
 }

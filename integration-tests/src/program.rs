@@ -1,4 +1,4 @@
-//! Programs that a test starts: where they are, and how to be sure that they end.
+//! Programs that a test starts: their paths, and process groups that surely end.
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,8 +15,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
-/// A program of this workspace, freshly built. `integration-tests/run` has built all of them; the first test that is
-/// started by other means builds them.
+/// Returns the path of a program of this workspace, freshly built. `integration-tests/run` has built all of them; the
+/// first test that is started by other means builds them.
 ///
 /// # Panics
 ///
@@ -38,18 +38,18 @@ pub fn of_the_workspace(name: &str) -> PathBuf {
     program
 }
 
-/// What the tests of this process have spent on building so far.
+/// Returns the time that the tests of this process have spent on building so far.
 pub(crate) fn build_time() -> Duration {
     BUILD_TIME.get().copied().unwrap_or_default()
 }
 
 static BUILD_TIME: OnceLock<Duration> = OnceLock::new();
 
-/// A program that the machine brings, or that `integration-tests/run` has installed.
+/// Returns the path of a program that is installed on the machine, or that `integration-tests/run` has installed.
 ///
 /// # Panics
 ///
-/// When there is none, with what to do about it.
+/// When there is none, with a hint how to install it.
 pub fn of_the_machine(name: &str, package: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(cache().map(|cache| cache.join("bin")));
@@ -58,12 +58,12 @@ pub fn of_the_machine(name: &str, package: &str) -> PathBuf {
     })
 }
 
-/// The Python that has what the programs in `integration-tests/peers` import: `CALLBOARD_PYTHON`, or the one that
-/// `integration-tests/run` has installed.
+/// Returns the Python that has the packages of the programs in `integration-tests/peers`: `CALLBOARD_PYTHON`, or the
+/// one that `integration-tests/run` has installed.
 ///
 /// # Panics
 ///
-/// When there is none, with what to do about it.
+/// When there is none, with a hint how to install it.
 pub fn python() -> PathBuf {
     let set = env::var_os("CALLBOARD_PYTHON").filter(|value| !value.is_empty()).map(PathBuf::from);
     let python = set.or_else(|| cache().map(|cache| cache.join("python/bin/python3")));
@@ -72,8 +72,8 @@ pub fn python() -> PathBuf {
     })
 }
 
-/// Returns a TCP port on which no program listens, another one each time. The test has the network to itself, and the port
-/// is none of those that the kernel gives to sockets that ask for none (32,768 and more), so it stays free.
+/// Returns a TCP port on which no program listens, another one each time. The test has the network to itself, and the
+/// port is outside the kernel's ephemeral range (32,768 and more), so it stays free.
 ///
 /// # Panics
 ///
@@ -87,7 +87,7 @@ pub fn free_port() -> u16 {
         .expect("a socket on loopback")
 }
 
-/// Children, grandchildren and all: a program together with whatever it starts.
+/// Program together with all processes that it starts, directly or indirectly.
 ///
 /// It runs in a process namespace whose first process lives as long as this end of its standard input is open. When that
 /// closes, also because the test process was killed, the kernel ends every process inside.
@@ -97,7 +97,7 @@ pub struct Brood {
 }
 
 impl Brood {
-    /// Starts the program; what it writes goes to the file `log`.
+    /// Starts the program; its output goes to the file `log`.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl Drop for Brood {
 
 /// Builds the programs.
 ///
-/// All packages of the workspace, and a test, because that is what `cargo test --workspace` has just built: another choice
-/// would resolve features differently and build every dependency a second time.
+/// Builds all packages of the workspace, and a test, because `cargo test --workspace` has just built those: another
+/// choice would resolve features differently and build every dependency a second time.
 fn build() {
     let began = Instant::now();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
@@ -163,14 +163,14 @@ fn build() {
     _ = BUILD_TIME.set(began.elapsed());
 }
 
-/// The folder of the programs: this test is target/PROFILE/deps/NAME-HASH.
+/// Returns the folder of the programs: this test is target/PROFILE/deps/NAME-HASH.
 fn folder() -> PathBuf {
     let test = env::current_exe().expect("the path of this test");
     let folder = test.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
     folder.expect("tests run from cargo's target folder").to_owned()
 }
 
-/// The folder in which `integration-tests/run` keeps what it built.
+/// Returns the folder in which `integration-tests/run` keeps its builds.
 fn cache() -> Option<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("CALLBOARD_CACHE")

@@ -1,4 +1,5 @@
-//! Peers of other makers, written in Python and led by JSON lines. Their programs are in `integration-tests/peers`.
+//! Peers of other implementations, written in Python and controlled by JSON lines. Their programs are in
+//! `integration-tests/peers`.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -15,8 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::namespace::Namespace;
 use crate::program;
 
-/// A running peer. It is told to end by the end of its input, and killed when dropped. A failing test shows what it wrote
-/// to standard error.
+/// Running peer. It ends at the end of its input, and is killed when dropped. A failing test shows its standard error.
 #[derive(Debug)]
 pub struct PythonPeer {
     name: String,
@@ -24,12 +24,12 @@ pub struct PythonPeer {
     commands: Option<ChildStdin>,
     events: Lines<BufReader<ChildStdout>>,
     complaints: NamedTempFile,
-    /// The program enters it after its start.
+    /// Network that the program enters after its start.
     _namespace: Namespace,
 }
 
 impl PythonPeer {
-    /// Starts aioice's ICE agent: `aioice_peer.py` says what it can be told. It uses no loopback addresses.
+    /// Starts aioice's ICE agent: `aioice_peer.py` describes its commands. It uses no loopback addresses.
     ///
     /// # Panics
     ///
@@ -66,7 +66,7 @@ impl PythonPeer {
         Self { name: name.to_owned(), child, commands, events, complaints, _namespace: namespace }
     }
 
-    /// Tells it to do something: `peer.tell(json!({ "do": "send", "text": "hello" }))`.
+    /// Sends it a command: `peer.tell(json!({ "do": "send", "text": "hello" }))`.
     ///
     /// # Panics
     ///
@@ -77,7 +77,7 @@ impl PythonPeer {
         written.unwrap_or_else(|error| panic!("{} does not listen: {error}", self.name));
     }
 
-    /// Tells an ICE agent to connect to the other side, whose last candidates these are.
+    /// Tells an ICE agent to connect to the other side, with these as all of its candidates.
     ///
     /// # Panics
     ///
@@ -87,11 +87,11 @@ impl PythonPeer {
         self.tell(command).await;
     }
 
-    /// Its next event of this name, skipping others; waits for it at most `within`.
+    /// Returns its next event of this name, skipping others; waits for it at most `within`.
     ///
     /// # Panics
     ///
-    /// When time is up or the peer has ended, with what it said instead.
+    /// When time is up or the peer has ended, with the events that it sent instead.
     pub async fn event(&mut self, event: &str, within: Duration) -> Value {
         let deadline = Instant::now() + within;
         let mut instead = Vec::new();
@@ -111,11 +111,11 @@ impl PythonPeer {
         }
     }
 
-    /// Ends its input and waits for its end.
+    /// Closes its input and waits for its end.
     ///
     /// # Panics
     ///
-    /// When it does not end within `within`, or not well.
+    /// When it does not end within `within`, or ends with an error.
     pub async fn finish(&mut self, within: Duration) {
         drop(self.commands.take());
         let ended = timeout(within, self.child.wait()).await;

@@ -1,4 +1,4 @@
-//! READMEs taken at their word: the commands that they name, and the addresses.
+//! READMEs as test input: the commands and addresses that they name.
 
 use std::fs;
 use std::path::Path;
@@ -56,13 +56,13 @@ impl Readme {
         found[0].to_owned()
     }
 
-    /// Whether the README says this, whatever its line breaks.
+    /// Returns whether the README contains these words, ignoring line breaks.
     pub fn says(&self, words: &str) -> bool {
         let text: Vec<_> = self.text.split_whitespace().collect();
         text.join(" ").contains(words)
     }
 
-    /// Every `cargo run`, in words, without what a comment says of it.
+    /// Returns every `cargo run` command as words, without its comment.
     fn commands(&self) -> impl Iterator<Item = Vec<&str>> {
         let pieces = self.text.lines().flat_map(|line| line.split('`')).map(str::trim);
         pieces

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::PATIENCE;
 use crate::program;
 
-/// A running server, of `mesh-call` unless another is named, killed when dropped. A failing test shows what it wrote.
+/// Running server, of `mesh-call` unless another is named, killed when dropped. A failing test shows its output.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -37,9 +37,9 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When it does not start, or does not say where it listens.
+    /// When it does not start, or does not print its address.
     pub async fn of(program: &str, arguments: &[&str]) -> Self {
-        // `setpriv` turns into the server, which the kernel then ends with this thread, however that ends.
+        // `setpriv` execs the server, which the kernel then ends with this thread, however that ends.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(program::of_the_workspace(program))
@@ -66,22 +66,22 @@ impl Server {
         Self { child, address, written }
     }
 
-    /// The address that it told, `http://127.0.0.1:PORT`.
+    /// Returns the address that it printed, `http://127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The address of a page.
+    /// Returns the address of a page.
     pub fn page(&self, path: &str) -> String {
         format!("{}/{path}", self.address)
     }
 
-    /// Where it listens, as `--listen` takes it.
+    /// Returns its address in the form that `--listen` takes.
     pub fn listen(&self) -> &str {
         self.address.split_once("://").map_or(&*self.address, |(_, listen)| listen)
     }
 
-    /// The process.
+    /// Returns the id of its process.
     ///
     /// # Panics
     ///
@@ -90,7 +90,7 @@ impl Server {
         self.child.id().expect("the server runs")
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits for the process to end.
     ///
     /// # Panics
     ///
@@ -125,5 +125,5 @@ fn keep_lines(from: impl AsyncRead + Unpin + Send + 'static, written: &Arc<Mutex
     });
 }
 
-/// How much of its log a failing test shows.
+/// Number of lines of its log that a failing test shows.
 const SHOWN_LINES: usize = 60;

@@ -1,4 +1,5 @@
-//! The one STUN exchange that a bed needs to look at itself. Written out here, so that no library under test vouches for it.
+//! One STUN exchange, with which a test bed checks itself. Written by hand, so that it depends
+//! on no library under test.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -7,11 +8,12 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-/// Asks a STUN server once under which address it sees the socket (IPv4 only). None when the answer does not come in time.
+/// Asks a STUN server once under which address it sees the socket (IPv4 only). Returns none when the
+/// answer does not come in time.
 ///
 /// # Errors
 ///
-/// When the socket fails, as it does after an ICMP message that nobody listens there.
+/// When the socket fails, as it does after an ICMP message "port unreachable".
 pub async fn mapped_address(
     socket: &UdpSocket,
     server: SocketAddr,

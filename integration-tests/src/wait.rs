@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// What a look at a condition told.
+/// Result of one check of a condition.
 #[derive(Debug)]
 pub enum Moment<T> {
     /// It holds.
     Now(T),
-    /// It does not hold yet; here is what there was instead, for the message of a wait that fails.
+    /// It does not hold yet; the text describes the state found instead, for the message of a wait that fails.
     NotYet(String),
 }
 
-/// Looks again and again until the condition holds, for at most `within`.
+/// Checks again and again until the condition holds, for at most `within`, and returns its value.
 ///
 /// # Panics
 ///
-/// When time is up, with what was awaited and what there was at the last look.
+/// When time is up, with the condition's description and the state at the last check.
 pub async fn until<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Moment<T>) -> T {
     let deadline = Instant::now() + within;
     let mut ticks = interval(BETWEEN_LOOKS);
@@ -34,5 +34,5 @@ pub async fn until<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() 
     }
 }
 
-/// Short beside what a browser takes for anything, long beside what a look costs.
+/// Time between two checks: short beside what a browser takes for anything, long beside the cost of a check.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! A server behind a NAT that maps one to one, as the machine of a container does: found by the address that it announces.
+//! A server behind a one-to-one NAT, as in a container: found by the address that it announces.
 
 use std::process::Stdio;
 use std::thread;
@@ -48,7 +48,7 @@ fn a_server_behind_a_one_to_one_nat_is_reached_by_the_address_that_it_announces(
 
         bed.right.client.enter();
         let url = format!("{outside}:8080");
-        // In the network that this thread has entered.
+        // The new thread is in the network that this thread has entered.
         let client = thread::spawn(move || System::new().block_on(echoed(&url)));
 
         let (answer, echoed) = client.join().expect("it is answered");
@@ -58,7 +58,7 @@ fn a_server_behind_a_one_to_one_nat_is_reached_by_the_address_that_it_announces(
     });
 }
 
-/// The server's answer, and what it sends back.
+/// Returns the server's answer, and the message that it sends back.
 async fn echoed(address: &str) -> (String, String) {
     let options = PeerConnectionsOptions { media_threads: 1, ..PeerConnectionsOptions::default() };
     let home = PeerConnections::start(options).await.expect("ports");

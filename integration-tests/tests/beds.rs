@@ -1,4 +1,4 @@
-//! The beds themselves: what a test may rely on when it runs behind NATs, with loss, and with a real TURN server.
+//! Tests of the test beds: what a test may rely on when it runs behind NATs, with loss, and with a real TURN server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -66,7 +66,7 @@ fn hosts_behind_nats_that_keep_the_port_reach_each_other_and_behind_random_ports
             }
             let [(left, left_mapped), (right, right_mapped)] = &hosts[..] else { unreachable!() };
 
-            // The first opens the way for the second, and is itself dropped by the other router.
+            // The first opens the mapping for the second, and is itself dropped by the other router.
             left.send_to(b"first", right_mapped).await.unwrap();
             right.send_to(b"second", left_mapped).await.unwrap();
             left.send_to(b"third", right_mapped).await.unwrap();
@@ -95,7 +95,7 @@ fn a_router_that_loses_packets_loses_about_as_many_as_it_is_told() {
     });
 }
 
-/// How many of 1,000 datagrams arrive. They go a hundred at a time, which fit the receiver's buffer whenever they come.
+/// Returns how many of 1,000 datagrams arrive. They are sent a hundred at a time, which fit the receiver's buffer.
 async fn arrived(from: &UdpSocket, to: &UdpSocket) -> usize {
     let address = to.local_addr().unwrap();
     let mut arrived = 0;
@@ -110,7 +110,7 @@ async fn arrived(from: &UdpSocket, to: &UdpSocket) -> usize {
         }
         all_within(hundreds * 100, SILENCE / 10).await;
     }
-    // A busy machine is late with some.
+    // On a busy machine some are late.
     all_within(1_000, SILENCE).await;
     arrived
 }
@@ -243,7 +243,8 @@ async fn connected(left: PythonPeer, right: PythonPeer) -> (PythonPeer, PythonPe
     connected_over("host", left, right).await
 }
 
-/// Introduces the two, and waits until the first has chosen a pair with candidates of this kind in it.
+/// Exchanges the candidates of the two, and waits until the first has selected a pair with
+/// candidates of this kind in it.
 async fn connected_over(
     kind: &str,
     mut left: PythonPeer,
@@ -263,7 +264,7 @@ async fn connected_over(
     (left, right)
 }
 
-/// Whether a packet of coturn's own client reaches somebody through it.
+/// Returns whether a packet of coturn's own client gets through the relay.
 async fn relays(transport: &[&str], port: u16, credentials: &[&str]) -> bool {
     let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let client = program::of_the_machine("turnutils_uclient", "coturn");
@@ -317,5 +318,5 @@ async fn receive_within(within: Duration, socket: &UdpSocket) -> Option<(Vec<u8>
     Some((buffer[..length].to_vec(), from))
 }
 
-/// After so long without it nothing comes any more: long beside what a datagram takes within one machine.
+/// Silence after which no more is expected: long beside the delay of a datagram within one machine.
 const SILENCE: Duration = Duration::from_secs(2);

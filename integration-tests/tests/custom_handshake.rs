@@ -1,4 +1,4 @@
-//! The example whose handshake is swapped by one line.
+//! The example whose handshake is selected by one line.
 
 use integration_tests::{
     Browser, Kind, Moment, PATIENCE, Readme, on_a_stage_of_its_own, program, until,
@@ -40,7 +40,7 @@ fn a_browser_is_let_in_with_the_certificate_that_was_pinned_and_with_no_other() 
                 })
                 .await;
             };
-            // The second time from a page that was loaded again.
+            // The second time from a reloaded page.
             for _ in 0..2 {
                 browser.go_to(&address).await;
                 let set_name = "document.getElementById('name').value = arguments[0]";

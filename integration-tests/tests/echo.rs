@@ -1,4 +1,4 @@
-//! The echo example, as a browser's user sees it.
+//! The echo example, as a user sees it in a browser.
 
 use integration_tests::{Browser, Kind, Moment, PATIENCE, Readme, on_a_stage_of_its_own, until};
 
@@ -56,7 +56,7 @@ async fn echoes(kind: Kind) {
     })
     .await;
 
-    // The server ends: the page says so, sends no more, and can be begun anew without a reload.
+    // The server ends: the page says so, sends no more, and can be started again without a reload.
     assert_eq!(server.terminate(PATIENCE).await.code(), Some(0));
     until("the end of the connection", PATIENCE, async || {
         let ended = "const disabled = (button) => document.querySelector(button).disabled;

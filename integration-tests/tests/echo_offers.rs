@@ -1,4 +1,4 @@
-//! The echo example as a server: what it makes of offers that no browser of ours writes.
+//! Answers of the echo example to offers that none of our browsers writes.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -32,7 +32,7 @@ async fn serve() -> (Child, String) {
     (server, address)
 }
 
-/// Status and body of the reply to an offer.
+/// Returns status and body of the reply to an offer.
 async fn offer(address: &str, body: Value) -> (u16, String) {
     let body = body.to_string();
     let mut stream = TcpStream::connect(address).await.expect("it listens");
@@ -72,7 +72,7 @@ async fn offers_of_many_makers_are_answered_and_what_is_refused_is_refused_at_on
         assert_eq!(answer.media().len(), sections, "{name}");
         for section in answer.media() {
             assert_ne!(section.port(), Some(0), "{name}: {section}");
-            // What comes goes back.
+            // Media that comes is sent back.
             assert!(!section.is_rtp() || section.has("sendrecv"), "{name}: {section}");
         }
     }
@@ -90,7 +90,7 @@ async fn offers_of_many_makers_are_answered_and_what_is_refused_is_refused_at_on
         (json!({ "type": "answer", "sdp": read("hand-plain.sdp") }), "no remote answer"),
         (json!({ "sdp": "" }), "type"),
     ] {
-        // It used to wait for candidates, of which there are none, for 5 s each time.
+        // It used to wait 5 s each time for candidates, of which there are none.
         let soon = fastest + Duration::from_secs(1);
         let mut times = Vec::new();
         while times.iter().all(|time| *time > soon) {

@@ -1,4 +1,5 @@
-//! Stand-alone ICE endpoints across NATs and loss, through a real TURN server, and with a peer of another maker.
+//! Stand-alone ICE endpoints across NATs and loss, through a real TURN server, and with a peer
+//! of another implementation.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod hosts;
@@ -37,7 +38,7 @@ fn trusting(coturn: &Coturn) -> Arc<rustls::ClientConfig> {
     Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Two hosts with nothing but a cable between them.
+/// Creates two hosts with nothing but a cable between them.
 fn cable() -> (Namespace, Namespace) {
     let (left, right) = (Namespace::new(), Namespace::new());
     left.connect(("eth0", "10.1.0.1/24"), &right, ("eth0", "10.1.0.2/24"));
@@ -93,7 +94,7 @@ fn two_behind_symmetric_nats_meet_through_a_turn_server_over_udp_tcp_and_tls() {
                 )
             );
             assert_talks(&mut a, &mut b).await;
-            // Through a channel as well, once there is one.
+            // Later rounds go through a channel, once there is one.
             for round in 0..30 {
                 let text = format!("round {round}");
                 a.say_until_heard(&mut b, &text, PATIENCE).await;
@@ -157,7 +158,7 @@ fn endpoints_connect_under_loss_in_time() {
         for (loss, limit, may_fail) in
             [(10, Duration::from_secs(5), 0), (30, Duration::from_secs(15), 1)]
         {
-            // How busy the machine is: what the same takes here without loss.
+            // A measure of the machine's load: the time that the same takes here without loss.
             let mut busy = Duration::ZERO;
             let lossy = NatOptions { loss, ..NatOptions::default() };
             let bed = NatBed::new(lossy, NatOptions::default());
@@ -204,7 +205,7 @@ fn an_outage_of_five_seconds_is_survived() {
         let outage = Instant::now();
         while outage.elapsed() < Duration::from_secs(5) {
             _ = a.say("into the void").await;
-            // Twenty payloads a second, as the outage lasts.
+            // Twenty payloads a second, as long as the outage lasts.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         bed.left.lose(0);
@@ -214,7 +215,7 @@ fn an_outage_of_five_seconds_is_survived() {
     });
 }
 
-/// F9: the host has another address from now on.
+/// F9: the host gets another address.
 #[test]
 fn a_host_that_moves_comes_back_by_an_ice_restart() {
     on_a_stage_of_its_own(async || {
@@ -268,7 +269,7 @@ fn a_turn_server_that_dies_is_noticed_and_a_restart_brings_them_back_through_the
             b.told.clear();
             let began = Instant::now();
             a.endpoint.send(RestartIce).await.unwrap();
-            // One of them may not even have noticed that it was gone.
+            // One of them may not even have noticed the loss.
             let back = |host: &Host| {
                 let selected =
                     |event: &EndpointEvent| matches!(event, EndpointEvent::NewSelectedPair { .. });

@@ -1,4 +1,4 @@
-//! What a server says of the connection of a browser that was killed.
+//! Report of the server on the connection of a browser that was killed.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -46,7 +46,7 @@ async fn is_killed(kind: Kind) {
     })
     .await;
 
-    // With all its processes, by SIGKILL.
+    // Kills all its processes by SIGKILL.
     drop(browser);
 
     let mut said = Vec::new();

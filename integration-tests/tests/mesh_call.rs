@@ -1,4 +1,4 @@
-//! The main job: browsers in a call through the server's rooms.
+//! The main use: browsers in a call through the server's rooms.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn a_third_browser_learns_that_the_room_is_full() {
         ann.is_with(1).await;
         bob.is_with(1).await;
 
-        // The place is free again when someone has left.
+        // The place is free again after a member has left.
         bob.close().await;
         ann.is_with(0).await;
         eve.browser().click("#leave").await;
@@ -42,7 +42,7 @@ fn a_server_that_ends_tells_the_pages_and_a_new_one_gets_them_back() {
         let listen = server.listen().to_owned();
         let (ann, bob) = two_in_a_call(&server, Kind::Chromium, Kind::Firefox).await;
         for page in [&ann, &bob] {
-            // They ask until somebody answers.
+            // Pages ask until the server answers.
             let words = ["/check/room", "_CONNECTION_REFUSED"];
             page.browser().expect_fault(FaultKind::FailedRequest, &words);
         }
@@ -104,7 +104,7 @@ async fn a_call_between(one: Kind, other: Kind) {
     ann.sees_everyone_move().await;
     bob.sees_everyone_move().await;
 
-    // A page hears that one has joined before it hears its name.
+    // A page learns that a member has joined before it learns its name.
     for page in [&ann, &bob] {
         page.calls_everyone_by_one_name().await;
     }
@@ -130,5 +130,5 @@ async fn two_in_a_call(server: &Server, one: Kind, other: Kind) -> (CallPage, Ca
     (ann, bob)
 }
 
-/// The longest that the server may take to say goodbye to everyone.
+/// Longest time in which the server says goodbye to all clients.
 const DRAIN_TIME: Duration = Duration::from_secs(10);

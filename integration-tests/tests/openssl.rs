@@ -65,7 +65,7 @@ fn openssl_says_goodbye_and_so_do_we() {
             }
         }
 
-        // Only its client says goodbye before it ends; its server closes the socket.
+        // Only OpenSSL's client says goodbye before it ends; its server closes the socket.
         let mut pair = connected(Role::Server).await;
         pair.openssl.say("Q").await;
         pair.ours.until("a close_notify of OpenSSL's client", |ours| ours.closed).await;
@@ -144,7 +144,7 @@ fn openssl_and_we_connect_while_somebody_sends_different_datagrams_in_its_name()
     });
 }
 
-/// The versions of DTLS that this OpenSSL speaks.
+/// Returns the versions of DTLS that this OpenSSL speaks.
 async fn versions() -> Vec<(&'static str, Version)> {
     let output = Command::new(openssl()).args(["s_client", "-help"]).output().await;
     let output = output.expect("openssl starts");
@@ -169,17 +169,17 @@ async fn connected(role: Role) -> Pair {
     pair
 }
 
-/// OpenSSL and us.
+/// OpenSSL and our handshake.
 struct Pair {
     ours: Ours,
     openssl: OpenSsl,
-    /// OpenSSL's, DER.
+    /// OpenSSL's certificate, DER.
     certificate: Vec<u8>,
     role: Role,
 }
 
 impl Pair {
-    /// `role` is ours.
+    /// Starts OpenSSL and our side; `role` is ours.
     async fn new(version: &str, role: Role, profiles: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
@@ -191,7 +191,7 @@ impl Pair {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let where_to = match role {
             Role::Client => {
-                // Without `-listen` it answers a ClientHello that is repeated for want of an answer with nothing.
+                // Without `-listen` it does not answer a ClientHello that is repeated because there was no answer.
                 let arguments = ["s_server", "-listen", "-naccept", "1", "-accept", "127.0.0.1:0"];
                 arguments.map(str::to_owned).to_vec()
             }
@@ -265,7 +265,7 @@ impl Pair {
     }
 }
 
-/// A program `openssl`.
+/// Running program `openssl`.
 struct OpenSsl {
     child: Child,
     stdin: ChildStdin,
@@ -279,7 +279,7 @@ impl OpenSsl {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.expect("OpenSSL runs");
     }
 
-    /// Waits for a line in which something is found.
+    /// Waits for a line in which `find` finds a value.
     async fn line<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
         let mut written = String::new();
         let found = timeout(PATIENCE, async {
@@ -312,9 +312,9 @@ struct Ours {
     payloads: Vec<Bytes>,
     closed: bool,
     random: fastrand::Rng,
-    /// Of 100 datagrams, so many are lost, in each direction.
+    /// Percentage of datagrams that are lost, in each direction.
     loss: u32,
-    /// Who sends some datagrams of a kind in OpenSSL's name before each of its own.
+    /// Forger that sends some datagrams of a kind in OpenSSL's name before each of its own.
     forger: Option<(Forger, Forged)>,
 }
 
@@ -358,7 +358,7 @@ impl Ours {
         }
     }
 
-    /// Serve until something else is there.
+    /// Serves our side until the other future is done.
     async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> T {
         let mut other = std::pin::pin!(other);
         loop {
@@ -369,7 +369,7 @@ impl Ours {
         }
     }
 
-    /// One datagram or one look at the clock. Cancelling it loses nothing but what the network may lose.
+    /// Handles one datagram or one time-out. Cancelling it loses at most a datagram, as the network may.
     async fn serve_once(&mut self) {
         let due = match (&self.handshake, &self.session) {
             (Some(handshake), _) => handshake.poll_timeout(),
@@ -477,8 +477,8 @@ const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
 const GCM_FIRST: &str = "SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80";
 
-/// What OpenSSL offers or takes, and what is agreed on.
+/// Profiles that OpenSSL offers or takes, each with the one that is agreed on.
 const PROFILES: [(&str, SrtpProfile); 2] =
     [(GCM_FIRST, SrtpProfile::Aes128Gcm), ("SRTP_AES128_CM_SHA1_80", SrtpProfile::Aes128CmSha1_80)];
-/// Forged datagrams before each that is OpenSSL's.
+/// Forged datagrams before each of OpenSSL's.
 const FORGED: usize = 12;

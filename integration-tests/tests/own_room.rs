@@ -1,4 +1,4 @@
-//! The README's own room and peer: as it stands there, and as it runs.
+//! The README's own room and peer: the text, and the running program.
 
 use futures_util::{SinkExt, StreamExt};
 use integration_tests::{PATIENCE, Readme, on_a_stage_of_its_own};
@@ -40,7 +40,7 @@ async fn do_what_the_readme_says(folder: &str) {
     assert_eq!(next(&mut player).await["event"], "guess", "and no solution before it");
 }
 
-/// A request whose body never comes ends with its connection, whether there is a route for it or not.
+/// A request whose body never comes ends with its connection, whether it has a route or not.
 #[test]
 fn a_body_that_does_not_come_is_cut() {
     on_a_stage_of_its_own(async || {

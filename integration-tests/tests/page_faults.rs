@@ -1,4 +1,4 @@
-//! The check that the pages of a browser test have no faults: every kind is caught, in both browsers.
+//! Tests of the check that pages of browser tests have no faults: every kind is caught, in both browsers.
 
 use integration_tests::{
     Browser, FaultKind, Kind, Moment, PATIENCE, on_a_stage_of_its_own, program, until,
@@ -24,7 +24,7 @@ fn a_browser_that_is_dropped_is_judged_and_expected_faults_are_none() {
         let site = serve().await;
         browser.expect_fault(FaultKind::ConsoleError, &["written"]);
         browser.expect_fault(FaultKind::FailedRequest, &["/nothing", "404"]);
-        // Other words, and another kind.
+        // Expectations with other words, or of another kind.
         browser.expect_fault(FaultKind::Uncaught, &["thrown", "/nowhere"]);
         browser.expect_fault(FaultKind::ConsoleError, &["thrown"]);
 
@@ -64,25 +64,25 @@ async fn visit(browser: &Browser, site: &str, pages: &[&str]) {
     }
 }
 
-/// What a test says that fails.
+/// Returns the message of a test that fails.
 fn failure_of(test: impl AsyncFnOnce() + Send) -> String {
     let outcome = catch_unwind(AssertUnwindSafe(|| on_a_stage_of_its_own(test)));
     let panic = outcome.expect_err("it fails");
     panic.downcast_ref::<String>().expect("a text").clone()
 }
 
-/// Serves the pages with faults; all else that is asked for is a 404.
+/// Serves the pages with faults; all other requests get a 404.
 async fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("it is bound"));
-    // The test has the network to itself, so no program comes to listen there.
+    // The test has the network to itself, so this port stays free.
     let nobody = format!("127.0.0.1:{}", program::free_port());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let nobody = nobody.clone();
             tokio::spawn(async move {
                 let mut lines = BufReader::new(&mut stream).lines();
-                // A browser that connects and then asks for nothing does not matter.
+                // A browser may connect and then send no request.
                 let Ok(Some(asked)) = lines.next_line().await else { return };
                 while let Ok(Some(line)) = lines.next_line().await
                     && !line.is_empty()
@@ -105,7 +105,7 @@ async fn serve() -> String {
     address
 }
 
-/// Pages by name, each with one fault, and how it is told.
+/// Pages by name, each with one fault, and a part of its report.
 const PAGES: [(&str, &str, &str); 7] = [
     ("error", "<script>console.error('written')</script>", "ConsoleError: written"),
     ("throw", "<script>throw new Error('thrown')</script>", "Uncaught: Error: thrown"),
@@ -113,6 +113,6 @@ const PAGES: [(&str, &str, &str); 7] = [
     ("fetch", "<script>fetch('/nothing')</script>", "/nothing 404"),
     ("refused", "<script>fetch('http://NOBODY/refused').catch(() => {})</script>", "/refused "),
     ("socket", "<script>new WebSocket('ws://NOBODY/')</script>", "ws://"),
-    // Browsers ask for one by themselves.
+    // Browsers ask for an icon by themselves.
     ("icon", "<p>no icon", "/favicon.ico"),
 ];

@@ -1,4 +1,4 @@
-//! The metrics of a running server, as Prometheus's own checker sees them.
+//! Metrics of a running server, checked by Prometheus's own tool.
 
 use std::process::{Output, Stdio};
 
@@ -23,7 +23,7 @@ async fn promtool_is_content_with_the_metrics_in_both_forms() {
 
     let said = check(&metrics).await;
     assert!(said.status.success() && said.stderr.is_empty(), "{said:?}\n{metrics}");
-    // It does look.
+    // The checker does find errors.
     assert!(!check("# TYPE callboard_things counter\ncallboard_things 1\n").await.status.success());
 
     let (head, metrics) = get(address, "application/openmetrics-text;version=1.0.0").await;
@@ -39,7 +39,7 @@ async fn promtool_is_content_with_the_metrics_in_both_forms() {
     assert!(!import("# UNIT callboard_things seconds\n# EOF\n").await.status.success());
 }
 
-/// The head and the body of what `/metrics` answers to one that accepts this.
+/// Returns head and body of the answer of `/metrics` to a request that accepts this.
 async fn get(address: &str, accept: &str) -> (String, String) {
     let mut connection = TcpStream::connect(address).await.expect("it listens");
     let request = format!(
@@ -52,8 +52,8 @@ async fn get(address: &str, accept: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-/// `promtool tsdb create-blocks-from openmetrics` of this: `check metrics` reads the other form alone. It wants to know of when
-/// each sample is.
+/// Runs `promtool tsdb create-blocks-from openmetrics` on these metrics: `check metrics` reads only the other format.
+/// It requires the time of each sample.
 async fn import(metrics: &str) -> Output {
     let dated: String = metrics
         .lines()
@@ -76,7 +76,7 @@ async fn import(metrics: &str) -> Output {
         .expect("it starts")
 }
 
-/// `promtool check metrics` of this.
+/// Runs `promtool check metrics` on these metrics.
 async fn check(metrics: &str) -> Output {
     let mut promtool = Command::new(program::of_the_machine("promtool", "prometheus"))
         .args(["check", "metrics"])

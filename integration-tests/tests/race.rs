@@ -1,5 +1,5 @@
-//! T1, T2, T2b, T2c over real sockets: a third party sends hellos and more while two endpoints shake hands, from elsewhere and in the
-//! name of one of them.
+//! T1, T2, T2b, T2c over real sockets: a third party sends forged hellos and other datagrams while two endpoints shake
+//! hands, from another address and in the name of one of them.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 #[path = "../../crates/ice-handshake/tests/forgery/mod.rs"]
@@ -41,7 +41,7 @@ fn hellos(version: Option<Version>, of: Role, count: usize) -> Vec<Bytes> {
         .collect()
 }
 
-/// The same again and again.
+/// Repeats the same datagrams without end.
 fn again(datagrams: Vec<Bytes>) -> impl Iterator<Item = Bytes> + Send {
     let mut at = 0;
     std::iter::repeat_with(move || {
@@ -50,8 +50,8 @@ fn again(datagrams: Vec<Bytes>) -> impl Iterator<Item = Bytes> + Send {
     })
 }
 
-/// Has `a` on the left and `b` on the right connect while these datagrams come to `a` in the name of `b`, and then talk.
-/// Prints how long connecting took, and how many came.
+/// Connects `a` on the left and `b` on the right while these datagrams come to `a` in the name of `b`, and then has
+/// them talk. Prints how long connecting took, and how many datagrams came.
 async fn connect_while_attacked(
     what: &str,
     [left, right]: [&Namespace; 2],
@@ -76,7 +76,7 @@ async fn connect_while_attacked(
 
     println!("{what}: {:?}, {} forged", began.elapsed(), attacker.sent());
     for phase in ["while attacked", "still"] {
-        // Before the first data, and after it.
+        // In both phases: before the first data, and after it.
         let before = attacker.sent();
         until("more that is forged", PATIENCE, async || match attacker.sent() - before {
             count @ 0..100 => Moment::NotYet(format!("{count}")),
@@ -148,7 +148,7 @@ fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not
             .join()
             .unwrap()
         };
-        // Its reader has a thread of its own there, as a media thread does.
+        // There the reader has a thread of its own, as a media thread does.
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let reader = {
             let (left, mux) = (left.clone(), mux.clone());
@@ -202,7 +202,7 @@ const TO_CLIENTS: &[Forged] = &[
     Forged::ServerFlight13,
     Forged::Mixed,
 ];
-/// The hello is of the version that is spoken.
+/// Hellos have the version that is spoken.
 const TO_SERVERS: &[Forged] = &[
     Forged::Hello,
     Forged::UnacceptableHello,

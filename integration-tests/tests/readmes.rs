@@ -1,4 +1,5 @@
-//! What the READMEs promise to a new user, as they say it: their commands, the addresses that these print, a fresh profile.
+//! Promises of the READMEs to a new user, tested literally: their commands, the addresses that
+//! these print, a new profile.
 
 use integration_tests::{
     Browser, Kind, Moment, PATIENCE, Readme, Server, on_a_stage_of_its_own, until,
@@ -35,7 +36,7 @@ async fn two_tabs_are_in_a_call(kind: Kind) {
     browser.click("#camera").await;
     says(&browser, "In a call with 1 other.").await;
     shows_the_other(&browser).await;
-    // Beside the call is what carries it.
+    // The tree beside the call shows the connection that carries it.
     says(&browser, "PeerConnection").await;
     browser.close().await;
 }
@@ -84,14 +85,14 @@ async fn shows_the_other(browser: &Browser) {
     .await;
 }
 
-/// The address in the README, which is the one that the server has printed.
+/// Returns the address in the README, which is the one that the server has printed.
 fn printed(server: &Server, readme: &Readme) -> String {
     let address = readme.address("http://127.0.0.1:8080");
     assert!(address.starts_with(server.address()), "{address} is not at {}", server.address());
     address
 }
 
-/// Waits until a person reads this in the page.
+/// Waits until the page shows this text.
 async fn says(browser: &Browser, words: &str) {
     until(&format!("{words:?}"), PATIENCE, async || {
         let text = browser.text().await;

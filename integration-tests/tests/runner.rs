@@ -1,9 +1,9 @@
-//! The verdict of `integration-tests/run` on logs of `cargo test`.
+//! Verdict of `integration-tests/run` on logs of `cargo test`.
 
 use std::io::Write;
 use std::process::Command;
 
-/// The status that the runner ends with, and what it says.
+/// Returns the status and the output of the runner.
 fn judge(log: &str, status: i32, tests: &str) -> (Option<i32>, String) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(log.as_bytes()).unwrap();

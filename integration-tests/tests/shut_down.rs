@@ -1,5 +1,5 @@
-//! How every example ends. At SIGTERM and SIGINT every client is told, and the process ends soon, with code 0;
-//! an error that it ends with is the last line that is seen.
+//! Graceful shutdown of every example. At SIGTERM and SIGINT every client is told, and the process ends soon, with code
+//! 0; an error that ends it is the last line of its output.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn it_ends_within_two_seconds_if_all_take_their_goodbye() {
         }
 
         println!("{}: {times:?}", example.name);
-        // The best, because this machine may have other things to do.
+        // The shortest time counts, because this machine may have other work.
         assert!(times.iter().min() < Some(&PROMISE), "{}: {times:?}", example.name);
     }
 }
@@ -111,11 +111,11 @@ async fn a_second_signal_ends_it_at_once() {
     server.signal(Signal::SIGTERM);
     expect_goodbye(client).await;
 
-    // What comes right after the first one is the same one.
+    // A signal right after the first one counts as the same.
     let forcing = async {
         while server.child.try_wait().expect("a status").is_none() {
             server.signal(Signal::SIGTERM);
-            // Between two looks whether it has ended.
+            // Pause between two checks whether it has ended.
             sleep(Duration::from_millis(50)).await;
         }
     };
@@ -129,7 +129,7 @@ async fn a_second_signal_ends_it_at_once() {
 async fn an_error_out_of_main_is_the_last_line_that_is_seen() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let taken = taken.local_addr().expect("an address").to_string();
-    // No machine has this one (RFC 5737).
+    // No machine has the second address (RFC 5737).
     for (address, error) in [(taken.as_str(), "in use"), ("192.0.2.1:8080", "assign")] {
         for example in [OWN_ROOM, MESH_CALL, SUPERVISOR_TREE, ECHO, CUSTOM_HANDSHAKE] {
             let argument = |it: &&'static str| if it.contains(':') { address } else { it };
@@ -146,13 +146,13 @@ async fn an_error_out_of_main_is_the_last_line_that_is_seen() {
             let last = said.lines().next_back().unwrap_or_default();
             assert!(last.contains(error), "{}: {said}", example.name);
             assert!(!said.contains("killed"), "{}: {said}", example.name);
-            // What is wrong, and what did not start because of it.
+            // The error, and the parts that did not start because of it.
             assert!(said.lines().count() <= 3, "{}: {said}", example.name);
         }
     }
 }
 
-/// A program, and how a client joins a room of it.
+/// Program, and the way a client joins a room of it.
 struct Example {
     name: &'static str,
     arguments: &'static [&'static str],
@@ -220,7 +220,7 @@ impl<'a> Server<'a> {
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status")
     }
 
-    /// A connection on which this was sent.
+    /// Opens a connection and sends this text on it.
     async fn ask(&self, text: &str) -> TcpStream {
         let mut tcp = TcpStream::connect(&self.address).await.expect("it listens");
         tcp.write_all(text.as_bytes()).await.expect("open");
@@ -230,7 +230,7 @@ impl<'a> Server<'a> {
         tcp
     }
 
-    /// A client that has joined.
+    /// Returns a client that has joined.
     async fn join(&self) -> WebSocketStream<TcpStream> {
         self.join_by(TcpSocket::new_v4().expect("a socket")).await.0
     }
@@ -254,7 +254,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// A client that has more to read than fits its connection, and does not.
+    /// Returns a client whose unread messages do not fit its connection, and that does not read.
     async fn mute(&self) -> WebSocketStream<TcpStream> {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4_096).expect("a small buffer");
@@ -271,8 +271,8 @@ impl<'a> Server<'a> {
     }
 }
 
-/// The client is told that the room is closed, perhaps after other messages, and then closed with 1001. It answers, and
-/// has its connection closed by the server.
+/// Checks that the client is told that the room is closed, perhaps after other messages, and is then closed with 1001.
+/// It answers, and the server closes its connection.
 async fn expect_goodbye(mut client: WebSocketStream<TcpStream>) -> WebSocketStream<TcpStream> {
     let mut told = false;
     loop {
@@ -303,8 +303,8 @@ async fn next(client: &mut WebSocketStream<TcpStream>) -> Option<Message> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What is promised of clients that take their goodbye.
+/// Promised time of the shutdown with clients that answer the close frame.
 const PROMISE: Duration = Duration::from_secs(2);
-/// It takes 1.1 s with a client that does not, and 31 s if connections are waited for. This is for a machine that does much
-/// else.
+/// Upper limit: it takes 1.1 s with a client that does not answer, and 31 s if connections are waited for. The rest is
+/// for a busy machine.
 const SOON: Duration = Duration::from_secs(20);

@@ -1,4 +1,5 @@
-//! The stage itself: two browsers of different makers reach each other in the network of a test, without any server.
+//! Tests of the harness itself: two browsers of different makers reach each other in the network of
+//! a test, without a server.
 
 use integration_tests::{Browser, Kind, Moment, PATIENCE, network, on_a_stage_of_its_own, until};
 use serde_json::json;
@@ -49,7 +50,7 @@ fn chromium_and_firefox_reach_each_other_in_the_network_of_a_test() {
 #[test]
 fn a_network_does_not_change_once_the_test_has_begun() {
     on_a_stage_of_its_own(async || {
-        // Those that are still being checked are listed as well.
+        // Addresses that are still being checked (duplicate address detection) are listed as well.
         let addresses = std::fs::read_to_string("/proc/thread-self/net/if_inet6");
         let addresses = addresses.expect("the addresses of IPv6 in this network");
         let changing: Vec<_> = addresses.lines().filter(|line| !line.ends_with(" lo")).collect();
@@ -72,7 +73,7 @@ fn a_browser_that_closes_leaves_no_process_behind() {
     });
 }
 
-/// The command lines of the other processes whose network is the one of this thread.
+/// Returns the command lines of the other processes in the network of this thread.
 fn processes_in_this_network() -> Vec<String> {
     let ours = std::fs::read_link("/proc/thread-self/ns/net").expect("the network of this thread");
     let processes = std::fs::read_dir("/proc").expect("the list of processes");

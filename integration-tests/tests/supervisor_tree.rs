@@ -1,4 +1,4 @@
-//! The supervisor tree: a call that goes on while everything that carries it is shot at.
+//! The supervisor tree: a call that goes on while faults are injected into every part that carries it.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -31,7 +31,7 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
         }
         ann.picture("a call").await;
 
-        // They stay who they are.
+        // Faults after which the peers keep their ids.
         for (shooter, shot) in [
             (&ann, Shot { whose: "Ann", actor: "PeerConnection", fault: "kill" }),
             (&bob, Shot { whose: "Ann", actor: "PeerConnection", fault: "panic" }),
@@ -46,7 +46,8 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
             shooter.shoots(&shot, &pages).await;
             assert_eq!([ann.peer_id().await, bob.peer_id().await], before, "{shot:?}");
         }
-        // They come back as somebody new, and the call begins anew. Until the server listens again they ask in vain.
+        // Faults after which they come back as new peers, and the call begins anew. Until the server listens again
+        // their requests fail.
         for page in pages {
             for words in [
                 &["/socket/demo"][..],
@@ -101,7 +102,7 @@ fn two_hundred_peers_can_be_looked_through() {
         let crowd = Crowd::join(&server, 200).await;
         let page = Page::open("Ann", Kind::Chromium, &server).await;
 
-        // So many are folded up until somebody asks.
+        // This many nodes are folded until the user asks for them.
         page.waits(
             "a folded room",
             "return /20[0-9] below/.test(row('demo')?.textContent ?? '') && !row('robot 7')",
@@ -118,7 +119,7 @@ fn two_hundred_peers_can_be_looked_through() {
 fn who_comes_late_to_a_crowd_sees_those_who_have_room_and_reads_how_many() {
     on_a_stage_of_its_own(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
-        // They offer to nobody, as those who see as many as they can.
+        // These peers offer to no one, like pages that see as many as they can.
         let crowd = Crowd::join(&server, 8).await;
         let ann = Page::open("Ann", Kind::Chromium, &server).await;
         ann.says("In a room with 8 others; pictures of none.").await;
@@ -152,7 +153,7 @@ fn a_page_keeps_saying_that_the_server_has_closed_the_room() {
         ann.browser.evaluate(watch, vec![]).await;
 
         assert_eq!(server.terminate(PATIENCE).await.code(), Some(0));
-        // Each attempt in vain is followed by a state of its own.
+        // Each failed attempt is followed by a state of its own.
         let attempts = "return said.filter(([status]) => status === 'waiting').length > 3";
         ann.waits("attempts in vain", attempts).await;
         let said = ann
@@ -176,7 +177,7 @@ fn a_page_says_which_of_its_lines_may_not_have_arrived() {
         ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
             .await;
         ann.browser.expect_fault(FaultKind::FailedRequest, &["/socket/demo"]);
-        // A line every 50 ms, from before the shot until the page is another peer.
+        // A line every 50 ms, from before the fault until the page is another peer.
         let write = "window.written = 0;
              const [input, form] = ['chat-input', 'chat-form'].map((id) => document.getElementById(id));
              const first = window.demo.peerId;
@@ -189,7 +190,7 @@ fn a_page_says_which_of_its_lines_may_not_have_arrived() {
         ann.browser.evaluate(write, vec![]).await;
         ann.presses("demo", "Supervisor", "stop").await;
 
-        // Each has come back or is missed, and some are.
+        // Each line has come back or is reported missing, and some are missing.
         ann.waits(
             "all lines",
             "const lines = [...document.querySelectorAll('#chat-log li')].map(({ textContent }) => textContent);
@@ -228,7 +229,7 @@ fn a_hidden_tab_spoils_no_measurement() {
         );
         ann.talks().await;
         bob.talks().await;
-        // As a browser does with a tab that is not shown: timers run once in a second.
+        // As a browser does with a hidden tab: timers run once in a second.
         let hide =
             "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true });";
         bob.browser.evaluate(&format!("{hide}{}", slow_messages("1_000")), vec![]).await;
@@ -239,7 +240,7 @@ fn a_hidden_tab_spoils_no_measurement() {
              return line !== null && 'messages' in line.dataset";
         ann.waits("a time", measured).await;
 
-        // What its own timers would measure is left out.
+        // Times that slow timers would measure are left out.
         ann.browser.evaluate(hide, vec![]).await;
         ann.presses("Ann", "ServerPeer", "panic").await;
         ann.waits(
@@ -251,7 +252,7 @@ fn a_hidden_tab_spoils_no_measurement() {
     });
 }
 
-/// Lets a page send pointers by its data channel no more often than this, in ms.
+/// Returns a script that lets a page send pointers by its data channel at most once in this time, in ms.
 fn slow_messages(every: &str) -> String {
     format!(
         "window.send ??= RTCDataChannel.prototype.send;
@@ -284,18 +285,18 @@ fn the_script_without_browsers_recovers_from_every_shot() {
     });
 }
 
-/// A button to press, by what is beside it.
+/// Button of a fault, identified by its place in the tree.
 #[derive(Debug)]
 struct Shot {
-    /// Beginning here in the tree …
+    /// Text of the node at which the search begins …
     whose: &'static str,
-    /// … the first actor of this type …
+    /// … for the first actor of this type …
     actor: &'static str,
-    /// … and this button of its.
+    /// … and the fault of its button.
     fault: &'static str,
 }
 
-/// A browser that shows the room `demo`.
+/// Browser that shows the room `demo`.
 struct Page {
     browser: Browser,
     name: &'static str,
@@ -308,7 +309,7 @@ impl Page {
         Self { browser, name }
     }
 
-    /// Waits until the page is in a call with one other: messages and pictures flow, by way of a data channel and the mesh.
+    /// Waits until the page is in a call with one other: messages and pictures flow, over a data channel and the mesh.
     async fn talks(&self) {
         self.waits(
             "a call",
@@ -377,8 +378,8 @@ impl Page {
             .await;
     }
 
-    /// Shoots, and waits until all is well: the call goes on in all pages, the tree is whole, and the table says how long
-    /// all of it took.
+    /// Injects a fault, and waits for the recovery: the call goes on in all pages, the tree is whole, and the table
+    /// shows all recovery times.
     async fn shoots(&self, shot: &Shot, pages: &[&Page; 2]) {
         let before = self.newest_recovery(shot.fault).await;
         self.presses(shot.whose, shot.actor, shot.fault).await;
@@ -404,7 +405,7 @@ impl Page {
         self.browser.evaluate(newest, vec![json!(fault)]).await
     }
 
-    /// Keeps a picture of the page, for whoever wants to see what a test has seen.
+    /// Saves a picture of the page, for later inspection.
     async fn picture(&self, of: &str) {
         let folder = env::var_os("CALLBOARD_ARTEFACTS").filter(|folder| !folder.is_empty());
         let folder =
@@ -415,7 +416,7 @@ impl Page {
         fs::write(&file, self.browser.picture().await).expect("a file for a picture");
     }
 
-    /// Waits until the head of the page says exactly this.
+    /// Waits until the head of the page shows exactly this text.
     async fn says(&self, words: &str) {
         let look = "return document.getElementById('status').textContent === arguments[0]";
         self.waits_for(&format!("{words:?}"), look, vec![json!(words)]).await;
@@ -440,7 +441,7 @@ impl Page {
     }
 }
 
-/// Peers that are there, and say so, and no more.
+/// Peers that join, send one message, and do nothing more.
 struct Crowd {
     sockets: Vec<tokio::task::JoinHandle<()>>,
 }

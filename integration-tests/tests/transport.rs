@@ -1,4 +1,4 @@
-//! What a component sends and receives through, with a real STUN and TURN server.
+//! Transport of one ICE component, with a real STUN and TURN server.
 #![allow(clippy::field_reassign_with_default, reason = "options can be made in no other way")]
 
 use std::fs;
@@ -82,7 +82,7 @@ fn data_flows_from_relay_to_relay() {
             right.gather().await;
             let (from, to) = (left.relayed(), right.relayed());
 
-            // Until both servers let both in.
+            // Until both servers have installed both permissions.
             until("the permissions", PATIENCE, async || {
                 left.send(from, to, b"hello");
                 right.send(to, from, b"hello");
@@ -198,7 +198,7 @@ fn a_server_that_has_forgotten_an_allocation_is_asked_for_another() {
         side.gather().await;
         side.assert_reaches(&peer).await;
 
-        // Nothing is sent meanwhile, so nobody says that nobody listens.
+        // Nothing is sent meanwhile, so no ICMP message reports that the port is closed.
         coturn.restart().await;
         side.send_until("the loss of the relay", &peer, |side| !side.lost.is_empty()).await;
 
@@ -246,7 +246,7 @@ fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Sockets that are connected to the server, in the network of this thread.
+/// Returns the number of sockets that are connected to the server, in the network of this thread.
 fn ways(coturn: &Coturn) -> usize {
     let ports = [coturn.address().port(), coturn.tls_address().port()];
     ["udp", "tcp"]
@@ -264,7 +264,7 @@ fn ways(coturn: &Coturn) -> usize {
         .sum()
 }
 
-/// A test on a thread that can run actors.
+/// Runs a test on a thread that can run actors.
 fn with_actors<Test: AsyncFnOnce() + Send>(test: Test) {
     _ = env_logger::builder().is_test(true).try_init();
     on_a_stage_of_its_own(async || LocalSet::new().run_until(test()).await);
@@ -276,7 +276,8 @@ struct Mux {
 }
 
 impl Mux {
-    /// On IPv4 addresses of this thread's network: on loopback, or where there is more, on that.
+    /// Starts it on IPv4 addresses of this thread's network: on a host of a bed on its outside
+    /// address, else on loopback.
     fn start() -> Self {
         let outside = on_a_host_of_a_bed();
         let mut options = UdpMuxOptions::default();
@@ -289,13 +290,13 @@ impl Mux {
     }
 }
 
-/// Whether this thread is on a host of a bed, not on a stage.
+/// Returns whether this thread is on a host of a bed, not in a network of [`on_a_stage_of_its_own`].
 fn on_a_host_of_a_bed() -> bool {
     let routes = fs::read_to_string("/proc/thread-self/net/route").unwrap();
     routes.contains("eth0")
 }
 
-/// A transport and what it has told.
+/// Transport and its events.
 struct Side {
     transport: Option<Transport>,
     events: TransportEvents,
@@ -338,7 +339,7 @@ impl Side {
         }
     }
 
-    /// Send to a peer every now and then.
+    /// Sends to a peer again and again until this is so.
     async fn send_until(&mut self, what: &str, peer: &UdpSocket, done: impl Fn(&Self) -> bool) {
         let (relayed, peer) = (self.relayed(), peer.local_addr().unwrap());
         until(what, PATIENCE, async || {
@@ -352,7 +353,7 @@ impl Side {
         .await;
     }
 
-    /// What the peer gets comes from the relay, and back.
+    /// Checks that datagrams reach the peer from the relay, and come back.
     async fn assert_reaches(&mut self, peer: &UdpSocket) {
         let (relayed, address) = (self.relayed(), peer.local_addr().unwrap());
         self.send(relayed, address, b"to the peer");
@@ -360,7 +361,7 @@ impl Side {
         let arrived = async {
             loop {
                 let (length, from) = peer.recv_from(&mut buffer).await.unwrap();
-                // An earlier relay may have left something.
+                // An earlier relay may have left a datagram.
                 if from == relayed && &buffer[..length] == b"to the peer" {
                     return;
                 }
@@ -375,7 +376,7 @@ impl Side {
         self.until("the peer's answer", |side| side.received.last() == Some(&expected)).await;
     }
 
-    /// Take what has been told already.
+    /// Handles the events that have come already.
     async fn read_on(&mut self) {
         let soon = tokio::time::Instant::now() + Duration::from_millis(1);
         loop {
@@ -417,7 +418,7 @@ impl Side {
     }
 }
 
-/// Counts what goes to a server.
+/// Proxy that counts the datagrams to a server.
 struct Proxy {
     address: SocketAddr,
     asked: std::rc::Rc<std::cell::Cell<u32>>,

@@ -1,4 +1,4 @@
-//! A browser's connection whose handshake pins the browser's certificate: the same name, the same certificate.
+//! Server with a page whose connection pins the browser's certificate: the same name, the same certificate.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,16 +38,16 @@ pub(crate) struct Cli {
 struct Server {
     connections: PeerConnections,
     api: Api,
-    /// Of all connections, but for the certificate and the handshake of each.
+    /// Configuration of all connections, without the certificate and the handshake of each.
     configuration: Configuration,
-    /// What each name has come with first.
+    /// First certificate of each name.
     pins: Mutex<HashMap<String, Fingerprint>>,
 }
 
-/// Serve the page until SIGINT or SIGTERM.
+/// Serves the page until SIGINT or SIGTERM.
 pub(crate) async fn serve(Cli { listen, network, web }: Cli) -> Result<(), Error> {
     let connections = PeerConnections::start(network.options()).await?;
-    // One answer over HTTP must hold all candidates.
+    // One answer over HTTP must contain all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::empty(), Registry::default(), settings);
     let run = Run::new()?.connections(&connections);
@@ -77,7 +77,7 @@ async fn ice_servers(server: web::Data<Server>) -> HttpResponse {
     example_pages::ice_servers(&server.configuration.ice_servers)
 }
 
-/// Who offers, and what.
+/// Offer of a browser, and the name under which it comes.
 #[derive(Deserialize)]
 struct Offer {
     name: String,
@@ -111,7 +111,7 @@ async fn answer(
     };
 
     let certificate = Certificate::generate()?;
-    // Whatever the offer says, this name is this certificate. The last line of it decides.
+    // This name stands for this certificate, whatever the offer says. The offer's last line decides.
     let dtls = Dtls::new(certificate.clone()).any_certificate();
     let handshake = Arc::new(Pinning::new(dtls, pinned));
     let configuration = Configuration {
@@ -126,7 +126,7 @@ async fn answer(
     let answered = async {
         connection.send(SetRemoteDescription(offer)).await??;
         connection.send(SetLocalDescription(None)).await??;
-        // A STUN or TURN server that does not answer costs its candidates, and no more.
+        // A STUN or TURN server that does not answer costs only its candidates.
         _ = timeout(GATHERING, all_gathered).await;
         Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?)
     };
@@ -137,10 +137,10 @@ async fn answer(
     answered
 }
 
-/// Waits for the candidates, and ends with its connection.
+/// Actor that waits for the candidates, and stops with its connection.
 struct Host {
     gathered: Option<oneshot::Sender<()>>,
-    /// Of those that its address has; given back when the connection has ended.
+    /// Place among the connections of its address; given back when the connection has ended.
     _place: Place,
 }
 
@@ -154,7 +154,7 @@ impl Handler<PeerConnectionEvent> for Host {
     fn handle(&mut self, event: PeerConnectionEvent, ctx: &mut Context<Self>) {
         match event.event {
             ConnectionEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
-                // Once.
+                // Only once.
                 self.gathered.take().map(|gathered| gathered.send(()));
             }
             // The page sees that its connection has failed; this end need not be kept.
@@ -165,9 +165,9 @@ impl Handler<PeerConnectionEvent> for Host {
     }
 }
 
-/// How many names are remembered.
+/// Most names that are remembered.
 const MAX_NAMES: usize = 1_000;
-/// How long candidates are waited for.
+/// Longest wait for candidates.
 const GATHERING: Duration = Duration::from_secs(2);
-/// How long the body of a request may take.
+/// Longest time for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(10);

@@ -1,11 +1,11 @@
-//! A wrapper that loses flights, never two in a row, and is late with others: what a handshake must survive.
+//! Handshake wrapper that loses flights, never two in a row, and delays others: faults that a handshake must survive.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
 
-/// Another handshake, on a very bad day.
+/// Another handshake, over a very bad network.
 #[derive(Clone)]
 pub(crate) struct Chaos<F>(F);
 
@@ -28,7 +28,7 @@ impl<F: HandshakeFactory> HandshakeFactory for Chaos<F> {
 
 struct Chaotic {
     inner: Box<dyn Handshake>,
-    /// The last flight was lost: this one is not, or nothing would ever be complete.
+    /// Whether the last flight was lost: then this one is not, or the handshake would never complete.
     lost_one: bool,
     late: Vec<Bytes>,
     due: Option<Instant>,
@@ -49,7 +49,7 @@ impl Chaotic {
                 }
                 Step::packets(self.release())
             }
-            // From here on the session repeats what is lost.
+            // From here on the session repeats lost flights.
             Step::Finished(data) => Step::FinishedWithPackets(data, self.release()),
             Step::FinishedWithPackets(data, packets) => {
                 let mut all = self.release();
@@ -66,7 +66,7 @@ impl Chaotic {
     }
 }
 
-/// How late a late flight is.
+/// Delay of a late flight.
 const LATENESS: Duration = Duration::from_millis(20);
 
 impl Handshake for Chaotic {

@@ -1,7 +1,8 @@
-//! Two ICE components on this machine talk over whichever handshake they are given: one line decides.
+//! Two ICE components on this machine that talk over any handshake: one line selects it.
 //!
 //! `cargo run -p custom-handshake -- psk`, or `dtls`, `plain`, `pinning`, `chaos`, `recorder`; without a word, all.
-//! With `browser`, a page whose connection to this server has its certificate pinned; `browser --help` tells its options.
+//! With `browser`, it serves a page whose connection to this server has its certificate pinned; `browser --help` lists
+//! its options.
 
 mod browser;
 mod chaos;
@@ -24,10 +25,10 @@ use crate::pinning::Pinning;
 use crate::recorder::Recorder;
 
 type Error = Box<dyn std::error::Error>;
-/// A handshake for each side.
+/// Handshakes of the two sides.
 type Pair = (Arc<dyn HandshakeFactory>, Arc<dyn HandshakeFactory>);
 
-/// The line that decides.
+/// Returns the handshakes that a word selects.
 fn handshakes(word: &str) -> Result<Pair, Error> {
     let secret = b"correct horse battery staple";
     Ok(match word {
@@ -73,7 +74,7 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// One side, and what it tells.
+/// One side and its events.
 struct Side {
     endpoint: IceEndpoint,
     told: UnboundedReceiver<EndpointEvent>,
@@ -83,7 +84,7 @@ impl Side {
     async fn start(controlling: bool, handshake: Arc<dyn HandshakeFactory>) -> Result<Self, Error> {
         let mut options = EndpointOptions::new(handshake);
         options.controlling = controlling;
-        // Both are on this machine.
+        // Both sides are on this machine.
         options.sockets.interfaces = InterfaceFilter::with_loopback();
         let (tell, told) = unbounded_channel();
         let endpoint = IceEndpoint::start(options, Owner(tell).start().recipient()).await?;
@@ -106,7 +107,7 @@ impl Handler<EndpointEvent> for Owner {
     }
 }
 
-/// Bring two together, and have one say hello; what the other hears.
+/// Connects two sides and has one say hello; returns what the other receives.
 async fn talk(
     ours: Arc<dyn HandshakeFactory>,
     theirs: Arc<dyn HandshakeFactory>,
@@ -119,7 +120,7 @@ async fn talk(
             Some(event) = a.told.recv() => (event, &b.endpoint),
             Some(event) = b.told.recv() => (event, &a.endpoint),
         };
-        // What one tells, the other is told: any means will do, here there is none between them.
+        // Signaling: the events of one side go to the other. Any transport would do; here none is needed.
         match event {
             EndpointEvent::HandshakeInitData { component, data } => {
                 other.send(SetRemoteHandshakeInitData { component: Some(component), data }).await?;

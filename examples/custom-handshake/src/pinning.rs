@@ -1,11 +1,11 @@
-//! A wrapper that knows its peer's certificate beforehand, whatever the application is told on the way.
+//! Handshake wrapper that knows the peer's certificate beforehand, whatever the signaling says.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
 
-/// DTLS with one certificate only.
+/// DTLS that accepts one certificate only.
 #[derive(Clone)]
 pub(crate) struct Pinning {
     dtls: Dtls,
@@ -41,7 +41,7 @@ impl Pinned {
                 Step::FinishedWithPackets(data, packets)
             }
             _ => {
-                // The peer's side is complete with these; then it is told that this side is not.
+                // These packets complete the handshake for the peer; then it is told that this side has closed.
                 packets.extend(self.inner.close());
                 let error = HandshakeError::custom("this is not the certificate that was pinned");
                 Step::FailedWithPackets(error, packets)

@@ -1,11 +1,11 @@
-//! A wrapper that writes down what passes through it.
+//! Handshake wrapper that records the packets that pass through it.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
 
-/// Another handshake, with a witness.
+/// Another handshake, whose packets are recorded.
 #[derive(Clone)]
 pub(crate) struct Recorder<F>(F);
 

@@ -1,4 +1,4 @@
-//! The server of the page as its users run it, from outside, without a browser.
+//! Tests of the page's server as its users run it, from outside, without a browser.
 
 #[path = "../../pages/tests/common/mod.rs"]
 mod common;
@@ -107,7 +107,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// What the page sends.
+/// Returns the body that the page sends.
 fn offer() -> String {
     format!(r#"{{"name":"carol","offer":{OFFER}}}"#)
 }

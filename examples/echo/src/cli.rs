@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line.
 
 use clap::Parser;
 use example_pages::options::{Network, Web};

@@ -1,4 +1,4 @@
-//! A peer connection on the server that sends back what a browser sends: messages, sound and pictures.
+//! A peer connection on the server that sends back everything that a browser sends: messages, sound and pictures.
 
 mod cli;
 mod pages;
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     example_pages::log_by_default("info");
     let Cli { listen, network, web } = Cli::parse();
     let connections = PeerConnections::start(network.options()).await?;
-    // One answer over HTTP must hold all candidates.
+    // One answer over HTTP must contain all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
     let run = Run::new()?.connections(&connections);
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(run.serve(http).await?)
 }
 
-/// Our answer to a browser's offer.
+/// Returns the server's answer to a browser's offer.
 async fn answer(
     server: &Server,
     place: Place,
@@ -56,7 +56,7 @@ async fn answer(
     let connection = server.connections.open(&server.api, configuration, owner).await?;
     let answered = async {
         connection.send(SetRemoteDescription(offer)).await??;
-        // What they send on a section, we send back on it.
+        // Media that arrives on a section is sent back on it.
         let mut senders = HashMap::new();
         for (at, transceiver) in connection.send(GetTransceivers).await?.iter().enumerate() {
             let codec = RtpCodecCapability::new(transceiver.kind.name());
@@ -69,7 +69,7 @@ async fn answer(
         if sections.taken == 0 {
             return Err(format!("nothing in the offer can be used: {sections}").into());
         }
-        // A STUN or TURN server that does not answer costs its candidates, and no more.
+        // A STUN or TURN server that does not answer costs only its candidates.
         _ = tokio::time::timeout(Duration::from_secs(2), all_gathered).await;
         Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?)
     }
@@ -80,12 +80,12 @@ async fn answer(
     answered
 }
 
-/// Hears what happens to one connection, and answers in kind.
+/// Actor that receives the events of one connection, and sends its data back.
 struct Echo {
     connection: Option<PeerConnectionHandle>,
     senders: HashMap<TransceiverId, SenderId>,
     gathered: Option<oneshot::Sender<()>>,
-    /// Of those that its address has; given back when the connection has ended.
+    /// Place among the connections of its address; given back when the connection has ended.
     _place: Place,
 }
 
@@ -114,7 +114,7 @@ impl Handler<PeerConnectionEvent> for Echo {
             (None, _) => return,
             (Some(connection), _) => connection,
         };
-        // What a connection has no room for is lost here; an application would wait, or close.
+        // Data for which a connection has no room is lost here; an application would wait, or close.
         _ = match told.event {
             ConnectionEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                 return if let Some(gathered) = self.gathered.take() {
@@ -133,7 +133,7 @@ impl Handler<PeerConnectionEvent> for Echo {
                 back.timestamp = Some(sample.timestamp);
                 connection.try_send(WriteSample { sender: *sender, sample: back })
             }
-            // They cannot show what comes back: a key frame must come to be sent back.
+            // The browser cannot show what comes back: it must send a key frame, which is then sent back.
             ConnectionEvent::KeyframeRequested { transceiver, rid, kind } => {
                 connection.try_send(RequestKeyframe { transceiver, rid, kind })
             }
@@ -142,5 +142,5 @@ impl Handler<PeerConnectionEvent> for Echo {
     }
 }
 
-/// How long the body of a request may take.
+/// Longest time for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What a browser gets: the page, the STUN and TURN servers that it is to use, and the answer to its offer.
+//! HTTP routes: the page, its STUN and TURN servers, and the answer to its offer.
 
 use actix_web::{HttpResponse, web};
 use callboard_peer_connection::{Api, Configuration, PeerConnections, SessionDescription};
@@ -6,14 +6,14 @@ use callboard_signaling::Place;
 
 use crate::answer;
 
-/// What every request has.
+/// State of all routes.
 pub(crate) struct Server {
     pub(crate) connections: PeerConnections,
     pub(crate) api: Api,
     pub(crate) configuration: Configuration,
 }
 
-/// The routes of the page; needs the [`Server`].
+/// Adds the routes of the page; needs the [`Server`].
 pub(crate) fn configure(app: &mut web::ServiceConfig) {
     app.route("/", web::get().to(page))
         .route("/ice-servers", web::get().to(ice_servers))

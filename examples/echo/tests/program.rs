@@ -1,4 +1,4 @@
-//! The program as its users run it, from outside, without a browser.
+//! Tests of the program as its users run it, from outside, without a browser.
 
 #[path = "../../pages/tests/common/mod.rs"]
 mod common;
@@ -25,7 +25,7 @@ fn candidates_carry_the_address_that_is_announced_and_the_port_that_is_fixed() {
     assert!(servers.ends_with(r#"[{"urls":["stun:127.0.0.1:9"]}]"#), "{servers}");
 }
 
-/// DNS rebinding, forms and scripts of other sites: what a browser on this machine sends for them.
+/// Tests requests that a browser on this machine sends for other sites: by DNS rebinding, forms and scripts.
 #[test]
 fn pages_of_other_sites_are_refused() {
     let program = start(&[]);
@@ -42,7 +42,7 @@ fn pages_of_other_sites_are_refused() {
         (&here, json, "Origin: http://evil.com", 403, "forbidden_origin"),
         (&here, json, "Origin: null", 403, "forbidden_origin"),
         (&here, "text/plain", "Origin: http://evil.com", 403, "forbidden_origin"),
-        // A form can send this, and no JSON.
+        // A form can send this content type, but not JSON.
         (&here, "text/plain", "Accept: */*", 400, "Content type"),
         (&here, json, &own_page, 200, "a=candidate:"),
         (&format!("localhost:{port}"), json, "Accept: */*", 200, "a=candidate:"),
@@ -52,7 +52,7 @@ fn pages_of_other_sites_are_refused() {
         let expected = format!("HTTP/1.1 {status} ");
         assert!(answer.starts_with(&expected) && answer.contains(word), "{headers}{answer}");
     }
-    // What is to be read is as little theirs: the servers may have passwords.
+    // Other sites cannot read anything either: the servers may have passwords.
     for path in ["/", "/ice-servers"] {
         let answer = program.send("GET", path, &format!("Host: {evil}\r\n"), "");
         assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");

@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,13 +42,13 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Certificate and key: both, or none.
+    /// Returns certificate and key: both, or none.
     pub(crate) fn tls(&self) -> Option<(PathBuf, PathBuf)> {
         self.tls_cert.clone().zip(self.tls_key.clone())
     }
 }
 
-/// At most a day: more is a slip of the finger.
+/// Parses seconds; more than a day is a typing error.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: u32 = text.parse().map_err(|error| format!("{error}"))?;
     if seconds > 86_400 {

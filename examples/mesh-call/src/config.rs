@@ -1,4 +1,4 @@
-//! Who may come in, and where to: users and rooms, from a TOML file.
+//! Configuration: users and rooms, from a TOML file.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -12,7 +12,7 @@ use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 use toml::Spanned;
 
-/// The guide's: what the server does when no file is named.
+/// The guide's configuration, for a server that is started without a file.
 pub(crate) const BUILT_IN: &str = include_str!("../mesh-call.toml");
 
 /// Users and rooms; every name is present and unique.
@@ -22,22 +22,22 @@ pub(crate) struct Config {
     pub(crate) rooms: Vec<RoomConfig>,
 }
 
-/// Someone who may come in.
+/// User with a password.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct User {
     pub(crate) username: String,
     pub(crate) password: String,
 }
 
-/// A room that is open as long as the server runs.
+/// Room that is open as long as the server runs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RoomConfig {
     pub(crate) name: String,
-    /// How many may be in it at once. A mesh costs each of them one connection per other: keep it small.
+    /// Most peers in it at once. A mesh costs each of them one connection per other: keep it small.
     pub(crate) max_peers: NonZeroU32,
 }
 
-/// Why there is no configuration.
+/// Reason why there is no configuration.
 #[derive(Debug, Error)]
 pub(crate) enum ReadConfigError {
     #[error("{}: {error}", path.display())]
@@ -47,10 +47,10 @@ pub(crate) enum ReadConfigError {
 }
 
 impl Config {
-    /// Read the file, or take what is built in.
+    /// Reads the file, or returns the built-in configuration.
     ///
     /// # Errors
-    /// [`ReadConfigError`]: the file cannot be read, or says something impossible; then with the line.
+    /// [`ReadConfigError`]: the file cannot be read, or has an invalid value; then with the line.
     pub(crate) fn read(path: Option<&Path>) -> Result<Self, ReadConfigError> {
         let Some(path) = path else { return Self::parse(BUILT_IN, "built-in") };
         let text = fs::read_to_string(path)
@@ -58,7 +58,7 @@ impl Config {
         Self::parse(&text, &path.display().to_string())
     }
 
-    /// Parse `text`, which came from `origin` (named in errors).
+    /// Parses `text`, which came from `origin` (named in errors).
     ///
     /// # Errors
     /// [`ReadConfigError::Invalid`].
@@ -111,12 +111,12 @@ impl Config {
         Ok(Self { users, rooms })
     }
 
-    /// Whether such a room is configured.
+    /// Returns whether a room of this name is configured.
     pub(crate) fn has_room(&self, name: &str) -> bool {
         self.rooms.iter().any(|room| room.name == name)
     }
 
-    /// Whether these credentials are those of a user. Takes equally long for a wrong name and a wrong password.
+    /// Returns whether these are the credentials of a user. Takes equally long for a wrong name and a wrong password.
     pub(crate) fn admits(&self, credentials: &Map<String, Value>) -> bool {
         let text = |key| credentials.get(key).and_then(Value::as_str);
         let (Some(username), Some(password)) = (text("username"), text("password")) else {
@@ -131,7 +131,7 @@ impl Config {
     }
 }
 
-/// A room's name is one segment of an address, so it must survive there.
+/// Checks a room's name: it is one segment of a URL, so it must survive there.
 fn check_room_name(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("a room needs a name: `name` is empty".into());
@@ -178,7 +178,7 @@ struct FileRoom {
     max_peers: Spanned<u32>,
 }
 
-/// What fits a line of the page, and more than anyone types.
+/// Longest name of a room: it fits a line of the page, and is more than anyone types.
 const LONGEST_ROOM_NAME: usize = 64;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// Why a request brings no credentials. None of these repeats what the client sent.
+/// Reason why a request has no credentials. None of these repeats what the client sent.
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 pub(crate) enum CredentialsError {
     #[error("no cookie `credentials`")]
@@ -18,7 +18,7 @@ pub(crate) enum CredentialsError {
     NotAnObject,
 }
 
-/// The credentials that a request brings; of several such cookies the first, as browsers put the most specific there.
+/// Returns the credentials of a request; of several such cookies the first, as browsers put the most specific first.
 ///
 /// # Errors
 /// [`CredentialsError`].
@@ -32,7 +32,7 @@ pub(crate) fn credentials_of(headers: &HeaderMap) -> Result<Map<String, Value>, 
         return Err(CredentialsError::TooLong);
     }
     let value = str::from_utf8(value).map_err(|_| CredentialsError::NotText)?;
-    // A raw object starts with a brace; there a `%` stands for itself.
+    // A raw object starts with a brace; in it a `%` has no special meaning.
     if value.starts_with('{') {
         return serde_json::from_str(value).map_err(|_| CredentialsError::NotAnObject);
     }
@@ -40,7 +40,7 @@ pub(crate) fn credentials_of(headers: &HeaderMap) -> Result<Map<String, Value>, 
     serde_json::from_str(&value).map_err(|_| CredentialsError::NotAnObject)
 }
 
-/// What browsers keep of a cookie (RFC 6265 §6.1).
+/// Longest cookie that browsers keep, in bytes (RFC 6265 §6.1).
 const LONGEST_COOKIE: usize = 4096;
 
 #[cfg(test)]

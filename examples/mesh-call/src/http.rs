@@ -1,4 +1,4 @@
-//! The HTTP server as a supervised actor: it ends when the server does, and stops the server when it is stopped.
+//! The HTTP server as a supervised actor: it stops when the server ends, and stops the server when it is stopped.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::pages::{self, Guard};
 use crate::peer::Caller;
 
-/// What is served, and where.
+/// Contents and address of the site.
 pub(crate) struct Site {
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Option<ServerConfig>,
@@ -28,14 +28,14 @@ pub(crate) struct Site {
     pub(crate) ice_servers: Arc<Vec<IceServer>>,
     pub(crate) signaling: Signaling<Caller>,
     pub(crate) proxies: TrustedProxies,
-    /// How long open connections may take to finish.
+    /// Longest time for open connections to finish.
     pub(crate) drain: Duration,
-    /// The address has been printed.
+    /// Whether the address has been printed.
     pub(crate) told: bool,
 }
 
 impl Site {
-    /// The site as a child: it listens when it has started. A restart listens at the same address.
+    /// Returns the site as a child: it listens when it has started. A restart listens at the same address.
     pub(crate) fn child_spec(mut self) -> ChildSpec {
         let shutdown = Shutdown::Timeout(self.drain + GRACE);
         let spec = ChildSpec::try_new("http", move || {
@@ -84,7 +84,7 @@ impl Site {
     }
 }
 
-/// One life of the HTTP server.
+/// One instance of the HTTP server.
 struct Http {
     handle: ServerHandle,
     address: SocketAddr,
@@ -106,7 +106,7 @@ impl Actor for Http {
         }));
     }
 
-    /// Asked to stop: accept no more, and let open connections finish.
+    /// Stops accepting connections, and lets the open ones finish.
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
         if self.ended {
             return Running::Stop;
@@ -114,7 +114,7 @@ impl Actor for Http {
         ctx.spawn(self.handle.stop(true).into_actor(self));
         let addresses = [self.address];
         let all_ended = async move { connections_ended(&addresses).await };
-        // It looks once a second itself; it ends with this actor.
+        // The server itself checks only once a second; it ends with this actor.
         ctx.spawn(all_ended.into_actor(self).map(|(), this, ctx| {
             this.ended = true;
             ctx.exit(ExitReason::SHUTDOWN);
@@ -123,14 +123,14 @@ impl Actor for Http {
     }
 }
 
-/// The first line of output: what is started by a script waits for it.
+/// Prints the first line of output: scripts that start the server wait for it.
 fn tell(line: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
     writeln!(output, "{line}")?;
     output.flush()
 }
 
-/// Longer than the server needs to cut off what has not finished.
+/// Extra time in which the server cuts off connections that have not finished.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long the body of a request may take.
+/// Longest time for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(10);

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Ok(tls) => tls,
         Err(error) => return usage(&error),
     };
-    // The system has gone when its error is told, so that nothing is said after it.
+    // The system has ended when its error is printed, so that nothing is printed after it.
     let served = actix::System::new().block_on(serve(cli, config, tls));
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,7 +60,7 @@ async fn serve(cli: Cli, config: Arc<Config>, tls: Option<ServerConfig>) -> std:
     let proxies = cli.web.trusted_proxies();
     let listen = cli.listen;
     let site = Site { listen, tls, config, ice_servers, signaling, proxies, drain, told: false };
-    // The site needs the rooms: when they fail, it starts anew after them.
+    // The site needs the rooms: when they fail, it is restarted after them.
     let tree = SupervisorSpec::new(Flags::rest_for_one().intensity(3, Duration::from_secs(10)))
         .child(rooms.child_spec("rooms"))
         .child(site.child_spec())
@@ -70,7 +70,7 @@ async fn serve(cli: Cli, config: Arc<Config>, tls: Option<ServerConfig>) -> std:
     run.rooms(&rooms).tree(&tree).grace(drain + FORCE_GRACE).wait().await
 }
 
-/// The configured rooms, open as long as the server runs.
+/// Creates the configured rooms, open as long as the server runs.
 fn rooms(config: &Arc<Config>) -> Rooms {
     let config = Arc::clone(config);
     let open = move || {
@@ -82,11 +82,12 @@ fn rooms(config: &Arc<Config>) -> Rooms {
     Rooms::builder().open_at_start(open).build()
 }
 
-/// What the user asked for cannot be done.
+/// Prints an error in the user's arguments or configuration.
 fn usage(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("mesh-call: {error}");
     ExitCode::from(2)
 }
 
-/// The HTTP server keeps the drain time itself; this is for what would be stuck in spite of it.
+/// Extra time at shutdown: the HTTP server keeps the drain time itself; this is for parts that
+/// are stuck in spite of it.
 const FORCE_GRACE: Duration = Duration::from_secs(1);

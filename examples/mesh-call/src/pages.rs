@@ -1,4 +1,4 @@
-//! What a browser gets: the page of the call, its scripts and style, and a word on whether it may come in.
+//! HTTP routes: the page of the call, its scripts and style, and a check whether a client may join.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER};
@@ -11,13 +11,14 @@ use serde_json::json;
 use crate::config::Config;
 use crate::credentials::credentials_of;
 
-/// Keeps out clients that try one password after the other; the same as for WebSockets.
+/// Limit on password guesses; the same as for WebSockets.
 pub(crate) struct Guard {
     pub(crate) guesses: Guesses,
     pub(crate) proxies: TrustedProxies,
 }
 
-/// The routes of the pages; needs `web::Data` of `Config` and `Guard`, and the STUN and TURN servers. `/{room}` takes what nothing before it took.
+/// Adds the routes of the pages; needs `web::Data` of `Config` and `Guard`, and the STUN and TURN servers. `/{room}`
+/// takes all requests that no route before it took.
 pub(crate) fn configure(app: &mut web::ServiceConfig) {
     app.route("/", web::get().to(start))
         .route("/", web::head().to(start))
@@ -28,7 +29,7 @@ pub(crate) fn configure(app: &mut web::ServiceConfig) {
         .route("/{room}", web::head().to(call));
 }
 
-/// For whatever no route takes.
+/// Answers requests that no route takes.
 pub(crate) async fn not_found(request: HttpRequest) -> HttpResponse {
     example_pages::not_found(&request)
 }
@@ -52,9 +53,9 @@ async fn call(
     }
 }
 
-/// Whether a socket to this room would be let in: a browser hides the status of a refused upgrade from the page.
-/// The same statuses in the same order as there, so a stranger learns no room's name; who would be let in is told the
-/// STUN and TURN servers.
+/// Answers whether a socket to this room would be admitted: a browser hides the status of a refused upgrade from the
+/// page. The statuses and their order are those of the upgrade, so a stranger learns no room's name; a client that
+/// would be admitted gets the STUN and TURN servers.
 async fn check(
     request: HttpRequest,
     room: web::Path<String>,

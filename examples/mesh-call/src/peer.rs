@@ -1,4 +1,4 @@
-//! Who may call: whoever brings a user's name and password in a cookie.
+//! Peer of the call: admits clients with a user's name and password in a cookie.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use callboard_signaling::{BadRequest, Init, InitContext, JoinRequest, Peer, Refu
 use crate::config::Config;
 use crate::credentials::credentials_of;
 
-/// A browser in the call.
+/// Session of a browser in the call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller;
 

@@ -1,10 +1,10 @@
-//! A room for as many as a mesh can bear.
+//! Room with as many members as a mesh can carry.
 
 use std::num::NonZeroU32;
 
 use callboard_room_supervisor::{AuthData, JoinRefusal, PeerId, Room};
 
-/// Counts who is in, and lets no more in than it may.
+/// Room that counts its members, and rejects peers when it is full.
 pub(crate) struct MeshRoom {
     peers: u32,
     max_peers: NonZeroU32,

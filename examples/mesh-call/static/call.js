@@ -1,4 +1,4 @@
-// The call: joins what signaling, mesh and media tell with what the page shows.
+// The call: connects signaling, mesh and media with the page.
 //
 // window.callState is a frozen snapshot, made anew at each reading:
 //   { status, words, room, peerId, media, peers: [{ id, name, connection, signaling, channel }] }
@@ -35,7 +35,7 @@ function start() {
   element("mute").addEventListener("click", () => toggle("mute", "audio", "Mute", "Unmute"));
   element("camera").addEventListener("click", () => toggle("camera", "video", "Camera off", "Camera on"));
   element("sound").addEventListener("click", view.soundOn);
-  // Leaving the page says goodbye at once, instead of when the others' connections run out of patience.
+  // Leaving the page says goodbye at once, before the others' connections time out.
   addEventListener("pagehide", () => { endCall(); signaling.close(); });
   addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
   if (credentials()) join();
@@ -65,7 +65,7 @@ async function join() {
     view.showLocal(media);
     applyToggles();
   }
-  // Whoever pressed Leave while the browser asked for the camera has left.
+  // The user may have pressed Leave while the browser asked for the camera.
   if (status === "connecting") signaling.open();
 }
 
@@ -92,7 +92,7 @@ function askForLogin(reason, why) {
   view.showLogin(true);
 }
 
-// ---- what the server tells
+// ---- messages of the server
 
 function statusChanged({ status: now, reason, seconds, closed }) {
   joined = now === "joined";
@@ -115,7 +115,7 @@ function statusChanged({ status: now, reason, seconds, closed }) {
   }
 }
 
-/** No use in trying again by ourselves; the button does. */
+/** Stops: another attempt by ourselves is useless; the button makes one. */
 function turnedAway(now, why) {
   endCall();
   setStatus(now, why);
@@ -139,7 +139,7 @@ function messageArrived(message) {
       mesh?.settle(data.peers ?? []);
       return view.log(null, "The room was restarted");
     case "error":
-      // Somebody who has just left cannot be reached any more: their `left` is on its way.
+      // A peer that has just left cannot be reached any more: its `left` is on its way.
       if (data?.description !== "No such peer") view.log(null, `The server says: ${data?.description}`);
       return;
     default:
@@ -234,7 +234,7 @@ function snapshot() {
   return Object.freeze({ status, words, room, peerId, media: media?.kind ?? "none", peers: Object.freeze(peers) });
 }
 
-/** The name someone gave, and the start of their id: names may be shared, ids are not. */
+/** Returns the name that a peer gave, and the start of its id: names may be shared, ids are not. */
 function nameOf(peer) {
   const short = String(peer).slice(0, 4);
   const name = names.get(peer);
@@ -263,10 +263,10 @@ function credentials() {
   return null;
 }
 
-/** In these nothing runs, and the button joins. */
+/** States in which nothing runs, and the button joins. */
 const OUTSIDE = ["left", "full", "refused", "not-found"];
 const NAME_LENGTH = 40;
 const TEXT_LENGTH = 2000;
 
-// Last: all that it uses is there.
+// Last: everything that it uses is defined.
 start();

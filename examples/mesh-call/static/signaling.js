@@ -1,10 +1,10 @@
-// The way to the room: opens it, keeps it open, says what became of it. Knows nothing of WebRTC.
+// Signaling: opens the WebSocket to the room, keeps it open, and reports its status. Knows nothing of WebRTC.
 
 import { connect } from "/callboard.js";
 
 /**
- * Events (all CustomEvent, told in `detail`):
- *   message       {event, data, from}: what the room sent, once it has let us in
+ * Events (each a CustomEvent with its values in `detail`):
+ *   message       {event, data, from}: sent by the room, once it has admitted us
  *   status        {status, ...}: "connecting" | "joined" | "reconnecting" {reason, seconds, closed}
  *                 | "full" | "refused" {reason} | "no-credentials" | "wrong-credentials" | "not-found"
  * After the last four nothing more happens until `open()` is called again.
@@ -37,7 +37,7 @@ export class Signaling extends EventTarget {
     client?.close();
   }
 
-  /** Whether the message went out; one that cannot be sent now is of no use later. */
+  /** Sends a message; returns whether it went out. A message that cannot be sent now is of no use later. */
   send(event, data, to) {
     if (this.#client?.state !== "open") return false;
     this.#client.send(event, data, to);
@@ -74,13 +74,13 @@ export class Signaling extends EventTarget {
   async #join(run) {
     let client;
     try {
-      // Here every attempt asks first and is counted down to, so the client makes none of its own.
+      // Here every attempt checks first and is shown with a countdown, so the client makes none of its own.
       client = await connect(`/socket/${encodeURIComponent(this.#room)}`, { attempts: 0 });
     } catch (error) {
       if (run !== this.#run) return;
       return error.code === "could_not_join_room" ? this.#tell("status", refusal(error.details)) : this.#reconnect(LOST);
     }
-    // Whoever pressed Leave meanwhile has left.
+    // The user may have pressed Leave meanwhile.
     if (run !== this.#run) return client.close();
     this.#client = client;
     this.#attempt = 0;
@@ -106,7 +106,7 @@ export class Signaling extends EventTarget {
 
   #reconnect(reason, closed = false) {
     const longest = Math.min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** this.#attempt);
-    // Half fixed, half by chance: after a restart of the server not everyone comes back in the same moment.
+    // Half fixed, half random: after a restart of the server the clients do not all come back at the same moment.
     const wait = longest * (0.5 + Math.random() / 2);
     this.#attempt += 1;
     const until = performance.now() + wait * 1000;

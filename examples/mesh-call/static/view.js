@@ -1,4 +1,4 @@
-// The page itself: everything that touches an element. What others say enters as text, never as markup.
+// The page itself: everything that touches an element. Texts of other peers enter as text, never as markup.
 
 export const element = (id) => document.getElementById(id);
 
@@ -19,7 +19,7 @@ export function showPeople(ownName, others) {
   element("people").replaceChildren(...(ownName ? [row({ name: ownName, state: "you" })] : []), ...others.map(row));
 }
 
-/** One tile per other person; tiles that stay are not touched, so their pictures do not flicker. */
+/** Shows one tile per other peer; tiles that stay are not touched, so their pictures do not flicker. */
 export function showTiles(others) {
   const stage = element("stage");
   const tiles = new Map([...stage.querySelectorAll(".tile:not(.own)")].map((tile) => [tile.dataset.peer, tile]));
@@ -59,7 +59,7 @@ export async function play(id, stream) {
     await video.play();
   } catch (error) {
     if (error.name !== "NotAllowedError") return;
-    // The browser wants a touch before there may be sound: pictures first, and a button for the rest.
+    // The browser requires a click before it plays sound: pictures first, and a button for the rest.
     video.muted = true;
     element("sound").hidden = false;
     await video.play().catch(() => {});
@@ -81,20 +81,20 @@ export function showLocal({ stream, kind, note }) {
   element("media-note").textContent = note;
 }
 
-/** A line of the chat; without a name, a remark of the page's own. */
+/** Adds a line to the chat; without a name, a remark of the page itself. */
 export function log(name, text) {
   if (name) append("", Object.assign(document.createElement("b"), { textContent: name }), text);
   else append("note", text);
 }
 
-/** A remark on another person, who may not have said their name yet: see `rename`. */
+/** Adds a remark on another peer, which may not have sent its name yet: see `rename`. */
 export function remark(id, name, words) {
   const who = Object.assign(document.createElement("span"), { textContent: name });
   who.dataset.peer = id;
   append("note", who, ` ${words}`);
 }
 
-/** One name for one person, also in the remarks that came before it was known. */
+/** Shows one name for one peer, also in the remarks that came before it was known. */
 export function rename(id, name) {
   for (const who of document.querySelectorAll(`#chat-log [data-peer="${CSS.escape(id)}"]`)) who.textContent = name;
 }
@@ -113,7 +113,7 @@ export function showLogin(visible) {
   if (visible) element(element("username").value ? "password" : "username").focus();
 }
 
-/** The last button leaves, or comes back; without words it is not there. */
+/** Shows the last button, which leaves or comes back; without words it is hidden. */
 export function showLeave(words, leaves) {
   const button = element("leave");
   button.textContent = words;

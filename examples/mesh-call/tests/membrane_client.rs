@@ -1,8 +1,8 @@
-//! A client as the Membrane WebRTC Server's documents describe it, and nothing beyond them.
+//! Client as the Membrane WebRTC Server's documents describe it, and nothing beyond them.
 //!
-//! It connects with its credentials in a cookie, waits for `authenticated`, tells `joined`, `left` and `error` apart,
-//! and sends offers, answers and candidates as events of its own `to` one peer. It knows of no `peers` list, no
-//! `room_restarted`, and no description of an error but the three.
+//! It connects with its credentials in a cookie, waits for `authenticated`, distinguishes `joined`, `left` and `error`,
+//! and sends offers, answers and candidates as events of its own `to` one peer. It does not know the `peers` list,
+//! `room_restarted`, or any description of an error but the three.
 
 mod common;
 

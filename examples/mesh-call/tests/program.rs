@@ -1,4 +1,4 @@
-//! The program from outside: what it serves, what it refuses, and how it ends.
+//! Tests of the program from outside: what it serves, what it refuses, and how it ends.
 
 mod common;
 
@@ -92,7 +92,7 @@ async fn passwords_are_not_tried_one_after_the_other() {
     let guess = RIGHT.replace("PASSWORD", "password");
     let headers = format!("{guess}\r\nX-Forwarded-For: 192.0.2.1\r\n");
     let mut statuses = Vec::new();
-    // One more is let through every second, so a slow machine takes more than 65.
+    // One more is admitted every second, so a slow machine takes more than 65.
     while !statuses.contains(&429) && statuses.len() < 1_000 {
         statuses.push(program.get("/check/room", &headers).await.0);
         statuses.push(program.upgrade("/socket/room", &headers).await);

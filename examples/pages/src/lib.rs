@@ -1,4 +1,4 @@
-//! What the pages of the examples have in common: how they are answered, and the mesh of media between browsers.
+//! Shared parts of the examples' pages: their HTTP answers, and the mesh of media between browsers.
 
 pub mod options;
 
@@ -13,9 +13,9 @@ use callboard_transport::gather::IceServer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-/// Logs to stderr what `RUST_LOG` asks for, or else what this filter does, without the line that actix-http has for each
-/// request that makes no sense: any client may send any number of them. Of what the protocol libraries say of a peer's packets,
-/// a few lines of a kind are written in a minute, and a count.
+/// Sets up logging to stderr by `RUST_LOG`, or else by this filter, without actix-http's line for each malformed
+/// request: any client may send any number of them. Messages of the protocol libraries about a peer's packets are
+/// limited to a few lines of a kind in a minute, and a count.
 pub fn log_by_default(filter: &str) {
     let filter = format!("{filter},actix_http::h1::dispatcher=off");
     let filter = env_logger::Env::default().default_filter_or(filter);
@@ -24,24 +24,24 @@ pub fn log_by_default(filter: &str) {
     RateLimitedLog::new(logger).also("actix_http").install(most).expect("the only logger");
 }
 
-/// A file that a page asks for.
+/// Static file of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
-    /// Under `/static/`.
+    /// Its name under `/static/`.
     pub name: &'static str,
     /// Its media type.
     pub kind: &'static str,
-    /// What is in it.
+    /// Its content.
     pub text: &'static str,
 }
 
 impl Asset {
-    /// A module.
+    /// Creates a JavaScript module.
     pub const fn script(name: &'static str, text: &'static str) -> Self {
         Self { name, kind: "text/javascript; charset=utf-8", text }
     }
 
-    /// A style sheet.
+    /// Creates a style sheet.
     pub const fn style(name: &'static str, text: &'static str) -> Self {
         Self { name, kind: "text/css; charset=utf-8", text }
     }
@@ -49,24 +49,24 @@ impl Asset {
 
 /// Camera and microphone of this browser.
 pub const MEDIA: Asset = Asset::script("media.js", include_str!("../static/media.js"));
-/// Connections between browsers, by way of the room.
+/// Peer connections between browsers, negotiated through the room.
 pub const MESH: Asset = Asset::script("mesh.js", include_str!("../static/mesh.js"));
 /// The STUN and TURN servers of the site, where it answers `/ice-servers`.
 pub const ICE_SERVERS: Asset =
     Asset::script("ice_servers.js", include_str!("../static/ice_servers.js"));
-/// Of all pages.
+/// Icon of all pages.
 pub const ICON: Asset =
     Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../static/icon.svg") };
 
-/// The room that a form asks for.
+/// Query of a form that asks for a room.
 #[derive(Debug, Deserialize)]
 pub struct GoTo {
-    /// Its name, as it was typed.
+    /// The room's name as it was typed.
     pub room: String,
 }
 
 impl GoTo {
-    /// To the page of this room.
+    /// Redirects to the page of this room.
     pub fn room(room: &str) -> HttpResponse {
         HttpResponse::SeeOther()
             .insert_header((LOCATION, format!("/{}", utf8_percent_encode(room, SEGMENT))))
@@ -74,7 +74,7 @@ impl GoTo {
     }
 }
 
-/// Headers that every answer has, unless it brings its own.
+/// Returns headers that every answer has, unless it sets its own.
 pub fn security_headers() -> DefaultHeaders {
     DefaultHeaders::new()
         .add((CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
@@ -86,7 +86,7 @@ pub fn security_headers() -> DefaultHeaders {
         .add(("Permissions-Policy", "camera=(self), microphone=(self), geolocation=()"))
 }
 
-/// A page, which may load what comes from its own server.
+/// Answers with a page, which may load files of its own server.
 pub fn page(request: &HttpRequest, status: StatusCode, text: &'static str) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header(ContentType::html())
@@ -95,17 +95,17 @@ pub fn page(request: &HttpRequest, status: StatusCode, text: &'static str) -> Ht
         .body(text)
 }
 
-/// STUN and TURN servers as a page gives them to its `RTCPeerConnection`.
+/// Answers with STUN and TURN servers in the form that `RTCPeerConnection` takes.
 pub fn ice_servers(list: &[IceServer]) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(list)
 }
 
-/// For whatever is not there.
+/// Answers that there is no such page.
 pub fn not_found(request: &HttpRequest) -> HttpResponse {
     page(request, StatusCode::NOT_FOUND, include_str!("../static/not_found.html"))
 }
 
-/// The one of these files that is asked for.
+/// Answers with the asset of this name, or that there is none.
 pub fn asset(request: &HttpRequest, assets: &[Asset], name: &str) -> HttpResponse {
     match assets.iter().find(|asset| asset.name == name) {
         Some(asset) => HttpResponse::Ok()
@@ -116,7 +116,7 @@ pub fn asset(request: &HttpRequest, assets: &[Asset], name: &str) -> HttpRespons
     }
 }
 
-/// What these pages, and these files themselves, ask for and is none of these files.
+/// Returns the names that these pages and assets ask for and that are none of these assets.
 pub fn missing<'a>(assets: &'a [Asset], pages: &[&'a str]) -> Vec<&'a str> {
     let texts = assets.iter().map(|asset| asset.text).chain(pages.iter().copied());
     let words = texts.flat_map(|text| text.split('"'));
@@ -126,7 +126,8 @@ pub fn missing<'a>(assets: &'a [Asset], pages: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Our own scripts and styles, none in the page itself. Not every browser counts the socket of the same host as `'self'`.
+/// Returns the content security policy: our own scripts and styles, none inline. Not every browser counts the socket of
+/// the same host as `'self'`.
 fn policy(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
@@ -141,7 +142,7 @@ fn policy(headers: &HeaderMap) -> String {
     )
 }
 
-/// What stands for itself in a segment of a path (RFC 3986 §2.3).
+/// Characters that need no encoding in a segment of a path (RFC 3986 §2.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]

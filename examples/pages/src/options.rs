@@ -1,4 +1,4 @@
-//! Options of the command line that several examples have: what stands between them and the network.
+//! Command-line options that several examples share: addresses, proxies, STUN and TURN servers.
 
 use std::net::IpAddr;
 
@@ -48,32 +48,32 @@ pub struct Web {
 }
 
 impl Network {
-    /// Options of peer connections that are reached so.
+    /// Returns the options of peer connections.
     pub fn options(&self) -> PeerConnectionsOptions {
         let mut options = PeerConnectionsOptions::default();
         options.sockets.announced = self.announce.clone();
         if let Some(port) = self.udp_port {
-            // Each thread has a port of its own.
+            // Each media thread has a port of its own.
             options.media_threads = 1;
             options.sockets.port = PortChoice::Fixed(port);
         }
         options
     }
 
-    /// A configuration of peer connections that use these servers.
+    /// Returns a configuration of peer connections that use these servers.
     pub fn configuration(&self) -> Configuration {
         Configuration { ice_servers: self.servers.list.clone(), ..Configuration::default() }
     }
 }
 
 impl Web {
-    /// These options for the peers of a route.
+    /// Applies these options to the peers of a route.
     pub fn apply<P: Peer>(&self, options: PeerOptions<P>) -> PeerOptions<P> {
         let options = options.trusted_proxies(self.trusted_proxies());
         if self.origins.is_empty() { options } else { options.origin_list(self.origins.clone()) }
     }
 
-    /// These options for routes that are for the server's own pages.
+    /// Returns the check for routes that are for the server's own pages.
     pub fn own_pages(&self) -> OwnPages {
         let own_pages = OwnPages::new().trusted_proxies(self.trusted_proxies());
         if self.origins.is_empty() {
@@ -83,7 +83,7 @@ impl Web {
         }
     }
 
-    /// All proxies that were named.
+    /// Returns all trusted proxies.
     pub fn trusted_proxies(&self) -> TrustedProxies {
         let mut all = TrustedProxies::default();
         all.extend(self.proxies.iter().cloned());

@@ -3,7 +3,7 @@
 /** @type {Promise<RTCIceServer[]> | null} */
 let asked = null;
 
-/** Asks once, and again if there was no answer. A site that tells none has none. */
+/** Returns the servers: asks once, and again if there was no answer. A site without the route has none. */
 export function iceServers() {
   asked ??= fetch("/ice-servers", { cache: "no-store" })
     .then((answer) => (answer.ok ? answer.json() : []))

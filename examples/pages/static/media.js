@@ -1,5 +1,5 @@
-// What we send: camera and microphone where there are any and we may use them, and a drawn picture with silence in place
-// of whatever is missing, so that a call always has one video and one audio track.
+// Media that we send: camera and microphone where we may use them, with a drawn picture or silence in place of a
+// missing one, so that a call always has one video and one audio track.
 
 /**
  * @param {{synthetic: boolean, label: string}} wishes
@@ -43,7 +43,7 @@ function drawnStream(label) {
   return new MediaStream([drawnVideo(label), silence()]);
 }
 
-/** A ball that bounces over a slowly turning colour, with a clock, so that one sees whether the picture lives. */
+/** Draws a ball that bounces over a slowly turning colour, with a clock that shows whether the picture moves. */
 function drawnVideo(label) {
   const canvas = document.createElement("canvas");
   canvas.width = 640;
@@ -68,7 +68,7 @@ function drawnVideo(label) {
     pen.fillText(new Date().toLocaleTimeString(), 320, 220);
   };
   draw();
-  // Not requestAnimationFrame: that stops in a tab one does not look at, while the call goes on.
+  // Not requestAnimationFrame: that stops in a hidden tab, while the call goes on.
   setInterval(draw, 1000 / FRAMES_PER_SECOND);
   return canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks()[0];
 }

@@ -1,5 +1,5 @@
-// The mesh: one RTCPeerConnection per other peer. Whoever is already in the room offers to a newcomer; the newcomer waits.
-// "Perfect negotiation" covers every other case in which both sides offer at once.
+// The mesh: one RTCPeerConnection per other peer. Peers that are already in the room offer to a newcomer; the newcomer
+// waits. "Perfect negotiation" covers every other case in which both sides offer at once.
 
 /**
  * Events (CustomEvent): `changed` whenever a snapshot would differ, `track` {peer, stream}, `channel` {peer, open},
@@ -25,12 +25,12 @@ export class Mesh extends EventTarget {
     return [...this.#peers.values()].map((link) => link.snapshot());
   }
 
-  /** Someone was here before us: note them, and wait for their offer. */
+  /** Notes a peer that was here before us, and waits for its offer. */
   expect(peer) {
     this.#link(peer);
   }
 
-  /** Someone came after us: offer. */
+  /** Notes a peer that came after us, and offers to it. */
   welcome(peer) {
     this.#link(peer).begin();
   }
@@ -40,7 +40,7 @@ export class Mesh extends EventTarget {
     if (this.#peers.delete(peer)) this.#tell("changed");
   }
 
-  /** The room came back with these peers: keep connections to those still there, drop the others, call the missing. */
+  /** Keeps connections to the peers that are still in the room, drops the others, and calls the missing ones. */
   settle(present) {
     const others = present.filter((peer) => peer !== this.#own);
     for (const peer of this.#peers.keys()) {
@@ -48,7 +48,7 @@ export class Mesh extends EventTarget {
     }
     for (const peer of others) {
       if (this.#peers.has(peer)) continue;
-      // Both sides learn the same list at the same time: one of the two must begin.
+      // Both sides get the same list at the same time: one of the two must begin.
       if (this.#own > peer) this.welcome(peer);
       else this.expect(peer);
     }
@@ -57,7 +57,7 @@ export class Mesh extends EventTarget {
   handle({ event, data, from }) {
     if (typeof from !== "string" || from === this.#own) return;
     if (event === "offer" || event === "answer") {
-      // An offer from somebody unknown is somebody whose `joined` we did not see; an answer would be nonsense.
+      // An offer from an unknown peer comes from one whose `joined` we did not get; an answer would make no sense.
       if (event === "answer" && !this.#peers.has(from)) return;
       this.#link(from).handleDescription({ type: event, sdp: data?.sdp });
     } else if (event === "candidate") {
@@ -65,7 +65,7 @@ export class Mesh extends EventTarget {
     }
   }
 
-  /** How many got it. */
+  /** Sends to all peers; returns to how many. */
   broadcast(text) {
     return [...this.#peers.values()].filter((link) => link.say(text)).length;
   }
@@ -100,7 +100,7 @@ export class Mesh extends EventTarget {
   }
 }
 
-/** The connection to one other peer. */
+/** Peer connection to one other peer. */
 class Link {
   #peer;
   #polite;
@@ -147,7 +147,7 @@ class Link {
   begin() {
     if (this.#begun) return;
     this.#begun = true;
-    // Agreed on both sides beforehand, so it makes no difference who offers.
+    // Negotiated by both sides beforehand, so it makes no difference which of them offers.
     this.#channel = this.#connection.createDataChannel("chat", { negotiated: true, id: 0 });
     this.#channel.onopen = () => this.#tell("channel", { open: true });
     this.#channel.onclose = () => this.#tell("channel", { open: false });
@@ -208,7 +208,7 @@ class Link {
 
   #sendCandidate(candidate) {
     if (candidate?.candidate) return void this.#send("candidate", candidate);
-    // Some browsers say the end of candidates with an empty one, all say it with null: pass it on once.
+    // Some browsers signal the end of candidates with an empty one, all signal it with null: pass it on once.
     if (this.#saidEnd) return;
     this.#saidEnd = true;
     const mid = this.#connection.getTransceivers()[0]?.mid ?? "0";
@@ -233,7 +233,9 @@ class Link {
     this.#tell("changed");
   }
 
-  /** One step after the other, in the order of arrival; a bad message from the other side spoils only itself. */
+  /**
+   * Runs one step after the other, in the order of arrival; a bad message from the other side spoils only its own step.
+   */
   #then(step) {
     this.#work = this.#work.then(step).catch((error) => {
       if (this.#connection.signalingState !== "closed") console.warn("from", this.#peer, error);

@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -47,14 +47,14 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Where to listen.
+    /// Returns the address that the server listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         let port = if self.headless { 0 } else { PORT };
         self.listen.unwrap_or((Ipv4Addr::LOCALHOST, port).into())
     }
 }
 
-/// At most a day: more is a slip of the finger.
+/// Parses seconds; more than a day is a typing error.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: u32 = text.parse().map_err(|error| format!("{error}"))?;
     if seconds > 86_400 {
@@ -63,7 +63,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds.into()))
 }
 
-/// One that can be guessed guards nothing.
+/// Checks a token: one that can be guessed protects nothing.
 fn token(text: &str) -> Result<String, String> {
     if text.len() < SHORTEST_TOKEN {
         return Err(format!("shorter than {SHORTEST_TOKEN} characters"));

@@ -1,4 +1,4 @@
-//! The peers: anybody, under the name they give.
+//! Peers: clients of any kind, under the name that they give.
 
 use std::ops::Not;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hub::Hub;
 
-/// Somebody in a room.
+/// Session of a client in a room.
 #[derive(Clone)]
 pub(crate) struct Guest {
     name: Arc<str>,
@@ -21,24 +21,25 @@ pub(crate) struct Guest {
     entered: bool,
 }
 
-/// What a client says on the channel `chat`. What it cannot read is nobody's.
+/// Message of a client on the channel `chat`. Messages that cannot be parsed are dropped.
 #[derive(Deserialize)]
 struct Said {
     say: String,
 }
 
-/// What a client says on the channel `cursor`: when it did, by its own clock, and where its pointer is, if anywhere.
+/// Message of a client on the channel `cursor`: its time by the client's clock, and the
+/// position of its pointer, if any.
 #[derive(Deserialize)]
 struct Moved {
     t: f64,
     x: Option<f64>,
     y: Option<f64>,
-    /// Its page is in a tab that is not shown, so that the browser makes its timers slow.
+    /// Whether its page is in a hidden tab, in which the browser slows down timers.
     #[serde(default)]
     hidden: bool,
 }
 
-/// What the others hear of either.
+/// Message to the other members.
 #[derive(Serialize)]
 struct Heard<'a> {
     from: PeerId,
@@ -53,7 +54,7 @@ struct Heard<'a> {
     hidden: bool,
 }
 
-/// What the one hears who said it: so it knows how long it takes there and back.
+/// Answer to the sender, which measures the round-trip time with it.
 #[derive(Serialize)]
 struct Echo {
     echo: f64,
@@ -96,7 +97,7 @@ impl Peer for Guest {
                     return;
                 };
                 if let Ok(echo) = serde_json::to_string(&Echo { echo: t }) {
-                    // If it does not arrive, the next one will tell.
+                    // If it is lost, the next one will do.
                     _ = context.client.send_data(CURSOR, DataChannelMessage::Text(echo));
                 }
                 let heard = Heard { x, y, hidden, ..self.heard(context) };
@@ -112,7 +113,7 @@ impl Peer for Guest {
 }
 
 impl Guest {
-    /// A client has nothing to hear before it could say something.
+    /// Adds the client to the hub, once it can send something; before, it has nothing to receive.
     fn enter(&mut self, context: &Context) {
         if !std::mem::replace(&mut self.entered, true) {
             let (room, name) = (context.room.name(), Arc::clone(&self.name));
@@ -127,13 +128,13 @@ impl Guest {
 
     fn tell(&self, context: &Context, channel: &str, heard: &Heard<'_>) {
         let Ok(text) = serde_json::to_string(heard) else { return };
-        // Who chats sees the line as the others do: it has been at the server.
+        // The sender of a chat line gets it as the others do: so it has been at the server.
         let but = (channel == CURSOR).then_some(context.peer_id);
         self.hub.tell(context.room.name(), channel, &text, but);
     }
 }
 
-/// A name that can be shown anywhere.
+/// Returns a name that can be shown anywhere.
 fn name(given: &str) -> String {
     let plain = given.chars().filter(|letter| !letter.is_control());
     let name: String = plain.take(LONGEST_NAME).collect();
@@ -141,13 +142,13 @@ fn name(given: &str) -> String {
     if name.is_empty() { "somebody".to_owned() } else { name.to_owned() }
 }
 
-/// The channel of chat: every line arrives, in order.
+/// Label of the chat channel: every line arrives, in order.
 pub(crate) const CHAT: &str = "chat";
-/// The channel of pointers: what is lost is not sent again.
+/// Label of the pointers' channel: lost messages are not sent again.
 pub(crate) const CURSOR: &str = "cursor";
-/// In characters.
+/// Longest line of chat, in characters.
 const LONGEST_LINE: usize = 2_000;
-/// In characters.
+/// Longest name, in characters.
 const LONGEST_NAME: usize = 24;
 
 #[cfg(test)]

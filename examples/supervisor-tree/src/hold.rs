@@ -1,4 +1,4 @@
-//! Handshakes that are held, so that somebody can shoot at one: by itself a handshake is over before anybody looks.
+//! Handshakes that are held, so that a user can inject a fault into one: normally a handshake is over too soon.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,17 +8,17 @@ use callboard_ice_handshake::handshake::{
     ComponentInfo, Dtls, Handshake, HandshakeFactory, Init, Step,
 };
 
-/// Holds handshakes, one at a time. Cheap to clone.
+/// Switch that holds handshakes, one at a time. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Hold(Arc<AtomicBool>);
 
 impl Hold {
-    /// The next handshake goes no further than its beginning. It fails when somebody ends it, else after its deadline.
+    /// Holds the next handshake at its beginning. It fails when a user ends it, else after its deadline.
     pub(crate) fn next(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// What makes the handshakes of a connection: DTLS, unless the next is to be held.
+    /// Returns the factory of a connection's handshakes: DTLS, unless the next is to be held.
     pub(crate) fn wrap(&self, dtls: Dtls) -> Arc<dyn HandshakeFactory> {
         Arc::new(Maker { dtls, hold: self.clone() })
     }
@@ -36,7 +36,7 @@ impl HandshakeFactory for Maker {
     }
 }
 
-/// One that says nothing and hears nothing.
+/// Handshake that sends nothing and ignores every packet.
 struct Held(Box<dyn Handshake>);
 
 impl Handshake for Held {

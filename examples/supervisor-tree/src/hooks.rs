@@ -1,4 +1,4 @@
-//! The functions behind the page's buttons.
+//! RPC functions behind the page's buttons.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::hold::Hold;
 use crate::operator::Operator;
 
-/// All of them, in the plugin `demo`.
+/// Returns all of them, in the plugin `demo`.
 pub(crate) fn hooks(hold: Hold, operator: Operator) -> Result<Hooks, BadHookName> {
     let guesses = Guesses::new(GUESSES, GUESS_EVERY);
     let hold = move |token: Option<String>, _: HookContext| {
@@ -40,32 +40,32 @@ async fn add((one, other): (f64, f64), _: HookContext) -> Result<f64, HookError>
     if sum.is_finite() { Ok(sum) } else { Err(HookError::new("that is too much")) }
 }
 
-/// Answers in so many milliseconds.
+/// Answers after this many milliseconds.
 async fn slow(milliseconds: u64, _: HookContext) -> Result<u64, HookError> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     Ok(milliseconds)
 }
 
-/// Its caller is told `internal`, and nobody else notices.
+/// Panics: its caller gets `internal`, and no other client notices.
 async fn panic((): (), context: HookContext) -> Result<(), HookError> {
     panic!("{} asked for it", context.peer_id)
 }
 
-/// Calls the caller back, and tells what it said.
+/// Calls the caller back, and returns its answer.
 async fn call_me((): (), context: HookContext) -> Result<Value, HookError> {
     let answer = context.client.call("describe", &(), CLIENT_TIME).await;
     answer.map_err(|error| HookError::new(error.to_string()))
 }
 
-/// Who is in the room.
+/// Returns the ids of the room's peers.
 async fn who((): (), context: HookContext) -> Result<Vec<String>, HookError> {
     Ok(context.room.peers().iter().map(ToString::to_string).collect())
 }
 
-/// Wrong tokens of all clients are counted as one's.
+/// Address for which wrong tokens are counted: all clients share one limit.
 const ANYONE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-/// How many wrong tokens may be shown at once.
+/// Most wrong tokens in a burst.
 const GUESSES: u32 = 10;
 const GUESS_EVERY: Duration = Duration::from_secs(3);
-/// How long a client has to answer.
+/// Longest time for a client's answer.
 const CLIENT_TIME: Duration = Duration::from_secs(5);

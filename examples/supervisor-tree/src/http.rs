@@ -1,4 +1,4 @@
-//! The HTTP server as a supervised actor: it ends when the server does, and takes the server with it when it is shot.
+//! The HTTP server as a supervised actor: it stops when the server ends, and takes the server with it when it fails.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::guest::Guest;
 use crate::pages;
 
-/// What is served, and where.
+/// Contents and address of the site.
 #[derive(Clone)]
 pub(crate) struct Site {
     listen: SocketAddr,
@@ -35,12 +35,12 @@ pub(crate) struct Site {
     leaving: Arc<AtomicBool>,
 }
 
-/// What stays from one life to the next.
+/// State that is kept from one instance to the next.
 #[derive(Default)]
 struct Told {
-    /// Where it listens.
+    /// Address that it listens on.
     address: Option<SocketAddr>,
-    /// The server of the life before, whose port is needed again.
+    /// Server of the instance before, whose port is needed again.
     before: Option<JoinHandle<()>>,
 }
 
@@ -56,17 +56,18 @@ impl Site {
         Self { listen, signaling, admin, ice_servers, own_pages, told, leaving }
     }
 
-    /// Where it listens, once it does.
+    /// Returns the address that it listens on, once it does.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.told().address
     }
 
-    /// The process is about to end: who still reads may finish. A restart cuts them off, for they come back by themselves.
+    /// Prepares for the end of the process: clients that still read may finish. A restart cuts them off, for they come
+    /// back by themselves.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// The site as a child: it listens when it has started. A restart listens at the same address.
+    /// Returns the site as a child: it listens when it has started. A restart listens at the same address.
     pub(crate) fn child_spec(&self) -> ChildSpec {
         let site = self.clone();
         let spec = ChildSpec::try_new("http", move || {
@@ -74,14 +75,14 @@ impl Site {
             async move {
                 let before = site.told().before.take();
                 if let Some(before) = before {
-                    // It has been told to end.
+                    // The server before was told to end.
                     _ = before.await;
                 }
                 site.open().map_err(|error| StartError::failed(format!("{}: {error}", site.listen)))
             }
         });
         spec.shutdown(Shutdown::Timeout(DRAIN + GRACE)).backoff(Backoff {
-            // Who shoots wants to see it back.
+            // A user who injects a fault waits for the restart.
             max: Duration::from_secs(1),
             ..Backoff::default()
         })
@@ -115,7 +116,7 @@ impl Site {
         }
         let server = server.run();
         let handle = server.handle();
-        // On its own: what happens to the actor must not leave the port taken.
+        // A task of its own: the end of the actor must not leave the port taken.
         let (ended, end) = tokio::sync::oneshot::channel();
         let (all_ended, drop_it) = tokio::sync::oneshot::channel();
         let running = actix::spawn(async move {
@@ -137,12 +138,12 @@ impl Site {
     }
 }
 
-/// One life of the HTTP server.
+/// One instance of the HTTP server.
 struct Http {
     handle: ServerHandle,
     address: SocketAddr,
     end: Option<tokio::sync::oneshot::Receiver<io::Result<()>>>,
-    /// Tells the server that it need not look again whether its connections have ended.
+    /// Tells the server that all its connections have ended, so that it need not check again.
     all_ended: Option<tokio::sync::oneshot::Sender<()>>,
     asked: bool,
     leaving: Arc<AtomicBool>,
@@ -162,9 +163,10 @@ impl Actor for Http {
         }));
     }
 
-    /// Asked to stop: accept no more, and let open connections finish, if the process ends. Asked again: now.
+    /// Stops accepting connections, and lets the open ones finish if the process ends. When asked
+    /// again, it stops at once.
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
-        // Nobody waits for one that has panicked.
+        // An actor that has panicked is not waited for.
         if std::mem::replace(&mut self.asked, true) || has_panicked() {
             return Running::Stop;
         }
@@ -173,7 +175,7 @@ impl Actor for Http {
         let addresses = [self.address];
         let all_ended = async move { connections_ended(&addresses).await };
         ctx.spawn(all_ended.into_actor(self).map(|(), this, _| {
-            // Once.
+            // Only once.
             this.all_ended.take().map(|it| it.send(()));
         }));
         Running::Continue
@@ -181,24 +183,24 @@ impl Actor for Http {
 }
 
 impl Drop for Http {
-    /// Whatever ended it: its server ends with it. One that has ended does not hear this.
+    /// Ends the server, however the actor ended. A server that has ended does not receive this.
     fn drop(&mut self) {
         drop(self.handle.stop(false));
     }
 }
 
-/// The first line of output: what is started by a script waits for it.
+/// Prints the first line of output: scripts that start the server wait for it.
 fn tell(line: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
     writeln!(output, "{line}")?;
     output.flush()
 }
 
-/// How long open connections may take to finish. Rooms are closed before the site, so there should be none.
+/// Longest time for open connections to finish. Rooms are closed before the site, so there should be none.
 pub(crate) const DRAIN: Duration = Duration::from_secs(1);
-/// Longer than the server needs to cut off what has not finished.
+/// Extra time in which the server cuts off connections that have not finished.
 const GRACE: Duration = Duration::from_millis(500);
-/// Threads for HTTP and WebSockets.
+/// Worker threads for HTTP and WebSockets.
 const WORKERS: usize = 2;
-/// How long the body of a request may take.
+/// Longest time for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Who hears what is said on the data channels of a room: everyone who has said something there.
+//! Recipients of data-channel messages in each room: every member that has sent something there.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ struct Member {
 
 /// The members of all rooms. Cheap to clone, usable from any thread.
 ///
-/// Bounded by the rooms themselves: a member is taken out when its room says that it has left, or when it cannot be
+/// Bounded by the rooms themselves: a member is removed when its room reports that it has left, or when it cannot be
 /// reached any more.
 #[derive(Clone, Default)]
 pub(crate) struct Hub {
@@ -23,17 +23,17 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// From now on it hears the others.
+    /// Adds a member: from now on it gets the messages of the others.
     pub(crate) fn enter(&self, room: &str, peer: PeerId, name: Arc<str>, client: PeerRef) {
         self.lock().entry(room.to_owned()).or_default().insert(peer, Member { client, name });
     }
 
-    /// What it is called.
+    /// Returns a member's name.
     pub(crate) fn name(&self, room: &str, peer: PeerId) -> Option<Arc<str>> {
         Some(Arc::clone(&self.lock().get(room)?.get(&peer)?.name))
     }
 
-    /// It has left its room.
+    /// Removes a member that has left its room.
     pub(crate) fn leave(&self, room: &str, peer: PeerId) {
         let mut rooms = self.lock();
         let Some(members) = rooms.get_mut(room) else { return };
@@ -43,9 +43,9 @@ impl Hub {
         }
     }
 
-    /// Say this to everyone in the room, or to everyone but one.
+    /// Sends a text to all members of a room, or to all but one.
     pub(crate) fn tell(&self, room: &str, channel: &str, text: &str, but: Option<PeerId>) {
-        // Copied out: nobody waits for the lock while data is being sent.
+        // Copied out, so that the lock is not held while data is sent.
         let members: Vec<(PeerId, PeerRef)> = match self.lock().get(room) {
             Some(members) => {
                 members.iter().map(|(peer, member)| (*peer, member.client.clone())).collect()

@@ -1,4 +1,4 @@
-//! A call through the server, and the supervision tree that carries it: to be watched, and to be shot at.
+//! A call through the server, and the supervision tree that carries it, for watching and for fault injection.
 
 mod cli;
 mod guest;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let quiet = cli.watch || cli.headless;
     let filter = if quiet { "off" } else { "info" };
     example_pages::log_by_default(filter);
-    // The system has gone when its error is told, so that nothing is said after it.
+    // The system has ended when its error is printed, so that nothing is printed after it.
     let served = actix::System::new().block_on(serve(cli));
     match served {
         Ok(true) => ExitCode::SUCCESS,
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all that was shot at has recovered in time.
+/// Runs the server; returns whether all actors into which faults were injected have recovered in time.
 async fn serve(cli: Cli) -> Result<bool, Box<dyn std::error::Error>> {
     let run = Run::new()?;
     let operator = Operator::new(cli.address(), cli.admin_token.as_deref());
@@ -50,7 +50,7 @@ async fn serve(cli: Cli) -> Result<bool, Box<dyn std::error::Error>> {
     }
     let server = Server::start(cli.address(), operator, &cli.web, &cli.network).await?;
     if cli.watch {
-        // It ends with the process.
+        // The task ends with the process.
         drop(actix::spawn(watch::watch(server.admin.clone(), server.address)));
     }
     let run = server.part_of(run);

@@ -1,23 +1,23 @@
-//! Who may look at the tree, and shoot.
+//! Authorization of the operator, who may see the tree and inject faults.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-/// Who the operator is.
+/// Clients that count as the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
-    /// Whoever is on this machine.
+    /// Every client on this machine.
     Local,
-    /// Whoever knows this.
+    /// Every client with this token.
     Token(Arc<str>),
-    /// Nobody: strangers can reach this server, and no token was chosen.
+    /// No client: strangers can reach this server, and no token was chosen.
     Nobody,
 }
 
 impl Operator {
-    /// Of a server that listens here.
+    /// Returns the operator of a server that listens on this address.
     pub(crate) fn new(listen: SocketAddr, token: Option<&str>) -> Self {
         match token {
             Some(token) => Self::Token(token.into()),
@@ -26,7 +26,7 @@ impl Operator {
         }
     }
 
-    /// Whether it is the operator who shows this token, or none. Only whoever can reach the server asks.
+    /// Returns whether a client with this token, or with none, is the operator. It must be able to reach the server.
     pub(crate) fn is(&self, shown: Option<&str>) -> bool {
         match self {
             Self::Local => true,

@@ -1,4 +1,4 @@
-//! What a browser gets: the page, its scripts and its style.
+//! HTTP routes: the page, its scripts and its style.
 
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
@@ -7,8 +7,8 @@ use callboard_signaling::{OwnPages, is_room_name};
 use callboard_transport::gather::IceServer;
 use example_pages::{Asset, GoTo, page};
 
-/// The routes of the pages; needs the STUN and TURN servers, which are told to `own_pages`. `/{room}` takes what nothing
-/// before it took.
+/// Adds the routes of the pages; needs the STUN and TURN servers, which only `own_pages` get. `/{room}` takes all
+/// requests that no route before it took.
 pub(crate) fn configure(own_pages: &OwnPages) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
     let for_own_pages = from_fn(own_pages.middleware());
     move |app| {
@@ -23,12 +23,12 @@ pub(crate) fn configure(own_pages: &OwnPages) -> impl FnOnce(&mut web::ServiceCo
     }
 }
 
-/// For whatever no route takes.
+/// Answers requests that no route takes.
 pub(crate) async fn not_found(request: HttpRequest) -> HttpResponse {
     example_pages::not_found(&request)
 }
 
-/// The demo, or the room that a form asks for.
+/// Redirects to the room `demo`, or to the room that a form asks for.
 async fn start(query: Option<web::Query<GoTo>>) -> HttpResponse {
     let asked = query.map(|query| query.into_inner().room).filter(|room| !room.is_empty());
     GoTo::room(asked.as_deref().unwrap_or("demo"))

@@ -1,4 +1,4 @@
-//! The supervision tree of the whole process.
+//! Supervision tree of the whole process.
 //!
 //! ```text
 //! server (rest_for_one)
@@ -31,7 +31,7 @@ use crate::hub::Hub;
 use crate::operator::Operator;
 use crate::room::{MAX_PEERS, SHOTS, rooms};
 
-/// All that runs.
+/// Handles of all parts of a running server.
 pub(crate) struct Server {
     pub(crate) tree: SupervisorRef,
     pub(crate) admin: Admin,
@@ -42,7 +42,7 @@ pub(crate) struct Server {
     site: Site,
 }
 
-/// Why nothing runs.
+/// Reason why the server does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
     #[error(transparent)]
@@ -58,10 +58,10 @@ pub(crate) enum ServerError {
 }
 
 impl Server {
-    /// Start all of it; it listens when this resolves.
+    /// Starts all parts; the server listens when this resolves.
     ///
     /// # Errors
-    /// [`ServerError`]; then nothing runs any more.
+    /// [`ServerError`]; then no part runs any more.
     pub(crate) async fn start(
         listen: SocketAddr,
         operator: Operator,
@@ -70,13 +70,13 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let (tell, told) = mpsc::channel();
         let mut options = network.options();
-        // Who shows this to himself has both ends on one machine.
+        // In a demonstration, both ends are often on one machine.
         options.sockets.interfaces = InterfaceFilter::with_loopback();
         let webrtc = PeerConnections::child("webrtc", options, move |home| _ = tell.send(home))?;
-        // Rooms need the connections, and the site needs the rooms: what fails takes along what comes after it.
+        // Rooms need the connections, and the site needs the rooms: a part that fails takes along all parts after it.
         let flags = Flags::rest_for_one().intensity(SHOTS, Duration::from_secs(10));
         let tree = SupervisorSpec::new(flags).child(webrtc).start_as("server").await?;
-        // Its handle leads to it through all restarts.
+        // The handle stays valid through all restarts.
         let connections = told.recv().map_err(|_| ServerError::Nowhere)?;
         let started = Self::start_on(&tree, &connections, listen, operator, (web, network)).await;
         if started.is_err() {
@@ -102,7 +102,7 @@ impl Server {
             .webrtc(webrtc.clone())
             .hooks(hooks(hold.clone(), operator.clone())?)
             .resume_grace(RESUME_GRACE)
-            // A full room may well sit behind one address.
+            // The members of a full room may well share one address.
             .max_connections_per_address(2 * MAX_PEERS);
         let signaling = Signaling::new(web.apply(peers));
         let admin = Admin::builder(tree.clone())
@@ -114,7 +114,7 @@ impl Server {
         let admin = match operator {
             Operator::Local => admin,
             Operator::Token(token) => admin.token(&*token),
-            // Of an empty token nobody is the owner; health is told to all.
+            // With an empty token no client is the operator; health is open to all.
             Operator::Nobody => admin.token(""),
         };
         let admin = admin.build();
@@ -127,7 +127,7 @@ impl Server {
         Ok(Self { tree, admin, connections, hold, address, rooms, site })
     }
 
-    /// What is shut down at the end of this run.
+    /// Registers the parts that are shut down at the end of this run.
     pub(crate) fn part_of(&self, run: Run) -> Run {
         let site = self.site.clone();
         run.rooms(&self.rooms)
@@ -137,13 +137,13 @@ impl Server {
     }
 }
 
-/// Connections are shown below the WebRTC peers that own them.
+/// Returns the connections of WebRTC peers, under which they are shown in the tree.
 fn owned(webrtc: &WebRtc) -> Vec<(String, PeerConnectionId)> {
     let sessions = webrtc.sessions().into_iter();
     sessions.filter_map(|it| Some((format!("webrtc:{}", it.peer), it.connection?))).collect()
 }
 
-/// The name under which a peer goes.
+/// Returns a peer's name for its node in the tree.
 fn called(hub: &Hub, node: &TreeSnapshot) -> Option<Value> {
     // server, rooms, the room, the peer
     let room = node.path.names().nth(2)?;
@@ -151,7 +151,7 @@ fn called(hub: &Hub, node: &TreeSnapshot) -> Option<Value> {
     Some(json!({ "name": &*name }))
 }
 
-/// How long a peer stays whose WebSocket was lost.
+/// Grace period of a peer that has lost its WebSocket.
 const RESUME_GRACE: Duration = Duration::from_secs(10);
-/// The site keeps its time itself; this is for what would be stuck in spite of it.
+/// Extra time at shutdown: the site keeps its time itself; this is for parts that are stuck in spite of it.
 const FORCE_GRACE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Rooms: opened when somebody comes, closed when the last one has gone.
+//! Rooms that open for their first member, and close after the last one has left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use callboard_signaling::is_room_name;
 
 use crate::hub::Hub;
 
-/// A room for everyone, as long as there is a place.
+/// Room for every client, as long as there is a place.
 pub(crate) struct DemoRoom {
     name: Arc<str>,
     hub: Hub,
     peers: usize,
 }
 
-/// All rooms of this server: whoever asks for one by a name gets it.
+/// Creates the rooms of this server: any name opens one.
 pub(crate) fn rooms(hub: &Hub) -> Rooms {
     let hub = hub.clone();
     Rooms::builder()
@@ -54,9 +54,9 @@ impl Room for DemoRoom {
     }
 }
 
-/// How many rooms may be open at once.
+/// Most rooms that are open at once.
 pub(crate) const MAX_ROOMS: usize = 256;
-/// How many peers may be in one room: what one says goes to all others.
+/// Most peers in one room: every message of one goes to all others.
 pub(crate) const MAX_PEERS: usize = 256;
-/// How many restarts within 10 s a supervisor of this example bears: it is there to be shot at.
+/// Restarts within 10 s that a supervisor of this example bears: it is there for fault injection.
 pub(crate) const SHOTS: u32 = 100;

@@ -1,4 +1,4 @@
-//! The tree in the terminal, as long as the server runs.
+//! Live view of the tree in the terminal, as long as the server runs.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use callboard_signaling::admin::{Admin, draw_within};
 use rustix::termios::tcgetwinsize;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Draw it again and again, below a line that says where the server is; ends when nobody can see it.
+/// Draws the tree again and again, below a line with the server's address; ends when the output cannot be written.
 pub(crate) async fn watch(admin: Admin, address: SocketAddr) -> io::Result<()> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // What was there before goes, once.
+    // Clears the screen, once.
     io::stdout().lock().write_all(b"\x1b[2J")?;
     loop {
         ticks.tick().await;
@@ -21,7 +21,7 @@ pub(crate) async fn watch(admin: Admin, address: SocketAddr) -> io::Result<()> {
         let mut output = io::stdout().lock();
         let (columns, lines) = size(&output);
         let text = draw_within(&tree, columns);
-        // To the top, each line over the one before, and nothing below the last.
+        // To the top; each line overwrites the one before, and everything below the last is cleared.
         write!(output, "\x1b[Hlistening on http://{address}/\x1b[K")?;
         let drawn = text.lines().count();
         let shown = if drawn < lines { drawn } else { lines.saturating_sub(2) };
@@ -36,7 +36,7 @@ pub(crate) async fn watch(admin: Admin, address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Columns and lines of the terminal; of what is none, enough.
+/// Returns columns and lines of the terminal; for an output that is no terminal, a large size.
 fn size(output: &impl AsFd) -> (usize, usize) {
     match tcgetwinsize(output) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 2 => (size.ws_col.into(), size.ws_row.into()),

@@ -1,8 +1,8 @@
-// The WebSocket's cable: can be pulled out, so that one sees what becomes of a call whose WebSocket breaks.
+// The WebSocket's cable: can be unplugged, to show how a call goes on when its WebSocket breaks.
 
 const plugged = new Set();
 
-/** A WebSocket that we can cut. The client uses it without knowing. */
+/** WebSocket that we can cut. The client uses it without knowing. */
 class Cable extends WebSocket {
   /** @param {ConstructorParameters<typeof WebSocket>} options */
   constructor(...options) {
@@ -14,10 +14,13 @@ class Cable extends WebSocket {
 }
 globalThis.WebSocket = Cable;
 
-/** Cut the WebSocket, without the goodbye of somebody who leaves. */
+/** Cuts the WebSocket, without the goodbye of a client that leaves. */
 export function unplug() {
   for (const socket of plugged) socket.close(CUT);
 }
 
-/** No code by which the server would take us to have left, or which, echoed, says that it wants us no more. */
+/**
+ * Close code by which neither the server takes us to have left, nor, when it is echoed, the client takes the server to
+ * have closed for good.
+ */
 const CUT = 3008;

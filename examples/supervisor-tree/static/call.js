@@ -1,4 +1,4 @@
-// Pictures and sound: a mesh between the browsers, who find each other through the room.
+// Pictures and sound: a mesh between the browsers, negotiated through the room.
 
 import { Flow } from "./flow.js";
 import { iceServers } from "./ice_servers.js";
@@ -14,7 +14,7 @@ export class Call {
   #stage = element("stage");
   /** @type {any} */
   #mesh = null;
-  /** What comes while the call begins: the others offer at once. @type {(() => void)[] | null} */
+  /** Steps that wait while the call begins: the others offer at once. @type {(() => void)[] | null} */
   #early = null;
   #media;
   #peerId = "";
@@ -30,14 +30,14 @@ export class Call {
     this.#send = send;
     this.#media = this.#open();
     element("camera").setAttribute("aria-pressed", String(CAMERA));
-    // The page is loaded anew: everything begins with what is sent.
+    // The page is loaded anew: media must be there from the beginning.
     element("camera").addEventListener("click", () => (location.search = CAMERA ? "" : "?camera"));
     element("sound").addEventListener("click", ({ currentTarget }) => this.#toggleSound(currentTarget));
   }
 
   /**
-   * We are in the room, as somebody new: those who were here before and have room offer to us. Who has none is not waited
-   * for, or there would be no room left for those who come after us.
+   * Begins a call under a new peer id: members that were here before and have room offer to us. The others are not
+   * waited for, or there would be no room left for those who come after us.
    *
    * @param {string} own
    */
@@ -67,7 +67,7 @@ export class Call {
 
   settle(present) {
     this.#onceBegun(() => {
-      // Whom we see we keep; of two who do not, one offers.
+      // Connections that show a peer are kept; where there is none, one of the two sides offers.
       const kept = (this.#mesh?.peers ?? []).map(({ id }) => id).filter((peer) => present.includes(peer));
       const more = present.filter((peer) => !kept.includes(peer) && this.#peerId > peer).slice(0, Math.max(0, MOST - kept.length));
       this.#mesh?.settle([...kept, ...more, this.#peerId]);
@@ -84,13 +84,13 @@ export class Call {
     return this.#mesh?.peers.find(({ id }) => id === peer)?.connection ?? "new";
   }
 
-  /** How many of the others we see, or are about to. */
+  /** The number of the others that we see, or are about to see. */
   get seen() {
     return this.#mesh?.peers.filter(({ connection }) => SEEN.has(connection)).length ?? 0;
   }
 
   /**
-   * What must flow for media to flow.
+   * Returns the flows that must all run for media to flow.
    *
    * @param {(peer: string) => boolean} counts
    */
@@ -103,7 +103,7 @@ export class Call {
     for (const [peer, { tile }] of this.#others) say(tile.lastElementChild, nameOf(peer));
   }
 
-  /** Now, or in its turn when the call begins. */
+  /** Runs a step now, or in its turn when the call begins. */
   #onceBegun(step) {
     if (this.#early === null) step();
     else if (this.#early.length < EARLY) this.#early.push(step);
@@ -158,7 +158,7 @@ export class Call {
 const CAMERA = new URLSearchParams(location.search).has("camera");
 /** States of connections that bring pictures, or will. */
 const SEEN = new Set(["connecting", "connected", "disconnected"]);
-/** A mesh costs each of us one connection per other: of a crowd some are seen, the rest is heard of. */
+/** Most peers to see: a mesh costs each of us one connection per other. In a larger crowd the rest is only heard of. */
 const MOST = 7;
-/** So much is kept for a call that begins, and no more: the browser may ask for the camera, and nobody answer. */
+/** Most steps that wait for a call to begin: the browser may ask for the camera and get no answer. */
 const EARLY = 1_000;

@@ -1,4 +1,4 @@
-// Chat: each line goes to the server on a data channel, and comes back from there, also to the one who wrote it.
+// Chat: each line goes to the server on a data channel, and comes back from there, also to its author.
 
 import { addLine, element, make } from "./view.js";
 
@@ -23,20 +23,20 @@ export class Chat {
     this.#input.disabled = this.#button.disabled = !allowed;
   }
 
-  /** Somebody has said something. */
+  /** Shows a line that a member has sent. */
   heard({ from, name, say }, own) {
     if (typeof say !== "string" || typeof name !== "string") return;
     if (from === own) this.#arrived(say);
     addLine(this.#log, make("li", { dataset: { from } }, make("b", {}, from === own ? "You" : name), say));
   }
 
-  /** The way that our lines take has been lost: what has not come back by it does not any more. */
+  /** Handles the loss of the data channel: lines that have not come back by it are lost. */
   lost() {
     for (const sent of this.#sent) this.#missing(sent);
     this.#sent = [];
   }
 
-  /** A remark of the page's own. */
+  /** Adds a remark of the page itself. */
   note(text) {
     const line = make("li", { className: "quiet" }, text);
     addLine(this.#log, line);
@@ -55,7 +55,7 @@ export class Chat {
   /** @param {Sent} sent */
   #missing(sent) {
     clearTimeout(sent.timer);
-    // The server may have it all the same: to send it again could say it twice.
+    // The server may have the line nevertheless: sending it again could show it twice.
     sent.remark ??= this.note(`No answer from the server: “${sent.text}” may not have arrived.`);
   }
 
@@ -77,9 +77,9 @@ export class Chat {
   }
 }
 
-/** In characters; the server cuts off the rest. */
+/** Longest line in characters; the server cuts off the rest. */
 const LONGEST_LINE = 2_000;
-/** After so long, in ms, a line is missed. */
+/** Time in ms after which a line counts as missing. */
 const ANSWERED_WITHIN = 2_000;
-/** So many lines are looked out for. */
+/** Most lines that are waited for. */
 const PENDING = 100;

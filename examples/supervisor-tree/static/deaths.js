@@ -1,15 +1,15 @@
-// Who has died of late, and when they were back.
+// Actors that ended lately, and when they were restarted.
 
 import { milliseconds } from "./view.js";
 
 export class Deaths {
   /** @type {Map<string, { at: number, heard: number, words: string, back: number | null }>} by path */
   #deaths = new Map();
-  /** The last that was seen of each actor, and below whom. @type {Map<string, { node: any, above: string }>} */
+  /** The last node of each actor, and the path of its parent. @type {Map<string, { node: any, above: string }>} */
   #seen = new Map();
   #present = new Set();
 
-  /** The tree as it is now. */
+  /** Takes the current tree. */
   learn(tree) {
     const before = this.#seen;
     this.#seen = new Map();
@@ -39,7 +39,7 @@ export class Deaths {
     }
   }
 
-  /** Its start may have been told while nobody could hear it. */
+  /** Notes a restart whose event was missed while the stream was down. */
   #mayBeBack({ path, status, uptime_ms: uptime }) {
     const death = this.#deaths.get(path);
     if (!death || death.back !== null || status !== "running" || uptime == null) return;
@@ -47,7 +47,7 @@ export class Deaths {
     if (since >= 0) Object.assign(death, { back: death.at + since, heard: performance.now() });
   }
 
-  /** Those below this one who are gone, and were there a moment ago. */
+  /** Returns the children of this node that have ended, and were there a moment ago. */
   goneBelow({ path }) {
     const gone = [];
     for (const dead of this.#deaths.keys()) {
@@ -70,5 +70,5 @@ export class Deaths {
 }
 
 const clock = (at) => new Date(at).toLocaleTimeString();
-/** How long news stay, in ms. */
+/** Time in ms for which news are shown. */
 const SHOWN = 8_000;

@@ -1,13 +1,13 @@
-// What is said of an actor, and what can be done to it.
+// Facts about an actor, and the faults that can be injected into it.
 
-/** What is shown of a name: of an id the beginning says enough. */
+/** Shortens a name for display: of an id, the beginning is enough. */
 export const shortName = (name) => name.replace(LONG_ID, "$1…");
 
-/** The last name of a Rust type, without its parameters. */
+/** Returns the last segment of a Rust type's path, without its parameters. */
 export const shortType = (type) => type.split("<")[0].split("::").at(-1);
 
 /**
- * What there is to say of an actor, in a line.
+ * Describes an actor in a line.
  *
  * @param {any} node
  * @param {number} since how old that is, in ms
@@ -49,10 +49,10 @@ function bytes(count) {
 const isConnection = ({ type }) => shortType(type) === "PeerConnection";
 const runs = ({ status }) => status === "running";
 
-/** The paths of connections that we have told to lose datagrams. @type {Set<string>} */
+/** Paths of the connections that lose datagrams on our order. @type {Set<string>} */
 export const losing = new Set();
 
-/** What can be done to actors. */
+/** Faults that can be injected. */
 export const FAULTS = [
   { fault: "panic", words: () => "Panic", does: "It panics, as if a handler of its had", fits: (node, depth) => depth > 0 && runs(node) },
   { fault: "stop", words: () => "Stop", does: "It is asked to stop", fits: (node, depth) => depth > 0 && runs(node) },

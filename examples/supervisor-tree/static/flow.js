@@ -1,4 +1,4 @@
-// Whether something flows, and since when without a break.
+// Bookkeeping of whether messages or media flow, and since when without a break.
 
 /** Arrivals of one kind, such as the answers to our messages. */
 export class Flow {
@@ -6,7 +6,7 @@ export class Flow {
   #arrivals = [];
 
   /**
-   * Something has arrived.
+   * Records an arrival.
    *
    * @param {number} [sent] when it was sent, by `performance.now()`; now, if that cannot be known
    */
@@ -15,14 +15,14 @@ export class Flow {
     if (this.#arrivals.length > KEPT) this.#arrivals.splice(0, KEPT / 2);
   }
 
-  /** Whether anything has arrived of late. */
+  /** Whether anything has arrived lately. */
   get alive() {
     return performance.now() - (this.#arrivals.at(-1)?.arrived ?? -Infinity) < GAP;
   }
 
   /**
-   * How long after `shot` it flowed again, in ms; null while that cannot be said. It flows again from the first arrival
-   * on, of what was sent after the shot, after which there was no gap any more.
+   * Returns how long after `shot` it flowed again, in ms; null while that is not known. It flows again from the first
+   * arrival of something sent after the shot that was followed by no gap.
    *
    * @param {number} shot
    * @returns {number | null}
@@ -40,8 +40,8 @@ export class Flow {
   }
 }
 
-/** Longer than this, in ms, nothing arrives: it does not flow. */
+/** Pause in arrivals, in ms, that counts as a gap. */
 export const GAP = 700;
-/** After so long without a gap, in ms, it flows. */
+/** Time without a gap, in ms, after which it flows. */
 const SETTLED = 1_000;
 const KEPT = 2_000;

@@ -1,4 +1,4 @@
-// The page: joins a room, and shows the call beside what runs on the server.
+// The page: joins a room, and shows the call beside the server's supervision tree.
 //
 // window.demo is a frozen snapshot, made anew at each reading:
 //   { status, room, name, peerId, peers: [{ id, name, heard, hidden }], webrtc, channels, rtt, flowing, media: { connected } }
@@ -24,7 +24,7 @@ function start() {
     unplug,
     hold: async (token) => client?.call("demo", "hold_handshake", [token]),
   });
-  // A page that goes says so, or the others would wait for it.
+  // A page that is closed says so, or the others would wait for it.
   addEventListener("pagehide", () => { client?.close(); client = null; });
   addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
   join();
@@ -34,7 +34,7 @@ function start() {
 async function join() {
   show("connecting", `Joining “${room}”…`);
   try {
-    // Before we join: the others offer to us at once.
+    // Before joining: the others offer to us at once.
     servers = await iceServers();
     const joined = await connect(`/socket/${encodeURIComponent(room)}?name=${encodeURIComponent(name)}`, { firstDelay: 100, longestDelay: 2_000 });
     retry = 0;
@@ -76,11 +76,11 @@ async function startCall(joined) {
 function stateChanged(which, state, reason) {
   if (which !== client) return;
   if (state === "open") lost = "";
-  // Attempts in vain say less than what was said first.
+  // Failed attempts tell less than the first loss.
   if (state === "waiting") lost ||= loss(reason);
   if (state === "waiting" || state === "connecting") show(state, `${lost} Reconnecting…`.trim());
   if (state !== "closed") return render();
-  // The server has closed us in good order, as when our peer is stopped: come back as somebody new.
+  // The server has closed the connection regularly, as when our peer is stopped: join again as a new peer.
   client = null;
   channels.clear();
   chat.lost();
@@ -160,7 +160,7 @@ function snapshot() {
   });
 }
 
-/** The same in each tab for as long as it is open. */
+/** Returns a name that stays the same in each tab for as long as it is open. */
 function ownName() {
   const asked = new URLSearchParams(location.search).get("name");
   const kept = asked || sessionStorage.getItem("name") || `${NAMES[Math.floor(Math.random() * NAMES.length)]} ${Math.floor(Math.random() * 90) + 10}`;
@@ -169,7 +169,7 @@ function ownName() {
 }
 
 const NAMES = ["Badger", "Crane", "Dormouse", "Finch", "Heron", "Ibex", "Lynx", "Marten", "Otter", "Plover", "Stoat", "Wren"];
-/** What a page need not tell that tries again by itself. */
+/** Errors that need no message, because the client tries again by itself. */
 const QUIET = new Set(["No such peer", "WebRTC failed"]);
 const SILENT = "The server does not answer. What you write now may not arrive.";
 const FIRST_DELAY = 100;
@@ -185,7 +185,7 @@ const channels = new Set();
 let servers = [];
 let status = "starting";
 let webrtc = "new";
-/** How the connection was lost that is to come back, in words. */
+/** Why the connection that is about to be restored was lost, in words. */
 let lost = "";
 let retry = 0;
 const chat = new Chat((text) => client?.sendData("chat", JSON.stringify({ say: text })));
@@ -193,5 +193,5 @@ const pointers = new Pointers((text) => client?.sendData("cursor", text));
 const rpc = new Rpc(() => client);
 const call = new Call(name, (event, data, to) => client?.send(event, data, to));
 
-// Last: all that it uses is there.
+// Last: everything that it uses is defined.
 start();

@@ -1,17 +1,18 @@
-// Everybody's pointer over the pictures, by way of the server; and by the way how long that takes, and whether it flows.
+// Pointers of all members over the pictures, by way of the server; they also measure the round-trip time,
+// and whether messages flow.
 
 import { Flow, GAP } from "./flow.js";
 import { element, make, say } from "./view.js";
 
 export class Pointers {
-  /** From us to the server and back, in ms, now. @type {number | null} */
+  /** Latest round-trip time to the server, in ms. @type {number | null} */
   rtt = null;
   #send;
   #stage = element("stage");
-  /** Where ours is, as parts of the stage. @type {{ x: number, y: number } | null} */
+  /** Position of our pointer, as fractions of the stage. @type {{ x: number, y: number } | null} */
   #at = null;
   #last = 0;
-  /** When we spoke first since the server last answered. @type {number | null} */
+  /** Time of our first message since the server's last answer. @type {number | null} */
   #asked = null;
   #pace = { every: 100, moving: 40, on: false };
   #echoes = new Flow();
@@ -27,7 +28,7 @@ export class Pointers {
   }
 
   /**
-   * How often to speak: the WebSocket takes less than a data channel, and a full room less of each.
+   * Sets the interval of messages: the WebSocket takes less than a data channel, and a full room less of each.
    *
    * @param {boolean} direct
    * @param {number} others
@@ -65,7 +66,7 @@ export class Pointers {
   }
 
   /**
-   * Whether messages come: from this peer, or, without one, back to us.
+   * Returns whether messages arrive: from this peer, or, without one, our own back from the server.
    *
    * @param {string} [peer]
    */
@@ -73,13 +74,13 @@ export class Pointers {
     return (peer ? this.#others.get(peer)?.flow : this.#echoes)?.alive ?? false;
   }
 
-  /** Whether the server leaves unanswered what we say. */
+  /** Whether the server does not answer our messages. */
   get unanswered() {
     return this.#asked !== null && performance.now() - this.#asked > GAP;
   }
 
   /**
-   * Whether the page of this peer is in a tab that is not shown: its browser makes its timers slow.
+   * Returns whether the page of this peer is in a hidden tab, in which the browser slows down timers.
    *
    * @param {string} peer
    */
@@ -88,7 +89,8 @@ export class Pointers {
   }
 
   /**
-   * What must flow for messages to flow: our own to the server and back, and those of each page that is shown.
+   * Returns the flows that must all run for messages to flow: our own to the server and back, and
+   * those of each visible page.
    *
    * @param {string[]} present
    */
@@ -131,7 +133,7 @@ export class Pointers {
       this.#send(JSON.stringify({ t: now, ...this.#at, ...(document.hidden && { hidden: true }) }));
       this.#asked ??= now;
     } catch {
-      // It waits for a connection: the next one will do.
+      // It waits for a connection: the next message will do.
     }
   }
 }

@@ -1,5 +1,5 @@
-// How long it took until the tree was whole again, which the server measures, and until messages and media flowed
-// again, which we measure by our own, and tell the server.
+// Recovery times: the server measures when the tree was whole again; the page measures when its messages and media
+// flowed again, and reports that to the server.
 
 import { shortName } from "./facts.js";
 import { element, make, milliseconds, say } from "./view.js";
@@ -7,11 +7,11 @@ import { element, make, milliseconds, say } from "./view.js";
 export class Recoveries {
   #flows;
   #tell;
-  /** Shots of ours of which the server has not spoken yet. @type {{ path: string, fault: string, at: number, media: boolean }[]} */
+  /** Injected faults that the server has not reported. @type {{ path: string, fault: string, at: number, media: boolean }[]} */
   #shots = [];
-  /** What we still measure, by the recovery's id. @type {Map<any, any>} */
+  /** Recoveries that we still measure, by id. @type {Map<any, any>} */
   #measuring = new Map();
-  /** What we have measured, by the recovery's id; and of that what the server is still to be told. */
+  /** Times that we have measured, by the recovery's id; and those of them that the server has not got yet. */
   #measured = new Map();
   #untold = new Map();
   #telling = false;
@@ -29,24 +29,24 @@ export class Recoveries {
     setInterval(() => this.#tellAll(), 500);
   }
 
-  /** We shoot, now. */
+  /** Records that we inject a fault now. */
   shot(path, fault) {
     const at = performance.now();
-    // What flows now is to flow again, however long nothing of it is there.
+    // Media that flows now must flow again, even if its flow is gone meanwhile.
     const media = this.#flows().media.length > 0;
     if (fault !== "unplug") {
       this.#shots.push({ path, fault, at, media });
       this.#shots.splice(0, this.#shots.length - PENDING);
       return;
     }
-    // No actor dies of it, so the server has no row for it.
+    // No actor ends by it, so the server has no row for it.
     const id = `own ${(this.#own += 1)}`;
     const row = { id, path, type: "WebSocket", fault, reason: { kind: "unplugged", text: "" }, at_ms: Date.now(), whole_ms: null };
     this.#show(row);
     this.#measuring.set(id, { at, media, row });
   }
 
-  /** All that the server knows of; some of it may be news, for the way by which we hear may have been shot. */
+  /** Takes all recoveries of the server; some may be new to us, because the stream itself may have been hit. */
   reset(recoveries) {
     for (const row of recoveries) this.heard(row);
   }
@@ -66,7 +66,7 @@ export class Recoveries {
 
   #measure() {
     const now = performance.now();
-    // Slow timers measure nothing.
+    // Slow timers cannot measure.
     if (document.hidden) return this.#leaveOut();
     for (const [id, measuring] of this.#measuring) {
       const flows = this.#flows();
@@ -88,7 +88,7 @@ export class Recoveries {
     }
   }
 
-  /** Our tab is not shown: what is missing is not measured, and the row says so. */
+  /** Stops measuring while our tab is hidden, and marks the rows whose times are missing. */
   #leaveOut() {
     for (const { row } of this.#measuring.values()) {
       const line = this.#lineOf(row);
@@ -98,7 +98,7 @@ export class Recoveries {
     this.#measuring.clear();
   }
 
-  /** The server may just be among what was shot. */
+  /** Reports our times to the server, which may itself have been hit. */
   async #tellAll() {
     if (this.#telling) return;
     this.#telling = true;
@@ -145,5 +145,5 @@ export class Recoveries {
 
 const PENDING = 32;
 const ROWS = 100;
-/** After so long, in ms, nobody waits for it any more. */
+/** Time in ms after which measuring ends. */
 const GIVEN_UP = 30_000;

@@ -1,4 +1,4 @@
-// What runs on the server: hears of it by a WebSocket, and shoots at it.
+// The server's supervision tree: receives it over a WebSocket, and injects faults into it.
 
 import { losing } from "./facts.js";
 import { Recoveries } from "./recoveries.js";
@@ -20,7 +20,7 @@ class Tree {
   #page;
   #view;
   #recoveries;
-  /** Until when the next handshake that begins is the one that is held for us. */
+  /** Time until which the next new handshake is the one that is held for us. */
   #heldUntil = 0;
 
   constructor(page) {
@@ -43,7 +43,7 @@ class Tree {
     stream.onclose = () => this.#again("The tree cannot be seen now. Looking again…");
   }
 
-  /** The recoveries so far; what is wrong, if they cannot be had: a status, or 0 if nobody answers. */
+  /** Loads the recoveries so far; returns null, or why not: a status, or 0 without an answer. */
   async #load() {
     try {
       const response = await fetch("/tree/recoveries", { headers: headers() });
@@ -108,7 +108,9 @@ class Tree {
     say(element("tree-note"), refusal === null ? "" : `${node.details.name ?? node.id}: ${refusal}`);
   }
 
-  /** By itself a handshake is over before anybody can shoot at it: the next one is held, and takes the place of this. */
+  /**
+   * Fails a handshake. Normally a handshake is over too soon: the next one is held, after this connection was killed.
+   */
   async #failHandshake(node) {
     if (node.path.includes("/handshakes/") || node.details.state !== "connected") return this.#fail(node.path);
     try {
@@ -123,7 +125,7 @@ class Tree {
   #handshakeBegan(path) {
     if (performance.now() > this.#heldUntil) return;
     this.#heldUntil = 0;
-    // So that one sees it.
+    // Delayed, so that the user sees it.
     setTimeout(() => this.#fail(path), SEEN);
   }
 
@@ -132,7 +134,7 @@ class Tree {
     return this.#post("fault", { path, fault: "fail_handshake" });
   }
 
-  /** Null, or what is wrong. */
+  /** Sends a request; returns null, or what is wrong. */
   async #post(what, body) {
     try {
       const response = await fetch(`/tree/${what}`, {
@@ -156,11 +158,11 @@ class Tree {
 
 const token = () => sessionStorage.getItem("token") ?? "";
 const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
-/** The part of the datagrams that a connection loses when it is told to. */
+/** Fraction of the datagrams that a connection loses when it is told to. */
 const LOSS = 0.2;
-/** How long a client may take to connect anew, in ms. */
+/** Longest time in ms for a client to connect again. */
 const HELD = 10_000;
-/** How long a handshake is held that is to fail, in ms. */
+/** Time in ms for which a handshake is held before it fails. */
 const SEEN = 600;
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 2_000;

@@ -1,5 +1,5 @@
-// The tree on the page: one row for each actor that is shown. Rows are kept from one tree to the next, so that nothing
-// moves that has not changed.
+// The tree on the page: one row for each actor that is shown. Rows are kept from one tree to the next, so that only
+// rows that have changed move.
 
 import { Deaths } from "./deaths.js";
 import { facts, FAULTS, shortName, shortType } from "./facts.js";
@@ -12,7 +12,7 @@ export class TreeView {
   /** @type {any} */
   #tree = null;
   #received = 0;
-  /** What somebody has opened or closed, by path. @type {Map<string, boolean>} */
+  /** Nodes that the user has opened or closed, by path. @type {Map<string, boolean>} */
   #chosen = new Map();
   /** @type {Map<string, any>} */
   #rows = new Map();
@@ -45,7 +45,7 @@ export class TreeView {
     this.#soon();
   }
 
-  /** What is shown is not what is. */
+  /** Marks the tree as out of date. */
   stale() {
     this.#list.classList.add("stale");
   }
@@ -56,12 +56,12 @@ export class TreeView {
       node.children.forEach(visit);
     };
     if (this.#tree) visit(this.#tree);
-    // Without the first level there would be nothing to open again.
+    // With the first level closed there would be nothing to open again.
     if (!open && this.#tree) this.#chosen.set(this.#tree.path, true);
     this.#soon();
   }
 
-  /** Whatever happens before the next picture is drawn at once. */
+  /** Draws once for all events before the next frame. */
   #soon() {
     if (this.#waiting || !this.#tree) return;
     this.#waiting = true;
@@ -176,5 +176,5 @@ function matchesText(node, wanted) {
   return [id, shortType(type), status, exit?.kind, exit?.text, details.name, details.state].some((text) => text?.toLowerCase().includes(wanted));
 }
 
-/** More children than this are shown when somebody asks for them. */
+/** Number of children above which they are shown only on request. */
 const CROWD = 16;

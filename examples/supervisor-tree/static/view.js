@@ -1,4 +1,4 @@
-// Helpers for the page's elements. What others say enters as text, never as markup.
+// Helpers for the page's elements. Texts of other peers enter as text, never as markup.
 
 /**
  * @param {string} id
@@ -7,7 +7,7 @@
 export const element = (id) => document.getElementById(id);
 
 /**
- * A new element with these properties, and what is in it.
+ * Creates an element with these properties and this content.
  *
  * @param {string} tag
  * @param {Record<string, any>} [properties]
@@ -24,7 +24,7 @@ export function make(tag, properties = {}, ...content) {
 }
 
 /**
- * Changes the text only if it differs, so that nobody is told twice.
+ * Changes the text only if it differs, so that screen readers do not announce it twice.
  *
  * @param {Element} where
  * @param {string} text
@@ -34,7 +34,7 @@ export function say(where, text) {
 }
 
 /**
- * Adds a line at the end of a log, and forgets the oldest.
+ * Adds a line at the end of a log, and removes the oldest.
  *
  * @param {Element} log
  * @param {Node} line
@@ -54,5 +54,5 @@ export function milliseconds(ms) {
   return ms >= 10 ? `${ms.toFixed(0)} ms` : `${ms.toFixed(1)} ms`;
 }
 
-/** Lines that a log keeps. */
+/** Most lines in a log. */
 const LINES = 200;

@@ -1,4 +1,4 @@
-//! The program as its users run it, from outside, without a browser.
+//! Tests of the program as its users run it, from outside, without a browser.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 struct Program {
     child: Child,
     address: String,
-    /// What it writes after its first line.
+    /// Output after its first line.
     output: BufReader<tokio::process::ChildStdout>,
 }
 
@@ -33,12 +33,12 @@ impl Program {
         Self { child, address: format!("127.0.0.1:{port}"), output }
     }
 
-    /// The status of a request, and the whole answer.
+    /// Returns the status of a request, and the whole answer.
     async fn get(&self, path: &str, headers: &str) -> (u16, String) {
         self.get_as(&self.address, path, headers).await
     }
 
-    /// The same, of one who calls the server by this name.
+    /// Like `get`, for a client that calls the server by this host name.
     async fn get_as(&self, host: &str, path: &str, headers: &str) -> (u16, String) {
         let mut tcp = TcpStream::connect(&self.address).await.expect("it listens");
         let request =
@@ -108,7 +108,7 @@ async fn a_password_of_a_turn_server_is_told_to_own_pages_alone() {
         let (status, servers) = asked(host, "").await;
         assert!(status == 200 && servers.contains("a secret"), "{host}: {servers}");
     }
-    // A name that was made to lead to this machine, and a page of another site.
+    // A name that resolves to this machine by DNS rebinding, and a page of another site.
     for (host, headers) in [
         ("evil.example", ""),
         ("evil.example:8080", ""),
@@ -144,7 +144,7 @@ async fn behind_a_proxy_pages_of_the_origins_that_were_named_are_let_in() {
         tcp.write_all(request.as_bytes()).await.expect("open");
         let mut answer = String::new();
         let mut byte = [0];
-        // A refusal is followed by the end, a WebSocket is not.
+        // After a refusal the connection ends, after an upgrade it does not.
         while !answer.ends_with("\r\n\r\n") || !answer.contains(" 101 ") {
             match timeout(PATIENCE, tcp.read(&mut byte)).await.expect("in time").expect("open") {
                 0 => break,
@@ -166,7 +166,7 @@ async fn behind_a_proxy_pages_of_the_origins_that_were_named_are_let_in() {
         "{servers}"
     );
     assert_eq!(program.get_as("call.example", "/ice-servers", "").await.0, 200);
-    // The proxy is on this machine; whom it speaks for is not.
+    // The proxy is on this machine; the client behind it is not.
     assert_eq!(program.get("/tree", "X-Forwarded-For: 192.0.2.1\r\n").await.0, 403);
     assert_eq!(program.get("/tree", "X-Forwarded-For: 127.0.0.7\r\n").await.0, 200);
     assert_eq!(program.terminated().await, Some(0));

@@ -1,4 +1,4 @@
-//! A candidate as JSON, and the line in it.
+//! Candidate as JSON, and the SDP line in it.
 
 #![no_main]
 

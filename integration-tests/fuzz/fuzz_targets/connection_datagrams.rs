@@ -1,4 +1,4 @@
-//! Datagrams of every kind at a connection that is up.
+//! Datagrams of every kind for a peer connection that is up.
 
 #![no_main]
 

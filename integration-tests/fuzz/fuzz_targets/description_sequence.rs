@@ -1,4 +1,4 @@
-//! Descriptions, candidates and what applications do between them, in any order.
+//! Descriptions, candidates and the application's calls between them, in any order.
 
 #![no_main]
 

@@ -1,5 +1,6 @@
-//! Two that shake hands, and somebody between them who changes, drops, repeats and invents datagrams. Nobody panics, and
-//! when the meddling ends they connect, or fail by their certificates' not being each other's: never with anybody else.
+//! Handshake of two sides through an attacker that changes, drops, repeats and invents datagrams. Neither side
+//! panics, and after the attack they connect, or fail because the certificates do not match: they never
+//! connect to another side.
 
 #![no_main]
 
@@ -17,7 +18,7 @@ struct Input {
     meddling: Vec<Meddling>,
 }
 
-/// What is done with the next datagram.
+/// Attack on the next datagram.
 #[derive(Arbitrary, Debug)]
 enum Meddling {
     Pass,
@@ -29,7 +30,7 @@ enum Meddling {
     Invent { to_client: bool, content: Vec<u8> },
 }
 
-/// Keys take long to make, and are not what is looked for.
+/// Returns the certificates of both sides. Keys take long to make, and are not what is tested.
 fn certificates() -> &'static (Certificate, Certificate) {
     static MADE: OnceLock<(Certificate, Certificate)> = OnceLock::new();
     MADE.get_or_init(|| (Certificate::generate().unwrap(), Certificate::generate().unwrap()))

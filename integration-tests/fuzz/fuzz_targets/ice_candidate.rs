@@ -1,4 +1,4 @@
-//! A remote candidate, as it comes in an SDP line: it is refused, or written again it says the same.
+//! Remote candidate, as it comes in an SDP line: it is refused, or it says the same when written again.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any text as the offer of a peer: it is answered or refused.
+//! Any text as a peer's offer: it is answered or refused.
 
 #![no_main]
 

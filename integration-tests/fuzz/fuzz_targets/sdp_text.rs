@@ -1,4 +1,4 @@
-//! Any text as a session description: it is written as it was read, and can be looked at and changed.
+//! Any text as a session description: it is written as it was read, and can be read and changed through the API.
 
 #![no_main]
 
@@ -36,7 +36,7 @@ fuzz_target!(|text: &str| {
             (Some(0), Some("inactive"), Some("a"))
         );
     }
-    // What we write can be read, and says the same.
+    // The text that we write can be parsed, and says the same.
     let written = sdp.to_string();
     assert_eq!(Sdp::parse(&written).to_string(), written);
 });

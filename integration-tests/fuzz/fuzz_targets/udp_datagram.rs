@@ -1,4 +1,4 @@
-//! A datagram from anyone, at a routing table that knows some connections: it is nobody's, or the right one's.
+//! Datagram from any address, for a routing table with some connections: it belongs to none, or to the right one.
 
 #![no_main]
 

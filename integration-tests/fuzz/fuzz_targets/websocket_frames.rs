@@ -1,4 +1,5 @@
-//! A client's bytes, read as WebSocket frames: the same whole and in pieces, and never more held than one message.
+//! A client's bytes, read as WebSocket frames: the result is the same whole and in pieces, and at
+//! most one message is held.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-// Rooms on Socket.IO: whoever joins is told who is there and announced to them; then one tells another, or all others.
-// It listens on a port of its own and says which.
+// Rooms on Socket.IO: a client that joins gets the list of members and is announced to them; then members send to one,
+// or to all others. It listens on a free port and prints it.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 

@@ -1,4 +1,4 @@
-//! What Callboard is to reach, beside what it does reach on this machine.
+//! Performance goals of Callboard, beside what it reaches on this machine.
 
 use std::error::Error;
 
@@ -8,10 +8,10 @@ use crate::scenarios::Scenario;
 use crate::servers::Server;
 use crate::subject::{Other, Subject};
 
-/// One thing that is measured, and what is asked of it.
+/// Measurement with a goal.
 struct Part {
     scenario: Scenario,
-    /// What it is compared with, if it is not a figure by itself that counts.
+    /// The baseline; none if the goal is for the figure itself.
     floor: Option<Subject>,
     ours: &'static [Server],
     goal: Goal,
@@ -19,9 +19,9 @@ struct Part {
 
 struct Goal {
     what: &'static str,
-    /// How its figures begin. The worst counts, of all of ours.
+    /// Prefix of the names of its figures. The worst of all our figures counts.
     figures: &'static str,
-    /// So much, or so many times the floor's.
+    /// Upper limit: of the figure, or of its ratio to the baseline.
     most: f64,
     unit: &'static str,
 }
@@ -118,7 +118,7 @@ fn parts(others: &[Other]) -> Vec<Part> {
                 seconds: 2,
             },
             Some(Str0m),
-            // Wherever the owners of connections live.
+            // Wherever the owners of connections run.
             &[Callboard, Far],
             Goal {
                 what: "data-channel echo, CPU per message, to bare str0m",
@@ -163,7 +163,7 @@ fn parts(others: &[Other]) -> Vec<Part> {
     ];
     let janus = others.iter().find(|other| other.protocol() == Protocol::Janus);
     parts.extend(janus.map(|janus| Part {
-        // 64 KiB it does not send back.
+        // Janus does not send back 64 KiB.
         scenario: Scenario::Data {
             connections: 4,
             window: 32,
@@ -182,10 +182,10 @@ fn parts(others: &[Other]) -> Vec<Part> {
     parts
 }
 
-/// Measure all of it, beside these as well, and say what is met.
+/// Measures all goals, also beside `others`, and prints which are met.
 pub(crate) fn run(rounds: u32, others: &[Other]) -> Result<(), Box<dyn Error>> {
     let parts = parts(others);
-    // One that has no part in it was not meant.
+    // A server that no goal mentions was given by mistake.
     if let Some(other) = others.iter().find(|other| other.protocol() != Protocol::Janus) {
         return Err(format!(
             "{}: there is no goal beside it, but beside Janus",
@@ -229,11 +229,11 @@ pub(crate) fn run(rounds: u32, others: &[Other]) -> Result<(), Box<dyn Error>> {
 struct Worst {
     floor: Option<f64>,
     ours: f64,
-    /// What is compared with the goal.
+    /// The value that is compared with the goal.
     is: f64,
 }
 
-/// Of all figures that begin like this.
+/// Returns the worst of all figures with this prefix.
 fn worst(
     report: &Report,
     floor: Option<&Subject>,

@@ -1,4 +1,4 @@
-//! Requests over HTTP, each on a connection of its own.
+//! HTTP requests, each on a connection of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// When it was sent, and what was answered, if it is good.
+/// Sends a request; returns the time at which it was sent, and the answer if its status is a success.
 pub(crate) async fn ask(
     server: SocketAddr,
     method: &str,
@@ -23,7 +23,7 @@ pub(crate) async fn ask(
     tcp.set_nodelay(true)?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(tcp)).await.map_err(io::Error::other)?;
-    // Ends with `sender`.
+    // It ends with `sender`.
     tokio::spawn(connection);
     let (kind, body) = body;
     let request = Request::builder()
@@ -45,5 +45,5 @@ pub(crate) async fn ask(
     Ok((sent, body))
 }
 
-/// No answer is longer.
+/// Longest answer, in bytes.
 const MOST: usize = 4 << 20;

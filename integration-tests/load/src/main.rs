@@ -1,8 +1,8 @@
-//! Measures a server from outside: how much of the machine it takes, and how long its clients wait.
+//! Load generator: measures a server's CPU time and memory from outside, and the latency that its clients see.
 //!
-//! The server is a process of its own, whose CPU time and memory the operating system tells. The tool starts several, one
-//! after the other, in an interleaved order: Callboard and the floors below it, which speak the same protocol. Servers of
-//! other makers are measured beside them where they run.
+//! The server is a process of its own, whose CPU time and memory the operating system reports. The tool starts several
+//! servers, one after the other, in an interleaved order: Callboard and the baselines, which speak the same protocol.
+//! Servers of other projects that already run can be measured beside them.
 
 mod client;
 mod goals;
@@ -27,7 +27,7 @@ use crate::scenarios::Scenario;
 use crate::servers::Server;
 use crate::subject::{Other, Subject};
 
-/// Measure a server: its CPU time and memory, and how long its clients wait.
+/// Measure a server: its CPU time and memory, and the latency that its clients see.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -44,38 +44,38 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
-    /// Measure what Callboard is to reach, beside its floors, within ten minutes.
+    /// Measure Callboard's performance goals against its baselines, within ten minutes.
     Goals {
         /// How often each server is measured; the median counts.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
         rounds: u32,
-        /// A Janus that runs already, to be measured beside as well.
+        /// A Janus that runs already, to be measured as well.
         #[arg(long = "other", value_name = "NAME=janus@ADDRESS#PID")]
         others: Vec<Other>,
     },
-    /// Be one of the servers, until standard input ends. The tool starts itself in this way.
+    /// Run one of the servers, until standard input ends. The tool starts itself in this way.
     #[command(hide = true)]
     Serve {
-        /// Which.
+        /// Which server.
         server: Server,
     },
-    /// Be those who rush in, until standard input ends.
+    /// Run the clients that connect all at once, until standard input ends.
     #[command(hide = true)]
     Crowd {
-        /// Where to.
+        /// The server's address.
         server: SocketAddr,
-        /// How many.
+        /// How many clients.
         peers: usize,
     },
 }
 
 #[derive(Args)]
 struct How {
-    /// Which servers; by default all that the scenario is about. Ratios are to the first.
+    /// Which servers; by default all of the scenario's. Ratios are to the first.
     #[arg(long, value_delimiter = ',', global = true)]
     servers: Vec<Server>,
-    /// And somebody else's server, which runs already and is left running. What its processes have started counts with
-    /// them.
+    /// A server of another project, which runs already and is left running. Child processes of its processes are
+    /// counted with them.
     #[arg(long = "other", value_name = "NAME=PROTOCOL@ADDRESS#PID[,PID...]", global = true)]
     others: Vec<Other>,
     /// How often each server is measured; the median counts.
@@ -116,7 +116,7 @@ fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Each of the servers so many times, interleaved, so that whatever else the machine does meets all of them.
+/// Measures each of the servers `rounds` times, interleaved, so that other load on the machine affects all of them.
 fn measure_all(
     scenario: &Scenario,
     servers: &[Server],
@@ -125,7 +125,7 @@ fn measure_all(
 ) -> Result<Report, Box<dyn Error>> {
     scenario.check(servers)?;
     let subjects = Subject::all(servers, others, scenario, rounds)?;
-    // As many threads as there are: a client that waits for the other clients would measure itself.
+    // As many threads as the machine has: a client that waits for the other clients would measure itself.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new(scenario, &subjects);
     for _ in 0..rounds {
@@ -133,7 +133,7 @@ fn measure_all(
             let measured = runtime.block_on(async {
                 let process = subject.start().await?;
                 let measured = scenario.measure(&process).await?;
-                // Whatever was measured of one that did not survive it is worth nothing.
+                // Figures of a server that has died are worthless.
                 process.usage()?;
                 io::Result::Ok(measured)
             });

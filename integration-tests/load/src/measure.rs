@@ -1,4 +1,4 @@
-//! What the operating system knows of a process, and what clients have waited for.
+//! CPU time and memory of processes, from the operating system, and histograms of latency.
 
 use std::io;
 use std::ops::AddAssign;
@@ -9,27 +9,27 @@ use hdrhistogram::Histogram;
 /// CPU time and memory of a server, at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Of all its threads, user and system, also of those that have ended.
+    /// CPU time of all its threads, user and system, also of those that have ended.
     pub(crate) cpu: Duration,
     /// Resident memory in bytes.
     pub(crate) rss: u64,
 }
 
-/// A process and all that it has started.
+/// Process and all its descendants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     pid: u32,
-    /// In clock ticks since the machine's start: an id may come to be another process's.
+    /// Start time in clock ticks since boot: process ids are reused.
     started: u64,
 }
 
 impl Family {
-    /// Whose first process has this id, and lives.
+    /// Creates the family of the living process with this id.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
         Ok(Self { pid, started: Stat::read(pid)?.started })
     }
 
-    /// As long as it lives. What processes share of memory counts for each of them.
+    /// Returns the usage of the family while its first process lives. Shared memory counts once for each process.
     pub(crate) fn usage(self) -> io::Result<Usage> {
         let first = Stat::read(self.pid)?;
         if first.started != self.started {
@@ -39,7 +39,7 @@ impl Family {
         let mut parents = vec![self.pid];
         while let Some(parent) = parents.pop() {
             for child in children(parent) {
-                // One that has ended meanwhile is its parent's to count.
+                // A process that has ended meanwhile is counted by its parent.
                 let Ok(stat) = Stat::read(child) else { continue };
                 usage += stat.usage();
                 parents.push(child);
@@ -48,7 +48,7 @@ impl Family {
         Ok(usage)
     }
 
-    /// How many descriptors its first process has open.
+    /// Returns the number of descriptors that its first process has open.
     pub(crate) fn descriptors(self) -> io::Result<usize> {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
     }
@@ -61,7 +61,7 @@ impl AddAssign for Usage {
     }
 }
 
-/// What proc_pid_stat(5) tells of one process.
+/// Fields of proc_pid_stat(5) of one process.
 struct Stat {
     ticks: u64,
     started: u64,
@@ -71,19 +71,19 @@ struct Stat {
 impl Stat {
     fn read(pid: u32) -> io::Result<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|_| gone(pid))?;
-        // The second field is in brackets, and may hold anything.
+        // The second field is in brackets, and may contain anything.
         let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-        // The first of these is the third of all.
+        // The first of these is field 3.
         let text = |number: usize| fields.split(' ').nth(number - 3);
         let field = |number| -> io::Result<u64> {
             let number = text(number).and_then(|text| text.parse().ok());
             number.ok_or(io::Error::from(io::ErrorKind::InvalidData))
         };
-        // Dead, but not buried.
+        // A zombie, or dead.
         if matches!(text(3), Some("Z" | "X")) {
             return Err(gone(pid));
         }
-        // Its own, and of those of its children that have ended.
+        // Its own CPU time, and that of its children that have ended.
         let ticks = field(14)? + field(15)? + field(16)? + field(17)?;
         Ok(Self { ticks, started: field(22)?, pages: field(24)? })
     }
@@ -94,7 +94,7 @@ impl Stat {
     }
 }
 
-/// Those that any of its threads has started and that live.
+/// Returns the living children of all its threads.
 fn children(pid: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = threads.filter_map(|one| std::fs::read_to_string(one.path().join("children")).ok());
@@ -107,12 +107,12 @@ fn gone(pid: u32) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is not there"))
 }
 
-/// How long something has taken, each time.
+/// Histogram of waiting times.
 pub(crate) struct Waits(Histogram<u64>);
 
 impl Waits {
     pub(crate) fn new() -> Self {
-        // 1 µs to a minute, to three digits.
+        // From 1 µs to a minute, with three significant digits.
         Self(Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds that fit"))
     }
 
@@ -125,12 +125,12 @@ impl Waits {
         _ = self.0.add(&other.0);
     }
 
-    /// How many.
+    /// Returns the number of waits.
     pub(crate) fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// In milliseconds.
+    /// Returns a percentile in milliseconds.
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
         self.0.value_at_percentile(percent) as f64 / 1_000.0
     }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_a_process_has_started_counts_with_it() {
         let mut shell = Command::new("sh");
-        // The shell itself does nothing.
+        // The shell itself is idle.
         shell.args([
             "-c",
             "sh -c 'while [ $((x = x + 1)) -lt 300000 ]; do :; done; echo; read -r _'; :",

@@ -1,4 +1,4 @@
-//! What is spoken between clients and servers.
+//! Protocols between clients and servers.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,31 +7,32 @@ use clap::ValueEnum;
 
 use crate::scenarios::Scenario;
 
-/// How clients talk with a server.
+/// Protocol of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protocol {
-    /// That of Callboard's signaling, and of the Membrane WebRTC Server's.
+    /// Callboard's signaling, which is that of the Membrane WebRTC Server.
     Callboard,
-    /// That of the PeerJS server.
+    /// The protocol of the PeerJS server.
     Peerjs,
     /// Socket.IO, with the events of `peers/socket_io.js`.
     #[value(name = "socketio")]
     SocketIo,
-    /// That of y-webrtc's signaling server.
+    /// The protocol of y-webrtc's signaling server.
     #[value(name = "y-webrtc")]
     YWebrtc,
-    /// That of matchbox_server.
+    /// The protocol of matchbox_server.
     Matchbox,
-    /// Offers over HTTP: what is posted to `/echo` is answered by a peer that sends back what comes on data channels.
+    /// Offers over HTTP: an offer that is posted to `/echo` is answered by a peer that sends back all
+    /// messages on data channels.
     Offers,
-    /// Janus' own over a WebSocket, with its EchoTest plugin.
+    /// Janus' own protocol over a WebSocket, with its EchoTest plugin.
     Janus,
-    /// Datagrams as our own server takes them.
+    /// Datagrams in the format of our own UDP server.
     #[value(skip)]
     Udp,
 }
 
-/// Where a server is, and how it is talked with.
+/// Address and protocol of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) protocol: Protocol,
@@ -39,7 +40,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Protocol {
-    /// Whether whoever speaks it can be asked for this.
+    /// Returns whether servers of this protocol can run the scenario.
     pub(crate) fn serves(self, scenario: &Scenario) -> bool {
         match self {
             Self::Callboard => matches!(

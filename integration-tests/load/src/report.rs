@@ -1,4 +1,4 @@
-//! What was measured, as a table or as JSON.
+//! Results of a run, as a table or as JSON.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::scenarios::Scenario;
 use crate::subject::Subject;
 
-/// The figures of one run, by their names, in the order in which they are shown.
+/// Figures of one run by name, in the order in which they are shown.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured(Vec<(Cow<'static, str>, f64)>);
 
@@ -18,7 +18,7 @@ impl Measured {
         self
     }
 
-    /// And all of these, of one part of the run.
+    /// Adds all figures of one part of the run, with its name in front.
     pub(crate) fn with_part(mut self, part: &str, others: Self) -> Self {
         let named = others.0.into_iter().map(|(name, value)| (format!("{part}: {name}"), value));
         self.0.extend(named.map(|(name, value)| (name.into(), value)));
@@ -30,7 +30,7 @@ impl Measured {
 pub(crate) struct Report {
     scenario: String,
     servers: Vec<String>,
-    /// By the server.
+    /// Runs by server.
     runs: BTreeMap<String, Vec<Measured>>,
 }
 
@@ -41,7 +41,7 @@ struct Line<'a> {
     figure: &'a str,
     median: f64,
     runs: Vec<f64>,
-    /// To the median of the first server that has this figure.
+    /// Ratio to the median of the first server that has this figure.
     ratio: Option<f64>,
 }
 
@@ -55,7 +55,7 @@ impl Report {
         self.runs.entry(server.to_string()).or_default().push(measured);
     }
 
-    /// All figures of a server, each the median of its runs.
+    /// Returns all figures of a server, each the median of its runs.
     pub(crate) fn medians(&self, server: &Subject) -> Vec<(&str, f64)> {
         let server = server.to_string();
         let first = self.runs.get(&server).and_then(|runs| runs.first()).into_iter();

@@ -1,4 +1,4 @@
-//! Whatever is measured: a server of ours, or somebody else's.
+//! Subjects of a measurement: our own servers, and those of other projects.
 
 use std::fmt;
 use std::io;
@@ -12,23 +12,23 @@ use crate::protocol::{Endpoint, Protocol};
 use crate::scenarios::Scenario;
 use crate::servers::{Process, Server};
 
-/// What is measured.
+/// Server that is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Ours(Server),
     Other(Other),
 }
 
-/// Somebody else's server, which runs already and goes on running.
+/// Server of another project, which runs already and goes on running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Other {
     name: String,
     endpoint: Endpoint,
-    /// What they have started belongs to it as well.
+    /// Ids of its processes; their descendants are counted too.
     pids: Vec<u32>,
 }
 
-/// What is wrong with a server's description.
+/// Error in a server's description.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ParseOtherError {
     #[error("this is not NAME=PROTOCOL@ADDRESS#PID")]
@@ -43,7 +43,7 @@ pub(crate) enum ParseOtherError {
     Pid(String),
 }
 
-/// Why these are not measured.
+/// Reason why servers cannot be measured.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Refusal {
     #[error("{scenario}: nothing that {name} could do, which speaks {protocol}")]
@@ -61,7 +61,7 @@ impl Other {
 }
 
 impl Subject {
-    /// Ours, and then those of others: in so many rounds of this.
+    /// Returns all subjects, ours first, or why they cannot be measured in so many rounds of this scenario.
     pub(crate) fn all(
         ours: &[Server],
         others: &[Other],
@@ -78,7 +78,7 @@ impl Subject {
             if rounds > 1 && scenario.is_about_memory() {
                 return Err(Refusal::Rounds(scenario.to_string()));
             }
-            // Also one that ours might have.
+            // The names of our servers are taken, too.
             let taken = Server::from_str(name, true).is_ok();
             if taken || all.iter().any(|one| one.to_string() == *name) {
                 return Err(Refusal::Name(name.clone()));
@@ -158,7 +158,7 @@ mod tests {
         assert!(
             matches!(error("a=smtp@127.0.0.1:9000#1"), ParseOtherError::Protocol(name, _) if name == "smtp")
         );
-        // It is for a server of ours.
+        // This protocol is for our own server only.
         assert!(matches!(error("a=udp@127.0.0.1:9000#1"), ParseOtherError::Protocol(..)));
         assert_eq!(error("a=offers@localhost#1"), ParseOtherError::Address("localhost".to_owned()));
         assert_eq!(error("a=offers@127.0.0.1:9000#1,0"), ParseOtherError::Pid("0".to_owned()));

@@ -1,5 +1,5 @@
-//! Every scenario against every server, small: it works, and says what it has measured. How much that is, nobody asks
-//! here.
+//! Smoke tests of every scenario against every server, with little load: they check that it works and reports figures,
+//! not how large these are.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -27,7 +27,7 @@ fn run(scenario: &[&str]) -> BTreeMap<(String, String), f64> {
     lines.collect()
 }
 
-/// Of the four servers that signal.
+/// Returns this figure of the four servers that signal.
 fn of_all(figures: &BTreeMap<(String, String), f64>, figure: &str) -> Vec<f64> {
     of(figures, figure, 4)
 }
@@ -129,7 +129,7 @@ fn webrtc_rs_measure_beside_ours() {
     other.measure_beside_ours("webrtc-rs");
 }
 
-/// A server of somebody else's, which answers offers until its input ends.
+/// Server of another project, which answers offers until its input ends.
 struct Other {
     child: Child,
     address: String,
@@ -166,7 +166,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // Also when the test has failed. One that has ended cannot be.
+        // Also when the test has failed. A process that has ended cannot be killed.
         _ = self.child.kill();
         _ = self.child.wait();
     }

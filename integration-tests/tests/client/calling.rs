@@ -1,4 +1,4 @@
-//! The peer connection to the server: data and calls, and what becomes of them when it goes.
+//! The peer connection to the server: data, calls, and what becomes of them when the connection ends.
 
 use std::process::Command;
 
@@ -79,7 +79,7 @@ async fn talks_by_data_channels(kind: Kind) {
     });
     assert_eq!(errors, expected);
 
-    // Answers come in any order; what nobody waits for any more is stopped on the server.
+    // Answers come in any order; calls that no caller waits for any more are stopped on the server.
     let order = page
         .run(
             "const waits = ann.call('test', 'wait');
@@ -122,7 +122,7 @@ async fn talks_by_data_channels(kind: Kind) {
         json!([{ "answer": "Hello, Ann" }, { "error": "not today" }, { "answer": null }, unknown, true, unknown])
     );
 
-    // Changes made during a round make another round on the same connection.
+    // Changes during a negotiation lead to another one on the same connection.
     let renegotiated = page
         .run(
             "const { connection } = peer;
@@ -139,7 +139,7 @@ async fn talks_by_data_channels(kind: Kind) {
         .await;
     assert_eq!(renegotiated, json!({ "same": true, "closed": ["late"], "sum": 11 }));
 
-    // The server's end goes: calls go on by the socket, until there is another connection.
+    // The server's end fails: calls go on by the socket, until there is another connection.
     let killed = page
         .run(
             "const { connection } = peer;
@@ -194,7 +194,8 @@ fn firefox_finds_another_path_to_the_server() {
     on_a_stage_of_its_own(async || finds_another_path(Kind::Firefox).await);
 }
 
-/// The same path, in truth: nothing of it is left when it is found again.
+/// Cuts the path to the server until nothing of it is left, and waits until the client finds another, which is in truth
+/// the same.
 async fn finds_another_path(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     let page = Page::open(kind, server.port).await;

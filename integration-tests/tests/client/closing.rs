@@ -1,4 +1,4 @@
-//! A client that is closed: nothing of it runs, listens or tells the page anything any more.
+//! A client that is closed: nothing of it runs, listens or notifies the page any more.
 
 use futures_util::SinkExt;
 use integration_tests::{Kind, on_a_stage_of_its_own};
@@ -12,7 +12,7 @@ use crate::proxy::Proxy;
 use crate::scripted::Scripted;
 use crate::server::{Server, Setup};
 
-/// A page that counts what is under way in it.
+/// Opens a page that counts what is under way in it.
 async fn open(kind: Kind, port: u16) -> Page {
     let page = Page::open(kind, port).await;
     page.run(
@@ -73,7 +73,7 @@ async fn open(kind: Kind, port: u16) -> Page {
     page
 }
 
-/// Nothing is left, and the page was told so last.
+/// Checks that nothing is left, and that this was the last thing the page was told.
 async fn is_over(page: &Page, how: &str) {
     let left = page.run("return [left(), ann.state, told.at(-1)]").await;
     assert_eq!(left, json!([nothing(), "closed", ["state", "closed"]]), "{how}");
@@ -158,7 +158,7 @@ fn a_client_that_is_closed_asks_its_server_nothing_more() {
     });
 }
 
-/// A server that lets the first client in and loses it, refuses to take it up again, and never says why.
+/// Starts a server that admits the first client and drops it, refuses to resume it, and never says why.
 async fn refuses_and_then_hangs() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("a bound socket").to_string();
@@ -181,7 +181,7 @@ async fn refuses_and_then_hangs() -> String {
     address
 }
 
-/// The head of a request, which stays to be read.
+/// Reads the head of a request, and leaves it to be read again.
 async fn head(stream: &TcpStream) -> String {
     let mut bytes = vec![0; 8_192];
     loop {

@@ -1,4 +1,4 @@
-//! What the client repeats, and when it stops and tells the page. Each retry of it has its test here.
+//! Retries of the client: what it repeats, and when it stops and tells the page. Each retry has its test here.
 
 use callboard_signaling::Rate;
 use integration_tests::{Kind, on_a_stage_of_its_own};
@@ -18,11 +18,11 @@ fn firefox_offers_many_sections_and_keeps_its_place() {
     on_a_stage_of_its_own(async || offers_many_sections(Kind::Firefox).await);
 }
 
-/// More than a message to others may be.
+/// Sends an offer that is larger than a message to other members may be.
 async fn offers_many_sections(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     let page = Page::open(kind, server.port).await;
-    // Firefox says less of each.
+    // Sections of Firefox's offers are shorter.
     let sections = if kind == Kind::Chromium { 16 } else { 60 };
 
     page.run(&format!("window.sections = {sections}")).await;
@@ -56,7 +56,7 @@ async fn offers_many_sections(kind: Kind) {
     page.close().await;
 }
 
-/// A page that comes back quickly, and writes down what it is told.
+/// Returns a script for a page that reconnects quickly, and records the events that it gets.
 fn comes_back(port: u16, options: &str) -> String {
     format!(
         "window.ann = await connect('ws://127.0.0.1:{port}/', {{ firstDelay: 5, longestDelay: 20, {options} }});
@@ -97,7 +97,7 @@ async fn offer_kills(kind: Kind) {
     assert_eq!(told, json!(["failed", false, ["failed"], codes, "open"]));
     assert_eq!((server.heard("webrtc:offer").len(), server.connections()), (2, 3));
 
-    // The page may insist.
+    // The page may insist on another attempt.
     page.run("peer.retry()").await;
     page.becomes("codes().filter((code) => code === 'gave_up').length === 1").await;
     assert_eq!(page.run("return ann.state").await, "closed");
@@ -105,7 +105,7 @@ async fn offer_kills(kind: Kind) {
     page.close().await;
 }
 
-/// A restart of the server is no fault of the offer, but one after the other might be.
+/// A restart of the server is no fault of the offer, but repeated losses may be.
 #[test]
 fn an_offer_with_which_the_connection_is_lost_for_any_reason_is_made_six_times() {
     on_a_stage_of_its_own(async || {
@@ -227,7 +227,7 @@ fn a_room_that_says_no_again_and_again_is_left_alone() {
     });
 }
 
-/// The browser says no more than that there is no WebSocket.
+/// The browser reveals only that there is no WebSocket.
 #[test]
 fn a_server_that_refuses_again_and_again_is_left_alone() {
     on_a_stage_of_its_own(async || {
@@ -303,7 +303,7 @@ fn a_peer_connection_that_never_lasts_is_not_replaced_for_ever() {
 
         page.becomes("codes().includes('webrtc_gave_up')").await;
         assert_eq!(server.heard("webrtc:offer").len(), 13);
-        // Another network may make the difference.
+        // Another network may make a difference.
         page.run("dispatchEvent(new Event('online'))").await;
         page.becomes("codes().filter((code) => code === 'webrtc_gave_up').length === 2").await;
         assert_eq!(server.heard("webrtc:offer").len(), 26);

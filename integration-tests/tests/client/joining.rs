@@ -1,4 +1,4 @@
-//! Coming, talking, leaving, and not being let in.
+//! Joining, sending messages, leaving, and being refused.
 
 use futures_util::{SinkExt, StreamExt};
 use integration_tests::{Kind, on_a_stage_of_its_own};
@@ -70,7 +70,7 @@ async fn meet_and_talk(page: &Page) {
     assert_eq!(talk["joined"], json!([]));
     assert_eq!(talk["peers"], 1);
 
-    // What the server alone may say goes no further, from this client and from any other.
+    // Events that are reserved for the server are not forwarded, from this client or from any other.
     let reserved = page
         .run(
             "const names = ['joined', 'left', 'authenticated', 'resumed', 'room_restarted', 'error', 'webrtc:answer', 'webrtc:x', 'media:x'];
@@ -145,7 +145,8 @@ async fn meet_and_talk(page: &Page) {
         .await;
     assert_eq!(left, json!({ "left": true, "peers": 0, "states": ["closed"], "code": "closed" }));
 
-    // A client that the server stops, kicks out, or has closed the room of does not come back: not even where rooms open on demand.
+    // A client that the server stops or kicks out, or whose room it closes, does not come back: not even
+    // where rooms open on demand.
     for (event, code, reason) in [
         ("stop_me", 1000, "closed by the server"),
         ("kick_me", 4001, "kicked out"),
@@ -181,7 +182,7 @@ async fn are_not_let_in(page: &Page) {
     {
         page.expect_no_socket_at(address);
     }
-    // It is there, and says nothing.
+    // A server that accepts connections and never answers.
     let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mute = mute.local_addr().expect("a bound socket");
     page.expect_no_socket_at(&format!("{mute}/"));
@@ -210,7 +211,7 @@ async fn are_not_let_in(page: &Page) {
     assert_eq!(full, json!(["could_not_join_room", "room_is_full"]));
 }
 
-/// No server of ours sends this; whoever breaks into one, or stands between, may.
+/// No server of ours sends this; an attacker who controls one, or the path to it, may.
 #[test]
 fn frames_that_make_no_sense_are_counted_and_hurt_nobody() {
     on_a_stage_of_its_own(async || {

@@ -1,4 +1,4 @@
-//! The client for browsers (`callboard.js`), in browsers.
+//! The client for browsers (`callboard.js`), tested in real browsers.
 
 mod calling;
 mod closing;

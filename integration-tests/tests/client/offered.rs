@@ -1,4 +1,4 @@
-//! Offers of the server: what it adds to a connection gets to the page.
+//! Offers of the server: tracks and channels that it adds to a connection reach the page.
 
 use integration_tests::{Kind, on_a_stage_of_its_own};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::page::Page;
 use crate::server::{Server, Setup};
 
-/// A page with a connection that is up, and what it has heard.
+/// Opens a page with a connection that is up, and records its events.
 async fn connected(kind: Kind, port: u16) -> Page {
     let page = Page::open(kind, port).await;
     page.run(
@@ -70,7 +70,7 @@ async fn gets_what_the_server_adds(kind: Kind) {
         json!({ "tracks": tracks, "same": true, "state": "connected", "errors": [], "sum": 3 });
     assert_eq!(told, expected);
 
-    // The page goes on offering what is its own.
+    // The page goes on offering its own media.
     let told = page
         .run(
             "connection.addTransceiver('video', { direction: 'recvonly' });
@@ -97,7 +97,7 @@ async fn both_offer(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     let page = connected(kind, server.port).await;
 
-    // The page's offer goes out when the server's has come.
+    // The page's offer goes out after the server's has come.
     let told = page
         .run(
             "const { send } = WebSocket.prototype;
@@ -124,7 +124,7 @@ async fn both_offer(kind: Kind) {
         .await;
     assert_eq!(told, json!({ "met": true, "same": true, "errors": [], "sum": 3 }));
 
-    // However they come. The server's tracks take sections of the page's that nothing was sent by.
+    // In any order. The server's tracks take sections of the page on which nothing was sent.
     let told = page
         .run(
             "for (let round = 1; round <= 5; round += 1) {

@@ -1,9 +1,9 @@
-//! A page with the client in it.
+//! Page with the client in it.
 
 use integration_tests::{Browser, FaultKind, Kind, Moment, PATIENCE, until};
 use serde_json::{Value, json};
 
-/// A browser at the server's blank page.
+/// Browser at the server's blank page.
 pub(crate) struct Page {
     browser: Browser,
 }
@@ -23,8 +23,8 @@ impl Page {
         page
     }
 
-    /// What this function body returns; a promise is awaited. It runs as one of the page's own, with what [`HTML`] has
-    /// in store.
+    /// Runs this function body and returns its result; a promise is awaited. It runs as code of the page itself, with
+    /// the helpers of [`HTML`].
     pub(crate) async fn run(&self, body: &str) -> Value {
         let answer = self.browser.evaluate("return window.run(arguments[0])", vec![json!(body)]);
         let answer = answer.await;
@@ -49,12 +49,12 @@ impl Page {
         self.browser.expect_fault(FaultKind::FailedRequest, &[address]);
     }
 
-    /// Expects that the client finds out why it cannot take up its peer: the server answers that without a WebSocket.
+    /// Expects the client's request for the reason of a refused resumption: the server answers it without a WebSocket.
     pub(crate) fn expect_refused_resume(&self) {
         self.expect_refused("/socket/lobby?resume=");
     }
 
-    /// Expects that the client gets no WebSocket at this address of the lobby, and finds out whether there is a server.
+    /// Expects that the client gets no WebSocket at this address of the lobby, and asks whether there is a server.
     pub(crate) fn expect_refused(&self, address: &str) {
         self.expect_no_socket_at(address);
         self.browser.expect_fault(FaultKind::FailedRequest, &["/socket/lobby", "426"]);
@@ -65,7 +65,7 @@ impl Page {
     }
 }
 
-/// The page, and what the tests' scripts use.
+/// The page, with the helpers of the tests' scripts.
 pub(crate) const HTML: &str = r#"<!doctype html>
 <meta charset="utf-8">
 <title>Callboard</title>

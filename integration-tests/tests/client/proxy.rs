@@ -1,4 +1,4 @@
-//! The cable between a browser and the server, to be pulled.
+//! TCP proxy between a browser and the server, whose connections can be cut.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// Forwards TCP connections to a server.
+/// Proxy that forwards TCP connections to a server.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     cable: watch::Sender<Cable>,
@@ -16,9 +16,9 @@ pub(crate) struct Proxy {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cable {
-    /// How often all connections were ended without a goodbye.
+    /// How often all connections were cut without a goodbye.
     cuts: u32,
-    /// Nothing goes through, and nobody is told.
+    /// Whether nothing is forwarded, without any error.
     stuck: bool,
     /// The server's port.
     server: u16,
@@ -37,12 +37,12 @@ impl Proxy {
         Self { port, cable, accepting: accepting.abort_handle() }
     }
 
-    /// Ends all connections without a goodbye. New ones are carried.
+    /// Cuts all connections without a goodbye. New ones are forwarded.
     pub(crate) fn cut(&self) {
         self.cable.send_modify(|cable| cable.cuts += 1);
     }
 
-    /// Ends all connections without a goodbye. New ones are carried to another server.
+    /// Cuts all connections without a goodbye. New ones are forwarded to another server.
     pub(crate) fn cut_and_lead_to(&self, server: u16) {
         self.cable.send_modify(|cable| {
             cable.cuts += 1;
@@ -50,12 +50,12 @@ impl Proxy {
         });
     }
 
-    /// From now on nothing goes through, neither on the connections that there are nor on new ones.
+    /// Stops forwarding from now on, on existing connections and on new ones.
     pub(crate) fn get_stuck(&self) {
         self.cable.send_modify(|cable| cable.stuck = true);
     }
 
-    /// New connections are carried again; those that were stuck stay so.
+    /// Forwards new connections again; stuck ones stay stuck.
     pub(crate) fn work_again(&self) {
         self.cable.send_modify(|cable| cable.stuck = false);
     }
@@ -78,6 +78,6 @@ async fn carry(mut browser: TcpStream, mut cable: watch::Receiver<Cable>) {
             _ = cable.wait_for(|now| *now != before) => {}
         }
     }
-    // What is stuck stays open until it is cut, or nobody can cut it any more.
+    // A stuck connection stays open until it is cut, or the proxy ends.
     _ = cable.wait_for(|now| now.cuts != before.cuts).await;
 }

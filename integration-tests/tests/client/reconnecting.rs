@@ -36,7 +36,7 @@ async fn comes_back_after_a_restart(kind: Kind) {
     page.expect_no_socket_at("/socket/lobby");
     server.stop();
 
-    // Some attempts come to nothing.
+    // Some attempts fail.
     page.becomes("states.filter(([state]) => state === 'waiting').length > 3").await;
     let down = page
         .run(
@@ -117,7 +117,7 @@ fn a_server_that_answers_no_more_is_noticed() {
         .await;
 
         proxy.get_stuck();
-        // The connection that is, and the next one.
+        // The present connection, and the next one.
         page.becomes("states.filter(([state]) => state === 'waiting').length >= 2").await;
         proxy.work_again();
 

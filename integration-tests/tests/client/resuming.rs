@@ -1,4 +1,4 @@
-//! Losing the WebSocket without a goodbye, where the server keeps the peer for a while.
+//! Losing the WebSocket without a goodbye, where the server keeps the peer for a grace period.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ async fn takes_up_what_was_cut(kind: Kind) {
     });
     assert_eq!(after, expected);
 
-    // Another server knows nothing of us: everything begins anew.
+    // Another server does not know the session: everything begins anew.
     let other = Server::start(setup).await;
     page.run(
         "window.lost = code_of(ann.call('test', 'wait'));
@@ -101,7 +101,7 @@ async fn takes_up_what_was_cut(kind: Kind) {
     page.close().await;
 }
 
-/// Rooms that open on demand would be opened again by those who have not heard that theirs was closed.
+/// On-demand rooms would be opened again by clients that have not heard that their room was closed.
 #[test]
 fn a_room_that_was_closed_stays_closed_for_those_who_were_away() {
     on_a_stage_of_its_own(async || {

@@ -1,4 +1,4 @@
-//! A server that does what no server of ours does, one connection after the other.
+//! Server that behaves as no server of ours does, one connection after the other.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-/// Lets everybody in, and then does with each connection, which is numbered from 0, what it is made to do.
+/// Server that admits every client, and then runs a script for each connection; connections are numbered from 0.
 pub(crate) struct Scripted {
     pub(crate) port: u16,
     heard: Arc<Mutex<Vec<Value>>>,
@@ -18,7 +18,7 @@ pub(crate) struct Scripted {
     accepting: AbortHandle,
 }
 
-/// A connection.
+/// Connection of a client.
 pub(crate) struct Connection {
     pub(crate) number: usize,
     socket: WebSocketStream<TcpStream>,
@@ -51,12 +51,12 @@ impl Scripted {
         Self { port, heard, connections, accepting: accepting.abort_handle() }
     }
 
-    /// WebSockets that were opened.
+    /// Returns the number of WebSockets that were opened.
     pub(crate) fn connections(&self) -> usize {
         *self.connections.lock().expect("nothing panics")
     }
 
-    /// The data of all messages of this name that have come.
+    /// Returns the data of all messages of this name that have come.
     pub(crate) fn heard(&self, event: &str) -> Vec<Value> {
         let heard = self.heard.lock().expect("nothing panics");
         heard.iter().filter(|heard| heard["event"] == event).map(|it| it["data"].clone()).collect()
@@ -70,14 +70,14 @@ impl Drop for Scripted {
 }
 
 impl Connection {
-    /// Says that the client is in, as a new peer.
+    /// Tells the client that it is admitted, as a new peer.
     pub(crate) async fn let_in(&mut self) {
         let data = json!({ "peer_id": format!("peer-{}", self.number), "peers": [] });
         self.say(json!({ "event": "authenticated", "data": data })).await;
     }
 
     pub(crate) async fn say(&mut self, what: Value) {
-        // A page that has gone hears nothing.
+        // The page may be closed already.
         _ = self.socket.send(Frame::text(what.to_string())).await;
     }
 
@@ -86,7 +86,7 @@ impl Connection {
         self.say(json!({ "event": "error", "data": data })).await;
     }
 
-    /// What comes next; none when the connection has ended.
+    /// Returns the next message; none when the connection has ended.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             match self.socket.next().await?.ok()? {
@@ -103,7 +103,7 @@ impl Connection {
         }
     }
 
-    /// Waits for a message of this name; false when the connection has ended.
+    /// Waits for a message of this name; returns false when the connection has ended.
     pub(crate) async fn until(&mut self, event: &str) -> bool {
         while let Some(heard) = self.next().await {
             if heard["event"] == event {

@@ -1,4 +1,4 @@
-//! A small server built on the crates, on a thread of its own.
+//! Small server built on the crates, on a thread of its own.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -24,16 +24,16 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::page::HTML;
 
-/// What a server is to be like.
+/// Options of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
-    /// 0 for any.
+    /// Port to listen on; 0 for any.
     pub(crate) port: u16,
     pub(crate) webrtc: bool,
     pub(crate) resume_grace: Duration,
-    /// What data channels may bring.
+    /// Rate limit of data channels.
     pub(crate) data: Rate,
-    /// The largest message of a data channel, in bytes.
+    /// Largest message of a data channel, in bytes.
     pub(crate) message: u32,
 }
 
@@ -45,8 +45,8 @@ impl Default for Setup {
     }
 }
 
-/// Serves a page at `/`, the client at `/callboard.js`, the room `lobby` for four at `/socket/lobby`, and others, on demand, whose
-/// names begin with `pop-`.
+/// Server with a page at `/`, the client at `/callboard.js`, the room `lobby` for four at `/socket/lobby`, and
+/// on-demand rooms whose names begin with `pop-`.
 pub(crate) struct Server {
     pub(crate) port: u16,
     stop: Option<oneshot::Sender<()>>,
@@ -62,7 +62,7 @@ impl Server {
         Self { port, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Ends it: its clients are told, and its port is free.
+    /// Stops it: its clients are told, and its port is free.
     pub(crate) fn stop(mut self) {
         self.end();
     }
@@ -135,7 +135,7 @@ async fn page() -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(HTML)
 }
 
-/// What pages may call.
+/// Returns the functions that pages may call.
 fn hooks() -> Hooks {
     let gate = Arc::new(Semaphore::new(0));
     let dropped = Arc::new(AtomicUsize::new(0));
@@ -188,7 +188,7 @@ fn hooks() -> Hooks {
         .expect("good names")
 }
 
-/// The server's side of the page's connection.
+/// Returns the server's side of the page's connection.
 fn connection(context: &HookContext) -> Result<PeerConnectionHandle, HookError> {
     context.client.connection().ok_or_else(|| HookError::new("there is none"))
 }
@@ -197,7 +197,7 @@ fn refused(why: impl ToString) -> HookError {
     HookError(why.to_string())
 }
 
-/// Counts the calls that were dropped before they were done.
+/// Counter of the calls that were dropped before they were done.
 struct Count(Arc<AtomicUsize>);
 
 impl Drop for Count {
@@ -206,7 +206,7 @@ impl Drop for Count {
     }
 }
 
-/// A room for four.
+/// Room for four.
 struct Lobby(usize);
 
 impl Room for Lobby {
@@ -229,10 +229,10 @@ impl Room for Lobby {
     }
 }
 
-/// A client that does not say `?name=impostor`, and one that says `?name=once` once. Sends data back.
+/// Peer that rejects `?name=impostor`, and `?name=once` once. It sends data back.
 struct Guest;
 
-/// Whether `?name=once` has been said.
+/// Whether `?name=once` has been rejected.
 static ONCE: AtomicBool = AtomicBool::new(false);
 
 impl Peer for Guest {
@@ -267,10 +267,10 @@ impl Peer for Guest {
     }
 
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
-        // A page that is gone reads nothing.
+        // The page may be closed already.
         _ = context.client.send_data(channel, data);
     }
 }
 
-/// How long a page has to answer a call.
+/// Longest time for a page to answer a call.
 const ASK_TIME: Duration = Duration::from_secs(5);

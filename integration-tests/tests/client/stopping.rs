@@ -1,4 +1,4 @@
-//! What becomes of a connection when the page stops what it sends first: the section that speaks for the transport of all.
+//! Connections whose page stops what it sends first: the section that carries the transport of all (the BUNDLE tag).
 
 use integration_tests::{Kind, on_a_stage_of_its_own};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::page::Page;
 use crate::server::{Server, Setup};
 
-/// A page in the lobby with all that it hears, and a camera with a microphone.
+/// Opens a page in the lobby with a camera and a microphone, which records everything that it gets.
 async fn open(kind: Kind, server: &Server) -> Page {
     let page = Page::open(kind, server.port).await;
     page.run(
@@ -57,7 +57,7 @@ fn firefox_that_stops_its_first_section_goes_on_with_one_successor() {
     on_a_stage_of_its_own(async || goes_on_with_one_successor(Kind::Firefox).await);
 }
 
-/// The page adds its media itself, and so it comes first.
+/// Stops the first section, which is of the page's own media, because the page adds it itself.
 async fn goes_on_with_one_successor(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     let page = open(kind, &server).await;
@@ -77,7 +77,7 @@ async fn goes_on_with_one_successor(kind: Kind) {
         .await;
     assert_eq!(before, json!({ "echo": true, "ends": [] }));
 
-    // The browser says by itself that this is to be negotiated.
+    // The browser itself reports that a negotiation is needed.
     let after = page
         .run(
             "unwanted.add(first.track);
@@ -109,7 +109,7 @@ fn firefox_whose_first_section_is_that_of_data_keeps_its_connection() {
     on_a_stage_of_its_own(async || keeps_its_connection(Kind::Firefox).await);
 }
 
-/// The section of data is never stopped, so it speaks for the transport for good.
+/// Stops media where the first section is the data section: it is never stopped, so it carries the transport for good.
 async fn keeps_its_connection(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     for (how, then) in [
@@ -157,7 +157,7 @@ async fn stops_the_first_that_can_be(page: &Page, how: &str, then: &str) {
     assert_eq!(told, expected, "{how}");
 
     if then.is_empty() {
-        // What was stopped stays so when the connection is lost.
+        // Stopped sections stay stopped when the connection is lost.
         let later = page
             .run(
                 "const { connection } = peer;

@@ -1,4 +1,4 @@
-//! What happens at once when the network is back, or the page or the computer wakes up.
+//! Reconnecting at once when the network is back, or the page or the computer wakes up.
 
 use integration_tests::{Kind, on_a_stage_of_its_own};
 use serde_json::json;
@@ -17,7 +17,7 @@ fn firefox_comes_back_at_once_when_something_has_changed() {
     on_a_stage_of_its_own(async || comes_back_at_once(Kind::Firefox).await);
 }
 
-/// Each delay is ten minutes, so that nothing happens by itself.
+/// Checks that the client comes back at once: each delay is ten minutes, so that it does not do so by itself.
 async fn comes_back_at_once(kind: Kind) {
     let server = Server::start(Setup::default()).await;
     let proxy = Proxy::start(server.port).await;
@@ -42,14 +42,14 @@ async fn comes_back_at_once(kind: Kind) {
     let changed = (kind == Kind::Chromium).then_some("changed");
     let ways = ["online", "shown", "restored", "slept"].into_iter().chain(changed);
     for (round, how) in ways.enumerate() {
-        // It is lost, and would be so for ten minutes.
+        // The connection is lost, and would be so for ten minutes.
         proxy.cut();
         page.becomes("ann.state === 'waiting'").await;
         page.run(&format!("wake.{how}()")).await;
         page.becomes(&format!("ann.state === 'open' && rejoined.length === {}", 2 * round + 1))
             .await;
 
-        // It is dead, which neither side has noticed.
+        // The connection is dead, which neither side has noticed.
         proxy.get_stuck();
         page.run(&format!("wake.{how}()")).await;
         page.becomes("ann.state === 'waiting'").await;
@@ -59,7 +59,7 @@ async fn comes_back_at_once(kind: Kind) {
             .await;
     }
 
-    // It is alive: being asked changes nothing. However slow the machine is, the answer ends the wait for it.
+    // The connection is alive: the check changes nothing. However slow the machine is, the answer ends the wait for it.
     page.run(
         "window.before = states.length;
          [window.asked, window.answered] = [[], []];
@@ -86,7 +86,7 @@ async fn comes_back_at_once(kind: Kind) {
         .await;
     assert_eq!(told, json!([0, 3, "open"]));
 
-    // What is closed is not woken.
+    // A closed client is not woken.
     let closed = page
         .run("ann.close(); wake.online(); wake.shown(); return [ann.state, states.at(-1)[0]]")
         .await;

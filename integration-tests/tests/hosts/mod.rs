@@ -1,4 +1,4 @@
-//! Stand-alone ICE endpoints on hosts of their own, and the application between them.
+//! Stand-alone ICE endpoints on hosts of their own, and the signaling between them.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
@@ -14,7 +14,7 @@ use integration_tests::Namespace;
 pub use integration_tests::PATIENCE;
 use tokio::sync::{mpsc, oneshot};
 
-/// An endpoint, on a thread in a network of its own.
+/// Endpoint on a thread in a network of its own.
 pub struct Host {
     pub endpoint: IceEndpoint,
     pub events: mpsc::UnboundedReceiver<EndpointEvent>,
@@ -60,7 +60,7 @@ impl Host {
         Self { endpoint, events, told: Vec::new(), end: Some(end), thread: Some(thread) }
     }
 
-    /// The next of which `pick` makes something, of those told and those to come.
+    /// Returns the first value that `pick` finds, in past events or in the next ones.
     pub async fn until<T>(
         &mut self,
         within: Duration,
@@ -113,7 +113,7 @@ impl Host {
             .collect()
     }
 
-    /// From where it sends, and to where.
+    /// Returns the selected pair: the local and the remote address.
     pub fn selected(&self) -> (String, String) {
         let last = self.told.iter().rev().find_map(|event| match event {
             EndpointEvent::NewSelectedPair { local, remote, .. } => {
@@ -143,7 +143,7 @@ impl Host {
         .await
     }
 
-    /// Say it again until it is heard: of payloads some are lost.
+    /// Repeats a payload until the other side receives it: some payloads are lost.
     pub async fn say_until_heard(&mut self, other: &mut Host, payload: &str, within: Duration) {
         let began = Instant::now();
         while began.elapsed() < within {
@@ -167,7 +167,8 @@ impl Drop for Host {
     }
 }
 
-/// Carry what they tell to each other until both have shaken hands; how long that took from when they met.
+/// Carries the signaling between two hosts until both have finished the handshake; returns how long that took from the
+/// start of gathering.
 pub async fn connect(a: &mut Host, b: &mut Host, within: Duration) -> Duration {
     a.endpoint.send(GatherCandidates).await.unwrap();
     b.endpoint.send(GatherCandidates).await.unwrap();

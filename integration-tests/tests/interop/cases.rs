@@ -1,4 +1,4 @@
-//! What is tried with each peer.
+//! Cases that are run with each peer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::table::{Outcome, Table, text};
 
-/// Plays a case; says what is to be noted of it.
+/// Function that runs a case; returns a remark on its result.
 type Case =
     for<'a, 'b> fn(&'a mut Table<'b>) -> Pin<Box<dyn Future<Output = Outcome<String>> + 'a>>;
 
@@ -40,7 +40,7 @@ pub(crate) const ALL: [(&str, Case); 15] = cases! {
     "close-theirs" close_theirs
 };
 
-/// Why a peer cannot play a case.
+/// Returns why a peer cannot run a case.
 pub(crate) fn not_applicable(kind: PeerKind, name: &str, _: bool) -> Option<&'static str> {
     match (kind, name) {
         (PeerKind::Aiortc, "restart-ours" | "restart-theirs") => Some(
@@ -54,7 +54,7 @@ pub(crate) fn not_applicable(kind: PeerKind, name: &str, _: bool) -> Option<&'st
     }
 }
 
-/// A data channel of the side that offers, open on both.
+/// Connects with a data channel of the side that offers, open on both sides.
 async fn with_channel(table: &mut Table<'_>) -> Outcome<DataChannelId> {
     if table.we_offer {
         table.tell(CreateDataChannel::new("data")).await?.map_err(text)?;
@@ -106,7 +106,7 @@ async fn echo(table: &mut Table<'_>) -> Outcome<String> {
     for message in sent {
         match table.tell(SendData { channel, message: message.clone() }).await? {
             Ok(()) => expected.push(message),
-            // What the peer has said that it does not take is not sent.
+            // Messages that are too large for the peer, by its own description, are not sent.
             Err(SendDataError::TooLarge { size, limit }) => {
                 skipped.push(format!("{size} B > its limit of {limit} B"))
             }
@@ -148,7 +148,7 @@ async fn ten_thousand(table: &mut Table<'_>) -> Outcome<String> {
     if theirs["inOrder"] != true {
         return Err(format!("not in order: {theirs}"));
     }
-    // And from them.
+    // And in the other direction.
     table.command(json!({ "do": "send", "label": "data", "bytes": 200, "count": count })).await?;
     table.until("10,000 messages", |table| table.messages().count() >= count as usize).await?;
     let in_order = table.messages().enumerate().all(|(at, message)| {
@@ -160,7 +160,7 @@ async fn ten_thousand(table: &mut Table<'_>) -> Outcome<String> {
     if in_order { Ok(String::new()) } else { Err("not in order".to_owned()) }
 }
 
-/// A channel of theirs in a connection that is up: partially reliable, and with a protocol.
+/// Opens a channel of the peer on a connection that is up: partially reliable, and with a protocol.
 async fn their_channel(table: &mut Table<'_>) -> Outcome<String> {
     with_channel(table).await?;
     let options = json!({ "ordered": false, "maxRetransmits": 3, "protocol": "chess" });
@@ -214,7 +214,7 @@ async fn media(table: &mut Table<'_>) -> Outcome<String> {
     decoded(table, &[TrackKind::Audio, TrackKind::Video]).await
 }
 
-/// Wait until frames have come, and those that were sent back have been decoded.
+/// Waits until frames have come, and the peer has decoded those that were sent back.
 async fn decoded(table: &mut Table<'_>, kinds: &[TrackKind]) -> Outcome<String> {
     let before = table.frames.clone();
     let had = |kind: &TrackKind| before.get(kind).copied().unwrap_or_default();
@@ -251,7 +251,7 @@ async fn decoded(table: &mut Table<'_>, kinds: &[TrackKind]) -> Outcome<String> 
     Ok(format!("decoded there: {}", theirs.join(", ")))
 }
 
-/// We add a track to a connection that is up, and take it away.
+/// Adds a track of ours to a connection that is up, and removes it.
 async fn renegotiate_ours(table: &mut Table<'_>) -> Outcome<String> {
     with_channel(table).await?;
     table.add_track(TrackKind::Video).await?;
@@ -264,13 +264,13 @@ async fn renegotiate_ours(table: &mut Table<'_>) -> Outcome<String> {
     if transceivers.iter().any(|one| one.current_direction.is_some_and(Direction::sends)) {
         return Err(format!("it is still sent: {transceivers:?}"));
     }
-    // The same section serves again.
+    // The same section is used again.
     table.add_track(TrackKind::Audio).await?;
     table.negotiate_by(true, false).await?;
     still_talks(table).await
 }
 
-/// They add a track to a connection that is up, and take it away.
+/// Has the peer add a track to a connection that is up, and remove it.
 async fn renegotiate_theirs(table: &mut Table<'_>) -> Outcome<String> {
     with_channel(table).await?;
     let sender = table.command(json!({ "do": "media", "kind": "video" })).await?["sender"].take();
@@ -296,7 +296,8 @@ async fn renegotiate_theirs(table: &mut Table<'_>) -> Outcome<String> {
     still_talks(table).await
 }
 
-/// They add a track, and offer, when media flows already: what flowed goes on, whatever payload types they name.
+/// The peer adds a track, and offers, when media flows already: the media goes on, whatever
+/// payload types the offer names.
 async fn media_theirs_later(table: &mut Table<'_>) -> Outcome<String> {
     media(table).await?;
     table.command(json!({ "do": "media", "kind": "video" })).await?;
@@ -304,7 +305,7 @@ async fn media_theirs_later(table: &mut Table<'_>) -> Outcome<String> {
     decoded(table, &[TrackKind::Audio, TrackKind::Video]).await
 }
 
-/// They stop the transceiver whose section speaks for the transport of all (the BUNDLE tag): the others go on.
+/// Has the peer stop the transceiver whose section carries the transport of all (the BUNDLE tag): the others go on.
 async fn stop_first_theirs(table: &mut Table<'_>) -> Outcome<String> {
     if table.we_offer {
         table.tell(CreateDataChannel::new("data")).await?.map_err(text)?;
@@ -323,7 +324,7 @@ async fn stop_first_theirs(table: &mut Table<'_>) -> Outcome<String> {
     };
     let Err(error) = goes_on.await else { return Ok("it goes on".to_owned()) };
     match &table.closed_by().await[..] {
-        // It has begun another transport, with another handshake: that takes another connection.
+        // The peer has begun another transport, with another handshake: that requires another connection.
         [CloseReason::TransportReplaced] => Ok("closed once, as replaced".to_owned()),
         reasons => Err(format!("{error}; closed by {reasons:?}")),
     }
@@ -376,13 +377,13 @@ async fn restart(table: &mut Table<'_>, by_us: bool) -> Outcome<String> {
             table.we_told.iter().filter(|event| complete(event)).count() >= 2
         })
         .await?;
-    // Checks by the new credentials; without them consent would be gone after 15 s, and this with it.
+    // Checks with the new credentials; without them consent would expire after 15 s, and the connection with it.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(6);
     while tokio::time::Instant::now() < deadline {
         still_talks(table).await?;
         table.carry_for(Duration::from_millis(500)).await?;
     }
-    // What was lost on a busy machine may just be coming back.
+    // A connection that was lost on a busy machine may just be recovering.
     table.connect().await?;
     Ok(String::new())
 }
@@ -395,7 +396,7 @@ async fn glare_impolite(table: &mut Table<'_>) -> Outcome<String> {
     glare(table, false).await
 }
 
-/// 20 rounds in which both sides offer at once.
+/// Runs 20 rounds in which both sides offer at once.
 async fn glare(table: &mut Table<'_>, polite: bool) -> Outcome<String> {
     with_channel(table).await?;
     table.polite = Some(polite);
@@ -469,5 +470,5 @@ async fn close_theirs(table: &mut Table<'_>) -> Outcome<String> {
     Ok(String::new())
 }
 
-/// The longest that a case may take.
+/// Longest time of a case.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);

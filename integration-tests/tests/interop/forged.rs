@@ -1,4 +1,4 @@
-//! A peer of another maker, and a thousand datagrams a second in its name, no two alike.
+//! A peer of another implementation, and a thousand forged datagrams a second in its name, no two alike.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn aiortc_connects_while_a_forger_sends_in_its_name() {
             for kind in kinds {
                 let (mut failed, mut longest) = (Vec::new(), Duration::ZERO);
                 for seed in 0..SET_UPS {
-                    // It is the DTLS client when it answers.
+                    // The peer is the DTLS client when it answers.
                     let mut table = Table::lay(&ours, &mut theirs, role == Role::Server).await;
                     match attacked(&mut table, role, kind, seed).await {
                         Ok(took) => longest = longest.max(took),
@@ -42,7 +42,7 @@ fn aiortc_connects_while_a_forger_sends_in_its_name() {
     });
 }
 
-/// Has the two connect and talk while these datagrams come to us. Returns how long connecting took.
+/// Connects the two and has them talk while forged datagrams come to us. Returns how long connecting took.
 async fn attacked(table: &mut Table<'_>, role: Role, kind: Forged, seed: u64) -> Outcome<Duration> {
     let attacker;
     let began;
@@ -58,7 +58,7 @@ async fn attacked(table: &mut Table<'_>, role: Role, kind: Forged, seed: u64) ->
     } else {
         table.command(json!({ "do": "channel", "label": "data" })).await?;
         let mut offer = description(table.command(json!({ "do": "offer" })).await?)?;
-        // Where the peer leaves it to us, we are the server.
+        // Where the peer leaves the role to us, we are the server.
         offer.sdp = offer.sdp.replace("a=setup:actpass", "a=setup:passive");
         table.tell(SetRemoteDescription(offer.clone())).await?.map_err(text)?;
         let answer = table.tell(CreateAnswer::default()).await?.map_err(text)?;
@@ -91,7 +91,7 @@ async fn attacked(table: &mut Table<'_>, role: Role, kind: Forged, seed: u64) ->
     Ok(took)
 }
 
-/// Begins to send to us in the name of the peer, which has described itself like this.
+/// Starts an attacker that sends to us in the name of the peer with this description.
 async fn start(
     table: &mut Table<'_>,
     theirs: &SessionDescription,
@@ -103,7 +103,7 @@ async fn start(
     let target = our_address(table).ok_or("no candidate of ours")?;
     let theirs = theirs.sdp.lines().find_map(|line| line.strip_prefix("a=candidate:"));
     let name = address_in(theirs.ok_or("no candidate of theirs")?);
-    // It speaks DTLS 1.2 alone.
+    // The attacker speaks only DTLS 1.2.
     let dtls = Dtls::generate().map_err(text)?.version(Version::Dtls12).role(Role::Client);
     let mut client = dtls.new_handshake(&ComponentInfo::new(ComponentId(1), true));
     let Step::Packets(hello) = client.connection_ready(Instant::now()) else {
@@ -127,5 +127,5 @@ const TO_SERVERS: [Forged; 3] = [Forged::Hello, Forged::Certificate, Forged::Cli
 const TO_CLIENTS: [Forged; 3] =
     [Forged::HelloVerifyRequest, Forged::Certificate, Forged::ServerFlight12];
 const SET_UPS: u64 = 10;
-/// The longest that all of them may take.
+/// Longest time of all of them.
 const LONGEST: Duration = Duration::from_secs(1800);

@@ -1,4 +1,5 @@
-//! Our peer connections with those of other makers, in both directions of offer: one line for each case.
+//! Interoperability of our peer connections with other implementations, in both directions of
+//! offer: one line for each case.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod cases;
@@ -15,7 +16,7 @@ use ours::Ours;
 use std::time::Duration;
 use table::Table;
 
-/// Every case with one peer.
+/// Runs every case with one peer.
 fn interop(kind: PeerKind) {
     on_a_stage_of_its_own_within(LONGEST, async || {
         let ours = Ours::start().await;
@@ -23,7 +24,7 @@ fn interop(kind: PeerKind) {
         let mut failed = Vec::new();
         for we_offer in [true, false] {
             for (name, case) in cases::ALL {
-                // To look at one case: `CALLBOARD_INTEROP=glare-polite`.
+                // Runs a single case: `CALLBOARD_INTEROP=glare-polite`.
                 if std::env::var("CALLBOARD_INTEROP").is_ok_and(|only| only != name) {
                     continue;
                 }
@@ -77,5 +78,5 @@ fn webrtc_rs() {
     interop(PeerKind::WebrtcRs);
 }
 
-/// The longest that all cases of one peer may take.
+/// Longest time of all cases of one peer.
 const LONGEST: Duration = Duration::from_secs(1800);

@@ -1,4 +1,4 @@
-//! Our connections, on threads of their own.
+//! Our peer connections, on threads of their own.
 
 use std::thread;
 
@@ -6,7 +6,7 @@ use actix::prelude::*;
 use callboard_peer_connection::*;
 use tokio::sync::{mpsc, oneshot};
 
-/// The home of our connections, in the network of the thread that has started it.
+/// Pool of our peer connections, in the network of the thread that has started it.
 pub(crate) struct Ours {
     pub(crate) home: PeerConnections,
     arbiter: ArbiterHandle,

@@ -1,4 +1,4 @@
-//! One of ours and one of theirs, and what goes between them.
+//! Peer connection of ours and one of another implementation, with the signaling between them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use tokio::sync::mpsc;
 
 use crate::ours::Ours;
 
-/// A connection of ours, one of theirs, and the application between them.
+/// Two peer connections, ours and theirs, and their signaling.
 pub(crate) struct Table<'a> {
     pub(crate) ours: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
     pub(crate) theirs: &'a mut Peer,
     pub(crate) we_offer: bool,
-    /// What either side has told so far.
+    /// Events of our side so far.
     pub(crate) we_told: Vec<ConnectionEvent>,
     pub(crate) they_told: Vec<Value>,
-    /// Frames that came, and are sent back.
+    /// Number of frames received, which are sent back.
     pub(crate) frames: HashMap<TrackKind, usize>,
     pub(crate) senders: HashMap<TrackKind, SenderId>,
     video: Option<TransceiverId>,
-    /// Perfect negotiation (W3C §10.7), if it is on: whether we are the polite side.
+    /// Whether we are the polite side of perfect negotiation (W3C §10.7), if it is on.
     pub(crate) polite: Option<bool>,
 }
 
-/// What one of the two has told.
+/// Event of one of the two.
 enum Told {
     ByUs(ConnectionEvent),
     ByThem(Value),
@@ -76,7 +76,7 @@ impl<'a> Table<'a> {
         result.map_err(|error| format!("{error}; {}", self.told()))
     }
 
-    /// One offers, as this table has it.
+    /// Negotiates, with the offer from the side that was chosen for this table.
     pub(crate) async fn negotiate(&mut self) -> Outcome<()> {
         self.negotiate_by(self.we_offer, false).await
     }
@@ -104,7 +104,7 @@ impl<'a> Table<'a> {
         self.command(json!({ "do": "remote", "description": answer })).await.map(drop)
     }
 
-    /// Carry what goes between them until this is so.
+    /// Carries the signaling between them until this is so.
     pub(crate) async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Outcome<()> {
         let carry = async {
             while !done(self) {
@@ -119,8 +119,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Carries what comes within this time. To wait for it can be given up; to carry it cannot, for half of a negotiation
-    /// would be lost for good.
+    /// Carries the signaling of this period. Only waiting for an event is cancelled, never handling one: half of a
+    /// negotiation would be lost for good.
     pub(crate) async fn carry_for(&mut self, time: Duration) -> Outcome<()> {
         let deadline = tokio::time::Instant::now() + time;
         while let Ok(told) = tokio::time::timeout_at(deadline, self.next()).await {
@@ -129,10 +129,10 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// What either side tells next. To give up waiting loses nothing.
+    /// Returns the next event of either side. Cancelling loses nothing.
     async fn next(&mut self) -> Outcome<Told> {
         tokio::select! {
-            // When it is over there is nothing more to hear.
+            // When our side has ended there are no more events.
             Some(event) = self.events.recv() => Ok(Told::ByUs(event)),
             event = self.theirs.event() => match event {
                 Some(event) => Ok(Told::ByThem(event)),
@@ -158,7 +158,7 @@ impl<'a> Table<'a> {
             ConnectionEvent::KeyframeRequested { .. } => {
                 if let Some(transceiver) = self.video {
                     let kind = KeyframeRequestKind::Pli;
-                    // There may be nothing yet to ask for.
+                    // There may be no video yet.
                     _ = self.tell(RequestKeyframe { transceiver, rid: None, kind }).await?;
                 }
             }
@@ -188,7 +188,7 @@ impl<'a> Table<'a> {
             Some("candidate") => {
                 let candidate = serde_json::from_value(event["candidate"].clone()).map_err(text)?;
                 let added = self.tell(AddIceCandidate(candidate)).await?;
-                // Those of an offer that was ignored are nobody's.
+                // Candidates of an offer that was ignored belong to no description.
                 if self.polite.is_none() {
                     added.map_err(text)?;
                 }
@@ -214,7 +214,7 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// What comes is sent back: they can decode what they have encoded.
+    /// Sends a sample back: the peer can decode what it has encoded.
     async fn send_back(&mut self, sample: &ReceivedSample) -> Outcome<()> {
         let kind = if Some(sample.transceiver) == self.video {
             TrackKind::Video
@@ -235,7 +235,7 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Why ours was closed, each time that it says so.
+    /// Returns the reasons with which our side was closed, one for each event.
     pub(crate) async fn closed_by(&mut self) -> Vec<CloseReason> {
         while let Ok(Some(event)) =
             tokio::time::timeout(Duration::from_secs(1), self.events.recv()).await
@@ -260,14 +260,14 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Carry until nothing is being negotiated and they have so many tracks of ours.
+    /// Carries the signaling until no negotiation is under way and they have this many tracks of ours.
     pub(crate) async fn at_rest_with(&mut self, tracks: usize) -> Outcome<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let stable = self.tell(GetSignalingState).await? == SignalingState::Stable
                 && self.command(json!({ "do": "state" })).await?["signaling"] == "stable";
             let theirs = match self.theirs.kind() {
-                // It tells of a track when its first packet comes; here none is sent.
+                // It reports a track when its first packet comes; here none is sent.
                 PeerKind::WebrtcRs => {
                     let transceivers = self.tell(GetTransceivers).await?;
                     transceivers
@@ -286,7 +286,7 @@ impl<'a> Table<'a> {
                     self.told()
                 ));
             }
-            // What is told next may change it; signalling states are not all told.
+            // The next events may change it; not all signalling states are reported.
             self.carry_for(Duration::from_millis(50)).await?;
         }
     }
@@ -308,7 +308,7 @@ impl<'a> Table<'a> {
         self.until("connection", Self::connected).await
     }
 
-    /// Our channels that are open.
+    /// Returns our channel that is open.
     pub(crate) fn our_channel(&self) -> Option<DataChannelId> {
         self.we_told.iter().find_map(|event| match event {
             ConnectionEvent::DataChannelOpened(id) => Some(*id),
@@ -328,7 +328,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// What was told, shortened.
+    /// Returns the events so far, shortened.
     pub(crate) fn told(&self) -> String {
         let ours: Vec<String> = self
             .we_told

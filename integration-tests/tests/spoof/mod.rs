@@ -1,4 +1,4 @@
-//! Datagrams in the name of another, a thousand a second.
+//! Attacker that sends datagrams in the name of another host, a thousand a second.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
 use std::net::{SocketAddr, SocketAddrV4};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use integration_tests::{Moment, Namespace, PATIENCE, until};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Sends datagrams until it is dropped.
+/// Attacker that sends datagrams until it is dropped.
 pub struct Attacker {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -19,7 +19,7 @@ pub struct Attacker {
 }
 
 impl Attacker {
-    /// A thousand a second, by `send`, which is made in this network.
+    /// Sends a thousand datagrams a second, by the sender that `make` creates in this network.
     pub fn start<S: FnMut(&[u8]) + Send + 'static>(
         namespace: &Namespace,
         mut datagrams: impl Iterator<Item = Bytes> + Send + 'static,
@@ -42,7 +42,7 @@ impl Attacker {
         Self { stop, sent, thread: Some(thread) }
     }
 
-    /// How many it has sent.
+    /// Returns how many it has sent.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -67,7 +67,7 @@ impl Drop for Attacker {
     }
 }
 
-/// A UDP datagram in an IPv4 packet, from any address.
+/// Builds a UDP datagram in an IPv4 packet, from any address.
 fn packet(source: SocketAddrV4, destination: SocketAddrV4, contents: &[u8]) -> Vec<u8> {
     let udp_length = (8 + contents.len()) as u16;
     let mut packet = vec![0x45, 0];
@@ -85,7 +85,7 @@ fn packet(source: SocketAddrV4, destination: SocketAddrV4, contents: &[u8]) -> V
     packet
 }
 
-/// Makes what sends datagrams from the address of another.
+/// Creates a sender of datagrams with the source address of another host.
 pub fn in_the_name(of: SocketAddrV4, target: SocketAddrV4) -> impl FnOnce() -> Sender + Send {
     move || {
         let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).expect("root");
@@ -95,10 +95,10 @@ pub fn in_the_name(of: SocketAddrV4, target: SocketAddrV4) -> impl FnOnce() -> S
     }
 }
 
-/// Sends one datagram.
+/// Function that sends one datagram.
 pub type Sender = Box<dyn FnMut(&[u8]) + Send>;
 
-/// Reads an address of IPv4.
+/// Parses an IPv4 address.
 fn v4(text: &str) -> SocketAddrV4 {
     match text.parse().unwrap() {
         SocketAddr::V4(address) => address,
@@ -106,7 +106,7 @@ fn v4(text: &str) -> SocketAddrV4 {
     }
 }
 
-/// Reads the address of a candidate.
+/// Parses the address of a candidate.
 pub fn address_in(candidate: &str) -> SocketAddrV4 {
     let words: Vec<&str> = candidate.split(' ').collect();
     v4(&format!("{}:{}", words[4], words[5]))

@@ -1,4 +1,4 @@
-//! The program as its users run it.
+//! Running program, as its users start it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::process::{ExitStatus, Stdio};
@@ -36,7 +36,7 @@ impl Program {
         Self { child, address: address.to_owned(), scheme: scheme.to_owned() }
     }
 
-    /// The status of a request, and the whole answer.
+    /// Returns the status of a request, and the whole answer.
     pub(crate) async fn get(&self, path: &str, headers: &str) -> (u16, String) {
         let mut tcp = self.ask(path, &format!("Connection: close\r\n{headers}")).await;
         let mut answer = String::new();
@@ -44,7 +44,7 @@ impl Program {
         (status(&answer), answer)
     }
 
-    /// The status with which a WebSocket is refused, or 101.
+    /// Returns the status with which a WebSocket is refused, or 101.
     pub(crate) async fn upgrade(&self, path: &str, headers: &str) -> u16 {
         let asks = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -79,7 +79,7 @@ fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|status| status.parse().ok()).expect("a status")
 }
 
-/// What a run that ends by itself says, and its exit code.
+/// Returns the exit code and the output of a run that ends by itself.
 pub(crate) async fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let output =
         timeout(PATIENCE, command(arguments).output()).await.expect("it ends").expect("it starts");

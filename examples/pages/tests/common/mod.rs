@@ -1,11 +1,11 @@
-//! Programs that serve a page for one browser, run as their users run them.
+//! Running programs that serve a page for one browser, started as their users start them.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 
-/// A running program, killed when dropped.
+/// Running program, killed when dropped.
 pub(crate) struct Program {
     pub(crate) child: Child,
     /// `127.0.0.1:PORT`
@@ -13,7 +13,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it, and waits until it says where it listens.
+    /// Starts a program, and waits until it prints its address.
     pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut first = String::new();

@@ -1,4 +1,4 @@
-//! A synthetic peer: what a browser's page is, without the browser. It comes back by itself, whatever it loses.
+//! Synthetic client: does what the browser's page does, without a browser. It reconnects by itself after every loss.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use crate::guest::CURSOR;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A peer that runs until it is dropped.
+/// Client that runs until it is dropped.
 pub(crate) struct Client {
     shared: Arc<Shared>,
     running: JoinHandle<()>,
@@ -31,19 +31,19 @@ struct Shared {
     unplug: Notify,
 }
 
-/// What it has seen of the server.
+/// State that it has seen of the server.
 #[derive(Default)]
 struct Seen {
     peer_id: Option<String>,
     /// Its own messages, to the server and back.
     echoes: Flow,
-    /// Those of the others.
+    /// Messages of the other members.
     others: Flow,
     by_channel: bool,
 }
 
 impl Client {
-    /// Somebody who joins this room.
+    /// Starts a client that joins this room.
     pub(crate) fn start(address: SocketAddr, room: &str, name: &str) -> Self {
         let shared = Arc::new(Shared { seen: Mutex::default(), unplug: Notify::new() });
         let url = format!("ws://{address}/socket/{room}?name={name}");
@@ -58,12 +58,13 @@ impl Client {
         Self { shared, running: actix::spawn(run.forever()) }
     }
 
-    /// Who it is now, once it has joined.
+    /// Returns its peer id, once it has joined.
     pub(crate) fn peer_id(&self) -> Option<String> {
         self.shared.seen().peer_id.clone()
     }
 
-    /// How long after this moment its messages flowed again, both ways, on a data channel; none while they do not.
+    /// Returns how long after this moment its messages flowed again, both ways, on a data
+    /// channel; none while they do not.
     pub(crate) fn recovered(&self, shot: Moment, now: Moment) -> Option<Duration> {
         let seen = self.shared.seen();
         if !seen.by_channel {
@@ -74,7 +75,7 @@ impl Client {
         })
     }
 
-    /// Pull the plug of its WebSocket: no goodbye.
+    /// Cuts its WebSocket without a goodbye.
     pub(crate) fn unplug(&self) {
         self.shared.unplug.notify_one();
     }
@@ -88,7 +89,7 @@ impl Drop for Client {
 
 impl Shared {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        // Marks are single pushes.
+        // Each update is a single push, so a poisoned lock is consistent.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,12 +97,12 @@ impl Shared {
 struct Run {
     url: String,
     shared: Arc<Shared>,
-    /// With which a WebSocket that was lost can be taken up again.
+    /// Resume token for a lost WebSocket.
     resume: Option<String>,
     link: Option<Link>,
-    /// When the next link is to be opened.
+    /// Time at which the next link is opened.
     reopen: Option<Instant>,
-    /// Links in a row that came to nothing.
+    /// Consecutive links that failed.
     failed: u32,
 }
 
@@ -114,7 +115,7 @@ impl Run {
             };
             match timeout(OPEN_TIME, connect_async(url)).await {
                 Ok(Ok((socket, _))) => self.session(socket).await,
-                // It was refused: nobody knows us any more.
+                // The server has refused: it does not know the session any more.
                 Ok(Err(tokio_tungstenite::tungstenite::Error::Http(_))) => self.resume = None,
                 _ => {}
             }
@@ -122,7 +123,7 @@ impl Run {
         }
     }
 
-    /// One life of the WebSocket.
+    /// Runs one WebSocket until it is lost.
     async fn session(&mut self, mut socket: Socket) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -151,7 +152,7 @@ impl Run {
         }
     }
 
-    /// Something came from the server; what is to be sent.
+    /// Handles a message from the server; returns the messages to send.
     async fn received(&mut self, text: &str, joined: &mut bool) -> Vec<String> {
         let Ok(Value::Object(mut message)) = serde_json::from_str(text) else { return Vec::new() };
         let data = message.remove("data").unwrap_or_default();
@@ -190,7 +191,7 @@ impl Run {
         Vec::new()
     }
 
-    /// Something happened to the link; what is to be sent.
+    /// Handles an event of the link; returns the messages to send.
     fn told(&mut self, told: Told) -> Vec<String> {
         match told {
             Told::Candidate(candidate) => return vec![event("webrtc:ice", &json!(candidate))],
@@ -208,7 +209,7 @@ impl Run {
         }
     }
 
-    /// Time to speak, and perhaps to connect.
+    /// Sends a message, and opens a link if it is time; returns the messages to send.
     async fn tick(&mut self) -> Vec<String> {
         let mut out = Vec::new();
         if self.reopen.is_some_and(|when| when <= Instant::now()) {
@@ -221,7 +222,7 @@ impl Run {
                 None => self.reopen = Some(Instant::now() + AGAIN),
             }
         }
-        // Its own clock is the server's too, but only we read it.
+        // The time is the process's, as the server's is, but only this client reads it.
         let said = json!({ "t": began().elapsed().as_micros() as f64 }).to_string();
         if !self.link.as_ref().is_some_and(|link| link.say(&said)) {
             out.push(event("webrtc:send", &json!({ "channel": CURSOR, "data": said })));
@@ -247,7 +248,7 @@ impl Run {
     }
 }
 
-/// What happens to the link, if there is one.
+/// Returns the next event of the link, if there is one.
 async fn next(link: &mut Option<Link>) -> Told {
     match link {
         Some(link) => link.next().await,
@@ -263,15 +264,15 @@ fn event(name: &str, data: &Value) -> String {
     json!({ "event": name, "data": data }).to_string()
 }
 
-/// The zero of the clock by which messages are stamped.
+/// Returns the zero of the clock that stamps messages.
 fn began() -> Instant {
     static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *BEGAN.get_or_init(Instant::now)
 }
 
-/// How often a peer speaks: within what a WebSocket may take in place of a data channel.
+/// Interval of a peer's messages: within the rate of a WebSocket, which may stand in for the data channel.
 const EVERY: Duration = Duration::from_millis(40);
-/// Before it tries again what has failed.
+/// Pause before another attempt.
 const AGAIN: Duration = Duration::from_millis(50);
 const MOST_FAILED: u32 = 10;
 const OPEN_TIME: Duration = Duration::from_secs(5);

@@ -1,16 +1,16 @@
-//! Whether messages flow, and since when without a break: no actix, no clock.
+//! Bookkeeping of whether messages flow, and since when without a break: no actix, no clock.
 
 use std::time::{Duration, Instant};
 
 /// Arrivals of messages of one kind.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
-    /// When each was sent, and when it arrived.
+    /// Time of sending and time of arrival of each.
     arrivals: Vec<(Instant, Instant)>,
 }
 
 impl Flow {
-    /// One has arrived.
+    /// Records an arrival.
     pub(crate) fn mark(&mut self, sent: Instant, arrived: Instant) {
         if self.arrivals.len() >= KEPT {
             self.arrivals.drain(..KEPT / 2);
@@ -18,8 +18,8 @@ impl Flow {
         self.arrivals.push((sent, arrived));
     }
 
-    /// How long after this moment it flowed again; none while that cannot be said. It flows again from the first arrival
-    /// on, of what was sent after that moment, after which there was no gap any more.
+    /// Returns how long after this moment messages flowed again; none while that is not known. They flow again from the
+    /// first arrival of a message sent after that moment that was followed by no gap.
     pub(crate) fn recovered(&self, shot: Instant, now: Instant) -> Option<Duration> {
         let after = self.arrivals.iter().rev().take_while(|(sent, _)| *sent >= shot);
         let mut since: Option<Instant> = None;
@@ -36,9 +36,9 @@ impl Flow {
     }
 }
 
-/// Longer than this nothing arrives: it does not flow. Several times what lies between two messages.
+/// Pause in arrivals that counts as a gap: several times the interval of the messages.
 pub(crate) const GAP: Duration = Duration::from_millis(300);
-/// After so long without a gap it flows.
+/// Time without a gap after which messages flow.
 const SETTLED: Duration = Duration::from_millis(400);
 const KEPT: usize = 2_000;
 
@@ -61,14 +61,14 @@ mod tests {
         let mut flow = Flow::default();
         at(&mut flow, start, (0..=1_000).step_by(50));
 
-        // Nothing has happened yet of what the shot may do.
+        // None of the effects of the fault has happened yet.
         assert_eq!(flow.recovered(start + ms(1_000), start + ms(1_050)), None);
-        // Some that was under way, then a gap.
+        // Some messages that were under way, then a gap.
         at(&mut flow, start, [1_050]);
         assert_eq!(flow.recovered(start + ms(1_020), start + ms(2_000)), None);
         at(&mut flow, start, (2_000..=2_500).step_by(50));
         assert_eq!(flow.recovered(start + ms(1_020), start + ms(2_510)), Some(ms(980)));
-        // It has stopped again.
+        // Messages have stopped again.
         assert_eq!(flow.recovered(start + ms(1_020), start + ms(3_000)), None);
     }
 

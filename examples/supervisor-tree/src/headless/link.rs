@@ -1,4 +1,4 @@
-//! A synthetic peer's WebRTC connection to the server.
+//! Synthetic client's peer connection to the server.
 
 use actix::prelude::*;
 use callboard_peer_connection::messages::{
@@ -15,9 +15,10 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::guest::CURSOR;
 
-/// One connection, from its offer to its end.
+/// Peer connection, from its offer to its end.
 pub(crate) struct Link {
-    /// Its own, as a browser's connections have a port each: by their addresses the server tells them apart.
+    /// Media thread of its own, as a browser's connections have a port each: the server tells them
+    /// apart by their addresses.
     home: PeerConnections,
     connection: PeerConnectionHandle,
     events: Receiver<ConnectionEvent>,
@@ -27,19 +28,19 @@ pub(crate) struct Link {
 
 type Offered = (PeerConnectionHandle, Receiver<ConnectionEvent>, DataChannelId, SessionDescription);
 
-/// What has happened to a link.
+/// Event of a link.
 pub(crate) enum Told {
-    /// For the server.
+    /// Candidate for the server.
     Candidate(Option<IceCandidate>),
-    /// From the server.
+    /// Text from the server.
     Text(String),
-    /// It is of no use any more.
+    /// The connection is of no use any more.
     Over,
     Nothing,
 }
 
 impl Link {
-    /// A new one, and its offer. None if it ends at once.
+    /// Opens a connection and creates its offer. Returns none if it ends at once.
     pub(crate) async fn open() -> Option<(Self, SessionDescription)> {
         let mut options =
             PeerConnectionsOptions { media_threads: 1, handshake_threads: 0, ..Default::default() };
@@ -67,18 +68,18 @@ impl Link {
         Some((connection, events, channel, offer))
     }
 
-    /// The server has answered.
+    /// Takes the server's answer.
     pub(crate) async fn answered(&self, answer: SessionDescription) {
-        // An answer to an offer of before does not fit, and does no harm.
+        // An answer to an earlier offer does not fit, and does no harm.
         _ = self.connection.send(SetRemoteDescription(answer)).await;
     }
 
     pub(crate) async fn candidate(&self, candidate: Option<IceCandidate>) {
-        // One of a connection of before does not fit either.
+        // A candidate of an earlier connection does not fit either.
         _ = self.connection.send(AddIceCandidate(candidate)).await;
     }
 
-    /// Whether it took the text.
+    /// Sends a text; returns whether the channel took it.
     pub(crate) fn say(&self, text: &str) -> bool {
         let message = SendData::text(self.channel, text);
         self.open && self.connection.try_send(message).is_ok()
@@ -121,7 +122,7 @@ impl Drop for Link {
     }
 }
 
-/// Hears what a connection tells.
+/// Recipient of a connection's events.
 struct Ears(Sender<ConnectionEvent>);
 
 impl Actor for Ears {
@@ -137,7 +138,7 @@ impl Handler<PeerConnectionEvent> for Ears {
         ctx: &mut Context<Self>,
     ) {
         let closed = matches!(event, ConnectionEvent::Closed(_));
-        // A peer that does not keep up misses messages, as any does.
+        // Backpressure: a synthetic client that does not keep up misses messages, as any client does.
         _ = self.0.try_send(event);
         if closed || self.0.is_closed() {
             ctx.stop();
@@ -145,5 +146,5 @@ impl Handler<PeerConnectionEvent> for Ears {
     }
 }
 
-/// What may wait for a synthetic peer.
+/// Most events that wait for a synthetic client.
 const MAILBOX: usize = 1_024;

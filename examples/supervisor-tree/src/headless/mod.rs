@@ -1,4 +1,5 @@
-//! The script without browsers: peers in this process, which are shot at in turn, and how long it takes them to recover.
+//! Run without browsers: injects faults into the sessions of synthetic clients in turn, and
+//! measures their recovery times.
 
 mod client;
 mod flow;
@@ -16,7 +17,7 @@ use self::shot::{SHOTS, Shot, Target, What};
 use self::table::Table;
 use crate::process::Server;
 
-/// Why the script could not be played, or did not end well.
+/// Reason why the run could not start, or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HeadlessError {
     #[error("after {WARM_UP:?} messages do not flow yet")]
@@ -27,7 +28,7 @@ pub(crate) enum HeadlessError {
     NotShot(&'static str, FaultError),
 }
 
-/// Shoot for so long, and at least once at each kind of actor; whether all recovered in time.
+/// Injects faults for this time, and at least one into each kind of actor; returns whether all recovered in time.
 ///
 /// # Errors
 /// [`HeadlessError`]
@@ -39,7 +40,7 @@ pub(crate) async fn run(
     let clients: Vec<(Client, &'static str)> = (0..peers)
         .map(|number| {
             let room = ROOMS[usize::from(number) % ROOMS.len()];
-            // At least two in a room, so that each hears somebody.
+            // At least two in a room, so that each receives messages of another.
             let room = if peers < 4 { ROOMS[0] } else { room };
             (Client::start(server.address, room, &format!("robot{number}")), room)
         })
@@ -81,7 +82,8 @@ impl Script<'_> {
         Ok(table)
     }
 
-    /// Fire, and wait: how long it took until the tree was whole again, and until everybody's messages flowed again.
+    /// Injects a fault; returns the times until the tree was whole again, and until the messages of
+    /// all clients flowed again.
     async fn fire(
         &self,
         shot: &Shot,
@@ -123,13 +125,13 @@ impl Script<'_> {
         let whole = self.whole_again(before, &path, at).await;
         if let (Some((id, _)), Some(messages)) = (whole, messages) {
             let messages_ms = Some(messages.as_secs_f64() * 1_000.0);
-            // A row that is gone needs no time.
+            // A recovery that the server has forgotten needs no time.
             _ = admin.measured(id, Measured { messages_ms, media_ms: None });
         }
         Ok((whole.map(|(_, time)| time).into(), messages.into()))
     }
 
-    /// The path of the handshake that has been held: no other lasts so long.
+    /// Returns the path of the handshake that is held: no other lasts so long.
     async fn held_handshake(&self) -> Option<String> {
         let began = Instant::now();
         while began.elapsed() < LONGEST {
@@ -162,7 +164,7 @@ impl Script<'_> {
         None
     }
 
-    /// The recovery that the server has noted of this path, and its time.
+    /// Returns the recovery that the server has recorded for this path, and its time.
     async fn whole_again(
         &self,
         before: Option<u64>,
@@ -183,13 +185,13 @@ impl Script<'_> {
     }
 }
 
-/// A time that was measured, or why there is none.
+/// Measured time, or the reason why there is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Time {
     /// There was nothing to measure.
     None,
     Took(Duration),
-    /// It did not recover.
+    /// It did not recover in time.
     Never,
 }
 
@@ -200,11 +202,11 @@ impl From<Option<Duration>> for Time {
 }
 
 const ROOMS: [&str; 2] = ["north", "south"];
-/// How long the peers may take to find each other, in a build that is not optimised too.
+/// Longest time until all clients hear each other, also in a debug build.
 const WARM_UP: Duration = Duration::from_secs(20);
-/// How long a recovery may take.
+/// Longest recovery time.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Longer than a handshake takes in this process, unless it is held.
+/// Age of a handshake that must be a held one: others in this process take less.
 const HELD: Duration = Duration::from_millis(100);
-/// Short beside what is measured by looking.
+/// Interval of checks: short beside the measured times.
 const LOOK: Duration = Duration::from_millis(10);

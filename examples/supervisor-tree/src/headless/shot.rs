@@ -1,29 +1,29 @@
-//! What is shot at.
+//! Injected faults and their targets.
 
 use callboard_signaling::admin::{FaultKind, Tree};
 
-/// A kind of shot.
+/// Kind of fault.
 pub(crate) struct Shot {
-    /// What is said of it.
+    /// Its name in the table.
     pub(crate) name: &'static str,
     pub(crate) what: What,
 }
 
-/// At what, and how.
+/// Target and kind of the fault.
 pub(crate) enum What {
-    /// A node of the tree: the first for which this holds.
+    /// The first node of the tree for which the function returns true.
     Node(FaultKind, fn(&Tree, &Target<'_>) -> bool),
-    /// The victim's next handshake, which is held; for that its connection is killed first.
+    /// The victim's next handshake, which is held; to get one, its connection is killed first.
     Handshake,
-    /// The cable of the victim's WebSocket.
+    /// The victim's WebSocket, which is cut.
     Cable,
 }
 
-/// Who is meant.
+/// Client that is hit.
 pub(crate) struct Target<'a> {
     pub(crate) peer: &'a str,
     pub(crate) room: &'a str,
-    /// The path of the victim's connection.
+    /// Path of the client's peer connection.
     pub(crate) connection: Option<&'a str>,
 }
 

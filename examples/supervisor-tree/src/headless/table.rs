@@ -1,11 +1,11 @@
-//! What is printed in the end.
+//! Table of recovery times, printed at the end.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::Time;
 
-/// The recoveries of each kind, in the order in which they were first shot at.
+/// Recovery times of each kind of fault, in the order of the first faults.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
@@ -29,7 +29,7 @@ impl Table {
         }
     }
 
-    /// Whether nothing was still broken when time was up.
+    /// Returns whether every fault was followed by a recovery in time.
     pub(crate) fn all_recovered(&self) -> bool {
         let mut times = self.rows.iter().flat_map(|row| row.whole.iter().chain(&row.messages));
         !times.any(|time| *time == Time::Never)
@@ -67,7 +67,7 @@ impl Table {
     }
 }
 
-/// The median, and the longest.
+/// Formats the median and the longest time.
 fn shown(times: &[Time]) -> [String; 2] {
     if times.contains(&Time::Never) {
         return ["never".to_owned(), "never".to_owned()];

@@ -1,4 +1,4 @@
-//! The protocol of `matchbox_server`: all in a room hear of each other, and signal to one at a time.
+//! The protocol of `matchbox_server`: all members of a room are told of each other, and send signals to one at a time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,5 +28,5 @@ pub(super) fn message(event: &str, data: &str, to: To<'_>) -> Option<String> {
     ))
 }
 
-/// What tells of a newcomer.
+/// Beginning of the message about a new member.
 pub(super) const JOINED: &str = r#"{"NewPeer":"#;

@@ -1,4 +1,5 @@
-//! A client of whoever signals, as light as it can be: in a room, it sends to one or to all, and waits for what others say.
+//! Lightweight signaling client for every protocol: joins a room, sends to one member or to all, and
+//! waits for their messages.
 
 mod callboard;
 mod matchbox;
@@ -18,7 +19,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::protocol::{Endpoint, Protocol};
 
-/// Somebody in a room.
+/// Member of a room.
 pub(crate) struct Client {
     socket: Socket,
     protocol: Protocol,
@@ -26,16 +27,16 @@ pub(crate) struct Client {
     pub(crate) id: String,
 }
 
-/// Who is meant.
+/// Recipient of a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum To<'a> {
     Peer(&'a str),
-    /// All others in the room.
+    /// All other members of the room.
     All,
 }
 
 impl Client {
-    /// In when this resolves.
+    /// Connects and joins a room; resolves when it is a member.
     pub(crate) async fn join(server: Endpoint, room: &str) -> io::Result<Self> {
         let Endpoint { protocol, address } = server;
         let (socket, id) = match protocol {
@@ -51,7 +52,7 @@ impl Client {
         Ok(Self { socket, protocol, room: room.to_owned(), id })
     }
 
-    /// A message of this event, with a text that needs no escapes, as it is sent.
+    /// Encodes a message of this event. `data` must need no escapes.
     pub(crate) fn message(&self, event: &str, data: &str, to: To<'_>) -> io::Result<Utf8Bytes> {
         let text = match self.protocol {
             Protocol::Callboard => Some(callboard::message(event, data, to)),
@@ -64,12 +65,12 @@ impl Client {
         text.map(Utf8Bytes::from).ok_or(io::ErrorKind::Unsupported.into())
     }
 
-    /// Whether what goes to all comes to whoever has sent it as well.
+    /// Returns whether messages to all come back to their sender as well.
     pub(crate) fn hears_itself(&self) -> bool {
         self.protocol == Protocol::YWebrtc
     }
 
-    /// Where it is connected to.
+    /// Returns the server's address.
     pub(crate) fn server(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().peer_addr()
     }
@@ -78,17 +79,17 @@ impl Client {
         self.socket.send(Message::Text(text.into())).await.map_err(io::Error::other)
     }
 
-    /// The next text, whatever it is.
+    /// Returns the next text of any kind.
     pub(crate) async fn next(&mut self) -> io::Result<Utf8Bytes> {
         next(&mut self.socket).await
     }
 
-    /// The next text of this event: one that a client has sent, or `joined`.
+    /// Returns the next text of this event: a message of another client, or `joined`.
     pub(crate) async fn until(&mut self, event: &str) -> io::Result<Utf8Bytes> {
         let mark = match (self.protocol, event) {
             (Protocol::Matchbox, "joined") => matchbox::JOINED.to_owned(),
             (Protocol::SocketIo, _) => socket_io::mark(event),
-            // However else it is wrapped.
+            // Whatever the message is wrapped in.
             _ => format!("\"event\":\"{event}\""),
         };
         loop {
@@ -112,14 +113,14 @@ type Socket = WebSocketStream<TcpStream>;
 async fn open(server: SocketAddr, path: &str) -> io::Result<Socket> {
     let tcp = TcpStream::connect(server).await?;
     tcp.set_nodelay(true)?;
-    // Thousands of them are in this process.
+    // One process runs thousands of these clients.
     let config = WebSocketConfig::default().read_buffer_size(4_096).write_buffer_size(0);
     let url = format!("ws://{server}{path}");
     let opened = tokio_tungstenite::client_async_with_config(url, tcp, Some(config)).await;
     opened.map(|(socket, _)| socket).map_err(io::Error::other)
 }
 
-/// The next text, whatever it is.
+/// Returns the next text of any kind.
 async fn next(socket: &mut Socket) -> io::Result<Utf8Bytes> {
     loop {
         let next = tokio::time::timeout(PATIENCE, socket.next()).await;
@@ -138,10 +139,10 @@ async fn next(socket: &mut Socket) -> io::Result<Utf8Bytes> {
     }
 }
 
-/// What is not what was waited for.
+/// Creates the error for an unexpected text.
 fn instead(text: &str, of: &str) -> io::Error {
     io::Error::other(format!("{text} in place of {of}"))
 }
 
-/// What takes longer has failed.
+/// Time after which an operation has failed.
 const PATIENCE: Duration = Duration::from_secs(60);

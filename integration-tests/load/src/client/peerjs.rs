@@ -1,4 +1,4 @@
-//! The protocol of the PeerJS server: everybody has an id, there are no rooms.
+//! The protocol of the PeerJS server: every client has an id, there are no rooms.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use super::{Socket, To, instead, next, open};
 
 pub(super) async fn join(server: SocketAddr) -> io::Result<(Socket, String)> {
     let id = Uuid::new_v4().to_string();
-    // The token is for whoever comes back under the same id.
+    // The token is for clients that come back under the same id.
     let path = format!("/peerjs?key=peerjs&id={id}&token={id}&version={VERSION}");
     let mut socket = open(server, &path).await?;
     let first = next(&mut socket).await?;
@@ -26,5 +26,5 @@ pub(super) fn message(event: &str, data: &str, to: To<'_>) -> Option<String> {
     ))
 }
 
-/// Of its client's, as that tells it.
+/// Version that PeerJS's client sends.
 const VERSION: &str = "1.5.5";

@@ -45,6 +45,6 @@ pub(super) fn mark(event: &str) -> String {
     format!(r#"42["{event}""#)
 }
 
-/// Engine.IO's: whoever does not answer is cut off.
+/// Engine.IO's ping: clients that do not answer are disconnected.
 pub(super) const PING: &str = "2";
 pub(super) const PONG: &str = "3";

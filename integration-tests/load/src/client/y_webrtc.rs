@@ -1,5 +1,5 @@
-//! The protocol of y-webrtc's signaling server: what is published on a topic goes to all who have subscribed to it. A room is
-//! a topic; to reach one alone, each has a topic of its own.
+//! The protocol of y-webrtc's signaling server: messages published on a topic go to all its subscribers. A room is a
+//! topic; each client also subscribes to a topic of its own, for messages to it alone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ pub(super) async fn join(server: SocketAddr, room: &str) -> io::Result<(Socket, 
     let id = Uuid::new_v4().to_string();
     let subscribe = format!(r#"{{"type":"subscribe","topics":["{room}","{id}"]}}"#);
     socket.send(subscribe.into()).await.map_err(io::Error::other)?;
-    // It answers none but this; one after the other.
+    // The server answers only this message, and handles messages in order.
     socket.send(r#"{"type":"ping"}"#.into()).await.map_err(io::Error::other)?;
     let first = next(&mut socket).await?;
     match first.as_str() {

@@ -1,4 +1,4 @@
-//! One who talks while others come.
+//! Latency of one client while many others connect.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,13 +23,13 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
     let endpoint = server.endpoint();
     let talking = std::thread::spawn({
         let (rush, over) = (Arc::clone(&rush), Arc::clone(&over));
-        // By itself: it does not wait behind what the others compute.
+        // On a thread of its own: it does not wait behind the work of the others.
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(talk(endpoint, &rush, &over))
         }
     });
-    // A time that is measured, not one for something to happen.
+    // A measured period, not a wait for an event.
     tokio::time::sleep(QUIET).await;
     rush.store(true, Ordering::Relaxed);
     let began = Instant::now();
@@ -47,14 +47,14 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
         .with("seconds until all are open", took.as_secs_f64()))
 }
 
-/// Those who connect, in a process of their own. In the world they are on other machines: here they get what CPU time the
-/// server and the bystander leave, which they would otherwise wait for in the midst of what is measured.
+/// Clients that connect, in a process of their own. In production they are on other machines: here they get the CPU
+/// time that the server and the bystander leave, or these would wait for them in the middle of the measurement.
 struct Crowd {
     _process: Child,
 }
 
 impl Crowd {
-    /// All of them at once; connected when this resolves.
+    /// Starts all of them at once; resolves when they are connected.
     async fn rush(server: SocketAddr, peers: usize) -> io::Result<Self> {
         let program = std::env::current_exe()?;
         let start = |mut command: Command| {
@@ -63,7 +63,7 @@ impl Crowd {
         };
         let mut idle = Command::new("chrt");
         idle.args(["--idle", "0"]).arg(&program);
-        // Where others leave no CPU time at all it gets none: then it takes its share.
+        // Where other processes leave no CPU time it gets none: then it takes a normal share.
         for command in [idle, Command::new(program)] {
             let mut process = match start(command) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -79,7 +79,7 @@ impl Crowd {
     }
 }
 
-/// Be the crowd, until standard input ends.
+/// Runs the crowd, until standard input ends.
 pub(crate) fn crowd(address: SocketAddr, peers: usize) -> io::Result<()> {
     let server = Endpoint { protocol: Protocol::Offers, address };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -92,7 +92,7 @@ pub(crate) fn crowd(address: SocketAddr, peers: usize) -> io::Result<()> {
     })
 }
 
-/// What its messages waited for, before the rush and in it.
+/// Returns the round-trip times of its messages before the rush and during it.
 async fn talk(
     server: Endpoint,
     rush: &AtomicBool,
@@ -103,7 +103,7 @@ async fn talk(
     let mut beat = tokio::time::interval(BEAT);
     while !over.load(Ordering::Relaxed) {
         beat.tick().await;
-        // Which of the two it belongs to is known before it goes.
+        // Which of the two a message belongs to is decided before it is sent.
         let waits = if rush.load(Ordering::Relaxed) { &mut busy } else { &mut quiet };
         let sent = Instant::now();
         peer.send(&[7; 1_024])?;

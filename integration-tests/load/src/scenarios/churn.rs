@@ -1,4 +1,4 @@
-//! Peers who come, say something, and go, one in ten of them without a goodbye.
+//! Peers that join, say something, and leave, one in ten of them without a goodbye.
 
 use std::io;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) async fn measure(
                 let text = client.message("hello", "", To::Peer(&client.id))?;
                 client.send(text).await?;
                 client.until("hello").await?;
-                // Whoever is dropped has said nothing.
+                // A client that is dropped says no goodbye.
                 if came.fetch_add(1, Ordering::Relaxed) % 10 != 0 {
                     client.close().await?;
                 }
@@ -66,5 +66,5 @@ pub(super) async fn measure(
 }
 
 const ROOMS: usize = 10;
-/// What a server without clients has open, at most: its own sockets, timers and threads' wake-ups.
+/// Upper limit of the descriptors of a server without clients: its own sockets, timers and threads' wake-ups.
 const BASE: usize = 64;

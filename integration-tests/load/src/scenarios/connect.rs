@@ -1,4 +1,4 @@
-//! Offers, until their data channels are open.
+//! Time from the offer until the data channel is open.
 
 use std::io;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) async fn measure(
     peers: usize,
     at_once: usize,
 ) -> io::Result<Measured> {
-    // Whatever the first takes for all.
+    // One-time costs of the first connection.
     let first = connect(server.endpoint()).await?;
     let (before, began) = (server.usage()?, Instant::now());
     let connected = connect_all(server.endpoint(), peers, at_once).await?;
@@ -34,7 +34,7 @@ pub(super) async fn measure(
         .with("until open p99, ms", waits.percentile(99.0)))
 }
 
-/// A connection that is kept up until this is dropped.
+/// Connection that is kept up until this is dropped.
 pub(super) struct Kept {
     _close: oneshot::Sender<()>,
     kept: JoinHandle<()>,
@@ -50,24 +50,24 @@ impl Kept {
                     _ = &mut closed => break,
                 }
             }
-            // Whoever has gone already does not mind.
+            // The other side may be gone already.
             _ = peer.close().await;
         });
         Self { _close: close, kept }
     }
 }
 
-/// They say goodbye: a server that goes on running is as it was before.
+/// Closes connections with a goodbye, so that a server that goes on running is as it was before.
 pub(super) async fn close_all(connections: impl IntoIterator<Item = (Duration, Kept)>) {
     let closing = connections.into_iter().map(|(_, Kept { _close, kept })| kept);
     let closing: Vec<_> = closing.collect();
     for kept in closing {
-        // One that has panicked is gone as well.
+        // A task that has panicked has ended as well.
         _ = kept.await;
     }
 }
 
-/// With the time that it took.
+/// Connects, and returns the time that it took.
 pub(super) async fn connect(server: Endpoint) -> io::Result<(Duration, Kept)> {
     let began = Instant::now();
     let peer = Peer::connect(server, Wish::Echo).await?;

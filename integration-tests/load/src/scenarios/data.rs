@@ -27,7 +27,7 @@ pub(super) async fn measure(
         if server.protocol == Protocol::Udp && size > LARGEST_DATAGRAM {
             continue;
         }
-        // No more under way than a connection takes at a time.
+        // No more bytes under way than a connection takes at a time.
         let window = window.min((MOST_UNDER_WAY / size).max(1));
         let part = format!("{size} B, {window} × {connections}");
         measured =
@@ -69,7 +69,7 @@ async fn of_size(
         .with("round trip p99, ms", waits.percentile(99.0)))
 }
 
-/// A window of messages at a time, until the time is over and the last has come back.
+/// Sends a window of messages at a time, until the time is over and the last has come back.
 async fn play(
     mut line: Line,
     window: usize,
@@ -98,7 +98,7 @@ async fn play(
     Ok((line, waits))
 }
 
-/// One who talks.
+/// Connection of one client.
 enum Line {
     Channel(Box<Peer>),
     Datagrams(UdpSocket),
@@ -119,7 +119,7 @@ impl Line {
         }
     }
 
-    /// How long the next one is.
+    /// Returns the length of the next message.
     async fn next(&mut self) -> io::Result<usize> {
         match self {
             Self::Channel(peer) => match peer.next().await? {
@@ -138,7 +138,7 @@ impl Line {
     }
 }
 
-/// One that talks with this server alone.
+/// Binds a socket that is connected to this server.
 pub(super) async fn socket(server: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     socket.connect(server).await?;

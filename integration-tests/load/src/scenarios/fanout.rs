@@ -1,4 +1,4 @@
-//! One who sends to all others in a room.
+//! One peer that sends to all others in a room.
 
 use std::io;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) async fn measure(
     let mut clients = join_all(server, receivers + 1, receivers + 1).await?;
     let Some(mut sender) = clients.pop() else { return Err(io::ErrorKind::NotFound.into()) };
     let (tell, mut heard) = mpsc::unbounded_channel();
-    // They leave when this does: a server that goes on running would send to them in the next round.
+    // They leave at the end: a server that goes on running would send to them in the next round.
     let mut listening = JoinSet::new();
     for mut client in clients {
         let tell = tell.clone();
@@ -49,7 +49,7 @@ pub(super) async fn measure(
                     tokio::select! {
                         biased;
                         at = heard.recv() => break at.ok_or(io::ErrorKind::UnexpectedEof.into()),
-                        // Whoever does not read answers no pings.
+                        // A client that does not read answers no pings.
                         other = sender.next(), if !own => drop(other?),
                     }
                 }
@@ -65,7 +65,7 @@ pub(super) async fn measure(
         last.add(latest - sent);
         Ok(())
     };
-    // Word of those who joined is read before the time runs.
+    // Announcements of joins are read before the measurement begins.
     round(&mut Waits::new(), &mut Waits::new()).await?;
 
     let (before, began) = (server.usage()?, Instant::now());

@@ -1,4 +1,4 @@
-//! Peers who say nothing, with a connection to the server or without.
+//! Silent peers, with or without a peer connection to the server.
 
 use std::io;
 use std::time::Duration;
@@ -18,13 +18,13 @@ pub(super) async fn measure(
     peers: usize,
     connections: bool,
 ) -> io::Result<Measured> {
-    // Whatever the first ones take for all.
+    // One-time costs of the first peers.
     let first = come(server, ROOM, connections).await?;
     let (before, began) = (server.usage()?, Instant::now());
     let clients = come(server, peers, connections).await?;
     let took = began.elapsed();
     let joined = server.usage()?;
-    // A wait that is measured, not one for something to happen.
+    // A measured period, not a wait for an event.
     tokio::time::sleep(REST).await;
     let rested = server.usage()?;
     drop((first, clients));
@@ -57,5 +57,5 @@ async fn come(
 
 const ROOM: usize = 5;
 const REST: Duration = Duration::from_secs(5);
-/// How many connect at a time.
+/// Peers that connect at the same time.
 const AT_ONCE: usize = 16;

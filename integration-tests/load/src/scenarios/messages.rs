@@ -1,4 +1,4 @@
-//! Messages from actor to actor, within one process.
+//! Messages between actors, within one process.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(super) async fn measure(server: &Process, time: Duration) -> io::Result<Meas
     let tcp = TcpStream::connect(server.address).await?;
     tcp.set_nodelay(true)?;
     let mut process = Sender { server, lines: BufReader::new(tcp), count: 0 };
-    // In turn, so that whatever else the machine does meets both.
+    // In turn, so that other load on the machine affects both.
     let (mut round_trips, mut one_way) = (Spent::default(), Spent::default());
     process.run("send", Duration::ZERO, &mut Spent::default()).await?;
     process.run("do_send", Duration::ZERO, &mut Spent::default()).await?;
@@ -27,7 +27,7 @@ pub(super) async fn measure(server: &Process, time: Duration) -> io::Result<Meas
         .with("CPU ns per `do_send`", one_way.nanoseconds()))
 }
 
-/// A process that sends itself messages.
+/// Process that sends messages to an actor of its own.
 struct Sender<'a> {
     server: &'a Process,
     lines: BufReader<TcpStream>,
@@ -47,7 +47,7 @@ impl Spent {
 }
 
 impl Sender<'_> {
-    /// At least one batch.
+    /// Runs at least one batch.
     async fn run(&mut self, how: &str, time: Duration, spent: &mut Spent) -> io::Result<()> {
         let (before, began, mut line) = (self.server.usage()?, Instant::now(), String::new());
         loop {
@@ -69,7 +69,8 @@ impl Sender<'_> {
     }
 }
 
-/// Few enough to end in time, and so many that telling to send them costs nothing beside them.
+/// Messages of one batch: few enough to end in time, and so many that the command to send them
+/// costs nothing in comparison.
 const BATCH: u64 = 100_000;
 const TURNS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(60);

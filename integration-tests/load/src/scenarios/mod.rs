@@ -1,4 +1,4 @@
-//! What is done to a server, and what is measured meanwhile.
+//! Scenarios: what is done to a server, and what is measured meanwhile.
 
 pub(crate) mod bystander;
 mod churn;
@@ -24,19 +24,19 @@ use crate::client::Client;
 use crate::report::Measured;
 use crate::servers::{Process, Server};
 
-/// What is done to a server.
+/// Load on a server, with its parameters.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Scenario {
-    /// WebSocket peers in rooms of five who say nothing: memory, and how fast they come in.
+    /// Silent WebSocket peers in rooms of five: memory, and how fast they join.
     Idle {
-        /// How many.
+        /// How many peers.
         #[arg(default_value_t = 1_000)]
         peers: usize,
-        /// Each with a peer connection to the server as well.
+        /// Give each a peer connection to the server as well.
         #[arg(long)]
         connections: bool,
     },
-    /// Pairs that send each other messages of 1 KiB, each its next one when the answer is there.
+    /// Pairs that send each other messages of 1 KiB, each the next one when the answer has come.
     Relay {
         /// How many pairs.
         #[arg(default_value_t = 50)]
@@ -45,16 +45,16 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
-    /// One room, in which one peer sends messages of 1 KiB to all others, each when the last has reached everybody.
+    /// One room, in which one peer sends messages of 1 KiB to all others, each when the last has reached all of them.
     Fanout {
-        /// How many hear it.
+        /// How many receivers.
         #[arg(default_value_t = 100)]
         receivers: usize,
         /// For how long.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
-    /// Peers who come, say something and go, one in ten without a goodbye: what of them is kept.
+    /// Peers that join, say something and leave, one in ten without a goodbye: what the server keeps of them.
     Churn {
         /// How many at a time.
         #[arg(default_value_t = 50)]
@@ -63,15 +63,16 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
-    /// Everybody joins one room at once.
+    /// All peers join one room at once.
     Storm {
-        /// How many.
+        /// How many peers.
         #[arg(default_value_t = 500)]
         peers: usize,
     },
-    /// Peers in rooms of five, one of them with a WebRTC connection, all of which talk while actors of theirs are killed.
+    /// Peers in rooms of five, one of them with a WebRTC connection, which all send messages while
+    /// their actors are killed.
     Recovery {
-        /// How many.
+        /// How many peers.
         #[arg(default_value_t = 50)]
         peers: usize,
         /// For how long they are killed.
@@ -86,49 +87,49 @@ pub(crate) enum Scenario {
     },
     /// Peer connections, from the offer to the open data channel.
     Connect {
-        /// How many.
+        /// How many connections.
         #[arg(default_value_t = 200)]
         peers: usize,
         /// How many at a time.
         #[arg(long, default_value_t = 10)]
         at_once: usize,
     },
-    /// One who talks on a data channel while others connect, all at once.
+    /// One client that talks on a data channel while others connect, all at once.
     Bystander {
-        /// How many connect.
+        /// How many clients connect.
         #[arg(default_value_t = 200)]
         peers: usize,
     },
-    /// Peer connections with a data channel that say nothing: memory.
+    /// Silent peer connections with a data channel: memory.
     Rest {
-        /// How many.
+        /// How many connections.
         #[arg(default_value_t = 500)]
         peers: usize,
     },
-    /// Messages on data channels, which come back.
+    /// Messages on data channels, which the server sends back.
     Data {
         /// How many connections.
         #[arg(long, default_value_t = 4)]
         connections: usize,
-        /// How many messages are under way on each, within 256 KiB.
+        /// How many messages are under way on each connection, within 256 KiB.
         #[arg(long, default_value_t = 32)]
         window: usize,
-        /// Their sizes in bytes, one after the other.
+        /// Sizes of the messages in bytes, one after the other.
         #[arg(long, value_delimiter = ',', default_value = "100,1024,65536")]
         sizes: Vec<usize>,
-        /// For how long, each.
+        /// For how long with each size.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
-    /// Video packets of 1.2 kB, which go from each who sends to all who listen.
+    /// Video packets of 1.2 kB, which the server forwards from each publisher to all subscribers.
     Rtp {
-        /// How many send.
+        /// How many publishers.
         #[arg(default_value_t = 1)]
         publishers: usize,
-        /// How many listen.
+        /// How many subscribers.
         #[arg(default_value_t = 20)]
         receivers: usize,
-        /// How many packets each sends in a second.
+        /// How many packets each publisher sends in a second.
         #[arg(long, default_value_t = 1_000)]
         rate: u32,
         /// For how long.
@@ -162,7 +163,7 @@ impl fmt::Display for Scenario {
 }
 
 impl Scenario {
-    /// Whether it is within what one machine can be asked for.
+    /// Checks that one machine can run this.
     pub(crate) fn check(&self, servers: &[Server]) -> Result<(), String> {
         if let Some(other) = servers.iter().find(|server| !self.servers().contains(server)) {
             return Err(format!("{self}: nothing that {other} could do"));
@@ -179,9 +180,9 @@ impl Scenario {
             Self::Connect { peers, .. } | Self::Bystander { peers } | Self::Rest { peers } => {
                 (peers, MOST_CONNECTIONS, 1)
             }
-            // Sender and actor.
+            // The sender and the actor.
             Self::Messages { seconds } => (2, MOST_CLIENTS, seconds),
-            // One is enough here.
+            // One connection is enough here.
             Self::Data { connections, seconds, .. } => {
                 (connections.saturating_add(1), MOST_CONNECTIONS, seconds)
             }
@@ -212,12 +213,12 @@ impl Scenario {
         Ok(())
     }
 
-    /// Whether it shows how much a server grows, which one that has been measured already does no more.
+    /// Returns whether it measures how much a server grows; a server that has been measured already grows no more.
     pub(crate) fn is_about_memory(&self) -> bool {
         matches!(self, Self::Idle { .. } | Self::Rest { .. } | Self::Churn { .. })
     }
 
-    /// Which servers can be measured, the floor that ratios are to first.
+    /// Returns the servers that can be measured, first the baseline of the ratios.
     pub(crate) fn servers(&self) -> &'static [Server] {
         match self {
             Self::Idle { connections: true, .. } => &[Server::Callboard],
@@ -273,7 +274,7 @@ impl Scenario {
     }
 }
 
-/// So many clients, in rooms of so many, some at a time.
+/// Joins this many clients, in rooms of this size, some at a time.
 async fn join_all(server: &Process, clients: usize, room_size: usize) -> io::Result<Vec<Client>> {
     let server = server.endpoint();
     let joining = (0..clients)
@@ -281,20 +282,20 @@ async fn join_all(server: &Process, clients: usize, room_size: usize) -> io::Res
     stream::iter(joining).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// 1 KiB of text.
+/// Returns 1 KiB of text.
 fn kibibyte() -> String {
     "x".repeat(1_024)
 }
 
-/// Clients of one process; each takes a descriptor here and one in the server.
+/// Most clients of one process; each takes a descriptor here and one in the server.
 const MOST_CLIENTS: usize = 20_000;
-/// Each takes a port here, and a handshake.
+/// Most connections; each takes a port here, and a handshake.
 const MOST_CONNECTIONS: usize = 5_000;
-/// Each in five has a connection, with a thread of its own.
+/// Most peers in the recovery scenario; every fifth has a connection, with a thread of its own.
 const MOST_TARGETS: usize = 1_000;
-/// In bytes, as all servers take them.
+/// Largest message in bytes that all servers take.
 const LARGEST: usize = 256 << 10;
 const MOST_PACKETS: u32 = 10_000;
 const MOST_SECONDS: u64 = 600;
-/// How many join at once, where it is not the joining that is measured.
+/// Clients that join at the same time, where joining itself is not measured.
 const AT_ONCE: usize = 64;

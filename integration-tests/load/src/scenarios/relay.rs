@@ -22,7 +22,7 @@ pub(super) async fn measure(
     while let (Some(a), Some(b)) = (clients.pop(), clients.pop()) {
         ready.push((a, b));
     }
-    // Word of those who joined later waits in the sockets: it is read before the time runs.
+    // Announcements of later joins wait in the sockets: they are read before the measurement begins.
     let warm = ready.into_iter().map(|(a, b)| tokio::spawn(play(a, b, Duration::ZERO)));
     let warm = try_join_all(warm).await.map_err(io::Error::other)?;
     let pairs = warm.into_iter().collect::<io::Result<Vec<_>>>()?;
@@ -49,7 +49,7 @@ pub(super) async fn measure(
         .with("round trip p99.9, ms", waits.percentile(99.9)))
 }
 
-/// One sends, the other answers: at least once, and until the time is over.
+/// Plays a pair: one client sends, the other answers, at least once and until the time is over.
 async fn play(
     mut a: Client,
     mut b: Client,

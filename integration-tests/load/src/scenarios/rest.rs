@@ -1,4 +1,4 @@
-//! Connections that say nothing.
+//! Silent peer connections.
 
 use std::io;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::report::Measured;
 use crate::servers::Process;
 
 pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measured> {
-    // Whatever the first ones take for all.
+    // One-time costs of the first connections.
     let first = connect_all(server.endpoint(), FIRST, AT_ONCE).await?;
     tokio::time::sleep(REST).await;
     let before = server.usage()?;
     let connections = connect_all(server.endpoint(), peers, AT_ONCE).await?;
-    // Waits that are measured, not ones for something to happen.
+    // Measured periods, not waits for an event.
     tokio::time::sleep(REST).await;
     let rested = server.usage()?;
     tokio::time::sleep(REST).await;

@@ -1,4 +1,4 @@
-//! Packets that the server forwards from each who sends to all who listen.
+//! Packets that the server forwards from each publisher to all subscribers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub(super) async fn measure(
     rate: u32,
     time: Duration,
 ) -> io::Result<Measured> {
-    // The server's tracks are in the order in which they came.
+    // The server's tracks are in the order in which the publishers came.
     let mut sending = Vec::new();
     for _ in 0..publishers {
         sending.push(Sender::connect(server).await?);
@@ -81,7 +81,7 @@ impl Sender {
         }
     }
 
-    /// So many packets, at this rate.
+    /// Sends this many packets, at this rate.
     async fn pour(mut self, epoch: Instant, rate: u32, packets: u64) -> io::Result<()> {
         let mut beat = tokio::time::interval(Duration::from_secs(1) / rate);
         beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -90,7 +90,7 @@ impl Sender {
                 tokio::select! {
                     biased;
                     _ = beat.tick() => break,
-                    // What the server has to say of it.
+                    // The server's packets about the connection.
                     heard = self.hear() => heard?,
                 }
             }
@@ -102,7 +102,7 @@ impl Sender {
                 Self::Datagrams(socket) => _ = socket.send(&packet).await?,
             }
         }
-        // The last one is on its way when nothing more is heard.
+        // The last packet has been sent when nothing more is received.
         _ = tokio::time::timeout(LAST, async { while self.hear().await.is_ok() {} }).await;
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Receiver {
         Ok(Self::Datagrams(socket))
     }
 
-    /// How long each packet was under way, of so many at most; until no more come.
+    /// Returns how long each packet was under way, of at most `most`; ends when no more come.
     async fn listen(
         mut self,
         epoch: Instant,
@@ -159,7 +159,7 @@ impl Receiver {
         Ok(waits)
     }
 
-    /// When the next packet was sent.
+    /// Returns the time at which the next packet was sent.
     async fn next(&mut self) -> io::Result<[u8; 8]> {
         let mut buffer = [0; PACKET];
         let time = |packet: &[u8]| {
@@ -180,7 +180,7 @@ impl Receiver {
     }
 }
 
-/// As video has them.
+/// Size of a packet in bytes, as in video.
 const PACKET: usize = 1_200;
-/// What has not come so long after the last one was sent is lost.
+/// Time after the last packet was sent when the missing ones count as lost.
 const LAST: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! Everybody joins one room at once.
+//! All peers join one room at once.
 
 use std::io;
 
@@ -12,11 +12,11 @@ use crate::report::Measured;
 use crate::servers::Process;
 
 pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measured> {
-    // Whatever the first takes for all.
+    // One-time costs of the first peer.
     Client::join(server.endpoint(), "before").await?.close().await?;
     let (before, began) = (server.usage()?, Instant::now());
     let endpoint = server.endpoint();
-    // Each hears of all who came after it: all together hear of each pair once.
+    // Each is told of all later peers: together they are told of each pair once.
     let all = peers * (peers - 1) / 2;
     let told = watch::Sender::new(0);
     let joining = (0..peers).map(|_| {
@@ -30,13 +30,13 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
                 tokio::select! {
                     heard = client.until("joined") => {
                         heard?;
-                        // Only the last is news.
+                        // Only the last change matters.
                         told.send_if_modified(|told| {
                             *told += 1;
                             *told == all
                         });
                     }
-                    // Whoever left before would be told to the others.
+                    // A client that left earlier would be announced to the others.
                     _ = whole.wait_for(|told| *told == all) => return io::Result::Ok(joined),
                 }
             }

@@ -1,4 +1,4 @@
-//! The floor below Callboard: bare actix-web-actors, one actor for each socket, and a table of rooms under a lock.
+//! Baseline below Callboard: bare actix-web-actors, one actor for each socket, and a table of rooms under a lock.
 
 use std::collections::HashMap;
 use std::io;
@@ -134,7 +134,7 @@ pub(super) fn serve() -> io::Result<()> {
         let server = HttpServer::new(move || {
             App::new().app_data(rooms.clone()).route("/socket/{room}", web::get().to(enter))
         });
-        // As Callboard does.
+        // As in Callboard.
         let server = callboard_signaling::tune(server).disable_signals().bind(("127.0.0.1", 0))?;
         super::announce(server.addrs()[0]);
         tokio::select! {

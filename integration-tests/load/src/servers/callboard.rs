@@ -1,4 +1,4 @@
-//! Callboard, with nothing in the way of the load.
+//! Callboard, without limits that the load would meet.
 
 use std::io;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Peer for Guest {
     }
 }
 
-/// By what it is served.
+/// HTTP server that serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Http {
     /// `http_service`

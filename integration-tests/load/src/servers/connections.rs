@@ -1,4 +1,4 @@
-//! Callboard's peer connections: what they hear they send back, or forward to each other.
+//! Callboard's peer connections, which send everything back, or forward it to each other.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,12 +16,12 @@ use callboard_supervision::{ChildSpec, Flags, SupervisorRef, SupervisorSpec};
 use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::oneshot;
 
-/// Where the owners of connections live.
+/// Thread on which the owners of connections run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owners {
-    /// On the threads of their connections.
+    /// The threads of their connections.
     Near,
-    /// On the application's.
+    /// The application's thread.
     Far,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Host {
     configuration: Configuration,
     data: Api,
     media: Api,
-    /// One for each media thread.
+    /// One stage for each media thread.
     stages: Vec<Addr<Stage>>,
     next: AtomicUsize,
     _tree: SupervisorRef,
@@ -87,7 +87,7 @@ impl Host {
         })
     }
 
-    /// For those who offer by WebSocket.
+    /// Returns the WebRTC options for clients that offer by WebSocket.
     pub(super) fn webrtc(&self) -> WebRtc {
         let limits = WebRtcLimits { data: Rate::UNLIMITED, ..WebRtcLimits::default() };
         WebRtc::new(self.connections.clone())
@@ -96,7 +96,7 @@ impl Host {
     }
 
     async fn answer(&self, role: Role, sdp: String) -> Result<String, Box<dyn std::error::Error>> {
-        // Those who forward to each other are on one thread.
+        // Connections that forward to each other are on one thread.
         let thread = match role {
             Role::Echo => self.next.fetch_add(1, Ordering::Relaxed) % self.stages.len(),
             Role::Publish | Role::Subscribe => 0,
@@ -147,7 +147,7 @@ impl Host {
     }
 }
 
-/// `/echo`, `/publish`, `/subscribe`.
+/// Adds the routes `/echo`, `/publish`, `/subscribe`.
 pub(super) fn configure(app: &mut web::ServiceConfig, host: web::Data<Host>) {
     app.app_data(host);
     for (path, role) in
@@ -163,12 +163,12 @@ pub(super) fn configure(app: &mut web::ServiceConfig, host: web::Data<Host>) {
     }
 }
 
-/// Owns the connections that forward to each other, and starts other owners where it lives.
+/// Actor that owns the connections that forward to each other, and starts other owners on its thread.
 #[derive(Default)]
 struct Stage {
     tell: Option<tokio::sync::mpsc::UnboundedSender<Addr<Self>>>,
     gathering: HashMap<PeerConnectionId, oneshot::Sender<()>>,
-    /// By the order in which they came: the senders of those who subscribe are in the same order.
+    /// In the order in which they came: the senders of the subscribers are in the same order.
     publishers: HashMap<PeerConnectionId, usize>,
     subscribers: Vec<Enter>,
 }
@@ -177,7 +177,7 @@ struct Stage {
 #[rtype(result = "Addr<Echo>")]
 struct NewEcho;
 
-/// Of a new connection: which it is, and who waits for its candidates.
+/// Announces a new connection, with the channel that is told when its candidates are complete.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Begin(PeerConnectionHandle, oneshot::Sender<()>);
@@ -240,7 +240,7 @@ impl Handler<PeerConnectionEvent> for Stage {
                 for Enter { connection, senders, payload_type } in &self.subscribers {
                     let Some(sender) = senders.get(*track).copied() else { continue };
                     let packet = RtpPacket { payload_type: *payload_type, ..packet.clone() };
-                    // What a connection has no room for is lost, as on any way.
+                    // Packets for which a connection has no room are lost, as on a network.
                     _ = connection.try_send(WriteRtp { sender, packet });
                 }
             }
@@ -257,7 +257,7 @@ impl Handler<PeerConnectionEvent> for Stage {
     }
 }
 
-/// Owns one connection.
+/// Actor that owns one connection.
 #[derive(Default)]
 struct Echo {
     connection: Option<PeerConnectionHandle>,
@@ -283,7 +283,7 @@ impl Handler<PeerConnectionEvent> for Echo {
         match event.event {
             ConnectionEvent::DataChannelMessage { channel, message } => {
                 if let Some(connection) = &self.connection {
-                    // One that has no room has a client without a window.
+                    // A connection without room belongs to a client that ignores its window.
                     _ = connection.try_send(SendData { channel, message });
                 }
             }

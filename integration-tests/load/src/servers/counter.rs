@@ -1,4 +1,4 @@
-//! What sends messages to an actor that counts them, which is plain actix or a supervised child, when it is told to.
+//! Actor that counts messages, a plain actix actor or a supervised child, and a sender that is controlled over TCP.
 
 use std::io;
 
@@ -13,7 +13,7 @@ impl Actor for Counter {
     type Context = Context<Self>;
 }
 
-/// Its answer is what all of them add up to.
+/// Adds to the count; its answer is the sum.
 #[derive(Message)]
 #[rtype(result = "u64")]
 struct Add(u64);
@@ -31,7 +31,7 @@ pub(super) fn serve(supervised: bool) -> io::Result<()> {
     System::new().block_on(async {
         let child = ChildSpec::new("counter", || Counter(0));
         let spec = SupervisorSpec::new(Flags::one_for_one()).child(child);
-        // Both processes have both; one of them stays idle.
+        // Both processes run both actors; one of them stays idle.
         let root = spec.start().await.map_err(io::Error::other)?;
         let child = root.child::<Counter>("counter").ok().and_then(|child| child.addr());
         let (plain, child) = (Counter(0).start(), child.ok_or(io::ErrorKind::NotFound)?);
@@ -51,7 +51,7 @@ pub(super) fn serve(supervised: bool) -> io::Result<()> {
     })
 }
 
-/// Lines such as `send 1000`, each answered with the count when it is done.
+/// Reads lines such as `send 1000`, and answers each with the count when it is done.
 async fn obey(tcp: TcpStream, counter: &Addr<Counter>) -> io::Result<()> {
     let mut tcp = BufReader::new(tcp);
     let mut line = String::new();
@@ -70,7 +70,7 @@ async fn obey(tcp: TcpStream, counter: &Addr<Counter>) -> io::Result<()> {
     Ok(())
 }
 
-/// Each when the last is answered.
+/// Sends messages one by one, each when the last is answered.
 async fn send(counter: &Addr<Counter>, messages: u64) -> Result<u64, MailboxError> {
     let mut count = 0;
     for _ in 0..messages {
@@ -79,7 +79,7 @@ async fn send(counter: &Addr<Counter>, messages: u64) -> Result<u64, MailboxErro
     Ok(count)
 }
 
-/// A batch at once, of which the last is answered.
+/// Sends messages in batches; only the last of each is answered.
 async fn do_send(counter: &Addr<Counter>, messages: u64) -> Result<u64, MailboxError> {
     let (mut left, mut count) = (messages, 0);
     while left > 0 {
@@ -91,5 +91,5 @@ async fn do_send(counter: &Addr<Counter>, messages: u64) -> Result<u64, MailboxE
     Ok(count)
 }
 
-/// What waits in the mailbox at most.
+/// Most messages that wait in the mailbox.
 const BATCH: u64 = 1_000;

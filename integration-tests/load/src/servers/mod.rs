@@ -1,4 +1,4 @@
-//! The servers that are measured: each is this program, started again.
+//! Servers that are measured: each is this program, started again.
 
 mod actors;
 mod callboard;
@@ -26,29 +26,29 @@ use crate::http;
 use crate::measure::{Family, Usage};
 use crate::protocol::{Endpoint, Protocol};
 
-/// Which server.
+/// Server that this program can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Server {
-    /// A relay written by hand on tokio-tungstenite: nothing but the protocol.
+    /// Baseline: a relay written by hand on tokio-tungstenite, nothing but the protocol.
     Tokio,
-    /// Bare actix-web-actors: the same library below Callboard, without supervision, rooms as actors, limits.
+    /// Baseline: bare actix-web-actors, the library below Callboard, without supervision, rooms as actors, limits.
     Actors,
-    /// Datagrams without any protocol.
+    /// Baseline: datagrams without any protocol.
     Udp,
-    /// Bare str0m: one thread, one socket, a loop.
+    /// Baseline: bare str0m, with one thread, one socket, a loop.
     Str0m,
-    /// Callboard: signaling with rooms that open on demand, and connections whose owners live on their threads.
+    /// Callboard: signaling with rooms that open on demand, and connections whose owners run on their threads.
     Callboard,
-    /// Callboard with WebRTC peers, whose tree can be shot at.
+    /// Callboard with WebRTC peers, into whose tree faults can be injected.
     Tree,
-    /// A plain actix actor that is sent messages.
+    /// A plain actix actor that receives messages.
     Plain,
     /// The same actor as a supervised child.
     Supervised,
     /// Callboard, served by actix-web's `HttpServer`.
     Tuned,
-    /// Callboard; the owners of its connections live on another thread.
+    /// Callboard; the owners of its connections run on another thread.
     Far,
 }
 
@@ -74,13 +74,13 @@ impl Server {
         match self {
             Self::Udp => Protocol::Udp,
             Self::Str0m => Protocol::Offers,
-            // Those of Callboard's that answer offers as well are only asked for what they have.
+            // Callboard's servers that answer offers as well; callers only ask for what each one has.
             _ => Protocol::Callboard,
         }
     }
 }
 
-/// Be this server, until standard input ends: with the process that has started it.
+/// Runs this server, until standard input ends: with the process that has started it.
 pub(crate) fn serve(server: Server) -> io::Result<()> {
     match server {
         Server::Tokio => relay::serve(),
@@ -96,7 +96,7 @@ pub(crate) fn serve(server: Server) -> io::Result<()> {
     }
 }
 
-/// What a server says when it listens.
+/// Prints the address that the server listens on.
 fn announce(address: SocketAddr) {
     println!("{address}");
 }
@@ -104,7 +104,7 @@ fn announce(address: SocketAddr) {
 /// Resolves when standard input ends.
 pub(crate) async fn parent_gone() {
     let (tell, told) = tokio::sync::oneshot::channel();
-    // Not tokio's own: its thread could not be ended.
+    // Not tokio's stdin: its thread could not be ended.
     std::thread::spawn(move || {
         _ = io::copy(&mut io::stdin(), &mut io::sink());
         _ = tell.send(());
@@ -112,19 +112,19 @@ pub(crate) async fn parent_gone() {
     _ = told.await;
 }
 
-/// A server that runs.
+/// Running server.
 pub(crate) struct Process {
-    /// Of ours: it ends with this value.
+    /// Process of our own server: it ends with this value.
     _child: Option<Child>,
     families: Vec<Family>,
-    /// It tells how many supervised actors it has.
+    /// Whether it reports how many supervised actors it has.
     counts_actors: bool,
     pub(crate) protocol: Protocol,
     pub(crate) address: SocketAddr,
 }
 
 impl Process {
-    /// One that runs already, and goes on running.
+    /// Attaches to a server that runs already, and goes on running.
     pub(crate) fn attach(endpoint: Endpoint, pids: &[u32]) -> io::Result<Self> {
         let Endpoint { protocol, address } = endpoint;
         let families = pids.iter().copied().map(Family::of).collect::<io::Result<_>>()?;
@@ -134,8 +134,8 @@ impl Process {
     pub(crate) async fn start(server: Server) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         if server == Server::Tree {
-            // As in production: it is shot at, and each panic has frames to be named. Who shoots knows of it: what is
-            // named is not shown.
+            // As in production, panics are recorded with a backtrace. The log of panics is off:
+            // all of them are injected.
             command.env("RUST_BACKTRACE", "1");
             command.env("RUST_LOG", "error,callboard_supervision::panic_hook=off");
         }
@@ -161,7 +161,7 @@ impl Process {
         Endpoint { protocol: self.protocol, address: self.address }
     }
 
-    /// How many descriptors it has open, once they are this many at most; or after a while.
+    /// Returns the number of open descriptors, once there are at most `most`; or after a while.
     pub(crate) async fn descriptors_at_rest(&self, most: usize) -> io::Result<usize> {
         let count = || self.families.iter().map(|family| family.descriptors()).sum();
         let mut looks = tokio::time::interval(Duration::from_millis(50));
@@ -174,7 +174,8 @@ impl Process {
         count()
     }
 
-    /// How many supervised actors it has, if it tells: once they are this many at most; or after a while.
+    /// Returns the number of supervised actors, if the server reports it: once there are at most
+    /// `most`; or after a while.
     pub(crate) async fn actors_at_rest(&self, most: Option<usize>) -> io::Result<Option<usize>> {
         if !self.counts_actors {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The lowest floor: a relay written by hand, one task for each socket and a table of rooms under a lock.
+//! Lowest baseline: a relay written by hand, one task for each socket and a table of rooms under a lock.
 
 use std::collections::HashMap;
 use std::io;
@@ -109,7 +109,7 @@ fn announce(members: &Members, id: Uuid, event: &str) {
 
 fn forward(rooms: &Rooms, room: &str, from: Uuid, text: &str) {
     let Ok(Message { event, data, to }) = serde_json::from_str(text) else { return };
-    // Written by hand, as the rest: the parts are JSON already.
+    // Written by hand, like the rest: the parts are JSON already.
     let frame =
         format!(r#"{{"event":"{event}","data":{},"from":"{from}","to":{}}}"#, data.get(), to.get());
     let frame = Utf8Bytes::from(frame);

@@ -1,4 +1,4 @@
-//! Callboard with all that can be shot at: rooms, peers, WebRTC peers, connections, and the admin surface that shoots.
+//! Callboard with rooms, peers, WebRTC peers, connections, and the admin routes that inject faults into them.
 
 use std::io;
 use std::sync::mpsc;
@@ -14,7 +14,7 @@ use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 
 use super::callboard::Open;
 
-/// What its client says on a data channel it says back.
+/// Sends back what its client says on a data channel.
 struct Echo;
 
 impl Peer for Echo {
@@ -30,7 +30,7 @@ impl Peer for Echo {
     }
 
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
-        // Who asks counts what does not come back.
+        // The load generator counts what does not come back.
         _ = context.client.send_data(channel, data);
     }
 }
@@ -87,6 +87,6 @@ pub(super) fn serve() -> io::Result<()> {
     })
 }
 
-/// More restarts than there are shots in this time: it is there to be shot at.
+/// More restarts than there are faults in this time.
 const SHOTS: u32 = 1_000;
 const PERIOD: Duration = Duration::from_secs(10);

@@ -1,15 +1,15 @@
-//! The lowest floor below connections: datagrams without any protocol, sent back or forwarded by one thread.
+//! Lowest baseline below connections: datagrams without any protocol, sent back or forwarded by one thread.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::UdpSocket;
 
-/// What the first byte of a datagram asks for.
+/// First byte of a datagram that the server sends back.
 pub(crate) const ECHO: u8 = b'E';
-/// To be sent to all who subscribe.
+/// First byte of a datagram that the server sends to all subscribers.
 pub(crate) const PUBLISH: u8 = b'P';
-/// To be sent what is published; it is sent back.
+/// First byte of a subscription; the server sends it back.
 pub(crate) const SUBSCRIBE: u8 = b'S';
 
 pub(super) fn serve() -> io::Result<()> {
@@ -34,7 +34,7 @@ async fn carry(socket: &UdpSocket) -> io::Result<()> {
         socket.readable().await?;
         while let Ok((length, source)) = socket.try_recv_from(&mut buffer) {
             let datagram = &buffer[..length];
-            // What the socket has no room for is lost.
+            // Datagrams for which the socket has no room are lost.
             match datagram.first() {
                 Some(&PUBLISH) => subscribers
                     .iter()

@@ -1,4 +1,4 @@
-//! Janus' EchoTest plugin, through Janus' API over a WebSocket: what comes as binary goes back as it is.
+//! Janus' EchoTest plugin, through Janus' API over a WebSocket: binary messages come back unchanged.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 
-/// A session, which is kept alive until this is dropped.
+/// Janus session, which is kept alive until this is dropped.
 pub(super) struct Session {
     _close: oneshot::Sender<()>,
 }
@@ -30,7 +30,7 @@ pub(super) async fn offer(server: SocketAddr, sdp: String) -> io::Result<(String
         "janus": "message", "session_id": session, "handle_id": handle, "body": body,
         "jsep": { "type": "offer", "sdp": sdp },
     });
-    // That it is under way may be said after what comes of it.
+    // The acknowledgement may come after the result.
     line.say(message).await?;
     let complete = json!({
         "janus": "trickle", "session_id": session, "handle_id": handle,
@@ -77,7 +77,7 @@ impl Line {
         Ok(transaction)
     }
 
-    /// What comes of this.
+    /// Sends a request and returns its result.
     async fn ask(&mut self, what: Value) -> io::Result<Value> {
         let transaction = self.say(what).await?;
         loop {
@@ -102,7 +102,7 @@ impl Line {
         }
     }
 
-    /// With its WebSocket, Janus ends the session and the connection.
+    /// Keeps the session alive. When its WebSocket closes, Janus ends the session and the connection.
     async fn keep(mut self, session: Value, mut closed: oneshot::Receiver<()>) {
         let mut beat = tokio::time::interval(KEEP_ALIVE);
         loop {
@@ -117,10 +117,10 @@ impl Line {
                 return;
             }
         }
-        // Whoever has gone already does not mind.
+        // The other side may be gone already.
         _ = self.socket.close(None).await;
     }
 }
 
-/// Janus lets go of a session after 60 s of silence.
+/// Interval of keep-alives: Janus ends a session after 60 s of silence.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);

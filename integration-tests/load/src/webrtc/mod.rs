@@ -1,4 +1,4 @@
-//! A WebRTC client on str0m, as light as it can be: a socket of its own, one data channel or some tracks.
+//! Lightweight WebRTC client on str0m: a socket of its own, one data channel or some tracks.
 
 mod janus;
 
@@ -22,25 +22,25 @@ use crate::client::Client;
 use crate::http;
 use crate::protocol::{self, Endpoint};
 
-/// What a client comes for.
+/// Purpose of a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
-    /// A channel on which the server sends back what it gets.
+    /// A channel on which the server sends back every message.
     Echo,
-    /// To send one track, for all who ask.
+    /// Sending one track, for all subscribers.
     Publish,
-    /// To be sent so many tracks, those of all who publish.
+    /// Receiving this many tracks, those of all publishers.
     Subscribe(usize),
 }
 
-/// What comes from the server.
+/// Message or packet from the server.
 pub(crate) enum Heard {
     Message(Vec<u8>),
-    /// Its payload.
+    /// Payload of an RTP packet.
     Packet(Arc<[u8]>),
 }
 
-/// One connection to the server.
+/// Peer connection to the server.
 pub(crate) struct Peer {
     rtc: Rtc,
     socket: UdpSocket,
@@ -49,12 +49,12 @@ pub(crate) struct Peer {
     channel: Option<ChannelId>,
     mids: Vec<Mid>,
     packets: u64,
-    /// What the server has to be told from time to time.
+    /// Session that has to be kept alive.
     _session: Option<janus::Session>,
 }
 
 impl Peer {
-    /// Connected when this resolves: with its channel open, if it has one.
+    /// Connects; resolves when the connection is up, and its channel open if it has one.
     pub(crate) async fn connect(server: Endpoint, wish: Wish) -> io::Result<Self> {
         let Endpoint { protocol, address } = server;
         let connecting = async {
@@ -72,7 +72,7 @@ impl Peer {
                     answer
                 }
                 (protocol::Protocol::Janus, _) => return Err(io::ErrorKind::Unsupported.into()),
-                // As WHIP does it (RFC 9725 §4.2).
+                // As in WHIP (RFC 9725 §4.2).
                 _ => http::ask(address, "POST", path, ("application/sdp", offer)).await?.1,
             };
             peer.take(&answer, pending)?;
@@ -83,7 +83,7 @@ impl Peer {
         connected.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// By way of a peer's WebSocket, as its server peer.
+    /// Connects to the server peer of a client, by way of its WebSocket.
     pub(crate) async fn connect_behind(client: &mut Client) -> io::Result<Self> {
         let connecting = async {
             let (mut peer, offer, pending) = Self::offer(client.server()?, &Wish::Echo).await?;
@@ -93,7 +93,7 @@ impl Peer {
             let answer = client.until("webrtc:answer").await?;
             let answer: Value = serde_json::from_str(&answer).map_err(io::Error::other)?;
             let sdp = answer["data"]["sdp"].as_str().ok_or(io::ErrorKind::InvalidData)?;
-            // The server's candidates come later: its checks tell where it is.
+            // The server's candidates come later: its connectivity checks reveal its address.
             peer.take(sdp, pending)?;
             peer.connected(&Wish::Echo).await?;
             Ok(peer)
@@ -156,7 +156,7 @@ impl Peer {
         }
     }
 
-    /// What comes next. Nothing is lost when this is dropped.
+    /// Returns the next message or packet. Cancelling loses nothing.
     pub(crate) async fn next(&mut self) -> io::Result<Heard> {
         loop {
             match self.event().await? {
@@ -168,7 +168,7 @@ impl Peer {
         }
     }
 
-    /// Send a message: it goes out with what is asked for next.
+    /// Sends a message: it goes out with the next call of `next`.
     pub(crate) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         let channel = self.channel.and_then(|channel| self.rtc.channel(channel));
         let mut channel = channel.ok_or(io::ErrorKind::NotConnected)?;
@@ -178,7 +178,7 @@ impl Peer {
         }
     }
 
-    /// Say goodbye on the channel: a server that goes on running can let go of the connection.
+    /// Says goodbye on the channel, so that a server that goes on running can drop the connection.
     pub(crate) async fn close(mut self) -> io::Result<()> {
         let Some(channel) = self.channel else { return Ok(()) };
         self.rtc.direct_api().close_data_channel(channel);
@@ -186,17 +186,17 @@ impl Peer {
             loop {
                 match self.next().await {
                     Ok(_) => {}
-                    // It has said so too.
+                    // The server has said goodbye, too.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
                     Err(error) => return Err(error),
                 }
             }
         };
-        // One that does not answer has heard it all the same.
+        // A server that does not answer has received the goodbye nevertheless.
         tokio::time::timeout(GOODBYE, closing).await.unwrap_or(Ok(()))
     }
 
-    /// Send a packet of the one track.
+    /// Sends a packet of the one track.
     pub(crate) fn send_packet(&mut self, payload: Vec<u8>) -> io::Result<()> {
         let lost = || io::Error::from(io::ErrorKind::NotConnected);
         let mid = *self.mids.first().ok_or_else(lost)?;
@@ -215,7 +215,7 @@ impl Peer {
         self.rtc.handle_input(Input::Timeout(now())).map_err(io::Error::other)
     }
 
-    /// The next event of the engine's.
+    /// Returns the engine's next event.
     async fn event(&mut self) -> io::Result<Event> {
         loop {
             let due = match self.rtc.poll_output().map_err(io::Error::other)? {
@@ -225,7 +225,7 @@ impl Peer {
                     while let Err(error) = self.socket.try_send_to(&transmit.contents, to) {
                         match error.kind() {
                             io::ErrorKind::WouldBlock => self.socket.writable().await?,
-                            // Nobody listens there any more: that will be noticed.
+                            // The server's port is closed: the time-out will notice.
                             _ => break,
                         }
                     }
@@ -246,12 +246,12 @@ impl Peer {
         }
     }
 
-    /// One datagram, if there is one.
+    /// Reads one datagram, if there is one.
     fn receive(&mut self) -> io::Result<bool> {
         let (length, source) = match self.socket.try_recv_from(&mut self.buffer[..]) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            // What the system has to say of what was sent before (ICMP).
+            // Errors of earlier sends (ICMP).
             Err(_) => return Ok(true),
         };
         if let Ok(contents) = self.buffer[..length].try_into() {
@@ -263,16 +263,16 @@ impl Peer {
     }
 }
 
-/// From which this machine talks with the server: candidates are in its network.
+/// Returns the local address that reaches the server: candidates are in its network.
 async fn own_address(server: SocketAddr) -> io::Result<IpAddr> {
     let any = if server.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
     let probe = UdpSocket::bind((any, 0)).await?;
-    // Nothing is sent by this.
+    // Connecting a UDP socket sends nothing.
     probe.connect(server).await?;
     Ok(probe.local_addr()?.ip())
 }
 
-/// What all engines compute with.
+/// Returns the crypto provider of all engines.
 pub(crate) fn crypto() -> Arc<CryptoProvider> {
     static CRYPTO: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(CRYPTO.get_or_init(|| Arc::new(str0m::crypto::from_feature_flags())))
@@ -282,8 +282,8 @@ pub(crate) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// What connects no sooner has failed.
+/// Time after which connecting has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_secs(1);
-/// No peer sends larger ones.
+/// Size of the receive buffer, in bytes: no peer sends larger datagrams.
 const DATAGRAM: usize = 2_000;

@@ -1,4 +1,4 @@
-//! The server's admin surface, over HTTP.
+//! Client of the server's admin routes, over HTTP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,18 +9,18 @@ use tokio::time::Instant;
 
 use crate::http;
 
-/// Looks into the server's tree, and shoots at it.
+/// Reads the server's tree, and injects faults into it.
 #[derive(Clone, Copy)]
 pub(super) struct Admin(pub(super) SocketAddr);
 
-/// What the server itself has noted of a recovery.
+/// Recovery that the server has recorded.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Noted {
     pub(super) id: u64,
     pub(super) path: String,
-    /// What was put in; none if it failed by itself.
+    /// The injected fault; none if the actor failed by itself.
     pub(super) fault: Option<String>,
-    /// From the shot until the tree was whole.
+    /// Time from the fault until the tree was whole again.
     pub(super) whole_ms: Option<f64>,
 }
 
@@ -34,13 +34,13 @@ impl Admin {
         Ok(serde_json::from_str(&self.ask("GET", "/tree", "").await?.1)?)
     }
 
-    /// The latest 256, the latest last.
+    /// Returns the latest 256 recoveries, the latest last.
     pub(super) async fn recoveries(&self) -> io::Result<Vec<Noted>> {
         let (_, answer) = self.ask("GET", "/tree/recoveries", "").await?;
         Ok(serde_json::from_str::<Recoveries>(&answer)?.recoveries)
     }
 
-    /// When it was fired.
+    /// Injects a fault; returns the time at which it was sent.
     pub(super) async fn shoot(&self, order: &FaultOrder) -> io::Result<Instant> {
         let order = serde_json::to_string(order)?;
         Ok(self.ask("POST", "/tree/fault", &order).await?.0)

@@ -1,14 +1,14 @@
-//! What becomes of messages that are numbered: which came back, which did not, and whose fault that is.
+//! Bookkeeping of numbered messages: which came back, which were lost, and whether a fault was injected.
 
 use tokio::time::Instant;
 
 use crate::measure::Waits;
 
-/// The messages that one client sends on one way, and that should all come back.
+/// Messages that one client sends on one path, and that should all come back.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     sent: Vec<Sent>,
-    /// When it was shot at, and when it had recovered.
+    /// Times of faults, each with the time of its recovery.
     down: Vec<(Instant, Option<Instant>)>,
 }
 
@@ -18,40 +18,39 @@ struct Sent {
     back: Option<Instant>,
 }
 
-/// All that became of several flows in some time.
+/// Outcome of the messages of several flows in some period.
 pub(super) struct Fate {
-    /// How long messages took that nobody shot at.
+    /// Round-trip times of messages that no fault affected.
     pub(super) bystanders: Waits,
-    /// Messages that did not come back though nobody shot at them.
+    /// Messages that were lost though no fault affected them.
     pub(super) bystanders_lost: u64,
-    /// Messages that were under way when one was shot at, or were sent until it had recovered; and those of them that did
-    /// not come back.
+    /// Messages that were under way at a fault, or were sent until it had recovered; and those of them that were lost.
     pub(super) victims: u64,
     pub(super) victims_lost: u64,
 }
 
 impl Flow {
-    /// One more is sent; its number.
+    /// Records that a message is sent; returns its number.
     pub(super) fn send(&mut self, at: Instant) -> usize {
         self.sent.push(Sent { at, back: None });
         self.sent.len() - 1
     }
 
-    /// This one has come back; when it was sent.
+    /// Records that this message has come back; returns when it was sent.
     pub(super) fn back(&mut self, number: usize, at: Instant) -> Option<Instant> {
         let sent = self.sent.get_mut(number)?;
         sent.back = Some(at);
         Some(sent.at)
     }
 
-    /// It is shot at. One that is down stays so.
+    /// Records a fault. A flow that is down stays down.
     pub(super) fn shot(&mut self, at: Instant) {
         if !self.is_down() {
             self.down.push((at, None));
         }
     }
 
-    /// It has recovered, if it was down.
+    /// Records the recovery, if it was down.
     pub(super) fn recovered(&mut self, at: Instant) {
         if let Some((_, end @ None)) = self.down.last_mut() {
             *end = Some(at);
@@ -62,9 +61,9 @@ impl Flow {
         matches!(self.down.last(), Some((_, None)))
     }
 
-    /// What became of those that were sent in this time.
+    /// Adds the outcome of the messages that were sent in this period.
     pub(super) fn judge(&self, from: Instant, to: Instant, fate: &mut Fate) {
-        // When one that was sent later came back: nothing overtakes anything, so by then what did not come was lost.
+        // When a later message came back: messages stay in order, so by then the missing ones were lost.
         let mut overtaken: Option<Instant> = None;
         for sent in self.sent.iter().rev() {
             if let Some(back) = sent.back {
@@ -106,7 +105,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut flow = Flow::default();
-        // Back; lost; back before the shot; under way at the shot; while it was down, lost and not; and after it.
+        // Back; lost; back before the fault; under way at the fault; while it was down, lost and not; and after it.
         for sent in [0, 100, 200, 480, 520, 590, 800, 900] {
             flow.send(at(sent));
         }

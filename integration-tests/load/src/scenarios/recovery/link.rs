@@ -1,4 +1,4 @@
-//! A client's WebRTC connection to the server, with one data channel.
+//! Client's peer connection to the server, with one data channel.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use callboard_peer_connection::{
 use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::{mpsc, oneshot};
 
-/// The thread on which the clients' connections are supervised. They run on threads of their own.
+/// Thread on which the clients' connections are supervised. They run on threads of their own.
 #[derive(Clone)]
 pub(super) struct Engine(Arc<Running>);
 
@@ -45,10 +45,11 @@ impl Drop for Running {
     }
 }
 
-/// One connection, from its offer to its end.
+/// Peer connection, from its offer to its end.
 pub(super) struct Link {
     engine: Engine,
-    /// Its own, as a browser's connections have a port each: by their addresses the server tells them apart.
+    /// Media thread of its own, as a browser's connections have a port each: the server tells them
+    /// apart by their addresses.
     home: PeerConnections,
     connection: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
@@ -58,21 +59,21 @@ pub(super) struct Link {
 
 pub(super) type Offered = (Link, SessionDescription);
 
-/// What has happened to a link.
+/// Event of a link.
 pub(super) enum Told {
-    /// For the server.
+    /// Candidate for the server.
     Candidate(Option<IceCandidate>),
     Open,
-    /// From the server.
+    /// Text from the server.
     Text(String),
-    /// It is of no use any more.
+    /// The connection is of no use any more.
     Over,
     Nothing,
 }
 
 impl Link {
-    /// A new one, and its offer, when they are there. One that is `held` will not shake hands: the server's handshake goes on
-    /// until it is ended.
+    /// Opens a link; the receiver gets it, with its offer. A link that is `held` does not shake hands: the server's
+    /// handshake goes on until it is ended.
     pub(super) fn open(engine: &Engine, held: bool) -> oneshot::Receiver<io::Result<Offered>> {
         let (tell, told) = oneshot::channel();
         let itself = engine.clone();
@@ -106,18 +107,18 @@ impl Link {
         Ok((Self { engine, home, connection, events, channel, open: false }, offer))
     }
 
-    /// The server has answered.
+    /// Takes the server's answer.
     pub(super) async fn answered(&self, answer: SessionDescription) {
-        // An answer to an offer of before does not fit, and does no harm.
+        // An answer to an earlier offer does not fit, and does no harm.
         _ = self.connection.send(SetRemoteDescription(answer)).await;
     }
 
     pub(super) async fn candidate(&self, candidate: Option<IceCandidate>) {
-        // One of a connection of before does not fit either.
+        // A candidate of an earlier connection does not fit either.
         _ = self.connection.send(AddIceCandidate(candidate)).await;
     }
 
-    /// Whether it took the text.
+    /// Sends a text; returns whether the channel took it.
     pub(super) fn say(&self, text: String) -> bool {
         self.open && self.connection.try_send(SendData::text(self.channel, text)).is_ok()
     }
@@ -153,13 +154,13 @@ impl Drop for Link {
         self.engine.0.0.arbiter().spawn(async move {
             connection.close().await;
             home.stop().await;
-            // The last one ends the thread.
+            // The last clone ends the thread.
             drop(engine);
         });
     }
 }
 
-/// Hears what a connection tells.
+/// Recipient of a connection's events.
 struct Ears(mpsc::UnboundedSender<ConnectionEvent>);
 
 impl Actor for Ears {
@@ -180,7 +181,7 @@ impl Handler<PeerConnectionEvent> for Ears {
     }
 }
 
-/// Makes handshakes that say nothing and hear nothing.
+/// Factory of handshakes that send nothing and ignore every packet.
 struct Holding(Dtls);
 
 impl HandshakeFactory for Holding {

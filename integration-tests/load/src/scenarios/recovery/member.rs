@@ -1,5 +1,5 @@
-//! A client that talks to itself through the server, over its WebSocket and perhaps over a data channel, and comes back
-//! whatever it loses.
+//! Client that sends itself messages through the server, over its WebSocket and perhaps over a data channel, and
+//! reconnects after every loss.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +18,10 @@ use super::link::{Engine, Link, Offered, Told};
 use crate::client::Client;
 use crate::protocol::Endpoint;
 
-/// Somebody in a room, until this is dropped.
+/// Member of a room, until this is dropped.
 pub(super) struct Member {
     pub(super) room: String,
-    /// It has a WebRTC connection.
+    /// Whether it has a WebRTC connection.
     pub(super) linked: bool,
     shared: Arc<Shared>,
     running: JoinHandle<()>,
@@ -33,28 +33,28 @@ struct Shared {
     wake: Notify,
 }
 
-/// What it has seen of the server, and is to tell.
+/// State of a member: what it has seen of the server, and the notifications that it owes.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// Who it is; none while it is away.
+    /// Its peer id; none while it is not in the room.
     pub(super) id: Option<String>,
-    /// Its data channel is open.
+    /// Whether its data channel is open.
     pub(super) open: bool,
     pub(super) texts: Flow,
     pub(super) echoes: Flow,
-    /// Its next connection is not to get beyond its handshake.
+    /// Whether its next connection must not get beyond its handshake.
     hold: bool,
-    /// Its WebSocket's messages are to be answered again.
+    /// Notification when the messages of its WebSocket are answered again.
     answer: Option<Answer>,
-    /// It is to learn that its connection is over.
+    /// Notification when it learns that its connection is over.
     unlinked: Option<oneshot::Sender<Instant>>,
-    /// The messages of its data channel are to come back again.
+    /// Notification when the messages of its data channel come back again.
     relinked: Option<oneshot::Sender<Instant>>,
 }
 
 struct Answer {
     shot: Instant,
-    /// It has been told that what was shot has failed: what is answered now is answered by what came after.
+    /// Whether it has been told of the failure: messages are answered by the restarted instance from then on.
     told: bool,
     tell: oneshot::Sender<Instant>,
 }
@@ -78,7 +78,7 @@ impl Member {
             reopen: None,
         };
         let running = tokio::spawn(async move {
-            // Not all of them at the same moment.
+            // The members do not start all at the same moment.
             sleep(pause).await;
             run.forever().await;
         });
@@ -89,13 +89,14 @@ impl Member {
         self.shared.seen()
     }
 
-    /// It is in its room, and its data channel is open if it has one.
+    /// Returns whether it is in its room, and its data channel open if it has one.
     pub(super) fn is_up(&self) -> bool {
         let seen = self.seen();
         seen.id.is_some() && (!self.linked || seen.open)
     }
 
-    /// It is about to be shot: when its messages are answered again after it has heard of that.
+    /// Prepares for a fault: the receiver gets the time at which its messages are answered again after it
+    /// was told of the failure.
     pub(super) fn answers_again(&self, shot: Instant) -> oneshot::Receiver<Instant> {
         let (tell, told) = oneshot::channel();
         let mut seen = self.seen();
@@ -108,7 +109,8 @@ impl Member {
         told
     }
 
-    /// Its connection is about to be shot: when it hears of that, and when messages come back over the next one.
+    /// Prepares for a fault in its connection: the receivers get the time at which it learns of the end, and the time
+    /// at which messages come back over the next connection.
     pub(super) fn links_again(
         &self,
         shot: Instant,
@@ -120,7 +122,7 @@ impl Member {
         (over, again)
     }
 
-    /// Replace its connection with one that does not get beyond its handshake.
+    /// Replaces its connection with one that does not get beyond its handshake.
     pub(super) fn hold(&self, now: Instant) {
         let mut seen = self.seen();
         seen.echoes.shot(now);
@@ -147,9 +149,9 @@ struct Run {
     engine: Option<Engine>,
     shared: Arc<Shared>,
     link: Option<Link>,
-    /// The next link.
+    /// The next link, while it opens.
     opening: Option<oneshot::Receiver<io::Result<Offered>>>,
-    /// When the next link is to be opened.
+    /// Time at which the next link is opened.
     reopen: Option<Instant>,
 }
 
@@ -164,7 +166,7 @@ impl Run {
     async fn forever(mut self) {
         loop {
             if let Ok(client) = Client::join(self.server, &self.room).await {
-                // Its end is seen by what does not come back.
+                // Messages that do not come back show that it has ended.
                 _ = self.session(client).await;
                 (self.link, self.opening, self.reopen) = (None, None, None);
                 let mut seen = self.shared.seen();
@@ -174,7 +176,7 @@ impl Run {
         }
     }
 
-    /// One life of the WebSocket.
+    /// Runs one WebSocket, from joining until it is lost.
     async fn session(&mut self, mut client: Client) -> io::Result<()> {
         {
             let mut seen = self.shared.seen();
@@ -202,7 +204,7 @@ impl Run {
         }
     }
 
-    /// Say something, on each way; when to speak again.
+    /// Sends a message on each path; returns the time of the next ones.
     async fn speak(&mut self, client: &mut Client) -> io::Result<Instant> {
         let now = Instant::now();
         let (number, every) = {
@@ -214,7 +216,7 @@ impl Run {
             .await?;
         if let Some(link) = self.link.as_ref().filter(|link| link.open) {
             let number = self.shared.seen().echoes.send(now);
-            // What it does not take does not come back.
+            // Texts that the channel does not take count as lost.
             _ = link.say(number.to_string());
         }
         Ok(now + every)
@@ -248,7 +250,7 @@ impl Run {
         Ok(())
     }
 
-    /// A message has come back over the WebSocket.
+    /// Handles a message that has come back over the WebSocket.
     fn answered(&self, number: usize) {
         let now = Instant::now();
         let mut seen = self.shared.seen();
@@ -263,7 +265,7 @@ impl Run {
         }
     }
 
-    /// Its peer or its room has failed, and is back.
+    /// Handles the news that its peer or its room has failed and is back.
     fn failed(&self) {
         self.shared.seen().answer.iter_mut().for_each(|answer| answer.told = true);
     }
@@ -279,7 +281,7 @@ impl Run {
                 let (number, now) = (text.parse().map_err(io::Error::other)?, Instant::now());
                 let mut seen = self.shared.seen();
                 seen.echoes.back(number, now);
-                // Over the next connection, if this one is about to be shot or has been.
+                // Over the next connection, if a fault is injected into this one.
                 if !seen.hold && seen.unlinked.is_none() {
                     if let Some(relinked) = seen.relinked.take() {
                         _ = relinked.send(now);
@@ -295,8 +297,8 @@ impl Run {
         Ok(())
     }
 
-    /// The connection is of no use any more: another one. The server's word for it comes over the WebSocket, and may be
-    /// later than what the connection itself tells.
+    /// Replaces a connection that is of no use any more. The server's message about its end comes over the WebSocket,
+    /// and may be later than the connection's own event.
     fn over(&mut self, by_word: bool) {
         if self.link.take().is_none() && self.reopen.is_none() {
             return;
@@ -309,7 +311,7 @@ impl Run {
         }
     }
 
-    /// The WebSocket goes on meanwhile.
+    /// Opens a link while the WebSocket goes on.
     fn open(&mut self) {
         self.reopen = None;
         let held = std::mem::take(&mut self.shared.seen().hold);
@@ -332,7 +334,7 @@ async fn offered(
     }
 }
 
-/// What happens to the link, if there is one.
+/// Returns the next event of the link, if there is one.
 async fn told(link: &mut Option<Link>) -> Told {
     match link {
         Some(link) => link.next().await,
@@ -347,11 +349,11 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// How often a member speaks.
+/// Interval of a member's messages.
 const EVERY: Duration = Duration::from_millis(20);
-/// How often one speaks that waits to be answered again: a step in which that time is known.
+/// Interval of messages while a member waits to be answered again: the resolution of that time.
 const PROBE: Duration = Duration::from_millis(1);
-/// How much later than its end the word of it may come.
+/// How much later than a connection's end the message about it may come.
 const WORD: Duration = Duration::from_millis(500);
-/// Before it tries again what has failed.
+/// Pause before another attempt.
 const AGAIN: Duration = Duration::from_millis(5);

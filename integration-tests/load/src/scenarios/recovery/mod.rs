@@ -1,5 +1,5 @@
-//! Actors of a server under load are killed, one after the other: how long it takes until the tree is whole again, and
-//! what the clients notice, those that are hit and those that are not.
+//! Recovery under load: kills actors one after the other, and measures how long it takes until the tree is whole again,
+//! and what the clients notice, those that are hit and those that are not.
 
 mod admin;
 mod flow;
@@ -29,7 +29,7 @@ pub(super) async fn measure(
 ) -> io::Result<Measured> {
     let engine = Engine::start().await?;
     let members = (0..peers).map(|number| {
-        // One in each room has a connection.
+        // One member of each room has a connection.
         let linked = (number % ROOM == 0).then(|| engine.clone());
         let pause = Duration::from_millis(number as u64);
         Member::start(server.endpoint(), format!("room-{}", number / ROOM), linked, pause)
@@ -43,13 +43,13 @@ pub(super) async fn measure(
     battle.everybody_up().await?;
 
     let quiet = Instant::now();
-    // A time that is measured, not one for something to happen.
+    // A measured period, not a wait for an event.
     sleep(time / 3).await;
     let began = Instant::now();
     battle.shoot(time).await?;
     let ended = Instant::now();
     battle.everybody_up().await?;
-    // Whatever is still under way.
+    // Time for messages that are still under way.
     sleep(LAST).await;
     battle.note().await?;
     battle.measured(quiet, began, ended)
@@ -59,7 +59,7 @@ struct Battle {
     admin: Admin,
     members: Vec<Member>,
     hits: Vec<Hit>,
-    /// What the server says of them.
+    /// Recoveries that the server has recorded.
     noted: Vec<Noted>,
 }
 
@@ -73,7 +73,7 @@ impl Battle {
         Ok(timeout(UP, up).await?)
     }
 
-    /// Shoot for so long, and at least once at each kind of actor.
+    /// Injects faults for this time, and at least one into each kind of actor.
     async fn shoot(&mut self, time: Duration) -> io::Result<()> {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -103,9 +103,9 @@ impl Battle {
         Ok(())
     }
 
-    /// Have the server tell what it has noted since.
+    /// Fetches the recoveries that the server has recorded since.
     async fn note(&mut self) -> io::Result<()> {
-        // A time that is not known yet may be known now.
+        // A recovery time that was not known yet may be known now.
         self.noted.retain(|noted| noted.whole_ms.is_some());
         let known: HashSet<u64> = self.noted.iter().map(|noted| noted.id).collect();
         let new = self.admin.recoveries().await?.into_iter();
@@ -141,7 +141,7 @@ impl Battle {
             .with("tree whole p99, ms", all.percentile(99.0))
             .with("tree whole max, ms", all.percentile(100.0))
             .with("never whole", not_whole)
-            // Whatever is left nobody has shot at.
+            // The remaining failures were not injected.
             .with("failed unasked", self.noted.len() as f64);
         let measured = by_kind.iter().fold(measured, |measured, (kind, whole, back)| {
             measured.with(kind.whole, whole.percentile(99.0)).with(kind.back, back.percentile(99.0))
@@ -152,7 +152,7 @@ impl Battle {
         Ok(fates.into_iter().fold(measured, |measured, (name, value)| measured.with(name, value)))
     }
 
-    /// What became of the members' messages.
+    /// Returns figures on the members' messages: how many were lost, and how long they took.
     fn fates(&self, quiet: Instant, began: Instant, ended: Instant) -> [(&'static str, f64); 12] {
         let fate = |flow: fn(&Seen) -> &Flow, from, to| {
             let mut fate = Fate::default();
@@ -181,15 +181,15 @@ impl Battle {
     }
 }
 
-/// How many share a room; one of them has a connection.
+/// Members of a room; one of them has a connection.
 const ROOM: usize = 5;
-/// One shot in this time at most.
+/// Shortest time between two faults.
 const EVERY: Duration = Duration::from_millis(200);
-/// How often everybody is looked at.
+/// Interval of checks of the members.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long everybody may take to come in.
+/// Longest time in which all members join.
 const UP: Duration = Duration::from_secs(60);
-/// What takes longer than this to come back does not come any more.
+/// Time after which a message counts as lost.
 const LAST: Duration = Duration::from_secs(1);
-/// The server remembers 256 recoveries, and one shot may bring several.
+/// Faults between two fetches: the server remembers 256 recoveries, and one fault may cause several.
 const NOTED: usize = 50;

@@ -1,4 +1,4 @@
-//! What is shot at, and how.
+//! Injected faults and their targets.
 
 use std::io;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use tokio::time::{Instant, sleep, timeout};
 use super::admin::Admin;
 use super::member::Member;
 
-/// A kind of shot, and the names of its figures.
+/// Kind of fault, and the names of its figures.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
     pub(super) shot: Shot,
     pub(super) name: &'static str,
-    /// Until the tree is whole again, as the server says.
+    /// Figure of the time until the tree is whole again, as the server measures it.
     pub(super) whole: &'static str,
-    /// Until the victims have it back, or know that they have lost it.
+    /// Figure of the time until the affected members are answered again, or know that they have lost their connection.
     pub(super) back: &'static str,
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Shot {
     /// The room and the peers in it.
     House,
     Connection(FaultKind),
-    /// One that goes on.
+    /// A handshake that is under way.
     Handshake,
 }
 
@@ -44,7 +44,7 @@ macro_rules! kind {
     };
 }
 
-/// One of each.
+/// One of each kind.
 pub(super) const SHOTS: [Kind; 8] = [
     kind!(Shot::Peer(FaultKind::Panic), "peer panics", "answers"),
     kind!(Shot::Connection(FaultKind::Panic), "connection panics", "told"),
@@ -56,21 +56,21 @@ pub(super) const SHOTS: [Kind; 8] = [
     kind!(Shot::House, "room with peers", "answers"),
 ];
 
-/// What a shot has done, as its victims saw it.
+/// Effect of a fault, as the affected members saw it.
 pub(super) struct Hit {
     pub(super) kind: Kind,
-    /// What was shot.
+    /// Path of the actor that was hit.
     pub(super) path: String,
     pub(super) at: Instant,
-    /// Until the last of them was answered again, or was told that its connection is over.
+    /// Time until the last of them was answered again, or was told that its connection is over.
     pub(super) back: Duration,
-    /// When messages come back over the next connection.
+    /// Receives the time at which messages come back over the next connection.
     pub(super) relinking: Option<oneshot::Receiver<Instant>>,
     pub(super) relinked: Option<Duration>,
 }
 
 impl Shot {
-    /// Whether this can be done to one like this.
+    /// Returns whether this fault can be injected into an actor of this member.
     pub(super) fn fits(self, member: &Member) -> bool {
         let linked = matches!(self, Self::Connection(_) | Self::Handshake);
         member.is_up() && (!linked || member.linked)
@@ -78,7 +78,8 @@ impl Shot {
 }
 
 impl Kind {
-    /// Shoot, and wait until the victims have what was shot back, or know that they have lost it.
+    /// Injects the fault, and waits until the affected members are answered again, or know that they
+    /// have lost their connection.
     pub(super) async fn fire(
         self,
         admin: Admin,
@@ -149,12 +150,12 @@ async fn links(admin: Admin, order: FaultOrder, victim: &Member) -> io::Result<L
 
 type Linked = (String, Instant, Duration, Option<oneshot::Receiver<Instant>>);
 
-/// The connection of this peer.
+/// Returns the connection of this peer.
 fn connection<'a>(tree: &'a Tree, peer: &str) -> Option<&'a Tree> {
     tree.find(&|node| node.id.strip_prefix("webrtc:") == Some(peer))?.children.first()
 }
 
-/// The path of the handshake of this peer's connection, as soon as there is one.
+/// Returns the path of the handshake of this peer's connection, as soon as there is one.
 async fn handshake(admin: Admin, peer: &str) -> io::Result<String> {
     let looking = async {
         loop {
@@ -169,12 +170,12 @@ async fn handshake(admin: Admin, peer: &str) -> io::Result<String> {
     timeout(PATIENCE, looking).await?
 }
 
-/// When it was told.
+/// Returns the time that a member has reported.
 pub(super) async fn told(waiting: oneshot::Receiver<Instant>) -> io::Result<Instant> {
     timeout(PATIENCE, waiting).await?.map_err(io::Error::other)
 }
 
-/// What takes longer has failed.
+/// Time after which an operation has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a handshake is looked for.
+/// Interval of the search for a handshake.
 const LOOK: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! All connections in one loop, as str0m's examples have it; each datagram finds its connection by a table.
+//! Baseline of all connections in one loop, as in str0m's examples; a table finds the connection of each datagram.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::webrtc::{crypto, now};
 
-/// What is done with a connection.
+/// Role of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Echo,
@@ -40,7 +40,7 @@ pub(super) struct Floor {
     by_source: HashMap<SocketAddr, usize>,
     by_ufrag: HashMap<String, usize>,
     due: BTreeSet<(std::time::Instant, usize)>,
-    /// By the order in which they came: the tracks of those who subscribe are in the same order.
+    /// In the order in which they came: the tracks of the subscribers are in the same order.
     publishers: Vec<usize>,
     subscribers: Vec<usize>,
 }
@@ -54,7 +54,7 @@ struct Peer {
 impl Floor {
     pub(super) async fn bind() -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        // As much as Callboard asks for.
+        // As large as Callboard's buffers.
         let options = socket2::SockRef::from(&socket);
         options.set_recv_buffer_size(2 << 20)?;
         options.set_send_buffer_size(2 << 20)?;
@@ -149,7 +149,7 @@ impl Floor {
         self.poll(at);
     }
 
-    /// Whose is the first datagram from an address: a request names its addressee, an answer does not.
+    /// Finds the connection of the first datagram from an address: a request names its addressee, an answer does not.
     fn find(&self, datagram: &[u8], input: &Input<'_>) -> Option<usize> {
         let message = StunMessage::parse(datagram).ok()?;
         match message.split_username() {
@@ -172,7 +172,7 @@ impl Floor {
                     break;
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    // What the socket has no room for is lost on the way.
+                    // Datagrams for which the socket has no room are lost.
                     _ = self.socket.try_send_to(&transmit.contents, transmit.destination);
                 }
                 Ok(Output::Event(event)) => match event {
@@ -218,5 +218,5 @@ impl Floor {
     }
 }
 
-/// Datagrams that are read before it looks at anything else.
+/// Datagrams that are read before the loop does anything else.
 const AT_ONCE: usize = 64;

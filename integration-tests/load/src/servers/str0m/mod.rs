@@ -1,4 +1,4 @@
-//! The floor below Callboard's connections: bare str0m, one thread, one socket, a loop; offers come over HTTP.
+//! Baseline below Callboard's connections: bare str0m, one thread, one socket, a loop; offers come over HTTP.
 
 mod floor;
 
@@ -18,7 +18,7 @@ pub(super) fn serve() -> io::Result<()> {
             runtime.block_on(async { Floor::bind().await?.run(offers).await })
         };
         if let Err(error) = runtime.and_then(run) {
-            // Whoever waits for an answer gets none.
+            // Requests that wait for an answer get none.
             eprintln!("the loop has ended: {error}");
         }
     });
