@@ -142,7 +142,7 @@ trait Line {
 }
 
 impl Work {
-    /// Creates the work of both sides, of which the first begins.
+    /// Creates the work of both sides; the first begins.
     fn pair(job: Job, meter: Meter) -> [Self; 2] {
         match job {
             Job::Messages => [Self::Ask(meter), Self::Echo],

@@ -27,8 +27,8 @@ use crate::session::{Session, SessionOutput};
 
 /// A WebRTC peer connection (W3C `RTCPeerConnection`).
 ///
-/// Opened by [`PeerConnections::open`](crate::PeerConnections::open); commanded by [`messages`](crate::messages), each
-/// of which is answered; reports to its owner by [`PeerConnectionEvent`]s. It ends when either side closes it, and when
+/// Opened by [`PeerConnections::open`](crate::PeerConnections::open); commanded by [`messages`](crate::messages), and
+/// answers each; reports to its owner by [`PeerConnectionEvent`]s. It ends when either side closes it, and when
 /// its owner ends.
 pub struct PeerConnection {
     session: Session,

@@ -3,10 +3,9 @@
 mod common;
 
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
 
 use callboard_room_supervisor::*;
-use common::Server;
+use common::{Server, eventually};
 use serde_json::json;
 
 /// Makes a room block: it reports that it has reached the point, and waits until the sender is dropped.
@@ -24,12 +23,7 @@ fn pass(gate: &Gate) {
 }
 
 async fn entered(has_entered: &mpsc::Receiver<()>) {
-    let entered = async {
-        while has_entered.try_recv().is_err() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), entered).await.expect("it blocks");
+    eventually("it blocks", || has_entered.try_recv().is_ok()).await;
 }
 
 /// A room that blocks its thread when a peer joins.

@@ -146,7 +146,7 @@ impl Jsep {
             Some(text) => Sdp::parse(&text),
             None => text::empty(origin),
         };
-        // Sections of an offer of which nothing is accepted.
+        // Sections of an offer when none is accepted.
         if sdp.media().is_empty() {
             *sdp.media_mut() = remote.sdp.media().to_vec();
         }

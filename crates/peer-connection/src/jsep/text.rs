@@ -225,7 +225,7 @@ pub(super) fn answer_profile(section: &mut Section, offered: &Section) {
     }
 }
 
-/// Sets the profile and form of offers, whatever was answered before (RFC 8829 §5.1.2).
+/// Sets the profile and form of offers, independent of earlier answers (RFC 8829 §5.1.2).
 pub(super) fn offer_profile(section: &mut Section) {
     if section.is_rtp() {
         section.set_protocol("UDP/TLS/RTP/SAVPF");

@@ -41,7 +41,7 @@ pub(crate) struct Passive {
     asked: Option<Asked>,
     /// Whether a hello has come that has what DTLS 1.3 needs.
     shares_seen: bool,
-    /// Second hello in pieces, of which not all are certain to be the peer's.
+    /// Second hello in pieces; some may be a forger's.
     doubtful: Option<Doubtful>,
     /// Clients that have shown the cookie (or need not), the latest last.
     clients: Vec<Client>,
