@@ -8,6 +8,8 @@ mod attacker;
 mod attacks;
 #[path = "sctp/datagrams.rs"]
 mod datagrams;
+#[path = "sctp/packets.rs"]
+mod packets;
 mod peers;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +18,7 @@ use attacker::*;
 use attacks::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
+use packets::data;
 use peers::{Peer, closed, home};
 
 /// Logger that counts warnings and errors, and passes them on.

@@ -3,7 +3,9 @@
 //! The socket is a thin pipe. Input from the client goes to the peer's actor, output of the room goes to the client. It
 //! decides nothing: it is polled only while the client reads, so timers and counts belong to the peer.
 
-use std::cell::{Cell, OnceCell};
+mod body;
+
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,8 +15,8 @@ use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
 use actix::prelude::*;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::web::{Bytes, Payload};
+use actix_web::body::BoxBody;
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytestring::ByteString;
@@ -25,6 +27,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::body::{Body, Fate, Place};
 use crate::attachment::{Attachment, End, Plug};
 use crate::cable::Cable;
 use crate::counters::{Count, Counters};
@@ -183,28 +186,6 @@ impl Opened {
             BoxBody::new(Body { inner, fate, cable, counters, admission: Some(admission) })
         })
     }
-}
-
-/// State shared by a socket's actor and its response body.
-#[derive(Default)]
-struct Fate {
-    /// Set before the actor is first polled.
-    place: OnceCell<Place>,
-    end: Cell<End>,
-    /// The client's close frame has arrived, and ours is written with the rest.
-    both_closed: Cell<bool>,
-    /// The actor has taken enough for one chunk, and goes on with the next.
-    full: Cell<bool>,
-    /// The room has admitted the client, through this socket or an earlier one.
-    admitted: Cell<bool>,
-    /// Nothing more is read until the peer has the held input.
-    shut: Cell<bool>,
-}
-
-/// Socket link that a socket belongs to, and the socket's number there.
-struct Place {
-    attachment: Arc<Attachment>,
-    number: SocketNumber,
 }
 
 struct Socket {
@@ -451,46 +432,6 @@ impl Handler<ToSocket> for Socket {
             ToSocket::Ping => ctx.ping(b""),
             ToSocket::End(close) => self.close(ctx, close),
         }
-    }
-}
-
-/// Response body around the WebSocket.
-struct Body {
-    inner: BoxBody,
-    fate: Rc<Fate>,
-    cable: Arc<Cable>,
-    counters: Arc<Counters>,
-    /// Taken when the body ends.
-    admission: Option<Admission>,
-}
-
-impl MessageBody for Body {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.inner.size()
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.fate.full.set(false);
-        let next = Pin::new(&mut self.inner).poll_next(cx);
-        if matches!(next, Poll::Ready(None)) && self.fate.both_closed.get() {
-            self.cable.end_reading();
-        }
-        next
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        self.cable.answered();
-        if let Some(Place { attachment, number }) = self.fate.place.get() {
-            attachment.ended(*number, self.fate.end.get(), self.admission.take());
-        }
-        self.counters.add(Count::Ended);
     }
 }
 
