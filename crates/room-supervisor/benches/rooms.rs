@@ -39,7 +39,7 @@ impl Handler<MailWaiting> for Wire {
 }
 
 struct Client {
-    lease: Lease,
+    membership: Membership,
     socket: SocketNumber,
 }
 
@@ -49,17 +49,17 @@ impl Client {
         let socket = outbox.attach(wire.clone().recipient(), None);
         let peer_id = PeerId::random();
         let auth = AuthData { peer_id, credentials: Map::new(), metadata: ().into() };
-        let lease = room.seat(auth, outbox).expect("the room is open");
-        lease.join().await.expect("everybody may");
-        Self { lease, socket }
+        let membership = room.reserve(auth, outbox).expect("the room is open");
+        membership.join().await.expect("everybody may");
+        Self { membership, socket }
     }
 
     /// Takes out the waiting frames, which must be this many.
     fn read(&self, frames: usize) {
         for _ in 0..frames {
-            assert!(matches!(self.lease.outbox().next(self.socket), Some(Deliver::Frame(_))));
+            assert!(matches!(self.membership.outbox().next(self.socket), Some(Deliver::Frame(_))));
         }
-        assert_eq!(self.lease.outbox().next(self.socket), None);
+        assert_eq!(self.membership.outbox().next(self.socket), None);
     }
 }
 
@@ -94,17 +94,17 @@ impl Hall {
 
     /// Waits until the room has handled all earlier messages: it answers in order.
     async fn settled(&self) {
-        self.speaker.lease.join().await.expect("it is in already");
+        self.speaker.membership.join().await.expect("it is in already");
     }
 
-    async fn broadcast(&self, message: &Message) {
-        self.speaker.lease.forward(message.clone()).expect("the room runs");
+    async fn broadcast(&self, message: &RoomMessage) {
+        self.speaker.membership.forward(message.clone()).expect("the room runs");
         self.settled().await;
         self.listeners.iter().for_each(|listener| listener.read(1));
     }
 
-    async fn tell_one(&self, message: &Message) {
-        self.speaker.lease.forward(message.clone()).expect("the room runs");
+    async fn tell_one(&self, message: &RoomMessage) {
+        self.speaker.membership.forward(message.clone()).expect("the room runs");
         self.settled().await;
         self.listeners[0].read(1);
     }
@@ -136,7 +136,7 @@ impl Table {
         Self { senders, receivers }
     }
 
-    fn tell_all(&self, message: &Message) {
+    fn tell_all(&self, message: &RoomMessage) {
         let frame = message.encode();
         for sender in self.senders.values() {
             sender.send(frame.clone()).expect("it is there");
@@ -149,12 +149,12 @@ impl Table {
         }
     }
 
-    fn broadcast(&mut self, message: &Message) {
+    fn broadcast(&mut self, message: &RoomMessage) {
         self.tell_all(&message.clone());
         self.read(1);
     }
 
-    fn tell_one(&mut self, message: &Message, at: usize) {
+    fn tell_one(&mut self, message: &RoomMessage, at: usize) {
         let message = message.clone();
         let Some(To::Peers(peers)) = &message.to else { panic!("it is for one") };
         let frame = message.encode();
@@ -166,27 +166,27 @@ impl Table {
 
     fn come_and_go(&mut self) {
         let (peer, (sender, mut receiver)) = (PeerId::random(), unbounded_channel());
-        self.tell_all(&Message::joined(peer));
+        self.tell_all(&RoomMessage::joined(peer));
         let others: Vec<_> = self.senders.keys().copied().collect();
-        let welcome = Message::authenticated(peer, &others, &Map::new()).encode();
+        let welcome = RoomMessage::authenticated(peer, &others, &Map::new()).encode();
         sender.send(welcome).expect("it is there");
         self.senders.insert(peer, sender);
         receiver.try_recv().expect("a frame");
         self.senders.remove(&peer);
-        self.tell_all(&Message::left(peer));
+        self.tell_all(&RoomMessage::left(peer));
         self.read(2);
     }
 }
 
-fn message(to: To) -> Message {
-    Message::new("offer", &"x".repeat(1_024)).expect("a string").to(to)
+fn message(to: To) -> RoomMessage {
+    RoomMessage::new("offer", &"x".repeat(1_024)).expect("a string").to(to)
 }
 
 fn rooms(criterion: &mut Criterion) {
     let system = System::new();
     for listeners in [10, 100, 1_000] {
         let hall = system.block_on(Hall::open(listeners));
-        let ids = || hall.listeners.iter().map(|listener| listener.lease.peer_id());
+        let ids = || hall.listeners.iter().map(|listener| listener.membership.peer_id());
         let mut table = Table::of(ids());
         let all = message(To::All);
 
@@ -207,7 +207,7 @@ fn rooms(criterion: &mut Criterion) {
             group.bench_function("by hand", |bencher| bencher.iter(|| table.tell_one(&one, 0)));
             group.finish();
 
-            let everybody = ids().chain([hall.speaker.lease.peer_id()]);
+            let everybody = ids().chain([hall.speaker.membership.peer_id()]);
             let mut table = Table::of(everybody);
             let mut group = criterion.benchmark_group("join and leave among 11");
             group.bench_function("room", |bencher| {
@@ -269,7 +269,7 @@ fn texts(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function("parse", |bencher| {
             let limits = MessageLimits::default();
-            bencher.iter(|| Message::parse(black_box(&text), &limits).expect("a message"));
+            bencher.iter(|| RoomMessage::parse(black_box(&text), &limits).expect("a message"));
         });
         group.bench_function("serde_json", |bencher| {
             bencher.iter(|| {

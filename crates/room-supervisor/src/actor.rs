@@ -15,14 +15,14 @@ use serde_json::Value;
 
 use crate::error::{ForwardError, JoinError};
 use crate::handle::{InFlight, Shared};
-use crate::message::{Message, To};
+use crate::message::{RoomMessage, To};
 use crate::options::OnCrash;
-use crate::outbox::{Close, Outbox};
+use crate::outbox::{CloseFrame, Outbox};
 use crate::peer_id::PeerId;
 use crate::room::{ErasedRoom, JoinRefusal};
 use crate::seats::Standing;
 use crate::server_messages::Description;
-use crate::untold::{TellAtRest, Untold};
+use crate::wake_ups::{FlushWhenIdle, WakeUps};
 
 /// One instance of a room: the application's [`Room`](crate::Room), and the outboxes of the members.
 pub(crate) struct RoomActor {
@@ -30,14 +30,14 @@ pub(crate) struct RoomActor {
     /// Absent while one of its callbacks runs: a room without it has crashed.
     room: Option<Box<dyn ErasedRoom>>,
     members: HashMap<PeerId, Arc<Outbox>>,
-    untold: Rc<Untold>,
-    manners: Manners,
+    wake_ups: Rc<WakeUps>,
+    settings: RoomSettings,
     closed: bool,
 }
 
 /// Settings of a room that its actor needs.
 #[derive(Clone, Copy)]
-pub(crate) struct Manners {
+pub(crate) struct RoomSettings {
     pub(crate) on_crash: OnCrash,
     pub(crate) join_timeout: Duration,
     pub(crate) close_when_empty: bool,
@@ -53,14 +53,14 @@ pub(crate) struct Join(pub(crate) PeerId);
 #[rtype(result = "()")]
 pub(crate) struct ForwardFrom {
     pub(crate) peer: PeerId,
-    pub(crate) message: Message,
+    pub(crate) message: RoomMessage,
     pub(crate) credit: InFlight,
 }
 
 /// Request to forward a message of the server.
 #[derive(Message)]
 #[rtype(result = "Result<(), ForwardError>")]
-pub(crate) struct Forward(pub(crate) Message);
+pub(crate) struct Forward(pub(crate) RoomMessage);
 
 /// Notice that a peer has left its seat.
 #[derive(Message)]
@@ -72,13 +72,17 @@ pub(crate) struct Depart;
 #[rtype(result = "()")]
 pub(crate) struct Stop {
     pub(crate) details: Value,
-    pub(crate) close: Close,
+    pub(crate) close: CloseFrame,
 }
 
 impl RoomActor {
-    pub(crate) fn new(shared: Arc<Shared>, room: Box<dyn ErasedRoom>, manners: Manners) -> Self {
-        let (members, untold) = (HashMap::new(), Rc::default());
-        Self { shared, room: Some(room), members, untold, manners, closed: false }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        room: Box<dyn ErasedRoom>,
+        settings: RoomSettings,
+    ) -> Self {
+        let (members, wake_ups) = (HashMap::new(), Rc::default());
+        Self { shared, room: Some(room), members, wake_ups, settings, closed: false }
     }
 
     /// Runs one of the room's callbacks.
@@ -90,7 +94,7 @@ impl RoomActor {
     }
 
     /// Lets the room change or drop a message, then puts it into the outboxes of its addressees: all or none.
-    fn forward(&mut self, message: Message) -> Result<(), ForwardError> {
+    fn forward(&mut self, message: RoomMessage) -> Result<(), ForwardError> {
         let Some(message) = self.call(|room| room.on_forward(message)).flatten() else {
             return Ok(());
         };
@@ -99,7 +103,7 @@ impl RoomActor {
             Some(To::All) => {
                 let frame = message.encode();
                 let others = self.members.iter().filter(|&(&peer, _)| Some(peer) != message.from);
-                self.untold.put(&frame, others.map(|(_, outbox)| outbox));
+                self.wake_ups.put(&frame, others.map(|(_, outbox)| outbox));
                 Ok(())
             }
             Some(To::Peers(peers)) => {
@@ -111,14 +115,14 @@ impl RoomActor {
                     return Err(ForwardError::NoSuchPeer(unknown.collect()));
                 }
                 let frame = message.encode();
-                self.untold.put(&frame, outboxes);
+                self.wake_ups.put(&frame, outboxes);
                 Ok(())
             }
         }
     }
 
     /// Forwards one of the room's own broadcasts like any other message. Its addressees are members.
-    fn announce(&mut self, message: Message) {
+    fn announce(&mut self, message: RoomMessage) {
         _ = self.forward(message);
     }
 
@@ -127,15 +131,15 @@ impl RoomActor {
         &mut self,
         peer: PeerId,
     ) -> impl ActorFuture<Self, Output = Result<Arc<Outbox>, JoinError>> + use<> {
-        let (shared, untold) = (Arc::clone(&self.shared), Rc::clone(&self.untold));
-        let (room, limit) = (self.room.take(), self.manners.join_timeout);
+        let (shared, wake_ups) = (Arc::clone(&self.shared), Rc::clone(&self.wake_ups));
+        let (room, limit) = (self.room.take(), self.settings.join_timeout);
         let asking = async move {
             let Some(mut room) = room else { return (None, Err(JoinError::RoomUnavailable)) };
             let Some(seat) = shared.seats().ask(peer) else {
                 return (Some(room), Err(JoinError::RoomUnavailable));
             };
             let joining = tokio::time::timeout(limit, room.on_join(&seat.auth));
-            let answer = match untold.meanwhile(joining).await {
+            let answer = match wake_ups.meanwhile(joining).await {
                 Ok(Ok(())) => Ok(seat.outbox),
                 Ok(Err(JoinRefusal(details))) => Err(JoinError::Refused(details)),
                 Err(_) => Err(JoinError::TimedOut),
@@ -156,12 +160,12 @@ impl RoomActor {
             self.call(|room| room.on_leave(peer));
             return;
         };
-        self.announce(Message::joined(peer));
+        self.announce(RoomMessage::joined(peer));
         let others: Vec<_> = self.members.keys().copied().collect();
         self.members.insert(peer, Arc::clone(&outbox));
         let welcome = welcome.unwrap_or_default();
-        let frame = Message::authenticated(peer, &others, &welcome).encode();
-        self.untold.put(&frame, [&outbox]);
+        let frame = RoomMessage::authenticated(peer, &others, &welcome).encode();
+        self.wake_ups.put(&frame, [&outbox]);
         // Last: if the room panics before this, it rejects this peer after its restart. If the peer has left meanwhile,
         // the notice of that is in the mailbox.
         self.shared.seats().join(peer);
@@ -178,13 +182,13 @@ impl RoomActor {
             }
             if panic.is_none() {
                 // Only `on_forward` panics here, before the message was sent to any peer.
-                let announce = AssertUnwindSafe(|| self.announce(Message::left(peer)));
+                let announce = AssertUnwindSafe(|| self.announce(RoomMessage::left(peer)));
                 panic = match catch_unwind(announce) {
                     Ok(()) => continue,
                     Err(panic) => Some(panic),
                 };
             }
-            self.broadcast(&Message::left(peer));
+            self.broadcast(&RoomMessage::left(peer));
         }
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -192,9 +196,9 @@ impl RoomActor {
     }
 
     /// Sends a message to all members, without `on_forward`.
-    fn broadcast(&self, message: &Message) {
+    fn broadcast(&self, message: &RoomMessage) {
         let frame = message.encode();
-        self.untold.put(&frame, self.members.values());
+        self.wake_ups.put(&frame, self.members.values());
     }
 
     /// Lets the members join again after a crash, without telling the others; then tells all members of the restart,
@@ -215,7 +219,7 @@ impl RoomActor {
             stream::iter(joined).into_actor(self).then(|peer, this, _| this.readopt_one(peer));
         ctx.wait(asking.finish().map(|(), this, ctx| {
             let peers: Vec<_> = this.members.keys().copied().collect();
-            this.broadcast(&Message::room_restarted(&peers));
+            this.broadcast(&RoomMessage::room_restarted(&peers));
             this.see_off();
             this.close_if_empty(ctx);
         }));
@@ -233,13 +237,13 @@ impl RoomActor {
 
     fn turn_away(&mut self, peer: PeerId, error: &JoinError) {
         let Some(seat) = self.shared.seats().depart(peer) else { return };
-        let message = Message::error(peer, Description::CouldNotJoinRoom, &error.details());
+        let message = RoomMessage::error(peer, Description::CouldNotJoinRoom, &error.details());
         _ = seat.outbox.push(message.encode());
-        seat.outbox.close(Close::NORMAL);
+        seat.outbox.close(CloseFrame::NORMAL);
     }
 
     fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
-        if self.manners.close_when_empty && self.shared.seats().close_if_empty() {
+        if self.settings.close_when_empty && self.shared.seats().close_if_empty() {
             self.say_goodbye();
             ctx.exit(ExitReason::Normal);
         }
@@ -262,16 +266,16 @@ impl Actor for RoomActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.shared.runs_as(Some(ctx.address()));
-        ctx.spawn(TellAtRest(Rc::clone(&self.untold)));
+        ctx.spawn(FlushWhenIdle(Rc::clone(&self.wake_ups)));
         if !self.shared.seats().open() {
             return;
         }
-        match self.manners.on_crash {
+        match self.settings.on_crash {
             OnCrash::Readopt => self.readopt(ctx),
             OnCrash::Close => {
                 let seats: Vec<_> = self.shared.seats().all().map(|(peer, _)| peer).collect();
                 for peer in seats {
-                    self.shared.dismiss(peer, &"crashed".into(), Close::ROOM_FAILED);
+                    self.shared.dismiss(peer, &"crashed".into(), CloseFrame::ROOM_FAILED);
                 }
                 self.shared.seats().take_departed();
                 self.close_if_empty(ctx);
@@ -281,10 +285,10 @@ impl Actor for RoomActor {
 
     /// Runs also after a crash; then no peer is told that the room closes, and `on_terminate` is not called.
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.untold.tell();
+        self.wake_ups.tell();
         self.shared.runs_as(None);
         if !self.closed && self.room.is_some() && !has_panicked() {
-            self.shared.close(&"shutdown".into(), Close::GOING_AWAY);
+            self.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
             self.say_goodbye();
         }
     }
@@ -320,7 +324,7 @@ impl Handler<ForwardFrom> for RoomActor {
         _: &mut Self::Context,
     ) {
         let Some(outbox) = self.members.get(&peer).cloned() else { return };
-        let message = Message { from: Some(peer), ..message };
+        let message = RoomMessage { from: Some(peer), ..message };
         if let Err(error) = self.forward(message) {
             let (description, details) = match error {
                 ForwardError::NoSuchPeer(peers) => {
@@ -329,7 +333,7 @@ impl Handler<ForwardFrom> for RoomActor {
                 // The room has removed the addressees.
                 error => (Description::InvalidMessage, error.to_string().into()),
             };
-            _ = outbox.push(Message::error(peer, description, &details).encode());
+            _ = outbox.push(RoomMessage::error(peer, description, &details).encode());
         }
         drop(credit);
     }

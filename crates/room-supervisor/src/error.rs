@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use callboard_supervision::{StartChildError, StartSupervisorError};
 
-use crate::name::BadRoomName;
+use crate::name::RoomNameError;
 use crate::peer_id::PeerId;
 
 /// Error of forwarding a message. No peer got the message.
@@ -77,7 +77,7 @@ pub enum StartRoomError {
     ShuttingDown,
     /// No client could join a room of this name.
     #[error(transparent)]
-    BadName(#[from] BadRoomName),
+    BadName(#[from] RoomNameError),
 }
 
 /// Error of starting the rooms of a server.
@@ -89,7 +89,7 @@ pub enum StartRoomsError {
     AlreadyStarted,
     /// No client could join a room of this name, which should open at the start.
     #[error(transparent)]
-    BadName(#[from] BadRoomName),
+    BadName(#[from] RoomNameError),
     /// The supervisor did not start: a room that should open at the start did not open, for example.
     #[error(transparent)]
     Supervisor(#[from] StartSupervisorError),

@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop};
 use crate::auth::AuthData;
 use crate::error::{ForwardError, JoinError};
-use crate::message::Message;
-use crate::outbox::{Close, Outbox};
+use crate::message::RoomMessage;
+use crate::outbox::{CloseFrame, Outbox};
 use crate::peer_id::PeerId;
 use crate::seats::{Seat, Seats};
 use crate::server_messages::Description;
@@ -68,7 +68,7 @@ impl Shared {
     }
 
     /// Tells all peers that the room is gone, and removes their seats.
-    pub(crate) fn close(&self, details: &Value, close: Close) {
+    pub(crate) fn close(&self, details: &Value, close: CloseFrame) {
         let seats = self.seats().close();
         for (peer, seat) in seats {
             tell_closed(peer, &seat, details, close);
@@ -76,7 +76,7 @@ impl Shared {
     }
 
     /// Tells one peer that the room is gone, and removes its seat.
-    pub(crate) fn dismiss(&self, peer: PeerId, details: &Value, close: Close) {
+    pub(crate) fn dismiss(&self, peer: PeerId, details: &Value, close: CloseFrame) {
         let seat = self.seats().vacate(peer);
         if let Some(seat) = seat {
             tell_closed(peer, &seat, details, close);
@@ -84,9 +84,9 @@ impl Shared {
     }
 }
 
-fn tell_closed(peer: PeerId, seat: &Seat, details: &Value, close: Close) {
+fn tell_closed(peer: PeerId, seat: &Seat, details: &Value, close: CloseFrame) {
     // A client that is being closed already has been told why.
-    _ = seat.outbox.push(Message::error(peer, Description::RoomClosed, details).encode());
+    _ = seat.outbox.push(RoomMessage::error(peer, Description::RoomClosed, details).encode());
     seat.outbox.close(close);
 }
 
@@ -137,11 +137,11 @@ impl RoomHandle {
         }
     }
 
-    /// Forwards a message from the server: to the addressees in [`Message::to`], as if [`Message::from`] had sent it.
+    /// Forwards a message from the server: to the addressees in [`RoomMessage::to`], as if [`RoomMessage::from`] had sent it.
     ///
     /// # Errors
     /// [`ForwardError`]; no peer got the message then.
-    pub async fn forward_message(&self, message: Message) -> Result<(), ForwardError> {
+    pub async fn forward_message(&self, message: RoomMessage) -> Result<(), ForwardError> {
         let actor = self.addr().ok_or(ForwardError::RoomUnavailable)?;
         actor.send(Forward(message)).await.map_err(|_| ForwardError::RoomUnavailable)?
     }
@@ -150,10 +150,10 @@ impl RoomHandle {
     /// `callboard.js` does not reconnect; `on_terminate` runs.
     /// Resolves when that is done, nothing of the room runs any more, and its name is free. The room is not restarted.
     pub async fn stop(&self, details: impl Into<Value>) {
-        self.stop_with(details.into(), Close::NORMAL).await;
+        self.stop_with(details.into(), CloseFrame::NORMAL).await;
     }
 
-    pub(crate) async fn stop_with(&self, details: Value, close: Close) {
+    pub(crate) async fn stop_with(&self, details: Value, close: CloseFrame) {
         // At once, without the room's actor: it may be waiting for an `on_join`.
         self.shared.close(&details, close);
         let supervisor = self.supervisor();
@@ -173,29 +173,29 @@ impl RoomHandle {
         }
     }
 
-    /// Gives a peer a seat in the room. The peer has not joined yet: see [`Lease::join`].
+    /// Gives a peer a seat in the room. The peer has not joined yet: see [`Membership::join`].
     ///
     /// # Errors
     /// [`JoinError::RoomUnavailable`] if the room is closed.
-    pub fn seat(&self, auth: AuthData, outbox: Arc<Outbox>) -> Result<Lease, JoinError> {
-        self.seat_with(auth, outbox, Map::new())
+    pub fn reserve(&self, auth: AuthData, outbox: Arc<Outbox>) -> Result<Membership, JoinError> {
+        self.reserve_with(auth, outbox, Map::new())
     }
 
     /// Gives a peer a seat in the room, and adds the fields of `welcome` to its `authenticated` message.
     ///
     /// # Errors
     /// [`JoinError::RoomUnavailable`] if the room is closed.
-    pub fn seat_with(
+    pub fn reserve_with(
         &self,
         auth: AuthData,
         outbox: Arc<Outbox>,
         welcome: Map<String, Value>,
-    ) -> Result<Lease, JoinError> {
+    ) -> Result<Membership, JoinError> {
         let auth = Arc::new(auth);
         if !self.shared.seats().take(Arc::clone(&auth), Arc::clone(&outbox), welcome) {
             return Err(JoinError::RoomUnavailable);
         }
-        Ok(Lease { room: self.clone(), auth, outbox, in_flight: Arc::default() })
+        Ok(Membership { room: self.clone(), auth, outbox, in_flight: Arc::default() })
     }
 
     pub(crate) fn closed_in_good_order(&self) -> bool {
@@ -216,14 +216,14 @@ impl fmt::Debug for RoomHandle {
 /// Membership of a peer in a room; dropping it is leaving. Keep it where it outlives all restarts of the peer: in the
 /// peer's [`ChildSpec`].
 #[derive(Debug)]
-pub struct Lease {
+pub struct Membership {
     room: RoomHandle,
     auth: Arc<AuthData>,
     outbox: Arc<Outbox>,
     in_flight: Arc<AtomicUsize>,
 }
 
-impl Lease {
+impl Membership {
     /// Returns the id of the peer.
     pub fn peer_id(&self) -> PeerId {
         self.auth.peer_id
@@ -264,7 +264,7 @@ impl Lease {
     /// # Errors
     /// [`ForwardError::TooManyInFlight`] while the room has not handled 1,024 earlier ones,
     /// [`ForwardError::RoomUnavailable`] while it is down.
-    pub fn forward(&self, message: Message) -> Result<(), ForwardError> {
+    pub fn forward(&self, message: RoomMessage) -> Result<(), ForwardError> {
         let actor = self.room.shared.actor.load();
         let Some(actor) = actor.as_deref().filter(|actor| actor.connected()) else {
             return Err(ForwardError::RoomUnavailable);
@@ -276,9 +276,9 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Membership {
     fn drop(&mut self) {
-        self.outbox.close(Close::FAILED);
+        self.outbox.close(CloseFrame::FAILED);
         self.room.shared.seats().depart(self.auth.peer_id);
         // One message for each peer; a room that closes itself when it is empty must also learn of peers that never
         // joined. A room that is down checks its seats when it is back.

@@ -1,7 +1,7 @@
 //! Rooms as supervised actors: members, message forwarding, and recovery when a room fails.
 //!
 //! A [`Room`] is a behaviour that an application writes; [`Rooms`] opens rooms under a supervisor and finds them by
-//! name. A peer takes a [seat](RoomHandle::seat), [joins](Lease::join), and [forwards](Lease::forward) messages;
+//! name. A peer takes a [seat](RoomHandle::seat), [joins](Membership::join), and [forwards](Membership::forward) messages;
 //! messages from the room go through its [`Outbox`]. This crate knows neither HTTP nor WebSocket.
 //!
 //! ```
@@ -50,7 +50,7 @@
 //!
 //! * A room that panics is restarted, and its peers join again on their open connections ([`OnCrash`]). A room that
 //!   panics too often is given up; its clients are told "Room closed".
-//! * A peer that joined leaves exactly once, whatever the cause: when its [`Lease`] is dropped.
+//! * A peer that joined leaves exactly once, whatever the cause: when its [`Membership`] is dropped.
 //! * A room that is slow, or that blocks its thread, delays no other room: rooms have threads of their own
 //!   ([`RoomsBuilder::threads`]), and opening a room waits for no other.
 //! * A client that does not read is disconnected ([`Outbox`]); the room never waits for it.
@@ -70,18 +70,20 @@ mod room;
 mod rooms;
 mod seats;
 mod server_messages;
-mod untold;
+mod wake_ups;
 
 pub use auth::AuthData;
 pub use error::{ForwardError, JoinError, StartRoomError, StartRoomsError};
-pub use handle::{Lease, RoomHandle};
+pub use handle::{Membership, RoomHandle};
 pub use linked::start_linked;
-pub use message::{InvalidMessage, Message, MessageLimits, To};
-pub use name::{BadRoomName, is_room_name};
+pub use message::{MessageLimits, ParseMessageError, RoomMessage, To};
+pub use name::{RoomNameError, is_room_name};
 pub use options::{AnyRoomOptions, OnCrash, RoomOptions};
-pub use outbox::{Close, Deliver, MailWaiting, Outbox, OutboxClosed, OutboxLimits, SocketNumber};
+pub use outbox::{
+    CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits, SocketNumber,
+};
 pub use peer_id::PeerId;
-pub use registry::{AlreadyRegistered, LocalRegistry, Registry};
+pub use registry::{LocalRegistry, RegisterError, RoomRegistry};
 pub use room::{JoinRefusal, Room};
 pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
 pub use server_messages::{Description, is_reserved_event};

@@ -13,7 +13,7 @@ use crate::error::StartRoomError;
 use crate::handle::RoomHandle;
 use crate::name;
 use crate::options::RoomOptions;
-use crate::registry::Registry;
+use crate::registry::RoomRegistry;
 use crate::room::Room;
 
 /// Opens a room that is linked to its owner (the original's `start_link`): it is closed when the owner ends, whatever
@@ -26,7 +26,7 @@ use crate::room::Room;
 /// [`StartRoomError`]
 pub async fn start_linked<R: Room, A: Actor>(
     options: RoomOptions<R>,
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn RoomRegistry>,
     owner: &Addr<A>,
 ) -> Result<RoomHandle, StartRoomError> {
     let name = options.name().to_owned();
@@ -36,14 +36,14 @@ pub async fn start_linked<R: Room, A: Actor>(
     }
     let (room, node) = options.erase().node(registry, None);
     let (owner, tied) = (owner.clone(), room.clone());
-    let tether =
-        ChildSpec::new("owner", move || Tether { owner: owner.clone(), room: tied.clone() });
+    let owner_link =
+        ChildSpec::new("owner", move || OwnerLink { owner: owner.clone(), room: tied.clone() });
     let flags = Flags::one_for_one()
         .intensity(0, Duration::from_secs(1))
         .auto_shutdown(AutoShutdown::AnySignificant);
     SupervisorSpec::new(flags)
         .child(node.significant(true))
-        .child(tether.restart(Restart::Temporary).significant(true))
+        .child(owner_link.restart(Restart::Temporary).significant(true))
         .start_as(format!("linked {name}"))
         .await
         .map_err(|error| match error {
@@ -54,12 +54,12 @@ pub async fn start_linked<R: Room, A: Actor>(
 }
 
 /// Owner link: ends with the owner, and so ends the room; ends abnormally if the room did, and so ends the owner.
-struct Tether<A: Actor> {
+struct OwnerLink<A: Actor> {
     owner: Addr<A>,
     room: RoomHandle,
 }
 
-impl<A: Actor> Actor for Tether<A> {
+impl<A: Actor> Actor for OwnerLink<A> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -75,7 +75,7 @@ impl<A: Actor> Actor for Tether<A> {
     }
 }
 
-impl<A: Actor> Handler<Down> for Tether<A> {
+impl<A: Actor> Handler<Down> for OwnerLink<A> {
     type Result = ();
 
     fn handle(&mut self, _: Down, ctx: &mut Self::Context) {

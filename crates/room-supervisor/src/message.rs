@@ -15,7 +15,7 @@ use crate::server_messages::is_reserved_event;
 ///
 /// `data` is carried unchanged, and parsed only by receivers that need its content.
 #[derive(Clone, Debug, Serialize)]
-pub struct Message {
+pub struct RoomMessage {
     /// Name of the event.
     pub event: String,
     /// Content, any JSON.
@@ -59,7 +59,7 @@ impl Default for MessageLimits {
 /// Error: a client's text is no message. The error's text is sent to the client.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum InvalidMessage {
+pub enum ParseMessageError {
     /// The text is not JSON, or not UTF-8.
     #[error("not JSON")]
     NotJson,
@@ -92,7 +92,7 @@ pub enum InvalidMessage {
     DuplicateAddressee,
 }
 
-impl Message {
+impl RoomMessage {
     /// Creates a message from the server.
     ///
     /// # Errors
@@ -111,32 +111,32 @@ impl Message {
     /// server sets.
     ///
     /// # Errors
-    /// [`InvalidMessage`]
-    pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, InvalidMessage> {
+    /// [`ParseMessageError`]
+    pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ParseMessageError> {
         if depth(text) > limits.depth + 1 {
-            return Err(InvalidMessage::TooDeep);
+            return Err(ParseMessageError::TooDeep);
         }
         // Checked first, because serde accepts an array with three elements as the fields in their order.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(match serde_json::from_str::<IgnoredAny>(text) {
-                Ok(_) => InvalidMessage::NotAnObject,
-                Err(_) => InvalidMessage::NotJson,
+                Ok(_) => ParseMessageError::NotAnObject,
+                Err(_) => ParseMessageError::NotJson,
             });
         }
         let fields: Fields<'_> =
             serde_json::from_str(text).map_err(|error| match error.classify() {
                 // The fields of an object are not checked any further here.
-                serde_json::error::Category::Data => InvalidMessage::DuplicateField,
-                _ => InvalidMessage::NotJson,
+                serde_json::error::Category::Data => ParseMessageError::DuplicateField,
+                _ => ParseMessageError::NotJson,
             })?;
         let event: String = fields
             .event
             .and_then(|event| serde_json::from_str(event.get()).ok())
-            .ok_or(InvalidMessage::Event)?;
+            .ok_or(ParseMessageError::Event)?;
         if is_reserved_event(&event) {
-            return Err(InvalidMessage::ReservedEvent);
+            return Err(ParseMessageError::ReservedEvent);
         }
-        let to = addressees(fields.to.ok_or(InvalidMessage::To)?, limits)?;
+        let to = addressees(fields.to.ok_or(ParseMessageError::To)?, limits)?;
         let data = fields.data.map_or_else(|| RawValue::NULL.to_owned(), RawValue::to_owned);
         Ok(Self { event, data, from: None, to: Some(to) })
     }
@@ -158,24 +158,24 @@ struct Fields<'a> {
     to: Option<&'a RawValue>,
 }
 
-fn addressees(to: &RawValue, limits: &MessageLimits) -> Result<To, InvalidMessage> {
+fn addressees(to: &RawValue, limits: &MessageLimits) -> Result<To, ParseMessageError> {
     if to.get() == "\"all\"" {
         return Ok(To::All);
     }
     // Counted before it is parsed, so that a long list costs nothing.
     let listed =
-        serde_json::from_str::<Vec<IgnoredAny>>(to.get()).map_err(|_| InvalidMessage::To)?.len();
+        serde_json::from_str::<Vec<IgnoredAny>>(to.get()).map_err(|_| ParseMessageError::To)?.len();
     match listed {
-        0 => return Err(InvalidMessage::Nobody),
-        listed if listed > limits.addressees => return Err(InvalidMessage::TooManyAddressees),
+        0 => return Err(ParseMessageError::Nobody),
+        listed if listed > limits.addressees => return Err(ParseMessageError::TooManyAddressees),
         _ => {}
     }
-    let peers: Vec<PeerId> = serde_json::from_str(to.get()).map_err(|_| InvalidMessage::To)?;
+    let peers: Vec<PeerId> = serde_json::from_str(to.get()).map_err(|_| ParseMessageError::To)?;
     let mut seen = HashSet::with_capacity(peers.len());
     if peers.iter().all(|peer| seen.insert(*peer)) {
         Ok(To::Peers(peers))
     } else {
-        Err(InvalidMessage::DuplicateAddressee)
+        Err(ParseMessageError::DuplicateAddressee)
     }
 }
 
@@ -209,8 +209,8 @@ fn depth(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Message, InvalidMessage> {
-        Message::parse(text, &MessageLimits::default())
+    fn parse(text: &str) -> Result<RoomMessage, ParseMessageError> {
+        RoomMessage::parse(text, &MessageLimits::default())
     }
 
     #[test]
@@ -237,36 +237,39 @@ mod tests {
     fn what_is_no_message_is_refused_with_a_reason() {
         let id = PeerId::random();
         for (text, why) in [
-            ("hello", InvalidMessage::NotJson),
-            ("{\"event\":", InvalidMessage::NotJson),
-            ("[1]", InvalidMessage::NotAnObject),
-            ("7", InvalidMessage::NotAnObject),
-            (r#" ["a",{"x":1},"all"]"#, InvalidMessage::NotAnObject),
-            (r#"{"to":"all"}"#, InvalidMessage::Event),
-            (r#"{"event":1,"to":"all"}"#, InvalidMessage::Event),
-            (r#"{"event":null,"to":"all"}"#, InvalidMessage::Event),
-            (r#"{"event":"joined","to":"all"}"#, InvalidMessage::ReservedEvent),
-            (r#"{"event":"\u006aoined","to":"all"}"#, InvalidMessage::ReservedEvent),
-            (r#"{"event":"left"}"#, InvalidMessage::ReservedEvent),
-            (r#"{"to":"all","event":"webrtc:nothing"}"#, InvalidMessage::ReservedEvent),
-            (r#"{"event":"a","event":"b","to":"all"}"#, InvalidMessage::DuplicateField),
-            (r#"{"event":"a","to":"all","to":["x"]}"#, InvalidMessage::DuplicateField),
-            (r#"{"event":"a"}"#, InvalidMessage::To),
-            (r#"{"event":"a","to":null}"#, InvalidMessage::To),
-            (r#"{"event":"a","to":"everyone"}"#, InvalidMessage::To),
-            (r#"{"event":"a","to":{"x":1}}"#, InvalidMessage::To),
-            (r#"{"event":"a","to":["x"]}"#, InvalidMessage::To),
-            (r#"{"event":"a","to":[1]}"#, InvalidMessage::To),
-            (r#"{"event":"a","to":[]}"#, InvalidMessage::Nobody),
+            ("hello", ParseMessageError::NotJson),
+            ("{\"event\":", ParseMessageError::NotJson),
+            ("[1]", ParseMessageError::NotAnObject),
+            ("7", ParseMessageError::NotAnObject),
+            (r#" ["a",{"x":1},"all"]"#, ParseMessageError::NotAnObject),
+            (r#"{"to":"all"}"#, ParseMessageError::Event),
+            (r#"{"event":1,"to":"all"}"#, ParseMessageError::Event),
+            (r#"{"event":null,"to":"all"}"#, ParseMessageError::Event),
+            (r#"{"event":"joined","to":"all"}"#, ParseMessageError::ReservedEvent),
+            (r#"{"event":"\u006aoined","to":"all"}"#, ParseMessageError::ReservedEvent),
+            (r#"{"event":"left"}"#, ParseMessageError::ReservedEvent),
+            (r#"{"to":"all","event":"webrtc:nothing"}"#, ParseMessageError::ReservedEvent),
+            (r#"{"event":"a","event":"b","to":"all"}"#, ParseMessageError::DuplicateField),
+            (r#"{"event":"a","to":"all","to":["x"]}"#, ParseMessageError::DuplicateField),
+            (r#"{"event":"a"}"#, ParseMessageError::To),
+            (r#"{"event":"a","to":null}"#, ParseMessageError::To),
+            (r#"{"event":"a","to":"everyone"}"#, ParseMessageError::To),
+            (r#"{"event":"a","to":{"x":1}}"#, ParseMessageError::To),
+            (r#"{"event":"a","to":["x"]}"#, ParseMessageError::To),
+            (r#"{"event":"a","to":[1]}"#, ParseMessageError::To),
+            (r#"{"event":"a","to":[]}"#, ParseMessageError::Nobody),
             (
                 &format!(r#"{{"event":"a","to":["{id}","{id}"]}}"#),
-                InvalidMessage::DuplicateAddressee,
+                ParseMessageError::DuplicateAddressee,
             ),
             (
                 &format!(r#"{{"event":"a","to":[{}1]}}"#, "1,".repeat(100_000)),
-                InvalidMessage::TooManyAddressees,
+                ParseMessageError::TooManyAddressees,
             ),
-            (&format!(r#"{{"event":"a","data":{}"#, "[".repeat(10_000)), InvalidMessage::TooDeep),
+            (
+                &format!(r#"{{"event":"a","data":{}"#, "[".repeat(10_000)),
+                ParseMessageError::TooDeep,
+            ),
         ] {
             assert_eq!(parse(text).unwrap_err(), why, "{}", &text[..text.len().min(80)]);
         }

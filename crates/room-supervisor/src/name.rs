@@ -7,7 +7,7 @@ use thiserror::Error;
 #[error(
     "{0:?} is no name for a room: 1 to 256 bytes of letters, digits, spaces and _-.~@:+, no dot first"
 )]
-pub struct BadRoomName(pub String);
+pub struct RoomNameError(pub String);
 
 /// Returns whether a room can have this name: 1 to 256 bytes of letters and digits of any script, spaces and `_-.~@:+`,
 /// not beginning with a dot. No name is a path, a control character, or only looks like another; and each can be
@@ -17,8 +17,8 @@ pub fn is_room_name(name: &str) -> bool {
     (1..=MAX_ROOM_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
 }
 
-pub(crate) fn check(name: &str) -> Result<(), BadRoomName> {
-    if is_room_name(name) { Ok(()) } else { Err(BadRoomName(name.to_owned())) }
+pub(crate) fn check(name: &str) -> Result<(), RoomNameError> {
+    if is_room_name(name) { Ok(()) } else { Err(RoomNameError(name.to_owned())) }
 }
 
 /// Longest room name, in bytes.

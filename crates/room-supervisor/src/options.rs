@@ -9,11 +9,11 @@ use callboard_supervision::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::actor::{Manners, RoomActor};
+use crate::actor::{RoomActor, RoomSettings};
 use crate::handle::{RoomHandle, Shared};
 use crate::name;
-use crate::outbox::Close;
-use crate::registry::Registry;
+use crate::outbox::CloseFrame;
+use crate::registry::RoomRegistry;
 use crate::room::{ErasedRoom, Room};
 
 /// Treatment of the peers of a room that crashes.
@@ -32,7 +32,7 @@ pub enum OnCrash {
 pub struct RoomOptions<R: Room> {
     name: Arc<str>,
     custom: R::Options,
-    registry: Option<Arc<dyn Registry>>,
+    registry: Option<Arc<dyn RoomRegistry>>,
     on_crash: OnCrash,
     join_timeout: Duration,
     close_when_empty: bool,
@@ -57,7 +57,7 @@ impl<R: Room> RoomOptions<R> {
 
     /// Sets the registry in which the room registers its name. Default: the registry of the [`Rooms`](crate::Rooms)
     /// that open it; they do not find it in another one.
-    pub fn registry(self, registry: Arc<dyn Registry>) -> Self {
+    pub fn registry(self, registry: Arc<dyn RoomRegistry>) -> Self {
         Self { registry: Some(registry), ..self }
     }
 
@@ -108,16 +108,16 @@ impl<R: Room> RoomOptions<R> {
             placement,
         } = self;
         let open = Arc::new(move || Ok(Box::new(R::on_init(&custom)?) as Box<dyn ErasedRoom>));
-        let manners = Manners { on_crash, join_timeout, close_when_empty };
-        AnyRoomOptions { name, registry, manners, intensity, placement, open, place: None }
+        let settings = RoomSettings { on_crash, join_timeout, close_when_empty };
+        AnyRoomOptions { name, registry, settings, intensity, placement, open, place: None }
     }
 }
 
 /// [`RoomOptions`] of any room type.
 pub struct AnyRoomOptions {
     pub(crate) name: Arc<str>,
-    registry: Option<Arc<dyn Registry>>,
-    manners: Manners,
+    registry: Option<Arc<dyn RoomRegistry>>,
+    settings: RoomSettings,
     intensity: (u32, Duration),
     placement: Option<Placement>,
     open: Arc<dyn Fn() -> Result<Box<dyn ErasedRoom>, String> + Send + Sync>,
@@ -142,7 +142,7 @@ impl AnyRoomOptions {
     /// It ends when the room is stopped, and when the room has crashed too often.
     pub(crate) fn node(
         self,
-        registry: Arc<dyn Registry>,
+        registry: Arc<dyn RoomRegistry>,
         threads: Option<&ArbiterPool>,
     ) -> (RoomHandle, ChildSpec) {
         let Parts { handle, tenancy, room, flags } = self.parts(registry, threads);
@@ -154,7 +154,7 @@ impl AnyRoomOptions {
     /// does not wait for the room's callbacks.
     pub(crate) fn opening(
         self,
-        registry: Arc<dyn Registry>,
+        registry: Arc<dyn RoomRegistry>,
         threads: Option<&ArbiterPool>,
     ) -> (RoomHandle, ChildSpec, ChildSpec) {
         let Parts { handle, tenancy, room, flags } = self.parts(registry, threads);
@@ -163,13 +163,13 @@ impl AnyRoomOptions {
 
     fn parts(
         self,
-        registry: Arc<dyn Registry>,
+        registry: Arc<dyn RoomRegistry>,
         threads: Option<&ArbiterPool>,
     ) -> Parts<impl Fn() -> ChildSpec + Send + use<>> {
         let Self {
             name,
             registry: own,
-            manners,
+            settings,
             intensity: (intensity, period),
             placement,
             open,
@@ -187,7 +187,7 @@ impl AnyRoomOptions {
         let room = move || {
             let (shared, open) = (Arc::clone(&shared), Arc::clone(&open));
             let room = ChildSpec::try_new("room", move || {
-                let opened = open().map(|room| RoomActor::new(Arc::clone(&shared), room, manners));
+                let opened = open().map(|room| RoomActor::new(Arc::clone(&shared), room, settings));
                 std::future::ready(opened.map_err(StartError::Failed))
             });
             let room = room.restart(Restart::Transient).significant(true).shutdown(ROOM_SHUTDOWN);
@@ -209,7 +209,7 @@ struct Parts<F> {
 /// Registration of a room's name: from its start until nothing of it runs any more.
 struct Tenancy {
     shared: Arc<Shared>,
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn RoomRegistry>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -250,7 +250,7 @@ impl Drop for Tenancy {
             self.registry.unregister(&self.shared.name);
         }
         // No seats are left here if the room was closed in good order.
-        self.shared.close(&"crashed".into(), Close::ROOM_FAILED);
+        self.shared.close(&"crashed".into(), CloseFrame::ROOM_FAILED);
     }
 }
 

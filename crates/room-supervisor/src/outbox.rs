@@ -17,8 +17,8 @@ pub struct Outbox {
     limits: OutboxLimits,
     line: Mutex<Line>,
     /// Set while the lock of the line is held.
-    closed: OnceLock<Close>,
-    on_close: Option<Box<dyn Fn(Close) + Send + Sync>>,
+    closed: OnceLock<CloseFrame>,
+    on_close: Option<Box<dyn Fn(CloseFrame) + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -57,18 +57,18 @@ impl Default for OutboxLimits {
 /// Error: the frame was not taken, because the client is being closed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the client is being closed")]
-pub struct OutboxClosed;
+pub struct OutboxClosedError;
 
 /// Code and reason with which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Close {
+pub struct CloseFrame {
     /// WebSocket close code (RFC 6455 §7.4).
     pub code: u16,
     /// Short text for the client's log.
     pub reason: &'static str,
 }
 
-impl Close {
+impl CloseFrame {
     /// 1000: the connection has served its purpose; the client does not reconnect.
     pub const NORMAL: Self = Self { code: 1000, reason: "" };
     /// 1012: the room has failed, and its clients are disconnected; there may be another room of its name.
@@ -93,7 +93,7 @@ pub enum Deliver {
     /// Text to send.
     Frame(ByteString),
     /// Close of the connection; nothing follows.
-    Close(Close),
+    Close(CloseFrame),
 }
 
 impl Outbox {
@@ -104,7 +104,7 @@ impl Outbox {
 
     /// Sets a function that is called once, on any thread, when the connection must be closed: a blocked socket
     /// receives no messages.
-    pub fn on_close(self, on_close: impl Fn(Close) + Send + Sync + 'static) -> Self {
+    pub fn on_close(self, on_close: impl Fn(CloseFrame) + Send + Sync + 'static) -> Self {
         Self { on_close: Some(Box::new(on_close)), ..self }
     }
 
@@ -141,8 +141,8 @@ impl Outbox {
     /// Queues this text for the client, after all earlier ones.
     ///
     /// # Errors
-    /// [`OutboxClosed`] once the connection is being closed; one frame too many closes it ([`Close::TOO_SLOW`]).
-    pub fn push(&self, frame: ByteString) -> Result<(), OutboxClosed> {
+    /// [`OutboxClosedError`] once the connection is being closed; one frame too many closes it ([`CloseFrame::TOO_SLOW`]).
+    pub fn push(&self, frame: ByteString) -> Result<(), OutboxClosedError> {
         self.add(frame, Line::tell)
     }
 
@@ -151,7 +151,7 @@ impl Outbox {
     ///
     /// # Errors
     /// As of [`push`](Self::push).
-    pub(crate) fn put(&self, frame: ByteString) -> Result<bool, OutboxClosed> {
+    pub(crate) fn put(&self, frame: ByteString) -> Result<bool, OutboxClosedError> {
         self.add(frame, |line| !line.told && !std::mem::replace(&mut line.promised, true))
     }
 
@@ -168,11 +168,11 @@ impl Outbox {
         &self,
         frame: ByteString,
         then: impl FnOnce(&mut Line) -> T,
-    ) -> Result<T, OutboxClosed> {
+    ) -> Result<T, OutboxClosedError> {
         {
             let mut line = self.line();
             if self.is_closed() {
-                return Err(OutboxClosed);
+                return Err(OutboxClosedError);
             }
             if line.frames.len() < self.limits.messages
                 && line.bytes + frame.len() <= self.limits.bytes
@@ -182,8 +182,8 @@ impl Outbox {
                 return Ok(then(&mut line));
             }
         }
-        self.close(Close::TOO_SLOW);
-        Err(OutboxClosed)
+        self.close(CloseFrame::TOO_SLOW);
+        Err(OutboxClosedError)
     }
 
     /// Takes the next item for the client, to be written to its socket now. None if there is nothing, or another socket
@@ -206,7 +206,7 @@ impl Outbox {
     }
 
     /// Closes the connection after all earlier frames. The first reason counts.
-    pub fn close(&self, close: Close) {
+    pub fn close(&self, close: CloseFrame) {
         {
             let mut line = self.line();
             if self.closed.set(close).is_err() {
@@ -221,7 +221,7 @@ impl Outbox {
     }
 
     /// Returns how the connection is being closed; none if it is not.
-    pub fn closing(&self) -> Option<&Close> {
+    pub fn closing(&self) -> Option<&CloseFrame> {
         self.closed.get()
     }
 
@@ -316,12 +316,12 @@ pub(crate) mod tests {
         assert_eq!(outbox.next(socket), frame("four"));
         assert_eq!(outbox.push("sixsix".into()), Ok(()));
         assert_eq!(outbox.backlog(), (2, 10));
-        assert_eq!(outbox.push("x".into()), Err(OutboxClosed));
-        outbox.close(Close::NORMAL);
+        assert_eq!(outbox.push("x".into()), Err(OutboxClosedError));
+        outbox.close(CloseFrame::NORMAL);
 
         assert_eq!(outbox.next(socket), frame("four"));
         assert_eq!(outbox.next(socket), frame("sixsix"));
-        assert_eq!(outbox.next(socket), Some(Deliver::Close(Close::TOO_SLOW)));
+        assert_eq!(outbox.next(socket), Some(Deliver::Close(CloseFrame::TOO_SLOW)));
         assert_eq!(outbox.next(socket), None);
         assert_eq!(wire.send(Told).await.unwrap(), 1, "it never found nothing before the end");
     }
@@ -376,8 +376,8 @@ pub(crate) mod tests {
         outbox.push("a".into()).unwrap();
         outbox.push("b".into()).unwrap();
 
-        assert_eq!(outbox.push("c".into()), Err(OutboxClosed));
-        assert_eq!(outbox.closing(), Some(&Close::TOO_SLOW));
+        assert_eq!(outbox.push("c".into()), Err(OutboxClosedError));
+        assert_eq!(outbox.closing(), Some(&CloseFrame::TOO_SLOW));
         assert_eq!(outbox.backlog(), (0, 0), "nobody will take it");
     }
 }

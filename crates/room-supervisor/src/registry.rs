@@ -1,4 +1,4 @@
-//! Registry of rooms by name.
+//! RoomRegistry of rooms by name.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -10,19 +10,19 @@ use crate::handle::RoomHandle;
 /// Error: the name is registered already.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("a room named `{0}` is registered")]
-pub struct AlreadyRegistered(pub String);
+pub struct RegisterError(pub String);
 
-/// Registry in which rooms are found by name. A room registers itself when it starts, and its name is free again when
+/// RoomRegistry in which rooms are found by name. A room registers itself when it starts, and its name is free again when
 /// it has ended.
 ///
 /// The default is [`LocalRegistry`]. Another one may keep names elsewhere as well, or change how they are compared. It
 /// is called from many threads and must not block.
-pub trait Registry: Send + Sync + 'static {
+pub trait RoomRegistry: Send + Sync + 'static {
     /// Registers a room under a name.
     ///
     /// # Errors
-    /// [`AlreadyRegistered`]; the room is not opened then.
-    fn register(&self, name: &str, room: RoomHandle) -> Result<(), AlreadyRegistered>;
+    /// [`RegisterError`]; the room is not opened then.
+    fn register(&self, name: &str, room: RoomHandle) -> Result<(), RegisterError>;
     /// Frees a name.
     fn unregister(&self, name: &str);
     /// Returns the room of this name.
@@ -31,15 +31,15 @@ pub trait Registry: Send + Sync + 'static {
     fn names(&self) -> Vec<String>;
 }
 
-/// Registry that keeps the names in a map in this process.
+/// RoomRegistry that keeps the names in a map in this process.
 #[derive(Debug, Default)]
 pub struct LocalRegistry(RwLock<HashMap<String, RoomHandle>>);
 
-impl Registry for LocalRegistry {
-    fn register(&self, name: &str, room: RoomHandle) -> Result<(), AlreadyRegistered> {
+impl RoomRegistry for LocalRegistry {
+    fn register(&self, name: &str, room: RoomHandle) -> Result<(), RegisterError> {
         let mut rooms = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if rooms.contains_key(name) {
-            return Err(AlreadyRegistered(name.to_owned()));
+            return Err(RegisterError(name.to_owned()));
         }
         rooms.insert(name.to_owned(), room);
         Ok(())

@@ -6,7 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 
 use crate::auth::AuthData;
-use crate::message::Message;
+use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 
 /// Behaviour of a room; the value is its state.
@@ -43,7 +43,7 @@ pub trait Room: Sized + 'static {
 
     /// Changes a message before it is forwarded, or drops it by returning none; the room's own `joined` and `left` are
     /// included. Default: no change.
-    fn on_forward(&mut self, message: Message) -> Option<Message> {
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
         Some(message)
     }
 
@@ -66,7 +66,7 @@ pub(crate) trait ErasedRoom {
     fn on_join<'a>(&'a mut self, auth: &'a AuthData)
     -> LocalBoxFuture<'a, Result<(), JoinRefusal>>;
     fn on_leave(&mut self, peer: PeerId);
-    fn on_forward(&mut self, message: Message) -> Option<Message>;
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage>;
     fn on_terminate(&mut self);
 }
 
@@ -82,7 +82,7 @@ impl<R: Room> ErasedRoom for R {
         Room::on_leave(self, peer);
     }
 
-    fn on_forward(&mut self, message: Message) -> Option<Message> {
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
         Room::on_forward(self, message)
     }
 

@@ -20,8 +20,8 @@ use crate::error::{StartRoomError, StartRoomsError};
 use crate::handle::RoomHandle;
 use crate::name;
 use crate::options::{AnyRoomOptions, RoomOptions};
-use crate::outbox::Close;
-use crate::registry::{LocalRegistry, Registry};
+use crate::outbox::CloseFrame;
+use crate::registry::{LocalRegistry, RoomRegistry};
 use crate::room::Room;
 
 /// Function that makes the options of a room which is requested by name; none if there is no such room.
@@ -37,7 +37,7 @@ pub struct Rooms {
 }
 
 struct Shared {
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn RoomRegistry>,
     on_demand: Option<Box<OpenOnDemand>>,
     /// Permits for rooms that are open on demand.
     places: Arc<Semaphore>,
@@ -91,7 +91,7 @@ struct Home {
 
 /// Builder of [`Rooms`].
 pub struct RoomsBuilder {
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn RoomRegistry>,
     on_demand: Option<Box<OpenOnDemand>>,
     max_on_demand: usize,
     threads: usize,
@@ -234,7 +234,7 @@ impl Rooms {
         let rooms = self.names().into_iter().filter_map(|name| self.lookup(&name));
         let stops = rooms.map(|room| {
             let details = details.clone();
-            async move { room.stop_with(details, Close::GOING_AWAY).await }
+            async move { room.stop_with(details, CloseFrame::GOING_AWAY).await }
         });
         join_all(stops).await;
     }
@@ -320,7 +320,7 @@ impl fmt::Debug for Rooms {
 
 impl RoomsBuilder {
     /// Sets the registry, to keep the names elsewhere. Default: [`LocalRegistry`].
-    pub fn registry(self, registry: Arc<dyn Registry>) -> Self {
+    pub fn registry(self, registry: Arc<dyn RoomRegistry>) -> Self {
         Self { registry, ..self }
     }
 
@@ -378,7 +378,7 @@ impl RoomsBuilder {
 /// `registry`. The room is temporary: change that with [`ChildSpec::restart`] to open it again after it was given up.
 pub fn room_child_spec<R: Room>(
     options: RoomOptions<R>,
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn RoomRegistry>,
 ) -> (RoomHandle, ChildSpec) {
     options.erase().node(registry, None)
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
 
-use crate::message::{Message, To};
+use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
 
 /// Returns whether clients may not send events of this name, because other clients would take them for the server's
@@ -22,7 +22,7 @@ const RESERVED: [&str; 6] =
 /// Prefixes of events between one client and the server only: its peer connection, and media.
 const RESERVED_PREFIXES: [&str; 2] = ["webrtc:", "media:"];
 
-/// Topic of an [`error`](Message::error).
+/// Topic of an [`error`](RoomMessage::error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Description {
@@ -63,7 +63,7 @@ impl Description {
     }
 }
 
-impl Message {
+impl RoomMessage {
     /// Creates the message to a peer that has joined. `peers` are the earlier members (ours; the original sends only
     /// the id), `welcome` are additional fields.
     pub fn authenticated(peer_id: PeerId, peers: &[PeerId], welcome: &Map<String, Value>) -> Self {
@@ -141,17 +141,17 @@ mod tests {
         let id = PeerId::random();
 
         assert_eq!(
-            Message::joined(id).encode(),
+            RoomMessage::joined(id).encode(),
             format!(r#"{{"event":"joined","data":{{"peer_id":"{id}"}},"from":null,"to":"all"}}"#)
         );
         assert_eq!(
-            Message::authenticated(id, &[], &Map::new()).encode(),
+            RoomMessage::authenticated(id, &[], &Map::new()).encode(),
             format!(
                 r#"{{"event":"authenticated","data":{{"peer_id":"{id}","peers":[]}},"from":null,"to":["{id}"]}}"#
             )
         );
         assert_eq!(
-            Message::error(id, Description::CouldNotJoinRoom, &"room_is_full".into()).encode(),
+            RoomMessage::error(id, Description::CouldNotJoinRoom, &"room_is_full".into()).encode(),
             format!(
                 r#"{{"event":"error","data":{{"description":"Could not join room","details":"room_is_full"}},"from":null,"to":["{id}"]}}"#
             )

@@ -31,7 +31,7 @@ struct Plan {
     panic_in_terminate: AtomicBool,
     /// Event over which `on_forward` panics, once.
     panic_over: Mutex<Option<&'static str>>,
-    /// Peer that asks to join, and leaves by dropping its lease in `on_forward` of the next `joined`.
+    /// Peer that asks to join, and leaves by dropping its membership in `on_forward` of the next `joined`.
     gone_over_joined: Mutex<Option<Joining>>,
 }
 
@@ -97,7 +97,7 @@ impl Room for Fragile {
         assert!(!Plan::fire(&self.0.panic_in_leave), "on_leave");
     }
 
-    fn on_forward(&mut self, message: Message) -> Option<Message> {
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
         if message.event == "joined" {
             drop(self.0.gone_over_joined.lock().unwrap().take());
         }
@@ -159,8 +159,8 @@ async fn who_leaves_while_it_is_being_announced_is_seen_off_once() {
     let mut stays = Client::joined(&room).await;
     let mut goes = Client::seated(&room);
 
-    let lease = goes.lease.take().unwrap();
-    let mut joining: Joining = Box::pin(async move { lease.join().await });
+    let membership = goes.membership.take().unwrap();
+    let mut joining: Joining = Box::pin(async move { membership.join().await });
     let asked = std::future::poll_fn(|cx| Poll::Ready(joining.as_mut().poll(cx))).await;
     assert!(asked.is_pending());
     *plan.gone_over_joined.lock().unwrap() = Some(joining);
@@ -219,7 +219,7 @@ async fn a_room_that_panics_in_on_terminate_is_closed_all_the_same() {
     room.stop("bed time").await;
 
     assert_eq!(client.expect("error").await["details"], "bed time");
-    client.expect_close(Close::NORMAL).await;
+    client.expect_close(CloseFrame::NORMAL).await;
     assert!(rooms.names().is_empty());
     assert_eq!(
         (plan.inits.load(Ordering::SeqCst), plan.ends.load(Ordering::SeqCst)),
@@ -335,7 +335,7 @@ async fn a_room_in_ones_own_tree_can_be_joined_again_after_its_supervisor_restar
 
     root.terminate_child("demo").await.unwrap();
     assert_eq!(before.expect("error").await["details"], "shutdown");
-    before.expect_close(Close::GOING_AWAY).await;
+    before.expect_close(CloseFrame::GOING_AWAY).await;
     root.restart_child("demo").await.unwrap();
 
     Client::joined(&room).await;
@@ -344,12 +344,12 @@ async fn a_room_in_ones_own_tree_can_be_joined_again_after_its_supervisor_restar
     assert!(registry.names().is_empty());
 }
 
-/// Registry that ignores the case of names.
+/// RoomRegistry that ignores the case of names.
 #[derive(Default)]
 struct CaseBlind(LocalRegistry);
 
-impl Registry for CaseBlind {
-    fn register(&self, name: &str, room: RoomHandle) -> Result<(), AlreadyRegistered> {
+impl RoomRegistry for CaseBlind {
+    fn register(&self, name: &str, room: RoomHandle) -> Result<(), RegisterError> {
         self.0.register(&name.to_lowercase(), room)
     }
 

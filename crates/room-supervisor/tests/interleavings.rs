@@ -28,7 +28,7 @@ impl Room for Fragile {
         Ok(())
     }
 
-    fn on_forward(&mut self, message: Message) -> Option<Message> {
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
         assert_ne!(message.event, "explode");
         Some(message)
     }
@@ -111,7 +111,7 @@ async fn play(steps: Vec<Step>) {
 
 /// Reads all messages up to a mark that the room itself sends.
 async fn settle(room: &RoomHandle, witness: &mut Client, view: &mut BTreeSet<PeerId>) {
-    let mark = Message::new("mark", &()).expect("nothing").to(To::Peers(vec![witness.id]));
+    let mark = RoomMessage::new("mark", &()).expect("nothing").to(To::Peers(vec![witness.id]));
     while room.forward_message(mark.clone()).await.is_err() {
         tokio::task::yield_now().await;
     }

@@ -20,7 +20,7 @@ impl Room for Fragile {
         Ok(Self)
     }
 
-    fn on_forward(&mut self, message: Message) -> Option<Message> {
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
         assert_ne!(message.event, "explode");
         Some(message)
     }
@@ -71,7 +71,7 @@ async fn a_linked_room_ends_with_its_owner_however_it_ends() {
         owner.send(End(reason)).await.unwrap();
 
         client.expect("error").await;
-        client.expect_close(Close::GOING_AWAY).await;
+        client.expect_close(CloseFrame::GOING_AWAY).await;
     }
 }
 
@@ -84,7 +84,7 @@ async fn an_owner_whose_room_is_given_up_ends_with_an_error() {
     let (sender, ended) = oneshot::channel();
     monitor(&owner, Watch(Some(sender)).start().recipient());
 
-    let explode = Message::new("explode", &()).unwrap().to(To::All);
+    let explode = RoomMessage::new("explode", &()).unwrap().to(To::All);
     assert_eq!(room.forward_message(explode).await, Err(ForwardError::RoomUnavailable));
 
     assert!(matches!(ended.await.unwrap(), ExitReason::Error(why) if why.contains("was given up")));

@@ -59,7 +59,7 @@ impl Room for Probe {
         self.0.leaves.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn on_forward(&mut self, mut message: Message) -> Option<Message> {
+    fn on_forward(&mut self, mut message: RoomMessage) -> Option<RoomMessage> {
         match message.event.as_str() {
             "swallow" => None,
             "explode" => panic!("on_forward"),
@@ -160,7 +160,7 @@ async fn a_broadcast_is_the_same_bytes_for_all() {
     let mut b = Client::joined(&room).await;
     a.expect("joined").await;
 
-    let note = Message::new("note", &1).unwrap();
+    let note = RoomMessage::new("note", &1).unwrap();
     assert_eq!(room.forward_message(note.clone()).await, Err(ForwardError::NotAddressed));
     room.forward_message(note.to(To::All)).await.unwrap();
 
@@ -180,7 +180,7 @@ async fn a_peer_leaves_once_when_its_lease_is_gone() {
     b.leave();
 
     assert_eq!(a.expect("left").await, json!({ "peer_id": b.id }));
-    b.expect_close(Close::FAILED).await;
+    b.expect_close(CloseFrame::FAILED).await;
     assert_eq!(counts.read(), (1, 2, 1, 0));
     assert_eq!(room.peers(), [a.id]);
 }
@@ -196,7 +196,7 @@ async fn a_stopped_room_has_told_everyone_and_its_name_is_free() {
         a.expect("error").await,
         json!({ "description": "Room closed", "details": "bed time" })
     );
-    a.expect_close(Close::NORMAL).await;
+    a.expect_close(CloseFrame::NORMAL).await;
     assert!(rooms.lookup("demo").is_none());
     assert_eq!(counts.read(), (1, 1, 0, 1), "on_terminate ran, and no new room began");
     assert_eq!(a.say("hello", To::All), Err(ForwardError::RoomUnavailable));
@@ -232,7 +232,7 @@ async fn a_room_that_panics_readopts_its_peers_on_their_connections() {
     peers = a.expect("room_restarted").await["peers"].as_array().unwrap().len();
     assert_eq!(peers, 2);
     assert_eq!(once.expect("error").await["details"], "once_only");
-    once.expect_close(Close::NORMAL).await;
+    once.expect_close(CloseFrame::NORMAL).await;
     assert_eq!(counts.read(), (2, 5, 0, 0));
     assert_eq!(b.expect("left").await, json!({ "peer_id": once.id }));
     a.say("still_here", To::All).unwrap();
@@ -250,7 +250,7 @@ async fn a_room_that_closes_on_a_crash_tells_its_peers() {
         a.expect("error").await,
         json!({ "description": "Room closed", "details": "crashed" })
     );
-    a.expect_close(Close::ROOM_FAILED).await;
+    a.expect_close(CloseFrame::ROOM_FAILED).await;
 }
 
 #[actix::test]
@@ -263,7 +263,7 @@ async fn a_peer_that_makes_the_room_panic_while_it_joins_is_not_let_in_again() {
 
     bystander.expect("room_restarted").await;
     assert_eq!(explosive.expect("error").await["details"], "room_crashed");
-    explosive.expect_close(Close::NORMAL).await;
+    explosive.expect_close(CloseFrame::NORMAL).await;
     assert_eq!(counts.read().0, 2, "one restart, not a loop");
 }
 
@@ -280,7 +280,7 @@ async fn a_room_that_panics_too_often_is_given_up_and_its_clients_are_told() {
         a.expect("error").await,
         json!({ "description": "Room closed", "details": "crashed" })
     );
-    a.expect_close(Close::ROOM_FAILED).await;
+    a.expect_close(CloseFrame::ROOM_FAILED).await;
     while !matches!(events.recv().await.unwrap().what, Lifecycle::Down(reason) if !reason.is_abnormal())
     {
     }
@@ -346,7 +346,7 @@ async fn a_client_that_does_not_read_is_closed_and_the_room_goes_on() {
         read += 1;
     }
     assert_eq!(read, 10);
-    assert_eq!(slow.outbox.closing(), Some(&Close::TOO_SLOW));
+    assert_eq!(slow.outbox.closing(), Some(&CloseFrame::TOO_SLOW));
 }
 
 #[actix::test]
@@ -419,7 +419,7 @@ async fn stopping_all_tells_everyone_that_the_server_goes_away() {
     rooms.stop_all("maintenance").await;
 
     assert_eq!(a.expect("error").await["details"], "maintenance");
-    a.expect_close(Close::GOING_AWAY).await;
+    a.expect_close(CloseFrame::GOING_AWAY).await;
     server.stop().await;
 }
 
@@ -431,7 +431,7 @@ async fn a_server_that_is_stopped_closes_its_rooms_in_good_order() {
     server.stop().await;
 
     assert_eq!(a.expect("error").await["details"], "shutdown");
-    a.expect_close(Close::GOING_AWAY).await;
+    a.expect_close(CloseFrame::GOING_AWAY).await;
     assert_eq!(counts.read().3, 1);
     assert!(rooms.names().is_empty());
 }

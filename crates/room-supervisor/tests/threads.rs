@@ -80,7 +80,7 @@ impl Room for Gated {
         self.0.pass(Where::Leave);
     }
 
-    fn on_forward(&mut self, message: Message) -> Option<Message> {
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
         self.0.pass(Where::Forward);
         Some(message)
     }
@@ -348,7 +348,7 @@ async fn a_name_that_no_client_can_enter_is_refused_however_the_room_is_opened()
     let (free, _keeper) = gate(Where::Nowhere);
     for bad in ["", "a/b", ".hidden", "a\nb", "a?b", "a%b"] {
         assert!(!is_room_name(bad));
-        let error = BadRoomName(bad.to_owned());
+        let error = RoomNameError(bad.to_owned());
         let at_start = free.clone();
         let rooms = Rooms::builder()
             .open_at_start(move || {

@@ -12,8 +12,8 @@ use callboard_peer_connection::IceCandidate;
 use callboard_room_supervisor::{AuthData, Room, RoomOptions, Rooms};
 use callboard_signaling::rpc::{HookContext, HookError};
 use callboard_signaling::{
-    BadRequest, Hooks, Init, InitContext, JoinRequest, Peer, PeerOptions, Rate, Refused, Signaling,
-    tune,
+    BadRequest, Hooks, InitContext, JoinRequest, Peer, PeerInit, PeerOptions, Rate, Refused,
+    Signaling, tune,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::{SinkExt, StreamExt};
@@ -48,7 +48,7 @@ impl Peer for Guest {
         Ok(JoinRequest { room: "bench".to_owned(), ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
         Ok(Self.into())
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use callboard_room_supervisor::{
-    Close, Description, ForwardError, JoinError, Lease, Message, SocketNumber,
+    CloseFrame, Description, ForwardError, JoinError, Membership, RoomMessage, SocketNumber,
 };
 use callboard_supervision::{catch_panic, has_panicked};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::attachment::Attachment;
 use crate::counters::{Count, Counters};
 use crate::options::Policy;
-use crate::peer::{Context, Peer};
+use crate::peer::{Peer, PeerContext};
 use crate::session::{Act, SILENT, Session};
 use crate::socket::{Event, FromSocket, ToSocket};
 use server_link::Link;
@@ -27,8 +27,8 @@ use server_link::Link;
 pub(crate) struct PeerActor<P: Peer> {
     /// Taken out while one of its callbacks runs: an actor without it has crashed.
     peer: Option<P>,
-    context: Context,
-    lease: Arc<Lease>,
+    context: PeerContext,
+    membership: Arc<Membership>,
     session: Session,
     attachment: Arc<Attachment>,
     /// None while the client has no socket.
@@ -50,8 +50,8 @@ pub(crate) struct PeerActor<P: Peer> {
 impl<P: Peer> PeerActor<P> {
     pub(crate) fn new(
         peer: P,
-        context: Context,
-        lease: Arc<Lease>,
+        context: PeerContext,
+        membership: Arc<Membership>,
         session: Session,
         attachment: Arc<Attachment>,
         counters: Arc<Counters>,
@@ -60,7 +60,7 @@ impl<P: Peer> PeerActor<P> {
         Self {
             peer: Some(peer),
             context,
-            lease,
+            membership,
             session,
             attachment,
             socket: None,
@@ -80,7 +80,7 @@ impl<P: Peer> PeerActor<P> {
     }
 
     /// Runs one of the peer's callbacks.
-    fn call<T>(&mut self, callback: impl FnOnce(&mut P, &Context) -> T) -> Option<T> {
+    fn call<T>(&mut self, callback: impl FnOnce(&mut P, &PeerContext) -> T) -> Option<T> {
         let mut peer = self.peer.take()?;
         let result = callback(&mut peer, &self.context);
         self.peer = Some(peer);
@@ -88,14 +88,14 @@ impl<P: Peer> PeerActor<P> {
     }
 
     fn tell(&self, description: Description, details: &Value) {
-        let error = Message::error(self.context.peer_id, description, details);
+        let error = RoomMessage::error(self.context.peer_id, description, details);
         // A client that is being closed is told no more.
-        _ = self.lease.outbox().push(error.encode());
+        _ = self.membership.outbox().push(error.encode());
     }
 
-    fn part(&mut self, ctx: &mut actix::Context<Self>, close: Close) {
+    fn part(&mut self, ctx: &mut actix::Context<Self>, close: CloseFrame) {
         self.leaving = true;
-        self.lease.outbox().close(close);
+        self.membership.outbox().close(close);
         ctx.stop();
     }
 
@@ -129,13 +129,13 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
-    fn forward(&mut self, message: Message) {
-        let message = Message { from: Some(self.context.peer_id), ..message };
+    fn forward(&mut self, message: RoomMessage) {
+        let message = RoomMessage { from: Some(self.context.peer_id), ..message };
         let Some(message) = self.call(|peer, context| peer.on_receive(message, context)).flatten()
         else {
             return;
         };
-        match self.lease.forward(message) {
+        match self.membership.forward(message) {
             Ok(()) => {}
             Err(ForwardError::TooManyInFlight) => {
                 self.counters.add(Count::TooMany);
@@ -163,7 +163,7 @@ impl<P: Peer> PeerActor<P> {
             }
             Err(error) => {
                 self.tell(Description::CouldNotJoinRoom, &error.details());
-                self.part(ctx, Close::NORMAL);
+                self.part(ctx, CloseFrame::NORMAL);
             }
         }
     }
@@ -193,9 +193,9 @@ impl<P: Peer> Actor for PeerActor<P> {
         if self.again {
             self.find_server(ctx);
         }
-        let lease = Arc::clone(&self.lease);
+        let membership = Arc::clone(&self.membership);
         let joining = async move {
-            timeout(JOIN_TIMEOUT, lease.join()).await.unwrap_or(Err(JoinError::TimedOut))
+            timeout(JOIN_TIMEOUT, membership.join()).await.unwrap_or(Err(JoinError::TimedOut))
         };
         ctx.spawn(joining.into_actor(self).map(|joined, this, ctx| this.joined(ctx, joined)));
     }
@@ -212,7 +212,7 @@ impl<P: Peer> Actor for PeerActor<P> {
         if !self.leaving && !self.context.room.is_running() {
             // It ends with its room, which can no longer say so.
             self.tell(Description::RoomClosed, &"crashed".into());
-            self.lease.outbox().close(Close::ROOM_FAILED);
+            self.membership.outbox().close(CloseFrame::ROOM_FAILED);
         }
         let context = &self.context;
         if catch_panic("on_terminate", || peer.on_terminate(context)).is_err() {

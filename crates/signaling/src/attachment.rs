@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use callboard_room_supervisor::{
-    Close, MailWaiting, Message, Outbox, OutboxLimits, PeerId, SocketNumber, To,
+    CloseFrame, MailWaiting, Outbox, OutboxLimits, PeerId, RoomMessage, SocketNumber, To,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -250,7 +250,7 @@ impl Attachment {
     }
 
     /// Returns the first message to a client that has come back.
-    fn resumed(&self, state: &mut State) -> Message {
+    fn resumed(&self, state: &mut State) -> RoomMessage {
         #[derive(Serialize)]
         struct Data {
             peer_id: PeerId,
@@ -258,7 +258,7 @@ impl Attachment {
         }
         let peer_id = self.terms.peer_id;
         let data = Data { peer_id, resume: self.renew(state) };
-        Message::new("resumed", &data)
+        RoomMessage::new("resumed", &data)
             .expect("ids and values can always be written as JSON")
             .to(To::Peers(vec![peer_id]))
     }
@@ -275,7 +275,7 @@ impl Attachment {
 
     /// Closes the socket of a client that does not answer, and waits for another one. Returns false if that is not
     /// possible.
-    pub(crate) fn unplug(&self, socket: SocketNumber, close: Close) -> bool {
+    pub(crate) fn unplug(&self, socket: SocketNumber, close: CloseFrame) -> bool {
         let mut state = self.state();
         match &state.line {
             Line::Here { number, control, .. } if *number == socket && self.may_come_back() => {
@@ -331,8 +331,8 @@ impl Attachment {
     }
 
     /// Handles the close of the outbox: ends the socket, or the peer if there is no socket.
-    fn closing(&self, close: Close) {
-        if close == Close::TOO_SLOW {
+    fn closing(&self, close: CloseFrame) {
+        if close == CloseFrame::TOO_SLOW {
             self.counters.add(Count::TooSlow);
         }
         let mut state = self.state();
@@ -384,12 +384,12 @@ impl Drop for Attachment {
 }
 
 /// Returns whether a client with this close must not come back.
-fn is_for_good(close: Close) -> bool {
+fn is_for_good(close: CloseFrame) -> bool {
     matches!(close.code, 1000 | 4000..=4999)
 }
 
 /// Close 1000: the client has come back with another socket before this one had ended.
-const RESUMED_ELSEWHERE: Close = Close { code: 1000, reason: "resumed elsewhere" };
+const RESUMED_ELSEWHERE: CloseFrame = CloseFrame { code: 1000, reason: "resumed elsewhere" };
 
 #[cfg(test)]
 mod tests;

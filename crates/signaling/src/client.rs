@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionHandle};
-use callboard_room_supervisor::{Close, Message, Outbox, OutboxClosed, PeerId, To};
+use callboard_room_supervisor::{CloseFrame, Outbox, OutboxClosedError, PeerId, RoomMessage, To};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::control::unreadable;
 use crate::rpc::{Desk, NoOutcome, NotCalled};
-use crate::server_peer::{Channels, EVENTS, SendDataError};
+use crate::server_peer::{Channels, EVENTS, SendToChannelError};
 
 /// Handle of a peer's client, usable from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -64,8 +64,8 @@ impl PeerRef {
     /// Sends a message to the client, as it is.
     ///
     /// # Errors
-    /// [`OutboxClosed`] if the connection is being closed.
-    pub fn send_to_client(&self, message: &Message) -> Result<(), OutboxClosed> {
+    /// [`OutboxClosedError`] if the connection is being closed.
+    pub fn send_to_client(&self, message: &RoomMessage) -> Result<(), OutboxClosedError> {
         self.outbox.push(message.encode())
     }
 
@@ -73,16 +73,20 @@ impl PeerRef {
     /// (`webrtc:data`). Delivery is not reported: a channel whose buffer is full drops the message.
     ///
     /// # Errors
-    /// [`SendDataError`]
-    pub fn send_data(&self, label: &str, message: DataChannelMessage) -> Result<(), SendDataError> {
+    /// [`SendToChannelError`]
+    pub fn send_data(
+        &self,
+        label: &str,
+        message: DataChannelMessage,
+    ) -> Result<(), SendToChannelError> {
         if let Some(channel) = self.channels.find(label) {
             return channel.try_send(label, message);
         }
         let DataChannelMessage::Text(text) = message else {
-            return Err(SendDataError::NeedsChannel);
+            return Err(SendToChannelError::NeedsChannel);
         };
         self.push("webrtc:data", &json!({ "channel": label, "data": text }))
-            .map_err(|_| SendDataError::Gone)
+            .map_err(|_| SendToChannelError::Gone)
     }
 
     /// Calls a function that the client has registered, over the data channel `events` if it is open, else over the
@@ -142,7 +146,7 @@ impl PeerRef {
     /// Stops the peer: its connection is closed with 1000, after which `callboard.js` does not come back, and it leaves
     /// its room.
     pub fn stop(&self) {
-        self.outbox.close(Close::NORMAL);
+        self.outbox.close(CloseFrame::NORMAL);
     }
 
     /// Closes the client's connection with this code and reason, after what it has been sent before; the peer leaves
@@ -163,13 +167,13 @@ impl PeerRef {
         if reason.len() > LONGEST_REASON {
             return Err(CloseError::LongReason);
         }
-        self.outbox.close(Close { code, reason });
+        self.outbox.close(CloseFrame { code, reason });
         Ok(())
     }
 
     /// Sends a message from the server to this client alone.
-    pub(crate) fn push(&self, event: &str, data: &impl Serialize) -> Result<(), OutboxClosed> {
-        match Message::new(event, data) {
+    pub(crate) fn push(&self, event: &str, data: &impl Serialize) -> Result<(), OutboxClosedError> {
+        match RoomMessage::new(event, data) {
             Ok(message) => self.outbox.push(message.to(To::Peers(vec![self.peer_id])).encode()),
             Err(error) => {
                 log::error!("{event} cannot be written as JSON: {error}");

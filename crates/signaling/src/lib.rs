@@ -35,7 +35,7 @@
 //!         Ok(JoinRequest { credentials, room, ..JoinRequest::default() })
 //!     }
 //!
-//!     async fn on_init(_: &InitContext, auth: &AuthData, secret: &&'static str) -> Result<Init<Self>, Refused> {
+//!     async fn on_init(_: &InitContext, auth: &AuthData, secret: &&'static str) -> Result<PeerInit<Self>, Refused> {
 //!         if auth.credentials["token"] == *secret { Ok(Guest.into()) } else { Err("wrong token".into()) }
 //!     }
 //! }
@@ -105,7 +105,8 @@ pub use options::PeerOptions;
 pub use origin::Origins;
 pub use own_pages::{OwnPages, Place};
 pub use peer::{
-    BadRequest, ChannelEvent, Context, Init, InitContext, JoinRequest, Peer, Refused, SocketOptions,
+    BadRequest, ChannelEvent, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Refused,
+    SocketOptions,
 };
 pub use proxies::{TrustedProxies, TrustedProxiesError};
 pub use rate::{Limits, Rate};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
-use callboard_room_supervisor::{AuthData, Message, PeerId, RoomHandle};
+use callboard_room_supervisor::{AuthData, PeerId, RoomHandle, RoomMessage};
 use serde_json::{Map, Value};
 
 use crate::client::PeerRef;
@@ -36,29 +36,29 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         context: &InitContext,
         auth: &AuthData,
         options: &Self::Options,
-    ) -> impl Future<Output = Result<Init<Self>, Refused>>;
+    ) -> impl Future<Output = Result<PeerInit<Self>, Refused>>;
 
     /// Handles the peer's admission to the room. The client has been sent its `authenticated`, and none of its messages
     /// has been processed. After a crash it is called again, in the new instance.
-    fn on_joined(&mut self, context: &Context) {
+    fn on_joined(&mut self, context: &PeerContext) {
         _ = context;
     }
 
     /// Handles a message of the client: returns it, changed or not, to pass it on; none swallows it. Default: passes it
     /// on.
-    fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
+    fn on_receive(&mut self, message: RoomMessage, context: &PeerContext) -> Option<RoomMessage> {
         _ = context;
         Some(message)
     }
 
     /// Handles the opening or closing of a data channel of the client.
-    fn on_channel(&mut self, event: ChannelEvent<'_>, context: &Context) {
+    fn on_channel(&mut self, event: ChannelEvent<'_>, context: &PeerContext) {
         _ = (event, context);
     }
 
     /// Handles a message on a data channel, or over the WebSocket in its stead (`webrtc:send`), that is not a call of a
     /// [hook](crate::rpc).
-    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         _ = (channel, data, context);
     }
 
@@ -70,9 +70,9 @@ pub trait Peer: Send + Unpin + Sized + 'static {
     ///
     /// ```
     /// use callboard_peer_connection::{CloseReason, FailureReason, PeerConnectionState};
-    /// use callboard_signaling::{Context, EndReason};
+    /// use callboard_signaling::{PeerContext, EndReason};
     ///
-    /// fn on_webrtc_state(state: PeerConnectionState, reason: Option<&EndReason>, context: &Context) {
+    /// fn on_webrtc_state(state: PeerConnectionState, reason: Option<&EndReason>, context: &PeerContext) {
     ///     match reason {
     ///         Some(EndReason::Connection(CloseReason::Failed(FailureReason::PathLost(silence)))) => {
     ///             println!("{} has been silent for {silence:?}", context.peer_id);
@@ -86,13 +86,13 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         &mut self,
         state: PeerConnectionState,
         reason: Option<&EndReason>,
-        context: &Context,
+        context: &PeerContext,
     ) {
         _ = (state, reason, context);
     }
 
     /// Handles the normal end of the peer.
-    fn on_terminate(&mut self, context: &Context) {
+    fn on_terminate(&mut self, context: &PeerContext) {
         _ = context;
     }
 }
@@ -139,14 +139,14 @@ impl<T: fmt::Display> From<T> for Refused {
 
 /// An accepted peer.
 #[derive(Clone, Debug)]
-pub struct Init<P> {
+pub struct PeerInit<P> {
     /// State of the peer.
     pub peer: P,
     /// Options of its connection that differ from the route's.
     pub socket: SocketOptions,
 }
 
-impl<P> From<P> for Init<P> {
+impl<P> From<P> for PeerInit<P> {
     fn from(peer: P) -> Self {
         Self { peer, socket: SocketOptions::default() }
     }
@@ -173,7 +173,7 @@ pub struct InitContext {
 
 /// Context of a peer, passed to its callbacks.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub struct PeerContext {
     /// Room of the peer.
     pub room: RoomHandle,
     /// Id of the peer.

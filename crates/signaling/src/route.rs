@@ -14,8 +14,8 @@ use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use callboard_room_supervisor::{
-    AuthData, Close, Description, Lease, Message, PeerId, RoomHandle, Rooms, StartRoomError,
-    is_room_name,
+    AuthData, CloseFrame, Description, Membership, PeerId, RoomHandle, RoomMessage, Rooms,
+    StartRoomError, is_room_name,
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError, catch_panic, catch_panics};
 use tokio::time::{Instant, sleep, timeout};
@@ -29,7 +29,7 @@ use crate::client::PeerRef;
 use crate::counters::{Count, Counters};
 use crate::limits::{Admission, Connections, TooMany, subscriber};
 use crate::options::{PeerOptions, Policy};
-use crate::peer::{BadRequest, Context, Init, InitContext, JoinRequest, Peer, Refused};
+use crate::peer::{BadRequest, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Refused};
 use crate::proxies::peer_address;
 use crate::quota::RoomQuota;
 use crate::rpc::Desk;
@@ -158,7 +158,7 @@ async fn try_enter<P: Peer>(
         return Err(no_such_room());
     }
     let context = InitContext { peer_id, room: rooms.lookup(&room) };
-    let Init { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
+    let PeerInit { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
     let max_message = socket.max_message.unwrap_or(policy.max_message);
     let opened = open(door, request, payload, peer_id, max_message)?;
     let cable = Cable::new(request.conn_data::<Descriptor>());
@@ -166,7 +166,7 @@ async fn try_enter<P: Peer>(
     let (attachment, number) =
         Attachment::new(terms, opened.plug(&cable), Arc::clone(tokens), Arc::clone(counters));
     let seated = timeout(SEAT_TIMEOUT, seat(door, &room, address, &auth, &attachment)).await;
-    let (room, lease) = match seated {
+    let (room, membership) = match seated {
         Ok(Ok(seated)) => seated,
         Ok(Err(SeatError::TooManyOpened(wait))) => {
             return Err(too_many_rooms(StatusCode::TOO_MANY_REQUESTS, wait));
@@ -187,7 +187,7 @@ async fn try_enter<P: Peer>(
         policy: Arc::clone(policy),
         idle_timeout: socket.idle_timeout.unwrap_or(policy.idle_timeout),
         max_message,
-        context: Context {
+        context: PeerContext {
             room: room.clone(),
             peer_id,
             client: PeerRef {
@@ -198,11 +198,11 @@ async fn try_enter<P: Peer>(
                 channels: Channels::default(),
             },
         },
-        lease: Arc::clone(&lease),
+        membership: Arc::clone(&membership),
         attachment: Arc::clone(&attachment),
         counters: Arc::clone(counters),
     };
-    actix::spawn(start_peer(room, birth.spec(), lease));
+    actix::spawn(start_peer(room, birth.spec(), membership));
     counters.add(Count::Opened);
     Ok(opened.respond((attachment, number), cable, admission, Arc::clone(counters)))
 }
@@ -268,7 +268,7 @@ async fn seat<P: Peer>(
     address: IpAddr,
     auth: &AuthData,
     attachment: &Attachment,
-) -> Result<(RoomHandle, Arc<Lease>), SeatError> {
+) -> Result<(RoomHandle, Arc<Membership>), SeatError> {
     let rooms = &door.rooms;
     loop {
         let room = match rooms.lookup(name) {
@@ -296,8 +296,8 @@ async fn seat<P: Peer>(
             }
         };
         let outbox = Arc::clone(&attachment.outbox);
-        if let Ok(lease) = room.seat_with(auth.clone(), outbox, attachment.welcome()) {
-            return Ok((room, Arc::new(lease)));
+        if let Ok(membership) = room.reserve_with(auth.clone(), outbox, attachment.welcome()) {
+            return Ok((room, Arc::new(membership)));
         }
         room.ended().await;
         // Its name is free once its supervisor has handled its end, if that ever happens.
@@ -305,14 +305,15 @@ async fn seat<P: Peer>(
     }
 }
 
-/// Starts the peer below its room. If that fails, the lease is kept until the client has been told.
-async fn start_peer(room: RoomHandle, spec: ChildSpec, lease: Arc<Lease>) {
+/// Starts the peer below its room. If that fails, the membership is kept until the client has been told.
+async fn start_peer(room: RoomHandle, spec: ChildSpec, membership: Arc<Membership>) {
     if let Err(error) = room.start_peer(spec).await {
-        log::debug!("peer {} was not started: {error}", lease.peer_id());
-        let closed = Message::error(lease.peer_id(), Description::RoomClosed, &"crashed".into());
+        log::debug!("peer {} was not started: {error}", membership.peer_id());
+        let closed =
+            RoomMessage::error(membership.peer_id(), Description::RoomClosed, &"crashed".into());
         // A client that is being closed already knows why.
-        _ = lease.outbox().push(closed.encode());
-        lease.outbox().close(Close::ROOM_FAILED);
+        _ = membership.outbox().push(closed.encode());
+        membership.outbox().close(CloseFrame::ROOM_FAILED);
     }
 }
 
@@ -324,8 +325,8 @@ struct Birth<P: Peer> {
     policy: Arc<Policy>,
     idle_timeout: Duration,
     max_message: usize,
-    context: Context,
-    lease: Arc<Lease>,
+    context: PeerContext,
+    membership: Arc<Membership>,
     attachment: Arc<Attachment>,
     counters: Arc<Counters>,
 }
@@ -339,7 +340,7 @@ impl<P: Peer> Birth<P> {
             let first = self.first.take();
             let again = first.is_none();
             let (custom, policy) = (self.custom.clone(), Arc::clone(&self.policy));
-            let (context, lease) = (self.context.clone(), Arc::clone(&self.lease));
+            let (context, membership) = (self.context.clone(), Arc::clone(&self.membership));
             let (attachment, counters) = (Arc::clone(&self.attachment), Arc::clone(&self.counters));
             let (idle_timeout, max_message) = (self.idle_timeout, self.max_message);
             async move {
@@ -350,14 +351,14 @@ impl<P: Peer> Birth<P> {
                             peer_id: context.peer_id,
                             room: Some(context.room.clone()),
                         };
-                        let init = init_again::<P>(&init, &lease, &custom, &policy);
+                        let init = init_again::<P>(&init, &membership, &custom, &policy);
                         init.await.map_err(StartError::failed)?
                     }
                 };
                 let now = Instant::now().into_std();
                 let session =
                     Session::new(now, Arc::clone(&policy.rules), idle_timeout, max_message);
-                Ok(PeerActor::new(peer, context, lease, session, attachment, counters, policy)
+                Ok(PeerActor::new(peer, context, membership, session, attachment, counters, policy)
                     .again(again))
             }
         });
@@ -371,7 +372,7 @@ async fn init<P: Peer>(
     custom: &P::Options,
     policy: &Policy,
     counters: &Counters,
-) -> Result<Init<P>, Refusal> {
+) -> Result<PeerInit<P>, Refusal> {
     let init = async { P::on_init(context, auth, custom).await };
     let init = catch_panics("on_init".to_owned(), init);
     match timeout(policy.init_timeout, init).await {
@@ -388,11 +389,11 @@ async fn init<P: Peer>(
 /// Creates the peer anew after a crash. The client was accepted once, but may have lost its rights meanwhile.
 async fn init_again<P: Peer>(
     context: &InitContext,
-    lease: &Lease,
+    membership: &Membership,
     custom: &P::Options,
     policy: &Policy,
 ) -> Result<P, String> {
-    match timeout(policy.init_timeout, P::on_init(context, lease.auth(), custom)).await {
+    match timeout(policy.init_timeout, P::on_init(context, membership.auth(), custom)).await {
         Ok(Ok(init)) => Ok(init.peer),
         Ok(Err(Refused(detail))) => Err(detail),
         Err(_) => Err("on_init timed out".into()),

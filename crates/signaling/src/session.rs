@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callboard_room_supervisor::{Close, Description, Message, MessageLimits};
+use callboard_room_supervisor::{CloseFrame, Description, MessageLimits, RoomMessage};
 use serde_json::{Value, json};
 
 use crate::control::may_be_control;
@@ -50,13 +50,13 @@ pub(crate) enum Act {
     /// Check whether the text is for the server itself; otherwise [read](Session::read) it.
     Inspect,
     /// Forward this message of the client.
-    Forward(Message),
+    Forward(RoomMessage),
     /// Nothing: the message was dropped, and the client has been warned.
     Dropped,
     /// Send the client an error.
     Tell(Description, Value),
     /// Send the client an error, if there is one, and close.
-    Part(Option<(Description, Value)>, Close),
+    Part(Option<(Description, Value)>, CloseFrame),
     Ping,
 }
 
@@ -92,7 +92,7 @@ impl Session {
             let details = json!({ "max_bytes": self.max_message });
             return Act::Part(Some((Description::MessageTooLarge, details)), TOO_LARGE);
         }
-        match Message::parse(text, &self.rules.limits) {
+        match RoomMessage::parse(text, &self.rules.limits) {
             Ok(message) => Act::Forward(message),
             Err(why) => Act::Tell(Description::InvalidMessage, why.to_string().into()),
         }
@@ -163,11 +163,11 @@ impl Session {
 }
 
 /// Close 1008: the client sends far more than it may.
-pub(crate) const TOO_MANY: Close = Close { code: 1008, reason: "too many messages" };
+pub(crate) const TOO_MANY: CloseFrame = CloseFrame { code: 1008, reason: "too many messages" };
 /// Close 1009: the client sent something too large.
-pub(crate) const TOO_LARGE: Close = Close { code: 1009, reason: "message too large" };
+pub(crate) const TOO_LARGE: CloseFrame = CloseFrame { code: 1009, reason: "message too large" };
 /// Close 1001: the client was silent for too long.
-pub(crate) const SILENT: Close = Close { code: 1001, reason: "silent for too long" };
+pub(crate) const SILENT: CloseFrame = CloseFrame { code: 1001, reason: "silent for too long" };
 /// Interval between two errors that say that the room is busy.
 const BUSY: Duration = Duration::from_secs(1);
 /// Number of pings in a row that may go unanswered.

@@ -21,7 +21,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytestring::ByteString;
 use callboard_room_supervisor::{
-    Close, Deliver, Description, MailWaiting, Message, PeerId, SocketNumber,
+    CloseFrame, Deliver, Description, MailWaiting, PeerId, RoomMessage, SocketNumber,
 };
 use futures_util::{StreamExt, stream};
 use serde_json::json;
@@ -91,7 +91,7 @@ pub(crate) enum ToSocket {
     /// Order to send a ping.
     Ping,
     /// Order to close the WebSocket.
-    End(Close),
+    End(CloseFrame),
 }
 
 /// Parameters for opening a WebSocket.
@@ -260,7 +260,7 @@ impl Socket {
 
     /// Closes, and reads on until the client's close frame, so that the connection can be closed right after it (RFC
     /// 6455 §7.1.1). For the peer, the socket has ended.
-    fn close(&mut self, ctx: &mut Ctx, Close { code, reason }: Close) {
+    fn close(&mut self, ctx: &mut Ctx, CloseFrame { code, reason }: CloseFrame) {
         if self.closing.replace(DISCARD).is_some() {
             return;
         }
@@ -296,7 +296,7 @@ impl Socket {
     /// of all messages. Nothing more is read after this: it would be the rest of the message.
     fn too_large(&mut self, ctx: &mut Ctx) {
         let details = json!({ "max_bytes": self.max_frame });
-        ctx.text(Message::error(self.peer_id, Description::MessageTooLarge, &details).encode());
+        ctx.text(RoomMessage::error(self.peer_id, Description::MessageTooLarge, &details).encode());
         self.end(ctx, TOO_LARGE.code, TOO_LARGE.reason);
     }
 

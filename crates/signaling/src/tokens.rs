@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callboard_room_supervisor::Close;
+use callboard_room_supervisor::CloseFrame;
 use tokio::time::Instant;
 
 use crate::attachment::Attachment;
@@ -24,7 +24,7 @@ pub(crate) struct Tokens(Mutex<Table>);
 struct Table {
     good: HashMap<Digest, Weak<Attachment>>,
     /// Clients that were closed for good, with the time until which they are remembered.
-    closed: HashMap<Digest, (Close, Instant)>,
+    closed: HashMap<Digest, (CloseFrame, Instant)>,
 }
 
 /// SHA-256 digest of a token.
@@ -59,7 +59,7 @@ impl Tokens {
     }
 
     /// Notes that the peer of this token is closed for good, which its client may not have been told.
-    pub(crate) fn close(&self, digest: Digest, close: Close, until: Instant) {
+    pub(crate) fn close(&self, digest: Digest, close: CloseFrame, until: Instant) {
         let mut table = self.lock();
         if table.closed.len() >= MAX_CLOSED {
             let now = Instant::now();
@@ -72,7 +72,7 @@ impl Tokens {
     }
 
     /// Returns how the peer of this token was closed, if that was for good and not long ago.
-    pub(crate) fn closed(&self, digest: Digest) -> Option<Close> {
+    pub(crate) fn closed(&self, digest: Digest) -> Option<CloseFrame> {
         let table = self.lock();
         let (close, until) = table.closed.get(&digest)?;
         (*until > Instant::now()).then_some(*close)

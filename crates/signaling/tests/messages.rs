@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use callboard_room_supervisor::{Message, To};
+use callboard_room_supervisor::{RoomMessage, To};
 use callboard_signaling::{Count, Rate};
 use common::Server;
 use common::away::counted;
@@ -183,7 +183,7 @@ async fn a_peer_may_answer_swallow_and_stop() {
     a.send(json!({ "event": "whoami", "to": "all" })).await;
     assert_eq!(a.expect("you_are").await, json!(a.id));
     let room = server.rooms.lookup("demo").unwrap();
-    room.forward_message(Message::new("news", &1).unwrap().to(To::All)).await.unwrap();
+    room.forward_message(RoomMessage::new("news", &1).unwrap().to(To::All)).await.unwrap();
     a.expect("news").await;
     a.send(json!({ "event": "stop_me", "to": "all" })).await;
     a.expect_close(1000).await;

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use callboard_room_supervisor::{Message, OutboxLimits, To};
+use callboard_room_supervisor::{OutboxLimits, RoomMessage, To};
 use callboard_signaling::{Count, Rate};
 use common::away::*;
 use common::rtc::{RtcClient, webrtc};
@@ -145,7 +145,7 @@ async fn what_a_blocked_connection_has_not_taken_goes_to_the_next_and_it_is_cut(
     for number in 0..=LAST {
         let data = json!({ "number": number, "padding": "x".repeat(50_000) });
         let news =
-            Message::new("news", &data).unwrap().to(To::Peers(vec![old.id.parse().unwrap()]));
+            RoomMessage::new("news", &data).unwrap().to(To::Peers(vec![old.id.parse().unwrap()]));
         room.forward_message(news).await.unwrap();
     }
 

@@ -473,7 +473,7 @@ async fn a_server_peer_needs_neither_websocket_nor_room() {
     assert!(matches!(told.recv().await, Some(ServerPeerEvent::Answer(_))));
     let message = DataChannelMessage::Text("x".to_owned());
     let sent = peer.send(SendToChannel { label: "chat".to_owned(), message }).await.unwrap();
-    assert_eq!(sent, Err(SendDataError::NoChannel("chat".to_owned())));
+    assert_eq!(sent, Err(SendToChannelError::NoChannel("chat".to_owned())));
 
     controller.send(Quit).await.unwrap();
     drop(controller);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use callboard_room_supervisor::AuthData;
-use callboard_signaling::{BadRequest, Init, InitContext, JoinRequest, Peer, Refused};
+use callboard_signaling::{BadRequest, InitContext, JoinRequest, Peer, PeerInit, Refused};
 
 use crate::config::Config;
 use crate::credentials::credentials_of;
@@ -26,7 +26,7 @@ impl Peer for Caller {
         _: &InitContext,
         auth: &AuthData,
         config: &Arc<Config>,
-    ) -> Result<Init<Self>, Refused> {
+    ) -> Result<PeerInit<Self>, Refused> {
         if config.admits(&auth.credentials) {
             Ok(Caller.into())
         } else {

@@ -36,11 +36,11 @@ impl Peer for Player {
         Ok(JoinRequest { metadata, room, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
         if auth.metadata == "open=sesame" { Ok(Self.into()) } else { Err("who are you?".into()) }
     }
 
-    fn on_receive(&mut self, message: Message, _: &Context) -> Option<Message> {
+    fn on_receive(&mut self, message: RoomMessage, _: &PeerContext) -> Option<RoomMessage> {
         (message.event != "solution").then_some(message)
     }
 }

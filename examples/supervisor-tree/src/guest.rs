@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, web};
 use callboard_peer_connection::DataChannelMessage;
 use callboard_room_supervisor::{AuthData, PeerId};
 use callboard_signaling::{
-    BadRequest, ChannelEvent, Context, Init, InitContext, JoinRequest, Peer, Refused,
+    BadRequest, ChannelEvent, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Refused,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,16 +74,20 @@ impl Peer for Guest {
         Ok(JoinRequest { metadata, room, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, hub: &Hub) -> Result<Init<Self>, Refused> {
+    async fn on_init(
+        _: &InitContext,
+        auth: &AuthData,
+        hub: &Hub,
+    ) -> Result<PeerInit<Self>, Refused> {
         let name = auth.metadata.as_str().unwrap_or_default().into();
         Ok(Self { name, hub: hub.clone(), entered: false }.into())
     }
 
-    fn on_channel(&mut self, _: ChannelEvent<'_>, context: &Context) {
+    fn on_channel(&mut self, _: ChannelEvent<'_>, context: &PeerContext) {
         self.enter(context);
     }
 
-    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         self.enter(context);
         match channel {
             CHAT => {
@@ -107,26 +111,26 @@ impl Peer for Guest {
         }
     }
 
-    fn on_terminate(&mut self, context: &Context) {
+    fn on_terminate(&mut self, context: &PeerContext) {
         self.hub.leave(context.room.name(), context.peer_id);
     }
 }
 
 impl Guest {
     /// Adds the client to the hub, once it can send something; before, it has nothing to receive.
-    fn enter(&mut self, context: &Context) {
+    fn enter(&mut self, context: &PeerContext) {
         if !std::mem::replace(&mut self.entered, true) {
             let (room, name) = (context.room.name(), Arc::clone(&self.name));
             self.hub.enter(room, context.peer_id, name, context.client.clone());
         }
     }
 
-    fn heard(&self, context: &Context) -> Heard<'_> {
+    fn heard(&self, context: &PeerContext) -> Heard<'_> {
         let (from, name) = (context.peer_id, &*self.name);
         Heard { from, name, say: None, x: None, y: None, hidden: false }
     }
 
-    fn tell(&self, context: &Context, channel: &str, heard: &Heard<'_>) {
+    fn tell(&self, context: &PeerContext, channel: &str, heard: &Heard<'_>) {
         let Ok(text) = serde_json::to_string(heard) else { return };
         // The sender of a chat line gets it as the others do: so it has been at the server.
         let but = (channel == CURSOR).then_some(context.peer_id);

@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use callboard_signaling::Guesses;
-use callboard_signaling::rpc::{BadHookName, HookContext, HookError, Hooks};
+use callboard_signaling::rpc::{HookContext, HookError, HookNameError, Hooks};
 use serde_json::Value;
 
 use crate::hold::Hold;
 use crate::operator::Operator;
 
 /// Returns all of them, in the plugin `demo`.
-pub(crate) fn hooks(hold: Hold, operator: Operator) -> Result<Hooks, BadHookName> {
+pub(crate) fn hooks(hold: Hold, operator: Operator) -> Result<Hooks, HookNameError> {
     let guesses = Guesses::new(GUESSES, GUESS_EVERY);
     let hold = move |token: Option<String>, _: HookContext| {
         let allowed = guesses.check(ANYONE).is_ok() && operator.is(token.as_deref());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use callboard_peer_connection::DataChannelMessage;
 use callboard_room_supervisor::PeerId;
 use callboard_signaling::PeerRef;
-use callboard_signaling::server_peer::SendDataError;
+use callboard_signaling::server_peer::SendToChannelError;
 
 struct Member {
     client: PeerRef,
@@ -54,7 +54,7 @@ impl Hub {
         };
         for (peer, client) in members.into_iter().filter(|(peer, _)| Some(*peer) != but) {
             let sent = client.send_data(channel, DataChannelMessage::Text(text.to_owned()));
-            if matches!(sent, Err(SendDataError::Gone)) {
+            if matches!(sent, Err(SendToChannelError::Gone)) {
                 self.leave(room, peer);
             }
         }

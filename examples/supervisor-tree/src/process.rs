@@ -14,7 +14,7 @@ use std::time::Duration;
 use callboard_peer_connection::{Api, PeerConnectionId, PeerConnections, StartError};
 use callboard_room_supervisor::Rooms;
 use callboard_signaling::admin::Admin;
-use callboard_signaling::rpc::BadHookName;
+use callboard_signaling::rpc::HookNameError;
 use callboard_signaling::{PeerOptions, Run, Signaling, WebRtc};
 use callboard_supervision::{
     Flags, StartChildError, StartSupervisorError, SupervisorRef, SupervisorSpec, TreeSnapshot,
@@ -46,7 +46,7 @@ pub(crate) struct Server {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
     #[error(transparent)]
-    Hooks(#[from] BadHookName),
+    Hooks(#[from] HookNameError),
     #[error(transparent)]
     Sockets(#[from] StartError),
     #[error(transparent)]

@@ -13,11 +13,13 @@ use callboard_peer_connection::{
     DataChannelMessage, LocalTrack, PeerConnectionHandle, PeerConnections, PeerConnectionsOptions,
     RtpCodecCapability,
 };
-use callboard_room_supervisor::{AuthData, JoinRefusal, Message, PeerId, Room, RoomOptions, Rooms};
+use callboard_room_supervisor::{
+    AuthData, JoinRefusal, PeerId, Room, RoomMessage, RoomOptions, Rooms,
+};
 use callboard_signaling::rpc::{HookContext, HookError};
 use callboard_signaling::{
-    BadRequest, Context, Hooks, Init, InitContext, JoinRequest, Limits, Origins, Peer, PeerOptions,
-    Rate, Refused, Signaling, WebRtc, WebRtcLimits, client_script, tune,
+    BadRequest, Hooks, InitContext, JoinRequest, Limits, Origins, Peer, PeerContext, PeerInit,
+    PeerOptions, Rate, Refused, Signaling, WebRtc, WebRtcLimits, client_script, tune,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
@@ -244,7 +246,7 @@ impl Peer for Guest {
         Ok(JoinRequest { room, metadata, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
         let once = auth.metadata == "name=once" && ONCE.swap(true, Ordering::SeqCst);
         match auth.metadata == "name=impostor" || once {
             true => Err("wrong name".into()),
@@ -252,7 +254,7 @@ impl Peer for Guest {
         }
     }
 
-    fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
+    fn on_receive(&mut self, message: RoomMessage, context: &PeerContext) -> Option<RoomMessage> {
         match message.event.as_str() {
             "stop_me" => context.client.stop(),
             "kick_me" => context.client.close(4001, "kicked out").expect("a good code"),
@@ -266,7 +268,7 @@ impl Peer for Guest {
         None
     }
 
-    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         // The page may be closed already.
         _ = context.client.send_data(channel, data);
     }

@@ -24,7 +24,7 @@ impl Handler<MailWaiting> for Wire {
 
 pub(crate) struct Client {
     pub(crate) id: PeerId,
-    pub(crate) lease: Option<Lease>,
+    pub(crate) membership: Option<Membership>,
     pub(crate) outbox: Arc<Outbox>,
     socket: SocketNumber,
     waiting: Arc<Notify>,
@@ -42,8 +42,8 @@ impl Client {
         let socket = outbox.attach(Wire(Arc::clone(&waiting)).start().recipient(), None);
         let id = PeerId::random();
         let auth = AuthData { peer_id: id, credentials: Map::new(), metadata: name.into() };
-        let lease = room.seat(auth, Arc::clone(&outbox)).expect("the room is open");
-        Self { id, lease: Some(lease), outbox, socket, waiting }
+        let membership = room.reserve(auth, Arc::clone(&outbox)).expect("the room is open");
+        Self { id, membership: Some(membership), outbox, socket, waiting }
     }
 
     /// Creates a client that has joined, and has read its `authenticated`.
@@ -55,16 +55,16 @@ impl Client {
     }
 
     pub(crate) async fn join(&self) -> Result<(), JoinError> {
-        self.lease.as_ref().expect("seated").join().await
+        self.membership.as_ref().expect("seated").join().await
     }
 
     pub(crate) fn say(&self, event: &str, to: To) -> Result<(), ForwardError> {
-        let message = Message::new(event, &"data").expect("a string").to(to);
-        self.lease.as_ref().expect("seated").forward(message)
+        let message = RoomMessage::new(event, &"data").expect("a string").to(to);
+        self.membership.as_ref().expect("seated").forward(message)
     }
 
     pub(crate) fn leave(&mut self) {
-        self.lease = None;
+        self.membership = None;
     }
 
     /// Returns the next item of the outbox.
@@ -100,7 +100,7 @@ impl Client {
         value["data"].clone()
     }
 
-    pub(crate) async fn expect_close(&mut self, close: Close) {
+    pub(crate) async fn expect_close(&mut self, close: CloseFrame) {
         assert_eq!(self.next().await, Deliver::Close(close));
     }
 

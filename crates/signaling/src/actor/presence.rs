@@ -1,7 +1,7 @@
 //! Changes of a client's presence: the peer follows its client from one socket to the next.
 
 use actix::prelude::*;
-use callboard_room_supervisor::Close;
+use callboard_room_supervisor::CloseFrame;
 use tokio::time::Instant;
 
 use super::PeerActor;
@@ -49,7 +49,7 @@ impl<P: Peer> PeerActor<P> {
 
     /// Gives up the socket of a client that does not answer, and goes on without it if the client may come back.
     /// Returns whether it may.
-    pub(super) fn unplug(&self, close: Close) -> bool {
+    pub(super) fn unplug(&self, close: CloseFrame) -> bool {
         self.socket.is_some_and(|socket| self.attachment.unplug(socket, close))
     }
 

@@ -80,7 +80,7 @@ impl<P: Peer> PeerActor<P> {
             let supervisor = room.supervisor().ok_or("the room is being restarted, or closed")?;
             if let Some(closing) = closing {
                 // It reports itself that it is closed. One that is busy for longer is stopped.
-                _ = timeout(CLOSE_TIMEOUT, closing.send(Close)).await;
+                _ = timeout(CLOSE_TIMEOUT, closing.send(CloseServerPeer)).await;
             }
             // The previous one may not have ended yet.
             _ = supervisor.terminate_child(&id).await;
@@ -133,7 +133,7 @@ impl<P: Peer> PeerActor<P> {
         link.closed = link.closed.wrapping_add(1);
         if let Some(server) = link.server.take() {
             // Once for each.
-            server.do_send(Close);
+            server.do_send(CloseServerPeer);
             link.closing = Some(server);
         }
     }

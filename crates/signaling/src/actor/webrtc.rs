@@ -219,7 +219,7 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
                 self.say_closed(&reason);
                 self.ended(PeerConnectionState::Closed, &reason);
             }
-            ServerPeerEvent::Refused(Refusal::RateLimited) => {
+            ServerPeerEvent::Refused(LimitExceededError::RateLimited) => {
                 self.say("webrtc:state", &json!({ "state": "rate_limited" }));
             }
             ServerPeerEvent::TooLarge { label, message } => {

@@ -11,7 +11,7 @@ use actix::prelude::*;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
-use callboard_room_supervisor::{Close, OutboxLimits, PeerId, SocketNumber};
+use callboard_room_supervisor::{CloseFrame, OutboxLimits, PeerId, SocketNumber};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -97,7 +97,7 @@ impl Stream {
         let now = Instant::now();
         if self.attachment.outbox.backlog() != (0, 0) {
             if now.duration_since(self.emptied) >= PATIENCE {
-                self.attachment.outbox.close(Close::TOO_SLOW);
+                self.attachment.outbox.close(CloseFrame::TOO_SLOW);
             }
             return;
         }
@@ -119,7 +119,7 @@ impl Stream {
 
     fn ping(&mut self) {
         if self.heard.elapsed() > SILENCE {
-            self.attachment.outbox.close(Close { code: 1001, reason: "no answer to pings" });
+            self.attachment.outbox.close(CloseFrame { code: 1001, reason: "no answer to pings" });
         } else if let Some(socket) = self.socket {
             // One every 15 s.
             self.attachment.tell_socket(socket, ToSocket::Ping);

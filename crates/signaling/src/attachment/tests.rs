@@ -94,7 +94,7 @@ async fn a_closed_or_expired_peer_cannot_be_resumed() {
     let tokens = Arc::<Tokens>::default();
     let (closed, socket, token) = attachment(&tokens);
     closed.ended(socket, End::Lost, None);
-    closed.outbox.close(Close::NORMAL);
+    closed.outbox.close(CloseFrame::NORMAL);
     assert_eq!(resume(&closed, token), Err(ResumeError::CannotResume));
 
     tokio::time::pause();

@@ -38,7 +38,7 @@ impl Assembly {
     }
 
     /// Returns how many of its bytes have not been reported.
-    pub(super) fn untold(&self) -> usize {
+    pub(super) fn wake_ups(&self) -> usize {
         self.size - self.told
     }
 

@@ -161,7 +161,7 @@ impl Reader {
             let mut here = header.left.min(input.len());
             if here < header.left {
                 // Incomplete frames are reported in pieces, however much of them arrives at once.
-                here = here.min(PIECE - self.untold());
+                here = here.min(PIECE - self.wake_ups());
             }
             let frame = if header.opcode.is_control() {
                 self.control(header, &input[..here])?
@@ -179,9 +179,9 @@ impl Reader {
     }
 
     /// Returns how many bytes of the message under way have not been reported: fewer than a [`PIECE`].
-    fn untold(&self) -> usize {
+    fn wake_ups(&self) -> usize {
         let message = self.open.as_ref().and_then(|open| open.message.as_ref());
-        message.map_or(0, Assembly::untold)
+        message.map_or(0, Assembly::wake_ups)
     }
 
     /// Reads the next header, once it is complete.
@@ -261,7 +261,7 @@ impl Reader {
             open.message.get_or_insert_with(|| Assembly::new(header.opcode == Opcode::Text));
         message.extend(payload, header.mask)?;
         if !ends {
-            let piece = message.untold() >= PIECE;
+            let piece = message.wake_ups() >= PIECE;
             open.frame = Some(header.after(payload.len()));
             return Ok(piece.then(|| Frame::Part { bytes: message.tell() }));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
-use callboard_room_supervisor::{Close, PeerId};
+use callboard_room_supervisor::{CloseFrame, PeerId};
 
 use super::{Door, Refusal, open, screen, too_many};
 use crate::attachment::{Attachment, ResumeError, Terms};
@@ -64,7 +64,7 @@ fn tell_closed<P: Peer>(
     request: &HttpRequest,
     payload: Payload,
     address: IpAddr,
-    close: Close,
+    close: CloseFrame,
 ) -> Result<HttpResponse, Refusal> {
     let Door { policy, tokens, counters, .. } = door;
     let admission = door.admit(address)?;

@@ -19,7 +19,7 @@
 //! }
 //!
 //! let hooks = Hooks::builder().plugin("chess", |chess| chess.hook("move", play)).build()?;
-//! # Ok::<_, callboard_signaling::rpc::BadHookName>(())
+//! # Ok::<_, callboard_signaling::rpc::HookNameError>(())
 //! ```
 //!
 //! Hooks run on threads of their own, beside the actor of their peer, several at once, each up to its deadline; when a
@@ -134,7 +134,7 @@ impl<T: fmt::Display> From<T> for HookError {
 /// Error: a name that no hook can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadHookName {
+pub enum HookNameError {
     /// The name is empty, longer than 64 bytes, begins with `_`, or holds other than letters, digits, `_`, `-`, `.` and
     /// `/`.
     #[error("{0:?} is no name for a hook or plugin")]
@@ -227,7 +227,7 @@ impl fmt::Debug for Hooks {
 pub struct HooksBuilder {
     plugins: HashMap<String, HashMap<String, Hook>>,
     limits: HookLimits,
-    bad: Option<BadHookName>,
+    bad: Option<HookNameError>,
 }
 
 impl HooksBuilder {
@@ -237,7 +237,7 @@ impl HooksBuilder {
             register(Plugin { hooks: HashMap::new(), bad: check(name).err() });
         self.bad = self.bad.or(bad);
         if self.plugins.insert(name.to_owned(), hooks).is_some() {
-            self.bad.get_or_insert(BadHookName::Twice(name.to_owned()));
+            self.bad.get_or_insert(HookNameError::Twice(name.to_owned()));
         }
         self
     }
@@ -250,8 +250,8 @@ impl HooksBuilder {
     /// Creates the hooks.
     ///
     /// # Errors
-    /// [`BadHookName`], the first one.
-    pub fn build(self) -> Result<Hooks, BadHookName> {
+    /// [`HookNameError`], the first one.
+    pub fn build(self) -> Result<Hooks, HookNameError> {
         match self.bad {
             Some(bad) => Err(bad),
             None => {
@@ -265,7 +265,7 @@ impl HooksBuilder {
 /// Builder of a plugin.
 pub struct Plugin {
     hooks: HashMap<String, Hook>,
-    bad: Option<BadHookName>,
+    bad: Option<HookNameError>,
 }
 
 impl Plugin {
@@ -328,20 +328,20 @@ impl Plugin {
             }
             .boxed_local()
         };
-        let reserved = is_reserved(name).then(|| BadHookName::Reserved(name.to_owned()));
+        let reserved = is_reserved(name).then(|| HookNameError::Reserved(name.to_owned()));
         self.bad = self.bad.or(check(name).err()).or(reserved);
         if self.hooks.insert(name.to_owned(), Hook { run: Arc::new(run), deadline }).is_some() {
-            self.bad.get_or_insert(BadHookName::Twice(name.to_owned()));
+            self.bad.get_or_insert(HookNameError::Twice(name.to_owned()));
         }
         self
     }
 }
 
-fn check(name: &str) -> Result<(), BadHookName> {
+fn check(name: &str) -> Result<(), HookNameError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     let is_name =
         (1..=64).contains(&name.len()) && !name.starts_with('_') && name.chars().all(allowed);
-    if is_name { Ok(()) } else { Err(BadHookName::NotAName(name.to_owned())) }
+    if is_name { Ok(()) } else { Err(HookNameError::NotAName(name.to_owned())) }
 }
 
 fn is_reserved(function: &str) -> bool {
@@ -360,10 +360,10 @@ mod tests {
         };
         assert!(build("a", "b").is_ok());
         for name in ["", "_x", "a b", "ä", &"x".repeat(65)] {
-            assert!(matches!(build("a", name), Err(BadHookName::NotAName(_))), "{name}");
-            assert!(matches!(build(name, "b"), Err(BadHookName::NotAName(_))), "{name}");
+            assert!(matches!(build("a", name), Err(HookNameError::NotAName(_))), "{name}");
+            assert!(matches!(build(name, "b"), Err(HookNameError::NotAName(_))), "{name}");
         }
-        assert!(matches!(build("a", "after_join"), Err(BadHookName::Reserved(_))));
+        assert!(matches!(build("a", "after_join"), Err(HookNameError::Reserved(_))));
         let hooks = build("a", "b").unwrap();
         assert_eq!(hooks.find("x", "b").err(), Some(Failure::UnknownPlugin));
         assert_eq!(hooks.find("a", "x").err(), Some(Failure::UnknownFunction));

@@ -23,14 +23,14 @@ use callboard_supervision::{Exit, ExitReason, has_panicked};
 use tokio::time::{Instant, timeout};
 
 use super::channels::Channels;
-use super::limits::{Account, Fate, cost, origin, sections};
+use super::limits::{Account, DataVerdict, cost, origin, sections};
 use super::*;
 use crate::client::PeerRef;
 use offering::Offering;
 
 /// The WebRTC peer of one user.
 ///
-/// It ends when it is told to [`Close`], when its peer connection is over, or together with its controller.
+/// It ends when it is told to [`CloseServerPeer`], when its peer connection is over, or together with its controller.
 pub struct ServerPeer {
     options: ServerPeerOptions,
     controller: Recipient<ServerPeerEvent>,
@@ -197,31 +197,33 @@ impl ServerPeer {
         ctx: &mut Context<Self>,
     ) {
         let now = Instant::now().into_std();
-        let fate = self.account.data(now, message.len());
+        let verdict = self.account.data(now, message.len());
         let Some(label) = self.channels.label(channel) else { return };
-        match fate {
-            Fate::Pass => self.tell(ServerPeerEvent::Data { label, message }),
-            Fate::Drop => {}
-            Fate::TellRate => self.tell(ServerPeerEvent::Refused(Refusal::RateLimited)),
-            Fate::TellLarge => self.tell(ServerPeerEvent::TooLarge { label, message }),
-            Fate::Close => self.end(EndReason::RateLimited, ctx),
+        match verdict {
+            DataVerdict::Pass => self.tell(ServerPeerEvent::Data { label, message }),
+            DataVerdict::Drop => {}
+            DataVerdict::TellRate => {
+                self.tell(ServerPeerEvent::Refused(LimitExceededError::RateLimited))
+            }
+            DataVerdict::TellLarge => self.tell(ServerPeerEvent::TooLarge { label, message }),
+            DataVerdict::Close => self.end(EndReason::RateLimited, ctx),
         }
     }
 
     /// Handles a new channel. A channel that opens and closes counts against the rate like a message.
     fn channel_opened(&mut self, id: DataChannelId, label: String, ctx: &mut Context<Self>) {
         match self.account.data(Instant::now().into_std(), label.len()) {
-            Fate::Pass | Fate::TellLarge => {}
-            Fate::Drop => return self.close_channel(id),
-            Fate::TellRate => {
+            DataVerdict::Pass | DataVerdict::TellLarge => {}
+            DataVerdict::Drop => return self.close_channel(id),
+            DataVerdict::TellRate => {
                 self.close_channel(id);
-                return self.tell(ServerPeerEvent::Refused(Refusal::RateLimited));
+                return self.tell(ServerPeerEvent::Refused(LimitExceededError::RateLimited));
             }
-            Fate::Close => return self.end(EndReason::RateLimited, ctx),
+            DataVerdict::Close => return self.end(EndReason::RateLimited, ctx),
         }
         if self.channels.count() - self.own.len() >= self.account.limits().channels {
             self.close_channel(id);
-            return self.tell(ServerPeerEvent::Refused(Refusal::TooManyChannels));
+            return self.tell(ServerPeerEvent::Refused(LimitExceededError::TooManyChannels));
         }
         self.channels.opened(id, &label);
         self.tell(ServerPeerEvent::ChannelOpen { id, label });
@@ -337,7 +339,7 @@ impl Handler<AddCandidate> for ServerPeer {
 }
 
 impl Handler<SendToChannel> for ServerPeer {
-    type Result = ResponseFuture<Result<(), SendDataError>>;
+    type Result = ResponseFuture<Result<(), SendToChannelError>>;
 
     fn handle(
         &mut self,
@@ -345,7 +347,9 @@ impl Handler<SendToChannel> for ServerPeer {
         _: &mut Self::Context,
     ) -> Self::Result {
         let found = self.channels.find(&label);
-        Box::pin(async move { found.ok_or(SendDataError::NoChannel(label))?.send(message).await })
+        Box::pin(
+            async move { found.ok_or(SendToChannelError::NoChannel(label))?.send(message).await },
+        )
     }
 }
 
@@ -357,10 +361,10 @@ impl Handler<ConnectionState> for ServerPeer {
     }
 }
 
-impl Handler<Close> for ServerPeer {
+impl Handler<CloseServerPeer> for ServerPeer {
     type Result = ();
 
-    fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: CloseServerPeer, ctx: &mut Self::Context) {
         self.end(EndReason::Closed, ctx);
     }
 }

@@ -7,7 +7,7 @@ use callboard_peer_connection::messages::SendData;
 use callboard_peer_connection::{DataChannelId, DataChannelMessage, PeerConnectionHandle};
 use callboard_supervision::CallError;
 
-use super::SendDataError;
+use super::SendToChannelError;
 use super::limits::Lasting;
 
 /// Open data channels, shared by all senders. Most clients have none.
@@ -104,17 +104,17 @@ impl OpenChannel {
         &self,
         label: &str,
         message: DataChannelMessage,
-    ) -> Result<(), SendDataError> {
+    ) -> Result<(), SendToChannelError> {
         let sent = self.connection.try_send(SendData { channel: self.channel, message });
         sent.map_err(|error| match error {
-            CallError::Full => SendDataError::Busy,
-            _ => SendDataError::NoChannel(label.to_owned()),
+            CallError::Full => SendToChannelError::Busy,
+            _ => SendToChannelError::NoChannel(label.to_owned()),
         })
     }
 
     /// Sends, and returns the result.
-    pub(super) async fn send(&self, message: DataChannelMessage) -> Result<(), SendDataError> {
+    pub(super) async fn send(&self, message: DataChannelMessage) -> Result<(), SendToChannelError> {
         let sent = self.connection.send(SendData { channel: self.channel, message }).await;
-        sent.map_err(|_| SendDataError::Gone)?.map_err(SendDataError::Channel)
+        sent.map_err(|_| SendToChannelError::Gone)?.map_err(SendToChannelError::Channel)
     }
 }

@@ -58,7 +58,7 @@ impl Spent {
 
 /// Decision about a message of a data channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum DataVerdict {
     Pass,
     Drop,
     /// Dropped, for the first time in a while: the client is told.
@@ -83,13 +83,13 @@ impl Account {
         &self.limits
     }
 
-    pub(crate) fn data(&mut self, now: Instant, bytes: usize) -> Fate {
+    pub(crate) fn data(&mut self, now: Instant, bytes: usize) -> DataVerdict {
         match self.data.count(&self.limits.data, now, bytes) {
-            Verdict::Pass if bytes > self.limits.message as usize => Fate::TellLarge,
-            Verdict::Pass => Fate::Pass,
-            Verdict::Tell => Fate::TellRate,
-            Verdict::Drop => Fate::Drop,
-            Verdict::Close => Fate::Close,
+            Verdict::Pass if bytes > self.limits.message as usize => DataVerdict::TellLarge,
+            Verdict::Pass => DataVerdict::Pass,
+            Verdict::Tell => DataVerdict::TellRate,
+            Verdict::Drop => DataVerdict::Drop,
+            Verdict::Close => DataVerdict::Close,
         }
     }
 
@@ -171,12 +171,12 @@ mod tests {
         let mut account =
             Account::new(WebRtcLimits { data, message: 100, ..WebRtcLimits::default() });
 
-        assert_eq!(account.data(now, 100), Fate::Pass);
-        assert_eq!(account.data(now, 101), Fate::TellLarge);
-        assert_eq!(account.data(now, 1), Fate::TellRate);
-        assert_eq!(account.data(now, 1), Fate::TellRate);
-        assert_eq!(account.data(now, 1), Fate::Close);
-        assert_eq!(account.data(now + Duration::from_secs(10), 1), Fate::Pass);
+        assert_eq!(account.data(now, 100), DataVerdict::Pass);
+        assert_eq!(account.data(now, 101), DataVerdict::TellLarge);
+        assert_eq!(account.data(now, 1), DataVerdict::TellRate);
+        assert_eq!(account.data(now, 1), DataVerdict::TellRate);
+        assert_eq!(account.data(now, 1), DataVerdict::Close);
+        assert_eq!(account.data(now + Duration::from_secs(10), 1), DataVerdict::Pass);
     }
 
     #[test]

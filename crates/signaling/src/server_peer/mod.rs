@@ -173,7 +173,7 @@ pub struct AddCandidate(pub Option<IceCandidate>);
 
 /// A message to the client, on the data channel with this label.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), SendDataError>")]
+#[rtype(result = "Result<(), SendToChannelError>")]
 pub struct SendToChannel {
     /// Label of the data channel.
     pub label: String,
@@ -189,7 +189,7 @@ pub struct ConnectionState;
 /// Command to close the peer connection and end the server peer.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Close;
+pub struct CloseServerPeer;
 
 /// Event of a server peer, for its controller.
 #[derive(Clone, Debug, Message)]
@@ -244,13 +244,13 @@ pub enum ServerPeerEvent {
         message: DataChannelMessage,
     },
     /// The client has exceeded a limit, and its messages or channels are dropped.
-    Refused(Refusal),
+    Refused(LimitExceededError),
 }
 
 /// Limit that a client has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum LimitExceededError {
     /// More messages than [`WebRtcLimits::data`].
     #[error("rate_limited")]
     RateLimited,
@@ -263,7 +263,7 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// The client or the application has sent [`Close`], or the actor that controlled it is gone.
+    /// The client or the application has sent [`CloseServerPeer`], or the actor that controlled it is gone.
     #[error("closed")]
     Closed,
     /// The client went on exceeding a limit.
@@ -384,7 +384,7 @@ pub enum AddCandidateError {
 /// Reason why a message was not sent to a client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SendDataError {
+pub enum SendToChannelError {
     /// There is no open channel with this label.
     #[error("there is no open channel {0:?}")]
     NoChannel(String),

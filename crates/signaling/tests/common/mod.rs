@@ -46,7 +46,7 @@ impl Room for TestRoom {
         Ok(())
     }
 
-    fn on_forward(&mut self, message: Message) -> Option<Message> {
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
         assert_ne!(message.event, "explode_room");
         Some(message)
     }
@@ -73,27 +73,27 @@ impl Peer for TestPeer {
         Ok(JoinRequest { credentials, metadata: Value::Null, room })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
         match auth.credentials["name"].as_str() {
             Some("impostor") => Err("wrong_credentials".into()),
             Some("endless") => std::future::pending().await,
             Some("bomb") => panic!("on_init"),
             Some("brief") => {
                 let socket = SocketOptions { max_message: Some(128), ..SocketOptions::default() };
-                Ok(Init { peer: Self { greets: false }, socket })
+                Ok(PeerInit { peer: Self { greets: false }, socket })
             }
             name => Ok(Self { greets: name == Some("greeted") }.into()),
         }
     }
 
-    fn on_joined(&mut self, context: &Context) {
+    fn on_joined(&mut self, context: &PeerContext) {
         if self.greets {
-            let greeting = Message::new("greeting", &context.room.name()).expect("a string");
+            let greeting = RoomMessage::new("greeting", &context.room.name()).expect("a string");
             _ = context.client.send_to_client(&greeting);
         }
     }
 
-    fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
+    fn on_receive(&mut self, message: RoomMessage, context: &PeerContext) -> Option<RoomMessage> {
         match message.event.as_str() {
             "explode_peer" => panic!("on_receive"),
             "swallow" => None,
@@ -113,9 +113,9 @@ impl Peer for TestPeer {
                 None
             }
             // Server code may send what clients may not.
-            "announce" => Some(Message { event: "joined".to_owned(), ..message }),
+            "announce" => Some(RoomMessage { event: "joined".to_owned(), ..message }),
             "whoami" => {
-                let answer = Message::new("you_are", &context.peer_id).expect("an id");
+                let answer = RoomMessage::new("you_are", &context.peer_id).expect("an id");
                 _ = context.client.send_to_client(&answer);
                 None
             }
@@ -123,7 +123,7 @@ impl Peer for TestPeer {
         }
     }
 
-    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         assert_ne!(data.as_bytes(), b"explode_peer");
         // The same way that it came.
         _ = context.client.send_data(channel, data);
@@ -133,7 +133,7 @@ impl Peer for TestPeer {
         &mut self,
         state: PeerConnectionState,
         reason: Option<&EndReason>,
-        context: &Context,
+        context: &PeerContext,
     ) {
         let heard = (context.peer_id, State { state, reason: reason.cloned() });
         STATES.lock().expect("nothing panics").push(heard);

@@ -29,7 +29,7 @@ impl Peer for Guest {
         Ok(JoinRequest { room, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
         Ok(Self.into())
     }
 }

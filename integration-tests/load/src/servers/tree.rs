@@ -25,11 +25,11 @@ impl Peer for Echo {
         Ok(JoinRequest { room, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
         Ok(Self.into())
     }
 
-    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &Context) {
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         // The load generator counts what does not come back.
         _ = context.client.send_data(channel, data);
     }

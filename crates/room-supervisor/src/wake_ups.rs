@@ -17,7 +17,7 @@ use crate::outbox::Outbox;
 /// a room that sends much has no time to tell of each. So a room tells the sockets when it is idle, and after every few
 /// messages.
 #[derive(Default)]
-pub(crate) struct Untold(RefCell<Waiting>);
+pub(crate) struct WakeUps(RefCell<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -25,7 +25,7 @@ struct Waiting {
     messages: usize,
 }
 
-impl Untold {
+impl WakeUps {
     /// Puts one message into all of these outboxes.
     pub(crate) fn put<'a>(
         &self,
@@ -66,7 +66,7 @@ impl Untold {
     }
 }
 
-impl Drop for Untold {
+impl Drop for WakeUps {
     /// Tells the sockets, also when the room has crashed.
     fn drop(&mut self) {
         self.tell();
@@ -74,9 +74,9 @@ impl Drop for Untold {
 }
 
 /// Future in the room's context that tells the sockets: it is polled when the mailbox is empty.
-pub(crate) struct TellAtRest(pub(crate) Rc<Untold>);
+pub(crate) struct FlushWhenIdle(pub(crate) Rc<WakeUps>);
 
-impl ActorFuture<RoomActor> for TellAtRest {
+impl ActorFuture<RoomActor> for FlushWhenIdle {
     type Output = ();
 
     fn poll(
@@ -108,34 +108,34 @@ mod tests {
 
     #[actix::test]
     async fn a_room_that_goes_on_and_on_tells_now_and_then() {
-        let ((wire, outbox), untold) = (wired(), Untold::default());
+        let ((wire, outbox), wake_ups) = (wired(), WakeUps::default());
 
         for _ in 1..AT_ONCE {
-            untold.put(&"word".into(), [&outbox]);
+            wake_ups.put(&"word".into(), [&outbox]);
         }
         assert_eq!(wire.send(Told).await.unwrap(), 0);
-        untold.put(&"word".into(), [&outbox]);
+        wake_ups.put(&"word".into(), [&outbox]);
 
         assert_eq!(wire.send(Told).await.unwrap(), 1);
     }
 
     #[actix::test]
     async fn a_room_that_ends_has_told_of_its_last_words() {
-        let ((wire, outbox), untold) = (wired(), Untold::default());
+        let ((wire, outbox), wake_ups) = (wired(), WakeUps::default());
 
-        untold.put(&"last".into(), [&outbox]);
-        drop(untold);
+        wake_ups.put(&"last".into(), [&outbox]);
+        drop(wake_ups);
 
         assert_eq!(wire.send(Told).await.unwrap(), 1);
     }
 
     #[actix::test]
     async fn what_was_said_does_not_wait_for_an_on_join() {
-        let ((wire, outbox), untold) = (wired(), Untold::default());
-        untold.put(&"word".into(), [&outbox]);
+        let ((wire, outbox), wake_ups) = (wired(), WakeUps::default());
+        wake_ups.put(&"word".into(), [&outbox]);
 
-        let told = untold.meanwhile(async { wire.send(Told).await.unwrap() }).await;
-        let told = told + untold.meanwhile(async { wire.send(Told).await.unwrap() }).await;
+        let told = wake_ups.meanwhile(async { wire.send(Told).await.unwrap() }).await;
+        let told = told + wake_ups.meanwhile(async { wire.send(Told).await.unwrap() }).await;
 
         assert!(told > 0);
     }
