@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix::prelude::*;
-use bytes::Bytes;
 use callboard_ice_handshake::handshake::{
     ComponentId, ComponentInfo, Fingerprint, HandshakeError, HandshakeEvent, HandshakeFactory,
-    HandshakeHandle, HandshakeOutput, HandshakeSpec, InitData, Role, start_handshake,
+    HandshakeOutput, HandshakeOwner, HandshakeSlot, HandshakeSpec, InitData, Role,
 };
 use callboard_supervision::{Down, Exit, ExitReason, Placement, SupervisorRef};
 use callboard_transport::Label;
@@ -38,7 +37,7 @@ pub struct PeerConnection {
     media_engine: MediaEngine,
     mux: MuxHandle,
     home: Home,
-    handshake: Handshaking,
+    handshake: HandshakeSlot,
     outbox: Outbox,
     /// Whether it settles once the waiting packets have been handled.
     settling: bool,
@@ -60,19 +59,6 @@ pub(crate) struct Home {
     pub(crate) placement: Placement,
     pub(crate) deadline: Duration,
     pub(crate) factory: Arc<dyn HandshakeFactory>,
-}
-
-/// The handshake, seen from the connection.
-#[derive(Default)]
-struct Handshaking {
-    handle: Option<HandshakeHandle>,
-    /// Whether it was begun; it may be over.
-    begun: bool,
-    /// Readiness to report to a handshake that is still being started.
-    ready: Option<Option<Duration>>,
-    early: Vec<Bytes>,
-    /// Timer within which the handshake must have reported: its thread may be blocked.
-    watchdog: Option<SpawnHandle>,
 }
 
 impl PeerConnection {
@@ -119,7 +105,7 @@ impl PeerConnection {
             media_engine: api.media_engine().clone(),
             mux,
             home: Home { id, handshakes: supervisor, placement, deadline, factory },
-            handshake: Handshaking::default(),
+            handshake: HandshakeSlot::default(),
             outbox: Outbox::new(id, owner, settings.max_unread),
             settling: false,
             looking_again: false,
@@ -240,21 +226,11 @@ impl PeerConnection {
                 self.start_handshake(role, fingerprints, ctx)
             }
             SessionOutput::HandshakeReady(round_trip_time) => {
-                match &self.handshake.handle {
-                    Some(handle) => handle.connection_ready(round_trip_time),
-                    None => self.handshake.ready = Some(round_trip_time),
-                }
-                self.watch_handshake(ctx);
+                self.handshake.connection_ready(round_trip_time, ctx);
             }
-            SessionOutput::Handshake(datagram) => match &mut self.handshake.handle {
-                Some(handle) => handle.datagram(datagram),
-                None if self.handshake.early.len() < EARLY => self.handshake.early.push(datagram),
-                None => {}
-            },
+            SessionOutput::Handshake(datagram) => self.handshake.datagram(datagram),
             SessionOutput::Ended => {
-                if let Some(handle) = &self.handshake.handle {
-                    handle.close();
-                }
+                self.handshake.close();
                 ctx.exit(ExitReason::Normal);
             }
         }
@@ -275,53 +251,14 @@ impl PeerConnection {
         fingerprints: Vec<Fingerprint>,
         ctx: &mut Context<Self>,
     ) {
-        if std::mem::replace(&mut self.handshake.begun, true) {
-            return;
-        }
         let component = ComponentInfo::new(COMPONENT, role == Role::Server)
             .with_role(role)
             .with_label(Label::new(self.home.id));
         let mut spec = HandshakeSpec::new(component, Arc::clone(&self.home.factory));
         spec.deadline = self.home.deadline;
         spec.placement = self.home.placement.clone();
-        let (supervisor, name, address) =
-            (self.home.handshakes.clone(), self.home.id.to_string(), ctx.address());
-        let starting = async move { start_handshake(&supervisor, &name, spec, &address).await };
-        ctx.spawn(starting.into_actor(self).map(|started, this, ctx| match started {
-            Ok(mut handle) => {
-                handle.set_remote_init_data(InitData::Fingerprints(fingerprints));
-                if let Some(round_trip_time) = this.handshake.ready.take() {
-                    handle.connection_ready(round_trip_time);
-                }
-                for datagram in this.handshake.early.drain(..) {
-                    handle.datagram(datagram);
-                }
-                this.handshake.handle = Some(handle);
-            }
-            Err(error) => this.handshake_failed(HandshakeError::custom(error.to_string()), ctx),
-        }));
-    }
-
-    /// Starts the watchdog of the handshake: an actor that is blocked cannot keep its own deadline.
-    fn watch_handshake(&mut self, ctx: &mut Context<Self>) {
-        let deadline = self.home.deadline;
-        self.handshake.watchdog = Some(ctx.run_later(deadline + GRACE, move |this, ctx| {
-            this.handshake_failed(HandshakeError::DeadlineExceeded(deadline), ctx);
-            let (supervisor, name) = (this.home.handshakes.clone(), this.home.id.to_string());
-            // The handshake's actor is given up, with its thread if need be.
-            actix::spawn(async move { supervisor.terminate_child(&name).await });
-        }));
-    }
-
-    fn unwatch_handshake(&mut self, ctx: &mut Context<Self>) {
-        if let Some(watchdog) = self.handshake.watchdog.take() {
-            ctx.cancel_future(watchdog);
-        }
-    }
-
-    fn handshake_failed(&mut self, error: HandshakeError, ctx: &mut Context<Self>) {
-        self.unwatch_handshake(ctx);
-        self.drive(ctx, |session, now| session.fail_handshake(now, &error));
+        self.handshake.set_remote_init_data(InitData::Fingerprints(fingerprints));
+        self.handshake.start(&self.home.handshakes, self.home.id.to_string(), spec, ctx);
     }
 
     /// Delivers later what the owner had no room for: the owner does not say when it has room again.
@@ -433,30 +370,33 @@ impl StreamHandler<TransportEvent> for PeerConnection {
     }
 }
 
+impl HandshakeOwner for PeerConnection {
+    fn handshake_slot(&mut self) -> &mut HandshakeSlot {
+        &mut self.handshake
+    }
+
+    fn handle_handshake(&mut self, output: HandshakeOutput, ctx: &mut Context<Self>) {
+        let error = match output {
+            // The descriptions already say what it is.
+            HandshakeOutput::InitData { .. } => return,
+            HandshakeOutput::Transmit { packets, .. } => {
+                return self.drive(ctx, |session, now| session.transmit_handshake(now, packets));
+            }
+            HandshakeOutput::Finished(finished) => {
+                return self.drive(ctx, |session, now| session.finish_handshake(now, finished));
+            }
+            HandshakeOutput::Failed(error) => error,
+            HandshakeOutput::Closed => HandshakeError::ClosedByPeer,
+        };
+        self.drive(ctx, |session, now| session.fail_handshake(now, &error));
+    }
+}
+
 impl Handler<HandshakeEvent> for PeerConnection {
     type Result = ();
 
     fn handle(&mut self, event: HandshakeEvent, ctx: &mut Context<Self>) {
-        match event.output {
-            // The descriptions already say what it is.
-            HandshakeOutput::InitData { .. } => {}
-            HandshakeOutput::Transmit { packets, consumed } => {
-                if let Some(handle) = &mut self.handshake.handle {
-                    handle.confirm(consumed);
-                }
-                self.drive(ctx, |session, now| session.transmit_handshake(now, packets));
-            }
-            HandshakeOutput::Finished(mut finished) => {
-                self.unwatch_handshake(ctx);
-                let behind = match self.handshake.handle.take() {
-                    Some(mut handle) => handle.replay(&mut finished).collect(),
-                    None => std::mem::take(&mut finished.kept),
-                };
-                self.drive(ctx, |session, now| session.finish_handshake(now, finished, behind));
-            }
-            HandshakeOutput::Failed(error) => self.handshake_failed(error, ctx),
-            HandshakeOutput::Closed => self.handshake_failed(HandshakeError::ClosedByPeer, ctx),
-        }
+        HandshakeSlot::handle_event(self, event, ctx);
     }
 }
 
@@ -464,10 +404,7 @@ impl Handler<Down> for PeerConnection {
     type Result = ();
 
     fn handle(&mut self, down: Down, ctx: &mut Context<Self>) {
-        // A normal end was reported before, with its result.
-        if down.reason != ExitReason::Normal {
-            self.handshake_failed(HandshakeError::ActorEnded(down.reason), ctx);
-        }
+        HandshakeSlot::handle_down(self, down, ctx);
     }
 }
 
@@ -475,10 +412,6 @@ impl Handler<Down> for PeerConnection {
 const COMPONENT: ComponentId = ComponentId(1);
 /// Mailbox capacity, for the application's commands; it waits for each, or gets an error that there is no room.
 const MAILBOX: usize = 1_024;
-/// Most datagrams that are kept from before the handshake was started.
-const EARLY: usize = 32;
-/// Extra time for the handshake's own deadline to act first.
-const GRACE: Duration = Duration::from_millis(250);
 /// Time after which an owner that had no room is tried again: often enough for a mailbox of 16 and 10,000 messages a
 /// second.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);

@@ -1,7 +1,7 @@
 //! Actor that runs one ICE component.
 #![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -17,8 +17,8 @@ use super::{
     CandidateRefused, ComponentError, Credentials, EndpointEvent, EndpointOptions, SendPayloadError,
 };
 use crate::handshake::{
-    ComponentId, ComponentInfo, Finished, HandshakeError, HandshakeEvent, HandshakeHandle,
-    HandshakeOutput, HandshakeSpec, InitData, start_handshake,
+    ComponentId, ComponentInfo, Finished, HandshakeEvent, HandshakeOutput, HandshakeOwner,
+    HandshakeSlot, HandshakeSpec, InitData,
 };
 
 /// Event of a component, for its endpoint.
@@ -65,14 +65,7 @@ pub(super) struct ComponentActor {
     mux: MuxHandle,
     transport: Option<Transport>,
     handshakes: SupervisorRef,
-    handshake: Option<HandshakeHandle>,
-    /// Round-trip time to pass to a handshake that is still being started when the component gets ready.
-    ready: Option<Option<Duration>>,
-    remote_init_data: Vec<InitData>,
-    early: Vec<Bytes>,
-    handshake_over: bool,
-    /// Timer of the handshake's deadline, kept here because the handshake's thread may be blocked.
-    watchdog: Option<SpawnHandle>,
+    handshake: HandshakeSlot,
     events: Recipient<ComponentEvent>,
     wake_up: Option<(Instant, SpawnHandle)>,
 }
@@ -96,12 +89,7 @@ impl ComponentActor {
             mux,
             transport: None,
             handshakes,
-            handshake: None,
-            ready: None,
-            remote_init_data: Vec::new(),
-            early: Vec::new(),
-            handshake_over: false,
-            watchdog: None,
+            handshake: HandshakeSlot::default(),
             events,
             wake_up: None,
         }
@@ -140,11 +128,7 @@ impl ComponentActor {
                     transport.validate(remote);
                 }
             }
-            Output::Handshake(datagram) => match &mut self.handshake {
-                Some(handshake) => handshake.datagram(datagram),
-                None if self.early.len() < EARLY => self.early.push(datagram),
-                None => {}
-            },
+            Output::Handshake(datagram) => self.handshake.datagram(datagram),
             Output::Selected { local, remote } => {
                 if let Some(old) = self.old_credentials.take()
                     && let Some(transport) = &self.transport
@@ -155,11 +139,7 @@ impl ComponentActor {
             }
             Output::Ready(round_trip_time) => {
                 self.tell(EndpointEvent::ComponentReady(id));
-                match &self.handshake {
-                    Some(handshake) => handshake.connection_ready(round_trip_time),
-                    None => self.ready = Some(round_trip_time),
-                }
-                self.watch(ctx);
+                self.handshake.connection_ready(round_trip_time, ctx);
             }
             Output::Disconnected => self.tell(EndpointEvent::ComponentDisconnected(id)),
             Output::Reconnected => self.tell(EndpointEvent::ComponentReconnected(id)),
@@ -183,41 +163,10 @@ impl ComponentActor {
         self.events.do_send(ComponentEvent::Tell(event));
     }
 
-    /// Starts the deadline of the handshake: an actor that is blocked cannot keep its own.
-    fn watch(&mut self, ctx: &mut Context<Self>) {
-        let deadline = self.options.handshake_deadline;
-        let watchdog = ctx.run_later(deadline + GRACE, move |component, ctx| {
-            component.handshake_failed(HandshakeError::DeadlineExceeded(deadline), ctx);
-            let (handshakes, id) = (component.handshakes.clone(), component.child_id());
-            // The handshake is terminated, with its thread if need be.
-            actix::spawn(async move { handshakes.terminate_child(&id).await });
-        });
-        self.watchdog = Some(watchdog);
-    }
-
-    fn handshake_failed(&mut self, error: HandshakeError, ctx: &mut Context<Self>) {
-        if !self.end_handshake(ctx) {
-            self.drive(ctx, |core, _| core.give_up(Some(error.into())));
-        }
-    }
-
-    /// Marks the handshake as over; returns whether it was over before.
-    fn end_handshake(&mut self, ctx: &mut Context<Self>) -> bool {
-        if let Some(watchdog) = self.watchdog.take() {
-            ctx.cancel_future(watchdog);
-        }
-        std::mem::replace(&mut self.handshake_over, true)
-    }
-
-    fn finish(&mut self, mut finished: Finished, ctx: &mut Context<Self>) {
-        let Some(handshake) = &mut self.handshake else { return };
-        let behind: Vec<Bytes> = handshake.replay(&mut finished).collect();
-        if self.end_handshake(ctx) {
-            return;
-        }
-        let Finished { data, session, .. } = finished;
+    fn finish(&mut self, finished: Finished, ctx: &mut Context<Self>) {
+        let Finished { data, session, kept, .. } = finished;
         self.tell(EndpointEvent::HandshakeFinished { component: self.id, data });
-        self.drive(ctx, |core, now| core.finish(now, session, behind));
+        self.drive(ctx, |core, now| core.finish(now, session, kept));
     }
 
     fn label(&self) -> Label {
@@ -266,27 +215,8 @@ impl Actor for ComponentActor {
         );
         spec.deadline = self.options.handshake_deadline;
         spec.placement = self.options.handshake_placement.clone();
-        let (handshakes, child_id, address) =
-            (self.handshakes.clone(), self.child_id(), ctx.address());
-        let starting = async move { start_handshake(&handshakes, &child_id, spec, &address).await };
-        ctx.spawn(starting.into_actor(self).map(|started, component, ctx| match started {
-            Ok(mut handshake) => {
-                for data in component.remote_init_data.drain(..) {
-                    handshake.set_remote_init_data(data);
-                }
-                if let Some(round_trip_time) = component.ready.take() {
-                    handshake.connection_ready(round_trip_time);
-                }
-                for datagram in component.early.drain(..) {
-                    handshake.datagram(datagram);
-                }
-                component.handshake = Some(handshake);
-            }
-            Err(error) => {
-                component.events.do_send(ComponentEvent::InitData(component.id, InitData::None));
-                component.handshake_failed(HandshakeError::custom(error.to_string()), ctx);
-            }
-        }));
+        let child_id = self.child_id();
+        self.handshake.start(&self.handshakes, child_id, spec, ctx);
         self.drive(ctx, Component::handle_timeout);
     }
 }
@@ -330,28 +260,33 @@ impl StreamHandler<TransportEvent> for ComponentActor {
     }
 }
 
+impl HandshakeOwner for ComponentActor {
+    fn handshake_slot(&mut self) -> &mut HandshakeSlot {
+        &mut self.handshake
+    }
+
+    fn handle_handshake(&mut self, output: HandshakeOutput, ctx: &mut Context<Self>) {
+        match output {
+            HandshakeOutput::InitData { data, .. } => {
+                self.events.do_send(ComponentEvent::InitData(self.id, data))
+            }
+            HandshakeOutput::Transmit { packets, .. } => {
+                self.drive(ctx, |core, _| core.transmit(packets))
+            }
+            HandshakeOutput::Finished(finished) => self.finish(finished, ctx),
+            HandshakeOutput::Failed(error) => {
+                self.drive(ctx, |core, _| core.give_up(Some(error.into())))
+            }
+            HandshakeOutput::Closed => self.drive(ctx, |core, _| core.give_up(None)),
+        }
+    }
+}
+
 impl Handler<HandshakeEvent> for ComponentActor {
     type Result = ();
 
     fn handle(&mut self, event: HandshakeEvent, ctx: &mut Context<Self>) {
-        match event.output {
-            HandshakeOutput::InitData { data, .. } => {
-                self.events.do_send(ComponentEvent::InitData(self.id, data))
-            }
-            HandshakeOutput::Transmit { packets, consumed } => {
-                if let Some(handshake) = &mut self.handshake {
-                    handshake.confirm(consumed);
-                }
-                self.drive(ctx, |core, _| core.transmit(packets));
-            }
-            HandshakeOutput::Finished(finished) => self.finish(finished, ctx),
-            HandshakeOutput::Failed(error) => self.handshake_failed(error, ctx),
-            HandshakeOutput::Closed => {
-                if !self.end_handshake(ctx) {
-                    self.drive(ctx, |core, _| core.give_up(None));
-                }
-            }
-        }
+        HandshakeSlot::handle_event(self, event, ctx);
     }
 }
 
@@ -359,10 +294,7 @@ impl Handler<Down> for ComponentActor {
     type Result = ();
 
     fn handle(&mut self, down: Down, ctx: &mut Context<Self>) {
-        // A normal end was reported before, with its result.
-        if down.reason != ExitReason::Normal {
-            self.handshake_failed(HandshakeError::ActorEnded(down.reason), ctx);
-        }
+        HandshakeSlot::handle_down(self, down, ctx);
     }
 }
 
@@ -395,17 +327,12 @@ impl Handler<ComponentCommand> for ComponentActor {
                     transport.gather();
                 }
             }
-            ComponentCommand::SetRemoteInitData(data) => match &self.handshake {
-                Some(handshake) => handshake.set_remote_init_data(data),
-                None => self.remote_init_data.push(data),
-            },
+            ComponentCommand::SetRemoteInitData(data) => self.handshake.set_remote_init_data(data),
             ComponentCommand::RemoteCandidatesDone => {
                 self.drive(ctx, Component::remote_candidates_done)
             }
             ComponentCommand::Close => {
-                if let Some(handshake) = &self.handshake {
-                    handshake.close();
-                }
+                self.handshake.close();
                 self.drive(ctx, |core, _| core.close());
                 ctx.exit(ExitReason::Normal);
             }
@@ -441,7 +368,3 @@ impl From<ExitReason> for ComponentError {
 
 /// Commands and payloads of the application, which waits for each, or loses those without room.
 const MAILBOX: usize = 256;
-/// Datagrams kept that came before the handshake was started.
-const EARLY: usize = 32;
-/// Time after the handshake's own deadline until this actor enforces it.
-const GRACE: Duration = Duration::from_millis(250);

@@ -7,18 +7,23 @@ use actix::prelude::*;
 use bytes::Bytes;
 use callboard_supervision::{Exit, ExitReason};
 
+use super::handle::Lifeline;
 use super::messages::*;
 use super::{ComponentId, Handshake, HandshakeData, HandshakeError, Init, PlainSession, Step};
 
 /// Actor that runs one [`Handshake`]: feeds it datagrams and the time, reports the results to its owner, and stops.
 ///
 /// Its overall deadline runs from [`ConnectionReady`]. If it dies (by a panic, or with its thread), its owner learns so
-/// by [`monitor`](callboard_supervision::monitor).
+/// by [`monitor`](callboard_supervision::monitor). If its owner ends or drops its [`HandshakeHandle`], it closes.
+///
+/// [`HandshakeHandle`]: super::HandshakeHandle
 pub struct HandshakeActor {
     component: ComponentId,
     /// `None` once it is complete or has failed.
     handshake: Option<Box<dyn Handshake>>,
     owner: Recipient<HandshakeEvent>,
+    /// Lifeline to the owner, until this actor has started.
+    lifeline: Option<Lifeline>,
     deadline: Duration,
     ready: bool,
     /// Result of a handshake that is complete before the component is ready.
@@ -29,17 +34,19 @@ pub struct HandshakeActor {
 }
 
 impl HandshakeActor {
-    /// Creates an actor for this component; its owner gets all events.
-    pub fn new(
+    /// Creates an actor for this component; its owner gets all events, and holds the other end of the lifeline.
+    pub(super) fn new(
         component: ComponentId,
         handshake: Box<dyn Handshake>,
         deadline: Duration,
         owner: Recipient<HandshakeEvent>,
+        lifeline: Option<Lifeline>,
     ) -> Self {
         Self {
             component,
             handshake: Some(handshake),
             owner,
+            lifeline,
             deadline,
             ready: false,
             finished: None,
@@ -105,6 +112,13 @@ impl HandshakeActor {
         self.end(HandshakeOutput::Failed(error), ctx);
     }
 
+    fn close(&mut self, ctx: &mut Context<Self>) {
+        if let Some(mut handshake) = self.handshake.take() {
+            self.transmit(handshake.close());
+            self.end(HandshakeOutput::Closed, ctx);
+        }
+    }
+
     fn end(&mut self, output: HandshakeOutput, ctx: &mut Context<Self>) {
         self.handshake = None;
         self.tell(output);
@@ -140,13 +154,9 @@ impl Actor for HandshakeActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        // An owner that ends while this actor is being started has no handle of it, and cannot close it.
-        ctx.run_interval(OWNER_CHECK, |actor, ctx| {
-            if !actor.owner.connected() {
-                actor.handshake = None;
-                ctx.exit(ExitReason::Normal);
-            }
-        });
+        if let Some(lifeline) = self.lifeline.take() {
+            ctx.spawn(lifeline.into_actor(self).map(|_, actor, ctx| actor.close(ctx)));
+        }
         let Some(handshake) = &mut self.handshake else { return };
         match handshake.init() {
             Init::Ok(data) => self.tell(HandshakeOutput::InitData { data, finished: false }),
@@ -217,17 +227,6 @@ impl Handler<SetRemoteInitData> for HandshakeActor {
     }
 }
 
-impl Handler<Close> for HandshakeActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
-        if let Some(mut handshake) = self.handshake.take() {
-            self.transmit(handshake.close());
-            self.end(HandshakeOutput::Closed, ctx);
-        }
-    }
-}
-
 /// Placeholder for a handshake that was finished at its start: none of its functions may be called again.
 struct Done;
 
@@ -249,7 +248,5 @@ impl Handshake for Done {
 const MAILBOX: usize = 64;
 /// Datagrams kept for the session: early media of a peer that was ready first.
 const KEPT: usize = 64;
-/// Interval of the check whether the owner still exists: the longest time that a handshake runs without it.
-const OWNER_CHECK: Duration = Duration::from_secs(1);
 /// Longest time until a handshake is called again, if it names no earlier time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

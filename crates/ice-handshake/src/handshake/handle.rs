@@ -1,6 +1,7 @@
 //! Handle of a running handshake, for its owner.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use callboard_supervision::{
     ChildSpec, Down, ExitReason, MonitorRef, Placement, Restart, Shutdown, StartChildError,
     StartError, SupervisorRef, monitor,
 };
+use tokio::sync::oneshot;
 
 use super::messages::*;
 use super::{ComponentInfo, HandshakeActor, HandshakeFactory, InitData};
@@ -34,19 +36,12 @@ impl HandshakeSpec {
     }
 
     /// Returns a child spec: temporary, since a handshake that has failed cannot be continued.
-    pub fn child(
-        self,
-        id: impl Into<callboard_supervision::ChildId>,
-        owner: Recipient<HandshakeEvent>,
-    ) -> ChildSpec {
+    fn child(self, id: &str, owner: Recipient<HandshakeEvent>, lifeline: Lifeline) -> ChildSpec {
         let Self { component, factory, deadline, placement } = self;
+        let mut lifeline = Some(lifeline);
         ChildSpec::new(id, move || {
-            HandshakeActor::new(
-                component.id,
-                factory.new_handshake(&component),
-                deadline,
-                owner.clone(),
-            )
+            let (handshake, lifeline) = (factory.new_handshake(&component), lifeline.take());
+            HandshakeActor::new(component.id, handshake, deadline, owner.clone(), lifeline)
         })
         .restart(Restart::Temporary)
         // It has nothing to finish; a blocked handshake is abandoned, with its thread.
@@ -56,6 +51,8 @@ impl HandshakeSpec {
 }
 
 /// Starts a handshake under a supervisor. Its `owner` gets its events, and one [`Down`] when it ends.
+///
+/// If the returned future is dropped before it is complete, the handshake closes.
 ///
 /// # Errors
 /// [`StartChildError`]: the id is taken, the factory panicked, the supervisor is going down, or the handshake has ended
@@ -70,19 +67,27 @@ where
     O: Actor + Handler<HandshakeEvent> + Handler<Down>,
     O::Context: actix::dev::ToEnvelope<O, HandshakeEvent> + actix::dev::ToEnvelope<O, Down>,
 {
-    supervisor.start_child(spec.child(id, owner.clone().recipient())).await?;
+    let (held, lifeline) = oneshot::channel();
+    supervisor.start_child(spec.child(id, owner.clone().recipient(), lifeline)).await?;
     // A temporary child that has ended is forgotten, and can no longer be monitored.
     let actor = supervisor.child::<HandshakeActor>(id).ok().and_then(|child| child.addr());
     let actor = actor.ok_or(StartError::Exited(ExitReason::NoProcess))?;
     let monitor = monitor(&actor, owner.clone().recipient());
-    Ok(HandshakeHandle { monitor: Some(monitor), ..HandshakeHandle::new(actor) })
+    let unconfirmed = VecDeque::new();
+    Ok(HandshakeHandle { actor, monitor, lifeline: Some(held), sent: 0, lost: 0, unconfirmed })
 }
 
+/// Lifeline of a handshake to its owner: it resolves when the handle is dropped, and when there will be none.
+pub(super) type Lifeline = oneshot::Receiver<Infallible>;
+
 /// Handle of a running handshake: counts the datagrams that are sent to it, so that none is lost at the hand-over.
+///
+/// Dropping it closes the handshake.
 #[derive(Debug)]
 pub struct HandshakeHandle {
     actor: Addr<HandshakeActor>,
-    monitor: Option<MonitorRef>,
+    monitor: MonitorRef,
+    lifeline: Option<oneshot::Sender<Infallible>>,
     sent: u64,
     lost: u64,
     /// Newest datagrams that were sent and are not known to have been processed.
@@ -90,14 +95,9 @@ pub struct HandshakeHandle {
 }
 
 impl HandshakeHandle {
-    /// Creates a handle of an actor that was started some other way.
-    pub fn new(actor: Addr<HandshakeActor>) -> Self {
-        Self { actor, monitor: None, sent: 0, lost: 0, unconfirmed: VecDeque::new() }
-    }
-
     /// Returns the monitor that [`start_handshake`] has set up.
-    pub fn monitor(&self) -> Option<&MonitorRef> {
-        self.monitor.as_ref()
+    pub fn monitor(&self) -> &MonitorRef {
+        &self.monitor
     }
 
     /// Reports that the component is ready; its path has this round-trip time, if it is known.
@@ -148,10 +148,9 @@ impl HandshakeHandle {
         self.lost
     }
 
-    /// Closes the handshake.
-    pub fn close(&self) {
-        // Sent once.
-        self.actor.do_send(Close);
+    /// Closes the handshake, as dropping the handle does.
+    pub fn close(&mut self) {
+        self.lifeline = None;
     }
 }
 

@@ -25,11 +25,6 @@ pub struct Datagram(pub Bytes);
 #[rtype(result = "()")]
 pub struct SetRemoteInitData(pub InitData);
 
-/// Command: close and stop.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Close;
-
 /// Event of a handshake, for the owner of its component.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -62,7 +57,7 @@ pub enum HandshakeOutput {
     Finished(Finished),
     /// The handshake has failed, and the actor has stopped.
     Failed(HandshakeError),
-    /// The handshake was closed, by [`Close`] or by the peer, and the actor has stopped.
+    /// The handshake was closed, by its owner or by the peer, and the actor has stopped.
     Closed,
 }
 

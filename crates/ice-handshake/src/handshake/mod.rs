@@ -17,6 +17,7 @@ mod messages;
 mod plain;
 mod psk;
 mod session;
+mod slot;
 
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ pub use messages::*;
 pub use plain::Plain;
 pub use psk::{Psk, PskError};
 pub use session::{PlainSession, Session, SessionOutput};
+pub use slot::{HandshakeOwner, HandshakeSlot};
 
 /// Handshake of one ICE component.
 ///

@@ -69,13 +69,8 @@ impl Session {
         self.step(now);
     }
 
-    /// Handles the end of the handshake; `behind` are the packets that came after those that it has seen.
-    pub(crate) fn finish_handshake(
-        &mut self,
-        now: Instant,
-        finished: Finished,
-        behind: Vec<Bytes>,
-    ) {
+    /// Handles the end of the handshake. Its kept packets are those that the engine gets first.
+    pub(crate) fn finish_handshake(&mut self, now: Instant, mut finished: Finished) {
         if self.handshake == HandshakeProgress::Over {
             return;
         }
@@ -87,7 +82,8 @@ impl Session {
         let taken = taken.and_then(|data| {
             // Packets that the engine was given meanwhile come after those that the handshake was given.
             let waiting = self.engine.bridge().take_received();
-            self.engine.bridge().finish(finished, behind.into_iter().chain(waiting))?;
+            let behind = std::mem::take(&mut finished.kept).into_iter().chain(waiting);
+            self.engine.bridge().finish(finished, behind)?;
             Ok(data)
         });
         match taken {

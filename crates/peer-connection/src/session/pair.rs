@@ -84,17 +84,17 @@ impl Peer {
 
     fn finish(&mut self, now: Instant, data: HandshakeData) {
         let session = self.handshake.take().unwrap().into_session();
-        let finished = Finished { data, session, consumed: 0, kept: Vec::new() };
         // Packets that the handshake has not seen, which its actor's owner keeps as unconfirmed.
-        let mut behind = Vec::new();
+        let mut kept = Vec::new();
         self.session.output.retain(|output| match output {
             SessionOutput::Handshake(datagram) => {
-                behind.push(datagram.clone());
+                kept.push(datagram.clone());
                 false
             }
             _ => true,
         });
-        self.session.finish_handshake(now, finished, behind);
+        let finished = Finished { data, session, consumed: 0, kept };
+        self.session.finish_handshake(now, finished);
     }
 
     /// Carries out the connection's outputs, and returns the datagrams that it sends.
