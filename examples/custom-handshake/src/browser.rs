@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::Error;
-use crate::pinning::Pinning;
+use crate::pinning::pinning;
 
 /// A page whose connection to this server has its certificate pinned: the same name, the same certificate.
 #[derive(Debug, Parser)]
@@ -112,8 +112,7 @@ async fn answer(
 
     let certificate = Certificate::generate()?;
     // This name stands for this certificate, whatever the offer says. The offer's last line decides.
-    let dtls = Dtls::new(certificate.clone()).any_certificate();
-    let handshake = Arc::new(Pinning::new(dtls, pinned));
+    let handshake = Arc::new(pinning(Dtls::new(certificate.clone()), pinned));
     let configuration = Configuration {
         certificate: Some(certificate),
         handshake: Some(handshake),

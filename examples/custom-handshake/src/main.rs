@@ -20,9 +20,9 @@ use clap::Parser;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
-use crate::chaos::Chaos;
-use crate::pinning::Pinning;
-use crate::recorder::Recorder;
+use crate::chaos::chaos;
+use crate::pinning::pinning;
+use crate::recorder::recorder;
 
 type Error = Box<dyn std::error::Error>;
 /// Handshakes of the two sides.
@@ -39,13 +39,11 @@ fn handshakes(word: &str) -> Result<Pair, Error> {
         "plain" => (Arc::new(Plain), Arc::new(Plain)),
         "pinning" => {
             let (ours, theirs) = (Certificate::generate()?, Certificate::generate()?);
-            let pinned = Pinning::new(Dtls::new(ours).any_certificate(), theirs.fingerprint());
+            let pinned = pinning(Dtls::new(ours), theirs.fingerprint());
             (Arc::new(pinned), Arc::new(Dtls::new(theirs)))
         }
-        "chaos" => {
-            (Arc::new(Chaos::new(Dtls::generate()?)), Arc::new(Chaos::new(Dtls::generate()?)))
-        }
-        "recorder" => (Arc::new(Recorder::new(Dtls::generate()?)), Arc::new(Dtls::generate()?)),
+        "chaos" => (Arc::new(chaos(Dtls::generate()?)), Arc::new(chaos(Dtls::generate()?))),
+        "recorder" => (Arc::new(recorder(Dtls::generate()?)), Arc::new(Dtls::generate()?)),
         other => {
             return Err(format!(
                 "{other:?}? Say psk, dtls, plain, pinning, chaos, recorder or browser"

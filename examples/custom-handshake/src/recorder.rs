@@ -1,28 +1,16 @@
 //! Handshake wrapper that records the packets that pass through it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
 
-/// Another handshake, whose packets are recorded.
-#[derive(Clone)]
-pub(crate) struct Recorder<F>(F);
-
-impl<F: HandshakeFactory> Recorder<F> {
-    pub(crate) fn new(inner: F) -> Self {
-        Self(inner)
-    }
-}
-
-impl<F: HandshakeFactory> HandshakeFactory for Recorder<F> {
-    fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
-        Box::new(Recorded { inner: self.0.new_handshake(component), began: None })
-    }
+/// Returns a factory whose handshakes are recorded.
+pub(crate) fn recorder(inner: impl HandshakeFactory) -> impl HandshakeFactory {
+    inner.wrap(|_: &ComponentInfo| Recorded { began: None })
 }
 
 struct Recorded {
-    inner: Box<dyn Handshake>,
     began: Option<Instant>,
 }
 
@@ -31,8 +19,10 @@ impl Recorded {
         let since = self.began.map(|began| now.duration_since(began)).unwrap_or_default();
         println!("  {since:>12.1?}  {what}");
     }
+}
 
-    fn record(&self, now: Instant, step: Step) -> Step {
+impl Wrap for Recorded {
+    fn step(&mut self, _: &mut dyn Handshake, now: Instant, step: Step) -> Step {
         let sends = |packets: &[Bytes]| {
             packets.iter().map(|packet| packet.len().to_string()).collect::<Vec<_>>().join(" + ")
         };
@@ -47,52 +37,17 @@ impl Recorded {
         }
         step
     }
-}
 
-impl Handshake for Recorded {
-    fn init(&mut self) -> Init {
-        self.inner.init()
-    }
-
-    fn set_remote_init_data(&mut self, data: InitData) {
-        self.inner.set_remote_init_data(data);
-    }
-
-    fn set_round_trip_time(&mut self, time: Duration) {
-        self.inner.set_round_trip_time(time);
-    }
-
-    fn connection_ready(&mut self, now: Instant) -> Step {
+    fn connection_ready(&mut self, inner: &mut dyn Handshake, now: Instant) -> Step {
         self.began = Some(now);
         self.write(now, "ready");
-        let step = self.inner.connection_ready(now);
-        self.record(now, step)
+        let step = inner.connection_ready(now);
+        self.step(inner, now, step)
     }
 
-    fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
+    fn recv_from_peer(&mut self, inner: &mut dyn Handshake, now: Instant, datagram: &[u8]) -> Step {
         self.write(now, &format!("they send {} bytes", datagram.len()));
-        let step = self.inner.recv_from_peer(now, datagram);
-        self.record(now, step)
-    }
-
-    fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
-        self.inner.is_handshake_packet(datagram)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Step {
-        let step = self.inner.handle_timeout(now);
-        self.record(now, step)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
-
-    fn close(&mut self) -> Vec<Bytes> {
-        self.inner.close()
-    }
-
-    fn into_session(self: Box<Self>) -> Box<dyn Session> {
-        self.inner.into_session()
+        let step = inner.recv_from_peer(now, datagram);
+        self.step(inner, now, step)
     }
 }

@@ -18,6 +18,7 @@ mod plain;
 mod psk;
 mod session;
 mod slot;
+mod wrap;
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ pub use plain::Plain;
 pub use psk::{Psk, PskError};
 pub use session::{PlainSession, Session, SessionOutput};
 pub use slot::{HandshakeOwner, HandshakeSlot};
+pub use wrap::{Wrap, WrapFactory, Wrapped};
 
 /// Handshake of one ICE component.
 ///
@@ -147,6 +149,16 @@ impl Step {
 pub trait HandshakeFactory: Send + Sync + 'static {
     /// Creates a handshake for this component.
     fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake>;
+
+    /// Returns a factory whose handshakes are this one's, each wrapped in what `make` returns for its component.
+    fn wrap<M, W>(self, make: M) -> WrapFactory<Self, M>
+    where
+        Self: Sized,
+        M: Fn(&ComponentInfo) -> W + Send + Sync + 'static,
+        W: Wrap,
+    {
+        WrapFactory::new(self, make)
+    }
 }
 
 impl<F, H> HandshakeFactory for F
@@ -156,47 +168,5 @@ where
 {
     fn new_handshake(&self, component: &ComponentInfo) -> Box<dyn Handshake> {
         Box::new(self(component))
-    }
-}
-
-impl Handshake for Box<dyn Handshake> {
-    fn init(&mut self) -> Init {
-        (**self).init()
-    }
-
-    fn set_remote_init_data(&mut self, data: InitData) {
-        (**self).set_remote_init_data(data);
-    }
-
-    fn set_round_trip_time(&mut self, time: Duration) {
-        (**self).set_round_trip_time(time);
-    }
-
-    fn connection_ready(&mut self, now: Instant) -> Step {
-        (**self).connection_ready(now)
-    }
-
-    fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
-        (**self).recv_from_peer(now, datagram)
-    }
-
-    fn is_handshake_packet(&self, datagram: &[u8]) -> bool {
-        (**self).is_handshake_packet(datagram)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Step {
-        (**self).handle_timeout(now)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        (**self).poll_timeout()
-    }
-
-    fn close(&mut self) -> Vec<Bytes> {
-        (**self).close()
-    }
-
-    fn into_session(self: Box<Self>) -> Box<dyn Session> {
-        (*self).into_session()
     }
 }
