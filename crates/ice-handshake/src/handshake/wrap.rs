@@ -228,3 +228,150 @@ impl Handshake for Box<dyn Handshake> {
         (*self).into_session()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests tell the time")]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::super::{HandshakeData, SessionOutput};
+    use super::*;
+
+    type Calls = Arc<Mutex<Vec<&'static str>>>;
+
+    /// Handshake that notes which of its functions are called.
+    struct Noting(Calls);
+
+    impl Noting {
+        fn note(&self, call: &'static str) {
+            self.0.lock().unwrap().push(call);
+        }
+    }
+
+    impl Handshake for Noting {
+        fn init(&mut self) -> Init {
+            self.note("init");
+            Init::Ok(InitData::None)
+        }
+
+        fn set_remote_init_data(&mut self, _: InitData) {
+            self.note("set_remote_init_data");
+        }
+
+        fn set_round_trip_time(&mut self, _: Duration) {
+            self.note("set_round_trip_time");
+        }
+
+        fn connection_ready(&mut self, _: Instant) -> Step {
+            self.note("connection_ready");
+            Step::Ok
+        }
+
+        fn recv_from_peer(&mut self, _: Instant, _: &[u8]) -> Step {
+            self.note("recv_from_peer");
+            Step::Finished(HandshakeData::None)
+        }
+
+        fn is_handshake_packet(&self, _: &[u8]) -> bool {
+            self.note("is_handshake_packet");
+            false
+        }
+
+        fn handle_timeout(&mut self, _: Instant) -> Step {
+            self.note("handle_timeout");
+            Step::Closed
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            self.note("poll_timeout");
+            None
+        }
+
+        fn close(&mut self) -> Vec<Bytes> {
+            self.note("close");
+            vec![Bytes::from_static(b"goodbye")]
+        }
+
+        fn into_session(self: Box<Self>) -> Box<dyn Session> {
+            self.note("into_session");
+            Box::new(Refusing)
+        }
+    }
+
+    /// Session that sends nothing, unlike the default.
+    struct Refusing;
+
+    impl Session for Refusing {
+        fn send(&mut self, _: Instant, _: &[u8], out: &mut SessionOutput) {
+            out.dropped += 1;
+        }
+
+        fn receive(&mut self, _: Instant, _: Bytes, _: &mut SessionOutput) {}
+    }
+
+    struct Nothing;
+
+    impl Wrap for Nothing {}
+
+    #[test]
+    fn what_a_wrapper_leaves_out_passes_on_to_the_handshake_inside() {
+        let calls = Calls::default();
+        let inside = Arc::clone(&calls);
+        let factory = (move |_: &ComponentInfo| Noting(Arc::clone(&inside)))
+            .wrap(|_: &ComponentInfo| Nothing);
+        let component = ComponentInfo::new(super::super::ComponentId(1), true);
+        let mut wrapped: Box<dyn Handshake> = factory.new_handshake(&component);
+        let now = Instant::now();
+
+        assert!(matches!(wrapped.init(), Init::Ok(InitData::None)));
+        wrapped.set_remote_init_data(InitData::None);
+        wrapped.set_round_trip_time(Duration::ZERO);
+        assert!(matches!(wrapped.connection_ready(now), Step::Ok));
+        assert!(!wrapped.is_handshake_packet(b"x"));
+        assert!(matches!(wrapped.recv_from_peer(now, b"x"), Step::Finished(_)));
+        assert_eq!(wrapped.poll_timeout(), None);
+        assert!(matches!(wrapped.handle_timeout(now), Step::Closed));
+        assert_eq!(wrapped.close(), ["goodbye"]);
+        let mut out = SessionOutput::default();
+        wrapped.into_session().send(now, b"x", &mut out);
+
+        assert_eq!((out.dropped, out.transmit.len()), (1, 0), "the session is the one inside");
+        let expected = [
+            "init",
+            "set_remote_init_data",
+            "set_round_trip_time",
+            "connection_ready",
+            "is_handshake_packet",
+            "recv_from_peer",
+            "poll_timeout",
+            "handle_timeout",
+            "close",
+            "into_session",
+        ];
+        assert_eq!(*calls.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_wrapper_sees_and_changes_each_step() {
+        struct Counting(usize);
+        impl Wrap for Counting {
+            fn step(&mut self, inner: &mut dyn Handshake, _: Instant, _: Step) -> Step {
+                self.0 += 1;
+                let mut packets = inner.close();
+                packets.truncate(self.0);
+                Step::Packets(packets)
+            }
+        }
+        let mut wrapped = Wrapped::new(Box::new(Noting(Calls::default())), Counting(0));
+        let now = Instant::now();
+
+        let steps = [
+            wrapped.connection_ready(now),
+            wrapped.recv_from_peer(now, b"x"),
+            wrapped.handle_timeout(now),
+        ];
+
+        assert!(steps.iter().all(|step| matches!(step, Step::Packets(sent) if sent.len() == 1)));
+        assert_eq!(wrapped.wrap.0, 3);
+    }
+}
