@@ -108,24 +108,20 @@ impl HandshakeSlot {
 
     /// Passes on the peer's init data, as the application received it.
     pub fn set_remote_init_data(&mut self, data: InitData) {
-        match &mut self.inner {
-            Some(inner) => match &inner.handle {
-                Some(handle) => handle.set_remote_init_data(data),
-                // As often as the application says so, not the peer.
-                None => inner.remote_init_data.push(data),
-            },
-            None => {}
+        let Some(inner) = &mut self.inner else { return };
+        match &inner.handle {
+            Some(handle) => handle.set_remote_init_data(data),
+            // As often as the application says so, not the peer.
+            None => inner.remote_init_data.push(data),
         }
     }
 
     /// Passes on a datagram from the peer. Until the handshake runs, 32 are kept; more are lost, as on the network.
     pub fn datagram(&mut self, datagram: Bytes) {
-        match &mut self.inner {
-            Some(inner) => match &mut inner.handle {
-                Some(handle) => handle.datagram(datagram),
-                None if inner.early.len() < EARLY => inner.early.push(datagram),
-                None => {}
-            },
+        let Some(inner) = &mut self.inner else { return };
+        match &mut inner.handle {
+            Some(handle) => handle.datagram(datagram),
+            None if inner.early.len() < EARLY => inner.early.push(datagram),
             None => {}
         }
     }
