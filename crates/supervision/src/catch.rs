@@ -1,13 +1,12 @@
 //! Catching panics in application code outside actors, and reporting them under a name.
 
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use crate::exit::panic_text;
-use crate::panic_hook;
+use crate::{current, panic_hook};
 
 /// Calls `call` and returns its result, or the message of its panic. The hook of
 /// [`install_panic_hook`](crate::install_panic_hook) reports the panic like an actor's, under `name`; within an actor,
@@ -28,7 +27,7 @@ pub async fn catch_panics<F: Future>(name: String, future: F) -> Result<F::Outpu
 }
 
 fn catch<R>(name: &Rc<str>, call: impl FnOnce() -> R) -> Result<R, String> {
-    let _named = Named(NAME.replace(Some(Rc::clone(name))));
+    let _named = current::name(name);
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         // While another panic unwinds, that one is still to be caught.
         if !std::thread::panicking() {
@@ -36,22 +35,4 @@ fn catch<R>(name: &Rc<str>, call: impl FnOnce() -> R) -> Result<R, String> {
         }
         panic_text(&*panic)
     })
-}
-
-/// Returns the name given to the current call on this thread, if it has one.
-pub(crate) fn name() -> Option<Rc<str>> {
-    NAME.try_with(|name| name.borrow().clone()).ok().flatten()
-}
-
-/// Guard that restores the thread's previous name when it is dropped.
-struct Named(Option<Rc<str>>);
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        NAME.set(self.0.take());
-    }
-}
-
-thread_local! {
-    static NAME: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use actix::prelude::*;
+
 use crate::error::StartError;
 use crate::exit::ExitReason;
-use crate::tree::{InstanceId, Path, Station};
+use crate::policy::Info;
+use crate::tree::{InstanceId, Station};
 use crate::watchdog::{self, Beat};
-
-/// Value that a start function hands to the caller of [`start_child`](crate::SupervisorRef::start_child).
-pub type Info = Box<dyn Any + Send>;
 
 /// Notes of one instance, which it can set while it is polled.
 #[derive(Default)]
@@ -106,6 +106,23 @@ impl std::fmt::Debug for Starting {
     }
 }
 
+/// Extension of an actor's context: stopping with an exit reason, which actix does not have.
+pub trait Exit {
+    /// Stops this actor; it ends with `reason`. (A plain `ctx.stop()` ends [`Normal`](ExitReason::Normal).)
+    ///
+    /// In an actor that this crate did not start the reason is lost.
+    fn exit(&mut self, reason: ExitReason);
+}
+
+impl<A: Actor<Context = Context<A>>> Exit for Context<A> {
+    fn exit(&mut self, reason: ExitReason) {
+        if let Some(notes) = current() {
+            *notes.exit.borrow_mut() = Some(reason);
+        }
+        self.stop();
+    }
+}
+
 /// Reports how many messages wait in this actor's own queues; shown in the tree's snapshot.
 ///
 /// actix does not expose a mailbox's length, so only an actor that counts for itself has a depth.
@@ -123,20 +140,31 @@ pub fn has_panicked() -> bool {
     current().is_some_and(|notes| notes.panicked.get())
 }
 
-pub(crate) fn set_exit_reason(reason: ExitReason) {
-    if let Some(notes) = current() {
-        *notes.exit.borrow_mut() = Some(reason);
-    }
-}
-
-/// Returns the path of the actor that is being polled, or made, on this thread.
-pub(crate) fn path() -> Option<Path> {
+/// Returns who runs on this thread: the path of the actor that is being polled or made, or the name given to the call.
+pub(crate) fn who() -> Option<String> {
     let making = MAKING.try_with(|making| making.borrow().clone()).ok().flatten();
     let station = making.or_else(|| {
         let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
         current?.station.clone()
     });
-    station.map(|station| station.path.clone())
+    let path = station.map(|station| station.path.to_string());
+    path.or_else(|| {
+        NAME.try_with(|name| name.borrow().as_deref().map(str::to_owned)).ok().flatten()
+    })
+}
+
+/// Guard of a call outside actors that has a name; restores the thread's previous name when it is dropped.
+pub(crate) struct Named(Option<Rc<str>>);
+
+/// Names the call on this thread until the guard is dropped.
+pub(crate) fn name(name: &Rc<str>) -> Named {
+    Named(NAME.replace(Some(Rc::clone(name))))
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        NAME.set(self.0.take());
+    }
 }
 
 fn current() -> Option<Rc<Notes>> {
@@ -177,4 +205,5 @@ impl Drop for Making {
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Notes>>> = const { RefCell::new(None) };
     static MAKING: RefCell<Option<Arc<Station>>> = const { RefCell::new(None) };
+    static NAME: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
 }

@@ -188,6 +188,16 @@ pub enum LookupError {
     },
 }
 
+/// Error: a word that is not one of OTP's.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("invalid {what}: `{word}`")]
+pub struct UnknownWord {
+    /// Kind of word that was expected, such as `strategy`.
+    pub what: &'static str,
+    /// The word that was found.
+    pub word: String,
+}
+
 /// Error of a call to a child.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]

@@ -3,10 +3,6 @@
 use std::any::Any;
 use std::fmt;
 
-use actix::prelude::*;
-
-use crate::current;
-
 /// Reason why an actor ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -66,20 +62,5 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
         _ => "a panic without a message".to_owned(),
-    }
-}
-
-/// Extension of an actor's context: stopping with an exit reason, which actix does not have.
-pub trait Exit {
-    /// Stops this actor; it ends with `reason`. (A plain `ctx.stop()` ends [`Normal`](ExitReason::Normal).)
-    ///
-    /// In an actor that this crate did not start the reason is lost.
-    fn exit(&mut self, reason: ExitReason);
-}
-
-impl<A: Actor<Context = Context<A>>> Exit for Context<A> {
-    fn exit(&mut self, reason: ExitReason) {
-        current::set_exit_reason(reason);
-        self.stop();
     }
 }

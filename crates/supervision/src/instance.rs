@@ -19,15 +19,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
 use crate::child_ref::{Slot, Vacate};
-use crate::core::{Attempt, Key};
-use crate::current::{self, Info, Notes, Start};
+use crate::current::{self, Notes, Start};
 use crate::error::StartError;
 use crate::exit::{ExitReason, panic_text};
 use crate::fault::Fault;
 use crate::monitor::{self, Control, Enlisted, Peg};
 use crate::panic_hook;
-use crate::policy::{ChildKind, Shutdown};
-use crate::supervisor::{Report, Supervisor, What};
+use crate::policy::{Attempt, ChildKind, DEFAULT_SHUTDOWN, Info, Key, Shutdown};
 use crate::tree::{Lifecycle, Station};
 
 /// Parameters of a new instance.
@@ -224,7 +222,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                     (Shutdown::BrutalKill, _) => return Poll::Ready(Killed::Stop),
                     // There is no supervisor left that would wait without a limit.
                     (Shutdown::Infinity, ChildKind::Worker) => {
-                        self.ask_to_stop(ExitReason::SHUTDOWN, crate::policy::DEFAULT_SHUTDOWN);
+                        self.ask_to_stop(ExitReason::SHUTDOWN, DEFAULT_SHUTDOWN);
                     }
                     (how, _) => self.ask_to_stop(ExitReason::SHUTDOWN, how),
                 },
@@ -364,6 +362,21 @@ impl<A: Actor<Context = Context<A>>> Drop for Instance<A> {
     }
 }
 
+/// Report from an instance to its supervisor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Report {
+    pub(crate) key: Key,
+    pub(crate) attempt: Attempt,
+    pub(crate) what: What,
+}
+
+pub(crate) enum What {
+    Started(Option<Info>),
+    StartFailed(StartError),
+    Ended(ExitReason),
+}
+
 /// Duty to report one instance: its start, and its end exactly once.
 pub(crate) struct Ticket {
     pub(crate) station: Arc<Station>,
@@ -379,7 +392,7 @@ pub(crate) struct Ticket {
 /// Receiver of an instance's reports.
 pub(crate) enum Reporter {
     Supervisor {
-        to: Arc<Addr<Supervisor>>,
+        to: Arc<Recipient<Report>>,
         key: Key,
         attempt: Attempt,
     },

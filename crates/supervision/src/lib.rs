@@ -74,7 +74,6 @@
 //! while it is in `ctx.wait`, so a future that it waits for there needs a time-out of its own.
 
 mod arbiter;
-mod budget;
 mod catch;
 mod child_ref;
 mod core;
@@ -90,6 +89,7 @@ mod panic_hook;
 mod policy;
 mod spawn;
 mod spec;
+mod start;
 mod supervisor;
 mod supervisor_ref;
 mod tree;
@@ -99,17 +99,18 @@ pub use crate::core::Counts;
 pub use arbiter::{ArbiterPool, Placement};
 pub use catch::{catch_panic, catch_panics};
 pub use child_ref::ChildRef;
-pub use current::{Info, Starting, defer_start, has_panicked, report_depth};
+pub use current::{Exit, Starting, defer_start, has_panicked, report_depth};
 pub use error::*;
-pub use exit::{Exit, ExitReason};
+pub use exit::ExitReason;
 pub use fault::Fault;
 pub use monitor::{Down, MonitorId, MonitorRef, link, monitor};
 pub use panic_hook::{PanicReports, install_panic_hook};
 pub use policy::{
-    AutoShutdown, Backoff, ChildKind, Flags, Restart, Shutdown, Strategy, UnknownWord,
+    AutoShutdown, Backoff, ChildId, ChildKind, ChildPolicy, Flags, Info, Restart, Shutdown,
+    Strategy,
 };
 pub use spawn::spawn;
-pub use spec::{ChildPolicy, ChildSpec, SupervisorSpec};
+pub use spec::{ChildSpec, SupervisorSpec};
 pub use supervisor::Supervisor;
 pub use supervisor_ref::{ChildInfo, Started, SupervisorRef};
-pub use tree::{ChildId, Event, InstanceId, Lifecycle, Path, Status, TreeSnapshot};
+pub use tree::{Event, InstanceId, Lifecycle, Path, Status, TreeSnapshot};

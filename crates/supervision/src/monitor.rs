@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::policy::Shutdown;
+use crate::policy::{DEFAULT_SHUTDOWN, Shutdown};
 use crate::tree::{InstanceId, Station};
 
 /// Report of the end of a monitored actor. Delivered once.
@@ -260,7 +260,7 @@ impl Peg {
 
     fn unlinked_by(&self, name: &str, reason: &ExitReason) {
         let reason = ExitReason::Error(format!("linked {name} ended: {reason}"));
-        self.control(Control::Stop { reason, how: crate::policy::DEFAULT_SHUTDOWN });
+        self.control(Control::Stop { reason, how: DEFAULT_SHUTDOWN });
     }
 
     fn lock(&self) -> MutexGuard<'_, PegState> {

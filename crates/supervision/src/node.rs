@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
-use crate::core::Key;
-use crate::policy::Flags;
-use crate::tree::{ChildId, Station, TreeSnapshot, lock};
+use crate::policy::{ChildId, Flags, Key};
+use crate::tree::{Station, TreeSnapshot, lock};
 
 /// Node of a supervisor in the tree, with the table of its children; kept through its restarts.
 pub(crate) struct Node {
@@ -105,19 +104,29 @@ impl Node {
         table.entries.get(table.ids.get(id)?).cloned()
     }
 
+    /// Returns the tree from this supervisor down.
     pub(crate) fn snapshot(&self) -> TreeSnapshot {
-        self.station.snapshot(Instant::now(), Some(self))
+        self.snapshot_at(Instant::now())
     }
 
-    /// Returns a supervisor's flags, and when it last forgot a child.
-    pub(crate) fn flags_and_forgot(&self) -> (Option<Flags>, Option<Instant>) {
-        let table = lock(&self.table);
-        (table.flags, table.forgot)
-    }
-
-    pub(crate) fn children(&self, now: Instant) -> Vec<TreeSnapshot> {
+    fn snapshot_at(&self, now: Instant) -> TreeSnapshot {
+        let mut snapshot = self.station.snapshot(now);
         // Copied out first, so that no two tables are ever locked at once.
         let entries: Vec<Entry> = lock(&self.table).entries.values().cloned().collect();
-        entries.iter().map(|entry| entry.station.snapshot(now, entry.node.as_deref())).collect()
+        snapshot.children = entries.iter().map(|entry| entry.snapshot(now)).collect();
+        // After the children: any that are missing among them were forgotten by then.
+        let table = lock(&self.table);
+        snapshot.flags = table.flags;
+        snapshot.forgot = table.forgot.map(|at| now.saturating_duration_since(at));
+        snapshot
+    }
+}
+
+impl Entry {
+    fn snapshot(&self, now: Instant) -> TreeSnapshot {
+        match &self.node {
+            Some(node) => node.snapshot_at(now),
+            None => self.station.snapshot(now),
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::exit::panic_text;
-use crate::{catch, current, watchdog};
+use crate::{current, watchdog};
 
 /// Installs a panic hook for the whole process that reports panics in supervised actors: the actor's path, the message,
 /// the place, and, where `RUST_BACKTRACE` asks for them, the frames.
@@ -109,10 +109,7 @@ enum Note {
 impl Shared {
     /// Takes a panic on the thread where it happens; returns `false` if the previous hook must report it.
     fn take(&self, info: &PanicHookInfo<'_>) -> bool {
-        let path = current::path().map(|path| path.to_string());
-        let Some(who) = path.or_else(|| catch::name().map(|name| name.to_string())) else {
-            return false;
-        };
+        let Some(who) = current::who() else { return false };
         let poll = watchdog::poll_number();
         let during = LAST.try_with(|last| last.take().filter(|last| last.poll == poll));
         if let Ok(Some(Last { line, .. })) = during {

@@ -1,10 +1,12 @@
-//! Policies of supervisors and children: the words of OTP, with OTP's meaning.
+//! Policies of supervisors and children, in the words of OTP, and the ids of children.
 
+use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
+use crate::error::UnknownWord;
 
 /// Restart strategy: the children that are restarted when one child fails.
 ///
@@ -203,15 +205,39 @@ impl Backoff {
     }
 }
 
-/// Error: a word that is not one of OTP's.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("invalid {what}: `{word}`")]
-pub struct UnknownWord {
-    /// Kind of word that was expected, such as `strategy`.
-    pub what: &'static str,
-    /// The word that was found.
-    pub word: String,
+/// Policy by which a supervisor starts, restarts and stops a child; set through [`ChildSpec`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ChildPolicy {
+    /// Worker or supervisor.
+    pub kind: ChildKind,
+    /// Restart type. Default: [`Restart::Permanent`].
+    pub restart: Restart,
+    /// Way to stop the child. Default: within 5 s for a worker, [`Shutdown::Infinity`] for a supervisor.
+    pub shutdown: Shutdown,
+    /// Whether the child's end may end its supervisor. Default: no.
+    pub significant: bool,
+    /// Pause before each restart. Default: none.
+    pub backoff: Option<Backoff>,
+    /// Number of restarts of the child alone, although it is temporary. Default: 0.
+    pub retries: u32,
+    /// Longest time for a start. Default: 30 s; for a supervisor as long as its children take.
+    pub start_timeout: Duration,
 }
+
+/// Name of a child among its siblings.
+pub type ChildId = Arc<str>;
+
+/// Value that a start function hands to the caller of [`start_child`](crate::SupervisorRef::start_child).
+pub type Info = Box<dyn Any + Send>;
+
+/// Key of a child in its supervisor; the order of the keys is the start order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(pub(crate) u64);
+
+/// Number of one start of a child; tells the reports of its instances apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Attempt(pub(crate) u64);
 
 /// Implements `Display` and `FromStr` for a type, in OTP's spelling.
 macro_rules! spelled {
@@ -296,6 +322,8 @@ const DEFAULT_INTENSITY: u32 = 1;
 const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
 /// Longest time for a worker's stop, as in OTP.
 pub(crate) const DEFAULT_SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(5));
+/// Longest time for a worker's start.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

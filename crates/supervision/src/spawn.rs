@@ -5,7 +5,7 @@ use actix::prelude::*;
 use crate::child_ref::Slot;
 use crate::instance::{self, Orders, Reporter, Ticket};
 use crate::monitor::{Name, Peg};
-use crate::policy::{ChildKind, DEFAULT_SHUTDOWN};
+use crate::policy::{ChildKind, DEFAULT_SHUTDOWN, START_TIMEOUT};
 use crate::tree::{Path, Station, Tree};
 
 /// Starts an actor without a supervisor on the current thread. The actor can be [monitored](crate::monitor) and
@@ -27,7 +27,7 @@ pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
         done: false,
         last: false,
     };
-    let start_timeout = crate::spec::START_TIMEOUT;
+    let start_timeout = START_TIMEOUT;
     let orders = Orders { ticket, shutdown: DEFAULT_SHUTDOWN, start_timeout };
     instance::live_unowned(actor, slot, orders)
 }

@@ -15,30 +15,10 @@ use crate::error::StartError;
 use crate::instance::Orders;
 use crate::life::{self, Make};
 use crate::node::Node;
-use crate::policy::{Backoff, ChildKind, DEFAULT_SHUTDOWN, Flags, Restart, Shutdown};
-use crate::supervisor::Supervisor;
-use crate::supervisor_ref::SupervisorRef;
-use crate::tree::ChildId;
-
-/// Policy by which a supervisor starts, restarts and stops a child; set through [`ChildSpec`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct ChildPolicy {
-    /// Worker or supervisor.
-    pub kind: ChildKind,
-    /// Restart type. Default: [`Restart::Permanent`].
-    pub restart: Restart,
-    /// Way to stop the child. Default: within 5 s for a worker, [`Shutdown::Infinity`] for a supervisor.
-    pub shutdown: Shutdown,
-    /// Whether the child's end may end its supervisor. Default: no.
-    pub significant: bool,
-    /// Pause before each restart. Default: none.
-    pub backoff: Option<Backoff>,
-    /// Number of restarts of the child alone, although it is temporary. Default: 0.
-    pub retries: u32,
-    /// Longest time for a start. Default: 30 s; for a supervisor as long as its children take.
-    pub start_timeout: Duration,
-}
+use crate::policy::{
+    Backoff, ChildId, ChildKind, ChildPolicy, DEFAULT_SHUTDOWN, Flags, Restart, START_TIMEOUT,
+    Shutdown,
+};
 
 /// Specification of a child: how to make its actor, and its policy (OTP: `child_spec()`).
 ///
@@ -83,39 +63,6 @@ impl ChildSpec {
             })
         };
         Self::with(id.into(), ChildKind::Worker, DEFAULT_SHUTDOWN, START_TIMEOUT, factory)
-    }
-
-    /// Creates the specification of a supervisor. `make` returns its flags and start list anew for each instance.
-    ///
-    /// Children that were added at run time are gone after a restart of the supervisor.
-    pub fn supervisor<F>(id: impl Into<ChildId>, mut make: F) -> Self
-    where
-        F: FnMut() -> SupervisorSpec + Send + 'static,
-    {
-        Self::try_supervisor(id, move |_| Ok(make()))
-    }
-
-    /// Creates the specification of a supervisor from a function that may fail or [decline](StartError::Ignore). The
-    /// function receives the handle of the supervisor that it describes, for code that adds children to it later.
-    pub fn try_supervisor<F>(id: impl Into<ChildId>, make: F) -> Self
-    where
-        F: FnMut(SupervisorRef) -> Result<SupervisorSpec, StartError> + Send + 'static,
-    {
-        let make = Arc::new(Mutex::new(make));
-        let factory =
-            move |node: Option<Arc<Node>>, slot: &Arc<Slot<Supervisor>>| -> Make<Supervisor> {
-                let (make, slot) = (Arc::clone(&make), Arc::clone(slot));
-                Box::new(move || {
-                    async move {
-                        let node = node.expect("a supervisor is launched with its node");
-                        let itself = SupervisorRef::of(slot, Arc::clone(&node));
-                        let spec = (make.lock().unwrap_or_else(PoisonError::into_inner))(itself)?;
-                        Ok(Supervisor::new(spec, node))
-                    }
-                    .boxed_local()
-                })
-            };
-        Self::with(id.into(), ChildKind::Supervisor, Shutdown::Infinity, NO_LIMIT, factory)
     }
 
     /// Sets when the child is restarted after its end. Default: [`Restart::Permanent`].
@@ -174,7 +121,7 @@ impl ChildSpec {
         self.policy
     }
 
-    fn with<A, F>(
+    pub(crate) fn with<A, F>(
         id: ChildId,
         kind: ChildKind,
         shutdown: Shutdown,
@@ -315,8 +262,3 @@ where
         self.slot.clone()
     }
 }
-
-/// Longest time for a worker's start.
-pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// A time that is longer than any process runs, yet short enough to add to an `Instant`.
-const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

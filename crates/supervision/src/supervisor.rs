@@ -9,17 +9,16 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::arbiter::{Picked, Placement};
-use crate::core::{Answer, Attempt, Core, Key, Output, Request, Token};
-use crate::current::{Info, Starting, defer_start};
+use crate::core::{Answer, Core, Output, Request, State, Token};
+use crate::current::{Exit, Starting, defer_start};
 use crate::error::{StartError, StartSupervisorError};
-use crate::exit::{Exit, ExitReason};
+use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::instance::{Orders, Reporter, Ticket};
+use crate::instance::{Orders, Report, Reporter, Ticket, What};
 use crate::monitor::{self, Control, Lifeline, Name, Peg};
 use crate::node::{Entry, Node};
-use crate::policy::ChildKind;
+use crate::policy::{Attempt, ChildKind, Key};
 use crate::spec::{ChildSpec, SupervisorSpec};
-use crate::supervisor_ref::status;
 use crate::tree::{InstanceId, Lifecycle, Station, Status};
 
 /// Supervisor actor, used through its [`SupervisorRef`](crate::SupervisorRef).
@@ -35,7 +34,7 @@ pub struct Supervisor {
     offered: HashMap<Token, ChildSpec>,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
     /// Address to which all children report.
-    itself: Option<Arc<Addr<Self>>>,
+    itself: Option<Arc<Recipient<Report>>>,
     next_token: u64,
     starting: Option<Starting>,
     /// Whether it was asked to stop from outside, rather than by its own rules.
@@ -59,21 +58,6 @@ struct Life {
     /// Dropped with the supervisor, which tells the instance that its supervisor is gone.
     _lifeline: Lifeline,
     picked: Option<Picked>,
-}
-
-/// Report from an instance to its supervisor.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Report {
-    pub(crate) key: Key,
-    pub(crate) attempt: Attempt,
-    pub(crate) what: What,
-}
-
-pub(crate) enum What {
-    Started(Option<Info>),
-    StartFailed(StartError),
-    Ended(ExitReason),
 }
 
 /// Request to the supervisor, with the child's spec if a child is to start. The answer goes straight to the caller.
@@ -213,7 +197,7 @@ impl Supervisor {
 
     fn start(&mut self, ctx: &mut Context<Self>, key: Key, attempt: Attempt) {
         let Some(kid) = self.kids.get_mut(&key) else { return };
-        let itself = self.itself.get_or_insert_with(|| Arc::new(ctx.address()));
+        let itself = self.itself.get_or_insert_with(|| Arc::new(ctx.address().recipient()));
         let peg = Peg::new(Name::Station(Arc::clone(&kid.station)));
         let lifeline = Lifeline(Arc::clone(&peg));
         let ticket = Ticket {
@@ -387,5 +371,15 @@ impl Handler<Inject> for Supervisor {
             life.peg.control(Control::Fault(fault));
         }
         life.is_some()
+    }
+}
+
+/// Returns the status that the tree shows for this state of a child.
+pub(crate) fn status(state: State) -> Status {
+    match state {
+        State::Down => Status::Stopped,
+        State::Starting(_) => Status::Starting,
+        State::Running(_) => Status::Running,
+        State::Restarting => Status::Restarting,
     }
 }

@@ -8,18 +8,16 @@ use actix::prelude::*;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::child_ref::{ChildRef, Slot};
-use crate::core::{Answer, Counts, Request, State};
-use crate::current::Info;
+use crate::core::{Answer, Counts, Request};
 use crate::error::*;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::instance::{Orders, Reporter, Ticket};
-use crate::monitor::{Control, Name, Peg};
+use crate::monitor::{Control, Peg};
 use crate::node::Node;
-use crate::policy::Shutdown;
-use crate::spec::{ChildPolicy, ChildSpec, SupervisorSpec};
-use crate::supervisor::{Ask, AskToTerminate, Inject, Supervisor};
-use crate::tree::{ChildId, Event, InstanceId, Path, Station, Status, Tree, TreeSnapshot};
+use crate::policy::{ChildId, ChildPolicy, Info, Shutdown};
+use crate::spec::ChildSpec;
+use crate::supervisor::{Ask, AskToTerminate, Inject, Supervisor, status};
+use crate::tree::{Event, InstanceId, Path, Status, TreeSnapshot};
 
 /// Handle of a supervisor by its name: leads to its current instance. Cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -58,66 +56,13 @@ pub struct ChildInfo {
     pub policy: ChildPolicy,
 }
 
-impl SupervisorSpec {
-    /// Starts this supervisor as the root of a tree, on the current thread.
-    ///
-    /// Resolves when all children of the start list are up. The tree runs until it is [stopped](SupervisorRef::stop),
-    /// gives up, or the thread's [`System`] or [`Arbiter`] ends.
-    ///
-    /// # Errors
-    /// [`StartSupervisorError`], after those children that had started were stopped in reverse order.
-    pub async fn start(self) -> Result<SupervisorRef, StartSupervisorError> {
-        self.start_as("root").await
-    }
-
-    /// Starts this supervisor like [`start`](Self::start), under a name of its own for logs and snapshots.
-    pub async fn start_as(
-        self,
-        name: impl Into<ChildId>,
-    ) -> Result<SupervisorRef, StartSupervisorError> {
-        let mut once = Some(self);
-        let spec =
-            ChildSpec::try_supervisor(name, move |_| once.take().ok_or(StartError::ShuttingDown));
-        let station = Station::new(
-            Path::root(spec.id.clone()),
-            Tree::new(),
-            spec.policy.kind,
-            spec.factory.type_name(),
-        );
-        let node = Node::new(Arc::clone(&station));
-        let peg = Peg::new(Name::Station(Arc::clone(&station)));
-        let (starter, started) = oneshot::channel();
-        let ticket = Ticket {
-            station,
-            peg: Arc::clone(&peg),
-            slot: spec.factory.vacate(),
-            reporter: Reporter::Starter(Some(starter)),
-            started: false,
-            done: false,
-            last: false,
-        };
-        let (shutdown, start_timeout) = (spec.policy.shutdown, spec.policy.start_timeout);
-        let orders = Orders { ticket, shutdown, start_timeout };
-        spec.factory.launch(Some(Arc::clone(&node)), orders)();
-        match started.await {
-            Ok(Ok(())) => Ok(SupervisorRef {
-                slot: supervisor_slot(spec.factory.slot()),
-                node,
-                root: Some(peg),
-            }),
-            Ok(Err(StartError::Supervisor(error))) => Err(*error),
-            Ok(Err(StartError::Exited(reason))) => Err(StartSupervisorError::Exited(reason)),
-            Ok(Err(error)) => {
-                Err(StartSupervisorError::Exited(ExitReason::Error(error.to_string())))
-            }
-            Err(_) => Err(StartSupervisorError::Exited(ExitReason::Killed)),
-        }
-    }
-}
-
 impl SupervisorRef {
-    pub(crate) fn of(slot: Arc<Slot<Supervisor>>, node: Arc<Node>) -> Self {
-        Self { slot, node, root: None }
+    pub(crate) fn new(
+        slot: Arc<Slot<Supervisor>>,
+        node: Arc<Node>,
+        root: Option<Arc<Peg>>,
+    ) -> Self {
+        Self { slot, node, root }
     }
 
     /// Adds a child at the end of the start order and starts it.
@@ -425,19 +370,5 @@ fn typed<A: Actor<Context = Context<A>>>(
         Err(_) => {
             Err(LookupError::OtherType { id: name.to_owned(), found: entry.station.type_name })
         }
-    }
-}
-
-fn supervisor_slot(slot: Arc<dyn std::any::Any + Send + Sync>) -> Arc<Slot<Supervisor>> {
-    slot.downcast().expect("a supervisor's factory has a supervisor's slot")
-}
-
-/// Returns the status that the tree shows for this state of a child.
-pub(crate) fn status(state: State) -> Status {
-    match state {
-        State::Down => Status::Stopped,
-        State::Starting(_) => Status::Starting,
-        State::Running(_) => Status::Running,
-        State::Restarting => Status::Restarting,
     }
 }

@@ -13,11 +13,7 @@ use tokio::time::Instant;
 
 use crate::error::StartError;
 use crate::exit::ExitReason;
-use crate::node::Node;
-use crate::policy::{ChildKind, Flags};
-
-/// Name of a child among its siblings.
-pub type ChildId = Arc<str>;
+use crate::policy::{ChildId, ChildKind, Flags};
 
 /// Path of an actor: the names from the root of a tree to it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -364,12 +360,10 @@ impl Station {
         }
     }
 
-    pub(crate) fn snapshot(&self, now: Instant, node: Option<&Node>) -> TreeSnapshot {
+    /// Returns the state of this actor, without the flags and the children of a supervisor.
+    pub(crate) fn snapshot(&self, now: Instant) -> TreeSnapshot {
         let Vital { status, instance, restarts, last_exit, since, thread } =
             lock(&self.vital).clone();
-        let children = node.map(|node| node.children(now)).unwrap_or_default();
-        // After the children: any that are missing among them were forgotten by then.
-        let (flags, forgot) = node.map_or((None, None), Node::flags_and_forgot);
         TreeSnapshot {
             id: Arc::from(self.path.name()),
             path: self.path.clone(),
@@ -382,9 +376,9 @@ impl Station {
             uptime: since.map(|since| now.saturating_duration_since(since)),
             thread,
             depth: self.depth.load(Ordering::Relaxed),
-            flags,
-            forgot: forgot.map(|at| now.saturating_duration_since(at)),
-            children,
+            flags: None,
+            forgot: None,
+            children: Vec::new(),
         }
     }
 }

@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Attempt;
-use crate::policy::ChildKind;
-use crate::spec::ChildPolicy;
-use crate::tree::ChildId;
+use crate::policy::{Attempt, ChildId, ChildKind, ChildPolicy};
 
 #[derive(Debug)]
 pub(super) struct Child {

@@ -4,6 +4,7 @@
 //! the results. One piece of work (a [`Step`]) is done at a time; reports and requests that come in meanwhile wait in
 //! the inbox, as they would in the mailbox of an OTP supervisor.
 
+mod budget;
 mod child;
 #[cfg(test)]
 mod model;
@@ -13,25 +14,16 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::budget::Budget;
-use crate::current::Info;
 use crate::error::{SpecError, StartError, StartSupervisorError};
 use crate::exit::ExitReason;
-use crate::policy::{AutoShutdown, Flags, Restart, Shutdown};
-use crate::spec::ChildPolicy;
-use crate::tree::ChildId;
+use crate::policy::{
+    Attempt, AutoShutdown, ChildId, ChildPolicy, Flags, Info, Key, Restart, Shutdown, Strategy,
+};
 
+use budget::Budget;
 use child::Child;
 pub(crate) use child::State;
 use work::{Doing, Step, Why};
-
-/// Key of a child in its supervisor; the order of the keys is the start order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key(pub(crate) u64);
-
-/// Number of one start of a child; tells the reports of its instances apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Attempt(pub(crate) u64);
 
 /// Id of a request that waits for its [`Answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,7 +186,7 @@ impl Core {
         if flags.period == Duration::ZERO {
             return Err(SpecError::InvalidPeriod);
         }
-        if dynamic && (!children.is_empty() || flags.strategy != crate::Strategy::OneForOne) {
+        if dynamic && (!children.is_empty() || flags.strategy != Strategy::OneForOne) {
             return Err(SpecError::Dynamic);
         }
         let mut core = Self {

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::work::{Step, Why};
-use super::{Attempt, Core, Key, Letter, Output, State};
+use super::{Core, Letter, Output, State};
 use crate::error::StartError;
 use crate::exit::ExitReason;
-use crate::policy::{AutoShutdown, Restart, Strategy};
+use crate::policy::{Attempt, AutoShutdown, Key, Restart, Strategy};
 
 impl Core {
     /// Handles the end of a child that ended by itself (OTP: `restart_child`, `do_restart`).

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{Answer, Attempt, Core, Key, Letter, Life, Output, State, Token};
+use super::{Answer, Core, Letter, Life, Output, State, Token};
 use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
-use crate::policy::{Restart, Shutdown};
+use crate::policy::{Attempt, ChildPolicy, Key, Restart, Shutdown};
 
 /// Piece of work that is finished before the next one begins.
 #[derive(Debug)]
@@ -65,8 +65,7 @@ impl Core {
             Step::Start { key, why } => self.start(now, key, why),
             Step::Stop(keys) => self.stop(now, &keys),
             Step::Terminated(key) => {
-                let temporary =
-                    |policy: crate::spec::ChildPolicy| policy.restart == Restart::Temporary;
+                let temporary = |policy: ChildPolicy| policy.restart == Restart::Temporary;
                 if self.dynamic
                     || self.children.get(&key).is_some_and(|child| temporary(child.policy))
                 {

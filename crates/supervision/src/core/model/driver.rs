@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Outcome, Spec, World};
-use crate::core::{Answer, Attempt, Core, Key, Output};
+use crate::core::{Answer, Core, Output};
 use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
-use crate::policy::{ChildKind, DEFAULT_SHUTDOWN, Flags};
-use crate::spec::ChildPolicy;
+use crate::policy::{Attempt, ChildKind, ChildPolicy, DEFAULT_SHUTDOWN, Flags, Key};
 
 pub(super) struct Node {
     pub(super) core: Core,

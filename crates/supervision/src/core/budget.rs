@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Restarts within the last period (OTP: `add_restart`).
 #[derive(Debug, Default)]
-pub(crate) struct Budget {
+pub(super) struct Budget {
     spent: VecDeque<Instant>,
 }
 
@@ -13,7 +13,7 @@ impl Budget {
     /// Counts one restart; returns `false` if it is one too many and must not be made.
     ///
     /// A restart that is exactly `period` old still counts, as in OTP.
-    pub(crate) fn spend(&mut self, now: Instant, intensity: u32, period: Duration) -> bool {
+    pub(super) fn spend(&mut self, now: Instant, intensity: u32, period: Duration) -> bool {
         while self.spent.front().is_some_and(|&at| now.saturating_duration_since(at) > period) {
             self.spent.pop_front();
         }

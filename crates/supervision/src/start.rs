@@ -1,0 +1,115 @@
+//! Start of a supervisor: as a child of another one, or as the root of a tree.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
+
+use crate::child_ref::Slot;
+use crate::error::{StartError, StartSupervisorError};
+use crate::exit::ExitReason;
+use crate::instance::{Orders, Reporter, Ticket};
+use crate::life::Make;
+use crate::monitor::{Name, Peg};
+use crate::node::Node;
+use crate::policy::{ChildId, ChildKind, Shutdown};
+use crate::spec::{ChildSpec, SupervisorSpec};
+use crate::supervisor::Supervisor;
+use crate::supervisor_ref::SupervisorRef;
+use crate::tree::{Path, Station, Tree};
+
+impl ChildSpec {
+    /// Creates the specification of a supervisor. `make` returns its flags and start list anew for each instance.
+    ///
+    /// Children that were added at run time are gone after a restart of the supervisor.
+    pub fn supervisor<F>(id: impl Into<ChildId>, mut make: F) -> Self
+    where
+        F: FnMut() -> SupervisorSpec + Send + 'static,
+    {
+        Self::try_supervisor(id, move |_| Ok(make()))
+    }
+
+    /// Creates the specification of a supervisor from a function that may fail or [decline](StartError::Ignore). The
+    /// function receives the handle of the supervisor that it describes, for code that adds children to it later.
+    pub fn try_supervisor<F>(id: impl Into<ChildId>, make: F) -> Self
+    where
+        F: FnMut(SupervisorRef) -> Result<SupervisorSpec, StartError> + Send + 'static,
+    {
+        let make = Arc::new(Mutex::new(make));
+        let factory =
+            move |node: Option<Arc<Node>>, slot: &Arc<Slot<Supervisor>>| -> Make<Supervisor> {
+                let (make, slot) = (Arc::clone(&make), Arc::clone(slot));
+                Box::new(move || {
+                    async move {
+                        let node = node.expect("a supervisor is launched with its node");
+                        let itself = SupervisorRef::new(slot, Arc::clone(&node), None);
+                        let spec = (make.lock().unwrap_or_else(PoisonError::into_inner))(itself)?;
+                        Ok(Supervisor::new(spec, node))
+                    }
+                    .boxed_local()
+                })
+            };
+        Self::with(id.into(), ChildKind::Supervisor, Shutdown::Infinity, NO_LIMIT, factory)
+    }
+}
+
+impl SupervisorSpec {
+    /// Starts this supervisor as the root of a tree, on the current thread.
+    ///
+    /// Resolves when all children of the start list are up. The tree runs until it is [stopped](SupervisorRef::stop),
+    /// gives up, or the thread's [`System`] or [`Arbiter`] ends.
+    ///
+    /// # Errors
+    /// [`StartSupervisorError`], after those children that had started were stopped in reverse order.
+    pub async fn start(self) -> Result<SupervisorRef, StartSupervisorError> {
+        self.start_as("root").await
+    }
+
+    /// Starts this supervisor like [`start`](Self::start), under a name of its own for logs and snapshots.
+    pub async fn start_as(
+        self,
+        name: impl Into<ChildId>,
+    ) -> Result<SupervisorRef, StartSupervisorError> {
+        let mut once = Some(self);
+        let spec =
+            ChildSpec::try_supervisor(name, move |_| once.take().ok_or(StartError::ShuttingDown));
+        let station = Station::new(
+            Path::root(spec.id.clone()),
+            Tree::new(),
+            spec.policy.kind,
+            spec.factory.type_name(),
+        );
+        let node = Node::new(Arc::clone(&station));
+        let peg = Peg::new(Name::Station(Arc::clone(&station)));
+        let (starter, started) = oneshot::channel();
+        let ticket = Ticket {
+            station,
+            peg: Arc::clone(&peg),
+            slot: spec.factory.vacate(),
+            reporter: Reporter::Starter(Some(starter)),
+            started: false,
+            done: false,
+            last: false,
+        };
+        let (shutdown, start_timeout) = (spec.policy.shutdown, spec.policy.start_timeout);
+        let orders = Orders { ticket, shutdown, start_timeout };
+        spec.factory.launch(Some(Arc::clone(&node)), orders)();
+        match started.await {
+            Ok(Ok(())) => {
+                let slot = spec.factory.slot().downcast();
+                let slot = slot.expect("a supervisor's factory has a supervisor's slot");
+                Ok(SupervisorRef::new(slot, node, Some(peg)))
+            }
+            Ok(Err(StartError::Supervisor(error))) => Err(*error),
+            Ok(Err(StartError::Exited(reason))) => Err(StartSupervisorError::Exited(reason)),
+            Ok(Err(error)) => {
+                Err(StartSupervisorError::Exited(ExitReason::Error(error.to_string())))
+            }
+            Err(_) => Err(StartSupervisorError::Exited(ExitReason::Killed)),
+        }
+    }
+}
+
+/// A time that is longer than any process runs, yet short enough to add to an `Instant`.
+const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
