@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
 
-use crate::watchdog::{self, Heart};
+use crate::watchdog::{self, ThreadActivity};
 
 /// Thread on which a child runs.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ struct Shared {
 struct Thread {
     arbiter: Arbiter,
     /// State of the thread as the watchdog reads it; set by the thread's first task.
-    heart: Arc<OnceLock<Arc<Heart>>>,
+    activity: Arc<OnceLock<Arc<ThreadActivity>>>,
     /// Counter of children by its references: one for each child that was placed here, and one of the thread itself.
     load: Arc<()>,
     /// Number of earlier threads in this place.
@@ -49,7 +49,7 @@ struct Thread {
 
 /// Thread of a pool that was picked for a child.
 #[derive(Clone, Debug)]
-pub(crate) struct Picked {
+pub(crate) struct PickedThread {
     pub(crate) arbiter: ArbiterHandle,
     place: u32,
     epoch: u32,
@@ -93,7 +93,7 @@ impl ArbiterPool {
 
     /// Picks the thread for the next child: not busy if there is one, then with the fewest children, then in turn. A
     /// new one where one has ended.
-    pub(crate) fn pick(&self) -> Picked {
+    pub(crate) fn pick(&self) -> PickedThread {
         let threads = &self.shared.threads;
         let first = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let places = (0..threads.len()).map(|offset| (first + offset) % threads.len());
@@ -109,7 +109,7 @@ impl ArbiterPool {
         if !thread.arbiter.spawn_fn(|| {}) {
             self.shared.renew(thread);
         }
-        Picked {
+        PickedThread {
             arbiter: thread.arbiter.handle(),
             place: place as u32,
             epoch: thread.epoch,
@@ -118,7 +118,7 @@ impl ArbiterPool {
     }
 
     /// Starts a new thread in place of this blocked one; children that still run on the old one end when it does.
-    pub(crate) fn replace(&self, picked: &Picked) {
+    pub(crate) fn replace(&self, picked: &PickedThread) {
         let mut thread = lock(&self.shared.threads[picked.place as usize]);
         if let Some(thread) = thread.as_mut().filter(|thread| thread.epoch == picked.epoch) {
             self.shared.renew(thread);
@@ -128,15 +128,15 @@ impl ArbiterPool {
 
 impl Thread {
     fn new(epoch: u32) -> Self {
-        let (arbiter, heart) = (Arbiter::new(), Arc::new(OnceLock::new()));
-        let its = Arc::clone(&heart);
-        arbiter.spawn_fn(move || _ = its.set(watchdog::heart()));
-        Self { arbiter, heart, load: Arc::default(), epoch }
+        let (arbiter, activity) = (Arbiter::new(), Arc::new(OnceLock::new()));
+        let its = Arc::clone(&activity);
+        arbiter.spawn_fn(move || _ = its.set(watchdog::activity()));
+        Self { arbiter, activity, load: Arc::default(), epoch }
     }
 
     /// Returns whether an actor runs on the thread at this moment, or blocks it.
     fn is_busy(&self) -> bool {
-        self.heart.get().is_some_and(|heart| heart.is_busy())
+        self.activity.get().is_some_and(|activity| activity.is_busy())
     }
 
     fn children(&self) -> usize {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use crate::exit::panic_text;
-use crate::{current, panic_hook};
+use crate::{current_actor, panic_hook};
 
 /// Calls `call` and returns its result, or the message of its panic. The hook of
 /// [`install_panic_hook`](crate::install_panic_hook) reports the panic like an actor's, under `name`; within an actor,
@@ -27,7 +27,7 @@ pub async fn catch_panics<F: Future>(name: String, future: F) -> Result<F::Outpu
 }
 
 fn catch<R>(name: &Rc<str>, call: impl FnOnce() -> R) -> Result<R, String> {
-    let _named = current::name(name);
+    let _named = current_actor::name(name);
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         // While another panic unwinds, that one is still to be caught.
         if !std::thread::panicking() {

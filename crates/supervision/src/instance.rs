@@ -19,42 +19,46 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
 use crate::child_ref::{Slot, Vacate};
-use crate::current::{self, Notes, Start};
+use crate::current_actor::{self, CurrentActor, StartProgress};
 use crate::error::StartError;
 use crate::exit::{ExitReason, panic_text};
 use crate::fault::Fault;
-use crate::monitor::{self, Control, Enlisted, Peg};
+use crate::monitor::{self, ControlBlock, Enlisted, Order};
 use crate::panic_hook;
 use crate::policy::{Attempt, ChildKind, DEFAULT_SHUTDOWN, Info, Key, Shutdown};
-use crate::tree::{Lifecycle, Station};
+use crate::tree::{ActorRecord, Lifecycle};
 
 /// Parameters of a new instance.
-pub(crate) struct Orders {
-    pub(crate) ticket: Ticket,
+pub(crate) struct InstanceParams {
+    pub(crate) reporter: InstanceReporter,
     pub(crate) shutdown: Shutdown,
     pub(crate) start_timeout: Duration,
 }
 
 /// Starts an actor without a supervisor, which can be monitored and linked.
-pub(crate) fn live_unowned<A>(actor: A, slot: Arc<Slot<A>>, mut orders: Orders) -> Addr<A>
+pub(crate) fn start_unsupervised<A>(
+    actor: A,
+    slot: Arc<Slot<A>>,
+    mut params: InstanceParams,
+) -> Addr<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    orders.ticket.begin();
+    params.reporter.begin();
     let ctx = Context::new();
     let addr = ctx.address();
-    let limit = Limit::new(orders.start_timeout);
-    actix::spawn(Instance::new(actor, ctx, slot, orders, limit, Owned::ByAddresses));
+    let limit = TimeLimit::new(params.start_timeout);
+    actix::spawn(Instance::new(actor, ctx, slot, params, limit, Owned::ByAddresses));
     addr
 }
 
 /// Time limit of a start or a stop.
-pub(crate) struct Limit {
+pub(crate) struct TimeLimit {
     time: Duration,
     over: Pin<Box<Sleep>>,
 }
 
-impl Limit {
+impl TimeLimit {
     pub(crate) fn new(time: Duration) -> Box<Self> {
         Box::new(Self { time, over: Box::pin(sleep(time)) })
     }
@@ -78,15 +82,15 @@ pub(crate) struct Instance<A: Actor<Context = Context<A>>> {
     fut: Option<ContextFut<A, Context<A>>>,
     owned: Owned,
     slot: Arc<Slot<A>>,
-    notes: Rc<Notes>,
-    ticket: Ticket,
-    /// Waker that the control block has ([`Peg::set_waker`]).
+    current: Rc<CurrentActor>,
+    reporter: InstanceReporter,
+    /// Waker that the control block has ([`ControlBlock::set_waker`]).
     waker: Option<Waker>,
     shutdown: Shutdown,
     /// Reason of the order to stop, if there was one.
     asked: Option<ExitReason>,
     /// Time limit of the start, or later of the stop.
-    limit: Option<Box<Limit>>,
+    limit: Option<Box<TimeLimit>>,
 }
 
 impl<A: Actor<Context = Context<A>>> Unpin for Instance<A> {}
@@ -104,7 +108,7 @@ impl<A: Actor<Context = Context<A>>> Future for Instance<A> {
         if this.poll_actor(panic, cx).is_ready() {
             return Poll::Ready(());
         }
-        if !this.ticket.started {
+        if !this.reporter.started {
             match this.poll_start(cx) {
                 Poll::Ready(Err(error)) => {
                     this.kill(Killed::Start(error));
@@ -112,12 +116,12 @@ impl<A: Actor<Context = Context<A>>> Future for Instance<A> {
                 }
                 Poll::Ready(Ok(info)) => {
                     if let (Owned::BySupervisor, Some(fut)) = (this.owned, &mut this.fut) {
-                        this.slot.set(this.ticket.peg.instance, fut.ctx().address());
+                        this.slot.set(this.reporter.control.instance, fut.ctx().address());
                     }
                     if this.asked.is_none() {
                         this.limit = None;
                     }
-                    this.ticket.started(info);
+                    this.reporter.started(info);
                 }
                 Poll::Pending => {}
             }
@@ -128,7 +132,7 @@ impl<A: Actor<Context = Context<A>>> Future for Instance<A> {
 
 /// Future in the actor's context that stops the actor when it has been asked to stop. Polled with the actor, so it
 /// needs no waker.
-struct StopWhenAsked(Rc<Notes>);
+struct StopWhenAsked(Rc<CurrentActor>);
 
 impl<A: Actor<Context = Context<A>>> ActorFuture<A> for StopWhenAsked {
     type Output = ();
@@ -147,8 +151,8 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for StopWhenAsked {
     }
 }
 
-/// Future in the actor's context that notes that `started` has run, and has not stopped the actor.
-struct Begun(Rc<Notes>);
+/// Future in the actor's context that records that `started` has run, and has not stopped the actor.
+struct Begun(Rc<CurrentActor>);
 
 impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Begun {
     type Output = ();
@@ -175,24 +179,24 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         actor: A,
         mut ctx: Context<A>,
         slot: Arc<Slot<A>>,
-        orders: Orders,
-        limit: Box<Limit>,
+        params: InstanceParams,
+        limit: Box<TimeLimit>,
         owned: Owned,
     ) -> Self {
-        let Orders { ticket, shutdown, .. } = orders;
+        let InstanceParams { reporter, shutdown, .. } = params;
         let addr = ctx.address();
-        let station = Some(Arc::clone(&ticket.station));
-        let notes = Rc::new(Notes { station, ..Notes::default() });
+        let record = Some(Arc::clone(&reporter.record));
+        let current = Rc::new(CurrentActor { record, ..CurrentActor::default() });
         // Futures that the context waits for are polled before the mailbox: the actor has begun once this is polled.
-        ctx.wait(Begun(Rc::clone(&notes)));
-        ctx.spawn(StopWhenAsked(Rc::clone(&notes)));
+        ctx.wait(Begun(Rc::clone(&current)));
+        ctx.spawn(StopWhenAsked(Rc::clone(&current)));
         Self {
-            enlisted: Some(monitor::enlist(&addr, &ticket.peg)),
+            enlisted: Some(monitor::enlist(&addr, &reporter.control)),
             fut: Some(ctx.into_future(actor)),
             owned,
             slot,
-            notes,
-            ticket,
+            current,
+            reporter,
             waker: None,
             shutdown,
             asked: None,
@@ -207,18 +211,18 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         cx: &mut TaskContext<'_>,
     ) -> Poll<Killed> {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.ticket.peg.set_waker(cx.waker().clone());
+            self.reporter.control.set_waker(cx.waker().clone());
             self.waker = Some(cx.waker().clone());
         }
-        while let Some(order) = self.ticket.peg.take_order() {
+        while let Some(order) = self.reporter.control.take_order() {
             match order {
-                Control::Stop { how: Shutdown::BrutalKill, .. } | Control::Fault(Fault::Kill) => {
+                Order::Stop { how: Shutdown::BrutalKill, .. } | Order::Fault(Fault::Kill) => {
                     return Poll::Ready(Killed::Stop);
                 }
-                Control::Stop { reason, how } => self.ask_to_stop(reason, how),
-                Control::Fault(Fault::Exit(reason)) => self.ask_to_stop(reason, self.shutdown),
-                Control::Fault(Fault::Panic(message)) => *panic = Some(message),
-                Control::Orphaned => match (self.shutdown, self.ticket.station.kind) {
+                Order::Stop { reason, how } => self.ask_to_stop(reason, how),
+                Order::Fault(Fault::Exit(reason)) => self.ask_to_stop(reason, self.shutdown),
+                Order::Fault(Fault::Panic(message)) => *panic = Some(message),
+                Order::Orphaned => match (self.shutdown, self.reporter.record.kind) {
                     (Shutdown::BrutalKill, _) => return Poll::Ready(Killed::Stop),
                     // There is no supervisor left that would wait without a limit.
                     (Shutdown::Infinity, ChildKind::Worker) => {
@@ -238,10 +242,10 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
     fn ask_to_stop(&mut self, reason: ExitReason, how: Shutdown) {
         if self.asked.is_none() {
             self.asked = Some(reason);
-            self.notes.asked.set(true);
+            self.current.asked.set(true);
         }
         if let (Shutdown::Timeout(timeout), Some(_)) = (how, &self.asked) {
-            self.limit = Some(Limit::new(timeout));
+            self.limit = Some(TimeLimit::new(timeout));
         }
     }
 
@@ -252,7 +256,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
             _ = limit.poll(cx);
         }
         let Some(fut) = &mut self.fut else { return Poll::Ready(()) };
-        let entered = current::enter(&self.notes, self.ticket.peg.instance);
+        let entered = current_actor::enter(&self.current, self.reporter.control.instance);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some(message) = panic {
                 std::panic::panic_any(message);
@@ -269,12 +273,12 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
                 return Poll::Pending;
             }
             Ok(Poll::Ready(())) => {
-                let own = self.notes.exit.borrow_mut().take();
+                let own = self.current.exit.borrow_mut().take();
                 own.or_else(|| self.asked.take()).unwrap_or(ExitReason::Normal)
             }
             Err(panic) => {
                 panic_hook::caught();
-                self.notes.panicked.set(true);
+                self.current.panicked.set(true);
                 ExitReason::from_panic(&*panic)
             }
         };
@@ -286,13 +290,13 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
     }
 
     fn poll_start(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Option<Info>, StartError>> {
-        let start = self.notes.start.replace(Start::Deferred);
+        let start = self.current.start.replace(StartProgress::Deferred);
         match start {
-            Start::Plain => Poll::Ready(Ok(None)),
-            Start::Ready(info) => Poll::Ready(Ok(info)),
-            Start::Failed(error) => Poll::Ready(Err(error)),
-            Start::Deferred => {
-                *self.notes.waker.borrow_mut() = Some(cx.waker().clone());
+            StartProgress::Plain => Poll::Ready(Ok(None)),
+            StartProgress::Ready(info) => Poll::Ready(Ok(info)),
+            StartProgress::Failed(error) => Poll::Ready(Err(error)),
+            StartProgress::Deferred => {
+                *self.current.waker.borrow_mut() = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
@@ -303,11 +307,11 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         if let Some(fut) = &mut self.fut {
             fut.ctx().terminate();
         }
-        let entered = current::enter(&self.notes, self.ticket.peg.instance);
+        let entered = current_actor::enter(&self.current, self.reporter.control.instance);
         self.drop_actor();
         drop(entered);
         match killed {
-            Killed::Start(error) if !self.ticket.started => self.ticket.start_failed(error),
+            Killed::Start(error) if !self.reporter.started => self.reporter.start_failed(error),
             Killed::Stop | Killed::Start(_) => self.end(ExitReason::Killed),
         }
     }
@@ -318,7 +322,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(fut))) {
             log::error!(
                 "{} panicked again while it was cleaned up: {}",
-                self.ticket.peg.name.text(),
+                self.reporter.control.name.text(),
                 panic_text(&*panic)
             );
         }
@@ -326,23 +330,25 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
 
     fn end(&mut self, reason: ExitReason) {
         // It may have ended while it handled its first message, in the same poll in which it began.
-        if !self.ticket.started
-            && self.notes.begun.get()
-            && matches!(*self.notes.start.borrow(), Start::Plain)
+        if !self.reporter.started
+            && self.current.begun.get()
+            && matches!(*self.current.start.borrow(), StartProgress::Plain)
         {
-            self.ticket.started(None);
+            self.reporter.started(None);
         }
-        if self.ticket.started {
-            self.ticket.ended(reason);
+        if self.reporter.started {
+            self.reporter.ended(reason);
         } else {
             // An error that the actor reported itself comes before the reason of its end.
-            let error = match (self.notes.start.replace(Start::Deferred), reason) {
-                (Start::Failed(error), ExitReason::Normal | ExitReason::Shutdown(_)) => error,
+            let error = match (self.current.start.replace(StartProgress::Deferred), reason) {
+                (StartProgress::Failed(error), ExitReason::Normal | ExitReason::Shutdown(_)) => {
+                    error
+                }
                 (_, ExitReason::Panic(message)) => StartError::Panicked(message),
                 (_, ExitReason::Killed) => StartError::ShuttingDown,
                 (_, reason) => StartError::Exited(reason),
             };
-            self.ticket.start_failed(error);
+            self.reporter.start_failed(error);
         }
     }
 }
@@ -355,34 +361,34 @@ impl<A: Actor<Context = Context<A>>> Drop for Instance<A> {
             if tokio::runtime::Handle::try_current().is_err() {
                 fut.ctx().terminate();
             }
-            let entered = current::enter(&self.notes, self.ticket.peg.instance);
+            let entered = current_actor::enter(&self.current, self.reporter.control.instance);
             self.drop_actor();
             drop(entered);
         }
     }
 }
 
-/// Report from an instance to its supervisor.
+/// Report from an instance to its supervisor: the start report, or the exit.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Report {
     pub(crate) key: Key,
     pub(crate) attempt: Attempt,
-    pub(crate) what: What,
+    pub(crate) kind: ReportKind,
 }
 
-pub(crate) enum What {
+pub(crate) enum ReportKind {
     Started(Option<Info>),
     StartFailed(StartError),
     Ended(ExitReason),
 }
 
-/// Duty to report one instance: its start, and its end exactly once.
-pub(crate) struct Ticket {
-    pub(crate) station: Arc<Station>,
-    pub(crate) peg: Arc<Peg>,
+/// Reporter of one instance: of its start, and of its end exactly once.
+pub(crate) struct InstanceReporter {
+    pub(crate) record: Arc<ActorRecord>,
+    pub(crate) control: Arc<ControlBlock>,
     pub(crate) slot: Arc<dyn Vacate>,
-    pub(crate) reporter: Reporter,
+    pub(crate) target: ReportTarget,
     pub(crate) started: bool,
     pub(crate) done: bool,
     /// Whether it ends with all other actors.
@@ -390,7 +396,7 @@ pub(crate) struct Ticket {
 }
 
 /// Receiver of an instance's reports.
-pub(crate) enum Reporter {
+pub(crate) enum ReportTarget {
     Supervisor {
         to: Arc<Recipient<Report>>,
         key: Key,
@@ -400,28 +406,28 @@ pub(crate) enum Reporter {
     Starter(Option<oneshot::Sender<Result<(), StartError>>>),
 }
 
-impl Reporter {
+impl ReportTarget {
     /// Returns whether a report can still have an effect.
     fn is_heard(&self) -> bool {
         let heard = match self {
-            Reporter::Supervisor { to, .. } => to.connected(),
-            Reporter::Starter(_) => true,
+            ReportTarget::Supervisor { to, .. } => to.connected(),
+            ReportTarget::Starter(_) => true,
         };
         // The system's own arbiter takes no more work once the system goes down.
         heard && System::try_current().is_none_or(|system| system.arbiter().spawn_fn(|| {}))
     }
 
-    fn report(&mut self, what: What) {
+    fn report(&mut self, kind: ReportKind) {
         match self {
             // At most two reports from each instance.
-            Reporter::Supervisor { to, key, attempt } => {
-                to.do_send(Report { key: *key, attempt: *attempt, what })
+            ReportTarget::Supervisor { to, key, attempt } => {
+                to.do_send(Report { key: *key, attempt: *attempt, kind })
             }
-            Reporter::Starter(starter) => {
-                let outcome = match what {
-                    What::Started(_) => Ok(()),
-                    What::StartFailed(error) => Err(error),
-                    What::Ended(_) => return,
+            ReportTarget::Starter(starter) => {
+                let outcome = match kind {
+                    ReportKind::Started(_) => Ok(()),
+                    ReportKind::StartFailed(error) => Err(error),
+                    ReportKind::Ended(_) => return,
                 };
                 if let Some(starter) = starter.take() {
                     _ = starter.send(outcome);
@@ -431,52 +437,52 @@ impl Reporter {
     }
 }
 
-impl Ticket {
+impl InstanceReporter {
     pub(crate) fn begin(&mut self) {
-        self.station.starting(self.peg.instance);
+        self.record.starting(self.control.instance);
     }
 
     fn started(&mut self, info: Option<Info>) {
         self.started = true;
-        self.station.happened(self.peg.instance, Lifecycle::Started);
-        self.reporter.report(What::Started(info));
+        self.record.report(self.control.instance, Lifecycle::Started);
+        self.target.report(ReportKind::Started(info));
     }
 
-    fn happened(&self, what: Lifecycle) {
+    fn report(&self, what: Lifecycle) {
         if self.last {
-            self.station.happened_at_the_end(self.peg.instance, what);
+            self.record.report_at_shutdown(self.control.instance, what);
         } else {
-            self.station.happened(self.peg.instance, what);
+            self.record.report(self.control.instance, what);
         }
     }
 
     pub(crate) fn start_failed(&mut self, error: StartError) {
         if !std::mem::replace(&mut self.done, true) {
-            self.slot.vacate(self.peg.instance);
-            self.happened(Lifecycle::StartFailed(error.clone()));
-            self.peg.end(&ExitReason::Error(error.to_string()));
-            self.reporter.report(What::StartFailed(error));
+            self.slot.vacate(self.control.instance);
+            self.report(Lifecycle::StartFailed(error.clone()));
+            self.control.end(&ExitReason::Error(error.to_string()));
+            self.target.report(ReportKind::StartFailed(error));
         }
     }
 
     fn ended(&mut self, reason: ExitReason) {
         if !std::mem::replace(&mut self.done, true) {
-            self.slot.vacate(self.peg.instance);
-            self.happened(Lifecycle::Down(reason.clone()));
-            self.peg.end(&reason);
-            self.reporter.report(What::Ended(reason));
+            self.slot.vacate(self.control.instance);
+            self.report(Lifecycle::Down(reason.clone()));
+            self.control.end(&reason);
+            self.target.report(ReportKind::Ended(reason));
         }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for InstanceReporter {
     /// Reports the end if the task was dropped, which means that its arbiter has ended.
     fn drop(&mut self) {
         if self.done {
             return;
         }
         // The whole system ends, or the supervisor has ended before: nothing can be done about it.
-        self.last = !self.reporter.is_heard();
+        self.last = !self.target.is_heard();
         if self.started {
             self.ended(ExitReason::Killed)
         } else {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::policy::{DEFAULT_SHUTDOWN, Shutdown};
-use crate::tree::{InstanceId, Station};
+use crate::tree::{ActorRecord, InstanceId};
 
 /// Report of the end of a monitored actor. Delivered once.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -37,14 +37,15 @@ pub struct MonitorId(u64);
 pub struct MonitorRef {
     /// Id that the [`Down`] message will carry.
     pub id: MonitorId,
-    peg: Weak<Peg>,
+    control: Weak<ControlBlock>,
 }
 
 impl MonitorRef {
     /// Removes the monitor: no [`Down`] is sent after this.
     pub fn demonitor(self) {
-        if let Some(peg) = self.peg.upgrade() {
-            peg.lock()
+        if let Some(control) = self.control.upgrade() {
+            control
+                .lock()
                 .watchers
                 .retain(|watcher| !matches!(watcher, Watcher::Actor(id, _) if *id == self.id));
         }
@@ -58,18 +59,18 @@ impl MonitorRef {
 pub fn monitor<A: Actor>(addr: &Addr<A>, to: Recipient<Down>) -> MonitorRef {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = MonitorId(NEXT.fetch_add(1, Ordering::Relaxed));
-    let peg = find(addr);
-    if let Some(peg) = &peg {
-        let mut state = peg.lock();
+    let control = find(addr);
+    if let Some(control) = &control {
+        let mut state = control.lock();
         if state.ended.is_none() {
             state.watchers.push(Watcher::Actor(id, to));
-            return MonitorRef { id, peg: Arc::downgrade(peg) };
+            return MonitorRef { id, control: Arc::downgrade(control) };
         }
     }
     let name = Arc::from(std::any::type_name::<A>());
     // One message for this call.
     to.do_send(Down { monitor: id, name, instance: None, reason: ExitReason::NoProcess });
-    MonitorRef { id, peg: Weak::new() }
+    MonitorRef { id, control: Weak::new() }
 }
 
 /// Links two actors: when one ends [abnormally](ExitReason::is_abnormal), the other is asked to stop and ends with an
@@ -91,7 +92,7 @@ pub fn link<A: Actor, B: Actor>(a: &Addr<A>, b: &Addr<B>) {
 
 /// Order to an instance, given outside its mailbox.
 #[derive(Debug)]
-pub(crate) enum Control {
+pub(crate) enum Order {
     Stop {
         reason: ExitReason,
         how: Shutdown,
@@ -103,47 +104,47 @@ pub(crate) enum Control {
 
 /// Owner link of a supervisor to an instance: dropping it tells the instance that its supervisor is gone.
 #[derive(Debug)]
-pub(crate) struct Lifeline(pub(crate) Arc<Peg>);
+pub(crate) struct OwnerLink(pub(crate) Arc<ControlBlock>);
 
-impl Drop for Lifeline {
+impl Drop for OwnerLink {
     fn drop(&mut self) {
-        self.0.control(Control::Orphaned);
+        self.0.order(Order::Orphaned);
     }
 }
 
-/// Control block of an instance: its orders, and the monitors and links that wait for its end.
-pub(crate) struct Peg {
+/// Order block of an instance: its orders, and the monitors and links that wait for its end.
+pub(crate) struct ControlBlock {
     pub(crate) instance: InstanceId,
     pub(crate) name: Name,
     /// Whether there are orders to take. Read in each poll, so the read must cost nothing.
     ordered: AtomicBool,
-    state: Mutex<PegState>,
+    state: Mutex<ControlState>,
 }
 
 /// Name of an instance, made into text only on demand.
 #[derive(Clone)]
 pub(crate) enum Name {
-    Station(Arc<Station>),
+    Record(Arc<ActorRecord>),
     Type(&'static str),
 }
 
 impl Name {
     pub(crate) fn text(&self) -> Arc<str> {
         match self {
-            Self::Station(station) => station.path.to_string().into(),
+            Self::Record(record) => record.path.to_string().into(),
             Self::Type(name) => (*name).into(),
         }
     }
 }
 
 #[derive(Default)]
-struct PegState {
+struct ControlState {
     ended: Option<ExitReason>,
     /// The instance is no more, so orders are dropped. An abandoned instance has ended but is not gone.
     gone: bool,
     watchers: Vec<Watcher>,
     /// Orders from the instance's supervisor, its links, and callers that inject faults: a handful in all.
-    orders: VecDeque<Control>,
+    orders: VecDeque<Order>,
     /// Waker of the instance.
     waker: Option<Waker>,
 }
@@ -151,29 +152,29 @@ struct PegState {
 enum Watcher {
     Actor(MonitorId, Recipient<Down>),
     Waiter(oneshot::Sender<ExitReason>),
-    Linked(Weak<Peg>),
+    Linked(Weak<ControlBlock>),
 }
 
-impl std::fmt::Debug for Peg {
+impl std::fmt::Debug for ControlBlock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peg")
+        f.debug_struct("ControlBlock")
             .field("name", &self.name.text())
             .field("instance", &self.instance)
             .finish_non_exhaustive()
     }
 }
 
-impl Peg {
+impl ControlBlock {
     pub(crate) fn new(name: Name) -> Arc<Self> {
         let (ordered, state) = (AtomicBool::new(false), Mutex::default());
         Arc::new(Self { instance: InstanceId::next(), name, ordered, state })
     }
 
     /// Gives the instance an order; an instance that is gone takes none.
-    pub(crate) fn control(&self, control: Control) {
+    pub(crate) fn order(&self, order: Order) {
         let mut state = self.lock();
         if !state.gone {
-            state.orders.push_back(control);
+            state.orders.push_back(order);
             self.ordered.store(true, Ordering::Release);
             if let Some(waker) = &state.waker {
                 waker.wake_by_ref();
@@ -187,7 +188,7 @@ impl Peg {
     }
 
     /// Returns the next order.
-    pub(crate) fn take_order(&self) -> Option<Control> {
+    pub(crate) fn take_order(&self) -> Option<Order> {
         if !self.ordered.load(Ordering::Acquire) {
             return None;
         }
@@ -208,7 +209,7 @@ impl Peg {
         waiter
     }
 
-    /// Notes that the instance is no more.
+    /// Records that the instance is no more.
     pub(crate) fn end(&self, reason: &ExitReason) {
         {
             let mut state = self.lock();
@@ -218,7 +219,7 @@ impl Peg {
         self.ended(reason);
     }
 
-    /// Notes that the instance counts as ended, and tells all watchers, once.
+    /// Records that the instance counts as ended, and reports it to all watchers, once.
     pub(crate) fn ended(&self, reason: &ExitReason) {
         let watchers = {
             let mut state = self.lock();
@@ -245,7 +246,7 @@ impl Peg {
         }
     }
 
-    fn tie(&self, other: &Arc<Peg>) {
+    fn tie(&self, other: &Arc<ControlBlock>) {
         let ended = {
             let mut state = self.lock();
             if state.ended.is_none() {
@@ -260,18 +261,18 @@ impl Peg {
 
     fn unlinked_by(&self, name: &str, reason: &ExitReason) {
         let reason = ExitReason::Error(format!("linked {name} ended: {reason}"));
-        self.control(Control::Stop { reason, how: DEFAULT_SHUTDOWN });
+        self.order(Order::Stop { reason, how: DEFAULT_SHUTDOWN });
     }
 
-    fn lock(&self) -> MutexGuard<'_, PegState> {
+    fn lock(&self) -> MutexGuard<'_, ControlState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Registers the instance behind `addr` for [`find`] until the guard is dropped.
-pub(crate) fn enlist<A: Actor>(addr: &Addr<A>, peg: &Arc<Peg>) -> Enlisted {
+pub(crate) fn enlist<A: Actor>(addr: &Addr<A>, control: &Arc<ControlBlock>) -> Enlisted {
     let place = place(addr);
-    pegs().insert(place, Arc::clone(peg));
+    control_blocks().insert(place, Arc::clone(control));
     Enlisted(place)
 }
 
@@ -281,30 +282,32 @@ pub(crate) struct Enlisted(usize);
 
 impl Drop for Enlisted {
     fn drop(&mut self) {
-        pegs().remove(&self.0);
+        control_blocks().remove(&self.0);
     }
 }
 
-pub(crate) fn find<A: Actor>(addr: &Addr<A>) -> Option<Arc<Peg>> {
-    pegs().get(&place(addr)).cloned()
+pub(crate) fn find<A: Actor>(addr: &Addr<A>) -> Option<Arc<ControlBlock>> {
+    control_blocks().get(&place(addr)).cloned()
 }
 
 /// Returns whether this instance has not ended yet.
 pub(crate) fn lives(instance: InstanceId) -> bool {
-    pegs().values().any(|peg| peg.instance == instance)
+    control_blocks().values().any(|control| control.instance == instance)
 }
 
 /// Returns the name of the instance with this number, and whether the instance was abandoned; none if it has no mailbox
 /// (any more).
 pub(crate) fn name_of(instance: u64) -> Option<(Name, bool)> {
-    let peg = pegs().values().find(|peg| peg.instance.number() == instance).cloned()?;
-    let left_behind = peg.lock().ended.is_some();
-    Some((peg.name.clone(), left_behind))
+    let control =
+        control_blocks().values().find(|control| control.instance.number() == instance).cloned()?;
+    let left_behind = control.lock().ended.is_some();
+    Some((control.name.clone(), left_behind))
 }
 
-fn pegs() -> MutexGuard<'static, HashMap<usize, Arc<Peg>>> {
-    static PEGS: LazyLock<Mutex<HashMap<usize, Arc<Peg>>>> = LazyLock::new(Mutex::default);
-    PEGS.lock().unwrap_or_else(PoisonError::into_inner)
+fn control_blocks() -> MutexGuard<'static, HashMap<usize, Arc<ControlBlock>>> {
+    static CONTROL_BLOCKS: LazyLock<Mutex<HashMap<usize, Arc<ControlBlock>>>> =
+        LazyLock::new(Mutex::default);
+    CONTROL_BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the place in memory of the mailbox behind `addr`: actix hashes it of an address, and no two living actors

@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
 
 use crate::policy::{ChildId, Flags, Key};
-use crate::tree::{Station, TreeSnapshot, lock};
+use crate::tree::{ActorRecord, TreeSnapshot, lock};
 
 /// Node of a supervisor in the tree, with the table of its children; kept through its restarts.
 pub(crate) struct Node {
-    pub(crate) station: Arc<Station>,
+    pub(crate) record: Arc<ActorRecord>,
     table: Mutex<Table>,
 }
 
 #[derive(Default)]
 struct Table {
     /// Number of the supervisor's instance to which this table belongs.
-    life: u64,
+    generation: u64,
     flags: Option<Flags>,
     /// Time when a child was last forgotten.
     forgot: Option<Instant>,
@@ -33,7 +33,7 @@ struct Table {
 /// Entry of a child in the table.
 #[derive(Clone)]
 pub(crate) struct Entry {
-    pub(crate) station: Arc<Station>,
+    pub(crate) record: Arc<ActorRecord>,
     /// `Slot<A>` of the child's actor type.
     pub(crate) slot: Arc<dyn Any + Send + Sync>,
     /// The child's own node, if it is a supervisor.
@@ -41,34 +41,34 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    pub(crate) fn new(station: Arc<Station>) -> Arc<Self> {
-        Arc::new(Self { station, table: Mutex::default() })
+    pub(crate) fn new(record: Arc<ActorRecord>) -> Arc<Self> {
+        Arc::new(Self { record, table: Mutex::default() })
     }
 
     /// Begins a new instance of the supervisor, with the `listed` children of its start list. Returns the number of the
     /// instance, and the entries of the start list's children in the last one.
     pub(crate) fn reset(&self, flags: Flags, listed: usize) -> (u64, HashMap<ChildId, Entry>) {
-        let (life, Table { listed, entries, retired, .. }) = {
+        let (generation, Table { listed, entries, retired, .. }) = {
             let mut table = lock(&self.table);
-            let life = table.life + 1;
-            let new = Table { life, flags: Some(flags), listed, ..Table::default() };
-            (life, std::mem::replace(&mut *table, new))
+            let generation = table.generation + 1;
+            let new = Table { generation, flags: Some(flags), listed, ..Table::default() };
+            (generation, std::mem::replace(&mut *table, new))
         };
         let kept = entries.into_iter().take_while(|(key, _)| key.0 < listed as u64);
-        let kept = kept.map(|(_, entry)| (Arc::clone(entry.station.path.last()), entry));
-        (life, retired.into_iter().chain(kept).collect())
+        let kept = kept.map(|(_, entry)| (Arc::clone(entry.record.path.last()), entry));
+        (generation, retired.into_iter().chain(kept).collect())
     }
 
     /// Returns whether the supervisor has no later instance than this one. An instance that was killed may still be
     /// stopping its children when the next one has begun, and that must not change the next one's table.
-    pub(crate) fn is_current(&self, life: u64) -> bool {
-        lock(&self.table).life == life
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        lock(&self.table).generation == generation
     }
 
     /// Adds a child of the supervisor's current instance.
-    pub(crate) fn insert(&self, life: u64, key: Key, id: ChildId, entry: Entry) {
+    pub(crate) fn insert(&self, generation: u64, key: Key, id: ChildId, entry: Entry) {
         let mut table = lock(&self.table);
-        if table.life != life {
+        if table.generation != generation {
             return;
         }
         table.ids.insert(id, key);
@@ -76,23 +76,23 @@ impl Node {
     }
 
     /// Forgets a child of the supervisor's current instance.
-    pub(crate) fn remove(&self, life: u64, key: Key) {
+    pub(crate) fn remove(&self, generation: u64, key: Key) {
         let mut table = lock(&self.table);
-        if table.life != life {
+        if table.generation != generation {
             return;
         }
         if let Some(entry) = table.entries.remove(&key) {
-            table.ids.remove(entry.station.path.name());
+            table.ids.remove(entry.record.path.name());
             table.forgot = Some(Instant::now());
             if key.0 < table.listed as u64 {
-                table.retired.push((Arc::clone(entry.station.path.last()), entry));
+                table.retired.push((Arc::clone(entry.record.path.last()), entry));
             }
         }
     }
 
     /// Logs that the supervisor ends because this child would have to be restarted too often.
     pub(crate) fn gave_up(&self, child: &str) {
-        let path = &self.station.path;
+        let path = &self.record.path;
         let Some(Flags { intensity, period, .. }) = lock(&self.table).flags else { return };
         log::error!(
             "{path} gives up: more than {intensity} restarts in {period:?}, the last of {child}"
@@ -110,7 +110,7 @@ impl Node {
     }
 
     fn snapshot_at(&self, now: Instant) -> TreeSnapshot {
-        let mut snapshot = self.station.snapshot(now);
+        let mut snapshot = self.record.snapshot(now);
         // Copied out first, so that no two tables are ever locked at once.
         let entries: Vec<Entry> = lock(&self.table).entries.values().cloned().collect();
         snapshot.children = entries.iter().map(|entry| entry.snapshot(now)).collect();
@@ -126,7 +126,7 @@ impl Entry {
     fn snapshot(&self, now: Instant) -> TreeSnapshot {
         match &self.node {
             Some(node) => node.snapshot_at(now),
-            None => self.station.snapshot(now),
+            None => self.record.snapshot(now),
         }
     }
 }

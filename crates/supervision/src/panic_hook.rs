@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::exit::panic_text;
-use crate::{current, watchdog};
+use crate::{current_actor, watchdog};
 
 /// Installs a panic hook for the whole process that reports panics in supervised actors: the actor's path, the message,
 /// the place, and, where `RUST_BACKTRACE` asks for them, the frames.
@@ -35,20 +35,24 @@ use crate::{current, watchdog};
 pub fn install_panic_hook() -> PanicReports {
     static REPORTS: OnceLock<Option<Arc<Shared>>> = OnceLock::new();
     let shared = REPORTS.get_or_init(|| {
-        let (notes, told) = sync_channel(QUEUE);
+        let (jobs, queue) = sync_channel(QUEUE);
         // As in the default hook: enabled by the environment, or not.
         let frames = Backtrace::capture().status() == BacktraceStatus::Captured;
-        let shared =
-            Arc::new(Shared { notes, frames, places: Mutex::default(), symbols: Mutex::default() });
+        let shared = Arc::new(Shared {
+            jobs,
+            frames,
+            places: Mutex::default(),
+            symbols: Mutex::default(),
+        });
         let reporter = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("panic-reporter".to_owned());
-        if let Err(error) = thread.spawn(move || reporter.report(&told)) {
-            log::error!("panics are told by the default hook: {error}");
+        if let Err(error) = thread.spawn(move || reporter.run(&queue)) {
+            log::error!("the default hook reports panics: {error}");
             return None;
         }
         let (before, hook) = (std::panic::take_hook(), Arc::clone(&shared));
         std::panic::set_hook(Box::new(move |info| {
-            if !hook.take(info) {
+            if !hook.handle(info) {
                 before(info);
             }
         }));
@@ -68,7 +72,7 @@ impl Drop for PanicReports {
     fn drop(&mut self) {
         let Some(shared) = &self.shared else { return };
         let (written, all_written) = sync_channel(1);
-        if shared.notes.send(Note::Flush(written)).is_ok() {
+        if shared.jobs.send(Job::Flush(written)).is_ok() {
             _ = all_written.recv_timeout(FLUSH);
         }
     }
@@ -76,11 +80,11 @@ impl Drop for PanicReports {
 
 #[derive(Debug)]
 struct Shared {
-    notes: SyncSender<Note>,
+    jobs: SyncSender<Job>,
     /// Whether frames are wanted.
     frames: bool,
     /// One entry for each place in the code that has panicked.
-    places: Mutex<HashMap<Place, Told>>,
+    places: Mutex<HashMap<Place, PlaceState>>,
     /// Held while frames are captured or resolved: both hold a lock of the standard library's, for which no actor's
     /// thread may wait.
     symbols: Mutex<()>,
@@ -91,25 +95,25 @@ type Place = (Box<str>, u32, u32);
 
 /// State of the reports about panics at one place.
 #[derive(Debug, Default)]
-struct Told {
+struct PlaceState {
     /// Whether one was reported a short time ago.
-    lately: bool,
+    recent: bool,
     /// Number of panics since then that were not reported.
-    more: u64,
+    suppressed: u64,
     /// Whether its frames have been reported.
     frames: bool,
 }
 
 #[derive(Debug)]
-enum Note {
+enum Job {
     Panic { place: Place, line: String, frames: Option<Backtrace> },
     Flush(SyncSender<()>),
 }
 
 impl Shared {
-    /// Takes a panic on the thread where it happens; returns `false` if the previous hook must report it.
-    fn take(&self, info: &PanicHookInfo<'_>) -> bool {
-        let Some(who) = current::who() else { return false };
+    /// Handles a panic on the thread where it happens; returns `false` if the previous hook must report it.
+    fn handle(&self, info: &PanicHookInfo<'_>) -> bool {
+        let Some(who) = current_actor::who() else { return false };
         let poll = watchdog::poll_number();
         let during = LAST.try_with(|last| last.take().filter(|last| last.poll == poll));
         if let Ok(Some(Last { line, .. })) = during {
@@ -122,19 +126,19 @@ impl Shared {
             |at| (at.file().into(), at.line(), at.column()),
         );
         let mut message = panic_text(info.payload());
-        if let Some((cut, _)) = message.char_indices().nth(LONGEST) {
+        if let Some((cut, _)) = message.char_indices().nth(MAX_MESSAGE) {
             message.replace_range(cut.., "…");
         }
         let mut line = format!("{who} panicked at {}: {message}", spelled(&place));
         _ = LAST.try_with(|last| last.set(Some(Last { poll, line: line.clone() })));
         let wanted = {
             let mut places = lock(&self.places);
-            let told = places.entry(place.clone()).or_default();
-            if std::mem::replace(&mut told.lately, true) {
-                told.more += 1;
+            let state = places.entry(place.clone()).or_default();
+            if std::mem::replace(&mut state.recent, true) {
+                state.suppressed += 1;
                 return true;
             }
-            self.frames && !told.frames
+            self.frames && !state.frames
         };
         // The frames of another panic are being resolved now: those of this place are captured when it panics here
         // again.
@@ -142,64 +146,64 @@ impl Shared {
         let frames = free.map(|_free| Backtrace::force_capture());
         let captured = frames.is_some();
         if wanted && !captured {
-            line.push_str(" (its frames are told when it panics there again)");
+            line.push_str(" (its frames are written when it panics there again)");
         }
-        let sent = self.notes.try_send(Note::Panic { place: place.clone(), line, frames });
+        let sent = self.jobs.try_send(Job::Panic { place: place.clone(), line, frames });
         let mut places = lock(&self.places);
-        let told = places.entry(place).or_default();
+        let state = places.entry(place).or_default();
         match sent {
-            Ok(()) => told.frames |= captured,
+            Ok(()) => state.frames |= captured,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                (told.lately, told.more) = (false, told.more + 1);
+                (state.recent, state.suppressed) = (false, state.suppressed + 1);
             }
         }
         true
     }
 
     /// Writes the reports that come in, until the process ends.
-    fn report(&self, notes: &Receiver<Note>) {
-        let mut lately: Vec<(Instant, Place)> = Vec::new();
+    fn run(&self, jobs: &Receiver<Job>) {
+        let mut recent: Vec<(Instant, Place)> = Vec::new();
         loop {
-            let next = lately
+            let next = recent
                 .first()
                 .map_or(LONG, |(until, _)| until.saturating_duration_since(Instant::now()));
-            match notes.recv_timeout(next) {
-                Ok(Note::Panic { place, line, frames }) => {
+            match jobs.recv_timeout(next) {
+                Ok(Job::Panic { place, line, frames }) => {
                     write(&line);
-                    lately.push((Instant::now() + LATELY, place));
+                    recent.push((Instant::now() + QUIET, place));
                     if let Some(frames) = frames {
                         let named = {
                             let _symbols = lock(&self.symbols);
                             frames.to_string()
                         };
-                        write(&format!("stack backtrace of that panic:\n{}", own(&named)));
+                        write(&format!("stack backtrace of that panic:\n{}", own_frames(&named)));
                     }
                 }
-                Ok(Note::Flush(written)) => {
-                    lately.drain(..).for_each(|(_, place)| self.later(&place));
+                Ok(Job::Flush(written)) => {
+                    recent.drain(..).for_each(|(_, place)| self.report_suppressed(&place));
                     _ = written.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
-            while lately.first().is_some_and(|(until, _)| *until <= now) {
-                let (_, place) = lately.remove(0);
-                self.later(&place);
+            while recent.first().is_some_and(|(until, _)| *until <= now) {
+                let (_, place) = recent.remove(0);
+                self.report_suppressed(&place);
             }
         }
     }
 
     /// Reports how many more panics there were at this place, and lets the next one be reported again.
-    fn later(&self, place: &Place) {
-        let more = {
+    fn report_suppressed(&self, place: &Place) {
+        let suppressed = {
             let mut places = lock(&self.places);
-            let Some(told) = places.get_mut(place) else { return };
-            told.lately = false;
-            std::mem::take(&mut told.more)
+            let Some(state) = places.get_mut(place) else { return };
+            state.recent = false;
+            std::mem::take(&mut state.suppressed)
         };
-        if more > 0 {
-            write(&format!("and {more} more panics at {}", spelled(place)));
+        if suppressed > 0 {
+            write(&format!("and {suppressed} more panics at {}", spelled(place)));
         }
     }
 }
@@ -211,13 +215,13 @@ struct Last {
     line: String,
 }
 
-/// Notes that the panic on this thread has been caught.
+/// Records that the panic on this thread has been caught.
 pub(crate) fn caught() {
     _ = LAST.try_with(Cell::take);
 }
 
 /// Returns the frames between the panic and the runtime that called the actor.
-fn own(named: &str) -> String {
+fn own_frames(named: &str) -> String {
     let mut frames: Vec<String> = Vec::new();
     for line in named.lines() {
         match frames.last_mut() {
@@ -264,16 +268,16 @@ const PANICKING: [&str; 4] = [
 /// Frames that call an actor's own code.
 const CALLING: [&str; 3] = [
     "callboard_supervision::instance::",
-    "callboard_supervision::life::",
+    "callboard_supervision::instance_task::",
     "callboard_supervision::catch::",
 ];
 /// Number of panics that may wait for their report: each is at another place.
 const QUEUE: usize = 64;
 /// Time after a panic in which others at the same place are only counted.
-const LATELY: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(10);
 /// Longest time that the end of the process waits for reports that are not written yet.
 const FLUSH: Duration = Duration::from_secs(2);
 /// Longest message that is reported whole, in characters.
-const LONGEST: usize = 4_096;
+const MAX_MESSAGE: usize = 4_096;
 /// A wait that is as good as endless.
 const LONG: Duration = Duration::from_secs(24 * 3600);

@@ -205,7 +205,7 @@ impl Backoff {
     }
 }
 
-/// Policy by which a supervisor starts, restarts and stops a child; set through [`ChildSpec`].
+/// Policy by which a supervisor starts, restarts and stops a child; set through [`ChildSpec`](crate::ChildSpec).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ChildPolicy {

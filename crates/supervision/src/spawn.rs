@@ -3,10 +3,10 @@
 use actix::prelude::*;
 
 use crate::child_ref::Slot;
-use crate::instance::{self, Orders, Reporter, Ticket};
-use crate::monitor::{Name, Peg};
+use crate::instance::{self, InstanceParams, InstanceReporter, ReportTarget};
+use crate::monitor::{ControlBlock, Name};
 use crate::policy::{ChildKind, DEFAULT_SHUTDOWN, START_TIMEOUT};
-use crate::tree::{Path, Station, Tree};
+use crate::tree::{ActorRecord, Path, Tree};
 
 /// Starts an actor without a supervisor on the current thread. The actor can be [monitored](crate::monitor) and
 /// [linked](crate::link), and can [exit](crate::Exit) with a reason.
@@ -14,20 +14,24 @@ use crate::tree::{Path, Station, Tree};
 /// As in plain actix it runs until it stops, or until its last address is dropped.
 pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
     let type_name = std::any::type_name::<A>();
-    let peg = Peg::new(Name::Type(type_name));
+    let control = ControlBlock::new(Name::Type(type_name));
     let slot = Slot::new();
-    let station =
-        Station::new(Path::root(type_name.into()), Tree::of_one(), ChildKind::Worker, type_name);
-    let ticket = Ticket {
-        station,
-        peg,
+    let record = ActorRecord::new(
+        Path::root(type_name.into()),
+        Tree::of_one(),
+        ChildKind::Worker,
+        type_name,
+    );
+    let reporter = InstanceReporter {
+        record,
+        control,
         slot: slot.clone(),
-        reporter: Reporter::Starter(None),
+        target: ReportTarget::Starter(None),
         started: false,
         done: false,
         last: false,
     };
     let start_timeout = START_TIMEOUT;
-    let orders = Orders { ticket, shutdown: DEFAULT_SHUTDOWN, start_timeout };
-    instance::live_unowned(actor, slot, orders)
+    let params = InstanceParams { reporter, shutdown: DEFAULT_SHUTDOWN, start_timeout };
+    instance::start_unsupervised(actor, slot, params)
 }

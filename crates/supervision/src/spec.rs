@@ -12,8 +12,8 @@ use futures_util::FutureExt;
 use crate::arbiter::Placement;
 use crate::child_ref::{Slot, Vacate};
 use crate::error::StartError;
-use crate::instance::Orders;
-use crate::life::{self, Make};
+use crate::instance::InstanceParams;
+use crate::instance_task::{InstanceTask, MakeActor};
 use crate::node::Node;
 use crate::policy::{
     Backoff, ChildId, ChildKind, ChildPolicy, DEFAULT_SHUTDOWN, Flags, Restart, START_TIMEOUT,
@@ -52,7 +52,7 @@ impl ChildSpec {
         Fut: Future<Output = Result<A, StartError>> + 'static,
     {
         let make = Arc::new(Mutex::new(make));
-        let factory = move |_: Option<Arc<Node>>, _: &Arc<Slot<A>>| -> Make<A> {
+        let factory = move |_: Option<Arc<Node>>, _: &Arc<Slot<A>>| -> MakeActor<A> {
             let make = Arc::clone(&make);
             Box::new(move || {
                 async move {
@@ -130,7 +130,7 @@ impl ChildSpec {
     ) -> Self
     where
         A: Actor<Context = Context<A>>,
-        F: Fn(Option<Arc<Node>>, &Arc<Slot<A>>) -> Make<A> + Send + 'static,
+        F: Fn(Option<Arc<Node>>, &Arc<Slot<A>>) -> MakeActor<A> + Send + 'static,
     {
         let policy = ChildPolicy {
             kind,
@@ -145,7 +145,7 @@ impl ChildSpec {
             id,
             policy,
             placement: Placement::default(),
-            factory: Box::new(Typed { make, slot: Slot::<A>::new() }),
+            factory: Box::new(TypedFactory { make, slot: Slot::<A>::new() }),
         }
     }
 }
@@ -216,28 +216,28 @@ impl SupervisorSpec {
 /// Factory of the instances of one child, for any actor type.
 pub(crate) trait Factory: Send {
     /// Returns the function that spawns one instance; it must run on the child's thread.
-    fn launch(&self, node: Option<Arc<Node>>, orders: Orders) -> Box<dyn FnOnce() + Send>;
+    fn launch(&self, node: Option<Arc<Node>>, params: InstanceParams) -> Box<dyn FnOnce() + Send>;
     fn type_name(&self) -> &'static str;
     fn slot(&self) -> Arc<dyn Any + Send + Sync>;
     /// Publishes the child's instances in this slot from now on, if the slot is for the same actor type; returns
     /// whether it is.
-    fn take_over(&mut self, slot: &Arc<dyn Any + Send + Sync>) -> bool;
+    fn reuse_slot(&mut self, slot: &Arc<dyn Any + Send + Sync>) -> bool;
     fn vacate(&self) -> Arc<dyn Vacate>;
 }
 
-struct Typed<A: Actor, F> {
+struct TypedFactory<A: Actor, F> {
     make: F,
     slot: Arc<Slot<A>>,
 }
 
-impl<A, F> Factory for Typed<A, F>
+impl<A, F> Factory for TypedFactory<A, F>
 where
     A: Actor<Context = Context<A>>,
-    F: Fn(Option<Arc<Node>>, &Arc<Slot<A>>) -> Make<A> + Send,
+    F: Fn(Option<Arc<Node>>, &Arc<Slot<A>>) -> MakeActor<A> + Send,
 {
-    fn launch(&self, node: Option<Arc<Node>>, orders: Orders) -> Box<dyn FnOnce() + Send> {
+    fn launch(&self, node: Option<Arc<Node>>, params: InstanceParams) -> Box<dyn FnOnce() + Send> {
         let (make, slot) = ((self.make)(node, &self.slot), Arc::clone(&self.slot));
-        Box::new(move || _ = actix::spawn(life::live(make, slot, orders)))
+        Box::new(move || _ = actix::spawn(InstanceTask::new(make, slot, params)))
     }
 
     fn type_name(&self) -> &'static str {
@@ -248,7 +248,7 @@ where
         self.slot.clone()
     }
 
-    fn take_over(&mut self, slot: &Arc<dyn Any + Send + Sync>) -> bool {
+    fn reuse_slot(&mut self, slot: &Arc<dyn Any + Send + Sync>) -> bool {
         match Arc::clone(slot).downcast::<Slot<A>>() {
             Ok(slot) => {
                 self.slot = slot;

@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use crate::child_ref::Slot;
 use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
-use crate::instance::{Orders, Reporter, Ticket};
-use crate::life::Make;
-use crate::monitor::{Name, Peg};
+use crate::instance::{InstanceParams, InstanceReporter, ReportTarget};
+use crate::instance_task::MakeActor;
+use crate::monitor::{ControlBlock, Name};
 use crate::node::Node;
 use crate::policy::{ChildId, ChildKind, Shutdown};
 use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::supervisor::Supervisor;
 use crate::supervisor_ref::SupervisorRef;
-use crate::tree::{Path, Station, Tree};
+use crate::tree::{ActorRecord, Path, Tree};
 
 impl ChildSpec {
     /// Creates the specification of a supervisor. `make` returns its flags and start list anew for each instance.
@@ -38,7 +38,7 @@ impl ChildSpec {
     {
         let make = Arc::new(Mutex::new(make));
         let factory =
-            move |node: Option<Arc<Node>>, slot: &Arc<Slot<Supervisor>>| -> Make<Supervisor> {
+            move |node: Option<Arc<Node>>, slot: &Arc<Slot<Supervisor>>| -> MakeActor<Supervisor> {
                 let (make, slot) = (Arc::clone(&make), Arc::clone(slot));
                 Box::new(move || {
                     async move {
@@ -74,32 +74,32 @@ impl SupervisorSpec {
         let mut once = Some(self);
         let spec =
             ChildSpec::try_supervisor(name, move |_| once.take().ok_or(StartError::ShuttingDown));
-        let station = Station::new(
+        let record = ActorRecord::new(
             Path::root(spec.id.clone()),
             Tree::new(),
             spec.policy.kind,
             spec.factory.type_name(),
         );
-        let node = Node::new(Arc::clone(&station));
-        let peg = Peg::new(Name::Station(Arc::clone(&station)));
+        let node = Node::new(Arc::clone(&record));
+        let control = ControlBlock::new(Name::Record(Arc::clone(&record)));
         let (starter, started) = oneshot::channel();
-        let ticket = Ticket {
-            station,
-            peg: Arc::clone(&peg),
+        let reporter = InstanceReporter {
+            record,
+            control: Arc::clone(&control),
             slot: spec.factory.vacate(),
-            reporter: Reporter::Starter(Some(starter)),
+            target: ReportTarget::Starter(Some(starter)),
             started: false,
             done: false,
             last: false,
         };
         let (shutdown, start_timeout) = (spec.policy.shutdown, spec.policy.start_timeout);
-        let orders = Orders { ticket, shutdown, start_timeout };
-        spec.factory.launch(Some(Arc::clone(&node)), orders)();
+        let params = InstanceParams { reporter, shutdown, start_timeout };
+        spec.factory.launch(Some(Arc::clone(&node)), params)();
         match started.await {
             Ok(Ok(())) => {
                 let slot = spec.factory.slot().downcast();
                 let slot = slot.expect("a supervisor's factory has a supervisor's slot");
-                Ok(SupervisorRef::new(slot, node, Some(peg)))
+                Ok(SupervisorRef::new(slot, node, Some(control)))
             }
             Ok(Err(StartError::Supervisor(error))) => Err(*error),
             Ok(Err(StartError::Exited(reason))) => Err(StartSupervisorError::Exited(reason)),

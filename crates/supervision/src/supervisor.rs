@@ -8,28 +8,28 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::arbiter::{Picked, Placement};
+use crate::arbiter::{PickedThread, Placement};
 use crate::core::{Answer, Core, Output, Request, State, Token};
-use crate::current::{Exit, Starting, defer_start};
+use crate::current_actor::{Exit, Starting, defer_start};
 use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::instance::{Orders, Report, Reporter, Ticket, What};
-use crate::monitor::{self, Control, Lifeline, Name, Peg};
+use crate::instance::{InstanceParams, InstanceReporter, Report, ReportKind, ReportTarget};
+use crate::monitor::{self, ControlBlock, Name, Order, OwnerLink};
 use crate::node::{Entry, Node};
 use crate::policy::{Attempt, ChildKind, Key};
 use crate::spec::{ChildSpec, SupervisorSpec};
-use crate::tree::{InstanceId, Lifecycle, Station, Status};
+use crate::tree::{ActorRecord, InstanceId, Lifecycle, Status};
 
 /// Supervisor actor, used through its [`SupervisorRef`](crate::SupervisorRef).
 pub struct Supervisor {
     spec: Option<SupervisorSpec>,
     node: Arc<Node>,
     /// Number of this instance among those of the node; 0 until it begins.
-    life: u64,
+    generation: u64,
     core: Option<Core>,
     /// Boxed, because a node of the map has room for eleven.
-    kids: BTreeMap<Key, Box<Kid>>,
+    children: BTreeMap<Key, Box<ChildActor>>,
     /// Specs that came with requests to start a child.
     offered: HashMap<Token, ChildSpec>,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
@@ -44,20 +44,21 @@ pub struct Supervisor {
     wakes_at: Option<std::time::Instant>,
 }
 
-struct Kid {
+/// Child, with its current instance.
+struct ChildActor {
     spec: ChildSpec,
-    station: Arc<Station>,
+    record: Arc<ActorRecord>,
     node: Option<Arc<Node>>,
-    life: Option<Life>,
+    instance: Option<CurrentInstance>,
 }
 
 /// Current instance of a child.
-struct Life {
+struct CurrentInstance {
     attempt: Attempt,
-    peg: Arc<Peg>,
+    control: Arc<ControlBlock>,
     /// Dropped with the supervisor, which tells the instance that its supervisor is gone.
-    _lifeline: Lifeline,
-    picked: Option<Picked>,
+    _owner_link: OwnerLink,
+    picked: Option<PickedThread>,
 }
 
 /// Request to the supervisor, with the child's spec if a child is to start. The answer goes straight to the caller.
@@ -87,9 +88,9 @@ impl Supervisor {
         Self {
             spec: Some(spec),
             node,
-            life: 0,
+            generation: 0,
             core: None,
-            kids: BTreeMap::new(),
+            children: BTreeMap::new(),
             offered: HashMap::new(),
             waiting: HashMap::new(),
             itself: None,
@@ -126,9 +127,9 @@ impl Supervisor {
         match output {
             Output::Start { key, attempt } => self.start(ctx, key, attempt),
             Output::Stop { key, attempt, how } => {
-                if let Some(life) = self.life(key, attempt) {
-                    self.show(key, |station| station.set_status(Status::Stopping));
-                    life.control(Control::Stop { reason: ExitReason::SHUTDOWN, how });
+                if let Some(control) = self.control(key, attempt) {
+                    self.show(key, |record| record.set_status(Status::Stopping));
+                    control.order(Order::Stop { reason: ExitReason::SHUTDOWN, how });
                 }
             }
             Output::Abandon { key, attempt } => self.abandon(key, attempt),
@@ -138,15 +139,15 @@ impl Supervisor {
                 }
             }
             Output::Forget { key } => {
-                self.node.remove(self.life, key);
-                self.kids.remove(&key);
+                self.node.remove(self.generation, key);
+                self.children.remove(&key);
             }
             Output::Became { key, state } => {
-                self.show(key, |station| station.set_status(status(state)));
+                self.show(key, |record| record.set_status(status(state)));
             }
-            Output::Restarted { key } => self.show(key, Station::restarted),
+            Output::Restarted { key } => self.show(key, ActorRecord::restarted),
             Output::GaveUp { key } => {
-                let child = self.kids.get(&key).map_or("?", |kid| kid.station.path.name());
+                let child = self.children.get(&key).map_or("?", |child| child.record.path.name());
                 self.node.gave_up(child);
             }
             Output::Reply { token, answer } => {
@@ -180,45 +181,54 @@ impl Supervisor {
     /// Adds a child. If the last instance of this supervisor had a child of this name and actor type, its record and
     /// slot are used again, so that old handles lead to the new child.
     fn adopt(&mut self, key: Key, mut spec: ChildSpec, known: Option<Entry>) {
-        let known = known.filter(|known| spec.factory.take_over(&known.slot));
+        let known = known.filter(|known| spec.factory.reuse_slot(&known.slot));
         let entry = known.unwrap_or_else(|| self.entry(&spec));
-        let (station, node) = (Arc::clone(&entry.station), entry.node.clone());
-        self.node.insert(self.life, key, Arc::clone(&spec.id), entry);
-        self.kids.insert(key, Box::new(Kid { spec, station, node, life: None }));
+        let (record, node) = (Arc::clone(&entry.record), entry.node.clone());
+        self.node.insert(self.generation, key, Arc::clone(&spec.id), entry);
+        self.children.insert(key, Box::new(ChildActor { spec, record, node, instance: None }));
     }
 
     fn entry(&self, spec: &ChildSpec) -> Entry {
-        let above = &self.node.station;
+        let above = &self.node.record;
         let (path, kind) = (above.path.join(&spec.id), spec.policy.kind);
-        let station = Station::new(path, Arc::clone(&above.tree), kind, spec.factory.type_name());
-        let node = (kind == ChildKind::Supervisor).then(|| Node::new(Arc::clone(&station)));
-        Entry { station, slot: spec.factory.slot(), node }
+        let record =
+            ActorRecord::new(path, Arc::clone(&above.tree), kind, spec.factory.type_name());
+        let node = (kind == ChildKind::Supervisor).then(|| Node::new(Arc::clone(&record)));
+        Entry { record, slot: spec.factory.slot(), node }
     }
 
     fn start(&mut self, ctx: &mut Context<Self>, key: Key, attempt: Attempt) {
-        let Some(kid) = self.kids.get_mut(&key) else { return };
+        let Some(child) = self.children.get_mut(&key) else { return };
         let itself = self.itself.get_or_insert_with(|| Arc::new(ctx.address().recipient()));
-        let peg = Peg::new(Name::Station(Arc::clone(&kid.station)));
-        let lifeline = Lifeline(Arc::clone(&peg));
-        let ticket = Ticket {
-            station: Arc::clone(&kid.station),
-            peg: Arc::clone(&peg),
-            slot: kid.spec.factory.vacate(),
-            reporter: Reporter::Supervisor { to: Arc::clone(itself), key, attempt },
+        let control = ControlBlock::new(Name::Record(Arc::clone(&child.record)));
+        let owner_link = OwnerLink(Arc::clone(&control));
+        let reporter = InstanceReporter {
+            record: Arc::clone(&child.record),
+            control: Arc::clone(&control),
+            slot: child.spec.factory.vacate(),
+            target: ReportTarget::Supervisor { to: Arc::clone(itself), key, attempt },
             started: false,
             done: false,
             last: false,
         };
-        let policy = kid.spec.policy;
-        let orders =
-            Orders { ticket, shutdown: policy.shutdown, start_timeout: policy.start_timeout };
-        let launch = kid.spec.factory.launch(kid.node.clone(), orders);
-        let picked = match &kid.spec.placement {
+        let policy = child.spec.policy;
+        let params = InstanceParams {
+            reporter,
+            shutdown: policy.shutdown,
+            start_timeout: policy.start_timeout,
+        };
+        let launch = child.spec.factory.launch(child.node.clone(), params);
+        let picked = match &child.spec.placement {
             Placement::Pool(pool) => Some(pool.pick()),
             Placement::Supervisor | Placement::On(_) => None,
         };
-        kid.life = Some(Life { attempt, peg, _lifeline: lifeline, picked: picked.clone() });
-        match (&kid.spec.placement, picked) {
+        child.instance = Some(CurrentInstance {
+            attempt,
+            control,
+            _owner_link: owner_link,
+            picked: picked.clone(),
+        });
+        match (&child.spec.placement, picked) {
             (_, Some(picked)) => _ = picked.arbiter.spawn_fn(launch),
             // An arbiter that has ended drops the launch unrun; the drop reports that.
             (Placement::On(arbiter), None) => _ = arbiter.spawn_fn(launch),
@@ -229,30 +239,32 @@ impl Supervisor {
     /// Abandons an instance whose thread is blocked. Its address leads nowhere from now on, and its thread gets no more
     /// work.
     fn abandon(&mut self, key: Key, attempt: Attempt) {
-        let Some(kid) = self.kids.get_mut(&key) else { return };
-        let Some(life) = kid.life.take_if(|life| life.attempt == attempt) else { return };
-        kid.spec.factory.vacate().vacate(life.peg.instance);
-        kid.station.tree.abandoned.fetch_add(1, Ordering::Relaxed);
-        kid.station.happened(life.peg.instance, Lifecycle::Abandoned);
-        life.peg.ended(&ExitReason::Killed);
+        let Some(child) = self.children.get_mut(&key) else { return };
+        let Some(instance) = child.instance.take_if(|instance| instance.attempt == attempt) else {
+            return;
+        };
+        child.spec.factory.vacate().vacate(instance.control.instance);
+        child.record.tree.abandoned.fetch_add(1, Ordering::Relaxed);
+        child.record.report(instance.control.instance, Lifecycle::Abandoned);
+        instance.control.ended(&ExitReason::Killed);
         // If it ever runs again, it ends at once.
-        life.peg.control(Control::Fault(Fault::Kill));
-        if let (Placement::Pool(pool), Some(picked)) = (&kid.spec.placement, &life.picked) {
+        instance.control.order(Order::Fault(Fault::Kill));
+        if let (Placement::Pool(pool), Some(picked)) = (&child.spec.placement, &instance.picked) {
             pool.replace(picked);
         }
     }
 
-    fn life(&self, key: Key, attempt: Attempt) -> Option<&Peg> {
-        let life = self.kids.get(&key)?.life.as_ref();
-        life.filter(|life| life.attempt == attempt).map(|life| &*life.peg)
+    fn control(&self, key: Key, attempt: Attempt) -> Option<&ControlBlock> {
+        let instance = self.children.get(&key)?.instance.as_ref();
+        instance.filter(|instance| instance.attempt == attempt).map(|instance| &*instance.control)
     }
 
     /// Shows a change of a child in the tree, unless a later instance of this supervisor shows its own children there.
-    fn show(&self, key: Key, what: impl FnOnce(&Station)) {
-        if let Some(kid) = self.kids.get(&key)
-            && self.node.is_current(self.life)
+    fn show(&self, key: Key, what: impl FnOnce(&ActorRecord)) {
+        if let Some(child) = self.children.get(&key)
+            && self.node.is_current(self.generation)
         {
-            what(&kid.station);
+            what(&child.record);
         }
     }
 
@@ -280,8 +292,8 @@ impl Actor for Supervisor {
         let policies = children.iter().map(|child| (Arc::clone(&child.id), child.policy)).collect();
         match Core::new(flags, dynamic, policies, fastrand::u64(..)) {
             Ok(core) => {
-                let (life, mut known) = self.node.reset(flags, children.len());
-                self.life = life;
+                let (generation, mut known) = self.node.reset(flags, children.len());
+                self.generation = generation;
                 for (index, child) in children.into_iter().enumerate() {
                     let known = known.remove(&child.id);
                     self.adopt(Key(index as u64), child, known);
@@ -304,10 +316,10 @@ impl Actor for Supervisor {
 }
 
 impl Drop for Supervisor {
-    /// Drops the children with the supervisor, however it ends: the youngest is told first.
+    /// Drops the children with the supervisor, however it ends: the youngest gets its order first.
     fn drop(&mut self) {
-        while let Some((_, kid)) = self.kids.pop_last() {
-            drop(kid);
+        while let Some((_, child)) = self.children.pop_last() {
+            drop(child);
         }
     }
 }
@@ -315,16 +327,16 @@ impl Drop for Supervisor {
 impl Handler<Report> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Report { key, attempt, what }: Report, ctx: &mut Self::Context) {
-        if !matches!(what, What::Started(_))
-            && let Some(kid) = self.kids.get_mut(&key)
+    fn handle(&mut self, Report { key, attempt, kind }: Report, ctx: &mut Self::Context) {
+        if !matches!(kind, ReportKind::Started(_))
+            && let Some(child) = self.children.get_mut(&key)
         {
-            kid.life.take_if(|life| life.attempt == attempt);
+            child.instance.take_if(|instance| instance.attempt == attempt);
         }
-        self.drive(ctx, |core, now| match what {
-            What::Started(info) => core.handle_started(now, key, attempt, info),
-            What::StartFailed(error) => core.handle_start_failed(now, key, attempt, error),
-            What::Ended(reason) => core.handle_exit(now, key, attempt, reason),
+        self.drive(ctx, |core, now| match kind {
+            ReportKind::Started(info) => core.handle_started(now, key, attempt, info),
+            ReportKind::StartFailed(error) => core.handle_start_failed(now, key, attempt, error),
+            ReportKind::Ended(reason) => core.handle_exit(now, key, attempt, reason),
         });
     }
 }
@@ -349,9 +361,10 @@ impl Handler<AskToTerminate> for Supervisor {
         AskToTerminate { instance, answer }: AskToTerminate,
         ctx: &mut Self::Context,
     ) {
-        let mut lives = self.kids.iter().filter_map(|(&key, kid)| Some((key, kid.life.as_ref()?)));
-        let ours = lives.find(|(_, life)| life.peg.instance == instance);
-        let ours = ours.map(|(key, life)| (key, life.attempt));
+        let mut current =
+            self.children.iter().filter_map(|(&key, child)| Some((key, child.instance.as_ref()?)));
+        let ours = current.find(|(_, current)| current.control.instance == instance);
+        let ours = ours.map(|(key, current)| (key, current.attempt));
         if ours.is_none() && monitor::lives(instance) {
             _ = answer.send(Answer::NotFound);
             return;
@@ -365,12 +378,12 @@ impl Handler<Inject> for Supervisor {
     type Result = bool;
 
     fn handle(&mut self, Inject(id, fault): Inject, _: &mut Self::Context) -> bool {
-        let kid = self.kids.values().find(|kid| kid.spec.id == id);
-        let life = kid.and_then(|kid| kid.life.as_ref());
-        if let Some(life) = life {
-            life.peg.control(Control::Fault(fault));
+        let child = self.children.values().find(|child| child.spec.id == id);
+        let instance = child.and_then(|child| child.instance.as_ref());
+        if let Some(instance) = instance {
+            instance.control.order(Order::Fault(fault));
         }
-        life.is_some()
+        instance.is_some()
     }
 }
 

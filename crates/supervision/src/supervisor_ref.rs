@@ -12,7 +12,7 @@ use crate::core::{Answer, Counts, Request};
 use crate::error::*;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::monitor::{Control, Peg};
+use crate::monitor::{ControlBlock, Order};
 use crate::node::Node;
 use crate::policy::{ChildId, ChildPolicy, Info, Shutdown};
 use crate::spec::ChildSpec;
@@ -25,7 +25,7 @@ pub struct SupervisorRef {
     slot: Arc<Slot<Supervisor>>,
     node: Arc<Node>,
     /// Present in the handle of a root, which has no supervisor: it is stopped through its handle.
-    root: Option<Arc<Peg>>,
+    root: Option<Arc<ControlBlock>>,
 }
 
 /// Child that [`start_child`](SupervisorRef::start_child) or [`restart_child`](SupervisorRef::restart_child) started.
@@ -60,7 +60,7 @@ impl SupervisorRef {
     pub(crate) fn new(
         slot: Arc<Slot<Supervisor>>,
         node: Arc<Node>,
-        root: Option<Arc<Peg>>,
+        root: Option<Arc<ControlBlock>>,
     ) -> Self {
         Self { slot, node, root }
     }
@@ -250,13 +250,13 @@ impl SupervisorRef {
         let entry = self.node.find(id).ok_or_else(|| LookupError::NotFound(id.to_owned()))?;
         match (entry.slot.downcast::<Slot<Supervisor>>(), entry.node) {
             (Ok(slot), Some(node)) => Ok(SupervisorRef { slot, node, root: None }),
-            _ => Err(LookupError::OtherType { id: id.to_owned(), found: entry.station.type_name }),
+            _ => Err(LookupError::OtherType { id: id.to_owned(), found: entry.record.type_name }),
         }
     }
 
     /// Returns the names from the root to this supervisor.
     pub fn path(&self) -> &Path {
-        &self.node.station.path
+        &self.node.record.path
     }
 
     /// Returns the tree below this supervisor as it is now. Asks no actor, so it works in any state of the actors.
@@ -267,12 +267,12 @@ impl SupervisorRef {
     /// Subscribes to all events of the whole tree from now on. A subscriber that lags more than 1,024 events behind
     /// misses the oldest.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.node.station.tree.subscribe()
+        self.node.record.tree.subscribe()
     }
 
     /// Returns how many instances of the whole tree have been abandoned on blocked threads.
     pub fn abandoned(&self) -> u64 {
-        self.node.station.tree.abandoned.load(Ordering::Relaxed)
+        self.node.record.tree.abandoned.load(Ordering::Relaxed)
     }
 
     /// Returns how often an actor of the whole tree has blocked its thread for a second or more
@@ -280,7 +280,7 @@ impl SupervisorRef {
     ///
     /// [`Lifecycle::Blocked`]: crate::Lifecycle::Blocked
     pub fn blocked(&self) -> u64 {
-        self.node.station.tree.blocked.load(Ordering::Relaxed)
+        self.node.record.tree.blocked.load(Ordering::Relaxed)
     }
 
     /// Injects a fault into a child, for tests and operators.
@@ -300,7 +300,7 @@ impl SupervisorRef {
     /// supervisor.
     pub fn inject_root(&self, fault: Fault) {
         if let Some(root) = &self.root {
-            root.control(Control::Fault(fault));
+            root.order(Order::Fault(fault));
         }
     }
 
@@ -315,9 +315,9 @@ impl SupervisorRef {
 
     /// Stops the tree like [`stop`](Self::stop), with this exit reason.
     pub async fn stop_with(&self, reason: ExitReason) -> ExitReason {
-        let Some(peg) = self.peg() else { return ExitReason::NoProcess };
-        let ended = peg.wait();
-        peg.control(Control::Stop { reason, how: Shutdown::Infinity });
+        let Some(control) = self.control() else { return ExitReason::NoProcess };
+        let ended = control.wait();
+        control.order(Order::Stop { reason, how: Shutdown::Infinity });
         ended.await.unwrap_or(ExitReason::Killed)
     }
 
@@ -326,9 +326,9 @@ impl SupervisorRef {
     ///
     /// [`ReachedMaxRestartIntensity`]: ExitReason::ReachedMaxRestartIntensity
     pub async fn ended(&self) -> ExitReason {
-        let Some(peg) = self.peg() else { return ExitReason::NoProcess };
-        let ended = peg.wait();
-        drop(peg);
+        let Some(control) = self.control() else { return ExitReason::NoProcess };
+        let ended = control.wait();
+        drop(control);
         ended.await.unwrap_or(ExitReason::Killed)
     }
 
@@ -337,7 +337,7 @@ impl SupervisorRef {
         ChildRef::new(Arc::clone(&self.slot)).addr()
     }
 
-    fn peg(&self) -> Option<Arc<Peg>> {
+    fn control(&self) -> Option<Arc<ControlBlock>> {
         match &self.root {
             Some(root) => Some(Arc::clone(root)),
             None => crate::monitor::find(&self.addr()?),
@@ -368,7 +368,7 @@ fn typed<A: Actor<Context = Context<A>>>(
     match entry.slot.downcast::<Slot<A>>() {
         Ok(slot) => Ok(ChildRef::new(slot)),
         Err(_) => {
-            Err(LookupError::OtherType { id: name.to_owned(), found: entry.station.type_name })
+            Err(LookupError::OtherType { id: name.to_owned(), found: entry.record.type_name })
         }
     }
 }

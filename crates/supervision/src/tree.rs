@@ -238,17 +238,17 @@ impl Tree {
 }
 
 /// Record of one child through all its instances.
-pub(crate) struct Station {
+pub(crate) struct ActorRecord {
     pub(crate) path: Path,
     pub(crate) tree: Arc<Tree>,
     pub(crate) kind: ChildKind,
     pub(crate) type_name: &'static str,
     pub(crate) depth: AtomicUsize,
-    vital: Mutex<Vital>,
+    state: Mutex<ActorState>,
 }
 
 #[derive(Clone, Default)]
-struct Vital {
+struct ActorState {
     status: Status,
     instance: Option<InstanceId>,
     restarts: u64,
@@ -257,55 +257,55 @@ struct Vital {
     thread: Option<Arc<str>>,
 }
 
-impl Station {
+impl ActorRecord {
     pub(crate) fn new(
         path: Path,
         tree: Arc<Tree>,
         kind: ChildKind,
         type_name: &'static str,
     ) -> Arc<Self> {
-        let (depth, vital) = (AtomicUsize::default(), Mutex::default());
-        Arc::new(Self { path, tree, kind, type_name, depth, vital })
+        let (depth, state) = (AtomicUsize::default(), Mutex::default());
+        Arc::new(Self { path, tree, kind, type_name, depth, state })
     }
 
     pub(crate) fn set_status(&self, status: Status) {
-        lock(&self.vital).status = status;
+        lock(&self.state).status = status;
     }
 
     pub(crate) fn restarted(&self) {
-        lock(&self.vital).restarts += 1;
+        lock(&self.state).restarts += 1;
     }
 
     pub(crate) fn starting(&self, instance: InstanceId) {
-        let mut vital = lock(&self.vital);
-        if vital.instance > Some(instance) {
+        let mut state = lock(&self.state);
+        if state.instance > Some(instance) {
             return; // an abandoned instance begins late
         }
-        vital.status = Status::Starting;
-        vital.instance = Some(instance);
-        vital.thread = THREAD.with(Clone::clone);
+        state.status = Status::Starting;
+        state.instance = Some(instance);
+        state.thread = THREAD.with(Clone::clone);
     }
 
     /// Reports that the instance has blocked its thread for this long.
     pub(crate) fn blocked(&self, instance: InstanceId, time: Duration) {
         self.tree.blocked.fetch_add(1, Ordering::Relaxed);
-        self.tell(Instant::now(), instance, Lifecycle::Blocked(time));
+        self.publish(Instant::now(), instance, Lifecycle::Blocked(time));
     }
 
-    pub(crate) fn happened(&self, instance: InstanceId, what: Lifecycle) {
+    pub(crate) fn report(&self, instance: InstanceId, what: Lifecycle) {
         self.log(instance, &what, false);
-        self.record(instance, what);
+        self.apply(instance, what);
     }
 
     /// Records and logs the same for an actor that ends with the whole system or after its supervisor.
-    pub(crate) fn happened_at_the_end(&self, instance: InstanceId, what: Lifecycle) {
+    pub(crate) fn report_at_shutdown(&self, instance: InstanceId, what: Lifecycle) {
         self.log(instance, &what, true);
-        self.record(instance, what);
+        self.apply(instance, what);
     }
 
-    fn log(&self, instance: InstanceId, what: &Lifecycle, at_the_end: bool) {
+    fn log(&self, instance: InstanceId, what: &Lifecycle, at_shutdown: bool) {
         match what {
-            what if at_the_end => log::debug!("{} {instance} {what:?}", self.path),
+            what if at_shutdown => log::debug!("{} {instance} {what:?}", self.path),
             Lifecycle::Down(reason) if reason.is_abnormal() => {
                 log::warn!("{} {instance} down: {reason}", self.path)
             }
@@ -326,25 +326,25 @@ impl Station {
         }
     }
 
-    fn record(&self, instance: InstanceId, what: Lifecycle) {
+    fn apply(&self, instance: InstanceId, what: Lifecycle) {
         let at = Instant::now();
-        self.note(at, instance, &what);
-        self.tell(at, instance, what);
+        self.update(at, instance, &what);
+        self.publish(at, instance, what);
     }
 
-    fn tell(&self, at: Instant, instance: InstanceId, what: Lifecycle) {
+    fn publish(&self, at: Instant, instance: InstanceId, what: Lifecycle) {
         if let Some(events) = &self.tree.events {
             // An error only says that there are no subscribers.
             _ = events.send(Event { at, path: self.path.clone(), instance, what });
         }
     }
 
-    fn note(&self, at: Instant, instance: InstanceId, what: &Lifecycle) {
-        let mut vital = lock(&self.vital);
-        if vital.instance != Some(instance) {
+    fn update(&self, at: Instant, instance: InstanceId, what: &Lifecycle) {
+        let mut state = lock(&self.state);
+        if state.instance != Some(instance) {
             return; // a report of an abandoned instance
         }
-        (vital.status, vital.since) = match what {
+        (state.status, state.since) = match what {
             Lifecycle::Blocked(_) => return,
             Lifecycle::Started => (Status::Running, Some(at)),
             Lifecycle::Down(_) | Lifecycle::StartFailed(_) | Lifecycle::Abandoned => {
@@ -352,18 +352,18 @@ impl Station {
             }
         };
         if let Lifecycle::Down(reason) = what {
-            vital.last_exit = Some(reason.clone());
+            state.last_exit = Some(reason.clone());
         }
         if *what == Lifecycle::Abandoned {
-            vital.last_exit = Some(ExitReason::Killed);
-            vital.instance = None;
+            state.last_exit = Some(ExitReason::Killed);
+            state.instance = None;
         }
     }
 
     /// Returns the state of this actor, without the flags and the children of a supervisor.
     pub(crate) fn snapshot(&self, now: Instant) -> TreeSnapshot {
-        let Vital { status, instance, restarts, last_exit, since, thread } =
-            lock(&self.vital).clone();
+        let ActorState { status, instance, restarts, last_exit, since, thread } =
+            lock(&self.state).clone();
         TreeSnapshot {
             id: Arc::from(self.path.name()),
             path: self.path.clone(),
@@ -394,5 +394,5 @@ thread_local! {
     static THREAD: Option<Arc<str>> = std::thread::current().name().map(Arc::from);
 }
 
-/// Number of events that a subscriber may lag behind before it misses the oldest (and is told how many).
+/// Number of events that a subscriber may lag behind before it misses the oldest (and learns how many).
 const EVENTS: usize = 1024;

@@ -10,11 +10,11 @@ pub(super) struct Child {
     pub(super) policy: ChildPolicy,
     pub(super) state: State,
     /// Whether the current instance has ended, and its end is not dealt with yet.
-    pub(super) gone: bool,
+    pub(super) exited: bool,
     /// Number of its own restarts that are used up ([`ChildPolicy::retries`]).
     pub(super) retries: u32,
     /// Number of restarts in a row, for the backoff.
-    row: u32,
+    restarts_in_a_row: u32,
     up_since: Option<Instant>,
 }
 
@@ -31,11 +31,19 @@ pub(crate) enum State {
 
 impl Child {
     pub(super) fn new(id: ChildId, policy: ChildPolicy) -> Self {
-        Self { id, policy, state: State::Down, gone: false, retries: 0, row: 0, up_since: None }
+        Self {
+            id,
+            policy,
+            state: State::Down,
+            exited: false,
+            retries: 0,
+            restarts_in_a_row: 0,
+            up_since: None,
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
-        matches!(self.state, State::Running(_)) && !self.gone
+        matches!(self.state, State::Running(_)) && !self.exited
     }
 
     pub(super) fn is_supervisor(&self) -> bool {
@@ -44,7 +52,7 @@ impl Child {
 
     pub(super) fn came_up(&mut self, now: Instant, attempt: Attempt) {
         self.state = State::Running(attempt);
-        self.gone = false;
+        self.exited = false;
         self.up_since = Some(now);
     }
 
@@ -53,9 +61,9 @@ impl Child {
         let Some(backoff) = self.policy.backoff else { return Duration::ZERO };
         let lived = self.up_since.take().map(|since| now.saturating_duration_since(since));
         if lived.is_some_and(|lived| lived >= backoff.reset_after) {
-            self.row = 0;
+            self.restarts_in_a_row = 0;
         }
-        self.row = self.row.saturating_add(1);
-        backoff.pause(self.row, chance)
+        self.restarts_in_a_row = self.restarts_in_a_row.saturating_add(1);
+        backoff.pause(self.restarts_in_a_row, chance)
     }
 }

@@ -23,7 +23,7 @@ use crate::policy::{
 use budget::Budget;
 use child::Child;
 pub(crate) use child::State;
-use work::{Doing, Step, Why};
+use work::{InProgress, StartCause, Step};
 
 /// Id of a request that waits for its [`Answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,12 +39,12 @@ pub(crate) struct Core {
     next_key: u64,
     next_attempt: u64,
     budget: Budget,
-    life: Life,
+    phase: Phase,
     agenda: VecDeque<Step>,
-    doing: Option<Doing>,
-    inbox: VecDeque<Letter>,
+    in_progress: Option<InProgress>,
+    inbox: VecDeque<Incoming>,
     delayed: BTreeSet<(Instant, Key)>,
-    chance: fastrand::Rng,
+    rng: fastrand::Rng,
     outputs: VecDeque<Output>,
 }
 
@@ -151,7 +151,7 @@ pub struct Counts {
 
 /// Report or request that waits until the supervisor is free.
 #[derive(Debug)]
-enum Letter {
+enum Incoming {
     Exit {
         key: Key,
         attempt: Attempt,
@@ -162,13 +162,13 @@ enum Letter {
         request: Request,
     },
     /// A start failed during a restart: it is tried again, as another restart (OTP: `try_again_restart`).
-    Again(Key),
+    TryAgain(Key),
     /// The pause before a restart is over.
     Resume(Key),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Life {
+enum Phase {
     Beginning,
     Running,
     Ending,
@@ -197,12 +197,12 @@ impl Core {
             next_key: 0,
             next_attempt: 0,
             budget: Budget::default(),
-            life: Life::Beginning,
+            phase: Phase::Beginning,
             agenda: VecDeque::new(),
-            doing: None,
+            in_progress: None,
             inbox: VecDeque::new(),
             delayed: BTreeSet::new(),
-            chance: fastrand::Rng::with_seed(seed),
+            rng: fastrand::Rng::with_seed(seed),
             outputs: VecDeque::new(),
         };
         for (id, policy) in children {
@@ -217,7 +217,7 @@ impl Core {
 
     /// Starts the children of the start list, one after another.
     pub(crate) fn begin(&mut self, now: Instant) {
-        let starts = self.children.keys().map(|&key| Step::Start { key, why: Why::Begin });
+        let starts = self.children.keys().map(|&key| Step::Start { key, cause: StartCause::Begin });
         self.agenda = starts.chain([Step::Began]).collect();
         self.advance(now);
     }
@@ -230,7 +230,7 @@ impl Core {
         attempt: Attempt,
         info: Option<Info>,
     ) {
-        let Some(why) = self.finish_start(key, attempt) else {
+        let Some(cause) = self.finish_start(key, attempt) else {
             // It came up after it had been given up, so it is killed.
             self.outputs.push_back(Output::Stop { key, attempt, how: Shutdown::BrutalKill });
             return;
@@ -238,7 +238,7 @@ impl Core {
         if let Some(child) = self.children.get_mut(&key) {
             child.came_up(now, attempt);
         }
-        if let Why::Request(token) | Why::RestartRequest(token) = why {
+        if let StartCause::Request(token) | StartCause::RestartRequest(token) = cause {
             self.reply(token, Answer::Started(info));
         }
         self.advance(now);
@@ -252,8 +252,8 @@ impl Core {
         attempt: Attempt,
         error: StartError,
     ) {
-        let Some(why) = self.finish_start(key, attempt) else { return };
-        self.start_failed(key, why, error);
+        let Some(cause) = self.finish_start(key, attempt) else { return };
+        self.start_failed(key, cause, error);
         self.advance(now);
     }
 
@@ -266,32 +266,32 @@ impl Core {
         reason: ExitReason,
     ) {
         let Some(child) = self.children.get_mut(&key) else { return };
-        if child.state != State::Running(attempt) || child.gone {
+        if child.state != State::Running(attempt) || child.exited {
             return; // not the current instance
         }
-        child.gone = true;
+        child.exited = true;
         if self.stopped(key) {
             self.down(key);
         } else {
-            self.inbox.push_back(Letter::Exit { key, attempt, reason });
+            self.inbox.push_back(Incoming::Exit { key, attempt, reason });
         }
         self.advance(now);
     }
 
     /// Handles a request; the caller waits for the reply to `token`.
     pub(crate) fn handle_request(&mut self, now: Instant, token: Token, request: Request) {
-        match self.life {
-            Life::Beginning | Life::Running => {
-                self.inbox.push_back(Letter::Request { token, request })
+        match self.phase {
+            Phase::Beginning | Phase::Running => {
+                self.inbox.push_back(Incoming::Request { token, request })
             }
-            Life::Ending | Life::Ended => self.reply(token, Answer::ShuttingDown),
+            Phase::Ending | Phase::Ended => self.reply(token, Answer::ShuttingDown),
         }
         self.advance(now);
     }
 
     /// Stops all children in reverse order, then ends with `reason`.
     pub(crate) fn handle_shutdown(&mut self, now: Instant, reason: ExitReason) {
-        if matches!(self.life, Life::Beginning | Life::Running) {
+        if matches!(self.phase, Phase::Beginning | Phase::Running) {
             self.cancel_start();
             self.end(reason);
         }
@@ -302,7 +302,7 @@ impl Core {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(at, key)) = self.delayed.first().filter(|(at, _)| *at <= now) {
             self.delayed.remove(&(at, key));
-            self.inbox.push_back(Letter::Resume(key));
+            self.inbox.push_back(Incoming::Resume(key));
         }
         self.give_up_waiting(now);
         self.advance(now);
@@ -311,7 +311,7 @@ impl Core {
     /// Returns when to call [`handle_timeout`](Self::handle_timeout), if there is no other input before.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let delayed = self.delayed.first().map(|&(at, _)| at);
-        let waiting = self.doing.as_ref().and_then(Doing::deadline);
+        let waiting = self.in_progress.as_ref().and_then(InProgress::deadline);
         delayed.into_iter().chain(waiting).min()
     }
 
@@ -330,25 +330,25 @@ impl Core {
 
     /// Does all work that can be done now.
     fn advance(&mut self, now: Instant) {
-        while self.doing.is_none() {
+        while self.in_progress.is_none() {
             if let Some(step) = self.agenda.pop_front() {
                 self.perform(now, step);
-            } else if self.life != Life::Running {
+            } else if self.phase != Phase::Running {
                 break;
-            } else if let Some(letter) = self.inbox.pop_front() {
-                self.read(now, letter);
+            } else if let Some(incoming) = self.inbox.pop_front() {
+                self.handle_incoming(now, incoming);
             } else {
                 break;
             }
         }
     }
 
-    fn read(&mut self, now: Instant, letter: Letter) {
-        match letter {
-            Letter::Exit { key, attempt, reason } => self.child_ended(now, key, attempt, &reason),
-            Letter::Again(key) => self.try_again(now, key),
-            Letter::Resume(key) => self.resume(key),
-            Letter::Request { token, request } => self.answer(token, request),
+    fn handle_incoming(&mut self, now: Instant, incoming: Incoming) {
+        match incoming {
+            Incoming::Exit { key, attempt, reason } => self.child_ended(now, key, attempt, &reason),
+            Incoming::TryAgain(key) => self.try_again(now, key),
+            Incoming::Resume(key) => self.resume(key),
+            Incoming::Request { token, request } => self.answer(token, request),
         }
     }
 
@@ -373,7 +373,8 @@ impl Core {
                 Some((_, State::Running(_) | State::Starting(_))) => Answer::Running,
                 Some((_, State::Restarting)) => Answer::Restarting,
                 Some((key, State::Down)) => {
-                    self.agenda.push_back(Step::Start { key, why: Why::RestartRequest(token) });
+                    self.agenda
+                        .push_back(Step::Start { key, cause: StartCause::RestartRequest(token) });
                     return;
                 }
             },
@@ -410,7 +411,7 @@ impl Core {
             (None, Ok(())) => {
                 let key = self.insert(id, policy);
                 self.outputs.push_back(Output::Adopt { token, key });
-                self.agenda.push_back(Step::Start { key, why: Why::Request(token) });
+                self.agenda.push_back(Step::Start { key, cause: StartCause::Request(token) });
                 return;
             }
         };

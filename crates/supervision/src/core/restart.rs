@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::work::{Step, Why};
-use super::{Core, Letter, Output, State};
+use super::work::{StartCause, Step};
+use super::{Core, Incoming, Output, State};
 use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::policy::{Attempt, AutoShutdown, Key, Restart, Strategy};
@@ -51,7 +51,7 @@ impl Core {
             self.retry(now, key);
         } else {
             let significant = child.policy.significant;
-            self.become_(key, State::Down);
+            self.set_state(key, State::Down);
             self.ended_for_good(key, significant);
         }
     }
@@ -65,17 +65,18 @@ impl Core {
         let alone = child.policy.restart == Restart::Temporary;
         let group = if alone { vec![key] } else { self.group(key) };
         let due = group.into_iter().filter(|key| self.children[key].state == State::Restarting);
-        let starts: Vec<_> = due.map(|key| Step::Start { key, why: Why::Restart }).collect();
+        let starts: Vec<_> =
+            due.map(|key| Step::Start { key, cause: StartCause::Restart }).collect();
         self.agenda.extend(starts);
     }
 
     /// Handles a start that gave no instance.
-    pub(super) fn start_failed(&mut self, key: Key, why: Why, error: StartError) {
+    pub(super) fn start_failed(&mut self, key: Key, cause: StartCause, error: StartError) {
         let ignored = error == StartError::Ignore;
-        match why {
-            Why::Begin if ignored => self.declined(key),
-            Why::Begin => self.begin_failed(key, error),
-            Why::Request(token) => {
+        match cause {
+            StartCause::Begin if ignored => self.declined(key),
+            StartCause::Begin => self.begin_failed(key, error),
+            StartCause::Request(token) => {
                 if ignored {
                     self.declined(key);
                     self.reply(token, super::Answer::Ignored);
@@ -84,7 +85,7 @@ impl Core {
                     self.reply(token, super::Answer::StartFailed(error));
                 }
             }
-            Why::RestartRequest(token) => {
+            StartCause::RestartRequest(token) => {
                 let answer = if ignored {
                     super::Answer::Ignored
                 } else {
@@ -92,13 +93,13 @@ impl Core {
                 };
                 self.reply(token, answer);
             }
-            Why::Restart if ignored => self.declined(key),
-            Why::Restart => {
+            StartCause::Restart if ignored => self.declined(key),
+            StartCause::Restart => {
                 // The children after it in the group stay down until it is up.
-                if self.life == super::Life::Running {
+                if self.phase == super::Phase::Running {
                     self.agenda.clear();
-                    self.become_(key, State::Restarting);
-                    self.inbox.push_back(Letter::Again(key));
+                    self.set_state(key, State::Restarting);
+                    self.inbox.push_back(Incoming::TryAgain(key));
                 }
             }
         }
@@ -140,12 +141,13 @@ impl Core {
     }
 
     fn start_after_pause(&mut self, now: Instant, key: Key, wanted: Vec<Key>) {
-        let chance = self.chance.f64();
+        let chance = self.rng.f64();
         let pause =
             self.children.get_mut(&key).map(|child| child.pause(now, chance)).unwrap_or_default();
         if pause.is_zero() {
-            self.agenda
-                .extend(wanted.into_iter().map(|key| Step::Start { key, why: Why::Restart }));
+            self.agenda.extend(
+                wanted.into_iter().map(|key| Step::Start { key, cause: StartCause::Restart }),
+            );
         } else {
             self.agenda.push_back(Step::Await(wanted));
             self.delayed.insert((now + pause, key));

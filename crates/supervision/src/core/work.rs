@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{Answer, Core, Letter, Life, Output, State, Token};
+use super::{Answer, Core, Incoming, Output, Phase, State, Token};
 use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
 use crate::policy::{Attempt, ChildPolicy, Key, Restart, Shutdown};
@@ -13,7 +13,7 @@ use crate::policy::{Attempt, ChildPolicy, Key, Restart, Shutdown};
 pub(super) enum Step {
     Start {
         key: Key,
-        why: Why,
+        cause: StartCause,
     },
     /// Stop the children of this list that run, all at once.
     Stop(Vec<Key>),
@@ -31,7 +31,7 @@ pub(super) enum Step {
 
 /// Reason why a child is started.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Why {
+pub(super) enum StartCause {
     /// The child is in the start list.
     Begin,
     /// A caller of `start_child` asked for it.
@@ -44,17 +44,17 @@ pub(super) enum Why {
 
 /// Step that waits for a report.
 #[derive(Debug)]
-pub(super) enum Doing {
-    Start { key: Key, attempt: Attempt, why: Why, deadline: Option<Instant> },
+pub(super) enum InProgress {
+    Start { key: Key, attempt: Attempt, cause: StartCause, deadline: Option<Instant> },
     Stop(BTreeMap<Key, (Attempt, Option<Instant>)>),
 }
 
-impl Doing {
+impl InProgress {
     /// Returns when to stop waiting: only a blocked thread has reported nothing until then.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Doing::Start { deadline, .. } => *deadline,
-            Doing::Stop(stops) => stops.values().filter_map(|&(_, deadline)| deadline).min(),
+            InProgress::Start { deadline, .. } => *deadline,
+            InProgress::Stop(stops) => stops.values().filter_map(|&(_, deadline)| deadline).min(),
         }
     }
 }
@@ -62,7 +62,7 @@ impl Doing {
 impl Core {
     pub(super) fn perform(&mut self, now: Instant, step: Step) {
         match step {
-            Step::Start { key, why } => self.start(now, key, why),
+            Step::Start { key, cause } => self.start(now, key, cause),
             Step::Stop(keys) => self.stop(now, &keys),
             Step::Terminated(key) => {
                 let temporary = |policy: ChildPolicy| policy.restart == Restart::Temporary;
@@ -71,82 +71,82 @@ impl Core {
                 {
                     self.forget(key);
                 } else {
-                    self.become_(key, State::Down);
+                    self.set_state(key, State::Down);
                 }
             }
             Step::Forget(keys) => keys.into_iter().for_each(|key| self.forget(key)),
             Step::Await(keys) => {
-                keys.into_iter().for_each(|key| self.become_(key, State::Restarting))
+                keys.into_iter().for_each(|key| self.set_state(key, State::Restarting))
             }
             Step::Reply(token, answer) => self.reply(token, answer),
             Step::Began => {
-                self.life = Life::Running;
+                self.phase = Phase::Running;
                 self.outputs.push_back(Output::Began);
             }
             Step::BeginFailed(error) => {
-                self.life = Life::Ended;
+                self.phase = Phase::Ended;
                 self.outputs.push_back(Output::BeginFailed(error));
             }
             Step::End(reason) => {
-                self.life = Life::Ended;
+                self.phase = Phase::Ended;
                 self.outputs.push_back(Output::Ended(reason));
             }
         }
     }
 
-    /// Stops all children, then ends with `reason`. Callers that still wait for an answer are told.
+    /// Stops all children, then ends with `reason`. Callers that still wait for an answer get one.
     pub(super) fn end(&mut self, reason: ExitReason) {
-        self.wind_up(Step::End(reason));
+        self.stop_all_then(Step::End(reason));
     }
 
     /// Stops all children, then reports that this child of the start list did not start.
     pub(super) fn begin_failed(&mut self, key: Key, error: StartError) {
         let id = self.children.get(&key).map(|child| child.id.to_string()).unwrap_or_default();
-        self.wind_up(Step::BeginFailed(StartSupervisorError::Child { id, error }));
+        self.stop_all_then(Step::BeginFailed(StartSupervisorError::Child { id, error }));
     }
 
     /// Ends the start in progress, if it is this one; returns its reason.
-    pub(super) fn finish_start(&mut self, key: Key, attempt: Attempt) -> Option<Why> {
-        let doing = self.doing.take_if(|doing| {
-            matches!(doing, Doing::Start { key: k, attempt: a, .. } if *k == key && *a == attempt)
+    pub(super) fn finish_start(&mut self, key: Key, attempt: Attempt) -> Option<StartCause> {
+        let in_progress = self.in_progress.take_if(|in_progress| {
+            matches!(in_progress, InProgress::Start { key: k, attempt: a, .. } if *k == key && *a == attempt)
         })?;
         self.down(key);
-        match doing {
-            Doing::Start { why, .. } => Some(why),
-            Doing::Stop(_) => None,
+        match in_progress {
+            InProgress::Start { cause, .. } => Some(cause),
+            InProgress::Stop(_) => None,
         }
     }
 
     /// Returns whether this end was waited for; if it was the last one, the step is done.
     pub(super) fn stopped(&mut self, key: Key) -> bool {
-        let Some(Doing::Stop(stops)) = &mut self.doing else { return false };
+        let Some(InProgress::Stop(stops)) = &mut self.in_progress else { return false };
         let waited_for = stops.remove(&key).is_some();
         if stops.is_empty() {
-            self.doing = None;
+            self.in_progress = None;
         }
         waited_for
     }
 
-    /// Notes that the child has no instance.
+    /// Records that the child has no instance.
     pub(super) fn down(&mut self, key: Key) {
         if let Some(child) = self.children.get_mut(&key) {
             child.state = State::Down;
-            child.gone = false;
+            child.exited = false;
         }
     }
 
     /// Sets a state of the child that is decided here, not reported.
-    pub(super) fn become_(&mut self, key: Key, state: State) {
+    pub(super) fn set_state(&mut self, key: Key, state: State) {
         if let Some(child) = self.children.get_mut(&key) {
             child.state = state;
-            child.gone = false;
+            child.exited = false;
             self.outputs.push_back(Output::Became { key, state });
         }
     }
 
     /// Cancels the start in progress: a supervisor that shuts down does not wait for a start that hangs.
     pub(super) fn cancel_start(&mut self) {
-        if let Some(Doing::Start { key, attempt, deadline, .. }) = &mut self.doing {
+        if let Some(InProgress::Start { key, attempt, deadline, .. }) = &mut self.in_progress {
             *deadline = None;
             let (key, attempt) = (*key, *attempt);
             self.outputs.push_back(Output::Stop { key, attempt, how: Shutdown::BrutalKill });
@@ -156,17 +156,17 @@ impl Core {
     /// Goes on without the instances that have not reported in time: their threads are blocked.
     pub(super) fn give_up_waiting(&mut self, now: Instant) {
         let due = |deadline: &Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        match &self.doing {
-            Some(Doing::Start { key, attempt, deadline, .. }) if due(deadline) => {
+        match &self.in_progress {
+            Some(InProgress::Start { key, attempt, deadline, .. }) if due(deadline) => {
                 let (key, attempt) = (*key, *attempt);
                 let timeout =
                     self.children.get(&key).map(|c| c.policy.start_timeout).unwrap_or_default();
                 self.outputs.push_back(Output::Abandon { key, attempt });
-                if let Some(why) = self.finish_start(key, attempt) {
-                    self.start_failed(key, why, StartError::TimedOut(timeout));
+                if let Some(cause) = self.finish_start(key, attempt) {
+                    self.start_failed(key, cause, StartError::TimedOut(timeout));
                 }
             }
-            Some(Doing::Stop(stops)) => {
+            Some(InProgress::Stop(stops)) => {
                 let late: Vec<_> = stops
                     .iter()
                     .filter(|(_, (_, d))| due(d))
@@ -182,7 +182,7 @@ impl Core {
         }
     }
 
-    fn start(&mut self, now: Instant, key: Key, why: Why) {
+    fn start(&mut self, now: Instant, key: Key, cause: StartCause) {
         let attempt = Attempt(self.next_attempt);
         let Some(child) = self.children.get_mut(&key) else { return };
         if matches!(child.state, State::Running(_)) {
@@ -190,10 +190,10 @@ impl Core {
         }
         self.next_attempt += 1;
         child.state = State::Starting(attempt);
-        child.gone = false;
+        child.exited = false;
         let deadline = now.checked_add(child.policy.start_timeout.saturating_add(ABANDON_GRACE));
-        self.doing = Some(Doing::Start { key, attempt, why, deadline });
-        if matches!(why, Why::Restart) {
+        self.in_progress = Some(InProgress::Start { key, attempt, cause, deadline });
+        if matches!(cause, StartCause::Restart) {
             self.outputs.push_back(Output::Restarted { key });
         }
         self.outputs.push_back(Output::Start { key, attempt });
@@ -204,7 +204,7 @@ impl Core {
         for &key in keys {
             let Some(child) = self.children.get(&key) else { continue };
             match child.state {
-                State::Running(_) if child.gone => self.down(key),
+                State::Running(_) if child.exited => self.down(key),
                 State::Running(attempt) => {
                     let how = child.policy.shutdown;
                     let deadline = match how {
@@ -221,24 +221,25 @@ impl Core {
             }
         }
         if !stops.is_empty() {
-            self.doing = Some(Doing::Stop(stops));
+            self.in_progress = Some(InProgress::Stop(stops));
         }
     }
 
-    fn wind_up(&mut self, last: Step) {
-        self.life = Life::Ending;
+    fn stop_all_then(&mut self, last: Step) {
+        self.phase = Phase::Ending;
         let mut waiting: Vec<Token> = Vec::new();
         for step in self.agenda.drain(..) {
             match step {
                 Step::Reply(token, _)
-                | Step::Start { why: Why::Request(token) | Why::RestartRequest(token), .. } => {
-                    waiting.push(token)
-                }
+                | Step::Start {
+                    cause: StartCause::Request(token) | StartCause::RestartRequest(token),
+                    ..
+                } => waiting.push(token),
                 _ => {}
             }
         }
-        for letter in self.inbox.drain(..) {
-            if let Letter::Request { token, .. } = letter {
+        for incoming in self.inbox.drain(..) {
+            if let Incoming::Request { token, .. } = incoming {
                 waiting.push(token);
             }
         }

@@ -13,7 +13,7 @@ use crate::policy::{Attempt, ChildKind, ChildPolicy, DEFAULT_SHUTDOWN, Flags, Ke
 pub(super) struct Node {
     pub(super) core: Core,
     specs: BTreeMap<Key, Spec>,
-    lives: BTreeMap<Key, (Attempt, Option<Node>)>,
+    instances: BTreeMap<Key, (Attempt, Option<Node>)>,
     pub(super) answers: Vec<&'static str>,
 }
 
@@ -34,7 +34,7 @@ impl Node {
             .enumerate()
             .map(|(index, spec)| (Key(index as u64), spec.clone()))
             .collect();
-        Self { core, specs, lives: BTreeMap::new(), answers: Vec::new() }
+        Self { core, specs, instances: BTreeMap::new(), answers: Vec::new() }
     }
 
     /// Carries out all outputs of the core.
@@ -45,7 +45,7 @@ impl Node {
                 Output::Start { key, attempt } => self.start(key, attempt, now, world),
                 Output::Stop { key, attempt, .. } => {
                     let Some((_, below)) =
-                        self.lives.remove(&key).filter(|(current, _)| *current == attempt)
+                        self.instances.remove(&key).filter(|(current, _)| *current == attempt)
                     else {
                         continue;
                     };
@@ -95,7 +95,7 @@ impl Node {
                 Some(below)
             }
         };
-        self.lives.insert(key, (attempt, below));
+        self.instances.insert(key, (attempt, below));
         self.core.handle_started(now, key, attempt, None);
     }
 
@@ -107,8 +107,8 @@ impl Node {
         world: &mut World,
     ) -> (usize, End) {
         let mut seen = 0;
-        for key in self.lives.keys().copied().collect::<Vec<_>>() {
-            let Some((attempt, below)) = self.lives.get_mut(&key) else { continue };
+        for key in self.instances.keys().copied().collect::<Vec<_>>() {
+            let Some((attempt, below)) = self.instances.get_mut(&key) else { continue };
             let attempt = *attempt;
             let ended = match below {
                 None if seen == nth => {
@@ -131,7 +131,7 @@ impl Node {
                     }
                 },
             };
-            self.lives.remove(&key);
+            self.instances.remove(&key);
             self.core.handle_exit(now, key, attempt, ended);
             return (nth + 1, self.drain(now, world));
         }

@@ -229,10 +229,10 @@ fn play(flags: Flags, specs: &[Spec], early: &[(Index, Outcome)], events: &[Even
         };
         let here: Vec<Arc<str>> = children.into_iter().filter_map(running).collect();
         let there: Vec<Arc<str>> = model
-            .kids
+            .children
             .iter()
-            .filter(|kid| kid.life.is_some())
-            .map(|kid| Arc::from(kid.spec.id.as_str()))
+            .filter(|child| child.instance.is_some())
+            .map(|child| Arc::from(child.spec.id.as_str()))
             .collect();
         assert_eq!(here, there, "{}", context(&world, &other));
     }

@@ -9,16 +9,16 @@ use crate::policy::{AutoShutdown, Flags, Restart, Strategy as Restarts};
 
 pub(super) struct Model {
     flags: Flags,
-    pub(super) kids: Vec<Kid>,
+    pub(super) children: Vec<Child>,
     restarts: Vec<Instant>,
 }
 
-pub(super) struct Kid {
+pub(super) struct Child {
     pub(super) spec: Spec,
-    pub(super) life: Option<Life>,
+    pub(super) instance: Option<Instance>,
 }
 
-pub(super) enum Life {
+pub(super) enum Instance {
     Worker,
     Supervisor(Model),
 }
@@ -28,24 +28,24 @@ pub(super) struct GivenUp;
 
 impl Model {
     pub(super) fn start(flags: Flags, specs: &[Spec], world: &mut World) -> Result<Self, ()> {
-        let mut model = Self { flags, kids: Vec::new(), restarts: Vec::new() };
+        let mut model = Self { flags, children: Vec::new(), restarts: Vec::new() };
         for spec in specs {
-            let mut kid = Kid { spec: spec.clone(), life: None };
-            match kid.start(world) {
+            let mut child = Child { spec: spec.clone(), instance: None };
+            match child.start(world) {
                 Outcome::Error => {
                     model.stop(world);
                     return Err(());
                 }
                 Outcome::Ignore if spec.restart == Restart::Temporary => {}
-                Outcome::Ignore | Outcome::Ok => model.kids.push(kid),
+                Outcome::Ignore | Outcome::Ok => model.children.push(child),
             }
         }
         Ok(model)
     }
 
     fn stop(&mut self, world: &mut World) {
-        for kid in self.kids.iter_mut().rev() {
-            kid.stop(world);
+        for child in self.children.iter_mut().rev() {
+            child.stop(world);
         }
     }
 
@@ -62,15 +62,17 @@ impl Model {
         now: Instant,
         world: &mut World,
     ) -> Result<(), GivenUp> {
-        let Spec { restart, significant, .. } = self.kids[at].spec;
-        self.kids[at].life = None;
+        let Spec { restart, significant, .. } = self.children[at].spec;
+        self.children[at].instance = None;
         match restart {
             Restart::Permanent => return self.restart(at, now, world),
             Restart::Transient if reason.is_abnormal() => return self.restart(at, now, world),
             Restart::Transient => {}
-            Restart::Temporary => _ = self.kids.remove(at),
+            Restart::Temporary => _ = self.children.remove(at),
         }
-        let last = || !self.kids.iter().any(|kid| kid.spec.significant && kid.life.is_some());
+        let last = || {
+            !self.children.iter().any(|child| child.spec.significant && child.instance.is_some())
+        };
         match self.flags.auto_shutdown {
             AutoShutdown::AnySignificant if significant => self.give_up(world),
             AutoShutdown::AllSignificant if significant && last() => self.give_up(world),
@@ -85,13 +87,13 @@ impl Model {
             if self.restarts.iter().filter(recent).count() > self.flags.intensity as usize {
                 return self.give_up(world);
             }
-            let failing = self.kids[at].spec.id.clone();
+            let failing = self.children[at].spec.id.clone();
             let first = match self.flags.strategy {
                 Restarts::OneForOne => {
-                    match self.kids[at].start(world) {
+                    match self.children[at].start(world) {
                         Outcome::Error => continue,
-                        Outcome::Ignore if self.kids[at].spec.restart == Restart::Temporary => {
-                            self.kids.remove(at);
+                        Outcome::Ignore if self.children[at].spec.restart == Restart::Temporary => {
+                            self.children.remove(at);
                         }
                         Outcome::Ignore | Outcome::Ok => {}
                     }
@@ -100,16 +102,18 @@ impl Model {
                 Restarts::OneForAll => 0,
                 Restarts::RestForOne => at,
             };
-            for kid in self.kids[first..].iter_mut().rev() {
-                kid.stop(world);
+            for child in self.children[first..].iter_mut().rev() {
+                child.stop(world);
             }
             let mut index = 0;
-            self.kids.retain(|kid| {
+            self.children.retain(|child| {
                 index += 1;
-                index <= first || kid.spec.id == failing || kid.spec.restart != Restart::Temporary
+                index <= first
+                    || child.spec.id == failing
+                    || child.spec.restart != Restart::Temporary
             });
-            let failed = (first..self.kids.len())
-                .find(|&index| self.kids[index].start(world) == Outcome::Error);
+            let failed = (first..self.children.len())
+                .find(|&index| self.children[index].start(world) == Outcome::Error);
             match failed {
                 None => return Ok(()),
                 Some(index) => at = index,
@@ -126,28 +130,30 @@ impl Model {
         world: &mut World,
     ) -> Result<usize, GivenUp> {
         let mut seen = 0;
-        for at in 0..self.kids.len() {
-            let ended = match &mut self.kids[at].life {
+        for at in 0..self.children.len() {
+            let ended = match &mut self.children[at].instance {
                 None => continue,
-                Some(Life::Worker) if seen == nth => {
-                    world.down(&self.kids[at].spec.id, reason);
+                Some(Instance::Worker) if seen == nth => {
+                    world.down(&self.children[at].spec.id, reason);
                     reason.clone()
                 }
-                Some(Life::Worker) => {
+                Some(Instance::Worker) => {
                     seen += 1;
                     continue;
                 }
-                Some(Life::Supervisor(below)) => match below.exit(nth - seen, reason, now, world) {
-                    Ok(workers) if workers <= nth - seen => {
-                        seen += workers;
-                        continue;
+                Some(Instance::Supervisor(below)) => {
+                    match below.exit(nth - seen, reason, now, world) {
+                        Ok(workers) if workers <= nth - seen => {
+                            seen += workers;
+                            continue;
+                        }
+                        Ok(_) => return Ok(nth + 1),
+                        Err(GivenUp) => {
+                            world.down(&self.children[at].spec.id, &ExitReason::SHUTDOWN);
+                            ExitReason::SHUTDOWN
+                        }
                     }
-                    Ok(_) => return Ok(nth + 1),
-                    Err(GivenUp) => {
-                        world.down(&self.kids[at].spec.id, &ExitReason::SHUTDOWN);
-                        ExitReason::SHUTDOWN
-                    }
-                },
+                }
             };
             return self.ended(at, &ended, now, world).map(|()| nth + 1);
         }
@@ -155,20 +161,20 @@ impl Model {
     }
 
     pub(super) fn request(&mut self, request: &Request, world: &mut World) -> &'static str {
-        let find = |id: &str| self.kids.iter().position(|kid| kid.spec.id == id);
+        let find = |id: &str| self.children.iter().position(|child| child.spec.id == id);
         match request {
             Request::Terminate(id) => {
                 let Some(at) = find(id) else { return "not_found" };
-                self.kids[at].stop(world);
-                if self.kids[at].spec.restart == Restart::Temporary {
-                    self.kids.remove(at);
+                self.children[at].stop(world);
+                if self.children[at].spec.restart == Restart::Temporary {
+                    self.children.remove(at);
                 }
                 "ok"
             }
             Request::Restart(id) => match find(id) {
                 None => "not_found",
-                Some(at) if self.kids[at].life.is_some() => "running",
-                Some(at) => match self.kids[at].start(world) {
+                Some(at) if self.children[at].instance.is_some() => "running",
+                Some(at) => match self.children[at].start(world) {
                     Outcome::Ok => "ok",
                     Outcome::Ignore => "ignored",
                     Outcome::Error => "failed",
@@ -176,9 +182,9 @@ impl Model {
             },
             Request::Delete(id) => match find(id) {
                 None => "not_found",
-                Some(at) if self.kids[at].life.is_some() => "running",
+                Some(at) if self.children[at].instance.is_some() => "running",
                 Some(at) => {
-                    self.kids.remove(at);
+                    self.children.remove(at);
                     "ok"
                 }
             },
@@ -187,17 +193,17 @@ impl Model {
     }
 }
 
-impl Kid {
+impl Child {
     fn start(&mut self, world: &mut World) -> Outcome {
         let Some((flags, specs)) = &self.spec.below else {
             let outcome = world.start(&self.spec.id);
-            self.life = (outcome == Outcome::Ok).then_some(Life::Worker);
+            self.instance = (outcome == Outcome::Ok).then_some(Instance::Worker);
             return outcome;
         };
         match Model::start(*flags, specs, world) {
             Ok(below) => {
                 world.log.push(format!("start {}", self.spec.id));
-                self.life = Some(Life::Supervisor(below));
+                self.instance = Some(Instance::Supervisor(below));
                 Outcome::Ok
             }
             Err(()) => Outcome::Error,
@@ -205,10 +211,10 @@ impl Kid {
     }
 
     fn stop(&mut self, world: &mut World) {
-        match self.life.take() {
+        match self.instance.take() {
             None => return,
-            Some(Life::Worker) => {}
-            Some(Life::Supervisor(mut below)) => below.stop(world),
+            Some(Instance::Worker) => {}
+            Some(Instance::Supervisor(mut below)) => below.stop(world),
         }
         world.down(&self.spec.id, &ExitReason::SHUTDOWN);
     }

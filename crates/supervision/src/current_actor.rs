@@ -1,6 +1,7 @@
 //! State of the actor that is being polled on this thread, which the actor can set and read.
 //!
-//! actix contexts have no room for a supervisor's notes, so each instance puts its [`Notes`] here while it is polled.
+//! An actix context has no room for a supervisor's data, so each instance puts its [`CurrentActor`] here while it is
+//! polled.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -14,15 +15,15 @@ use actix::prelude::*;
 use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::policy::Info;
-use crate::tree::{InstanceId, Station};
-use crate::watchdog::{self, Beat};
+use crate::tree::{ActorRecord, InstanceId};
+use crate::watchdog::{self, PollGuard};
 
-/// Notes of one instance, which it can set while it is polled.
+/// State of one instance that the actor can set and read while it is polled.
 #[derive(Default)]
-pub(crate) struct Notes {
+pub(crate) struct CurrentActor {
     pub(crate) exit: RefCell<Option<ExitReason>>,
-    pub(crate) start: RefCell<Start>,
-    pub(crate) station: Option<Arc<Station>>,
+    pub(crate) start: RefCell<StartProgress>,
+    pub(crate) record: Option<Arc<ActorRecord>>,
     pub(crate) waker: RefCell<Option<Waker>>,
     /// Whether `started` has run.
     pub(crate) begun: Cell<bool>,
@@ -34,7 +35,7 @@ pub(crate) struct Notes {
 
 /// Progress of a start.
 #[derive(Default)]
-pub(crate) enum Start {
+pub(crate) enum StartProgress {
     /// Complete once `started` has run.
     #[default]
     Plain,
@@ -49,7 +50,7 @@ pub(crate) enum Start {
 /// Dropping it fails the start.
 #[must_use = "a start that is never said to be ready has failed"]
 pub struct Starting {
-    notes: Option<Rc<Notes>>,
+    current: Option<Rc<CurrentActor>>,
     done: Cell<bool>,
 }
 
@@ -58,36 +59,36 @@ pub struct Starting {
 ///
 /// In an actor that this crate did not start this has no effect.
 pub fn defer_start() -> Starting {
-    let notes = current();
-    if let Some(notes) = &notes {
-        *notes.start.borrow_mut() = Start::Deferred;
+    let current = current();
+    if let Some(current) = &current {
+        *current.start.borrow_mut() = StartProgress::Deferred;
     }
-    Starting { notes, done: Cell::new(false) }
+    Starting { current, done: Cell::new(false) }
 }
 
 impl Starting {
     /// Completes the start.
     pub fn ready(self) {
-        self.finish(Start::Ready(None));
+        self.finish(StartProgress::Ready(None));
     }
 
     /// Completes the start, and gives `info` to the caller of `start_child` or `restart_child`.
     pub fn ready_with(self, info: impl Any + Send) {
-        self.finish(Start::Ready(Some(Box::new(info))));
+        self.finish(StartProgress::Ready(Some(Box::new(info))));
     }
 
-    /// Fails the start: the actor is dropped and its supervisor told.
+    /// Fails the start: the actor is dropped, and its supervisor gets the error.
     pub fn fail(self, error: StartError) {
-        self.finish(Start::Failed(error));
+        self.finish(StartProgress::Failed(error));
     }
 
-    fn finish(&self, start: Start) {
+    fn finish(&self, start: StartProgress) {
         if self.done.replace(true) {
             return;
         }
-        if let Some(notes) = &self.notes {
-            *notes.start.borrow_mut() = start;
-            if let Some(waker) = notes.waker.borrow_mut().take() {
+        if let Some(current) = &self.current {
+            *current.start.borrow_mut() = start;
+            if let Some(waker) = current.waker.borrow_mut().take() {
                 waker.wake();
             }
         }
@@ -96,7 +97,7 @@ impl Starting {
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        self.finish(Start::Failed(StartError::failed("the start was abandoned")));
+        self.finish(StartProgress::Failed(StartError::failed("the start was abandoned")));
     }
 }
 
@@ -116,8 +117,8 @@ pub trait Exit {
 
 impl<A: Actor<Context = Context<A>>> Exit for Context<A> {
     fn exit(&mut self, reason: ExitReason) {
-        if let Some(notes) = current() {
-            *notes.exit.borrow_mut() = Some(reason);
+        if let Some(current) = current() {
+            *current.exit.borrow_mut() = Some(reason);
         }
         self.stop();
     }
@@ -127,8 +128,8 @@ impl<A: Actor<Context = Context<A>>> Exit for Context<A> {
 ///
 /// actix does not expose a mailbox's length, so only an actor that counts for itself has a depth.
 pub fn report_depth(depth: usize) {
-    if let Some(station) = current().and_then(|notes| notes.station.clone()) {
-        station.depth.store(depth, Ordering::Relaxed);
+    if let Some(record) = current().and_then(|current| current.record.clone()) {
+        record.depth.store(depth, Ordering::Relaxed);
     }
 }
 
@@ -137,17 +138,17 @@ pub fn report_depth(depth: usize) {
 ///
 /// False in an actor that this crate did not start.
 pub fn has_panicked() -> bool {
-    current().is_some_and(|notes| notes.panicked.get())
+    current().is_some_and(|current| current.panicked.get())
 }
 
 /// Returns who runs on this thread: the path of the actor that is being polled or made, or the name given to the call.
 pub(crate) fn who() -> Option<String> {
     let making = MAKING.try_with(|making| making.borrow().clone()).ok().flatten();
-    let station = making.or_else(|| {
+    let record = making.or_else(|| {
         let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
-        current?.station.clone()
+        current?.record.clone()
     });
-    let path = station.map(|station| station.path.to_string());
+    let path = record.map(|record| record.path.to_string());
     path.or_else(|| {
         NAME.try_with(|name| name.borrow().as_deref().map(str::to_owned)).ok().flatten()
     })
@@ -167,19 +168,19 @@ impl Drop for Named {
     }
 }
 
-fn current() -> Option<Rc<Notes>> {
+fn current() -> Option<Rc<CurrentActor>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Guard that makes `notes` the current ones until it is dropped.
+/// Guard that makes an instance the current one until it is dropped.
 pub(crate) struct Entered {
-    before: Option<Rc<Notes>>,
-    _beat: Beat,
+    before: Option<Rc<CurrentActor>>,
+    _poll: PollGuard,
 }
 
-pub(crate) fn enter(notes: &Rc<Notes>, instance: InstanceId) -> Entered {
-    let before = CURRENT.replace(Some(Rc::clone(notes)));
-    Entered { before, _beat: watchdog::beat(instance) }
+pub(crate) fn enter(current: &Rc<CurrentActor>, instance: InstanceId) -> Entered {
+    let before = CURRENT.replace(Some(Rc::clone(current)));
+    Entered { before, _poll: watchdog::begin_poll(instance) }
 }
 
 impl Drop for Entered {
@@ -188,12 +189,12 @@ impl Drop for Entered {
     }
 }
 
-/// Guard of the time in which an actor is being made; the actor has no notes yet.
+/// Guard of the time in which an actor is being made; it has no instance yet.
 pub(crate) struct Making(#[expect(dead_code, reason = "ends the poll")] watchdog::Making);
 
-pub(crate) fn make(station: &Arc<Station>, instance: InstanceId) -> Making {
-    MAKING.set(Some(Arc::clone(station)));
-    Making(watchdog::making(instance, station))
+pub(crate) fn make(record: &Arc<ActorRecord>, instance: InstanceId) -> Making {
+    MAKING.set(Some(Arc::clone(record)));
+    Making(watchdog::making(instance, record))
 }
 
 impl Drop for Making {
@@ -203,7 +204,7 @@ impl Drop for Making {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Notes>>> = const { RefCell::new(None) };
-    static MAKING: RefCell<Option<Arc<Station>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Rc<CurrentActor>>> = const { RefCell::new(None) };
+    static MAKING: RefCell<Option<Arc<ActorRecord>>> = const { RefCell::new(None) };
     static NAME: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
 }

@@ -11,69 +11,73 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use crate::child_ref::Slot;
-use crate::current;
+use crate::current_actor;
 use crate::error::StartError;
 use crate::exit::panic_text;
 use crate::fault::Fault;
-use crate::instance::{Instance, Limit, Orders, Owned};
-use crate::monitor::Control;
+use crate::instance::{Instance, InstanceParams, Owned, TimeLimit};
+use crate::monitor::Order;
 use crate::panic_hook;
 
 /// Function that makes an actor, on the thread on which the actor will run.
-pub(crate) type Make<A> =
+pub(crate) type MakeActor<A> =
     Box<dyn FnOnce() -> LocalBoxFuture<'static, Result<A, StartError>> + Send>;
 
-/// One instance of an actor. The allocation never holds both states at once: some actors are large.
+/// Task of one instance of an actor. The allocation never holds both states at once: some actors are large.
 #[allow(clippy::large_enum_variant, reason = "it becomes the large one, where it is")]
-pub(crate) enum Life<A: Actor<Context = Context<A>>> {
+pub(crate) enum InstanceTask<A: Actor<Context = Context<A>>> {
     /// Resolves to none if the actor could not be made, which has been reported.
     Making(LocalBoxFuture<'static, Option<Instance<A>>>),
-    Living(Instance<A>),
+    Running(Instance<A>),
 }
 
-/// Returns the future that makes an actor and runs it to its end.
-pub(crate) fn live<A>(make: Make<A>, slot: Arc<Slot<A>>, orders: Orders) -> Life<A>
-where
-    A: Actor<Context = Context<A>>,
-{
-    Life::Making(Box::pin(make_one(make, slot, orders)))
+impl<A: Actor<Context = Context<A>>> InstanceTask<A> {
+    /// Creates the task that makes an actor and runs it to its end.
+    pub(crate) fn new(make: MakeActor<A>, slot: Arc<Slot<A>>, params: InstanceParams) -> Self {
+        Self::Making(Box::pin(make_instance(make, slot, params)))
+    }
 }
 
-impl<A: Actor<Context = Context<A>>> Future for Life<A> {
+impl<A: Actor<Context = Context<A>>> Future for InstanceTask<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
         if let Self::Making(making) = this {
             match ready!(making.as_mut().poll(cx)) {
-                Some(instance) => *this = Self::Living(instance),
+                Some(instance) => *this = Self::Running(instance),
                 None => return Poll::Ready(()),
             }
         }
         match this {
-            Self::Living(instance) => Pin::new(instance).poll(cx),
+            Self::Running(instance) => Pin::new(instance).poll(cx),
             Self::Making(_) => Poll::Pending,
         }
     }
 }
 
-async fn make_one<A>(make: Make<A>, slot: Arc<Slot<A>>, mut orders: Orders) -> Option<Instance<A>>
+async fn make_instance<A>(
+    make: MakeActor<A>,
+    slot: Arc<Slot<A>>,
+    mut params: InstanceParams,
+) -> Option<Instance<A>>
 where
     A: Actor<Context = Context<A>>,
 {
-    orders.ticket.begin();
-    let mut limit = Limit::new(orders.start_timeout);
+    params.reporter.begin();
+    let mut limit = TimeLimit::new(params.start_timeout);
     let mut making = AssertUnwindSafe(async move { make().await }).catch_unwind().boxed_local();
     let made = std::future::poll_fn(|cx| {
-        orders.ticket.peg.set_waker(cx.waker().clone());
-        if let Some(order) = orders.ticket.peg.take_order() {
+        params.reporter.control.set_waker(cx.waker().clone());
+        if let Some(order) = params.reporter.control.take_order() {
             return Poll::Ready(Err(match order {
-                Control::Fault(Fault::Panic(message)) => StartError::Panicked(message),
+                Order::Fault(Fault::Panic(message)) => StartError::Panicked(message),
                 _ => StartError::ShuttingDown,
             }));
         }
         let polled = {
-            let _making = current::make(&orders.ticket.station, orders.ticket.peg.instance);
+            let _making =
+                current_actor::make(&params.reporter.record, params.reporter.control.instance);
             making.poll_unpin(cx)
         };
         if let Poll::Ready(made) = polled {
@@ -83,16 +87,16 @@ where
                 Err(panic) => Err(StartError::Panicked(panic_text(&*panic))),
             });
         }
-        limit.poll(cx).map(|()| Err(StartError::TimedOut(orders.start_timeout)))
+        limit.poll(cx).map(|()| Err(StartError::TimedOut(params.start_timeout)))
     })
     .await;
     drop(making);
     match made {
         Ok(actor) => {
-            Some(Instance::new(actor, Context::new(), slot, orders, limit, Owned::BySupervisor))
+            Some(Instance::new(actor, Context::new(), slot, params, limit, Owned::BySupervisor))
         }
         Err(error) => {
-            orders.ticket.start_failed(error);
+            params.reporter.start_failed(error);
             None
         }
     }
