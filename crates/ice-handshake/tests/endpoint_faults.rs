@@ -191,7 +191,7 @@ async fn nothing_is_left_of_endpoints_that_have_ended() {
         }
         a.endpoint.stop().await;
         b.endpoint.stop().await;
-        assert!(!a.endpoint.is_running() && a.endpoint.supervisor().addr().is_none());
+        assert!(!a.endpoint.is_running() && !a.endpoint.supervisor().is_running());
     }
     // Other tests of this file run in the same process.
     let deadline = Instant::now() + PATIENCE;

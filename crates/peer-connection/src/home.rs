@@ -181,7 +181,7 @@ impl PeerConnections {
                         let mux = thread.mux.clone();
                         let child =
                             ChildSpec::new(format!("udp {at}"), move || UdpMux::new(mux.clone()));
-                        spec.child(child.arbiter(Placement::Pool(thread.pool.clone())))
+                        spec.child(child.placement(Placement::Pool(thread.pool.clone())))
                     })
                 }))
                 .child(ChildSpec::supervisor("handshakes", || {
@@ -258,7 +258,7 @@ impl PeerConnections {
         // Not restarted: the peer knows the old instance, and a connection that has failed cannot be resumed.
         .restart(Restart::Temporary)
         .shutdown(Shutdown::Timeout(STOPPING))
-        .arbiter(placement);
+        .placement(placement);
         let connections = self.supervisor_of("connections");
         connections.start_child(spec).await?;
         let actor = connections.child(&id.to_string()).map_err(|_| OpenError::Ended)?;

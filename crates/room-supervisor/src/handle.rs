@@ -126,7 +126,7 @@ impl RoomHandle {
         _ = timeout(STARTING, self.is_up()).await;
         match self.supervisor() {
             Some(supervisor) => supervisor.start_child(spec).await.map(|_| ()),
-            None => Err(callboard_supervision::NoSupervisor.into()),
+            None => Err(callboard_supervision::NoSupervisorError.into()),
         }
     }
 

@@ -191,7 +191,7 @@ impl AnyRoomOptions {
                 std::future::ready(opened.map_err(StartError::Failed))
             });
             let room = room.restart(Restart::Transient).significant(true).shutdown(ROOM_SHUTDOWN);
-            room.arbiter(placement.clone())
+            room.placement(placement.clone())
         };
         Parts { handle, tenancy, room, flags }
     }

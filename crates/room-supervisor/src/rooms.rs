@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
 use callboard_supervision::{
-    ArbiterPool, ChildSpec, Flags, NoSupervisor, StartChildError, StartError, Status,
+    ArbiterPool, ChildSpec, Flags, NoSupervisorError, StartChildError, StartError, Status,
     SupervisorRef, SupervisorSpec,
 };
 use futures_util::future::join_all;
@@ -149,7 +149,7 @@ impl Rooms {
 
     /// Returns whether the rooms' supervisor runs: it has been started, and not stopped.
     pub fn is_running(&self) -> bool {
-        self.home().is_some_and(|home| home.supervisor.addr().is_some())
+        self.home().is_some_and(|home| home.supervisor.is_running())
     }
 
     /// Returns whether all rooms are being closed ([`stop_all`](Self::stop_all)), and no more are opened.
@@ -244,7 +244,7 @@ impl Rooms {
         if self.is_closing() {
             return Err(StartRoomError::ShuttingDown);
         }
-        let gone = || StartRoomError::Start(StartChildError::NoSupervisor(NoSupervisor));
+        let gone = || StartRoomError::Start(StartChildError::NoSupervisor(NoSupervisorError));
         let Home { supervisor, arbiter, .. } = self.home().ok_or_else(gone)?;
         let (tell, told) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
@@ -294,7 +294,7 @@ impl Shared {
             }
             Err(error) => return Err(error.into()),
         }
-        let node = handle.supervisor().ok_or(StartChildError::NoSupervisor(NoSupervisor))?;
+        let node = handle.supervisor().ok_or(StartChildError::NoSupervisor(NoSupervisorError))?;
         match node.start_child(room).await {
             Ok(_) => Ok(handle),
             Err(error) => {

@@ -362,7 +362,7 @@ impl<P: Peer> Birth<P> {
                     .again(again))
             }
         });
-        spec.restart(Restart::Temporary).retries(RETRIES).arbiter(here)
+        spec.restart(Restart::Temporary).retries(RETRIES).placement(here)
     }
 }
 

@@ -14,7 +14,7 @@ use actix::prelude::*;
 
 use crate::error::StartError;
 use crate::exit::ExitReason;
-use crate::policy::Info;
+use crate::policy::StartInfo;
 use crate::tree::{ActorRecord, InstanceId};
 use crate::watchdog::{self, PollGuard};
 
@@ -41,7 +41,7 @@ pub(crate) enum StartProgress {
     Plain,
     /// The actor reports later that it is complete.
     Deferred,
-    Ready(Option<Info>),
+    Ready(Option<StartInfo>),
     Failed(StartError),
 }
 
@@ -49,24 +49,24 @@ pub(crate) enum StartProgress {
 ///
 /// Dropping it fails the start.
 #[must_use = "a start that is never said to be ready has failed"]
-pub struct Starting {
+pub struct StartReport {
     current: Option<Rc<CurrentActor>>,
     done: Cell<bool>,
 }
 
 /// Declares in `started` that the start is not complete when `started` returns (OTP: a `gen_server`'s `init` that goes
-/// on). The supervisor waits for [`Starting::ready`] before it starts the next child.
+/// on). The supervisor waits for [`StartReport::ready`] before it starts the next child.
 ///
 /// In an actor that this crate did not start this has no effect.
-pub fn defer_start() -> Starting {
+pub fn defer_start() -> StartReport {
     let current = current();
     if let Some(current) = &current {
         *current.start.borrow_mut() = StartProgress::Deferred;
     }
-    Starting { current, done: Cell::new(false) }
+    StartReport { current, done: Cell::new(false) }
 }
 
-impl Starting {
+impl StartReport {
     /// Completes the start.
     pub fn ready(self) {
         self.finish(StartProgress::Ready(None));
@@ -95,15 +95,15 @@ impl Starting {
     }
 }
 
-impl Drop for Starting {
+impl Drop for StartReport {
     fn drop(&mut self) {
         self.finish(StartProgress::Failed(StartError::failed("the start was abandoned")));
     }
 }
 
-impl std::fmt::Debug for Starting {
+impl std::fmt::Debug for StartReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Starting").field("done", &self.done).finish_non_exhaustive()
+        f.debug_struct("StartReport").field("done", &self.done).finish_non_exhaustive()
     }
 }
 

@@ -103,7 +103,7 @@ pub enum StartChildError {
     Start(#[from] StartError),
     /// The supervisor is gone.
     #[error(transparent)]
-    NoSupervisor(#[from] NoSupervisor),
+    NoSupervisor(#[from] NoSupervisorError),
 }
 
 /// Error of [`restart_child`](crate::SupervisorRef::restart_child).
@@ -127,7 +127,7 @@ pub enum RestartChildError {
     Start(#[from] StartError),
     /// The supervisor is gone.
     #[error(transparent)]
-    NoSupervisor(#[from] NoSupervisor),
+    NoSupervisor(#[from] NoSupervisorError),
 }
 
 /// Error of [`terminate_child`](crate::SupervisorRef::terminate_child).
@@ -139,7 +139,7 @@ pub enum TerminateChildError {
     NotFound,
     /// The supervisor is gone.
     #[error(transparent)]
-    NoSupervisor(#[from] NoSupervisor),
+    NoSupervisor(#[from] NoSupervisorError),
 }
 
 /// Error of [`delete_child`](crate::SupervisorRef::delete_child).
@@ -160,13 +160,13 @@ pub enum DeleteChildError {
     Dynamic,
     /// The supervisor is gone.
     #[error(transparent)]
-    NoSupervisor(#[from] NoSupervisor),
+    NoSupervisor(#[from] NoSupervisorError),
 }
 
 /// Error: the supervisor is not running.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the supervisor is not running")]
-pub struct NoSupervisor;
+pub struct NoSupervisorError;
 
 /// Error of a lookup by id or path.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -191,7 +191,8 @@ pub enum LookupError {
 /// Error: a word that is not one of OTP's.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("invalid {what}: `{word}`")]
-pub struct UnknownWord {
+#[non_exhaustive]
+pub struct ParsePolicyError {
     /// Kind of word that was expected, such as `strategy`.
     pub what: &'static str,
     /// The word that was found.

@@ -25,7 +25,7 @@ use crate::exit::{ExitReason, panic_text};
 use crate::fault::Fault;
 use crate::monitor::{self, ControlBlock, Enlisted, Order};
 use crate::panic_hook;
-use crate::policy::{Attempt, ChildKind, DEFAULT_SHUTDOWN, Info, Key, Shutdown};
+use crate::policy::{Attempt, ChildKind, DEFAULT_SHUTDOWN, Key, Shutdown, StartInfo};
 use crate::tree::{ActorRecord, Lifecycle};
 
 /// Parameters of a new instance.
@@ -289,7 +289,10 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         Poll::Ready(())
     }
 
-    fn poll_start(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Option<Info>, StartError>> {
+    fn poll_start(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Result<Option<StartInfo>, StartError>> {
         let start = self.current.start.replace(StartProgress::Deferred);
         match start {
             StartProgress::Plain => Poll::Ready(Ok(None)),
@@ -378,7 +381,7 @@ pub(crate) struct Report {
 }
 
 pub(crate) enum ReportKind {
-    Started(Option<Info>),
+    Started(Option<StartInfo>),
     StartFailed(StartError),
     Ended(ExitReason),
 }
@@ -442,7 +445,7 @@ impl InstanceReporter {
         self.record.starting(self.control.instance);
     }
 
-    fn started(&mut self, info: Option<Info>) {
+    fn started(&mut self, info: Option<StartInfo>) {
         self.started = true;
         self.record.report(self.control.instance, Lifecycle::Started);
         self.target.report(ReportKind::Started(info));

@@ -95,22 +95,21 @@ mod supervisor_ref;
 mod tree;
 mod watchdog;
 
-pub use crate::core::Counts;
+pub use crate::core::ChildCounts;
 pub use arbiter::{ArbiterPool, Placement};
 pub use catch::{catch_panic, catch_panics};
 pub use child_ref::ChildRef;
-pub use current_actor::{Exit, Starting, defer_start, has_panicked, report_depth};
+pub use current_actor::{Exit, StartReport, defer_start, has_panicked, report_depth};
 pub use error::*;
 pub use exit::ExitReason;
 pub use fault::Fault;
 pub use monitor::{Down, MonitorId, MonitorRef, link, monitor};
 pub use panic_hook::{PanicReports, install_panic_hook};
 pub use policy::{
-    AutoShutdown, Backoff, ChildId, ChildKind, ChildPolicy, Flags, Info, Restart, Shutdown,
+    AutoShutdown, Backoff, ChildId, ChildKind, ChildPolicy, Flags, Restart, Shutdown, StartInfo,
     Strategy,
 };
 pub use spawn::spawn;
 pub use spec::{ChildSpec, SupervisorSpec};
-pub use supervisor::Supervisor;
-pub use supervisor_ref::{ChildInfo, Started, SupervisorRef};
-pub use tree::{Event, InstanceId, Lifecycle, Path, Status, TreeSnapshot};
+pub use supervisor_ref::{ChildInfo, StartedChild, SupervisorRef};
+pub use tree::{ActorPath, Event, InstanceId, Lifecycle, Status, TreeSnapshot};

@@ -17,6 +17,7 @@ use crate::tree::{ActorRecord, InstanceId};
 /// Report of the end of a monitored actor. Delivered once.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Down {
     /// Id of the monitor that this answers.
     pub monitor: MonitorId,
@@ -57,9 +58,17 @@ impl MonitorRef {
 /// An actor that has ended, or that was not started by this crate, is answered at once with
 /// [`ExitReason::NoProcess`], as in OTP.
 pub fn monitor<A: Actor>(addr: &Addr<A>, to: Recipient<Down>) -> MonitorRef {
+    monitor_instance(find(addr), || std::any::type_name::<A>().into(), to)
+}
+
+/// Monitors this instance; if there is none, the report has the name from `name`.
+pub(crate) fn monitor_instance(
+    control: Option<Arc<ControlBlock>>,
+    name: impl FnOnce() -> Arc<str>,
+    to: Recipient<Down>,
+) -> MonitorRef {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = MonitorId(NEXT.fetch_add(1, Ordering::Relaxed));
-    let control = find(addr);
     if let Some(control) = &control {
         let mut state = control.lock();
         if state.ended.is_none() {
@@ -67,9 +76,8 @@ pub fn monitor<A: Actor>(addr: &Addr<A>, to: Recipient<Down>) -> MonitorRef {
             return MonitorRef { id, control: Arc::downgrade(control) };
         }
     }
-    let name = Arc::from(std::any::type_name::<A>());
     // One message for this call.
-    to.do_send(Down { monitor: id, name, instance: None, reason: ExitReason::NoProcess });
+    to.do_send(Down { monitor: id, name: name(), instance: None, reason: ExitReason::NoProcess });
     MonitorRef { id, control: Weak::new() }
 }
 
@@ -78,7 +86,12 @@ pub fn monitor<A: Actor>(addr: &Addr<A>, to: Recipient<Down>) -> MonitorRef {
 ///
 /// A link with an actor that has ended, or that was not started by this crate, stops the other one likewise.
 pub fn link<A: Actor, B: Actor>(a: &Addr<A>, b: &Addr<B>) {
-    match (find(a), find(b)) {
+    link_instances(find(a), find(b));
+}
+
+/// Links two instances; one that is none has ended.
+pub(crate) fn link_instances(a: Option<Arc<ControlBlock>>, b: Option<Arc<ControlBlock>>) {
+    match (a, b) {
         (Some(a), Some(b)) => {
             a.tie(&b);
             b.tie(&a);

@@ -38,12 +38,8 @@ pub fn install_panic_hook() -> PanicReports {
         let (jobs, queue) = sync_channel(QUEUE);
         // As in the default hook: enabled by the environment, or not.
         let frames = Backtrace::capture().status() == BacktraceStatus::Captured;
-        let shared = Arc::new(Shared {
-            jobs,
-            frames,
-            places: Mutex::default(),
-            symbols: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { jobs, frames, places: Mutex::default(), symbols: Mutex::default() });
         let reporter = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("panic-reporter".to_owned());
         if let Err(error) = thread.spawn(move || reporter.run(&queue)) {

@@ -1,4 +1,6 @@
 //! Policies of supervisors and children, in the words of OTP, and the ids of children.
+//!
+//! The enums are exhaustive: OTP's sets of words are closed, and a program may want to match all of one.
 
 use std::any::Any;
 use std::fmt;
@@ -6,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::UnknownWord;
+use crate::error::ParsePolicyError;
 
 /// Restart strategy: the children that are restarted when one child fails.
 ///
@@ -115,6 +117,7 @@ pub enum ChildKind {
 
 /// Flags of one supervisor (OTP: `supervisor:sup_flags()`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Flags {
     /// Children that are restarted when one child fails. Default: [`Strategy::OneForOne`].
     pub strategy: Strategy,
@@ -169,6 +172,7 @@ impl Flags {
 /// The `n`-th restart in a row waits `first × factorⁿ⁻¹`, at most `max`, shortened by up to `jitter` of itself at
 /// random. An instance that ran for `reset_after` starts the row anew.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Backoff {
     /// Pause before the first restart. Default: 100 ms.
     pub first: Duration,
@@ -195,6 +199,31 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// Sets the pause before the first restart.
+    pub fn first(self, first: Duration) -> Self {
+        Self { first, ..self }
+    }
+
+    /// Sets the factor by which each further pause is multiplied; less than 1 counts as 1.
+    pub fn factor(self, factor: f64) -> Self {
+        Self { factor, ..self }
+    }
+
+    /// Sets the longest pause.
+    pub fn max(self, max: Duration) -> Self {
+        Self { max, ..self }
+    }
+
+    /// Sets the largest share of a pause that is taken off at random, 0 to 1.
+    pub fn jitter(self, jitter: f64) -> Self {
+        Self { jitter, ..self }
+    }
+
+    /// Sets the time that an instance must have run for the row to start anew.
+    pub fn reset_after(self, reset_after: Duration) -> Self {
+        Self { reset_after, ..self }
+    }
+
     /// Returns the pause before the `nth` restart in a row (1 is the first); `chance` is between 0 and 1.
     pub(crate) fn pause(&self, nth: u32, chance: f64) -> Duration {
         let longest = self.max.as_secs_f64();
@@ -229,7 +258,7 @@ pub struct ChildPolicy {
 pub type ChildId = Arc<str>;
 
 /// Value that a start function hands to the caller of [`start_child`](crate::SupervisorRef::start_child).
-pub type Info = Box<dyn Any + Send>;
+pub type StartInfo = Box<dyn Any + Send>;
 
 /// Key of a child in its supervisor; the order of the keys is the start order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -250,12 +279,12 @@ macro_rules! spelled {
         }
 
         impl FromStr for $type {
-            type Err = UnknownWord;
+            type Err = ParsePolicyError;
 
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+            fn from_str(word: &str) -> Result<Self, ParsePolicyError> {
                 match word {
                     $($word => Ok($value),)+
-                    _ => Err(UnknownWord { what: $what, word: word.to_owned() }),
+                    _ => Err(ParsePolicyError { what: $what, word: word.to_owned() }),
                 }
             }
         }
@@ -301,16 +330,16 @@ impl fmt::Display for Shutdown {
 }
 
 impl FromStr for Shutdown {
-    type Err = UnknownWord;
+    type Err = ParsePolicyError;
 
     /// Parses `brutal_kill`, `infinity`, or a whole number of milliseconds.
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+    fn from_str(word: &str) -> Result<Self, ParsePolicyError> {
         match word {
             "brutal_kill" => Ok(Shutdown::BrutalKill),
             "infinity" => Ok(Shutdown::Infinity),
             _ => match word.parse() {
                 Ok(millis) => Ok(Shutdown::Timeout(Duration::from_millis(millis))),
-                Err(_) => Err(UnknownWord { what: "shutdown", word: word.to_owned() }),
+                Err(_) => Err(ParsePolicyError { what: "shutdown", word: word.to_owned() }),
             },
         }
     }

@@ -6,7 +6,7 @@ use crate::child_ref::Slot;
 use crate::instance::{self, InstanceParams, InstanceReporter, ReportTarget};
 use crate::monitor::{ControlBlock, Name};
 use crate::policy::{ChildKind, DEFAULT_SHUTDOWN, START_TIMEOUT};
-use crate::tree::{ActorRecord, Path, Tree};
+use crate::tree::{ActorPath, ActorRecord, Tree};
 
 /// Starts an actor without a supervisor on the current thread. The actor can be [monitored](crate::monitor) and
 /// [linked](crate::link), and can [exit](crate::Exit) with a reason.
@@ -17,7 +17,7 @@ pub fn spawn<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
     let control = ControlBlock::new(Name::Type(type_name));
     let slot = Slot::new();
     let record = ActorRecord::new(
-        Path::root(type_name.into()),
+        ActorPath::root(type_name.into()),
         Tree::of_one(),
         ChildKind::Worker,
         type_name,

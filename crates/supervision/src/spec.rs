@@ -99,7 +99,7 @@ impl ChildSpec {
     }
 
     /// Sets the thread on which the child runs. Default: its supervisor's thread.
-    pub fn arbiter(mut self, placement: Placement) -> Self {
+    pub fn placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
         self
     }

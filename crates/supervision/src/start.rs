@@ -17,7 +17,7 @@ use crate::policy::{ChildId, ChildKind, Shutdown};
 use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::supervisor::Supervisor;
 use crate::supervisor_ref::SupervisorRef;
-use crate::tree::{ActorRecord, Path, Tree};
+use crate::tree::{ActorPath, ActorRecord, Tree};
 
 impl ChildSpec {
     /// Creates the specification of a supervisor. `make` returns its flags and start list anew for each instance.
@@ -75,7 +75,7 @@ impl SupervisorSpec {
         let spec =
             ChildSpec::try_supervisor(name, move |_| once.take().ok_or(StartError::ShuttingDown));
         let record = ActorRecord::new(
-            Path::root(spec.id.clone()),
+            ActorPath::root(spec.id.clone()),
             Tree::new(),
             spec.policy.kind,
             spec.factory.type_name(),

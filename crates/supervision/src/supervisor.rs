@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::arbiter::{PickedThread, Placement};
 use crate::core::{Answer, Core, Output, Request, State, Token};
-use crate::current_actor::{Exit, Starting, defer_start};
+use crate::current_actor::{Exit, StartReport, defer_start};
 use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
 use crate::fault::Fault;
@@ -22,7 +22,7 @@ use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::tree::{ActorRecord, InstanceId, Lifecycle, Status};
 
 /// Supervisor actor, used through its [`SupervisorRef`](crate::SupervisorRef).
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     spec: Option<SupervisorSpec>,
     node: Arc<Node>,
     /// Number of this instance among those of the node; 0 until it begins.
@@ -36,7 +36,7 @@ pub struct Supervisor {
     /// Address to which all children report.
     itself: Option<Arc<Recipient<Report>>>,
     next_token: u64,
-    starting: Option<Starting>,
+    starting: Option<StartReport>,
     /// Whether it was asked to stop from outside, rather than by its own rules.
     asked: bool,
     ended: bool,

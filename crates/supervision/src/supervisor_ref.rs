@@ -8,16 +8,16 @@ use actix::prelude::*;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::child_ref::{ChildRef, Slot};
-use crate::core::{Answer, Counts, Request};
+use crate::core::{Answer, ChildCounts, Request};
 use crate::error::*;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::monitor::{ControlBlock, Order};
+use crate::monitor::{self, ControlBlock, Down, MonitorRef, Order};
 use crate::node::Node;
-use crate::policy::{ChildId, ChildPolicy, Info, Shutdown};
+use crate::policy::{ChildId, ChildPolicy, Shutdown, StartInfo};
 use crate::spec::ChildSpec;
 use crate::supervisor::{Ask, AskToTerminate, Inject, Supervisor, status};
-use crate::tree::{Event, InstanceId, Path, Status, TreeSnapshot};
+use crate::tree::{ActorPath, Event, InstanceId, Status, TreeSnapshot};
 
 /// Handle of a supervisor by its name: leads to its current instance. Cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -29,16 +29,17 @@ pub struct SupervisorRef {
 }
 
 /// Child that [`start_child`](SupervisorRef::start_child) or [`restart_child`](SupervisorRef::restart_child) started.
-pub struct Started {
+#[non_exhaustive]
+pub struct StartedChild {
     /// Whether the child runs; false if it [declined](StartError::Ignore).
     pub running: bool,
-    /// Value from the child's start function ([`Starting::ready_with`](crate::Starting::ready_with)).
-    pub info: Option<Info>,
+    /// Value from the child's start function ([`StartReport::ready_with`](crate::StartReport::ready_with)).
+    pub info: Option<StartInfo>,
 }
 
-impl fmt::Debug for Started {
+impl fmt::Debug for StartedChild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Started")
+        f.debug_struct("StartedChild")
             .field("running", &self.running)
             .field("info", &self.info.is_some())
             .finish()
@@ -47,6 +48,7 @@ impl fmt::Debug for Started {
 
 /// Description of a child in [`which_children`](SupervisorRef::which_children).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ChildInfo {
     /// The child's name.
     pub id: ChildId,
@@ -69,11 +71,11 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// [`StartChildError`]; a child that does not start is not kept.
-    pub async fn start_child(&self, spec: ChildSpec) -> Result<Started, StartChildError> {
+    pub async fn start_child(&self, spec: ChildSpec) -> Result<StartedChild, StartChildError> {
         let request = Request::Start { id: spec.id.clone(), policy: spec.policy };
         match self.ask(request, Some(spec)).await? {
-            Answer::Started(info) => Ok(Started { running: true, info }),
-            Answer::Ignored => Ok(Started { running: false, info: None }),
+            Answer::Started(info) => Ok(StartedChild { running: true, info }),
+            Answer::Ignored => Ok(StartedChild { running: false, info: None }),
             Answer::AlreadyStarted => Err(StartChildError::AlreadyStarted),
             Answer::AlreadyPresent => Err(StartChildError::AlreadyPresent),
             Answer::BadSpec(error) => Err(error.into()),
@@ -90,7 +92,7 @@ impl SupervisorRef {
         match self.ask(Request::Terminate(id.into()), None).await? {
             Answer::Done => Ok(()),
             Answer::NotFound => Err(TerminateChildError::NotFound),
-            _ => Err(NoSupervisor.into()),
+            _ => Err(NoSupervisorError.into()),
         }
     }
 
@@ -105,11 +107,11 @@ impl SupervisorRef {
     ) -> Result<(), TerminateChildError> {
         let (answer, answered) = oneshot::channel();
         // Each caller waits for its answer, so there are as many of these as callers.
-        self.addr().ok_or(NoSupervisor)?.do_send(AskToTerminate { instance, answer });
-        match answered.await.map_err(|_| NoSupervisor)? {
+        self.addr().ok_or(NoSupervisorError)?.do_send(AskToTerminate { instance, answer });
+        match answered.await.map_err(|_| NoSupervisorError)? {
             Answer::Done => Ok(()),
             Answer::NotFound => Err(TerminateChildError::NotFound),
-            _ => Err(NoSupervisor.into()),
+            _ => Err(NoSupervisorError.into()),
         }
     }
 
@@ -117,16 +119,16 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// [`RestartChildError`]; the spec of one that does not start is kept.
-    pub async fn restart_child(&self, id: &str) -> Result<Started, RestartChildError> {
+    pub async fn restart_child(&self, id: &str) -> Result<StartedChild, RestartChildError> {
         match self.ask(Request::Restart(id.into()), None).await? {
-            Answer::Started(info) => Ok(Started { running: true, info }),
-            Answer::Ignored => Ok(Started { running: false, info: None }),
+            Answer::Started(info) => Ok(StartedChild { running: true, info }),
+            Answer::Ignored => Ok(StartedChild { running: false, info: None }),
             Answer::NotFound => Err(RestartChildError::NotFound),
             Answer::Running => Err(RestartChildError::Running),
             Answer::Restarting => Err(RestartChildError::Restarting),
             Answer::Dynamic => Err(RestartChildError::Dynamic),
             Answer::StartFailed(error) => Err(error.into()),
-            _ => Err(NoSupervisor.into()),
+            _ => Err(NoSupervisorError.into()),
         }
     }
 
@@ -141,17 +143,17 @@ impl SupervisorRef {
             Answer::Running => Err(DeleteChildError::Running),
             Answer::Restarting => Err(DeleteChildError::Restarting),
             Answer::Dynamic => Err(DeleteChildError::Dynamic),
-            _ => Err(NoSupervisor.into()),
+            _ => Err(NoSupervisorError.into()),
         }
     }
 
     /// Returns the children, in start order.
     ///
     /// # Errors
-    /// [`NoSupervisor`]
-    pub async fn which_children(&self) -> Result<Vec<ChildInfo>, NoSupervisor> {
+    /// [`NoSupervisorError`]
+    pub async fn which_children(&self) -> Result<Vec<ChildInfo>, NoSupervisorError> {
         let Answer::Children(children) = self.ask(Request::Which, None).await? else {
-            return Err(NoSupervisor);
+            return Err(NoSupervisorError);
         };
         let info = |(id, state, policy)| ChildInfo { id, status: status(state), policy };
         Ok(children.into_iter().map(info).collect())
@@ -160,23 +162,23 @@ impl SupervisorRef {
     /// Returns how many children there are.
     ///
     /// # Errors
-    /// [`NoSupervisor`]
-    pub async fn count_children(&self) -> Result<Counts, NoSupervisor> {
+    /// [`NoSupervisorError`]
+    pub async fn count_children(&self) -> Result<ChildCounts, NoSupervisorError> {
         match self.ask(Request::Count, None).await? {
             Answer::Counts(counts) => Ok(counts),
-            _ => Err(NoSupervisor),
+            _ => Err(NoSupervisorError),
         }
     }
 
     /// Returns a child's policy (OTP: `get_childspec`), or none if there is no such child.
     ///
     /// # Errors
-    /// [`NoSupervisor`]
-    pub async fn child_policy(&self, id: &str) -> Result<Option<ChildPolicy>, NoSupervisor> {
+    /// [`NoSupervisorError`]
+    pub async fn child_policy(&self, id: &str) -> Result<Option<ChildPolicy>, NoSupervisorError> {
         match self.ask(Request::Policy(id.into()), None).await? {
             Answer::Policy(policy) => Ok(Some(policy)),
             Answer::NotFound => Ok(None),
-            _ => Err(NoSupervisor),
+            _ => Err(NoSupervisorError),
         }
     }
 
@@ -255,7 +257,7 @@ impl SupervisorRef {
     }
 
     /// Returns the names from the root to this supervisor.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> &ActorPath {
         &self.node.record.path
     }
 
@@ -332,23 +334,56 @@ impl SupervisorRef {
         ended.await.unwrap_or(ExitReason::Killed)
     }
 
-    /// Returns the address of the current instance, for [`monitor`](crate::monitor) and [`link`](crate::link).
-    pub fn addr(&self) -> Option<Addr<Supervisor>> {
-        ChildRef::new(Arc::clone(&self.slot)).addr()
+    /// Returns whether this supervisor runs now: its start is complete, and it has not ended.
+    pub fn is_running(&self) -> bool {
+        self.addr().is_some()
     }
 
-    fn control(&self) -> Option<Arc<ControlBlock>> {
-        match &self.root {
-            Some(root) => Some(Arc::clone(root)),
-            None => crate::monitor::find(&self.addr()?),
+    /// Resolves when this supervisor runs: at once if it does, else when it has been started or restarted. Never, if
+    /// that does not happen: a caller that cannot know sets a time limit.
+    pub async fn running(&self) {
+        loop {
+            // Before the check, so that no start is missed.
+            let started = self.node.record.next_start();
+            if self.is_running() {
+                return;
+            }
+            started.await;
         }
     }
 
-    async fn ask(&self, request: Request, spec: Option<ChildSpec>) -> Result<Answer, NoSupervisor> {
+    /// Sends one [`Down`] to `to` when this supervisor's current instance ends, as [`monitor`](crate::monitor()) does;
+    /// at once if none runs.
+    pub fn monitor(&self, to: Recipient<Down>) -> MonitorRef {
+        monitor::monitor_instance(self.instance(), || self.path().to_string().into(), to)
+    }
+
+    /// Links this supervisor's current instance with another actor, as [`link`](crate::link()) does.
+    pub fn link<A: Actor>(&self, other: &Addr<A>) {
+        monitor::link_instances(self.instance(), monitor::find(other));
+    }
+
+    fn addr(&self) -> Option<Addr<Supervisor>> {
+        ChildRef::new(Arc::clone(&self.slot)).addr()
+    }
+
+    fn instance(&self) -> Option<Arc<ControlBlock>> {
+        monitor::find(&self.addr()?)
+    }
+
+    fn control(&self) -> Option<Arc<ControlBlock>> {
+        self.root.clone().or_else(|| self.instance())
+    }
+
+    async fn ask(
+        &self,
+        request: Request,
+        spec: Option<ChildSpec>,
+    ) -> Result<Answer, NoSupervisorError> {
         let (answer, answered) = oneshot::channel();
         // Each caller waits for its answer, so there are as many of these as callers.
-        self.addr().ok_or(NoSupervisor)?.do_send(Ask { request, spec, answer });
-        answered.await.map_err(|_| NoSupervisor)
+        self.addr().ok_or(NoSupervisorError)?.do_send(Ask { request, spec, answer });
+        answered.await.map_err(|_| NoSupervisorError)
     }
 }
 

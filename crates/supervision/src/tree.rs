@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
 use crate::error::StartError;
@@ -17,9 +18,9 @@ use crate::policy::{ChildId, ChildKind, Flags};
 
 /// Path of an actor: the names from the root of a tree to it.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Path(Arc<[ChildId]>);
+pub struct ActorPath(Arc<[ChildId]>);
 
-impl Path {
+impl ActorPath {
     pub(crate) fn root(id: ChildId) -> Self {
         Self(Arc::new([id]))
     }
@@ -43,7 +44,7 @@ impl Path {
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for ActorPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, name) in self.names().enumerate() {
             let slash = if index == 0 { "" } else { "/" };
@@ -53,7 +54,7 @@ impl fmt::Display for Path {
     }
 }
 
-impl fmt::Debug for Path {
+impl fmt::Debug for ActorPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
@@ -87,11 +88,12 @@ impl fmt::Display for InstanceId {
 
 /// Event in the tree.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Event {
     /// Time of the event, by tokio's clock.
     pub at: Instant,
     /// Actor of the event.
-    pub path: Path,
+    pub path: ActorPath,
     /// Instance of the actor.
     pub instance: InstanceId,
     /// Change of the instance's state.
@@ -146,11 +148,12 @@ impl fmt::Display for Status {
 
 /// Snapshot of an actor and all actors below it, at one moment.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TreeSnapshot {
     /// Name of the actor among its siblings.
     pub id: ChildId,
     /// Names from the root to the actor.
-    pub path: Path,
+    pub path: ActorPath,
     /// Kind of the actor: worker or supervisor.
     pub kind: ChildKind,
     /// Rust type of the actor.
@@ -239,12 +242,14 @@ impl Tree {
 
 /// Record of one child through all its instances.
 pub(crate) struct ActorRecord {
-    pub(crate) path: Path,
+    pub(crate) path: ActorPath,
     pub(crate) tree: Arc<Tree>,
     pub(crate) kind: ChildKind,
     pub(crate) type_name: &'static str,
     pub(crate) depth: AtomicUsize,
     state: Mutex<ActorState>,
+    /// Wakes those that wait for a supervisor's start.
+    starts: Option<Box<Notify>>,
 }
 
 #[derive(Clone, Default)]
@@ -259,13 +264,14 @@ struct ActorState {
 
 impl ActorRecord {
     pub(crate) fn new(
-        path: Path,
+        path: ActorPath,
         tree: Arc<Tree>,
         kind: ChildKind,
         type_name: &'static str,
     ) -> Arc<Self> {
         let (depth, state) = (AtomicUsize::default(), Mutex::default());
-        Arc::new(Self { path, tree, kind, type_name, depth, state })
+        let starts = (kind == ChildKind::Supervisor).then(Box::default);
+        Arc::new(Self { path, tree, kind, type_name, depth, state, starts })
     }
 
     pub(crate) fn set_status(&self, status: Status) {
@@ -326,8 +332,16 @@ impl ActorRecord {
         }
     }
 
+    /// Resolves after the next start of this supervisor; counts from this call on, not from the first poll.
+    pub(crate) fn next_start(&self) -> Notified<'_> {
+        self.starts.as_deref().expect("only supervisors' starts are waited for").notified()
+    }
+
     fn apply(&self, instance: InstanceId, what: Lifecycle) {
         let at = Instant::now();
+        if let (Lifecycle::Started, Some(starts)) = (&what, &self.starts) {
+            starts.notify_waiters();
+        }
         self.update(at, instance, &what);
         self.publish(at, instance, what);
     }

@@ -23,7 +23,8 @@ async fn one(spec: ChildSpec) -> (SupervisorRef, Events, ChildRef<Fragile>) {
 async fn a_child_lives_on_the_thread_it_is_placed_on() {
     let alive = Arc::default();
     let arbiter = Arbiter::new();
-    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::On(arbiter.handle()));
+    let spec =
+        Fragile::spec("a", Where::Nowhere, &alive).placement(Placement::On(arbiter.handle()));
     let (supervisor, mut events, child) = one(spec).await;
     let thread =
         |supervisor: &SupervisorRef| supervisor.snapshot().find(&["a"]).unwrap().thread.clone();
@@ -42,7 +43,7 @@ async fn a_child_lives_on_the_thread_it_is_placed_on() {
 async fn a_thread_that_ends_is_noticed_and_its_child_lives_on_on_another_one() {
     let alive: Arc<AtomicUsize> = Arc::default();
     let pool = ArbiterPool::new(1);
-    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::Pool(pool.clone()));
+    let spec = Fragile::spec("a", Where::Nowhere, &alive).placement(Placement::Pool(pool.clone()));
     let (supervisor, mut events, child) = one(spec).await;
 
     pool.arbiters()[0].stop();
@@ -65,7 +66,7 @@ async fn a_start_on_a_thread_that_has_ended_fails() {
     let supervisor = SupervisorSpec::new(Flags::one_for_one()).start().await.unwrap();
     let alive = Arc::default();
 
-    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::On(handle));
+    let spec = Fragile::spec("a", Where::Nowhere, &alive).placement(Placement::On(handle));
     let started = supervisor.start_child(spec).await;
 
     assert_eq!(started.unwrap_err(), StartChildError::Start(StartError::ArbiterGone));
@@ -77,7 +78,7 @@ async fn a_child_that_blocks_its_thread_is_left_behind_and_the_thread_replaced()
     let alive = Arc::default();
     let pool = ArbiterPool::new(1);
     let spec = Fragile::spec("a", Where::Nowhere, &alive)
-        .arbiter(Placement::Pool(pool.clone()))
+        .placement(Placement::Pool(pool.clone()))
         .shutdown(Shutdown::Timeout(Duration::from_millis(10)));
     let (supervisor, mut events, child) = one(spec).await;
     let release = block(&child).await;
@@ -100,7 +101,7 @@ async fn a_child_that_blocks_its_thread_is_left_behind_and_the_thread_replaced()
 async fn an_actor_that_blocks_its_thread_is_told_of_while_it_does() {
     let alive = Arc::default();
     let pool = ArbiterPool::new(1);
-    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::Pool(pool));
+    let spec = Fragile::spec("a", Where::Nowhere, &alive).placement(Placement::Pool(pool));
     let (supervisor, mut events, child) = one(spec).await;
 
     let release = block(&child).await;
@@ -125,7 +126,7 @@ async fn an_actor_that_blocks_its_thread_while_it_is_made_is_told_of_too() {
         _ = blocked.recv();
         Fragile::new(Where::Nowhere, &alive)
     });
-    let (starting, spec) = (supervisor.clone(), spec.arbiter(Placement::Pool(pool)));
+    let (starting, spec) = (supervisor.clone(), spec.placement(Placement::Pool(pool)));
     let started = actix::spawn(async move { starting.start_child(spec).await.map(|_| ()) });
 
     events.blocked("slow").await;
@@ -143,7 +144,7 @@ async fn a_pool_that_grows_gives_each_child_a_thread_and_then_the_idlest() {
     let thread = |id: &str| supervisor.snapshot().find(&[id]).unwrap().thread.clone().unwrap();
     let start = async |id: &str| {
         let spec = Fragile::spec(id, Where::Nowhere, &alive);
-        supervisor.start_child(spec.arbiter(Placement::Pool(pool.clone()))).await.unwrap();
+        supervisor.start_child(spec.placement(Placement::Pool(pool.clone()))).await.unwrap();
         thread(id)
     };
     assert!(pool.arbiters().is_empty());

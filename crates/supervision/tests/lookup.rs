@@ -53,6 +53,35 @@ async fn a_handle_leads_to_the_current_actor_after_its_supervisors_were_restarte
 }
 
 #[actix::test]
+async fn a_handle_waits_until_its_supervisor_runs_again() {
+    let alive = Arc::default();
+    let root = nested(&alive, Restart::Temporary).await;
+    let outer = root.supervisor("outer").unwrap();
+    outer.running().await;
+    root.terminate_child("outer").await.unwrap();
+    assert!(!outer.is_running());
+    let waiting = |supervisor: &SupervisorRef| {
+        let supervisor = supervisor.clone();
+        actix::spawn(async move { supervisor.running().await })
+    };
+    let (first, second) = (waiting(&outer), waiting(&outer));
+    let gone = waiting(&outer.supervisor("inner").unwrap());
+    tokio::task::yield_now().await;
+    assert!(!first.is_finished() && !second.is_finished());
+
+    root.restart_child("outer").await.unwrap();
+
+    for waiting in [first, second, gone] {
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+    }
+    assert!(outer.is_running());
+    root.stop().await;
+    let late = waiting(&root);
+    tokio::task::yield_now().await;
+    assert!(!late.is_finished());
+}
+
+#[actix::test]
 async fn a_handle_also_survives_a_supervisor_that_is_killed_and_a_temporary_child_that_was_forgotten()
  {
     let alive: Arc<AtomicUsize> = Arc::default();
@@ -101,7 +130,7 @@ async fn the_children_of_a_killed_supervisor_that_end_late_change_nothing_of_the
     let inner = move || {
         let on_a_thread = |id| {
             let spec = Fragile::spec(id, Where::Nowhere, &counted);
-            spec.arbiter(Placement::Pool(pool.clone())).shutdown(Shutdown::Infinity)
+            spec.placement(Placement::Pool(pool.clone())).shutdown(Shutdown::Infinity)
         };
         SupervisorSpec::new(Flags::one_for_one())
             .child(on_a_thread("guest").restart(Restart::Temporary))

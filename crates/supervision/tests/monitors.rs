@@ -79,7 +79,7 @@ async fn a_supervised_actor_is_monitored_through_one_life() {
     let supervisor = SupervisorSpec::new(Flags::one_for_one()).child(spec).start().await.unwrap();
     let (to, mut downs) = watch();
     monitor(&supervisor.child::<Fragile>("a").unwrap().addr().unwrap(), to.clone());
-    monitor(&supervisor.addr().unwrap(), to);
+    supervisor.monitor(to);
 
     supervisor.inject("a", Fault::Kill).await.unwrap();
 
@@ -88,6 +88,35 @@ async fn a_supervised_actor_is_monitored_through_one_life() {
     supervisor.stop().await;
     let down = downs.recv().await.unwrap();
     assert_eq!((&*down.name, down.reason), ("root", ExitReason::SHUTDOWN));
+}
+
+#[actix::test]
+async fn a_supervisor_is_monitored_and_linked_through_its_handle() {
+    let inner = || SupervisorSpec::new(Flags::one_for_one());
+    let root = SupervisorSpec::new(Flags::one_for_one())
+        .child(ChildSpec::supervisor("inner", inner))
+        .start()
+        .await
+        .unwrap();
+    let inner = root.supervisor("inner").unwrap();
+    let (to, mut downs) = watch();
+    let actor = plain();
+    inner.monitor(to.clone());
+    monitor(&actor, to.clone());
+    inner.link(&actor);
+
+    root.inject("inner", Fault::Kill).await.unwrap();
+
+    let down = downs.recv().await.unwrap();
+    assert_eq!((&*down.name, down.reason), ("root/inner", ExitReason::Killed));
+    let ExitReason::Error(why) = downs.recv().await.unwrap().reason else { panic!("no error") };
+    assert_eq!(why, "linked root/inner ended: killed");
+
+    root.stop().await;
+    let asked = inner.monitor(to);
+    let down = downs.recv().await.unwrap();
+    assert_eq!((down.monitor, &*down.name), (asked.id, "root/inner"));
+    assert_eq!((down.reason, down.instance), (ExitReason::NoProcess, None));
 }
 
 #[actix::test]

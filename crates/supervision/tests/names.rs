@@ -111,7 +111,7 @@ async fn a_snapshot_tells_the_state_of_every_actor() {
 }
 
 /// Actor that reports itself when its start is complete.
-struct Slow(Option<Starting>, &'static str);
+struct Slow(Option<StartReport>, &'static str);
 
 impl Actor for Slow {
     type Context = Context<Self>;

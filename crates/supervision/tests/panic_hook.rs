@@ -221,7 +221,7 @@ fn all_told() {
 async fn panic_five_times() {
     let alive = Arc::default();
     let pool = ArbiterPool::new(1);
-    let spec = Fragile::spec("a", Where::Nowhere, &alive).arbiter(Placement::Pool(pool));
+    let spec = Fragile::spec("a", Where::Nowhere, &alive).placement(Placement::Pool(pool));
     let flags = Flags::one_for_one().intensity(5, std::time::Duration::from_secs(3600));
     let root = SupervisorSpec::new(flags).child(spec).start().await.unwrap();
     let a = root.find::<Fragile>("a").unwrap();

@@ -155,7 +155,7 @@ async fn tree(alive: &Arc<AtomicUsize>) -> SupervisorRef {
             .child(Fragile::spec("plain", Where::Nowhere, alive))
             .child(
                 Fragile::spec("elsewhere", Where::Nowhere, alive)
-                    .arbiter(Placement::Pool(pool.clone())),
+                    .placement(Placement::Pool(pool.clone())),
             )
             .child(
                 Fragile::stubborn("stubborn", alive)

@@ -100,10 +100,10 @@ async fn stopping_twice_is_stopping_once_and_nobody_hangs_afterwards() {
     assert_eq!(supervisor.stop().await, second.await.unwrap());
 
     assert_eq!(supervisor.stop().await, supervisor.ended().await);
-    assert_eq!(supervisor.which_children().await, Err(NoSupervisor));
-    assert_eq!(supervisor.terminate_child("a").await, Err(NoSupervisor.into()));
+    assert_eq!(supervisor.which_children().await, Err(NoSupervisorError));
+    assert_eq!(supervisor.terminate_child("a").await, Err(NoSupervisorError.into()));
     let again = supervisor.start_child(Fragile::spec("b", Where::Nowhere, &alive)).await;
-    assert_eq!(again.unwrap_err(), NoSupervisor.into());
+    assert_eq!(again.unwrap_err(), NoSupervisorError.into());
     assert!(supervisor.inject("a", Fault::Kill).await.is_err());
 }
 
@@ -111,11 +111,8 @@ async fn stopping_twice_is_stopping_once_and_nobody_hangs_afterwards() {
 async fn a_child_that_is_being_restarted_with_a_pause_does_not_hold_up_the_end() {
     tokio::time::pause();
     let alive = Arc::default();
-    let spec = Fragile::spec("a", Where::Nowhere, &alive).backoff(Backoff {
-        first: 100 * SECOND,
-        max: 100 * SECOND,
-        ..Backoff::default()
-    });
+    let spec = Fragile::spec("a", Where::Nowhere, &alive)
+        .backoff(Backoff::default().first(100 * SECOND).max(100 * SECOND));
     let supervisor = SupervisorSpec::new(Flags::one_for_one()).child(spec).start().await.unwrap();
     let mut events = Events::of(&supervisor);
     supervisor.inject("a", Fault::Kill).await.unwrap();
@@ -132,13 +129,8 @@ async fn a_child_that_is_being_restarted_with_a_pause_does_not_hold_up_the_end()
 async fn a_pause_before_each_restart_grows_and_may_be_ended_by_termination() {
     tokio::time::pause();
     let alive = Arc::default();
-    let backoff = Backoff {
-        first: SECOND,
-        factor: 2.0,
-        max: 3 * SECOND,
-        jitter: 0.0,
-        reset_after: 60 * SECOND,
-    };
+    let backoff =
+        Backoff::default().first(SECOND).max(3 * SECOND).jitter(0.0).reset_after(60 * SECOND);
     let spec = Fragile::spec("a", Where::Nowhere, &alive).backoff(backoff);
     let flags = Flags::one_for_one().intensity(10, 100 * SECOND);
     let supervisor = SupervisorSpec::new(flags).child(spec).start().await.unwrap();

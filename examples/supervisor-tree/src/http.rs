@@ -81,11 +81,9 @@ impl Site {
                 site.open().map_err(|error| StartError::failed(format!("{}: {error}", site.listen)))
             }
         });
-        spec.shutdown(Shutdown::Timeout(DRAIN + GRACE)).backoff(Backoff {
-            // A user who injects a fault waits for the restart.
-            max: Duration::from_secs(1),
-            ..Backoff::default()
-        })
+        // A user who injects a fault waits for the restart.
+        let backoff = Backoff::default().max(Duration::from_secs(1));
+        spec.shutdown(Shutdown::Timeout(DRAIN + GRACE)).backoff(backoff)
     }
 
     fn open(&self) -> io::Result<Http> {

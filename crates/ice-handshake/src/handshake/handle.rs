@@ -46,7 +46,7 @@ impl HandshakeSpec {
         .restart(Restart::Temporary)
         // It has nothing to finish; a blocked handshake is abandoned, with its thread.
         .shutdown(Shutdown::Timeout(STOPPING))
-        .arbiter(placement)
+        .placement(placement)
     }
 }
 

@@ -72,7 +72,7 @@ impl<P: Peer> PeerActor<P> {
                 ServerPeer::new(webrtc.peer_options(peer, data_rate), controller.clone())
                     .behind(&client, entry)
             });
-            spec.restart(Restart::Temporary).arbiter(Placement::On(Arbiter::current()))
+            spec.restart(Restart::Temporary).placement(Placement::On(Arbiter::current()))
         };
         let room = self.context.room.clone();
         let closing = self.link().closing.take();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::error::{SpecError, StartError, StartSupervisorError};
 use crate::exit::ExitReason;
 use crate::policy::{
-    Attempt, AutoShutdown, ChildId, ChildPolicy, Flags, Info, Key, Restart, Shutdown, Strategy,
+    Attempt, AutoShutdown, ChildId, ChildPolicy, Flags, Key, Restart, Shutdown, StartInfo, Strategy,
 };
 
 use budget::Budget;
@@ -96,11 +96,11 @@ pub(crate) enum Request {
 
 /// Answer to a request; its meaning depends on the request.
 pub(crate) enum Answer {
-    Started(Option<Info>),
+    Started(Option<StartInfo>),
     Ignored,
     Done,
     Children(Vec<(ChildId, State, ChildPolicy)>),
-    Counts(Counts),
+    Counts(ChildCounts),
     Policy(ChildPolicy),
     StartFailed(StartError),
     AlreadyStarted,
@@ -138,7 +138,8 @@ impl std::fmt::Debug for Answer {
 
 /// Numbers of children of a supervisor (OTP: `count_children`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+#[non_exhaustive]
+pub struct ChildCounts {
     /// Number of child specifications, running or not. A dynamic supervisor has one.
     pub specs: usize,
     /// Number of children that run.
@@ -228,7 +229,7 @@ impl Core {
         now: Instant,
         key: Key,
         attempt: Attempt,
-        info: Option<Info>,
+        info: Option<StartInfo>,
     ) {
         let Some(cause) = self.finish_start(key, attempt) else {
             // It came up after it had been given up, so it is killed.
@@ -429,9 +430,9 @@ impl Core {
         ]);
     }
 
-    fn counts(&self) -> Counts {
+    fn counts(&self) -> ChildCounts {
         let supervisors = self.children.values().filter(|child| child.is_supervisor()).count();
-        Counts {
+        ChildCounts {
             specs: if self.dynamic { 1 } else { self.children.len() },
             active: self.children.values().filter(|child| child.is_running()).count(),
             supervisors,

@@ -22,15 +22,15 @@ impl Player {
                     let entries: Vec<_> = children.iter().rev().map(entry).collect();
                     format!("[{}]", entries.join(", "))
                 }
-                Err(NoSupervisor) => "error noproc".into(),
+                Err(NoSupervisorError) => "error noproc".into(),
             },
             Call::CountChildren => match supervisor.count_children().await {
-                Ok(Counts { specs, active, supervisors, workers, .. }) => {
+                Ok(ChildCounts { specs, active, supervisors, workers, .. }) => {
                     format!(
                         "specs={specs} active={active} supervisors={supervisors} workers={workers}"
                     )
                 }
-                Err(NoSupervisor) => "error noproc".into(),
+                Err(NoSupervisorError) => "error noproc".into(),
             },
             Call::StartChild(id, options) => {
                 let spec = match self.spec_of(within, id, options) {
@@ -93,7 +93,7 @@ impl Player {
                         policy.restart, policy.shutdown, policy.kind, policy.significant
                     ),
                     Ok(None) => "error not_found".into(),
-                    Err(NoSupervisor) => "error noproc".into(),
+                    Err(NoSupervisorError) => "error noproc".into(),
                 }
             }
         })
@@ -132,7 +132,7 @@ impl Player {
     }
 }
 
-fn ok(started: &Started) -> String {
+fn ok(started: &StartedChild) -> String {
     let info = started.info.as_ref().and_then(|info| info.downcast_ref::<&str>());
     match (started.running, info) {
         (false, _) => "ok, not running (ignored)".into(),

@@ -60,7 +60,7 @@ impl Host {
                 ..Stage::default()
             });
             let near = connections.placement(thread).filter(|_| owners == Owners::Near);
-            tree = tree.child(stage.arbiter(near.unwrap_or_default()));
+            tree = tree.child(stage.placement(near.unwrap_or_default()));
         }
         let tree = tree.start().await.map_err(io::Error::other)?;
         // They start in order.
