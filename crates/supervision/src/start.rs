@@ -58,7 +58,7 @@ impl SupervisorSpec {
     /// Starts this supervisor as the root of a tree, on the current thread.
     ///
     /// Resolves when all children of the start list are up. The tree runs until it is [stopped](SupervisorRef::stop),
-    /// gives up, or the thread's [`System`] or [`Arbiter`] ends.
+    /// gives up, or the thread's [`System`](actix::System) or [`Arbiter`](actix::Arbiter) ends.
     ///
     /// # Errors
     /// [`StartSupervisorError`], after those children that had started were stopped in reverse order.
