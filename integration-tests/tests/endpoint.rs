@@ -151,7 +151,6 @@ fn t23_wrong_credentials_are_told_and_the_rest_connects() {
     });
 }
 
-/// F9
 #[test]
 fn endpoints_connect_under_loss_in_time() {
     on_a_stage_of_its_own(async || {
@@ -190,7 +189,6 @@ fn endpoints_connect_under_loss_in_time() {
     });
 }
 
-/// F9
 #[test]
 fn an_outage_of_five_seconds_is_survived() {
     on_a_stage_of_its_own(async || {
@@ -215,7 +213,7 @@ fn an_outage_of_five_seconds_is_survived() {
     });
 }
 
-/// F9: the host gets another address.
+/// The host gets another address.
 #[test]
 fn a_host_that_moves_comes_back_by_an_ice_restart() {
     on_a_stage_of_its_own(async || {
@@ -242,7 +240,6 @@ fn a_host_that_moves_comes_back_by_an_ice_restart() {
     });
 }
 
-/// F10
 #[test]
 fn a_turn_server_that_dies_is_noticed_and_a_restart_brings_them_back_through_the_next() {
     on_a_stage_of_its_own(async || {

@@ -1,4 +1,4 @@
-//! T1, T2, T2b, T2c over real sockets: a third party sends forged hellos and other datagrams while two endpoints shake
+//! The ClientHello race over real sockets: a third party sends forged hellos and other datagrams while two endpoints shake
 //! hands, from another address and in the name of one of them.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 

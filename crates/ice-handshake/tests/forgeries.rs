@@ -1,4 +1,4 @@
-//! Tests with thousands of different forged datagrams (T2c): a handshake of ours against a stock peer, and a forger
+//! Tests with thousands of different forged datagrams: a handshake of ours against a stock peer, and a forger
 //! that sends in the peer's name but cannot read what is sent to it. Simulated, by seed, in virtual time.
 //!
 //! `FORGERY_SEEDS=50 cargo test -p callboard-ice-handshake --test forgeries -- --nocapture` prints the table of the

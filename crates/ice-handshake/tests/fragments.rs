@@ -1,4 +1,4 @@
-//! T4: fragments of messages that never become whole. A separate test, since it measures the memory of its process.
+//! Fragments of messages that never become whole. A separate test, since it measures the memory of its process.
 
 mod wire;
 

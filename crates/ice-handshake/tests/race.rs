@@ -1,4 +1,4 @@
-//! Tests of the ClientHello race (T2, T2b) and similar attacks (T3): forged datagrams in the peer's name that come
+//! Tests of the ClientHello race and similar attacks: forged datagrams in the peer's name that come
 //! before the peer's own.
 //!
 //! `cargo test -p callboard-ice-handshake --test race -- --nocapture` prints the table of the README.

@@ -224,7 +224,7 @@ fn ports_are_chosen_as_told_and_errors_say_what_is_wrong() {
     ));
 }
 
-/// Fault F8: a datagram that cannot be sent is lost, and nothing else ends.
+/// A datagram that cannot be sent is lost, and nothing else ends.
 #[actix::test]
 async fn what_cannot_be_sent_is_counted_and_nothing_ends() {
     let (mux, _reader) = running();

@@ -1,4 +1,4 @@
-//! T7: a flood of STUN requests. A separate test, since it measures the memory of its process.
+//! Test of a flood of STUN requests. A separate test, since it measures the memory of its process.
 #![allow(clippy::disallowed_methods, reason = "a test waits by the clock on the wall")]
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -8,7 +8,6 @@ use str0m::{Event, Rtc, RtcError};
 use crate::text::{sections, value};
 use crate::wire::{Wire, millis, secs};
 
-/// P10, P52.
 #[test]
 fn a_negotiated_id_taken_twice_panics() {
     let (mut wire, _) = Wire::with_data();
@@ -18,7 +17,6 @@ fn a_negotiated_id_taken_twice_panics() {
     assert!(panics_on_negotiated(&mut wire.left.rtc, 7));
 }
 
-/// P10, P52.
 #[test]
 fn a_negotiated_id_that_an_in_band_channel_has_panics() {
     let (mut wire, chat) = Wire::with_data();
@@ -27,7 +25,6 @@ fn a_negotiated_id_that_an_in_band_channel_has_panics() {
     assert!(panics_on_negotiated(&mut wire.left.rtc, taken));
 }
 
-/// P10, P52.
 #[test]
 fn a_negotiated_id_of_an_abandoned_offer_panics() {
     let mut wire = Wire::new();
@@ -37,7 +34,6 @@ fn a_negotiated_id_of_an_abandoned_offer_panics() {
     assert!(panics_on_negotiated(&mut wire.left.rtc, 7));
 }
 
-/// P10, P52.
 #[test]
 fn a_negotiated_id_panics_right_after_close_and_not_once_the_close_was_told() {
     let (mut wire, _) = Wire::with_data();
@@ -51,7 +47,6 @@ fn a_negotiated_id_panics_right_after_close_and_not_once_the_close_was_told() {
     assert!(!panics_on_negotiated(&mut wire.left.rtc, 7));
 }
 
-/// P10, P52.
 #[test]
 fn the_negotiated_id_65535_is_taken_without_complaint() {
     let (mut wire, _) = Wire::with_data();
@@ -84,7 +79,7 @@ fn a_label_and_a_protocol_of_more_than_1488_bytes_panic_when_the_channel_opens()
     }
 }
 
-/// P10, P52: the peer can cause it too.
+/// The peer can cause it too.
 #[test]
 fn a_negotiated_id_under_which_the_peer_opened_a_channel_panics() {
     let (mut wire, chat) = Wire::with_data();
@@ -93,7 +88,7 @@ fn a_negotiated_id_under_which_the_peer_opened_a_channel_panics() {
     assert!(panics_on_negotiated(&mut wire.right.rtc, taken));
 }
 
-/// P10, P52: therefore the check before it sees the peer's channels too.
+/// Therefore the check before it sees the peer's channels too.
 #[test]
 fn an_id_that_is_taken_is_known_by_its_stream_id_once_the_channel_is_open() {
     let (mut wire, chat) = Wire::with_data();
@@ -104,7 +99,7 @@ fn an_id_that_is_taken_is_known_by_its_stream_id_once_the_channel_is_open() {
     assert_eq!(wire.right.rtc.direct_api().channel_id_by_sctp_stream_id(stream), Some(theirs));
 }
 
-/// P10, P52: therefore this crate keeps the ids that were asked for.
+/// Therefore this crate keeps the ids that were asked for.
 #[test]
 fn a_negotiated_id_is_not_known_by_its_stream_id_before_the_next_timeout() {
     let (mut wire, _) = Wire::with_data();
@@ -116,7 +111,7 @@ fn a_negotiated_id_is_not_known_by_its_stream_id_before_the_next_timeout() {
     assert_eq!(wire.left.rtc.direct_api().channel_id_by_sctp_stream_id(7), Some(channel));
 }
 
-/// P10, P52: no panic, no error, no event.
+/// No panic, no error, no event.
 #[test]
 fn a_negotiated_id_that_an_earlier_channel_draws_before_the_association_is_up_never_opens() {
     let mut wire = Wire::new();
@@ -134,7 +129,6 @@ fn a_negotiated_id_that_an_earlier_channel_draws_before_the_association_is_up_ne
     assert!(wire.left.errors.is_empty());
 }
 
-/// P10, P52.
 #[test]
 fn an_in_band_channel_that_draws_an_id_the_peer_has_negotiated_is_closed_and_the_peers_too() {
     let mut wire = Wire::new();
@@ -148,7 +142,6 @@ fn an_in_band_channel_that_draws_an_id_the_peer_has_negotiated_is_closed_and_the
     assert!(wire.right.told(|event| matches!(event, Event::ChannelClose(_))));
 }
 
-/// P11.
 #[test]
 fn channels_made_before_the_first_offer_open_by_a_placeholder_that_the_peer_never_sees() {
     let mut wire = Wire::new();
@@ -190,7 +183,6 @@ fn channels_made_before_the_first_offer_open_by_a_placeholder_that_the_peer_neve
     }
 }
 
-/// P11.
 #[test]
 fn a_placeholder_of_a_dropped_offer_is_no_hindrance_to_one_with_a_fresh_id() {
     let mut wire = Wire::new();
@@ -205,7 +197,6 @@ fn a_placeholder_of_a_dropped_offer_is_no_hindrance_to_one_with_a_fresh_id() {
     assert!(wire.carries(kept, b"hello"));
 }
 
-/// P11.
 #[test]
 fn a_channel_made_on_an_open_association_needs_no_offer() {
     let (mut wire, _) = Wire::with_data();
@@ -216,7 +207,6 @@ fn a_channel_made_on_an_open_association_needs_no_offer() {
     assert_eq!(wire.right.opened(), ["chat", "late"]);
 }
 
-/// P11.
 #[test]
 fn a_write_past_128_kilobytes_of_buffer_is_not_taken_until_it_drained() {
     let (mut wire, chat) = Wire::with_data();
@@ -232,7 +222,6 @@ fn a_write_past_128_kilobytes_of_buffer_is_not_taken_until_it_drained() {
     assert!(wire.left.rtc.channel(chat).unwrap().write(true, &message).unwrap());
 }
 
-/// P11, P32.
 #[test]
 fn a_message_larger_than_the_whole_buffer_is_never_taken_and_no_error() {
     let (mut wire, chat) = Wire::with_data();
@@ -244,7 +233,6 @@ fn a_message_larger_than_the_whole_buffer_is_never_taken_and_no_error() {
     }
 }
 
-/// P32.
 #[test]
 fn a_message_larger_than_the_peer_takes_is_an_error_and_no_harm_to_the_channel() {
     let right = crate::wire::config().set_sctp_max_message_size(1_000);
@@ -259,7 +247,6 @@ fn a_message_larger_than_the_peer_takes_is_an_error_and_no_harm_to_the_channel()
     assert!(wire.carries(chat, b"after"));
 }
 
-/// P2, P11.
 #[test]
 fn buffered_amount_low_is_told_of_a_channel_that_nobody_wrote_to() {
     let (wire, chat) = Wire::with_data();
@@ -269,7 +256,6 @@ fn buffered_amount_low_is_told_of_a_channel_that_nobody_wrote_to() {
     );
 }
 
-/// P32.
 #[test]
 fn a_negotiated_channel_declared_after_the_peer_wrote_is_usable_but_never_told_open() {
     let (mut wire, _) = Wire::with_data();
@@ -286,7 +272,7 @@ fn a_negotiated_channel_declared_after_the_peer_wrote_is_usable_but_never_told_o
     assert!(!wire.right.messages().contains(&b"too early".to_vec()));
 }
 
-/// P32: the same in the usual order, for comparison.
+/// The same in the usual order, for comparison.
 #[test]
 fn a_negotiated_channel_declared_on_both_sides_in_time_is_told_open_on_both() {
     let (mut wire, _) = Wire::with_data();
@@ -299,7 +285,6 @@ fn a_negotiated_channel_declared_on_both_sides_in_time_is_told_open_on_both() {
     assert!(wire.carries(left, b"hello"));
 }
 
-/// P40, P52.
 #[test]
 fn an_empty_message_mutes_an_ordered_channel_for_ever_and_no_other() {
     let (mut wire, chat) = Wire::with_data();
@@ -318,7 +303,6 @@ fn an_empty_message_mutes_an_ordered_channel_for_ever_and_no_other() {
     assert!(wire.left.errors.is_empty());
 }
 
-/// P40, P52.
 #[test]
 fn an_empty_message_is_the_only_one_lost_on_an_unordered_channel() {
     let (mut wire, _) = Wire::with_data();
@@ -335,7 +319,7 @@ fn an_empty_message_is_the_only_one_lost_on_an_unordered_channel() {
     assert!(!wire.right.messages().contains(&Vec::new()));
 }
 
-/// P40: an empty message would have to be sent like this, if there were a way to name its PPID.
+/// An empty message would have to be sent like this, if there were a way to name its PPID.
 #[test]
 fn a_single_zero_byte_goes_through_as_it_is() {
     let (mut wire, chat) = Wire::with_data();
@@ -343,7 +327,6 @@ fn a_single_zero_byte_goes_through_as_it_is() {
     assert!(wire.carries(chat, &[0]));
 }
 
-/// P2, P5.
 #[test]
 fn the_channel_of_an_abandoned_offer_leaks_its_stream_id() {
     let mut wire = Wire::new();

@@ -11,7 +11,6 @@ use crate::text::{
 };
 use crate::wire::{Wire, audio, audio_and_data, remote_sdp, video};
 
-/// P1, P30.
 #[test]
 fn json_goes_both_ways_with_any_key_order_and_extra_keys() {
     let mut wire = Wire::new();
@@ -28,7 +27,6 @@ fn json_goes_both_ways_with_any_key_order_and_extra_keys() {
     assert_eq!(parsed.to_sdp_string(), text);
 }
 
-/// P1.
 #[test]
 fn json_of_another_type_is_refused() {
     for kind in ["answer", "pranswer", "rollback"] {
@@ -39,7 +37,6 @@ fn json_of_another_type_is_refused() {
     }
 }
 
-/// P1, P30.
 #[test]
 fn a_text_is_stable_after_a_round_trip_with_bare_line_feeds_and_unknown_attributes() {
     let mut wire = Wire::new();
@@ -56,7 +53,7 @@ fn a_text_is_stable_after_a_round_trip_with_bare_line_feeds_and_unknown_attribut
     );
 }
 
-/// P1: compare texts, never the structs.
+/// Compare texts, never the structs.
 #[test]
 fn a_parsed_offer_does_not_equal_the_built_one() {
     let mut wire = Wire::new();
@@ -69,7 +66,6 @@ fn a_parsed_offer_does_not_equal_the_built_one() {
     assert_ne!(parsed, offer);
 }
 
-/// P1.
 #[test]
 fn an_offer_with_no_m_lines_parses_and_is_refused() {
     let mut wire = Wire::new();
@@ -80,7 +76,6 @@ fn an_offer_with_no_m_lines_parses_and_is_refused() {
     assert_eq!(remote_sdp(refusal), "No m-lines in offer");
 }
 
-/// P9.
 #[test]
 fn an_offer_narrowed_to_sendonly_is_answered_recvonly() {
     let mut wire = Wire::new();
@@ -95,7 +90,6 @@ fn an_offer_narrowed_to_sendonly_is_answered_recvonly() {
     assert_eq!(wire.right.rtc.media(mid).unwrap().direction(), Direction::RecvOnly);
 }
 
-/// P9.
 #[test]
 fn an_m_line_fed_with_port_0_is_rejected_and_the_offerer_connects() {
     let mut wire = Wire::new();
@@ -116,7 +110,7 @@ fn an_m_line_fed_with_port_0_is_rejected_and_the_offerer_connects() {
     assert!(!added(&wire, rejected));
 }
 
-/// P9: therefore the candidates have to be moved to the first section that is left.
+/// Therefore the candidates have to be moved to the first section that is left.
 #[test]
 fn when_the_first_m_line_is_rejected_the_candidates_stay_in_it() {
     let mut wire = Wire::new();
@@ -130,7 +124,6 @@ fn when_the_first_m_line_is_rejected_the_candidates_stay_in_it() {
     assert_eq!(values(&sections[1], "a=candidate:").len(), 0);
 }
 
-/// P9.
 #[test]
 fn the_data_section_cannot_be_rejected() {
     let mut wire = Wire::new();
@@ -142,7 +135,7 @@ fn the_data_section_cannot_be_rejected() {
     assert_eq!(values(&answer, "a=group:BUNDLE ")[0].split(' ').count(), 2);
 }
 
-/// P9: therefore mids that str0m cannot hold are mapped before it sees them.
+/// Therefore mids that str0m cannot hold are mapped before it sees them.
 #[test]
 fn mids_are_cut_to_16_characters_and_odd_ones_are_replaced() {
     for (sent, answered) in [
@@ -162,7 +155,6 @@ fn mids_are_cut_to_16_characters_and_odd_ones_are_replaced() {
     }
 }
 
-/// P31.
 #[test]
 fn a_rejection_of_the_data_section_is_not_seen() {
     let mut wire = Wire::new();
@@ -175,7 +167,6 @@ fn a_rejection_of_the_data_section_is_not_seen() {
     assert_eq!(wire.left.opened(), ["chat"]);
 }
 
-/// P31.
 #[test]
 fn an_offer_without_a_bundle_is_refused() {
     let mut wire = Wire::new();
@@ -186,7 +177,6 @@ fn an_offer_without_a_bundle_is_refused() {
     assert!(matches!(refusal, RtcError::RemoteSdp(_) | RtcError::Sdp(_)), "{refusal:?}");
 }
 
-/// P31.
 #[test]
 fn media_of_unknown_codecs_is_rejected_by_str0m_itself() {
     let mut wire = Wire::new();
@@ -200,7 +190,6 @@ fn media_of_unknown_codecs_is_rejected_by_str0m_itself() {
     assert_eq!(values(&answer, "m=audio"), [" 0 UDP/TLS/RTP/SAVPF 0"]);
 }
 
-/// P36.
 #[test]
 fn an_offer_with_fewer_codecs_than_were_proposed_is_answered_and_the_answer_taken() {
     let mut wire = Wire::new();
@@ -218,7 +207,6 @@ fn an_offer_with_fewer_codecs_than_were_proposed_is_answered_and_the_answer_take
     assert_eq!(params.iter().map(ToString::to_string).collect::<Vec<_>>(), [kept]);
 }
 
-/// P37.
 #[test]
 fn the_rids_of_a_simulcast_offer_come_back_in_the_answer() {
     let mut wire = Wire::new();
@@ -239,7 +227,6 @@ fn the_rids_of_a_simulcast_offer_come_back_in_the_answer() {
     wire.expect_connected();
 }
 
-/// P38, P51.
 #[test]
 fn the_same_offer_accepted_twice_gives_the_same_answer_and_another_narrowing_the_other_one() {
     let mut wire = Wire::new();
@@ -261,7 +248,7 @@ fn the_same_offer_accepted_twice_gives_the_same_answer_and_another_narrowing_the
     assert_eq!(wire.right.rtc.media(mid).unwrap().direction(), Direction::SendRecv);
 }
 
-/// P51: therefore this crate writes the msid of an answer.
+/// Therefore this crate writes the msid of an answer.
 #[test]
 fn an_answer_copies_the_msid_of_the_offer() {
     let mut wire = Wire::new();

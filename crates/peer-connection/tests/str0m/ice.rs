@@ -10,7 +10,6 @@ use str0m::{Candidate, IceConnectionState, RtcConfig, RtcError};
 use crate::text::{value, values, without};
 use crate::wire::{Wire, config, millis, secs};
 
-/// P7.
 #[test]
 fn an_ice_restart_by_either_side_reconnects_with_and_without_the_old_candidates() {
     for offered_by_left in [true, false] {
@@ -48,7 +47,6 @@ fn an_ice_restart_by_either_side_reconnects_with_and_without_the_old_candidates(
     }
 }
 
-/// P7.
 #[test]
 fn an_ice_restart_before_the_first_exchange_is_an_offer_with_no_m_lines() {
     let mut wire = Wire::new();
@@ -58,7 +56,6 @@ fn an_ice_restart_before_the_first_exchange_is_an_offer_with_no_m_lines() {
     assert!(values(&offer, "m=").is_empty());
 }
 
-/// P12, P33.
 #[test]
 fn peers_that_never_reach_each_other_are_disconnected_within_20_seconds() {
     let mut wire = unreachable();
@@ -71,7 +68,7 @@ fn peers_that_never_reach_each_other_are_disconnected_within_20_seconds() {
     }
 }
 
-/// P33, P41: the reason to stay passive. Five flights go unanswered, the first for 1 s and each for twice as long as
+/// The reason to stay passive. Five flights go unanswered, the first for 1 s and each for twice as long as
 /// the one before it, and every time within a quarter of that.
 #[test]
 fn a_dtls_client_dies_after_31_seconds_give_or_take_8_without_ice_and_a_server_lives_on() {
@@ -88,7 +85,7 @@ fn a_dtls_client_dies_after_31_seconds_give_or_take_8_without_ice_and_a_server_l
     assert!(wire.right.errors.is_empty());
 }
 
-/// P33: the clock starts with the answer, not with the offer.
+/// The clock starts with the answer, not with the offer.
 #[test]
 fn an_offer_may_stay_unanswered_for_minutes() {
     let mut wire = Wire::new();
@@ -101,7 +98,7 @@ fn an_offer_may_stay_unanswered_for_minutes() {
     wire.expect_connected();
 }
 
-/// P12, P34: the reason why this crate watches for a silence of 5 s itself.
+/// The reason why this crate watches for a silence of 5 s itself.
 #[test]
 fn a_cut_wire_is_told_as_disconnected_after_some_24_seconds() {
     let (mut wire, _) = Wire::with_data();
@@ -116,7 +113,6 @@ fn a_cut_wire_is_told_as_disconnected_after_some_24_seconds() {
     }
 }
 
-/// P12, P34.
 #[test]
 fn no_tuning_tells_a_cut_wire_before_15_seconds() {
     let impatient = || -> RtcConfig {
@@ -140,7 +136,6 @@ fn no_tuning_tells_a_cut_wire_before_15_seconds() {
     }
 }
 
-/// P12, P34.
 #[test]
 fn a_wire_that_returns_before_disconnected_goes_on_as_if_nothing_had_been() {
     let (mut wire, chat) = Wire::with_data();
@@ -154,7 +149,6 @@ fn a_wire_that_returns_before_disconnected_goes_on_as_if_nothing_had_been() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P12, P34.
 #[test]
 fn disconnected_does_not_heal_when_the_wire_returns() {
     let (mut wire, _) = disconnected();
@@ -168,7 +162,7 @@ fn disconnected_does_not_heal_when_the_wire_returns() {
     }
 }
 
-/// P12, P34: data still flows where ICE has given up.
+/// Data still flows where ICE has given up.
 #[test]
 fn data_flows_again_after_disconnected_although_ice_stays_down() {
     let (mut wire, chat) = disconnected();
@@ -179,7 +173,6 @@ fn data_flows_again_after_disconnected_although_ice_stays_down() {
     assert_eq!(wire.left.ice_states().last().unwrap().1, IceConnectionState::Disconnected);
 }
 
-/// P34.
 #[test]
 fn an_ice_restart_heals_disconnected() {
     let (mut wire, chat) = disconnected();
@@ -193,7 +186,7 @@ fn an_ice_restart_heals_disconnected() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P34: often enough for the 30 s of RFC 7675 §5.1.
+/// Often enough for the 30 s of RFC 7675 §5.1.
 #[test]
 fn the_nominated_pair_is_checked_again_every_few_seconds() {
     let (mut wire, _) = Wire::with_data();
@@ -207,7 +200,6 @@ fn the_nominated_pair_is_checked_again_every_few_seconds() {
     assert!((8..=20).contains(&requests), "{requests} in 30 s");
 }
 
-/// P34.
 #[test]
 fn a_lite_peer_connects_to_a_full_one() {
     let mut wire = Wire::with_configs(config().set_ice_lite(true), config());
@@ -221,7 +213,6 @@ fn a_lite_peer_connects_to_a_full_one() {
     assert!(wire.carries(chat, b"hello"));
 }
 
-/// P34.
 #[test]
 fn two_lite_peers_refuse_each_other() {
     let mut wire = Wire::with_configs(config().set_ice_lite(true), config().set_ice_lite(true));
@@ -230,7 +221,6 @@ fn two_lite_peers_refuse_each_other() {
     assert!(matches!(wire.right.accept_offer(&offer), Err(RtcError::RemoteSdp(_))));
 }
 
-/// P14.
 #[test]
 fn candidates_that_browsers_send_parse_and_others_do_not() {
     for refused in [
@@ -253,7 +243,6 @@ fn candidates_that_browsers_send_parse_and_others_do_not() {
     }
 }
 
-/// P14.
 #[test]
 fn a_local_candidate_is_taken_once() {
     let mut wire = Wire::new();
@@ -262,7 +251,6 @@ fn a_local_candidate_is_taken_once() {
     assert!(wire.left.rtc.add_local_candidate(again).is_none());
 }
 
-/// P14.
 #[test]
 fn a_lite_peer_takes_host_candidates_only() {
     let mut wire = Wire::with_configs(config().set_ice_lite(true), config());
@@ -275,14 +263,14 @@ fn a_lite_peer_takes_host_candidates_only() {
     assert!(wire.left.rtc.add_local_candidate(host).is_some());
 }
 
-/// P14: its documentation says that it is an error.
+/// Its documentation says that it is an error.
 #[test]
 fn a_loopback_address_makes_a_host_candidate() {
     assert!(Candidate::host(address("127.0.0.1:5000"), "udp").is_ok());
     assert!(Candidate::host(address("0.0.0.0:5000"), "udp").is_err());
 }
 
-/// P14: therefore this crate writes a candidate's JSON.
+/// Therefore this crate writes a candidate's JSON.
 #[test]
 fn the_json_of_a_candidate_says_nothing_of_mid_and_ufrag() {
     let wire = Wire::new();
@@ -294,7 +282,6 @@ fn the_json_of_a_candidate_says_nothing_of_mid_and_ufrag() {
     assert!(json["candidate"].as_str().unwrap().starts_with("candidate:"));
 }
 
-/// P27, P41.
 #[test]
 fn the_answerer_is_passive_unless_it_is_offered_passive() {
     for (offered, answered) in
@@ -315,7 +302,7 @@ fn the_answerer_is_passive_unless_it_is_offered_passive() {
     }
 }
 
-/// P27: the side that offered first keeps its role, whichever side offers next.
+/// The side that offered first keeps its role, whichever side offers next.
 #[test]
 fn a_later_offer_of_the_passive_side_is_actpass_and_answered_with_the_role_that_is_held() {
     let (mut wire, _) = Wire::with_data();
@@ -327,7 +314,6 @@ fn a_later_offer_of_the_passive_side_is_actpass_and_answered_with_the_role_that_
     assert_eq!(value(&answer, "a=setup:"), "active");
 }
 
-/// P35.
 #[test]
 fn a_candidate_added_while_a_restart_is_pending_carries_the_old_ufrag() {
     let (mut wire, _) = Wire::with_data();
@@ -341,7 +327,6 @@ fn a_candidate_added_while_a_restart_is_pending_carries_the_old_ufrag() {
     assert_ne!(creds.ufrag, old);
 }
 
-/// P35.
 #[test]
 fn dropping_a_pending_restart_leaves_the_connection_up() {
     let (mut wire, chat) = Wire::with_data();
@@ -357,7 +342,7 @@ fn dropping_a_pending_restart_leaves_the_connection_up() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P43: therefore this crate keeps candidates of a future ufrag.
+/// Therefore this crate keeps candidates of a future ufrag.
 #[test]
 fn a_remote_candidate_with_a_ufrag_to_come_is_silently_lost() {
     let mut wire = Wire::new();
@@ -378,7 +363,6 @@ fn a_remote_candidate_with_a_ufrag_to_come_is_silently_lost() {
     wire.expect_connected();
 }
 
-/// P42.
 #[test]
 fn what_a_relay_candidate_sends_has_the_relayed_address_as_its_source() {
     let mut wire = Wire::new();
@@ -396,7 +380,6 @@ fn what_a_relay_candidate_sends_has_the_relayed_address_as_its_source() {
     );
 }
 
-/// P42.
 #[test]
 fn a_peer_with_nothing_but_a_relay_connects() {
     let mut wire = Wire::new();
@@ -414,7 +397,6 @@ fn a_peer_with_nothing_but_a_relay_connects() {
     assert!(wire.left.sent.iter().all(|sent| sent.source == relayed));
 }
 
-/// P42.
 #[test]
 fn tcp_candidates_are_paired_and_their_datagrams_marked() {
     let mut wire = Wire::new();

@@ -72,7 +72,7 @@ fn bursts_of_loss_leave_ice_connected() {
     assert!(wire.right.disconnected_at().is_none());
 }
 
-/// P12, P34: therefore this crate tells a bad wire from a dead one itself.
+/// Therefore this crate tells a bad wire from a dead one itself.
 #[test]
 fn a_third_of_all_datagrams_lost_leaves_ice_connected_for_minutes() {
     let (mut wire, chat) = Wire::with_data();
@@ -85,7 +85,7 @@ fn a_third_of_all_datagrams_lost_leaves_ice_connected_for_minutes() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P34: SCTP never gives up by itself, so a message survives any silence.
+/// SCTP never gives up by itself, so a message survives any silence.
 #[test]
 fn a_message_under_way_arrives_after_a_quarter_of_an_hour_without_a_wire() {
     let (mut wire, chat) = Wire::with_data();

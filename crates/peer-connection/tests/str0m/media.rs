@@ -13,7 +13,7 @@ use str0m::{Event, Rtc, RtcConfig, RtcError};
 
 use crate::wire::{Peer, Wire, audio, config, millis, secs, video};
 
-/// P13, and the time at which each first comes.
+/// With the time at which each first comes.
 #[test]
 fn statistics_are_pushed_every_interval_for_the_peer_and_each_stream() {
     let (mut wire, mid, pt) = speaking(config().set_stats_interval(Some(secs(1))));
@@ -49,7 +49,7 @@ fn statistics_are_pushed_every_interval_for_the_peer_and_each_stream() {
     assert!(taken.last().unwrap().packets > 300);
 }
 
-/// P13: the documentation has it the other way round.
+/// The documentation has it the other way round.
 #[test]
 fn peer_bytes_tx_counts_what_was_sent() {
     let (mut wire, mid, pt) = speaking(config().set_stats_interval(Some(secs(1))));
@@ -65,7 +65,6 @@ fn peer_bytes_tx_counts_what_was_sent() {
     assert!(sent > 4 * received, "{sent} sent, {received} received");
 }
 
-/// P13.
 #[test]
 fn what_the_remote_side_says_of_our_audio_is_absent_at_first() {
     let (mut wire, mid, pt) = speaking(config().set_stats_interval(Some(secs(1))));
@@ -80,7 +79,6 @@ fn what_the_remote_side_says_of_our_audio_is_absent_at_first() {
     assert!(remote.last().unwrap());
 }
 
-/// P13.
 #[test]
 fn no_statistics_are_pushed_unless_asked_for() {
     let (mut wire, mid, pt) = speaking(config());
@@ -108,7 +106,7 @@ fn a_frame_written_on_one_side_is_told_whole_on_the_other() {
     assert!(frames.iter().all(|frame| *frame == (mid, Codec::Opus, SOUND.to_vec(), true)));
 }
 
-/// P9: `ontrack` cannot wait for it when the track is local.
+/// `ontrack` cannot wait for it when the track is local.
 #[test]
 fn added_media_is_told_to_the_answerer_only() {
     let (wire, mid, _) = speaking(config());
@@ -202,7 +200,7 @@ fn a_keyframe_asked_for_before_anything_came_depends_on_the_ssrc_of_the_descript
     assert!(wire.left.told(|event| matches!(event, Event::KeyframeRequest(_))));
 }
 
-/// P37, and what is written per rid arrives with it.
+/// What is written per rid arrives with it.
 #[test]
 fn simulcast_layers_arrive_under_their_rids() {
     let mut simulcast = Simulcast::new();
@@ -238,7 +236,7 @@ fn simulcast_layers_arrive_under_their_rids() {
     }
 }
 
-/// P51: a remote peer that sends one track may be answered with a local one on the same m-line.
+/// A remote peer that sends one track may be answered with a local one on the same m-line.
 #[test]
 fn both_sides_write_to_one_m_line() {
     let (mut wire, mid, pt) = speaking(config());

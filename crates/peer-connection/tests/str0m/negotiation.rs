@@ -10,7 +10,6 @@ use crate::text::{
 };
 use crate::wire::{Wire, audio, audio_and_data, remote_sdp, secs, video};
 
-/// P2.
 #[test]
 fn there_is_no_offer_without_a_change() {
     let (mut wire, _) = Wire::with_data();
@@ -21,7 +20,6 @@ fn there_is_no_offer_without_a_change() {
     assert!(api.apply().is_none());
 }
 
-/// P2.
 #[test]
 fn two_offers_differ_in_mids_share_a_version_and_only_the_second_can_be_answered() {
     let mut wire = Wire::new();
@@ -38,7 +36,7 @@ fn two_offers_differ_in_mids_share_a_version_and_only_the_second_can_be_answered
     wire.expect_connected();
 }
 
-/// P2: this crate has to number the descriptions.
+/// This crate has to number the descriptions.
 #[test]
 fn every_offer_and_answer_has_version_2() {
     let (mut wire, _) = Wire::with_data();
@@ -51,7 +49,6 @@ fn every_offer_and_answer_has_version_2() {
     assert_eq!(value(&answer, "o=").split(' ').nth(2), Some("2"));
 }
 
-/// P2.
 #[test]
 fn either_side_may_offer_again() {
     let (mut wire, chat) = Wire::with_data();
@@ -67,7 +64,7 @@ fn either_side_may_offer_again() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P4: therefore a direction is never set to build an offer.
+/// Therefore a direction is never set to build an offer.
 #[test]
 fn a_direction_that_is_set_takes_effect_at_once_and_is_not_undone_by_a_drop() {
     let (mut wire, mid) = Wire::new().connected_by(audio);
@@ -80,7 +77,6 @@ fn a_direction_that_is_set_takes_effect_at_once_and_is_not_undone_by_a_drop() {
     assert!(api.apply().is_none());
 }
 
-/// P4.
 #[test]
 fn a_direction_there_and_back_gives_an_offer_that_changes_nothing() {
     let (mut wire, mid) = Wire::new().connected_by(audio);
@@ -96,7 +92,6 @@ fn a_direction_there_and_back_gives_an_offer_that_changes_nothing() {
     assert!(wire.left.told(|event| matches!(event, Event::MediaChanged(_))));
 }
 
-/// P4.
 #[test]
 fn stopped_media_never_comes_back() {
     let (mut wire, mid) = Wire::new().connected_by(audio);
@@ -116,7 +111,6 @@ fn stopped_media_never_comes_back() {
     assert!(wire.left.rtc.media(mid).unwrap().stopped());
 }
 
-/// P5.
 #[test]
 fn glare_is_solved_by_dropping_the_pending_offer_and_offering_again() {
     let (mut wire, chat) = Wire::with_data();
@@ -135,7 +129,6 @@ fn glare_is_solved_by_dropping_the_pending_offer_and_offering_again() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P5.
 #[test]
 fn a_pending_offer_is_refused_after_a_remote_one_was_accepted() {
     let (mut wire, _) = Wire::with_data();
@@ -149,7 +142,6 @@ fn a_pending_offer_is_refused_after_a_remote_one_was_accepted() {
     assert!(matches!(refusal, RtcError::ChangesOutOfOrder));
 }
 
-/// P5.
 #[test]
 fn after_glare_in_the_first_exchange_a_channel_is_added_again_without_an_offer() {
     let mut wire = Wire::new();
@@ -169,7 +161,6 @@ fn after_glare_in_the_first_exchange_a_channel_is_added_again_without_an_offer()
     assert!(!wire.right.opened().contains(&"lost"));
 }
 
-/// P6.
 #[test]
 fn an_accepted_offer_is_undone_by_removing_its_media_and_setting_the_old_directions() {
     let (mut wire, (old, chat)) = Wire::new().connected_by(audio_and_data);
@@ -191,7 +182,7 @@ fn an_accepted_offer_is_undone_by_removing_its_media_and_setting_the_old_directi
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P8: therefore everything is validated before str0m sees it.
+/// Therefore everything is validated before str0m sees it.
 #[test]
 fn a_refused_offer_with_an_ice_restart_has_restarted_ice_all_the_same() {
     let (mut wire, _) = Wire::with_data();
@@ -216,7 +207,7 @@ fn a_refused_offer_with_an_ice_restart_has_restarted_ice_all_the_same() {
     }
 }
 
-/// P8: datagrams still get through, since str0m sends to the last pair until it is told to stop.
+/// Datagrams still get through, since str0m sends to the last pair until it is told to stop.
 #[test]
 fn a_refused_offer_with_an_ice_restart_ends_in_disconnected_although_data_flows() {
     let (mut wire, chat) = Wire::with_data();
@@ -230,7 +221,6 @@ fn a_refused_offer_with_an_ice_restart_ends_in_disconnected_although_data_flows(
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P8.
 #[test]
 fn an_offer_without_a_fingerprint_kills_the_rtc() {
     let mut wire = Wire::new();
@@ -242,7 +232,7 @@ fn an_offer_without_a_fingerprint_kills_the_rtc() {
     assert!(!wire.right.rtc.is_alive());
 }
 
-/// P8: the fingerprint of a later description is ignored.
+/// The fingerprint of a later description is ignored.
 #[test]
 fn a_later_offer_with_another_fingerprint_is_taken_without_complaint() {
     let (mut wire, chat) = Wire::with_data();
@@ -256,7 +246,7 @@ fn a_later_offer_with_another_fingerprint_is_taken_without_complaint() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P24, P50: the answer's text applied as an offer commits an answer that has no pending offer.
+/// The answer's text applied as an offer commits an answer that has no pending offer.
 #[test]
 fn an_offer_written_as_text_is_committed_by_applying_its_answer_as_an_offer() {
     let (mut wire, (mid, chat)) = Wire::new().connected_by(audio_and_data);
@@ -274,7 +264,6 @@ fn an_offer_written_as_text_is_committed_by_applying_its_answer_as_an_offer() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P24, P50.
 #[test]
 fn a_text_offer_that_changes_nothing_may_be_exchanged_over_data_alone() {
     let (mut wire, chat) = Wire::with_data();
@@ -288,7 +277,6 @@ fn a_text_offer_that_changes_nothing_may_be_exchanged_over_data_alone() {
     }
 }
 
-/// P28.
 #[test]
 fn the_final_answer_may_follow_the_provisional_one_as_an_offer() {
     let mut wire = Wire::new();
@@ -303,7 +291,6 @@ fn the_final_answer_may_follow_the_provisional_one_as_an_offer() {
     assert!(wire.carries(chat, b"hello"));
 }
 
-/// P50.
 #[test]
 fn a_text_offer_may_change_a_direction_beside_a_new_m_line() {
     let (mut wire, (old, chat)) = Wire::new().connected_by(audio_and_data);
@@ -321,7 +308,7 @@ fn a_text_offer_may_change_a_direction_beside_a_new_m_line() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P50: a dropped `SdpApi` that set a direction does not outdate the pending offer.
+/// A dropped `SdpApi` that set a direction does not outdate the pending offer.
 #[test]
 fn setting_a_direction_without_apply_leaves_the_pending_offer_valid() {
     let (mut wire, (old, _)) = Wire::new().connected_by(audio_and_data);
@@ -335,7 +322,7 @@ fn setting_a_direction_without_apply_leaves_the_pending_offer_valid() {
     assert_eq!(wire.left.rtc.media(old).unwrap().direction(), Direction::SendRecv);
 }
 
-/// P50: the reason why directions are set right before an answer is committed.
+/// The reason why directions are set right before an answer is committed.
 #[test]
 fn media_made_here_goes_from_inactive_to_sendonly_only_if_the_direction_was_set_before() {
     for set_before in [false, true] {
@@ -351,7 +338,6 @@ fn media_made_here_goes_from_inactive_to_sendonly_only_if_the_direction_was_set_
     }
 }
 
-/// P50.
 #[test]
 fn a_text_offer_with_port_0_stops_media_on_both_sides() {
     let (mut wire, (mid, chat)) = Wire::new().connected_by(audio_and_data);
@@ -369,7 +355,6 @@ fn a_text_offer_with_port_0_stops_media_on_both_sides() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P31.
 #[test]
 fn media_rejected_in_the_answer_is_stopped_and_its_slot_is_not_used_again() {
     let mut wire = Wire::new();
@@ -384,7 +369,7 @@ fn media_rejected_in_the_answer_is_stopped_and_its_slot_is_not_used_again() {
     assert_eq!(ports(&next), ["0", "9", "9"]);
 }
 
-/// P31: the far side may use a slot again.
+/// The far side may use a slot again.
 #[test]
 fn a_remote_offer_may_use_a_stopped_slot_again() {
     let (mut wire, (stopped, chat)) = Wire::new().connected_by(audio_and_data);
@@ -408,7 +393,6 @@ fn a_remote_offer_may_use_a_stopped_slot_again() {
     assert!(wire.carries(chat, b"still there"));
 }
 
-/// P26.
 #[test]
 fn closing_one_rtc_ends_the_other() {
     let (mut wire, chat) = Wire::with_data();
@@ -424,7 +408,7 @@ fn closing_one_rtc_ends_the_other() {
     assert!(!wire.right.told(|event| matches!(event, Event::ChannelClose(_))));
 }
 
-/// P26: closing twice, and before there was anything to close.
+/// Closing twice, and before there was anything to close.
 #[test]
 fn closing_is_harmless_at_any_time() {
     let mut wire = Wire::new();
@@ -436,7 +420,7 @@ fn closing_is_harmless_at_any_time() {
     wire.left.rtc.close().unwrap();
 }
 
-/// P26: therefore this crate checks a closed flag of its own first.
+/// Therefore this crate checks a closed flag of its own first.
 #[test]
 fn a_dead_rtc_still_makes_offers_and_accepts_them() {
     let (mut wire, _) = Wire::with_data();

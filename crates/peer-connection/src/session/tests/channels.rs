@@ -80,7 +80,7 @@ fn a_channel_that_both_declare_needs_no_word() {
     assert_eq!(pair.b.session.data_channels()[0].stream, Some(7));
 }
 
-/// P32: the engine never reports that such a channel is open.
+/// The engine never reports that such a channel is open.
 #[test]
 fn a_channel_that_is_declared_late_opens() {
     let (mut pair, _) = connected(DataChannelOptions::default());
