@@ -61,12 +61,13 @@ fn a_server_behind_a_one_to_one_nat_is_reached_by_the_address_that_it_announces(
 /// Returns the server's answer, and the message that it sends back.
 async fn echoed(address: &str) -> (String, String) {
     let options = PeerConnectionsOptions { media_threads: 1, ..PeerConnectionsOptions::default() };
-    let home = PeerConnections::start(options).await.expect("ports");
+    let connections = PeerConnections::start(options).await.expect("ports");
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::empty(), Registry::default(), settings);
     let (tell, mut told) = mpsc::unbounded_channel();
     let owner = Owner(tell).start().recipient();
-    let connection = home.open(&api, Configuration::default(), owner).await.expect("a connection");
+    let connection =
+        connections.open(&api, Configuration::default(), owner).await.expect("a connection");
     let channel = connection.send(CreateDataChannel::new("echo")).await.unwrap().expect("one");
     connection.send(SetLocalDescription(None)).await.unwrap().expect("an offer");
     let mut next = async || timeout(PATIENCE, told.recv()).await.expect("in time").expect("open");
@@ -84,7 +85,7 @@ async fn echoed(address: &str) -> (String, String) {
                 connection.send(SendData::text(channel, "hello")).await.unwrap().expect("open");
             }
             ConnectionEvent::DataChannelMessage { message, .. } => {
-                home.stop().await;
+                connections.stop().await;
                 return (answer, String::from_utf8_lossy(message.as_bytes()).into_owned());
             }
             ConnectionEvent::Closed(why) => panic!("{why:?}"),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 #[test]
-fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
+fn a_call_of_chromium_and_firefox_goes_on_whatever_fault_is_injected() {
     on_a_stage_of_its_own(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let (ann, bob) = tokio::join!(
@@ -32,19 +32,19 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
         ann.picture("a call").await;
 
         // Faults after which the peers keep their ids.
-        for (shooter, shot) in [
-            (&ann, Shot { whose: "Ann", actor: "PeerConnection", fault: "kill" }),
-            (&bob, Shot { whose: "Ann", actor: "PeerConnection", fault: "panic" }),
-            (&ann, Shot { whose: "Bob", actor: "PeerConnection", fault: "fail_handshake" }),
-            (&bob, Shot { whose: "Bob", actor: "ServerPeer", fault: "panic" }),
-            (&ann, Shot { whose: "Ann", actor: "PeerActor", fault: "panic" }),
-            (&bob, Shot { whose: "Bob", actor: "PeerActor", fault: "unplug" }),
-            (&ann, Shot { whose: "room", actor: "RoomActor", fault: "panic" }),
-            (&bob, Shot { whose: "udp 0", actor: "UdpMux", fault: "panic" }),
+        for (page, injection) in [
+            (&ann, Injection { owner: "Ann", actor: "PeerConnection", fault: "kill" }),
+            (&bob, Injection { owner: "Ann", actor: "PeerConnection", fault: "panic" }),
+            (&ann, Injection { owner: "Bob", actor: "PeerConnection", fault: "fail_handshake" }),
+            (&bob, Injection { owner: "Bob", actor: "ServerPeer", fault: "panic" }),
+            (&ann, Injection { owner: "Ann", actor: "PeerActor", fault: "panic" }),
+            (&bob, Injection { owner: "Bob", actor: "PeerActor", fault: "unplug" }),
+            (&ann, Injection { owner: "room", actor: "RoomActor", fault: "panic" }),
+            (&bob, Injection { owner: "udp 0", actor: "UdpMux", fault: "panic" }),
         ] {
             let before = [ann.peer_id().await, bob.peer_id().await];
-            shooter.shoots(&shot, &pages).await;
-            assert_eq!([ann.peer_id().await, bob.peer_id().await], before, "{shot:?}");
+            page.injects(&injection, &pages).await;
+            assert_eq!([ann.peer_id().await, bob.peer_id().await], before, "{injection:?}");
         }
         // Faults after which they come back as new peers, and the call begins anew. Until the server listens again
         // their requests fail.
@@ -57,15 +57,15 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_is_shot() {
                 page.browser.expect_fault(FaultKind::FailedRequest, words);
             }
         }
-        for (shooter, shot) in [
-            (&ann, Shot { whose: "Bob", actor: "PeerActor", fault: "stop" }),
-            (&bob, Shot { whose: "demo", actor: "Supervisor", fault: "kill" }),
-            (&ann, Shot { whose: "http", actor: "Http", fault: "panic" }),
-            (&bob, Shot { whose: "rooms", actor: "Supervisor", fault: "panic" }),
+        for (page, injection) in [
+            (&ann, Injection { owner: "Bob", actor: "PeerActor", fault: "stop" }),
+            (&bob, Injection { owner: "demo", actor: "Supervisor", fault: "kill" }),
+            (&ann, Injection { owner: "http", actor: "Http", fault: "panic" }),
+            (&bob, Injection { owner: "rooms", actor: "Supervisor", fault: "panic" }),
         ] {
             let before = bob.peer_id().await;
-            shooter.shoots(&shot, &pages).await;
-            assert_ne!(bob.peer_id().await, before, "{shot:?}");
+            page.injects(&injection, &pages).await;
+            assert_ne!(bob.peer_id().await, before, "{injection:?}");
         }
         ann.chats_with(&bob).await;
 
@@ -266,7 +266,7 @@ fn slow_messages(every: &str) -> String {
 }
 
 #[test]
-fn the_script_without_browsers_recovers_from_every_shot() {
+fn the_script_without_browsers_recovers_from_every_fault() {
     on_a_stage_of_its_own(async || {
         let output = Command::new(program::of_the_workspace("supervisor-tree"))
             .args(["--headless", "--seconds", "10"])
@@ -287,9 +287,9 @@ fn the_script_without_browsers_recovers_from_every_shot() {
 
 /// Button of a fault, identified by its place in the tree.
 #[derive(Debug)]
-struct Shot {
+struct Injection {
     /// Text of the node at which the search begins …
-    whose: &'static str,
+    owner: &'static str,
     /// … for the first actor of this type …
     actor: &'static str,
     /// … and the fault of its button.
@@ -364,7 +364,7 @@ impl Page {
     }
 
     /// Presses a button in the tree, as soon as there is one.
-    async fn presses(&self, whose: &str, actor: &str, fault: &str) {
+    async fn presses(&self, owner: &str, actor: &str, fault: &str) {
         let press = "const rows = [...document.querySelectorAll('#tree li')];
              const first = rows.indexOf(row(arguments[0]));
              const target = rows.slice(first).find(({ dataset }) => dataset.type === arguments[1] && dataset.status === 'running');
@@ -373,31 +373,31 @@ impl Page {
              button.focus();
              button.click();
              return true";
-        let arguments = vec![json!(whose), json!(actor), json!(fault)];
-        self.waits_for(&format!("a button to {fault} the {actor} of {whose}"), press, arguments)
+        let arguments = vec![json!(owner), json!(actor), json!(fault)];
+        self.waits_for(&format!("a button to {fault} the {actor} of {owner}"), press, arguments)
             .await;
     }
 
     /// Injects a fault, and waits for the recovery: the call goes on in all pages, the tree is whole, and the table
     /// shows all recovery times.
-    async fn shoots(&self, shot: &Shot, pages: &[&Page; 2]) {
-        let before = self.newest_recovery(shot.fault).await;
-        self.presses(shot.whose, shot.actor, shot.fault).await;
+    async fn injects(&self, injection: &Injection, pages: &[&Page; 2]) {
+        let before = self.newest_recovery(injection.fault).await;
+        self.presses(injection.owner, injection.actor, injection.fault).await;
         // An unplugged WebSocket is no actor: its row has no time of the tree.
-        let times = if shot.fault == "unplug" { json!([]) } else { json!(["whole"]) };
+        let times = if injection.fault == "unplug" { json!([]) } else { json!(["whole"]) };
         let filled = "const line = [...document.querySelectorAll(`#recoveries tr[data-fault='${arguments[0]}']`)][0];
              return line !== undefined && line.dataset.recovery !== arguments[1]
                  && ['messages', 'media', ...arguments[2]].every((time) => time in line.dataset)";
-        let arguments = vec![json!(shot.fault), before, times];
-        self.waits_for(&format!("a row with all times of {shot:?}"), filled, arguments).await;
+        let arguments = vec![json!(injection.fault), before, times];
+        self.waits_for(&format!("a row with all times of {injection:?}"), filled, arguments).await;
         for page in pages {
             page.talks().await;
         }
         let whole = "const everyone = (node) => [node, ...node.children.flatMap(everyone)];
              const response = await fetch('/tree');
              return !document.querySelector('#tree li.down[data-status=running]') && response.ok && everyone(await response.json()).every(({ status }) => status === 'running')";
-        self.waits(&format!("a whole tree after {shot:?}"), whole).await;
-        self.picture(&format!("{} {} {}", shot.whose, shot.actor, shot.fault)).await;
+        self.waits(&format!("a whole tree after {injection:?}"), whole).await;
+        self.picture(&format!("{} {} {}", injection.owner, injection.actor, injection.fault)).await;
     }
 
     async fn newest_recovery(&self, fault: &str) -> Value {

@@ -151,7 +151,7 @@ async fn a_component_that_is_killed_is_told_and_the_other_goes_on() {
     let components =
         a.endpoint.supervisor().supervisor("stream").unwrap().supervisor("components").unwrap();
 
-    components.inject("component 1", Fault::Panic("shot".to_owned())).await.unwrap();
+    components.inject("component 1", Fault::Panic("injected".to_owned())).await.unwrap();
 
     assert!(matches!(a.failed().await, ComponentError::ActorEnded(_)));
     assert_talks(&mut a, &mut b, 2).await;

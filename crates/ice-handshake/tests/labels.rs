@@ -86,7 +86,7 @@ fn handshakes() {
         pair.run();
         pair.client.data();
         let lines = LINES.of(&["calling", "called"]);
-        assert_has(&lines, "calling: a hello is said again");
+        assert_has(&lines, "calling: a ClientHello is sent again");
         if version == Some(Version::Dtls12) {
             assert_has(&lines, "calling: a server of Dtls12 has proven itself");
         }
@@ -178,5 +178,5 @@ async fn endpoints() {
     .await;
     let lines = LINES.of(&["left 1", "right 1"]);
     assert_has(&lines, "left 1: no candidate from stun:127.0.0.1:9");
-    assert_has(&lines, "right 1: a hello is said again");
+    assert_has(&lines, "right 1: a ClientHello is sent again");
 }

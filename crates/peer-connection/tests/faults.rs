@@ -143,7 +143,9 @@ async fn a_handshake_that_is_ended_from_outside_fails_its_connection_at_once() {
             loop {
                 let ended = match terminate {
                     true => handshakes.terminate_child(&id).await.is_ok(),
-                    false => handshakes.inject(&id, Fault::Panic("shot".to_owned())).await.is_ok(),
+                    false => {
+                        handshakes.inject(&id, Fault::Panic("injected".to_owned())).await.is_ok()
+                    }
                 };
                 // It is started after the description; sooner or later it runs.
                 if ended {
@@ -186,7 +188,10 @@ async fn a_connection_that_is_killed_is_told_once_and_its_siblings_go_on() {
         .supervisor("connections")
         .unwrap();
 
-    connections.inject(&a.connection.id().to_string(), Fault::Panic("shot".into())).await.unwrap();
+    connections
+        .inject(&a.connection.id().to_string(), Fault::Panic("injected".into()))
+        .await
+        .unwrap();
 
     assert_eq!(a.until(closed).await, CloseReason::Stopped);
     a.gone().await;
@@ -212,7 +217,7 @@ async fn sockets_that_are_killed_come_back_with_their_connections() {
         home.supervisor().supervisor("peer-connections").unwrap().supervisor("sockets").unwrap();
     let ports = home.ports();
     for socket in ["udp 0", "udp 1"] {
-        sockets.inject(socket, Fault::Panic("shot".into())).await.unwrap();
+        sockets.inject(socket, Fault::Panic("injected".into())).await.unwrap();
     }
     talks(&mut a, &mut b, channel, "as if nothing had happened").await;
     assert_eq!(home.ports(), ports);

@@ -81,7 +81,7 @@ async fn lines_of_the_log_begin_with_the_connections_id() {
     assert!(lines.iter().any(|line| line.starts_with(&wanted)), "{wanted:?}: {lines:#?}");
     // True of either side, whichever was the client.
     let said_again = |id: &String| {
-        let wanted = format!("{id}: a hello is said again");
+        let wanted = format!("{id}: a ClientHello is sent again");
         lines.iter().any(|line| line.starts_with(&wanted))
     };
     assert!(said_again(&ids[0]) || said_again(&ids[1]), "{lines:#?}");

@@ -195,7 +195,7 @@ fn rooms(criterion: &mut Criterion) {
         group.bench_function("room", |bencher| {
             bencher.iter(|| system.block_on(hall.broadcast(&all)));
         });
-        group.bench_function("by hand", |bencher| bencher.iter(|| table.broadcast(&all)));
+        group.bench_function("baseline", |bencher| bencher.iter(|| table.broadcast(&all)));
         group.finish();
 
         if listeners == 10 {
@@ -204,7 +204,7 @@ fn rooms(criterion: &mut Criterion) {
             group.bench_function("room", |bencher| {
                 bencher.iter(|| system.block_on(hall.tell_one(&one)));
             });
-            group.bench_function("by hand", |bencher| bencher.iter(|| table.tell_one(&one, 0)));
+            group.bench_function("baseline", |bencher| bencher.iter(|| table.tell_one(&one, 0)));
             group.finish();
 
             let everybody = ids().chain([hall.speaker.membership.peer_id()]);
@@ -213,7 +213,7 @@ fn rooms(criterion: &mut Criterion) {
             group.bench_function("room", |bencher| {
                 bencher.iter(|| system.block_on(hall.come_and_go()));
             });
-            group.bench_function("by hand", |bencher| bencher.iter(|| table.come_and_go()));
+            group.bench_function("baseline", |bencher| bencher.iter(|| table.come_and_go()));
             group.finish();
         }
     }

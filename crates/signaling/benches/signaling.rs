@@ -80,7 +80,7 @@ fn callboard() -> SocketAddr {
 }
 
 /// Starts the baseline: a hand-written server that relays each text to all other clients.
-fn by_hand() -> SocketAddr {
+fn hand_written_relay() -> SocketAddr {
     on_a_thread(|tell| {
         runtime().block_on(async {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -167,7 +167,7 @@ impl Client {
 }
 
 fn sockets(criterion: &mut Criterion) {
-    let (runtime, ours, floor) = (runtime(), callboard(), by_hand());
+    let (runtime, ours, baseline) = (runtime(), callboard(), hand_written_relay());
     let ((mut one, _), (mut other, id)) =
         runtime.block_on(async { (Client::join(ours).await, Client::join(ours).await) });
     let joined = runtime.block_on(one.next());
@@ -185,9 +185,9 @@ fn sockets(criterion: &mut Criterion) {
             })
         });
     });
-    let (mut from, mut to) =
-        runtime.block_on(async { (Client::connect(floor).await, Client::connect(floor).await) });
-    group.bench_function("by hand", |bencher| {
+    let (mut from, mut to) = runtime
+        .block_on(async { (Client::connect(baseline).await, Client::connect(baseline).await) });
+    group.bench_function("baseline", |bencher| {
         bencher.iter(|| {
             runtime.block_on(async {
                 from.say(&text).await;

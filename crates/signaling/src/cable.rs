@@ -135,7 +135,7 @@ impl Cable {
             // Clients can be stuck as often as they like, so it is logged once.
             None => UNTUNED.call_once(|| {
                 log::warn!(
-                    "a client is stuck and the server is not tuned to cut it (callboard_signaling::tune)"
+                    "a client does not read, and this server cannot cut its connection (see callboard_signaling::tune)"
                 );
             }),
         }

@@ -126,7 +126,7 @@ impl Hosts {
         let parse = |name: S| {
             let parsed = Authority::parse(name.as_ref());
             if parsed.is_none() {
-                log::error!("{:?} is no host: nothing is allowed by it", name.as_ref());
+                log::error!("{:?} is not a host name: it allows no origin", name.as_ref());
             }
             parsed
         };

@@ -107,7 +107,7 @@ where
     let app = map_config(app, |()| AppConfig::default())
         .map(|response: S::Response| response.into().map_body(|_, body| body.boxed()))
         .map_err(Into::into)
-        .map_init_err(|error| log::error!("the app cannot be made: {error:?}"));
+        .map_init_err(|error| log::error!("the app cannot be built: {error:?}"));
     boxed::factory(app)
 }
 

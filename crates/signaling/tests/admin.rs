@@ -79,7 +79,7 @@ async fn the_tree_shows_rooms_peers_and_their_connections() {
 }
 
 #[actix::test]
-async fn connections_of_another_tree_are_shown_and_shot_at_too() {
+async fn connections_of_another_tree_are_shown_and_faults_injected_into_them_too() {
     let rooms = Rooms::new();
     let root = rooms.start().await.unwrap();
     let server = Server::serve(rooms, root, peers::home().await, |admin| admin).await;
@@ -140,7 +140,7 @@ async fn the_webrtc_peers_of_clients_are_shown_below_them() {
 }
 
 #[actix::test]
-async fn a_call_outlives_a_peer_that_is_shot() {
+async fn a_call_outlives_a_peer_that_is_killed() {
     for fault in [FaultKind::Panic, FaultKind::Kill] {
         let webrtc = webrtc().await;
         let given = webrtc.clone();
@@ -227,7 +227,10 @@ async fn a_room_that_is_stopped_is_gone_and_its_siblings_are_up() {
     let answer = server.post("/admin/tree/fault", order("server/rooms/demo", "stop")).await;
     assert_eq!(answer.status, 204);
     let recovery = whole(&mut stream, "server/rooms/demo").await;
-    assert_eq!(recovery["reason"], json!({ "kind": "shutdown", "text": "shot by an operator" }));
+    assert_eq!(
+        recovery["reason"],
+        json!({ "kind": "shutdown", "text": "injected by an operator" })
+    );
     let tree = server.tree().await;
     assert!(tree.find(&|node| node.id == "demo").is_none());
     assert_eq!(tree.find(&|node| node.id == "rooms").unwrap().status, "running");
@@ -377,7 +380,7 @@ async fn what_is_measured_outside_stands_beside_what_is_measured_here() {
     assert_eq!(rows.len(), 2);
     assert_eq!((&rows[1]["messages_ms"], &rows[1]["media_ms"]), (&json!(12.5), &json!(340.0)));
     assert_eq!((&rows[0]["messages_ms"], &rows[0]["media_ms"]), (&json!(null), &json!(null)));
-    assert_eq!(rows[0]["reason"], json!({ "kind": "panic", "text": "shot by an operator" }));
+    assert_eq!(rows[0]["reason"], json!({ "kind": "panic", "text": "injected by an operator" }));
     let [summary] = told["summary"].as_array().unwrap().as_slice() else { panic!("{told}") };
     assert_eq!((&summary["type"], &summary["reason"]), (&json!("RoomActor"), &json!("panic")));
     assert_eq!(summary["count"], 2);

@@ -66,7 +66,7 @@ async fn whole(admin: &Admin, count: usize) -> Vec<Recovery> {
     recoveries(admin, |told| told.len() >= count && all(told)).await
 }
 
-async fn shoot(admin: &Admin, path: &str, fault: FaultKind) {
+async fn inject(admin: &Admin, path: &str, fault: FaultKind) {
     admin.inject(&FaultOrder::new(path, fault)).await.unwrap();
 }
 
@@ -74,7 +74,7 @@ async fn shoot(admin: &Admin, path: &str, fault: FaultKind) {
 async fn it_is_whole_when_the_same_child_runs_again() {
     let (_, admin) = admin(SupervisorSpec::new(flags(Flags::one_for_one())).child(slow("a"))).await;
 
-    shoot(&admin, "root/a", FaultKind::Kill).await;
+    inject(&admin, "root/a", FaultKind::Kill).await;
     let [recovery] = whole(&admin, 1).await.try_into().unwrap();
 
     assert_eq!((&*recovery.path, recovery.type_name.as_deref()), ("root/a", Some("Slow")));
@@ -89,7 +89,7 @@ async fn one_that_is_gone_for_good_was_gone_when_it_was_forgotten_not_when_someb
     // Time passes only while a task waits for it: for the next check.
     tokio::time::pause();
 
-    shoot(&admin, "root/a", FaultKind::Kill).await;
+    inject(&admin, "root/a", FaultKind::Kill).await;
 
     assert_eq!(whole(&admin, 1).await[0].whole_ms, Some(0.0));
 }
@@ -100,7 +100,7 @@ async fn it_is_whole_when_those_that_were_stopped_with_it_run_again() {
     let spec = spec.child(idle("a", Restart::Permanent)).child(slow("b"));
     let (root, admin) = admin(spec).await;
 
-    shoot(&admin, "root/a", FaultKind::Panic).await;
+    inject(&admin, "root/a", FaultKind::Panic).await;
     let told = whole(&admin, 1).await;
 
     // `b` was stopped on the way, which is not a failure.
@@ -122,8 +122,8 @@ async fn one_that_is_not_to_come_back_is_gone() {
     dynamic.start_child(idle("one", Restart::Temporary)).await.unwrap();
     dynamic.start_child(idle("other", Restart::Temporary)).await.unwrap();
 
-    shoot(&admin, "root/dynamic/one", FaultKind::Panic).await;
-    shoot(&admin, "root/t", FaultKind::Stop).await;
+    inject(&admin, "root/dynamic/one", FaultKind::Panic).await;
+    inject(&admin, "root/t", FaultKind::Stop).await;
     // A child that is terminated is not a failure.
     dynamic.terminate_child("other").await.unwrap();
     let told = whole(&admin, 2).await;
@@ -145,7 +145,7 @@ async fn what_falls_with_its_supervisor_is_no_recovery_of_its_own() {
     let (root, admin) =
         admin(SupervisorSpec::new(flags(Flags::one_for_one())).child(below())).await;
 
-    shoot(&admin, "root/below", FaultKind::Kill).await;
+    inject(&admin, "root/below", FaultKind::Kill).await;
     assert_eq!(whole(&admin, 1).await.len(), 1);
     // The same without an announced fault.
     root.inject("below", Fault::Panic("by itself".into())).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_tree_that_gives_up_is_not_whole_again() {
     let spec = SupervisorSpec::new(Flags::one_for_one().intensity(0, Duration::from_secs(1)));
     let (root, admin) = admin(spec.child(idle("a", Restart::Permanent))).await;
 
-    shoot(&admin, "root/a", FaultKind::Panic).await;
+    inject(&admin, "root/a", FaultKind::Panic).await;
     root.ended().await;
     let told = recoveries(&admin, |told| !told.is_empty()).await;
 
@@ -179,7 +179,7 @@ async fn no_more_than_256_are_remembered() {
     .await;
 
     for next in 0..300 {
-        shoot(&admin, "root/a", FaultKind::Kill).await;
+        inject(&admin, "root/a", FaultKind::Kill).await;
         let is_whole = |it: &Recovery| it.id == next && it.whole_ms.is_some();
         recoveries(&admin, |told| told.last().is_some_and(is_whole)).await;
     }

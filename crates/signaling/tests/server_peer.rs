@@ -288,14 +288,14 @@ async fn what_would_go_by_a_data_channel_goes_by_the_websocket_while_there_is_no
 }
 
 #[actix::test]
-async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
+async fn a_webrtc_peer_that_fails_is_reported_and_can_be_opened_again() {
     let (server, webrtc) = server(WebRtcLimits::default()).await;
     let mut client = RtcClient::join(&server).await;
     let (mut other, _) = server.join().await;
     let node = server.rooms.lookup("demo").unwrap().supervisor().unwrap();
 
     client.open("chat").await;
-    node.inject(&format!("webrtc:{}", client.ws.id), Fault::Panic("shot".to_owned()))
+    node.inject(&format!("webrtc:{}", client.ws.id), Fault::Panic("injected".to_owned()))
         .await
         .unwrap();
     client.until("failed", |client| client.in_state("failed")).await;
@@ -307,7 +307,7 @@ async fn a_webrtc_peer_that_is_shot_is_told_and_can_be_had_again() {
     client.open("chat").await;
     let connection = webrtc.sessions()[0].connection.unwrap();
     let home = server_connections(&webrtc);
-    home.inject(&connection.to_string(), Fault::Panic("shot".to_owned())).await.unwrap();
+    home.inject(&connection.to_string(), Fault::Panic("injected".to_owned())).await.unwrap();
     client.until("closed", |client| client.in_state("closed")).await;
     assert_eq!(reason(&client), "its actor has ended");
     client.renew().await;
@@ -341,7 +341,7 @@ async fn a_webrtc_peer_that_is_stopped_or_killed_is_told_with_its_channels_and_c
         (Fault::Exit(stop(None)), "closed"),
         (Fault::Exit(ExitReason::Normal), "closed"),
         (Fault::Kill, "failed"),
-        (Fault::Panic("shot".to_owned()), "failed"),
+        (Fault::Panic("injected".to_owned()), "failed"),
     ] {
         client.open("chat").await;
         client.until("open", |client| client.events("webrtc:channel_open").next().is_some()).await;

@@ -103,17 +103,18 @@ async fn an_offer_beside_the_end_of_the_server_peer_is_answered() {
     assert_eq!(reply(&mut client).await.0["event"], "webrtc:answer");
 
     for round in 0..10 {
-        for fault in [Fault::Kill, Fault::Panic("shot".to_owned()), Fault::Exit(ExitReason::Normal)]
+        for fault in
+            [Fault::Kill, Fault::Panic("injected".to_owned()), Fault::Exit(ExitReason::Normal)]
         {
             let what = format!("round {round}, {fault:?}");
             // Sometimes one comes first, sometimes the other.
-            let (shot, ()) = if round % 2 == 0 {
+            let (injected, ()) = if round % 2 == 0 {
                 tokio::join!(node.inject(&name, fault), client.send(good()))
             } else {
                 let sent = client.send(good()).await;
                 (node.inject(&name, fault).await, sent)
             };
-            shot.expect("a server peer");
+            injected.expect("a server peer");
             // The fault may hit a server peer that has already answered.
             let (mut answered, mut ended) = (false, false);
             while !(answered && ended) {

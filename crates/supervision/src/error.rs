@@ -27,7 +27,7 @@ pub enum StartError {
     #[error("not started after {0:?}")]
     TimedOut(Duration),
     /// The arbiter on which the actor should run is gone.
-    #[error("its arbiter is gone")]
+    #[error("its arbiter has stopped")]
     ArbiterGone,
     /// The supervisor is shutting down.
     #[error("the supervisor is shutting down")]

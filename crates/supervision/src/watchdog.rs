@@ -92,7 +92,7 @@ impl ThreadActivity {
         WATCHDOG.call_once(|| {
             let watchdog = std::thread::Builder::new().name("watchdog".to_owned());
             if let Err(error) = watchdog.spawn(watch) {
-                log::error!("nothing tells of blocked threads: {error}");
+                log::error!("blocked threads are not reported: {error}");
             }
         });
         activity
@@ -144,7 +144,7 @@ impl ThreadActivity {
             }
             Finding::Recovered(name, time) => {
                 log::warn!(
-                    "{name} goes on; it had blocked the thread {} for {time:?}",
+                    "{name} runs again; it had blocked the thread {} for {time:?}",
                     self.thread
                 );
             }

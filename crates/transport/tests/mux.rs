@@ -277,7 +277,7 @@ async fn a_reader_that_dies_is_replaced_and_port_and_routes_stay() {
     let (route, mut inbox) = mux.open_route(RouteOptions::default());
     let peer = stranger();
     route.validate(peer.local_addr().unwrap());
-    for fault in [Fault::Panic("shot".to_owned()), Fault::Kill] {
+    for fault in [Fault::Panic("injected".to_owned()), Fault::Kill] {
         tree.inject("udp", fault).await.unwrap();
         // Also datagrams that arrive while no reader runs.
         peer.send_to(&[128, 1], local(&mux)).unwrap();

@@ -14,7 +14,7 @@ use example_pages::options::{IceServers, Web};
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// Where to listen; port 0 takes a free one, told in the first line of output
+    /// Where to listen; port 0 takes a free one, printed in the first line of output
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
@@ -58,7 +58,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 const AFTER_HELP: &str = "\
-SIGINT or SIGTERM: everyone is told \"Room closed\", then the server ends with code 0; a second one ends it at once.
+SIGINT or SIGTERM: every client is told \"Room closed\", then the server ends with code 0; a second one ends it at once.
 Log lines go to stderr; RUST_LOG chooses them (default: info).";
 
 #[cfg(test)]

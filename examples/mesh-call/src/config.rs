@@ -100,7 +100,7 @@ impl Config {
                 return Err(invalid(at, format!("room {name:?} is there twice")));
             }
             let max_peers = NonZeroU32::new(*max_peers.get_ref()).ok_or_else(|| {
-                let what = format!("room {name:?} lets nobody in: `max_peers` is 0");
+                let what = format!("room {name:?} admits no peer: `max_peers` is 0");
                 invalid(max_peers.span(), what)
             })?;
             rooms.push(RoomConfig { name, max_peers });
@@ -223,7 +223,7 @@ mod tests {
     fn a_room_that_lets_nobody_in_is_an_error() {
         let said = complaint("[[rooms]]\nname = \"a\"\nmax_peers = 0\n");
 
-        assert_eq!(said, "rooms.toml:3: room \"a\" lets nobody in: `max_peers` is 0");
+        assert_eq!(said, "rooms.toml:3: room \"a\" admits no peer: `max_peers` is 0");
     }
 
     #[test]

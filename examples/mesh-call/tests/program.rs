@@ -138,7 +138,7 @@ async fn what_cannot_be_done_is_said_and_ends_it_with_code_2() {
         path.to_str().unwrap().to_owned()
     };
     for (text, what) in [
-        ("[[rooms]]\nname = \"a\"\nmax_peers = 0\n", "config.toml:3: room \"a\" lets nobody in"),
+        ("[[rooms]]\nname = \"a\"\nmax_peers = 0\n", "config.toml:3: room \"a\" admits no peer"),
         ("[[rooms]]\nname = \"a\"\nmax_peer = 2\n", "config.toml:3: unknown field `max_peer`"),
         (
             "[[rooms]]\nname = \"a\"\nmax_peers = 2\n[[rooms]]\nname = \"a\"\nmax_peers = 2\n",

@@ -6,19 +6,19 @@ use std::time::Duration;
 use clap::Parser;
 use example_pages::options::{Network, Web};
 
-/// A call through this server, and beside it the supervision tree that carries it: look at it, and shoot.
+/// A call through this server, and beside it the supervision tree that carries it, with fault injection.
 ///
 /// Serves a page at http://ADDRESS/ROOM, for any name of a room; open it twice.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// Where to listen [default: 127.0.0.1:8080, and with --headless any free port]; port 0 takes a free one, told in the
-    /// first line of output
+    /// Where to listen [default: 127.0.0.1:8080, and with --headless any free port]; port 0 takes a free one, printed
+    /// in the first line of output
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Let all who know this, of 8 characters at least, look at the tree and shoot, from anywhere. Without it that is for
-    /// this machine alone
+    /// Token, of at least 8 characters, that lets a client read the tree and inject faults from anywhere. Without it only
+    /// this machine may
     #[arg(long, value_name = "TOKEN", env = "CALLBOARD_ADMIN_TOKEN", hide_env_values = true, value_parser = token)]
     pub(crate) admin_token: Option<String>,
 
@@ -32,16 +32,16 @@ pub(crate) struct Cli {
     #[arg(long, conflicts_with = "headless")]
     pub(crate) watch: bool,
 
-    /// No browser: peers in this process are shot at, and the times of their recovery printed. Ends with code 0 if all
-    /// recovered in time
+    /// Run without browsers: inject faults into peers in this process, and print the recovery times. Ends with code 0 if
+    /// all recovered in time
     #[arg(long)]
     pub(crate) headless: bool,
 
-    /// How long to shoot; every kind of shot is fired at least once
+    /// How long to inject faults; at least one of each kind is injected
     #[arg(long, value_name = "SECONDS", default_value = "10", requires = "headless", value_parser = seconds)]
     pub(crate) seconds: Duration,
 
-    /// How many peers there are to be shot at, 2 to 24: each hears all in its room 25 times a second
+    /// Number of peers, 2 to 24: each gets a message of every other in its room 25 times a second
     #[arg(long, value_name = "NUMBER", default_value_t = 6, requires = "headless", value_parser = clap::value_parser!(u16).range(2..=24))]
     pub(crate) peers: u16,
 }
@@ -75,7 +75,7 @@ const PORT: u16 = 8080;
 const SHORTEST_TOKEN: usize = 8;
 
 const AFTER_HELP: &str = "\
-SIGINT or SIGTERM: everyone is told \"Room closed\", then the server ends with code 0; a second one ends it at once.
+SIGINT or SIGTERM: every client is told \"Room closed\", then the server ends with code 0; a second one ends it at once.
 Log lines go to stderr; RUST_LOG chooses them.";
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ fn name(given: &str) -> String {
     let plain = given.chars().filter(|letter| !letter.is_control());
     let name: String = plain.take(LONGEST_NAME).collect();
     let name = name.trim();
-    if name.is_empty() { "somebody".to_owned() } else { name.to_owned() }
+    if name.is_empty() { "guest".to_owned() } else { name.to_owned() }
 }
 
 /// Label of the chat channel: every line arrives, in order.
@@ -163,7 +163,7 @@ mod tests {
     fn a_name_is_short_and_in_one_line() {
         assert_eq!(name("  Ann\u{7}\n "), "Ann");
         assert_eq!(name("x".repeat(100).as_str()).len(), LONGEST_NAME);
-        assert_eq!(name("\t"), "somebody");
+        assert_eq!(name("\t"), "guest");
     }
 
     #[test]

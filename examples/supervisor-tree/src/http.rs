@@ -31,13 +31,13 @@ pub(crate) struct Site {
     admin: Admin,
     ice_servers: Arc<Vec<IceServer>>,
     own_pages: OwnPages,
-    told: Arc<Mutex<Told>>,
+    kept: Arc<Mutex<Kept>>,
     leaving: Arc<AtomicBool>,
 }
 
 /// State that is kept from one instance to the next.
 #[derive(Default)]
-struct Told {
+struct Kept {
     /// Address that it listens on.
     address: Option<SocketAddr>,
     /// Server of the instance before, whose port is needed again.
@@ -52,13 +52,13 @@ impl Site {
         ice_servers: Vec<IceServer>,
         own_pages: OwnPages,
     ) -> Self {
-        let (ice_servers, told, leaving) = (Arc::new(ice_servers), Arc::default(), Arc::default());
-        Self { listen, signaling, admin, ice_servers, own_pages, told, leaving }
+        let (ice_servers, kept, leaving) = (Arc::new(ice_servers), Arc::default(), Arc::default());
+        Self { listen, signaling, admin, ice_servers, own_pages, kept, leaving }
     }
 
     /// Returns the address that it listens on, once it does.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.told().address
+        self.kept().address
     }
 
     /// Prepares for the end of the process: clients that still read may finish. A restart cuts them off, for they come
@@ -73,7 +73,7 @@ impl Site {
         let spec = ChildSpec::try_new("http", move || {
             let site = site.clone();
             async move {
-                let before = site.told().before.take();
+                let before = site.kept().before.take();
                 if let Some(before) = before {
                     // The server before was told to end.
                     _ = before.await;
@@ -101,7 +101,7 @@ impl Site {
                 .configure(pages::configure(&own_pages))
                 .default_service(web::to(pages::not_found))
         };
-        let known = self.told().address;
+        let known = self.kept().address;
         let server = tune(HttpServer::new(app)).disable_signals();
         let server = server.shutdown_timeout(DRAIN.as_secs()).workers(WORKERS);
         let server = server.bind(known.unwrap_or(self.listen))?;
@@ -124,15 +124,15 @@ impl Site {
             };
             _ = ended.send(end_of_it);
         });
-        let mut told = self.told();
-        (told.address, told.before) = (Some(address), Some(running));
+        let mut kept = self.kept();
+        (kept.address, kept.before) = (Some(address), Some(running));
         let leaving = Arc::clone(&self.leaving);
         let all_ended = Some(all_ended);
         Ok(Http { handle, address, end: Some(end), all_ended, asked: false, leaving })
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -45,7 +45,7 @@ async fn serve(cli: Cli) -> Result<bool, Box<dyn std::error::Error>> {
     let operator = Operator::new(cli.address(), cli.admin_token.as_deref());
     if operator == Operator::Nobody {
         log::warn!(
-            "the tree is shown to nobody: strangers can reach this address, and there is no --admin-token"
+            "access to the tree is off: clients of other machines can reach this address, and there is no --admin-token"
         );
     }
     let server = Server::start(cli.address(), operator, &cli.web, &cli.network).await?;

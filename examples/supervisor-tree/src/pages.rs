@@ -53,10 +53,9 @@ async fn asset(request: HttpRequest, file: web::Path<String>) -> HttpResponse {
 const PAGE: &str = include_str!("../static/index.html");
 
 const ASSETS: [Asset; 19] = [
-    Asset::script("cable.js", include_str!("../static/cable.js")),
     Asset::script("call.js", include_str!("../static/call.js")),
     Asset::script("chat.js", include_str!("../static/chat.js")),
-    Asset::script("deaths.js", include_str!("../static/deaths.js")),
+    Asset::script("exits.js", include_str!("../static/exits.js")),
     Asset::script("facts.js", include_str!("../static/facts.js")),
     Asset::script("flow.js", include_str!("../static/flow.js")),
     Asset::script("page.js", include_str!("../static/page.js")),
@@ -65,6 +64,7 @@ const ASSETS: [Asset; 19] = [
     Asset::script("rpc.js", include_str!("../static/rpc.js")),
     Asset::script("tree.js", include_str!("../static/tree.js")),
     Asset::script("tree_view.js", include_str!("../static/tree_view.js")),
+    Asset::script("unplug.js", include_str!("../static/unplug.js")),
     Asset::script("view.js", include_str!("../static/view.js")),
     Asset::style("style.css", include_str!("../static/style.css")),
     Asset::style("tree.css", include_str!("../static/tree.css")),

@@ -29,7 +29,7 @@ use crate::hooks::hooks;
 use crate::http::{DRAIN, Site};
 use crate::hub::Hub;
 use crate::operator::Operator;
-use crate::room::{MAX_PEERS, SHOTS, rooms};
+use crate::room::{MAX_PEERS, RESTARTS, rooms};
 
 /// Handles of all parts of a running server.
 pub(crate) struct Server {
@@ -53,7 +53,7 @@ pub(crate) enum ServerError {
     Root(#[from] StartSupervisorError),
     #[error(transparent)]
     Child(#[from] StartChildError),
-    #[error("it has started, and listens nowhere")]
+    #[error("the server has started, but has no address")]
     Nowhere,
 }
 
@@ -72,9 +72,11 @@ impl Server {
         let mut options = network.options();
         // In a demonstration, both ends are often on one machine.
         options.sockets.interfaces = InterfaceFilter::with_loopback();
-        let webrtc = PeerConnections::child("webrtc", options, move |home| _ = tell.send(home))?;
+        let webrtc = PeerConnections::child("webrtc", options, move |connections| {
+            _ = tell.send(connections)
+        })?;
         // Rooms need the connections, and the site needs the rooms: a part that fails takes along all parts after it.
-        let flags = Flags::rest_for_one().intensity(SHOTS, Duration::from_secs(10));
+        let flags = Flags::rest_for_one().intensity(RESTARTS, Duration::from_secs(10));
         let tree = SupervisorSpec::new(flags).child(webrtc).start_as("server").await?;
         // The handle stays valid through all restarts.
         let connections = told.recv().map_err(|_| ServerError::Nowhere)?;

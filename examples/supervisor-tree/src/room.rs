@@ -26,7 +26,7 @@ pub(crate) fn rooms(hub: &Hub) -> Rooms {
             is_name.then(|| {
                 RoomOptions::<DemoRoom>::new(Arc::clone(&name), (name, hub.clone()))
                     .close_when_empty(true)
-                    .intensity(SHOTS, Duration::from_secs(10))
+                    .intensity(RESTARTS, Duration::from_secs(10))
                     .into()
             })
         })
@@ -58,5 +58,5 @@ impl Room for DemoRoom {
 pub(crate) const MAX_ROOMS: usize = 256;
 /// Most peers in one room: every message of one goes to all others.
 pub(crate) const MAX_PEERS: usize = 256;
-/// Restarts within 10 s that a supervisor of this example bears: it is there for fault injection.
-pub(crate) const SHOTS: u32 = 100;
+/// Restarts within 10 s that a supervisor of this example allows: many, for fault injection.
+pub(crate) const RESTARTS: u32 = 100;

@@ -21,22 +21,22 @@ export class Flow {
   }
 
   /**
-   * Returns how long after `shot` it flowed again, in ms; null while that is not known. It flows again from the first
-   * arrival of something sent after the shot that was followed by no gap.
+   * Returns how long after `fault` it flowed again, in ms; null while that is not known. It flows again from the first
+   * arrival of something sent after the fault that was followed by no gap.
    *
-   * @param {number} shot
+   * @param {number} fault
    * @returns {number | null}
    */
-  recovered(shot) {
+  recovered(fault) {
     const now = performance.now();
-    const after = this.#arrivals.filter(({ sent }) => sent >= shot);
+    const after = this.#arrivals.filter(({ sent }) => sent >= fault);
     let since = after.at(-1)?.arrived;
     if (since === undefined || now - since > GAP) return null;
     for (const { arrived } of after.reverse()) {
       if (since - arrived > GAP) break;
       since = arrived;
     }
-    return now - since >= SETTLED ? since - shot : null;
+    return now - since >= SETTLED ? since - fault : null;
   }
 }
 

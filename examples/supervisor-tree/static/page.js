@@ -4,7 +4,7 @@
 //   { status, room, name, peerId, peers: [{ id, name, heard, hidden }], webrtc, channels, rtt, flowing, media: { connected } }
 //   status: "starting" | "connecting" | "in" | "waiting" | "closed"
 
-import { unplug } from "./cable.js";
+import { unplug } from "./unplug.js";
 import { connect } from "/callboard.js";
 import { Call } from "./call.js";
 import { Chat } from "./chat.js";

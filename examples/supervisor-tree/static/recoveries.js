@@ -6,37 +6,37 @@ import { element, make, milliseconds, say } from "./view.js";
 
 export class Recoveries {
   #flows;
-  #tell;
+  #report;
   /** Injected faults that the server has not reported. @type {{ path: string, fault: string, at: number, media: boolean }[]} */
-  #shots = [];
+  #injected = [];
   /** Recoveries that we still measure, by id. @type {Map<any, any>} */
   #measuring = new Map();
   /** Times that we have measured, by the recovery's id; and those of them that the server has not got yet. */
   #measured = new Map();
-  #untold = new Map();
-  #telling = false;
+  #unreported = new Map();
+  #reporting = false;
   #rows = element("recoveries");
   #own = 0;
 
   /**
    * @param {() => { messages: any[], media: any[] }} flows what must flow
-   * @param {(id: number, measured: any) => Promise<string | null>} tell the server; what is wrong
+   * @param {(id: number, measured: any) => Promise<string | null>} report sends a measured time to the server; returns null, or what is wrong
    */
-  constructor(flows, tell) {
+  constructor(flows, report) {
     this.#flows = flows;
-    this.#tell = tell;
+    this.#report = report;
     setInterval(() => this.#measure(), 100);
-    setInterval(() => this.#tellAll(), 500);
+    setInterval(() => this.#reportAll(), 500);
   }
 
   /** Records that we inject a fault now. */
-  shot(path, fault) {
+  injected(path, fault) {
     const at = performance.now();
     // Media that flows now must flow again, even if its flow is gone meanwhile.
     const media = this.#flows().media.length > 0;
     if (fault !== "unplug") {
-      this.#shots.push({ path, fault, at, media });
-      this.#shots.splice(0, this.#shots.length - PENDING);
+      this.#injected.push({ path, fault, at, media });
+      this.#injected.splice(0, this.#injected.length - PENDING);
       return;
     }
     // No actor ends by it, so the server has no row for it.
@@ -54,9 +54,9 @@ export class Recoveries {
   heard(row) {
     const measuring = this.#measuring.get(row.id);
     const known = this.#lineOf(row) !== undefined;
-    const shot = known ? -1 : this.#shots.findIndex(({ path, fault }) => row.fault === fault && row.path === path);
-    if (shot >= 0) {
-      const [{ at, media }] = this.#shots.splice(shot, 1);
+    const injected = known ? -1 : this.#injected.findIndex(({ path, fault }) => row.fault === fault && row.path === path);
+    if (injected >= 0) {
+      const [{ at, media }] = this.#injected.splice(injected, 1);
       this.#measuring.set(row.id, { at, media, row });
     } else if (measuring) {
       measuring.row = row;
@@ -80,7 +80,7 @@ export class Recoveries {
         Object.assign(measuring.row, measured);
         this.#measured.set(id, { ...this.#measured.get(id), ...measured });
         this.#show(measuring.row);
-        if (typeof id === "number") this.#untold.set(id, this.#measured.get(id));
+        if (typeof id === "number") this.#unreported.set(id, this.#measured.get(id));
       }
       const { messages_ms: messages, media_ms: media } = measuring.row;
       measuring.media ||= flows.media.length > 0;
@@ -99,23 +99,23 @@ export class Recoveries {
   }
 
   /** Reports our times to the server, which may itself have been hit. */
-  async #tellAll() {
-    if (this.#telling) return;
-    this.#telling = true;
-    for (const [id, measured] of [...this.#untold]) {
-      if ((await this.#tell(id, measured)) !== null) continue;
-      if (this.#untold.get(id) === measured) this.#untold.delete(id);
+  async #reportAll() {
+    if (this.#reporting) return;
+    this.#reporting = true;
+    for (const [id, measured] of [...this.#unreported]) {
+      if ((await this.#report(id, measured)) !== null) continue;
+      if (this.#unreported.get(id) === measured) this.#unreported.delete(id);
     }
-    while (this.#untold.size > PENDING) this.#untold.delete(this.#untold.keys().next().value);
-    this.#telling = false;
+    while (this.#unreported.size > PENDING) this.#unreported.delete(this.#unreported.keys().next().value);
+    this.#reporting = false;
   }
 
   #lineOf({ id }) {
     return [...this.#rows.children].find(({ dataset }) => dataset.recovery === String(id));
   }
 
-  #show(told) {
-    const row = { ...told, ...this.#measured.get(told.id) };
+  #show(reported) {
+    const row = { ...reported, ...this.#measured.get(reported.id) };
     element("recoveries-none").hidden = true;
     const known = this.#lineOf(row);
     const line = known ?? make("tr", { dataset: { recovery: row.id } }, ...Array.from({ length: 6 }, () => make("td")));

@@ -26,7 +26,7 @@ class Tree {
   constructor(page) {
     const { own, flows } = page;
     this.#page = page;
-    this.#view = new TreeView(own, (node, fault) => this.#shoot(node, fault));
+    this.#view = new TreeView(own, (node, fault) => this.#inject(node, fault));
     this.#recoveries = new Recoveries(flows, (id, measured) => this.#post(`recoveries/${id}`, measured));
     element("token-form").addEventListener("submit", (event) => this.#tokenGiven(event));
   }
@@ -62,7 +62,7 @@ class Tree {
       element("token-form").hidden = false;
       return say(element("tree-note"), token() ? "That is not the token." : "");
     }
-    if (status === 403) return say(element("tree-note"), "Only the machine on which the server runs may look, and shoot.");
+    if (status === 403) return say(element("tree-note"), "Only the machine on which the server runs may see the tree and inject faults.");
     if (status === 404) return say(element("tree-note"), "This server does not show what runs on it.");
     this.#again("The server does not answer. Looking again…");
   }
@@ -87,12 +87,12 @@ class Tree {
     }
   }
 
-  async #shoot(node, fault) {
+  async #inject(node, fault) {
     const { path } = node;
     let refusal = null;
     switch (fault) {
       case "unplug":
-        this.#recoveries.shot("websocket", fault);
+        this.#recoveries.injected("websocket", fault);
         return this.#page.unplug();
       case "lose":
         refusal = await this.#post("fault", { path, fault, ratio: losing.has(path) ? 0 : LOSS });
@@ -102,7 +102,7 @@ class Tree {
         refusal = await this.#failHandshake(node);
         break;
       default:
-        this.#recoveries.shot(path, fault);
+        this.#recoveries.injected(path, fault);
         refusal = await this.#post("fault", { path, fault });
     }
     say(element("tree-note"), refusal === null ? "" : `${node.details.name ?? node.id}: ${refusal}`);
@@ -130,7 +130,7 @@ class Tree {
   }
 
   #fail(path) {
-    this.#recoveries.shot(path, "fail_handshake");
+    this.#recoveries.injected(path, "fail_handshake");
     return this.#post("fault", { path, fault: "fail_handshake" });
   }
 

@@ -1,13 +1,13 @@
 // The tree on the page: one row for each actor that is shown. Rows are kept from one tree to the next, so that only
 // rows that have changed move.
 
-import { Deaths } from "./deaths.js";
+import { Exits } from "./exits.js";
 import { facts, FAULTS, shortName, shortType } from "./facts.js";
 import { element, make, say } from "./view.js";
 
 export class TreeView {
   #own;
-  #shoot;
+  #inject;
   #list = element("tree");
   /** @type {any} */
   #tree = null;
@@ -16,16 +16,16 @@ export class TreeView {
   #chosen = new Map();
   /** @type {Map<string, any>} */
   #rows = new Map();
-  #deaths = new Deaths();
+  #exits = new Exits();
   #waiting = false;
 
   /**
    * @param {() => string} own our peer's id
-   * @param {(node: any, fault: string) => void} shoot
+   * @param {(node: any, fault: string) => void} inject
    */
-  constructor(own, shoot) {
+  constructor(own, inject) {
     this.#own = own;
-    this.#shoot = shoot;
+    this.#inject = inject;
     element("tree-search").addEventListener("input", () => this.#soon());
     element("tree-open").addEventListener("click", () => this.#all(true));
     element("tree-close").addEventListener("click", () => this.#all(false));
@@ -36,12 +36,12 @@ export class TreeView {
     this.#tree = tree;
     this.#received = performance.now();
     this.#list.classList.remove("stale");
-    this.#deaths.learn(tree);
+    this.#exits.learn(tree);
     this.#soon();
   }
 
   happened(event) {
-    this.#deaths.happened(event);
+    this.#exits.happened(event);
     this.#soon();
   }
 
@@ -77,7 +77,7 @@ export class TreeView {
       actors += 1;
       restarts += node.restarts;
       const matches = wanted !== "" && matchesText(node, wanted);
-      const children = [...node.children, ...this.#deaths.goneBelow(node)];
+      const children = [...node.children, ...this.#exits.goneBelow(node)];
       const at = shown.length;
       const open = wanted !== "" || (this.#chosen.get(node.path) ?? children.length <= CROWD);
       shown.push({ node, depth, open, gone: node.gone === true });
@@ -150,7 +150,7 @@ export class TreeView {
     say(row.name, name);
     say(row.kind, `${shortType(node.type)}${has && !open ? ` · ${node.children.length} below` : ""}`);
     say(row.state, gone ? "gone" : node.details.state && node.status === "running" ? node.details.state : node.status);
-    const news = this.#deaths.newsOf(node.path);
+    const news = this.#exits.newsOf(node.path);
     say(row.news, news.words);
     line.classList.toggle("down", news.down);
     line.classList.toggle("back", news.back);
@@ -165,7 +165,7 @@ export class TreeView {
     row.buttons.replaceChildren(...faults.map(({ fault, words, does }) => {
       const button = make("button", { type: "button", title: does, dataset: { fault } }, words(row.node));
       button.setAttribute("aria-label", `${words(row.node)}: ${name}`);
-      button.addEventListener("click", () => this.#shoot(row.node, fault));
+      button.addEventListener("click", () => this.#inject(row.node, fault));
       return button;
     }));
   }

@@ -12,7 +12,7 @@ use crate::subject::{Other, Subject};
 struct Part {
     scenario: Scenario,
     /// The baseline; none if the goal is for the figure itself.
-    floor: Option<Subject>,
+    baseline: Option<Subject>,
     ours: &'static [Server],
     goal: Goal,
 }
@@ -28,9 +28,9 @@ struct Goal {
 
 fn parts(others: &[Other]) -> Vec<Part> {
     use Server::*;
-    let part = |scenario, floor: Option<Server>, ours, goal| {
-        let floor = floor.map(Subject::Ours);
-        Part { scenario, floor, ours, goal }
+    let part = |scenario, baseline: Option<Server>, ours, goal| {
+        let baseline = baseline.map(Subject::Ours);
+        Part { scenario, baseline, ours, goal }
     };
     let mut parts = vec![
         part(
@@ -38,7 +38,7 @@ fn parts(others: &[Other]) -> Vec<Part> {
             Some(Tokio),
             &[Callboard],
             Goal {
-                what: "relay, CPU per message, to the relay by hand",
+                what: "relay, CPU per message, to the hand-written relay",
                 figures: "CPU s per million messages",
                 most: 2.0,
                 unit: "×",
@@ -49,7 +49,7 @@ fn parts(others: &[Other]) -> Vec<Part> {
             Some(Tokio),
             &[Callboard],
             Goal {
-                what: "fan-out to 1,000, CPU, to the relay by hand",
+                what: "fan-out to 1,000, CPU, to the hand-written relay",
                 figures: "CPU s per million deliveries",
                 most: 1.7,
                 unit: "×",
@@ -60,7 +60,7 @@ fn parts(others: &[Other]) -> Vec<Part> {
             Some(Tokio),
             &[Callboard],
             Goal {
-                what: "1,000 join one room, CPU, to the relay by hand",
+                what: "1,000 join one room, CPU, to the hand-written relay",
                 figures: "CPU s per million `joined`",
                 most: 1.5,
                 unit: "×",
@@ -170,7 +170,7 @@ fn parts(others: &[Other]) -> Vec<Part> {
             sizes: vec![100, 1_024],
             seconds: 2,
         },
-        floor: Some(Subject::Other(janus.clone())),
+        baseline: Some(Subject::Other(janus.clone())),
         ours: &[Callboard, Far],
         goal: Goal {
             what: "data-channel echo, CPU per message, to Janus",
@@ -193,23 +193,24 @@ pub(crate) fn run(rounds: u32, others: &[Other]) -> Result<(), Box<dyn Error>> {
         )
         .into());
     }
-    println!("{:<52} {:>9} {:>9} {:>8} {:>8}", "medians", "floor", "ours", "is", "goal");
+    println!("{:<52} {:>9} {:>9} {:>8} {:>8}", "medians", "baseline", "ours", "is", "goal");
     let (mut met, all) = (0, parts.len());
-    for Part { scenario, floor, ours, goal } in parts {
+    for Part { scenario, baseline, ours, goal } in parts {
         let mut servers = ours.to_vec();
         let mut others = Vec::new();
-        match &floor {
+        match &baseline {
             Some(Subject::Ours(server)) => servers.insert(0, *server),
             Some(Subject::Other(other)) => others.push(other.clone()),
             None => {}
         }
         let report = crate::measure_all(&scenario, &servers, &others, rounds)?;
-        let worst = worst(&report, floor.as_ref(), ours, goal.figures);
-        let Worst { floor, ours, is } = worst.ok_or_else(|| format!("{}: no figure", goal.what))?;
-        let floor = floor.map_or(String::new(), |floor| format!("{floor:.2}"));
+        let worst = worst(&report, baseline.as_ref(), ours, goal.figures);
+        let Worst { baseline, ours, is } =
+            worst.ok_or_else(|| format!("{}: no figure", goal.what))?;
+        let baseline = baseline.map_or(String::new(), |baseline| format!("{baseline:.2}"));
         let reached = is <= goal.most;
         println!(
-            "{:<52} {floor:>9} {ours:>9.2} {:>8} {:>8}  {}",
+            "{:<52} {baseline:>9} {ours:>9.2} {:>8} {:>8}  {}",
             goal.what,
             format!("{is:.2} {}", goal.unit),
             format!("{} {}", goal.most, goal.unit),
@@ -227,7 +228,7 @@ pub(crate) fn run(rounds: u32, others: &[Other]) -> Result<(), Box<dyn Error>> {
 }
 
 struct Worst {
-    floor: Option<f64>,
+    baseline: Option<f64>,
     ours: f64,
     /// The value that is compared with the goal.
     is: f64,
@@ -236,7 +237,7 @@ struct Worst {
 /// Returns the worst of all figures with this prefix.
 fn worst(
     report: &Report,
-    floor: Option<&Subject>,
+    baseline: Option<&Subject>,
     ours: &[Server],
     figures: &str,
 ) -> Option<Worst> {
@@ -244,12 +245,13 @@ fn worst(
         let named = report.medians(&Subject::Ours(*server)).into_iter();
         named.filter(|(name, _)| name.rsplit(": ").next().unwrap_or(name).starts_with(figures))
     };
-    let all = ours.iter().flat_map(of).filter_map(|(name, ours)| match floor {
-        Some(floor) => {
-            let floor = report.medians(floor).into_iter().find(|(other, _)| *other == name)?.1;
-            Some(Worst { floor: Some(floor), ours, is: ours / floor })
+    let all = ours.iter().flat_map(of).filter_map(|(name, ours)| match baseline {
+        Some(baseline) => {
+            let baseline =
+                report.medians(baseline).into_iter().find(|(other, _)| *other == name)?.1;
+            Some(Worst { baseline: Some(baseline), ours, is: ours / baseline })
         }
-        None => Some(Worst { floor: None, ours, is: ours }),
+        None => Some(Worst { baseline: None, ours, is: ours }),
     });
     all.max_by(|one, other| one.is.total_cmp(&other.is))
 }

@@ -46,7 +46,7 @@ pub(crate) enum ParseOtherError {
 /// Reason why servers cannot be measured.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Refusal {
-    #[error("{scenario}: nothing that {name} could do, which speaks {protocol}")]
+    #[error("{scenario}: {name}, which speaks {protocol}, does not support it")]
     Protocol { scenario: String, name: String, protocol: Protocol },
     #[error("{0} is the name of two servers")]
     Name(String),

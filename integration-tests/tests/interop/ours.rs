@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Pool of our peer connections, in the network of the thread that has started it.
 pub(crate) struct Ours {
-    pub(crate) home: PeerConnections,
+    pub(crate) connections: PeerConnections,
     arbiter: ArbiterHandle,
     end: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -39,15 +39,15 @@ impl Ours {
                     media_threads: 1,
                     ..PeerConnectionsOptions::default()
                 };
-                let home =
-                    PeerConnections::start(options).await.expect("our connections' home starts");
-                _ = hand_out.send((home.clone(), Arbiter::current()));
+                let connections =
+                    PeerConnections::start(options).await.expect("our connections start");
+                _ = hand_out.send((connections.clone(), Arbiter::current()));
                 _ = ended.await;
-                home.stop().await;
+                connections.stop().await;
             });
         });
-        let (home, arbiter) = handed.await.expect("it starts");
-        Self { home, arbiter, end: Some(end), thread: Some(thread) }
+        let (connections, arbiter) = handed.await.expect("it starts");
+        Self { connections, arbiter, end: Some(end), thread: Some(thread) }
     }
 
     pub(crate) async fn open(
@@ -56,7 +56,8 @@ impl Ours {
     ) -> (PeerConnectionHandle, mpsc::UnboundedReceiver<ConnectionEvent>) {
         let (tell, events) = mpsc::unbounded_channel();
         let owner = Owner::start_in_arbiter(&self.arbiter, |_| Owner(tell));
-        let connection = self.home.open(api, Configuration::default(), owner.recipient()).await;
+        let connection =
+            self.connections.open(api, Configuration::default(), owner.recipient()).await;
         (connection.expect("a connection"), events)
     }
 }

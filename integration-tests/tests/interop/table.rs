@@ -31,7 +31,7 @@ pub(crate) struct Table<'a> {
 }
 
 /// Event of one of the two.
-enum Told {
+enum Event {
     ByUs(ConnectionEvent),
     ByThem(Value),
 }
@@ -108,8 +108,8 @@ impl<'a> Table<'a> {
     pub(crate) async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Outcome<()> {
         let carry = async {
             while !done(self) {
-                let told = self.next().await?;
-                self.carry(told).await?;
+                let event = self.next().await?;
+                self.carry(event).await?;
             }
             Ok(())
         };
@@ -123,28 +123,28 @@ impl<'a> Table<'a> {
     /// negotiation would be lost for good.
     pub(crate) async fn carry_for(&mut self, time: Duration) -> Outcome<()> {
         let deadline = tokio::time::Instant::now() + time;
-        while let Ok(told) = tokio::time::timeout_at(deadline, self.next()).await {
-            self.carry(told?).await?;
+        while let Ok(event) = tokio::time::timeout_at(deadline, self.next()).await {
+            self.carry(event?).await?;
         }
         Ok(())
     }
 
     /// Returns the next event of either side. Cancelling loses nothing.
-    async fn next(&mut self) -> Outcome<Told> {
+    async fn next(&mut self) -> Outcome<Event> {
         tokio::select! {
             // When our side has ended there are no more events.
-            Some(event) = self.events.recv() => Ok(Told::ByUs(event)),
+            Some(event) = self.events.recv() => Ok(Event::ByUs(event)),
             event = self.theirs.event() => match event {
-                Some(event) => Ok(Told::ByThem(event)),
+                Some(event) => Ok(Event::ByThem(event)),
                 None => Err("they have ended".to_owned()),
             },
         }
     }
 
-    async fn carry(&mut self, told: Told) -> Outcome<()> {
-        match told {
-            Told::ByUs(event) => self.hear_us(event).await,
-            Told::ByThem(event) => self.hear_them(event).await,
+    async fn carry(&mut self, event: Event) -> Outcome<()> {
+        match event {
+            Event::ByUs(event) => self.hear_us(event).await,
+            Event::ByThem(event) => self.hear_them(event).await,
         }
     }
 

@@ -65,7 +65,7 @@ pub struct SendPayload {
     pub payload: Bytes,
 }
 
-/// Command: restart ICE (RFC 8445 §9) with new credentials, because the network has changed or the peer is not heard
+/// Command: restart ICE (RFC 8445 §9) with new credentials, because the network has changed or the peer does not answer
 /// any more. The connected pair stays in use until a better one is selected.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -182,8 +182,8 @@ pub enum SendPayloadError {
     /// The handshake of the component is not complete.
     #[error("the component is not ready")]
     NotReady,
-    /// The peer is not heard: nothing may be sent to it without its consent (RFC 7675).
-    #[error("the peer is not heard")]
+    /// Nothing is received from the peer: nothing may be sent to it without its consent (RFC 7675).
+    #[error("the peer does not answer")]
     Disconnected,
     /// The payload could not be sealed, or the system did not take it.
     #[error("dropped")]
@@ -197,8 +197,8 @@ pub enum ComponentError {
     /// No pair of candidates has worked within this time, after which the time-out came or no pair was left to try.
     #[error("not connected within {0:?}")]
     NotConnected(Duration),
-    /// The peer was not heard for this long.
-    #[error("the peer was not heard for {0:?}")]
+    /// Nothing was received from the peer for this long.
+    #[error("nothing was received from the peer for {0:?}")]
     ConsentExpired(Duration),
     /// The handshake failed.
     #[error(transparent)]

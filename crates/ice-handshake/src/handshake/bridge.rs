@@ -314,7 +314,7 @@ impl Proxy {
             && let Some(engine) = &mut self.engine
             && let Err(error) = engine.close()
         {
-            log::debug!("{}no goodbye: {error}", self.lock().label);
+            log::debug!("{}cannot close the DTLS session: {error}", self.lock().label);
         }
         say
     }

@@ -16,9 +16,9 @@ use crate::upgrade::{self, UpgradeError};
 pub(super) enum AdminError {
     #[error("a token is needed")]
     Unauthorized,
-    #[error("this token may only look")]
+    #[error("this token is for reading only")]
     ReadOnly,
-    #[error("without a token only this machine is answered")]
+    #[error("without a token only this machine has access")]
     LoopbackOnly,
     #[error("the host must be localhost or a loopback address")]
     ForeignHost,
@@ -30,7 +30,7 @@ pub(super) enum AdminError {
     BadRequest(String),
     #[error("no such recovery")]
     NoSuchRecovery,
-    #[error("enough look already")]
+    #[error("too many streams of the tree are open")]
     TooManyStreams,
     #[error(transparent)]
     NoWebSocket(UpgradeError),

@@ -59,13 +59,13 @@ pub enum FaultKind {
 #[non_exhaustive]
 pub enum FaultError {
     /// There is no node at this path.
-    #[error("nothing is at {0}")]
+    #[error("no actor is at {0}")]
     NotFound(String),
     /// The actor is not running.
     #[error("{0} does not run")]
     NotRunning(String),
     /// A root has no supervisor that would restart it.
-    #[error("nobody restarts a root")]
+    #[error("a root has no supervisor to restart it")]
     Root,
     /// The node has no peer connection.
     #[error("{0} has no peer connection")]
@@ -74,7 +74,7 @@ pub enum FaultError {
     #[error("no handshake runs: it is over, or has not begun")]
     NoHandshake,
     /// The ratio of the loss is missing.
-    #[error("losing needs a ratio")]
+    #[error("`lose` needs a ratio")]
     NoRatio,
     /// The ratio is not between 0 and 1.
     #[error("{0} is not between 0 and 1")]
@@ -159,4 +159,4 @@ fn at<'a>(tree: &'a TreeSnapshot, path: &str) -> Option<&'a TreeSnapshot> {
 }
 
 /// Message of an injected panic, and reason of an injected stop.
-const WHY: &str = "shot by an operator";
+const WHY: &str = "injected by an operator";

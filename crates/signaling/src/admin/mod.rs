@@ -284,7 +284,7 @@ impl AdminBuilder {
     }
 
     /// Sets the token that authorizes clients from any address for everything, as `Authorization: Bearer …` or
-    /// `?token=…`; others get 401. An empty token is never valid. Default: none; only this machine is answered.
+    /// `?token=…`; others get 401. An empty token is never valid. Default: none; only this machine has access.
     pub fn token(self, token: impl Into<String>) -> Self {
         Self { tokens: Tokens { full: Some(token.into()), ..self.tokens }, ..self }
     }

@@ -135,10 +135,12 @@ impl Table {
         // An actor that falls with its supervisor is no recovery of its own, whichever is reported first.
         let falls_with = |above: &[String]| names.len() > above.len() && names.starts_with(above);
         if expected.is_none() {
-            let shot = |it: &Expected| {
+            let is_injected = |it: &Expected| {
                 path.strip_prefix(&it.path).is_some_and(|rest| rest.starts_with('/'))
             };
-            if self.open.iter().any(|it| falls_with(&it.names)) || self.expected.iter().any(shot) {
+            if self.open.iter().any(|it| falls_with(&it.names))
+                || self.expected.iter().any(is_injected)
+            {
                 return;
             }
         }

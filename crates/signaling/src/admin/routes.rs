@@ -73,7 +73,12 @@ async fn fault(
     admin.inner.access.check(&request, Wish::Change)?;
     let order: FaultOrder = read(body).await?;
     admin.inject(&order).await?;
-    log::warn!("{:?} was put into {} by {:?}", order.fault, order.path, request.peer_addr());
+    log::warn!(
+        "the fault {:?} was injected into {} by {:?}",
+        order.fault,
+        order.path,
+        request.peer_addr()
+    );
     Ok(HttpResponse::NoContent().finish())
 }
 

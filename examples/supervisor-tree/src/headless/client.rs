@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::flow::Flow;
-use super::link::{Link, Told};
+use super::link::{Link, LinkEvent};
 use crate::guest::CURSOR;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -65,14 +65,17 @@ impl Client {
 
     /// Returns how long after this moment its messages flowed again, both ways, on a data
     /// channel; none while they do not.
-    pub(crate) fn recovered(&self, shot: Moment, now: Moment) -> Option<Duration> {
+    pub(crate) fn recovered(&self, injected: Moment, now: Moment) -> Option<Duration> {
         let seen = self.shared.seen();
         if !seen.by_channel {
             return None;
         }
-        seen.echoes.recovered(shot, now).max(seen.others.recovered(shot, now)).filter(|_| {
-            seen.echoes.recovered(shot, now).is_some() && seen.others.recovered(shot, now).is_some()
-        })
+        seen.echoes.recovered(injected, now).max(seen.others.recovered(injected, now)).filter(
+            |_| {
+                seen.echoes.recovered(injected, now).is_some()
+                    && seen.others.recovered(injected, now).is_some()
+            },
+        )
     }
 
     /// Cuts its WebSocket without a goodbye.
@@ -140,7 +143,7 @@ impl Run {
                     Some(Ok(_)) => Vec::new(),
                     Some(Err(_)) | None => return,
                 },
-                told = next(&mut self.link) => self.told(told),
+                event = next(&mut self.link) => self.handle_event(event),
                 _ = ticks.tick(), if joined => self.tick().await,
                 () = shared.unplug.notified() => return,
             };
@@ -192,12 +195,12 @@ impl Run {
     }
 
     /// Handles an event of the link; returns the messages to send.
-    fn told(&mut self, told: Told) -> Vec<String> {
-        match told {
-            Told::Candidate(candidate) => return vec![event("webrtc:ice", &json!(candidate))],
-            Told::Text(text) => self.heard(&text, true),
-            Told::Over => self.over(),
-            Told::Nothing => {}
+    fn handle_event(&mut self, happened: LinkEvent) -> Vec<String> {
+        match happened {
+            LinkEvent::Candidate(candidate) => return vec![event("webrtc:ice", &json!(candidate))],
+            LinkEvent::Text(text) => self.heard(&text, true),
+            LinkEvent::Over => self.over(),
+            LinkEvent::Nothing => {}
         }
         Vec::new()
     }
@@ -249,7 +252,7 @@ impl Run {
 }
 
 /// Returns the next event of the link, if there is one.
-async fn next(link: &mut Option<Link>) -> Told {
+async fn next(link: &mut Option<Link>) -> LinkEvent {
     match link {
         Some(link) => link.next().await,
         None => std::future::pending().await,

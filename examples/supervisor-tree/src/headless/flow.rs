@@ -20,8 +20,8 @@ impl Flow {
 
     /// Returns how long after this moment messages flowed again; none while that is not known. They flow again from the
     /// first arrival of a message sent after that moment that was followed by no gap.
-    pub(crate) fn recovered(&self, shot: Instant, now: Instant) -> Option<Duration> {
-        let after = self.arrivals.iter().rev().take_while(|(sent, _)| *sent >= shot);
+    pub(crate) fn recovered(&self, injected: Instant, now: Instant) -> Option<Duration> {
+        let after = self.arrivals.iter().rev().take_while(|(sent, _)| *sent >= injected);
         let mut since: Option<Instant> = None;
         for (_, arrived) in after {
             let next = since.unwrap_or(now);
@@ -32,7 +32,7 @@ impl Flow {
         }
         let since = since?;
         let settled = now.saturating_duration_since(since) >= SETTLED;
-        settled.then(|| since.saturating_duration_since(shot))
+        settled.then(|| since.saturating_duration_since(injected))
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_the_shot_says_nothing() {
+    fn what_was_sent_before_the_fault_says_nothing() {
         let start = Instant::now();
         let ms = Duration::from_millis;
         let mut flow = Flow::default();

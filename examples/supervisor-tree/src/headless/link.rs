@@ -19,7 +19,7 @@ use crate::guest::CURSOR;
 pub(crate) struct Link {
     /// Media thread of its own, as a browser's connections have a port each: the server tells them
     /// apart by their addresses.
-    home: PeerConnections,
+    connections: PeerConnections,
     connection: PeerConnectionHandle,
     events: Receiver<ConnectionEvent>,
     channel: DataChannelId,
@@ -29,7 +29,7 @@ pub(crate) struct Link {
 type Offered = (PeerConnectionHandle, Receiver<ConnectionEvent>, DataChannelId, SessionDescription);
 
 /// Event of a link.
-pub(crate) enum Told {
+pub(crate) enum LinkEvent {
     /// Candidate for the server.
     Candidate(Option<IceCandidate>),
     /// Text from the server.
@@ -45,19 +45,19 @@ impl Link {
         let mut options =
             PeerConnectionsOptions { media_threads: 1, handshake_threads: 0, ..Default::default() };
         options.sockets.interfaces = InterfaceFilter::with_loopback();
-        let home = PeerConnections::start(options).await.ok()?;
-        let offered = Self::offer(&home).await;
+        let connections = PeerConnections::start(options).await.ok()?;
+        let offered = Self::offer(&connections).await;
         if offered.is_none() {
-            home.stop().await;
+            connections.stop().await;
         }
         let (connection, events, channel, offer) = offered?;
-        Some((Self { home, connection, events, channel, open: false }, offer))
+        Some((Self { connections, connection, events, channel, open: false }, offer))
     }
 
-    async fn offer(home: &PeerConnections) -> Option<Offered> {
+    async fn offer(connections: &PeerConnections) -> Option<Offered> {
         let (tell, events) = channel(MAILBOX);
-        let owner = Ears(tell).start().recipient();
-        let opened = home.open(&Api::default(), Configuration::default(), owner).await;
+        let owner = EventSink(tell).start().recipient();
+        let opened = connections.open(&Api::default(), Configuration::default(), owner).await;
         let connection = opened.ok()?;
         let mut cursor = CreateDataChannel::new(CURSOR);
         cursor.options.ordered = false;
@@ -85,17 +85,17 @@ impl Link {
         self.open && self.connection.try_send(message).is_ok()
     }
 
-    pub(crate) async fn next(&mut self) -> Told {
+    pub(crate) async fn next(&mut self) -> LinkEvent {
         match self.events.recv().await {
-            Some(ConnectionEvent::IceCandidate(candidate)) => Told::Candidate(candidate),
+            Some(ConnectionEvent::IceCandidate(candidate)) => LinkEvent::Candidate(candidate),
             Some(ConnectionEvent::DataChannelOpened(_)) => {
                 self.open = true;
-                Told::Nothing
+                LinkEvent::Nothing
             }
             Some(ConnectionEvent::DataChannelMessage {
                 message: DataChannelMessage::Text(text),
                 ..
-            }) => Told::Text(text),
+            }) => LinkEvent::Text(text),
             Some(
                 ConnectionEvent::DataChannelClosed(_)
                 | ConnectionEvent::Closed(_)
@@ -105,31 +105,31 @@ impl Link {
             )
             | None => {
                 self.open = false;
-                Told::Over
+                LinkEvent::Over
             }
-            Some(_) => Told::Nothing,
+            Some(_) => LinkEvent::Nothing,
         }
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let (home, connection) = (self.home.clone(), self.connection.clone());
+        let (connections, connection) = (self.connections.clone(), self.connection.clone());
         actix::spawn(async move {
             connection.close().await;
-            home.stop().await;
+            connections.stop().await;
         });
     }
 }
 
 /// Recipient of a connection's events.
-struct Ears(Sender<ConnectionEvent>);
+struct EventSink(Sender<ConnectionEvent>);
 
-impl Actor for Ears {
+impl Actor for EventSink {
     type Context = Context<Self>;
 }
 
-impl Handler<PeerConnectionEvent> for Ears {
+impl Handler<PeerConnectionEvent> for EventSink {
     type Result = ();
 
     fn handle(

@@ -3,8 +3,9 @@
 
 mod client;
 mod flow;
+mod injection;
 mod link;
-mod shot;
+
 mod table;
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use callboard_signaling::admin::{FaultError, FaultKind, FaultOrder, Measured, Tr
 use tokio::time::{Instant, sleep};
 
 use self::client::Client;
-use self::shot::{SHOTS, Shot, Target, What};
+use self::injection::{INJECTIONS, Injection, Target, What};
 use self::table::Table;
 use crate::process::Server;
 
@@ -22,10 +23,10 @@ use crate::process::Server;
 pub(crate) enum HeadlessError {
     #[error("after {WARM_UP:?} messages do not flow yet")]
     NeverFlowed,
-    #[error("{0}: there is nothing of this kind to shoot at")]
+    #[error("{0}: there is no actor of this kind")]
     NoTarget(&'static str),
     #[error("{0}: {1}")]
-    NotShot(&'static str, FaultError),
+    NotInjected(&'static str, FaultError),
 }
 
 /// Injects faults for this time, and at least one into each kind of actor; returns whether all recovered in time.
@@ -71,22 +72,22 @@ impl Script<'_> {
     async fn play(&self, seconds: Duration) -> Result<Table, HeadlessError> {
         let mut table = Table::default();
         let began = Instant::now();
-        for (number, shot) in SHOTS.iter().cycle().enumerate() {
-            if number >= SHOTS.len() && began.elapsed() >= seconds {
+        for (number, injection) in INJECTIONS.iter().cycle().enumerate() {
+            if number >= INJECTIONS.len() && began.elapsed() >= seconds {
                 break;
             }
             let (victim, room) = &self.clients[number % self.clients.len()];
-            let (whole, messages) = self.fire(shot, victim, room).await?;
-            table.add(shot.name, whole, messages);
+            let (whole, messages) = self.inject_and_measure(injection, victim, room).await?;
+            table.add(injection.name, whole, messages);
         }
         Ok(table)
     }
 
     /// Injects a fault; returns the times until the tree was whole again, and until the messages of
     /// all clients flowed again.
-    async fn fire(
+    async fn inject_and_measure(
         &self,
-        shot: &Shot,
+        injection: &Injection,
         victim: &Client,
         room: &'static str,
     ) -> Result<(Time, Time), HeadlessError> {
@@ -99,23 +100,24 @@ impl Script<'_> {
             connection.and_then(|node| node.children.first()).map(|it| it.path.clone());
         let target = Target { peer: &peer, room, connection: connection.as_deref() };
         let mut at = Instant::now();
-        let path = match shot.what {
+        let path = match injection.what {
             What::Node(fault, is_it) => {
                 let found = tree.find(&|node: &Tree| is_it(node, &target));
-                let path = found.ok_or(HeadlessError::NoTarget(shot.name))?.path.clone();
-                self.inject(shot, FaultOrder::new(&path, fault)).await?;
+                let path = found.ok_or(HeadlessError::NoTarget(injection.name))?.path.clone();
+                self.inject(injection, FaultOrder::new(&path, fault)).await?;
                 Some(path)
             }
             What::Handshake => {
-                let path = connection.ok_or(HeadlessError::NoTarget(shot.name))?;
+                let path = connection.ok_or(HeadlessError::NoTarget(injection.name))?;
                 self.server.hold.next();
-                self.inject(shot, FaultOrder::new(&path, FaultKind::Kill)).await?;
-                let path = self.held_handshake().await.ok_or(HeadlessError::NoTarget(shot.name))?;
+                self.inject(injection, FaultOrder::new(&path, FaultKind::Kill)).await?;
+                let path =
+                    self.held_handshake().await.ok_or(HeadlessError::NoTarget(injection.name))?;
                 at = Instant::now();
-                self.inject(shot, FaultOrder::new(&path, FaultKind::FailHandshake)).await?;
+                self.inject(injection, FaultOrder::new(&path, FaultKind::FailHandshake)).await?;
                 Some(path)
             }
-            What::Cable => {
+            What::WebSocket => {
                 victim.unplug();
                 None
             }
@@ -147,15 +149,15 @@ impl Script<'_> {
         None
     }
 
-    async fn inject(&self, shot: &Shot, order: FaultOrder) -> Result<(), HeadlessError> {
+    async fn inject(&self, injection: &Injection, order: FaultOrder) -> Result<(), HeadlessError> {
         let injected = self.server.admin.inject(&order).await;
-        injected.map_err(|error| HeadlessError::NotShot(shot.name, error))
+        injected.map_err(|error| HeadlessError::NotInjected(injection.name, error))
     }
 
     async fn flows_again(&self, at: Instant, longest: Duration) -> Option<Duration> {
         while at.elapsed() < longest {
-            let (shot, now) = (at.into_std(), Instant::now().into_std());
-            let times = self.clients.iter().map(|(client, _)| client.recovered(shot, now));
+            let (injected, now) = (at.into_std(), Instant::now().into_std());
+            let times = self.clients.iter().map(|(client, _)| client.recovered(injected, now));
             if let Some(times) = times.collect::<Option<Vec<_>>>() {
                 return times.into_iter().max();
             }

@@ -38,7 +38,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<28} {:>5}   {:>19}   {:>19}", "", "shots", "tree whole", "messages flow")?;
+        writeln!(f, "{:<28} {:>5}   {:>19}   {:>19}", "", "faults", "tree whole", "messages flow")?;
         writeln!(
             f,
             "{:<28} {:>5}   {:>9} {:>9}   {:>9} {:>9}",
@@ -47,10 +47,10 @@ impl fmt::Display for Table {
         for Row { name, whole, messages } in &self.rows {
             let ([whole, longest_whole], [messages, longest_messages]) =
                 (shown(whole), shown(messages));
-            let shots = self.shots(name);
+            let faults = self.faults(name);
             writeln!(
                 f,
-                "{name:<28} {shots:>5}   {whole:>9} {longest_whole:>9}   {messages:>9} {longest_messages:>9}"
+                "{name:<28} {faults:>5}   {whole:>9} {longest_whole:>9}   {messages:>9} {longest_messages:>9}"
             )?;
         }
         writeln!(
@@ -62,7 +62,7 @@ impl fmt::Display for Table {
 }
 
 impl Table {
-    fn shots(&self, name: &str) -> usize {
+    fn faults(&self, name: &str) -> usize {
         self.rows.iter().find(|row| row.name == name).map_or(0, |row| row.messages.len())
     }
 }
@@ -94,7 +94,7 @@ mod tests {
         let mut table = Table::default();
         table.add("a room", ms(1), ms(20));
         table.add("a room", ms(3), ms(10));
-        table.add("a cable", Time::None, ms(5));
+        table.add("a WebSocket", Time::None, ms(5));
 
         assert!(table.all_recovered());
         let text = table.to_string();
@@ -106,7 +106,7 @@ mod tests {
         );
         assert!(text.contains("–"), "{text}");
 
-        table.add("a cable", Time::None, Time::Never);
+        table.add("a WebSocket", Time::None, Time::Never);
         assert!(!table.all_recovered());
         assert!(table.to_string().contains("never"));
     }

@@ -166,7 +166,7 @@ impl Scenario {
     /// Checks that one machine can run this.
     pub(crate) fn check(&self, servers: &[Server]) -> Result<(), String> {
         if let Some(other) = servers.iter().find(|server| !self.servers().contains(server)) {
-            return Err(format!("{self}: nothing that {other} could do"));
+            return Err(format!("{self}: {other} does not support it"));
         }
         let (clients, most, seconds) = match *self {
             Self::Idle { peers, connections: true } => (peers, MOST_CONNECTIONS, 1),

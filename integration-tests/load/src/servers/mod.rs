@@ -30,7 +30,7 @@ use crate::protocol::{Endpoint, Protocol};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Server {
-    /// Baseline: a relay written by hand on tokio-tungstenite, nothing but the protocol.
+    /// Baseline: a hand-written relay on tokio-tungstenite, nothing but the protocol.
     Tokio,
     /// Baseline: bare actix-web-actors, the library below Callboard, without supervision, rooms as actors, limits.
     Actors,

@@ -1,4 +1,4 @@
-//! Lowest baseline: a relay written by hand, one task for each socket and a table of rooms under a lock.
+//! Lowest baseline: a hand-written relay, one task for each socket and a table of rooms under a lock.
 
 use std::collections::HashMap;
 use std::io;

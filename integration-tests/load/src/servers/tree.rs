@@ -44,14 +44,16 @@ pub(super) fn serve() -> io::Result<()> {
             ..PeerConnectionsOptions::default()
         };
         let (tell, told) = mpsc::channel();
-        let webrtc = PeerConnections::child("webrtc", options, move |home| _ = tell.send(home));
+        let webrtc = PeerConnections::child("webrtc", options, move |connections| {
+            _ = tell.send(connections)
+        });
         let rooms = Rooms::builder()
             .on_demand(|name: &str| {
                 let room = RoomOptions::<Open>::new(name, ()).close_when_empty(true);
-                Some(room.intensity(SHOTS, PERIOD).into())
+                Some(room.intensity(RESTARTS, PERIOD).into())
             })
             .build();
-        let root = SupervisorSpec::new(Flags::rest_for_one().intensity(SHOTS, PERIOD))
+        let root = SupervisorSpec::new(Flags::rest_for_one().intensity(RESTARTS, PERIOD))
             .child(webrtc.map_err(io::Error::other)?)
             .child(rooms.child_spec("rooms"))
             .start_as("server")
@@ -88,5 +90,5 @@ pub(super) fn serve() -> io::Result<()> {
 }
 
 /// More restarts than there are faults in this time.
-const SHOTS: u32 = 1_000;
+const RESTARTS: u32 = 1_000;
 const PERIOD: Duration = Duration::from_secs(10);

@@ -218,7 +218,7 @@ impl Generation {
             return progress;
         }
         let label = &self.spec.label;
-        log::debug!("{label}a hello is said again, as a request wants it: {:02x?}", &request[..]);
+        log::debug!("{label}a ClientHello is sent again, as a request asks: {:02x?}", &request[..]);
         self.speaker = Some(speaker);
         self.heeded = Some(request);
         self.flight = ServerFlight::new(self.client_random, 1);

@@ -113,7 +113,7 @@ impl Gatherer {
         if first && let Some(other) = self.servers[server].others.pop() {
             let label = &self.options.label;
             log::debug!(
-                "{label}{url} is not to be had at one of its addresses ({text}); trying the next"
+                "{label}{url} cannot be reached at one of its addresses ({text}); trying the next"
             );
             self.relays.retain(|entry| entry.id != id);
             self.output.push_back(Output::Close { relay: id });

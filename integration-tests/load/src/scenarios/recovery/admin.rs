@@ -41,7 +41,7 @@ impl Admin {
     }
 
     /// Injects a fault; returns the time at which it was sent.
-    pub(super) async fn shoot(&self, order: &FaultOrder) -> io::Result<Instant> {
+    pub(super) async fn inject(&self, order: &FaultOrder) -> io::Result<Instant> {
         let order = serde_json::to_string(order)?;
         Ok(self.ask("POST", "/tree/fault", &order).await?.0)
     }

@@ -44,7 +44,7 @@ impl Flow {
     }
 
     /// Records a fault. A flow that is down stays down.
-    pub(super) fn shot(&mut self, at: Instant) {
+    pub(super) fn fault(&mut self, at: Instant) {
         if !self.is_down() {
             self.down.push((at, None));
         }
@@ -73,8 +73,8 @@ impl Flow {
                 continue;
             }
             let until = sent.back.or(overtaken);
-            let hit = |&(shot, end): &(Instant, Option<Instant>)| {
-                until.is_none_or(|until| until >= shot) && end.is_none_or(|end| sent.at <= end)
+            let hit = |&(fault, end): &(Instant, Option<Instant>)| {
+                until.is_none_or(|until| until >= fault) && end.is_none_or(|end| sent.at <= end)
             };
             match (self.down.iter().any(hit), sent.back) {
                 (true, back) => {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_lost_without_a_shot_is_a_bystander_s() {
+    async fn what_is_lost_without_a_fault_counts_as_a_bystander_s() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut flow = Flow::default();
@@ -109,7 +109,7 @@ mod tests {
         for sent in [0, 100, 200, 480, 520, 590, 800, 900] {
             flow.send(at(sent));
         }
-        flow.shot(at(500));
+        flow.fault(at(500));
         flow.recovered(at(600));
         for (number, back) in [(0, 3), (2, 210), (5, 600), (6, 804), (7, 904)] {
             flow.back(number, at(back));

@@ -50,7 +50,7 @@ pub(super) struct Link {
     engine: Engine,
     /// Media thread of its own, as a browser's connections have a port each: the server tells them
     /// apart by their addresses.
-    home: PeerConnections,
+    connections: PeerConnections,
     connection: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
     channel: DataChannelId,
@@ -60,7 +60,7 @@ pub(super) struct Link {
 pub(super) type Offered = (Link, SessionDescription);
 
 /// Event of a link.
-pub(super) enum Told {
+pub(super) enum LinkEvent {
     /// Candidate for the server.
     Candidate(Option<IceCandidate>),
     Open,
@@ -93,18 +93,20 @@ impl Link {
         if held {
             api = api.handshake(|dtls| Arc::new(Holding(dtls)));
         }
-        let home = PeerConnections::start(options).await.map_err(io::Error::other)?;
+        let connections = PeerConnections::start(options).await.map_err(io::Error::other)?;
         let (tell, events) = mpsc::unbounded_channel();
-        let owner = Ears(tell).start().recipient();
-        let connection =
-            home.open(&api, Configuration::default(), owner).await.map_err(io::Error::other)?;
+        let owner = EventSink(tell).start().recipient();
+        let connection = connections
+            .open(&api, Configuration::default(), owner)
+            .await
+            .map_err(io::Error::other)?;
         let channel = connection.send(CreateDataChannel::new("echo")).await;
         let channel = channel.map_err(io::Error::other)?.map_err(io::Error::other)?;
         let described = connection.send(SetLocalDescription(None)).await;
         described.map_err(io::Error::other)?.map_err(io::Error::other)?;
         let offer = connection.send(LocalDescription).await.map_err(io::Error::other)?;
         let offer = offer.ok_or(io::ErrorKind::InvalidData)?;
-        Ok((Self { engine, home, connection, events, channel, open: false }, offer))
+        Ok((Self { engine, connections, connection, events, channel, open: false }, offer))
     }
 
     /// Takes the server's answer.
@@ -123,17 +125,17 @@ impl Link {
         self.open && self.connection.try_send(SendData::text(self.channel, text)).is_ok()
     }
 
-    pub(super) async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> LinkEvent {
         match self.events.recv().await {
-            Some(ConnectionEvent::IceCandidate(candidate)) => Told::Candidate(candidate),
+            Some(ConnectionEvent::IceCandidate(candidate)) => LinkEvent::Candidate(candidate),
             Some(ConnectionEvent::DataChannelOpened(_)) => {
                 self.open = true;
-                Told::Open
+                LinkEvent::Open
             }
             Some(ConnectionEvent::DataChannelMessage {
                 message: DataChannelMessage::Text(text),
                 ..
-            }) => Told::Text(text),
+            }) => LinkEvent::Text(text),
             Some(
                 ConnectionEvent::DataChannelClosed(_)
                 | ConnectionEvent::Closed(_)
@@ -141,19 +143,19 @@ impl Link {
                     PeerConnectionState::Failed | PeerConnectionState::Closed,
                 ),
             )
-            | None => Told::Over,
-            Some(_) => Told::Nothing,
+            | None => LinkEvent::Over,
+            Some(_) => LinkEvent::Nothing,
         }
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let (home, connection) = (self.home.clone(), self.connection.clone());
+        let (connections, connection) = (self.connections.clone(), self.connection.clone());
         let engine = self.engine.clone();
         self.engine.0.0.arbiter().spawn(async move {
             connection.close().await;
-            home.stop().await;
+            connections.stop().await;
             // The last clone ends the thread.
             drop(engine);
         });
@@ -161,13 +163,13 @@ impl Drop for Link {
 }
 
 /// Recipient of a connection's events.
-struct Ears(mpsc::UnboundedSender<ConnectionEvent>);
+struct EventSink(mpsc::UnboundedSender<ConnectionEvent>);
 
-impl Actor for Ears {
+impl Actor for EventSink {
     type Context = Context<Self>;
 }
 
-impl Handler<PeerConnectionEvent> for Ears {
+impl Handler<PeerConnectionEvent> for EventSink {
     type Result = ();
 
     fn handle(

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::flow::Flow;
-use super::link::{Engine, Link, Offered, Told};
+use super::link::{Engine, Link, LinkEvent, Offered};
 use crate::client::Client;
 use crate::protocol::Endpoint;
 
@@ -53,7 +53,7 @@ pub(super) struct Seen {
 }
 
 struct Answer {
-    shot: Instant,
+    since: Instant,
     /// Whether it has been told of the failure: messages are answered by the restarted instance from then on.
     told: bool,
     tell: oneshot::Sender<Instant>,
@@ -97,14 +97,14 @@ impl Member {
 
     /// Prepares for a fault: the receiver gets the time at which its messages are answered again after it
     /// was told of the failure.
-    pub(super) fn answers_again(&self, shot: Instant) -> oneshot::Receiver<Instant> {
+    pub(super) fn answers_again(&self, since: Instant) -> oneshot::Receiver<Instant> {
         let (tell, told) = oneshot::channel();
         let mut seen = self.seen();
-        seen.texts.shot(shot);
+        seen.texts.fault(since);
         if seen.open {
-            seen.echoes.shot(shot);
+            seen.echoes.fault(since);
         }
-        seen.answer = Some(Answer { shot, told: false, tell });
+        seen.answer = Some(Answer { since, told: false, tell });
         self.shared.wake.notify_one();
         told
     }
@@ -113,11 +113,11 @@ impl Member {
     /// at which messages come back over the next connection.
     pub(super) fn links_again(
         &self,
-        shot: Instant,
+        since: Instant,
     ) -> (oneshot::Receiver<Instant>, oneshot::Receiver<Instant>) {
         let ((unlinked, over), (relinked, again)) = (oneshot::channel(), oneshot::channel());
         let mut seen = self.seen();
-        seen.echoes.shot(shot);
+        seen.echoes.fault(since);
         (seen.unlinked, seen.relinked) = (Some(unlinked), Some(relinked));
         (over, again)
     }
@@ -125,7 +125,7 @@ impl Member {
     /// Replaces its connection with one that does not get beyond its handshake.
     pub(super) fn hold(&self, now: Instant) {
         let mut seen = self.seen();
-        seen.echoes.shot(now);
+        seen.echoes.fault(now);
         seen.hold = true;
         self.shared.wake.notify_one();
     }
@@ -190,7 +190,7 @@ impl Run {
             let reopen = self.reopen;
             tokio::select! {
                 text = client.next() => self.heard(&text?).await?,
-                told = told(&mut self.link) => self.told(&mut client, told).await?,
+                event = next_event(&mut self.link) => self.handle_event(&mut client, event).await?,
                 () = at(reopen) => self.open(),
                 offered = offered(&mut self.opening) => self.offer(&mut client, offered?).await?,
                 () = sleep_until(next) => next = self.speak(&mut client).await?,
@@ -255,7 +255,7 @@ impl Run {
         let now = Instant::now();
         let mut seen = self.shared.seen();
         let sent = seen.texts.back(number, now);
-        let again = |answer: &mut Answer| answer.told && sent.is_some_and(|at| at >= answer.shot);
+        let again = |answer: &mut Answer| answer.told && sent.is_some_and(|at| at >= answer.since);
         if let Some(answer) = seen.answer.take_if(again) {
             seen.texts.recovered(now);
             if seen.open {
@@ -270,14 +270,14 @@ impl Run {
         self.shared.seen().answer.iter_mut().for_each(|answer| answer.told = true);
     }
 
-    async fn told(&mut self, client: &mut Client, told: Told) -> io::Result<()> {
-        match told {
-            Told::Candidate(candidate) => {
+    async fn handle_event(&mut self, client: &mut Client, event: LinkEvent) -> io::Result<()> {
+        match event {
+            LinkEvent::Candidate(candidate) => {
                 let text = json!({ "event": "webrtc:ice", "data": candidate }).to_string();
                 client.send(text).await?;
             }
-            Told::Open => self.shared.seen().open = true,
-            Told::Text(text) => {
+            LinkEvent::Open => self.shared.seen().open = true,
+            LinkEvent::Text(text) => {
                 let (number, now) = (text.parse().map_err(io::Error::other)?, Instant::now());
                 let mut seen = self.shared.seen();
                 seen.echoes.back(number, now);
@@ -291,8 +291,8 @@ impl Run {
                     }
                 }
             }
-            Told::Over => self.over(false),
-            Told::Nothing => {}
+            LinkEvent::Over => self.over(false),
+            LinkEvent::Nothing => {}
         }
         Ok(())
     }
@@ -335,7 +335,7 @@ async fn offered(
 }
 
 /// Returns the next event of the link, if there is one.
-async fn told(link: &mut Option<Link>) -> Told {
+async fn next_event(link: &mut Option<Link>) -> LinkEvent {
     match link {
         Some(link) => link.next().await,
         None => std::future::pending().await,

@@ -2,10 +2,10 @@
 //! and what the clients notice, those that are hit and those that are not.
 
 mod admin;
+mod fault;
 mod flow;
 mod link;
 mod member;
-mod shot;
 
 use std::collections::HashSet;
 use std::io;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use self::admin::{Admin, Noted};
+use self::fault::{Hit, KINDS, told};
 use self::flow::{Fate, Flow};
 use self::link::Engine;
 use self::member::{Member, Seen};
-use self::shot::{Hit, SHOTS, told};
 use crate::measure::Waits;
 use crate::report::Measured;
 use crate::servers::Process;
@@ -34,28 +34,28 @@ pub(super) async fn measure(
         let pause = Duration::from_millis(number as u64);
         Member::start(server.endpoint(), format!("room-{}", number / ROOM), linked, pause)
     });
-    let mut battle = Battle {
+    let mut experiment = Experiment {
         admin: Admin(server.address),
         members: members.collect(),
         hits: Vec::new(),
         noted: Vec::new(),
     };
-    battle.everybody_up().await?;
+    experiment.all_up().await?;
 
     let quiet = Instant::now();
     // A measured period, not a wait for an event.
     sleep(time / 3).await;
     let began = Instant::now();
-    battle.shoot(time).await?;
+    experiment.inject_faults(time).await?;
     let ended = Instant::now();
-    battle.everybody_up().await?;
+    experiment.all_up().await?;
     // Time for messages that are still under way.
     sleep(LAST).await;
-    battle.note().await?;
-    battle.measured(quiet, began, ended)
+    experiment.note().await?;
+    experiment.measured(quiet, began, ended)
 }
 
-struct Battle {
+struct Experiment {
     admin: Admin,
     members: Vec<Member>,
     hits: Vec<Hit>,
@@ -63,8 +63,8 @@ struct Battle {
     noted: Vec<Noted>,
 }
 
-impl Battle {
-    async fn everybody_up(&self) -> io::Result<()> {
+impl Experiment {
+    async fn all_up(&self) -> io::Result<()> {
         let up = async {
             while !self.members.iter().all(Member::is_up) {
                 sleep(LOOK).await;
@@ -74,20 +74,20 @@ impl Battle {
     }
 
     /// Injects faults for this time, and at least one into each kind of actor.
-    async fn shoot(&mut self, time: Duration) -> io::Result<()> {
+    async fn inject_faults(&mut self, time: Duration) -> io::Result<()> {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (began, mut next) = (Instant::now(), 0);
-        for (number, kind) in SHOTS.iter().cycle().enumerate() {
-            if number >= SHOTS.len() && began.elapsed() >= time {
+        for (number, kind) in KINDS.iter().cycle().enumerate() {
+            if number >= KINDS.len() && began.elapsed() >= time {
                 break;
             }
             ticks.tick().await;
             let count = self.members.len();
             let mut turns = (0..count).map(|at| (next + at) % count);
-            let victim = turns.find(|&at| kind.shot.fits(&self.members[at]));
-            let victim = victim.ok_or_else(|| io::Error::other("nobody is up"))?;
-            let hit = kind.fire(self.admin, &self.members, &self.members[victim]).await;
+            let victim = turns.find(|&at| kind.target.fits(&self.members[at]));
+            let victim = victim.ok_or_else(|| io::Error::other("no member is up"))?;
+            let hit = kind.inject(self.admin, &self.members, &self.members[victim]).await;
             let name = kind.name;
             self.hits.push(hit.map_err(|error| io::Error::other(format!("{name}: {error}")))?);
             next = victim + 1;
@@ -116,9 +116,9 @@ impl Battle {
 
     fn measured(mut self, quiet: Instant, began: Instant, ended: Instant) -> io::Result<Measured> {
         let fates = self.fates(quiet, began, ended);
-        let shots = self.hits.len() as f64;
+        let faults = self.hits.len() as f64;
         let (mut all, mut again, mut not_whole) = (Waits::new(), Waits::new(), 0.0);
-        let mut by_kind = SHOTS.map(|kind| (kind, Waits::new(), Waits::new()));
+        let mut by_kind = KINDS.map(|kind| (kind, Waits::new(), Waits::new()));
         for hit in self.hits {
             let is_it = |it: &Noted| it.path == hit.path && it.fault.is_some();
             let noted = self.noted.iter().position(is_it).map(|at| self.noted.remove(at));
@@ -136,13 +136,13 @@ impl Battle {
             all.add(time);
         }
         let measured = Measured::default()
-            .with("shots", shots)
+            .with("faults", faults)
             .with("tree whole p50, ms", all.percentile(50.0))
             .with("tree whole p99, ms", all.percentile(99.0))
             .with("tree whole max, ms", all.percentile(100.0))
             .with("never whole", not_whole)
             // The remaining failures were not injected.
-            .with("failed unasked", self.noted.len() as f64);
+            .with("failed by themselves", self.noted.len() as f64);
         let measured = by_kind.iter().fold(measured, |measured, (kind, whole, back)| {
             measured.with(kind.whole, whole.percentile(99.0)).with(kind.back, back.percentile(99.0))
         });

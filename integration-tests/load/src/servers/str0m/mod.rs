@@ -1,6 +1,6 @@
 //! Baseline below Callboard's connections: bare str0m, one thread, one socket, a loop; offers come over HTTP.
 
-mod floor;
+mod baseline;
 
 use std::io;
 
@@ -8,14 +8,14 @@ use actix_web::http::header::ContentType;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use tokio::sync::{mpsc, oneshot};
 
-use self::floor::{Floor, Offer, Role};
+use self::baseline::{Baseline, Offer, Role};
 
 pub(super) fn serve() -> io::Result<()> {
     let (offer, offers) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let run = |runtime: tokio::runtime::Runtime| {
-            runtime.block_on(async { Floor::bind().await?.run(offers).await })
+            runtime.block_on(async { Baseline::bind().await?.run(offers).await })
         };
         if let Err(error) = runtime.and_then(run) {
             // Requests that wait for an answer get none.

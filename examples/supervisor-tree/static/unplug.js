@@ -1,22 +1,22 @@
-// The WebSocket's cable: can be unplugged, to show how a call goes on when its WebSocket breaks.
+// WebSockets that can be unplugged, to show how a call goes on when its WebSocket breaks.
 
-const plugged = new Set();
+const openSockets = new Set();
 
 /** WebSocket that we can cut. The client uses it without knowing. */
-class Cable extends WebSocket {
+class UnpluggableSocket extends WebSocket {
   /** @param {ConstructorParameters<typeof WebSocket>} options */
   constructor(...options) {
     super(...options);
     if (!String(options[0]).includes("/socket/")) return;
-    plugged.add(this);
-    this.addEventListener("close", () => plugged.delete(this));
+    openSockets.add(this);
+    this.addEventListener("close", () => openSockets.delete(this));
   }
 }
-globalThis.WebSocket = Cable;
+globalThis.WebSocket = UnpluggableSocket;
 
 /** Cuts the WebSocket, without the goodbye of a client that leaves. */
 export function unplug() {
-  for (const socket of plugged) socket.close(CUT);
+  for (const socket of openSockets) socket.close(CUT);
 }
 
 /**

@@ -3,7 +3,7 @@
 use callboard_signaling::admin::{FaultKind, Tree};
 
 /// Kind of fault.
-pub(crate) struct Shot {
+pub(crate) struct Injection {
     /// Its name in the table.
     pub(crate) name: &'static str,
     pub(crate) what: What,
@@ -16,7 +16,7 @@ pub(crate) enum What {
     /// The victim's next handshake, which is held; to get one, its connection is killed first.
     Handshake,
     /// The victim's WebSocket, which is cut.
-    Cable,
+    WebSocket,
 }
 
 /// Client that is hit.
@@ -28,29 +28,32 @@ pub(crate) struct Target<'a> {
 }
 
 /// One of each kind, the smallest first.
-pub(crate) const SHOTS: [Shot; 13] = [
-    Shot { name: "connection panics", what: What::Node(FaultKind::Panic, is_connection) },
-    Shot { name: "connection killed", what: What::Node(FaultKind::Kill, is_connection) },
-    Shot { name: "handshake fails", what: What::Handshake },
-    Shot { name: "WebRTC peer panics", what: What::Node(FaultKind::Panic, is_server_peer) },
-    Shot { name: "peer panics", what: What::Node(FaultKind::Panic, is_peer) },
-    Shot { name: "peer stopped", what: What::Node(FaultKind::Stop, is_peer) },
-    Shot { name: "WebSocket unplugged", what: What::Cable },
-    Shot { name: "room panics", what: What::Node(FaultKind::Panic, is_room) },
-    Shot { name: "room killed, peers and all", what: What::Node(FaultKind::Kill, is_room_node) },
-    Shot {
+pub(crate) const INJECTIONS: [Injection; 13] = [
+    Injection { name: "connection panics", what: What::Node(FaultKind::Panic, is_connection) },
+    Injection { name: "connection killed", what: What::Node(FaultKind::Kill, is_connection) },
+    Injection { name: "handshake fails", what: What::Handshake },
+    Injection { name: "WebRTC peer panics", what: What::Node(FaultKind::Panic, is_server_peer) },
+    Injection { name: "peer panics", what: What::Node(FaultKind::Panic, is_peer) },
+    Injection { name: "peer stopped", what: What::Node(FaultKind::Stop, is_peer) },
+    Injection { name: "WebSocket unplugged", what: What::WebSocket },
+    Injection { name: "room panics", what: What::Node(FaultKind::Panic, is_room) },
+    Injection {
+        name: "room killed, peers and all",
+        what: What::Node(FaultKind::Kill, is_room_node),
+    },
+    Injection {
         name: "UDP socket panics",
         what: What::Node(FaultKind::Panic, |node, _| node.id == "udp 0"),
     },
-    Shot {
+    Injection {
         name: "HTTP server panics",
         what: What::Node(FaultKind::Panic, |node, _| node.path == "server/http"),
     },
-    Shot {
+    Injection {
         name: "all rooms killed",
         what: What::Node(FaultKind::Kill, |node, _| node.path == "server/rooms"),
     },
-    Shot {
+    Injection {
         name: "all of WebRTC killed",
         what: What::Node(FaultKind::Kill, |node, _| node.path == "server/webrtc"),
     },

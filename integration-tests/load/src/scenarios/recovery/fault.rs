@@ -13,7 +13,7 @@ use super::member::Member;
 /// Kind of fault, and the names of its figures.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
-    pub(super) shot: Shot,
+    pub(super) target: Target,
     pub(super) name: &'static str,
     /// Figure of the time until the tree is whole again, as the server measures it.
     pub(super) whole: &'static str,
@@ -22,21 +22,21 @@ pub(super) struct Kind {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Shot {
+pub(super) enum Target {
     Peer(FaultKind),
     /// The room alone.
     Room(FaultKind),
     /// The room and the peers in it.
-    House,
+    RoomWithPeers,
     Connection(FaultKind),
     /// A handshake that is under way.
     Handshake,
 }
 
 macro_rules! kind {
-    ($shot:expr, $name:literal, $back:literal) => {
+    ($target:expr, $name:literal, $back:literal) => {
         Kind {
-            shot: $shot,
+            target: $target,
             name: $name,
             whole: concat!($name, ": whole p99, ms"),
             back: concat!($name, ": ", $back, " p99, ms"),
@@ -45,15 +45,15 @@ macro_rules! kind {
 }
 
 /// One of each kind.
-pub(super) const SHOTS: [Kind; 8] = [
-    kind!(Shot::Peer(FaultKind::Panic), "peer panics", "answers"),
-    kind!(Shot::Connection(FaultKind::Panic), "connection panics", "told"),
-    kind!(Shot::Room(FaultKind::Panic), "room panics", "answers"),
-    kind!(Shot::Handshake, "handshake killed", "told"),
-    kind!(Shot::Peer(FaultKind::Kill), "peer killed", "answers"),
-    kind!(Shot::Connection(FaultKind::Kill), "connection killed", "told"),
-    kind!(Shot::Room(FaultKind::Kill), "room killed", "answers"),
-    kind!(Shot::House, "room with peers", "answers"),
+pub(super) const KINDS: [Kind; 8] = [
+    kind!(Target::Peer(FaultKind::Panic), "peer panics", "answers"),
+    kind!(Target::Connection(FaultKind::Panic), "connection panics", "told"),
+    kind!(Target::Room(FaultKind::Panic), "room panics", "answers"),
+    kind!(Target::Handshake, "handshake killed", "told"),
+    kind!(Target::Peer(FaultKind::Kill), "peer killed", "answers"),
+    kind!(Target::Connection(FaultKind::Kill), "connection killed", "told"),
+    kind!(Target::Room(FaultKind::Kill), "room killed", "answers"),
+    kind!(Target::RoomWithPeers, "room with peers", "answers"),
 ];
 
 /// Effect of a fault, as the affected members saw it.
@@ -69,7 +69,7 @@ pub(super) struct Hit {
     pub(super) relinked: Option<Duration>,
 }
 
-impl Shot {
+impl Target {
     /// Returns whether this fault can be injected into an actor of this member.
     pub(super) fn fits(self, member: &Member) -> bool {
         let linked = matches!(self, Self::Connection(_) | Self::Handshake);
@@ -80,7 +80,7 @@ impl Shot {
 impl Kind {
     /// Injects the fault, and waits until the affected members are answered again, or know that they
     /// have lost their connection.
-    pub(super) async fn fire(
+    pub(super) async fn inject(
         self,
         admin: Admin,
         members: &[Member],
@@ -88,28 +88,28 @@ impl Kind {
     ) -> io::Result<Hit> {
         let id = victim.seen().id.clone().ok_or(io::ErrorKind::NotFound)?;
         let room = format!("server/rooms/{}", victim.room);
-        let (path, at, back, relinking) = match self.shot {
-            Shot::Peer(fault) => {
+        let (path, at, back, relinking) = match self.target {
+            Target::Peer(fault) => {
                 let order = FaultOrder::new(format!("{room}/{id}"), fault);
                 let (path, at, back) = answers(admin, order, [victim]).await?;
                 (path, at, back, None)
             }
-            Shot::Room(fault) => {
+            Target::Room(fault) => {
                 let order = FaultOrder::new(format!("{room}/room"), fault);
-                let (path, at, back) = answers(admin, order, housemates(members, victim)).await?;
+                let (path, at, back) = answers(admin, order, roommates(members, victim)).await?;
                 (path, at, back, None)
             }
-            Shot::House => {
+            Target::RoomWithPeers => {
                 let order = FaultOrder::new(room, FaultKind::Kill);
-                let (path, at, back) = answers(admin, order, housemates(members, victim)).await?;
+                let (path, at, back) = answers(admin, order, roommates(members, victim)).await?;
                 (path, at, back, None)
             }
-            Shot::Connection(fault) => {
+            Target::Connection(fault) => {
                 let tree = admin.tree().await?;
                 let connection = connection(&tree, &id).ok_or(io::ErrorKind::NotFound)?;
                 links(admin, FaultOrder::new(&connection.path, fault), victim).await?
             }
-            Shot::Handshake => {
+            Target::Handshake => {
                 victim.hold(Instant::now());
                 let path = handshake(admin, &id).await?;
                 links(admin, FaultOrder::new(path, FaultKind::Kill), victim).await?
@@ -119,7 +119,7 @@ impl Kind {
     }
 }
 
-fn housemates<'a>(
+fn roommates<'a>(
     members: &'a [Member],
     victim: &'a Member,
 ) -> impl Iterator<Item = &'a Member> + use<'a> {
@@ -131,9 +131,9 @@ async fn answers<'a>(
     order: FaultOrder,
     victims: impl IntoIterator<Item = &'a Member>,
 ) -> io::Result<(String, Instant, Duration)> {
-    let shot = Instant::now();
-    let waiting: Vec<_> = victims.into_iter().map(|victim| victim.answers_again(shot)).collect();
-    let at = admin.shoot(&order).await?;
+    let since = Instant::now();
+    let waiting: Vec<_> = victims.into_iter().map(|victim| victim.answers_again(since)).collect();
+    let at = admin.inject(&order).await?;
     let mut back = Duration::ZERO;
     for waiting in waiting {
         back = back.max(told(waiting).await? - at);
@@ -143,7 +143,7 @@ async fn answers<'a>(
 
 async fn links(admin: Admin, order: FaultOrder, victim: &Member) -> io::Result<Linked> {
     let (over, again) = victim.links_again(Instant::now());
-    let at = admin.shoot(&order).await?;
+    let at = admin.inject(&order).await?;
     let back = told(over).await? - at;
     Ok((order.path, at, back, Some(again)))
 }

@@ -32,7 +32,7 @@ pub(super) struct Offer {
     pub(super) answer: oneshot::Sender<Result<String, String>>,
 }
 
-pub(super) struct Floor {
+pub(super) struct Baseline {
     socket: UdpSocket,
     address: SocketAddr,
     certificate: Certificate,
@@ -51,7 +51,7 @@ struct Peer {
     mids: Vec<Mid>,
 }
 
-impl Floor {
+impl Baseline {
     pub(super) async fn bind() -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         // As large as Callboard's buffers.
