@@ -228,7 +228,7 @@ fn a_host_that_moves_comes_back_by_an_ice_restart() {
         a.told.clear();
         b.told.clear();
         let began = Instant::now();
-        a.endpoint.send(RestartIce).await.unwrap();
+        a.endpoint.send(RestartEndpointIce).await.unwrap();
         let moved = |host: &Host| {
             host.told.iter().any(|event| matches!(event, EndpointEvent::NewSelectedPair { .. }))
         };
@@ -265,7 +265,7 @@ fn a_turn_server_that_dies_is_noticed_and_a_restart_brings_them_back_through_the
             a.told.clear();
             b.told.clear();
             let began = Instant::now();
-            a.endpoint.send(RestartIce).await.unwrap();
+            a.endpoint.send(RestartEndpointIce).await.unwrap();
             // One of them may not even have noticed the loss.
             let back = |host: &Host| {
                 let selected =

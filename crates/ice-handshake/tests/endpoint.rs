@@ -172,7 +172,7 @@ async fn an_sdp_does_for_credentials_and_candidates() {
     assert_talks(&mut a, &mut b, 1).await;
     assert_eq!(
         a.endpoint.send(ParseRemoteSdp("nonsense".to_owned())).await.unwrap(),
-        Err(BadSdp::NoCredentials)
+        Err(ParseRemoteSdpError::NoCredentials)
     );
 }
 
@@ -185,15 +185,18 @@ async fn bad_input_gets_a_typed_error_and_nothing_else_is_disturbed() {
     };
     for text in ["", "nonsense", "candidate:1 1 udp x x x typ x"] {
         let refused = a.endpoint.send(candidate(text)).await.unwrap();
-        assert!(matches!(refused, Err(CandidateRefused::Malformed(_))), "{text}");
+        assert!(matches!(refused, Err(SetRemoteCandidateError::Malformed(_))), "{text}");
     }
     let of_two = SetRemoteCandidate {
         component: ComponentId(2),
         candidate: "candidate:1 2 udp 1 192.0.2.1 9 typ host".into(),
     };
-    assert_eq!(a.endpoint.send(of_two).await.unwrap(), Err(CandidateRefused::OtherComponent));
-    assert_eq!(Credentials::new("abc", "x"), Err(BadCredentials::Ufrag));
-    assert_eq!(Credentials::new("abcd", "too short"), Err(BadCredentials::Password));
+    assert_eq!(
+        a.endpoint.send(of_two).await.unwrap(),
+        Err(SetRemoteCandidateError::OtherComponent)
+    );
+    assert_eq!(Credentials::new("abc", "x"), Err(CredentialsError::Ufrag));
+    assert_eq!(Credentials::new("abcd", "too short"), Err(CredentialsError::Password));
     assert_talks(&mut a, &mut b, 1).await;
 }
 
@@ -222,7 +225,7 @@ async fn t8_ten_thousand_candidates_cost_little_and_the_right_one_connects() {
         );
         match a.endpoint.send(SetRemoteCandidate { component, candidate }).await.unwrap() {
             Ok(()) => taken += 1,
-            Err(CandidateRefused::TooMany) => refused += 1,
+            Err(SetRemoteCandidateError::TooMany) => refused += 1,
             Err(error) => panic!("{error}"),
         }
     }
@@ -247,7 +250,7 @@ async fn ice_restarts_from_either_side_and_payloads_go_on() {
         a.told.clear();
         b.told.clear();
         let starter = if round % 2 == 0 { &a } else { &b };
-        starter.endpoint.send(RestartIce).await.unwrap();
+        starter.endpoint.send(RestartEndpointIce).await.unwrap();
 
         let selected = |side: &Side| {
             side.told.iter().any(|event| matches!(event, EndpointEvent::CandidateGatheringDone))

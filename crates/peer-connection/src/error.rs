@@ -342,7 +342,7 @@ pub enum AddIceCandidateError {
     Syntax(String),
     /// The candidate's address is one to which no peer may have this side send.
     #[error(transparent)]
-    Refused(#[from] callboard_transport::gather::RemoteRefused),
+    Refused(#[from] callboard_transport::gather::CheckRemoteError),
     /// There are more candidates than any real peer has.
     #[error("too many candidates")]
     TooMany,

@@ -365,7 +365,7 @@ fn closing_gives_allocations_back() {
         world.gatherer.close(world.now);
         // In this world the connection stays open until all is sent, as with the real driver.
         while let Some(output) = world.gatherer.poll_output() {
-            if let Output::TransmitToRelay { relay, contents } = output {
+            if let GathererOutput::TransmitToRelay { relay, contents } = output {
                 world.transmit_to_relay(relay, &contents);
             }
         }
@@ -454,9 +454,9 @@ fn a_turn_server_that_is_not_to_be_had_at_one_address_is_tried_at_the_next() {
     let mut gatherer = Gatherer::new(GathererOptions { servers, ..GathererOptions::default() });
     let outputs =
         |gatherer: &mut Gatherer| std::iter::from_fn(|| gatherer.poll_output()).collect::<Vec<_>>();
-    let opened = |outputs: &[Output]| {
+    let opened = |outputs: &[GathererOutput]| {
         outputs.iter().find_map(|output| match output {
-            Output::Open { relay, server, .. } => Some((*relay, server.to_string())),
+            GathererOutput::Open { relay, server, .. } => Some((*relay, server.to_string())),
             _ => None,
         })
     };
@@ -472,7 +472,10 @@ fn a_turn_server_that_is_not_to_be_had_at_one_address_is_tried_at_the_next() {
 
     let next = outputs(&mut gatherer);
     assert!(
-        !next.iter().any(|output| matches!(output, Output::CandidateError(_) | Output::Done)),
+        !next.iter().any(|output| matches!(
+            output,
+            GathererOutput::CandidateError(_) | GathererOutput::Done
+        )),
         "{next:?}"
     );
     let (second, server) = opened(&next).unwrap();
@@ -480,9 +483,10 @@ fn a_turn_server_that_is_not_to_be_had_at_one_address_is_tried_at_the_next() {
     gatherer.handle_lost(now, second, "connection refused".to_owned());
     let end = outputs(&mut gatherer);
     assert!(
-        end.iter()
-            .any(|output| matches!(output, Output::CandidateError(error) if error.code == 701)),
+        end.iter().any(
+            |output| matches!(output, GathererOutput::CandidateError(error) if error.code == 701)
+        ),
         "{end:?}"
     );
-    assert!(matches!(end.last(), Some(Output::Done)), "{end:?}");
+    assert!(matches!(end.last(), Some(GathererOutput::Done)), "{end:?}");
 }

@@ -79,7 +79,7 @@ async fn each_datagram_finds_its_connection() {
     let (other, mut of_other) = mux.open_route(RouteOptions::default());
     one.add_ufrag("one").unwrap();
     other.add_ufrag("other").unwrap();
-    assert_eq!(other.add_ufrag("one"), Err(UfragTaken));
+    assert_eq!(other.add_ufrag("one"), Err(AddUfragError));
     let peer = stranger();
     let from = peer.local_addr().unwrap();
 

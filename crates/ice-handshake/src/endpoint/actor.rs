@@ -222,7 +222,7 @@ impl Handler<GatherCandidates> for Endpoint {
 }
 
 impl Handler<SetRemoteCredentials> for Endpoint {
-    type Result = Result<(), BadCredentials>;
+    type Result = Result<(), CredentialsError>;
 
     fn handle(&mut self, message: SetRemoteCredentials, _: &mut Context<Self>) -> Self::Result {
         let SetRemoteCredentials(Credentials { ufrag, password }) = message;
@@ -232,24 +232,24 @@ impl Handler<SetRemoteCredentials> for Endpoint {
 }
 
 impl Handler<SetRemoteCandidate> for Endpoint {
-    type Result = ResponseFuture<Result<(), CandidateRefused>>;
+    type Result = ResponseFuture<Result<(), SetRemoteCandidateError>>;
 
     fn handle(&mut self, message: SetRemoteCandidate, _: &mut Context<Self>) -> Self::Result {
         let SetRemoteCandidate { component, candidate } = message;
         let actor = self.component(component);
         Box::pin(async move {
-            let actor = actor.ok_or(CandidateRefused::OtherComponent)?;
+            let actor = actor.ok_or(SetRemoteCandidateError::OtherComponent)?;
             let candidate = parse_candidate(component, &candidate)?;
             actor
                 .send(AddRemoteCandidate(candidate))
                 .await
-                .unwrap_or(Err(CandidateRefused::OtherComponent))
+                .unwrap_or(Err(SetRemoteCandidateError::OtherComponent))
         })
     }
 }
 
 impl Handler<ParseRemoteSdp> for Endpoint {
-    type Result = ResponseFuture<Result<usize, BadSdp>>;
+    type Result = ResponseFuture<Result<usize, ParseRemoteSdpError>>;
 
     fn handle(
         &mut self,
@@ -335,10 +335,10 @@ impl Handler<SendPayload> for Endpoint {
     }
 }
 
-impl Handler<RestartIce> for Endpoint {
+impl Handler<RestartEndpointIce> for Endpoint {
     type Result = ();
 
-    fn handle(&mut self, _: RestartIce, _: &mut Context<Self>) {
+    fn handle(&mut self, _: RestartEndpointIce, _: &mut Context<Self>) {
         self.restarting = self.remote.is_some();
         self.restart();
     }

@@ -10,12 +10,14 @@ use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState};
 use str0m::net::Protocol;
 
-use super::{CandidateRefused, ComponentError, Credentials, EndpointOptions, SendPayloadError};
+use super::{
+    ComponentError, Credentials, EndpointOptions, SendPayloadError, SetRemoteCandidateError,
+};
 use crate::handshake::{Session, SessionOutput};
 
 /// Action that a component requests of its driver.
 #[derive(Debug)]
-pub(super) enum Output {
+pub(super) enum ComponentOutput {
     /// Send this datagram.
     Transmit {
         source: SocketAddr,
@@ -61,7 +63,7 @@ pub(super) struct Component {
     failed: bool,
     connect_timeout: Duration,
     consent_timeout: Duration,
-    output: VecDeque<Output>,
+    output: VecDeque<ComponentOutput>,
 }
 
 enum Phase {
@@ -100,7 +102,7 @@ impl Component {
         }
     }
 
-    pub(super) fn poll_output(&mut self) -> Option<Output> {
+    pub(super) fn poll_output(&mut self) -> Option<ComponentOutput> {
         self.output.pop_front()
     }
 
@@ -158,9 +160,9 @@ impl Component {
         &mut self,
         now: Instant,
         candidate: Candidate,
-    ) -> Result<(), CandidateRefused> {
+    ) -> Result<(), SetRemoteCandidateError> {
         if self.remote_candidates >= REMOTE_CANDIDATES {
-            return Err(CandidateRefused::TooMany);
+            return Err(SetRemoteCandidateError::TooMany);
         }
         self.remote_candidates += 1;
         match self.agent.remote_credentials() {
@@ -251,7 +253,7 @@ impl Component {
             return;
         }
         match &mut self.phase {
-            Phase::Handshake => self.output.push_back(Output::Handshake(contents)),
+            Phase::Handshake => self.output.push_back(ComponentOutput::Handshake(contents)),
             Phase::Session(session) => {
                 let mut out = SessionOutput::default();
                 session.receive(now, contents, &mut out);
@@ -265,7 +267,7 @@ impl Component {
     pub(super) fn transmit(&mut self, packets: Vec<Bytes>) {
         let Some((source, destination)) = self.selected else { return };
         for contents in packets {
-            self.output.push_back(Output::Transmit { source, destination, contents });
+            self.output.push_back(ComponentOutput::Transmit { source, destination, contents });
         }
     }
 
@@ -296,7 +298,7 @@ impl Component {
         self.connect_by = None;
         match error {
             Some(error) => self.fail(error),
-            None => self.output.push_back(Output::Closed),
+            None => self.output.push_back(ComponentOutput::Closed),
         }
     }
 
@@ -325,7 +327,7 @@ impl Component {
     fn carry_out(&mut self, out: SessionOutput) {
         let SessionOutput { transmit, payloads, closed, .. } = out;
         self.transmit(transmit);
-        self.output.extend(payloads.into_iter().map(Output::Payload));
+        self.output.extend(payloads.into_iter().map(ComponentOutput::Payload));
         if closed {
             self.give_up(None);
         }
@@ -333,7 +335,7 @@ impl Component {
 
     fn fail(&mut self, error: ComponentError) {
         if !std::mem::replace(&mut self.failed, true) {
-            self.output.push_back(Output::Failed(error));
+            self.output.push_back(ComponentOutput::Failed(error));
         }
     }
 
@@ -346,7 +348,7 @@ impl Component {
                     if self.validated.len() > VALIDATED {
                         self.validated.remove(0);
                     }
-                    self.output.push_back(Output::Validate(source));
+                    self.output.push_back(ComponentOutput::Validate(source));
                 }
                 IceAgentEvent::NominatedSend { source, destination, .. } => {
                     self.select(source, destination)
@@ -358,7 +360,7 @@ impl Component {
         while let Some(transmit) = self.agent.poll_transmit() {
             let contents = Bytes::copy_from_slice(&transmit.contents);
             let (source, destination) = (transmit.source, transmit.destination);
-            self.output.push_back(Output::Transmit { source, destination, contents });
+            self.output.push_back(ComponentOutput::Transmit { source, destination, contents });
         }
     }
 
@@ -367,11 +369,11 @@ impl Component {
         let first = self.selected.is_none();
         if self.selected.replace((local, remote)) != Some((local, remote)) {
             // The selected address must not be dropped from the list.
-            self.output.push_back(Output::Validate(remote));
-            self.output.push_back(Output::Selected { local, remote });
+            self.output.push_back(ComponentOutput::Validate(remote));
+            self.output.push_back(ComponentOutput::Selected { local, remote });
         }
         if first {
-            self.output.push_back(Output::Ready(self.agent.nominated_pair_rtt()));
+            self.output.push_back(ComponentOutput::Ready(self.agent.nominated_pair_rtt()));
         }
     }
 
@@ -381,14 +383,14 @@ impl Component {
             self.failed = false;
             self.connect_by = None;
             if self.disconnected_since.take().is_some() {
-                self.output.push_back(Output::Reconnected);
+                self.output.push_back(ComponentOutput::Reconnected);
             }
         } else if state.is_disconnected()
             && self.selected.is_some()
             && self.disconnected_since.is_none()
         {
             self.disconnected_since = Some(now);
-            self.output.push_back(Output::Disconnected);
+            self.output.push_back(ComponentOutput::Disconnected);
         }
         self.give_up_early(now);
     }

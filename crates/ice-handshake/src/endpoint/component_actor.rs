@@ -11,10 +11,11 @@ use callboard_transport::gather::{Transport, TransportEvent};
 use callboard_transport::mux::{MuxHandle, Transmit};
 use is::Candidate;
 
-use super::component::{Component, Output};
+use super::component::{Component, ComponentOutput};
 use super::sdp::write_candidate;
 use super::{
-    CandidateRefused, ComponentError, Credentials, EndpointEvent, EndpointOptions, SendPayloadError,
+    ComponentError, Credentials, EndpointEvent, EndpointOptions, SendPayloadError,
+    SetRemoteCandidateError,
 };
 use crate::handshake::{
     ComponentId, ComponentInfo, Finished, HandshakeEvent, HandshakeOutput, HandshakeOwner,
@@ -47,7 +48,7 @@ pub(super) enum ComponentCommand {
 }
 
 #[derive(Message)]
-#[rtype(result = "Result<(), CandidateRefused>")]
+#[rtype(result = "Result<(), SetRemoteCandidateError>")]
 pub(super) struct AddRemoteCandidate(pub(super) Candidate);
 
 #[derive(Message)]
@@ -109,10 +110,10 @@ impl ComponentActor {
         result
     }
 
-    fn obey(&mut self, output: Output, ctx: &mut Context<Self>) {
+    fn obey(&mut self, output: ComponentOutput, ctx: &mut Context<Self>) {
         let id = self.id;
         match output {
-            Output::Transmit { source, destination, contents } => {
+            ComponentOutput::Transmit { source, destination, contents } => {
                 if let Some(transport) = &self.transport {
                     // What the system does not take is lost, as on the network.
                     _ = transport.send(Transmit {
@@ -123,13 +124,13 @@ impl ComponentActor {
                     });
                 }
             }
-            Output::Validate(remote) => {
+            ComponentOutput::Validate(remote) => {
                 if let Some(transport) = &self.transport {
                     transport.validate(remote);
                 }
             }
-            Output::Handshake(datagram) => self.handshake.datagram(datagram),
-            Output::Selected { local, remote } => {
+            ComponentOutput::Handshake(datagram) => self.handshake.datagram(datagram),
+            ComponentOutput::Selected { local, remote } => {
                 if let Some(old) = self.old_credentials.take()
                     && let Some(transport) = &self.transport
                 {
@@ -137,13 +138,13 @@ impl ComponentActor {
                 }
                 self.tell(EndpointEvent::NewSelectedPair { component: id, local, remote });
             }
-            Output::Ready(round_trip_time) => {
+            ComponentOutput::Ready(round_trip_time) => {
                 self.tell(EndpointEvent::ComponentReady(id));
                 self.handshake.connection_ready(round_trip_time, ctx);
             }
-            Output::Disconnected => self.tell(EndpointEvent::ComponentDisconnected(id)),
-            Output::Reconnected => self.tell(EndpointEvent::ComponentReconnected(id)),
-            Output::Payload(payload) => {
+            ComponentOutput::Disconnected => self.tell(EndpointEvent::ComponentDisconnected(id)),
+            ComponentOutput::Reconnected => self.tell(EndpointEvent::ComponentReconnected(id)),
+            ComponentOutput::Payload(payload) => {
                 if self.events.try_send(ComponentEvent::Payload(id, payload)).is_err() {
                     log::debug!(
                         "{}a payload was dropped: its endpoint does not keep up",
@@ -151,8 +152,8 @@ impl ComponentActor {
                     );
                 }
             }
-            Output::Closed => self.tell(EndpointEvent::ComponentClosed(id)),
-            Output::Failed(error) => {
+            ComponentOutput::Closed => self.tell(EndpointEvent::ComponentClosed(id)),
+            ComponentOutput::Failed(error) => {
                 self.tell(EndpointEvent::ComponentFailed { component: id, error })
             }
         }
@@ -341,7 +342,7 @@ impl Handler<ComponentCommand> for ComponentActor {
 }
 
 impl Handler<AddRemoteCandidate> for ComponentActor {
-    type Result = Result<(), CandidateRefused>;
+    type Result = Result<(), SetRemoteCandidateError>;
 
     fn handle(
         &mut self,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 use callboard_supervision::ExitReason;
-use callboard_transport::gather::{CandidateError, RemoteRefused};
+use callboard_transport::gather::{CandidateError, CheckRemoteError};
 use is::IceCreds;
 
 use crate::handshake::{ComponentId, HandshakeData, HandshakeError, InitData};
@@ -20,12 +20,12 @@ pub struct GatherCandidates;
 /// Command: use these credentials of the peer. If they differ from those before, the peer has restarted ICE, which this
 /// side answers with [credentials](EndpointEvent::LocalCredentials) and candidates of its own.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), BadCredentials>")]
+#[rtype(result = "Result<(), CredentialsError>")]
 pub struct SetRemoteCredentials(pub Credentials);
 
 /// Command: add a candidate of the peer, as in `a=candidate` (RFC 8839 §5.1), with or without the `a=`.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), CandidateRefused>")]
+#[rtype(result = "Result<(), SetRemoteCandidateError>")]
 pub struct SetRemoteCandidate {
     /// Component to which the candidate belongs.
     pub component: ComponentId,
@@ -36,7 +36,7 @@ pub struct SetRemoteCandidate {
 /// Command: use the peer's credentials and candidates in the lines of an SDP: `a=ice-ufrag`, `a=ice-pwd`,
 /// `a=candidate`. Other lines are skipped. The result is the number of candidates accepted.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<usize, BadSdp>")]
+#[rtype(result = "Result<usize, ParseRemoteSdpError>")]
 pub struct ParseRemoteSdp(pub String);
 
 /// Notice that the peer has no more candidates for this component: when this side has none to come either and no pair
@@ -69,7 +69,7 @@ pub struct SendPayload {
 /// any more. The connected pair stays in use until a better one is selected.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct RestartIce;
+pub struct RestartEndpointIce;
 
 /// Command: close every component and stop.
 #[derive(Clone, Copy, Debug, Message)]
@@ -90,18 +90,18 @@ impl Credentials {
     /// Creates credentials of a user fragment and a password.
     ///
     /// # Errors
-    /// [`BadCredentials`] if one of them has another length or other characters than RFC 8839 §5.4 allows.
+    /// [`CredentialsError`] if one of them has another length or other characters than RFC 8839 §5.4 allows.
     pub fn new(
         ufrag: impl Into<String>,
         password: impl Into<String>,
-    ) -> Result<Self, BadCredentials> {
+    ) -> Result<Self, CredentialsError> {
         let (ufrag, password) = (ufrag.into(), password.into());
         let is_ice_char = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
         if !(4..=256).contains(&ufrag.len()) || !ufrag.bytes().all(is_ice_char) {
-            return Err(BadCredentials::Ufrag);
+            return Err(CredentialsError::Ufrag);
         }
         if !(22..=256).contains(&password.len()) || !password.bytes().all(is_ice_char) {
-            return Err(BadCredentials::Password);
+            return Err(CredentialsError::Password);
         }
         Ok(Self { ufrag, password })
     }
@@ -124,7 +124,7 @@ impl fmt::Debug for Credentials {
 
 /// Reason for which credentials are not accepted (RFC 8839 §5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum BadCredentials {
+pub enum CredentialsError {
     /// The user fragment must have 4 to 256 of the characters `A–Z a–z 0–9 + /`.
     #[error("the user fragment is not of 4 to 256 ICE characters")]
     Ufrag,
@@ -136,7 +136,7 @@ pub enum BadCredentials {
 /// Reason for which a candidate is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CandidateRefused {
+pub enum SetRemoteCandidateError {
     /// The text is no candidate.
     #[error("not a candidate: {0}")]
     Malformed(String),
@@ -151,7 +151,7 @@ pub enum CandidateRefused {
     Mdns,
     /// Nothing is sent to the candidate's address.
     #[error("nothing is sent to {0}")]
-    Remote(RemoteRefused),
+    Remote(CheckRemoteError),
     /// The peer has named 64 candidates already.
     #[error("too many candidates")]
     TooMany,
@@ -160,13 +160,13 @@ pub enum CandidateRefused {
 /// Reason for which an SDP is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadSdp {
+pub enum ParseRemoteSdpError {
     /// There are no credentials in the SDP.
     #[error("no a=ice-ufrag and a=ice-pwd")]
     NoCredentials,
     /// The credentials are not valid.
     #[error(transparent)]
-    Credentials(#[from] BadCredentials),
+    Credentials(#[from] CredentialsError),
     /// The SDP is longer than 1 MiB.
     #[error("longer than 1 MiB")]
     TooLong,

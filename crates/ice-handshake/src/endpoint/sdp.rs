@@ -4,7 +4,7 @@ use callboard_transport::gather::check_remote;
 use is::Candidate;
 use str0m::net::Protocol;
 
-use super::{BadSdp, CandidateRefused, Credentials};
+use super::{Credentials, ParseRemoteSdpError, SetRemoteCandidateError};
 use crate::handshake::ComponentId;
 
 /// Parses a peer's candidate for this component into the form that an ICE agent takes: each agent has one component and
@@ -12,8 +12,8 @@ use crate::handshake::ComponentId;
 pub(super) fn parse_candidate(
     component: ComponentId,
     text: &str,
-) -> Result<Candidate, CandidateRefused> {
-    let malformed = |why: &str| CandidateRefused::Malformed(why.to_owned());
+) -> Result<Candidate, SetRemoteCandidateError> {
+    let malformed = |why: &str| SetRemoteCandidateError::Malformed(why.to_owned());
     let text = text.trim();
     let text = text.strip_prefix("a=").unwrap_or(text);
     if text.len() > LONGEST {
@@ -24,21 +24,21 @@ pub(super) fn parse_candidate(
         return Err(malformed("it has too few words"));
     }
     if words[1].parse() != Ok(component.0) {
-        return Err(CandidateRefused::OtherComponent);
+        return Err(SetRemoteCandidateError::OtherComponent);
     }
     if !words[2].eq_ignore_ascii_case("udp") {
-        return Err(CandidateRefused::NotUdp);
+        return Err(SetRemoteCandidateError::NotUdp);
     }
     if words[4].to_ascii_lowercase().ends_with(".local") {
-        return Err(CandidateRefused::Mdns);
+        return Err(SetRemoteCandidateError::Mdns);
     }
     words[1] = "1";
     let candidate = Candidate::from_sdp_string(&words.join(" "))
         .map_err(|error| malformed(&error.to_string()))?;
     if candidate.proto() != Protocol::Udp {
-        return Err(CandidateRefused::NotUdp);
+        return Err(SetRemoteCandidateError::NotUdp);
     }
-    check_remote(candidate.addr()).map_err(CandidateRefused::Remote)?;
+    check_remote(candidate.addr()).map_err(SetRemoteCandidateError::Remote)?;
     Ok(candidate)
 }
 
@@ -55,9 +55,11 @@ pub(super) fn write_candidate(component: ComponentId, candidate: &Candidate) -> 
 }
 
 /// Returns the ICE lines of an SDP: the credentials, and each candidate with its component.
-pub(super) fn parse_sdp(text: &str) -> Result<(Credentials, Vec<(ComponentId, String)>), BadSdp> {
+pub(super) fn parse_sdp(
+    text: &str,
+) -> Result<(Credentials, Vec<(ComponentId, String)>), ParseRemoteSdpError> {
     if text.len() > LONGEST_SDP {
-        return Err(BadSdp::TooLong);
+        return Err(ParseRemoteSdpError::TooLong);
     }
     let value = |line: &str, name: &str| {
         let rest = line.strip_prefix("a=").unwrap_or(line).strip_prefix(name)?;
@@ -68,7 +70,7 @@ pub(super) fn parse_sdp(text: &str) -> Result<(Credentials, Vec<(ComponentId, St
         lines().find_map(|line| value(line, "ice-ufrag:")),
         lines().find_map(|line| value(line, "ice-pwd:")),
     ) else {
-        return Err(BadSdp::NoCredentials);
+        return Err(ParseRemoteSdpError::NoCredentials);
     };
     let candidates = lines().filter_map(|line| {
         let rest = value(line, "candidate:")?;
@@ -86,7 +88,7 @@ const MOST_CANDIDATES: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use callboard_transport::gather::RemoteRefused;
+    use callboard_transport::gather::CheckRemoteError;
 
     #[test]
     fn a_candidate_keeps_its_component_and_an_agent_calls_it_one() {
@@ -99,22 +101,22 @@ mod tests {
         );
         assert_eq!(
             parse_candidate(ComponentId(1), text).unwrap_err(),
-            CandidateRefused::OtherComponent
+            SetRemoteCandidateError::OtherComponent
         );
     }
 
     #[test]
     fn t8_candidates_that_lead_nowhere_are_refused_with_the_reason() {
-        use CandidateRefused::*;
+        use SetRemoteCandidateError::*;
         let refused = |address: &str, port: &str| {
             let text = format!("a=candidate:1 1 UDP 1 {address} {port} typ host generation 0");
             parse_candidate(ComponentId(1), &text).map(|candidate| candidate.addr())
         };
         assert!(refused("192.0.2.1", "9").is_ok());
-        assert_eq!(refused("192.0.2.1", "0"), Err(Remote(RemoteRefused::NoPort)));
-        assert_eq!(refused("169.254.169.254", "80"), Err(Remote(RemoteRefused::LinkLocal)));
-        assert_eq!(refused("0.0.0.0", "80"), Err(Remote(RemoteRefused::Unspecified)));
-        assert_eq!(refused("::", "80"), Err(Remote(RemoteRefused::Unspecified)));
+        assert_eq!(refused("192.0.2.1", "0"), Err(Remote(CheckRemoteError::NoPort)));
+        assert_eq!(refused("169.254.169.254", "80"), Err(Remote(CheckRemoteError::LinkLocal)));
+        assert_eq!(refused("0.0.0.0", "80"), Err(Remote(CheckRemoteError::Unspecified)));
+        assert_eq!(refused("::", "80"), Err(Remote(CheckRemoteError::Unspecified)));
         assert_eq!(refused("3f9c.local", "80"), Err(Mdns));
         assert!(matches!(refused("example.org", "80"), Err(Malformed(_))));
         assert!(matches!(refused("192.0.2.1", "65536"), Err(Malformed(_))));
@@ -138,8 +140,11 @@ mod tests {
         let (credentials, candidates) = parse_sdp(sdp).unwrap();
         assert_eq!((credentials.ufrag.as_str(), candidates.len()), ("abcd", 2));
         assert_eq!(candidates[1].0, ComponentId(2));
-        assert_eq!(parse_sdp("v=0"), Err(BadSdp::NoCredentials));
-        assert!(matches!(parse_sdp("a=ice-ufrag:a\na=ice-pwd:b"), Err(BadSdp::Credentials(_))));
-        assert_eq!(parse_sdp(&"a".repeat((1 << 20) + 1)), Err(BadSdp::TooLong));
+        assert_eq!(parse_sdp("v=0"), Err(ParseRemoteSdpError::NoCredentials));
+        assert!(matches!(
+            parse_sdp("a=ice-ufrag:a\na=ice-pwd:b"),
+            Err(ParseRemoteSdpError::Credentials(_))
+        ));
+        assert_eq!(parse_sdp(&"a".repeat((1 << 20) + 1)), Err(ParseRemoteSdpError::TooLong));
     }
 }

@@ -75,14 +75,14 @@ impl DtlsBridge {
         struct Disarm;
         impl Drop for Disarm {
             fn drop(&mut self) {
-                SLOT.set(Slot::Idle);
+                SLOT.set(BuildSlot::Idle);
             }
         }
         let disarm = Disarm;
-        SLOT.set(Slot::Armed);
+        SLOT.set(BuildSlot::Armed);
         let built = build();
         let bridge = match SLOT.take() {
-            Slot::Built(ends) => Some(Self { ends }),
+            BuildSlot::Built(ends) => Some(Self { ends }),
             _ => None,
         };
         drop(disarm);
@@ -107,7 +107,7 @@ impl DtlsBridge {
 
     /// Has the `Rtc` send these. The `Rtc` must be driven (`Input::Timeout`) to notice.
     pub fn transmit(&self, packets: impl IntoIterator<Item = Bytes>) {
-        self.lock().say.extend(packets.into_iter().map(Say::Packet));
+        self.lock().outputs.extend(packets.into_iter().map(ProxyOutput::Packet));
     }
 
     /// Completes the handshake: passes the engine to the `Rtc`, and then the datagrams that came after the handshake
@@ -134,17 +134,17 @@ impl DtlsBridge {
         };
         let mut shared = self.lock();
         if let Some(certificate) = data.peer_certificate {
-            shared.say.push_back(Say::PeerCertificate(certificate));
+            shared.outputs.push_back(ProxyOutput::PeerCertificate(certificate));
         }
         if let Some(keys) = data.srtp {
-            let keys = Say::Keys(keys.exported, engine_profile(keys.profile));
+            let keys = ProxyOutput::Keys(keys.exported, engine_profile(keys.profile));
             if shared.without_media {
                 shared.keys = Some(keys);
             } else {
-                shared.say.push_back(keys);
+                shared.outputs.push_back(keys);
             }
         }
-        shared.say.push_back(Say::Connected);
+        shared.outputs.push_back(ProxyOutput::Connected);
         shared.engine = Some(engine);
         shared.replay.extend(replay);
         Ok(())
@@ -172,8 +172,8 @@ impl DtlsBridge {
         let mut shared = self.lock();
         shared.without_media = false;
         if let Some(keys) = shared.keys.take() {
-            shared.say.push_back(keys);
-            self.ends.stirred.store(true, Ordering::Release);
+            shared.outputs.push_back(keys);
+            self.ends.has_news.store(true, Ordering::Release);
         }
     }
 
@@ -181,7 +181,7 @@ impl DtlsBridge {
     /// be driven for the alert to go out.
     pub fn close(&self) {
         self.lock().closing = true;
-        self.ends.stirred.store(true, Ordering::Release);
+        self.ends.has_news.store(true, Ordering::Release);
     }
 
     /// Fails the handshake: the `Rtc` ends with this error when it is driven next.
@@ -199,7 +199,7 @@ impl DtlsBridge {
 struct Ends {
     shared: Mutex<Shared>,
     /// Whether there is something for a proxy that has its engine, which would not look otherwise.
-    stirred: AtomicBool,
+    has_news: AtomicBool,
 }
 
 impl Ends {
@@ -213,7 +213,7 @@ struct Shared {
     role: Option<Role>,
     received: VecDeque<Bytes>,
     dropped: u64,
-    say: VecDeque<Say>,
+    outputs: VecDeque<ProxyOutput>,
     engine: Option<Engine>,
     replay: VecDeque<Bytes>,
     failed: Option<String>,
@@ -221,14 +221,14 @@ struct Shared {
     closing: bool,
     without_media: bool,
     /// Keys for SRTP, kept until there is media.
-    keys: Option<Say>,
+    keys: Option<ProxyOutput>,
     filter: Option<Box<dyn DataFilter>>,
     label: Label,
 }
 
 /// Output of the proxy for its `Rtc`.
 #[derive(Debug)]
-enum Say {
+enum ProxyOutput {
     Packet(Bytes),
     PeerCertificate(Vec<u8>),
     Keys(Vec<u8>, dimpl::SrtpProfile),
@@ -236,7 +236,7 @@ enum Say {
 }
 
 #[derive(Default)]
-enum Slot {
+enum BuildSlot {
     #[default]
     Idle,
     /// The next engine that is requested on this thread goes over a bridge.
@@ -245,7 +245,7 @@ enum Slot {
 }
 
 thread_local! {
-    static SLOT: RefCell<Slot> = const { RefCell::new(Slot::Idle) };
+    static SLOT: RefCell<BuildSlot> = const { RefCell::new(BuildSlot::Idle) };
 }
 
 #[derive(Debug)]
@@ -264,9 +264,9 @@ impl DtlsProvider for Bridged {
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let ends = SLOT.with_borrow_mut(|slot| match slot {
-            Slot::Armed => {
+            BuildSlot::Armed => {
                 let ends: Arc<Ends> = Arc::default();
-                *slot = Slot::Built(Arc::clone(&ends));
+                *slot = BuildSlot::Built(Arc::clone(&ends));
                 Some(ends)
             }
             _ => None,
@@ -301,14 +301,14 @@ impl Proxy {
     }
 
     /// Returns what the connection has for a proxy that has its engine.
-    fn poll_stirred(&mut self) -> Option<Say> {
-        if !self.ends.stirred.load(Ordering::Acquire) {
+    fn poll_connection(&mut self) -> Option<ProxyOutput> {
+        if !self.ends.has_news.load(Ordering::Acquire) {
             return None;
         }
-        self.ends.stirred.store(false, Ordering::Release);
-        let (closing, say) = {
+        self.ends.has_news.store(false, Ordering::Release);
+        let (closing, output) = {
             let mut shared = self.lock();
-            (std::mem::take(&mut shared.closing), shared.say.pop_front())
+            (std::mem::take(&mut shared.closing), shared.outputs.pop_front())
         };
         if closing
             && let Some(engine) = &mut self.engine
@@ -316,7 +316,7 @@ impl Proxy {
         {
             log::debug!("{}cannot close the DTLS session: {error}", self.lock().label);
         }
-        say
+        output
     }
 }
 
@@ -345,7 +345,7 @@ impl DtlsInstance for Proxy {
 
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
         if self.engine.is_some()
-            && let Some(Say::Keys(keys, profile)) = self.poll_stirred()
+            && let Some(ProxyOutput::Keys(keys, profile)) = self.poll_connection()
         {
             return DtlsOutput::KeyingMaterial(KeyingMaterial::new(&keys), profile);
         }
@@ -379,33 +379,33 @@ impl DtlsInstance for Proxy {
             };
         }
         let mut shared = self.ends.lock();
-        let needed = match shared.say.front() {
-            Some(Say::Packet(packet)) => packet.len(),
-            Some(Say::PeerCertificate(certificate)) => certificate.len(),
+        let needed = match shared.outputs.front() {
+            Some(ProxyOutput::Packet(packet)) => packet.len(),
+            Some(ProxyOutput::PeerCertificate(certificate)) => certificate.len(),
             _ => 0,
         };
         if needed > buffer.len() {
             return DtlsOutput::BufferTooSmall { needed };
         }
         let mut copy = |bytes: &[u8]| buffer[..bytes.len()].copy_from_slice(bytes);
-        match shared.say.pop_front() {
-            Some(Say::Packet(packet)) => {
+        match shared.outputs.pop_front() {
+            Some(ProxyOutput::Packet(packet)) => {
                 copy(&packet);
                 DtlsOutput::Packet(&buffer[..needed])
             }
-            Some(Say::PeerCertificate(certificate)) => {
+            Some(ProxyOutput::PeerCertificate(certificate)) => {
                 copy(&certificate);
                 DtlsOutput::PeerCert(&buffer[..needed])
             }
-            Some(Say::Keys(keys, profile)) => {
+            Some(ProxyOutput::Keys(keys, profile)) => {
                 DtlsOutput::KeyingMaterial(KeyingMaterial::new(&keys), profile)
             }
-            Some(Say::Connected) => {
+            Some(ProxyOutput::Connected) => {
                 self.engine = shared.engine.take();
                 self.filter = shared.filter.take();
                 let replay = std::mem::take(&mut shared.replay);
                 let label = shared.label.clone();
-                (shared.say, shared.received) = (VecDeque::new(), VecDeque::new());
+                (shared.outputs, shared.received) = (VecDeque::new(), VecDeque::new());
                 drop(shared);
                 if let Some(engine) = &mut self.engine {
                     for datagram in replay {

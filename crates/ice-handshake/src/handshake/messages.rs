@@ -10,20 +10,20 @@ use super::{ComponentId, HandshakeData, HandshakeError, InitData, Session};
 /// Notice that the component can send and receive: begin. Only the first one counts.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "()")]
-pub struct ConnectionReady {
+pub(super) struct ConnectionReady {
     /// Round-trip time of its path, if it is known.
-    pub round_trip_time: Option<Duration>,
+    pub(super) round_trip_time: Option<Duration>,
 }
 
 /// Datagram from the peer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Datagram(pub Bytes);
+pub(super) struct Datagram(pub(super) Bytes);
 
 /// Peer's init data, as the application received it.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct SetRemoteInitData(pub InitData);
+pub(super) struct SetRemoteInitData(pub(super) InitData);
 
 /// Event of a handshake, for the owner of its component.
 #[derive(Debug, Message)]
@@ -50,7 +50,7 @@ pub enum HandshakeOutput {
     Transmit {
         /// Packets to send, in this order.
         packets: Vec<Bytes>,
-        /// Number of [`Datagram`]s processed so far.
+        /// Number of datagrams processed so far.
         consumed: u64,
     },
     /// The handshake is complete, for reading and for writing; reported once, and not before the component is ready.
@@ -67,7 +67,7 @@ pub struct Finished {
     pub data: HandshakeData,
     /// Session that carries payloads from now on.
     pub session: Box<dyn Session>,
-    /// Number of [`Datagram`]s processed: those sent to it after them belong to the session.
+    /// Number of datagrams processed: those sent to it after them belong to the session.
     pub consumed: u64,
     /// Datagrams that were not for the handshake, in order of arrival: they belong to the session, before all others.
     pub kept: Vec<Bytes>,

@@ -8,16 +8,20 @@
 
 mod actor;
 mod bridge;
+mod certificate;
 mod ciphers;
+mod component;
 mod data;
 mod dtls;
 mod error;
+mod fingerprint;
 mod handle;
 mod messages;
 mod plain;
 mod psk;
 mod session;
 mod slot;
+mod srtp_keys;
 mod wrap;
 
 use std::time::{Duration, Instant};
@@ -26,18 +30,19 @@ use bytes::Bytes;
 
 pub use actor::HandshakeActor;
 pub use bridge::{DataFilter, DtlsBridge, Filtered, crypto_provider};
-pub use data::{
-    Certificate, CertificateError, ComponentId, ComponentInfo, DtlsData, Fingerprint,
-    FingerprintError, HandshakeData, InitData, Role, SrtpKeys,
-};
+pub use certificate::{Certificate, CertificateError};
+pub use component::{ComponentId, ComponentInfo, Role};
+pub use data::{DtlsData, HandshakeData, InitData};
 pub use dtls::{Dtls, DtlsCounters, Engine, PayloadMode, SrtpProfile, Version};
 pub use error::HandshakeError;
+pub use fingerprint::{Fingerprint, FingerprintError};
 pub use handle::{HandshakeHandle, HandshakeSpec, start_handshake};
 pub use messages::*;
 pub use plain::Plain;
 pub use psk::{Psk, PskError};
 pub use session::{PlainSession, Session, SessionOutput};
 pub use slot::{HandshakeOwner, HandshakeSlot};
+pub use srtp_keys::SrtpKeys;
 pub use wrap::{Wrap, WrapFactory, Wrapped};
 
 /// Handshake of one ICE component.

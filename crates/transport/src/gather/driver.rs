@@ -16,15 +16,15 @@ use is::Candidate;
 use rustls::ClientConfig;
 use tokio::sync::{Notify, mpsc};
 
-use super::stream::{FromServer, Way};
+use super::stream::{ServerConnection, ServerEvent};
 use super::{
-    CandidateError, Gatherer, GathererOptions, IceServer, IceTransportPolicy, LocalCandidate,
-    Output, check_remote,
+    CandidateError, Gatherer, GathererOptions, GathererOutput, IceServer, IceTransportPolicy,
+    LocalCandidate, check_remote,
 };
 use crate::Label;
 use crate::mux::{
-    Datagram, DropReason, Inbox, Known, MuxHandle, PacketClass, ReflexiveCache, Route,
-    RouteOptions, SendOutcome, Transmit, UfragTaken,
+    AddUfragError, CachedAnswer, Datagram, DropReason, Inbox, MuxHandle, PacketClass,
+    ReflexiveCache, Route, RouteOptions, SendOutcome, Transmit,
 };
 
 /// Options of a component's transport.
@@ -101,24 +101,24 @@ pub struct TransportEvents {
 struct Shared {
     route: Route,
     gatherer: RefCell<Gatherer>,
-    ways: RefCell<Vec<Way>>,
+    connections: RefCell<Vec<ServerConnection>>,
     /// `None` without TURN servers.
-    from_servers: Option<mpsc::Sender<FromServer>>,
+    server_events: Option<mpsc::Sender<ServerEvent>>,
     events: RefCell<VecDeque<TransportEvent>>,
     reader: RefCell<Option<Waker>>,
     /// Wakes the task, so that it reads the gatherer's time-out again.
-    stir: Notify,
+    wake_task: Notify,
     /// Time at which the task will wake up in any case.
-    awaited: Cell<Option<Instant>>,
+    next_wake_up: Cell<Option<Instant>>,
     /// Whether it has gathered before.
     gathered: Cell<bool>,
     /// Results for the gatherer that the task passes on: resolved names, and answers that other connections have
     /// received.
-    told: RefCell<VecDeque<Told>>,
+    lookups: RefCell<VecDeque<LookupResult>>,
     tls: Option<Arc<ClientConfig>>,
 }
 
-enum Told {
+enum LookupResult {
     Resolved(usize, Result<Vec<SocketAddr>, String>),
     /// Answer of this server about this address that another connection received; `None` if that connection gave up.
     Mapped(SocketAddr, SocketAddr, Option<SocketAddr>),
@@ -135,7 +135,7 @@ impl Transport {
         // Most connections of a server have no STUN or TURN servers; then no task is needed.
         let served = !servers.is_empty();
         let turn = servers.iter().flat_map(|server| &server.urls).any(|url| url.scheme.is_turn());
-        let (from_servers, to_us) = turn.then(|| mpsc::channel(FROM_SERVERS)).unzip();
+        let (server_events, to_us) = turn.then(|| mpsc::channel(SERVER_EVENTS)).unzip();
         let gatherer = Gatherer::new(GathererOptions {
             hosts: Vec::new(),
             servers,
@@ -147,14 +147,14 @@ impl Transport {
         let shared = Rc::new(Shared {
             route,
             gatherer: RefCell::new(gatherer),
-            ways: RefCell::default(),
-            from_servers,
+            connections: RefCell::default(),
+            server_events,
             events: RefCell::default(),
             reader: RefCell::default(),
-            stir: Notify::new(),
-            awaited: Cell::default(),
+            wake_task: Notify::new(),
+            next_wake_up: Cell::default(),
             gathered: Cell::default(),
-            told: RefCell::default(),
+            lookups: RefCell::default(),
             tls,
         });
         let task = served.then(|| {
@@ -185,8 +185,8 @@ impl Transport {
     /// Receives STUN requests for this local `ufrag`; see [`Route::add_ufrag`].
     ///
     /// # Errors
-    /// [`UfragTaken`] if it belongs to another route.
-    pub fn add_ufrag(&self, ufrag: &str) -> Result<(), UfragTaken> {
+    /// [`AddUfragError`] if it belongs to another route.
+    pub fn add_ufrag(&self, ufrag: &str) -> Result<(), AddUfragError> {
         self.shared.route.add_ufrag(ufrag)
     }
 
@@ -234,7 +234,7 @@ impl Drop for Transport {
     fn drop(&mut self) {
         // The connections to the servers send what is queued, and end.
         self.shared.drive(|gatherer, now| gatherer.close(now));
-        self.shared.ways.borrow_mut().clear();
+        self.shared.connections.borrow_mut().clear();
         self.shared.route.close();
         if let Some(task) = &self.task {
             task.abort();
@@ -295,31 +295,33 @@ impl Shared {
     fn drive<R>(self: &Rc<Self>, call: impl FnOnce(&mut Gatherer, Instant) -> R) -> R {
         let now = Instant::now();
         let result = call(&mut self.gatherer.borrow_mut(), now);
-        let mut stirred = false;
+        let mut changed = false;
         loop {
             let output = self.gatherer.borrow_mut().poll_output();
             let Some(output) = output else { break };
-            stirred = true;
+            changed = true;
             self.obey(now, output);
         }
         // A call without output may still have moved the time-out forward.
-        if stirred || self.is_due_earlier(now) {
-            self.stir.notify_one();
+        if changed || self.is_due_earlier(now) {
+            self.wake_task.notify_one();
         }
         result
     }
 
     fn is_due_earlier(&self, now: Instant) -> bool {
         let due = self.gatherer.borrow_mut().poll_timeout(now);
-        due.is_some_and(|due| self.awaited.get().is_none_or(|awaited| due < awaited))
+        due.is_some_and(|due| self.next_wake_up.get().is_none_or(|at| due < at))
     }
 
-    fn obey(self: &Rc<Self>, now: Instant, output: Output) {
+    fn obey(self: &Rc<Self>, now: Instant, output: GathererOutput) {
         match output {
-            Output::Resolve { server, host, port } => self.resolve(server, host, port),
-            Output::LookUp { host, server } => self.look_up(now, host, server),
-            Output::Mapped { host, server, mapped } => self.cache().tell(now, host, server, mapped),
-            Output::Transmit { source, destination, contents } => {
+            GathererOutput::Resolve { server, host, port } => self.resolve(server, host, port),
+            GathererOutput::LookUp { host, server } => self.look_up(now, host, server),
+            GathererOutput::Mapped { host, server, mapped } => {
+                self.cache().store(now, host, server, mapped)
+            }
+            GathererOutput::Transmit { source, destination, contents } => {
                 self.route.send(Transmit {
                     source,
                     destination,
@@ -327,28 +329,37 @@ impl Shared {
                     segment_size: None,
                 });
             }
-            Output::Open { relay, transport, server } => {
-                if let Some(tell) = self.from_servers.clone() {
-                    let way = Way::open(relay, transport, server, self.tls.clone(), tell);
-                    self.ways.borrow_mut().push(way);
+            GathererOutput::Open { relay, transport, server } => {
+                if let Some(tell) = self.server_events.clone() {
+                    let connection =
+                        ServerConnection::open(relay, transport, server, self.tls.clone(), tell);
+                    self.connections.borrow_mut().push(connection);
                 }
             }
-            Output::TransmitToRelay { relay, contents } => {
-                if let Some(way) = self.ways.borrow().iter().find(|way| way.relay == relay) {
+            GathererOutput::TransmitToRelay { relay, contents } => {
+                if let Some(connection) =
+                    self.connections.borrow().iter().find(|connection| connection.relay == relay)
+                {
                     // If the connection is too slow for the relayed data, some of it is lost.
-                    _ = way.send(contents);
+                    _ = connection.send(contents);
                 }
             }
-            Output::Close { relay } => self.ways.borrow_mut().retain(|way| way.relay != relay),
-            Output::Received { source, destination, contents } => {
+            GathererOutput::Close { relay } => {
+                self.connections.borrow_mut().retain(|connection| connection.relay != relay)
+            }
+            GathererOutput::Received { source, destination, contents } => {
                 let class = PacketClass::of(&contents);
                 let datagram = Datagram { source, destination, contents, class, received: now };
                 self.tell(TransportEvent::Datagram(datagram));
             }
-            Output::Candidate(found) => self.tell(TransportEvent::Candidate(found)),
-            Output::CandidateError(error) => self.tell(TransportEvent::CandidateError(error)),
-            Output::CandidateLost(candidate) => self.tell(TransportEvent::CandidateLost(candidate)),
-            Output::Done => self.tell(TransportEvent::GatheringDone),
+            GathererOutput::Candidate(found) => self.tell(TransportEvent::Candidate(found)),
+            GathererOutput::CandidateError(error) => {
+                self.tell(TransportEvent::CandidateError(error))
+            }
+            GathererOutput::CandidateLost(candidate) => {
+                self.tell(TransportEvent::CandidateLost(candidate))
+            }
+            GathererOutput::Done => self.tell(TransportEvent::GatheringDone),
         }
     }
 
@@ -388,38 +399,44 @@ impl Shared {
 
     fn resolve(self: &Rc<Self>, server: usize, host: String, port: u16) {
         if let Ok(ip) = host.parse::<IpAddr>() {
-            return self.hear(Told::Resolved(server, Ok(vec![SocketAddr::new(ip, port)])));
+            return self
+                .take_lookup(LookupResult::Resolved(server, Ok(vec![SocketAddr::new(ip, port)])));
         }
         let this = Rc::downgrade(self);
         actix::spawn(async move {
             let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
             let addresses = addresses.map(Iterator::collect).map_err(|error| error.to_string());
-            Self::hear_later(&this, Told::Resolved(server, addresses));
+            Self::take_lookup_later(&this, LookupResult::Resolved(server, addresses));
         });
     }
 
     fn look_up(self: &Rc<Self>, now: Instant, host: SocketAddr, server: SocketAddr) {
         match self.cache().look_up(now, host, server) {
-            Known::Address(mapped) => self.hear(Told::Mapped(host, server, Some(mapped))),
-            Known::Nothing => self.hear(Told::Mapped(host, server, None)),
-            Known::Soon(soon) => {
+            CachedAnswer::Address(mapped) => {
+                self.take_lookup(LookupResult::Mapped(host, server, Some(mapped)))
+            }
+            CachedAnswer::Unknown => self.take_lookup(LookupResult::Mapped(host, server, None)),
+            CachedAnswer::Pending(answer) => {
                 let this = Rc::downgrade(self);
                 actix::spawn(async move {
-                    Self::hear_later(&this, Told::Mapped(host, server, soon.await.ok()));
+                    Self::take_lookup_later(
+                        &this,
+                        LookupResult::Mapped(host, server, answer.await.ok()),
+                    );
                 });
             }
         }
     }
 
-    fn hear(&self, told: Told) {
-        self.told.borrow_mut().push_back(told);
-        self.stir.notify_one();
+    fn take_lookup(&self, result: LookupResult) {
+        self.lookups.borrow_mut().push_back(result);
+        self.wake_task.notify_one();
     }
 
     /// Hears it, if the transport still exists by then.
-    fn hear_later(this: &Weak<Self>, told: Told) {
+    fn take_lookup_later(this: &Weak<Self>, result: LookupResult) {
         if let Some(this) = this.upgrade() {
-            this.hear(told);
+            this.take_lookup(result);
         }
     }
 
@@ -429,48 +446,48 @@ impl Shared {
 }
 
 /// Wakes the gatherer at its time-outs, and passes results and data from servers to it.
-async fn serve(shared: Rc<Shared>, mut from_servers: Option<mpsc::Receiver<FromServer>>) {
+async fn serve(shared: Rc<Shared>, mut server_events: Option<mpsc::Receiver<ServerEvent>>) {
     loop {
-        let told = std::mem::take(&mut *shared.told.borrow_mut());
-        for told in told {
-            shared.drive(|gatherer, now| match told {
-                Told::Resolved(server, addresses) => {
+        let results = std::mem::take(&mut *shared.lookups.borrow_mut());
+        for result in results {
+            shared.drive(|gatherer, now| match result {
+                LookupResult::Resolved(server, addresses) => {
                     gatherer.handle_resolved(now, server, addresses)
                 }
-                Told::Mapped(host, server, Some(mapped)) => {
+                LookupResult::Mapped(host, server, Some(mapped)) => {
                     gatherer.handle_mapped(host, server, mapped)
                 }
-                Told::Mapped(host, server, None) => gatherer.ask(now, host, server),
+                LookupResult::Mapped(host, server, None) => gatherer.ask(now, host, server),
             });
         }
         let due = shared.gatherer.borrow_mut().poll_timeout(Instant::now());
-        shared.awaited.set(due);
+        shared.next_wake_up.set(due);
         let sleep = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
                 None => std::future::pending().await,
             }
         };
-        let from_server = async {
-            match &mut from_servers {
-                Some(from_servers) => from_servers.recv().await,
+        let server_event = async {
+            match &mut server_events {
+                Some(server_events) => server_events.recv().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = sleep => shared.drive(|gatherer, now| gatherer.handle_timeout(now)),
-            () = shared.stir.notified() => {}
-            Some(from_server) = from_server => shared.drive(|gatherer, now| match from_server {
-                FromServer::Open(relay, local) => gatherer.handle_open(now, relay, local),
-                FromServer::Bytes(relay, bytes) => gatherer.handle_relay(now, relay, &bytes),
-                FromServer::Lost(relay, why) => gatherer.handle_lost(now, relay, why),
+            () = shared.wake_task.notified() => {}
+            Some(server_event) = server_event => shared.drive(|gatherer, now| match server_event {
+                ServerEvent::Open(relay, local) => gatherer.handle_open(now, relay, local),
+                ServerEvent::Bytes(relay, bytes) => gatherer.handle_relay(now, relay, &bytes),
+                ServerEvent::Lost(relay, why) => gatherer.handle_lost(now, relay, why),
             }),
         }
     }
 }
 
 /// Datagrams from TURN servers that the component has not read yet; more are dropped.
-const FROM_SERVERS: usize = 512;
+const SERVER_EVENTS: usize = 512;
 /// Events that wait; if datagrams from relays exceed it, the oldest of them are dropped.
 const EVENTS: usize = 512;
 /// Items delivered before others get their turn: a reader that always finds another would never let go of its thread.

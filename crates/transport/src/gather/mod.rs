@@ -5,9 +5,10 @@
 
 mod credentials;
 mod driver;
-mod found;
 mod frames;
 mod gatherer;
+mod options;
+mod output;
 mod relay;
 mod remote;
 mod server;
@@ -16,10 +17,8 @@ mod stun;
 
 pub use credentials::{TurnCredentials, ephemeral_turn_credentials};
 pub use driver::{Transport, TransportEvent, TransportEvents, TransportOptions};
-pub use found::{
-    CandidateError, GathererOptions, IceTransportPolicy, LocalCandidate, Output, RelayId,
-    RelayTransport,
-};
 pub use gatherer::Gatherer;
-pub use remote::{RemoteRefused, check_remote};
+pub use options::{GathererOptions, IceTransportPolicy};
+pub use output::{CandidateError, GathererOutput, LocalCandidate, RelayId, RelayTransport};
+pub use remote::{CheckRemoteError, check_remote};
 pub use server::{IceServer, IceServerError, IceUrl, Scheme, ServerTransport};

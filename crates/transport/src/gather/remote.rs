@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Reason for which nothing is sent to an address that a peer has named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
-pub enum RemoteRefused {
+pub enum CheckRemoteError {
     /// The port is 0.
     #[error("port 0")]
     NoPort,
@@ -24,22 +24,22 @@ pub enum RemoteRefused {
 /// have them.
 ///
 /// # Errors
-/// [`RemoteRefused`] for an address to which nothing may be sent.
-pub fn check_remote(address: SocketAddr) -> Result<(), RemoteRefused> {
+/// [`CheckRemoteError`] for an address to which nothing may be sent.
+pub fn check_remote(address: SocketAddr) -> Result<(), CheckRemoteError> {
     if address.port() == 0 {
-        return Err(RemoteRefused::NoPort);
+        return Err(CheckRemoteError::NoPort);
     }
     // `::ffff:169.254.169.254` is 169.254.169.254.
     match address.ip().to_canonical() {
-        ip if ip.is_unspecified() => Err(RemoteRefused::Unspecified),
-        ip if ip.is_multicast() => Err(RemoteRefused::Multicast),
-        IpAddr::V4(ip) if ip.is_broadcast() => Err(RemoteRefused::Multicast),
-        IpAddr::V4(ip) if ip.is_link_local() => Err(RemoteRefused::LinkLocal),
+        ip if ip.is_unspecified() => Err(CheckRemoteError::Unspecified),
+        ip if ip.is_multicast() => Err(CheckRemoteError::Multicast),
+        IpAddr::V4(ip) if ip.is_broadcast() => Err(CheckRemoteError::Multicast),
+        IpAddr::V4(ip) if ip.is_link_local() => Err(CheckRemoteError::LinkLocal),
         // "This host on this network" (RFC 1122 §3.2.1.3) and what is reserved.
         IpAddr::V4(ip) if ip.octets()[0] == 0 || ip.octets()[0] >= 240 => {
-            Err(RemoteRefused::Unspecified)
+            Err(CheckRemoteError::Unspecified)
         }
-        IpAddr::V6(ip) if ip.segments() == AMAZON_METADATA => Err(RemoteRefused::LinkLocal),
+        IpAddr::V6(ip) if ip.segments() == AMAZON_METADATA => Err(CheckRemoteError::LinkLocal),
         _ => Ok(()),
     }
 }
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn t8_nothing_is_sent_where_no_peer_can_be() {
-        use RemoteRefused::*;
+        use CheckRemoteError::*;
         for (address, refused) in [
             ("192.0.2.1:0", NoPort),
             ("0.0.0.0:1", Unspecified),

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use super::{RelayId, RelayTransport};
 
 /// Event of a connection to a server.
-pub(super) enum FromServer {
+pub(super) enum ServerEvent {
     Open(RelayId, SocketAddr),
     Bytes(RelayId, Bytes),
     Lost(RelayId, String),
@@ -24,21 +24,21 @@ pub(super) enum FromServer {
 
 /// Our end of a connection to a server: what is put in goes to the server; dropping it closes the connection when all
 /// is sent.
-pub(super) struct Way {
+pub(super) struct ServerConnection {
     pub(super) relay: RelayId,
     to_server: mpsc::Sender<Bytes>,
     /// Dropping it ends the connection.
     _wanted: oneshot::Sender<()>,
 }
 
-impl Way {
+impl ServerConnection {
     /// Opens a connection; it sends its events to `tell`, for as long as `tell` is open.
     pub(super) fn open(
         relay: RelayId,
         transport: RelayTransport,
         server: SocketAddr,
         tls: Option<Arc<ClientConfig>>,
-        tell: mpsc::Sender<FromServer>,
+        tell: mpsc::Sender<ServerEvent>,
     ) -> Self {
         let (to_server, outgoing) = mpsc::channel(OUTGOING);
         let (wanted, unwanted) = oneshot::channel::<()>();
@@ -55,7 +55,7 @@ impl Way {
                 Ok(()) => "the TURN server has closed the connection".to_owned(),
                 Err(error) => error.to_string(),
             };
-            _ = tell.send(FromServer::Lost(relay, why)).await;
+            _ = tell.send(ServerEvent::Lost(relay, why)).await;
         });
         Self { relay, to_server, _wanted: wanted }
     }
@@ -72,7 +72,7 @@ async fn serve(
     server: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
     outgoing: mpsc::Receiver<Bytes>,
-    tell: &mpsc::Sender<FromServer>,
+    tell: &mpsc::Sender<ServerEvent>,
 ) -> io::Result<()> {
     match transport {
         RelayTransport::Udp => {
@@ -83,12 +83,12 @@ async fn serve(
             let socket = UdpSocket::bind(any).await?;
             // Connected: only this server is heard, and so are errors of its port.
             socket.connect(server).await?;
-            _ = tell.send(FromServer::Open(relay, socket.local_addr()?)).await;
+            _ = tell.send(ServerEvent::Open(relay, socket.local_addr()?)).await;
             serve_udp(relay, &socket, outgoing, tell).await
         }
         RelayTransport::Tcp => {
             let stream = connect(server).await?;
-            _ = tell.send(FromServer::Open(relay, stream.local_addr()?)).await;
+            _ = tell.send(ServerEvent::Open(relay, stream.local_addr()?)).await;
             serve_stream(relay, stream, outgoing, tell).await
         }
         RelayTransport::Tls(name) => {
@@ -100,7 +100,7 @@ async fn serve(
             let stream = connect(server).await?;
             let local = stream.local_addr()?;
             let stream = TlsConnector::from(config).connect(name, stream).await?;
-            _ = tell.send(FromServer::Open(relay, local)).await;
+            _ = tell.send(ServerEvent::Open(relay, local)).await;
             serve_stream(relay, stream, outgoing, tell).await
         }
     }
@@ -117,7 +117,7 @@ async fn serve_udp(
     relay: RelayId,
     socket: &UdpSocket,
     mut outgoing: mpsc::Receiver<Bytes>,
-    tell: &mpsc::Sender<FromServer>,
+    tell: &mpsc::Sender<ServerEvent>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; LARGEST + 1];
     loop {
@@ -140,7 +140,7 @@ async fn serve_udp(
                 };
                 let contents = Bytes::copy_from_slice(&buffer[..received]);
                 // What the reader's queue has no room for is lost, as on the network.
-                if let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(FromServer::Bytes(relay, contents)) {
+                if let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(ServerEvent::Bytes(relay, contents)) {
                     return Ok(());
                 }
             }
@@ -152,7 +152,7 @@ async fn serve_stream(
     relay: RelayId,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     mut outgoing: mpsc::Receiver<Bytes>,
-    tell: &mpsc::Sender<FromServer>,
+    tell: &mpsc::Sender<ServerEvent>,
 ) -> io::Result<()> {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let write = async {
@@ -170,7 +170,7 @@ async fn serve_stream(
             // Nothing of a stream may be lost: its reader sets the pace.
             if read == 0
                 || tell
-                    .send(FromServer::Bytes(relay, Bytes::copy_from_slice(&buffer[..read])))
+                    .send(ServerEvent::Bytes(relay, Bytes::copy_from_slice(&buffer[..read])))
                     .await
                     .is_err()
             {
@@ -227,7 +227,7 @@ mod tests {
         };
         let read = async {
             let mut read = 0;
-            while let Some(FromServer::Bytes(_, bytes)) = told.recv().await {
+            while let Some(ServerEvent::Bytes(_, bytes)) = told.recv().await {
                 assert!(bytes.len() <= BITE, "{}", bytes.len());
                 read += bytes.len();
             }
@@ -252,7 +252,7 @@ mod tests {
         tokio::select! {
             ended = serve => panic!("{ended:?}"),
             first = told.recv() => {
-                let Some(FromServer::Bytes(_, bytes)) = first else { panic!("no datagram") };
+                let Some(ServerEvent::Bytes(_, bytes)) = first else { panic!("no datagram") };
                 assert_eq!(bytes.len(), LARGEST);
             }
         }

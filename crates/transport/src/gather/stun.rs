@@ -19,7 +19,7 @@ pub(super) struct StunQuery {
 
 /// Result of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum StunAnswer {
     /// Our address, as the server sees it.
     Mapped(SocketAddr),
     /// Error response of the server.
@@ -58,7 +58,7 @@ impl StunQuery {
         now: Instant,
         source: SocketAddr,
         datagram: &[u8],
-    ) -> Option<Answer> {
+    ) -> Option<StunAnswer> {
         if source != self.server {
             return None;
         }
@@ -73,22 +73,24 @@ impl StunQuery {
                     .attribute::<XorMappedAddress>()
                     .map(|mapped| mapped.addr(message.transaction_id()));
                 match mapped {
-                    Ok(mapped) => Answer::Mapped(mapped),
-                    Err(_) => Answer::Refused(500, "no mapped address in the response".to_owned()),
+                    Ok(mapped) => StunAnswer::Mapped(mapped),
+                    Err(_) => {
+                        StunAnswer::Refused(500, "no mapped address in the response".to_owned())
+                    }
                 }
             }
             _ => match message.attribute::<ErrorCode>() {
-                Ok(error) => Answer::Refused(error.code(), error.reason().to_owned()),
-                Err(_) => Answer::Refused(500, "an error without a code".to_owned()),
+                Ok(error) => StunAnswer::Refused(error.code(), error.reason().to_owned()),
+                Err(_) => StunAnswer::Refused(500, "an error without a code".to_owned()),
             },
         })
     }
 
     /// Returns the request again, if it is time.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> (Option<Bytes>, Option<Answer>) {
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> (Option<Bytes>, Option<StunAnswer>) {
         let time = self.time(now);
         if let StunAgentPollRet::TransactionTimedOut(_) = self.agent.poll(time) {
-            return (None, Some(Answer::TimedOut));
+            return (None, Some(StunAnswer::TimedOut));
         }
         let packet =
             self.agent.poll_transmit(time).map(|transmit| Bytes::copy_from_slice(transmit.data));

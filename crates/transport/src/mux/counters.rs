@@ -64,7 +64,7 @@ pub struct MuxCounters {
 
 /// Atomic form of [`MuxCounters`], to which every thread may add.
 #[derive(Debug, Default)]
-pub(super) struct Counting {
+pub(super) struct AtomicCounters {
     received: AtomicU64,
     received_bytes: AtomicU64,
     sent: AtomicU64,
@@ -72,7 +72,7 @@ pub(super) struct Counting {
     dropped: [AtomicU64; 10],
 }
 
-impl Counting {
+impl AtomicCounters {
     pub(super) fn received(&self, datagrams: u64, bytes: u64) {
         self.received.fetch_add(datagrams, Ordering::Relaxed);
         self.received_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -14,7 +14,7 @@ pub struct RouteId(u64);
 /// Error: the local `ufrag` belongs to another route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the user fragment is in use by another connection")]
-pub struct UfragTaken;
+pub struct AddUfragError;
 
 /// Routing table: maps datagrams to routes, each with its target `T`.
 ///
@@ -82,12 +82,12 @@ impl<T> Demux<T> {
     /// Routes STUN requests for this `ufrag` to this route.
     ///
     /// # Errors
-    /// [`UfragTaken`] if it belongs to another route.
-    pub fn add_ufrag(&mut self, id: RouteId, ufrag: &str) -> Result<(), UfragTaken> {
+    /// [`AddUfragError`] if it belongs to another route.
+    pub fn add_ufrag(&mut self, id: RouteId, ufrag: &str) -> Result<(), AddUfragError> {
         let Some(entries) = self.routes.get_mut(&id) else { return Ok(()) };
         match self.ufrags.entry(ufrag.to_owned()) {
             Entry::Occupied(taken) if *taken.get() == id => Ok(()),
-            Entry::Occupied(_) => Err(UfragTaken),
+            Entry::Occupied(_) => Err(AddUfragError),
             Entry::Vacant(free) => {
                 entries.ufrags.push(ufrag.to_owned());
                 free.insert(id);
@@ -309,7 +309,7 @@ mod tests {
         demux.add_ufrag(one, "old").unwrap();
         demux.add_ufrag(one, "evtj").unwrap();
 
-        assert_eq!(demux.add_ufrag(other, "evtj"), Err(UfragTaken));
+        assert_eq!(demux.add_ufrag(other, "evtj"), Err(AddUfragError));
         assert_eq!(demux.add_ufrag(one, "evtj"), Ok(()));
         demux.remove_ufrag(one, "old");
         assert_eq!(demux.add_ufrag(other, "old"), Ok(()));

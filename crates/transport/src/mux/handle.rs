@@ -9,13 +9,13 @@ use bytes::Bytes;
 
 use crate::Label;
 
-use super::counters::Counting;
-use super::inbox::Ring;
+use super::counters::AtomicCounters;
+use super::inbox::ReceiveQueue;
 use super::reflexive::ReflexiveCache;
 use super::socket::{Bound, Sockets};
 use super::{
-    BindError, Datagram, Demux, DropReason, Inbox, MuxCounters, PacketClass, RouteId, Stun,
-    UdpMuxOptions, UfragTaken,
+    AddUfragError, BindError, Datagram, Demux, DropReason, Inbox, MuxCounters, PacketClass,
+    RouteId, Stun, UdpMuxOptions,
 };
 
 /// Handle of the sockets and the routing table. Cheap to clone, usable from any thread; it outlives a restart of the
@@ -29,8 +29,8 @@ pub struct MuxHandle {
 pub(crate) struct Shared {
     pub(super) sockets: Sockets,
     options: UdpMuxOptions,
-    demux: Mutex<Demux<Arc<Ring>>>,
-    pub(super) counting: Counting,
+    demux: Mutex<Demux<Arc<ReceiveQueue>>>,
+    pub(super) counting: AtomicCounters,
     /// Answers of STUN servers about these sockets, for all connections that share them.
     pub(crate) reflexive: ReflexiveCache,
     /// Interfaces of this machine with their addresses, and the time of the lookup.
@@ -91,7 +91,7 @@ impl MuxHandle {
         }
         let sockets = Sockets::bind(&options)?;
         let (demux, counting, reflexive) =
-            (Mutex::default(), Counting::default(), ReflexiveCache::default());
+            (Mutex::default(), AtomicCounters::default(), ReflexiveCache::default());
         Ok(Self {
             shared: Arc::new(Shared {
                 sockets,
@@ -166,7 +166,7 @@ impl MuxHandle {
 
     /// Opens a route for a connection, with its receive queue.
     pub fn open_route(&self, options: RouteOptions) -> (Route, Inbox) {
-        let ring = Ring::new(options.datagrams, options.bytes);
+        let ring = ReceiveQueue::new(options.datagrams, options.bytes);
         let id = self.shared.demux().open(Arc::clone(&ring));
         let (mux, label) = (self.clone(), Label::default());
         (Route { id, mux, ring: Arc::clone(&ring), label }, Inbox { ring })
@@ -200,7 +200,7 @@ impl MuxHandle {
         let destination = self.advertised(source, destination);
         let received = now();
         let segments = || contents.chunks(stride);
-        let mut rings: Vec<Arc<Ring>> = Vec::new();
+        let mut rings: Vec<Arc<ReceiveQueue>> = Vec::new();
         let mut answered: Vec<(RouteId, [u8; 12])> = Vec::new();
         let mut demux = self.shared.demux();
         let found: Vec<_> = segments().map(|segment| demux.find(source, segment)).collect();
@@ -362,7 +362,7 @@ fn try_twice(
 }
 
 impl Shared {
-    fn demux(&self) -> MutexGuard<'_, Demux<Arc<Ring>>> {
+    fn demux(&self) -> MutexGuard<'_, Demux<Arc<ReceiveQueue>>> {
         self.demux.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -372,7 +372,7 @@ impl Shared {
 pub struct Route {
     id: RouteId,
     mux: MuxHandle,
-    ring: Arc<Ring>,
+    ring: Arc<ReceiveQueue>,
     label: Label,
 }
 
@@ -396,8 +396,8 @@ impl Route {
     /// Receives STUN requests for this local `ufrag`. Several at once are fine: during an ICE restart there are two.
     ///
     /// # Errors
-    /// [`UfragTaken`] if it belongs to another route.
-    pub fn add_ufrag(&self, ufrag: &str) -> Result<(), UfragTaken> {
+    /// [`AddUfragError`] if it belongs to another route.
+    pub fn add_ufrag(&self, ufrag: &str) -> Result<(), AddUfragError> {
         self.mux.shared.demux().add_ufrag(self.id, ufrag)
     }
 

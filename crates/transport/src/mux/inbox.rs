@@ -32,7 +32,7 @@ pub struct Datagram {
 /// When it is full, the oldest datagrams are dropped: a slow reader wants the newest.
 #[derive(Debug)]
 pub struct Inbox {
-    pub(super) ring: Arc<Ring>,
+    pub(super) ring: Arc<ReceiveQueue>,
 }
 
 impl Inbox {
@@ -73,9 +73,9 @@ impl Stream for Inbox {
     }
 }
 
-/// Ring buffer that the mux writes and the connection reads.
+/// ReceiveQueue buffer that the mux writes and the connection reads.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(super) struct ReceiveQueue {
     state: Mutex<State>,
     datagrams: usize,
     bytes: usize,
@@ -92,7 +92,7 @@ struct State {
     reader: Option<Waker>,
 }
 
-impl Ring {
+impl ReceiveQueue {
     pub(super) fn new(datagrams: usize, bytes: usize) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), datagrams: datagrams.max(1), bytes: bytes.max(1) })
     }

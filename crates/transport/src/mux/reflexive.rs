@@ -20,17 +20,22 @@ enum Entry {
 }
 
 /// State of a cached answer.
-pub(crate) enum Known {
+pub(crate) enum CachedAnswer {
     /// The mapped address is known.
     Address(SocketAddr),
     /// Another connection is asking; this resolves to the answer, or to an error if that connection gives up.
-    Soon(oneshot::Receiver<SocketAddr>),
-    /// No answer, and no request under way: the caller must ask, and [tell](ReflexiveCache::tell) the answer.
-    Nothing,
+    Pending(oneshot::Receiver<SocketAddr>),
+    /// No answer, and no request under way: the caller must ask, and [store](ReflexiveCache::store) the answer.
+    Unknown,
 }
 
 impl ReflexiveCache {
-    pub(crate) fn look_up(&self, now: Instant, host: SocketAddr, server: SocketAddr) -> Known {
+    pub(crate) fn look_up(
+        &self,
+        now: Instant,
+        host: SocketAddr,
+        server: SocketAddr,
+    ) -> CachedAnswer {
         let mut entries = self.lock();
         entries.retain(|_, entry| !matches!(entry, Entry::Known(_, since) if now.saturating_duration_since(*since) > KEPT));
         if let Some(Entry::Asking(waiting)) = entries.get_mut(&(host, server)) {
@@ -38,17 +43,17 @@ impl ReflexiveCache {
             waiting.retain(|waiter| !waiter.is_closed());
             let (tell, told) = oneshot::channel();
             waiting.push(tell);
-            return Known::Soon(told);
+            return CachedAnswer::Pending(told);
         }
         if let Some(Entry::Known(address, _)) = entries.get(&(host, server)) {
-            return Known::Address(*address);
+            return CachedAnswer::Address(*address);
         }
         entries.insert((host, server), Entry::Asking(Vec::new()));
-        Known::Nothing
+        CachedAnswer::Unknown
     }
 
     /// Stores the answer and passes it to the waiting connections. Without an answer, they ask for themselves.
-    pub(crate) fn tell(
+    pub(crate) fn store(
         &self,
         now: Instant,
         host: SocketAddr,

@@ -230,41 +230,45 @@ impl World {
     pub fn settle(&mut self) {
         while let Some(output) = self.gatherer.poll_output() {
             match output {
-                Output::Resolve { server, host, port } => {
+                GathererOutput::Resolve { server, host, port } => {
                     let addresses = match self.names.get(&host) {
                         Some(known) => known.clone(),
                         None => Ok(vec![SocketAddr::new(host.parse().expect("an address"), port)]),
                     };
                     self.put(Packet::Resolved { server, addresses });
                 }
-                Output::LookUp { host, server } => self.gatherer.ask(self.now, host, server),
-                Output::Mapped { host, server, mapped } => self.told.push((host, server, mapped)),
-                Output::Transmit { source, destination, contents } => {
+                GathererOutput::LookUp { host, server } => {
+                    self.gatherer.ask(self.now, host, server)
+                }
+                GathererOutput::Mapped { host, server, mapped } => {
+                    self.told.push((host, server, mapped))
+                }
+                GathererOutput::Transmit { source, destination, contents } => {
                     let contents = contents.to_vec();
                     self.put(Packet::ToStun { source, server: destination, contents });
                 }
-                Output::Open { relay, transport, server } => {
+                GathererOutput::Open { relay, transport, server } => {
                     self.next_port += 1;
                     let local =
                         SocketAddr::new(HOST.parse::<SocketAddr>().unwrap().ip(), self.next_port);
                     self.ways.insert(relay.0, Way { local, server, transport });
                     self.put(Packet::Open { relay });
                 }
-                Output::TransmitToRelay { relay, contents } => {
+                GathererOutput::TransmitToRelay { relay, contents } => {
                     self.transmit_to_relay(relay, &contents);
                 }
-                Output::Close { relay } => {
+                GathererOutput::Close { relay } => {
                     assert!(self.ways.remove(&relay.0).is_some(), "closed twice");
                     // The driver's task ends, and reports it.
                     self.put(Packet::Ended { relay });
                 }
-                Output::Received { source, destination, contents } => {
+                GathererOutput::Received { source, destination, contents } => {
                     self.received.push((source, destination, contents.to_vec()));
                 }
-                Output::Candidate(found) => self.candidates.push(found),
-                Output::CandidateError(error) => self.errors.push(error),
-                Output::CandidateLost(candidate) => self.lost.push(candidate),
-                Output::Done => self.done += 1,
+                GathererOutput::Candidate(found) => self.candidates.push(found),
+                GathererOutput::CandidateError(error) => self.errors.push(error),
+                GathererOutput::CandidateLost(candidate) => self.lost.push(candidate),
+                GathererOutput::Done => self.done += 1,
             }
         }
     }

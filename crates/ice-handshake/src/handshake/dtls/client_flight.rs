@@ -7,12 +7,12 @@
 use bytes::Bytes;
 
 use super::Judge;
-use super::heard::{Checks, Heard, Store, leaf};
 use super::provider::verify;
 use super::records::{
     CERTIFICATE, CERTIFICATE_VERIFY, CLIENT_KEY_EXCHANGE, Record, SERVER_HELLO_DONE, number,
     records, whole_message,
 };
+use super::unproven::{Checks, Store, UnprovenMessage, leaf};
 
 /// Candidates for the client's answer.
 pub(super) struct ClientFlight {
@@ -60,7 +60,7 @@ impl ClientFlight {
     }
 
     /// Tries the combinations of messages to which this one may belong.
-    fn complete(&mut self, new: &Heard, judge: Judge<'_>) -> Option<[Bytes; 3]> {
+    fn complete(&mut self, new: &UnprovenMessage, judge: Judge<'_>) -> Option<[Bytes; 3]> {
         let candidates = |kind| match kind == new.kind {
             true => vec![new.clone()],
             false => self.store.nearest(kind, new.arrival),
@@ -75,11 +75,14 @@ impl ClientFlight {
         for verify in verifies.iter().take(near) {
             // A CertificateVerify that came together with a key exchange belongs to it.
             let together = exchanges.iter().any(|exchange| exchange.arrival == verify.arrival);
-            let belongs = |exchange: &&Heard| !together || exchange.arrival == verify.arrival;
+            let belongs =
+                |exchange: &&UnprovenMessage| !together || exchange.arrival == verify.arrival;
             for exchange in exchanges.iter().filter(belongs).take(near) {
                 for certificate in &certificates {
                     if self.holds(certificate, exchange, verify) {
-                        return Some([certificate, exchange, verify].map(Heard::datagram));
+                        return Some(
+                            [certificate, exchange, verify].map(UnprovenMessage::datagram),
+                        );
                     }
                     self.checks.note_failure();
                 }
@@ -88,7 +91,12 @@ impl ClientFlight {
         None
     }
 
-    fn holds(&self, certificate: &Heard, exchange: &Heard, signature: &Heard) -> bool {
+    fn holds(
+        &self,
+        certificate: &UnprovenMessage,
+        exchange: &UnprovenMessage,
+        signature: &UnprovenMessage,
+    ) -> bool {
         let (Some(leaf), Some(signed)) = (leaf(&certificate.body), number(&signature.body, 2))
         else {
             return false;

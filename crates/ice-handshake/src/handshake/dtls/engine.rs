@@ -12,7 +12,7 @@ use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, ProtocolVersi
 
 use super::super::{Certificate, Role};
 use super::pace::Pace;
-use super::provider::{self, Context, Shared};
+use super::provider::{self, CryptoContext, Shared};
 use super::records::{Numbers, protected};
 use super::srtp::{SrtpProfile, Substitution};
 use super::{Version, opened};
@@ -23,7 +23,7 @@ use crate::Label;
 pub struct Engine {
     /// Boxed because it is large, and the engine is moved several times.
     dtls: Box<dimpl::Dtls>,
-    context: Context,
+    context: CryptoContext,
     buffer: Vec<u8>,
     /// Payloads that came right after the peer's last flight, for the next driver of the engine.
     unread: VecDeque<Bytes>,
@@ -87,7 +87,7 @@ impl Engine {
         substitution: Option<Substitution>,
         born: Instant,
     ) -> Result<Self, dimpl::Error> {
-        let context = Context { shared, substitution };
+        let context = CryptoContext { shared, substitution };
         let mut config = dimpl::Config::builder()
             .mtu(spec.mtu)
             .use_server_cookie(spec.cookie)
@@ -240,7 +240,7 @@ impl Engine {
     /// Frees the buffers that the next driver of the engine has itself, because the handshake is over.
     pub(crate) fn settle(&mut self) {
         self.buffer = Vec::new();
-        self.context = Context::none();
+        self.context = CryptoContext::none();
     }
 
     /// Puts payloads back, to be read again before anything else.

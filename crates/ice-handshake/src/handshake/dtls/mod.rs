@@ -6,7 +6,6 @@ mod client_flight;
 mod cookies;
 mod engine;
 mod generation;
-mod heard;
 mod hello;
 mod opened;
 mod pace;
@@ -19,6 +18,7 @@ mod rivals;
 mod server_flight;
 mod session;
 mod srtp;
+mod unproven;
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ use self::records::is_dtls;
 use self::session::DtlsSession;
 pub use self::srtp::SrtpProfile;
 use self::srtp::Substitution;
-use super::data::random_bytes;
+use super::certificate::random_bytes;
 use super::{
     Certificate, CertificateError, ComponentInfo, DtlsData, Fingerprint, Handshake, HandshakeData,
     HandshakeError, HandshakeFactory, Init, InitData, Role, Session, SrtpKeys, Step,

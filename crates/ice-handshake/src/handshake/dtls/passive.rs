@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::Role;
-use super::super::data::random_bytes;
+use super::super::certificate::random_bytes;
 use super::attempt::{Attempt, Progress};
 use super::client_flight::ClientFlight;
 use super::cookies::{Cookies, hello_retry_request, hello_verify_request};

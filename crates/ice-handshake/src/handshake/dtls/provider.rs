@@ -103,12 +103,12 @@ impl Shared {
 
 /// Data that an engine sees while it runs.
 #[derive(Clone, Default)]
-pub(super) struct Context {
+pub(super) struct CryptoContext {
     pub(super) shared: Arc<Shared>,
     pub(super) substitution: Option<Substitution>,
 }
 
-impl Context {
+impl CryptoContext {
     /// Returns the context of no handshake.
     pub(super) fn none() -> Self {
         static NONE: LazyLock<Arc<Shared>> = LazyLock::new(Arc::default);
@@ -119,7 +119,7 @@ impl Context {
 /// Builds a configuration. dimpl tries its provider out each time, which takes longer than a handshake; ours is the
 /// same each time, so results are computed once and reused.
 pub(super) fn configure(config: dimpl::ConfigBuilder) -> Result<dimpl::Config, dimpl::Error> {
-    static REHEARSAL: LazyLock<Context> = LazyLock::new(|| Context {
+    static REHEARSAL: LazyLock<CryptoContext> = LazyLock::new(|| CryptoContext {
         shared: Arc::new(Shared { rehearsal: true, ..Shared::repeatable([0; 32]) }),
         substitution: None,
     });
@@ -127,8 +127,8 @@ pub(super) fn configure(config: dimpl::ConfigBuilder) -> Result<dimpl::Config, d
 }
 
 /// Runs an engine's code within its context.
-pub(super) fn within<R>(context: &Context, run: impl FnOnce() -> R) -> R {
-    struct Leave(Option<Context>);
+pub(super) fn within<R>(context: &CryptoContext, run: impl FnOnce() -> R) -> R {
+    struct Leave(Option<CryptoContext>);
     impl Drop for Leave {
         fn drop(&mut self) {
             CURRENT.set(self.0.take());
@@ -154,7 +154,7 @@ pub(super) fn verify(certificate: &[u8], data: &[u8], scheme: [u8; 2], signature
 const ECDSA: u8 = 3;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<CryptoContext>> = const { RefCell::new(None) };
 }
 
 fn current() -> Option<Arc<Shared>> {

@@ -16,7 +16,7 @@ use super::records::{HELLO_VERIFY_REQUEST, Message, Record, as_datagram, records
 /// Requests received.
 pub(super) struct Requests {
     patience: Duration,
-    candidates: Vec<Candidate>,
+    candidates: Vec<CookieCandidate>,
     version: EngineVersion,
     /// Hellos sent so far; below it, when the latest of them were sent.
     hellos: u32,
@@ -28,7 +28,7 @@ pub(super) struct Requests {
     noisy: bool,
 }
 
-struct Candidate {
+struct CookieCandidate {
     datagram: Bytes,
     /// Number of times that it has come; below it, to how many hellos in answer.
     times: u32,
@@ -106,7 +106,7 @@ impl Requests {
             self.candidates.remove(oldest.unwrap_or_default());
         }
         let last = self.hellos;
-        self.candidates.push(Candidate { datagram, times: 1, rounds: 1, last, untimely });
+        self.candidates.push(CookieCandidate { datagram, times: 1, rounds: 1, last, untimely });
     }
 
     /// Notes that something else has come, which is not proven: from now on only a request that comes again is heeded.
@@ -151,7 +151,7 @@ impl Requests {
         let hellos = self.hellos;
         // The server's request comes once with each hello; a forger does not know when hellos are sent, or how many.
         let repeated = || self.candidates.iter().filter(|one| one.rounds > 1);
-        let distance = |one: &&Candidate| (one.times.abs_diff(hellos), hellos - one.rounds);
+        let distance = |one: &&CookieCandidate| (one.times.abs_diff(hellos), hellos - one.rounds);
         let timely = repeated().filter(|one| one.untimely == 0).min_by_key(distance);
         let best = timely.or_else(|| repeated().min_by_key(distance));
         match best {

@@ -26,7 +26,7 @@ pub(super) struct Rivals {
     spec: EngineSpec,
     shared: Arc<Shared>,
     born: Instant,
-    attempts: Vec<Attempt>,
+    attempts: Vec<RivalAttempt>,
     /// Datagrams received so far, for engines that join later.
     heard: VecDeque<(Vec<Claim>, Bytes)>,
     hasher: RandomState,
@@ -35,7 +35,7 @@ pub(super) struct Rivals {
 }
 
 /// Engine, with the messages that it has accepted.
-struct Attempt {
+struct RivalAttempt {
     engine: Engine,
     believes: Vec<Claim>,
     timeout: Option<Instant>,
@@ -147,9 +147,9 @@ impl Rivals {
         self.attempts.iter().filter_map(|attempt| attempt.timeout).min()
     }
 
-    fn attempt(&self, believes: Vec<Claim>) -> Result<Attempt, dimpl::Error> {
+    fn attempt(&self, believes: Vec<Claim>) -> Result<RivalAttempt, dimpl::Error> {
         let engine = Engine::new(&self.spec, Arc::clone(&self.shared), None, self.born)?;
-        Ok(Attempt {
+        Ok(RivalAttempt {
             engine,
             believes,
             timeout: None,
@@ -265,7 +265,7 @@ impl Rivals {
         attempt.peer_certificate = peer_certificate.or(attempt.peer_certificate.take());
         attempt.keys = keys.or(attempt.keys.take());
         let completed = connected.then(|| {
-            let Attempt { engine, peer_certificate, keys, .. } = self.attempts.swap_remove(at);
+            let RivalAttempt { engine, peer_certificate, keys, .. } = self.attempts.swap_remove(at);
             self.attempts.clear();
             self.heard.clear();
             Completed { engine, peer_certificate, keys, payloads }

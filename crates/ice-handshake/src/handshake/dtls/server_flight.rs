@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Judge;
-use super::heard::{Checks, Heard, Store, leaf};
 use super::provider::verify;
 use super::records::{
     CERTIFICATE, CERTIFICATE_REQUEST, SERVER_HELLO, SERVER_HELLO_DONE, SERVER_KEY_EXCHANGE,
     as_datagram, number,
 };
+use super::unproven::{Checks, Store, UnprovenMessage, leaf};
 
 /// Candidates for the server's answer.
 pub(super) struct ServerFlight {
@@ -32,12 +32,12 @@ pub(super) struct ServerFlight {
 
 /// Messages that a valid signature proves, and candidates for those after them.
 struct Proven {
-    hello: Heard,
-    exchange: Heard,
+    hello: UnprovenMessage,
+    exchange: UnprovenMessage,
     /// Certificates of the signer, which may differ in what follows the signer's own.
-    certificates: Vec<Heard>,
+    certificates: Vec<UnprovenMessage>,
     /// CertificateRequests near the key exchange.
-    requests: Vec<Heard>,
+    requests: Vec<UnprovenMessage>,
     /// Number of the datagram with a ServerHelloDone in place of a CertificateRequest; below it, whether one has come
     /// after a CertificateRequest.
     bare: Option<u64>,
@@ -96,7 +96,7 @@ impl ServerFlight {
     }
 
     /// Tries the combinations of messages to which this one may belong.
-    fn prove(&mut self, now: Instant, new: &Heard, judge: Judge<'_>) {
+    fn prove(&mut self, now: Instant, new: &UnprovenMessage, judge: Judge<'_>) {
         let candidates = |kind| match kind == new.kind {
             true => vec![new.clone()],
             false => self.store.nearest(kind, new.arrival),
@@ -110,7 +110,7 @@ impl ServerFlight {
         for exchange in exchanges.iter().take(near) {
             // A key exchange that came together with a ServerHello belongs to it.
             let together = hellos.iter().any(|hello| hello.arrival == exchange.arrival);
-            let belongs = |hello: &&Heard| !together || hello.arrival == exchange.arrival;
+            let belongs = |hello: &&UnprovenMessage| !together || hello.arrival == exchange.arrival;
             for hello in hellos.iter().filter(belongs).take(near) {
                 for certificate in &certificates {
                     if self.holds(hello, certificate, exchange) {
@@ -122,7 +122,12 @@ impl ServerFlight {
         }
     }
 
-    fn holds(&self, hello: &Heard, certificate: &Heard, exchange: &Heard) -> bool {
+    fn holds(
+        &self,
+        hello: &UnprovenMessage,
+        certificate: &UnprovenMessage,
+        exchange: &UnprovenMessage,
+    ) -> bool {
         let body = &exchange.body;
         let check = || {
             // A named curve, its number, a point; then the signature (RFC 8422 §5.4).
@@ -137,7 +142,13 @@ impl ServerFlight {
         check() == Some(true)
     }
 
-    fn found(&mut self, now: Instant, hello: &Heard, certificate: &Heard, exchange: &Heard) {
+    fn found(
+        &mut self,
+        now: Instant,
+        hello: &UnprovenMessage,
+        certificate: &UnprovenMessage,
+        exchange: &UnprovenMessage,
+    ) {
         let at = exchange.arrival;
         let mut requests = self.store.nearest(CERTIFICATE_REQUEST, at);
         requests.truncate(BEFORE);
@@ -154,7 +165,7 @@ impl ServerFlight {
     }
 
     /// Notes a message that follows a proven key exchange.
-    fn note(&mut self, heard: &Heard) {
+    fn note(&mut self, heard: &UnprovenMessage) {
         let Some(proven) = &mut self.proven else { return };
         let candidates = match heard.kind {
             SERVER_HELLO_DONE if heard.sequence == self.first + 3 => {
@@ -198,7 +209,7 @@ impl ServerFlight {
         self.due = None;
         let messages = [&proven.hello, certificate, &proven.exchange];
         let mut flight: Vec<Bytes> =
-            messages.into_iter().chain(request).map(Heard::datagram).collect();
+            messages.into_iter().chain(request).map(UnprovenMessage::datagram).collect();
         let place = if request.is_some() { 4 } else { 3 };
         flight.push(as_datagram(SERVER_HELLO_DONE, self.first + place, &[]));
         Some(flight)
@@ -207,7 +218,7 @@ impl ServerFlight {
 
 /// Picks one of the messages in one place: the only one, or the one that came together with what is proven, or the one
 /// that came again.
-fn pick(candidates: &[Heard], at: u64, waited: Duration) -> Option<&Heard> {
+fn pick(candidates: &[UnprovenMessage], at: u64, waited: Duration) -> Option<&UnprovenMessage> {
     let nearest = candidates.iter().min_by_key(|one| one.distance(at))?;
     if candidates.len() == 1 || nearest.arrival == at || waited >= REPEATED {
         return Some(nearest);

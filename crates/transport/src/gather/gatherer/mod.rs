@@ -11,23 +11,23 @@ use is::Candidate;
 
 use self::relays::RelayEntry;
 use super::relay::Relay;
-use super::stun::{Answer, StunQuery};
+use super::stun::{StunAnswer, StunQuery};
 use super::{
-    CandidateError, GathererOptions, IceTransportPolicy, IceUrl, LocalCandidate, Output, RelayId,
-    ServerTransport, check_remote,
+    CandidateError, GathererOptions, GathererOutput, IceTransportPolicy, IceUrl, LocalCandidate,
+    RelayId, ServerTransport, check_remote,
 };
 
 /// Finder of the candidates of one component; it keeps the relays behind them.
 pub struct Gatherer {
     options: GathererOptions,
     servers: Vec<Server>,
-    questions: Vec<Question>,
+    requests: Vec<StunRequest>,
     relays: Vec<RelayEntry>,
     /// Candidates found, to be reported again after an ICE restart.
     found: Vec<LocalCandidate>,
     next_relay: u32,
     gathering: bool,
-    output: VecDeque<Output>,
+    output: VecDeque<GathererOutput>,
 }
 
 struct Server {
@@ -40,8 +40,8 @@ struct Server {
     others: Vec<SocketAddr>,
 }
 
-/// Question to a STUN server about one of our addresses.
-struct Question {
+/// Request to a STUN server about one of our addresses.
+struct StunRequest {
     url: IceUrl,
     host: SocketAddr,
     server: SocketAddr,
@@ -69,7 +69,7 @@ impl Gatherer {
         Self {
             options,
             servers,
-            questions: Vec::new(),
+            requests: Vec::new(),
             relays: Vec::new(),
             found: Vec::new(),
             next_relay: 0,
@@ -84,7 +84,7 @@ impl Gatherer {
         self.options.hosts = hosts;
         // Gathering cannot be complete before all servers are asked.
         self.gathering = false;
-        self.drop_questions();
+        self.drop_requests();
         self.found.clear();
         if self.options.policy == IceTransportPolicy::All {
             for host in self.options.hosts.clone() {
@@ -113,7 +113,7 @@ impl Gatherer {
                 };
                 let (host, port) = (url.host.clone(), url.port);
                 self.servers[at].resolving = Some(now + patience);
-                self.output.push_back(Output::Resolve { server: at, host, port });
+                self.output.push_back(GathererOutput::Resolve { server: at, host, port });
             }
         }
         self.gathering = true;
@@ -150,12 +150,12 @@ impl Gatherer {
 
     /// Handles an answer of this server that another connection has received.
     pub fn handle_mapped(&mut self, host: SocketAddr, server: SocketAddr, mapped: SocketAddr) {
-        let same = |question: &Question| {
-            question.host == host && question.server == server && question.query.is_none()
+        let same = |request: &StunRequest| {
+            request.host == host && request.server == server && request.query.is_none()
         };
-        if let Some(at) = self.questions.iter().position(same) {
-            let question = self.questions.swap_remove(at);
-            self.found_reflexive(question.url, host, mapped);
+        if let Some(at) = self.requests.iter().position(same) {
+            let request = self.requests.swap_remove(at);
+            self.found_reflexive(request.url, host, mapped);
             self.check_done();
         }
     }
@@ -163,24 +163,28 @@ impl Gatherer {
     /// Asks the server, because no other connection knows the answer.
     pub fn ask(&mut self, now: Instant, host: SocketAddr, server: SocketAddr) {
         let patience = self.options.stun_timeout;
-        let same = |question: &&mut Question| question.host == host && question.server == server;
-        if let Some(question) = self.questions.iter_mut().find(same)
-            && question.query.is_none()
+        let same = |request: &&mut StunRequest| request.host == host && request.server == server;
+        if let Some(request) = self.requests.iter_mut().find(same)
+            && request.query.is_none()
         {
             let (query, contents) = StunQuery::new(host, server, patience, now);
-            question.query = Some(query);
-            self.output.push_back(Output::Transmit { source: host, destination: server, contents });
+            request.query = Some(query);
+            self.output.push_back(GathererOutput::Transmit {
+                source: host,
+                destination: server,
+                contents,
+            });
         }
     }
 
     /// Handles a datagram that came through the mux from `source`; returns whether it was a STUN server's answer.
     pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> bool {
-        for at in 0..self.questions.len() {
-            let question = &mut self.questions[at];
-            let Some(query) = &mut question.query else { continue };
+        for at in 0..self.requests.len() {
+            let request = &mut self.requests[at];
+            let Some(query) = &mut request.query else { continue };
             let Some(answer) = query.handle_datagram(now, source, datagram) else { continue };
-            let question = self.questions.swap_remove(at);
-            self.answered(question, answer);
+            let request = self.requests.swap_remove(at);
+            self.answered(request, answer);
             self.check_done();
             return true;
         }
@@ -239,7 +243,7 @@ impl Gatherer {
         for id in self.relays.iter().map(|entry| entry.id).collect::<Vec<_>>() {
             self.drop_relay(now, id);
         }
-        self.drop_questions();
+        self.drop_requests();
         self.gathering = false;
     }
 
@@ -258,21 +262,21 @@ impl Gatherer {
             }
         }
         let mut at = 0;
-        while at < self.questions.len() {
-            let question = &mut self.questions[at];
+        while at < self.requests.len() {
+            let request = &mut self.requests[at];
             let (packet, mut answer) =
-                question.query.as_mut().map_or((None, None), |query| query.handle_timeout(now));
+                request.query.as_mut().map_or((None, None), |query| query.handle_timeout(now));
             if let Some(contents) = packet {
-                let (source, destination) = (question.host, question.server);
-                self.output.push_back(Output::Transmit { source, destination, contents });
+                let (source, destination) = (request.host, request.server);
+                self.output.push_back(GathererOutput::Transmit { source, destination, contents });
             }
-            if question.deadline <= now {
-                answer = Some(Answer::TimedOut);
+            if request.deadline <= now {
+                answer = Some(StunAnswer::TimedOut);
             }
             match answer {
                 Some(answer) => {
-                    let question = self.questions.swap_remove(at);
-                    self.answered(question, answer);
+                    let request = self.requests.swap_remove(at);
+                    self.answered(request, answer);
                 }
                 None => at += 1,
             }
@@ -306,12 +310,12 @@ impl Gatherer {
     /// Returns when to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let names = self.servers.iter().filter_map(|server| server.resolving).min();
-        let questions = self
-            .questions
+        let requests = self
+            .requests
             .iter_mut()
-            .map(|question| {
-                let query = question.query.as_mut().and_then(|query| query.poll_timeout(now));
-                query.map_or(question.deadline, |query| query.min(question.deadline))
+            .map(|request| {
+                let query = request.query.as_mut().and_then(|query| query.poll_timeout(now));
+                query.map_or(request.deadline, |query| query.min(request.deadline))
             })
             .min();
         let relays = self
@@ -327,13 +331,13 @@ impl Gatherer {
             })
             .flatten()
             .min();
-        [names, questions, relays].into_iter().flatten().min()
+        [names, requests, relays].into_iter().flatten().min()
     }
 
     /// Returns the next action for the driver.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<GathererOutput> {
         let output = self.output.pop_front();
-        if let Some(Output::Done) = output {
+        if let Some(GathererOutput::Done) = output {
             self.found.shrink_to_fit();
             self.output.shrink_to_fit();
         }
@@ -351,10 +355,10 @@ impl Gatherer {
             }
             asked = true;
             let deadline = now + self.options.stun_timeout;
-            let question =
-                Question { url: url.clone(), host, server: *server, query: None, deadline };
-            self.questions.push(question);
-            self.output.push_back(Output::LookUp { host, server: *server });
+            let request =
+                StunRequest { url: url.clone(), host, server: *server, query: None, deadline };
+            self.requests.push(request);
+            self.output.push_back(GathererOutput::LookUp { host, server: *server });
         }
         if !asked {
             self.error(
@@ -366,28 +370,28 @@ impl Gatherer {
         }
     }
 
-    /// Drops all questions; other connections that wait for one of our answers must ask for themselves.
-    fn drop_questions(&mut self) {
-        for Question { host, server, query, .. } in self.questions.drain(..) {
+    /// Drops all requests; other connections that wait for one of our answers must ask for themselves.
+    fn drop_requests(&mut self) {
+        for StunRequest { host, server, query, .. } in self.requests.drain(..) {
             if query.is_some() {
-                self.output.push_back(Output::Mapped { host, server, mapped: None });
+                self.output.push_back(GathererOutput::Mapped { host, server, mapped: None });
             }
         }
     }
 
-    fn answered(&mut self, question: Question, answer: Answer) {
-        let Question { url, host, server, query, .. } = question;
+    fn answered(&mut self, request: StunRequest, answer: StunAnswer) {
+        let StunRequest { url, host, server, query, .. } = request;
         let mapped = match &answer {
-            Answer::Mapped(mapped) => Some(*mapped),
+            StunAnswer::Mapped(mapped) => Some(*mapped),
             _ => None,
         };
         if query.is_some() {
-            self.output.push_back(Output::Mapped { host, server, mapped });
+            self.output.push_back(GathererOutput::Mapped { host, server, mapped });
         }
         match answer {
-            Answer::Mapped(mapped) => self.found_reflexive(url, host, mapped),
-            Answer::Refused(code, text) => self.error(url, Some(host), code, text),
-            Answer::TimedOut => {
+            StunAnswer::Mapped(mapped) => self.found_reflexive(url, host, mapped),
+            StunAnswer::Refused(code, text) => self.error(url, Some(host), code, text),
+            StunAnswer::TimedOut => {
                 self.error(
                     url,
                     Some(host),
@@ -415,22 +419,27 @@ impl Gatherer {
         };
         if !self.found.iter().any(same) {
             self.found.push(found.clone());
-            self.output.push_back(Output::Candidate(found));
+            self.output.push_back(GathererOutput::Candidate(found));
         }
     }
 
     fn error(&mut self, url: IceUrl, address: Option<SocketAddr>, code: u16, text: String) {
         log::debug!("{}no candidate from {url}: {code} {text}", self.options.label);
-        self.output.push_back(Output::CandidateError(CandidateError { url, address, code, text }));
+        self.output.push_back(GathererOutput::CandidateError(CandidateError {
+            url,
+            address,
+            code,
+            text,
+        }));
     }
 
     fn check_done(&mut self) {
         let busy = self.servers.iter().any(|server| server.resolving.is_some())
-            || !self.questions.is_empty()
+            || !self.requests.is_empty()
             || self.relays.iter().any(|entry| entry.deadline.is_some() && entry.attempts == 0);
         if self.gathering && !busy {
             self.gathering = false;
-            self.output.push_back(Output::Done);
+            self.output.push_back(GathererOutput::Done);
         }
     }
 }

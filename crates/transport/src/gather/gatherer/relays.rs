@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use is::Candidate;
 
 use super::super::relay::{Relay, RelayOutput};
-use super::super::{LocalCandidate, Output, RelayId, RelayTransport, ServerTransport};
+use super::super::{GathererOutput, LocalCandidate, RelayId, RelayTransport, ServerTransport};
 use super::Gatherer;
 
 /// Relay, or the attempt to get one.
@@ -56,7 +56,7 @@ impl Gatherer {
             attempts,
             retired: None,
         });
-        self.output.push_back(Output::Open { relay: id, transport, server: address });
+        self.output.push_back(GathererOutput::Open { relay: id, transport, server: address });
     }
 
     /// Lets a relay do something, and carries out its outputs.
@@ -73,11 +73,11 @@ impl Gatherer {
         let RelayOutput { transmit, received, allocated, failed } = out;
         let destination = relay.relayed();
         for contents in transmit {
-            self.output.push_back(Output::TransmitToRelay { relay: id, contents });
+            self.output.push_back(GathererOutput::TransmitToRelay { relay: id, contents });
         }
         if let Some(destination) = destination {
             for (source, contents) in received {
-                self.output.push_back(Output::Received { source, destination, contents });
+                self.output.push_back(GathererOutput::Received { source, destination, contents });
             }
         }
         if let Some(relayed) = allocated {
@@ -116,7 +116,7 @@ impl Gatherer {
                 "{label}{url} cannot be reached at one of its addresses ({text}); trying the next"
             );
             self.relays.retain(|entry| entry.id != id);
-            self.output.push_back(Output::Close { relay: id });
+            self.output.push_back(GathererOutput::Close { relay: id });
             return self.open_relay(now, server, other, 0);
         }
         if retrying && !refused && entry.retired.is_none() {
@@ -129,14 +129,14 @@ impl Gatherer {
             self.relays.retain(|entry| entry.id != id);
         }
         if had_way {
-            self.output.push_back(Output::Close { relay: id });
+            self.output.push_back(GathererOutput::Close { relay: id });
         }
         match was {
             Some(candidate) => {
                 self.found.retain(|found| found.candidate != candidate);
                 let label = &self.options.label;
                 log::info!("{label}the relay {} is lost: {code} {text}", candidate.addr());
-                self.output.push_back(Output::CandidateLost(candidate));
+                self.output.push_back(GathererOutput::CandidateLost(candidate));
             }
             None => self.error(url, None, code, text),
         }
@@ -147,11 +147,11 @@ impl Gatherer {
         let Some(at) = self.relays.iter().position(|entry| entry.id == id) else { return };
         let entry = self.relays.remove(at);
         if entry.again.is_none() {
-            self.output.push_back(Output::Close { relay: id });
+            self.output.push_back(GathererOutput::Close { relay: id });
         }
         if let Some(candidate) = entry.candidate {
             self.found.retain(|found| found.candidate != candidate);
-            self.output.push_back(Output::CandidateLost(candidate));
+            self.output.push_back(GathererOutput::CandidateLost(candidate));
         }
     }
 }

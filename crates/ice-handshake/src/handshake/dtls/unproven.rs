@@ -10,7 +10,7 @@ use super::records::{Record, as_datagram, records, whole_message};
 
 /// Handshake message of an unproven sender.
 #[derive(Clone, Debug)]
-pub(super) struct Heard {
+pub(super) struct UnprovenMessage {
     pub(super) kind: u8,
     pub(super) sequence: u16,
     pub(super) body: Bytes,
@@ -20,7 +20,7 @@ pub(super) struct Heard {
     pub(super) times: u32,
 }
 
-impl Heard {
+impl UnprovenMessage {
     /// Returns the message as it is hashed.
     pub(super) fn message(&self) -> Vec<u8> {
         whole_message(self.kind, self.sequence, &self.body)
@@ -44,7 +44,7 @@ impl Heard {
 /// Latest messages of each kind.
 #[derive(Default)]
 pub(super) struct Store {
-    messages: VecDeque<Heard>,
+    messages: VecDeque<UnprovenMessage>,
     pieces: Pieces,
     arrivals: u64,
 }
@@ -53,9 +53,13 @@ impl Store {
     /// Takes those messages of a datagram that are wanted, by kind and number; returns the messages that are whole now.
     /// Of a kind, only the first whole message counts: no peer puts two into one datagram, and each may cost
     /// verifications.
-    pub(super) fn add(&mut self, datagram: &[u8], wanted: impl Fn(u8, u16) -> bool) -> Vec<Heard> {
+    pub(super) fn add(
+        &mut self,
+        datagram: &[u8],
+        wanted: impl Fn(u8, u16) -> bool,
+    ) -> Vec<UnprovenMessage> {
         self.arrivals += 1;
-        let mut found: Vec<Heard> = Vec::new();
+        let mut found: Vec<UnprovenMessage> = Vec::new();
         let mut pieces = 0;
         for message in records(datagram).flat_map(Record::messages) {
             pieces += usize::from(!message.is_whole());
@@ -77,9 +81,10 @@ impl Store {
         found
     }
 
-    fn keep(&mut self, kind: u8, sequence: u16, body: Bytes) -> Heard {
-        let same =
-            |known: &Heard| (known.kind, known.sequence) == (kind, sequence) && known.body == body;
+    fn keep(&mut self, kind: u8, sequence: u16, body: Bytes) -> UnprovenMessage {
+        let same = |known: &UnprovenMessage| {
+            (known.kind, known.sequence) == (kind, sequence) && known.body == body
+        };
         let times = match self.messages.iter().position(same) {
             Some(at) => self.messages.remove(at).map_or(0, |known| known.times),
             None => 0,
@@ -89,18 +94,19 @@ impl Store {
         {
             self.messages.remove(oldest);
         }
-        let heard = Heard { kind, sequence, body, arrival: self.arrivals, times: times + 1 };
+        let heard =
+            UnprovenMessage { kind, sequence, body, arrival: self.arrivals, times: times + 1 };
         self.messages.push_back(heard.clone());
         heard
     }
 
-    pub(super) fn of(&self, kind: u8) -> impl Iterator<Item = &Heard> {
+    pub(super) fn of(&self, kind: u8) -> impl Iterator<Item = &UnprovenMessage> {
         self.messages.iter().filter(move |heard| heard.kind == kind)
     }
 
     /// Returns the messages of this kind, the nearest to this datagram first.
-    pub(super) fn nearest(&self, kind: u8, arrival: u64) -> Vec<Heard> {
-        let mut found: Vec<Heard> = self.of(kind).cloned().collect();
+    pub(super) fn nearest(&self, kind: u8, arrival: u64) -> Vec<UnprovenMessage> {
+        let mut found: Vec<UnprovenMessage> = self.of(kind).cloned().collect();
         found.sort_by_key(|heard| heard.distance(arrival));
         found
     }
@@ -139,8 +145,12 @@ impl Checks {
     /// Chooses the certificates to try. One with a wrong fingerprint is tried now and then: only a peer that has read
     /// what we send can sign with it, so the peer's application has told us another fingerprint, which should be found
     /// out.
-    pub(super) fn choose(&mut self, certificates: Vec<Heard>, judge: Judge<'_>) -> Vec<Heard> {
-        let (mut expected, strange): (Vec<Heard>, Vec<Heard>) = certificates
+    pub(super) fn choose(
+        &mut self,
+        certificates: Vec<UnprovenMessage>,
+        judge: Judge<'_>,
+    ) -> Vec<UnprovenMessage> {
+        let (mut expected, strange): (Vec<UnprovenMessage>, Vec<UnprovenMessage>) = certificates
             .into_iter()
             .filter(|certificate| leaf(&certificate.body).is_some())
             .partition(|certificate| leaf(&certificate.body).is_some_and(judge));

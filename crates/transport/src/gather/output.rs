@@ -1,55 +1,13 @@
-//! Options and outputs of a gatherer.
+//! Outputs of a gatherer: what it asks of its driver, and what it has found.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use is::Candidate;
 
 #[cfg(doc)]
 use super::Gatherer;
-use super::{IceServer, IceUrl};
-use crate::Label;
-
-/// Kinds of candidates to gather (W3C `RTCIceTransportPolicy`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum IceTransportPolicy {
-    /// All kinds.
-    #[default]
-    All,
-    /// Only relay candidates: the peer does not learn our addresses.
-    Relay,
-}
-
-/// Options of a [`Gatherer`].
-#[derive(Clone, Debug)]
-pub struct GathererOptions {
-    /// Addresses of host candidates: the [advertised addresses](crate::mux::MuxHandle::host_addresses) of the mux.
-    pub hosts: Vec<SocketAddr>,
-    /// STUN and TURN servers. Default: none.
-    pub servers: Vec<IceServer>,
-    /// Kinds of candidates to gather. Default: all.
-    pub policy: IceTransportPolicy,
-    /// Longest wait for a STUN server. Default: 5 s.
-    pub stun_timeout: Duration,
-    /// Longest wait for a TURN server. Default: 10 s.
-    pub turn_timeout: Duration,
-    /// Prefix of log lines. Default: none.
-    pub label: Label,
-}
-
-impl Default for GathererOptions {
-    fn default() -> Self {
-        Self {
-            hosts: Vec::new(),
-            servers: Vec::new(),
-            policy: IceTransportPolicy::All,
-            stun_timeout: Duration::from_secs(5),
-            turn_timeout: Duration::from_secs(10),
-            label: Label::default(),
-        }
-    }
-}
+use super::IceUrl;
 
 /// Candidate of this side.
 #[derive(Clone, Debug)]
@@ -99,7 +57,7 @@ pub enum RelayTransport {
 
 /// Action that a [`Gatherer`] requests of its driver.
 #[derive(Debug)]
-pub enum Output {
+pub enum GathererOutput {
     /// Look this name up, and pass the result to [`handle_resolved`](Gatherer::handle_resolved).
     Resolve {
         /// Number of the server, to pass with the result.
