@@ -177,17 +177,28 @@ fn a_page_says_which_of_its_lines_may_not_have_arrived() {
         ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
             .await;
         ann.browser.expect_fault(FaultKind::FailedRequest, &["/socket/demo"]);
-        // A line every 50 ms, from before the fault until the page is another peer.
+        // A line every 50 ms, from before the fault until the page is another peer. After the first ones the channel
+        // takes no more, as if it were broken already.
         let write = "window.written = 0;
+             const { send } = RTCDataChannel.prototype;
              const [input, form] = ['chat-input', 'chat-form'].map((id) => document.getElementById(id));
              const first = window.demo.peerId;
+             RTCDataChannel.prototype.send = function (text) {
+                 if (this.label !== 'chat' || window.written < 3) send.call(this, text);
+             };
              const writing = setInterval(() => {
-                 if (window.demo.peerId !== first) return clearInterval(writing);
+                 if (window.demo.peerId !== first) {
+                     RTCDataChannel.prototype.send = send;
+                     return clearInterval(writing);
+                 }
                  if (input.disabled) return;
-                 input.value = `line ${window.written += 1}.`;
+                 input.value = `line ${window.written + 1}.`;
                  form.requestSubmit();
+                 // A line that was not sent stays in its field.
+                 if (input.value === '') window.written += 1;
              }, 50);";
         ann.browser.evaluate(write, vec![]).await;
+        ann.waits("lost lines", "return window.written > 4").await;
         ann.presses("demo", "Supervisor", "stop").await;
 
         // Each line has come back or is reported missing, and some are missing.

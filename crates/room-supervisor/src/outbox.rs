@@ -33,6 +33,8 @@ struct Line {
     told: bool,
     /// Whether a caller of [`put`](Outbox::put) is going to tell the socket.
     promised: bool,
+    /// Whether the first frame is the opening one of a socket that has not taken it.
+    opening: bool,
 }
 
 /// Number of a socket of a client: each new socket has a higher number.
@@ -108,7 +110,8 @@ impl Outbox {
         Self { on_close: Some(Box::new(on_close)), ..self }
     }
 
-    /// Makes this socket the only one that takes frames out; `first` goes before all waiting frames.
+    /// Makes this socket the only one that takes frames out; `first` goes before all waiting frames, in place of an
+    /// earlier socket's that was not taken.
     pub fn attach(
         &self,
         socket: Recipient<MailWaiting>,
@@ -118,6 +121,12 @@ impl Outbox {
         line.number.0 += 1;
         line.socket = Some(socket);
         line.told = false;
+        if line.opening
+            && let Some(stale) = line.frames.pop_front()
+        {
+            line.bytes -= stale.len();
+        }
+        line.opening = first.is_some();
         if let Some(first) = first {
             line.bytes += first.len();
             line.frames.push_front(first);
@@ -195,6 +204,7 @@ impl Outbox {
         }
         if let Some(frame) = line.frames.pop_front() {
             line.bytes -= frame.len();
+            line.opening = false;
             return Some(Deliver::Frame(frame));
         }
         line.told = false;
@@ -239,7 +249,7 @@ impl Outbox {
     /// Drops the frames if the client is closed and has no socket: it gets no other one.
     fn drop_what_nobody_takes(&self, line: &mut Line) {
         if line.socket.is_none() && self.is_closed() {
-            (line.frames, line.bytes) = (VecDeque::new(), 0);
+            (line.frames, line.bytes, line.opening) = (VecDeque::new(), 0, false);
         }
     }
 
@@ -358,6 +368,9 @@ pub(crate) mod tests {
         outbox.detach(first);
         outbox.push("c".into()).unwrap();
         assert_eq!(outbox.next(first), None, "it has ended");
+        // A socket that is lost before it has taken anything.
+        let lost = outbox.attach(old.clone().recipient(), Some("stale".into()));
+        outbox.detach(lost);
         let second = outbox.attach(new.clone().recipient(), Some("resumed".into()));
         outbox.detach(first);
 
@@ -366,7 +379,8 @@ pub(crate) mod tests {
             assert_eq!(outbox.next(second), frame(text));
         }
         assert_eq!(outbox.next(second), None);
-        assert_eq!((old.send(Told).await.unwrap(), new.send(Told).await.unwrap()), (1, 1));
+        assert_eq!(outbox.backlog(), (0, 0));
+        assert_eq!((old.send(Told).await.unwrap(), new.send(Told).await.unwrap()), (2, 1));
     }
 
     #[test]

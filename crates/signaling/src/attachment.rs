@@ -90,8 +90,11 @@ struct State {
     over: bool,
     /// The peer's current instance, or its last one.
     peer: Option<Recipient<Presence>>,
-    /// The only valid token.
+    /// The newest token.
     token: Option<Digest>,
+    /// The token by which the client has come back, until it is known to have read the newest: a connection that is
+    /// lost right after it was opened must not cost the session.
+    used: Option<Digest>,
 }
 
 enum Line {
@@ -107,6 +110,12 @@ enum Line {
         admission: Option<Admission>,
     },
     Gone,
+}
+
+impl State {
+    fn tokens(&self) -> impl Iterator<Item = Digest> + use<> {
+        self.token.into_iter().chain(self.used)
+    }
 }
 
 impl Attachment {
@@ -129,7 +138,7 @@ impl Attachment {
             });
             number = outbox.attach(mail, None);
             let line = Line::Here { number, control, cable };
-            let state = State { line, over: false, peer: None, token: None };
+            let state = State { line, over: false, peer: None, token: None, used: None };
             Self {
                 outbox: Arc::new(outbox),
                 terms,
@@ -169,8 +178,10 @@ impl Attachment {
     /// Replaces the token; returns the new one as the client gets it.
     fn renew(&self, state: &mut State) -> Value {
         let (token, digest) = self.tokens.issue(Weak::clone(&self.itself));
-        if let Some(used) = state.token.replace(digest) {
-            self.tokens.revoke(used);
+        if let Some(replaced) = state.token.replace(digest)
+            && state.used != Some(replaced)
+        {
+            self.tokens.revoke(replaced);
         }
         json!({ "token": token, "grace_ms": self.terms.resume_grace.as_millis() as u64 })
     }
@@ -216,7 +227,9 @@ impl Attachment {
         admit: impl FnOnce(Option<Admission>) -> Result<Admission, (Option<Admission>, TooMany)>,
     ) -> Result<(SocketNumber, Admission), ResumeError> {
         let mut state = self.state();
-        if state.over || state.token != Some(token) || self.outbox.is_closed() {
+        // While the socket that it has opened is there, a used token opens no other.
+        let unread = state.used == Some(token) && matches!(state.line, Line::Away { .. });
+        if state.over || self.outbox.is_closed() || state.token != Some(token) && !unread {
             return Err(ResumeError::CannotResume);
         }
         let old = match &mut state.line {
@@ -241,6 +254,11 @@ impl Attachment {
             control.do_send(ToSocket::End(RESUMED_ELSEWHERE));
             cable.cut_after(self.terms.close_grace, Arc::clone(&self.counters), || {});
         }
+        if let Some(used) = state.used.replace(token)
+            && used != token
+        {
+            self.tokens.revoke(used);
+        }
         let resumed = self.resumed(&mut state);
         let number = self.outbox.attach(plug.mail, Some(resumed.encode()));
         self.tell(&state, Presence::Here(number));
@@ -261,6 +279,17 @@ impl Attachment {
         RoomMessage::new("resumed", &data)
             .expect("ids and values can always be written as JSON")
             .to(To::Peers(vec![peer_id]))
+    }
+
+    /// Handles the first input of this socket: its client has read the newest token, so no earlier one is valid.
+    pub(crate) fn heard(&self, socket: SocketNumber) {
+        let mut state = self.state();
+        if let Line::Here { number, .. } = state.line
+            && number == socket
+            && let Some(used) = state.used.take()
+        {
+            self.tokens.revoke(used);
+        }
     }
 
     /// Sends to the client's socket, if it is still this one.
@@ -337,7 +366,7 @@ impl Attachment {
         }
         let mut state = self.state();
         // The client may be away, or gone without the server noticing: it is told when it comes back.
-        if let Some(token) = state.token.filter(|_| is_for_good(close)) {
+        for token in state.tokens().filter(|_| is_for_good(close)) {
             self.tokens.close(token, close, Instant::now() + self.terms.resume_grace);
         }
         match state.line {
@@ -377,7 +406,7 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        if let Some(token) = self.state().token {
+        for token in self.state().tokens() {
             self.tokens.revoke(token);
         }
     }

@@ -207,6 +207,11 @@ type Ctx = ws::WebsocketContext<Socket>;
 
 impl Socket {
     fn tell(&mut self, event: Event, ctx: &mut Ctx) {
+        if let Some(Place { attachment, number }) = self.fate.place.get()
+            && !self.fate.heard.replace(true)
+        {
+            attachment.heard(*number);
+        }
         let kept = |held: &VecDeque<Event>| held.iter().map(Event::kept).sum::<usize>();
         let admitted = self.fate.admitted.get();
         // Usually none is held, and a first one of any size is kept.

@@ -479,6 +479,8 @@ class Socket {
   #failed = 0;
   /** Those of them that found no server or were refused by one, since the server was last asked for its status. */
   #unopened = 0;
+  /** Whether the server was reachable when it was last asked, after too many attempts that may have been refused. */
+  #doubted = false;
   /** Number of times in a row that the room has not admitted the client again. */
   #turnedAway = 0;
   /** Causes for which connections have ended, by close code. @type {Map<number, Tally>} */
@@ -492,6 +494,8 @@ class Socket {
   /** @type {CallboardError | null} the server's error before it closed the connection */
   #farewell = null;
   #asked = false;
+  /** Whether the server has opened the connection, so that it has not refused it. */
+  #opened = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** Runs while the server must prove that it is reachable. @type {ReturnType<typeof setTimeout> | undefined} */
@@ -592,7 +596,8 @@ class Socket {
     const socket = new WebSocket(url, this.#options.protocols);
     this.#socket = socket;
     this.#farewell = null;
-    this.#asked = false;
+    this.#asked = this.#opened = false;
+    socket.onopen = () => (this.#opened = true);
     socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
     socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
     const tooLong = "the server does not let us in";
@@ -631,6 +636,7 @@ class Socket {
     this.#resume = typeof token === "string" ? { token, milliseconds: Number(milliseconds) || 0 } : null;
     this.#since = performance.now();
     this.#unopened = this.#turnedAway = 0;
+    this.#doubted = false;
     this.state = "open";
     // Each is sent once: if it ends the connection, it is gone.
     for (const text of this.#waiting.splice(0)) this.#socket?.send(text);
@@ -661,10 +667,12 @@ class Socket {
     if (this.#farewell?.code === "message_too_large") this.#largest = Math.min(this.#largest, Number(this.#farewell.details?.max_bytes) || Infinity);
     if (!ours && FAULTS.has(code) && this.#hasDied(code)) return this.#giveUp("the connection died of the same again and again", code, reason);
     if (turnedAway && (this.#turnedAway += 1) > REPEATS) return this.#giveUp("the room does not let us in again", code, reason);
-    if (open && (this.#farewell || !RESUMABLE.has(code))) this.#resume = null;
+    // A browser closes a page's connections before it tells the page that it leaves it.
+    const leaving = !ours && code === GOING_AWAY && reason === "";
+    if (open && (this.#farewell || leaving || !RESUMABLE.has(code))) this.#resume = null;
     if (open && now - this.#since >= STABLE) this.#failed = 0;
     if (open) this.#since = now;
-    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (!ours && (await this.#status()) !== UNREACHABLE))) {
+    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (!ours && !this.#opened && (await this.#status()) !== UNREACHABLE))) {
       // It was refused, not unreachable: the peer has ended.
       this.#resume = null;
     }
@@ -674,7 +682,10 @@ class Socket {
     if (this.#failed >= this.#options.attempts) return this.#end("too many attempts", code);
 
     // The member that keeps the client out may be its own earlier peer, from before the connection was lost.
-    const delay = turnedAway ? this.#options.longestDelay * AFTER_NO[this.#turnedAway - 1] : backoff(this.#failed, this.#options);
+    const delay = Math.max(
+      turnedAway ? this.#options.longestDelay * AFTER_NO[this.#turnedAway - 1] : backoff(this.#failed, this.#options),
+      leaving ? LEAVING_TIME : 0,
+    );
     this.#failed += 1;
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#tell("waiting", { reason: this.#farewell?.message ?? reason, code, delay });
@@ -692,12 +703,17 @@ class Socket {
 
   /** Returns whether a reachable server has refused too many attempts in a row. Asks it once in a while. */
   async #isRefused() {
+    const { refusals } = this.#options;
     this.#unopened += 1;
-    if (this.#unopened < this.#options.refusals) return false;
-    this.#unopened = 0;
+    if (this.#unopened < refusals - 1) return false;
     const status = await this.#status();
     // The status of a server of another origin cannot be seen; overload, or a proxy without a server, does not count.
-    return !this.#is("closed") && status >= 400 && status < 500 && status !== 408 && status !== 429;
+    const refuses = !this.#is("closed") && status >= 400 && status < 500 && status !== 408 && status !== 429;
+    // The attempts so far may have found no server, which is back now: it must refuse another one.
+    const refused = refuses && (this.#doubted || refusals <= 1);
+    this.#doubted = refuses;
+    this.#unopened = refuses ? refusals - 2 : 0;
+    return refused;
   }
 
   /**
@@ -1583,8 +1599,12 @@ const DEFAULTS = {
 };
 /** This client's close code for a server that does not answer ("Timeout"); the server does not take it for leaving. */
 const UNANSWERED = 3008;
+/** Close code of a server that shuts down, with a reason, and of this page's browser ("Going away"), without one. */
+const GOING_AWAY = 1001;
+/** Delay before a page reconnects that its browser may be leaving, in ms: for the server, its peer has left. */
+const LEAVING_TIME = 2_000;
 /** Close codes of a connection that can be resumed: there was none, or one side did not hear from the other. */
-const RESUMABLE = new Set([1006, 1001, UNANSWERED]);
+const RESUMABLE = new Set([1006, GOING_AWAY, UNANSWERED]);
 /** Close codes for an error of this client, or of the server over something that the client sent and may send again. */
 const FAULTS = new Set([1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013]);
 /** Number of retries of something that fails in the same way. */

@@ -79,12 +79,33 @@ async fn a_token_that_is_wrong_or_used_is_refused() {
     }
     let origin = [("origin", "https://evil.example")];
     assert_eq!(server.refusal(&path(&token), &origin).await.0, 403);
-    let (guest, next) = server.resume(&token).await;
+    let (mut guest, next) = server.resume(&token).await;
+    settle(&mut guest).await;
     lose(&server, guest).await;
 
     assert_eq!(server.refusal(&path(&token), &[]).await, CANNOT(), "used");
     server.resume(&next).await;
     assert_eq!(server.counters.get(Count::CannotResume), 6);
+}
+
+#[actix::test]
+async fn one_that_is_lost_before_it_has_read_its_new_token_comes_back_with_the_old_one() {
+    let server = server().await;
+    let (guest, token) = server.join_with_token().await;
+    let id = guest.id.clone();
+    lose(&server, guest).await;
+
+    for _ in 0..2 {
+        let path = format!("/socket/demo?resume={token}");
+        // It reads nothing.
+        lose(&server, server.connect_to(&path, &[]).await.expect("a socket")).await;
+    }
+    let (mut guest, next) = server.resume(&token).await;
+    assert_eq!(guest.id, id);
+    settle(&mut guest).await;
+    lose(&server, guest).await;
+    assert_eq!(server.refusal(&format!("/socket/demo?resume={token}"), &[]).await, CANNOT());
+    server.resume(&next).await;
 }
 
 #[actix::test]

@@ -1,5 +1,7 @@
 //! Losing the connection, and coming back.
 
+use std::time::Duration;
+
 use integration_tests::{Kind, on_a_stage_of_its_own};
 use serde_json::json;
 
@@ -73,6 +75,71 @@ async fn comes_back_after_a_restart(kind: Kind) {
         .await;
     assert_eq!(up, json!({ "ids": true, "chat": "again", "eve": "closed" }));
     page.close().await;
+}
+
+/// The client asks a server for its status after attempts that found none, and the server is back when it answers.
+#[test]
+fn a_server_that_has_just_come_back_has_refused_nothing() {
+    on_a_stage_of_its_own(async || {
+        let server = Server::start(Setup::default()).await;
+        let port = server.port;
+        let page = Page::open(Kind::Chromium, port).await;
+        page.run(
+            "window.ann = await connect('/socket/lobby', { firstDelay: 5, longestDelay: 20, refusals: 2 });
+             [window.rejoined, window.errors] = [heard(ann, 'rejoined'), heard(ann, 'error')];
+             const { fetch } = window;
+             window.asked = 0;
+             window.back = new Promise((resolve) => (window.come_back = resolve));
+             window.fetch = async (...request) => {
+                 asked += 1;
+                 await back;
+                 return fetch(...request);
+             };",
+        )
+        .await;
+        page.expect_refused("/socket/lobby");
+        server.stop();
+        page.becomes("asked > 0").await;
+
+        let _server = Server::start(Setup { port, ..Setup::default() }).await;
+        page.run("come_back()").await;
+
+        page.becomes("rejoined.length === 1 && ann.state === 'open'").await;
+        assert_eq!(
+            page.run("return errors.map(([{ code }]) => code)").await,
+            json!(["room_closed"])
+        );
+        page.close().await;
+    });
+}
+
+/// Firefox closes a page's connections with 1001 before it tells the page that it leaves it; `stop()` does the same to a
+/// page that stays.
+#[test]
+fn firefox_asks_for_no_session_that_it_has_ended_itself() {
+    on_a_stage_of_its_own(async || {
+        let setup = Setup { resume_grace: Duration::from_secs(60), ..Setup::default() };
+        let server = Server::start(setup).await;
+        // A failed request of the page, as for a session that has ended, would be a fault.
+        let page = Page::open(Kind::Firefox, server.port).await;
+        let told = page
+            .run(
+                "const ann = await connect('/socket/lobby', { firstDelay: 1 });
+                 const bob = await connect('/socket/lobby', { firstDelay: 1 });
+                 const before = ann.peerId;
+                 const [states, rejoined] = [heard(ann, 'state'), heard(ann, 'rejoined')];
+                 stop();
+                 await until(() => rejoined.length === 1 && ann.state === 'open');
+                 const [[state, { code, reason, delay }]] = states;
+                 return { state, code, reason, delay, previous: rejoined[0][1] === before, another: ann.peerId !== before }",
+            )
+            .await;
+        let expected = json!({
+            "state": "waiting", "code": 1001, "reason": "", "delay": 2_000, "previous": true, "another": true,
+        });
+        assert_eq!(told, expected);
+        page.close().await;
+    });
 }
 
 #[test]

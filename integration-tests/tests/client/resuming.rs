@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::page::Page;
 use crate::proxy::Proxy;
+use crate::scripted::Scripted;
 use crate::server::{Server, Setup};
 
 #[test]
@@ -99,6 +100,41 @@ async fn takes_up_what_was_cut(kind: Kind) {
     });
     assert_eq!(anew, expected);
     page.close().await;
+}
+
+/// The server has not refused the session: the client lost its new connection before it could read that it has it.
+#[test]
+fn a_session_is_asked_for_again_when_its_new_connection_is_lost_at_once() {
+    on_a_stage_of_its_own(async || {
+        let blank = Server::start(Setup::default()).await;
+        let server = Scripted::start(|mut client| async move {
+            let resume = json!({ "token": format!("token-{}", client.number), "grace_ms": 60_000 });
+            let data = json!({ "peer_id": "ann", "peers": [], "resume": resume });
+            match client.number {
+                0 => client.say(json!({ "event": "authenticated", "data": data })).await,
+                1 => {}
+                _ => {
+                    client.say(json!({ "event": "resumed", "data": data })).await;
+                    while client.next().await.is_some() {}
+                }
+            }
+        })
+        .await;
+        let page = Page::open(Kind::Chromium, blank.port).await;
+        page.run(&format!(
+            "window.ann = await connect('ws://127.0.0.1:{}/socket/lobby', {{ firstDelay: 5, longestDelay: 20 }});
+             [window.resumed, window.rejoined] = [heard(ann, 'resumed'), heard(ann, 'rejoined')];",
+            server.port
+        ))
+        .await;
+
+        page.becomes("resumed.length === 1 && ann.state === 'open'").await;
+        assert_eq!(page.run("return [ann.peerId, rejoined.length]").await, json!(["ann", 0]));
+        let path = "/socket/lobby";
+        let resume = format!("{path}?resume=token-0");
+        assert_eq!(server.asked(), [path, &resume, &resume]);
+        page.close().await;
+    });
 }
 
 /// On-demand rooms would be opened again by clients that have not heard that their room was closed.

@@ -8,13 +8,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::handshake::server::Request;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// Server that admits every client, and then runs a script for each connection; connections are numbered from 0.
 pub(crate) struct Scripted {
     pub(crate) port: u16,
     heard: Arc<Mutex<Vec<Value>>>,
-    connections: Arc<Mutex<usize>>,
+    asked: Arc<Mutex<Vec<String>>>,
     accepting: AbortHandle,
 }
 
@@ -34,26 +35,38 @@ impl Scripted {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("a bound socket").port();
-        let (heard, connections) =
-            (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
-        let (all, counted) = (Arc::clone(&heard), Arc::clone(&connections));
+        let (heard, asked) =
+            (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let (all, asks) = (Arc::clone(&heard), Arc::clone(&asked));
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let Ok(socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+                let mut path = String::new();
+                #[expect(clippy::result_large_err, reason = "the library's type")]
+                let read = |request: &Request, response| {
+                    path = request.uri().to_string();
+                    Ok(response)
+                };
+                let accepted = tokio_tungstenite::accept_hdr_async(stream, read).await;
+                let Ok(socket) = accepted else { continue };
                 let number = {
-                    let mut count = counted.lock().expect("nothing panics");
-                    *count += 1;
-                    *count - 1
+                    let mut asks = asks.lock().expect("nothing panics");
+                    asks.push(path);
+                    asks.len() - 1
                 };
                 tokio::spawn(script(Connection { number, socket, heard: Arc::clone(&all) }));
             }
         });
-        Self { port, heard, connections, accepting: accepting.abort_handle() }
+        Self { port, heard, asked, accepting: accepting.abort_handle() }
     }
 
     /// Returns the number of WebSockets that were opened.
     pub(crate) fn connections(&self) -> usize {
-        *self.connections.lock().expect("nothing panics")
+        self.asked.lock().expect("nothing panics").len()
+    }
+
+    /// Returns the paths at which WebSockets were opened, with their queries.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("nothing panics").clone()
     }
 
     /// Returns the data of all messages of this name that have come.

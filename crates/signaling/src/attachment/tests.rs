@@ -54,8 +54,31 @@ async fn a_token_is_good_once_and_gone_with_its_peer() {
 
     assert!(second > first);
     assert_eq!(resume(&attachment, token), Err(ResumeError::CannotResume));
+    attachment.heard(first);
+    assert!(tokens.find(token).is_some(), "this says nothing of the new socket");
+    attachment.heard(second);
     assert!(tokens.find(token).is_none());
     assert_eq!(tokens.count(), 1, "the new one");
+    attachment.ended(second, End::Lost, None);
+    assert_eq!(resume(&attachment, token), Err(ResumeError::CannotResume));
+    drop(attachment);
+    assert_eq!(tokens.count(), 0);
+}
+
+#[actix::test]
+async fn a_client_that_has_not_read_its_new_token_comes_back_with_the_old_one() {
+    let tokens = Arc::<Tokens>::default();
+    let (attachment, mut socket, token) = attachment(&tokens);
+    for _ in 0..3 {
+        attachment.ended(socket, End::Lost, None);
+        socket = resume(&attachment, token).unwrap();
+        assert_eq!(resume(&attachment, token), Err(ResumeError::CannotResume), "a second socket");
+        assert_eq!(tokens.count(), 2, "this one and the newest");
+    }
+
+    // The client has read the newest token, which nobody knows here, and is closed for good.
+    attachment.outbox.close(CloseFrame { code: 4001, reason: "kicked out" });
+    assert_eq!(tokens.closed(token).map(|close| close.code), Some(4001));
     drop(attachment);
     assert_eq!(tokens.count(), 0);
 }

@@ -65,6 +65,8 @@ pub(super) struct Fate {
     pub(super) both_closed: Cell<bool>,
     /// The actor has taken enough for one chunk, and goes on with the next.
     pub(super) full: Cell<bool>,
+    /// The client has sent something.
+    pub(super) heard: Cell<bool>,
     /// The room has admitted the client, through this socket or an earlier one.
     pub(super) admitted: Cell<bool>,
     /// Nothing more is read until the peer has the held input.
