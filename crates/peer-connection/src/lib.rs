@@ -17,11 +17,9 @@
 //!     offer: SessionDescription,
 //! ) -> Result<(PeerConnectionHandle, SessionDescription), Box<dyn std::error::Error>> {
 //!     let connection = connections.open(&Api::default(), Configuration::default(), owner).await?;
-//!     connection.send(SetRemoteDescription(offer)).await??;
-//!     let answer = connection.send(CreateAnswer::default()).await??;
-//!     connection.send(SetLocalDescription(Some(answer.clone()))).await??;
+//!     let accepted = connection.send(AcceptOffer(offer)).await??;
 //!     // Candidates follow as `ConnectionEvent::IceCandidate`, for the peer's addIceCandidate.
-//!     Ok((connection, answer))
+//!     Ok((connection, accepted.answer))
 //! }
 //! ```
 //!
@@ -71,4 +69,9 @@ pub use media::*;
 pub use sctp::SctpViolation;
 pub use session::Counters;
 pub use state::*;
-pub use stats::StatsReport;
+pub use stats::{
+    CertificateStats, CodecStats, DataChannelStats, DtlsRole, IceCandidatePairStats,
+    IceCandidateStats, InboundRtpStreamStats, OutboundRtpStreamStats, PeerConnectionStats,
+    RemoteInboundRtpStreamStats, RemoteOutboundRtpStreamStats, Stats, StatsDictionary, StatsReport,
+    TlsVersion, TransportStats,
+};

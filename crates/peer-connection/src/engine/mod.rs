@@ -26,7 +26,7 @@ pub(crate) use str0m::channel::ChannelId as ChannelKey;
 use str0m::error::{ProtoError, SctpError};
 use str0m::media::Mid;
 use str0m::net::{Protocol, Receive};
-pub(crate) use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
+pub(crate) use str0m::stats::{CandidatePairStats, MediaEgressStats, MediaIngressStats, PeerStats};
 use str0m::{Input, Output, Rtc, RtcError};
 
 use self::recipe::Recipe;

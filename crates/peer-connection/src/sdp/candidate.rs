@@ -1,15 +1,21 @@
 //! Line of an ICE candidate (RFC 8839 §5.1), parsed as far as is needed to use it.
 
+use serde::Serialize;
+
 /// Type of a candidate (RFC 8445 §5.1.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum CandidateType {
     /// An address of the machine.
+    #[serde(rename = "host")]
     Host,
     /// An address that a STUN server has seen.
+    #[serde(rename = "srflx")]
     ServerReflexive,
     /// An address that the peer has seen.
+    #[serde(rename = "prflx")]
     PeerReflexive,
     /// An address of a TURN server.
+    #[serde(rename = "relay")]
     Relayed,
 }
 

@@ -10,7 +10,7 @@ use crate::engine::{Candidate, Engine};
 use crate::error::AddIceCandidateError;
 use crate::event::ConnectionEvent;
 use crate::jsep::Checked;
-use crate::sdp::ParsedCandidate;
+use crate::sdp::{CandidateType, ParsedCandidate};
 use crate::state::*;
 
 /// Candidates of both sides.
@@ -29,7 +29,7 @@ pub(super) struct Candidates {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RemoteCandidate {
     pub(crate) address: SocketAddr,
-    pub(crate) kind: &'static str,
+    pub(crate) kind: CandidateType,
     pub(crate) priority: u32,
     pub(crate) foundation: String,
     pub(crate) ufrag: Option<String>,
@@ -237,7 +237,7 @@ impl Session {
         let candidate = Candidate::from_sdp_string(&told).map_err(|_| Error::Syntax(excerpt()))?;
         let remote = RemoteCandidate {
             address,
-            kind: parsed.kind.name(),
+            kind: parsed.kind,
             priority: parsed.priority,
             foundation: parsed.foundation.to_owned(),
             ufrag: ufrag.clone(),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use callboard_peer_connection::messages::{GetConnectionState, GetCounters, GetStats};
 use callboard_peer_connection::{
-    PeerConnectionHandle, PeerConnectionId, PeerConnectionState, PeerConnections, StatsReport,
+    DataChannelStats, IceCandidatePairStats, IceCandidateStats, PeerConnectionHandle,
+    PeerConnectionId, PeerConnectionState, PeerConnections, Stats, StatsReport, TransportStats,
 };
 use callboard_supervision::Status;
 use futures_util::StreamExt;
@@ -106,82 +107,72 @@ async fn ask(handle: &PeerConnectionHandle) -> Option<Connection> {
         handle.send(GetCounters)
     );
     let (stats, state, counters) = (stats.ok()?, state.ok()?, counters.ok()?);
-    let sum = |member: &str| {
-        let channels = stats.of_type("data-channel");
-        channels.filter_map(|channel| channel.get(member)?.as_u64()).sum::<u64>()
-    };
+    let sum = |bytes: fn(&DataChannelStats) -> u64| stats.of().map(bytes).sum::<u64>();
     let mut shown = shown(&stats);
     shown.insert("state".to_owned(), state.name().into());
     shown.insert("datagrams_lost".to_owned(), counters.datagrams_lost.into());
     Some(Connection {
         shown,
         state,
-        data_sent: sum("bytesSent"),
-        data_received: sum("bytesReceived"),
+        data_sent: sum(|channel| channel.bytes_sent),
+        data_received: sum(|channel| channel.bytes_received),
     })
 }
 
 /// Returns the part of the W3C statistics that is shown.
 fn shown(stats: &StatsReport) -> Map<String, Value> {
-    let member = |of: Option<&Map<String, Value>>, name: &str| {
-        of.and_then(|of| of.get(name)).cloned().unwrap_or(Value::Null)
-    };
-    let transport = stats.of_type("transport").next();
-    let dtls = match member(transport, "tlsVersion").as_str() {
-        Some("FEFD") => Value::from("1.2"),
-        Some("FEFC") => Value::from("1.3"),
-        _ => Value::Null,
-    };
-    let mut shown = Map::from_iter([
-        ("ice_state".to_owned(), member(transport, "iceState")),
-        ("dtls_state".to_owned(), member(transport, "dtlsState")),
-        ("dtls".to_owned(), dtls),
-        ("srtp".to_owned(), member(transport, "srtpCipher")),
-        ("bytes_sent".to_owned(), member(transport, "bytesSent")),
-        ("bytes_received".to_owned(), member(transport, "bytesReceived")),
-    ]);
-    let named = |id: Value| stats.0.get(id.as_str()?)?.as_object();
-    let address =
-        |of: Option<&Map<String, Value>>| match (member(of, "address"), member(of, "port")) {
-            (Value::String(address), Value::Number(port)) if address.contains(':') => {
-                Value::from(format!("[{address}]:{port}"))
-            }
-            (Value::String(address), Value::Number(port)) => {
-                Value::from(format!("{address}:{port}"))
-            }
-            _ => Value::Null,
-        };
-    let pair = stats.of_type("candidate-pair").next();
-    let (local, remote) =
-        (named(member(pair, "localCandidateId")), named(member(pair, "remoteCandidateId")));
-    let rtt = member(pair, "currentRoundTripTime").as_f64();
+    let transport = stats.of::<TransportStats>().next();
+    let pair = stats.of::<IceCandidatePairStats>().next();
     // Rounded to a thousandth.
+    let rtt = pair.and_then(|pair| pair.current_round_trip_time);
     let rtt = rtt.map(|seconds| (seconds * 1_000_000.0).round() / 1_000.0);
-    shown.insert("rtt_ms".to_owned(), json!(rtt));
-    let pair = pair.map(|_| {
-        json!({
-            "local": address(local),
-            "remote": address(remote),
-            "local_type": member(local, "candidateType"),
-            "remote_type": member(remote, "candidateType"),
-            "protocol": member(remote, "protocol"),
-        })
-    });
-    shown.insert("pair".to_owned(), json!(pair));
-    let channels: Vec<Value> = stats
-        .of_type("data-channel")
-        .map(|channel| {
-            let channel = Some(channel);
-            json!({
-                "label": member(channel, "label"),
-                "state": member(channel, "state"),
-                "bytes_sent": member(channel, "bytesSent"),
-                "bytes_received": member(channel, "bytesReceived"),
-            })
-        })
-        .collect();
-    shown.insert("channels".to_owned(), channels.into());
-    shown
+    let channels: Vec<Value> = stats.of().map(channel_shown).collect();
+    Map::from_iter(
+        [
+            ("ice_state", json!(transport.map(|transport| transport.ice_state))),
+            ("dtls_state", json!(transport.map(|transport| transport.dtls_state))),
+            ("dtls", json!(transport.and_then(|it| Some(it.tls_version?.number())))),
+            ("srtp", json!(transport.and_then(|transport| transport.srtp_cipher))),
+            ("bytes_sent", json!(transport.map(|transport| transport.bytes_sent))),
+            ("bytes_received", json!(transport.map(|transport| transport.bytes_received))),
+            ("rtt_ms", json!(rtt)),
+            ("pair", json!(pair.map(|pair| pair_shown(stats, pair)))),
+            ("channels", channels.into()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    )
+}
+
+fn pair_shown(stats: &StatsReport, pair: &IceCandidatePairStats) -> Value {
+    let candidate = |id: &str| match stats.get(id) {
+        Some(Stats::LocalCandidate(candidate) | Stats::RemoteCandidate(candidate)) => {
+            Some(candidate)
+        }
+        _ => None,
+    };
+    let local = candidate(&pair.local_candidate_id);
+    let remote = candidate(&pair.remote_candidate_id);
+    json!({
+        "local": local.map(address),
+        "remote": remote.map(address),
+        "local_type": local.map(|candidate| candidate.candidate_type),
+        "remote_type": remote.map(|candidate| candidate.candidate_type),
+        "protocol": remote.map(|candidate| candidate.protocol),
+    })
+}
+
+fn address(candidate: &IceCandidateStats) -> String {
+    let (address, port) = (&candidate.address, candidate.port);
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+fn channel_shown(channel: &DataChannelStats) -> Value {
+    json!({
+        "label": channel.label,
+        "state": channel.state,
+        "bytes_sent": channel.bytes_sent,
+        "bytes_received": channel.bytes_received,
+    })
 }
 
 /// Mark of details that were not answered in time, and are the previous ones.

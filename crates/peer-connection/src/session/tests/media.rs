@@ -143,7 +143,7 @@ fn directions_are_negotiated_by_both_sides() {
                 .change(now, |all| all.usable(id).map(|one| one.direction = theirs))
                 .unwrap();
             pair.b.session.set_local_description(now, None).unwrap();
-            let answer = pair.b.session.jsep().current_local().cloned().unwrap();
+            let answer = pair.b.session.jsep().current_local().unwrap().description();
             pair.a.session.set_remote_description(now, answer).unwrap();
 
             let agreed = ours.intersection(theirs.reversed());
@@ -196,7 +196,8 @@ fn a_stopped_transceiver_ends_on_both_sides_and_its_place_is_rejected() {
                 .iter()
                 .any(|event| matches!(event, ConnectionEvent::TransceiverStopped { .. }))
         );
-        let local = sdp::Sdp::parse(&peer.session.jsep().current_local().unwrap().sdp);
+        let local =
+            sdp::Sdp::parse(&peer.session.jsep().current_local().unwrap().description().sdp);
         assert_eq!(local.media()[0].port(), Some(0));
         assert_eq!(local.bundle().map(|bundle| bundle.len()), Some(1));
     }
@@ -245,7 +246,7 @@ fn preferred_codecs_are_the_only_ones() {
     let vp9 = vec![RtpCodecCapability::new("video/VP9")];
     pair.b.session.change(now, |all| all.usable(id).map(|one| one.preferences = vp9)).unwrap();
     pair.b.session.set_local_description(now, None).unwrap();
-    let answer = pair.b.session.jsep().current_local().cloned().unwrap();
+    let answer = pair.b.session.jsep().current_local().unwrap().description();
     pair.a.session.set_remote_description(now, answer).unwrap();
     let codecs = pair.a.session.transceivers()[0].codecs.clone();
     assert!(
@@ -444,30 +445,41 @@ fn statistics_have_w3cs_shape() {
 
     let now = pair.now;
     let (of_a, of_b) = (pair.a.session.stats(now), pair.b.session.stats(now));
-    let one = |report: &StatsReport, kind: &'static str| {
-        report.of_type(kind).next().cloned().unwrap_or_else(|| panic!("no {kind}"))
-    };
-    let transport = &of_a.0["ice_transport"];
-    assert!(
-        transport["bytesSent"].as_u64() > Some(0) && transport["bytesReceived"].as_u64() > Some(0)
-    );
-    assert_eq!(transport["srtpCipher"], "AEAD_AES_128_GCM");
-    assert_eq!(transport["dtlsState"], "connected");
-    assert!(of_a.0.keys().any(|id| id.starts_with("PeerConnection-")));
-    assert_eq!(one(&of_a, "peer-connection")["dataChannelsRequested"], 1);
-    assert_eq!(one(&of_b, "peer-connection")["dataChannelsAccepted"], 1);
-    assert_eq!(one(&of_a, "data-channel")["messagesSent"], 1);
-    assert_eq!(one(&of_b, "data-channel")["bytesReceived"], 5);
-    assert!(one(&of_a, "outbound-rtp")["packetsSent"].as_u64() >= Some(60));
-    assert!(one(&of_b, "inbound-rtp")["framesReceived"].as_u64() >= Some(55));
-    let pair_id = transport["selectedCandidatePairId"].as_str().unwrap();
-    assert_eq!(of_a.0[pair_id]["state"], "succeeded");
-    assert!(of_a.0[pair_id]["currentRoundTripTime"].as_f64() > Some(0.019));
-    for kind in
-        ["local-candidate", "remote-candidate", "certificate", "codec", "remote-inbound-rtp"]
-    {
-        one(&of_a, kind);
+    fn one<D: StatsDictionary>(report: &StatsReport) -> &D {
+        report.of::<D>().next().unwrap_or_else(|| panic!("no {}", std::any::type_name::<D>()))
     }
+    let transport: &TransportStats = one(&of_a);
+    assert_eq!(of_a.get("ice_transport"), Some(&Stats::Transport(transport.clone())));
+    assert!(transport.bytes_sent > 0 && transport.bytes_received > 0);
+    assert_eq!(transport.srtp_cipher, Some("AEAD_AES_128_GCM"));
+    assert_eq!(transport.dtls_state, DtlsTransportState::Connected);
+    assert!(one::<PeerConnectionStats>(&of_a).id.starts_with("PeerConnection-"));
+    assert_eq!(one::<PeerConnectionStats>(&of_a).data_channels_requested, 1);
+    assert_eq!(one::<PeerConnectionStats>(&of_b).data_channels_accepted, 1);
+    assert_eq!(one::<DataChannelStats>(&of_a).messages_sent, 1);
+    assert_eq!(one::<DataChannelStats>(&of_b).bytes_received, 5);
+    assert!(one::<OutboundRtpStreamStats>(&of_a).packets_sent >= 60);
+    assert!(one::<InboundRtpStreamStats>(&of_b).frames_received >= Some(55));
+    let pair: &IceCandidatePairStats = one(&of_a);
+    assert_eq!(transport.selected_candidate_pair_id.as_ref(), Some(&pair.id));
+    assert!(pair.current_round_trip_time > Some(0.019));
+    let local = of_a.get(&pair.local_candidate_id);
+    assert!(
+        matches!(local, Some(Stats::LocalCandidate(local)) if local.port == 1_111),
+        "{local:?}"
+    );
+    let remote = of_a.get(&pair.remote_candidate_id);
+    assert!(
+        matches!(remote, Some(Stats::RemoteCandidate(remote)) if remote.port == 2_222),
+        "{remote:?}"
+    );
+    let codec: &CodecStats = one(&of_a);
+    assert!(codec.mime_type.starts_with("video/"));
+    let heard: &RemoteInboundRtpStreamStats = one(&of_a);
+    assert_eq!(heard.local_id, one::<OutboundRtpStreamStats>(&of_a).id);
+    let certificates: Vec<&CertificateStats> = of_a.of().collect();
+    assert_eq!(certificates.len(), 2, "of both sides");
+    assert!(certificates.iter().any(|one| one.id == transport.local_certificate_id));
     let json = serde_json::to_string(&of_a).unwrap();
     assert!(json.contains("\"type\":\"candidate-pair\""));
 }
