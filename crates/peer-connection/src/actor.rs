@@ -16,7 +16,7 @@ use callboard_transport::Label;
 use callboard_transport::gather::{Transport, TransportEvent, TransportOptions};
 use callboard_transport::mux::{MuxHandle, PacketClass};
 
-use crate::api::{Api, Configuration, MediaEngine};
+use crate::api::{Api, Configuration};
 use crate::batch::Batch;
 use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
 use crate::handshake::{DefaultHandshake, dtls};
@@ -34,7 +34,6 @@ pub struct PeerConnection {
     transport: Option<Transport>,
     /// Options of the transport, until it is started.
     transport_options: Option<TransportOptions>,
-    media_engine: MediaEngine,
     mux: MuxHandle,
     home: Home,
     handshake: HandshakeSlot,
@@ -102,7 +101,6 @@ impl PeerConnection {
                 label: Label::new(id),
                 ..TransportOptions::default()
             }),
-            media_engine: api.media_engine().clone(),
             mux,
             home: Home { id, handshakes: supervisor, placement, deadline, factory },
             handshake: HandshakeSlot::default(),

@@ -24,8 +24,7 @@ pub enum DescriptionError {
         /// Allowed number of sections.
         limit: usize,
     },
-    /// It has more than 1,024 lines plus 512 for each section: each line takes many times its length while the
-    /// connection lasts.
+    /// It has more than 1,024 lines plus 512 for each section, which no real one has: each line costs CPU time.
     #[error("the description has {found} lines, of {limit} that are taken for so many sections")]
     TooManyLines {
         /// Lines of this description.
@@ -173,6 +172,34 @@ pub enum SetDescriptionError {
     /// The connection is closed.
     #[error("the connection is closed")]
     Closed,
+}
+
+/// Reason why an offer was not answered by [`AcceptOffer`](crate::messages::AcceptOffer). The connection is then as
+/// after the step that failed, had the steps been taken one by one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptOfferError {
+    /// The description is no offer. Nothing has changed.
+    #[error("the description is no offer but {0}")]
+    NotAnOffer(SdpType),
+    /// The offer was not set. Nothing has changed.
+    #[error(transparent)]
+    Offer(SetDescriptionError),
+    /// The offer is set, and there is no answer to it. The offer can be rolled back, or replaced by another.
+    #[error(transparent)]
+    Answer(SetDescriptionError),
+}
+
+impl From<AcceptOfferError> for SetDescriptionError {
+    /// Returns the error of the step that failed.
+    fn from(error: AcceptOfferError) -> Self {
+        match error {
+            AcceptOfferError::NotAnOffer(kind) => {
+                DescriptionError::Syntax(format!("it is no offer but {kind}")).into()
+            }
+            AcceptOfferError::Offer(error) | AcceptOfferError::Answer(error) => error,
+        }
+    }
 }
 
 /// Reason why no offer was created.

@@ -371,7 +371,8 @@ impl PeerConnectionHandle {
         self.actor.send(message).await
     }
 
-    /// Sends a message if the mailbox has room, and does not wait.
+    /// Sends a message if the mailbox has room, and does not wait. The answer is lost: of media and data, those that
+    /// are refused are counted ([`Counters::writes_refused`](crate::Counters::writes_refused)).
     ///
     /// # Errors
     /// [`CallError`], when the connection has ended or has no room.

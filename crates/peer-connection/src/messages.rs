@@ -50,6 +50,30 @@ pub struct SetLocalDescription(pub Option<SessionDescription>);
 #[rtype(result = "Result<(), SetDescriptionError>")]
 pub struct SetRemoteDescription(pub SessionDescription);
 
+/// Makes an offer of this side's changes, sets it, and returns it: the effect of [`SetLocalDescription`] without a
+/// description and of [`LocalDescription`], in one command. Only in the signaling state `stable`: a pending offer is not
+/// made again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<SessionDescription, SetDescriptionError>")]
+pub struct MakeOffer;
+
+/// Answers an offer of the peer: sets it, creates the answer, sets that, and returns it. The effect is that of
+/// [`SetRemoteDescription`] and [`SetLocalDescription`] without a description, in one command: a server that does not
+/// look between them waits once, for one change of threads and back.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<AcceptedOffer, AcceptOfferError>")]
+pub struct AcceptOffer(pub SessionDescription);
+
+/// Answer to an offer of the peer, which is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AcceptedOffer {
+    /// The answer, for the peer.
+    pub answer: SessionDescription,
+    /// Result for each section of the offer, with the reason for each rejected one ([`GetAnsweredSections`]).
+    pub sections: AnsweredSections,
+}
+
 descriptions! {
     /// Returns the local description: the pending one, else the current one (W3C `localDescription`).
     LocalDescription
@@ -181,7 +205,8 @@ pub struct TransceiverInfo {
     pub codecs: Vec<(u8, RtpCodecCapability)>,
 }
 
-/// Sends a frame. Only for connections in sample mode.
+/// Sends a frame. Only for connections in sample mode. One that is refused is also counted
+/// ([`Counters::writes_refused`]), for senders that do not wait for the answer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), WriteError>")]
 pub struct WriteSample {
@@ -191,7 +216,8 @@ pub struct WriteSample {
     pub sample: Sample,
 }
 
-/// Sends a packet. Only for connections in RTP mode.
+/// Sends a packet. Only for connections in RTP mode. One that is refused, as with a payload type that was not
+/// negotiated, is also counted ([`Counters::writes_refused`]), for senders that do not wait for the answer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), WriteError>")]
 pub struct WriteRtp {

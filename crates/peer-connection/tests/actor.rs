@@ -27,3 +27,73 @@ async fn two_connections_meet_and_talk() {
     home.stop().await;
     assert!(!home.exists(b.connection.id()));
 }
+
+#[actix::test]
+async fn an_offer_is_accepted_by_one_command() {
+    let home = home().await;
+    let api = Api::default();
+    let mut a = Peer::open(&home, &api).await;
+    let mut b = Peer::open(&home, &api).await;
+    let channel = a.send(CreateDataChannel::new("chat")).await.unwrap();
+    let offer = a.send(CreateOffer::default()).await.unwrap();
+    a.send(SetLocalDescription(Some(offer.clone()))).await.unwrap();
+
+    let AcceptedOffer { answer, sections, .. } = b.send(AcceptOffer(offer)).await.unwrap();
+
+    assert_eq!(answer.kind, SdpType::Answer);
+    assert_eq!((sections.taken, sections.is_nothing()), (1, false));
+    assert_eq!(b.send(CurrentLocalDescription).await, Some(answer.clone()));
+    a.send(SetRemoteDescription(answer)).await.unwrap();
+    connect(&mut a, &mut b).await;
+    a.until(opened).await;
+    a.send(SendData::text(channel, "hello")).await.unwrap();
+    b.until(message).await;
+    home.stop().await;
+}
+
+#[actix::test]
+async fn what_is_written_without_waiting_and_refused_is_counted() {
+    let home = home().await;
+    let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
+    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let mut a = Peer::open(&home, &api).await;
+    let mut b = Peer::open(&home, &api).await;
+    let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "v", "s");
+    let sender = a.send(AddTrack(track)).await.unwrap();
+    let channel = a.send(CreateDataChannel::new("chat")).await.unwrap();
+    negotiate(&mut a, &mut b).await;
+    connect(&mut a, &mut b).await;
+    a.until(opened).await;
+    let transceiver = a.send(GetTransceivers).await[0].clone();
+    let agreed: Vec<u8> = transceiver.codecs.iter().map(|(number, _)| *number).collect();
+    let other = (96..128).find(|number| !agreed.contains(number)).unwrap();
+    let packet = |payload_type| RtpPacket {
+        transceiver: transceiver.id,
+        rid: None,
+        payload_type,
+        sequence_number: 1,
+        timestamp: 3_000,
+        marker: true,
+        at: tokio::time::Instant::now().into_std(),
+        payload: vec![1; 100].into(),
+        audio_level: None,
+        extensions: HeaderExtensions::default(),
+    };
+
+    let refused = a.send(WriteRtp { sender, packet: packet(other) }).await;
+    assert_eq!(refused, Err(error::WriteError::NotNegotiated));
+    assert_eq!(a.send(GetCounters).await.writes_refused, 1);
+
+    // Nobody waits for these answers. Commands take effect in their order.
+    a.connection.try_send(WriteRtp { sender, packet: packet(other) }).unwrap();
+    a.connection.try_send(WriteRtp { sender, packet: packet(agreed[0]) }).unwrap();
+    a.connection.try_send(SendData::text(channel, "")).unwrap();
+    a.connection.try_send(SendData::text(channel, "hello")).unwrap();
+    a.connection.try_send(InsertDtmf::new(sender, "1")).unwrap();
+    let sample = Sample::new(vec![1], std::time::Duration::from_millis(20));
+    a.connection.try_send(WriteSample { sender, sample }).unwrap();
+
+    assert_eq!(a.send(GetCounters).await.writes_refused, 5);
+    assert_eq!(b.until(message).await, DataChannelMessage::Text("hello".to_owned()));
+    home.stop().await;
+}

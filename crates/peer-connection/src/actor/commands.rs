@@ -25,41 +25,82 @@ macro_rules! handle {
 }
 
 handle! {
-    CreateOffer { ice_restart, .. } => CreateOffer, |session, _| session.create_offer(ice_restart);
-    CreateAnswer { .. } => CreateAnswer, |session, now| session.create_answer(now);
-    SetLocalDescription(description) => SetLocalDescription, |session, now| session.set_local_description(now, description);
-    SetRemoteDescription(description) => SetRemoteDescription, |session, now| session.set_remote_description(now, description);
-    LocalDescription => LocalDescription, |session, _| session.with_candidates(session.jsep().local());
-    CurrentLocalDescription => CurrentLocalDescription, |session, _| session.with_candidates(session.jsep().current_local());
-    PendingLocalDescription => PendingLocalDescription, |session, _| session.with_candidates(session.jsep().pending_local());
-    RemoteDescription => RemoteDescription, |session, _| session.jsep().pending_remote().or(session.jsep().current_remote()).cloned();
-    CurrentRemoteDescription => CurrentRemoteDescription, |session, _| session.jsep().current_remote().cloned();
-    PendingRemoteDescription => PendingRemoteDescription, |session, _| session.jsep().pending_remote().cloned();
-    GetAnsweredSections => GetAnsweredSections, |session, _| session.jsep().answered_sections().clone();
-    AddIceCandidate(candidate) => AddIceCandidate, |session, now| session.add_ice_candidate(now, candidate);
-    RestartIce => RestartIce, |session, now| session.restart_ice(now);
-    RemoveTrack(sender) => RemoveTrack, |session, now| session.change(now, |all| all.remove_track(sender));
-    ReplaceTrack { sender, track } => ReplaceTrack, |session, now| session.replace_track(now, sender, track);
-    SetDirection { transceiver, direction } => SetDirection, |session, now| session.change(now, |all| {
-            all.usable(transceiver).map(|transceiver| transceiver.direction = direction)
-        });
-    StopTransceiver(transceiver) => StopTransceiver, |session, now| session.change(now, |all| all.stop(transceiver));
-    GetTransceivers => GetTransceivers, |session, _| session.transceivers();
-    WriteSample { sender, sample } => WriteSample, |session, now| session.write_sample(now, sender, sample);
-    RequestKeyframe { transceiver, rid, kind } => RequestKeyframe, |session, now| session.request_keyframe(now, transceiver, rid, kind);
-    InsertDtmf { sender, tones, duration, gap } => InsertDtmf, |session, now| session.insert_dtmf(now, sender, &tones, duration, gap);
-    CreateDataChannel { label, options } => CreateDataChannel, |session, now| session.create_data_channel(now, label, options);
-    CloseDataChannel(channel) => CloseDataChannel, |session, now| session.close_data_channel(now, channel);
-    SetBufferedAmountLowThreshold { channel, threshold } => SetBufferedAmountLowThreshold, |session, _| session.set_buffered_amount_low_threshold(channel, threshold);
-    GetDataChannel(channel) => GetDataChannel, |session, _| session.data_channel(channel);
-    GetDataChannels => GetDataChannels, |session, _| session.data_channels();
-    GetConnectionState => GetConnectionState, |session, _| session.states().connection;
-    GetIceConnectionState => GetIceConnectionState, |session, _| session.states().ice;
-    GetIceGatheringState => GetIceGatheringState, |session, _| session.states().gathering;
-    GetSignalingState => GetSignalingState, |session, _| session.jsep().signaling();
-    GetStats => GetStats, |session, now| session.stats(now);
-    GetCounters => GetCounters, |session, _| session.counters();
-    Close => Close, |session, now| session.close(now, CloseReason::Closed);
+    CreateOffer { ice_restart, .. } => CreateOffer,
+        |session, _| session.create_offer(ice_restart);
+    CreateAnswer { .. } => CreateAnswer,
+        |session, now| session.create_answer(now);
+    SetLocalDescription(description) => SetLocalDescription,
+        |session, now| session.set_local_description(now, description);
+    SetRemoteDescription(description) => SetRemoteDescription,
+        |session, now| session.set_remote_description(now, description);
+    MakeOffer => MakeOffer,
+        |session, now| session.make_offer(now);
+    AcceptOffer(offer) => AcceptOffer,
+        |session, now| session.accept_offer(now, offer);
+    LocalDescription => LocalDescription,
+        |session, _| session.with_candidates(session.jsep().local());
+    CurrentLocalDescription => CurrentLocalDescription,
+        |session, _| session.with_candidates(session.jsep().current_local());
+    PendingLocalDescription => PendingLocalDescription,
+        |session, _| session.with_candidates(session.jsep().pending_local());
+    RemoteDescription => RemoteDescription,
+        |session, _| session.jsep().remote_description().cloned();
+    CurrentRemoteDescription => CurrentRemoteDescription,
+        |session, _| session.jsep().current_remote().cloned();
+    PendingRemoteDescription => PendingRemoteDescription,
+        |session, _| session.jsep().pending_remote().cloned();
+    GetAnsweredSections => GetAnsweredSections,
+        |session, _| session.jsep().answered_sections().clone();
+    AddIceCandidate(candidate) => AddIceCandidate,
+        |session, now| session.add_ice_candidate(now, candidate);
+    RestartIce => RestartIce,
+        |session, now| session.restart_ice(now);
+    AddTrack(track) => AddTrack,
+        |session, now| session.add_track(now, track);
+    RemoveTrack(sender) => RemoveTrack,
+        |session, now| session.change(now, |all| all.remove_track(sender));
+    ReplaceTrack { sender, track } => ReplaceTrack,
+        |session, now| session.replace_track(now, sender, track);
+    AddTransceiver { kind, direction, track, send_encodings } => AddTransceiver,
+        |session, now| session.add_transceiver(now, kind, direction, track, send_encodings);
+    SetDirection { transceiver, direction } => SetDirection,
+        |session, now| session.change(now, |all| all.set_direction(transceiver, direction));
+    SetCodecPreferences { transceiver, codecs } => SetCodecPreferences,
+        |session, now| session.set_codec_preferences(now, transceiver, codecs);
+    StopTransceiver(transceiver) => StopTransceiver,
+        |session, now| session.change(now, |all| all.stop(transceiver));
+    GetTransceivers => GetTransceivers,
+        |session, _| session.transceivers();
+    WriteSample { sender, sample } => WriteSample,
+        |session, now| session.write_sample(now, sender, sample);
+    RequestKeyframe { transceiver, rid, kind } => RequestKeyframe,
+        |session, now| session.request_keyframe(now, transceiver, rid, kind);
+    InsertDtmf { sender, tones, duration, gap } => InsertDtmf,
+        |session, now| session.insert_dtmf(now, sender, &tones, duration, gap);
+    CreateDataChannel { label, options } => CreateDataChannel,
+        |session, now| session.create_data_channel(now, label, options);
+    CloseDataChannel(channel) => CloseDataChannel,
+        |session, now| session.close_data_channel(now, channel);
+    SetBufferedAmountLowThreshold { channel, threshold } => SetBufferedAmountLowThreshold,
+        |session, _| session.set_buffered_amount_low_threshold(channel, threshold);
+    GetDataChannel(channel) => GetDataChannel,
+        |session, _| session.data_channel(channel);
+    GetDataChannels => GetDataChannels,
+        |session, _| session.data_channels();
+    GetConnectionState => GetConnectionState,
+        |session, _| session.states().connection;
+    GetIceConnectionState => GetIceConnectionState,
+        |session, _| session.states().ice;
+    GetIceGatheringState => GetIceGatheringState,
+        |session, _| session.states().gathering;
+    GetSignalingState => GetSignalingState,
+        |session, _| session.jsep().signaling();
+    GetStats => GetStats,
+        |session, now| session.stats(now);
+    GetCounters => GetCounters,
+        |session, _| session.counters();
+    Close => Close,
+        |session, now| session.close(now, CloseReason::Closed);
 }
 
 impl Handler<SendData> for PeerConnection {
@@ -81,52 +122,6 @@ impl Handler<WriteRtp> for PeerConnection {
         let written = self.session.write_packet(sender, packet);
         self.flush_soon(ctx);
         MessageResult(written)
-    }
-}
-
-impl Handler<AddTrack> for PeerConnection {
-    type Result = MessageResult<AddTrack>;
-
-    fn handle(&mut self, AddTrack(track): AddTrack, ctx: &mut Context<Self>) -> Self::Result {
-        let checked = self.media_engine.check_track(&track);
-        MessageResult(
-            checked.and_then(|()| self.drive(ctx, |session, now| session.add_track(now, track))),
-        )
-    }
-}
-
-impl Handler<AddTransceiver> for PeerConnection {
-    type Result = MessageResult<AddTransceiver>;
-
-    fn handle(&mut self, message: AddTransceiver, ctx: &mut Context<Self>) -> Self::Result {
-        let AddTransceiver { kind, direction, track, send_encodings } = message;
-        let checked = track.as_ref().map_or(Ok(()), |track| match track.codec.kind() {
-            Some(found) if found == kind => self.media_engine.check_track(track),
-            _ => Err(AddTrackError::InvalidTrack(track.codec.mime_type.clone())),
-        });
-        MessageResult(checked.map_err(Into::into).and_then(|()| {
-            self.drive(ctx, |session, now| {
-                session.add_transceiver(now, kind, direction, track, send_encodings)
-            })
-        }))
-    }
-}
-
-impl Handler<SetCodecPreferences> for PeerConnection {
-    type Result = MessageResult<SetCodecPreferences>;
-
-    fn handle(&mut self, message: SetCodecPreferences, ctx: &mut Context<Self>) -> Self::Result {
-        let SetCodecPreferences { transceiver, codecs } = message;
-        let unknown =
-            codecs.iter().find(|codec| !self.media_engine.has(codec) || codec.name().is_none());
-        MessageResult(match unknown {
-            Some(codec) => Err(TransceiverError::UnknownCodec(codec.mime_type.clone())),
-            None => self.drive(ctx, |session, now| {
-                session.change(now, |all| {
-                    all.usable(transceiver).map(|transceiver| transceiver.preferences = codecs)
-                })
-            }),
-        })
     }
 }
 

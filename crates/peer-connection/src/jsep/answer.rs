@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::check::Checked;
 use super::extensions::{self, Extensions};
-use super::outline::Outline;
+use super::outline::Described;
 use super::text::{self, Fate, section_name};
 use super::{AnsweredSections, Jsep, Transceiver, formats};
 use crate::error::CreateAnswerError;
@@ -31,13 +31,6 @@ pub(crate) struct AnswerPlan {
     pub(crate) extensions: Option<Arc<Extensions>>,
 }
 
-/// Answer of this side that was created last.
-#[derive(Clone, Debug)]
-pub(super) struct CreatedAnswer {
-    pub(super) text: String,
-    pub(super) outline: Outline,
-}
-
 /// Plan of a remote answer, for the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct CommitPlan {
@@ -59,7 +52,7 @@ impl Jsep {
             state => return Err(CreateAnswerError::InvalidState(state)),
         }
         let remote = self.remote_pending.as_ref().expect("there is an offer in these states");
-        let before = self.current_local.as_ref().map(|local| &local.outline.sections);
+        let before = self.current_local.as_ref().map(|local| &local.outline().sections);
         let was_active = |at: usize| {
             before.is_some_and(|before| before.get(at).is_some_and(|was| !was.is_rejected))
         };
@@ -197,20 +190,19 @@ impl Jsep {
         if !remote.sdp.session().has("extmap-allow-mixed") {
             sdp.session_mut().remove_attributes("extmap-allow-mixed");
         }
-        let outline = Outline::of(&sdp, |at| {
+        let described = Described::new(sdp, |at| {
             let facts = remote.facts.get(at).filter(|facts| facts.unnamed);
             facts.and(remote.sdp.media()[at].mid()).map(str::to_owned)
         });
-        let mut text = sdp.to_string();
-        text.shrink_to_fit();
+        let answer = SessionDescription { kind: SdpType::Answer, sdp: described.sdp.to_string() };
         self.answered = answered;
-        self.last_answer = Some(CreatedAnswer { text: text.clone(), outline });
-        SessionDescription { kind: SdpType::Answer, sdp: text }
+        self.last_answer = Some(described);
+        answer
     }
 
     /// Plans what the engine is given of an answer that was checked.
     pub(super) fn commit_plan(&self, checked: &Checked) -> CommitPlan {
-        let offer = self.pending_local.as_ref().map(|offer| &offer.outline.sections[..]);
+        let offer = self.pending_local.as_ref().map(|offer| &offer.outline().sections[..]);
         let mut plan = CommitPlan {
             answer: None,
             directions: Vec::new(),

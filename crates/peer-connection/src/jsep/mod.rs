@@ -23,11 +23,12 @@ pub(crate) use check::{Checked, RemoteTransport};
 pub(crate) use extensions::KNOWN as KNOWN_EXTENSIONS;
 pub(crate) use extensions::{Extensions, MID};
 pub(crate) use offer::OfferPlan;
+pub(crate) use outline::Local;
 pub use rejected::{AnsweredSections, RejectedSection, RejectionReason};
 pub(crate) use text::engine_mid;
 pub(crate) use transceiver::{Transceiver, Transceivers};
 
-use outline::Local;
+use outline::Described;
 
 use crate::error::SetDescriptionError;
 use crate::media::*;
@@ -88,10 +89,10 @@ pub(crate) struct Jsep {
     remote: Option<Checked>,
     remote_pending: Option<Checked>,
     last_offer: Option<offer::Created>,
-    last_answer: Option<answer::CreatedAnswer>,
+    last_answer: Option<Described>,
     answered: AnsweredSections,
     /// Effect of the pending offer: whether it restarts ICE, and the mids that it gives to transceivers.
-    offered: Option<offer::Created>,
+    offered: Option<offer::Offered>,
     transceivers: Transceivers,
     /// Whether a data channel was created, so that there must be a section for data channels.
     data_wanted: bool,
@@ -170,33 +171,35 @@ impl Jsep {
         }
     }
 
-    pub(crate) fn current_local(&self) -> Option<&SessionDescription> {
-        self.current_local.as_ref().map(|local| &local.description)
+    pub(crate) fn current_local(&self) -> Option<&Local> {
+        self.current_local.as_ref()
     }
 
-    pub(crate) fn pending_local(&self) -> Option<&SessionDescription> {
-        self.pending_local.as_ref().map(|local| &local.description)
+    pub(crate) fn pending_local(&self) -> Option<&Local> {
+        self.pending_local.as_ref()
     }
 
     pub(crate) fn current_remote(&self) -> Option<&SessionDescription> {
         self.current_remote.as_ref()
     }
 
+    /// Returns the remote description as it came: the pending one, else the current one.
+    pub(crate) fn remote_description(&self) -> Option<&SessionDescription> {
+        self.pending_remote.as_ref().or(self.current_remote.as_ref())
+    }
+
     pub(crate) fn pending_remote(&self) -> Option<&SessionDescription> {
         self.pending_remote.as_ref()
     }
 
-    pub(crate) fn local(&self) -> Option<&SessionDescription> {
-        self.any_local().map(|local| &local.description)
-    }
-
-    fn any_local(&self) -> Option<&Local> {
+    /// Returns the local description: the pending one, else the current one.
+    pub(crate) fn local(&self) -> Option<&Local> {
         self.pending_local.as_ref().or(self.current_local.as_ref())
     }
 
     /// Returns the user fragment of the local description.
     pub(crate) fn local_ufrag(&self) -> Option<&str> {
-        self.any_local()?.outline.ufrag.as_deref()
+        self.local()?.outline().ufrag.as_deref()
     }
 
     /// Returns the remote description after its check: the pending one, else the current one.
@@ -211,14 +214,14 @@ impl Jsep {
 
     /// Returns mid and number of the section that carries the candidates of all sections.
     pub(crate) fn transport_section(&self) -> Option<(Option<String>, u16)> {
-        let mut sections = self.any_local()?.outline.sections.iter().enumerate();
+        let mut sections = self.local()?.outline().sections.iter().enumerate();
         let (at, section) = sections.find(|(_, section)| !section.is_rejected)?;
         Some((section.mid.as_deref().map(str::to_owned), at as u16))
     }
 
     /// Returns the section of the BUNDLE tag, by the descriptions in force.
     pub(crate) fn tag_in_force(&self) -> Option<usize> {
-        self.current_local.as_ref()?.outline.sections.iter().position(|one| !one.is_rejected)
+        self.current_local.as_ref()?.outline().sections.iter().position(|one| !one.is_rejected)
     }
 
     /// Returns which sections the last answer of this side accepts, and which not.
@@ -241,7 +244,7 @@ impl Jsep {
         &mut self,
         description: SessionDescription,
     ) -> Result<(), SetDescriptionError> {
-        let SessionDescription { kind, mut sdp } = description;
+        let SessionDescription { kind, sdp } = description;
         match kind {
             SdpType::Rollback => return self.roll_back(Side::Local),
             SdpType::Offer => {
@@ -252,12 +255,10 @@ impl Jsep {
                 )?;
                 let created =
                     self.last_offer.clone().ok_or_else(|| self.refuse(Side::Local, kind))?;
-                same_text(&created.text, &mut sdp)?;
-                self.assign_mids(&created);
-                let (description, outline) =
-                    (SessionDescription { kind, sdp }, created.outline.clone());
-                self.offered = Some(created);
-                self.pending_local = Some(Local { description, outline });
+                let described = created.described.given(&sdp)?;
+                self.assign_mids(&created.offered);
+                self.offered = Some(created.offered);
+                self.pending_local = Some(Local { kind, described });
                 self.enter(SignalingState::HaveLocalOffer);
             }
             SdpType::Answer | SdpType::ProvisionalAnswer => {
@@ -265,14 +266,12 @@ impl Jsep {
                 self.admit(Side::Local, kind, &states)?;
                 let created =
                     self.last_answer.clone().ok_or_else(|| self.refuse(Side::Local, kind))?;
-                same_text(&created.text, &mut sdp)?;
-                let description = SessionDescription { kind, sdp };
-                let description = Local { description, outline: created.outline };
+                let local = Local { kind, described: created.given(&sdp)? };
                 if kind == SdpType::ProvisionalAnswer {
-                    self.pending_local = Some(description);
+                    self.pending_local = Some(local);
                     self.enter(SignalingState::HaveLocalPranswer);
                 } else {
-                    self.current_local = Some(description);
+                    self.current_local = Some(local);
                     self.current_remote = self.pending_remote.take();
                     self.remote = self.remote_pending.take();
                     self.agree();
@@ -294,7 +293,7 @@ impl Jsep {
         ];
         self.admit(Side::Remote, description.kind, &states)?;
         let known = check::Known {
-            local: self.current_local.as_ref().map(|local| &local.outline),
+            local: self.current_local.as_ref().map(Local::outline),
             remote: self.remote.as_ref(),
             restart_offered: false,
             lite: self.settings.lite,
@@ -321,7 +320,7 @@ impl Jsep {
         let states = [SignalingState::HaveLocalOffer, SignalingState::HaveRemotePranswer];
         self.admit(Side::Remote, description.kind, &states)?;
         let known = check::Known {
-            local: self.pending_local.as_ref().map(|offer| &offer.outline),
+            local: self.pending_local.as_ref().map(Local::outline),
             remote: self.remote.as_ref(),
             restart_offered: self.offers_restart(),
             lite: self.settings.lite,
@@ -434,33 +433,5 @@ impl Jsep {
     fn next_version(&mut self) -> (u64, u64) {
         self.version += 1;
         (self.session_id, self.version)
-    }
-}
-
-/// Checks that a local description is the one that was created; candidates and line ends may differ.
-fn same_text(created: &str, given: &mut String) -> Result<(), SetDescriptionError> {
-    if given.is_empty() {
-        *given = created.to_owned();
-        return Ok(());
-    }
-    fn relevant(text: &str) -> impl Iterator<Item = (usize, &str)> {
-        let is_candidate = |line: &str| {
-            line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates")
-        };
-        text.lines().enumerate().filter(move |(_, line)| !is_candidate(line))
-    }
-    let (mut expected, mut found) = (relevant(created), relevant(given));
-    loop {
-        match (expected.next(), found.next()) {
-            (None, None) => return Ok(()),
-            (Some((_, one)), Some((_, other))) if one == other => {}
-            (expected, found) => {
-                return Err(SetDescriptionError::InvalidModification {
-                    line: found.or(expected).map_or(0, |(at, _)| at + 1),
-                    expected: expected.map_or_else(String::new, |(_, line)| line.to_owned()),
-                    found: found.map_or_else(String::new, |(_, line)| line.to_owned()),
-                });
-            }
-        }
     }
 }

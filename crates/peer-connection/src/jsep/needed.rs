@@ -27,9 +27,11 @@ impl Jsep {
             return true;
         }
         let local = self.current_local.as_ref();
-        let answered = local.is_some_and(|local| local.description.kind == SdpType::Answer);
+        let answered = local.is_some_and(|local| local.kind == SdpType::Answer);
         self.transceivers.iter().any(|one| match (local, &self.remote) {
-            (Some(local), Some(remote)) => transceiver_needs(one, &local.outline, remote, answered),
+            (Some(local), Some(remote)) => {
+                transceiver_needs(one, local.outline(), remote, answered)
+            }
             _ => !one.is_ending(),
         })
     }

@@ -1,9 +1,9 @@
 //! Offers of this side (RFC 8829 §5.2).
 
-use super::outline::{Outline, Part};
+use super::outline::{Described, Part};
 use super::text;
 use super::transceiver::Transceivers;
-use super::{Jsep, Settings};
+use super::{Jsep, Local, Settings};
 use crate::error::CreateOfferError;
 use crate::media::*;
 use crate::sdp::{Sdp, Section};
@@ -37,11 +37,17 @@ impl OfferPlan {
 
 /// Offer of this side that was created.
 #[derive(Clone, Debug)]
-pub(crate) struct Created {
-    pub(crate) text: String,
-    pub(super) outline: Outline,
-    pub(crate) mids: Vec<(TransceiverId, String)>,
-    pub(crate) restart: bool,
+pub(super) struct Created {
+    pub(super) described: Described,
+    pub(super) offered: Offered,
+}
+
+/// Effect of an offer, beside its text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Offered {
+    /// Mids that it gives to transceivers.
+    pub(super) mids: Vec<(TransceiverId, String)>,
+    pub(super) restart: bool,
 }
 
 impl Jsep {
@@ -75,7 +81,7 @@ impl Jsep {
 
     /// Returns whether a section of data channels was negotiated.
     pub(crate) fn has_data_section(&self) -> bool {
-        self.current_local.as_ref().is_some_and(|local| local.outline.has_data())
+        self.current_local.as_ref().is_some_and(|local| local.outline().has_data())
     }
 
     /// Returns the offer: made from the engine's text, or from the text in force where the engine has nothing to add.
@@ -86,33 +92,28 @@ impl Jsep {
     ) -> SessionDescription {
         let origin = self.next_version();
         let before = self.current_local.as_ref();
-        let (mut sdp, mids, restart) = match (engine, self.signaling, before) {
-            (Some((text, mids)), ..) => {
+        let lines = |local: &Local| Sdp::clone(&local.described.sdp);
+        let (mut sdp, offered) = match (engine, self.signaling) {
+            (Some((text, mids)), _) => {
                 let mids = plan.media.iter().map(|media| media.transceiver).zip(mids).collect();
-                (Sdp::parse(&text), mids, plan.restart)
+                (Sdp::parse(&text), Offered { mids, restart: plan.restart })
             }
-            (None, SignalingState::HaveLocalOffer, _) => {
-                let pending = self.pending_local.as_ref();
-                let pending = pending.map(|pending| Sdp::parse(&pending.description.sdp));
-                let (mids, restart) = match &self.offered {
-                    Some(offered) => (offered.mids.clone(), offered.restart),
-                    None => (Vec::new(), false),
-                };
-                (pending.unwrap_or_default(), mids, restart)
+            (None, SignalingState::HaveLocalOffer) => {
+                let pending = self.pending_local.as_ref().map(lines);
+                (pending.unwrap_or_default(), self.offered.clone().unwrap_or_default())
             }
-            (None, _, Some(before)) => (Sdp::parse(&before.description.sdp), Vec::new(), false),
-            (None, _, None) => (text::empty(origin), Vec::new(), false),
+            (None, _) => {
+                let sdp = before.map_or_else(|| text::empty(origin), lines);
+                (sdp, Offered::default())
+            }
         };
-        let was = before.map_or(&[][..], |before| &before.outline.sections);
-        // The engine has forgotten rejected sections.
-        let rejected = before.filter(|_| was.iter().any(|was| was.is_rejected));
-        let rejected = rejected.map(|before| Sdp::parse(&before.description.sdp));
         let mut bundle = Vec::new();
         for (at, section) in sdp.media_mut().iter_mut().enumerate() {
-            let was = was.get(at);
-            let rejected = rejected.as_ref().filter(|_| was.is_some_and(|was| was.is_rejected));
-            let rejected = rejected.and_then(|before| before.media().get(at));
-            write_section(section, was, rejected, &self.transceivers, &mids, self.settings);
+            let was = before.and_then(|before| before.outline().sections.get(at));
+            // The engine has forgotten rejected sections.
+            let rejected = before.filter(|_| was.is_some_and(|was| was.is_rejected));
+            let rejected = rejected.and_then(|before| before.described.sdp.media().get(at));
+            write_section(section, was, rejected, &self.transceivers, &offered.mids, self.settings);
             if section.port() != Some(0)
                 && let Some(mid) = section.mid()
             {
@@ -121,11 +122,10 @@ impl Jsep {
         }
         let bundle: Vec<&str> = bundle.iter().map(String::as_str).collect();
         text::write_session(&mut sdp, origin, Some(&bundle));
-        let mut text = sdp.to_string();
-        text.shrink_to_fit();
-        let outline = Outline::of(&sdp, |_| None);
-        self.last_offer = Some(Created { text: text.clone(), outline, mids, restart });
-        SessionDescription { kind: SdpType::Offer, sdp: text }
+        let described = Described::new(sdp, |_| None);
+        let offer = SessionDescription { kind: SdpType::Offer, sdp: described.sdp.to_string() };
+        self.last_offer = Some(Created { described, offered });
+        offer
     }
 }
 

@@ -1,15 +1,95 @@
-//! Outline of a local description, beside its text: read once, when the description is created.
+//! Local descriptions: kept as they were created, in lines, with their outline, and never parsed again.
+
+use std::sync::Arc;
 
 use super::check::Facts;
-use crate::SessionDescription;
+use crate::error::SetDescriptionError;
 use crate::media::Direction;
 use crate::sdp::{MediaKind, Sdp};
+use crate::{SdpType, SessionDescription};
 
-/// Local description with its outline.
+/// Local description that was created. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Local {
-    pub(super) description: SessionDescription,
-    pub(super) outline: Outline,
+pub(super) struct Described {
+    /// Its lines; other than as created only where the application has added candidates.
+    pub(super) sdp: Arc<Sdp>,
+    pub(super) outline: Arc<Outline>,
+}
+
+impl Described {
+    /// Reads the outline. `name` returns the mid of a section that the text gives none.
+    pub(super) fn new(mut sdp: Sdp, name: impl Fn(usize) -> Option<String>) -> Self {
+        sdp.shrink();
+        let outline = Arc::new(Outline::of(&sdp, name));
+        Self { sdp: Arc::new(sdp), outline }
+    }
+
+    /// Takes the text that the application sets: nothing, for this one as it was created, or the same with candidates
+    /// added or other line ends.
+    ///
+    /// # Errors
+    /// [`SetDescriptionError::InvalidModification`]
+    pub(super) fn given(mut self, text: &str) -> Result<Self, SetDescriptionError> {
+        if text.is_empty() || self.sdp.is_written(text) {
+            return Ok(self);
+        }
+        same_lines(&self.sdp, text)?;
+        let mut sdp = Sdp::parse(text);
+        sdp.shrink();
+        self.sdp = Arc::new(sdp);
+        Ok(self)
+    }
+}
+
+/// Checks that a text has the lines of a description; candidates and line ends may differ.
+fn same_lines(created: &Sdp, given: &str) -> Result<(), SetDescriptionError> {
+    fn relevant<'a>(
+        lines: impl Iterator<Item = &'a str>,
+    ) -> impl Iterator<Item = (usize, &'a str)> {
+        let is_candidate = |line: &str| {
+            line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates")
+        };
+        lines.enumerate().filter(move |(_, line)| !is_candidate(line))
+    }
+    let (mut expected, mut found) = (relevant(created.line_texts()), relevant(given.lines()));
+    loop {
+        match (expected.next(), found.next()) {
+            (None, None) => return Ok(()),
+            (Some((_, one)), Some((_, other))) if one == other => {}
+            (expected, found) => {
+                return Err(SetDescriptionError::InvalidModification {
+                    line: found.or(expected).map_or(0, |(at, _)| at + 1),
+                    expected: expected.map_or_else(String::new, |(_, line)| line.to_owned()),
+                    found: found.map_or_else(String::new, |(_, line)| line.to_owned()),
+                });
+            }
+        }
+    }
+}
+
+/// Local description that is set.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    pub(super) kind: SdpType,
+    pub(super) described: Described,
+}
+
+impl Local {
+    /// Returns the description as it travels in signaling.
+    pub(crate) fn description(&self) -> SessionDescription {
+        SessionDescription { kind: self.kind, sdp: self.described.sdp.to_string() }
+    }
+
+    /// Returns the description with other lines: some were added.
+    pub(crate) fn with(&self, change: impl FnOnce(&mut Sdp)) -> SessionDescription {
+        let mut sdp = Sdp::clone(&self.described.sdp);
+        change(&mut sdp);
+        SessionDescription { kind: self.kind, sdp: sdp.to_string() }
+    }
+
+    pub(super) fn outline(&self) -> &Outline {
+        &self.described.outline
+    }
 }
 
 /// Contents of a local description.

@@ -14,7 +14,7 @@ impl Jsep {
         self.pending_remote = None;
         if let (Some(local), Some(mut remote)) = (self.current_local.take(), self.remote.take()) {
             let theirs = remote.sdp.media().iter().zip(&remote.facts);
-            for (ours, (theirs, facts)) in local.outline.sections.iter().zip(theirs) {
+            for (ours, (theirs, facts)) in local.outline().sections.iter().zip(theirs) {
                 self.agree_on(ours, theirs, facts.rejected);
             }
             remote.settle();
@@ -49,9 +49,9 @@ impl Jsep {
         self.fire_receiving(id, agreed.receives(), theirs);
     }
 
-    pub(super) fn assign_mids(&mut self, created: &offer::Created) {
+    pub(super) fn assign_mids(&mut self, offered: &offer::Offered) {
         for transceiver in self.transceivers.iter_mut() {
-            if let Some((_, mid)) = created.mids.iter().find(|(id, _)| *id == transceiver.id) {
+            if let Some((_, mid)) = offered.mids.iter().find(|(id, _)| *id == transceiver.id) {
                 transceiver.remember();
                 transceiver.mid = Some(mid.clone());
             }

@@ -303,7 +303,10 @@ pub(super) fn write_session(sdp: &mut Sdp, origin: (u64, u64), bundle: Option<&[
 
 /// Returns a description without media.
 pub(super) fn empty(origin: (u64, u64)) -> Sdp {
-    let mut sdp = Sdp::parse("v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n");
+    let mut sdp = Sdp::default();
+    for (kind, value) in [('v', "0"), ('o', "- 0 0 IN IP4 0.0.0.0"), ('s', "-"), ('t', "0 0")] {
+        sdp.session_mut().replace_line(kind, value);
+    }
     write_session(&mut sdp, origin, Some(&[]));
     sdp
 }

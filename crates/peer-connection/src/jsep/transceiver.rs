@@ -220,6 +220,16 @@ impl Transceivers {
         Ok(())
     }
 
+    /// Sets the direction that this side wants.
+    pub(crate) fn set_direction(
+        &mut self,
+        id: TransceiverId,
+        direction: Direction,
+    ) -> Result<(), TransceiverError> {
+        self.usable(id)?.direction = direction;
+        Ok(())
+    }
+
     /// Stops a transceiver, at the next negotiation also for the peer (W3C §5.4 stop).
     pub(crate) fn stop(&mut self, id: TransceiverId) -> Result<(), TransceiverError> {
         let transceiver = self.all.iter_mut().find(|one| one.id == id);

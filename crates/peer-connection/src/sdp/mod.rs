@@ -1,4 +1,4 @@
-//! Session descriptions (RFC 8866) as lines: untouched lines are written as they were read, byte for byte.
+//! Session descriptions (RFC 8866) as sections of lines: untouched lines are written as they were read, byte for byte.
 
 mod candidate;
 mod line;
@@ -7,7 +7,6 @@ mod section;
 use std::fmt;
 
 pub use candidate::{CandidateType, ParsedCandidate};
-use line::Line;
 pub(crate) use section::is_direction;
 pub use section::{MediaKind, Section};
 
@@ -35,16 +34,21 @@ pub struct Sdp {
 impl Sdp {
     /// Parses a description. Lines end with CRLF or LF; the last one may have no end.
     pub fn parse(text: &str) -> Self {
-        let mut sdp = Self::default();
-        for line in Line::split(text) {
-            if line.is_media() {
-                sdp.media.push(Section::default());
+        #[cfg(test)]
+        parses::count();
+        let mut sections: Vec<&str> = Vec::new();
+        // A section begins with each `m=`, and ends where the next one begins.
+        let (mut begin, mut at) = (0, 0);
+        for line in text.split_inclusive('\n') {
+            if line.starts_with("m=") {
+                sections.push(&text[begin..at]);
+                begin = at;
             }
-            sdp.media.last_mut().unwrap_or(&mut sdp.session).push_line(line);
+            at += line.len();
         }
-        // Some descriptions are kept for as long as a connection lasts.
-        sdp.media.iter_mut().chain([&mut sdp.session]).for_each(Section::shrink);
-        sdp
+        sections.push(&text[begin..]);
+        let mut sections = sections.into_iter().map(Section::of);
+        Self { session: sections.next().unwrap_or_default(), media: sections.collect() }
     }
 
     /// Parses a description of a peer, with any blanks, empty lines and byte order mark in it.
@@ -52,6 +56,30 @@ impl Sdp {
         let mut sdp = Self::parse(text.trim_start_matches('\u{feff}').trim_start());
         sdp.media.iter_mut().chain([&mut sdp.session]).for_each(Section::make_plain);
         sdp
+    }
+
+    /// Returns whether this is exactly the text that it is written as.
+    pub(crate) fn is_written(&self, text: &str) -> bool {
+        let mut rest = Some(text);
+        for section in self.sections() {
+            rest = rest.and_then(|rest| rest.strip_prefix(section.text()));
+        }
+        rest.is_some_and(str::is_empty)
+    }
+
+    /// Returns the text of each line, without its end.
+    pub(crate) fn line_texts(&self) -> impl Iterator<Item = &str> {
+        self.sections().flat_map(Section::line_texts)
+    }
+
+    /// Frees spare memory: some descriptions are kept for as long as a connection lasts.
+    pub(crate) fn shrink(&mut self) {
+        self.media.shrink_to_fit();
+        self.media.iter_mut().chain([&mut self.session]).for_each(Section::shrink);
+    }
+
+    fn sections(&self) -> impl Iterator<Item = &Section> {
+        std::iter::once(&self.session).chain(&self.media)
     }
 
     /// Returns the lines before the first `m=`.
@@ -90,11 +118,8 @@ impl Sdp {
     /// Sets the BUNDLE group, and removes any other.
     pub fn set_bundle(&mut self, mids: &[&str]) {
         let value = std::iter::once("BUNDLE").chain(mids.iter().copied()).collect::<Vec<_>>();
-        self.session.remove_where(|line| {
-            line.attribute().is_some_and(|(name, value)| {
-                name == "group" && value.is_some_and(|value| value.starts_with("BUNDLE"))
-            })
-        });
+        let is_bundle = |name: &str, value: &str| name == "group" && value.starts_with("BUNDLE");
+        self.session.retain_attributes(|name, value| !is_bundle(name, value));
         self.session.push_attribute("group", Some(&value.join(" ")));
     }
 
@@ -111,8 +136,28 @@ impl Sdp {
 
 impl fmt::Display for Sdp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.session.fmt(f)?;
-        self.media.iter().try_for_each(|section| section.fmt(f))
+        self.sections().try_for_each(|section| section.fmt(f))
+    }
+}
+
+/// Number of descriptions that were parsed, for tests which pin it.
+#[cfg(test)]
+pub(crate) mod parses {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PARSED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count() {
+        PARSED.set(PARSED.get() + 1);
+    }
+
+    /// Returns the number of descriptions that this does parse, on this thread.
+    pub(crate) fn of<R>(work: impl FnOnce() -> R) -> (R, usize) {
+        let before = PARSED.get();
+        let result = work();
+        (result, PARSED.get() - before)
     }
 }
 

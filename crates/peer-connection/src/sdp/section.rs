@@ -1,6 +1,8 @@
 //! Section of a description: the lines of the session, or of one of its media.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use super::line::Line;
 
@@ -18,12 +20,33 @@ pub enum MediaKind {
 }
 
 /// Lines of the session, or of one section of media.
+///
+/// Kept as their text, which is the smallest form, and is copied at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Section {
-    lines: Vec<Line>,
+    text: String,
 }
 
 impl Section {
+    /// Reads the text of a section: all of its lines, with their ends.
+    pub(super) fn of(text: &str) -> Self {
+        Self { text: text.to_owned() }
+    }
+
+    /// Returns the text of all lines, with their ends.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the text of each line, without its end.
+    pub(crate) fn line_texts(&self) -> impl Iterator<Item = &str> {
+        self.lines().map(Line::text)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        Line::split(&self.text)
+    }
+
     /// Returns the kind by the `m=` line.
     pub fn kind(&self) -> MediaKind {
         match self.words().next() {
@@ -98,7 +121,7 @@ impl Section {
 
     /// Returns the value of the first line of this type.
     pub fn line(&self, kind: char) -> Option<&str> {
-        self.lines.iter().find_map(|line| line.value_of(kind))
+        self.lines().find_map(|line| line.value_of(kind))
     }
 
     /// Returns the value of the first attribute of this name; empty for one without a value.
@@ -115,7 +138,7 @@ impl Section {
 
     /// Returns names and values of all attributes.
     pub fn all_attributes(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.lines.iter().filter_map(Line::attribute)
+        self.lines().filter_map(Line::attribute)
     }
 
     /// Returns whether there is an attribute of this name.
@@ -131,19 +154,12 @@ impl Section {
     /// Sets the direction, and removes any other.
     pub fn set_direction(&mut self, direction: &str) {
         let names_one =
-            |line: &Line| line.attribute().is_some_and(|(name, _)| DIRECTIONS.contains(&name));
-        match self.lines.iter().position(names_one) {
-            Some(at) => {
-                let before = self.lines.split_off(at);
-                self.lines.extend(before.into_iter().enumerate().filter_map(|(at, mut line)| {
-                    if at == 0 {
-                        line.set(format!("a={direction}"));
-                    }
-                    (at == 0 || !names_one(&line)).then_some(line)
-                }));
-            }
-            None => self.push_attribute(direction, None),
+            |line: Line<'_>| line.attribute().is_some_and(|(name, _)| DIRECTIONS.contains(&name));
+        if !self.set_line(names_one, &format!("a={direction}")) {
+            return self.push_attribute(direction, None);
         }
+        let mut first = true;
+        self.remove_where(|line| names_one(line) && !std::mem::take(&mut first));
     }
 
     /// Sets the port.
@@ -190,18 +206,16 @@ impl Section {
     /// Sets the value of the first line of this type, or adds a line.
     pub fn replace_line(&mut self, kind: char, value: &str) {
         let text = format!("{kind}={value}");
-        match self.lines.iter_mut().find(|line| line.value_of(kind).is_some()) {
-            Some(line) => line.set(text),
-            None => self.push_line(Line::new(text)),
+        if !self.set_line(|line| line.value_of(kind).is_some(), &text) {
+            self.push_line(&text);
         }
     }
 
     /// Sets the value of the first attribute of this name, or adds one.
     pub fn set_attribute(&mut self, name: &str, value: &str) {
-        let named = |line: &&mut Line| line.attribute().is_some_and(|(found, _)| found == name);
-        match self.lines.iter_mut().find(named) {
-            Some(line) => line.set(format!("a={name}:{value}")),
-            None => self.push_attribute(name, Some(value)),
+        let named = |line: Line<'_>| line.attribute().is_some_and(|(found, _)| found == name);
+        if !self.set_line(named, &format!("a={name}:{value}")) {
+            self.push_attribute(name, Some(value));
         }
     }
 
@@ -211,7 +225,7 @@ impl Section {
             Some(value) => format!("a={name}:{value}"),
             None => format!("a={name}"),
         };
-        self.push_line(Line::new(text));
+        self.push_line(&text);
     }
 
     /// Removes all attributes of this name.
@@ -228,15 +242,19 @@ impl Section {
 
     /// Ends all lines with CRLF (RFC 8866), without blanks before the end, and removes empty lines.
     pub(super) fn make_plain(&mut self) {
-        self.lines.retain_mut(|line| {
-            line.make_plain();
-            !line.is_empty()
-        });
+        let mut text = String::with_capacity(self.text.len() + 2);
+        for line in self.lines().map(|line| line.text().trim_end()) {
+            if !line.is_empty() {
+                text.push_str(line);
+                text.push_str(CRLF);
+            }
+        }
+        self.text = text;
     }
 
     /// Returns names and values of the attributes that contain only characters that are allowed in a line.
     pub(crate) fn plain_attributes(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.lines.iter().filter(|line| line.is_plain()).filter_map(Line::attribute)
+        self.lines().filter(|line| line.is_plain()).filter_map(Line::attribute)
     }
 
     /// Keeps its `m=` line and the attributes for which this is true, and frees spare memory.
@@ -248,21 +266,57 @@ impl Section {
         self.shrink();
     }
 
-    pub(super) fn remove_where(&mut self, remove: impl Fn(&Line) -> bool) {
-        self.lines.retain(|line| !remove(line));
+    pub(super) fn remove_where(&mut self, mut remove: impl FnMut(Line<'_>) -> bool) {
+        let mut kept = String::with_capacity(self.text.len());
+        // Each line without its end, and each with it.
+        for (line, whole) in self.lines().zip(self.text.split_inclusive('\n')) {
+            if !remove(line) {
+                kept.push_str(whole);
+            }
+        }
+        self.text = kept;
     }
 
     /// Frees spare memory.
-    pub(super) fn shrink(&mut self) {
-        self.lines.shrink_to_fit();
+    pub(crate) fn shrink(&mut self) {
+        self.text.shrink_to_fit();
     }
 
-    pub(super) fn push_line(&mut self, line: Line) {
-        if let Some(last) = self.lines.last_mut() {
-            last.finish();
-        }
-        self.lines.push(line);
+    /// Replaces the text of the first line for which this is true, and keeps its end. Returns whether there is one.
+    fn set_line(&mut self, is_it: impl Fn(Line<'_>) -> bool, text: &str) -> bool {
+        let Some(found) = self.find(is_it) else { return false };
+        self.text.replace_range(found, &one_line(text));
+        true
     }
+
+    /// Returns where the text of the first line for which this is true stands, without its end.
+    fn find(&self, is_it: impl Fn(Line<'_>) -> bool) -> Option<Range<usize>> {
+        let mut start = 0;
+        for (line, whole) in self.lines().zip(self.text.split_inclusive('\n')) {
+            if is_it(line) {
+                return Some(start..start + line.text().len());
+            }
+            start += whole.len();
+        }
+        None
+    }
+
+    fn push_line(&mut self, line: &str) {
+        // A last line needs an end, so that another one can follow.
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            self.text.push_str(CRLF);
+        }
+        self.text.push_str(&one_line(line));
+        self.text.push_str(CRLF);
+    }
+}
+
+/// Returns a line of this side: one line stays one line, whatever its text contains.
+fn one_line(text: &str) -> Cow<'_, str> {
+    if text.contains(['\r', '\n']) {
+        return Cow::Owned(text.replace(['\r', '\n'], " "));
+    }
+    Cow::Borrowed(text)
 }
 
 /// Returns whether an attribute of this name is a direction.
@@ -272,10 +326,11 @@ pub(crate) fn is_direction(name: &str) -> bool {
 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines.iter().try_for_each(|line| line.fmt(f))
+        f.write_str(&self.text)
     }
 }
 
+const CRLF: &str = "\r\n";
 /// Profiles that RFC 8829 §5.1.2 requires peers to accept, and one that was never registered.
 const RTP_PROFILES: [&str; 9] = [
     "UDP/TLS/RTP/SAVPF",

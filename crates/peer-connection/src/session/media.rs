@@ -70,7 +70,17 @@ impl Session {
         Ok(transceiver)
     }
 
+    /// Writes a frame. A refused one is counted: the application may not have waited for the answer.
     pub(crate) fn write_sample(
+        &mut self,
+        now: Instant,
+        sender: SenderId,
+        sample: Sample,
+    ) -> Result<(), WriteError> {
+        self.take_sample(now, sender, sample).inspect_err(|_| self.counters.writes_refused += 1)
+    }
+
+    fn take_sample(
         &mut self,
         now: Instant,
         sender: SenderId,
@@ -97,12 +107,16 @@ impl Session {
         result
     }
 
-    /// Writes a packet. It goes out with the next [`Session::flush`], together with others.
+    /// Writes a packet. It goes out with the next [`Session::flush`], together with others. A refused one is counted.
     pub(crate) fn write_packet(
         &mut self,
         sender: SenderId,
-        mut packet: RtpPacket,
+        packet: RtpPacket,
     ) -> Result<(), WriteError> {
+        self.take_packet(sender, packet).inspect_err(|_| self.counters.writes_refused += 1)
+    }
+
+    fn take_packet(&mut self, sender: SenderId, mut packet: RtpPacket) -> Result<(), WriteError> {
         if self.api.settings.media_mode != MediaMode::Rtp {
             return Err(WriteError::OtherMode);
         }
@@ -130,8 +144,20 @@ impl Session {
         result
     }
 
-    /// Plays tones (W3C `RTCDTMFSender.insertDTMF`); they replace those that wait.
+    /// Plays tones (W3C `RTCDTMFSender.insertDTMF`); they replace those that wait. Refused ones are counted.
     pub(crate) fn insert_dtmf(
+        &mut self,
+        now: Instant,
+        sender: SenderId,
+        tones: &str,
+        duration: Duration,
+        gap: Duration,
+    ) -> Result<(), DtmfError> {
+        let taken = self.take_tones(now, sender, tones, duration, gap);
+        taken.inspect_err(|_| self.counters.writes_refused += 1)
+    }
+
+    fn take_tones(
         &mut self,
         now: Instant,
         sender: SenderId,

@@ -368,8 +368,18 @@ impl Session {
         Ok(id)
     }
 
-    /// Sends a message. It goes out with the next [`Self::flush`], together with others.
+    /// Sends a message. It goes out with the next [`Self::flush`], together with others. A refused one is counted.
     pub(crate) fn send_data(
+        &mut self,
+        now: Instant,
+        channel: DataChannelId,
+        message: DataChannelMessage,
+    ) -> Result<(), SendDataError> {
+        let taken = self.take_message(now, channel, message);
+        taken.inspect_err(|_| self.counters.writes_refused += 1)
+    }
+
+    fn take_message(
         &mut self,
         now: Instant,
         channel: DataChannelId,

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::{HandshakeProgress, Session, SessionOutput};
 use crate::error::*;
 use crate::event::{ConnectionEvent, FailureReason};
-use crate::jsep::{AnswerPlan, Checked, engine_mid};
+use crate::jsep::{AnswerPlan, Checked, Local, engine_mid};
 use crate::media::*;
-use crate::messages::TransceiverInfo;
+use crate::messages::{AcceptedOffer, TransceiverInfo};
 use crate::state::*;
 use crate::{SdpType, SessionDescription};
 
@@ -224,6 +224,34 @@ impl Session {
         Ok(())
     }
 
+    /// Makes an offer and sets it: the steps of setLocalDescription without a description, in `stable`.
+    pub(crate) fn make_offer(
+        &mut self,
+        now: Instant,
+    ) -> Result<SessionDescription, SetDescriptionError> {
+        let state = self.jsep.signaling();
+        if !matches!(state, SignalingState::Stable | SignalingState::Closed) {
+            return Err(CreateOfferError::InvalidState(state).into());
+        }
+        self.set_local_description(now, None)?;
+        Ok(self.with_candidates(self.jsep.local()).expect("an offer was set"))
+    }
+
+    /// Answers an offer: the steps of setRemoteDescription and setLocalDescription in one.
+    pub(crate) fn accept_offer(
+        &mut self,
+        now: Instant,
+        offer: SessionDescription,
+    ) -> Result<AcceptedOffer, AcceptOfferError> {
+        if offer.kind != SdpType::Offer {
+            return Err(AcceptOfferError::NotAnOffer(offer.kind));
+        }
+        self.set_remote_description(now, offer).map_err(AcceptOfferError::Offer)?;
+        self.set_local_description(now, None).map_err(AcceptOfferError::Answer)?;
+        let answer = self.with_candidates(self.jsep.local()).expect("an answer was set");
+        Ok(AcceptedOffer { answer, sections: self.jsep.answered_sections().clone() })
+    }
+
     fn roll_back(
         &mut self,
         now: Instant,
@@ -282,11 +310,13 @@ impl Session {
         result
     }
 
+    /// Sends a track, if the media engine has its codec.
     pub(crate) fn add_track(
         &mut self,
         now: Instant,
         track: LocalTrack,
     ) -> Result<SenderId, AddTrackError> {
+        self.api.media_engine.check_track(&track)?;
         if self.is_closed() {
             return Err(AddTrackError::Closed);
         }
@@ -301,6 +331,12 @@ impl Session {
         track: Option<LocalTrack>,
         send_encodings: Vec<Rid>,
     ) -> Result<TransceiverId, AddTransceiverError> {
+        if let Some(track) = &track {
+            if track.codec.kind() != Some(kind) {
+                return Err(AddTrackError::InvalidTrack(track.codec.mime_type.clone()).into());
+            }
+            self.api.media_engine.check_track(track)?;
+        }
         if self.is_closed() {
             return Err(AddTransceiverError::Closed);
         }
@@ -318,6 +354,23 @@ impl Session {
             all.push(new);
         });
         Ok(id)
+    }
+
+    /// Restricts negotiation to codecs that the media engine has (W3C setCodecPreferences).
+    pub(crate) fn set_codec_preferences(
+        &mut self,
+        now: Instant,
+        transceiver: TransceiverId,
+        codecs: Vec<RtpCodecCapability>,
+    ) -> Result<(), TransceiverError> {
+        let engine = &self.api.media_engine;
+        let unknown = codecs.iter().find(|codec| !engine.has(codec) || codec.name().is_none());
+        if let Some(codec) = unknown {
+            return Err(TransceiverError::UnknownCodec(codec.mime_type.clone()));
+        }
+        self.change(now, |all| {
+            all.usable(transceiver).map(|transceiver| transceiver.preferences = codecs)
+        })
     }
 
     pub(crate) fn replace_track(
@@ -373,27 +426,23 @@ impl Session {
     }
 
     /// Returns a local description, with the candidates found so far if that is configured.
-    pub(crate) fn with_candidates(
-        &self,
-        description: Option<&SessionDescription>,
-    ) -> Option<SessionDescription> {
-        let description = description?.clone();
+    pub(crate) fn with_candidates(&self, local: Option<&Local>) -> Option<SessionDescription> {
+        let local = local?;
         if !self.api.settings.inline_candidates {
-            return Some(description);
+            return Some(local.description());
         }
-        let mut sdp = crate::sdp::Sdp::parse(&description.sdp);
         let section = self.jsep.transport_section().map_or(0, |(_, at)| usize::from(at));
-        if let Some(section) = sdp.media_mut().get_mut(section) {
+        Some(local.with(|sdp| {
+            let Some(section) = sdp.media_mut().get_mut(section) else { return };
             for candidate in self.candidates.local() {
                 let text = candidate.to_sdp_string();
-                let value = text.trim_start_matches("candidate:").to_owned();
-                section.push_attribute("candidate", Some(&value));
+                let value = text.trim_start_matches("candidate:");
+                section.push_attribute("candidate", Some(value));
             }
             if self.states.gathering == IceGatheringState::Complete {
                 section.push_attribute("end-of-candidates", None);
             }
-        }
-        Some(SessionDescription { kind: description.kind, sdp: sdp.to_string() })
+        }))
     }
 
     pub(super) fn tell(&mut self, event: ConnectionEvent) {

@@ -151,7 +151,8 @@ fn a_payload_type_means_one_thing_also_where_a_section_is_offered_as_bundle_only
         .unwrap();
     pair.b.session.set_local_description(now, None).unwrap();
     let formats = |pair: &Pair| {
-        let answer = sdp::Sdp::parse(&pair.b.session.jsep().current_local().unwrap().sdp);
+        let answer =
+            sdp::Sdp::parse(&pair.b.session.jsep().current_local().unwrap().description().sdp);
         let mut videos = answer.media().iter().filter(|one| one.kind() == sdp::MediaKind::Video);
         videos.next().unwrap().formats().count()
     };
@@ -180,7 +181,7 @@ fn answers_that_do_not_fit_are_refused_and_the_right_one_is_taken() {
     pair.a.session.set_local_description(now, Some(offer.clone())).unwrap();
     pair.b.session.set_remote_description(now, offer).unwrap();
     pair.b.session.set_local_description(now, None).unwrap();
-    let answer = pair.b.session.jsep().current_local().cloned().unwrap();
+    let answer = pair.b.session.jsep().current_local().unwrap().description();
     let parsed = sdp::Sdp::parse(&answer.sdp);
 
     let mut fewer = parsed.clone();
@@ -372,7 +373,7 @@ fn a_peer_that_is_not_who_it_says_is_not_heard() {
     pair.a.session.set_local_description(now, Some(offer.clone())).unwrap();
     pair.b.session.set_remote_description(now, offer).unwrap();
     pair.b.session.set_local_description(now, None).unwrap();
-    let answer = pair.b.session.jsep().current_local().cloned().unwrap();
+    let answer = pair.b.session.jsep().current_local().unwrap().description();
     let line =
         answer.sdp.lines().find(|line| line.starts_with("a=fingerprint")).unwrap().to_owned();
     let forged = format!("{}00", &line[..line.len() - 2]);

@@ -29,7 +29,10 @@ fn either_side_restarts_ice_and_data_goes_on() {
         let (mut pair, channel) = with_channel();
         let ufrag = |pair: &Pair| {
             let local = pair.a.session.jsep().current_local().unwrap();
-            sdp::Sdp::parse(&local.sdp).media()[0].attribute("ice-ufrag").unwrap().to_owned()
+            sdp::Sdp::parse(&local.description().sdp).media()[0]
+                .attribute("ice-ufrag")
+                .unwrap()
+                .to_owned()
         };
         let before = ufrag(&pair);
 

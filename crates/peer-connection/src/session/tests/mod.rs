@@ -1,5 +1,6 @@
 //! Tests of connections with each other, in simulated time.
 
+mod accept;
 mod channels;
 mod details;
 mod guards;
@@ -8,6 +9,7 @@ mod keys;
 mod makers;
 mod media;
 mod needed;
+mod parses;
 mod rollback;
 mod rtp;
 mod sources;

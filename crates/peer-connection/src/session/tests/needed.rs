@@ -84,10 +84,10 @@ fn what_is_needed_during_a_round_is_asked_for_after_it() {
         0
     );
 
-    let offer = pair.a.session.jsep().pending_local().cloned().unwrap();
+    let offer = pair.a.session.jsep().pending_local().unwrap().description();
     pair.b.session.set_remote_description(now, offer).unwrap();
     pair.b.session.set_local_description(now, None).unwrap();
-    let answer = pair.b.session.jsep().current_local().cloned().unwrap();
+    let answer = pair.b.session.jsep().current_local().unwrap().description();
 
     assert_eq!(
         asked(&mut pair, |pair| pair.a.session.set_remote_description(now, answer).unwrap()),

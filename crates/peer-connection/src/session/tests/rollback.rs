@@ -21,7 +21,7 @@ fn a_local_offer_is_taken_back_as_if_it_had_never_been() {
 
     assert_eq!(pair.a.signaling(), SignalingState::Stable);
     assert_eq!(pair.a.mid_of(sender), None);
-    assert_eq!(pair.a.session.jsep().local(), None);
+    assert!(pair.a.session.jsep().local().is_none());
     pair.negotiate();
     pair.connect();
 }
@@ -128,7 +128,7 @@ fn collide(pair: &mut Pair) {
     // The impolite side ignores the offer of the other; the polite one rolls its own back.
     pair.a.session.set_remote_description(now, of_b).unwrap();
     pair.a.session.set_local_description(now, None).unwrap();
-    let answer = pair.a.session.jsep().current_local().cloned().unwrap();
+    let answer = pair.a.session.jsep().current_local().unwrap().description();
     pair.b.session.set_remote_description(now, answer).unwrap();
     pair.settle();
 }

@@ -89,7 +89,7 @@ fn packets_of_ever_new_sources_make_no_more_streams_than_there_may_be() {
     pair.connect();
     let transceiver = pair.b.session.transceivers()[0].clone();
     let (mid, payload_type) = (transceiver.mid.unwrap(), transceiver.codecs[0].0);
-    let description = Sdp::parse(&pair.b.session.jsep().current_local().unwrap().sdp);
+    let description = Sdp::parse(&pair.b.session.jsep().current_local().unwrap().description().sdp);
     let id = |name: &str| {
         let mut all = description.media()[0].attributes("extmap");
         let found = all.find(|one| one.ends_with(name)).unwrap();

@@ -2,6 +2,7 @@
 
 use super::pair::Pair;
 use crate::error::SetDescriptionError;
+use crate::jsep::Local;
 use crate::*;
 
 use SdpType::*;
@@ -58,8 +59,8 @@ fn set(pair: &mut Pair, local: bool, kind: SdpType) -> Result<(), SetDescription
         Offer => Pair::new().a.offer_of_data(),
         Answer | ProvisionalAnswer => match a.jsep().pending_local() {
             Some(offer) if b.jsep().remote().is_none() => {
-                b.set_remote_description(now, SessionDescription::offer(offer.sdp.clone()))
-                    .unwrap();
+                let offer = SessionDescription::offer(offer.description().sdp);
+                b.set_remote_description(now, offer).unwrap();
                 b.create_answer(now).unwrap().sdp
             }
             _ => match b.create_answer(now) {
@@ -126,25 +127,34 @@ fn the_getters_tell_what_is_pending_and_what_is_in_force() {
     pair.channel("x", DataChannelOptions::default());
     let now = pair.now;
     let offer = pair.a.session.create_offer(false).unwrap();
-    assert_eq!(pair.a.session.jsep().local(), None, "created, not set");
+    assert!(pair.a.session.jsep().local().is_none(), "created, not set");
 
     pair.a.session.set_local_description(now, Some(offer.clone())).unwrap();
-    assert_eq!(pair.a.session.jsep().pending_local(), Some(&offer));
-    assert_eq!(pair.a.session.jsep().local(), Some(&offer));
-    assert_eq!(pair.a.session.jsep().current_local(), None);
+    assert_eq!(
+        pair.a.session.jsep().pending_local().map(Local::description).as_ref(),
+        Some(&offer)
+    );
+    assert_eq!(pair.a.session.jsep().local().map(Local::description).as_ref(), Some(&offer));
+    assert!(pair.a.session.jsep().current_local().is_none());
 
     pair.b.session.set_remote_description(now, offer.clone()).unwrap();
     assert_eq!(pair.b.session.jsep().pending_remote(), Some(&offer));
     let answer = pair.b.session.create_answer(now).unwrap();
     pair.b.session.set_local_description(now, None).unwrap();
-    assert_eq!(pair.b.session.jsep().current_local().map(|local| local.kind), Some(Answer));
+    assert_eq!(
+        pair.b.session.jsep().current_local().map(|local| local.description().kind),
+        Some(Answer)
+    );
     assert_eq!(pair.b.session.jsep().current_remote(), Some(&offer));
     assert_eq!(pair.b.session.jsep().pending_remote(), None);
 
     pair.a.session.set_remote_description(now, answer.clone()).unwrap();
-    assert_eq!(pair.a.session.jsep().current_local(), Some(&offer));
+    assert_eq!(
+        pair.a.session.jsep().current_local().map(Local::description).as_ref(),
+        Some(&offer)
+    );
     assert_eq!(pair.a.session.jsep().current_remote(), Some(&answer));
-    assert_eq!(pair.a.session.jsep().pending_local(), None);
+    assert!(pair.a.session.jsep().pending_local().is_none());
 }
 
 #[test]
@@ -192,7 +202,7 @@ fn a_provisional_answer_is_followed_by_the_answer() {
     let offer = pair.a.session.jsep().pending_remote().cloned().unwrap();
     pair.b.session.set_local_description(now, Some(offer)).unwrap();
     pair.a.session.set_local_description(now, None).unwrap();
-    let answer = pair.a.session.jsep().current_local().cloned().unwrap();
+    let answer = pair.a.session.jsep().current_local().unwrap().description();
     pair.b.session.set_remote_description(now, answer).unwrap();
     pair.connect();
 }
