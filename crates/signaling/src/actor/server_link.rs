@@ -82,8 +82,10 @@ impl<P: Peer> PeerActor<P> {
                 // It reports itself that it is closed. One that is busy for longer is stopped.
                 _ = timeout(CLOSE_TIMEOUT, closing.send(CloseServerPeer)).await;
             }
-            // The previous one may not have ended yet.
-            _ = supervisor.terminate_child(&id).await;
+            // The previous one, if there was one, may not have ended yet.
+            if supervisor.child::<ServerPeer>(&id).is_ok() {
+                _ = supervisor.terminate_child(&id).await;
+            }
             let started = supervisor.start_child(spec).await;
             started.map_err(|_| "the WebRTC peer could not be started")?;
             let child = supervisor.child::<ServerPeer>(&id).ok();

@@ -11,8 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use callboard_peer_connection::error::{DescriptionError, SetDescriptionError};
 use callboard_peer_connection::messages::{
-    AddIceCandidate, CloseDataChannel, GetAnsweredSections, LocalDescription, SetLocalDescription,
-    SetRemoteDescription,
+    AcceptOffer, AddIceCandidate, CloseDataChannel, LocalDescription,
 };
 use callboard_peer_connection::{
     CloseReason, ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate,
@@ -107,10 +106,11 @@ impl ServerPeer {
         let same = known.filter(|_| self.origin == whose);
         let (options, owner) = (self.options.clone(), ctx.address().recipient());
         let (limit, message) = (self.account.limits().answer_timeout, options.limits.message);
+        let inline = options.api.settings().inline_candidates;
         let answering = async move {
             let by_same = match same {
                 Some(same) => {
-                    match timeout(limit, answer_by(&same, offer.clone(), false)).await {
+                    match timeout(limit, answer_by(&same, offer.clone(), false, inline)).await {
                         // It has just ended: a new one answers.
                         Ok(Err(HandleOfferError::Unavailable)) => None,
                         answered => Some((answered, same)),
@@ -122,7 +122,7 @@ impl ServerPeer {
                 Some(answered) => answered,
                 None => {
                     let new = open(options, owner).await?;
-                    let answered = timeout(limit, answer_by(&new, offer, true)).await;
+                    let answered = timeout(limit, answer_by(&new, offer, true, inline)).await;
                     if !matches!(answered, Ok(Ok(_))) {
                         new.close().await;
                     }
@@ -438,20 +438,23 @@ async fn open(
     })
 }
 
-/// Returns the answer of this peer connection.
+/// Returns the answer of this peer connection; with the candidates found so far if they are `inline`.
 async fn answer_by(
     connection: &PeerConnectionHandle,
     offer: SessionDescription,
     is_new: bool,
+    inline: bool,
 ) -> Result<SessionDescription, HandleOfferError> {
     let gone = |_| HandleOfferError::Unavailable;
-    connection.send(SetRemoteDescription(offer)).await.map_err(gone)??;
-    connection.send(SetLocalDescription(None)).await.map_err(gone)??;
-    let answered = connection.send(GetAnsweredSections).await.map_err(gone)?;
+    let accepted = connection.send(AcceptOffer(offer)).await.map_err(gone)??;
     // A new one would never connect. A connected one goes on without media.
-    if is_new && answered.is_nothing() {
-        return Err(HandleOfferError::NothingUsable(answered));
+    if is_new && accepted.sections.is_nothing() {
+        return Err(HandleOfferError::NothingUsable(accepted.sections));
     }
+    if !inline {
+        return Ok(accepted.answer);
+    }
+    // Gathering has begun with the answer.
     connection.send(LocalDescription).await.map_err(gone)?.ok_or(HandleOfferError::Unavailable)
 }
 

@@ -15,7 +15,9 @@ mod webrtc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_peer_connection::error::{AddIceCandidateError, SetDescriptionError};
+use callboard_peer_connection::error::{
+    AcceptOfferError, AddIceCandidateError, SetDescriptionError,
+};
 use callboard_peer_connection::{
     AnsweredSections, Api, CloseReason, Configuration, DataChannelId, DataChannelMessage,
     FailureReason, IceCandidate, IceServer, PeerConnectionState, PeerConnections,
@@ -319,6 +321,15 @@ pub enum HandleOfferError {
     /// The answer took too long.
     #[error("timeout")]
     TimedOut,
+}
+
+impl From<AcceptOfferError> for HandleOfferError {
+    fn from(error: AcceptOfferError) -> Self {
+        match error {
+            AcceptOfferError::Offer(error) | AcceptOfferError::Answer(error) => error.into(),
+            _ => Self::NotAnOffer,
+        }
+    }
 }
 
 impl HandleOfferError {

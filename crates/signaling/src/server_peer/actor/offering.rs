@@ -5,8 +5,9 @@
 //! and the server's changes are offered again after that round.
 
 use actix::prelude::*;
+use callboard_peer_connection::error::{CreateOfferError, SetDescriptionError};
 use callboard_peer_connection::messages::{
-    GetDataChannel, GetSignalingState, LocalDescription, SetLocalDescription, SetRemoteDescription,
+    GetDataChannel, GetSignalingState, MakeOffer, SetLocalDescription, SetRemoteDescription,
 };
 use callboard_peer_connection::{
     DataChannelId, PeerConnectionHandle, SdpType, SessionDescription, SignalingState,
@@ -21,8 +22,9 @@ use super::{ServerPeer, with_message_size};
 pub(super) struct Offering {
     /// Number of the round, by which a deadline recognises that its round is over.
     round: u64,
-    /// The client has left an offer unanswered: the next one follows a round that the client starts.
-    unanswered: bool,
+    /// No offer is made meanwhile. The client has left one unanswered: the next one follows a round that the client
+    /// starts. Or the peer connection took too long to make one: the next one follows after a while.
+    pausing: bool,
 }
 
 impl Offering {
@@ -30,20 +32,21 @@ impl Offering {
     /// connection is another one.
     pub(super) fn settled(&mut self) {
         self.round += 1;
-        self.unanswered = false;
+        self.pausing = false;
     }
 }
 
 impl ServerPeer {
     /// Offers, unless a round is under way: if an offer is needed after that, there is another event.
     pub(super) fn offer(&mut self, ctx: &mut Context<Self>) {
-        let wanted = self.connection.clone().filter(|_| !self.offering.unanswered);
+        let wanted = self.connection.clone().filter(|_| !self.offering.pausing);
         let Some(connection) = wanted else { return };
         let user = self.options.user_id.clone();
         let offering = async move { offer_of(&connection, &user).await };
         let offering = timeout(self.account.limits().answer_timeout, offering);
         ctx.wait(offering.into_actor(self).map(|offered, this, ctx| {
-            let Ok(Some(offer)) = offered else { return };
+            let Ok(offer) = offered else { return this.offer_later(ctx) };
+            let Some(offer) = offer else { return };
             this.offering.round += 1;
             let (round, limits) = (this.offering.round, this.account.limits());
             ctx.run_later(limits.offer_timeout, move |this, ctx| {
@@ -56,10 +59,33 @@ impl ServerPeer {
         }));
     }
 
+    /// Offers again after a while, since the peer connection did not make the offer in time: its thread is blocked or
+    /// overloaded. The offer that it may still make is not told to the client, so it is rolled back.
+    fn offer_later(&mut self, ctx: &mut Context<Self>) {
+        let Some(connection) = &self.connection else { return };
+        let rollback = SetLocalDescription(Some(SessionDescription::rollback()));
+        // Commands take effect in their order, so this one follows the offer. Without an offer it has no effect; if the
+        // mailbox is full, the peer connection has so much to do that the next attempt is late as well.
+        let rolled_back = connection.try_send(rollback).is_ok();
+        self.offering.pausing = true;
+        self.offering.round += 1;
+        let round = self.offering.round;
+        ctx.run_later(self.account.limits().offer_timeout, move |this, ctx| {
+            if this.offering.round != round {
+                return;
+            }
+            if !rolled_back {
+                return this.offer_later(ctx);
+            }
+            this.offering.pausing = false;
+            this.offer(ctx);
+        });
+    }
+
     /// Rolls the offer back: the peer connection goes on as it was.
     fn withdraw(&mut self, ctx: &mut Context<Self>) {
         // Before the need for an offer is reported again.
-        self.offering.unanswered = true;
+        self.offering.pausing = true;
         let Some(connection) = self.connection.clone() else { return };
         let withdrawing = async move { roll_back(&connection).await };
         let withdrawing = timeout(self.account.limits().answer_timeout, withdrawing);
@@ -125,14 +151,14 @@ impl Handler<HandleAnswer> for ServerPeer {
 
 /// Returns an offer of this peer connection; none while a round is under way, or if no offer can be created.
 async fn offer_of(connection: &PeerConnectionHandle, user: &str) -> Option<SessionDescription> {
-    if connection.send(GetSignalingState).await.ok()? != SignalingState::Stable {
-        return None;
+    match connection.send(MakeOffer).await.ok()? {
+        Ok(offer) => Some(offer),
+        Err(SetDescriptionError::CreateOffer(CreateOfferError::InvalidState(_))) => None,
+        Err(error) => {
+            log::info!("{}: nothing is offered to {user}: {error}", connection.id());
+            None
+        }
     }
-    if let Err(error) = connection.send(SetLocalDescription(None)).await.ok()? {
-        log::info!("{}: nothing is offered to {user}: {error}", connection.id());
-        return None;
-    }
-    connection.send(LocalDescription).await.ok()?
 }
 
 /// Rolls the open offer back; returns false if there is none.
