@@ -81,7 +81,7 @@ impl Handler<Block> for Blocker {
 /// Starts blockers on the media thread.
 async fn blockers(home: &PeerConnections) -> [Addr<Blocker>; 2] {
     let thread = home.placement(0).expect("a media thread");
-    let child = |name: &'static str| ChildSpec::new(name, || Blocker).arbiter(thread.clone());
+    let child = |name: &'static str| ChildSpec::new(name, || Blocker).placement(thread.clone());
     let spec = SupervisorSpec::new(Flags::one_for_one()).child(child("one")).child(child("two"));
     let tree = spec.start_as("blockers").await.expect("started");
     ["one", "two"].map(|name| tree.child(name).expect("there").addr().expect("it runs"))
