@@ -30,6 +30,21 @@ struct Table {
     ids: HashMap<ChildId, Key>,
 }
 
+impl Table {
+    fn remove(&mut self, generation: u64, key: Key) -> Option<Entry> {
+        if self.generation != generation {
+            return None;
+        }
+        let entry = self.entries.remove(&key)?;
+        self.ids.remove(entry.record.path.name());
+        self.forgot = Some(Instant::now());
+        if key.0 < self.listed as u64 {
+            self.retired.push((Arc::clone(entry.record.path.last()), entry.clone()));
+        }
+        Some(entry)
+    }
+}
+
 /// Entry of a child in the table.
 #[derive(Clone)]
 pub(crate) struct Entry {
@@ -75,19 +90,11 @@ impl Node {
         table.entries.insert(key, entry);
     }
 
-    /// Forgets a child of the supervisor's current instance.
+    /// Removes a child of the supervisor's current instance, and reports that.
     pub(crate) fn remove(&self, generation: u64, key: Key) {
-        let mut table = lock(&self.table);
-        if table.generation != generation {
-            return;
-        }
-        if let Some(entry) = table.entries.remove(&key) {
-            table.ids.remove(entry.record.path.name());
-            table.forgot = Some(Instant::now());
-            if key.0 < table.listed as u64 {
-                table.retired.push((Arc::clone(entry.record.path.last()), entry));
-            }
-        }
+        let Some(entry) = lock(&self.table).remove(generation, key) else { return };
+        entry.record.removed();
+        self.record.changed();
     }
 
     /// Logs that the supervisor ends because this child would have to be restarted too often.

@@ -344,11 +344,24 @@ impl SupervisorRef {
     pub async fn running(&self) {
         loop {
             // Before the check, so that no start is missed.
-            let started = self.node.record.next_start();
+            let started = self.node.record.next_change();
             if self.is_running() {
                 return;
             }
             started.await;
+        }
+    }
+
+    /// Resolves when this supervisor has no child with this id: the id can be used again. Never, if the supervisor ends
+    /// before and is not restarted.
+    pub async fn removed(&self, id: &str) {
+        loop {
+            // Before the check, so that no removal is missed.
+            let removed = self.node.record.next_change();
+            if self.node.find(id).is_none() {
+                return;
+            }
+            removed.await;
         }
     }
 

@@ -115,6 +115,9 @@ pub enum Lifecycle {
     /// The actor has been in one callback, or one poll of a future, for this long: nothing else runs on its thread.
     /// Reported once, after a second. (Ours.)
     Blocked(Duration),
+    /// The actor is gone for good: its supervisor has dropped its child spec. The event names the last instance. Not
+    /// reported of children whose supervisor ends.
+    Removed,
 }
 
 /// Status of an actor.
@@ -248,14 +251,16 @@ pub(crate) struct ActorRecord {
     pub(crate) type_name: &'static str,
     pub(crate) depth: AtomicUsize,
     state: Mutex<ActorState>,
-    /// Wakes those that wait for a supervisor's start.
-    starts: Option<Box<Notify>>,
+    /// Wakes those that wait for a supervisor's start, or until it has removed a child.
+    changes: Option<Box<Notify>>,
 }
 
 #[derive(Clone, Default)]
 struct ActorState {
     status: Status,
+    /// Current or last instance.
     instance: Option<InstanceId>,
+    abandoned: bool,
     restarts: u64,
     last_exit: Option<ExitReason>,
     since: Option<Instant>,
@@ -270,8 +275,8 @@ impl ActorRecord {
         type_name: &'static str,
     ) -> Arc<Self> {
         let (depth, state) = (AtomicUsize::default(), Mutex::default());
-        let starts = (kind == ChildKind::Supervisor).then(Box::default);
-        Arc::new(Self { path, tree, kind, type_name, depth, state, starts })
+        let changes = (kind == ChildKind::Supervisor).then(Box::default);
+        Arc::new(Self { path, tree, kind, type_name, depth, state, changes })
     }
 
     pub(crate) fn set_status(&self, status: Status) {
@@ -288,7 +293,7 @@ impl ActorRecord {
             return; // an abandoned instance begins late
         }
         state.status = Status::Starting;
-        state.instance = Some(instance);
+        (state.instance, state.abandoned) = (Some(instance), false);
         state.thread = THREAD.with(Clone::clone);
     }
 
@@ -332,15 +337,30 @@ impl ActorRecord {
         }
     }
 
-    /// Resolves after the next start of this supervisor; counts from this call on, not from the first poll.
-    pub(crate) fn next_start(&self) -> Notified<'_> {
-        self.starts.as_deref().expect("only supervisors' starts are waited for").notified()
+    /// Reports that the actor is gone for good.
+    pub(crate) fn removed(&self) {
+        let instance = lock(&self.state).instance;
+        if let Some(instance) = instance {
+            self.publish(Instant::now(), instance, Lifecycle::Removed);
+        }
+    }
+
+    /// Resolves when this supervisor has started, or has removed a child, since this call.
+    pub(crate) fn next_change(&self) -> Notified<'_> {
+        self.changes.as_deref().expect("only supervisors are waited for").notified()
+    }
+
+    /// Wakes those that wait for [`next_change`](Self::next_change).
+    pub(crate) fn changed(&self) {
+        if let Some(changes) = &self.changes {
+            changes.notify_waiters();
+        }
     }
 
     fn apply(&self, instance: InstanceId, what: Lifecycle) {
         let at = Instant::now();
-        if let (Lifecycle::Started, Some(starts)) = (&what, &self.starts) {
-            starts.notify_waiters();
+        if what == Lifecycle::Started {
+            self.changed();
         }
         self.update(at, instance, &what);
         self.publish(at, instance, what);
@@ -355,11 +375,11 @@ impl ActorRecord {
 
     fn update(&self, at: Instant, instance: InstanceId, what: &Lifecycle) {
         let mut state = lock(&self.state);
-        if state.instance != Some(instance) {
+        if state.instance != Some(instance) || state.abandoned {
             return; // a report of an abandoned instance
         }
         (state.status, state.since) = match what {
-            Lifecycle::Blocked(_) => return,
+            Lifecycle::Blocked(_) | Lifecycle::Removed => return,
             Lifecycle::Started => (Status::Running, Some(at)),
             Lifecycle::Down(_) | Lifecycle::StartFailed(_) | Lifecycle::Abandoned => {
                 (Status::Stopped, None)
@@ -370,13 +390,13 @@ impl ActorRecord {
         }
         if *what == Lifecycle::Abandoned {
             state.last_exit = Some(ExitReason::Killed);
-            state.instance = None;
+            state.abandoned = true;
         }
     }
 
     /// Returns the state of this actor, without the flags and the children of a supervisor.
     pub(crate) fn snapshot(&self, now: Instant) -> TreeSnapshot {
-        let ActorState { status, instance, restarts, last_exit, since, thread } =
+        let ActorState { status, instance, abandoned, restarts, last_exit, since, thread } =
             lock(&self.state).clone();
         TreeSnapshot {
             id: Arc::from(self.path.name()),
@@ -384,7 +404,7 @@ impl ActorRecord {
             kind: self.kind,
             type_name: self.type_name,
             status,
-            instance,
+            instance: instance.filter(|_| !abandoned),
             restarts,
             last_exit,
             uptime: since.map(|since| now.saturating_duration_since(since)),

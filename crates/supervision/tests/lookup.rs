@@ -82,6 +82,32 @@ async fn a_handle_waits_until_its_supervisor_runs_again() {
 }
 
 #[actix::test]
+async fn a_removed_child_is_reported_and_its_id_is_free_then() {
+    let alive = Arc::default();
+    let spec = || Fragile::spec("a", Where::Nowhere, &alive).restart(Restart::Temporary);
+    let supervisor = SupervisorSpec::dynamic(Flags::one_for_one()).start().await.unwrap();
+    supervisor.start_child(spec()).await.unwrap();
+    let mut events = Events::of(&supervisor);
+    let instance = supervisor.snapshot().find(&["a"]).unwrap().instance;
+    supervisor.removed("b").await;
+    let waiting = {
+        let supervisor = supervisor.clone();
+        actix::spawn(async move { supervisor.removed("a").await })
+    };
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+
+    supervisor.inject("a", Fault::Kill).await.unwrap();
+
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+    assert_eq!(supervisor.snapshot().children.len(), 0);
+    supervisor.start_child(spec()).await.unwrap();
+    let event = events.removed().await;
+    assert_eq!((event.path.to_string(), Some(event.instance)), ("root/a".to_owned(), instance));
+    supervisor.stop().await;
+}
+
+#[actix::test]
 async fn a_handle_also_survives_a_supervisor_that_is_killed_and_a_temporary_child_that_was_forgotten()
  {
     let alive: Arc<AtomicUsize> = Arc::default();

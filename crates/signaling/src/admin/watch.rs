@@ -170,7 +170,7 @@ impl Inner {
             });
             self.table().down(event, reason, type_name, epoch_ms);
         }
-        if self.told.receiver_count() > 0 {
+        if self.told.receiver_count() > 0 && event.what != Lifecycle::Removed {
             // An error only means that there are no clients.
             _ = self.told.send(encode(&path, event));
         }

@@ -147,9 +147,10 @@ impl Events {
     }
 
     /// Returns the next event, as `b down panic(oh)`. Events of blocked threads are left out: on a busy machine the
-    /// watchdog may report a thread that only waits for the CPU; see [`blocked`](Self::blocked).
+    /// watchdog may report a thread that only waits for the CPU; see [`blocked`](Self::blocked). Removals are left out
+    /// too; see [`removed`](Self::removed).
     pub(crate) async fn next(&mut self) -> String {
-        let event = self.any(|what| !matches!(what, Lifecycle::Blocked(_))).await;
+        let event = self.any(is_step).await;
         let name = event.path.name().to_owned();
         match event.what {
             Lifecycle::Started => format!("{name} started"),
@@ -163,6 +164,12 @@ impl Events {
     /// Waits until this child is reported to block its thread.
     pub(crate) async fn blocked(&mut self, name: &str) {
         while self.any(|what| matches!(what, Lifecycle::Blocked(_))).await.path.name() != name {}
+    }
+
+    /// Waits until a child is reported to be removed; returns its event.
+    #[allow(dead_code, reason = "not used by all tests")]
+    pub(crate) async fn removed(&mut self) -> Event {
+        self.any(|what| *what == Lifecycle::Removed).await
     }
 
     async fn any(&mut self, is_wanted: impl Fn(&Lifecycle) -> bool) -> Event {
@@ -188,11 +195,16 @@ impl Events {
     pub(crate) fn none(&mut self) -> bool {
         loop {
             match self.0.try_recv() {
-                Ok(event) if matches!(event.what, Lifecycle::Blocked(_)) => {}
+                Ok(event) if !is_step(&event.what) => {}
                 other => return other.is_err(),
             }
         }
     }
+}
+
+/// Returns whether this event is a step of a child's start, end or restart.
+fn is_step(what: &Lifecycle) -> bool {
+    !matches!(what, Lifecycle::Blocked(_) | Lifecycle::Removed)
 }
 
 /// Lets a child block its thread. The thread is blocked when this returns, until the returned sender is dropped.

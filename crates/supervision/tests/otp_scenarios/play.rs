@@ -282,8 +282,8 @@ impl Player {
         let probe = self.stage.props().ids.contains(&id);
         let line = match event.what {
             Lifecycle::Started if root => return,
-            // OTP has no watchdog, and a busy machine may wake ours.
-            Lifecycle::Blocked(_) => return,
+            // OTP has no watchdog, and a busy machine may wake ours. Nor does it say when it drops a child spec.
+            Lifecycle::Blocked(_) | Lifecycle::Removed => return,
             Lifecycle::Started => {
                 let life = self.lives.entry(id.clone()).or_default();
                 *life += 1;
