@@ -182,8 +182,18 @@ impl Table {
         self.open.push_back(Open { id, names, instance, killed, down, stopped: None });
     }
 
-    /// Checks whether the open recoveries are whole; returns when to check again, if some are not.
-    pub(super) fn look(&mut self, trees: &[TreeSnapshot], now: Instant) -> Option<Duration> {
+    /// Handles an event of an actor: one that is started again, or fails to start, has not stopped for good.
+    pub(super) fn happened(&mut self, event: &Event) {
+        for open in &mut self.open {
+            if event.path.names().eq(open.names.iter().map(String::as_str)) {
+                open.stopped = None;
+            }
+        }
+    }
+
+    /// Checks whether the open recoveries are whole; returns when to check again, if some are not and nothing happens
+    /// before.
+    pub(super) fn check(&mut self, trees: &[TreeSnapshot], now: Instant) -> Option<Instant> {
         let (rows, news) = (&mut self.rows, &mut self.news);
         self.open.retain_mut(|open| match open.whole(trees, now) {
             Some(whole) => {
@@ -197,9 +207,10 @@ impl Table {
             }
             None => now.saturating_duration_since(open.down) < GIVEN_UP,
         });
-        let newest = self.open.back()?;
-        let waited = now.saturating_duration_since(newest.down);
-        Some((waited / 10).clamp(LOOK_AGAIN, LOOK_SELDOM))
+        // That a restart is called off is no event.
+        let later = self.is_open().then_some(now + SURE);
+        let sure = self.open.iter().filter_map(|open| Some(open.stopped? + SURE));
+        later.into_iter().chain(sure).min().map(|at| at.max(now + CHECK_PAUSE))
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -333,9 +344,8 @@ const GIVEN_UP: Duration = Duration::from_secs(30);
 const FALL: Duration = Duration::from_secs(1);
 /// Time after which a stopped child is taken to stay so. Longer than a supervisor takes to decide.
 const SURE: Duration = Duration::from_secs(1);
-/// First interval of checks: supervisors do not report when they forget a child, so it is polled, often at first.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
-const LOOK_SELDOM: Duration = Duration::from_millis(500);
+/// Shortest time between two checks: each takes snapshots of the trees.
+pub(super) const CHECK_PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytestring::ByteString;
 use callboard_supervision::{Event, Lifecycle};
@@ -11,10 +11,10 @@ use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::Inner;
-use super::recovery::LOOK_AGAIN;
+use super::recovery::CHECK_PAUSE;
 use super::tree::{LastExit, exit_kind};
 use crate::histogram::Histogram;
 
@@ -114,14 +114,14 @@ pub(super) async fn watch(
 ) {
     let mut other = trees.pop();
     let mut one = trees.pop();
-    let mut again: Option<Duration> = None;
-    let mut looked = Instant::now();
+    let mut due: Option<Instant> = None;
+    let mut checked = Instant::now();
     loop {
         let event = tokio::select! {
             _ = &mut end => return,
             event = next(&mut one) => Some(event),
             event = next(&mut other) => Some(event),
-            () = sleep(again.unwrap_or_default()), if again.is_some() => None,
+            () = sleep_until(due.unwrap_or(checked)), if due.is_some() => None,
         };
         let Some(inner) = inner.upgrade() else { return };
         match event {
@@ -130,11 +130,12 @@ pub(super) async fn watch(
             None => {}
         }
         // However many events there are, it is not checked more often than is useful.
-        if looked.elapsed() >= LOOK_AGAIN {
-            again = inner.look_for_recoveries();
-            looked = Instant::now();
+        let next = checked + CHECK_PAUSE;
+        if Instant::now() >= next {
+            due = inner.check_recoveries();
+            checked = Instant::now();
         } else if inner.table().is_open() {
-            again = Some(LOOK_AGAIN);
+            due = Some(next);
         }
         inner.tell_recoveries();
     }
@@ -161,6 +162,7 @@ impl Inner {
             .and_then(|above| path.strip_prefix(above.as_str()))
             .is_some_and(|rest| rest.starts_with('/'));
         self.tally().count(&path, event, is_handshake);
+        self.table().happened(event);
         if let Lifecycle::Down(reason) = &event.what {
             let trees = if reason.is_abnormal() { self.snapshots() } else { Vec::new() };
             let names: Vec<&str> = event.path.names().collect();
@@ -176,12 +178,13 @@ impl Inner {
         }
     }
 
-    fn look_for_recoveries(&self) -> Option<Duration> {
+    /// Checks the open recoveries; returns when to check them again, if nothing happens before.
+    fn check_recoveries(&self) -> Option<Instant> {
         if !self.table().is_open() {
             return None;
         }
         let (now, trees) = (Instant::now(), self.snapshots());
-        self.table().look(&trees, now)
+        self.table().check(&trees, now)
     }
 }
 
