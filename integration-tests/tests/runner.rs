@@ -1,18 +1,31 @@
 //! Verdict of `integration-tests/run` on logs of `cargo test`.
 
-use std::io::Write;
 use std::process::Command;
 
 /// Returns the status and the output of the runner.
 fn judge(log: &str, status: i32, tests: &str) -> (Option<i32>, String) {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(log.as_bytes()).unwrap();
-    let script = format!(
-        "set -euo pipefail; say() {{ echo \"== $*\"; }}; . ./judge.sh; judge \"$1\" {status} {tests}"
-    );
+    run(log, &format!("judge \"$log\" {status} {tests}"))
+}
+
+/// Returns the status and the output of the second attempt; `cargo` is a shell function that gets its arguments.
+fn repeat(log: &str, cargo: &str) -> (Option<i32>, String) {
+    run(
+        log,
+        &format!(
+            "cargo() {{ {cargo}; }}; if repeat \"$log\" cargo test; then exit 0; else exit 1; fi"
+        ),
+    )
+}
+
+fn run(log: &str, script: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    std::fs::write(&file, log).unwrap();
+    let script =
+        format!("set -euo pipefail; say() {{ echo \"== $*\"; }}; . ./judge.sh; log=$1; {script}");
     let ended = Command::new("bash")
         .args(["-c", &script, "bash"])
-        .arg(file.path())
+        .arg(file)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
@@ -54,4 +67,33 @@ fn a_run_in_which_nothing_ran_fails() {
     let log = PASSED.lines().skip(1).collect::<String>();
     assert_eq!(judge(&log, 0, "all").0, Some(1));
     assert_eq!(judge(&log, 0, "no").0, Some(0));
+}
+
+const FAILED: &str = "test a_room_closes ... FAILED\n\
+    test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\n\
+    error: 1 target failed:\n    `-p integration-tests --test rooms`\n";
+
+#[test]
+fn a_test_that_fails_once_is_run_again_and_named() {
+    let (status, said) = repeat(FAILED, &format!("echo \"$@\"; echo '{PASSED}'"));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.contains("test --workspace --test rooms -- --test-threads 1 --exact a_room_closes"),
+        "{said}"
+    );
+    assert!(said.ends_with("FLAKY, passed at the second attempt: a_room_closes\n"), "{said}");
+}
+
+#[test]
+fn what_is_no_flaky_test_stays_a_failure() {
+    let again = format!("echo '{FAILED}'; return 101");
+    assert_eq!(repeat(FAILED, &again).0, Some(1), "it fails again");
+    assert_eq!(repeat(FAILED, "true").0, Some(1), "it does not run again");
+    let passes = format!("echo '{PASSED}'");
+    let many = format!("test another ... FAILED\ntest third ... FAILED\n{FAILED}");
+    assert_eq!(repeat(&many, &passes).0, Some(1), "too many");
+    let crashed = format!("{FAILED}    `-p callboard-signaling --lib`\n");
+    assert_eq!(repeat(&crashed, &passes).0, Some(1), "a target has crashed");
+    let target = FAILED.replace("test a_room_closes ... FAILED\n", "");
+    assert_eq!(repeat(&target, &passes).0, Some(1), "no test has failed");
 }
