@@ -401,7 +401,7 @@ impl Side {
     }
 
     fn send(&self, source: SocketAddr, destination: SocketAddr, contents: &[u8]) {
-        let transmit = Transmit { source, destination, contents, segment_size: None };
+        let transmit = Transmit { source, destination, contents };
         self.transport.as_ref().unwrap().send(transmit);
     }
 

@@ -152,7 +152,7 @@ async fn routes() {
     let source = mux.host_addresses()[0];
     // A broadcast address, for which a socket needs permission.
     let destination = "255.255.255.255:9".parse().unwrap();
-    let sent = route.send(Transmit { source, destination, contents: b"x", segment_size: None });
+    let sent = route.send(Transmit { source, destination, contents: &b"x"[..] });
     assert_eq!(sent, SendOutcome::Dropped(DropReason::SystemError));
     assert_has(&LINES.of(&["routed"]), "routed: cannot send to 255.255.255.255:9");
 }

@@ -183,12 +183,12 @@ impl PeerConnection {
 
     fn obey(&mut self, output: SessionOutput, ctx: &mut Context<Self>) {
         match output {
-            SessionOutput::Transmit { source, destination, contents } => {
+            SessionOutput::Transmit(transmit) => {
                 if self.loses() {
                     return;
                 }
                 if let Some(transport) = &self.transport {
-                    self.batch.add(transport, source, destination, contents);
+                    self.batch.add(transport, transmit);
                 }
             }
             SessionOutput::Event(event) => match self.outbox.tell(event) {

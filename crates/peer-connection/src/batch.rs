@@ -17,13 +17,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn add(
-        &mut self,
-        transport: &Transport,
-        source: SocketAddr,
-        destination: SocketAddr,
-        contents: Vec<u8>,
-    ) {
+    pub(crate) fn add(&mut self, transport: &Transport, transmit: Transmit<Vec<u8>>) {
+        let Transmit { source, destination, contents } = transmit;
         let fits = self.source == Some((source, destination))
             && !self.full
             && self.count < SEGMENTS
@@ -47,12 +42,8 @@ impl Batch {
     pub(crate) fn flush(&mut self, transport: &Transport) {
         if let Some((source, destination)) = self.source.take() {
             // A batch that the system does not take is lost, as on the network.
-            _ = transport.send(Transmit {
-                source,
-                destination,
-                contents: &self.contents,
-                segment_size: (self.count > 1).then_some(self.segment),
-            });
+            let transmit = Transmit { source, destination, contents: &self.contents[..] };
+            _ = transport.send_segments(transmit, self.segment);
         }
         // Where only single datagrams are sent, no buffer is kept.
         if self.count > 1 {

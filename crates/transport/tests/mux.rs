@@ -69,7 +69,7 @@ fn message(kind: [u8; 2], transaction: u8, attributes: &[u8]) -> Vec<u8> {
 
 fn send(route: &Route, destination: SocketAddr, contents: &[u8]) -> SendOutcome {
     let source = local(route.mux());
-    route.send(Transmit { source, destination, contents, segment_size: None })
+    route.send(Transmit { source, destination, contents })
 }
 
 #[actix::test]
@@ -115,6 +115,23 @@ async fn each_datagram_finds_its_connection() {
 }
 
 #[actix::test]
+async fn requests_in_a_batch_get_their_responses() {
+    let (mux, _reader) = running();
+    let (route, mut inbox) = mux.open_route(RouteOptions::default());
+    let peer = stranger();
+    let (source, destination) = (local(&mux), peer.local_addr().unwrap());
+    let batch = [request(None, 1), request(None, 2)].concat();
+    let transmit = Transmit { source, destination, contents: &batch[..] };
+
+    assert_eq!(route.send_segments(transmit, batch.len() / 2), SendOutcome::Sent);
+
+    for transaction in [2, 1] {
+        peer.send_to(&response(transaction), source).unwrap();
+        assert_eq!(next(&mut inbox).await.contents, response(transaction));
+    }
+}
+
+#[actix::test]
 async fn a_full_inbox_keeps_the_newest() {
     let (mux, _reader) = running();
     let (route, mut inbox) =
@@ -142,12 +159,8 @@ async fn one_call_sends_many_datagrams_and_each_arrives() {
         (0..10_u8).flat_map(|number| [[128, number].repeat(500), vec![number]].concat()).collect();
     let (source, destination) = (local(&mux), local(&mux));
 
-    let outcome = route.send(Transmit {
-        source,
-        destination,
-        contents: &contents,
-        segment_size: Some(1_001),
-    });
+    let transmit = Transmit { source, destination, contents: &contents[..] };
+    let outcome = route.send_segments(transmit, 1_001);
 
     assert_eq!(outcome, SendOutcome::Sent);
     for number in 0..10 {
@@ -173,7 +186,7 @@ async fn ipv6_shares_the_port() {
     let datagram = next(&mut inbox).await;
 
     assert_eq!((datagram.source, datagram.destination), (from, to));
-    let back = Transmit { source: to, destination: from, contents: b"back", segment_size: None };
+    let back = Transmit { source: to, destination: from, contents: &b"back"[..] };
     assert_eq!(route.send(back), SendOutcome::Sent);
     let mut buffer = [0; 16];
     assert_eq!(peer.recv_from(&mut buffer).unwrap(), (4, to));
@@ -197,8 +210,7 @@ async fn an_announced_address_stands_for_ours() {
 
     assert_eq!(next(&mut inbox).await.destination, advertised);
 
-    let back =
-        Transmit { source: advertised, destination: from, contents: b"back", segment_size: None };
+    let back = Transmit { source: advertised, destination: from, contents: &b"back"[..] };
     assert_eq!(route.send(back), SendOutcome::Sent);
     assert_eq!(peer.recv_from(&mut [0; 16]).unwrap(), (4, local(&mux)));
 }
@@ -235,7 +247,7 @@ async fn what_cannot_be_sent_is_counted_and_nothing_ends() {
     let source = local(&mux);
     let lost = |source: &str, destination: &str, contents: &[u8]| {
         let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
-        let outcome = route.send(Transmit { source, destination, contents, segment_size: None });
+        let outcome = route.send(Transmit { source, destination, contents });
         assert!(matches!(outcome, SendOutcome::Dropped(_)), "{source} {destination}: {outcome:?}");
     };
     let ours = source.to_string();
@@ -261,8 +273,8 @@ async fn what_cannot_be_sent_is_counted_and_nothing_ends() {
     peer.send_to(&[128], source).unwrap();
     assert_eq!(next(&mut inbox).await.contents, [128][..]);
     let big = vec![7; 3_000];
-    let batch = Transmit { source, destination: from, contents: &big, segment_size: Some(1_000) };
-    assert_eq!(route.send(batch), SendOutcome::Sent, "batches still work");
+    let batch = Transmit { source, destination: from, contents: &big[..] };
+    assert_eq!(route.send_segments(batch, 1_000), SendOutcome::Sent, "batches still work");
 }
 
 #[actix::test]

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use callboard_transport::mux::{Demux, PacketClass, Stun};
+use callboard_transport::mux::{Demux, PacketClass, StunClass};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|datagram: &[u8]| {
@@ -17,15 +17,16 @@ fuzz_target!(|datagram: &[u8]| {
     demux.expect_response(by_name, [7; 12]);
 
     for source in [known, unknown] {
-        let Ok((_, class, target)) = demux.find(source, datagram) else { continue };
-        match (class, Stun::parse(datagram)) {
-            (PacketClass::Stun, Some(Stun::Request { ufrag, .. })) => {
-                assert_eq!((ufrag, *target), (Some("evtj"), "by name"))
+        let Ok(found) = demux.find(source, datagram) else { continue };
+        assert_eq!(found.stun.is_some(), found.class == PacketClass::Stun);
+        match found.stun.map(|stun| (stun.class, stun)) {
+            Some((StunClass::Request, stun)) => {
+                assert_eq!((stun.ufrag(), *found.target), (Some("evtj"), "by name"))
             }
-            (PacketClass::Stun, Some(Stun::Response { transaction })) => {
-                assert_eq!((transaction, *target), ([7; 12], "by name"))
+            Some((StunClass::Response, stun)) => {
+                assert_eq!((stun.transaction, *found.target), ([7; 12], "by name"))
             }
-            _ => assert_eq!((source, *target), (known, "by address")),
+            _ => assert_eq!((source, *found.target), (known, "by address")),
         }
     }
     assert_eq!(demux.entries(), (1, 1, 1), "strangers leave nothing behind");

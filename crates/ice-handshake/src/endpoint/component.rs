@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use callboard_transport::mux::{PacketClass, Stun};
+use callboard_transport::mux::{PacketClass, Transmit};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState};
 use str0m::net::Protocol;
@@ -19,11 +19,7 @@ use crate::handshake::{Session, SessionOutput};
 #[derive(Debug)]
 pub(super) enum ComponentOutput {
     /// Send this datagram.
-    Transmit {
-        source: SocketAddr,
-        destination: SocketAddr,
-        contents: Bytes,
-    },
+    Transmit(Transmit<Bytes>),
     /// The peer has proved that it owns this address.
     Validate(SocketAddr),
     /// Pass this datagram to the handshake.
@@ -241,7 +237,7 @@ impl Component {
         class: PacketClass,
         contents: Bytes,
     ) {
-        if class == PacketClass::Stun && Stun::parse(&contents).is_some() {
+        if class == PacketClass::Stun {
             let Ok(message) = StunMessage::parse(&contents) else { return };
             let packet = StunPacket { proto: Protocol::Udp, source, destination, message };
             self.agent.handle_packet(now, packet);
@@ -267,7 +263,8 @@ impl Component {
     pub(super) fn transmit(&mut self, packets: Vec<Bytes>) {
         let Some((source, destination)) = self.selected else { return };
         for contents in packets {
-            self.output.push_back(ComponentOutput::Transmit { source, destination, contents });
+            let transmit = Transmit { source, destination, contents };
+            self.output.push_back(ComponentOutput::Transmit(transmit));
         }
     }
 
@@ -360,7 +357,8 @@ impl Component {
         while let Some(transmit) = self.agent.poll_transmit() {
             let contents = Bytes::copy_from_slice(&transmit.contents);
             let (source, destination) = (transmit.source, transmit.destination);
-            self.output.push_back(ComponentOutput::Transmit { source, destination, contents });
+            let transmit = Transmit { source, destination, contents };
+            self.output.push_back(ComponentOutput::Transmit(transmit));
         }
     }
 

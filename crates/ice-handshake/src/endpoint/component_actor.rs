@@ -8,7 +8,7 @@ use bytes::Bytes;
 use callboard_supervision::{Down, Exit, ExitReason, SupervisorRef};
 use callboard_transport::Label;
 use callboard_transport::gather::{Transport, TransportEvent};
-use callboard_transport::mux::{MuxHandle, Transmit};
+use callboard_transport::mux::MuxHandle;
 use is::Candidate;
 
 use super::component::{Component, ComponentOutput};
@@ -113,15 +113,10 @@ impl ComponentActor {
     fn obey(&mut self, output: ComponentOutput, ctx: &mut Context<Self>) {
         let id = self.id;
         match output {
-            ComponentOutput::Transmit { source, destination, contents } => {
+            ComponentOutput::Transmit(transmit) => {
                 if let Some(transport) = &self.transport {
                     // What the system does not take is lost, as on the network.
-                    _ = transport.send(Transmit {
-                        source,
-                        destination,
-                        contents: &contents,
-                        segment_size: None,
-                    });
+                    _ = transport.send(transmit.borrow());
                 }
             }
             ComponentOutput::Validate(remote) => {

@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use callboard_ice_handshake::handshake::{Certificate, DtlsBridge};
 use callboard_transport::Label;
+use callboard_transport::mux::Transmit;
 pub(crate) use str0m::Candidate;
 use str0m::change::SdpPendingOffer;
 pub(crate) use str0m::channel::ChannelId as ChannelKey;
@@ -50,11 +51,7 @@ impl From<RtcError> for EngineError {
 /// Output of an engine.
 #[derive(Debug)]
 pub(crate) enum EngineOutput {
-    Transmit {
-        source: SocketAddr,
-        destination: SocketAddr,
-        contents: Vec<u8>,
-    },
+    Transmit(Transmit<Vec<u8>>),
     Event(EngineEvent),
     /// Nothing more happens before this time.
     Timeout(Instant),
@@ -314,11 +311,11 @@ impl Engine {
             let event = match output {
                 Output::Timeout(at) => return Ok(EngineOutput::Timeout(at)),
                 Output::Transmit(transmit) => {
-                    return Ok(EngineOutput::Transmit {
+                    return Ok(EngineOutput::Transmit(Transmit {
                         source: transmit.source,
                         destination: transmit.destination,
                         contents: transmit.contents.into(),
-                    });
+                    }));
                 }
                 Output::Event(event) => event,
             };

@@ -44,12 +44,8 @@ impl Session {
         // The goodbye is sent now; no answer is awaited.
         while let Ok(output) = self.engine.poll_output() {
             match output {
-                EngineOutput::Transmit { source, destination, contents } => {
-                    self.output.push_back(SessionOutput::Transmit {
-                        source,
-                        destination,
-                        contents,
-                    });
+                EngineOutput::Transmit(transmit) => {
+                    self.output.push_back(SessionOutput::Transmit(transmit));
                 }
                 EngineOutput::Event(_) => {}
                 EngineOutput::Timeout(_) => break,

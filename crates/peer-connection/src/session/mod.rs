@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::{Certificate, Fingerprint, Role};
+use callboard_transport::mux::Transmit;
 
 use self::candidates::Candidates;
 use self::handshake::{Negotiated, RoundTrip};
@@ -34,11 +35,7 @@ use crate::state::*;
 /// Output of a connection's core.
 #[derive(Debug)]
 pub(crate) enum SessionOutput {
-    Transmit {
-        source: SocketAddr,
-        destination: SocketAddr,
-        contents: Vec<u8>,
-    },
+    Transmit(Transmit<Vec<u8>>),
     Event(ConnectionEvent),
     /// Route STUN requests for this user fragment to this connection.
     AddUfrag(String),
@@ -244,17 +241,13 @@ impl Session {
         let mut rounds = if self.api.registry.bandwidth_estimation.is_some() { ROUNDS } else { 0 };
         loop {
             match self.engine.poll_output()? {
-                EngineOutput::Transmit { source, destination, contents } => {
+                EngineOutput::Transmit(transmit) => {
                     if self.handshake != HandshakeProgress::Over {
-                        self.round_trip.sent(now, &contents);
+                        self.round_trip.sent(now, &transmit.contents);
                     }
                     self.counters.datagrams_sent += 1;
-                    self.counters.bytes_sent += contents.len() as u64;
-                    self.output.push_back(SessionOutput::Transmit {
-                        source,
-                        destination,
-                        contents,
-                    });
+                    self.counters.bytes_sent += transmit.contents.len() as u64;
+                    self.output.push_back(SessionOutput::Transmit(transmit));
                 }
                 EngineOutput::Event(event) => self.handle_engine_event(now, event),
                 EngineOutput::Timeout(at) => {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use callboard_ice_handshake::handshake::*;
 use callboard_transport::gather::*;
+use callboard_transport::mux::Transmit;
 
 use crate::engine::Candidate;
 use crate::event::ConnectionEvent;
@@ -102,7 +103,7 @@ impl Peer {
         let mut sent = Vec::new();
         while let Some(output) = self.session.poll_output() {
             match output {
-                SessionOutput::Transmit { source, destination, contents } => {
+                SessionOutput::Transmit(Transmit { source, destination, contents }) => {
                     sent.push((source, destination, contents))
                 }
                 SessionOutput::Event(ConnectionEvent::IceCandidate(candidate)) => {

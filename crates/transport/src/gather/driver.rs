@@ -24,7 +24,7 @@ use super::{
 use crate::Label;
 use crate::mux::{
     AddUfragError, CachedAnswer, Datagram, DropReason, Inbox, MuxHandle, PacketClass,
-    ReflexiveCache, Route, RouteOptions, SendOutcome, Transmit,
+    ReflexiveCache, Route, RouteOptions, SendOutcome, Stun, Transmit,
 };
 
 /// Options of a component's transport.
@@ -206,28 +206,34 @@ impl Transport {
     }
 
     /// Sends: from a relayed address through its relay, from any other through the mux. It never waits.
-    pub fn send(&self, transmit: Transmit<'_>) -> SendOutcome {
+    pub fn send(&self, transmit: Transmit<&[u8]>) -> SendOutcome {
+        self.send_segments(transmit, transmit.contents.len())
+    }
+
+    /// Sends several datagrams of `segment_size` bytes, of which the last may be shorter; see
+    /// [`Route::send_segments`].
+    pub fn send_segments(&self, transmit: Transmit<&[u8]>, segment_size: usize) -> SendOutcome {
         if check_remote(transmit.destination).is_err() {
             return SendOutcome::Dropped(DropReason::NoSocket);
         }
         // Most connections have no relay, and most datagrams of those that have one do not take it.
         let relayed = self.shared.gatherer.borrow().has_relay(transmit.source)
             && self.shared.drive(|gatherer, now| {
-                datagrams(&transmit).all(|datagram| {
+                transmit.contents.chunks(segment_size.max(1)).all(|datagram| {
                     gatherer.send(now, transmit.source, transmit.destination, datagram)
                 })
             });
-        if relayed { SendOutcome::Sent } else { self.shared.route.send(transmit) }
+        if relayed {
+            SendOutcome::Sent
+        } else {
+            self.shared.route.send_segments(transmit, segment_size)
+        }
     }
 
     /// Returns the mux to which this transport belongs.
     pub fn mux(&self) -> &MuxHandle {
         self.shared.route.mux()
     }
-}
-
-fn datagrams<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    transmit.contents.chunks(transmit.segment_size.unwrap_or(transmit.contents.len()).max(1))
 }
 
 impl Drop for Transport {
@@ -321,13 +327,8 @@ impl Shared {
             GathererOutput::Mapped { host, server, mapped } => {
                 self.cache().store(now, host, server, mapped)
             }
-            GathererOutput::Transmit { source, destination, contents } => {
-                self.route.send(Transmit {
-                    source,
-                    destination,
-                    contents: &contents,
-                    segment_size: None,
-                });
+            GathererOutput::Transmit(transmit) => {
+                self.route.send(transmit.borrow());
             }
             GathererOutput::Open { relay, transport, server } => {
                 if let Some(tell) = self.server_events.clone() {
@@ -348,7 +349,11 @@ impl Shared {
                 self.connections.borrow_mut().retain(|connection| connection.relay != relay)
             }
             GathererOutput::Received { source, destination, contents } => {
-                let class = PacketClass::of(&contents);
+                let class = match PacketClass::of(&contents) {
+                    // An application's payload may begin with any byte.
+                    PacketClass::Stun if Stun::parse(&contents).is_none() => PacketClass::Other,
+                    class => class,
+                };
                 let datagram = Datagram { source, destination, contents, class, received: now };
                 self.tell(TransportEvent::Datagram(datagram));
             }

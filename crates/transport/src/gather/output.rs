@@ -8,6 +8,7 @@ use is::Candidate;
 #[cfg(doc)]
 use super::Gatherer;
 use super::IceUrl;
+use crate::mux::Transmit;
 
 /// Candidate of this side.
 #[derive(Clone, Debug)]
@@ -84,15 +85,8 @@ pub enum GathererOutput {
         /// Our address as the server sees it; `None` without an answer.
         mapped: Option<SocketAddr>,
     },
-    /// Send this from our address `source`, through the mux.
-    Transmit {
-        /// Our address.
-        source: SocketAddr,
-        /// Address of a STUN server.
-        destination: SocketAddr,
-        /// STUN request.
-        contents: Bytes,
-    },
+    /// Send this STUN request to its server, through the mux.
+    Transmit(Transmit<Bytes>),
     /// Open a connection to a TURN server, and report when it is [open](Gatherer::handle_open) or
     /// [lost](Gatherer::handle_lost).
     Open {

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use super::{DropReason, PacketClass, Stun};
+use super::{DropReason, PacketClass, Stun, StunClass};
 
 /// Number of a route; unique in its mux, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +15,19 @@ pub struct RouteId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the user fragment is in use by another connection")]
 pub struct AddUfragError;
+
+/// Route of a datagram, and what was parsed to find it.
+#[derive(Debug)]
+pub struct Found<'a, T> {
+    /// Number of the route.
+    pub route: RouteId,
+    /// Class of the datagram; [`PacketClass::Stun`] only if it is a STUN message.
+    pub class: PacketClass,
+    /// STUN message, if it is one.
+    pub stun: Option<Stun<'a>>,
+    /// Target of the route.
+    pub target: &'a T,
+}
 
 /// Routing table: maps datagrams to routes, each with its target `T`.
 ///
@@ -148,34 +161,38 @@ impl<T> Demux<T> {
         }
     }
 
-    /// Finds the route of a datagram, and its class.
+    /// Finds the route of a datagram. A STUN message is parsed here, once.
     ///
     /// # Errors
     /// The reason for which it belongs to no route.
-    pub fn find(
-        &self,
+    pub fn find<'a>(
+        &'a self,
         source: SocketAddr,
-        datagram: &[u8],
-    ) -> Result<(RouteId, PacketClass, &T), DropReason> {
+        datagram: &'a [u8],
+    ) -> Result<Found<'a, T>, DropReason> {
         let by_source = |reason: DropReason| self.remotes.get(&source).ok_or(reason);
         let class = PacketClass::of(datagram);
-        let (class, id) = match (class, Stun::parse(datagram)) {
-            (PacketClass::Stun, Some(Stun::Request { ufrag, .. })) => (
-                class,
-                ufrag.and_then(|ufrag| self.ufrags.get(ufrag)).ok_or(DropReason::UnknownUfrag)?,
-            ),
-            (PacketClass::Stun, Some(Stun::Response { transaction })) => {
-                (class, self.transactions.get(&transaction).ok_or(DropReason::UnknownTransaction)?)
+        let stun = if class == PacketClass::Stun { Stun::parse(datagram) } else { None };
+        let id = match (class, stun.map(|stun| (stun.class, stun))) {
+            (_, Some((StunClass::Request, stun))) => {
+                let known = stun.ufrag().and_then(|ufrag| self.ufrags.get(ufrag));
+                known.ok_or(DropReason::UnknownUfrag)?
             }
+            (_, Some((StunClass::Response, stun))) => {
+                let known = self.transactions.get(&stun.transaction);
+                known.ok_or(DropReason::UnknownTransaction)?
+            }
+            (PacketClass::Stun, None) => by_source(DropReason::MalformedStun)?,
+            (PacketClass::Other, None) => by_source(DropReason::Unclassified)?,
+            _ => by_source(DropReason::UnknownSource)?,
+        };
+        let class = match (class, stun) {
             // An application's payload may begin with any byte.
-            (PacketClass::Stun, None) => {
-                (PacketClass::Other, by_source(DropReason::MalformedStun)?)
-            }
-            (PacketClass::Other, _) => (class, by_source(DropReason::Unclassified)?),
-            _ => (class, by_source(DropReason::UnknownSource)?),
+            (PacketClass::Stun, None) => PacketClass::Other,
+            _ => class,
         };
         let entries = self.routes.get(id).ok_or(DropReason::UnknownSource)?;
-        Ok((*id, class, &entries.target))
+        Ok(Found { route: *id, class, stun, target: &entries.target })
     }
 
     /// Returns the number of routes.
@@ -239,7 +256,7 @@ mod tests {
         source: SocketAddr,
         datagram: &[u8],
     ) -> Result<&'static str, DropReason> {
-        demux.find(source, datagram).map(|(_, _, target)| *target)
+        demux.find(source, datagram).map(|found| *found.target)
     }
 
     #[test]
@@ -249,10 +266,9 @@ mod tests {
         demux.add_ufrag(one, "evtj").unwrap();
         demux.add_ufrag(other, "h6vY").unwrap();
 
-        assert_eq!(
-            Stun::parse(REQUEST),
-            Some(Stun::Request { ufrag: Some("evtj"), transaction: TRANSACTION })
-        );
+        let request = Stun::parse(REQUEST).unwrap();
+        assert_eq!((request.class, request.transaction), (StunClass::Request, TRANSACTION));
+        assert_eq!(request.ufrag(), Some("evtj"));
         assert_eq!(found(&demux, address(1), REQUEST), Ok("one"));
         for response in [RESPONSE_V4, RESPONSE_V6] {
             assert_eq!(found(&demux, address(1), response), Err(DropReason::UnknownTransaction));
@@ -268,7 +284,9 @@ mod tests {
         let mut demux = Demux::default();
         let route = demux.open("route");
         demux.expect_response(route, TRANSACTION);
-        assert_eq!(found(&demux, address(1), RESPONSE_V4), Ok("route"));
+        let response = demux.find(address(1), RESPONSE_V4).unwrap();
+        assert_eq!((response.route, response.class), (route, PacketClass::Stun));
+        assert_eq!(response.stun.map(|stun| stun.transaction), Some(TRANSACTION));
 
         demux.answered(route, &TRANSACTION);
         let again = found(&demux, address(1), RESPONSE_V4);
@@ -296,6 +314,8 @@ mod tests {
             assert_eq!(found(&demux, address(1), &[first, 0, 0]), Err(DropReason::UnknownSource));
         }
         demux.validate(route, address(1));
+        let payload = demux.find(address(1), &[0, 1, 2]).unwrap();
+        assert_eq!((payload.class, payload.stun), (PacketClass::Other, None));
         assert_eq!(found(&demux, address(1), &indication), Ok("route"));
         for first in [0, 16, 22, 64, 100, 128] {
             assert_eq!(found(&demux, address(1), &[first, 0, 0]), Ok("route"));

@@ -14,8 +14,8 @@ use super::inbox::ReceiveQueue;
 use super::reflexive::ReflexiveCache;
 use super::socket::{Bound, Sockets};
 use super::{
-    AddUfragError, BindError, Datagram, Demux, DropReason, Inbox, MuxCounters, PacketClass,
-    RouteId, Stun, UdpMuxOptions,
+    AddUfragError, BindError, Datagram, Demux, DropReason, Found, Inbox, MuxCounters, RouteId,
+    Stun, StunClass, UdpMuxOptions,
 };
 
 /// Handle of the sockets and the routing table. Cheap to clone, usable from any thread; it outlives a restart of the
@@ -54,17 +54,24 @@ impl Default for RouteOptions {
     }
 }
 
-/// Data to send, with its destination and the local address that it leaves from.
-#[derive(Clone, Copy, Debug)]
-pub struct Transmit<'a> {
+/// Data to send, with its destination and the local address that it leaves from. The contents are whatever can be read
+/// as bytes: owned where they wait, borrowed where they are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit<C> {
     /// Local address: one of the [advertised addresses](MuxHandle::host_addresses).
     pub source: SocketAddr,
     /// Address to send to.
     pub destination: SocketAddr,
-    /// One datagram, or several of `segment_size` bytes each (the last may be shorter).
-    pub contents: &'a [u8],
-    /// Size in bytes of the datagrams into which `contents` is split; they are sent in one call where the system can.
-    pub segment_size: Option<usize>,
+    /// One datagram; or several, where that is said.
+    pub contents: C,
+}
+
+impl<C: AsRef<[u8]>> Transmit<C> {
+    /// Returns the same with borrowed contents, as it is sent.
+    pub fn borrow(&self) -> Transmit<&[u8]> {
+        let Self { source, destination, ref contents } = *self;
+        Transmit { source, destination, contents: contents.as_ref() }
+    }
 }
 
 /// Result of sending a [`Transmit`].
@@ -200,42 +207,41 @@ impl MuxHandle {
         let destination = self.advertised(source, destination);
         let received = now();
         let segments = || contents.chunks(stride);
-        let mut rings: Vec<Arc<ReceiveQueue>> = Vec::new();
+        let mut queues: Vec<Arc<ReceiveQueue>> = Vec::new();
         let mut answered: Vec<(RouteId, [u8; 12])> = Vec::new();
         let mut demux = self.shared.demux();
         let found: Vec<_> = segments().map(|segment| demux.find(source, segment)).collect();
+        let route = |found: &Result<Found<'_, _>, _>| found.as_ref().ok().map(|found| found.route);
         // One allocation for all datagrams of the read that belong to one connection. If datagrams of several
         // connections shared it, one connection would keep the others' memory.
-        let first = found.first().and_then(|first| first.as_ref().ok()).map(|(id, _, _)| *id);
-        let together = found.iter().all(|found| found.as_ref().ok().map(|(id, _, _)| *id) == first);
+        let first = found.first().and_then(route);
+        let together = found.iter().all(|found| route(found) == first);
         let piece = (together && first.is_some()).then(|| Bytes::copy_from_slice(contents));
         for (at, (segment, found)) in segments().zip(found).enumerate() {
-            let (id, class, ring) = match found {
+            let Found { route, class, stun, target: queue } = match found {
                 Ok(found) => found,
                 Err(reason) => {
                     counting.dropped(reason);
                     continue;
                 }
             };
-            if class == PacketClass::Stun
-                && let Some(Stun::Response { transaction }) = Stun::parse(segment)
-            {
-                answered.push((id, transaction));
+            if let Some(Stun { class: StunClass::Response, transaction, .. }) = stun {
+                answered.push((route, transaction));
             }
             let contents = match &piece {
                 Some(piece) => piece.slice(at * stride..at * stride + segment.len()),
                 None => Bytes::copy_from_slice(segment),
             };
-            let dropped = ring.push(Datagram { source, destination, contents, class, received });
+            let dropped = queue.push(Datagram { source, destination, contents, class, received });
             (0..dropped).for_each(|_| counting.dropped(DropReason::InboxFull));
-            if !rings.iter().any(|known| Arc::ptr_eq(known, ring)) {
-                rings.push(Arc::clone(ring));
+            if !queues.iter().any(|known| Arc::ptr_eq(known, queue)) {
+                queues.push(Arc::clone(queue));
             }
         }
         answered.iter().for_each(|(id, transaction)| demux.answered(*id, transaction));
         // The woken task may want to lock the table.
         drop(demux);
-        rings.iter().for_each(|ring| ring.wake());
+        queues.iter().for_each(|queue| queue.wake());
     }
 
     /// Returns the advertised form of the local address to which something was sent.
@@ -250,10 +256,11 @@ impl MuxHandle {
         SocketAddr::new(address, sockets.port)
     }
 
-    fn send(&self, transmit: Transmit<'_>, label: &Label) -> SendOutcome {
+    /// Sends datagrams of `segment` bytes each; the last may be shorter.
+    fn send(&self, transmit: Transmit<&[u8]>, segment: usize, label: &Label) -> SendOutcome {
         let Shared { sockets, counting, options, .. } = &*self.shared;
-        let Transmit { source, destination, contents, segment_size } = transmit;
-        let segment = segment_size.unwrap_or(contents.len()).max(1);
+        let Transmit { source, destination, contents } = transmit;
+        let segment = segment.max(1);
         let drop_all = |reason: DropReason, bytes: usize| {
             (0..bytes.div_ceil(segment).max(1)).for_each(|_| counting.dropped(reason));
             SendOutcome::Dropped(reason)
@@ -417,16 +424,23 @@ impl Route {
         self.mux.shared.demux().forget(self.id, remote);
     }
 
-    /// Sends, and never waits: what the system does not take at once is lost.
+    /// Sends a datagram, and never waits: what the system does not take at once is lost.
     ///
     /// The transaction of a STUN request is noted, so that its response is routed to this connection.
-    pub fn send(&self, transmit: Transmit<'_>) -> SendOutcome {
-        if PacketClass::of(transmit.contents) == PacketClass::Stun
-            && let Some(Stun::Request { transaction, .. }) = Stun::parse(transmit.contents)
-        {
-            self.mux.shared.demux().expect_response(self.id, transaction);
+    pub fn send(&self, transmit: Transmit<&[u8]>) -> SendOutcome {
+        self.send_segments(transmit, transmit.contents.len())
+    }
+
+    /// Sends several datagrams as [`send`](Self::send) does, in one call where the system can: the contents are split
+    /// into datagrams of `segment_size` bytes, of which the last may be shorter.
+    pub fn send_segments(&self, transmit: Transmit<&[u8]>, segment_size: usize) -> SendOutcome {
+        for datagram in transmit.contents.chunks(segment_size.max(1)) {
+            if let Some(Stun { class: StunClass::Request, transaction, .. }) = Stun::parse(datagram)
+            {
+                self.mux.shared.demux().expect_response(self.id, transaction);
+            }
         }
-        self.mux.send(transmit, &self.label)
+        self.mux.send(transmit, segment_size, &self.label)
     }
 }
 

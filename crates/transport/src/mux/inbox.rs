@@ -21,7 +21,7 @@ pub struct Datagram {
     pub destination: SocketAddr,
     /// Payload. Datagrams that the system delivered as one piece share its memory.
     pub contents: Bytes,
-    /// Class of the datagram.
+    /// Class of the datagram; [`PacketClass::Stun`] only if it is a STUN message.
     pub class: PacketClass,
     /// Time at which it was read.
     pub received: Instant,

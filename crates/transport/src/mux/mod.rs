@@ -21,9 +21,9 @@ mod socket;
 
 pub use actor::UdpMux;
 pub use counters::{DropReason, MuxCounters};
-pub use demux::{AddUfragError, Demux, RouteId};
+pub use demux::{AddUfragError, Demux, Found, RouteId};
 pub use handle::{MuxHandle, Route, RouteOptions, SendOutcome, Transmit};
 pub use inbox::{Datagram, Inbox};
 pub use options::{BindError, InterfaceFilter, IpFamilies, PortChoice, UdpMuxOptions};
-pub use packet::{PacketClass, Stun};
+pub use packet::{PacketClass, Stun, StunClass};
 pub(crate) use reflexive::{CachedAnswer, ReflexiveCache};

@@ -31,27 +31,29 @@ impl PacketClass {
     }
 }
 
-/// STUN message (RFC 8489 §5), parsed only as far as routing needs. Nothing is verified here.
+/// STUN message (RFC 8489 §5): its header, and its attributes unparsed. Nothing is verified here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stun<'a> {
-    /// A request, with the left part of its user name if it has one.
-    Request {
-        /// User fragment of the agent to which the request is sent.
-        ufrag: Option<&'a str>,
-        /// Transaction id.
-        transaction: [u8; 12],
-    },
+pub struct Stun<'a> {
+    /// Class of the message.
+    pub class: StunClass,
+    /// Transaction id.
+    pub transaction: [u8; 12],
+    attributes: &'a [u8],
+}
+
+/// Class of a STUN message (RFC 8489 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StunClass {
+    /// A request.
+    Request,
     /// Success or error response.
-    Response {
-        /// Transaction id.
-        transaction: [u8; 12],
-    },
+    Response,
     /// Message that expects no response.
     Indication,
 }
 
 impl<'a> Stun<'a> {
-    /// Parses a datagram. Returns `None` if it is no STUN message of RFC 5389 or later.
+    /// Parses the header of a datagram. Returns `None` if it is no STUN message of RFC 5389 or later.
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let (header, attributes) = datagram.split_at_checked(HEADER)?;
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -63,27 +65,30 @@ impl<'a> Stun<'a> {
             return None;
         }
         let transaction = header[8..20].try_into().ok()?;
-        Some(match (header[0] & 1, header[1] & 0x10) {
-            (0, 0) => Self::Request { ufrag: ufrag(attributes), transaction },
-            (0, _) => Self::Indication,
-            (_, _) => Self::Response { transaction },
-        })
+        let class = match (header[0] & 1, header[1] & 0x10) {
+            (0, 0) => StunClass::Request,
+            (0, _) => StunClass::Indication,
+            (_, _) => StunClass::Response,
+        };
+        Some(Self { class, transaction, attributes })
     }
-}
 
-/// Returns the left part of the USERNAME attribute (RFC 8489 §14.3, RFC 8445 §7.2.2).
-fn ufrag(mut attributes: &[u8]) -> Option<&str> {
-    while let [kind_high, kind_low, length_high, length_low, rest @ ..] = attributes {
-        let length = usize::from(u16::from_be_bytes([*length_high, *length_low]));
-        let value = rest.get(..length)?;
-        if [*kind_high, *kind_low] == USERNAME {
-            let name = std::str::from_utf8(value).ok()?;
-            return Some(name.split_once(':').map_or(name, |(left, _)| left));
+    /// Returns the left part of the user name (RFC 8489 §14.3): in a request, the user fragment of the agent to which
+    /// it is sent (RFC 8445 §7.2.2). `None` without one.
+    pub fn ufrag(&self) -> Option<&'a str> {
+        let mut attributes = self.attributes;
+        while let [kind_high, kind_low, length_high, length_low, rest @ ..] = attributes {
+            let length = usize::from(u16::from_be_bytes([*length_high, *length_low]));
+            let value = rest.get(..length)?;
+            if [*kind_high, *kind_low] == USERNAME {
+                let name = std::str::from_utf8(value).ok()?;
+                return Some(name.split_once(':').map_or(name, |(left, _)| left));
+            }
+            // Values are padded to a multiple of four bytes.
+            attributes = rest.get(length.next_multiple_of(4)..)?;
         }
-        // Values are padded to a multiple of four bytes.
-        attributes = rest.get(length.next_multiple_of(4)..)?;
+        None
     }
-    None
 }
 
 /// Length of the header in bytes: type, length, magic cookie, transaction id.

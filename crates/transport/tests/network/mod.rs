@@ -243,9 +243,10 @@ impl World {
                 GathererOutput::Mapped { host, server, mapped } => {
                     self.told.push((host, server, mapped))
                 }
-                GathererOutput::Transmit { source, destination, contents } => {
-                    let contents = contents.to_vec();
-                    self.put(Packet::ToStun { source, server: destination, contents });
+                GathererOutput::Transmit(transmit) => {
+                    let (source, server) = (transmit.source, transmit.destination);
+                    let contents = transmit.contents.to_vec();
+                    self.put(Packet::ToStun { source, server, contents });
                 }
                 GathererOutput::Open { relay, transport, server } => {
                     self.next_port += 1;

@@ -52,7 +52,7 @@ fn packets_of(pair: &mut Pair) -> (SenderId, impl Fn(u64, Instant) -> RtpPacket 
 
 /// Returns how many datagrams of at least this length wait to be sent.
 fn waiting(peer: &Peer, length: usize) -> usize {
-    let large = |output: &&SessionOutput| matches!(output, SessionOutput::Transmit { contents, .. } if contents.len() >= length);
+    let large = |output: &&SessionOutput| matches!(output, SessionOutput::Transmit(transmit) if transmit.contents.len() >= length);
     peer.session.output.iter().filter(large).count()
 }
 

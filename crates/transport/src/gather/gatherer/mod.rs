@@ -16,6 +16,7 @@ use super::{
     CandidateError, GathererOptions, GathererOutput, IceTransportPolicy, IceUrl, LocalCandidate,
     RelayId, ServerTransport, check_remote,
 };
+use crate::mux::Transmit;
 
 /// Finder of the candidates of one component; it keeps the relays behind them.
 pub struct Gatherer {
@@ -169,11 +170,8 @@ impl Gatherer {
         {
             let (query, contents) = StunQuery::new(host, server, patience, now);
             request.query = Some(query);
-            self.output.push_back(GathererOutput::Transmit {
-                source: host,
-                destination: server,
-                contents,
-            });
+            let transmit = Transmit { source: host, destination: server, contents };
+            self.output.push_back(GathererOutput::Transmit(transmit));
         }
     }
 
@@ -268,7 +266,8 @@ impl Gatherer {
                 request.query.as_mut().map_or((None, None), |query| query.handle_timeout(now));
             if let Some(contents) = packet {
                 let (source, destination) = (request.host, request.server);
-                self.output.push_back(GathererOutput::Transmit { source, destination, contents });
+                let transmit = Transmit { source, destination, contents };
+                self.output.push_back(GathererOutput::Transmit(transmit));
             }
             if request.deadline <= now {
                 answer = Some(StunAnswer::TimedOut);
