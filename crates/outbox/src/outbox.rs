@@ -79,6 +79,12 @@ impl CloseFrame {
     pub const GOING_AWAY: Self = Self { code: 1001, reason: "server is shutting down" };
     /// 1011: the peer has failed more than once.
     pub const FAILED: Self = Self { code: 1011, reason: "peer failed" };
+    /// 1001: the client was silent for too long.
+    pub const SILENT: Self = Self { code: 1001, reason: "silent for too long" };
+    /// 1008: the client sends far more than it may.
+    pub const TOO_MANY: Self = Self { code: 1008, reason: "too many messages" };
+    /// 1009: the client sent something too large.
+    pub const TOO_LARGE: Self = Self { code: 1009, reason: "message too large" };
     /// 1013: the client does not read its messages.
     pub const TOO_SLOW: Self = Self { code: 1013, reason: "client reads too slowly" };
 }
@@ -160,12 +166,12 @@ impl Outbox {
     ///
     /// # Errors
     /// As of [`push`](Self::push).
-    pub(crate) fn put(&self, frame: ByteString) -> Result<bool, OutboxClosedError> {
+    pub fn put(&self, frame: ByteString) -> Result<bool, OutboxClosedError> {
         self.add(frame, |line| !line.told && !std::mem::replace(&mut line.promised, true))
     }
 
     /// Tells the socket of the frames that were put in.
-    pub(crate) fn tell(&self) {
+    pub fn tell(&self) {
         let mut line = self.line();
         line.promised = false;
         if !line.frames.is_empty() {
@@ -280,12 +286,12 @@ impl fmt::Debug for Outbox {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// Socket that counts how often it is told.
     #[derive(Default)]
-    pub(crate) struct Wire(usize);
+    struct Wire(usize);
 
     impl Actor for Wire {
         type Context = Context<Self>;
@@ -300,7 +306,7 @@ pub(crate) mod tests {
 
     #[derive(Message)]
     #[rtype(result = "usize")]
-    pub(crate) struct Told;
+    struct Told;
 
     impl Handler<Told> for Wire {
         type Result = usize;

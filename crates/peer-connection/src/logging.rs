@@ -227,7 +227,7 @@ mod tests {
         // Lines of other crates, and lines of the levels debug and trace.
         for _ in 0..100 {
             write(61, Level::Warn, "str0metry", 1);
-            write(61, Level::Warn, "callboard_signaling::socket", 1);
+            write(61, Level::Warn, "callboard_websocket::socket", 1);
             write(61, Level::Debug, "str0m::sctp", 1);
         }
         assert_eq!(take().len(), 300);

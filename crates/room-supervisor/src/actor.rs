@@ -17,12 +17,12 @@ use crate::error::{ForwardError, JoinError};
 use crate::handle::{InFlight, Shared};
 use crate::message::{RoomMessage, To};
 use crate::options::OnCrash;
-use crate::outbox::{CloseFrame, Outbox};
 use crate::peer_id::PeerId;
 use crate::room::{ErasedRoom, JoinRefusal};
 use crate::seats::Standing;
 use crate::server_messages::Description;
 use crate::wake_ups::{FlushWhenIdle, WakeUps};
+use callboard_outbox::{CloseFrame, Outbox};
 
 /// One instance of a room: the application's [`Room`](crate::Room), and the outboxes of the members.
 pub(crate) struct RoomActor {

@@ -15,10 +15,10 @@ use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop};
 use crate::auth::AuthData;
 use crate::error::{ForwardError, JoinError};
 use crate::message::RoomMessage;
-use crate::outbox::{CloseFrame, Outbox};
 use crate::peer_id::PeerId;
 use crate::seats::{Seat, Seats};
 use crate::server_messages::Description;
+use callboard_outbox::{CloseFrame, Outbox};
 
 /// Handle of a room by its name: leads to its actor through all restarts. Cheap to clone, usable from any thread.
 #[derive(Clone)]

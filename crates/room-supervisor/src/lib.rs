@@ -63,7 +63,6 @@ mod linked;
 mod message;
 mod name;
 mod options;
-mod outbox;
 mod peer_id;
 mod registry;
 mod room;
@@ -73,15 +72,15 @@ mod server_messages;
 mod wake_ups;
 
 pub use auth::AuthData;
+pub use callboard_outbox::{
+    CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits, SocketNumber,
+};
 pub use error::{ForwardError, JoinError, StartRoomError, StartRoomsError};
 pub use handle::{Membership, RoomHandle};
 pub use linked::start_linked;
 pub use message::{MessageLimits, ParseMessageError, RoomMessage, To};
 pub use name::{RoomNameError, is_room_name};
 pub use options::{AnyRoomOptions, OnCrash, RoomOptions};
-pub use outbox::{
-    CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits, SocketNumber,
-};
 pub use peer_id::PeerId;
 pub use registry::{LocalRegistry, RegisterError, RoomRegistry};
 pub use room::{JoinRefusal, Room};

@@ -12,9 +12,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::actor::{RoomActor, RoomSettings};
 use crate::handle::{RoomHandle, Shared};
 use crate::name;
-use crate::outbox::CloseFrame;
 use crate::registry::RoomRegistry;
 use crate::room::{ErasedRoom, Room};
+use callboard_outbox::CloseFrame;
 
 /// Treatment of the peers of a room that crashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

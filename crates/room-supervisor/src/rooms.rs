@@ -20,9 +20,9 @@ use crate::error::{StartRoomError, StartRoomsError};
 use crate::handle::RoomHandle;
 use crate::name;
 use crate::options::{AnyRoomOptions, RoomOptions};
-use crate::outbox::CloseFrame;
 use crate::registry::{LocalRegistry, RoomRegistry};
 use crate::room::Room;
+use callboard_outbox::CloseFrame;
 
 /// Function that makes the options of a room which is requested by name; none if there is no such room.
 pub type OpenOnDemand = dyn Fn(&str) -> Option<AnyRoomOptions> + Send + Sync;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::auth::AuthData;
-use crate::outbox::Outbox;
 use crate::peer_id::PeerId;
+use callboard_outbox::Outbox;
 
 /// Seats of one room. A peer has one from before it joins until it is gone for good.
 #[derive(Debug, Default)]

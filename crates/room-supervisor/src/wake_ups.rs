@@ -11,7 +11,7 @@ use actix::prelude::*;
 use bytestring::ByteString;
 
 use crate::actor::RoomActor;
-use crate::outbox::Outbox;
+use callboard_outbox::Outbox;
 
 /// Outboxes whose sockets have not been told yet. A socket that is told of many frames at once writes them at once, and
 /// a room that sends much has no time to tell of each. So a room tells the sockets when it is idle, and after every few
@@ -97,8 +97,33 @@ const AT_ONCE: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::OutboxLimits;
-    use crate::outbox::tests::{Told, Wire};
+    use callboard_outbox::{MailWaiting, OutboxLimits};
+
+    /// Socket that counts how often it is told.
+    #[derive(Default)]
+    struct Wire(usize);
+
+    impl Actor for Wire {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<MailWaiting> for Wire {
+        type Result = ();
+        fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {
+            self.0 += 1;
+        }
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "usize")]
+    struct Told;
+
+    impl Handler<Told> for Wire {
+        type Result = usize;
+        fn handle(&mut self, _: Told, _: &mut Self::Context) -> usize {
+            self.0
+        }
+    }
 
     fn wired() -> (Addr<Wire>, Arc<Outbox>) {
         let (wire, outbox) = (Wire::default().start(), Outbox::new(OutboxLimits::default()));

@@ -12,16 +12,15 @@ use callboard_room_supervisor::{
     CloseFrame, Description, ForwardError, JoinError, Membership, RoomMessage, SocketNumber,
 };
 use callboard_supervision::{catch_panic, has_panicked};
+use callboard_websocket::{FromSocket, SocketEvent, SocketLink, ToSocket};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use crate::attachment::Attachment;
 use crate::counters::{Count, Counters};
 use crate::options::Policy;
 use crate::peer::{Peer, PeerContext};
-use crate::session::{Act, SILENT, Session};
-use crate::socket::{Event, FromSocket, ToSocket};
-use server_link::Link;
+use crate::session::{Act, Session};
+use server_link::ServerLink;
 
 /// One instance of a peer.
 pub(crate) struct PeerActor<P: Peer> {
@@ -30,7 +29,7 @@ pub(crate) struct PeerActor<P: Peer> {
     context: PeerContext,
     membership: Arc<Membership>,
     session: Session,
-    attachment: Arc<Attachment>,
+    socket_link: Arc<SocketLink>,
     /// None while the client has no socket.
     socket: Option<SocketNumber>,
     /// Timer of the next liveness check, or of the end of the grace period.
@@ -44,7 +43,7 @@ pub(crate) struct PeerActor<P: Peer> {
     leaving: bool,
     policy: Arc<Policy>,
     /// Link to the client's WebRTC peer on the server; most clients have none.
-    link: Option<Box<Link>>,
+    server_link: Option<Box<ServerLink>>,
 }
 
 impl<P: Peer> PeerActor<P> {
@@ -53,7 +52,7 @@ impl<P: Peer> PeerActor<P> {
         context: PeerContext,
         membership: Arc<Membership>,
         session: Session,
-        attachment: Arc<Attachment>,
+        socket_link: Arc<SocketLink>,
         counters: Arc<Counters>,
         policy: Arc<Policy>,
     ) -> Self {
@@ -62,7 +61,7 @@ impl<P: Peer> PeerActor<P> {
             context,
             membership,
             session,
-            attachment,
+            socket_link,
             socket: None,
             alarm: None,
             counters,
@@ -70,7 +69,7 @@ impl<P: Peer> PeerActor<P> {
             again: false,
             leaving: false,
             policy,
-            link: None,
+            server_link: None,
         }
     }
 
@@ -120,12 +119,12 @@ impl<P: Peer> PeerActor<P> {
                 if let Some((description, details)) = description {
                     self.tell(description, &details);
                 }
-                if close != SILENT || !self.unplug(close) {
+                if close != CloseFrame::SILENT || !self.detach_socket(close) {
                     self.part(ctx, close);
                 }
             }
             // One at a time: the next only after a heartbeat.
-            Act::Ping => self.tell_socket(ToSocket::Ping),
+            Act::Ping => self.send_to_socket(ToSocket::Ping),
         }
     }
 
@@ -157,9 +156,9 @@ impl<P: Peer> PeerActor<P> {
                 if self.again {
                     self.tell(Description::PeerRestarted, &"messages may be lost".into());
                 } else {
-                    self.counters.joins.add(self.attachment.requested().elapsed());
+                    self.counters.joins.add(self.socket_link.requested().elapsed());
                 }
-                self.tell_socket(ToSocket::Flow);
+                self.send_to_socket(ToSocket::Flow);
             }
             Err(error) => {
                 self.tell(Description::CouldNotJoinRoom, &error.details());
@@ -184,7 +183,7 @@ impl<P: Peer> Actor for PeerActor<P> {
     type Context = actix::Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let presence = self.attachment.lives(ctx.address().recipient());
+        let presence = self.socket_link.register(ctx.address().recipient());
         self.see(ctx, presence);
         if self.leaving {
             return;
@@ -208,7 +207,7 @@ impl<P: Peer> Actor for PeerActor<P> {
             return; // the panic was in none of its callbacks: it is about to be restarted
         }
         self.close_server();
-        self.attachment.over();
+        self.socket_link.owner_ended();
         if !self.leaving && !self.context.room.is_running() {
             // It ends with its room, which can no longer say so.
             self.tell(Description::RoomClosed, &"crashed".into());
@@ -231,11 +230,13 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
         }
         let now = Instant::now().into_std();
         let act = match message.event {
-            Event::Text { text, counted } => match self.session.handle_text(now, &text, counted) {
-                Act::Inspect => return self.inspect(&text, ctx),
-                act => act,
-            },
-            Event::Frame { bytes, binary } => {
+            SocketEvent::Text { text, counted } => {
+                match self.session.handle_text(now, &text, counted) {
+                    Act::Inspect => return self.inspect(&text, ctx),
+                    act => act,
+                }
+            }
+            SocketEvent::Frame { bytes, binary } => {
                 if binary {
                     self.counters.add(Count::Binary);
                 }

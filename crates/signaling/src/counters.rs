@@ -1,13 +1,16 @@
-//! Counters of events on a route.
+//! Counters of events on a route: those of its peers, and those of its WebSockets.
 
+use callboard_websocket::{Histogram, SocketCount, SocketCounters};
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::histogram::Histogram;
 
 /// Counters of events, for metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Those of the WebSockets count for themselves.
     counts: [AtomicU64; COUNTS],
+    pub(crate) sockets: Arc<SocketCounters>,
     /// Durations of joins, from the request until the room has admitted the peer.
     pub(crate) joins: Histogram,
     /// Durations of hooks, from the call until the outcome.
@@ -58,6 +61,23 @@ pub enum Count {
     CannotResume,
 }
 
+impl Count {
+    /// Returns what it is to the WebSockets, if they count it.
+    fn of_sockets(self) -> Option<SocketCount> {
+        Some(match self {
+            Self::Opened => SocketCount::Opened,
+            Self::Ended => SocketCount::Ended,
+            Self::Received => SocketCount::Received,
+            Self::Sent => SocketCount::Sent,
+            Self::TooSlow => SocketCount::TooSlow,
+            Self::Cut => SocketCount::Cut,
+            Self::Lost => SocketCount::Lost,
+            Self::Resumed => SocketCount::Resumed,
+            _ => return None,
+        })
+    }
+}
+
 const ALL: [(Count, &str); COUNTS] = [
     (Count::Opened, "opened"),
     (Count::Ended, "ended"),
@@ -82,13 +102,17 @@ const ALL: [(Count, &str); COUNTS] = [
 const COUNTS: usize = 19;
 
 impl Counters {
+    /// Counts an event that the WebSockets do not count themselves.
     pub(crate) fn add(&self, count: Count) {
         self.counts[count as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns how often this has happened.
     pub fn get(&self, count: Count) -> u64 {
-        self.counts[count as usize].load(Ordering::Relaxed)
+        match count.of_sockets() {
+            Some(count) => self.sockets.get(count),
+            None => self.counts[count as usize].load(Ordering::Relaxed),
+        }
     }
 
     /// Returns all counts with their names.

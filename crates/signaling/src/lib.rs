@@ -58,62 +58,36 @@
 
 mod actor;
 pub mod admin;
-mod attachment;
-mod authority;
-mod body;
-mod buckets;
-mod cable;
 mod client;
-mod connections;
 mod control;
 mod counters;
-mod frames;
-#[cfg(any(test, fuzzing))]
-pub mod fuzzing;
-mod histogram;
 mod limits;
 mod options;
-mod origin;
-mod own_pages;
 mod peer;
-mod proxies;
 mod quota;
-mod rate;
-mod refusals;
 mod route;
 pub mod rpc;
 mod run;
 mod script;
 pub mod server_peer;
-mod service;
 mod session;
 mod signaling;
-mod socket;
-pub mod tls;
-mod tokens;
-mod tune;
-mod upgrade;
 
-pub use body::body_within;
-pub use buckets::Guesses;
-pub use cable::on_connect;
 pub use callboard_room_supervisor::is_room_name;
+pub use callboard_websocket::{
+    Guesses, Origins, OwnPages, Place, Rate, TrustedProxies, TrustedProxiesError, body_within,
+    connections_ended, http_service, https_service, on_connect, tls, tune,
+};
 pub use client::{CallClientError, CloseError, PeerRef};
-pub use connections::connections_ended;
 pub use counters::{Count, Counters};
+pub use limits::Limits;
 pub use options::PeerOptions;
-pub use origin::Origins;
-pub use own_pages::{OwnPages, Place};
 pub use peer::{
     BadRequest, ChannelEvent, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Refused,
     SocketOptions,
 };
-pub use proxies::{TrustedProxies, TrustedProxiesError};
-pub use rate::{Limits, Rate};
 pub use rpc::Hooks;
 pub use run::{Run, Serve, run};
 pub use script::client_script;
 pub use server_peer::{DescriptionBudget, EndReason, WebRtc, WebRtcLimits};
-pub use service::{http_service, https_service};
 pub use signaling::Signaling;
-pub use tune::tune;

@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_room_supervisor::{MessageLimits, OutboxLimits, Rooms};
+use callboard_websocket::{Hosts, Origins, Rate, RefusalLog, TrustedProxies, origin_list};
 
-use crate::origin::{Hosts, Origins, origin_list};
+use crate::limits::Limits;
 use crate::peer::Peer;
-use crate::proxies::TrustedProxies;
-use crate::rate::{Limits, Rate};
-use crate::refusals::RefusalLog;
 use crate::rpc::Hooks;
 use crate::server_peer::WebRtc;
 use crate::session::Rules;

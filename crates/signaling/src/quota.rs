@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use callboard_room_supervisor::RoomHandle;
-
-use crate::buckets::Buckets;
+use callboard_websocket::Buckets;
 
 /// Rooms opened by each address: how many of late, and which of them are open.
 pub(crate) struct RoomQuota {

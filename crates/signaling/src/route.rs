@@ -3,8 +3,6 @@
 mod refusal;
 mod resume;
 
-pub(crate) use self::refusal::whole_seconds;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,46 +11,46 @@ use actix::Arbiter;
 use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
+use bytestring::ByteString;
 use callboard_room_supervisor::{
     AuthData, CloseFrame, Description, Membership, PeerId, RoomHandle, RoomMessage, Rooms,
-    StartRoomError, is_room_name,
+    StartRoomError, To, is_room_name,
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError, catch_panic, catch_panics};
+use callboard_websocket::{
+    Admission, ConnectionCount, EdgeTexts, Guesses, LinkOptions, OpenedSocket, ResumeOffer,
+    ResumeTokens, SocketLink, SocketNumber, TooMany, Upgrade, UpgradeError, check_upgrade,
+    peer_address, subscriber,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::refusal::Refusal;
 use crate::actor::PeerActor;
-use crate::attachment::{Attachment, Terms};
-use crate::buckets::Guesses;
-use crate::cable::{Cable, Descriptor};
 use crate::client::PeerRef;
 use crate::counters::{Count, Counters};
-use crate::limits::{Admission, Connections, TooMany, subscriber};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{BadRequest, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Refused};
-use crate::proxies::peer_address;
 use crate::quota::RoomQuota;
 use crate::rpc::Desk;
 use crate::server_peer::Channels;
 use crate::session::Session;
-use crate::socket::{Edge, OpenSocket, Opened};
-use crate::tokens::Tokens;
-use crate::upgrade::{self, UpgradeError};
 
 /// State of one route that all workers of a server share.
-pub(crate) struct Door<P: Peer> {
+pub(crate) struct UpgradeRoute<P: Peer> {
     custom: P::Options,
     rooms: Rooms,
     policy: Arc<Policy>,
-    connections: Arc<Connections>,
-    tokens: Arc<Tokens>,
+    connections: Arc<ConnectionCount>,
+    tokens: Arc<ResumeTokens>,
     /// Rate limiter of refusals for credentials and tokens, by address.
     pub(crate) guesses: Guesses,
     rooms_opened: Arc<RoomQuota>,
     pub(crate) counters: Arc<Counters>,
 }
 
-impl<P: Peer> Door<P> {
+impl<P: Peer> UpgradeRoute<P> {
     pub(crate) fn new(PeerOptions { custom, rooms, policy }: PeerOptions<P>) -> Self {
         let (connections, tokens, counters) = (Arc::default(), Arc::default(), Arc::default());
         let guesses = Guesses::new(policy.guesses.0, policy.guesses.1);
@@ -69,32 +67,67 @@ impl<P: Peer> Door<P> {
         admitted.map_err(too_many)
     }
 
-    /// Returns the terms of a peer whose client asks for its first socket now.
-    fn terms(&self, peer_id: PeerId, address: IpAddr, max_message: usize) -> Terms {
+    /// Creates the socket link of a peer with its first socket; returns it with the socket's number.
+    fn link(
+        &self,
+        options: LinkOptions,
+        peer_id: PeerId,
+        opened: &OpenedSocket,
+    ) -> (Arc<SocketLink>, SocketNumber) {
+        let (tokens, counters) = (Arc::clone(&self.tokens), Arc::clone(&self.counters.sockets));
+        SocketLink::new(options, PeerTexts(peer_id), opened.socket(), tokens, counters)
+    }
+
+    /// Returns the options of the socket link of a client that asks for its first socket now.
+    fn link_options(&self, address: IpAddr, max_message: usize) -> LinkOptions {
         let Policy { outbox, resume_grace, close_grace, .. } = *self.policy;
-        let requested = Instant::now();
-        Terms { peer_id, address, outbox, resume_grace, close_grace, max_message, requested }
+        let (max_frame, requested) = (self.policy.max_frame(max_message), Instant::now());
+        LinkOptions { address, outbox, resume_grace, close_grace, max_frame, requested }
+    }
+}
+
+/// Texts of the protocol that the WebSocket sends by itself, in the name of this peer.
+struct PeerTexts(PeerId);
+
+impl EdgeTexts for PeerTexts {
+    fn resumed(&self, offer: &ResumeOffer) -> ByteString {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            peer_id: PeerId,
+            resume: &'a ResumeOffer,
+        }
+        let Self(peer_id) = *self;
+        RoomMessage::new("resumed", &Data { peer_id, resume: offer })
+            .expect("ids and values can always be written as JSON")
+            .to(To::Peers(vec![peer_id]))
+            .encode()
+    }
+
+    /// Names the limit of all messages, because it is not known yet what the message was for.
+    fn too_large(&self, max_bytes: usize) -> Option<ByteString> {
+        let details = json!({ "max_bytes": max_bytes });
+        Some(RoomMessage::error(self.0, Description::MessageTooLarge, &details).encode())
     }
 }
 
 /// Answers one request: with a WebSocket, or with a refusal.
-pub(crate) async fn enter<P: Peer>(
-    door: &Door<P>,
+pub(crate) async fn answer<P: Peer>(
+    route: &UpgradeRoute<P>,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    let Policy { proxies, refusals, .. } = &*door.policy;
+    let Policy { proxies, refusals, .. } = &*route.policy;
     let client = proxies.client(&request);
-    let entered = match client {
-        Ok(address) => enter_from(door, &request, payload, address).await,
+    let answered = match client {
+        Ok(address) => answer_from(route, &request, payload, address).await,
         Err(error) => {
             let refusal = Refusal::new(StatusCode::BAD_REQUEST, "bad_forwarded");
             Err(refusal.detailed(error.to_string()).counted(Count::BadRequest))
         }
     };
-    entered.unwrap_or_else(|refusal| {
+    answered.unwrap_or_else(|refusal| {
         if let Some(count) = refusal.count {
-            door.counters.add(count);
+            route.counters.add(count);
         }
         let address = client.unwrap_or_else(|_| peer_address(&request));
         refusals.refused(refusal.level(), address, request.path(), refusal.error, refusal.reason());
@@ -102,38 +135,38 @@ pub(crate) async fn enter<P: Peer>(
     })
 }
 
-async fn enter_from<P: Peer>(
-    door: &Door<P>,
+async fn answer_from<P: Peer>(
+    route: &UpgradeRoute<P>,
     request: &HttpRequest,
     payload: Payload,
     address: IpAddr,
 ) -> Result<HttpResponse, Refusal> {
     let may_guess = || {
-        door.guesses.check(address).map_err(|wait| {
+        route.guesses.check(address).map_err(|wait| {
             let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts");
             refusal.retry_after(wait).counted(Count::Limited)
         })
     };
-    let entered = match resume::token(&door.policy, request) {
-        Some(token) => resume::try_resume(door, request, payload, (address, token), may_guess),
-        None => try_enter(door, request, payload, address, may_guess).await,
+    let answered = match resume::token(&route.policy, request) {
+        Some(token) => resume::try_resume(route, request, payload, (address, token), may_guess),
+        None => try_open(route, request, payload, address, may_guess).await,
     };
-    if let Err(Refusal { error: "unauthorized" | "cannot_resume", .. }) = &entered {
-        door.guesses.wrong(address);
+    if let Err(Refusal { error: "unauthorized" | "cannot_resume", .. }) = &answered {
+        route.guesses.wrong(address);
     }
-    entered
+    answered
 }
 
-async fn try_enter<P: Peer>(
-    door: &Door<P>,
+async fn try_open<P: Peer>(
+    route: &UpgradeRoute<P>,
     request: &HttpRequest,
     payload: Payload,
     address: IpAddr,
     may_guess: impl Fn() -> Result<(), Refusal>,
 ) -> Result<HttpResponse, Refusal> {
     let requested = Instant::now();
-    let Door { custom, rooms, policy, tokens, counters, .. } = door;
-    let admission = door.admit(address)?;
+    let UpgradeRoute { custom, rooms, policy, counters, .. } = route;
+    let admission = route.admit(address)?;
     screen(policy, request)?;
     may_guess()?;
 
@@ -160,12 +193,10 @@ async fn try_enter<P: Peer>(
     let context = InitContext { peer_id, room: rooms.lookup(&room) };
     let PeerInit { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
     let max_message = socket.max_message.unwrap_or(policy.max_message);
-    let opened = open(door, request, payload, peer_id, max_message)?;
-    let cable = Cable::new(request.conn_data::<Descriptor>());
-    let terms = Terms { requested, ..door.terms(peer_id, address, max_message) };
-    let (attachment, number) =
-        Attachment::new(terms, opened.plug(&cable), Arc::clone(tokens), Arc::clone(counters));
-    let seated = timeout(SEAT_TIMEOUT, seat(door, &room, address, &auth, &attachment)).await;
+    let options = LinkOptions { requested, ..route.link_options(address, max_message) };
+    let opened = open(route, request, payload, options.max_frame)?;
+    let (link, number) = route.link(options, peer_id, &opened);
+    let seated = timeout(SEAT_TIMEOUT, seat(route, &room, address, &auth, &link)).await;
     let (room, membership) = match seated {
         Ok(Ok(seated)) => seated,
         Ok(Err(SeatError::TooManyOpened(wait))) => {
@@ -181,7 +212,7 @@ async fn try_enter<P: Peer>(
             return Err(refusal.because(format!("{failed:?}")));
         }
     };
-    let birth = Birth {
+    let factory = PeerFactory {
         first: Some(peer),
         custom: custom.clone(),
         policy: Arc::clone(policy),
@@ -193,18 +224,17 @@ async fn try_enter<P: Peer>(
             client: PeerRef {
                 peer_id,
                 address: Some(address),
-                outbox: Arc::clone(&attachment.outbox),
+                outbox: Arc::clone(link.outbox()),
                 desk: Desk::new(policy.hooks.clone(), Arc::clone(counters)),
                 channels: Channels::default(),
             },
         },
         membership: Arc::clone(&membership),
-        attachment: Arc::clone(&attachment),
+        link: Arc::clone(&link),
         counters: Arc::clone(counters),
     };
-    actix::spawn(start_peer(room, birth.spec(), membership));
-    counters.add(Count::Opened);
-    Ok(opened.respond((attachment, number), cable, admission, Arc::clone(counters)))
+    actix::spawn(start_peer(room, factory.spec(), membership));
+    Ok(opened.respond(link, number, admission))
 }
 
 fn too_many(too_many: TooMany) -> Refusal {
@@ -229,23 +259,25 @@ fn screen(policy: &Policy, request: &HttpRequest) -> Result<(), Refusal> {
     hosts.map_err(|error| forbidden("forbidden_host", error.to_string()))?;
     let origins = origins.check(request);
     origins.map_err(|error| forbidden("forbidden_origin", error.to_string()))?;
-    upgrade::check(request).map_err(no_websocket)
+    check_upgrade(request).map_err(no_websocket)
 }
 
 fn open<P: Peer>(
-    door: &Door<P>,
+    route: &UpgradeRoute<P>,
     request: &HttpRequest,
     payload: Payload,
-    peer_id: PeerId,
-    max_message: usize,
-) -> Result<Opened, Refusal> {
-    let edge = Edge {
-        max_frame: door.policy.max_frame(max_message),
-        protocols: &door.policy.protocols,
-        peer_id,
-        counters: Arc::clone(&door.counters),
-    };
-    edge.open(request, payload).map_err(no_websocket)
+    max_frame: usize,
+) -> Result<OpenedSocket, Refusal> {
+    let protocols = &route.policy.protocols;
+    let upgrade = Upgrade { max_frame, protocols, counters: Arc::clone(&route.counters.sockets) };
+    upgrade.open(request, payload).map_err(no_websocket)
+}
+
+/// Returns what `authenticated` says about resumption.
+fn welcome(link: &SocketLink) -> Map<String, Value> {
+    let offer = link.offer_resumption();
+    let offer = offer.map(|it| serde_json::to_value(it).expect("text and number can be JSON"));
+    offer.into_iter().map(|offer| ("resume".to_owned(), offer)).collect()
 }
 
 /// Reason why there is no place in a room.
@@ -263,19 +295,19 @@ fn too_many_rooms(status: StatusCode, wait: Duration) -> Refusal {
 /// Takes a place in the room with this name. A room that is closing, because its last peer has left, may be opened
 /// anew.
 async fn seat<P: Peer>(
-    door: &Door<P>,
+    route: &UpgradeRoute<P>,
     name: &str,
     address: IpAddr,
     auth: &AuthData,
-    attachment: &Attachment,
+    link: &SocketLink,
 ) -> Result<(RoomHandle, Arc<Membership>), SeatError> {
-    let rooms = &door.rooms;
+    let rooms = &route.rooms;
     loop {
         let room = match rooms.lookup(name) {
             Some(room) => room,
             None => {
                 let now = Instant::now().into_std();
-                let opening = door.rooms_opened.reserve(subscriber(address), name, now);
+                let opening = route.rooms_opened.reserve(subscriber(address), name, now);
                 let opening = opening.map_err(SeatError::TooManyOpened)?;
                 match rooms.open_on_demand(name).await {
                     Ok(room) => {
@@ -295,8 +327,8 @@ async fn seat<P: Peer>(
                 }
             }
         };
-        let outbox = Arc::clone(&attachment.outbox);
-        if let Ok(membership) = room.reserve_with(auth.clone(), outbox, attachment.welcome()) {
+        let outbox = Arc::clone(link.outbox());
+        if let Ok(membership) = room.reserve_with(auth.clone(), outbox, welcome(link)) {
             return Ok((room, Arc::new(membership)));
         }
         room.ended().await;
@@ -318,7 +350,7 @@ async fn start_peer(room: RoomHandle, spec: ChildSpec, membership: Arc<Membershi
 }
 
 /// Everything that each instance of a peer needs.
-struct Birth<P: Peer> {
+struct PeerFactory<P: Peer> {
     /// The peer that was created before the socket was opened; later instances create theirs anew.
     first: Option<P>,
     custom: P::Options,
@@ -327,11 +359,11 @@ struct Birth<P: Peer> {
     max_message: usize,
     context: PeerContext,
     membership: Arc<Membership>,
-    attachment: Arc<Attachment>,
+    link: Arc<SocketLink>,
     counters: Arc<Counters>,
 }
 
-impl<P: Peer> Birth<P> {
+impl<P: Peer> PeerFactory<P> {
     /// Returns the child spec of the peer: restarted once, alone, on the thread of its first socket.
     fn spec(mut self) -> ChildSpec {
         let id = self.context.peer_id.to_string();
@@ -341,7 +373,7 @@ impl<P: Peer> Birth<P> {
             let again = first.is_none();
             let (custom, policy) = (self.custom.clone(), Arc::clone(&self.policy));
             let (context, membership) = (self.context.clone(), Arc::clone(&self.membership));
-            let (attachment, counters) = (Arc::clone(&self.attachment), Arc::clone(&self.counters));
+            let (link, counters) = (Arc::clone(&self.link), Arc::clone(&self.counters));
             let (idle_timeout, max_message) = (self.idle_timeout, self.max_message);
             async move {
                 let peer = match first {
@@ -358,7 +390,7 @@ impl<P: Peer> Birth<P> {
                 let now = Instant::now().into_std();
                 let session =
                     Session::new(now, Arc::clone(&policy.rules), idle_timeout, max_message);
-                Ok(PeerActor::new(peer, context, membership, session, attachment, counters, policy)
+                Ok(PeerActor::new(peer, context, membership, session, link, counters, policy)
                     .again(again))
             }
         });

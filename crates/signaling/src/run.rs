@@ -17,12 +17,11 @@ use actix_web::{Error, HttpServer};
 use callboard_peer_connection::PeerConnections;
 use callboard_room_supervisor::Rooms;
 use callboard_supervision::{PanicReports, SupervisorRef, install_panic_hook};
+use callboard_websocket::{connections_ended, drain};
 use futures_util::future::{join, join_all, select_all};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
-
-use crate::connections::{connections_ended, drain};
 
 /// Runs a server until SIGINT or SIGTERM: starts `rooms` unless they run already, serves, and on the signal shuts down
 /// gracefully. Every client is told "Room closed" and closed with 1001, then this returns, after 1.5 s at the latest.

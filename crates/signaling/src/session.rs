@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_room_supervisor::{CloseFrame, Description, MessageLimits, RoomMessage};
+use callboard_websocket::{Rate, RateMeter, RateVerdict};
 use serde_json::{Value, json};
 
 use crate::control::may_be_control;
-use crate::rate::{Meter, Rate, Verdict};
 use crate::rpc::may_be_rpc;
 
 /// Rules of all connections of a route.
@@ -29,7 +29,7 @@ impl Default for Rules {
 #[derive(Debug)]
 pub(crate) struct Session {
     rules: Arc<Rules>,
-    meter: Meter,
+    meter: RateMeter,
     idle_timeout: Duration,
     /// Size limit of messages that are not for the server itself, in bytes.
     max_message: usize,
@@ -90,7 +90,7 @@ impl Session {
     pub(crate) fn read(&self, text: &str) -> Act {
         if self.is_large(text) {
             let details = json!({ "max_bytes": self.max_message });
-            return Act::Part(Some((Description::MessageTooLarge, details)), TOO_LARGE);
+            return Act::Part(Some((Description::MessageTooLarge, details)), CloseFrame::TOO_LARGE);
         }
         match RoomMessage::parse(text, &self.rules.limits) {
             Ok(message) => Act::Forward(message),
@@ -103,12 +103,13 @@ impl Session {
         self.heard = now;
         self.pings = 0;
         match self.meter.count(&self.rules.rate, now, bytes) {
-            Verdict::Pass => Act::Nothing,
-            Verdict::Tell => Act::Tell(Description::TooManyMessages, self.rate_details()),
-            Verdict::Drop => Act::Dropped,
-            Verdict::Close => {
-                Act::Part(Some((Description::TooManyMessages, self.rate_details())), TOO_MANY)
-            }
+            RateVerdict::Pass => Act::Nothing,
+            RateVerdict::Tell => Act::Tell(Description::TooManyMessages, self.rate_details()),
+            RateVerdict::Drop => Act::Dropped,
+            RateVerdict::Close => Act::Part(
+                Some((Description::TooManyMessages, self.rate_details())),
+                CloseFrame::TOO_MANY,
+            ),
         }
     }
 
@@ -139,7 +140,7 @@ impl Session {
     /// Handles the passage of time.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Act {
         if now.saturating_duration_since(self.heard) >= self.idle_timeout {
-            return Act::Part(None, SILENT);
+            return Act::Part(None, CloseFrame::SILENT);
         }
         let Some(heartbeat) = self.rules.heartbeat else { return Act::Nothing };
         if now.saturating_duration_since(self.heard.max(self.beat)) < heartbeat {
@@ -147,7 +148,7 @@ impl Session {
         }
         self.beat = now;
         if self.pings >= MAX_PINGS {
-            return Act::Part(None, SILENT);
+            return Act::Part(None, CloseFrame::SILENT);
         }
         self.pings += 1;
         Act::Ping
@@ -162,12 +163,6 @@ impl Session {
     }
 }
 
-/// Close 1008: the client sends far more than it may.
-pub(crate) const TOO_MANY: CloseFrame = CloseFrame { code: 1008, reason: "too many messages" };
-/// Close 1009: the client sent something too large.
-pub(crate) const TOO_LARGE: CloseFrame = CloseFrame { code: 1009, reason: "message too large" };
-/// Close 1001: the client was silent for too long.
-pub(crate) const SILENT: CloseFrame = CloseFrame { code: 1001, reason: "silent for too long" };
 /// Interval between two errors that say that the room is busy.
 const BUSY: Duration = Duration::from_secs(1);
 /// Number of pings in a row that may go unanswered.
@@ -199,7 +194,10 @@ mod tests {
         assert!(matches!(session.handle_timeout(start + BEAT), Act::Ping));
         assert!(matches!(session.handle_timeout(start + BEAT), Act::Nothing), "early");
         assert!(matches!(session.handle_timeout(start + 2 * BEAT), Act::Ping));
-        assert!(matches!(session.handle_timeout(start + 3 * BEAT), Act::Part(None, SILENT)));
+        assert!(matches!(
+            session.handle_timeout(start + 3 * BEAT),
+            Act::Part(None, CloseFrame::SILENT)
+        ));
     }
 
     #[test]
@@ -221,7 +219,7 @@ mod tests {
         assert!(matches!(session.handle_timeout(start + Duration::from_secs(59)), Act::Nothing));
         assert!(matches!(
             session.handle_timeout(start + Duration::from_secs(60)),
-            Act::Part(None, SILENT)
+            Act::Part(None, CloseFrame::SILENT)
         ));
     }
 
@@ -246,7 +244,7 @@ mod tests {
         }
         assert!(matches!(
             session.handle_text(start, "{", 0),
-            Act::Part(Some((Description::TooManyMessages, _)), TOO_MANY)
+            Act::Part(Some((Description::TooManyMessages, _)), CloseFrame::TOO_MANY)
         ));
     }
 
@@ -257,7 +255,7 @@ mod tests {
         let fill = "x".repeat(100);
 
         let text = format!(r#"{{"event":"chat","data":"{fill}","to":"all"}}"#);
-        let Act::Part(Some((Description::MessageTooLarge, details)), TOO_LARGE) =
+        let Act::Part(Some((Description::MessageTooLarge, details)), CloseFrame::TOO_LARGE) =
             session.handle_text(start, &text, 0)
         else {
             panic!("not closed")

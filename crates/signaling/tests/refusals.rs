@@ -22,7 +22,7 @@ static LINES: Lines = Lines(Mutex::new(Vec::new()));
 
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("callboard_signaling")
+        metadata.target().starts_with("callboard_websocket")
     }
 
     fn log(&self, record: &Record<'_>) {

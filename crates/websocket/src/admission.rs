@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Count of the connections of a route.
+/// Count of the connections of a route, in all and per address.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<Counts>);
+pub struct ConnectionCount(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -14,22 +14,30 @@ struct Counts {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Reason why one more connection is not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TooMany {
+/// Error: one more connection is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooMany {
+    /// There are too many connections.
+    #[error("too many connections")]
     InAll,
+    /// There are too many connections from this address.
+    #[error("too many connections from this address")]
     FromThere,
 }
 
 /// One counted connection. Dropping it gives its place back.
 #[derive(Debug)]
-pub(crate) struct Admission {
-    connections: Arc<Connections>,
+pub struct Admission {
+    connections: Arc<ConnectionCount>,
     address: IpAddr,
 }
 
-impl Connections {
-    pub(crate) fn admit(
+impl ConnectionCount {
+    /// Counts one more connection from this address.
+    ///
+    /// # Errors
+    /// [`TooMany`] if there are `in_all` already, or `from_there` from this address.
+    pub fn admit(
         self: &Arc<Self>,
         address: IpAddr,
         in_all: usize,
@@ -48,9 +56,11 @@ impl Connections {
         Ok(Admission { connections: Arc::clone(self), address })
     }
 
-    /// Counts a connection in place of an earlier one that still counts. If it is rejected, the earlier one keeps its
-    /// place.
-    pub(crate) fn readmit(
+    /// Counts a connection in place of an earlier one that still counts.
+    ///
+    /// # Errors
+    /// [`TooMany`], as of [`admit`](Self::admit), with the earlier one, which keeps its place.
+    pub fn readmit(
         self: &Arc<Self>,
         old: Option<Admission>,
         address: IpAddr,
@@ -70,7 +80,8 @@ impl Connections {
         }
     }
 
-    pub(crate) fn count(&self) -> usize {
+    /// Returns how many connections there are.
+    pub fn count(&self) -> usize {
         self.lock().all
     }
 
@@ -93,7 +104,7 @@ impl Drop for Admission {
 }
 
 /// Returns the address that limits apply to: in IPv6 a subscriber has a whole /64 (RFC 6177).
-pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
+pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -109,7 +120,7 @@ mod tests {
 
     #[test]
     fn connections_are_bounded_in_all_and_from_one_address_until_they_end() {
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(ConnectionCount::default());
         let admit = |address: &str| connections.admit(address.parse().unwrap(), 3, 2);
 
         let a = admit("10.0.0.1").unwrap();
@@ -124,7 +135,7 @@ mod tests {
 
     #[test]
     fn one_that_comes_back_takes_its_own_place() {
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(ConnectionCount::default());
         let readmit = |old, address: &str| connections.readmit(old, address.parse().unwrap(), 2, 1);
 
         let a = readmit(None, "10.0.0.1").unwrap();

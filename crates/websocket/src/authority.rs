@@ -9,13 +9,17 @@ use actix_web::http::header::HOST;
 
 /// A host and a port, as in `Host`: without user, path or spaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Authority {
-    pub(crate) host: Host,
-    pub(crate) port: Option<u16>,
+pub struct Authority {
+    /// The host.
+    pub host: Host,
+    /// The port; none if it is the default of the scheme.
+    pub port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Host {
+/// Host of an authority.
+pub enum Host {
+    /// An address.
     Ip(IpAddr),
     /// A name in lower case.
     Name(String),
@@ -23,12 +27,12 @@ pub(crate) enum Host {
 
 /// Error: a request names its host twice, differently, or in a way that no browser does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadHost;
+pub struct BadHost;
 
 impl Authority {
     /// Parses `HOST` or `HOST:PORT`. Browsers write addresses in one way only: `0x7f.1`, `[::1%lo]` and `127.0.0.1.`
     /// are neither addresses nor names.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;
@@ -52,7 +56,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`BadHost`]
-    pub(crate) fn of(request: &HttpRequest) -> Result<Option<Self>, BadHost> {
+    pub fn of(request: &HttpRequest) -> Result<Option<Self>, BadHost> {
         let mut hosts = request.headers().get_all(HOST);
         let parsed = match (hosts.next(), hosts.next()) {
             (Some(host), None) => {
@@ -76,7 +80,7 @@ impl Authority {
     }
 
     /// Returns whether this is a name or address that reaches a machine only from itself.
-    pub(crate) fn is_loopback(&self) -> bool {
+    pub fn is_loopback(&self) -> bool {
         match &self.host {
             Host::Ip(address) => address.to_canonical().is_loopback(),
             Host::Name(name) => name == "localhost",
@@ -130,14 +134,16 @@ impl fmt::Display for Authority {
 
 /// Origin of a page: scheme, host, port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PageOrigin {
-    pub(crate) scheme: String,
-    pub(crate) authority: Authority,
+pub struct PageOrigin {
+    /// Scheme, in lower case.
+    pub scheme: String,
+    /// Host and port.
+    pub authority: Authority,
 }
 
 impl PageOrigin {
     /// Parses `SCHEME://HOST` or `SCHEME://HOST:PORT`; `null` is not an origin.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
         if scheme.is_empty() || !scheme.bytes().all(plain) {
@@ -151,7 +157,7 @@ impl PageOrigin {
     }
 
     /// Returns whether a request for this host goes to the page's own server.
-    pub(crate) fn is_of(&self, host: &Authority) -> bool {
+    pub fn is_of(&self, host: &Authority) -> bool {
         let Self { scheme, authority } = self;
         matches!(&**scheme, "http" | "https")
             && authority.host == host.host

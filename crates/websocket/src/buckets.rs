@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Instant as Clock;
 
-use crate::limits::subscriber;
+use crate::admission::subscriber;
 
 /// Token buckets by key: each allows a burst at once, then one token per interval.
 ///
 /// A bucket that is full again is forgotten. If there are too many others, an arbitrary part of them is forgotten:
 /// limits per address do not stop a client with thousands of addresses anyway.
 #[derive(Debug)]
-pub(crate) struct Buckets<K> {
+pub struct Buckets<K> {
     burst: u32,
     every: Duration,
     /// Time at which each bucket is full again (the "theoretical arrival time" of GCRA).
@@ -27,7 +27,7 @@ pub(crate) struct Buckets<K> {
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use callboard_signaling::Guesses;
+/// # use callboard_websocket::Guesses;
 /// let guesses = Guesses::new(10, Duration::from_secs(3));
 /// let address = "192.0.2.1".parse()?;
 /// match guesses.check(address) {
@@ -63,7 +63,7 @@ impl Guesses {
 
 impl<K: Eq + Hash> Buckets<K> {
     /// Creates buckets of `burst` tokens that get one per `every`, which is a year at most.
-    pub(crate) fn new(burst: u32, every: Duration) -> Self {
+    pub fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every: every.min(LONGEST), full_at: Mutex::default() }
     }
 
@@ -71,7 +71,7 @@ impl<K: Eq + Hash> Buckets<K> {
     ///
     /// # Errors
     /// The time until there is one.
-    pub(crate) fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
         self.take_some(key, 1, now)
     }
 
@@ -79,7 +79,7 @@ impl<K: Eq + Hash> Buckets<K> {
     ///
     /// # Errors
     /// The time until there are as many.
-    pub(crate) fn take_some(&self, key: K, tokens: u32, now: Instant) -> Result<(), Duration> {
+    pub fn take_some(&self, key: K, tokens: u32, now: Instant) -> Result<(), Duration> {
         let cost = self.every.saturating_mul(tokens);
         let mut table = self.table();
         let full_at = table.get(&key).map_or(now, |&at| at.max(now));
@@ -103,7 +103,7 @@ impl<K: Eq + Hash> Buckets<K> {
     ///
     /// # Errors
     /// The time until there is one.
-    pub(crate) fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
+    pub fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
         match self.table().get(key) {
             Some(&full_at) => self.wait(full_at.max(now), now, self.every).map_or(Ok(()), Err),
             None if self.burst == 0 => Err(self.every),

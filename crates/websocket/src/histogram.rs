@@ -1,29 +1,26 @@
 //! Histograms of durations, which many threads update.
 
-use std::fmt;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-
 /// Histogram of durations.
 #[derive(Debug, Default)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     counts: [AtomicU64; BOUNDS.len()],
     sum_ns: AtomicU64,
 }
 
 /// Snapshot of a histogram.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Durations {
+pub struct Durations {
     counts: [u64; BOUNDS.len()],
     sum_s: f64,
 }
 
 impl Histogram {
-    pub(crate) fn add(&self, duration: Duration) {
+    /// Counts one duration.
+    pub fn add(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len() - 1);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
@@ -31,7 +28,8 @@ impl Histogram {
         self.sum_ns.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    pub(crate) fn snapshot(&self) -> Durations {
+    /// Returns what was counted so far.
+    pub fn snapshot(&self) -> Durations {
         let counts = std::array::from_fn(|bucket| self.counts[bucket].load(Ordering::Relaxed));
         Durations { counts, sum_s: self.sum_ns.load(Ordering::Relaxed) as f64 / 1e9 }
     }
@@ -46,15 +44,15 @@ impl AddAssign for Durations {
     }
 }
 
-impl EncodeMetric for Durations {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        let buckets: Vec<(f64, u64)> = BOUNDS.into_iter().zip(self.counts).collect();
-        let count = self.counts.iter().sum();
-        encoder.encode_histogram::<NoLabelSet>(self.sum_s, count, &buckets, None)
+impl Durations {
+    /// Returns how many durations there are up to each bound in seconds, beyond the bound before it.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        BOUNDS.into_iter().zip(self.counts)
     }
 
-    fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
+    /// Returns the sum of all durations, in seconds.
+    pub fn sum(&self) -> f64 {
+        self.sum_s
     }
 }
 

@@ -1,7 +1,7 @@
-//! Socket link: ties a peer to its client's WebSocket, to the next one, or to none for a while.
+//! Socket link: ties an actor, its owner, to its client's WebSocket, to the next one, or to none for a while.
 //!
-//! The peer's instances and the client's sockets start and end on their own threads. What they must agree on is decided
-//! here under one lock: which socket is the peer's, whether it waits for another one, and which of two new ones gets
+//! The owner's instances and the client's sockets start and end on their own threads. What they must agree on is decided
+//! here under one lock: which socket is the owner's, whether it waits for another one, and which of two new ones gets
 //! it.
 
 use std::net::IpAddr;
@@ -9,55 +9,93 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_room_supervisor::{
-    CloseFrame, MailWaiting, Outbox, OutboxLimits, PeerId, RoomMessage, SocketNumber, To,
-};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use bytestring::ByteString;
+use callboard_outbox::{CloseFrame, MailWaiting, Outbox, OutboxLimits, SocketNumber};
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use crate::cable::Cable;
-use crate::counters::{Count, Counters};
-use crate::limits::{Admission, TooMany};
+use crate::admission::{Admission, TooMany};
+use crate::counters::{SocketCount, SocketCounters};
+use crate::resume_tokens::{ResumeTokens, TokenDigest};
 use crate::socket::ToSocket;
-use crate::tokens::{Digest, Tokens};
+use crate::tcp_connection::TcpConnection;
 
-/// Link between a peer and its client's sockets.
-pub(crate) struct Attachment {
-    pub(crate) outbox: Arc<Outbox>,
-    terms: Terms,
-    tokens: Arc<Tokens>,
-    counters: Arc<Counters>,
+/// Link between an owner and its client's sockets.
+pub struct SocketLink {
+    outbox: Arc<Outbox>,
+    options: LinkOptions,
+    texts: Box<dyn EdgeTexts>,
+    tokens: Arc<ResumeTokens>,
+    counters: Arc<SocketCounters>,
     state: Mutex<State>,
     itself: Weak<Self>,
 }
 
 /// Properties that stay the same from one socket to the next.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    pub(crate) peer_id: PeerId,
+pub struct LinkOptions {
     /// Address that its first socket came from.
-    pub(crate) address: IpAddr,
-    pub(crate) outbox: OutboxLimits,
-    /// How long the peer waits for another socket; zero: not at all.
-    pub(crate) resume_grace: Duration,
-    pub(crate) close_grace: Duration,
-    pub(crate) max_message: usize,
+    pub address: IpAddr,
+    /// Limits of what waits for the client.
+    pub outbox: OutboxLimits,
+    /// How long the owner waits for another socket; zero: not at all.
+    pub resume_grace: Duration,
+    /// How long a client has to take the close frame before its connection is cut.
+    pub close_grace: Duration,
+    /// Largest message and frame of each socket, in bytes.
+    pub max_frame: usize,
     /// Time at which its client asked for the first socket.
-    pub(crate) requested: Instant,
+    pub requested: Instant,
+}
+
+/// Texts of an application's protocol that the edge sends by itself: when they are due, the actor behind the link may be
+/// on another thread, or not there yet.
+pub trait EdgeTexts: Send + Sync + 'static {
+    /// Returns the first text to a client that has come back. It must hold the offer, or the client cannot come back
+    /// again.
+    fn resumed(&self, offer: &ResumeOffer) -> ByteString;
+
+    /// Returns the text to a client that has sent a message or frame of more than `max_bytes`, before it is closed with
+    /// 1009; none sends no text.
+    fn too_large(&self, max_bytes: usize) -> Option<ByteString>;
+}
+
+/// Sends no text of its own. The first text to a client that has come back is the offer as JSON.
+impl EdgeTexts for () {
+    fn resumed(&self, offer: &ResumeOffer) -> ByteString {
+        serde_json::to_string(offer).expect("a text and a number can be written as JSON").into()
+    }
+
+    fn too_large(&self, _: usize) -> Option<ByteString> {
+        None
+    }
+}
+
+/// What a client needs to resume its session: `{"token": …, "grace_ms": …}` in JSON.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct ResumeOffer {
+    /// Token that admits one socket.
+    pub token: String,
+    /// How long the session waits for another socket once it has lost one.
+    #[serde(rename = "grace_ms", serialize_with = "as_milliseconds")]
+    pub grace: Duration,
+}
+
+fn as_milliseconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A socket that can be attached.
-pub(crate) struct Plug {
+pub struct NewSocket {
     pub(crate) mail: Recipient<MailWaiting>,
     pub(crate) control: Recipient<ToSocket>,
-    pub(crate) cable: Arc<Cable>,
+    pub(crate) tcp: Arc<TcpConnection>,
 }
 
-/// Tells a peer where its client is.
+/// Tells an owner where its client is.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
-pub(crate) enum Presence {
+pub enum Presence {
     /// Behind this socket, and no earlier one.
     Here(SocketNumber),
     /// The client has lost its socket, and may come back until this time.
@@ -68,7 +106,7 @@ pub(crate) enum Presence {
 
 /// The way a socket has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum SocketEnd {
     /// Without a close: the client may come back.
     #[default]
     Lost,
@@ -76,34 +114,37 @@ pub(crate) enum End {
     Closed,
 }
 
-/// Reason why a client cannot resume its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ResumeError {
-    /// The token is not, or no longer, this peer's; or the peer has ended.
+/// Error: a client cannot resume its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResumeError {
+    /// The token is not, or no longer, this owner's; or the owner has ended.
+    #[error("no session can be resumed with this token")]
     CannotResume,
-    TooMany(TooMany),
+    /// Its connection would be one too many.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
 
 struct State {
-    line: Line,
-    /// The peer has ended, or is about to.
+    socket: LinkState,
+    /// The owner has ended, or is about to.
     over: bool,
-    /// The peer's current instance, or its last one.
-    peer: Option<Recipient<Presence>>,
+    /// The owner's current instance, or its last one.
+    owner: Option<Recipient<Presence>>,
     /// The newest token.
-    token: Option<Digest>,
+    token: Option<TokenDigest>,
     /// The token by which the client has come back, until it is known to have read the newest: a connection that is
     /// lost right after it was opened must not cost the session.
-    used: Option<Digest>,
+    used: Option<TokenDigest>,
 }
 
-enum Line {
+enum LinkState {
     Here {
         number: SocketNumber,
         control: Recipient<ToSocket>,
-        cable: Arc<Cable>,
+        tcp: Arc<TcpConnection>,
     },
-    /// The connection still counts: otherwise clients that connect and vanish could leave peers without limit.
+    /// The connection still counts: otherwise clients that connect and vanish could leave owners without limit.
     Away {
         number: SocketNumber,
         until: Instant,
@@ -113,178 +154,175 @@ enum Line {
 }
 
 impl State {
-    fn tokens(&self) -> impl Iterator<Item = Digest> + use<> {
+    fn tokens(&self) -> impl Iterator<Item = TokenDigest> + use<> {
         self.token.into_iter().chain(self.used)
     }
 }
 
-impl Attachment {
-    /// Creates the link of a peer and its first socket; returns it with the socket's number.
-    pub(crate) fn new(
-        terms: Terms,
-        plug: Plug,
-        tokens: Arc<Tokens>,
-        counters: Arc<Counters>,
+impl SocketLink {
+    /// Creates the link of an owner and its first socket; returns it with the socket's number.
+    pub fn new(
+        options: LinkOptions,
+        texts: impl EdgeTexts,
+        socket: NewSocket,
+        tokens: Arc<ResumeTokens>,
+        counters: Arc<SocketCounters>,
     ) -> (Arc<Self>, SocketNumber) {
-        let Plug { mail, control, cable } = plug;
+        let NewSocket { mail, control, tcp } = socket;
+        let texts = Box::new(texts);
         let mut number = SocketNumber::default();
-        let attachment = Arc::new_cyclic(|itself: &Weak<Self>| {
+        let link = Arc::new_cyclic(|itself: &Weak<Self>| {
             let this = Weak::clone(itself);
-            let outbox = Outbox::new(terms.outbox).on_close(move |close| {
-                // There is nothing to close when neither the peer nor a socket is left.
+            let outbox = Outbox::new(options.outbox).on_close(move |close| {
+                // There is nothing to close when neither the owner nor a socket is left.
                 if let Some(this) = this.upgrade() {
-                    this.closing(close);
+                    this.outbox_closed(close);
                 }
             });
             number = outbox.attach(mail, None);
-            let line = Line::Here { number, control, cable };
-            let state = State { line, over: false, peer: None, token: None, used: None };
+            let socket = LinkState::Here { number, control, tcp };
+            let state = State { socket, over: false, owner: None, token: None, used: None };
             Self {
                 outbox: Arc::new(outbox),
-                terms,
+                options,
+                texts,
                 tokens,
                 counters,
                 state: Mutex::new(state),
                 itself: Weak::clone(itself),
             }
         });
-        (attachment, number)
+        (link, number)
     }
 
-    pub(crate) fn peer_id(&self) -> PeerId {
-        self.terms.peer_id
+    /// Returns the outbox, whose messages the client's sockets take out.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
     }
 
-    pub(crate) fn address(&self) -> IpAddr {
-        self.terms.address
+    /// Returns the address that its first socket came from.
+    pub fn address(&self) -> IpAddr {
+        self.options.address
     }
 
-    pub(crate) fn requested(&self) -> Instant {
-        self.terms.requested
+    /// Returns when the client asked for its first socket.
+    pub fn requested(&self) -> Instant {
+        self.options.requested
     }
 
-    pub(crate) fn max_message(&self) -> usize {
-        self.terms.max_message
+    /// Returns the largest message and frame of each socket, in bytes.
+    pub fn max_frame(&self) -> usize {
+        self.options.max_frame
     }
 
-    /// Returns what `authenticated` says about resumption.
-    pub(crate) fn welcome(&self) -> Map<String, Value> {
-        if self.terms.resume_grace.is_zero() {
-            return Map::new();
-        }
-        Map::from_iter([("resume".to_owned(), self.renew(&mut self.state()))])
+    /// Returns the text for a client that has sent something too large.
+    pub(crate) fn too_large(&self) -> Option<ByteString> {
+        self.texts.too_large(self.options.max_frame)
     }
 
-    /// Replaces the token; returns the new one as the client gets it.
-    fn renew(&self, state: &mut State) -> Value {
+    /// Replaces the client's token, if it may come back at all; returns what it needs for that.
+    pub fn offer_resumption(&self) -> Option<ResumeOffer> {
+        (!self.options.resume_grace.is_zero()).then(|| self.renew(&mut self.state()))
+    }
+
+    fn renew(&self, state: &mut State) -> ResumeOffer {
         let (token, digest) = self.tokens.issue(Weak::clone(&self.itself));
         if let Some(replaced) = state.token.replace(digest)
             && state.used != Some(replaced)
         {
             self.tokens.revoke(replaced);
         }
-        json!({ "token": token, "grace_ms": self.terms.resume_grace.as_millis() as u64 })
+        ResumeOffer { token, grace: self.options.resume_grace }
     }
 
-    /// Registers a new instance of the peer, which is sent the changes; returns where its client is.
-    pub(crate) fn lives(&self, peer: Recipient<Presence>) -> Presence {
+    /// Registers a new instance of the owner, which is sent the changes; returns where its client is.
+    pub fn register(&self, owner: Recipient<Presence>) -> Presence {
         let mut state = self.state();
-        (state.peer, state.over) = (Some(peer), false);
-        match &state.line {
-            Line::Here { number, .. } => Presence::Here(*number),
-            Line::Away { until, .. } => Presence::Away(*until),
-            Line::Gone => Presence::Gone,
+        (state.owner, state.over) = (Some(owner), false);
+        match &state.socket {
+            LinkState::Here { number, .. } => Presence::Here(*number),
+            LinkState::Away { until, .. } => Presence::Away(*until),
+            LinkState::Gone => Presence::Gone,
         }
     }
 
-    /// Marks the peer as ended for good: its session can no longer be resumed.
-    pub(crate) fn over(&self) {
+    /// Marks the owner as ended for good: its session can no longer be resumed.
+    pub fn owner_ended(&self) {
         let mut state = self.state();
         state.over = true;
-        if matches!(state.line, Line::Away { .. }) {
-            state.line = Line::Gone;
+        if matches!(state.socket, LinkState::Away { .. }) {
+            state.socket = LinkState::Gone;
         }
     }
 
     /// Returns whether the grace period is over; if so the client can no longer come back.
-    pub(crate) fn give_up(&self) -> bool {
+    pub fn give_up(&self) -> bool {
         let mut state = self.state();
-        match &state.line {
-            Line::Here { .. } => return false,
-            Line::Away { until, .. } if Instant::now() < *until => return false,
-            Line::Away { .. } | Line::Gone => {}
+        match &state.socket {
+            LinkState::Here { .. } => return false,
+            LinkState::Away { until, .. } if Instant::now() < *until => return false,
+            LinkState::Away { .. } | LinkState::Gone => {}
         }
-        state.line = Line::Gone;
+        state.socket = LinkState::Gone;
         true
     }
 
     /// Resumes the session with this token: the new socket takes the place of the one that is lost, or still believed
     /// to be open. `admit` counts the new connection, in place of the lost one if that still counts.
-    pub(crate) fn resume(
+    ///
+    /// # Errors
+    /// [`ResumeError`]; nothing has changed then.
+    pub fn resume(
         &self,
-        token: Digest,
-        plug: Plug,
+        token: TokenDigest,
+        socket: NewSocket,
         admit: impl FnOnce(Option<Admission>) -> Result<Admission, (Option<Admission>, TooMany)>,
     ) -> Result<(SocketNumber, Admission), ResumeError> {
         let mut state = self.state();
         // While the socket that it has opened is there, a used token opens no other.
-        let unread = state.used == Some(token) && matches!(state.line, Line::Away { .. });
+        let unread = state.used == Some(token) && matches!(state.socket, LinkState::Away { .. });
         if state.over || self.outbox.is_closed() || state.token != Some(token) && !unread {
             return Err(ResumeError::CannotResume);
         }
-        let old = match &mut state.line {
-            Line::Here { .. } => None,
-            Line::Away { until, .. } if *until <= Instant::now() => {
+        let old = match &mut state.socket {
+            LinkState::Here { .. } => None,
+            LinkState::Away { until, .. } if *until <= Instant::now() => {
                 return Err(ResumeError::CannotResume);
             }
-            Line::Away { admission, .. } => admission.take(),
-            Line::Gone => return Err(ResumeError::CannotResume),
+            LinkState::Away { admission, .. } => admission.take(),
+            LinkState::Gone => return Err(ResumeError::CannotResume),
         };
         let admitted = match admit(old) {
             Ok(admitted) => admitted,
             Err((old, too_many)) => {
-                if let Line::Away { admission, .. } = &mut state.line {
+                if let LinkState::Away { admission, .. } = &mut state.socket {
                     *admission = old;
                 }
                 return Err(ResumeError::TooMany(too_many));
             }
         };
-        if let Line::Here { control, cable, .. } = &state.line {
+        if let LinkState::Here { control, tcp, .. } = &state.socket {
             // Once for each socket.
-            control.do_send(ToSocket::End(RESUMED_ELSEWHERE));
-            cable.cut_after(self.terms.close_grace, Arc::clone(&self.counters), || {});
+            control.do_send(ToSocket::Close(RESUMED_ELSEWHERE));
+            tcp.cut_after(self.options.close_grace, Arc::clone(&self.counters), || {});
         }
         if let Some(used) = state.used.replace(token)
             && used != token
         {
             self.tokens.revoke(used);
         }
-        let resumed = self.resumed(&mut state);
-        let number = self.outbox.attach(plug.mail, Some(resumed.encode()));
+        let resumed = self.texts.resumed(&self.renew(&mut state));
+        let number = self.outbox.attach(socket.mail, Some(resumed));
         self.tell(&state, Presence::Here(number));
-        state.line = Line::Here { number, control: plug.control, cable: plug.cable };
-        self.counters.add(Count::Resumed);
+        state.socket = LinkState::Here { number, control: socket.control, tcp: socket.tcp };
+        self.counters.add(SocketCount::Resumed);
         Ok((number, admitted))
-    }
-
-    /// Returns the first message to a client that has come back.
-    fn resumed(&self, state: &mut State) -> RoomMessage {
-        #[derive(Serialize)]
-        struct Data {
-            peer_id: PeerId,
-            resume: Value,
-        }
-        let peer_id = self.terms.peer_id;
-        let data = Data { peer_id, resume: self.renew(state) };
-        RoomMessage::new("resumed", &data)
-            .expect("ids and values can always be written as JSON")
-            .to(To::Peers(vec![peer_id]))
     }
 
     /// Handles the first input of this socket: its client has read the newest token, so no earlier one is valid.
     pub(crate) fn heard(&self, socket: SocketNumber) {
         let mut state = self.state();
-        if let Line::Here { number, .. } = state.line
+        if let LinkState::Here { number, .. } = state.socket
             && number == socket
             && let Some(used) = state.used.take()
         {
@@ -293,23 +331,25 @@ impl Attachment {
     }
 
     /// Sends to the client's socket, if it is still this one.
-    pub(crate) fn tell_socket(&self, socket: SocketNumber, told: ToSocket) {
-        if let Line::Here { number, control, .. } = &self.state().line
+    pub fn send_to_socket(&self, socket: SocketNumber, command: ToSocket) {
+        if let LinkState::Here { number, control, .. } = &self.state().socket
             && *number == socket
         {
             // A few for each socket, and a ping in each heartbeat.
-            control.do_send(told);
+            control.do_send(command);
         }
     }
 
     /// Closes the socket of a client that does not answer, and waits for another one. Returns false if that is not
     /// possible.
-    pub(crate) fn unplug(&self, socket: SocketNumber, close: CloseFrame) -> bool {
+    pub fn detach(&self, socket: SocketNumber, close: CloseFrame) -> bool {
         let mut state = self.state();
-        match &state.line {
-            Line::Here { number, control, .. } if *number == socket && self.may_come_back() => {
+        match &state.socket {
+            LinkState::Here { number, control, .. }
+                if *number == socket && self.may_come_back() =>
+            {
                 // Once for each socket.
-                control.do_send(ToSocket::End(close));
+                control.do_send(ToSocket::Close(close));
             }
             _ => return false,
         }
@@ -319,23 +359,28 @@ impl Attachment {
 
     /// Handles the end of a socket, or its approaching end; `admission` is its place among the connections when it has
     /// really ended. Called more than once.
-    pub(crate) fn ended(&self, socket: SocketNumber, end: End, admission: Option<Admission>) {
+    pub(crate) fn socket_ended(
+        &self,
+        socket: SocketNumber,
+        end: SocketEnd,
+        admission: Option<Admission>,
+    ) {
         let mut state = self.state();
-        match &mut state.line {
-            Line::Here { number, .. } if *number == socket => {
-                if end == End::Lost && self.may_come_back() {
+        match &mut state.socket {
+            LinkState::Here { number, .. } if *number == socket => {
+                if end == SocketEnd::Lost && self.may_come_back() {
                     self.lost(&mut state);
-                    if let Line::Away { admission: place, .. } = &mut state.line {
+                    if let LinkState::Away { admission: place, .. } = &mut state.socket {
                         *place = admission;
                     }
                 } else {
                     self.outbox.detach(socket);
                     self.cut(&state);
-                    state.line = Line::Gone;
+                    state.socket = LinkState::Gone;
                     self.tell(&state, Presence::Gone);
                 }
             }
-            Line::Away { number, admission: place, .. }
+            LinkState::Away { number, admission: place, .. }
                 if *number == socket && admission.is_some() =>
             {
                 *place = admission;
@@ -345,56 +390,56 @@ impl Attachment {
     }
 
     fn may_come_back(&self) -> bool {
-        !self.terms.resume_grace.is_zero() && !self.outbox.is_closed()
+        !self.options.resume_grace.is_zero() && !self.outbox.is_closed()
     }
 
     /// Changes from here to away.
     fn lost(&self, state: &mut State) {
-        let Line::Here { number, .. } = state.line else { return };
+        let LinkState::Here { number, .. } = state.socket else { return };
         self.cut(state);
         self.outbox.detach(number);
-        let until = Instant::now() + self.terms.resume_grace;
-        state.line = Line::Away { number, until, admission: None };
-        self.counters.add(Count::Lost);
+        let until = Instant::now() + self.options.resume_grace;
+        state.socket = LinkState::Away { number, until, admission: None };
+        self.counters.add(SocketCount::Lost);
         self.tell(state, Presence::Away(until));
     }
 
-    /// Handles the close of the outbox: ends the socket, or the peer if there is no socket.
-    fn closing(&self, close: CloseFrame) {
+    /// Handles the close of the outbox: ends the socket, or the owner if there is no socket.
+    fn outbox_closed(&self, close: CloseFrame) {
         if close == CloseFrame::TOO_SLOW {
-            self.counters.add(Count::TooSlow);
+            self.counters.add(SocketCount::TooSlow);
         }
         let mut state = self.state();
         // The client may be away, or gone without the server noticing: it is told when it comes back.
         for token in state.tokens().filter(|_| is_for_good(close)) {
-            self.tokens.close(token, close, Instant::now() + self.terms.resume_grace);
+            self.tokens.close(token, close, Instant::now() + self.options.resume_grace);
         }
-        match state.line {
-            Line::Here { .. } => self.cut(&state),
-            Line::Away { .. } => {
-                state.line = Line::Gone;
+        match state.socket {
+            LinkState::Here { .. } => self.cut(&state),
+            LinkState::Away { .. } => {
+                state.socket = LinkState::Gone;
                 self.tell(&state, Presence::Gone);
             }
-            Line::Gone => {}
+            LinkState::Gone => {}
         }
     }
 
-    /// Cuts the socket's connection if it does not end in time. On a server that cannot cut, the peer does not wait for
+    /// Cuts the socket's connection if it does not end in time. On a server that cannot cut, the owner does not wait for
     /// it.
     fn cut(&self, state: &State) {
-        let Line::Here { number, cable, .. } = &state.line else { return };
+        let LinkState::Here { number, tcp, .. } = &state.socket else { return };
         let (this, number) = (Weak::clone(&self.itself), *number);
-        cable.cut_after(self.terms.close_grace, Arc::clone(&self.counters), move || {
+        tcp.cut_after(self.options.close_grace, Arc::clone(&self.counters), move || {
             if let Some(this) = this.upgrade() {
-                this.ended(number, End::Lost, None);
+                this.socket_ended(number, SocketEnd::Lost, None);
             }
         });
     }
 
     fn tell(&self, state: &State, presence: Presence) {
-        if let Some(peer) = &state.peer {
+        if let Some(owner) = &state.owner {
             // A few for each socket.
-            peer.do_send(presence);
+            owner.do_send(presence);
         }
     }
 
@@ -404,7 +449,7 @@ impl Attachment {
     }
 }
 
-impl Drop for Attachment {
+impl Drop for SocketLink {
     fn drop(&mut self) {
         for token in self.state().tokens() {
             self.tokens.revoke(token);

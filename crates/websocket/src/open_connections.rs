@@ -16,7 +16,7 @@ use tokio::sync::watch;
 ///
 /// ```no_run
 /// # use actix_web::{App, HttpServer};
-/// use callboard_signaling::{connections_ended, tune};
+/// use callboard_websocket::{connections_ended, tune};
 ///
 /// # #[actix_web::main]
 /// # async fn main() -> std::io::Result<()> {
@@ -68,7 +68,7 @@ impl Drop for Open {
 }
 
 /// Makes the open connections of [`http_service`](crate::http_service) end after their current request.
-pub(crate) fn drain() {
+pub fn drain() {
     DRAINS.send_modify(|drains| *drains += 1);
 }
 

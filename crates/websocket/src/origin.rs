@@ -12,13 +12,13 @@ use crate::proxies::TrustedProxies;
 /// The pages from which a WebSocket may be opened (RFC 6455 §10.2).
 ///
 /// Browsers send the page's origin and let no script change it. Other clients send none, and all three variants let
-/// them through: [`Peer::on_init`](crate::Peer::on_init) must authenticate them.
+/// them through: the application must authenticate them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origins {
     /// All pages.
     Any,
     /// Pages of the host and port in the request. On a loopback address only loopback names are allowed
-    /// ([`PeerOptions::hosts`](crate::PeerOptions::hosts)).
+    /// ([`Hosts`]).
     #[default]
     SameHost,
     /// These origins, each written as `https://example.org`, with the port if it is not the scheme's default.
@@ -27,7 +27,7 @@ pub enum Origins {
 
 /// Error: a page must not open a WebSocket; holds the page's origin and the allowed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ForeignOrigin {
+pub struct ForeignOrigin {
     origin: String,
     expected: String,
 }
@@ -37,7 +37,7 @@ impl Origins {
     ///
     /// # Errors
     /// [`ForeignOrigin`]
-    pub(crate) fn check(&self, request: &HttpRequest) -> Result<(), ForeignOrigin> {
+    pub fn check(&self, request: &HttpRequest) -> Result<(), ForeignOrigin> {
         let headers = request.headers();
         if *self == Self::Any || !headers.contains_key(ORIGIN) {
             return Ok(());
@@ -84,7 +84,7 @@ impl fmt::Display for ForeignOrigin {
 }
 
 /// Creates an allow-list of origins in their normal form.
-pub(crate) fn origin_list<S: Into<String>>(list: impl IntoIterator<Item = S>) -> Origins {
+pub fn origin_list<S: Into<String>>(list: impl IntoIterator<Item = S>) -> Origins {
     Origins::List(list.into_iter().map(|origin| normal(&origin.into())).collect())
 }
 
@@ -105,7 +105,7 @@ fn the_origin(headers: &HeaderMap) -> Option<&str> {
 
 /// The names by which the server may be called.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Hosts {
+pub enum Hosts {
     /// All names; but for pages of the same host on a loopback address, only loopback names.
     #[default]
     Default,
@@ -115,14 +115,14 @@ pub(crate) enum Hosts {
 
 /// Error: a request calls the server by a name that is not its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ForeignHost {
+pub struct ForeignHost {
     called: Option<Authority>,
     expected: String,
 }
 
 impl Hosts {
     /// Parses the names; an invalid one is logged and allows nothing.
-    pub(crate) fn list<S: AsRef<str>>(list: impl IntoIterator<Item = S>) -> Self {
+    pub fn list<S: AsRef<str>>(list: impl IntoIterator<Item = S>) -> Self {
         let parse = |name: S| {
             let parsed = Authority::parse(name.as_ref());
             if parsed.is_none() {
@@ -138,7 +138,7 @@ impl Hosts {
     ///
     /// # Errors
     /// [`ForeignHost`]
-    pub(crate) fn check(
+    pub fn check(
         &self,
         request: &HttpRequest,
         origins: &Origins,
@@ -169,7 +169,7 @@ impl Hosts {
     ///
     /// # Errors
     /// [`ForeignHost`]
-    pub(crate) fn check_strictly(
+    pub fn check_strictly(
         &self,
         request: &HttpRequest,
         origins: &Origins,
@@ -226,7 +226,7 @@ impl fmt::Display for ForeignHost {
 }
 
 /// Shortens and escapes text from a client, so that it fits into a line.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let mut shown = String::new();
     for (at, letter) in text.chars().enumerate() {
         if at == MAX_SHOWN {

@@ -15,12 +15,12 @@ use log::Level;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::admission::{Admission, ConnectionCount, TooMany, subscriber};
 use crate::buckets::Buckets;
-use crate::limits::{Admission, Connections, TooMany, subscriber};
 use crate::origin::{Hosts, Origins, origin_list};
 use crate::proxies::{TrustedProxies, peer_address};
 use crate::refusals::RefusalLog;
-use crate::route::whole_seconds;
+use crate::upgrade::whole_seconds;
 
 /// Middleware for an application's own routes, such as one that takes an offer and opens a peer connection: it lets
 /// only the application's own pages and programs through, and limits each address.
@@ -37,7 +37,7 @@ use crate::route::whole_seconds;
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, middleware::from_fn, web};
-/// use callboard_signaling::{OwnPages, Place};
+/// use callboard_websocket::{OwnPages, Place};
 ///
 /// async fn offer(place: web::ReqData<Place>) -> &'static str {
 ///     let place = place.into_inner(); // kept with the connection until that ends
@@ -49,7 +49,7 @@ use crate::route::whole_seconds;
 /// let app = move || {
 ///     App::new().route("/offer", web::post().to(offer)).wrap(from_fn(own_pages.middleware()))
 /// };
-/// # _ = callboard_signaling::tune(HttpServer::new(app));
+/// # _ = callboard_websocket::tune(HttpServer::new(app));
 /// ```
 #[derive(Clone, Debug)]
 pub struct OwnPages {
@@ -59,7 +59,7 @@ pub struct OwnPages {
     in_all: usize,
     from_there: usize,
     often: Arc<Buckets<IpAddr>>,
-    held: Arc<Connections>,
+    held: Arc<ConnectionCount>,
     refusals: Arc<RefusalLog>,
 }
 
@@ -106,8 +106,7 @@ impl OwnPages {
         Self { hosts: Hosts::list(list), ..self }
     }
 
-    /// Sets the reverse proxies that are trusted to report their clients' addresses, as in
-    /// [`PeerOptions::trusted_proxies`](crate::PeerOptions::trusted_proxies). Default: none.
+    /// Sets the reverse proxies that are trusted to report their clients' addresses. Default: none.
     pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
         Self { proxies, ..self }
     }

@@ -14,10 +14,10 @@ use actix_web::http::header::{FORWARDED, HeaderMap};
 /// because one of them is not the proxy's.
 ///
 /// ```
-/// use callboard_signaling::TrustedProxies;
+/// use callboard_websocket::TrustedProxies;
 ///
 /// let proxies: TrustedProxies = "127.0.0.1, 10.0.0.0/8, fd00::/8".parse()?;
-/// # Ok::<(), callboard_signaling::TrustedProxiesError>(())
+/// # Ok::<(), callboard_websocket::TrustedProxiesError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<Network>);
@@ -30,7 +30,7 @@ pub struct TrustedProxiesError(String);
 /// Error: the headers of proxies contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Forwarded and X-Forwarded-For disagree")]
-pub(crate) struct ForwardedError;
+pub struct ForwardedError;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Network {
@@ -49,7 +49,7 @@ impl TrustedProxies {
     ///
     /// # Errors
     /// [`ForwardedError`]
-    pub(crate) fn client(&self, request: &HttpRequest) -> Result<IpAddr, ForwardedError> {
+    pub fn client(&self, request: &HttpRequest) -> Result<IpAddr, ForwardedError> {
         let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
         let here = peer_address(request);
         if !self.trusts(peer) {
@@ -63,7 +63,7 @@ impl TrustedProxies {
     }
 
     /// Returns whether a request came through one of these proxies.
-    pub(crate) fn sent(&self, request: &HttpRequest) -> bool {
+    pub fn sent(&self, request: &HttpRequest) -> bool {
         self.trusts(request.peer_addr().map(|peer| peer.ip().to_canonical()))
     }
 
@@ -145,12 +145,12 @@ impl fmt::Debug for Network {
 }
 
 /// Returns the address at the other end of the connection.
-pub(crate) fn peer_address(request: &HttpRequest) -> IpAddr {
+pub fn peer_address(request: &HttpRequest) -> IpAddr {
     request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip().to_canonical())
 }
 
 /// Returns whether a proxy says that it has forwarded the request.
-pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED)
         || ["x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
 }

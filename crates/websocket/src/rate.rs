@@ -40,56 +40,10 @@ impl Rate {
     };
 }
 
-/// Rate limits of everything that a client sends, for one kind of application: see
-/// [`PeerOptions::limits`](crate::PeerOptions::limits).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Rate limit of the WebSocket. Default: [`Rate::default`].
-    pub websocket: Rate,
-    /// Rate limit of all data channels together. Default: as for the WebSocket, with 1.6 MiB per second and bursts of
-    /// 16 MiB.
-    pub data_channels: Rate,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let websocket = Rate::default();
-        let (bytes_per_second, burst_bytes) = DATA_BYTES;
-        Self { websocket, data_channels: Rate { bytes_per_second, burst_bytes, ..websocket } }
-    }
-}
-
-impl Limits {
-    /// Returns limits for text chat and the signaling of calls: 30 messages per second and bursts of 300 over the
-    /// WebSocket, twice as many over data channels; bytes as by default.
-    pub fn chat() -> Self {
-        let Self { websocket, data_channels } = Self::default();
-        Self {
-            websocket: Rate { messages_per_second: 30, burst_messages: 300, ..websocket },
-            data_channels: Rate { messages_per_second: 60, burst_messages: 600, ..data_channels },
-        }
-    }
-
-    /// Returns limits for several streams of input and state per client: 1,000 messages and 1 MiB per second over the
-    /// WebSocket, 2,000 and 4 MiB over data channels, with bursts of four seconds' worth. A client that floods costs
-    /// the server and its room this much before it is closed.
-    pub fn game() -> Self {
-        let of = |messages_per_second, bytes_per_second| Rate {
-            messages_per_second,
-            burst_messages: 4 * messages_per_second,
-            bytes_per_second,
-            burst_bytes: 4 * bytes_per_second,
-        };
-        Self { websocket: of(1_000, 1 << 20), data_channels: of(2_000, 4 << 20) }
-    }
-}
-
-/// Bytes of data channels per second, and in a burst.
-const DATA_BYTES: (u32, u32) = ((16 << 20) / 10, 16 << 20);
-
 /// Decision about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum RateVerdict {
+    /// Within the rate.
     Pass,
     /// Over the rate, and the client must be warned: at most four times before the client is closed or has calmed down.
     Tell,
@@ -101,7 +55,7 @@ pub(crate) enum Verdict {
 
 /// Usage of one client.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+pub struct RateMeter {
     /// Time at which the levels were computed.
     at: Option<Instant>,
     /// Missing tokens in the bucket of messages, in billionths of a message.
@@ -113,8 +67,9 @@ pub(crate) struct Meter {
     warnings: u8,
 }
 
-impl Meter {
-    pub(crate) fn count(&mut self, rate: &Rate, now: Instant, bytes: usize) -> Verdict {
+impl RateMeter {
+    /// Counts a message of this many bytes, and decides about it.
+    pub fn count(&mut self, rate: &Rate, now: Instant, bytes: usize) -> RateVerdict {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.refill(rate, now);
         let messages_lack = self.messages.saturating_add(BILLION);
@@ -123,7 +78,7 @@ impl Meter {
             && bytes_lack <= billionths(rate.burst_bytes)
         {
             (self.messages, self.bytes) = (messages_lack, bytes_lack);
-            return Verdict::Pass;
+            return RateVerdict::Pass;
         }
         self.dropped_messages = self.dropped_messages.saturating_add(1);
         self.dropped_bytes = self.dropped_bytes.saturating_add(bytes);
@@ -133,20 +88,20 @@ impl Meter {
             && (self.dropped_messages > rate.burst_messages
                 || self.dropped_bytes > rate.burst_bytes)
         {
-            return Verdict::Close;
+            return RateVerdict::Close;
         }
         let share = |dropped: u32, of: u32| u64::from(dropped) * 4 / u64::from(of.max(1));
         let quarter = share(self.dropped_messages, rate.burst_messages)
             .max(share(self.dropped_bytes, rate.burst_bytes));
         if u64::from(warned) > quarter.min(MAX_WARNINGS - 1) {
-            return Verdict::Drop;
+            return RateVerdict::Drop;
         }
         self.warnings += 1;
-        Verdict::Tell
+        RateVerdict::Tell
     }
 
     /// Returns the number of messages dropped since the client was last within its rate.
-    pub(crate) fn dropped(&self) -> u32 {
+    pub fn dropped(&self) -> u32 {
         self.dropped_messages
     }
 
@@ -182,14 +137,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use Verdict::*;
+    use RateVerdict::*;
 
     const RATE: Rate =
         Rate { messages_per_second: 2, burst_messages: 2, bytes_per_second: 100, burst_bytes: 100 };
 
     #[test]
     fn a_client_over_the_rate_is_told_and_then_closed() {
-        let (start, mut meter) = (Instant::now(), Meter::default());
+        let (start, mut meter) = (Instant::now(), RateMeter::default());
 
         let verdicts: Vec<_> = (0..5).map(|_| meter.count(&RATE, start, 1)).collect();
 
@@ -198,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_bucket_fills_evenly_and_no_further_than_its_size() {
-        let (start, mut meter) = (Instant::now(), Meter::default());
+        let (start, mut meter) = (Instant::now(), RateMeter::default());
         let after = |milliseconds| start + Duration::from_millis(milliseconds);
 
         assert_eq!(meter.count(&RATE, start, 101), Tell, "it fits into no bucket");
@@ -212,7 +167,7 @@ mod tests {
 
     #[test]
     fn input_of_a_game_passes_by_default_beside_pings_and_candidates() {
-        let (start, mut meter, rate) = (Instant::now(), Meter::default(), Rate::default());
+        let (start, mut meter, rate) = (Instant::now(), RateMeter::default(), Rate::default());
         let candidates = (0..60).map(|_| (Duration::ZERO, 300));
         let input = (0..144 * 600).map(|tick| (Duration::from_secs(tick) / 144, 120));
         let pings = (0..40).map(|beat| (Duration::from_secs(15 * beat), 4));
@@ -226,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_client_whose_network_was_stuck_for_some_seconds_is_not_punished() {
-        let (start, mut meter, rate) = (Instant::now(), Meter::default(), Rate::default());
+        let (start, mut meter, rate) = (Instant::now(), RateMeter::default(), Rate::default());
         let mut verdicts = Vec::new();
 
         for second in 0..60 {
@@ -250,7 +205,7 @@ mod tests {
                 bytes_per_second: random.u32(100..10_000),
                 burst_bytes: random.u32(100..10_000),
             };
-            let (start, mut meter) = (Instant::now(), Meter::default());
+            let (start, mut meter) = (Instant::now(), RateMeter::default());
             let (mut elapsed, mut passed, mut bytes) = (Duration::ZERO, 0_u64, 0_u64);
             let mut warnings = 0;
             for _ in 0..2_000 {
@@ -303,7 +258,7 @@ mod tests {
         for seed in 0..100 {
             let mut random = fastrand::Rng::with_seed(seed);
             let rate = Rate { messages_per_second: random.u32(1..500), ..Rate::default() };
-            let (start, mut meter) = (Instant::now(), Meter::default());
+            let (start, mut meter) = (Instant::now(), RateMeter::default());
             let apart = Duration::from_secs(1) / rate.messages_per_second + Duration::from_nanos(1);
 
             for number in 0..5_000 {
@@ -319,7 +274,7 @@ mod tests {
     fn a_client_that_never_heeds_a_warning_is_closed_however_little_it_is_over() {
         let (start, rate) = (Instant::now(), Rate::default());
         for percent in [102, 110, 150, 1_000] {
-            let mut meter = Meter::default();
+            let mut meter = RateMeter::default();
             let apart = Duration::from_secs(1) * 100 / (rate.messages_per_second * percent);
             let mut verdicts = (0..).map(|number| meter.count(&rate, start + apart * number, 10));
 

@@ -9,12 +9,12 @@ use log::Level;
 use tokio::runtime::Handle;
 use tokio::time::{Instant as Clock, sleep};
 
-use crate::limits::subscriber;
+use crate::admission::subscriber;
 use crate::origin::shown;
 
 /// Recent refusals. Counts are written ten seconds later, and when this is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct RefusalLog(Arc<Mutex<Table>>);
+pub struct RefusalLog(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -35,7 +35,7 @@ struct Seen {
 
 impl RefusalLog {
     /// Writes which address was refused what, and why, unless a line like it was written recently.
-    pub(crate) fn refused(
+    pub fn refused(
         &self,
         level: Level,
         address: IpAddr,

@@ -22,20 +22,20 @@ use tokio::time::{Sleep, sleep};
 
 /// Creates middleware that answers a request with 408 and ends its connection if the body has not come within `limit`
 /// after the head; it also ends the connection if the handler does not read the whole body. Without it a client can
-/// keep a connection open for ever by never ending its body. The routes of [`Signaling`](crate::Signaling) and
-/// [`admin`](crate::admin) have it. What a client sends after the answer 101 is not a body, and may take any time; that
+/// keep a connection open for ever by never ending its body. The routes of
+/// `callboard-signaling` and `callboard-admin` have it. What a client sends after the answer 101 is not a body, and may take any time; that
 /// a request asks for another protocol changes nothing.
 ///
 /// ```no_run
 /// # use std::time::Duration;
 /// # use actix_web::{App, HttpServer, middleware::from_fn, web};
-/// use callboard_signaling::body_within;
+/// use callboard_websocket::body_within;
 ///
 /// # let offer = || async { "answer" };
 /// let app = move || {
 ///     App::new().route("/offer", web::post().to(offer)).wrap(from_fn(body_within(Duration::from_secs(10))))
 /// };
-/// # _ = callboard_signaling::tune(HttpServer::new(app));
+/// # _ = callboard_websocket::tune(HttpServer::new(app));
 /// ```
 pub fn body_within<B: MessageBody + 'static>(
     limit: Duration,
@@ -45,7 +45,7 @@ pub fn body_within<B: MessageBody + 'static>(
 }
 
 /// Creates the same middleware for a handler that reads nothing but a WebSocket's frames: it does not limit these.
-pub(crate) fn no_body_within<B: MessageBody + 'static>(
+pub fn no_body_within<B: MessageBody + 'static>(
     limit: Duration,
 ) -> impl Fn(ServiceRequest, Next<B>) -> LocalBoxFuture<'static, Result<ServiceResponse<BoxBody>, Error>>
 {
@@ -185,4 +185,4 @@ impl MessageBody for Unread {
 }
 
 /// Deadline of bodies on our own routes, which need little or none.
-pub(crate) const BODY_TIME: Duration = Duration::from_secs(5);
+pub const BODY_TIME: Duration = Duration::from_secs(5);

@@ -7,59 +7,61 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callboard_room_supervisor::CloseFrame;
+use callboard_outbox::CloseFrame;
 use tokio::time::Instant;
 
-use crate::attachment::Attachment;
+use crate::link::SocketLink;
 
-/// Resumption tokens of one route: the valid ones with their peers, and those of clients that were closed for good,
+/// Resumption tokens of one route: the valid ones with their owners, and those of clients that were closed for good,
 /// with the close code.
 ///
 /// Only their digests are stored and compared: the time of a lookup says nothing about a token, and a reader of the
 /// server's memory learns none.
 #[derive(Default)]
-pub(crate) struct Tokens(Mutex<Table>);
+pub struct ResumeTokens(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    good: HashMap<Digest, Weak<Attachment>>,
+    good: HashMap<TokenDigest, Weak<SocketLink>>,
     /// Clients that were closed for good, with the time until which they are remembered.
-    closed: HashMap<Digest, (CloseFrame, Instant)>,
+    closed: HashMap<TokenDigest, (CloseFrame, Instant)>,
 }
 
 /// SHA-256 digest of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Digest([u8; 32]);
+pub struct TokenDigest([u8; 32]);
 
-impl Digest {
-    pub(crate) fn of(token: &str) -> Self {
+impl TokenDigest {
+    /// Computes the digest of a token.
+    pub fn of(token: &str) -> Self {
         let digest = digest(&SHA256, token.as_bytes());
         Self(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 }
 
-impl Tokens {
-    /// Creates a new token for this peer, valid until the peer [revokes](Self::revoke) it.
-    pub(crate) fn issue(&self, attachment: Weak<Attachment>) -> (String, Digest) {
+impl ResumeTokens {
+    /// Creates a new token for this owner, valid until the owner [revokes](Self::revoke) it.
+    pub(crate) fn issue(&self, link: Weak<SocketLink>) -> (String, TokenDigest) {
         let mut secret = [0; SECRET];
         rand::fill(&mut secret).expect("the operating system has random bytes");
         let token = URL_SAFE_NO_PAD.encode(secret);
-        let digest = Digest::of(&token);
-        self.lock().good.insert(digest, attachment);
+        let digest = TokenDigest::of(&token);
+        self.lock().good.insert(digest, link);
         (token, digest)
     }
 
-    pub(crate) fn revoke(&self, digest: Digest) {
+    /// Makes a token invalid.
+    pub(crate) fn revoke(&self, digest: TokenDigest) {
         self.lock().good.remove(&digest);
     }
 
-    /// Returns the peer that this token belongs to. The token may be used up by the time the peer is asked.
-    pub(crate) fn find(&self, digest: Digest) -> Option<Arc<Attachment>> {
+    /// Returns the owner that this token belongs to. The token may be used up by the time the owner is asked.
+    pub fn find(&self, digest: TokenDigest) -> Option<Arc<SocketLink>> {
         self.lock().good.get(&digest)?.upgrade()
     }
 
-    /// Notes that the peer of this token is closed for good, which its client may not have been told.
-    pub(crate) fn close(&self, digest: Digest, close: CloseFrame, until: Instant) {
+    /// Notes that the owner of this token is closed for good, which its client may not have been told.
+    pub(crate) fn close(&self, digest: TokenDigest, close: CloseFrame, until: Instant) {
         let mut table = self.lock();
         if table.closed.len() >= MAX_CLOSED {
             let now = Instant::now();
@@ -71,8 +73,8 @@ impl Tokens {
         }
     }
 
-    /// Returns how the peer of this token was closed, if that was for good and not long ago.
-    pub(crate) fn closed(&self, digest: Digest) -> Option<CloseFrame> {
+    /// Returns how the owner of this token was closed, if that was for good and not long ago.
+    pub fn closed(&self, digest: TokenDigest) -> Option<CloseFrame> {
         let table = self.lock();
         let (close, until) = table.closed.get(&digest)?;
         (*until > Instant::now()).then_some(*close)

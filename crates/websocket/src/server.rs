@@ -8,7 +8,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service, ServiceFactory};
 use actix_web::{Error, HttpServer};
 
-use crate::cable::on_connect;
+use crate::tcp_connection::on_connect;
 
 /// Tunes a server for signaling; call it before `bind`.
 ///

@@ -1,7 +1,7 @@
-//! WebSocket edge: the only file that names actix-web-actors.
+//! Sockets: the only file that names actix-web-actors.
 //!
-//! The socket is a thin pipe. Input from the client goes to the peer's actor, output of the room goes to the client. It
-//! decides nothing: it is polled only while the client reads, so timers and counts belong to the peer.
+//! The socket is a thin pipe. Input from the client goes to the actor that owns the link, output goes to the client. It
+//! decides nothing: it is polled only while the client reads, so timers and counts belong to the owner.
 
 mod body;
 
@@ -20,52 +20,59 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytestring::ByteString;
-use callboard_room_supervisor::{
-    CloseFrame, Deliver, Description, MailWaiting, PeerId, RoomMessage, SocketNumber,
-};
+use callboard_outbox::{CloseFrame, Deliver, MailWaiting, SocketNumber};
 use futures_util::{StreamExt, stream};
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::body::{Body, Fate, Place};
-use crate::attachment::{Attachment, End, Plug};
-use crate::cable::Cable;
-use crate::counters::{Count, Counters};
+use self::body::{Body, LinkPlace, SocketState};
+use crate::admission::Admission;
+use crate::counters::{SocketCount, SocketCounters};
 use crate::frames::{Frame, FrameError, Frames};
-use crate::limits::Admission;
-use crate::session::TOO_LARGE;
-use crate::upgrade::{self, UpgradeError};
+use crate::link::{NewSocket, SocketEnd, SocketLink};
+use crate::tcp_connection::{TcpConnection, TcpDescriptor};
+use crate::upgrade::{UpgradeError, check_upgrade};
 
-/// Input of a WebSocket, for the peer behind it. The [`Attachment`] tells the peer when the socket ends.
+/// Input of a WebSocket, for the owner behind it. The [`SocketLink`] tells the owner when the socket ends.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct FromSocket {
+pub struct FromSocket {
     /// Number of the socket among the client's.
-    pub(crate) socket: SocketNumber,
-    pub(crate) event: Event,
-    /// Returned when the peer has handled the event, or never will.
+    pub socket: SocketNumber,
+    /// The input.
+    pub event: SocketEvent,
+    /// Returned when the owner has handled the event, or never will.
     _credit: OwnedSemaphorePermit,
 }
 
 /// Input from the client.
 #[derive(Debug)]
-pub(crate) enum Event {
-    /// A complete text message, and how many of its bytes were reported before as frames.
-    Text { text: ByteString, counted: usize },
+pub enum SocketEvent {
+    /// A complete text message.
+    Text {
+        /// The message.
+        text: ByteString,
+        /// How many of its bytes were reported before, as [`Frame`](Self::Frame)s.
+        counted: usize,
+    },
     /// The text `ping`, a fragment, or a ping, pong or binary frame of this size.
-    Frame { bytes: usize, binary: bool },
+    Frame {
+        /// Size of its payload.
+        bytes: usize,
+        /// It is the end of a binary message, which is ignored.
+        binary: bool,
+    },
 }
 
-impl Event {
+impl SocketEvent {
     /// Returns how many of its bytes were not reported before.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         match self {
             Self::Text { text, counted } => text.len().saturating_sub(*counted),
             Self::Frame { bytes, .. } => *bytes,
         }
     }
 
-    /// Returns how many bytes are held until the peer has handled it.
+    /// Returns how many bytes are held until the owner has handled it.
     fn kept(&self) -> usize {
         match self {
             Self::Text { text, .. } => text.len(),
@@ -80,62 +87,65 @@ impl Event {
     }
 }
 
-/// Command of a peer to its WebSocket; messages to the client wait in its outbox instead.
+/// Command of an owner to its WebSocket; messages to the client wait in its outbox instead.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) enum ToSocket {
-    /// The peer to attach. The client's messages are held back.
+pub enum ToSocket {
+    /// The owner to attach. The client's messages are held back.
     Attach(Recipient<FromSocket>),
-    /// The peer is ready for the client's messages.
+    /// The owner is ready for the client's messages.
     Flow,
     /// Order to send a ping.
     Ping,
     /// Order to close the WebSocket.
-    End(CloseFrame),
+    Close(CloseFrame),
 }
 
-/// Parameters for opening a WebSocket.
-pub(crate) struct Edge<'a> {
-    /// Limit of every message and frame, in bytes; one that is larger is answered with this limit.
-    pub(crate) max_frame: usize,
-    pub(crate) protocols: &'a [&'static str],
-    pub(crate) peer_id: PeerId,
-    pub(crate) counters: Arc<Counters>,
+/// Answer to an upgrade request: how a WebSocket is opened.
+pub struct Upgrade<'a> {
+    /// Limit of every message and frame, in bytes; a client that sends a larger one is closed with 1009.
+    pub max_frame: usize,
+    /// Subprotocols that the server speaks; the first one that the client names is chosen.
+    pub protocols: &'a [&'static str],
+    /// Counters of the route.
+    pub counters: Arc<SocketCounters>,
 }
 
 /// A WebSocket that is about to open.
-pub(crate) struct Opened {
+pub struct OpenedSocket {
     mail: Recipient<MailWaiting>,
     control: Recipient<ToSocket>,
     response: HttpResponse,
-    fate: Rc<Fate>,
+    state: Rc<SocketState>,
+    tcp: Arc<TcpConnection>,
+    counters: Arc<SocketCounters>,
 }
 
-/// Interface to actix-web-actors: another library would need another implementation.
-pub(crate) trait OpenSocket {
-    /// Creates the socket's actor and the response that carries it.
-    fn open(self, request: &HttpRequest, payload: Payload) -> Result<Opened, UpgradeError>;
-}
-
-impl OpenSocket for Edge<'_> {
-    fn open(self, request: &HttpRequest, payload: Payload) -> Result<Opened, UpgradeError> {
-        upgrade::check(request)?;
+impl Upgrade<'_> {
+    /// Creates the socket's actor, and the response that carries it, on the connection's thread.
+    ///
+    /// # Errors
+    /// [`UpgradeError`] if the request does not ask for a WebSocket as it must.
+    pub fn open(
+        self,
+        request: &HttpRequest,
+        payload: Payload,
+    ) -> Result<OpenedSocket, UpgradeError> {
+        check_upgrade(request)?;
         let mut response = ws::handshake_with_protocols(request, self.protocols)
             .map_err(|error| UpgradeError::Malformed(error.to_string()))?;
-        let fate = Rc::<Fate>::default();
+        let state = Rc::<SocketState>::default();
         let socket = Socket {
-            peer: None,
+            owner: None,
             flowing: false,
             held: VecDeque::new(),
-            max_frame: self.max_frame,
-            peer_id: self.peer_id,
             credits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-            fate: Rc::clone(&fate),
-            counters: self.counters,
+            state: Rc::clone(&state),
+            counters: Arc::clone(&self.counters),
             closing: None,
         };
         let mut frames = Frames::new(payload, self.max_frame);
-        let reading = Rc::clone(&fate);
+        let reading = Rc::clone(&state);
         // Polled whenever the actor is, so it needs no waker while it is shut.
         let frames = stream::poll_fn(move |cx| {
             if reading.shut.get() { Poll::Pending } else { frames.poll_next_unpin(cx) }
@@ -150,55 +160,56 @@ impl OpenSocket for Edge<'_> {
             socket
         });
         let address = made.get().expect("the factory is called at once");
-        Ok(Opened {
+        Ok(OpenedSocket {
             mail: address.clone().recipient(),
             control: address.clone().recipient(),
             response: response.streaming(body),
-            fate,
+            state,
+            tcp: TcpConnection::new(request.conn_data::<TcpDescriptor>()),
+            counters: self.counters,
         })
     }
 }
 
-impl Opened {
-    /// Returns what a peer needs to attach it.
-    pub(crate) fn plug(&self, cable: &Arc<Cable>) -> Plug {
+impl OpenedSocket {
+    /// Returns what a link needs to attach it.
+    pub fn socket(&self) -> NewSocket {
         let (mail, control) = (self.mail.clone(), self.control.clone());
-        Plug { mail, control, cable: Arc::clone(cable) }
+        NewSocket { mail, control, tcp: Arc::clone(&self.tcp) }
     }
 
-    /// Marks the client as admitted, because it comes back to its peer: the limits before joining do not apply.
-    pub(crate) fn resumed(self) -> Self {
-        self.fate.admitted.set(true);
+    /// Marks the client as admitted, because it comes back: the limits before [`ToSocket::Flow`] do not apply.
+    pub fn resumed(self) -> Self {
+        self.state.admitted.set(true);
         self
     }
 
-    /// Returns the response, whose body is the WebSocket and reports its end.
-    pub(crate) fn respond(
+    /// Returns the response, whose body is the WebSocket and tells the link of its end. `admission` is the socket's
+    /// place among the connections; the link gets it when the socket has ended.
+    pub fn respond(
         self,
-        (attachment, number): (Arc<Attachment>, SocketNumber),
-        cable: Arc<Cable>,
+        link: Arc<SocketLink>,
+        number: SocketNumber,
         admission: Admission,
-        counters: Arc<Counters>,
     ) -> HttpResponse {
-        let fate = self.fate;
-        _ = fate.place.set(Place { attachment, number });
-        self.response.map_body(|_, inner| {
-            BoxBody::new(Body { inner, fate, cable, counters, admission: Some(admission) })
+        let Self { response, state, tcp, counters, .. } = self;
+        counters.add(SocketCount::Opened);
+        _ = state.place.set(LinkPlace { link, number });
+        response.map_body(|_, inner| {
+            BoxBody::new(Body { inner, state, tcp, counters, admission: Some(admission) })
         })
     }
 }
 
 struct Socket {
-    peer: Option<Recipient<FromSocket>>,
+    owner: Option<Recipient<FromSocket>>,
     flowing: bool,
-    /// Input that arrived while no peer was ready for it.
-    held: VecDeque<Event>,
-    /// Credits for messages that the peer, on any thread, has not handled.
+    /// Input that arrived while no owner was ready for it.
+    held: VecDeque<SocketEvent>,
+    /// Credits for messages that the owner, on any thread, has not handled.
     credits: Arc<Semaphore>,
-    max_frame: usize,
-    peer_id: PeerId,
-    fate: Rc<Fate>,
-    counters: Arc<Counters>,
+    state: Rc<SocketState>,
+    counters: Arc<SocketCounters>,
     /// The server has sent a close frame and waits for the client's: how many more bytes are read until then.
     closing: Option<usize>,
 }
@@ -206,14 +217,14 @@ struct Socket {
 type Ctx = ws::WebsocketContext<Socket>;
 
 impl Socket {
-    fn tell(&mut self, event: Event, ctx: &mut Ctx) {
-        if let Some(Place { attachment, number }) = self.fate.place.get()
-            && !self.fate.heard.replace(true)
+    fn tell(&mut self, event: SocketEvent, ctx: &mut Ctx) {
+        if let Some(LinkPlace { link, number }) = self.state.place.get()
+            && !self.state.heard.replace(true)
         {
-            attachment.heard(*number);
+            link.heard(*number);
         }
-        let kept = |held: &VecDeque<Event>| held.iter().map(Event::kept).sum::<usize>();
-        let admitted = self.fate.admitted.get();
+        let kept = |held: &VecDeque<SocketEvent>| held.iter().map(SocketEvent::kept).sum::<usize>();
+        let admitted = self.state.admitted.get();
         // Usually none is held, and a first one of any size is kept.
         let room = admitted
             || self.held.is_empty()
@@ -225,20 +236,20 @@ impl Socket {
                 // Most clients are idle most of the time.
                 self.held = VecDeque::new();
             } else if admitted {
-                // Its peer is being restarted, or does not know this socket yet: the client waits.
-                self.fate.shut.set(true);
+                // Its owner is being restarted, or does not know this socket yet: the client waits.
+                self.state.shut.set(true);
             }
         } else {
             self.end(ctx, 1008, "sent too much before it had joined");
         }
     }
 
-    /// Passes on to the peer what it is ready for. While the peer is busy, nothing is read, and the client waits.
+    /// Passes on to the owner what it is ready for. While the owner is busy, nothing is read, and the client waits.
     fn pass_on(&mut self, ctx: &mut Ctx) {
-        let Some(place) = self.fate.place.get() else { return };
-        let ready = |peer: &&Recipient<_>| self.flowing && peer.connected();
-        let Some(peer) = self.peer.as_ref().filter(ready) else { return };
-        while let Some(weight) = self.held.front().map(Event::weight) {
+        let Some(place) = self.state.place.get() else { return };
+        let ready = |owner: &&Recipient<_>| self.flowing && owner.connected();
+        let Some(owner) = self.owner.as_ref().filter(ready) else { return };
+        while let Some(weight) = self.held.front().map(SocketEvent::weight) {
             let Ok(credit) = Arc::clone(&self.credits).try_acquire_many_owned(weight) else {
                 let more = Arc::clone(&self.credits).acquire_many_owned(weight).into_actor(self);
                 ctx.wait(more.map(|credit, this, ctx| {
@@ -250,31 +261,31 @@ impl Socket {
             };
             let Some(event) = self.held.pop_front() else { return };
             // Bounded by the credit.
-            peer.do_send(FromSocket { socket: place.number, event, _credit: credit });
+            owner.do_send(FromSocket { socket: place.number, event, _credit: credit });
         }
-        self.fate.shut.set(false);
+        self.state.shut.set(false);
     }
 
     /// Closes, and reads no more.
     fn end(&mut self, ctx: &mut Ctx, code: u16, reason: &str) {
-        self.fate.end.set(End::Closed);
+        self.state.end.set(SocketEnd::Closed);
         let description = (!reason.is_empty()).then(|| reason.to_owned());
         ctx.close(Some(ws::CloseReason { code: code.into(), description }));
         ctx.stop();
     }
 
     /// Closes, and reads on until the client's close frame, so that the connection can be closed right after it (RFC
-    /// 6455 §7.1.1). For the peer, the socket has ended.
+    /// 6455 §7.1.1). For the owner, the socket has ended.
     fn close(&mut self, ctx: &mut Ctx, CloseFrame { code, reason }: CloseFrame) {
         if self.closing.replace(DISCARD).is_some() {
             return;
         }
-        self.fate.end.set(End::Closed);
+        self.state.end.set(SocketEnd::Closed);
         let description = (!reason.is_empty()).then(|| reason.to_owned());
         ctx.close(Some(ws::CloseReason { code: code.into(), description }));
         self.held = VecDeque::new();
-        if let Some(Place { attachment, number }) = self.fate.place.get() {
-            attachment.ended(*number, End::Closed, None);
+        if let Some(LinkPlace { link, number }) = self.state.place.get() {
+            link.socket_ended(*number, SocketEnd::Closed, None);
         }
         ctx.run_later(LINGER, |_, ctx| ctx.stop());
     }
@@ -283,7 +294,7 @@ impl Socket {
     fn discard(&mut self, left: usize, frame: &Result<Frame, FrameError>, ctx: &mut Ctx) {
         let bytes = match frame {
             Ok(Frame::Close(_)) => {
-                self.fate.both_closed.set(true);
+                self.state.both_closed.set(true);
                 return ctx.stop();
             }
             Ok(Frame::Text { text, .. }) => text.len(),
@@ -300,14 +311,16 @@ impl Socket {
     /// Rejects a message that is too large. It is not known yet what the message was for, so the error names the limit
     /// of all messages. Nothing more is read after this: it would be the rest of the message.
     fn too_large(&mut self, ctx: &mut Ctx) {
-        let details = json!({ "max_bytes": self.max_frame });
-        ctx.text(RoomMessage::error(self.peer_id, Description::MessageTooLarge, &details).encode());
-        self.end(ctx, TOO_LARGE.code, TOO_LARGE.reason);
+        let text = self.state.place.get().and_then(|place| place.link.too_large());
+        if let Some(text) = text {
+            ctx.text(text);
+        }
+        self.end(ctx, CloseFrame::TOO_LARGE.code, CloseFrame::TOO_LARGE.reason);
     }
 
     /// Passes on a frame that carries no message.
     fn frame(&mut self, ctx: &mut Ctx, bytes: usize, binary: bool) {
-        self.tell(Event::Frame { bytes, binary }, ctx);
+        self.tell(SocketEvent::Frame { bytes, binary }, ctx);
     }
 
     fn text(&mut self, ctx: &mut Ctx, text: ByteString, counted: usize) {
@@ -315,8 +328,8 @@ impl Socket {
             ctx.text("pong");
             return self.frame(ctx, text.len() - counted, false);
         }
-        self.counters.add(Count::Received);
-        self.tell(Event::Text { text, counted }, ctx);
+        self.counters.add(SocketCount::Received);
+        self.tell(SocketEvent::Text { text, counted }, ctx);
     }
 }
 
@@ -325,8 +338,8 @@ impl Actor for Socket {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         // The body may have more to write, and stay for as long as the client does not read it.
-        if let Some(Place { attachment, number }) = self.fate.place.get() {
-            attachment.ended(*number, self.fate.end.get(), None);
+        if let Some(LinkPlace { link, number }) = self.state.place.get() {
+            link.socket_ended(*number, self.state.end.get(), None);
         }
     }
 }
@@ -347,13 +360,13 @@ impl StreamHandler<Result<Frame, FrameError>> for Socket {
             }
             Ok(Frame::Close(reason)) => {
                 if matches!(reason, None | Some((1000 | 1001, _))) {
-                    self.fate.end.set(End::Closed);
+                    self.state.end.set(SocketEnd::Closed);
                 }
                 ctx.close(reason.map(|(code, reason)| ws::CloseReason {
                     code: code.into(),
                     description: (!reason.is_empty()).then_some(reason),
                 }));
-                self.fate.both_closed.set(true);
+                self.state.both_closed.set(true);
                 ctx.stop();
             }
             Err(FrameError::TooLarge) => self.too_large(ctx),
@@ -384,27 +397,27 @@ impl Socket {
         if self.closing.is_some() {
             return;
         }
-        let fate = Rc::clone(&self.fate);
-        let Some(Place { attachment, number }) = fate.place.get() else { return };
+        let state = Rc::clone(&self.state);
+        let Some(LinkPlace { link, number }) = state.place.get() else { return };
         let mut bytes = 0;
         while bytes < CHUNK {
-            match attachment.outbox.next(*number) {
+            match link.outbox().next(*number) {
                 Some(Deliver::Frame(text)) => {
                     bytes += text.len();
-                    self.counters.add(Count::Sent);
+                    self.counters.add(SocketCount::Sent);
                     ctx.text(text);
                 }
                 Some(Deliver::Close(close)) => return self.close(ctx, close),
                 None => return,
             }
         }
-        fate.full.set(true);
-        ctx.spawn(NextChunk(fate).map(|(), this: &mut Self, ctx| this.send(ctx)));
+        state.full.set(true);
+        ctx.spawn(NextChunk(state).map(|(), this: &mut Self, ctx| this.send(ctx)));
     }
 }
 
 /// Future that is ready when the taken messages have been written. Polled with the body, so it needs no waker.
-struct NextChunk(Rc<Fate>);
+struct NextChunk(Rc<SocketState>);
 
 impl ActorFuture<Socket> for NextChunk {
     type Output = ();
@@ -425,26 +438,26 @@ impl Handler<ToSocket> for Socket {
     fn handle(&mut self, told: ToSocket, ctx: &mut Ctx) {
         match told {
             _ if self.closing.is_some() => {}
-            ToSocket::Attach(peer) => {
-                self.peer = Some(peer);
+            ToSocket::Attach(owner) => {
+                self.owner = Some(owner);
                 self.flowing = false;
             }
             ToSocket::Flow => {
                 self.flowing = true;
-                self.fate.admitted.set(true);
+                self.state.admitted.set(true);
                 self.pass_on(ctx);
             }
             ToSocket::Ping => ctx.ping(b""),
-            ToSocket::End(close) => self.close(ctx, close),
+            ToSocket::Close(close) => self.close(ctx, close),
         }
     }
 }
 
-/// Number of messages of a client that are held until its peer has joined: some candidates that came too soon.
+/// Number of messages of a client that are held until its owner has joined: some candidates that came too soon.
 const MAX_HELD: usize = 64;
 /// Number of their bytes, unless it is one message alone.
 const MAX_HELD_BYTES: usize = 1 << 20;
-/// Number of messages of a client that may wait for its peer: a bound on the peer's mailbox.
+/// Number of messages of a client that may wait for its owner: a bound on the owner's mailbox.
 const MAX_IN_FLIGHT: usize = 256;
 /// Larger messages count as several, so that 1 MiB may wait, or one message alone.
 const BYTES_PER_CREDIT: usize = 4 * 1024;

@@ -16,8 +16,8 @@ use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use nix::sys::socket::{Shutdown, shutdown};
 
-use crate::connections::Open;
-use crate::counters::{Count, Counters};
+use crate::counters::{SocketCount, SocketCounters};
+use crate::open_connections::Open;
 
 /// Counts a connection while it is open, and stores its file descriptor, so that it can be cut. For
 /// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect); [`tune`](crate::tune) sets it.
@@ -31,11 +31,11 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     };
     // A connection without an address has ended already.
     let open = Open::new(tcp.local_addr().map_or(0, |address| address.port()));
-    extensions.insert(Descriptor { fd: tcp.as_raw_fd(), tls, connection: Arc::default(), open });
+    extensions.insert(TcpDescriptor { fd: tcp.as_raw_fd(), tls, connection: Arc::default(), open });
 }
 
 /// File descriptor of a connection, valid as long as the connection is served.
-pub(crate) struct Descriptor {
+pub(crate) struct TcpDescriptor {
     fd: RawFd,
     tls: bool,
     /// Dropped before the descriptor is closed.
@@ -43,7 +43,7 @@ pub(crate) struct Descriptor {
     open: Arc<Open>,
 }
 
-impl Descriptor {
+impl TcpDescriptor {
     /// Returns the counted connection, for holders that outlive the descriptor.
     pub(crate) fn open(&self) -> Arc<Open> {
         Arc::clone(&self.open)
@@ -51,7 +51,7 @@ impl Descriptor {
 }
 
 /// The connection under one WebSocket.
-pub(crate) struct Cable {
+pub(crate) struct TcpConnection {
     fd: Option<RawFd>,
     tls: bool,
     /// Lives as long as actix-http's part in the connection: as long as a connection of `HttpServer`, but shorter than
@@ -65,9 +65,9 @@ pub(crate) struct Cable {
     doomed: AtomicBool,
 }
 
-impl Cable {
+impl TcpConnection {
     /// Creates the handle, on the connection's own thread.
-    pub(crate) fn new(descriptor: Option<&Descriptor>) -> Arc<Self> {
+    pub(crate) fn new(descriptor: Option<&TcpDescriptor>) -> Arc<Self> {
         Arc::new(Self {
             fd: descriptor.map(|it| it.fd),
             tls: descriptor.is_some_and(|it| it.tls),
@@ -105,19 +105,19 @@ impl Cable {
     pub(crate) fn cut_after(
         self: &Arc<Self>,
         grace: Duration,
-        counters: Arc<Counters>,
+        counters: Arc<SocketCounters>,
         then: impl FnOnce() + Send + 'static,
     ) {
         if !self.is_whole() || self.doomed.swap(true, Ordering::Relaxed) {
             return;
         }
-        let cable = Arc::clone(self);
+        let tcp = Arc::clone(self);
         // False only when the thread has ended, and all its connections with it.
         self.thread.spawn(async move {
             actix_web::rt::time::sleep(grace).await;
-            if cable.is_whole() {
-                counters.add(Count::Cut);
-                cable.cut();
+            if tcp.is_whole() {
+                counters.add(SocketCount::Cut);
+                tcp.cut();
                 then();
             }
         });
@@ -135,7 +135,7 @@ impl Cable {
             // Clients can be stuck as often as they like, so it is logged once.
             None => UNTUNED.call_once(|| {
                 log::warn!(
-                    "a client does not read, and this server cannot cut its connection (see callboard_signaling::tune)"
+                    "a client does not read, and this server cannot cut its connection (see callboard_websocket::tune)"
                 );
             }),
         }
@@ -159,11 +159,11 @@ mod tests {
         theirs.set_nonblocking(true).unwrap();
         let connection = Arc::default();
         let (fd, open) = (ours.as_raw_fd(), Open::new(2));
-        let descriptor = Descriptor { fd, tls: false, connection, open };
-        let cable = Cable::new(Some(&descriptor));
-        cable.cut_after(Duration::ZERO, Arc::default(), || {});
+        let descriptor = TcpDescriptor { fd, tls: false, connection, open };
+        let tcp = TcpConnection::new(Some(&descriptor));
+        tcp.cut_after(Duration::ZERO, Arc::default(), || {});
         if !body {
-            cable.answered();
+            tcp.answered();
         }
         let descriptor = dispatcher.then_some(descriptor);
         // What was spawned before has run when this has.

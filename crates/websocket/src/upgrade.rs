@@ -1,5 +1,7 @@
 //! Checks of an upgrade request for a WebSocket (RFC 6455 §4.2.1).
 
+use std::time::Duration;
+
 use actix_web::HttpRequest;
 use actix_web::HttpResponseBuilder;
 use actix_web::http::header::{
@@ -11,7 +13,7 @@ use base64::prelude::*;
 
 /// Error: a request opens no WebSocket.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub(crate) enum UpgradeError {
+pub enum UpgradeError {
     /// Request that does not ask for a WebSocket.
     #[error("WebSocket upgrade is expected")]
     NotAsked,
@@ -24,7 +26,8 @@ pub(crate) enum UpgradeError {
 }
 
 impl UpgradeError {
-    pub(crate) fn status(&self) -> StatusCode {
+    /// Returns the status of the refusal: 426 or 400.
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::NotAsked | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
@@ -34,13 +37,18 @@ impl UpgradeError {
 
 /// Adds the headers of a 426: the protocol to upgrade to (RFC 9110 §15.5.22), and the supported version (RFC 6455
 /// §4.4).
-pub(crate) fn offer(response: &mut HttpResponseBuilder) {
+pub fn offer_websocket(response: &mut HttpResponseBuilder) {
     response.insert_header((UPGRADE, "websocket")).insert_header((CONNECTION, "upgrade"));
     response.insert_header((SEC_WEBSOCKET_VERSION, "13"));
 }
 
+/// Rounds up to whole seconds for `Retry-After`: rather later than sooner, and never 0.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
+}
+
 /// Checks whether a request asks for a WebSocket as required.
-pub(crate) fn check(request: &HttpRequest) -> Result<(), UpgradeError> {
+pub fn check_upgrade(request: &HttpRequest) -> Result<(), UpgradeError> {
     let malformed = |why: &str| Err(UpgradeError::Malformed(why.to_owned()));
     let mut protocols = request.headers().get_all(UPGRADE);
     if !protocols.any(|it| it.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket")) {
@@ -94,7 +102,7 @@ mod tests {
         for header in headers {
             request = request.append_header(*header);
         }
-        check(&request.to_http_request()).err().map(|error| error.status().as_u16())
+        check_upgrade(&request.to_http_request()).err().map(|error| error.status().as_u16())
     }
 
     /// Returns the status of a valid request with these values of one header, or with none.

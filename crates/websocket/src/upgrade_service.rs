@@ -33,8 +33,8 @@ use actix_web::web::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::time::timeout;
 
-use crate::cable::{Descriptor, on_connect};
-use crate::connections::draining;
+use crate::open_connections::draining;
+use crate::tcp_connection::{TcpDescriptor, on_connect};
 
 /// Creates an actix-web app as a service of TCP connections, for actix-server: where
 /// [`HttpServer`](actix_web::HttpServer) keeps about 9 KiB for an idle WebSocket, this keeps none of it. Otherwise it
@@ -43,7 +43,7 @@ use crate::connections::draining;
 ///
 /// ```no_run
 /// use actix_web::{App, web};
-/// use callboard_signaling::http_service;
+/// use callboard_websocket::http_service;
 ///
 /// # #[actix_web::main]
 /// # async fn main() -> std::io::Result<()> {
@@ -143,7 +143,7 @@ fn upgrade<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let open = request.conn_data::<Descriptor>().map(Descriptor::open);
+    let open = request.conn_data::<TcpDescriptor>().map(TcpDescriptor::open);
     // Boxed, because it takes more memory than what follows, and much less time.
     let answering = Box::pin(answer(app, request, framed));
     async move {

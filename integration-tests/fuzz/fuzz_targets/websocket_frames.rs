@@ -4,7 +4,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use callboard_signaling::fuzzing::read_frames;
+use callboard_websocket::fuzzing::read_frames;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

@@ -2,12 +2,11 @@
 
 use actix::prelude::*;
 use callboard_room_supervisor::CloseFrame;
+use callboard_websocket::{Presence, ToSocket};
 use tokio::time::Instant;
 
 use super::PeerActor;
-use crate::attachment::Presence;
 use crate::peer::Peer;
-use crate::socket::ToSocket;
 
 impl<P: Peer> PeerActor<P> {
     /// Handles a change of where the client is.
@@ -18,9 +17,9 @@ impl<P: Peer> PeerActor<P> {
         match presence {
             Presence::Here(socket) => {
                 self.socket = Some(socket);
-                self.tell_socket(ToSocket::Attach(ctx.address().recipient()));
+                self.send_to_socket(ToSocket::Attach(ctx.address().recipient()));
                 if self.joined {
-                    self.tell_socket(ToSocket::Flow);
+                    self.send_to_socket(ToSocket::Flow);
                 }
                 self.session.handle_return(Instant::now().into_std());
                 self.wake_in_time(ctx);
@@ -39,7 +38,7 @@ impl<P: Peer> PeerActor<P> {
     fn give_up_in_time(&mut self, ctx: &mut actix::Context<Self>, until: Instant) {
         let wait = until.saturating_duration_since(Instant::now());
         let alarm = ctx.run_later(wait, move |this, ctx| {
-            if this.attachment.give_up() {
+            if this.socket_link.give_up() {
                 this.see(ctx, Presence::Gone);
             }
             // Otherwise the message about the new socket is in the mailbox.
@@ -49,13 +48,13 @@ impl<P: Peer> PeerActor<P> {
 
     /// Gives up the socket of a client that does not answer, and goes on without it if the client may come back.
     /// Returns whether it may.
-    pub(super) fn unplug(&self, close: CloseFrame) -> bool {
-        self.socket.is_some_and(|socket| self.attachment.unplug(socket, close))
+    pub(super) fn detach_socket(&self, close: CloseFrame) -> bool {
+        self.socket.is_some_and(|socket| self.socket_link.detach(socket, close))
     }
 
-    pub(super) fn tell_socket(&self, told: ToSocket) {
+    pub(super) fn send_to_socket(&self, command: ToSocket) {
         if let Some(socket) = self.socket {
-            self.attachment.tell_socket(socket, told);
+            self.socket_link.send_to_socket(socket, command);
         }
     }
 }

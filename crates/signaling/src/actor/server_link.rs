@@ -20,7 +20,7 @@ use crate::server_peer::*;
 
 /// Link to a server peer, and to the previous one while that ends.
 #[derive(Default)]
-pub(super) struct Link {
+pub(super) struct ServerLink {
     server: Option<Addr<ServerPeer>>,
     watched: Option<MonitorId>,
     /// The server peer that was told to close, and may not have ended.
@@ -36,12 +36,12 @@ pub(super) struct Link {
 }
 
 impl<P: Peer> PeerActor<P> {
-    fn link(&mut self) -> &mut Link {
-        self.link.get_or_insert_default()
+    fn server_link(&mut self) -> &mut ServerLink {
+        self.server_link.get_or_insert_default()
     }
 
     fn server(&self) -> Option<Addr<ServerPeer>> {
-        self.link.as_ref()?.server.clone().filter(Addr::connected)
+        self.server_link.as_ref()?.server.clone().filter(Addr::connected)
     }
 
     pub(super) fn offer(&mut self, offer: SessionDescription, ctx: &mut actix::Context<Self>) {
@@ -75,7 +75,7 @@ impl<P: Peer> PeerActor<P> {
             spec.restart(Restart::Temporary).placement(Placement::On(Arbiter::current()))
         };
         let room = self.context.room.clone();
-        let closing = self.link().closing.take();
+        let closing = self.server_link().closing.take();
         let starting = async move {
             let supervisor = room.supervisor().ok_or("the room is being restarted, or closed")?;
             if let Some(closing) = closing {
@@ -113,7 +113,7 @@ impl<P: Peer> PeerActor<P> {
 
     fn watch(&mut self, server: Addr<ServerPeer>, ctx: &mut actix::Context<Self>) {
         let watched = monitor(&server, ctx.address().recipient()).id;
-        let link = self.link();
+        let link = self.server_link();
         link.before = link.watched.replace(watched);
         link.server = Some(server);
     }
@@ -131,7 +131,7 @@ impl<P: Peer> PeerActor<P> {
 
     /// Closes the server peer, because the client has closed its peer connection or the peer ends.
     pub(super) fn close_server(&mut self) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = &mut self.server_link else { return };
         link.closed = link.closed.wrapping_add(1);
         if let Some(server) = link.server.take() {
             // Once for each.
@@ -147,13 +147,13 @@ impl<P: Peer> PeerActor<P> {
         attempt: Attempt,
         ctx: &mut actix::Context<Self>,
     ) {
-        let link = self.link();
+        let link = self.server_link();
         link.offers += 1;
         let closed = link.closed;
         let answering = server.send(HandleOffer(offer.clone()));
         let to = server.clone();
         ctx.spawn(answering.into_actor(self).map(move |answered, this, ctx| {
-            let link = this.link();
+            let link = this.server_link();
             link.offers -= 1;
             let is_closed = link.closed != closed;
             match (answered, attempt) {
@@ -226,7 +226,7 @@ impl<P: Peer> PeerActor<P> {
 
     /// Handles a candidate without a server peer: it waits while an offer before it is neither answered nor refused.
     fn candidate_is_late(&mut self, candidate: Option<IceCandidate>) {
-        match &mut self.link {
+        match &mut self.server_link {
             Some(link) if link.offers > 0 && link.late.len() < MOST_LATE => {
                 link.late.push(candidate);
             }
@@ -235,7 +235,7 @@ impl<P: Peer> PeerActor<P> {
     }
 
     fn give_late(&mut self, ctx: &mut actix::Context<Self>) {
-        for candidate in std::mem::take(&mut self.link().late) {
+        for candidate in std::mem::take(&mut self.server_link().late) {
             self.candidate(candidate, ctx);
         }
     }
@@ -245,7 +245,7 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
     type Result = ();
 
     fn handle(&mut self, down: Down, _: &mut Self::Context) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = &mut self.server_link else { return };
         let is_current = link.watched == Some(down.monitor);
         if is_current {
             (link.server, link.closing, link.watched) = (None, None, None);

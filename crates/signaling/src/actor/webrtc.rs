@@ -126,7 +126,7 @@ impl<P: Peer> PeerActor<P> {
 
     /// Logs a refusal; the caller tells the client.
     fn log_refusal(&self, event: &str, error: &str, reason: Option<&str>) {
-        let (address, peer) = (self.attachment.address(), self.context.peer_id);
+        let (address, peer) = (self.socket_link.address(), self.context.peer_id);
         let what = format!("{event} of peer {peer}");
         self.policy.refusals.refused(log::Level::Info, address, &what, error, reason);
     }

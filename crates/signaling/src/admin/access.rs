@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use callboard_websocket::{
+    Authority, Guesses, Origins, RefusalLog, TrustedProxies, is_forwarded, peer_address,
+};
 use log::Level;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use super::error::AdminError;
-use crate::authority::Authority;
-use crate::buckets::Guesses;
-use crate::origin::Origins;
-use crate::proxies::{TrustedProxies, is_forwarded, peer_address};
-use crate::refusals::RefusalLog;
 
 /// Tokens that open the admin routes.
 #[derive(Default)]

@@ -5,11 +5,10 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use callboard_websocket::{UpgradeError, offer_websocket, whole_seconds};
 use serde_json::json;
 
 use super::fault::FaultError;
-use crate::route::whole_seconds;
-use crate::upgrade::{self, UpgradeError};
 
 /// Reason why an admin request is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +94,7 @@ impl AdminError {
             _ => {}
         }
         if self.status() == StatusCode::UPGRADE_REQUIRED {
-            upgrade::offer(&mut response);
+            offer_websocket(&mut response);
         }
         response
             .insert_header((CACHE_CONTROL, "no-store"))

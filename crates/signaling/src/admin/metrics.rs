@@ -3,17 +3,36 @@
 //! Labels have few values, which are known in advance; names are never among them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use callboard_supervision::{Status, TreeSnapshot};
 use callboard_transport::mux::MuxCounters;
+use callboard_websocket::Durations;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Admin;
-use crate::histogram::Durations;
+
+/// Durations as a metric.
+#[derive(Debug)]
+struct DurationMetric(Durations);
+
+impl EncodeMetric for DurationMetric {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let buckets: Vec<(f64, u64)> = self.0.buckets().collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(self.0.sum(), count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -242,7 +261,12 @@ fn gauge(value: i64) -> Gauge {
 }
 
 fn duration(registry: &mut Registry, name: &str, help: &str, durations: Durations) {
-    registry.register_with_unit(format!("{name}_duration"), help, Unit::Seconds, durations);
+    registry.register_with_unit(
+        format!("{name}_duration"),
+        help,
+        Unit::Seconds,
+        DurationMetric(durations),
+    );
 }
 
 fn counter(value: u64) -> Counter {

@@ -53,6 +53,7 @@ use actix_web::web::ServiceConfig;
 use bytestring::ByteString;
 use callboard_peer_connection::{PeerConnection, PeerConnectionId, PeerConnections};
 use callboard_supervision::{SupervisorRef, TreeSnapshot, catch_panic};
+use callboard_websocket::{ConnectionCount, TrustedProxies};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast, oneshot};
@@ -69,8 +70,6 @@ use self::details::Details;
 use self::recovery::Table;
 use self::watch::Tally;
 use crate::counters::Counters;
-use crate::limits::Connections;
-use crate::proxies::TrustedProxies;
 use crate::server_peer::{WebRtc, server_peer_id};
 
 /// Access to a supervision tree. Cheap to clone, usable from any thread.
@@ -108,7 +107,7 @@ struct Inner {
     tally: Mutex<Tally>,
     table: Mutex<Table>,
     told: broadcast::Sender<ByteString>,
-    streams: Arc<Connections>,
+    streams: Arc<ConnectionCount>,
     began: Instant,
     /// Dropping it ends the watching.
     _end: oneshot::Sender<()>,

@@ -4,13 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use callboard_supervision::{Event, ExitReason, InstanceId, Status, Strategy, TreeSnapshot};
+use callboard_websocket::Histogram;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Measured;
 use super::fault::FaultKind;
 use super::tree::LastExit;
-use crate::histogram::Histogram;
 
 /// An actor's failure or injected fault, and its recovery: `GET /tree/recoveries`.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -4,6 +4,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route};
+use callboard_websocket::{BODY_TIME, body_within};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -12,7 +13,6 @@ use super::access::Wish;
 use super::error::AdminError;
 use super::exposition::Format;
 use super::{Admin, FaultOrder, Measured, MeasuredError, stream};
-use crate::body::{BODY_TIME, body_within};
 
 pub(super) fn mount(admin: &Admin, prefix: &str, config: &mut ServiceConfig) {
     let mut add = |path: &str, route: Route| {

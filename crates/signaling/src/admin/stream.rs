@@ -11,20 +11,16 @@ use actix::prelude::*;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
-use callboard_room_supervisor::{CloseFrame, OutboxLimits, PeerId, SocketNumber};
+use callboard_websocket::{
+    CloseFrame, FromSocket, LinkOptions, OutboxLimits, Presence, Rate, RateMeter, RateVerdict,
+    ResumeTokens, SocketCounters, SocketLink, SocketNumber, ToSocket, Upgrade,
+};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::error::AdminError;
 use super::{Admin, Inner};
-use crate::attachment::{Attachment, Presence, Terms};
-use crate::cable::{Cable, Descriptor};
-use crate::counters::Counters;
-use crate::rate::{Meter, Rate, Verdict};
-use crate::session::TOO_MANY;
-use crate::socket::{Edge, FromSocket, OpenSocket, ToSocket};
-use crate::tokens::Tokens;
 
 /// Opens a stream of the tree.
 pub(super) async fn open(
@@ -38,45 +34,41 @@ pub(super) async fn open(
         inner.streams.admit(address, STREAMS, STREAMS).map_err(|_| AdminError::TooManyStreams)?;
     let told = inner.told.subscribe();
     let (version, tree) = admin.sample(true).await;
-    let counters = Arc::new(Counters::default());
-    let peer_id = PeerId::random();
-    let edge =
-        Edge { max_frame: MAX_MESSAGE, protocols: &[], peer_id, counters: Arc::clone(&counters) };
-    let opened = edge.open(request, payload).map_err(AdminError::NoWebSocket)?;
-    let cable = Cable::new(request.conn_data::<Descriptor>());
-    let terms = Terms {
-        peer_id,
+    let counters = Arc::new(SocketCounters::default());
+    let upgrade =
+        Upgrade { max_frame: MAX_MESSAGE, protocols: &[], counters: Arc::clone(&counters) };
+    let opened = upgrade.open(request, payload).map_err(AdminError::NoWebSocket)?;
+    let options = LinkOptions {
         address,
         outbox: LIMITS,
         resume_grace: Duration::ZERO,
         close_grace: CLOSE_GRACE,
-        max_message: MAX_MESSAGE,
+        max_frame: MAX_MESSAGE,
         requested: Instant::now(),
     };
-    let tokens = Arc::new(Tokens::default());
-    let (attachment, number) =
-        Attachment::new(terms, opened.plug(&cable), tokens, Arc::clone(&counters));
+    let tokens = Arc::new(ResumeTokens::default());
+    let (link, number) = SocketLink::new(options, (), opened.socket(), tokens, counters);
     // There is room for one.
-    _ = attachment.outbox.push(tree);
+    _ = link.outbox().push(tree);
     Stream {
         inner: Arc::clone(inner),
-        attachment: Arc::clone(&attachment),
+        link: Arc::clone(&link),
         socket: None,
         version,
         sampling: false,
         emptied: Instant::now(),
         heard: Instant::now(),
-        meter: Meter::default(),
+        meter: RateMeter::default(),
         told: Some(told),
     }
     .start();
-    Ok(opened.respond((attachment, number), cable, admission, counters))
+    Ok(opened.respond(link, number, admission))
 }
 
 /// One client of the stream.
 struct Stream {
     inner: Arc<Inner>,
-    attachment: Arc<Attachment>,
+    link: Arc<SocketLink>,
     socket: Option<SocketNumber>,
     /// Version of the tree that was sent last.
     version: u64,
@@ -85,19 +77,19 @@ struct Stream {
     emptied: Instant,
     heard: Instant,
     /// Usage of the client's rate limit.
-    meter: Meter,
+    meter: RateMeter,
     told: Option<Receiver<ByteString>>,
 }
 
 impl Stream {
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        if self.attachment.outbox.is_closed() {
+        if self.link.outbox().is_closed() {
             return ctx.stop();
         }
         let now = Instant::now();
-        if self.attachment.outbox.backlog() != (0, 0) {
+        if self.link.outbox().backlog() != (0, 0) {
             if now.duration_since(self.emptied) >= PATIENCE {
-                self.attachment.outbox.close(CloseFrame::TOO_SLOW);
+                self.link.outbox().close(CloseFrame::TOO_SLOW);
             }
             return;
         }
@@ -112,17 +104,17 @@ impl Stream {
             if version != this.version {
                 this.version = version;
                 // A client that is being closed already knows why.
-                _ = this.attachment.outbox.push(tree);
+                _ = this.link.outbox().push(tree);
             }
         }));
     }
 
     fn ping(&mut self) {
         if self.heard.elapsed() > SILENCE {
-            self.attachment.outbox.close(CloseFrame { code: 1001, reason: "no answer to pings" });
+            self.link.outbox().close(CloseFrame { code: 1001, reason: "no answer to pings" });
         } else if let Some(socket) = self.socket {
             // One every 15 s.
-            self.attachment.tell_socket(socket, ToSocket::Ping);
+            self.link.send_to_socket(socket, ToSocket::Ping);
         }
     }
 }
@@ -131,12 +123,12 @@ impl Actor for Stream {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let Presence::Here(socket) = self.attachment.lives(ctx.address().recipient()) else {
+        let Presence::Here(socket) = self.link.register(ctx.address().recipient()) else {
             return ctx.stop();
         };
         // Once for each stream.
-        self.attachment.tell_socket(socket, ToSocket::Attach(ctx.address().recipient()));
-        self.attachment.tell_socket(socket, ToSocket::Flow);
+        self.link.send_to_socket(socket, ToSocket::Attach(ctx.address().recipient()));
+        self.link.send_to_socket(socket, ToSocket::Flow);
         self.socket = Some(socket);
         let events = futures_util::stream::unfold(self.told.take(), |told| async {
             let mut told = told?;
@@ -157,7 +149,7 @@ impl Actor for Stream {
 
 impl StreamHandler<ByteString> for Stream {
     fn handle(&mut self, event: ByteString, ctx: &mut Context<Self>) {
-        if self.attachment.outbox.push(event).is_err() {
+        if self.link.outbox().push(event).is_err() {
             ctx.stop();
         }
     }
@@ -172,8 +164,8 @@ impl Handler<FromSocket> for Stream {
         let now = Instant::now();
         self.heard = now;
         let verdict = self.meter.count(&Rate::default(), now.into_std(), event.bytes());
-        if verdict == Verdict::Close {
-            self.attachment.outbox.close(TOO_MANY);
+        if verdict == RateVerdict::Close {
+            self.link.outbox().close(CloseFrame::TOO_MANY);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytestring::ByteString;
 use callboard_supervision::{Event, Lifecycle};
+use callboard_websocket::Histogram;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -16,7 +17,6 @@ use tokio::time::{Instant, sleep_until};
 use super::Inner;
 use super::recovery::CHECK_PAUSE;
 use super::tree::{LastExit, exit_kind};
-use crate::histogram::Histogram;
 
 /// Counts of the events in the trees.
 #[derive(Default)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
+use callboard_websocket::{offer_websocket, whole_seconds};
 use log::Level;
 use serde_json::json;
 
 use crate::counters::Count;
-use crate::upgrade;
 
 /// A refusal of an upgrade request.
 pub(super) struct Refusal {
@@ -81,7 +81,7 @@ impl Refusal {
     pub(super) fn respond(self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         if self.status == StatusCode::UPGRADE_REQUIRED {
-            upgrade::offer(&mut response);
+            offer_websocket(&mut response);
         }
         if let Some(wait) = self.retry_after {
             response.insert_header((RETRY_AFTER, whole_seconds(wait)));
@@ -91,9 +91,4 @@ impl Refusal {
             None => response.json(json!({ "error": self.error })),
         }
     }
-}
-
-/// Rounds up to whole seconds for `Retry-After`: rather later than sooner, and never 0.
-pub(crate) fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }

@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use callboard_websocket::{RateMeter, RateVerdict};
+
 use super::{DescriptionBudget, WebRtcLimits};
-use crate::rate::{Meter, Verdict};
 
 /// Usage of one client at one server peer.
 #[derive(Debug)]
 pub(crate) struct Account {
     limits: WebRtcLimits,
-    data: Meter,
-    candidates: Meter,
+    data: RateMeter,
+    candidates: RateMeter,
     lasting: Lasting,
 }
 
@@ -22,7 +23,7 @@ pub(crate) struct Lasting(Arc<Mutex<Negotiated>>);
 
 #[derive(Debug, Default)]
 struct Negotiated {
-    offers: Meter,
+    offers: RateMeter,
     descriptions: Spent,
 }
 
@@ -85,11 +86,11 @@ impl Account {
 
     pub(crate) fn data(&mut self, now: Instant, bytes: usize) -> DataVerdict {
         match self.data.count(&self.limits.data, now, bytes) {
-            Verdict::Pass if bytes > self.limits.message as usize => DataVerdict::TellLarge,
-            Verdict::Pass => DataVerdict::Pass,
-            Verdict::Tell => DataVerdict::TellRate,
-            Verdict::Drop => DataVerdict::Drop,
-            Verdict::Close => DataVerdict::Close,
+            RateVerdict::Pass if bytes > self.limits.message as usize => DataVerdict::TellLarge,
+            RateVerdict::Pass => DataVerdict::Pass,
+            RateVerdict::Tell => DataVerdict::TellRate,
+            RateVerdict::Drop => DataVerdict::Drop,
+            RateVerdict::Close => DataVerdict::Close,
         }
     }
 
@@ -121,11 +122,11 @@ impl Account {
     }
 }
 
-fn over(verdict: Verdict) -> Option<bool> {
+fn over(verdict: RateVerdict) -> Option<bool> {
     match verdict {
-        Verdict::Pass => None,
-        Verdict::Tell | Verdict::Drop => Some(false),
-        Verdict::Close => Some(true),
+        RateVerdict::Pass => None,
+        RateVerdict::Tell | RateVerdict::Drop => Some(false),
+        RateVerdict::Close => Some(true),
     }
 }
 
@@ -157,7 +158,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::rate::Rate;
+    use callboard_websocket::Rate;
 
     #[test]
     fn a_client_is_told_first_and_closed_when_it_goes_on() {

@@ -23,6 +23,7 @@ use callboard_peer_connection::{
     FailureReason, IceCandidate, IceServer, PeerConnectionState, PeerConnections,
     SessionDescription,
 };
+use callboard_websocket::Rate;
 
 pub use actor::ServerPeer;
 pub use webrtc::{WebRtc, WebRtcSession};
@@ -31,7 +32,7 @@ pub(crate) use actor::Control;
 pub(crate) use channels::Channels;
 pub(crate) use webrtc::Entry;
 
-use crate::rate::{Limits, Rate};
+use crate::limits::Limits;
 
 /// Label of the data channel that carries RPC.
 pub const EVENTS: &str = "events";

@@ -9,11 +9,9 @@ use callboard_peer_connection::{
     Api, Configuration, PeerConnectionId, PeerConnectionState, PeerConnections,
 };
 use callboard_room_supervisor::PeerId;
+use callboard_websocket::{Buckets, Rate, subscriber};
 
 use super::{Channels, ServerPeerOptions, WebRtcLimits};
-use crate::buckets::Buckets;
-use crate::limits::subscriber;
-use crate::rate::Rate;
 
 /// Options of the WebRTC peers on the server for the peers of a route. Cheap to clone; clones share their list of
 /// sessions.

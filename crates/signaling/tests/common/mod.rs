@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod away;
+#[path = "../../../websocket/tests/common/frame_header.rs"]
 pub(crate) mod frame_header;
 pub(crate) mod raw;
 pub(crate) mod rtc;

@@ -8,19 +8,19 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
-use callboard_room_supervisor::SocketNumber;
+use callboard_outbox::SocketNumber;
 
-use crate::attachment::{Attachment, End};
-use crate::cable::Cable;
-use crate::counters::{Count, Counters};
-use crate::limits::Admission;
+use crate::admission::Admission;
+use crate::counters::{SocketCount, SocketCounters};
+use crate::link::{SocketEnd, SocketLink};
+use crate::tcp_connection::TcpConnection;
 
 /// Response body around the WebSocket.
 pub(super) struct Body {
     pub(super) inner: BoxBody,
-    pub(super) fate: Rc<Fate>,
-    pub(super) cable: Arc<Cable>,
-    pub(super) counters: Arc<Counters>,
+    pub(super) state: Rc<SocketState>,
+    pub(super) tcp: Arc<TcpConnection>,
+    pub(super) counters: Arc<SocketCounters>,
     /// Taken when the body ends.
     pub(super) admission: Option<Admission>,
 }
@@ -36,10 +36,10 @@ impl MessageBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.fate.full.set(false);
+        self.state.full.set(false);
         let next = Pin::new(&mut self.inner).poll_next(cx);
-        if matches!(next, Poll::Ready(None)) && self.fate.both_closed.get() {
-            self.cable.end_reading();
+        if matches!(next, Poll::Ready(None)) && self.state.both_closed.get() {
+            self.tcp.end_reading();
         }
         next
     }
@@ -47,34 +47,34 @@ impl MessageBody for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.cable.answered();
-        if let Some(Place { attachment, number }) = self.fate.place.get() {
-            attachment.ended(*number, self.fate.end.get(), self.admission.take());
+        self.tcp.answered();
+        if let Some(LinkPlace { link, number }) = self.state.place.get() {
+            link.socket_ended(*number, self.state.end.get(), self.admission.take());
         }
-        self.counters.add(Count::Ended);
+        self.counters.add(SocketCount::Ended);
     }
 }
 
 /// State shared by a socket's actor and its response body.
 #[derive(Default)]
-pub(super) struct Fate {
+pub(super) struct SocketState {
     /// Set before the actor is first polled.
-    pub(super) place: OnceCell<Place>,
-    pub(super) end: Cell<End>,
+    pub(super) place: OnceCell<LinkPlace>,
+    pub(super) end: Cell<SocketEnd>,
     /// The client's close frame has arrived, and ours is written with the rest.
     pub(super) both_closed: Cell<bool>,
     /// The actor has taken enough for one chunk, and goes on with the next.
     pub(super) full: Cell<bool>,
     /// The client has sent something.
     pub(super) heard: Cell<bool>,
-    /// The room has admitted the client, through this socket or an earlier one.
+    /// The owner has admitted the client, through this socket or an earlier one.
     pub(super) admitted: Cell<bool>,
-    /// Nothing more is read until the peer has the held input.
+    /// Nothing more is read until the owner has the held input.
     pub(super) shut: Cell<bool>,
 }
 
 /// Socket link that a socket belongs to, and the socket's number there.
-pub(super) struct Place {
-    pub(super) attachment: Arc<Attachment>,
+pub(super) struct LinkPlace {
+    pub(super) link: Arc<SocketLink>,
     pub(super) number: SocketNumber,
 }

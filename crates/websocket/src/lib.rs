@@ -1,0 +1,54 @@
+//! WebSocket edge of an actix server: upgrade requests, sockets, socket links, request checks, TLS.
+//!
+//! It knows no peer and no room. An application opens a socket with an [`Upgrade`], ties it to an actor of its own by a
+//! [`SocketLink`], and sends through the link's [`Outbox`]. The link survives the socket: with a grace period, the client
+//! may come back with another one. This is the only crate that names actix-web-actors.
+
+mod admission;
+mod authority;
+mod buckets;
+mod counters;
+mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod histogram;
+mod link;
+mod open_connections;
+mod origin;
+mod own_pages;
+mod proxies;
+mod rate;
+mod refusals;
+mod request_body;
+mod resume_tokens;
+mod server;
+mod socket;
+mod tcp_connection;
+pub mod tls;
+mod upgrade;
+mod upgrade_service;
+
+pub use admission::{Admission, ConnectionCount, TooMany, subscriber};
+pub use authority::{Authority, BadHost, Host, PageOrigin};
+pub use buckets::{Buckets, Guesses};
+pub use callboard_outbox::{
+    CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits, SocketNumber,
+};
+pub use counters::{SocketCount, SocketCounters};
+pub use histogram::{Durations, Histogram};
+pub use link::{EdgeTexts, LinkOptions, NewSocket, Presence, ResumeError, ResumeOffer, SocketLink};
+pub use open_connections::{connections_ended, drain};
+pub use origin::{ForeignHost, ForeignOrigin, Hosts, Origins, origin_list, shown};
+pub use own_pages::{OwnPages, Place};
+pub use proxies::{
+    ForwardedError, TrustedProxies, TrustedProxiesError, is_forwarded, peer_address,
+};
+pub use rate::{Rate, RateMeter, RateVerdict};
+pub use refusals::RefusalLog;
+pub use request_body::{BODY_TIME, body_within, no_body_within};
+pub use resume_tokens::{ResumeTokens, TokenDigest};
+pub use server::tune;
+pub use socket::{FromSocket, OpenedSocket, SocketEvent, ToSocket, Upgrade};
+pub use tcp_connection::on_connect;
+pub use upgrade::{UpgradeError, check_upgrade, offer_websocket, whole_seconds};
+pub use upgrade_service::{http_service, https_service};
