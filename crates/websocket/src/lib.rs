@@ -13,6 +13,7 @@ mod frames;
 pub mod fuzzing;
 mod histogram;
 mod link;
+mod messages;
 mod open_connections;
 mod origin;
 mod own_pages;
@@ -36,7 +37,10 @@ pub use callboard_outbox::{
 };
 pub use counters::{SocketCount, SocketCounters};
 pub use histogram::{Durations, Histogram};
-pub use link::{EdgeTexts, LinkOptions, NewSocket, Presence, ResumeError, ResumeOffer, SocketLink};
+pub use link::{
+    EdgeTexts, LinkOptions, Presence, ResumeError, ResumeOffer, ResumeTokens, SocketLink,
+};
+pub use messages::{FromSocket, NewSocket, SocketEvent, ToSocket};
 pub use open_connections::{connections_ended, drain};
 pub use origin::{ForeignHost, ForeignOrigin, Hosts, Origins, origin_list, shown};
 pub use own_pages::{OwnPages, Place};
@@ -46,9 +50,9 @@ pub use proxies::{
 pub use rate::{Rate, RateMeter, RateVerdict};
 pub use refusals::RefusalLog;
 pub use request_body::{BODY_TIME, body_within, no_body_within};
-pub use resume_tokens::{ResumeTokens, TokenDigest};
+pub use resume_tokens::{TokenDigest, TokenTable};
 pub use server::tune;
-pub use socket::{FromSocket, OpenedSocket, SocketEvent, ToSocket, Upgrade};
+pub use socket::{OpenedSocket, Upgrade};
 pub use tcp_connection::on_connect;
 pub use upgrade::{UpgradeError, check_upgrade, offer_websocket, whole_seconds};
 pub use upgrade_service::{http_service, https_service};

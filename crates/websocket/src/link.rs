@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytestring::ByteString;
-use callboard_outbox::{CloseFrame, MailWaiting, Outbox, OutboxLimits, SocketNumber};
+use callboard_outbox::{CloseFrame, Outbox, OutboxLimits, SocketNumber};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::admission::{Admission, TooMany};
 use crate::counters::{SocketCount, SocketCounters};
-use crate::resume_tokens::{ResumeTokens, TokenDigest};
-use crate::socket::ToSocket;
+use crate::messages::{NewSocket, SocketEnd, ToSocket};
+use crate::resume_tokens::{TokenDigest, TokenTable};
 use crate::tcp_connection::TcpConnection;
+
+/// Resume tokens of one route, with the links that they belong to.
+pub type ResumeTokens = TokenTable<SocketLink>;
 
 /// Link between an owner and its client's sockets.
 pub struct SocketLink {
@@ -85,13 +88,6 @@ fn as_milliseconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Er
     to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A socket that can be attached.
-pub struct NewSocket {
-    pub(crate) mail: Recipient<MailWaiting>,
-    pub(crate) control: Recipient<ToSocket>,
-    pub(crate) tcp: Arc<TcpConnection>,
-}
-
 /// Tells an owner where its client is.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
@@ -102,16 +98,6 @@ pub enum Presence {
     Away(Instant),
     /// The client will not come back.
     Gone,
-}
-
-/// The way a socket has ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum SocketEnd {
-    /// Without a close: the client may come back.
-    #[default]
-    Lost,
-    /// One side has closed it on purpose.
-    Closed,
 }
 
 /// Error: a client cannot resume its session.

@@ -10,19 +10,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callboard_outbox::CloseFrame;
 use tokio::time::Instant;
 
-use crate::link::SocketLink;
-
-/// Resumption tokens of one route: the valid ones with their owners, and those of clients that were closed for good,
+/// Resumption tokens of one route: the valid ones with their links, and those of clients that were closed for good,
 /// with the close code.
 ///
 /// Only their digests are stored and compared: the time of a lookup says nothing about a token, and a reader of the
 /// server's memory learns none.
-#[derive(Default)]
-pub struct ResumeTokens(Mutex<Table>);
+pub struct TokenTable<T>(Mutex<Table<T>>);
 
-#[derive(Default)]
-struct Table {
-    good: HashMap<TokenDigest, Weak<SocketLink>>,
+struct Table<T> {
+    good: HashMap<TokenDigest, Weak<T>>,
     /// Clients that were closed for good, with the time until which they are remembered.
     closed: HashMap<TokenDigest, (CloseFrame, Instant)>,
 }
@@ -39,9 +35,15 @@ impl TokenDigest {
     }
 }
 
-impl ResumeTokens {
-    /// Creates a new token for this owner, valid until the owner [revokes](Self::revoke) it.
-    pub(crate) fn issue(&self, link: Weak<SocketLink>) -> (String, TokenDigest) {
+impl<T> Default for TokenTable<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Table { good: HashMap::new(), closed: HashMap::new() }))
+    }
+}
+
+impl<T> TokenTable<T> {
+    /// Creates a new token for this link, valid until the link [revokes](Self::revoke) it.
+    pub(crate) fn issue(&self, link: Weak<T>) -> (String, TokenDigest) {
         let mut secret = [0; SECRET];
         rand::fill(&mut secret).expect("the operating system has random bytes");
         let token = URL_SAFE_NO_PAD.encode(secret);
@@ -55,12 +57,12 @@ impl ResumeTokens {
         self.lock().good.remove(&digest);
     }
 
-    /// Returns the owner that this token belongs to. The token may be used up by the time the owner is asked.
-    pub fn find(&self, digest: TokenDigest) -> Option<Arc<SocketLink>> {
+    /// Returns the link that this token belongs to. The token may be used up by the time the link is asked.
+    pub fn find(&self, digest: TokenDigest) -> Option<Arc<T>> {
         self.lock().good.get(&digest)?.upgrade()
     }
 
-    /// Notes that the owner of this token is closed for good, which its client may not have been told.
+    /// Notes that the link of this token is closed for good, which its client may not have been told.
     pub(crate) fn close(&self, digest: TokenDigest, close: CloseFrame, until: Instant) {
         let mut table = self.lock();
         if table.closed.len() >= MAX_CLOSED {
@@ -73,7 +75,7 @@ impl ResumeTokens {
         }
     }
 
-    /// Returns how the owner of this token was closed, if that was for good and not long ago.
+    /// Returns how the link of this token was closed, if that was for good and not long ago.
     pub fn closed(&self, digest: TokenDigest) -> Option<CloseFrame> {
         let table = self.lock();
         let (close, until) = table.closed.get(&digest)?;
@@ -85,7 +87,7 @@ impl ResumeTokens {
         self.lock().good.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Table<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

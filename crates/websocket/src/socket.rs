@@ -22,84 +22,16 @@ use actix_web_actors::ws;
 use bytestring::ByteString;
 use callboard_outbox::{CloseFrame, Deliver, MailWaiting, SocketNumber};
 use futures_util::{StreamExt, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use self::body::{Body, LinkPlace, SocketState};
 use crate::admission::Admission;
 use crate::counters::{SocketCount, SocketCounters};
 use crate::frames::{Frame, FrameError, Frames};
-use crate::link::{NewSocket, SocketEnd, SocketLink};
+use crate::link::SocketLink;
+use crate::messages::{FromSocket, MAX_IN_FLIGHT, NewSocket, SocketEnd, SocketEvent, ToSocket};
 use crate::tcp_connection::{TcpConnection, TcpDescriptor};
 use crate::upgrade::{UpgradeError, check_upgrade};
-
-/// Input of a WebSocket, for the owner behind it. The [`SocketLink`] tells the owner when the socket ends.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct FromSocket {
-    /// Number of the socket among the client's.
-    pub socket: SocketNumber,
-    /// The input.
-    pub event: SocketEvent,
-    /// Returned when the owner has handled the event, or never will.
-    _credit: OwnedSemaphorePermit,
-}
-
-/// Input from the client.
-#[derive(Debug)]
-pub enum SocketEvent {
-    /// A complete text message.
-    Text {
-        /// The message.
-        text: ByteString,
-        /// How many of its bytes were reported before, as [`Frame`](Self::Frame)s.
-        counted: usize,
-    },
-    /// The text `ping`, a fragment, or a ping, pong or binary frame of this size.
-    Frame {
-        /// Size of its payload.
-        bytes: usize,
-        /// It is the end of a binary message, which is ignored.
-        binary: bool,
-    },
-}
-
-impl SocketEvent {
-    /// Returns how many of its bytes were not reported before.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Text { text, counted } => text.len().saturating_sub(*counted),
-            Self::Frame { bytes, .. } => *bytes,
-        }
-    }
-
-    /// Returns how many bytes are held until the owner has handled it.
-    fn kept(&self) -> usize {
-        match self {
-            Self::Text { text, .. } => text.len(),
-            Self::Frame { .. } => 0,
-        }
-    }
-
-    /// Returns how many credits it takes.
-    fn weight(&self) -> u32 {
-        let weight = 1 + self.kept() / BYTES_PER_CREDIT;
-        u32::try_from(weight.min(MAX_IN_FLIGHT)).expect("the maximum fits")
-    }
-}
-
-/// Command of an owner to its WebSocket; messages to the client wait in its outbox instead.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub enum ToSocket {
-    /// The owner to attach. The client's messages are held back.
-    Attach(Recipient<FromSocket>),
-    /// The owner is ready for the client's messages.
-    Flow,
-    /// Order to send a ping.
-    Ping,
-    /// Order to close the WebSocket.
-    Close(CloseFrame),
-}
 
 /// Answer to an upgrade request: how a WebSocket is opened.
 pub struct Upgrade<'a> {
@@ -261,7 +193,7 @@ impl Socket {
             };
             let Some(event) = self.held.pop_front() else { return };
             // Bounded by the credit.
-            owner.do_send(FromSocket { socket: place.number, event, _credit: credit });
+            owner.do_send(FromSocket { socket: place.number, event, credit });
         }
         self.state.shut.set(false);
     }
@@ -457,10 +389,6 @@ impl Handler<ToSocket> for Socket {
 const MAX_HELD: usize = 64;
 /// Number of their bytes, unless it is one message alone.
 const MAX_HELD_BYTES: usize = 1 << 20;
-/// Number of messages of a client that may wait for its owner: a bound on the owner's mailbox.
-const MAX_IN_FLIGHT: usize = 256;
-/// Larger messages count as several, so that 1 MiB may wait, or one message alone.
-const BYTES_PER_CREDIT: usize = 4 * 1024;
 /// Time limit of the wait for the client's close frame: as long as actix-http waits for the end of a connection.
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes read and discarded meanwhile.

@@ -1,4 +1,7 @@
 use super::*;
+use callboard_outbox::MailWaiting;
+
+use crate::tcp_connection::TcpConnection;
 
 /// A socket that receives everything and does nothing.
 struct Socket;

@@ -12,7 +12,8 @@ use callboard_outbox::SocketNumber;
 
 use crate::admission::Admission;
 use crate::counters::{SocketCount, SocketCounters};
-use crate::link::{SocketEnd, SocketLink};
+use crate::link::SocketLink;
+use crate::messages::SocketEnd;
 use crate::tcp_connection::TcpConnection;
 
 /// Response body around the WebSocket.
