@@ -42,7 +42,7 @@ mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handshake;
-mod home;
+mod pool;
 mod jsep;
 mod logging;
 mod loss;
@@ -62,7 +62,7 @@ pub use candidate::IceCandidate;
 pub use channels::{DataChannelId, DataChannelInfo, DataChannelOptions, DataChannelState};
 pub use description::{SdpType, SessionDescription};
 pub use event::*;
-pub use home::*;
+pub use pool::*;
 pub use jsep::{AnsweredSections, RejectedSection, RejectionReason};
 pub use logging::RateLimitedLog;
 pub use media::*;
