@@ -63,7 +63,7 @@ async fn echoed(address: &str) -> (String, String) {
     let options = PeerConnectionsOptions { media_threads: 1, ..PeerConnectionsOptions::default() };
     let connections = PeerConnections::start(options).await.expect("ports");
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::empty(), Registry::default(), settings);
+    let api = Api::with_settings(MediaEngine::empty(), InterceptorRegistry::default(), settings);
     let (tell, mut told) = mpsc::unbounded_channel();
     let owner = Owner(tell).start().recipient();
     let connection =

@@ -53,7 +53,7 @@ fn system<R>(future: impl Future<Output = R>) -> R {
 }
 
 async fn measure() {
-    let actors = actors::Home::start(1).await;
+    let actors = actors::Pool::start(1).await;
     for job in [Job::Messages, Job::Packets] {
         let (mut bare, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {

@@ -29,9 +29,10 @@ fn main() {
     System::new().block_on(async {
         let options =
             PeerConnectionsOptions { media_threads: 1, ..PeerConnectionsOptions::default() };
-        let home = PeerConnections::start(options).await.expect("a port");
+        let pool = PeerConnections::start(options).await.expect("a port");
         let settings = ApiSettings { max_sections: 512, ..ApiSettings::default() };
-        let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+        let api =
+            Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
         let owner = Listener.start();
         println!("CPU from the offer to the answer, by sections of video as Chromium writes them");
         let mut one = None;
@@ -39,7 +40,7 @@ fn main() {
             let text = offer(sections);
             let mut rounds = Vec::new();
             for _ in 0..ROUNDS {
-                rounds.push(answer(&home, &api, &owner, (&text, sections)).await);
+                rounds.push(answer(&pool, &api, &owner, (&text, sections)).await);
             }
             rounds.sort_unstable();
             let median = rounds[ROUNDS / 2].as_secs_f64() * 1e3;
@@ -47,12 +48,12 @@ fn main() {
             let each = (median - first) / (sections - 1).max(1) as f64;
             println!("  {sections:>3}: {median:.2} ms, {each:.3} ms for each further section");
         }
-        home.stop().await;
+        pool.stop().await;
     });
 }
 
 async fn answer(
-    home: &PeerConnections,
+    pool: &PeerConnections,
     api: &Api,
     owner: &Addr<Listener>,
     (text, sections): (&str, usize),
@@ -61,7 +62,7 @@ async fn answer(
     let before = cpu_time();
     for _ in 0..offers {
         let owner = owner.clone().recipient();
-        let connection = home.open(api, Configuration::default(), owner).await.expect("one");
+        let connection = pool.open(api, Configuration::default(), owner).await.expect("one");
         let offer = SetRemoteDescription(SessionDescription::offer(text));
         connection.send(offer).await.expect("it runs").expect("taken");
         connection.send(SetLocalDescription(None)).await.expect("it runs").expect("answered");

@@ -126,7 +126,7 @@ impl MediaEngine {
 
 /// The handling of media on its way (webrtc-rs' and Pion's interceptor registry).
 #[derive(Clone)]
-pub struct Registry {
+pub struct InterceptorRegistry {
     /// Whether to ask for lost packets (RFC 4585 NACK), and to answer such requests. Default: yes.
     pub nack: bool,
     /// Whether to send them again as a separate stream (RFC 4588 RTX). Default: yes.
@@ -140,10 +140,10 @@ pub struct Registry {
     /// Initial bandwidth estimate of the path to the peer, in bits per second. Default: none, and nothing is estimated.
     pub bandwidth_estimation: Option<u64>,
     /// Interceptors of all media, in this order. Default: none.
-    pub taps: Vec<Arc<dyn Tap>>,
+    pub interceptors: Vec<Arc<dyn Interceptor>>,
 }
 
-impl Default for Registry {
+impl Default for InterceptorRegistry {
     fn default() -> Self {
         Self {
             nack: true,
@@ -152,37 +152,37 @@ impl Default for Registry {
             video_report_interval: Duration::from_secs(1),
             transport_wide_feedback: true,
             bandwidth_estimation: None,
-            taps: Vec::new(),
+            interceptors: Vec::new(),
         }
     }
 }
 
-impl Registry {
+impl InterceptorRegistry {
     /// Adds an interceptor of all media, after those that were added before.
-    pub fn tap(mut self, tap: impl Tap) -> Self {
-        self.taps.push(Arc::new(tap));
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
         self
     }
 
-    pub(crate) fn taps(&self) -> &[Arc<dyn Tap>] {
-        &self.taps
+    pub(crate) fn interceptors(&self) -> &[Arc<dyn Interceptor>] {
+        &self.interceptors
     }
 }
 
-impl fmt::Debug for Registry {
+impl fmt::Debug for InterceptorRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry")
+        f.debug_struct("InterceptorRegistry")
             .field("nack", &self.nack)
             .field("rtx", &self.rtx)
             .field("transport_wide_feedback", &self.transport_wide_feedback)
             .field("bandwidth_estimation", &self.bandwidth_estimation)
-            .field("taps", &self.taps.len())
+            .field("interceptors", &self.interceptors.len())
             .finish_non_exhaustive()
     }
 }
 
 /// Interceptor: sees media on its way, and may change or drop it. It runs on the media thread: it must not block.
-pub trait Tap: Send + Sync + 'static {
+pub trait Interceptor: Send + Sync + 'static {
     /// Handles a frame that was received.
     fn sample_received(&self, _: &mut ReceivedSample) -> Flow {
         Flow::Pass
@@ -233,7 +233,7 @@ pub struct Api {
 #[derive(Clone)]
 pub(crate) struct ApiInner {
     pub(crate) media_engine: MediaEngine,
-    pub(crate) registry: Registry,
+    pub(crate) registry: InterceptorRegistry,
     pub(crate) settings: ApiSettings,
     pub(crate) handshake: Option<Arc<MakeHandshake>>,
 }
@@ -331,14 +331,14 @@ impl Default for ApiSettings {
 
 impl Api {
     /// Creates a template with these codecs and interceptors.
-    pub fn new(media_engine: MediaEngine, registry: Registry) -> Self {
+    pub fn new(media_engine: MediaEngine, registry: InterceptorRegistry) -> Self {
         Self::with_settings(media_engine, registry, ApiSettings::default())
     }
 
     /// Creates a template with these codecs, interceptors and settings.
     pub fn with_settings(
         media_engine: MediaEngine,
-        registry: Registry,
+        registry: InterceptorRegistry,
         settings: ApiSettings,
     ) -> Self {
         Self { inner: Arc::new(ApiInner { media_engine, registry, settings, handshake: None }) }
@@ -376,7 +376,7 @@ impl Api {
 impl Default for Api {
     /// Creates a template with the codecs of browsers, and with what browsers do for media.
     fn default() -> Self {
-        Self::new(MediaEngine::default(), Registry::default())
+        Self::new(MediaEngine::default(), InterceptorRegistry::default())
     }
 }
 

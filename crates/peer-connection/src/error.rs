@@ -4,7 +4,7 @@ use callboard_ice_handshake::handshake::FingerprintError;
 
 use crate::sdp::MediaKind;
 use crate::state::SignalingState;
-use crate::{BadRid, SdpType};
+use crate::{ParseRidError, SdpType};
 
 /// Reason why a description was refused. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -264,7 +264,7 @@ pub enum AddTransceiverError {
     Track(#[from] AddTrackError),
     /// An encoding's name is not valid, or two encodings have the same name.
     #[error(transparent)]
-    Encoding(#[from] BadRid),
+    Encoding(#[from] ParseRidError),
     /// The connection is closed.
     #[error("the connection is closed")]
     Closed,

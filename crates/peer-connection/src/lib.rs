@@ -42,13 +42,13 @@ mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handshake;
-mod pool;
 mod jsep;
 mod logging;
 mod loss;
 mod media;
 pub mod messages;
 mod outbox;
+mod pool;
 mod sctp;
 pub mod sdp;
 mod session;
@@ -56,19 +56,33 @@ mod state;
 mod stats;
 
 pub use actor::PeerConnection;
-pub use api::*;
+pub use api::{
+    Api, ApiSettings, Codec, Configuration, Flow, Interceptor, InterceptorRegistry, MediaEngine,
+    MediaMode,
+};
 pub use callboard_transport::gather::IceServer;
 pub use candidate::IceCandidate;
 pub use channels::{DataChannelId, DataChannelInfo, DataChannelOptions, DataChannelState};
 pub use description::{SdpType, SessionDescription};
-pub use event::*;
-pub use pool::*;
+pub use event::{
+    CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PeerConnectionEvent,
+    PeerConnectionId,
+};
 pub use jsep::{AnsweredSections, RejectedSection, RejectionReason};
 pub use logging::RateLimitedLog;
-pub use media::*;
+pub use media::{
+    Direction, HeaderExtensions, KeyframeRequestKind, LocalTrack, ParseRidError, ReceivedSample,
+    Rid, RtpCodecCapability, RtpPacket, Sample, SenderId, TrackKind, TransceiverId,
+    VideoOrientation,
+};
+pub use pool::{
+    OpenError, PeerConnectionHandle, PeerConnections, PeerConnectionsOptions, StartPoolError,
+};
 pub use sctp::SctpViolation;
-pub use session::Counters;
-pub use state::*;
+pub use session::PeerConnectionCounters;
+pub use state::{
+    DtlsTransportState, IceConnectionState, IceGatheringState, PeerConnectionState, SignalingState,
+};
 pub use stats::{
     CertificateStats, CodecStats, DataChannelStats, DtlsRole, IceCandidatePairStats,
     IceCandidateStats, InboundRtpStreamStats, OutboundRtpStreamStats, PeerConnectionStats,

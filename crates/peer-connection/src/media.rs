@@ -210,7 +210,7 @@ pub struct Rid {
 /// Error of a text that cannot name an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an encoding's name has 1 to 8 letters and digits")]
-pub struct BadRid;
+pub struct ParseRidError;
 
 impl Rid {
     /// Returns the name as text.
@@ -220,12 +220,12 @@ impl Rid {
 }
 
 impl FromStr for Rid {
-    type Err = BadRid;
+    type Err = ParseRidError;
 
-    fn from_str(text: &str) -> Result<Self, BadRid> {
+    fn from_str(text: &str) -> Result<Self, ParseRidError> {
         let bytes = text.as_bytes();
         if bytes.is_empty() || bytes.len() > 8 || !bytes.iter().all(u8::is_ascii_alphanumeric) {
-            return Err(BadRid);
+            return Err(ParseRidError);
         }
         let mut name = [0; 8];
         name[..bytes.len()].copy_from_slice(bytes);
@@ -382,7 +382,7 @@ mod tests {
     fn a_rid_is_short_and_plain() {
         assert_eq!("hi".parse::<Rid>().unwrap().as_str(), "hi");
         for bad in ["", "123456789", "a-b", "ä"] {
-            assert_eq!(bad.parse::<Rid>(), Err(BadRid));
+            assert_eq!(bad.parse::<Rid>(), Err(ParseRidError));
         }
     }
 

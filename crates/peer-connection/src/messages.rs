@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use crate::error::*;
-use crate::session::Counters;
+use crate::session::PeerConnectionCounters;
 use crate::stats::StatsReport;
 use crate::*;
 
@@ -206,7 +206,7 @@ pub struct TransceiverInfo {
 }
 
 /// Sends a frame. Only for connections in sample mode. One that is refused is also counted
-/// ([`Counters::writes_refused`]), for senders that do not wait for the answer.
+/// ([`PeerConnectionCounters::writes_refused`]), for senders that do not wait for the answer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), WriteError>")]
 pub struct WriteSample {
@@ -217,7 +217,7 @@ pub struct WriteSample {
 }
 
 /// Sends a packet. Only for connections in RTP mode. One that is refused, as with a payload type that was not
-/// negotiated, is also counted ([`Counters::writes_refused`]), for senders that do not wait for the answer.
+/// negotiated, is also counted ([`PeerConnectionCounters::writes_refused`]), for senders that do not wait for the answer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), WriteError>")]
 pub struct WriteRtp {
@@ -356,7 +356,7 @@ pub struct GetStats;
 
 /// Returns the connection's counters.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Counters")]
+#[rtype(result = "PeerConnectionCounters")]
 pub struct GetCounters;
 
 /// Drops this share of the datagrams, both ways, from now on: fault injection into a running connection, as

@@ -103,7 +103,7 @@ struct MediaThread {
 /// Reason why a pool did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum StartPoolError {
     /// A port could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -131,12 +131,12 @@ impl PeerConnections {
     /// Starts a pool as a tree of its own. Needs a running actix [`System`].
     ///
     /// # Errors
-    /// [`StartError`]
-    pub async fn start(options: PeerConnectionsOptions) -> Result<Self, StartError> {
+    /// [`StartPoolError`]
+    pub async fn start(options: PeerConnectionsOptions) -> Result<Self, StartPoolError> {
         let (tell, told) = std::sync::mpsc::channel();
-        let spec = Self::child("peer-connections", options, move |home| _ = tell.send(home))?;
+        let spec = Self::child("peer-connections", options, move |pool| _ = tell.send(pool))?;
         let root = SupervisorSpec::new(Flags::one_for_one()).child(spec).start_as("webrtc").await?;
-        let home = told.recv().expect("it has been started");
+        let pool = told.recv().expect("it has been started");
         let Shared {
             connections,
             handshakes,
@@ -144,7 +144,7 @@ impl PeerConnections {
             handshake_deadline,
             threads,
             ..
-        } = &*home.shared;
+        } = &*pool.shared;
         // Stopped as a whole.
         Ok(Self {
             shared: Arc::new(Shared {
@@ -162,12 +162,12 @@ impl PeerConnections {
     /// Returns the spec of a pool as a child of an application's supervisor. `started` gets its handle, at each start.
     ///
     /// # Errors
-    /// [`StartError`], of its sockets.
+    /// [`StartPoolError`], of its sockets.
     pub fn child(
         id: impl Into<ChildId>,
         options: PeerConnectionsOptions,
         mut started: impl FnMut(Self) + Send + 'static,
-    ) -> Result<ChildSpec, StartError> {
+    ) -> Result<ChildSpec, StartPoolError> {
         let threads = bind(&options)?;
         let handshake_pool =
             (options.handshake_threads > 0).then(|| ArbiterPool::new(options.handshake_threads));
@@ -372,7 +372,7 @@ impl PeerConnectionHandle {
     }
 
     /// Sends a message if the mailbox has room, and does not wait. The answer is lost: of media and data, those that
-    /// are refused are counted ([`Counters::writes_refused`](crate::Counters::writes_refused)).
+    /// are refused are counted ([`PeerConnectionCounters::writes_refused`](crate::PeerConnectionCounters::writes_refused)).
     ///
     /// # Errors
     /// [`CallError`], when the connection has ended or has no room.
@@ -393,7 +393,7 @@ impl PeerConnectionHandle {
 }
 
 /// Binds a port for each media thread.
-fn bind(options: &PeerConnectionsOptions) -> Result<Vec<MediaThread>, StartError> {
+fn bind(options: &PeerConnectionsOptions) -> Result<Vec<MediaThread>, StartPoolError> {
     let count = options.media_threads.max(1);
     (0..count)
         .map(|at| {

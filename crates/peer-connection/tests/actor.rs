@@ -8,10 +8,10 @@ use peers::*;
 
 #[actix::test]
 async fn two_connections_meet_and_talk() {
-    let home = home().await;
+    let pool = pool().await;
     let api = Api::default();
-    let mut a = Peer::open(&home, &api).await;
-    let mut b = Peer::open(&home, &api).await;
+    let mut a = Peer::open(&pool, &api).await;
+    let mut b = Peer::open(&pool, &api).await;
     let channel = a.send(CreateDataChannel::new("chat")).await.unwrap();
     negotiate(&mut a, &mut b).await;
     connect(&mut a, &mut b).await;
@@ -20,20 +20,20 @@ async fn two_connections_meet_and_talk() {
     a.send(SendData::text(channel, "hello")).await.unwrap();
     assert_eq!(b.until(message).await, DataChannelMessage::Text("hello".to_owned()));
 
-    assert!(home.exists(a.connection.id()));
+    assert!(pool.exists(a.connection.id()));
     a.connection.close().await;
     assert_eq!(a.until(closed).await, CloseReason::Closed);
     assert_eq!(b.until(closed).await, CloseReason::ClosedByPeer);
-    home.stop().await;
-    assert!(!home.exists(b.connection.id()));
+    pool.stop().await;
+    assert!(!pool.exists(b.connection.id()));
 }
 
 #[actix::test]
 async fn an_offer_is_accepted_by_one_command() {
-    let home = home().await;
+    let pool = pool().await;
     let api = Api::default();
-    let mut a = Peer::open(&home, &api).await;
-    let mut b = Peer::open(&home, &api).await;
+    let mut a = Peer::open(&pool, &api).await;
+    let mut b = Peer::open(&pool, &api).await;
     let channel = a.send(CreateDataChannel::new("chat")).await.unwrap();
     let offer = a.send(CreateOffer::default()).await.unwrap();
     a.send(SetLocalDescription(Some(offer.clone()))).await.unwrap();
@@ -48,16 +48,16 @@ async fn an_offer_is_accepted_by_one_command() {
     a.until(opened).await;
     a.send(SendData::text(channel, "hello")).await.unwrap();
     b.until(message).await;
-    home.stop().await;
+    pool.stop().await;
 }
 
 #[actix::test]
 async fn what_is_written_without_waiting_and_refused_is_counted() {
-    let home = home().await;
+    let pool = pool().await;
     let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
-    let mut a = Peer::open(&home, &api).await;
-    let mut b = Peer::open(&home, &api).await;
+    let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
+    let mut a = Peer::open(&pool, &api).await;
+    let mut b = Peer::open(&pool, &api).await;
     let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "v", "s");
     let sender = a.send(AddTrack(track)).await.unwrap();
     let channel = a.send(CreateDataChannel::new("chat")).await.unwrap();
@@ -95,5 +95,5 @@ async fn what_is_written_without_waiting_and_refused_is_counted() {
 
     assert_eq!(a.send(GetCounters).await.writes_refused, 5);
     assert_eq!(b.until(message).await, DataChannelMessage::Text("hello".to_owned()));
-    home.stop().await;
+    pool.stop().await;
 }

@@ -15,8 +15,8 @@ async fn announced_addresses_are_told_in_place_of_the_interfaces() {
     let sockets = UdpMuxOptions { announced, ..UdpMuxOptions::default() };
     let options =
         PeerConnectionsOptions { media_threads: 1, sockets, ..PeerConnectionsOptions::default() };
-    let home = PeerConnections::start(options).await.unwrap();
-    let mut a = Peer::open(&home, &Api::default()).await;
+    let pool = PeerConnections::start(options).await.unwrap();
+    let mut a = Peer::open(&pool, &Api::default()).await;
     a.send(CreateDataChannel::new("x")).await.unwrap();
     a.send(SetLocalDescription(None)).await.unwrap();
     let found = a
@@ -25,26 +25,26 @@ async fn announced_addresses_are_told_in_place_of_the_interfaces() {
             _ => None,
         })
         .await;
-    assert!(found.contains(&format!("203.0.113.7 {} typ host", home.ports()[0])), "{found}");
-    home.stop().await;
+    assert!(found.contains(&format!("203.0.113.7 {} typ host", pool.ports()[0])), "{found}");
+    pool.stop().await;
 }
 
 #[actix::test]
 async fn a_lite_agent_and_one_over_ipv6_connect() {
     let lite = ApiSettings { ice_lite: true, ..ApiSettings::default() };
-    let lite = Api::with_settings(MediaEngine::default(), Registry::default(), lite);
+    let lite = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), lite);
     let sockets = UdpMuxOptions { ip_families: IpFamilies::V6, ..UdpMuxOptions::default() };
     let options =
         PeerConnectionsOptions { media_threads: 2, sockets, ..PeerConnectionsOptions::default() };
-    for (home, api) in [(home().await, lite), (home_with(options).await, Api::default())] {
-        let mut a = Peer::open(&home, &Api::default()).await;
-        let mut b = Peer::open(&home, &api).await;
+    for (pool, api) in [(pool().await, lite), (pool_with(options).await, Api::default())] {
+        let mut a = Peer::open(&pool, &Api::default()).await;
+        let mut b = Peer::open(&pool, &api).await;
         let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
         negotiate(&mut a, &mut b).await;
         connect(&mut a, &mut b).await;
         a.until(opened).await;
         talks(&mut a, &mut b, channel, "hello").await;
-        home.stop().await;
+        pool.stop().await;
     }
 }
 
@@ -52,9 +52,9 @@ async fn a_lite_agent_and_one_over_ipv6_connect() {
 #[actix::test]
 async fn twelve_connections_share_a_port() {
     let alone = PeerConnectionsOptions { media_threads: 1, ..PeerConnectionsOptions::default() };
-    let one = home_with(alone).await;
+    let one = pool_with(alone).await;
     let many = PeerConnectionsOptions { media_threads: 12, ..PeerConnectionsOptions::default() };
-    let many = home_with(many).await;
+    let many = pool_with(many).await;
     let certificate = Certificate::generate().unwrap();
     let mut pairs = Vec::new();
     for at in 0..12 {

@@ -75,13 +75,13 @@ async fn four_ports() -> PeerConnections {
         handshake_deadline: Duration::from_secs(3),
         ..PeerConnectionsOptions::default()
     };
-    home_with(options).await
+    pool_with(options).await
 }
 
 /// Returns two connected connections, on this port and the next.
-async fn pair(home: &PeerConnections, thread: usize) -> (Peer, Peer, DataChannelId) {
-    let mut a = Peer::open_on(home, thread, Configuration::default()).await;
-    let mut b = Peer::open_on(home, thread + 1, Configuration::default()).await;
+async fn pair(pool: &PeerConnections, thread: usize) -> (Peer, Peer, DataChannelId) {
+    let mut a = Peer::open_on(pool, thread, Configuration::default()).await;
+    let mut b = Peer::open_on(pool, thread + 1, Configuration::default()).await;
     let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
     negotiate(&mut a, &mut b).await;
     connect(&mut a, &mut b).await;
@@ -91,15 +91,15 @@ async fn pair(home: &PeerConnections, thread: usize) -> (Peer, Peer, DataChannel
 
 #[actix::test]
 async fn a_handshake_that_misbehaves_fails_its_connection_and_no_other() {
-    let home = four_ports().await;
-    let (mut c, mut d, channel) = pair(&home, 0).await;
+    let pool = four_ports().await;
+    let (mut c, mut d, channel) = pair(&pool, 0).await;
     for mischief in [Mischief::Panic, Mischief::Hang, Mischief::Block, Mischief::Fail] {
         let configuration = Configuration {
             handshake: Some(Arc::new(Mischievous(mischief))),
             ..Configuration::default()
         };
-        let mut a = Peer::open_on(&home, 2, configuration).await;
-        let mut b = Peer::open_on(&home, 3, Configuration::default()).await;
+        let mut a = Peer::open_on(&pool, 2, configuration).await;
+        let mut b = Peer::open_on(&pool, 3, Configuration::default()).await;
         a.send(CreateDataChannel::new("x")).await.unwrap();
         negotiate(&mut a, &mut b).await;
         carry_until(&mut a, &mut b, |a, _| a.told.iter().any(|event| failed(event).is_some()))
@@ -114,7 +114,7 @@ async fn a_handshake_that_misbehaves_fails_its_connection_and_no_other() {
     }
     *RELEASED.0.lock().unwrap() = true;
     RELEASED.1.notify_all();
-    home.stop().await;
+    pool.stop().await;
 }
 
 /// Wraps the DTLS of every connection of its template, and counts its calls.
@@ -129,12 +129,12 @@ impl HandshakeFactory for Noting {
 
 #[actix::test]
 async fn a_handshake_that_is_ended_from_outside_fails_its_connection_at_once() {
-    let home = home().await;
-    let connections = home.supervisor().supervisor("peer-connections").unwrap();
+    let pool = pool().await;
+    let connections = pool.supervisor().supervisor("peer-connections").unwrap();
     let handshakes = connections.supervisor("handshakes").unwrap();
     for terminate in [true, false] {
         let (mut a, mut b) =
-            (Peer::open(&home, &Api::default()).await, Peer::open(&home, &Api::default()).await);
+            (Peer::open(&pool, &Api::default()).await, Peer::open(&pool, &Api::default()).await);
         a.send(CreateDataChannel::new("x")).await.unwrap();
         // It waits for a path, and gets none: no deadline runs.
         negotiate(&mut a, &mut b).await;
@@ -157,31 +157,31 @@ async fn a_handshake_that_is_ended_from_outside_fails_its_connection_at_once() {
         tokio::time::timeout(PATIENCE, end).await.unwrap();
         a.until(failed).await;
     }
-    home.stop().await;
+    pool.stop().await;
 }
 
 #[actix::test]
 async fn a_template_gives_its_connections_a_handshake() {
-    let home = home().await;
+    let pool = pool().await;
     let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let api = Api::default().handshake(move |dtls| Arc::new(Noting(dtls, Arc::clone(&count))));
-    let (mut a, mut b) = (Peer::open(&home, &api).await, Peer::open(&home, &api).await);
+    let (mut a, mut b) = (Peer::open(&pool, &api).await, Peer::open(&pool, &api).await);
     let channel = a.send(CreateDataChannel::new("x")).await.unwrap();
     negotiate(&mut a, &mut b).await;
     connect(&mut a, &mut b).await;
     a.until(opened).await;
     talks(&mut a, &mut b, channel, "hello").await;
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 2);
-    home.stop().await;
+    pool.stop().await;
 }
 
 #[actix::test]
 async fn a_connection_that_is_killed_is_told_once_and_its_siblings_go_on() {
-    let home = four_ports().await;
-    let (mut a, mut b, _) = pair(&home, 0).await;
-    let (mut c, mut d, channel) = pair(&home, 2).await;
-    let connections = home
+    let pool = four_ports().await;
+    let (mut a, mut b, _) = pair(&pool, 0).await;
+    let (mut c, mut d, channel) = pair(&pool, 2).await;
+    let connections = pool
         .supervisor()
         .supervisor("peer-connections")
         .unwrap()
@@ -195,11 +195,11 @@ async fn a_connection_that_is_killed_is_told_once_and_its_siblings_go_on() {
 
     assert_eq!(a.until(closed).await, CloseReason::Stopped);
     a.gone().await;
-    assert!(!home.exists(a.connection.id()));
+    assert!(!pool.exists(a.connection.id()));
     talks(&mut c, &mut d, channel, "still here").await;
     // Its end still sent a goodbye.
     assert_eq!(b.until(closed).await, CloseReason::ClosedByPeer);
-    home.stop().await;
+    pool.stop().await;
     for peer in [&mut c, &mut d] {
         // The one that is stopped first says goodbye, which the other may receive before its own end.
         let reason = peer.until(closed).await;
@@ -211,17 +211,17 @@ async fn a_connection_that_is_killed_is_told_once_and_its_siblings_go_on() {
 
 #[actix::test]
 async fn sockets_that_are_killed_come_back_with_their_connections() {
-    let home = home().await;
-    let (mut a, mut b, channel) = pair(&home, 0).await;
+    let pool = pool().await;
+    let (mut a, mut b, channel) = pair(&pool, 0).await;
     let sockets =
-        home.supervisor().supervisor("peer-connections").unwrap().supervisor("sockets").unwrap();
-    let ports = home.ports();
+        pool.supervisor().supervisor("peer-connections").unwrap().supervisor("sockets").unwrap();
+    let ports = pool.ports();
     for socket in ["udp 0", "udp 1"] {
         sockets.inject(socket, Fault::Panic("injected".into())).await.unwrap();
     }
     talks(&mut a, &mut b, channel, "as if nothing had happened").await;
-    assert_eq!(home.ports(), ports);
-    home.stop().await;
+    assert_eq!(pool.ports(), ports);
+    pool.stop().await;
 }
 
 /// Owner that takes long for every event, with a mailbox for one.
@@ -253,14 +253,14 @@ impl Handler<PeerConnectionEvent> for Slow {
 
 #[actix::test]
 async fn an_owner_that_does_not_keep_up_with_data_loses_its_connection() {
-    let home = home().await;
+    let pool = pool().await;
     let settings = ApiSettings { max_unread: (64 << 10, 1_000), ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
     let (let_go, gate) = oneshot::channel();
     let (tell, mut told) = mpsc::unbounded_channel();
     let owner = Slow { gate: Some(gate), tell }.start();
-    let slow = home.open(&api, Configuration::default(), owner.recipient()).await.unwrap();
-    let mut b = Peer::open(&home, &Api::default()).await;
+    let slow = pool.open(&api, Configuration::default(), owner.recipient()).await.unwrap();
+    let mut b = Peer::open(&pool, &Api::default()).await;
     let channel = b.send(CreateDataChannel::new("x")).await.unwrap();
     meet(&slow, &mut b).await;
     b.until(opened).await;
@@ -283,7 +283,7 @@ async fn an_owner_that_does_not_keep_up_with_data_loses_its_connection() {
     // Events that had come were still delivered, in order, and then the end.
     assert!(matches!(last, Some(ConnectionEvent::Closed(CloseReason::OwnerTooSlow))), "{last:?}");
     assert!((20..200).contains(&messages), "{messages}");
-    home.stop().await;
+    pool.stop().await;
 }
 
 /// Owner that ends when its connection is connected.
@@ -305,15 +305,15 @@ impl Handler<PeerConnectionEvent> for Quitter {
 
 #[actix::test]
 async fn an_owner_that_ends_takes_its_connection_with_it() {
-    let home = home().await;
+    let pool = pool().await;
     let owner = Quitter.start().recipient();
-    let orphan = home.open(&Api::default(), Configuration::default(), owner).await.unwrap();
-    let mut b = Peer::open(&home, &Api::default()).await;
+    let orphan = pool.open(&Api::default(), Configuration::default(), owner).await.unwrap();
+    let mut b = Peer::open(&pool, &Api::default()).await;
     b.send(CreateDataChannel::new("x")).await.unwrap();
     meet(&orphan, &mut b).await;
 
     assert_eq!(b.until(closed).await, CloseReason::ClosedByPeer);
-    home.stop().await;
+    pool.stop().await;
 }
 
 /// Has B offer, once all its candidates are known.
@@ -336,10 +336,10 @@ async fn meet(other: &PeerConnectionHandle, b: &mut Peer) {
 
 #[actix::test]
 async fn closing_is_quick_and_again_it_does_nothing() {
-    let home = home().await;
+    let pool = pool().await;
     let api = Api::default();
     for stage in 0..5 {
-        let (mut a, mut b) = (Peer::open(&home, &api).await, Peer::open(&home, &api).await);
+        let (mut a, mut b) = (Peer::open(&pool, &api).await, Peer::open(&pool, &api).await);
         if stage > 0 {
             a.send(CreateDataChannel::new("x")).await.unwrap();
             a.send(CreateOffer::default()).await.unwrap();
@@ -363,26 +363,26 @@ async fn closing_is_quick_and_again_it_does_nothing() {
         b.connection.close().await;
         b.gone().await;
     }
-    home.stop().await;
+    pool.stop().await;
 }
 
 /// Media that the owner does not take in time is lost, and counted; the connection goes on.
 #[actix::test]
 async fn media_that_is_not_taken_makes_room() {
-    let home = home().await;
+    let pool = pool().await;
     let settings = ApiSettings {
         max_unread: (4 << 10, 8),
         media_mode: MediaMode::Rtp,
         ..ApiSettings::default()
     };
-    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
     let (let_go, gate) = oneshot::channel();
     let (tell, mut told) = mpsc::unbounded_channel();
     let owner = SlowMedia { gate: Some(gate), tell }.start();
-    let slow = home.open(&api, Configuration::default(), owner.recipient()).await.unwrap();
+    let slow = pool.open(&api, Configuration::default(), owner.recipient()).await.unwrap();
     let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
-    let mut b = Peer::open(&home, &api).await;
+    let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
+    let mut b = Peer::open(&pool, &api).await;
     let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "v", "s");
     let sender = b.send(AddTrack(track)).await.unwrap();
     meet(&slow, &mut b).await;
@@ -424,7 +424,7 @@ async fn media_that_is_not_taken_makes_room() {
     };
     assert_eq!(last.payload[0], last.sequence_number as u8);
     assert!(slow.is_open() && dropped > 0);
-    home.stop().await;
+    pool.stop().await;
 }
 
 struct SlowMedia {
@@ -454,8 +454,8 @@ impl Handler<PeerConnectionEvent> for SlowMedia {
 
 #[actix::test]
 async fn a_channel_stays_reliable_while_a_fifth_of_the_datagrams_is_lost() {
-    let home = four_ports().await;
-    let (mut a, mut b, channel) = pair(&home, 0).await;
+    let pool = four_ports().await;
+    let (mut a, mut b, channel) = pair(&pool, 0).await;
     assert_eq!(a.send(GetCounters).await.datagrams_lost, 0);
 
     assert_eq!(a.send(InjectLoss { ratio: 0.2 }).await, Ok(()));
@@ -487,5 +487,5 @@ async fn a_channel_stays_reliable_while_a_fifth_of_the_datagrams_is_lost() {
     let before = a.send(GetCounters).await.datagrams_lost;
     talks(&mut a, &mut b, channel, "whole again").await;
     assert_eq!(a.send(GetCounters).await.datagrams_lost, before);
-    home.stop().await;
+    pool.stop().await;
 }

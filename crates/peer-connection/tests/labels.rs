@@ -50,9 +50,9 @@ impl Handshake for Failing {
 async fn lines_of_the_log_begin_with_the_connections_id() {
     log::set_logger(&LINES).unwrap();
     log::set_max_level(log::LevelFilter::Debug);
-    let home = home().await;
+    let pool = pool().await;
     let (mut a, mut b) =
-        (Peer::open(&home, &Api::default()).await, Peer::open(&home, &Api::default()).await);
+        (Peer::open(&pool, &Api::default()).await, Peer::open(&pool, &Api::default()).await);
     a.send(CreateDataChannel::new("x")).await.unwrap();
     negotiate(&mut a, &mut b).await;
     connect(&mut a, &mut b).await;
@@ -60,8 +60,8 @@ async fn lines_of_the_log_begin_with_the_connections_id() {
         handshake: Some(Arc::new(|_: &ComponentInfo| Failing)),
         ..Configuration::default()
     };
-    let mut c = Peer::open_on(&home, 0, configuration).await;
-    let mut d = Peer::open(&home, &Api::default()).await;
+    let mut c = Peer::open_on(&pool, 0, configuration).await;
+    let mut d = Peer::open(&pool, &Api::default()).await;
     c.send(CreateDataChannel::new("x")).await.unwrap();
     negotiate(&mut c, &mut d).await;
     let failed = |peer: &Peer| {
@@ -70,7 +70,7 @@ async fn lines_of_the_log_begin_with_the_connections_id() {
     };
     carry_until(&mut c, &mut d, |c, _| failed(c)).await;
     let ids = [&a, &b, &c, &d].map(|peer| peer.connection.id().to_string());
-    home.stop().await;
+    pool.stop().await;
 
     let lines = LINES.0.lock().unwrap();
     for line in &*lines {

@@ -9,20 +9,20 @@ use peers::*;
 
 #[actix::test]
 async fn a_thousand_connections_leave_nothing_behind() {
-    let home = home().await;
+    let pool = pool().await;
     let api = Api::default();
     // What a process allocates only once: threads, tables, buffers of the allocator.
-    round(&home, &api).await;
-    settle(&home).await;
-    let before = Weight::of(&home);
+    round(&pool, &api).await;
+    settle(&pool).await;
+    let before = Weight::of(&pool);
     println!("{before:?}");
     let mut resident = Vec::new();
     for _ in 0..20 {
-        round(&home, &api).await;
-        settle(&home).await;
-        resident.push(Weight::of(&home).resident);
+        round(&pool, &api).await;
+        settle(&pool).await;
+        resident.push(Weight::of(&pool).resident);
     }
-    let after = Weight::of(&home);
+    let after = Weight::of(&pool);
     println!("{after:?}, resident {resident:?}");
 
     assert_eq!(
@@ -32,15 +32,15 @@ async fn a_thousand_connections_leave_nothing_behind() {
     // Of the last ten rounds, 500 connections: less than a fortieth of their memory.
     let grown = resident[19].saturating_sub(resident[9]);
     assert!(grown < 2 << 20, "{grown} bytes more after 500 connections");
-    home.stop().await;
+    pool.stop().await;
 }
 
 /// Opens and closes 50 connections: 40 that meet, two at a time, since they share two ports; 5 that never see a peer,
 /// and 5 that do not even gather candidates.
-async fn round(home: &PeerConnections, api: &Api) {
+async fn round(pool: &PeerConnections, api: &Api) {
     let mut lonely = Vec::new();
     for at in 0..10 {
-        let peer = Peer::open(home, api).await;
+        let peer = Peer::open(pool, api).await;
         if at % 2 == 0 {
             peer.send(CreateDataChannel::new("x")).await.unwrap();
             peer.send(SetLocalDescription(None)).await.unwrap();
@@ -48,7 +48,7 @@ async fn round(home: &PeerConnections, api: &Api) {
         lonely.push(peer);
     }
     for at in 0..20 {
-        let (mut a, mut b) = (Peer::open(home, api).await, Peer::open(home, api).await);
+        let (mut a, mut b) = (Peer::open(pool, api).await, Peer::open(pool, api).await);
         a.send(CreateDataChannel::new("x")).await.unwrap();
         negotiate(&mut a, &mut b).await;
         // Some are closed before they have met.
@@ -69,15 +69,15 @@ async fn round(home: &PeerConnections, api: &Api) {
 }
 
 /// Waits until all closed connections are gone.
-async fn settle(home: &PeerConnections) {
-    let mut events = home.supervisor().events();
+async fn settle(pool: &PeerConnections) {
+    let mut events = pool.supervisor().events();
     let waits = async {
-        while home.snapshot().running() > IDLE || home.muxes().iter().any(|mux| mux.routes() > 0) {
+        while pool.snapshot().running() > IDLE || pool.muxes().iter().any(|mux| mux.routes() > 0) {
             _ = tokio::time::timeout(std::time::Duration::from_millis(50), events.recv()).await;
         }
     };
     let settled = tokio::time::timeout(PATIENCE, waits).await;
-    assert!(settled.is_ok(), "{} run: {}", home.snapshot().running(), home.snapshot());
+    assert!(settled.is_ok(), "{} run: {}", pool.snapshot().running(), pool.snapshot());
 }
 
 #[derive(Debug)]
@@ -89,12 +89,12 @@ struct Weight {
 }
 
 impl Weight {
-    fn of(home: &PeerConnections) -> Self {
+    fn of(pool: &PeerConnections) -> Self {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
         let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
         Self {
-            actors: home.snapshot().running(),
-            routes: home.muxes().iter().map(|mux| mux.routes()).sum(),
+            actors: pool.snapshot().running(),
+            routes: pool.muxes().iter().map(|mux| mux.routes()).sum(),
             descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
             resident: pages * 4_096,
         }

@@ -64,8 +64,8 @@ fn swollen(sections: usize, lines: usize, line: impl Fn(usize) -> String) -> Str
 }
 
 /// Returns a connection that has answered and never sees a peer.
-async fn answered(home: &PeerConnections, offer: &str) -> Peer {
-    let peer = Peer::open(home, &Api::default()).await;
+async fn answered(pool: &PeerConnections, offer: &str) -> Peer {
+    let peer = Peer::open(pool, &Api::default()).await;
     peer.send(SetRemoteDescription(SessionDescription::offer(offer))).await.unwrap();
     peer.send(SetLocalDescription(None)).await.unwrap();
     peer
@@ -91,11 +91,11 @@ async fn settled(bound: usize) -> usize {
 #[actix::test]
 async fn nothing_is_left_of_connections_with_dear_offers() {
     let _alone = SCALES.lock().await;
-    let home = home().await;
+    let pool = pool().await;
     let offer = chromium(64);
     // What a process allocates only once.
     for _ in 0..3 {
-        close(answered(&home, &offer).await).await;
+        close(answered(&pool, &offer).await).await;
     }
     let before = HEAP.current_usage();
 
@@ -103,7 +103,7 @@ async fn nothing_is_left_of_connections_with_dear_offers() {
     let (mut count, mut heaviest) = (0, 0);
     while count < MOST && (count < FEWEST || began.elapsed() < ENOUGH) {
         let empty = HEAP.current_usage();
-        let peer = answered(&home, &offer).await;
+        let peer = answered(&pool, &offer).await;
         assert_eq!(peer.send(GetAnsweredSections).await.taken, 64);
         heaviest = heaviest.max(HEAP.current_usage().saturating_sub(empty));
         close(peer).await;
@@ -115,13 +115,13 @@ async fn nothing_is_left_of_connections_with_dear_offers() {
     println!("{before} bytes before, {after} after {count} connections of {heaviest}");
     assert!(heaviest > 4 * NOISE, "{heaviest}");
     assert!(after < before + NOISE, "{before} bytes before, {after} after {count} connections");
-    home.stop().await;
+    pool.stop().await;
 }
 
 #[actix::test]
 async fn what_an_offer_has_a_connection_keep_is_bounded() {
     let _alone = SCALES.lock().await;
-    let home = home().await;
+    let pool = pool().await;
     let offers = [
         ("Chromium's", chromium(64)),
         ("lines that mean nothing", swollen(64, 480, |at| format!("a=x:{at:027}"))),
@@ -144,9 +144,9 @@ async fn what_an_offer_has_a_connection_keep_is_bounded() {
     let mut wrong = Vec::new();
     for (name, offer) in &offers {
         // The first connection allocates what is allocated only once.
-        close(answered(&home, offer).await).await;
+        close(answered(&pool, offer).await).await;
         let empty = HEAP.current_usage();
-        let peer = answered(&home, offer).await;
+        let peer = answered(&pool, offer).await;
         let kept = HEAP.current_usage().saturating_sub(empty);
         println!("{name}: {} bytes, kept {kept}", offer.len());
         if kept > BOUND.0 * offer.len() + BOUND.1 {
@@ -155,7 +155,7 @@ async fn what_an_offer_has_a_connection_keep_is_bounded() {
         close(peer).await;
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    home.stop().await;
+    pool.stop().await;
 }
 
 /// Bound of a connection's memory: twice the text (it, and what later descriptions are compared with), and what the

@@ -19,7 +19,7 @@ use attacks::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use packets::data;
-use peers::{Peer, closed, home};
+use peers::{Peer, closed, pool};
 
 /// Logger that counts warnings and errors, and passes them on.
 struct Count<L> {
@@ -90,18 +90,18 @@ enum Given {
 
 /// A connection with an attacker, which begins when it is told to.
 struct Stage {
-    home: PeerConnections,
+    pool: PeerConnections,
     peer: Peer,
     go: std::sync::mpsc::Sender<()>,
     attacking: std::thread::JoinHandle<Attacker>,
 }
 
 async fn set_up(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Stage {
-    let home = home().await;
+    let pool = pool().await;
     let settings =
         ApiSettings { inline_candidates: true, max_data_channels: 64, ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
-    let mut peer = Peer::open(&home, &api).await;
+    let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
+    let mut peer = Peer::open(&pool, &api).await;
     let (offers, offer) = tokio::sync::oneshot::channel();
     let (answers, answer) = tokio::sync::oneshot::channel::<String>();
     let (ready, connected) = tokio::sync::oneshot::channel();
@@ -126,19 +126,19 @@ async fn set_up(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'stati
     peer.until(complete).await;
     answers.send(peer.send(LocalDescription).await.unwrap().sdp).unwrap();
     connected.await.unwrap();
-    Stage { home, peer, go, attacking }
+    Stage { pool, peer, go, attacking }
 }
 
 /// Runs an attack on a connection; if the connection survives, it receives "alive" last.
 async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Seen {
-    let Stage { home, mut peer, go, attacking } = set_up(given, attack).await;
+    let Stage { pool, mut peer, go, attacking } = set_up(given, attack).await;
     if given == Given::ClosedChannel {
         let channel = peer.until(peers::opened).await;
         assert!(peer.send(CloseDataChannel(channel)).await);
     }
     let (before, lines) = (resident(), LINES.load(Ordering::Relaxed));
     let written = WRITTEN.load(Ordering::Relaxed);
-    let datagrams = || home.mux_counters().iter().map(|it| it.received).sum::<u64>();
+    let datagrams = || pool.mux_counters().iter().map(|it| it.received).sum::<u64>();
     let arrived = datagrams();
     go.send(()).unwrap();
     let mut most = before;
@@ -171,7 +171,7 @@ async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static
         said.await.unwrap();
     }
     let arrived = datagrams() - arrived;
-    home.stop().await;
+    pool.stop().await;
     let lines = LINES.load(Ordering::Relaxed) - lines;
     let written = WRITTEN.load(Ordering::Relaxed) - written;
     Seen { grown: most - before, lines, written, reason, dropped, arrived }
@@ -289,7 +289,7 @@ async fn datagrams_that_are_garbage_write_few_lines() {
 #[actix::test]
 async fn an_honest_str0m_is_heard_whole_under_loss() {
     let _alone = ALONE.lock().await;
-    let Stage { home, mut peer, go, attacking } = set_up(Given::Channel, honest).await;
+    let Stage { pool, mut peer, go, attacking } = set_up(Given::Channel, honest).await;
     go.send(()).unwrap();
     while !attacking.is_finished() {
         let wait = std::time::Duration::from_millis(20);
@@ -303,7 +303,7 @@ async fn an_honest_str0m_is_heard_whole_under_loss() {
     let counters = peer.send(GetCounters).await;
     assert_eq!(counters.sctp_packets_dropped, 0);
     assert_eq!(peer.told.iter().find_map(closed), None);
-    home.stop().await;
+    pool.stop().await;
 }
 
 fn report(name: &str, seen: &Seen) {

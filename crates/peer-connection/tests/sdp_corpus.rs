@@ -81,8 +81,8 @@ enum Outcome {
     Unusable(String),
 }
 
-async fn answer(home: &PeerConnections, api: &Api, text: &str) -> Outcome {
-    let peer = Peer::open(home, api).await;
+async fn answer(pool: &PeerConnections, api: &Api, text: &str) -> Outcome {
+    let peer = Peer::open(pool, api).await;
     let outcome = match peer.send(SetRemoteDescription(SessionDescription::offer(text))).await {
         Err(SetDescriptionError::Description(error)) => Outcome::Refused(error),
         Err(error) => Outcome::Unusable(error.to_string()),
@@ -102,7 +102,7 @@ async fn answer(home: &PeerConnections, api: &Api, text: &str) -> Outcome {
 /// Every usable offer is answered, section by section; every other is refused with a named error.
 #[actix::test]
 async fn every_recorded_offer_is_answered_or_refused_by_name() {
-    let home = home().await;
+    let pool = pool().await;
     let api = Api::default();
     let (mut answered, mut refused, mut wrong) = (0, 0, Vec::new());
     for (name, text) in corpus() {
@@ -110,7 +110,7 @@ async fn every_recorded_offer_is_answered_or_refused_by_name() {
             continue;
         }
         let offer = Sdp::parse(&text);
-        match answer(&home, &api, &text).await {
+        match answer(&pool, &api, &text).await {
             Outcome::Answered(answer) => {
                 answered += 1;
                 let mids = |sdp: &Sdp| -> Vec<Option<String>> {
@@ -145,17 +145,17 @@ async fn every_recorded_offer_is_answered_or_refused_by_name() {
     println!("{answered} answered, {refused} refused");
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(answered > 100, "{answered}");
-    home.stop().await;
+    pool.stop().await;
 }
 
 /// Odd offers, written by hand: each has a named result, and does not disturb the next one.
 #[actix::test]
 async fn odd_offers_disturb_nobody() {
-    let home = home().await;
+    let pool = pool().await;
     let api = Api::default();
     for (name, text) in corpus() {
         if name.starts_with("hand-") {
-            match answer(&home, &api, &text).await {
+            match answer(&pool, &api, &text).await {
                 Outcome::Answered(answer) => {
                     println!("{name}: answered, {} sections", answer.media().len())
                 }
@@ -164,7 +164,7 @@ async fn odd_offers_disturb_nobody() {
             }
         }
     }
-    home.stop().await;
+    pool.stop().await;
 }
 
 /// Offers of which no section can be accepted here.

@@ -82,7 +82,7 @@ async fn the_tree_shows_rooms_peers_and_their_connections() {
 async fn connections_of_another_tree_are_shown_and_faults_injected_into_them_too() {
     let rooms = Rooms::new();
     let root = rooms.start().await.unwrap();
-    let server = Server::serve(rooms, root, peers::home().await, |admin| admin).await;
+    let server = Server::serve(rooms, root, peers::pool().await, |admin| admin).await;
     let (_ada, peer) = server.join().await;
     let (mut one, _other, _) = call(&server).await;
     server.own(&peer, one.connection.id());

@@ -228,13 +228,13 @@ async fn a_lost_connection_still_counts_and_its_client_needs_no_second_place() {
 async fn the_new_connection_may_be_on_another_thread_than_the_peer() {
     let server = Server::start(|options| options.resume_grace(GRACE).rate(Rate::UNLIMITED)).await;
     let (mut guest, mut token) = server.join_with_token().await;
-    let home = guest.worker.clone();
+    let pool = guest.worker.clone();
 
     for crossing in 0..5 {
         loop {
             lose(&server, guest).await;
             (guest, token) = server.resume(&token).await;
-            if guest.worker != home {
+            if guest.worker != pool {
                 break;
             }
         }

@@ -13,7 +13,7 @@ use callboard_signaling::server_peer::*;
 use callboard_signaling::{Rate, WebRtc, WebRtcLimits};
 use callboard_supervision::{ExitReason, Fault};
 use common::Server;
-use common::rtc::{RtcClient, home, webrtc};
+use common::rtc::{RtcClient, pool, webrtc};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -306,8 +306,8 @@ async fn a_webrtc_peer_that_fails_is_reported_and_can_be_opened_again() {
 
     client.open("chat").await;
     let connection = webrtc.sessions()[0].connection.unwrap();
-    let home = server_connections(&webrtc);
-    home.inject(&connection.to_string(), Fault::Panic("injected".to_owned())).await.unwrap();
+    let pool = server_connections(&webrtc);
+    pool.inject(&connection.to_string(), Fault::Panic("injected".to_owned())).await.unwrap();
     client.until("closed", |client| client.in_state("closed")).await;
     assert_eq!(reason(&client), "its actor has ended");
     client.renew().await;
@@ -448,7 +448,7 @@ impl Handler<Quit> for Controller {
 
 #[actix::test]
 async fn a_server_peer_needs_neither_websocket_nor_room() {
-    let (ours, theirs) = (home().await, home().await);
+    let (ours, theirs) = (pool().await, pool().await);
     let (tell, mut told) = mpsc::unbounded_channel();
     let controller = Controller(tell).start();
     let peer =

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use callboard_peer_connection::messages::{Close, InjectLoss};
 use callboard_peer_connection::{
-    Api, ApiSettings, CloseReason, FailureReason, MediaEngine, PeerConnectionHandle,
-    PeerConnectionState, Registry,
+    Api, ApiSettings, CloseReason, FailureReason, InterceptorRegistry, MediaEngine,
+    PeerConnectionHandle, PeerConnectionState,
 };
 use callboard_signaling::{EndReason, Rate, WebRtc, WebRtcLimits};
 use callboard_supervision::{ExitReason, Fault};
@@ -110,7 +110,7 @@ async fn a_peer_hears_why_a_connection_has_failed_and_that_it_is_closed_for_that
     };
     let webrtc = webrtc().await.api(Api::with_settings(
         MediaEngine::default(),
-        Registry::default(),
+        InterceptorRegistry::default(),
         settings,
     ));
     let server = server(&webrtc).await;

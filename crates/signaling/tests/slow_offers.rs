@@ -11,7 +11,7 @@ use callboard_peer_connection::*;
 use callboard_signaling::WebRtcLimits;
 use callboard_signaling::server_peer::*;
 use callboard_supervision::{ChildSpec, Flags, SupervisorSpec};
-use common::rtc::home;
+use common::rtc::pool;
 use tokio::sync::{mpsc, oneshot};
 
 /// Longest that anything may take on a busy machine.
@@ -79,8 +79,8 @@ impl Handler<Block> for Blocker {
 }
 
 /// Starts blockers on the media thread.
-async fn blockers(home: &PeerConnections) -> [Addr<Blocker>; 2] {
-    let thread = home.placement(0).expect("a media thread");
+async fn blockers(pool: &PeerConnections) -> [Addr<Blocker>; 2] {
+    let thread = pool.placement(0).expect("a media thread");
     let child = |name: &'static str| ChildSpec::new(name, || Blocker).placement(thread.clone());
     let spec = SupervisorSpec::new(Flags::one_for_one()).child(child("one")).child(child("two"));
     let tree = spec.start_as("blockers").await.expect("started");
@@ -113,7 +113,7 @@ fn an_offer(event: ServerPeerEvent) -> Option<SessionDescription> {
 
 #[actix::test]
 async fn an_offer_that_takes_too_long_is_taken_back_and_made_again() {
-    let (ours, theirs) = (home().await, home().await);
+    let (ours, theirs) = (pool().await, pool().await);
     let [first, second] = blockers(&ours).await;
     let (tell, mut told) = mpsc::unbounded_channel();
     let controller = Controller(tell).start();

@@ -49,7 +49,7 @@ pub(crate) async fn serve(Cli { listen, network, web }: Cli) -> Result<(), Error
     let connections = PeerConnections::start(network.options()).await?;
     // One answer over HTTP must contain all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::empty(), Registry::default(), settings);
+    let api = Api::with_settings(MediaEngine::empty(), InterceptorRegistry::default(), settings);
     let run = Run::new()?.connections(&connections);
     let (configuration, own_pages) = (network.configuration(), web.own_pages());
     let server = Server { connections, api, configuration, pins: Mutex::default() };

@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let connections = PeerConnections::start(network.options()).await?;
     // One answer over HTTP must contain all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
     let run = Run::new()?.connections(&connections);
     let configuration = network.configuration();
     let own_pages = web.own_pages();

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use callboard_peer_connection::{Api, PeerConnectionId, PeerConnections, StartError};
+use callboard_peer_connection::{Api, PeerConnectionId, PeerConnections, StartPoolError};
 use callboard_room_supervisor::Rooms;
 use callboard_signaling::admin::Admin;
 use callboard_signaling::rpc::HookNameError;
@@ -48,7 +48,7 @@ pub(crate) enum ServerError {
     #[error(transparent)]
     Hooks(#[from] HookNameError),
     #[error(transparent)]
-    Sockets(#[from] StartError),
+    Sockets(#[from] StartPoolError),
     #[error(transparent)]
     Root(#[from] StartSupervisorError),
     #[error(transparent)]

@@ -21,7 +21,7 @@ pub(super) enum Owners {
 }
 
 /// Pool with two media threads for each connection at a time.
-pub(super) struct Home {
+pub(super) struct Pool {
     connections: PeerConnections,
     /// Template for messages, and template for packets.
     apis: [Api; 2],
@@ -29,7 +29,7 @@ pub(super) struct Home {
     threads: Vec<ArbiterHandle>,
 }
 
-impl Home {
+impl Pool {
     pub(super) async fn start(pairs: usize) -> Self {
         // It is called on the thread of the connection that gathers.
         let asked = Arc::new(Mutex::new(None));
@@ -44,22 +44,22 @@ impl Home {
             sockets,
             ..PeerConnectionsOptions::default()
         };
-        let mut home = Self {
+        let mut pool = Self {
             connections: PeerConnections::start(options).await.unwrap(),
             apis: [MediaMode::Samples, MediaMode::Rtp].map(api),
             certificate: Certificate::generate().unwrap(),
             threads: Vec::new(),
         };
         for thread in 0..2 * pairs {
-            let mut side = Side::open(&home, thread, Job::Messages, Owners::Far).await;
+            let mut side = Side::open(&pool, thread, Job::Messages, Owners::Far).await;
             side.create_channel().await;
             side.send(SetLocalDescription(None)).await.unwrap();
             soon(side.until(|event| matches!(event, ConnectionEvent::IceCandidate(_)))).await;
-            home.threads.extend(asked.lock().unwrap().take());
+            pool.threads.extend(asked.lock().unwrap().take());
             side.connection.close().await;
         }
-        assert_eq!(home.threads.len(), 2 * pairs);
-        home
+        assert_eq!(pool.threads.len(), 2 * pairs);
+        pool
     }
 
     async fn pair(&self, at: usize, job: Job, owners: Owners) -> [Side; 2] {
@@ -103,11 +103,11 @@ impl Home {
 
 /// Returns by how much a connection makes this process grow.
 pub(super) async fn memory() -> f64 {
-    let home = Home::start(AT_ONCE).await;
+    let pool = Pool::start(AT_ONCE).await;
     let connect = async |at, count| {
         let mut pairs = Vec::new();
         for _ in 0..count {
-            let mut pair = home.pair(at, Job::Messages, Owners::Far).await;
+            let mut pair = pool.pair(at, Job::Messages, Owners::Far).await;
             meet(&mut pair).await;
             let [one, other] = pair;
             pairs.push([one.rest().await, other.rest().await]);
@@ -135,7 +135,7 @@ fn api(media_mode: MediaMode) -> Api {
         srtp_profiles: Some(vec![SrtpProfile::Aes256Gcm]),
         ..ApiSettings::default()
     };
-    Api::with_settings(MediaEngine::default(), Registry::default(), settings)
+    Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings)
 }
 
 async fn close(pair: [Side; 2]) {
@@ -154,18 +154,18 @@ struct Side {
 }
 
 impl Side {
-    async fn open(home: &Home, thread: usize, job: Job, owners: Owners) -> Self {
-        let api = &home.apis[usize::from(job == Job::Packets)];
-        let certificate = Some(home.certificate.clone());
+    async fn open(pool: &Pool, thread: usize, job: Job, owners: Owners) -> Self {
+        let api = &pool.apis[usize::from(job == Job::Packets)];
+        let certificate = Some(pool.certificate.clone());
         let configuration = Configuration { certificate, ..Configuration::default() };
         let (tell, told) = mpsc::unbounded_channel();
         let owner = Owner { tell: Some(tell), work: Work::Nothing, line: None };
         let owner = match owners {
-            Owners::Near => Owner::start_in_arbiter(&home.threads[thread], |_| owner),
+            Owners::Near => Owner::start_in_arbiter(&pool.threads[thread], |_| owner),
             Owners::Far => owner.start(),
         };
         let opened =
-            home.connections.open_on(thread, api, configuration, owner.clone().recipient());
+            pool.connections.open_on(thread, api, configuration, owner.clone().recipient());
         let connection = opened.await.unwrap();
         Self { connection, owner, told, channel: None, sender: None }
     }

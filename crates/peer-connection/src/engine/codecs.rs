@@ -6,9 +6,9 @@ use str0m::format::{Codec as FormatCodec, CodecConfig, CodecSpec, FormatParams, 
 use str0m::media::Pt;
 
 use super::convert::frequency;
-use crate::api::{Codec, MediaEngine, Registry};
+use crate::api::{Codec, InterceptorRegistry, MediaEngine};
 
-pub(super) fn codecs(engine: &MediaEngine, registry: &Registry) -> CodecConfig {
+pub(super) fn codecs(engine: &MediaEngine, registry: &InterceptorRegistry) -> CodecConfig {
     let mut config = CodecConfig::empty();
     for codec in engine.codecs() {
         match codec {
@@ -101,7 +101,7 @@ mod tests {
         use Codec::*;
         let every = [Opus, Pcmu, Pcma, G722, ComfortNoise, Vp8, Vp9, H264, H265, Av1];
         for api in [MediaEngine::of(every), MediaEngine::default(), MediaEngine::of([Vp9])] {
-            let config = codecs(&api, &Registry::default());
+            let config = codecs(&api, &InterceptorRegistry::default());
             let params = config.params();
             let mut all: Vec<u8> = params
                 .iter()

@@ -44,14 +44,18 @@ impl Session {
         &mut self,
         mut sample: ReceivedSample,
     ) -> Option<ConnectionEvent> {
-        let taps = self.api.registry.taps();
-        let pass = taps.iter().all(|tap| tap.sample_received(&mut sample) == Flow::Pass);
+        let interceptors = self.api.registry.interceptors();
+        let pass = interceptors
+            .iter()
+            .all(|interceptor| interceptor.sample_received(&mut sample) == Flow::Pass);
         pass.then_some(ConnectionEvent::Sample(sample))
     }
 
     pub(super) fn packet_received(&mut self, mut packet: RtpPacket) -> Option<ConnectionEvent> {
-        let taps = self.api.registry.taps();
-        let pass = taps.iter().all(|tap| tap.packet_received(&mut packet) == Flow::Pass);
+        let interceptors = self.api.registry.interceptors();
+        let pass = interceptors
+            .iter()
+            .all(|interceptor| interceptor.packet_received(&mut packet) == Flow::Pass);
         pass.then_some(ConnectionEvent::Packet(packet))
     }
 
@@ -92,8 +96,11 @@ impl Session {
         let transceiver = self.sending(sender)?;
         let id = transceiver.id;
         let codec = transceiver.track.as_ref().map(|track| track.codec.clone()).unwrap_or_default();
-        let taps = self.api.registry.taps();
-        if !taps.iter().all(|tap| tap.sample_sent(sender, &mut sample) == Flow::Pass) {
+        let interceptors = self.api.registry.interceptors();
+        if !interceptors
+            .iter()
+            .all(|interceptor| interceptor.sample_sent(sender, &mut sample) == Flow::Pass)
+        {
             return Ok(());
         }
         let clock = self.senders.clocks.entry((sender, sample.rid)).or_default();
@@ -121,8 +128,11 @@ impl Session {
             return Err(WriteError::OtherMode);
         }
         let id = self.sending(sender)?.id;
-        let taps = self.api.registry.taps();
-        if !taps.iter().all(|tap| tap.packet_sent(sender, &mut packet) == Flow::Pass) {
+        let interceptors = self.api.registry.interceptors();
+        if !interceptors
+            .iter()
+            .all(|interceptor| interceptor.packet_sent(sender, &mut packet) == Flow::Pass)
+        {
             return Ok(());
         }
         self.packets_wait = true;

@@ -23,7 +23,7 @@ use self::candidates::Candidates;
 use self::handshake::{Negotiated, RoundTrip};
 use self::media::Senders;
 use self::states::States;
-pub use self::statistics::Counters;
+pub use self::statistics::PeerConnectionCounters;
 use crate::api::ApiInner;
 use crate::channels::{Channels, DataChannelId, DataChannelInfo, DataChannelOptions};
 use crate::engine::{Engine, EngineError, EngineEvent, EngineOutput, IceProgress};
@@ -88,7 +88,7 @@ pub(crate) struct Session {
     /// Monotonic and calendar time at which the connection began.
     started: (Instant, SystemTime),
     output: VecDeque<SessionOutput>,
-    counters: Counters,
+    counters: PeerConnectionCounters,
 }
 
 /// Progress of the handshake.
@@ -142,7 +142,7 @@ impl Session {
             broken: None,
             started: (now, calendar),
             output: VecDeque::new(),
-            counters: Counters::default(),
+            counters: PeerConnectionCounters::default(),
             engine,
             api,
         };
@@ -429,8 +429,8 @@ impl Session {
         self.counters.datagrams_lost += 1;
     }
 
-    pub(crate) fn counters(&self) -> Counters {
-        Counters {
+    pub(crate) fn counters(&self) -> PeerConnectionCounters {
+        PeerConnectionCounters {
             sctp_packets_dropped: self.engine.sctp().dropped(),
             data_channels_refused: self.channels.refused,
             ..self.counters

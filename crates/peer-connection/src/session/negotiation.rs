@@ -342,7 +342,7 @@ impl Session {
         }
         let twice = |(at, rid): (usize, &Rid)| send_encodings[..at].contains(rid);
         if send_encodings.iter().enumerate().any(twice) {
-            return Err(crate::BadRid.into());
+            return Err(crate::ParseRidError.into());
         }
         let mut new = crate::jsep::Transceiver::new(kind, direction);
         if let Some(track) = track {

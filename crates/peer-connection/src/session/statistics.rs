@@ -17,7 +17,7 @@ use crate::stats::*;
 /// Counters of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Counters {
+pub struct PeerConnectionCounters {
     /// Datagrams received.
     pub datagrams_received: u64,
     /// Datagrams sent.

@@ -28,11 +28,11 @@ impl Handler<PeerConnectionEvent> for Listener {
 
 /// Starts a pool with two ports, one for each side: connections on one port cannot be each other's peers, since they
 /// have one address.
-pub(crate) async fn home() -> PeerConnections {
+pub(crate) async fn pool() -> PeerConnections {
     PeerConnections::start(loopback()).await.unwrap()
 }
 
-pub(crate) async fn home_with(options: PeerConnectionsOptions) -> PeerConnections {
+pub(crate) async fn pool_with(options: PeerConnectionsOptions) -> PeerConnections {
     let interfaces = loopback().sockets.interfaces;
     let sockets = UdpMuxOptions { interfaces, ..options.sockets };
     PeerConnections::start(PeerConnectionsOptions { sockets, ..options }).await.unwrap()
@@ -55,31 +55,31 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) async fn open(home: &PeerConnections, api: &Api) -> Self {
-        Self::open_with(home, api, Configuration::default()).await
+    pub(crate) async fn open(pool: &PeerConnections, api: &Api) -> Self {
+        Self::open_with(pool, api, Configuration::default()).await
     }
 
     pub(crate) async fn open_with(
-        home: &PeerConnections,
+        pool: &PeerConnections,
         api: &Api,
         configuration: Configuration,
     ) -> Self {
         let (tell, events) = mpsc::unbounded_channel();
         let owner = Listener(tell).start();
-        let connection = home.open(api, configuration, owner.recipient()).await.unwrap();
+        let connection = pool.open(api, configuration, owner.recipient()).await.unwrap();
         Self { connection, events, told: Vec::new(), candidates: Vec::new() }
     }
 
     /// Opens a connection on this media thread, and so on its port.
     pub(crate) async fn open_on(
-        home: &PeerConnections,
+        pool: &PeerConnections,
         thread: usize,
         configuration: Configuration,
     ) -> Self {
         let (tell, events) = mpsc::unbounded_channel();
         let owner = Listener(tell).start();
         let connection =
-            home.open_on(thread, &Api::default(), configuration, owner.recipient()).await.unwrap();
+            pool.open_on(thread, &Api::default(), configuration, owner.recipient()).await.unwrap();
         Self { connection, events, told: Vec::new(), candidates: Vec::new() }
     }
 

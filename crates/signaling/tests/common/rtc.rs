@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use super::{Client, Server};
 
 /// Creates a pool of peer connections over loopback.
-pub(crate) async fn home() -> PeerConnections {
+pub(crate) async fn pool() -> PeerConnections {
     let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
     let options = PeerConnectionsOptions {
         media_threads: 1,
@@ -28,7 +28,7 @@ pub(crate) async fn home() -> PeerConnections {
 }
 
 pub(crate) async fn webrtc() -> WebRtc {
-    WebRtc::new(home().await)
+    WebRtc::new(pool().await)
 }
 
 struct Listener(mpsc::UnboundedSender<ConnectionEvent>);
@@ -52,7 +52,7 @@ pub(crate) struct RtcClient {
     pub(crate) connection: PeerConnectionHandle,
     events: mpsc::UnboundedReceiver<ConnectionEvent>,
     /// A pool with a port of its own: two connections between the same two ports cannot be told apart.
-    home: PeerConnections,
+    pool: PeerConnections,
     /// Message size that the client assumes the server to accept, in bytes, regardless of its answers.
     pub(crate) believes: Option<u32>,
     /// Whether it ignores the server's offers, like clients that do not know them.
@@ -68,10 +68,10 @@ impl RtcClient {
     pub(crate) async fn join(server: &Server) -> Self {
         let (ws, data) = server.enter().await;
         let token = data["resume"]["token"].as_str().map(str::to_owned);
-        let home = home().await;
-        let (connection, events) = connection(&home).await;
+        let pool = pool().await;
+        let (connection, events) = connection(&pool).await;
         let (believes, ignores_offers, heard, told) = Default::default();
-        Self { ws, token, connection, events, home, believes, ignores_offers, heard, told }
+        Self { ws, token, connection, events, pool, believes, ignores_offers, heard, told }
     }
 
     /// Loses the WebSocket's connection without a close.
@@ -88,7 +88,7 @@ impl RtcClient {
     /// Replaces the peer connection by a new one, like a page that is reloaded.
     pub(crate) async fn renew(&mut self) {
         self.connection.close().await;
-        (self.connection, self.events) = connection(&self.home).await;
+        (self.connection, self.events) = connection(&self.pool).await;
         self.told.clear();
         self.heard.clear();
     }
@@ -256,13 +256,13 @@ impl RtcClient {
 }
 
 async fn connection(
-    home: &PeerConnections,
+    pool: &PeerConnections,
 ) -> (PeerConnectionHandle, mpsc::UnboundedReceiver<ConnectionEvent>) {
     let (tell, events) = mpsc::unbounded_channel();
     let owner = Listener(tell).start();
     // Large enough for messages that the server does not accept.
     let api = Api::default().max_message_size(1 << 20);
     let connection =
-        home.open(&api, Configuration::default(), owner.recipient()).await.expect("a connection");
+        pool.open(&api, Configuration::default(), owner.recipient()).await.expect("a connection");
     (connection, events)
 }

@@ -39,8 +39,8 @@ impl Server {
     pub(crate) async fn start_with(options: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Self {
         let rooms = Rooms::new();
         let (tell, told) = std::sync::mpsc::channel();
-        let homes = PeerConnections::child("webrtc", peers::loopback(), move |home| {
-            _ = tell.send(home);
+        let homes = PeerConnections::child("webrtc", peers::loopback(), move |pool| {
+            _ = tell.send(pool);
         });
         let root = SupervisorSpec::new(Flags::one_for_one())
             .child(rooms.child_spec("rooms"))

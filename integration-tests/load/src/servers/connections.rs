@@ -70,8 +70,9 @@ impl Host {
         }
         let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
         let rtp = ApiSettings { media_mode: MediaMode::Rtp, ..settings.clone() };
-        let api =
-            |settings| Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+        let api = |settings| {
+            Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings)
+        };
         let certificate = Certificate::generate().map_err(io::Error::other)?;
         Ok(Self {
             connections,

@@ -258,7 +258,7 @@ fn a_channel_is_closed_by_either_side_after_what_waits() {
 #[test]
 fn a_peer_has_no_more_channels_than_it_may() {
     let settings = ApiSettings { max_data_channels: 4, ..ApiSettings::default() };
-    let few = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let few = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
     let mut pair = Pair::with(Api::default(), few);
     for at in 0..10 {
         pair.channel(&at.to_string(), DataChannelOptions::default());

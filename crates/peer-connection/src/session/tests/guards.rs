@@ -251,7 +251,7 @@ fn an_offer_may_not_change_what_was_negotiated() {
 fn both_sides_lite_is_refused() {
     let lite = || {
         let settings = ApiSettings { ice_lite: true, ..ApiSettings::default() };
-        Api::with_settings(MediaEngine::default(), Registry::default(), settings)
+        Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings)
     };
     let mut pair = Pair::with(lite(), lite());
     let now = pair.now;

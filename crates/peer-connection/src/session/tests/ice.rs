@@ -275,7 +275,7 @@ fn a_peer_that_was_killed_is_told_as_disconnected_failed_and_closed_with_the_rea
 #[test]
 fn what_has_failed_is_closed_only_if_the_settings_say_so() {
     let settings = ApiSettings { failed_close_timeout: None, ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
     let mut pair = Pair::with(api.clone(), api);
     let channel = pair.channel("x", DataChannelOptions::default());
     pair.negotiate();

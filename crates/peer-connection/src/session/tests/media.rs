@@ -376,7 +376,7 @@ fn tones_are_played_one_by_one() {
 
 struct Noting(&'static str, Arc<Mutex<Vec<String>>>);
 
-impl Tap for Noting {
+impl Interceptor for Noting {
     fn sample_sent(&self, _: SenderId, sample: &mut Sample) -> Flow {
         self.1.lock().unwrap().push(format!("{} sends {}", self.0, sample.data.len()));
         if sample.data.len() == 666 { Flow::Drop } else { Flow::Pass }
@@ -391,9 +391,9 @@ impl Tap for Noting {
 #[test]
 fn taps_see_media_in_their_order_and_may_drop_it() {
     let notes = Arc::new(Mutex::new(Vec::new()));
-    let registry = Registry::default()
-        .tap(Noting("one", Arc::clone(&notes)))
-        .tap(Noting("two", Arc::clone(&notes)));
+    let registry = InterceptorRegistry::default()
+        .interceptor(Noting("one", Arc::clone(&notes)))
+        .interceptor(Noting("two", Arc::clone(&notes)));
     let mut pair = Pair::with(Api::new(MediaEngine::default(), registry), Api::default());
     let now = pair.now;
     let sender = pair.a.session.add_track(now, video("v")).unwrap();
@@ -415,8 +415,12 @@ fn taps_see_media_in_their_order_and_may_drop_it() {
 
 #[test]
 fn switched_off_interceptors_are_not_offered() {
-    let registry =
-        Registry { nack: false, rtx: false, transport_wide_feedback: false, ..Registry::default() };
+    let registry = InterceptorRegistry {
+        nack: false,
+        rtx: false,
+        transport_wide_feedback: false,
+        ..InterceptorRegistry::default()
+    };
     let mut pair = Pair::with(Api::new(MediaEngine::default(), registry), Api::default());
     let now = pair.now;
     pair.a.session.add_track(now, video("v")).unwrap();

@@ -8,7 +8,7 @@ use crate::*;
 /// Returns a pair with audio, video and a data channel on A, whose local descriptions have their candidates.
 fn with_all() -> Pair {
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
-    let api = Api::with_settings(MediaEngine::default(), Registry::default(), settings);
+    let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
     let mut pair = Pair::with(api.clone(), api);
     let now = pair.now;
     pair.channel("x", DataChannelOptions::default());

@@ -10,10 +10,10 @@ use crate::session::SessionOutput;
 use crate::*;
 
 fn in_rtp_mode() -> Api {
-    in_rtp_mode_with(Registry::default())
+    in_rtp_mode_with(InterceptorRegistry::default())
 }
 
-fn in_rtp_mode_with(registry: Registry) -> Api {
+fn in_rtp_mode_with(registry: InterceptorRegistry) -> Api {
     let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
     Api::with_settings(MediaEngine::default(), registry, settings)
 }
@@ -115,7 +115,10 @@ fn in_rtp_mode_packets_go_as_they_are() {
 /// The pacer lets one packet out each time that it is given the time.
 #[test]
 fn with_bandwidth_estimation_what_is_due_goes_out_at_once() {
-    let registry = Registry { bandwidth_estimation: Some(50_000_000), ..Registry::default() };
+    let registry = InterceptorRegistry {
+        bandwidth_estimation: Some(50_000_000),
+        ..InterceptorRegistry::default()
+    };
     let mut pair = Pair::with(in_rtp_mode_with(registry), in_rtp_mode());
     let (sender, packet) = packets_of(&mut pair);
     pair.pass(SECOND);
