@@ -81,7 +81,7 @@ fn tests_comments_and_the_parts_of_a_module_make_no_cycle() {
             ("room/model.rs", "use super::seat::Seat;\n"),
             (
                 "peer.rs",
-                "//! See [`crate::room::Room`].\nconst TEXT: &str = \"crate::room::Room\";\npub struct Peer;\n\
+                "//! See [`crate::room::Room`].\n#[cfg(doc)]\nuse crate::room::Room;\nconst TEXT: &str = \"crate::room::Room\";\npub struct Peer;\n\
                  #[cfg(test)]\nmod tests {\n    use crate::room::Room;\n}\n",
             ),
             ("name.rs", ""),

@@ -1,10 +1,11 @@
 //! Placement of children on threads, and pools of threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use actix::prelude::*;
 
+use crate::lock::lock;
 use crate::watchdog::{self, ThreadActivity};
 
 /// Thread on which a child runs.
@@ -160,8 +161,4 @@ impl Drop for Shared {
             }
         }
     }
-}
-
-fn lock(thread: &Mutex<Option<Thread>>) -> MutexGuard<'_, Option<Thread>> {
-    thread.lock().unwrap_or_else(PoisonError::into_inner)
 }

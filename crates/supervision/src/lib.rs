@@ -83,6 +83,7 @@ mod exit;
 mod fault;
 mod instance;
 mod instance_task;
+mod lock;
 mod monitor;
 mod node;
 mod panic_hook;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 use std::task::Waker;
 
 use actix::prelude::*;
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::exit::ExitReason;
 use crate::fault::Fault;
+use crate::lock::lock;
 use crate::policy::{DEFAULT_SHUTDOWN, Shutdown};
 use crate::tree::{ActorRecord, InstanceId};
 
@@ -278,7 +279,7 @@ impl ControlBlock {
     }
 
     fn lock(&self) -> MutexGuard<'_, ControlState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -304,7 +305,7 @@ pub(crate) fn find<A: Actor>(addr: &Addr<A>) -> Option<Arc<ControlBlock>> {
 }
 
 /// Returns whether this instance has not ended yet.
-pub(crate) fn lives(instance: InstanceId) -> bool {
+pub(crate) fn is_running(instance: InstanceId) -> bool {
     control_blocks().values().any(|control| control.instance == instance)
 }
 
@@ -320,7 +321,7 @@ pub(crate) fn name_of(instance: u64) -> Option<(Name, bool)> {
 fn control_blocks() -> MutexGuard<'static, HashMap<usize, Arc<ControlBlock>>> {
     static CONTROL_BLOCKS: LazyLock<Mutex<HashMap<usize, Arc<ControlBlock>>>> =
         LazyLock::new(Mutex::default);
-    CONTROL_BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&CONTROL_BLOCKS)
 }
 
 /// Returns the place in memory of the mailbox behind `addr`: actix hashes it of an address, and no two living actors

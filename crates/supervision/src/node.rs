@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
+use crate::lock::lock;
 use crate::policy::{ChildId, Flags, Key};
-use crate::tree::{ActorRecord, TreeSnapshot, lock};
+use crate::tree::{ActorRecord, TreeSnapshot};
 
 /// Node of a supervisor in the tree, with the table of its children; kept through its restarts.
 pub(crate) struct Node {

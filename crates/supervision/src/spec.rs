@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -14,6 +14,7 @@ use crate::child_ref::{Slot, Vacate};
 use crate::error::StartError;
 use crate::instance::InstanceParams;
 use crate::instance_task::{InstanceTask, MakeActor};
+use crate::lock::lock;
 use crate::node::Node;
 use crate::policy::{
     Backoff, ChildId, ChildKind, ChildPolicy, DEFAULT_SHUTDOWN, Flags, Restart, START_TIMEOUT,
@@ -56,7 +57,7 @@ impl ChildSpec {
             let make = Arc::clone(&make);
             Box::new(move || {
                 async move {
-                    let making = (make.lock().unwrap_or_else(PoisonError::into_inner))();
+                    let making = lock(&make)();
                     making.await
                 }
                 .boxed_local()

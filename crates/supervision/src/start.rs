@@ -1,6 +1,6 @@
 //! Start of a supervisor: as a child of another one, or as the root of a tree.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,6 +11,7 @@ use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
 use crate::instance::{InstanceParams, InstanceReporter, ReportTarget};
 use crate::instance_task::MakeActor;
+use crate::lock::lock;
 use crate::monitor::{ControlBlock, Name};
 use crate::node::Node;
 use crate::policy::{ChildId, ChildKind, Shutdown};
@@ -44,7 +45,7 @@ impl ChildSpec {
                     async move {
                         let node = node.expect("a supervisor is launched with its node");
                         let itself = SupervisorRef::new(slot, Arc::clone(&node), None);
-                        let spec = (make.lock().unwrap_or_else(PoisonError::into_inner))(itself)?;
+                        let spec = lock(&make)(itself)?;
                         Ok(Supervisor::new(spec, node))
                     }
                     .boxed_local()

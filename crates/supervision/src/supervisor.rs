@@ -365,7 +365,7 @@ impl Handler<AskToTerminate> for Supervisor {
             self.children.iter().filter_map(|(&key, child)| Some((key, child.instance.as_ref()?)));
         let ours = current.find(|(_, current)| current.control.instance == instance);
         let ours = ours.map(|(key, current)| (key, current.attempt));
-        if ours.is_none() && monitor::lives(instance) {
+        if ours.is_none() && monitor::is_running(instance) {
             _ = answer.send(Answer::NotFound);
             return;
         }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::futures::Notified;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::error::StartError;
 use crate::exit::ExitReason;
+use crate::lock::lock;
 use crate::policy::{ChildId, ChildKind, Flags};
 
 /// Path of an actor: the names from the root of a tree to it.
@@ -415,12 +416,6 @@ impl ActorRecord {
             children: Vec::new(),
         }
     }
-}
-
-/// Locks `mutex`. A panic while the lock was held cannot have left half a change: every change is one assignment or
-/// insertion.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 thread_local! {

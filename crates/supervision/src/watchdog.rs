@@ -5,9 +5,10 @@
 //! other actor on it. To record a poll is two stores to memory that no other thread writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
+use crate::lock::lock;
 use crate::monitor::{self, Name};
 use crate::tree::{ActorRecord, InstanceId};
 
@@ -178,10 +179,6 @@ fn watch() {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 thread_local! {

@@ -73,7 +73,7 @@ async fn one_who_is_dead_or_unknown_is_answered_at_once() {
 }
 
 #[actix::test]
-async fn a_supervised_actor_is_monitored_through_one_life() {
+async fn a_supervised_actor_is_monitored_through_one_instance() {
     let alive = Arc::default();
     let spec = Fragile::spec("a", Where::Nowhere, &alive);
     let supervisor = SupervisorSpec::new(Flags::one_for_one()).child(spec).start().await.unwrap();
@@ -120,7 +120,7 @@ async fn a_supervisor_is_monitored_and_linked_through_its_handle() {
 }
 
 #[actix::test]
-async fn an_actor_outside_any_tree_lives_as_long_as_somebody_has_its_address() {
+async fn an_actor_outside_any_tree_ends_when_its_last_address_is_dropped() {
     let (to, mut downs) = watch();
     let actor = plain();
     monitor(&actor, to);
@@ -163,7 +163,7 @@ async fn a_link_leaves_the_other_alone_after_a_normal_end() {
 }
 
 #[actix::test]
-async fn a_link_with_one_who_is_dead_ends_the_other() {
+async fn a_link_with_a_dead_actor_ends_the_other() {
     let (dead, b) = (plain(), plain());
     _ = dead.send(Do::Panic).await;
     let (to, mut downs) = watch();

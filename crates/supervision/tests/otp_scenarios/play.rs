@@ -68,7 +68,7 @@ pub(crate) struct Player {
     notes: Vec<&'static str>,
     /// Names of instances, such as `a#2` for the second instance of `a`.
     names: HashMap<InstanceId, String>,
-    lives: HashMap<String, usize>,
+    starts: HashMap<String, usize>,
     /// Last instance of each child that came up.
     pub(crate) instances: HashMap<String, InstanceId>,
 }
@@ -86,8 +86,8 @@ impl Player {
         let mut templates = HashMap::new();
         remember_templates(ROOT, &scenario.sup, &scenario.children, &mut templates);
         let events = top.events();
-        let (log, notes, names, lives, instances) = Default::default();
-        Self { top, events, stage, templates, log, notes, names, lives, instances }
+        let (log, notes, names, starts, instances) = Default::default();
+        Self { top, events, stage, templates, log, notes, names, starts, instances }
     }
 
     async fn play(mut self, scenario: &Scenario) -> Result<(Vec<String>, Vec<&'static str>), Stop> {
@@ -184,12 +184,12 @@ impl Player {
                 ids.iter().try_for_each(|id| self.known(id))?;
                 for _ in 0..*times {
                     self.hear();
-                    let lives = self.lives.clone();
+                    let starts = self.starts.clone();
                     for id in ids {
                         self.end(&line.within, id, reason.clone(), *after);
                     }
                     if *times > 1 {
-                        self.restarted(ids, &lives).await;
+                        self.restarted(ids, &starts).await;
                     }
                 }
             }
@@ -208,15 +208,15 @@ impl Player {
 
     /// Checks that a child has run, or is known to a supervisor.
     fn known(&self, id: &str) -> Result<(), Stop> {
-        if self.lives.contains_key(id) || self.above(&self.top, id).is_some() {
+        if self.starts.contains_key(id) || self.above(&self.top, id).is_some() {
             return Ok(());
         }
         Err(Stop::NotUnderstood(format!("child `{id}`: there is none")))
     }
 
     /// Waits until each of these children has come up once more, or no more events come.
-    async fn restarted(&mut self, ids: &[String], lives: &HashMap<String, usize>) {
-        while ids.iter().any(|id| self.lives.get(id) <= lives.get(id)) {
+    async fn restarted(&mut self, ids: &[String], starts: &HashMap<String, usize>) {
+        while ids.iter().any(|id| self.starts.get(id) <= starts.get(id)) {
             match tokio::time::timeout(LONGEST, self.events.recv()).await {
                 Ok(Ok(event)) => self.write(event),
                 _ => break,
@@ -285,9 +285,9 @@ impl Player {
             // OTP has no watchdog, and a busy machine may wake ours. Nor does it say when it drops a child spec.
             Lifecycle::Blocked(_) | Lifecycle::Removed => return,
             Lifecycle::Started => {
-                let life = self.lives.entry(id.clone()).or_default();
-                *life += 1;
-                let name = format!("{id}#{life}");
+                let start = self.starts.entry(id.clone()).or_default();
+                *start += 1;
+                let name = format!("{id}#{start}");
                 self.names.insert(event.instance, name.clone());
                 self.instances.insert(id, event.instance);
                 format!("start {name}")
