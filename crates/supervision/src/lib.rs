@@ -88,6 +88,7 @@ mod monitor;
 mod node;
 mod panic_hook;
 mod policy;
+mod reporter;
 mod spawn;
 mod spec;
 mod start;

@@ -14,10 +14,11 @@ use crate::current_actor::{Exit, StartReport, defer_start};
 use crate::error::{StartError, StartSupervisorError};
 use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::instance::{InstanceParams, InstanceReporter, Report, ReportKind, ReportTarget};
+use crate::instance::InstanceParams;
 use crate::monitor::{self, ControlBlock, Name, Order, OwnerLink};
 use crate::node::{Entry, Node};
 use crate::policy::{Attempt, ChildKind, Key};
+use crate::reporter::{InstanceReporter, Report, ReportKind, ReportTarget};
 use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::tree::{ActorRecord, InstanceId, Lifecycle, Status};
 
@@ -33,7 +34,7 @@ pub(crate) struct Supervisor {
     /// Specs that came with requests to start a child.
     offered: HashMap<Token, ChildSpec>,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
-    /// Address to which all children report.
+    /// Recipient of the reports of all children.
     itself: Option<Arc<Recipient<Report>>>,
     next_token: u64,
     starting: Option<StartReport>,
