@@ -140,8 +140,9 @@ impl Supervisor {
                 }
             }
             Output::Forget { key } => {
-                self.node.remove(self.generation, key);
+                // The spec first: what it holds is free when others learn that the child is gone.
                 self.children.remove(&key);
+                self.node.remove(self.generation, key);
             }
             Output::Became { key, state } => {
                 self.show(key, |record| record.set_status(status(state)));

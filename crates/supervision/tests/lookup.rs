@@ -83,8 +83,16 @@ async fn a_handle_waits_until_its_supervisor_runs_again() {
 
 #[actix::test]
 async fn a_removed_child_is_reported_and_its_id_is_free_then() {
-    let alive = Arc::default();
-    let spec = || Fragile::spec("a", Where::Nowhere, &alive).restart(Restart::Temporary);
+    let alive: Arc<AtomicUsize> = Arc::default();
+    let held = Arc::new(());
+    let spec = || {
+        let (alive, held) = (Arc::clone(&alive), Arc::clone(&held));
+        let make = move || {
+            _ = &held;
+            Fragile::new(Where::Nowhere, &alive)
+        };
+        ChildSpec::new("a", make).restart(Restart::Temporary)
+    };
     let supervisor = SupervisorSpec::dynamic(Flags::one_for_one()).start().await.unwrap();
     supervisor.start_child(spec()).await.unwrap();
     let mut events = Events::of(&supervisor);
@@ -101,6 +109,7 @@ async fn a_removed_child_is_reported_and_its_id_is_free_then() {
 
     tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
     assert_eq!(supervisor.snapshot().children.len(), 0);
+    assert_eq!(Arc::strong_count(&held), 1, "its spec has been dropped");
     supervisor.start_child(spec()).await.unwrap();
     let event = events.removed().await;
     assert_eq!((event.path.to_string(), Some(event.instance)), ("root/a".to_owned(), instance));
