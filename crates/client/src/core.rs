@@ -1,0 +1,468 @@
+//! Core of a client: takes the server's texts and the application's, and says what follows. No I/O.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::ClientOptions;
+use crate::calls::{CallOutput, Calls};
+use crate::error::{CallFunctionError, ConnectError, SendMessageError, ServerError};
+use crate::event::*;
+use crate::queue::{Lifetime, SendQueue};
+use crate::roster::Roster;
+use crate::session::{Loss, Session, SessionOutput};
+
+/// State of a client.
+pub(crate) struct Core {
+    session: Session,
+    calls: Calls,
+    roster: Roster,
+    queue: SendQueue,
+    /// Most messages that wait while there is no connection.
+    most_waiting: usize,
+    peer_id: Option<String>,
+    malformed: u64,
+    outputs: VecDeque<Output>,
+}
+
+/// What the shell does for the core.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Output {
+    /// Opens a WebSocket.
+    Open { resume: Option<String> },
+    /// Sends what is left, closes the WebSocket, or ends the attempt to open one, and forgets it.
+    Drop { code: u16, left: Vec<String> },
+    /// The client has joined for the first time.
+    Admitted,
+    /// The client has not joined.
+    Failed(ConnectError),
+    /// Tells the application.
+    Event(ClientEvent),
+    /// A call of this client has ended.
+    Done(u64, Result<Value, CallFunctionError>),
+    /// The server calls a function. The answer is due.
+    Run { id: Value, function: String, args: Vec<Value> },
+}
+
+impl Core {
+    pub(crate) fn new(options: &ClientOptions, random: fastrand::Rng, now: Instant) -> Self {
+        let mut core = Self {
+            session: Session::new(options, random, now),
+            calls: Calls::default(),
+            roster: Roster::default(),
+            queue: SendQueue::default(),
+            most_waiting: options.queue,
+            peer_id: None,
+            malformed: 0,
+            outputs: VecDeque::new(),
+        };
+        core.settle();
+        core
+    }
+
+    pub(crate) fn state(&self) -> ClientState {
+        self.session.state()
+    }
+
+    pub(crate) fn peer_id(&self) -> &str {
+        self.peer_id.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn members(&self) -> Vec<RoomMember> {
+        self.roster.members()
+    }
+
+    pub(crate) fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// Returns how many texts were ever to be sent, and how many of them wait no more.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        self.queue.counts()
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    /// Returns the next text to the server, if it may be sent now.
+    pub(crate) fn poll_text(&mut self) -> Option<String> {
+        if self.is_open() { self.queue.pop() } else { None }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.session.handle_timeout(now);
+        self.settle();
+    }
+
+    pub(crate) fn handle_loss(&mut self, loss: Loss, now: Instant) {
+        self.session.handle_loss(loss, now);
+        self.settle();
+    }
+
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.session.wake(now);
+        self.settle();
+    }
+
+    /// Leaves for good.
+    pub(crate) fn close(&mut self) {
+        if !self.is_open() {
+            // Nothing can be sent any more.
+            self.clear_queue();
+        }
+        self.session.close();
+        self.settle();
+    }
+
+    /// Queues a message to others, or to the server.
+    pub(crate) fn send(&mut self, text: String, now: Instant) -> Result<(), SendMessageError> {
+        let open = match self.state() {
+            ClientState::Closed => return Err(SendMessageError::Closed),
+            state => state == ClientState::Open,
+        };
+        if let Some(max_bytes) = self.session.largest(now).filter(|most| text.len() > *most) {
+            return Err(SendMessageError::TooLarge { max_bytes });
+        }
+        if self.queue.is_full() || (!open && self.queue.len() >= self.most_waiting) {
+            return Err(SendMessageError::QueueFull);
+        }
+        self.queue.push(Lifetime::Any, text);
+        Ok(())
+    }
+
+    /// Begins a call; returns its number.
+    pub(crate) fn call(
+        &mut self,
+        plugin: &str,
+        function: &str,
+        args: &Value,
+    ) -> Result<u64, CallFunctionError> {
+        match self.state() {
+            ClientState::Open if self.queue.is_full() => Err(CallFunctionError::QueueFull),
+            ClientState::Open => {
+                let (id, text) = self.calls.begin(plugin, function, args);
+                self.queue.push(Lifetime::Session, text);
+                Ok(id)
+            }
+            ClientState::Closed => Err(CallFunctionError::Closed),
+            _ => Err(CallFunctionError::Disconnected),
+        }
+    }
+
+    /// Ends a call that nobody waits for any more.
+    pub(crate) fn cancel(&mut self, id: u64) {
+        if let Some(text) = self.calls.cancel(id) {
+            self.post(text);
+        }
+    }
+
+    pub(crate) fn register(&mut self, function: &str) {
+        self.calls.register(function);
+    }
+
+    pub(crate) fn unregister(&mut self, function: &str) {
+        self.calls.unregister(function);
+    }
+
+    /// Answers a call by the server.
+    pub(crate) fn answer(&mut self, id: &Value, outcome: Result<Value, String>) {
+        let text = self.calls.answer(id, outcome);
+        self.post(text);
+    }
+
+    /// Handles a frame that is no text.
+    pub(crate) fn handle_other_frame(&mut self) {
+        self.session.heard();
+        self.malformed += 1;
+    }
+
+    /// Handles a ping, a pong, or a part of a message.
+    pub(crate) fn handle_sign_of_life(&mut self) {
+        self.session.heard();
+    }
+
+    /// Handles a text of the server.
+    pub(crate) fn handle_text(&mut self, text: &str, now: Instant) {
+        self.session.heard();
+        if text == "pong" {
+            return;
+        }
+        let understood = match serde_json::from_str(text) {
+            Ok(Value::Object(frame)) => self.handle_frame(frame, now),
+            _ => None,
+        };
+        if understood.is_none() {
+            self.malformed += 1;
+        }
+        self.settle();
+    }
+
+    /// Handles a frame; returns none if it is not understood.
+    fn handle_frame(&mut self, mut frame: Map<String, Value>, now: Instant) -> Option<()> {
+        let from = match frame.remove("from") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(from)) => Some(from),
+            Some(_) => return None,
+        };
+        let event = frame.get("event").and_then(Value::as_str);
+        let joins = matches!(event, Some("authenticated" | "resumed"));
+        if from.is_none() && joins && !self.is_open() {
+            return self.handle_join(frame.remove("data")?, now);
+        }
+        match self.calls.handle(&mut frame) {
+            Some(output) => output.into_iter().for_each(|output| self.handle_call_output(output)),
+            None => self.handle_event(frame, from)?,
+        }
+        Some(())
+    }
+
+    fn handle_call_output(&mut self, output: CallOutput) {
+        match output {
+            CallOutput::Done(id, outcome) => self.outputs.push_back(Output::Done(id, outcome)),
+            CallOutput::Run { id, function, args } => {
+                self.outputs.push_back(Output::Run { id, function, args });
+            }
+            CallOutput::Post(text) => self.post(text),
+            CallOutput::Error(error) => self.tell(ClientEvent::Error(error)),
+        }
+    }
+
+    fn handle_event(&mut self, mut frame: Map<String, Value>, from: Option<String>) -> Option<()> {
+        let event = match frame.remove("event")? {
+            Value::String(event) => event,
+            _ => return None,
+        };
+        let data = frame.remove("data").unwrap_or_default();
+        if from.is_none() && is_of_server(&event) {
+            return self.handle_server_event(&event, data);
+        }
+        let to = match frame.remove("to") {
+            Some(Value::Array(peers)) => {
+                Recipients::Peers(peers.into_iter().filter_map(id).collect())
+            }
+            _ => Recipients::All,
+        };
+        self.tell(ClientEvent::Message(RoomMessage { event, data, from, to }));
+        Some(())
+    }
+
+    /// Handles joining: for the first time, again with the same id, or as a new peer.
+    fn handle_join(&mut self, mut data: Value, now: Instant) -> Option<()> {
+        let peer_id = id(take(&mut data, "peer_id"))?;
+        let present = members(&mut data).unwrap_or_default();
+        let present = present.into_iter().filter(|member| member.peer_id != peer_id).collect();
+        self.session.joined(data.get("resume"), now);
+        self.settle();
+        match self.peer_id.replace(peer_id.clone()) {
+            Some(previous) if previous == peer_id => self.tell(ClientEvent::Resumed),
+            Some(previous) => {
+                self.session_lost(&CallFunctionError::Disconnected);
+                self.present_are(present);
+                self.tell(ClientEvent::Rejoined { peer_id, previous });
+            }
+            None => _ = self.roster.replace(present),
+        }
+        self.session.announce_open();
+        Some(())
+    }
+
+    /// Handles an event of the server itself; returns none if its data does not have the form that the event requires.
+    fn handle_server_event(&mut self, event: &str, mut data: Value) -> Option<()> {
+        match event {
+            "joined" => {
+                let member = member(&mut data)?;
+                if Some(&member.peer_id) != self.peer_id.as_ref() {
+                    let events = self.roster.join(member)?;
+                    self.tell_all(events);
+                }
+            }
+            "left" => {
+                let events = self.roster.leave(data["peer_id"].as_str()?);
+                self.tell_all(events);
+            }
+            "room_restarted" => {
+                let present = members(&mut data)?;
+                let own = self.peer_id.as_deref();
+                let others = present.into_iter().filter(|one| Some(&*one.peer_id) != own);
+                self.present_are(others.collect());
+                self.tell(ClientEvent::RoomRestarted);
+            }
+            "error" => {
+                let details = take(&mut data, "details");
+                let error = ServerError::new(data["description"].as_str()?, details);
+                self.session.note_farewell(&error);
+                self.tell(ClientEvent::Error(error));
+            }
+            "webrtc:data" => {
+                let channel = text(take(&mut data, "channel"))?;
+                let data = ChannelData::Text(text(take(&mut data, "data"))?);
+                self.tell(ClientEvent::Data { channel, data });
+            }
+            "webrtc:state" if data["state"] == "rate_limited" => {
+                let error = ServerError::new("Rate limited", take(&mut data, "state"));
+                self.tell(ClientEvent::Error(error));
+            }
+            // A second welcome on one connection.
+            "authenticated" | "resumed" => return None,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn present_are(&mut self, present: Vec<RoomMember>) {
+        let events = self.roster.replace(present);
+        self.tell_all(events);
+    }
+
+    fn is_open(&self) -> bool {
+        self.state() == ClientState::Open
+    }
+
+    /// Queues a text that is about this session, if there is place.
+    fn post(&mut self, text: String) {
+        let alive = self.is_open() || self.session.is_resumable();
+        if alive && !self.queue.is_full() {
+            self.queue.push(Lifetime::Session, text);
+        }
+    }
+
+    /// Ends what the session has begun, and no other can complete.
+    fn session_lost(&mut self, error: &CallFunctionError) {
+        self.queue.end(Lifetime::Session);
+        for id in self.calls.lost() {
+            self.outputs.push_back(Output::Done(id, Err(error.clone())));
+        }
+    }
+
+    fn tell(&mut self, event: ClientEvent) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn tell_all(&mut self, events: Vec<ClientEvent>) {
+        self.outputs.extend(events.into_iter().map(Output::Event));
+    }
+
+    /// Carries out what the session has decided.
+    fn settle(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            let output = match output {
+                SessionOutput::Open { resume } => Output::Open { resume },
+                SessionOutput::Drop { code } => {
+                    // Only a client that leaves sends what is left.
+                    let left = if code == 1000 { self.texts_left() } else { Vec::new() };
+                    Output::Drop { code, left }
+                }
+                SessionOutput::Ping => {
+                    self.queue.push(Lifetime::Connection, "ping".to_owned());
+                    continue;
+                }
+                SessionOutput::Admitted => Output::Admitted,
+                SessionOutput::Failed(error) => Output::Failed(error),
+                SessionOutput::GaveUp(error) => Output::Event(ClientEvent::GaveUp(error)),
+                SessionOutput::Changed(change) => {
+                    self.state_changed(change.state);
+                    Output::Event(ClientEvent::State(change))
+                }
+            };
+            self.outputs.push_back(output);
+        }
+    }
+
+    fn state_changed(&mut self, state: ClientState) {
+        match state {
+            ClientState::Waiting => {
+                self.queue.end(Lifetime::Connection);
+                if !self.session.is_resumable() {
+                    self.session_lost(&CallFunctionError::Disconnected);
+                }
+            }
+            ClientState::Closed => {
+                self.session_lost(&CallFunctionError::Closed);
+                self.clear_queue();
+            }
+            ClientState::Connecting | ClientState::Open => {}
+        }
+    }
+
+    fn clear_queue(&mut self) {
+        while self.queue.pop().is_some() {}
+    }
+
+    fn texts_left(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.queue.pop()).collect()
+    }
+}
+
+/// Writes a message to others, or to the server.
+pub(crate) fn encode<T: Serialize>(
+    event: &str,
+    data: &T,
+    to: Option<&Recipients>,
+) -> Result<String, SendMessageError> {
+    #[derive(Serialize)]
+    struct Sent<'a, T> {
+        event: &'a str,
+        data: &'a T,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<Value>,
+    }
+    let to = to.map(|to| match to {
+        Recipients::All => json!("all"),
+        Recipients::Peers(peers) => json!(peers),
+    });
+    let sent = serde_json::to_string(&Sent { event, data, to });
+    sent.map_err(|error| SendMessageError::Json(error.to_string()))
+}
+
+/// Returns whether an event is the server's own, and no message of the application.
+fn is_of_server(event: &str) -> bool {
+    matches!(event, "authenticated" | "resumed" | "joined" | "left" | "room_restarted" | "error")
+        || event.starts_with("webrtc:")
+}
+
+/// Returns the members that a message of the server lists.
+fn members(data: &mut Value) -> Option<Vec<RoomMember>> {
+    let Value::Array(peers) = take(data, "peers") else { return None };
+    let mut metadata = take(data, "metadata");
+    let peers = peers.into_iter().filter_map(id);
+    let member = |peer_id: String| {
+        let metadata = metadata.get_mut(&peer_id).map(Value::take).unwrap_or_default();
+        RoomMember { peer_id, metadata }
+    };
+    Some(peers.map(member).collect())
+}
+
+fn member(data: &mut Value) -> Option<RoomMember> {
+    let peer_id = id(take(data, "peer_id"))?;
+    Some(RoomMember { peer_id, metadata: take(data, "metadata") })
+}
+
+/// Takes a field; null if there is none, or no object.
+fn take(data: &mut Value, field: &str) -> Value {
+    data.get_mut(field).map(Value::take).unwrap_or_default()
+}
+
+/// Returns a peer's id.
+fn id(value: Value) -> Option<String> {
+    text(value).filter(|id| !id.is_empty() && id.len() <= MAX_ID)
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Length limit of a peer's id, in bytes. Callboard's have 36.
+const MAX_ID: usize = 256;
+
+#[cfg(test)]
+mod tests;

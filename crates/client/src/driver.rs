@@ -1,0 +1,199 @@
+//! Driver of a client: carries texts and time between its core and its WebSocket.
+
+use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::task::JoinHandle;
+
+use crate::address::Address;
+use crate::core::Output;
+use crate::event::{ClientEvent, ClientState};
+use crate::session::Loss;
+use crate::shared::Shared;
+use crate::socket::{Incoming, Socket, Tls};
+
+/// Task of a client, from its first connection to its end.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    address: Arc<Address>,
+    tls: Tls,
+    max_message: usize,
+    link: Link,
+    events: mpsc::Sender<ClientEvent>,
+    /// Events for which the application has no room: what one text has brought, and a few changes of the state.
+    backlog: VecDeque<ClientEvent>,
+    goodbye: Option<JoinHandle<()>>,
+}
+
+/// The WebSocket, as far as there is one.
+enum Link {
+    None,
+    Opening(BoxFuture<'static, Result<Socket, Loss>>),
+    Open(Box<Socket>),
+}
+
+/// Something that happens to the WebSocket.
+enum Happening {
+    Opened(Box<Socket>),
+    Received(Incoming),
+    Sent,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        address: Address,
+        tls: Tls,
+        events: mpsc::Sender<ClientEvent>,
+        max_message: usize,
+    ) -> Self {
+        Self {
+            shared,
+            address: Arc::new(address),
+            tls,
+            max_message,
+            link: Link::None,
+            events,
+            backlog: VecDeque::new(),
+            goodbye: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            while let Some(output) = self.shared.next_output() {
+                self.carry_out(output);
+            }
+            self.tell();
+            if self.shared.core(|core| core.state()) == ClientState::Closed {
+                break;
+            }
+            self.step().await;
+        }
+        if let Some(goodbye) = self.goodbye.take() {
+            // It has a time limit.
+            _ = goodbye.await;
+        }
+        self.shared.end();
+        while let Some(event) = self.backlog.pop_front() {
+            if self.events.send(event).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Waits for the next thing that happens.
+    async fn step(&mut self) {
+        let Self { shared, link, events, backlog, .. } = &mut *self;
+        // While the application takes no events, nothing more is read, and no time passes for the connection.
+        let (is_free, timeout) = (backlog.is_empty(), shared.core(|core| core.poll_timeout()));
+        let timer = async {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => pending().await,
+            }
+        };
+        let next = tokio::select! {
+            happening = poll_fn(|context| link.poll(context, shared, is_free)) => Some(happening),
+            () = shared.changed() => None,
+            () = timer, if is_free => {
+                shared.core(|core| core.handle_timeout(now()));
+                None
+            }
+            // There is room, or nobody listens any more.
+            _ = events.reserve(), if !is_free => None,
+        };
+        if let Some(happening) = next {
+            self.handle(happening);
+        }
+    }
+
+    fn handle(&mut self, happening: Happening) {
+        let core = &self.shared;
+        match happening {
+            Happening::Opened(socket) => self.link = Link::Open(socket),
+            Happening::Received(Incoming::Text(text)) => {
+                core.core(|core| core.handle_text(&text, now()));
+            }
+            Happening::Received(Incoming::Other) => core.core(|core| core.handle_other_frame()),
+            Happening::Received(Incoming::SignOfLife) => {
+                core.core(|core| core.handle_sign_of_life());
+            }
+            Happening::Received(Incoming::Lost(loss)) => {
+                core.core(|core| core.handle_loss(loss, now()));
+            }
+            Happening::Sent => core.note_sent(),
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Open { resume } => {
+                let (address, tls) = (Arc::clone(&self.address), self.tls.clone());
+                let max_message = self.max_message;
+                let open = async move { Socket::open(&address, resume, max_message, &tls).await };
+                self.link = Link::Opening(open.boxed());
+            }
+            Output::Drop { code, left } => {
+                if let Link::Open(socket) = std::mem::replace(&mut self.link, Link::None) {
+                    self.goodbye = Some(tokio::spawn(socket.close(code, left)));
+                }
+                // Texts that were dropped wait no more.
+                self.shared.note_sent();
+            }
+            Output::Event(event) => self.backlog.push_back(event),
+            Output::Admitted | Output::Failed(_) | Output::Done(..) | Output::Run { .. } => {
+                unreachable!("done by `Shared::next_output`")
+            }
+        }
+    }
+
+    /// Gives the application the events that it has room for.
+    fn tell(&mut self) {
+        while let Some(event) = self.backlog.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => return self.backlog.push_front(event),
+                // Nobody listens any more.
+                Err(TrySendError::Closed(_)) => self.backlog.clear(),
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Returns the next thing that happens to the WebSocket. Reads only if the application has room for events.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        shared: &Shared,
+        is_free: bool,
+    ) -> Poll<Happening> {
+        match self {
+            Self::None => Poll::Pending,
+            Self::Opening(opening) => opening.poll_unpin(context).map(|opened| match opened {
+                Ok(socket) => Happening::Opened(Box::new(socket)),
+                Err(loss) => Happening::Received(Incoming::Lost(loss)),
+            }),
+            Self::Open(socket) => {
+                if socket.poll_send(context, || shared.core(|core| core.poll_text())) {
+                    return Poll::Ready(Happening::Sent);
+                }
+                match is_free {
+                    true => socket.poll_receive(context).map(Happening::Received),
+                    false => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

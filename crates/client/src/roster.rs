@@ -1,0 +1,108 @@
+//! The other members of the room, as far as the client has heard.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::event::{ClientEvent, RoomMember};
+
+/// Members by their ids, with their metadata.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    others: BTreeMap<String, Value>,
+}
+
+impl Roster {
+    pub(crate) fn members(&self) -> Vec<RoomMember> {
+        let others = self.others.iter();
+        others
+            .map(|(peer_id, metadata)| RoomMember {
+                peer_id: peer_id.clone(),
+                metadata: metadata.clone(),
+            })
+            .collect()
+    }
+
+    /// Adds a member; returns none if there is no place for it.
+    pub(crate) fn join(&mut self, member: RoomMember) -> Option<Vec<ClientEvent>> {
+        let known = self.others.contains_key(&member.peer_id);
+        if known {
+            self.others.insert(member.peer_id, member.metadata);
+            return Some(Vec::new());
+        }
+        if self.others.len() >= MAX_MEMBERS {
+            return None;
+        }
+        self.others.insert(member.peer_id.clone(), member.metadata.clone());
+        Some(vec![ClientEvent::Joined(member)])
+    }
+
+    /// Removes a member.
+    pub(crate) fn leave(&mut self, peer_id: &str) -> Vec<ClientEvent> {
+        let gone = self.others.remove(peer_id);
+        gone.map(|_| ClientEvent::Left { peer_id: peer_id.to_owned() }).into_iter().collect()
+    }
+
+    /// Replaces all members; returns what has changed.
+    pub(crate) fn replace(&mut self, present: Vec<RoomMember>) -> Vec<ClientEvent> {
+        let present: BTreeMap<_, _> = present
+            .into_iter()
+            .take(MAX_MEMBERS)
+            .map(|member| (member.peer_id, member.metadata))
+            .collect();
+        let before = std::mem::replace(&mut self.others, present);
+        let gone = before.keys().filter(|peer| !self.others.contains_key(*peer));
+        let gone = gone.map(|peer_id| ClientEvent::Left { peer_id: peer_id.clone() });
+        let come = self.others.iter().filter(|(peer, _)| !before.contains_key(*peer));
+        let come = come.map(|(peer_id, metadata)| {
+            let (peer_id, metadata) = (peer_id.clone(), metadata.clone());
+            ClientEvent::Joined(RoomMember { peer_id, metadata })
+        });
+        gone.chain(come).collect()
+    }
+}
+
+/// Number of members that are remembered: whatever a server says, the client's memory is bounded.
+const MAX_MEMBERS: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(peer_id: &str) -> RoomMember {
+        RoomMember { peer_id: peer_id.to_owned(), metadata: Value::Null }
+    }
+
+    fn left(peer_id: &str) -> ClientEvent {
+        ClientEvent::Left { peer_id: peer_id.to_owned() }
+    }
+
+    #[test]
+    fn each_change_is_reported_once() {
+        let mut roster = Roster::default();
+
+        assert_eq!(roster.join(member("a")), Some(vec![ClientEvent::Joined(member("a"))]));
+        assert_eq!(roster.join(member("a")), Some(vec![]));
+        assert_eq!(roster.leave("b"), []);
+        let changes = roster.replace(vec![member("b"), member("c")]);
+        let joined = |peer| ClientEvent::Joined(member(peer));
+        assert_eq!(changes, [left("a"), joined("b"), joined("c")]);
+        assert_eq!(roster.leave("b"), [left("b")]);
+        assert_eq!(roster.members(), [member("c")]);
+    }
+
+    #[test]
+    fn a_server_cannot_make_it_grow_without_bound() {
+        let mut roster = Roster::default();
+        for number in 0..MAX_MEMBERS {
+            assert!(roster.join(member(&number.to_string())).is_some());
+        }
+
+        assert_eq!(roster.join(member("one more")), None);
+        roster.leave("0");
+        assert!(roster.join(member("one more")).is_some());
+        let more = (0..=MAX_MEMBERS).map(|number| member(&format!("x{number}"))).collect();
+        roster.replace(more);
+        assert_eq!(roster.members().len(), MAX_MEMBERS);
+    }
+}
