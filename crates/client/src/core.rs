@@ -32,8 +32,9 @@ pub(crate) struct Core {
 pub(crate) enum Output {
     /// Opens a WebSocket.
     Open { resume: Option<String> },
-    /// Sends what is left, closes the WebSocket, or ends the attempt to open one, and forgets it.
-    Drop { code: u16, left: Vec<String> },
+    /// Sends what is left, and closes the WebSocket, without a close frame if there is no code; or ends the attempt to
+    /// open one.
+    Drop { code: Option<u16>, left: Vec<String> },
     /// The client has joined for the first time.
     Admitted,
     /// The client has not joined.
@@ -249,7 +250,7 @@ impl Core {
             }
             _ => Recipients::All,
         };
-        self.tell(ClientEvent::Message(RoomMessage { event, data, from, to }));
+        self.tell(ClientEvent::Message(ClientMessage { event, data, from, to }));
         Some(())
     }
 
@@ -356,7 +357,7 @@ impl Core {
                 SessionOutput::Open { resume } => Output::Open { resume },
                 SessionOutput::Drop { code } => {
                     // Only a client that leaves sends what is left.
-                    let left = if code == 1000 { self.texts_left() } else { Vec::new() };
+                    let left = if code == Some(1000) { self.texts_left() } else { Vec::new() };
                     Output::Drop { code, left }
                 }
                 SessionOutput::Ping => {

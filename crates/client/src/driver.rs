@@ -141,7 +141,8 @@ impl Driver {
                 self.link = Link::Opening(open.boxed());
             }
             Output::Drop { code, left } => {
-                if let Link::Open(socket) = std::mem::replace(&mut self.link, Link::None) {
+                let link = std::mem::replace(&mut self.link, Link::None);
+                if let (Link::Open(socket), Some(code)) = (link, code) {
                     self.goodbye = Some(tokio::spawn(socket.close(code, left)));
                 }
                 // Texts that were dropped wait no more.

@@ -18,7 +18,7 @@ pub enum ClientEvent {
         peer_id: String,
     },
     /// A message of the application.
-    Message(RoomMessage),
+    Message(ClientMessage),
     /// A message of the peer's code on the server, on a data channel or in place of one.
     Data {
         /// Label of the channel.
@@ -60,7 +60,7 @@ pub struct RoomMember {
 /// A message of the application.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct RoomMessage {
+pub struct ClientMessage {
     /// Name of the event.
     pub event: String,
     /// Its data; null if it has none.

@@ -54,6 +54,6 @@ pub use error::{
     CallFunctionError, ConnectError, GaveUpError, SendMessageError, ServerError, UpgradeRefusal,
 };
 pub use event::{
-    ChannelData, ClientEvent, ClientState, Recipients, RoomMember, RoomMessage, StateChange,
+    ChannelData, ClientEvent, ClientMessage, ClientState, Recipients, RoomMember, StateChange,
 };
 pub use options::ClientOptions;

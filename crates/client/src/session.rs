@@ -64,9 +64,10 @@ pub(crate) enum SessionOutput {
     Open {
         resume: Option<String>,
     },
-    /// Closes the WebSocket, or ends the attempt to open one, and forgets it.
+    /// Closes the WebSocket, or ends the attempt to open one, and forgets it. Without a code no close frame is sent: the
+    /// server has said nothing that was read, and may take what is sent for an answer to its token.
     Drop {
-        code: u16,
+        code: Option<u16>,
     },
     /// Sends `ping`.
     Ping,
@@ -227,10 +228,8 @@ impl Session {
         let open = self.state == ClientState::Open;
         let turned_away = self.farewell.as_ref().is_some_and(|error| error.code == REJECTED);
         let (code, reason) = loss.said();
-        self.forget_connection(match loss {
-            Loss::Violation { code, .. } => code,
-            _ => UNANSWERED,
-        });
+        let goodbye = if let Loss::Violation { code, .. } = loss { code } else { UNANSWERED };
+        self.forget_connection(open.then_some(goodbye));
         if self.joining {
             return self.fail(loss);
         }
@@ -266,7 +265,7 @@ impl Session {
         if self.state == ClientState::Closed {
             return;
         }
-        self.forget_connection(1000);
+        self.forget_connection(Some(1000));
         self.end("closed by this client".into(), None);
     }
 
@@ -391,7 +390,7 @@ impl Session {
     }
 
     /// Closes and forgets the connection; `code` is for a WebSocket that is still open.
-    fn forget_connection(&mut self, code: u16) {
+    fn forget_connection(&mut self, code: Option<u16>) {
         self.ping_at = None;
         self.probe_until = None;
         self.join_until = None;

@@ -138,7 +138,7 @@ fn peers_cannot_imitate_the_server() {
         let data = json!({ "peer_id": "a" });
         let text = json!({ "event": event, "data": data, "from": "a", "to": ["me"] }).to_string();
 
-        let message = RoomMessage {
+        let message = ClientMessage {
             event: event.into(),
             data,
             from: Some("a".into()),
@@ -230,7 +230,7 @@ fn closing_sends_what_waits_and_ends_the_calls() {
     core.close();
 
     let told = outputs(&mut core);
-    let Some(Output::Drop { code: 1000, left }) = told.first() else { panic!("{told:?}") };
+    let Some(Output::Drop { code: Some(1000), left }) = told.first() else { panic!("{told:?}") };
     assert_eq!((left.len(), &*left[0]), (2, "1"));
     assert!(told.contains(&Output::Done(id, Err(CallFunctionError::Closed))));
     assert_eq!(core.send("2".into(), now), Err(SendMessageError::Closed));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer};
-use callboard_client::{Client, ClientEvent, ClientOptions, ClientState, RoomMessage};
+use callboard_client::{Client, ClientEvent, ClientMessage, ClientOptions, ClientState};
 use callboard_room_supervisor::*;
 use callboard_signaling::rpc::{HookContext, HookError, Hooks};
 use callboard_signaling::*;
@@ -34,7 +34,7 @@ impl Room for TestRoom {
         }
     }
 
-    fn on_forward(&mut self, message: Message) -> Option<Message> {
+    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
         assert_ne!(message.event, "explode_room");
         Some(message)
     }
@@ -56,14 +56,14 @@ impl Peer for TestPeer {
         Ok(JoinRequest { credentials, metadata: Value::Null, room })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<Init<Self>, Refused> {
+    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
         match auth.credentials["name"].as_str() {
             Some("impostor") => Err("wrong_credentials".into()),
             _ => Ok(Self.into()),
         }
     }
 
-    fn on_receive(&mut self, message: Message, context: &Context) -> Option<Message> {
+    fn on_receive(&mut self, message: RoomMessage, context: &PeerContext) -> Option<RoomMessage> {
         match message.event.as_str() {
             "kick_me" => context.client.close(4001, "kicked out").expect("a good code"),
             // Calls the client's function of this name.
@@ -76,7 +76,7 @@ impl Peer for TestPeer {
                         Ok(answer) => json!({ "ok": answer }),
                         Err(error) => json!({ "error": error.to_string() }),
                     };
-                    _ = client.send_to_client(&Message::new("called", &answer).expect("JSON"));
+                    _ = client.send_to_client(&RoomMessage::new("called", &answer).expect("JSON"));
                 });
             }
             _ => return Some(message),
@@ -174,7 +174,7 @@ pub(crate) async fn next(client: &mut Client) -> ClientEvent {
 }
 
 /// Returns the next message of the application, which must come next.
-pub(crate) async fn message(client: &mut Client) -> RoomMessage {
+pub(crate) async fn message(client: &mut Client) -> ClientMessage {
     match next(client).await {
         ClientEvent::Message(message) => message,
         other => panic!("no message, but {other:?}"),
