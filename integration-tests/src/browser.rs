@@ -28,8 +28,8 @@ pub enum Kind {
 /// page has a [`Fault`] that the test does not expect.
 #[derive(Debug)]
 pub struct Browser {
-    // Fields are dropped in this order: the pages are judged while they are there, the profile goes when no process writes to
-    // it any more.
+    // Fields are dropped in this order: the pages are judged while they are there, the profile goes when no process
+    // writes to it any more.
     faults: FaultCollector,
     client: Client,
     driver: Brood,
@@ -90,8 +90,8 @@ impl Browser {
         Self { faults, client, driver, home }
     }
 
-    /// Expects faults of this kind whose text contains all these words, as often as they come. Every other fault in any of
-    /// its pages fails the test when the browser is closed or dropped.
+    /// Expects faults of this kind whose text contains all these words, as often as they come. Every other fault in any
+    /// of its pages fails the test when the browser is closed or dropped.
     pub fn expect_fault(&self, kind: FaultKind, words: &[&str]) {
         self.faults.expect(kind, words);
     }

@@ -1,8 +1,8 @@
 //! Network namespace of one test.
 //!
-//! Browsers do not use loopback addresses for ICE, and Firefox gathers nothing without a default route. So each test gets a
-//! network namespace with `lo` (a page at `http://127.0.0.1` counts as a secure context, which cameras need) and a veth pair
-//! that carries [`ADDRESS`] and the default route (what ICE uses).
+//! Browsers do not use loopback addresses for ICE, and Firefox gathers nothing without a default route. So each test
+//! gets a network namespace with `lo` (a page at `http://127.0.0.1` counts as a secure context, which cameras need) and
+//! a veth pair that carries [`ADDRESS`] and the default route (what ICE uses).
 //!
 //! The namespace has no name: the test's thread moves into it, its sockets and child processes are created in it, and
 //! the kernel removes it with the last of them. Nothing is left to clean up, and tests do not see each other.

@@ -89,8 +89,8 @@ pub fn free_port() -> u16 {
 
 /// Program together with all processes that it starts, directly or indirectly.
 ///
-/// It runs in a process namespace whose first process lives as long as this end of its standard input is open. When that
-/// closes, also because the test process was killed, the kernel ends every process inside.
+/// It runs in a process namespace whose first process lives as long as this end of its standard input is open. When
+/// that closes, also because the test process was killed, the kernel ends every process inside.
 #[derive(Debug)]
 pub struct Brood {
     first: Child,

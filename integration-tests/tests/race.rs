@@ -1,5 +1,5 @@
-//! The ClientHello race over real sockets: a third party sends forged hellos and other datagrams while two endpoints shake
-//! hands, from another address and in the name of one of them.
+//! The ClientHello race over real sockets: a third party sends forged hellos and other datagrams while two endpoints
+//! shake hands, from another address and in the name of one of them.
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 #[path = "../../crates/ice-handshake/tests/forgery/mod.rs"]

@@ -156,7 +156,8 @@ impl Outbox {
     /// Queues this text for the client, after all earlier ones.
     ///
     /// # Errors
-    /// [`OutboxClosedError`] once the connection is being closed; one frame too many closes it ([`CloseFrame::TOO_SLOW`]).
+    /// [`OutboxClosedError`] once the connection is being closed; one frame too many closes it
+    /// ([`CloseFrame::TOO_SLOW`]).
     pub fn push(&self, frame: ByteString) -> Result<(), OutboxClosedError> {
         self.add(frame, Line::tell)
     }

@@ -32,7 +32,8 @@ pub enum DescriptionError {
         /// Allowed number of lines.
         limit: usize,
     },
-    /// An answer accepts more than one section, and has no `a=group:BUNDLE` (RFC 9143; `max-bundle` is the only policy).
+    /// An answer accepts more than one section, and has no `a=group:BUNDLE` (RFC 9143; `max-bundle` is the only
+    /// policy).
     #[error("the answer accepts several sections without a BUNDLE group")]
     NoBundle,
     /// The BUNDLE group names a section that does not exist.

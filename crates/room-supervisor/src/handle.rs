@@ -137,7 +137,8 @@ impl RoomHandle {
         }
     }
 
-    /// Forwards a message from the server: to the addressees in [`RoomMessage::to`], as if [`RoomMessage::from`] had sent it.
+    /// Forwards a message from the server: to the addressees in [`RoomMessage::to`], as if [`RoomMessage::from`] had
+    /// sent it.
     ///
     /// # Errors
     /// [`ForwardError`]; no peer got the message then.

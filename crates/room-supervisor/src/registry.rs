@@ -12,8 +12,8 @@ use crate::handle::RoomHandle;
 #[error("a room named `{0}` is registered")]
 pub struct RegisterError(pub String);
 
-/// RoomRegistry in which rooms are found by name. A room registers itself when it starts, and its name is free again when
-/// it has ended.
+/// Registry in which rooms are found by name. A room registers itself when it starts, and its name is free again
+/// when it has ended.
 ///
 /// The default is [`LocalRegistry`]. Another one may keep names elsewhere as well, or change how they are compared. It
 /// is called from many threads and must not block.

@@ -100,7 +100,8 @@ impl SupervisorRef {
     /// `terminate_child` of a pid). An instance that has ended already is no error.
     ///
     /// # Errors
-    /// [`TerminateChildError::NotFound`] if the instance is alive and of another supervisor, or this one is not dynamic.
+    /// [`TerminateChildError::NotFound`] if the instance is alive and of another supervisor, or this one is not
+    /// dynamic.
     pub async fn terminate_instance(
         &self,
         instance: InstanceId,

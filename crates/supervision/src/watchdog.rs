@@ -1,8 +1,8 @@
 //! Watchdog that reports which actor blocks its thread.
 //!
 //! Every thread that polls instances records in its [`ThreadActivity`] which one it polls. The watchdog's own thread
-//! checks all of them a few times a second: a thread that is in the same poll for too long is blocked, and with it every
-//! other actor on it. To record a poll is two stores to memory that no other thread writes.
+//! checks all of them a few times a second: a thread that is in the same poll for too long is blocked, and with it
+//! every other actor on it. To record a poll is two stores to memory that no other thread writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};

@@ -28,8 +28,8 @@ pub struct Network {
 /// STUN and TURN servers.
 #[derive(Args, Clone, Debug, Default)]
 pub struct IceServers {
-    /// A STUN or TURN server, such as stun:stun.example or turn:turn.example:3478,USERNAME,PASSWORD. Everybody who may see
-    /// the page gets the password. More than once for more of them
+    /// A STUN or TURN server, such as stun:stun.example or turn:turn.example:3478,USERNAME,PASSWORD. Everybody who may
+    /// see the page gets the password. More than once for more of them
     #[arg(long = "ice-server", value_name = "URL[,USERNAME,PASSWORD]", value_parser = ice_server)]
     pub list: Vec<IceServer>,
 }

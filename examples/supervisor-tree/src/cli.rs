@@ -17,8 +17,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Token, of at least 8 characters, that lets a client read the tree and inject faults from anywhere. Without it only
-    /// this machine may
+    /// Token, of at least 8 characters, that lets a client read the tree and inject faults from anywhere. Without it
+    /// only this machine may
     #[arg(long, value_name = "TOKEN", env = "CALLBOARD_ADMIN_TOKEN", hide_env_values = true, value_parser = token)]
     pub(crate) admin_token: Option<String>,
 
@@ -32,8 +32,8 @@ pub(crate) struct Cli {
     #[arg(long, conflicts_with = "headless")]
     pub(crate) watch: bool,
 
-    /// Run without browsers: inject faults into peers in this process, and print the recovery times. Ends with code 0 if
-    /// all recovered in time
+    /// Run without browsers: inject faults into peers in this process, and print the recovery times. Ends with code 0
+    /// if all recovered in time
     #[arg(long)]
     pub(crate) headless: bool,
 

@@ -41,9 +41,9 @@ use super::{ComponentInfo, Handshake, HandshakeFactory, Init, InitData, Session,
 /// # Ok::<(), CertificateError>(())
 /// ```
 pub trait Wrap: Send + 'static {
-    /// Returns what becomes of a step of the handshake inside: of each that [`connection_ready`](Self::connection_ready),
-    /// [`recv_from_peer`](Self::recv_from_peer) and [`handle_timeout`](Self::handle_timeout) return by default. Default:
-    /// the step as it is.
+    /// Returns what becomes of a step of the handshake inside: of each that
+    /// [`connection_ready`](Self::connection_ready), [`recv_from_peer`](Self::recv_from_peer) and
+    /// [`handle_timeout`](Self::handle_timeout) return by default. Default: the step as it is.
     fn step(&mut self, inner: &mut dyn Handshake, now: Instant, step: Step) -> Step {
         let _ = (inner, now);
         step

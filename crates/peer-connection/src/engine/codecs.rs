@@ -48,8 +48,8 @@ pub(super) fn codecs(engine: &MediaEngine, registry: &InterceptorRegistry) -> Co
 
 /// Returns the payload types to offer first, of codecs and their retransmissions: Firefox's own.
 ///
-/// Firefox returns to its own in later offers, also when others were negotiated, and then accepts no others; the payload types
-/// of a peer connection cannot change. The other browsers keep to what was negotiated.
+/// Firefox returns to its own in later offers, also when others were negotiated, and then accepts no others; the
+/// payload types of a peer connection cannot change. The other browsers keep to what was negotiated.
 fn numbers(params: &[PayloadParams]) -> Vec<(u8, Option<u8>)> {
     let firefox: Vec<Option<(u8, u8)>> =
         params.iter().map(|one| firefox_number(&one.spec())).collect();

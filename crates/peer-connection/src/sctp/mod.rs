@@ -36,8 +36,8 @@ pub enum SctpViolation {
     /// The peer sends a message larger than `a=max-message-size` of this side (RFC 8841 §6).
     #[error("the peer sends a message larger than is taken")]
     MessageTooLarge,
-    /// The engine has given the association up, and the peer has not: messages that can never be completed have filled the
-    /// receive window, or the peer broke the protocol in another way.
+    /// The engine has given the association up, and the peer has not: messages that can never be completed have filled
+    /// the receive window, or the peer broke the protocol in another way.
     #[error("the association with the peer was lost")]
     AssociationLost,
 }

@@ -5,7 +5,8 @@ use str0m::channel::{ChannelConfig, Reliability};
 use crate::attacker::*;
 use crate::packets::*;
 
-/// Opens forty channels of four kinds, and sends large messages and small ones until all of the reliable ones are echoed.
+/// Opens forty channels of four kinds, and sends large messages and small ones until all of the reliable ones are
+/// echoed.
 pub(crate) fn honest(peer: &mut Attacker) {
     peer.be_honest();
     peer.loss = 50;

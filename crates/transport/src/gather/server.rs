@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize, Serializer};
 /// let servers: Vec<IceServer> = serde_json::from_str(
 ///     r#"[
 ///         "stun:stun.example.org:3478",
-///         {"urls": ["turn:turn.example.org", "turns:turn.example.org?transport=tcp"], "username": "u", "credential": "c"}
+///         {"urls": ["turn:turn.example.org", "turns:turn.example.org?transport=tcp"],
+///          "username": "u", "credential": "c"}
 ///     ]"#,
 /// )?;
 /// assert_eq!(servers[1].urls[1].to_string(), "turns:turn.example.org:5349?transport=tcp");

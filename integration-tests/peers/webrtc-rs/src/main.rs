@@ -1,5 +1,5 @@
-//! A peer connection of the crate `webrtc`, led by JSON lines: it reads {id, do, ...} and writes {id, ok}, {id, error} and
-//! {event, ...}. `browser_peer.js` says what it can be told. It ends with its standard input.
+//! A peer connection of the crate `webrtc`, led by JSON lines: it reads {id, do, ...} and writes {id, ok}, {id, error}
+//! and {event, ...}. `browser_peer.js` says what it can be told. It ends with its standard input.
 //!
 //! With the argument `serve` and an address it answers offers over HTTP instead.
 

@@ -1,5 +1,5 @@
-//! Media that is made up. The crate `webrtc` has no codecs: what it sends is shaped like VP8 and Opus, and what it receives
-//! is counted as the frames that are complete, beginning with a key frame.
+//! Media that is made up. The crate `webrtc` has no codecs: what it sends is shaped like VP8 and Opus, and what it
+//! receives is counted as the frames that are complete, beginning with a key frame.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! Peer connections that send back what comes on data channels, for `integration-tests/load`: an offer that is posted to
-//! /echo gets its answer, with all candidates.
+//! Peer connections that send back what comes on data channels, for `integration-tests/load`: an offer that is posted
+//! to /echo gets its answer, with all candidates.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

@@ -1,4 +1,5 @@
-//! Slot of an actor for its component's handshake: starts it, keeps what comes before it runs, and enforces its deadline.
+//! Slot of an actor for its component's handshake: starts it, keeps what comes before it runs, and enforces its
+//! deadline.
 
 use std::time::Duration;
 
