@@ -51,8 +51,8 @@ pub struct SetLocalDescription(pub Option<SessionDescription>);
 pub struct SetRemoteDescription(pub SessionDescription);
 
 /// Makes an offer of this side's changes, sets it, and returns it: the effect of [`SetLocalDescription`] without a
-/// description and of [`LocalDescription`], in one command. Only in the signaling state `stable`: a pending offer is not
-/// made again.
+/// description and of [`LocalDescription`], in one command. Only in the signaling state `stable`: a pending offer is
+/// not made again.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<SessionDescription, SetDescriptionError>")]
 pub struct MakeOffer;

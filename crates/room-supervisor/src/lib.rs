@@ -1,7 +1,7 @@
 //! Rooms as supervised actors: members, message forwarding, and recovery when a room fails.
 //!
 //! A [`Room`] is a behaviour that an application writes; [`Rooms`] opens rooms under a supervisor and finds them by
-//! name. A peer takes a [seat](RoomHandle::seat), [joins](Membership::join), and [forwards](Membership::forward)
+//! name. A peer [reserves](RoomHandle::reserve) a place, [joins](Membership::join), and [forwards](Membership::forward)
 //! messages; messages from the room go through its [`Outbox`]. This crate knows neither HTTP nor WebSocket.
 //!
 //! ```

@@ -113,8 +113,8 @@ fn a_server_that_has_just_come_back_has_refused_nothing() {
     });
 }
 
-/// Firefox closes a page's connections with 1001 before it tells the page that it leaves it; `stop()` does the same to a
-/// page that stays.
+/// Firefox closes a page's connections with 1001 before it tells the page that it leaves it; `stop()` does the same to
+/// a page that stays.
 #[test]
 fn firefox_asks_for_no_session_that_it_has_ended_itself() {
     on_a_stage_of_its_own(async || {

@@ -13,8 +13,9 @@ use super::{ComponentId, Handshake, HandshakeData, HandshakeError, Init, PlainSe
 
 /// Actor that runs one [`Handshake`]: feeds it datagrams and the time, reports the results to its owner, and stops.
 ///
-/// Its overall deadline runs from when its component is ready. If it dies (by a panic, or with its thread), its owner learns so
-/// by [`monitor`](callboard_supervision::monitor). If its owner ends or drops its [`HandshakeHandle`], it closes.
+/// Its overall deadline runs from when its component is ready. If it dies (by a panic, or with its thread), its owner
+/// learns so by [`monitor`](callboard_supervision::monitor). If its owner ends or drops its [`HandshakeHandle`], it
+/// closes.
 ///
 /// [`HandshakeHandle`]: super::HandshakeHandle
 pub struct HandshakeActor {
