@@ -217,7 +217,8 @@ pub struct WriteSample {
 }
 
 /// Sends a packet. Only for connections in RTP mode. One that is refused, as with a payload type that was not
-/// negotiated, is also counted ([`PeerConnectionCounters::writes_refused`]), for senders that do not wait for the answer.
+/// negotiated, is also counted ([`PeerConnectionCounters::writes_refused`]), for senders that do not wait for the
+/// answer.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), WriteError>")]
 pub struct WriteRtp {

@@ -372,7 +372,8 @@ impl PeerConnectionHandle {
     }
 
     /// Sends a message if the mailbox has room, and does not wait. The answer is lost: of media and data, those that
-    /// are refused are counted ([`PeerConnectionCounters::writes_refused`](crate::PeerConnectionCounters::writes_refused)).
+    /// are refused are counted
+    /// ([`PeerConnectionCounters::writes_refused`](crate::PeerConnectionCounters::writes_refused)).
     ///
     /// # Errors
     /// [`CallError`], when the connection has ended or has no room.

@@ -1,8 +1,8 @@
 //! WebSocket edge of an actix server: upgrade requests, sockets, socket links, request checks, TLS.
 //!
 //! It knows no peer and no room. An application opens a socket with an [`Upgrade`], ties it to an actor of its own by a
-//! [`SocketLink`], and sends through the link's [`Outbox`]. The link survives the socket: with a grace period, the client
-//! may come back with another one. This is the only crate that names actix-web-actors.
+//! [`SocketLink`], and sends through the link's [`Outbox`]. The link survives the socket: with a grace period, the
+//! client may come back with another one. This is the only crate that names actix-web-actors.
 
 mod admission;
 mod authority;

@@ -1,8 +1,8 @@
 //! Socket link: ties an actor, its owner, to its client's WebSocket, to the next one, or to none for a while.
 //!
-//! The owner's instances and the client's sockets start and end on their own threads. What they must agree on is decided
-//! here under one lock: which socket is the owner's, whether it waits for another one, and which of two new ones gets
-//! it.
+//! The owner's instances and the client's sockets start and end on their own threads. What they must agree on is
+//! decided here under one lock: which socket is the owner's, whether it waits for another one, and which of two new
+//! ones gets it.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -51,8 +51,8 @@ pub struct LinkOptions {
     pub requested: Instant,
 }
 
-/// Texts of an application's protocol that the edge sends by itself: when they are due, the actor behind the link may be
-/// on another thread, or not there yet.
+/// Texts of an application's protocol that the edge sends by itself: when they are due, the actor behind the link may
+/// be on another thread, or not there yet.
 pub trait EdgeTexts: Send + Sync + 'static {
     /// Returns the first text to a client that has come back. It must hold the offer, or the client cannot come back
     /// again.
@@ -410,8 +410,8 @@ impl SocketLink {
         }
     }
 
-    /// Cuts the socket's connection if it does not end in time. On a server that cannot cut, the owner does not wait for
-    /// it.
+    /// Cuts the socket's connection if it does not end in time. On a server that cannot cut, the owner does not wait
+    /// for it.
     fn cut(&self, state: &State) {
         let LinkState::Here { number, tcp, .. } = &state.socket else { return };
         let (this, number) = (Weak::clone(&self.itself), *number);

@@ -9,7 +9,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::tcp_connection::TcpConnection;
 
-/// Input of a WebSocket, for the owner behind it. The [`SocketLink`](crate::SocketLink) tells the owner when the socket ends.
+/// Input of a WebSocket, for the owner behind it. The [`SocketLink`](crate::SocketLink) tells the owner when the socket
+/// ends.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct FromSocket {

@@ -23,8 +23,8 @@ use tokio::time::{Sleep, sleep};
 /// Creates middleware that answers a request with 408 and ends its connection if the body has not come within `limit`
 /// after the head; it also ends the connection if the handler does not read the whole body. Without it a client can
 /// keep a connection open for ever by never ending its body. The routes of
-/// `callboard-signaling` and `callboard-admin` have it. What a client sends after the answer 101 is not a body, and may take any time; that
-/// a request asks for another protocol changes nothing.
+/// `callboard-signaling` and `callboard-admin` have it. What a client sends after the answer 101 is not a body, and may
+/// take any time; that a request asks for another protocol changes nothing.
 ///
 /// ```no_run
 /// # use std::time::Duration;

@@ -14,8 +14,8 @@ use crate::counters::Count;
 use crate::options::Policy;
 use crate::peer::Peer;
 
-/// Returns the resume token in the request's query, if there is one and resumption is enabled. ResumeTokens hold no character
-/// that is escaped in a query.
+/// Returns the resume token in the request's query, if there is one and resumption is enabled. ResumeTokens hold no
+/// character that is escaped in a query.
 pub(super) fn token<'a>(policy: &Policy, request: &'a HttpRequest) -> Option<&'a str> {
     let query = request.query_string().split('&');
     query.filter(|_| !policy.resume_grace.is_zero()).find_map(|pair| pair.strip_prefix("resume="))
