@@ -20,8 +20,8 @@ use crate::socket::Tls;
 
 /// A member of a room, with its events. Everything else it does through its [`ClientHandle`], to which it dereferences.
 ///
-/// The client leaves the room when it and all its handles are dropped, or when one of them [closes](ClientHandle::close)
-/// it. While a handle is left, events that nobody takes are dropped with the `Client`.
+/// The client leaves the room when it and all its handles are dropped, or when one of them
+/// [closes](ClientHandle::close) it. While a handle is left, events that nobody takes are dropped with the `Client`.
 pub struct Client {
     handle: ClientHandle,
     events: mpsc::Receiver<ClientEvent>,

@@ -2,8 +2,8 @@
 //!
 //! A [`Client`] is a member of a room: it joins over a WebSocket, exchanges messages with the other members, and calls
 //! functions in both directions. A connection that is lost is reopened: the session is resumed where the server allows
-//! it, else the client joins the room as a new peer. It runs on any tokio runtime, actix's among them, and knows nothing
-//! of the server's crates.
+//! it, else the client joins the room as a new peer. It runs on any tokio runtime, actix's among them, and knows
+//! nothing of the server's crates.
 //!
 //! ```no_run
 //! use callboard_client::{Client, ClientEvent, ClientOptions, Recipients};

@@ -64,8 +64,8 @@ pub(crate) enum SessionOutput {
     Open {
         resume: Option<String>,
     },
-    /// Closes the WebSocket, or ends the attempt to open one, and forgets it. Without a code no close frame is sent: the
-    /// server has said nothing that was read, and may take what is sent for an answer to its token.
+    /// Closes the WebSocket, or ends the attempt to open one, and forgets it. Without a code no close frame is sent:
+    /// the server has said nothing that was read, and may take what is sent for an answer to its token.
     Drop {
         code: Option<u16>,
     },
@@ -447,7 +447,8 @@ impl Tally {
     }
 }
 
-/// Returns whether the client must not come back: the peer was stopped, the room closed, or the application has said so.
+/// Returns whether the client must not come back: the peer was stopped, the room closed, or the application has said
+/// so.
 fn is_for_good(code: u16) -> bool {
     code == 1000 || (4000..=4999).contains(&code)
 }
