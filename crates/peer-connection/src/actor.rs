@@ -11,7 +11,9 @@ use callboard_ice_handshake::handshake::{
     ComponentId, ComponentInfo, Fingerprint, HandshakeError, HandshakeEvent, HandshakeFactory,
     HandshakeOutput, HandshakeOwner, HandshakeSlot, HandshakeSpec, InitData, Role,
 };
-use callboard_supervision::{Down, Exit, ExitReason, Placement, SupervisorRef};
+use callboard_supervision::{
+    Core, Down, Drive, Driver, Exit, ExitReason, Placement, SupervisorRef,
+};
 use callboard_transport::Label;
 use callboard_transport::gather::{Transport, TransportEvent, TransportOptions};
 use callboard_transport::mux::{MuxHandle, PacketClass};
@@ -30,7 +32,7 @@ use crate::session::{Session, SessionOutput};
 /// answers each; reports to its owner by [`PeerConnectionEvent`]s. It ends when either side closes it, and when
 /// its owner ends.
 pub struct PeerConnection {
-    session: Session,
+    driver: Driver<Session>,
     transport: Option<Transport>,
     /// Options of the transport, until it is started.
     transport_options: Option<TransportOptions>,
@@ -42,8 +44,6 @@ pub struct PeerConnection {
     settling: bool,
     /// Whether a timer runs that looks at a slow owner again.
     looking_again: bool,
-    /// Time of the next wake-up; it also handles what is due later.
-    wake_up: Option<(Instant, SpawnHandle)>,
     batch: Batch,
     /// Number of messages and packets that were written and not yet let out.
     written: usize,
@@ -82,13 +82,13 @@ impl PeerConnection {
         };
         let HandshakeHome { supervisor, placement, deadline } = handshakes;
         Ok(Self {
-            session: Session::new(
+            driver: Driver::new(Session::new(
                 id,
                 Arc::clone(&api.inner),
                 certificate,
                 Instant::now(),
                 SystemTime::now(),
-            ),
+            )),
             transport: None,
             transport_options: Some(TransportOptions {
                 servers: if settings.ice_lite {
@@ -107,51 +107,10 @@ impl PeerConnection {
             outbox: Outbox::new(id, owner, settings.max_unread),
             settling: false,
             looking_again: false,
-            wake_up: None,
             batch: Batch::default(),
             written: 0,
             loss: None,
         })
-    }
-
-    /// Lets the core do something, then does what the core wants done. All inputs go through here.
-    fn drive<R>(
-        &mut self,
-        ctx: &mut Context<Self>,
-        call: impl FnOnce(&mut Session, Instant) -> R,
-    ) -> R {
-        let result = self.work(ctx, call);
-        self.settle(ctx);
-        result
-    }
-
-    fn work<R>(
-        &mut self,
-        ctx: &mut Context<Self>,
-        call: impl FnOnce(&mut Session, Instant) -> R,
-    ) -> R {
-        let result = call(&mut self.session, Instant::now());
-        // ICE alone drives it every few seconds: so a lost owner is noticed.
-        if !self.outbox.has_owner() {
-            self.session.close(Instant::now(), CloseReason::Closed);
-        }
-        while let Some(output) = self.session.poll_output() {
-            self.obey(output, ctx);
-        }
-        result
-    }
-
-    /// Sends what the core wants sent, and tells the owner what happened.
-    fn settle(&mut self, ctx: &mut Context<Self>) {
-        if let Some(transport) = &self.transport {
-            self.batch.flush(transport);
-        }
-        if !self.outbox.flush() {
-            // There is no owner any more.
-            return self.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
-        }
-        self.look_again(ctx);
-        self.set_wake_up(ctx);
     }
 
     /// Settles once all waiting packets have been handled: an owner on another thread is woken once for all of them,
@@ -181,7 +140,58 @@ impl PeerConnection {
         }
     }
 
-    fn obey(&mut self, output: SessionOutput, ctx: &mut Context<Self>) {
+    /// Closes while outputs are carried out: those of the close follow.
+    fn close_now(&mut self, reason: CloseReason) {
+        self.driver.core_mut().close(Instant::now(), reason);
+    }
+
+    /// Returns whether injected loss drops the next datagram.
+    fn loses(&mut self) -> bool {
+        let lost = self.loss.as_mut().is_some_and(Loss::next);
+        if lost {
+            self.driver.core_mut().datagram_lost();
+        }
+        lost
+    }
+
+    fn start_handshake(
+        &mut self,
+        role: Role,
+        fingerprints: Vec<Fingerprint>,
+        ctx: &mut Context<Self>,
+    ) {
+        let component = ComponentInfo::new(COMPONENT, role == Role::Server)
+            .with_role(role)
+            .with_label(Label::new(self.home.id));
+        let mut spec = HandshakeSpec::new(component, Arc::clone(&self.home.factory));
+        spec.deadline = self.home.deadline;
+        spec.placement = self.home.placement.clone();
+        self.handshake.set_remote_init_data(InitData::Fingerprints(fingerprints));
+        self.handshake.start(&self.home.handshakes, self.home.id.to_string(), spec, ctx);
+    }
+
+    /// Delivers later what the owner had no room for: the owner does not say when it has room again.
+    fn look_again(&mut self, ctx: &mut Context<Self>) {
+        if !self.outbox.is_behind() || std::mem::replace(&mut self.looking_again, true) {
+            return;
+        }
+        ctx.run_later(LOOK_AGAIN, |this, ctx| {
+            this.looking_again = false;
+            if this.outbox.flush() {
+                this.look_again(ctx);
+            } else {
+                this.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
+            }
+        });
+    }
+}
+
+impl Drive<Session> for PeerConnection {
+    fn driver(&mut self) -> &mut Driver<Session> {
+        &mut self.driver
+    }
+
+    fn carry_out(&mut self, output: SessionOutput, ctx: &mut Context<Self>) {
         match output {
             SessionOutput::Transmit(transmit) => {
                 if self.loses() {
@@ -193,9 +203,9 @@ impl PeerConnection {
             }
             SessionOutput::Event(event) => match self.outbox.tell(event) {
                 Told::Waits => {}
-                Told::Dropped => self.session.media_dropped(),
-                Told::Full => self.session.close(Instant::now(), CloseReason::OwnerTooSlow),
-                Told::NoOwner => self.session.close(Instant::now(), CloseReason::Closed),
+                Told::Dropped => self.driver.core_mut().media_dropped(),
+                Told::Full => self.close_now(CloseReason::OwnerTooSlow),
+                Told::NoOwner => self.close_now(CloseReason::Closed),
             },
             SessionOutput::AddUfrag(ufrag) => {
                 // Credentials are random: no other connection has them.
@@ -234,68 +244,18 @@ impl PeerConnection {
         }
     }
 
-    /// Returns whether injected loss drops the next datagram.
-    fn loses(&mut self) -> bool {
-        let lost = self.loss.as_mut().is_some_and(Loss::next);
-        if lost {
-            self.session.datagram_lost();
+    /// Sends what the core wants sent, and tells the owner what happened.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        if let Some(transport) = &self.transport {
+            self.batch.flush(transport);
         }
-        lost
-    }
-
-    fn start_handshake(
-        &mut self,
-        role: Role,
-        fingerprints: Vec<Fingerprint>,
-        ctx: &mut Context<Self>,
-    ) {
-        let component = ComponentInfo::new(COMPONENT, role == Role::Server)
-            .with_role(role)
-            .with_label(Label::new(self.home.id));
-        let mut spec = HandshakeSpec::new(component, Arc::clone(&self.home.factory));
-        spec.deadline = self.home.deadline;
-        spec.placement = self.home.placement.clone();
-        self.handshake.set_remote_init_data(InitData::Fingerprints(fingerprints));
-        self.handshake.start(&self.home.handshakes, self.home.id.to_string(), spec, ctx);
-    }
-
-    /// Delivers later what the owner had no room for: the owner does not say when it has room again.
-    fn look_again(&mut self, ctx: &mut Context<Self>) {
-        if !self.outbox.is_behind() || std::mem::replace(&mut self.looking_again, true) {
-            return;
+        // ICE alone drives it every few seconds: so a lost owner is noticed.
+        let has_owner = self.outbox.flush() && self.outbox.has_owner();
+        if !has_owner && !self.driver.core().is_closed() {
+            return self.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
         }
-        ctx.run_later(LOOK_AGAIN, |this, ctx| {
-            this.looking_again = false;
-            if this.outbox.flush() {
-                this.look_again(ctx);
-            } else {
-                this.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
-            }
-        });
-    }
-
-    fn set_wake_up(&mut self, ctx: &mut Context<Self>) {
-        let Some(due) = self.session.poll_timeout() else { return };
-        if let Some((at, timer)) = self.wake_up {
-            // Most datagrams put off what is due; the timer looks again when it fires.
-            if at <= due {
-                return;
-            }
-            ctx.cancel_future(timer);
-        }
-        let now = Instant::now();
-        // What is due at once, again and again, must not keep others waiting.
-        let wait = due.saturating_duration_since(now).clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
-        let timer = ctx.run_later(wait, |this, ctx| {
-            this.wake_up = None;
-            let now = Instant::now();
-            if this.session.poll_timeout().is_some_and(|due| due <= now) {
-                this.drive(ctx, Session::handle_timeout);
-            } else {
-                this.set_wake_up(ctx);
-            }
-        });
-        self.wake_up = Some((now + wait, timer));
+        self.look_again(ctx);
+        self.schedule(ctx);
     }
 }
 
@@ -332,7 +292,7 @@ impl StreamHandler<TransportEvent> for PeerConnection {
             TransportEvent::Datagram(_) if self.loses() => {}
             TransportEvent::Datagram(datagram) => {
                 let media = datagram.class == PacketClass::Rtp;
-                self.work(ctx, |session, now| {
+                self.feed(ctx, |session, now| {
                     session.handle_datagram(
                         now,
                         datagram.received,
@@ -415,5 +375,3 @@ const MAILBOX: usize = 1_024;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Most messages and packets that are let out together: as many datagrams as one call takes.
 const WRITTEN: usize = 64;
-const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
-const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);

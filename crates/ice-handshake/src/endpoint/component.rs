@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use callboard_supervision::Core;
 use callboard_transport::mux::{PacketClass, Transmit};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState};
@@ -71,6 +72,47 @@ enum Phase {
     Over,
 }
 
+impl Core for Component {
+    type Output = ComponentOutput;
+
+    fn poll_output(&mut self) -> Option<ComponentOutput> {
+        self.output.pop_front()
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        let session = match &self.phase {
+            Phase::Session(session) => session.poll_timeout(),
+            _ => None,
+        };
+        let consent = self
+            .disconnected_since
+            .filter(|_| !self.failed)
+            .map(|since| since + self.consent_timeout);
+        [self.agent.poll_timeout(), self.connect_by, consent, session].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.agent.handle_timeout(now);
+        if self.connect_by.is_some_and(|due| due <= now) {
+            self.connect_by = None;
+            self.fail(ComponentError::NotConnected(self.connect_timeout));
+        }
+        if !self.failed
+            && self.disconnected_since.is_some_and(|since| since + self.consent_timeout <= now)
+        {
+            self.fail(ComponentError::ConsentExpired(self.consent_timeout));
+        }
+        if let Phase::Session(session) = &mut self.phase
+            && session.poll_timeout().is_some_and(|due| due <= now)
+        {
+            let mut out = SessionOutput::default();
+            session.handle_timeout(now, &mut out);
+            self.carry_out(out);
+        }
+        self.drain(now);
+    }
+}
+
 impl Component {
     pub(super) fn new(options: &EndpointOptions, credentials: &Credentials) -> Self {
         let provider = str0m::crypto::from_feature_flags().sha1_hmac_provider;
@@ -96,43 +138,6 @@ impl Component {
             consent_timeout: options.consent_timeout,
             output: VecDeque::new(),
         }
-    }
-
-    pub(super) fn poll_output(&mut self) -> Option<ComponentOutput> {
-        self.output.pop_front()
-    }
-
-    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
-        let session = match &self.phase {
-            Phase::Session(session) => session.poll_timeout(),
-            _ => None,
-        };
-        let consent = self
-            .disconnected_since
-            .filter(|_| !self.failed)
-            .map(|since| since + self.consent_timeout);
-        [self.agent.poll_timeout(), self.connect_by, consent, session].into_iter().flatten().min()
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.agent.handle_timeout(now);
-        if self.connect_by.is_some_and(|due| due <= now) {
-            self.connect_by = None;
-            self.fail(ComponentError::NotConnected(self.connect_timeout));
-        }
-        if !self.failed
-            && self.disconnected_since.is_some_and(|since| since + self.consent_timeout <= now)
-        {
-            self.fail(ComponentError::ConsentExpired(self.consent_timeout));
-        }
-        if let Phase::Session(session) = &mut self.phase
-            && session.poll_timeout().is_some_and(|due| due <= now)
-        {
-            let mut out = SessionOutput::default();
-            session.handle_timeout(now, &mut out);
-            self.carry_out(out);
-        }
-        self.drain(now);
     }
 
     pub(super) fn set_remote_credentials(&mut self, now: Instant, credentials: &Credentials) {

@@ -1,11 +1,8 @@
 //! Actor that runs one ICE component.
-#![allow(clippy::disallowed_methods, reason = "actors tell their cores the time")]
-
-use std::time::Instant;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use callboard_supervision::{Down, Exit, ExitReason, SupervisorRef};
+use callboard_supervision::{Core, Down, Drive, Driver, Exit, ExitReason, SupervisorRef};
 use callboard_transport::Label;
 use callboard_transport::gather::{Transport, TransportEvent};
 use callboard_transport::mux::MuxHandle;
@@ -59,7 +56,7 @@ pub(super) struct Seal(pub(super) Bytes);
 pub(super) struct ComponentActor {
     id: ComponentId,
     options: EndpointOptions,
-    core: Component,
+    driver: Driver<Component>,
     credentials: Credentials,
     /// Credentials from before an ICE restart: the peer's checks use them until it knows the new ones.
     old_credentials: Option<Credentials>,
@@ -68,7 +65,6 @@ pub(super) struct ComponentActor {
     handshakes: SupervisorRef,
     handshake: HandshakeSlot,
     events: Recipient<ComponentEvent>,
-    wake_up: Option<(Instant, SpawnHandle)>,
 }
 
 impl ComponentActor {
@@ -84,7 +80,7 @@ impl ComponentActor {
         Self {
             id,
             options,
-            core,
+            driver: Driver::new(core),
             credentials,
             old_credentials: None,
             mux,
@@ -92,25 +88,35 @@ impl ComponentActor {
             handshakes,
             handshake: HandshakeSlot::default(),
             events,
-            wake_up: None,
         }
     }
 
-    /// Lets the core do something, and carries out its outputs. All calls of the core go through here.
-    fn drive<R>(
-        &mut self,
-        ctx: &mut Context<Self>,
-        call: impl FnOnce(&mut Component, Instant) -> R,
-    ) -> R {
-        let result = call(&mut self.core, Instant::now());
-        while let Some(output) = self.core.poll_output() {
-            self.obey(output, ctx);
-        }
-        self.set_wake_up(ctx);
-        result
+    fn tell(&self, event: EndpointEvent) {
+        // Bounded by the application's commands and ICE's time-outs; payloads are not among these events.
+        self.events.do_send(ComponentEvent::Tell(event));
     }
 
-    fn obey(&mut self, output: ComponentOutput, ctx: &mut Context<Self>) {
+    fn finish(&mut self, finished: Finished, ctx: &mut Context<Self>) {
+        let Finished { data, session, kept, .. } = finished;
+        self.tell(EndpointEvent::HandshakeFinished { component: self.id, data });
+        self.drive(ctx, |core, now| core.finish(now, session, kept));
+    }
+
+    fn label(&self) -> Label {
+        Label::new(self.child_id())
+    }
+
+    fn child_id(&self) -> String {
+        format!("{} {}", self.options.stream, self.id)
+    }
+}
+
+impl Drive<Component> for ComponentActor {
+    fn driver(&mut self) -> &mut Driver<Component> {
+        &mut self.driver
+    }
+
+    fn carry_out(&mut self, output: ComponentOutput, ctx: &mut Context<Self>) {
         let id = self.id;
         match output {
             ComponentOutput::Transmit(transmit) => {
@@ -151,43 +157,6 @@ impl ComponentActor {
             ComponentOutput::Failed(error) => {
                 self.tell(EndpointEvent::ComponentFailed { component: id, error })
             }
-        }
-    }
-
-    fn tell(&self, event: EndpointEvent) {
-        // Bounded by the application's commands and ICE's time-outs; payloads are not among these events.
-        self.events.do_send(ComponentEvent::Tell(event));
-    }
-
-    fn finish(&mut self, finished: Finished, ctx: &mut Context<Self>) {
-        let Finished { data, session, kept, .. } = finished;
-        self.tell(EndpointEvent::HandshakeFinished { component: self.id, data });
-        self.drive(ctx, |core, now| core.finish(now, session, kept));
-    }
-
-    fn label(&self) -> Label {
-        Label::new(self.child_id())
-    }
-
-    fn child_id(&self) -> String {
-        format!("{} {}", self.options.stream, self.id)
-    }
-
-    fn set_wake_up(&mut self, ctx: &mut Context<Self>) {
-        let due = self.core.poll_timeout();
-        if due == self.wake_up.map(|(at, _)| at) {
-            return;
-        }
-        if let Some((_, timer)) = self.wake_up.take() {
-            ctx.cancel_future(timer);
-        }
-        if let Some(at) = due {
-            let wait = at.saturating_duration_since(Instant::now());
-            let timer = ctx.run_later(wait, |component, ctx| {
-                component.wake_up = None;
-                component.drive(ctx, Component::handle_timeout);
-            });
-            self.wake_up = Some((at, timer));
         }
     }
 }
@@ -305,7 +274,7 @@ impl Handler<ComponentCommand> for ComponentActor {
                 }
             }
             ComponentCommand::SetRemoteCredentials(credentials) => {
-                if self.core.remote_credentials().as_ref() != Some(&credentials) {
+                if self.driver.core().remote_credentials().as_ref() != Some(&credentials) {
                     self.drive(ctx, |core, now| core.set_remote_credentials(now, &credentials));
                 }
             }

@@ -77,9 +77,6 @@ where
     Ok(HandshakeHandle { actor, monitor, lifeline: Some(held), sent: 0, lost: 0, unconfirmed })
 }
 
-/// Lifeline of a handshake to its owner: it resolves when the handle is dropped, and when there will be none.
-pub(super) type Lifeline = oneshot::Receiver<Infallible>;
-
 /// Handle of a running handshake: counts the datagrams that are sent to it, so that none is lost at the hand-over.
 ///
 /// Dropping it closes the handshake.

@@ -1,11 +1,16 @@
 //! Messages of a [`HandshakeActor`](super::HandshakeActor): its commands and its events.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::{ComponentId, HandshakeData, HandshakeError, InitData, Session};
+
+/// Lifeline of a handshake to its owner: it resolves when the handle is dropped, and when there will be none.
+pub(super) type Lifeline = oneshot::Receiver<Infallible>;
 
 /// Notice that the component can send and receive: begin. Only the first one counts.
 #[derive(Clone, Copy, Debug, Default, Message)]

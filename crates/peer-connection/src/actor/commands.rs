@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use actix::prelude::*;
+use callboard_supervision::Drive;
 
 use super::PeerConnection;
 use crate::error::*;
@@ -108,7 +109,7 @@ impl Handler<SendData> for PeerConnection {
 
     fn handle(&mut self, message: SendData, ctx: &mut Context<Self>) -> Self::Result {
         let SendData { channel, message } = message;
-        let sent = self.session.send_data(Instant::now(), channel, message);
+        let sent = self.driver.core_mut().send_data(Instant::now(), channel, message);
         self.flush_soon(ctx);
         MessageResult(sent)
     }
@@ -119,7 +120,7 @@ impl Handler<WriteRtp> for PeerConnection {
 
     fn handle(&mut self, message: WriteRtp, ctx: &mut Context<Self>) -> Self::Result {
         let WriteRtp { sender, packet } = message;
-        let written = self.session.write_packet(sender, packet);
+        let written = self.driver.core_mut().write_packet(sender, packet);
         self.flush_soon(ctx);
         MessageResult(written)
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::{Certificate, Fingerprint, Role};
+use callboard_supervision::Core;
 use callboard_transport::mux::Transmit;
 
 use self::candidates::Candidates;
@@ -102,6 +103,34 @@ enum HandshakeProgress {
     Over,
 }
 
+impl Core for Session {
+    type Output = SessionOutput;
+
+    fn poll_output(&mut self) -> Option<SessionOutput> {
+        let output = self.output.pop_front();
+        // All outputs are taken, and there may be no more for a long time.
+        if output.is_none() {
+            self.output = VecDeque::new();
+        }
+        output
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        if self.is_closed() {
+            return None;
+        }
+        [self.engine_timeout, self.states.poll_timeout(), self.senders.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.play_tones(now);
+        self.step(now);
+    }
+}
+
 impl Session {
     pub(crate) fn new(
         id: PeerConnectionId,
@@ -148,31 +177,6 @@ impl Session {
         };
         session.add_ufrag(ufrag);
         session
-    }
-
-    pub(crate) fn poll_output(&mut self) -> Option<SessionOutput> {
-        let output = self.output.pop_front();
-        // All outputs are taken, and there may be no more for a long time.
-        if output.is_none() {
-            self.output = VecDeque::new();
-        }
-        output
-    }
-
-    /// Returns when to call [`Self::handle_timeout`].
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_closed() {
-            return None;
-        }
-        [self.engine_timeout, self.states.poll_timeout(), self.senders.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.play_tones(now);
-        self.step(now);
     }
 
     /// Gives the engine the time, and does what follows.

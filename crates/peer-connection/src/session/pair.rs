@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_ice_handshake::handshake::*;
+use callboard_supervision::Core;
 use callboard_transport::gather::*;
 use callboard_transport::mux::Transmit;
 
@@ -152,7 +153,7 @@ impl Peer {
         sent
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&mut self) -> Option<Instant> {
         let handshake = self.handshake.as_ref().and_then(|handshake| handshake.poll_timeout());
         [self.session.poll_timeout(), handshake].into_iter().flatten().min()
     }

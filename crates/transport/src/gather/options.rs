@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-#[cfg(doc)]
-use super::Gatherer;
 use super::IceServer;
 use crate::Label;
 
@@ -18,7 +16,7 @@ pub enum IceTransportPolicy {
     Relay,
 }
 
-/// Options of a [`Gatherer`].
+/// Options of a [`Gatherer`](super::Gatherer).
 #[derive(Clone, Debug)]
 pub struct GathererOptions {
     /// Addresses of host candidates: the [advertised addresses](crate::mux::MuxHandle::host_addresses) of the mux.

@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use is::Candidate;
 
-#[cfg(doc)]
-use super::Gatherer;
 use super::IceUrl;
 use crate::mux::Transmit;
 
@@ -56,10 +54,10 @@ pub enum RelayTransport {
     Tls(String),
 }
 
-/// Action that a [`Gatherer`] requests of its driver.
+/// Action that a [`Gatherer`](super::Gatherer) requests of its driver.
 #[derive(Debug)]
 pub enum GathererOutput {
-    /// Look this name up, and pass the result to [`handle_resolved`](Gatherer::handle_resolved).
+    /// Look this name up, and pass the result to [`handle_resolved`](super::Gatherer::handle_resolved).
     Resolve {
         /// Number of the server, to pass with the result.
         server: usize,
@@ -69,7 +67,7 @@ pub enum GathererOutput {
         port: u16,
     },
     /// Look for another connection's answer of this server about this address: pass it to
-    /// [`handle_mapped`](Gatherer::handle_mapped), or call [`ask`](Gatherer::ask).
+    /// [`handle_mapped`](super::Gatherer::handle_mapped), or call [`ask`](super::Gatherer::ask).
     LookUp {
         /// Our address.
         host: SocketAddr,
@@ -87,8 +85,8 @@ pub enum GathererOutput {
     },
     /// Send this STUN request to its server, through the mux.
     Transmit(Transmit<Bytes>),
-    /// Open a connection to a TURN server, and report when it is [open](Gatherer::handle_open) or
-    /// [lost](Gatherer::handle_lost).
+    /// Open a connection to a TURN server, and report when it is [open](super::Gatherer::handle_open) or
+    /// [lost](super::Gatherer::handle_lost).
     Open {
         /// Number of the relay.
         relay: RelayId,

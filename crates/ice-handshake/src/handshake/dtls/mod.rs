@@ -35,8 +35,9 @@ pub use self::srtp::SrtpProfile;
 use self::srtp::Substitution;
 use super::certificate::random_bytes;
 use super::{
-    Certificate, CertificateError, ComponentInfo, DtlsData, Fingerprint, Handshake, HandshakeData,
-    HandshakeError, HandshakeFactory, Init, InitData, Role, Session, SrtpKeys, Step,
+    Certificate, CertificateError, ComponentInfo, DtlsCounters, DtlsData, Fingerprint, Handshake,
+    HandshakeData, HandshakeError, HandshakeFactory, Init, InitData, Role, Session, SrtpKeys, Step,
+    Version,
 };
 use crate::Label;
 
@@ -80,15 +81,6 @@ pub struct Dtls {
     first_retransmission: Duration,
 }
 
-/// Version of DTLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Version {
-    /// DTLS 1.2 (RFC 6347).
-    Dtls12,
-    /// DTLS 1.3 (RFC 9147).
-    Dtls13,
-}
-
 /// Form in which payloads travel after a DTLS handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PayloadMode {
@@ -97,22 +89,6 @@ pub enum PayloadMode {
     ApplicationData,
     /// Unencrypted: the application protects them itself, with SRTP and the handshake's keys.
     Raw,
-}
-
-/// Counters of datagrams and messages that were kept away from a handshake, or did not help it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DtlsCounters {
-    /// Datagrams with a record that the peer's role cannot send.
-    pub wrong_role: u64,
-    /// Alerts and acknowledgements that any sender could have sent.
-    pub plain_alerts: u64,
-    /// Hellos of another random than the first, and ServerHellos likewise.
-    pub rival_hellos: u64,
-    /// Hellos with a wrong cookie, and hellos that no engine answers.
-    pub hellos_refused: u64,
-    /// Datagrams that an engine refused.
-    pub refused: u64,
 }
 
 impl Dtls {

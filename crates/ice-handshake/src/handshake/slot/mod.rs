@@ -227,15 +227,16 @@ impl Inner {
         let (Some(started), Some(_), None) = (&self.started, &self.ready, &self.watchdog) else {
             return;
         };
-        let watchdog = ctx.run_later(started.deadline + GRACE, |owner: &mut O, ctx| {
-            let Some(mut inner) = owner.handshake_slot().end(ctx) else { return };
-            if let Some(Started { supervisor, id, deadline }) = inner.started.take() {
-                let error = HandshakeError::DeadlineExceeded(deadline);
-                owner.handle_handshake(HandshakeOutput::Failed(error), ctx);
-                // The handshake is terminated, with its thread if need be.
-                actix::spawn(async move { supervisor.terminate_child(&id).await });
-            }
-        });
+        let watchdog =
+            ctx.run_later(started.deadline.saturating_add(GRACE), |owner: &mut O, ctx| {
+                let Some(mut inner) = owner.handshake_slot().end(ctx) else { return };
+                if let Some(Started { supervisor, id, deadline }) = inner.started.take() {
+                    let error = HandshakeError::DeadlineExceeded(deadline);
+                    owner.handle_handshake(HandshakeOutput::Failed(error), ctx);
+                    // The handshake is terminated, with its thread if need be.
+                    actix::spawn(async move { supervisor.terminate_child(&id).await });
+                }
+            });
         self.watchdog = Some(watchdog);
     }
 
