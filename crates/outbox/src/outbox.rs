@@ -41,6 +41,13 @@ struct Line {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketNumber(u64);
 
+impl SocketNumber {
+    /// Returns the number of the client's next socket.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 /// Limits of what waits for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
@@ -124,7 +131,7 @@ impl Outbox {
         first: Option<ByteString>,
     ) -> SocketNumber {
         let mut line = self.line();
-        line.number.0 += 1;
+        line.number = line.number.next();
         line.socket = Some(socket);
         line.told = false;
         if line.opening

@@ -2,7 +2,9 @@
 //!
 //! The owner's instances and the client's sockets start and end on their own threads. What they must agree on is
 //! decided here under one lock: which socket is the owner's, whether it waits for another one, and which of two new
-//! ones gets it.
+//! ones gets it: the state decides, the link owns the lock, the handles and the clock.
+
+mod state;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,6 +16,7 @@ use callboard_outbox::{CloseFrame, Outbox, OutboxLimits, SocketNumber};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
+use self::state::{Effect, LinkState, Place};
 use crate::admission::{Admission, TooMany};
 use crate::counters::{SocketCount, SocketCounters};
 use crate::messages::{NewSocket, SocketEnd, ToSocket};
@@ -30,7 +33,7 @@ pub struct SocketLink {
     texts: Box<dyn EdgeTexts>,
     tokens: Arc<ResumeTokens>,
     counters: Arc<SocketCounters>,
-    state: Mutex<State>,
+    shared: Mutex<Shared>,
     itself: Weak<Self>,
 }
 
@@ -89,7 +92,7 @@ fn as_milliseconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Er
 }
 
 /// Tells an owner where its client is.
-#[derive(Clone, Debug, actix::Message)]
+#[derive(Clone, Debug, PartialEq, Eq, actix::Message)]
 #[rtype(result = "()")]
 pub enum Presence {
     /// Behind this socket, and no earlier one.
@@ -111,38 +114,22 @@ pub enum ResumeError {
     TooMany(#[from] TooMany),
 }
 
-struct State {
-    socket: LinkState,
-    /// The owner has ended, or is about to.
-    over: bool,
+/// Everything that changes, with the handles that the [state](LinkState) only has numbers of.
+struct Shared {
+    link: LinkState,
     /// The owner's current instance, or its last one.
     owner: Option<Recipient<Presence>>,
-    /// The newest token.
-    token: Option<TokenDigest>,
-    /// The token by which the client has come back, until it is known to have read the newest: a connection that is
-    /// lost right after it was opened must not cost the session.
-    used: Option<TokenDigest>,
+    /// The client's socket, while it has one.
+    socket: Option<Handles>,
+    /// Place among the connections of a client that is away. It still counts: otherwise clients that connect and vanish
+    /// could leave owners without limit. Boxed, as most clients are here.
+    admission: Option<Box<Admission>>,
 }
 
-enum LinkState {
-    Here {
-        number: SocketNumber,
-        control: Recipient<ToSocket>,
-        tcp: Arc<TcpConnection>,
-    },
-    /// The connection still counts: otherwise clients that connect and vanish could leave owners without limit.
-    Away {
-        number: SocketNumber,
-        until: Instant,
-        admission: Option<Admission>,
-    },
-    Gone,
-}
-
-impl State {
-    fn tokens(&self) -> impl Iterator<Item = TokenDigest> + use<> {
-        self.token.into_iter().chain(self.used)
-    }
+/// Handles of a socket.
+struct Handles {
+    control: Recipient<ToSocket>,
+    tcp: Arc<TcpConnection>,
 }
 
 impl SocketLink {
@@ -166,15 +153,19 @@ impl SocketLink {
                 }
             });
             number = outbox.attach(mail, None);
-            let socket = LinkState::Here { number, control, tcp };
-            let state = State { socket, over: false, owner: None, token: None, used: None };
+            let shared = Shared {
+                link: LinkState::new(number, options.resume_grace),
+                owner: None,
+                socket: Some(Handles { control, tcp }),
+                admission: None,
+            };
             Self {
                 outbox: Arc::new(outbox),
                 options,
                 texts,
                 tokens,
                 counters,
-                state: Mutex::new(state),
+                shared: Mutex::new(shared),
                 itself: Weak::clone(itself),
             }
         });
@@ -208,49 +199,36 @@ impl SocketLink {
 
     /// Replaces the client's token, if it may come back at all; returns what it needs for that.
     pub fn offer_resumption(&self) -> Option<ResumeOffer> {
-        (!self.options.resume_grace.is_zero()).then(|| self.renew(&mut self.state()))
+        (!self.options.resume_grace.is_zero()).then(|| self.renew(&mut self.lock()))
     }
 
-    fn renew(&self, state: &mut State) -> ResumeOffer {
+    fn renew(&self, shared: &mut Shared) -> ResumeOffer {
         let (token, digest) = self.tokens.issue(Weak::clone(&self.itself));
-        if let Some(replaced) = state.token.replace(digest)
-            && state.used != Some(replaced)
-        {
-            self.tokens.revoke(replaced);
-        }
+        let effects = shared.link.issued(digest);
+        self.apply(shared, effects);
         ResumeOffer { token, grace: self.options.resume_grace }
     }
 
     /// Registers a new instance of the owner, which is sent the changes; returns where its client is.
     pub fn register(&self, owner: Recipient<Presence>) -> Presence {
-        let mut state = self.state();
-        (state.owner, state.over) = (Some(owner), false);
-        match &state.socket {
-            LinkState::Here { number, .. } => Presence::Here(*number),
-            LinkState::Away { until, .. } => Presence::Away(*until),
-            LinkState::Gone => Presence::Gone,
-        }
+        let mut shared = self.lock();
+        shared.owner = Some(owner);
+        shared.link.owner_started()
     }
 
     /// Marks the owner as ended for good: its session can no longer be resumed.
     pub fn owner_ended(&self) {
-        let mut state = self.state();
-        state.over = true;
-        if matches!(state.socket, LinkState::Away { .. }) {
-            state.socket = LinkState::Gone;
-        }
+        let mut shared = self.lock();
+        shared.link.owner_ended();
+        shared.tidy();
     }
 
     /// Returns whether the grace period is over; if so the client can no longer come back.
     pub fn give_up(&self) -> bool {
-        let mut state = self.state();
-        match &state.socket {
-            LinkState::Here { .. } => return false,
-            LinkState::Away { until, .. } if Instant::now() < *until => return false,
-            LinkState::Away { .. } | LinkState::Gone => {}
-        }
-        state.socket = LinkState::Gone;
-        true
+        let mut shared = self.lock();
+        let over = shared.link.give_up(Instant::now());
+        shared.tidy();
+        over
     }
 
     /// Resumes the session with this token: the new socket takes the place of the one that is lost, or still believed
@@ -264,62 +242,40 @@ impl SocketLink {
         socket: NewSocket,
         admit: impl FnOnce(Option<Admission>) -> Result<Admission, (Option<Admission>, TooMany)>,
     ) -> Result<(SocketNumber, Admission), ResumeError> {
-        let mut state = self.state();
-        // While the socket that it has opened is there, a used token opens no other.
-        let unread = state.used == Some(token) && matches!(state.socket, LinkState::Away { .. });
-        if state.over || self.outbox.is_closed() || state.token != Some(token) && !unread {
+        let mut shared = self.lock();
+        if !shared.link.may_resume(Instant::now(), token, self.outbox.is_closed()) {
             return Err(ResumeError::CannotResume);
         }
-        let old = match &mut state.socket {
-            LinkState::Here { .. } => None,
-            LinkState::Away { until, .. } if *until <= Instant::now() => {
-                return Err(ResumeError::CannotResume);
-            }
-            LinkState::Away { admission, .. } => admission.take(),
-            LinkState::Gone => return Err(ResumeError::CannotResume),
-        };
-        let admitted = match admit(old) {
+        let admitted = match admit(shared.admission.take().map(|old| *old)) {
             Ok(admitted) => admitted,
             Err((old, too_many)) => {
-                if let LinkState::Away { admission, .. } = &mut state.socket {
-                    *admission = old;
-                }
+                shared.admission = old.map(Box::new);
                 return Err(ResumeError::TooMany(too_many));
             }
         };
-        if let LinkState::Here { control, tcp, .. } = &state.socket {
-            // Once for each socket.
-            control.do_send(ToSocket::Close(RESUMED_ELSEWHERE));
-            tcp.cut_after(self.options.close_grace, Arc::clone(&self.counters), || {});
-        }
-        if let Some(used) = state.used.replace(token)
-            && used != token
-        {
-            self.tokens.revoke(used);
-        }
-        let resumed = self.texts.resumed(&self.renew(&mut state));
+        let effects = shared.link.resume(token);
+        self.apply(&mut shared, effects);
+        let resumed = self.texts.resumed(&self.renew(&mut shared));
         let number = self.outbox.attach(socket.mail, Some(resumed));
-        self.tell(&state, Presence::Here(number));
-        state.socket = LinkState::Here { number, control: socket.control, tcp: socket.tcp };
+        shared.socket = Some(Handles { control: socket.control, tcp: socket.tcp });
+        let effects = shared.link.attached(number);
+        self.apply(&mut shared, effects);
         self.counters.add(SocketCount::Resumed);
         Ok((number, admitted))
     }
 
     /// Handles the first input of this socket: its client has read the newest token, so no earlier one is valid.
     pub(crate) fn heard(&self, socket: SocketNumber) {
-        let mut state = self.state();
-        if let LinkState::Here { number, .. } = state.socket
-            && number == socket
-            && let Some(used) = state.used.take()
-        {
-            self.tokens.revoke(used);
-        }
+        let mut shared = self.lock();
+        let effects = shared.link.heard(socket);
+        self.apply(&mut shared, effects);
     }
 
     /// Sends to the client's socket, if it is still this one.
     pub fn send_to_socket(&self, socket: SocketNumber, command: ToSocket) {
-        if let LinkState::Here { number, control, .. } = &self.state().socket
-            && *number == socket
+        let shared = self.lock();
+        if shared.link.place() == Place::Here(socket)
+            && let Some(Handles { control, .. }) = &shared.socket
         {
             // A few for each socket, and a ping in each heartbeat.
             control.do_send(command);
@@ -329,18 +285,12 @@ impl SocketLink {
     /// Closes the socket of a client that does not answer, and waits for another one. Returns false if that is not
     /// possible.
     pub fn detach(&self, socket: SocketNumber, close: CloseFrame) -> bool {
-        let mut state = self.state();
-        match &state.socket {
-            LinkState::Here { number, control, .. }
-                if *number == socket && self.may_come_back() =>
-            {
-                // Once for each socket.
-                control.do_send(ToSocket::Close(close));
-            }
-            _ => return false,
-        }
-        self.lost(&mut state);
-        true
+        let mut shared = self.lock();
+        let closed = self.outbox.is_closed();
+        let effects = shared.link.detach(Instant::now(), socket, (close, closed));
+        let detached = effects.is_some();
+        self.apply(&mut shared, effects.unwrap_or_default());
+        detached
     }
 
     /// Handles the end of a socket, or its approaching end; `admission` is its place among the connections when it has
@@ -351,105 +301,93 @@ impl SocketLink {
         end: SocketEnd,
         admission: Option<Admission>,
     ) {
-        let mut state = self.state();
-        match &mut state.socket {
-            LinkState::Here { number, .. } if *number == socket => {
-                if end == SocketEnd::Lost && self.may_come_back() {
-                    self.lost(&mut state);
-                    if let LinkState::Away { admission: place, .. } = &mut state.socket {
-                        *place = admission;
-                    }
-                } else {
-                    self.outbox.detach(socket);
-                    self.cut(&state);
-                    state.socket = LinkState::Gone;
-                    self.tell(&state, Presence::Gone);
-                }
-            }
-            LinkState::Away { number, admission: place, .. }
-                if *number == socket && admission.is_some() =>
-            {
-                *place = admission;
-            }
-            _ => {}
+        let mut shared = self.lock();
+        let closed = self.outbox.is_closed();
+        let effects = shared.link.socket_ended(Instant::now(), socket, (end, closed));
+        self.apply(&mut shared, effects);
+        let place = shared.link.place();
+        if matches!(place, Place::Away { lost, .. } if lost == socket) && admission.is_some() {
+            shared.admission = admission.map(Box::new);
         }
     }
 
-    fn may_come_back(&self) -> bool {
-        !self.options.resume_grace.is_zero() && !self.outbox.is_closed()
-    }
-
-    /// Changes from here to away.
-    fn lost(&self, state: &mut State) {
-        let LinkState::Here { number, .. } = state.socket else { return };
-        self.cut(state);
-        self.outbox.detach(number);
-        let until = Instant::now() + self.options.resume_grace;
-        state.socket = LinkState::Away { number, until, admission: None };
-        self.counters.add(SocketCount::Lost);
-        self.tell(state, Presence::Away(until));
-    }
-
-    /// Handles the close of the outbox: ends the socket, or the owner if there is no socket.
+    /// Handles the close of the outbox.
     fn outbox_closed(&self, close: CloseFrame) {
         if close == CloseFrame::TOO_SLOW {
             self.counters.add(SocketCount::TooSlow);
         }
-        let mut state = self.state();
-        // The client may be away, or gone without the server noticing: it is told when it comes back.
-        for token in state.tokens().filter(|_| is_for_good(close)) {
-            self.tokens.close(token, close, Instant::now() + self.options.resume_grace);
-        }
-        match state.socket {
-            LinkState::Here { .. } => self.cut(&state),
-            LinkState::Away { .. } => {
-                state.socket = LinkState::Gone;
-                self.tell(&state, Presence::Gone);
+        let mut shared = self.lock();
+        let effects = shared.link.outbox_closed(Instant::now(), close);
+        self.apply(&mut shared, effects);
+    }
+
+    /// Carries out the effects of a change, in its order and under its lock: the owner must not learn of two changes in
+    /// another order than they were made.
+    fn apply(&self, shared: &mut Shared, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Close(close) => {
+                    if let Some(Handles { control, .. }) = &shared.socket {
+                        // Once for each socket.
+                        control.do_send(ToSocket::Close(close));
+                    }
+                }
+                Effect::Cut(socket) => self.cut(shared, socket),
+                Effect::Detach(socket) => self.outbox.detach(socket),
+                Effect::Revoke(token) => self.tokens.revoke(token),
+                Effect::Remember(token, close, until) => self.tokens.close(token, close, until),
+                Effect::Tell(presence) => {
+                    if matches!(presence, Presence::Away(_)) {
+                        self.counters.add(SocketCount::Lost);
+                    }
+                    if let Some(owner) = &shared.owner {
+                        // A few for each socket.
+                        owner.do_send(presence);
+                    }
+                }
             }
-            LinkState::Gone => {}
         }
+        shared.tidy();
     }
 
     /// Cuts the socket's connection if it does not end in time. On a server that cannot cut, the owner does not wait
     /// for it.
-    fn cut(&self, state: &State) {
-        let LinkState::Here { number, tcp, .. } = &state.socket else { return };
-        let (this, number) = (Weak::clone(&self.itself), *number);
+    fn cut(&self, shared: &Shared, socket: SocketNumber) {
+        let Some(Handles { tcp, .. }) = &shared.socket else { return };
+        let this = Weak::clone(&self.itself);
         tcp.cut_after(self.options.close_grace, Arc::clone(&self.counters), move || {
             if let Some(this) = this.upgrade() {
-                this.socket_ended(number, SocketEnd::Lost, None);
+                this.socket_ended(socket, SocketEnd::Lost, None);
             }
         });
     }
 
-    fn tell(&self, state: &State, presence: Presence) {
-        if let Some(owner) = &state.owner {
-            // A few for each socket.
-            owner.do_send(presence);
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         // Every change is completed before anything that could panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Drops what only a client that is here, or one that is away, has.
+    fn tidy(&mut self) {
+        let place = self.link.place();
+        if !matches!(place, Place::Here(_)) {
+            self.socket = None;
+        }
+        if !matches!(place, Place::Away { .. }) {
+            self.admission = None;
+        }
     }
 }
 
 impl Drop for SocketLink {
     fn drop(&mut self) {
-        for token in self.state().tokens() {
+        for token in self.lock().link.tokens() {
             self.tokens.revoke(token);
         }
     }
 }
-
-/// Returns whether a client with this close must not come back.
-fn is_for_good(close: CloseFrame) -> bool {
-    matches!(close.code, 1000 | 4000..=4999)
-}
-
-/// Close 1000: the client has come back with another socket before this one had ended.
-const RESUMED_ELSEWHERE: CloseFrame = CloseFrame { code: 1000, reason: "resumed elsewhere" };
 
 #[cfg(test)]
 mod tests;
