@@ -14,7 +14,7 @@ use crate::address::Address;
 use crate::core::encode;
 use crate::driver::Driver;
 use crate::error::{CallFunctionError, ConnectError, SendMessageError};
-use crate::event::{ClientEvent, ClientState, Recipients, RoomMember};
+use crate::event::{ChannelData, ClientEvent, ClientState, Recipients, RoomMember};
 use crate::shared::Shared;
 use crate::socket::Tls;
 
@@ -65,6 +65,8 @@ impl Client {
             call_timeout: options.call_timeout,
         };
         let (tell, events) = mpsc::channel(options.events);
+        #[cfg(feature = "webrtc")]
+        shared.listen(tell.downgrade());
         tokio::spawn(Driver::new(shared, address, tls, tell, options.max_message).run());
         admitted.await.unwrap_or(Err(ConnectError::Timeout))?;
         Ok(Self { handle, events })
@@ -131,14 +133,35 @@ impl ClientHandle {
         self.shared.with_now(|core, now| core.send(text, now))
     }
 
-    /// Sends a text to the peer's code on the server, under the label of a data channel.
+    /// Sends a text to the peer's code on the server, under the label of a data channel. With the feature `webrtc` it
+    /// takes the data channel if that is open.
     ///
     /// # Errors
     /// [`SendMessageError`]
-    pub fn send_data(&self, channel: &str, text: &str) -> Result<(), SendMessageError> {
+    #[cfg(not(feature = "webrtc"))]
+    pub async fn send_data(
+        &self,
+        channel: &str,
+        data: impl Into<ChannelData>,
+    ) -> Result<(), SendMessageError> {
+        self.send_data_by_websocket(channel, data.into())
+    }
+
+    /// Sends in place of a data channel.
+    pub(crate) fn send_data_by_websocket(
+        &self,
+        channel: &str,
+        data: ChannelData,
+    ) -> Result<(), SendMessageError> {
+        let ChannelData::Text(text) = data else { return Err(SendMessageError::NoChannel) };
         let data = serde_json::json!({ "channel": channel, "data": text });
         let text = encode("webrtc:send", &data, None)?;
         self.shared.with_now(|core, now| core.send(text, now))
+    }
+
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Waits until everything that was sent before has been given to the network, or cannot be sent any more.

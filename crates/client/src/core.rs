@@ -45,6 +45,22 @@ pub(crate) enum Output {
     Done(u64, Result<Value, CallFunctionError>),
     /// The server calls a function. The answer is due.
     Run { id: Value, function: String, args: Vec<Value> },
+    /// Something for the peer connection, if there is one.
+    Signal(Signal),
+}
+
+/// Something for a peer connection to the server.
+#[derive(Debug, PartialEq)]
+#[cfg_attr(not(feature = "webrtc"), expect(dead_code, reason = "there is no peer connection"))]
+pub(crate) enum Signal {
+    /// A `webrtc:…` event.
+    Event { event: String, data: Value },
+    /// The server refuses what was sent in this event.
+    Refused { event: String, error: String },
+    /// The session goes on over another WebSocket.
+    Resumed,
+    /// The client is a new peer, which has no peer connection yet.
+    NewSession,
 }
 
 impl Core {
@@ -178,6 +194,26 @@ impl Core {
         self.post(text);
     }
 
+    /// Sends a `webrtc:…` event now; returns whether that is possible.
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn signal(&mut self, event: &str, data: &Value) -> bool {
+        let is_possible = self.is_open() && !self.queue.is_full();
+        if is_possible {
+            let text = json!({ "event": event, "data": data }).to_string();
+            self.queue.push(Lifetime::Session, text);
+        }
+        is_possible
+    }
+
+    /// Handles a text of the data channel for calls; returns whether it is one of RPC.
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn handle_channel_text(&mut self, text: &str) -> bool {
+        let Ok(Value::Object(mut frame)) = serde_json::from_str(text) else { return false };
+        let Some(output) = self.calls.handle(&mut frame) else { return false };
+        output.into_iter().for_each(|output| self.handle_call_output(output));
+        true
+    }
+
     /// Handles a frame that is no text.
     pub(crate) fn handle_other_frame(&mut self) {
         self.session.heard();
@@ -262,11 +298,15 @@ impl Core {
         self.session.joined(data.get("resume"), now);
         self.settle();
         match self.peer_id.replace(peer_id.clone()) {
-            Some(previous) if previous == peer_id => self.tell(ClientEvent::Resumed),
+            Some(previous) if previous == peer_id => {
+                self.tell(ClientEvent::Resumed);
+                self.outputs.push_back(Output::Signal(Signal::Resumed));
+            }
             Some(previous) => {
                 self.session_lost(&CallFunctionError::Disconnected);
                 self.present_are(present);
                 self.tell(ClientEvent::Rejoined { peer_id, previous });
+                self.outputs.push_back(Output::Signal(Signal::NewSession));
             }
             None => _ = self.roster.replace(present),
         }
@@ -299,6 +339,11 @@ impl Core {
                 let details = take(&mut data, "details");
                 let error = ServerError::new(data["description"].as_str()?, details);
                 self.session.note_farewell(&error);
+                if error.code == "webrtc_failed" {
+                    let say = |field| error.details[field].as_str().unwrap_or_default().to_owned();
+                    let (event, error) = (say("event"), say("error"));
+                    self.outputs.push_back(Output::Signal(Signal::Refused { event, error }));
+                }
                 self.tell(ClientEvent::Error(error));
             }
             "webrtc:data" => {
@@ -312,7 +357,10 @@ impl Core {
             }
             // A second welcome on one connection.
             "authenticated" | "resumed" => return None,
-            _ => {}
+            _ => {
+                let event = event.to_owned();
+                self.outputs.push_back(Output::Signal(Signal::Event { event, data }));
+            }
         }
         Some(())
     }

@@ -149,7 +149,11 @@ impl Driver {
                 self.shared.note_sent();
             }
             Output::Event(event) => self.backlog.push_back(event),
-            Output::Admitted | Output::Failed(_) | Output::Done(..) | Output::Run { .. } => {
+            Output::Admitted
+            | Output::Failed(_)
+            | Output::Done(..)
+            | Output::Run { .. }
+            | Output::Signal(_) => {
                 unreachable!("done by `Shared::next_output`")
             }
         }

@@ -64,6 +64,12 @@ pub enum SendMessageError {
     /// The data cannot be written as JSON.
     #[error("no JSON: {0}")]
     Json(String),
+    /// Bytes need a data channel, and none with this label is open.
+    #[error("no data channel with this label is open")]
+    NoChannel,
+    /// An empty message of a data channel, which cannot be sent.
+    #[error("empty messages cannot be sent")]
+    Empty,
     /// The client was closed.
     #[error("the client was closed")]
     Closed,

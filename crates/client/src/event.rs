@@ -45,6 +45,32 @@ pub enum ClientEvent {
     GaveUp(GaveUpError),
     /// The state of the connection has changed.
     State(StateChange),
+    /// The state of the peer connection has changed: `New` for each one, `Closed` when it was closed for good.
+    #[cfg(feature = "webrtc")]
+    PeerConnection {
+        /// The new state.
+        state: callboard_peer_connection::PeerConnectionState,
+        /// Why it is lost and will be replaced, if one side has said so.
+        reason: Option<String>,
+    },
+    /// A data channel is open.
+    #[cfg(feature = "webrtc")]
+    ChannelOpened {
+        /// Its label.
+        channel: String,
+    },
+    /// A data channel is closed, perhaps until its connection is replaced.
+    #[cfg(feature = "webrtc")]
+    ChannelClosed {
+        /// Its label.
+        channel: String,
+    },
+    /// No peer connection is tried any more. The client stays in the room, and can open another.
+    #[cfg(feature = "webrtc")]
+    PeerConnectionGaveUp {
+        /// What has failed, in words.
+        cause: String,
+    },
 }
 
 /// Another member of the room.
@@ -111,6 +137,24 @@ pub enum ChannelData {
     Text(String),
     /// Bytes.
     Binary(Vec<u8>),
+}
+
+impl From<&str> for ChannelData {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for ChannelData {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for ChannelData {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
 }
 
 /// State of the connection to the server.

@@ -48,6 +48,8 @@ mod roster;
 mod session;
 mod shared;
 mod socket;
+#[cfg(feature = "webrtc")]
+mod webrtc;
 
 pub use client::{Client, ClientHandle};
 pub use error::{
@@ -57,3 +59,5 @@ pub use event::{
     ChannelData, ClientEvent, ClientMessage, ClientState, Recipients, RoomMember, StateChange,
 };
 pub use options::ClientOptions;
+#[cfg(feature = "webrtc")]
+pub use webrtc::{OpenPeerConnectionError, WebRtcOptions};

@@ -14,6 +14,8 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::ClientOptions;
 use crate::core::{Core, Output};
 use crate::error::{CallFunctionError, ConnectError};
+#[cfg(feature = "webrtc")]
+use crate::webrtc::Links;
 
 /// State of a client, for its handles and its driver.
 pub(crate) struct Shared {
@@ -23,6 +25,11 @@ pub(crate) struct Shared {
     /// Number of texts that wait no more.
     sent: watch::Sender<u64>,
     has_ended: watch::Sender<bool>,
+    #[cfg(feature = "webrtc")]
+    links: Mutex<Links>,
+    /// Takes the events of a peer connection. It does not keep the application's end open.
+    #[cfg(feature = "webrtc")]
+    events: std::sync::OnceLock<tokio::sync::mpsc::WeakSender<crate::ClientEvent>>,
 }
 
 struct Inner {
@@ -58,6 +65,10 @@ impl Shared {
             changed: Notify::new(),
             sent: watch::Sender::new(0),
             has_ended: watch::Sender::new(false),
+            #[cfg(feature = "webrtc")]
+            links: Mutex::default(),
+            #[cfg(feature = "webrtc")]
+            events: std::sync::OnceLock::new(),
         }
     }
 
@@ -148,6 +159,15 @@ impl Shared {
                     drop(inner);
                     self.run(id, function, args);
                 }
+                #[cfg(feature = "webrtc")]
+                Output::Signal(signal) => {
+                    drop(inner);
+                    if let Some(link) = &self.links().current {
+                        link.signal(signal);
+                    }
+                }
+                #[cfg(not(feature = "webrtc"))]
+                Output::Signal(_) => {}
                 output => return Some(output),
             }
         }
@@ -174,6 +194,11 @@ impl Shared {
     pub(crate) fn end(&self) {
         let functions = std::mem::take(&mut self.lock().functions);
         drop(functions);
+        #[cfg(feature = "webrtc")]
+        {
+            // It ends without its signals.
+            self.links().current = None;
+        }
         self.has_ended.send_replace(true);
     }
 
@@ -196,6 +221,25 @@ impl Shared {
             };
             shared.with(|core| core.answer(&id, outcome));
         });
+    }
+
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn listen(&self, events: tokio::sync::mpsc::WeakSender<crate::ClientEvent>) {
+        _ = self.events.set(events);
+    }
+
+    /// Tells the application; waits until it has room.
+    #[cfg(feature = "webrtc")]
+    pub(crate) async fn tell(&self, event: crate::ClientEvent) {
+        if let Some(events) = self.events.get().and_then(|events| events.upgrade()) {
+            // It may not listen any more.
+            _ = events.send(event).await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer};
 use callboard_client::{Client, ClientEvent, ClientMessage, ClientOptions, ClientState};
+use callboard_peer_connection::DataChannelMessage;
 use callboard_room_supervisor::*;
 use callboard_signaling::rpc::{HookContext, HookError, Hooks};
 use callboard_signaling::*;
@@ -82,6 +83,11 @@ impl Peer for TestPeer {
             _ => return Some(message),
         }
         None
+    }
+
+    fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
+        // The same way that it came.
+        _ = context.client.send_data(channel, data);
     }
 }
 
