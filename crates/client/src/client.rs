@@ -15,6 +15,7 @@ use crate::core::encode;
 use crate::driver::Driver;
 use crate::error::{CallFunctionError, ConnectError, SendMessageError};
 use crate::event::{ChannelData, ClientEvent, ClientState, Recipients, RoomMember};
+use crate::session::Loss;
 use crate::shared::Shared;
 use crate::socket::Tls;
 
@@ -34,6 +35,9 @@ pub struct ClientHandle {
     /// Dropped with the last handle.
     _alive: Arc<Alive>,
     call_timeout: Duration,
+    /// Longest delay before the first attempt to reconnect, and before any.
+    #[cfg(feature = "webrtc")]
+    delays: (Duration, Duration),
 }
 
 /// Lets the client leave when it is dropped.
@@ -63,6 +67,8 @@ impl Client {
             shared: Arc::clone(&shared),
             _alive: Arc::new(Alive(Arc::clone(&shared))),
             call_timeout: options.call_timeout,
+            #[cfg(feature = "webrtc")]
+            delays: (options.first_delay, options.longest_delay),
         };
         let (tell, events) = mpsc::channel(options.events);
         #[cfg(feature = "webrtc")]
@@ -160,6 +166,11 @@ impl ClientHandle {
     }
 
     #[cfg(feature = "webrtc")]
+    pub(crate) fn delays(&self) -> (Duration, Duration) {
+        self.delays
+    }
+
+    #[cfg(feature = "webrtc")]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -238,6 +249,12 @@ impl ClientHandle {
     /// checks within 3 s whether the server is still reachable.
     pub fn wake(&self) {
         self.shared.with_now(|core, now| core.wake(now));
+    }
+
+    /// Cuts the connection without a goodbye, as a failure of the network does: fault injection, for tests and for an
+    /// operator who wants to see how a room behaves. The client reconnects as after any other loss.
+    pub fn cut(&self) {
+        self.shared.with_now(|core, now| core.handle_loss(Loss::Cut, now));
     }
 
     /// Leaves the room for good: sends what waits, and says goodbye. Completes when the connection has ended, a second

@@ -51,7 +51,6 @@ pub(crate) enum Output {
 
 /// Something for a peer connection to the server.
 #[derive(Debug, PartialEq)]
-#[cfg_attr(not(feature = "webrtc"), expect(dead_code, reason = "there is no peer connection"))]
 pub(crate) enum Signal {
     /// A `webrtc:…` event.
     Event { event: String, data: Value },

@@ -48,6 +48,7 @@ mod roster;
 mod session;
 mod shared;
 mod socket;
+mod tally;
 #[cfg(feature = "webrtc")]
 mod webrtc;
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::ClientOptions;
 use crate::error::{ConnectError, GaveUpError, ServerError, UpgradeRefusal};
 use crate::event::{ClientState, StateChange};
+use crate::tally::Tally;
 
 /// State of the connection, and what it remembers of earlier ones.
 pub(crate) struct Session {
@@ -97,6 +98,8 @@ pub(crate) enum Loss {
     },
     /// This client has waited too long.
     Unanswered(&'static str),
+    /// The application has cut the connection.
+    Cut,
 }
 
 impl Session {
@@ -228,8 +231,11 @@ impl Session {
         let open = self.state == ClientState::Open;
         let turned_away = self.farewell.as_ref().is_some_and(|error| error.code == REJECTED);
         let (code, reason) = loss.said();
-        let goodbye = if let Loss::Violation { code, .. } = loss { code } else { UNANSWERED };
-        self.forget_connection(open.then_some(goodbye));
+        self.forget_connection(match loss {
+            Loss::Violation { code, .. } => Some(code),
+            Loss::Cut => None,
+            _ => open.then_some(UNANSWERED),
+        });
         if self.joining {
             return self.fail(loss);
         }
@@ -284,7 +290,7 @@ impl Session {
             (Some(error), _) if error.code == REJECTED => ConnectError::Rejected(error.details),
             (_, Loss::Unreachable(why)) => ConnectError::Unreachable(why),
             (_, Loss::Refused(refusal)) => ConnectError::Refused(refusal),
-            (_, Loss::Unanswered(_)) => ConnectError::Timeout,
+            (_, Loss::Unanswered(_) | Loss::Cut) => ConnectError::Timeout,
             (_, Loss::Ended { code, reason } | Loss::Violation { code, reason }) => {
                 ConnectError::Closed { code, reason }
             }
@@ -312,7 +318,9 @@ impl Session {
             Loss::Ended { code, .. } => self.farewell.is_some() || !RESUMABLE.contains(code),
             // An overloaded server, or a proxy without a server, has not looked at the token.
             Loss::Refused(refusal) => is_final(refusal.status),
-            Loss::Unreachable(_) | Loss::Violation { .. } | Loss::Unanswered(_) => false,
+            Loss::Unreachable(_) | Loss::Violation { .. } | Loss::Unanswered(_) | Loss::Cut => {
+                false
+            }
         };
         if open {
             if now.duration_since(self.since) >= STABLE {
@@ -423,27 +431,8 @@ impl Loss {
                 (*code, reason.clone())
             }
             Self::Unanswered(what) => (UNANSWERED, (*what).to_owned()),
+            Self::Cut => (ABNORMAL, "cut by the application".to_owned()),
         }
-    }
-}
-
-/// Counter of events that must not happen too often.
-pub(crate) struct Tally {
-    times: Vec<Instant>,
-    most: usize,
-    within: Duration,
-}
-
-impl Tally {
-    pub(crate) fn new(most: usize, within: Duration) -> Self {
-        Self { times: Vec::new(), most, within }
-    }
-
-    /// Counts an event; returns whether it has happened too often.
-    pub(crate) fn add(&mut self, now: Instant) -> bool {
-        self.times.retain(|time| now.duration_since(*time) < self.within);
-        self.times.push(now);
-        self.times.len() > self.most
     }
 }
 

@@ -146,3 +146,15 @@ async fn the_application_can_have_the_connection_checked() {
 
     assert_eq!(next(&mut client).await, ClientEvent::Resumed);
 }
+
+#[actix_web::test]
+async fn an_application_can_cut_its_own_connection() {
+    let server = Server::with_grace().await;
+    let mut client = server.join().await;
+
+    for round in 1..=3 {
+        client.cut();
+        assert_eq!(next(&mut client).await, ClientEvent::Resumed);
+        assert_eq!(server.counters.get(Count::Resumed), round);
+    }
+}

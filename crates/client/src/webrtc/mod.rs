@@ -124,9 +124,9 @@ impl ClientHandle {
             links.current = Some(Link { number, signals: tell, channels });
             number
         };
-        let shared = Arc::clone(shared);
+        let (shared, delays) = (Arc::clone(shared), self.delays());
         arbiter.spawn_fn(move || {
-            actix::spawn(task::run(shared, number, options, signals));
+            actix::spawn(task::run(shared, number, options, delays, signals));
         });
         Ok(())
     }

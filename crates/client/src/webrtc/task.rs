@@ -21,28 +21,30 @@ use tokio::time::Instant;
 use super::WebRtcOptions;
 use crate::core::Signal;
 use crate::event::{ChannelData, ClientEvent};
-use crate::session::Tally;
 use crate::shared::Shared;
+use crate::tally::Tally;
 
 /// Runs a client's peer connection until it is closed.
 pub(super) async fn run(
     shared: Arc<Shared>,
     number: u64,
     options: WebRtcOptions,
+    delays: (Duration, Duration),
     signals: mpsc::Receiver<Signal>,
 ) {
     let pool = match PeerConnections::start(options.pool.clone()).await {
         Ok(pool) => pool,
         Err(error) => {
             let cause = error.to_string();
-            shared.tell(ClientEvent::PeerConnectionGaveUp { cause }).await;
-            return shared.links().end(number);
+            shared.links().end(number);
+            return shared.tell(ClientEvent::PeerConnectionGaveUp { cause }).await;
         }
     };
     let mut task = Task {
         shared,
         number,
         options,
+        delays,
         signals,
         pool,
         current: None,
@@ -66,6 +68,8 @@ struct Task {
     shared: Arc<Shared>,
     number: u64,
     options: WebRtcOptions,
+    /// Longest delay before the first replacement, and before any.
+    delays: (Duration, Duration),
     signals: mpsc::Receiver<Signal>,
     pool: PeerConnections,
     current: Option<Current>,
@@ -113,6 +117,8 @@ impl Task {
                 Err(End::GaveUp(cause)) => {
                     self.drop_connection().await;
                     self.tell_state(PeerConnectionState::Failed, None).await;
+                    // The application may open another as soon as it hears of this.
+                    self.shared.links().end(self.number);
                     self.shared.tell(ClientEvent::PeerConnectionGaveUp { cause }).await;
                     return false;
                 }
@@ -258,11 +264,9 @@ impl Task {
 
     async fn handle_event(&mut self, event: ConnectionEvent) -> Result<(), End> {
         match event {
-            ConnectionEvent::IceCandidate(candidate) => {
-                // An offer holds all candidates that were found before it.
-                if self.current.as_ref().is_some_and(|current| current.has_offered) {
-                    self.shared.with(|core| core.signal("webrtc:ice", &json!(candidate)));
-                }
+            // An offer holds all candidates that were found before it.
+            ConnectionEvent::IceCandidate(candidate) if self.has_offered() => {
+                self.shared.with(|core| core.signal("webrtc:ice", &json!(candidate)));
             }
             ConnectionEvent::ConnectionStateChange(state) => {
                 if state == PeerConnectionState::Connected {
@@ -335,7 +339,8 @@ impl Task {
             self.failed = 0;
         }
         self.drop_connection().await;
-        let most = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(self.failed)).min(LONGEST_DELAY);
+        let (first, longest) = self.delays;
+        let most = first.saturating_mul(2_u32.saturating_pow(self.failed)).min(longest);
         self.reopen_at = Some(Instant::now() + most.mul_f64(fastrand::f64()));
         self.failed = self.failed.saturating_add(1);
         if let Some(reason) = reason {
@@ -357,6 +362,10 @@ impl Task {
 
     async fn tell_state(&self, state: PeerConnectionState, reason: Option<String>) {
         self.shared.tell(ClientEvent::PeerConnection { state, reason }).await;
+    }
+
+    fn has_offered(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.has_offered)
     }
 
     fn is_answered(&self) -> bool {
@@ -429,9 +438,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// Time after which a connection does not count as failed.
 const STABLE: Duration = Duration::from_secs(5);
-/// Longest delay before the first replacement, and before any.
-const FIRST_DELAY: Duration = Duration::from_millis(250);
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// Number of retries of an offer that fails in the same way.
 const REPEATS: usize = 2;
 /// Number of times that a lost peer connection is replaced within [`MEMORY`].

@@ -4,7 +4,6 @@
 mod client;
 mod flow;
 mod injection;
-mod link;
 
 mod table;
 
