@@ -32,6 +32,8 @@ async fn do_what_the_readme_says(folder: &str) {
     assert!(tokio_tungstenite::connect_async(wrong).await.is_err());
     let (mut player, _) = tokio_tungstenite::connect_async(address).await.expect("let in");
     let id = next(&mut player).await["data"]["peer_id"].clone();
+    let players = next(&mut player).await;
+    assert_eq!((&players["event"], &players["data"]), (&json!("players"), &json!(1)));
     for event in ["solution", "guess"] {
         let message = json!({ "event": event, "to": [id] }).to_string();
         player.send(Message::text(message)).await.expect("open");

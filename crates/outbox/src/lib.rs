@@ -14,5 +14,6 @@
 mod outbox;
 
 pub use outbox::{
-    CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits, SocketNumber,
+    CloseError, CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits,
+    PutError, SocketNumber,
 };

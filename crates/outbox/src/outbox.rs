@@ -68,6 +68,29 @@ impl Default for OutboxLimits {
 #[error("the client is being closed")]
 pub struct OutboxClosedError;
 
+/// Error of [`put`](Outbox::put): the frame was not taken.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum PutError {
+    /// The client is being closed.
+    #[error("the client is being closed")]
+    Closed,
+    /// The frame is one too many: the client does not read.
+    #[error("the client does not read its messages")]
+    Full,
+}
+
+/// Reason why a client cannot be closed in this way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// A server does not close with this code.
+    #[error("{0} is no code to close a client with")]
+    Code(u16),
+    /// The reason is longer than 123 bytes (RFC 6455 §5.5).
+    #[error("the reason is longer than 123 bytes")]
+    LongReason,
+}
+
 /// Code and reason with which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
@@ -94,6 +117,23 @@ impl CloseFrame {
     pub const TOO_LARGE: Self = Self { code: 1009, reason: "message too large" };
     /// 1013: the client does not read its messages.
     pub const TOO_SLOW: Self = Self { code: 1013, reason: "client reads too slowly" };
+
+    /// Creates a close with a code of the application's choice. After 1000 and 4000 to 4999 `callboard.js` never comes
+    /// back: they are for clients that are kicked out. After the others it comes back in a while, as a new peer: 1001
+    /// (the server goes away), 1008 (the client broke a rule), 1011 (an error of the server), 1012 (a restart), 1013
+    /// (try again later), and 3000 to 3999.
+    ///
+    /// # Errors
+    /// [`CloseError`]
+    pub fn new(code: u16, reason: &'static str) -> Result<Self, CloseError> {
+        if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
+            return Err(CloseError::Code(code));
+        }
+        if reason.len() > LONGEST_REASON {
+            return Err(CloseError::LongReason);
+        }
+        Ok(Self { code, reason })
+    }
 }
 
 /// Notice to a client's socket that frames wait for it to [take](Outbox::next). Not repeated before the socket has
@@ -166,15 +206,20 @@ impl Outbox {
     /// [`OutboxClosedError`] once the connection is being closed; one frame too many closes it
     /// ([`CloseFrame::TOO_SLOW`]).
     pub fn push(&self, frame: ByteString) -> Result<(), OutboxClosedError> {
-        self.add(frame, Line::tell)
+        self.add(frame, Line::tell).map_err(|error| {
+            if error == PutError::Full {
+                self.close(CloseFrame::TOO_SLOW);
+            }
+            OutboxClosedError
+        })
     }
 
     /// Queues this text like [`push`](Self::push), without telling the socket. The caller that gets `true` must
     /// [tell](Self::tell) it.
     ///
     /// # Errors
-    /// As of [`push`](Self::push).
-    pub fn put(&self, frame: ByteString) -> Result<bool, OutboxClosedError> {
+    /// [`PutError`]; the caller must close a full outbox.
+    pub fn put(&self, frame: ByteString) -> Result<bool, PutError> {
         self.add(frame, |line| !line.told && !std::mem::replace(&mut line.promised, true))
     }
 
@@ -187,26 +232,19 @@ impl Outbox {
         }
     }
 
-    fn add<T>(
-        &self,
-        frame: ByteString,
-        then: impl FnOnce(&mut Line) -> T,
-    ) -> Result<T, OutboxClosedError> {
+    fn add<T>(&self, frame: ByteString, then: impl FnOnce(&mut Line) -> T) -> Result<T, PutError> {
+        let mut line = self.line();
+        if self.is_closed() {
+            Err(PutError::Closed)
+        } else if line.frames.len() < self.limits.messages
+            && line.bytes + frame.len() <= self.limits.bytes
         {
-            let mut line = self.line();
-            if self.is_closed() {
-                return Err(OutboxClosedError);
-            }
-            if line.frames.len() < self.limits.messages
-                && line.bytes + frame.len() <= self.limits.bytes
-            {
-                line.bytes += frame.len();
-                line.frames.push_back(frame);
-                return Ok(then(&mut line));
-            }
+            line.bytes += frame.len();
+            line.frames.push_back(frame);
+            Ok(then(&mut line))
+        } else {
+            Err(PutError::Full)
         }
-        self.close(CloseFrame::TOO_SLOW);
-        Err(OutboxClosedError)
     }
 
     /// Takes the next item for the client, to be written to its socket now. None if there is nothing, or another socket
@@ -292,6 +330,9 @@ impl fmt::Debug for Outbox {
             .finish_non_exhaustive()
     }
 }
+
+/// Room for the reason in a close frame, beside the code, in bytes (RFC 6455 §5.5).
+const LONGEST_REASON: usize = 123;
 
 #[cfg(test)]
 mod tests {

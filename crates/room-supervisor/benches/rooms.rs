@@ -20,7 +20,7 @@ struct Open;
 impl Room for Open {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)
     }
 }
@@ -48,8 +48,8 @@ impl Client {
         let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
         let socket = outbox.attach(wire.clone().recipient(), None);
         let peer_id = PeerId::random();
-        let auth = AuthData { peer_id, credentials: Map::new(), metadata: ().into() };
-        let membership = room.reserve(auth, outbox).expect("the room is open");
+        let auth = AuthData::new(peer_id);
+        let membership = room.reserve(NewMember::new(auth, outbox)).expect("the room is open");
         membership.join().await.expect("everybody may");
         Self { membership, socket }
     }
@@ -166,9 +166,10 @@ impl Table {
 
     fn come_and_go(&mut self) {
         let (peer, (sender, mut receiver)) = (PeerId::random(), unbounded_channel());
-        self.tell_all(&RoomMessage::joined(peer));
-        let others: Vec<_> = self.senders.keys().copied().collect();
-        let welcome = RoomMessage::authenticated(peer, &others, &Map::new()).encode();
+        let none = Map::new();
+        self.tell_all(&RoomMessage::joined(peer, &none));
+        let others = self.senders.keys().map(|&other| (other, &none));
+        let welcome = RoomMessage::authenticated(peer, others, None).encode();
         sender.send(welcome).expect("it is there");
         self.senders.insert(peer, sender);
         receiver.try_recv().expect("a frame");

@@ -1,49 +1,42 @@
-//! Room actor.
+//! Room actor: runs the application's callbacks, and carries out what the [`Roster`] decides.
 
-use std::collections::HashMap;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use actix::fut::{ActorFutureExt, ActorStreamExt};
 use actix::prelude::*;
+use callboard_outbox::CloseFrame;
 use callboard_supervision::{Exit, ExitReason, has_panicked};
 use futures_util::stream;
 use serde_json::Value;
+use tokio::time::{Instant, timeout};
 
+use crate::context::{Requests, RoomContext};
 use crate::error::{ForwardError, JoinError};
-use crate::handle::{InFlight, Shared};
-use crate::message::{RoomMessage, To};
-use crate::options::OnCrash;
+use crate::handle::{Credit, RoomHandle, Shared};
+use crate::member::Member;
+use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
-use crate::room::{ErasedRoom, JoinRefusal};
-use crate::seats::Standing;
+use crate::room::{ErasedRoom, Readopt};
+use crate::roster::{Output, Roster};
 use crate::server_messages::Description;
-use crate::wake_ups::{FlushWhenIdle, WakeUps};
-use callboard_outbox::{CloseFrame, Outbox};
+use crate::settings::{OnCrash, RoomSettings};
+use crate::wake_ups::FlushWhenIdle;
 
-/// One instance of a room: the application's [`Room`](crate::Room), and the outboxes of the members.
+/// One instance of a room: the application's [`Room`](crate::Room), and the timer of its ticks.
 pub(crate) struct RoomActor {
     shared: Arc<Shared>,
+    context: Rc<RoomContext>,
     /// Absent while one of its callbacks runs: a room without it has crashed.
     room: Option<Box<dyn ErasedRoom>>,
-    members: HashMap<PeerId, Arc<Outbox>>,
-    wake_ups: Rc<WakeUps>,
     settings: RoomSettings,
-    closed: bool,
+    ticks: Option<SpawnHandle>,
 }
 
-/// Settings of a room that its actor needs.
-#[derive(Clone, Copy)]
-pub(crate) struct RoomSettings {
-    pub(crate) on_crash: OnCrash,
-    pub(crate) join_timeout: Duration,
-    pub(crate) close_when_empty: bool,
-}
-
-/// Request to admit the peer that has this seat.
+/// Request of a peer with a membership to be admitted.
 #[derive(Message)]
 #[rtype(result = "Result<(), JoinError>")]
 pub(crate) struct Join(pub(crate) PeerId);
@@ -54,7 +47,7 @@ pub(crate) struct Join(pub(crate) PeerId);
 pub(crate) struct ForwardFrom {
     pub(crate) peer: PeerId,
     pub(crate) message: RoomMessage,
-    pub(crate) credit: InFlight,
+    pub(crate) credit: Credit<Member>,
 }
 
 /// Request to forward a message of the server.
@@ -62,7 +55,17 @@ pub(crate) struct ForwardFrom {
 #[rtype(result = "Result<(), ForwardError>")]
 pub(crate) struct Forward(pub(crate) RoomMessage);
 
-/// Notice that a peer has left its seat.
+type OnTell = dyn FnOnce(&mut dyn Any, &RoomContext) + Send;
+
+/// Message of the application, with the callback that handles it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Told {
+    pub(crate) on_tell: Box<OnTell>,
+    pub(crate) credit: Credit<RoomHandle>,
+}
+
+/// Notice that a membership has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Depart;
@@ -78,183 +81,211 @@ pub(crate) struct Stop {
 impl RoomActor {
     pub(crate) fn new(
         shared: Arc<Shared>,
+        context: RoomContext,
         room: Box<dyn ErasedRoom>,
         settings: RoomSettings,
     ) -> Self {
-        let (members, wake_ups) = (HashMap::new(), Rc::default());
-        Self { shared, room: Some(room), members, wake_ups, settings, closed: false }
+        Self { shared, context: Rc::new(context), room: Some(room), settings, ticks: None }
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.shared.roster()
     }
 
     /// Runs one of the room's callbacks.
-    fn call<T>(&mut self, callback: impl FnOnce(&mut dyn ErasedRoom) -> T) -> Option<T> {
+    fn call<T>(
+        &mut self,
+        callback: impl FnOnce(&mut dyn ErasedRoom, &RoomContext) -> T,
+    ) -> Option<T> {
         let mut room = self.room.take()?;
-        let result = callback(&mut *room);
+        let result = callback(&mut *room, &self.context);
         self.room = Some(room);
         Some(result)
     }
 
     /// Lets the room change or drop a message, then puts it into the outboxes of its addressees: all or none.
     fn forward(&mut self, message: RoomMessage) -> Result<(), ForwardError> {
-        let Some(message) = self.call(|room| room.on_forward(message)).flatten() else {
-            return Ok(());
-        };
-        match &message.to {
-            None => Err(ForwardError::NotAddressed),
-            Some(To::All) => {
-                let frame = message.encode();
-                let others = self.members.iter().filter(|&(&peer, _)| Some(peer) != message.from);
-                self.wake_ups.put(&frame, others.map(|(_, outbox)| outbox));
-                Ok(())
-            }
-            Some(To::Peers(peers)) => {
-                let outboxes: Vec<_> =
-                    peers.iter().filter_map(|peer| self.members.get(peer)).collect();
-                if outboxes.len() < peers.len() {
-                    let unknown =
-                        peers.iter().filter(|peer| !self.members.contains_key(peer)).copied();
-                    return Err(ForwardError::NoSuchPeer(unknown.collect()));
-                }
-                let frame = message.encode();
-                self.wake_ups.put(&frame, outboxes);
-                Ok(())
+        match self.call(|room, context| room.on_forward(message, context)).flatten() {
+            Some(message) => self.context.deliver(&message),
+            None => Ok(()),
+        }
+    }
+
+    /// Carries out what the roster decides. A panic in a callback is passed on when all that needs none is done.
+    fn carry_out(&mut self) {
+        loop {
+            let output = self.roster().poll_output();
+            let Some(output) = output else { return };
+            let carried_out = catch_unwind(AssertUnwindSafe(|| self.carry_out_one(output)));
+            if let Err(panic) = carried_out {
+                self.roster().panicked();
+                self.carry_out();
+                resume_unwind(panic);
             }
         }
     }
 
-    /// Forwards one of the room's own broadcasts like any other message. Its addressees are members.
-    fn announce(&mut self, message: RoomMessage) {
-        _ = self.forward(message);
+    fn carry_out_one(&mut self, output: Output) {
+        match output {
+            // The addressees of the room's own messages are members, or `on_forward` has changed them.
+            Output::Announce(message) => _ = self.forward(message),
+            Output::Deliver(message) => _ = self.context.deliver(&message),
+            Output::Joined(peer) => _ = self.call(|room, context| room.on_joined(peer, context)),
+            Output::Leave(peer) => _ = self.call(|room, context| room.on_leave(peer, context)),
+            Output::Close { member, last, frame } => {
+                // A client that is being closed already has been told why.
+                _ = member.outbox().push(last.encode());
+                member.outbox().close(frame);
+            }
+        }
+    }
+
+    /// Carries out what the roster decides, then what callbacks have asked for.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        self.carry_out();
+        let Requests { close, every } = self.context.take_requests();
+        if let Some(period) = every {
+            self.tick_every(period, ctx);
+        }
+        if let Some(details) = close {
+            self.close(&details, CloseFrame::NORMAL, ctx);
+        }
+    }
+
+    fn tick_every(&mut self, period: Duration, ctx: &mut Context<Self>) {
+        if let Some(ticks) = self.ticks.take() {
+            ctx.cancel_future(ticks);
+        }
+        if !period.is_zero() {
+            self.tick_at(Instant::now() + period, period, ctx);
+        }
+    }
+
+    fn tick_at(&mut self, due: Instant, period: Duration, ctx: &mut Context<Self>) {
+        let wait = due.saturating_duration_since(Instant::now());
+        self.ticks = Some(ctx.run_later(wait, move |this, ctx| {
+            let now = Instant::now();
+            // Ticks that were missed are left out.
+            let next = if due + period > now { due + period } else { now + period };
+            this.tick_at(next, period, ctx);
+            this.call(|room, context| room.on_tick(context));
+            this.settle(ctx);
+        }));
     }
 
     /// Asks the room whether the peer may join. The room's state is in the future meanwhile, and the mailbox waits.
     fn ask(
         &mut self,
-        peer: PeerId,
-    ) -> impl ActorFuture<Self, Output = Result<Arc<Outbox>, JoinError>> + use<> {
-        let (shared, wake_ups) = (Arc::clone(&self.shared), Rc::clone(&self.wake_ups));
-        let (room, limit) = (self.room.take(), self.settings.join_timeout);
+        member: Member,
+    ) -> impl ActorFuture<Self, Output = Result<(), JoinError>> + use<> {
+        let (context, room) = (Rc::clone(&self.context), self.room.take());
+        let (peer, limit) = (member.peer_id(), self.settings.join_timeout);
         let asking = async move {
             let Some(mut room) = room else { return (None, Err(JoinError::RoomUnavailable)) };
-            let Some(seat) = shared.seats().ask(peer) else {
-                return (Some(room), Err(JoinError::RoomUnavailable));
-            };
-            let joining = tokio::time::timeout(limit, room.on_join(&seat.auth));
-            let answer = match wake_ups.meanwhile(joining).await {
-                Ok(Ok(())) => Ok(seat.outbox),
-                Ok(Err(JoinRefusal(details))) => Err(JoinError::Refused(details)),
+            let joining = timeout(limit, room.on_join(member.auth(), &context));
+            let answer = match context.wake_ups.meanwhile(joining).await {
+                Ok(joined) => joined.map_err(JoinError::Rejected),
                 Err(_) => Err(JoinError::TimedOut),
             };
             (Some(room), answer)
         };
-        asking.into_actor(self).map(|(room, answer), this, _| {
+        asking.into_actor(self).map(move |(room, answer), this, _| {
             this.room = room;
-            answer
+            this.roster().answered(peer, answer)
         })
     }
 
-    /// Admits a peer that was accepted: tells the others, then the peer.
-    fn let_in(&mut self, peer: PeerId, outbox: Arc<Outbox>) {
-        let welcome = self.shared.seats().get(peer).map(|seat| seat.welcome.clone());
-        let Some(welcome) = welcome else {
-            // The peer left while it was being admitted: it joined and left, and no other peer saw it.
-            self.call(|room| room.on_leave(peer));
-            return;
-        };
-        self.announce(RoomMessage::joined(peer));
-        let others: Vec<_> = self.members.keys().copied().collect();
-        self.members.insert(peer, Arc::clone(&outbox));
-        let welcome = welcome.unwrap_or_default();
-        let frame = RoomMessage::authenticated(peer, &others, &welcome).encode();
-        self.wake_ups.put(&frame, [&outbox]);
-        // Last: if the room panics before this, it rejects this peer after its restart. If the peer has left meanwhile,
-        // the notice of that is in the mailbox.
-        self.shared.seats().join(peer);
-    }
-
-    /// Announces the departures. The broadcast is sent even if the room panics over it.
-    fn see_off(&mut self) {
-        let departed = self.shared.seats().take_departed();
-        let mut panic = None;
-        for peer in departed {
-            if self.members.remove(&peer).is_some() && panic.is_none() {
-                let left = catch_unwind(AssertUnwindSafe(|| self.call(|room| room.on_leave(peer))));
-                panic = left.err();
-            }
-            if panic.is_none() {
-                // Only `on_forward` panics here, before the message was sent to any peer.
-                let announce = AssertUnwindSafe(|| self.announce(RoomMessage::left(peer)));
-                panic = match catch_unwind(announce) {
-                    Ok(()) => continue,
-                    Err(panic) => Some(panic),
-                };
-            }
-            self.broadcast(&RoomMessage::left(peer));
-        }
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
-    }
-
-    /// Sends a message to all members, without `on_forward`.
-    fn broadcast(&self, message: &RoomMessage) {
-        let frame = message.encode();
-        self.wake_ups.put(&frame, self.members.values());
-    }
-
-    /// Lets the members join again after a crash, without telling the others; then tells all members of the restart,
-    /// and of peers that did not join again.
+    /// Readopts the members after a crash, without telling the others; then tells all members of the restart, and of
+    /// peers that are members no more.
     fn readopt(&mut self, ctx: &mut Context<Self>) {
-        let (joined, suspects): (Vec<_>, Vec<_>) = {
-            let seats = self.shared.seats();
-            let peers = |standing| seats.all().filter(move |(_, seat)| seat.standing == standing);
-            (
-                peers(Standing::Joined).map(|(peer, _)| peer).collect(),
-                peers(Standing::Asking).map(|(peer, _)| peer).collect(),
-            )
-        };
-        for peer in suspects {
-            self.turn_away(peer, &JoinError::RoomCrashed);
+        let members = self.roster().readopt();
+        self.carry_out();
+        if members.is_empty() {
+            return self.readopted(ctx);
         }
-        let asking =
-            stream::iter(joined).into_actor(self).then(|peer, this, _| this.readopt_one(peer));
-        ctx.wait(asking.finish().map(|(), this, ctx| {
-            let peers: Vec<_> = this.members.keys().copied().collect();
-            this.broadcast(&RoomMessage::room_restarted(&peers));
-            this.see_off();
-            this.close_if_empty(ctx);
+        let (context, room) = (Rc::clone(&self.context), self.room.take());
+        let limit = self.settings.join_timeout;
+        let asking = async move {
+            let Some(mut room) = room else { return (None, members, None) };
+            let readopting = timeout(limit, room.on_readopt(&members, &context));
+            let answer = context.wake_ups.meanwhile(readopting).await;
+            (Some(room), members, answer.ok())
+        };
+        ctx.wait(asking.into_actor(self).map(|(room, members, answer), this, ctx| {
+            this.room = room;
+            this.readopt_as(answer, members, ctx);
         }));
     }
 
-    fn readopt_one(&mut self, peer: PeerId) -> impl ActorFuture<Self, Output = ()> + use<> {
-        self.ask(peer).map(move |answer, this, _| match answer {
-            Ok(outbox) => {
-                this.shared.seats().join(peer);
-                this.members.insert(peer, outbox);
+    fn readopt_as(
+        &mut self,
+        answer: Option<Readopt>,
+        members: Vec<Member>,
+        ctx: &mut Context<Self>,
+    ) {
+        match answer {
+            Some(Readopt::OneByOne) => {
+                let asking = stream::iter(members).into_actor(self);
+                let asking = asking.then(|member, this, _| this.readopt_one(member.peer_id()));
+                ctx.wait(asking.finish().map(|(), this, ctx| this.readopted(ctx)));
             }
-            Err(error) => this.turn_away(peer, &error),
-        })
+            Some(Readopt::AllBut(rejected)) => {
+                let mut rejected: std::collections::HashMap<_, _> = rejected.into_iter().collect();
+                let mut roster = self.roster();
+                for peer in members.iter().map(Member::peer_id) {
+                    let rejected = rejected.remove(&peer).map(JoinError::Rejected);
+                    _ = roster.answered(peer, rejected.map_or(Ok(()), Err));
+                }
+                drop(roster);
+                self.readopted(ctx);
+            }
+            None => {
+                for peer in members.iter().map(Member::peer_id) {
+                    _ = self.roster().answered(peer, Err(JoinError::TimedOut));
+                }
+                self.readopted(ctx);
+            }
+        }
     }
 
-    fn turn_away(&mut self, peer: PeerId, error: &JoinError) {
-        let Some(seat) = self.shared.seats().depart(peer) else { return };
-        let message = RoomMessage::error(peer, Description::CouldNotJoinRoom, &error.details());
-        _ = seat.outbox.push(message.encode());
-        seat.outbox.close(CloseFrame::NORMAL);
+    fn readopt_one(&mut self, peer: PeerId) -> impl ActorFuture<Self, Output = ()> + use<> {
+        let asked = self.roster().ask(peer, None).ok().flatten();
+        let asking = asked.map(|member| self.ask(member));
+        let asking: Box<dyn ActorFuture<Self, Output = _> + Unpin> = match asking {
+            Some(asking) => Box::new(Box::pin(asking)),
+            // It has left.
+            None => Box::new(actix::fut::ready(Ok(()))),
+        };
+        asking.map(|_, this: &mut Self, _| this.carry_out())
+    }
+
+    fn readopted(&mut self, ctx: &mut Context<Self>) {
+        self.roster().readopted();
+        self.settle(ctx);
+        self.close_if_empty(ctx);
     }
 
     fn close_if_empty(&mut self, ctx: &mut Context<Self>) {
-        if self.settings.close_when_empty && self.shared.seats().close_if_empty() {
-            self.say_goodbye();
+        if self.settings.close_when_empty && self.roster().close_if_empty() {
+            self.terminate();
             ctx.exit(ExitReason::Normal);
         }
     }
 
+    fn close(&mut self, details: &Value, close: CloseFrame, ctx: &mut Context<Self>) {
+        self.shared.close(details, close);
+        self.terminate();
+        ctx.exit(ExitReason::Normal);
+    }
+
     /// Runs `on_terminate`, once; a panic in it must not keep the room from closing.
-    fn say_goodbye(&mut self) {
-        self.closed = true;
-        self.shared.orderly.store(true, Ordering::Relaxed);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.call(|room| room.on_terminate())))
-        {
+    fn terminate(&mut self) {
+        if !self.roster().terminate() {
+            return;
+        }
+        let terminating =
+            AssertUnwindSafe(|| self.call(|room, context| room.on_terminate(context)));
+        if let Err(panic) = catch_unwind(terminating) {
             let text = panic.downcast_ref::<&str>().copied().unwrap_or("a panic");
             log::error!("room {:?}: on_terminate panicked: {text}", self.shared.name);
         }
@@ -266,18 +297,15 @@ impl Actor for RoomActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.shared.runs_as(Some(ctx.address()));
-        ctx.spawn(FlushWhenIdle(Rc::clone(&self.wake_ups)));
-        if !self.shared.seats().open() {
-            return;
+        ctx.spawn(FlushWhenIdle(Rc::clone(&self.context.wake_ups)));
+        if !self.roster().started() {
+            return self.settle(ctx);
         }
         match self.settings.on_crash {
             OnCrash::Readopt => self.readopt(ctx),
             OnCrash::Close => {
-                let seats: Vec<_> = self.shared.seats().all().map(|(peer, _)| peer).collect();
-                for peer in seats {
-                    self.shared.dismiss(peer, &"crashed".into(), CloseFrame::ROOM_FAILED);
-                }
-                self.shared.seats().take_departed();
+                self.shared.dismiss(&"crashed".into(), CloseFrame::ROOM_FAILED);
+                self.settle(ctx);
                 self.close_if_empty(ctx);
             }
         }
@@ -285,33 +313,39 @@ impl Actor for RoomActor {
 
     /// Runs also after a crash; then no peer is told that the room closes, and `on_terminate` is not called.
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.wake_ups.tell();
+        self.context.wake_ups.flush();
         self.shared.runs_as(None);
-        if !self.closed && self.room.is_some() && !has_panicked() {
-            self.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
-            self.say_goodbye();
+        if self.room.is_none() || has_panicked() {
+            return self.roster().crashed();
         }
+        if !self.roster().is_closed() {
+            self.shared.close(&"shutdown".into(), CloseFrame::GOING_AWAY);
+        }
+        self.terminate();
     }
 }
 
 impl Handler<Join> for RoomActor {
     type Result = AtomicResponse<Self, Result<(), JoinError>>;
 
-    fn handle(&mut self, Join(peer): Join, _: &mut Self::Context) -> Self::Result {
-        if self.members.contains_key(&peer) {
-            return AtomicResponse::new(Box::pin(actix::fut::ready(Ok(()))));
-        }
-        AtomicResponse::new(Box::pin(self.ask(peer).map(move |answer, this, ctx| match answer {
-            Ok(outbox) => {
-                this.let_in(peer, outbox);
-                Ok(())
+    fn handle(&mut self, Join(peer): Join, ctx: &mut Self::Context) -> Self::Result {
+        let asked = self.roster().ask(peer, self.settings.max_peers);
+        match asked {
+            Ok(Some(member)) => {
+                AtomicResponse::new(Box::pin(self.ask(member).map(|answer, this, ctx| {
+                    this.settle(ctx);
+                    if answer.is_err() {
+                        this.close_if_empty(ctx);
+                    }
+                    answer
+                })))
             }
+            Ok(None) => AtomicResponse::new(Box::pin(actix::fut::ready(Ok(())))),
             Err(error) => {
-                this.shared.seats().vacate(peer);
-                this.close_if_empty(ctx);
-                Err(error)
+                self.close_if_empty(ctx);
+                AtomicResponse::new(Box::pin(actix::fut::ready(Err(error))))
             }
-        })))
+        }
     }
 }
 
@@ -321,9 +355,11 @@ impl Handler<ForwardFrom> for RoomActor {
     fn handle(
         &mut self,
         ForwardFrom { peer, message, credit }: ForwardFrom,
-        _: &mut Self::Context,
+        ctx: &mut Self::Context,
     ) {
-        let Some(outbox) = self.members.get(&peer).cloned() else { return };
+        if self.roster().sender(peer).is_none() {
+            return;
+        }
         let message = RoomMessage { from: Some(peer), ..message };
         if let Err(error) = self.forward(message) {
             let (description, details) = match error {
@@ -333,8 +369,13 @@ impl Handler<ForwardFrom> for RoomActor {
                 // The room has removed the addressees.
                 error => (Description::InvalidMessage, error.to_string().into()),
             };
-            _ = outbox.push(RoomMessage::error(peer, description, &details).encode());
+            let sender = self.roster().sender(peer).cloned();
+            if let Some(sender) = sender {
+                let error = RoomMessage::error(peer, description, &details);
+                _ = sender.outbox().push(error.encode());
+            }
         }
+        self.settle(ctx);
         drop(credit);
     }
 }
@@ -342,8 +383,20 @@ impl Handler<ForwardFrom> for RoomActor {
 impl Handler<Forward> for RoomActor {
     type Result = Result<(), ForwardError>;
 
-    fn handle(&mut self, Forward(message): Forward, _: &mut Self::Context) -> Self::Result {
-        self.forward(message)
+    fn handle(&mut self, Forward(message): Forward, ctx: &mut Self::Context) -> Self::Result {
+        let forwarded = self.forward(message);
+        self.settle(ctx);
+        forwarded
+    }
+}
+
+impl Handler<Told> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, Told { on_tell, credit }: Told, ctx: &mut Self::Context) {
+        self.call(|room, context| on_tell(room.as_any(), context));
+        self.settle(ctx);
+        drop(credit);
     }
 }
 
@@ -351,7 +404,8 @@ impl Handler<Depart> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, _: Depart, ctx: &mut Self::Context) {
-        self.see_off();
+        self.roster().announce_departures();
+        self.settle(ctx);
         self.close_if_empty(ctx);
     }
 }
@@ -360,9 +414,6 @@ impl Handler<Stop> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, Stop { details, close }: Stop, ctx: &mut Self::Context) {
-        self.shared.close(&details, close);
-        self.members.clear();
-        self.say_goodbye();
-        ctx.exit(ExitReason::Normal);
+        self.close(&details, close, ctx);
     }
 }

@@ -13,4 +13,13 @@ pub struct AuthData {
     pub credentials: Map<String, Value>,
     /// Other data that helps to decide; defined by the application.
     pub metadata: Value,
+    /// Public metadata, such as a name: the clients of the other members get it. Empty unless the application sets it.
+    pub public: Map<String, Value>,
+}
+
+impl AuthData {
+    /// Creates the data of a peer that has sent none.
+    pub fn new(peer_id: PeerId) -> Self {
+        Self { peer_id, credentials: Map::new(), metadata: Value::Null, public: Map::new() }
+    }
 }

@@ -3,10 +3,12 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use callboard_outbox::CloseError;
 use callboard_supervision::{StartChildError, StartSupervisorError};
 
 use crate::name::RoomNameError;
 use crate::peer_id::PeerId;
+use crate::rejection::Rejection;
 
 /// Error of forwarding a message. No peer got the message.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -30,9 +32,9 @@ pub enum ForwardError {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The room's `on_join` rejected the peer, with these details.
-    #[error("refused: {0}")]
-    Refused(Value),
+    /// The room rejected the peer: its `on_join` did, or it is full (`room_is_full`).
+    #[error("rejected: {}", .0.code)]
+    Rejected(Rejection),
     /// The room's `on_join` took longer than allowed.
     #[error("the room did not decide in time")]
     TimedOut,
@@ -48,12 +50,63 @@ impl JoinError {
     /// Returns the details of "Could not join room" that the client gets.
     pub fn details(&self) -> Value {
         match self {
-            Self::Refused(details) => details.clone(),
+            Self::Rejected(rejection) => rejection.to_json(),
             Self::TimedOut => "timeout".into(),
             Self::RoomCrashed => "room_crashed".into(),
             Self::RoomUnavailable => "room_unavailable".into(),
         }
     }
+}
+
+/// Error of sending a message of the server to members of a room. No member got it.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendMessageError {
+    /// The data cannot be written as JSON.
+    #[error("the data is no JSON: {0}")]
+    Data(String),
+    /// There is no room of this name, or no room with this peer.
+    #[error("no such room")]
+    NoSuchRoom,
+    /// The message was not delivered.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+}
+
+impl From<serde_json::Error> for SendMessageError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Data(error.to_string())
+    }
+}
+
+/// Error of sending a message of the application to a room.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TellError {
+    /// There is no room of this name.
+    #[error("no such room")]
+    NoSuchRoom,
+    /// The room is of another type.
+    #[error("the room is of another type")]
+    OtherType,
+    /// The room is being restarted, or closed.
+    #[error("the room is not available")]
+    RoomUnavailable,
+    /// The room has not handled 1,024 earlier messages.
+    #[error("too many messages in flight")]
+    TooManyInFlight,
+}
+
+/// Error of closing a member's connection.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KickError {
+    /// The peer is no member of the room.
+    #[error("no such peer")]
+    NoSuchPeer,
+    /// The connection cannot be closed in this way.
+    #[error(transparent)]
+    Close(#[from] CloseError),
 }
 
 /// Error of opening a room.

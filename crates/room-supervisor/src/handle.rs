@@ -1,24 +1,30 @@
 //! Handle of a room, and membership of one peer in it.
 
+use std::any::{Any, TypeId};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
+use callboard_outbox::{CloseFrame, Outbox};
 use callboard_supervision::{ChildSpec, StartChildError, SupervisorRef};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop};
+use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop, Told};
 use crate::auth::AuthData;
-use crate::error::{ForwardError, JoinError};
-use crate::message::RoomMessage;
+use crate::context::RoomContext;
+use crate::error::{ForwardError, JoinError, KickError, SendMessageError, TellError};
+use crate::member::{Member, NewMember};
+use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
-use crate::seats::{Seat, Seats};
+use crate::room::Tell;
+use crate::roster::{Phase, Roster};
 use crate::server_messages::Description;
-use callboard_outbox::{CloseFrame, Outbox};
+use crate::wake_ups::WakeUps;
 
 /// Handle of a room by its name: leads to its actor through all restarts. Cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -29,34 +35,30 @@ pub struct RoomHandle {
 /// State of a room that survives a crash of its actor.
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
-    seats: Mutex<Seats>,
+    /// Type of the room.
+    kind: TypeId,
+    roster: Mutex<Roster>,
     actor: ArcSwapOption<Addr<RoomActor>>,
     node: ArcSwapOption<SupervisorRef>,
-    /// Whether the room was closed in good order.
-    pub(crate) orderly: AtomicBool,
+    /// Number of messages of the application that the room has not handled.
+    told: AtomicUsize,
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>) -> Arc<Self> {
+    pub(crate) fn new(name: Arc<str>, kind: TypeId) -> Arc<Self> {
         let (actor, node) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        Arc::new(Self {
-            name,
-            seats: Mutex::default(),
-            actor,
-            node,
-            orderly: AtomicBool::new(false),
-        })
+        let told = AtomicUsize::new(0);
+        Arc::new(Self { name, kind, roster: Mutex::default(), actor, node, told })
     }
 
-    pub(crate) fn seats(&self) -> MutexGuard<'_, Seats> {
-        // Every change is one call on `Seats`, none of which panics halfway.
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+        // Every change is one call on the roster, none of which panics halfway.
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resets the state when the room's node starts in its tree: an earlier close there is over.
     pub(crate) fn reopen(&self) {
-        self.seats().reopen();
-        self.orderly.store(false, Ordering::Relaxed);
+        self.roster().reopen();
     }
 
     pub(crate) fn runs_as(&self, actor: Option<Addr<RoomActor>>) {
@@ -67,27 +69,49 @@ impl Shared {
         self.node.store(Some(Arc::new(node)));
     }
 
-    /// Tells all peers that the room is gone, and removes their seats.
+    /// Closes the room in good order: tells all peers that it is gone.
     pub(crate) fn close(&self, details: &Value, close: CloseFrame) {
-        let seats = self.seats().close();
-        for (peer, seat) in seats {
-            tell_closed(peer, &seat, details, close);
-        }
+        let members = self.roster().close();
+        tell_closed(&members, details, close);
     }
 
-    /// Tells one peer that the room is gone, and removes its seat.
-    pub(crate) fn dismiss(&self, peer: PeerId, details: &Value, close: CloseFrame) {
-        let seat = self.seats().vacate(peer);
-        if let Some(seat) = seat {
-            tell_closed(peer, &seat, details, close);
-        }
+    /// Closes a room that nothing runs of any more: tells all peers that it is gone.
+    pub(crate) fn give_up(&self, details: &Value, close: CloseFrame) {
+        let members = self.roster().give_up();
+        tell_closed(&members, details, close);
+    }
+
+    /// Tells all peers that the room is gone for them, while it goes on without any.
+    pub(crate) fn dismiss(&self, details: &Value, close: CloseFrame) {
+        let members = self.roster().dismiss();
+        tell_closed(&members, details, close);
+    }
+
+    /// Puts a message into the outboxes of its addressees: of all or of none.
+    pub(crate) fn deliver(
+        &self,
+        message: &RoomMessage,
+        wake_ups: &WakeUps,
+    ) -> Result<(), ForwardError> {
+        let full = {
+            let roster = self.roster();
+            let receivers = roster.receivers(message)?;
+            wake_ups.put(&message.encode(), receivers)
+        };
+        // Not while the roster is locked: it calls back.
+        full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
+        wake_ups.flush_when_due();
+        Ok(())
     }
 }
 
-fn tell_closed(peer: PeerId, seat: &Seat, details: &Value, close: CloseFrame) {
-    // A client that is being closed already has been told why.
-    _ = seat.outbox.push(RoomMessage::error(peer, Description::RoomClosed, details).encode());
-    seat.outbox.close(close);
+fn tell_closed(members: &[Member], details: &Value, close: CloseFrame) {
+    for member in members {
+        let closed = RoomMessage::error(member.peer_id(), Description::RoomClosed, details);
+        // A client that is being closed already has been told why.
+        _ = member.outbox().push(closed.encode());
+        member.outbox().close(close);
+    }
 }
 
 impl RoomHandle {
@@ -104,12 +128,91 @@ impl RoomHandle {
     /// Returns whether the room is closed for good: stopped, given up, or closed because it was empty. It cannot be
     /// joined any more.
     pub fn is_closed(&self) -> bool {
-        self.shared.seats().is_closed()
+        self.shared.roster().is_closed()
+    }
+
+    /// Returns the ids of the members, in no particular order.
+    pub fn peers(&self) -> Vec<PeerId> {
+        self.shared.roster().visible().map(Member::peer_id).collect()
     }
 
     /// Returns the members, in no particular order.
-    pub fn peers(&self) -> Vec<PeerId> {
-        self.shared.seats().joined().map(|(peer, _)| peer).collect()
+    pub fn members(&self) -> Vec<Member> {
+        self.shared.roster().visible().cloned().collect()
+    }
+
+    /// Returns the member with this id.
+    pub fn member(&self, peer: PeerId) -> Option<Member> {
+        self.shared.roster().visible_member(peer).cloned()
+    }
+
+    /// Returns the number of members.
+    pub fn len(&self) -> usize {
+        self.shared.roster().visible().count()
+    }
+
+    /// Returns whether the room has no members.
+    pub fn is_empty(&self) -> bool {
+        self.shared.roster().visible().next().is_none()
+    }
+
+    /// Sends a message of the server to a member, to some, or to all: to all of the addressees, or to none. It does not
+    /// pass through `on_forward`, and does not wait for the room: also while the room is being restarted.
+    ///
+    /// # Errors
+    /// [`SendMessageError`]
+    pub fn send(
+        &self,
+        to: impl Into<To>,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<(), SendMessageError> {
+        let message = RoomMessage::new(event, data)?.to(to.into());
+        Ok(self.shared.deliver(&message, &WakeUps::default())?)
+    }
+
+    /// Sends a message of the server to all members, as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    /// [`SendMessageError::Data`]
+    pub fn broadcast(
+        &self,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<(), SendMessageError> {
+        self.send(To::All, event, data)
+    }
+
+    /// Sends a message of the application to the room, which must be of type `R`. It waits in the room's mailbox behind
+    /// what was sent before; those that wait while the room crashes are lost.
+    ///
+    /// # Errors
+    /// [`TellError`]
+    pub fn tell<R: Tell<T>, T: Send + 'static>(&self, message: T) -> Result<(), TellError> {
+        if self.shared.kind != TypeId::of::<R>() {
+            return Err(TellError::OtherType);
+        }
+        let actor = self.addr().ok_or(TellError::RoomUnavailable)?;
+        let credit = Credit::new(self.clone()).ok_or(TellError::TooManyInFlight)?;
+        let on_tell = Box::new(move |room: &mut dyn Any, context: &RoomContext| {
+            if let Some(room) = room.downcast_mut::<R>() {
+                room.on_tell(message, context);
+            }
+        });
+        // Bounded by the credit.
+        actor.do_send(Told { on_tell, credit });
+        Ok(())
+    }
+
+    /// Closes the connection of a member with this code and reason, after what it has been sent before. The member
+    /// leaves as soon as its peer has ended. [`CloseFrame::new`] says which codes there are, and which clients come back.
+    ///
+    /// # Errors
+    /// [`KickError`]; nothing happens then.
+    pub fn kick(&self, peer: PeerId, code: u16, reason: &'static str) -> Result<(), KickError> {
+        let frame = CloseFrame::new(code, reason)?;
+        self.member(peer).ok_or(KickError::NoSuchPeer)?.outbox().close(frame);
+        Ok(())
     }
 
     /// Returns the room's own supervisor in the tree: its children are `room` and the peers.
@@ -132,7 +235,7 @@ impl RoomHandle {
 
     /// Resolves when the room runs, or is closed.
     async fn is_up(&self) {
-        while !self.is_running() && !self.shared.seats().is_closed() {
+        while !self.is_running() && !self.shared.roster().is_closed() {
             sleep(LOOK).await;
         }
     }
@@ -174,33 +277,20 @@ impl RoomHandle {
         }
     }
 
-    /// Gives a peer a seat in the room. The peer has not joined yet: see [`Membership::join`].
+    /// Reserves a membership for a peer, which has not joined yet: see [`Membership::join`].
     ///
     /// # Errors
     /// [`JoinError::RoomUnavailable`] if the room is closed.
-    pub fn reserve(&self, auth: AuthData, outbox: Arc<Outbox>) -> Result<Membership, JoinError> {
-        self.reserve_with(auth, outbox, Map::new())
-    }
-
-    /// Gives a peer a seat in the room, and adds the fields of `welcome` to its `authenticated` message.
-    ///
-    /// # Errors
-    /// [`JoinError::RoomUnavailable`] if the room is closed.
-    pub fn reserve_with(
-        &self,
-        auth: AuthData,
-        outbox: Arc<Outbox>,
-        welcome: Map<String, Value>,
-    ) -> Result<Membership, JoinError> {
-        let auth = Arc::new(auth);
-        if !self.shared.seats().take(Arc::clone(&auth), Arc::clone(&outbox), welcome) {
+    pub fn reserve(&self, member: NewMember) -> Result<Membership, JoinError> {
+        let member = Member::new(member);
+        if !self.shared.roster().reserve(member.clone()) {
             return Err(JoinError::RoomUnavailable);
         }
-        Ok(Membership { room: self.clone(), auth, outbox, in_flight: Arc::default() })
+        Ok(Membership { room: self.clone(), member })
     }
 
     pub(crate) fn closed_in_good_order(&self) -> bool {
-        self.shared.orderly.load(Ordering::Relaxed)
+        matches!(self.shared.roster().phase(), Phase::Closing | Phase::Closed)
     }
 
     pub(crate) fn addr(&self) -> Option<Addr<RoomActor>> {
@@ -219,20 +309,18 @@ impl fmt::Debug for RoomHandle {
 #[derive(Debug)]
 pub struct Membership {
     room: RoomHandle,
-    auth: Arc<AuthData>,
-    outbox: Arc<Outbox>,
-    in_flight: Arc<AtomicUsize>,
+    member: Member,
 }
 
 impl Membership {
     /// Returns the id of the peer.
     pub fn peer_id(&self) -> PeerId {
-        self.auth.peer_id
+        self.member.peer_id()
     }
 
     /// Returns the authentication data of the peer.
-    pub fn auth(&self) -> &Arc<AuthData> {
-        &self.auth
+    pub fn auth(&self) -> &AuthData {
+        self.member.auth()
     }
 
     /// Returns the room.
@@ -242,7 +330,7 @@ impl Membership {
 
     /// Returns the outbox of the peer's client.
     pub fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+        self.member.outbox()
     }
 
     /// Asks the room to admit the peer. When this resolves, the others have been sent `joined` and then this peer
@@ -253,7 +341,7 @@ impl Membership {
     /// [`JoinError`]
     pub async fn join(&self) -> Result<(), JoinError> {
         let actor = self.room.addr().ok_or(JoinError::RoomUnavailable)?;
-        match actor.send(Join(self.auth.peer_id)).await {
+        match actor.send(Join(self.peer_id())).await {
             Ok(joined) => joined,
             Err(_) => Err(JoinError::RoomCrashed),
         }
@@ -270,39 +358,56 @@ impl Membership {
         let Some(actor) = actor.as_deref().filter(|actor| actor.connected()) else {
             return Err(ForwardError::RoomUnavailable);
         };
-        let credit = InFlight::new(&self.in_flight).ok_or(ForwardError::TooManyInFlight)?;
+        let credit = Credit::new(self.member.clone()).ok_or(ForwardError::TooManyInFlight)?;
         // Bounded by the credit.
-        actor.do_send(ForwardFrom { peer: self.auth.peer_id, message, credit });
+        actor.do_send(ForwardFrom { peer: self.peer_id(), message, credit });
         Ok(())
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.outbox.close(CloseFrame::FAILED);
-        self.room.shared.seats().depart(self.auth.peer_id);
+        self.outbox().close(CloseFrame::FAILED);
+        self.room.shared.roster().leave(self.peer_id());
         // One message for each peer; a room that closes itself when it is empty must also learn of peers that never
-        // joined. A room that is down checks its seats when it is back.
+        // joined. A room that is down checks its roster when it is back.
         if let Some(actor) = self.room.addr() {
             actor.do_send(Depart);
         }
     }
 }
 
-/// Credit for one message of a peer that its room has not handled.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<AtomicUsize>);
+/// Credit for one message that a room has not handled.
+pub(crate) struct Credit<T: Counted>(T);
 
-impl InFlight {
-    fn new(count: &Arc<AtomicUsize>) -> Option<Self> {
-        let credit = Self(Arc::clone(count));
-        (count.fetch_add(1, Ordering::Relaxed) < MAX_IN_FLIGHT).then_some(credit)
+/// Sender of messages to a room, with their number.
+pub(crate) trait Counted {
+    fn in_flight(&self) -> &AtomicUsize;
+}
+
+impl<T: Counted> Credit<T> {
+    fn new(sender: T) -> Option<Self> {
+        let credit = Self(sender);
+        let waiting = credit.0.in_flight().fetch_add(1, Ordering::Relaxed);
+        (waiting < MAX_IN_FLIGHT).then_some(credit)
     }
 }
 
-impl Drop for InFlight {
+impl<T: Counted> Drop for Credit<T> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight().fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Counted for Member {
+    fn in_flight(&self) -> &AtomicUsize {
+        self.messages_in_flight()
+    }
+}
+
+impl Counted for RoomHandle {
+    fn in_flight(&self) -> &AtomicUsize {
+        &self.shared.told
     }
 }
 
@@ -310,6 +415,6 @@ impl Drop for InFlight {
 const STARTING: Duration = Duration::from_secs(5);
 /// Interval between checks whether the room has started.
 const LOOK: Duration = Duration::from_millis(2);
-/// Number of messages of one peer that may wait for its room: at least as many as a client may send at once by
+/// Number of messages of one peer, or of the application, that may wait for a room: at least as many as a client may send at once by
 /// default, and a bound on the room's mailbox.
 const MAX_IN_FLIGHT: usize = 1_024;

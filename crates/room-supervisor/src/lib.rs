@@ -1,35 +1,29 @@
 //! Rooms as supervised actors: members, message forwarding, and recovery when a room fails.
 //!
-//! A [`Room`] is a behaviour that an application writes; [`Rooms`] opens rooms under a supervisor and finds them by
-//! name. A peer [reserves](RoomHandle::reserve) a place, [joins](Membership::join), and [forwards](Membership::forward)
-//! messages; messages from the room go through its [`Outbox`]. This crate knows neither HTTP nor WebSocket.
+//! A [`Room`] is a behaviour that an application writes; its callbacks get a [`RoomContext`]. [`Rooms`] opens rooms under
+//! a supervisor, finds them by name, and reaches them from anywhere. A peer [reserves](RoomHandle::reserve) a membership,
+//! [joins](Membership::join), and [forwards](Membership::forward) messages; messages from the room go through its
+//! [`Outbox`]. This crate knows neither HTTP nor WebSocket.
 //!
 //! ```
 //! use callboard_room_supervisor::*;
 //!
-//! /// A room for a few.
-//! struct SmallRoom {
-//!     peers: usize,
-//!     max_peers: usize,
-//! }
+//! /// A room that says how many are there.
+//! struct Attic;
 //!
-//! impl Room for SmallRoom {
-//!     type Options = usize;
+//! impl Room for Attic {
+//!     type Options = ();
 //!
-//!     fn on_init(max_peers: &usize) -> Result<Self, String> {
-//!         Ok(Self { peers: 0, max_peers: *max_peers })
+//!     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+//!         Ok(Self)
 //!     }
 //!
-//!     async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
-//!         if self.peers == self.max_peers {
-//!             return Err("room_is_full".into());
-//!         }
-//!         self.peers += 1;
-//!         Ok(())
+//!     async fn on_join(&mut self, auth: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
+//!         if auth.metadata == "ghost" { Err("the_living_only".into()) } else { Ok(()) }
 //!     }
 //!
-//!     fn on_leave(&mut self, _: PeerId) {
-//!         self.peers -= 1;
+//!     fn on_joined(&mut self, _: PeerId, room: &RoomContext) {
+//!         _ = room.broadcast("count", &room.len());
 //!     }
 //! }
 //!
@@ -37,7 +31,8 @@
 //! # async fn main() {
 //! let rooms = Rooms::new();
 //! let server = rooms.start().await.unwrap();
-//! let room = rooms.start_supervised(RoomOptions::<SmallRoom>::new("attic", 2)).await.unwrap();
+//! let options = RoomOptions::<Attic>::new("attic", ()).max_peers(2);
+//! let room = rooms.start_supervised(options).await.unwrap();
 //! assert_eq!(rooms.names(), ["attic"]);
 //!
 //! room.stop("good night").await;
@@ -57,32 +52,44 @@
 
 mod actor;
 mod auth;
+mod context;
 mod error;
 mod handle;
 mod linked;
+mod member;
 mod message;
 mod name;
 mod options;
 mod peer_id;
 mod registry;
+mod rejection;
 mod room;
 mod rooms;
-mod seats;
+mod roster;
 mod server_messages;
+mod settings;
 mod wake_ups;
 
 pub use auth::AuthData;
 pub use callboard_outbox::{
-    CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits, SocketNumber,
+    CloseError, CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits,
+    SocketNumber,
 };
-pub use error::{ForwardError, JoinError, StartRoomError, StartRoomsError};
+pub use context::RoomContext;
+pub use error::{
+    ForwardError, JoinError, KickError, SendMessageError, StartRoomError, StartRoomsError,
+    TellError,
+};
 pub use handle::{Membership, RoomHandle};
 pub use linked::start_linked;
+pub use member::{Member, NewMember};
 pub use message::{MessageLimits, ParseMessageError, RoomMessage, To};
 pub use name::{RoomNameError, is_room_name};
-pub use options::{AnyRoomOptions, OnCrash, RoomOptions};
+pub use options::{AnyRoomOptions, RoomOptions};
 pub use peer_id::PeerId;
 pub use registry::{LocalRegistry, RegisterError, RoomRegistry};
-pub use room::{JoinRefusal, Room};
+pub use rejection::Rejection;
+pub use room::{Readopt, Room, Tell};
 pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
 pub use server_messages::{Description, is_reserved_event};
+pub use settings::OnCrash;

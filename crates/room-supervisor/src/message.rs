@@ -37,6 +37,18 @@ pub enum To {
     All,
 }
 
+impl From<PeerId> for To {
+    fn from(peer: PeerId) -> Self {
+        Self::Peers(vec![peer])
+    }
+}
+
+impl From<Vec<PeerId>> for To {
+    fn from(peers: Vec<PeerId>) -> Self {
+        Self::Peers(peers)
+    }
+}
+
 fn all<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str("all")
 }
@@ -97,7 +109,10 @@ impl RoomMessage {
     ///
     /// # Errors
     /// If `data` cannot be written as JSON (a map with keys that are no strings, say).
-    pub fn new(event: impl Into<String>, data: &impl Serialize) -> Result<Self, serde_json::Error> {
+    pub fn new(
+        event: impl Into<String>,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<Self, serde_json::Error> {
         let data = serde_json::value::to_raw_value(data)?;
         Ok(Self { event: event.into(), data, from: None, to: None })
     }

@@ -1,32 +1,24 @@
 //! Options with which a room is opened.
 
+use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_outbox::CloseFrame;
 use callboard_supervision::{
     ArbiterPool, AutoShutdown, ChildSpec, Flags, Placement, Restart, Shutdown, StartError,
     SupervisorSpec,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::actor::{RoomActor, RoomSettings};
+use crate::actor::RoomActor;
+use crate::context::RoomContext;
 use crate::handle::{RoomHandle, Shared};
 use crate::name;
 use crate::registry::RoomRegistry;
+use crate::rejection::Rejection;
 use crate::room::{ErasedRoom, Room};
-use callboard_outbox::CloseFrame;
-
-/// Treatment of the peers of a room that crashes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum OnCrash {
-    /// The room is restarted and its peers join again (`on_join` runs for each); their connections stay open, and their
-    /// clients get `room_restarted`.
-    #[default]
-    Readopt,
-    /// The room is restarted empty; its clients get "Room closed", `crashed`, and are disconnected. (As in the
-    /// original.)
-    Close,
-}
+use crate::settings::{OnCrash, RoomSettings};
 
 /// Options with which a room is opened.
 pub struct RoomOptions<R: Room> {
@@ -35,6 +27,7 @@ pub struct RoomOptions<R: Room> {
     registry: Option<Arc<dyn RoomRegistry>>,
     on_crash: OnCrash,
     join_timeout: Duration,
+    max_peers: Option<usize>,
     close_when_empty: bool,
     intensity: (u32, Duration),
     placement: Option<Placement>,
@@ -49,6 +42,7 @@ impl<R: Room> RoomOptions<R> {
             registry: None,
             on_crash: OnCrash::default(),
             join_timeout: JOIN_TIMEOUT,
+            max_peers: None,
             close_when_empty: false,
             intensity: (3, Duration::from_secs(10)),
             placement: None,
@@ -64,6 +58,12 @@ impl<R: Room> RoomOptions<R> {
     /// Sets what happens to the room's peers when it crashes. Default: [`OnCrash::Readopt`].
     pub fn on_crash(self, on_crash: OnCrash) -> Self {
         Self { on_crash, ..self }
+    }
+
+    /// Sets how many members the room may have; one more is rejected with `room_is_full`, and `on_join` is not asked.
+    /// Members of a room that has crashed are readopted in any case. Default: no limit.
+    pub fn max_peers(self, peers: usize) -> Self {
+        Self { max_peers: Some(peers), ..self }
     }
 
     /// Sets how long `on_join` may take. Default: 5 s.
@@ -103,24 +103,32 @@ impl<R: Room> RoomOptions<R> {
             registry,
             on_crash,
             join_timeout,
+            max_peers,
             close_when_empty,
             intensity,
             placement,
         } = self;
-        let open = Arc::new(move || Ok(Box::new(R::on_init(&custom)?) as Box<dyn ErasedRoom>));
-        let settings = RoomSettings { on_crash, join_timeout, close_when_empty };
-        AnyRoomOptions { name, registry, settings, intensity, placement, open, place: None }
+        let open = Arc::new(move |context: &RoomContext| {
+            Ok(Box::new(R::on_init(&custom, context)?) as Box<dyn ErasedRoom>)
+        });
+        let settings = RoomSettings { on_crash, join_timeout, max_peers, close_when_empty };
+        let (kind, place) = (TypeId::of::<R>(), None);
+        AnyRoomOptions { name, kind, registry, settings, intensity, placement, open, place }
     }
 }
+
+type Open = dyn Fn(&RoomContext) -> Result<Box<dyn ErasedRoom>, Rejection> + Send + Sync;
 
 /// [`RoomOptions`] of any room type.
 pub struct AnyRoomOptions {
     pub(crate) name: Arc<str>,
+    /// Type of the room.
+    kind: TypeId,
     registry: Option<Arc<dyn RoomRegistry>>,
     settings: RoomSettings,
     intensity: (u32, Duration),
     placement: Option<Placement>,
-    open: Arc<dyn Fn() -> Result<Box<dyn ErasedRoom>, String> + Send + Sync>,
+    open: Arc<Open>,
     /// Permit of a room that is open on demand.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -168,6 +176,7 @@ impl AnyRoomOptions {
     ) -> Parts<impl Fn() -> ChildSpec + Send + use<>> {
         let Self {
             name,
+            kind,
             registry: own,
             settings,
             intensity: (intensity, period),
@@ -177,7 +186,7 @@ impl AnyRoomOptions {
         } = self;
         let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
         let placement = placement.unwrap_or_default();
-        let shared = Shared::new(name);
+        let shared = Shared::new(name, kind);
         let handle = RoomHandle { shared: Arc::clone(&shared) };
         let registry = own.unwrap_or(registry);
         let tenancy = Tenancy { shared: Arc::clone(&shared), registry, _place: place };
@@ -187,8 +196,12 @@ impl AnyRoomOptions {
         let room = move || {
             let (shared, open) = (Arc::clone(&shared), Arc::clone(&open));
             let room = ChildSpec::try_new("room", move || {
-                let opened = open().map(|room| RoomActor::new(Arc::clone(&shared), room, settings));
-                std::future::ready(opened.map_err(StartError::Failed))
+                let context = RoomContext::new(Arc::clone(&shared));
+                let opened = match open(&context) {
+                    Ok(room) => Ok(RoomActor::new(Arc::clone(&shared), context, room, settings)),
+                    Err(rejection) => Err(StartError::Failed(rejection.text())),
+                };
+                std::future::ready(opened)
             });
             let room = room.restart(Restart::Transient).significant(true).shutdown(ROOM_SHUTDOWN);
             room.placement(placement.clone())
@@ -249,8 +262,8 @@ impl Drop for Tenancy {
         if self.holds_name() {
             self.registry.unregister(&self.shared.name);
         }
-        // No seats are left here if the room was closed in good order.
-        self.shared.close(&"crashed".into(), CloseFrame::ROOM_FAILED);
+        // No peers are left here if the room was closed in good order.
+        self.shared.give_up(&"crashed".into(), CloseFrame::ROOM_FAILED);
     }
 }
 

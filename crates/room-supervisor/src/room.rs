@@ -1,92 +1,213 @@
 //! Behaviour of a room, which an application writes.
 
+use std::any::Any;
 use std::future::Future;
 
 use futures_util::future::LocalBoxFuture;
-use serde_json::Value;
 
 use crate::auth::AuthData;
+use crate::context::RoomContext;
+use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
+use crate::rejection::Rejection;
 
 /// Behaviour of a room; the value is its state.
 ///
 /// All callbacks of a room run on the room's own actor, one after another. A slow callback delays its own room and no
 /// other. A callback that blocks its thread, as blocking I/O and long computations do, also delays the rooms that share
-/// the thread ([`RoomsBuilder::threads`](crate::RoomsBuilder::threads)), and the log names the room. A callback that
-/// panics ends the room's actor, which is restarted ([`OnCrash`](crate::OnCrash) says what happens to its peers).
+/// the thread ([`RoomsBuilder::threads`](crate::RoomsBuilder::threads)), and the log names the room.
+///
+/// # When a callback panics
+///
+/// The room's actor ends and is restarted ([`OnCrash`](crate::OnCrash)). **What survives**: the members with their
+/// [metadata](Member) and connections, the messages in their outboxes, the room's name and [handles](crate::RoomHandle),
+/// and the departures that were not announced yet. **What is lost**: the state (`self`), which
+/// [`on_init`](Self::on_init) creates anew, the [ticks](RoomContext::every), and the messages that waited for the room.
+/// Then [`on_readopt`](Self::on_readopt) gets the members. State that must survive belongs into
+/// [`Options`](Self::Options), in an `Arc<Mutex<…>>` for example.
 pub trait Room: Sized + 'static {
     /// Argument of [`on_init`](Self::on_init): set in [`RoomOptions`](crate::RoomOptions).
     type Options: Clone + Send + Sync + 'static;
 
-    /// Creates the state of a room that is opened, or opened again after a crash.
+    /// Creates the state of a room that is opened, or opened again after a crash. It has no members yet.
     ///
     /// # Errors
     /// A reason not to open the room; the caller of [`Rooms::start_supervised`](crate::Rooms::start_supervised) gets
     /// it.
-    fn on_init(options: &Self::Options) -> Result<Self, String>;
+    fn on_init(options: &Self::Options, room: &RoomContext) -> Result<Self, Rejection>;
 
     /// Decides whether a peer may join. May take up to [`RoomOptions::join_timeout`](crate::RoomOptions::join_timeout);
-    /// the room does nothing else meanwhile. Default: admit the peer.
+    /// the room does nothing else meanwhile. Not called when the room is
+    /// [full](crate::RoomOptions::max_peers). Default: admit the peer.
     ///
     /// # Errors
     /// A reason to reject the peer: the client gets it in the details of "Could not join room", and is disconnected.
-    fn on_join(&mut self, auth: &AuthData) -> impl Future<Output = Result<(), JoinRefusal>> {
-        _ = auth;
+    fn on_join(
+        &mut self,
+        auth: &AuthData,
+        room: &RoomContext,
+    ) -> impl Future<Output = Result<(), Rejection>> {
+        _ = (auth, room);
         std::future::ready(Ok(()))
     }
 
+    /// Handles the admission of a peer: it is a member, and its client has been sent `authenticated`. Not called for
+    /// members that are readopted.
+    fn on_joined(&mut self, peer: PeerId, room: &RoomContext) {
+        _ = (peer, room);
+    }
+
+    /// Readopts the members of a room that has crashed, in the new instance. May take up to
+    /// [`RoomOptions::join_timeout`](crate::RoomOptions::join_timeout), after which all are rejected. Default:
+    /// [`on_join`](Self::on_join) is asked about each member, one after the other; a large room, or one whose `on_join`
+    /// is slow, readopts all at once:
+    ///
+    /// ```
+    /// # use callboard_room_supervisor::*;
+    /// # struct Hall;
+    /// # impl Room for Hall {
+    /// #     type Options = ();
+    /// #     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> { Ok(Self) }
+    /// async fn on_readopt(&mut self, _: &[Member], _: &RoomContext) -> Readopt {
+    ///     Readopt::ALL
+    /// }
+    /// # }
+    /// ```
+    fn on_readopt(
+        &mut self,
+        members: &[Member],
+        room: &RoomContext,
+    ) -> impl Future<Output = Readopt> {
+        _ = (members, room);
+        std::future::ready(Readopt::OneByOne)
+    }
+
     /// Handles the departure of a peer that had joined. Called once for each such peer, whatever the cause.
-    fn on_leave(&mut self, peer: PeerId) {
-        _ = peer;
+    fn on_leave(&mut self, peer: PeerId, room: &RoomContext) {
+        _ = (peer, room);
     }
 
     /// Changes a message before it is forwarded, or drops it by returning none; the room's own `joined` and `left` are
     /// included. Default: no change.
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
+    fn on_forward(&mut self, message: RoomMessage, room: &RoomContext) -> Option<RoomMessage> {
+        _ = room;
         Some(message)
     }
 
-    /// Cleans up when the room is closed in good order. Not called after a crash.
-    fn on_terminate(&mut self) {}
+    /// Handles a tick, for which the room has asked ([`RoomContext::every`]).
+    fn on_tick(&mut self, room: &RoomContext) {
+        _ = room;
+    }
+
+    /// Cleans up when the room is closed in good order. It has no members any more. Not called after a crash.
+    fn on_terminate(&mut self, room: &RoomContext) {
+        _ = room;
+    }
 }
 
-/// Reason why a peer may not join: any JSON, for the client to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JoinRefusal(pub Value);
+/// Handling of messages of type `T`, which the application sends to its rooms
+/// ([`RoomHandle::tell`](crate::RoomHandle::tell), [`Rooms::tell`](crate::Rooms::tell)).
+///
+/// ```
+/// use callboard_room_supervisor::*;
+///
+/// struct NextQuestion(String);
+///
+/// # struct Quiz;
+/// # impl Room for Quiz {
+/// #     type Options = ();
+/// #     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> { Ok(Self) }
+/// # }
+/// impl Tell<NextQuestion> for Quiz {
+///     fn on_tell(&mut self, NextQuestion(text): NextQuestion, room: &RoomContext) {
+///         _ = room.broadcast("question", &text);
+///     }
+/// }
+///
+/// fn from_anywhere(rooms: &Rooms) -> Result<(), TellError> {
+///     rooms.tell::<Quiz, _>("quiz", NextQuestion("What is a callboard?".into()))
+/// }
+/// ```
+pub trait Tell<T>: Room {
+    /// Handles a message of the application.
+    fn on_tell(&mut self, message: T, room: &RoomContext);
+}
 
-impl<T: Into<Value>> From<T> for JoinRefusal {
-    fn from(details: T) -> Self {
-        Self(details.into())
-    }
+/// Answer of [`Room::on_readopt`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Readopt {
+    /// [`Room::on_join`] is asked about each member.
+    OneByOne,
+    /// All are members again but these, which are told why and disconnected.
+    AllBut(Vec<(PeerId, Rejection)>),
+}
+
+impl Readopt {
+    /// All are members again.
+    pub const ALL: Self = Self::AllBut(Vec::new());
 }
 
 /// [`Room`] of any type.
 pub(crate) trait ErasedRoom {
-    fn on_join<'a>(&'a mut self, auth: &'a AuthData)
-    -> LocalBoxFuture<'a, Result<(), JoinRefusal>>;
-    fn on_leave(&mut self, peer: PeerId);
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage>;
-    fn on_terminate(&mut self);
+    fn on_join<'a>(
+        &'a mut self,
+        auth: &'a AuthData,
+        room: &'a RoomContext,
+    ) -> LocalBoxFuture<'a, Result<(), Rejection>>;
+    fn on_readopt<'a>(
+        &'a mut self,
+        members: &'a [Member],
+        room: &'a RoomContext,
+    ) -> LocalBoxFuture<'a, Readopt>;
+    fn on_joined(&mut self, peer: PeerId, room: &RoomContext);
+    fn on_leave(&mut self, peer: PeerId, room: &RoomContext);
+    fn on_forward(&mut self, message: RoomMessage, room: &RoomContext) -> Option<RoomMessage>;
+    fn on_tick(&mut self, room: &RoomContext);
+    fn on_terminate(&mut self, room: &RoomContext);
+    /// Returns the room itself, for messages of the application.
+    fn as_any(&mut self) -> &mut dyn Any;
 }
 
 impl<R: Room> ErasedRoom for R {
     fn on_join<'a>(
         &'a mut self,
         auth: &'a AuthData,
-    ) -> LocalBoxFuture<'a, Result<(), JoinRefusal>> {
-        Box::pin(Room::on_join(self, auth))
+        room: &'a RoomContext,
+    ) -> LocalBoxFuture<'a, Result<(), Rejection>> {
+        Box::pin(Room::on_join(self, auth, room))
     }
 
-    fn on_leave(&mut self, peer: PeerId) {
-        Room::on_leave(self, peer);
+    fn on_readopt<'a>(
+        &'a mut self,
+        members: &'a [Member],
+        room: &'a RoomContext,
+    ) -> LocalBoxFuture<'a, Readopt> {
+        Box::pin(Room::on_readopt(self, members, room))
     }
 
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
-        Room::on_forward(self, message)
+    fn on_joined(&mut self, peer: PeerId, room: &RoomContext) {
+        Room::on_joined(self, peer, room);
     }
 
-    fn on_terminate(&mut self) {
-        Room::on_terminate(self);
+    fn on_leave(&mut self, peer: PeerId, room: &RoomContext) {
+        Room::on_leave(self, peer, room);
+    }
+
+    fn on_forward(&mut self, message: RoomMessage, room: &RoomContext) -> Option<RoomMessage> {
+        Room::on_forward(self, message, room)
+    }
+
+    fn on_tick(&mut self, room: &RoomContext) {
+        Room::on_tick(self, room);
+    }
+
+    fn on_terminate(&mut self, room: &RoomContext) {
+        Room::on_terminate(self, room);
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
     }
 }

@@ -8,21 +8,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
+use callboard_outbox::CloseFrame;
 use callboard_supervision::{
     ArbiterPool, ChildSpec, Flags, NoSupervisorError, StartChildError, StartError, Status,
     SupervisorRef, SupervisorSpec,
 };
 use futures_util::future::join_all;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::error::{StartRoomError, StartRoomsError};
+use crate::error::{SendMessageError, StartRoomError, StartRoomsError, TellError};
 use crate::handle::RoomHandle;
+use crate::message::To;
 use crate::name;
 use crate::options::{AnyRoomOptions, RoomOptions};
+use crate::peer_id::PeerId;
 use crate::registry::{LocalRegistry, RoomRegistry};
-use crate::room::Room;
-use callboard_outbox::CloseFrame;
+use crate::room::{Room, Tell};
 
 /// Function that makes the options of a room which is requested by name; none if there is no such room.
 pub type OpenOnDemand = dyn Fn(&str) -> Option<AnyRoomOptions> + Send + Sync;
@@ -225,14 +228,69 @@ impl Rooms {
         self.shared.registry.names()
     }
 
+    /// Returns the rooms that are open, in no particular order.
+    pub fn list(&self) -> Vec<RoomHandle> {
+        self.names().iter().filter_map(|name| self.lookup(name)).collect()
+    }
+
+    /// Returns the room that this peer is a member of. Looks into one room after the other.
+    pub fn find_peer(&self, peer: PeerId) -> Option<RoomHandle> {
+        self.list().into_iter().find(|room| room.member(peer).is_some())
+    }
+
+    /// Sends a message of the server to members of the room of this name ([`RoomHandle::send`]).
+    ///
+    /// # Errors
+    /// [`SendMessageError`]
+    pub fn send(
+        &self,
+        room: &str,
+        to: impl Into<To>,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<(), SendMessageError> {
+        self.lookup(room).ok_or(SendMessageError::NoSuchRoom)?.send(to, event, data)
+    }
+
+    /// Sends a message of the server to a peer, whichever room it is in ([`find_peer`](Self::find_peer)).
+    ///
+    /// # Errors
+    /// [`SendMessageError`]
+    pub fn send_to_peer(
+        &self,
+        peer: PeerId,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<(), SendMessageError> {
+        self.find_peer(peer).ok_or(SendMessageError::NoSuchRoom)?.send(peer, event, data)
+    }
+
+    /// Sends a message of the application to the room of this name, which must be of type `R` ([`RoomHandle::tell`]).
+    ///
+    /// # Errors
+    /// [`TellError`]
+    pub fn tell<R: Tell<T>, T: Send + 'static>(
+        &self,
+        room: &str,
+        message: T,
+    ) -> Result<(), TellError> {
+        self.lookup(room).ok_or(TellError::NoSuchRoom)?.tell::<R, T>(message)
+    }
+
+    /// Closes the room of this name ([`RoomHandle::stop`]). Returns whether there was one.
+    pub async fn close(&self, room: &str, details: impl Into<Value>) -> bool {
+        let Some(room) = self.lookup(room) else { return false };
+        room.stop(details).await;
+        true
+    }
+
     /// Closes every room, all at once: their clients are told "Room closed" with these details and closed with 1001
     /// (going away). For a server that shuts down: no more rooms are opened until the rooms' supervisor is started
     /// anew.
     pub async fn stop_all(&self, details: impl Into<Value>) {
         self.shared.closing.store(true, Ordering::Relaxed);
         let details = details.into();
-        let rooms = self.names().into_iter().filter_map(|name| self.lookup(&name));
-        let stops = rooms.map(|room| {
+        let stops = self.list().into_iter().map(|room| {
             let details = details.clone();
             async move { room.stop_with(details, CloseFrame::GOING_AWAY).await }
         });

@@ -1,5 +1,7 @@
 //! Messages that the server itself sends.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
@@ -64,31 +66,47 @@ impl Description {
 }
 
 impl RoomMessage {
-    /// Creates the message to a peer that has joined. `peers` are the earlier members (ours; the original sends only
-    /// the id), `welcome` are additional fields.
-    pub fn authenticated(peer_id: PeerId, peers: &[PeerId], welcome: &Map<String, Value>) -> Self {
+    /// Creates the message to a peer that has joined. `peers` are the earlier members with their public metadata (ours;
+    /// the original sends only the id), `welcome` are additional fields.
+    pub fn authenticated<'a>(
+        peer_id: PeerId,
+        peers: impl IntoIterator<Item = (PeerId, &'a Map<String, Value>)>,
+        welcome: Option<&Map<String, Value>>,
+    ) -> Self {
         #[derive(Serialize)]
         struct Data<'a> {
             peer_id: PeerId,
-            peers: &'a [PeerId],
+            peers: Vec<PeerId>,
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            metadata: BTreeMap<PeerId, &'a Map<String, Value>>,
             #[serde(flatten)]
-            welcome: &'a Map<String, Value>,
+            welcome: Option<&'a Map<String, Value>>,
         }
-        Self::of_server(
-            "authenticated",
-            &Data { peer_id, peers, welcome },
-            To::Peers(vec![peer_id]),
-        )
+        let (mut metadata, mut ids) = (BTreeMap::new(), Vec::new());
+        for (peer, public) in peers {
+            ids.push(peer);
+            if !public.is_empty() {
+                metadata.insert(peer, public);
+            }
+        }
+        let data = Data { peer_id, peers: ids, metadata, welcome };
+        Self::of_server("authenticated", &data, To::Peers(vec![peer_id]))
     }
 
-    /// Creates the message to all others that a peer has joined.
-    pub fn joined(peer_id: PeerId) -> Self {
-        Self::of_server("joined", &About { peer_id }, To::All)
+    /// Creates the message to all others that a peer with this public metadata has joined.
+    pub fn joined(peer_id: PeerId, public: &Map<String, Value>) -> Self {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            peer_id: PeerId,
+            #[serde(skip_serializing_if = "Map::is_empty")]
+            metadata: &'a Map<String, Value>,
+        }
+        Self::of_server("joined", &Data { peer_id, metadata: public }, To::All)
     }
 
     /// Creates the message to all remaining members that a peer has left.
     pub fn left(peer_id: PeerId) -> Self {
-        Self::of_server("left", &About { peer_id }, To::All)
+        Self::of_server("left", &Left { peer_id }, To::All)
     }
 
     /// Creates the message to one client that an error occurred.
@@ -118,12 +136,14 @@ impl RoomMessage {
 }
 
 #[derive(Serialize)]
-struct About {
+struct Left {
     peer_id: PeerId,
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -141,11 +161,11 @@ mod tests {
         let id = PeerId::random();
 
         assert_eq!(
-            RoomMessage::joined(id).encode(),
+            RoomMessage::joined(id, &Map::new()).encode(),
             format!(r#"{{"event":"joined","data":{{"peer_id":"{id}"}},"from":null,"to":"all"}}"#)
         );
         assert_eq!(
-            RoomMessage::authenticated(id, &[], &Map::new()).encode(),
+            RoomMessage::authenticated(id, [], None).encode(),
             format!(
                 r#"{{"event":"authenticated","data":{{"peer_id":"{id}","peers":[]}},"from":null,"to":["{id}"]}}"#
             )
@@ -155,6 +175,27 @@ mod tests {
             format!(
                 r#"{{"event":"error","data":{{"description":"Could not join room","details":"room_is_full"}},"from":null,"to":["{id}"]}}"#
             )
+        );
+    }
+    #[test]
+    fn public_metadata_is_an_additional_field_of_those_that_have_some() {
+        let (id, named, plain) = (PeerId::random(), PeerId::random(), PeerId::random());
+        let (none, name) = (Map::new(), Map::from_iter([("name".to_owned(), "Ann".into())]));
+        let data =
+            |message: RoomMessage| -> Value { serde_json::from_str(message.data.get()).unwrap() };
+
+        assert_eq!(
+            data(RoomMessage::joined(named, &name)),
+            json!({ "peer_id": named, "metadata": { "name": "Ann" } })
+        );
+        assert_eq!(
+            data(RoomMessage::authenticated(id, [(plain, &none), (named, &name)], Some(&name))),
+            json!({
+                "peer_id": id,
+                "peers": [plain, named],
+                "metadata": { named.to_string(): { "name": "Ann" } },
+                "name": "Ann",
+            })
         );
     }
 }

@@ -9,9 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use actix::prelude::*;
 use bytestring::ByteString;
-
-use crate::actor::RoomActor;
-use callboard_outbox::Outbox;
+use callboard_outbox::{Outbox, PutError};
 
 /// Outboxes whose sockets have not been told yet. A socket that is told of many frames at once writes them at once, and
 /// a room that sends much has no time to tell of each. So a room tells the sockets when it is idle, and after every few
@@ -26,27 +24,33 @@ struct Waiting {
 }
 
 impl WakeUps {
-    /// Puts one message into all of these outboxes.
+    /// Puts one message into all of these outboxes. Returns those that are full, to be closed, which calls back.
     pub(crate) fn put<'a>(
         &self,
         frame: &ByteString,
         outboxes: impl IntoIterator<Item = &'a Arc<Outbox>>,
-    ) {
-        let mut waiting = self.0.borrow_mut();
+    ) -> Vec<Arc<Outbox>> {
+        let (mut waiting, mut full) = (self.0.borrow_mut(), Vec::new());
         for outbox in outboxes {
-            // An outbox that is being closed takes no more.
-            if outbox.put(frame.clone()) == Ok(true) {
-                waiting.outboxes.push(Arc::clone(outbox));
+            match outbox.put(frame.clone()) {
+                Ok(true) => waiting.outboxes.push(Arc::clone(outbox)),
+                Err(PutError::Full) => full.push(Arc::clone(outbox)),
+                // An outbox that is being closed takes no more.
+                Ok(false) | Err(PutError::Closed) => {}
             }
         }
         waiting.messages += 1;
-        if waiting.messages >= AT_ONCE {
-            drop(waiting);
-            self.tell();
+        full
+    }
+
+    /// Tells the sockets if many messages have been put since they were told last.
+    pub(crate) fn flush_when_due(&self) {
+        if self.0.borrow().messages >= AT_ONCE {
+            self.flush();
         }
     }
 
-    pub(crate) fn tell(&self) {
+    pub(crate) fn flush(&self) {
         // Taken, so that an idle room keeps no memory for them.
         let waiting = self.0.take();
         waiting.outboxes.iter().for_each(|outbox| outbox.tell());
@@ -58,7 +62,7 @@ impl WakeUps {
         poll_fn(|cx| {
             let done = something.as_mut().poll(cx);
             if done.is_pending() {
-                self.tell();
+                self.flush();
             }
             done
         })
@@ -69,23 +73,23 @@ impl WakeUps {
 impl Drop for WakeUps {
     /// Tells the sockets, also when the room has crashed.
     fn drop(&mut self) {
-        self.tell();
+        self.flush();
     }
 }
 
 /// Future in the room's context that tells the sockets: it is polled when the mailbox is empty.
 pub(crate) struct FlushWhenIdle(pub(crate) Rc<WakeUps>);
 
-impl ActorFuture<RoomActor> for FlushWhenIdle {
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for FlushWhenIdle {
     type Output = ();
 
     fn poll(
         self: Pin<&mut Self>,
-        _: &mut RoomActor,
-        _: &mut Context<RoomActor>,
+        _: &mut A,
+        _: &mut Context<A>,
         _: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        self.0.tell();
+        self.0.flush();
         Poll::Pending
     }
 }
@@ -137,9 +141,11 @@ mod tests {
 
         for _ in 1..AT_ONCE {
             wake_ups.put(&"word".into(), [&outbox]);
+            wake_ups.flush_when_due();
         }
         assert_eq!(wire.send(Told).await.unwrap(), 0);
         wake_ups.put(&"word".into(), [&outbox]);
+        wake_ups.flush_when_due();
 
         assert_eq!(wire.send(Told).await.unwrap(), 1);
     }

@@ -71,13 +71,13 @@ impl Plan {
 impl Room for Fragile {
     type Options = Arc<Plan>;
 
-    fn on_init(plan: &Arc<Plan>) -> Result<Self, String> {
+    fn on_init(plan: &Arc<Plan>, _: &RoomContext) -> Result<Self, Rejection> {
         plan.inits.fetch_add(1, Ordering::SeqCst);
         assert!(!Plan::fire(&plan.panic_in_init), "on_init");
         Ok(Self(Arc::clone(plan)))
     }
 
-    async fn on_join(&mut self, auth: &AuthData) -> Result<(), JoinRefusal> {
+    async fn on_join(&mut self, auth: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
         match auth.metadata.as_str() {
             Some("waits") => {
                 self.0.at_gate.add_permits(1);
@@ -92,12 +92,12 @@ impl Room for Fragile {
         }
     }
 
-    fn on_leave(&mut self, _: PeerId) {
+    fn on_leave(&mut self, _: PeerId, _: &RoomContext) {
         self.0.leaves.fetch_add(1, Ordering::SeqCst);
         assert!(!Plan::fire(&self.0.panic_in_leave), "on_leave");
     }
 
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
+    fn on_forward(&mut self, message: RoomMessage, _: &RoomContext) -> Option<RoomMessage> {
         if message.event == "joined" {
             drop(self.0.gone_over_joined.lock().unwrap().take());
         }
@@ -106,7 +106,7 @@ impl Room for Fragile {
         Some(message)
     }
 
-    fn on_terminate(&mut self) {
+    fn on_terminate(&mut self, _: &RoomContext) {
         self.0.ends.fetch_add(1, Ordering::SeqCst);
         assert!(!Plan::fire(&self.0.panic_in_terminate), "on_terminate");
     }

@@ -16,19 +16,19 @@ struct Fragile;
 impl Room for Fragile {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)
     }
 
     /// Takes a few turns, so that others act while the room admits a peer, or readmits it.
-    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
+    async fn on_join(&mut self, _: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
         for _ in 0..8 {
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
+    fn on_forward(&mut self, message: RoomMessage, _: &RoomContext) -> Option<RoomMessage> {
         assert_ne!(message.event, "explode");
         Some(message)
     }

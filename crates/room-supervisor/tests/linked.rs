@@ -16,11 +16,11 @@ struct Fragile;
 impl Room for Fragile {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)
     }
 
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
+    fn on_forward(&mut self, message: RoomMessage, _: &RoomContext) -> Option<RoomMessage> {
         assert_ne!(message.event, "explode");
         Some(message)
     }

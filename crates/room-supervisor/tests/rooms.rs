@@ -35,12 +35,12 @@ impl Counts {
 impl Room for Probe {
     type Options = Arc<Counts>;
 
-    fn on_init(counts: &Arc<Counts>) -> Result<Self, String> {
+    fn on_init(counts: &Arc<Counts>, _: &RoomContext) -> Result<Self, Rejection> {
         counts.inits.fetch_add(1, Ordering::SeqCst);
         Ok(Self(Arc::clone(counts)))
     }
 
-    async fn on_join(&mut self, auth: &AuthData) -> Result<(), JoinRefusal> {
+    async fn on_join(&mut self, auth: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
         match auth.metadata.as_str() {
             Some("unwelcome") => return Err("not_you".into()),
             Some("explosive") => panic!("on_join"),
@@ -55,11 +55,11 @@ impl Room for Probe {
         Ok(())
     }
 
-    fn on_leave(&mut self, _: PeerId) {
+    fn on_leave(&mut self, _: PeerId, _: &RoomContext) {
         self.0.leaves.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn on_forward(&mut self, mut message: RoomMessage) -> Option<RoomMessage> {
+    fn on_forward(&mut self, mut message: RoomMessage, _: &RoomContext) -> Option<RoomMessage> {
         match message.event.as_str() {
             "swallow" => None,
             "explode" => panic!("on_forward"),
@@ -71,7 +71,7 @@ impl Room for Probe {
         }
     }
 
-    fn on_terminate(&mut self) {
+    fn on_terminate(&mut self, _: &RoomContext) {
         self.0.ends.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -117,7 +117,7 @@ async fn a_refused_peer_is_given_the_reason_and_nobody_else_notices() {
     let mut bystander = Client::joined(&room).await;
     let unwelcome = Client::named(&room, "unwelcome", OutboxLimits::default());
 
-    assert_eq!(unwelcome.join().await, Err(JoinError::Refused("not_you".into())));
+    assert_eq!(unwelcome.join().await, Err(JoinError::Rejected("not_you".into())));
 
     drop(unwelcome);
     assert_eq!(room.peers(), [bystander.id]);
@@ -446,7 +446,7 @@ async fn a_peer_that_comes_while_its_room_is_being_opened_is_started_when_it_is_
     struct Slow;
     impl Room for Slow {
         type Options = Arc<Mutex<std::sync::mpsc::Receiver<()>>>;
-        fn on_init(gate: &Self::Options) -> Result<Self, String> {
+        fn on_init(gate: &Self::Options, _: &RoomContext) -> Result<Self, Rejection> {
             gate.lock().unwrap().recv().map_err(|error| error.to_string())?;
             Ok(Self)
         }

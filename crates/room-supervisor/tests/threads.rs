@@ -66,26 +66,26 @@ struct Gated(Gate);
 impl Room for Gated {
     type Options = Gate;
 
-    fn on_init(gate: &Gate) -> Result<Self, String> {
+    fn on_init(gate: &Gate, _: &RoomContext) -> Result<Self, Rejection> {
         gate.pass(Where::Init);
         Ok(Self(gate.clone()))
     }
 
-    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
+    async fn on_join(&mut self, _: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
         self.0.pass(Where::Join);
         Ok(())
     }
 
-    fn on_leave(&mut self, _: PeerId) {
+    fn on_leave(&mut self, _: PeerId, _: &RoomContext) {
         self.0.pass(Where::Leave);
     }
 
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
+    fn on_forward(&mut self, message: RoomMessage, _: &RoomContext) -> Option<RoomMessage> {
         self.0.pass(Where::Forward);
         Some(message)
     }
 
-    fn on_terminate(&mut self) {
+    fn on_terminate(&mut self, _: &RoomContext) {
         self.0.pass(Where::Terminate);
     }
 }
@@ -218,9 +218,9 @@ async fn an_opening_goes_on_when_its_caller_has_gone_and_leaves_nothing_if_it_fa
     struct Refusing;
     impl Room for Refusing {
         type Options = Gate;
-        fn on_init(gate: &Gate) -> Result<Self, String> {
+        fn on_init(gate: &Gate, _: &RoomContext) -> Result<Self, Rejection> {
             gate.pass(Where::Init);
-            Err("not today".to_owned())
+            Err("not today".into())
         }
     }
     let (slow, mut keeper) = gate(Where::Init);

@@ -9,11 +9,10 @@ use std::sync::mpsc;
 
 use actix_web::{App, HttpRequest, HttpServer};
 use callboard_peer_connection::IceCandidate;
-use callboard_room_supervisor::{AuthData, Room, RoomOptions, Rooms};
-use callboard_signaling::rpc::{HookContext, HookError};
+use callboard_room_supervisor::{AuthData, Room, RoomContext, RoomOptions, Rooms};
+use callboard_signaling::rpc::HookContext;
 use callboard_signaling::{
-    BadRequest, Hooks, InitContext, JoinRequest, Peer, PeerInit, PeerOptions, Rate, Refused,
-    Signaling, tune,
+    Hooks, InitContext, JoinRequest, Peer, PeerInit, PeerOptions, Rate, Rejection, Signaling, tune,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::{SinkExt, StreamExt};
@@ -34,7 +33,7 @@ struct Open;
 impl Room for Open {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)
     }
 }
@@ -44,11 +43,11 @@ struct Guest;
 impl Peer for Guest {
     type Options = ();
 
-    fn parse_request(_: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(_: &HttpRequest) -> Result<JoinRequest, Rejection> {
         Ok(JoinRequest { room: "bench".to_owned(), ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
+    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
         Ok(Self.into())
     }
 }
@@ -63,7 +62,7 @@ fn callboard() -> SocketAddr {
             rooms.start_supervised(room).await.map_err(io::Error::other)?;
             let hooks = Hooks::builder().plugin("bench", |bench| {
                 bench.hook("add", async |(a, b): (i64, i64), _: HookContext| {
-                    Ok::<_, HookError>(a + b)
+                    Ok::<_, Rejection>(a + b)
                 })
             });
             let options = PeerOptions::<Guest>::new((), rooms)

@@ -188,7 +188,7 @@ impl<P: Peer> Actor for PeerActor<P> {
         if self.leaving {
             return;
         }
-        self.context.client.desk.reopen();
+        self.context.client.desk().reopen();
         if self.again {
             self.find_server(ctx);
         }
@@ -201,7 +201,7 @@ impl<P: Peer> Actor for PeerActor<P> {
 
     /// Runs also after a panic, when the peer is taken out.
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.context.client.desk.close();
+        self.context.client.desk().close();
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
         if has_panicked() {
             return; // the panic was in none of its callbacks: it is about to be restarted

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionHandle};
-use callboard_room_supervisor::{CloseFrame, Outbox, OutboxClosedError, PeerId, RoomMessage, To};
+use callboard_room_supervisor::{
+    CloseError, CloseFrame, Outbox, OutboxClosedError, PeerId, RoomMessage, To,
+};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
@@ -19,6 +21,11 @@ use crate::server_peer::{Channels, EVENTS, SendToChannelError};
 /// Handle of a peer's client, usable from any thread. Cheap to clone.
 #[derive(Clone)]
 pub struct PeerRef {
+    client: Arc<Client>,
+}
+
+/// What leads to one client. A room keeps it with the member.
+pub(crate) struct Client {
     pub(crate) peer_id: PeerId,
     /// Address that its first socket came from.
     pub(crate) address: Option<IpAddr>,
@@ -48,25 +55,38 @@ pub enum CallClientError {
     Refused(String),
 }
 
-/// Reason why a client cannot be closed in this way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CloseError {
-    /// A server does not close with this code.
-    #[error("{0} is no code to close a client with")]
-    Code(u16),
-    /// The reason is longer than 123 bytes (RFC 6455 §5.5).
-    #[error("the reason is longer than 123 bytes")]
-    LongReason,
-}
-
 impl PeerRef {
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        Self { client }
+    }
+
+    /// Returns the id of the peer.
+    pub fn peer_id(&self) -> PeerId {
+        self.client.peer_id
+    }
+
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.client.address
+    }
+
+    pub(crate) fn outbox(&self) -> &Arc<Outbox> {
+        &self.client.outbox
+    }
+
+    pub(crate) fn desk(&self) -> &Arc<Desk> {
+        &self.client.desk
+    }
+
+    pub(crate) fn channels(&self) -> &Channels {
+        &self.client.channels
+    }
+
     /// Sends a message to the client, as it is.
     ///
     /// # Errors
     /// [`OutboxClosedError`] if the connection is being closed.
     pub fn send_to_client(&self, message: &RoomMessage) -> Result<(), OutboxClosedError> {
-        self.outbox.push(message.encode())
+        self.client.outbox.push(message.encode())
     }
 
     /// Sends to the client on the data channel with this label; without such a channel, text goes over the WebSocket
@@ -79,7 +99,7 @@ impl PeerRef {
         label: &str,
         message: DataChannelMessage,
     ) -> Result<(), SendToChannelError> {
-        if let Some(channel) = self.channels.find(label) {
+        if let Some(channel) = self.client.channels.find(label) {
             return channel.try_send(label, message);
         }
         let DataChannelMessage::Text(text) = message else {
@@ -102,7 +122,7 @@ impl PeerRef {
     ) -> Result<Value, CallClientError> {
         let args = list(args).map_err(|error| CallClientError::Args(error.to_string()))?;
         let (text, mut waiting) =
-            self.desk.call_client(function, &args).map_err(|error| match error {
+            self.client.desk.call_client(function, &args).map_err(|error| match error {
                 NotCalled::TooMany => CallClientError::TooMany,
                 NotCalled::Closed => CallClientError::Gone,
             })?;
@@ -123,37 +143,35 @@ impl PeerRef {
 
     /// Sends a frame of RPC: over the data channel, or over the WebSocket if there is none or it is busy.
     pub(crate) fn say(&self, text: String) -> Result<(), CallClientError> {
-        if let Some(channel) = self.channels.find(EVENTS)
+        if let Some(channel) = self.client.channels.find(EVENTS)
             && channel.try_send(EVENTS, DataChannelMessage::Text(text.clone())).is_ok()
         {
             return Ok(());
         }
-        self.outbox.push(text.into()).map_err(|_| CallClientError::Gone)
+        self.client.outbox.push(text.into()).map_err(|_| CallClientError::Gone)
     }
 
     /// Returns the client's peer connection to this server, if there is one. Tracks, transceivers and data channels
     /// that are added to it are offered to the client; only the server peer sets its descriptions. A client that
     /// connects anew has another peer connection, without anything that was added to the last one.
     pub fn connection(&self) -> Option<PeerConnectionHandle> {
-        self.channels.connection()
+        self.client.channels.connection()
     }
 
     /// Returns how many calls of hooks by this client are running.
     pub fn running_hooks(&self) -> usize {
-        self.desk.running()
+        self.client.desk.running()
     }
 
     /// Stops the peer: its connection is closed with 1000, after which `callboard.js` does not come back, and it leaves
     /// its room.
     pub fn stop(&self) {
-        self.outbox.close(CloseFrame::NORMAL);
+        self.client.outbox.close(CloseFrame::NORMAL);
     }
 
     /// Closes the client's connection with this code and reason, after what it has been sent before; the peer leaves
-    /// its room at once, and cannot be resumed. After 1000 and 4000 to 4999 `callboard.js` never comes back: they are
-    /// for clients that are kicked out. After the others it comes back in a while, as a new peer: 1001 (the server goes
-    /// away), 1008 (the client broke a rule), 1011 (an error of the server), 1012 (a restart), 1013 (try again later),
-    /// and 3000 to 3999.
+    /// its room at once, and cannot be resumed. [`CloseFrame::new`] says which codes there are, and which clients come
+    /// back.
     ///
     /// Only the first close of a client takes effect. A text that differs from client to client is best sent as a
     /// message before.
@@ -161,20 +179,16 @@ impl PeerRef {
     /// # Errors
     /// [`CloseError`]; nothing happens then.
     pub fn close(&self, code: u16, reason: &'static str) -> Result<(), CloseError> {
-        if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
-            return Err(CloseError::Code(code));
-        }
-        if reason.len() > LONGEST_REASON {
-            return Err(CloseError::LongReason);
-        }
-        self.outbox.close(CloseFrame { code, reason });
+        self.client.outbox.close(CloseFrame::new(code, reason)?);
         Ok(())
     }
 
     /// Sends a message from the server to this client alone.
     pub(crate) fn push(&self, event: &str, data: &impl Serialize) -> Result<(), OutboxClosedError> {
         match RoomMessage::new(event, data) {
-            Ok(message) => self.outbox.push(message.to(To::Peers(vec![self.peer_id])).encode()),
+            Ok(message) => {
+                self.client.outbox.push(message.to(To::Peers(vec![self.client.peer_id])).encode())
+            }
             Err(error) => {
                 log::error!("{event} cannot be written as JSON: {error}");
                 Ok(())
@@ -195,9 +209,6 @@ fn list(args: &impl Serialize) -> Result<Box<RawValue>, serde_json::Error> {
 
 impl fmt::Debug for PeerRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerRef").field("peer_id", &self.peer_id).finish_non_exhaustive()
+        f.debug_struct("PeerRef").field("peer_id", &self.peer_id()).finish_non_exhaustive()
     }
 }
-
-/// Room for the reason in a close frame, beside the code, in bytes (RFC 6455 §5.5).
-const LONGEST_REASON: usize = 123;

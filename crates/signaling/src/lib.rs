@@ -9,7 +9,7 @@
 //!
 //! use actix_web::middleware::from_fn;
 //! use actix_web::{App, HttpRequest, HttpServer};
-//! use callboard_room_supervisor::{AuthData, Room, RoomOptions, Rooms};
+//! use callboard_room_supervisor::{AuthData, Room, RoomContext, RoomOptions, Rooms};
 //! use callboard_signaling::*;
 //! use serde_json::{Map, Value};
 //!
@@ -18,7 +18,7 @@
 //! impl Room for Lobby {
 //!     type Options = ();
 //!
-//!     fn on_init((): &()) -> Result<Self, String> {
+//!     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
 //!         Ok(Self)
 //!     }
 //! }
@@ -28,14 +28,14 @@
 //! impl Peer for Guest {
 //!     type Options = &'static str;
 //!
-//!     fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+//!     fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
 //!         let token = request.headers().get("authorization").ok_or("no token")?.to_str()?;
 //!         let credentials = Map::from_iter([("token".to_owned(), Value::from(token))]);
 //!         let room = request.match_info().query("room").to_owned();
 //!         Ok(JoinRequest { credentials, room, ..JoinRequest::default() })
 //!     }
 //!
-//!     async fn on_init(_: &InitContext, auth: &AuthData, secret: &&'static str) -> Result<PeerInit<Self>, Refused> {
+//!     async fn on_init(_: &InitContext, auth: &AuthData, secret: &&'static str) -> Result<PeerInit<Self>, Rejection> {
 //!         if auth.credentials["token"] == *secret { Ok(Guest.into()) } else { Err("wrong token".into()) }
 //!     }
 //! }
@@ -65,6 +65,7 @@ mod limits;
 mod options;
 mod peer;
 mod quota;
+mod room_peers;
 mod route;
 pub mod rpc;
 mod run;
@@ -73,19 +74,19 @@ pub mod server_peer;
 mod session;
 mod signaling;
 
-pub use callboard_room_supervisor::is_room_name;
+pub use callboard_room_supervisor::{CloseError, Rejection, is_room_name};
 pub use callboard_websocket::{
     Guesses, Origins, OwnPages, Place, Rate, TrustedProxies, TrustedProxiesError, body_within,
     connections_ended, http_service, https_service, on_connect, tls, tune,
 };
-pub use client::{CallClientError, CloseError, PeerRef};
+pub use client::{CallClientError, PeerRef};
 pub use counters::{Count, Counters};
 pub use limits::Limits;
 pub use options::PeerOptions;
 pub use peer::{
-    BadRequest, ChannelEvent, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Refused,
-    SocketOptions,
+    ChannelEvent, InitContext, JoinRequest, Peer, PeerContext, PeerInit, SocketOptions,
 };
+pub use room_peers::RoomPeers;
 pub use rpc::Hooks;
 pub use run::{Run, Serve, run};
 pub use script::client_script;

@@ -1,12 +1,11 @@
 //! Behaviour of peers, as an application writes it.
 
-use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
-use callboard_room_supervisor::{AuthData, PeerId, RoomHandle, RoomMessage};
+use callboard_peer_connection::{Configuration, DataChannelMessage, PeerConnectionState};
+use callboard_room_supervisor::{AuthData, PeerId, Rejection, RoomHandle, RoomMessage};
 use serde_json::{Map, Value};
 
 use crate::client::PeerRef;
@@ -25,7 +24,7 @@ pub trait Peer: Send + Unpin + Sized + 'static {
     ///
     /// # Errors
     /// The request is answered with 400, and the detail.
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest>;
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection>;
 
     /// Authenticates the client, and creates its peer. May take up to
     /// [`PeerOptions::init_timeout`](crate::PeerOptions::init_timeout).
@@ -36,7 +35,7 @@ pub trait Peer: Send + Unpin + Sized + 'static {
         context: &InitContext,
         auth: &AuthData,
         options: &Self::Options,
-    ) -> impl Future<Output = Result<PeerInit<Self>, Refused>>;
+    ) -> impl Future<Output = Result<PeerInit<Self>, Rejection>>;
 
     /// Handles the peer's admission to the room. The client has been sent its `authenticated`, and none of its messages
     /// has been processed. After a crash it is called again, in the new instance.
@@ -60,6 +59,18 @@ pub trait Peer: Send + Unpin + Sized + 'static {
     /// [hook](crate::rpc).
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         _ = (channel, data, context);
+    }
+
+    /// Sets the configuration of the client's peer connection to the server: ICE servers with credentials of its own, a
+    /// handshake or a certificate of its own, for example. Called for each peer connection, before it is opened;
+    /// `configuration` is that of [`WebRtc::configuration`](crate::WebRtc::configuration). Default: no change.
+    fn configuration(
+        &mut self,
+        configuration: Configuration,
+        context: &PeerContext,
+    ) -> Configuration {
+        _ = context;
+        configuration
     }
 
     /// Handles a change of state of the client's peer connection to the server.
@@ -117,26 +128,6 @@ pub struct JoinRequest {
     pub room: String,
 }
 
-/// Reason why a request cannot be understood. The client reads it, so it must hold nothing internal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadRequest(pub String);
-
-impl<T: fmt::Display> From<T> for BadRequest {
-    fn from(detail: T) -> Self {
-        Self(detail.to_string())
-    }
-}
-
-/// Reason why a client is not authenticated. The client reads it, so it must hold nothing internal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused(pub String);
-
-impl<T: fmt::Display> From<T> for Refused {
-    fn from(detail: T) -> Self {
-        Self(detail.to_string())
-    }
-}
-
 /// An accepted peer.
 #[derive(Clone, Debug)]
 pub struct PeerInit<P> {
@@ -144,11 +135,26 @@ pub struct PeerInit<P> {
     pub peer: P,
     /// Options of its connection that differ from the route's.
     pub socket: SocketOptions,
+    /// Public metadata, such as a name: the clients of the other members get it with `joined` and `authenticated`.
+    pub public: Map<String, Value>,
+}
+
+impl<P> PeerInit<P> {
+    /// Sets one field of the public metadata.
+    pub fn public(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.public.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets the options of its connection that differ from the route's.
+    pub fn socket(self, socket: SocketOptions) -> Self {
+        Self { socket, ..self }
+    }
 }
 
 impl<P> From<P> for PeerInit<P> {
     fn from(peer: P) -> Self {
-        Self { peer, socket: SocketOptions::default() }
+        Self { peer, socket: SocketOptions::default(), public: Map::new() }
     }
 }
 

@@ -13,8 +13,8 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
 use callboard_room_supervisor::{
-    AuthData, CloseFrame, Description, Membership, PeerId, RoomHandle, RoomMessage, Rooms,
-    StartRoomError, To, is_room_name,
+    AuthData, CloseFrame, Description, Membership, NewMember, PeerId, Rejection, RoomHandle,
+    RoomMessage, Rooms, StartRoomError, To, is_room_name,
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError, catch_panic, catch_panics};
 use callboard_websocket::{
@@ -28,10 +28,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::refusal::Refusal;
 use crate::actor::PeerActor;
-use crate::client::PeerRef;
+use crate::client::{Client, PeerRef};
 use crate::counters::{Count, Counters};
 use crate::options::{PeerOptions, Policy};
-use crate::peer::{BadRequest, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Refused};
+use crate::peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit};
 use crate::quota::RoomQuota;
 use crate::rpc::Desk;
 use crate::server_peer::Channels;
@@ -171,15 +171,14 @@ async fn try_open<P: Peer>(
     may_guess()?;
 
     let peer_id = PeerId::random();
-    let bad_request = |detail: String| Refusal::bad_request(detail).counted(Count::BadRequest);
+    let bad_request = |why: Rejection| Refusal::bad_request(why).counted(Count::BadRequest);
     let parsed = catch_panic("parse_request", || P::parse_request(request));
-    let JoinRequest { credentials, metadata, room } = parsed
-        .map_err(|_| panicked(counters, "parse_request"))?
-        .map_err(|BadRequest(detail)| bad_request(detail))?;
+    let JoinRequest { credentials, metadata, room } =
+        parsed.map_err(|_| panicked(counters, "parse_request"))?.map_err(bad_request)?;
     if !is_room_name(&room) {
         return Err(bad_request("no such room name".into()));
     }
-    let auth = AuthData { peer_id, credentials, metadata };
+    let mut auth = AuthData { peer_id, credentials, metadata, public: Map::new() };
 
     // Only a client that is authenticated learns whether the room exists, and opens one on demand.
     let no_such_room =
@@ -191,22 +190,36 @@ async fn try_open<P: Peer>(
         return Err(no_such_room());
     }
     let context = InitContext { peer_id, room: rooms.lookup(&room) };
-    let PeerInit { peer, socket } = init::<P>(&context, &auth, custom, policy, counters).await?;
+    let PeerInit { peer, socket, public } =
+        init::<P>(&context, &auth, custom, policy, counters).await?;
+    auth.public = public;
     let max_message = socket.max_message.unwrap_or(policy.max_message);
     let options = LinkOptions { requested, ..route.link_options(address, max_message) };
     let opened = open(route, request, payload, options.max_frame)?;
     let (link, number) = route.link(options, peer_id, &opened);
-    let seated = timeout(SEAT_TIMEOUT, seat(route, &room, address, &auth, &link)).await;
-    let (room, membership) = match seated {
-        Ok(Ok(seated)) => seated,
-        Ok(Err(SeatError::TooManyOpened(wait))) => {
+    let client = Arc::new(Client {
+        peer_id,
+        address: Some(address),
+        outbox: Arc::clone(link.outbox()),
+        desk: Desk::new(policy.hooks.clone(), Arc::clone(counters)),
+        channels: Channels::default(),
+    });
+    let welcome = welcome(&link);
+    let new = || {
+        let member = NewMember::new(auth.clone(), Arc::clone(link.outbox()));
+        member.welcome(welcome.clone()).handle(Arc::clone(&client))
+    };
+    let reserved = timeout(RESERVE_TIMEOUT, reserve(route, &room, address, new)).await;
+    let (room, membership) = match reserved {
+        Ok(Ok(reserved)) => reserved,
+        Ok(Err(ReserveError::TooManyOpened(wait))) => {
             return Err(too_many_rooms(StatusCode::TOO_MANY_REQUESTS, wait));
         }
-        Ok(Err(SeatError::Room(StartRoomError::TooManyRooms))) => {
+        Ok(Err(ReserveError::Room(StartRoomError::TooManyRooms))) => {
             return Err(too_many_rooms(StatusCode::SERVICE_UNAVAILABLE, ROOM_RETRY));
         }
-        Ok(Err(SeatError::Room(StartRoomError::NoSuchRoom))) => return Err(no_such_room()),
-        Ok(Err(SeatError::Room(StartRoomError::ShuttingDown))) => return Err(shutting_down()),
+        Ok(Err(ReserveError::Room(StartRoomError::NoSuchRoom))) => return Err(no_such_room()),
+        Ok(Err(ReserveError::Room(StartRoomError::ShuttingDown))) => return Err(shutting_down()),
         failed => {
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "room_unavailable");
             return Err(refusal.because(format!("{failed:?}")));
@@ -218,17 +231,7 @@ async fn try_open<P: Peer>(
         policy: Arc::clone(policy),
         idle_timeout: socket.idle_timeout.unwrap_or(policy.idle_timeout),
         max_message,
-        context: PeerContext {
-            room: room.clone(),
-            peer_id,
-            client: PeerRef {
-                peer_id,
-                address: Some(address),
-                outbox: Arc::clone(link.outbox()),
-                desk: Desk::new(policy.hooks.clone(), Arc::clone(counters)),
-                channels: Channels::default(),
-            },
-        },
+        context: PeerContext { room: room.clone(), peer_id, client: PeerRef::new(client) },
         membership: Arc::clone(&membership),
         link: Arc::clone(&link),
         counters: Arc::clone(counters),
@@ -280,9 +283,9 @@ fn welcome(link: &SocketLink) -> Map<String, Value> {
     offer.into_iter().map(|offer| ("resume".to_owned(), offer)).collect()
 }
 
-/// Reason why there is no place in a room.
+/// Reason why no membership was reserved in a room.
 #[derive(Debug)]
-enum SeatError {
+enum ReserveError {
     /// The address has opened too many rooms; it may try again after this time.
     TooManyOpened(Duration),
     Room(StartRoomError),
@@ -292,15 +295,14 @@ fn too_many_rooms(status: StatusCode, wait: Duration) -> Refusal {
     Refusal::new(status, "too_many_rooms").retry_after(wait).counted(Count::Limited)
 }
 
-/// Takes a place in the room with this name. A room that is closing, because its last peer has left, may be opened
+/// Reserves a membership in the room with this name. A room that is closing, because its last peer has left, may be opened
 /// anew.
-async fn seat<P: Peer>(
+async fn reserve<P: Peer>(
     route: &UpgradeRoute<P>,
     name: &str,
     address: IpAddr,
-    auth: &AuthData,
-    link: &SocketLink,
-) -> Result<(RoomHandle, Arc<Membership>), SeatError> {
+    new: impl Fn() -> NewMember,
+) -> Result<(RoomHandle, Arc<Membership>), ReserveError> {
     let rooms = &route.rooms;
     loop {
         let room = match rooms.lookup(name) {
@@ -308,7 +310,7 @@ async fn seat<P: Peer>(
             None => {
                 let now = Instant::now().into_std();
                 let opening = route.rooms_opened.reserve(subscriber(address), name, now);
-                let opening = opening.map_err(SeatError::TooManyOpened)?;
+                let opening = opening.map_err(ReserveError::TooManyOpened)?;
                 match rooms.open_on_demand(name).await {
                     Ok(room) => {
                         opening.opened(&room);
@@ -319,21 +321,20 @@ async fn seat<P: Peer>(
                         Some(room) => room,
                         None => {
                             // It is closing already.
-                            sleep(SEAT_RETRY).await;
+                            sleep(RESERVE_RETRY).await;
                             continue;
                         }
                     },
-                    Err(error) => return Err(SeatError::Room(error)),
+                    Err(error) => return Err(ReserveError::Room(error)),
                 }
             }
         };
-        let outbox = Arc::clone(link.outbox());
-        if let Ok(membership) = room.reserve_with(auth.clone(), outbox, welcome(link)) {
+        if let Ok(membership) = room.reserve(new()) {
             return Ok((room, Arc::new(membership)));
         }
         room.ended().await;
         // Its name is free once its supervisor has handled its end, if that ever happens.
-        sleep(SEAT_RETRY).await;
+        sleep(RESERVE_RETRY).await;
     }
 }
 
@@ -409,8 +410,8 @@ async fn init<P: Peer>(
     let init = catch_panics("on_init".to_owned(), init);
     match timeout(policy.init_timeout, init).await {
         Ok(Ok(Ok(init))) => Ok(init),
-        Ok(Ok(Err(Refused(detail)))) => {
-            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized").told(detail);
+        Ok(Ok(Err(rejection))) => {
+            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized").told(rejection);
             Err(refusal.counted(Count::Unauthorized))
         }
         Ok(Err(_)) => Err(panicked(counters, "on_init")),
@@ -427,7 +428,7 @@ async fn init_again<P: Peer>(
 ) -> Result<P, String> {
     match timeout(policy.init_timeout, P::on_init(context, membership.auth(), custom)).await {
         Ok(Ok(init)) => Ok(init.peer),
-        Ok(Err(Refused(detail))) => Err(detail),
+        Ok(Err(rejection)) => Err(rejection.code),
         Err(_) => Err("on_init timed out".into()),
     }
 }
@@ -444,11 +445,11 @@ fn panicked(counters: &Counters, callback: &str) -> Refusal {
 }
 
 /// Delay before a closing room is looked up again.
-const SEAT_RETRY: Duration = Duration::from_millis(10);
+const RESERVE_RETRY: Duration = Duration::from_millis(10);
 /// Delay after which a client should try again when there are too many rooms: some rooms last for minutes, some for a
 /// moment.
 const ROOM_RETRY: Duration = Duration::from_secs(10);
 /// Time limit for opening a room, including the wait for one with the same name to close.
-const SEAT_TIMEOUT: Duration = Duration::from_secs(5);
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of restarts before a peer that crashes is given up.
 const RETRIES: u32 = 1;

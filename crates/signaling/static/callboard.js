@@ -8,7 +8,7 @@
  * import { connect } from "/callboard.js";
  *
  * const client = await connect("/socket/lobby");
- * client.on("joined", (peer) => console.log(peer, "came:", client.peers.size, "others are here"));
+ * client.on("joined", (peer, { name }) => console.log(name, "came:", client.peers.size, "others are here"));
  * client.on("chat", (text, from) => console.log(from, "says", text));
  * client.send("chat", "Hello, everyone");
  *
@@ -52,11 +52,15 @@
  * @property {string | null} from the sender's peer id, verified by the server; null: the server itself
  * @property {"all" | string[]} to
  */
+/**
+ * @typedef {Readonly<Record<string, any>>} PeerMetadata public metadata of a peer, as the application on the server has
+ * set it; empty if it has set none
+ */
 /** @typedef {"connecting" | "open" | "waiting" | "closed"} State of the connection to the server */
 /** @typedef {{ reason: string, code?: number, delay?: number }} StateDetail `code`: close code of the WebSocket */
 /**
  * @typedef {object} ClientEvents arguments of listeners, by event
- * @property {[peer: string]} joined
+ * @property {[peer: string, metadata: PeerMetadata]} joined
  * @property {[peer: string]} left
  * @property {[]} room_restarted the room failed and was restarted; `joined` and `left` have already reported what has
  *   changed
@@ -111,15 +115,15 @@ export class CallboardError extends Error {
 /**
  * Error of a call that the other side has answered with an error, which is in `error`, such as `unknown_function`. Its
  * `code` is `hook_error`. For `invalid_args`, `details` hold the index of the `argument`, from 0, and in `detail` what
- * was expected.
+ * was expected; for the function's own errors, what it has given.
  */
 export class HookError extends CallboardError {
   /**
    * @param {string} error
-   * @param {{ argument?: any, detail?: any }} [frame]
+   * @param {{ argument?: any, detail?: any, details?: any }} [frame]
    */
-  constructor(error, { argument, detail } = {}) {
-    super("hook_error", typeof detail === "string" ? `${error}: ${detail}` : error, { argument, detail });
+  constructor(error, { argument, detail, details = { argument, detail } } = {}) {
+    super("hook_error", typeof detail === "string" ? `${error}: ${detail}` : error, details);
     this.error = error;
   }
 }
@@ -130,8 +134,8 @@ export class Client {
   malformed = 0;
   /** @type {string} */
   #peerId = "";
-  /** @type {Set<string>} */
-  #peers = new Set();
+  /** @type {Map<string, PeerMetadata>} */
+  #peers = new Map();
   /** @type {Map<string, Set<(...told: any[]) => void>>} */
   #listeners = new Map();
   /** @type {Map<string, RTCDataChannelInit>} */
@@ -184,9 +188,9 @@ export class Client {
   }
 
   /**
-   * The other members of the room.
+   * The other members of the room: their public metadata by their ids.
    *
-   * @returns {ReadonlySet<string>}
+   * @returns {ReadonlyMap<string, PeerMetadata>}
    */
   get peers() {
     return this.#peers;
@@ -355,17 +359,17 @@ export class Client {
   /**
    * Handles joining: for the first time, again with the same id, or as a new peer.
    *
-   * @param {{ peer_id: string, peers?: string[] }} data
+   * @param {{ peer_id: string, peers?: string[], metadata?: Record<string, PeerMetadata> }} data
    */
-  #joined({ peer_id: peerId, peers }) {
+  #joined({ peer_id: peerId, peers, metadata }) {
     const previous = this.#peerId;
     this.#peerId = peerId;
     if (previous === peerId) {
       this.#peerConnection?.settle();
       return this.#emit("resumed");
     }
-    const present = Array.isArray(peers) ? peers : [];
-    if (!previous) return void (this.#peers = new Set(present));
+    const present = new Map((Array.isArray(peers) ? peers : []).map((peer) => [peer, object(metadata?.[peer])]));
+    if (!previous) return void (this.#peers = present);
     this.#calls.lost(disconnected());
     if (!this.#peerConnection?.closed) this.#peerConnection?.renew();
     this.#presentAre(present);
@@ -404,10 +408,10 @@ export class Client {
   #handlers = {
     authenticated: misplaced,
     resumed: misplaced,
-    joined: ({ peer_id: peer }) => this.#presentAre([...this.#peers, text(peer)]),
-    left: ({ peer_id: peer }) => this.#presentAre([...this.#peers].filter((present) => present !== text(peer))),
+    joined: ({ peer_id: peer, metadata }) => this.#presentAre(new Map(this.#peers).set(text(peer), object(metadata))),
+    left: ({ peer_id: peer }) => this.#presentAre(new Map([...this.#peers].filter(([present]) => present !== text(peer)))),
     room_restarted: ({ peers }) => {
-      this.#presentAre(peers.map(text));
+      this.#presentAre(new Map(peers.map(text).map((peer) => [peer, this.#peers.get(peer) ?? object()])));
       this.#emit("room_restarted");
     },
     error: ({ description, details }) => {
@@ -430,15 +434,15 @@ export class Client {
     "webrtc:channel_closed": () => {},
   };
 
-  /** @param {string[]} present */
+  /** @param {Map<string, PeerMetadata>} present */
   #presentAre(present) {
-    const others = new Set(present.filter((peer) => peer !== this.#peerId));
-    const gone = [...this.#peers].filter((peer) => !others.has(peer));
-    const come = [...others].filter((peer) => !this.#peers.has(peer));
+    const others = new Map([...present].filter(([peer]) => peer !== this.#peerId));
+    const gone = [...this.#peers.keys()].filter((peer) => !others.has(peer));
+    const come = [...others].filter(([peer]) => !this.#peers.has(peer));
     for (const peer of gone) this.#peers.delete(peer);
-    for (const peer of come) this.#peers.add(peer);
+    for (const [peer, metadata] of come) this.#peers.set(peer, metadata);
     for (const peer of gone) this.#emit("left", peer);
-    for (const peer of come) this.#emit("joined", peer);
+    for (const [peer, metadata] of come) this.#emit("joined", peer, metadata);
   }
 
   /**
@@ -1511,6 +1515,14 @@ function parse(text) {
 function text(value) {
   if (typeof value !== "string") throw new TypeError("no string");
   return value;
+}
+
+/**
+ * @param {unknown} [value]
+ * @returns {PeerMetadata} empty if it is no object
+ */
+function object(value) {
+  return Object.freeze(value && typeof value === "object" && !Array.isArray(value) ? value : {});
 }
 
 /**

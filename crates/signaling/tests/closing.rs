@@ -31,7 +31,7 @@ async fn codes_that_no_server_closes_with_are_refused() {
     let hooks = callboard_signaling::Hooks::builder().plugin("test", |test| {
         test.hook("meet", move |(): (), context: callboard_signaling::rpc::HookContext| {
             let sent = clients.send(context.client).is_ok();
-            async move { Ok::<_, callboard_signaling::rpc::HookError>(sent) }
+            async move { Ok::<_, callboard_signaling::Rejection>(sent) }
         })
     });
     let hooks = hooks.build().unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_room_supervisor::MessageLimits;
-use callboard_signaling::rpc::{HookContext, HookError, Hooks};
+use callboard_signaling::rpc::{HookContext, Hooks};
 use callboard_signaling::*;
 use common::Server;
 use common::raw::{RawClient, header, resident};
@@ -270,7 +270,7 @@ async fn calls_of_hooks_hold_the_arguments_of_as_many_as_run() {
                 async move {
                     std::future::pending::<()>().await;
                     drop((value, held));
-                    Ok::<_, HookError>(())
+                    Ok::<_, Rejection>(())
                 }
             },
         )

@@ -5,7 +5,8 @@ mod common;
 use std::time::Duration;
 
 use callboard_room_supervisor::OutboxLimits;
-use callboard_signaling::rpc::{HookContext, HookError};
+use callboard_signaling::Rejection;
+use callboard_signaling::rpc::HookContext;
 use callboard_signaling::{Count, Hooks, Rate};
 use callboard_supervision::Fault;
 use common::away::*;
@@ -262,7 +263,7 @@ async fn one_that_is_stopped_while_it_is_away_leaves_at_once() {
     let hooks = Hooks::builder().plugin("test", |test| {
         test.hook("meet", move |(): (), context: HookContext| {
             let sent = clients.send(context.client).is_ok();
-            async move { Ok::<_, HookError>(sent) }
+            async move { Ok::<_, Rejection>(sent) }
         })
     });
     let hooks = hooks.build().unwrap();

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard_peer_connection::DataChannelId;
-use callboard_signaling::rpc::{HookContext, HookError, HookLimits, Hooks};
+use callboard_signaling::Rejection;
+use callboard_signaling::rpc::{HookContext, HookLimits, Hooks};
 use callboard_signaling::{CallClientError, PeerRef};
 use common::Server;
 use common::rtc::{RtcClient, webrtc};
@@ -35,35 +36,35 @@ fn hooks(limits: HookLimits) -> (Hooks, Stage, mpsc::UnboundedReceiver<PeerRef>)
     let stage = Stage { gate: Arc::new(Semaphore::new(0)), dropped: Arc::default(), clients };
     let (waits, meets) = (stage.clone(), stage.clone());
     let hooks = Hooks::builder().limits(limits).plugin("test", |test| {
-        test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, HookError>(a + b))
+        test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, Rejection>(a + b))
             .hook("whoami", async |(): (), context: HookContext| {
-                Ok::<_, HookError>(json!([context.peer_id, context.room.name()]))
+                Ok::<_, Rejection>(json!([context.peer_id, context.room.name()]))
             })
-            .hook("refuse", async |why: String, _: HookContext| Err::<(), _>(HookError(why)))
-            .hook("panic", async |(): (), _: HookContext| -> Result<(), HookError> {
+            .hook("refuse", async |why: String, _: HookContext| Err::<(), _>(Rejection::new(why)))
+            .hook("panic", async |(): (), _: HookContext| -> Result<(), Rejection> {
                 panic!("in a hook")
             })
-            .hook("large", async |size: usize, _: HookContext| Ok::<_, HookError>("x".repeat(size)))
+            .hook("large", async |size: usize, _: HookContext| Ok::<_, Rejection>("x".repeat(size)))
             .hook("slow", move |(): (), _: HookContext| {
                 let Stage { gate, dropped, .. } = waits.clone();
                 let guard = Guard(dropped);
                 async move {
                     gate.acquire().await.expect("it is never closed").forget();
                     std::mem::forget(guard);
-                    Ok::<_, HookError>("at last")
+                    Ok::<_, Rejection>("at last")
                 }
             })
             .hook_within("brief", Duration::from_millis(50), async |(): (), _: HookContext| {
-                std::future::pending::<Result<(), HookError>>().await
+                std::future::pending::<Result<(), Rejection>>().await
             })
             .hook_within("block", Duration::from_millis(50), async |(): (), _: HookContext| {
                 #[expect(clippy::disallowed_methods, reason = "it is what a hook must not do")]
                 std::thread::sleep(Duration::from_millis(500));
-                Ok::<_, HookError>(())
+                Ok::<_, Rejection>(())
             })
             .hook("meet", move |(): (), context: HookContext| {
                 let sent = meets.clients.send(context.client).is_ok();
-                async move { Ok::<_, HookError>(sent) }
+                async move { Ok::<_, Rejection>(sent) }
             })
     });
     (hooks.build().unwrap(), stage, met)

@@ -5,7 +5,8 @@ mod common;
 use std::time::Duration;
 
 use callboard_peer_connection::messages::SendData;
-use callboard_signaling::rpc::{HookContext, HookError, Hooks};
+use callboard_signaling::Rejection;
+use callboard_signaling::rpc::{HookContext, Hooks};
 use callboard_signaling::{CallClientError, DescriptionBudget, PeerRef, WebRtcLimits};
 use common::Server;
 use common::rtc::{RtcClient, webrtc};
@@ -15,11 +16,11 @@ use tokio::sync::mpsc;
 fn hooks() -> (Hooks, mpsc::UnboundedReceiver<PeerRef>) {
     let (clients, met) = mpsc::unbounded_channel();
     let hooks = Hooks::builder().plugin("test", |test| {
-        test.hook("length", async |text: String, _: HookContext| Ok::<_, HookError>(text.len()))
-            .hook("double", async |(n,): (i64,), _: HookContext| Ok::<_, HookError>(n * 2))
+        test.hook("length", async |text: String, _: HookContext| Ok::<_, Rejection>(text.len()))
+            .hook("double", async |(n,): (i64,), _: HookContext| Ok::<_, Rejection>(n * 2))
             .hook("meet", move |(): (), context: HookContext| {
                 let sent = clients.send(context.client).is_ok();
-                async move { Ok::<_, HookError>(sent) }
+                async move { Ok::<_, Rejection>(sent) }
             })
     });
     (hooks.build().unwrap(), met)

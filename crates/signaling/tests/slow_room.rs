@@ -32,11 +32,11 @@ struct SlowToJoin(Gate);
 impl Room for SlowToJoin {
     type Options = Gate;
 
-    fn on_init(gate: &Gate) -> Result<Self, String> {
+    fn on_init(gate: &Gate, _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self(Arc::clone(gate)))
     }
 
-    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
+    async fn on_join(&mut self, _: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
         pass(&self.0);
         Ok(())
     }
@@ -48,7 +48,7 @@ struct SlowToOpen;
 impl Room for SlowToOpen {
     type Options = Gate;
 
-    fn on_init(gate: &Gate) -> Result<Self, String> {
+    fn on_init(gate: &Gate, _: &RoomContext) -> Result<Self, Rejection> {
         pass(gate);
         Ok(Self)
     }

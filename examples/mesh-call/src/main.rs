@@ -76,7 +76,11 @@ fn rooms(config: &Arc<Config>) -> Rooms {
     let open = move || {
         let rooms = config.rooms.iter();
         rooms
-            .map(|room| RoomOptions::<MeshRoom>::new(room.name.as_str(), room.max_peers).into())
+            .map(|room| {
+                RoomOptions::<MeshRoom>::new(room.name.as_str(), ())
+                    .max_peers(room.max_peers.get() as usize)
+                    .into()
+            })
             .collect()
     };
     Rooms::builder().open_at_start(open).build()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use callboard_room_supervisor::AuthData;
-use callboard_signaling::{BadRequest, InitContext, JoinRequest, Peer, PeerInit, Refused};
+use callboard_signaling::{InitContext, JoinRequest, Peer, PeerInit, Rejection};
 
 use crate::config::Config;
 use crate::credentials::credentials_of;
@@ -16,7 +16,7 @@ pub(crate) struct Caller;
 impl Peer for Caller {
     type Options = Arc<Config>;
 
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         let credentials = credentials_of(request.headers())?;
         let room = request.match_info().query("room").to_owned();
         Ok(JoinRequest { credentials, room, ..JoinRequest::default() })
@@ -26,7 +26,7 @@ impl Peer for Caller {
         _: &InitContext,
         auth: &AuthData,
         config: &Arc<Config>,
-    ) -> Result<PeerInit<Self>, Refused> {
+    ) -> Result<PeerInit<Self>, Rejection> {
         if config.admits(&auth.credentials) {
             Ok(Caller.into())
         } else {

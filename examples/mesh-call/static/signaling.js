@@ -101,7 +101,7 @@ export class Signaling extends EventTarget {
       this.#reconnect(CLOSE_REASONS[code] ?? (roomClosed ? "The room was closed." : LOST), roomClosed);
     });
     this.#tell("status", { status: "joined" });
-    message("authenticated", { peer_id: client.peerId, peers: [...client.peers] });
+    message("authenticated", { peer_id: client.peerId, peers: [...client.peers.keys()] });
   }
 
   #reconnect(reason, closed = false) {

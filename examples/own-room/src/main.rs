@@ -1,27 +1,21 @@
-//! A quiz for ten: a room that counts, and a peer that keeps its client from giving the solution away.
+//! A quiz for ten: a room that says how many play, and a peer that keeps its client from giving the solution away.
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer, middleware::from_fn};
 use callboard_room_supervisor::*;
 use callboard_signaling::*;
 
-struct Quiz(usize);
+struct Quiz;
 
 impl Room for Quiz {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
-        Ok(Self(0))
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self)
     }
 
-    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
-        let free = self.0 < 10;
-        self.0 += usize::from(free);
-        if free { Ok(()) } else { Err("room_is_full".into()) }
-    }
-
-    fn on_leave(&mut self, _: PeerId) {
-        self.0 -= 1;
+    fn on_joined(&mut self, _: PeerId, room: &RoomContext) {
+        _ = room.broadcast("players", &room.len());
     }
 }
 
@@ -30,13 +24,17 @@ struct Player;
 impl Peer for Player {
     type Options = ();
 
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         let metadata = request.query_string().into();
         let room = request.match_info().query("room").to_owned();
         Ok(JoinRequest { metadata, room, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
+    async fn on_init(
+        _: &InitContext,
+        auth: &AuthData,
+        (): &(),
+    ) -> Result<PeerInit<Self>, Rejection> {
         if auth.metadata == "open=sesame" { Ok(Self.into()) } else { Err("who are you?".into()) }
     }
 
@@ -47,7 +45,7 @@ impl Peer for Player {
 
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
-    let quiz = || vec![RoomOptions::<Quiz>::new("quiz", ()).into()];
+    let quiz = || vec![RoomOptions::<Quiz>::new("quiz", ()).max_peers(10).into()];
     let rooms = Rooms::builder().open_at_start(quiz).build();
     let signaling = Signaling::new(PeerOptions::<Player>::new((), rooms.clone()));
     let no_slow_bodies = || from_fn(body_within(Duration::from_secs(10)));

@@ -5,20 +5,16 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, web};
 use callboard_peer_connection::DataChannelMessage;
-use callboard_room_supervisor::{AuthData, PeerId};
+use callboard_room_supervisor::{AuthData, PeerId, To};
 use callboard_signaling::{
-    BadRequest, ChannelEvent, InitContext, JoinRequest, Peer, PeerContext, PeerInit, Refused,
+    InitContext, JoinRequest, Peer, PeerContext, PeerInit, Rejection, RoomPeers,
 };
 use serde::{Deserialize, Serialize};
-
-use crate::hub::Hub;
 
 /// Session of a client in a room.
 #[derive(Clone)]
 pub(crate) struct Guest {
     name: Arc<str>,
-    hub: Hub,
-    entered: bool,
 }
 
 /// Message of a client on the channel `chat`. Messages that cannot be parsed are dropped.
@@ -61,9 +57,9 @@ struct Echo {
 }
 
 impl Peer for Guest {
-    type Options = Hub;
+    type Options = ();
 
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         #[derive(Deserialize)]
         struct Query {
             name: Option<String>,
@@ -77,18 +73,13 @@ impl Peer for Guest {
     async fn on_init(
         _: &InitContext,
         auth: &AuthData,
-        hub: &Hub,
-    ) -> Result<PeerInit<Self>, Refused> {
-        let name = auth.metadata.as_str().unwrap_or_default().into();
-        Ok(Self { name, hub: hub.clone(), entered: false }.into())
-    }
-
-    fn on_channel(&mut self, _: ChannelEvent<'_>, context: &PeerContext) {
-        self.enter(context);
+        (): &(),
+    ) -> Result<PeerInit<Self>, Rejection> {
+        let name: Arc<str> = auth.metadata.as_str().unwrap_or_default().into();
+        Ok(PeerInit::from(Self { name: Arc::clone(&name) }).public(NAME, &*name))
     }
 
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
-        self.enter(context);
         match channel {
             CHAT => {
                 let Ok(Said { say }) = serde_json::from_slice(data.as_bytes()) else { return };
@@ -110,21 +101,9 @@ impl Peer for Guest {
             _ => {}
         }
     }
-
-    fn on_terminate(&mut self, context: &PeerContext) {
-        self.hub.leave(context.room.name(), context.peer_id);
-    }
 }
 
 impl Guest {
-    /// Adds the client to the hub, once it can send something; before, it has nothing to receive.
-    fn enter(&mut self, context: &PeerContext) {
-        if !std::mem::replace(&mut self.entered, true) {
-            let (room, name) = (context.room.name(), Arc::clone(&self.name));
-            self.hub.enter(room, context.peer_id, name, context.client.clone());
-        }
-    }
-
     fn heard(&self, context: &PeerContext) -> Heard<'_> {
         let (from, name) = (context.peer_id, &*self.name);
         Heard { from, name, say: None, x: None, y: None, hidden: false }
@@ -133,8 +112,13 @@ impl Guest {
     fn tell(&self, context: &PeerContext, channel: &str, heard: &Heard<'_>) {
         let Ok(text) = serde_json::to_string(heard) else { return };
         // The sender of a chat line gets it as the others do: so it has been at the server.
-        let but = (channel == CURSOR).then_some(context.peer_id);
-        self.hub.tell(context.room.name(), channel, &text, but);
+        let to = if channel == CURSOR {
+            let others = context.room.peers().into_iter().filter(|peer| *peer != context.peer_id);
+            To::Peers(others.collect())
+        } else {
+            To::All
+        };
+        context.room.send_data(channel, to, DataChannelMessage::Text(text));
     }
 }
 
@@ -146,6 +130,8 @@ fn name(given: &str) -> String {
     if name.is_empty() { "guest".to_owned() } else { name.to_owned() }
 }
 
+/// Field of a peer's public metadata.
+pub(crate) const NAME: &str = "name";
 /// Label of the chat channel: every line arrives, in order.
 pub(crate) const CHAT: &str = "chat";
 /// Label of the pointers' channel: lost messages are not sent again.

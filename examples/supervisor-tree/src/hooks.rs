@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use callboard_signaling::Guesses;
-use callboard_signaling::rpc::{HookContext, HookError, HookNameError, Hooks};
+use callboard_signaling::Rejection;
+use callboard_signaling::rpc::{HookContext, HookNameError, Hooks};
 use serde_json::Value;
 
 use crate::hold::Hold;
@@ -20,12 +21,12 @@ pub(crate) fn hooks(hold: Hold, operator: Operator) -> Result<Hooks, HookNameErr
         } else if token.is_some() {
             guesses.wrong(ANYONE);
         }
-        std::future::ready(if allowed { Ok(()) } else { Err(HookError::new("not for you")) })
+        std::future::ready(if allowed { Ok(()) } else { Err(Rejection::new("not for you")) })
     };
     Hooks::builder()
         .plugin("demo", |demo| {
             let demo = demo.hook("hold_handshake", hold);
-            demo.hook("echo", async |words: Vec<Value>, _: HookContext| Ok::<_, HookError>(words))
+            demo.hook("echo", async |words: Vec<Value>, _: HookContext| Ok::<_, Rejection>(words))
                 .hook("add", add)
                 .hook("slow", slow)
                 .hook("panic", panic)
@@ -35,30 +36,30 @@ pub(crate) fn hooks(hold: Hold, operator: Operator) -> Result<Hooks, HookNameErr
         .build()
 }
 
-async fn add((one, other): (f64, f64), _: HookContext) -> Result<f64, HookError> {
+async fn add((one, other): (f64, f64), _: HookContext) -> Result<f64, Rejection> {
     let sum = one + other;
-    if sum.is_finite() { Ok(sum) } else { Err(HookError::new("that is too much")) }
+    if sum.is_finite() { Ok(sum) } else { Err(Rejection::new("that is too much")) }
 }
 
 /// Answers after this many milliseconds.
-async fn slow(milliseconds: u64, _: HookContext) -> Result<u64, HookError> {
+async fn slow(milliseconds: u64, _: HookContext) -> Result<u64, Rejection> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     Ok(milliseconds)
 }
 
 /// Panics: its caller gets `internal`, and no other client notices.
-async fn panic((): (), context: HookContext) -> Result<(), HookError> {
+async fn panic((): (), context: HookContext) -> Result<(), Rejection> {
     panic!("{} asked for it", context.peer_id)
 }
 
 /// Calls the caller back, and returns its answer.
-async fn call_me((): (), context: HookContext) -> Result<Value, HookError> {
+async fn call_me((): (), context: HookContext) -> Result<Value, Rejection> {
     let answer = context.client.call("describe", &(), CLIENT_TIME).await;
-    answer.map_err(|error| HookError::new(error.to_string()))
+    answer.map_err(|error| Rejection::new(error.to_string()))
 }
 
 /// Returns the ids of the room's peers.
-async fn who((): (), context: HookContext) -> Result<Vec<String>, HookError> {
+async fn who((): (), context: HookContext) -> Result<Vec<String>, Rejection> {
     Ok(context.room.peers().iter().map(ToString::to_string).collect())
 }
 

@@ -6,7 +6,6 @@ mod headless;
 mod hold;
 mod hooks;
 mod http;
-mod hub;
 mod operator;
 mod pages;
 mod process;

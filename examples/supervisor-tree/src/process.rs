@@ -23,11 +23,10 @@ use callboard_transport::mux::InterfaceFilter;
 use example_pages::options::{Network, Web};
 use serde_json::{Value, json};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, NAME};
 use crate::hold::Hold;
 use crate::hooks::hooks;
 use crate::http::{DRAIN, Site};
-use crate::hub::Hub;
 use crate::operator::Operator;
 use crate::room::{MAX_PEERS, RESTARTS, rooms};
 
@@ -94,23 +93,24 @@ impl Server {
         operator: Operator,
         (web, network): (&Web, &Network),
     ) -> Result<Self, ServerError> {
-        let (hub, hold) = (Hub::default(), Hold::default());
-        let rooms = rooms(&hub);
+        let hold = Hold::default();
+        let rooms = rooms();
         let handshakes = hold.clone();
         let api = Api::default().handshake(move |dtls| handshakes.wrap(dtls));
         let webrtc =
             WebRtc::new(connections.clone()).api(api).configuration(network.configuration());
-        let peers = PeerOptions::<Guest>::new(hub.clone(), rooms.clone())
+        let peers = PeerOptions::<Guest>::new((), rooms.clone())
             .webrtc(webrtc.clone())
             .hooks(hooks(hold.clone(), operator.clone())?)
             .resume_grace(RESUME_GRACE)
             // The members of a full room may well share one address.
             .max_connections_per_address(2 * MAX_PEERS);
         let signaling = Signaling::new(web.apply(peers));
+        let named = rooms.clone();
         let admin = Admin::builder(tree.clone())
             .connections(connections.clone())
             .graft(move || owned(&webrtc))
-            .annotate(move |node| called(&hub, node))
+            .annotate(move |node| called(&named, node))
             .trusted_proxies(web.trusted_proxies())
             .counters(signaling.counters());
         let admin = match operator {
@@ -146,11 +146,11 @@ fn owned(webrtc: &WebRtc) -> Vec<(String, PeerConnectionId)> {
 }
 
 /// Returns a peer's name for its node in the tree.
-fn called(hub: &Hub, node: &TreeSnapshot) -> Option<Value> {
+fn called(rooms: &Rooms, node: &TreeSnapshot) -> Option<Value> {
     // server, rooms, the room, the peer
-    let room = node.path.names().nth(2)?;
-    let name = hub.name(room, node.id.parse().ok()?)?;
-    Some(json!({ "name": &*name }))
+    let room = rooms.lookup(node.path.names().nth(2)?)?;
+    let member = room.member(node.id.parse().ok()?)?;
+    Some(json!({ "name": member.public().get(NAME)? }))
 }
 
 /// Grace period of a peer that has lost its WebSocket.

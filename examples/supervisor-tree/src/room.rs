@@ -1,56 +1,30 @@
 //! Rooms that open for their first member, and close after the last one has left.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_room_supervisor::{AuthData, JoinRefusal, PeerId, Room, RoomOptions, Rooms};
+use callboard_room_supervisor::{Rejection, Room, RoomContext, RoomOptions, Rooms};
 use callboard_signaling::is_room_name;
 
-use crate::hub::Hub;
-
 /// Room for every client, as long as there is a place.
-pub(crate) struct DemoRoom {
-    name: Arc<str>,
-    hub: Hub,
-    peers: usize,
-}
+pub(crate) struct DemoRoom;
 
 /// Creates the rooms of this server: any name opens one.
-pub(crate) fn rooms(hub: &Hub) -> Rooms {
-    let hub = hub.clone();
-    Rooms::builder()
-        .max_on_demand(MAX_ROOMS)
-        .on_demand(move |name| {
-            let is_name = is_room_name(name);
-            let name: Arc<str> = name.into();
-            is_name.then(|| {
-                RoomOptions::<DemoRoom>::new(Arc::clone(&name), (name, hub.clone()))
-                    .close_when_empty(true)
-                    .intensity(RESTARTS, Duration::from_secs(10))
-                    .into()
-            })
-        })
-        .build()
+pub(crate) fn rooms() -> Rooms {
+    let open = |name: &str| {
+        let options = RoomOptions::<DemoRoom>::new(name, ())
+            .max_peers(MAX_PEERS)
+            .close_when_empty(true)
+            .intensity(RESTARTS, Duration::from_secs(10));
+        is_room_name(name).then(|| options.into())
+    };
+    Rooms::builder().max_on_demand(MAX_ROOMS).on_demand(open).build()
 }
 
 impl Room for DemoRoom {
-    type Options = (Arc<str>, Hub);
+    type Options = ();
 
-    fn on_init((name, hub): &Self::Options) -> Result<Self, String> {
-        Ok(Self { name: Arc::clone(name), hub: hub.clone(), peers: 0 })
-    }
-
-    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
-        if self.peers >= MAX_PEERS {
-            return Err("room_is_full".into());
-        }
-        self.peers += 1;
-        Ok(())
-    }
-
-    fn on_leave(&mut self, peer: PeerId) {
-        self.peers = self.peers.saturating_sub(1);
-        self.hub.leave(&self.name, peer);
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self)
     }
 }
 

@@ -53,7 +53,7 @@ async function begin(joined) {
   client.on("state", (state, { reason }) => stateChanged(joined, state, reason));
   client.on("joined", (peer) => { call.welcome(peer); render(); });
   client.on("left", (peer) => { call.forget(peer); pointers.forget(peer); render(); });
-  client.on("room_restarted", () => { call.settle([...joined.peers]); chat.note("The room was restarted"); });
+  client.on("room_restarted", () => { call.settle([...joined.peers.keys()]); chat.note("The room was restarted"); });
   client.on("rejoined", () => { chat.lost(); chat.note("We lost our place, and have a new one"); startCall(joined); });
   client.on("resumed", () => chat.note("The WebSocket was lost and is back"));
   client.on("message", (message) => call.handle(message));
@@ -108,7 +108,7 @@ function heard(channel, data) {
 }
 
 function others() {
-  return [...(client?.peers ?? [])];
+  return [...(client?.peers.keys() ?? [])];
 }
 
 function show(now, words) {

@@ -38,7 +38,7 @@ async fn meet_and_talk(page: &Page) {
              const [peer] = await came;
              return {
                  ids: peer === bob.peerId && ann.peerId !== bob.peerId,
-                 peers: [[...ann.peers], [...bob.peers]],
+                 peers: [[...ann.peers.keys()], [...bob.peers.keys()]],
                  expected: [[bob.peerId], [ann.peerId]],
                  state: ann.state,
              }",
@@ -47,6 +47,20 @@ async fn meet_and_talk(page: &Page) {
     assert_eq!(met["ids"], true);
     assert_eq!(met["peers"], met["expected"]);
     assert_eq!(met["state"], "open");
+
+    let names = page
+        .run(
+            "const came = next(ann, 'joined');
+             const eve = await connect('/socket/lobby?public=Eve');
+             const [peer, metadata] = await came;
+             const late = await connect('/socket/lobby');
+             const known = [ann.peers.get(eve.peerId), late.peers.get(eve.peerId), late.peers.get(ann.peerId)];
+             for (const client of [eve, late]) { const gone = next(ann, 'left'); client.close(); await gone; }
+             return { eve: peer === eve.peerId, metadata, known }",
+        )
+        .await;
+    let (eve, none) = (json!({ "name": "Eve" }), json!({}));
+    assert_eq!(names, json!({ "eve": true, "metadata": eve, "known": [eve, eve, none] }));
 
     let talk = page
         .run(
@@ -243,7 +257,7 @@ fn frames_that_make_no_sense_are_counted_and_hurt_nobody() {
                  client.send('begin');
                  await next(client, 'end');
                  const told = {{
-                     malformed: client.malformed, peers: [...client.peers], state: client.state,
+                     malformed: client.malformed, peers: [...client.peers.keys()], state: client.state,
                      errors: errors.length, all: all.length,
                  }};
                  client.close();

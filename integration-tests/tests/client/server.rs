@@ -14,12 +14,12 @@ use callboard_peer_connection::{
     RtpCodecCapability,
 };
 use callboard_room_supervisor::{
-    AuthData, JoinRefusal, PeerId, Room, RoomMessage, RoomOptions, Rooms,
+    AuthData, Rejection, Room, RoomContext, RoomMessage, RoomOptions, Rooms,
 };
-use callboard_signaling::rpc::{HookContext, HookError};
+use callboard_signaling::rpc::HookContext;
 use callboard_signaling::{
-    BadRequest, Hooks, InitContext, JoinRequest, Limits, Origins, Peer, PeerContext, PeerInit,
-    PeerOptions, Rate, Refused, Signaling, WebRtc, WebRtcLimits, client_script, tune,
+    Hooks, InitContext, JoinRequest, Limits, Origins, Peer, PeerContext, PeerInit, PeerOptions,
+    Rate, Signaling, WebRtc, WebRtcLimits, client_script, tune,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
@@ -87,12 +87,12 @@ impl Drop for Server {
 async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Receiver<()>) {
     let rooms = Rooms::builder()
         .on_demand(|name| {
-            let options = RoomOptions::<Lobby>::new(name, ()).close_when_empty(true);
+            let options = RoomOptions::<Lobby>::new(name, ()).max_peers(4).close_when_empty(true);
             name.starts_with("pop-").then(|| options.into())
         })
         .build();
     let tree = rooms.start().await.expect("nothing runs yet that could fail");
-    let lobby = RoomOptions::<Lobby>::new("lobby", ());
+    let lobby = RoomOptions::<Lobby>::new("lobby", ()).max_peers(4);
     rooms.start_supervised(lobby).await.expect("the name is free");
     let connections = PeerConnections::start(PeerConnectionsOptions::default()).await;
     let connections = connections.expect("an address to be reached at");
@@ -144,9 +144,9 @@ fn hooks() -> Hooks {
     let (waits, opens, counts) = (Arc::clone(&gate), gate, Arc::clone(&dropped));
     Hooks::builder()
         .plugin("test", |test| {
-            test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, HookError>(a + b))
+            test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, Rejection>(a + b))
                 .hook("fail", async |(why,): (String,), _: HookContext| {
-                    Err::<(), _>(HookError(why))
+                    Err::<(), _>(Rejection::new(why))
                 })
                 .hook("wait", move |(): (), _: HookContext| {
                     let gate = Arc::clone(&waits);
@@ -154,20 +154,20 @@ fn hooks() -> Hooks {
                     async move {
                         gate.acquire().await.expect("it is never closed").forget();
                         std::mem::forget(unless_done);
-                        Ok::<_, HookError>("let through")
+                        Ok::<_, Rejection>("let through")
                     }
                 })
                 .hook("let_through", move |(): (), _: HookContext| {
                     opens.add_permits(1);
-                    async { Ok::<_, HookError>(()) }
+                    async { Ok::<_, Rejection>(()) }
                 })
                 .hook("dropped", move |(): (), _: HookContext| {
                     let dropped = counts.load(Ordering::SeqCst);
-                    async move { Ok::<_, HookError>(dropped) }
+                    async move { Ok::<_, Rejection>(dropped) }
                 })
                 .hook("ask", async |(function, args): (String, Value), context: HookContext| {
                     let answer = context.client.call(&function, &args, ASK_TIME).await;
-                    Ok::<_, HookError>(match answer {
+                    Ok::<_, Rejection>(match answer {
                         Ok(answer) => json!({ "answer": answer }),
                         Err(error) => json!({ "error": error.to_string() }),
                     })
@@ -183,7 +183,7 @@ fn hooks() -> Hooks {
                 })
                 .hook("kill_connection", async |(): (), context: HookContext| {
                     connection(&context)?.close().await;
-                    Ok::<_, HookError>(())
+                    Ok::<_, Rejection>(())
                 })
         })
         .build()
@@ -191,12 +191,12 @@ fn hooks() -> Hooks {
 }
 
 /// Returns the server's side of the page's connection.
-fn connection(context: &HookContext) -> Result<PeerConnectionHandle, HookError> {
-    context.client.connection().ok_or_else(|| HookError::new("there is none"))
+fn connection(context: &HookContext) -> Result<PeerConnectionHandle, Rejection> {
+    context.client.connection().ok_or_else(|| Rejection::new("there is none"))
 }
 
-fn refused(why: impl ToString) -> HookError {
-    HookError(why.to_string())
+fn refused(why: impl ToString) -> Rejection {
+    Rejection::new(why.to_string())
 }
 
 /// Counter of the calls that were dropped before they were done.
@@ -209,29 +209,17 @@ impl Drop for Count {
 }
 
 /// Room for four.
-struct Lobby(usize);
+struct Lobby;
 
 impl Room for Lobby {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
-        Ok(Self(0))
-    }
-
-    async fn on_join(&mut self, _: &AuthData) -> Result<(), JoinRefusal> {
-        if self.0 >= 4 {
-            return Err("room_is_full".into());
-        }
-        self.0 += 1;
-        Ok(())
-    }
-
-    fn on_leave(&mut self, _: PeerId) {
-        self.0 -= 1;
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self)
     }
 }
 
-/// Peer that rejects `?name=impostor`, and `?name=once` once. It sends data back.
+/// Peer that rejects `?name=impostor`, and `?name=once` once. The name in `?public=` is public. It sends data back.
 struct Guest;
 
 /// Whether `?name=once` has been rejected.
@@ -240,17 +228,26 @@ static ONCE: AtomicBool = AtomicBool::new(false);
 impl Peer for Guest {
     type Options = ();
 
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         let room = request.match_info().query("room").to_owned();
         let metadata = request.query_string().into();
         Ok(JoinRequest { room, metadata, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
+    async fn on_init(
+        _: &InitContext,
+        auth: &AuthData,
+        (): &(),
+    ) -> Result<PeerInit<Self>, Rejection> {
         let once = auth.metadata == "name=once" && ONCE.swap(true, Ordering::SeqCst);
         match auth.metadata == "name=impostor" || once {
             true => Err("wrong name".into()),
-            false => Ok(Self.into()),
+            false => {
+                let query = auth.metadata.as_str().unwrap_or_default();
+                let name = query.strip_prefix("public=").map(str::to_owned);
+                let peer = PeerInit::from(Self);
+                Ok(if let Some(name) = name { peer.public("name", name) } else { peer })
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Handler};
 use callboard_room_supervisor::*;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 /// Socket that passes on that frames wait.
@@ -41,8 +41,9 @@ impl Client {
         let outbox = Arc::new(Outbox::new(limits));
         let socket = outbox.attach(Wire(Arc::clone(&waiting)).start().recipient(), None);
         let id = PeerId::random();
-        let auth = AuthData { peer_id: id, credentials: Map::new(), metadata: name.into() };
-        let membership = room.reserve(auth, Arc::clone(&outbox)).expect("the room is open");
+        let auth = AuthData { metadata: name.into(), ..AuthData::new(id) };
+        let member = NewMember::new(auth, Arc::clone(&outbox));
+        let membership = room.reserve(member).expect("the room is open");
         Self { id, membership: Some(membership), outbox, socket, waiting }
     }
 

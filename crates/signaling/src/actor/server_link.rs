@@ -63,14 +63,17 @@ impl<P: Peer> PeerActor<P> {
     ) {
         let Some(webrtc) = self.policy.webrtc.clone() else { return };
         let id = self.server_id();
+        let base = webrtc.base_configuration();
+        let configuration = self.call(|peer, context| peer.configuration(base, context));
+        let Some(configuration) = configuration else { return };
         let spec = {
             let client = self.context.client.clone();
             let data_rate = self.policy.data_rate;
             let (peer, controller) = (self.context.peer_id, ctx.address().recipient());
             let spec = ChildSpec::new(id.clone(), move || {
-                let entry = webrtc.enter(peer, client.channels.clone());
-                ServerPeer::new(webrtc.peer_options(peer, data_rate), controller.clone())
-                    .behind(&client, entry)
+                let entry = webrtc.enter(peer, client.channels().clone());
+                let options = webrtc.peer_options(peer, configuration.clone(), data_rate);
+                ServerPeer::new(options, controller.clone()).behind(&client, entry)
             });
             spec.restart(Restart::Temporary).placement(Placement::On(Arbiter::current()))
         };
@@ -257,7 +260,7 @@ impl<P: Peer> Handler<Down> for PeerActor<P> {
         // A server peer that ends by itself has said so.
         if down.reason.is_abnormal() {
             // One that was killed has reported no closed channels; if there is a newer one, that reports them.
-            let channels = &self.context.client.channels;
+            let channels = self.context.client.channels();
             let closed = if is_current { channels.connected(None) } else { Vec::new() };
             for (_, label) in closed {
                 self.channel_closed(&label);

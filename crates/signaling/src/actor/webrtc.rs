@@ -25,7 +25,7 @@ impl<P: Peer> PeerActor<P> {
         }
         if self.session.is_large(text) && self.is_hook_frame(text) {
             let answer = self.by_websocket();
-            return self.context.client.desk.refuse_large(text, &answer);
+            return self.context.client.desk().refuse_large(text, &answer);
         }
         let act = self.session.read(text);
         if may_be_rpc(text) && matches!(act, super::Act::Tell(..)) {
@@ -73,7 +73,7 @@ impl<P: Peer> PeerActor<P> {
     /// Rejects a message of a data channel that is too large; nothing of it is read except the id of a call.
     fn too_large(&self, event: &str, channel: &str, text: &str, answer: &Answer) {
         if channel == EVENTS {
-            self.context.client.desk.refuse_large(text, answer);
+            self.context.client.desk().refuse_large(text, answer);
         }
         let (error, max_bytes) = ("too_large", self.max_data());
         let channel = shorten(channel, LONGEST_NAME);
@@ -105,14 +105,14 @@ impl<P: Peer> PeerActor<P> {
             room: self.context.room.clone(),
             client: self.context.client.clone(),
         };
-        self.context.client.desk.handle(text, context, answer)
+        self.context.client.desk().handle(text, context, answer)
     }
 
     /// Returns an answer function that replies over the WebSocket.
     fn by_websocket(&self) -> Answer {
         let client = self.context.client.clone();
         // A client that is being closed needs no reply.
-        Rc::new(move |text| _ = client.outbox.push(text.into()))
+        Rc::new(move |text| _ = client.outbox().push(text.into()))
     }
 
     /// Returns an answer function that replies over the data channel, as long as there is one.

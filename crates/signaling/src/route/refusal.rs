@@ -5,9 +5,10 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
+use callboard_room_supervisor::Rejection;
 use callboard_websocket::{offer_websocket, whole_seconds};
 use log::Level;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::counters::Count;
 
@@ -16,6 +17,8 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: &'static str,
     detail: Option<String>,
+    /// More about the detail; null if there is no more.
+    details: Value,
     /// Cause that is only logged.
     cause: Option<String>,
     /// The detail is the application's, and may repeat what the client has sent.
@@ -30,6 +33,7 @@ impl Refusal {
             status,
             error,
             detail: None,
+            details: Value::Null,
             cause: None,
             foreign: false,
             count: None,
@@ -42,8 +46,8 @@ impl Refusal {
         Self { retry_after: Some(wait), ..self }
     }
 
-    pub(super) fn bad_request(detail: String) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request").told(detail)
+    pub(super) fn bad_request(rejection: Rejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request").told(rejection)
     }
 
     pub(super) fn detailed(self, detail: String) -> Self {
@@ -51,8 +55,8 @@ impl Refusal {
     }
 
     /// Sets a detail in the application's words: it may hold a token, and is not logged.
-    pub(super) fn told(self, detail: String) -> Self {
-        Self { foreign: true, ..self.detailed(detail) }
+    pub(super) fn told(self, Rejection { code, details }: Rejection) -> Self {
+        Self { foreign: true, details, ..self.detailed(code) }
     }
 
     /// Sets a cause that is only logged.
@@ -86,9 +90,13 @@ impl Refusal {
         if let Some(wait) = self.retry_after {
             response.insert_header((RETRY_AFTER, whole_seconds(wait)));
         }
-        match self.detail {
-            Some(detail) => response.json(json!({ "error": self.error, "detail": detail })),
-            None => response.json(json!({ "error": self.error })),
+        let mut body = json!({ "error": self.error });
+        if let Some(detail) = self.detail {
+            body["detail"] = detail.into();
         }
+        if !self.details.is_null() {
+            body["details"] = self.details;
+        }
+        response.json(body)
     }
 }

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! ```
-//! use callboard_signaling::rpc::{HookContext, HookError, Hooks};
+//! use callboard_signaling::Rejection;
+//! use callboard_signaling::rpc::{HookContext, Hooks};
 //!
-//! async fn play((from, to): (String, String), context: HookContext) -> Result<String, HookError> {
+//! async fn play((from, to): (String, String), context: HookContext) -> Result<String, Rejection> {
 //!     if from == to {
-//!         return Err(HookError::new("a move goes somewhere"));
+//!         return Err(Rejection::new("a move goes somewhere"));
 //!     }
 //!     Ok(format!("{} goes from {from} to {to}", context.peer_id))
 //! }
@@ -36,7 +37,7 @@ use std::future::Future;
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
-use callboard_room_supervisor::{PeerId, RoomHandle};
+use callboard_room_supervisor::{PeerId, Rejection, RoomHandle};
 use callboard_supervision::ArbiterPool;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -114,23 +115,6 @@ pub struct HookContext {
     pub client: PeerRef,
 }
 
-/// Reason why a hook failed. The client reads it, so it must hold nothing internal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookError(pub String);
-
-impl HookError {
-    /// Creates an error with this reason.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-}
-
-impl<T: fmt::Display> From<T> for HookError {
-    fn from(reason: T) -> Self {
-        Self(reason.to_string())
-    }
-}
-
 /// Error: a name that no hook can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -178,8 +162,8 @@ pub(crate) enum Failure {
     Internal,
     #[error("malformed")]
     Malformed,
-    #[error("{0}")]
-    Refused(String),
+    #[error("{}", .0.code)]
+    Rejected(Rejection),
 }
 
 impl Hooks {
@@ -279,7 +263,7 @@ impl Plugin {
     where
         A: DeserializeOwned,
         R: Serialize,
-        E: Into<HookError>,
+        E: Into<Rejection>,
         F: Fn(A, HookContext) -> Running + Send + Sync + 'static,
         Running: Future<Output = Result<R, E>> + 'static,
     {
@@ -291,7 +275,7 @@ impl Plugin {
     where
         A: DeserializeOwned,
         R: Serialize,
-        E: Into<HookError>,
+        E: Into<Rejection>,
         F: Fn(A, HookContext) -> Running + Send + Sync + 'static,
         Running: Future<Output = Result<R, E>> + 'static,
     {
@@ -307,7 +291,7 @@ impl Plugin {
     where
         A: DeserializeOwned,
         R: Serialize,
-        E: Into<HookError>,
+        E: Into<Rejection>,
         F: Fn(A, HookContext) -> Running + Send + Sync + 'static,
         Running: Future<Output = Result<R, E>> + 'static,
     {
@@ -317,7 +301,7 @@ impl Plugin {
             let (name, unwritable) = (hook_name.clone(), Arc::clone(&unwritable));
             async move {
                 let running = running.map_err(Failure::InvalidArgs)?;
-                let reply = running.await.map_err(|error| Failure::Refused(error.into().0))?;
+                let reply = running.await.map_err(|error| Failure::Rejected(error.into()))?;
                 serde_json::value::to_raw_value(&reply).map_err(|error| {
                     // Clients call it as often as they like.
                     unwritable.call_once(|| {
@@ -355,7 +339,7 @@ mod tests {
     #[test]
     fn bad_names_are_refused_when_hooks_are_registered() {
         let build = |plugin: &str, hook: &str| {
-            let noop = |(): (), _: HookContext| async { Ok::<_, HookError>(()) };
+            let noop = |(): (), _: HookContext| async { Ok::<_, Rejection>(()) };
             Hooks::builder().plugin(plugin, |plugin| plugin.hook(hook, noop)).build()
         };
         assert!(build("a", "b").is_ok());

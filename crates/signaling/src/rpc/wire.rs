@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use callboard_room_supervisor::Rejection;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Failure;
+use super::arguments::InvalidArguments;
 use crate::control::{LONGEST_NAME, shorten};
 
 /// A frame that a client has sent.
@@ -134,9 +137,8 @@ fn string(value: &RawValue) -> Option<Cow<'_, str>> {
 
 /// Writes a `hook_reply`.
 pub(crate) fn reply(id: Option<&CallId>, plugin: &str, function: &str, data: &RawValue) -> String {
-    let (error, argument, detail) = (None, None, None);
-    let data = Some(data);
-    write(&Reply { kind: "hook_reply", id, plugin, function, data, error, argument, detail })
+    let reply = Reply { kind: "hook_reply", id, plugin, function, ..Reply::default() };
+    write(&Reply { data: Some(data), ..reply })
 }
 
 /// Writes a `hook_error`. No hook has a longer name than what is repeated of it.
@@ -147,13 +149,18 @@ pub(crate) fn error(
     failure: &Failure,
 ) -> String {
     let (plugin, function) = (shorten(plugin, LONGEST_NAME), shorten(function, LONGEST_NAME));
-    let (error, data) = (failure.to_string(), None);
-    let error = Some(error.as_str());
-    let (argument, detail) = match failure {
-        Failure::InvalidArgs(invalid) => (invalid.argument, Some(invalid.detail.as_str())),
-        _ => (None, None),
-    };
-    write(&Reply { kind: "hook_error", id, plugin, function, data, error, argument, detail })
+    let error = failure.to_string();
+    let reply = Reply { kind: "hook_error", id, plugin, function, ..Reply::default() };
+    let reply = Reply { error: Some(&error), ..reply };
+    write(&match failure {
+        Failure::InvalidArgs(InvalidArguments { argument, detail }) => {
+            Reply { argument: *argument, detail: Some(detail), ..reply }
+        }
+        Failure::Rejected(Rejection { details, .. }) if !details.is_null() => {
+            Reply { details: Some(details), ..reply }
+        }
+        _ => reply,
+    })
 }
 
 /// Writes a call by the server.
@@ -170,7 +177,7 @@ fn write(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("strings, and JSON that has been written, can be written")
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Reply<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -187,6 +194,8 @@ struct Reply<'a> {
     argument: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a Value>,
 }
 
 #[derive(Serialize)]
@@ -304,5 +313,18 @@ mod tests {
         let args = RawValue::from_string("[]".to_owned()).unwrap();
         assert_eq!(call(12, "hi", &args), r#"{"type":"call_hook","id":"s12","fn":"hi","args":[]}"#);
         assert_eq!(cancel(12), r#"{"type":"cancel_hook","id":"s12"}"#);
+    }
+    #[test]
+    fn the_details_of_a_rejection_are_an_additional_field() {
+        let rejection = Rejection::with_details("not_your_turn", serde_json::json!({ "turn": 2 }));
+
+        assert_eq!(
+            error(None, "chess", "move", &Failure::Rejected(rejection)),
+            r#"{"type":"hook_error","plugin":"chess","fn":"move","error":"not_your_turn","details":{"turn":2}}"#
+        );
+        assert_eq!(
+            error(None, "chess", "move", &Failure::Rejected("no".into())),
+            r#"{"type":"hook_error","plugin":"chess","fn":"move","error":"no"}"#
+        );
     }
 }

@@ -82,10 +82,10 @@ impl ServerPeer {
 
     /// Makes it the server peer of a peer of a route.
     pub(crate) fn behind(mut self, client: &PeerRef, entry: Entry) -> Self {
-        self.channels = client.channels.clone();
+        self.channels = client.channels().clone();
         self.account = Account::going_on(self.options.limits, self.channels.spent());
-        (self.entry, self.client) = (Some(entry), Some(Arc::clone(&client.outbox)));
-        self.address = client.address;
+        (self.entry, self.client) = (Some(entry), Some(Arc::clone(client.outbox())));
+        self.address = client.address();
         self
     }
 

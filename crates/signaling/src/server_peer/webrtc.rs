@@ -105,14 +105,24 @@ impl WebRtc {
         self.limits.message as usize
     }
 
+    /// Returns the configuration of peer connections that their peers do not change.
+    pub(crate) fn base_configuration(&self) -> Configuration {
+        self.configuration.clone()
+    }
+
     /// Returns the options of a server peer; `data` replaces the rate limit of data channels.
-    pub(crate) fn peer_options(&self, peer: PeerId, data: Option<Rate>) -> ServerPeerOptions {
+    pub(crate) fn peer_options(
+        &self,
+        peer: PeerId,
+        configuration: Configuration,
+        data: Option<Rate>,
+    ) -> ServerPeerOptions {
         let limits = WebRtcLimits { data: data.unwrap_or(self.limits.data), ..self.limits };
         ServerPeerOptions {
             user_id: peer.to_string(),
             connections: self.connections.clone(),
             api: self.api.clone(),
-            configuration: self.configuration.clone(),
+            configuration,
             limits,
         }
     }

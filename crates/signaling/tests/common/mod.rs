@@ -15,10 +15,11 @@ use std::time::Duration;
 use actix_web::dev::Service;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{App, HttpRequest, HttpServer};
-use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
+use callboard_peer_connection::{Configuration, DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::*;
 use callboard_signaling::*;
 use callboard_supervision::SupervisorRef;
+use callboard_transport::gather::IceTransportPolicy;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
@@ -32,11 +33,11 @@ pub(crate) struct TestRoom(usize);
 impl Room for TestRoom {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self(0))
     }
 
-    async fn on_join(&mut self, auth: &AuthData) -> Result<(), JoinRefusal> {
+    async fn on_join(&mut self, auth: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
         if auth.credentials.get("name") == Some(&json!("unwelcome")) {
             return Err("not_you".into());
         }
@@ -47,9 +48,18 @@ impl Room for TestRoom {
         Ok(())
     }
 
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
+    fn on_forward(&mut self, message: RoomMessage, _: &RoomContext) -> Option<RoomMessage> {
         assert_ne!(message.event, "explode_room");
         Some(message)
+    }
+}
+
+/// Bytes that the application sends to all members of a room, on the data channel `bytes`.
+pub(crate) struct Spread(pub(crate) Vec<u8>);
+
+impl Tell<Spread> for TestRoom {
+    fn on_tell(&mut self, Spread(bytes): Spread, room: &RoomContext) {
+        room.send_bytes("bytes", To::All, bytes);
     }
 }
 
@@ -61,7 +71,7 @@ pub(crate) struct TestPeer {
 impl Peer for TestPeer {
     type Options = ();
 
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         let name =
             request.headers().get("name").map_or("somebody", |name| name.to_str().unwrap_or("?"));
         match name {
@@ -74,15 +84,20 @@ impl Peer for TestPeer {
         Ok(JoinRequest { credentials, metadata: Value::Null, room })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
+    async fn on_init(
+        _: &InitContext,
+        auth: &AuthData,
+        (): &(),
+    ) -> Result<PeerInit<Self>, Rejection> {
         match auth.credentials["name"].as_str() {
             Some("impostor") => Err("wrong_credentials".into()),
             Some("endless") => std::future::pending().await,
             Some("bomb") => panic!("on_init"),
             Some("brief") => {
                 let socket = SocketOptions { max_message: Some(128), ..SocketOptions::default() };
-                Ok(PeerInit { peer: Self { greets: false }, socket })
+                Ok(PeerInit::from(Self { greets: false }).socket(socket))
             }
+            Some("Ann") => Ok(PeerInit::from(Self { greets: false }).public("name", "Ann")),
             name => Ok(Self { greets: name == Some("greeted") }.into()),
         }
     }
@@ -130,6 +145,18 @@ impl Peer for TestPeer {
         _ = context.client.send_data(channel, data);
     }
 
+    fn configuration(
+        &mut self,
+        configuration: Configuration,
+        context: &PeerContext,
+    ) -> Configuration {
+        if RELAYED.lock().expect("nothing panics").contains(&context.peer_id.to_string()) {
+            let ice_transport_policy = IceTransportPolicy::Relay;
+            return Configuration { ice_transport_policy, ..configuration };
+        }
+        configuration
+    }
+
     fn on_webrtc_state(
         &mut self,
         state: PeerConnectionState,
@@ -140,6 +167,9 @@ impl Peer for TestPeer {
         STATES.lock().expect("nothing panics").push(heard);
     }
 }
+
+/// Peers whose new peer connections use relays only, of which there are none.
+pub(crate) static RELAYED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// While true, a peer blocks its thread.
 pub(crate) static BLOCKED: AtomicBool = AtomicBool::new(false);

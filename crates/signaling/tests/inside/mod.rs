@@ -11,7 +11,7 @@ use callboard_peer_connection::messages::CreateDataChannel;
 use callboard_peer_connection::*;
 use callboard_room_supervisor::*;
 use callboard_signaling::admin::*;
-use callboard_signaling::rpc::{HookContext, HookError};
+use callboard_signaling::rpc::HookContext;
 use callboard_signaling::*;
 use callboard_supervision::*;
 use serde_json::{Value, json};
@@ -60,10 +60,8 @@ impl Server {
     ) -> Self {
         rooms.start_supervised(RoomOptions::<TestRoom>::new("demo", ())).await.expect("free");
         let hooks = Hooks::builder().plugin("test", |test| {
-            test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, HookError>(a + b))
-                .hook("refuse", async |(): (), _: HookContext| {
-                    Err::<(), _>(HookError("no".to_owned()))
-                })
+            test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, Rejection>(a + b))
+                .hook("refuse", async |(): (), _: HookContext| Err::<(), _>(Rejection::new("no")))
         });
         let hooks = hooks.build().expect("good names");
         let signaling = Signaling::new(PeerOptions::<TestPeer>::new((), rooms).hooks(hooks));

@@ -4,7 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer, web};
-use callboard_room_supervisor::{AuthData, OutboxLimits, Room, RoomOptions, Rooms};
+use callboard_room_supervisor::{
+    AuthData, OutboxLimits, Rejection, Room, RoomContext, RoomOptions, Rooms,
+};
 use callboard_signaling::*;
 
 use super::connections::{self, Host, Owners};
@@ -14,7 +16,7 @@ pub(super) struct Open;
 impl Room for Open {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)
     }
 }
@@ -24,12 +26,12 @@ struct Guest;
 impl Peer for Guest {
     type Options = ();
 
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         let room = request.match_info().query("room").to_owned();
         Ok(JoinRequest { room, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
+    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
         Ok(Self.into())
     }
 }

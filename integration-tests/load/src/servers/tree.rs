@@ -20,12 +20,12 @@ struct Echo;
 impl Peer for Echo {
     type Options = ();
 
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         let room = request.match_info().query("room").to_owned();
         Ok(JoinRequest { room, ..JoinRequest::default() })
     }
 
-    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
+    async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
         Ok(Self.into())
     }
 

@@ -1,0 +1,169 @@
+//! Context of a room: what its callbacks reach of the room itself.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::{ForwardError, KickError, SendMessageError};
+use crate::handle::{RoomHandle, Shared};
+use crate::member::Member;
+use crate::message::{RoomMessage, To};
+use crate::peer_id::PeerId;
+use crate::wake_ups::WakeUps;
+
+/// Context of a room, passed to each of its callbacks: the room's name, its members, and ways to reach them.
+///
+/// Messages go straight into the outboxes of their receivers, in the order in which they are sent; they do not pass
+/// through [`Room::on_forward`](crate::Room::on_forward). A broadcast is serialised once.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use callboard_room_supervisor::*;
+///
+/// /// A race that counts down when two are there.
+/// struct Race(u32);
+///
+/// impl Room for Race {
+///     type Options = ();
+///
+///     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+///         Ok(Self(3))
+///     }
+///
+///     fn on_joined(&mut self, peer: PeerId, room: &RoomContext) {
+///         let name = room.member(peer).and_then(|member| member.public().get("name").cloned());
+///         _ = room.broadcast("welcome", &name);
+///         if room.len() == 2 {
+///             room.every(Duration::from_secs(1));
+///         }
+///     }
+///
+///     fn on_tick(&mut self, room: &RoomContext) {
+///         _ = room.broadcast("countdown", &self.0);
+///         match self.0.checked_sub(1) {
+///             Some(left) => self.0 = left,
+///             None => room.every(Duration::ZERO),
+///         }
+///     }
+/// }
+/// ```
+pub struct RoomContext {
+    shared: Arc<Shared>,
+    pub(crate) wake_ups: Rc<WakeUps>,
+    closing: Cell<Option<Value>>,
+    every: Cell<Option<Duration>>,
+}
+
+/// What a callback has asked of the room's actor.
+pub(crate) struct Requests {
+    /// Details of "Room closed".
+    pub(crate) close: Option<Value>,
+    /// Period of the ticks; zero: no ticks.
+    pub(crate) every: Option<Duration>,
+}
+
+impl RoomContext {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let (wake_ups, closing, every) = Default::default();
+        Self { shared, wake_ups, closing, every }
+    }
+
+    /// Returns the name of the room.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Returns a handle of the room, for code outside of its callbacks.
+    pub fn handle(&self) -> RoomHandle {
+        RoomHandle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Returns the members, in no particular order. While the room decides on a peer (`on_join`), that peer is none of
+    /// them; in `on_leave`, the peer is none of them any more. Takes time in proportion to the number of members.
+    pub fn members(&self) -> Vec<Member> {
+        self.shared.roster().members().cloned().collect()
+    }
+
+    /// Returns the member with this id.
+    pub fn member(&self, peer: PeerId) -> Option<Member> {
+        self.shared.roster().member(peer).cloned()
+    }
+
+    /// Returns the number of members. Takes time in proportion to it.
+    pub fn len(&self) -> usize {
+        self.shared.roster().members().count()
+    }
+
+    /// Returns whether the room has no members.
+    pub fn is_empty(&self) -> bool {
+        self.shared.roster().members().next().is_none()
+    }
+
+    /// Sends a message of the server to a member, to some, or to all: to all of the addressees, or to none.
+    ///
+    /// # Errors
+    /// [`SendMessageError`]
+    pub fn send(
+        &self,
+        to: impl Into<To>,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<(), SendMessageError> {
+        let message = RoomMessage::new(event, data)?.to(to.into());
+        Ok(self.deliver(&message)?)
+    }
+
+    /// Sends a message of the server to all members.
+    ///
+    /// # Errors
+    /// [`SendMessageError::Data`]
+    pub fn broadcast(
+        &self,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<(), SendMessageError> {
+        self.send(To::All, event, data)
+    }
+
+    /// Closes the connection of a member with this code and reason, after what it has been sent before. The member
+    /// leaves as soon as its peer has ended. [`CloseFrame::new`](crate::CloseFrame::new) says which codes there are, and which clients come back.
+    ///
+    /// # Errors
+    /// [`KickError`]; nothing happens then.
+    pub fn kick(&self, peer: PeerId, code: u16, reason: &'static str) -> Result<(), KickError> {
+        self.handle().kick(peer, code, reason)
+    }
+
+    /// Closes the room after this callback, as [`RoomHandle::stop`] does: all clients are told "Room closed" with these
+    /// details and closed with 1000, `on_terminate` runs, and the room is not restarted.
+    pub fn close(&self, details: impl Into<Value>) {
+        self.closing.set(Some(details.into()));
+    }
+
+    /// Calls [`Room::on_tick`](crate::Room::on_tick) once in each period from now on, in place of an earlier period. A
+    /// zero period ends it. Ticks that come while the room is busy, or waits for `on_join`, are left out. A room that has
+    /// crashed asks for its ticks again, in `on_init` for example.
+    pub fn every(&self, period: Duration) {
+        self.every.set(Some(period));
+    }
+
+    pub(crate) fn deliver(&self, message: &RoomMessage) -> Result<(), ForwardError> {
+        self.shared.deliver(message, &self.wake_ups)
+    }
+
+    pub(crate) fn take_requests(&self) -> Requests {
+        Requests { close: self.closing.take(), every: self.every.take() }
+    }
+}
+
+impl fmt::Debug for RoomContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomContext").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! Member of a room, as rooms and their handles show it.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use callboard_outbox::Outbox;
+use serde_json::{Map, Value};
+
+use crate::auth::AuthData;
+use crate::peer_id::PeerId;
+
+/// Member of a room: a peer that has joined. Cheap to clone.
+#[derive(Clone)]
+pub struct Member(Arc<Inner>);
+
+/// State of a peer from the reservation of its membership until it is gone. One allocation for each peer.
+struct Inner {
+    auth: AuthData,
+    outbox: Arc<Outbox>,
+    /// Additional fields of the peer's `authenticated` message, if any.
+    welcome: Option<Box<Map<String, Value>>>,
+    handle: Option<Arc<dyn Any + Send + Sync>>,
+    /// Number of messages of the peer that its room has not handled.
+    in_flight: AtomicUsize,
+}
+
+/// Peer for which a membership is reserved ([`RoomHandle::reserve`](crate::RoomHandle::reserve)).
+pub struct NewMember {
+    auth: AuthData,
+    outbox: Arc<Outbox>,
+    welcome: Map<String, Value>,
+    handle: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl NewMember {
+    /// Creates a peer with this authentication data and this outbox of its client.
+    pub fn new(auth: AuthData, outbox: Arc<Outbox>) -> Self {
+        Self { auth, outbox, welcome: Map::new(), handle: None }
+    }
+
+    /// Adds fields to the peer's `authenticated` message.
+    pub fn welcome(self, welcome: Map<String, Value>) -> Self {
+        Self { welcome, ..self }
+    }
+
+    /// Sets the handle by which the application reaches the peer ([`Member::handle`]).
+    pub fn handle<T: Any + Send + Sync>(self, handle: Arc<T>) -> Self {
+        Self { handle: Some(handle), ..self }
+    }
+}
+
+impl Member {
+    pub(crate) fn new(NewMember { auth, outbox, welcome, handle }: NewMember) -> Self {
+        let welcome = (!welcome.is_empty()).then(|| Box::new(welcome));
+        Self(Arc::new(Inner { auth, outbox, welcome, handle, in_flight: AtomicUsize::new(0) }))
+    }
+
+    /// Returns the id of the peer.
+    pub fn peer_id(&self) -> PeerId {
+        self.0.auth.peer_id
+    }
+
+    /// Returns the authentication data of the peer: credentials, metadata and public metadata.
+    pub fn auth(&self) -> &AuthData {
+        &self.0.auth
+    }
+
+    /// Returns the public metadata of the peer, which the clients of the other members get.
+    pub fn public(&self) -> &Map<String, Value> {
+        &self.0.auth.public
+    }
+
+    /// Returns the handle with which the peer was [reserved](NewMember::handle), if it is of this type.
+    pub fn handle<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.0.handle.as_ref()?).downcast().ok()
+    }
+
+    /// Returns the outbox of the peer's client.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.0.outbox
+    }
+
+    pub(crate) fn messages_in_flight(&self) -> &AtomicUsize {
+        &self.0.in_flight
+    }
+
+    pub(crate) fn welcome(&self) -> Option<&Map<String, Value>> {
+        self.0.welcome.as_deref()
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("peer_id", &self.peer_id()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,499 @@
+//! Roster of a room: which peers are members, and which join, leave, or come back after a crash. A core without I/O that
+//! outlives the room's actor.
+//!
+//! The actor and the peers' memberships tell it what happens; the actor carries out its [`Output`]s, one after another.
+//! Every peer that joined leaves exactly once, also where the actor ends in the middle of an output.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use callboard_outbox::{CloseFrame, Outbox};
+
+use crate::error::{ForwardError, JoinError};
+use crate::member::Member;
+use crate::message::{RoomMessage, To};
+use crate::peer_id::PeerId;
+use crate::server_messages::Description;
+
+/// Peers of one room, from the reservation of a membership until the departure was announced.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    phase: Phase,
+    entries: BTreeMap<PeerId, Entry>,
+    /// Peers in [`State::Departed`], in the order of their departure.
+    departed: Vec<PeerId>,
+    steps: VecDeque<Step>,
+    /// Step whose output is being carried out.
+    current: Option<Step>,
+}
+
+/// Phase of a room's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No instance of the room has run yet.
+    #[default]
+    Opening,
+    Open,
+    /// The room has crashed, and does not run again yet or has not readopted its members.
+    Restarting,
+    /// The room is being closed in good order: nobody can join any more, and `on_terminate` is due.
+    Closing,
+    /// The room was closed in good order, and `on_terminate` has run.
+    Closed,
+    /// The room has crashed too often.
+    GivenUp,
+}
+
+#[derive(Debug)]
+struct Entry {
+    member: Member,
+    state: State,
+}
+
+/// Progress of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The peer has not asked to join yet.
+    Reserved,
+    /// `on_join` is running. After a crash, a peer in this state was the cause. `known`: the peer had joined before the
+    /// room crashed, and the others know of it.
+    Asking {
+        known: bool,
+    },
+    /// `on_join` has accepted the peer, and the others are being told. `gone`: it has left meanwhile.
+    Admitting {
+        gone: bool,
+    },
+    Member,
+    /// The peer had joined before the room crashed, and is to be readopted.
+    Stale,
+    /// The peer is gone, and the others are to be told. `admitted`: by this instance of the room, so that `on_leave` is
+    /// due.
+    Departed {
+        admitted: bool,
+    },
+}
+
+impl State {
+    /// Returns whether clients see the peer as a member.
+    fn is_visible(self) -> bool {
+        matches!(self, Self::Member | Self::Stale | Self::Asking { known: true })
+    }
+}
+
+/// Internal step, from which an [`Output`] is made when it is due.
+#[derive(Debug)]
+enum Step {
+    Announce(PeerId),
+    Admit(PeerId),
+    Joined(PeerId),
+    Leave(PeerId),
+    AnnounceLeft(PeerId),
+    /// As `AnnounceLeft`, after a callback has panicked: no further callback is run.
+    TellLeft(PeerId),
+    Restarted,
+    TurnAway(Member, JoinError),
+}
+
+/// What the actor of the room does next.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Passes this message of the room's own through `on_forward`, and delivers what comes out.
+    Announce(RoomMessage),
+    /// Delivers this message as it is.
+    Deliver(RoomMessage),
+    /// Calls `on_joined`.
+    Joined(PeerId),
+    /// Calls `on_leave`.
+    Leave(PeerId),
+    /// Sends this message to the client of the peer, and closes its connection.
+    Close { member: Member, last: RoomMessage, frame: CloseFrame },
+}
+
+impl Roster {
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Returns whether the room is closed for good.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Closed | Phase::GivenUp)
+    }
+
+    /// Adds a peer that may join; returns `false` if the room is closed.
+    pub(crate) fn reserve(&mut self, member: Member) -> bool {
+        if !self.is_closed() {
+            self.entries.insert(member.peer_id(), Entry { member, state: State::Reserved });
+        }
+        !self.is_closed()
+    }
+
+    /// Handles the end of a peer's membership.
+    pub(crate) fn leave(&mut self, peer: PeerId) {
+        let Some(entry) = self.entries.get_mut(&peer) else { return };
+        match &mut entry.state {
+            State::Reserved | State::Asking { known: false } => {
+                self.entries.remove(&peer);
+            }
+            State::Admitting { gone } => *gone = true,
+            State::Member => self.depart(peer, true),
+            State::Stale | State::Asking { known: true } => self.depart(peer, false),
+            State::Departed { .. } => {}
+        }
+    }
+
+    fn depart(&mut self, peer: PeerId, admitted: bool) {
+        if let Some(entry) = self.entries.get_mut(&peer) {
+            entry.state = State::Departed { admitted };
+            self.departed.push(peer);
+        }
+    }
+
+    /// Handles a peer's request to join. Returns the peer that `on_join` is to be asked about; none if it is a member
+    /// already.
+    ///
+    /// # Errors
+    /// [`JoinError`]; the peer has no membership then.
+    pub(crate) fn ask(
+        &mut self,
+        peer: PeerId,
+        max_peers: Option<usize>,
+    ) -> Result<Option<Member>, JoinError> {
+        let is_full = max_peers.is_some_and(|max| self.members().count() >= max);
+        let Some(entry) = self.entries.get_mut(&peer) else {
+            return Err(JoinError::RoomUnavailable);
+        };
+        entry.state = match entry.state {
+            State::Member => return Ok(None),
+            State::Reserved | State::Asking { known: false } | State::Admitting { .. } => {
+                if is_full {
+                    self.entries.remove(&peer);
+                    return Err(JoinError::Rejected("room_is_full".into()));
+                }
+                State::Asking { known: false }
+            }
+            State::Stale | State::Asking { known: true } => State::Asking { known: true },
+            State::Departed { .. } => return Err(JoinError::RoomUnavailable),
+        };
+        Ok(Some(entry.member.clone()))
+    }
+
+    /// Handles the room's decision on a peer.
+    pub(crate) fn answered(
+        &mut self,
+        peer: PeerId,
+        answer: Result<(), JoinError>,
+    ) -> Result<(), JoinError> {
+        let state = self.entries.get(&peer).map(|entry| entry.state);
+        match (state, &answer) {
+            // The peer left while it was being asked about: it joined and left, and no other peer saw it.
+            (None, Ok(())) => self.steps.push_back(Step::Leave(peer)),
+            (Some(State::Asking { known: false }), Ok(())) => {
+                self.set(peer, State::Admitting { gone: false });
+                self.steps.extend([Step::Announce(peer), Step::Admit(peer)]);
+            }
+            (Some(State::Asking { known: false }), Err(_)) => {
+                self.entries.remove(&peer);
+            }
+            (Some(State::Asking { known: true } | State::Stale), Ok(())) => {
+                self.set(peer, State::Member);
+            }
+            (Some(State::Asking { known: true } | State::Stale), Err(error)) => {
+                self.turn_away(peer, error.clone());
+            }
+            // It left while it was being readopted.
+            (Some(State::Departed { .. }), Ok(())) => {
+                self.set(peer, State::Departed { admitted: true });
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    fn set(&mut self, peer: PeerId, state: State) {
+        if let Some(entry) = self.entries.get_mut(&peer) {
+            entry.state = state;
+        }
+    }
+
+    /// Tells a peer that it is no member any more. If the others know of it, its departure is announced.
+    fn turn_away(&mut self, peer: PeerId, error: JoinError) {
+        let Some(entry) = self.entries.get(&peer) else { return };
+        self.steps.push_back(Step::TurnAway(entry.member.clone(), error));
+        match entry.state {
+            State::Stale | State::Asking { known: true } => self.depart(peer, false),
+            _ => _ = self.entries.remove(&peer),
+        }
+    }
+
+    /// Announces the departures.
+    pub(crate) fn announce_departures(&mut self) {
+        for peer in std::mem::take(&mut self.departed) {
+            let state = self.entries.get(&peer).map(|entry| entry.state);
+            if state == Some(State::Departed { admitted: true }) {
+                self.steps.push_back(Step::Leave(peer));
+            }
+            self.steps.push_back(Step::AnnounceLeft(peer));
+        }
+    }
+
+    /// Returns what to do next; none if nothing is left to do.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        loop {
+            let Some(step) = self.steps.pop_front() else {
+                // Most rosters have nothing to do most of the time.
+                (self.steps, self.current) = (VecDeque::new(), None);
+                return None;
+            };
+            let output = self.output(&step);
+            self.current = Some(step);
+            if output.is_some() {
+                return output;
+            }
+        }
+    }
+
+    fn output(&mut self, step: &Step) -> Option<Output> {
+        match *step {
+            Step::Announce(peer) => {
+                let member = &self.entries.get(&peer)?.member;
+                Some(Output::Announce(RoomMessage::joined(peer, member.public())))
+            }
+            Step::Admit(peer) => self.admit(peer),
+            Step::Joined(peer) => Some(Output::Joined(peer)),
+            Step::Leave(peer) => Some(Output::Leave(peer)),
+            Step::AnnounceLeft(peer) => {
+                self.entries.remove(&peer);
+                Some(Output::Announce(RoomMessage::left(peer)))
+            }
+            Step::TellLeft(peer) => {
+                self.entries.remove(&peer);
+                Some(Output::Deliver(RoomMessage::left(peer)))
+            }
+            Step::Restarted => {
+                let peers: Vec<_> = self.members().map(Member::peer_id).collect();
+                Some(Output::Deliver(RoomMessage::room_restarted(&peers)))
+            }
+            Step::TurnAway(ref member, ref error) => {
+                let description = Description::CouldNotJoinRoom;
+                let last = RoomMessage::error(member.peer_id(), description, &error.details());
+                let (member, frame) = (member.clone(), CloseFrame::NORMAL);
+                Some(Output::Close { member, last, frame })
+            }
+        }
+    }
+
+    /// Makes a peer a member, after the others were told. If the room has panicked before, the next instance rejects
+    /// the peer.
+    fn admit(&mut self, peer: PeerId) -> Option<Output> {
+        match self.entries.get(&peer)?.state {
+            State::Admitting { gone: false } => {}
+            State::Admitting { gone: true } => {
+                self.depart(peer, true);
+                self.announce_departures();
+                return None;
+            }
+            _ => return None,
+        }
+        let known = |entry: &&Entry| matches!(entry.state, State::Member | State::Departed { .. });
+        let others = self.entries.values().filter(known).map(|entry| &entry.member);
+        let others = others.map(|member| (member.peer_id(), member.public()));
+        let member = &self.entries.get(&peer)?.member;
+        let welcome = RoomMessage::authenticated(peer, others, member.welcome());
+        self.set(peer, State::Member);
+        self.steps.push_front(Step::Joined(peer));
+        Some(Output::Deliver(welcome))
+    }
+
+    /// Handles a panic in a callback: departures are still announced, without any callback; all else is left to the
+    /// next instance.
+    pub(crate) fn panicked(&mut self) {
+        let steps = self.current.take().into_iter().chain(std::mem::take(&mut self.steps));
+        self.steps = steps
+            .filter_map(|step| match step {
+                Step::AnnounceLeft(peer) => Some(Step::TellLeft(peer)),
+                Step::TellLeft(_) | Step::Restarted | Step::TurnAway(..) => Some(step),
+                Step::Announce(_) | Step::Admit(_) | Step::Joined(_) | Step::Leave(_) => None,
+            })
+            .collect();
+    }
+
+    /// Handles the end of an instance that has crashed.
+    pub(crate) fn crashed(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Restarting;
+        }
+    }
+
+    /// Handles the start of an instance; returns whether it follows one that has crashed.
+    pub(crate) fn started(&mut self) -> bool {
+        let is_first = self.phase == Phase::Opening;
+        self.phase = match self.phase {
+            Phase::Opening => Phase::Open,
+            Phase::Open | Phase::Restarting => Phase::Restarting,
+            closed => closed,
+        };
+        !is_first
+    }
+
+    /// Begins to readopt the members after a crash: rejects a peer that the room was about to admit, as the cause, and
+    /// returns the peers to be readopted. They are [asked](Self::ask) about, or [answered](Self::answered) at once.
+    pub(crate) fn readopt(&mut self) -> Vec<Member> {
+        let (mut suspects, mut gone, mut stale) = (Vec::new(), Vec::new(), Vec::new());
+        (self.steps, self.current) = Default::default();
+        self.departed.clear();
+        for (&peer, Entry { member, state }) in &mut self.entries {
+            match state {
+                State::Reserved => {}
+                State::Asking { .. } | State::Admitting { gone: false } => suspects.push(peer),
+                State::Admitting { gone: true } => gone.push(peer),
+                State::Member | State::Stale => {
+                    *state = State::Stale;
+                    stale.push(member.clone());
+                }
+                State::Departed { admitted } => {
+                    *admitted = false;
+                    self.departed.push(peer);
+                }
+            }
+        }
+        gone.iter().for_each(|peer| _ = self.entries.remove(peer));
+        for peer in suspects {
+            self.turn_away(peer, JoinError::RoomCrashed);
+        }
+        stale
+    }
+
+    /// Ends the readoption: the members are told who they are, and which peers are gone.
+    pub(crate) fn readopted(&mut self) {
+        if self.phase == Phase::Restarting {
+            self.phase = Phase::Open;
+        }
+        self.steps.push_back(Step::Restarted);
+        self.announce_departures();
+    }
+
+    /// Removes all peers, after a crash that the room does not bring them through; returns those to be told.
+    pub(crate) fn dismiss(&mut self) -> Vec<Member> {
+        if self.phase == Phase::Restarting {
+            self.phase = Phase::Open;
+        }
+        self.clear()
+    }
+
+    /// Closes the room in good order, unless it is closed; returns the peers to be told.
+    pub(crate) fn close(&mut self) -> Vec<Member> {
+        self.end(Phase::Closing)
+    }
+
+    /// Closes a room that nothing runs of any more, unless it is closed; returns the peers to be told.
+    pub(crate) fn give_up(&mut self) -> Vec<Member> {
+        self.end(Phase::GivenUp)
+    }
+
+    fn end(&mut self, phase: Phase) -> Vec<Member> {
+        if !self.is_closed() {
+            self.phase = phase;
+        }
+        self.clear()
+    }
+
+    fn clear(&mut self) -> Vec<Member> {
+        (self.steps, self.current) = Default::default();
+        self.departed.clear();
+        let entries = std::mem::take(&mut self.entries).into_values();
+        entries
+            .filter(|entry| !matches!(entry.state, State::Departed { .. }))
+            .map(|entry| entry.member)
+            .collect()
+    }
+
+    /// Closes the room if no peer has a membership and no departure is left to announce; returns whether it is closed.
+    pub(crate) fn close_if_empty(&mut self) -> bool {
+        if self.entries.is_empty() && !self.is_closed() {
+            self.phase = Phase::Closing;
+        }
+        self.is_closed()
+    }
+
+    /// Returns whether `on_terminate` is due: once for a room that is closed in good order.
+    pub(crate) fn terminate(&mut self) -> bool {
+        let is_due = self.phase == Phase::Closing;
+        if is_due {
+            self.phase = Phase::Closed;
+        }
+        is_due
+    }
+
+    /// Resets the roster when the room starts in its tree, for the first time or once more after its end there.
+    pub(crate) fn reopen(&mut self) {
+        self.phase = if self.entries.is_empty() { Phase::Opening } else { Phase::Restarting };
+    }
+
+    /// Returns the members that this instance of the room has admitted.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.select(|state| state == State::Member)
+    }
+
+    /// Returns the members, also those that are to be readopted: the peers that clients see.
+    pub(crate) fn visible(&self) -> impl Iterator<Item = &Member> {
+        self.select(State::is_visible)
+    }
+
+    fn select(&self, which: impl Fn(State) -> bool) -> impl Iterator<Item = &Member> {
+        let entries = self.entries.values().filter(move |entry| which(entry.state));
+        entries.map(|entry| &entry.member)
+    }
+
+    /// Returns a member that this instance of the room has admitted.
+    pub(crate) fn member(&self, peer: PeerId) -> Option<&Member> {
+        let entry = self.entries.get(&peer)?;
+        (entry.state == State::Member).then_some(&entry.member)
+    }
+
+    /// Returns a member, also one that is to be readopted.
+    pub(crate) fn visible_member(&self, peer: PeerId) -> Option<&Member> {
+        let entry = self.entries.get(&peer)?;
+        entry.state.is_visible().then_some(&entry.member)
+    }
+
+    /// Returns a peer whose messages the room forwards: a member, also one that has just left.
+    pub(crate) fn sender(&self, peer: PeerId) -> Option<&Member> {
+        let Entry { member, state } = self.entries.get(&peer)?;
+        matches!(state, State::Member | State::Departed { admitted: true }).then_some(member)
+    }
+
+    /// Returns a peer to which messages can be sent: a member, also one that is to be readopted. One that has just left
+    /// counts as well; its outbox is closed.
+    fn addressee(&self, peer: PeerId) -> Option<&Member> {
+        let Entry { member, state } = self.entries.get(&peer)?;
+        let has_left = *state == State::Departed { admitted: true };
+        (state.is_visible() || has_left).then_some(member)
+    }
+
+    /// Returns the outboxes of a message's addressees: of all or of none.
+    ///
+    /// # Errors
+    /// [`ForwardError::NotAddressed`], [`ForwardError::NoSuchPeer`]
+    pub(crate) fn receivers<'a>(
+        &'a self,
+        message: &'a RoomMessage,
+    ) -> Result<impl Iterator<Item = &'a Arc<Outbox>> + use<'a>, ForwardError> {
+        let (all, listed): (_, &[PeerId]) = match &message.to {
+            None => return Err(ForwardError::NotAddressed),
+            Some(To::All) => (true, &[]),
+            Some(To::Peers(peers)) => (false, peers),
+        };
+        if !listed.iter().all(|&peer| self.addressee(peer).is_some()) {
+            let unknown = listed.iter().copied().filter(|&peer| self.addressee(peer).is_none());
+            return Err(ForwardError::NoSuchPeer(unknown.collect()));
+        }
+        let others = self.visible().filter(|member| Some(member.peer_id()) != message.from);
+        let others = all.then_some(others).into_iter().flatten();
+        let listed = listed.iter().filter_map(|&peer| self.addressee(peer));
+        Ok(others.chain(listed).map(Member::outbox))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use callboard_outbox::OutboxLimits;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::auth::AuthData;
+use crate::member::NewMember;
+
+fn member(peer: PeerId) -> Member {
+    let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
+    Member::new(NewMember::new(AuthData::new(peer), outbox))
+}
+
+/// Shell of a roster without actors: it answers at once, and keeps what each peer has seen.
+#[derive(Default)]
+struct World {
+    roster: Roster,
+    /// The peer about which `on_join` is being asked.
+    asked: Option<PeerId>,
+    /// Peers that the current instance still has to readopt.
+    to_readopt: Vec<PeerId>,
+    /// Peers that the current instance has admitted, and whose departure it has not been told.
+    admitted: BTreeSet<PeerId>,
+    /// The others as each peer that has got `authenticated` sees them.
+    views: BTreeMap<PeerId, BTreeSet<PeerId>>,
+    /// Peers that have a membership.
+    there: BTreeSet<PeerId>,
+    /// Peers that were told why they are no members.
+    turned_away: BTreeSet<PeerId>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self::default();
+        assert!(!world.roster.started());
+        world
+    }
+
+    fn come(&mut self) -> PeerId {
+        let peer = PeerId::random();
+        assert!(self.roster.reserve(member(peer)));
+        self.there.insert(peer);
+        peer
+    }
+
+    fn go(&mut self, peer: PeerId) {
+        self.there.remove(&peer);
+        self.views.remove(&peer);
+        self.roster.leave(peer);
+    }
+
+    fn ask(&mut self, peer: PeerId) {
+        if let Ok(Some(_)) = self.roster.ask(peer, None) {
+            self.asked = Some(peer);
+        }
+    }
+
+    fn answer(&mut self, accept: bool, fail_at: Option<usize>) {
+        let Some(peer) = self.asked.take() else { return };
+        let answer = if accept { Ok(()) } else { Err(JoinError::Rejected("no".into())) };
+        if accept {
+            assert!(self.admitted.insert(peer), "admitted twice");
+        } else {
+            self.turned_away.insert(peer);
+        }
+        _ = self.roster.answered(peer, answer);
+        self.carry_out(fail_at);
+        self.readopt_next();
+    }
+
+    /// Asks about the next member after a crash; announces the end of the readoption behind the last.
+    fn readopt_next(&mut self) {
+        while self.asked.is_none() && self.roster.phase() == Phase::Restarting {
+            match self.to_readopt.pop() {
+                Some(peer) => self.ask(peer),
+                None => {
+                    self.roster.readopted();
+                    self.carry_out(None);
+                }
+            }
+        }
+    }
+
+    /// Carries out all outputs; one of the callbacks panics.
+    fn carry_out(&mut self, mut panic_at: Option<usize>) {
+        while let Some(output) = self.roster.poll_output() {
+            let is_callback = !matches!(output, Output::Deliver(_) | Output::Close { .. });
+            let panics = is_callback && panic_at == Some(0);
+            panic_at = panic_at.map(|at| at.saturating_sub(usize::from(is_callback)));
+            if panics {
+                if let Output::Leave(peer) = output {
+                    assert!(self.admitted.remove(&peer), "on_leave twice, or without on_join");
+                }
+                self.roster.panicked();
+                self.carry_out(None);
+                return self.crash();
+            }
+            match output {
+                Output::Announce(message) | Output::Deliver(message) => self.deliver(&message),
+                Output::Joined(peer) => assert!(self.admitted.contains(&peer)),
+                Output::Leave(peer) => {
+                    assert!(self.admitted.remove(&peer), "on_leave twice, or without on_join");
+                }
+                Output::Close { member, .. } => {
+                    self.turned_away.insert(member.peer_id());
+                    self.views.remove(&member.peer_id());
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, message: &RoomMessage) {
+        let receivers: Vec<_> = self.roster.receivers(message).expect("all of them").collect();
+        let is_among =
+            |member: &Member| receivers.iter().any(|outbox| Arc::ptr_eq(outbox, member.outbox()));
+        let members: Vec<_> = self.roster.visible().filter(|member| is_among(member)).collect();
+        let data: Value = serde_json::from_str(message.data.get()).expect("JSON");
+        let id = |value: &Value| value.as_str().expect("an id").parse::<PeerId>().expect("an id");
+        for peer in members.into_iter().map(Member::peer_id) {
+            if message.event == "authenticated" {
+                let peers = data["peers"].as_array().expect("a list").iter().map(id).collect();
+                assert_eq!(self.views.insert(peer, peers), None, "authenticated twice");
+                continue;
+            }
+            // A peer that has left reads no more.
+            let Some(view) = self.views.get_mut(&peer) else { continue };
+            match message.event.as_str() {
+                "joined" => assert!(view.insert(id(&data["peer_id"])), "joined twice"),
+                "left" => assert!(view.remove(&id(&data["peer_id"])), "left twice, or a ghost"),
+                "room_restarted" => {
+                    let members = data["peers"].as_array().expect("a list").iter().map(id);
+                    let unknown: Vec<_> =
+                        members.filter(|other| *other != peer && !view.contains(other)).collect();
+                    assert!(unknown.is_empty(), "restarted with strangers");
+                }
+                other => panic!("unexpected: {other}"),
+            }
+        }
+    }
+
+    /// Ends the instance, and starts the next.
+    fn crash(&mut self) {
+        self.roster.crashed();
+        (self.asked, self.to_readopt) = (None, Vec::new());
+        self.admitted.clear();
+        assert!(self.roster.started());
+        let members = self.roster.readopt();
+        self.to_readopt = members.iter().map(Member::peer_id).collect();
+        self.carry_out(None);
+        self.readopt_next();
+    }
+
+    fn depart(&mut self, panic_at: Option<usize>) {
+        // The mailbox waits while the room is asked.
+        if self.asked.is_none() {
+            self.roster.announce_departures();
+            self.carry_out(panic_at);
+        }
+    }
+
+    /// Brings everything to rest, and checks that all agree on who is a member.
+    fn settle(&mut self) {
+        while self.asked.is_some() {
+            self.answer(true, None);
+        }
+        self.depart(None);
+        let members: BTreeSet<_> = self.roster.members().map(Member::peer_id).collect();
+        assert_eq!(self.roster.phase(), Phase::Open);
+        assert_eq!(members, self.admitted, "the room and its roster agree");
+        assert_eq!(members, self.views.keys().copied().collect(), "all members were told");
+        assert!(members.is_subset(&self.there));
+        for (peer, view) in &self.views {
+            let others: BTreeSet<_> =
+                members.iter().copied().filter(|other| other != peer).collect();
+            assert_eq!(*view, others, "each member sees the others");
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Come,
+    /// The nth of the peers without a membership asks to join.
+    Ask(usize),
+    /// `on_join` returns; a callback panics, if so many follow.
+    Answer(bool, Option<usize>),
+    Go(usize),
+    Depart(Option<usize>),
+    Crash,
+    Settle,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let panic_at = || prop_oneof![4 => Just(None), 1 => (0_usize..4).prop_map(Some)];
+    prop_oneof![
+        4 => Just(Event::Come),
+        5 => any::<usize>().prop_map(Event::Ask),
+        6 => (prop::bool::weighted(0.8), panic_at()).prop_map(|(accept, at)| Event::Answer(accept, at)),
+        3 => any::<usize>().prop_map(Event::Go),
+        3 => panic_at().prop_map(Event::Depart),
+        1 => Just(Event::Crash),
+        1 => Just(Event::Settle),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn all_agree_on_the_members_and_each_leaves_exactly_once(events in prop::collection::vec(event(), 1..60)) {
+        let mut world = World::new();
+        for event in events {
+            let nth = |n: usize| {
+                let there = world.there.iter().copied().collect::<Vec<_>>();
+                (!there.is_empty()).then(|| there[n % there.len()])
+            };
+            match event {
+                Event::Come => _ = world.come(),
+                Event::Ask(n) => {
+                    if let Some(peer) = nth(n).filter(|_| world.asked.is_none()) {
+                        world.ask(peer);
+                    }
+                }
+                Event::Answer(accept, panic_at) => world.answer(accept, panic_at),
+                Event::Go(n) => {
+                    if let Some(peer) = nth(n) {
+                        world.go(peer);
+                    }
+                }
+                Event::Depart(panic_at) => world.depart(panic_at),
+                Event::Crash => world.crash(),
+                Event::Settle => world.settle(),
+            }
+        }
+        world.settle();
+
+        // Whoever came is a member, has left, was told why not, or has not asked.
+        let reserved = world.roster.entries.values().filter(|entry| entry.state == State::Reserved);
+        let reserved: BTreeSet<_> = reserved.map(|entry| entry.member.peer_id()).collect();
+        for peer in &world.there {
+            let known = [&world.admitted, &world.turned_away, &reserved];
+            prop_assert!(known.iter().any(|peers| peers.contains(peer)));
+        }
+        // Nothing is kept of a peer that is gone.
+        for peer in world.roster.entries.keys() {
+            prop_assert!(world.there.contains(peer));
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_leaves_goes_through_these_states() {
+    use State::*;
+    let left = |state: State| {
+        let (mut roster, peer) = (Roster::default(), PeerId::random());
+        roster.reserve(member(peer));
+        roster.set(peer, state);
+        roster.leave(peer);
+        roster.entries.get(&peer).map(|entry| entry.state)
+    };
+
+    assert_eq!(left(Reserved), None);
+    assert_eq!(left(Asking { known: false }), None);
+    assert_eq!(left(Admitting { gone: false }), Some(Admitting { gone: true }));
+    assert_eq!(left(Member), Some(Departed { admitted: true }));
+    assert_eq!(left(Stale), Some(Departed { admitted: false }), "others know of it");
+    assert_eq!(left(Asking { known: true }), Some(Departed { admitted: false }));
+}
+
+#[test]
+fn after_a_crash_a_peer_is_readopted_or_was_its_cause() {
+    use State::*;
+    let after = |state: State| {
+        let (mut roster, peer) = (Roster::default(), PeerId::random());
+        roster.reserve(member(peer));
+        roster.set(peer, state);
+        roster.readopt();
+        let turned_away = matches!(roster.poll_output(), Some(Output::Close { .. }));
+        (roster.entries.get(&peer).map(|entry| entry.state), turned_away)
+    };
+
+    assert_eq!(after(Reserved), (Some(Reserved), false));
+    assert_eq!(after(Asking { known: false }), (None, true));
+    assert_eq!(after(Asking { known: true }), (Some(Departed { admitted: false }), true));
+    assert_eq!(after(Admitting { gone: false }), (None, true));
+    assert_eq!(after(Admitting { gone: true }), (None, false));
+    assert_eq!(after(Member), (Some(Stale), false));
+    assert_eq!(after(Stale), (Some(Stale), false));
+    assert_eq!(after(Departed { admitted: true }), (Some(Departed { admitted: false }), false));
+}
+
+#[test]
+fn a_room_goes_through_its_phases_and_terminates_once() {
+    let mut roster = Roster::default();
+    assert_eq!(roster.phase(), Phase::Opening);
+    assert!(!roster.started());
+    assert_eq!(roster.phase(), Phase::Open);
+    roster.crashed();
+    assert_eq!(roster.phase(), Phase::Restarting);
+    assert!(roster.started());
+    roster.readopt();
+    roster.readopted();
+    assert_eq!(roster.phase(), Phase::Open);
+    assert!(!roster.terminate(), "it is not closed");
+
+    roster.close();
+    assert_eq!((roster.phase(), roster.is_closed()), (Phase::Closing, true));
+    assert!(!roster.reserve(member(PeerId::random())));
+    assert!(roster.terminate());
+    assert!(!roster.terminate(), "once");
+    roster.give_up();
+    assert_eq!(roster.phase(), Phase::Closed, "it was closed in good order before");
+
+    roster.reopen();
+    roster.give_up();
+    assert_eq!(roster.phase(), Phase::GivenUp);
+}
+
+#[test]
+fn a_full_room_takes_nobody_in_but_keeps_its_members() {
+    let mut roster = Roster::default();
+    roster.started();
+    let [first, second] = [PeerId::random(), PeerId::random()];
+    roster.reserve(member(first));
+    roster.reserve(member(second));
+
+    assert!(roster.ask(first, Some(1)).unwrap().is_some());
+    roster.answered(first, Ok(())).unwrap();
+    while roster.poll_output().is_some() {}
+    assert_eq!(roster.ask(second, Some(1)).err(), Some(JoinError::Rejected("room_is_full".into())));
+    assert!(roster.ask(first, Some(1)).unwrap().is_none(), "it is a member already");
+
+    assert_eq!(roster.entries.len(), 1);
+}

@@ -1,0 +1,80 @@
+//! What a room reaches of the clients behind its members: their handles, and their data channels.
+
+use actix_web::web::Bytes;
+use callboard_peer_connection::DataChannelMessage;
+use callboard_room_supervisor::{Member, PeerId, RoomContext, RoomHandle, To};
+
+use crate::client::{Client, PeerRef};
+
+/// The clients of a room's members, for callbacks of a room ([`RoomContext`]) and for code that has a [`RoomHandle`].
+///
+/// ```
+/// use callboard_room_supervisor::*;
+/// use callboard_signaling::RoomPeers;
+///
+/// struct Arena {
+///     positions: Vec<u8>,
+/// }
+///
+/// impl Room for Arena {
+///     type Options = ();
+///
+///     fn on_init((): &(), room: &RoomContext) -> Result<Self, Rejection> {
+///         room.every(std::time::Duration::from_millis(50));
+///         Ok(Self { positions: Vec::new() })
+///     }
+///
+///     fn on_tick(&mut self, room: &RoomContext) {
+///         room.send_bytes("positions", To::All, self.positions.clone());
+///     }
+/// }
+/// ```
+pub trait RoomPeers {
+    /// Returns the handle of a member's client; none if the peer is no member, or not behind a
+    /// [`Signaling`](crate::Signaling) route.
+    fn peer(&self, peer: PeerId) -> Option<PeerRef>;
+
+    /// Returns the handles of all members' clients.
+    fn clients(&self) -> Vec<PeerRef>;
+
+    /// Sends to members on their data channels with this label, as [`PeerRef::send_data`] does: text goes over the
+    /// WebSocket of a client without such a channel. Returns the number of clients to which the message was handed;
+    /// delivery is not reported.
+    fn send_data(&self, label: &str, to: impl Into<To>, message: DataChannelMessage) -> usize {
+        let clients = match to.into() {
+            To::All => self.clients(),
+            To::Peers(peers) => peers.into_iter().filter_map(|peer| self.peer(peer)).collect(),
+        };
+        let sent = clients.iter().filter(|client| client.send_data(label, message.clone()).is_ok());
+        sent.count()
+    }
+
+    /// Sends bytes to members, as [`send_data`](Self::send_data) does; clients without such a channel get nothing.
+    fn send_bytes(&self, label: &str, to: impl Into<To>, bytes: impl Into<Bytes>) -> usize {
+        self.send_data(label, to, DataChannelMessage::Binary(bytes.into()))
+    }
+}
+
+impl RoomPeers for RoomContext {
+    fn peer(&self, peer: PeerId) -> Option<PeerRef> {
+        self.member(peer).as_ref().and_then(peer_ref)
+    }
+
+    fn clients(&self) -> Vec<PeerRef> {
+        self.members().iter().filter_map(peer_ref).collect()
+    }
+}
+
+impl RoomPeers for RoomHandle {
+    fn peer(&self, peer: PeerId) -> Option<PeerRef> {
+        self.member(peer).as_ref().and_then(peer_ref)
+    }
+
+    fn clients(&self) -> Vec<PeerRef> {
+        self.members().iter().filter_map(peer_ref).collect()
+    }
+}
+
+fn peer_ref(member: &Member) -> Option<PeerRef> {
+    member.handle::<Client>().map(PeerRef::new)
+}
