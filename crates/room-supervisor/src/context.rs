@@ -132,7 +132,8 @@ impl RoomContext {
     }
 
     /// Closes the connection of a member with this code and reason, after what it has been sent before. The member
-    /// leaves as soon as its peer has ended. [`CloseFrame::new`](crate::CloseFrame::new) says which codes there are, and which clients come back.
+    /// leaves as soon as its peer has ended. [`CloseFrame::new`](crate::CloseFrame::new) says which codes there are,
+    /// and which clients come back.
     ///
     /// # Errors
     /// [`KickError`]; nothing happens then.
@@ -147,8 +148,8 @@ impl RoomContext {
     }
 
     /// Calls [`Room::on_tick`](crate::Room::on_tick) once in each period from now on, in place of an earlier period. A
-    /// zero period ends it. Ticks that come while the room is busy, or waits for `on_join`, are left out. A room that has
-    /// crashed asks for its ticks again, in `on_init` for example.
+    /// zero period ends it. Ticks that come while the room is busy, or waits for `on_join`, are left out. A room that
+    /// has crashed asks for its ticks again, in `on_init` for example.
     pub fn every(&self, period: Duration) {
         self.every.set(Some(period));
     }

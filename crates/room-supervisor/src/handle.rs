@@ -205,7 +205,8 @@ impl RoomHandle {
     }
 
     /// Closes the connection of a member with this code and reason, after what it has been sent before. The member
-    /// leaves as soon as its peer has ended. [`CloseFrame::new`] says which codes there are, and which clients come back.
+    /// leaves as soon as its peer has ended. [`CloseFrame::new`] says which codes there are, and which clients come
+    /// back.
     ///
     /// # Errors
     /// [`KickError`]; nothing happens then.
@@ -415,6 +416,6 @@ impl Counted for RoomHandle {
 const STARTING: Duration = Duration::from_secs(5);
 /// Interval between checks whether the room has started.
 const LOOK: Duration = Duration::from_millis(2);
-/// Number of messages of one peer, or of the application, that may wait for a room: at least as many as a client may send at once by
-/// default, and a bound on the room's mailbox.
+/// Number of messages of one peer, or of the application, that may wait for a room: at least as many as a client may
+/// send at once by default, and a bound on the room's mailbox.
 const MAX_IN_FLIGHT: usize = 1_024;

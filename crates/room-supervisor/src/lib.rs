@@ -1,9 +1,9 @@
 //! Rooms as supervised actors: members, message forwarding, and recovery when a room fails.
 //!
-//! A [`Room`] is a behaviour that an application writes; its callbacks get a [`RoomContext`]. [`Rooms`] opens rooms under
-//! a supervisor, finds them by name, and reaches them from anywhere. A peer [reserves](RoomHandle::reserve) a membership,
-//! [joins](Membership::join), and [forwards](Membership::forward) messages; messages from the room go through its
-//! [`Outbox`]. This crate knows neither HTTP nor WebSocket.
+//! A [`Room`] is a behaviour that an application writes; its callbacks get a [`RoomContext`]. [`Rooms`] opens rooms
+//! under a supervisor, finds them by name, and reaches them from anywhere. A peer [reserves](RoomHandle::reserve) a
+//! membership, [joins](Membership::join), and [forwards](Membership::forward) messages; messages from the room go
+//! through its [`Outbox`]. This crate knows neither HTTP nor WebSocket.
 //!
 //! ```
 //! use callboard_room_supervisor::*;

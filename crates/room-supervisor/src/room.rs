@@ -21,10 +21,10 @@ use crate::rejection::Rejection;
 /// # When a callback panics
 ///
 /// The room's actor ends and is restarted ([`OnCrash`](crate::OnCrash)). **What survives**: the members with their
-/// [metadata](Member) and connections, the messages in their outboxes, the room's name and [handles](crate::RoomHandle),
-/// and the departures that were not announced yet. **What is lost**: the state (`self`), which
-/// [`on_init`](Self::on_init) creates anew, the [ticks](RoomContext::every), and the messages that waited for the room.
-/// Then [`on_readopt`](Self::on_readopt) gets the members. State that must survive belongs into
+/// [metadata](Member) and connections, the messages in their outboxes, the room's name and
+/// [handles](crate::RoomHandle), and the departures that were not announced yet. **What is lost**: the state (`self`),
+/// which [`on_init`](Self::on_init) creates anew, the [ticks](RoomContext::every), and the messages that waited for the
+/// room. Then [`on_readopt`](Self::on_readopt) gets the members. State that must survive belongs into
 /// [`Options`](Self::Options), in an `Arc<Mutex<…>>` for example.
 pub trait Room: Sized + 'static {
     /// Argument of [`on_init`](Self::on_init): set in [`RoomOptions`](crate::RoomOptions).

@@ -1,5 +1,5 @@
-//! Roster of a room: which peers are members, and which join, leave, or come back after a crash. A core without I/O that
-//! outlives the room's actor.
+//! Roster of a room: which peers are members, and which join, leave, or come back after a crash. A core without I/O
+//! that outlives the room's actor.
 //!
 //! The actor and the peers' memberships tell it what happens; the actor carries out its [`Output`]s, one after another.
 //! Every peer that joined leaves exactly once, also where the actor ends in the middle of an output.
@@ -318,10 +318,15 @@ impl Roster {
             .collect();
     }
 
-    /// Handles the end of an instance that has crashed.
+    /// Handles the end of an instance that has crashed: the next one has no members before it has readopted them.
     pub(crate) fn crashed(&mut self) {
         if self.phase == Phase::Open {
             self.phase = Phase::Restarting;
+        }
+        for entry in self.entries.values_mut() {
+            if entry.state == State::Member {
+                entry.state = State::Stale;
+            }
         }
     }
 

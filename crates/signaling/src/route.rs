@@ -295,8 +295,8 @@ fn too_many_rooms(status: StatusCode, wait: Duration) -> Refusal {
     Refusal::new(status, "too_many_rooms").retry_after(wait).counted(Count::Limited)
 }
 
-/// Reserves a membership in the room with this name. A room that is closing, because its last peer has left, may be opened
-/// anew.
+/// Reserves a membership in the room with this name. A room that is closing, because its last peer has left, may be
+/// opened anew.
 async fn reserve<P: Peer>(
     route: &UpgradeRoute<P>,
     name: &str,
