@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::{ForwardError, KickError, SendMessageError};
+use crate::error::{ForwardError, KickError, SendToMembersError};
 use crate::handle::{RoomHandle, Shared};
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
@@ -108,13 +108,13 @@ impl RoomContext {
     /// Sends a message of the server to a member, to some, or to all: to all of the addressees, or to none.
     ///
     /// # Errors
-    /// [`SendMessageError`]
+    /// [`SendToMembersError`]
     pub fn send(
         &self,
         to: impl Into<To>,
         event: &str,
         data: &(impl Serialize + ?Sized),
-    ) -> Result<(), SendMessageError> {
+    ) -> Result<(), SendToMembersError> {
         let message = RoomMessage::new(event, data)?.to(to.into());
         Ok(self.deliver(&message)?)
     }
@@ -122,12 +122,12 @@ impl RoomContext {
     /// Sends a message of the server to all members.
     ///
     /// # Errors
-    /// [`SendMessageError::Data`]
+    /// [`SendToMembersError::Data`]
     pub fn broadcast(
         &self,
         event: &str,
         data: &(impl Serialize + ?Sized),
-    ) -> Result<(), SendMessageError> {
+    ) -> Result<(), SendToMembersError> {
         self.send(To::All, event, data)
     }
 

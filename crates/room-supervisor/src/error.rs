@@ -61,7 +61,7 @@ impl JoinError {
 /// Error of sending a message of the server to members of a room. No member got it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SendMessageError {
+pub enum SendToMembersError {
     /// The data cannot be written as JSON.
     #[error("the data is no JSON: {0}")]
     Data(String),
@@ -73,7 +73,7 @@ pub enum SendMessageError {
     Forward(#[from] ForwardError),
 }
 
-impl From<serde_json::Error> for SendMessageError {
+impl From<serde_json::Error> for SendToMembersError {
     fn from(error: serde_json::Error) -> Self {
         Self::Data(error.to_string())
     }

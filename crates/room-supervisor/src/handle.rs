@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop, Told};
 use crate::auth::AuthData;
 use crate::context::RoomContext;
-use crate::error::{ForwardError, JoinError, KickError, SendMessageError, TellError};
+use crate::error::{ForwardError, JoinError, KickError, SendToMembersError, TellError};
 use crate::member::{Member, NewMember};
 use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
@@ -160,13 +160,13 @@ impl RoomHandle {
     /// pass through `on_forward`, and does not wait for the room: also while the room is being restarted.
     ///
     /// # Errors
-    /// [`SendMessageError`]
+    /// [`SendToMembersError`]
     pub fn send(
         &self,
         to: impl Into<To>,
         event: &str,
         data: &(impl Serialize + ?Sized),
-    ) -> Result<(), SendMessageError> {
+    ) -> Result<(), SendToMembersError> {
         let message = RoomMessage::new(event, data)?.to(to.into());
         Ok(self.shared.deliver(&message, &WakeUps::default())?)
     }
@@ -174,12 +174,12 @@ impl RoomHandle {
     /// Sends a message of the server to all members, as [`send`](Self::send) does.
     ///
     /// # Errors
-    /// [`SendMessageError::Data`]
+    /// [`SendToMembersError::Data`]
     pub fn broadcast(
         &self,
         event: &str,
         data: &(impl Serialize + ?Sized),
-    ) -> Result<(), SendMessageError> {
+    ) -> Result<(), SendToMembersError> {
         self.send(To::All, event, data)
     }
 

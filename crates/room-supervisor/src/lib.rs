@@ -77,7 +77,7 @@ pub use callboard_outbox::{
 };
 pub use context::RoomContext;
 pub use error::{
-    ForwardError, JoinError, KickError, SendMessageError, StartRoomError, StartRoomsError,
+    ForwardError, JoinError, KickError, SendToMembersError, StartRoomError, StartRoomsError,
     TellError,
 };
 pub use handle::{Membership, RoomHandle};

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::error::{SendMessageError, StartRoomError, StartRoomsError, TellError};
+use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};
 use crate::handle::RoomHandle;
 use crate::message::To;
 use crate::name;
@@ -241,28 +241,28 @@ impl Rooms {
     /// Sends a message of the server to members of the room of this name ([`RoomHandle::send`]).
     ///
     /// # Errors
-    /// [`SendMessageError`]
+    /// [`SendToMembersError`]
     pub fn send(
         &self,
         room: &str,
         to: impl Into<To>,
         event: &str,
         data: &(impl Serialize + ?Sized),
-    ) -> Result<(), SendMessageError> {
-        self.lookup(room).ok_or(SendMessageError::NoSuchRoom)?.send(to, event, data)
+    ) -> Result<(), SendToMembersError> {
+        self.lookup(room).ok_or(SendToMembersError::NoSuchRoom)?.send(to, event, data)
     }
 
     /// Sends a message of the server to a peer, whichever room it is in ([`find_peer`](Self::find_peer)).
     ///
     /// # Errors
-    /// [`SendMessageError`]
+    /// [`SendToMembersError`]
     pub fn send_to_peer(
         &self,
         peer: PeerId,
         event: &str,
         data: &(impl Serialize + ?Sized),
-    ) -> Result<(), SendMessageError> {
-        self.find_peer(peer).ok_or(SendMessageError::NoSuchRoom)?.send(peer, event, data)
+    ) -> Result<(), SendToMembersError> {
+        self.find_peer(peer).ok_or(SendToMembersError::NoSuchRoom)?.send(peer, event, data)
     }
 
     /// Sends a message of the application to the room of this name, which must be of type `R` ([`RoomHandle::tell`]).

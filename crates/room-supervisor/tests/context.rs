@@ -287,9 +287,9 @@ async fn rooms_and_peers_are_reached_by_name_from_anywhere() {
     assert_eq!(names, ["other", "stage"]);
     assert_eq!(
         rooms.send("stage", vec![a.id, stranger], "to_nobody", &3),
-        Err(SendMessageError::Forward(ForwardError::NoSuchPeer(vec![stranger])))
+        Err(SendToMembersError::Forward(ForwardError::NoSuchPeer(vec![stranger])))
     );
-    assert_eq!(rooms.send_to_peer(stranger, "to_nobody", &3), Err(SendMessageError::NoSuchRoom));
+    assert_eq!(rooms.send_to_peer(stranger, "to_nobody", &3), Err(SendToMembersError::NoSuchRoom));
     assert!(a.has_read_all() && b.has_read_all());
     assert!(rooms.close("other", "done").await);
     assert!(!rooms.close("other", "done").await, "it is closed");

@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, HttpServer};
 use callboard_client::{Client, ClientEvent, ClientMessage, ClientOptions, ClientState};
 use callboard_peer_connection::DataChannelMessage;
 use callboard_room_supervisor::*;
-use callboard_signaling::rpc::{HookContext, HookError, Hooks};
+use callboard_signaling::rpc::{HookContext, Hooks};
 use callboard_signaling::*;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
@@ -23,11 +23,11 @@ pub(crate) struct TestRoom;
 impl Room for TestRoom {
     type Options = ();
 
-    fn on_init((): &()) -> Result<Self, String> {
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)
     }
 
-    async fn on_join(&mut self, auth: &AuthData) -> Result<(), JoinRefusal> {
+    async fn on_join(&mut self, auth: &AuthData, _: &RoomContext) -> Result<(), Rejection> {
         match auth.credentials["name"].as_str() {
             Some("unwelcome") => Err("not_you".into()),
             Some("undecided") => std::future::pending().await,
@@ -35,7 +35,7 @@ impl Room for TestRoom {
         }
     }
 
-    fn on_forward(&mut self, message: RoomMessage) -> Option<RoomMessage> {
+    fn on_forward(&mut self, message: RoomMessage, _: &RoomContext) -> Option<RoomMessage> {
         assert_ne!(message.event, "explode_room");
         Some(message)
     }
@@ -47,7 +47,7 @@ pub(crate) struct TestPeer;
 impl Peer for TestPeer {
     type Options = ();
 
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, BadRequest> {
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
         let name = request.headers().get("name").map_or("somebody", |name| name.to_str().unwrap());
         if name == "nobody" {
             return Err("no name".into());
@@ -57,7 +57,11 @@ impl Peer for TestPeer {
         Ok(JoinRequest { credentials, metadata: Value::Null, room })
     }
 
-    async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Refused> {
+    async fn on_init(
+        _: &InitContext,
+        auth: &AuthData,
+        (): &(),
+    ) -> Result<PeerInit<Self>, Rejection> {
         match auth.credentials["name"].as_str() {
             Some("impostor") => Err("wrong_credentials".into()),
             _ => Ok(Self.into()),
@@ -154,16 +158,16 @@ const LONG: Duration = Duration::from_secs(60);
 /// Functions of the server for the tests of calls.
 pub(crate) fn hooks() -> Hooks {
     let hooks = Hooks::builder().plugin("test", |test| {
-        test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, HookError>(a + b))
-            .hook("none", async |(): (), _: HookContext| Ok::<_, HookError>("none"))
-            .hook("refuse", async |why: String, _: HookContext| Err::<(), _>(HookError(why)))
+        test.hook("add", async |(a, b): (i64, i64), _: HookContext| Ok::<_, Rejection>(a + b))
+            .hook("none", async |(): (), _: HookContext| Ok::<_, Rejection>("none"))
+            .hook("refuse", async |why: String, _: HookContext| Err::<(), _>(Rejection::new(why)))
             .hook("gate", async |(): (), _: HookContext| {
                 STARTED.fetch_add(1, Ordering::SeqCst);
                 GATE.acquire().await.expect("it is never closed").forget();
-                Ok::<_, HookError>("through")
+                Ok::<_, Rejection>("through")
             })
             .hook("never", async |(): (), _: HookContext| {
-                std::future::pending::<Result<(), HookError>>().await
+                std::future::pending::<Result<(), Rejection>>().await
             })
     });
     hooks.build().expect("good names")
