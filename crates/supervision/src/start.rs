@@ -47,7 +47,9 @@ impl ChildSpec {
                         let node = node.expect("a supervisor is launched with its node");
                         let itself = SupervisorRef::new(slot, Arc::clone(&node), None);
                         let spec = lock(&make)(itself)?;
-                        Ok(Supervisor::new(spec, node))
+                        Supervisor::new(spec, node).map_err(|error| {
+                            StartError::Supervisor(Box::new(StartSupervisorError::Spec(error)))
+                        })
                     }
                     .boxed_local()
                 })

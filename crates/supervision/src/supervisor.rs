@@ -6,29 +6,31 @@ use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::arbiter::{PickedThread, Placement};
 use crate::core::{Answer, Core, Output, Request, State, Token};
 use crate::current_actor::{Exit, StartReport, defer_start};
-use crate::error::{StartError, StartSupervisorError};
+use crate::driver::{self, Drive, Driver};
+use crate::error::{SpecError, StartError, StartSupervisorError};
 use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::instance::InstanceParams;
 use crate::monitor::{self, ControlBlock, Name, Order, OwnerLink};
 use crate::node::{Entry, Node};
-use crate::policy::{Attempt, ChildKind, Key};
+use crate::policy::{Attempt, ChildKind, Flags, Key};
 use crate::reporter::{InstanceReporter, Report, ReportKind, ReportTarget};
 use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::tree::{ActorRecord, InstanceId, Lifecycle, Status};
 
 /// Supervisor actor, used through its [`SupervisorRef`](crate::SupervisorRef).
 pub(crate) struct Supervisor {
-    spec: Option<SupervisorSpec>,
+    flags: Flags,
+    /// Children of the start list, until they are started.
+    listed: Vec<ChildSpec>,
     node: Arc<Node>,
     /// Number of this instance among those of the node; 0 until it begins.
     generation: u64,
-    core: Option<Core>,
+    driver: Driver<Core>,
     /// Boxed, because a node of the map has room for eleven.
     children: BTreeMap<Key, Box<ChildActor>>,
     /// Specs that came with requests to start a child.
@@ -41,8 +43,6 @@ pub(crate) struct Supervisor {
     /// Whether it was asked to stop from outside, rather than by its own rules.
     asked: bool,
     ended: bool,
-    timer: SpawnHandle,
-    wakes_at: Option<std::time::Instant>,
 }
 
 /// Child, with its current instance.
@@ -85,12 +85,20 @@ pub(crate) struct AskToTerminate {
 pub(crate) struct Inject(pub(crate) Arc<str>, pub(crate) Fault);
 
 impl Supervisor {
-    pub(crate) fn new(spec: SupervisorSpec, node: Arc<Node>) -> Self {
-        Self {
-            spec: Some(spec),
+    /// Creates the actor of a supervisor that is not started.
+    ///
+    /// # Errors
+    /// [`SpecError`] if the specification is wrong.
+    pub(crate) fn new(spec: SupervisorSpec, node: Arc<Node>) -> Result<Self, SpecError> {
+        let SupervisorSpec { flags, dynamic, children: listed } = spec;
+        let policies = listed.iter().map(|child| (Arc::clone(&child.id), child.policy)).collect();
+        let core = Core::new(flags, dynamic, policies, fastrand::u64(..))?;
+        Ok(Self {
+            flags,
+            listed,
             node,
             generation: 0,
-            core: None,
+            driver: Driver::new(core),
             children: BTreeMap::new(),
             offered: HashMap::new(),
             waiting: HashMap::new(),
@@ -99,77 +107,7 @@ impl Supervisor {
             starting: None,
             asked: false,
             ended: false,
-            timer: SpawnHandle::default(),
-            wakes_at: None,
-        }
-    }
-
-    /// Gives one input to the core, then carries out everything it decides.
-    fn drive(
-        &mut self,
-        ctx: &mut Context<Self>,
-        input: impl FnOnce(&mut Core, std::time::Instant),
-    ) {
-        let Some(core) = &mut self.core else { return };
-        input(core, Instant::now().into_std());
-        while let Some(output) = self.core.as_mut().and_then(Core::poll_output) {
-            self.carry_out(ctx, output);
-        }
-        // A supervisor is idle most of the time, and there are many small ones.
-        if self.offered.is_empty() && self.waiting.is_empty() {
-            (self.offered, self.waiting) = (HashMap::new(), HashMap::new());
-        }
-        if let Some(deadline) = self.core.as_ref().and_then(Core::poll_timeout) {
-            self.wake_by(ctx, deadline);
-        }
-    }
-
-    fn carry_out(&mut self, ctx: &mut Context<Self>, output: Output) {
-        match output {
-            Output::Start { key, attempt } => self.start(ctx, key, attempt),
-            Output::Stop { key, attempt, how } => {
-                if let Some(control) = self.control(key, attempt) {
-                    self.show(key, |record| record.set_status(Status::Stopping));
-                    control.order(Order::Stop { reason: ExitReason::SHUTDOWN, how });
-                }
-            }
-            Output::Abandon { key, attempt } => self.abandon(key, attempt),
-            Output::Adopt { token, key } => {
-                if let Some(spec) = self.offered.remove(&token) {
-                    self.adopt(key, spec, None);
-                }
-            }
-            Output::Forget { key } => {
-                // The spec first: what it holds is free when others learn that the child is gone.
-                self.children.remove(&key);
-                self.node.remove(self.generation, key);
-            }
-            Output::Became { key, state } => {
-                self.show(key, |record| record.set_status(status(state)));
-            }
-            Output::Restarted { key } => self.show(key, ActorRecord::restarted),
-            Output::GaveUp { key } => {
-                let child = self.children.get(&key).map_or("?", |child| child.record.path.name());
-                self.node.gave_up(child);
-            }
-            Output::Reply { token, answer } => {
-                self.offered.remove(&token);
-                if let Some(waiting) = self.waiting.remove(&token) {
-                    _ = waiting.send(answer);
-                }
-            }
-            Output::Began => {
-                if let Some(starting) = self.starting.take() {
-                    starting.ready();
-                }
-            }
-            Output::BeginFailed(error) => self.fail_start(ctx, error),
-            Output::Ended(reason) => {
-                self.ended = true;
-                // If it was asked to stop, it ends with the reason of that order.
-                if self.asked { ctx.stop() } else { ctx.exit(reason) }
-            }
-        }
+        })
     }
 
     fn fail_start(&mut self, ctx: &mut Context<Self>, error: StartSupervisorError) {
@@ -269,19 +207,83 @@ impl Supervisor {
             what(&child.record);
         }
     }
+}
 
-    /// Sets the timer to no later than `deadline`; waking early is harmless.
-    fn wake_by(&mut self, ctx: &mut Context<Self>, deadline: std::time::Instant) {
-        if self.wakes_at.is_some_and(|at| at <= deadline) {
-            return;
+impl driver::Core for Core {
+    type Output = Output;
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.poll_output()
+    }
+
+    fn poll_timeout(&mut self) -> Option<std::time::Instant> {
+        Core::poll_timeout(self)
+    }
+
+    fn handle_timeout(&mut self, now: std::time::Instant) {
+        self.handle_timeout(now);
+    }
+}
+
+impl Drive<Core> for Supervisor {
+    fn driver(&mut self) -> &mut Driver<Core> {
+        &mut self.driver
+    }
+
+    fn carry_out(&mut self, output: Output, ctx: &mut Context<Self>) {
+        match output {
+            Output::Start { key, attempt } => self.start(ctx, key, attempt),
+            Output::Stop { key, attempt, how } => {
+                if let Some(control) = self.control(key, attempt) {
+                    self.show(key, |record| record.set_status(Status::Stopping));
+                    control.order(Order::Stop { reason: ExitReason::SHUTDOWN, how });
+                }
+            }
+            Output::Abandon { key, attempt } => self.abandon(key, attempt),
+            Output::Adopt { token, key } => {
+                if let Some(spec) = self.offered.remove(&token) {
+                    self.adopt(key, spec, None);
+                }
+            }
+            Output::Forget { key } => {
+                // The spec first: what it holds is free when others learn that the child is gone.
+                self.children.remove(&key);
+                self.node.remove(self.generation, key);
+            }
+            Output::Became { key, state } => {
+                self.show(key, |record| record.set_status(status(state)));
+            }
+            Output::Restarted { key } => self.show(key, ActorRecord::restarted),
+            Output::GaveUp { key } => {
+                let child = self.children.get(&key).map_or("?", |child| child.record.path.name());
+                self.node.gave_up(child);
+            }
+            Output::Reply { token, answer } => {
+                self.offered.remove(&token);
+                if let Some(waiting) = self.waiting.remove(&token) {
+                    _ = waiting.send(answer);
+                }
+            }
+            Output::Began => {
+                if let Some(starting) = self.starting.take() {
+                    starting.ready();
+                }
+            }
+            Output::BeginFailed(error) => self.fail_start(ctx, error),
+            Output::Ended(reason) => {
+                self.ended = true;
+                // If it was asked to stop, it ends with the reason of that order.
+                if self.asked { ctx.stop() } else { ctx.exit(reason) }
+            }
         }
-        ctx.cancel_future(self.timer);
-        self.wakes_at = Some(deadline);
-        let wait = deadline.saturating_duration_since(Instant::now().into_std());
-        self.timer = ctx.run_later(wait, |this, ctx| {
-            this.wakes_at = None;
-            this.drive(ctx, |core, now| core.handle_timeout(now));
-        });
+    }
+
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        // A supervisor is idle most of the time, and there are many small ones.
+        if self.offered.is_empty() && self.waiting.is_empty() {
+            (self.offered, self.waiting) = (HashMap::new(), HashMap::new());
+        }
+        self.schedule(ctx);
     }
 }
 
@@ -290,21 +292,14 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.starting = Some(defer_start());
-        let Some(SupervisorSpec { flags, dynamic, children }) = self.spec.take() else { return };
-        let policies = children.iter().map(|child| (Arc::clone(&child.id), child.policy)).collect();
-        match Core::new(flags, dynamic, policies, fastrand::u64(..)) {
-            Ok(core) => {
-                let (generation, mut known) = self.node.reset(flags, children.len());
-                self.generation = generation;
-                for (index, child) in children.into_iter().enumerate() {
-                    let known = known.remove(&child.id);
-                    self.adopt(Key(index as u64), child, known);
-                }
-                self.core = Some(core);
-                self.drive(ctx, |core, now| core.begin(now));
-            }
-            Err(error) => self.fail_start(ctx, error.into()),
+        let listed = std::mem::take(&mut self.listed);
+        let (generation, mut known) = self.node.reset(self.flags, listed.len());
+        self.generation = generation;
+        for (index, child) in listed.into_iter().enumerate() {
+            let known = known.remove(&child.id);
+            self.adopt(Key(index as u64), child, known);
         }
+        self.drive(ctx, Core::begin);
     }
 
     /// Stops the children first when the supervisor has been asked to stop.
@@ -313,7 +308,7 @@ impl Actor for Supervisor {
             self.asked = true;
             self.drive(ctx, |core, now| core.handle_shutdown(now, ExitReason::SHUTDOWN));
         }
-        if self.ended || self.core.is_none() { Running::Stop } else { Running::Continue }
+        if self.ended { Running::Stop } else { Running::Continue }
     }
 }
 
