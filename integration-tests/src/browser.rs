@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::PATIENCE;
 use crate::faults::{Fault, FaultCollector, FaultKind};
-use crate::program::{self, Brood};
+use crate::program::{self, ProcessGroup};
 use crate::wait::{Moment, until};
 
 /// Kind of browser.
@@ -32,7 +32,7 @@ pub struct Browser {
     // writes to it any more.
     faults: FaultCollector,
     client: Client,
-    driver: Brood,
+    driver: ProcessGroup,
     home: TempDir,
 }
 
@@ -65,7 +65,7 @@ impl Browser {
         };
         let capabilities = kind.capabilities(&home);
         let driver =
-            Brood::start(&driver, arguments, home.path(), &log).expect("the driver starts");
+            ProcessGroup::start(&driver, arguments, home.path(), &log).expect("the driver starts");
 
         let address = format!("http://127.0.0.1:{port}");
         let client = until(&format!("a session with {kind:?}"), PATIENCE, async || {

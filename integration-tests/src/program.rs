@@ -92,11 +92,11 @@ pub fn free_port() -> u16 {
 /// It runs in a process namespace whose first process lives as long as this end of its standard input is open. When
 /// that closes, also because the test process was killed, the kernel ends every process inside.
 #[derive(Debug)]
-pub struct Brood {
+pub struct ProcessGroup {
     first: Child,
 }
 
-impl Brood {
+impl ProcessGroup {
     /// Starts the program; its output goes to the file `log`.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Brood {
     }
 }
 
-impl Drop for Brood {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         drop(self.first.stdin.take());
         // `unshare` returns once the namespace is empty.

@@ -81,19 +81,8 @@ fn more_wide_lines_of_code_than_allowed_fail() {
 
 /// Runs a function of `.ci/external_types` on what rustdoc would know of a crate with this item.
 fn external_types(item: &str) -> (bool, String) {
-    let script = format!(
-        "import importlib.machinery, importlib.util, json, sys
-loader = importlib.machinery.SourceFileLoader('guard', sys.argv[1])
-guard = importlib.util.module_from_spec(importlib.util.spec_from_loader('guard', loader))
-sys.dont_write_bytecode = True
-loader.exec_module(guard)
-item = json.loads(sys.argv[2])
-paths = {{'7': {{'crate_id': 3, 'path': ['quinn', 'udp', 'Socket']}}, '8': {{'crate_id': 1, 'path': ['std', 'vec', 'Vec']}}}}
-crate = {{'index': {{'1': {{'id': 1, 'crate_id': 0, 'name': 'bind', 'inner': item}}}}, 'paths': paths}}
-print(sorted(guard.external_types(crate)))"
-    );
     let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/external_types");
-    output(Command::new("python3").args(["-c", &script, guard, item]))
+    output(Command::new("python3").args(["-c", FIND_EXTERNAL_TYPES, guard, item]))
 }
 
 #[test]
@@ -142,3 +131,13 @@ fn a_step_that_fails_ends_the_run_and_one_that_cannot_run_is_named_at_the_end() 
     assert!(!good && said.contains("== two FAILED"), "{said}");
     assert!(!said.contains("three"), "{said}");
 }
+
+const FIND_EXTERNAL_TYPES: &str = "import importlib.machinery, importlib.util, json, sys
+loader = importlib.machinery.SourceFileLoader('guard', sys.argv[1])
+guard = importlib.util.module_from_spec(importlib.util.spec_from_loader('guard', loader))
+sys.dont_write_bytecode = True
+loader.exec_module(guard)
+item = json.loads(sys.argv[2])
+paths = {'7': {'crate_id': 3, 'path': ['quinn', 'udp', 'Socket']}, '8': {'crate_id': 1, 'path': ['std', 'vec', 'Vec']}}
+crate = {'index': {'1': {'id': 1, 'crate_id': 0, 'name': 'bind', 'inner': item}}, 'paths': paths}
+print(sorted(guard.external_types(crate)))";

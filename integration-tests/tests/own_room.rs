@@ -30,7 +30,7 @@ async fn do_what_the_readme_says(folder: &str) {
 
     let wrong = address.replace("sesame", "barley");
     assert!(tokio_tungstenite::connect_async(wrong).await.is_err());
-    let (mut player, _) = tokio_tungstenite::connect_async(address).await.expect("let in");
+    let (mut player, _) = tokio_tungstenite::connect_async(address).await.expect("admitted");
     let id = next(&mut player).await["data"]["peer_id"].clone();
     let players = next(&mut player).await;
     assert_eq!((&players["event"], &players["data"]), (&json!("players"), &json!(1)));

@@ -14,7 +14,7 @@ async fn promtool_is_content_with_the_metrics_in_both_forms() {
     let address = server.listen();
     let (mut guest, _) = tokio_tungstenite::connect_async(format!("ws://{address}/socket/demo"))
         .await
-        .expect("anybody is let in");
+        .expect("it is admitted");
     guest.next().await.expect("the guest is told of it").expect("by a message");
 
     let (head, metrics) = get(address, "*/*").await;

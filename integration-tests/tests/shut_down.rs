@@ -243,7 +243,7 @@ impl<'a> Server<'a> {
         }
         let address = self.address.parse().expect("an address");
         let tcp = socket.connect(address).await.expect("it listens");
-        let (mut client, _) = client_async(request, tcp).await.expect("let in");
+        let (mut client, _) = client_async(request, tcp).await.expect("admitted");
         loop {
             let message = next(&mut client).await.expect("a message");
             let message: Value =

@@ -25,7 +25,7 @@ impl MembraneClient {
             format!("ws://{}/webrtc/{room}", program.address).into_client_request().unwrap();
         let cookie = r#"credentials={"username":"USERNAME","password":"PASSWORD"}"#;
         request.headers_mut().insert("cookie", cookie.parse().unwrap());
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("let in");
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("admitted");
         Self { socket, peer_id: String::new() }
     }
 

@@ -50,7 +50,7 @@ impl Side {
                 assert_eq!(
                     data.peer_fingerprint.as_ref(),
                     Some(&self.peer),
-                    "connected with somebody else"
+                    "connected with a third party"
                 );
                 self.handshake = None;
                 packets

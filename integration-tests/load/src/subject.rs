@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_of_somebody_elses_is_described_in_one_word() {
+    fn a_server_of_another_maker_is_described_in_one_word() {
         let other: Other = "theirs=offers@127.0.0.1:9000#12,34".parse().unwrap();
 
         assert_eq!(other.name, "theirs");

@@ -56,13 +56,13 @@ fn messages_are_relayed() {
 }
 
 #[test]
-fn messages_reach_everybody_in_a_room() {
+fn messages_reach_every_member_of_a_room() {
     let figures = run(&["fanout", "10", "--seconds", "1"]);
     assert!(of_all(&figures, "deliveries per second").into_iter().all(|rate| rate > 0.0));
 }
 
 #[test]
-fn everybody_joins_at_once() {
+fn all_join_at_once() {
     let figures = run(&["storm", "30"]);
     assert!(of_all(&figures, "join p99, ms").into_iter().all(|wait| wait > 0.0));
 }

@@ -111,7 +111,7 @@ impl PeerConnectionEventHandler for Echo {
         if state == RTCIceGatheringState::Complete
             && let Some(gathered) = self.gathered.lock().unwrap().take()
         {
-            // Whoever has asked may be gone.
+            // The client that asked may be gone.
             _ = gathered.send(());
         }
     }
