@@ -113,8 +113,8 @@ pub trait Drive<C: Core>: Actor<Context = Context<Self>> {
 
     /// Sets the timer for the core's next time-out.
     ///
-    /// A timer that is early stays, since most inputs put off what is due: when it fires, it looks again. What is due at
-    /// once, again and again, is called every 200 µs, so that it keeps no other actor waiting.
+    /// A timer that is early stays, since most inputs put off what is due: when it fires, it looks again. What is due
+    /// at once, again and again, is called every 200 µs, so that it keeps no other actor waiting.
     fn schedule(&mut self, ctx: &mut Context<Self>) {
         let driver = self.driver();
         let Some(due) = driver.core.poll_timeout() else { return };
