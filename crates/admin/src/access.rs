@@ -12,20 +12,20 @@ use log::Level;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
-use super::error::AdminError;
+use crate::error::AdminError;
 
 /// Tokens that open the admin routes.
 #[derive(Default)]
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     /// Token for everything, from any address; without it, clients on this machine need none.
-    pub(super) full: Option<String>,
+    pub(crate) full: Option<String>,
     /// Token for reading, from any address.
-    pub(super) read: Option<String>,
+    pub(crate) read: Option<String>,
 }
 
 /// Access that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(crate) enum Wish {
     Read,
     /// Reading by a WebSocket, which a browser opens for pages of all sites.
     Watch,
@@ -33,7 +33,7 @@ pub(super) enum Wish {
 }
 
 /// Authorization of requests, with a rate limiter of guesses.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     tokens: Tokens,
     proxies: TrustedProxies,
     /// Rate limiter of wrong tokens, by address.
@@ -42,7 +42,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(tokens: Tokens, proxies: TrustedProxies) -> Self {
+    pub(crate) fn new(tokens: Tokens, proxies: TrustedProxies) -> Self {
         Self {
             tokens,
             proxies,
@@ -52,7 +52,7 @@ impl Gate {
     }
 
     /// Logs that a request was refused because of its sender.
-    pub(super) fn refused(&self, request: &HttpRequest, error: &AdminError) {
+    pub(crate) fn refused(&self, request: &HttpRequest, error: &AdminError) {
         if matches!(error.status().as_u16(), 401 | 403 | 429 | 503) {
             let address = self.proxies.client(request).unwrap_or_else(|_| peer_address(request));
             let reason = error.to_string();
@@ -67,7 +67,7 @@ impl Gate {
     }
 
     /// Checks whether this request is authorized.
-    pub(super) fn check(&self, request: &HttpRequest, wish: Wish) -> Result<(), AdminError> {
+    pub(crate) fn check(&self, request: &HttpRequest, wish: Wish) -> Result<(), AdminError> {
         let address = self.proxies.client(request);
         let address = address.map_err(|error| AdminError::BadRequest(error.to_string()))?;
         let Tokens { full, read } = &self.tokens;

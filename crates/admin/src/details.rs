@@ -16,7 +16,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 /// Cached details of all peer connections, by their names.
-pub(super) struct Details {
+#[derive(Default)]
+pub(crate) struct Details {
     known: Mutex<Known>,
 }
 
@@ -28,29 +29,25 @@ struct Known {
 
 /// Details of all peer connections.
 #[derive(Default)]
-pub(super) struct All {
-    pub(super) by_name: HashMap<String, Connection>,
+pub(crate) struct All {
+    pub(crate) by_name: HashMap<String, Connection>,
     /// Bytes in the data channels of all peer connections that were ever asked.
-    pub(super) data_sent: u64,
-    pub(super) data_received: u64,
+    pub(crate) data_sent: u64,
+    pub(crate) data_received: u64,
 }
 
 /// Details of one peer connection.
 #[derive(Clone)]
-pub(super) struct Connection {
-    pub(super) shown: Map<String, Value>,
-    pub(super) state: PeerConnectionState,
+pub(crate) struct Connection {
+    pub(crate) shown: Map<String, Value>,
+    pub(crate) state: PeerConnectionState,
     data_sent: u64,
     data_received: u64,
 }
 
 impl Details {
-    pub(super) fn new() -> Self {
-        Self { known: Mutex::default() }
-    }
-
     /// Returns the cached details, or new ones if they are too old. Concurrent callers wait for one answer.
-    pub(super) async fn all(&self, connections: &PeerConnections) -> Arc<All> {
+    pub(crate) async fn all(&self, connections: &PeerConnections) -> Arc<All> {
         let mut known = self.known.lock().await;
         let now = Instant::now();
         if known.asked.is_none_or(|asked| now.duration_since(asked) >= KEPT) {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::recovery::short_type;
-use super::tree::Tree;
+use crate::recovery::short_type;
+use crate::tree::Tree;
 
 /// Draws the tree as text for a terminal, a line for each actor, of at most 100 characters.
 ///

@@ -8,11 +8,11 @@ use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use callboard_websocket::{UpgradeError, offer_websocket, whole_seconds};
 use serde_json::json;
 
-use super::fault::FaultError;
+use crate::fault::FaultError;
 
 /// Reason why an admin request is not answered.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AdminError {
+pub(crate) enum AdminError {
     #[error("a token is needed")]
     Unauthorized,
     #[error("this token is for reading only")]
@@ -38,7 +38,7 @@ pub(super) enum AdminError {
 }
 
 impl AdminError {
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::ReadOnly | Self::LoopbackOnly | Self::ForeignHost | Self::ForeignOrigin(_) => {
@@ -61,7 +61,7 @@ impl AdminError {
         }
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::ReadOnly => "read_only",
@@ -84,7 +84,7 @@ impl AdminError {
         }
     }
 
-    pub(super) fn respond(&self) -> HttpResponse {
+    pub(crate) fn respond(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status());
         match self {
             Self::Unauthorized => _ = response.insert_header((WWW_AUTHENTICATE, "Bearer")),

@@ -5,7 +5,7 @@ use actix_web::http::header::{Accept, Header, Quality};
 
 /// A format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// The format that Prometheus asks for since 2.5.
     OpenMetrics,
     /// The format that all other readers understand, also `promtool check metrics`.
@@ -14,7 +14,7 @@ pub(super) enum Format {
 
 impl Format {
     /// Returns the format that a client prefers by its `Accept` (RFC 9110 §12.5.1); text if there is none.
-    pub(super) fn wanted(request: &HttpRequest) -> Self {
+    pub(crate) fn wanted(request: &HttpRequest) -> Self {
         let Ok(Accept(ranges)) = Accept::parse(request) else { return Self::Text };
         let quality = |names: &[&str]| {
             let named = ranges.iter().filter(|range| names.contains(&range.item.essence_str()));
@@ -30,7 +30,7 @@ impl Format {
         }
     }
 
-    pub(super) fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -38,7 +38,7 @@ impl Format {
     }
 
     /// Converts metrics from OpenMetrics to this format.
-    pub(super) fn of(self, open_metrics: String) -> String {
+    pub(crate) fn of(self, open_metrics: String) -> String {
         match self {
             Self::OpenMetrics => open_metrics,
             Self::Text => to_text(&open_metrics),

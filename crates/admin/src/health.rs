@@ -6,7 +6,7 @@ use callboard_supervision::{Restart, Status};
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::Admin;
+use crate::admin::Admin;
 
 /// An actor that should run and does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use callboard_supervision::{Event, ExitReason, InstanceId, Status, Strategy, TreeSnapshot};
 use callboard_websocket::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::Measured;
-use super::fault::FaultKind;
-use super::tree::LastExit;
+use crate::fault::FaultKind;
+use crate::tree::LastExit;
 
 /// An actor's failure or injected fault, and its recovery: `GET /tree/recoveries`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,7 +31,7 @@ pub struct Recovery {
     /// Time from then until the tree was whole again: the same child running, or gone for good with its siblings up.
     /// None while it is not, and if it was not within 30 s.
     pub whole_ms: Option<f64>,
-    /// Time until messages flowed again, if it was [reported](super::Admin::measured).
+    /// Time until messages flowed again, if it was [reported](crate::Admin::measured).
     pub messages_ms: Option<f64>,
     /// Time until media flowed again, if it was reported.
     pub media_ms: Option<f64>,
@@ -67,9 +66,31 @@ pub struct Percentiles {
     pub p99_ms: f64,
 }
 
+/// Times of a recovery that were measured outside the server: `POST /tree/recoveries/{id}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Measured {
+    /// Time until messages flowed again, in milliseconds.
+    pub messages_ms: Option<f64>,
+    /// Time until media flowed again, in milliseconds.
+    pub media_ms: Option<f64>,
+}
+
+/// Reason why a measurement was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeasuredError {
+    /// There is no such recovery, or no longer.
+    #[error("no such recovery")]
+    NotFound,
+    /// A time is not between 0 and an hour, or there is none.
+    #[error("a time is needed, of 0 to 3,600,000 ms")]
+    BadTime,
+}
+
 /// Table of the remembered recoveries.
 #[derive(Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: VecDeque<Recovery>,
     /// Recoveries that are not whole yet.
     open: VecDeque<Open>,
@@ -79,7 +100,7 @@ pub(super) struct Table {
     news: Vec<u64>,
     next: u64,
     /// Histogram of completed recovery times.
-    pub(super) took: Histogram,
+    pub(crate) took: Histogram,
 }
 
 struct Open {
@@ -102,7 +123,7 @@ struct Expected {
 
 impl Table {
     /// Notes that a fault is about to be injected into this node.
-    pub(super) fn expect_down(&mut self, node: &TreeSnapshot, fault: FaultKind, at: Instant) {
+    pub(crate) fn expect_down(&mut self, node: &TreeSnapshot, fault: FaultKind, at: Instant) {
         if self.expected.len() == EXPECTED {
             self.expected.pop_front();
         }
@@ -116,7 +137,7 @@ impl Table {
     }
 
     /// Handles the exit of an actor. A normal exit is no failure.
-    pub(super) fn down(
+    pub(crate) fn down(
         &mut self,
         event: &Event,
         reason: &ExitReason,
@@ -183,7 +204,7 @@ impl Table {
     }
 
     /// Handles an event of an actor: one that is started again, or fails to start, has not stopped for good.
-    pub(super) fn happened(&mut self, event: &Event) {
+    pub(crate) fn happened(&mut self, event: &Event) {
         for open in &mut self.open {
             if event.path.names().eq(open.names.iter().map(String::as_str)) {
                 open.stopped = None;
@@ -193,7 +214,7 @@ impl Table {
 
     /// Checks whether the open recoveries are whole; returns when to check again, if some are not and nothing happens
     /// before.
-    pub(super) fn check(&mut self, trees: &[TreeSnapshot], now: Instant) -> Option<Instant> {
+    pub(crate) fn check(&mut self, trees: &[TreeSnapshot], now: Instant) -> Option<Instant> {
         let (rows, news) = (&mut self.rows, &mut self.news);
         self.open.retain_mut(|open| match open.whole(trees, now) {
             Some(whole) => {
@@ -213,12 +234,12 @@ impl Table {
         later.into_iter().chain(sure).min().map(|at| at.max(now + CHECK_PAUSE))
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.open.is_empty()
     }
 
     /// Stores measured times; returns the row, if there is one.
-    pub(super) fn measured(&mut self, id: u64, measured: Measured) -> Option<&Recovery> {
+    pub(crate) fn measured(&mut self, id: u64, measured: Measured) -> Option<&Recovery> {
         let row = self.rows.iter_mut().find(|row| row.id == id)?;
         row.messages_ms = measured.messages_ms.or(row.messages_ms);
         row.media_ms = measured.media_ms.or(row.media_ms);
@@ -227,16 +248,16 @@ impl Table {
     }
 
     /// Returns the recoveries that have begun, become whole or been measured since the last call.
-    pub(super) fn take_news(&mut self) -> Vec<Recovery> {
+    pub(crate) fn take_news(&mut self) -> Vec<Recovery> {
         let news = std::mem::take(&mut self.news);
         self.rows.iter().filter(|row| news.contains(&row.id)).cloned().collect()
     }
 
-    pub(super) fn rows(&self) -> Vec<Recovery> {
+    pub(crate) fn rows(&self) -> Vec<Recovery> {
         self.rows.iter().cloned().collect()
     }
 
-    pub(super) fn summaries(&self) -> Vec<RecoverySummary> {
+    pub(crate) fn summaries(&self) -> Vec<RecoverySummary> {
         let mut kinds: HashMap<(Option<&str>, &str), Vec<&Recovery>> = HashMap::new();
         for row in &self.rows {
             kinds.entry((row.type_name.as_deref(), &row.reason.kind)).or_default().push(row);
@@ -324,7 +345,7 @@ impl Percentiles {
 }
 
 /// Returns the last segment of a Rust type's name, without its parameters.
-pub(super) fn short_type(type_name: &str) -> String {
+pub(crate) fn short_type(type_name: &str) -> String {
     let plain = type_name.split('<').next().unwrap_or(type_name);
     plain.rsplit("::").next().unwrap_or(plain).to_owned()
 }
@@ -345,7 +366,10 @@ const FALL: Duration = Duration::from_secs(1);
 /// Time after which a stopped child is taken to stay so. Longer than a supervisor takes to decide.
 const SURE: Duration = Duration::from_secs(1);
 /// Shortest time between two checks: each takes snapshots of the trees.
-pub(super) const CHECK_PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const CHECK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Longest accepted time of a recovery: an hour, in milliseconds.
+pub(crate) const LONGEST: f64 = 3_600_000.0;
 
 #[cfg(test)]
 mod tests {

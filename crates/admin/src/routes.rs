@@ -9,12 +9,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::access::Wish;
-use super::error::AdminError;
-use super::exposition::Format;
-use super::{Admin, FaultOrder, Measured, MeasuredError, stream};
+use crate::access::Wish;
+use crate::admin::Admin;
+use crate::error::AdminError;
+use crate::exposition::Format;
+use crate::fault::FaultOrder;
+use crate::recovery::{Measured, MeasuredError};
+use crate::stream;
 
-pub(super) fn mount(admin: &Admin, prefix: &str, config: &mut ServiceConfig) {
+impl Admin {
+    /// Mounts the routes, below a prefix or (if that is empty) at the top: `App::new().configure(admin.at("/admin"))`.
+    pub fn at(&self, prefix: &str) -> impl FnOnce(&mut ServiceConfig) + use<> + 'static {
+        let (admin, prefix) = (self.clone(), prefix.trim_matches('/').to_owned());
+        move |config| mount(&admin, &prefix, config)
+    }
+}
+
+fn mount(admin: &Admin, prefix: &str, config: &mut ServiceConfig) {
     let mut add = |path: &str, route: Route| {
         let path = if prefix.is_empty() { path.to_owned() } else { format!("/{prefix}{path}") };
         let route = route.wrap(from_fn(body_within(BODY_TIME)));

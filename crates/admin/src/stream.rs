@@ -19,11 +19,11 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::error::AdminError;
-use super::{Admin, Inner};
+use crate::admin::{Admin, Inner, SAMPLE_EVERY};
+use crate::error::AdminError;
 
 /// Opens a stream of the tree.
-pub(super) async fn open(
+pub(crate) async fn open(
     admin: &Admin,
     request: &HttpRequest,
     payload: Payload,
@@ -142,7 +142,7 @@ impl Actor for Stream {
             }
         });
         ctx.add_stream(events);
-        ctx.run_interval(EVERY, Self::tick);
+        ctx.run_interval(SAMPLE_EVERY, Self::tick);
         ctx.run_interval(HEARTBEAT, |stream, _| stream.ping());
     }
 }
@@ -181,8 +181,6 @@ impl Handler<Presence> for Stream {
     }
 }
 
-/// Interval of trees, if they change.
-pub(super) const EVERY: Duration = Duration::from_millis(250);
 /// Number of concurrent streams.
 const STREAMS: usize = 64;
 /// Size limit of a message: a client has nothing to say.

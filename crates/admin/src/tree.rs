@@ -1,13 +1,10 @@
 //! The tree as it is shown to clients.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 
 use callboard_supervision::{ChildKind, ExitReason, TreeSnapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-use crate::server_peer::SERVER_PEER;
 
 /// An actor and those that are shown below it, at one moment: `GET /tree`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +49,7 @@ pub struct LastExit {
 }
 
 impl LastExit {
-    pub(super) fn of(reason: &ExitReason) -> Self {
+    pub(crate) fn of(reason: &ExitReason) -> Self {
         let text = match reason {
             ExitReason::Shutdown(Some(text))
             | ExitReason::Error(text)
@@ -64,7 +61,7 @@ impl LastExit {
 }
 
 /// Returns one word for each kind of exit.
-pub(super) fn exit_kind(reason: &ExitReason) -> &'static str {
+pub(crate) fn exit_kind(reason: &ExitReason) -> &'static str {
     match reason {
         ExitReason::Normal => "normal",
         ExitReason::Shutdown(_) => "shutdown",
@@ -78,7 +75,7 @@ pub(super) fn exit_kind(reason: &ExitReason) -> &'static str {
 }
 
 impl Tree {
-    pub(super) fn of(
+    pub(crate) fn of(
         snapshot: &TreeSnapshot,
         details: &dyn Fn(&TreeSnapshot) -> Map<String, Value>,
     ) -> Self {
@@ -115,7 +112,7 @@ impl Tree {
     }
 
     /// Returns whether a later tree differs in more than times.
-    pub(super) fn differs(&self, other: &Tree) -> bool {
+    pub(crate) fn differs(&self, other: &Tree) -> bool {
         let Self { path, status, restarts, last_exit, thread, depth, details, children, .. } = self;
         (path, status, restarts, last_exit, thread, depth, details)
             != (
@@ -131,59 +128,5 @@ impl Tree {
             || self.uptime_ms > other.uptime_ms
             || children.len() != other.children.len()
             || children.iter().zip(&other.children).any(|(one, other)| one.differs(other))
-    }
-
-    /// Removes and returns the children of the node at this path that have one of these names.
-    pub(super) fn take(&mut self, path: &str, names: &HashSet<String>) -> HashMap<String, Tree> {
-        if self.path != path {
-            let mut children = self.children.iter_mut();
-            let below = |child: &&mut Tree| {
-                path.strip_prefix(&child.path)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            };
-            return children.find(below).map(|child| child.take(path, names)).unwrap_or_default();
-        }
-        let (taken, kept) = std::mem::take(&mut self.children)
-            .into_iter()
-            .partition::<Vec<_>, _>(|child| names.contains(&child.id));
-        self.children = kept;
-        if !taken.is_empty() {
-            self.details.insert("shown_elsewhere".to_owned(), taken.len().into());
-        }
-        taken.into_iter().map(|child| (child.id.clone(), child)).collect()
-    }
-
-    /// Moves the server's side of each peer below that peer, beside which it runs.
-    pub(super) fn nest(&mut self) {
-        let is_server_peer = |child: &Tree| child.id.starts_with(SERVER_PEER);
-        if self.children.iter().any(is_server_peer) {
-            let (server_peers, mut others) = std::mem::take(&mut self.children)
-                .into_iter()
-                .partition::<Vec<_>, _>(is_server_peer);
-            let places: HashMap<String, usize> =
-                others.iter().enumerate().map(|(at, peer)| (peer.id.clone(), at)).collect();
-            for server_peer in server_peers {
-                match places.get(&server_peer.id[SERVER_PEER.len()..]) {
-                    Some(&at) => others[at].children.push(server_peer),
-                    None => others.push(server_peer),
-                }
-            }
-            self.children = others;
-        }
-        self.children.iter_mut().for_each(Self::nest);
-    }
-
-    /// Adds these below their owners.
-    pub(super) fn graft(&mut self, owned: &mut HashMap<String, Vec<Tree>>) {
-        for child in &mut self.children {
-            child.graft(owned);
-        }
-        self.children.extend(owned.remove(&self.id).into_iter().flatten());
-    }
-
-    /// Collects the ids of all shown actors.
-    pub(super) fn ids<'a>(&'a self, into: &mut HashSet<&'a str>) {
-        into.insert(&self.id);
-        self.children.iter().for_each(|child| child.ids(into));
     }
 }

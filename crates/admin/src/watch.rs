@@ -1,113 +1,23 @@
 //! Watcher of the tree's events: it counts them, sends them to the clients, and measures recovery times.
 #![allow(clippy::disallowed_methods, reason = "what happens is told with the time of the calendar")]
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytestring::ByteString;
 use callboard_supervision::{Event, Lifecycle};
-use callboard_websocket::Histogram;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::Inner;
-use super::recovery::CHECK_PAUSE;
-use super::tree::{LastExit, exit_kind};
-
-/// Counts of the events in the trees.
-#[derive(Default)]
-pub(super) struct Tally {
-    pub(super) exits: HashMap<&'static str, u64>,
-    pub(super) starts: u64,
-    pub(super) restarts: u64,
-    pub(super) start_failures: u64,
-    pub(super) abandoned: u64,
-    pub(super) blocked: u64,
-    pub(super) handshakes_started: u64,
-    pub(super) handshakes_ended: HashMap<&'static str, u64>,
-    /// Durations of handshakes, from start to end.
-    pub(super) handshakes_took: Histogram,
-    /// Handshakes under way, with their start.
-    handshakes: HashMap<String, Instant>,
-    /// Number of events that came too fast to be counted.
-    pub(super) missed: u64,
-    failed: Failed,
-}
-
-/// Actors that have failed recently, by which a restart is recognised.
-#[derive(Default)]
-struct Failed {
-    paths: HashSet<String>,
-    order: VecDeque<String>,
-}
-
-impl Tally {
-    fn count(&mut self, path: &str, Event { what, at, .. }: &Event, is_handshake: bool) {
-        if is_handshake {
-            self.time(path, what, *at);
-        }
-        match what {
-            Lifecycle::Started => {
-                self.starts += 1;
-                self.restarts += u64::from(self.failed.paths.remove(path));
-                self.handshakes_started += u64::from(is_handshake);
-            }
-            Lifecycle::Down(reason) => {
-                *self.exits.entry(exit_kind(reason)).or_default() += 1;
-                if is_handshake {
-                    *self.handshakes_ended.entry(exit_kind(reason)).or_default() += 1;
-                }
-                if reason.is_abnormal() {
-                    self.failed.add(path);
-                }
-            }
-            Lifecycle::StartFailed(_) => self.start_failures += 1,
-            Lifecycle::Blocked(_) => self.blocked += 1,
-            Lifecycle::Abandoned => {
-                self.abandoned += 1;
-                self.failed.add(path);
-            }
-            _ => {}
-        }
-    }
-
-    fn time(&mut self, path: &str, what: &Lifecycle, at: Instant) {
-        match what {
-            Lifecycle::Started => {
-                if self.handshakes.len() >= HANDSHAKES {
-                    // The ends of many were missed.
-                    self.handshakes.clear();
-                }
-                self.handshakes.insert(path.to_owned(), at);
-            }
-            Lifecycle::Down(_) => {
-                if let Some(began) = self.handshakes.remove(path) {
-                    self.handshakes_took.add(at.saturating_duration_since(began));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Failed {
-    fn add(&mut self, path: &str) {
-        if self.paths.insert(path.to_owned()) {
-            self.order.push_back(path.to_owned());
-        }
-        if self.order.len() > FAILED {
-            let oldest = self.order.pop_front();
-            oldest.map(|oldest| self.paths.remove(&oldest));
-        }
-    }
-}
+use crate::admin::Inner;
+use crate::recovery::CHECK_PAUSE;
+use crate::tree::LastExit;
 
 /// Watches until the sender of `end`, or the last [`Admin`](super::Admin), is dropped.
-pub(super) async fn watch(
+pub(crate) async fn watch(
     inner: Weak<Inner>,
     mut trees: Vec<Receiver<Event>>,
     mut end: oneshot::Receiver<()>,
@@ -156,11 +66,7 @@ async fn next(tree: &mut Option<Receiver<Event>>) -> Result<Event, u64> {
 impl Inner {
     fn happened(&self, event: &Event) {
         let path = event.path.to_string();
-        let is_handshake = self
-            .handshakes
-            .as_ref()
-            .and_then(|above| path.strip_prefix(above.as_str()))
-            .is_some_and(|rest| rest.starts_with('/'));
+        let is_handshake = self.webrtc.is_handshake(&path);
         self.tally().count(&path, event, is_handshake);
         self.table().happened(event);
         if let Lifecycle::Down(reason) = &event.what {
@@ -217,12 +123,7 @@ fn epoch_ms(at: Instant) -> u64 {
 }
 
 /// Begins to watch. Ends when the sender is dropped.
-pub(super) fn begin(inner: &Arc<Inner>, end: oneshot::Receiver<()>) {
+pub(crate) fn begin(inner: &Arc<Inner>, end: oneshot::Receiver<()>) {
     let trees = inner.roots().into_iter().map(|root| root.events()).collect();
     actix::spawn(watch(Arc::downgrade(inner), trees, end));
 }
-
-/// Limit of remembered handshakes: more than are under way at once.
-const HANDSHAKES: usize = 16_384;
-/// Limit of remembered failures: more than fail before the first of them is restarted.
-const FAILED: usize = 4_096;

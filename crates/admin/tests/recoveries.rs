@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_signaling::admin::*;
+use callboard_admin::*;
 use callboard_supervision::*;
 
 struct Idle;

@@ -48,6 +48,7 @@ mod loss;
 mod media;
 pub mod messages;
 mod outbox;
+mod owners;
 mod pool;
 mod sctp;
 pub mod sdp;
@@ -75,6 +76,7 @@ pub use media::{
     Rid, RtpCodecCapability, RtpPacket, Sample, SenderId, TrackKind, TransceiverId,
     VideoOrientation,
 };
+pub use owners::{ConnectionOwners, OWNER_PREFIX};
 pub use pool::{
     OpenError, PeerConnectionHandle, PeerConnections, PeerConnectionsOptions, StartPoolError,
 };

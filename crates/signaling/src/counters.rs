@@ -1,6 +1,8 @@
 //! Counters of events on a route: those of its peers, and those of its WebSockets.
 
-use callboard_websocket::{Histogram, SocketCount, SocketCounters};
+use callboard_websocket::{
+    ActorKind, Histogram, MetricSource, NamedDurations, SocketCount, SocketCounters,
+};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -118,5 +120,39 @@ impl Counters {
     /// Returns all counts with their names.
     pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         ALL.iter().map(|&(count, name)| (name, self.get(count)))
+    }
+}
+
+impl MetricSource for Counters {
+    fn events(&self) -> Vec<(&'static str, u64)> {
+        self.snapshot().collect()
+    }
+
+    fn durations(&self) -> Vec<NamedDurations> {
+        let join = NamedDurations {
+            name: "join",
+            help: "From the request for a WebSocket until the room has let the peer in",
+            durations: self.joins.snapshot(),
+        };
+        let hook = NamedDurations {
+            name: "hook",
+            help: "From the call of a hook until its outcome",
+            durations: self.hooks.snapshot(),
+        };
+        vec![join, hook]
+    }
+
+    fn actors(&self) -> Vec<ActorKind> {
+        let rooms = ActorKind {
+            name: "rooms",
+            help: "Rooms that run",
+            type_name: "callboard_room_supervisor::actor::RoomActor",
+        };
+        let peers = ActorKind {
+            name: "peers",
+            help: "Peers that run, also while their clients are away",
+            type_name: "callboard_signaling::actor::PeerActor<",
+        };
+        vec![rooms, peers]
     }
 }

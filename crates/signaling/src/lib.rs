@@ -57,7 +57,6 @@
 //! mostly idle clients, [`http_service`] instead of `HttpServer` halves what each of them costs.
 
 mod actor;
-pub mod admin;
 mod client;
 mod control;
 mod counters;

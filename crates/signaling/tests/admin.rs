@@ -7,10 +7,10 @@ mod peers;
 
 use std::time::Duration;
 
+use callboard_admin::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_room_supervisor::Rooms;
-use callboard_signaling::admin::*;
 use common::rtc::{RtcClient, webrtc};
 use inside::*;
 use peers::{Peer, message, negotiate};

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use callboard_admin::*;
 use callboard_peer_connection::Configuration;
 use callboard_peer_connection::messages::*;
-use callboard_signaling::admin::*;
 use common::raw::{RawClient, frame};
 use inside::*;
 use peers::{Peer, message};

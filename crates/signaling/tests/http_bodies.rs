@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use callboard_admin::Admin;
 use callboard_room_supervisor::{RoomOptions, Rooms};
-use callboard_signaling::admin::Admin;
 use callboard_signaling::{PeerOptions, Signaling, body_within, http_service, tune};
 use common::raw::{RawClient, frame, request, resident};
 use common::{TestPeer, TestRoom};

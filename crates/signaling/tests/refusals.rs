@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use actix_web::{App, HttpServer};
+use callboard_admin::Admin;
 use callboard_room_supervisor::Rooms;
-use callboard_signaling::admin::Admin;
 use common::{Server, eventually};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::json;

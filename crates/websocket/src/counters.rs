@@ -28,11 +28,26 @@ pub enum SocketCount {
     Resumed,
 }
 
+const ALL: [(SocketCount, &str); COUNTS] = [
+    (SocketCount::Opened, "opened"),
+    (SocketCount::Ended, "ended"),
+    (SocketCount::Received, "received"),
+    (SocketCount::Sent, "sent"),
+    (SocketCount::TooSlow, "too_slow"),
+    (SocketCount::Cut, "cut"),
+    (SocketCount::Lost, "lost"),
+    (SocketCount::Resumed, "resumed"),
+];
 const COUNTS: usize = SocketCount::Resumed as usize + 1;
 
 impl SocketCounters {
     pub(crate) fn add(&self, count: SocketCount) {
         self.0[count as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns all counts with their names.
+    pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        ALL.iter().map(|&(count, name)| (name, self.get(count)))
     }
 
     /// Returns how often this has happened.

@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod histogram;
 mod link;
 mod messages;
+mod metrics;
 mod open_connections;
 mod origin;
 mod own_pages;
@@ -41,6 +42,7 @@ pub use link::{
     EdgeTexts, LinkOptions, Presence, ResumeError, ResumeOffer, ResumeTokens, SocketLink,
 };
 pub use messages::{FromSocket, NewSocket, SocketEvent, ToSocket};
+pub use metrics::{ActorKind, MetricSource, NamedDurations};
 pub use open_connections::{connections_ended, drain};
 pub use origin::{ForeignHost, ForeignOrigin, Hosts, Origins, origin_list, shown};
 pub use own_pages::{OwnPages, Place};

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use callboard_signaling::admin::Admin;
+use callboard_admin::Admin;
 use callboard_signaling::{
     OwnPages, Signaling, body_within, client_script, connections_ended, tune,
 };

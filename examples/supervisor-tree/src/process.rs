@@ -11,9 +11,9 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use callboard_peer_connection::{Api, PeerConnectionId, PeerConnections, StartPoolError};
+use callboard_admin::Admin;
+use callboard_peer_connection::{Api, PeerConnections, StartPoolError};
 use callboard_room_supervisor::Rooms;
-use callboard_signaling::admin::Admin;
 use callboard_signaling::rpc::HookNameError;
 use callboard_signaling::{PeerOptions, Run, Signaling, WebRtc};
 use callboard_supervision::{
@@ -108,8 +108,7 @@ impl Server {
         let signaling = Signaling::new(web.apply(peers));
         let named = rooms.clone();
         let admin = Admin::builder(tree.clone())
-            .connections(connections.clone())
-            .graft(move || owned(&webrtc))
+            .webrtc(&webrtc)
             .annotate(move |node| called(&named, node))
             .trusted_proxies(web.trusted_proxies())
             .counters(signaling.counters());
@@ -137,12 +136,6 @@ impl Server {
             .on_shutdown(move || site.leave())
             .grace(DRAIN + FORCE_GRACE)
     }
-}
-
-/// Returns the connections of WebRTC peers, under which they are shown in the tree.
-fn owned(webrtc: &WebRtc) -> Vec<(String, PeerConnectionId)> {
-    let sessions = webrtc.sessions().into_iter();
-    sessions.filter_map(|it| Some((format!("webrtc:{}", it.peer), it.connection?))).collect()
 }
 
 /// Returns a peer's name for its node in the tree.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use callboard_signaling::admin::{Admin, draw_within};
+use callboard_admin::{Admin, draw_within};
 use rustix::termios::tcgetwinsize;
 use tokio::time::{MissedTickBehavior, interval};
 

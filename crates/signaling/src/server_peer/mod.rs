@@ -20,7 +20,7 @@ use callboard_peer_connection::error::{
 };
 use callboard_peer_connection::{
     AnsweredSections, Api, CloseReason, Configuration, DataChannelId, DataChannelMessage,
-    FailureReason, IceCandidate, IceServer, PeerConnectionState, PeerConnections,
+    FailureReason, IceCandidate, IceServer, OWNER_PREFIX, PeerConnectionState, PeerConnections,
     SessionDescription,
 };
 use callboard_websocket::Rate;
@@ -37,12 +37,9 @@ use crate::limits::Limits;
 /// Label of the data channel that carries RPC.
 pub const EVENTS: &str = "events";
 
-/// Prefix of a server peer's id in the tree; the id of its client's peer follows.
-pub(crate) const SERVER_PEER: &str = "webrtc:";
-
 /// Returns the id of a server peer in the tree, beside its client's peer.
 pub(crate) fn server_peer_id(peer: &callboard_room_supervisor::PeerId) -> String {
-    format!("{SERVER_PEER}{peer}")
+    format!("{OWNER_PREFIX}{peer}")
 }
 
 /// Options of a server peer.

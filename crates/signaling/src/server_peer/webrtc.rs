@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use callboard_peer_connection::{
-    Api, Configuration, PeerConnectionId, PeerConnectionState, PeerConnections,
+    Api, Configuration, ConnectionOwners, PeerConnectionId, PeerConnectionState, PeerConnections,
 };
 use callboard_room_supervisor::PeerId;
 use callboard_websocket::{Buckets, Rate, subscriber};
 
+use super::server_peer_id;
 use super::{Channels, ServerPeerOptions, WebRtcLimits};
 
 /// Options of the WebRTC peers on the server for the peers of a route. Cheap to clone; clones share their list of
@@ -44,6 +45,17 @@ pub struct WebRtcSession {
     pub state: PeerConnectionState,
     /// Labels of its open channels.
     pub channels: Vec<String>,
+}
+
+impl ConnectionOwners for WebRtc {
+    fn connections(&self) -> &PeerConnections {
+        &self.connections
+    }
+
+    fn owned(&self) -> Vec<(String, PeerConnectionId)> {
+        let sessions = self.sessions().into_iter();
+        sessions.filter_map(|it| Some((server_peer_id(&it.peer), it.connection?))).collect()
+    }
 }
 
 impl WebRtc {

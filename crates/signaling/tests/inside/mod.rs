@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::{App, HttpServer};
+use callboard_admin::*;
 use callboard_peer_connection::messages::CreateDataChannel;
 use callboard_peer_connection::*;
 use callboard_room_supervisor::*;
-use callboard_signaling::admin::*;
 use callboard_signaling::rpc::HookContext;
 use callboard_signaling::*;
 use callboard_supervision::*;

@@ -1,6 +1,6 @@
 //! Injected faults and their targets.
 
-use callboard_signaling::admin::{FaultKind, Tree};
+use callboard_admin::{FaultKind, Tree};
 
 /// Kind of fault.
 pub(crate) struct Injection {

@@ -9,7 +9,7 @@ mod table;
 
 use std::time::Duration;
 
-use callboard_signaling::admin::{FaultError, FaultKind, FaultOrder, Measured, Tree};
+use callboard_admin::{FaultError, FaultKind, FaultOrder, Measured, Tree};
 use tokio::time::{Instant, sleep};
 
 use self::client::Client;

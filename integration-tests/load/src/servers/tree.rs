@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer};
+use callboard_admin::Admin;
 use callboard_peer_connection::{DataChannelMessage, PeerConnections, PeerConnectionsOptions};
 use callboard_room_supervisor::{AuthData, OutboxLimits, RoomOptions, Rooms};
-use callboard_signaling::admin::Admin;
 use callboard_signaling::*;
 use callboard_supervision::{Flags, SupervisorSpec, install_panic_hook};
 use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};

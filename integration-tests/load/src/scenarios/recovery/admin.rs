@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use callboard_signaling::admin::{FaultOrder, Tree};
+use callboard_admin::{FaultOrder, Tree};
 use serde::Deserialize;
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use callboard_signaling::admin::{FaultKind, FaultOrder, Tree};
+use callboard_admin::{FaultKind, FaultOrder, Tree};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 

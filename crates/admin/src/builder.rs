@@ -1,0 +1,136 @@
+//! Builder of the admin surface.
+
+use std::sync::{Arc, Mutex};
+
+#[cfg(feature = "webrtc")]
+use callboard_peer_connection::{ConnectionOwners, PeerConnectionId, PeerConnections};
+use callboard_supervision::{SupervisorRef, TreeSnapshot};
+use callboard_websocket::{MetricSource, TrustedProxies};
+use serde_json::Value;
+use tokio::sync::{broadcast, oneshot};
+use tokio::time::Instant;
+
+use crate::access::{Gate, Tokens};
+use crate::admin::{Admin, Annotator, Inner};
+use crate::watch;
+use crate::webrtc::WebRtc;
+
+/// Builder of [`Admin`].
+pub struct AdminBuilder {
+    root: SupervisorRef,
+    webrtc: WebRtc,
+    annotators: Vec<Box<Annotator>>,
+    sources: Vec<Arc<dyn MetricSource>>,
+    tokens: Tokens,
+    proxies: TrustedProxies,
+}
+
+impl Admin {
+    /// Creates a builder for the tree below this supervisor.
+    pub fn builder(root: SupervisorRef) -> AdminBuilder {
+        AdminBuilder {
+            root,
+            webrtc: WebRtc::default(),
+            annotators: Vec::new(),
+            sources: Vec::new(),
+            tokens: Tokens::default(),
+            proxies: TrustedProxies::default(),
+        }
+    }
+}
+
+impl AdminBuilder {
+    /// Adds these peer connections to the tree, with their details. If they run in a tree of their own, that is shown
+    /// as a child of the root.
+    #[cfg(feature = "webrtc")]
+    pub fn connections(mut self, connections: PeerConnections) -> Self {
+        self.webrtc.show(connections);
+        self
+    }
+
+    /// Adds the peer connections of these owners to the tree, each below its owner: [`connections`](Self::connections)
+    /// and [`graft`](Self::graft) in one.
+    #[cfg(feature = "webrtc")]
+    pub fn webrtc(self, owners: &(impl ConnectionOwners + Clone)) -> Self {
+        let connections = owners.connections().clone();
+        let owners = owners.clone();
+        self.connections(connections).graft(move || owners.owned())
+    }
+
+    /// Sets a function that adds details to actors: the members of a returned object are added to the
+    /// [details](Tree::details) of the actor; any other value is added as `note`. It is called for each actor in each
+    /// sample, so it must not wait.
+    pub fn annotate(
+        mut self,
+        annotate: impl Fn(&TreeSnapshot) -> Option<Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.annotators.push(Box::new(annotate));
+        self
+    }
+
+    /// Sets a function that shows peer connections, and their handshakes, below the actors that own them: it returns
+    /// pairs of such an actor's id and its peer connection. It is called in each sample, so it must not wait.
+    #[cfg(feature = "webrtc")]
+    pub fn graft(
+        mut self,
+        owned: impl Fn() -> Vec<(String, PeerConnectionId)> + Send + Sync + 'static,
+    ) -> Self {
+        self.webrtc.add_owners(owned);
+        self
+    }
+
+    /// Adds what a source counts and measures to the metrics, such as `Signaling::counters` of `callboard-signaling`, or
+    /// the [`SocketCounters`](callboard_websocket::SocketCounters) of an application's own route. Those of several
+    /// sources are summed.
+    pub fn counters(mut self, source: Arc<impl MetricSource>) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// Sets the token that authorizes clients from any address for everything, as `Authorization: Bearer …` or
+    /// `?token=…`; others get 401. An empty token is never valid. Default: none; only this machine has access.
+    pub fn token(self, token: impl Into<String>) -> Self {
+        Self { tokens: Tokens { full: Some(token.into()), ..self.tokens }, ..self }
+    }
+
+    /// Sets the token that authorizes clients from any address to read the tree, its stream, recoveries and metrics; it
+    /// allows no change, and a `POST` gets 403. For Prometheus, or a page that only reads. Without
+    /// [`token`](Self::token), requests from this machine without a token are answered as before. An empty token is
+    /// never valid. Default: none.
+    pub fn read_token(self, token: impl Into<String>) -> Self {
+        Self { tokens: Tokens { read: Some(token.into()), ..self.tokens }, ..self }
+    }
+
+    /// Sets the reverse proxies whose `Forwarded` and `X-Forwarded-For` are trusted: the address in them decides
+    /// whether a request is from this machine, and which address wrong tokens are counted for. Default: none; without a
+    /// token, requests through a proxy are not answered.
+    pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Creates the admin routes. They watch the tree from now on, on this thread, which must belong to an actix
+    /// [`System`](actix::System).
+    pub fn build(self) -> Admin {
+        let Self { root, webrtc, annotators, sources, tokens, proxies } = self;
+        let (end, ended) = oneshot::channel();
+        let inner = Arc::new(Inner {
+            root,
+            webrtc,
+            annotators,
+            sources,
+            access: Gate::new(tokens, proxies),
+            sample: tokio::sync::Mutex::default(),
+            tally: Mutex::default(),
+            table: Mutex::default(),
+            told: broadcast::channel(TOLD).0,
+            streams: Arc::default(),
+            began: Instant::now(),
+            _end: end,
+        });
+        watch::begin(&inner, ended);
+        Admin { inner }
+    }
+}
+
+/// Number of events that wait while a stream's thread is busy.
+const TOLD: usize = 1_024;

@@ -1,0 +1,48 @@
+//! Metrics that a route reports, for whoever shows them.
+
+use crate::counters::SocketCounters;
+use crate::histogram::Durations;
+
+/// Source of metrics: counts events, measures durations, knows kinds of actors.
+pub trait MetricSource: Send + Sync + 'static {
+    /// Returns the counted events, each with its name. `opened` and `ended` are those of WebSockets.
+    fn events(&self) -> Vec<(&'static str, u64)>;
+
+    /// Returns the measured durations. Default: none.
+    fn durations(&self) -> Vec<NamedDurations> {
+        Vec::new()
+    }
+
+    /// Returns the kinds of actors whose number is worth a metric. Default: none.
+    fn actors(&self) -> Vec<ActorKind> {
+        Vec::new()
+    }
+}
+
+/// Durations of one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedDurations {
+    /// Name of the metric, without a unit.
+    pub name: &'static str,
+    /// What was measured, in a sentence without a full stop.
+    pub help: &'static str,
+    /// The durations.
+    pub durations: Durations,
+}
+
+/// A kind of actors, counted while they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorKind {
+    /// Name of the metric.
+    pub name: &'static str,
+    /// What is counted, in a sentence without a full stop.
+    pub help: &'static str,
+    /// How the names of their Rust types begin.
+    pub type_name: &'static str,
+}
+
+impl MetricSource for SocketCounters {
+    fn events(&self) -> Vec<(&'static str, u64)> {
+        self.snapshot().collect()
+    }
+}
