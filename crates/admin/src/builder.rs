@@ -79,8 +79,8 @@ impl AdminBuilder {
         self
     }
 
-    /// Adds what a source counts and measures to the metrics, such as `Signaling::counters` of `callboard-signaling`, or
-    /// the [`SocketCounters`](callboard_websocket::SocketCounters) of an application's own route. Those of several
+    /// Adds what a source counts and measures to the metrics, such as `Signaling::counters` of `callboard-signaling`,
+    /// or the [`SocketCounters`](callboard_websocket::SocketCounters) of an application's own route. Those of several
     /// sources are summed.
     pub fn counters(mut self, source: Arc<impl MetricSource>) -> Self {
         self.sources.push(source);

@@ -32,8 +32,8 @@
 //! | `GET /healthz` | liveness: 200. Needs no authorization |
 //! | `GET /readyz` | readiness: 200, or 503 while the root or one of its permanent children is down. Needs no authorization; only authorized clients see what is down |
 //!
-//! With the feature `webrtc`, peer connections are shown below the actors that own them, with their details, metrics and
-//! faults.
+//! With the feature `webrtc`, peer connections are shown below the actors that own them, with their details, metrics
+//! and faults.
 
 mod access;
 mod admin;

@@ -12,6 +12,6 @@ pub trait ConnectionOwners: Send + Sync + 'static {
     fn owned(&self) -> Vec<(String, PeerConnectionId)>;
 }
 
-/// Beginning of the id of an actor that owns the peer connection of another one, beside which it runs; the id of that one
-/// follows.
+/// Beginning of the id of an actor that owns the peer connection of another one, beside which it runs; the id of that
+/// one follows.
 pub const OWNER_PREFIX: &str = "webrtc:";
