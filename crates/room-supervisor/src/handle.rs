@@ -2,7 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use callboard_outbox::{CloseFrame, Outbox};
 use callboard_supervision::{ChildSpec, StartChildError, SupervisorRef};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop, Told};
 use crate::auth::AuthData;
@@ -40,6 +41,10 @@ pub(crate) struct Shared {
     roster: Mutex<Roster>,
     actor: ArcSwapOption<Addr<RoomActor>>,
     node: ArcSwapOption<SupervisorRef>,
+    /// Whether the room's name is registered for it.
+    registered: AtomicBool,
+    /// Wakes those that wait until the room runs, is closed, or has freed its name.
+    changes: Notify,
     /// Number of messages of the application that the room has not handled.
     told: AtomicUsize,
 }
@@ -47,8 +52,9 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(name: Arc<str>, kind: TypeId) -> Arc<Self> {
         let (actor, node) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        let told = AtomicUsize::new(0);
-        Arc::new(Self { name, kind, roster: Mutex::default(), actor, node, told })
+        let (registered, changes) = (AtomicBool::new(false), Notify::new());
+        let (roster, told) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { name, kind, roster, actor, node, registered, changes, told })
     }
 
     pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -63,6 +69,13 @@ impl Shared {
 
     pub(crate) fn runs_as(&self, actor: Option<Addr<RoomActor>>) {
         self.actor.store(actor.map(Arc::new));
+        self.changes.notify_waiters();
+    }
+
+    /// Records whether the room's name is registered for it.
+    pub(crate) fn set_registered(&self, registered: bool) {
+        self.registered.store(registered, Ordering::Release);
+        self.changes.notify_waiters();
     }
 
     pub(crate) fn stands_at(&self, node: SupervisorRef) {
@@ -72,12 +85,14 @@ impl Shared {
     /// Closes the room in good order: tells all peers that it is gone.
     pub(crate) fn close(&self, details: &Value, close: CloseFrame) {
         let members = self.roster().close();
+        self.changes.notify_waiters();
         tell_closed(&members, details, close);
     }
 
     /// Closes a room that nothing runs of any more: tells all peers that it is gone.
     pub(crate) fn give_up(&self, details: &Value, close: CloseFrame) {
         let members = self.roster().give_up();
+        self.changes.notify_waiters();
         tell_closed(&members, details, close);
     }
 
@@ -227,17 +242,32 @@ impl RoomHandle {
     /// [`StartChildError`]
     pub async fn start_peer(&self, spec: ChildSpec) -> Result<(), StartChildError> {
         // While the room is being opened or restarted, its name is found before the room is up.
-        _ = timeout(STARTING, self.is_up()).await;
+        _ = timeout(STARTING, self.running()).await;
         match self.supervisor() {
             Some(supervisor) => supervisor.start_child(spec).await.map(|_| ()),
             None => Err(callboard_supervision::NoSupervisorError.into()),
         }
     }
 
-    /// Resolves when the room runs, or is closed.
-    async fn is_up(&self) {
-        while !self.is_running() && !self.shared.roster().is_closed() {
-            sleep(LOOK).await;
+    /// Resolves when the room runs, or is closed for good.
+    pub async fn running(&self) {
+        self.wait_until(|room| room.is_running() || room.is_closed()).await;
+    }
+
+    /// Resolves when the name of the room is free: nothing of it runs any more, and another room can take the name. At
+    /// once if the room never had its name.
+    pub async fn freed(&self) {
+        self.wait_until(|room| !room.shared.registered.load(Ordering::Acquire)).await;
+    }
+
+    async fn wait_until(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            // Before the check, so that no change is missed.
+            let change = self.shared.changes.notified();
+            if holds(self) {
+                return;
+            }
+            change.await;
         }
     }
 
@@ -414,8 +444,6 @@ impl Counted for RoomHandle {
 
 /// Longest wait for a room's start.
 const STARTING: Duration = Duration::from_secs(5);
-/// Interval between checks whether the room has started.
-const LOOK: Duration = Duration::from_millis(2);
 /// Number of messages of one peer, or of the application, that may wait for a room: at least as many as a client may
 /// send at once by default, and a bound on the room's mailbox.
 const MAX_IN_FLIGHT: usize = 1_024;

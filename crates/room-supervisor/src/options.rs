@@ -246,9 +246,11 @@ impl Tenancy {
             return Ok(());
         }
         let room = RoomHandle { shared: Arc::clone(&self.shared) };
-        self.registry
-            .register(&self.shared.name, room)
-            .map_err(|error| StartError::failed(error.to_string()))
+        self.shared.set_registered(true);
+        self.registry.register(&self.shared.name, room).map_err(|error| {
+            self.shared.set_registered(false);
+            StartError::failed(error.to_string())
+        })
     }
 
     fn holds_name(&self) -> bool {
@@ -262,6 +264,7 @@ impl Drop for Tenancy {
         if self.holds_name() {
             self.registry.unregister(&self.shared.name);
         }
+        self.shared.set_registered(false);
         // No peers are left here if the room was closed in good order.
         self.shared.give_up(&"crashed".into(), CloseFrame::ROOM_FAILED);
     }

@@ -198,6 +198,7 @@ async fn a_stopped_room_has_told_everyone_and_its_name_is_free() {
     );
     a.expect_close(CloseFrame::NORMAL).await;
     assert!(rooms.lookup("demo").is_none());
+    room.freed().await;
     assert_eq!(counts.read(), (1, 1, 0, 1), "on_terminate ran, and no new room began");
     assert_eq!(a.say("hello", To::All), Err(ForwardError::RoomUnavailable));
     rooms.start_supervised(RoomOptions::<Probe>::new("demo", counts)).await.unwrap();

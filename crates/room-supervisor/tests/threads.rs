@@ -239,17 +239,15 @@ async fn an_opening_goes_on_when_its_caller_has_gone_and_leaves_nothing_if_it_fa
         opening.abort();
     }
 
+    let (slow, refusing) = (rooms.lookup("slow").unwrap(), rooms.lookup("refusing").unwrap());
+    assert!(!slow.is_running());
+
     drop(keeper);
 
-    let settled =
-        || rooms.names() == ["slow"] && rooms.lookup("slow").is_some_and(|room| room.is_running());
-    within(async {
-        while !settled() {
-            // There is no event when a name is free again, so this polls.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    within(slow.running()).await;
+    within(refusing.freed()).await;
+    assert!(slow.is_running());
+    assert_eq!(rooms.names(), ["slow"]);
     let error = rooms.find_or_open("refusing").await.unwrap_err();
     assert!(error.to_string().contains("not today"), "{error}");
     within(tree.stop()).await;

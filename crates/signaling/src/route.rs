@@ -332,9 +332,9 @@ async fn reserve<P: Peer>(
         if let Ok(membership) = room.reserve(new()) {
             return Ok((room, Arc::new(membership)));
         }
-        room.ended().await;
-        // Its name is free once its supervisor has handled its end, if that ever happens.
-        sleep(RESERVE_RETRY).await;
+        room.freed().await;
+        // A registry of the application's own may still have it.
+        tokio::task::yield_now().await;
     }
 }
 
