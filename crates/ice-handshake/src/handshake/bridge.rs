@@ -19,7 +19,7 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
-use super::ciphers::WhenUsed;
+use super::ciphers::LazyCiphers;
 use super::dtls::Engine;
 use super::{Finished, HandshakeData, HandshakeError, Role};
 use crate::Label;
@@ -33,7 +33,7 @@ pub fn crypto_provider() -> CryptoProvider {
     static BRIDGED: Bridged = Bridged;
     CryptoProvider {
         dtls_provider: &BRIDGED,
-        srtp_provider: &WhenUsed,
+        srtp_provider: &LazyCiphers,
         ..str0m::crypto::from_feature_flags()
     }
 }

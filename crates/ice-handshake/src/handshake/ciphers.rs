@@ -13,12 +13,12 @@ use str0m::crypto::{
 
 /// SRTP provider: str0m's own, with ciphers that are created when they are used.
 #[derive(Debug)]
-pub(super) struct WhenUsed;
+pub(super) struct LazyCiphers;
 
 static INNER: LazyLock<&'static dyn SrtpProvider> =
     LazyLock::new(|| str0m::crypto::from_feature_flags().srtp_provider);
 
-impl SrtpProvider for WhenUsed {
+impl SrtpProvider for LazyCiphers {
     fn aes_128_cm_sha1_80(&self) -> &'static dyn SupportedAes128CmSha1_80 {
         // These ciphers keep nothing but their key.
         INNER.aes_128_cm_sha1_80()
@@ -41,13 +41,13 @@ impl SrtpProvider for WhenUsed {
     }
 }
 
-impl SupportedAeadAes128Gcm for WhenUsed {
+impl SupportedAeadAes128Gcm for LazyCiphers {
     fn create_cipher(&self, key: [u8; 16], encrypt: bool) -> Box<dyn AeadAes128GcmCipher> {
         Box::new(Cipher::<dyn AeadAes128GcmCipher, 16>::Key(key, encrypt))
     }
 }
 
-impl SupportedAeadAes256Gcm for WhenUsed {
+impl SupportedAeadAes256Gcm for LazyCiphers {
     fn create_cipher(&self, key: [u8; 32], encrypt: bool) -> Box<dyn AeadAes256GcmCipher> {
         Box::new(Cipher::<dyn AeadAes256GcmCipher, 32>::Key(key, encrypt))
     }

@@ -11,7 +11,7 @@ use super::engine::EngineSpec;
 use super::generation::Generation;
 use super::records::{HANDSHAKE_FAILURE, Numbers, only_fitting};
 use super::srtp::Substitution;
-use super::{DtlsCounters, Judge};
+use super::{CertificateCheck, DtlsCounters};
 
 /// Active side of one handshake.
 pub(crate) struct Active {
@@ -57,11 +57,11 @@ impl Active {
         }
     }
 
-    pub(crate) fn hear(
+    pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
         datagram: &[u8],
-        judge: Judge<'_>,
+        is_acceptable: CertificateCheck<'_>,
         counters: &mut DtlsCounters,
     ) -> Progress {
         let Some(datagram) = only_fitting(datagram, Role::Client, counters) else {
@@ -70,7 +70,7 @@ impl Active {
         let mut progress = Progress::default();
         for generation in &mut self.generations {
             if progress.completed.is_none() {
-                progress.merge(generation.hear(now, &datagram, judge, counters));
+                progress.merge(generation.handle_datagram(now, &datagram, is_acceptable, counters));
             }
         }
         self.sent(progress)

@@ -42,13 +42,13 @@ impl Attempt {
 
     /// Passes a datagram to the engine; returns its output. A datagram that the engine refuses is counted: only the
     /// handshake's deadline ends an attempt, not one bad record.
-    pub(super) fn tell(
+    pub(super) fn feed(
         &mut self,
         now: Instant,
         datagram: &[u8],
         counters: &mut DtlsCounters,
     ) -> Progress {
-        if let Err(error) = self.engine.hear(now, datagram) {
+        if let Err(error) = self.engine.handle_datagram(now, datagram) {
             counters.refused += 1;
             log::debug!("{}a record was refused: {error}", self.label);
         }

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::Judge;
+use super::CertificateCheck;
 use super::provider::verify;
 use super::records::{
     CERTIFICATE, CERTIFICATE_VERIFY, CLIENT_KEY_EXCHANGE, Record, SERVER_HELLO_DONE, number,
@@ -47,7 +47,11 @@ impl ClientFlight {
     }
 
     /// Handles a datagram; returns the client's messages when they are found, each as a datagram.
-    pub(super) fn hear(&mut self, datagram: &[u8], judge: Judge<'_>) -> Option<[Bytes; 3]> {
+    pub(super) fn handle_datagram(
+        &mut self,
+        datagram: &[u8],
+        is_acceptable: CertificateCheck<'_>,
+    ) -> Option<[Bytes; 3]> {
         let first = self.first;
         let place = |kind| match kind {
             CERTIFICATE => Some(first),
@@ -56,11 +60,15 @@ impl ClientFlight {
             _ => None,
         };
         let new = self.store.add(datagram, |kind, sequence| place(kind) == Some(sequence));
-        new.iter().rev().find_map(|heard| self.complete(heard, judge))
+        new.iter().rev().find_map(|message| self.complete(message, is_acceptable))
     }
 
     /// Tries the combinations of messages to which this one may belong.
-    fn complete(&mut self, new: &UnprovenMessage, judge: Judge<'_>) -> Option<[Bytes; 3]> {
+    fn complete(
+        &mut self,
+        new: &UnprovenMessage,
+        is_acceptable: CertificateCheck<'_>,
+    ) -> Option<[Bytes; 3]> {
         let candidates = |kind| match kind == new.kind {
             true => vec![new.clone()],
             false => self.store.nearest(kind, new.arrival),
@@ -70,7 +78,7 @@ impl ClientFlight {
         if verifies.is_empty() || exchanges.is_empty() {
             return None;
         }
-        let certificates = self.checks.choose(candidates(CERTIFICATE), judge);
+        let certificates = self.checks.choose(candidates(CERTIFICATE), is_acceptable);
         let near = self.checks.nearest();
         for verify in verifies.iter().take(near) {
             // A CertificateVerify that came together with a key exchange belongs to it.

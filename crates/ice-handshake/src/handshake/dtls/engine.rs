@@ -144,8 +144,12 @@ impl Engine {
     }
 
     /// Handles a datagram as it was on the wire.
-    pub(crate) fn hear(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
-        let datagram = &*self.heard(datagram);
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+    ) -> Result<(), dimpl::Error> {
+        let datagram = &*self.admissible(datagram);
         let rewritten =
             self.context.substitution.as_ref().and_then(|rewrite| rewrite.to_engine(datagram));
         let (dtls, now) = (&mut self.dtls, self.pace.pass(now));
@@ -166,7 +170,7 @@ impl Engine {
     /// Returns the part of a datagram that the engine may hear. When an engine of DTLS 1.3 is connected, its peer has
     /// all keys and says nothing new in the clear; but each hello and each Finished in the clear would make the engine
     /// repeat its last flight: for any sender, and at the cost of its repetitions.
-    fn heard<'a>(&self, datagram: &'a [u8]) -> Cow<'a, [u8]> {
+    fn admissible<'a>(&self, datagram: &'a [u8]) -> Cow<'a, [u8]> {
         if self.pace.is_connected() && self.version() == Version::Dtls13 {
             return protected(datagram);
         }
@@ -296,7 +300,7 @@ impl DtlsInstance for Engine {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.dtls.handle_packet(&self.heard(packet))
+        self.dtls.handle_packet(&self.admissible(packet))
     }
 
     fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {

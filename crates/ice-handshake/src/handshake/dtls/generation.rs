@@ -23,7 +23,7 @@ use super::requests::{Choice, Requests};
 use super::rivals::Rivals;
 use super::server_flight::ServerFlight;
 use super::srtp::Substitution;
-use super::{DtlsCounters, Judge, Version};
+use super::{CertificateCheck, DtlsCounters, Version};
 
 /// One ClientHello, and the engines that have sent it.
 pub(super) struct Generation {
@@ -39,18 +39,18 @@ pub(super) struct Generation {
     /// Engine that has heard nothing but the heeded request, and repeats its hello.
     speaker: Option<Box<Attempt>>,
     flight: ServerFlight,
-    trials: Trials,
+    trials: TrialRecords,
     /// With a pre-shared key, where nothing is signed: engines in place of all of these; below it, whether they have
     /// answered.
     rivals: Option<Box<Rivals>>,
     answered: bool,
     /// What the server has proven, and the engine that has been given it.
-    adopted: Option<Adopted>,
+    adopted: Option<ProvenServer>,
     /// Whether it sends nothing any more of its own accord, but still listens.
     silent: bool,
 }
 
-struct Adopted {
+struct ProvenServer {
     attempt: Box<Attempt>,
     version: Version,
     /// Bodies of the server's ServerHello and ServerKeyExchange, which show that a datagram is the server's.
@@ -61,7 +61,7 @@ struct Adopted {
 
 /// ServerHellos of DTLS 1.3, and the encrypted records that they might open.
 #[derive(Default)]
-struct Trials {
+struct TrialRecords {
     engines: VecDeque<(Box<Attempt>, Bytes)>,
     /// Encrypted records that came before their ServerHello.
     early: VecDeque<Bytes>,
@@ -96,7 +96,7 @@ impl Generation {
             heeded: None,
             speaker,
             flight: ServerFlight::new(client_random, 0),
-            trials: Trials::default(),
+            trials: TrialRecords::default(),
             rivals,
             answered: false,
             adopted: None,
@@ -105,36 +105,36 @@ impl Generation {
         Ok((generation, progress))
     }
 
-    pub(super) fn hear(
+    pub(super) fn handle_datagram(
         &mut self,
         now: Instant,
         datagram: &Bytes,
-        judge: Judge<'_>,
+        is_acceptable: CertificateCheck<'_>,
         counters: &mut DtlsCounters,
     ) -> Progress {
         if self.adopted.is_some() {
-            return self.tell_adopted(now, datagram, counters);
+            return self.feed_proven(now, datagram, counters);
         }
         if self.heeded.is_none() && !self.answered {
-            if self.requests.hear(now, datagram) {
+            if self.requests.handle_datagram(now, datagram) {
                 return Progress::default();
             }
             self.requests.note_noise();
         }
         if let Some(rivals) = &mut self.rivals {
-            let progress = rivals.hear(now, datagram.clone(), counters);
+            let progress = rivals.handle_datagram(now, datagram.clone(), counters);
             self.answered |= !progress.packets.is_empty();
             return progress;
         }
         if self.spec.version != EngineVersion::Dtls13
-            && let Some(flight) = self.flight.hear(now, datagram, judge)
+            && let Some(flight) = self.flight.handle_datagram(now, datagram, is_acceptable)
         {
             let progress = self.adopt12(now, &flight, counters);
             // Encrypted records that came right after the flight.
             return self.then_tell(now, datagram, progress, counters);
         }
         if self.spec.version != EngineVersion::Dtls12 {
-            return self.hear13(now, datagram, counters);
+            return self.handle_datagram13(now, datagram, counters);
         }
         Progress::default()
     }
@@ -205,12 +205,12 @@ impl Generation {
     fn heed(&mut self, now: Instant, request: Bytes, counters: &mut DtlsCounters) -> Progress {
         if let Some(rivals) = &mut self.rivals {
             self.heeded = Some(request.clone());
-            return rivals.hear(now, request, counters);
+            return rivals.handle_datagram(now, request, counters);
         }
         let Some(mut speaker) = self.speaker.take().or_else(|| self.another(now, counters)) else {
             return Progress::default();
         };
-        let progress = speaker.tell(now, &request, counters);
+        let progress = speaker.feed(now, &request, counters);
         if progress.packets.is_empty() {
             // The engine refuses this request: wait for a better one.
             self.requests.forget(now, &request);
@@ -222,7 +222,7 @@ impl Generation {
         self.speaker = Some(speaker);
         self.heeded = Some(request);
         self.flight = ServerFlight::new(self.client_random, 1);
-        self.trials = Trials::default();
+        self.trials = TrialRecords::default();
         progress
     }
 
@@ -235,7 +235,7 @@ impl Generation {
             made.inspect_err(|error| log::warn!("{label}no DTLS engine: {error}")).ok()?;
         _ = attempt.drain();
         if let Some(request) = &self.heeded {
-            _ = attempt.tell(now, request, counters);
+            _ = attempt.feed(now, request, counters);
         }
         Some(Box::new(attempt))
     }
@@ -247,7 +247,7 @@ impl Generation {
         };
         let mut progress = Progress::default();
         for message in flight {
-            progress.merge(attempt.tell(now, message, counters));
+            progress.merge(attempt.feed(now, message, counters));
         }
         // The engine sends its keys first: from then on it expects encrypted records.
         let messages =
@@ -257,21 +257,26 @@ impl Generation {
         let proof =
             messages().filter(shows).map(|message| Bytes::copy_from_slice(message.body)).collect();
         let done = messages().map(|message| message.sequence).max().unwrap_or_default();
-        progress.merge(attempt.tell(now, &CHANGE_CIPHER_SPEC, counters));
-        self.adopt(Adopted { attempt, version: Version::Dtls12, proof, done });
+        progress.merge(attempt.feed(now, &CHANGE_CIPHER_SPEC, counters));
+        self.adopt(ProvenServer { attempt, version: Version::Dtls12, proof, done });
         progress
     }
 
-    fn adopt(&mut self, adopted: Adopted) {
+    fn adopt(&mut self, adopted: ProvenServer) {
         log::debug!("{}a server of {:?} has proven itself", self.spec.label, adopted.version);
         self.adopted = Some(adopted);
         self.speaker = None;
-        self.trials = Trials::default();
+        self.trials = TrialRecords::default();
         self.flight = ServerFlight::new(self.client_random, 0);
     }
 
     /// Tries which ServerHello and which encrypted records of a datagram of DTLS 1.3 belong together.
-    fn hear13(&mut self, now: Instant, datagram: &Bytes, counters: &mut DtlsCounters) -> Progress {
+    fn handle_datagram13(
+        &mut self,
+        now: Instant,
+        datagram: &Bytes,
+        counters: &mut DtlsCounters,
+    ) -> Progress {
         let expected = u16::from(self.heeded.is_some());
         let hello = records(datagram).flat_map(Record::messages).find(|message| {
             message.sequence == expected && message.is_whole() && is_dtls13(message)
@@ -293,10 +298,10 @@ impl Generation {
         let Some(mut attempt) = speaker.or_else(|| self.another(now, counters)) else {
             return Progress::default();
         };
-        let mut progress = attempt.tell(now, &hello, counters);
+        let mut progress = attempt.feed(now, &hello, counters);
         let early = std::mem::take(&mut self.trials.early);
         for record in early.iter().chain(&encrypted) {
-            progress.merge(attempt.tell(now, record, counters));
+            progress.merge(attempt.feed(now, record, counters));
         }
         if attempt.opened() {
             return self.adopt13(attempt, &hello, progress);
@@ -320,7 +325,7 @@ impl Generation {
     ) -> Progress {
         for record in encrypted {
             for at in (0..self.trials.engines.len()).rev() {
-                let progress = self.trials.engines[at].0.tell(now, record, counters);
+                let progress = self.trials.engines[at].0.feed(now, record, counters);
                 if self.trials.engines[at].0.opened()
                     && let Some((attempt, hello)) = self.trials.engines.remove(at)
                 {
@@ -350,7 +355,7 @@ impl Generation {
             return progress;
         }
         let proof = vec![hello.clone()];
-        self.adopt(Adopted { attempt, version: Version::Dtls13, proof, done: 0 });
+        self.adopt(ProvenServer { attempt, version: Version::Dtls13, proof, done: 0 });
         progress
     }
 
@@ -362,13 +367,13 @@ impl Generation {
         counters: &mut DtlsCounters,
     ) -> Progress {
         if self.adopted.is_some() {
-            progress.merge(self.tell_adopted(now, datagram, counters));
+            progress.merge(self.feed_proven(now, datagram, counters));
         }
         progress
     }
 
     /// Passes encrypted records to the engine, and repetitions of the server's flight.
-    fn tell_adopted(
+    fn feed_proven(
         &mut self,
         now: Instant,
         datagram: &Bytes,
@@ -377,14 +382,14 @@ impl Generation {
         let mut progress = Progress::default();
         let Some(adopted) = &mut self.adopted else { return progress };
         for record in records(datagram).filter(|record| record.is_encrypted(adopted.version)) {
-            progress.merge(adopted.attempt.tell(now, record.0, counters));
+            progress.merge(adopted.attempt.feed(now, record.0, counters));
         }
         let shown = |message: Message<'_>| adopted.proof.iter().any(|proof| *proof == message.body);
         if adopted.version == Version::Dtls12
             && records(datagram).flat_map(Record::messages).any(shown)
         {
             let done = as_datagram(SERVER_HELLO_DONE, adopted.done, &[]);
-            progress.merge(adopted.attempt.tell(now, &done, counters));
+            progress.merge(adopted.attempt.feed(now, &done, counters));
         }
         if adopted.attempt.is_connected()
             && let Some(adopted) = self.adopted.take()
@@ -395,7 +400,7 @@ impl Generation {
     }
 }
 
-impl Trials {
+impl TrialRecords {
     fn is_empty(&self) -> bool {
         self.engines.is_empty()
     }

@@ -263,7 +263,7 @@ enum Side {
 
 /// Predicate on whether a certificate may be the peer's: it has one of the fingerprints that were told, or none was
 /// told yet.
-type Judge<'a> = &'a dyn Fn(&[u8]) -> bool;
+type CertificateCheck<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 /// Rules for accepting a peer's certificate.
 struct Verification {
@@ -405,10 +405,15 @@ impl Handshake for DtlsHandshake {
 
     fn recv_from_peer(&mut self, now: Instant, datagram: &[u8]) -> Step {
         let verify = self.verify.as_ref();
-        let judge = |certificate: &[u8]| verify.is_none_or(|verify| verify.may_be(certificate));
+        let is_acceptable =
+            |certificate: &[u8]| verify.is_none_or(|verify| verify.may_be(certificate));
         let progress = match &mut self.side {
-            Side::Active(active) => active.hear(now, datagram, &judge, &mut self.counters),
-            Side::Passive(passive) => passive.hear(now, datagram, &judge, &mut self.counters),
+            Side::Active(active) => {
+                active.handle_datagram(now, datagram, &is_acceptable, &mut self.counters)
+            }
+            Side::Passive(passive) => {
+                passive.handle_datagram(now, datagram, &is_acceptable, &mut self.counters)
+            }
         };
         self.step(progress)
     }

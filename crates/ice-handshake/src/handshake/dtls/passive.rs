@@ -27,7 +27,7 @@ use super::records::{
 };
 use super::rivals::Rivals;
 use super::srtp::{SrtpProfile, Substitution};
-use super::{DtlsCounters, Judge, Version};
+use super::{CertificateCheck, DtlsCounters, Version};
 
 /// Passive side of one handshake.
 pub(crate) struct Passive {
@@ -38,25 +38,25 @@ pub(crate) struct Passive {
     cookies: Cookies,
     pieces: Pieces,
     /// Last request for the cookie, until a client shows it.
-    asked: Option<Asked>,
+    asked: Option<RepeatedRequest>,
     /// Whether a hello has come that has what DTLS 1.3 needs.
     shares_seen: bool,
     /// Second hello in pieces; some may be a forger's.
-    doubtful: Option<Doubtful>,
+    doubtful: Option<UnprovenHello>,
     /// Clients that have shown the cookie (or need not), the latest last.
     clients: Vec<Client>,
     numbers: Numbers,
 }
 
 /// Request that is repeated, since clients repeat their hello only after a second (RFC 6347 §4.2.4.1).
-struct Asked {
+struct RepeatedRequest {
     request: Bytes,
     due: Instant,
     pause: Duration,
 }
 
 /// Hello that shows the cookie, and is taken for the client's if nothing better comes.
-struct Doubtful {
+struct UnprovenHello {
     since: Instant,
     due: Instant,
     sequence: u16,
@@ -67,10 +67,10 @@ struct Doubtful {
 struct Client {
     random: Vec<u8>,
     hello: Bytes,
-    talk: Talk,
+    talk: ClientHandshake,
 }
 
-enum Talk {
+enum ClientHandshake {
     /// Handshake by certificates.
     Proven {
         attempt: Box<Attempt>,
@@ -106,11 +106,11 @@ impl Passive {
         }
     }
 
-    pub(crate) fn hear(
+    pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
         datagram: &[u8],
-        judge: Judge<'_>,
+        is_acceptable: CertificateCheck<'_>,
         counters: &mut DtlsCounters,
     ) -> Progress {
         let Some(datagram) = only_fitting(datagram, Role::Server, counters) else {
@@ -127,7 +127,7 @@ impl Passive {
             let mut asked = false;
             let latest = hellos().filter(|hello| hello.sequence == latest);
             for hello in latest.take(IN_A_DATAGRAM) {
-                progress.merge(self.hear_hello(now, &hello, &mut asked, counters));
+                progress.merge(self.handle_hello(now, &hello, &mut asked, counters));
                 if hello.is_whole() {
                     break;
                 }
@@ -136,7 +136,7 @@ impl Passive {
             // Only the engines can tell which client has sent it.
             for at in 0..self.clients.len() {
                 if progress.completed.is_none() {
-                    progress.merge(self.tell(at, now, &datagram, judge, counters));
+                    progress.merge(self.feed(at, now, &datagram, is_acceptable, counters));
                 }
             }
         }
@@ -145,7 +145,8 @@ impl Passive {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, counters: &mut DtlsCounters) -> Progress {
         let mut progress = Progress::default();
-        if let Some(Doubtful { sequence, body, .. }) = self.doubtful.take_if(|one| one.due <= now)
+        if let Some(UnprovenHello { sequence, body, .. }) =
+            self.doubtful.take_if(|one| one.due <= now)
             && let Some(hello) = Hello::parse(&body)
         {
             progress.merge(self.accept(now, sequence, &body, &hello, counters));
@@ -157,10 +158,10 @@ impl Passive {
         }
         for client in &mut self.clients {
             match &mut client.talk {
-                Talk::Proven { attempt, .. } => {
+                ClientHandshake::Proven { attempt, .. } => {
                     progress.merge(attempt.handle_timeout(now));
                 }
-                Talk::Rivals(rivals) => progress.merge(rivals.handle_timeout(now)),
+                ClientHandshake::Rivals(rivals) => progress.merge(rivals.handle_timeout(now)),
             }
         }
         // Another client may come, as long as there is time.
@@ -170,8 +171,8 @@ impl Passive {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let of_clients = self.clients.iter().filter_map(|client| match &client.talk {
-            Talk::Proven { attempt, .. } => attempt.poll_timeout(),
-            Talk::Rivals(rivals) => rivals.poll_timeout(),
+            ClientHandshake::Proven { attempt, .. } => attempt.poll_timeout(),
+            ClientHandshake::Rivals(rivals) => rivals.poll_timeout(),
         });
         let asked = self.asked.as_ref().map(|asked| asked.due);
         of_clients.chain(asked).chain(self.doubtful.as_ref().map(|one| one.due)).min()
@@ -179,7 +180,7 @@ impl Passive {
 
     /// Handles a hello, or a piece of one; `asked` says whether a hello of the same datagram has been answered with a
     /// request already.
-    fn hear_hello(
+    fn handle_hello(
         &mut self,
         now: Instant,
         message: &Message<'_>,
@@ -187,7 +188,7 @@ impl Passive {
         counters: &mut DtlsCounters,
     ) -> Progress {
         if message.is_whole() {
-            return self.hear_whole(now, message.sequence, message.body, None, counters);
+            return self.handle_whole_hello(now, message.sequence, message.body, None, counters);
         }
         let mut progress = Progress::default();
         for Whole { body, again } in self.pieces.add(message) {
@@ -201,19 +202,31 @@ impl Passive {
                     false if self.pieces.is_contested(message) => Some(DOUBT),
                     false => Some(OVERTAKEN),
                 };
-                progress.merge(self.hear_whole(now, message.sequence, &body, doubt, counters));
+                progress.merge(self.handle_whole_hello(
+                    now,
+                    message.sequence,
+                    &body,
+                    doubt,
+                    counters,
+                ));
             } else if std::mem::replace(asked, true) {
                 // It is answered already, whichever pieces it is put together from.
                 self.cookies.note(&body);
             } else {
-                progress.merge(self.hear_whole(now, message.sequence, &body, None, counters));
+                progress.merge(self.handle_whole_hello(
+                    now,
+                    message.sequence,
+                    &body,
+                    None,
+                    counters,
+                ));
             }
         }
         progress
     }
 
     /// Handles a whole hello. With a `doubt`, it may be put together from pieces of several senders.
-    fn hear_whole(
+    fn handle_whole_hello(
         &mut self,
         now: Instant,
         sequence: u16,
@@ -227,7 +240,7 @@ impl Passive {
             // A hello that the client repeats is certain. Failing that, the pieces that came nearest to each other are
             // the likeliest.
             let (since, due, body) = (now, now, body.to_vec());
-            let first = self.doubtful.get_or_insert(Doubtful { since, due, sequence, body });
+            let first = self.doubtful.get_or_insert(UnprovenHello { since, due, sequence, body });
             first.due = first.due.max(first.since + doubt);
             return Progress::default();
         }
@@ -273,7 +286,7 @@ impl Passive {
             Some(Version::Dtls13) if self.shares_seen || !known => Vec::new(),
             Some(Version::Dtls13) => {
                 let asked = self.engine(now, Version::Dtls13, body).map(|mut attempt| {
-                    attempt.tell(now, &as_datagram(CLIENT_HELLO, 0, body), counters).packets
+                    attempt.feed(now, &as_datagram(CLIENT_HELLO, 0, body), counters).packets
                 });
                 asked.unwrap_or_default()
             }
@@ -286,7 +299,7 @@ impl Passive {
             let pause = self.spec.first_retransmission;
             let due = self.asked.as_ref().map_or(now + pause, |asked| asked.due);
             let pause = self.asked.as_ref().map_or(pause, |asked| asked.pause);
-            self.asked = Some(Asked { request: request.clone(), due, pause });
+            self.asked = Some(RepeatedRequest { request: request.clone(), due, pause });
         }
         vec![request]
     }
@@ -327,8 +340,8 @@ impl Passive {
             // A repeated hello asks for our answer again.
             return match &mut client.talk {
                 _ if client.hello != datagram => Progress::default(),
-                Talk::Proven { attempt, .. } => attempt.tell(now, &datagram, counters),
-                Talk::Rivals(rivals) => rivals.hear(now, datagram, counters),
+                ClientHandshake::Proven { attempt, .. } => attempt.feed(now, &datagram, counters),
+                ClientHandshake::Rivals(rivals) => rivals.handle_datagram(now, datagram, counters),
             };
         }
         let by_hello = self.version_for(hello);
@@ -357,9 +370,9 @@ impl Passive {
             let Some(mut attempt) = self.engine(now, version, body) else { break };
             if let Some(first) = first {
                 // The engine's request is dropped: the client has been asked already.
-                _ = attempt.tell(now, &first, counters);
+                _ = attempt.feed(now, &first, counters);
             }
-            let progress = attempt.tell(now, &datagram, counters);
+            let progress = attempt.feed(now, &datagram, counters);
             if !is_answer(&progress.packets) {
                 continue;
             }
@@ -369,7 +382,7 @@ impl Passive {
             };
             debug_assert!(flight.is_some() || version == Version::Dtls13, "all of it is said");
             let (attempt, flight) = (Box::new(attempt), flight.map(Box::new));
-            let talk = Talk::Proven { attempt, version, flight, early: Vec::new() };
+            let talk = ClientHandshake::Proven { attempt, version, flight, early: Vec::new() };
             self.add(Client { random: hello.random.to_vec(), hello: datagram, talk });
             return progress;
         }
@@ -390,10 +403,10 @@ impl Passive {
             return Progress::default();
         };
         if let Some(first) = first {
-            _ = rivals.hear(now, first, counters);
+            _ = rivals.handle_datagram(now, first, counters);
         }
-        let progress = rivals.hear(now, datagram.clone(), counters);
-        let talk = Talk::Rivals(Box::new(rivals));
+        let progress = rivals.handle_datagram(now, datagram.clone(), counters);
+        let talk = ClientHandshake::Rivals(Box::new(rivals));
         self.add(Client { random: hello.random.to_vec(), hello: datagram, talk });
         progress
     }
@@ -408,37 +421,41 @@ impl Passive {
     }
 
     /// Passes what is proven to a client's engine.
-    fn tell(
+    fn feed(
         &mut self,
         at: usize,
         now: Instant,
         datagram: &Bytes,
-        judge: Judge<'_>,
+        is_acceptable: CertificateCheck<'_>,
         counters: &mut DtlsCounters,
     ) -> Progress {
         let mut progress = Progress::default();
         let (attempt, version, flight, early) = match &mut self.clients[at].talk {
-            Talk::Rivals(rivals) => return rivals.hear(now, datagram.clone(), counters),
-            Talk::Proven { attempt, version, flight, early } => (attempt, *version, flight, early),
+            ClientHandshake::Rivals(rivals) => {
+                return rivals.handle_datagram(now, datagram.clone(), counters);
+            }
+            ClientHandshake::Proven { attempt, version, flight, early } => {
+                (attempt, *version, flight, early)
+            }
         };
         let encrypted = records(datagram).filter(|record| record.is_encrypted(version));
         early.extend(encrypted.map(|record| Bytes::copy_from_slice(record.0)));
         if let Some(client_flight) = flight {
-            let Some(found) = client_flight.hear(datagram, judge) else {
+            let Some(found) = client_flight.handle_datagram(datagram, is_acceptable) else {
                 early.drain(..early.len().saturating_sub(EARLY));
                 return progress;
             };
             *flight = None;
             for message in found {
-                progress.merge(attempt.tell(now, &message, counters));
+                progress.merge(attempt.feed(now, &message, counters));
             }
-            progress.merge(attempt.tell(now, &CHANGE_CIPHER_SPEC, counters));
+            progress.merge(attempt.feed(now, &CHANGE_CIPHER_SPEC, counters));
         }
         for record in early.drain(..) {
-            progress.merge(attempt.tell(now, &record, counters));
+            progress.merge(attempt.feed(now, &record, counters));
         }
         if attempt.is_connected() {
-            let Talk::Proven { attempt, .. } = self.clients.swap_remove(at).talk else {
+            let ClientHandshake::Proven { attempt, .. } = self.clients.swap_remove(at).talk else {
                 unreachable!("it is one")
             };
             progress.completed = Some(attempt.complete());

@@ -22,7 +22,7 @@ use super::srtp::Substitution;
 /// Values shared by engines that must begin alike, which would otherwise draw them from the system's random numbers.
 #[derive(Default)]
 pub(crate) struct Shared {
-    kept: Option<Mutex<Kept>>,
+    kept: Option<Mutex<KeptValues>>,
     /// Cookie of a passive side; zeros if there is none.
     cookie: [u8; 32],
     /// Whether this is a rehearsal: nothing depends on secrets or on fresh values, so results are reused.
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
 }
 
 #[derive(Default)]
-struct Kept {
+struct KeptValues {
     /// Key shares by group, generated at first use.
     keys: Vec<(NamedGroup, Arc<PrivateKey>)>,
     /// Signatures by the digest of what is signed.
@@ -45,7 +45,7 @@ impl Shared {
         Self { kept: Some(Mutex::default()), cookie, rehearsal: false }
     }
 
-    fn kept(&self) -> Option<MutexGuard<'_, Kept>> {
+    fn kept(&self) -> Option<MutexGuard<'_, KeptValues>> {
         Some(self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -69,7 +69,7 @@ impl Shared {
             return compute();
         }
         let digest = digest_of(input);
-        let known = |kept: MutexGuard<'_, Kept>| {
+        let known = |kept: MutexGuard<'_, KeptValues>| {
             kept.known.iter().find(|(of, _)| *of == digest).map(|(_, out)| out.clone())
         };
         if let Some(out) = self.kept().and_then(known) {
@@ -128,13 +128,13 @@ pub(super) fn configure(config: dimpl::ConfigBuilder) -> Result<dimpl::Config, d
 
 /// Runs an engine's code within its context.
 pub(super) fn within<R>(context: &CryptoContext, run: impl FnOnce() -> R) -> R {
-    struct Leave(Option<CryptoContext>);
-    impl Drop for Leave {
+    struct Restore(Option<CryptoContext>);
+    impl Drop for Restore {
         fn drop(&mut self) {
             CURRENT.set(self.0.take());
         }
     }
-    let _leave = Leave(CURRENT.replace(Some(context.clone())));
+    let _leave = Restore(CURRENT.replace(Some(context.clone())));
     run()
 }
 
@@ -178,9 +178,9 @@ fn as_on_the_wire(data: &[u8]) -> Option<Vec<u8>> {
 fn provider() -> CryptoProvider {
     CryptoProvider {
         kx_groups: &[
-            &KeptKeys(NamedGroup::X25519),
-            &KeptKeys(NamedGroup::Secp256r1),
-            &KeptKeys(NamedGroup::Secp384r1),
+            &KeptKeyGroup(NamedGroup::X25519),
+            &KeptKeyGroup(NamedGroup::Secp256r1),
+            &KeptKeyGroup(NamedGroup::Secp384r1),
         ],
         signature_verification: &WireTranscript,
         key_provider: &WireTranscript,
@@ -319,7 +319,7 @@ impl HmacProvider for OneCookie {
 
 /// Key exchange group whose keys the handshake may keep.
 #[derive(Debug)]
-struct KeptKeys(NamedGroup);
+struct KeptKeyGroup(NamedGroup);
 
 struct KeptKey {
     group: NamedGroup,
@@ -328,7 +328,7 @@ struct KeptKey {
     shared: Option<Arc<Shared>>,
 }
 
-impl SupportedKxGroup for KeptKeys {
+impl SupportedKxGroup for KeptKeyGroup {
     fn name(&self) -> NamedGroup {
         self.0
     }

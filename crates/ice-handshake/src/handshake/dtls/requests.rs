@@ -65,7 +65,7 @@ impl Requests {
     }
 
     /// Notes the first request of a datagram, since no server sends two at once. Returns whether there is any.
-    pub(super) fn hear(&mut self, now: Instant, datagram: &[u8]) -> bool {
+    pub(super) fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> bool {
         let mut messages = records(datagram).flat_map(Record::messages);
         let Some(request) = messages.find(Message::is_request) else { return false };
         let of_dtls12 = request.kind == HELLO_VERIFY_REQUEST;
@@ -192,7 +192,7 @@ mod tests {
     fn the_only_one_is_heeded_after_a_round_trip() {
         let now = Instant::now();
         let mut requests = Requests::new(now, Duration::from_millis(60), EngineVersion::Auto);
-        assert!(requests.hear(now, &request(7)));
+        assert!(requests.handle_datagram(now, &request(7)));
         assert_eq!(requests.handle_timeout(now), Choice::Wait);
         let due = requests.poll_timeout().unwrap();
         assert_eq!(requests.handle_timeout(due), Choice::Heed(request(7)));
@@ -205,11 +205,11 @@ mod tests {
         for round in 0..2_u8 {
             // Forged requests: one in each round, and two that come all the time.
             for number in 0..60 {
-                requests.hear(now, &request(round * 60 + number));
-                requests.hear(now, &request(200));
-                requests.hear(now, &request(201));
+                requests.handle_datagram(now, &request(round * 60 + number));
+                requests.handle_datagram(now, &request(200));
+                requests.handle_datagram(now, &request(201));
             }
-            requests.hear(now, &request(250));
+            requests.handle_datagram(now, &request(250));
             now = requests.poll_timeout().unwrap();
             if round == 0 {
                 assert_eq!(requests.handle_timeout(now), Choice::Repeat);
@@ -223,12 +223,12 @@ mod tests {
     fn with_noise_the_only_one_must_come_again() {
         let now = Instant::now();
         let mut requests = Requests::new(now, Duration::from_millis(60), EngineVersion::Auto);
-        requests.hear(now, &request(7));
+        requests.handle_datagram(now, &request(7));
         requests.note_noise();
         let due = requests.poll_timeout().unwrap();
         assert_eq!(requests.handle_timeout(due), Choice::Repeat);
         requests.note_hello(due);
-        requests.hear(due, &request(7));
+        requests.handle_datagram(due, &request(7));
         let due = requests.poll_timeout().unwrap();
         assert_eq!(requests.handle_timeout(due), Choice::Heed(request(7)));
     }
@@ -237,9 +237,9 @@ mod tests {
     fn those_of_one_datagram_do_not_push_the_servers_out() {
         let now = Instant::now();
         let mut requests = Requests::new(now, Duration::from_millis(60), EngineVersion::Auto);
-        requests.hear(now, &request(250));
+        requests.handle_datagram(now, &request(250));
         let many: Vec<u8> = (0..200).flat_map(request).collect();
-        requests.hear(now, &many);
+        requests.handle_datagram(now, &many);
         assert_eq!(requests.candidates.len(), 2);
         assert_eq!(requests.candidates[0].datagram, request(250));
     }
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(requests.handle_timeout(due), Choice::Wait);
         assert_eq!(requests.poll_timeout(), None);
         let late = now + Duration::from_millis(40);
-        requests.hear(late, &request(1));
+        requests.handle_datagram(late, &request(1));
         let due = requests.poll_timeout().unwrap();
         assert!(due <= late + SHORT);
         assert_eq!(requests.handle_timeout(due), Choice::Heed(request(1)));

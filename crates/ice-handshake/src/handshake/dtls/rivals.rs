@@ -28,7 +28,7 @@ pub(super) struct Rivals {
     born: Instant,
     attempts: Vec<RivalAttempt>,
     /// Datagrams received so far, for engines that join later.
-    heard: VecDeque<(Vec<Claim>, Bytes)>,
+    received: VecDeque<(Vec<Claim>, Bytes)>,
     hasher: RandomState,
     /// Number of engines made so far.
     forks: usize,
@@ -74,7 +74,7 @@ impl Rivals {
             shared,
             born,
             attempts: Vec::new(),
-            heard: VecDeque::new(),
+            received: VecDeque::new(),
             hasher,
             forks: 0,
         };
@@ -88,7 +88,7 @@ impl Rivals {
         self.drain(0)
     }
 
-    pub(super) fn hear(
+    pub(super) fn handle_datagram(
         &mut self,
         now: Instant,
         datagram: Bytes,
@@ -111,15 +111,15 @@ impl Rivals {
                     believes.push(*claim);
                 }
             }
-            progress.merge(self.tell(at, now, &datagram, counters));
+            progress.merge(self.feed(at, now, &datagram, counters));
         }
         for believes in contradicted {
             if progress.completed.is_none() {
                 progress.merge(self.fork(now, believes, &claims, &datagram, counters));
             }
         }
-        if progress.completed.is_none() && self.heard.len() < HEARD {
-            self.heard.push_back((claims, datagram));
+        if progress.completed.is_none() && self.received.len() < RECEIVED {
+            self.received.push_back((claims, datagram));
         }
         progress
     }
@@ -194,7 +194,7 @@ impl Rivals {
         }
         counters.rival_hellos += 1;
         let mut replay = Vec::new();
-        for (claims, heard) in self.heard.iter().rev() {
+        for (claims, earlier) in self.received.iter().rev() {
             if !claims.iter().any(|claim| believes.iter().any(|known| known.contradicts(claim))) {
                 believes.extend(
                     claims
@@ -203,7 +203,7 @@ impl Rivals {
                         .copied()
                         .collect::<Vec<_>>(),
                 );
-                replay.push((claims.is_empty(), heard.clone()));
+                replay.push((claims.is_empty(), earlier.clone()));
             }
         }
         believes.truncate(BELIEFS);
@@ -213,13 +213,13 @@ impl Rivals {
         // The output to these is dropped: the other engines have sent it to the peer already.
         _ = self.drain(at);
         let plain = replay.iter().rev().filter(|(encrypted, _)| !encrypted);
-        for (_, heard) in plain {
-            _ = self.tell(at, now, heard, counters);
+        for (_, earlier) in plain {
+            _ = self.feed(at, now, earlier, counters);
         }
-        let mut progress = self.tell(at, now, datagram, counters);
-        for (_, heard) in replay.iter().rev().filter(|(encrypted, _)| *encrypted) {
+        let mut progress = self.feed(at, now, datagram, counters);
+        for (_, earlier) in replay.iter().rev().filter(|(encrypted, _)| *encrypted) {
             if progress.completed.is_none() {
-                progress.merge(self.tell(at, now, heard, counters));
+                progress.merge(self.feed(at, now, earlier, counters));
             }
         }
         progress
@@ -237,7 +237,7 @@ impl Rivals {
             .collect()
     }
 
-    fn tell(
+    fn feed(
         &mut self,
         at: usize,
         now: Instant,
@@ -245,7 +245,7 @@ impl Rivals {
         counters: &mut DtlsCounters,
     ) -> Progress {
         let Some(attempt) = self.attempts.get_mut(at) else { return Progress::default() };
-        if let Err(error) = attempt.engine.hear(now, datagram) {
+        if let Err(error) = attempt.engine.handle_datagram(now, datagram) {
             // Any sender may have sent it: only the handshake's deadline ends an attempt, not one bad record.
             counters.refused += 1;
             log::debug!("{}a record was refused: {error}", self.spec.label);
@@ -267,7 +267,7 @@ impl Rivals {
         let completed = connected.then(|| {
             let RivalAttempt { engine, peer_certificate, keys, .. } = self.attempts.swap_remove(at);
             self.attempts.clear();
-            self.heard.clear();
+            self.received.clear();
             Completed { engine, peer_certificate, keys, payloads }
         });
         Progress { packets, completed, failed: None, closed }
@@ -279,6 +279,6 @@ const ATTEMPTS: usize = 8;
 /// Engines in all: each takes about as much work as half a handshake.
 const FORKS: usize = 128;
 /// Datagrams kept for engines that join later: a flight has six at most, and a forger may add some.
-const HEARD: usize = 32;
+const RECEIVED: usize = 32;
 /// Messages and fragments that an engine accepts in a handshake: a dozen, with a certificate chain some more.
 const BELIEFS: usize = 64;

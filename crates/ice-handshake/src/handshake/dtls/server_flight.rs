@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Judge;
+use super::CertificateCheck;
 use super::provider::verify;
 use super::records::{
     CERTIFICATE, CERTIFICATE_REQUEST, SERVER_HELLO, SERVER_HELLO_DONE, SERVER_KEY_EXCHANGE,
@@ -58,11 +58,11 @@ impl ServerFlight {
     }
 
     /// Handles a datagram; returns the server's messages when they are found, each as a datagram.
-    pub(super) fn hear(
+    pub(super) fn handle_datagram(
         &mut self,
         now: Instant,
         datagram: &[u8],
-        judge: Judge<'_>,
+        is_acceptable: CertificateCheck<'_>,
     ) -> Option<Vec<Bytes>> {
         let first = self.first;
         let new = self.store.add(datagram, |kind, sequence| {
@@ -76,11 +76,11 @@ impl ServerFlight {
                 _ => false,
             }
         });
-        for heard in &new {
-            match heard.kind {
-                CERTIFICATE_REQUEST | SERVER_HELLO_DONE => self.note(heard),
-                _ if self.proven.is_none() => self.prove(now, heard, judge),
-                _ => self.note(heard),
+        for message in &new {
+            match message.kind {
+                CERTIFICATE_REQUEST | SERVER_HELLO_DONE => self.note(message),
+                _ if self.proven.is_none() => self.prove(now, message, is_acceptable),
+                _ => self.note(message),
             }
         }
         self.choose(now)
@@ -96,7 +96,7 @@ impl ServerFlight {
     }
 
     /// Tries the combinations of messages to which this one may belong.
-    fn prove(&mut self, now: Instant, new: &UnprovenMessage, judge: Judge<'_>) {
+    fn prove(&mut self, now: Instant, new: &UnprovenMessage, is_acceptable: CertificateCheck<'_>) {
         let candidates = |kind| match kind == new.kind {
             true => vec![new.clone()],
             false => self.store.nearest(kind, new.arrival),
@@ -105,7 +105,7 @@ impl ServerFlight {
         if exchanges.is_empty() || hellos.is_empty() {
             return;
         }
-        let certificates = self.checks.choose(candidates(CERTIFICATE), judge);
+        let certificates = self.checks.choose(candidates(CERTIFICATE), is_acceptable);
         let near = self.checks.nearest();
         for exchange in exchanges.iter().take(near) {
             // A key exchange that came together with a ServerHello belongs to it.
@@ -165,11 +165,11 @@ impl ServerFlight {
     }
 
     /// Notes a message that follows a proven key exchange.
-    fn note(&mut self, heard: &UnprovenMessage) {
+    fn note(&mut self, message: &UnprovenMessage) {
         let Some(proven) = &mut self.proven else { return };
-        let candidates = match heard.kind {
-            SERVER_HELLO_DONE if heard.sequence == self.first + 3 => {
-                proven.bare.get_or_insert(heard.arrival);
+        let candidates = match message.kind {
+            SERVER_HELLO_DONE if message.sequence == self.first + 3 => {
+                proven.bare.get_or_insert(message.arrival);
                 return;
             }
             SERVER_HELLO_DONE => {
@@ -180,10 +180,10 @@ impl ServerFlight {
             CERTIFICATE_REQUEST => &mut proven.requests,
             _ => return,
         };
-        if let Some(known) = candidates.iter_mut().find(|known| known.body == heard.body) {
+        if let Some(known) = candidates.iter_mut().find(|known| known.body == message.body) {
             known.times += 1;
-        } else if candidates.len() < REQUESTS && heard.kind == CERTIFICATE_REQUEST {
-            candidates.push(heard.clone());
+        } else if candidates.len() < REQUESTS && message.kind == CERTIFICATE_REQUEST {
+            candidates.push(message.clone());
         }
     }
 
@@ -246,8 +246,8 @@ mod tests {
         let now = Instant::now();
         let mut flight = ServerFlight::new([7; 32], 0);
         let accept = |_: &[u8]| true;
-        flight.hear(now, &as_datagram(SERVER_HELLO, 0, &[3; 38]), &accept);
-        flight.hear(now, &as_datagram(CERTIFICATE, 1, &[0, 0, 4, 0, 0, 1, 9]), &accept);
+        flight.handle_datagram(now, &as_datagram(SERVER_HELLO, 0, &[3; 38]), &accept);
+        flight.handle_datagram(now, &as_datagram(CERTIFICATE, 1, &[0, 0, 4, 0, 0, 1, 9]), &accept);
         let forged = |number: u16| {
             let [high, low] = number.to_be_bytes();
             as_datagram(SERVER_KEY_EXCHANGE, 2, &[3, 0, 0x17, 0, 4, 3, 0, 2, high, low])
@@ -255,7 +255,7 @@ mod tests {
         for round in 0..10 {
             let before = flight.checks.failed();
             let datagram: Vec<u8> = (0..600).flat_map(|at| forged(round * 600 + at)).collect();
-            assert_eq!(flight.hear(now, &datagram, &accept), None);
+            assert_eq!(flight.handle_datagram(now, &datagram, &accept), None);
             let failed = flight.checks.failed() - before;
             assert!((1..=36).contains(&failed), "{failed} verifications");
         }

@@ -54,7 +54,7 @@ impl Session for DtlsSession {
             }
             return;
         }
-        if self.engine.hear(now, &datagram).is_err() {
+        if self.engine.handle_datagram(now, &datagram).is_err() {
             out.dropped += 1;
         }
         self.drain(out);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Judge;
+use super::CertificateCheck;
 use super::pieces::{IN_A_DATAGRAM, Pieces, WHOLES};
 use super::records::{Record, as_datagram, records, whole_message};
 
@@ -64,7 +64,7 @@ impl Store {
         for message in records(datagram).flat_map(Record::messages) {
             pieces += usize::from(!message.is_whole());
             let enough = if message.is_whole() { 1 } else { WHOLES };
-            let so_far = found.iter().filter(|heard| heard.kind == message.kind).count();
+            let so_far = found.iter().filter(|known| known.kind == message.kind).count();
             if so_far >= enough || pieces > IN_A_DATAGRAM || !wanted(message.kind, message.sequence)
             {
                 continue;
@@ -94,20 +94,20 @@ impl Store {
         {
             self.messages.remove(oldest);
         }
-        let heard =
+        let message =
             UnprovenMessage { kind, sequence, body, arrival: self.arrivals, times: times + 1 };
-        self.messages.push_back(heard.clone());
-        heard
+        self.messages.push_back(message.clone());
+        message
     }
 
     pub(super) fn of(&self, kind: u8) -> impl Iterator<Item = &UnprovenMessage> {
-        self.messages.iter().filter(move |heard| heard.kind == kind)
+        self.messages.iter().filter(move |known| known.kind == kind)
     }
 
     /// Returns the messages of this kind, the nearest to this datagram first.
     pub(super) fn nearest(&self, kind: u8, arrival: u64) -> Vec<UnprovenMessage> {
         let mut found: Vec<UnprovenMessage> = self.of(kind).cloned().collect();
-        found.sort_by_key(|heard| heard.distance(arrival));
+        found.sort_by_key(|known| known.distance(arrival));
         found
     }
 }
@@ -148,12 +148,12 @@ impl Checks {
     pub(super) fn choose(
         &mut self,
         certificates: Vec<UnprovenMessage>,
-        judge: Judge<'_>,
+        is_acceptable: CertificateCheck<'_>,
     ) -> Vec<UnprovenMessage> {
         let (mut expected, strange): (Vec<UnprovenMessage>, Vec<UnprovenMessage>) = certificates
             .into_iter()
             .filter(|certificate| leaf(&certificate.body).is_some())
-            .partition(|certificate| leaf(&certificate.body).is_some_and(judge));
+            .partition(|certificate| leaf(&certificate.body).is_some_and(is_acceptable));
         expected.truncate(self.nearest());
         if let Some(stranger) = strange.into_iter().next() {
             self.strangers += 1;
@@ -200,7 +200,7 @@ mod tests {
             .flat_map(|number| [as_datagram(12, 2, &[number]), as_datagram(14, 3, &[])].concat())
             .collect();
         let found = store.add(&datagram, |_, _| true);
-        assert_eq!(found.iter().map(|heard| heard.kind).collect::<Vec<_>>(), [12, 14]);
+        assert_eq!(found.iter().map(|known| known.kind).collect::<Vec<_>>(), [12, 14]);
 
         // Halves of certificates, all at one place, and then the other half.
         let piece = |offset: u8, byte: u8| {
