@@ -69,11 +69,11 @@ impl<P: Peer> PeerActor<P> {
         let spec = {
             let client = self.context.client.clone();
             let data_rate = self.policy.data_rate;
-            let (peer, controller) = (self.context.peer_id, ctx.address().recipient());
+            let (peer, controller) = (self.context.peer_id, Controller::supervised(ctx.address()));
             let spec = ChildSpec::new(id.clone(), move || {
                 let entry = webrtc.enter(peer, client.channels().clone());
                 let options = webrtc.peer_options(peer, configuration.clone(), data_rate);
-                ServerPeer::new(options, controller.clone()).behind(&client, entry)
+                ServerPeer::controlled_by(options, controller.clone()).behind(&client, entry)
             });
             spec.restart(Restart::Temporary).placement(Placement::On(Arbiter::current()))
         };
@@ -127,7 +127,7 @@ impl<P: Peer> PeerActor<P> {
         let child = supervisor.and_then(|node| node.child::<ServerPeer>(&self.server_id()).ok());
         if let Some(server) = child.and_then(|child| child.addr()) {
             // Once per instance.
-            server.do_send(Control(ctx.address().recipient()));
+            server.do_send(Control(Controller::supervised(ctx.address())));
             self.watch(server, ctx);
         }
     }

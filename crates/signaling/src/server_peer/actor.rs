@@ -1,12 +1,12 @@
 //! Actor of a server peer.
 
+mod controller;
 mod offering;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use callboard_peer_connection::error::{DescriptionError, SetDescriptionError};
@@ -25,6 +25,8 @@ use super::channels::Channels;
 use super::limits::{Account, DataVerdict, cost, origin, sections};
 use super::*;
 use crate::client::PeerRef;
+use controller::Watch;
+pub(crate) use controller::{Control, Controller};
 use offering::Offering;
 
 /// The WebRTC peer of one user.
@@ -32,7 +34,8 @@ use offering::Offering;
 /// It ends when it is told to [`CloseServerPeer`], when its peer connection is over, or together with its controller.
 pub struct ServerPeer {
     options: ServerPeerOptions,
-    controller: Recipient<ServerPeerEvent>,
+    controller: Controller,
+    watch: Watch,
     account: Account,
     connection: Option<PeerConnectionHandle>,
     /// Session id in the origin of the offer that the peer connection has answered.
@@ -50,18 +53,19 @@ pub struct ServerPeer {
     address: Option<IpAddr>,
 }
 
-/// Registration of a new controller in place of the previous one.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Control(pub(crate) Recipient<ServerPeerEvent>);
-
 impl ServerPeer {
     /// Creates a server peer that sends its events to `controller`.
     pub fn new(options: ServerPeerOptions, controller: Recipient<ServerPeerEvent>) -> Self {
+        Self::controlled_by(options, controller.into())
+    }
+
+    /// Creates a server peer of this controller.
+    pub(crate) fn controlled_by(options: ServerPeerOptions, controller: Controller) -> Self {
         let account = Account::new(options.limits);
         Self {
             options,
             controller,
+            watch: Watch::default(),
             account,
             connection: None,
             origin: None,
@@ -91,7 +95,7 @@ impl ServerPeer {
 
     fn tell(&self, event: ServerPeerEvent) {
         // Bounded by the client's rates, and by the events of a peer connection.
-        self.controller.do_send(event);
+        self.controller.events.do_send(event);
     }
 
     /// Answers an offer with the existing peer connection, or, if the offer is from another one of the client's, with a
@@ -272,12 +276,7 @@ impl Actor for ServerPeer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(LOOK, |this, ctx| {
-            let gone = this.client.as_ref().is_none_or(|client| client.is_closed());
-            if gone && !this.controller.connected() {
-                this.end(EndReason::Closed, ctx);
-            }
-        });
+        self.watch_controller(ctx);
     }
 
     /// Runs also after a panic; its monitors report that.
@@ -366,14 +365,6 @@ impl Handler<CloseServerPeer> for ServerPeer {
 
     fn handle(&mut self, _: CloseServerPeer, ctx: &mut Self::Context) {
         self.end(EndReason::Closed, ctx);
-    }
-}
-
-impl Handler<Control> for ServerPeer {
-    type Result = ();
-
-    fn handle(&mut self, Control(controller): Control, _: &mut Self::Context) {
-        self.controller = controller;
     }
 }
 
@@ -473,7 +464,5 @@ fn with_message_size(mut description: SessionDescription, bytes: u32) -> Session
 
 /// The largest message whose sender is told that it is too large; it fits the receive window twice.
 const TAKEN: u32 = 512 << 10;
-/// Interval of checks whether there is still a controller.
-const LOOK: Duration = Duration::from_secs(1);
 /// Events that a peer connection may send while an offer is being answered, before it holds the rest back.
 const MAILBOX: usize = 256;

@@ -28,7 +28,7 @@ use callboard_websocket::Rate;
 pub use actor::ServerPeer;
 pub use webrtc::{WebRtc, WebRtcSession};
 
-pub(crate) use actor::Control;
+pub(crate) use actor::{Control, Controller};
 pub(crate) use channels::Channels;
 pub(crate) use webrtc::Entry;
 
