@@ -148,7 +148,7 @@ impl ServerPeer {
     }
 
     /// Checks whether a description is within the limits, before it is read.
-    fn afford(&self, sdp: &str, now: std::time::Instant) -> Result<(), HandleOfferError> {
+    fn check_budget(&self, sdp: &str, now: std::time::Instant) -> Result<(), HandleOfferError> {
         let (found, limit) = (sections(sdp), self.account.limits().sections);
         if found > limit {
             let error = DescriptionError::TooManySections { found, limit };
@@ -168,7 +168,7 @@ impl ServerPeer {
         if self.connection.as_ref().map(PeerConnectionHandle::id) == Some(connection.id()) {
             return;
         }
-        self.let_go();
+        self.release_connection();
         if let Some(entry) = &self.entry {
             entry.connected(Some(connection.id()));
         }
@@ -177,7 +177,7 @@ impl ServerPeer {
     }
 
     /// Closes the peer connection, if there is one; its later events are ignored.
-    fn let_go(&mut self) {
+    fn release_connection(&mut self) {
         self.own.clear();
         self.offering.settled();
         for (id, label) in self.channels.connected(None) {
@@ -194,7 +194,7 @@ impl ServerPeer {
         self.state = PeerConnectionState::New;
     }
 
-    fn came(
+    fn data_received(
         &mut self,
         channel: DataChannelId,
         message: DataChannelMessage,
@@ -240,7 +240,7 @@ impl ServerPeer {
         }
     }
 
-    fn now_in(&mut self, state: PeerConnectionState) {
+    fn set_state(&mut self, state: PeerConnectionState) {
         if self.state != state {
             self.state = state;
             if let Some(entry) = &self.entry {
@@ -263,9 +263,9 @@ impl ServerPeer {
 
     fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
         if self.state != PeerConnectionState::Closed {
-            self.let_go();
+            self.release_connection();
             self.tell(ServerPeerEvent::Closed(reason));
-            self.now_in(PeerConnectionState::Closed);
+            self.set_state(PeerConnectionState::Closed);
         }
         ctx.exit(ExitReason::Normal);
     }
@@ -285,10 +285,10 @@ impl Actor for ServerPeer {
             return; // it has ended by itself, and has said so
         }
         let was_connected = self.connection.is_some();
-        self.let_go();
+        self.release_connection();
         if was_connected && !has_panicked() {
             self.tell(ServerPeerEvent::Closed(CloseReason::Stopped.into()));
-            self.now_in(PeerConnectionState::Closed);
+            self.set_state(PeerConnectionState::Closed);
         }
     }
 }
@@ -303,7 +303,7 @@ impl Handler<HandleOffer> for ServerPeer {
         } else if offer.kind != callboard_peer_connection::SdpType::Offer {
             Some(HandleOfferError::NotAnOffer)
         } else {
-            self.afford(&offer.sdp, now).err()
+            self.check_budget(&offer.sdp, now).err()
         };
         AtomicResponse::new(match refused {
             Some(error) => Box::pin(actix::fut::ready(Err(error))),
@@ -391,13 +391,13 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
             ConnectionEvent::Failed(reason) => self.tell(ServerPeerEvent::Failed(reason)),
             // The closed state is reported with the reason, which comes last.
             ConnectionEvent::ConnectionStateChange(PeerConnectionState::Closed) => {}
-            ConnectionEvent::ConnectionStateChange(state) => self.now_in(state),
+            ConnectionEvent::ConnectionStateChange(state) => self.set_state(state),
             ConnectionEvent::DataChannelAdded(channel) => {
                 self.channel_opened(channel.id, channel.label.clone(), ctx);
             }
             ConnectionEvent::DataChannelOpened(id) => self.own_channel_opened(id, ctx),
             ConnectionEvent::DataChannelMessage { channel, message } => {
-                self.came(channel, message, ctx)
+                self.data_received(channel, message, ctx)
             }
             ConnectionEvent::DataChannelClosed(id) => {
                 self.own.remove(&id);

@@ -140,7 +140,7 @@ impl Handler<HandleAnswer> for ServerPeer {
         } else if answer.kind != SdpType::Answer {
             Some(HandleAnswerError::NotAnAnswer)
         } else {
-            self.afford(&answer.sdp, now).err().map(HandleAnswerError::from)
+            self.check_budget(&answer.sdp, now).err().map(HandleAnswerError::from)
         };
         AtomicResponse::new(match refused {
             Some(error) => Box::pin(actix::fut::ready(Err(error))),
