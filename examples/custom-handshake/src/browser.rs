@@ -123,8 +123,7 @@ async fn answer(
     let host = Host { gathered: Some(gathered), _place: place }.start().recipient();
     let connection = server.connections.open(&server.api, configuration, host).await?;
     let answered = async {
-        connection.send(SetRemoteDescription(offer)).await??;
-        connection.send(SetLocalDescription(None)).await??;
+        connection.send(AcceptOffer(offer)).await??;
         // A STUN or TURN server that does not answer costs only its candidates.
         _ = timeout(GATHERING, all_gathered).await;
         Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?)

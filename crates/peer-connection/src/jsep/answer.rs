@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::check::Checked;
 use super::extensions::{self, Extensions};
 use super::outline::Described;
-use super::text::{self, Fate, section_name};
+use super::text::{self, Treatment, section_name};
 use super::{AnsweredSections, Jsep, Transceiver, formats};
 use crate::error::CreateAnswerError;
 use crate::media::*;
@@ -78,8 +78,8 @@ impl Jsep {
             setup => setup.unwrap_or("active"),
         };
         let text = text::for_engine(remote, self.remote.as_ref(), setup, |at, section| {
-            let fate = self.answer_section(remote, at, section, was_active(at));
-            let Fate::Taken(direction, _) = &fate else { return fate };
+            let treatment = self.answer_section(remote, at, section, was_active(at));
+            let Treatment::Taken(direction, _) = &treatment else { return treatment };
             let name = || section_name(at, section);
             if !was_active(at) {
                 plan.recycled |= at < known_sections;
@@ -92,7 +92,7 @@ impl Jsep {
             if section.is_rtp() {
                 plan.directions.push((name(), direction.reversed()));
             }
-            fate
+            treatment
         });
         if remote.transport.is_some() {
             plan.offer = Some(text);
@@ -107,27 +107,31 @@ impl Jsep {
         at: usize,
         section: &Section,
         was_active: bool,
-    ) -> Fate {
+    ) -> Treatment {
         let offered = Direction::of_sdp(section.direction());
         if section.is_data() && was_active {
             // The engine cannot end it; the answer for the peer says otherwise.
-            return Fate::Taken(offered, None);
+            return Treatment::Taken(offered, None);
         }
         if !remote.facts[at].usable {
-            return if section.is_rtp() && was_active { Fate::Rejected } else { Fate::Hidden };
+            return if section.is_rtp() && was_active {
+                Treatment::Rejected
+            } else {
+                Treatment::Hidden
+            };
         }
         if section.is_data() {
-            return Fate::Taken(offered, None);
+            return Treatment::Taken(offered, None);
         }
         let transceiver = section.mid().and_then(|mid| self.transceivers.by_mid(mid));
         match transceiver {
             Some(transceiver) if !transceiver.is_ending() => {
                 let ours = offered.reversed().intersection(transceiver.direction);
                 let kept = formats::preferred(section, &transceiver.preferences);
-                Fate::Taken(ours.reversed(), kept)
+                Treatment::Taken(ours.reversed(), kept)
             }
-            _ if was_active => Fate::Rejected,
-            _ => Fate::Hidden,
+            _ if was_active => Treatment::Rejected,
+            _ => Treatment::Hidden,
         }
     }
 
@@ -216,17 +220,17 @@ impl Jsep {
             let offered = offer.and_then(|offer| offer.get(at)).filter(|part| !part.is_rejected);
             let theirs = Direction::of_sdp(section.direction());
             match offered {
-                Some(_) if section.is_data() => return Fate::Taken(theirs, None),
-                _ if !section.is_rtp() => return Fate::Hidden,
+                Some(_) if section.is_data() => return Treatment::Taken(theirs, None),
+                _ if !section.is_rtp() => return Treatment::Hidden,
                 Some(offered) if !checked.facts[at].rejected => {
                     let agreed = theirs.reversed().intersection(offered.direction);
                     plan.directions.push((section_name(at, section), agreed));
-                    return Fate::Taken(agreed.reversed(), None);
+                    return Treatment::Taken(agreed.reversed(), None);
                 }
                 _ => {}
             }
             plan.stopped.push(section_name(at, section));
-            Fate::Rejected
+            Treatment::Rejected
         });
         if checked.transport.is_some() {
             plan.answer = Some(text);

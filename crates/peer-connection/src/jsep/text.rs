@@ -36,7 +36,7 @@ pub(super) fn section_name(at: usize, section: &Section) -> String {
 }
 
 /// Treatment of a section in the engine's text.
-pub(super) enum Fate {
+pub(super) enum Treatment {
     /// The section is accepted: in this direction, seen from the peer, and with these formats, or with all.
     Taken(Direction, Option<Vec<String>>),
     /// The section is rejected, and ends.
@@ -51,7 +51,7 @@ pub(super) fn for_engine(
     remote: &Checked,
     before: Option<&Checked>,
     setup: &str,
-    mut decide: impl FnMut(usize, &Section) -> Fate,
+    mut decide: impl FnMut(usize, &Section) -> Treatment,
 ) -> String {
     let mut media = String::new();
     let mut bundle = String::new();
@@ -59,7 +59,7 @@ pub(super) fn for_engine(
     for (at, section) in remote.sdp.media().iter().enumerate() {
         let mid = section_name(at, section);
         match decide(at, section) {
-            Fate::Taken(direction, kept) => {
+            Treatment::Taken(direction, kept) => {
                 bundle.push(' ');
                 bundle.push_str(&mid);
                 if section.is_rtp() {
@@ -68,8 +68,9 @@ pub(super) fn for_engine(
                     write_data(&mut media, section, &mid);
                 }
             }
-            fate => {
-                let video = matches!(fate, Fate::Rejected) && section.kind() == MediaKind::Video;
+            treatment => {
+                let video =
+                    matches!(treatment, Treatment::Rejected) && section.kind() == MediaKind::Video;
                 let kind = if video { "video" } else { "audio" };
                 line(&mut media, format_args!("m={kind} 0 UDP/TLS/RTP/SAVPF 0"));
                 line(&mut media, format_args!("a=mid:{mid}"));

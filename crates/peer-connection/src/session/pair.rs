@@ -32,19 +32,19 @@ pub(crate) struct Peer {
 }
 
 /// Behaviour of the wire: when a datagram arrives, if at all, once or more often.
-pub(crate) type Weather = Box<dyn FnMut(Duration) -> Vec<Duration>>;
+pub(crate) type Conditions = Box<dyn FnMut(Duration) -> Vec<Duration>>;
 
 /// Datagram on the wire: whether it is for B, its addresses, and its contents.
-type Parcel = (bool, SocketAddr, SocketAddr, Vec<u8>);
+type InFlight = (bool, SocketAddr, SocketAddr, Vec<u8>);
 
 pub(crate) struct Pair {
     pub(crate) a: Peer,
     pub(crate) b: Peer,
     pub(crate) now: Instant,
     start: Instant,
-    wire: BTreeMap<(Instant, u64), Parcel>,
+    wire: BTreeMap<(Instant, u64), InFlight>,
     count: u64,
-    pub(crate) weather: Weather,
+    pub(crate) conditions: Conditions,
     /// Whether candidates go to the other side as soon as they are told.
     pub(crate) trickle: bool,
 }
@@ -230,7 +230,7 @@ impl Pair {
             start: now,
             wire: BTreeMap::new(),
             count: 0,
-            weather: Box::new(|_| vec![Duration::from_millis(10)]),
+            conditions: Box::new(|_| vec![Duration::from_millis(10)]),
             trickle: true,
         }
     }
@@ -287,7 +287,7 @@ impl Pair {
                     if destination != other {
                         continue;
                     }
-                    for delay in (self.weather)(self.now - self.start) {
+                    for delay in (self.conditions)(self.now - self.start) {
                         self.count += 1;
                         self.wire.insert(
                             (self.now + delay, self.count),

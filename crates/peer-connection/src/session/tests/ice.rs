@@ -70,7 +70,7 @@ fn there_is_nothing_to_restart_before_the_first_round() {
 #[test]
 fn a_cut_wire_disconnects_fails_in_time_and_is_mended_by_a_restart() {
     let (mut pair, channel) = with_channel();
-    pair.weather = Box::new(|_| Vec::new());
+    pair.conditions = Box::new(|_| Vec::new());
     let cut = pair.now;
     assert!(pair.until(8 * SECOND, |pair| pair.a.state() == PeerConnectionState::Disconnected));
     assert!(pair.now - cut >= 4 * SECOND);
@@ -78,7 +78,7 @@ fn a_cut_wire_disconnects_fails_in_time_and_is_mended_by_a_restart() {
     assert!(pair.until(60 * SECOND, |pair| pair.b.state() == PeerConnectionState::Failed));
     assert!(!pair.a.ended, "failed is not the end");
 
-    pair.weather = Box::new(|_| vec![Duration::from_millis(10)]);
+    pair.conditions = Box::new(|_| vec![Duration::from_millis(10)]);
     pair.restart(false);
 
     assert!(pair.until(20 * SECOND, Pair::connected), "{} {}", pair.a.state(), pair.b.state());
@@ -88,9 +88,9 @@ fn a_cut_wire_disconnects_fails_in_time_and_is_mended_by_a_restart() {
 #[test]
 fn a_short_outage_is_told_and_heals() {
     let (mut pair, channel) = with_channel();
-    pair.weather = Box::new(|_| Vec::new());
+    pair.conditions = Box::new(|_| Vec::new());
     assert!(pair.until(8 * SECOND, |pair| pair.a.state() == PeerConnectionState::Disconnected));
-    pair.weather = Box::new(|_| vec![Duration::from_millis(10)]);
+    pair.conditions = Box::new(|_| vec![Duration::from_millis(10)]);
     assert!(pair.until(8 * SECOND, Pair::connected));
     assert!(talks(&mut pair, channel));
 }
@@ -99,7 +99,7 @@ fn a_short_outage_is_told_and_heals() {
 fn a_peer_that_is_not_there_fails_in_bounded_time() {
     let mut pair = Pair::new();
     pair.channel("x", DataChannelOptions::default());
-    pair.weather = Box::new(|_| Vec::new());
+    pair.conditions = Box::new(|_| Vec::new());
     let began = pair.now;
     pair.negotiate();
     assert!(pair.until(60 * SECOND, |pair| pair.a.state() == PeerConnectionState::Failed));
@@ -113,7 +113,7 @@ fn under_loss_they_connect_and_channels_stay_reliable() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut pair = Pair::new();
         let channel = pair.channel("x", DataChannelOptions::default());
-        pair.weather = Box::new(move |_| {
+        pair.conditions = Box::new(move |_| {
             if random.u32(..100) < loss {
                 return Vec::new();
             }
@@ -250,7 +250,7 @@ fn a_peer_that_was_killed_is_told_as_disconnected_failed_and_closed_with_the_rea
     let (mut pair, _) = with_channel();
     pair.a.events.clear();
     let killed = pair.now;
-    pair.weather = Box::new(|_| Vec::new());
+    pair.conditions = Box::new(|_| Vec::new());
 
     assert!(pair.until(120 * SECOND, |pair| pair.a.ended));
 
@@ -282,11 +282,11 @@ fn what_has_failed_is_closed_only_if_the_settings_say_so() {
     pair.negotiate();
     pair.connect();
     pair.pass(SECOND / 2);
-    pair.weather = Box::new(|_| Vec::new());
+    pair.conditions = Box::new(|_| Vec::new());
     pair.pass(120 * SECOND);
     assert_eq!(pair.a.state(), PeerConnectionState::Failed);
 
-    pair.weather = Box::new(|_| vec![Duration::from_millis(10)]);
+    pair.conditions = Box::new(|_| vec![Duration::from_millis(10)]);
     pair.a.events.clear();
     pair.restart(false);
     assert!(pair.until(20 * SECOND, Pair::connected), "{} {}", pair.a.state(), pair.b.state());
@@ -296,11 +296,11 @@ fn what_has_failed_is_closed_only_if_the_settings_say_so() {
 #[test]
 fn a_restart_revives_what_is_disconnected() {
     let (mut pair, channel) = with_channel();
-    pair.weather = Box::new(|_| Vec::new());
+    pair.conditions = Box::new(|_| Vec::new());
     assert!(pair.until(9 * SECOND, |pair| pair.a.state() == PeerConnectionState::Disconnected));
     pair.pass(5 * SECOND);
     assert_eq!(pair.a.state(), PeerConnectionState::Disconnected);
-    pair.weather = Box::new(|_| vec![Duration::from_millis(10)]);
+    pair.conditions = Box::new(|_| vec![Duration::from_millis(10)]);
     pair.restart(false);
 
     assert!(pair.until(20 * SECOND, Pair::connected), "{} {}", pair.a.state(), pair.b.state());
@@ -324,7 +324,7 @@ fn the_guard_of_sctp_is_in_nobodys_way_under_loss() {
         pair.negotiate();
         pair.connect();
         pair.pass(SECOND);
-        pair.weather = Box::new(move |_| {
+        pair.conditions = Box::new(move |_| {
             if random.u32(..100) < loss {
                 return Vec::new();
             }
