@@ -36,8 +36,17 @@ impl<'a> Line<'a> {
         })
     }
 
+    /// Returns the value of the attribute, if it has this name; empty for one without a value.
+    pub(super) fn attribute_named(self, name: &str) -> Option<&'a str> {
+        let rest = self.0.strip_prefix("a=")?.strip_prefix(name)?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix(':') }
+    }
+
     /// Returns whether it contains only characters that are allowed in a line.
     pub(super) fn is_plain(self) -> bool {
+        if self.0.is_ascii() {
+            return !self.0.bytes().any(|one| one.is_ascii_control());
+        }
         !self.0.contains(|one: char| one.is_control())
     }
 }

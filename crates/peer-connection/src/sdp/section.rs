@@ -131,9 +131,7 @@ impl Section {
 
     /// Returns the values of all attributes of this name.
     pub fn attributes(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.all_attributes()
-            .filter(move |(found, _)| *found == name)
-            .map(|(_, value)| value.unwrap_or_default())
+        self.lines().filter_map(move |line| line.attribute_named(name))
     }
 
     /// Returns names and values of all attributes.
@@ -213,7 +211,7 @@ impl Section {
 
     /// Sets the value of the first attribute of this name, or adds one.
     pub fn set_attribute(&mut self, name: &str, value: &str) {
-        let named = |line: Line<'_>| line.attribute().is_some_and(|(found, _)| found == name);
+        let named = |line: Line<'_>| line.attribute_named(name).is_some();
         if !self.set_line(named, &format!("a={name}:{value}")) {
             self.push_attribute(name, Some(value));
         }
