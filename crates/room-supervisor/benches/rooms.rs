@@ -11,7 +11,6 @@ use callboard_room_supervisor::*;
 use callboard_supervision::SupervisorRef;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
-use serde_json::Map;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -166,7 +165,7 @@ impl Table {
 
     fn come_and_go(&mut self) {
         let (peer, (sender, mut receiver)) = (PeerId::random(), unbounded_channel());
-        let none = Map::new();
+        let none = PublicMetadata::default();
         self.tell_all(&RoomMessage::joined(peer, &none));
         let others = self.senders.keys().map(|&other| (other, &none));
         let welcome = RoomMessage::authenticated(peer, others, None).encode();

@@ -1,5 +1,9 @@
 //! Authentication data of a peer.
 
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use crate::peer_id::PeerId;
@@ -14,12 +18,57 @@ pub struct AuthData {
     /// Other data that helps to decide; defined by the application.
     pub metadata: Value,
     /// Public metadata, such as a name: the clients of the other members get it. Empty unless the application sets it.
-    pub public: Map<String, Value>,
+    pub public: PublicMetadata,
 }
 
 impl AuthData {
     /// Creates the data of a peer that has sent none.
     pub fn new(peer_id: PeerId) -> Self {
-        Self { peer_id, credentials: Map::new(), metadata: Value::Null, public: Map::new() }
+        let (credentials, public) = Default::default();
+        Self { peer_id, credentials, metadata: Value::Null, public }
+    }
+}
+
+/// Public metadata of a peer: a JSON object, kept as text. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct PublicMetadata(Option<Arc<RawValue>>);
+
+impl PublicMetadata {
+    /// Returns whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns the value of one field. Reads the text.
+    pub fn get(&self, field: &str) -> Option<Value> {
+        self.to_map().remove(field)
+    }
+
+    /// Returns all fields. Reads the text.
+    pub fn to_map(&self) -> Map<String, Value> {
+        let text = self.0.as_deref().map_or("{}", RawValue::get);
+        serde_json::from_str(text).unwrap_or_default()
+    }
+}
+
+impl From<Map<String, Value>> for PublicMetadata {
+    fn from(fields: Map<String, Value>) -> Self {
+        let text = (!fields.is_empty()).then(|| to_raw_value(&fields).ok()).flatten();
+        Self(text.map(Arc::from))
+    }
+}
+
+impl PartialEq for PublicMetadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_map() == other.to_map()
+    }
+}
+
+impl Serialize for PublicMetadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(text) => RawValue::serialize(text, serializer),
+            None => Map::new().serialize(serializer),
+        }
     }
 }

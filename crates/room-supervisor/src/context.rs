@@ -37,7 +37,7 @@ use crate::wake_ups::WakeUps;
 ///     }
 ///
 ///     fn on_joined(&mut self, peer: PeerId, room: &RoomContext) {
-///         let name = room.member(peer).and_then(|member| member.public().get("name").cloned());
+///         let name = room.member(peer).and_then(|member| member.public().get("name"));
 ///         _ = room.broadcast("welcome", &name);
 ///         if room.len() == 2 {
 ///             room.every(Duration::from_secs(1));

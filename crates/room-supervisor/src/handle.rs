@@ -313,8 +313,8 @@ impl RoomHandle {
     /// # Errors
     /// [`JoinError::RoomUnavailable`] if the room is closed.
     pub fn reserve(&self, member: NewMember) -> Result<Membership, JoinError> {
-        let member = Member::new(member);
-        if !self.shared.roster().reserve(member.clone()) {
+        let (member, welcome) = Member::new(member);
+        if !self.shared.roster().reserve(member.clone(), welcome) {
             return Err(JoinError::RoomUnavailable);
         }
         Ok(Membership { room: self.clone(), member })

@@ -70,7 +70,7 @@ mod server_messages;
 mod settings;
 mod wake_ups;
 
-pub use auth::AuthData;
+pub use auth::{AuthData, PublicMetadata};
 pub use callboard_outbox::{
     CloseError, CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits,
     SocketNumber,

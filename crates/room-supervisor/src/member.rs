@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use callboard_outbox::Outbox;
 use serde_json::{Map, Value};
 
-use crate::auth::AuthData;
+use crate::auth::{AuthData, PublicMetadata};
 use crate::peer_id::PeerId;
 
 /// Member of a room: a peer that has joined. Cheap to clone.
@@ -19,8 +19,6 @@ pub struct Member(Arc<Inner>);
 struct Inner {
     auth: AuthData,
     outbox: Arc<Outbox>,
-    /// Additional fields of the peer's `authenticated` message, if any.
-    welcome: Option<Box<Map<String, Value>>>,
     handle: Option<Arc<dyn Any + Send + Sync>>,
     /// Number of messages of the peer that its room has not handled.
     in_flight: AtomicUsize,
@@ -52,9 +50,12 @@ impl NewMember {
 }
 
 impl Member {
-    pub(crate) fn new(NewMember { auth, outbox, welcome, handle }: NewMember) -> Self {
-        let welcome = (!welcome.is_empty()).then(|| Box::new(welcome));
-        Self(Arc::new(Inner { auth, outbox, welcome, handle, in_flight: AtomicUsize::new(0) }))
+    /// Returns the member, and the additional fields of its `authenticated` message.
+    pub(crate) fn new(
+        NewMember { auth, outbox, welcome, handle }: NewMember,
+    ) -> (Self, Map<String, Value>) {
+        let in_flight = AtomicUsize::new(0);
+        (Self(Arc::new(Inner { auth, outbox, handle, in_flight })), welcome)
     }
 
     /// Returns the id of the peer.
@@ -68,7 +69,7 @@ impl Member {
     }
 
     /// Returns the public metadata of the peer, which the clients of the other members get.
-    pub fn public(&self) -> &Map<String, Value> {
+    pub fn public(&self) -> &PublicMetadata {
         &self.0.auth.public
     }
 
@@ -84,10 +85,6 @@ impl Member {
 
     pub(crate) fn messages_in_flight(&self) -> &AtomicUsize {
         &self.0.in_flight
-    }
-
-    pub(crate) fn welcome(&self) -> Option<&Map<String, Value>> {
-        self.0.welcome.as_deref()
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use callboard_outbox::{CloseFrame, Outbox};
+use serde_json::{Map, Value};
 
 use crate::error::{ForwardError, JoinError};
 use crate::member::Member;
@@ -47,6 +48,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 struct Entry {
     member: Member,
+    /// Additional fields of the peer's `authenticated` message, until it is sent.
+    welcome: Option<Box<Map<String, Value>>>,
     state: State,
 }
 
@@ -121,11 +124,14 @@ impl Roster {
     }
 
     /// Adds a peer that may join; returns `false` if the room is closed.
-    pub(crate) fn reserve(&mut self, member: Member) -> bool {
-        if !self.is_closed() {
-            self.entries.insert(member.peer_id(), Entry { member, state: State::Reserved });
+    /// `welcome` are additional fields of its `authenticated` message.
+    pub(crate) fn reserve(&mut self, member: Member, welcome: Map<String, Value>) -> bool {
+        if self.is_closed() {
+            return false;
         }
-        !self.is_closed()
+        let welcome = (!welcome.is_empty()).then(|| Box::new(welcome));
+        self.entries.insert(member.peer_id(), Entry { member, welcome, state: State::Reserved });
+        true
     }
 
     /// Handles the end of a peer's membership.
@@ -298,11 +304,12 @@ impl Roster {
         let known = |entry: &&Entry| matches!(entry.state, State::Member | State::Departed { .. });
         let others = self.entries.values().filter(known).map(|entry| &entry.member);
         let others = others.map(|member| (member.peer_id(), member.public()));
-        let member = &self.entries.get(&peer)?.member;
-        let welcome = RoomMessage::authenticated(peer, others, member.welcome());
-        self.set(peer, State::Member);
+        let welcome = self.entries.get(&peer)?.welcome.as_deref();
+        let authenticated = RoomMessage::authenticated(peer, others, welcome);
+        let entry = self.entries.get_mut(&peer)?;
+        (entry.state, entry.welcome) = (State::Member, None);
         self.steps.push_front(Step::Joined(peer));
-        Some(Output::Deliver(welcome))
+        Some(Output::Deliver(authenticated))
     }
 
     /// Handles a panic in a callback: departures are still announced, without any callback; all else is left to the
@@ -347,7 +354,7 @@ impl Roster {
         let (mut suspects, mut gone, mut stale) = (Vec::new(), Vec::new(), Vec::new());
         (self.steps, self.current) = Default::default();
         self.departed.clear();
-        for (&peer, Entry { member, state }) in &mut self.entries {
+        for (&peer, Entry { member, state, .. }) in &mut self.entries {
             match state {
                 State::Reserved => {}
                 State::Asking { .. } | State::Admitting { gone: false } => suspects.push(peer),
@@ -464,14 +471,14 @@ impl Roster {
 
     /// Returns a peer whose messages the room forwards: a member, also one that has just left.
     pub(crate) fn sender(&self, peer: PeerId) -> Option<&Member> {
-        let Entry { member, state } = self.entries.get(&peer)?;
+        let Entry { member, state, .. } = self.entries.get(&peer)?;
         matches!(state, State::Member | State::Departed { admitted: true }).then_some(member)
     }
 
     /// Returns a peer to which messages can be sent: a member, also one that is to be readopted. One that has just left
     /// counts as well; its outbox is closed.
     fn addressee(&self, peer: PeerId) -> Option<&Member> {
-        let Entry { member, state } = self.entries.get(&peer)?;
+        let Entry { member, state, .. } = self.entries.get(&peer)?;
         let has_left = *state == State::Departed { admitted: true };
         (state.is_visible() || has_left).then_some(member)
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
 
+use crate::auth::PublicMetadata;
 use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
 
@@ -70,7 +71,7 @@ impl RoomMessage {
     /// the original sends only the id), `welcome` are additional fields.
     pub fn authenticated<'a>(
         peer_id: PeerId,
-        peers: impl IntoIterator<Item = (PeerId, &'a Map<String, Value>)>,
+        peers: impl IntoIterator<Item = (PeerId, &'a PublicMetadata)>,
         welcome: Option<&Map<String, Value>>,
     ) -> Self {
         #[derive(Serialize)]
@@ -78,7 +79,7 @@ impl RoomMessage {
             peer_id: PeerId,
             peers: Vec<PeerId>,
             #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-            metadata: BTreeMap<PeerId, &'a Map<String, Value>>,
+            metadata: BTreeMap<PeerId, &'a PublicMetadata>,
             #[serde(flatten)]
             welcome: Option<&'a Map<String, Value>>,
         }
@@ -94,12 +95,12 @@ impl RoomMessage {
     }
 
     /// Creates the message to all others that a peer with this public metadata has joined.
-    pub fn joined(peer_id: PeerId, public: &Map<String, Value>) -> Self {
+    pub fn joined(peer_id: PeerId, public: &PublicMetadata) -> Self {
         #[derive(Serialize)]
         struct Data<'a> {
             peer_id: PeerId,
-            #[serde(skip_serializing_if = "Map::is_empty")]
-            metadata: &'a Map<String, Value>,
+            #[serde(skip_serializing_if = "PublicMetadata::is_empty")]
+            metadata: &'a PublicMetadata,
         }
         Self::of_server("joined", &Data { peer_id, metadata: public }, To::All)
     }
@@ -161,7 +162,7 @@ mod tests {
         let id = PeerId::random();
 
         assert_eq!(
-            RoomMessage::joined(id, &Map::new()).encode(),
+            RoomMessage::joined(id, &PublicMetadata::default()).encode(),
             format!(r#"{{"event":"joined","data":{{"peer_id":"{id}"}},"from":null,"to":"all"}}"#)
         );
         assert_eq!(
@@ -180,7 +181,8 @@ mod tests {
     #[test]
     fn public_metadata_is_an_additional_field_of_those_that_have_some() {
         let (id, named, plain) = (PeerId::random(), PeerId::random(), PeerId::random());
-        let (none, name) = (Map::new(), Map::from_iter([("name".to_owned(), "Ann".into())]));
+        let fields = Map::from_iter([("name".to_owned(), "Ann".into())]);
+        let (none, name) = (PublicMetadata::default(), PublicMetadata::from(fields.clone()));
         let data =
             |message: RoomMessage| -> Value { serde_json::from_str(message.data.get()).unwrap() };
 
@@ -189,7 +191,7 @@ mod tests {
             json!({ "peer_id": named, "metadata": { "name": "Ann" } })
         );
         assert_eq!(
-            data(RoomMessage::authenticated(id, [(plain, &none), (named, &name)], Some(&name))),
+            data(RoomMessage::authenticated(id, [(plain, &none), (named, &name)], Some(&fields))),
             json!({
                 "peer_id": id,
                 "peers": [plain, named],

@@ -13,8 +13,8 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytestring::ByteString;
 use callboard_room_supervisor::{
-    AuthData, CloseFrame, Description, Membership, NewMember, PeerId, Rejection, RoomHandle,
-    RoomMessage, Rooms, StartRoomError, To, is_room_name,
+    AuthData, CloseFrame, Description, Membership, NewMember, PeerId, PublicMetadata, Rejection,
+    RoomHandle, RoomMessage, Rooms, StartRoomError, To, is_room_name,
 };
 use callboard_supervision::{ChildSpec, Placement, Restart, StartError, catch_panic, catch_panics};
 use callboard_websocket::{
@@ -178,7 +178,7 @@ async fn try_open<P: Peer>(
     if !is_room_name(&room) {
         return Err(bad_request("no such room name".into()));
     }
-    let mut auth = AuthData { peer_id, credentials, metadata, public: Map::new() };
+    let mut auth = AuthData { peer_id, credentials, metadata, public: PublicMetadata::default() };
 
     // Only a client that is authenticated learns whether the room exists, and opens one on demand.
     let no_such_room =
@@ -192,7 +192,7 @@ async fn try_open<P: Peer>(
     let context = InitContext { peer_id, room: rooms.lookup(&room) };
     let PeerInit { peer, socket, public } =
         init::<P>(&context, &auth, custom, policy, counters).await?;
-    auth.public = public;
+    auth.public = public.into();
     let max_message = socket.max_message.unwrap_or(policy.max_message);
     let options = LinkOptions { requested, ..route.link_options(address, max_message) };
     let opened = open(route, request, payload, options.max_frame)?;

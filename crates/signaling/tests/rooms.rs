@@ -29,7 +29,7 @@ async fn public_metadata_of_a_peer_is_known_to_those_who_are_there_and_who_come(
     assert_eq!(welcome["metadata"], json!({ id: { "name": "Ann" } }));
     let room = server.rooms.lookup("demo").unwrap();
     let names: Vec<_> =
-        room.members().iter().filter_map(|member| member.public().get("name").cloned()).collect();
+        room.members().iter().filter_map(|member| member.public().get("name")).collect();
     assert_eq!(names, ["Ann"]);
 }
 

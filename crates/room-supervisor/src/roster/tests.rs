@@ -2,7 +2,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use callboard_outbox::OutboxLimits;
 use proptest::prelude::*;
-use serde_json::Value;
 
 use super::*;
 use crate::auth::AuthData;
@@ -10,7 +9,7 @@ use crate::member::NewMember;
 
 fn member(peer: PeerId) -> Member {
     let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
-    Member::new(NewMember::new(AuthData::new(peer), outbox))
+    Member::new(NewMember::new(AuthData::new(peer), outbox)).0
 }
 
 /// Shell of a roster without actors: it answers at once, and keeps what each peer has seen.
@@ -40,7 +39,7 @@ impl World {
 
     fn come(&mut self) -> PeerId {
         let peer = PeerId::random();
-        assert!(self.roster.reserve(member(peer)));
+        assert!(self.roster.reserve(member(peer), Map::new()));
         self.there.insert(peer);
         peer
     }
@@ -255,7 +254,7 @@ fn a_peer_that_leaves_goes_through_these_states() {
     use State::*;
     let left = |state: State| {
         let (mut roster, peer) = (Roster::default(), PeerId::random());
-        roster.reserve(member(peer));
+        roster.reserve(member(peer), Map::new());
         roster.set(peer, state);
         roster.leave(peer);
         roster.entries.get(&peer).map(|entry| entry.state)
@@ -274,7 +273,7 @@ fn after_a_crash_a_peer_is_readopted_or_was_its_cause() {
     use State::*;
     let after = |state: State| {
         let (mut roster, peer) = (Roster::default(), PeerId::random());
-        roster.reserve(member(peer));
+        roster.reserve(member(peer), Map::new());
         roster.set(peer, state);
         roster.readopt();
         let turned_away = matches!(roster.poll_output(), Some(Output::Close { .. }));
@@ -307,7 +306,7 @@ fn a_room_goes_through_its_phases_and_terminates_once() {
 
     roster.close();
     assert_eq!((roster.phase(), roster.is_closed()), (Phase::Closing, true));
-    assert!(!roster.reserve(member(PeerId::random())));
+    assert!(!roster.reserve(member(PeerId::random()), Map::new()));
     assert!(roster.terminate());
     assert!(!roster.terminate(), "once");
     roster.give_up();
@@ -323,8 +322,8 @@ fn a_full_room_takes_nobody_in_but_keeps_its_members() {
     let mut roster = Roster::default();
     roster.started();
     let [first, second] = [PeerId::random(), PeerId::random()];
-    roster.reserve(member(first));
-    roster.reserve(member(second));
+    roster.reserve(member(first), Map::new());
+    roster.reserve(member(second), Map::new());
 
     assert!(roster.ask(first, Some(1)).unwrap().is_some());
     roster.answered(first, Ok(())).unwrap();
