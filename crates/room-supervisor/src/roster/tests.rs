@@ -12,6 +12,10 @@ fn member(peer: PeerId) -> Member {
     Member::new(NewMember::new(AuthData::new(peer), outbox)).0
 }
 
+fn id(value: &Value) -> PeerId {
+    value.as_str().expect("an id").parse().expect("an id")
+}
+
 /// Shell of a roster without actors: it answers at once, and keeps what each peer has seen.
 #[derive(Default)]
 struct World {
@@ -28,6 +32,8 @@ struct World {
     there: BTreeSet<PeerId>,
     /// Peers that were told why they are no members.
     turned_away: BTreeSet<PeerId>,
+    /// The next peer that is announced leaves in `on_forward` of its `joined`.
+    leaves_over_joined: bool,
 }
 
 impl World {
@@ -85,6 +91,13 @@ impl World {
     /// Carries out all outputs; one of the callbacks panics.
     fn carry_out(&mut self, mut panic_at: Option<usize>) {
         while let Some(output) = self.roster.poll_output() {
+            if let Output::Announce(message) = &output
+                && message.event == "joined"
+                && std::mem::take(&mut self.leaves_over_joined)
+            {
+                let data: Value = serde_json::from_str(message.data.get()).expect("JSON");
+                self.go(id(&data["peer_id"]));
+            }
             let is_callback = !matches!(output, Output::Deliver(_) | Output::Close { .. });
             let panics = is_callback && panic_at == Some(0);
             panic_at = panic_at.map(|at| at.saturating_sub(usize::from(is_callback)));
@@ -116,7 +129,6 @@ impl World {
             |member: &Member| receivers.iter().any(|outbox| Arc::ptr_eq(outbox, member.outbox()));
         let members: Vec<_> = self.roster.visible().filter(|member| is_among(member)).collect();
         let data: Value = serde_json::from_str(message.data.get()).expect("JSON");
-        let id = |value: &Value| value.as_str().expect("an id").parse::<PeerId>().expect("an id");
         for peer in members.into_iter().map(Member::peer_id) {
             if message.event == "authenticated" {
                 let peers = data["peers"].as_array().expect("a list").iter().map(id).collect();
@@ -161,6 +173,7 @@ impl World {
 
     /// Brings everything to rest, and checks that all agree on who is a member.
     fn settle(&mut self) {
+        self.leaves_over_joined = false;
         while self.asked.is_some() {
             self.answer(true, None);
         }
@@ -187,6 +200,7 @@ enum Event {
     Answer(bool, Option<usize>),
     Go(usize),
     Depart(Option<usize>),
+    LeaveOverJoined,
     Crash,
     Settle,
 }
@@ -199,6 +213,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (prop::bool::weighted(0.8), panic_at()).prop_map(|(accept, at)| Event::Answer(accept, at)),
         3 => any::<usize>().prop_map(Event::Go),
         3 => panic_at().prop_map(Event::Depart),
+        1 => Just(Event::LeaveOverJoined),
         1 => Just(Event::Crash),
         1 => Just(Event::Settle),
     ]
@@ -229,6 +244,7 @@ proptest! {
                     }
                 }
                 Event::Depart(panic_at) => world.depart(panic_at),
+                Event::LeaveOverJoined => world.leaves_over_joined = true,
                 Event::Crash => world.crash(),
                 Event::Settle => world.settle(),
             }
