@@ -29,6 +29,7 @@ macro_rules! actix_names {
     ($($name:ident)*) => {
         beside_actix! {
             [
+                callboard_admin
                 callboard_client
                 callboard_ice_handshake
                 callboard_outbox

@@ -86,7 +86,7 @@ impl<R: Room> RoomOptions<R> {
     /// own as long as there are no more rooms than threads; outside of any [`Rooms`](crate::Rooms) its supervisor's
     /// thread. For a room that is known to block, use `Placement::Pool(ArbiterPool::new(1))`, which gives it a thread
     /// without any other room.
-    pub fn arbiter(self, placement: Placement) -> Self {
+    pub fn placement(self, placement: Placement) -> Self {
         Self { placement: Some(placement), ..self }
     }
 

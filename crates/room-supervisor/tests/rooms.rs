@@ -457,7 +457,7 @@ async fn a_peer_that_comes_while_its_room_is_being_opened_is_started_when_it_is_
     let elsewhere = Placement::Pool(ArbiterPool::new(1));
     let options = move |name: &str| {
         let options = RoomOptions::<Slow>::new(name, Arc::clone(&gate));
-        Some(options.arbiter(elsewhere.clone()).into())
+        Some(options.placement(elsewhere.clone()).into())
     };
     let rooms = Rooms::builder().on_demand(options).build();
     let server = rooms.start().await.unwrap();

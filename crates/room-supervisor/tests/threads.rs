@@ -262,7 +262,7 @@ async fn rooms_share_threads_when_there_are_more_of_them_and_may_have_one_of_the
         .on_demand(move |name| {
             let options = room(name, &own);
             let alone = Placement::Pool(ArbiterPool::new(1));
-            Some(if name == "alone" { options.arbiter(alone) } else { options }.into())
+            Some(if name == "alone" { options.placement(alone) } else { options }.into())
         })
         .build();
     let tree = rooms.start().await.unwrap();
