@@ -9,7 +9,7 @@ use crate::tree::Tree;
 
 /// No peer connections.
 #[derive(Default)]
-pub(crate) struct WebRtc;
+pub(crate) struct WebRtc {}
 
 /// No details.
 pub(crate) struct Known;
