@@ -15,7 +15,7 @@ use crate::ClientOptions;
 use crate::core::{Core, Output};
 use crate::error::{CallFunctionError, ConnectError};
 #[cfg(feature = "webrtc")]
-use crate::webrtc::Links;
+use crate::webrtc::links::Links;
 
 /// State of a client, for its handles and its driver.
 pub(crate) struct Shared {

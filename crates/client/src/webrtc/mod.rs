@@ -1,8 +1,8 @@
 //! A peer connection to the server, for data channels. It is replaced when it is lost, until it is closed.
 
+pub(crate) mod links;
 mod task;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::Arbiter;
@@ -15,7 +15,6 @@ use callboard_peer_connection::{
 use tokio::sync::mpsc;
 
 use crate::ClientHandle;
-use crate::core::Signal;
 use crate::error::SendMessageError;
 use crate::event::{ChannelData, ClientState};
 use crate::shared::Shared;
@@ -80,23 +79,6 @@ pub enum OpenPeerConnectionError {
     Closed,
 }
 
-/// A client's peer connection, as its handles see it.
-pub(crate) struct Link {
-    number: u64,
-    signals: mpsc::Sender<Signal>,
-    /// The open channels, by label.
-    channels: HashMap<String, (PeerConnectionHandle, DataChannelId)>,
-}
-
-impl Link {
-    /// Passes on what the server has said. If the connection does not keep up, it times out.
-    pub(crate) fn signal(&self, signal: Signal) {
-        if self.signals.try_send(signal).is_err() {
-            log::debug!("a peer connection does not keep up with its signaling");
-        }
-    }
-}
-
 impl ClientHandle {
     /// Opens a peer connection to the server, with the data channels of its options. It is reopened when it is lost,
     /// until it is closed. Its states come as [`ClientEvent::PeerConnection`](crate::ClientEvent::PeerConnection). Call
@@ -119,10 +101,7 @@ impl ClientHandle {
             if links.current.is_some() {
                 return Err(OpenPeerConnectionError::AlreadyOpen);
             }
-            links.opened += 1;
-            let (number, channels) = (links.opened, HashMap::new());
-            links.current = Some(Link { number, signals: tell, channels });
-            number
+            links.open(tell)
         };
         let (shared, delays) = (Arc::clone(shared), self.delays());
         arbiter.spawn_fn(move || {
@@ -169,33 +148,6 @@ impl ClientHandle {
             // It has just closed.
             _ => self.send_data_by_websocket(channel, data),
         }
-    }
-}
-
-/// Peer connections of a client, one at a time.
-#[derive(Default)]
-pub(crate) struct Links {
-    opened: u64,
-    pub(crate) current: Option<Link>,
-}
-
-impl Links {
-    fn open_channel(&self, label: &str) -> Option<(PeerConnectionHandle, DataChannelId)> {
-        self.current.as_ref()?.channels.get(label).cloned()
-    }
-
-    /// Returns the channels of this connection, if it is still the client's.
-    fn channels_of(
-        &mut self,
-        number: u64,
-    ) -> Option<&mut HashMap<String, (PeerConnectionHandle, DataChannelId)>> {
-        let link = self.current.as_mut().filter(|link| link.number == number)?;
-        Some(&mut link.channels)
-    }
-
-    /// Notes that a connection is over.
-    fn end(&mut self, number: u64) {
-        self.current.take_if(|link| link.number == number);
     }
 }
 
