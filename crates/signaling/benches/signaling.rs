@@ -27,6 +27,12 @@ use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 #[allow(dead_code, unused_imports, reason = "one function of it is measured")]
 #[path = "../src/control.rs"]
 mod control;
+#[allow(dead_code, reason = "a part of it is measured")]
+#[path = "../src/control_event.rs"]
+mod control_event;
+#[allow(dead_code, reason = "a part of it is measured")]
+#[path = "../src/json.rs"]
+mod json;
 
 struct Open;
 

@@ -1,7 +1,12 @@
 //! A peer as an actor: the application's [`Peer`] between its client's socket and its room.
 
+mod inspect;
 mod presence;
+#[cfg(feature = "rpc")]
+mod rpc;
+#[cfg(feature = "webrtc")]
 mod server_link;
+#[cfg(feature = "webrtc")]
 mod webrtc;
 
 use std::sync::Arc;
@@ -20,6 +25,7 @@ use crate::counters::{Count, Counters};
 use crate::options::Policy;
 use crate::peer::{Peer, PeerContext};
 use crate::session::{Act, Session};
+#[cfg(feature = "webrtc")]
 use server_link::ServerLink;
 
 /// One instance of a peer.
@@ -43,6 +49,7 @@ pub(crate) struct PeerActor<P: Peer> {
     leaving: bool,
     policy: Arc<Policy>,
     /// Link to the client's WebRTC peer on the server; most clients have none.
+    #[cfg(feature = "webrtc")]
     server_link: Option<Box<ServerLink>>,
 }
 
@@ -69,6 +76,7 @@ impl<P: Peer> PeerActor<P> {
             again: false,
             leaving: false,
             policy,
+            #[cfg(feature = "webrtc")]
             server_link: None,
         }
     }
@@ -188,7 +196,9 @@ impl<P: Peer> Actor for PeerActor<P> {
         if self.leaving {
             return;
         }
+        #[cfg(feature = "rpc")]
         self.context.client.desk().reopen();
+        #[cfg(feature = "webrtc")]
         if self.again {
             self.find_server(ctx);
         }
@@ -201,11 +211,13 @@ impl<P: Peer> Actor for PeerActor<P> {
 
     /// Runs also after a panic, when the peer is taken out.
     fn stopped(&mut self, _: &mut Self::Context) {
+        #[cfg(feature = "rpc")]
         self.context.client.desk().close();
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
         if has_panicked() {
             return; // the panic was in none of its callbacks: it is about to be restarted
         }
+        #[cfg(feature = "webrtc")]
         self.close_server();
         self.socket_link.owner_ended();
         if !self.leaving && !self.context.room.is_running() {

@@ -1,22 +1,34 @@
 //! Handle of a peer's client, for code on the server.
 
 use std::fmt;
+#[cfg(feature = "webrtc")]
 use std::net::IpAddr;
 use std::sync::Arc;
+#[cfg(feature = "rpc")]
 use std::time::Duration;
 
+#[cfg(feature = "webrtc")]
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionHandle};
+#[cfg(feature = "webrtc")]
+use callboard_room_supervisor::To;
 use callboard_room_supervisor::{
-    CloseError, CloseFrame, Outbox, OutboxClosedError, PeerId, RoomMessage, To,
+    CloseError, CloseFrame, Outbox, OutboxClosedError, PeerId, RoomMessage,
 };
+#[cfg(any(feature = "rpc", feature = "webrtc"))]
 use serde::Serialize;
-use serde_json::Value;
+#[cfg(feature = "webrtc")]
 use serde_json::json;
-use serde_json::value::RawValue;
+#[cfg(feature = "rpc")]
+use serde_json::{Value, value::RawValue};
 
-use crate::control::unreadable;
+#[cfg(feature = "rpc")]
+use crate::json::unreadable;
+#[cfg(feature = "rpc")]
 use crate::rpc::{Desk, NoOutcome, NotCalled};
-use crate::server_peer::{Channels, EVENTS, SendToChannelError};
+#[cfg(all(feature = "rpc", feature = "webrtc"))]
+use crate::server_peer::EVENTS;
+#[cfg(feature = "webrtc")]
+use crate::server_peer::{Channels, SendToChannelError};
 
 /// Handle of a peer's client, usable from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -28,13 +40,17 @@ pub struct PeerRef {
 pub(crate) struct Client {
     pub(crate) peer_id: PeerId,
     /// Address that its first socket came from.
+    #[cfg(feature = "webrtc")]
     pub(crate) address: Option<IpAddr>,
     pub(crate) outbox: Arc<Outbox>,
+    #[cfg(feature = "rpc")]
     pub(crate) desk: Arc<Desk>,
+    #[cfg(feature = "webrtc")]
     pub(crate) channels: Channels,
 }
 
 /// Reason why a call of a client's function has no result.
+#[cfg(feature = "rpc")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallClientError {
@@ -65,18 +81,22 @@ impl PeerRef {
         self.client.peer_id
     }
 
+    #[cfg(feature = "webrtc")]
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.client.address
     }
 
+    #[cfg(any(feature = "rpc", feature = "webrtc"))]
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
         &self.client.outbox
     }
 
+    #[cfg(feature = "rpc")]
     pub(crate) fn desk(&self) -> &Arc<Desk> {
         &self.client.desk
     }
 
+    #[cfg(feature = "webrtc")]
     pub(crate) fn channels(&self) -> &Channels {
         &self.client.channels
     }
@@ -94,6 +114,7 @@ impl PeerRef {
     ///
     /// # Errors
     /// [`SendToChannelError`]
+    #[cfg(feature = "webrtc")]
     pub fn send_data(
         &self,
         label: &str,
@@ -114,6 +135,7 @@ impl PeerRef {
     ///
     /// # Errors
     /// [`CallClientError`]
+    #[cfg(feature = "rpc")]
     pub async fn call(
         &self,
         function: &str,
@@ -142,7 +164,9 @@ impl PeerRef {
     }
 
     /// Sends a frame of RPC: over the data channel, or over the WebSocket if there is none or it is busy.
+    #[cfg(feature = "rpc")]
     pub(crate) fn say(&self, text: String) -> Result<(), CallClientError> {
+        #[cfg(feature = "webrtc")]
         if let Some(channel) = self.client.channels.find(EVENTS)
             && channel.try_send(EVENTS, DataChannelMessage::Text(text.clone())).is_ok()
         {
@@ -154,11 +178,13 @@ impl PeerRef {
     /// Returns the client's peer connection to this server, if there is one. Tracks, transceivers and data channels
     /// that are added to it are offered to the client; only the server peer sets its descriptions. A client that
     /// connects anew has another peer connection, without anything that was added to the last one.
+    #[cfg(feature = "webrtc")]
     pub fn connection(&self) -> Option<PeerConnectionHandle> {
         self.client.channels.connection()
     }
 
     /// Returns how many calls of hooks by this client are running.
+    #[cfg(feature = "rpc")]
     pub fn running_hooks(&self) -> usize {
         self.client.desk.running()
     }
@@ -184,6 +210,7 @@ impl PeerRef {
     }
 
     /// Sends a message from the server to this client alone.
+    #[cfg(feature = "webrtc")]
     pub(crate) fn push(&self, event: &str, data: &impl Serialize) -> Result<(), OutboxClosedError> {
         match RoomMessage::new(event, data) {
             Ok(message) => {
@@ -198,6 +225,7 @@ impl PeerRef {
 }
 
 /// Writes arguments as a JSON list.
+#[cfg(feature = "rpc")]
 fn list(args: &impl Serialize) -> Result<Box<RawValue>, serde_json::Error> {
     let args = match serde_json::to_value(args)? {
         Value::Null => Value::Array(Vec::new()),

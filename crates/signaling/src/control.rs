@@ -4,6 +4,9 @@ use callboard_peer_connection::{IceCandidate, SessionDescription};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::control_event::{self, ANSWER, CLOSE, ICE, OFFER, SEND};
+use crate::json::{shorten, unreadable};
+
 /// A `webrtc:…` event.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Control {
@@ -21,27 +24,10 @@ pub(crate) enum Control {
     Unread { event: &'static str, error: &'static str, detail: String },
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    event: &'a str,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    to: Option<&'a RawValue>,
-}
-
 impl Control {
     /// Parses an event; none if the text is something else, or addressed to other peers.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        // An array with as many elements would pass for the fields in their order.
-        if !text.trim_ascii_start().starts_with('{') {
-            return None;
-        }
-        let Envelope { event, data, to } = serde_json::from_str(text).ok()?;
-        if to.is_some_and(|to| to.get() != "null") {
-            return None;
-        }
-        let data = data.map_or("null", RawValue::get);
+        let (event, data) = control_event::read(text)?;
         let unread = |event, error| move |detail| Self::Unread { event, error, detail };
         Some(match event {
             OFFER => description(data, "offer")
@@ -54,8 +40,7 @@ impl Control {
                 }),
             ICE => candidate(data).map_or_else(unread(ICE, "bad_candidate"), Self::Ice),
             CLOSE => Self::Close,
-            SEND => send(data).unwrap_or_else(unread(SEND, "bad_data")),
-            _ => return None,
+            _ => send(data).unwrap_or_else(unread(SEND, "bad_data")),
         })
     }
 }
@@ -145,19 +130,6 @@ fn string(name: &str, value: Option<&RawValue>) -> Result<Option<String>, String
     })
 }
 
-/// Returns why syntactically valid JSON cannot be read.
-pub(crate) fn unreadable(error: &serde_json::Error) -> &'static str {
-    let words = error.to_string();
-    if words.starts_with("number out of range") {
-        "not a number that can be represented"
-    } else if words.starts_with("recursion limit") {
-        "nested too deeply to be read"
-    } else {
-        // The only remaining cause: half of a surrogate pair.
-        "not valid Unicode"
-    }
-}
-
 /// Parses a whole number in any notation: some clients write all numbers with a point, some as text.
 fn index(name: &str, value: Option<&RawValue>) -> Result<Option<u16>, String> {
     let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
@@ -190,27 +162,8 @@ fn kind(json: &str) -> &'static str {
     }
 }
 
-/// Returns the start of a text, at most this many bytes: as much of a client's text as fits into an error.
-pub(crate) fn shorten(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or_default()]
-}
-
-/// Length limit of a name from a client in an error, in bytes.
-pub(crate) const LONGEST_NAME: usize = 64;
 /// Length limit of a word from a client in an error, in bytes.
 const LONGEST_WORD: usize = 32;
-
-/// Returns whether a text may be such an event: a cheap check without false negatives.
-pub(crate) fn may_be_control(text: &str) -> bool {
-    text.contains("\"webrtc:")
-}
-
-pub(crate) const OFFER: &str = "webrtc:offer";
-pub(crate) const ANSWER: &str = "webrtc:answer";
-pub(crate) const ICE: &str = "webrtc:ice";
-pub(crate) const CLOSE: &str = "webrtc:close";
-pub(crate) const SEND: &str = "webrtc:send";
 
 #[cfg(test)]
 mod tests {

@@ -55,20 +55,28 @@
 //! [`run`] starts the rooms, serves, and at SIGINT or SIGTERM tells every client "Room closed" before it returns. The
 //! server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`. With thousands of
 //! mostly idle clients, [`http_service`] instead of `HttpServer` halves what each of them costs.
+//!
+//! Features, both on by default: `webrtc` gives clients a WebRTC peer on the server, and builds str0m; `rpc` lets clients
+//! call functions of the server and the other way round.
 
 mod actor;
 mod client;
+#[cfg(feature = "webrtc")]
 mod control;
+mod control_event;
 mod counters;
+mod json;
 mod limits;
 mod options;
 mod peer;
 mod quota;
 mod room_peers;
 mod route;
+#[cfg(feature = "rpc")]
 pub mod rpc;
 mod run;
 mod script;
+#[cfg(feature = "webrtc")]
 pub mod server_peer;
 mod session;
 mod signaling;
@@ -78,16 +86,20 @@ pub use callboard_websocket::{
     Guesses, Origins, OwnPages, Place, Rate, TrustedProxies, TrustedProxiesError, body_within,
     connections_ended, http_service, https_service, on_connect, tls, tune,
 };
-pub use client::{CallClientError, PeerRef};
+#[cfg(feature = "rpc")]
+pub use client::CallClientError;
+pub use client::PeerRef;
 pub use counters::{Count, Counters};
 pub use limits::Limits;
 pub use options::PeerOptions;
-pub use peer::{
-    ChannelEvent, InitContext, JoinRequest, Peer, PeerContext, PeerInit, SocketOptions,
-};
+#[cfg(feature = "webrtc")]
+pub use peer::ChannelEvent;
+pub use peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit, SocketOptions};
 pub use room_peers::RoomPeers;
+#[cfg(feature = "rpc")]
 pub use rpc::Hooks;
 pub use run::{Run, Serve, run};
 pub use script::client_script;
+#[cfg(feature = "webrtc")]
 pub use server_peer::{DescriptionBudget, EndReason, WebRtc, WebRtcLimits};
 pub use signaling::Signaling;

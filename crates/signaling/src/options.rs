@@ -8,7 +8,9 @@ use callboard_websocket::{Hosts, Origins, Rate, RefusalLog, TrustedProxies, orig
 
 use crate::limits::Limits;
 use crate::peer::Peer;
+#[cfg(feature = "rpc")]
 use crate::rpc::Hooks;
+#[cfg(feature = "webrtc")]
 use crate::server_peer::WebRtc;
 use crate::session::Rules;
 
@@ -41,9 +43,12 @@ pub(crate) struct Policy {
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_address: usize,
     pub(crate) close_grace: Duration,
+    #[cfg(feature = "webrtc")]
     pub(crate) webrtc: Option<WebRtc>,
     /// Rate limit of data channels that replaces the one in [`WebRtc`].
+    #[cfg(feature = "webrtc")]
     pub(crate) data_rate: Option<Rate>,
+    #[cfg(feature = "rpc")]
     pub(crate) hooks: Hooks,
     pub(crate) resume_grace: Duration,
 }
@@ -70,8 +75,11 @@ impl<P: Peer> PeerOptions<P> {
             max_connections: 16_384,
             max_connections_per_address: 256,
             close_grace: Duration::from_secs(5),
+            #[cfg(feature = "webrtc")]
             webrtc: None,
+            #[cfg(feature = "webrtc")]
             data_rate: None,
+            #[cfg(feature = "rpc")]
             hooks: Hooks::default(),
             resume_grace: Duration::ZERO,
         };
@@ -184,20 +192,29 @@ impl<P: Peer> PeerOptions<P> {
     /// Sets the rate limits of a client's WebSocket and of its data channels; the latter replaces the one in
     /// [`WebRtcLimits`](crate::WebRtcLimits). Default: [`Limits::default`]; [`Limits::chat`] and [`Limits::game`] are
     /// presets for what their names say.
-    pub fn limits(self, Limits { websocket, data_channels }: Limits) -> Self {
-        let mut options = self.rate(websocket);
-        options.policy.data_rate = Some(data_channels);
+    pub fn limits(self, limits: Limits) -> Self {
+        let options = self.rate(limits.websocket);
+        #[cfg(feature = "webrtc")]
+        let options = options.data_rate(limits.data_channels);
         options
+    }
+
+    #[cfg(feature = "webrtc")]
+    fn data_rate(mut self, rate: Rate) -> Self {
+        self.policy.data_rate = Some(rate);
+        self
     }
 
     /// Gives clients that offer (`webrtc:offer`) a WebRTC peer on the server. Default: none; they get
     /// `webrtc_disabled`.
+    #[cfg(feature = "webrtc")]
     pub fn webrtc(mut self, webrtc: WebRtc) -> Self {
         self.policy.webrtc = Some(webrtc);
         self
     }
 
     /// Sets the functions that clients may call. Default: none.
+    #[cfg(feature = "rpc")]
     pub fn hooks(mut self, hooks: Hooks) -> Self {
         self.policy.hooks = hooks;
         self
@@ -251,10 +268,22 @@ impl Policy {
     /// Returns the largest message or frame that a socket reads, in bytes, where `max_message` is the largest to other
     /// peers.
     pub(crate) fn max_frame(&self, max_message: usize) -> usize {
-        if self.webrtc.is_some() || !self.hooks.is_empty() {
-            max_message.max(self.max_control_message)
-        } else {
-            max_message
+        match self.has_control_messages() {
+            true => max_message.max(self.max_control_message),
+            false => max_message,
         }
+    }
+
+    /// Returns whether clients may send messages to the server itself.
+    fn has_control_messages(&self) -> bool {
+        #[cfg(feature = "webrtc")]
+        if self.webrtc.is_some() {
+            return true;
+        }
+        #[cfg(feature = "rpc")]
+        if !self.hooks.is_empty() {
+            return true;
+        }
+        false
     }
 }

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
+#[cfg(feature = "webrtc")]
 use callboard_peer_connection::{Configuration, DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::{AuthData, PeerId, Rejection, RoomHandle, RoomMessage};
 use serde_json::{Map, Value};
 
 use crate::client::PeerRef;
+#[cfg(feature = "webrtc")]
 use crate::server_peer::EndReason;
 
 /// The behaviour of the peers behind one WebSocket route; the value is one peer's state.
@@ -51,12 +53,14 @@ pub trait Peer: Send + Unpin + Sized + 'static {
     }
 
     /// Handles the opening or closing of a data channel of the client.
+    #[cfg(feature = "webrtc")]
     fn on_channel(&mut self, event: ChannelEvent<'_>, context: &PeerContext) {
         _ = (event, context);
     }
 
     /// Handles a message on a data channel, or over the WebSocket in its stead (`webrtc:send`), that is not a call of a
     /// [hook](crate::rpc).
+    #[cfg(feature = "webrtc")]
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         _ = (channel, data, context);
     }
@@ -64,6 +68,7 @@ pub trait Peer: Send + Unpin + Sized + 'static {
     /// Sets the configuration of the client's peer connection to the server: ICE servers with credentials of its own, a
     /// handshake or a certificate of its own, for example. Called for each peer connection, before it is opened;
     /// `configuration` is that of [`WebRtc::configuration`](crate::WebRtc::configuration). Default: no change.
+    #[cfg(feature = "webrtc")]
     fn configuration(
         &mut self,
         configuration: Configuration,
@@ -93,6 +98,7 @@ pub trait Peer: Send + Unpin + Sized + 'static {
     ///     }
     /// }
     /// ```
+    #[cfg(feature = "webrtc")]
     fn on_webrtc_state(
         &mut self,
         state: PeerConnectionState,
@@ -109,6 +115,7 @@ pub trait Peer: Send + Unpin + Sized + 'static {
 }
 
 /// Change of a data channel.
+#[cfg(feature = "webrtc")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelEvent<'a> {
     /// The channel with this label is open.

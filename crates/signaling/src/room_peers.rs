@@ -1,8 +1,12 @@
 //! What a room reaches of the clients behind its members: their handles, and their data channels.
 
+#[cfg(feature = "webrtc")]
 use actix_web::web::Bytes;
+#[cfg(feature = "webrtc")]
 use callboard_peer_connection::DataChannelMessage;
-use callboard_room_supervisor::{Member, PeerId, RoomContext, RoomHandle, To};
+#[cfg(feature = "webrtc")]
+use callboard_room_supervisor::To;
+use callboard_room_supervisor::{Member, PeerId, RoomContext, RoomHandle};
 
 use crate::client::{Client, PeerRef};
 
@@ -40,6 +44,7 @@ pub trait RoomPeers {
     /// Sends to members on their data channels with this label, as [`PeerRef::send_data`] does: text goes over the
     /// WebSocket of a client without such a channel. Returns the number of clients to which the message was handed;
     /// delivery is not reported.
+    #[cfg(feature = "webrtc")]
     fn send_data(&self, label: &str, to: impl Into<To>, message: DataChannelMessage) -> usize {
         let clients = match to.into() {
             To::All => self.clients(),
@@ -50,6 +55,7 @@ pub trait RoomPeers {
     }
 
     /// Sends bytes to members, as [`send_data`](Self::send_data) does; clients without such a channel get nothing.
+    #[cfg(feature = "webrtc")]
     fn send_bytes(&self, label: &str, to: impl Into<To>, bytes: impl Into<Bytes>) -> usize {
         self.send_data(label, to, DataChannelMessage::Binary(bytes.into()))
     }

@@ -33,7 +33,9 @@ use crate::counters::{Count, Counters};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit};
 use crate::quota::RoomQuota;
+#[cfg(feature = "rpc")]
 use crate::rpc::Desk;
+#[cfg(feature = "webrtc")]
 use crate::server_peer::Channels;
 use crate::session::Session;
 
@@ -199,9 +201,12 @@ async fn try_open<P: Peer>(
     let (link, number) = route.link(options, peer_id, &opened);
     let client = Arc::new(Client {
         peer_id,
+        #[cfg(feature = "webrtc")]
         address: Some(address),
         outbox: Arc::clone(link.outbox()),
+        #[cfg(feature = "rpc")]
         desk: Desk::new(policy.hooks.clone(), Arc::clone(counters)),
+        #[cfg(feature = "webrtc")]
         channels: Channels::default(),
     });
     let welcome = welcome(&link);

@@ -14,6 +14,7 @@ use actix_service::IntoServiceFactory;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service, ServiceFactory};
 use actix_web::{Error, HttpServer};
+#[cfg(feature = "webrtc")]
 use callboard_peer_connection::PeerConnections;
 use callboard_room_supervisor::Rooms;
 use callboard_supervision::{PanicReports, SupervisorRef, install_panic_hook};
@@ -67,6 +68,7 @@ pub struct Run {
     panics: PanicReports,
     asked: watch::Receiver<Option<&'static str>>,
     rooms: Vec<Rooms>,
+    #[cfg(feature = "webrtc")]
     connections: Vec<PeerConnections>,
     trees: Vec<SupervisorRef>,
     before: Vec<Box<dyn FnOnce()>>,
@@ -83,6 +85,7 @@ impl Run {
             panics: install_panic_hook(),
             asked: listen()?,
             rooms: Vec::new(),
+            #[cfg(feature = "webrtc")]
             connections: Vec::new(),
             trees: Vec::new(),
             before: Vec::new(),
@@ -97,6 +100,7 @@ impl Run {
     }
 
     /// Closes these peer connections at shutdown, after the rooms.
+    #[cfg(feature = "webrtc")]
     pub fn connections(mut self, connections: &PeerConnections) -> Self {
         self.connections.push(connections.clone());
         self
@@ -184,7 +188,9 @@ impl Run {
 
     /// Shuts everything down; returns false if not all of it ended in time.
     async fn shut_down(self, server: Option<Serving>) -> bool {
-        let Self { panics, asked, rooms, connections, mut trees, before, grace } = self;
+        let Self { panics, asked, rooms, mut trees, before, grace, .. } = self;
+        #[cfg(feature = "webrtc")]
+        let connections = self.connections;
         before.into_iter().for_each(|before| before());
         let handle = server.as_ref().map(|it| it.server.handle());
         let addresses = server.as_ref().map_or_else(Vec::new, |it| it.addresses.clone());
@@ -208,6 +214,7 @@ impl Run {
                 }
             };
             let others = async {
+                #[cfg(feature = "webrtc")]
                 join_all(connections.iter().map(PeerConnections::stop)).await;
                 while let Some(tree) = trees.pop() {
                     tree.stop().await;

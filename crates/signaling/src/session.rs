@@ -7,7 +7,8 @@ use callboard_room_supervisor::{CloseFrame, Description, MessageLimits, RoomMess
 use callboard_websocket::{Rate, RateMeter, RateVerdict};
 use serde_json::{Value, json};
 
-use crate::control::may_be_control;
+use crate::control_event::may_be_control;
+#[cfg(feature = "rpc")]
 use crate::rpc::may_be_rpc;
 
 /// Rules of all connections of a route.
@@ -75,7 +76,7 @@ impl Session {
     /// Handles a text message; `counted` of its bytes were handled as frames.
     pub(crate) fn handle_text(&mut self, now: Instant, text: &str, counted: usize) -> Act {
         match self.handle_frame(now, text.len().saturating_sub(counted)) {
-            Act::Nothing if may_be_rpc(text) || may_be_control(text) => Act::Inspect,
+            Act::Nothing if may_be_for_server(text) => Act::Inspect,
             Act::Nothing => self.read(text),
             act => act,
         }
@@ -161,6 +162,15 @@ impl Session {
             .heartbeat
             .map_or(idle, |heartbeat| idle.min(self.heard.max(self.beat) + heartbeat))
     }
+}
+
+/// Returns whether a text may be for the server itself; cheap, and true for some that are not.
+fn may_be_for_server(text: &str) -> bool {
+    #[cfg(feature = "rpc")]
+    if may_be_rpc(text) {
+        return true;
+    }
+    may_be_control(text)
 }
 
 /// Interval between two errors that say that the room is busy.

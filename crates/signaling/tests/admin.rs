@@ -1,4 +1,5 @@
 //! Reading a real tree through a real server, and injecting faults into it.
+#![cfg(feature = "webrtc")]
 
 mod common;
 mod inside;

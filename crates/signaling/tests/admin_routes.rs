@@ -1,4 +1,5 @@
 //! Admin routes: authorization, the stream, health, and metrics.
+#![cfg(feature = "webrtc")]
 
 mod common;
 mod inside;

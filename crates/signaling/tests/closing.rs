@@ -1,4 +1,5 @@
 //! Closing a client with a code, and joining as its peer sees it.
+#![cfg(feature = "rpc")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Memory that a client can make the server hold before its input is checked: TLS, JSON, descriptions, hooks. The tests
 //! measure the resident memory of the process, which includes the clients, or the allocated bytes.
+#![cfg(all(feature = "rpc", feature = "webrtc"))]
 
 mod common;
 

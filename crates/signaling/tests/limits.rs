@@ -1,4 +1,5 @@
 //! Rate limits of clients by default and by the presets of [`Limits`], over WebSockets and real data channels.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A client that loses its connection and comes back.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

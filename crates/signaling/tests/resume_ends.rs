@@ -1,4 +1,5 @@
 //! What ends a peer with a grace period, and what does not.
+#![cfg(feature = "rpc")]
 
 mod common;
 

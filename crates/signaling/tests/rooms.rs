@@ -1,4 +1,5 @@
 //! Rooms and peers, as an application reaches them: by their context, and from its own HTTP handlers.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

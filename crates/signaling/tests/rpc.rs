@@ -1,4 +1,5 @@
 //! Calls of the server's functions by clients, and of clients' functions by the server.
+#![cfg(all(feature = "rpc", feature = "webrtc"))]
 
 mod common;
 

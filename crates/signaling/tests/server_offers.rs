@@ -1,4 +1,5 @@
 //! Offers of the server: the application's changes on its side reach the client.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

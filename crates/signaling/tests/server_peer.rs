@@ -1,4 +1,5 @@
 //! The WebRTC peers of clients, on the server.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

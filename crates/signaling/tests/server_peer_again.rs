@@ -1,4 +1,5 @@
 //! Offers that arrive while the previous server peer ends, and limits that a client does not regain by its end.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

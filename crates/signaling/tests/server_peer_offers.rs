@@ -1,4 +1,5 @@
 //! Offers of many WebRTC implementations, as their clients send them to a server peer.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Reports of clients' peer connections to the application: each state, and why one has failed or is closed.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Size limits of clients' messages, each kind by its own limit, and what happens to larger ones.
+#![cfg(all(feature = "rpc", feature = "webrtc"))]
 
 mod common;
 

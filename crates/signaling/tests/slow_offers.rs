@@ -1,4 +1,5 @@
 //! An offer of the server that takes too long to be made, because the thread of its peer connection is blocked.
+#![cfg(feature = "webrtc")]
 
 mod common;
 

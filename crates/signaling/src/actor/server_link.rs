@@ -14,7 +14,7 @@ use callboard_supervision::{ChildSpec, Down, MonitorId, Placement, Restart, moni
 use tokio::time::timeout;
 
 use super::PeerActor;
-use crate::control::{ANSWER, ICE, OFFER};
+use crate::control_event::{ANSWER, ICE, OFFER};
 use crate::peer::Peer;
 use crate::server_peer::*;
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Failure;
 use super::arguments::InvalidArguments;
-use crate::control::{LONGEST_NAME, shorten};
+use crate::json::{LONGEST_NAME, shorten};
 
 /// A frame that a client has sent.
 #[derive(Debug)]

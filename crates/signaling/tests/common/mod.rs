@@ -5,20 +5,25 @@ pub(crate) mod away;
 #[path = "../../../websocket/tests/common/frame_header.rs"]
 pub(crate) mod frame_header;
 pub(crate) mod raw;
+#[cfg(feature = "webrtc")]
 pub(crate) mod rtc;
 
 use std::net::TcpListener;
+use std::sync::Arc;
+#[cfg(feature = "webrtc")]
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::dev::Service;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{App, HttpRequest, HttpServer};
+#[cfg(feature = "webrtc")]
 use callboard_peer_connection::{Configuration, DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::*;
 use callboard_signaling::*;
 use callboard_supervision::SupervisorRef;
+#[cfg(feature = "webrtc")]
 use callboard_transport::gather::IceTransportPolicy;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value, json};
@@ -55,8 +60,10 @@ impl Room for TestRoom {
 }
 
 /// Bytes that the application sends to all members of a room, on the data channel `bytes`.
+#[cfg(feature = "webrtc")]
 pub(crate) struct Spread(pub(crate) Vec<u8>);
 
+#[cfg(feature = "webrtc")]
 impl Tell<Spread> for TestRoom {
     fn on_tell(&mut self, Spread(bytes): Spread, room: &RoomContext) {
         room.send_bytes("bytes", To::All, bytes);
@@ -139,12 +146,14 @@ impl Peer for TestPeer {
         }
     }
 
+    #[cfg(feature = "webrtc")]
     fn on_data(&mut self, channel: &str, data: DataChannelMessage, context: &PeerContext) {
         assert_ne!(data.as_bytes(), b"explode_peer");
         // The same way that it came.
         _ = context.client.send_data(channel, data);
     }
 
+    #[cfg(feature = "webrtc")]
     fn configuration(
         &mut self,
         configuration: Configuration,
@@ -157,6 +166,7 @@ impl Peer for TestPeer {
         configuration
     }
 
+    #[cfg(feature = "webrtc")]
     fn on_webrtc_state(
         &mut self,
         state: PeerConnectionState,
@@ -169,12 +179,14 @@ impl Peer for TestPeer {
 }
 
 /// Peers whose new peer connections use relays only, of which there are none.
+#[cfg(feature = "webrtc")]
 pub(crate) static RELAYED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// While true, a peer blocks its thread.
 pub(crate) static BLOCKED: AtomicBool = AtomicBool::new(false);
 
 /// A state of a peer connection, as reported to the peer.
+#[cfg(feature = "webrtc")]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
     pub(crate) state: PeerConnectionState,
@@ -182,11 +194,13 @@ pub(crate) struct State {
 }
 
 /// Takes the states of its client's peer connection that were reported to this peer.
+#[cfg(feature = "webrtc")]
 pub(crate) fn take_states(peer: &str) -> Vec<State> {
     let mut states = STATES.lock().expect("nothing panics");
     states.extract_if(.., |(id, _)| id.to_string() == peer).map(|(_, state)| state).collect()
 }
 
+#[cfg(feature = "webrtc")]
 static STATES: Mutex<Vec<(PeerId, State)>> = Mutex::new(Vec::new());
 
 enum Http {

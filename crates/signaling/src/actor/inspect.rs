@@ -1,0 +1,66 @@
+//! Texts of a client that may be for the server itself, and how it is told of those that are refused.
+
+use callboard_room_supervisor::Description;
+use serde_json::json;
+
+use super::PeerActor;
+use crate::control_event::may_be_control;
+use crate::json::shorten;
+use crate::peer::Peer;
+
+/// How a frame of RPC came, and its reply goes.
+#[cfg(any(feature = "rpc", feature = "webrtc"))]
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Path {
+    /// The WebSocket.
+    WebSocket,
+    /// The data channel, as long as there is one.
+    #[cfg(feature = "webrtc")]
+    Channel,
+}
+
+impl<P: Peer> PeerActor<P> {
+    /// Handles a text that may be for the server itself.
+    pub(super) fn inspect(&mut self, text: &str, ctx: &mut actix::Context<Self>) {
+        if may_be_control(text) {
+            #[cfg(feature = "webrtc")]
+            if let Some(control) = crate::control::Control::read(text) {
+                return self.control(control, ctx);
+            }
+            #[cfg(not(feature = "webrtc"))]
+            if let Some((event, _)) = crate::control_event::read(text) {
+                return self.refuse(event, "webrtc_disabled", None);
+            }
+        }
+        #[cfg(feature = "rpc")]
+        if self.session.is_large(text) && self.refuse_large_frame(text) {
+            return;
+        }
+        let act = self.session.read(text);
+        #[cfg(feature = "rpc")]
+        if matches!(act, super::Act::Tell(..)) && self.rpc_of_websocket(text) {
+            return;
+        }
+        self.act(ctx, act);
+    }
+
+    /// Logs a refusal; the caller tells the client.
+    pub(super) fn log_refusal(&self, event: &str, error: &str, reason: Option<&str>) {
+        let (address, peer) = (self.socket_link.address(), self.context.peer_id);
+        let what = format!("{event} of peer {peer}");
+        self.policy.refusals.refused(log::Level::Info, address, &what, error, reason);
+    }
+
+    pub(super) fn refuse(&self, event: &str, error: &str, detail: Option<String>) {
+        self.log_refusal(event, error, detail.as_deref());
+        let mut details = json!({ "event": event, "error": error });
+        if let Some(detail) = detail {
+            // It may hold text of the client's.
+            details["detail"] = shorten(&detail, LONGEST_DETAIL).into();
+        }
+        self.tell(Description::WebRtcFailed, &details);
+    }
+}
+
+/// Length limit of the detail in an error, in bytes.
+pub(super) const LONGEST_DETAIL: usize = 500;
