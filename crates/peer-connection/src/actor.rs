@@ -37,7 +37,10 @@ pub struct PeerConnection {
     /// Options of the transport, until it is started.
     transport_options: Option<TransportOptions>,
     mux: MuxHandle,
-    home: Home,
+    id: PeerConnectionId,
+    /// Where its handshake runs, and what makes it.
+    host: HandshakeHost,
+    factory: Arc<dyn HandshakeFactory>,
     handshake: HandshakeSlot,
     outbox: Outbox,
     /// Whether it settles once the waiting packets have been handled.
@@ -51,21 +54,12 @@ pub struct PeerConnection {
     loss: Option<Loss>,
 }
 
-/// Supervisor, thread, name and factory of its handshake.
-pub(crate) struct Home {
-    pub(crate) id: PeerConnectionId,
-    pub(crate) handshakes: SupervisorRef,
-    pub(crate) placement: Placement,
-    pub(crate) deadline: Duration,
-    pub(crate) factory: Arc<dyn HandshakeFactory>,
-}
-
 impl PeerConnection {
     pub(crate) fn new(
         api: &Api,
         configuration: &Configuration,
         mux: MuxHandle,
-        handshakes: HandshakeHome,
+        host: HandshakeHost,
         id: PeerConnectionId,
         owner: Recipient<PeerConnectionEvent>,
     ) -> Result<Self, callboard_ice_handshake::handshake::CertificateError> {
@@ -80,7 +74,6 @@ impl PeerConnection {
             (None, Some(make)) => make(dtls(certificate.clone(), settings)),
             (None, None) => Arc::new(DefaultHandshake::new(certificate.clone(), settings)),
         };
-        let HandshakeHome { supervisor, placement, deadline } = handshakes;
         Ok(Self {
             driver: Driver::new(Session::new(
                 id,
@@ -102,7 +95,9 @@ impl PeerConnection {
                 ..TransportOptions::default()
             }),
             mux,
-            home: Home { id, handshakes: supervisor, placement, deadline, factory },
+            id,
+            host,
+            factory,
             handshake: HandshakeSlot::default(),
             outbox: Outbox::new(id, owner, settings.max_unread),
             settling: false,
@@ -162,12 +157,12 @@ impl PeerConnection {
     ) {
         let component = ComponentInfo::new(COMPONENT, role == Role::Server)
             .with_role(role)
-            .with_label(Label::new(self.home.id));
-        let mut spec = HandshakeSpec::new(component, Arc::clone(&self.home.factory));
-        spec.deadline = self.home.deadline;
-        spec.placement = self.home.placement.clone();
+            .with_label(Label::new(self.id));
+        let mut spec = HandshakeSpec::new(component, Arc::clone(&self.factory));
+        spec.deadline = self.host.deadline;
+        spec.placement = self.host.placement.clone();
         self.handshake.set_remote_init_data(InitData::Fingerprints(fingerprints));
-        self.handshake.start(&self.home.handshakes, self.home.id.to_string(), spec, ctx);
+        self.handshake.start(&self.host.supervisor, self.id.to_string(), spec, ctx);
     }
 
     /// Delivers later what the owner had no room for: the owner does not say when it has room again.
@@ -212,7 +207,7 @@ impl Drive<Session> for PeerConnection {
                 if let Some(transport) = &self.transport
                     && transport.add_ufrag(&ufrag).is_err()
                 {
-                    log::warn!("{}: a user fragment is taken: {ufrag}", self.home.id);
+                    log::warn!("{}: a user fragment is taken: {ufrag}", self.id);
                 }
             }
             SessionOutput::RemoveUfrag(ufrag) => {
@@ -261,7 +256,7 @@ impl Drive<Session> for PeerConnection {
 
 /// Supervisor, placement and deadline of handshakes.
 #[derive(Clone)]
-pub(crate) struct HandshakeHome {
+pub(crate) struct HandshakeHost {
     pub(crate) supervisor: SupervisorRef,
     pub(crate) placement: Placement,
     pub(crate) deadline: Duration,

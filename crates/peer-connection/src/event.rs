@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::IceCandidate;
-use crate::channels::{DataChannelId, DataChannelInfo};
+use crate::data_channel::{DataChannelId, DataChannelInfo};
 use crate::media::*;
 use crate::sctp::SctpViolation;
 use crate::state::*;

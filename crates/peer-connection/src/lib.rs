@@ -35,6 +35,7 @@ pub mod api;
 mod batch;
 mod candidate;
 mod channels;
+mod data_channel;
 mod description;
 mod engine;
 pub mod error;
@@ -63,7 +64,7 @@ pub use api::{
 };
 pub use callboard_transport::gather::IceServer;
 pub use candidate::IceCandidate;
-pub use channels::{DataChannelId, DataChannelInfo, DataChannelOptions, DataChannelState};
+pub use data_channel::{DataChannelId, DataChannelInfo, DataChannelOptions, DataChannelState};
 pub use description::{SdpType, SessionDescription};
 pub use event::{
     CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PeerConnectionEvent,

@@ -16,7 +16,7 @@ use callboard_transport::mux::{
 };
 use uuid::Uuid;
 
-use crate::actor::{HandshakeHome, PeerConnection};
+use crate::actor::{HandshakeHost, PeerConnection};
 use crate::event::{PeerConnectionEvent, PeerConnectionId};
 use crate::{Api, Configuration};
 
@@ -235,7 +235,7 @@ impl PeerConnections {
             self.shared.threads.get(thread).cloned().ok_or(OpenError::NoThread(thread))?;
         let id = PeerConnectionId(Uuid::new_v4());
         let placement = Placement::Pool(pool);
-        let handshakes = HandshakeHome {
+        let handshakes = HandshakeHost {
             supervisor: self.supervisor_of("handshakes"),
             placement: self.shared.handshake_placement.clone().unwrap_or_else(|| placement.clone()),
             deadline: self.shared.handshake_deadline,

@@ -6,7 +6,7 @@ use callboard_ice_handshake::handshake::{Role, SrtpProfile, Version};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::channels::DataChannelState;
+use crate::data_channel::DataChannelState;
 use crate::media::TrackKind;
 use crate::sdp::CandidateType;
 use crate::state::{DtlsTransportState, IceConnectionState};

@@ -130,7 +130,7 @@ impl Handler<InjectLoss> for PeerConnection {
     type Result = Result<(), InjectLossError>;
 
     fn handle(&mut self, InjectLoss { ratio }: InjectLoss, _: &mut Context<Self>) -> Self::Result {
-        self.loss = Loss::of(ratio, self.home.id)?;
+        self.loss = Loss::of(ratio, self.id)?;
         Ok(())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::check::Checked;
-use super::extensions::{self, Extensions};
+use super::checked::{Checked, Extensions};
+use super::names::section_name;
 use super::outline::Described;
-use super::text::{self, Treatment, section_name};
-use super::{AnsweredSections, Jsep, Transceiver, formats};
+use super::text::{self, Treatment};
+use super::{AnsweredSections, Jsep, Transceiver, extensions, formats};
 use crate::error::CreateAnswerError;
 use crate::media::*;
 use crate::sdp::{Sdp, Section};

@@ -1,18 +1,8 @@
 //! RTP header extensions (RFC 8285): which ids the peer uses in which section, and which the engine must know.
 
-use super::check::Checked;
-use super::text::engine_mid;
+use super::checked::{Checked, Extensions};
+use super::names::engine_mid;
 use crate::sdp::{Sdp, Section};
-
-/// Places that the engine must give header extensions before it sees a description: afterwards it cannot move them, and
-/// by itself it has each under one id only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Extensions {
-    /// Extensions by id.
-    pub(crate) ids: Vec<(u8, &'static str)>,
-    /// Whether the engine has another name for some section's mid.
-    pub(crate) renames: bool,
-}
 
 /// An `a=extmap` that the engine understands.
 #[derive(Clone, Copy, Debug)]

@@ -5,27 +5,30 @@
 
 mod answer;
 mod check;
+mod checked;
 mod extensions;
 mod formats;
+mod names;
 mod needed;
 mod offer;
 mod outline;
 mod rejected;
 mod round;
+mod settle;
 mod text;
 mod transceiver;
 
 use std::collections::VecDeque;
 
 pub(crate) use answer::{AnswerPlan, CommitPlan};
-pub(crate) use check::{Checked, RemoteTransport};
+pub(crate) use checked::{Checked, Extensions, RemoteTransport};
 #[cfg(test)]
 pub(crate) use extensions::KNOWN as KNOWN_EXTENSIONS;
-pub(crate) use extensions::{Extensions, MID};
+pub(crate) use extensions::MID;
+pub(crate) use names::engine_mid;
 pub(crate) use offer::OfferPlan;
 pub(crate) use outline::Local;
 pub use rejected::{AnsweredSections, RejectedSection, RejectionReason};
-pub(crate) use text::engine_mid;
 pub(crate) use transceiver::{Transceiver, Transceivers};
 
 use outline::Described;

@@ -1,6 +1,6 @@
 //! Check for `negotiationneeded` (W3C §4.7.3).
 
-use super::check::Checked;
+use super::checked::Checked;
 use super::outline::Outline;
 use super::transceiver::Transceiver;
 use super::{Jsep, JsepEvent};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::check::Facts;
+use super::checked::Facts;
 use crate::error::SetDescriptionError;
 use crate::media::Direction;
 use crate::sdp::{MediaKind, Sdp};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::check::Checked;
+use super::checked::Checked;
 use super::formats;
 use crate::sdp::{MediaKind, Section};
 

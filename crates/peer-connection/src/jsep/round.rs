@@ -1,6 +1,6 @@
 //! Begin and end of a round of offer and answer, for transceivers.
 
-use super::check::Checked;
+use super::checked::Checked;
 use super::outline::Part;
 use super::{Jsep, JsepEvent, Transceiver, offer};
 use crate::media::*;

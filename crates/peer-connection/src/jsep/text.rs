@@ -1,39 +1,14 @@
 //! Rewriting of descriptions: from the peer for the engine, and from the engine for the peer.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
-use super::check::{self, Checked};
+use super::checked::Checked;
 use super::extensions::{self, ExtMap, MID};
 use super::formats;
+use super::names::{is_token, section_name};
 use super::transceiver::Transceiver;
 use crate::media::{Direction, RtpCodecCapability};
 use crate::sdp::{MediaKind, Sdp, Section};
-
-/// Returns the engine's name for the section of this mid. The engine takes 1 to 16 letters, digits and underscores, and
-/// alters other mids: these get a name that is derived from them.
-pub(crate) fn engine_mid(mid: &str) -> Cow<'_, str> {
-    let plain = (1..=16).contains(&mid.len())
-        && mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if plain {
-        return Cow::Borrowed(mid);
-    }
-    // FNV-1a: if two names still collide, the description is refused before the engine sees it.
-    let hash = mid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    // 60 bits of it, in 15 digits.
-    Cow::Owned(format!("m{:015x}", hash >> 4))
-}
-
-/// Returns the engine's name for a section.
-pub(super) fn section_name(at: usize, section: &Section) -> String {
-    match section.mid() {
-        Some(mid) => engine_mid(mid).into_owned(),
-        // Not a token, so that no mid can be the same.
-        None => engine_mid(&format!("section {at}")).into_owned(),
-    }
-}
 
 /// Treatment of a section in the engine's text.
 pub(super) enum Treatment {
@@ -277,7 +252,7 @@ pub(super) fn write_track(section: &mut Section, transceiver: &Transceiver, send
 /// Returns a valid `a=msid` token: 1 to 64 characters (RFC 8830 §2).
 fn token(text: &str) -> String {
     let token: String =
-        text.chars().filter(|one| check::is_token(one.encode_utf8(&mut [0; 4]))).take(64).collect();
+        text.chars().filter(|one| is_token(one.encode_utf8(&mut [0; 4]))).take(64).collect();
     if token.is_empty() { "-".to_owned() } else { token }
 }
 

@@ -7,7 +7,8 @@ use callboard_ice_handshake::handshake::Fingerprint;
 
 use super::Session;
 use super::candidates::RemoteCandidate;
-use crate::channels::{Channel, DataChannelId};
+use crate::channels::Channel;
+use crate::data_channel::DataChannelId;
 use crate::engine::{Candidate, CandidatePairStats, MediaEgressStats, MediaIngressStats};
 use crate::jsep::Transceiver;
 use crate::media::*;
