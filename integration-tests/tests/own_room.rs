@@ -1,10 +1,8 @@
 //! The README's own room and peer: the text, and the running program.
 
-use futures_util::{SinkExt, StreamExt};
+use callboard_client::{Client, ClientEvent, ClientOptions, ConnectError};
 use integration_tests::{PATIENCE, Readme, on_a_stage_of_its_own};
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::Message;
 
 #[test]
 fn the_readme_shows_the_program_as_it_is_in_under_sixty_lines() {
@@ -29,17 +27,19 @@ async fn do_what_the_readme_says(folder: &str) {
     assert!(address.starts_with(server.address()), "{address} is not at {}", server.address());
 
     let wrong = address.replace("sesame", "barley");
-    assert!(tokio_tungstenite::connect_async(wrong).await.is_err());
-    let (mut player, _) = tokio_tungstenite::connect_async(address).await.expect("admitted");
-    let id = next(&mut player).await["data"]["peer_id"].clone();
-    let players = next(&mut player).await;
-    assert_eq!((&players["event"], &players["data"]), (&json!("players"), &json!(1)));
+    let refused = Client::connect(&wrong, ClientOptions::new()).await;
+    assert!(
+        matches!(&refused, Err(ConnectError::Refused(refusal)) if refusal.status == 401),
+        "{refused:?}"
+    );
+    let mut player = Client::connect(&address, ClientOptions::new()).await.expect("it is admitted");
     for event in ["solution", "guess"] {
-        let message = json!({ "event": event, "to": [id] }).to_string();
-        player.send(Message::text(message)).await.expect("open");
+        player.send(player.peer_id(), event, ()).expect("room for it");
     }
 
-    assert_eq!(next(&mut player).await["event"], "guess", "and no solution before it");
+    let next = tokio::time::timeout(PATIENCE, player.next_event()).await.expect("in time");
+    let Some(ClientEvent::Message(message)) = next else { panic!("{next:?}") };
+    assert_eq!(message.event, "guess", "and no solution before it");
 }
 
 /// A request whose body never comes ends with its connection, whether it has a route or not.
@@ -62,12 +62,4 @@ fn a_body_that_does_not_come_is_cut() {
         });
         futures_util::future::join_all(posts).await;
     });
-}
-
-async fn next(
-    player: &mut (impl StreamExt<Item = Result<Message, impl std::fmt::Debug>> + Unpin),
-) -> Value {
-    let next = tokio::time::timeout(PATIENCE, player.next()).await;
-    let message = next.expect("in time").expect("open").expect("a message");
-    serde_json::from_str(message.to_text().expect("text")).expect("JSON")
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Output, Stdio};
 
-use futures_util::StreamExt;
+use callboard_client::{Client, ClientOptions};
 use integration_tests::{Server, program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -12,10 +12,8 @@ use tokio::process::Command;
 async fn promtool_is_content_with_the_metrics_in_both_forms() {
     let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
     let address = server.listen();
-    let (mut guest, _) = tokio_tungstenite::connect_async(format!("ws://{address}/socket/demo"))
-        .await
-        .expect("it is admitted");
-    guest.next().await.expect("the guest is told of it").expect("by a message");
+    let url = format!("ws://{address}/socket/demo");
+    let _guest = Client::connect(&url, ClientOptions::new()).await.expect("it is admitted");
 
     let (head, metrics) = get(address, "*/*").await;
     assert!(head.contains("text/plain; version=0.0.4"), "{head}");

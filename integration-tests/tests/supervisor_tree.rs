@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::{env, fs};
 
+use callboard_client::{Client, ClientHandle, ClientOptions};
 use integration_tests::{
     Browser, FaultKind, Kind, Moment, PATIENCE, Server, on_a_stage_of_its_own, program, until,
 };
@@ -454,31 +455,21 @@ impl Page {
 
 /// Peers that join, send one message, and do nothing more.
 struct Crowd {
-    sockets: Vec<tokio::task::JoinHandle<()>>,
+    /// Nobody takes their events, so these are dropped.
+    _clients: Vec<ClientHandle>,
 }
 
 impl Crowd {
     async fn join(server: &Server, peers: usize) -> Self {
-        use futures_util::{SinkExt, StreamExt};
-        use tokio_tungstenite::tungstenite::Message;
-
-        let mut sockets = Vec::new();
+        let mut clients = Vec::new();
         for number in 0..peers {
             let url = format!("ws://{}/socket/demo?name=robot%20{number}", server.listen());
-            let (mut socket, _) =
-                tokio_tungstenite::connect_async(url).await.expect("a place in the room");
-            let hello = json!({ "event": "webrtc:send", "data": { "channel": "cursor", "data": "{\"t\":0}" } });
-            socket.send(Message::text(hello.to_string())).await.expect("an open socket");
-            sockets
-                .push(tokio::spawn(async move { while let Some(Ok(_)) = socket.next().await {} }));
+            let client = Client::connect(&url, ClientOptions::new()).await;
+            let client = client.expect("a place in the room");
+            client.send_data("cursor", "{\"t\":0}").await.expect("an open socket");
+            clients.push(client.handle());
         }
-        Self { sockets }
-    }
-}
-
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        self.sockets.iter().for_each(tokio::task::JoinHandle::abort);
+        Self { _clients: clients }
     }
 }
 

@@ -123,7 +123,9 @@ impl Calls {
         let id = self.ended(frame)?;
         let argument = frame.get("argument").and_then(Value::as_u64);
         let detail = frame.get("detail").and_then(Value::as_str).map(str::to_owned);
-        Some(CallOutput::Done(id, Err(CallFunctionError::Hook { error, argument, detail })))
+        let details = frame.remove("details").unwrap_or_default();
+        let error = CallFunctionError::Hook { error, argument, detail, details };
+        Some(CallOutput::Done(id, Err(error)))
     }
 
     fn ended(&mut self, frame: &Map<String, Value>) -> Option<u64> {
@@ -180,11 +182,13 @@ mod tests {
         let (id, _) = calls.begin("a", "b", &json!([]));
         let frame = json!({
             "type": "hook_error", "id": id, "error": "invalid_args", "argument": 1, "detail": "u8",
+            "details": [7],
         });
         let error = CallFunctionError::Hook {
             error: "invalid_args".into(),
             argument: Some(1),
             detail: Some("u8".into()),
+            details: json!([7]),
         };
         assert_eq!(handle(&mut calls, frame), Some(Some(CallOutput::Done(id, Err(error)))));
 

@@ -1,23 +1,26 @@
 //! A member of a room, as the application sees it.
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ClientOptions;
 use crate::address::Address;
+use crate::connector::{Connector, Tls, Transport};
 use crate::core::encode;
 use crate::driver::Driver;
 use crate::error::{CallFunctionError, ConnectError, SendMessageError};
 use crate::event::{ChannelData, ClientEvent, ClientState, Recipients, RoomMember};
 use crate::session::Loss;
 use crate::shared::Shared;
-use crate::socket::Tls;
 
 /// A member of a room, with its events. Everything else it does through its [`ClientHandle`], to which it dereferences.
 ///
@@ -61,8 +64,39 @@ impl Client {
         let tls = Tls::new(address.is_secure, &options.trusted).map_err(ConnectError::Address)?;
         #[cfg(not(feature = "tls"))]
         let tls = Tls {};
+        Self::join(address, Connector::Tcp(tls), &options).await
+    }
+
+    /// Joins a room like [`connect`](Self::connect), over connections that this function opens: through a proxy, or
+    /// within the process. The address is what the server is asked for.
+    ///
+    /// # Errors
+    /// [`ConnectError`]
+    pub async fn connect_over<F, R, T>(
+        url: &str,
+        options: ClientOptions,
+        open: F,
+    ) -> Result<Self, ConnectError>
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = io::Result<T>> + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let address = Address::parse(url, &options)?;
+        let open = move || {
+            let opening = open();
+            async move { Ok(Box::new(opening.await?) as Box<dyn Transport>) }.boxed()
+        };
+        Self::join(address, Connector::Custom(Arc::new(open)), &options).await
+    }
+
+    async fn join(
+        address: Address,
+        connector: Connector,
+        options: &ClientOptions,
+    ) -> Result<Self, ConnectError> {
         let (admit, admitted) = oneshot::channel();
-        let shared = Arc::new(Shared::new(&options, admit));
+        let shared = Arc::new(Shared::new(options, admit));
         let handle = ClientHandle {
             shared: Arc::clone(&shared),
             _alive: Arc::new(Alive(Arc::clone(&shared))),
@@ -73,7 +107,7 @@ impl Client {
         let (tell, events) = mpsc::channel(options.events);
         #[cfg(feature = "webrtc")]
         shared.listen(tell.downgrade());
-        tokio::spawn(Driver::new(shared, address, tls, tell, options.max_message).run());
+        tokio::spawn(Driver::new(shared, address, connector, tell, options.max_message).run());
         admitted.await.unwrap_or(Err(ConnectError::Timeout))?;
         Ok(Self { handle, events })
     }

@@ -12,17 +12,18 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinHandle;
 
 use crate::address::Address;
+use crate::connector::Connector;
 use crate::core::Output;
 use crate::event::{ClientEvent, ClientState};
 use crate::session::Loss;
 use crate::shared::Shared;
-use crate::socket::{Incoming, Socket, Tls};
+use crate::socket::{Incoming, Socket};
 
 /// Task of a client, from its first connection to its end.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     address: Arc<Address>,
-    tls: Tls,
+    connector: Connector,
     max_message: usize,
     link: Link,
     events: mpsc::Sender<ClientEvent>,
@@ -49,14 +50,14 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         address: Address,
-        tls: Tls,
+        connector: Connector,
         events: mpsc::Sender<ClientEvent>,
         max_message: usize,
     ) -> Self {
         Self {
             shared,
             address: Arc::new(address),
-            tls,
+            connector,
             max_message,
             link: Link::None,
             events,
@@ -135,9 +136,10 @@ impl Driver {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Open { resume } => {
-                let (address, tls) = (Arc::clone(&self.address), self.tls.clone());
+                let (address, connector) = (Arc::clone(&self.address), self.connector.clone());
                 let max_message = self.max_message;
-                let open = async move { Socket::open(&address, resume, max_message, &tls).await };
+                let open =
+                    async move { Socket::open(&address, resume, max_message, &connector).await };
                 self.link = Link::Opening(open.boxed());
             }
             Output::Drop { code, left } => {

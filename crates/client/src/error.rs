@@ -44,6 +44,8 @@ pub struct UpgradeRefusal {
     pub error: String,
     /// The application's detail; null if there is none.
     pub detail: Value,
+    /// What the application says beside it, any JSON; null if there is nothing.
+    pub details: Value,
     /// How long the server asks to wait (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
@@ -88,6 +90,8 @@ pub enum CallFunctionError {
         argument: Option<u64>,
         /// For `invalid_args`: what was expected.
         detail: Option<String>,
+        /// What the function says beside the error, any JSON; null if there is nothing.
+        details: Value,
     },
     /// The arguments are no list, or cannot be written as JSON. Nothing was sent.
     #[error("arguments that cannot be sent: {0}")]

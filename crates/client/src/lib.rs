@@ -38,6 +38,7 @@
 mod address;
 mod calls;
 mod client;
+mod connector;
 mod core;
 mod driver;
 mod error;

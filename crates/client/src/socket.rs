@@ -1,12 +1,10 @@
-//! A WebSocket to the server: how it is opened, polled and closed. The only file that names tungstenite's types.
+//! A WebSocket to the server: how it is opened, polled and closed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{SinkExt, Stream, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::Response;
@@ -15,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::address::Address;
+use crate::connector::{Connector, Transport};
 use crate::error::UpgradeRefusal;
 use crate::session::{ABNORMAL, Loss};
 
@@ -26,11 +25,6 @@ pub(crate) struct Socket {
     /// Whether nothing can be written any more.
     is_deaf: bool,
 }
-
-/// A connection that carries a WebSocket.
-pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
 /// Something that has come from the server.
 #[derive(Debug)]
@@ -49,17 +43,10 @@ impl Socket {
         address: &Address,
         resume: Option<String>,
         max_message: usize,
-        tls: &Tls,
+        connector: &Connector,
     ) -> Result<Self, Loss> {
-        let unreachable = |error: std::io::Error| Loss::Unreachable(error.to_string());
         let request = address.request(resume.as_deref()).map_err(Loss::Unreachable)?;
-        let tcp = TcpStream::connect((address.host.as_str(), address.port)).await;
-        let tcp = tcp.map_err(unreachable)?;
-        tcp.set_nodelay(true).map_err(unreachable)?;
-        let transport: Box<dyn Transport> = match address.is_secure {
-            true => tls.connect(&address.host, tcp).await.map_err(Loss::Unreachable)?,
-            false => Box::new(tcp),
-        };
+        let transport = connector.connect(address).await.map_err(Loss::Unreachable)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_message_size(Some(max_message))
@@ -152,13 +139,14 @@ fn refusal(response: &Response<Option<Vec<u8>>>) -> UpgradeRefusal {
     struct Body {
         error: String,
         detail: serde_json::Value,
+        details: serde_json::Value,
     }
     let body = response.body().as_deref().unwrap_or_default();
-    let Body { error, detail } = serde_json::from_slice(body).unwrap_or_default();
+    let Body { error, detail, details } = serde_json::from_slice(body).unwrap_or_default();
     let retry_after = response.headers().get("retry-after");
     let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let retry_after = seconds.map(Duration::from_secs);
-    UpgradeRefusal { status: response.status().as_u16(), error, detail, retry_after }
+    UpgradeRefusal { status: response.status().as_u16(), error, detail, details, retry_after }
 }
 
 fn closed(close: Option<CloseFrame>) -> Loss {
@@ -178,53 +166,6 @@ fn loss(error: &Error) -> Loss {
     };
     let reason = error.to_string();
     if code == ABNORMAL { Loss::Ended { code, reason } } else { Loss::Violation { code, reason } }
-}
-
-/// Configuration of TLS, shared by all connections of a client.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    #[cfg(feature = "tls")]
-    connector: Option<tokio_rustls::TlsConnector>,
-}
-
-#[cfg(feature = "tls")]
-impl Tls {
-    /// Reads the system's certificates, if TLS is needed at all.
-    pub(crate) fn new(is_needed: bool, trusted: &[u8]) -> Result<Self, String> {
-        use rustls_pki_types::CertificateDer;
-        use rustls_pki_types::pem::PemObject;
-        if !is_needed {
-            return Ok(Self { connector: None });
-        }
-        let mut roots = rustls::RootCertStore::empty();
-        // Those that cannot be read vouch for nobody.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        for certificate in CertificateDer::pem_slice_iter(trusted) {
-            let certificate = certificate.map_err(|error| format!("certificate: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("certificate: {error}"))?;
-        }
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { connector: Some(std::sync::Arc::new(config).into()) })
-    }
-
-    async fn connect(&self, host: &str, tcp: TcpStream) -> Result<Box<dyn Transport>, String> {
-        let name = rustls_pki_types::ServerName::try_from(host.to_owned())
-            .map_err(|error| error.to_string())?;
-        let connector = self.connector.as_ref().ok_or("there is no TLS")?;
-        let stream = connector.connect(name, tcp).await.map_err(|error| format!("TLS: {error}"))?;
-        Ok(Box::new(stream))
-    }
-}
-
-#[cfg(not(feature = "tls"))]
-impl Tls {
-    async fn connect(&self, _: &str, _: TcpStream) -> Result<Box<dyn Transport>, String> {
-        Err("TLS needs the feature `tls`".to_owned())
-    }
 }
 
 /// Buffer of each read: messages of a room are small.

@@ -16,7 +16,8 @@ async fn server() -> Server {
 }
 
 fn hook(error: &str) -> CallFunctionError {
-    CallFunctionError::Hook { error: error.to_owned(), argument: None, detail: None }
+    let (argument, detail, details) = (None, None, Value::Null);
+    CallFunctionError::Hook { error: error.to_owned(), argument, detail, details }
 }
 
 #[actix_web::test]
@@ -32,7 +33,7 @@ async fn the_servers_functions_can_be_called() {
     let unknown = within(client.call("test", "unknown", ())).await;
     assert_eq!(unknown, Err(hook("unknown_function")));
     match within(client.call("test", "add", (1, "x"))).await {
-        Err(CallFunctionError::Hook { error, argument: Some(1), detail: Some(detail) }) => {
+        Err(CallFunctionError::Hook { error, argument: Some(1), detail: Some(detail), .. }) => {
             assert_eq!(error, "invalid_args");
             assert!(detail.contains("i64"), "{detail}");
         }

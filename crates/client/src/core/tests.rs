@@ -213,8 +213,8 @@ fn a_refused_token_ends_the_calls_too() {
     let id = core.call("chess", "move", &json!([])).unwrap();
     lose(&mut core, 1006, now);
     let now = reopen(&mut core);
-    let (error, detail, retry_after) = Default::default();
-    let gone = crate::UpgradeRefusal { status: 410, error, detail, retry_after };
+    let (error, detail, details, retry_after) = Default::default();
+    let gone = crate::UpgradeRefusal { status: 410, error, detail, details, retry_after };
 
     core.handle_loss(Loss::Refused(gone), now);
 

@@ -56,8 +56,8 @@ fn ended(code: u16) -> Loss {
 }
 
 fn refused(status: u16) -> Loss {
-    let (error, detail, retry_after) = Default::default();
-    Loss::Refused(UpgradeRefusal { status, error, detail, retry_after })
+    let (error, detail, details, retry_after) = Default::default();
+    Loss::Refused(UpgradeRefusal { status, error, detail, details, retry_after })
 }
 
 /// Returns the token with which a WebSocket is opened.
@@ -233,8 +233,8 @@ fn delays_grow_and_a_connection_that_lasts_makes_them_short_again() {
 fn a_server_that_asks_for_time_gets_it() {
     let mut table = table(ClientOptions::new());
     table.join(None);
-    let (error, detail, retry_after) = ("too_many_rooms".into(), Value::Null, None);
-    let mut refusal = UpgradeRefusal { status: 429, error, detail, retry_after };
+    let (error, detail, details) = ("too_many_rooms".into(), Value::Null, Value::Null);
+    let mut refusal = UpgradeRefusal { status: 429, error, detail, details, retry_after: None };
     refusal.retry_after = Some(Duration::from_secs(60));
     assert_eq!(delay(&table.lose(Loss::Refused(refusal.clone()))), Duration::from_secs(60));
     table.wait();
