@@ -1,7 +1,8 @@
 //! The README's own room and peer: the text, and the running program.
 
-use callboard_client::{Client, ClientEvent, ClientOptions, ConnectError};
+use callboard_client::{Client, ClientEvent, ClientMessage, ClientOptions, ConnectError};
 use integration_tests::{PATIENCE, Readme, on_a_stage_of_its_own};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[test]
@@ -33,13 +34,19 @@ async fn do_what_the_readme_says(folder: &str) {
         "{refused:?}"
     );
     let mut player = Client::connect(&address, ClientOptions::new()).await.expect("it is admitted");
+    let players = message(&mut player).await;
+    assert_eq!((&*players.event, players.data), ("players", json!(1)));
     for event in ["solution", "guess"] {
         player.send(player.peer_id(), event, ()).expect("room for it");
     }
 
+    assert_eq!(message(&mut player).await.event, "guess", "and no solution before it");
+}
+
+async fn message(player: &mut Client) -> ClientMessage {
     let next = tokio::time::timeout(PATIENCE, player.next_event()).await.expect("in time");
     let Some(ClientEvent::Message(message)) = next else { panic!("{next:?}") };
-    assert_eq!(message.event, "guess", "and no solution before it");
+    message
 }
 
 /// A request whose body never comes ends with its connection, whether it has a route or not.
