@@ -13,7 +13,7 @@
 //!
 //! # #[actix_web::main]
 //! # async fn main() -> std::io::Result<()> {
-//! let root = SupervisorSpec::new(Flags::default()).start("root").await.expect("no child could fail");
+//! let root = SupervisorSpec::new(Flags::default()).start_as("server").await.expect("no child could fail");
 //! let admin = Admin::builder(root).build();
 //! println!("{}", callboard_admin::draw(&admin.tree().await));
 //! let app = move || App::new().configure(admin.at("/admin"));
