@@ -58,7 +58,7 @@ impl AdminBuilder {
     }
 
     /// Sets a function that adds details to actors: the members of a returned object are added to the
-    /// [details](Tree::details) of the actor; any other value is added as `note`. It is called for each actor in each
+    /// [details](crate::Tree::details) of the actor; any other value is added as `note`. It is called for each actor in each
     /// sample, so it must not wait.
     pub fn annotate(
         mut self,
