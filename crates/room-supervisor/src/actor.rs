@@ -60,7 +60,7 @@ type OnTell = dyn FnOnce(&mut dyn Any, &RoomContext) + Send;
 /// Message of the application, with the callback that handles it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Told {
+pub(crate) struct TellMessage {
     pub(crate) on_tell: Box<OnTell>,
     pub(crate) credit: Credit<RoomHandle>,
 }
@@ -390,10 +390,10 @@ impl Handler<Forward> for RoomActor {
     }
 }
 
-impl Handler<Told> for RoomActor {
+impl Handler<TellMessage> for RoomActor {
     type Result = ();
 
-    fn handle(&mut self, Told { on_tell, credit }: Told, ctx: &mut Self::Context) {
+    fn handle(&mut self, TellMessage { on_tell, credit }: TellMessage, ctx: &mut Self::Context) {
         self.call(|room, context| on_tell(room.as_any(), context));
         self.settle(ctx);
         drop(credit);

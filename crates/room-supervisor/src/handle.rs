@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop, Told};
+use crate::actor::{Depart, Forward, ForwardFrom, Join, RoomActor, Stop, TellMessage};
 use crate::auth::AuthData;
 use crate::context::RoomContext;
 use crate::error::{ForwardError, JoinError, KickError, SendToMembersError, TellError};
@@ -215,7 +215,7 @@ impl RoomHandle {
             }
         });
         // Bounded by the credit.
-        actor.do_send(Told { on_tell, credit });
+        actor.do_send(TellMessage { on_tell, credit });
         Ok(())
     }
 

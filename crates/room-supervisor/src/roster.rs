@@ -4,15 +4,16 @@
 //! The actor and the peers' memberships tell it what happens; the actor carries out its [`Output`]s, one after another.
 //! Every peer that joined leaves exactly once, also where the actor ends in the middle of an output.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+mod lookup;
 
-use callboard_outbox::{CloseFrame, Outbox};
+use std::collections::{BTreeMap, VecDeque};
+
+use callboard_outbox::CloseFrame;
 use serde_json::{Map, Value};
 
-use crate::error::{ForwardError, JoinError};
+use crate::error::JoinError;
 use crate::member::Member;
-use crate::message::{RoomMessage, To};
+use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::server_messages::Description;
 
@@ -95,7 +96,7 @@ enum Step {
     /// As `AnnounceLeft`, after a callback has panicked: no further callback is run.
     TellLeft(PeerId),
     Restarted,
-    TurnAway(Member, JoinError),
+    Reject(Member, JoinError),
 }
 
 /// What the actor of the room does next.
@@ -205,7 +206,7 @@ impl Roster {
                 self.set(peer, State::Member);
             }
             (Some(State::Asking { known: true } | State::Stale), Err(error)) => {
-                self.turn_away(peer, error.clone());
+                self.reject(peer, error.clone());
             }
             // It left while it was being readopted.
             (Some(State::Departed { .. }), Ok(())) => {
@@ -223,9 +224,9 @@ impl Roster {
     }
 
     /// Tells a peer that it is no member any more. If the others know of it, its departure is announced.
-    fn turn_away(&mut self, peer: PeerId, error: JoinError) {
+    fn reject(&mut self, peer: PeerId, error: JoinError) {
         let Some(entry) = self.entries.get(&peer) else { return };
-        self.steps.push_back(Step::TurnAway(entry.member.clone(), error));
+        self.steps.push_back(Step::Reject(entry.member.clone(), error));
         match entry.state {
             State::Stale | State::Asking { known: true } => self.depart(peer, false),
             _ => _ = self.entries.remove(&peer),
@@ -280,7 +281,7 @@ impl Roster {
                 let peers: Vec<_> = self.members().map(Member::peer_id).collect();
                 Some(Output::Deliver(RoomMessage::room_restarted(&peers)))
             }
-            Step::TurnAway(ref member, ref error) => {
+            Step::Reject(ref member, ref error) => {
                 let description = Description::CouldNotJoinRoom;
                 let last = RoomMessage::error(member.peer_id(), description, &error.details());
                 let (member, frame) = (member.clone(), CloseFrame::NORMAL);
@@ -319,7 +320,7 @@ impl Roster {
         self.steps = steps
             .filter_map(|step| match step {
                 Step::AnnounceLeft(peer) => Some(Step::TellLeft(peer)),
-                Step::TellLeft(_) | Step::Restarted | Step::TurnAway(..) => Some(step),
+                Step::TellLeft(_) | Step::Restarted | Step::Reject(..) => Some(step),
                 Step::Announce(_) | Step::Admit(_) | Step::Joined(_) | Step::Leave(_) => None,
             })
             .collect();
@@ -371,7 +372,7 @@ impl Roster {
         }
         gone.iter().for_each(|peer| _ = self.entries.remove(peer));
         for peer in suspects {
-            self.turn_away(peer, JoinError::RoomCrashed);
+            self.reject(peer, JoinError::RoomCrashed);
         }
         stale
     }
@@ -440,70 +441,6 @@ impl Roster {
     /// Resets the roster when the room starts in its tree, for the first time or once more after its end there.
     pub(crate) fn reopen(&mut self) {
         self.phase = if self.entries.is_empty() { Phase::Opening } else { Phase::Restarting };
-    }
-
-    /// Returns the members that this instance of the room has admitted.
-    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
-        self.select(|state| state == State::Member)
-    }
-
-    /// Returns the members, also those that are to be readopted: the peers that clients see.
-    pub(crate) fn visible(&self) -> impl Iterator<Item = &Member> {
-        self.select(State::is_visible)
-    }
-
-    fn select(&self, which: impl Fn(State) -> bool) -> impl Iterator<Item = &Member> {
-        let entries = self.entries.values().filter(move |entry| which(entry.state));
-        entries.map(|entry| &entry.member)
-    }
-
-    /// Returns a member that this instance of the room has admitted.
-    pub(crate) fn member(&self, peer: PeerId) -> Option<&Member> {
-        let entry = self.entries.get(&peer)?;
-        (entry.state == State::Member).then_some(&entry.member)
-    }
-
-    /// Returns a member, also one that is to be readopted.
-    pub(crate) fn visible_member(&self, peer: PeerId) -> Option<&Member> {
-        let entry = self.entries.get(&peer)?;
-        entry.state.is_visible().then_some(&entry.member)
-    }
-
-    /// Returns a peer whose messages the room forwards: a member, also one that has just left.
-    pub(crate) fn sender(&self, peer: PeerId) -> Option<&Member> {
-        let Entry { member, state, .. } = self.entries.get(&peer)?;
-        matches!(state, State::Member | State::Departed { admitted: true }).then_some(member)
-    }
-
-    /// Returns a peer to which messages can be sent: a member, also one that is to be readopted. One that has just left
-    /// counts as well; its outbox is closed.
-    fn addressee(&self, peer: PeerId) -> Option<&Member> {
-        let Entry { member, state, .. } = self.entries.get(&peer)?;
-        let has_left = *state == State::Departed { admitted: true };
-        (state.is_visible() || has_left).then_some(member)
-    }
-
-    /// Returns the outboxes of a message's addressees: of all or of none.
-    ///
-    /// # Errors
-    /// [`ForwardError::NotAddressed`], [`ForwardError::NoSuchPeer`]
-    pub(crate) fn receivers<'a>(
-        &'a self,
-        message: &'a RoomMessage,
-    ) -> Result<impl Iterator<Item = &'a Arc<Outbox>> + use<'a>, ForwardError> {
-        let (all, listed): (_, &[PeerId]) = match &message.to {
-            None => return Err(ForwardError::NotAddressed),
-            Some(To::All) => (true, &[]),
-            Some(To::Peers(peers)) => (false, peers),
-        };
-        if !listed.iter().all(|&peer| self.addressee(peer).is_some()) {
-            let unknown = listed.iter().copied().filter(|&peer| self.addressee(peer).is_none());
-            return Err(ForwardError::NoSuchPeer(unknown.collect()));
-        }
-        let others = self.visible().filter(|member| Some(member.peer_id()) != message.from);
-        let others = all.then_some(others).into_iter().flatten();
-        let listed = listed.iter().filter_map(|&peer| self.addressee(peer));
-        Ok(others.chain(listed).map(Member::outbox))
     }
 }
 

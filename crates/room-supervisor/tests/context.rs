@@ -139,7 +139,7 @@ async fn a_full_room_rejects_with_a_code_and_asks_nobody() {
     let (_server, _, room, counts) = open(|options| options.max_peers(1)).await;
     let mut first = welcomed(&room).await;
 
-    let rejected = Client::seated(&room).join().await.unwrap_err();
+    let rejected = Client::reserved(&room).join().await.unwrap_err();
 
     assert_eq!(rejected, JoinError::Rejected("room_is_full".into()));
     assert_eq!(rejected.details(), json!("room_is_full"));
@@ -179,7 +179,7 @@ async fn members_are_known_with_their_public_metadata() {
     assert_eq!(member.public().get("name"), Some("Ann".into()));
     assert_eq!(*member.handle::<String>().unwrap(), "handle");
     assert!(member.handle::<u8>().is_none(), "it is of another type");
-    let mut third = Client::seated(&room);
+    let mut third = Client::reserved(&room);
     third.join().await.unwrap();
     let data = third.expect("authenticated").await;
     assert_eq!(data["metadata"], json!({ ann.to_string(): { "name": "Ann" } }));

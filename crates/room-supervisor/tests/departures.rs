@@ -130,7 +130,7 @@ fn panic_over(plan: &Plan, event: &'static str) {
 }
 
 #[actix::test]
-async fn who_leaves_while_a_restarted_room_asks_it_in_again_is_seen_off_once() {
+async fn a_peer_that_leaves_while_a_restarted_room_readopts_it_is_announced_once() {
     let (_server, _, room, plan) = open(Plan::gated(), |options| options).await;
     let mut stays = Client::joined(&room).await;
     plan.gate.add_permits(1);
@@ -154,10 +154,10 @@ async fn who_leaves_while_a_restarted_room_asks_it_in_again_is_seen_off_once() {
 }
 
 #[actix::test]
-async fn who_leaves_while_it_is_being_announced_is_seen_off_once() {
+async fn a_peer_that_leaves_while_its_join_is_announced_leaves_once() {
     let (_server, _, room, plan) = open(Plan::default(), |options| options).await;
     let mut stays = Client::joined(&room).await;
-    let mut goes = Client::seated(&room);
+    let mut goes = Client::reserved(&room);
 
     let membership = goes.membership.take().unwrap();
     let mut joining: Joining = Box::pin(async move { membership.join().await });
@@ -229,7 +229,7 @@ async fn a_room_that_panics_in_on_terminate_is_closed_all_the_same() {
 }
 
 #[actix::test]
-async fn who_is_not_welcome_in_the_restarted_room_is_seen_off_by_those_who_saw_it_join() {
+async fn a_peer_that_the_restarted_room_rejects_leaves_for_those_who_saw_it_join() {
     let (_server, _, room, plan) = open(Plan::default(), |options| options).await;
     let mut stays = Client::joined(&room).await;
     let mut once = Client::named(&room, "once", OutboxLimits::default());

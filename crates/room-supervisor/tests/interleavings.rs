@@ -76,7 +76,7 @@ async fn play(steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Join => {
-                let client = Client::seated(&room);
+                let client = Client::reserved(&room);
                 // A crash may come first; then it is not a member.
                 if client.join().await.is_ok() {
                     there.push(client);

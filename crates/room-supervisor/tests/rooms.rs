@@ -101,7 +101,7 @@ async fn down(events: &mut broadcast::Receiver<Event>, name: &str) {
 async fn others_hear_joined_before_the_joiner_hears_authenticated_with_who_is_there() {
     let (_server, _, room, _) = open(|options| options).await;
     let mut first = Client::joined(&room).await;
-    let mut second = Client::seated(&room);
+    let mut second = Client::reserved(&room);
 
     second.join().await.unwrap();
 
@@ -255,7 +255,7 @@ async fn a_room_that_closes_on_a_crash_tells_its_peers() {
 }
 
 #[actix::test]
-async fn a_peer_that_makes_the_room_panic_while_it_joins_is_not_let_in_again() {
+async fn a_peer_that_makes_the_room_panic_while_it_joins_is_rejected_by_the_next_instance() {
     let (_server, _, room, counts) = open(|options| options).await;
     let mut bystander = Client::joined(&room).await;
     let mut explosive = Client::named(&room, "explosive", OutboxLimits::default());
@@ -318,7 +318,7 @@ async fn an_on_join_without_end_is_refused_and_holds_up_no_other_room() {
     let endless = Client::named(&room, "endless", OutboxLimits::default());
 
     let asking = endless.join();
-    let mut elsewhere = Client::seated(&other);
+    let mut elsewhere = Client::reserved(&other);
     let (asked, ()) = tokio::join!(asking, async {
         elsewhere.join().await.unwrap();
         elsewhere.expect("authenticated").await;

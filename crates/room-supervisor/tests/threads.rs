@@ -121,7 +121,7 @@ async fn a_room_that_blocks_its_thread_holds_up_no_other_wherever_it_blocks() {
         let tree = rooms.start().await.unwrap();
         let mut events = tree.events();
         let slow = rooms.lookup("slow").unwrap();
-        let mut in_it = Client::seated(&slow);
+        let mut in_it = Client::reserved(&slow);
         let blocking = actix::spawn(async move {
             _ = in_it.join().await;
             _ = in_it.say("hello", To::All);
@@ -171,7 +171,7 @@ async fn several_rooms_that_block_hold_up_no_other() {
     for number in 0..8 {
         let slow = rooms.find_or_open(&format!("slow-{number}")).await.unwrap();
         blocking.push(actix::spawn(async move {
-            let client = Client::seated(&slow);
+            let client = Client::reserved(&slow);
             _ = client.join().await;
         }));
     }

@@ -9,7 +9,7 @@
 //!
 //! use actix_web::middleware::from_fn;
 //! use actix_web::{App, HttpRequest, HttpServer};
-//! use callboard_room_supervisor::{AuthData, Room, RoomContext, RoomOptions, Rooms};
+//! use callboard_room_supervisor::{AuthData, PeerId, Room, RoomContext, RoomOptions, Rooms};
 //! use callboard_signaling::*;
 //! use serde_json::{Map, Value};
 //!
@@ -20,6 +20,10 @@
 //!
 //!     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
 //!         Ok(Self)
+//!     }
+//!
+//!     fn on_joined(&mut self, peer: PeerId, room: &RoomContext) {
+//!         _ = room.send(peer, "welcome", &format!("{} of us are here", room.len()));
 //!     }
 //! }
 //!
@@ -58,6 +62,38 @@
 //!
 //! Features, both on by default: `webrtc` gives clients a WebRTC peer on the server, and builds str0m; `rpc` lets clients
 //! call functions of the server and the other way round.
+//!
+//! # Rooms and clients from anywhere
+//!
+//! Callbacks of a room get a [`RoomContext`](callboard_room_supervisor::RoomContext); all other code reaches rooms and
+//! their members by [`Rooms`](callboard_room_supervisor::Rooms), which is cheap to clone. [`RoomPeers`] leads from a room
+//! to its clients and their data channels.
+//!
+//! ```
+//! use actix_web::HttpResponse;
+//! use actix_web::web::{Data, Path};
+//! use callboard_peer_connection::DataChannelMessage;
+//! use callboard_room_supervisor::{PeerId, Rooms, To};
+//! use callboard_signaling::RoomPeers;
+//!
+//! /// Tells all members of all rooms.
+//! async fn announce(rooms: Data<Rooms>, text: String) -> HttpResponse {
+//!     for room in rooms.list() {
+//!         _ = room.broadcast("news", &text);
+//!         room.send_data("chat", To::All, DataChannelMessage::Text(text.clone()));
+//!     }
+//!     HttpResponse::NoContent().finish()
+//! }
+//!
+//! /// Closes a client's connection; the code says whether it may come back.
+//! async fn kick(rooms: Data<Rooms>, peer: Path<PeerId>) -> HttpResponse {
+//!     let room = rooms.find_peer(*peer);
+//!     match room.is_some_and(|room| room.kick(*peer, 4000, "by the operator").is_ok()) {
+//!         true => HttpResponse::NoContent().finish(),
+//!         false => HttpResponse::NotFound().finish(),
+//!     }
+//! }
+//! ```
 
 mod actor;
 mod client;

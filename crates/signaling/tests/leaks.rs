@@ -1,4 +1,4 @@
-//! No actor, descriptor or seat outlives a connection, however it ends.
+//! No actor, descriptor or membership outlives a connection, however it ends.
 
 mod common;
 

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use callboard_outbox::OutboxLimits;
+use callboard_outbox::{Outbox, OutboxLimits};
 use proptest::prelude::*;
 
 use super::*;
@@ -31,7 +32,7 @@ struct World {
     /// Peers that have a membership.
     there: BTreeSet<PeerId>,
     /// Peers that were told why they are no members.
-    turned_away: BTreeSet<PeerId>,
+    rejected: BTreeSet<PeerId>,
     /// The next peer that is announced leaves in `on_forward` of its `joined`.
     leaves_over_joined: bool,
 }
@@ -68,7 +69,7 @@ impl World {
         if accept {
             assert!(self.admitted.insert(peer), "admitted twice");
         } else {
-            self.turned_away.insert(peer);
+            self.rejected.insert(peer);
         }
         _ = self.roster.answered(peer, answer);
         self.carry_out(fail_at);
@@ -116,7 +117,7 @@ impl World {
                     assert!(self.admitted.remove(&peer), "on_leave twice, or without on_join");
                 }
                 Output::Close { member, .. } => {
-                    self.turned_away.insert(member.peer_id());
+                    self.rejected.insert(member.peer_id());
                     self.views.remove(&member.peer_id());
                 }
             }
@@ -255,7 +256,7 @@ proptest! {
         let reserved = world.roster.entries.values().filter(|entry| entry.state == State::Reserved);
         let reserved: BTreeSet<_> = reserved.map(|entry| entry.member.peer_id()).collect();
         for peer in &world.there {
-            let known = [&world.admitted, &world.turned_away, &reserved];
+            let known = [&world.admitted, &world.rejected, &reserved];
             prop_assert!(known.iter().any(|peers| peers.contains(peer)));
         }
         // Nothing is kept of a peer that is gone.
@@ -292,8 +293,8 @@ fn after_a_crash_a_peer_is_readopted_or_was_its_cause() {
         roster.reserve(member(peer), Map::new());
         roster.set(peer, state);
         roster.readopt();
-        let turned_away = matches!(roster.poll_output(), Some(Output::Close { .. }));
-        (roster.entries.get(&peer).map(|entry| entry.state), turned_away)
+        let rejected = matches!(roster.poll_output(), Some(Output::Close { .. }));
+        (roster.entries.get(&peer).map(|entry| entry.state), rejected)
     };
 
     assert_eq!(after(Reserved), (Some(Reserved), false));
@@ -334,7 +335,7 @@ fn a_room_goes_through_its_phases_and_terminates_once() {
 }
 
 #[test]
-fn a_full_room_takes_nobody_in_but_keeps_its_members() {
+fn a_full_room_rejects_peers_and_keeps_its_members() {
     let mut roster = Roster::default();
     roster.started();
     let [first, second] = [PeerId::random(), PeerId::random()];

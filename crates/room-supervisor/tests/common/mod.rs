@@ -31,8 +31,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Creates a client with a seat that has not joined.
-    pub(crate) fn seated(room: &RoomHandle) -> Self {
+    /// Creates a client with a membership that has not joined.
+    pub(crate) fn reserved(room: &RoomHandle) -> Self {
         Self::named(room, "somebody", OutboxLimits::default())
     }
 
@@ -49,19 +49,19 @@ impl Client {
 
     /// Creates a client that has joined, and has read its `authenticated`.
     pub(crate) async fn joined(room: &RoomHandle) -> Self {
-        let mut client = Self::seated(room);
+        let mut client = Self::reserved(room);
         client.join().await.expect("welcome");
         assert_eq!(client.event().await.0, "authenticated");
         client
     }
 
     pub(crate) async fn join(&self) -> Result<(), JoinError> {
-        self.membership.as_ref().expect("seated").join().await
+        self.membership.as_ref().expect("reserved").join().await
     }
 
     pub(crate) fn say(&self, event: &str, to: To) -> Result<(), ForwardError> {
         let message = RoomMessage::new(event, &"data").expect("a string").to(to);
-        self.membership.as_ref().expect("seated").forward(message)
+        self.membership.as_ref().expect("reserved").forward(message)
     }
 
     pub(crate) fn leave(&mut self) {

@@ -1,0 +1,77 @@
+//! Look-ups in a roster: members, senders, and the outboxes that a message is put into.
+
+use std::sync::Arc;
+
+use callboard_outbox::Outbox;
+
+use super::{Entry, Roster, State};
+use crate::error::ForwardError;
+use crate::member::Member;
+use crate::message::{RoomMessage, To};
+use crate::peer_id::PeerId;
+
+impl Roster {
+    /// Returns the members that this instance of the room has admitted.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.select(|state| state == State::Member)
+    }
+
+    /// Returns the members, also those that are to be readopted: the peers that clients see.
+    pub(crate) fn visible(&self) -> impl Iterator<Item = &Member> {
+        self.select(State::is_visible)
+    }
+
+    fn select(&self, which: impl Fn(State) -> bool) -> impl Iterator<Item = &Member> {
+        let entries = self.entries.values().filter(move |entry| which(entry.state));
+        entries.map(|entry| &entry.member)
+    }
+
+    /// Returns a member that this instance of the room has admitted.
+    pub(crate) fn member(&self, peer: PeerId) -> Option<&Member> {
+        let entry = self.entries.get(&peer)?;
+        (entry.state == State::Member).then_some(&entry.member)
+    }
+
+    /// Returns a member, also one that is to be readopted.
+    pub(crate) fn visible_member(&self, peer: PeerId) -> Option<&Member> {
+        let entry = self.entries.get(&peer)?;
+        entry.state.is_visible().then_some(&entry.member)
+    }
+
+    /// Returns a peer whose messages the room forwards: a member, also one that has just left.
+    pub(crate) fn sender(&self, peer: PeerId) -> Option<&Member> {
+        let Entry { member, state, .. } = self.entries.get(&peer)?;
+        matches!(state, State::Member | State::Departed { admitted: true }).then_some(member)
+    }
+
+    /// Returns a peer to which messages can be sent: a member, also one that is to be readopted. One that has just left
+    /// counts as well; its outbox is closed.
+    fn addressee(&self, peer: PeerId) -> Option<&Member> {
+        let Entry { member, state, .. } = self.entries.get(&peer)?;
+        let has_left = *state == State::Departed { admitted: true };
+        (state.is_visible() || has_left).then_some(member)
+    }
+
+    /// Returns the outboxes of a message's addressees: of all or of none.
+    ///
+    /// # Errors
+    /// [`ForwardError::NotAddressed`], [`ForwardError::NoSuchPeer`]
+    pub(crate) fn receivers<'a>(
+        &'a self,
+        message: &'a RoomMessage,
+    ) -> Result<impl Iterator<Item = &'a Arc<Outbox>> + use<'a>, ForwardError> {
+        let (all, listed): (_, &[PeerId]) = match &message.to {
+            None => return Err(ForwardError::NotAddressed),
+            Some(To::All) => (true, &[]),
+            Some(To::Peers(peers)) => (false, peers),
+        };
+        if !listed.iter().all(|&peer| self.addressee(peer).is_some()) {
+            let unknown = listed.iter().copied().filter(|&peer| self.addressee(peer).is_none());
+            return Err(ForwardError::NoSuchPeer(unknown.collect()));
+        }
+        let others = self.visible().filter(|member| Some(member.peer_id()) != message.from);
+        let others = all.then_some(others).into_iter().flatten();
+        let listed = listed.iter().filter_map(|&peer| self.addressee(peer));
+        Ok(others.chain(listed).map(Member::outbox))
+    }
+}
