@@ -12,7 +12,8 @@ struct Envelope<'a> {
     to: Option<&'a RawValue>,
 }
 
-/// Parses an event; returns its name and data, in JSON. None if the text is something else, or addressed to other peers.
+/// Parses an event; returns its name and data, in JSON. None if the text is something else, or addressed to other
+/// peers.
 pub(crate) fn read(text: &str) -> Option<(&'static str, &str)> {
     // An array with as many elements would pass for the fields in their order.
     if !text.trim_ascii_start().starts_with('{') {

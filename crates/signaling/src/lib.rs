@@ -60,14 +60,14 @@
 //! server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`. With thousands of
 //! mostly idle clients, [`http_service`] instead of `HttpServer` halves what each of them costs.
 //!
-//! Features, both on by default: `webrtc` gives clients a WebRTC peer on the server, and builds str0m; `rpc` lets clients
-//! call functions of the server and the other way round.
+//! Features, both on by default: `webrtc` gives clients a WebRTC peer on the server, and builds str0m; `rpc` lets
+//! clients call functions of the server and the other way round.
 //!
 //! # Rooms and clients from anywhere
 //!
 //! Callbacks of a room get a [`RoomContext`](callboard_room_supervisor::RoomContext); all other code reaches rooms and
-//! their members by [`Rooms`](callboard_room_supervisor::Rooms), which is cheap to clone. [`RoomPeers`] leads from a room
-//! to its clients and their data channels.
+//! their members by [`Rooms`](callboard_room_supervisor::Rooms), which is cheap to clone. [`RoomPeers`] leads from a
+//! room to its clients and their data channels.
 //!
 //! ```
 //! use actix_web::HttpResponse;
