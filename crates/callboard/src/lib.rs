@@ -1,0 +1,68 @@
+//! Callboard, an actor framework for WebRTC servers: supervised rooms, peers and peer connections.
+//!
+//! This crate brings the others under one name. A server of one's own is a [`Room`](rooms::Room) and a
+//! [`Peer`](signaling::Peer):
+//!
+//! ```no_run
+//! use actix_web::{App, HttpRequest, HttpServer};
+//! use callboard::prelude::*;
+//!
+//! struct Quiz;
+//!
+//! impl Room for Quiz {
+//!     type Options = ();
+//!
+//!     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+//!         Ok(Self)
+//!     }
+//! }
+//!
+//! struct Player;
+//!
+//! impl Peer for Player {
+//!     type Options = ();
+//!
+//!     fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
+//!         let metadata = request.query_string().into();
+//!         let room = request.match_info().query("room").to_owned();
+//!         Ok(JoinRequest { metadata, room, ..JoinRequest::default() })
+//!     }
+//!
+//!     async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
+//!         if auth.metadata == "open=sesame" { Ok(Self.into()) } else { Err("who are you?".into()) }
+//!     }
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let quiz = || vec![RoomOptions::<Quiz>::new("quiz", ()).max_peers(10).into()];
+//!     let rooms = Rooms::builder().open_at_start(quiz).build();
+//!     let signaling = Signaling::new(PeerOptions::<Player>::new((), rooms.clone()));
+//!     let app = move || App::new().configure(signaling.at(&["/{room}"]));
+//!     run(rooms, tune(HttpServer::new(app)).bind("127.0.0.1:8081")?).await
+//! }
+//! ```
+//!
+//! | feature | on by default | what it brings |
+//! |---|---|---|
+//! | | always | [`supervision`]: OTP's supervisors for actix actors |
+//! | `signaling` | yes | [`rooms`], [`signaling`] and the [`prelude`] |
+//! | `webrtc` | no | [`webrtc`]: peer connections; clients' WebRTC peers on the server. Builds str0m |
+//! | `rpc` | no | `signaling::rpc`: functions that clients call, and the other way round |
+//! | `admin` | no | [`admin`]: the supervision tree over HTTP, fault injection, metrics, health |
+//! | `tls` | no | [`tls`]: a certificate that can be replaced while the server runs |
+
+#[cfg(feature = "admin")]
+pub use callboard_admin as admin;
+#[cfg(feature = "webrtc")]
+pub use callboard_peer_connection as webrtc;
+#[cfg(feature = "signaling")]
+pub use callboard_room_supervisor as rooms;
+#[cfg(feature = "signaling")]
+pub use callboard_signaling as signaling;
+pub use callboard_supervision as supervision;
+#[cfg(feature = "tls")]
+pub use callboard_websocket::tls;
+
+#[cfg(feature = "signaling")]
+pub mod prelude;
