@@ -2,8 +2,8 @@
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer, middleware::from_fn};
-use callboard_room_supervisor::*;
-use callboard_signaling::*;
+use callboard::prelude::*;
+use callboard::signaling::body_within;
 
 struct Quiz;
 
