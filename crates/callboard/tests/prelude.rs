@@ -34,7 +34,7 @@ impl Room for Hall {
     }
 
     fn on_joined(&mut self, peer: PeerId, room: &RoomContext) {
-        Listener(room.peer(peer)).start();
+        Listener(RoomPeers::peer(room, peer)).start();
     }
 
     fn on_forward(&mut self, message: RoomMessage, _: &RoomContext) -> Option<RoomMessage> {
