@@ -9,6 +9,9 @@
 //!   [`HandshakeActor`](handshake::HandshakeActor). Also inside an `Rtc` of str0m, over a
 //!   [`DtlsBridge`](handshake::DtlsBridge).
 //!
+//! A [`HandshakeSlot`](handshake::HandshakeSlot) is what an actor needs for its component's handshake; a
+//! [`Wrap`](handshake::Wrap) changes another handshake.
+//!
 //! # A handshake of your own
 //!
 //! Both sides send a password; the session that follows carries payloads as they are.
