@@ -7,8 +7,31 @@ use callboard_peer_connection::messages::SendData;
 use callboard_peer_connection::{DataChannelId, DataChannelMessage, PeerConnectionHandle};
 use callboard_supervision::CallError;
 
-use super::SendToChannelError;
 use super::limits::Lasting;
+
+/// Label of the data channel that carries RPC.
+pub const EVENTS: &str = "events";
+
+/// Reason why a message was not sent to a client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendToChannelError {
+    /// There is no open channel with this label.
+    #[error("there is no open channel {0:?}")]
+    NoChannel(String),
+    /// Bytes can be sent only on a data channel, and there is none.
+    #[error("bytes need a data channel")]
+    NeedsChannel,
+    /// The connection is overloaded, or the buffer of its channel is full.
+    #[error("too much waits to be sent")]
+    Busy,
+    /// The channel does not accept it.
+    #[error(transparent)]
+    Channel(callboard_peer_connection::error::SendDataError),
+    /// The client is gone.
+    #[error("the client is gone")]
+    Gone,
+}
 
 /// Open data channels, shared by all senders. Most clients have none.
 #[derive(Clone, Debug, Default)]

@@ -26,6 +26,7 @@ use callboard_peer_connection::{
 use callboard_websocket::Rate;
 
 pub use actor::ServerPeer;
+pub use channels::{EVENTS, SendToChannelError};
 pub use webrtc::{WebRtc, WebRtcSession};
 
 pub(crate) use actor::{Control, Controller};
@@ -33,9 +34,6 @@ pub(crate) use channels::Channels;
 pub(crate) use webrtc::Entry;
 
 use crate::limits::Limits;
-
-/// Label of the data channel that carries RPC.
-pub const EVENTS: &str = "events";
 
 /// Returns the id of a server peer in the tree, beside its client's peer.
 pub(crate) fn server_peer_id(peer: &callboard_room_supervisor::PeerId) -> String {
@@ -388,25 +386,4 @@ pub enum AddCandidateError {
     /// The candidate cannot be used.
     #[error("bad_candidate")]
     Candidate(#[from] AddIceCandidateError),
-}
-
-/// Reason why a message was not sent to a client.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendToChannelError {
-    /// There is no open channel with this label.
-    #[error("there is no open channel {0:?}")]
-    NoChannel(String),
-    /// Bytes can be sent only on a data channel, and there is none.
-    #[error("bytes need a data channel")]
-    NeedsChannel,
-    /// The connection is overloaded, or the buffer of its channel is full.
-    #[error("too much waits to be sent")]
-    Busy,
-    /// The channel does not accept it.
-    #[error(transparent)]
-    Channel(callboard_peer_connection::error::SendDataError),
-    /// The client is gone.
-    #[error("the client is gone")]
-    Gone,
 }
