@@ -58,8 +58,8 @@ impl AdminBuilder {
     }
 
     /// Sets a function that adds details to actors: the members of a returned object are added to the
-    /// [details](crate::Tree::details) of the actor; any other value is added as `note`. It is called for each actor in each
-    /// sample, so it must not wait.
+    /// [details](crate::Tree::details) of the actor; any other value is added as `note`. It is called for each actor in
+    /// each sample, so it must not wait.
     pub fn annotate(
         mut self,
         annotate: impl Fn(&TreeSnapshot) -> Option<Value> + Send + Sync + 'static,

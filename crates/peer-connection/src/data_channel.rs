@@ -30,7 +30,8 @@ pub struct DataChannelOptions {
     /// Id of a channel that both sides declare, so that it is not announced to the peer. Default: none, and it is
     /// announced.
     pub negotiated: Option<u16>,
-    /// Number of waiting bytes at which [`ConnectionEvent::BufferedAmountLow`](crate::ConnectionEvent::BufferedAmountLow) is sent. Default: 0.
+    /// Number of waiting bytes at which
+    /// [`ConnectionEvent::BufferedAmountLow`](crate::ConnectionEvent::BufferedAmountLow) is sent. Default: 0.
     pub buffered_amount_low_threshold: usize,
 }
 
