@@ -29,6 +29,7 @@ macro_rules! actix_names {
     ($($name:ident)*) => {
         beside_actix! {
             [
+                callboard
                 callboard_admin
                 callboard_client
                 callboard_ice_handshake
