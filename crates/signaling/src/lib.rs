@@ -119,8 +119,8 @@ mod signaling;
 
 pub use callboard_room_supervisor::{CloseError, Rejection, is_room_name};
 pub use callboard_websocket::{
-    Guesses, Origins, OwnPages, Place, Rate, TrustedProxies, TrustedProxiesError, body_within,
-    connections_ended, http_service, https_service, on_connect, tls, tune,
+    Guesses, Origins, OwnPages, Place, Rate, Serve, TrustedProxies, TrustedProxiesError,
+    body_within, connections_ended, http_service, https_service, on_connect, tls, tune,
 };
 #[cfg(feature = "rpc")]
 pub use client::CallClientError;
@@ -134,7 +134,7 @@ pub use peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit, SocketOpti
 pub use room_peers::RoomPeers;
 #[cfg(feature = "rpc")]
 pub use rpc::Hooks;
-pub use run::{Run, Serve, run};
+pub use run::{Run, run};
 pub use script::client_script;
 #[cfg(feature = "webrtc")]
 pub use server_peer::{DescriptionBudget, EndReason, WebRtc, WebRtcLimits};

@@ -53,7 +53,7 @@ pub use rate::{Rate, RateMeter, RateVerdict};
 pub use refusals::RefusalLog;
 pub use request_body::{BODY_TIME, body_within, no_body_within};
 pub use resume_tokens::{TokenDigest, TokenTable};
-pub use server::tune;
+pub use server::{Serve, tune};
 pub use socket::{OpenedSocket, Upgrade};
 pub use tcp_connection::on_connect;
 pub use upgrade::{UpgradeError, check_upgrade, offer_websocket, whole_seconds};
