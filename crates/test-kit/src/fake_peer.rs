@@ -71,7 +71,7 @@ impl FakePeer {
     /// # Panics
     /// If there is none within two minutes, or the peer is closed.
     #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = Value> {
+    pub fn next_message(&mut self) -> impl Future<Output = Value> {
         let place = std::panic::Location::caller();
         async move {
             match self.deliver().await {
@@ -90,7 +90,7 @@ impl FakePeer {
     #[track_caller]
     pub fn expect(&mut self, event: &str) -> impl Future<Output = Value> {
         let place = std::panic::Location::caller();
-        let next = self.next();
+        let next = self.next_message();
         async move {
             let mut message = next.await;
             assert_eq!(message["event"], event, "{place}: {message}");

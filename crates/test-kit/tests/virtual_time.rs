@@ -93,7 +93,7 @@ async fn a_fake_peer_sees_what_a_client_would() {
     let mut peer = FakePeer::join(&room).await.unwrap();
 
     client.send(peer.id().to_string(), "chat", "hello").unwrap();
-    let message = peer.next().await;
+    let message = peer.next_message().await;
     assert_eq!((&message["event"], &message["data"]), (&"chat".into(), &"hello".into()));
     assert_eq!(message["from"], client.peer_id());
     client.close().await;
