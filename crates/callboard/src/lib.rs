@@ -47,10 +47,10 @@
 //! |---|---|---|
 //! | | always | [`supervision`]: OTP's supervisors for actix actors |
 //! | `signaling` | yes | [`rooms`], [`signaling`] and the [`prelude`] |
-//! | `webrtc` | no | [`webrtc`]: peer connections; clients' WebRTC peers on the server. Builds str0m |
+//! | `webrtc` | no | module `webrtc`: peer connections; clients' WebRTC peers on the server. Builds str0m |
 //! | `rpc` | no | `signaling::rpc`: functions that clients call, and the other way round |
-//! | `admin` | no | [`admin`]: the supervision tree over HTTP, fault injection, metrics, health |
-//! | `tls` | no | [`tls`]: a certificate that can be replaced while the server runs |
+//! | `admin` | no | module `admin`: the supervision tree over HTTP, fault injection, metrics, health |
+//! | `tls` | no | module `tls`: a certificate that can be replaced while the server runs |
 
 #[cfg(feature = "admin")]
 pub use callboard_admin as admin;

@@ -490,9 +490,10 @@ class Socket {
   /** Causes for which connections have ended, by close code. @type {Map<number, Tally>} */
   #deaths = new Map();
   /**
-   * Size in bytes of the largest message that the server takes, known once a connection has ended over a larger one.
+   * Size in bytes of the largest message that the server takes, known for a while once a connection has ended over a
+   * larger one: the server may be another one by then.
    */
-  #largest = Infinity;
+  #largest = { bytes: Infinity, until: Infinity };
   /** @type {string[]} */
   #waiting = [];
   /** @type {CallboardError | null} the server's error before it closed the connection */
@@ -546,7 +547,8 @@ class Socket {
    */
   send(text) {
     if (this.state === "closed") throw closed();
-    if (isLarger(text, this.#largest)) throw tooLarge(this.#largest);
+    if (performance.now() >= this.#largest.until) this.#largest = { bytes: Infinity, until: Infinity };
+    if (isLarger(text, this.#largest.bytes)) throw tooLarge(this.#largest.bytes);
     if (this.post(text)) return;
     if (this.#takes() || this.#waiting.length >= this.#options.queue) throw queueFull();
     this.#waiting.push(text);
@@ -668,7 +670,9 @@ class Socket {
       return this.#end(error.message, code, this.#farewell ?? error);
     }
     if (!ours && !turnedAway && isForGood(code)) return this.#end(this.#farewell?.message || reason || "closed by the server", code);
-    if (this.#farewell?.code === "message_too_large") this.#largest = Math.min(this.#largest, Number(this.#farewell.details?.max_bytes) || Infinity);
+    if (this.#farewell?.code === "message_too_large") {
+      this.#largest = { bytes: Math.min(this.#largest.bytes, Number(this.#farewell.details?.max_bytes) || Infinity), until: now + MEMORY };
+    }
     if (!ours && FAULTS.has(code) && this.#hasDied(code)) return this.#giveUp("the connection died of the same again and again", code, reason);
     if (turnedAway && (this.#turnedAway += 1) > REPEATS) return this.#giveUp("the room does not let us in again", code, reason);
     // A browser closes a page's connections before it tells the page that it leaves it.
