@@ -38,6 +38,7 @@ macro_rules! actix_names {
                 callboard_room_supervisor
                 callboard_signaling
                 callboard_supervision
+                callboard_test_kit
                 callboard_transport
                 callboard_websocket
             ]
