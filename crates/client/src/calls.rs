@@ -49,7 +49,7 @@ impl Calls {
         (id, serde_json::to_string(&call).expect("strings and values can be written as JSON"))
     }
 
-    /// Ends a call that nobody waits for; returns the text to the server, if the call still ran.
+    /// Ends a call whose caller has gone; returns the text to the server, if the call still ran.
     pub(crate) fn cancel(&mut self, id: u64) -> Option<String> {
         let text = || json!({ "type": "cancel_hook", "id": id }).to_string();
         self.pending.remove(&id).then(text)

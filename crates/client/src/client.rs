@@ -15,17 +15,18 @@ use tokio::sync::{mpsc, oneshot};
 use crate::ClientOptions;
 use crate::address::Address;
 use crate::connector::{Connector, Tls, Transport};
-use crate::core::encode;
 use crate::driver::Driver;
 use crate::error::{CallFunctionError, ConnectError, SendMessageError};
 use crate::event::{ChannelData, ClientEvent, ClientState, Recipients, RoomMember};
 use crate::session::Loss;
 use crate::shared::Shared;
+use crate::wire::encode;
 
 /// A member of a room, with its events. Everything else it does through its [`ClientHandle`], to which it dereferences.
 ///
 /// The client leaves the room when it and all its handles are dropped, or when one of them
-/// [closes](ClientHandle::close) it. While a handle is left, events that nobody takes are dropped with the `Client`.
+/// [closes](ClientHandle::close) it. While a handle is left, events that have not been taken are dropped with the
+/// `Client`.
 pub struct Client {
     handle: ClientHandle,
     events: mpsc::Receiver<ClientEvent>,

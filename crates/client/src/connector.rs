@@ -57,7 +57,7 @@ impl Tls {
             return Ok(Self { connector: None });
         }
         let mut roots = rustls::RootCertStore::empty();
-        // Those that cannot be read vouch for nobody.
+        // A certificate that cannot be read is not trusted.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         for certificate in CertificateDer::pem_slice_iter(trusted) {
             let certificate = certificate.map_err(|error| format!("certificate: {error}"))?;

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::ClientOptions;
@@ -13,6 +12,7 @@ use crate::event::*;
 use crate::queue::{Lifetime, SendQueue};
 use crate::roster::Roster;
 use crate::session::{Loss, Session, SessionOutput};
+use crate::wire::{id, is_of_server, member, members, take, text};
 
 /// State of a client.
 pub(crate) struct Core {
@@ -172,7 +172,7 @@ impl Core {
         }
     }
 
-    /// Ends a call that nobody waits for any more.
+    /// Ends a call whose caller has gone.
     pub(crate) fn cancel(&mut self, id: u64) {
         if let Some(text) = self.calls.cancel(id) {
             self.post(text);
@@ -447,70 +447,6 @@ impl Core {
         std::iter::from_fn(|| self.queue.pop()).collect()
     }
 }
-
-/// Writes a message to others, or to the server.
-pub(crate) fn encode<T: Serialize>(
-    event: &str,
-    data: &T,
-    to: Option<&Recipients>,
-) -> Result<String, SendMessageError> {
-    #[derive(Serialize)]
-    struct Sent<'a, T> {
-        event: &'a str,
-        data: &'a T,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        to: Option<Value>,
-    }
-    let to = to.map(|to| match to {
-        Recipients::All => json!("all"),
-        Recipients::Peers(peers) => json!(peers),
-    });
-    let sent = serde_json::to_string(&Sent { event, data, to });
-    sent.map_err(|error| SendMessageError::Json(error.to_string()))
-}
-
-/// Returns whether an event is the server's own, and no message of the application.
-fn is_of_server(event: &str) -> bool {
-    matches!(event, "authenticated" | "resumed" | "joined" | "left" | "room_restarted" | "error")
-        || event.starts_with("webrtc:")
-}
-
-/// Returns the members that a message of the server lists.
-fn members(data: &mut Value) -> Option<Vec<RoomMember>> {
-    let Value::Array(peers) = take(data, "peers") else { return None };
-    let mut metadata = take(data, "metadata");
-    let peers = peers.into_iter().filter_map(id);
-    let member = |peer_id: String| {
-        let metadata = metadata.get_mut(&peer_id).map(Value::take).unwrap_or_default();
-        RoomMember { peer_id, metadata }
-    };
-    Some(peers.map(member).collect())
-}
-
-fn member(data: &mut Value) -> Option<RoomMember> {
-    let peer_id = id(take(data, "peer_id"))?;
-    Some(RoomMember { peer_id, metadata: take(data, "metadata") })
-}
-
-/// Takes a field; null if there is none, or no object.
-fn take(data: &mut Value, field: &str) -> Value {
-    data.get_mut(field).map(Value::take).unwrap_or_default()
-}
-
-/// Returns a peer's id.
-fn id(value: Value) -> Option<String> {
-    text(value).filter(|id| !id.is_empty() && id.len() <= MAX_ID)
-}
-
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// Length limit of a peer's id, in bytes. Callboard's have 36.
-const MAX_ID: usize = 256;
 
 #[cfg(test)]
 mod tests;

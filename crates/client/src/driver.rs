@@ -107,7 +107,7 @@ impl Driver {
                 shared.core(|core| core.handle_timeout(now()));
                 None
             }
-            // There is room, or nobody listens any more.
+            // There is room, or the application listens no more.
             _ = events.reserve(), if !is_free => None,
         };
         if let Some(happening) = next {
@@ -167,7 +167,7 @@ impl Driver {
             match self.events.try_send(event) {
                 Ok(()) => {}
                 Err(TrySendError::Full(event)) => return self.backlog.push_front(event),
-                // Nobody listens any more.
+                // The application listens no more.
                 Err(TrySendError::Closed(_)) => self.backlog.clear(),
             }
         }

@@ -52,6 +52,7 @@ mod socket;
 mod tally;
 #[cfg(feature = "webrtc")]
 mod webrtc;
+mod wire;
 
 pub use client::{Client, ClientHandle};
 pub use error::{

@@ -62,7 +62,7 @@ impl Roster {
     }
 }
 
-/// Number of members that are remembered: whatever a server says, the client's memory is bounded.
+/// Number of members that are remembered: a bound on the client's memory.
 const MAX_MEMBERS: usize = 65_536;
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) enum Phase {
     Open,
     /// The room has crashed, and does not run again yet or has not readopted its members.
     Restarting,
-    /// The room is being closed in good order: nobody can join any more, and `on_terminate` is due.
+    /// The room is being closed in good order: no peer can join any more, and `on_terminate` is due.
     Closing,
     /// The room was closed in good order, and `on_terminate` has run.
     Closed,

@@ -23,7 +23,7 @@ use super::pieces::{IN_A_DATAGRAM, Pieces, Whole};
 use super::provider::Shared;
 use super::records::{
     CHANGE_CIPHER_SPEC, CLIENT_HELLO, HANDSHAKE_FAILURE, Message, Numbers, Record, as_datagram,
-    only_fitting, records,
+    carry_answer, only_fitting, records,
 };
 use super::rivals::Rivals;
 use super::srtp::{SrtpProfile, Substitution};
@@ -373,7 +373,7 @@ impl Passive {
                 _ = attempt.feed(now, &first, counters);
             }
             let progress = attempt.feed(now, &datagram, counters);
-            if !is_answer(&progress.packets) {
+            if !carry_answer(&progress.packets) {
                 continue;
             }
             let flight = match version {
@@ -486,14 +486,6 @@ impl Passive {
         }
         progress
     }
-}
-
-fn is_answer(packets: &[Bytes]) -> bool {
-    packets
-        .iter()
-        .flat_map(|packet| records(packet))
-        .flat_map(Record::messages)
-        .any(|message| message.is_answer())
 }
 
 /// Clients at once; below it, clients at once without a cookie, where each forged hello takes one.

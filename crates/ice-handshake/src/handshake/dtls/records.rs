@@ -62,6 +62,15 @@ pub(super) fn is_dtls(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(20..=63))
 }
 
+/// Returns whether one of our packets carries an answer: a ServerHello that is no request for another hello.
+pub(super) fn carry_answer(packets: &[Bytes]) -> bool {
+    packets
+        .iter()
+        .flat_map(|packet| records(packet))
+        .flat_map(Record::messages)
+        .any(|message| message.is_answer())
+}
+
 /// Returns the datagram without alerts and acknowledgements that any sender could have sent. Returns `None` if nothing
 /// is left, or if it contains a record that the peer's role cannot send: then the rest of it is not the peer's either.
 pub(super) fn only_fitting(
