@@ -43,14 +43,18 @@ impl Roster {
         gone.map(|_| ClientEvent::Left { peer_id: peer_id.to_owned() }).into_iter().collect()
     }
 
-    /// Replaces all members; returns what has changed.
+    /// Replaces all members; returns what has changed. A member that comes without metadata keeps what is known of it:
+    /// not every list of the server tells it.
     pub(crate) fn replace(&mut self, present: Vec<RoomMember>) -> Vec<ClientEvent> {
-        let present: BTreeMap<_, _> = present
-            .into_iter()
-            .take(MAX_MEMBERS)
-            .map(|member| (member.peer_id, member.metadata))
-            .collect();
-        let before = std::mem::replace(&mut self.others, present);
+        let mut before = std::mem::take(&mut self.others);
+        for RoomMember { peer_id, mut metadata } in present.into_iter().take(MAX_MEMBERS) {
+            if let Some(known) = before.get_mut(&peer_id)
+                && metadata.is_null()
+            {
+                metadata = known.take();
+            }
+            self.others.insert(peer_id, metadata);
+        }
         let gone = before.keys().filter(|peer| !self.others.contains_key(*peer));
         let gone = gone.map(|peer_id| ClientEvent::Left { peer_id: peer_id.clone() });
         let come = self.others.iter().filter(|(peer, _)| !before.contains_key(*peer));
@@ -89,6 +93,19 @@ mod tests {
         assert_eq!(changes, [left("a"), joined("b"), joined("c")]);
         assert_eq!(roster.leave("b"), [left("b")]);
         assert_eq!(roster.members(), [member("c")]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_member_stays_known() {
+        let known = RoomMember { peer_id: "a".to_owned(), metadata: "Ann".into() };
+        let mut roster = Roster::default();
+        roster.join(known.clone());
+
+        assert_eq!(roster.replace(vec![member("a")]), []);
+        assert_eq!(roster.members(), [known]);
+        roster.replace(vec![]);
+        roster.replace(vec![member("a")]);
+        assert_eq!(roster.members(), [member("a")], "it left, and came back");
     }
 
     #[test]

@@ -22,6 +22,8 @@ struct Counts {
     ends: AtomicUsize,
 }
 
+/// Name in the metadata of a peer whose `on_joined` panics.
+const BREAKS: &str = "breaks on_joined";
 /// Names in the metadata of peers that `on_readopt` rejects.
 const BANNED: &str = "banned later";
 
@@ -44,6 +46,8 @@ impl Room for Stage {
     }
 
     fn on_joined(&mut self, peer: PeerId, room: &RoomContext) {
+        let breaks = room.member(peer).is_some_and(|member| member.auth().metadata == BREAKS);
+        assert!(!breaks, "on_joined");
         room.send(peer, "welcome", &json!({ "to": room.name(), "members": room.len() })).unwrap();
     }
 
@@ -132,6 +136,23 @@ async fn a_room_greets_a_member_after_its_client_is_authenticated() {
     first.expect("joined").await;
     assert_eq!(first.expect("farewell").await, json!(1));
     assert_eq!(first.expect("left").await, json!({ "peer_id": second.id }));
+}
+
+#[actix::test]
+async fn a_peer_that_was_admitted_stays_a_member_when_on_joined_panics() {
+    let (_server, _, room, _) = open(|options| options).await;
+    let mut first = welcomed(&room).await;
+    let mut second = Client::named(&room, BREAKS, OutboxLimits::default());
+
+    assert_eq!(second.join().await, Ok(()));
+
+    second.expect("authenticated").await;
+    first.expect("joined").await;
+    for client in [&mut first, &mut second] {
+        client.expect("room_restarted").await;
+    }
+    second.say("hello", To::All).unwrap();
+    first.expect("hello").await;
 }
 
 #[actix::test]
