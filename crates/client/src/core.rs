@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::ClientOptions;
 use crate::calls::{CallOutput, Calls};
@@ -198,7 +198,7 @@ impl Core {
     pub(crate) fn signal(&mut self, event: &str, data: &Value) -> bool {
         let is_possible = self.is_open() && !self.queue.is_full();
         if is_possible {
-            let text = json!({ "event": event, "data": data }).to_string();
+            let text = serde_json::json!({ "event": event, "data": data }).to_string();
             self.queue.push(Lifetime::Session, text);
         }
         is_possible
