@@ -1,6 +1,5 @@
 //! Room actor: runs the application's callbacks, and carries out what the [`Roster`] decides.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, MutexGuard};
@@ -12,11 +11,12 @@ use callboard_outbox::CloseFrame;
 use callboard_supervision::{Exit, ExitReason, has_panicked};
 use futures_util::stream;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use crate::command::RoomCommand;
 use crate::context::{Requests, RoomContext};
 use crate::error::{ForwardError, JoinError};
-use crate::handle::{Credit, RoomHandle, Shared};
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
@@ -24,6 +24,7 @@ use crate::room::{ErasedRoom, Readopt};
 use crate::roster::{Output, Roster};
 use crate::server_messages::Description;
 use crate::settings::{OnCrash, RoomSettings};
+use crate::shared::Shared;
 use crate::wake_ups::FlushWhenIdle;
 
 /// One instance of a room: the application's [`Room`](crate::Room), and the timer of its ticks.
@@ -36,47 +37,7 @@ pub(crate) struct RoomActor {
     ticks: Option<SpawnHandle>,
 }
 
-/// Request of a peer with a membership to be admitted.
-#[derive(Message)]
-#[rtype(result = "Result<(), JoinError>")]
-pub(crate) struct Join(pub(crate) PeerId);
-
-/// Request to forward a message of a peer.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct ForwardFrom {
-    pub(crate) peer: PeerId,
-    pub(crate) message: RoomMessage,
-    pub(crate) credit: Credit<Member>,
-}
-
-/// Request to forward a message of the server.
-#[derive(Message)]
-#[rtype(result = "Result<(), ForwardError>")]
-pub(crate) struct Forward(pub(crate) RoomMessage);
-
-type OnTell = dyn FnOnce(&mut dyn Any, &RoomContext) + Send;
-
-/// Message of the application, with the callback that handles it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct TellMessage {
-    pub(crate) on_tell: Box<OnTell>,
-    pub(crate) credit: Credit<RoomHandle>,
-}
-
-/// Notice that a membership has ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Depart;
-
-/// Request to tell all peers that the room closes, run `on_terminate`, and end.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Stop {
-    pub(crate) details: Value,
-    pub(crate) close: CloseFrame,
-}
+type Answer = oneshot::Sender<Result<(), JoinError>>;
 
 impl RoomActor {
     pub(crate) fn new(
@@ -108,6 +69,25 @@ impl RoomActor {
         match self.call(|room, context| room.on_forward(message, context)).flatten() {
             Some(message) => self.context.deliver(&message),
             None => Ok(()),
+        }
+    }
+
+    /// Forwards a message of a peer, and tells its client if that failed.
+    fn forward_from(&mut self, peer: PeerId, message: RoomMessage) {
+        if self.roster().sender(peer).is_none() {
+            return;
+        }
+        let message = RoomMessage { from: Some(peer), ..message };
+        let Err(error) = self.forward(message) else { return };
+        let (description, details) = match error {
+            ForwardError::NoSuchPeer(peers) => (Description::NoSuchPeer, serde_json::json!(peers)),
+            // The room has removed the addressees.
+            error => (Description::InvalidMessage, error.to_string().into()),
+        };
+        let sender = self.roster().sender(peer).cloned();
+        if let Some(sender) = sender {
+            let error = RoomMessage::error(peer, description, &details);
+            _ = sender.outbox().push(error.encode());
         }
     }
 
@@ -171,6 +151,25 @@ impl RoomActor {
             this.call(|room, context| room.on_tick(context));
             this.settle(ctx);
         }));
+    }
+
+    /// Lets a peer join. The mailbox waits while the room decides.
+    fn join(&mut self, peer: PeerId, answer: Answer, ctx: &mut Context<Self>) {
+        let asked = self.roster().ask(peer, self.settings.max_peers);
+        match asked {
+            Ok(Some(member)) => ctx.wait(self.ask(member).map(|admitted, this, ctx| {
+                this.settle(ctx);
+                if admitted.is_err() {
+                    this.close_if_empty(ctx);
+                }
+                _ = answer.send(admitted);
+            })),
+            Ok(None) => _ = answer.send(Ok(())),
+            Err(error) => {
+                self.close_if_empty(ctx);
+                _ = answer.send(Err(error));
+            }
+        }
     }
 
     /// Asks the room whether the peer may join. The room's state is in the future meanwhile, and the mailbox waits.
@@ -296,7 +295,7 @@ impl Actor for RoomActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.shared.runs_as(Some(ctx.address()));
+        self.shared.runs_as(Some(ctx.address().recipient()));
         ctx.spawn(FlushWhenIdle(Rc::clone(&self.context.wake_ups)));
         if !self.roster().started() {
             return self.settle(ctx);
@@ -325,95 +324,35 @@ impl Actor for RoomActor {
     }
 }
 
-impl Handler<Join> for RoomActor {
-    type Result = AtomicResponse<Self, Result<(), JoinError>>;
+impl Handler<RoomCommand> for RoomActor {
+    type Result = ();
 
-    fn handle(&mut self, Join(peer): Join, ctx: &mut Self::Context) -> Self::Result {
-        let asked = self.roster().ask(peer, self.settings.max_peers);
-        match asked {
-            Ok(Some(member)) => {
-                AtomicResponse::new(Box::pin(self.ask(member).map(|answer, this, ctx| {
-                    this.settle(ctx);
-                    if answer.is_err() {
-                        this.close_if_empty(ctx);
-                    }
-                    answer
-                })))
+    fn handle(&mut self, command: RoomCommand, ctx: &mut Self::Context) {
+        match command {
+            RoomCommand::Join { peer, answer } => self.join(peer, answer, ctx),
+            RoomCommand::ForwardFrom { peer, message, credit } => {
+                self.forward_from(peer, message);
+                self.settle(ctx);
+                drop(credit);
             }
-            Ok(None) => AtomicResponse::new(Box::pin(actix::fut::ready(Ok(())))),
-            Err(error) => {
+            RoomCommand::Forward { message, answer } => {
+                let forwarded = self.forward(message);
+                self.settle(ctx);
+                _ = answer.send(forwarded);
+            }
+            RoomCommand::Tell(on_tell) => {
+                self.call(|room, context| on_tell(room.as_any(), context));
+                self.settle(ctx);
+            }
+            RoomCommand::Depart => {
+                self.roster().announce_departures();
+                self.settle(ctx);
                 self.close_if_empty(ctx);
-                AtomicResponse::new(Box::pin(actix::fut::ready(Err(error))))
+            }
+            RoomCommand::Stop { details, close, done } => {
+                self.close(&details, close, ctx);
+                _ = done.send(());
             }
         }
-    }
-}
-
-impl Handler<ForwardFrom> for RoomActor {
-    type Result = ();
-
-    fn handle(
-        &mut self,
-        ForwardFrom { peer, message, credit }: ForwardFrom,
-        ctx: &mut Self::Context,
-    ) {
-        if self.roster().sender(peer).is_none() {
-            return;
-        }
-        let message = RoomMessage { from: Some(peer), ..message };
-        if let Err(error) = self.forward(message) {
-            let (description, details) = match error {
-                ForwardError::NoSuchPeer(peers) => {
-                    (Description::NoSuchPeer, serde_json::json!(peers))
-                }
-                // The room has removed the addressees.
-                error => (Description::InvalidMessage, error.to_string().into()),
-            };
-            let sender = self.roster().sender(peer).cloned();
-            if let Some(sender) = sender {
-                let error = RoomMessage::error(peer, description, &details);
-                _ = sender.outbox().push(error.encode());
-            }
-        }
-        self.settle(ctx);
-        drop(credit);
-    }
-}
-
-impl Handler<Forward> for RoomActor {
-    type Result = Result<(), ForwardError>;
-
-    fn handle(&mut self, Forward(message): Forward, ctx: &mut Self::Context) -> Self::Result {
-        let forwarded = self.forward(message);
-        self.settle(ctx);
-        forwarded
-    }
-}
-
-impl Handler<TellMessage> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, TellMessage { on_tell, credit }: TellMessage, ctx: &mut Self::Context) {
-        self.call(|room, context| on_tell(room.as_any(), context));
-        self.settle(ctx);
-        drop(credit);
-    }
-}
-
-impl Handler<Depart> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Depart, ctx: &mut Self::Context) {
-        self.roster().announce_departures();
-        self.settle(ctx);
-        self.close_if_empty(ctx);
-    }
-}
-
-impl Handler<Stop> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, Stop { details, close }: Stop, ctx: &mut Self::Context) {
-        self.close(&details, close, ctx);
     }
 }

@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{ForwardError, KickError, SendToMembersError};
-use crate::handle::{RoomHandle, Shared};
+use crate::handle::RoomHandle;
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
 use crate::peer_id::PeerId;
+use crate::shared::Shared;
 use crate::wake_ups::WakeUps;
 
 /// Context of a room, passed to each of its callbacks: the room's name, its members, and ways to reach them.
@@ -138,7 +139,7 @@ impl RoomContext {
     /// # Errors
     /// [`KickError`]; nothing happens then.
     pub fn kick(&self, peer: PeerId, code: u16, reason: &'static str) -> Result<(), KickError> {
-        self.handle().kick(peer, code, reason)
+        self.shared.kick(peer, code, reason)
     }
 
     /// Closes the room after this callback, as [`RoomHandle::stop`] does: all clients are told "Room closed" with these

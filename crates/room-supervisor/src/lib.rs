@@ -52,11 +52,14 @@
 
 mod actor;
 mod auth;
+mod command;
 mod context;
+mod credit;
 mod error;
 mod handle;
 mod linked;
 mod member;
+mod membership;
 mod message;
 mod name;
 mod options;
@@ -69,6 +72,8 @@ mod rooms;
 mod roster;
 mod server_messages;
 mod settings;
+mod shared;
+mod tell;
 mod wake_ups;
 
 pub use auth::{AuthData, PublicMetadata};
@@ -81,9 +86,10 @@ pub use error::{
     ForwardError, JoinError, KickError, SendToMembersError, StartRoomError, StartRoomsError,
     TellError,
 };
-pub use handle::{Membership, RoomHandle};
+pub use handle::RoomHandle;
 pub use linked::start_linked;
 pub use member::{Member, NewMember};
+pub use membership::Membership;
 pub use message::{MessageLimits, ParseMessageError, RoomMessage, To};
 pub use name::{RoomNameError, is_room_name};
 pub use options::{AnyRoomOptions, RoomOptions};
@@ -91,7 +97,8 @@ pub use peer_id::PeerId;
 pub use registry::{LocalRegistry, RegisterError, RoomRegistry};
 pub use rejection::Rejection;
 pub use reserved::is_reserved_event;
-pub use room::{Readopt, Room, Tell};
+pub use room::{Readopt, Room};
 pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
 pub use server_messages::Description;
 pub use settings::OnCrash;
+pub use tell::Tell;

@@ -9,6 +9,7 @@ use callboard_outbox::Outbox;
 use serde_json::{Map, Value};
 
 use crate::auth::{AuthData, PublicMetadata};
+use crate::credit::Counted;
 use crate::peer_id::PeerId;
 
 /// Member of a room: a peer that has joined. Cheap to clone.
@@ -82,8 +83,10 @@ impl Member {
     pub fn outbox(&self) -> &Arc<Outbox> {
         &self.0.outbox
     }
+}
 
-    pub(crate) fn messages_in_flight(&self) -> &AtomicUsize {
+impl Counted for Member {
+    fn in_flight(&self) -> &AtomicUsize {
         &self.0.in_flight
     }
 }

@@ -13,12 +13,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::actor::RoomActor;
 use crate::context::RoomContext;
-use crate::handle::{RoomHandle, Shared};
+use crate::handle::RoomHandle;
 use crate::name;
 use crate::registry::RoomRegistry;
 use crate::rejection::Rejection;
 use crate::room::{ErasedRoom, Room};
 use crate::settings::{OnCrash, RoomSettings};
+use crate::shared::Shared;
 
 /// Options with which a room is opened.
 pub struct RoomOptions<R: Room> {

@@ -106,34 +106,6 @@ pub trait Room: Sized + 'static {
     }
 }
 
-/// Handling of messages of type `T`, which the application sends to its rooms
-/// ([`RoomHandle::tell`](crate::RoomHandle::tell), [`Rooms::tell`](crate::Rooms::tell)).
-///
-/// ```
-/// use callboard_room_supervisor::*;
-///
-/// struct NextQuestion(String);
-///
-/// # struct Quiz;
-/// # impl Room for Quiz {
-/// #     type Options = ();
-/// #     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> { Ok(Self) }
-/// # }
-/// impl Tell<NextQuestion> for Quiz {
-///     fn on_tell(&mut self, NextQuestion(text): NextQuestion, room: &RoomContext) {
-///         _ = room.broadcast("question", &text);
-///     }
-/// }
-///
-/// fn from_anywhere(rooms: &Rooms) -> Result<(), TellError> {
-///     rooms.tell::<Quiz, _>("quiz", NextQuestion("What is a callboard?".into()))
-/// }
-/// ```
-pub trait Tell<T>: Room {
-    /// Handles a message of the application.
-    fn on_tell(&mut self, message: T, room: &RoomContext);
-}
-
 /// Answer of [`Room::on_readopt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -25,7 +25,8 @@ use crate::name;
 use crate::options::{AnyRoomOptions, RoomOptions};
 use crate::peer_id::PeerId;
 use crate::registry::{LocalRegistry, RoomRegistry};
-use crate::room::{Room, Tell};
+use crate::room::Room;
+use crate::tell::Tell;
 
 /// Function that makes the options of a room which is requested by name; none if there is no such room.
 pub type OpenOnDemand = dyn Fn(&str) -> Option<AnyRoomOptions> + Send + Sync;

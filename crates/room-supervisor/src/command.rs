@@ -1,0 +1,50 @@
+//! Commands to a room's actor: from its handle, and from the memberships of its peers.
+
+use std::any::Any;
+
+use actix::prelude::*;
+use callboard_outbox::CloseFrame;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::credit::Credit;
+use crate::error::{ForwardError, JoinError};
+use crate::member::Member;
+use crate::message::RoomMessage;
+use crate::peer_id::PeerId;
+
+/// Command to a room's actor. One type, so that a [`Recipient`] of it reaches the actor: the actor's own type knows the
+/// context of the room, and so the handle that sends these.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum RoomCommand {
+    /// Admits a peer that has a membership.
+    Join { peer: PeerId, answer: oneshot::Sender<Result<(), JoinError>> },
+    /// Forwards a message of a peer.
+    ForwardFrom { peer: PeerId, message: RoomMessage, credit: Credit<Member> },
+    /// Forwards a message of the server.
+    Forward { message: RoomMessage, answer: oneshot::Sender<Result<(), ForwardError>> },
+    /// Handles a message of the application.
+    Tell(Box<OnTell>),
+    /// Announces the end of a membership.
+    Depart,
+    /// Tells all peers that the room closes, runs `on_terminate`, and ends.
+    Stop { details: Value, close: CloseFrame, done: oneshot::Sender<()> },
+}
+
+/// Callback with a message of the application in it. It gets the room and its [`RoomContext`](crate::RoomContext), both
+/// as values of any type.
+pub(crate) type OnTell = dyn FnOnce(&mut dyn Any, &dyn Any) + Send;
+
+/// Sends a command that has an answer, and waits for that.
+///
+/// # Errors
+/// [`MailboxError`] if the room has ended without an answer.
+pub(crate) async fn ask<T>(
+    mailbox: &Recipient<RoomCommand>,
+    command: impl FnOnce(oneshot::Sender<T>) -> RoomCommand,
+) -> Result<T, MailboxError> {
+    let (answer, answered) = oneshot::channel();
+    mailbox.send(command(answer)).await?;
+    answered.await.map_err(|_| MailboxError::Closed)
+}

@@ -1,0 +1,101 @@
+//! Membership of one peer in a room.
+
+use std::sync::Arc;
+
+use callboard_outbox::{CloseFrame, Outbox};
+
+use crate::auth::AuthData;
+use crate::command::{RoomCommand, ask};
+use crate::credit::Credit;
+use crate::error::{ForwardError, JoinError};
+use crate::handle::RoomHandle;
+use crate::member::{Member, NewMember};
+use crate::message::RoomMessage;
+use crate::peer_id::PeerId;
+
+/// Membership of a peer in a room; dropping it is leaving. Keep it where it outlives all restarts of the peer: in the
+/// peer's [`ChildSpec`](callboard_supervision::ChildSpec).
+#[derive(Debug)]
+pub struct Membership {
+    room: RoomHandle,
+    member: Member,
+}
+
+impl RoomHandle {
+    /// Reserves a membership for a peer, which has not joined yet: see [`Membership::join`].
+    ///
+    /// # Errors
+    /// [`JoinError::RoomUnavailable`] if the room is closed.
+    pub fn reserve(&self, member: NewMember) -> Result<Membership, JoinError> {
+        let (member, welcome) = Member::new(member);
+        if !self.shared.roster().reserve(member.clone(), welcome) {
+            return Err(JoinError::RoomUnavailable);
+        }
+        Ok(Membership { room: self.clone(), member })
+    }
+}
+
+impl Membership {
+    /// Returns the id of the peer.
+    pub fn peer_id(&self) -> PeerId {
+        self.member.peer_id()
+    }
+
+    /// Returns the authentication data of the peer.
+    pub fn auth(&self) -> &AuthData {
+        self.member.auth()
+    }
+
+    /// Returns the room.
+    pub fn room(&self) -> &RoomHandle {
+        &self.room
+    }
+
+    /// Returns the outbox of the peer's client.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        self.member.outbox()
+    }
+
+    /// Asks the room to admit the peer. When this resolves, the others have been sent `joined` and then this peer
+    /// `authenticated`. A peer that is a member already (its actor was restarted) stays a member, and no message is
+    /// sent.
+    ///
+    /// # Errors
+    /// [`JoinError`]
+    pub async fn join(&self) -> Result<(), JoinError> {
+        let mailbox = self.room.shared.mailbox().ok_or(JoinError::RoomUnavailable)?;
+        let peer = self.peer_id();
+        match ask(&mailbox, |answer| RoomCommand::Join { peer, answer }).await {
+            Ok(joined) => joined,
+            // The room has crashed over what follows an admission: the next instance readopts the peer.
+            Err(_) if self.room.shared.roster().visible_member(peer).is_some() => Ok(()),
+            Err(_) => Err(JoinError::RoomCrashed),
+        }
+    }
+
+    /// Sends the peer's message to the room, which forwards it. Returns at once; the client is told of an unknown
+    /// addressee later ("No such peer").
+    ///
+    /// # Errors
+    /// [`ForwardError::TooManyInFlight`] while the room has not handled 1,024 earlier ones,
+    /// [`ForwardError::RoomUnavailable`] while it is down.
+    pub fn forward(&self, message: RoomMessage) -> Result<(), ForwardError> {
+        let mailbox = self.room.shared.mailbox().ok_or(ForwardError::RoomUnavailable)?;
+        let credit = Credit::new(self.member.clone()).ok_or(ForwardError::TooManyInFlight)?;
+        // Bounded by the credit.
+        mailbox.do_send(RoomCommand::ForwardFrom { peer: self.peer_id(), message, credit });
+        Ok(())
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.outbox().close(CloseFrame::FAILED);
+        self.room.shared.roster().leave(self.peer_id());
+        // One message for each peer; a room that closes itself when it is empty must also learn of peers that never
+        // joined. A room that is down checks its roster when it is back.
+        if let Some(mailbox) = self.room.shared.mailbox() {
+            mailbox.do_send(RoomCommand::Depart);
+        }
+    }
+}

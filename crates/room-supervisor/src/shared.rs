@@ -1,0 +1,171 @@
+//! State of a room that outlives its actor: its roster, and the way to the actor that runs it now.
+
+use std::any::TypeId;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::Recipient;
+use arc_swap::ArcSwapOption;
+use callboard_outbox::CloseFrame;
+use callboard_supervision::SupervisorRef;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::command::RoomCommand;
+use crate::credit::Counted;
+use crate::error::{ForwardError, KickError};
+use crate::member::Member;
+use crate::message::RoomMessage;
+use crate::peer_id::PeerId;
+use crate::roster::Roster;
+use crate::server_messages::Description;
+use crate::wake_ups::WakeUps;
+
+/// State of a room that survives a crash of its actor.
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    /// Type of the room.
+    kind: TypeId,
+    roster: Mutex<Roster>,
+    /// Way to the room's actor, while it runs.
+    mailbox: ArcSwapOption<Recipient<RoomCommand>>,
+    /// The room's own supervisor.
+    node: ArcSwapOption<SupervisorRef>,
+    /// Whether the room's name is registered for it.
+    registered: AtomicBool,
+    /// Wakes those that wait until the room runs, is closed, or has freed its name.
+    changes: Notify,
+    /// Number of messages of the application that the room has not handled.
+    told: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(name: Arc<str>, kind: TypeId) -> Arc<Self> {
+        let (mailbox, node) = (ArcSwapOption::empty(), ArcSwapOption::empty());
+        let (registered, changes) = (AtomicBool::new(false), Notify::new());
+        let (roster, told) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { name, kind, roster, mailbox, node, registered, changes, told })
+    }
+
+    /// Returns whether the room is of this type.
+    pub(crate) fn is_of(&self, kind: TypeId) -> bool {
+        self.kind == kind
+    }
+
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+        // Every change is one call on the roster, none of which panics halfway.
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resets the state when the room's node starts in its tree: an earlier close there is over.
+    pub(crate) fn reopen(&self) {
+        self.roster().reopen();
+    }
+
+    /// Records that the room's actor runs and is reached by this, or that it has ended.
+    pub(crate) fn runs_as(&self, mailbox: Option<Recipient<RoomCommand>>) {
+        self.mailbox.store(mailbox.map(Arc::new));
+        self.changes.notify_waiters();
+    }
+
+    /// Returns the way to the room's actor, if it runs.
+    pub(crate) fn mailbox(&self) -> Option<Arc<Recipient<RoomCommand>>> {
+        self.mailbox.load_full().filter(|mailbox| mailbox.connected())
+    }
+
+    /// Records whether the room's name is registered for it.
+    pub(crate) fn set_registered(&self, registered: bool) {
+        self.registered.store(registered, Ordering::Release);
+        self.changes.notify_waiters();
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stands_at(&self, node: SupervisorRef) {
+        self.node.store(Some(Arc::new(node)));
+    }
+
+    pub(crate) fn node(&self) -> Option<SupervisorRef> {
+        self.node.load().as_deref().cloned()
+    }
+
+    /// Resolves when this holds of the room: that it runs, is closed, or has freed its name.
+    pub(crate) async fn wait_until(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            // Before the check, so that no change is missed.
+            let change = self.changes.notified();
+            if holds(self) {
+                return;
+            }
+            change.await;
+        }
+    }
+
+    /// Closes the connection of a member.
+    pub(crate) fn kick(
+        &self,
+        peer: PeerId,
+        code: u16,
+        reason: &'static str,
+    ) -> Result<(), KickError> {
+        let frame = CloseFrame::new(code, reason)?;
+        let member = self.roster().visible_member(peer).cloned();
+        // Not while the roster is locked: it calls back.
+        member.ok_or(KickError::NoSuchPeer)?.outbox().close(frame);
+        Ok(())
+    }
+
+    /// Closes the room in good order: tells all peers that it is gone.
+    pub(crate) fn close(&self, details: &Value, close: CloseFrame) {
+        let members = self.roster().close();
+        self.changes.notify_waiters();
+        tell_closed(&members, details, close);
+    }
+
+    /// Closes a room that nothing runs of any more: tells all peers that it is gone.
+    pub(crate) fn give_up(&self, details: &Value, close: CloseFrame) {
+        let members = self.roster().give_up();
+        self.changes.notify_waiters();
+        tell_closed(&members, details, close);
+    }
+
+    /// Tells all peers that the room is gone for them, while it goes on without any.
+    pub(crate) fn dismiss(&self, details: &Value, close: CloseFrame) {
+        let members = self.roster().dismiss();
+        tell_closed(&members, details, close);
+    }
+
+    /// Puts a message into the outboxes of its addressees: of all or of none.
+    pub(crate) fn deliver(
+        &self,
+        message: &RoomMessage,
+        wake_ups: &WakeUps,
+    ) -> Result<(), ForwardError> {
+        let full = {
+            let roster = self.roster();
+            let receivers = roster.receivers(message)?;
+            wake_ups.put(&message.encode(), receivers)
+        };
+        // Not while the roster is locked: it calls back.
+        full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
+        wake_ups.flush_when_due();
+        Ok(())
+    }
+}
+
+fn tell_closed(members: &[Member], details: &Value, close: CloseFrame) {
+    for member in members {
+        let closed = RoomMessage::error(member.peer_id(), Description::RoomClosed, details);
+        // A client that is being closed already has been told why.
+        _ = member.outbox().push(closed.encode());
+        member.outbox().close(close);
+    }
+}
+
+impl Counted for Arc<Shared> {
+    fn in_flight(&self) -> &AtomicUsize {
+        &self.told
+    }
+}
