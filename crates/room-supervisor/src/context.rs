@@ -86,9 +86,10 @@ impl RoomContext {
     }
 
     /// Returns the members, in no particular order. While the room decides on a peer (`on_join`), that peer is none of
-    /// them; in `on_leave`, the peer is none of them any more. Takes time in proportion to the number of members.
-    pub fn members(&self) -> Vec<Member> {
-        self.shared.roster().members().cloned().collect()
+    /// them; in `on_leave`, the peer is none of them any more. The list is made when it is first asked for after one
+    /// has come or gone, and shared until the next does.
+    pub fn members(&self) -> Arc<[Member]> {
+        self.shared.roster().list_members()
     }
 
     /// Returns the member with this id.
@@ -96,14 +97,14 @@ impl RoomContext {
         self.shared.roster().member(peer).cloned()
     }
 
-    /// Returns the number of members. Takes time in proportion to it.
+    /// Returns the number of members.
     pub fn len(&self) -> usize {
-        self.shared.roster().members().count()
+        self.shared.roster().count_members()
     }
 
     /// Returns whether the room has no members.
     pub fn is_empty(&self) -> bool {
-        self.shared.roster().members().next().is_none()
+        self.len() == 0
     }
 
     /// Sends a message of the server to a member, to some, or to all: to all of the addressees, or to none.

@@ -47,9 +47,10 @@ impl RoomHandle {
         self.shared.roster().visible().map(Member::peer_id).collect()
     }
 
-    /// Returns the members, in no particular order.
-    pub fn members(&self) -> Vec<Member> {
-        self.shared.roster().visible().cloned().collect()
+    /// Returns the members, in no particular order. The list is made when it is first asked for after one has come or
+    /// gone, and shared until the next does.
+    pub fn members(&self) -> Arc<[Member]> {
+        self.shared.roster().list_visible()
     }
 
     /// Returns the member with this id.
@@ -59,12 +60,12 @@ impl RoomHandle {
 
     /// Returns the number of members.
     pub fn len(&self) -> usize {
-        self.shared.roster().visible().count()
+        self.shared.roster().count_visible()
     }
 
     /// Returns whether the room has no members.
     pub fn is_empty(&self) -> bool {
-        self.shared.roster().visible().next().is_none()
+        self.len() == 0
     }
 
     /// Sends a message of the server to a member, to some, or to all: to all of the addressees, or to none. It does not
@@ -169,6 +170,10 @@ impl RoomHandle {
         if let Some(supervisor) = self.supervisor() {
             supervisor.ended().await;
         }
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     pub(crate) fn closed_in_good_order(&self) -> bool {

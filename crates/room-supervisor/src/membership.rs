@@ -28,7 +28,7 @@ impl RoomHandle {
     /// [`JoinError::RoomUnavailable`] if the room is closed.
     pub fn reserve(&self, member: NewMember) -> Result<Membership, JoinError> {
         let (member, welcome) = Member::new(member);
-        if !self.shared.roster().reserve(member.clone(), welcome) {
+        if !self.shared.reserve(member.clone(), welcome) {
             return Err(JoinError::RoomUnavailable);
         }
         Ok(Membership { room: self.clone(), member })
@@ -91,7 +91,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.outbox().close(CloseFrame::FAILED);
-        self.room.shared.roster().leave(self.peer_id());
+        self.room.shared.leave(self.peer_id());
         // One message for each peer; a room that closes itself when it is empty must also learn of peers that never
         // joined. A room that is down checks its roster when it is back.
         if let Some(mailbox) = self.room.shared.mailbox() {

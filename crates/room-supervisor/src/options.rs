@@ -187,9 +187,9 @@ impl AnyRoomOptions {
         } = self;
         let placement = placement.or_else(|| threads.cloned().map(Placement::Pool));
         let placement = placement.unwrap_or_default();
-        let shared = Shared::new(name, kind);
-        let handle = RoomHandle { shared: Arc::clone(&shared) };
         let registry = own.unwrap_or(registry);
+        let shared = Shared::new(name, kind, registry.peers());
+        let handle = RoomHandle { shared: Arc::clone(&shared) };
         let tenancy = Tenancy { shared: Arc::clone(&shared), registry, _place: place };
         let flags = Flags::one_for_one()
             .intensity(intensity, period)

@@ -1,4 +1,4 @@
-//! RoomRegistry of rooms by name.
+//! Registry of rooms by name.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock};
 use thiserror::Error;
 
 use crate::handle::RoomHandle;
+use crate::shared::PeerIndex;
 
 /// Error: the name is registered already.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -29,15 +30,23 @@ pub trait RoomRegistry: Send + Sync + 'static {
     fn lookup(&self, name: &str) -> Option<RoomHandle>;
     /// Returns all names, in no particular order.
     fn names(&self) -> Vec<String>;
+    /// Returns the index with which [`Rooms::find_peer`](crate::Rooms::find_peer) finds a peer at once: the same one
+    /// each time. The rooms of this registry keep it. Default: none, and each room is looked into.
+    fn peers(&self) -> Option<PeerIndex> {
+        None
+    }
 }
 
-/// RoomRegistry that keeps the names in a map in this process.
+/// Registry that keeps the names in a map in this process, with an index of the peers.
 #[derive(Debug, Default)]
-pub struct LocalRegistry(RwLock<HashMap<String, RoomHandle>>);
+pub struct LocalRegistry {
+    rooms: RwLock<HashMap<String, RoomHandle>>,
+    peers: PeerIndex,
+}
 
 impl RoomRegistry for LocalRegistry {
     fn register(&self, name: &str, room: RoomHandle) -> Result<(), RegisterError> {
-        let mut rooms = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
         if rooms.contains_key(name) {
             return Err(RegisterError(name.to_owned()));
         }
@@ -46,14 +55,18 @@ impl RoomRegistry for LocalRegistry {
     }
 
     fn unregister(&self, name: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     fn lookup(&self, name: &str) -> Option<RoomHandle> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.rooms.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    fn peers(&self) -> Option<PeerIndex> {
+        Some(self.peers.clone())
     }
 }

@@ -234,9 +234,15 @@ impl Rooms {
         self.names().iter().filter_map(|name| self.lookup(name)).collect()
     }
 
-    /// Returns the room that this peer is a member of. Looks into one room after the other.
+    /// Returns the room that this peer is a member of. Finds it by the registry's [index](RoomRegistry::peers); looks
+    /// into one room after the other if that has none.
     pub fn find_peer(&self, peer: PeerId) -> Option<RoomHandle> {
-        self.list().into_iter().find(|room| room.member(peer).is_some())
+        let is_member = |room: &RoomHandle| room.member(peer).is_some();
+        let Some(index) = self.shared.registry.peers() else {
+            return self.list().into_iter().find(is_member);
+        };
+        let mut rooms = index.rooms(peer).map(|shared| RoomHandle { shared }).filter(is_member);
+        rooms.find(|room| self.lookup(room.name()).is_some_and(|found| found.is_same(room)))
     }
 
     /// Sends a message of the server to members of the room of this name ([`RoomHandle::send`]).

@@ -4,9 +4,10 @@
 //! The actor and the peers' memberships tell it what happens; the actor carries out its [`Output`]s, one after another.
 //! Every peer that joined leaves exactly once, also where the actor ends in the middle of an output.
 
+mod entries;
 mod lookup;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use callboard_outbox::CloseFrame;
 use serde_json::{Map, Value};
@@ -16,12 +17,13 @@ use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
 use crate::server_messages::Description;
+use entries::{Entries, Entry, State};
 
 /// Peers of one room, from the reservation of a membership until the departure was announced.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     phase: Phase,
-    entries: BTreeMap<PeerId, Entry>,
+    entries: Entries,
     /// Peers in [`State::Departed`], in the order of their departure.
     departed: Vec<PeerId>,
     steps: VecDeque<Step>,
@@ -44,45 +46,6 @@ pub(crate) enum Phase {
     Closed,
     /// The room has crashed too often.
     GivenUp,
-}
-
-#[derive(Debug)]
-struct Entry {
-    member: Member,
-    /// Additional fields of the peer's `authenticated` message, until it is sent.
-    welcome: Option<Box<Map<String, Value>>>,
-    state: State,
-}
-
-/// Progress of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The peer has not asked to join yet.
-    Reserved,
-    /// `on_join` is running. After a crash, a peer in this state was the cause. `known`: the peer had joined before the
-    /// room crashed, and the others know of it.
-    Asking {
-        known: bool,
-    },
-    /// `on_join` has accepted the peer, and the others are being told. `gone`: it has left meanwhile.
-    Admitting {
-        gone: bool,
-    },
-    Member,
-    /// The peer had joined before the room crashed, and is to be readopted.
-    Stale,
-    /// The peer is gone, and the others are to be told. `admitted`: by this instance of the room, so that `on_leave` is
-    /// due.
-    Departed {
-        admitted: bool,
-    },
-}
-
-impl State {
-    /// Returns whether clients see the peer as a member.
-    fn is_visible(self) -> bool {
-        matches!(self, Self::Member | Self::Stale | Self::Asking { known: true })
-    }
 }
 
 /// Internal step, from which an [`Output`] is made when it is due.
@@ -130,19 +93,16 @@ impl Roster {
         if self.is_closed() {
             return false;
         }
-        let welcome = (!welcome.is_empty()).then(|| Box::new(welcome));
-        self.entries.insert(member.peer_id(), Entry { member, welcome, state: State::Reserved });
+        self.entries.insert(Entry::reserved(member, welcome));
         true
     }
 
     /// Handles the end of a peer's membership.
     pub(crate) fn leave(&mut self, peer: PeerId) {
-        let Some(entry) = self.entries.get_mut(&peer) else { return };
-        match &mut entry.state {
-            State::Reserved | State::Asking { known: false } => {
-                self.entries.remove(&peer);
-            }
-            State::Admitting { gone } => *gone = true,
+        let Some(state) = self.entries.state(peer) else { return };
+        match state {
+            State::Reserved | State::Asking { known: false } => self.entries.remove(peer),
+            State::Admitting { .. } => self.entries.set(peer, State::Admitting { gone: true }),
             State::Member => self.depart(peer, true),
             State::Stale | State::Asking { known: true } => self.depart(peer, false),
             State::Departed { .. } => {}
@@ -150,10 +110,8 @@ impl Roster {
     }
 
     fn depart(&mut self, peer: PeerId, admitted: bool) {
-        if let Some(entry) = self.entries.get_mut(&peer) {
-            entry.state = State::Departed { admitted };
-            self.departed.push(peer);
-        }
+        self.entries.set(peer, State::Departed { admitted });
+        self.departed.push(peer);
     }
 
     /// Handles a peer's request to join. Returns the peer that `on_join` is to be asked about; none if it is a member
@@ -166,23 +124,23 @@ impl Roster {
         peer: PeerId,
         max_peers: Option<usize>,
     ) -> Result<Option<Member>, JoinError> {
-        let is_full = max_peers.is_some_and(|max| self.members().count() >= max);
-        let Some(entry) = self.entries.get_mut(&peer) else {
-            return Err(JoinError::RoomUnavailable);
-        };
-        entry.state = match entry.state {
+        let is_full = max_peers.is_some_and(|max| self.entries.members() >= max);
+        let entry = self.entries.get(peer).ok_or(JoinError::RoomUnavailable)?;
+        let member = entry.member.clone();
+        let known = match entry.state() {
             State::Member => return Ok(None),
             State::Reserved | State::Asking { known: false } | State::Admitting { .. } => {
                 if is_full {
-                    self.entries.remove(&peer);
+                    self.entries.remove(peer);
                     return Err(JoinError::Rejected("room_is_full".into()));
                 }
-                State::Asking { known: false }
+                false
             }
-            State::Stale | State::Asking { known: true } => State::Asking { known: true },
+            State::Stale | State::Asking { known: true } => true,
             State::Departed { .. } => return Err(JoinError::RoomUnavailable),
         };
-        Ok(Some(entry.member.clone()))
+        self.entries.set(peer, State::Asking { known });
+        Ok(Some(member))
     }
 
     /// Handles the room's decision on a peer.
@@ -191,52 +149,44 @@ impl Roster {
         peer: PeerId,
         answer: Result<(), JoinError>,
     ) -> Result<(), JoinError> {
-        let state = self.entries.get(&peer).map(|entry| entry.state);
+        let state = self.entries.state(peer);
         match (state, &answer) {
             // The peer left while it was being asked about: it joined and left, and no other peer saw it.
             (None, Ok(())) => self.steps.push_back(Step::Leave(peer)),
             (Some(State::Asking { known: false }), Ok(())) => {
-                self.set(peer, State::Admitting { gone: false });
+                self.entries.set(peer, State::Admitting { gone: false });
                 self.steps.extend([Step::Announce(peer), Step::Admit(peer)]);
             }
-            (Some(State::Asking { known: false }), Err(_)) => {
-                self.entries.remove(&peer);
-            }
+            (Some(State::Asking { known: false }), Err(_)) => self.entries.remove(peer),
             (Some(State::Asking { known: true } | State::Stale), Ok(())) => {
-                self.set(peer, State::Member);
+                self.entries.set(peer, State::Member);
             }
             (Some(State::Asking { known: true } | State::Stale), Err(error)) => {
                 self.reject(peer, error.clone());
             }
             // It left while it was being readopted.
             (Some(State::Departed { .. }), Ok(())) => {
-                self.set(peer, State::Departed { admitted: true });
+                self.entries.set(peer, State::Departed { admitted: true });
             }
             _ => {}
         }
         answer
     }
 
-    fn set(&mut self, peer: PeerId, state: State) {
-        if let Some(entry) = self.entries.get_mut(&peer) {
-            entry.state = state;
-        }
-    }
-
     /// Tells a peer that it is no member any more. If the others know of it, its departure is announced.
     fn reject(&mut self, peer: PeerId, error: JoinError) {
-        let Some(entry) = self.entries.get(&peer) else { return };
+        let Some(entry) = self.entries.get(peer) else { return };
         self.steps.push_back(Step::Reject(entry.member.clone(), error));
-        match entry.state {
+        match entry.state() {
             State::Stale | State::Asking { known: true } => self.depart(peer, false),
-            _ => _ = self.entries.remove(&peer),
+            _ => self.entries.remove(peer),
         }
     }
 
     /// Announces the departures.
     pub(crate) fn announce_departures(&mut self) {
         for peer in std::mem::take(&mut self.departed) {
-            let state = self.entries.get(&peer).map(|entry| entry.state);
+            let state = self.entries.state(peer);
             if state == Some(State::Departed { admitted: true }) {
                 self.steps.push_back(Step::Leave(peer));
             }
@@ -263,18 +213,18 @@ impl Roster {
     fn output(&mut self, step: &Step) -> Option<Output> {
         match *step {
             Step::Announce(peer) => {
-                let member = &self.entries.get(&peer)?.member;
+                let member = &self.entries.get(peer)?.member;
                 Some(Output::Announce(RoomMessage::joined(peer, member.public())))
             }
             Step::Admit(peer) => self.admit(peer),
             Step::Joined(peer) => Some(Output::Joined(peer)),
             Step::Leave(peer) => Some(Output::Leave(peer)),
             Step::AnnounceLeft(peer) => {
-                self.entries.remove(&peer);
+                self.entries.remove(peer);
                 Some(Output::Announce(RoomMessage::left(peer)))
             }
             Step::TellLeft(peer) => {
-                self.entries.remove(&peer);
+                self.entries.remove(peer);
                 Some(Output::Deliver(RoomMessage::left(peer)))
             }
             Step::Restarted => {
@@ -293,7 +243,7 @@ impl Roster {
     /// Makes a peer a member, after the others were told. If the room has panicked before, the next instance rejects
     /// the peer.
     fn admit(&mut self, peer: PeerId) -> Option<Output> {
-        match self.entries.get(&peer)?.state {
+        match self.entries.state(peer)? {
             State::Admitting { gone: false } => {}
             State::Admitting { gone: true } => {
                 self.depart(peer, true);
@@ -302,13 +252,14 @@ impl Roster {
             }
             _ => return None,
         }
-        let known = |entry: &&Entry| matches!(entry.state, State::Member | State::Departed { .. });
-        let others = self.entries.values().filter(known).map(|entry| &entry.member);
+        let known =
+            |entry: &&Entry| matches!(entry.state(), State::Member | State::Departed { .. });
+        let others = self.entries.iter().filter(known).map(|entry| &entry.member);
         let others = others.map(|member| (member.peer_id(), member.public()));
-        let welcome = self.entries.get(&peer)?.welcome.as_deref();
+        let welcome = self.entries.get(peer)?.welcome.as_deref();
         let authenticated = RoomMessage::authenticated(peer, others, welcome);
-        let entry = self.entries.get_mut(&peer)?;
-        (entry.state, entry.welcome) = (State::Member, None);
+        self.entries.set(peer, State::Member);
+        self.entries.welcomed(peer);
         self.steps.push_front(Step::Joined(peer));
         Some(Output::Deliver(authenticated))
     }
@@ -331,11 +282,8 @@ impl Roster {
         if self.phase == Phase::Open {
             self.phase = Phase::Restarting;
         }
-        for entry in self.entries.values_mut() {
-            if entry.state == State::Member {
-                entry.state = State::Stale;
-            }
-        }
+        let members: Vec<_> = self.members().map(Member::peer_id).collect();
+        members.into_iter().for_each(|peer| self.entries.set(peer, State::Stale));
     }
 
     /// Handles the start of an instance; returns whether it follows one that has crashed.
@@ -352,25 +300,24 @@ impl Roster {
     /// Begins to readopt the members after a crash: rejects a peer that the room was about to admit, as the cause, and
     /// returns the peers to be readopted. They are [asked](Self::ask) about, or [answered](Self::answered) at once.
     pub(crate) fn readopt(&mut self) -> Vec<Member> {
-        let (mut suspects, mut gone, mut stale) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut suspects, mut stale) = (Vec::new(), Vec::new());
         (self.steps, self.current) = Default::default();
         self.departed.clear();
-        for (&peer, Entry { member, state, .. }) in &mut self.entries {
+        let states: Vec<_> =
+            self.entries.iter().map(|entry| (entry.member.clone(), entry.state())).collect();
+        for (member, state) in states {
+            let peer = member.peer_id();
             match state {
                 State::Reserved => {}
                 State::Asking { .. } | State::Admitting { gone: false } => suspects.push(peer),
-                State::Admitting { gone: true } => gone.push(peer),
+                State::Admitting { gone: true } => self.entries.remove(peer),
                 State::Member | State::Stale => {
-                    *state = State::Stale;
-                    stale.push(member.clone());
+                    self.entries.set(peer, State::Stale);
+                    stale.push(member);
                 }
-                State::Departed { admitted } => {
-                    *admitted = false;
-                    self.departed.push(peer);
-                }
+                State::Departed { .. } => self.depart(peer, false),
             }
         }
-        gone.iter().for_each(|peer| _ = self.entries.remove(peer));
         for peer in suspects {
             self.reject(peer, JoinError::RoomCrashed);
         }
@@ -414,9 +361,9 @@ impl Roster {
     fn clear(&mut self) -> Vec<Member> {
         (self.steps, self.current) = Default::default();
         self.departed.clear();
-        let entries = std::mem::take(&mut self.entries).into_values();
+        let entries = self.entries.clear();
         entries
-            .filter(|entry| !matches!(entry.state, State::Departed { .. }))
+            .filter(|entry| !matches!(entry.state(), State::Departed { .. }))
             .map(|entry| entry.member)
             .collect()
     }

@@ -1,6 +1,7 @@
 //! State of a room that outlives its actor: its roster, and the way to the actor that runs it now.
 
 use std::any::TypeId;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +9,7 @@ use actix::Recipient;
 use arc_swap::ArcSwapOption;
 use callboard_outbox::CloseFrame;
 use callboard_supervision::SupervisorRef;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
 use crate::command::RoomCommand;
@@ -17,6 +18,7 @@ use crate::error::{ForwardError, KickError};
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
+use crate::peer_index;
 use crate::roster::Roster;
 use crate::server_messages::Description;
 use crate::wake_ups::WakeUps;
@@ -37,14 +39,44 @@ pub(crate) struct Shared {
     changes: Notify,
     /// Number of messages of the application that the room has not handled.
     told: AtomicUsize,
+    /// Index of the registry in which the room is found, if that has one.
+    peers: Option<PeerIndex>,
+}
+
+/// Index of rooms by the peers that have memberships in them, which a registry keeps
+/// ([`RoomRegistry::peers`](crate::RoomRegistry::peers)). Cheap to clone.
+#[derive(Clone, Default)]
+pub struct PeerIndex(Arc<peer_index::PeerIndex<Place>>);
+
+/// Room as the place of a peer.
+#[derive(Clone)]
+struct Place(Arc<Shared>);
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl PeerIndex {
+    /// Returns the rooms in which a peer has a membership.
+    pub(crate) fn rooms(&self, peer: PeerId) -> impl Iterator<Item = Arc<Shared>> + use<> {
+        self.0.places(peer).into_iter().map(|Place(room)| room)
+    }
+}
+
+impl fmt::Debug for PeerIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerIndex").finish_non_exhaustive()
+    }
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>, kind: TypeId) -> Arc<Self> {
+    pub(crate) fn new(name: Arc<str>, kind: TypeId, peers: Option<PeerIndex>) -> Arc<Self> {
         let (mailbox, node) = (ArcSwapOption::empty(), ArcSwapOption::empty());
         let (registered, changes) = (AtomicBool::new(false), Notify::new());
         let (roster, told) = (Mutex::default(), AtomicUsize::new(0));
-        Arc::new(Self { name, kind, roster, mailbox, node, registered, changes, told })
+        Arc::new(Self { name, kind, roster, mailbox, node, registered, changes, told, peers })
     }
 
     /// Returns whether the room is of this type.
@@ -100,6 +132,24 @@ impl Shared {
                 return;
             }
             change.await;
+        }
+    }
+
+    /// Adds a peer that may join; returns `false` if the room is closed.
+    pub(crate) fn reserve(self: &Arc<Self>, member: Member, welcome: Map<String, Value>) -> bool {
+        let peer = member.peer_id();
+        let reserved = self.roster().reserve(member, welcome);
+        if let Some(PeerIndex(index)) = self.peers.as_ref().filter(|_| reserved) {
+            index.insert(peer, Place(Arc::clone(self)));
+        }
+        reserved
+    }
+
+    /// Handles the end of a peer's membership.
+    pub(crate) fn leave(self: &Arc<Self>, peer: PeerId) {
+        self.roster().leave(peer);
+        if let Some(PeerIndex(index)) = &self.peers {
+            index.remove(peer, &Place(Arc::clone(self)));
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use callboard_outbox::Outbox;
 
-use super::{Entry, Roster, State};
+use super::{Roster, State};
 use crate::error::ForwardError;
 use crate::member::Member;
 use crate::message::{RoomMessage, To};
@@ -22,34 +22,59 @@ impl Roster {
     }
 
     fn select(&self, which: impl Fn(State) -> bool) -> impl Iterator<Item = &Member> {
-        let entries = self.entries.values().filter(move |entry| which(entry.state));
+        let entries = self.entries.iter().filter(move |entry| which(entry.state()));
         entries.map(|entry| &entry.member)
+    }
+
+    /// Returns how many members this instance of the room has admitted.
+    pub(crate) fn count_members(&self) -> usize {
+        self.entries.members()
+    }
+
+    /// Returns how many members there are, also those that are to be readopted.
+    pub(crate) fn count_visible(&self) -> usize {
+        self.entries.visible()
+    }
+
+    /// Returns the [`members`](Self::members) as a list that is shared with others who ask.
+    pub(crate) fn list_members(&mut self) -> Arc<[Member]> {
+        if self.entries.members() == self.entries.visible() {
+            return self.list_visible();
+        }
+        // Some are to be readopted, for a short time.
+        self.members().cloned().collect()
+    }
+
+    /// Returns the [`visible`](Self::visible) members as a list that is shared with others who ask.
+    pub(crate) fn list_visible(&mut self) -> Arc<[Member]> {
+        self.entries.list_visible()
     }
 
     /// Returns a member that this instance of the room has admitted.
     pub(crate) fn member(&self, peer: PeerId) -> Option<&Member> {
-        let entry = self.entries.get(&peer)?;
-        (entry.state == State::Member).then_some(&entry.member)
+        let entry = self.entries.get(peer)?;
+        (entry.state() == State::Member).then_some(&entry.member)
     }
 
     /// Returns a member, also one that is to be readopted.
     pub(crate) fn visible_member(&self, peer: PeerId) -> Option<&Member> {
-        let entry = self.entries.get(&peer)?;
-        entry.state.is_visible().then_some(&entry.member)
+        let entry = self.entries.get(peer)?;
+        entry.state().is_visible().then_some(&entry.member)
     }
 
     /// Returns a peer whose messages the room forwards: a member, also one that has just left.
     pub(crate) fn sender(&self, peer: PeerId) -> Option<&Member> {
-        let Entry { member, state, .. } = self.entries.get(&peer)?;
-        matches!(state, State::Member | State::Departed { admitted: true }).then_some(member)
+        let entry = self.entries.get(peer)?;
+        let may_send = matches!(entry.state(), State::Member | State::Departed { admitted: true });
+        may_send.then_some(&entry.member)
     }
 
     /// Returns a peer to which messages can be sent: a member, also one that is to be readopted. One that has just left
     /// counts as well; its outbox is closed.
     fn addressee(&self, peer: PeerId) -> Option<&Member> {
-        let Entry { member, state, .. } = self.entries.get(&peer)?;
-        let has_left = *state == State::Departed { admitted: true };
-        (state.is_visible() || has_left).then_some(member)
+        let entry = self.entries.get(peer)?;
+        let has_left = entry.state() == State::Departed { admitted: true };
+        (entry.state().is_visible() || has_left).then_some(&entry.member)
     }
 
     /// Returns the outboxes of a message's addressees: of all or of none.

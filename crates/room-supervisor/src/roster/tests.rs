@@ -172,6 +172,20 @@ impl World {
         }
     }
 
+    /// Checks the numbers of members, and their lists, against a look at each entry.
+    fn count(&mut self, list: bool) {
+        let ids = |members: &[Member]| members.iter().map(Member::peer_id).collect::<Vec<_>>();
+        let members: Vec<_> = self.roster.members().map(Member::peer_id).collect();
+        let visible: Vec<_> = self.roster.visible().map(Member::peer_id).collect();
+        assert_eq!(self.roster.count_members(), members.len());
+        assert_eq!(self.roster.count_visible(), visible.len());
+        // Not always, so that a list is kept over some changes.
+        if list {
+            assert_eq!(ids(&self.roster.list_members()), members);
+            assert_eq!(ids(&self.roster.list_visible()), visible);
+        }
+    }
+
     /// Brings everything to rest, and checks that all agree on who is a member.
     fn settle(&mut self) {
         self.leaves_over_joined = false;
@@ -224,9 +238,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn all_agree_on_the_members_and_each_leaves_exactly_once(events in prop::collection::vec(event(), 1..60)) {
+    fn all_agree_on_the_members_and_each_leaves_exactly_once(
+        events in prop::collection::vec((event(), any::<bool>()), 1..60)
+    ) {
         let mut world = World::new();
-        for event in events {
+        for (event, list) in events {
             let nth = |n: usize| {
                 let there = world.there.iter().copied().collect::<Vec<_>>();
                 (!there.is_empty()).then(|| there[n % there.len()])
@@ -249,19 +265,20 @@ proptest! {
                 Event::Crash => world.crash(),
                 Event::Settle => world.settle(),
             }
+            world.count(list);
         }
         world.settle();
 
         // Whoever came is a member, has left, was told why not, or has not asked.
-        let reserved = world.roster.entries.values().filter(|entry| entry.state == State::Reserved);
+        let reserved = world.roster.entries.iter().filter(|entry| entry.state() == State::Reserved);
         let reserved: BTreeSet<_> = reserved.map(|entry| entry.member.peer_id()).collect();
         for peer in &world.there {
             let known = [&world.admitted, &world.rejected, &reserved];
             prop_assert!(known.iter().any(|peers| peers.contains(peer)));
         }
         // Nothing is kept of a peer that is gone.
-        for peer in world.roster.entries.keys() {
-            prop_assert!(world.there.contains(peer));
+        for entry in world.roster.entries.iter() {
+            prop_assert!(world.there.contains(&entry.member.peer_id()));
         }
     }
 }
@@ -272,9 +289,9 @@ fn a_peer_that_leaves_goes_through_these_states() {
     let left = |state: State| {
         let (mut roster, peer) = (Roster::default(), PeerId::random());
         roster.reserve(member(peer), Map::new());
-        roster.set(peer, state);
+        roster.entries.set(peer, state);
         roster.leave(peer);
-        roster.entries.get(&peer).map(|entry| entry.state)
+        roster.entries.state(peer)
     };
 
     assert_eq!(left(Reserved), None);
@@ -291,10 +308,10 @@ fn after_a_crash_a_peer_is_readopted_or_was_its_cause() {
     let after = |state: State| {
         let (mut roster, peer) = (Roster::default(), PeerId::random());
         roster.reserve(member(peer), Map::new());
-        roster.set(peer, state);
+        roster.entries.set(peer, state);
         roster.readopt();
         let rejected = matches!(roster.poll_output(), Some(Output::Close { .. }));
-        (roster.entries.get(&peer).map(|entry| entry.state), rejected)
+        (roster.entries.state(peer), rejected)
     };
 
     assert_eq!(after(Reserved), (Some(Reserved), false));
@@ -348,5 +365,5 @@ fn a_full_room_rejects_peers_and_keeps_its_members() {
     assert_eq!(roster.ask(second, Some(1)).err(), Some(JoinError::Rejected("room_is_full".into())));
     assert!(roster.ask(first, Some(1)).unwrap().is_none(), "it is a member already");
 
-    assert_eq!(roster.entries.len(), 1);
+    assert_eq!(roster.entries.iter().count(), 1);
 }

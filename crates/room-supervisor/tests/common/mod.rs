@@ -37,10 +37,18 @@ impl Client {
     }
 
     pub(crate) fn named(room: &RoomHandle, name: &str, limits: OutboxLimits) -> Self {
+        Self::new(room, PeerId::random(), name, limits)
+    }
+
+    /// Creates a client of a peer that may be in another room as well, with a membership that has not joined.
+    pub(crate) fn with_id(room: &RoomHandle, id: PeerId) -> Self {
+        Self::new(room, id, "somebody", OutboxLimits::default())
+    }
+
+    fn new(room: &RoomHandle, id: PeerId, name: &str, limits: OutboxLimits) -> Self {
         let waiting = Arc::new(Notify::new());
         let outbox = Arc::new(Outbox::new(limits));
         let socket = outbox.attach(Wire(Arc::clone(&waiting)).start().recipient(), None);
-        let id = PeerId::random();
         let auth = AuthData { metadata: name.into(), ..AuthData::new(id) };
         let member = NewMember::new(auth, Arc::clone(&outbox));
         let membership = room.reserve(member).expect("the room is open");
