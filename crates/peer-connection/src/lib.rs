@@ -48,7 +48,7 @@ mod logging;
 mod loss;
 mod media;
 pub mod messages;
-mod outbox;
+mod owner_queue;
 mod owners;
 mod pool;
 mod sctp;

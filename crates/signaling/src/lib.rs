@@ -96,7 +96,6 @@
 //! ```
 
 mod actor;
-mod client;
 #[cfg(feature = "webrtc")]
 mod control;
 mod control_event;
@@ -105,6 +104,7 @@ mod json;
 mod limits;
 mod options;
 mod peer;
+mod peer_ref;
 mod quota;
 mod room_peers;
 mod route;
@@ -122,15 +122,15 @@ pub use callboard_websocket::{
     Guesses, Origins, OwnPages, Place, Rate, Serve, TrustedProxies, TrustedProxiesError,
     body_within, connections_ended, http_service, https_service, on_connect, tls, tune,
 };
-#[cfg(feature = "rpc")]
-pub use client::CallClientError;
-pub use client::PeerRef;
 pub use counters::{Count, Counters};
 pub use limits::Limits;
 pub use options::PeerOptions;
 #[cfg(feature = "webrtc")]
 pub use peer::ChannelEvent;
 pub use peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit, SocketOptions};
+#[cfg(feature = "rpc")]
+pub use peer_ref::CallClientError;
+pub use peer_ref::PeerRef;
 pub use room_peers::RoomPeers;
 #[cfg(feature = "rpc")]
 pub use rpc::Hooks;

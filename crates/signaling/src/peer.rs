@@ -9,7 +9,7 @@ use callboard_peer_connection::{Configuration, DataChannelMessage, PeerConnectio
 use callboard_room_supervisor::{AuthData, PeerId, Rejection, RoomHandle, RoomMessage};
 use serde_json::{Map, Value};
 
-use crate::client::PeerRef;
+use crate::peer_ref::PeerRef;
 #[cfg(feature = "webrtc")]
 use crate::server_peer::EndReason;
 

@@ -8,7 +8,7 @@ use callboard_peer_connection::DataChannelMessage;
 use callboard_room_supervisor::To;
 use callboard_room_supervisor::{Member, PeerId, RoomContext, RoomHandle};
 
-use crate::client::{Client, PeerRef};
+use crate::peer_ref::{Client, PeerRef};
 
 /// The clients of a room's members, for callbacks of a room ([`RoomContext`]) and for code that has a [`RoomHandle`].
 ///

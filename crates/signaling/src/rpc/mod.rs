@@ -50,7 +50,7 @@ pub(crate) use desk::{Answer, Desk, Handled, NoOutcome, NotCalled};
 pub(crate) use wire::{Frame, may_be_rpc};
 
 use self::arguments::{InvalidArguments, arguments};
-use crate::client::PeerRef;
+use crate::peer_ref::PeerRef;
 
 /// The functions that clients may call. Cheap to clone.
 #[derive(Clone, Default)]

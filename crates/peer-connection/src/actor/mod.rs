@@ -23,7 +23,7 @@ use crate::batch::Batch;
 use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
 use crate::handshake::{DefaultHandshake, dtls};
 use crate::loss::Loss;
-use crate::outbox::{Outbox, Told};
+use crate::owner_queue::{OwnerQueue, Told};
 use crate::session::{Session, SessionOutput};
 
 /// A WebRTC peer connection (W3C `RTCPeerConnection`).
@@ -42,7 +42,7 @@ pub struct PeerConnection {
     host: HandshakeHost,
     factory: Arc<dyn HandshakeFactory>,
     handshake: HandshakeSlot,
-    outbox: Outbox,
+    owner_queue: OwnerQueue,
     /// Whether it settles once the waiting packets have been handled.
     settling: bool,
     /// Whether a timer runs that looks at a slow owner again.
@@ -99,7 +99,7 @@ impl PeerConnection {
             host,
             factory,
             handshake: HandshakeSlot::default(),
-            outbox: Outbox::new(id, owner, settings.max_unread),
+            owner_queue: OwnerQueue::new(id, owner, settings.max_unread),
             settling: false,
             looking_again: false,
             batch: Batch::default(),
@@ -167,12 +167,12 @@ impl PeerConnection {
 
     /// Delivers later what the owner had no room for: the owner does not say when it has room again.
     fn look_again(&mut self, ctx: &mut Context<Self>) {
-        if !self.outbox.is_behind() || std::mem::replace(&mut self.looking_again, true) {
+        if !self.owner_queue.is_behind() || std::mem::replace(&mut self.looking_again, true) {
             return;
         }
         ctx.run_later(LOOK_AGAIN, |this, ctx| {
             this.looking_again = false;
-            if this.outbox.flush() {
+            if this.owner_queue.flush() {
                 this.look_again(ctx);
             } else {
                 this.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
@@ -196,7 +196,7 @@ impl Drive<Session> for PeerConnection {
                     self.batch.add(transport, transmit);
                 }
             }
-            SessionOutput::Event(event) => match self.outbox.tell(event) {
+            SessionOutput::Event(event) => match self.owner_queue.tell(event) {
                 Told::Waits => {}
                 Told::Dropped => self.driver.core_mut().media_dropped(),
                 Told::Full => self.close_now(CloseReason::OwnerTooSlow),
@@ -245,7 +245,7 @@ impl Drive<Session> for PeerConnection {
             self.batch.flush(transport);
         }
         // ICE alone drives it every few seconds: so a lost owner is noticed.
-        let has_owner = self.outbox.flush() && self.outbox.has_owner();
+        let has_owner = self.owner_queue.flush() && self.owner_queue.has_owner();
         if !has_owner && !self.driver.core().is_closed() {
             return self.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
         }

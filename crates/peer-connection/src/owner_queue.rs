@@ -8,7 +8,7 @@ use crate::event::{CloseReason, ConnectionEvent, PeerConnectionEvent, PeerConnec
 
 /// Delivers events to the owner, in order, and bounds what a peer can make wait: media that the owner does not take in
 /// time makes room for newer media; when data has no more room, the connection is over.
-pub(crate) struct Outbox {
+pub(crate) struct OwnerQueue {
     connection: PeerConnectionId,
     owner: Recipient<PeerConnectionEvent>,
     waiting: VecDeque<ConnectionEvent>,
@@ -21,7 +21,7 @@ pub(crate) struct Outbox {
 /// Result of telling an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// The event goes with the next [`Outbox::flush`], if not before.
+    /// The event goes with the next [`OwnerQueue::flush`], if not before.
     Waits,
     /// An older event of media was dropped for it.
     Dropped,
@@ -31,7 +31,7 @@ pub(crate) enum Told {
     NoOwner,
 }
 
-impl Outbox {
+impl OwnerQueue {
     pub(crate) fn new(
         connection: PeerConnectionId,
         owner: Recipient<PeerConnectionEvent>,
@@ -131,7 +131,7 @@ impl Outbox {
     }
 }
 
-impl Drop for Outbox {
+impl Drop for OwnerQueue {
     /// Tells the owner once that the connection has ended, however it ends.
     fn drop(&mut self) {
         if !self.closed {

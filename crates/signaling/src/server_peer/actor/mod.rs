@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use super::channels::Channels;
 use super::limits::{Account, DataVerdict, cost, origin, sections};
 use super::*;
-use crate::client::PeerRef;
+use crate::peer_ref::PeerRef;
 use controller::Watch;
 pub(crate) use controller::{Control, Controller};
 use offering::Offering;

@@ -28,10 +28,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::refusal::Refusal;
 use crate::actor::PeerActor;
-use crate::client::{Client, PeerRef};
 use crate::counters::{Count, Counters};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit};
+use crate::peer_ref::{Client, PeerRef};
 use crate::quota::RoomQuota;
 #[cfg(feature = "rpc")]
 use crate::rpc::Desk;
