@@ -45,7 +45,7 @@ fn tag() -> EntityTag {
     EntityTag::new_strong(format!("{:016x}", hasher.finish()))
 }
 
-const SCRIPT: &str = include_str!("../static/callboard.js");
+const SCRIPT: &str = include_str!("../js/dist/callboard.js");
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,2201 @@
+// @ts-check
+// Made from the modules in src/ by build.js: change those.
+
+/**
+ * Callboard's client for browsers: a room, a peer connection to the server, and calls in both directions, all over one
+ * connection that is reopened automatically. It needs no build step, and nothing but a browser of 2022 or later. The
+ * README of the crate describes the protocol.
+ *
+ * ```js
+ * import { connect } from "/callboard.js";
+ *
+ * const client = await connect("/socket/lobby");
+ * client.on("joined", (peer, { name }) => console.log(name, "came:", client.peers.size, "others are here"));
+ * client.on("chat", (text, from) => console.log(from, "says", text));
+ * client.send("chat", "Hello, everyone");
+ *
+ * client.openPeerConnection({ channels: { cursor: { ordered: false, maxRetransmits: 0 } } });
+ * client.on("data", ({ channel, data }) => console.log(channel, data));
+ * client.sendData("cursor", "12 34");
+ *
+ * client.register("local_time", () => new Date().toString());
+ * console.log(await client.call("chess", "move", ["e2", "e4"]));
+ * ```
+ */
+
+// Types that the client's API speaks of.
+
+/**
+ * @typedef {object} ConnectOptions
+ * @property {string | string[]} [protocols] WebSocket subprotocols to offer
+ * @property {number} [firstDelay] longest wait before the first attempt to reconnect, in ms; doubles with each.
+ *   Default: 250
+ * @property {number} [longestDelay] longest wait before any attempt, in ms; Firefox adds its own for WebSockets.
+ *   Default: 10,000
+ * @property {number} [attempts] attempts in a row that may fail before the client gives up. Default: no limit, because
+ *   trying costs nothing while there is no network or no server
+ * @property {number} [refusals] attempts in a row that a reachable server may refuse before the client gives up.
+ *   Default: 20
+ * @property {number} [queue] messages kept while there is no connection. Default: 256
+ * @property {number} [joinTimeout] longest time from opening the WebSocket to having joined the room, in ms. Default:
+ *   10,000
+ * @property {number} [heartbeat] interval of the client's pings to the server, in ms. Default: 15,000
+ */
+/**
+ * @typedef {object} PeerConnectionOptions
+ * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] media to send: a stream, with all its
+ *   tracks except those whose transceiver the page has stopped, or a function that sets up each new peer connection (a
+ *   lost one is replaced by a new one)
+ * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
+ * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
+ */
+/**
+ * @typedef {object} Message a message of the application
+ * @property {string} event
+ * @property {any} data
+ * @property {string | null} from the sender's peer id, verified by the server; null: the server itself
+ * @property {"all" | string[]} to
+ */
+/**
+ * @typedef {Readonly<Record<string, any>>} PeerMetadata public metadata of a peer, as the application on the server has
+ * set it; empty if it has set none
+ */
+/** @typedef {"connecting" | "open" | "waiting" | "closed"} State of the connection to the server */
+/** @typedef {{ reason: string, code?: number, delay?: number }} StateDetail `code`: close code of the WebSocket */
+/**
+ * @typedef {object} ClientEvents arguments of listeners, by event
+ * @property {[peer: string, metadata: PeerMetadata]} joined
+ * @property {[peer: string]} left
+ * @property {[]} room_restarted the room failed and was restarted; `joined` and `left` have already reported what has
+ *   changed
+ * @property {[]} resumed the WebSocket was lost and reopened; nothing else has changed
+ * @property {[peerId: string, previous: string]} rejoined the connection was lost; the client has joined again, as a
+ *   new peer
+ * @property {[message: Message]} message any message of the application, also one named like an event here
+ * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
+ *   something has failed repeatedly in the same way, and is not tried any more; `details` say what
+ * @property {[state: State, detail: StateDetail]} state
+ * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
+ *   each new one; with the reason why the last one is replaced, if the server has given one
+ * @property {[event: RTCTrackEvent]} track
+ * @property {[label: string]} channel_open
+ * @property {[label: string]} channel_closed
+ * @property {[message: { channel: string, data: string | ArrayBuffer }]} data
+ */
+
+// Bounds that several parts of the client share, and the defaults of those that the page sets.
+
+/** Number of retries of something that fails in the same way. */
+const REPEATS = 2;
+/** How long a failure is remembered, in ms. */
+const MEMORY = 600_000;
+/** Time limit of an answer of the server to an offer or a request, in ms. */
+const ANSWER_TIME = 10_000;
+/** Time after which a connection does not count as failed, in ms. */
+const STABLE = 5_000;
+/** Bytes that may wait in the browser for one socket or channel. */
+const MAX_BUFFERED = 1 << 20;
+/** Defaults of `ConnectOptions`. */
+const DEFAULTS = {
+  /** @type {string[] | string} */
+  protocols: [],
+  firstDelay: 250,
+  longestDelay: 10_000,
+  attempts: Infinity,
+  refusals: 20,
+  queue: 256,
+  joinTimeout: 10_000,
+  heartbeat: 15_000,
+};
+
+// Errors that the client throws, rejects with and reports.
+
+/**
+ * Error with a `code`: one of those documented below, or that of a server's error: its description as in
+ * `no_such_peer`.
+ */
+export class CallboardError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {any} [details]
+   */
+  constructor(code, message, details) {
+    super(message);
+    this.name = new.target.name;
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/**
+ * Error of a call that the other side has answered with an error, which is in `error`, such as `unknown_function`. Its
+ * `code` is `hook_error`. For `invalid_args`, `details` hold the index of the `argument`, from 0, and in `detail` what
+ * was expected; for the function's own errors, what it has given.
+ */
+export class HookError extends CallboardError {
+  /**
+   * @param {string} error
+   * @param {{ argument?: any, detail?: any, details?: any }} [frame]
+   */
+  constructor(error, { argument, detail, details = { argument, detail } } = {}) {
+    super("hook_error", typeof detail === "string" ? `${error}: ${detail}` : error, details);
+    this.error = error;
+  }
+}
+
+/**
+ * @param {string} description
+ * @param {any} details
+ * @returns {CallboardError}
+ */
+function serverError(description, details = null) {
+  return new CallboardError(description.toLowerCase().replaceAll(" ", "_"), description, details);
+}
+
+function closed() {
+  return new CallboardError("closed", "the client was closed");
+}
+
+function disconnected() {
+  return new CallboardError("disconnected", "the connection was lost; the call may have run or not");
+}
+
+/** @param {number | undefined} bytes size of the largest accepted message */
+function tooLarge(bytes) {
+  return new CallboardError("too_large", "the server takes no message as large as this", { max_bytes: bytes });
+}
+
+function queueFull() {
+  return new CallboardError("queue_full", "too much waits to be sent");
+}
+
+// Frames as text, and the forms of what is in them.
+
+/**
+ * Parses JSON; undefined if it is not JSON.
+ *
+ * @param {unknown} text
+ * @returns {any}
+ */
+function parse(text) {
+  try {
+    return typeof text === "string" ? JSON.parse(text) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * @param {unknown} value
+ * @returns {string}
+ * @throws {TypeError} if it is not a string
+ */
+function text(value) {
+  if (typeof value !== "string") throw new TypeError("no string");
+  return value;
+}
+
+/**
+ * @param {unknown} [value]
+ * @returns {PeerMetadata} empty if it is no object
+ */
+function object(value) {
+  return Object.freeze(value && typeof value === "object" && !Array.isArray(value) ? value : {});
+}
+
+/**
+ * @returns {never}
+ * @throws {TypeError}
+ */
+function misplaced() {
+  throw new TypeError("not now");
+}
+
+/**
+ * @param {string} text
+ * @param {number} bytes
+ */
+function isLarger(text, bytes) {
+  // A UTF-16 code unit takes at most three bytes, and usually one.
+  return text.length * 3 > bytes && new TextEncoder().encode(text).length > bytes;
+}
+
+// Calls of functions, by the client and by the server (RPC).
+
+/** Calls in both directions, over the data channel or the WebSocket, whichever is open. */
+class Calls {
+  #next = 1;
+  /** @type {Map<number, { resolve: (data: any) => void, reject: (error: any) => void }>} */
+  #pending = new Map();
+  /** @type {Map<string, (...args: any[]) => any>} */
+  #functions = new Map();
+  /** Number of running calls by the server. */
+  #running = 0;
+  #host;
+
+  /**
+   * @param {object} host
+   * @param {(text: string) => boolean} host.post sends over the way that is open now; false: none is
+   * @param {(error: CallboardError) => void} host.failed gets errors that belong to no particular call
+   */
+  constructor(host) {
+    this.#host = host;
+  }
+
+  /**
+   * @param {{ plugin: string, fn: string, args: any[] }} call
+   * @param {number} timeout
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<any>}
+   */
+  async call(call, timeout, signal) {
+    signal?.throwIfAborted();
+    const id = this.#next++;
+    if (!this.#host.post(JSON.stringify({ type: "call_hook", id, ...call }))) throw disconnected();
+    const over = new AbortController();
+    try {
+      return await new Promise((resolve, reject) => {
+        this.#pending.set(id, { resolve, reject });
+        /** @param {any} error */
+        const cancel = (error) => {
+          reject(error);
+          this.#host.post(JSON.stringify({ type: "cancel_hook", id }));
+        };
+        const timer = setTimeout(() => cancel(new CallboardError("timeout", `${call.plugin}.${call.fn}`)), timeout);
+        over.signal.addEventListener("abort", () => clearTimeout(timer));
+        signal?.addEventListener("abort", () => cancel(signal.reason), { signal: over.signal });
+      });
+    } finally {
+      this.#pending.delete(id);
+      over.abort();
+    }
+  }
+
+  /**
+   * @param {string} fn
+   * @param {(...args: any[]) => any} handler
+   */
+  register(fn, handler) {
+    this.#functions.set(fn, handler);
+    return () => void (this.#functions.get(fn) === handler && this.#functions.delete(fn));
+  }
+
+  /**
+   * @param {any} frame
+   * @returns {boolean} whether it is a frame of RPC
+   */
+  handle(frame) {
+    switch (frame?.type) {
+      case "call_hook":
+        this.#answer(frame);
+        return true;
+      case "hook_reply":
+        this.#pending.get(frame.id)?.resolve(frame.data ?? null);
+        return true;
+      case "hook_error":
+        this.#refused(frame.id, new HookError(String(frame.error), frame));
+        return true;
+      case "cancel_hook":
+        // The server no longer waits. The function runs on, and its answer is ignored.
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /**
+   * @param {any} id none if the server could not even read the frame
+   * @param {HookError} error
+   */
+  #refused(id, error) {
+    if (id == null) this.#host.failed(error);
+    else this.#pending.get(id)?.reject(error);
+  }
+
+  /**
+   * Fails all pending calls, which will not be answered any more.
+   *
+   * @param {CallboardError} error
+   */
+  lost(error) {
+    for (const call of this.#pending.values()) call.reject(error);
+  }
+
+  /** @param {{ id?: any, fn?: any, args?: any }} call by the server */
+  async #answer({ id, fn, args = [] }) {
+    /** @param {any} answer */
+    const post = (answer) => {
+      const text = JSON.stringify({ ...answer, id });
+      this.#host.post(isLarger(text, MAX_ANSWER) ? JSON.stringify({ type: "hook_error", error: "too_large", id }) : text);
+    };
+    /** @param {string} error */
+    const refuse = (error) => post({ type: "hook_error", error });
+    const handler = this.#functions.get(fn);
+    if (!handler) return refuse("unknown_function");
+    if (!Array.isArray(args)) return refuse("invalid_args");
+    if (this.#running >= MAX_RUNNING) return refuse("overloaded");
+    this.#running += 1;
+    try {
+      post({ type: "hook_reply", data: (await handler(...args)) ?? null });
+    } catch (error) {
+      // Also if the result cannot be written as JSON.
+      refuse(words(error));
+    } finally {
+      this.#running -= 1;
+    }
+  }
+}
+
+/**
+ * Returns the text of anything that was thrown.
+ *
+ * @param {unknown} error
+ * @returns {string}
+ */
+function words(error) {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return "error";
+  }
+}
+
+/** Label of the data channel for calls, which every peer connection has. */
+const EVENTS = "events";
+/** Size limit of an answer to a call by the server, in bytes. */
+const MAX_ANSWER = 65_536;
+/** Number of calls by the server that may run at the same time. */
+const MAX_RUNNING = 64;
+
+// Events of the server, and what each does.
+
+/**
+ * Returns what each event of the server does, by its name. It throws if the data do not have the form that the event
+ * requires.
+ *
+ * @param {{
+ *   members: Members,
+ *   link: () => Link | null,
+ *   emit: (event: string, ...told: any[]) => void,
+ *   data: (channel: string, data: string) => void,
+ * }} client
+ * @returns {Record<string, (data: any) => void>}
+ */
+function serverEvents({ members, link, emit, data: received }) {
+  return {
+    authenticated: misplaced,
+    resumed: misplaced,
+    joined: (data) => members.joined(data),
+    left: (data) => members.left(data),
+    room_restarted: ({ peers }) => {
+      members.remain(peers);
+      emit("room_restarted");
+    },
+    error: ({ description, details }) => {
+      emit("error", serverError(text(description), details));
+      if (description === "WebRTC failed") link()?.handleRefusal(details);
+    },
+    "webrtc:offer": (offer) => link()?.negotiation.handleOffer({ type: "offer", sdp: text(offer.sdp) }),
+    "webrtc:answer": (answer) => link()?.negotiation.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
+    "webrtc:ice": (candidate) => link()?.negotiation.handleCandidate(candidate),
+    "webrtc:state": ({ state, reason }) => {
+      if (state === "rate_limited") {
+        link()?.handleWarning();
+        return emit("error", serverError("Rate limited", state));
+      }
+      link()?.handleState(text(state), reason);
+    },
+    "webrtc:data": ({ channel, data }) => received(text(channel), text(data)),
+    // The client's ends of the channels report that.
+    "webrtc:channel_open": () => {},
+    "webrtc:channel_closed": () => {},
+  };
+}
+
+/** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
+const EVENT_NAMES = new Set([
+  ..."joined left room_restarted resumed rejoined message error state".split(" "),
+  ..."webrtc track channel_open channel_closed data".split(" "),
+]);
+
+// Data channels of one browser's peer connection.
+
+/** Data channels of one of the browser's peer connections, open or not, by label. */
+class Channels {
+  /** @type {Map<string, RTCDataChannel>} */
+  #all = new Map();
+  #connection;
+  #host;
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {{
+   *   isCurrent: () => boolean,
+   *   emit: (event: string, ...told: any[]) => void,
+   *   data: (channel: string, data: string | ArrayBuffer) => void,
+   * }} host
+   */
+  constructor(connection, host) {
+    this.#connection = connection;
+    this.#host = host;
+  }
+
+  /**
+   * @param {string} label
+   * @returns {RTCDataChannel | undefined}
+   */
+  open(label) {
+    const channel = this.#all.get(label);
+    return channel?.readyState === "open" ? channel : undefined;
+  }
+
+  /**
+   * @param {string} label
+   * @param {RTCDataChannelInit} init
+   */
+  create(label, init) {
+    this.adopt(this.#connection.createDataChannel(label, init));
+  }
+
+  /** @param {RTCDataChannel} channel created by either side */
+  adopt(channel) {
+    const { label } = channel;
+    channel.binaryType = "arraybuffer";
+    this.#all.set(label, channel);
+    let open = false;
+    channel.onopen = () => {
+      open = true;
+      this.#host.emit("channel_open", label);
+    };
+    channel.onclose = () => {
+      if (this.#all.get(label) === channel) this.#all.delete(label);
+      if (open) this.#host.emit("channel_closed", label);
+      open = false;
+    };
+    channel.onmessage = ({ data }) => this.#host.isCurrent() && this.#host.data(label, data);
+  }
+
+  /** @param {string} label */
+  close(label) {
+    this.#all.get(label)?.close();
+  }
+
+  /**
+   * Sends a text, if the channel is open and takes it now.
+   *
+   * @param {string} label
+   * @param {string} text
+   * @returns {boolean} whether it was sent
+   */
+  post(label, text) {
+    const channel = this.open(label);
+    if (!channel || channel.bufferedAmount > MAX_BUFFERED) return false;
+    try {
+      channel.send(text);
+      return true;
+    } catch {
+      // It is larger than the channel accepts.
+      return false;
+    }
+  }
+
+  /**
+   * Sends a text, if the channel is open.
+   *
+   * @param {string} label
+   * @param {string} text
+   * @returns {boolean} whether it was sent
+   * @throws {CallboardError} `queue_full`, `too_large`
+   */
+  send(label, text) {
+    const channel = this.open(label);
+    if (!channel) return false;
+    if (channel.bufferedAmount > MAX_BUFFERED) throw queueFull();
+    try {
+      channel.send(text);
+      return true;
+    } catch (error) {
+      throw error instanceof TypeError ? tooLarge(this.#connection.sctp?.maxMessageSize) : queueFull();
+    }
+  }
+
+  /** Reports the channels as closed: closing a connection fires no close events of its channels. */
+  dispose() {
+    for (const channel of [...this.#all.values()]) {
+      channel.onclose?.(new Event("close"));
+      channel.onopen = channel.onclose = channel.onmessage = null;
+    }
+  }
+}
+
+// Page around the client: its address, its own code, and what happens to it and to its network.
+
+/**
+ * Reports changes that connections notice only after a while: the network is back or another one, the page is visible
+ * again, the computer has slept.
+ *
+ * @param {AbortSignal} signal ends it
+ * @param {(network: boolean) => void} changed gets whether it is about the network
+ */
+function whenAwake(signal, changed) {
+  addEventListener("online", () => changed(true), { signal });
+  addEventListener("pageshow", ({ persisted }) => persisted && changed(true), { signal });
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed(false), { signal });
+  // Not available in every browser; it also reports mere changes of speed.
+  const network = /** @type {any} */ (navigator).connection;
+  let kind = network?.type;
+  network?.addEventListener?.(
+    "change",
+    () => {
+      const another = network.type !== kind;
+      kind = network.type;
+      changed(another);
+    },
+    { signal },
+  );
+  let looked = Date.now();
+  const looking = setInterval(() => {
+    const [now, before] = [Date.now(), looked];
+    looked = now;
+    if (now - before > LOOK + SLEPT) changed(true);
+  }, LOOK);
+  signal.addEventListener("abort", () => clearInterval(looking));
+}
+
+/**
+ * Runs the page's own code: its exceptions are reported to the page, and stop nothing here.
+ *
+ * @param {() => void} run
+ */
+function harmless(run) {
+  try {
+    run();
+  } catch (error) {
+    reportError(error);
+  }
+}
+
+/** Interval of looks at the clock, and its lead after the computer has slept, in ms. */
+const [LOOK, SLEPT] = [5_000, 10_000];
+
+// Media that the page sends, on each peer connection that replaces another.
+
+/** Media that the page sends. */
+class Media {
+  /** Transceivers that send the tracks of a stream. @type {Map<MediaStreamTrack, RTCRtpTransceiver>} */
+  #sending = new Map();
+  /** Tracks that the page has stopped sending: a new connection does not send them. @type {Set<MediaStreamTrack>} */
+  #stopped = new Set();
+  #media;
+
+  /** @param {PeerConnectionOptions["media"]} media */
+  constructor(media) {
+    this.#media = media;
+  }
+
+  /**
+   * Lets the page set up a new connection, if it does that itself.
+   *
+   * @param {RTCPeerConnection} connection
+   */
+  setUp(connection) {
+    const media = this.#media;
+    if (typeof media === "function") harmless(() => media(connection));
+  }
+
+  /**
+   * Adds the tracks of a stream to the next offer.
+   *
+   * @param {RTCPeerConnection} connection
+   * @returns {boolean} whether there are any
+   */
+  addTracks(connection) {
+    const media = this.#media;
+    if (!media || typeof media === "function") return false;
+    for (const track of media.getTracks()) {
+      if (this.#stopped.has(track)) continue;
+      const sender = connection.addTrack(track, media);
+      const transceiver = connection.getTransceivers().find((one) => one.sender === sender);
+      if (transceiver) this.#sending.set(track, transceiver);
+    }
+    return this.#sending.size > 0;
+  }
+
+  /** Notes, before a connection is closed, which tracks the page has stopped. */
+  release() {
+    for (const [track, { direction }] of this.#sending) if (direction === "stopped") this.#stopped.add(track);
+    this.#sending.clear();
+  }
+}
+
+// Offers, answers and candidates of one browser's peer connection.
+
+/**
+ * Negotiation of one of the browser's peer connections with the server. The client is the impolite side of perfect
+ * negotiation: if both offer, the server gives way. The browser asks again after a round, so rounds do not overlap.
+ */
+class Negotiation {
+  /** Whether the server has answered this connection: its earlier messages are about the previous one. */
+  answered = false;
+  /** Whether an offer is due that could not be sent to the server. */
+  #owed = false;
+  /** Whether a round is being started, by this client or by the server. */
+  #offering = false;
+  /** Whether an offer was sent to the server. */
+  #offered = false;
+  /** Descriptions of the server are set one after the other. */
+  #descriptions = Promise.resolve();
+  /** Candidates that arrived before their description. @type {any[]} */
+  #early = [];
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #answerTimer;
+  #connection;
+  #host;
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {{
+   *   isCurrent: () => boolean,
+   *   isOver: () => boolean,
+   *   tell: (event: string, data: any) => boolean,
+   *   reachable: () => boolean,
+   *   addTracks: () => boolean,
+   *   answered: () => void,
+   *   failed: (code: string, error: unknown) => void,
+   *   lost: () => void,
+   * }} host `isCurrent`: whether no other connection has replaced this one; `isOver`: one has, or it was closed
+   */
+  constructor(connection, host) {
+    this.#connection = connection;
+    this.#host = host;
+    connection.onnegotiationneeded = () => this.#offer();
+    connection.onicecandidate = ({ candidate }) => this.#found(candidate);
+  }
+
+  /** Whether an offer is unanswered. */
+  get isWaiting() {
+    return this.#answerTimer !== undefined;
+  }
+
+  /** Notes that no offer is unanswered any more. */
+  stopWaiting() {
+    clearTimeout(this.#answerTimer);
+    this.#answerTimer = undefined;
+  }
+
+  /** Sends an offer that is due, once it can be sent. */
+  settle() {
+    if (this.#owed && this.#connection.signalingState === "stable") this.#offer();
+  }
+
+  /** @param {RTCSessionDescriptionInit} answer */
+  handleAnswer(answer) {
+    this.#descriptions = this.#descriptions.then(() => this.#takeAnswer(answer));
+  }
+
+  /** @param {RTCSessionDescriptionInit} offer */
+  handleOffer(offer) {
+    this.#descriptions = this.#descriptions.then(() => this.#takeOffer(offer));
+  }
+
+  /** @param {RTCIceCandidateInit | null} candidate */
+  handleCandidate(candidate) {
+    if (this.answered) {
+      // A candidate that does not fit belongs to the previous connection, or to the time before an ICE restart.
+      this.#connection.addIceCandidate(candidate ?? undefined).catch(() => {});
+    } else if (this.#early.length < MAX_EARLY) {
+      this.#early.push(candidate);
+    }
+  }
+
+  /** @param {RTCSessionDescriptionInit} answer */
+  async #takeAnswer(answer) {
+    const connection = this.#connection;
+    if (this.#host.isOver() || connection.signalingState !== "have-local-offer") return;
+    this.stopWaiting();
+    try {
+      await connection.setRemoteDescription(answer);
+    } catch (error) {
+      if (!this.#host.isOver()) this.#host.failed("bad_answer", error);
+      return;
+    }
+    if (this.#host.isOver()) return;
+    this.answered = true;
+    this.#host.answered();
+    for (const candidate of this.#early.splice(0)) this.handleCandidate(candidate);
+    this.settle();
+  }
+
+  /**
+   * Takes an offer of the server. If both sides offer, the server's offer is dropped, and the server offers again later.
+   *
+   * @param {RTCSessionDescriptionInit} offer
+   */
+  async #takeOffer(offer) {
+    const connection = this.#connection;
+    if (this.#host.isOver() || !this.answered) return;
+    if (this.#offering || connection.signalingState !== "stable") return;
+    this.#offering = true;
+    try {
+      await connection.setRemoteDescription(offer);
+      await connection.setLocalDescription();
+    } catch (error) {
+      if (!this.#host.isOver()) this.#host.failed("bad_offer", error);
+      return;
+    }
+    if (this.#host.isOver()) return;
+    this.#offering = false;
+    const { type, sdp } = connection.localDescription ?? {};
+    if (!this.#host.tell("webrtc:answer", { type, sdp })) return this.#host.lost();
+    this.settle();
+  }
+
+  async #offer() {
+    const connection = this.#connection;
+    if (!this.#host.isCurrent()) return;
+    this.#owed = true;
+    if (this.#offering || !this.#host.reachable()) return;
+    this.#offering = true;
+    try {
+      await connection.setLocalDescription();
+      // So the data section comes first, and carries the transport for all. If it were one that can be stopped, that
+      // would take the transport away.
+      const isFirst = this.#host.isCurrent() && !this.#offered;
+      if (isFirst && this.#host.addTracks()) await connection.setLocalDescription();
+    } catch (error) {
+      if (!this.#host.isOver()) this.#host.failed("no_offer", error);
+      return;
+    }
+    if (this.#host.isOver()) return;
+    this.#offering = false;
+    this.#owed = false;
+    const { type, sdp } = connection.localDescription ?? {};
+    if (!this.#host.tell("webrtc:offer", { type, sdp })) return this.#host.lost();
+    if (!this.#offered && connection.iceGatheringState === "complete") this.#host.tell("webrtc:ice", null);
+    this.#offered = true;
+    this.#answerTimer = setTimeout(() => this.#host.lost(), ANSWER_TIME);
+  }
+
+  /** @param {RTCIceCandidate | null} candidate */
+  #found(candidate) {
+    // Some browsers mark the end with an empty candidate, all mark it with null.
+    if (candidate && !candidate.candidate) return;
+    // An offer holds all candidates that were found before it.
+    if (!this.#offered) return;
+    if (!this.#host.tell("webrtc:ice", candidate?.toJSON() ?? null)) this.#owed = true;
+  }
+}
+
+/** Number of candidates that may wait for a description. */
+const MAX_EARLY = 64;
+
+// Path to the server of one browser's peer connection: ICE, DTLS, and how long they may take.
+
+/** Path to the server of one of the browser's peer connections. Restarts ICE before it counts the connection as lost. */
+class Path {
+  /** Whether ICE was restarted, and has not connected since. */
+  #restarted = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #connection;
+  #host;
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {{
+   *   isOver: () => boolean,
+   *   reachable: () => boolean,
+   *   changed: (state: RTCPeerConnectionState) => void,
+   *   connected: () => void,
+   *   lost: () => void,
+   * }} host `isOver`: whether the connection was closed or replaced
+   */
+  constructor(connection, host) {
+    this.#connection = connection;
+    this.#host = host;
+    connection.onconnectionstatechange = () => this.#changed();
+  }
+
+  /** Notes that the server has answered: the connection begins now. */
+  begin() {
+    if (this.#connection.connectionState === "new") this.#expect();
+  }
+
+  /** Looks for another path, because this one may be dead. */
+  renew() {
+    if (this.#restarted) return;
+    // A connection that still counts as connected reports it if it finds no other path.
+    if (this.#connection.connectionState === "connected") this.#connection.restartIce();
+    else this.#restart();
+  }
+
+  /** Ends the time limits. */
+  stop() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #changed() {
+    const { connectionState: state, iceConnectionState: ice } = this.#connection;
+    this.#host.changed(state);
+    // A listener may have closed it.
+    if (this.#host.isOver()) return;
+    switch (state) {
+      case "connecting":
+        if (this.#timer === undefined) this.#expect();
+        break;
+      case "connected":
+        this.stop();
+        this.#restarted = false;
+        this.#host.connected();
+        break;
+      case "disconnected":
+        this.#within(DISCONNECTED_TIME, () => this.#restart());
+        break;
+      case "failed":
+        // If ICE is not the cause, a restart does not help.
+        if (ice === "failed" && !this.#restarted) this.#restart();
+        else this.#host.lost();
+        break;
+    }
+  }
+
+  #restart() {
+    this.#restarted = true;
+    this.#connection.restartIce();
+    this.#expect();
+  }
+
+  /** Gives ICE and DTLS their time; while the server cannot be reached, some more. */
+  #expect() {
+    this.#within(CONNECT_TIME, () => (this.#host.reachable() ? this.#host.lost() : this.#expect()));
+  }
+
+  /**
+   * @param {number} milliseconds
+   * @param {() => void} then
+   */
+  #within(milliseconds, then) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(then, milliseconds);
+  }
+}
+
+/** Time limit of ICE and DTLS, in ms. */
+const CONNECT_TIME = 15_000;
+/** Time that a connection may be disconnected before ICE is restarted, in ms: a short gap heals by itself. */
+const DISCONNECTED_TIME = 3_000;
+
+// Arithmetic of repeated failures: how often, and how long to wait.
+
+/** Counter of events that must not happen too often. */
+class Tally {
+  /** @type {number[]} */
+  #times = [];
+  #most;
+  #within;
+
+  /**
+   * @param {number} most
+   * @param {number} within milliseconds
+   */
+  constructor(most, within) {
+    this.#most = most;
+    this.#within = within;
+  }
+
+  /**
+   * Counts an event.
+   *
+   * @returns {boolean} whether it has happened too often
+   */
+  add() {
+    const now = performance.now();
+    this.#times = [...this.#times.filter((time) => now - time < this.#within), now];
+    return this.#times.length > this.#most;
+  }
+
+  clear() {
+    this.#times = [];
+  }
+}
+
+/**
+ * Computes a delay with full jitter, so that clients do not all reconnect at the same moment after a restart of the
+ * server.
+ *
+ * @param {number} failed attempts before this one
+ * @param {{ firstDelay: number, longestDelay: number }} delays
+ * @returns {number} milliseconds
+ */
+function backoff(failed, { firstDelay, longestDelay }) {
+  return Math.random() * Math.min(longestDelay, firstDelay * 2 ** failed);
+}
+
+// Losses of the peer connection: which count, and when it is enough.
+
+/** Peer connections that were lost, by cause. When it is enough, the cause, and whether another network may help. */
+class Patience {
+  /** Time at which the current connection was established. */
+  connectedAt = Infinity;
+  /** Connections in a row that failed. */
+  #failed = 0;
+  /** Connections that replaced a lost one. */
+  #reopened = new Tally(MAX_REOPENED, MEMORY);
+  /** Failures that the same offer would repeat, by cause: how often in a row. @type {Map<string, number>} */
+  #same = new Map();
+  /** Connections that the server has closed after a warning. */
+  #flooded = new Tally(REPEATS, MEMORY);
+  /** Evidence that an unanswered offer makes the socket fail: lost sockets, weighted. */
+  #suspicion = 0;
+
+  /** Notes that the server has answered an offer. */
+  answered() {
+    this.#suspicion = 0;
+    this.#same.clear();
+  }
+
+  /**
+   * Notes that a connection is to be replaced.
+   *
+   * @param {string} [same] failure that the same offer would repeat
+   * @returns {{ cause: string, network: boolean } | null} if that has happened too often
+   */
+  lose(same) {
+    const times = same ? (this.#same.get(same) ?? 0) + 1 : 0;
+    if (same) this.#same.set(same, times);
+    if (times > REPEATS) return { cause: `${same}, again and again`, network: false };
+    if (this.#reopened.add()) return { cause: "no connection lasts", network: true };
+    if (performance.now() - this.connectedAt >= STABLE) this.#failed = 0;
+    return null;
+  }
+
+  /**
+   * Notes that the socket was lost while an offer was unanswered.
+   *
+   * @param {boolean} fault whether the server has closed it over something that was sent
+   * @returns {{ cause: string, network: boolean } | null} if that has happened too often
+   */
+  suspect(fault) {
+    this.#suspicion += fault ? 3 : 1;
+    if (this.#suspicion <= 5) return null;
+    return { cause: "the connection to the server is lost whenever this is offered", network: false };
+  }
+
+  /**
+   * Notes that the server has closed a connection after a warning about its rate.
+   *
+   * @returns {{ cause: string, network: boolean } | null} if that has happened too often
+   */
+  flood() {
+    return this.#flooded.add() ? { cause: "more was sent than the server takes, again and again", network: false } : null;
+  }
+
+  /**
+   * Returns the delay before the next connection, and counts the last one as failed.
+   *
+   * @param {{ firstDelay: number, longestDelay: number }} delays
+   * @returns {number} milliseconds
+   */
+  delay(delays) {
+    const delay = backoff(this.#failed, delays);
+    this.#failed += 1;
+    return delay;
+  }
+
+  /** Forgets all of it, because the page wants to try again. */
+  forget() {
+    this.#failed = this.#suspicion = 0;
+    this.#same.clear();
+    this.#reopened.clear();
+    this.#flooded.clear();
+  }
+}
+
+/** Number of times that a lost peer connection is replaced within the time that failures are remembered. */
+const MAX_REOPENED = 12;
+
+// Link to the server: a peer connection, and each that replaces it.
+
+/** Peer connection to the server, and each that replaces it. */
+class Link {
+  /** Whether it was closed for good. */
+  closed = false;
+  /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path }} */
+  #current;
+  #media;
+  #options;
+  #labels;
+  #host;
+  #patience = new Patience();
+  /** Whether the server has warned about the rate of this connection. */
+  #warned = false;
+  /** Set while no connection is tried; `network`: whether its change may help. @type {{ network: boolean } | null} */
+  #resting = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #reopening;
+
+  /**
+   * @param {Required<ConnectOptions> & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
+   * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
+   * @param {{
+   *   tell: (event: string, data: any) => boolean,
+   *   reachable: () => boolean,
+   *   emit: (event: string, ...told: any[]) => void,
+   *   data: (channel: string, data: string | ArrayBuffer) => void,
+   * }} host
+   */
+  constructor(options, labels, host) {
+    this.#options = options;
+    this.#labels = labels;
+    this.#host = host;
+    this.#media = new Media(options.media);
+    this.#current = this.#open();
+  }
+
+  /** The browser's current peer connection: another one after a loss for good. */
+  get connection() {
+    return this.#current.connection;
+  }
+
+  /** @returns {RTCPeerConnectionState} */
+  get state() {
+    if (this.#resting) return "failed";
+    return this.#reopening === undefined ? this.connection.connectionState : "new";
+  }
+
+  get channels() {
+    return this.#current.channels;
+  }
+
+  get negotiation() {
+    return this.#current.negotiation;
+  }
+
+  /** Closes the connection for good, here and on the server. */
+  close() {
+    if (this.closed) return;
+    this.closed = true;
+    this.#dispose();
+    this.#host.tell("webrtc:close", {});
+    this.#host.emit("webrtc", "closed");
+  }
+
+  /** Tries again, after `webrtc_gave_up`. */
+  retry() {
+    if (this.closed || !this.#resting) return;
+    this.#resting = null;
+    this.#patience.forget();
+    this.renew();
+  }
+
+  /**
+   * Adds a data channel, also to those that replace this connection.
+   *
+   * @param {string} label
+   * @param {RTCDataChannelInit} init
+   */
+  addChannel(label, init) {
+    if (this.connection.signalingState !== "closed") this.channels.create(label, init);
+  }
+
+  /** Starts a new connection at once, because the server does not know the old one. */
+  renew() {
+    if (this.#resting) return;
+    if (this.#reopening === undefined) this.#host.emit("webrtc", "new");
+    if (this.closed) return;
+    this.#dispose();
+    try {
+      this.#current = this.#open();
+    } catch (error) {
+      // The browser has reached its limit of connections.
+      this.#failed("no_offer", error);
+    }
+  }
+
+  /**
+   * Handles the loss of the socket. It may have failed because of this client's offer, and would fail with the next one
+   * too.
+   *
+   * @param {boolean} fault whether the server has closed it over something that was sent
+   */
+  socketLost(fault) {
+    if (this.closed || this.#resting || !this.negotiation.isWaiting) return;
+    const enough = this.#patience.suspect(fault);
+    if (enough) this.#rest(enough);
+  }
+
+  /** Handles a possible change of the network: the old path may be dead. */
+  networkChanged() {
+    if (this.closed) return;
+    if (this.#resting?.network) return this.retry();
+    if (this.negotiation.answered && this.#reopening === undefined) this.#current.path.renew();
+  }
+
+  /** Handles a warning of the server about the rate. */
+  handleWarning() {
+    this.#warned = true;
+  }
+
+  /**
+   * @param {string} state of the server's side
+   * @param {string} [reason] if it has ended, and neither side has just closed it
+   */
+  handleState(state, reason) {
+    if (!this.negotiation.answered || (state !== "failed" && state !== "closed")) return;
+    const enough = this.#warned ? this.#patience.flood() : null;
+    if (enough) return this.#rest(enough);
+    this.#reopen(undefined, reason);
+  }
+
+  /** @param {{ event?: string, error?: string } | null} details */
+  handleRefusal(details) {
+    if (this.closed) return;
+    const { event, error } = details ?? {};
+    if (error === "webrtc_disabled") return this.close();
+    const { answered } = this.negotiation;
+    const offered = event === "webrtc:offer" && this.connection.signalingState === "have-local-offer";
+    // The next offer would fail in the same way.
+    if (offered) this.#reopen(error === "bad_description" ? error : undefined);
+    else if (error === "no_webrtc_session" && answered) this.#reopen();
+    // Only this client takes the round for completed. After a timeout it has not answered.
+    else if (event === "webrtc:answer" && error !== "timeout" && answered) this.#reopen();
+  }
+
+  /** Opens the browser's peer connection that is to be the current one, and returns it with its parts. */
+  #open() {
+    const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
+    this.#warned = false;
+    this.#patience.connectedAt = Infinity;
+    const isCurrent = () => this.#current?.connection === connection;
+    const isOver = () => !isCurrent() || this.closed;
+    const lost = () => this.#reopen();
+    const { tell, reachable, emit, data } = this.#host;
+    const channels = new Channels(connection, { isCurrent, emit, data });
+    const path = new Path(connection, {
+      isOver,
+      reachable,
+      changed: (state) => emit("webrtc", state),
+      connected: () => (this.#patience.connectedAt = performance.now()),
+      lost,
+    });
+    const negotiation = new Negotiation(connection, {
+      isCurrent,
+      isOver,
+      tell,
+      reachable,
+      addTracks: () => this.#media.addTracks(connection),
+      answered: () => {
+        this.#patience.answered();
+        path.begin();
+      },
+      failed: (code, error) => this.#failed(code, error),
+      lost,
+    });
+    connection.ondatachannel = ({ channel }) => channels.adopt(channel);
+    connection.ontrack = (event) => emit("track", event);
+    try {
+      for (const [label, init] of this.#labels) channels.create(label, init);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    this.#media.setUp(connection);
+    return { connection, channels, negotiation, path };
+  }
+
+  /**
+   * Reports a failure of the browser that the same offer would repeat, and tries again.
+   *
+   * @param {string} code
+   * @param {unknown} error
+   */
+  #failed(code, error) {
+    this.#host.emit("error", new CallboardError(code, String(error)));
+    this.#reopen(code);
+  }
+
+  /**
+   * Starts a new connection after a delay, unless that has been done too often.
+   *
+   * @param {string} [same] failure that the same offer would repeat
+   * @param {string} [reason] given by the server
+   */
+  #reopen(same, reason) {
+    if (this.closed || this.#resting || this.#reopening !== undefined) return;
+    const enough = this.#patience.lose(same);
+    if (enough) return this.#rest(enough);
+    this.#dispose();
+    // An offer of another connection tells the server that this one is over.
+    this.#reopening = setTimeout(() => this.renew(), this.#patience.delay(this.#options));
+    this.#host.emit("webrtc", "new", ...(reason ? [{ reason }] : []));
+  }
+
+  /**
+   * Gives up, until the page calls `retry` or, if that may help, the network changes.
+   *
+   * @param {{ cause: string, network: boolean }} enough
+   */
+  #rest({ cause, network }) {
+    this.#dispose();
+    this.#resting = { network };
+    this.#host.emit("webrtc", "failed");
+    this.#host.emit("error", new CallboardError("webrtc_gave_up", `no peer connection to the server: ${cause}`, { cause }));
+  }
+
+  #dispose() {
+    const { connection, channels, negotiation, path } = this.#current;
+    negotiation.stopWaiting();
+    path.stop();
+    clearTimeout(this.#reopening);
+    this.#reopening = undefined;
+    this.#media.release();
+    connection.onnegotiationneeded = connection.onicecandidate = connection.onconnectionstatechange = null;
+    connection.ondatachannel = connection.ontrack = null;
+    connection.close();
+    channels.dispose();
+  }
+}
+
+// Listeners to a client's events.
+
+/** Listeners by the event that they listen to. */
+class Listeners {
+  /** @type {Map<string, Set<(...told: any[]) => void>>} */
+  #all = new Map();
+
+  /**
+   * @param {string} event
+   * @param {(...told: any[]) => void} listener
+   * @returns {() => void} stops listening
+   */
+  add(event, listener) {
+    const listeners = this.#all.get(event) ?? new Set();
+    this.#all.set(event, listeners.add(listener));
+    return () => void listeners.delete(listener);
+  }
+
+  /**
+   * Calls the listeners of an event. If one throws, the others are still called. May be passed on as a function.
+   *
+   * @param {string} event
+   * @param {...any} told
+   */
+  emit = (event, ...told) => {
+    for (const listener of [...(this.#all.get(event) ?? [])]) {
+      harmless(() => listener(...told));
+    }
+  };
+
+  clear() {
+    this.#all.clear();
+  }
+}
+
+// Members of the room, as the server reports them.
+
+/** Members of the room: this peer and the others. Reports who comes and goes. */
+class Members {
+  /** Id of this peer; empty before it has joined. */
+  self = "";
+  /** @type {Map<string, PeerMetadata>} */
+  others = new Map();
+  #emit;
+
+  /** @param {(event: string, ...told: any[]) => void} emit */
+  constructor(emit) {
+    this.#emit = emit;
+  }
+
+  /**
+   * Returns the members that the server's answer to joining names.
+   *
+   * @param {{ peers?: string[], metadata?: Record<string, PeerMetadata> }} data
+   * @returns {Map<string, PeerMetadata>}
+   */
+  static in({ peers, metadata }) {
+    return new Map((Array.isArray(peers) ? peers : []).map((peer) => [peer, object(metadata?.[peer])]));
+  }
+
+  /** @param {{ peer_id: string, metadata?: unknown }} data */
+  joined({ peer_id: peer, metadata }) {
+    this.are(new Map(this.others).set(text(peer), object(metadata)));
+  }
+
+  /** @param {{ peer_id: string }} data */
+  left({ peer_id: peer }) {
+    this.are(new Map([...this.others].filter(([present]) => present !== text(peer))));
+  }
+
+  /** @param {string[]} peers members that a restarted room has kept */
+  remain(peers) {
+    this.are(new Map(peers.map(text).map((peer) => [peer, this.others.get(peer) ?? object()])));
+  }
+
+  /** @param {Map<string, PeerMetadata>} present */
+  are(present) {
+    const others = new Map([...present].filter(([peer]) => peer !== this.self));
+    const gone = [...this.others.keys()].filter((peer) => !others.has(peer));
+    const come = [...others].filter(([peer]) => !this.others.has(peer));
+    for (const peer of gone) this.others.delete(peer);
+    for (const [peer, metadata] of come) this.others.set(peer, metadata);
+    for (const peer of gone) this.#emit("left", peer);
+    for (const [peer, metadata] of come) this.#emit("joined", peer, metadata);
+  }
+}
+
+// Peer connection to the server, as the application sees it.
+
+/** Peer connection to the server, and each that replaces it. Created by {@link Client#openPeerConnection}. */
+export class PeerConnection {
+  #link;
+
+  /**
+   * @param {{
+   *   readonly connection: RTCPeerConnection,
+   *   readonly state: RTCPeerConnectionState,
+   *   readonly closed: boolean,
+   *   close(): void,
+   *   retry(): void,
+   * }} link
+   */
+  constructor(link) {
+    this.#link = link;
+  }
+
+  /** The browser's current peer connection: another one after a loss for good. */
+  get connection() {
+    return this.#link.connection;
+  }
+
+  /** State of the current connection; `new` while a lost one is being replaced, `failed` after `webrtc_gave_up`. */
+  get state() {
+    return this.#link.state;
+  }
+
+  /** Whether it was closed for good. */
+  get closed() {
+    return this.#link.closed;
+  }
+
+  /** Closes the connection for good, here and on the server. */
+  close() {
+    this.#link.close();
+  }
+
+  /** Tries again, after `webrtc_gave_up`. */
+  retry() {
+    this.#link.retry();
+  }
+}
+
+// Attempts to open the WebSocket again: which failures count, and when it is enough.
+
+/** Attempts that have failed, by cause. */
+class Attempts {
+  /** Failed attempts in a row. */
+  failed = 0;
+  /** Those of them that found no server or were refused by one, since the server was last asked for its status. */
+  #unopened = 0;
+  /** Whether the server was reachable when it was last asked, after too many attempts that may have been refused. */
+  #doubted = false;
+  /** Number of times in a row that the room has not admitted the client again. */
+  #turnedAway = 0;
+  /** Causes for which connections have ended, by close code. @type {Map<number, Tally>} */
+  #deaths = new Map();
+  #options;
+
+  /** @param {{ firstDelay: number, longestDelay: number, attempts: number, refusals: number }} options */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  /** Whether there have been as many as the page allows. */
+  get areUsedUp() {
+    return this.failed >= this.#options.attempts;
+  }
+
+  /** Notes that the room has admitted the client. */
+  succeed() {
+    this.#unopened = this.#turnedAway = 0;
+    this.#doubted = false;
+  }
+
+  /**
+   * Notes that a connection has ended over an error.
+   *
+   * @param {number} code close code of the WebSocket
+   * @returns {boolean} whether connections have ended with this code too often
+   */
+  die(code) {
+    const tally = this.#deaths.get(code) ?? new Tally(REPEATS, MEMORY);
+    this.#deaths.set(code, tally);
+    return tally.add();
+  }
+
+  /**
+   * Notes that the room has not admitted the client.
+   *
+   * @returns {boolean} whether that has happened too often
+   */
+  turnAway() {
+    this.#turnedAway += 1;
+    return this.#turnedAway > REPEATS;
+  }
+
+  /**
+   * Counts an attempt that has opened no WebSocket. Asks the server for its status once in a while.
+   *
+   * @param {() => Promise<number>} ask for the HTTP status
+   * @returns {Promise<boolean>} whether a reachable server has refused too many attempts in a row
+   */
+  async refuse(ask) {
+    const { refusals } = this.#options;
+    this.#unopened += 1;
+    if (this.#unopened < refusals - 1) return false;
+    const status = await ask();
+    // The status of a server of another origin cannot be seen; overload, or a proxy without a server, does not count.
+    const refuses = status >= 400 && status < 500 && status !== 408 && status !== 429;
+    // The attempts so far may have found no server, which is back now: it must refuse another one.
+    const refused = refuses && (this.#doubted || refusals <= 1);
+    this.#doubted = refuses;
+    this.#unopened = refuses ? refusals - 2 : 0;
+    return refused;
+  }
+
+  /**
+   * Returns the delay before the next attempt, and counts the last one as failed.
+   *
+   * @param {boolean} turnedAway whether the room has not admitted the client
+   * @param {number} least milliseconds
+   * @returns {number} milliseconds
+   */
+  delay(turnedAway, least) {
+    // The member that keeps the client out may be its own earlier peer, from before the connection was lost.
+    const delay = turnedAway
+      ? this.#options.longestDelay * AFTER_NO[this.#turnedAway - 1]
+      : backoff(this.failed, this.#options);
+    this.failed += 1;
+    return Math.max(delay, least);
+  }
+}
+
+/**
+ * Asks for the HTTP status of a request without an upgrade: of a WebSocket the browser tells only that it failed.
+ *
+ * @param {URL} socket address of the WebSocket
+ * @param {AbortController} asking aborts it
+ * @returns {Promise<number>} the HTTP status; 0 if it cannot be seen, {@link UNREACHABLE} if there is no answer
+ */
+async function httpStatus(socket, asking) {
+  const url = new URL(socket);
+  url.protocol = url.protocol.replace(/^ws/, "http");
+  const timer = setTimeout(() => asking.abort(), ANSWER_TIME);
+  try {
+    // The server rejects this request, which asks for no WebSocket. Another origin's answer cannot be read, but is
+    // enough.
+    const { status } = await fetch(url, { mode: "no-cors", cache: "no-store", signal: asking.signal });
+    return status;
+  } catch {
+    return UNREACHABLE;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Value that is not an HTTP status: no answer. */
+const UNREACHABLE = -1;
+/**
+ * Delays before joining a room again that has not admitted the client, in longest delays: its old peer there may have
+ * to time out.
+ */
+const AFTER_NO = [1.5, 6];
+
+// Messages that wait for a connection, and the size that the server takes.
+
+/** Messages that wait for a connection. */
+class Backlog {
+  /** @type {string[]} */
+  #waiting = [];
+  #most;
+  /**
+   * Size in bytes of the largest message that the server takes, known for a while once a connection has ended over a
+   * larger one: the server may be another one by then.
+   */
+  #largest = { bytes: Infinity, until: Infinity };
+
+  /** @param {number} most */
+  constructor(most) {
+    this.#most = most;
+  }
+
+  /**
+   * @param {string} text
+   * @throws {CallboardError} `too_large`: the server has closed a connection over a smaller one
+   */
+  check(text) {
+    if (performance.now() >= this.#largest.until) this.#largest = { bytes: Infinity, until: Infinity };
+    if (isLarger(text, this.#largest.bytes)) throw tooLarge(this.#largest.bytes);
+  }
+
+  /**
+   * @param {string} text
+   * @throws {CallboardError} `queue_full`
+   */
+  add(text) {
+    if (this.#waiting.length >= this.#most) throw queueFull();
+    this.#waiting.push(text);
+  }
+
+  /** Returns all of them, and keeps none. */
+  take() {
+    return this.#waiting.splice(0);
+  }
+
+  /**
+   * Notes that the server has closed a connection over a message that was too large.
+   *
+   * @param {unknown} bytes size of the largest that it takes, as it says
+   */
+  limit(bytes) {
+    this.#largest = { bytes: Math.min(this.#largest.bytes, Number(bytes) || Infinity), until: performance.now() + MEMORY };
+  }
+}
+
+// Signs of life of the server, on one WebSocket after the other.
+
+/** Pings to the server, and the time that it takes to say anything. */
+class Pulse {
+  /** Whether a regular ping is unanswered. */
+  #asked = false;
+  /** Runs while the server must prove that it is reachable. @type {ReturnType<typeof setTimeout> | undefined} */
+  #probe;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #heartbeat;
+  #interval;
+  #unanswered;
+
+  /**
+   * @param {number} interval milliseconds from one ping to the next
+   * @param {(socket: WebSocket) => void} unanswered
+   */
+  constructor(interval, unanswered) {
+    this.#interval = interval;
+    this.#unanswered = unanswered;
+  }
+
+  /** @param {WebSocket} socket */
+  start(socket) {
+    this.#asked = false;
+    this.#heartbeat = setInterval(() => {
+      // The browser answers the server's pings silently, so a dead path shows only if the client pings too.
+      if (this.#asked) return this.#unanswered(socket);
+      if (socket.readyState !== WebSocket.OPEN) return;
+      this.#asked = true;
+      socket.send("ping");
+    }, this.#interval);
+  }
+
+  /** Notes that the server has said something. */
+  heard() {
+    this.#asked = false;
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
+  }
+
+  /**
+   * Gives the server a short time to say something, unless it has been given that already.
+   *
+   * @param {WebSocket} socket
+   * @param {boolean} joined whether the server answers pings
+   */
+  probe(socket, joined) {
+    if (this.#probe !== undefined) return;
+    if (joined && socket.readyState === WebSocket.OPEN) socket.send("ping");
+    this.#probe = setTimeout(() => this.#unanswered(socket), PROBE_TIME);
+  }
+
+  stop() {
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
+    clearInterval(this.#heartbeat);
+  }
+}
+
+/** How long the server may take to answer after a possible change of the network, in ms. */
+const PROBE_TIME = 3_000;
+
+// WebSocket to the room, and each that replaces it: opening, joining, resuming and losing it.
+
+/** WebSocket that is opened, reopened when it is lost, and that tracks whether the client has joined. */
+class Socket {
+  /** @type {State} */
+  state = "connecting";
+  /** Settles with the first attempt. @type {Promise<void>} */
+  first;
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** @type {{ token: string, milliseconds: number } | null} resume token of this connection, and its grace period */
+  #resume = null;
+  /** Time at which the open connection was opened, or the one to be resumed was lost. */
+  #since = 0;
+  /** @type {CallboardError | null} the server's error before it closed the connection */
+  #farewell = null;
+  /** Whether the server has opened the connection, so that it has not refused it. */
+  #opened = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** Aborts the request for the HTTP status of a refusal. @type {AbortController | undefined} */
+  #asking;
+  #attempts;
+  #backlog;
+  #pulse;
+  #url;
+  #options;
+  #events;
+  /** @type {{ resolve: () => void, reject: (error: CallboardError) => void } | null} */
+  #joining = null;
+
+  /**
+   * @param {string | URL} url
+   * @param {Required<ConnectOptions>} options
+   * @param {{
+   *   state: (state: State, detail: StateDetail) => void,
+   *   joined: (data: any) => void,
+   *   received: (frame: any) => void,
+   *   failed: (error: CallboardError) => void,
+   * }} events
+   */
+  constructor(url, options, events) {
+    this.#url = new URL(url, document.baseURI);
+    this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
+    this.#options = options;
+    this.#events = events;
+    this.#attempts = new Attempts(options);
+    this.#backlog = new Backlog(options.queue);
+    this.#pulse = new Pulse(options.heartbeat, (socket) => void this.#lost(socket, UNANSWERED, "the server does not answer", true));
+    this.first = new Promise((resolve, reject) => (this.#joining = { resolve, reject }));
+    this.#open();
+  }
+
+  /** Whether the lost connection can be resumed: then nothing is lost yet. */
+  get resumable() {
+    return this.#resume !== null;
+  }
+
+  /**
+   * Sends a text now, or queues it.
+   *
+   * @param {string} text
+   * @throws {CallboardError} `queue_full`, `too_large`, `closed`
+   */
+  send(text) {
+    if (this.state === "closed") throw closed();
+    this.#backlog.check(text);
+    if (this.post(text)) return;
+    if (this.#takes()) throw queueFull();
+    this.#backlog.add(text);
+  }
+
+  /**
+   * Sends a text now or not at all.
+   *
+   * @param {string} text
+   * @returns {boolean} whether it was sent
+   */
+  post(text) {
+    const socket = this.#takes();
+    if (!socket || socket.bufferedAmount > MAX_BUFFERED) return false;
+    socket.send(text);
+    return true;
+  }
+
+  close() {
+    if (this.state === "closed") return;
+    this.#end("closed by this page", undefined, closed());
+  }
+
+  /**
+   * Reacts to a possible change of the network: reconnects at once, or checks whether the server is still reachable.
+   */
+  wake() {
+    if (this.#is("waiting")) {
+      clearTimeout(this.#timer);
+      return this.#open();
+    }
+    if (this.#socket && !this.#joining) this.#pulse.probe(this.#socket, this.#is("open"));
+  }
+
+  /** Returns the socket if it can take messages now, else null. */
+  #takes() {
+    return this.state === "open" && this.#socket?.readyState === WebSocket.OPEN ? this.#socket : null;
+  }
+
+  #open() {
+    const url = new URL(this.#url);
+    if (this.#resume) url.searchParams.set("resume", this.#resume.token);
+    const socket = new WebSocket(url, this.#options.protocols);
+    this.#socket = socket;
+    this.#farewell = null;
+    this.#opened = false;
+    socket.onopen = () => (this.#opened = true);
+    socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
+    socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
+    const tooLong = "the server does not let us in";
+    this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, tooLong, true), this.#options.joinTimeout);
+    this.#pulse.start(socket);
+    this.#tell("connecting", { reason: "" });
+  }
+
+  /** @param {unknown} data */
+  #received(data) {
+    this.#pulse.heard();
+    if (data === "pong") return;
+    const frame = parse(data);
+    const ours = frame?.from == null;
+    if (ours && this.state !== "open" && (frame?.event === "authenticated" || frame?.event === "resumed")) {
+      if (typeof frame.data?.peer_id === "string") return this.#joined(frame.data);
+    }
+    if (ours && frame?.event === "error" && FAREWELLS.has(frame.data?.description)) {
+      this.#farewell = serverError(frame.data.description, frame.data.details);
+    }
+    this.#events.received(frame);
+  }
+
+  /** @param {any} data */
+  #joined(data) {
+    clearTimeout(this.#timer);
+    const { token, grace_ms: milliseconds } = data.resume ?? {};
+    this.#resume = typeof token === "string" ? { token, milliseconds: Number(milliseconds) || 0 } : null;
+    this.#since = performance.now();
+    this.#attempts.succeed();
+    this.state = "open";
+    // Each is sent once: if it ends the connection, it is gone.
+    for (const text of this.#backlog.take()) this.#socket?.send(text);
+    this.#joining?.resolve();
+    this.#joining = null;
+    this.#events.joined(data);
+    // A listener to this finds everything up to date, unless another listener has closed the client.
+    if (this.#is("open")) this.#tell("open", { reason: "" });
+  }
+
+  /**
+   * @param {WebSocket} socket
+   * @param {number} code
+   * @param {string} reason
+   * @param {boolean} [ours] whether this client has closed it
+   */
+  async #lost(socket, code, reason, ours = false) {
+    if (this.#socket !== socket) return;
+    this.#drop(UNANSWERED);
+    const [open, now] = [this.state === "open", performance.now()];
+    const turnedAway = this.#farewell?.code === "could_not_join_room";
+    if (this.#joining) {
+      const refused = new CallboardError("refused", "no WebSocket: refused by the server, or there is no server", { code, reason });
+      const error = ours ? new CallboardError("timeout", reason) : refused;
+      return this.#end(error.message, code, this.#farewell ?? error);
+    }
+    if (!ours && !turnedAway && isForGood(code)) return this.#end(this.#farewell?.message || reason || "closed by the server", code);
+    if (this.#farewell?.code === "message_too_large") this.#backlog.limit(this.#farewell.details?.max_bytes);
+    if (!ours && FAULTS.has(code) && this.#attempts.die(code)) return this.#giveUp("the connection died of the same again and again", code, reason);
+    if (turnedAway && this.#attempts.turnAway()) return this.#giveUp("the room does not let us in again", code, reason);
+    // A browser closes a page's connections before it tells the page that it leaves it.
+    const leaving = !ours && code === GOING_AWAY && reason === "";
+    if (open && (this.#farewell || leaving || !RESUMABLE.has(code))) this.#resume = null;
+    if (open && now - this.#since >= STABLE) this.#attempts.failed = 0;
+    if (open) this.#since = now;
+    else if (this.#resume && (now - this.#since >= this.#resume.milliseconds || (!ours && !this.#opened && (await this.#status()) !== UNREACHABLE))) {
+      // It was refused, not unreachable: the peer has ended.
+      this.#resume = null;
+    }
+    if (this.#is("closed")) return;
+    const refused = !open && !ours && !turnedAway && (await this.#attempts.refuse(() => this.#status()));
+    if (this.#is("closed")) return;
+    if (refused) return this.#giveUp("the server refuses us again and again", code, reason);
+    if (this.#attempts.areUsedUp) return this.#end("too many attempts", code);
+
+    const delay = this.#attempts.delay(turnedAway, leaving ? LEAVING_TIME : 0);
+    this.#timer = setTimeout(() => this.#open(), delay);
+    this.#tell("waiting", { reason: this.#farewell?.message ?? reason, code, delay });
+  }
+
+  /** Asks for the HTTP status of the room's address; see {@link httpStatus}. */
+  #status() {
+    this.#asking = new AbortController();
+    return httpStatus(this.#url, this.#asking);
+  }
+
+  /**
+   * Gives up, and tells the page why.
+   *
+   * @param {string} why
+   * @param {number} code
+   * @param {string} reason
+   */
+  #giveUp(why, code, reason) {
+    const said = this.#farewell && { error: this.#farewell.code, details: this.#farewell.details };
+    this.#events.failed(new CallboardError("gave_up", why, { code, reason, ...said }));
+    if (!this.#is("closed")) this.#end(why, code);
+  }
+
+  /**
+   * @param {string} reason
+   * @param {number} [code]
+   * @param {CallboardError} [error] for the caller that waits to join
+   */
+  #end(reason, code, error = closed()) {
+    this.#drop(1000);
+    this.#backlog.take();
+    this.#joining?.reject(error);
+    this.#joining = null;
+    this.#tell("closed", { reason, code });
+  }
+
+  /**
+   * Closes and forgets the socket.
+   *
+   * @param {number} code if it is still open
+   */
+  #drop(code) {
+    const socket = this.#socket;
+    this.#socket = null;
+    clearTimeout(this.#timer);
+    this.#pulse.stop();
+    this.#asking?.abort();
+    socket?.close(code);
+  }
+
+  /**
+   * @param {State} state
+   * @param {StateDetail} detail
+   */
+  #tell(state, detail) {
+    this.state = state;
+    this.#events.state(state, detail);
+  }
+
+  /** @param {State} state */
+  #is(state) {
+    return this.state === state;
+  }
+}
+
+/**
+ * Returns whether the client must not come back: the peer was stopped, the room closed, or the application has said so.
+ *
+ * @param {number} code close code of the WebSocket
+ */
+function isForGood(code) {
+  return code === 1000 || (code >= 4000 && code <= 4999);
+}
+
+/** Errors after which the server closes the connection, so that they say more than its close code. */
+const FAREWELLS = new Set(["Could not join room", "Room closed", "Message too large"]);
+/** This client's close code for a server that does not answer ("Timeout"); the server does not take it for leaving. */
+const UNANSWERED = 3008;
+/** Close code of a server that shuts down, with a reason, and of this page's browser ("Going away"), without one. */
+const GOING_AWAY = 1001;
+/** Delay before a page reconnects that its browser may be leaving, in ms: for the server, its peer has left. */
+const LEAVING_TIME = 2_000;
+/** Close codes of a connection that can be resumed: there was none, or one side did not hear from the other. */
+const RESUMABLE = new Set([1006, GOING_AWAY, UNANSWERED]);
+/** Close codes for an error of this client, or of the server over something that the client sent and may send again. */
+const FAULTS = new Set([1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013]);
+
+// Member of a room: what the application uses, and the events of the server.
+
+/** A member of a room. Created by {@link connect}. */
+export class Client {
+  /** Number of frames and messages that were not understood, and were ignored. */
+  malformed = 0;
+  #listeners = new Listeners();
+  #members = new Members(this.#listeners.emit);
+  /** @type {Map<string, RTCDataChannelInit>} */
+  #labels = new Map([[EVENTS, {}]]);
+  /** Peer connection to the server. @type {Link | null} */
+  #link = null;
+  /** Stops listening to changes of the network and the page. */
+  #awake = new AbortController();
+  #calls = new Calls({
+    post: (text) => this.#link?.channels.post(EVENTS, text) || this.#socket.post(text),
+    failed: (error) => this.#listeners.emit("error", error),
+  });
+  #handlers = serverEvents({
+    members: this.#members,
+    link: () => this.#link,
+    emit: this.#listeners.emit,
+    data: (channel, data) => this.#data(channel, data),
+  });
+  #options;
+  #socket;
+
+  /**
+   * Implements {@link connect}.
+   *
+   * @param {string | URL} url
+   * @param {ConnectOptions} options
+   * @returns {Promise<Client>}
+   */
+  static async join(url, options) {
+    const client = new Client(url, options);
+    await client.#socket.first;
+    return client;
+  }
+
+  /**
+   * @param {string | URL} url
+   * @param {ConnectOptions} options
+   */
+  constructor(url, options) {
+    this.#options = { ...DEFAULTS, ...options };
+    this.#socket = new Socket(url, this.#options, {
+      state: (state, detail) => this.#stateChanged(state, detail),
+      joined: (data) => this.#joined(data),
+      received: (frame) => this.#received(frame),
+      failed: (error) => this.#listeners.emit("error", error),
+    });
+    whenAwake(this.#awake.signal, (network) => {
+      this.#socket.wake();
+      if (network) this.#link?.networkChanged();
+    });
+  }
+
+  /** Id of this peer in the room. Changes with `rejoined`. */
+  get peerId() {
+    return this.#members.self;
+  }
+
+  /**
+   * The other members of the room: their public metadata by their ids.
+   *
+   * @returns {ReadonlyMap<string, PeerMetadata>}
+   */
+  get peers() {
+    return this.#members.others;
+  }
+
+  /** @returns {State} */
+  get state() {
+    return this.#socket.state;
+  }
+
+  /**
+   * Adds a listener to one of {@link ClientEvents}, or to a message of the application by its name.
+   *
+   * @template {keyof ClientEvents} Name
+   * @overload
+   * @param {Name} event
+   * @param {(...told: ClientEvents[Name]) => void} listener
+   * @returns {() => void} stops listening
+   */
+  /**
+   * @overload
+   * @param {string} event
+   * @param {(data: any, from: string | null, message: Message) => void} listener
+   * @returns {() => void} stops listening
+   */
+  /**
+   * @param {string} event
+   * @param {(...told: any[]) => void} listener
+   * @returns {() => void}
+   */
+  on(event, listener) {
+    return this.#listeners.add(event, listener);
+  }
+
+  /**
+   * Sends a message through the room. While there is no connection, the message is queued.
+   *
+   * @param {string} event
+   * @param {any} [data] any JSON
+   * @param {string | string[]} [to] all other members, one peer, or several
+   * @returns {void}
+   * @throws {CallboardError} `queue_full`: too many messages are queued. `too_large`: the server has closed a
+   *   connection over a smaller one. `closed`
+   */
+  send(event, data = null, to = "all") {
+    this.#socket.send(JSON.stringify({ event, data, to: to === "all" || Array.isArray(to) ? to : [to] }));
+  }
+
+  /**
+   * Opens a peer connection to the server. It is reopened automatically whenever it is lost, until it is closed.
+   *
+   * @param {PeerConnectionOptions} [options]
+   * @returns {PeerConnection}
+   * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
+   */
+  openPeerConnection({ media, channels = {}, iceServers = [] } = {}) {
+    if (this.state === "closed") throw closed();
+    if (this.#link && !this.#link.closed) throw new CallboardError("already_open", "close the other first");
+    const labels = new Map([...this.#labels, ...Object.entries(channels)]);
+    this.#link = new Link({ media, iceServers, ...this.#options }, labels, {
+      tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
+      reachable: () => this.state === "open",
+      emit: this.#listeners.emit,
+      data: (channel, data) => this.#data(channel, data),
+    });
+    // Channels whose options the browser refuses are not created again.
+    this.#labels = labels;
+    return new PeerConnection(this.#link);
+  }
+
+  /**
+   * Adds a data channel to the peer connection, and to each that replaces it.
+   *
+   * @param {string} label
+   * @param {RTCDataChannelInit} [init]
+   * @returns {() => void} closes it
+   * @throws {CallboardError} `channel_exists`
+   */
+  channel(label, init = {}) {
+    if (this.#labels.has(label)) throw new CallboardError("channel_exists", `there is a channel ${label}`);
+    this.#link?.addChannel(label, init);
+    this.#labels.set(label, init);
+    return () => {
+      this.#labels.delete(label);
+      this.#link?.channels.close(label);
+    };
+  }
+
+  /**
+   * Sends to the peer's code on the server: over the data channel with this label if it is open, else over the
+   * WebSocket. When one takes over from the other, messages may overtake each other.
+   *
+   * @param {string} label
+   * @param {string} text
+   * @returns {void}
+   * @throws {CallboardError} `queue_full`: the other side reads too slowly, or too many messages are queued.
+   *   `too_large`: the data channel takes no message as large as this. `closed`
+   */
+  sendData(label, text) {
+    if (this.#link?.channels.send(label, text)) return;
+    this.#socket.send(JSON.stringify({ event: "webrtc:send", data: { channel: label, data: text } }));
+  }
+
+  /**
+   * Calls a function of the server: over the data channel `events` if it is open, else over the WebSocket.
+   *
+   * A call is sent once and never again, because the server may have run it. If its data channel is lost, the answer
+   * comes over the WebSocket; if that is lost, after the session was resumed. If the session cannot be resumed, or
+   * nothing can be sent in the first place, the call fails with `disconnected`.
+   *
+   * @param {string} plugin
+   * @param {string} fn
+   * @param {any[]} [args]
+   * @param {{ timeout?: number, signal?: AbortSignal }} [options] `timeout` in ms: 10,000
+   * @returns {Promise<any>}
+   * @throws {HookError} the server's error
+   * @throws {CallboardError} `timeout`, `disconnected`, `closed`; if the signal is aborted, its reason. After a timeout
+   *   or an abort the server is told to cancel the call.
+   */
+  async call(plugin, fn, args = [], { timeout = 10_000, signal } = {}) {
+    if (this.state === "closed") throw closed();
+    return this.#calls.call({ plugin, fn, args }, timeout, signal);
+  }
+
+  /**
+   * Registers a function that the server may call. Its result is the answer, and an exception becomes an error's text.
+   *
+   * @param {string} fn
+   * @param {(...args: any[]) => any} handler may be async
+   * @returns {() => void} removes it
+   */
+  register(fn, handler) {
+    return this.#calls.register(fn, handler);
+  }
+
+  /** Leaves the room for good. No listener is called after the `state` that reports it. */
+  close() {
+    this.#socket.close();
+  }
+
+  /**
+   * @param {State} state
+   * @param {StateDetail} detail
+   */
+  #stateChanged(state, detail) {
+    if (state === "waiting") this.#link?.socketLost(FAULTS.has(detail.code ?? 0));
+    if (state === "closed") {
+      this.#awake.abort();
+      this.#calls.lost(closed());
+      this.#link?.close();
+    } else if (state === "waiting" && !this.#socket.resumable) {
+      this.#calls.lost(disconnected());
+    }
+    this.#listeners.emit("state", state, detail);
+    if (state === "closed") this.#listeners.clear();
+  }
+
+  /**
+   * Handles joining: for the first time, again with the same id, or as a new peer.
+   *
+   * @param {{ peer_id: string, peers?: string[], metadata?: Record<string, PeerMetadata> }} data
+   */
+  #joined(data) {
+    const previous = this.#members.self;
+    this.#members.self = data.peer_id;
+    if (previous === data.peer_id) {
+      this.#link?.negotiation.settle();
+      return this.#listeners.emit("resumed");
+    }
+    const present = Members.in(data);
+    if (!previous) return void (this.#members.others = present);
+    this.#calls.lost(disconnected());
+    if (!this.#link?.closed) this.#link?.renew();
+    this.#members.are(present);
+    this.#listeners.emit("rejoined", data.peer_id, previous);
+  }
+
+  /**
+   * Handles any frame but those of joining.
+   *
+   * @param {any} frame usually an object; undefined if it is not JSON
+   */
+  #received(frame) {
+    if (this.#calls.handle(frame)) return;
+    if (typeof frame?.event !== "string") return void (this.malformed += 1);
+    const { event, data = null, from = null, to = "all" } = frame;
+    if (from === null && Object.hasOwn(this.#handlers, event)) return this.#handled(event, data);
+    const message = { event, data, from, to };
+    this.#listeners.emit("message", message);
+    if (!EVENT_NAMES.has(event)) this.#listeners.emit(event, data, from, message);
+  }
+
+  /**
+   * @param {string} event
+   * @param {any} data
+   */
+  #handled(event, data) {
+    try {
+      this.#handlers[event](data);
+    } catch {
+      // The data does not have the form that the event requires.
+      this.malformed += 1;
+    }
+  }
+
+  /**
+   * @param {string} channel
+   * @param {string | ArrayBuffer} data
+   */
+  #data(channel, data) {
+    if (channel === EVENTS && this.#calls.handle(parse(data))) return;
+    this.#listeners.emit("data", { channel, data });
+  }
+}
+
+/**
+ * Joins a room. Connections that are lost later are reopened, but if this first one fails, the caller gets the error at
+ * once.
+ *
+ * @param {string | URL} url of the room's WebSocket; may be relative, and may have `http:` instead of `ws:`
+ * @param {ConnectOptions} [options]
+ * @returns {Promise<Client>} resolves when the room has admitted the client
+ * @throws {CallboardError} `could_not_join_room`: the room has rejected the client; `details` say why. `refused`: there
+ *   is no WebSocket; browsers do not show the HTTP status to a page, so the cause may be 401 or 404 as well as an
+ *   unreachable server. `timeout`: there was no answer.
+ */
+export async function connect(url, options = {}) {
+  return Client.join(url, options);
+}

@@ -1,0 +1,54 @@
+// Messages that wait for a connection, and the size that the server takes.
+
+import { MEMORY } from "./bounds.js";
+import { queueFull, tooLarge } from "./errors.js";
+import { isLarger } from "./frames.js";
+
+/** Messages that wait for a connection. */
+export class Backlog {
+  /** @type {string[]} */
+  #waiting = [];
+  #most;
+  /**
+   * Size in bytes of the largest message that the server takes, known for a while once a connection has ended over a
+   * larger one: the server may be another one by then.
+   */
+  #largest = { bytes: Infinity, until: Infinity };
+
+  /** @param {number} most */
+  constructor(most) {
+    this.#most = most;
+  }
+
+  /**
+   * @param {string} text
+   * @throws {CallboardError} `too_large`: the server has closed a connection over a smaller one
+   */
+  check(text) {
+    if (performance.now() >= this.#largest.until) this.#largest = { bytes: Infinity, until: Infinity };
+    if (isLarger(text, this.#largest.bytes)) throw tooLarge(this.#largest.bytes);
+  }
+
+  /**
+   * @param {string} text
+   * @throws {CallboardError} `queue_full`
+   */
+  add(text) {
+    if (this.#waiting.length >= this.#most) throw queueFull();
+    this.#waiting.push(text);
+  }
+
+  /** Returns all of them, and keeps none. */
+  take() {
+    return this.#waiting.splice(0);
+  }
+
+  /**
+   * Notes that the server has closed a connection over a message that was too large.
+   *
+   * @param {unknown} bytes size of the largest that it takes, as it says
+   */
+  limit(bytes) {
+    this.#largest = { bytes: Math.min(this.#largest.bytes, Number(bytes) || Infinity), until: performance.now() + MEMORY };
+  }
+}

@@ -1,0 +1,56 @@
+// Events of the server, and what each does.
+
+import { serverError } from "./errors.js";
+import { misplaced, text } from "./frames.js";
+
+/** @import { Link } from "./link.js" */
+/** @import { Members } from "./members.js" */
+
+/**
+ * Returns what each event of the server does, by its name. It throws if the data do not have the form that the event
+ * requires.
+ *
+ * @param {{
+ *   members: Members,
+ *   link: () => Link | null,
+ *   emit: (event: string, ...told: any[]) => void,
+ *   data: (channel: string, data: string) => void,
+ * }} client
+ * @returns {Record<string, (data: any) => void>}
+ */
+export function serverEvents({ members, link, emit, data: received }) {
+  return {
+    authenticated: misplaced,
+    resumed: misplaced,
+    joined: (data) => members.joined(data),
+    left: (data) => members.left(data),
+    room_restarted: ({ peers }) => {
+      members.remain(peers);
+      emit("room_restarted");
+    },
+    error: ({ description, details }) => {
+      emit("error", serverError(text(description), details));
+      if (description === "WebRTC failed") link()?.handleRefusal(details);
+    },
+    "webrtc:offer": (offer) => link()?.negotiation.handleOffer({ type: "offer", sdp: text(offer.sdp) }),
+    "webrtc:answer": (answer) => link()?.negotiation.handleAnswer({ type: "answer", sdp: text(answer.sdp) }),
+    "webrtc:ice": (candidate) => link()?.negotiation.handleCandidate(candidate),
+    "webrtc:state": ({ state, reason }) => {
+      if (state === "rate_limited") {
+        link()?.handleWarning();
+        return emit("error", serverError("Rate limited", state));
+      }
+      link()?.handleState(text(state), reason);
+    },
+    "webrtc:data": ({ channel, data }) => received(text(channel), text(data)),
+    // The client's ends of the channels report that.
+    "webrtc:channel_open": () => {},
+    "webrtc:channel_closed": () => {},
+  };
+}
+
+/** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
+export const EVENT_NAMES = new Set([
+  ..."joined left room_restarted resumed rejoined message error state".split(" "),
+  ..."webrtc track channel_open channel_closed data".split(" "),
+]);

@@ -1,0 +1,250 @@
+// Link to the server: a peer connection, and each that replaces it.
+
+import { Channels } from "./channels.js";
+import { CallboardError } from "./errors.js";
+import { Media } from "./media.js";
+import { Negotiation } from "./negotiation.js";
+import { Path } from "./path.js";
+import { Patience } from "./patience.js";
+
+/** @import { ConnectOptions, PeerConnectionOptions } from "./types.js" */
+
+/** Peer connection to the server, and each that replaces it. */
+export class Link {
+  /** Whether it was closed for good. */
+  closed = false;
+  /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path }} */
+  #current;
+  #media;
+  #options;
+  #labels;
+  #host;
+  #patience = new Patience();
+  /** Whether the server has warned about the rate of this connection. */
+  #warned = false;
+  /** Set while no connection is tried; `network`: whether its change may help. @type {{ network: boolean } | null} */
+  #resting = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #reopening;
+
+  /**
+   * @param {Required<ConnectOptions> & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
+   * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
+   * @param {{
+   *   tell: (event: string, data: any) => boolean,
+   *   reachable: () => boolean,
+   *   emit: (event: string, ...told: any[]) => void,
+   *   data: (channel: string, data: string | ArrayBuffer) => void,
+   * }} host
+   */
+  constructor(options, labels, host) {
+    this.#options = options;
+    this.#labels = labels;
+    this.#host = host;
+    this.#media = new Media(options.media);
+    this.#current = this.#open();
+  }
+
+  /** The browser's current peer connection: another one after a loss for good. */
+  get connection() {
+    return this.#current.connection;
+  }
+
+  /** @returns {RTCPeerConnectionState} */
+  get state() {
+    if (this.#resting) return "failed";
+    return this.#reopening === undefined ? this.connection.connectionState : "new";
+  }
+
+  get channels() {
+    return this.#current.channels;
+  }
+
+  get negotiation() {
+    return this.#current.negotiation;
+  }
+
+  /** Closes the connection for good, here and on the server. */
+  close() {
+    if (this.closed) return;
+    this.closed = true;
+    this.#dispose();
+    this.#host.tell("webrtc:close", {});
+    this.#host.emit("webrtc", "closed");
+  }
+
+  /** Tries again, after `webrtc_gave_up`. */
+  retry() {
+    if (this.closed || !this.#resting) return;
+    this.#resting = null;
+    this.#patience.forget();
+    this.renew();
+  }
+
+  /**
+   * Adds a data channel, also to those that replace this connection.
+   *
+   * @param {string} label
+   * @param {RTCDataChannelInit} init
+   */
+  addChannel(label, init) {
+    if (this.connection.signalingState !== "closed") this.channels.create(label, init);
+  }
+
+  /** Starts a new connection at once, because the server does not know the old one. */
+  renew() {
+    if (this.#resting) return;
+    if (this.#reopening === undefined) this.#host.emit("webrtc", "new");
+    if (this.closed) return;
+    this.#dispose();
+    try {
+      this.#current = this.#open();
+    } catch (error) {
+      // The browser has reached its limit of connections.
+      this.#failed("no_offer", error);
+    }
+  }
+
+  /**
+   * Handles the loss of the socket. It may have failed because of this client's offer, and would fail with the next one
+   * too.
+   *
+   * @param {boolean} fault whether the server has closed it over something that was sent
+   */
+  socketLost(fault) {
+    if (this.closed || this.#resting || !this.negotiation.isWaiting) return;
+    const enough = this.#patience.suspect(fault);
+    if (enough) this.#rest(enough);
+  }
+
+  /** Handles a possible change of the network: the old path may be dead. */
+  networkChanged() {
+    if (this.closed) return;
+    if (this.#resting?.network) return this.retry();
+    if (this.negotiation.answered && this.#reopening === undefined) this.#current.path.renew();
+  }
+
+  /** Handles a warning of the server about the rate. */
+  handleWarning() {
+    this.#warned = true;
+  }
+
+  /**
+   * @param {string} state of the server's side
+   * @param {string} [reason] if it has ended, and neither side has just closed it
+   */
+  handleState(state, reason) {
+    if (!this.negotiation.answered || (state !== "failed" && state !== "closed")) return;
+    const enough = this.#warned ? this.#patience.flood() : null;
+    if (enough) return this.#rest(enough);
+    this.#reopen(undefined, reason);
+  }
+
+  /** @param {{ event?: string, error?: string } | null} details */
+  handleRefusal(details) {
+    if (this.closed) return;
+    const { event, error } = details ?? {};
+    if (error === "webrtc_disabled") return this.close();
+    const { answered } = this.negotiation;
+    const offered = event === "webrtc:offer" && this.connection.signalingState === "have-local-offer";
+    // The next offer would fail in the same way.
+    if (offered) this.#reopen(error === "bad_description" ? error : undefined);
+    else if (error === "no_webrtc_session" && answered) this.#reopen();
+    // Only this client takes the round for completed. After a timeout it has not answered.
+    else if (event === "webrtc:answer" && error !== "timeout" && answered) this.#reopen();
+  }
+
+  /** Opens the browser's peer connection that is to be the current one, and returns it with its parts. */
+  #open() {
+    const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
+    this.#warned = false;
+    this.#patience.connectedAt = Infinity;
+    const isCurrent = () => this.#current?.connection === connection;
+    const isOver = () => !isCurrent() || this.closed;
+    const lost = () => this.#reopen();
+    const { tell, reachable, emit, data } = this.#host;
+    const channels = new Channels(connection, { isCurrent, emit, data });
+    const path = new Path(connection, {
+      isOver,
+      reachable,
+      changed: (state) => emit("webrtc", state),
+      connected: () => (this.#patience.connectedAt = performance.now()),
+      lost,
+    });
+    const negotiation = new Negotiation(connection, {
+      isCurrent,
+      isOver,
+      tell,
+      reachable,
+      addTracks: () => this.#media.addTracks(connection),
+      answered: () => {
+        this.#patience.answered();
+        path.begin();
+      },
+      failed: (code, error) => this.#failed(code, error),
+      lost,
+    });
+    connection.ondatachannel = ({ channel }) => channels.adopt(channel);
+    connection.ontrack = (event) => emit("track", event);
+    try {
+      for (const [label, init] of this.#labels) channels.create(label, init);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    this.#media.setUp(connection);
+    return { connection, channels, negotiation, path };
+  }
+
+  /**
+   * Reports a failure of the browser that the same offer would repeat, and tries again.
+   *
+   * @param {string} code
+   * @param {unknown} error
+   */
+  #failed(code, error) {
+    this.#host.emit("error", new CallboardError(code, String(error)));
+    this.#reopen(code);
+  }
+
+  /**
+   * Starts a new connection after a delay, unless that has been done too often.
+   *
+   * @param {string} [same] failure that the same offer would repeat
+   * @param {string} [reason] given by the server
+   */
+  #reopen(same, reason) {
+    if (this.closed || this.#resting || this.#reopening !== undefined) return;
+    const enough = this.#patience.lose(same);
+    if (enough) return this.#rest(enough);
+    this.#dispose();
+    // An offer of another connection tells the server that this one is over.
+    this.#reopening = setTimeout(() => this.renew(), this.#patience.delay(this.#options));
+    this.#host.emit("webrtc", "new", ...(reason ? [{ reason }] : []));
+  }
+
+  /**
+   * Gives up, until the page calls `retry` or, if that may help, the network changes.
+   *
+   * @param {{ cause: string, network: boolean }} enough
+   */
+  #rest({ cause, network }) {
+    this.#dispose();
+    this.#resting = { network };
+    this.#host.emit("webrtc", "failed");
+    this.#host.emit("error", new CallboardError("webrtc_gave_up", `no peer connection to the server: ${cause}`, { cause }));
+  }
+
+  #dispose() {
+    const { connection, channels, negotiation, path } = this.#current;
+    negotiation.stopWaiting();
+    path.stop();
+    clearTimeout(this.#reopening);
+    this.#reopening = undefined;
+    this.#media.release();
+    connection.onnegotiationneeded = connection.onicecandidate = connection.onconnectionstatechange = null;
+    connection.ondatachannel = connection.ontrack = null;
+    connection.close();
+    channels.dispose();
+  }
+}

@@ -1,0 +1,61 @@
+// Types that the client's API speaks of.
+
+/** @import { CallboardError } from "./errors.js" */
+
+/**
+ * @typedef {object} ConnectOptions
+ * @property {string | string[]} [protocols] WebSocket subprotocols to offer
+ * @property {number} [firstDelay] longest wait before the first attempt to reconnect, in ms; doubles with each.
+ *   Default: 250
+ * @property {number} [longestDelay] longest wait before any attempt, in ms; Firefox adds its own for WebSockets.
+ *   Default: 10,000
+ * @property {number} [attempts] attempts in a row that may fail before the client gives up. Default: no limit, because
+ *   trying costs nothing while there is no network or no server
+ * @property {number} [refusals] attempts in a row that a reachable server may refuse before the client gives up.
+ *   Default: 20
+ * @property {number} [queue] messages kept while there is no connection. Default: 256
+ * @property {number} [joinTimeout] longest time from opening the WebSocket to having joined the room, in ms. Default:
+ *   10,000
+ * @property {number} [heartbeat] interval of the client's pings to the server, in ms. Default: 15,000
+ */
+/**
+ * @typedef {object} PeerConnectionOptions
+ * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] media to send: a stream, with all its
+ *   tracks except those whose transceiver the page has stopped, or a function that sets up each new peer connection (a
+ *   lost one is replaced by a new one)
+ * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
+ * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
+ */
+/**
+ * @typedef {object} Message a message of the application
+ * @property {string} event
+ * @property {any} data
+ * @property {string | null} from the sender's peer id, verified by the server; null: the server itself
+ * @property {"all" | string[]} to
+ */
+/**
+ * @typedef {Readonly<Record<string, any>>} PeerMetadata public metadata of a peer, as the application on the server has
+ * set it; empty if it has set none
+ */
+/** @typedef {"connecting" | "open" | "waiting" | "closed"} State of the connection to the server */
+/** @typedef {{ reason: string, code?: number, delay?: number }} StateDetail `code`: close code of the WebSocket */
+/**
+ * @typedef {object} ClientEvents arguments of listeners, by event
+ * @property {[peer: string, metadata: PeerMetadata]} joined
+ * @property {[peer: string]} left
+ * @property {[]} room_restarted the room failed and was restarted; `joined` and `left` have already reported what has
+ *   changed
+ * @property {[]} resumed the WebSocket was lost and reopened; nothing else has changed
+ * @property {[peerId: string, previous: string]} rejoined the connection was lost; the client has joined again, as a
+ *   new peer
+ * @property {[message: Message]} message any message of the application, also one named like an event here
+ * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
+ *   something has failed repeatedly in the same way, and is not tried any more; `details` say what
+ * @property {[state: State, detail: StateDetail]} state
+ * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
+ *   each new one; with the reason why the last one is replaced, if the server has given one
+ * @property {[event: RTCTrackEvent]} track
+ * @property {[label: string]} channel_open
+ * @property {[label: string]} channel_closed
+ * @property {[message: { channel: string, data: string | ArrayBuffer }]} data
+ */
