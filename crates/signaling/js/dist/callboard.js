@@ -40,7 +40,21 @@
  * @property {number} [joinTimeout] longest time from opening the WebSocket to having joined the room, in ms. Default:
  *   10,000
  * @property {number} [heartbeat] interval of the client's pings to the server, in ms. Default: 15,000
+ * @property {WebSocketClass} [WebSocket] class of WebSockets, for a platform that has none. Default: that of the platform
  */
+/** @typedef {new (url: URL, protocols?: string | string[]) => WebSocketLike} WebSocketClass such as that of npm's `ws` */
+/**
+ * @typedef {object} WebSocketLike what the client uses of a WebSocket
+ * @property {number} readyState
+ * @property {number} bufferedAmount
+ * @property {((event: any) => any) | null} onopen
+ * @property {((event: any) => any) | null} onmessage gets a text as a string
+ * @property {((event: any) => any) | null} onclose
+ * @property {((event: any) => any) | null} onerror
+ * @property {(text: string) => void} send
+ * @property {(code?: number) => void} close
+ */
+/** @typedef {Required<Omit<ConnectOptions, "WebSocket">> & Pick<ConnectOptions, "WebSocket">} Options with defaults */
 /**
  * @typedef {object} PeerConnectionOptions
  * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] media to send: a stream, with all its
@@ -529,7 +543,18 @@ class Channels {
   }
 }
 
-// Page around the client: its address, its own code, and what happens to it and to its network.
+// Page around the client: its address, its own code, and what happens to it and to its network. Workers and Node, which
+// have no page, lack some of it.
+
+/**
+ * Makes an address absolute, as seen from the page.
+ *
+ * @param {string | URL} url
+ * @returns {URL}
+ */
+function absolute(url) {
+  return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+}
 
 /**
  * Reports changes that connections notice only after a while: the network is back or another one, the page is visible
@@ -539,11 +564,12 @@ class Channels {
  * @param {(network: boolean) => void} changed gets whether it is about the network
  */
 function whenAwake(signal, changed) {
-  addEventListener("online", () => changed(true), { signal });
-  addEventListener("pageshow", ({ persisted }) => persisted && changed(true), { signal });
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed(false), { signal });
+  const { document, navigator } = globalThis;
+  globalThis.addEventListener?.("online", () => changed(true), { signal });
+  globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && changed(true), { signal });
+  document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed(false), { signal });
   // Not available in every browser; it also reports mere changes of speed.
-  const network = /** @type {any} */ (navigator).connection;
+  const network = /** @type {any} */ (navigator)?.connection;
   let kind = network?.type;
   network?.addEventListener?.(
     "change",
@@ -572,8 +598,17 @@ function harmless(run) {
   try {
     run();
   } catch (error) {
-    reportError(error);
+    if (typeof reportError === "function") reportError(error);
+    else queueMicrotask(() => rethrow(error));
   }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {never}
+ */
+function rethrow(error) {
+  throw error;
 }
 
 /** Interval of looks at the clock, and its lead after the computer has slept, in ms. */
@@ -1037,7 +1072,7 @@ class Link {
   #reopening;
 
   /**
-   * @param {Required<ConnectOptions> & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
+   * @param {Options & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
    * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
    * @param {{
    *   tell: (event: string, data: any) => boolean,
@@ -1088,6 +1123,14 @@ class Link {
     this.#resting = null;
     this.#patience.forget();
     this.renew();
+  }
+
+  /**
+   * @param {string} label
+   * @returns {RTCDataChannel | undefined}
+   */
+  openChannel(label) {
+    return this.channels.open(label);
   }
 
   /**
@@ -1356,6 +1399,7 @@ export class PeerConnection {
    *   readonly connection: RTCPeerConnection,
    *   readonly state: RTCPeerConnectionState,
    *   readonly closed: boolean,
+   *   openChannel(label: string): RTCDataChannel | undefined,
    *   close(): void,
    *   retry(): void,
    * }} link
@@ -1377,6 +1421,16 @@ export class PeerConnection {
   /** Whether it was closed for good. */
   get closed() {
     return this.#link.closed;
+  }
+
+  /**
+   * Returns the data channel with this label, if it is open.
+   *
+   * @param {string} label
+   * @returns {RTCDataChannel | undefined}
+   */
+  openChannel(label) {
+    return this.#link.openChannel(label);
   }
 
   /** Closes the connection for good, here and on the server. */
@@ -1578,20 +1632,20 @@ class Pulse {
 
   /**
    * @param {number} interval milliseconds from one ping to the next
-   * @param {(socket: WebSocket) => void} unanswered
+   * @param {(socket: WebSocketLike) => void} unanswered
    */
   constructor(interval, unanswered) {
     this.#interval = interval;
     this.#unanswered = unanswered;
   }
 
-  /** @param {WebSocket} socket */
+  /** @param {WebSocketLike} socket */
   start(socket) {
     this.#asked = false;
     this.#heartbeat = setInterval(() => {
       // The browser answers the server's pings silently, so a dead path shows only if the client pings too.
       if (this.#asked) return this.#unanswered(socket);
-      if (socket.readyState !== WebSocket.OPEN) return;
+      if (socket.readyState !== OPEN) return;
       this.#asked = true;
       socket.send("ping");
     }, this.#interval);
@@ -1607,12 +1661,12 @@ class Pulse {
   /**
    * Gives the server a short time to say something, unless it has been given that already.
    *
-   * @param {WebSocket} socket
+   * @param {WebSocketLike} socket
    * @param {boolean} joined whether the server answers pings
    */
   probe(socket, joined) {
     if (this.#probe !== undefined) return;
-    if (joined && socket.readyState === WebSocket.OPEN) socket.send("ping");
+    if (joined && socket.readyState === OPEN) socket.send("ping");
     this.#probe = setTimeout(() => this.#unanswered(socket), PROBE_TIME);
   }
 
@@ -1623,6 +1677,8 @@ class Pulse {
   }
 }
 
+/** State of a WebSocket that is open. */
+const OPEN = 1;
 /** How long the server may take to answer after a possible change of the network, in ms. */
 const PROBE_TIME = 3_000;
 
@@ -1634,7 +1690,7 @@ class Socket {
   state = "connecting";
   /** Settles with the first attempt. @type {Promise<void>} */
   first;
-  /** @type {WebSocket | null} */
+  /** @type {WebSocketLike | null} */
   #socket = null;
   /** @type {{ token: string, milliseconds: number } | null} resume token of this connection, and its grace period */
   #resume = null;
@@ -1659,7 +1715,7 @@ class Socket {
 
   /**
    * @param {string | URL} url
-   * @param {Required<ConnectOptions>} options
+   * @param {Options} options
    * @param {{
    *   state: (state: State, detail: StateDetail) => void,
    *   joined: (data: any) => void,
@@ -1668,7 +1724,7 @@ class Socket {
    * }} events
    */
   constructor(url, options, events) {
-    this.#url = new URL(url, document.baseURI);
+    this.#url = absolute(url);
     this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
     this.#options = options;
     this.#events = events;
@@ -1729,18 +1785,21 @@ class Socket {
 
   /** Returns the socket if it can take messages now, else null. */
   #takes() {
-    return this.state === "open" && this.#socket?.readyState === WebSocket.OPEN ? this.#socket : null;
+    return this.state === "open" && this.#socket?.readyState === OPEN ? this.#socket : null;
   }
 
   #open() {
     const url = new URL(this.#url);
     if (this.#resume) url.searchParams.set("resume", this.#resume.token);
-    const socket = new WebSocket(url, this.#options.protocols);
+    /** @type {WebSocketLike} */
+    const socket = new (this.#options.WebSocket ?? WebSocket)(url, this.#options.protocols);
     this.#socket = socket;
     this.#farewell = null;
     this.#opened = false;
     socket.onopen = () => (this.#opened = true);
     socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
+    // An error is followed by a close event, which says more; some classes throw an error that nobody listens to.
+    socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
     const tooLong = "the server does not let us in";
     this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, tooLong, true), this.#options.joinTimeout);
@@ -1781,7 +1840,7 @@ class Socket {
   }
 
   /**
-   * @param {WebSocket} socket
+   * @param {WebSocketLike} socket
    * @param {number} code
    * @param {string} reason
    * @param {boolean} [ours] whether this client has closed it
@@ -1990,8 +2049,9 @@ export class Client {
    * @returns {() => void} stops listening
    */
   /**
+   * @template {string} Other
    * @overload
-   * @param {string} event
+   * @param {Other extends keyof ClientEvents ? never : Other} event
    * @param {(data: any, from: string | null, message: Message) => void} listener
    * @returns {() => void} stops listening
    */

@@ -99,8 +99,9 @@ export class Client {
    * @returns {() => void} stops listening
    */
   /**
+   * @template {string} Other
    * @overload
-   * @param {string} event
+   * @param {Other extends keyof ClientEvents ? never : Other} event
    * @param {(data: any, from: string | null, message: Message) => void} listener
    * @returns {() => void} stops listening
    */

@@ -7,7 +7,7 @@ import { Negotiation } from "./negotiation.js";
 import { Path } from "./path.js";
 import { Patience } from "./patience.js";
 
-/** @import { ConnectOptions, PeerConnectionOptions } from "./types.js" */
+/** @import { Options, PeerConnectionOptions } from "./types.js" */
 
 /** Peer connection to the server, and each that replaces it. */
 export class Link {
@@ -28,7 +28,7 @@ export class Link {
   #reopening;
 
   /**
-   * @param {Required<ConnectOptions> & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
+   * @param {Options & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
    * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
    * @param {{
    *   tell: (event: string, data: any) => boolean,
@@ -79,6 +79,14 @@ export class Link {
     this.#resting = null;
     this.#patience.forget();
     this.renew();
+  }
+
+  /**
+   * @param {string} label
+   * @returns {RTCDataChannel | undefined}
+   */
+  openChannel(label) {
+    return this.channels.open(label);
   }
 
   /**

@@ -1,4 +1,15 @@
-// Page around the client: its address, its own code, and what happens to it and to its network.
+// Page around the client: its address, its own code, and what happens to it and to its network. Workers and Node, which
+// have no page, lack some of it.
+
+/**
+ * Makes an address absolute, as seen from the page.
+ *
+ * @param {string | URL} url
+ * @returns {URL}
+ */
+export function absolute(url) {
+  return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+}
 
 /**
  * Reports changes that connections notice only after a while: the network is back or another one, the page is visible
@@ -8,11 +19,12 @@
  * @param {(network: boolean) => void} changed gets whether it is about the network
  */
 export function whenAwake(signal, changed) {
-  addEventListener("online", () => changed(true), { signal });
-  addEventListener("pageshow", ({ persisted }) => persisted && changed(true), { signal });
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed(false), { signal });
+  const { document, navigator } = globalThis;
+  globalThis.addEventListener?.("online", () => changed(true), { signal });
+  globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && changed(true), { signal });
+  document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed(false), { signal });
   // Not available in every browser; it also reports mere changes of speed.
-  const network = /** @type {any} */ (navigator).connection;
+  const network = /** @type {any} */ (navigator)?.connection;
   let kind = network?.type;
   network?.addEventListener?.(
     "change",
@@ -41,8 +53,17 @@ export function harmless(run) {
   try {
     run();
   } catch (error) {
-    reportError(error);
+    if (typeof reportError === "function") reportError(error);
+    else queueMicrotask(() => rethrow(error));
   }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {never}
+ */
+function rethrow(error) {
+  throw error;
 }
 
 /** Interval of looks at the clock, and its lead after the computer has slept, in ms. */

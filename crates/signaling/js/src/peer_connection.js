@@ -9,6 +9,7 @@ export class PeerConnection {
    *   readonly connection: RTCPeerConnection,
    *   readonly state: RTCPeerConnectionState,
    *   readonly closed: boolean,
+   *   openChannel(label: string): RTCDataChannel | undefined,
    *   close(): void,
    *   retry(): void,
    * }} link
@@ -30,6 +31,16 @@ export class PeerConnection {
   /** Whether it was closed for good. */
   get closed() {
     return this.#link.closed;
+  }
+
+  /**
+   * Returns the data channel with this label, if it is open.
+   *
+   * @param {string} label
+   * @returns {RTCDataChannel | undefined}
+   */
+  openChannel(label) {
+    return this.#link.openChannel(label);
   }
 
   /** Closes the connection for good, here and on the server. */

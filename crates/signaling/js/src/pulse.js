@@ -1,5 +1,7 @@
 // Signs of life of the server, on one WebSocket after the other.
 
+/** @import { WebSocketLike } from "./types.js" */
+
 /** Pings to the server, and the time that it takes to say anything. */
 export class Pulse {
   /** Whether a regular ping is unanswered. */
@@ -13,20 +15,20 @@ export class Pulse {
 
   /**
    * @param {number} interval milliseconds from one ping to the next
-   * @param {(socket: WebSocket) => void} unanswered
+   * @param {(socket: WebSocketLike) => void} unanswered
    */
   constructor(interval, unanswered) {
     this.#interval = interval;
     this.#unanswered = unanswered;
   }
 
-  /** @param {WebSocket} socket */
+  /** @param {WebSocketLike} socket */
   start(socket) {
     this.#asked = false;
     this.#heartbeat = setInterval(() => {
       // The browser answers the server's pings silently, so a dead path shows only if the client pings too.
       if (this.#asked) return this.#unanswered(socket);
-      if (socket.readyState !== WebSocket.OPEN) return;
+      if (socket.readyState !== OPEN) return;
       this.#asked = true;
       socket.send("ping");
     }, this.#interval);
@@ -42,12 +44,12 @@ export class Pulse {
   /**
    * Gives the server a short time to say something, unless it has been given that already.
    *
-   * @param {WebSocket} socket
+   * @param {WebSocketLike} socket
    * @param {boolean} joined whether the server answers pings
    */
   probe(socket, joined) {
     if (this.#probe !== undefined) return;
-    if (joined && socket.readyState === WebSocket.OPEN) socket.send("ping");
+    if (joined && socket.readyState === OPEN) socket.send("ping");
     this.#probe = setTimeout(() => this.#unanswered(socket), PROBE_TIME);
   }
 
@@ -58,5 +60,7 @@ export class Pulse {
   }
 }
 
+/** State of a WebSocket that is open. */
+export const OPEN = 1;
 /** How long the server may take to answer after a possible change of the network, in ms. */
 const PROBE_TIME = 3_000;

@@ -5,9 +5,10 @@ import { Backlog } from "./backlog.js";
 import { MAX_BUFFERED, STABLE } from "./bounds.js";
 import { CallboardError, closed, queueFull, serverError } from "./errors.js";
 import { parse } from "./frames.js";
-import { Pulse } from "./pulse.js";
+import { absolute } from "./page.js";
+import { OPEN, Pulse } from "./pulse.js";
 
-/** @import { ConnectOptions, State, StateDetail } from "./types.js" */
+/** @import { Options, State, StateDetail, WebSocketLike } from "./types.js" */
 
 /** WebSocket that is opened, reopened when it is lost, and that tracks whether the client has joined. */
 export class Socket {
@@ -15,7 +16,7 @@ export class Socket {
   state = "connecting";
   /** Settles with the first attempt. @type {Promise<void>} */
   first;
-  /** @type {WebSocket | null} */
+  /** @type {WebSocketLike | null} */
   #socket = null;
   /** @type {{ token: string, milliseconds: number } | null} resume token of this connection, and its grace period */
   #resume = null;
@@ -40,7 +41,7 @@ export class Socket {
 
   /**
    * @param {string | URL} url
-   * @param {Required<ConnectOptions>} options
+   * @param {Options} options
    * @param {{
    *   state: (state: State, detail: StateDetail) => void,
    *   joined: (data: any) => void,
@@ -49,7 +50,7 @@ export class Socket {
    * }} events
    */
   constructor(url, options, events) {
-    this.#url = new URL(url, document.baseURI);
+    this.#url = absolute(url);
     this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
     this.#options = options;
     this.#events = events;
@@ -110,18 +111,21 @@ export class Socket {
 
   /** Returns the socket if it can take messages now, else null. */
   #takes() {
-    return this.state === "open" && this.#socket?.readyState === WebSocket.OPEN ? this.#socket : null;
+    return this.state === "open" && this.#socket?.readyState === OPEN ? this.#socket : null;
   }
 
   #open() {
     const url = new URL(this.#url);
     if (this.#resume) url.searchParams.set("resume", this.#resume.token);
-    const socket = new WebSocket(url, this.#options.protocols);
+    /** @type {WebSocketLike} */
+    const socket = new (this.#options.WebSocket ?? WebSocket)(url, this.#options.protocols);
     this.#socket = socket;
     this.#farewell = null;
     this.#opened = false;
     socket.onopen = () => (this.#opened = true);
     socket.onmessage = ({ data }) => this.#socket === socket && this.#received(data);
+    // An error is followed by a close event, which says more; some classes throw an error that nobody listens to.
+    socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
     const tooLong = "the server does not let us in";
     this.#timer = setTimeout(() => this.#lost(socket, UNANSWERED, tooLong, true), this.#options.joinTimeout);
@@ -162,7 +166,7 @@ export class Socket {
   }
 
   /**
-   * @param {WebSocket} socket
+   * @param {WebSocketLike} socket
    * @param {number} code
    * @param {string} reason
    * @param {boolean} [ours] whether this client has closed it

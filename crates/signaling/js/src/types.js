@@ -17,7 +17,21 @@
  * @property {number} [joinTimeout] longest time from opening the WebSocket to having joined the room, in ms. Default:
  *   10,000
  * @property {number} [heartbeat] interval of the client's pings to the server, in ms. Default: 15,000
+ * @property {WebSocketClass} [WebSocket] class of WebSockets, for a platform that has none. Default: that of the platform
  */
+/** @typedef {new (url: URL, protocols?: string | string[]) => WebSocketLike} WebSocketClass such as that of npm's `ws` */
+/**
+ * @typedef {object} WebSocketLike what the client uses of a WebSocket
+ * @property {number} readyState
+ * @property {number} bufferedAmount
+ * @property {((event: any) => any) | null} onopen
+ * @property {((event: any) => any) | null} onmessage gets a text as a string
+ * @property {((event: any) => any) | null} onclose
+ * @property {((event: any) => any) | null} onerror
+ * @property {(text: string) => void} send
+ * @property {(code?: number) => void} close
+ */
+/** @typedef {Required<Omit<ConnectOptions, "WebSocket">> & Pick<ConnectOptions, "WebSocket">} Options with defaults */
 /**
  * @typedef {object} PeerConnectionOptions
  * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] media to send: a stream, with all its

@@ -1,0 +1,355 @@
+/**
+ * Joins a room. Connections that are lost later are reopened, but if this first one fails, the caller gets the error at
+ * once.
+ *
+ * @param {string | URL} url of the room's WebSocket; may be relative, and may have `http:` instead of `ws:`
+ * @param {ConnectOptions} [options]
+ * @returns {Promise<Client>} resolves when the room has admitted the client
+ * @throws {CallboardError} `could_not_join_room`: the room has rejected the client; `details` say why. `refused`: there
+ *   is no WebSocket; browsers do not show the HTTP status to a page, so the cause may be 401 or 404 as well as an
+ *   unreachable server. `timeout`: there was no answer.
+ */
+export function connect(url: string | URL, options?: ConnectOptions): Promise<Client>;
+/**
+ * Error with a `code`: one of those documented below, or that of a server's error: its description as in
+ * `no_such_peer`.
+ */
+export class CallboardError extends Error {
+    /**
+     * @param {string} code
+     * @param {string} message
+     * @param {any} [details]
+     */
+    constructor(code: string, message: string, details?: any);
+    code: string;
+    details: any;
+}
+/**
+ * Error of a call that the other side has answered with an error, which is in `error`, such as `unknown_function`. Its
+ * `code` is `hook_error`. For `invalid_args`, `details` hold the index of the `argument`, from 0, and in `detail` what
+ * was expected; for the function's own errors, what it has given.
+ */
+export class HookError extends CallboardError {
+    /**
+     * @param {string} error
+     * @param {{ argument?: any, detail?: any, details?: any }} [frame]
+     */
+    constructor(error: string, { argument, detail, details }?: {
+        argument?: any;
+        detail?: any;
+        details?: any;
+    });
+    error: string;
+}
+/** Peer connection to the server, and each that replaces it. Created by {@link Client#openPeerConnection}. */
+export class PeerConnection {
+    /**
+     * @param {{
+     *   readonly connection: RTCPeerConnection,
+     *   readonly state: RTCPeerConnectionState,
+     *   readonly closed: boolean,
+     *   openChannel(label: string): RTCDataChannel | undefined,
+     *   close(): void,
+     *   retry(): void,
+     * }} link
+     */
+    constructor(link: {
+        readonly connection: RTCPeerConnection;
+        readonly state: RTCPeerConnectionState;
+        readonly closed: boolean;
+        openChannel(label: string): RTCDataChannel | undefined;
+        close(): void;
+        retry(): void;
+    });
+    /** The browser's current peer connection: another one after a loss for good. */
+    get connection(): RTCPeerConnection;
+    /** State of the current connection; `new` while a lost one is being replaced, `failed` after `webrtc_gave_up`. */
+    get state(): RTCPeerConnectionState;
+    /** Whether it was closed for good. */
+    get closed(): boolean;
+    /**
+     * Returns the data channel with this label, if it is open.
+     *
+     * @param {string} label
+     * @returns {RTCDataChannel | undefined}
+     */
+    openChannel(label: string): RTCDataChannel | undefined;
+    /** Closes the connection for good, here and on the server. */
+    close(): void;
+    /** Tries again, after `webrtc_gave_up`. */
+    retry(): void;
+    #private;
+}
+/** A member of a room. Created by {@link connect}. */
+export class Client {
+    /**
+     * Implements {@link connect}.
+     *
+     * @param {string | URL} url
+     * @param {ConnectOptions} options
+     * @returns {Promise<Client>}
+     */
+    static join(url: string | URL, options: ConnectOptions): Promise<Client>;
+    /**
+     * @param {string | URL} url
+     * @param {ConnectOptions} options
+     */
+    constructor(url: string | URL, options: ConnectOptions);
+    /** Number of frames and messages that were not understood, and were ignored. */
+    malformed: number;
+    /** Id of this peer in the room. Changes with `rejoined`. */
+    get peerId(): string;
+    /**
+     * The other members of the room: their public metadata by their ids.
+     *
+     * @returns {ReadonlyMap<string, PeerMetadata>}
+     */
+    get peers(): ReadonlyMap<string, PeerMetadata>;
+    /** @returns {State} */
+    get state(): State;
+    /**
+     * Adds a listener to one of {@link ClientEvents}, or to a message of the application by its name.
+     *
+     * @template {keyof ClientEvents} Name
+     * @overload
+     * @param {Name} event
+     * @param {(...told: ClientEvents[Name]) => void} listener
+     * @returns {() => void} stops listening
+     */
+    on<Name extends keyof ClientEvents>(event: Name, listener: (...told: ClientEvents[Name]) => void): () => void;
+    /**
+     * @template {string} Other
+     * @overload
+     * @param {Other extends keyof ClientEvents ? never : Other} event
+     * @param {(data: any, from: string | null, message: Message) => void} listener
+     * @returns {() => void} stops listening
+     */
+    on<Other extends string>(event: Other extends keyof ClientEvents ? never : Other, listener: (data: any, from: string | null, message: Message) => void): () => void;
+    /**
+     * Sends a message through the room. While there is no connection, the message is queued.
+     *
+     * @param {string} event
+     * @param {any} [data] any JSON
+     * @param {string | string[]} [to] all other members, one peer, or several
+     * @returns {void}
+     * @throws {CallboardError} `queue_full`: too many messages are queued. `too_large`: the server has closed a
+     *   connection over a smaller one. `closed`
+     */
+    send(event: string, data?: any, to?: string | string[]): void;
+    /**
+     * Opens a peer connection to the server. It is reopened automatically whenever it is lost, until it is closed.
+     *
+     * @param {PeerConnectionOptions} [options]
+     * @returns {PeerConnection}
+     * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
+     */
+    openPeerConnection({ media, channels, iceServers }?: PeerConnectionOptions): PeerConnection;
+    /**
+     * Adds a data channel to the peer connection, and to each that replaces it.
+     *
+     * @param {string} label
+     * @param {RTCDataChannelInit} [init]
+     * @returns {() => void} closes it
+     * @throws {CallboardError} `channel_exists`
+     */
+    channel(label: string, init?: RTCDataChannelInit): () => void;
+    /**
+     * Sends to the peer's code on the server: over the data channel with this label if it is open, else over the
+     * WebSocket. When one takes over from the other, messages may overtake each other.
+     *
+     * @param {string} label
+     * @param {string} text
+     * @returns {void}
+     * @throws {CallboardError} `queue_full`: the other side reads too slowly, or too many messages are queued.
+     *   `too_large`: the data channel takes no message as large as this. `closed`
+     */
+    sendData(label: string, text: string): void;
+    /**
+     * Calls a function of the server: over the data channel `events` if it is open, else over the WebSocket.
+     *
+     * A call is sent once and never again, because the server may have run it. If its data channel is lost, the answer
+     * comes over the WebSocket; if that is lost, after the session was resumed. If the session cannot be resumed, or
+     * nothing can be sent in the first place, the call fails with `disconnected`.
+     *
+     * @param {string} plugin
+     * @param {string} fn
+     * @param {any[]} [args]
+     * @param {{ timeout?: number, signal?: AbortSignal }} [options] `timeout` in ms: 10,000
+     * @returns {Promise<any>}
+     * @throws {HookError} the server's error
+     * @throws {CallboardError} `timeout`, `disconnected`, `closed`; if the signal is aborted, its reason. After a timeout
+     *   or an abort the server is told to cancel the call.
+     */
+    call(plugin: string, fn: string, args?: any[], { timeout, signal }?: {
+        timeout?: number;
+        signal?: AbortSignal;
+    }): Promise<any>;
+    /**
+     * Registers a function that the server may call. Its result is the answer, and an exception becomes an error's text.
+     *
+     * @param {string} fn
+     * @param {(...args: any[]) => any} handler may be async
+     * @returns {() => void} removes it
+     */
+    register(fn: string, handler: (...args: any[]) => any): () => void;
+    /** Leaves the room for good. No listener is called after the `state` that reports it. */
+    close(): void;
+    #private;
+}
+export type ConnectOptions = {
+    /**
+     * WebSocket subprotocols to offer
+     */
+    protocols?: string | string[] | undefined;
+    /**
+     * longest wait before the first attempt to reconnect, in ms; doubles with each.
+     * Default: 250
+     */
+    firstDelay?: number | undefined;
+    /**
+     * longest wait before any attempt, in ms; Firefox adds its own for WebSockets.
+     * Default: 10,000
+     */
+    longestDelay?: number | undefined;
+    /**
+     * attempts in a row that may fail before the client gives up. Default: no limit, because
+     * trying costs nothing while there is no network or no server
+     */
+    attempts?: number | undefined;
+    /**
+     * attempts in a row that a reachable server may refuse before the client gives up.
+     * Default: 20
+     */
+    refusals?: number | undefined;
+    /**
+     * messages kept while there is no connection. Default: 256
+     */
+    queue?: number | undefined;
+    /**
+     * longest time from opening the WebSocket to having joined the room, in ms. Default:
+     * 10,000
+     */
+    joinTimeout?: number | undefined;
+    /**
+     * interval of the client's pings to the server, in ms. Default: 15,000
+     */
+    heartbeat?: number | undefined;
+    /**
+     * class of WebSockets, for a platform that has none. Default: that of the platform
+     */
+    WebSocket?: WebSocketClass | undefined;
+};
+/**
+ * such as that of npm's `ws`
+ */
+export type WebSocketClass = new (url: URL, protocols?: string | string[]) => WebSocketLike;
+/**
+ * what the client uses of a WebSocket
+ */
+export type WebSocketLike = {
+    readyState: number;
+    bufferedAmount: number;
+    onopen: ((event: any) => any) | null;
+    /**
+     * gets a text as a string
+     */
+    onmessage: ((event: any) => any) | null;
+    onclose: ((event: any) => any) | null;
+    onerror: ((event: any) => any) | null;
+    send: (text: string) => void;
+    close: (code?: number) => void;
+};
+/**
+ * with defaults
+ */
+export type Options = Required<Omit<ConnectOptions, "WebSocket">> & Pick<ConnectOptions, "WebSocket">;
+export type PeerConnectionOptions = {
+    /**
+     * media to send: a stream, with all its
+     * tracks except those whose transceiver the page has stopped, or a function that sets up each new peer connection (a
+     * lost one is replaced by a new one)
+     */
+    media?: MediaStream | ((connection: RTCPeerConnection) => void) | undefined;
+    /**
+     * data channels beside `events`, by label
+     */
+    channels?: Record<string, RTCDataChannelInit> | undefined;
+    /**
+     * STUN and TURN servers
+     */
+    iceServers?: RTCIceServer[] | undefined;
+};
+/**
+ * a message of the application
+ */
+export type Message = {
+    event: string;
+    data: any;
+    /**
+     * the sender's peer id, verified by the server; null: the server itself
+     */
+    from: string | null;
+    to: "all" | string[];
+};
+/**
+ * public metadata of a peer, as the application on the server has
+ * set it; empty if it has set none
+ */
+export type PeerMetadata = Readonly<Record<string, any>>;
+/**
+ * of the connection to the server
+ */
+export type State = "connecting" | "open" | "waiting" | "closed";
+/**
+ * `code`: close code of the WebSocket
+ */
+export type StateDetail = {
+    reason: string;
+    code?: number;
+    delay?: number;
+};
+/**
+ * arguments of listeners, by event
+ */
+export type ClientEvents = {
+    joined: [peer: string, metadata: PeerMetadata];
+    left: [peer: string];
+    /**
+     * the room failed and was restarted; `joined` and `left` have already reported what has
+     * changed
+     */
+    room_restarted: [];
+    /**
+     * the WebSocket was lost and reopened; nothing else has changed
+     */
+    resumed: [];
+    /**
+     * the connection was lost; the client has joined again, as a
+     * new peer
+     */
+    rejoined: [peerId: string, previous: string];
+    /**
+     * any message of the application, also one named like an event here
+     */
+    message: [message: Message];
+    /**
+     * an error that the server reports; also `gave_up` and `webrtc_gave_up`:
+     * something has failed repeatedly in the same way, and is not tried any more; `details` say what
+     */
+    error: [error: CallboardError];
+    state: [state: State, detail: StateDetail];
+    /**
+     * state of the peer connection, also of
+     * each new one; with the reason why the last one is replaced, if the server has given one
+     */
+    webrtc: [state: RTCPeerConnectionState, detail?: {
+        reason: string;
+    }];
+    track: [event: RTCTrackEvent];
+    channel_open: [label: string];
+    channel_closed: [label: string];
+    data: [message: {
+        channel: string;
+        data: string | ArrayBuffer;
+    }];
+};
