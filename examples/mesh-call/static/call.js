@@ -60,8 +60,10 @@ async function join() {
     synthetic: new URLSearchParams(location.search).has("synthetic"),
     label: credentials()?.username ?? "",
   });
+  const opened = await opening;
+  // Whoever joins again meanwhile waits for the same camera.
   if (!media) {
-    media = await opening;
+    media = opened;
     view.showLocal(media);
     applyToggles();
   }

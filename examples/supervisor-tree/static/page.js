@@ -100,7 +100,7 @@ function again() {
 }
 
 function heard(channel, data) {
-  let said = null;
+  let said;
   try { said = JSON.parse(data); } catch { return; }
   if (typeof said !== "object" || said === null) return;
   if (channel === "chat") chat.heard(said, client?.peerId ?? "");

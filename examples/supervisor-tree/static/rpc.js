@@ -24,7 +24,8 @@ export class Rpc {
     if (!client) return;
     const args = ARGUMENTS[hook] ?? [];
     const began = performance.now();
-    let [outcome, words] = ["ok", ""];
+    let outcome = "ok";
+    let words;
     try {
       words = JSON.stringify(await client.call("demo", hook, args));
     } catch (error) {

@@ -89,7 +89,7 @@ class Tree {
 
   async #inject(node, fault) {
     const { path } = node;
-    let refusal = null;
+    let refusal;
     switch (fault) {
       case "unplug":
         this.#recoveries.injected("websocket", fault);
