@@ -72,6 +72,19 @@ pub fn python() -> PathBuf {
     })
 }
 
+/// Returns the folder of the npm packages that the tests of the client for browsers use, which `integration-tests/run`
+/// installs.
+///
+/// # Panics
+///
+/// When it is not there, with a hint how to install it.
+pub fn node_modules() -> PathBuf {
+    let folder = cache().map(|cache| cache.join("client/node_modules"));
+    folder.filter(|folder| folder.is_dir()).unwrap_or_else(|| {
+        panic!("the client's npm packages are missing: run ./integration-tests/run")
+    })
+}
+
 /// Returns a TCP port on which no program listens, another one each time. The test has the network to itself, and the
 /// port is outside the kernel's ephemeral range (32,768 and more), so it stays free.
 ///
