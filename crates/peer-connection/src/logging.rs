@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use callboard_supervision::without_log_subject;
 use log::{Level, LevelFilter, Log, Metadata, Record, SetLoggerError};
 use tokio::time::Instant as Clock;
 
@@ -69,7 +70,9 @@ impl<L: Log> RateLimitedLog<L> {
         };
         for Count { target, level, more } in counts {
             let text = format_args!("{more} more lines of this kind in the last minutes");
-            self.to.log(&Record::builder().level(level).target(&target).args(text).build());
+            let record = &Record::builder().level(level).target(&target).args(text).build();
+            // Lines of several connections are counted together.
+            without_log_subject(|| self.to.log(record));
         }
         if goes_on {
             self.to.log(record);

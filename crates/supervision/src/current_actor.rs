@@ -14,6 +14,7 @@ use actix::prelude::*;
 
 use crate::error::StartError;
 use crate::exit::ExitReason;
+use crate::log_subject::{self, LogSubject};
 use crate::policy::StartInfo;
 use crate::tree::{ActorRecord, InstanceId};
 use crate::watchdog::{self, PollGuard};
@@ -143,15 +144,32 @@ pub fn has_panicked() -> bool {
 
 /// Returns who runs on this thread: the path of the actor that is being polled or made, or the name given to the call.
 pub(crate) fn who() -> Option<String> {
-    let making = MAKING.try_with(|making| making.borrow().clone()).ok().flatten();
-    let record = making.or_else(|| {
-        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
-        current?.record.clone()
-    });
-    let path = record.map(|record| record.path.to_string());
+    let path = record().map(|record| record.path.to_string());
     path.or_else(|| {
         NAME.try_with(|name| name.borrow().as_deref().map(str::to_owned)).ok().flatten()
     })
+}
+
+/// Returns the actor that is being polled or made on this thread.
+pub(crate) fn record() -> Option<Arc<ActorRecord>> {
+    let making = MAKING.try_with(|making| making.borrow().clone()).ok().flatten();
+    making.or_else(|| {
+        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
+        current?.record.clone()
+    })
+}
+
+/// Returns the actor that a log line is about which is written now, on this thread: the one whose code runs or, in the
+/// lines of this crate, the one whose end, panic or blocked thread is reported. For loggers, within
+/// [`Log::log`](log::Log::log).
+///
+/// ```
+/// use callboard_supervision::log_subject;
+///
+/// assert_eq!(log_subject(), None, "no actor runs here");
+/// ```
+pub fn log_subject() -> Option<LogSubject> {
+    log_subject::set().unwrap_or_else(|| record().map(|record| record.subject()))
 }
 
 /// Guard of a call outside actors that has a name; restores the thread's previous name when it is dropped.

@@ -85,9 +85,11 @@ mod fault;
 mod instance;
 mod instance_task;
 mod lock;
+mod log_subject;
 mod monitor;
 mod node;
 mod panic_hook;
+mod path;
 mod policy;
 mod reporter;
 mod spawn;
@@ -102,13 +104,15 @@ pub use crate::core::ChildCounts;
 pub use arbiter::{ArbiterPool, Placement};
 pub use catch::{catch_panic, catch_panics};
 pub use child_ref::ChildRef;
-pub use current_actor::{Exit, StartReport, defer_start, has_panicked, report_depth};
+pub use current_actor::{Exit, StartReport, defer_start, has_panicked, log_subject, report_depth};
 pub use driver::{Core, Drive, Driver};
 pub use error::*;
 pub use exit::ExitReason;
 pub use fault::Fault;
+pub use log_subject::{LogSubject, without_log_subject};
 pub use monitor::{Down, MonitorId, MonitorRef, link, monitor};
 pub use panic_hook::{PanicReports, install_panic_hook};
+pub use path::ActorPath;
 pub use policy::{
     AutoShutdown, Backoff, ChildId, ChildKind, ChildPolicy, Flags, Restart, Shutdown, StartInfo,
     Strategy,
@@ -116,4 +120,4 @@ pub use policy::{
 pub use spawn::spawn;
 pub use spec::{ChildSpec, SupervisorSpec};
 pub use supervisor_ref::{ChildInfo, StartedChild, SupervisorRef};
-pub use tree::{ActorPath, Event, InstanceId, Lifecycle, Status, TreeSnapshot};
+pub use tree::{Event, InstanceId, Lifecycle, Status, TreeSnapshot};

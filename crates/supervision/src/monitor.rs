@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::lock::lock;
+use crate::log_subject::LogSubject;
 use crate::policy::{DEFAULT_SHUTDOWN, Shutdown};
 use crate::tree::{ActorRecord, InstanceId};
 
@@ -147,6 +148,13 @@ impl Name {
         match self {
             Self::Record(record) => record.path.to_string().into(),
             Self::Type(name) => (*name).into(),
+        }
+    }
+
+    pub(crate) fn subject(&self) -> Option<LogSubject> {
+        match self {
+            Self::Record(record) => Some(record.subject()),
+            Self::Type(_) => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::exit::panic_text;
 use crate::lock::lock;
+use crate::log_subject::{self, LogSubject};
 use crate::{current_actor, watchdog};
 
 /// Installs a panic hook for the whole process that reports panics in supervised actors: the actor's path, the message,
@@ -103,7 +104,7 @@ struct PlaceState {
 
 #[derive(Debug)]
 enum Job {
-    Panic { place: Place, line: String, frames: Option<Backtrace> },
+    Panic { place: Place, line: String, frames: Option<Backtrace>, subject: Option<LogSubject> },
     Flush(SyncSender<()>),
 }
 
@@ -145,7 +146,12 @@ impl Shared {
         if wanted && !captured {
             line.push_str(" (its frames are written when it panics there again)");
         }
-        let sent = self.jobs.try_send(Job::Panic { place: place.clone(), line, frames });
+        let sent = self.jobs.try_send(Job::Panic {
+            place: place.clone(),
+            line,
+            frames,
+            subject: current_actor::log_subject(),
+        });
         let mut places = lock(&self.places);
         let state = places.entry(place).or_default();
         match sent {
@@ -165,8 +171,8 @@ impl Shared {
                 .first()
                 .map_or(LONG, |(until, _)| until.saturating_duration_since(Instant::now()));
             match jobs.recv_timeout(next) {
-                Ok(Job::Panic { place, line, frames }) => {
-                    write(&line);
+                Ok(Job::Panic { place, line, frames, subject }) => {
+                    log_subject::under(subject, || write(&line));
                     recent.push((Instant::now() + QUIET, place));
                     if let Some(frames) = frames {
                         let named = {

@@ -5,9 +5,10 @@ use actix::prelude::*;
 use crate::child_ref::Slot;
 use crate::instance::{self, InstanceParams};
 use crate::monitor::{ControlBlock, Name};
+use crate::path::ActorPath;
 use crate::policy::{ChildKind, DEFAULT_SHUTDOWN, START_TIMEOUT};
 use crate::reporter::{InstanceReporter, ReportTarget};
-use crate::tree::{ActorPath, ActorRecord, Tree};
+use crate::tree::{ActorRecord, Tree};
 
 /// Starts an actor without a supervisor on the current thread. The actor can be [monitored](crate::monitor) and
 /// [linked](crate::link), and can [exit](crate::Exit) with a reason.

@@ -14,12 +14,13 @@ use crate::instance_task::MakeActor;
 use crate::lock::lock;
 use crate::monitor::{ControlBlock, Name};
 use crate::node::Node;
+use crate::path::ActorPath;
 use crate::policy::{ChildId, ChildKind, Shutdown};
 use crate::reporter::{InstanceReporter, ReportTarget};
 use crate::spec::{ChildSpec, SupervisorSpec};
 use crate::supervisor::Supervisor;
 use crate::supervisor_ref::SupervisorRef;
-use crate::tree::{ActorPath, ActorRecord, Tree};
+use crate::tree::{ActorRecord, Tree};
 
 impl ChildSpec {
     /// Creates the specification of a supervisor. `make` returns its flags and start list anew for each instance.

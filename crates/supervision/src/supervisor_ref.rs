@@ -14,10 +14,11 @@ use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::monitor::{self, ControlBlock, Down, MonitorRef, Order};
 use crate::node::Node;
+use crate::path::ActorPath;
 use crate::policy::{ChildId, ChildPolicy, Shutdown, StartInfo};
 use crate::spec::ChildSpec;
 use crate::supervisor::{Ask, AskToTerminate, Inject, Supervisor, status};
-use crate::tree::{ActorPath, Event, InstanceId, Status, TreeSnapshot};
+use crate::tree::{Event, InstanceId, Status, TreeSnapshot};
 
 /// Handle of a supervisor by its name: leads to its current instance. Cheap to clone, usable from any thread.
 #[derive(Clone)]

@@ -15,51 +15,9 @@ use tokio::time::Instant;
 use crate::error::StartError;
 use crate::exit::ExitReason;
 use crate::lock::lock;
+use crate::log_subject::{self, LogSubject};
+use crate::path::ActorPath;
 use crate::policy::{ChildId, ChildKind, Flags};
-
-/// Path of an actor: the names from the root of a tree to it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ActorPath(Arc<[ChildId]>);
-
-impl ActorPath {
-    pub(crate) fn root(id: ChildId) -> Self {
-        Self(Arc::new([id]))
-    }
-
-    pub(crate) fn join(&self, id: &ChildId) -> Self {
-        Self(self.0.iter().chain([id]).cloned().collect())
-    }
-
-    /// Returns the names, the root's first.
-    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.0.iter().map(|id| &**id)
-    }
-
-    /// Returns the last name.
-    pub fn name(&self) -> &str {
-        self.last()
-    }
-
-    pub(crate) fn last(&self) -> &ChildId {
-        self.0.last().expect("a path begins with the root's name")
-    }
-}
-
-impl fmt::Display for ActorPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, name) in self.names().enumerate() {
-            let slash = if index == 0 { "" } else { "/" };
-            write!(f, "{slash}{name}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for ActorPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
 
 /// Id of one instance of an actor; unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -280,6 +238,11 @@ impl ActorRecord {
         Arc::new(Self { path, tree, kind, type_name, depth, state, changes })
     }
 
+    /// Returns what log lines about this actor are about.
+    pub(crate) fn subject(&self) -> LogSubject {
+        LogSubject { path: self.path.clone(), type_name: self.type_name }
+    }
+
     pub(crate) fn set_status(&self, status: Status) {
         lock(&self.state).status = status;
     }
@@ -316,6 +279,11 @@ impl ActorRecord {
     }
 
     fn log(&self, instance: InstanceId, what: &Lifecycle, at_shutdown: bool) {
+        // Its supervisor may be the one that reports.
+        log_subject::under(Some(self.subject()), || self.write(instance, what, at_shutdown));
+    }
+
+    fn write(&self, instance: InstanceId, what: &Lifecycle, at_shutdown: bool) {
         match what {
             what if at_shutdown => log::debug!("{} {instance} {what:?}", self.path),
             Lifecycle::Down(reason) if reason.is_abnormal() => {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use crate::lock::lock;
+use crate::log_subject;
 use crate::monitor::{self, Name};
 use crate::tree::{ActorRecord, InstanceId};
 
@@ -134,11 +135,13 @@ impl ThreadActivity {
     fn report(&self, finding: Finding) {
         match finding {
             Finding::Blocked(name, instance, time) => {
-                log::error!(
-                    "{} has blocked the thread {} for {time:?}: nothing else goes on there",
-                    name.text(),
-                    self.thread
-                );
+                log_subject::under(name.subject(), || {
+                    log::error!(
+                        "{} has blocked the thread {} for {time:?}: nothing else goes on there",
+                        name.text(),
+                        self.thread
+                    );
+                });
                 if let Name::Record(record) = name {
                     record.blocked(InstanceId::numbered(instance), time);
                 }
