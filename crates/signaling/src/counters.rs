@@ -103,6 +103,11 @@ const ALL: [(Count, &str); COUNTS] = [
 ];
 const COUNTS: usize = 19;
 
+/// Type of a room as an actor, which is private in its crate.
+pub(crate) const ROOM: &str = "callboard_room_supervisor::actor::RoomActor";
+/// Beginning of the types of peers as actors.
+pub(crate) const PEER: &str = "callboard_signaling::actor::PeerActor<";
+
 impl Counters {
     /// Counts an event that the WebSockets do not count themselves.
     pub(crate) fn add(&self, count: Count) {
@@ -143,15 +148,11 @@ impl MetricSource for Counters {
     }
 
     fn actors(&self) -> Vec<ActorKind> {
-        let rooms = ActorKind {
-            name: "rooms",
-            help: "Rooms that run",
-            type_name: "callboard_room_supervisor::actor::RoomActor",
-        };
+        let rooms = ActorKind { name: "rooms", help: "Rooms that run", type_name: ROOM };
         let peers = ActorKind {
             name: "peers",
             help: "Peers that run, also while their clients are away",
-            type_name: "callboard_signaling::actor::PeerActor<",
+            type_name: PEER,
         };
         vec![rooms, peers]
     }

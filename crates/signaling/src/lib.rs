@@ -100,7 +100,9 @@ mod actor;
 mod control;
 mod control_event;
 mod counters;
+mod health_check;
 mod json;
+mod json_log;
 mod limits;
 mod options;
 mod peer;
@@ -123,6 +125,8 @@ pub use callboard_websocket::{
     body_within, connections_ended, http_service, https_service, on_connect, tls, tune,
 };
 pub use counters::{Count, Counters};
+pub use health_check::{HealthCheckError, check_health};
+pub use json_log::json_log_line;
 pub use limits::Limits;
 pub use options::PeerOptions;
 #[cfg(feature = "webrtc")]
