@@ -13,6 +13,7 @@ use callboard_peer_connection::*;
 use callboard_signaling::{Place, Run, body_within};
 use clap::Parser;
 use example_pages::options::{Network, Web};
+use example_pages::process::Process;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -33,6 +34,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     web: Web,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
 }
 
 struct Server {
@@ -45,7 +49,7 @@ struct Server {
 }
 
 /// Serves the page until SIGINT or SIGTERM.
-pub(crate) async fn serve(Cli { listen, network, web }: Cli) -> Result<(), Error> {
+pub(crate) async fn serve(Cli { listen, network, web, .. }: Cli) -> Result<(), Error> {
     let connections = PeerConnections::start(network.options()).await?;
     // One answer over HTTP must contain all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };

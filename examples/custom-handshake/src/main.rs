@@ -9,6 +9,7 @@ mod chaos;
 mod pinning;
 mod recorder;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -17,6 +18,7 @@ use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::handshake::*;
 use callboard_transport::mux::InterfaceFilter;
 use clap::Parser;
+use example_pages::process::{LogFormat, log_by_default};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
@@ -54,13 +56,18 @@ fn handshakes(word: &str) -> Result<Pair, Error> {
 }
 
 #[actix::main]
-async fn main() -> Result<(), Error> {
-    example_pages::log_by_default("error");
+async fn main() -> Result<ExitCode, Error> {
     let _panics = callboard_supervision::install_panic_hook();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some("browser") = words.first().map(String::as_str) {
-        return browser::serve(browser::Cli::parse_from(words)).await;
+        let cli = browser::Cli::parse_from(words);
+        if let Some(code) = cli.process.begin("error") {
+            return Ok(code);
+        }
+        browser::serve(cli).await?;
+        return Ok(ExitCode::SUCCESS);
     }
+    log_by_default("error", LogFormat::Text);
     let all =
         || ["psk", "dtls", "plain", "pinning", "chaos", "recorder"].map(str::to_owned).to_vec();
     for word in if words.is_empty() { all() } else { words } {
@@ -69,7 +76,7 @@ async fn main() -> Result<(), Error> {
         let said = talk(ours, theirs).await?;
         println!("{word}: {said:?} after {:?}", began.elapsed());
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One side and its events.

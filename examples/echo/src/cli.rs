@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use example_pages::options::{Network, Web};
+use example_pages::process::Process;
 
 /// A peer connection on the server that sends back what a browser sends: messages, sound and pictures.
 #[derive(Debug, Parser)]
@@ -16,4 +17,7 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) web: Web,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
 }

@@ -4,6 +4,7 @@ mod cli;
 mod pages;
 
 use std::collections::HashMap;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -19,9 +20,11 @@ use crate::cli::Cli;
 use crate::pages::Server;
 
 #[actix_web::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    example_pages::log_by_default("info");
-    let Cli { listen, network, web } = Cli::parse();
+async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let Cli { listen, network, web, process } = Cli::parse();
+    if let Some(code) = process.begin("info") {
+        return Ok(code);
+    }
     let connections = PeerConnections::start(network.options()).await?;
     // One answer over HTTP must contain all candidates.
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
@@ -38,7 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for address in http.addrs() {
         println!("listening on http://{address}");
     }
-    Ok(run.serve(http).await?)
+    run.serve(http).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Returns the server's answer to a browser's offer.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use example_pages::options::{IceServers, Web};
+use example_pages::process::Process;
 
 /// Browsers in a call, each connected to each other, that find one another through this server.
 ///
@@ -14,7 +15,8 @@ use example_pages::options::{IceServers, Web};
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// Where to listen; port 0 takes a free one, printed in the first line of output
+    /// Where to listen; port 0 takes a free one, printed in the first line of output. A socket that the process
+    /// inherits (LISTEN_FDS) takes its place
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
@@ -35,6 +37,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) ice_servers: IceServers,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
 
     /// How long connections may take to finish after SIGINT or SIGTERM
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]

@@ -1,7 +1,7 @@
 //! The HTTP server as a supervised actor: it stops when the server ends, and stops the server when it is stopped.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ use crate::peer::Caller;
 /// Contents and address of the site.
 pub(crate) struct Site {
     pub(crate) listen: SocketAddr,
+    /// Socket that the process has inherited, in place of that address. It stays open while the site is restarted.
+    pub(crate) inherited: Option<TcpListener>,
     pub(crate) tls: Option<ServerConfig>,
     pub(crate) config: Arc<Config>,
     pub(crate) ice_servers: Arc<Vec<IceServer>>,
@@ -67,9 +69,12 @@ impl Site {
         };
         let server =
             tune(HttpServer::new(app)).disable_signals().shutdown_timeout(self.drain.as_secs());
-        let (scheme, server) = match &self.tls {
-            Some(tls) => ("https", server.bind_rustls_0_23(self.listen, tls.clone())?),
-            None => ("http", server.bind(self.listen)?),
+        let inherited = self.inherited.as_ref().map(TcpListener::try_clone).transpose()?;
+        let (scheme, server) = match (&self.tls, inherited) {
+            (Some(tls), Some(socket)) => ("https", server.listen_rustls_0_23(socket, tls.clone())?),
+            (Some(tls), None) => ("https", server.bind_rustls_0_23(self.listen, tls.clone())?),
+            (None, Some(socket)) => ("http", server.listen(socket)?),
+            (None, None) => ("http", server.bind(self.listen)?),
         };
         self.listen = server.addrs().first().copied().unwrap_or(self.listen);
         let line = format!("listening on {scheme}://{}", self.listen);

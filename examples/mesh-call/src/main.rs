@@ -8,6 +8,7 @@ mod pages;
 mod peer;
 mod room;
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use callboard_room_supervisor::{RoomOptions, Rooms};
 use callboard_signaling::{PeerOptions, Run, Signaling, tls};
 use callboard_supervision::{Flags, SupervisorSpec};
 use clap::Parser;
+use example_pages::process::inherited_listener;
 use rustls::ServerConfig;
 
 use crate::cli::Cli;
@@ -26,7 +28,13 @@ use crate::room::MeshRoom;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    example_pages::log_by_default("info");
+    let inherited = match inherited_listener() {
+        Ok(inherited) => inherited,
+        Err(error) => return usage(&error),
+    };
+    if let Some(code) = cli.process.begin("info") {
+        return code;
+    }
     let config = match Config::read(cli.config.as_deref()) {
         Ok(config) => Arc::new(config),
         Err(error) => return usage(&error),
@@ -40,7 +48,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     // The system has ended when its error is printed, so that nothing is printed after it.
-    let served = actix::System::new().block_on(serve(cli, config, tls));
+    let served = actix::System::new().block_on(serve(cli, config, tls, inherited));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -50,7 +58,12 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(cli: Cli, config: Arc<Config>, tls: Option<ServerConfig>) -> std::io::Result<()> {
+async fn serve(
+    cli: Cli,
+    config: Arc<Config>,
+    tls: Option<ServerConfig>,
+    inherited: Option<TcpListener>,
+) -> std::io::Result<()> {
     let run = Run::new()?;
     let rooms = rooms(&config);
     let options = PeerOptions::<Caller>::new(Arc::clone(&config), rooms.clone()).auth_first(true);
@@ -59,7 +72,9 @@ async fn serve(cli: Cli, config: Arc<Config>, tls: Option<ServerConfig>) -> std:
     let ice_servers = Arc::new(cli.ice_servers.list);
     let proxies = cli.web.trusted_proxies();
     let listen = cli.listen;
-    let site = Site { listen, tls, config, ice_servers, signaling, proxies, drain, told: false };
+    let told = false;
+    let site =
+        Site { listen, inherited, tls, config, ice_servers, signaling, proxies, drain, told };
     // The site needs the rooms: when they fail, it is restarted after them.
     let tree = SupervisorSpec::new(Flags::rest_for_one().intensity(3, Duration::from_secs(10)))
         .child(rooms.child_spec("rooms"))

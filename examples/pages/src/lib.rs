@@ -1,6 +1,8 @@
-//! Shared parts of the examples' pages: their HTTP answers, and the mesh of media between browsers.
+//! Shared parts of the examples: their command lines and processes, their HTTP answers, and the mesh of media between
+//! browsers.
 
 pub mod options;
+pub mod process;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
@@ -8,21 +10,9 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpRequest, HttpResponse};
-use callboard_peer_connection::RateLimitedLog;
 use callboard_transport::gather::IceServer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-
-/// Sets up logging to stderr by `RUST_LOG`, or else by this filter, without actix-http's line for each malformed
-/// request: any client may send any number of them. Messages of the protocol libraries about a peer's packets are
-/// limited to a few lines of a kind in a minute, and a count.
-pub fn log_by_default(filter: &str) {
-    let filter = format!("{filter},actix_http::h1::dispatcher=off");
-    let filter = env_logger::Env::default().default_filter_or(filter);
-    let logger = env_logger::Builder::from_env(filter).build();
-    let most = logger.filter();
-    RateLimitedLog::new(logger).also("actix_http").install(most).expect("the only logger");
-}
 
 /// Static file of a page.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use example_pages::options::{Network, Web};
+use example_pages::process::Process;
 
 /// A call through this server, and beside it the supervision tree that carries it, with fault injection.
 ///
@@ -13,7 +14,7 @@ use example_pages::options::{Network, Web};
 #[command(version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Where to listen [default: 127.0.0.1:8080, and with --headless any free port]; port 0 takes a free one, printed
-    /// in the first line of output
+    /// in the first line of output. A socket that the process inherits (LISTEN_FDS) takes its place
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
 
@@ -27,6 +28,9 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) network: Network,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
 
     /// Draw the tree in this terminal, as long as the server runs
     #[arg(long, conflicts_with = "headless")]

@@ -1,7 +1,7 @@
 //! The HTTP server as a supervised actor: it stops when the server ends, and takes the server with it when it fails.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,10 +23,26 @@ use tokio::task::JoinHandle;
 use crate::guest::Guest;
 use crate::pages;
 
+/// Where a site listens.
+#[derive(Clone)]
+pub(crate) struct Listen {
+    pub(crate) address: SocketAddr,
+    /// Socket that the process has inherited. It stays open while the site is restarted.
+    inherited: Option<Arc<TcpListener>>,
+}
+
+impl Listen {
+    /// Listens on the socket, if the process has inherited one, or else at the address.
+    pub(crate) fn new(address: SocketAddr, inherited: Option<TcpListener>) -> io::Result<Self> {
+        let address = inherited.as_ref().map_or(Ok(address), TcpListener::local_addr)?;
+        Ok(Self { address, inherited: inherited.map(Arc::new) })
+    }
+}
+
 /// Contents and address of the site.
 #[derive(Clone)]
 pub(crate) struct Site {
-    listen: SocketAddr,
+    listen: Listen,
     signaling: Signaling<Guest>,
     admin: Admin,
     ice_servers: Arc<Vec<IceServer>>,
@@ -46,7 +62,7 @@ struct Kept {
 
 impl Site {
     pub(crate) fn new(
-        listen: SocketAddr,
+        listen: Listen,
         signaling: Signaling<Guest>,
         admin: Admin,
         ice_servers: Vec<IceServer>,
@@ -78,7 +94,9 @@ impl Site {
                     // The server before was told to end.
                     _ = before.await;
                 }
-                site.open().map_err(|error| StartError::failed(format!("{}: {error}", site.listen)))
+                site.open().map_err(|error| {
+                    StartError::failed(format!("{}: {error}", site.listen.address))
+                })
             }
         });
         // A user who injects a fault waits for the restart.
@@ -104,8 +122,11 @@ impl Site {
         let known = self.kept().address;
         let server = tune(HttpServer::new(app)).disable_signals();
         let server = server.shutdown_timeout(DRAIN.as_secs()).workers(WORKERS);
-        let server = server.bind(known.unwrap_or(self.listen))?;
-        let address = server.addrs().first().copied().unwrap_or(self.listen);
+        let server = match &self.listen.inherited {
+            Some(socket) => server.listen(socket.try_clone()?)?,
+            None => server.bind(known.unwrap_or(self.listen.address))?,
+        };
+        let address = server.addrs().first().copied().unwrap_or(self.listen.address);
         let line = format!("listening on http://{address}/");
         if known.is_some() {
             log::info!("{line} again")

@@ -12,12 +12,15 @@ mod process;
 mod room;
 mod watch;
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use callboard_signaling::Run;
 use clap::Parser;
+use example_pages::process::inherited_listener;
 
 use crate::cli::Cli;
+use crate::http::Listen;
 use crate::operator::Operator;
 use crate::process::Server;
 
@@ -25,29 +28,41 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = cli.watch || cli.headless;
     let filter = if quiet { "off" } else { "info" };
-    example_pages::log_by_default(filter);
+    let inherited = match inherited_listener() {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(&error),
+    };
+    if let Some(code) = cli.process.begin(filter) {
+        return code;
+    }
     // The system has ended when its error is printed, so that nothing is printed after it.
-    let served = actix::System::new().block_on(serve(cli));
+    let served = actix::System::new().block_on(serve(cli, inherited));
     match served {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("supervisor-tree: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&*error),
     }
 }
 
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("supervisor-tree: {error}");
+    ExitCode::FAILURE
+}
+
 /// Runs the server; returns whether all actors into which faults were injected have recovered in time.
-async fn serve(cli: Cli) -> Result<bool, Box<dyn std::error::Error>> {
+async fn serve(
+    cli: Cli,
+    inherited: Option<TcpListener>,
+) -> Result<bool, Box<dyn std::error::Error>> {
     let run = Run::new()?;
-    let operator = Operator::new(cli.address(), cli.admin_token.as_deref());
+    let listen = Listen::new(cli.address(), inherited)?;
+    let operator = Operator::new(listen.address, cli.admin_token.as_deref());
     if operator == Operator::Nobody {
         log::warn!(
             "access to the tree is off: clients of other machines can reach this address, and there is no --admin-token"
         );
     }
-    let server = Server::start(cli.address(), operator, &cli.web, &cli.network).await?;
+    let server = Server::start(listen, operator, &cli.web, &cli.network).await?;
     if cli.watch {
         // The task ends with the process.
         drop(actix::spawn(watch::watch(server.admin.clone(), server.address)));

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use crate::guest::{Guest, NAME};
 use crate::hold::Hold;
 use crate::hooks::hooks;
-use crate::http::{DRAIN, Site};
+use crate::http::{DRAIN, Listen, Site};
 use crate::operator::Operator;
 use crate::room::{MAX_PEERS, RESTARTS, rooms};
 
@@ -62,7 +62,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; then no part runs any more.
     pub(crate) async fn start(
-        listen: SocketAddr,
+        listen: Listen,
         operator: Operator,
         web: &Web,
         network: &Network,
@@ -89,7 +89,7 @@ impl Server {
     async fn start_on(
         tree: &SupervisorRef,
         connections: &PeerConnections,
-        listen: SocketAddr,
+        listen: Listen,
         operator: Operator,
         (web, network): (&Web, &Network),
     ) -> Result<Self, ServerError> {
