@@ -12,6 +12,10 @@ fn the_readme_shows_the_program_as_it_is_in_under_sixty_lines() {
 
     assert!(readme.contains(program), "copy examples/own-room/src/main.rs into README.md");
     assert!(program.lines().count() < 60);
+    let blocks = readme.split("```rust\n").skip(1).map(|block| block.split("```").next().unwrap());
+    for block in blocks {
+        assert!(program.contains(block), "not a part of examples/own-room/src/main.rs:\n{block}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! [`Peer`](signaling::Peer):
 //!
 //! ```no_run
-//! use actix_web::{App, HttpRequest, HttpServer};
+//! use actix_web::{App, HttpServer};
 //! use callboard::prelude::*;
 //!
 //! struct Quiz;
@@ -21,12 +21,6 @@
 //!
 //! impl Peer for Player {
 //!     type Options = ();
-//!
-//!     fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
-//!         let metadata = request.query_string().into();
-//!         let room = request.match_info().query("room").to_owned();
-//!         Ok(JoinRequest { metadata, room, ..JoinRequest::default() })
-//!     }
 //!
 //!     async fn on_init(_: &InitContext, auth: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
 //!         if auth.metadata == "open=sesame" { Ok(Self.into()) } else { Err("who are you?".into()) }

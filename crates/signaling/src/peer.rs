@@ -15,18 +15,23 @@ use crate::server_peer::EndReason;
 
 /// The behaviour of the peers behind one WebSocket route; the value is one peer's state.
 ///
-/// Only [`parse_request`](Self::parse_request) and [`on_init`](Self::on_init) must be written. A peer that panics in
+/// Only [`on_init`](Self::on_init) must be written. A peer that panics in
 /// [`on_receive`](Self::on_receive) is restarted once, from [`on_init`](Self::on_init), while its connection stays open
 /// and no other peer notices; after a second panic the client is closed with 1011.
 pub trait Peer: Send + Unpin + Sized + 'static {
     /// Custom options that [`on_init`](Self::on_init) gets: set in [`PeerOptions`](crate::PeerOptions).
     type Options: Clone + Send + Sync + 'static;
 
-    /// Takes credentials, metadata and the room's name from the request that opens the WebSocket.
+    /// Takes credentials, metadata and the room's name from the request that opens the WebSocket. Default: the room is
+    /// the route's `{room}`, the metadata is the query string as it was sent, and there are no credentials.
     ///
     /// # Errors
-    /// The request is answered with 400, and the detail.
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection>;
+    /// The request is answered with 400, and the detail. The default fails on a route without `{room}`.
+    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
+        let room = request.match_info().get("room").ok_or("this address names no room")?;
+        let metadata = request.query_string().into();
+        Ok(JoinRequest { metadata, room: room.to_owned(), ..JoinRequest::default() })
+    }
 
     /// Authenticates the client, and creates its peer. May take up to
     /// [`PeerOptions::init_timeout`](crate::PeerOptions::init_timeout).
@@ -193,4 +198,43 @@ pub struct PeerContext {
     pub peer_id: PeerId,
     /// Client of the peer; keep a clone to talk to it later.
     pub client: PeerRef,
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    struct Guest;
+
+    impl Peer for Guest {
+        type Options = ();
+
+        async fn on_init(
+            _: &InitContext,
+            _: &AuthData,
+            (): &(),
+        ) -> Result<PeerInit<Self>, Rejection> {
+            Ok(Self.into())
+        }
+    }
+
+    #[test]
+    fn by_default_the_room_is_the_paths_and_the_metadata_is_the_query() {
+        let request =
+            TestRequest::with_uri("/socket/hall?name=J%C3%BCrgen&open").param("room", "hall");
+        let expected = JoinRequest {
+            room: "hall".to_owned(),
+            metadata: "name=J%C3%BCrgen&open".into(),
+            ..JoinRequest::default()
+        };
+        assert_eq!(Guest::parse_request(&request.to_http_request()), Ok(expected));
+    }
+
+    #[test]
+    fn by_default_an_address_without_a_room_is_refused() {
+        let request = TestRequest::with_uri("/socket").to_http_request();
+        assert!(Guest::parse_request(&request).is_err());
+    }
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 /// An actix-web app that runs on the test's thread until this is dropped.
 ///
 /// ```
-/// use actix_web::{App, HttpRequest};
+/// use actix_web::App;
 /// use callboard_client::{ClientEvent, ClientOptions, Recipients};
 /// use callboard_room_supervisor::*;
 /// use callboard_signaling::*;
@@ -30,10 +30,6 @@ use tokio::task::JoinHandle;
 /// # struct Guest;
 /// # impl Peer for Guest {
 /// #     type Options = ();
-/// #     fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
-/// #         let room = request.match_info().query("room").to_owned();
-/// #         Ok(JoinRequest { room, ..JoinRequest::default() })
-/// #     }
 /// #     async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
 /// #         Ok(Self.into())
 /// #     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::{App, HttpRequest};
+use actix_web::App;
 use callboard_client::{ClientEvent, ClientOptions, ClientState, ConnectError, Recipients};
 use callboard_room_supervisor::*;
 use callboard_signaling::*;
@@ -23,11 +23,6 @@ struct Guest;
 
 impl Peer for Guest {
     type Options = ();
-
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
-        let room = request.match_info().query("room").to_owned();
-        Ok(JoinRequest { room, ..JoinRequest::default() })
-    }
 
     async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
         Ok(Self.into())

@@ -1,7 +1,7 @@
 //! A quiz for ten: a room that says how many play, and a peer that keeps its client from giving the solution away.
 use std::time::Duration;
 
-use actix_web::{App, HttpRequest, HttpServer, middleware::from_fn};
+use actix_web::{App, HttpServer, middleware::from_fn};
 use callboard::prelude::*;
 use callboard::signaling::body_within;
 
@@ -23,12 +23,6 @@ struct Player;
 
 impl Peer for Player {
     type Options = ();
-
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
-        let metadata = request.query_string().into();
-        let room = request.match_info().query("room").to_owned();
-        Ok(JoinRequest { metadata, room, ..JoinRequest::default() })
-    }
 
     async fn on_init(
         _: &InitContext,

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use actix::System;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard_peer_connection::messages::{AddTrack, CreateDataChannel};
 use callboard_peer_connection::{
     DataChannelMessage, LocalTrack, PeerConnectionHandle, PeerConnections, PeerConnectionsOptions,
@@ -18,8 +18,8 @@ use callboard_room_supervisor::{
 };
 use callboard_signaling::rpc::HookContext;
 use callboard_signaling::{
-    Hooks, InitContext, JoinRequest, Limits, Origins, Peer, PeerContext, PeerInit, PeerOptions,
-    Rate, Signaling, WebRtc, WebRtcLimits, client_script, tune,
+    Hooks, InitContext, Limits, Origins, Peer, PeerContext, PeerInit, PeerOptions, Rate, Signaling,
+    WebRtc, WebRtcLimits, client_script, tune,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
@@ -227,12 +227,6 @@ static ONCE: AtomicBool = AtomicBool::new(false);
 
 impl Peer for Guest {
     type Options = ();
-
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
-        let room = request.match_info().query("room").to_owned();
-        let metadata = request.query_string().into();
-        Ok(JoinRequest { room, metadata, ..JoinRequest::default() })
-    }
 
     async fn on_init(
         _: &InitContext,

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use actix_web::{App, HttpRequest, HttpServer, web};
+use actix_web::{App, HttpServer, web};
 use callboard_room_supervisor::{
     AuthData, OutboxLimits, Rejection, Room, RoomContext, RoomOptions, Rooms,
 };
@@ -25,11 +25,6 @@ struct Guest;
 
 impl Peer for Guest {
     type Options = ();
-
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
-        let room = request.match_info().query("room").to_owned();
-        Ok(JoinRequest { room, ..JoinRequest::default() })
-    }
 
     async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
         Ok(Self.into())

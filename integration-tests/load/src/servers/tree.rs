@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use actix_web::{App, HttpRequest, HttpServer};
+use actix_web::{App, HttpServer};
 use callboard_admin::Admin;
 use callboard_peer_connection::{DataChannelMessage, PeerConnections, PeerConnectionsOptions};
 use callboard_room_supervisor::{AuthData, OutboxLimits, RoomOptions, Rooms};
@@ -19,11 +19,6 @@ struct Echo;
 
 impl Peer for Echo {
     type Options = ();
-
-    fn parse_request(request: &HttpRequest) -> Result<JoinRequest, Rejection> {
-        let room = request.match_info().query("room").to_owned();
-        Ok(JoinRequest { room, ..JoinRequest::default() })
-    }
 
     async fn on_init(_: &InitContext, _: &AuthData, (): &()) -> Result<PeerInit<Self>, Rejection> {
         Ok(Self.into())
