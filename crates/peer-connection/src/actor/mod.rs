@@ -45,8 +45,6 @@ pub struct PeerConnection {
     owner_queue: OwnerQueue,
     /// Whether it settles once the waiting packets have been handled.
     settling: bool,
-    /// Whether a timer runs that looks at a slow owner again.
-    looking_again: bool,
     batch: Batch,
     /// Number of messages and packets that were written and not yet let out.
     written: usize,
@@ -101,7 +99,6 @@ impl PeerConnection {
             handshake: HandshakeSlot::default(),
             owner_queue: OwnerQueue::new(id, owner, settings.max_unread),
             settling: false,
-            looking_again: false,
             batch: Batch::default(),
             written: 0,
             loss: None,
@@ -165,19 +162,13 @@ impl PeerConnection {
         self.handshake.start(&self.host.supervisor, self.id.to_string(), spec, ctx);
     }
 
-    /// Delivers later what the owner had no room for: the owner does not say when it has room again.
-    fn look_again(&mut self, ctx: &mut Context<Self>) {
-        if !self.owner_queue.is_behind() || std::mem::replace(&mut self.looking_again, true) {
-            return;
-        }
-        ctx.run_later(LOOK_AGAIN, |this, ctx| {
-            this.looking_again = false;
-            if this.owner_queue.flush() {
-                this.look_again(ctx);
-            } else {
-                this.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
-            }
-        });
+    /// Delivers what the owner has no room for, as it handles the events before.
+    fn wait_for_owner(&mut self, ctx: &mut Context<Self>) {
+        let Some(handled) = self.owner_queue.wait_for_room() else { return };
+        ctx.spawn(handled.into_actor(self).map(|(), this, ctx| {
+            this.owner_queue.room_found();
+            this.settle(ctx);
+        }));
     }
 }
 
@@ -249,7 +240,7 @@ impl Drive<Session> for PeerConnection {
         if !has_owner && !self.driver.core().is_closed() {
             return self.drive(ctx, |session, now| session.close(now, CloseReason::Closed));
         }
-        self.look_again(ctx);
+        self.wait_for_owner(ctx);
         self.schedule(ctx);
     }
 }
@@ -365,8 +356,5 @@ impl Handler<Down> for PeerConnection {
 const COMPONENT: ComponentId = ComponentId(1);
 /// Mailbox capacity, for the application's commands; it waits for each, or gets an error that there is no room.
 const MAILBOX: usize = 1_024;
-/// Time after which an owner that had no room is tried again: often enough for a mailbox of 16 and 10,000 messages a
-/// second.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Most messages and packets that are let out together: as many datagrams as one call takes.
 const WRITTEN: usize = 64;
