@@ -35,6 +35,8 @@ struct Line {
     promised: bool,
     /// Whether the first frame is the opening one of a socket that has not taken it.
     opening: bool,
+    /// Actor that is told of the close.
+    watcher: Option<Recipient<OutboxClosed>>,
 }
 
 /// Number of a socket of a client: each new socket has a higher number.
@@ -141,6 +143,11 @@ impl CloseFrame {
 #[derive(Clone, Copy, Debug, Message, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct MailWaiting;
+
+/// Notice that a client's connection is being closed, for good ([`Outbox::watch`]).
+#[derive(Clone, Copy, Debug, Message, PartialEq, Eq)]
+#[rtype(result = "()")]
+pub struct OutboxClosed;
 
 /// Item that a client's socket takes out of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -269,16 +276,32 @@ impl Outbox {
 
     /// Closes the connection after all earlier frames. The first reason counts.
     pub fn close(&self, close: CloseFrame) {
-        {
+        let watcher = {
             let mut line = self.line();
             if self.closed.set(close).is_err() {
                 return;
             }
             line.tell();
             self.drop_what_nobody_takes(&mut line);
+            line.watcher.take()
+        };
+        if let Some(watcher) = watcher {
+            // The only one.
+            watcher.do_send(OutboxClosed);
         }
         if let Some(on_close) = &self.on_close {
             on_close(close);
+        }
+    }
+
+    /// Tells this actor, in place of an earlier one, when the connection is closed: at once if it is being closed.
+    pub fn watch(&self, watcher: Recipient<OutboxClosed>) {
+        let mut line = self.line();
+        if self.is_closed() {
+            // One message for this call.
+            watcher.do_send(OutboxClosed);
+        } else {
+            line.watcher = Some(watcher);
         }
     }
 
@@ -362,6 +385,30 @@ mod tests {
         fn handle(&mut self, _: Told, _: &mut Self::Context) -> usize {
             self.0
         }
+    }
+
+    impl Handler<OutboxClosed> for Wire {
+        type Result = ();
+        fn handle(&mut self, _: OutboxClosed, _: &mut Self::Context) {
+            self.0 += 1;
+        }
+    }
+
+    #[actix::test]
+    async fn the_last_watcher_is_told_once_of_the_close_also_when_that_was_before() {
+        let (first, last) = (Wire::default().start(), Wire::default().start());
+        let outbox = Outbox::new(LIMITS);
+
+        outbox.watch(first.clone().recipient());
+        outbox.watch(last.clone().recipient());
+        assert_eq!(last.send(Told).await.unwrap(), 0);
+        outbox.close(CloseFrame::NORMAL);
+        outbox.close(CloseFrame::FAILED);
+        assert_eq!(last.send(Told).await.unwrap(), 1);
+
+        outbox.watch(last.clone().recipient());
+        assert_eq!(last.send(Told).await.unwrap(), 2);
+        assert_eq!(first.send(Told).await.unwrap(), 0, "it was replaced");
     }
 
     const LIMITS: OutboxLimits = OutboxLimits { messages: 2, bytes: 10 };

@@ -79,8 +79,8 @@ mod wake_ups;
 
 pub use auth::{AuthData, PublicMetadata};
 pub use callboard_outbox::{
-    CloseError, CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits,
-    SocketNumber,
+    CloseError, CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosed, OutboxClosedError,
+    OutboxLimits, SocketNumber,
 };
 pub use context::RoomContext;
 pub use error::{

@@ -421,7 +421,10 @@ async fn a_peer_that_leaves_or_is_stopped_takes_its_connection_with_it() {
     }
 }
 
-struct Controller(mpsc::UnboundedSender<ServerPeerEvent>);
+struct Controller {
+    told: mpsc::UnboundedSender<ServerPeerEvent>,
+    kept: Option<ServerPeerHandle>,
+}
 
 impl Actor for Controller {
     type Context = Context<Self>;
@@ -431,7 +434,7 @@ impl Handler<ServerPeerEvent> for Controller {
     type Result = ();
 
     fn handle(&mut self, event: ServerPeerEvent, _: &mut Context<Self>) {
-        _ = self.0.send(event);
+        _ = self.told.send(event);
     }
 }
 
@@ -447,13 +450,28 @@ impl Handler<Quit> for Controller {
     }
 }
 
+/// Handle of its server peer, for the controller to keep.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Keep(ServerPeerHandle);
+
+impl Handler<Keep> for Controller {
+    type Result = ();
+
+    fn handle(&mut self, Keep(handle): Keep, _: &mut Context<Self>) {
+        self.kept = Some(handle);
+    }
+}
+
 #[actix::test]
 async fn a_server_peer_needs_neither_websocket_nor_room() {
     let (ours, theirs) = (pool().await, pool().await);
     let (tell, mut told) = mpsc::unbounded_channel();
-    let controller = Controller(tell).start();
-    let peer =
-        ServerPeer::start(ServerPeerOptions::new("alice", ours), controller.clone().recipient());
+    let controller = Controller { told: tell, kept: None }.start();
+    let events = controller.clone().recipient();
+    let handle = ServerPeer::start(ServerPeerOptions::new("alice", ours), events);
+    let peer = handle.addr().clone();
+    controller.send(Keep(handle)).await.unwrap();
     assert_eq!(peer.send(AddCandidate(None)).await.unwrap(), Err(AddCandidateError::NoSession));
     assert_eq!(peer.send(ConnectionState).await.unwrap(), PeerConnectionState::New);
 

@@ -69,7 +69,7 @@ impl<P: Peer> PeerActor<P> {
         let spec = {
             let client = self.context.client.clone();
             let data_rate = self.policy.data_rate;
-            let (peer, controller) = (self.context.peer_id, Controller::supervised(ctx.address()));
+            let (peer, controller) = (self.context.peer_id, Controller::monitored(ctx.address()));
             let spec = ChildSpec::new(id.clone(), move || {
                 let entry = webrtc.enter(peer, client.channels().clone());
                 let options = webrtc.peer_options(peer, configuration.clone(), data_rate);
@@ -127,7 +127,7 @@ impl<P: Peer> PeerActor<P> {
         let child = supervisor.and_then(|node| node.child::<ServerPeer>(&self.server_id()).ok());
         if let Some(server) = child.and_then(|child| child.addr()) {
             // Once per instance.
-            server.do_send(Control(Controller::supervised(ctx.address())));
+            server.do_send(Control(Controller::monitored(ctx.address())));
             self.watch(server, ctx);
         }
     }

@@ -25,7 +25,7 @@ use callboard_peer_connection::{
 };
 use callboard_websocket::Rate;
 
-pub use actor::ServerPeer;
+pub use actor::{ServerPeer, ServerPeerHandle};
 pub use channels::{EVENTS, SendToChannelError};
 pub use webrtc::{WebRtc, WebRtcSession};
 

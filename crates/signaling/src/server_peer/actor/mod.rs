@@ -19,14 +19,16 @@ use callboard_peer_connection::{
 };
 use callboard_room_supervisor::Outbox;
 use callboard_supervision::{Exit, ExitReason, has_panicked};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::channels::Channels;
 use super::limits::{Account, DataVerdict, cost, origin, sections};
 use super::*;
 use crate::peer_ref::PeerRef;
-use controller::Watch;
+pub use controller::ServerPeerHandle;
 pub(crate) use controller::{Control, Controller};
+use controller::{Lifeline, Watch};
 use offering::Offering;
 
 /// The WebRTC peer of one user.
@@ -36,6 +38,8 @@ pub struct ServerPeer {
     options: ServerPeerOptions,
     controller: Controller,
     watch: Watch,
+    /// Lifeline to its handle, until it has started.
+    lifeline: Option<Lifeline>,
     account: Account,
     connection: Option<PeerConnectionHandle>,
     /// Session id in the origin of the offer that the peer connection has answered.
@@ -54,9 +58,13 @@ pub struct ServerPeer {
 }
 
 impl ServerPeer {
-    /// Creates a server peer that sends its events to `controller`.
-    pub fn new(options: ServerPeerOptions, controller: Recipient<ServerPeerEvent>) -> Self {
-        Self::controlled_by(options, controller.into())
+    /// Creates a server peer that sends its events to `controller` and ends with it, for a supervisor. The controller
+    /// must have been started by a supervisor or by [`spawn`](callboard_supervision::spawn), which report its end.
+    pub fn new<A>(options: ServerPeerOptions, controller: &Addr<A>) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<ServerPeerEvent>,
+    {
+        Self::controlled_by(options, Controller::monitored(controller.clone()))
     }
 
     /// Creates a server peer of this controller.
@@ -66,6 +74,7 @@ impl ServerPeer {
             options,
             controller,
             watch: Watch::default(),
+            lifeline: None,
             account,
             connection: None,
             origin: None,
@@ -79,9 +88,16 @@ impl ServerPeer {
         }
     }
 
-    /// Starts it beside the current actor, without a supervisor: it ends together with its controller.
-    pub fn start(options: ServerPeerOptions, controller: Recipient<ServerPeerEvent>) -> Addr<Self> {
-        callboard_supervision::spawn(Self::new(options, controller))
+    /// Starts one beside the current actor, without a supervisor. It ends when the handle is dropped: keep the handle in
+    /// the controller, and they end together.
+    pub fn start(
+        options: ServerPeerOptions,
+        controller: Recipient<ServerPeerEvent>,
+    ) -> ServerPeerHandle {
+        let (lifeline, handle_dropped) = oneshot::channel();
+        let mut peer = Self::controlled_by(options, Controller::holding_handle(controller));
+        peer.lifeline = Some(handle_dropped);
+        ServerPeerHandle { addr: callboard_supervision::spawn(peer), _lifeline: lifeline }
     }
 
     /// Makes it the server peer of a peer of a route.
@@ -277,6 +293,9 @@ impl Actor for ServerPeer {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         self.watch_controller(ctx);
+        if let Some(lifeline) = self.lifeline.take() {
+            self.hold_lifeline(lifeline, ctx);
+        }
     }
 
     /// Runs also after a panic; its monitors report that.
