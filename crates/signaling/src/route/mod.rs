@@ -24,7 +24,7 @@ use callboard_websocket::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use self::refusal::Refusal;
 use crate::actor::PeerActor;
@@ -309,6 +309,7 @@ async fn reserve<P: Peer>(
     new: impl Fn() -> NewMember,
 ) -> Result<(RoomHandle, Arc<Membership>), ReserveError> {
     let rooms = &route.rooms;
+    let mut missed = 0;
     loop {
         let room = match rooms.lookup(name) {
             Some(room) => room,
@@ -324,11 +325,12 @@ async fn reserve<P: Peer>(
                     // Another request was quicker.
                     Err(StartRoomError::AlreadyStarted) => match rooms.lookup(name) {
                         Some(room) => room,
-                        None => {
-                            // It is closing already.
-                            sleep(RESERVE_RETRY).await;
+                        // It has ended already.
+                        None if missed < ROOMS_MISSED => {
+                            missed += 1;
                             continue;
                         }
+                        None => return Err(ReserveError::Room(StartRoomError::AlreadyStarted)),
                     },
                     Err(error) => return Err(ReserveError::Room(error)),
                 }
@@ -449,8 +451,9 @@ fn panicked(counters: &Counters, callback: &str) -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal")
 }
 
-/// Delay before a closing room is looked up again.
-const RESERVE_RETRY: Duration = Duration::from_millis(10);
+/// Number of rooms that another request may open, and that end, before this one has looked them up. One that is never
+/// found is in a registry of its own.
+const ROOMS_MISSED: u32 = 16;
 /// Delay after which a client should try again when there are too many rooms: some rooms last for minutes, some for a
 /// moment.
 const ROOM_RETRY: Duration = Duration::from_secs(10);
