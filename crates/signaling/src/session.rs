@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_room_supervisor::{CloseFrame, Description, MessageLimits, RoomMessage};
+use callboard_supervision::Core;
 use callboard_websocket::{Rate, RateMeter, RateVerdict};
 use serde_json::{Value, json};
 
@@ -36,12 +37,34 @@ pub(crate) struct Session {
     max_message: usize,
     /// Time of the last input from the client.
     heard: Instant,
-    /// Time of the last heartbeat.
-    beat: Instant,
     /// Number of pings since the last input from the client.
     pings: u32,
     /// Time at which the client was last told that its room is busy.
     told_busy: Option<Instant>,
+    awaits: Awaits,
+    due: Option<Due>,
+}
+
+/// What a session waits for.
+#[derive(Debug)]
+enum Awaits {
+    /// Input from the client, which has a socket; `beat` is the time of the last heartbeat.
+    Input { beat: Instant },
+    /// The client's return with a new socket, until then.
+    Return(Instant),
+    /// A decision of the peer: the client was silent or away for too long.
+    Nothing,
+}
+
+/// Action that is due because time has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Ask the client's socket for an answer.
+    Ping,
+    /// Give up the client's socket, which was silent for too long.
+    GiveUpSocket,
+    /// Give up the client, which was away for too long.
+    GiveUpClient,
 }
 
 /// Action to take.
@@ -56,9 +79,8 @@ pub(crate) enum Act {
     Dropped,
     /// Send the client an error.
     Tell(Description, Value),
-    /// Send the client an error, if there is one, and close.
-    Part(Option<(Description, Value)>, CloseFrame),
-    Ping,
+    /// Send the client an error, and close.
+    Part(Description, Value, CloseFrame),
 }
 
 impl Session {
@@ -69,8 +91,9 @@ impl Session {
         max_message: usize,
     ) -> Self {
         let (meter, told_busy) = Default::default();
-        let (heard, beat, pings) = (now, now, 0);
-        Self { rules, meter, idle_timeout, max_message, heard, beat, pings, told_busy }
+        let (heard, pings) = (now, 0);
+        let (awaits, due) = (Awaits::Input { beat: now }, None);
+        Self { rules, meter, idle_timeout, max_message, heard, pings, told_busy, awaits, due }
     }
 
     /// Handles a text message; `counted` of its bytes were handled as frames.
@@ -91,7 +114,7 @@ impl Session {
     pub(crate) fn read(&self, text: &str) -> Act {
         if self.is_large(text) {
             let details = json!({ "max_bytes": self.max_message });
-            return Act::Part(Some((Description::MessageTooLarge, details)), CloseFrame::TOO_LARGE);
+            return Act::Part(Description::MessageTooLarge, details, CloseFrame::TOO_LARGE);
         }
         match RoomMessage::parse(text, &self.rules.limits) {
             Ok(message) => Act::Forward(message),
@@ -107,10 +130,10 @@ impl Session {
             RateVerdict::Pass => Act::Nothing,
             RateVerdict::Tell => Act::Tell(Description::TooManyMessages, self.rate_details()),
             RateVerdict::Drop => Act::Dropped,
-            RateVerdict::Close => Act::Part(
-                Some((Description::TooManyMessages, self.rate_details())),
-                CloseFrame::TOO_MANY,
-            ),
+            RateVerdict::Close => {
+                let details = self.rate_details();
+                Act::Part(Description::TooManyMessages, details, CloseFrame::TOO_MANY)
+            }
         }
     }
 
@@ -132,35 +155,63 @@ impl Session {
         !told
     }
 
-    /// Handles the client's return with a new socket.
+    /// Handles the client's arrival with a socket, the first or another one.
     pub(crate) fn handle_return(&mut self, now: Instant) {
         self.heard = now;
         self.pings = 0;
+        self.awaits = Awaits::Input { beat: now };
     }
 
-    /// Handles the passage of time.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Act {
+    /// Handles the loss of the client's socket: the client may come back until then.
+    pub(crate) fn handle_away(&mut self, until: Instant) {
+        self.awaits = Awaits::Return(until);
+    }
+
+    fn check_liveness(&mut self, now: Instant, beat: Instant) -> Option<Due> {
         if now.saturating_duration_since(self.heard) >= self.idle_timeout {
-            return Act::Part(None, CloseFrame::SILENT);
+            return Some(Due::GiveUpSocket);
         }
-        let Some(heartbeat) = self.rules.heartbeat else { return Act::Nothing };
-        if now.saturating_duration_since(self.heard.max(self.beat)) < heartbeat {
-            return Act::Nothing;
+        let heartbeat = self.rules.heartbeat?;
+        if now.saturating_duration_since(self.heard.max(beat)) < heartbeat {
+            return None;
         }
-        self.beat = now;
+        self.awaits = Awaits::Input { beat: now };
         if self.pings >= MAX_PINGS {
-            return Act::Part(None, CloseFrame::SILENT);
+            return Some(Due::GiveUpSocket);
         }
         self.pings += 1;
-        Act::Ping
+        Some(Due::Ping)
+    }
+}
+
+impl Core for Session {
+    type Output = Due;
+
+    fn poll_output(&mut self) -> Option<Due> {
+        self.due.take()
     }
 
-    /// Returns when to call [`handle_timeout`](Self::handle_timeout).
-    pub(crate) fn poll_timeout(&self) -> Instant {
-        let idle = self.heard + self.idle_timeout;
-        self.rules
-            .heartbeat
-            .map_or(idle, |heartbeat| idle.min(self.heard.max(self.beat) + heartbeat))
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        match self.awaits {
+            Awaits::Input { beat } => {
+                let idle = self.heard + self.idle_timeout;
+                let heartbeat = self.rules.heartbeat.map(|it| self.heard.max(beat) + it);
+                Some(heartbeat.map_or(idle, |heartbeat| idle.min(heartbeat)))
+            }
+            Awaits::Return(until) => Some(until),
+            Awaits::Nothing => None,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.due = match self.awaits {
+            Awaits::Input { beat } => self.check_liveness(now, beat),
+            Awaits::Return(until) => (now >= until).then_some(Due::GiveUpClient),
+            Awaits::Nothing => None,
+        };
+        if self.due.is_some_and(|due| due != Due::Ping) {
+            self.awaits = Awaits::Nothing;
+        }
     }
 }
 
@@ -195,19 +246,22 @@ mod tests {
         Session::new(now, Arc::new(rules), Duration::from_secs(60), 100)
     }
 
+    fn due(session: &mut Session, at: Instant) -> Option<Due> {
+        session.handle_timeout(at);
+        session.poll_output()
+    }
+
     #[test]
     fn a_client_that_answers_no_ping_is_closed_after_the_second() {
         let start = Instant::now();
         let mut session = session(start);
 
-        assert_eq!(session.poll_timeout(), start + BEAT);
-        assert!(matches!(session.handle_timeout(start + BEAT), Act::Ping));
-        assert!(matches!(session.handle_timeout(start + BEAT), Act::Nothing), "early");
-        assert!(matches!(session.handle_timeout(start + 2 * BEAT), Act::Ping));
-        assert!(matches!(
-            session.handle_timeout(start + 3 * BEAT),
-            Act::Part(None, CloseFrame::SILENT)
-        ));
+        assert_eq!(session.poll_timeout(), Some(start + BEAT));
+        assert_eq!(due(&mut session, start + BEAT), Some(Due::Ping));
+        assert_eq!(due(&mut session, start + BEAT), None, "early");
+        assert_eq!(due(&mut session, start + 2 * BEAT), Some(Due::Ping));
+        assert_eq!(due(&mut session, start + 3 * BEAT), Some(Due::GiveUpSocket));
+        assert_eq!(session.poll_timeout(), None, "once");
     }
 
     #[test]
@@ -217,8 +271,8 @@ mod tests {
 
         session.handle_frame(start + BEAT / 2, 0);
 
-        assert!(matches!(session.handle_timeout(start + BEAT), Act::Nothing));
-        assert_eq!(session.poll_timeout(), start + BEAT / 2 + BEAT);
+        assert_eq!(due(&mut session, start + BEAT), None);
+        assert_eq!(session.poll_timeout(), Some(start + BEAT / 2 + BEAT));
     }
 
     #[test]
@@ -226,11 +280,39 @@ mod tests {
         let start = Instant::now();
         let mut session = session_with(start, None);
 
-        assert!(matches!(session.handle_timeout(start + Duration::from_secs(59)), Act::Nothing));
-        assert!(matches!(
-            session.handle_timeout(start + Duration::from_secs(60)),
-            Act::Part(None, CloseFrame::SILENT)
-        ));
+        assert_eq!(due(&mut session, start + Duration::from_secs(59)), None);
+        assert_eq!(due(&mut session, start + Duration::from_secs(60)), Some(Due::GiveUpSocket));
+    }
+
+    #[test]
+    fn a_client_that_is_away_is_given_up_once_at_the_end_of_its_grace_period() {
+        let start = Instant::now();
+        let mut session = session(start);
+        let until = start + 6 * BEAT;
+
+        session.handle_away(until);
+
+        assert_eq!(session.poll_timeout(), Some(until));
+        assert_eq!(due(&mut session, start + 3 * BEAT), None, "it has no socket to ping");
+        assert_eq!(due(&mut session, until), Some(Due::GiveUpClient));
+        assert_eq!(session.poll_timeout(), None);
+        assert_eq!(due(&mut session, until + BEAT), None);
+    }
+
+    #[test]
+    fn a_client_that_has_come_back_starts_anew() {
+        let start = Instant::now();
+        let mut session = session(start);
+        assert_eq!(due(&mut session, start + BEAT), Some(Due::Ping));
+        session.handle_away(start + 6 * BEAT);
+
+        session.handle_return(start + 5 * BEAT);
+
+        assert_eq!(session.poll_timeout(), Some(start + 6 * BEAT));
+        for beats in 6..8 {
+            assert_eq!(due(&mut session, start + beats * BEAT), Some(Due::Ping));
+        }
+        assert_eq!(due(&mut session, start + 8 * BEAT), Some(Due::GiveUpSocket));
     }
 
     #[test]
@@ -254,7 +336,7 @@ mod tests {
         }
         assert!(matches!(
             session.handle_text(start, "{", 0),
-            Act::Part(Some((Description::TooManyMessages, _)), CloseFrame::TOO_MANY)
+            Act::Part(Description::TooManyMessages, _, CloseFrame::TOO_MANY)
         ));
     }
 
@@ -265,7 +347,7 @@ mod tests {
         let fill = "x".repeat(100);
 
         let text = format!(r#"{{"event":"chat","data":"{fill}","to":"all"}}"#);
-        let Act::Part(Some((Description::MessageTooLarge, details)), CloseFrame::TOO_LARGE) =
+        let Act::Part(Description::MessageTooLarge, details, CloseFrame::TOO_LARGE) =
             session.handle_text(start, &text, 0)
         else {
             panic!("not closed")

@@ -33,10 +33,10 @@ impl<P: Peer> PeerActor<P> {
             }
         }
         #[cfg(feature = "rpc")]
-        if self.session.is_large(text) && self.refuse_large_frame(text) {
+        if self.driver.core().is_large(text) && self.refuse_large_frame(text) {
             return;
         }
-        let act = self.session.read(text);
+        let act = self.driver.core().read(text);
         #[cfg(feature = "rpc")]
         if matches!(act, super::Act::Tell(..)) && self.rpc_of_websocket(text) {
             return;

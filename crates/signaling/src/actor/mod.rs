@@ -16,7 +16,7 @@ use actix::prelude::*;
 use callboard_room_supervisor::{
     CloseFrame, Description, ForwardError, JoinError, Membership, RoomMessage, SocketNumber,
 };
-use callboard_supervision::{catch_panic, has_panicked};
+use callboard_supervision::{Drive, Driver, catch_panic, has_panicked};
 use callboard_websocket::{FromSocket, SocketEvent, SocketLink, ToSocket};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use crate::counters::{Count, Counters};
 use crate::options::Policy;
 use crate::peer::{Peer, PeerContext};
-use crate::session::{Act, Session};
+use crate::session::{Act, Due, Session};
 #[cfg(feature = "webrtc")]
 use server_link::ServerLink;
 
@@ -34,12 +34,10 @@ pub(crate) struct PeerActor<P: Peer> {
     peer: Option<P>,
     context: PeerContext,
     membership: Arc<Membership>,
-    session: Session,
+    driver: Driver<Session>,
     socket_link: Arc<SocketLink>,
     /// None while the client has no socket.
     socket: Option<SocketNumber>,
-    /// Timer of the next liveness check, or of the end of the grace period.
-    alarm: Option<SpawnHandle>,
     counters: Arc<Counters>,
     /// The room has admitted the peer.
     joined: bool,
@@ -67,10 +65,9 @@ impl<P: Peer> PeerActor<P> {
             peer: Some(peer),
             context,
             membership,
-            session,
+            driver: Driver::new(session),
             socket_link,
             socket: None,
-            alarm: None,
             counters,
             joined: false,
             again: false,
@@ -118,21 +115,14 @@ impl<P: Peer> PeerActor<P> {
                 });
                 self.tell(description, &details);
             }
-            Act::Part(description, close) => {
+            Act::Part(description, details, close) => {
                 self.counters.add(match description {
-                    Some((Description::MessageTooLarge, _)) => Count::Invalid,
-                    Some(_) => Count::TooMany,
-                    None => Count::Silent,
+                    Description::MessageTooLarge => Count::Invalid,
+                    _ => Count::TooMany,
                 });
-                if let Some((description, details)) = description {
-                    self.tell(description, &details);
-                }
-                if close != CloseFrame::SILENT || !self.detach_socket(close) {
-                    self.part(ctx, close);
-                }
+                self.tell(description, &details);
+                self.part(ctx, close);
             }
-            // One at a time: the next only after a heartbeat.
-            Act::Ping => self.send_to_socket(ToSocket::Ping),
         }
     }
 
@@ -146,7 +136,7 @@ impl<P: Peer> PeerActor<P> {
             Ok(()) => {}
             Err(ForwardError::TooManyInFlight) => {
                 self.counters.add(Count::TooMany);
-                if self.session.tells_busy(Instant::now().into_std()) {
+                if self.driver.core_mut().tells_busy(Instant::now().into_std()) {
                     self.tell(Description::TooManyMessages, &"the room is busy".into());
                 }
             }
@@ -174,16 +164,25 @@ impl<P: Peer> PeerActor<P> {
             }
         }
     }
+}
 
-    fn wake_in_time(&mut self, ctx: &mut actix::Context<Self>) {
-        let wait = self.session.poll_timeout().saturating_duration_since(Instant::now().into_std());
-        let alarm = ctx.run_later(wait.max(SHORTEST_NAP), |this, ctx| {
-            let act = this.session.handle_timeout(Instant::now().into_std());
-            // Handling it may set another one.
-            this.wake_in_time(ctx);
-            this.act(ctx, act);
-        });
-        self.alarm = Some(alarm);
+impl<P: Peer> Drive<Session> for PeerActor<P> {
+    fn driver(&mut self) -> &mut Driver<Session> {
+        &mut self.driver
+    }
+
+    fn carry_out(&mut self, due: Due, ctx: &mut actix::Context<Self>) {
+        match due {
+            // One at a time: the next only after a heartbeat.
+            Due::Ping => self.send_to_socket(ToSocket::Ping),
+            Due::GiveUpSocket => {
+                self.counters.add(Count::Silent);
+                if !self.detach_socket(CloseFrame::SILENT) {
+                    self.part(ctx, CloseFrame::SILENT);
+                }
+            }
+            Due::GiveUpClient => self.give_up(ctx),
+        }
     }
 }
 
@@ -240,10 +239,9 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
         if self.socket != Some(message.socket) {
             return; // late input of the previous socket
         }
-        let now = Instant::now().into_std();
         let act = match message.event {
             SocketEvent::Text { text, counted } => {
-                match self.session.handle_text(now, &text, counted) {
+                match self.drive(ctx, |session, now| session.handle_text(now, &text, counted)) {
                     Act::Inspect => return self.inspect(&text, ctx),
                     act => act,
                 }
@@ -252,7 +250,7 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
                 if binary {
                     self.counters.add(Count::Binary);
                 }
-                self.session.handle_frame(now, bytes)
+                self.drive(ctx, |session, now| session.handle_frame(now, bytes))
             }
         };
         self.act(ctx, act);
@@ -261,5 +259,3 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
 
 /// Time limit for joining, including the time until the room handles it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Shortest timer, so that a deadline of now does not spin.
-const SHORTEST_NAP: Duration = Duration::from_millis(1);

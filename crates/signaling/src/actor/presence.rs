@@ -2,18 +2,16 @@
 
 use actix::prelude::*;
 use callboard_room_supervisor::CloseFrame;
+use callboard_supervision::Drive;
 use callboard_websocket::{Presence, ToSocket};
-use tokio::time::Instant;
 
 use super::PeerActor;
 use crate::peer::Peer;
+use crate::session::Session;
 
 impl<P: Peer> PeerActor<P> {
     /// Handles a change of where the client is.
     pub(super) fn see(&mut self, ctx: &mut actix::Context<Self>, presence: Presence) {
-        if let Some(alarm) = self.alarm.take() {
-            ctx.cancel_future(alarm);
-        }
         match presence {
             Presence::Here(socket) => {
                 self.socket = Some(socket);
@@ -21,12 +19,11 @@ impl<P: Peer> PeerActor<P> {
                 if self.joined {
                     self.send_to_socket(ToSocket::Flow);
                 }
-                self.session.handle_return(Instant::now().into_std());
-                self.wake_in_time(ctx);
+                self.drive(ctx, Session::handle_return);
             }
             Presence::Away(until) => {
                 self.socket = None;
-                self.give_up_in_time(ctx, until);
+                self.drive(ctx, |session, _| session.handle_away(until.into_std()));
             }
             Presence::Gone => {
                 self.leaving = true;
@@ -35,15 +32,12 @@ impl<P: Peer> PeerActor<P> {
         }
     }
 
-    fn give_up_in_time(&mut self, ctx: &mut actix::Context<Self>, until: Instant) {
-        let wait = until.saturating_duration_since(Instant::now());
-        let alarm = ctx.run_later(wait, move |this, ctx| {
-            if this.socket_link.give_up() {
-                this.see(ctx, Presence::Gone);
-            }
-            // Otherwise the message about the new socket is in the mailbox.
-        });
-        self.alarm = Some(alarm);
+    /// Gives up the client, which has not come back in its grace period.
+    pub(super) fn give_up(&mut self, ctx: &mut actix::Context<Self>) {
+        if self.socket_link.give_up() {
+            self.see(ctx, Presence::Gone);
+        }
+        // Otherwise the message about the new socket is in the mailbox.
     }
 
     /// Gives up the socket of a client that does not answer, and goes on without it if the client may come back.
