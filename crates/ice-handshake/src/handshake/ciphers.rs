@@ -77,50 +77,34 @@ impl<C: ?Sized, const KEY: usize> fmt::Debug for Cipher<C, KEY> {
     }
 }
 
-impl AeadAes128GcmCipher for Cipher<dyn AeadAes128GcmCipher, 16> {
-    fn encrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aad: &[u8],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        let make = |key, encrypt| INNER.aead_aes_128_gcm().create_cipher(key, encrypt);
-        self.made(make).encrypt(iv, aad, input, output)
-    }
+/// Implements a cipher of AES-GCM by the one that is created at the first use.
+macro_rules! at_first_use {
+    ($cipher:ident, $key:literal, $of_provider:ident) => {
+        impl $cipher for Cipher<dyn $cipher, $key> {
+            fn encrypt(
+                &mut self,
+                iv: &[u8; 12],
+                aad: &[u8],
+                input: &[u8],
+                output: &mut [u8],
+            ) -> Result<(), CryptoError> {
+                let make = |key, encrypt| INNER.$of_provider().create_cipher(key, encrypt);
+                self.made(make).encrypt(iv, aad, input, output)
+            }
 
-    fn decrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aads: &[&[u8]],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize, CryptoError> {
-        let make = |key, encrypt| INNER.aead_aes_128_gcm().create_cipher(key, encrypt);
-        self.made(make).decrypt(iv, aads, input, output)
-    }
+            fn decrypt(
+                &mut self,
+                iv: &[u8; 12],
+                aads: &[&[u8]],
+                input: &[u8],
+                output: &mut [u8],
+            ) -> Result<usize, CryptoError> {
+                let make = |key, encrypt| INNER.$of_provider().create_cipher(key, encrypt);
+                self.made(make).decrypt(iv, aads, input, output)
+            }
+        }
+    };
 }
 
-impl AeadAes256GcmCipher for Cipher<dyn AeadAes256GcmCipher, 32> {
-    fn encrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aad: &[u8],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        let make = |key, encrypt| INNER.aead_aes_256_gcm().create_cipher(key, encrypt);
-        self.made(make).encrypt(iv, aad, input, output)
-    }
-
-    fn decrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aads: &[&[u8]],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize, CryptoError> {
-        let make = |key, encrypt| INNER.aead_aes_256_gcm().create_cipher(key, encrypt);
-        self.made(make).decrypt(iv, aads, input, output)
-    }
-}
+at_first_use!(AeadAes128GcmCipher, 16, aead_aes_128_gcm);
+at_first_use!(AeadAes256GcmCipher, 32, aead_aes_256_gcm);
