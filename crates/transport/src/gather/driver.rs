@@ -81,7 +81,6 @@ pub enum TransportEvent {
 ///
 /// It belongs to one thread. Dropping it ends all of them; allocations on TURN servers are released, as far as that
 /// takes no longer than a second.
-/// takes no longer than a second.
 pub struct Transport {
     shared: Rc<Shared>,
     /// Task that serves the gatherer; only with servers.

@@ -88,8 +88,8 @@ impl ServerPeer {
         }
     }
 
-    /// Starts one beside the current actor, without a supervisor. It ends when the handle is dropped: keep the handle in
-    /// the controller, and they end together.
+    /// Starts one beside the current actor, without a supervisor. It ends when the handle is dropped: keep the handle
+    /// in the controller, and they end together.
     pub fn start(
         options: ServerPeerOptions,
         controller: Recipient<ServerPeerEvent>,
