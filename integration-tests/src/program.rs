@@ -165,7 +165,7 @@ fn build() {
     let output = Command::new(env!("CARGO"))
         .args(["build", "--workspace", "--bins", "--test", "stage", "--quiet", "--manifest-path"])
         .arg(&manifest)
-        .args(folder().ends_with("release").then_some("--release"))
+        .args(profile(&folder()))
         .output()
         .expect("cargo starts");
     assert!(
@@ -174,6 +174,12 @@ fn build() {
         String::from_utf8_lossy(&output.stderr)
     );
     _ = BUILD_TIME.set(began.elapsed());
+}
+
+/// Returns the option for the profile whose programs are in this folder, which cargo names after it.
+fn profile(folder: &Path) -> Option<String> {
+    let name = folder.file_name()?.to_str()?;
+    (name != "debug").then(|| format!("--profile={name}"))
 }
 
 /// Returns the folder of the programs: this test is target/PROFILE/deps/NAME-HASH.

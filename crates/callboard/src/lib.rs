@@ -44,7 +44,7 @@
 //! | `webrtc` | no | module `webrtc`: peer connections; clients' WebRTC peers on the server. Builds str0m |
 //! | `rpc` | no | `signaling::rpc`: functions that clients call, and the other way round |
 //! | `admin` | no | module `admin`: the supervision tree over HTTP, fault injection, metrics, health |
-//! | `tls` | no | module `tls`: a certificate that can be replaced while the server runs |
+//! | `tls` | no | connections over TLS; module `tls`: a certificate that can be replaced while the server runs. Builds rustls |
 
 #[cfg(feature = "admin")]
 pub use callboard_admin as admin;

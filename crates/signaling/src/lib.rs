@@ -60,8 +60,9 @@
 //! server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`. With thousands of
 //! mostly idle clients, [`http_service`] instead of `HttpServer` halves what each of them costs.
 //!
-//! Features, both on by default: `webrtc` gives clients a WebRTC peer on the server, and builds str0m; `rpc` lets
-//! clients call functions of the server and the other way round.
+//! Features, all on by default: `webrtc` gives clients a WebRTC peer on the server, and builds str0m; `rpc` lets clients
+//! call functions of the server and the other way round; `tls` is needed by a server that has connections over TLS, and
+//! builds rustls.
 //!
 //! # Rooms and clients from anywhere
 //!
@@ -122,8 +123,10 @@ mod signaling;
 pub use callboard_room_supervisor::{CloseError, Rejection, is_room_name};
 pub use callboard_websocket::{
     Guesses, Origins, OwnPages, Place, Rate, Serve, TrustedProxies, TrustedProxiesError,
-    body_within, connections_ended, http_service, https_service, on_connect, tls, tune,
+    body_within, connections_ended, http_service, on_connect, tune,
 };
+#[cfg(feature = "tls")]
+pub use callboard_websocket::{https_service, tls};
 pub use counters::{Count, Counters};
 pub use health_check::{HealthCheckError, check_health};
 pub use json_log::json_log_line;

@@ -3,6 +3,9 @@
 //! It knows no peer and no room. An application opens a socket with an [`Upgrade`], ties it to an actor of its own by a
 //! [`SocketLink`], and sends through the link's [`Outbox`]. The link survives the socket: with a grace period, the
 //! client may come back with another one. This is the only crate that names actix-web-actors.
+//!
+//! A server that has connections over TLS needs the feature `tls`, which is on by default: also one that calls
+//! [`HttpServer::bind_rustls_0_23`](https://docs.rs/actix-web) itself.
 
 mod admission;
 mod authority;
@@ -26,6 +29,7 @@ mod resume_tokens;
 mod server;
 mod socket;
 mod tcp_connection;
+#[cfg(feature = "tls")]
 pub mod tls;
 mod upgrade;
 mod upgrade_service;
@@ -57,4 +61,6 @@ pub use server::{Serve, tune};
 pub use socket::{OpenedSocket, Upgrade};
 pub use tcp_connection::on_connect;
 pub use upgrade::{UpgradeError, check_upgrade, offer_websocket, whole_seconds};
-pub use upgrade_service::{http_service, https_service};
+pub use upgrade_service::http_service;
+#[cfg(feature = "tls")]
+pub use upgrade_service::https_service;

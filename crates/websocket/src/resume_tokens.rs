@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callboard_outbox::CloseFrame;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 /// Resumption tokens of one route: the valid ones with their links, and those of clients that were closed for good,
@@ -30,8 +29,7 @@ pub struct TokenDigest([u8; 32]);
 impl TokenDigest {
     /// Computes the digest of a token.
     pub fn of(token: &str) -> Self {
-        let digest = digest(&SHA256, token.as_bytes());
-        Self(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+        Self(Sha256::digest(token).into())
     }
 }
 
@@ -45,7 +43,7 @@ impl<T> TokenTable<T> {
     /// Creates a new token for this link, valid until the link [revokes](Self::revoke) it.
     pub(crate) fn issue(&self, link: Weak<T>) -> (String, TokenDigest) {
         let mut secret = [0; SECRET];
-        rand::fill(&mut secret).expect("the operating system has random bytes");
+        getrandom::fill(&mut secret).expect("the operating system has random bytes");
         let token = URL_SAFE_NO_PAD.encode(secret);
         let digest = TokenDigest::of(&token);
         self.lock().good.insert(digest, link);

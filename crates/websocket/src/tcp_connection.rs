@@ -11,6 +11,7 @@ use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use actix::prelude::*;
+#[cfg(feature = "tls")]
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
@@ -20,18 +21,22 @@ use crate::counters::{SocketCount, SocketCounters};
 use crate::open_connections::Open;
 
 /// Counts a connection while it is open, and stores its file descriptor, so that it can be cut. For
-/// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect); [`tune`](crate::tune) sets it.
+/// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect); [`tune`](crate::tune) sets it. It recognises
+/// connections over TLS only with the feature `tls`.
 pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
-    let (tcp, tls) = if let Some(tcp) = connection.downcast_ref::<TcpStream>() {
-        (tcp, false)
-    } else if let Some(tls) = connection.downcast_ref::<TlsStream<TcpStream>>() {
-        (tls.get_ref().0, true)
-    } else {
-        return;
-    };
+    let Some((tcp, tls)) = tcp_under(connection) else { return };
     // A connection without an address has ended already.
     let open = Open::new(tcp.local_addr().map_or(0, |address| address.port()));
     extensions.insert(TcpDescriptor { fd: tcp.as_raw_fd(), tls, connection: Arc::default(), open });
+}
+
+/// Returns the TCP connection, and whether TLS runs over it.
+fn tcp_under(connection: &dyn Any) -> Option<(&TcpStream, bool)> {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = connection.downcast_ref::<TlsStream<TcpStream>>() {
+        return Some((tls.get_ref().0, true));
+    }
+    Some((connection.downcast_ref()?, false))
 }
 
 /// File descriptor of a connection, valid as long as the connection is served.
@@ -135,7 +140,7 @@ impl TcpConnection {
             // Clients can be stuck as often as they like, so it is logged once.
             None => UNTUNED.call_once(|| {
                 log::warn!(
-                    "a client does not read, and this server cannot cut its connection (see callboard_websocket::tune)"
+                    "a client does not read, and this server cannot cut its connection (see callboard_websocket::on_connect)"
                 );
             }),
         }

@@ -23,8 +23,8 @@ use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service,
     map_config,
 };
-use actix_tls::accept::TlsError;
-use actix_tls::accept::rustls_0_23::TlsStream;
+#[cfg(feature = "tls")]
+use actix_tls::accept::{TlsError, rustls_0_23::TlsStream};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::AppConfig;
 use actix_web::http::StatusCode;
@@ -68,6 +68,7 @@ where
 }
 
 /// Creates the same service over TLS.
+#[cfg(feature = "tls")]
 pub fn https_service<F, I, S, B>(
     app: F,
     config: rustls::ServerConfig,
