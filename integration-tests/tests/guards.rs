@@ -120,6 +120,55 @@ fn a_step_that_fails_and_one_that_cannot_run_are_named_at_the_end() {
     assert!(said.contains("== three: 0 s") && said.contains("\n== FAILED: two\n"), "{said}");
 }
 
+#[test]
+fn a_package_without_its_licence_or_with_files_of_others_fails() {
+    let folder = copy(&["crates"]);
+    fs::create_dir(folder.path().join("crates")).unwrap();
+    write(
+        &folder,
+        "Cargo.toml",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n\
+         [workspace.package]\npublish = false\n[profile.dev]\ndebug = false\n",
+    );
+    for (name, files) in [("callboard", LICENCES), ("callboard-test-kit", LICENCES)] {
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+             license = \"MIT\"\ndescription = \"A crate\"\npublish.workspace = true\n"
+        );
+        write(&folder, &format!("crates/{name}/Cargo.toml"), &manifest);
+        write(&folder, &format!("crates/{name}/src/lib.rs"), "");
+        for file in files.iter().chain(&["README.md"]) {
+            write(&folder, &format!("crates/{name}/{file}"), "Text\n");
+        }
+    }
+    let package = || {
+        for command in [&["init", "--quiet"][..], &["add", "."]] {
+            output(Command::new("git").args(command).current_dir(&folder));
+        }
+        let path = folder.path().join(".ci/crates");
+        let mut command = Command::new(path);
+        command.arg("package").current_dir(&folder).env("CARGO_NET_OFFLINE", "true");
+        output(command.env("CARGO_TARGET_DIR", folder.path().join("target")))
+    };
+    output(Command::new("cargo").args(["generate-lockfile", "--offline"]).current_dir(&folder));
+
+    let (good, said) = package();
+    assert!(good && said.contains("callboard-0.1.0: 7 files"), "{said}");
+
+    fs::remove_file(folder.path().join("crates/callboard/LICENSE-MIT")).unwrap();
+    output(Command::new("git").args(["add", "--all"]).current_dir(&folder));
+    let (good, said) = package();
+    assert!(!good && said.contains("the package callboard-0.1.0 lacks LICENSE-MIT"), "{said}");
+
+    write(&folder, "outside.txt", "");
+    let code = "#![doc = include_str!(\"../../../outside.txt\")]\n";
+    write(&folder, "crates/callboard-test-kit/src/lib.rs", code);
+    let (good, said) = package();
+    assert!(!good && said.contains("outside.txt"), "{said}");
+}
+
+const LICENCES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
+
 const FIND_EXTERNAL_TYPES: &str = "import importlib.machinery, importlib.util, json, sys
 loader = importlib.machinery.SourceFileLoader('guard', sys.argv[1])
 guard = importlib.util.module_from_spec(importlib.util.spec_from_loader('guard', loader))
