@@ -140,7 +140,7 @@ impl TcpConnection {
             // Clients can be stuck as often as they like, so it is logged once.
             None => UNTUNED.call_once(|| {
                 log::warn!(
-                    "a client does not read, and this server cannot cut its connection (see callboard_websocket::on_connect)"
+                    "a client does not read, and this server cannot cut its connection (see callboard_websocket::tune)"
                 );
             }),
         }
