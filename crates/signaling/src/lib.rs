@@ -60,9 +60,9 @@
 //! server must run in an actix [`System`](actix::System), as it does under `#[actix_web::main]`. With thousands of
 //! mostly idle clients, [`http_service`] instead of `HttpServer` halves what each of them costs.
 //!
-//! Features, all on by default: `webrtc` gives clients a WebRTC peer on the server, and builds str0m; `rpc` lets clients
-//! call functions of the server and the other way round; `tls` is needed by a server that has connections over TLS, and
-//! builds rustls.
+//! Features, all on by default: `webrtc` gives clients a WebRTC peer on the server, and builds str0m; `rpc` lets
+//! clients call functions of the server and the other way round; `tls` is needed by a server that has connections over
+//! TLS, and builds rustls.
 //!
 //! # Rooms and clients from anywhere
 //!
