@@ -91,7 +91,7 @@ pub use handle::RoomHandle;
 pub use linked::start_linked;
 pub use member::{Member, NewMember};
 pub use membership::Membership;
-pub use message::{MessageLimits, ParseMessageError, RoomMessage, To};
+pub use message::{MessageLimits, ParseMessageError, RawMessage, RoomMessage, To};
 pub use name::{RoomNameError, is_room_name};
 pub use options::{AnyRoomOptions, RoomOptions};
 pub use peer_id::PeerId;

@@ -68,6 +68,31 @@ impl Default for MessageLimits {
     }
 }
 
+impl MessageLimits {
+    /// Checks how deep arrays and objects nest in a client's text, whether it is JSON or not.
+    ///
+    /// # Errors
+    /// [`ParseMessageError::TooDeep`]
+    pub fn check_depth(&self, text: &str) -> Result<(), ParseMessageError> {
+        // The message itself is a level of its own.
+        if depth(text) > self.depth + 1 { Err(ParseMessageError::TooDeep) } else { Ok(()) }
+    }
+}
+
+/// Members of a client's message, each as JSON that was not read any further. `null` counts as none.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct RawMessage<'a> {
+    /// Name of the event.
+    #[serde(borrow)]
+    pub event: Option<&'a RawValue>,
+    /// Content.
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
+    /// Addressees.
+    #[serde(borrow)]
+    pub to: Option<&'a RawValue>,
+}
+
 /// Error: a client's text is no message. The error's text is sent to the client.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -128,9 +153,7 @@ impl RoomMessage {
     /// # Errors
     /// [`ParseMessageError`]
     pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ParseMessageError> {
-        if depth(text) > limits.depth + 1 {
-            return Err(ParseMessageError::TooDeep);
-        }
+        limits.check_depth(text)?;
         // Checked first, because serde accepts an array with three elements as the fields in their order.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(match serde_json::from_str::<IgnoredAny>(text) {
@@ -138,21 +161,31 @@ impl RoomMessage {
                 Err(_) => ParseMessageError::NotJson,
             });
         }
-        let fields: Fields<'_> =
-            serde_json::from_str(text).map_err(|error| match error.classify() {
-                // The fields of an object are not checked any further here.
-                serde_json::error::Category::Data => ParseMessageError::DuplicateField,
-                _ => ParseMessageError::NotJson,
-            })?;
-        let event: String = fields
-            .event
+        let raw = serde_json::from_str(text).map_err(|error| match error.classify() {
+            // The members of an object are not checked any further here.
+            serde_json::error::Category::Data => ParseMessageError::DuplicateField,
+            _ => ParseMessageError::NotJson,
+        })?;
+        Self::from_raw(raw, limits)
+    }
+
+    /// Reads the members of a client's message, for code that has found them in its text. That code checks
+    /// [its depth](MessageLimits::check_depth), and that no member was given twice.
+    ///
+    /// # Errors
+    /// [`ParseMessageError`]
+    pub fn from_raw(
+        RawMessage { event, data, to }: RawMessage<'_>,
+        limits: &MessageLimits,
+    ) -> Result<Self, ParseMessageError> {
+        let event: String = event
             .and_then(|event| serde_json::from_str(event.get()).ok())
             .ok_or(ParseMessageError::Event)?;
         if is_reserved_event(&event) {
             return Err(ParseMessageError::ReservedEvent);
         }
-        let to = addressees(fields.to.ok_or(ParseMessageError::To)?, limits)?;
-        let data = fields.data.map_or_else(|| RawValue::NULL.to_owned(), RawValue::to_owned);
+        let to = addressees(to.ok_or(ParseMessageError::To)?, limits)?;
+        let data = data.map_or_else(|| RawValue::NULL.to_owned(), RawValue::to_owned);
         Ok(Self { event, data, from: None, to: Some(to) })
     }
 
@@ -161,16 +194,6 @@ impl RoomMessage {
         // Strings, ids and JSON that has been parsed: all of them can be written.
         serde_json::to_string(self).unwrap_or_default().into()
     }
-}
-
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    event: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    to: Option<&'a RawValue>,
 }
 
 fn addressees(to: &RawValue, limits: &MessageLimits) -> Result<To, ParseMessageError> {

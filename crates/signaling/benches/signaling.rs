@@ -31,6 +31,9 @@ mod control;
 #[path = "../src/control_event.rs"]
 mod control_event;
 #[allow(dead_code, reason = "a part of it is measured")]
+#[path = "../src/fields.rs"]
+mod fields;
+#[allow(dead_code, reason = "a part of it is measured")]
 #[path = "../src/json.rs"]
 mod json;
 
@@ -226,14 +229,21 @@ struct Bare<'a> {
     data: IceCandidate,
 }
 
+/// Reads an event of a client, as its peer does.
+fn control(text: &str) -> Option<control::Control> {
+    let mut fields = fields::Fields::default();
+    fields.read(text).ok()?;
+    control_event::ControlEvent::of(&fields).map(control::Control::read)
+}
+
 fn candidates(criterion: &mut Criterion) {
     let text = r#"{"event":"webrtc:ice","data":{"candidate":"candidate:1 1 udp 2122252543 192.0.2.1 50000 typ host generation 0 ufrag 3cKi","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"3cKi"}}"#;
-    assert!(matches!(control::Control::read(text), Some(control::Control::Ice(Some(_)))));
+    assert!(matches!(control(text), Some(control::Control::Ice(Some(_)))));
 
     let mut group = criterion.benchmark_group("a candidate");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("read", |bencher| {
-        bencher.iter(|| control::Control::read(black_box(text)));
+        bencher.iter(|| control(black_box(text)));
     });
     group.bench_function("serde_json", |bencher| {
         bencher.iter(|| {

@@ -4,7 +4,7 @@ use callboard_peer_connection::{IceCandidate, SessionDescription};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::control_event::{self, ANSWER, CLOSE, ICE, OFFER, SEND};
+use crate::control_event::{ANSWER, CLOSE, ControlEvent, ICE, OFFER, SEND};
 use crate::json::{shorten, unreadable};
 
 /// A `webrtc:…` event.
@@ -25,11 +25,10 @@ pub(crate) enum Control {
 }
 
 impl Control {
-    /// Parses an event; none if the text is something else, or addressed to other peers.
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        let (event, data) = control_event::read(text)?;
+    /// Reads the content of an event.
+    pub(crate) fn read(ControlEvent { name, data }: ControlEvent<'_>) -> Self {
         let unread = |event, error| move |detail| Self::Unread { event, error, detail };
-        Some(match event {
+        match name {
             OFFER => description(data, "offer")
                 .map_or_else(unread(OFFER, "bad_description"), |sdp| {
                     Self::Offer(SessionDescription::offer(sdp))
@@ -41,7 +40,7 @@ impl Control {
             ICE => candidate(data).map_or_else(unread(ICE, "bad_candidate"), Self::Ice),
             CLOSE => Self::Close,
             _ => send(data).unwrap_or_else(unread(SEND, "bad_data")),
-        })
+        }
     }
 }
 
@@ -168,33 +167,35 @@ const LONGEST_WORD: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::Fields;
+
+    /// Reads an event; none if the text is something else.
+    fn read(text: &str) -> Option<Control> {
+        let mut fields = Fields::default();
+        fields.read(text).ok()?;
+        ControlEvent::of(&fields).map(Control::read)
+    }
 
     #[test]
     fn the_events_of_the_original_are_read_as_they_are_written() {
         let offer = r#"{"event":"webrtc:offer","data":{"sdp":"v=0\r\n","type":"offer"}}"#;
-        assert_eq!(
-            Control::read(offer),
-            Some(Control::Offer(SessionDescription::offer("v=0\r\n")))
-        );
+        assert_eq!(read(offer), Some(Control::Offer(SessionDescription::offer("v=0\r\n"))));
         let answer = r#"{"event":"webrtc:answer","data":{"type":"answer","sdp":"v=0\r\n"}}"#;
-        assert_eq!(
-            Control::read(answer),
-            Some(Control::Answer(SessionDescription::answer("v=0\r\n")))
-        );
+        assert_eq!(read(answer), Some(Control::Answer(SessionDescription::answer("v=0\r\n"))));
         let ice = r#"{"event":"webrtc:ice","data":{"candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":null}}"#;
-        let Some(Control::Ice(Some(candidate))) = Control::read(ice) else { panic!() };
+        let Some(Control::Ice(Some(candidate))) = read(ice) else { panic!() };
         assert_eq!(
             (candidate.candidate.as_str(), candidate.sdp_m_line_index),
             ("candidate:1", Some(0))
         );
         for end in ["null", "{}", r#"{"candidate":""}"#] {
             let text = format!(r#"{{"event":"webrtc:ice","data":{end}}}"#);
-            assert_eq!(Control::read(&text), Some(Control::Ice(None)), "{text}");
+            assert_eq!(read(&text), Some(Control::Ice(None)), "{text}");
         }
-        assert_eq!(Control::read(r#"{"event":"webrtc:ice"}"#), Some(Control::Ice(None)));
-        assert_eq!(Control::read(r#"{"event":"webrtc:close","data":{}}"#), Some(Control::Close));
+        assert_eq!(read(r#"{"event":"webrtc:ice"}"#), Some(Control::Ice(None)));
+        assert_eq!(read(r#"{"event":"webrtc:close","data":{}}"#), Some(Control::Close));
         assert_eq!(
-            Control::read(r#"{"event":"webrtc:send","data":{"channel":"chat","data":"hi"}}"#),
+            read(r#"{"event":"webrtc:send","data":{"channel":"chat","data":"hi"}}"#),
             Some(Control::Send { channel: "chat".into(), data: "hi".into() })
         );
     }
@@ -208,7 +209,7 @@ mod tests {
             r#"{"event":"webrtc:state","data":{}}"#,
             r#"{"event":"chat","data":"\"webrtc:offer\""}"#,
         ] {
-            assert_eq!(Control::read(text), None, "{text}");
+            assert_eq!(read(text), None, "{text}");
         }
     }
 
@@ -216,7 +217,7 @@ mod tests {
     fn what_cannot_be_read_says_what_is_wrong() {
         let unread = |event: &str, data: &str| {
             let text = format!(r#"{{"event":"{event}","data":{data}}}"#);
-            match Control::read(&text) {
+            match read(&text) {
                 Some(Control::Unread { error, detail, .. }) => (error, detail),
                 other => panic!("{text}: {other:?}"),
             }

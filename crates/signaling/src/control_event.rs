@@ -1,35 +1,28 @@
-//! Names of the `webrtc:…` events that a client sends to the server itself, and which of them a text is.
+//! The `webrtc:…` events that a client sends to the server itself: their names, and which of them a text is.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    event: &'a str,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    to: Option<&'a RawValue>,
+use crate::fields::{Field, Fields, MESSAGE};
+
+/// An event that is known by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControlEvent<'a> {
+    pub(crate) name: &'static str,
+    /// Content in JSON, which was not read any further; `null` if there is none.
+    pub(crate) data: &'a str,
 }
 
-/// Parses an event; returns its name and data, in JSON. None if the text is something else, or addressed to other
-/// peers.
-pub(crate) fn read(text: &str) -> Option<(&'static str, &str)> {
-    // An array with as many elements would pass for the fields in their order.
-    if !text.trim_ascii_start().starts_with('{') {
-        return None;
+impl<'a> ControlEvent<'a> {
+    /// Returns the event that a text with these fields is; none if it is something else, or addressed to other peers.
+    pub(crate) fn of(fields: &Fields<'a>) -> Option<Self> {
+        if fields.get(Field::To).is_some() || fields.has_twice(MESSAGE) {
+            return None;
+        }
+        // A name that is written with escapes is none.
+        let event = fields.get(Field::Event)?.get().strip_prefix('"')?.strip_suffix('"')?;
+        let name = NAMES.into_iter().find(|name| *name == event)?;
+        Some(Self { name, data: fields.get(Field::Data).map_or("null", RawValue::get) })
     }
-    let Envelope { event, data, to } = serde_json::from_str(text).ok()?;
-    if to.is_some_and(|to| to.get() != "null") {
-        return None;
-    }
-    let event = NAMES.into_iter().find(|name| *name == event)?;
-    Some((event, data.map_or("null", RawValue::get)))
-}
-
-/// Returns whether a text may be such an event: a cheap check without false negatives.
-pub(crate) fn may_be_control(text: &str) -> bool {
-    text.contains("\"webrtc:")
 }
 
 pub(crate) const OFFER: &str = "webrtc:offer";

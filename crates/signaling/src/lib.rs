@@ -97,10 +97,12 @@
 //! ```
 
 mod actor;
+mod client_text;
 #[cfg(feature = "webrtc")]
 mod control;
 mod control_event;
 mod counters;
+mod fields;
 mod health_check;
 mod json;
 mod json_log;

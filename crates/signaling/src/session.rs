@@ -8,9 +8,10 @@ use callboard_supervision::Core;
 use callboard_websocket::{Rate, RateMeter, RateVerdict};
 use serde_json::{Value, json};
 
-use crate::control_event::may_be_control;
+use crate::client_text::ClientText;
 #[cfg(feature = "rpc")]
-use crate::rpc::may_be_rpc;
+use crate::client_text::RpcText;
+use crate::control_event::ControlEvent;
 
 /// Rules of all connections of a route.
 #[derive(Clone, Debug)]
@@ -69,12 +70,15 @@ pub(crate) enum Due {
 
 /// Action to take.
 #[derive(Debug)]
-pub(crate) enum Act {
+pub(crate) enum Act<'a> {
     Nothing,
-    /// Check whether the text is for the server itself; otherwise [read](Session::read) it.
-    Inspect,
     /// Forward this message of the client.
     Forward(RoomMessage),
+    /// Handle this event for the client's server peer.
+    Control(ControlEvent<'a>),
+    /// Handle this text for the call table.
+    #[cfg(feature = "rpc")]
+    Rpc(RpcText<'a>),
     /// Nothing: the message was dropped, and the client has been warned.
     Dropped,
     /// Send the client an error.
@@ -97,33 +101,36 @@ impl Session {
     }
 
     /// Handles a text message; `counted` of its bytes were handled as frames.
-    pub(crate) fn handle_text(&mut self, now: Instant, text: &str, counted: usize) -> Act {
+    pub(crate) fn handle_text<'a>(
+        &mut self,
+        now: Instant,
+        text: &'a str,
+        counted: usize,
+    ) -> Act<'a> {
         match self.handle_frame(now, text.len().saturating_sub(counted)) {
-            Act::Nothing if may_be_for_server(text) => Act::Inspect,
             Act::Nothing => self.read(text),
             act => act,
         }
     }
 
-    /// Returns whether a text is larger than a message to other peers may be.
-    pub(crate) fn is_large(&self, text: &str) -> bool {
-        text.len() > self.max_message
-    }
-
-    /// Reads a text that is for the room.
-    pub(crate) fn read(&self, text: &str) -> Act {
-        if self.is_large(text) {
-            let details = json!({ "max_bytes": self.max_message });
-            return Act::Part(Description::MessageTooLarge, details, CloseFrame::TOO_LARGE);
-        }
-        match RoomMessage::parse(text, &self.rules.limits) {
-            Ok(message) => Act::Forward(message),
-            Err(why) => Act::Tell(Description::InvalidMessage, why.to_string().into()),
+    fn read<'a>(&self, text: &'a str) -> Act<'a> {
+        match ClientText::parse(text, &self.rules.limits, self.max_message) {
+            ClientText::Message(message) => Act::Forward(message),
+            ClientText::Control(event) => Act::Control(event),
+            #[cfg(feature = "rpc")]
+            ClientText::Rpc(text) => Act::Rpc(text),
+            ClientText::Malformed(why) => {
+                Act::Tell(Description::InvalidMessage, why.to_string().into())
+            }
+            ClientText::TooLarge => {
+                let details = json!({ "max_bytes": self.max_message });
+                Act::Part(Description::MessageTooLarge, details, CloseFrame::TOO_LARGE)
+            }
         }
     }
 
     /// Handles input that is not a message.
-    pub(crate) fn handle_frame(&mut self, now: Instant, bytes: usize) -> Act {
+    pub(crate) fn handle_frame(&mut self, now: Instant, bytes: usize) -> Act<'static> {
         self.heard = now;
         self.pings = 0;
         match self.meter.count(&self.rules.rate, now, bytes) {
@@ -213,15 +220,6 @@ impl Core for Session {
             self.awaits = Awaits::Nothing;
         }
     }
-}
-
-/// Returns whether a text may be for the server itself; cheap, and true for some that are not.
-fn may_be_for_server(text: &str) -> bool {
-    #[cfg(feature = "rpc")]
-    if may_be_rpc(text) {
-        return true;
-    }
-    may_be_control(text)
 }
 
 /// Interval between two errors that say that the room is busy.
@@ -341,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_large_is_looked_at_if_it_may_be_for_the_server_and_else_closes() {
+    fn what_is_large_closes_unless_it_is_for_the_server() {
         let start = Instant::now();
         let mut session = session(start);
         let fill = "x".repeat(100);
@@ -354,7 +352,8 @@ mod tests {
         };
         assert_eq!(details, json!({ "max_bytes": 100 }));
         let offer = format!(r#"{{"data":{{"sdp":"{fill}"}},"event":"webrtc:offer"}}"#);
-        assert!(matches!(session.handle_text(start, &offer, 0), Act::Inspect));
+        let Act::Control(event) = session.handle_text(start, &offer, 0) else { panic!("closed") };
+        assert_eq!((event.name, event.data), ("webrtc:offer", &offer[8..offer.len() - 24]));
     }
 
     #[test]

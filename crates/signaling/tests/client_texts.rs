@@ -348,6 +348,10 @@ async fn a_text_that_is_no_message_is_a_frame_of_rpc_if_its_type_is_one() {
                 r#"{"type":"c\u0061ll_hook","id":1,"plugin":"test","fn":"add","args":[2,3]}"#,
                 CALLED,
             ),
+            row(
+                r#"{"type":"call_h\u006fok","id":1,"plugin":"test","fn":"add","args":[2,3]}"#,
+                CALLED,
+            ),
             row(call(r#""fn":"add","args":[2,3]"#), &["hook_reply 5"]),
             row(call(r#""fn":"add","id":null,"args":[2,3]"#), &["hook_reply 5"]),
             row(call(r#""fn":"add","id":"\u0041","args":[2,3]"#), &[r#"hook_reply "A" 5"#]),

@@ -1,7 +1,7 @@
 //! A peer as an actor: the application's [`Peer`] between its client's socket and its room.
 
-mod inspect;
 mod presence;
+mod replies;
 #[cfg(feature = "rpc")]
 mod rpc;
 #[cfg(feature = "webrtc")]
@@ -21,6 +21,8 @@ use callboard_websocket::{FromSocket, SocketEvent, SocketLink, ToSocket};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
+#[cfg(feature = "webrtc")]
+use crate::control::Control;
 use crate::counters::{Count, Counters};
 use crate::options::Policy;
 use crate::peer::{Peer, PeerContext};
@@ -103,10 +105,16 @@ impl<P: Peer> PeerActor<P> {
         ctx.stop();
     }
 
-    fn act(&mut self, ctx: &mut actix::Context<Self>, act: Act) {
+    fn act(&mut self, ctx: &mut actix::Context<Self>, act: Act<'_>) {
         match act {
-            Act::Nothing | Act::Inspect => {}
+            Act::Nothing => {}
             Act::Forward(message) => self.forward(message),
+            #[cfg(feature = "webrtc")]
+            Act::Control(event) => self.control(Control::read(event), ctx),
+            #[cfg(not(feature = "webrtc"))]
+            Act::Control(event) => self.refuse(event.name, "webrtc_disabled", None),
+            #[cfg(feature = "rpc")]
+            Act::Rpc(text) => self.rpc_of_websocket(text),
             Act::Dropped => self.counters.add(Count::TooMany),
             Act::Tell(description, details) => {
                 self.counters.add(match description {
@@ -241,10 +249,9 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
         }
         let act = match message.event {
             SocketEvent::Text { text, counted } => {
-                match self.drive(ctx, |session, now| session.handle_text(now, &text, counted)) {
-                    Act::Inspect => return self.inspect(&text, ctx),
-                    act => act,
-                }
+                let act =
+                    self.drive(ctx, |session, now| session.handle_text(now, &text, counted));
+                return self.act(ctx, act);
             }
             SocketEvent::Frame { bytes, binary } => {
                 if binary {

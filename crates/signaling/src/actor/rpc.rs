@@ -6,30 +6,21 @@ use std::rc::Rc;
 use callboard_peer_connection::DataChannelMessage;
 
 use super::PeerActor;
-use super::inspect::Path;
+use super::replies::Path;
+use crate::client_text::RpcText;
 use crate::peer::Peer;
-use crate::rpc::{Answer, Desk, Frame, Handled, HookContext, may_be_rpc};
+#[cfg(feature = "webrtc")]
+use crate::rpc::Unread;
+use crate::rpc::{Answer, Desk, Frame, HookContext};
 
 impl<P: Peer> PeerActor<P> {
-    /// Handles a text on the WebSocket that is too large for a message, if it is a frame; returns whether it is.
-    pub(super) fn refuse_large_frame(&self, text: &str) -> bool {
-        let is_frame = may_be_rpc(text) && Frame::read(text).is_ok();
-        if is_frame {
-            self.context.client.desk().refuse_large(text, &self.reply_by(Path::WebSocket));
-        }
-        is_frame
-    }
-
-    /// Handles a text on the WebSocket that is no message, if it is, or was meant as, a frame; returns whether it is.
-    pub(super) fn rpc_of_websocket(&self, text: &str) -> bool {
+    /// Handles a text on the WebSocket that is, or was meant as, a frame.
+    pub(super) fn rpc_of_websocket(&self, text: RpcText<'_>) {
         let answer = self.reply_by(Path::WebSocket);
-        match may_be_rpc(text).then(|| self.rpc(text, &answer)) {
-            Some(Handled::Rpc) => true,
-            Some(Handled::Malformed) if text.contains("\"type\"") => {
-                Desk::refuse_malformed(&answer);
-                true
-            }
-            _ => false,
+        match text {
+            RpcText::Frame(frame, bytes) => self.rpc(frame, bytes, &answer),
+            RpcText::Large(frame) => self.context.client.desk().refuse_large(Some(frame), &answer),
+            RpcText::Malformed => Desk::refuse_malformed(&answer),
         }
     }
 
@@ -37,23 +28,26 @@ impl<P: Peer> PeerActor<P> {
     #[cfg(feature = "webrtc")]
     pub(super) fn rpc_of_channel(&self, message: &DataChannelMessage, path: Path) -> bool {
         let answer = self.reply_by(path);
-        let handled = match message {
-            DataChannelMessage::Text(text) => self.rpc(text, &answer),
-            DataChannelMessage::Binary(_) => Handled::Malformed,
+        let read = match message {
+            DataChannelMessage::Text(text) => Frame::read(text).map(|frame| (frame, text.len())),
+            DataChannelMessage::Binary(_) => Err(Unread::Malformed),
         };
-        if handled == Handled::Malformed {
-            Desk::refuse_malformed(&answer);
+        match read {
+            Ok((frame, bytes)) => self.rpc(frame, bytes, &answer),
+            Err(Unread::Malformed) => Desk::refuse_malformed(&answer),
+            Err(Unread::SomethingElse) => return false,
         }
-        handled != Handled::SomethingElse
+        true
     }
 
-    fn rpc(&self, text: &str, answer: &Answer) -> Handled {
+    /// Handles a frame, of which the text has this many bytes.
+    fn rpc(&self, frame: Frame<'_>, bytes: usize, answer: &Answer) {
         let context = || HookContext {
             peer_id: self.context.peer_id,
             room: self.context.room.clone(),
             client: self.context.client.clone(),
         };
-        self.context.client.desk().handle(text, context, answer)
+        self.context.client.desk().handle(frame, bytes, context, answer);
     }
 
     /// Returns a function that replies on this path. A client that is being closed needs no reply.

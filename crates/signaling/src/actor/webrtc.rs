@@ -6,11 +6,13 @@ use callboard_room_supervisor::Description;
 use serde_json::json;
 
 use super::PeerActor;
-use super::inspect::{LONGEST_DETAIL, Path};
+use super::replies::{LONGEST_DETAIL, Path};
 use crate::control::Control as Said;
 use crate::control_event::{ANSWER, ICE, OFFER, SEND};
 use crate::json::{LONGEST_NAME, shorten};
 use crate::peer::{ChannelEvent, Peer};
+#[cfg(feature = "rpc")]
+use crate::rpc::Frame;
 use crate::server_peer::*;
 
 impl<P: Peer> PeerActor<P> {
@@ -41,7 +43,7 @@ impl<P: Peer> PeerActor<P> {
     fn too_large(&self, event: &str, channel: &str, text: &str, path: Path) {
         #[cfg(feature = "rpc")]
         if channel == EVENTS {
-            self.context.client.desk().refuse_large(text, &self.reply_by(path));
+            self.context.client.desk().refuse_large(Frame::read(text).ok(), &self.reply_by(path));
         }
         #[cfg(not(feature = "rpc"))]
         let _ = (text, path);

@@ -12,23 +12,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::arguments::{self, InvalidArguments};
-use super::wire::{self, Call, CallId, Frame, Unread};
+use super::wire::{self, Call, CallId, Frame};
 use super::{Failure, Hook, HookContext, HookLimits, Hooks};
 use crate::counters::Counters;
 
 /// Function that sends a reply the way that its call came.
 pub(crate) type Answer = Rc<dyn Fn(String)>;
-
-/// Classification of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handled {
-    /// A frame of RPC, which has been handled.
-    Rpc,
-    /// JSON about something else.
-    SomethingElse,
-    /// Neither; its sender has not been told.
-    Malformed,
-}
 
 /// Call table of one peer.
 pub(crate) struct Desk {
@@ -74,16 +63,18 @@ impl Desk {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Handles a text of the client, on the thread of its peer.
+    /// Handles a frame of the client, of which the text has this many bytes, on the thread of its peer.
     pub(crate) fn handle(
         self: &Arc<Self>,
-        text: &str,
+        frame: Frame<'_>,
+        bytes: usize,
         context: impl FnOnce() -> HookContext,
         answer: &Answer,
-    ) -> Handled {
-        match Frame::read(text) {
-            Ok(Frame::Call(call)) => {
-                let begun = match self.is_large(text) {
+    ) {
+        let is_large = bytes > self.hooks.limits().call;
+        match frame {
+            Frame::Call(call) => {
+                let begun = match is_large {
                     true => Err(Failure::TooLarge),
                     false => self.begin(&call, context, answer),
                 };
@@ -91,32 +82,21 @@ impl Desk {
                     let Call { id, plugin, function, .. } = &call;
                     answer(wire::error(id.as_ref(), plugin, function, &failure));
                 }
-                Handled::Rpc
             }
-            Ok(Frame::Cancel(id)) => {
-                self.cancel(&id);
-                Handled::Rpc
+            Frame::Cancel(id) => self.cancel(&id),
+            Frame::Outcome { id, outcome } => {
+                let too_large = || Err(Failure::TooLarge.to_string());
+                self.ended(&id, if is_large { too_large() } else { outcome });
             }
-            Ok(Frame::Outcome { id, outcome }) => {
-                let waiting =
-                    id.of_server().and_then(|number| self.calls().waiting.remove(&number));
-                if let Some(waiting) = waiting {
-                    let outcome = match self.is_large(text) {
-                        true => Err(Failure::TooLarge.to_string()),
-                        false => outcome,
-                    };
-                    // The caller may be gone.
-                    _ = waiting.send(outcome);
-                }
-                Handled::Rpc
-            }
-            Err(Unread::SomethingElse) => Handled::SomethingElse,
-            Err(Unread::Malformed) => Handled::Malformed,
         }
     }
 
-    fn is_large(&self, text: &str) -> bool {
-        text.len() > self.hooks.limits().call
+    /// Handles the outcome of a call to the client. Its caller may be gone.
+    fn ended(&self, id: &CallId, outcome: Result<Box<RawValue>, String>) {
+        let waiting = id.of_server().and_then(|number| self.calls().waiting.remove(&number));
+        if let Some(waiting) = waiting {
+            _ = waiting.send(outcome);
+        }
     }
 
     /// Tells the client that what it sent is not a frame.
@@ -124,19 +104,15 @@ impl Desk {
         answer(wire::error(None, "", "", &Failure::Malformed));
     }
 
-    /// Tells the client that what it sent is too large, by its id if it is a call that has one.
-    pub(crate) fn refuse_large(self: &Arc<Self>, text: &str, answer: &Answer) {
-        match Frame::read(text) {
-            Ok(Frame::Call(Call { id, plugin, function, .. })) => {
+    /// Tells the client that what it sent is too large, by its id if it is a call that has one. `frame` is none if it
+    /// is no frame.
+    pub(crate) fn refuse_large(&self, frame: Option<Frame<'_>>, answer: &Answer) {
+        match frame {
+            Some(Frame::Call(Call { id, plugin, function, .. })) => {
                 answer(wire::error(id.as_ref(), &plugin, &function, &Failure::TooLarge));
             }
-            Ok(Frame::Outcome { id, .. }) => {
-                let waiting =
-                    id.of_server().and_then(|number| self.calls().waiting.remove(&number));
-                if let Some(waiting) = waiting {
-                    // The caller may be gone.
-                    _ = waiting.send(Err(Failure::TooLarge.to_string()));
-                }
+            Some(Frame::Outcome { id, .. }) => {
+                self.ended(&id, Err(Failure::TooLarge.to_string()));
             }
             _ => answer(wire::error(None, "", "", &Failure::TooLarge)),
         }

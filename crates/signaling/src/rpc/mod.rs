@@ -46,8 +46,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub(crate) use desk::{Answer, Desk, Handled, NoOutcome, NotCalled};
-pub(crate) use wire::{Frame, may_be_rpc};
+pub(crate) use desk::{Answer, Desk, NoOutcome, NotCalled};
+pub(crate) use wire::{Frame, Unread};
 
 use self::arguments::{InvalidArguments, arguments};
 use crate::peer_ref::PeerRef;

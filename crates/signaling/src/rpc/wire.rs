@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use callboard_room_supervisor::Rejection;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Failure;
 use super::arguments::InvalidArguments;
+use crate::fields::{FRAME, Field, Fields, NoObject};
 use crate::json::{LONGEST_NAME, shorten};
 
 /// A frame that a client has sent.
@@ -69,62 +70,55 @@ pub(crate) enum Unread {
     Malformed,
 }
 
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    plugin: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "fn")]
-    function: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    args: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
+impl From<NoObject> for Unread {
+    fn from(error: NoObject) -> Self {
+        match error {
+            NoObject::JsonOfAnotherKind => Self::SomethingElse,
+            NoObject::NotJson => Self::Malformed,
+        }
+    }
 }
 
 impl<'a> Frame<'a> {
+    /// Reads a text that is for the call table if it is a frame.
+    #[cfg(any(test, feature = "webrtc"))]
     pub(crate) fn read(text: &'a str) -> Result<Self, Unread> {
-        // An array with as many elements would pass for the fields in their order.
-        if !text.trim_ascii_start().starts_with('{') {
-            let json = serde_json::from_str::<serde::de::IgnoredAny>(text);
-            return Err(if json.is_ok() { Unread::SomethingElse } else { Unread::Malformed });
+        let mut fields = Fields::default();
+        fields.read(text)?;
+        Self::of(&fields)
+    }
+
+    /// Returns the frame that a text with these fields is.
+    pub(crate) fn of(fields: &Fields<'a>) -> Result<Self, Unread> {
+        if fields.has_twice(FRAME) {
+            return Err(Unread::Malformed);
         }
-        let fields: Fields<'a> = serde_json::from_str(text).map_err(|_| Unread::Malformed)?;
-        let kind = fields.kind.and_then(string).ok_or(Unread::SomethingElse)?;
-        let id = match fields.id.filter(|id| id.get() != "null") {
+        let kind = fields.get(Field::Type).and_then(string).ok_or(Unread::SomethingElse)?;
+        let word = |field| fields.get(field).and_then(string);
+        let id = match fields.get(Field::Id) {
             Some(id) => Some(CallId::read(id).ok_or(Unread::Malformed)?),
             None => None,
         };
         match &*kind {
             "call_hook" => Ok(Self::Call(Call {
                 id,
-                plugin: fields.plugin.and_then(string).ok_or(Unread::Malformed)?,
-                function: fields.function.and_then(string).ok_or(Unread::Malformed)?,
-                args: fields.args,
+                plugin: word(Field::Plugin).ok_or(Unread::Malformed)?,
+                function: word(Field::Fn).ok_or(Unread::Malformed)?,
+                args: fields.get(Field::Args),
             })),
             "cancel_hook" => Ok(Self::Cancel(id.ok_or(Unread::Malformed)?)),
             "hook_reply" => {
-                let data = fields.data.unwrap_or(RawValue::NULL).to_owned();
+                let data = fields.get(Field::Data).unwrap_or(RawValue::NULL).to_owned();
                 Ok(Self::Outcome { id: id.ok_or(Unread::Malformed)?, outcome: Ok(data) })
             }
             "hook_error" => {
-                let error = fields.error.and_then(string).unwrap_or(Cow::Borrowed("unknown"));
+                let error = word(Field::Error).unwrap_or(Cow::Borrowed("unknown"));
                 let outcome = Err(error.into_owned());
                 Ok(Self::Outcome { id: id.ok_or(Unread::Malformed)?, outcome })
             }
             _ => Err(Unread::SomethingElse),
         }
     }
-}
-
-/// Returns whether a text may be a frame of RPC: a cheap check without false negatives.
-pub(crate) fn may_be_rpc(text: &str) -> bool {
-    text.contains("_hook\"") || text.contains("\"hook_")
 }
 
 fn string(value: &RawValue) -> Option<Cow<'_, str>> {

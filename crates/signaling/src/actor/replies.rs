@@ -1,10 +1,9 @@
-//! Texts of a client that may be for the server itself, and how it is told of those that are refused.
+//! Ways in which a client is answered, and how it is told what is refused.
 
 use callboard_room_supervisor::Description;
 use serde_json::json;
 
 use super::PeerActor;
-use crate::control_event::may_be_control;
 use crate::json::shorten;
 use crate::peer::Peer;
 
@@ -20,30 +19,6 @@ pub(super) enum Path {
 }
 
 impl<P: Peer> PeerActor<P> {
-    /// Handles a text that may be for the server itself.
-    pub(super) fn inspect(&mut self, text: &str, ctx: &mut actix::Context<Self>) {
-        if may_be_control(text) {
-            #[cfg(feature = "webrtc")]
-            if let Some(control) = crate::control::Control::read(text) {
-                return self.control(control, ctx);
-            }
-            #[cfg(not(feature = "webrtc"))]
-            if let Some((event, _)) = crate::control_event::read(text) {
-                return self.refuse(event, "webrtc_disabled", None);
-            }
-        }
-        #[cfg(feature = "rpc")]
-        if self.driver.core().is_large(text) && self.refuse_large_frame(text) {
-            return;
-        }
-        let act = self.driver.core().read(text);
-        #[cfg(feature = "rpc")]
-        if matches!(act, super::Act::Tell(..)) && self.rpc_of_websocket(text) {
-            return;
-        }
-        self.act(ctx, act);
-    }
-
     /// Logs a refusal; the caller tells the client.
     pub(super) fn log_refusal(&self, event: &str, error: &str, reason: Option<&str>) {
         let (address, peer) = (self.socket_link.address(), self.context.peer_id);
