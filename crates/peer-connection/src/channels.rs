@@ -32,7 +32,13 @@ pub(crate) struct Channel {
     low_threshold: usize,
     /// Whether more bytes than the threshold wait.
     above: bool,
+    /// Receipts that are due, by the number of bytes that the peer then has of this channel.
+    receipts: VecDeque<(u64, ReceiptId)>,
 }
+
+/// Number of a message whose sender wants to know whether it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ReceiptId(u64);
 
 /// All channels of a connection.
 #[derive(Debug, Default)]
@@ -53,6 +59,10 @@ pub(crate) struct Channels {
     pub(crate) accepted: u64,
     /// Channels of the peer that were refused, because there were too many.
     pub(crate) refused: u64,
+    /// Number of receipts that were ever asked for.
+    receipts: u64,
+    /// Messages of which it is known whether the peer has them.
+    settled: VecDeque<(ReceiptId, bool)>,
 }
 
 impl Channels {
@@ -148,6 +158,7 @@ impl Channels {
             queued: 0,
             low_threshold,
             above: false,
+            receipts: VecDeque::new(),
         };
         self.all.insert(id, Box::new(channel));
         // A channel that both sides have declared may be open already, and is then never reported as opened.
@@ -226,7 +237,8 @@ impl Channels {
 
     pub(crate) fn closed(&mut self, key: ChannelKey) -> Option<ConnectionEvent> {
         let id = self.by_key.remove(&key)?;
-        self.all.remove(&id)?;
+        let channel = self.all.remove(&id)?;
+        self.lose(&channel);
         self.closed += 1;
         Some(ConnectionEvent::DataChannelClosed(id))
     }
@@ -234,10 +246,44 @@ impl Channels {
     /// Closes all channels, after the transport is gone.
     pub(crate) fn close_all(&mut self) -> Vec<ConnectionEvent> {
         self.by_key.clear();
-        let mut ids: Vec<DataChannelId> = self.all.drain().map(|(id, _)| id).collect();
+        let mut ids: Vec<DataChannelId> = self.all.keys().copied().collect();
         ids.sort_unstable();
+        for id in &ids {
+            let channel = self.all.remove(id);
+            channel.iter().for_each(|channel| self.lose(channel));
+        }
         self.closed += ids.len() as u64;
         ids.into_iter().map(ConnectionEvent::DataChannelClosed).collect()
+    }
+
+    /// Notes that what a channel has not delivered may never arrive.
+    fn lose(&mut self, channel: &Channel) {
+        self.settled.extend(channel.receipts.iter().map(|(_, receipt)| (*receipt, false)));
+    }
+
+    /// Asks for a receipt of the last message that was sent on a channel.
+    pub(crate) fn ask_receipt(&mut self, id: DataChannelId) -> ReceiptId {
+        let receipt = ReceiptId(self.receipts);
+        self.receipts += 1;
+        match self.all.get_mut(&id) {
+            Some(channel) => {
+                let end = channel.traffic.bytes_sent + channel.queued as u64;
+                channel.receipts.push_back((end, receipt));
+                self.busy.push(id);
+            }
+            None => self.settled.push_back((receipt, false)),
+        }
+        receipt
+    }
+
+    /// Returns a message of which it has become known whether the peer has it.
+    pub(crate) fn poll_receipt(&mut self) -> Option<(ReceiptId, bool)> {
+        let settled = self.settled.pop_front();
+        // Most connections have none for a long time.
+        if settled.is_none() {
+            self.settled = VecDeque::new();
+        }
+        settled
     }
 
     /// Closes a channel once what waits has been sent.
@@ -330,7 +376,10 @@ impl Channels {
                 channel.count_sent(size);
                 written = true;
             }
-            let buffered = channel.queued + engine.channel_buffered(channel.key);
+            let unconfirmed = engine.channel_buffered(channel.key);
+            let confirmed = channel.traffic.bytes_sent.saturating_sub(unconfirmed as u64);
+            self.settled.extend(channel.take_receipts(confirmed).map(|receipt| (receipt, true)));
+            let buffered = channel.queued + unconfirmed;
             if channel.above && buffered <= channel.low_threshold {
                 channel.above = false;
                 events.push(ConnectionEvent::BufferedAmountLow(id));
@@ -350,6 +399,7 @@ impl Channels {
                 channel.state == DataChannelState::Connecting && channel.spec.negotiated.is_some();
             if channel.above
                 || !channel.queue.is_empty()
+                || !channel.receipts.is_empty()
                 || waits_to_open
                 || channel.state == DataChannelState::Closing
             {
@@ -365,6 +415,12 @@ impl Channels {
 }
 
 impl Channel {
+    /// Takes the receipts of messages that end within this many bytes.
+    fn take_receipts(&mut self, confirmed: u64) -> impl Iterator<Item = ReceiptId> {
+        let due = self.receipts.iter().take_while(|(end, _)| *end <= confirmed).count();
+        self.receipts.drain(..due).map(|(_, receipt)| receipt)
+    }
+
     fn count_sent(&mut self, size: usize) {
         self.traffic.messages_sent += 1;
         self.traffic.bytes_sent += size as u64;

@@ -436,6 +436,18 @@ pub enum SendDataError {
     Empty,
 }
 
+/// Reason why a message was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliverDataError {
+    /// The message was not sent.
+    #[error("not sent: {0}")]
+    NotSent(#[from] SendDataError),
+    /// The channel or the connection has ended before the peer acknowledged the message: it has arrived or not.
+    #[error("the channel has ended before the message was acknowledged")]
+    Lost,
+}
+
 /// Reason why no loss was injected.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
 use crate::error::*;
 use crate::session::PeerConnectionCounters;
@@ -303,6 +304,15 @@ impl SendData {
     pub fn binary(channel: DataChannelId, bytes: impl Into<bytes::Bytes>) -> Self {
         Self { channel, message: DataChannelMessage::Binary(bytes.into()) }
     }
+}
+
+/// Sends a message on a data channel, and tells later whether it has arrived.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct DeliverData {
+    pub(crate) channel: DataChannelId,
+    pub(crate) message: DataChannelMessage,
+    pub(crate) told: oneshot::Sender<Result<(), DeliverDataError>>,
 }
 
 /// Closes a data channel; what waits is still sent. Returns whether there is such a channel.

@@ -14,10 +14,14 @@ use callboard_supervision::{
 use callboard_transport::mux::{
     BindError, MuxCounters, MuxHandle, PortChoice, UdpMux, UdpMuxOptions,
 };
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::actor::{HandshakeHost, PeerConnection};
-use crate::event::{PeerConnectionEvent, PeerConnectionId};
+use crate::data_channel::DataChannelId;
+use crate::error::DeliverDataError;
+use crate::event::{DataChannelMessage, PeerConnectionEvent, PeerConnectionId};
+use crate::messages::DeliverData;
 use crate::{Api, Configuration};
 
 /// Options of a pool of media threads.
@@ -385,6 +389,22 @@ impl PeerConnectionHandle {
         Context<PeerConnection>: ToEnvelope<PeerConnection, M>,
     {
         self.actor.try_send(message)
+    }
+
+    /// Sends a message on a data channel if the mailbox has room. The future completes once the peer's SCTP has
+    /// acknowledged the message (RFC 9260 §6.2), or the channel has ended before; the peer's application may not have
+    /// seen it yet. On a channel that gives messages up, a given up one counts as acknowledged.
+    ///
+    /// # Errors
+    /// [`CallError`], when the connection has ended or has no room. The future has [`DeliverDataError`].
+    pub fn deliver(
+        &self,
+        channel: DataChannelId,
+        message: DataChannelMessage,
+    ) -> Result<impl Future<Output = Result<(), DeliverDataError>> + Send + use<>, CallError> {
+        let (told, receipt) = oneshot::channel();
+        self.actor.try_send(DeliverData { channel, message, told })?;
+        Ok(async { receipt.await.unwrap_or(Err(DeliverDataError::Lost)) })
     }
 
     /// Closes the connection with a goodbye to the peer. Does nothing if it has ended.

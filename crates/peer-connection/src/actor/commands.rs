@@ -115,6 +115,22 @@ impl Handler<SendData> for PeerConnection {
     }
 }
 
+impl Handler<DeliverData> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, message: DeliverData, ctx: &mut Context<Self>) {
+        let DeliverData { channel, message, told } = message;
+        match self.driver.core_mut().deliver_data(Instant::now(), channel, message) {
+            Ok(receipt) => {
+                self.receipts.insert(receipt, told);
+            }
+            // Who has sent it may wait no more.
+            Err(error) => _ = told.send(Err(error.into())),
+        }
+        self.flush_soon(ctx);
+    }
+}
+
 impl Handler<WriteRtp> for PeerConnection {
     type Result = MessageResult<WriteRtp>;
 

@@ -3,6 +3,7 @@
 
 mod commands;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,9 +18,12 @@ use callboard_supervision::{
 use callboard_transport::Label;
 use callboard_transport::gather::{Transport, TransportEvent, TransportOptions};
 use callboard_transport::mux::{MuxHandle, PacketClass};
+use tokio::sync::oneshot;
 
 use crate::api::{Api, Configuration};
 use crate::batch::Batch;
+use crate::channels::ReceiptId;
+use crate::error::DeliverDataError;
 use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
 use crate::handshake::{DefaultHandshake, dtls};
 use crate::loss::Loss;
@@ -48,6 +52,8 @@ pub struct PeerConnection {
     batch: Batch,
     /// Number of messages and packets that were written and not yet let out.
     written: usize,
+    /// Those who wait for a receipt.
+    receipts: HashMap<ReceiptId, oneshot::Sender<Result<(), DeliverDataError>>>,
     /// Injected loss, if any.
     loss: Option<Loss>,
 }
@@ -101,6 +107,7 @@ impl PeerConnection {
             settling: false,
             batch: Batch::default(),
             written: 0,
+            receipts: HashMap::new(),
             loss: None,
         })
     }
@@ -223,6 +230,12 @@ impl Drive<Session> for PeerConnection {
                 self.handshake.connection_ready(round_trip_time, ctx);
             }
             SessionOutput::Handshake(datagram) => self.handshake.datagram(datagram),
+            SessionOutput::Receipt(receipt, is_delivered) => {
+                if let Some(told) = self.receipts.remove(&receipt) {
+                    // Who has sent it may wait no more.
+                    _ = told.send(if is_delivered { Ok(()) } else { Err(DeliverDataError::Lost) });
+                }
+            }
             SessionOutput::Ended => {
                 self.handshake.close();
                 ctx.exit(ExitReason::Normal);

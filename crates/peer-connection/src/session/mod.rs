@@ -26,7 +26,7 @@ use self::media::Senders;
 use self::states::States;
 pub use self::statistics::PeerConnectionCounters;
 use crate::api::ApiInner;
-use crate::channels::Channels;
+use crate::channels::{Channels, ReceiptId};
 use crate::data_channel::{DataChannelId, DataChannelInfo, DataChannelOptions};
 use crate::engine::{Engine, EngineError, EngineEvent, EngineOutput, IceProgress};
 use crate::error::{CreateDataChannelError, SendDataError};
@@ -52,6 +52,8 @@ pub(crate) enum SessionOutput {
     /// There is a path for the handshake, with this round-trip time.
     HandshakeReady(Option<Duration>),
     Handshake(Bytes),
+    /// The peer has the message of this receipt, or may never get it.
+    Receipt(ReceiptId, bool),
     /// The connection is over; its owner has the reason.
     Ended,
 }
@@ -108,7 +110,10 @@ impl Core for Session {
     type Output = SessionOutput;
 
     fn poll_output(&mut self) -> Option<SessionOutput> {
-        let output = self.output.pop_front();
+        let output = self.output.pop_front().or_else(|| {
+            let (receipt, is_delivered) = self.channels.poll_receipt()?;
+            Some(SessionOutput::Receipt(receipt, is_delivered))
+        });
         // All outputs are taken, and there may be no more for a long time.
         if output.is_none() {
             self.output = VecDeque::new();
@@ -390,6 +395,17 @@ impl Session {
                 Err(SendDataError::NotOpen)
             }
         }
+    }
+
+    /// Sends a message like [`Self::send_data`]; [`SessionOutput::Receipt`] says whether it has arrived.
+    pub(crate) fn deliver_data(
+        &mut self,
+        now: Instant,
+        channel: DataChannelId,
+        message: DataChannelMessage,
+    ) -> Result<ReceiptId, SendDataError> {
+        self.send_data(now, channel, message)?;
+        Ok(self.channels.ask_receipt(channel))
     }
 
     /// Lets out what was written.

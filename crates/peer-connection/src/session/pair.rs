@@ -11,6 +11,7 @@ use callboard_supervision::Core;
 use callboard_transport::gather::*;
 use callboard_transport::mux::Transmit;
 
+use crate::channels::ReceiptId;
 use crate::engine::Candidate;
 use crate::event::ConnectionEvent;
 use crate::handshake::DefaultHandshake;
@@ -25,6 +26,8 @@ pub(crate) struct Peer {
     certificate: Certificate,
     handshake: Option<Box<dyn Handshake>>,
     pub(crate) events: Vec<ConnectionEvent>,
+    /// Receipts of messages, and whether they have arrived.
+    pub(crate) receipts: Vec<(ReceiptId, bool)>,
     /// Candidates for the other side, not delivered yet.
     pub(crate) candidates: VecDeque<Option<IceCandidate>>,
     pub(crate) ended: bool,
@@ -62,6 +65,7 @@ impl Peer {
             certificate,
             handshake: None,
             events: Vec::new(),
+            receipts: Vec::new(),
             candidates: VecDeque::new(),
             ended: false,
             gathered: 0,
@@ -147,6 +151,7 @@ impl Peer {
                         self.obey(now, step);
                     }
                 }
+                SessionOutput::Receipt(receipt, arrived) => self.receipts.push((receipt, arrived)),
                 SessionOutput::Ended => self.ended = true,
             }
         }

@@ -221,6 +221,60 @@ fn the_threshold_is_told_once_when_it_is_crossed() {
 }
 
 #[test]
+fn a_message_is_delivered_once_the_peer_has_it() {
+    let (mut pair, channel) = connected(DataChannelOptions::default());
+    let now = pair.now;
+    let mut asked = Vec::new();
+    for size in [1, 200_000, 1_000] {
+        asked.push(pair.a.session.deliver_data(now, channel, bytes(size)).unwrap());
+        pair.a.session.flush(now);
+    }
+    pair.settle();
+    assert_eq!(pair.a.receipts, [], "nothing has arrived");
+
+    for (at, receipt) in asked.iter().enumerate() {
+        assert!(pair.until(60 * SECOND, |pair| pair.a.receipts.len() > at));
+        assert_eq!(pair.a.receipts[at], (*receipt, true));
+        assert!(pair.b.messages().len() > at, "{:?}", pair.a.receipts);
+    }
+}
+
+#[test]
+fn a_message_is_lost_if_its_channel_ends_before_the_peer_has_it() {
+    let (mut pair, channel) = connected(DataChannelOptions::default());
+    let now = pair.now;
+    let arrives = pair.a.session.deliver_data(now, channel, bytes(1_000)).unwrap();
+    pair.a.session.flush(now);
+    pair.pass(SECOND);
+    pair.conditions = Box::new(|_| Vec::new());
+    let now = pair.now;
+    let lost = pair.a.session.deliver_data(now, channel, bytes(1_000)).unwrap();
+    pair.a.session.flush(now);
+    pair.pass(SECOND);
+    assert_eq!(pair.a.receipts, [(arrives, true)]);
+
+    let now = pair.now;
+    pair.a.session.close(now, CloseReason::Closed);
+    pair.settle();
+    assert_eq!(pair.a.receipts, [(arrives, true), (lost, false)]);
+    let late = pair.a.session.deliver_data(now, channel, bytes(1));
+    assert_eq!(late, Err(SendDataError::NotFound));
+}
+
+/// The closing side lets everything out first, so the peer has it.
+#[test]
+fn what_a_closing_channel_still_sends_is_delivered() {
+    let (mut pair, channel) = connected(DataChannelOptions::default());
+    let now = pair.now;
+    let receipt = pair.a.session.deliver_data(now, channel, bytes(200_000)).unwrap();
+    assert!(pair.a.session.close_data_channel(now, channel));
+
+    assert!(pair.until(60 * SECOND, |pair| !pair.a.receipts.is_empty()));
+    assert_eq!(pair.a.receipts, [(receipt, true)]);
+    assert_eq!(pair.b.messages().len(), 1);
+}
+
+#[test]
 fn a_channel_is_closed_by_either_side_after_what_waits() {
     let (mut pair, channel) = connected(DataChannelOptions::default());
     for _ in 0..20 {
