@@ -2,6 +2,7 @@
 
 mod controller;
 mod offering;
+mod rounds;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -29,7 +30,7 @@ use crate::peer_ref::PeerRef;
 pub use controller::ServerPeerHandle;
 pub(crate) use controller::{Control, Controller};
 use controller::{Lifeline, Watch};
-use offering::Offering;
+use rounds::Rounds;
 
 /// The WebRTC peer of one user.
 ///
@@ -48,7 +49,7 @@ pub struct ServerPeer {
     channels: Channels,
     /// Channels that the application has created.
     own: BTreeSet<DataChannelId>,
-    offering: Offering,
+    rounds: Rounds,
     entry: Option<Entry>,
     /// Outbox of the client of the peer in front of it, closed when that peer is gone for good. A peer that has crashed
     /// is restarted soon, and finds its connection.
@@ -81,7 +82,7 @@ impl ServerPeer {
             state: PeerConnectionState::New,
             channels: Channels::default(),
             own: BTreeSet::new(),
-            offering: Offering::default(),
+            rounds: Rounds::default(),
             entry: None,
             client: None,
             address: None,
@@ -156,7 +157,7 @@ impl ServerPeer {
             let (connection, answer) = answered?;
             this.origin = whose;
             this.adopt(connection);
-            this.offering.settled();
+            this.rounds.settled();
             // The peer connection's events wait in the mailbox meanwhile, so candidates come after the answer.
             this.tell(ServerPeerEvent::Answer(answer));
             Ok(())
@@ -195,7 +196,7 @@ impl ServerPeer {
     /// Closes the peer connection, if there is one; its later events are ignored.
     fn release_connection(&mut self) {
         self.own.clear();
-        self.offering.settled();
+        self.rounds.settled();
         for (id, label) in self.channels.connected(None) {
             self.tell(ServerPeerEvent::ChannelClosed { id, label });
         }

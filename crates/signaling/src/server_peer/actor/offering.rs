@@ -15,31 +15,13 @@ use callboard_peer_connection::{
 use tokio::time::{Instant, timeout};
 
 use super::super::*;
+use super::rounds::AfterPause;
 use super::{ServerPeer, with_message_size};
-
-/// State of the server's offers.
-#[derive(Debug, Default)]
-pub(super) struct Offering {
-    /// Number of the round, by which a deadline recognises that its round is over.
-    round: u64,
-    /// No offer is made meanwhile. The client has left one unanswered: the next one follows a round that the client
-    /// starts. Or the peer connection took too long to make one: the next one follows after a while.
-    pausing: bool,
-}
-
-impl Offering {
-    /// Notes that no offer is open any more: the client has answered, or its own offer was answered, or the peer
-    /// connection is another one.
-    pub(super) fn settled(&mut self) {
-        self.round += 1;
-        self.pausing = false;
-    }
-}
 
 impl ServerPeer {
     /// Offers, unless a round is under way: if an offer is needed after that, there is another event.
     pub(super) fn offer(&mut self, ctx: &mut Context<Self>) {
-        let wanted = self.connection.clone().filter(|_| !self.offering.pausing);
+        let wanted = self.connection.clone().filter(|_| self.rounds.may_offer());
         let Some(connection) = wanted else { return };
         let user = self.options.user_id.clone();
         let offering = async move { offer_of(&connection, &user).await };
@@ -47,10 +29,9 @@ impl ServerPeer {
         ctx.wait(offering.into_actor(self).map(|offered, this, ctx| {
             let Ok(offer) = offered else { return this.offer_later(ctx) };
             let Some(offer) = offer else { return };
-            this.offering.round += 1;
-            let (round, limits) = (this.offering.round, this.account.limits());
+            let (round, limits) = (this.rounds.offered(), this.account.limits());
             ctx.run_later(limits.offer_timeout, move |this, ctx| {
-                if this.offering.round == round {
+                if this.rounds.is_unanswered(round) {
                     this.withdraw(ctx);
                 }
             });
@@ -67,25 +48,19 @@ impl ServerPeer {
         // Commands take effect in their order, so this one follows the offer. Without an offer it has no effect; if the
         // mailbox is full, the peer connection has so much to do that the next attempt is late as well.
         let rolled_back = connection.try_send(rollback).is_ok();
-        self.offering.pausing = true;
-        self.offering.round += 1;
-        let round = self.offering.round;
-        ctx.run_later(self.account.limits().offer_timeout, move |this, ctx| {
-            if this.offering.round != round {
-                return;
-            }
-            if !rolled_back {
-                return this.offer_later(ctx);
-            }
-            this.offering.pausing = false;
-            this.offer(ctx);
+        let round = self.rounds.late(rolled_back);
+        let wait = self.account.limits().offer_timeout;
+        ctx.run_later(wait, move |this, ctx| match this.rounds.pause_over(round) {
+            AfterPause::Offer => this.offer(ctx),
+            AfterPause::RollBack => this.offer_later(ctx),
+            AfterPause::Nothing => {}
         });
     }
 
     /// Rolls the offer back: the peer connection goes on as it was.
     fn withdraw(&mut self, ctx: &mut Context<Self>) {
         // Before the need for an offer is reported again.
-        self.offering.pausing = true;
+        self.rounds.withdraw();
         let Some(connection) = self.connection.clone() else { return };
         let withdrawing = async move { roll_back(&connection).await };
         let withdrawing = timeout(self.account.limits().answer_timeout, withdrawing);
@@ -120,7 +95,7 @@ impl ServerPeer {
         let taking = timeout(self.account.limits().answer_timeout, taking);
         Box::pin(taking.into_actor(self).map(|taken, this, _| {
             taken.unwrap_or(Err(HandleOfferError::TimedOut.into()))?;
-            this.offering.settled();
+            this.rounds.settled();
             Ok(())
         }))
     }
