@@ -111,7 +111,9 @@ impl Stream {
 
     fn ping(&mut self) {
         if self.heard.elapsed() > SILENCE {
-            self.link.outbox().close(CloseFrame { code: 1001, reason: "no answer to pings" });
+            self.link
+                .outbox()
+                .close(CloseFrame { code: 1001, reason: "no answer to pings".into() });
         } else if let Some(socket) = self.socket {
             // One every 15 s.
             self.link.send_to_socket(socket, ToSocket::Ping);

@@ -1,5 +1,6 @@
 //! Bounded send queue of one client.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -85,8 +86,10 @@ pub enum PutError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CloseError {
-    /// A server does not close with this code.
-    #[error("{0} is no code to close a client with")]
+    /// A server does not close with this code; [`CloseFrame::new`] says with which.
+    #[error(
+        "{0} is no code to close a client with: 1000, 1001, 1008, 1011 to 1013 and 3000 to 4999 are"
+    )]
     Code(u16),
     /// The reason is longer than 123 bytes (RFC 6455 §5.5).
     #[error("the reason is longer than 123 bytes")]
@@ -94,31 +97,33 @@ pub enum CloseError {
 }
 
 /// Code and reason with which a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
     /// WebSocket close code (RFC 6455 §7.4).
     pub code: u16,
     /// Short text for the client's log.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 impl CloseFrame {
     /// 1000: the connection has served its purpose; the client does not reconnect.
-    pub const NORMAL: Self = Self { code: 1000, reason: "" };
+    pub const NORMAL: Self = Self { code: 1000, reason: Cow::Borrowed("") };
     /// 1012: the room has failed, and its clients are disconnected; there may be another room of its name.
-    pub const ROOM_FAILED: Self = Self { code: 1012, reason: "room failed" };
+    pub const ROOM_FAILED: Self = Self { code: 1012, reason: Cow::Borrowed("room failed") };
     /// 1001: the server shuts down.
-    pub const GOING_AWAY: Self = Self { code: 1001, reason: "server is shutting down" };
+    pub const GOING_AWAY: Self =
+        Self { code: 1001, reason: Cow::Borrowed("server is shutting down") };
     /// 1011: the peer has failed more than once.
-    pub const FAILED: Self = Self { code: 1011, reason: "peer failed" };
+    pub const FAILED: Self = Self { code: 1011, reason: Cow::Borrowed("peer failed") };
     /// 1001: the client was silent for too long.
-    pub const SILENT: Self = Self { code: 1001, reason: "silent for too long" };
+    pub const SILENT: Self = Self { code: 1001, reason: Cow::Borrowed("silent for too long") };
     /// 1008: the client sends far more than it may.
-    pub const TOO_MANY: Self = Self { code: 1008, reason: "too many messages" };
+    pub const TOO_MANY: Self = Self { code: 1008, reason: Cow::Borrowed("too many messages") };
     /// 1009: the client sent something too large.
-    pub const TOO_LARGE: Self = Self { code: 1009, reason: "message too large" };
+    pub const TOO_LARGE: Self = Self { code: 1009, reason: Cow::Borrowed("message too large") };
     /// 1013: the client does not read its messages.
-    pub const TOO_SLOW: Self = Self { code: 1013, reason: "client reads too slowly" };
+    pub const TOO_SLOW: Self =
+        Self { code: 1013, reason: Cow::Borrowed("client reads too slowly") };
 
     /// Creates a close with a code of the application's choice. After 1000 and 4000 to 4999 `callboard.js` never comes
     /// back: they are for clients that are kicked out. After the others it comes back in a while, as a new peer: 1001
@@ -127,7 +132,8 @@ impl CloseFrame {
     ///
     /// # Errors
     /// [`CloseError`]
-    pub fn new(code: u16, reason: &'static str) -> Result<Self, CloseError> {
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Result<Self, CloseError> {
+        let reason = reason.into();
         if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
             return Err(CloseError::Code(code));
         }
@@ -269,7 +275,7 @@ impl Outbox {
         line.told = false;
         // Most outboxes are empty most of the time.
         line.frames = VecDeque::new();
-        let close = *self.closed.get()?;
+        let close = self.closed.get()?.clone();
         line.socket = None;
         Some(Deliver::Close(close))
     }
@@ -278,7 +284,7 @@ impl Outbox {
     pub fn close(&self, close: CloseFrame) {
         let watcher = {
             let mut line = self.line();
-            if self.closed.set(close).is_err() {
+            if self.closed.set(close.clone()).is_err() {
                 return;
             }
             line.tell();

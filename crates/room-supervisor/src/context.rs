@@ -1,5 +1,6 @@
 //! Context of a room: what its callbacks reach of the room itself.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
@@ -135,11 +136,16 @@ impl RoomContext {
 
     /// Closes the connection of a member with this code and reason, after what it has been sent before. The member
     /// leaves as soon as its peer has ended. [`CloseFrame::new`](crate::CloseFrame::new) says which codes there are,
-    /// and which clients come back.
+    /// and which clients come back. The reason has at most 123 bytes.
     ///
     /// # Errors
     /// [`KickError`]; nothing happens then.
-    pub fn kick(&self, peer: PeerId, code: u16, reason: &'static str) -> Result<(), KickError> {
+    pub fn kick(
+        &self,
+        peer: PeerId,
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<(), KickError> {
         self.shared.kick(peer, code, reason)
     }
 

@@ -1,5 +1,6 @@
 //! Handle of a room, for all code outside of its callbacks.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,11 +98,16 @@ impl RoomHandle {
 
     /// Closes the connection of a member with this code and reason, after what it has been sent before. The member
     /// leaves as soon as its peer has ended. [`CloseFrame::new`] says which codes there are, and which clients come
-    /// back.
+    /// back. The reason has at most 123 bytes.
     ///
     /// # Errors
     /// [`KickError`]; nothing happens then.
-    pub fn kick(&self, peer: PeerId, code: u16, reason: &'static str) -> Result<(), KickError> {
+    pub fn kick(
+        &self,
+        peer: PeerId,
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<(), KickError> {
         self.shared.kick(peer, code, reason)
     }
 
@@ -154,7 +160,7 @@ impl RoomHandle {
 
     pub(crate) async fn stop_with(&self, details: Value, close: CloseFrame) {
         // At once, without the room's actor: it may be waiting for an `on_join`.
-        self.shared.close(&details, close);
+        self.shared.close(&details, close.clone());
         let supervisor = self.supervisor();
         if let Some(mailbox) = self.shared.mailbox() {
             // A room that crashes meanwhile is stopped below.

@@ -1,6 +1,7 @@
 //! State of a room that outlives its actor: its roster, and the way to the actor that runs it now.
 
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -158,7 +159,7 @@ impl Shared {
         &self,
         peer: PeerId,
         code: u16,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
     ) -> Result<(), KickError> {
         let frame = CloseFrame::new(code, reason)?;
         let member = self.roster().visible_member(peer).cloned();
@@ -171,20 +172,20 @@ impl Shared {
     pub(crate) fn close(&self, details: &Value, close: CloseFrame) {
         let members = self.roster().close();
         self.changes.notify_waiters();
-        tell_closed(&members, details, close);
+        tell_closed(&members, details, &close);
     }
 
     /// Closes a room that nothing runs of any more: tells all peers that it is gone.
     pub(crate) fn give_up(&self, details: &Value, close: CloseFrame) {
         let members = self.roster().give_up();
         self.changes.notify_waiters();
-        tell_closed(&members, details, close);
+        tell_closed(&members, details, &close);
     }
 
     /// Tells all peers that the room is gone for them, while it goes on without any.
     pub(crate) fn dismiss(&self, details: &Value, close: CloseFrame) {
         let members = self.roster().dismiss();
-        tell_closed(&members, details, close);
+        tell_closed(&members, details, &close);
     }
 
     /// Puts a message into the outboxes of its addressees: of all or of none.
@@ -205,12 +206,12 @@ impl Shared {
     }
 }
 
-fn tell_closed(members: &[Member], details: &Value, close: CloseFrame) {
+fn tell_closed(members: &[Member], details: &Value, close: &CloseFrame) {
     for member in members {
         let closed = RoomMessage::error(member.peer_id(), Description::RoomClosed, details);
         // A client that is being closed already has been told why.
         _ = member.outbox().push(closed.encode());
-        member.outbox().close(close);
+        member.outbox().close(close.clone());
     }
 }
 

@@ -323,7 +323,13 @@ async fn a_member_is_kicked_with_a_code_and_a_reason() {
 
     assert_eq!(room.kick(client.id, 999, "bad"), Err(KickError::Close(CloseError::Code(999))));
     assert_eq!(room.kick(PeerId::random(), 4000, "out"), Err(KickError::NoSuchPeer));
-    room.kick(client.id, 4000, "out").unwrap();
+    assert_eq!(
+        room.kick(client.id, 4000, "é".repeat(62)),
+        Err(KickError::Close(CloseError::LongReason)),
+        "124 bytes"
+    );
+    let reason = format!("out: {}", "é".repeat(59));
+    room.kick(client.id, 4000, reason.clone()).unwrap();
 
-    client.expect_close(CloseFrame { code: 4000, reason: "out" }).await;
+    client.expect_close(CloseFrame { code: 4000, reason: reason.into() }).await;
 }

@@ -1,12 +1,19 @@
 //! Handle of a peer's client, for code on the server.
 
+use std::borrow::Cow;
 use std::fmt;
+#[cfg(feature = "rpc")]
+use std::future::pending;
 #[cfg(feature = "webrtc")]
 use std::net::IpAddr;
+#[cfg(feature = "rpc")]
+use std::pin::pin;
 use std::sync::Arc;
 #[cfg(feature = "rpc")]
 use std::time::Duration;
 
+#[cfg(all(feature = "rpc", feature = "webrtc"))]
+use callboard_peer_connection::error::DeliverDataError;
 #[cfg(feature = "webrtc")]
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionHandle};
 #[cfg(feature = "webrtc")]
@@ -14,6 +21,8 @@ use callboard_room_supervisor::To;
 use callboard_room_supervisor::{
     CloseError, CloseFrame, Outbox, OutboxClosedError, PeerId, RoomMessage,
 };
+#[cfg(feature = "rpc")]
+use futures_util::future::{Either, select};
 #[cfg(any(feature = "rpc", feature = "webrtc"))]
 use serde::Serialize;
 #[cfg(feature = "webrtc")]
@@ -63,6 +72,9 @@ pub enum CallClientError {
     /// The client is gone.
     #[error("the client is gone")]
     Gone,
+    /// The data channel has ended before the client had confirmed the call: it runs or not.
+    #[error("the data channel has ended before the client had confirmed the call")]
+    Lost,
     /// The client did not answer in time.
     #[error("the client did not answer in time")]
     TimedOut,
@@ -131,7 +143,8 @@ impl PeerRef {
     }
 
     /// Calls a function that the client has registered, over the data channel `events` if it is open, else over the
-    /// WebSocket. `args` is a tuple or a list; any other value is the only argument.
+    /// WebSocket. `args` is a tuple or a list; any other value is the only argument. A call is sent once: if its data
+    /// channel ends, the answer to a call that the client had confirmed comes over the WebSocket.
     ///
     /// # Errors
     /// [`CallClientError`]
@@ -148,8 +161,18 @@ impl PeerRef {
                 NotCalled::TooMany => CallClientError::TooMany,
                 NotCalled::Closed => CallClientError::Gone,
             })?;
-        self.say(text)?;
-        match waiting.wait(deadline).await {
+        #[cfg(feature = "webrtc")]
+        let lost = self.send_call(text)?;
+        #[cfg(not(feature = "webrtc"))]
+        let lost = {
+            self.say_by_websocket(text)?;
+            pending()
+        };
+        let outcome = match select(pin!(waiting.wait(deadline)), pin!(lost)).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right(((), _)) => return Err(CallClientError::Lost),
+        };
+        match outcome {
             // Its depth is bounded by the limits on what is read.
             Ok(Ok(data)) => serde_json::from_str(data.get())
                 .map_err(|error| CallClientError::Refused(unreadable(&error).to_owned())),
@@ -163,15 +186,71 @@ impl PeerRef {
         }
     }
 
-    /// Sends a frame of RPC: over the data channel, or over the WebSocket if there is none or it is busy.
+    /// Sends a call: over the data channel, or over the WebSocket if there is none, or it is busy, or refuses the call.
+    /// The future completes if the call may be lost.
+    #[cfg(all(feature = "rpc", feature = "webrtc"))]
+    fn send_call(&self, text: String) -> Result<impl Future<Output = ()> + use<>, CallClientError> {
+        let delivery = self.deliver(&text);
+        if delivery.is_none() {
+            self.say_by_websocket(text.clone())?;
+        }
+        let client = self.clone();
+        Ok(async move {
+            let delivered = match delivery {
+                Some(delivery) => delivery.await,
+                None => Ok(()),
+            };
+            match delivered {
+                Ok(()) => {}
+                // Who waits for a client that is gone is told otherwise.
+                Err(DeliverDataError::NotSent(_)) => _ = client.say_by_websocket(text),
+                Err(_) => return,
+            }
+            pending().await
+        })
+    }
+
+    /// Sends the answer to a call: over the data channel, or over the WebSocket if there is none, or it is busy, or
+    /// ends before the client has confirmed the answer. To be called on the thread of an actor.
+    #[cfg(all(feature = "rpc", feature = "webrtc"))]
+    pub(crate) fn answer(&self, text: String) {
+        let client = self.clone();
+        let delivery = self.deliver(&text);
+        // A client that is gone needs no answer.
+        let by_websocket = move || _ = client.say_by_websocket(text);
+        let Some(delivery) = delivery else { return by_websocket() };
+        actix::spawn(async move {
+            if delivery.await.is_err() {
+                by_websocket();
+            }
+        });
+    }
+
+    /// Sends a frame of RPC over the data channel; none if there is no channel that takes it.
+    #[cfg(all(feature = "rpc", feature = "webrtc"))]
+    fn deliver(
+        &self,
+        text: &str,
+    ) -> Option<impl Future<Output = Result<(), DeliverDataError>> + Send + use<>> {
+        let channel = self.client.channels.find(EVENTS)?;
+        channel.deliver(DataChannelMessage::Text(text.to_owned()))
+    }
+
+    /// Sends a frame of RPC that may be lost: over the data channel, or over the WebSocket if there is none or it is
+    /// busy.
     #[cfg(feature = "rpc")]
-    pub(crate) fn say(&self, text: String) -> Result<(), CallClientError> {
+    fn say(&self, text: String) -> Result<(), CallClientError> {
         #[cfg(feature = "webrtc")]
         if let Some(channel) = self.client.channels.find(EVENTS)
             && channel.try_send(EVENTS, DataChannelMessage::Text(text.clone())).is_ok()
         {
             return Ok(());
         }
+        self.say_by_websocket(text)
+    }
+
+    #[cfg(feature = "rpc")]
+    fn say_by_websocket(&self, text: String) -> Result<(), CallClientError> {
         self.client.outbox.push(text.into()).map_err(|_| CallClientError::Gone)
     }
 
@@ -199,12 +278,11 @@ impl PeerRef {
     /// its room at once, and cannot be resumed. [`CloseFrame::new`] says which codes there are, and which clients come
     /// back.
     ///
-    /// Only the first close of a client takes effect. A text that differs from client to client is best sent as a
-    /// message before.
+    /// Only the first close of a client takes effect. The reason has at most 123 bytes.
     ///
     /// # Errors
     /// [`CloseError`]; nothing happens then.
-    pub fn close(&self, code: u16, reason: &'static str) -> Result<(), CloseError> {
+    pub fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) -> Result<(), CloseError> {
         self.client.outbox.close(CloseFrame::new(code, reason)?);
         Ok(())
     }

@@ -332,10 +332,10 @@ mod tests {
             };
             assert_eq!(details["dropped"], dropped);
         }
-        assert!(matches!(
-            session.handle_text(start, "{", 0),
-            Act::Part(Description::TooManyMessages, _, CloseFrame::TOO_MANY)
-        ));
+        let Act::Part(description, _, close) = session.handle_text(start, "{", 0) else {
+            panic!("not closed")
+        };
+        assert_eq!((description, close), (Description::TooManyMessages, CloseFrame::TOO_MANY));
     }
 
     #[test]
@@ -345,11 +345,11 @@ mod tests {
         let fill = "x".repeat(100);
 
         let text = format!(r#"{{"event":"chat","data":"{fill}","to":"all"}}"#);
-        let Act::Part(Description::MessageTooLarge, details, CloseFrame::TOO_LARGE) =
-            session.handle_text(start, &text, 0)
+        let Act::Part(description, details, close) = session.handle_text(start, &text, 0)
         else {
             panic!("not closed")
         };
+        assert_eq!((description, close), (Description::MessageTooLarge, CloseFrame::TOO_LARGE));
         assert_eq!(details, json!({ "max_bytes": 100 }));
         let offer = format!(r#"{{"data":{{"sdp":"{fill}"}},"event":"webrtc:offer"}}"#);
         let Act::Control(event) = session.handle_text(start, &offer, 0) else { panic!("closed") };

@@ -77,7 +77,7 @@ impl<T> TokenTable<T> {
     pub fn closed(&self, digest: TokenDigest) -> Option<CloseFrame> {
         let table = self.lock();
         let (close, until) = table.closed.get(&digest)?;
-        (*until > Instant::now()).then_some(*close)
+        (*until > Instant::now()).then(|| close.clone())
     }
 
     #[cfg(test)]

@@ -56,7 +56,7 @@ impl<P: Peer> PeerActor<P> {
         match path {
             Path::WebSocket => Rc::new(move |text| _ = client.outbox().push(text.into())),
             #[cfg(feature = "webrtc")]
-            Path::Channel => Rc::new(move |text: String| _ = client.say(text)),
+            Path::Channel => Rc::new(move |text| client.answer(text)),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(feature = "rpc")]
+use callboard_peer_connection::error::DeliverDataError;
 use callboard_peer_connection::messages::SendData;
 use callboard_peer_connection::{DataChannelId, DataChannelMessage, PeerConnectionHandle};
 use callboard_supervision::CallError;
@@ -133,6 +135,16 @@ impl OpenChannel {
             CallError::Full => SendToChannelError::Busy,
             _ => SendToChannelError::NoChannel(label.to_owned()),
         })
+    }
+
+    /// Sends without waiting; the future says whether the client has acknowledged the message. Fails if the connection
+    /// has ended or is overloaded.
+    #[cfg(feature = "rpc")]
+    pub(crate) fn deliver(
+        &self,
+        message: DataChannelMessage,
+    ) -> Option<impl Future<Output = Result<(), DeliverDataError>> + Send + use<>> {
+        self.connection.deliver(self.channel, message).ok()
     }
 
     /// Sends, and returns the result.

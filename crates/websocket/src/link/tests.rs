@@ -80,7 +80,7 @@ async fn a_client_that_has_not_read_its_new_token_comes_back_with_the_old_one() 
     }
 
     // The client has read the newest token, which nobody knows here, and is closed for good.
-    link.outbox().close(CloseFrame { code: 4001, reason: "kicked out" });
+    link.outbox().close(CloseFrame { code: 4001, reason: "kicked out".into() });
     assert_eq!(tokens.closed(token).map(|close| close.code), Some(4001));
     drop(link);
     assert_eq!(tokens.count(), 0);

@@ -213,7 +213,7 @@ impl Socket {
             return;
         }
         self.state.end.set(SocketEnd::Closed);
-        let description = (!reason.is_empty()).then(|| reason.to_owned());
+        let description = (!reason.is_empty()).then(|| reason.into_owned());
         ctx.close(Some(ws::CloseReason { code: code.into(), description }));
         self.held = VecDeque::new();
         if let Some(LinkPlace { link, number }) = self.state.place.get() {
@@ -247,7 +247,8 @@ impl Socket {
         if let Some(text) = text {
             ctx.text(text);
         }
-        self.end(ctx, CloseFrame::TOO_LARGE.code, CloseFrame::TOO_LARGE.reason);
+        let CloseFrame { code, reason } = CloseFrame::TOO_LARGE;
+        self.end(ctx, code, &reason);
     }
 
     /// Passes on a frame that carries no message.

@@ -1,6 +1,7 @@
 //! State of a socket link: which socket is the client's, whether the client may come back, and by which token. No lock,
 //! no clock, no actor.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use callboard_outbox::{CloseFrame, SocketNumber};
@@ -181,9 +182,9 @@ impl LinkState {
     /// Handles the close of the outbox: ends the socket, or the owner if there is no socket.
     pub(super) fn outbox_closed(&mut self, now: Instant, close: CloseFrame) -> Vec<Effect> {
         // The client may be away, or gone without the server noticing: it is told when it comes back.
-        let tokens = self.tokens().filter(|_| is_for_good(close));
+        let tokens = self.tokens().filter(|_| is_for_good(&close));
         let mut effects: Vec<Effect> =
-            tokens.map(|token| Effect::Remember(token, close, now + self.grace)).collect();
+            tokens.map(|token| Effect::Remember(token, close.clone(), now + self.grace)).collect();
         match self.place {
             Place::Here(number) => effects.push(Effect::Cut(number)),
             Place::Away { .. } => {
@@ -197,13 +198,13 @@ impl LinkState {
 }
 
 /// Returns whether a client with this close must not come back.
-fn is_for_good(close: CloseFrame) -> bool {
+fn is_for_good(close: &CloseFrame) -> bool {
     matches!(close.code, 1000 | 4000..=4999)
 }
 
 /// Close 1000: the client has come back with another socket before this one had ended.
 pub(super) const RESUMED_ELSEWHERE: CloseFrame =
-    CloseFrame { code: 1000, reason: "resumed elsewhere" };
+    CloseFrame { code: 1000, reason: Cow::Borrowed("resumed elsewhere") };
 
 #[cfg(test)]
 mod tests;

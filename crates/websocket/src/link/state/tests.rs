@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 const GRACE: Duration = Duration::from_secs(30);
-const NORMAL: CloseFrame = CloseFrame { code: 1000, reason: "bye" };
-const SILENT: CloseFrame = CloseFrame { code: 1001, reason: "silent" };
+const NORMAL: CloseFrame = CloseFrame { code: 1000, reason: Cow::Borrowed("bye") };
+const SILENT: CloseFrame = CloseFrame { code: 1001, reason: Cow::Borrowed("silent") };
 
 fn token(number: usize) -> TokenDigest {
     TokenDigest::of(&number.to_string())
@@ -93,9 +93,9 @@ fn what_the_close_of_the_outbox_means() {
                 link.socket_ended(now, socket, (SocketEnd::Lost, false));
             }
 
-            let effects = link.outbox_closed(now, close);
+            let effects = link.outbox_closed(now, close.clone());
 
-            let remember = Effect::Remember(token, close, now + GRACE);
+            let remember = Effect::Remember(token, close.clone(), now + GRACE);
             let then = if away { Effect::Tell(Presence::Gone) } else { Effect::Cut(socket) };
             let expected: Vec<_> = for_good.then_some(remember).into_iter().chain([then]).collect();
             assert_eq!(effects, expected);
