@@ -115,9 +115,17 @@ pub enum ParseMessageError {
     /// `event` is reserved for the server: see [`is_reserved_event`].
     #[error("reserved event")]
     ReservedEvent,
-    /// `to` is missing, or neither `"all"` nor a list of peer ids.
+    /// `to` is missing, or neither `"all"` nor a list.
     #[error("to must be \"all\" or a list of peer ids")]
     To,
+    /// `to` lists something that is no peer id: a UUID, as in `authenticated` and `joined`.
+    #[error("to lists what is no peer id: {given}, at index {index}")]
+    PeerId {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// The start of its JSON.
+        given: String,
+    },
     /// `to` is an empty list.
     #[error("to is empty")]
     Nobody,
@@ -208,12 +216,25 @@ fn addressees(to: &RawValue, limits: &MessageLimits) -> Result<To, ParseMessageE
         listed if listed > limits.addressees => return Err(ParseMessageError::TooManyAddressees),
         _ => {}
     }
-    let peers: Vec<PeerId> = serde_json::from_str(to.get()).map_err(|_| ParseMessageError::To)?;
+    let peers: Vec<PeerId> = serde_json::from_str(to.get()).map_err(|_| no_peer_id(to))?;
     let mut seen = HashSet::with_capacity(peers.len());
     if peers.iter().all(|peer| seen.insert(*peer)) {
         Ok(To::Peers(peers))
     } else {
         Err(ParseMessageError::DuplicateAddressee)
+    }
+}
+
+/// Returns which element of a list is no peer id.
+fn no_peer_id(to: &RawValue) -> ParseMessageError {
+    let list: Vec<&RawValue> = serde_json::from_str(to.get()).unwrap_or_default();
+    let is_wrong = |one: &&RawValue| serde_json::from_str::<PeerId>(one.get()).is_err();
+    match list.iter().position(is_wrong) {
+        Some(index) => {
+            let given = list[index].get().chars().take(LONGEST_GIVEN).collect();
+            ParseMessageError::PeerId { index, given }
+        }
+        None => ParseMessageError::To,
     }
 }
 
@@ -242,6 +263,9 @@ fn depth(text: &str) -> usize {
     }
     deepest
 }
+
+/// Length limit of what an error repeats of an addressee, in characters: a peer id has 36.
+const LONGEST_GIVEN: usize = 48;
 
 #[cfg(test)]
 mod tests {
@@ -274,6 +298,8 @@ mod tests {
     #[test]
     fn what_is_no_message_is_refused_with_a_reason() {
         let id = PeerId::random();
+        let no_id =
+            |index, given: &str| ParseMessageError::PeerId { index, given: given.to_owned() };
         for (text, why) in [
             ("hello", ParseMessageError::NotJson),
             ("{\"event\":", ParseMessageError::NotJson),
@@ -293,8 +319,12 @@ mod tests {
             (r#"{"event":"a","to":null}"#, ParseMessageError::To),
             (r#"{"event":"a","to":"everyone"}"#, ParseMessageError::To),
             (r#"{"event":"a","to":{"x":1}}"#, ParseMessageError::To),
-            (r#"{"event":"a","to":["x"]}"#, ParseMessageError::To),
-            (r#"{"event":"a","to":[1]}"#, ParseMessageError::To),
+            (r#"{"event":"a","to":["x"]}"#, no_id(0, "\"x\"")),
+            (&format!(r#"{{"event":"a","to":["{id}",1]}}"#), no_id(1, "1")),
+            (
+                &format!(r#"{{"event":"a","to":["{}"]}}"#, "é".repeat(1_000)),
+                no_id(0, &format!("\"{}", "é".repeat(47))),
+            ),
             (r#"{"event":"a","to":[]}"#, ParseMessageError::Nobody),
             (
                 &format!(r#"{{"event":"a","to":["{id}","{id}"]}}"#),

@@ -251,6 +251,11 @@ async fn a_text_that_is_for_nobody_says_why() {
             invalid(r#"{"event":"chat","to":7}"#, TO),
             invalid(r#"{"event":"chat","to":{"x":1}}"#, TO),
             invalid(r#"{"event":"chat","to":[]}"#, EMPTY),
+            invalid(
+                r#"{"event":"chat","to":["ME","zz"]}"#,
+                "to lists what is no peer id: \"zz\", at index 1",
+            ),
+            invalid(r#"{"event":"chat","to":[{}]}"#, "to lists what is no peer id: {}, at index 0"),
             invalid(r#"{"event":"chat","to":[1,2,3,4,5]}"#, "to lists too many peers"),
             invalid(r#"{"event":"chat","to":["ME","ME"]}"#, "to lists a peer twice"),
             // Members that are given twice, also where the text goes on badly.

@@ -47,6 +47,10 @@ async fn codes_that_no_server_closes_with_are_refused() {
     for code in [0, 999, 1002, 1005, 1006, 1007, 1009, 1014, 1015, 2999, 5000] {
         assert_eq!(peer.close(code, ""), Err(CloseError::Code(code)));
     }
+    assert_eq!(
+        CloseError::Code(42).to_string(),
+        "42 is no code to close a client with: 1000, 1001, 1008, 1011 to 1013 and 3000 to 4999 are"
+    );
     let long = "123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456789 1234";
     assert_eq!(peer.close(4000, long), Err(CloseError::LongReason));
     guest.text("ping").await;

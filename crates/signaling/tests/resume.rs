@@ -40,6 +40,22 @@ async fn one_that_was_cut_off_comes_back_as_who_it_was_and_has_missed_nothing() 
     assert_eq!(server.rooms.lookup("demo").unwrap().peers().len(), 2);
 }
 
+/// Neither the room of the URL nor what it holds of credentials is read.
+#[actix::test]
+async fn a_token_leads_to_its_own_room_whatever_else_is_asked_for() {
+    let server = server().await;
+    let (guest, token) = server.join_with_token().await;
+    let id = guest.id.clone();
+    lose(&server, guest).await;
+
+    let path = format!("/socket/other?resume={token}");
+    let mut guest = server.connect_to(&path, &[("name", "nobody")]).await.expect("let in");
+
+    assert_eq!(guest.expect("resumed").await["peer_id"], id.as_str());
+    let members = |room: &str| server.rooms.lookup(room).unwrap().peers().len();
+    assert_eq!((members("demo"), members("other")), (1, 0));
+}
+
 #[actix::test]
 async fn what_both_say_of_resumption_is_as_written() {
     let server = Server::start(|options| options.resume_grace(Duration::from_millis(90_500))).await;

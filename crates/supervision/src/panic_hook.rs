@@ -206,7 +206,7 @@ impl Shared {
             std::mem::take(&mut state.suppressed)
         };
         if suppressed > 0 {
-            write(&format!("and {suppressed} more panics at {}", spelled(place)));
+            write(&format!("and {} at {}", more(suppressed), spelled(place)));
         }
     }
 }
@@ -245,6 +245,11 @@ fn spelled((file, line, column): &Place) -> String {
     format!("{file}:{line}:{column}")
 }
 
+/// Returns how many more panics there were, in words.
+fn more(panics: u64) -> String {
+    format!("{panics} more {}", if panics == 1 { "panic" } else { "panics" })
+}
+
 fn write(text: &str) {
     if log::max_level() == log::LevelFilter::Off {
         eprintln!("{text}");
@@ -280,3 +285,13 @@ const FLUSH: Duration = Duration::from_secs(2);
 const MAX_MESSAGE: usize = 4_096;
 /// A wait that is as good as endless.
 const LONG: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::more;
+
+    #[test]
+    fn one_panic_is_singular() {
+        assert_eq!((more(1), more(2)), ("1 more panic".to_owned(), "2 more panics".to_owned()));
+    }
+}
