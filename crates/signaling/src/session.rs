@@ -345,8 +345,7 @@ mod tests {
         let fill = "x".repeat(100);
 
         let text = format!(r#"{{"event":"chat","data":"{fill}","to":"all"}}"#);
-        let Act::Part(description, details, close) = session.handle_text(start, &text, 0)
-        else {
+        let Act::Part(description, details, close) = session.handle_text(start, &text, 0) else {
             panic!("not closed")
         };
         assert_eq!((description, close), (Description::MessageTooLarge, CloseFrame::TOO_LARGE));

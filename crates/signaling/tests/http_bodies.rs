@@ -151,25 +151,6 @@ async fn a_websocket_outlives_the_time_for_bodies() {
 }
 
 #[actix::test]
-async fn a_body_that_comes_is_answered_and_the_connection_goes_on() {
-    let _alone = ALONE.lock().await;
-    for address in servers().await {
-        let request =
-            format!("POST /count HTTP/1.1\r\nhost: {address}\r\ncontent-length: 5\r\n\r\nhello");
-        let mut client = RawClient::send(&address.to_string(), request.as_bytes()).await;
-        for _ in 0..2 {
-            let head = client.head().await;
-            assert!(
-                head.starts_with("HTTP/1.1 200 ") && head.contains("content-length: 1"),
-                "{head}"
-            );
-            assert_eq!(client.bytes(1).await, b"5");
-            assert!(client.write(request.as_bytes()).await);
-        }
-    }
-}
-
-#[actix::test]
 async fn a_head_or_a_body_without_end_takes_little_memory() {
     const CLIENTS: usize = 16;
     let _alone = ALONE.lock().await;
@@ -201,14 +182,5 @@ async fn a_head_or_a_body_without_end_takes_little_memory() {
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
             assert!(client.ends().await);
         }
-    }
-}
-
-#[actix::test]
-async fn a_head_that_does_not_come_is_cut() {
-    let _alone = ALONE.lock().await;
-    for address in servers().await {
-        let head = answer(address, b"GET / HTTP/1.1\r\nhost: loc").await;
-        assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
     }
 }

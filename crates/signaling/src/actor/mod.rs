@@ -249,8 +249,7 @@ impl<P: Peer> Handler<FromSocket> for PeerActor<P> {
         }
         let act = match message.event {
             SocketEvent::Text { text, counted } => {
-                let act =
-                    self.drive(ctx, |session, now| session.handle_text(now, &text, counted));
+                let act = self.drive(ctx, |session, now| session.handle_text(now, &text, counted));
                 return self.act(ctx, act);
             }
             SocketEvent::Frame { bytes, binary } => {

@@ -4,6 +4,7 @@
 pub(crate) mod away;
 #[path = "../../../websocket/tests/common/frame_header.rs"]
 pub(crate) mod frame_header;
+#[path = "../../../websocket/tests/common/raw.rs"]
 pub(crate) mod raw;
 #[cfg(feature = "webrtc")]
 pub(crate) mod rtc;
