@@ -29,6 +29,7 @@ async fn the_package_holds_the_module_that_is_served_its_types_and_the_examples(
         "package.json",
     ];
     assert_eq!(files, expected);
+    assert_eq!(packed["version"], env!("CARGO_PKG_VERSION"), "it has the version of the crates");
     for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
         assert_eq!(read(&source().join(license)), read(&source().join("../../..").join(license)));
     }

@@ -2,6 +2,7 @@
 
 mod calling;
 mod closing;
+mod elsewhere;
 mod giving_up;
 mod joining;
 mod offered;
