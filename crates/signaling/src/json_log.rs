@@ -14,7 +14,9 @@ use crate::counters::{PEER, ROOM};
 ///
 /// The fields are `time` (RFC 3339, UTC, in milliseconds), `level`, `target` and `message`; and, of the lines that a
 /// supervised actor writes and those about its end, `actor` (its path in the tree) with the ids that follow from it:
-/// `room`, `peer`, `connection`. So lines of your own, in the callbacks of a room or a peer, have them too.
+/// `room`, `peer`, `connection`. So lines of your own, in the callbacks of a room or a peer, have them too. Key-values
+/// of
+/// `log`'s feature `kv` are not written.
 ///
 /// ```
 /// env_logger::builder().format(callboard_signaling::json_log_line).init();

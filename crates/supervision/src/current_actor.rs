@@ -152,10 +152,11 @@ pub(crate) fn who() -> Option<String> {
 
 /// Returns the actor that is being polled or made on this thread.
 pub(crate) fn record() -> Option<Arc<ActorRecord>> {
-    let making = MAKING.try_with(|making| making.borrow().clone()).ok().flatten();
+    // A logger may ask at any time, also while one of the two is being dropped.
+    let making = MAKING.try_with(|making| making.try_borrow().ok()?.clone()).ok().flatten();
     making.or_else(|| {
-        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
-        current?.record.clone()
+        let current = CURRENT.try_with(|current| current.try_borrow().ok()?.clone());
+        current.ok().flatten()?.record.clone()
     })
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn under<T>(subject: Option<LogSubject>, work: impl FnOnce() -> T) ->
 
 /// Returns what was set on this thread: an actor, or that there is none. Nothing was set: the actor whose code runs.
 pub(crate) fn set() -> Option<Option<LogSubject>> {
-    SUBJECT.try_with(|subject| subject.borrow().clone()).ok().flatten()
+    SUBJECT.try_with(|subject| subject.try_borrow().ok()?.clone()).ok().flatten()
 }
 
 /// What was set before; it is set again when this is dropped.
