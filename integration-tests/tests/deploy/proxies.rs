@@ -33,7 +33,7 @@ fn nginx_passes_upgrades_on_and_says_whose_they_are() {
             let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
                 .map(|kind| format!("{kind}_temp_path {kind};\n"));
             let main = format!(
-                "daemon off;\nmaster_process off;\npid nginx.pid;\nevents {{}}\n\
+                "daemon off;\nmaster_process off;\nuser root;\npid nginx.pid;\nevents {{}}\n\
                  http {{\naccess_log off;\n{}{site}}}\n",
                 paths.concat()
             );
