@@ -167,6 +167,11 @@ fn lines_of_a_peer_connection_name_it_and_no_description_is_among_them() {
         let libraries = lines.iter().filter(|line| is_id(&line["connection"]));
         let mut libraries = libraries.filter_map(|line| line["target"].as_str());
         assert!(libraries.any(|target| target.starts_with("str0m")), "{log}");
+        // A line of the peer names its connection.
+        let ids: BTreeSet<&str> =
+            lines.iter().filter_map(|line| line["connection"].as_str()).collect();
+        let mut of_peers = lines.iter().filter(|line| is_id(&line["peer"]));
+        assert!(of_peers.any(|line| ids.contains(last_word(line))), "{log}");
         for part in ["a=ice-pwd", "a=fingerprint", "m=application", "v=0\\r\\n"] {
             let told: Vec<&str> = log.lines().filter(|line| line.contains(part)).collect();
             assert!(told.is_empty(), "{part} is in {told:#?}");
@@ -194,6 +199,10 @@ fn a_password_in_a_cookie_is_not_in_the_log() {
         assert!(!log.contains("PASSWORD") && !log.contains("wrong-secret"), "{log}");
         assert!(log.contains("refused: unauthorized"), "{log}");
     });
+}
+
+fn last_word(line: &Value) -> &str {
+    text(line).rsplit(' ').next().unwrap_or_default()
 }
 
 fn text(line: &Value) -> &str {

@@ -442,11 +442,14 @@ async fn open(
     let engine = api.settings().max_message_size;
     let taken = engine.max(limits.message).max(TAKEN);
     let api = if engine == 0 { api } else { api.max_message_size(taken) };
-    connections.open(&api, configuration, owner).await.map_err(|error| {
+    let opened = connections.open(&api, configuration, owner).await;
+    match &opened {
+        // What leads from the lines of the peer to those of the connection.
+        Ok(connection) => log::debug!("the connection of {user_id} is {}", connection.id()),
         // The client is told, and its peer limits the log.
-        log::debug!("no connection for {user_id}: {error}");
-        HandleOfferError::Unavailable
-    })
+        Err(error) => log::debug!("no connection for {user_id}: {error}"),
+    }
+    opened.map_err(|_| HandleOfferError::Unavailable)
 }
 
 /// Returns the answer of this peer connection; with the candidates found so far if they are `inline`.
