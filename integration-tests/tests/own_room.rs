@@ -1,7 +1,7 @@
 //! The README's own room and peer: the text, and the running program.
 
 use callboard_client::{Client, ClientEvent, ClientMessage, ClientOptions, ConnectError};
-use integration_tests::{PATIENCE, Readme, on_a_stage_of_its_own};
+use integration_tests::{PATIENCE, Readme, on_a_stage_of_its_own, program};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -72,5 +72,25 @@ fn a_body_that_does_not_come_is_cut() {
             assert!(answer.starts_with("HTTP/1.1 4"), "{path}, {size}: {answer}");
         });
         futures_util::future::join_all(posts).await;
+    });
+}
+
+/// A program that cannot start says why in one line, and not that it listens.
+#[test]
+fn what_keeps_it_from_starting_is_said_in_one_line() {
+    on_a_stage_of_its_own(async || {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let taken = listener.local_addr().expect("an address").to_string();
+        for listen in [taken.as_str(), "nonsense"] {
+            let program = program::of_the_workspace("own-room");
+            let run = tokio::process::Command::new(program).arg(listen).kill_on_drop(true).output();
+            let output =
+                tokio::time::timeout(PATIENCE, run).await.expect("it ends").expect("it starts");
+
+            let said = String::from_utf8_lossy(&output.stderr);
+            let line = format!("Error: cannot listen on {listen}: ");
+            assert!(said.starts_with(&line) && said.lines().count() == 1, "{said}");
+            assert_eq!((output.status.code(), output.stdout), (Some(1), Vec::new()));
+        }
     });
 }

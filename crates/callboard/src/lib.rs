@@ -6,6 +6,7 @@
 //! ```no_run
 //! use actix_web::{App, HttpServer};
 //! use callboard::prelude::*;
+//! use callboard::supervision::MainError;
 //!
 //! struct Quiz;
 //!
@@ -28,12 +29,12 @@
 //! }
 //!
 //! #[actix_web::main]
-//! async fn main() -> std::io::Result<()> {
+//! async fn main() -> Result<(), MainError> {
 //!     let quiz = || vec![RoomOptions::<Quiz>::new("quiz", ()).max_peers(10).into()];
 //!     let rooms = Rooms::builder().open_at_start(quiz).build();
 //!     let signaling = Signaling::new(PeerOptions::<Player>::new((), rooms.clone()));
 //!     let app = move || App::new().configure(signaling.at(&["/{room}"]));
-//!     run(rooms, tune(HttpServer::new(app)).bind("127.0.0.1:8081")?).await
+//!     Ok(run(rooms, tune(HttpServer::new(app)).bind("127.0.0.1:8081")?).await?)
 //! }
 //! ```
 //!

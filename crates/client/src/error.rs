@@ -1,5 +1,6 @@
 //! Errors of connecting, sending and calling, and the errors that a server reports.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -35,7 +36,6 @@ pub enum ConnectError {
 
 /// The server's refusal of an upgrade request: an HTTP status other than 101.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{status} {error}")]
 #[non_exhaustive]
 pub struct UpgradeRefusal {
     /// HTTP status.
@@ -48,6 +48,24 @@ pub struct UpgradeRefusal {
     pub details: Value,
     /// How long the server asks to wait (`Retry-After`).
     pub retry_after: Option<Duration>,
+}
+
+/// The status, then what there is of error, detail and details: `401 unauthorized: banned: {"days":3}`.
+impl fmt::Display for UpgradeRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        if !self.error.is_empty() {
+            write!(f, " {}", self.error)?;
+        }
+        for part in [&self.detail, &self.details] {
+            match part {
+                Value::Null => {}
+                Value::String(text) => write!(f, ": {text}")?,
+                other => write!(f, ": {other}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reason why a message was not sent.
@@ -143,4 +161,31 @@ pub struct GaveUpError {
     pub reason: String,
     /// Error that the server has reported before it closed the last connection.
     pub error: Option<ServerError>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_all_that_the_server_said_and_no_more() {
+        let says = |error: &str, detail: Value, details: Value| {
+            let (error, retry_after) = (error.to_owned(), None);
+            let refusal = UpgradeRefusal { status: 401, error, detail, details, retry_after };
+            ConnectError::Refused(refusal).to_string()
+        };
+
+        assert_eq!(says("", Value::Null, Value::Null), "refused: 401");
+        assert_eq!(says("unauthorized", Value::Null, Value::Null), "refused: 401 unauthorized");
+        assert_eq!(
+            says("unauthorized", "who are you?".into(), Value::Null),
+            "refused: 401 unauthorized: who are you?"
+        );
+        assert_eq!(
+            says("unauthorized", "banned".into(), json!({ "days": 3 })),
+            r#"refused: 401 unauthorized: banned: {"days":3}"#
+        );
+    }
 }

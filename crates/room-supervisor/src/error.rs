@@ -109,6 +109,18 @@ pub enum KickError {
     Close(#[from] CloseError),
 }
 
+/// Error: options of a room that no client could join.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RoomOptionsError {
+    /// No room can have this name.
+    #[error(transparent)]
+    Name(#[from] RoomNameError),
+    /// [`RoomOptions::max_peers`](crate::RoomOptions::max_peers) is 0, in the room of this name.
+    #[error("room {0:?} admits no peer: its `max_peers` is 0")]
+    NoPlaces(String),
+}
+
 /// Error of opening a room.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -128,9 +140,9 @@ pub enum StartRoomError {
     /// All rooms are being closed ([`Rooms::stop_all`](crate::Rooms::stop_all)).
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// No client could join a room of this name.
+    /// No client could join the room.
     #[error(transparent)]
-    BadName(#[from] RoomNameError),
+    BadOptions(#[from] RoomOptionsError),
 }
 
 /// Error of starting the rooms of a server.
@@ -140,9 +152,9 @@ pub enum StartRoomsError {
     /// The rooms run already. Their handle can be cloned.
     #[error("the rooms have been started already")]
     AlreadyStarted,
-    /// No client could join a room of this name, which should open at the start.
+    /// No client could join a room that should open at the start.
     #[error(transparent)]
-    BadName(#[from] RoomNameError),
+    BadOptions(#[from] RoomOptionsError),
     /// The supervisor did not start: a room that should open at the start did not open, for example.
     #[error(transparent)]
     Supervisor(#[from] StartSupervisorError),

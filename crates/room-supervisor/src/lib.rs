@@ -84,8 +84,8 @@ pub use callboard_outbox::{
 };
 pub use context::RoomContext;
 pub use error::{
-    ForwardError, JoinError, KickError, SendToMembersError, StartRoomError, StartRoomsError,
-    TellError,
+    ForwardError, JoinError, KickError, RoomOptionsError, SendToMembersError, StartRoomError,
+    StartRoomsError, TellError,
 };
 pub use handle::RoomHandle;
 pub use linked::start_linked;
@@ -104,3 +104,8 @@ pub use server_messages::Description;
 pub use settings::OnCrash;
 pub use shared::PeerIndex;
 pub use tell::Tell;
+
+/// The README, whose code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

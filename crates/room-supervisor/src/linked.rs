@@ -11,7 +11,6 @@ use callboard_supervision::{
 
 use crate::error::StartRoomError;
 use crate::handle::RoomHandle;
-use crate::name;
 use crate::options::RoomOptions;
 use crate::registry::RoomRegistry;
 use crate::room::Room;
@@ -29,12 +28,12 @@ pub async fn start_linked<R: Room, A: Actor>(
     registry: Arc<dyn RoomRegistry>,
     owner: &Addr<A>,
 ) -> Result<RoomHandle, StartRoomError> {
-    let name = options.name().to_owned();
-    name::check(&name)?;
+    let (name, options) = (options.name().to_owned(), options.erase());
+    options.check()?;
     if registry.lookup(&name).is_some() {
         return Err(StartRoomError::AlreadyStarted);
     }
-    let (room, node) = options.erase().node(registry, None);
+    let (room, node) = options.node(registry, None);
     let (owner, tied) = (owner.clone(), room.clone());
     let owner_link =
         ChildSpec::new("owner", move || OwnerLink { owner: owner.clone(), room: tied.clone() });

@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::actor::RoomActor;
 use crate::context::RoomContext;
+use crate::error::RoomOptionsError;
 use crate::handle::RoomHandle;
 use crate::name;
 use crate::registry::RoomRegistry;
@@ -62,7 +63,8 @@ impl<R: Room> RoomOptions<R> {
     }
 
     /// Sets how many members the room may have; one more is rejected with `room_is_full`, and `on_join` is not asked.
-    /// Members of a room that has crashed are readopted in any case. Default: no limit.
+    /// Members of a room that has crashed are readopted in any case. A peer whose client is away and may still resume
+    /// its session keeps its place. A room for 0 does not open. Default: no limit.
     pub fn max_peers(self, peers: usize) -> Self {
         Self { max_peers: Some(peers), ..self }
     }
@@ -141,6 +143,15 @@ impl<R: Room> From<RoomOptions<R>> for AnyRoomOptions {
 }
 
 impl AnyRoomOptions {
+    /// Checks that a client could join the room.
+    pub(crate) fn check(&self) -> Result<(), RoomOptionsError> {
+        name::check(&self.name)?;
+        if self.settings.max_peers == Some(0) {
+            return Err(RoomOptionsError::NoPlaces(self.name.to_string()));
+        }
+        Ok(())
+    }
+
     /// Gives the room a permit, which it keeps until nothing of it runs any more.
     pub(crate) fn in_place(self, place: OwnedSemaphorePermit) -> Self {
         Self { place: Some(place), ..self }
@@ -175,6 +186,7 @@ impl AnyRoomOptions {
         registry: Arc<dyn RoomRegistry>,
         threads: Option<&ArbiterPool>,
     ) -> Parts<impl Fn() -> ChildSpec + Send + use<>> {
+        let checked = self.check().map_err(|error| StartError::failed(error.to_string()));
         let Self {
             name,
             kind,
@@ -190,7 +202,7 @@ impl AnyRoomOptions {
         let registry = own.unwrap_or(registry);
         let shared = Shared::new(name, kind, registry.peers());
         let handle = RoomHandle { shared: Arc::clone(&shared) };
-        let tenancy = Tenancy { shared: Arc::clone(&shared), registry, _place: place };
+        let tenancy = Tenancy { shared: Arc::clone(&shared), registry, checked, _place: place };
         let flags = Flags::one_for_one()
             .intensity(intensity, period)
             .auto_shutdown(AutoShutdown::AnySignificant);
@@ -224,6 +236,8 @@ struct Parts<F> {
 struct Tenancy {
     shared: Arc<Shared>,
     registry: Arc<dyn RoomRegistry>,
+    /// Whether a client could join the room.
+    checked: Result<(), StartError>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -242,7 +256,7 @@ impl Tenancy {
 
     /// Registers the name, unless it is registered for this room already.
     fn begin(&self) -> Result<(), StartError> {
-        name::check(&self.shared.name).map_err(|error| StartError::failed(error.to_string()))?;
+        self.checked.clone()?;
         if self.holds_name() {
             return Ok(());
         }

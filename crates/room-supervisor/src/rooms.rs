@@ -21,7 +21,6 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::error::{SendToMembersError, StartRoomError, StartRoomsError, TellError};
 use crate::handle::RoomHandle;
 use crate::message::To;
-use crate::name;
 use crate::options::{AnyRoomOptions, RoomOptions};
 use crate::peer_id::PeerId;
 use crate::registry::{LocalRegistry, RoomRegistry};
@@ -51,6 +50,8 @@ struct Shared {
     /// Threads of the rooms that have no placement of their own; none if they run on their supervisor's thread.
     threads: Option<ArbiterPool>,
     home: Mutex<Option<Home>>,
+    /// Root of the tree of their own, if they were started in one.
+    root: Mutex<Option<SupervisorRef>>,
     /// Error of the last start, if it failed.
     refused: Mutex<Option<StartRoomsError>>,
     /// Whether all rooms are being closed for good.
@@ -145,10 +146,17 @@ impl Rooms {
     pub async fn start(&self) -> Result<SupervisorRef, StartRoomsError> {
         *lock(&self.shared.refused) = None;
         let root = SupervisorSpec::new(Flags::one_for_one()).child(self.child_spec("rooms"));
-        root.start_as("server").await.map_err(|error| {
+        let root = root.start_as("server").await.map_err(|error| {
             let refused = lock(&self.shared.refused).take();
             refused.unwrap_or(StartRoomsError::Supervisor(error))
-        })
+        })?;
+        *lock(&self.shared.root) = Some(root.clone());
+        Ok(root)
+    }
+
+    /// Returns the root of the tree in which [`start`](Self::start) has started them, while that runs.
+    pub fn tree(&self) -> Option<SupervisorRef> {
+        lock(&self.shared.root).clone().filter(SupervisorRef::is_running)
     }
 
     /// Returns whether the rooms' supervisor runs: it has been started, and not stopped.
@@ -305,7 +313,7 @@ impl Rooms {
     }
 
     async fn open(&self, options: AnyRoomOptions) -> Result<RoomHandle, StartRoomError> {
-        name::check(&options.name)?;
+        options.check()?;
         if self.is_closing() {
             return Err(StartRoomError::ShuttingDown);
         }
@@ -336,7 +344,7 @@ impl Shared {
         }
         self.closing.store(false, Ordering::Relaxed);
         let rooms = lock(&self.start)();
-        rooms.iter().try_for_each(|room| name::check(&room.name))?;
+        rooms.iter().try_for_each(AnyRoomOptions::check)?;
         Ok(rooms)
     }
 
@@ -432,6 +440,7 @@ impl RoomsBuilder {
             start: Mutex::new(start),
             threads: (threads > 0).then(|| ArbiterPool::growing(threads)),
             home: Mutex::default(),
+            root: Mutex::default(),
             refused: Mutex::default(),
             closing: AtomicBool::new(false),
         };

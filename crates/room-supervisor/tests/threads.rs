@@ -346,22 +346,57 @@ async fn a_name_that_no_client_can_enter_is_refused_however_the_room_is_opened()
     let (free, _keeper) = gate(Where::Nowhere);
     for bad in ["", "a/b", ".hidden", "a\nb", "a?b", "a%b"] {
         assert!(!is_room_name(bad));
-        let error = RoomNameError(bad.to_owned());
+        let error = RoomOptionsError::Name(RoomNameError(bad.to_owned()));
         let at_start = free.clone();
         let rooms = Rooms::builder()
             .open_at_start(move || {
                 vec![room("good", &at_start).into(), room(bad, &at_start).into()]
             })
             .build();
-        assert_eq!(rooms.start().await.unwrap_err(), StartRoomsError::BadName(error.clone()));
+        assert_eq!(rooms.start().await.unwrap_err(), StartRoomsError::BadOptions(error.clone()));
 
         let rooms = Rooms::new();
         let tree = rooms.start().await.unwrap();
         let opened = rooms.start_supervised(room(bad, &free)).await;
-        assert_eq!(opened.unwrap_err(), StartRoomError::BadName(error));
+        assert_eq!(opened.unwrap_err(), StartRoomError::BadOptions(error));
         assert!(rooms.names().is_empty());
         let (_, spec) = room_child_spec(room(bad, &free), Arc::new(LocalRegistry::default()));
         assert!(SupervisorSpec::new(Flags::one_for_one()).child(spec).start().await.is_err());
         tree.stop().await;
     }
+}
+
+#[actix::test]
+async fn a_room_for_nobody_is_refused_however_it_is_opened() {
+    let (free, _keeper) = gate(Where::Nowhere);
+    let room = || room("demo", &free).max_peers(0);
+    let error = RoomOptionsError::NoPlaces("demo".to_owned());
+    assert_eq!(error.to_string(), "room \"demo\" admits no peer: its `max_peers` is 0");
+    let at_start = free.clone();
+    let of_start = move || vec![self::room("demo", &at_start).max_peers(0).into()];
+    let rooms = Rooms::builder().open_at_start(of_start).build();
+    assert_eq!(rooms.start().await.unwrap_err(), StartRoomsError::BadOptions(error.clone()));
+
+    let rooms = Rooms::new();
+    let tree = rooms.start().await.unwrap();
+    let opened = rooms.start_supervised(room()).await;
+    assert_eq!(opened.unwrap_err(), StartRoomError::BadOptions(error));
+    let (_, spec) = room_child_spec(room(), Arc::new(LocalRegistry::default()));
+    assert!(SupervisorSpec::new(Flags::one_for_one()).child(spec).start().await.is_err());
+
+    assert!(rooms.names().is_empty());
+    assert!(rooms.start_supervised(room().max_peers(1)).await.is_ok());
+    tree.stop().await;
+}
+
+#[actix::test]
+async fn the_tree_of_the_rooms_is_known_while_it_runs() {
+    let rooms = Rooms::new();
+    assert!(rooms.tree().is_none());
+    let tree = rooms.start().await.unwrap();
+
+    assert!(rooms.tree().is_some_and(|tree| tree.is_running()));
+
+    tree.stop().await;
+    assert!(rooms.tree().is_none());
 }

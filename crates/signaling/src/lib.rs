@@ -148,3 +148,8 @@ pub use script::client_script;
 #[cfg(feature = "webrtc")]
 pub use server_peer::{DescriptionBudget, EndReason, WebRtc, WebRtcLimits};
 pub use signaling::Signaling;
+
+/// The README, whose code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -20,7 +20,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 /// Runs a server until SIGINT or SIGTERM: starts `rooms` unless they run already, serves, and on the signal shuts down
-/// gracefully. Every client is told "Room closed" and closed with 1001, then this returns, after 1.5 s at the latest.
+/// gracefully. Every client is told "Room closed" and closed with 1001, then this returns, after 1.5 s at the latest. A
+/// program that says that it listens [starts](Rooms::start) the rooms before: then it says so only if they stand.
 ///
 /// A second signal ends the process at once, with code 1. [`Run`] can shut down more than rooms, and has a configurable
 /// grace.
@@ -28,11 +29,14 @@ use tokio::time::{sleep, timeout};
 /// ```no_run
 /// # use actix_web::{App, HttpServer};
 /// # use callboard_room_supervisor::Rooms;
+/// # use callboard_supervision::MainError;
 /// # #[actix_web::main]
-/// # async fn main() -> std::io::Result<()> {
+/// # async fn main() -> Result<(), MainError> {
 /// # let (rooms, app) = (Rooms::new(), || App::new());
 /// let server = callboard_signaling::tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
-/// callboard_signaling::run(rooms, server).await
+/// rooms.start().await?;
+/// println!("listening on {}", server.addrs()[0]);
+/// Ok(callboard_signaling::run(rooms, server).await?)
 /// # }
 /// ```
 ///
@@ -43,10 +47,12 @@ pub async fn run(rooms: Rooms, server: impl Serve) -> io::Result<()> {
     let run = Run::new()?.rooms(&rooms);
     // It begins to serve once the rooms have started.
     let server = Serving::start(server, run.grace)?;
-    let run = match rooms.is_running() {
-        true => run,
-        false => run.tree(&rooms.start().await.map_err(io::Error::other)?),
+    let tree = match rooms.is_running() {
+        true => rooms.tree(),
+        false => Some(rooms.start().await.map_err(io::Error::other)?),
     };
+    // Rooms in a tree of the application's are stopped with that.
+    let run = tree.iter().fold(run, Run::tree);
     run.finish(Some(server), pending::<()>()).await.map(|_| ())
 }
 

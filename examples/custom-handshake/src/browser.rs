@@ -65,7 +65,8 @@ pub(crate) async fn serve(Cli { listen, network, web, .. }: Cli) -> Result<(), E
         app.wrap(from_fn(own_pages.middleware())).wrap(from_fn(body_within(BODY_TIME)))
     })
     .workers(1)
-    .bind(listen)?;
+    .bind(&listen)
+    .map_err(|error| example_pages::cannot_listen(listen, &error))?;
     for address in http.addrs() {
         println!("listening on http://{address}");
     }

@@ -16,6 +16,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use callboard_ice_handshake::endpoint::*;
 use callboard_ice_handshake::handshake::*;
+use callboard_supervision::MainError;
 use callboard_transport::mux::InterfaceFilter;
 use clap::Parser;
 use example_pages::process::{LogFormat, log_by_default};
@@ -56,7 +57,7 @@ fn handshakes(word: &str) -> Result<Pair, Error> {
 }
 
 #[actix::main]
-async fn main() -> Result<ExitCode, Error> {
+async fn main() -> Result<ExitCode, MainError> {
     let _panics = callboard_supervision::install_panic_hook();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some("browser") = words.first().map(String::as_str) {

@@ -13,6 +13,7 @@ use actix_web::{App, HttpServer, web};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_signaling::{Place, Run, body_within};
+use callboard_supervision::MainError;
 use clap::Parser;
 use tokio::sync::oneshot;
 
@@ -20,7 +21,7 @@ use crate::cli::Cli;
 use crate::pages::Server;
 
 #[actix_web::main]
-async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+async fn main() -> Result<ExitCode, MainError> {
     let Cli { listen, network, web, process } = Cli::parse();
     if let Some(code) = process.begin("info") {
         return Ok(code);
@@ -37,7 +38,8 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         let app = App::new().app_data(server.clone()).configure(pages::configure);
         app.wrap(from_fn(own_pages.middleware())).wrap(from_fn(body_within(BODY_TIME)))
     })
-    .bind(listen)?;
+    .bind(&listen)
+    .map_err(|error| example_pages::cannot_listen(listen, &error))?;
     for address in http.addrs() {
         println!("listening on http://{address}");
     }

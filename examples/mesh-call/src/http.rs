@@ -70,12 +70,13 @@ impl Site {
         let server =
             tune(HttpServer::new(app)).disable_signals().shutdown_timeout(self.drain.as_secs());
         let inherited = self.inherited.as_ref().map(TcpListener::try_clone).transpose()?;
-        let (scheme, server) = match (&self.tls, inherited) {
-            (Some(tls), Some(socket)) => ("https", server.listen_rustls_0_23(socket, tls.clone())?),
-            (Some(tls), None) => ("https", server.bind_rustls_0_23(self.listen, tls.clone())?),
-            (None, Some(socket)) => ("http", server.listen(socket)?),
-            (None, None) => ("http", server.bind(self.listen)?),
+        let (scheme, bound) = match (&self.tls, inherited) {
+            (Some(tls), Some(socket)) => ("https", server.listen_rustls_0_23(socket, tls.clone())),
+            (Some(tls), None) => ("https", server.bind_rustls_0_23(self.listen, tls.clone())),
+            (None, Some(socket)) => ("http", server.listen(socket)),
+            (None, None) => ("http", server.bind(self.listen)),
         };
+        let server = bound.map_err(|error| example_pages::cannot_listen(self.listen, &error))?;
         self.listen = server.addrs().first().copied().unwrap_or(self.listen);
         let line = format!("listening on {scheme}://{}", self.listen);
         if std::mem::replace(&mut self.told, true) {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpServer, middleware::from_fn};
 use callboard::prelude::*;
-use callboard::signaling::body_within;
+use callboard::{signaling::body_within, supervision::MainError};
 
 struct Quiz;
 
@@ -38,14 +38,16 @@ impl Peer for Player {
 }
 
 #[actix_web::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> Result<(), MainError> {
     let quiz = || vec![RoomOptions::<Quiz>::new("quiz", ()).max_peers(10).into()];
     let rooms = Rooms::builder().open_at_start(quiz).build();
+    rooms.start().await?;
     let signaling = Signaling::new(PeerOptions::<Player>::new((), rooms.clone()));
     let no_slow_bodies = || from_fn(body_within(Duration::from_secs(10)));
     let app = move || App::new().configure(signaling.at(&["/{room}"])).wrap(no_slow_bodies());
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
-    let server = tune(HttpServer::new(app)).bind(listen)?;
+    let bound = tune(HttpServer::new(app)).bind(&listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on ws://{}", server.addrs()[0]);
-    run(rooms, server).await
+    Ok(run(rooms, server).await?)
 }

@@ -4,6 +4,8 @@
 pub mod options;
 pub mod process;
 
+use std::{fmt, io};
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, HOST, HeaderMap, LOCATION,
@@ -13,6 +15,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use callboard_transport::gather::IceServer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+
+/// Returns why a server cannot listen there, with the address.
+pub fn cannot_listen(listen: impl fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"))
+}
 
 /// Static file of a page.
 #[derive(Clone, Copy, Debug)]

@@ -122,11 +122,13 @@ impl Site {
         let known = self.kept().address;
         let server = tune(HttpServer::new(app)).disable_signals();
         let server = server.shutdown_timeout(DRAIN.as_secs()).workers(WORKERS);
-        let server = match &self.listen.inherited {
-            Some(socket) => server.listen(socket.try_clone()?)?,
-            None => server.bind(known.unwrap_or(self.listen.address))?,
+        let listen = known.unwrap_or(self.listen.address);
+        let bound = match &self.listen.inherited {
+            Some(socket) => server.listen(socket.try_clone()?),
+            None => server.bind(listen),
         };
-        let address = server.addrs().first().copied().unwrap_or(self.listen.address);
+        let server = bound.map_err(|error| example_pages::cannot_listen(listen, &error))?;
+        let address = server.addrs().first().copied().unwrap_or(listen);
         let line = format!("listening on http://{address}/");
         if known.is_some() {
             log::info!("{line} again")
