@@ -8,9 +8,10 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ use actix_web::web::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::time::timeout;
 
-use crate::open_connections::draining;
+use crate::open_connections::{Open, draining};
 use crate::tcp_connection::{TcpDescriptor, on_connect};
 
 /// Creates an actix-web app as a service of TCP connections, for actix-server: where
@@ -136,28 +137,69 @@ where
 }
 
 /// Handles a connection that asks for another protocol; it ends with the response.
-fn upgrade<T>(
-    app: Rc<ReadyApp>,
-    request: Request,
-    framed: Framed<T, Codec>,
-) -> impl Future<Output = Result<(), actix_http::Error>>
+fn upgrade<T>(app: Rc<ReadyApp>, request: Request, framed: Framed<T, Codec>) -> Upgraded<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let open = request.conn_data::<TcpDescriptor>().map(TcpDescriptor::open);
-    // Boxed, because it takes more memory than what follows, and much less time.
-    let answering = Box::pin(answer(app, request, framed));
-    async move {
-        if let Ok(mut outgoing) = answering.await
-            && poll_fn(|cx| outgoing.poll(cx)).await.is_ok()
-        {
-            let Outgoing { io, .. } = outgoing;
-            // A client that does not take it is gone.
-            _ = Box::pin(timeout(GOODBYE, say_goodbye(io))).await;
+    Upgraded { stage: Stage::Answering(Box::pin(answer(app, request, framed))), open }
+}
+
+/// Connection that has asked for another protocol. Not an async block, which would have room for each stage's values at
+/// once, for as long as the WebSocket is open.
+struct Upgraded<T> {
+    stage: Stage<T>,
+    /// Counts the connection as open.
+    open: Option<Arc<Open>>,
+}
+
+/// Stage of such a connection. The short ones are boxed: they take more memory than the long one.
+enum Stage<T> {
+    Answering(Pin<Box<dyn Future<Output = io::Result<Outgoing<T>>>>>),
+    Writing(Outgoing<T>),
+    SayingGoodbye(Pin<Box<dyn Future<Output = ()>>>),
+    Ended,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Future for Upgraded<T> {
+    type Output = Result<(), actix_http::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.stage {
+                Stage::Answering(answering) => match ready!(answering.as_mut().poll(cx)) {
+                    Ok(outgoing) => this.stage = Stage::Writing(outgoing),
+                    Err(_) => break,
+                },
+                Stage::Writing(outgoing) => {
+                    let written = ready!(outgoing.poll(cx));
+                    let Stage::Writing(outgoing) = mem::replace(&mut this.stage, Stage::Ended)
+                    else {
+                        break;
+                    };
+                    if written.is_err() {
+                        break;
+                    }
+                    this.stage = Stage::SayingGoodbye(Box::pin(goodbye(outgoing)));
+                }
+                Stage::SayingGoodbye(goodbye) => {
+                    ready!(goodbye.as_mut().poll(cx));
+                    break;
+                }
+                Stage::Ended => break,
+            }
         }
-        drop(open);
-        Ok(())
+        this.stage = Stage::Ended;
+        this.open = None;
+        Poll::Ready(Ok(()))
     }
+}
+
+/// Says goodbye to a client that has got the whole response. Its body counts as open until then.
+async fn goodbye<T: AsyncRead + AsyncWrite + Unpin>(outgoing: Outgoing<T>) {
+    // A client that does not take it is gone.
+    _ = timeout(GOODBYE, say_goodbye(Rc::clone(&outgoing.io))).await;
 }
 
 /// Closes our half, and then waits for the client's: a connection that is closed with unread input is reset, which may

@@ -29,7 +29,10 @@ pub type ResumeTokens = TokenTable<SocketLink>;
 /// Link between an owner and its client's sockets.
 pub struct SocketLink {
     outbox: Arc<Outbox>,
-    options: LinkOptions,
+    address: IpAddr,
+    requested: Instant,
+    close_grace: Duration,
+    max_frame: usize,
     texts: Box<dyn EdgeTexts>,
     tokens: Arc<ResumeTokens>,
     counters: Arc<SocketCounters>,
@@ -142,11 +145,13 @@ impl SocketLink {
         counters: Arc<SocketCounters>,
     ) -> (Arc<Self>, SocketNumber) {
         let NewSocket { mail, control, tcp } = socket;
-        let texts = Box::new(texts);
+        let LinkOptions { address, outbox, resume_grace, close_grace, max_frame, requested } =
+            options;
+        let (limits, texts) = (outbox, Box::new(texts));
         let mut number = SocketNumber::default();
         let link = Arc::new_cyclic(|itself: &Weak<Self>| {
             let this = Weak::clone(itself);
-            let outbox = Outbox::new(options.outbox).on_close(move |close| {
+            let outbox = Outbox::new(limits).on_close(move |close| {
                 // There is nothing to close when neither the owner nor a socket is left.
                 if let Some(this) = this.upgrade() {
                     this.outbox_closed(close);
@@ -154,14 +159,17 @@ impl SocketLink {
             });
             number = outbox.attach(mail, None);
             let shared = Shared {
-                link: LinkState::new(number, options.resume_grace),
+                link: LinkState::new(number, resume_grace),
                 owner: None,
                 socket: Some(Handles { control, tcp }),
                 admission: None,
             };
             Self {
                 outbox: Arc::new(outbox),
-                options,
+                address,
+                requested,
+                close_grace,
+                max_frame,
                 texts,
                 tokens,
                 counters,
@@ -179,34 +187,35 @@ impl SocketLink {
 
     /// Returns the address that its first socket came from.
     pub fn address(&self) -> IpAddr {
-        self.options.address
+        self.address
     }
 
     /// Returns when the client asked for its first socket.
     pub fn requested(&self) -> Instant {
-        self.options.requested
+        self.requested
     }
 
     /// Returns the largest message and frame of each socket, in bytes.
     pub fn max_frame(&self) -> usize {
-        self.options.max_frame
+        self.max_frame
     }
 
     /// Returns the text for a client that has sent something too large.
     pub(crate) fn too_large(&self) -> Option<ByteString> {
-        self.texts.too_large(self.options.max_frame)
+        self.texts.too_large(self.max_frame)
     }
 
     /// Replaces the client's token, if it may come back at all; returns what it needs for that.
     pub fn offer_resumption(&self) -> Option<ResumeOffer> {
-        (!self.options.resume_grace.is_zero()).then(|| self.renew(&mut self.lock()))
+        let mut shared = self.lock();
+        (!shared.link.grace().is_zero()).then(|| self.renew(&mut shared))
     }
 
     fn renew(&self, shared: &mut Shared) -> ResumeOffer {
         let (token, digest) = self.tokens.issue(Weak::clone(&self.itself));
         let effects = shared.link.issued(digest);
         self.apply(shared, effects);
-        ResumeOffer { token, grace: self.options.resume_grace }
+        ResumeOffer { token, grace: shared.link.grace() }
     }
 
     /// Registers a new instance of the owner, which is sent the changes; returns where its client is.
@@ -355,7 +364,7 @@ impl SocketLink {
     fn cut(&self, shared: &Shared, socket: SocketNumber) {
         let Some(Handles { tcp, .. }) = &shared.socket else { return };
         let this = Weak::clone(&self.itself);
-        tcp.cut_after(self.options.close_grace, Arc::clone(&self.counters), move || {
+        tcp.cut_after(self.close_grace, Arc::clone(&self.counters), move || {
             if let Some(this) = this.upgrade() {
                 this.socket_ended(socket, SocketEnd::Lost, None);
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, BytesMut};
 use callboard_outbox::SocketNumber;
 
 use crate::admission::Admission;
@@ -39,6 +39,11 @@ impl MessageBody for Body {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         self.state.full.set(false);
         let next = Pin::new(&mut self.inner).poll_next(cx);
+        let unwritten = self.state.unwritten.take();
+        if !unwritten.is_empty() {
+            // An end is reported once more.
+            return Poll::Ready(Some(Ok(unwritten.freeze())));
+        }
         if matches!(next, Poll::Ready(None)) && self.state.both_closed.get() {
             self.tcp.end_reading();
         }
@@ -64,6 +69,8 @@ pub(super) struct SocketState {
     pub(super) end: Cell<SocketEnd>,
     /// The client's close frame has arrived, and ours is written with the rest.
     pub(super) both_closed: Cell<bool>,
+    /// Frames that the actor has sent and the body has not handed on. Not kept when it is empty.
+    pub(super) unwritten: Cell<BytesMut>,
     /// The actor has taken enough for one chunk, and goes on with the next.
     pub(super) full: Cell<bool>,
     /// The client has sent something.

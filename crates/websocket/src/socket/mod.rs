@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
 use actix::prelude::*;
+use actix_codec::Encoder;
+use actix_http::ws::Codec;
 use actix_web::body::BoxBody;
-use actix_web::web::Payload;
+use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytestring::ByteString;
@@ -149,6 +151,14 @@ struct Socket {
 type Ctx = ws::WebsocketContext<Socket>;
 
 impl Socket {
+    /// Adds a frame to what the body writes next. Not to the library's own queue, whose memory would stay.
+    fn write(&self, message: ws::Message) {
+        let mut unwritten = self.state.unwritten.take();
+        // It fails for parts of messages alone.
+        _ = Codec::new().encode(message, &mut unwritten);
+        self.state.unwritten.set(unwritten);
+    }
+
     fn tell(&mut self, event: SocketEvent, ctx: &mut Ctx) {
         if let Some(LinkPlace { link, number }) = self.state.place.get()
             && !self.state.heard.replace(true)
@@ -202,7 +212,7 @@ impl Socket {
     fn end(&mut self, ctx: &mut Ctx, code: u16, reason: &str) {
         self.state.end.set(SocketEnd::Closed);
         let description = (!reason.is_empty()).then(|| reason.to_owned());
-        ctx.close(Some(ws::CloseReason { code: code.into(), description }));
+        self.write(ws::Message::Close(Some(ws::CloseReason { code: code.into(), description })));
         ctx.stop();
     }
 
@@ -214,7 +224,7 @@ impl Socket {
         }
         self.state.end.set(SocketEnd::Closed);
         let description = (!reason.is_empty()).then(|| reason.into_owned());
-        ctx.close(Some(ws::CloseReason { code: code.into(), description }));
+        self.write(ws::Message::Close(Some(ws::CloseReason { code: code.into(), description })));
         self.held = VecDeque::new();
         if let Some(LinkPlace { link, number }) = self.state.place.get() {
             link.socket_ended(*number, SocketEnd::Closed, None);
@@ -245,7 +255,7 @@ impl Socket {
     fn too_large(&mut self, ctx: &mut Ctx) {
         let text = self.state.place.get().and_then(|place| place.link.too_large());
         if let Some(text) = text {
-            ctx.text(text);
+            self.write(ws::Message::Text(text));
         }
         let CloseFrame { code, reason } = CloseFrame::TOO_LARGE;
         self.end(ctx, code, &reason);
@@ -258,7 +268,7 @@ impl Socket {
 
     fn text(&mut self, ctx: &mut Ctx, text: ByteString, counted: usize) {
         if text == "ping" {
-            ctx.text("pong");
+            self.write(ws::Message::Text("pong".into()));
             return self.frame(ctx, text.len() - counted, false);
         }
         self.counters.add(SocketCount::Received);
@@ -288,17 +298,17 @@ impl StreamHandler<Result<Frame, FrameError>> for Socket {
             Ok(Frame::Part { bytes } | Frame::Pong(bytes)) => self.frame(ctx, bytes, false),
             Ok(Frame::Ping(payload)) => {
                 let bytes = payload.len();
-                ctx.write_raw(ws::Message::Pong(payload));
+                self.write(ws::Message::Pong(payload));
                 self.frame(ctx, bytes, false);
             }
             Ok(Frame::Close(reason)) => {
                 if matches!(reason, None | Some((1000 | 1001, _))) {
                     self.state.end.set(SocketEnd::Closed);
                 }
-                ctx.close(reason.map(|(code, reason)| ws::CloseReason {
+                self.write(ws::Message::Close(reason.map(|(code, reason)| ws::CloseReason {
                     code: code.into(),
                     description: (!reason.is_empty()).then_some(reason),
-                }));
+                })));
                 self.state.both_closed.set(true);
                 ctx.stop();
             }
@@ -338,7 +348,7 @@ impl Socket {
                 Some(Deliver::Frame(text)) => {
                     bytes += text.len();
                     self.counters.add(SocketCount::Sent);
-                    ctx.text(text);
+                    self.write(ws::Message::Text(text));
                 }
                 Some(Deliver::Close(close)) => return self.close(ctx, close),
                 None => return,
@@ -380,7 +390,7 @@ impl Handler<ToSocket> for Socket {
                 self.state.admitted.set(true);
                 self.pass_on(ctx);
             }
-            ToSocket::Ping => ctx.ping(b""),
+            ToSocket::Ping => self.write(ws::Message::Ping(Bytes::new())),
             ToSocket::Close(close) => self.close(ctx, close),
         }
     }

@@ -59,6 +59,11 @@ impl LinkState {
         Self { place: Place::Here(first), over: false, grace, token: None, used: None }
     }
 
+    /// Returns how long the owner waits for another socket.
+    pub(super) fn grace(&self) -> Duration {
+        self.grace
+    }
+
     pub(super) fn place(&self) -> Place {
         self.place
     }
