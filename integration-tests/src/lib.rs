@@ -5,6 +5,7 @@
 //! when it panics, and also when the test process is killed.
 //!
 //! No test is skipped when a program is missing: a test without its browser fails and names the package.
+#![allow(clippy::exhaustive_enums, reason = "only the tests beside it use it")]
 
 pub mod browser;
 pub mod call;

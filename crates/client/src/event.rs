@@ -99,6 +99,7 @@ pub struct ClientMessage {
 
 /// Receivers of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Recipients {
     /// All other members of the room.
     All,
@@ -132,6 +133,7 @@ impl From<Vec<String>> for Recipients {
 
 /// A message of a data channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 8831: a message is a text or bytes")]
 pub enum ChannelData {
     /// Text.
     Text(String),
@@ -159,6 +161,7 @@ impl From<Vec<u8>> for ChannelData {
 
 /// State of the connection to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClientState {
     /// A WebSocket is being opened, or the room has not admitted the client yet.
     Connecting,

@@ -73,6 +73,7 @@ pub struct OutboxClosedError;
 
 /// Error of [`put`](Outbox::put): the frame was not taken.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PutError {
     /// The client is being closed.
     #[error("the client is being closed")]
@@ -157,6 +158,7 @@ pub struct OutboxClosed;
 
 /// Item that a client's socket takes out of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a socket must carry out each")]
 pub enum Deliver {
     /// Text to send.
     Frame(ByteString),

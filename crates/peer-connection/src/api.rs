@@ -206,6 +206,7 @@ pub trait Interceptor: Send + Sync + 'static {
 
 /// Decision of an interceptor about a frame or packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Flow {
     /// The frame or packet goes on.
     #[default]
@@ -216,6 +217,7 @@ pub enum Flow {
 
 /// Form in which media is handed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum MediaMode {
     /// Whole frames: [`Sample`] and [`ReceivedSample`].
     #[default]

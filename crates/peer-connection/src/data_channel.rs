@@ -51,6 +51,7 @@ impl Default for DataChannelOptions {
 /// State of a data channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DataChannelInfo {
     /// Identifier of the channel.
     pub id: DataChannelId,
@@ -79,6 +80,7 @@ pub struct DataChannelInfo {
 /// Stage of a channel's life (W3C `RTCDataChannelState`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "W3C's")]
 pub enum DataChannelState {
     /// Not open yet.
     Connecting,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Type of a description (W3C `RTCSdpType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "W3C's")]
 pub enum SdpType {
     /// The offer that begins a round.
     Offer,

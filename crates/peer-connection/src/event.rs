@@ -31,6 +31,7 @@ impl fmt::Display for PeerConnectionId {
 /// Event of a connection; its owner receives events in the order in which they happened.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct PeerConnectionEvent {
     /// Connection that the event belongs to.
     pub connection: PeerConnectionId,
@@ -162,6 +163,7 @@ impl ConnectionEvent {
 
 /// A message of a data channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 8831: a message is a text or bytes")]
 pub enum DataChannelMessage {
     /// Text. If a peer marks bytes as text that are not UTF-8, the bad bytes are replaced.
     Text(String),

@@ -11,6 +11,7 @@ use uuid::Uuid;
 /// Kind of media of a track (W3C `MediaStreamTrack.kind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "W3C's")]
 pub enum TrackKind {
     /// Sound.
     Audio,
@@ -49,6 +50,7 @@ impl fmt::Display for TrackKind {
 /// Direction of media, seen from this side (W3C `RTCRtpTransceiverDirection`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "RFC 8866's")]
 pub enum Direction {
     /// Both ways.
     #[default]
@@ -342,6 +344,7 @@ impl fmt::Debug for HeaderExtensions {
 
 /// Rotation of a picture, clockwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "four quarters of a turn")]
 pub enum VideoOrientation {
     /// No rotation.
     Upright,
@@ -355,6 +358,7 @@ pub enum VideoOrientation {
 
 /// RTCP message that asks for a key frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum KeyframeRequestKind {
     /// Picture loss indication (RFC 4585 §6.3.1).
     #[default]

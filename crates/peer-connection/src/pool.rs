@@ -422,7 +422,8 @@ fn bind(options: &PeerConnectionsOptions) -> Result<Vec<MediaThread>, StartPoolE
             sockets.port = match sockets.port {
                 PortChoice::Fixed(port) => PortChoice::Fixed(port.saturating_add(at as u16)),
                 PortChoice::Range(range) => PortChoice::Range(part(range, at)),
-                PortChoice::Ephemeral => PortChoice::Ephemeral,
+                // Each has one of its own.
+                other => other,
             };
             Ok(MediaThread { pool: ArbiterPool::new(1), mux: MuxHandle::bind(sockets)? })
         })

@@ -29,6 +29,7 @@ pub struct RoomMessage {
 /// Addressees of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
+#[expect(clippy::exhaustive_enums, reason = "the protocol has no other addressees")]
 pub enum To {
     /// These peers; in JSON a list of their ids. All or nothing: if one id is unknown, no peer gets the message.
     Peers(Vec<PeerId>),

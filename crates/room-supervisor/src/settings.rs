@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// Treatment of the peers of a room that crashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OnCrash {
     /// The room is restarted and readopts its peers ([`Room::on_readopt`](crate::Room::on_readopt)); their connections
     /// stay open, and their clients get `room_restarted`.

@@ -36,7 +36,7 @@ impl WakeUps {
                 Ok(true) => waiting.outboxes.push(Arc::clone(outbox)),
                 Err(PutError::Full) => full.push(Arc::clone(outbox)),
                 // An outbox that is being closed takes no more.
-                Ok(false) | Err(PutError::Closed) => {}
+                Ok(false) | Err(_) => {}
             }
         }
         waiting.messages += 1;

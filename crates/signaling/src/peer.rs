@@ -122,6 +122,7 @@ pub trait Peer: Send + Unpin + Sized + 'static {
 /// Change of a data channel.
 #[cfg(feature = "webrtc")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ChannelEvent<'a> {
     /// The channel with this label is open.
     Opened(&'a str),
@@ -181,6 +182,7 @@ pub struct SocketOptions {
 
 /// Context in which a peer is created.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct InitContext {
     /// Id that the peer will have.
     pub peer_id: PeerId,
@@ -191,6 +193,7 @@ pub struct InitContext {
 
 /// Context of a peer, passed to its callbacks.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PeerContext {
     /// Room of the peer.
     pub room: RoomHandle,

@@ -58,6 +58,7 @@ use crate::error::ParsePolicyError;
 ///
 /// The fourth, `simple_one_for_one`, is [`SupervisorSpec::dynamic`](crate::SupervisorSpec::dynamic).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "OTP's")]
 pub enum Strategy {
     /// Only the child that failed. For children that do not need each other.
     #[default]
@@ -72,6 +73,7 @@ pub enum Strategy {
 
 /// Restart type: the ends after which a child is restarted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "OTP's")]
 pub enum Restart {
     /// Always, also after a normal end.
     #[default]
@@ -84,6 +86,7 @@ pub enum Restart {
 
 /// Way to stop a child, and its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "OTP's")]
 pub enum Shutdown {
     /// The child is dropped at once, without a callback.
     BrutalKill,
@@ -96,6 +99,7 @@ pub enum Shutdown {
 /// Automatic shutdown: whether a supervisor ends when its [significant](crate::ChildSpec::significant) children have
 /// ended by themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "OTP's")]
 pub enum AutoShutdown {
     /// No; significant children are refused.
     #[default]
@@ -108,6 +112,7 @@ pub enum AutoShutdown {
 
 /// Kind of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "OTP's")]
 pub enum ChildKind {
     /// An actor that does the work.
     Worker,

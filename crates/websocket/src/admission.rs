@@ -16,6 +16,7 @@ struct Counts {
 
 /// Error: one more connection is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "each has an HTTP status of its own")]
 pub enum TooMany {
     /// There are too many connections.
     #[error("too many connections")]

@@ -18,6 +18,7 @@ pub struct Authority {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 /// Host of an authority.
+#[expect(clippy::exhaustive_enums, reason = "RFC 3986: an address or a name")]
 pub enum Host {
     /// An address.
     Ip(IpAddr),

@@ -25,6 +25,7 @@ pub struct FromSocket {
 
 /// Input from the client.
 #[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "an owner must count each against its limits")]
 pub enum SocketEvent {
     /// A complete text message.
     Text {
@@ -69,6 +70,7 @@ impl SocketEvent {
 /// Command of an owner to its WebSocket; messages to the client wait in its outbox instead.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub enum ToSocket {
     /// The owner to attach. The client's messages are held back.
     Attach(Recipient<FromSocket>),

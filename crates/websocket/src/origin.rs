@@ -14,6 +14,7 @@ use crate::proxies::TrustedProxies;
 /// Browsers send the page's origin and let no script change it. Other clients send none, and all three variants let
 /// them through: the application must authenticate them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Origins {
     /// All pages.
     Any,
@@ -105,6 +106,7 @@ fn the_origin(headers: &HeaderMap) -> Option<&str> {
 
 /// The names by which the server may be called.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Hosts {
     /// All names; but for pages of the same host on a loopback address, only loopback names.
     #[default]

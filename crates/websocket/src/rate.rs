@@ -42,6 +42,7 @@ impl Rate {
 
 /// Decision about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a verdict that is not known cannot be carried out")]
 pub enum RateVerdict {
     /// Within the rate.
     Pass,

@@ -13,6 +13,7 @@ use base64::prelude::*;
 
 /// Error: a request opens no WebSocket.
 #[derive(Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UpgradeError {
     /// Request that does not ask for a WebSocket.
     #[error("WebSocket upgrade is expected")]

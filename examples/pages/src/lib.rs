@@ -1,5 +1,6 @@
 //! Shared parts of the examples: their command lines and processes, their HTTP answers, and the mesh of media between
 //! browsers.
+#![allow(clippy::exhaustive_enums, reason = "only the examples beside it use it")]
 
 pub mod options;
 pub mod process;

@@ -124,6 +124,7 @@ impl fmt::Debug for Credentials {
 
 /// Reason for which credentials are not accepted (RFC 8839 §5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum CredentialsError {
     /// The user fragment must have 4 to 256 of the characters `A–Z a–z 0–9 + /`.
     #[error("the user fragment is not of 4 to 256 ICE characters")]

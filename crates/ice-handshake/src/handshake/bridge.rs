@@ -51,6 +51,7 @@ pub trait DataFilter: std::fmt::Debug + Send + Sync {
 
 /// Decision of a [`DataFilter`] on data of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Filtered {
     /// The data goes on to the `Rtc`.
     Pass,

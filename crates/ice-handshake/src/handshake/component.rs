@@ -49,6 +49,7 @@ impl ComponentInfo {
 
 /// Side of a DTLS handshake (RFC 8842 §5.2: `active` and `passive`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 6347: two roles")]
 pub enum Role {
     /// Side that sends the ClientHello: `active`.
     Client,

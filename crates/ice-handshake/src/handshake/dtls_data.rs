@@ -24,6 +24,7 @@ pub struct DtlsData {
 
 /// Version of DTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 6347 and RFC 9147")]
 pub enum Version {
     /// DTLS 1.2 (RFC 6347).
     Dtls12,

@@ -33,6 +33,7 @@ pub(super) struct SetRemoteInitData(pub(super) InitData);
 /// Event of a handshake, for the owner of its component.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct HandshakeEvent {
     /// Component of the handshake.
     pub component: ComponentId,
@@ -42,6 +43,7 @@ pub struct HandshakeEvent {
 
 /// Output of a handshake.
 #[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "who drives a handshake must carry out each")]
 pub enum HandshakeOutput {
     /// The init data that the handshake's `init` returned; comes before all others. With `finished`, there is no
     /// handshake to do.

@@ -118,6 +118,7 @@ pub trait Handshake: Send + 'static {
 
 /// Result of [`Handshake::init`].
 #[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a handshake around another must pass on each")]
 pub enum Init {
     /// A handshake follows.
     Ok(InitData),
@@ -127,6 +128,7 @@ pub enum Init {
 
 /// Action that a handshake requests.
 #[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a handshake around another must pass on each")]
 pub enum Step {
     /// No action.
     Ok,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// Type of a candidate (RFC 8445 §5.1.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 8445's")]
 pub enum CandidateType {
     /// An address of the machine.
     #[serde(rename = "host")]

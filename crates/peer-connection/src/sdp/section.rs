@@ -8,6 +8,7 @@ use super::line::Line;
 
 /// Kind of a section, by its `m=` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum MediaKind {
     /// `m=audio`
     Audio,

@@ -401,6 +401,7 @@ into_stats! {
 /// Role in DTLS (W3C `RTCDtlsRole`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "W3C's")]
 pub enum DtlsRole {
     /// This side began the handshake.
     Client,
@@ -422,6 +423,7 @@ impl From<Option<Role>> for DtlsRole {
 
 /// Version of DTLS, in JSON as the four hexadecimal digits that it has on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
 pub enum TlsVersion {
     /// DTLS 1.2 (RFC 6347).
     #[serde(rename = "FEFD")]

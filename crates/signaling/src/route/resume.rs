@@ -44,8 +44,8 @@ pub(super) fn try_resume<P: Peer>(
     let (number, admission) = link
         .resume(token, opened.socket(), |old| connections.readmit(old, address, in_all, from_there))
         .map_err(|error| match error {
-            ResumeError::CannotResume => cannot_resume(),
             ResumeError::TooMany(many) => too_many(many),
+            _ => cannot_resume(),
         })?;
     Ok(opened.resumed().respond(link, number, admission))
 }

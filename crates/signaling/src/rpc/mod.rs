@@ -106,6 +106,7 @@ impl HookLimits {
 
 /// Caller of a hook.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct HookContext {
     /// Id of the peer.
     pub peer_id: PeerId,

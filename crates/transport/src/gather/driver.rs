@@ -64,6 +64,7 @@ impl Default for TransportOptions {
 
 /// Event of a [`Transport`].
 #[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "an owner must handle each")]
 pub enum TransportEvent {
     /// A datagram was received, through the mux or through a relay.
     Datagram(Datagram),

@@ -8,6 +8,7 @@ use crate::Label;
 
 /// Kinds of candidates to gather (W3C `RTCIceTransportPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "W3C's")]
 pub enum IceTransportPolicy {
     /// All kinds.
     #[default]

@@ -45,6 +45,7 @@ pub struct RelayId(pub u32);
 
 /// Transport protocol between this side and a relay's server.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RelayTransport {
     /// UDP socket of its own.
     Udp,
@@ -56,6 +57,7 @@ pub enum RelayTransport {
 
 /// Action that a [`Gatherer`](super::Gatherer) requests of its driver.
 #[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "who drives a gatherer must carry out each")]
 pub enum GathererOutput {
     /// Look this name up, and pass the result to [`handle_resolved`](super::Gatherer::handle_resolved).
     Resolve {

@@ -142,6 +142,7 @@ pub struct IceUrl {
 
 /// Scheme of a server's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 7064 and RFC 7065")]
 pub enum Scheme {
     /// STUN (`stun:`).
     Stun,
@@ -167,6 +168,7 @@ impl Scheme {
 
 /// Transport protocol to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 7065's")]
 pub enum ServerTransport {
     /// UDP (`transport=udp`).
     Udp,

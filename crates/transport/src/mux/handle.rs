@@ -76,6 +76,7 @@ impl<C: AsRef<[u8]>> Transmit<C> {
 
 /// Result of sending a [`Transmit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "sent or not; reasons are added to `DropReason`")]
 pub enum SendOutcome {
     /// The system has accepted it.
     Sent,

@@ -41,6 +41,7 @@ impl Default for UdpMuxOptions {
 
 /// Port to bind. The sockets of both families have the same port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PortChoice {
     /// Any free port.
     #[default]
@@ -53,6 +54,7 @@ pub enum PortChoice {
 
 /// Address families to bind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "IP has two versions")]
 pub enum IpFamilies {
     /// IPv4 only.
     V4,

@@ -2,6 +2,7 @@
 
 /// Class of a datagram by its first byte (RFC 7983 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 7983's ranges")]
 pub enum PacketClass {
     /// 0–3: STUN.
     Stun,
@@ -43,6 +44,7 @@ pub struct Stun<'a> {
 
 /// Class of a STUN message (RFC 8489 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 8489's")]
 pub enum StunClass {
     /// A request.
     Request,

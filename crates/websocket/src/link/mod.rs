@@ -97,6 +97,7 @@ fn as_milliseconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Er
 /// Tells an owner where its client is.
 #[derive(Clone, Debug, PartialEq, Eq, actix::Message)]
 #[rtype(result = "()")]
+#[expect(clippy::exhaustive_enums, reason = "an owner must handle each")]
 pub enum Presence {
     /// Behind this socket, and no earlier one.
     Here(SocketNumber),
@@ -108,6 +109,7 @@ pub enum Presence {
 
 /// Error: a client cannot resume its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResumeError {
     /// The token is not, or no longer, this owner's; or the owner has ended.
     #[error("no session can be resumed with this token")]

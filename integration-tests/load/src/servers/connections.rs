@@ -234,7 +234,7 @@ impl Handler<PeerConnectionEvent> for Stage {
     type Result = ();
 
     fn handle(&mut self, event: PeerConnectionEvent, _: &mut Self::Context) {
-        let PeerConnectionEvent { connection, event } = event;
+        let PeerConnectionEvent { connection, event, .. } = event;
         match event {
             ConnectionEvent::Packet(packet) => {
                 let Some(track) = self.publishers.get(&connection) else { return };

@@ -83,6 +83,7 @@ pub struct Dtls {
 
 /// Form in which payloads travel after a DTLS handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PayloadMode {
     /// Encrypted, as DTLS application data.
     #[default]

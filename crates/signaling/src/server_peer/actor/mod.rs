@@ -393,7 +393,7 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
 
     fn handle(
         &mut self,
-        PeerConnectionEvent { connection, event }: PeerConnectionEvent,
+        PeerConnectionEvent { connection, event, .. }: PeerConnectionEvent,
         ctx: &mut Self::Context,
     ) {
         if self.connection.as_ref().map(PeerConnectionHandle::id) != Some(connection) {
