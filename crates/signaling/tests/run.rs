@@ -27,6 +27,14 @@ async fn a_tree_that_gives_up_a_server_without_address_and_a_signal_end_a_run() 
     let unbound = run(Rooms::new(), HttpServer::new(App::new));
     assert_eq!(within(unbound).await.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
 
+    let rooms = Rooms::new();
+    let tree = rooms.start().await.unwrap();
+    let server = HttpServer::new(App::new).workers(1).bind(("127.0.0.1", 0)).unwrap();
+    let (ended, _) = tokio::join!(within(run(rooms.clone(), server)), tree.stop());
+    let error = ended.unwrap_err().to_string();
+    assert!(error.contains("everything that was tried failed again"), "{error}");
+    assert!(rooms.tree().is_none() && rooms.is_closing());
+
     let done = Run::new().unwrap().until(async { 7 });
     assert_eq!(within(done).await.unwrap(), Some(7));
 
