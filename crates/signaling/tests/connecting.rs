@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use callboard_room_supervisor::{RoomOptions, Rooms};
+use callboard_room_supervisor::{LocalRegistry, RoomOptions, RoomRegistry, Rooms};
 use callboard_signaling::{Count, Origins};
 use common::away::counted;
 use common::{Server, TestRoom, eventually};
@@ -233,6 +233,26 @@ async fn who_comes_while_a_room_is_closing_finds_a_new_one() {
         client.expect("authenticated").await;
         drop(client);
     }
+}
+
+#[actix::test]
+async fn a_room_in_a_registry_of_its_own_is_opened_once_and_found_by_nobody_else() {
+    let own: Arc<dyn RoomRegistry> = Arc::new(LocalRegistry::default());
+    let elsewhere = Arc::clone(&own);
+    let rooms = Rooms::builder()
+        .on_demand(move |name| {
+            let options = RoomOptions::<TestRoom>::new(name, ());
+            Some(options.registry(Arc::clone(&elsewhere)).into())
+        })
+        .build();
+    let server = Server::start_with(rooms, |options| options).await;
+    let mut client = server.connect_to("/socket/hidden", &[]).await.expect("let in");
+    client.expect("authenticated").await;
+
+    let refused = server.refusal("/socket/hidden", &[]).await;
+
+    assert_eq!(refused, (503, json!({ "error": "room_unavailable" })));
+    assert_eq!(own.names(), ["hidden"]);
 }
 
 /// Creates rooms: all but the two of each server are opened on demand, up to this number.
