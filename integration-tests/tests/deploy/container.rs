@@ -74,6 +74,8 @@ fn the_files_agree_on_ports_and_names() {
     }
     assert!(compose.contains(&format!("command: [\"{}\"", recipe.command.join("\", \""))));
     assert!(compose.contains("dockerfile: examples/deploy/Dockerfile"));
+    let manifest = fs::read_to_string(path("../../Cargo.toml")).expect("the workspace's");
+    assert!(compose.contains("PROFILE: dist") && manifest.contains("\n[profile.dist]\n"));
     // Docker reads a file of this name for a Dockerfile of that.
     assert!(path("Dockerfile.dockerignore").is_file());
 }
