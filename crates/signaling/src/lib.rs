@@ -106,6 +106,8 @@ mod fields;
 mod health_check;
 mod json;
 mod json_log;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod limits;
 mod options;
 mod peer;
