@@ -114,6 +114,16 @@ impl Browser {
         tab
     }
 
+    /// Closes this tab; another must be shown next.
+    ///
+    /// # Panics
+    ///
+    /// When it has been closed already.
+    pub async fn close_tab(&self, tab: Tab) {
+        self.show(&tab).await;
+        self.client.close_window().await.expect("an open tab");
+    }
+
     /// Returns the tab that is shown.
     ///
     /// # Panics

@@ -39,12 +39,22 @@ impl Server {
     ///
     /// When it does not start, or does not print its address.
     pub async fn of(program: &str, arguments: &[&str]) -> Self {
+        Self::of_with(program, arguments, &[]).await
+    }
+
+    /// Starts it like [`of`](Self::of), with these variables in its environment.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start, or does not print its address.
+    pub async fn of_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         // `setpriv` execs the server, which the kernel then ends with this thread, however that ends.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(program::of_the_workspace(program))
             .args(arguments)
             .env("RUST_LOG", "info")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -79,6 +89,11 @@ impl Server {
     /// Returns its address in the form that `--listen` takes.
     pub fn listen(&self) -> &str {
         self.address.split_once("://").map_or(&*self.address, |(_, listen)| listen)
+    }
+
+    /// Returns what it has written so far, by lines, but for its address.
+    pub fn written(&self) -> Vec<String> {
+        self.written.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Returns the id of its process.
