@@ -41,6 +41,13 @@ pub(crate) enum RpcText<'a> {
 impl<'a> ClientText<'a> {
     /// Reads a text, of which a message may have at most `max_message` bytes.
     pub(crate) fn parse(text: &'a str, limits: &MessageLimits, max_message: usize) -> Self {
+        let depth = limits.check_depth(text);
+        if let Err(error) = depth.clone()
+            && !is_meant_for_server(text)
+        {
+            // Reading it takes memory for each level. What is for the server itself may nest as deeply as it likes.
+            return if text.len() > max_message { Self::TooLarge } else { Self::Malformed(error) };
+        }
         let mut fields = Fields::default();
         let object = fields.read(text);
         let control = ControlEvent::of(&fields).filter(|_| object.is_ok());
@@ -56,7 +63,7 @@ impl<'a> ClientText<'a> {
             }
             return Self::TooLarge;
         }
-        let error = match message(text, object, &fields, limits) {
+        let error = match depth.and_then(|()| message(object, &fields, limits)) {
             Ok(message) => return Self::Message(message),
             Err(error) => error,
         };
@@ -72,14 +79,12 @@ impl<'a> ClientText<'a> {
     }
 }
 
-/// Returns the message to other peers that a text is.
+/// Returns the message to other peers that a text with these fields is.
 fn message(
-    text: &str,
     object: Result<(), NoObject>,
     fields: &Fields<'_>,
     limits: &MessageLimits,
 ) -> Result<RoomMessage, ParseMessageError> {
-    limits.check_depth(text)?;
     if fields.has_twice(MESSAGE) {
         return Err(ParseMessageError::DuplicateField);
     }
@@ -88,10 +93,24 @@ fn message(
     RoomMessage::from_raw(RawMessage { event, data, to: fields.get(Field::To) }, limits)
 }
 
+/// Returns whether a text has the words of one that is for the server itself.
+fn is_meant_for_server(text: &str) -> bool {
+    #[cfg(feature = "rpc")]
+    if names_frame(text) {
+        return true;
+    }
+    text.contains("\"webrtc:")
+}
+
 /// Returns whether a text that is no frame of RPC has the words of one.
 #[cfg(feature = "rpc")]
 fn is_meant_as_frame(text: &str) -> bool {
-    text.contains("\"type\"") && (text.contains("_hook\"") || text.contains("\"hook_"))
+    text.contains("\"type\"") && names_frame(text)
+}
+
+#[cfg(feature = "rpc")]
+fn names_frame(text: &str) -> bool {
+    text.contains("_hook\"") || text.contains("\"hook_")
 }
 
 impl From<NoObject> for ParseMessageError {
