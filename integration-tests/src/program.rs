@@ -38,6 +38,44 @@ pub fn of_the_workspace(name: &str) -> PathBuf {
     program
 }
 
+/// Program made of a template in `examples/templates`.
+#[derive(Clone, Debug)]
+pub struct OfTemplate {
+    /// Its name.
+    pub name: String,
+    /// Its path.
+    pub program: PathBuf,
+    /// Path of the manifest of the workspace of all templates.
+    pub manifest: PathBuf,
+    /// Folder of its builds.
+    pub target: PathBuf,
+}
+
+/// Returns the program made of this template, freshly built with its tests, by `integration-tests/run` or else by the
+/// first test that asks for one.
+///
+/// # Panics
+///
+/// When it does not build.
+pub fn of_a_template(template: &str) -> OfTemplate {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let target = folder().parent().expect("it is in a target folder").to_owned();
+    BUILT.get_or_init(|| {
+        if env::var_os("CALLBOARD_PROGRAMS_BUILT").is_none() {
+            let began = Instant::now();
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+            let output = Command::new(script).env("CARGO_TARGET_DIR", &target).output();
+            let output = output.expect("bash starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "the templates do not build:\n{said}");
+            _ = BUILD_TIME.set(began.elapsed());
+        }
+    });
+    let name = format!("my-{template}");
+    let manifest = target.join("templates").join("Cargo.toml");
+    OfTemplate { program: target.join("debug").join(&name), name, manifest, target }
+}
+
 /// Returns the time that the tests of this process have spent on building so far.
 pub(crate) fn build_time() -> Duration {
     BUILD_TIME.get().copied().unwrap_or_default()

@@ -1,5 +1,6 @@
 //! The servers of the examples, run as their users run them.
 
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -48,10 +49,19 @@ impl Server {
     ///
     /// When it does not start, or does not print its address.
     pub async fn of_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::at(&program::of_the_workspace(program), arguments, environment).await
+    }
+
+    /// Starts the program at this path, as [`of_with`](Self::of_with) does.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start, or does not print its address.
+    pub async fn at(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         // `setpriv` execs the server, which the kernel then ends with this thread, however that ends.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(program::of_the_workspace(program))
+            .arg(program)
             .args(arguments)
             .env("RUST_LOG", "info")
             .envs(environment.iter().copied())

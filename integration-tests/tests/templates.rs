@@ -1,0 +1,101 @@
+//! The templates for `cargo generate`: each becomes a program that builds, passes its tests, and serves.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use callboard_client::{ChannelData, Client, ClientEvent, ClientOptions};
+use integration_tests::program::{self, OfTemplate};
+use integration_tests::{PATIENCE, Server, on_a_stage_of_its_own};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[test]
+fn a_call_of_the_template_tells_its_members_each_others_names() {
+    let made = program::of_a_template("call");
+    passes_its_tests(&made);
+    on_a_stage_of_its_own(async || {
+        let (_server, host) = serve(&made, "<title>Call</title>").await;
+        let mut ann = join(&host, "demo?name=Ann").await;
+        let bob = join(&host, "demo?name=Bob").await;
+        let Some(ClientEvent::Joined(joined)) = next(&mut ann).await else { panic!() };
+        assert_eq!((joined.peer_id, &joined.metadata["name"]), (bob.peer_id(), &"Bob".into()));
+    });
+}
+
+#[test]
+fn a_game_of_the_template_sends_the_places_of_all() {
+    let made = program::of_a_template("game");
+    passes_its_tests(&made);
+    on_a_stage_of_its_own(async || {
+        let (_server, host) = serve(&made, "<title>Game</title>").await;
+        let mut ann = join(&host, "field?name=Ann").await;
+        // Without a data channel they come over the WebSocket.
+        let Some(ClientEvent::Data { channel, data: ChannelData::Text(world) }) =
+            next(&mut ann).await
+        else {
+            panic!()
+        };
+        assert_eq!(channel, "world");
+        let world: BTreeMap<String, serde_json::Value> = serde_json::from_str(&world).unwrap();
+        assert_eq!(world["players"][0][0], ann.peer_id());
+    });
+}
+
+#[test]
+fn telemetry_of_the_template_sums_up_what_is_pushed_and_has_admin_routes() {
+    let made = program::of_a_template("telemetry");
+    passes_its_tests(&made);
+    on_a_stage_of_its_own(async || {
+        let (_server, host) = serve(&made, "<title>Telemetry</title>").await;
+        let mut device = join(&host, "site").await;
+        device.call("telemetry", "push", ("temperature", 21.5)).await.expect("it is taken");
+        let Some(ClientEvent::Message(summary)) = next(&mut device).await else { panic!() };
+        assert_eq!(summary.data["temperature"]["mean"], 21.5);
+        let tree = get(&host, "/admin/tree").await;
+        assert!(tree.contains("\"site\""), "{tree}");
+    });
+}
+
+/// Runs the tests of a program, which are built already.
+fn passes_its_tests(made: &OfTemplate) {
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "--workspace", "--offline", "--quiet", "--manifest-path"])
+        .arg(&made.manifest)
+        .args(["--bin", &made.name])
+        .env("CARGO_TARGET_DIR", &made.target)
+        .output()
+        .expect("cargo starts");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("test result: ok."), "{said}");
+}
+
+/// Starts a program, and checks that it serves its page; returns its host.
+async fn serve(made: &OfTemplate, title: &str) -> (Server, String) {
+    let server = Server::at(&made.program, &["127.0.0.1:0"], &[]).await;
+    let host = server.listen().to_owned();
+    let page = get(&host, "/").await;
+    assert!(page.contains(title), "{page}");
+    assert!(get(&host, "/callboard.js").await.contains("export"));
+    (server, host)
+}
+
+async fn join(host: &str, room: &str) -> Client {
+    let address = format!("ws://{host}/socket/{room}");
+    Client::connect(&address, ClientOptions::new()).await.expect("it is admitted")
+}
+
+async fn next(client: &mut Client) -> Option<ClientEvent> {
+    tokio::time::timeout(PATIENCE, client.next_event()).await.expect("in time")
+}
+
+/// Returns the body of an answer.
+async fn get(host: &str, path: &str) -> String {
+    let mut connection = TcpStream::connect(host).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.expect("an answer in UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+    body.to_owned()
+}
