@@ -211,7 +211,7 @@ async def main():
     reader = asyncio.StreamReader(limit=2**24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
 
-    async def obey(id, do, **rest):
+    async def execute(id, do, **rest):
         try:
             tell(id=id, ok=await getattr(peer, f"do_{do}")(**rest))
         except Exception as error:
@@ -219,7 +219,7 @@ async def main():
 
     running = set()
     while line := await reader.readline():
-        task = asyncio.ensure_future(obey(**json.loads(line)))
+        task = asyncio.ensure_future(execute(**json.loads(line)))
         running.add(task)
         task.add_done_callback(running.discard)
     await peer.do_close()

@@ -98,7 +98,7 @@ impl Coturn {
         .await;
     }
 
-    /// Kills it without a goodbye: its allocations are lost, and clients are not told. Does nothing
+    /// Kills it at once (SIGKILL): its allocations are lost, and clients are not told. Does nothing
     /// if it is killed already.
     ///
     /// # Panics

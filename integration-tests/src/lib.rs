@@ -1,6 +1,6 @@
 //! End-to-end test harness: runs real servers and real browsers together, each test in a network of its own.
 //!
-//! A test is one call of [`on_a_stage_of_its_own`]. What runs inside has a network to itself (see [`network`]), starts
+//! A test is one call of [`in_network_namespace`]. What runs inside has a network to itself (see [`network`]), starts
 //! [`Server`]s and [`Browser`]s, and waits for conditions with [`until`]. Everything that it started ends with it, also
 //! when it panics, and also when the test process is killed.
 //!
@@ -46,26 +46,26 @@ use tokio::time::{Instant, timeout_at};
 /// # Panics
 ///
 /// When the test does, when the network cannot be made, and when time is up.
-pub fn on_a_stage_of_its_own<Test>(test: Test)
+pub fn in_network_namespace<Test>(test: Test)
 where
     Test: AsyncFnOnce() + Send,
 {
-    on_a_stage_of_its_own_within(TEST_TIME, test);
+    in_network_namespace_within(TEST_TIME, test);
 }
 
-/// Runs a test of many cases like [`on_a_stage_of_its_own`], within `longest`.
+/// Runs a test of many cases like [`in_network_namespace`], within `longest`.
 ///
 /// # Panics
 ///
 /// When the test does, when the network cannot be made, and when time is up.
-pub fn on_a_stage_of_its_own_within<Test>(longest: Duration, test: Test)
+pub fn in_network_namespace_within<Test>(longest: Duration, test: Test)
 where
     Test: AsyncFnOnce() + Send,
 {
     let result = thread::scope(|scope| {
         scope
             .spawn(|| {
-                network::enter_a_new_one().unwrap_or_else(|error| panic!("{error}"));
+                network::enter_new_namespace().unwrap_or_else(|error| panic!("{error}"));
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.expect("a tokio runtime").block_on(async {
                     let test = within_without_builds(longest, test()).await;

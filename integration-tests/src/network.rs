@@ -19,7 +19,7 @@ use thiserror::Error;
 /// # Errors
 ///
 /// Without root (or a user namespace that stands for it), and where iproute2 is missing.
-pub fn enter_a_new_one() -> Result<(), NetworkError> {
+pub fn enter_new_namespace() -> Result<(), NetworkError> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(NetworkError::NotAllowed)?;
     for step in STEPS {
         let output =

@@ -201,7 +201,7 @@ fn build() {
     let began = Instant::now();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--workspace", "--bins", "--test", "stage", "--quiet", "--manifest-path"])
+        .args(["build", "--workspace", "--bins", "--test", "harness", "--quiet", "--manifest-path"])
         .arg(&manifest)
         .args(profile(&folder()))
         .output()

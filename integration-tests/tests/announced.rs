@@ -8,7 +8,7 @@ use actix::prelude::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use integration_tests::nat::NatOptions;
-use integration_tests::{NatBed, on_a_stage_of_its_own, program};
+use integration_tests::{NatBed, in_network_namespace, program};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 #[test]
 fn a_server_behind_a_one_to_one_nat_is_reached_by_the_address_that_it_announces() {
     let echo = program::of_the_workspace("echo");
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let (inside, outside) = (bed.left.client_address, bed.left.router_address);
         bed.left.router.nft(&format!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use integration_tests::coturn::{Access, CoturnOptions, PASSWORD, USER};
 use integration_tests::nat::{Mapping, NatOptions, PUBLIC_ADDRESS};
 use integration_tests::{
-    Coturn, Moment, Namespace, NatBed, PATIENCE, PythonPeer, on_a_stage_of_its_own, program, stun,
+    Coturn, Moment, Namespace, NatBed, PATIENCE, PythonPeer, in_network_namespace, program, stun,
     until,
 };
 use serde_json::json;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 #[test]
 fn a_host_behind_a_nat_is_seen_under_the_address_of_its_router() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let public = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
 
@@ -34,7 +34,7 @@ fn a_host_behind_a_nat_is_seen_under_the_address_of_its_router() {
 
 #[test]
 fn a_nat_lets_nobody_in_whom_its_host_has_not_written_to() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let friend = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
         let stranger = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
@@ -51,7 +51,7 @@ fn a_nat_lets_nobody_in_whom_its_host_has_not_written_to() {
 
 #[test]
 fn hosts_behind_nats_that_keep_the_port_reach_each_other_and_behind_random_ports_they_do_not() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for (mapping, reached) in [(Mapping::SamePort, true), (Mapping::RandomPort, false)] {
             let options = NatOptions { mapping, ..NatOptions::default() };
             let bed = NatBed::new(options, options);
@@ -81,7 +81,7 @@ fn hosts_behind_nats_that_keep_the_port_reach_each_other_and_behind_random_ports
 
 #[test]
 fn a_router_that_loses_packets_loses_about_as_many_as_it_is_told() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let lossy = NatOptions { loss: 20, ..NatOptions::default() };
         let bed = NatBed::new(lossy, NatOptions::default());
         let public = bed.public.udp_socket((PUBLIC_ADDRESS, 0));
@@ -117,7 +117,7 @@ async fn arrived(from: &UdpSocket, to: &UdpSocket) -> usize {
 
 #[test]
 fn coturn_answers_again_on_the_same_port_after_it_was_killed() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let mut coturn = Coturn::start(CoturnOptions::default()).await;
         let address = coturn.address();
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -140,7 +140,7 @@ fn coturn_answers_again_on_the_same_port_after_it_was_killed() {
 
 #[test]
 fn coturn_relays_over_udp_tcp_and_tls_for_users_with_the_right_password() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let coturn = Coturn::start(CoturnOptions::default()).await;
         let (plain, tls) = (coturn.address().port(), coturn.tls_address().port());
         let user = &["-u", USER, "-w", PASSWORD];
@@ -156,7 +156,7 @@ fn coturn_relays_over_udp_tcp_and_tls_for_users_with_the_right_password() {
 
 #[test]
 fn coturn_relays_for_whoever_knows_its_secret() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let access = Access::Secret("a secret".to_owned());
         let coturn = Coturn::start(CoturnOptions { access, ..CoturnOptions::default() }).await;
         let port = coturn.address().port();
@@ -170,7 +170,7 @@ fn coturn_relays_for_whoever_knows_its_secret() {
 
 #[test]
 fn two_aioice_peers_connect_and_echo() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let here = Namespace::current();
         let left = PythonPeer::aioice(&here, &["--role", "controlling"]);
         let right = PythonPeer::aioice(&here, &["--role", "controlled"]);
@@ -187,7 +187,7 @@ fn two_aioice_peers_connect_and_echo() {
 
 #[test]
 fn aioice_peers_behind_nats_connect_as_real_peers_do() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for (mapping, kind) in [(Mapping::SamePort, "srflx"), (Mapping::RandomPort, "relay")] {
             let options = NatOptions { mapping, ..NatOptions::default() };
             let bed = NatBed::new(options, options);
@@ -214,7 +214,7 @@ fn aioice_peers_behind_nats_connect_as_real_peers_do() {
 
 #[test]
 fn an_aioice_peer_gathers_from_coturn_over_tcp_and_tls() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let coturn = Coturn::start(in_public(&bed)).await;
         let certificate = coturn.certificate();

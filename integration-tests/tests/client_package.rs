@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use integration_tests::{PATIENCE, Readme, Server, on_a_stage_of_its_own, program};
+use integration_tests::{PATIENCE, Readme, Server, in_network_namespace, program};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -40,7 +40,7 @@ async fn the_package_holds_the_module_that_is_served_its_types_and_the_examples(
 
 #[test]
 fn the_installed_package_holds_a_session_in_node() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let app = App::with_the_package().await;
         let server = Readme::in_folder("examples/own-room").serve("own-room", &[]).await;
 

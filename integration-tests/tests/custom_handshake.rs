@@ -1,13 +1,13 @@
 //! The example whose handshake is selected by one line.
 
 use integration_tests::{
-    Browser, Kind, Moment, PATIENCE, Readme, on_a_stage_of_its_own, program, until,
+    Browser, Kind, Moment, PATIENCE, Readme, in_network_namespace, program, until,
 };
 use tokio::process::Command;
 
 #[test]
 fn two_components_talk_over_every_handshake_of_the_example() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let example = program::of_the_workspace("custom-handshake");
         let output = Command::new(&example).output().await.expect("it starts");
         let said = String::from_utf8_lossy(&output.stdout);
@@ -25,7 +25,7 @@ fn two_components_talk_over_every_handshake_of_the_example() {
 
 #[test]
 fn a_browser_is_let_in_with_the_certificate_that_was_pinned_and_with_no_other() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let readme = Readme::in_folder("examples/custom-handshake");
         let server = readme.serve("custom-handshake", &["browser"]).await;
         let address = readme.address("http://");

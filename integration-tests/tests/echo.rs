@@ -1,15 +1,15 @@
 //! The echo example, as a user sees it in a browser.
 
-use integration_tests::{Browser, Kind, Moment, PATIENCE, Readme, on_a_stage_of_its_own, until};
+use integration_tests::{Browser, Kind, Moment, PATIENCE, Readme, in_network_namespace, until};
 
 #[test]
 fn chromium_sees_and_hears_itself() {
-    on_a_stage_of_its_own(async || echoes(Kind::Chromium).await);
+    in_network_namespace(async || echoes(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_sees_and_hears_itself() {
-    on_a_stage_of_its_own(async || echoes(Kind::Firefox).await);
+    in_network_namespace(async || echoes(Kind::Firefox).await);
 }
 
 #[test]

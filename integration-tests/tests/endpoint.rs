@@ -13,7 +13,7 @@ use callboard_transport::gather::IceServer;
 use hosts::*;
 use integration_tests::coturn::{CoturnOptions, PASSWORD, USER};
 use integration_tests::nat::{Mapping, NatOptions, PUBLIC_ADDRESS};
-use integration_tests::{Coturn, Namespace, NatBed, PythonPeer, on_a_stage_of_its_own};
+use integration_tests::{Coturn, Namespace, NatBed, PythonPeer, in_network_namespace};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -47,7 +47,7 @@ fn cable() -> (Namespace, Namespace) {
 
 #[test]
 fn two_behind_nats_meet_by_what_a_stun_server_tells_them() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let coturn = Coturn::start(in_public(&bed)).await;
         let servers = [IceServer::new(&coturn.stun_url()).unwrap()];
@@ -70,7 +70,7 @@ fn two_behind_nats_meet_by_what_a_stun_server_tells_them() {
 
 #[test]
 fn two_behind_symmetric_nats_meet_through_a_turn_server_over_udp_tcp_and_tls() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let symmetric = NatOptions { mapping: Mapping::RandomPort, ..NatOptions::default() };
         let bed = NatBed::new(symmetric, symmetric);
         let coturn = Coturn::start(in_public(&bed)).await;
@@ -106,7 +106,7 @@ fn two_behind_symmetric_nats_meet_through_a_turn_server_over_udp_tcp_and_tls() {
 
 #[test]
 fn t24_with_the_policy_relay_nobody_learns_an_address() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let coturn = Coturn::start(in_public(&bed)).await;
         let servers = [turn(&coturn.turn_url("udp")), IceServer::new(&coturn.stun_url()).unwrap()];
@@ -130,7 +130,7 @@ fn t24_with_the_policy_relay_nobody_learns_an_address() {
 
 #[test]
 fn t23_wrong_credentials_are_told_and_the_rest_connects() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let coturn = Coturn::start(in_public(&bed)).await;
         let servers = [
@@ -153,7 +153,7 @@ fn t23_wrong_credentials_are_told_and_the_rest_connects() {
 
 #[test]
 fn endpoints_connect_under_loss_in_time() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for (loss, limit, may_fail) in
             [(10, Duration::from_secs(5), 0), (30, Duration::from_secs(15), 1)]
         {
@@ -191,7 +191,7 @@ fn endpoints_connect_under_loss_in_time() {
 
 #[test]
 fn an_outage_of_five_seconds_is_survived() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let coturn = Coturn::start(in_public(&bed)).await;
         let servers = [IceServer::new(&coturn.stun_url()).unwrap()];
@@ -216,7 +216,7 @@ fn an_outage_of_five_seconds_is_survived() {
 /// The host gets another address.
 #[test]
 fn a_host_that_moves_comes_back_by_an_ice_restart() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let (left, right) = cable();
         let mut a = Host::start(&left, options(true, dtls(), &[])).await;
         let mut b = Host::start(&right, options(false, dtls(), &[])).await;
@@ -225,12 +225,12 @@ fn a_host_that_moves_comes_back_by_an_ice_restart() {
 
         left.ip("address del 10.1.0.1/24 dev eth0");
         left.ip("address add 10.1.0.9/24 dev eth0");
-        a.told.clear();
-        b.told.clear();
+        a.seen.clear();
+        b.seen.clear();
         let began = Instant::now();
         a.endpoint.send(RestartEndpointIce).await.unwrap();
         let moved = |host: &Host| {
-            host.told.iter().any(|event| matches!(event, EndpointEvent::NewSelectedPair { .. }))
+            host.seen.iter().any(|event| matches!(event, EndpointEvent::NewSelectedPair { .. }))
         };
         carry_until(&mut a, &mut b, PATIENCE, |a, b| moved(a) && moved(b)).await;
 
@@ -242,7 +242,7 @@ fn a_host_that_moves_comes_back_by_an_ice_restart() {
 
 #[test]
 fn a_turn_server_that_dies_is_noticed_and_a_restart_brings_them_back_through_the_next() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for transport in ["udp", "tcp"] {
             let bed = NatBed::new(NatOptions::default(), NatOptions::default());
             let mut coturn = Coturn::start(in_public(&bed)).await;
@@ -262,15 +262,15 @@ fn a_turn_server_that_dies_is_noticed_and_a_restart_brings_them_back_through_the
             assert_eq!(a.say("nobody hears this").await, Err(SendPayloadError::Disconnected));
 
             coturn.restart().await;
-            a.told.clear();
-            b.told.clear();
+            a.seen.clear();
+            b.seen.clear();
             let began = Instant::now();
             a.endpoint.send(RestartEndpointIce).await.unwrap();
             // One of them may not even have noticed the loss.
             let back = |host: &Host| {
                 let selected =
                     |event: &EndpointEvent| matches!(event, EndpointEvent::NewSelectedPair { .. });
-                host.told.iter().any(selected)
+                host.seen.iter().any(selected)
             };
             carry_until(&mut a, &mut b, PATIENCE, |a, b| back(a) && back(b)).await;
             println!("{transport}: back {:?} after the restart", began.elapsed());
@@ -281,7 +281,7 @@ fn a_turn_server_that_dies_is_noticed_and_a_restart_brings_them_back_through_the
 
 #[test]
 fn aioice_connects_in_both_roles_and_echoes() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for (we_control, role) in [(true, "controlled"), (false, "controlling")] {
             let (left, right) = cable();
             let mut ours = Host::start(&left, options(we_control, Plain, &[])).await;
@@ -299,7 +299,7 @@ fn aioice_connects_in_both_roles_and_echoes() {
 
 #[test]
 fn aioice_connects_through_a_turn_server() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let bed = NatBed::new(NatOptions::default(), NatOptions::default());
         let coturn = Coturn::start(in_public(&bed)).await;
         let servers = [turn(&coturn.turn_url("udp"))];

@@ -66,6 +66,36 @@ fn more_wide_lines_than_allowed_fail_and_comments_can_be_wrapped() {
     assert!(text.ends_with("word and an end.\nstruct A;\n"), "{text}");
 }
 
+#[test]
+fn a_path_in_a_document_that_leads_nowhere_is_named() {
+    let folder = copy(&["paths"]);
+    write(&folder, "crates/one/src/actor.rs", "");
+    write(&folder, "CHANGELOG.md", "* `gone.rs` is no more.\n");
+    let document =
+        "See `actor.rs`, `src/actor.rs`, `one/src/` and [it](crates/one/src/actor.rs#L1).\n";
+    write(&folder, "README.md", document);
+    let guard = || {
+        let (good, said) =
+            output(Command::new("git").args(["init", "--quiet"]).current_dir(&folder));
+        assert!(good, "{said}");
+        let (good, said) = output(Command::new("git").args(["add", "."]).current_dir(&folder));
+        assert!(good, "{said}");
+        output(Command::new(folder.path().join(".ci/paths")).current_dir(&folder))
+    };
+
+    let (good, said) = guard();
+    assert!(good, "{said}");
+
+    write(&folder, "README.md", "\nSee `shell.rs` and `two/src/`,\nand [it](actor.rs).\n");
+    let (good, said) = guard();
+    assert!(!good, "{said}");
+    for expected in
+        ["README.md:2: shell.rs\n", "README.md:2: two/src/\n", "README.md:3: actor.rs\n"]
+    {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
 /// Runs a function of `.ci/external_types` on what rustdoc would know of a crate with this item.
 fn external_types(item: &str) -> (bool, String) {
     let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/external_types");

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use callboard_client::{
     CallFunctionError, Client, ClientEvent, ClientMessage, ClientOptions, ConnectError, Recipients,
 };
-use integration_tests::{Browser, Kind, Moment, PATIENCE, Server, on_a_stage_of_its_own, until};
+use integration_tests::{Browser, Kind, Moment, PATIENCE, Server, in_network_namespace, until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -84,7 +84,7 @@ async fn shows(browser: &Browser, words: &str) {
 
 #[test]
 fn the_pages_of_the_guide_do_what_their_chapters_say() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let browser = Browser::start(Kind::Chromium).await;
         first_room(&browser).await;
         log_in(&browser).await;
@@ -228,7 +228,7 @@ async fn handshake(browser: &Browser) {
 
 #[test]
 fn the_commands_of_the_chapter_on_the_tree_break_a_room_and_find_its_recovery() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let chapter = Chapter::of("tree.md");
         let _server = Server::of("guide", &["tree"]).await;
         let mut client = join("/socket/lobby", ClientOptions::new()).await;
@@ -258,7 +258,7 @@ fn the_commands_of_the_chapter_on_the_tree_break_a_room_and_find_its_recovery() 
 
 #[test]
 fn a_client_sends_as_much_as_the_chapter_on_limits_says() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let chapter = Chapter::of("limits.md");
         chapter.says("let a client send 2,000 messages as fast as another takes them");
         let _server = Server::of("guide", &["limits"]).await;
@@ -280,7 +280,7 @@ fn a_client_sends_as_much_as_the_chapter_on_limits_says() {
 
 #[test]
 fn a_token_that_is_signed_as_the_chapter_says_opens_the_room() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let chapter = Chapter::of("jwt.md");
         let secret = "a secret of the login server, 32 bytes or more";
         chapter.says(&format!("export JWT_SECRET='{secret}'"));
@@ -319,7 +319,7 @@ fn a_token_that_is_signed_as_the_chapter_says_opens_the_room() {
 
 #[test]
 fn a_server_that_is_deployed_as_the_chapter_says_is_ready_and_ends_in_good_order() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let chapter = Chapter::of("deploying.md");
         let settings = [
             ("ADMIN_TOKEN", "a-long-random-text"),

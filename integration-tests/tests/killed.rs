@@ -3,18 +3,18 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use integration_tests::{Browser, Kind, Moment, PATIENCE, on_a_stage_of_its_own, program, until};
+use integration_tests::{Browser, Kind, Moment, PATIENCE, in_network_namespace, program, until};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 #[test]
 fn chromium_that_is_killed_is_disconnected_failed_and_closed() {
-    on_a_stage_of_its_own(async || is_killed(Kind::Chromium).await);
+    in_network_namespace(async || is_killed(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_that_is_killed_is_disconnected_failed_and_closed() {
-    on_a_stage_of_its_own(async || is_killed(Kind::Firefox).await);
+    in_network_namespace(async || is_killed(Kind::Firefox).await);
 }
 
 async fn is_killed(kind: Kind) {

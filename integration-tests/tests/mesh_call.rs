@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use integration_tests::{Browser, CallPage, FaultKind, Kind, Server, on_a_stage_of_its_own};
+use integration_tests::{Browser, CallPage, FaultKind, Kind, Server, in_network_namespace};
 
 #[test]
 fn two_chromiums_see_each_other_and_chat() {
-    on_a_stage_of_its_own(async || a_call_between(Kind::Chromium, Kind::Chromium).await);
+    in_network_namespace(async || a_call_between(Kind::Chromium, Kind::Chromium).await);
 }
 
 #[test]
 fn chromium_and_firefox_see_each_other_and_chat() {
-    on_a_stage_of_its_own(async || a_call_between(Kind::Chromium, Kind::Firefox).await);
+    in_network_namespace(async || a_call_between(Kind::Chromium, Kind::Firefox).await);
 }
 
 #[test]
 fn a_third_browser_learns_that_the_room_is_full() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start().await;
         let (ann, bob) = two_in_a_call(&server, Kind::Chromium, Kind::Chromium).await;
 
@@ -37,7 +37,7 @@ fn a_third_browser_learns_that_the_room_is_full() {
 
 #[test]
 fn a_server_that_ends_tells_the_pages_and_a_new_one_gets_them_back() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start().await;
         let listen = server.listen().to_owned();
         let (ann, bob) = two_in_a_call(&server, Kind::Chromium, Kind::Firefox).await;
@@ -67,7 +67,7 @@ fn a_server_that_ends_tells_the_pages_and_a_new_one_gets_them_back() {
 
 #[test]
 fn wrong_credentials_are_told_and_right_ones_enter_after_them() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start().await;
         let page = CallPage::open("Ann", Kind::Chromium, &server, "room").await;
 
@@ -83,7 +83,7 @@ fn wrong_credentials_are_told_and_right_ones_enter_after_them() {
 
 #[test]
 fn a_room_that_does_not_exist_is_a_404_page() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start().await;
         let browser = Browser::start(Kind::Chromium).await;
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use callboard_ice_handshake::handshake::*;
 use forgery::{Forged, Forger};
-use integration_tests::{Namespace, PATIENCE, on_a_stage_of_its_own, program};
+use integration_tests::{Namespace, PATIENCE, in_network_namespace, program};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UdpSocket;
@@ -21,7 +21,7 @@ use tokio::time::{sleep_until, timeout};
 
 #[test]
 fn openssl_and_we_agree_on_keys_and_exchange_data() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for (flag, version) in versions().await {
             for ours in [None, Some(version)] {
                 for role in ROLES {
@@ -51,7 +51,7 @@ fn openssl_and_we_agree_on_keys_and_exchange_data() {
 
 #[test]
 fn openssl_says_goodbye_and_so_do_we() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for role in ROLES {
             let mut pair = connected(role).await;
             let mut out = SessionOutput::default();
@@ -74,7 +74,7 @@ fn openssl_says_goodbye_and_so_do_we() {
 
 #[test]
 fn openssl_with_another_certificate_is_refused() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for role in ROLES {
             let mut pair = Pair::new("-dtls1_2", role, GCM_FIRST).await;
             let other = Certificate::generate().unwrap().fingerprint();
@@ -97,7 +97,7 @@ fn openssl_with_another_certificate_is_refused() {
 
 #[test]
 fn openssl_and_we_connect_when_one_datagram_in_ten_is_lost() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for role in ROLES {
             for seed in 0..4 {
                 let mut pair = Pair::new("-dtls1_2", role, GCM_FIRST).await;
@@ -116,7 +116,7 @@ fn openssl_and_we_connect_when_one_datagram_in_ten_is_lost() {
 
 #[test]
 fn openssl_and_we_connect_while_somebody_sends_different_datagrams_in_its_name() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for role in ROLES {
             let kinds: &[Forged] = match role {
                 Role::Client => &Forged::TO_CLIENTS,

@@ -1,7 +1,7 @@
 //! The README's own room and peer: the text, and the running program.
 
 use callboard_client::{Client, ClientEvent, ClientMessage, ClientOptions, ConnectError};
-use integration_tests::{PATIENCE, Readme, on_a_stage_of_its_own, program};
+use integration_tests::{PATIENCE, Readme, in_network_namespace, program};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,7 +21,7 @@ fn the_readme_shows_the_program_as_it_is_in_under_sixty_lines() {
 #[test]
 fn the_room_and_the_peer_do_what_they_say() {
     for folder in [".", "examples/own-room"] {
-        on_a_stage_of_its_own(async || do_what_the_readme_says(folder).await);
+        in_network_namespace(async || do_what_the_readme_says(folder).await);
     }
 }
 
@@ -56,7 +56,7 @@ async fn message(player: &mut Client) -> ClientMessage {
 /// A request whose body never comes ends with its connection, whether it has a route or not.
 #[test]
 fn a_body_that_does_not_come_is_cut() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Readme::in_folder(".").serve("own-room", &[]).await;
         let host = server.address().trim_start_matches("ws://").trim_end_matches('/');
         let sizes =
@@ -78,7 +78,7 @@ fn a_body_that_does_not_come_is_cut() {
 /// A program that cannot start says why in one line, and not that it listens.
 #[test]
 fn what_keeps_it_from_starting_is_said_in_one_line() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let taken = listener.local_addr().expect("an address").to_string();
         for listen in [taken.as_str(), "nonsense"] {

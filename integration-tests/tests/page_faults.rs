@@ -1,7 +1,7 @@
 //! Tests of the check that pages of browser tests have no faults: every kind is caught, in both browsers.
 
 use integration_tests::{
-    Browser, FaultKind, Kind, Moment, PATIENCE, on_a_stage_of_its_own, program, until,
+    Browser, FaultKind, Kind, Moment, PATIENCE, in_network_namespace, program, until,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -66,7 +66,7 @@ async fn visit(browser: &Browser, site: &str, pages: &[&str]) {
 
 /// Returns the message of a test that fails.
 fn failure_of(test: impl AsyncFnOnce() + Send) -> String {
-    let outcome = catch_unwind(AssertUnwindSafe(|| on_a_stage_of_its_own(test)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| in_network_namespace(test)));
     let panic = outcome.expect_err("it fails");
     panic.downcast_ref::<String>().expect("a text").clone()
 }

@@ -1,7 +1,7 @@
 //! An actix program without WebRTC: its tree over HTTP and WebSocket, a fault, and the recovery from it.
 
 use futures_util::StreamExt;
-use integration_tests::{Moment, PATIENCE, Readme, on_a_stage_of_its_own, until};
+use integration_tests::{Moment, PATIENCE, Readme, in_network_namespace, until};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 #[test]
 fn a_program_without_webrtc_shows_its_tree_and_recovers_from_a_fault() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let readme = Readme::in_folder("examples/plain-tree");
         let server = readme.serve("plain-tree", &[]).await;
         let host = server.address().trim_start_matches("http://");

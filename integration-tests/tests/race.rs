@@ -18,7 +18,7 @@ use callboard_ice_handshake::endpoint::EndpointOptions;
 use callboard_ice_handshake::handshake::*;
 use forgery::{Forged, Forger};
 use hosts::*;
-use integration_tests::{Moment, Namespace, on_a_stage_of_its_own, until};
+use integration_tests::{Moment, Namespace, in_network_namespace, until};
 use spoof::{Attacker, address_in, in_the_name};
 
 fn hellos(version: Option<Version>, of: Role, count: usize) -> Vec<Bytes> {
@@ -67,7 +67,7 @@ async fn connect_while_attacked(
     attacker.has_begun().await;
     let began = Instant::now();
     for (from, to) in [(&a, &b), (&b, &a)] {
-        for event in &from.told {
+        for event in &from.seen {
             carry(event, &to.endpoint).await;
         }
     }
@@ -92,7 +92,7 @@ async fn connect_while_attacked(
 
 #[test]
 fn t2_hellos_in_the_peers_name_change_nothing_in_either_role_and_any_version() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let (left, right) = (Namespace::new(), Namespace::new());
         left.connect(("eth0", "10.1.0.1/24"), &right, ("eth0", "10.1.0.2/24"));
         for version in [Some(Version::Dtls12), Some(Version::Dtls13), None] {
@@ -111,7 +111,7 @@ fn t2_hellos_in_the_peers_name_change_nothing_in_either_role_and_any_version() {
 
 #[test]
 fn t2c_different_datagrams_in_the_peers_name_change_nothing_in_either_role_and_any_version() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let (left, right) = (Namespace::new(), Namespace::new());
         left.connect(("eth0", "10.1.0.1/24"), &right, ("eth0", "10.1.0.2/24"));
         for version in [Some(Version::Dtls12), Some(Version::Dtls13), None] {
@@ -136,7 +136,7 @@ fn t2c_different_datagrams_in_the_peers_name_change_nothing_in_either_role_and_a
 
 #[test]
 fn t1_t5_hellos_from_elsewhere_during_a_hundred_call_set_ups_are_dropped_and_not_answered() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let (left, right) = (Namespace::new(), Namespace::new());
         left.connect(("eth0", "10.1.0.1/24"), &right, ("eth0", "10.1.0.2/24"));
         let mux = {

@@ -2,17 +2,17 @@
 //! these print, a new profile.
 
 use integration_tests::{
-    Browser, Kind, Moment, PATIENCE, Readme, Server, on_a_stage_of_its_own, until,
+    Browser, Kind, Moment, PATIENCE, Readme, Server, in_network_namespace, until,
 };
 
 #[test]
 fn two_tabs_of_chromium_at_the_printed_address_of_supervisor_tree_are_in_a_call() {
-    on_a_stage_of_its_own(async || two_tabs_are_in_a_call(Kind::Chromium).await);
+    in_network_namespace(async || two_tabs_are_in_a_call(Kind::Chromium).await);
 }
 
 #[test]
 fn two_tabs_of_firefox_at_the_printed_address_of_supervisor_tree_are_in_a_call() {
-    on_a_stage_of_its_own(async || two_tabs_are_in_a_call(Kind::Firefox).await);
+    in_network_namespace(async || two_tabs_are_in_a_call(Kind::Firefox).await);
 }
 
 async fn two_tabs_are_in_a_call(kind: Kind) {
@@ -43,12 +43,12 @@ async fn two_tabs_are_in_a_call(kind: Kind) {
 
 #[test]
 fn two_tabs_of_chromium_at_the_address_of_mesh_call_are_in_a_call() {
-    on_a_stage_of_its_own(async || two_tabs_log_in(Kind::Chromium).await);
+    in_network_namespace(async || two_tabs_log_in(Kind::Chromium).await);
 }
 
 #[test]
 fn two_tabs_of_firefox_at_the_address_of_mesh_call_are_in_a_call() {
-    on_a_stage_of_its_own(async || two_tabs_log_in(Kind::Firefox).await);
+    in_network_namespace(async || two_tabs_log_in(Kind::Firefox).await);
 }
 
 async fn two_tabs_log_in(kind: Kind) {

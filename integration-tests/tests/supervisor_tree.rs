@@ -6,14 +6,14 @@ use std::{env, fs};
 
 use callboard_client::{Client, ClientHandle, ClientOptions};
 use integration_tests::{
-    Browser, FaultKind, Kind, Moment, PATIENCE, Server, on_a_stage_of_its_own, program, until,
+    Browser, FaultKind, Kind, Moment, PATIENCE, Server, in_network_namespace, program, until,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 #[test]
 fn a_call_of_chromium_and_firefox_goes_on_whatever_fault_is_injected() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let (ann, bob) = tokio::join!(
             Page::open("Ann", Kind::Chromium, &server),
@@ -77,7 +77,7 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_fault_is_injected() {
 
 #[test]
 fn messages_go_on_while_a_fifth_of_the_datagrams_is_lost() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let (ann, bob) = tokio::join!(
             Page::open("Ann", Kind::Chromium, &server),
@@ -98,7 +98,7 @@ fn messages_go_on_while_a_fifth_of_the_datagrams_is_lost() {
 
 #[test]
 fn two_hundred_peers_can_be_looked_through() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let crowd = Crowd::join(&server, 200).await;
         let page = Page::open("Ann", Kind::Chromium, &server).await;
@@ -118,7 +118,7 @@ fn two_hundred_peers_can_be_looked_through() {
 
 #[test]
 fn who_comes_late_to_a_crowd_sees_those_who_have_room_and_reads_how_many() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         // These peers offer to no one, like pages that see as many as they can.
         let crowd = Crowd::join(&server, 8).await;
@@ -138,7 +138,7 @@ fn who_comes_late_to_a_crowd_sees_those_who_have_room_and_reads_how_many() {
 
 #[test]
 fn a_page_keeps_saying_that_the_server_has_closed_the_room() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let ann = Page::open("Ann", Kind::Chromium, &server).await;
         ann.says("You are in. Nobody else is here yet.").await;
@@ -172,7 +172,7 @@ fn a_page_keeps_saying_that_the_server_has_closed_the_room() {
 
 #[test]
 fn a_page_says_which_of_its_lines_may_not_have_arrived() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let ann = Page::open("Ann", Kind::Chromium, &server).await;
         ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
@@ -218,7 +218,7 @@ fn a_page_says_which_of_its_lines_may_not_have_arrived() {
 
 #[test]
 fn a_page_says_that_the_server_does_not_answer() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let ann = Page::open("Ann", Kind::Chromium, &server).await;
         ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
@@ -233,7 +233,7 @@ fn a_page_says_that_the_server_does_not_answer() {
 
 #[test]
 fn a_hidden_tab_spoils_no_measurement() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
         let (ann, bob) = tokio::join!(
             Page::open("Ann", Kind::Chromium, &server),
@@ -279,7 +279,7 @@ fn slow_messages(every: &str) -> String {
 
 #[test]
 fn the_script_without_browsers_recovers_from_every_fault() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let output = Command::new(program::of_the_workspace("supervisor-tree"))
             .args(["--headless", "--seconds", "10"])
             .env("RUST_BACKTRACE", "0")

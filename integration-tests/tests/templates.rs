@@ -5,7 +5,7 @@ use std::process::Command;
 
 use callboard_client::{ChannelData, Client, ClientEvent, ClientOptions};
 use integration_tests::program::{self, OfTemplate};
-use integration_tests::{PATIENCE, Server, on_a_stage_of_its_own};
+use integration_tests::{PATIENCE, Server, in_network_namespace};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 fn a_call_of_the_template_tells_its_members_each_others_names() {
     let made = program::of_a_template("call");
     passes_its_tests(&made);
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let (_server, host) = serve(&made, "<title>Call</title>").await;
         let mut ann = join(&host, "demo?name=Ann").await;
         let bob = join(&host, "demo?name=Bob").await;
@@ -26,7 +26,7 @@ fn a_call_of_the_template_tells_its_members_each_others_names() {
 fn a_game_of_the_template_sends_the_places_of_all() {
     let made = program::of_a_template("game");
     passes_its_tests(&made);
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let (_server, host) = serve(&made, "<title>Game</title>").await;
         let mut ann = join(&host, "field?name=Ann").await;
         // Without a data channel they come over the WebSocket.
@@ -45,7 +45,7 @@ fn a_game_of_the_template_sends_the_places_of_all() {
 fn telemetry_of_the_template_sums_up_what_is_pushed_and_has_admin_routes() {
     let made = program::of_a_template("telemetry");
     passes_its_tests(&made);
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let (_server, host) = serve(&made, "<title>Telemetry</title>").await;
         let mut device = join(&host, "site").await;
         device.call("telemetry", "push", ("temperature", 21.5)).await.expect("it is taken");

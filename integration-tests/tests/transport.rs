@@ -12,7 +12,7 @@ use callboard_transport::mux::*;
 use futures_util::StreamExt;
 use integration_tests::coturn::{Access, CoturnOptions, PASSWORD, USER};
 use integration_tests::nat::{NatOptions, PUBLIC_ADDRESS};
-use integration_tests::{Coturn, Moment, NatBed, PATIENCE, on_a_stage_of_its_own, until};
+use integration_tests::{Coturn, Moment, NatBed, PATIENCE, in_network_namespace, until};
 use is::{Candidate, CandidateKind};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -267,7 +267,7 @@ fn ways(coturn: &Coturn) -> usize {
 /// Runs a test on a thread that can run actors.
 fn with_actors<Test: AsyncFnOnce() + Send>(test: Test) {
     _ = env_logger::builder().is_test(true).try_init();
-    on_a_stage_of_its_own(async || LocalSet::new().run_until(test()).await);
+    in_network_namespace(async || LocalSet::new().run_until(test()).await);
 }
 
 struct Mux {
@@ -290,7 +290,7 @@ impl Mux {
     }
 }
 
-/// Returns whether this thread is on a host of a bed, not in a network of [`on_a_stage_of_its_own`].
+/// Returns whether this thread is on a host of a bed, not in a network of [`in_network_namespace`].
 fn on_a_host_of_a_bed() -> bool {
     let routes = fs::read_to_string("/proc/thread-self/net/route").unwrap();
     routes.contains("eth0")

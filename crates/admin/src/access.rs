@@ -25,7 +25,7 @@ pub(crate) struct Tokens {
 
 /// Access that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Access {
     Read,
     /// Reading by a WebSocket, which a browser opens for pages of all sites.
     Watch,
@@ -33,7 +33,7 @@ pub(crate) enum Wish {
 }
 
 /// Authorization of requests, with a rate limiter of guesses.
-pub(crate) struct Gate {
+pub(crate) struct Authorization {
     tokens: Tokens,
     proxies: TrustedProxies,
     /// Rate limiter of wrong tokens, by address.
@@ -41,7 +41,7 @@ pub(crate) struct Gate {
     refusals: RefusalLog,
 }
 
-impl Gate {
+impl Authorization {
     pub(crate) fn new(tokens: Tokens, proxies: TrustedProxies) -> Self {
         Self {
             tokens,
@@ -67,28 +67,28 @@ impl Gate {
     }
 
     /// Checks whether this request is authorized.
-    pub(crate) fn check(&self, request: &HttpRequest, wish: Wish) -> Result<(), AdminError> {
+    pub(crate) fn check(&self, request: &HttpRequest, access: Access) -> Result<(), AdminError> {
         let address = self.proxies.client(request);
         let address = address.map_err(|error| AdminError::BadRequest(error.to_string()))?;
         let Tokens { full, read } = &self.tokens;
-        let told = match (full, read) {
+        let given = match (full, read) {
             (None, None) => None,
             _ => bearer(request.headers()).or_else(|| in_query(request.query_string())),
         };
-        match told {
-            Some(told) => self.check_token(&told, address, wish),
+        match given {
+            Some(given) => self.check_token(&given, address, access),
             None if full.is_some() => Err(AdminError::Unauthorized),
-            None => self.check_loopback(request, address, wish),
+            None => self.check_loopback(request, address, access),
         }
     }
 
-    fn check_token(&self, told: &str, address: IpAddr, wish: Wish) -> Result<(), AdminError> {
+    fn check_token(&self, given: &str, address: IpAddr, access: Access) -> Result<(), AdminError> {
         self.guesses.check(address).map_err(AdminError::TooManyAttempts)?;
-        if is_token(told, self.tokens.full.as_deref()) {
+        if is_token(given, self.tokens.full.as_deref()) {
             return Ok(());
         }
-        if is_token(told, self.tokens.read.as_deref()) {
-            return if wish == Wish::Change { Err(AdminError::ReadOnly) } else { Ok(()) };
+        if is_token(given, self.tokens.read.as_deref()) {
+            return if access == Access::Change { Err(AdminError::ReadOnly) } else { Ok(()) };
         }
         self.guesses.wrong(address);
         Err(AdminError::Unauthorized)
@@ -99,7 +99,7 @@ impl Gate {
         &self,
         request: &HttpRequest,
         address: IpAddr,
-        wish: Wish,
+        access: Access,
     ) -> Result<(), AdminError> {
         let by_stranger = is_forwarded(request.headers()) && !self.proxies.sent(request);
         if !address.is_loopback() || by_stranger {
@@ -109,7 +109,7 @@ impl Gate {
         if !matches!(Authority::of(request), Ok(Some(host)) if host.is_loopback()) {
             return Err(AdminError::ForeignHost);
         }
-        if wish != Wish::Read {
+        if access != Access::Read {
             let origins = Origins::SameHost.check(request);
             origins.map_err(|error| AdminError::ForeignOrigin(error.to_string()))?;
         }
@@ -118,9 +118,9 @@ impl Gate {
 }
 
 /// Returns whether this is the token. An empty token is never valid.
-fn is_token(told: &str, token: Option<&str>) -> bool {
+fn is_token(given: &str, token: Option<&str>) -> bool {
     token.is_some_and(|token| {
-        !token.is_empty() && bool::from(told.as_bytes().ct_eq(token.as_bytes()))
+        !token.is_empty() && bool::from(given.as_bytes().ct_eq(token.as_bytes()))
     })
 }
 
@@ -152,13 +152,13 @@ mod tests {
     const HERE: &str = "127.0.0.1:50000";
 
     fn loopback(peer: &str, headers: &[(&'static str, &str)], guarded: bool) -> Option<u16> {
-        let wish = if guarded { Wish::Watch } else { Wish::Read };
+        let access = if guarded { Access::Watch } else { Access::Read };
         let mut request = TestRequest::get().uri("/tree").peer_addr(peer.parse().unwrap());
         for header in headers {
             request = request.append_header(*header);
         }
-        let gate = Gate::new(Tokens::default(), TrustedProxies::default());
-        let checked = gate.check(&request.to_http_request(), wish);
+        let authorization = Authorization::new(Tokens::default(), TrustedProxies::default());
+        let checked = authorization.check(&request.to_http_request(), access);
         checked.err().map(|error| error.status().as_u16())
     }
 
@@ -172,20 +172,20 @@ mod tests {
             full: full.map(str::to_owned),
             read: Some("look".to_owned()),
         };
-        let status = |gate: &Gate, peer: &str, token: &str, wish| {
+        let status = |authorization: &Authorization, peer: &str, token: &str, access| {
             let mut request = TestRequest::get().peer_addr(peer.parse().unwrap());
             request = request.append_header(("host", "localhost"));
             if !token.is_empty() {
                 request = request.append_header((AUTHORIZATION, format!("Bearer {token}")));
             }
-            let checked = gate.check(&request.to_http_request(), wish);
+            let checked = authorization.check(&request.to_http_request(), access);
             checked.map_or_else(|error| error.status().as_u16(), |()| 200)
         };
-        use Wish::*;
-        let both = Gate::new(tokens(Some("all")), TrustedProxies::default());
-        let one = Gate::new(tokens(None), TrustedProxies::default());
+        use Access::*;
+        let both = Authorization::new(tokens(Some("all")), TrustedProxies::default());
+        let one = Authorization::new(tokens(None), TrustedProxies::default());
         let elsewhere = "192.0.2.1:5";
-        for (peer, token, wish, with_both, with_one) in [
+        for (peer, token, access, with_both, with_one) in [
             (elsewhere, "look", Read, 200, 200),
             (elsewhere, "look", Watch, 200, 200),
             (elsewhere, "look", Change, 403, 403),
@@ -197,11 +197,11 @@ mod tests {
             (HERE, "look", Change, 403, 403),
             (HERE, "other", Read, 401, 401),
         ] {
-            assert_eq!(status(&both, peer, token, wish), with_both, "{peer} {token} {wish:?}");
-            assert_eq!(status(&one, peer, token, wish), with_one, "{peer} {token} {wish:?}");
+            assert_eq!(status(&both, peer, token, access), with_both, "{peer} {token} {access:?}");
+            assert_eq!(status(&one, peer, token, access), with_one, "{peer} {token} {access:?}");
         }
         let empty = Tokens { full: None, read: Some(String::new()) };
-        let empty = Gate::new(empty, TrustedProxies::default());
+        let empty = Authorization::new(empty, TrustedProxies::default());
         let request = TestRequest::get().uri("/?token=").peer_addr(elsewhere.parse().unwrap());
         assert!(empty.check(&request.to_http_request(), Read).is_err());
     }
@@ -266,8 +266,8 @@ mod tests {
             if let Some(header) = header {
                 request = request.append_header((AUTHORIZATION, header));
             }
-            let gate = Gate::new(full(token), TrustedProxies::default());
-            gate.check(&request.to_http_request(), Wish::Change).is_ok()
+            let authorization = Authorization::new(full(token), TrustedProxies::default());
+            authorization.check(&request.to_http_request(), Access::Change).is_ok()
         };
         assert!(check("a secret", "?token=a%20secret", None));
         assert!(check("secret", "?a=b&token=secret", None));
@@ -291,12 +291,12 @@ mod tests {
     }
     #[test]
     fn behind_a_proxy_of_ours_its_client_counts() {
-        let gate = Gate::new(Tokens::default(), "127.0.0.1".parse().unwrap());
+        let authorization = Authorization::new(Tokens::default(), "127.0.0.1".parse().unwrap());
         let check = |peer: &str, client: &str| {
             let request = TestRequest::get().peer_addr(peer.parse().unwrap());
             let request = request.append_header(("host", "localhost"));
             let request = request.append_header(("x-forwarded-for", client));
-            gate.check(&request.to_http_request(), Wish::Read).is_ok()
+            authorization.check(&request.to_http_request(), Access::Read).is_ok()
         };
 
         assert!(check(HERE, "127.0.0.2"));
@@ -306,11 +306,11 @@ mod tests {
 
     #[test]
     fn an_address_that_guesses_has_to_wait_and_no_other() {
-        let gate = Gate::new(full("secret"), TrustedProxies::default());
+        let authorization = Authorization::new(full("secret"), TrustedProxies::default());
         let status = |peer: &str, token: &str| {
             let request = TestRequest::get().peer_addr(peer.parse().unwrap());
             let request = request.append_header((AUTHORIZATION, format!("Bearer {token}")));
-            let checked = gate.check(&request.to_http_request(), Wish::Read);
+            let checked = authorization.check(&request.to_http_request(), Access::Read);
             checked.map_or_else(|error| error.status().as_u16(), |()| 200)
         };
 

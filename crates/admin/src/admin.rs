@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
 
-use crate::access::Gate;
-use crate::contained::contained;
+use crate::access::Authorization;
+use crate::contain_panic::contain_panic;
+use crate::event_counts::EventCounts;
 use crate::recovery::{LONGEST, Measured, MeasuredError, Recovery, RecoverySummary, Table};
-use crate::tally::Tally;
 use crate::tree::Tree;
 use crate::webrtc::WebRtc;
 
@@ -31,12 +31,12 @@ pub(crate) struct Inner {
     pub(crate) webrtc: WebRtc,
     pub(crate) annotators: Vec<Box<Annotator>>,
     pub(crate) sources: Vec<Arc<dyn MetricSource>>,
-    pub(crate) access: Gate,
+    pub(crate) access: Authorization,
     /// Sample that all clients of the stream share.
     pub(crate) sample: tokio::sync::Mutex<Option<Sample>>,
-    pub(crate) tally: Mutex<Tally>,
+    pub(crate) tally: Mutex<EventCounts>,
     pub(crate) table: Mutex<Table>,
-    pub(crate) told: broadcast::Sender<ByteString>,
+    pub(crate) events: broadcast::Sender<ByteString>,
     pub(crate) streams: Arc<ConnectionCount>,
     pub(crate) began: Instant,
     /// Dropping it ends the watching.
@@ -88,7 +88,7 @@ impl Admin {
             return Err(MeasuredError::BadTime);
         }
         self.inner.table().measured(recovery, measured).ok_or(MeasuredError::NotFound)?;
-        self.inner.tell_recoveries();
+        self.inner.publish_recoveries();
         Ok(())
     }
 
@@ -120,11 +120,11 @@ impl Admin {
 }
 
 impl Inner {
-    pub(crate) fn tell_recoveries(&self) {
-        for recovery in self.table().take_news() {
+    pub(crate) fn publish_recoveries(&self) {
+        for recovery in self.table().take_changed() {
             let message = json!({ "kind": "recovery", "recovery": recovery });
             // An error only means that there are no clients.
-            _ = self.told.send(message.to_string().into());
+            _ = self.events.send(message.to_string().into());
         }
     }
 
@@ -150,7 +150,7 @@ impl Inner {
     fn annotations(&self, node: &TreeSnapshot) -> Map<String, Value> {
         let mut details = Map::new();
         for annotate in &self.annotators {
-            match contained("annotate", || annotate(node)).flatten() {
+            match contain_panic("annotate", || annotate(node)).flatten() {
                 Some(Value::Object(members)) => details.extend(members),
                 Some(note) => _ = details.insert("note".to_owned(), note),
                 None => {}
@@ -159,7 +159,7 @@ impl Inner {
         details
     }
 
-    pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
+    pub(crate) fn tally(&self) -> MutexGuard<'_, EventCounts> {
         // Counts can be wrong by one, no more.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }

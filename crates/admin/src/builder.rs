@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
 
-use crate::access::{Gate, Tokens};
+use crate::access::{Authorization, Tokens};
 use crate::admin::{Admin, Annotator, Inner};
 use crate::watch;
 use crate::webrtc::WebRtc;
@@ -118,11 +118,11 @@ impl AdminBuilder {
             webrtc,
             annotators,
             sources,
-            access: Gate::new(tokens, proxies),
+            access: Authorization::new(tokens, proxies),
             sample: tokio::sync::Mutex::default(),
             tally: Mutex::default(),
             table: Mutex::default(),
-            told: broadcast::channel(TOLD).0,
+            events: broadcast::channel(EVENTS_QUEUED).0,
             streams: Arc::default(),
             began: Instant::now(),
             _end: end,
@@ -133,4 +133,4 @@ impl AdminBuilder {
 }
 
 /// Number of events that wait while a stream's thread is busy.
-const TOLD: usize = 1_024;
+const EVENTS_QUEUED: usize = 1_024;

@@ -38,11 +38,12 @@
 mod access;
 mod admin;
 mod builder;
-mod contained;
+mod contain_panic;
 #[cfg(feature = "webrtc")]
 mod details;
 mod draw;
 mod error;
+mod event_counts;
 mod exposition;
 mod fault;
 mod health;
@@ -52,7 +53,6 @@ mod metrics;
 mod recovery;
 mod routes;
 mod stream;
-mod tally;
 mod tree;
 mod watch;
 #[cfg_attr(not(feature = "webrtc"), path = "without_webrtc.rs")]

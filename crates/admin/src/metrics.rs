@@ -26,12 +26,12 @@ impl Admin {
         self.sources(&mut registry);
         let streams = Gauge::<i64>::default();
         streams.set(i64::try_from(self.inner.streams.count()).unwrap_or(i64::MAX));
-        registry.register("admin_streams", "Those who look at the stream of the tree", streams);
+        registry.register("admin_streams", "Open streams of the supervision tree", streams);
         let uptime = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
         uptime.set(self.inner.began.elapsed().as_secs_f64());
         registry.register_with_unit(
             "uptime",
-            "How long the admin surface is up",
+            "Time since the admin routes were built",
             Unit::Seconds,
             uptime,
         );
@@ -68,7 +68,7 @@ impl Admin {
         );
         registry.register(
             "actor_restarts",
-            "Starts of actors that had failed",
+            "Restarts of actors after a failure",
             counter(tally.restarts),
         );
         registry.register(
@@ -78,7 +78,7 @@ impl Admin {
         );
         registry.register(
             "actors_abandoned",
-            "Actors that were given up with their blocked threads",
+            "Actors abandoned with the threads that they block",
             counter(tally.abandoned),
         );
         registry.register(
@@ -121,7 +121,7 @@ impl Admin {
         );
     }
 
-    /// Returns how many actors of each kind run that a source has told of.
+    /// Returns how many actors of each kind run that a source names.
     fn kinds(&self, trees: &[TreeSnapshot]) -> BTreeMap<&'static str, (&'static str, i64)> {
         let kinds = self.inner.sources.iter().flat_map(|source| source.actors());
         let count = |kind: &ActorKind| {
@@ -156,7 +156,7 @@ impl Admin {
         registry.register("websockets", "WebSockets of peers that are open", gauge(sockets));
         registry.register(
             "signaling_events",
-            "What has happened at the door and behind it",
+            "Events of upgrade requests, WebSockets and peers",
             family("event", events),
         );
     }

@@ -168,7 +168,7 @@ impl Table {
         let rows = &mut self.rows;
         self.open.retain(|it| {
             let below = it.names.len() > names.len() && it.names.starts_with(&names);
-            let fell = below && event.at.saturating_duration_since(it.down) < FALL;
+            let fell = below && event.at.saturating_duration_since(it.down) < CASCADE;
             let own = rows.iter().any(|row| row.id == it.id && row.fault.is_some());
             if fell && !own {
                 rows.retain(|row| row.id != it.id);
@@ -229,8 +229,8 @@ impl Table {
             None => now.saturating_duration_since(open.down) < GIVEN_UP,
         });
         // That a restart is called off is no event.
-        let later = self.is_open().then_some(now + SURE);
-        let sure = self.open.iter().filter_map(|open| Some(open.stopped? + SURE));
+        let later = self.is_open().then_some(now + SETTLED);
+        let sure = self.open.iter().filter_map(|open| Some(open.stopped? + SETTLED));
         later.into_iter().chain(sure).min().map(|at| at.max(now + CHECK_PAUSE))
     }
 
@@ -248,7 +248,7 @@ impl Table {
     }
 
     /// Returns the recoveries that have begun, become whole or been measured since the last call.
-    pub(crate) fn take_news(&mut self) -> Vec<Recovery> {
+    pub(crate) fn take_changed(&mut self) -> Vec<Recovery> {
         let news = std::mem::take(&mut self.news);
         self.rows.iter().filter(|row| news.contains(&row.id)).cloned().collect()
     }
@@ -311,7 +311,7 @@ impl Open {
                 Status::Stopped => {
                     // Either its supervisor has not noticed yet, or it will not be restarted.
                     let since = *self.stopped.get_or_insert(now);
-                    (now.duration_since(since) >= SURE).then_some(since)
+                    (now.duration_since(since) >= SETTLED).then_some(since)
                 }
                 _ => {
                     self.stopped = None;
@@ -362,9 +362,9 @@ const EXPECTED: usize = 64;
 /// Time after which a tree that is not whole is taken to stay so.
 const GIVEN_UP: Duration = Duration::from_secs(30);
 /// Time in which what is below a supervisor falls with it.
-const FALL: Duration = Duration::from_secs(1);
+const CASCADE: Duration = Duration::from_secs(1);
 /// Time after which a stopped child is taken to stay so. Longer than a supervisor takes to decide.
-const SURE: Duration = Duration::from_secs(1);
+const SETTLED: Duration = Duration::from_secs(1);
 /// Shortest time between two checks: each takes snapshots of the trees.
 pub(crate) const CHECK_PAUSE: Duration = Duration::from_millis(5);
 

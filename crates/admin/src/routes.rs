@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::access::Wish;
+use crate::access::Access;
 use crate::admin::Admin;
 use crate::error::AdminError;
 use crate::exposition::Format;
@@ -63,7 +63,7 @@ where
 }
 
 async fn tree(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, Wish::Read)?;
+    admin.inner.access.check(&request, Access::Read)?;
     Ok(json(&admin.tree().await))
 }
 
@@ -72,7 +72,7 @@ async fn open_stream(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, Wish::Watch)?;
+    admin.inner.access.check(&request, Access::Watch)?;
     stream::open(&admin, &request, payload).await
 }
 
@@ -81,7 +81,7 @@ async fn fault(
     request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, Wish::Change)?;
+    admin.inner.access.check(&request, Access::Change)?;
     let order: FaultOrder = read(body).await?;
     admin.inject(&order).await?;
     log::warn!(
@@ -98,7 +98,7 @@ async fn recoveries(
     request: HttpRequest,
     _: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, Wish::Read)?;
+    admin.inner.access.check(&request, Access::Read)?;
     let (recoveries, summary) = (admin.recoveries(), admin.recovery_summaries());
     Ok(json(&json!({ "recoveries": recoveries, "summary": summary })))
 }
@@ -108,7 +108,7 @@ async fn measured(
     request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, Wish::Change)?;
+    admin.inner.access.check(&request, Access::Change)?;
     let id = request.match_info().query("id").parse().map_err(|_| AdminError::NoSuchRecovery)?;
     let measured: Measured = read(body).await?;
     admin.measured(id, measured).map_err(|error| match error {
@@ -123,7 +123,7 @@ async fn all_metrics(
     request: HttpRequest,
     _: Payload,
 ) -> Result<HttpResponse, AdminError> {
-    admin.inner.access.check(&request, Wish::Read)?;
+    admin.inner.access.check(&request, Access::Read)?;
     let format = Format::wanted(&request);
     let mut response = HttpResponse::Ok();
     response.insert_header((CONTENT_TYPE, format.content_type())).insert_header((VARY, "accept"));
@@ -140,7 +140,7 @@ async fn ready(admin: Admin, request: HttpRequest, _: Payload) -> Result<HttpRes
         return Ok(json(&json!({ "ready": true })));
     }
     let mut answer = json!({ "ready": false });
-    if admin.inner.access.check(&request, Wish::Read).is_ok() {
+    if admin.inner.access.check(&request, Access::Read).is_ok() {
         answer["down"] = json!(down);
     }
     let mut response = HttpResponse::ServiceUnavailable();

@@ -32,7 +32,7 @@ pub(crate) async fn open(
     let address = std::net::Ipv4Addr::UNSPECIFIED.into();
     let admission =
         inner.streams.admit(address, STREAMS, STREAMS).map_err(|_| AdminError::TooManyStreams)?;
-    let told = inner.told.subscribe();
+    let events = inner.events.subscribe();
     let (version, tree) = admin.sample(true).await;
     let counters = Arc::new(SocketCounters::default());
     let upgrade =
@@ -59,7 +59,7 @@ pub(crate) async fn open(
         emptied: Instant::now(),
         heard: Instant::now(),
         meter: RateMeter::default(),
-        told: Some(told),
+        events: Some(events),
     }
     .start();
     Ok(opened.respond(link, number, admission))
@@ -78,7 +78,7 @@ struct Stream {
     heard: Instant,
     /// Usage of the client's rate limit.
     meter: RateMeter,
-    told: Option<Receiver<ByteString>>,
+    events: Option<Receiver<ByteString>>,
 }
 
 impl Stream {
@@ -132,11 +132,11 @@ impl Actor for Stream {
         self.link.send_to_socket(socket, ToSocket::Attach(ctx.address().recipient()));
         self.link.send_to_socket(socket, ToSocket::Flow);
         self.socket = Some(socket);
-        let events = futures_util::stream::unfold(self.told.take(), |told| async {
-            let mut told = told?;
+        let events = futures_util::stream::unfold(self.events.take(), |events| async {
+            let mut events = events?;
             loop {
-                match told.recv().await {
-                    Ok(event) => return Some((event, Some(told))),
+                match events.recv().await {
+                    Ok(event) => return Some((event, Some(events))),
                     // If events were missed, the next tree shows their effect.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,

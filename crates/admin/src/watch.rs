@@ -47,7 +47,7 @@ pub(crate) async fn watch(
         } else if inner.table().is_open() {
             due = Some(next);
         }
-        inner.tell_recoveries();
+        inner.publish_recoveries();
     }
 }
 
@@ -78,9 +78,9 @@ impl Inner {
             });
             self.table().down(event, reason, type_name, epoch_ms);
         }
-        if self.told.receiver_count() > 0 && event.what != Lifecycle::Removed {
+        if self.events.receiver_count() > 0 && event.what != Lifecycle::Removed {
             // An error only means that there are no clients.
-            _ = self.told.send(encode(&path, event));
+            _ = self.events.send(encode(&path, event));
         }
     }
 

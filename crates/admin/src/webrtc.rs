@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use serde_json::{Map, Value};
 
-use crate::contained::contained;
+use crate::contain_panic::contain_panic;
 use crate::details::{All, Details};
 use crate::fault::FaultError;
 use crate::metric_values::{Labels, family};
@@ -84,7 +84,7 @@ impl WebRtc {
 
     /// Returns the peer connections with the ids of their owners.
     fn owned(&self) -> Vec<(String, PeerConnectionId)> {
-        self.owners.iter().filter_map(|owned| contained("graft", owned)).flatten().collect()
+        self.owners.iter().filter_map(|owned| contain_panic("graft", owned)).flatten().collect()
     }
 
     /// Shows each peer connection, and its handshake, below its owner.

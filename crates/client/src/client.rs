@@ -220,8 +220,8 @@ impl ClientHandle {
     ///
     /// A call is sent once and never again, because the server may have run it. If the connection is lost, the answer
     /// comes after the session was resumed; if it cannot be resumed, the call fails with
-    /// [`Disconnected`](CallFunctionError::Disconnected). When the future is dropped, the server is told to cancel the
-    /// call.
+    /// [`Disconnected`](CallFunctionError::Disconnected). When the future is dropped, the server
+    /// is sent a cancellation of the call.
     ///
     /// # Errors
     /// [`CallFunctionError`]
@@ -286,14 +286,14 @@ impl ClientHandle {
         self.shared.with_now(|core, now| core.wake(now));
     }
 
-    /// Cuts the connection without a goodbye, as a failure of the network does: fault injection, for tests and for an
-    /// operator who wants to see how a room behaves. The client reconnects as after any other loss.
+    /// Cuts the connection without a close frame, as a failure of the network does: fault injection, for tests and for
+    /// an operator who wants to see how a room behaves. The client reconnects as after any other loss.
     pub fn cut(&self) {
         self.shared.with_now(|core, now| core.handle_loss(Loss::Cut, now));
     }
 
-    /// Leaves the room for good: sends what waits, and says goodbye. Completes when the connection has ended, a second
-    /// later at most if the server does not answer. The events that wait can still be taken.
+    /// Leaves the room for good: sends the messages that wait, and closes the WebSocket. Completes when the connection
+    /// has ended, a second later at most if the server does not answer. The events that wait can still be taken.
     pub async fn close(&self) {
         self.shared.with(|core| core.close());
         self.shared.ended().await;

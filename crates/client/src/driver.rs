@@ -29,7 +29,7 @@ pub(crate) struct Driver {
     events: mpsc::Sender<ClientEvent>,
     /// Events for which the application has no room: what one text has brought, and a few changes of the state.
     backlog: VecDeque<ClientEvent>,
-    goodbye: Option<JoinHandle<()>>,
+    closing: Option<JoinHandle<()>>,
 }
 
 /// The WebSocket, as far as there is one.
@@ -40,7 +40,7 @@ enum Link {
 }
 
 /// Something that happens to the WebSocket.
-enum Happening {
+enum SocketEvent {
     Opened(Box<Socket>),
     Received(Incoming),
     Sent,
@@ -62,7 +62,7 @@ impl Driver {
             link: Link::None,
             events,
             backlog: VecDeque::new(),
-            goodbye: None,
+            closing: None,
         }
     }
 
@@ -71,15 +71,15 @@ impl Driver {
             while let Some(output) = self.shared.next_output() {
                 self.carry_out(output);
             }
-            self.tell();
+            self.deliver_events();
             if self.shared.core(|core| core.state()) == ClientState::Closed {
                 break;
             }
             self.step().await;
         }
-        if let Some(goodbye) = self.goodbye.take() {
+        if let Some(closing) = self.closing.take() {
             // It has a time limit.
-            _ = goodbye.await;
+            _ = closing.await;
         }
         self.shared.end();
         while let Some(event) = self.backlog.pop_front() {
@@ -101,7 +101,7 @@ impl Driver {
             }
         };
         let next = tokio::select! {
-            happening = poll_fn(|context| link.poll(context, shared, is_free)) => Some(happening),
+            event = poll_fn(|context| link.poll(context, shared, is_free)) => Some(event),
             () = shared.changed() => None,
             () = timer, if is_free => {
                 shared.core(|core| core.handle_timeout(now()));
@@ -110,26 +110,26 @@ impl Driver {
             // There is room, or the application listens no more.
             _ = events.reserve(), if !is_free => None,
         };
-        if let Some(happening) = next {
-            self.handle(happening);
+        if let Some(event) = next {
+            self.handle(event);
         }
     }
 
-    fn handle(&mut self, happening: Happening) {
+    fn handle(&mut self, event: SocketEvent) {
         let core = &self.shared;
-        match happening {
-            Happening::Opened(socket) => self.link = Link::Open(socket),
-            Happening::Received(Incoming::Text(text)) => {
+        match event {
+            SocketEvent::Opened(socket) => self.link = Link::Open(socket),
+            SocketEvent::Received(Incoming::Text(text)) => {
                 core.core(|core| core.handle_text(&text, now()));
             }
-            Happening::Received(Incoming::Other) => core.core(|core| core.handle_other_frame()),
-            Happening::Received(Incoming::SignOfLife) => {
-                core.core(|core| core.handle_sign_of_life());
+            SocketEvent::Received(Incoming::Other) => core.core(|core| core.handle_other_frame()),
+            SocketEvent::Received(Incoming::Control) => {
+                core.core(|core| core.handle_control_frame());
             }
-            Happening::Received(Incoming::Lost(loss)) => {
+            SocketEvent::Received(Incoming::Lost(loss)) => {
                 core.core(|core| core.handle_loss(loss, now()));
             }
-            Happening::Sent => core.note_sent(),
+            SocketEvent::Sent => core.note_sent(),
         }
     }
 
@@ -145,7 +145,7 @@ impl Driver {
             Output::Drop { code, left } => {
                 let link = std::mem::replace(&mut self.link, Link::None);
                 if let (Link::Open(socket), Some(code)) = (link, code) {
-                    self.goodbye = Some(tokio::spawn(socket.close(code, left)));
+                    self.closing = Some(tokio::spawn(socket.close(code, left)));
                 }
                 // Texts that were dropped wait no more.
                 self.shared.note_sent();
@@ -162,7 +162,7 @@ impl Driver {
     }
 
     /// Gives the application the events that it has room for.
-    fn tell(&mut self) {
+    fn deliver_events(&mut self) {
         while let Some(event) = self.backlog.pop_front() {
             match self.events.try_send(event) {
                 Ok(()) => {}
@@ -181,19 +181,19 @@ impl Link {
         context: &mut Context<'_>,
         shared: &Shared,
         is_free: bool,
-    ) -> Poll<Happening> {
+    ) -> Poll<SocketEvent> {
         match self {
             Self::None => Poll::Pending,
             Self::Opening(opening) => opening.poll_unpin(context).map(|opened| match opened {
-                Ok(socket) => Happening::Opened(Box::new(socket)),
-                Err(loss) => Happening::Received(Incoming::Lost(loss)),
+                Ok(socket) => SocketEvent::Opened(Box::new(socket)),
+                Err(loss) => SocketEvent::Received(Incoming::Lost(loss)),
             }),
             Self::Open(socket) => {
                 if socket.poll_send(context, || shared.core(|core| core.poll_text())) {
-                    return Poll::Ready(Happening::Sent);
+                    return Poll::Ready(SocketEvent::Sent);
                 }
                 match is_free {
-                    true => socket.poll_receive(context).map(Happening::Received),
+                    true => socket.poll_receive(context).map(SocketEvent::Received),
                     false => Poll::Pending,
                 }
             }

@@ -117,7 +117,7 @@ pub enum CallFunctionError {
     /// Too much waits to be sent. Nothing was sent.
     #[error("too much waits to be sent")]
     QueueFull,
-    /// There was no answer in time. The server was told to cancel the call.
+    /// There was no answer in time. A cancellation of the call was sent to the server.
     #[error("no answer in time")]
     Timeout,
     /// There is no connection; or it was lost, and the session could not be resumed: the call may have run or not.

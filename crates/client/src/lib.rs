@@ -43,13 +43,13 @@ mod core;
 mod driver;
 mod error;
 mod event;
+mod failure_counter;
 mod options;
-mod queue;
 mod roster;
+mod send_queue;
 mod session;
 mod shared;
 mod socket;
-mod tally;
 #[cfg(feature = "webrtc")]
 mod webrtc;
 mod wire;

@@ -1,4 +1,4 @@
-//! The other members of the room, as far as the client has heard.
+//! Roster of the room's other members, as the server has reported them.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ impl Roster {
     }
 
     /// Replaces all members; returns what has changed. A member that comes without metadata keeps what is known of it:
-    /// not every list of the server tells it.
+    /// not every list of the server contains it.
     pub(crate) fn replace(&mut self, present: Vec<RoomMember>) -> Vec<ClientEvent> {
         let mut before = std::mem::take(&mut self.others);
         for RoomMember { peer_id, mut metadata } in present.into_iter().take(MAX_MEMBERS) {

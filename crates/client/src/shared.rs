@@ -15,7 +15,7 @@ use crate::ClientOptions;
 use crate::core::{Core, Output};
 use crate::error::{CallFunctionError, ConnectError};
 #[cfg(feature = "webrtc")]
-use crate::webrtc::links::Links;
+use crate::webrtc::current_connection::Connections;
 
 /// State of a client, for its handles and its driver.
 pub(crate) struct Shared {
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     sent: watch::Sender<u64>,
     has_ended: watch::Sender<bool>,
     #[cfg(feature = "webrtc")]
-    links: Mutex<Links>,
+    links: Mutex<Connections>,
     /// Takes the events of a peer connection. It does not keep the application's end open.
     #[cfg(feature = "webrtc")]
     events: std::sync::OnceLock<tokio::sync::mpsc::WeakSender<crate::ClientEvent>>,
@@ -72,7 +72,7 @@ impl Shared {
         }
     }
 
-    /// Tells the core something, and lets the driver see what follows.
+    /// Runs an operation of the core, and wakes the driver for its outputs.
     pub(crate) fn with<T>(&self, tell: impl FnOnce(&mut Core) -> T) -> T {
         let told = tell(&mut self.lock().core);
         self.changed.notify_one();
@@ -224,7 +224,7 @@ impl Shared {
     }
 
     #[cfg(feature = "webrtc")]
-    pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
+    pub(crate) fn links(&self) -> MutexGuard<'_, Connections> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -233,7 +233,7 @@ impl Shared {
         _ = self.events.set(events);
     }
 
-    /// Tells the application; waits until it has room.
+    /// Sends the application an event; waits until its queue has room.
     #[cfg(feature = "webrtc")]
     pub(crate) async fn tell(&self, event: crate::ClientEvent) {
         if let Some(events) = self.events.get().and_then(|events| events.upgrade()) {

@@ -33,7 +33,7 @@ pub(crate) enum Incoming {
     /// A message that is no text.
     Other,
     /// A ping or a pong.
-    SignOfLife,
+    Control,
     Lost(Loss),
 }
 
@@ -100,9 +100,7 @@ impl Socket {
         let next = ready!(Pin::new(&mut self.frames).poll_next(context));
         Poll::Ready(match next {
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
-                Incoming::SignOfLife
-            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Incoming::Control,
             Some(Ok(Message::Binary(_))) => Incoming::Other,
             Some(Ok(Message::Close(close))) => Incoming::Lost(closed(close)),
             Some(Err(error)) => Incoming::Lost(loss(&error)),
@@ -112,7 +110,7 @@ impl Socket {
 
     /// Sends these texts and a close frame, and waits a moment for the server's.
     pub(crate) async fn close(mut self, code: u16, texts: Vec<String>) {
-        let goodbye = async {
+        let closing = async {
             for text in texts {
                 self.frames.feed(Message::text(text)).await?;
             }
@@ -122,7 +120,7 @@ impl Socket {
             Ok::<_, Error>(())
         };
         // A server that does not take it finds the connection closed.
-        _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
     }
 
     /// Notes that nothing can be written any more. What the server has said before can still be read.
@@ -173,4 +171,4 @@ const READ_BUFFER: usize = 8_192;
 /// Close code of a connection whose close frame has none.
 const NO_CODE: u16 = 1005;
 /// How long the server may take to answer a close frame.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

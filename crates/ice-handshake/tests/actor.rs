@@ -100,7 +100,7 @@ impl Handler<Down> for Owner {
     }
 }
 
-struct Stage {
+struct Fixture {
     supervisor: SupervisorRef,
     handshake: HandshakeHandle,
     heard: channel::UnboundedReceiver<Heard>,
@@ -108,7 +108,7 @@ struct Stage {
     _owner: Addr<Owner>,
 }
 
-impl Stage {
+impl Fixture {
     async fn new(script: Script) -> Self {
         Self::with(script, |spec| spec).await
     }
@@ -198,18 +198,18 @@ const COMPONENT: ComponentId = ComponentId(2);
 #[actix::test]
 async fn finished_at_init_everything_is_payload_and_no_other_function_is_called() {
     let script = Script { init: Some(Init::Finished(InitData::None)), ..Script::default() };
-    let mut stage = Stage::new(script).await;
-    assert!(stage.init_data().await);
-    stage.say("one");
-    stage.say("media two");
-    stage.handshake.connection_ready(None);
+    let mut fixture = Fixture::new(script).await;
+    assert!(fixture.init_data().await);
+    fixture.say("one");
+    fixture.say("media two");
+    fixture.handshake.connection_ready(None);
 
-    let mut finished = stage.finished().await;
+    let mut finished = fixture.finished().await;
 
-    let replayed: Vec<Bytes> = stage.handshake.replay(&mut finished).collect();
+    let replayed: Vec<Bytes> = fixture.handshake.replay(&mut finished).collect();
     assert_eq!(text(&replayed), ["one", "media two"]);
-    stage.ends(ExitReason::Normal).await;
-    assert_eq!(stage.calls(), ["init"]);
+    fixture.ends(ExitReason::Normal).await;
+    assert_eq!(fixture.calls(), ["init"]);
 }
 
 #[actix::test]
@@ -220,22 +220,23 @@ async fn finished_in_connection_ready_with_and_without_packets() {
             true => Step::Finished(HandshakeData::None),
             false => Step::FinishedWithPackets(HandshakeData::None, packets),
         };
-        let mut stage = Stage::new(Script { ready: Some(answer(step)), ..Script::default() }).await;
-        assert!(!stage.init_data().await);
+        let mut fixture =
+            Fixture::new(Script { ready: Some(answer(step)), ..Script::default() }).await;
+        assert!(!fixture.init_data().await);
 
-        stage.handshake.connection_ready(None);
+        fixture.handshake.connection_ready(None);
 
         if !expected.is_empty() {
-            assert_eq!(stage.packets().await, expected, "packets go before anything else");
+            assert_eq!(fixture.packets().await, expected, "packets go before anything else");
         }
-        stage.finished().await;
-        stage.ends(ExitReason::Normal).await;
+        fixture.finished().await;
+        fixture.ends(ExitReason::Normal).await;
     }
 }
 
 #[actix::test]
 async fn packets_in_connection_ready_and_a_finish_on_receiving() {
-    let mut stage = Stage::new(Script {
+    let mut fixture = Fixture::new(Script {
         ready: Some(answer(|| {
             Step::Packets(vec![Bytes::from_static(b"hello"), Bytes::from_static(b"there")])
         })),
@@ -249,19 +250,19 @@ async fn packets_in_connection_ready_and_a_finish_on_receiving() {
         ..Script::default()
     })
     .await;
-    stage.init_data().await;
-    stage.handshake.connection_ready(None);
-    assert_eq!(text(&stage.packets().await), ["hello", "there"]);
+    fixture.init_data().await;
+    fixture.handshake.connection_ready(None);
+    assert_eq!(text(&fixture.packets().await), ["hello", "there"]);
     for datagram in ["1", "2", "3"] {
-        stage.say(datagram);
+        fixture.say(datagram);
     }
-    assert_eq!(text(&stage.packets().await), ["more"]);
-    assert_eq!(text(&stage.packets().await), ["last"]);
+    assert_eq!(text(&fixture.packets().await), ["more"]);
+    assert_eq!(text(&fixture.packets().await), ["last"]);
 
-    assert_eq!(stage.finished().await.consumed, 3);
+    assert_eq!(fixture.finished().await.consumed, 3);
 
-    stage.ends(ExitReason::Normal).await;
-    assert_eq!(stage.calls(), ["init", "ready", "1", "2", "3"]);
+    fixture.ends(ExitReason::Normal).await;
+    assert_eq!(fixture.calls(), ["init", "ready", "1", "2", "3"]);
 }
 
 #[actix::test]
@@ -273,47 +274,47 @@ async fn a_finish_before_the_component_is_ready_is_told_once_it_is() {
             }
             false => Step::Finished(HandshakeData::None),
         };
-        let mut stage =
-            Stage::new(Script { received: vec![answer(step)], ..Script::default() }).await;
-        stage.init_data().await;
-        stage.say("early");
-        stage.say("behind it");
+        let mut fixture =
+            Fixture::new(Script { received: vec![answer(step)], ..Script::default() }).await;
+        fixture.init_data().await;
+        fixture.say("early");
+        fixture.say("behind it");
         if with_packets {
-            assert_eq!(text(&stage.packets().await), ["last"], "the peer needs them at once");
+            assert_eq!(text(&fixture.packets().await), ["last"], "the peer needs them at once");
         }
         // Both datagrams have been processed when this is answered.
-        stage.handshake.set_remote_init_data(InitData::None);
-        while stage.calls.recv().await.unwrap() != "remote None" {}
-        assert!(stage.heard.try_recv().is_err(), "nothing is told before the component is ready");
+        fixture.handshake.set_remote_init_data(InitData::None);
+        while fixture.calls.recv().await.unwrap() != "remote None" {}
+        assert!(fixture.heard.try_recv().is_err(), "nothing is told before the component is ready");
 
-        stage.handshake.connection_ready(None);
-        stage.handshake.connection_ready(None);
+        fixture.handshake.connection_ready(None);
+        fixture.handshake.connection_ready(None);
 
-        let mut finished = stage.finished().await;
-        let replayed: Vec<Bytes> = stage.handshake.replay(&mut finished).collect();
+        let mut finished = fixture.finished().await;
+        let replayed: Vec<Bytes> = fixture.handshake.replay(&mut finished).collect();
         assert_eq!(text(&replayed), ["behind it"]);
-        stage.ends(ExitReason::Normal).await;
-        assert!(!stage.calls().contains(&"ready".to_owned()));
+        fixture.ends(ExitReason::Normal).await;
+        assert!(!fixture.calls().contains(&"ready".to_owned()));
     }
 }
 
 #[actix::test]
 async fn datagrams_that_are_not_for_the_handshake_or_come_behind_it_are_the_sessions() {
-    let mut stage = Stage::new(Script {
+    let mut fixture = Fixture::new(Script {
         received: vec![answer(|| Step::Ok), answer(|| Step::Finished(HandshakeData::None))],
         ..Script::default()
     })
     .await;
-    stage.init_data().await;
-    stage.handshake.connection_ready(None);
+    fixture.init_data().await;
+    fixture.handshake.connection_ready(None);
     for datagram in ["1", "media a", "2", "media b", "3"] {
-        stage.say(datagram);
+        fixture.say(datagram);
     }
 
-    let mut finished = stage.finished().await;
+    let mut finished = fixture.finished().await;
 
     let mut output = SessionOutput::default();
-    let replay: Vec<Bytes> = stage.handshake.replay(&mut finished).collect();
+    let replay: Vec<Bytes> = fixture.handshake.replay(&mut finished).collect();
     for datagram in replay {
         finished.session.receive(tokio::time::Instant::now().into_std(), datagram, &mut output);
     }
@@ -323,32 +324,33 @@ async fn datagrams_that_are_not_for_the_handshake_or_come_behind_it_are_the_sess
 #[actix::test]
 async fn datagrams_that_come_when_it_has_ended_and_its_owner_is_behind_are_the_sessions() {
     let step = || Step::Finished(HandshakeData::None);
-    let mut stage = Stage::new(Script { received: vec![answer(step)], ..Script::default() }).await;
-    stage.init_data().await;
-    stage.handshake.connection_ready(None);
-    stage.say("last");
-    let mut finished = stage.finished().await;
-    stage.ends(ExitReason::Normal).await;
+    let mut fixture =
+        Fixture::new(Script { received: vec![answer(step)], ..Script::default() }).await;
+    fixture.init_data().await;
+    fixture.handshake.connection_ready(None);
+    fixture.say("last");
+    let mut finished = fixture.finished().await;
+    fixture.ends(ExitReason::Normal).await;
 
     // The actor's event has not been read yet.
-    stage.say("first of the session");
-    stage.say("second");
+    fixture.say("first of the session");
+    fixture.say("second");
 
-    let replayed: Vec<Bytes> = stage.handshake.replay(&mut finished).collect();
+    let replayed: Vec<Bytes> = fixture.handshake.replay(&mut finished).collect();
     assert_eq!(text(&replayed), ["first of the session", "second"]);
 }
 
 #[actix::test]
 async fn time_and_remote_init_data_reach_the_handshake() {
-    let mut stage =
-        Stage::new(Script { timeout: Some(Duration::from_millis(5)), ..Script::default() }).await;
-    stage.init_data().await;
-    stage.handshake.set_remote_init_data(InitData::Fingerprints(vec![]));
+    let mut fixture =
+        Fixture::new(Script { timeout: Some(Duration::from_millis(5)), ..Script::default() }).await;
+    fixture.init_data().await;
+    fixture.handshake.set_remote_init_data(InitData::Fingerprints(vec![]));
 
-    stage.handshake.connection_ready(None);
+    fixture.handshake.connection_ready(None);
 
-    assert_eq!(text(&stage.packets().await), ["again"]);
-    assert_eq!(stage.calls(), ["init", "remote []", "ready"]);
+    assert_eq!(text(&fixture.packets().await), ["again"]);
+    assert_eq!(fixture.calls(), ["init", "remote []", "ready"]);
 }
 
 #[actix::test]
@@ -356,70 +358,71 @@ async fn a_failure_is_told_with_its_reason_and_its_last_words() {
     let step = || {
         Step::FailedWithPackets(HandshakeError::custom("no"), vec![Bytes::from_static(b"alert")])
     };
-    let mut stage = Stage::new(Script { ready: Some(answer(step)), ..Script::default() }).await;
-    stage.init_data().await;
+    let mut fixture = Fixture::new(Script { ready: Some(answer(step)), ..Script::default() }).await;
+    fixture.init_data().await;
 
-    stage.handshake.connection_ready(None);
+    fixture.handshake.connection_ready(None);
 
-    assert_eq!(text(&stage.packets().await), ["alert"]);
-    assert_eq!(stage.failed().await, HandshakeError::custom("no"));
-    stage.ends(ExitReason::Normal).await;
+    assert_eq!(text(&fixture.packets().await), ["alert"]);
+    assert_eq!(fixture.failed().await, HandshakeError::custom("no"));
+    fixture.ends(ExitReason::Normal).await;
 }
 
 #[actix::test]
 async fn a_close_says_goodbye() {
-    let mut stage = Stage::new(Script::default()).await;
-    stage.init_data().await;
+    let mut fixture = Fixture::new(Script::default()).await;
+    fixture.init_data().await;
 
-    stage.handshake.close();
+    fixture.handshake.close();
 
-    assert_eq!(text(&stage.packets().await), ["goodbye"]);
-    assert!(matches!(stage.event().await, HandshakeOutput::Closed));
-    stage.ends(ExitReason::Normal).await;
+    assert_eq!(text(&fixture.packets().await), ["goodbye"]);
+    assert!(matches!(fixture.event().await, HandshakeOutput::Closed));
+    fixture.ends(ExitReason::Normal).await;
 }
 
 #[actix::test]
 async fn the_peers_close_fails_a_handshake_under_way() {
-    let mut stage =
-        Stage::new(Script { received: vec![answer(|| Step::Closed)], ..Script::default() }).await;
-    stage.init_data().await;
-    stage.handshake.connection_ready(None);
+    let mut fixture =
+        Fixture::new(Script { received: vec![answer(|| Step::Closed)], ..Script::default() }).await;
+    fixture.init_data().await;
+    fixture.handshake.connection_ready(None);
 
-    stage.say("bye");
+    fixture.say("bye");
 
-    assert_eq!(stage.failed().await, HandshakeError::ClosedByPeer);
-    stage.ends(ExitReason::Normal).await;
+    assert_eq!(fixture.failed().await, HandshakeError::ClosedByPeer);
+    fixture.ends(ExitReason::Normal).await;
 }
 
 #[actix::test]
 async fn one_that_never_finishes_fails_at_its_deadline() {
     let deadline = Duration::from_millis(50);
-    let mut stage = Stage::with(Script::default(), |spec| HandshakeSpec { deadline, ..spec }).await;
-    stage.init_data().await;
+    let mut fixture =
+        Fixture::with(Script::default(), |spec| HandshakeSpec { deadline, ..spec }).await;
+    fixture.init_data().await;
 
-    stage.handshake.connection_ready(None);
+    fixture.handshake.connection_ready(None);
 
-    assert_eq!(stage.packets().await, [&b"goodbye"[..]]);
-    assert_eq!(stage.failed().await, HandshakeError::DeadlineExceeded(deadline));
-    stage.ends(ExitReason::Normal).await;
+    assert_eq!(fixture.packets().await, [&b"goodbye"[..]]);
+    assert_eq!(fixture.failed().await, HandshakeError::DeadlineExceeded(deadline));
+    fixture.ends(ExitReason::Normal).await;
 }
 
 #[actix::test]
 async fn f4_a_panic_is_one_down_and_nobody_else_notices() {
     let panics = || Script { ready: Some(answer(|| panic!("on purpose"))), ..Script::default() };
-    let mut bystander = Stage::new(Script {
+    let mut bystander = Fixture::new(Script {
         ready: Some(answer(|| Step::Finished(HandshakeData::None))),
         ..Script::default()
     })
     .await;
-    let mut stage = Stage::new(panics()).await;
-    stage.init_data().await;
+    let mut fixture = Fixture::new(panics()).await;
+    fixture.init_data().await;
 
-    stage.handshake.connection_ready(None);
+    fixture.handshake.connection_ready(None);
 
-    stage.ends(ExitReason::Panic("on purpose".to_owned())).await;
-    stage.say("into the void");
-    stage.handshake.close();
+    fixture.ends(ExitReason::Panic("on purpose".to_owned())).await;
+    fixture.say("into the void");
+    fixture.handshake.close();
     bystander.init_data().await;
     bystander.handshake.connection_ready(None);
     bystander.finished().await;
@@ -437,25 +440,25 @@ async fn f4_a_blocked_thread_is_replaced_and_others_go_on() {
         ..Script::default()
     };
     let on_pool = |spec| HandshakeSpec { placement: Placement::Pool(pool.clone()), ..spec };
-    let mut stage = Stage::with(script, on_pool).await;
-    stage.init_data().await;
-    stage.handshake.connection_ready(None);
-    assert_eq!(stage.calls.recv().await.as_deref(), Some("init"));
-    assert_eq!(stage.calls.recv().await.as_deref(), Some("ready"));
+    let mut fixture = Fixture::with(script, on_pool).await;
+    fixture.init_data().await;
+    fixture.handshake.connection_ready(None);
+    assert_eq!(fixture.calls.recv().await.as_deref(), Some("init"));
+    assert_eq!(fixture.calls.recv().await.as_deref(), Some("ready"));
     for _ in 0..1_000 {
-        stage.say("flood");
+        fixture.say("flood");
     }
     assert!(
-        stage.handshake.lost() >= 900,
+        fixture.handshake.lost() >= 900,
         "what a blocked handshake cannot take is dropped, not queued"
     );
 
     // The owner gives up on the handshake: it cannot be stopped, so its thread is abandoned as well.
-    stage.supervisor.terminate_child("handshake").await.unwrap();
+    fixture.supervisor.terminate_child("handshake").await.unwrap();
 
     let next =
         Script { ready: Some(answer(|| Step::Finished(HandshakeData::None))), ..Script::default() };
-    let mut other = Stage::with(next, on_pool).await;
+    let mut other = Fixture::with(next, on_pool).await;
     other.init_data().await;
     other.handshake.connection_ready(None);
     other.finished().await;

@@ -69,7 +69,7 @@ async fn what_is_told_comes_in_its_order() {
     .await;
     for side in [a, b] {
         let place = |wanted: &dyn Fn(&EndpointEvent) -> bool| {
-            side.told.iter().position(wanted).expect("it was told")
+            side.seen.iter().position(wanted).expect("it was told")
         };
         let first = |of: u16| {
             [
@@ -91,13 +91,13 @@ async fn what_is_told_comes_in_its_order() {
                 ),
             ]
         };
-        assert!(first(1).is_sorted() && first(2).is_sorted(), "{:#?}", side.told);
+        assert!(first(1).is_sorted() && first(2).is_sorted(), "{:#?}", side.seen);
         assert_eq!((place(&|event| matches!(event, EndpointEvent::HandshakeInitData { .. }))), 0);
         assert!(matches!(
-            side.told[1],
+            side.seen[1],
             EndpointEvent::HandshakeInitData { component: ComponentId(2), .. }
         ));
-        assert!(matches!(side.told[2], EndpointEvent::LocalCredentials(_)));
+        assert!(matches!(side.seen[2], EndpointEvent::LocalCredentials(_)));
     }
 }
 
@@ -112,7 +112,7 @@ async fn three_components_have_a_port_a_pair_and_a_handshake_each() {
         assert_talks(&mut a, &mut b, component).await;
     }
     let mut ports: Vec<u16> = a
-        .told
+        .seen
         .iter()
         .filter_map(|event| match event {
             EndpointEvent::NewSelectedPair { local, .. } => Some(local.port()),
@@ -152,7 +152,7 @@ async fn an_sdp_does_for_credentials_and_candidates() {
         side.until(|event| matches!(event, EndpointEvent::CandidateGatheringDone).then_some(()))
             .await;
         let mut sdp = String::from("v=0\r\n");
-        for event in &side.told {
+        for event in &side.seen {
             match event {
                 EndpointEvent::LocalCredentials(Credentials { ufrag, password, .. }) => {
                     sdp += &format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n");
@@ -247,13 +247,13 @@ async fn ice_restarts_from_either_side_and_payloads_go_on() {
     .await;
     for round in 0..3 {
         let before = (a.credentials().await, b.credentials().await);
-        a.told.clear();
-        b.told.clear();
+        a.seen.clear();
+        b.seen.clear();
         let starter = if round % 2 == 0 { &a } else { &b };
         starter.endpoint.send(RestartEndpointIce).await.unwrap();
 
         let selected = |side: &Side| {
-            side.told.iter().any(|event| matches!(event, EndpointEvent::CandidateGatheringDone))
+            side.seen.iter().any(|event| matches!(event, EndpointEvent::CandidateGatheringDone))
         };
         carry_until(&mut a, &mut b, |a, b| selected(a) && selected(b)).await;
 

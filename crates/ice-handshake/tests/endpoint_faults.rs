@@ -77,7 +77,7 @@ async fn t6_a_changed_fingerprint_fails_long_before_the_deadline_and_delivers_no
     b.endpoint.send(GatherCandidates).await.unwrap();
     let wrong = Certificate::generate().unwrap().fingerprint();
     let ready = |side: &Side| {
-        side.told.iter().any(|event| matches!(event, EndpointEvent::ComponentReady(_)))
+        side.seen.iter().any(|event| matches!(event, EndpointEvent::ComponentReady(_)))
     };
     let lie = InitData::Fingerprints(vec![wrong]);
     a.endpoint
@@ -94,7 +94,7 @@ async fn t6_a_changed_fingerprint_fails_long_before_the_deadline_and_delivers_no
         if !matches!(event, EndpointEvent::HandshakeInitData { .. }) {
             carry(&event, &to.endpoint).await;
         }
-        from.told.push(event);
+        from.seen.push(event);
     }
 
     let errors = [a.failed().await, b.failed().await];
@@ -104,7 +104,7 @@ async fn t6_a_changed_fingerprint_fails_long_before_the_deadline_and_delivers_no
     };
     assert!(errors.iter().any(mismatch), "{errors:?}");
     for side in [&a, &b] {
-        assert!(!side.told.iter().any(|event| matches!(event, EndpointEvent::Payload { .. })));
+        assert!(!side.seen.iter().any(|event| matches!(event, EndpointEvent::Payload { .. })));
         assert_eq!(side.say(1, b"x").await, Err(SendPayloadError::NotReady));
     }
 }
@@ -133,7 +133,7 @@ async fn f4_a_handshake_that_panics_fails_its_component_and_no_other() {
     b.endpoint.send(GatherCandidates).await.unwrap();
     let settled = |side: &Side| {
         handshakes_finished(side) == 1
-            && side.told.iter().any(|event| matches!(event, EndpointEvent::ComponentFailed { .. }))
+            && side.seen.iter().any(|event| matches!(event, EndpointEvent::ComponentFailed { .. }))
     };
 
     carry_until(&mut a, &mut b, |a, b| settled(a) && settled(b)).await;
@@ -181,7 +181,7 @@ async fn nothing_is_left_of_endpoints_that_have_ended() {
         }
         if round % 3 > 1 {
             b.endpoint.send(GatherCandidates).await.unwrap();
-            for event in &b.told {
+            for event in &b.seen {
                 carry(event, &a.endpoint).await;
             }
             carry_until(&mut a, &mut b, |a, b| {
@@ -237,7 +237,7 @@ async fn f4_a_handshake_that_blocks_its_thread_fails_in_time_and_others_go_on() 
     a.endpoint.send(GatherCandidates).await.unwrap();
     b.endpoint.send(GatherCandidates).await.unwrap();
     let failed = |side: &Side| {
-        side.told.iter().any(|event| matches!(event, EndpointEvent::ComponentFailed { .. }))
+        side.seen.iter().any(|event| matches!(event, EndpointEvent::ComponentFailed { .. }))
     };
 
     carry_until(&mut a, &mut b, |a, b| {

@@ -173,7 +173,7 @@ async fn endpoints() {
         let failed = |event: &EndpointEvent| matches!(event, EndpointEvent::CandidateError { .. });
         endpoints::handshakes_finished(left) == 1
             && endpoints::handshakes_finished(right) == 1
-            && left.told.iter().any(failed)
+            && left.seen.iter().any(failed)
     })
     .await;
     let lines = LINES.of(&["left 1", "right 1"]);

@@ -14,6 +14,6 @@
 mod outbox;
 
 pub use outbox::{
-    CloseError, CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosed, OutboxClosedError,
-    OutboxLimits, PutError, SocketNumber,
+    CloseError, CloseFrame, Deliver, Outbox, OutboxClosed, OutboxClosedError, OutboxLimits,
+    OutboxReady, PutError, SocketNumber,
 };

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// Bounded send queue of one client, in order.
 ///
-/// A room puts frames in from its thread; the client's socket, on its own thread, is told [`MailWaiting`] and takes
+/// A room puts frames in from its thread; the client's socket, on its own thread, is told [`OutboxReady`] and takes
 /// them out when it can write them. A client that does not read is disconnected; the room never waits for it. Between
 /// two sockets of a client its frames stay here.
 pub struct Outbox {
@@ -27,7 +27,7 @@ struct Line {
     frames: VecDeque<ByteString>,
     bytes: usize,
     /// Socket that takes the frames out; none while the client has no socket, and after the close was delivered.
-    socket: Option<Recipient<MailWaiting>>,
+    socket: Option<Recipient<OutboxReady>>,
     /// Number of the client's current socket, or of its last one.
     number: SocketNumber,
     /// Whether the socket has been told, and has not found the outbox empty since.
@@ -149,7 +149,7 @@ impl CloseFrame {
 /// found the outbox empty.
 #[derive(Clone, Copy, Debug, Message, PartialEq, Eq)]
 #[rtype(result = "()")]
-pub struct MailWaiting;
+pub struct OutboxReady;
 
 /// Notice that a client's connection is being closed, for good ([`Outbox::watch`]).
 #[derive(Clone, Copy, Debug, Message, PartialEq, Eq)]
@@ -182,7 +182,7 @@ impl Outbox {
     /// earlier socket's that was not taken.
     pub fn attach(
         &self,
-        socket: Recipient<MailWaiting>,
+        socket: Recipient<OutboxReady>,
         first: Option<ByteString>,
     ) -> SocketNumber {
         let mut line = self.line();
@@ -263,7 +263,7 @@ impl Outbox {
     }
 
     /// Takes the next item for the client, to be written to its socket now. None if there is nothing, or another socket
-    /// has replaced this one; [`MailWaiting`] tells when to ask again.
+    /// has replaced this one; [`OutboxReady`] tells when to ask again.
     pub fn next(&self, socket: SocketNumber) -> Option<Deliver> {
         let mut line = self.line();
         if line.number != socket || line.socket.is_none() {
@@ -346,7 +346,7 @@ impl Line {
     fn tell(&mut self) {
         if let (Some(socket), false) = (&self.socket, self.told) {
             // At most one is under way.
-            socket.do_send(MailWaiting);
+            socket.do_send(OutboxReady);
             self.told = true;
         }
     }
@@ -377,9 +377,9 @@ mod tests {
         type Context = Context<Self>;
     }
 
-    impl Handler<MailWaiting> for Wire {
+    impl Handler<OutboxReady> for Wire {
         type Result = ();
-        fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {
+        fn handle(&mut self, _: OutboxReady, _: &mut Self::Context) {
             self.0 += 1;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::session::pair::Pair;
+use crate::session::simulated_pair::Pair;
 use crate::*;
 
 /// Runs offers, answers, candidates and what an application does between them, in an order that the bytes choose; and a

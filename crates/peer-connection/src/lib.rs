@@ -10,7 +10,7 @@
 //! use callboard_peer_connection::messages::*;
 //! use callboard_peer_connection::*;
 //!
-//! /// Answers whoever offers.
+//! /// Answers every offer.
 //! async fn answer(
 //!     connections: &PeerConnections,
 //!     owner: Recipient<PeerConnectionEvent>,
@@ -26,7 +26,7 @@
 //! # Guarantees
 //!
 //! * Every operation is answered, with its result or with its own error; a refused operation has changed nothing.
-//! * The owner receives [`ConnectionEvent::Closed`] exactly once, as the last event, whatever ends the connection.
+//! * The owner receives [`ConnectionEvent::Closed`] exactly once, as the last event, for every cause of the end.
 //! * Nothing that a peer sends ends more than its own connection, or makes anything grow without bound.
 //! * A connection that either side has closed, or that has lost its owner, leaves nothing behind.
 
@@ -36,16 +36,16 @@ mod batch;
 mod candidate;
 mod channels;
 mod data_channel;
+mod default_handshake;
 mod description;
 mod engine;
 pub mod error;
 mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod handshake;
 mod jsep;
 mod logging;
-mod loss;
+mod loss_injection;
 mod media;
 pub mod messages;
 mod owner_queue;

@@ -382,8 +382,8 @@ pub struct InjectLoss {
     pub ratio: f64,
 }
 
-/// Says goodbye to the peer, and ends (W3C `close`). The owner receives [`ConnectionEvent::Closed`]; a second `Close`
-/// does nothing.
+/// Closes the connection: sends the peer `close_notify`, and ends (W3C `close`). The owner receives
+/// [`ConnectionEvent::Closed`]; a second `Close` does nothing.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Close;

@@ -23,11 +23,11 @@ pub(crate) struct OwnerQueue {
     closed: bool,
 }
 
-/// Result of telling an event.
+/// Result of sending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Delivery {
     /// The event goes with the next [`OwnerQueue::flush`], if not before.
-    Waits,
+    Accepted,
     /// An older event of media was dropped for it.
     Dropped,
     /// There is no room.
@@ -54,40 +54,40 @@ impl OwnerQueue {
         }
     }
 
-    pub(crate) fn tell(&mut self, event: ConnectionEvent) -> Told {
+    pub(crate) fn send(&mut self, event: ConnectionEvent) -> Delivery {
         if let ConnectionEvent::Closed(_) = event {
             self.closed = true;
-            return self.tell_last(event);
+            return self.send_last(event);
         }
         // Media comes in bursts, and one wake-up of the owner is enough for a burst. No other event may be lost: the
         // owner takes the first while there are more to come.
         let at_once = !event.is_media();
         self.push(event);
-        let mut told = Told::Waits;
+        let mut delivery = Delivery::Accepted;
         if (at_once || self.waiting.len() >= TOGETHER) && !self.flush() {
-            return Told::NoOwner;
+            return Delivery::NoOwner;
         }
         while self.is_full() {
             let Some(oldest) = self.waiting.iter().position(ConnectionEvent::is_media) else {
-                return Told::Full;
+                return Delivery::Full;
             };
             if let Some(dropped) = self.waiting.remove(oldest) {
                 self.weight -= dropped.weight();
             }
-            told = Told::Dropped;
+            delivery = Delivery::Dropped;
         }
-        told
+        delivery
     }
 
     /// Sends the last event, and all before it: there is no time left to wait for room.
-    fn tell_last(&mut self, event: ConnectionEvent) -> Told {
+    fn send_last(&mut self, event: ConnectionEvent) -> Delivery {
         self.push(event);
         for event in std::mem::take(&mut self.waiting) {
             // Bounded by the number of events that may wait.
             self.owner.do_send(PeerConnectionEvent { connection: self.connection, event });
         }
         self.weight = 0;
-        Told::Waits
+        Delivery::Accepted
     }
 
     fn push(&mut self, event: ConnectionEvent) {
@@ -103,7 +103,7 @@ impl OwnerQueue {
     pub(crate) fn flush(&mut self) -> bool {
         while let Some(event) = self.waiting.pop_front() {
             let weight = event.weight();
-            match self.try_tell(event) {
+            match self.try_send(event) {
                 Ok(()) => self.weight -= weight,
                 Err(SendError::Full(event)) => {
                     self.waiting.push_front(event.event);
@@ -121,7 +121,7 @@ impl OwnerQueue {
         true
     }
 
-    /// Returns whether there is an owner to tell.
+    /// Returns whether the owner still exists.
     pub(crate) fn has_owner(&self) -> bool {
         self.owner.connected()
     }
@@ -152,17 +152,17 @@ impl OwnerQueue {
         self.overdue = false;
     }
 
-    #[allow(clippy::result_large_err, reason = "the event comes back, to be told later")]
-    fn try_tell(&self, event: ConnectionEvent) -> Result<(), SendError<PeerConnectionEvent>> {
+    #[allow(clippy::result_large_err, reason = "the event comes back, to be sent later")]
+    fn try_send(&self, event: ConnectionEvent) -> Result<(), SendError<PeerConnectionEvent>> {
         self.owner.try_send(PeerConnectionEvent { connection: self.connection, event })
     }
 }
 
 impl Drop for OwnerQueue {
-    /// Tells the owner once that the connection has ended, however it ends.
+    /// Sends the owner the last event, unless it was sent: the connection has ended.
     fn drop(&mut self) {
         if !self.closed {
-            self.tell(ConnectionEvent::Closed(CloseReason::Stopped));
+            self.send(ConnectionEvent::Closed(CloseReason::Stopped));
         }
     }
 }
@@ -221,10 +221,10 @@ mod tests {
         let owner = Slow { gate: Some(gate), ends, heard: tell }.start().recipient();
         let mut queue =
             OwnerQueue::new(PeerConnectionId(Uuid::nil()), owner, (usize::MAX, usize::MAX));
-        assert_eq!(queue.tell(opened(0)), Told::Waits);
+        assert_eq!(queue.send(opened(0)), Delivery::Accepted);
         assert_eq!(number(&heard.recv().await.unwrap()), 0);
         for number in 1..100 {
-            assert_eq!(queue.tell(opened(number)), Told::Waits);
+            assert_eq!(queue.send(opened(number)), Delivery::Accepted);
         }
         World { queue, let_go, heard }
     }

@@ -84,7 +84,7 @@ states! {
         Connecting = "connecting",
         /// The handshake is complete.
         Connected = "connected",
-        /// The peer, or this side, has said goodbye.
+        /// The peer, or this side, has sent `close_notify`.
         Closed = "closed",
         /// The handshake has failed.
         Failed = "failed",

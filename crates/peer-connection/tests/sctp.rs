@@ -88,15 +88,15 @@ enum Given {
     Media,
 }
 
-/// A connection with an attacker, which begins when it is told to.
-struct Stage {
+/// A connection with an attacker, which begins on a signal.
+struct Fixture {
     pool: PeerConnections,
     peer: Peer,
     go: std::sync::mpsc::Sender<()>,
     attacking: std::thread::JoinHandle<Attacker>,
 }
 
-async fn set_up(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Stage {
+async fn set_up(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Fixture {
     let pool = pool().await;
     let settings =
         ApiSettings { inline_candidates: true, max_data_channels: 64, ..ApiSettings::default() };
@@ -126,12 +126,12 @@ async fn set_up(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'stati
     peer.until(complete).await;
     answers.send(peer.send(LocalDescription).await.unwrap().sdp).unwrap();
     connected.await.unwrap();
-    Stage { pool, peer, go, attacking }
+    Fixture { pool, peer, go, attacking }
 }
 
 /// Runs an attack on a connection; if the connection survives, it receives "alive" last.
 async fn under(given: Given, attack: impl FnOnce(&mut Attacker) + Send + 'static) -> Seen {
-    let Stage { pool, mut peer, go, attacking } = set_up(given, attack).await;
+    let Fixture { pool, mut peer, go, attacking } = set_up(given, attack).await;
     if given == Given::ClosedChannel {
         let channel = peer.until(peers::opened).await;
         assert!(peer.send(CloseDataChannel(channel)).await);
@@ -289,7 +289,7 @@ async fn datagrams_that_are_garbage_write_few_lines() {
 #[actix::test]
 async fn an_honest_str0m_is_heard_whole_under_loss() {
     let _alone = ALONE.lock().await;
-    let Stage { pool, mut peer, go, attacking } = set_up(Given::Channel, honest).await;
+    let Fixture { pool, mut peer, go, attacking } = set_up(Given::Channel, honest).await;
     go.send(()).unwrap();
     while !attacking.is_finished() {
         let wait = std::time::Duration::from_millis(20);

@@ -31,10 +31,10 @@ impl Actor for Wire {
     type Context = Context<Self>;
 }
 
-impl Handler<MailWaiting> for Wire {
+impl Handler<OutboxReady> for Wire {
     type Result = ();
 
-    fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {}
+    fn handle(&mut self, _: OutboxReady, _: &mut Self::Context) {}
 }
 
 struct Client {

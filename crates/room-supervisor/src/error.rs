@@ -6,9 +6,9 @@ use thiserror::Error;
 use callboard_outbox::CloseError;
 use callboard_supervision::{StartChildError, StartSupervisorError};
 
-use crate::name::RoomNameError;
 use crate::peer_id::PeerId;
 use crate::rejection::Rejection;
+use crate::room_name::RoomNameError;
 
 /// Error of forwarding a message. No peer got the message.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

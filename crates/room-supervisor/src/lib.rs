@@ -61,14 +61,14 @@ mod linked;
 mod member;
 mod membership;
 mod message;
-mod name;
 mod options;
 mod peer_id;
 mod peer_index;
 mod registry;
 mod rejection;
-mod reserved;
+mod reserved_events;
 mod room;
+mod room_name;
 mod rooms;
 mod roster;
 mod server_messages;
@@ -79,8 +79,8 @@ mod wake_ups;
 
 pub use auth::{AuthData, PublicMetadata};
 pub use callboard_outbox::{
-    CloseError, CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosed, OutboxClosedError,
-    OutboxLimits, SocketNumber,
+    CloseError, CloseFrame, Deliver, Outbox, OutboxClosed, OutboxClosedError, OutboxLimits,
+    OutboxReady, SocketNumber,
 };
 pub use context::RoomContext;
 pub use error::{
@@ -92,13 +92,13 @@ pub use linked::start_linked;
 pub use member::{Member, NewMember};
 pub use membership::Membership;
 pub use message::{MessageLimits, ParseMessageError, RawMessage, RoomMessage, To};
-pub use name::{RoomNameError, is_room_name};
 pub use options::{AnyRoomOptions, RoomOptions};
 pub use peer_id::PeerId;
 pub use registry::{LocalRegistry, RegisterError, RoomRegistry};
 pub use rejection::Rejection;
-pub use reserved::is_reserved_event;
+pub use reserved_events::is_reserved_event;
 pub use room::{Readopt, Room};
+pub use room_name::{RoomNameError, is_room_name};
 pub use rooms::{OpenOnDemand, Rooms, RoomsBuilder, room_child_spec};
 pub use server_messages::Description;
 pub use settings::OnCrash;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::peer_id::PeerId;
-use crate::reserved::is_reserved_event;
+use crate::reserved_events::is_reserved_event;
 
 /// Signaling message: `{"event", "data", "from", "to"}` in JSON.
 ///

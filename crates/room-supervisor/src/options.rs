@@ -15,10 +15,10 @@ use crate::actor::RoomActor;
 use crate::context::RoomContext;
 use crate::error::RoomOptionsError;
 use crate::handle::RoomHandle;
-use crate::name;
 use crate::registry::RoomRegistry;
 use crate::rejection::Rejection;
 use crate::room::{ErasedRoom, Room};
+use crate::room_name;
 use crate::settings::{OnCrash, RoomSettings};
 use crate::shared::Shared;
 
@@ -145,7 +145,7 @@ impl<R: Room> From<RoomOptions<R>> for AnyRoomOptions {
 impl AnyRoomOptions {
     /// Checks that a client could join the room.
     pub(crate) fn check(&self) -> Result<(), RoomOptionsError> {
-        name::check(&self.name)?;
+        room_name::check(&self.name)?;
         if self.settings.max_peers == Some(0) {
             return Err(RoomOptionsError::NoPlaces(self.name.to_string()));
         }
@@ -165,8 +165,8 @@ impl AnyRoomOptions {
         registry: Arc<dyn RoomRegistry>,
         threads: Option<&ArbiterPool>,
     ) -> (RoomHandle, ChildSpec) {
-        let Parts { handle, tenancy, room, flags } = self.parts(registry, threads);
-        let node = tenancy.node(move || SupervisorSpec::new(flags).child(room()));
+        let Parts { handle, registration, room, flags } = self.parts(registry, threads);
+        let node = registration.node(move || SupervisorSpec::new(flags).child(room()));
         (handle, node)
     }
 
@@ -177,8 +177,8 @@ impl AnyRoomOptions {
         registry: Arc<dyn RoomRegistry>,
         threads: Option<&ArbiterPool>,
     ) -> (RoomHandle, ChildSpec, ChildSpec) {
-        let Parts { handle, tenancy, room, flags } = self.parts(registry, threads);
-        (handle, tenancy.node(move || SupervisorSpec::new(flags)), room())
+        let Parts { handle, registration, room, flags } = self.parts(registry, threads);
+        (handle, registration.node(move || SupervisorSpec::new(flags)), room())
     }
 
     fn parts(
@@ -202,7 +202,8 @@ impl AnyRoomOptions {
         let registry = own.unwrap_or(registry);
         let shared = Shared::new(name, kind, registry.peers());
         let handle = RoomHandle { shared: Arc::clone(&shared) };
-        let tenancy = Tenancy { shared: Arc::clone(&shared), registry, checked, _place: place };
+        let registration =
+            NameRegistration { shared: Arc::clone(&shared), registry, checked, _place: place };
         let flags = Flags::one_for_one()
             .intensity(intensity, period)
             .auto_shutdown(AutoShutdown::AnySignificant);
@@ -219,21 +220,21 @@ impl AnyRoomOptions {
             let room = room.restart(Restart::Transient).significant(true).shutdown(ROOM_SHUTDOWN);
             room.placement(placement.clone())
         };
-        Parts { handle, tenancy, room, flags }
+        Parts { handle, registration, room, flags }
     }
 }
 
 /// Parts of a room's node in the tree.
 struct Parts<F> {
     handle: RoomHandle,
-    tenancy: Tenancy,
+    registration: NameRegistration,
     /// Function that makes the spec of the child that is the room.
     room: F,
     flags: Flags,
 }
 
 /// Registration of a room's name: from its start until nothing of it runs any more.
-struct Tenancy {
+struct NameRegistration {
     shared: Arc<Shared>,
     registry: Arc<dyn RoomRegistry>,
     /// Whether a client could join the room.
@@ -241,14 +242,14 @@ struct Tenancy {
     _place: Option<OwnedSemaphorePermit>,
 }
 
-impl Tenancy {
+impl NameRegistration {
     /// Returns the spec of the node that keeps this registration.
     fn node(self, children: impl Fn() -> SupervisorSpec + Send + 'static) -> ChildSpec {
         let name = Arc::clone(&self.shared.name);
         let node = ChildSpec::try_supervisor(name, move |node| {
             self.begin()?;
             self.shared.reopen();
-            self.shared.stands_at(node);
+            self.shared.set_supervisor(node);
             Ok(children())
         });
         node.restart(Restart::Temporary)
@@ -274,7 +275,7 @@ impl Tenancy {
     }
 }
 
-impl Drop for Tenancy {
+impl Drop for NameRegistration {
     fn drop(&mut self) {
         if self.holds_name() {
             self.registry.unregister(&self.shared.name);

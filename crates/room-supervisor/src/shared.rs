@@ -116,7 +116,7 @@ impl Shared {
         self.registered.load(Ordering::Acquire)
     }
 
-    pub(crate) fn stands_at(&self, node: SupervisorRef) {
+    pub(crate) fn set_supervisor(&self, node: SupervisorRef) {
         self.node.store(Some(Arc::new(node)));
     }
 

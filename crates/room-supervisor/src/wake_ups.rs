@@ -101,7 +101,7 @@ const AT_ONCE: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use callboard_outbox::{MailWaiting, OutboxLimits};
+    use callboard_outbox::{OutboxLimits, OutboxReady};
 
     /// Socket that counts how often it is told.
     #[derive(Default)]
@@ -111,9 +111,9 @@ mod tests {
         type Context = Context<Self>;
     }
 
-    impl Handler<MailWaiting> for Wire {
+    impl Handler<OutboxReady> for Wire {
         type Result = ();
-        fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {
+        fn handle(&mut self, _: OutboxReady, _: &mut Self::Context) {
             self.0 += 1;
         }
     }

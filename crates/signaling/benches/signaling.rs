@@ -31,11 +31,11 @@ mod control;
 #[path = "../src/control_event.rs"]
 mod control_event;
 #[allow(dead_code, reason = "a part of it is measured")]
+#[path = "../src/error_text.rs"]
+mod error_text;
+#[allow(dead_code, reason = "a part of it is measured")]
 #[path = "../src/fields.rs"]
 mod fields;
-#[allow(dead_code, reason = "a part of it is measured")]
-#[path = "../src/json.rs"]
-mod json;
 
 struct Open;
 

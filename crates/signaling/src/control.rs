@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::control_event::{ANSWER, CLOSE, ControlEvent, ICE, OFFER, SEND};
-use crate::json::{shorten, unreadable};
+use crate::error_text::{shorten, unreadable};
 
 /// A `webrtc:…` event.
 #[derive(Debug, PartialEq)]

@@ -97,14 +97,15 @@
 //! ```
 
 mod actor;
+mod client_script;
 mod client_text;
 #[cfg(feature = "webrtc")]
 mod control;
 mod control_event;
 mod counters;
+mod error_text;
 mod fields;
 mod health_check;
-mod json;
 mod json_log;
 #[cfg(feature = "jwt")]
 pub mod jwt;
@@ -112,13 +113,12 @@ mod limits;
 mod options;
 mod peer;
 mod peer_ref;
-mod quota;
 mod room_peers;
+mod room_quota;
 mod route;
 #[cfg(feature = "rpc")]
 pub mod rpc;
 mod run;
-mod script;
 #[cfg(feature = "webrtc")]
 pub mod server_peer;
 mod session;
@@ -126,11 +126,12 @@ mod signaling;
 
 pub use callboard_room_supervisor::{CloseError, Rejection, is_room_name};
 pub use callboard_websocket::{
-    Guesses, Origins, OwnPages, Place, Rate, Serve, TrustedProxies, TrustedProxiesError,
+    Guesses, Origins, Place, Rate, RouteGuard, Serve, TrustedProxies, TrustedProxiesError,
     body_within, connections_ended, http_service, on_connect, tune,
 };
 #[cfg(feature = "tls")]
 pub use callboard_websocket::{https_service, tls};
+pub use client_script::client_script;
 pub use counters::{Count, Counters};
 pub use health_check::{HealthCheckError, check_health};
 pub use json_log::json_log_line;
@@ -146,7 +147,6 @@ pub use room_peers::RoomPeers;
 #[cfg(feature = "rpc")]
 pub use rpc::Hooks;
 pub use run::{Run, run};
-pub use script::client_script;
 #[cfg(feature = "webrtc")]
 pub use server_peer::{DescriptionBudget, EndReason, WebRtc, WebRtcLimits};
 pub use signaling::Signaling;

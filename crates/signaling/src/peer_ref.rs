@@ -31,9 +31,9 @@ use serde_json::json;
 use serde_json::{Value, value::RawValue};
 
 #[cfg(feature = "rpc")]
-use crate::json::unreadable;
+use crate::error_text::unreadable;
 #[cfg(feature = "rpc")]
-use crate::rpc::{Desk, NoOutcome, NotCalled};
+use crate::rpc::{CallRefused, CallTable, NoOutcome};
 #[cfg(all(feature = "rpc", feature = "webrtc"))]
 use crate::server_peer::EVENTS;
 #[cfg(feature = "webrtc")]
@@ -53,7 +53,7 @@ pub(crate) struct Client {
     pub(crate) address: Option<IpAddr>,
     pub(crate) outbox: Arc<Outbox>,
     #[cfg(feature = "rpc")]
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) call_table: Arc<CallTable>,
     #[cfg(feature = "webrtc")]
     pub(crate) channels: Channels,
 }
@@ -104,8 +104,8 @@ impl PeerRef {
     }
 
     #[cfg(feature = "rpc")]
-    pub(crate) fn desk(&self) -> &Arc<Desk> {
-        &self.client.desk
+    pub(crate) fn call_table(&self) -> &Arc<CallTable> {
+        &self.client.call_table
     }
 
     #[cfg(feature = "webrtc")]
@@ -157,9 +157,9 @@ impl PeerRef {
     ) -> Result<Value, CallClientError> {
         let args = list(args).map_err(|error| CallClientError::Args(error.to_string()))?;
         let (text, mut waiting) =
-            self.client.desk.call_client(function, &args).map_err(|error| match error {
-                NotCalled::TooMany => CallClientError::TooMany,
-                NotCalled::Closed => CallClientError::Gone,
+            self.client.call_table.call_client(function, &args).map_err(|error| match error {
+                CallRefused::TooMany => CallClientError::TooMany,
+                CallRefused::Closed => CallClientError::Gone,
             })?;
         #[cfg(feature = "webrtc")]
         let lost = self.send_call(text)?;
@@ -265,7 +265,7 @@ impl PeerRef {
     /// Returns how many calls of hooks by this client are running.
     #[cfg(feature = "rpc")]
     pub fn running_hooks(&self) -> usize {
-        self.client.desk.running()
+        self.client.call_table.running()
     }
 
     /// Stops the peer: its connection is closed with 1000, after which `callboard.js` does not come back, and it leaves

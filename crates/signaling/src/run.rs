@@ -166,7 +166,7 @@ impl Run {
                 End::Failed(ended)
             }
             reason = given_up(&self.trees) => {
-                End::Failed(io::Error::other(format!("everything that was tried failed again: {reason}")))
+                End::Failed(io::Error::other(format!("a supervisor has given up: {reason}")))
             }
             done = work => End::Done(done),
         };

@@ -143,7 +143,7 @@ pub fn has_panicked() -> bool {
 }
 
 /// Returns who runs on this thread: the path of the actor that is being polled or made, or the name given to the call.
-pub(crate) fn who() -> Option<String> {
+pub(crate) fn current_name() -> Option<String> {
     let path = record().map(|record| record.path.to_string());
     path.or_else(|| {
         NAME.try_with(|name| name.borrow().as_deref().map(str::to_owned)).ok().flatten()

@@ -29,7 +29,7 @@ pub trait Core: 'static {
 /// use actix::prelude::*;
 /// use callboard_supervision::{Core, Drive, Driver};
 ///
-/// /// Says "tick" after a second, once it is told to.
+/// /// Says "tick" a second after it is started.
 /// #[derive(Default)]
 /// struct Clock {
 ///     due: Option<Instant>,
@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    /// Core that says what it is told to, and when it is told to.
+    /// Core that outputs what it is given, at the time that it is given.
     #[derive(Default)]
     struct Echo {
         due: Option<Instant>,

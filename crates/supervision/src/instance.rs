@@ -2,7 +2,7 @@
 //!
 //! The instance is a task on the actor's own arbiter. It polls the actor inside `catch_unwind`, takes orders from
 //! outside the mailbox (stop, kill, faults), keeps the time limits of start and stop, and reports the end exactly
-//! once, whatever the cause; also when its arbiter dies and the task is merely dropped.
+//! once, for every cause; also when its arbiter dies and the task is merely dropped.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ use crate::current_actor::{self, CurrentActor, StartProgress};
 use crate::error::StartError;
 use crate::exit::{ExitReason, panic_text};
 use crate::fault::Fault;
-use crate::monitor::{self, Enlisted, Order};
+use crate::monitor::{self, Order, Registration};
 use crate::panic_hook;
 use crate::policy::{ChildKind, DEFAULT_SHUTDOWN, Shutdown, StartInfo};
 use crate::reporter::InstanceReporter;
@@ -77,7 +77,7 @@ pub(crate) enum Owned {
 
 pub(crate) struct Instance<A: Actor<Context = Context<A>>> {
     /// Declared before `fut`, because it must be dropped first.
-    enlisted: Option<Enlisted>,
+    registration: Option<Registration>,
     fut: Option<ContextFut<A, Context<A>>>,
     owned: Owned,
     slot: Arc<Slot<A>>,
@@ -190,7 +190,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
         ctx.wait(Begun(Rc::clone(&current)));
         ctx.spawn(StopWhenAsked(Rc::clone(&current)));
         Self {
-            enlisted: Some(monitor::enlist(&addr, &reporter.control)),
+            registration: Some(monitor::register(&addr, &reporter.control)),
             fut: Some(ctx.into_future(actor)),
             owned,
             slot,
@@ -319,7 +319,7 @@ impl<A: Actor<Context = Context<A>>> Instance<A> {
     }
 
     fn drop_actor(&mut self) {
-        self.enlisted = None;
+        self.registration = None;
         let fut = self.fut.take();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(fut))) {
             log::error!(

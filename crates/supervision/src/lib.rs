@@ -57,7 +57,7 @@
 //! * A panic in any callback of a child (`started`, a handler, a spawned future, a stream, `stopping`, `stopped`) ends
 //!   that child and no other actor. Needs `panic = "unwind"`, the default.
 //! * No child outlives its supervisor, even one that panics or is killed.
-//! * The end of a child is noticed, whatever the cause, the end of its thread included.
+//! * The end of a child is noticed for every cause, the end of its thread included.
 //! * A child that blocks its thread cannot be stopped in Rust: a watchdog names the actor after a second
 //!   ([`Lifecycle::Blocked`]), its supervisor goes on without it when it should stop ([`SupervisorRef::abandoned`]),
 //!   and an [`ArbiterPool`] replaces the thread and places no more children there.
@@ -74,7 +74,7 @@
 //! while it is in `ctx.wait`, so a future that it waits for there needs a time-out of its own.
 
 mod arbiter;
-mod catch;
+mod catch_panic;
 mod child_ref;
 mod core;
 mod current_actor;
@@ -103,7 +103,7 @@ mod watchdog;
 
 pub use crate::core::ChildCounts;
 pub use arbiter::{ArbiterPool, Placement};
-pub use catch::{catch_panic, catch_panics};
+pub use catch_panic::{catch_panic, catch_panics};
 pub use child_ref::ChildRef;
 pub use current_actor::{Exit, StartReport, defer_start, has_panicked, log_subject, report_depth};
 pub use driver::{Core, Drive, Driver};

@@ -55,7 +55,7 @@ impl MonitorRef {
     }
 }
 
-/// Sends one [`Down`] to `to` when the actor behind `addr` ends, whatever the cause.
+/// Sends one [`Down`] to `to` when the actor behind `addr` ends, for every cause.
 ///
 /// An actor that has ended, or that was not started by this crate, is answered at once with
 /// [`ExitReason::NoProcess`], as in OTP.
@@ -117,7 +117,7 @@ pub(crate) enum Order {
     Orphaned,
 }
 
-/// Owner link of a supervisor to an instance: dropping it tells the instance that its supervisor is gone.
+/// Owner link of a supervisor to an instance: dropping it notifies the instance that its supervisor is gone.
 #[derive(Debug)]
 pub(crate) struct OwnerLink(pub(crate) Arc<ControlBlock>);
 
@@ -292,17 +292,17 @@ impl ControlBlock {
 }
 
 /// Registers the instance behind `addr` for [`find`] until the guard is dropped.
-pub(crate) fn enlist<A: Actor>(addr: &Addr<A>, control: &Arc<ControlBlock>) -> Enlisted {
+pub(crate) fn register<A: Actor>(addr: &Addr<A>, control: &Arc<ControlBlock>) -> Registration {
     let place = place(addr);
     control_blocks().insert(place, Arc::clone(control));
-    Enlisted(place)
+    Registration(place)
 }
 
 /// Guard of a registration. Must be dropped before the mailbox is, because the mailbox's place in memory is the key.
 #[derive(Debug)]
-pub(crate) struct Enlisted(usize);
+pub(crate) struct Registration(usize);
 
-impl Drop for Enlisted {
+impl Drop for Registration {
     fn drop(&mut self) {
         control_blocks().remove(&self.0);
     }

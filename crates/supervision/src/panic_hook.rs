@@ -111,7 +111,7 @@ enum Job {
 impl Shared {
     /// Handles a panic on the thread where it happens; returns `false` if the previous hook must report it.
     fn handle(&self, info: &PanicHookInfo<'_>) -> bool {
-        let Some(who) = current_actor::who() else { return false };
+        let Some(who) = current_actor::current_name() else { return false };
         let poll = watchdog::poll_number();
         let during = LAST.try_with(|last| last.take().filter(|last| last.poll == poll));
         if let Ok(Some(Last { line, .. })) = during {

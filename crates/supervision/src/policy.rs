@@ -269,7 +269,7 @@ pub type StartInfo = Box<dyn Any + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key(pub(crate) u64);
 
-/// Number of one start of a child; tells the reports of its instances apart.
+/// Number of one start of a child; distinguishes the reports of its instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Attempt(pub(crate) u64);
 

@@ -57,7 +57,7 @@ struct ChildActor {
 struct CurrentInstance {
     attempt: Attempt,
     control: Arc<ControlBlock>,
-    /// Dropped with the supervisor, which tells the instance that its supervisor is gone.
+    /// Dropped with the supervisor, which notifies the instance that its supervisor is gone.
     _owner_link: OwnerLink,
     picked: Option<PickedThread>,
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use callboard_room_supervisor::{
-    AuthData, CloseFrame, Deliver, ForwardError, JoinError, MailWaiting, Membership, NewMember,
-    Outbox, OutboxLimits, PeerId, RoomHandle, RoomMessage, SocketNumber, To,
+    AuthData, CloseFrame, Deliver, ForwardError, JoinError, Membership, NewMember, Outbox,
+    OutboxLimits, OutboxReady, PeerId, RoomHandle, RoomMessage, SocketNumber, To,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -133,10 +133,10 @@ impl Actor for Wire {
     type Context = Context<Self>;
 }
 
-impl Handler<MailWaiting> for Wire {
+impl Handler<OutboxReady> for Wire {
     type Result = ();
 
-    fn handle(&mut self, _: MailWaiting, _: &mut Context<Self>) {
+    fn handle(&mut self, _: OutboxReady, _: &mut Context<Self>) {
         self.0.notify_one();
     }
 }

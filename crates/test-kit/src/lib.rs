@@ -12,7 +12,7 @@
 //! use callboard_room_supervisor::*;
 //! use callboard_test_kit::{FakePeer, single_threaded_rooms};
 //!
-//! /// A room that tells its members each minute how many they are.
+//! /// A room that sends its members their number each minute.
 //! struct Headcount;
 //!
 //! impl Room for Headcount {

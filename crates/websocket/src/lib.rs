@@ -9,7 +9,6 @@
 
 mod admission;
 mod authority;
-mod buckets;
 mod counters;
 mod frames;
 #[cfg(any(test, fuzzing))]
@@ -20,25 +19,25 @@ mod messages;
 mod metrics;
 mod open_connections;
 mod origin;
-mod own_pages;
 mod proxies;
 mod rate;
-mod refusals;
+mod refusal_log;
 mod request_body;
 mod resume_tokens;
+mod route_guard;
 mod server;
 mod socket;
 mod tcp_connection;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod token_buckets;
 mod upgrade;
 mod upgrade_service;
 
 pub use admission::{Admission, ConnectionCount, TooMany, subscriber};
 pub use authority::{Authority, BadHost, Host, PageOrigin};
-pub use buckets::{Buckets, Guesses};
 pub use callboard_outbox::{
-    CloseFrame, Deliver, MailWaiting, Outbox, OutboxClosedError, OutboxLimits, SocketNumber,
+    CloseFrame, Deliver, Outbox, OutboxClosedError, OutboxLimits, OutboxReady, SocketNumber,
 };
 pub use counters::{SocketCount, SocketCounters};
 pub use histogram::{Durations, Histogram};
@@ -49,17 +48,18 @@ pub use messages::{FromSocket, NewSocket, SocketEvent, ToSocket};
 pub use metrics::{ActorKind, MetricSource, NamedDurations};
 pub use open_connections::{connections_ended, drain};
 pub use origin::{ForeignHost, ForeignOrigin, Hosts, Origins, origin_list, shown};
-pub use own_pages::{OwnPages, Place};
 pub use proxies::{
     ForwardedError, TrustedProxies, TrustedProxiesError, is_forwarded, peer_address,
 };
 pub use rate::{Rate, RateMeter, RateVerdict};
-pub use refusals::RefusalLog;
+pub use refusal_log::RefusalLog;
 pub use request_body::{BODY_TIME, body_within, no_body_within};
 pub use resume_tokens::{TokenDigest, TokenTable};
+pub use route_guard::{Place, RouteGuard};
 pub use server::{Serve, tune};
 pub use socket::{OpenedSocket, Upgrade};
 pub use tcp_connection::on_connect;
+pub use token_buckets::{Buckets, Guesses};
 pub use upgrade::{UpgradeError, check_upgrade, offer_websocket, whole_seconds};
 pub use upgrade_service::http_service;
 #[cfg(feature = "tls")]

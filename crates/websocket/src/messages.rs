@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use bytestring::ByteString;
-use callboard_outbox::{CloseFrame, MailWaiting, SocketNumber};
+use callboard_outbox::{CloseFrame, OutboxReady, SocketNumber};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::tcp_connection::TcpConnection;
@@ -84,7 +84,7 @@ pub enum ToSocket {
 
 /// A socket that can be attached.
 pub struct NewSocket {
-    pub(crate) mail: Recipient<MailWaiting>,
+    pub(crate) outbox_ready: Recipient<OutboxReady>,
     pub(crate) control: Recipient<ToSocket>,
     pub(crate) tcp: Arc<TcpConnection>,
 }

@@ -65,7 +65,7 @@ impl Origins {
             Self::List(list) => {
                 let mut list: Vec<&str> = list.iter().map(String::as_str).collect();
                 list.sort_unstable();
-                list.truncate(MAX_TOLD);
+                list.truncate(MAX_LISTED);
                 list.join(" or ")
             }
             _ => {
@@ -201,7 +201,7 @@ impl Hosts {
             }
             Self::List(list) => {
                 let list: Vec<String> =
-                    list.iter().take(MAX_TOLD).map(Authority::to_string).collect();
+                    list.iter().take(MAX_LISTED).map(Authority::to_string).collect();
                 list.join(" or ")
             }
         };
@@ -243,7 +243,7 @@ pub fn shown(text: &str) -> String {
 }
 
 /// Number of allowed names in a refusal.
-const MAX_TOLD: usize = 8;
+const MAX_LISTED: usize = 8;
 /// Number of characters of a client's own text that are repeated or logged.
 const MAX_SHOWN: usize = 160;
 

@@ -55,14 +55,14 @@ pub(crate) async fn serve(Cli { listen, network, web, .. }: Cli) -> Result<(), E
     let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::empty(), InterceptorRegistry::default(), settings);
     let run = Run::new()?.connections(&connections);
-    let (configuration, own_pages) = (network.configuration(), web.own_pages());
+    let (configuration, route_guard) = (network.configuration(), web.route_guard());
     let server = Server { connections, api, configuration, pins: Mutex::default() };
     let server = web::Data::new(server);
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
         let app = app.route("/ice-servers", web::get().to(ice_servers));
         let app = app.route("/offer", web::post().to(offer));
-        app.wrap(from_fn(own_pages.middleware())).wrap(from_fn(body_within(BODY_TIME)))
+        app.wrap(from_fn(route_guard.middleware())).wrap(from_fn(body_within(BODY_TIME)))
     })
     .workers(1)
     .bind(&listen)
@@ -116,7 +116,7 @@ async fn answer(
     };
 
     let certificate = Certificate::generate()?;
-    // This name stands for this certificate, whatever the offer says. The offer's last line decides.
+    // This name stands for this certificate; the fingerprint in the offer does not count.
     let handshake = Arc::new(pinning(Dtls::new(certificate.clone()), pinned));
     let configuration = Configuration {
         certificate: Some(certificate),

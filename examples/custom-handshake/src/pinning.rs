@@ -1,4 +1,4 @@
-//! Handshake wrapper that knows the peer's certificate beforehand, whatever the signaling says.
+//! Handshake wrapper that pins the peer's certificate, and ignores the fingerprint in the signaling.
 
 use std::time::Instant;
 

@@ -32,11 +32,11 @@ async fn main() -> Result<ExitCode, MainError> {
     let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
     let run = Run::new()?.connections(&connections);
     let configuration = network.configuration();
-    let own_pages = web.own_pages();
+    let route_guard = web.route_guard();
     let server = web::Data::new(Server { connections, api, configuration });
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).configure(pages::configure);
-        app.wrap(from_fn(own_pages.middleware())).wrap(from_fn(body_within(BODY_TIME)))
+        app.wrap(from_fn(route_guard.middleware())).wrap(from_fn(body_within(BODY_TIME)))
     })
     .bind(&listen)
     .map_err(|error| example_pages::cannot_listen(listen, &error))?;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use callboard_peer_connection::{Configuration, PeerConnectionsOptions};
-use callboard_signaling::{OwnPages, Peer, PeerOptions, TrustedProxies};
+use callboard_signaling::{Peer, PeerOptions, RouteGuard, TrustedProxies};
 use callboard_transport::gather::IceServer;
 use callboard_transport::mux::PortChoice;
 use clap::Args;
@@ -74,12 +74,12 @@ impl Web {
     }
 
     /// Returns the check for routes that are for the server's own pages.
-    pub fn own_pages(&self) -> OwnPages {
-        let own_pages = OwnPages::new().trusted_proxies(self.trusted_proxies());
+    pub fn route_guard(&self) -> RouteGuard {
+        let route_guard = RouteGuard::new().trusted_proxies(self.trusted_proxies());
         if self.origins.is_empty() {
-            own_pages
+            route_guard
         } else {
-            own_pages.origin_list(self.origins.clone())
+            route_guard.origin_list(self.origins.clone())
         }
     }
 

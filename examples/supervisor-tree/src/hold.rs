@@ -18,7 +18,7 @@ impl Hold {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the factory of a connection's handshakes: DTLS, unless the next is to be held.
+    /// Returns the factory of a connection's handshakes: DTLS, unless the next must be held.
     pub(crate) fn wrap(&self, dtls: Dtls) -> Arc<dyn HandshakeFactory> {
         Arc::new(Maker { dtls, hold: self.clone() })
     }

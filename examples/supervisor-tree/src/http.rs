@@ -12,7 +12,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use callboard_admin::Admin;
 use callboard_signaling::{
-    OwnPages, Signaling, body_within, client_script, connections_ended, tune,
+    RouteGuard, Signaling, body_within, client_script, connections_ended, tune,
 };
 use callboard_supervision::{
     Backoff, ChildSpec, Exit, ExitReason, Shutdown, StartError, has_panicked,
@@ -46,7 +46,7 @@ pub(crate) struct Site {
     signaling: Signaling<Guest>,
     admin: Admin,
     ice_servers: Arc<Vec<IceServer>>,
-    own_pages: OwnPages,
+    route_guard: RouteGuard,
     kept: Arc<Mutex<Kept>>,
     leaving: Arc<AtomicBool>,
 }
@@ -66,10 +66,10 @@ impl Site {
         signaling: Signaling<Guest>,
         admin: Admin,
         ice_servers: Vec<IceServer>,
-        own_pages: OwnPages,
+        route_guard: RouteGuard,
     ) -> Self {
         let (ice_servers, kept, leaving) = (Arc::new(ice_servers), Arc::default(), Arc::default());
-        Self { listen, signaling, admin, ice_servers, own_pages, kept, leaving }
+        Self { listen, signaling, admin, ice_servers, route_guard, kept, leaving }
     }
 
     /// Returns the address that it listens on, once it does.
@@ -107,7 +107,7 @@ impl Site {
     fn open(&self) -> io::Result<Http> {
         let (signaling, admin) = (self.signaling.clone(), self.admin.clone());
         let ice_servers = web::Data::from(Arc::clone(&self.ice_servers));
-        let own_pages = self.own_pages.clone();
+        let route_guard = self.route_guard.clone();
         let app = move || {
             App::new()
                 .app_data(web::Data::clone(&ice_servers))
@@ -116,7 +116,7 @@ impl Site {
                 .configure(signaling.at(&["/socket/{room}"]))
                 .configure(client_script("/callboard.js"))
                 .configure(admin.at(""))
-                .configure(pages::configure(&own_pages))
+                .configure(pages::configure(&route_guard))
                 .default_service(web::to(pages::not_found))
         };
         let known = self.kept().address;
@@ -164,7 +164,7 @@ struct Http {
     handle: ServerHandle,
     address: SocketAddr,
     end: Option<tokio::sync::oneshot::Receiver<io::Result<()>>>,
-    /// Tells the server that all its connections have ended, so that it need not check again.
+    /// Notifies the server that all its connections have ended, so that it need not check again.
     all_ended: Option<tokio::sync::oneshot::Sender<()>>,
     asked: bool,
     leaving: Arc<AtomicBool>,

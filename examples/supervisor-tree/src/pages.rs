@@ -3,19 +3,20 @@
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
-use callboard_signaling::{OwnPages, is_room_name};
+use callboard_signaling::{RouteGuard, is_room_name};
 use callboard_transport::gather::IceServer;
 use example_pages::{Asset, GoTo, page};
 
-/// Adds the routes of the pages; needs the STUN and TURN servers, which only `own_pages` get. `/{room}` takes all
+/// Adds the routes of the pages; needs the STUN and TURN servers, which only requests that
+/// `route_guard` lets through get. `/{room}` takes all
 /// requests that no route before it took.
-pub(crate) fn configure(own_pages: &OwnPages) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
-    let for_own_pages = from_fn(own_pages.middleware());
+pub(crate) fn configure(route_guard: &RouteGuard) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let guarded = from_fn(route_guard.middleware());
     move |app| {
         let ice_servers = web::resource("/ice-servers").route(web::get().to(ice_servers));
         app.route("/", web::get().to(start))
             .route("/", web::head().to(start))
-            .service(ice_servers.wrap(for_own_pages))
+            .service(ice_servers.wrap(guarded))
             .route("/static/{file}", web::get().to(asset))
             .route("/static/{file}", web::head().to(asset))
             .route("/{room}", web::get().to(room))

@@ -119,8 +119,8 @@ impl Server {
             Operator::Nobody => admin.token(""),
         };
         let admin = admin.build();
-        let (servers, own_pages) = (network.servers.list.clone(), web.own_pages());
-        let site = Site::new(listen, signaling, admin.clone(), servers, own_pages);
+        let (servers, route_guard) = (network.servers.list.clone(), web.route_guard());
+        let site = Site::new(listen, signaling, admin.clone(), servers, route_guard);
         tree.start_child(rooms.child_spec("rooms")).await?;
         tree.start_child(site.child_spec()).await?;
         let address = site.address().ok_or(ServerError::Nowhere)?;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 
 use crate::page::Page;
@@ -10,12 +10,12 @@ use crate::server::{Server, Setup};
 
 #[test]
 fn chromium_talks_with_the_server_by_data_channels() {
-    on_a_stage_of_its_own(async || talks_by_data_channels(Kind::Chromium).await);
+    in_network_namespace(async || talks_by_data_channels(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_talks_with_the_server_by_data_channels() {
-    on_a_stage_of_its_own(async || talks_by_data_channels(Kind::Firefox).await);
+    in_network_namespace(async || talks_by_data_channels(Kind::Firefox).await);
 }
 
 async fn talks_by_data_channels(kind: Kind) {
@@ -186,12 +186,12 @@ async fn talks_by_data_channels(kind: Kind) {
 
 #[test]
 fn chromium_finds_another_path_to_the_server() {
-    on_a_stage_of_its_own(async || finds_another_path(Kind::Chromium).await);
+    in_network_namespace(async || finds_another_path(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_finds_another_path_to_the_server() {
-    on_a_stage_of_its_own(async || finds_another_path(Kind::Firefox).await);
+    in_network_namespace(async || finds_another_path(Kind::Firefox).await);
 }
 
 /// Cuts the path to the server until nothing of it is left, and waits until the client finds another, which is in truth
@@ -240,7 +240,7 @@ fn nft(rules: &str) {
 
 #[test]
 fn a_function_of_the_page_may_throw_anything() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, server.port).await;
 
@@ -273,12 +273,12 @@ fn a_function_of_the_page_may_throw_anything() {
 
 #[test]
 fn chromium_sends_by_the_socket_what_is_too_large_for_a_channel() {
-    on_a_stage_of_its_own(async || too_large_for_a_channel(Kind::Chromium).await);
+    in_network_namespace(async || too_large_for_a_channel(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_sends_by_the_socket_what_is_too_large_for_a_channel() {
-    on_a_stage_of_its_own(async || too_large_for_a_channel(Kind::Firefox).await);
+    in_network_namespace(async || too_large_for_a_channel(Kind::Firefox).await);
 }
 
 async fn too_large_for_a_channel(kind: Kind) {
@@ -310,7 +310,7 @@ async fn too_large_for_a_channel(kind: Kind) {
 
 #[test]
 fn a_channel_that_the_browser_refuses_costs_no_other() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, server.port).await;
 
@@ -337,7 +337,7 @@ fn a_channel_that_the_browser_refuses_costs_no_other() {
 
 #[test]
 fn a_server_without_webrtc_says_so_and_calls_go_by_the_socket() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup { webrtc: false, ..Setup::default() }).await;
         let page = Page::open(Kind::Chromium, server.port).await;
 

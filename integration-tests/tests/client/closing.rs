@@ -1,7 +1,7 @@
 //! A client that is closed: nothing of it runs, listens or notifies the page any more.
 
 use futures_util::SinkExt;
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -85,12 +85,12 @@ fn nothing() -> Value {
 
 #[test]
 fn nothing_is_left_in_chromium_of_a_client_that_is_closed() {
-    on_a_stage_of_its_own(async || nothing_is_left(Kind::Chromium).await);
+    in_network_namespace(async || nothing_is_left(Kind::Chromium).await);
 }
 
 #[test]
 fn nothing_is_left_in_firefox_of_a_client_that_is_closed() {
-    on_a_stage_of_its_own(async || nothing_is_left(Kind::Firefox).await);
+    in_network_namespace(async || nothing_is_left(Kind::Firefox).await);
 }
 
 async fn nothing_is_left(kind: Kind) {
@@ -142,7 +142,7 @@ async fn nothing_is_left(kind: Kind) {
 
 #[test]
 fn a_client_that_is_closed_asks_its_server_nothing_more() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let address = refuses_and_then_hangs().await;
         let page = open(Kind::Chromium, blank.port).await;
@@ -196,7 +196,7 @@ async fn head(stream: &TcpStream) -> String {
 
 #[test]
 fn a_client_whose_offer_is_not_answered_waits_no_longer_than_it_is_open() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let server = Scripted::start(|mut client| async move {
             client.let_in().await;
@@ -219,7 +219,7 @@ fn a_client_whose_offer_is_not_answered_waits_no_longer_than_it_is_open() {
 
 #[test]
 fn a_client_that_a_listener_closes_tells_nothing_more() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let server = Scripted::start(|mut client| async move {
             if client.number == 0 {

@@ -1,6 +1,6 @@
 //! The client where another script than the page's own uses it: a worker, the example of the package.
 
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 
 use crate::page::Page;
@@ -8,12 +8,12 @@ use crate::server::{Server, Setup};
 
 #[test]
 fn a_worker_of_chromium_takes_part_in_a_room() {
-    on_a_stage_of_its_own(async || a_worker_takes_part(Kind::Chromium).await);
+    in_network_namespace(async || a_worker_takes_part(Kind::Chromium).await);
 }
 
 #[test]
 fn a_worker_of_firefox_takes_part_in_a_room() {
-    on_a_stage_of_its_own(async || a_worker_takes_part(Kind::Firefox).await);
+    in_network_namespace(async || a_worker_takes_part(Kind::Firefox).await);
 }
 
 async fn a_worker_takes_part(kind: Kind) {
@@ -59,7 +59,7 @@ async fn a_worker_takes_part(kind: Kind) {
 
 #[test]
 fn the_example_in_plain_dom_is_a_chat() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, server.port).await;
         let example = include_str!("../../../crates/signaling/js/examples/chat.js");

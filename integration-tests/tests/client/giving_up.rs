@@ -1,7 +1,7 @@
 //! Retries of the client: what it repeats, and when it stops and tells the page. Each retry has its test here.
 
 use callboard_signaling::Rate;
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 
 use crate::page::Page;
@@ -10,12 +10,12 @@ use crate::server::{Server, Setup};
 
 #[test]
 fn chromium_offers_many_sections_and_keeps_its_place() {
-    on_a_stage_of_its_own(async || offers_many_sections(Kind::Chromium).await);
+    in_network_namespace(async || offers_many_sections(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_offers_many_sections_and_keeps_its_place() {
-    on_a_stage_of_its_own(async || offers_many_sections(Kind::Firefox).await);
+    in_network_namespace(async || offers_many_sections(Kind::Firefox).await);
 }
 
 /// Sends an offer that is larger than a message to other members may be.
@@ -67,12 +67,12 @@ fn comes_back(port: u16, options: &str) -> String {
 
 #[test]
 fn chromium_does_not_offer_again_what_its_connection_dies_of() {
-    on_a_stage_of_its_own(async || offer_kills(Kind::Chromium).await);
+    in_network_namespace(async || offer_kills(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_does_not_offer_again_what_its_connection_dies_of() {
-    on_a_stage_of_its_own(async || offer_kills(Kind::Firefox).await);
+    in_network_namespace(async || offer_kills(Kind::Firefox).await);
 }
 
 async fn offer_kills(kind: Kind) {
@@ -108,7 +108,7 @@ async fn offer_kills(kind: Kind) {
 /// A restart of the server is no fault of the offer, but repeated losses may be.
 #[test]
 fn an_offer_with_which_the_connection_is_lost_for_any_reason_is_made_six_times() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let server = Scripted::start(|mut client| async move {
             client.let_in().await;
@@ -132,7 +132,7 @@ fn an_offer_with_which_the_connection_is_lost_for_any_reason_is_made_six_times()
 
 #[test]
 fn a_connection_that_dies_of_the_same_again_and_again_is_not_opened_again() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, blank.port).await;
         for code in [1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013] {
@@ -157,7 +157,7 @@ fn a_connection_that_dies_of_the_same_again_and_again_is_not_opened_again() {
 
 #[test]
 fn what_waited_and_kills_is_sent_once_and_what_is_as_large_is_not_sent() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let server = Scripted::start(|mut client| async move {
             client.let_in().await;
@@ -213,7 +213,7 @@ fn what_waited_and_kills_is_sent_once_and_what_is_as_large_is_not_sent() {
 
 #[test]
 fn a_room_that_says_no_again_and_again_is_left_alone() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let server = Scripted::start(|mut client| async move {
             if client.number == 0 {
@@ -241,7 +241,7 @@ fn a_room_that_says_no_again_and_again_is_left_alone() {
 /// The browser reveals only that there is no WebSocket.
 #[test]
 fn a_server_that_refuses_again_and_again_is_left_alone() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, server.port).await;
         page.expect_refused("/socket/lobby?name=once");
@@ -264,7 +264,7 @@ fn a_server_that_refuses_again_and_again_is_left_alone() {
 
 #[test]
 fn an_offer_that_is_refused_or_badly_answered_again_and_again_is_not_made_again() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, blank.port).await;
         for refused in [true, false] {
@@ -297,7 +297,7 @@ fn an_offer_that_is_refused_or_badly_answered_again_and_again_is_not_made_again(
 
 #[test]
 fn a_peer_connection_that_never_lasts_is_not_replaced_for_ever() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let server = Scripted::start(|mut client| async move {
             client.let_in().await;
@@ -324,7 +324,7 @@ fn a_peer_connection_that_never_lasts_is_not_replaced_for_ever() {
 
 #[test]
 fn a_browser_that_makes_no_connection_is_asked_twice_more() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, server.port).await;
         page.run(
@@ -361,7 +361,7 @@ fn a_browser_that_makes_no_connection_is_asked_twice_more() {
 
 #[test]
 fn a_peer_connection_that_is_closed_for_flooding_is_not_opened_to_flood_again_and_again() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let data = Rate { messages_per_second: 1, burst_messages: 30, ..Setup::default().data };
         let server = Server::start(Setup { data, ..Setup::default() }).await;
         let page = Page::open(Kind::Chromium, server.port).await;
@@ -390,7 +390,7 @@ fn a_peer_connection_that_is_closed_for_flooding_is_not_opened_to_flood_again_an
 
 #[test]
 fn a_call_is_sent_once_and_a_large_answer_is_none() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let server = Scripted::start(|mut client| async move {
             client.let_in().await;

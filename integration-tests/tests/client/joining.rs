@@ -1,7 +1,7 @@
 //! Joining, sending messages, leaving, and being refused.
 
 use futures_util::{SinkExt, StreamExt};
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -11,12 +11,12 @@ use crate::server::{Server, Setup};
 
 #[test]
 fn clients_in_chromium_meet_and_talk_or_learn_why_not() {
-    on_a_stage_of_its_own(async || meet_or_learn_why_not(Kind::Chromium).await);
+    in_network_namespace(async || meet_or_learn_why_not(Kind::Chromium).await);
 }
 
 #[test]
 fn clients_in_firefox_meet_and_talk_or_learn_why_not() {
-    on_a_stage_of_its_own(async || meet_or_learn_why_not(Kind::Firefox).await);
+    in_network_namespace(async || meet_or_learn_why_not(Kind::Firefox).await);
 }
 
 async fn meet_or_learn_why_not(kind: Kind) {
@@ -228,7 +228,7 @@ async fn are_not_let_in(page: &Page) {
 /// No server of ours sends this; an attacker who controls one, or the path to it, may.
 #[test]
 fn frames_that_make_no_sense_are_counted_and_hurt_nobody() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let page = Page::open(Kind::Chromium, server.port).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -1,6 +1,6 @@
 //! Offers of the server: tracks and channels that it adds to a connection reach the page.
 
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 
 use crate::page::Page;
@@ -26,12 +26,12 @@ async fn connected(kind: Kind, port: u16) -> Page {
 
 #[test]
 fn chromium_gets_what_the_server_adds() {
-    on_a_stage_of_its_own(async || gets_what_the_server_adds(Kind::Chromium).await);
+    in_network_namespace(async || gets_what_the_server_adds(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_gets_what_the_server_adds() {
-    on_a_stage_of_its_own(async || gets_what_the_server_adds(Kind::Firefox).await);
+    in_network_namespace(async || gets_what_the_server_adds(Kind::Firefox).await);
 }
 
 async fn gets_what_the_server_adds(kind: Kind) {
@@ -85,12 +85,12 @@ async fn gets_what_the_server_adds(kind: Kind) {
 
 #[test]
 fn chromium_and_the_server_may_offer_at_the_same_moment() {
-    on_a_stage_of_its_own(async || both_offer(Kind::Chromium).await);
+    in_network_namespace(async || both_offer(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_and_the_server_may_offer_at_the_same_moment() {
-    on_a_stage_of_its_own(async || both_offer(Kind::Firefox).await);
+    in_network_namespace(async || both_offer(Kind::Firefox).await);
 }
 
 async fn both_offer(kind: Kind) {

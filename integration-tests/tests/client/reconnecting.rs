@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 
 use crate::page::Page;
@@ -11,12 +11,12 @@ use crate::server::{Server, Setup};
 
 #[test]
 fn chromium_comes_back_to_a_server_that_was_restarted() {
-    on_a_stage_of_its_own(async || comes_back_after_a_restart(Kind::Chromium).await);
+    in_network_namespace(async || comes_back_after_a_restart(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_comes_back_to_a_server_that_was_restarted() {
-    on_a_stage_of_its_own(async || comes_back_after_a_restart(Kind::Firefox).await);
+    in_network_namespace(async || comes_back_after_a_restart(Kind::Firefox).await);
 }
 
 async fn comes_back_after_a_restart(kind: Kind) {
@@ -80,7 +80,7 @@ async fn comes_back_after_a_restart(kind: Kind) {
 /// The client asks a server for its status after attempts that found none, and the server is back when it answers.
 #[test]
 fn a_server_that_has_just_come_back_has_refused_nothing() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let port = server.port;
         let page = Page::open(Kind::Chromium, port).await;
@@ -117,7 +117,7 @@ fn a_server_that_has_just_come_back_has_refused_nothing() {
 /// a page that stays.
 #[test]
 fn firefox_asks_for_no_session_that_it_has_ended_itself() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let setup = Setup { resume_grace: Duration::from_secs(60), ..Setup::default() };
         let server = Server::start(setup).await;
         // A failed request of the page, as for a session that has ended, would be a fault.
@@ -144,7 +144,7 @@ fn firefox_asks_for_no_session_that_it_has_ended_itself() {
 
 #[test]
 fn what_was_sent_meanwhile_arrives_later() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let proxy = Proxy::start(server.port).await;
         let page = Page::open(Kind::Chromium, proxy.port).await;
@@ -173,7 +173,7 @@ fn what_was_sent_meanwhile_arrives_later() {
 
 #[test]
 fn a_server_that_answers_no_more_is_noticed() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Server::start(Setup::default()).await;
         let proxy = Proxy::start(server.port).await;
         let page = Page::open(Kind::Chromium, proxy.port).await;

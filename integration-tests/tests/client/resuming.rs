@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 
 use crate::page::Page;
@@ -12,12 +12,12 @@ use crate::server::{Server, Setup};
 
 #[test]
 fn chromium_takes_up_what_was_cut() {
-    on_a_stage_of_its_own(async || takes_up_what_was_cut(Kind::Chromium).await);
+    in_network_namespace(async || takes_up_what_was_cut(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_takes_up_what_was_cut() {
-    on_a_stage_of_its_own(async || takes_up_what_was_cut(Kind::Firefox).await);
+    in_network_namespace(async || takes_up_what_was_cut(Kind::Firefox).await);
 }
 
 async fn takes_up_what_was_cut(kind: Kind) {
@@ -105,7 +105,7 @@ async fn takes_up_what_was_cut(kind: Kind) {
 /// The server has not refused the session: the client lost its new connection before it could read that it has it.
 #[test]
 fn a_session_is_asked_for_again_when_its_new_connection_is_lost_at_once() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let blank = Server::start(Setup::default()).await;
         let server = Scripted::start(|mut client| async move {
             let resume = json!({ "token": format!("token-{}", client.number), "grace_ms": 60_000 });
@@ -140,7 +140,7 @@ fn a_session_is_asked_for_again_when_its_new_connection_is_lost_at_once() {
 /// On-demand rooms would be opened again by clients that have not heard that their room was closed.
 #[test]
 fn a_room_that_was_closed_stays_closed_for_those_who_were_away() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let setup = Setup { resume_grace: Duration::from_secs(60), ..Setup::default() };
         let server = Server::start(setup).await;
         let proxy = Proxy::start(server.port).await;

@@ -1,6 +1,6 @@
 //! Connections whose page stops what it sends first: the section that carries the transport of all (the BUNDLE tag).
 
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 
 use crate::page::Page;
@@ -49,12 +49,12 @@ async fn open(kind: Kind, server: &Server) -> Page {
 
 #[test]
 fn chromium_that_stops_its_first_section_goes_on_with_one_successor() {
-    on_a_stage_of_its_own(async || goes_on_with_one_successor(Kind::Chromium).await);
+    in_network_namespace(async || goes_on_with_one_successor(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_that_stops_its_first_section_goes_on_with_one_successor() {
-    on_a_stage_of_its_own(async || goes_on_with_one_successor(Kind::Firefox).await);
+    in_network_namespace(async || goes_on_with_one_successor(Kind::Firefox).await);
 }
 
 /// Stops the first section, which is of the page's own media, because the page adds it itself.
@@ -101,12 +101,12 @@ async fn goes_on_with_one_successor(kind: Kind) {
 
 #[test]
 fn chromium_whose_first_section_is_that_of_data_keeps_its_connection() {
-    on_a_stage_of_its_own(async || keeps_its_connection(Kind::Chromium).await);
+    in_network_namespace(async || keeps_its_connection(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_whose_first_section_is_that_of_data_keeps_its_connection() {
-    on_a_stage_of_its_own(async || keeps_its_connection(Kind::Firefox).await);
+    in_network_namespace(async || keeps_its_connection(Kind::Firefox).await);
 }
 
 /// Stops media where the first section is the data section: it is never stopped, so it carries the transport for good.

@@ -1,6 +1,6 @@
 //! Reconnecting at once when the network is back, or the page or the computer wakes up.
 
-use integration_tests::{Kind, on_a_stage_of_its_own};
+use integration_tests::{Kind, in_network_namespace};
 use serde_json::json;
 
 use crate::page::Page;
@@ -9,12 +9,12 @@ use crate::server::{Server, Setup};
 
 #[test]
 fn chromium_comes_back_at_once_when_something_has_changed() {
-    on_a_stage_of_its_own(async || comes_back_at_once(Kind::Chromium).await);
+    in_network_namespace(async || comes_back_at_once(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_comes_back_at_once_when_something_has_changed() {
-    on_a_stage_of_its_own(async || comes_back_at_once(Kind::Firefox).await);
+    in_network_namespace(async || comes_back_at_once(Kind::Firefox).await);
 }
 
 /// Checks that the client comes back at once: each delay is ten minutes, so that it does not do so by itself.
@@ -96,12 +96,12 @@ async fn comes_back_at_once(kind: Kind) {
 
 #[test]
 fn chromium_restarts_ice_at_once_on_another_network() {
-    on_a_stage_of_its_own(async || restarts_ice_at_once(Kind::Chromium).await);
+    in_network_namespace(async || restarts_ice_at_once(Kind::Chromium).await);
 }
 
 #[test]
 fn firefox_restarts_ice_at_once_on_another_network() {
-    on_a_stage_of_its_own(async || restarts_ice_at_once(Kind::Firefox).await);
+    in_network_namespace(async || restarts_ice_at_once(Kind::Firefox).await);
 }
 
 async fn restarts_ice_at_once(kind: Kind) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use callboard_client::{Client, ClientOptions};
-use integration_tests::{PATIENCE, on_a_stage_of_its_own, program};
+use integration_tests::{PATIENCE, in_network_namespace, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -20,7 +20,7 @@ use super::{got, path, text};
 
 #[test]
 fn the_image_serves_is_healthy_and_stops() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let recipe = Recipe::of(&text("Dockerfile"));
         let image = Image::of(&recipe);
         let (program, arguments) = recipe.entrypoint.split_first().expect("a program");

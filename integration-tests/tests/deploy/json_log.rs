@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use callboard_client::{CallFunctionError, Client, ClientOptions};
 use futures_util::{SinkExt, StreamExt};
-use integration_tests::{Moment, PATIENCE, on_a_stage_of_its_own, until};
+use integration_tests::{Moment, PATIENCE, in_network_namespace, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 #[test]
 fn lines_name_room_and_peer_and_repeat_no_token_cookie_or_description() {
     for level in ["info", "debug"] {
-        on_a_stage_of_its_own(async || a_session_leaves_no_secret_in_the_log(level).await);
+        in_network_namespace(async || a_session_leaves_no_secret_in_the_log(level).await);
     }
 }
 
@@ -150,7 +150,7 @@ async fn a_session_leaves_no_secret_in_the_log(level: &str) {
 
 #[test]
 fn lines_of_a_peer_connection_name_it_and_no_description_is_among_them() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         // Peers with connections in the same process, and faults in all actors.
         let arguments = ["--headless", "--peers", "2", "--seconds", "1"];
         let server = Logged::start("supervisor-tree", "debug", &arguments).await;
@@ -181,7 +181,7 @@ fn lines_of_a_peer_connection_name_it_and_no_description_is_among_them() {
 
 #[test]
 fn a_password_in_a_cookie_is_not_in_the_log() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let server = Logged::start("mesh-call", "debug", &["--listen", "127.0.0.1:0"]).await;
         let host = server.address.clone();
         for (room, password, admitted) in [

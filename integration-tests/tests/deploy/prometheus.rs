@@ -3,7 +3,7 @@
 use std::process::{Output, Stdio};
 
 use callboard_client::{Client, ClientOptions};
-use integration_tests::{Moment, PATIENCE, Server, on_a_stage_of_its_own, program, until};
+use integration_tests::{Moment, PATIENCE, Server, in_network_namespace, program, until};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -35,7 +35,7 @@ fn the_alerts_fire_when_they_should() {
 
 #[test]
 fn every_query_of_alerts_and_dashboard_finds_what_a_server_exposes() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let arguments = ["--listen", "127.0.0.1:8080", "--admin-token", TOKEN];
         let server = Server::of("supervisor-tree", &arguments).await;
         let url = format!("ws://{}/socket/demo", server.listen());

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use callboard_client::{Client, ClientOptions, ConnectError};
-use integration_tests::{Moment, PATIENCE, network, on_a_stage_of_its_own, program, until};
+use integration_tests::{Moment, PATIENCE, in_network_namespace, network, program, until};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -24,7 +24,7 @@ use super::{replaced, text};
 
 #[test]
 fn nginx_passes_upgrades_on_and_says_whose_they_are() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         works_behind(|folder| {
             // One process, as one user, with all its files in one folder.
             let site = text("nginx.conf");
@@ -48,7 +48,7 @@ fn nginx_passes_upgrades_on_and_says_whose_they_are() {
 
 #[test]
 fn caddy_passes_upgrades_on_and_says_whose_they_are() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         works_behind(|folder| {
             let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
             let tls = format!("tls {} {}", certificate.display(), key.display());

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Output, Stdio};
 
 use callboard_client::{Client, ClientEvent, ClientOptions, ClientState};
-use integration_tests::{Moment, PATIENCE, on_a_stage_of_its_own, program, until};
+use integration_tests::{Moment, PATIENCE, in_network_namespace, program, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -54,7 +54,7 @@ fn systemd_accepts_the_units_and_calls_them_well_confined() {
 /// The unit's filters end a server that makes a forbidden call only once it makes it; so a whole session is traced.
 #[test]
 fn a_session_makes_only_the_system_calls_that_the_unit_allows() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let service = text("callboard.service");
         let filters = service.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
         let mut allowed = BTreeSet::new();
@@ -133,7 +133,7 @@ fn calls_of(set: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_server_of_the_unit_takes_the_socket_of_the_unit() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let address = value(&text("callboard.socket"), "ListenStream");
         let command = value(&text("callboard.service"), "ExecStart");
         let arguments = command.strip_prefix(PROGRAM).expect("the program").split_whitespace();
@@ -163,7 +163,7 @@ fn the_server_of_the_unit_takes_the_socket_of_the_unit() {
 
 #[test]
 fn a_server_on_an_inherited_socket_is_replaced_while_clients_wait() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         for (name, path) in [("supervisor-tree", "socket/demo"), ("mesh-call", "socket/room")] {
             let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
             let address = socket.local_addr().expect("bound").to_string();
@@ -218,7 +218,7 @@ fn a_server_on_an_inherited_socket_is_replaced_while_clients_wait() {
 
 #[test]
 fn a_socket_that_is_none_is_refused() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let folder = tempfile::tempfile().expect("a file");
         let mut server = handed(OwnedFd::from(folder), "supervisor-tree");
         let ended = server.stderr(Stdio::piped()).spawn().expect("it starts");

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 pub struct Host {
     pub endpoint: IceEndpoint,
     pub events: mpsc::UnboundedReceiver<EndpointEvent>,
-    pub told: Vec<EndpointEvent>,
+    pub seen: Vec<EndpointEvent>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -57,7 +57,7 @@ impl Host {
             });
         });
         let endpoint = handed.await.expect("the endpoint starts");
-        Self { endpoint, events, told: Vec::new(), end: Some(end), thread: Some(thread) }
+        Self { endpoint, events, seen: Vec::new(), end: Some(end), thread: Some(thread) }
     }
 
     /// Returns the first value that `pick` finds, in past events or in the next ones.
@@ -66,7 +66,7 @@ impl Host {
         within: Duration,
         pick: impl FnMut(&EndpointEvent) -> Option<T> + Clone,
     ) -> T {
-        if let Some(found) = self.told.iter().find_map(pick.clone()) {
+        if let Some(found) = self.seen.iter().find_map(pick.clone()) {
             return found;
         }
         self.later(within, pick).await
@@ -81,9 +81,9 @@ impl Host {
         loop {
             let next = tokio::time::timeout_at(deadline, self.events.recv()).await;
             let event = next
-                .unwrap_or_else(|_| panic!("nothing like it within {within:?}: {:#?}", self.told));
+                .unwrap_or_else(|_| panic!("nothing like it within {within:?}: {:#?}", self.seen));
             let event = event.expect("the owner lives");
-            self.told.push(event.clone());
+            self.seen.push(event.clone());
             if let Some(found) = pick(&event) {
                 return found;
             }
@@ -96,7 +96,7 @@ impl Host {
             matches!(event, EndpointEvent::CandidateGatheringDone).then_some(())
         })
         .await;
-        let credentials = self.told.iter().find_map(|event| match event {
+        let credentials = self.seen.iter().find_map(|event| match event {
             EndpointEvent::LocalCredentials(credentials) => Some(credentials.clone()),
             _ => None,
         });
@@ -104,7 +104,7 @@ impl Host {
     }
 
     pub fn candidates(&self) -> Vec<String> {
-        self.told
+        self.seen
             .iter()
             .filter_map(|event| match event {
                 EndpointEvent::NewCandidate { candidate, .. } => Some(candidate.clone()),
@@ -115,7 +115,7 @@ impl Host {
 
     /// Returns the selected pair: the local and the remote address.
     pub fn selected(&self) -> (String, String) {
-        let last = self.told.iter().rev().find_map(|event| match event {
+        let last = self.seen.iter().rev().find_map(|event| match event {
             EndpointEvent::NewSelectedPair { local, remote, .. } => {
                 Some((local.to_string(), remote.to_string()))
             }
@@ -125,7 +125,7 @@ impl Host {
     }
 
     pub fn is_connected(&self) -> bool {
-        self.told.iter().any(|event| matches!(event, EndpointEvent::HandshakeFinished { .. }))
+        self.seen.iter().any(|event| matches!(event, EndpointEvent::HandshakeFinished { .. }))
     }
 
     pub async fn say(&self, payload: &str) -> Result<(), SendPayloadError> {
@@ -154,7 +154,7 @@ impl Host {
                 return;
             }
         }
-        panic!("{payload:?} is not heard within {within:?}: {:#?}\n{:#?}", self.told, other.told);
+        panic!("{payload:?} is not heard within {within:?}: {:#?}\n{:#?}", self.seen, other.seen);
     }
 }
 
@@ -188,11 +188,11 @@ pub async fn carry_until(
         let (from_a, event) = tokio::select! {
             event = a.events.recv() => (true, event.expect("the owner lives")),
             event = b.events.recv() => (false, event.expect("the owner lives")),
-            () = tokio::time::sleep_until(deadline) => panic!("not within {within:?}: {:#?}\n{:#?}", a.told, b.told),
+            () = tokio::time::sleep_until(deadline) => panic!("not within {within:?}: {:#?}\n{:#?}", a.seen, b.seen),
         };
         let (from, to) = if from_a { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
         carry(&event, &to.endpoint).await;
-        from.told.push(event);
+        from.seen.push(event);
     }
 }
 

@@ -7,7 +7,7 @@ use callboard_ice_handshake::handshake::{ComponentId, ComponentInfo};
 use callboard_ice_handshake::handshake::{Dtls, HandshakeFactory, Role, Step, Version};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
-use integration_tests::{Namespace, Peer, PeerKind, on_a_stage_of_its_own_within};
+use integration_tests::{Namespace, Peer, PeerKind, in_network_namespace_within};
 use serde_json::json;
 
 use crate::forgery::{Forged, Forger};
@@ -17,7 +17,7 @@ use crate::table::{Outcome, Table, description, text};
 
 #[test]
 fn aiortc_connects_while_a_forger_sends_in_its_name() {
-    on_a_stage_of_its_own_within(LONGEST, async || {
+    in_network_namespace_within(LONGEST, async || {
         let ours = Ours::start().await;
         let mut theirs = Peer::start(PeerKind::Aiortc).await;
         for (role, kinds) in [(Role::Server, TO_SERVERS), (Role::Client, TO_CLIENTS)] {

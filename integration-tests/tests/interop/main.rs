@@ -11,14 +11,14 @@ mod ours;
 mod spoof;
 mod table;
 
-use integration_tests::{Peer, PeerKind, on_a_stage_of_its_own_within};
+use integration_tests::{Peer, PeerKind, in_network_namespace_within};
 use ours::Ours;
 use std::time::Duration;
 use table::Table;
 
 /// Runs every case with one peer.
 fn interop(kind: PeerKind) {
-    on_a_stage_of_its_own_within(LONGEST, async || {
+    in_network_namespace_within(LONGEST, async || {
         let ours = Ours::start().await;
         let mut theirs = Peer::start(kind).await;
         let mut failed = Vec::new();

@@ -9,8 +9,8 @@ use crate::ClientOptions;
 use crate::calls::{CallOutput, Calls};
 use crate::error::{CallFunctionError, ConnectError, SendMessageError, ServerError};
 use crate::event::*;
-use crate::queue::{Lifetime, SendQueue};
 use crate::roster::Roster;
+use crate::send_queue::{Lifetime, SendQueue};
 use crate::session::{Loss, Session, SessionOutput};
 use crate::wire::{id, is_of_server, member, members, take, text};
 
@@ -39,7 +39,7 @@ pub(crate) enum Output {
     Admitted,
     /// The client has not joined.
     Failed(ConnectError),
-    /// Tells the application.
+    /// Event for the application.
     Event(ClientEvent),
     /// A call of this client has ended.
     Done(u64, Result<Value, CallFunctionError>),
@@ -220,7 +220,7 @@ impl Core {
     }
 
     /// Handles a ping, a pong, or a part of a message.
-    pub(crate) fn handle_sign_of_life(&mut self) {
+    pub(crate) fn handle_control_frame(&mut self) {
         self.session.heard();
     }
 
@@ -337,7 +337,7 @@ impl Core {
             "error" => {
                 let details = take(&mut data, "details");
                 let error = ServerError::new(data["description"].as_str()?, details);
-                self.session.note_farewell(&error);
+                self.session.note_closing_error(&error);
                 if error.code == "webrtc_failed" {
                     let say = |field| error.details[field].as_str().unwrap_or_default().to_owned();
                     let (event, error) = (say("event"), say("error"));

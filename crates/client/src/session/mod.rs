@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::ClientOptions;
 use crate::error::{ConnectError, GaveUpError, ServerError, UpgradeRefusal};
 use crate::event::{ClientState, StateChange};
-use crate::tally::Tally;
+use crate::failure_counter::FailureCounter;
 
 /// State of the connection, and what it remembers of earlier ones.
 pub(crate) struct Session {
@@ -23,14 +23,14 @@ pub(crate) struct Session {
     /// Attempts in a row that the server has refused.
     refused: u32,
     /// Number of times in a row that the room has not admitted the client again.
-    turned_away: usize,
+    rejected: usize,
     /// Causes for which connections have ended, by close code.
-    deaths: BTreeMap<u16, Tally>,
+    deaths: BTreeMap<u16, FailureCounter>,
     /// Size in bytes of the largest message that the server takes, known once a connection has ended over a larger one,
     /// and when that is forgotten.
     largest: Option<(usize, Instant)>,
     /// The server's error before it closed the connection.
-    farewell: Option<ServerError>,
+    closing_error: Option<ServerError>,
     /// Whether nothing has come since the last ping.
     asked: bool,
     ping_at: Option<Instant>,
@@ -119,10 +119,10 @@ impl Session {
             since: now,
             failed: 0,
             refused: 0,
-            turned_away: 0,
+            rejected: 0,
             deaths: BTreeMap::new(),
             largest: None,
-            farewell: None,
+            closing_error: None,
             asked: false,
             ping_at: None,
             probe_until: None,
@@ -192,9 +192,9 @@ impl Session {
     }
 
     /// Notes an error of the server, after which it may close the connection.
-    pub(crate) fn note_farewell(&mut self, error: &ServerError) {
-        if FAREWELLS.contains(&error.description.as_str()) {
-            self.farewell = Some(error.clone());
+    pub(crate) fn note_closing_error(&mut self, error: &ServerError) {
+        if CLOSING_ERRORS.contains(&error.description.as_str()) {
+            self.closing_error = Some(error.clone());
         }
     }
 
@@ -207,7 +207,7 @@ impl Session {
             Some(Resume { token, grace: Duration::from_millis(resume["grace_ms"].as_u64()?) })
         });
         self.since = now;
-        (self.refused, self.turned_away) = (0, 0);
+        (self.refused, self.rejected) = (0, 0);
         self.state = ClientState::Open;
         self.ping_at = Some(now + self.options.heartbeat);
         if self.joining {
@@ -229,7 +229,7 @@ impl Session {
             return;
         }
         let open = self.state == ClientState::Open;
-        let turned_away = self.farewell.as_ref().is_some_and(|error| error.code == REJECTED);
+        let rejected = self.closing_error.as_ref().is_some_and(|error| error.code == REJECTED);
         let (code, reason) = loss.said();
         self.forget_connection(match loss {
             Loss::Violation { code, .. } => Some(code),
@@ -240,8 +240,8 @@ impl Session {
             return self.fail(loss);
         }
         let by_server = matches!(loss, Loss::Ended { .. });
-        if by_server && !turned_away && is_for_good(code) {
-            let said = self.farewell.as_ref().map(|error| error.description.clone());
+        if by_server && !rejected && is_for_good(code) {
+            let said = self.closing_error.as_ref().map(|error| error.description.clone());
             let reason = said.or((!reason.is_empty()).then_some(reason));
             return self.end(reason.unwrap_or_else(|| "closed by the server".into()), Some(code));
         }
@@ -249,9 +249,9 @@ impl Session {
         if !matches!(loss, Loss::Unanswered(_)) && FAULTS.contains(&code) && self.died(code, now) {
             return self.give_up("the connection died of the same again and again", code, reason);
         }
-        if turned_away {
-            self.turned_away += 1;
-            if self.turned_away > REPEATS {
+        if rejected {
+            self.rejected += 1;
+            if self.rejected > REPEATS {
                 return self.give_up("the room does not let us in again", code, reason);
             }
         }
@@ -263,7 +263,7 @@ impl Session {
         if self.options.attempts.is_some_and(|attempts| self.failed >= attempts) {
             return self.end("too many attempts".into(), Some(code));
         }
-        self.wait(&loss, turned_away, (code, reason), now);
+        self.wait(&loss, rejected, (code, reason), now);
     }
 
     /// Leaves for good.
@@ -277,7 +277,7 @@ impl Session {
 
     fn open(&mut self, now: Instant) {
         self.open_at = None;
-        self.farewell = None;
+        self.closing_error = None;
         self.asked = false;
         self.join_until = Some(now + self.options.join_timeout);
         let resume = self.resume.as_ref().map(|resume| resume.token.clone());
@@ -286,7 +286,7 @@ impl Session {
     }
 
     fn fail(&mut self, loss: Loss) {
-        let error = match (self.farewell.take(), loss) {
+        let error = match (self.closing_error.take(), loss) {
             (Some(error), _) if error.code == REJECTED => ConnectError::Rejected(error.details),
             (_, Loss::Unreachable(why)) => ConnectError::Unreachable(why),
             (_, Loss::Refused(refusal)) => ConnectError::Refused(refusal),
@@ -301,7 +301,8 @@ impl Session {
 
     /// Remembers the size limit over which the server has closed the connection.
     fn note_limit(&mut self, now: Instant) {
-        let Some(error) = self.farewell.as_ref().filter(|error| error.code == TOO_LARGE) else {
+        let Some(error) = self.closing_error.as_ref().filter(|error| error.code == TOO_LARGE)
+        else {
             return;
         };
         let Some(bytes) = error.details["max_bytes"].as_u64().filter(|bytes| *bytes > 0) else {
@@ -315,7 +316,7 @@ impl Session {
     /// Forgets the resume token if the session has ended with the connection, or cannot be resumed any more.
     fn keep_session(&mut self, loss: &Loss, open: bool, now: Instant) {
         let over = match loss {
-            Loss::Ended { code, .. } => self.farewell.is_some() || !RESUMABLE.contains(code),
+            Loss::Ended { code, .. } => self.closing_error.is_some() || !RESUMABLE.contains(code),
             // An overloaded server, or a proxy without a server, has not looked at the token.
             Loss::Refused(refusal) => is_final(refusal.status),
             Loss::Unreachable(_) | Loss::Violation { .. } | Loss::Unanswered(_) | Loss::Cut => {
@@ -344,17 +345,11 @@ impl Session {
         self.refused > 0 && self.refused >= self.options.refusals
     }
 
-    fn wait(
-        &mut self,
-        loss: &Loss,
-        turned_away: bool,
-        (code, reason): (u16, String),
-        now: Instant,
-    ) {
+    fn wait(&mut self, loss: &Loss, rejected: bool, (code, reason): (u16, String), now: Instant) {
         let longest = self.options.longest_delay;
-        let delay = if turned_away {
+        let delay = if rejected {
             // The member that keeps the client out may be its own earlier peer, from before the connection was lost.
-            longest.mul_f64(AFTER_NO[self.turned_away - 1])
+            longest.mul_f64(REJECTED_DELAYS[self.rejected - 1])
         } else {
             let least = match loss {
                 Loss::Refused(refusal) => refusal.retry_after.unwrap_or_default().min(MEMORY),
@@ -364,7 +359,7 @@ impl Session {
         };
         self.failed = self.failed.saturating_add(1);
         self.open_at = Some(now + delay);
-        let said = self.farewell.as_ref().map_or(reason, |error| error.description.clone());
+        let said = self.closing_error.as_ref().map_or(reason, |error| error.description.clone());
         self.change(ClientState::Waiting, said, Some(code), Some(delay));
     }
 
@@ -378,11 +373,11 @@ impl Session {
 
     /// Counts an end for this cause; returns whether there were too many.
     fn died(&mut self, code: u16, now: Instant) -> bool {
-        self.deaths.entry(code).or_insert_with(|| Tally::new(REPEATS, MEMORY)).add(now)
+        self.deaths.entry(code).or_insert_with(|| FailureCounter::new(REPEATS, MEMORY)).add(now)
     }
 
     fn give_up(&mut self, why: &str, code: u16, reason: String) {
-        let error = self.farewell.take();
+        let error = self.closing_error.take();
         let gave_up = GaveUpError { why: why.to_owned(), code, reason, error };
         self.outputs.push_back(SessionOutput::GaveUp(gave_up));
         self.end(why.to_owned(), Some(code));
@@ -457,12 +452,12 @@ fn is_plain(token: &str) -> bool {
 pub(crate) const ABNORMAL: u16 = 1006;
 /// This client's close code for a server that does not answer ("Timeout"); the server does not take it for leaving.
 const UNANSWERED: u16 = 3008;
-/// Close codes of a connection that can be resumed: there was none, or one side did not hear from the other.
+/// Close codes of a connection that can be resumed: none, or those of a side that received nothing from the other.
 const RESUMABLE: [u16; 3] = [ABNORMAL, 1001, UNANSWERED];
 /// Close codes for an error of one side, over something that may come again.
 const FAULTS: [u16; 8] = [1002, 1003, 1007, 1008, 1009, 1010, 1011, 1013];
 /// Errors after which the server closes the connection, so that they say more than its close code.
-const FAREWELLS: [&str; 3] = ["Could not join room", "Room closed", "Message too large"];
+const CLOSING_ERRORS: [&str; 3] = ["Could not join room", "Room closed", "Message too large"];
 const REJECTED: &str = "could_not_join_room";
 const TOO_LARGE: &str = "message_too_large";
 /// Number of retries of something that fails in the same way.
@@ -471,7 +466,7 @@ const REPEATS: usize = 2;
 const MEMORY: Duration = Duration::from_secs(600);
 /// Delays before joining a room again that has not admitted the client, in longest delays: its old peer there may have
 /// to time out.
-const AFTER_NO: [f64; REPEATS] = [1.5, 6.0];
+const REJECTED_DELAYS: [f64; REPEATS] = [1.5, 6.0];
 /// How long the server may take to answer after a possible change of the network.
 const PROBE_TIME: Duration = Duration::from_secs(3);
 /// Time after which a connection does not count as failed.

@@ -41,9 +41,9 @@ impl Table {
         self.outputs()
     }
 
-    /// Says goodbye for the server.
-    fn farewell(&mut self, description: &str, details: Value) {
-        self.session.note_farewell(&ServerError::new(description, details));
+    /// Reports an error with which the server closes.
+    fn closing_error(&mut self, description: &str, details: Value) {
+        self.session.note_closing_error(&ServerError::new(description, details));
     }
 
     fn state(&self) -> ClientState {
@@ -105,7 +105,7 @@ fn a_first_attempt_that_fails_is_not_repeated() {
 
     let mut table = table(ClientOptions::new());
     table.outputs();
-    table.farewell("Could not join room", json!("room_is_full"));
+    table.closing_error("Could not join room", json!("room_is_full"));
     let rejected = ConnectError::Rejected(json!("room_is_full"));
     assert_eq!(table.lose(ended(1000)).last(), Some(&SessionOutput::Failed(rejected)));
 }
@@ -168,7 +168,7 @@ fn a_token_that_is_refused_or_late_is_not_used_again() {
 }
 
 #[test]
-fn a_session_ends_with_a_goodbye_or_another_close_code() {
+fn a_session_ends_with_a_closing_error_or_another_close_code() {
     for code in [1005, 1008, 1012, 1013, 3000] {
         let mut table = table(ClientOptions::new());
         table.join(Some("token"));
@@ -177,7 +177,7 @@ fn a_session_ends_with_a_goodbye_or_another_close_code() {
     }
     let mut table = table(ClientOptions::new());
     table.join(Some("token"));
-    table.farewell("Room closed", json!("shutdown"));
+    table.closing_error("Room closed", json!("shutdown"));
     table.lose(ended(1001));
     assert_eq!(opened(&table.wait()), None);
 }
@@ -312,11 +312,11 @@ fn a_room_that_rejects_the_client_again_is_asked_after_a_while() {
     table.wait();
 
     for seconds in [15, 60] {
-        table.farewell("Could not join room", json!("room_is_full"));
+        table.closing_error("Could not join room", json!("room_is_full"));
         assert_eq!(delay(&table.lose(ended(1000))), Duration::from_secs(seconds));
         table.wait();
     }
-    table.farewell("Could not join room", json!("room_is_full"));
+    table.closing_error("Could not join room", json!("room_is_full"));
     let outputs = table.lose(ended(1000));
 
     let error = gave_up(&outputs).and_then(|error| error.error.clone()).expect("it gives up");
@@ -327,13 +327,13 @@ fn a_room_that_rejects_the_client_again_is_asked_after_a_while() {
 fn a_size_limit_is_remembered_for_ten_minutes() {
     let mut table = table(ClientOptions::new());
     table.join(Some("token"));
-    table.farewell("Message too large", json!({ "max_bytes": 1_000 }));
+    table.closing_error("Message too large", json!({ "max_bytes": 1_000 }));
     table.lose(ended(1009));
     table.wait();
     table.join(Some("token"));
     assert_eq!(table.session.largest(table.now), Some(1_000));
 
-    table.farewell("Message too large", json!({ "max_bytes": 5_000 }));
+    table.closing_error("Message too large", json!({ "max_bytes": 5_000 }));
     table.lose(ended(1009));
     assert_eq!(table.session.largest(table.now), Some(1_000));
     assert_eq!(table.session.largest(table.now + MEMORY), None);
@@ -341,7 +341,7 @@ fn a_size_limit_is_remembered_for_ten_minutes() {
         table.wait();
         table.now += MEMORY;
         table.join(None);
-        table.farewell("Message too large", details);
+        table.closing_error("Message too large", details);
         table.lose(ended(1006));
         assert_eq!(table.session.largest(table.now), None);
     }

@@ -1,6 +1,6 @@
 //! A peer connection to the server, for data channels. It is replaced when it is lost, until it is closed.
 
-pub(crate) mod links;
+pub(crate) mod current_connection;
 mod task;
 
 use std::sync::Arc;

@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use super::WebRtcOptions;
 use crate::core::Signal;
 use crate::event::{ChannelData, ClientEvent};
+use crate::failure_counter::FailureCounter;
 use crate::shared::Shared;
-use crate::tally::Tally;
 
 /// Runs a client's peer connection until it is closed.
 pub(super) async fn run(
@@ -52,7 +52,7 @@ pub(super) async fn run(
         deadline: None,
         failed: 0,
         same: 0,
-        reopened: Tally::new(MAX_REOPENED, MEMORY),
+        reopened: FailureCounter::new(MAX_REOPENED, MEMORY),
         connected_at: None,
     };
     let closed = task.run().await;
@@ -80,7 +80,7 @@ struct Task {
     failed: u32,
     /// Failures in a row that the same offer would repeat.
     same: usize,
-    reopened: Tally,
+    reopened: FailureCounter,
     connected_at: Option<Instant>,
 }
 

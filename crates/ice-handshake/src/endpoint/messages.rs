@@ -250,9 +250,9 @@ pub enum EndpointEvent {
     },
     /// A component can send and receive; its handshake begins.
     ComponentReady(ComponentId),
-    /// The peer is not heard on this component; it may return by itself, or by an ICE restart.
+    /// Nothing is received from the peer on this component; it may return by itself, or by an ICE restart.
     ComponentDisconnected(ComponentId),
-    /// The peer is heard on this component again.
+    /// Datagrams of the peer are received on this component again.
     ComponentReconnected(ComponentId),
     /// The handshake of a component is complete: payloads go both ways.
     HandshakeFinished {

@@ -13,7 +13,7 @@
 //! use callboard_transport::mux::InterfaceFilter;
 //! # use tokio::sync::mpsc;
 //!
-//! /// Hands on what an endpoint tells.
+//! /// Passes on an endpoint's events.
 //! struct Owner(mpsc::UnboundedSender<EndpointEvent>);
 //! # impl Actor for Owner { type Context = Context<Self>; }
 //!
@@ -28,12 +28,12 @@
 //! # async fn main() {
 //! let mut options = EndpointOptions::new(Arc::new(Plain));
 //! options.sockets.interfaces = InterfaceFilter::with_loopback();
-//! let (tell, mut told) = mpsc::unbounded_channel();
-//! let owner = Owner(tell).start();
+//! let (sender, mut events) = mpsc::unbounded_channel();
+//! let owner = Owner(sender).start();
 //! let endpoint = IceEndpoint::start(options, owner.recipient()).await.unwrap();
 //!
 //! endpoint.send(GatherCandidates).await.unwrap();
-//! while let Some(event) = told.recv().await {
+//! while let Some(event) = events.recv().await {
 //!     match event {
 //!         EndpointEvent::LocalCredentials(credentials) => println!("to the peer: {}", credentials.ufrag),
 //!         EndpointEvent::NewCandidate { candidate, .. } => println!("to the peer: {candidate}"),

@@ -30,7 +30,7 @@ impl Handler<EndpointEvent> for Owner {
 pub struct Side {
     pub endpoint: IceEndpoint,
     pub events: mpsc::UnboundedReceiver<EndpointEvent>,
-    pub told: Vec<EndpointEvent>,
+    pub seen: Vec<EndpointEvent>,
     _owner: Addr<Owner>,
 }
 
@@ -49,21 +49,21 @@ impl Side {
         let (tell, events) = mpsc::unbounded_channel();
         let owner = Owner(tell).start();
         let endpoint = IceEndpoint::start(options, owner.clone().recipient()).await.unwrap();
-        Self { endpoint, events, told: Vec::new(), _owner: owner }
+        Self { endpoint, events, seen: Vec::new(), _owner: owner }
     }
 
     pub async fn next(&mut self) -> EndpointEvent {
         let next = tokio::time::timeout(PATIENCE, self.events.recv()).await;
         let event = next
-            .unwrap_or_else(|_| panic!("nothing more is told after {:#?}", self.told))
+            .unwrap_or_else(|_| panic!("nothing more is told after {:#?}", self.seen))
             .expect("the owner lives");
-        self.told.push(event.clone());
+        self.seen.push(event.clone());
         event
     }
 
     /// Returns the first result of `pick`, of past events and those to come.
     pub async fn until<T>(&mut self, mut pick: impl FnMut(&EndpointEvent) -> Option<T>) -> T {
-        if let Some(found) = self.told.iter().find_map(&mut pick) {
+        if let Some(found) = self.seen.iter().find_map(&mut pick) {
             return found;
         }
         self.later(pick).await
@@ -121,7 +121,7 @@ impl Side {
     /// Returns the events since the last call, without waiting.
     pub fn drain(&mut self) -> Vec<EndpointEvent> {
         let news: Vec<EndpointEvent> = std::iter::from_fn(|| self.events.try_recv().ok()).collect();
-        self.told.extend(news.iter().cloned());
+        self.seen.extend(news.iter().cloned());
         news
     }
 }
@@ -133,12 +133,12 @@ pub async fn carry_until(a: &mut Side, b: &mut Side, mut done: impl FnMut(&Side,
         let a_told = tokio::select! {
             event = a.events.recv() => { (true, event) }
             event = b.events.recv() => { (false, event) }
-            () = tokio::time::sleep_until(deadline) => panic!("not done: {:#?}\n{:#?}", a.told, b.told),
+            () = tokio::time::sleep_until(deadline) => panic!("not done: {:#?}\n{:#?}", a.seen, b.seen),
         };
         let (from_a, event) = (a_told.0, a_told.1.expect("the owner lives"));
         let (from, to) = if from_a { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
         carry(&event, &to.endpoint).await;
-        from.told.push(event);
+        from.seen.push(event);
     }
 }
 
@@ -159,7 +159,7 @@ pub async fn carry(event: &EndpointEvent, to: &IceEndpoint) {
 }
 
 pub fn handshakes_finished(side: &Side) -> usize {
-    side.told
+    side.seen
         .iter()
         .filter(|event| matches!(event, EndpointEvent::HandshakeFinished { .. }))
         .count()

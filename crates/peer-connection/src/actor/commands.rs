@@ -9,7 +9,7 @@ use callboard_supervision::Drive;
 use super::PeerConnection;
 use crate::error::*;
 use crate::event::CloseReason;
-use crate::loss::Loss;
+use crate::loss_injection::Loss;
 use crate::messages::*;
 
 /// Handlers: each is one expression of the core.

@@ -23,11 +23,11 @@ use tokio::sync::oneshot;
 use crate::api::{Api, Configuration};
 use crate::batch::Batch;
 use crate::channels::ReceiptId;
+use crate::default_handshake::{DefaultHandshake, dtls};
 use crate::error::DeliverDataError;
 use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
-use crate::handshake::{DefaultHandshake, dtls};
-use crate::loss::Loss;
-use crate::owner_queue::{OwnerQueue, Told};
+use crate::loss_injection::Loss;
+use crate::owner_queue::{Delivery, OwnerQueue};
 use crate::session::{Session, SessionOutput};
 
 /// A WebRTC peer connection (W3C `RTCPeerConnection`).
@@ -194,11 +194,11 @@ impl Drive<Session> for PeerConnection {
                     self.batch.add(transport, transmit);
                 }
             }
-            SessionOutput::Event(event) => match self.owner_queue.tell(event) {
-                Told::Waits => {}
-                Told::Dropped => self.driver.core_mut().media_dropped(),
-                Told::Full => self.close_now(CloseReason::OwnerTooSlow),
-                Told::NoOwner => self.close_now(CloseReason::Closed),
+            SessionOutput::Event(event) => match self.owner_queue.send(event) {
+                Delivery::Accepted => {}
+                Delivery::Dropped => self.driver.core_mut().media_dropped(),
+                Delivery::Full => self.close_now(CloseReason::OwnerTooSlow),
+                Delivery::NoOwner => self.close_now(CloseReason::Closed),
             },
             SessionOutput::AddUfrag(ufrag) => {
                 // Credentials are random: no other connection has them.
@@ -243,7 +243,7 @@ impl Drive<Session> for PeerConnection {
         }
     }
 
-    /// Sends what the core wants sent, and tells the owner what happened.
+    /// Sends the core's datagrams, and its events to the owner.
     fn settle(&mut self, ctx: &mut Context<Self>) {
         if let Some(transport) = &self.transport {
             self.batch.flush(transport);

@@ -10,7 +10,7 @@ mod descriptions;
 mod events;
 mod extensions;
 mod media;
-mod recipe;
+mod rtc_builder;
 mod sources;
 
 use std::collections::{HashMap, HashSet};
@@ -30,7 +30,7 @@ use str0m::net::{Protocol, Receive};
 pub(crate) use str0m::stats::{CandidatePairStats, MediaEgressStats, MediaIngressStats, PeerStats};
 use str0m::{Input, Output, Rtc, RtcError};
 
-use self::recipe::Recipe;
+use self::rtc_builder::Recipe;
 use crate::api::ApiInner;
 use crate::event::PeerConnectionId;
 use crate::jsep::engine_mid;
@@ -63,7 +63,7 @@ pub(crate) enum EngineEvent {
     Ice(IceProgress),
     /// DTLS is complete.
     Connected,
-    /// The peer has said goodbye.
+    /// The peer has sent `close_notify`.
     Closed,
     ChannelOpen(ChannelKey),
     ChannelData {
@@ -280,7 +280,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Says goodbye; poll for what must be sent for it.
+    /// Closes the DTLS session; poll for the datagrams that must be sent for it.
     pub(crate) fn close(&mut self, now: Instant) {
         if self.rtc.close().is_err() {
             // SCTP is being set up, and cannot be shut down; DTLS can.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::checked::{Checked, Extensions};
+use super::local_description::Described;
 use super::names::section_name;
-use super::outline::Described;
-use super::text::{self, Treatment};
+use super::rewriting::{self, Treatment};
 use super::{AnsweredSections, Jsep, Transceiver, extensions, formats};
 use crate::error::CreateAnswerError;
 use crate::media::*;
@@ -77,7 +77,7 @@ impl Jsep {
             // RFC 4145 §4: an offer without `a=setup` is active.
             setup => setup.unwrap_or("active"),
         };
-        let text = text::for_engine(remote, self.remote.as_ref(), setup, |at, section| {
+        let text = rewriting::for_engine(remote, self.remote.as_ref(), setup, |at, section| {
             let treatment = self.answer_section(remote, at, section, was_active(at));
             let Treatment::Taken(direction, _) = &treatment else { return treatment };
             let name = || section_name(at, section);
@@ -141,7 +141,7 @@ impl Jsep {
         let remote = self.remote_pending.as_ref().expect("there is an offer to answer");
         let mut sdp = match engine {
             Some(text) => Sdp::parse(&text),
-            None => text::empty(origin),
+            None => rewriting::empty(origin),
         };
         // Sections of an offer when none is accepted.
         if sdp.media().is_empty() {
@@ -154,7 +154,7 @@ impl Jsep {
             let mid = offered.mid();
             let told = mid.filter(|_| !facts.unnamed);
             if section.port() == Some(0) || remote.transport.is_none() || !facts.usable {
-                *section = text::rejected(offered, told);
+                *section = rewriting::rejected(offered, told);
                 let transceiver = mid.and_then(|mid| self.transceivers.by_mid(mid));
                 answered.reject(remote, at, transceiver.is_some_and(Transceiver::is_ending));
                 continue;
@@ -167,8 +167,8 @@ impl Jsep {
                 }
                 None => section.remove_attributes("mid"),
             }
-            text::remove_candidates(section);
-            text::answer_profile(section, offered);
+            rewriting::remove_candidates(section);
+            rewriting::answer_profile(section, offered);
             extensions::answer(section, &remote.sdp, offered);
             // RFC 8285 §6: only if it was offered, and where it was offered.
             if offered.has("extmap-allow-mixed") {
@@ -185,12 +185,12 @@ impl Jsep {
                     section.keep_formats(&kept);
                 }
                 let sends = Direction::of_sdp(section.direction()).sends();
-                text::write_track(section, transceiver, sends);
+                rewriting::write_track(section, transceiver, sends);
             }
         }
         // The answer has a group only if the offer has one.
         let bundle = remote.sdp.bundle().map(|_| bundle);
-        text::write_session(&mut sdp, origin, bundle.as_deref());
+        rewriting::write_session(&mut sdp, origin, bundle.as_deref());
         if !remote.sdp.session().has("extmap-allow-mixed") {
             sdp.session_mut().remove_attributes("extmap-allow-mixed");
         }
@@ -216,7 +216,7 @@ impl Jsep {
         let setup = checked.transport.as_ref().and_then(|transport| transport.setup.as_deref());
         // RFC 4145 §4: an answer without `a=setup` is passive.
         let setup = setup.unwrap_or("passive");
-        let text = text::for_engine(checked, self.remote.as_ref(), setup, |at, section| {
+        let text = rewriting::for_engine(checked, self.remote.as_ref(), setup, |at, section| {
             let offered = offer.and_then(|offer| offer.get(at)).filter(|part| !part.is_rejected);
             let theirs = Direction::of_sdp(section.direction());
             match offered {

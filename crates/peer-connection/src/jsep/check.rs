@@ -8,8 +8,8 @@ use callboard_ice_handshake::handshake::Fingerprint;
 
 use super::checked::{Checked, Extensions, Facts, RemoteTransport, transport_section};
 use super::formats;
+use super::local_description::{Outline, Part};
 use super::names::{is_token, section_name};
-use super::outline::{Outline, Part};
 use crate::error::DescriptionError;
 use crate::sdp::{Sdp, Section};
 
@@ -260,7 +260,7 @@ fn transport_of(sdp: &Sdp, section: &Section) -> Result<RemoteTransport, Descrip
     }
     if fingerprints.is_empty() {
         return Err(unusable.map_or(DescriptionError::NoFingerprint, |(found, reason)| {
-            let found = found.trim().chars().take(LONGEST_TOLD).collect();
+            let found = found.trim().chars().take(LONGEST_QUOTE).collect();
             DescriptionError::UnusableFingerprint { found, reason }
         }));
     }
@@ -285,7 +285,7 @@ const LARGEST: usize = 1 << 20;
 /// Lines for each section: browsers write up to 300, with all their codecs.
 const LINES: usize = 512;
 /// Characters of a peer's word that an error repeats.
-const LONGEST_TOLD: usize = 40;
+const LONGEST_QUOTE: usize = 40;
 /// Most fingerprints: a certificate has one for each hash function.
 const MOST_FINGERPRINTS: usize = 32;
 /// Longest mid, in bytes: the longer form of a header extension carries no more (RFC 8285 §4.3).

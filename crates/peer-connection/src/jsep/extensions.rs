@@ -36,7 +36,7 @@ pub(super) fn extmaps<'a>(sdp: &'a Sdp, section: &'a Section) -> impl Iterator<I
 
 /// Returns the ids in force with this description: ids keep their meaning from the description before, and on one
 /// transport each means the same in every section (RFC 8859 §5.7). The mid extension comes first, since sections cannot
-/// be told apart without it.
+/// be distinguished without it.
 pub(super) fn agreed(remote: &Checked, before: Option<&Checked>) -> Vec<(u8, &'static str)> {
     let mut ids: Vec<(u8, &'static str)> = Vec::new();
     let mut known: Vec<&'static str> = Vec::new();

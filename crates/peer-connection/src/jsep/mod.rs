@@ -8,14 +8,14 @@ mod check;
 mod checked;
 mod extensions;
 mod formats;
+mod local_description;
 mod names;
-mod needed;
+mod negotiation_needed;
 mod offer;
-mod outline;
-mod rejected;
+mod rejected_sections;
+mod rewriting;
 mod round;
 mod settle;
-mod text;
 mod transceiver;
 
 use std::collections::VecDeque;
@@ -25,13 +25,13 @@ pub(crate) use checked::{Checked, Extensions, RemoteTransport};
 #[cfg(test)]
 pub(crate) use extensions::KNOWN as KNOWN_EXTENSIONS;
 pub(crate) use extensions::MID;
+pub(crate) use local_description::Local;
 pub(crate) use names::engine_mid;
 pub(crate) use offer::OfferPlan;
-pub(crate) use outline::Local;
-pub use rejected::{AnsweredSections, RejectedSection, RejectionReason};
+pub use rejected_sections::{AnsweredSections, RejectedSection, RejectionReason};
 pub(crate) use transceiver::{Transceiver, Transceivers};
 
-use outline::Described;
+use local_description::Described;
 
 use crate::error::SetDescriptionError;
 use crate::media::*;

@@ -1,7 +1,7 @@
 //! Offers of this side (RFC 8829 §5.2).
 
-use super::outline::{Described, Part};
-use super::text;
+use super::local_description::{Described, Part};
+use super::rewriting;
 use super::transceiver::Transceivers;
 use super::{Jsep, Local, Settings};
 use crate::error::CreateOfferError;
@@ -103,7 +103,7 @@ impl Jsep {
                 (pending.unwrap_or_default(), self.offered.clone().unwrap_or_default())
             }
             (None, _) => {
-                let sdp = before.map_or_else(|| text::empty(origin), lines);
+                let sdp = before.map_or_else(|| rewriting::empty(origin), lines);
                 (sdp, Offered::default())
             }
         };
@@ -121,7 +121,7 @@ impl Jsep {
             }
         }
         let bundle: Vec<&str> = bundle.iter().map(String::as_str).collect();
-        text::write_session(&mut sdp, origin, Some(&bundle));
+        rewriting::write_session(&mut sdp, origin, Some(&bundle));
         let described = Described::new(sdp, |_| None);
         let offer = SessionDescription { kind: SdpType::Offer, sdp: described.sdp.to_string() };
         self.last_offer = Some(Created { described, offered });
@@ -141,14 +141,14 @@ fn write_section(
     // The engine may have another name for it, and does not know all kinds.
     let mid = was.map_or(section.mid(), |was| was.mid.as_deref()).map(str::to_owned);
     if let Some(rejected) = rejected {
-        *section = text::rejected(rejected, mid.as_deref());
+        *section = rewriting::rejected(rejected, mid.as_deref());
         return;
     }
     if let Some(mid) = &mid {
         section.set_attribute("mid", mid);
     }
-    text::remove_candidates(section);
-    text::offer_profile(section);
+    rewriting::remove_candidates(section);
+    rewriting::offer_profile(section);
     if section.has("setup") {
         section.set_attribute("setup", if settings.offer_active { "active" } else { "actpass" });
     }
@@ -158,10 +158,10 @@ fn write_section(
     });
     let Some(transceiver) = transceiver.filter(|_| section.is_rtp()) else { return };
     if transceiver.is_ending() {
-        *section = text::rejected(section, mid.as_deref());
+        *section = rewriting::rejected(section, mid.as_deref());
         return;
     }
     section.set_direction(transceiver.direction.name());
-    text::prefer(section, &transceiver.preferences);
-    text::write_track(section, transceiver, transceiver.direction.sends());
+    rewriting::prefer(section, &transceiver.preferences);
+    rewriting::write_track(section, transceiver, transceiver.direction.sends());
 }

@@ -1,7 +1,7 @@
 //! Begin and end of a round of offer and answer, for transceivers.
 
 use super::checked::Checked;
-use super::outline::Part;
+use super::local_description::Part;
 use super::{Jsep, JsepEvent, Transceiver, offer};
 use crate::media::*;
 use crate::sdp::{MediaKind, Section};

@@ -17,7 +17,7 @@ pub(crate) struct Transceiver {
     pub(crate) direction: Direction,
     /// Negotiated direction.
     pub(crate) current: Option<Direction>,
-    /// Direction that the application was told.
+    /// Direction that was last reported to the application.
     pub(crate) fired: Direction,
     pub(crate) track: Option<LocalTrack>,
     /// Stream and track ids, as the peer sees them; kept when the track is replaced.
@@ -198,7 +198,7 @@ impl Transceivers {
         Ok(())
     }
 
-    /// Replaces the track by another, or by none (W3C §5.2 replaceTrack). The peer is not told.
+    /// Replaces the track by another, or by none (W3C §5.2 replaceTrack). The peer is not notified.
     pub(crate) fn replace_track(
         &mut self,
         sender: SenderId,

@@ -58,7 +58,7 @@ impl SctpReport {
         self.violation.get().copied()
     }
 
-    /// Notes that the engine has ended the association: by itself, if the peer has not said goodbye.
+    /// Notes that the engine has ended the association: by itself, if the peer has not closed it.
     pub(crate) fn engine_ended(&self) {
         if !self.goodbye.load(Ordering::Relaxed) {
             _ = self.violation.set(SctpViolation::AssociationLost);

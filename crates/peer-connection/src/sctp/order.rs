@@ -3,7 +3,8 @@
 //!
 //! Without interleaving (RFC 8260), the fragments of a message have consecutive TSNs (RFC 9260 §6.9), and a stream's
 //! ordered messages come in the order of their TSNs. So of an honest peer at most one message is incomplete, and
-//! complete messages are read. Whatever deviates counts as stuck, until the window shows that it was read after all.
+//! complete messages are read. What deviates from that counts as stuck, until the window shows that it was read after
+//! all.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -280,7 +281,7 @@ impl Reassembly {
             self.forwarded = None;
             self.skipped = Vec::new();
         }
-        // Everything has been read, whatever the account says.
+        // Everything has been read, also what this account counts as kept.
         if unread == 0 && self.stuck + self.stuck_unordered > 0 {
             (self.stuck, self.stuck_unordered) = (0, 0);
             for stream in self.streams.values_mut() {

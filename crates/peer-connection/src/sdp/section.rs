@@ -310,7 +310,7 @@ impl Section {
     }
 }
 
-/// Returns a line of this side: one line stays one line, whatever its text contains.
+/// Returns a line of this side: one line stays one line, also if its text contains line ends.
 fn one_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\r', '\n']) {
         return Cow::Owned(text.replace(['\r', '\n'], " "));

@@ -35,7 +35,7 @@ impl Session {
         }
     }
 
-    /// Says goodbye to the peer, and ends.
+    /// Sends the peer `close_notify`, and ends.
     pub(crate) fn close(&mut self, now: Instant, reason: CloseReason) {
         if self.is_closed() {
             return;

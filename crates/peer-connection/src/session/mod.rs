@@ -6,7 +6,7 @@ mod handshake;
 mod media;
 mod negotiation;
 #[cfg(any(test, fuzzing))]
-pub(crate) mod pair;
+pub(crate) mod simulated_pair;
 mod states;
 mod statistics;
 
@@ -99,7 +99,7 @@ pub(crate) struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HandshakeProgress {
     Waiting,
-    /// The handshake has begun, and may have been told its path.
+    /// The handshake has begun, and may know its path.
     Started {
         ready: bool,
     },

@@ -15,9 +15,9 @@ impl Actor for Wire {
     type Context = actix::Context<Self>;
 }
 
-impl Handler<MailWaiting> for Wire {
+impl Handler<OutboxReady> for Wire {
     type Result = ();
-    fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {
+    fn handle(&mut self, _: OutboxReady, _: &mut Self::Context) {
         self.0.notify_one();
     }
 }

@@ -204,7 +204,7 @@ impl<P: Peer> Actor for PeerActor<P> {
             return;
         }
         #[cfg(feature = "rpc")]
-        self.context.client.desk().reopen();
+        self.context.client.call_table().reopen();
         #[cfg(feature = "webrtc")]
         if self.again {
             self.find_server(ctx);
@@ -219,7 +219,7 @@ impl<P: Peer> Actor for PeerActor<P> {
     /// Runs also after a panic, when the peer is taken out.
     fn stopped(&mut self, _: &mut Self::Context) {
         #[cfg(feature = "rpc")]
-        self.context.client.desk().close();
+        self.context.client.call_table().close();
         let Some(mut peer) = self.peer.take() else { return self.counters.add(Count::Panicked) };
         if has_panicked() {
             return; // the panic was in none of its callbacks: it is about to be restarted

@@ -4,7 +4,7 @@ use callboard_room_supervisor::Description;
 use serde_json::json;
 
 use super::PeerActor;
-use crate::json::shorten;
+use crate::error_text::shorten;
 use crate::peer::Peer;
 
 /// How a frame of RPC came, and its reply goes.

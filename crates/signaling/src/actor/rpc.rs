@@ -11,7 +11,7 @@ use crate::client_text::RpcText;
 use crate::peer::Peer;
 #[cfg(feature = "webrtc")]
 use crate::rpc::Unread;
-use crate::rpc::{Answer, Desk, Frame, HookContext};
+use crate::rpc::{Answer, CallTable, Frame, HookContext};
 
 impl<P: Peer> PeerActor<P> {
     /// Handles a text on the WebSocket that is, or was meant as, a frame.
@@ -19,8 +19,10 @@ impl<P: Peer> PeerActor<P> {
         let answer = self.reply_by(Path::WebSocket);
         match text {
             RpcText::Frame(frame, bytes) => self.rpc(frame, bytes, &answer),
-            RpcText::Large(frame) => self.context.client.desk().refuse_large(Some(frame), &answer),
-            RpcText::Malformed => Desk::refuse_malformed(&answer),
+            RpcText::Large(frame) => {
+                self.context.client.call_table().refuse_large(Some(frame), &answer)
+            }
+            RpcText::Malformed => CallTable::refuse_malformed(&answer),
         }
     }
 
@@ -34,7 +36,7 @@ impl<P: Peer> PeerActor<P> {
         };
         match read {
             Ok((frame, bytes)) => self.rpc(frame, bytes, &answer),
-            Err(Unread::Malformed) => Desk::refuse_malformed(&answer),
+            Err(Unread::Malformed) => CallTable::refuse_malformed(&answer),
             Err(Unread::SomethingElse) => return false,
         }
         true
@@ -47,7 +49,7 @@ impl<P: Peer> PeerActor<P> {
             room: self.context.room.clone(),
             client: self.context.client.clone(),
         };
-        self.context.client.desk().handle(frame, bytes, context, answer);
+        self.context.client.call_table().handle(frame, bytes, context, answer);
     }
 
     /// Returns a function that replies on this path. A client that is being closed needs no reply.

@@ -9,7 +9,7 @@ use super::PeerActor;
 use super::replies::{LONGEST_DETAIL, Path};
 use crate::control::Control as Said;
 use crate::control_event::{ANSWER, ICE, OFFER, SEND};
-use crate::json::{LONGEST_NAME, shorten};
+use crate::error_text::{LONGEST_NAME, shorten};
 use crate::peer::{ChannelEvent, Peer};
 #[cfg(feature = "rpc")]
 use crate::rpc::Frame;
@@ -43,7 +43,10 @@ impl<P: Peer> PeerActor<P> {
     fn too_large(&self, event: &str, channel: &str, text: &str, path: Path) {
         #[cfg(feature = "rpc")]
         if channel == EVENTS {
-            self.context.client.desk().refuse_large(Frame::read(text).ok(), &self.reply_by(path));
+            self.context
+                .client
+                .call_table()
+                .refuse_large(Frame::read(text).ok(), &self.reply_by(path));
         }
         #[cfg(not(feature = "rpc"))]
         let _ = (text, path);

@@ -32,9 +32,9 @@ use crate::counters::{Count, Counters};
 use crate::options::{PeerOptions, Policy};
 use crate::peer::{InitContext, JoinRequest, Peer, PeerContext, PeerInit};
 use crate::peer_ref::{Client, PeerRef};
-use crate::quota::RoomQuota;
+use crate::room_quota::RoomQuota;
 #[cfg(feature = "rpc")]
-use crate::rpc::Desk;
+use crate::rpc::CallTable;
 #[cfg(feature = "webrtc")]
 use crate::server_peer::Channels;
 use crate::session::Session;
@@ -205,7 +205,7 @@ async fn try_open<P: Peer>(
         address: Some(address),
         outbox: Arc::clone(link.outbox()),
         #[cfg(feature = "rpc")]
-        desk: Desk::new(policy.hooks.clone(), Arc::clone(counters)),
+        call_table: CallTable::new(policy.hooks.clone(), Arc::clone(counters)),
         #[cfg(feature = "webrtc")]
         channels: Channels::default(),
     });

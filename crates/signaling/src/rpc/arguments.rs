@@ -8,7 +8,7 @@ use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
 use serde_json::{Error, Map, Number, Value};
 
-use crate::json::{shorten, unreadable};
+use crate::error_text::{shorten, unreadable};
 
 /// Error: a hook cannot take the arguments of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]

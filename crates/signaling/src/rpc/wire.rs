@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::Failure;
 use super::arguments::InvalidArguments;
+use crate::error_text::{LONGEST_NAME, shorten};
 use crate::fields::{FRAME, Field, Fields, NoObject};
-use crate::json::{LONGEST_NAME, shorten};
 
 /// A frame that a client has sent.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use callboard_peer_connection::messages::SendData;
 use callboard_peer_connection::{DataChannelId, DataChannelMessage, PeerConnectionHandle};
 use callboard_supervision::CallError;
 
-use super::limits::Lasting;
+use super::usage::LastingUsage;
 
 /// Label of the data channel that carries RPC.
 pub const EVENTS: &str = "events";
@@ -45,7 +45,7 @@ struct Open {
     by_label: BTreeMap<String, DataChannelId>,
     labels: BTreeMap<DataChannelId, String>,
     /// Shared with the client's server peers, one after another.
-    spent: Lasting,
+    spent: LastingUsage,
 }
 
 impl Channels {
@@ -65,7 +65,7 @@ impl Channels {
     }
 
     /// Returns the usage that lasts as long as the client's peer.
-    pub(super) fn spent(&self) -> Lasting {
+    pub(super) fn spent(&self) -> LastingUsage {
         self.with(|open| open.spent.clone())
     }
 

@@ -9,7 +9,7 @@
 
 mod actor;
 mod channels;
-mod limits;
+mod usage;
 mod webrtc;
 
 use std::time::Duration;

@@ -128,7 +128,7 @@ impl Player {
             }
             child.options.insert(name.clone(), value.as_str().into());
         }
-        play::child(&self.stage, id, &child)
+        play::child(&self.shared, id, &child)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::compare;
 use crate::format::{self, Child, Options, Refused, Scenario, class};
-use crate::probe::{Leave, Stage};
+use crate::probe::{Leave, SharedState};
 use crate::script::{Line, Step};
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(crate) struct Player {
     /// Supervisor above the scenario's own, so that the start of that one can be observed.
     pub(crate) top: SupervisorRef,
     events: broadcast::Receiver<Event>,
-    pub(crate) stage: Stage,
+    pub(crate) shared: SharedState,
     /// Child templates of dynamic supervisors, by the supervisors' ids.
     pub(crate) templates: HashMap<String, Child>,
     log: Vec<String>,
@@ -79,15 +79,15 @@ impl Player {
             .start()
             .await
             .expect("nothing to go wrong");
-        let stage = Stage::default();
+        let shared = SharedState::default();
         for (id, outcomes) in &scenario.plan {
-            stage.props().plans.insert(id.clone(), outcomes.iter().cloned().collect());
+            shared.state().plans.insert(id.clone(), outcomes.iter().cloned().collect());
         }
         let mut templates = HashMap::new();
         remember_templates(ROOT, &scenario.sup, &scenario.children, &mut templates);
         let events = top.events();
         let (log, notes, names, starts, instances) = Default::default();
-        Self { top, events, stage, templates, log, notes, names, starts, instances }
+        Self { top, events, shared, templates, log, notes, names, starts, instances }
     }
 
     async fn play(mut self, scenario: &Scenario) -> Result<(Vec<String>, Vec<&'static str>), Stop> {
@@ -129,7 +129,7 @@ impl Player {
             ));
         }
         let refused = said.starts_with("-- supervisor start = error");
-        let root = match supervisor(&self.stage, ROOT, &scenario.sup, &scenario.children) {
+        let root = match supervisor(&self.shared, ROOT, &scenario.sup, &scenario.children) {
             Ok(root) => root.restart(Restart::Temporary),
             Err(Refused::Class(class)) => {
                 self.log.push(format!("-- supervisor start = error {class}"));
@@ -160,7 +160,7 @@ impl Player {
         let from = Instant::now();
         match &line.step {
             Step::Plan(id, outcomes) => {
-                self.stage.props().plans.insert(id.clone(), outcomes.iter().cloned().collect());
+                self.shared.state().plans.insert(id.clone(), outcomes.iter().cloned().collect());
             }
             Step::Wait(time) => tokio::time::sleep(*time).await,
             Step::Stop(reason) => {
@@ -226,7 +226,7 @@ impl Player {
 
     /// Lets a child end by itself: a probe is told to, a supervisor gets a fault injected.
     fn end(&self, within: &[String], id: &str, reason: ExitReason, after: Duration) {
-        let probe = self.stage.props().addrs.get(id).cloned().filter(Addr::connected);
+        let probe = self.shared.state().addrs.get(id).cloned().filter(Addr::connected);
         match (probe, &reason) {
             (
                 Some(probe),
@@ -279,7 +279,7 @@ impl Player {
 
     fn write(&mut self, event: Event) {
         let (id, root) = (event.path.name().to_owned(), event.path.name() == ROOT);
-        let probe = self.stage.props().ids.contains(&id);
+        let probe = self.shared.state().ids.contains(&id);
         let line = match event.what {
             Lifecycle::Started if root => return,
             // OTP has no watchdog, and a busy machine may wake ours. Nor does it say when it drops a child spec.
@@ -327,33 +327,33 @@ pub(crate) fn stop(refused: Refused, by_otp: bool) -> Stop {
 }
 
 pub(crate) fn supervisor(
-    stage: &Stage,
+    shared: &SharedState,
     id: &str,
     sup: &Options,
     children: &[Child],
 ) -> Result<ChildSpec, Refused> {
     let (flags, dynamic) = format::flags(sup)?;
     // Refuse wrong words once, before the start.
-    children.iter().try_for_each(|one| child(stage, &one.id, one).map(|_| ()))?;
-    let (stage, children) = (stage.clone(), if dynamic { Vec::new() } else { children.to_vec() });
+    children.iter().try_for_each(|one| child(shared, &one.id, one).map(|_| ()))?;
+    let (shared, children) = (shared.clone(), if dynamic { Vec::new() } else { children.to_vec() });
     let name = id.to_owned();
     Ok(ChildSpec::try_supervisor(id, move |_| {
-        stage.begin(&name)?;
+        shared.begin(&name)?;
         let spec =
             if dynamic { SupervisorSpec::dynamic(flags) } else { SupervisorSpec::new(flags) };
-        let children = children.iter().filter_map(|one| child(&stage, &one.id, one).ok());
+        let children = children.iter().filter_map(|one| child(&shared, &one.id, one).ok());
         Ok(children.fold(spec, SupervisorSpec::child))
     }))
 }
 
 /// Returns the spec of a child as described, under this id.
-pub(crate) fn child(stage: &Stage, id: &str, child: &Child) -> Result<ChildSpec, Refused> {
+pub(crate) fn child(shared: &SharedState, id: &str, child: &Child) -> Result<ChildSpec, Refused> {
     let spec = match &child.supervisor {
         Some(_) if child.options.contains_key("on_stop") => {
             return Err(Refused::NotUnderstood(format!("on_stop of the supervisor `{id}`")));
         }
-        Some(flags) => supervisor(stage, id, flags, &child.kids)?,
-        None => stage.spec(id, format::on_stop(&child.options)?),
+        Some(flags) => supervisor(shared, id, flags, &child.kids)?,
+        None => shared.spec(id, format::on_stop(&child.options)?),
     };
     format::with_options(spec, &child.options)
 }

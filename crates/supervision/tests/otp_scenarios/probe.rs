@@ -11,10 +11,10 @@ use crate::format::{OnStop, Outcome};
 
 /// State that the player and the probes share.
 #[derive(Clone, Default)]
-pub(crate) struct Stage(Arc<Mutex<Props>>);
+pub(crate) struct SharedState(Arc<Mutex<State>>);
 
 #[derive(Default)]
-pub(crate) struct Props {
+pub(crate) struct State {
     /// Outcomes of the next starts of each child; without one, the start is an ordinary one.
     pub(crate) plans: HashMap<String, VecDeque<Outcome>>,
     pub(crate) addrs: HashMap<String, Addr<Probe>>,
@@ -22,14 +22,14 @@ pub(crate) struct Props {
     pub(crate) ids: HashSet<String>,
 }
 
-impl Stage {
-    pub(crate) fn props(&self) -> MutexGuard<'_, Props> {
-        self.0.lock().expect("no panic while the props are held")
+impl SharedState {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic while the state is locked")
     }
 
     /// Takes the outcome of the next start of this child from its plan.
     fn next(&self, id: &str) -> Outcome {
-        let planned = self.props().plans.get_mut(id).and_then(VecDeque::pop_front);
+        let planned = self.state().plans.get_mut(id).and_then(VecDeque::pop_front);
         planned.unwrap_or(Outcome::Ok)
     }
 
@@ -49,13 +49,13 @@ impl Stage {
 
     /// Returns the spec of a child that follows its plan.
     pub(crate) fn spec(&self, id: &str, on_stop: OnStop) -> ChildSpec {
-        self.props().ids.insert(id.to_owned());
-        let (stage, name) = (self.clone(), id.to_owned());
+        self.state().ids.insert(id.to_owned());
+        let (shared, name) = (self.clone(), id.to_owned());
         ChildSpec::try_new(id, move || {
-            let outcome = stage.next(&name);
+            let outcome = shared.next(&name);
             let probe = Probe {
                 id: name.clone(),
-                stage: stage.clone(),
+                shared: shared.clone(),
                 outcome: outcome.clone(),
                 on_stop: on_stop.clone(),
                 leaving: false,
@@ -77,7 +77,7 @@ impl Stage {
 
 pub(crate) struct Probe {
     id: String,
-    stage: Stage,
+    shared: SharedState,
     outcome: Outcome,
     on_stop: OnStop,
     leaving: bool,
@@ -104,7 +104,7 @@ impl Actor for Probe {
             Outcome::Info => defer_start().ready_with("extra"),
             _ => {}
         }
-        self.stage.props().addrs.insert(self.id.clone(), ctx.address());
+        self.shared.state().addrs.insert(self.id.clone(), ctx.address());
     }
 
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {

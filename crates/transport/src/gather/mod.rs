@@ -4,21 +4,21 @@
 //! everything that a component sends and receives goes through it, by the [mux](crate::mux) or by a TURN server.
 
 mod credentials;
-mod driver;
-mod frames;
 mod gatherer;
+mod ice_server;
 mod options;
 mod output;
 mod relay;
-mod remote;
-mod server;
-mod stream;
+mod remote_address;
+mod server_connection;
 mod stun;
+mod transport;
+mod turn_framing;
 
 pub use credentials::{TurnCredentials, ephemeral_turn_credentials};
-pub use driver::{Transport, TransportEvent, TransportEvents, TransportOptions};
 pub use gatherer::Gatherer;
+pub use ice_server::{IceServer, IceServerError, IceUrl, Scheme, ServerTransport};
 pub use options::{GathererOptions, IceTransportPolicy};
 pub use output::{CandidateError, GathererOutput, LocalCandidate, RelayId, RelayTransport};
-pub use remote::{CheckRemoteError, check_remote};
-pub use server::{IceServer, IceServerError, IceUrl, Scheme, ServerTransport};
+pub use remote_address::{CheckRemoteError, check_remote};
+pub use transport::{Transport, TransportEvent, TransportEvents, TransportOptions};

@@ -15,8 +15,8 @@ use turn_client_proto::tcp::TurnClientTcp;
 use turn_client_proto::types::{AddressFamily, TurnCredentials};
 use turn_client_proto::udp::TurnClientUdp;
 
-use super::frames::{Frames, NotTurn, pad};
 use super::stun::time_since;
+use super::turn_framing::{Frames, NotTurn, pad};
 
 /// One allocation: requested when the connection to its server is open, refreshed for as long as it is wanted.
 pub(super) struct Relay {

@@ -54,8 +54,8 @@ impl Default for RouteOptions {
     }
 }
 
-/// Data to send, with its destination and the local address that it leaves from. The contents are whatever can be read
-/// as bytes: owned where they wait, borrowed where they are sent.
+/// Data to send, with its destination and the local address that it leaves from. The contents are anything that can be
+/// read as bytes: owned where they wait, borrowed where they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit<C> {
     /// Local address: one of the [advertised addresses](MuxHandle::host_addresses).
@@ -433,7 +433,7 @@ impl Route {
     }
 
     /// Sends several datagrams as [`send`](Self::send) does, in one call where the system can: the contents are split
-    /// into datagrams of `segment_size` bytes, of which the last may be shorter.
+    /// into datagrams of `segment_size` bytes; the last may be shorter.
     pub fn send_segments(&self, transmit: Transmit<&[u8]>, segment_size: usize) -> SendOutcome {
         for datagram in transmit.contents.chunks(segment_size.max(1)) {
             if let Some(Stun { class: StunClass::Request, transaction, .. }) = Stun::parse(datagram)

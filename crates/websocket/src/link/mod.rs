@@ -146,7 +146,7 @@ impl SocketLink {
         tokens: Arc<ResumeTokens>,
         counters: Arc<SocketCounters>,
     ) -> (Arc<Self>, SocketNumber) {
-        let NewSocket { mail, control, tcp } = socket;
+        let NewSocket { outbox_ready, control, tcp } = socket;
         let LinkOptions { address, outbox, resume_grace, close_grace, max_frame, requested } =
             options;
         let (limits, texts) = (outbox, Box::new(texts));
@@ -159,7 +159,7 @@ impl SocketLink {
                     this.outbox_closed(close);
                 }
             });
-            number = outbox.attach(mail, None);
+            number = outbox.attach(outbox_ready, None);
             let shared = Shared {
                 link: LinkState::new(number, resume_grace),
                 owner: None,
@@ -267,7 +267,7 @@ impl SocketLink {
         let effects = shared.link.resume(token);
         self.apply(&mut shared, effects);
         let resumed = self.texts.resumed(&self.renew(&mut shared));
-        let number = self.outbox.attach(socket.mail, Some(resumed));
+        let number = self.outbox.attach(socket.outbox_ready, Some(resumed));
         shared.socket = Some(Handles { control: socket.control, tcp: socket.tcp });
         let effects = shared.link.attached(number);
         self.apply(&mut shared, effects);

@@ -1,5 +1,5 @@
 use super::*;
-use callboard_outbox::MailWaiting;
+use callboard_outbox::OutboxReady;
 
 use crate::tcp_connection::TcpConnection;
 
@@ -10,9 +10,9 @@ impl Actor for Socket {
     type Context = Context<Self>;
 }
 
-impl Handler<MailWaiting> for Socket {
+impl Handler<OutboxReady> for Socket {
     type Result = ();
-    fn handle(&mut self, _: MailWaiting, _: &mut Self::Context) {}
+    fn handle(&mut self, _: OutboxReady, _: &mut Self::Context) {}
 }
 
 impl Handler<ToSocket> for Socket {
@@ -22,8 +22,8 @@ impl Handler<ToSocket> for Socket {
 
 fn new_socket() -> NewSocket {
     let socket = Socket.start();
-    let (mail, control) = (socket.clone().recipient(), socket.recipient());
-    NewSocket { mail, control, tcp: TcpConnection::new(None) }
+    let (outbox_ready, control) = (socket.clone().recipient(), socket.recipient());
+    NewSocket { outbox_ready, control, tcp: TcpConnection::new(None) }
 }
 
 fn link(tokens: &Arc<ResumeTokens>) -> (Arc<SocketLink>, SocketNumber, TokenDigest) {

@@ -22,7 +22,7 @@ use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytestring::ByteString;
-use callboard_outbox::{CloseFrame, Deliver, MailWaiting, SocketNumber};
+use callboard_outbox::{CloseFrame, Deliver, OutboxReady, SocketNumber};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
@@ -47,7 +47,7 @@ pub struct Upgrade<'a> {
 
 /// A WebSocket that is about to open.
 pub struct OpenedSocket {
-    mail: Recipient<MailWaiting>,
+    outbox_ready: Recipient<OutboxReady>,
     control: Recipient<ToSocket>,
     response: HttpResponse,
     state: Rc<SocketState>,
@@ -95,7 +95,7 @@ impl Upgrade<'_> {
         });
         let address = made.get().expect("the factory is called at once");
         Ok(OpenedSocket {
-            mail: address.clone().recipient(),
+            outbox_ready: address.clone().recipient(),
             control: address.clone().recipient(),
             response: response.streaming(body),
             state,
@@ -108,8 +108,8 @@ impl Upgrade<'_> {
 impl OpenedSocket {
     /// Returns what a link needs to attach it.
     pub fn socket(&self) -> NewSocket {
-        let (mail, control) = (self.mail.clone(), self.control.clone());
-        NewSocket { mail, control, tcp: Arc::clone(&self.tcp) }
+        let (outbox_ready, control) = (self.outbox_ready.clone(), self.control.clone());
+        NewSocket { outbox_ready, control, tcp: Arc::clone(&self.tcp) }
     }
 
     /// Marks the client as admitted, because it comes back: the limits before [`ToSocket::Flow`] do not apply.
@@ -325,10 +325,10 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
     fn finished(&mut self, _: &mut Ctx) {}
 }
 
-impl Handler<MailWaiting> for Socket {
+impl Handler<OutboxReady> for Socket {
     type Result = ();
 
-    fn handle(&mut self, _: MailWaiting, ctx: &mut Ctx) {
+    fn handle(&mut self, _: OutboxReady, ctx: &mut Ctx) {
         self.send(ctx);
     }
 }

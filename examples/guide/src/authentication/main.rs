@@ -5,7 +5,7 @@ use actix_web::cookie::{Cookie, SameSite};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use callboard::prelude::*;
-use callboard::signaling::{OwnPages, client_script};
+use callboard::signaling::{RouteGuard, client_script};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -94,7 +94,7 @@ async fn main() -> std::io::Result<()> {
     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).into()];
     let rooms = Rooms::builder().open_at_start(lobby).build();
     let options = PeerOptions::<Guest>::new(sessions.clone(), rooms.clone()).auth_first(true);
-    let (signaling, own_pages) = (Signaling::new(options), OwnPages::new());
+    let (signaling, own_pages) = (Signaling::new(options), RouteGuard::new());
     let app = move || {
         App::new()
             .app_data(web::Data::new(sessions.clone()))

@@ -65,7 +65,7 @@ impl Client {
         Some(echoes.max(others))
     }
 
-    /// Cuts its WebSocket without a goodbye.
+    /// Cuts its WebSocket without a close frame.
     pub(crate) fn unplug(&self) {
         if let Some(handle) = &self.shared.seen().handle {
             handle.cut();

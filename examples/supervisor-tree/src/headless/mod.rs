@@ -203,7 +203,7 @@ impl From<Option<Duration>> for Time {
 }
 
 const ROOMS: [&str; 2] = ["north", "south"];
-/// Longest time until all clients hear each other, also in a debug build.
+/// Longest time until messages flow between all clients, also in a debug build.
 const WARM_UP: Duration = Duration::from_secs(20);
 /// Longest recovery time.
 const LONGEST: Duration = Duration::from_secs(10);

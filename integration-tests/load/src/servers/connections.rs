@@ -38,8 +38,8 @@ pub(super) struct Host {
     configuration: Configuration,
     data: Api,
     media: Api,
-    /// One stage for each media thread.
-    stages: Vec<Addr<Stage>>,
+    /// One forwarder for each media thread.
+    forwarders: Vec<Addr<Forwarder>>,
     next: AtomicUsize,
     _tree: SupervisorRef,
 }
@@ -55,18 +55,18 @@ impl Host {
         let mut tree = SupervisorSpec::new(Flags::one_for_one());
         for thread in 0..connections.media_threads() {
             let tell = tell.clone();
-            let stage = ChildSpec::new(format!("stage {thread}"), move || Stage {
+            let forwarder = ChildSpec::new(format!("forwarder {thread}"), move || Forwarder {
                 tell: Some(tell.clone()),
-                ..Stage::default()
+                ..Forwarder::default()
             });
             let near = connections.placement(thread).filter(|_| owners == Owners::Near);
-            tree = tree.child(stage.placement(near.unwrap_or_default()));
+            tree = tree.child(forwarder.placement(near.unwrap_or_default()));
         }
         let tree = tree.start().await.map_err(io::Error::other)?;
         // They start in order.
-        let mut stages = Vec::new();
+        let mut forwarders = Vec::new();
         for _ in 0..connections.media_threads() {
-            stages.extend(told.recv().await);
+            forwarders.extend(told.recv().await);
         }
         let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
         let rtp = ApiSettings { media_mode: MediaMode::Rtp, ..settings.clone() };
@@ -82,7 +82,7 @@ impl Host {
             },
             data: api(settings),
             media: api(rtp),
-            stages,
+            forwarders,
             next: AtomicUsize::new(0),
             _tree: tree,
         })
@@ -99,24 +99,24 @@ impl Host {
     async fn answer(&self, role: Role, sdp: String) -> Result<String, Box<dyn std::error::Error>> {
         // Connections that forward to each other are on one thread.
         let thread = match role {
-            Role::Echo => self.next.fetch_add(1, Ordering::Relaxed) % self.stages.len(),
+            Role::Echo => self.next.fetch_add(1, Ordering::Relaxed) % self.forwarders.len(),
             Role::Publish | Role::Subscribe => 0,
         };
-        let stage = &self.stages[thread];
+        let forwarder = &self.forwarders[thread];
         let (gathered, all_gathered) = oneshot::channel();
         let echo = match role {
-            Role::Echo => Some(stage.send(NewEcho).await?),
+            Role::Echo => Some(forwarder.send(NewEcho).await?),
             Role::Publish | Role::Subscribe => None,
         };
         let (api, owner) = match &echo {
             Some(echo) => (&self.data, echo.clone().recipient()),
-            None => (&self.media, stage.clone().recipient()),
+            None => (&self.media, forwarder.clone().recipient()),
         };
         let configuration = self.configuration.clone();
         let connection = self.connections.open_on(thread, api, configuration, owner).await?;
         match echo {
             Some(echo) => echo.send(Begin(connection.clone(), gathered)).await?,
-            None => stage.send(Begin(connection.clone(), gathered)).await?,
+            None => forwarder.send(Begin(connection.clone(), gathered)).await?,
         }
         let answered = async {
             let offer = SessionDescription { kind: SdpType::Offer, sdp };
@@ -125,7 +125,7 @@ impl Host {
             if role == Role::Subscribe {
                 for transceiver in connection.send(GetTransceivers).await? {
                     let codec = RtpCodecCapability::new(transceiver.kind.name());
-                    let track = LocalTrack::new(codec, transceiver.id.to_string(), "stage");
+                    let track = LocalTrack::new(codec, transceiver.id.to_string(), "media");
                     senders.push(connection.send(AddTrack(track)).await??);
                 }
             }
@@ -136,7 +136,7 @@ impl Host {
                 let payload_type = codecs.first().and_then(|one| one.codecs.first());
                 let payload_type = payload_type.ok_or("no codec in common")?.0;
                 let connection = connection.clone();
-                stage.send(Enter { connection, senders, payload_type }).await?;
+                forwarder.send(Enter { connection, senders, payload_type }).await?;
             }
             Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?.sdp)
         };
@@ -166,7 +166,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig, host: web::Data<Host>) {
 
 /// Actor that owns the connections that forward to each other, and starts other owners on its thread.
 #[derive(Default)]
-struct Stage {
+struct Forwarder {
     tell: Option<tokio::sync::mpsc::UnboundedSender<Addr<Self>>>,
     gathering: HashMap<PeerConnectionId, oneshot::Sender<()>>,
     /// In the order in which they came: the senders of the subscribers are in the same order.
@@ -191,7 +191,7 @@ struct Enter {
     payload_type: u8,
 }
 
-impl Actor for Stage {
+impl Actor for Forwarder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -201,7 +201,7 @@ impl Actor for Stage {
     }
 }
 
-impl Handler<NewEcho> for Stage {
+impl Handler<NewEcho> for Forwarder {
     type Result = MessageResult<NewEcho>;
 
     fn handle(&mut self, _: NewEcho, _: &mut Self::Context) -> Self::Result {
@@ -209,7 +209,7 @@ impl Handler<NewEcho> for Stage {
     }
 }
 
-impl Handler<Begin> for Stage {
+impl Handler<Begin> for Forwarder {
     type Result = ();
 
     fn handle(&mut self, Begin(connection, gathered): Begin, _: &mut Self::Context) {
@@ -217,7 +217,7 @@ impl Handler<Begin> for Stage {
     }
 }
 
-impl Handler<Enter> for Stage {
+impl Handler<Enter> for Forwarder {
     type Result = ();
 
     fn handle(&mut self, entering: Enter, _: &mut Self::Context) {
@@ -230,7 +230,7 @@ impl Handler<Enter> for Stage {
     }
 }
 
-impl Handler<PeerConnectionEvent> for Stage {
+impl Handler<PeerConnectionEvent> for Forwarder {
     type Result = ();
 
     fn handle(&mut self, event: PeerConnectionEvent, _: &mut Self::Context) {

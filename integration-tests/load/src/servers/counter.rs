@@ -41,7 +41,7 @@ pub(super) fn serve(supervised: bool) -> io::Result<()> {
         let answer = async {
             loop {
                 let (tcp, _) = listener.accept().await?;
-                obey(tcp, &counter).await?;
+                execute(tcp, &counter).await?;
             }
         };
         tokio::select! {
@@ -52,7 +52,7 @@ pub(super) fn serve(supervised: bool) -> io::Result<()> {
 }
 
 /// Reads lines such as `send 1000`, and answers each with the count when it is done.
-async fn obey(tcp: TcpStream, counter: &Addr<Counter>) -> io::Result<()> {
+async fn execute(tcp: TcpStream, counter: &Addr<Counter>) -> io::Result<()> {
     let mut tcp = BufReader::new(tcp);
     let mut line = String::new();
     while tcp.read_line(&mut line).await? > 0 {

@@ -16,14 +16,14 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 async fn main() -> peer::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [] => obey().await,
+        [] => execute().await,
         [serve, ip] if serve == "serve" => serve::serve(ip.parse()?).await?,
         _ => return Err("webrtc-rs-peer [serve ADDRESS]".into()),
     }
     Ok(())
 }
 
-async fn obey() {
+async fn execute() {
     let peer = Arc::new(peer::Peer::default());
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -32,7 +32,7 @@ async fn obey() {
         // What waits must not keep others waiting.
         let obeying = tokio::spawn(async move {
             let id = command["id"].clone();
-            match peer.obey(&command).await {
+            match peer.execute(&command).await {
                 Ok(value) => tell(json!({ "id": id, "ok": value })),
                 Err(error) => tell(json!({ "id": id, "error": error.to_string() })),
             }

@@ -62,7 +62,7 @@ struct Tally {
 }
 
 impl Peer {
-    pub(crate) async fn obey(&self, command: &Value) -> Result<Value> {
+    pub(crate) async fn execute(&self, command: &Value) -> Result<Value> {
         let text = |name: &str| command[name].as_str().unwrap_or_default().to_owned();
         if command["do"] == "new" {
             let old = self.now.lock().unwrap().take();

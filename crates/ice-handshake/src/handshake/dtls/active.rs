@@ -109,7 +109,7 @@ impl Active {
         self.generations.iter().filter_map(Generation::poll_timeout).chain(self.afresh).min()
     }
 
-    /// Tells the peer that the handshake has failed, as far as that can be told in the clear.
+    /// Sends the peer an alert that the handshake has failed, if one can be sent in the clear.
     pub(crate) fn give_up(&mut self) -> Vec<Bytes> {
         if self.generations.is_empty() {
             return Vec::new();

@@ -91,7 +91,7 @@ pub(super) fn hello_retry_request(cookie: &[u8; 32]) -> Bytes {
     as_datagram(SERVER_HELLO, 0, &body)
 }
 
-/// Hashes of first hellos: those of one second, at a thousand a second, and more that are put together from pieces.
+/// Hashes of first hellos: those of one second, at a thousand a second, and more that are put together from fragments.
 const KNOWN: usize = 2_048;
 /// Bytes of first hellos that are kept whole.
 const BODIES: usize = 32 << 10;

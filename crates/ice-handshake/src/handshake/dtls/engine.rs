@@ -11,11 +11,11 @@ use dimpl::Output;
 use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, ProtocolVersion};
 
 use super::super::{Certificate, Role};
-use super::pace::Pace;
+use super::engine_clock::EngineClock;
 use super::provider::{self, CryptoContext, Shared};
 use super::records::{Numbers, protected};
 use super::srtp::{SrtpProfile, Substitution};
-use super::{Version, opened};
+use super::{Version, decryption_watch};
 use crate::Label;
 
 /// DTLS engine, created by a [`Dtls`](super::Dtls) handshake. Once the handshake is complete, a peer connection drives
@@ -27,7 +27,7 @@ pub struct Engine {
     buffer: Vec<u8>,
     /// Payloads that came right after the peer's last flight, for the next driver of the engine.
     unread: VecDeque<Bytes>,
-    pace: Pace,
+    clock: EngineClock,
     /// Whether it has opened a record of DTLS 1.3.
     opened: bool,
     /// Record numbers of a passive side of DTLS 1.2, whose last flight begins in the clear and may have to be repeated.
@@ -137,7 +137,7 @@ impl Engine {
             context,
             buffer: vec![0; BUFFER],
             unread: VecDeque::new(),
-            pace: Pace::new(born),
+            clock: EngineClock::new(born),
             opened: false,
             numbers: None,
         })
@@ -152,7 +152,7 @@ impl Engine {
         let datagram = &*self.admissible(datagram);
         let rewritten =
             self.context.substitution.as_ref().and_then(|rewrite| rewrite.to_engine(datagram));
-        let (dtls, now) = (&mut self.dtls, self.pace.pass(now));
+        let (dtls, now) = (&mut self.dtls, self.clock.pass(now));
         let mut hear = || {
             provider::within(&self.context, || {
                 dtls.handle_timeout(now)?;
@@ -162,16 +162,16 @@ impl Engine {
         if self.opened {
             return hear();
         }
-        let (result, opened) = opened::watch(hear);
+        let (result, opened) = decryption_watch::watch(hear);
         self.opened = opened;
         result
     }
 
-    /// Returns the part of a datagram that the engine may hear. When an engine of DTLS 1.3 is connected, its peer has
-    /// all keys and says nothing new in the clear; but each hello and each Finished in the clear would make the engine
-    /// repeat its last flight: for any sender, and at the cost of its repetitions.
+    /// Returns the part of a datagram that the engine may receive. When an engine of DTLS 1.3 is connected, its peer
+    /// has all keys and says nothing new in the clear; but each hello and each Finished in the clear would make the
+    /// engine repeat its last flight: for any sender, and at the cost of its repetitions.
     fn admissible<'a>(&self, datagram: &'a [u8]) -> Cow<'a, [u8]> {
-        if self.pace.is_connected() && self.version() == Version::Dtls13 {
+        if self.clock.is_connected() && self.version() == Version::Dtls13 {
             return protected(datagram);
         }
         Cow::Borrowed(datagram)
@@ -183,14 +183,14 @@ impl Engine {
     }
 
     pub(crate) fn handle_time(&mut self, now: Instant) -> Result<(), dimpl::Error> {
-        let (dtls, now) = (&mut self.dtls, self.pace.pass(now));
+        let (dtls, now) = (&mut self.dtls, self.clock.pass(now));
         provider::within(&self.context, || dtls.handle_timeout(now))
     }
 
     /// Takes all output of the engine, with packets as they go to the wire.
     pub(crate) fn drain(&mut self) -> Drained {
         let mut drained = Drained::default();
-        let Self { dtls, context, buffer, pace, .. } = self;
+        let Self { dtls, context, buffer, clock, .. } = self;
         provider::within(context, || {
             loop {
                 match dtls.poll_output(buffer) {
@@ -208,11 +208,11 @@ impl Engine {
                     }
                     Output::BufferTooSmall { .. } => break,
                     Output::Timeout(at) => {
-                        drained.timeout = Some(pace.wait(at));
+                        drained.timeout = Some(clock.wait(at));
                         break;
                     }
                     Output::Connected => {
-                        pace.connected();
+                        clock.connected();
                         drained.connected = true;
                     }
                     Output::PeerCert(certificate) => {
@@ -278,11 +278,11 @@ impl Engine {
         let (length, is_packet) = match self.dtls.poll_output(buffer) {
             DtlsOutput::Packet(packet) => (packet.len(), true),
             DtlsOutput::ApplicationData(data) => (data.len(), false),
-            DtlsOutput::Timeout(at) => return DtlsOutput::Timeout(self.pace.wait(at)),
+            DtlsOutput::Timeout(at) => return DtlsOutput::Timeout(self.clock.wait(at)),
             DtlsOutput::BufferTooSmall { needed } => return DtlsOutput::BufferTooSmall { needed },
             DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
             // The other outputs belong to the handshake, which is over.
-            _ => return DtlsOutput::Timeout(self.pace.now()),
+            _ => return DtlsOutput::Timeout(self.clock.now()),
         };
         if !is_packet {
             return DtlsOutput::ApplicationData(&buffer[..length]);
@@ -317,13 +317,13 @@ impl DtlsInstance for Engine {
             return self.poll_numbered(buffer);
         }
         match self.dtls.poll_output(buffer) {
-            DtlsOutput::Timeout(at) => DtlsOutput::Timeout(self.pace.wait(at)),
+            DtlsOutput::Timeout(at) => DtlsOutput::Timeout(self.clock.wait(at)),
             output => output,
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        let now = self.pace.pass(now);
+        let now = self.clock.pass(now);
         self.dtls.handle_timeout(now)
     }
 

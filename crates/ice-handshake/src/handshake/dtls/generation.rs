@@ -36,7 +36,7 @@ pub(super) struct Generation {
     /// Requests for another ClientHello, until one is heeded; below it, that one.
     requests: Requests,
     heeded: Option<Bytes>,
-    /// Engine that has heard nothing but the heeded request, and repeats its hello.
+    /// Engine that has received nothing but the request that was followed, and repeats its hello.
     speaker: Option<Box<Attempt>>,
     flight: ServerFlight,
     trials: TrialRecords,
@@ -144,8 +144,8 @@ impl Generation {
         self.adopted.is_some() || self.answered
     }
 
-    /// Stops sending, to make room for another hello: a server that hears both would be confused. Answers of the server
-    /// to this hello are still accepted.
+    /// Stops sending, to make room for another hello: a server that receives both would be confused. Answers of the
+    /// server to this hello are still accepted.
     pub(super) fn be_silent(&mut self) {
         self.silent = true;
     }

@@ -4,14 +4,14 @@ mod active;
 mod attempt;
 mod client_flight;
 mod cookies;
+mod decryption_watch;
 mod engine;
+mod engine_clock;
 mod generation;
 mod hello;
-mod opened;
-mod pace;
 mod passive;
-mod pieces;
 mod provider;
+mod reassembly;
 mod records;
 mod requests;
 mod rivals;
@@ -262,8 +262,8 @@ enum Side {
     Passive(Box<Passive>),
 }
 
-/// Predicate on whether a certificate may be the peer's: it has one of the fingerprints that were told, or none was
-/// told yet.
+/// Predicate on whether a certificate may be the peer's: it has one of the fingerprints that were signaled, or none
+/// was signaled yet.
 type CertificateCheck<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 /// Rules for accepting a peer's certificate.
@@ -438,8 +438,8 @@ impl Handshake for DtlsHandshake {
         }
     }
 
-    /// Tells the peer that the handshake ends: encrypted if it is complete and is given up before it is a session, else
-    /// in the clear.
+    /// Sends the peer an alert that the handshake ends: encrypted if it is complete and is given up before it is a
+    /// session, else in the clear.
     fn close(&mut self) -> Vec<Bytes> {
         let Some(completed) = &mut self.completed else {
             return match &mut self.side {

@@ -17,10 +17,10 @@ use super::attempt::{Attempt, Progress};
 use super::client_flight::ClientFlight;
 use super::cookies::{Cookies, hello_retry_request, hello_verify_request};
 use super::engine::{EngineSpec, EngineVersion, Identity};
+use super::engine_clock::LONGEST_PAUSE;
 use super::hello::Hello;
-use super::pace::LONGEST_PAUSE;
-use super::pieces::{IN_A_DATAGRAM, Pieces, Whole};
 use super::provider::Shared;
+use super::reassembly::{PER_DATAGRAM, Reassembled, Reassembly};
 use super::records::{
     CHANGE_CIPHER_SPEC, CLIENT_HELLO, HANDSHAKE_FAILURE, Message, Numbers, Record, as_datagram,
     carry_answer, only_fitting, records,
@@ -36,12 +36,12 @@ pub(crate) struct Passive {
     profiles: Vec<SrtpProfile>,
     cookie: [u8; 32],
     cookies: Cookies,
-    pieces: Pieces,
+    fragments: Reassembly,
     /// Last request for the cookie, until a client shows it.
     asked: Option<RepeatedRequest>,
     /// Whether a hello has come that has what DTLS 1.3 needs.
     shares_seen: bool,
-    /// Second hello in pieces; some may be a forger's.
+    /// Second hello in fragments; some may be a forger's.
     doubtful: Option<UnprovenHello>,
     /// Clients that have shown the cookie (or need not), the latest last.
     clients: Vec<Client>,
@@ -97,7 +97,7 @@ impl Passive {
             profiles,
             cookie: random_bytes(),
             cookies: Cookies::default(),
-            pieces: Pieces::default(),
+            fragments: Reassembly::default(),
             asked: None,
             shares_seen: false,
             doubtful: None,
@@ -123,10 +123,10 @@ impl Passive {
         let mut progress = Progress::default();
         // A client may send a repeated hello together with the one that has the cookie: that one counts.
         if let Some(latest) = hellos().map(|hello| hello.sequence).max() {
-            // A datagram contains one hello, or a few pieces of one; and it is answered once.
+            // A datagram contains one hello, or a few fragments of one; and it is answered once.
             let mut asked = false;
             let latest = hellos().filter(|hello| hello.sequence == latest);
-            for hello in latest.take(IN_A_DATAGRAM) {
+            for hello in latest.take(PER_DATAGRAM) {
                 progress.merge(self.handle_hello(now, &hello, &mut asked, counters));
                 if hello.is_whole() {
                     break;
@@ -178,8 +178,8 @@ impl Passive {
         of_clients.chain(asked).chain(self.doubtful.as_ref().map(|one| one.due)).min()
     }
 
-    /// Handles a hello, or a piece of one; `asked` says whether a hello of the same datagram has been answered with a
-    /// request already.
+    /// Handles a hello, or a fragment of one; `asked` says whether a hello of the same datagram has been answered with
+    /// a request already.
     fn handle_hello(
         &mut self,
         now: Instant,
@@ -191,7 +191,7 @@ impl Passive {
             return self.handle_whole_hello(now, message.sequence, message.body, None, counters);
         }
         let mut progress = Progress::default();
-        for Whole { body, again } in self.pieces.add(message) {
+        for Reassembled { body, again } in self.fragments.add(message) {
             let Some(hello) = Hello::parse(&body) else { continue };
             if hello.has_cookie() {
                 // Looking for its first hello takes work, and is not done for a cookie that is not ours.
@@ -199,7 +199,7 @@ impl Passive {
                     again || !self.is_shown_by(&hello) || self.cookies.knows_first_of(&body);
                 let doubt = match certain {
                     true => None,
-                    false if self.pieces.is_contested(message) => Some(DOUBT),
+                    false if self.fragments.is_contested(message) => Some(DOUBT),
                     false => Some(OVERTAKEN),
                 };
                 progress.merge(self.handle_whole_hello(
@@ -210,7 +210,7 @@ impl Passive {
                     counters,
                 ));
             } else if std::mem::replace(asked, true) {
-                // It is answered already, whichever pieces it is put together from.
+                // It is answered already, whichever fragments it is put together from.
                 self.cookies.note(&body);
             } else {
                 progress.merge(self.handle_whole_hello(
@@ -225,7 +225,7 @@ impl Passive {
         progress
     }
 
-    /// Handles a whole hello. With a `doubt`, it may be put together from pieces of several senders.
+    /// Handles a whole hello. With a `doubt`, it may be put together from fragments of several senders.
     fn handle_whole_hello(
         &mut self,
         now: Instant,
@@ -237,8 +237,8 @@ impl Passive {
         let Some(hello) = Hello::parse(body) else { return Progress::default() };
         let shown = self.is_shown_by(&hello);
         if shown && let Some(doubt) = doubt {
-            // A hello that the client repeats is certain. Failing that, the pieces that came nearest to each other are
-            // the likeliest.
+            // A hello that the client repeats is certain. Failing that, the fragments that came nearest to each other
+            // are the likeliest.
             let (since, due, body) = (now, now, body.to_vec());
             let first = self.doubtful.get_or_insert(UnprovenHello { since, due, sequence, body });
             first.due = first.due.max(first.since + doubt);
@@ -464,7 +464,7 @@ impl Passive {
         progress
     }
 
-    /// Tells the peer that the handshake has failed, as far as that can be told in the clear.
+    /// Sends the peer an alert that the handshake has failed, if one can be sent in the clear.
     pub(crate) fn give_up(&mut self) -> Vec<Bytes> {
         if self.cookies.is_empty() && self.clients.is_empty() {
             return Vec::new();
@@ -482,7 +482,7 @@ impl Passive {
             }
             self.clients.clear();
             (self.asked, self.doubtful) = (None, None);
-            (self.cookies, self.pieces) = (Cookies::default(), Pieces::default());
+            (self.cookies, self.fragments) = (Cookies::default(), Reassembly::default());
         }
         progress
     }
@@ -493,8 +493,8 @@ const CLIENTS: usize = 4;
 const WITHOUT_COOKIE: usize = 16;
 /// Encrypted records kept for a flight that they have overtaken.
 const EARLY: usize = 16;
-/// Time for which a hello waits that is put together from pieces and differs from the one before it: the first for
-/// another of its pieces, which comes at once; the second, when there are several candidates for a piece, for the
+/// Time for which a hello waits that is put together from fragments and differs from the one before it: the first for
+/// another of its fragments, which comes at once; the second, when there are several candidates for a fragment, for the
 /// client, which repeats the hello after a second or sooner, and once more.
 const OVERTAKEN: Duration = Duration::from_millis(10);
 const DOUBT: Duration = Duration::from_millis(3_500);

@@ -186,7 +186,7 @@ fn provider() -> CryptoProvider {
         key_provider: &WireTranscript,
         hash_provider: &WireTranscript,
         hmac_provider: &OneCookie,
-        dtls13_cipher_suites: super::opened::SUITES,
+        dtls13_cipher_suites: super::decryption_watch::SUITES,
         ..INNER.clone()
     }
 }

@@ -1,7 +1,7 @@
 //! Answer of a server to a client's hello, in DTLS 1.2: accepted when its ServerKeyExchange is valid.
 //!
 //! The ServerKeyExchange signs both randoms (RFC 8422 §5.4): an attacker that cannot read what the client sends cannot
-//! sign it, whichever certificate it shows. It tells which ServerHello (by its random) and which Certificate are the
+//! sign it, whichever certificate it shows. It shows which ServerHello (by its random) and which Certificate are the
 //! peer's. The later messages, CertificateRequest and ServerHelloDone, are not proven before the server's Finished:
 //! accepted are those that came in the same datagram; failing that, those that come again with the flight's repetition;
 //! failing that, those that came nearest.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::CertificateCheck;
-use super::pieces::{IN_A_DATAGRAM, Pieces, WHOLES};
+use super::reassembly::{MAX_REASSEMBLED, PER_DATAGRAM, Reassembly};
 use super::records::{Record, as_datagram, records, whole_message};
 
 /// Handshake message of an unproven sender.
@@ -14,7 +14,7 @@ pub(super) struct UnprovenMessage {
     pub(super) kind: u8,
     pub(super) sequence: u16,
     pub(super) body: Bytes,
-    /// Number of the datagram with which it (or its last piece) came.
+    /// Number of the datagram with which it (or its last fragment) came.
     pub(super) arrival: u64,
     /// Number of times that it has come.
     pub(super) times: u32,
@@ -45,7 +45,7 @@ impl UnprovenMessage {
 #[derive(Default)]
 pub(super) struct Store {
     messages: VecDeque<UnprovenMessage>,
-    pieces: Pieces,
+    fragments: Reassembly,
     arrivals: u64,
 }
 
@@ -60,19 +60,21 @@ impl Store {
     ) -> Vec<UnprovenMessage> {
         self.arrivals += 1;
         let mut found: Vec<UnprovenMessage> = Vec::new();
-        let mut pieces = 0;
+        let mut fragments = 0;
         for message in records(datagram).flat_map(Record::messages) {
-            pieces += usize::from(!message.is_whole());
-            let enough = if message.is_whole() { 1 } else { WHOLES };
+            fragments += usize::from(!message.is_whole());
+            let enough = if message.is_whole() { 1 } else { MAX_REASSEMBLED };
             let so_far = found.iter().filter(|known| known.kind == message.kind).count();
-            if so_far >= enough || pieces > IN_A_DATAGRAM || !wanted(message.kind, message.sequence)
+            if so_far >= enough
+                || fragments > PER_DATAGRAM
+                || !wanted(message.kind, message.sequence)
             {
                 continue;
             }
             let bodies = if message.is_whole() {
                 vec![message.body.to_vec()]
             } else {
-                self.pieces.add(&message).into_iter().map(|whole| whole.body).collect()
+                self.fragments.add(&message).into_iter().map(|whole| whole.body).collect()
             };
             for body in bodies.into_iter().filter(|body| body.len() <= LARGEST) {
                 found.push(self.keep(message.kind, message.sequence, body.into()));
@@ -143,7 +145,7 @@ impl Checks {
     }
 
     /// Chooses the certificates to try. One with a wrong fingerprint is tried now and then: only a peer that has read
-    /// what we send can sign with it, so the peer's application has told us another fingerprint, which should be found
+    /// what we send can sign with it, so the peer's application has signaled another fingerprint, which should be found
     /// out.
     pub(super) fn choose(
         &mut self,
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_datagram_one_message_of_a_kind_counts_and_a_few_pieces() {
+    fn of_a_datagram_one_message_of_a_kind_counts_and_a_few_fragments() {
         let mut store = Store::default();
         let datagram: Vec<u8> = (0..200_u8)
             .flat_map(|number| [as_datagram(12, 2, &[number]), as_datagram(14, 3, &[])].concat())
@@ -203,15 +205,15 @@ mod tests {
         assert_eq!(found.iter().map(|known| known.kind).collect::<Vec<_>>(), [12, 14]);
 
         // Halves of certificates, all at one place, and then the other half.
-        let piece = |offset: u8, byte: u8| {
-            let mut piece = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13];
-            piece.extend([11, 0, 0, 2, 0, 1, 0, 0, offset, 0, 0, 1, byte]);
-            piece
+        let fragment = |offset: u8, byte: u8| {
+            let mut fragment = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13];
+            fragment.extend([11, 0, 0, 2, 0, 1, 0, 0, offset, 0, 0, 1, byte]);
+            fragment
         };
-        let halves: Vec<u8> = (0..200).flat_map(|byte| piece(0, byte)).collect();
+        let halves: Vec<u8> = (0..200).flat_map(|byte| fragment(0, byte)).collect();
         assert!(store.add(&halves, |_, _| true).is_empty());
-        let found = store.add(&piece(1, 7), |_, _| true);
-        assert!(found.len() == WHOLES && found[0].body == [15, 7][..], "{found:?}");
+        let found = store.add(&fragment(1, 7), |_, _| true);
+        assert!(found.len() == MAX_REASSEMBLED && found[0].body == [15, 7][..], "{found:?}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub trait HandshakeOwner:
 
     /// Handles an output of the handshake.
     ///
-    /// One end is reported, whatever happens: [`Finished`](HandshakeOutput::Finished), with all datagrams that belong
+    /// Exactly one end is reported: [`Finished`](HandshakeOutput::Finished), with all datagrams that belong
     /// to the session in [`Finished::kept`]; [`Failed`](HandshakeOutput::Failed), also if the handshake could not be
     /// started, its actor died, or its thread is blocked; or [`Closed`](HandshakeOutput::Closed), by the peer. A
     /// handshake that could not be started has empty init data.
@@ -127,7 +127,7 @@ impl HandshakeSlot {
         }
     }
 
-    /// Closes the handshake; its owner is told nothing more.
+    /// Closes the handshake; its owner gets no more events.
     pub fn close(&mut self) {
         // Dropping the handle closes it.
         self.inner = None;

@@ -57,7 +57,7 @@ impl Handshake for Scripted {
     }
 }
 
-/// Owner that passes on what it is told, and does what it gets.
+/// Owner that passes on the events that it gets, and runs the closures that it is sent.
 struct Owner {
     slot: HandshakeSlot,
     told: UnboundedSender<HandshakeOutput>,
@@ -119,7 +119,7 @@ impl Handler<Quit> for Owner {
     }
 }
 
-struct Stage {
+struct Fixture {
     supervisor: SupervisorRef,
     owner: Addr<Owner>,
     told: UnboundedReceiver<HandshakeOutput>,
@@ -127,7 +127,7 @@ struct Stage {
     spec: HandshakeSpec,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         Self::blocked_by(None).await
     }
@@ -211,65 +211,65 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[actix::test]
 async fn what_comes_before_the_handshake_runs_reaches_it_in_order_and_within_bounds() {
-    let mut stage = Stage::new().await;
-    stage.with(|slot, _| slot.set_remote_init_data(InitData::None)).await;
+    let mut fixture = Fixture::new().await;
+    fixture.with(|slot, _| slot.set_remote_init_data(InitData::None)).await;
     for _ in 0..EARLY {
-        stage.say("early").await;
+        fixture.say("early").await;
     }
-    stage.say("one too many").await;
-    stage.ready().await;
-    stage.start().await;
-    stage.init_data().await;
+    fixture.say("one too many").await;
+    fixture.ready().await;
+    fixture.start().await;
+    fixture.init_data().await;
 
-    stage.say("late").await;
+    fixture.say("late").await;
 
     for expected in ["init data None", "round trip 1ms", "ready"] {
-        assert_eq!(stage.call().await, expected);
+        assert_eq!(fixture.call().await, expected);
     }
     for _ in 0..EARLY {
-        assert_eq!(stage.call().await, "early");
+        assert_eq!(fixture.call().await, "early");
     }
-    assert_eq!(stage.call().await, "late");
+    assert_eq!(fixture.call().await, "late");
 }
 
 #[actix::test]
 async fn a_second_start_and_a_second_readiness_do_nothing() {
-    let mut stage = Stage::new().await;
-    stage.start().await;
-    stage.start().await;
-    stage.init_data().await;
+    let mut fixture = Fixture::new().await;
+    fixture.start().await;
+    fixture.start().await;
+    fixture.init_data().await;
 
-    stage.ready().await;
-    stage.ready().await;
-    stage.say("then").await;
+    fixture.ready().await;
+    fixture.ready().await;
+    fixture.say("then").await;
 
-    assert_eq!(stage.call().await, "round trip 1ms");
-    assert_eq!(stage.call().await, "ready");
-    assert_eq!(stage.call().await, "then");
-    assert_eq!(stage.supervisor.count_children().await.unwrap().active, 1);
+    assert_eq!(fixture.call().await, "round trip 1ms");
+    assert_eq!(fixture.call().await, "ready");
+    assert_eq!(fixture.call().await, "then");
+    assert_eq!(fixture.supervisor.count_children().await.unwrap().active, 1);
 }
 
 #[actix::test]
 async fn a_finish_brings_all_datagrams_that_belong_to_the_session() {
-    let mut stage = Stage::new().await;
-    stage.start().await;
-    stage.ready().await;
-    stage.init_data().await;
+    let mut fixture = Fixture::new().await;
+    fixture.start().await;
+    fixture.ready().await;
+    fixture.init_data().await;
     // In one call: the owner cannot read the report of the finish before it has passed on all of them.
     let all = ["ask", "media 1", "finish", "2", "3"];
-    stage
+    fixture
         .with(move |slot, _| {
             all.map(|one| slot.datagram(Bytes::from_static(one.as_bytes()))).into_iter().collect()
         })
         .await;
-    let answer = stage.told().await;
+    let answer = fixture.told().await;
     assert!(matches!(answer, HandshakeOutput::Transmit { .. }), "{answer:?}");
 
-    let HandshakeOutput::Finished(finished) = stage.told().await else { panic!("not finished") };
+    let HandshakeOutput::Finished(finished) = fixture.told().await else { panic!("not finished") };
 
     assert_eq!(finished.kept, ["media 1", "2", "3"]);
-    stage.over().await;
-    assert!(stage.told.try_recv().is_err(), "one end is told");
+    fixture.over().await;
+    assert!(fixture.told.try_recv().is_err(), "one end is told");
 }
 
 #[actix::test]
@@ -279,22 +279,22 @@ async fn each_end_is_told_once() {
         ("close", HandshakeError::ClosedByPeer),
         ("panic", HandshakeError::ActorEnded(ExitReason::Panic("on purpose".to_owned()))),
     ] {
-        let mut stage = Stage::new().await;
-        stage.start().await;
-        stage.ready().await;
-        stage.init_data().await;
+        let mut fixture = Fixture::new().await;
+        fixture.start().await;
+        fixture.ready().await;
+        fixture.init_data().await;
 
-        stage.say(datagram).await;
+        fixture.say(datagram).await;
 
-        assert_eq!(stage.failed().await, expected);
-        stage.over().await;
-        assert!(stage.told.try_recv().is_err(), "one end is told");
+        assert_eq!(fixture.failed().await, expected);
+        fixture.over().await;
+        assert!(fixture.told.try_recv().is_err(), "one end is told");
     }
 }
 
 #[actix::test]
 async fn a_handshake_that_cannot_be_started_has_empty_init_data_and_fails() {
-    let (mut first, mut second) = (Stage::new().await, Stage::new().await);
+    let (mut first, mut second) = (Fixture::new().await, Fixture::new().await);
     first.start().await;
     first.init_data().await;
     // The same id under the same supervisor.
@@ -312,58 +312,58 @@ async fn a_handshake_that_cannot_be_started_has_empty_init_data_and_fails() {
 #[actix::test]
 async fn a_blocked_handshake_fails_in_time_and_its_late_finish_is_not_told() {
     let (unblock, block) = mpsc::channel();
-    let mut stage = Stage::blocked_by(Some(block)).await;
-    stage.spec.deadline = 20 * MILLISECOND;
-    stage.spec.placement = Placement::Pool(ArbiterPool::new(1));
-    stage.start().await;
-    stage.init_data().await;
+    let mut fixture = Fixture::blocked_by(Some(block)).await;
+    fixture.spec.deadline = 20 * MILLISECOND;
+    fixture.spec.placement = Placement::Pool(ArbiterPool::new(1));
+    fixture.start().await;
+    fixture.init_data().await;
 
-    stage.ready().await;
+    fixture.ready().await;
 
-    assert_eq!(stage.failed().await, HandshakeError::DeadlineExceeded(20 * MILLISECOND));
+    assert_eq!(fixture.failed().await, HandshakeError::DeadlineExceeded(20 * MILLISECOND));
     drop(unblock);
-    stage.over().await;
-    assert!(stage.told.try_recv().is_err(), "one end is told");
+    fixture.over().await;
+    assert!(fixture.told.try_recv().is_err(), "one end is told");
 }
 
 #[actix::test]
 async fn a_close_ends_the_handshake_and_is_not_told() {
-    let mut stage = Stage::new().await;
-    stage.start().await;
-    stage.init_data().await;
+    let mut fixture = Fixture::new().await;
+    fixture.start().await;
+    fixture.init_data().await;
 
-    stage.with(|slot, _| slot.close()).await;
+    fixture.with(|slot, _| slot.close()).await;
 
-    assert_eq!(stage.call().await, "closed");
-    stage.over().await;
-    assert!(stage.told.try_recv().is_err());
+    assert_eq!(fixture.call().await, "closed");
+    fixture.over().await;
+    assert!(fixture.told.try_recv().is_err());
 }
 
 #[actix::test]
 async fn a_close_while_it_is_being_started_ends_it_too() {
-    let mut stage = Stage::new().await;
-    let (supervisor, spec) = (stage.supervisor.clone(), stage.spec.clone());
+    let mut fixture = Fixture::new().await;
+    let (supervisor, spec) = (fixture.supervisor.clone(), fixture.spec.clone());
 
-    stage
+    fixture
         .with(move |slot, ctx| {
             slot.start(&supervisor, "it".to_owned(), spec, ctx);
             slot.close();
         })
         .await;
 
-    assert_eq!(stage.call().await, "closed");
-    stage.over().await;
+    assert_eq!(fixture.call().await, "closed");
+    fixture.over().await;
 }
 
 #[actix::test]
 async fn an_owner_that_ends_while_it_starts_a_handshake_leaves_none_behind() {
-    let mut stage = Stage::new().await;
+    let mut fixture = Fixture::new().await;
     // On another thread, it is still being made when its owner ends.
-    stage.spec.placement = Placement::Pool(ArbiterPool::new(1));
-    stage.start().await;
+    fixture.spec.placement = Placement::Pool(ArbiterPool::new(1));
+    fixture.start().await;
 
-    stage.owner.do_send(Quit);
+    fixture.owner.do_send(Quit);
 
-    assert_eq!(stage.call().await, "closed");
-    stage.gone().await;
+    assert_eq!(fixture.call().await, "closed");
+    fixture.gone().await;
 }

@@ -1,7 +1,7 @@
 //! Tests that an offer is answered by one command as by W3C's three calls, also where it is refused.
 
 use super::media::video;
-use super::pair::Pair;
+use super::simulated_pair::Pair;
 use crate::error::{AcceptOfferError, CreateOfferError, SetDescriptionError};
 use crate::*;
 

@@ -1,7 +1,7 @@
 //! Tests of data channels.
 
 use super::SECOND;
-use super::pair::{Pair, bytes};
+use super::simulated_pair::{Pair, bytes};
 use crate::error::{CreateDataChannelError, CreateOfferError, SendDataError};
 use crate::*;
 
@@ -285,7 +285,7 @@ fn a_channel_is_closed_by_either_side_after_what_waits() {
     assert!(pair.a.session.close_data_channel(now, channel));
     assert_eq!(pair.a.text(now, channel, "too late"), Err(SendDataError::NotOpen));
 
-    let closed = |peer: &super::pair::Peer| {
+    let closed = |peer: &super::simulated_pair::Peer| {
         peer.events.iter().any(|event| matches!(event, ConnectionEvent::DataChannelClosed(_)))
     };
     assert!(pair.until(60 * SECOND, |pair| closed(&pair.a) && closed(&pair.b)));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::pair::Pair;
+use super::simulated_pair::Pair;
 use crate::sdp::Sdp;
 use crate::*;
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::SECOND;
-use super::pair::{Pair, Peer};
+use super::simulated_pair::{Pair, Peer};
 use crate::error::{DescriptionError, SetDescriptionError};
 use crate::*;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::SECOND;
-use super::pair::{Pair, bytes};
+use super::simulated_pair::{Pair, bytes};
 use crate::error::{AddIceCandidateError, CreateOfferError};
 use crate::*;
 
@@ -237,7 +237,7 @@ fn candidates_that_come_before_their_description_are_kept() {
     assert!(pair.b.session.remote_candidates().iter().any(|one| one.address == pair.a.address));
 }
 
-fn connection_states(peer: &super::pair::Peer) -> Vec<PeerConnectionState> {
+fn connection_states(peer: &super::simulated_pair::Peer) -> Vec<PeerConnectionState> {
     let state = |event: &ConnectionEvent| match event {
         ConnectionEvent::ConnectionStateChange(state) => Some(*state),
         _ => None,

@@ -2,7 +2,7 @@
 
 use super::SECOND;
 use super::media::{send_frames, video};
-use super::pair::Pair;
+use super::simulated_pair::Pair;
 use crate::*;
 
 #[test]

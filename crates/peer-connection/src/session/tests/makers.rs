@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::pair::Pair;
+use super::simulated_pair::Pair;
 use crate::error::{AddIceCandidateError, DescriptionError, SetDescriptionError};
 use crate::sdp::{Sdp, Section};
 use crate::*;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::SECOND;
-use super::pair::{Pair, Peer};
+use super::simulated_pair::{Pair, Peer};
 use crate::error::*;
 use crate::*;
 

@@ -17,6 +17,6 @@ mod table;
 
 use std::time::Duration;
 
-use super::pair;
+use super::simulated_pair;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Tests of `negotiationneeded` (W3C §4.7.3): once for each need, and never without end.
 
 use super::SECOND;
-use super::pair::Pair;
+use super::simulated_pair::Pair;
 use crate::*;
 
 fn track(id: &str) -> LocalTrack {

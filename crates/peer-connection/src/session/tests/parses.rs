@@ -1,7 +1,7 @@
 //! Tests that each description is parsed once: that of the peer when it comes, and the engine's text of this side's.
 
 use super::media::video;
-use super::pair::{Pair, Peer};
+use super::simulated_pair::{Pair, Peer};
 use crate::sdp::parses;
 use crate::*;
 

@@ -1,7 +1,7 @@
 //! Tests of rollbacks, and of offers that collide.
 
 use super::SECOND;
-use super::pair::{Pair, Peer};
+use super::simulated_pair::{Pair, Peer};
 use crate::error::SetDescriptionError;
 use crate::*;
 

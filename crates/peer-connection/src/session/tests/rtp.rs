@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::SECOND;
 use super::media::{frame, video};
-use super::pair::{Pair, Peer};
+use super::simulated_pair::{Pair, Peer};
 use crate::error::*;
 use crate::session::SessionOutput;
 use crate::*;

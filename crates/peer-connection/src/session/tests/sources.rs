@@ -2,7 +2,7 @@
 
 use super::SECOND;
 use super::media::{frame, video};
-use super::pair::Pair;
+use super::simulated_pair::Pair;
 use crate::media::*;
 use crate::sdp::Sdp;
 use crate::*;

@@ -1,6 +1,6 @@
 //! Tests of which description may be set in which state, and of the effects (W3C §4.4.1.5, RFC 8829 §3.2).
 
-use super::pair::Pair;
+use super::simulated_pair::Pair;
 use crate::error::SetDescriptionError;
 use crate::jsep::Local;
 use crate::*;

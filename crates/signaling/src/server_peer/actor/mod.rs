@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::channels::Channels;
-use super::limits::{Account, DataVerdict, cost, origin, sections};
+use super::usage::{DataVerdict, Usage, cost, origin, sections};
 use super::*;
 use crate::peer_ref::PeerRef;
 pub use controller::ServerPeerHandle;
@@ -41,7 +41,7 @@ pub struct ServerPeer {
     watch: Watch,
     /// Lifeline to its handle, until it has started.
     lifeline: Option<Lifeline>,
-    account: Account,
+    account: Usage,
     connection: Option<PeerConnectionHandle>,
     /// Session id in the origin of the offer that the peer connection has answered.
     origin: Option<String>,
@@ -70,7 +70,7 @@ impl ServerPeer {
 
     /// Creates a server peer of this controller.
     pub(crate) fn controlled_by(options: ServerPeerOptions, controller: Controller) -> Self {
-        let account = Account::new(options.limits);
+        let account = Usage::new(options.limits);
         Self {
             options,
             controller,
@@ -104,7 +104,7 @@ impl ServerPeer {
     /// Makes it the server peer of a peer of a route.
     pub(crate) fn behind(mut self, client: &PeerRef, entry: Entry) -> Self {
         self.channels = client.channels().clone();
-        self.account = Account::going_on(self.options.limits, self.channels.spent());
+        self.account = Usage::going_on(self.options.limits, self.channels.spent());
         (self.entry, self.client) = (Some(entry), Some(Arc::clone(client.outbox())));
         self.address = client.address();
         self

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 /// Counter of events that must not happen too often.
-pub(crate) struct Tally {
+pub(crate) struct FailureCounter {
     times: Vec<Instant>,
     most: usize,
     within: Duration,
 }
 
-impl Tally {
+impl FailureCounter {
     pub(crate) fn new(most: usize, within: Duration) -> Self {
         Self { times: Vec::new(), most, within }
     }

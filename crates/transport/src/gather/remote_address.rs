@@ -13,7 +13,7 @@ pub enum CheckRemoteError {
     #[error("the unspecified address")]
     Unspecified,
     /// Multicast or broadcast address.
-    #[error("an address of many")]
+    #[error("a multicast or broadcast address")]
     Multicast,
     /// 169.254.0.0/16, where clouds serve their secrets (169.254.169.254), and `fd00:ec2::254`.
     #[error("a link-local address")]

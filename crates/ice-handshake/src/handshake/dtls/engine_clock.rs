@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// sent that, and only the client itself repeats it (RFC 9147 §5.8.1). So its pauses stay short for a while. Then they
 /// are its own, before its repetitions are used up: an engine must not end because its peer never acknowledges.
 #[derive(Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct EngineClock {
     ahead: Duration,
     /// Our time, at the last call.
     now: Instant,
@@ -18,7 +18,7 @@ pub(super) struct Pace {
     connected: Option<Instant>,
 }
 
-impl Pace {
+impl EngineClock {
     pub(super) fn new(born: Instant) -> Self {
         Self { ahead: Duration::ZERO, now: born, waiting: None, connected: None }
     }
@@ -97,19 +97,19 @@ mod tests {
     /// Returns how often an engine that is connected at once repeats, within this time, what is never acknowledged.
     fn repetitions(within: Duration) -> u32 {
         let born = Instant::now();
-        let mut pace = Pace::new(born);
-        pace.connected();
+        let mut clock = EngineClock::new(born);
+        clock.connected();
         let (mut rto, mut count) = (Duration::from_millis(100), 0);
-        let mut at = pace.pass(born) + rto;
+        let mut at = clock.pass(born) + rto;
         loop {
-            let due = pace.wait(at);
+            let due = clock.wait(at);
             if due > born + within {
                 return count;
             }
-            assert!(pace.pass(due) >= at, "it is time by the engine's clock as well");
+            assert!(clock.pass(due) >= at, "it is time by the engine's clock as well");
             count += 1;
             rto *= 2;
-            at = pace.pass(due) + rto;
+            at = clock.pass(due) + rto;
         }
     }
 
@@ -125,14 +125,14 @@ mod tests {
     fn an_engine_that_waits_for_nothing_is_left_alone() {
         for connected in [true, false] {
             let born = Instant::now();
-            let mut pace = Pace::new(born);
+            let mut clock = EngineClock::new(born);
             if connected {
-                pace.connected();
+                clock.connected();
             }
             let idle = born + 12 * IDLE;
-            assert_eq!(pace.wait(idle), idle);
+            assert_eq!(clock.wait(idle), idle);
             let later = born + Duration::from_secs(10);
-            assert_eq!(pace.pass(later), later, "its clock is not ahead");
+            assert_eq!(clock.pass(later), later, "its clock is not ahead");
         }
     }
 }

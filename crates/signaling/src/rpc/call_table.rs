@@ -20,7 +20,7 @@ use crate::counters::Counters;
 pub(crate) type Answer = Rc<dyn Fn(String)>;
 
 /// Call table of one peer.
-pub(crate) struct Desk {
+pub(crate) struct CallTable {
     hooks: Hooks,
     calls: Mutex<Calls>,
     counters: Arc<Counters>,
@@ -38,7 +38,7 @@ struct Calls {
 
 /// Reason why a client was not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotCalled {
+pub(crate) enum CallRefused {
     TooMany,
     Closed,
 }
@@ -53,7 +53,7 @@ impl Calls {
     }
 }
 
-impl Desk {
+impl CallTable {
     pub(crate) fn new(hooks: Hooks, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self { hooks, calls: Mutex::default(), counters })
     }
@@ -166,7 +166,7 @@ impl Desk {
         });
 
         // The deadline is watched from here, so that a hook that blocks its thread gets an answer as well.
-        let (desk, answer) = (Arc::clone(self), Rc::clone(answer));
+        let (call_table, answer) = (Arc::clone(self), Rc::clone(answer));
         let (id, plugin, function) =
             (call.id.clone(), call.plugin.clone().into_owned(), call.function.clone().into_owned());
         let began = Instant::now();
@@ -177,11 +177,11 @@ impl Desk {
                 Err(_) => Err(Failure::Timeout),
             };
             // No caller waits for a cancelled call.
-            if desk.calls().running.remove(&number).is_none() {
+            if call_table.calls().running.remove(&number).is_none() {
                 return;
             }
             abort.abort();
-            desk.counters.hooks.add(began.elapsed());
+            call_table.counters.hooks.add(began.elapsed());
             let outcome = outcome.and_then(|reply| match reply.get().len() <= limits.reply {
                 true => Ok(reply),
                 false => Err(Failure::TooLarge),
@@ -209,19 +209,19 @@ impl Desk {
         self: &Arc<Self>,
         function: &str,
         args: &RawValue,
-    ) -> Result<(String, Waiting), NotCalled> {
+    ) -> Result<(String, PendingCall), CallRefused> {
         let mut calls = self.calls();
         if calls.closed {
-            return Err(NotCalled::Closed);
+            return Err(CallRefused::Closed);
         }
         if calls.waiting.len() >= self.hooks.limits().calls_to_client {
-            return Err(NotCalled::TooMany);
+            return Err(CallRefused::TooMany);
         }
         calls.next += 1;
         let (number, (tell, outcome)) = (calls.next, oneshot::channel());
         calls.waiting.insert(number, tell);
         drop(calls);
-        let waiting = Waiting { desk: Arc::clone(self), number, outcome };
+        let waiting = PendingCall { call_table: Arc::clone(self), number, outcome };
         Ok((wire::call(number, function, args), waiting))
     }
 
@@ -249,8 +249,8 @@ impl Desk {
 }
 
 /// A call that waits for its client; dropping it forgets the call.
-pub(crate) struct Waiting {
-    desk: Arc<Desk>,
+pub(crate) struct PendingCall {
+    call_table: Arc<CallTable>,
     number: u64,
     outcome: oneshot::Receiver<Result<Box<RawValue>, String>>,
 }
@@ -262,7 +262,7 @@ pub(crate) enum NoOutcome {
     TimedOut,
 }
 
-impl Waiting {
+impl PendingCall {
     pub(crate) async fn wait(
         &mut self,
         deadline: Duration,
@@ -280,8 +280,8 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingCall {
     fn drop(&mut self) {
-        self.desk.calls().waiting.remove(&self.number);
+        self.call_table.calls().waiting.remove(&self.number);
     }
 }

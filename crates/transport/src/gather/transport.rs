@@ -16,7 +16,7 @@ use is::Candidate;
 use rustls::ClientConfig;
 use tokio::sync::{Notify, mpsc};
 
-use super::stream::{ServerConnection, ServerEvent};
+use super::server_connection::{ServerConnection, ServerEvent};
 use super::{
     CandidateError, Gatherer, GathererOptions, GathererOutput, IceServer, IceTransportPolicy,
     LocalCandidate, check_remote,
@@ -125,8 +125,8 @@ enum LookupResult {
 }
 
 impl Transport {
-    /// Opens a transport in this mux. It does not gather until it is [told to](Self::gather). Call it on an actix
-    /// thread.
+    /// Opens a transport in this mux. It gathers when [`gather`](Self::gather) is called, not before. Call it on an
+    /// actix thread.
     pub fn open(mux: &MuxHandle, options: TransportOptions) -> (Self, TransportEvents) {
         let TransportOptions { servers, policy, stun_timeout, turn_timeout, route, tls, label } =
             options;
@@ -210,7 +210,7 @@ impl Transport {
         self.send_segments(transmit, transmit.contents.len())
     }
 
-    /// Sends several datagrams of `segment_size` bytes, of which the last may be shorter; see
+    /// Sends several datagrams of `segment_size` bytes; the last may be shorter; see
     /// [`Route::send_segments`].
     pub fn send_segments(&self, transmit: Transmit<&[u8]>, segment_size: usize) -> SendOutcome {
         if check_remote(transmit.destination).is_err() {
@@ -306,7 +306,7 @@ impl Shared {
             let output = self.gatherer.borrow_mut().poll_output();
             let Some(output) = output else { break };
             changed = true;
-            self.obey(now, output);
+            self.carry_out(now, output);
         }
         // A call without output may still have moved the time-out forward.
         if changed || self.is_due_earlier(now) {
@@ -320,7 +320,7 @@ impl Shared {
         due.is_some_and(|due| self.next_wake_up.get().is_none_or(|at| due < at))
     }
 
-    fn obey(self: &Rc<Self>, now: Instant, output: GathererOutput) {
+    fn carry_out(self: &Rc<Self>, now: Instant, output: GathererOutput) {
         match output {
             GathererOutput::Resolve { server, host, port } => self.resolve(server, host, port),
             GathererOutput::LookUp { host, server } => self.look_up(now, host, server),
@@ -438,7 +438,7 @@ impl Shared {
         self.wake_task.notify_one();
     }
 
-    /// Hears it, if the transport still exists by then.
+    /// Handles the result of a look-up, if the transport still exists by then.
     fn take_lookup_later(this: &Weak<Self>, result: LookupResult) {
         if let Some(this) = this.upgrade() {
             this.take_lookup(result);

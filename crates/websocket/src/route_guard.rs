@@ -16,10 +16,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::admission::{Admission, ConnectionCount, TooMany, subscriber};
-use crate::buckets::Buckets;
 use crate::origin::{Hosts, Origins, origin_list};
 use crate::proxies::{TrustedProxies, peer_address};
-use crate::refusals::RefusalLog;
+use crate::refusal_log::RefusalLog;
+use crate::token_buckets::Buckets;
 use crate::upgrade::whole_seconds;
 
 /// Middleware for an application's own routes, such as one that takes an offer and opens a peer connection: it lets
@@ -37,7 +37,7 @@ use crate::upgrade::whole_seconds;
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, middleware::from_fn, web};
-/// use callboard_websocket::{OwnPages, Place};
+/// use callboard_websocket::{RouteGuard, Place};
 ///
 /// async fn offer(place: web::ReqData<Place>) -> &'static str {
 ///     let place = place.into_inner(); // kept with the connection until that ends
@@ -45,14 +45,14 @@ use crate::upgrade::whole_seconds;
 ///     "answer"
 /// }
 ///
-/// let own_pages = OwnPages::new();
+/// let route_guard = RouteGuard::new();
 /// let app = move || {
-///     App::new().route("/offer", web::post().to(offer)).wrap(from_fn(own_pages.middleware()))
+///     App::new().route("/offer", web::post().to(offer)).wrap(from_fn(route_guard.middleware()))
 /// };
 /// # _ = callboard_websocket::tune(HttpServer::new(app));
 /// ```
 #[derive(Clone, Debug)]
-pub struct OwnPages {
+pub struct RouteGuard {
     origins: Origins,
     hosts: Hosts,
     proxies: TrustedProxies,
@@ -63,18 +63,18 @@ pub struct OwnPages {
     refusals: Arc<RefusalLog>,
 }
 
-/// One of the places that an address has ([`OwnPages::held_per_address`]), taken until the last clone is dropped. A
+/// One of the places that an address has ([`RouteGuard::held_per_address`]), taken until the last clone is dropped. A
 /// handler gets it as `ReqData<Place>`.
 #[derive(Clone, Debug)]
 pub struct Place(#[expect(dead_code, reason = "counts until it is dropped")] Arc<Admission>);
 
-impl Default for OwnPages {
+impl Default for RouteGuard {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl OwnPages {
+impl RouteGuard {
     /// Creates a middleware with the default options.
     pub fn new() -> Self {
         Self {
@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    fn ask(rules: &OwnPages, method: Method, peer: &str, host: &str, origin: &str) -> Asked {
+    fn ask(rules: &RouteGuard, method: Method, peer: &str, host: &str, origin: &str) -> Asked {
         let request = TestRequest::default().method(method).append_header((HOST, host));
         let mut request = request.peer_addr(format!("{peer}:5").parse().expect("an address"));
         if !origin.is_empty() {
@@ -238,10 +238,10 @@ mod tests {
 
     #[test]
     fn only_own_pages_and_programs_are_answered() {
-        let own = OwnPages::new();
-        let listed = OwnPages::new().origin_list(["https://call.example"]);
-        let named = OwnPages::new().hosts(["call.example"]);
-        let behind = OwnPages::new().trusted_proxies("127.0.0.1".parse().unwrap());
+        let own = RouteGuard::new();
+        let listed = RouteGuard::new().origin_list(["https://call.example"]);
+        let named = RouteGuard::new().hosts(["call.example"]);
+        let behind = RouteGuard::new().trusted_proxies("127.0.0.1".parse().unwrap());
         let here = "127.0.0.1";
         for (rules, peer, host, origin, refused) in [
             (&own, here, "localhost:8080", "http://localhost:8080", None),
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_gets_it_back() {
-        let rules = OwnPages::new().held_per_address(2).held_in_all(3);
+        let rules = RouteGuard::new().held_per_address(2).held_in_all(3);
         let rules = rules.rate_per_address(5, Duration::from_secs(3_600));
         let post = |peer| ask(&rules, Method::POST, peer, "a.example", "");
 

@@ -3,7 +3,7 @@
 use callboard_supervision::catch_panic;
 
 /// Returns the result of an application's closure, unless it panics.
-pub(crate) fn contained<R>(what: &str, call: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn contain_panic<R>(what: &str, call: impl FnOnce() -> R) -> Option<R> {
     catch_panic(what, call)
         .inspect_err(|_| log::error!("a closure given to `{what}` panicked"))
         .ok()

@@ -10,7 +10,7 @@ use crate::tree::exit_kind;
 
 /// Counts of the events in the trees.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct EventCounts {
     pub(crate) exits: HashMap<&'static str, u64>,
     pub(crate) starts: u64,
     pub(crate) restarts: u64,
@@ -35,7 +35,7 @@ struct Failed {
     order: VecDeque<String>,
 }
 
-impl Tally {
+impl EventCounts {
     pub(crate) fn count(&mut self, path: &str, Event { what, at, .. }: &Event, is_handshake: bool) {
         if is_handshake {
             self.time(path, what, *at);

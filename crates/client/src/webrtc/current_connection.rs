@@ -9,12 +9,12 @@ use crate::core::Signal;
 
 /// Peer connections of a client, one at a time.
 #[derive(Default)]
-pub(crate) struct Links {
+pub(crate) struct Connections {
     opened: u64,
     pub(crate) current: Option<Link>,
 }
 
-impl Links {
+impl Connections {
     /// Opens a connection that takes these signals; returns its number.
     pub(super) fn open(&mut self, signals: mpsc::Sender<Signal>) -> u64 {
         self.opened += 1;

@@ -9,26 +9,26 @@ use super::{DescriptionBudget, WebRtcLimits};
 
 /// Usage of one client at one server peer.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct Usage {
     limits: WebRtcLimits,
     data: RateMeter,
     candidates: RateMeter,
-    lasting: Lasting,
+    lasting: LastingUsage,
 }
 
 /// Usage that a new server peer does not reset: offers, and the cost of descriptions. Kept as long as the client's
 /// peer; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lasting(Arc<Mutex<Negotiated>>);
+pub(crate) struct LastingUsage(Arc<Mutex<NegotiationUsage>>);
 
 #[derive(Debug, Default)]
-struct Negotiated {
+struct NegotiationUsage {
     offers: RateMeter,
-    descriptions: Spent,
+    descriptions: BudgetUsage,
 }
 
-impl Lasting {
-    fn lock(&self) -> MutexGuard<'_, Negotiated> {
+impl LastingUsage {
+    fn lock(&self) -> MutexGuard<'_, NegotiationUsage> {
         // Each change is complete in itself.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -36,9 +36,9 @@ impl Lasting {
 
 /// Usage of a budget (a token bucket, kept as the time at which it is full again).
 #[derive(Debug, Default)]
-struct Spent(Option<Instant>);
+struct BudgetUsage(Option<Instant>);
 
-impl Spent {
+impl BudgetUsage {
     /// Returns the time at which the budget is full again after this use, or how long it takes until the use is
     /// possible.
     fn after(
@@ -69,13 +69,13 @@ pub(crate) enum DataVerdict {
     Close,
 }
 
-impl Account {
+impl Usage {
     pub(crate) fn new(limits: WebRtcLimits) -> Self {
-        Self::going_on(limits, Lasting::default())
+        Self::going_on(limits, LastingUsage::default())
     }
 
     /// Returns the usage at the next server peer of a client.
-    pub(crate) fn going_on(limits: WebRtcLimits, lasting: Lasting) -> Self {
+    pub(crate) fn going_on(limits: WebRtcLimits, lasting: LastingUsage) -> Self {
         let (data, candidates) = Default::default();
         Self { limits, data, candidates, lasting }
     }
@@ -112,7 +112,7 @@ impl Account {
         let mut lasting = self.lasting.lock();
         let after = lasting.descriptions.after(&self.limits.descriptions, now, cost)?;
         others()?;
-        lasting.descriptions = Spent(Some(after));
+        lasting.descriptions = BudgetUsage(Some(after));
         Ok(())
     }
 
@@ -170,7 +170,7 @@ mod tests {
             burst_bytes: 1_000,
         };
         let mut account =
-            Account::new(WebRtcLimits { data, message: 100, ..WebRtcLimits::default() });
+            Usage::new(WebRtcLimits { data, message: 100, ..WebRtcLimits::default() });
 
         assert_eq!(account.data(now, 100), DataVerdict::Pass);
         assert_eq!(account.data(now, 101), DataVerdict::TellLarge);
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn candidates_and_offers_have_rates_of_their_own() {
         let now = Instant::now();
-        let mut account = Account::new(WebRtcLimits::default());
+        let mut account = Usage::new(WebRtcLimits::default());
 
         assert!((0..150).all(|_| account.candidate(now, 100).is_none()));
         assert_eq!(account.candidate(now, 100), Some(false));
@@ -197,7 +197,7 @@ mod tests {
         let now = Instant::now();
         let descriptions = DescriptionBudget { burst: 100, per_second: 10 };
         let limits = WebRtcLimits { descriptions, ..WebRtcLimits::default() };
-        let account = Account::new(limits);
+        let account = Usage::new(limits);
         let describe =
             |seconds, cost| account.describe(now + Duration::from_secs(seconds), cost, || Ok(()));
 
@@ -213,7 +213,7 @@ mod tests {
         );
         assert_eq!(describe(60, 100), Ok(()), "what others refuse costs nothing");
         // The next server peer of the same client.
-        let next = Account::going_on(limits, account.lasting.clone());
+        let next = Usage::going_on(limits, account.lasting.clone());
         assert!(next.describe(now + Duration::from_secs(60), 1, || Ok(())).is_err());
     }
 

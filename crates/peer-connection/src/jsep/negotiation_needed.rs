@@ -1,7 +1,7 @@
 //! Check for `negotiationneeded` (W3C §4.7.3).
 
 use super::checked::Checked;
-use super::outline::Outline;
+use super::local_description::Outline;
 use super::transceiver::Transceiver;
 use super::{Jsep, JsepEvent};
 use crate::SdpType;

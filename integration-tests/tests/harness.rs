@@ -1,12 +1,12 @@
 //! Tests of the harness itself: two browsers of different makers reach each other in the network of
 //! a test, without a server.
 
-use integration_tests::{Browser, Kind, Moment, PATIENCE, network, on_a_stage_of_its_own, until};
+use integration_tests::{Browser, Kind, Moment, PATIENCE, in_network_namespace, network, until};
 use serde_json::json;
 
 #[test]
 fn chromium_and_firefox_reach_each_other_in_the_network_of_a_test() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let (chromium, firefox) =
             tokio::join!(Browser::start(Kind::Chromium), Browser::start(Kind::Firefox));
 
@@ -49,7 +49,7 @@ fn chromium_and_firefox_reach_each_other_in_the_network_of_a_test() {
 
 #[test]
 fn a_network_does_not_change_once_the_test_has_begun() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         // Addresses that are still being checked (duplicate address detection) are listed as well.
         let addresses = std::fs::read_to_string("/proc/thread-self/net/if_inet6");
         let addresses = addresses.expect("the addresses of IPv6 in this network");
@@ -61,7 +61,7 @@ fn a_network_does_not_change_once_the_test_has_begun() {
 
 #[test]
 fn a_browser_that_closes_leaves_no_process_behind() {
-    on_a_stage_of_its_own(async || {
+    in_network_namespace(async || {
         let browser = Browser::start(Kind::Chromium).await;
         browser.go_to("data:text/html,<p>hello").await;
         assert_eq!(browser.text().await, "hello");

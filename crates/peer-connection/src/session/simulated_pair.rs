@@ -12,9 +12,9 @@ use callboard_transport::gather::*;
 use callboard_transport::mux::Transmit;
 
 use crate::channels::ReceiptId;
+use crate::default_handshake::DefaultHandshake;
 use crate::engine::Candidate;
 use crate::event::ConnectionEvent;
-use crate::handshake::DefaultHandshake;
 use crate::session::{Session, SessionOutput};
 use crate::*;
 
@@ -48,7 +48,7 @@ pub(crate) struct Pair {
     wire: BTreeMap<(Instant, u64), InFlight>,
     count: u64,
     pub(crate) conditions: Conditions,
-    /// Whether candidates go to the other side as soon as they are told.
+    /// Whether candidates go to the other side as soon as they are reported.
     pub(crate) trickle: bool,
 }
 
@@ -72,7 +72,7 @@ impl Peer {
         }
     }
 
-    fn obey(&mut self, now: Instant, step: Step) {
+    fn carry_out(&mut self, now: Instant, step: Step) {
         match step {
             Step::Ok => {}
             Step::Packets(packets) => self.session.transmit_handshake(now, packets),
@@ -142,13 +142,13 @@ impl Peer {
                             handshake.set_round_trip_time(time);
                         }
                         let step = handshake.connection_ready(now);
-                        self.obey(now, step);
+                        self.carry_out(now, step);
                     }
                 }
                 SessionOutput::Handshake(datagram) => {
                     if let Some(handshake) = &mut self.handshake {
                         let step = handshake.recv_from_peer(now, &datagram);
-                        self.obey(now, step);
+                        self.carry_out(now, step);
                     }
                 }
                 SessionOutput::Receipt(receipt, arrived) => self.receipts.push((receipt, arrived)),
@@ -171,7 +171,7 @@ impl Peer {
             && handshake.poll_timeout().is_some_and(|due| due <= now)
         {
             let step = handshake.handle_timeout(now);
-            self.obey(now, step);
+            self.carry_out(now, step);
         }
     }
 
