@@ -201,6 +201,19 @@ impl Browser {
         text.as_str().unwrap_or_default().to_owned()
     }
 
+    /// Waits until the page shows this text.
+    ///
+    /// # Panics
+    ///
+    /// When it does not within [`PATIENCE`].
+    pub async fn shows(&self, words: &str) {
+        until(&format!("{words:?}"), PATIENCE, async || {
+            let text = self.text().await;
+            if text.contains(words) { Moment::Now(()) } else { Moment::NotYet(text) }
+        })
+        .await;
+    }
+
     /// Takes a picture of the page and returns it as PNG.
     ///
     /// # Panics

@@ -73,15 +73,6 @@ async fn status(path: &str, options: ClientOptions) -> (u16, Value) {
     }
 }
 
-/// Waits until the page shows this text.
-async fn shows(browser: &Browser, words: &str) {
-    until(&format!("{words:?}"), PATIENCE, async || {
-        let text = browser.text().await;
-        if text.contains(words) { Moment::Now(()) } else { Moment::NotYet(text) }
-    })
-    .await;
-}
-
 #[test]
 fn the_pages_of_the_guide_do_what_their_chapters_say() {
     in_network_namespace(async || {
@@ -109,18 +100,18 @@ async fn first_room(browser: &Browser) {
     assert_eq!(server.address(), PAGE);
     browser.go_to(PAGE).await;
     let first = browser.tab().await;
-    shows(browser, "1 here").await;
+    browser.shows("1 here").await;
     let second = browser.open_tab(PAGE).await;
-    shows(browser, chapter.says("2 here")).await;
+    browser.shows(chapter.says("2 here")).await;
     browser.type_into("input", "hello").await;
     browser.click("button").await;
-    shows(browser, "you: hello").await;
+    browser.shows("you: hello").await;
     browser.show(&first).await;
-    shows(browser, ": hello").await;
-    shows(browser, "2 here").await;
+    browser.shows(": hello").await;
+    browser.shows("2 here").await;
     browser.close_tab(second).await;
     browser.show(&first).await;
-    shows(browser, chapter.says("1 here")).await;
+    browser.shows(chapter.says("1 here")).await;
     leave(browser, server).await;
 }
 
@@ -141,7 +132,7 @@ async fn log_in(browser: &Browser) {
     browser.type_into("[name=user]", "Bob").await;
     browser.type_into("[name=password]", chapter.says("sesame")).await;
     browser.click("button").await;
-    shows(browser, "You are in. The others: ann.").await;
+    browser.shows("You are in. The others: ann.").await;
     let ClientEvent::Joined(bob) = next(&mut ann).await else { panic!("Bob has joined") };
     assert_eq!(bob.metadata, json!({ "name": "Bob" }));
 
@@ -194,15 +185,15 @@ async fn calls(browser: &Browser) {
     assert_eq!(error, chapter.says("no_such_die"));
 
     browser.go_to(PAGE).await;
-    shows(browser, "Ready.").await;
+    browser.shows("Ready.").await;
     browser.click("#roll").await;
-    shows(browser, "Answer: ").await;
+    browser.shows("Answer: ").await;
     browser.type_into("#sides", "1.5").await;
     browser.click("#roll").await;
-    shows(browser, chapter.says("Error: invalid_args")).await;
+    browser.shows(chapter.says("Error: invalid_args")).await;
     browser.click("#poll").await;
-    shows(browser, "a hat (What is it?)").await;
-    shows(browser, "a cat").await;
+    browser.shows("a hat (What is it?)").await;
+    browser.shows("a cat").await;
     leave(browser, server).await;
 }
 
@@ -210,7 +201,7 @@ async fn handshake(browser: &Browser) {
     let chapter = Chapter::of("handshake.md");
     let server = Server::of("guide", &["handshake"]).await;
     browser.go_to(PAGE).await;
-    shows(browser, ": connected").await;
+    browser.shows(": connected").await;
     let shown = browser.text().await;
     let peer = shown.split_once(": connected").expect("shown").0;
     until("the server's line", PATIENCE, async || {

@@ -25,19 +25,19 @@ async fn two_tabs_are_in_a_call(kind: Kind) {
     let browser = Browser::start(kind).await;
     browser.go_to(&address).await;
     let first = browser.tab().await;
-    says(&browser, "You are in. Nobody else is here yet.").await;
+    browser.shows("You are in. Nobody else is here yet.").await;
     browser.open_tab(&address).await;
-    says(&browser, "In a call with 1 other.").await;
+    browser.shows("In a call with 1 other.").await;
     shows_the_other(&browser).await;
     browser.show(&first).await;
-    says(&browser, "In a call with 1 other.").await;
+    browser.shows("In a call with 1 other.").await;
     shows_the_other(&browser).await;
     // A camera takes a while to open, in which the other has offered already.
     browser.click("#camera").await;
-    says(&browser, "In a call with 1 other.").await;
+    browser.shows("In a call with 1 other.").await;
     shows_the_other(&browser).await;
     // The tree beside the call shows the connection that carries it.
-    says(&browser, "PeerConnection").await;
+    browser.shows("PeerConnection").await;
     browser.close().await;
 }
 
@@ -63,12 +63,12 @@ async fn two_tabs_log_in(kind: Kind) {
     browser.type_into("#username", "USERNAME").await;
     browser.type_into("#password", "PASSWORD").await;
     browser.click("#login-form button[type=submit]").await;
-    says(&browser, "You are in. Waiting for someone to join…").await;
+    browser.shows("You are in. Waiting for someone to join…").await;
     // The second tab has the cookie of the first.
     browser.open_tab(&address).await;
-    says(&browser, "In a call with 1 other.").await;
+    browser.shows("In a call with 1 other.").await;
     browser.show(&first).await;
-    says(&browser, "In a call with 1 other.").await;
+    browser.shows("In a call with 1 other.").await;
     browser.close().await;
 }
 
@@ -90,13 +90,4 @@ fn printed(server: &Server, readme: &Readme) -> String {
     let address = readme.address("http://127.0.0.1:8080");
     assert!(address.starts_with(server.address()), "{address} is not at {}", server.address());
     address
-}
-
-/// Waits until the page shows this text.
-async fn says(browser: &Browser, words: &str) {
-    until(&format!("{words:?}"), PATIENCE, async || {
-        let text = browser.text().await;
-        if text.contains(words) { Moment::Now(()) } else { Moment::NotYet(text) }
-    })
-    .await;
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use callboard_client::{ChannelData, Client, ClientEvent, ClientOptions};
 use integration_tests::program::{self, OfTemplate};
-use integration_tests::{PATIENCE, Server, in_network_namespace};
+use integration_tests::{Browser, Kind, Moment, PATIENCE, Server, in_network_namespace, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,6 +19,22 @@ fn a_call_of_the_template_tells_its_members_each_others_names() {
         let bob = join(&host, "demo?name=Bob").await;
         let Some(ClientEvent::Joined(joined)) = next(&mut ann).await else { panic!() };
         assert_eq!((joined.peer_id, &joined.metadata["name"]), (bob.peer_id(), &"Bob".into()));
+        drop((ann, bob));
+
+        let page = format!("http://{host}/");
+        let browser = Browser::start(Kind::Chromium).await;
+        browser.go_to(&page).await;
+        let first = browser.tab().await;
+        fills_in(&browser, "Cleo").await;
+        browser.shows("You are in. Nobody else is here yet.").await;
+        browser.open_tab(&page).await;
+        fills_in(&browser, "Dora").await;
+        browser.shows("In a call with Cleo.").await;
+        plays(&browser, "Cleo").await;
+        browser.show(&first).await;
+        browser.shows("In a call with Dora.").await;
+        plays(&browser, "Dora").await;
+        browser.close().await;
     });
 }
 
@@ -38,6 +54,14 @@ fn a_game_of_the_template_sends_the_places_of_all() {
         assert_eq!(channel, "world");
         let world: BTreeMap<String, serde_json::Value> = serde_json::from_str(&world).unwrap();
         assert_eq!(world["players"][0][0], ann.peer_id());
+        drop(ann);
+
+        let browser = Browser::start(Kind::Chromium).await;
+        browser.go_to(&format!("http://{host}/")).await;
+        fills_in(&browser, "Cleo").await;
+        browser.shows("Twenty times a second, over a data channel.").await;
+        browser.shows("Cleo: 0").await;
+        browser.close().await;
     });
 }
 
@@ -53,6 +77,14 @@ fn telemetry_of_the_template_sums_up_what_is_pushed_and_has_admin_routes() {
         assert_eq!(summary.data["temperature"]["mean"], 21.5);
         let tree = get(&host, "/admin/tree").await;
         assert!(tree.contains("\"site\""), "{tree}");
+
+        let browser = Browser::start(Kind::Chromium).await;
+        browser.go_to(&format!("http://{host}/")).await;
+        browser.shows("Connected.").await;
+        browser.click("button").await;
+        browser.shows("temperature").await;
+        browser.shows("button\t1\t").await;
+        browser.close().await;
     });
 }
 
@@ -77,6 +109,25 @@ async fn serve(made: &OfTemplate, title: &str) -> (Server, String) {
     assert!(page.contains(title), "{page}");
     assert!(get(&host, "/callboard.js").await.contains("export"));
     (server, host)
+}
+
+/// Fills in the form of the page, and sends it.
+async fn fills_in(browser: &Browser, name: &str) {
+    browser.type_into("input[name=name]", name).await;
+    browser.click("form button").await;
+}
+
+/// Waits until the other's picture plays.
+async fn plays(browser: &Browser, name: &str) {
+    until(&format!("a picture of {name}"), PATIENCE, async || {
+        let look = "const figures = [...document.querySelectorAll('figure')];
+            const figure = figures.find((one) => one.textContent === arguments[0]);
+            const time = figure?.firstChild.currentTime;
+            return [time > 0, time, figures.map((one) => one.textContent)]";
+        let seen = browser.evaluate(look, vec![name.into()]).await;
+        if seen[0] == true { Moment::Now(()) } else { Moment::NotYet(seen.to_string()) }
+    })
+    .await;
 }
 
 async fn join(host: &str, room: &str) -> Client {

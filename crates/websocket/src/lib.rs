@@ -6,6 +6,96 @@
 //!
 //! A server that has connections over TLS needs the feature `tls`, which is on by default: also one that calls
 //! [`HttpServer::bind_rustls_0_23`](https://docs.rs/actix-web) itself.
+//!
+//! A server that sends every text back:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use actix::prelude::*;
+//! use actix_web::web::{self, Payload};
+//! use actix_web::{App, HttpRequest, HttpResponse, HttpServer, error};
+//! use callboard_websocket::{
+//!     ConnectionCount, FromSocket, LinkOptions, OutboxLimits, Presence, ResumeTokens, SocketCounters, SocketEvent,
+//!     SocketLink, ToSocket, Upgrade, peer_address, tune,
+//! };
+//!
+//! /// Sends every text back to its client.
+//! struct Echo(Arc<SocketLink>);
+//!
+//! impl Actor for Echo {
+//!     type Context = Context<Self>;
+//!
+//!     fn started(&mut self, ctx: &mut Context<Self>) {
+//!         let Presence::Here(socket) = self.0.register(ctx.address().recipient()) else { return ctx.stop() };
+//!         self.0.send_to_socket(socket, ToSocket::Attach(ctx.address().recipient()));
+//!         self.0.send_to_socket(socket, ToSocket::Flow);
+//!     }
+//! }
+//!
+//! impl Handler<FromSocket> for Echo {
+//!     type Result = ();
+//!
+//!     fn handle(&mut self, input: FromSocket, _: &mut Context<Self>) {
+//!         if let SocketEvent::Text { text, .. } = input.event {
+//!             // A client that is being closed gets nothing more.
+//!             _ = self.0.outbox().push(text);
+//!         }
+//!     }
+//! }
+//!
+//! impl Handler<Presence> for Echo {
+//!     type Result = ();
+//!
+//!     fn handle(&mut self, presence: Presence, ctx: &mut Context<Self>) {
+//!         if presence == Presence::Gone {
+//!             ctx.stop();
+//!         }
+//!     }
+//! }
+//!
+//! async fn open(
+//!     request: HttpRequest,
+//!     payload: Payload,
+//!     connections: web::Data<Arc<ConnectionCount>>,
+//! ) -> actix_web::Result<HttpResponse> {
+//!     let (address, counters) = (peer_address(&request), Arc::new(SocketCounters::default()));
+//!     let admission = connections.admit(address, 10_000, 100).map_err(error::ErrorTooManyRequests)?;
+//!     let upgrade = Upgrade { max_frame: 64 << 10, protocols: &[], counters: Arc::clone(&counters) };
+//!     let opened = upgrade.open(&request, payload).map_err(error::ErrorBadRequest)?;
+//!     let options = LinkOptions {
+//!         address,
+//!         outbox: OutboxLimits::default(),
+//!         resume_grace: Duration::ZERO,
+//!         close_grace: Duration::from_secs(5),
+//!         max_frame: 64 << 10,
+//!         requested: tokio::time::Instant::now(),
+//!     };
+//!     let tokens = Arc::new(ResumeTokens::default());
+//!     let (link, number) = SocketLink::new(options, (), opened.socket(), tokens, counters);
+//!     Echo(Arc::clone(&link)).start();
+//!     Ok(opened.respond(link, number, admission))
+//! }
+//!
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let connections = web::Data::new(Arc::new(ConnectionCount::default()));
+//! let app = move || App::new().app_data(connections.clone()).route("/echo", web::get().to(open));
+//! let server = tune(HttpServer::new(app)).bind("127.0.0.1:0")?;
+//! # let address = server.addrs()[0];
+//! # let server = server.workers(1).disable_signals().run();
+//! # let handle = server.handle();
+//! # actix_web::rt::spawn(server);
+//! # use futures_util::{SinkExt, StreamExt};
+//! # let (mut client, _) = tokio_tungstenite::connect_async(format!("ws://{address}/echo")).await?;
+//! # client.send("hello".into()).await?;
+//! # assert_eq!(client.next().await.expect("an answer")?.into_text()?, "hello");
+//! # drop(client);
+//! # handle.stop(false).await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod admission;
 mod authority;
