@@ -62,7 +62,8 @@ pub(crate) async fn serve(Cli { listen, network, web, .. }: Cli) -> Result<(), E
         let app = App::new().app_data(server.clone()).route("/", web::get().to(page));
         let app = app.route("/ice-servers", web::get().to(ice_servers));
         let app = app.route("/offer", web::post().to(offer));
-        app.wrap(from_fn(route_guard.middleware())).wrap(from_fn(body_within(BODY_TIME)))
+        app.wrap(from_fn(route_guard.middleware()))
+            .wrap(from_fn(body_within(example_pages::BODY_TIME)))
     })
     .workers(1)
     .bind(&listen)
@@ -172,5 +173,3 @@ impl Handler<PeerConnectionEvent> for Host {
 const MAX_NAMES: usize = 1_000;
 /// Longest wait for candidates.
 const GATHERING: Duration = Duration::from_secs(2);
-/// Longest time for the body of a request.
-const BODY_TIME: Duration = Duration::from_secs(10);

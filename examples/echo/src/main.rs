@@ -36,13 +36,12 @@ async fn main() -> Result<ExitCode, MainError> {
     let server = web::Data::new(Server { connections, api, configuration });
     let http = HttpServer::new(move || {
         let app = App::new().app_data(server.clone()).configure(pages::configure);
-        app.wrap(from_fn(route_guard.middleware())).wrap(from_fn(body_within(BODY_TIME)))
+        app.wrap(from_fn(route_guard.middleware()))
+            .wrap(from_fn(body_within(example_pages::BODY_TIME)))
     })
     .bind(&listen)
     .map_err(|error| example_pages::cannot_listen(listen, &error))?;
-    for address in http.addrs() {
-        println!("listening on http://{address}");
-    }
+    http.addrs().iter().for_each(|address| println!("listening on http://{address}"));
     run.serve(http).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -147,6 +146,3 @@ impl Handler<PeerConnectionEvent> for Echo {
         };
     }
 }
-
-/// Longest time for the body of a request.
-const BODY_TIME: Duration = Duration::from_secs(10);

@@ -60,7 +60,7 @@ impl Site {
                 .app_data(web::Data::clone(&guard))
                 .app_data(web::Data::clone(&config))
                 .app_data(web::Data::clone(&ice_servers))
-                .wrap(from_fn(body_within(BODY_TIME)))
+                .wrap(from_fn(body_within(example_pages::BODY_TIME)))
                 .wrap(example_pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}", "/webrtc/{room}"]))
                 .configure(client_script("/callboard.js"))
@@ -138,5 +138,3 @@ fn tell(line: &str) -> io::Result<()> {
 
 /// Extra time in which the server cuts off connections that have not finished.
 const GRACE: Duration = Duration::from_millis(500);
-/// Longest time for the body of a request.
-const BODY_TIME: Duration = Duration::from_secs(10);

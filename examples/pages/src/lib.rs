@@ -5,6 +5,7 @@
 pub mod options;
 pub mod process;
 
+use std::time::Duration;
 use std::{fmt, io};
 
 use actix_web::http::StatusCode;
@@ -16,6 +17,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use callboard_transport::gather::IceServer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+
+/// Longest time for the body of a request.
+pub const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// Returns why a server cannot listen there, with the address.
 pub fn cannot_listen(listen: impl fmt::Display, error: &io::Error) -> io::Error {

@@ -111,7 +111,7 @@ impl Site {
         let app = move || {
             App::new()
                 .app_data(web::Data::clone(&ice_servers))
-                .wrap(from_fn(body_within(BODY_TIME)))
+                .wrap(from_fn(body_within(example_pages::BODY_TIME)))
                 .wrap(example_pages::security_headers())
                 .configure(signaling.at(&["/socket/{room}"]))
                 .configure(client_script("/callboard.js"))
@@ -223,5 +223,3 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(500);
 /// Worker threads for HTTP and WebSockets.
 const WORKERS: usize = 2;
-/// Longest time for the body of a request.
-const BODY_TIME: Duration = Duration::from_secs(10);
