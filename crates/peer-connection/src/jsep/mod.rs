@@ -3,7 +3,7 @@
 //!
 //! Pure: no engine, no clock, no I/O. What only an engine can write, the sections of new media, is passed in as text.
 
-mod answer;
+mod answer_plan;
 mod check;
 mod checked;
 mod extensions;
@@ -20,7 +20,7 @@ mod transceiver;
 
 use std::collections::VecDeque;
 
-pub(crate) use answer::{AnswerPlan, CommitPlan};
+pub(crate) use answer_plan::{AnswerPlan, CommitPlan};
 pub(crate) use checked::{Checked, Extensions, RemoteTransport};
 #[cfg(test)]
 pub(crate) use extensions::KNOWN as KNOWN_EXTENSIONS;

@@ -1,3 +1,5 @@
+//! Tests of the SCTP filter with packets made by hand.
+
 use super::packet::seal;
 use super::*;
 

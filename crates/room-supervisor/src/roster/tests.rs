@@ -1,3 +1,5 @@
+//! Tests of the roster: tables, and random histories of joins, leaves, crashes and closings.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

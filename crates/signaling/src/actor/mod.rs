@@ -1,7 +1,7 @@
 //! A peer as an actor: the application's [`Peer`] between its client's socket and its room.
 
 mod presence;
-mod replies;
+mod refusals;
 #[cfg(feature = "rpc")]
 mod rpc;
 #[cfg(feature = "webrtc")]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use callboard_peer_connection::DataChannelMessage;
 
 use super::PeerActor;
-use super::replies::Path;
+use super::refusals::Path;
 use crate::client_text::RpcText;
 use crate::peer::Peer;
 #[cfg(feature = "webrtc")]

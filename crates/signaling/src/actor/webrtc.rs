@@ -6,7 +6,7 @@ use callboard_room_supervisor::Description;
 use serde_json::json;
 
 use super::PeerActor;
-use super::replies::{LONGEST_DETAIL, Path};
+use super::refusals::{LONGEST_DETAIL, Path};
 use crate::control::Control as Said;
 use crate::control_event::{ANSWER, ICE, OFFER, SEND};
 use crate::error_text::{LONGEST_NAME, shorten};

@@ -28,7 +28,7 @@
 //! A hook must not block its thread; use [`actix_web::web::block`] for blocking work.
 
 mod arguments;
-mod call_table;
+mod calls;
 mod wire;
 
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub(crate) use call_table::{Answer, CallRefused, CallTable, NoOutcome};
+pub(crate) use calls::{Answer, CallRefused, CallTable, NoOutcome};
 pub(crate) use wire::{Frame, Unread};
 
 use self::arguments::{InvalidArguments, arguments};

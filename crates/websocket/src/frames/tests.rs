@@ -1,3 +1,5 @@
+//! Tests of the frame reader: whole frames, parts of frames, violations.
+
 #[path = "../../tests/common/frame_header.rs"]
 mod frame_header;
 

@@ -1,3 +1,5 @@
+//! Tests of the socket link with actors behind it.
+
 use super::*;
 use callboard_outbox::OutboxReady;
 

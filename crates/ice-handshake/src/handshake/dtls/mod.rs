@@ -3,10 +3,10 @@
 mod active;
 mod attempt;
 mod client_flight;
-mod cookies;
 mod decryption_watch;
 mod engine;
 mod engine_clock;
+mod first_hellos;
 mod generation;
 mod hello;
 mod passive;

@@ -15,9 +15,9 @@ use super::super::Role;
 use super::super::certificate::random_bytes;
 use super::attempt::{Attempt, Progress};
 use super::client_flight::ClientFlight;
-use super::cookies::{Cookies, hello_retry_request, hello_verify_request};
 use super::engine::{EngineSpec, EngineVersion, Identity};
 use super::engine_clock::LONGEST_PAUSE;
+use super::first_hellos::{FirstHellos, hello_retry_request, hello_verify_request};
 use super::hello::Hello;
 use super::provider::Shared;
 use super::reassembly::{PER_DATAGRAM, Reassembled, Reassembly};
@@ -35,7 +35,7 @@ pub(crate) struct Passive {
     version: Option<Version>,
     profiles: Vec<SrtpProfile>,
     cookie: [u8; 32],
-    cookies: Cookies,
+    cookies: FirstHellos,
     fragments: Reassembly,
     /// Last request for the cookie, until a client shows it.
     asked: Option<RepeatedRequest>,
@@ -96,7 +96,7 @@ impl Passive {
             version,
             profiles,
             cookie: random_bytes(),
-            cookies: Cookies::default(),
+            cookies: FirstHellos::default(),
             fragments: Reassembly::default(),
             asked: None,
             shares_seen: false,
@@ -482,7 +482,7 @@ impl Passive {
             }
             self.clients.clear();
             (self.asked, self.doubtful) = (None, None);
-            (self.cookies, self.fragments) = (Cookies::default(), Reassembly::default());
+            (self.cookies, self.fragments) = (FirstHellos::default(), Reassembly::default());
         }
         progress
     }

@@ -1,3 +1,5 @@
+//! Tests of the socket link's core: tables, and random orders of sockets, tokens and ends.
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! Cookie exchange of a server (RFC 6347 §4.2.1, RFC 9147 §5.1): before a client has shown its cookie, the server asks
-//! for it, and keeps next to nothing about the clients that it has asked.
+//! First hellos of clients, and the requests for a cookie that answer them (RFC 6347 §4.2.1, RFC 9147 §5.1). Before a
+//! client has shown its cookie, the server keeps next to nothing about it.
 //!
 //! The cookie is the same for every hello, since the real client cannot know which hello a request answers. A request
 //! is made without an engine, and is identical to the one that an engine would make: its bytes are part of what DTLS
@@ -15,14 +15,14 @@ use super::records::{HELLO_RETRY_RANDOM, HELLO_VERIFY_REQUEST, SERVER_HELLO, as_
 
 /// First hellos of one handshake, which came before a cookie was shown.
 #[derive(Default)]
-pub(super) struct Cookies {
+pub(super) struct FirstHellos {
     /// First hellos, the latest last: their hashes, and the bodies of some.
     known: VecDeque<u64>,
     bodies: VecDeque<Vec<u8>>,
     hasher: RandomState,
 }
 
-impl Cookies {
+impl FirstHellos {
     /// Notes a hello without a cookie. Returns whether it has come before.
     pub(super) fn note(&mut self, body: &[u8]) -> bool {
         let hash = self.hasher.hash_one(body);
@@ -115,35 +115,35 @@ mod tests {
 
     #[test]
     fn the_first_hello_is_found_behind_a_thousand_others() {
-        let mut cookies = Cookies::default();
-        assert!(!cookies.note(&hello(200, &[], 100)));
+        let mut hellos = FirstHellos::default();
+        assert!(!hellos.note(&hello(200, &[], 100)));
         for number in 0..1_000_u16 {
             let mut other = hello(1, &[], 1_500);
             other[4..6].copy_from_slice(&number.to_be_bytes());
-            cookies.note(&other);
+            hellos.note(&other);
         }
-        assert!(cookies.bodies.iter().map(Vec::len).sum::<usize>() <= BODIES);
-        assert!(cookies.knows_first_of(&hello(200, &[9; 32], 100)));
-        assert_eq!(cookies.firsts_of(&hello(200, &[9; 32], 100)), [hello(200, &[], 100)]);
+        assert!(hellos.bodies.iter().map(Vec::len).sum::<usize>() <= BODIES);
+        assert!(hellos.knows_first_of(&hello(200, &[9; 32], 100)));
+        assert_eq!(hellos.firsts_of(&hello(200, &[9; 32], 100)), [hello(200, &[], 100)]);
         // The hello of a client that changes something else.
-        assert!(!cookies.note(&hello(201, &[], 100)));
-        assert!(cookies.note(&hello(201, &[], 100)), "it has come before");
+        assert!(!hellos.note(&hello(201, &[], 100)));
+        assert!(hellos.note(&hello(201, &[], 100)), "it has come before");
         let other = hello(201, &[9; 32], 90);
-        assert!(!cookies.knows_first_of(&other));
-        assert_eq!(cookies.firsts_of(&other), [hello(201, &[], 100), hello(201, &[], 90)]);
+        assert!(!hellos.knows_first_of(&other));
+        assert_eq!(hellos.firsts_of(&other), [hello(201, &[], 100), hello(201, &[], 90)]);
         // The first hello was lost, and forged hellos with other content have arrived.
-        cookies.note(&hello(201, &[], 80));
-        assert_eq!(cookies.firsts_of(&other)[0], hello(201, &[], 90));
+        hellos.note(&hello(201, &[], 80));
+        assert_eq!(hellos.firsts_of(&other)[0], hello(201, &[], 90));
     }
 
     #[test]
     fn hashes_have_their_limit() {
-        let mut cookies = Cookies::default();
+        let mut hellos = FirstHellos::default();
         for number in 0..5_000_u16 {
             let mut other = hello(1, &[], 10);
             other[4..6].copy_from_slice(&number.to_be_bytes());
-            cookies.note(&other);
+            hellos.note(&other);
         }
-        assert_eq!(cookies.known.len(), KNOWN);
+        assert_eq!(hellos.known.len(), KNOWN);
     }
 }

@@ -1,4 +1,4 @@
-//! Ways in which a client is answered, and how it is told what is refused.
+//! Refusals of what a client asks of WebRTC, and the path that answers take to it.
 
 use callboard_room_supervisor::Description;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Answers (RFC 8829 §5.3): those of this side, and those of the peer (§5.11).
+//! Plans of what an answer changes in the engine: an answer of this side (RFC 8829 §5.3), or of the peer (§5.11).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Call table: the running RPC calls of one peer, in both directions.
+//! Start, limits and end of the RPC calls of one peer, in both directions, and the hooks that run them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
