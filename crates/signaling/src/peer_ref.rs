@@ -15,6 +15,8 @@ use std::time::Duration;
 #[cfg(all(feature = "rpc", feature = "webrtc"))]
 use callboard_peer_connection::error::DeliverDataError;
 #[cfg(feature = "webrtc")]
+use callboard_peer_connection::error::SendDataError;
+#[cfg(feature = "webrtc")]
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionHandle};
 #[cfg(feature = "webrtc")]
 use callboard_room_supervisor::To;
@@ -122,7 +124,8 @@ impl PeerRef {
     }
 
     /// Sends to the client on the data channel with this label; without such a channel, text goes over the WebSocket
-    /// (`webrtc:data`). Delivery is not reported: a channel whose buffer is full drops the message.
+    /// (`webrtc:data`). Delivery is not reported: a channel whose buffer is full drops the message. An empty message is
+    /// refused, since a channel cannot send one.
     ///
     /// # Errors
     /// [`SendToChannelError`]
@@ -132,6 +135,13 @@ impl PeerRef {
         label: &str,
         message: DataChannelMessage,
     ) -> Result<(), SendToChannelError> {
+        let is_empty = match &message {
+            DataChannelMessage::Text(text) => text.is_empty(),
+            DataChannelMessage::Binary(bytes) => bytes.is_empty(),
+        };
+        if is_empty {
+            return Err(SendToChannelError::Channel(SendDataError::Empty));
+        }
         if let Some(channel) = self.client.channels.find(label) {
             return channel.try_send(label, message);
         }

@@ -43,7 +43,7 @@ pub trait RoomPeers {
 
     /// Sends to members on their data channels with this label, as [`PeerRef::send_data`] does: text goes over the
     /// WebSocket of a client without such a channel. Returns the number of clients to which the message was handed;
-    /// delivery is not reported.
+    /// delivery is not reported. An empty message is handed to none.
     #[cfg(feature = "webrtc")]
     fn send_data(&self, label: &str, to: impl Into<To>, message: DataChannelMessage) -> usize {
         let clients = match to.into() {

@@ -56,6 +56,8 @@ async fn a_room_sends_on_the_data_channels_of_its_members() {
             })
         })
         .await;
+    let empty = DataChannelMessage::Text(String::new());
+    assert_eq!(room.send_data("bytes", To::All, empty), 0, "neither by channel nor by WebSocket");
     let text = DataChannelMessage::Text("hello".to_owned());
     assert_eq!(room.send_data("bytes", To::All, text), 2);
     let data = without.expect("webrtc:data").await;

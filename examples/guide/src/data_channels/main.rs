@@ -27,8 +27,9 @@ impl Room for Board {
 
     fn on_tick(&mut self, room: &RoomContext) {
         let places: Vec<_> = self.pointers.values().map(|(x, y)| format!("{x},{y}")).collect();
-        // An unreliable channel: a place that is lost is replaced 50 ms later.
-        room.send_data("pointers", To::All, DataChannelMessage::Text(places.join(" ")));
+        // An unreliable channel: a place that is lost is replaced 50 ms later. A message is never empty.
+        let text = format!("pointers {}", places.join(" "));
+        room.send_data("pointers", To::All, DataChannelMessage::Text(text));
     }
 }
 
