@@ -61,7 +61,7 @@ pub(crate) struct Channels {
     pub(crate) refused: u64,
     /// Number of receipts that were ever asked for.
     receipts: u64,
-    /// Messages of which it is known whether the peer has them.
+    /// Messages whose delivery is decided: arrived, or lost.
     settled: VecDeque<(ReceiptId, bool)>,
 }
 
@@ -276,7 +276,7 @@ impl Channels {
         receipt
     }
 
-    /// Returns a message of which it has become known whether the peer has it.
+    /// Returns a message whose delivery has been decided.
     pub(crate) fn poll_receipt(&mut self) -> Option<(ReceiptId, bool)> {
         let settled = self.settled.pop_front();
         // Most connections have none for a long time.

@@ -32,7 +32,7 @@ impl Peer for Guest {
     }
 
     fn on_receive(&mut self, message: RoomMessage, _: &PeerContext) -> Option<RoomMessage> {
-        // Whatever else a client sends does not reach the others.
+        // Only these go on to the others.
         (message.event == "chat").then_some(message)
     }
 }
