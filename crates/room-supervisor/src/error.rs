@@ -44,6 +44,9 @@ pub enum JoinError {
     /// The room is being restarted, or closed.
     #[error("the room is not available")]
     RoomUnavailable,
+    /// A peer of the same id has a membership in the room, or its departure was not announced yet.
+    #[error("a peer of the same id is in the room")]
+    PeerIdTaken,
 }
 
 impl JoinError {
@@ -54,6 +57,7 @@ impl JoinError {
             Self::TimedOut => "timeout".into(),
             Self::RoomCrashed => "room_crashed".into(),
             Self::RoomUnavailable => "room_unavailable".into(),
+            Self::PeerIdTaken => "peer_id_taken".into(),
         }
     }
 }

@@ -79,6 +79,11 @@ impl Member {
         Arc::clone(self.0.handle.as_ref()?).downcast().ok()
     }
 
+    /// Returns whether this is of the same membership.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Returns the outbox of the peer's client.
     pub fn outbox(&self) -> &Arc<Outbox> {
         &self.0.outbox

@@ -25,12 +25,11 @@ impl RoomHandle {
     /// Reserves a membership for a peer, which has not joined yet: see [`Membership::join`].
     ///
     /// # Errors
-    /// [`JoinError::RoomUnavailable`] if the room is closed.
+    /// [`JoinError::RoomUnavailable`] if the room is closed; [`JoinError::PeerIdTaken`] while a peer of the same id has
+    /// a membership, and until its departure was announced.
     pub fn reserve(&self, member: NewMember) -> Result<Membership, JoinError> {
         let (member, welcome) = Member::new(member);
-        if !self.shared.reserve(member.clone(), welcome) {
-            return Err(JoinError::RoomUnavailable);
-        }
+        self.shared.reserve(member.clone(), welcome)?;
         Ok(Membership { room: self.clone(), member })
     }
 }
@@ -91,7 +90,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.outbox().close(CloseFrame::FAILED);
-        self.room.shared.leave(self.peer_id());
+        self.room.shared.leave(&self.member);
         // One message for each peer; a room that closes itself when it is empty must also learn of peers that never
         // joined. A room that is down checks its roster when it is back.
         if let Some(mailbox) = self.room.shared.mailbox() {

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::command::RoomCommand;
 use crate::credit::Counted;
-use crate::error::{ForwardError, KickError};
+use crate::error::{ForwardError, JoinError, KickError};
 use crate::member::Member;
 use crate::message::RoomMessage;
 use crate::peer_id::PeerId;
@@ -136,19 +136,24 @@ impl Shared {
         }
     }
 
-    /// Adds a peer that may join; returns `false` if the room is closed.
-    pub(crate) fn reserve(self: &Arc<Self>, member: Member, welcome: Map<String, Value>) -> bool {
+    /// Adds a peer that may join ([`Roster::reserve`]).
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        member: Member,
+        welcome: Map<String, Value>,
+    ) -> Result<(), JoinError> {
         let peer = member.peer_id();
-        let reserved = self.roster().reserve(member, welcome);
-        if let Some(PeerIndex(index)) = self.peers.as_ref().filter(|_| reserved) {
+        self.roster().reserve(member, welcome)?;
+        if let Some(PeerIndex(index)) = &self.peers {
             index.insert(peer, Place(Arc::clone(self)));
         }
-        reserved
+        Ok(())
     }
 
     /// Handles the end of a peer's membership.
-    pub(crate) fn leave(self: &Arc<Self>, peer: PeerId) {
-        self.roster().leave(peer);
+    pub(crate) fn leave(self: &Arc<Self>, member: &Member) {
+        let peer = member.peer_id();
+        self.roster().leave(member);
         if let Some(PeerIndex(index)) = &self.peers {
             index.remove(peer, &Place(Arc::clone(self)));
         }

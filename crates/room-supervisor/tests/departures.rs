@@ -380,3 +380,42 @@ async fn a_registry_of_ones_own_decides_which_names_are_one() {
     room.stop("done").await;
     assert!(rooms.lookup("attic").is_none() && rooms.names().is_empty());
 }
+
+#[actix::test]
+async fn a_peer_that_comes_back_under_its_id_waits_until_it_has_left() {
+    let rooms = Rooms::new();
+    let _server = rooms.start().await.expect("it starts");
+    let room = rooms.start_supervised(RoomOptions::<Fragile>::new("demo", Arc::default())).await;
+    let room = room.expect("it opens");
+    let (mut witness, mut first) = (Client::joined(&room).await, Client::joined(&room).await);
+    witness.expect("joined").await;
+
+    assert_eq!(Client::with_id(&room, first.id).err(), Some(JoinError::PeerIdTaken));
+    assert!(room.member(first.id).is_some(), "the refused one has changed nothing");
+    first.leave();
+    witness.expect("left").await;
+    let second = Client::with_id(&room, first.id).expect("the id is free");
+
+    second.join().await.expect("welcome");
+    witness.expect("joined").await;
+    assert_eq!(room.len(), 2);
+}
+
+#[actix::test]
+async fn a_membership_that_was_rejected_ends_without_the_peer_that_has_its_id_now() {
+    let rooms = Rooms::new();
+    let _server = rooms.start().await.expect("it starts");
+    let options = RoomOptions::<Fragile>::new("demo", Arc::default()).max_peers(1);
+    let room = rooms.start_supervised(options).await.expect("it opens");
+    let first = Client::joined(&room).await;
+    let mut rejected = Client::reserved(&room);
+    assert_eq!(rejected.join().await, Err(JoinError::Rejected("room_is_full".into())));
+    drop(first);
+    let second = Client::with_id(&room, rejected.id).expect("the id is free");
+    // The room handles the departure of the first before.
+    second.join().await.expect("welcome");
+
+    rejected.leave();
+
+    assert!(room.member(second.id).is_some());
+}

@@ -84,9 +84,14 @@ async fn take(rooms: &Rooms, clients: &mut Vec<Client>, step: Step) {
             let here: Vec<_> = clients.iter().filter(is_here).map(|client| client.id).collect();
             let elsewhere = clients.iter().map(|client| client.id).find(|id| !here.contains(id));
             if let Some(id) = elsewhere {
-                let client = Client::with_id(&room, id);
-                client.join().await.expect("welcome");
-                clients.push(client);
+                match Client::with_id(&room, id) {
+                    Ok(client) => {
+                        client.join().await.expect("welcome");
+                        clients.push(client);
+                    }
+                    // It has just left this room.
+                    Err(error) => assert_eq!(error, JoinError::PeerIdTaken),
+                }
             }
         }
         Step::Reserve(n) => clients.push(Client::reserved(&open(rooms, name(n)).await)),

@@ -71,11 +71,10 @@ impl Entry {
 }
 
 impl Entries {
+    /// Adds an entry of a peer that has none.
     pub(super) fn insert(&mut self, entry: Entry) {
-        let peer = entry.member.peer_id();
-        self.remove(peer);
         self.count(None, Some(entry.state));
-        self.by_peer.insert(peer, entry);
+        self.by_peer.insert(entry.member.peer_id(), entry);
     }
 
     pub(super) fn remove(&mut self, peer: PeerId) {

@@ -87,18 +87,35 @@ impl Roster {
         matches!(self.phase, Phase::Closing | Phase::Closed | Phase::GivenUp)
     }
 
-    /// Adds a peer that may join; returns `false` if the room is closed.
-    /// `welcome` are additional fields of its `authenticated` message.
-    pub(crate) fn reserve(&mut self, member: Member, welcome: Map<String, Value>) -> bool {
+    /// Adds a peer that may join. `welcome` are additional fields of its `authenticated` message.
+    ///
+    /// # Errors
+    /// [`JoinError::RoomUnavailable`] if the room is closed; [`JoinError::PeerIdTaken`] if a peer of this id is here, or
+    /// its departure was not announced yet.
+    pub(crate) fn reserve(
+        &mut self,
+        member: Member,
+        welcome: Map<String, Value>,
+    ) -> Result<(), JoinError> {
         if self.is_closed() {
-            return false;
+            return Err(JoinError::RoomUnavailable);
+        }
+        if self.entries.get(member.peer_id()).is_some() {
+            return Err(JoinError::PeerIdTaken);
         }
         self.entries.insert(Entry::reserved(member, welcome));
-        true
+        Ok(())
     }
 
-    /// Handles the end of a peer's membership.
-    pub(crate) fn leave(&mut self, peer: PeerId) {
+    /// Handles the end of a membership. If the peer was rejected, another may have its id by now, and stays.
+    pub(crate) fn leave(&mut self, member: &Member) {
+        let peer = member.peer_id();
+        if self.entries.get(peer).is_some_and(|entry| entry.member.is_same(member)) {
+            self.end_membership(peer);
+        }
+    }
+
+    fn end_membership(&mut self, peer: PeerId) {
         let Some(state) = self.entries.state(peer) else { return };
         match state {
             State::Reserved | State::Asking { known: false } => self.entries.remove(peer),

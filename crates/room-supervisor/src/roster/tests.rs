@@ -48,7 +48,7 @@ impl World {
 
     fn come(&mut self) -> PeerId {
         let peer = PeerId::random();
-        assert!(self.roster.reserve(member(peer), Map::new()));
+        self.roster.reserve(member(peer), Map::new()).expect("an open room, and a new id");
         self.there.insert(peer);
         peer
     }
@@ -56,7 +56,7 @@ impl World {
     fn go(&mut self, peer: PeerId) {
         self.there.remove(&peer);
         self.views.remove(&peer);
-        self.roster.leave(peer);
+        self.roster.end_membership(peer);
     }
 
     fn ask(&mut self, peer: PeerId) {
@@ -290,9 +290,9 @@ fn a_peer_that_leaves_goes_through_these_states() {
     use State::*;
     let left = |state: State| {
         let (mut roster, peer) = (Roster::default(), PeerId::random());
-        roster.reserve(member(peer), Map::new());
+        roster.reserve(member(peer), Map::new()).expect("it is open");
         roster.entries.set(peer, state);
-        roster.leave(peer);
+        roster.end_membership(peer);
         roster.entries.state(peer)
     };
 
@@ -309,7 +309,7 @@ fn after_a_crash_a_peer_is_readopted_or_was_its_cause() {
     use State::*;
     let after = |state: State| {
         let (mut roster, peer) = (Roster::default(), PeerId::random());
-        roster.reserve(member(peer), Map::new());
+        roster.reserve(member(peer), Map::new()).expect("it is open");
         roster.entries.set(peer, state);
         roster.readopt();
         let rejected = matches!(roster.poll_output(), Some(Output::Close { .. }));
@@ -342,7 +342,10 @@ fn a_room_goes_through_its_phases_and_terminates_once() {
 
     roster.close();
     assert_eq!((roster.phase(), roster.is_closed()), (Phase::Closing, true));
-    assert!(!roster.reserve(member(PeerId::random()), Map::new()));
+    assert_eq!(
+        roster.reserve(member(PeerId::random()), Map::new()),
+        Err(JoinError::RoomUnavailable)
+    );
     assert!(roster.terminate());
     assert!(!roster.terminate(), "once");
     roster.give_up();
@@ -358,8 +361,8 @@ fn a_full_room_rejects_peers_and_keeps_its_members() {
     let mut roster = Roster::default();
     roster.started();
     let [first, second] = [PeerId::random(), PeerId::random()];
-    roster.reserve(member(first), Map::new());
-    roster.reserve(member(second), Map::new());
+    roster.reserve(member(first), Map::new()).expect("it is open");
+    roster.reserve(member(second), Map::new()).expect("it is open");
 
     assert!(roster.ask(first, Some(1)).unwrap().is_some());
     roster.answered(first, Ok(())).unwrap();
@@ -368,4 +371,30 @@ fn a_full_room_rejects_peers_and_keeps_its_members() {
     assert!(roster.ask(first, Some(1)).unwrap().is_none(), "it is a member already");
 
     assert_eq!(roster.entries.iter().count(), 1);
+}
+
+#[test]
+fn an_id_is_taken_until_the_departure_of_its_peer_was_announced() {
+    use State::*;
+    let again = |state: State| {
+        let (mut roster, peer) = (Roster::default(), PeerId::random());
+        roster.reserve(member(peer), Map::new()).expect("it is open");
+        roster.entries.set(peer, state);
+        let refused = roster.reserve(member(peer), Map::new());
+        assert_eq!(roster.entries.state(peer), Some(state), "nothing has changed");
+        roster.end_membership(peer);
+        roster.announce_departures();
+        while roster.poll_output().is_some() {}
+        (refused.err(), roster.reserve(member(peer), Map::new()).err())
+    };
+
+    for state in [
+        Reserved,
+        Asking { known: false },
+        Asking { known: true },
+        Member,
+        Stale,
+    ] {
+        assert_eq!(again(state), (Some(JoinError::PeerIdTaken), None), "{state:?}");
+    }
 }

@@ -37,22 +37,27 @@ impl Client {
     }
 
     pub(crate) fn named(room: &RoomHandle, name: &str, limits: OutboxLimits) -> Self {
-        Self::new(room, PeerId::random(), name, limits)
+        Self::new(room, PeerId::random(), name, limits).expect("the room is open")
     }
 
     /// Creates a client of a peer that may be in another room as well, with a membership that has not joined.
-    pub(crate) fn with_id(room: &RoomHandle, id: PeerId) -> Self {
+    pub(crate) fn with_id(room: &RoomHandle, id: PeerId) -> Result<Self, JoinError> {
         Self::new(room, id, "somebody", OutboxLimits::default())
     }
 
-    fn new(room: &RoomHandle, id: PeerId, name: &str, limits: OutboxLimits) -> Self {
+    fn new(
+        room: &RoomHandle,
+        id: PeerId,
+        name: &str,
+        limits: OutboxLimits,
+    ) -> Result<Self, JoinError> {
         let waiting = Arc::new(Notify::new());
         let outbox = Arc::new(Outbox::new(limits));
         let socket = outbox.attach(Wire(Arc::clone(&waiting)).start().recipient(), None);
         let auth = AuthData { metadata: name.into(), ..AuthData::new(id) };
         let member = NewMember::new(auth, Arc::clone(&outbox));
-        let membership = room.reserve(member).expect("the room is open");
-        Self { id, membership: Some(membership), outbox, socket, waiting }
+        let membership = Some(room.reserve(member)?);
+        Ok(Self { id, membership, outbox, socket, waiting })
     }
 
     /// Creates a client that has joined, and has read its `authenticated`.
