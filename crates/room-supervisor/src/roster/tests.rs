@@ -388,13 +388,7 @@ fn an_id_is_taken_until_the_departure_of_its_peer_was_announced() {
         (refused.err(), roster.reserve(member(peer), Map::new()).err())
     };
 
-    for state in [
-        Reserved,
-        Asking { known: false },
-        Asking { known: true },
-        Member,
-        Stale,
-    ] {
+    for state in [Reserved, Asking { known: false }, Asking { known: true }, Member, Stale] {
         assert_eq!(again(state), (Some(JoinError::PeerIdTaken), None), "{state:?}");
     }
 }
