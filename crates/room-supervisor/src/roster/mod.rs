@@ -90,8 +90,8 @@ impl Roster {
     /// Adds a peer that may join. `welcome` are additional fields of its `authenticated` message.
     ///
     /// # Errors
-    /// [`JoinError::RoomUnavailable`] if the room is closed; [`JoinError::PeerIdTaken`] if a peer of this id is here, or
-    /// its departure was not announced yet.
+    /// [`JoinError::RoomUnavailable`] if the room is closed; [`JoinError::PeerIdTaken`] if a peer of this id is here,
+    /// or its departure was not announced yet.
     pub(crate) fn reserve(
         &mut self,
         member: Member,
