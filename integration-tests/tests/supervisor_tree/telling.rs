@@ -1,0 +1,146 @@
+//! What the page says of a call that is disturbed.
+
+use integration_tests::{FaultKind, Kind, PATIENCE, Server, in_network_namespace};
+
+use crate::page::Page;
+
+#[test]
+fn a_page_keeps_saying_that_the_server_has_closed_the_room() {
+    in_network_namespace(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        ann.says("You are in. Nobody else is here yet.").await;
+        for words in
+            [&["/socket/demo"][..], &["/tree/recoveries", "_CONNECTION_REFUSED"], &["/tree/stream"]]
+        {
+            ann.browser.expect_fault(FaultKind::FailedRequest, words);
+        }
+        let watch = "const status = document.getElementById('status');
+             window.said = [];
+             new MutationObserver(() => said.push([status.dataset.status, status.textContent]))
+                 .observe(status, { attributes: true, attributeFilter: ['data-status'] });";
+        ann.browser.evaluate(watch, vec![]).await;
+
+        assert_eq!(server.terminate(PATIENCE).await.code(), Some(0));
+        // Each failed attempt is followed by a state of its own.
+        let attempts = "return said.filter(([status]) => status === 'waiting').length > 3";
+        ann.waits("attempts in vain", attempts).await;
+        let said = ann
+            .browser
+            .evaluate(
+                "return said.filter(([status]) => status !== 'in').map(([, words]) => words)",
+                vec![],
+            )
+            .await;
+        for words in said.as_array().expect("what it said") {
+            assert_eq!(*words, "The server has closed the room. Reconnecting…", "{said}");
+        }
+    });
+}
+
+#[test]
+fn a_page_says_which_of_its_lines_may_not_have_arrived() {
+    in_network_namespace(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
+            .await;
+        ann.browser.expect_fault(FaultKind::FailedRequest, &["/socket/demo"]);
+        // A line every 50 ms, from before the fault until the page is another peer. After the first ones the channel
+        // takes no more, as if it were broken already.
+        let write = "window.written = 0;
+             const { send } = RTCDataChannel.prototype;
+             const [input, form] = ['chat-input', 'chat-form'].map((id) => document.getElementById(id));
+             const first = window.demo.peerId;
+             RTCDataChannel.prototype.send = function (text) {
+                 if (this.label !== 'chat' || window.written < 3) send.call(this, text);
+             };
+             const writing = setInterval(() => {
+                 if (window.demo.peerId !== first) {
+                     RTCDataChannel.prototype.send = send;
+                     return clearInterval(writing);
+                 }
+                 if (input.disabled) return;
+                 input.value = `line ${window.written + 1}.`;
+                 form.requestSubmit();
+                 // A line that was not sent stays in its field.
+                 if (input.value === '') window.written += 1;
+             }, 50);";
+        ann.browser.evaluate(write, vec![]).await;
+        ann.waits("lost lines", "return window.written > 4").await;
+        ann.presses("demo", "Supervisor", "stop").await;
+
+        // Each line has come back or is reported missing, and some are missing.
+        ann.waits(
+            "all lines",
+            "const lines = [...document.querySelectorAll('#chat-log li')].map(({ textContent }) => textContent);
+             const missed = lines.filter((line) => line.startsWith('No answer from the server:'));
+             const told = (number) => lines.some((line) => line === `Youline ${number}.`) || missed.some((line) => line.includes(`“line ${number}.”`));
+             return window.demo.channels.length === 3 && missed.length > 0
+                 && Array.from({ length: window.written }, (_, at) => at + 1).every(told)",
+        )
+        .await;
+        ann.chats_with(&ann).await;
+    });
+}
+
+#[test]
+fn a_page_says_that_the_server_does_not_answer() {
+    in_network_namespace(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        ann.waits("a channel", "return window.demo.flowing && window.demo.channels.length === 3")
+            .await;
+
+        ann.browser.evaluate(&slow_messages("Infinity"), vec![]).await;
+        ann.says("The server does not answer. What you write now may not arrive.").await;
+        ann.browser.evaluate(&slow_messages("0"), vec![]).await;
+        ann.says("You are in. Nobody else is here yet.").await;
+    });
+}
+
+#[test]
+fn a_hidden_tab_spoils_no_measurement() {
+    in_network_namespace(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let (ann, bob) = tokio::join!(
+            Page::open("Ann", Kind::Chromium, &server),
+            Page::open("Bob", Kind::Chromium, &server)
+        );
+        ann.talks().await;
+        bob.talks().await;
+        // As a browser does with a hidden tab: timers run once in a second.
+        let hide =
+            "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true });";
+        bob.browser.evaluate(&format!("{hide}{}", slow_messages("1_000")), vec![]).await;
+        ann.waits("a hidden tab", "return window.demo.peers[0].hidden").await;
+
+        ann.presses("Ann", "PeerConnection", "kill").await;
+        let measured = "const line = document.querySelector('#recoveries tr[data-fault=kill]');
+             return line !== null && 'messages' in line.dataset";
+        ann.waits("a time", measured).await;
+
+        // Times that slow timers would measure are left out.
+        ann.browser.evaluate(hide, vec![]).await;
+        ann.presses("Ann", "ServerPeer", "panic").await;
+        ann.waits(
+            "a remark",
+            "const line = document.querySelector('#recoveries tr[data-fault=panic]');
+             return line !== null && line.children[4].textContent === 'hidden tab'",
+        )
+        .await;
+    });
+}
+
+/// Returns a script that lets a page send pointers by its data channel at most once in this time, in ms.
+fn slow_messages(every: &str) -> String {
+    format!(
+        "window.send ??= RTCDataChannel.prototype.send;
+         let last = performance.now();
+         RTCDataChannel.prototype.send = function (text) {{
+             if (this.label === 'cursor' && performance.now() - last < {every}) return;
+             if (this.label === 'cursor') last = performance.now();
+             window.send.call(this, text);
+         }};"
+    )
+}
