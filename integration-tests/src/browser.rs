@@ -24,6 +24,18 @@ pub enum Kind {
     Firefox,
 }
 
+/// Camera of a browser, with its microphone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Camera {
+    /// A fake one; pages may use it without asking.
+    Fake,
+    /// None, beside a fake microphone. Chromium alone.
+    Missing,
+    /// A fake one that no page may use. Chromium alone.
+    Forbidden,
+}
+
 /// Running browser with a new profile, without a window, with a fake camera and microphone. It fails the test when a
 /// page has a [`Fault`] that the test does not expect.
 #[derive(Debug)]
@@ -43,6 +55,15 @@ impl Browser {
     ///
     /// When the browser or its driver is missing or does not come up.
     pub async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, Camera::Fake).await
+    }
+
+    /// Starts a browser of this kind with this camera.
+    ///
+    /// # Panics
+    ///
+    /// When the browser or its driver is missing or does not come up, or has no such camera.
+    pub async fn start_with(kind: Kind, camera: Camera) -> Self {
         let home = tempfile::Builder::new()
             .prefix("callboard-browser-")
             .tempdir()
@@ -63,7 +84,7 @@ impl Browser {
                 )
             }
         };
-        let capabilities = kind.capabilities(&home);
+        let capabilities = kind.capabilities(camera, &home);
         let driver =
             ProcessGroup::start(&driver, arguments, home.path(), &log).expect("the driver starts");
 
@@ -243,12 +264,13 @@ impl Browser {
 pub struct Tab(WindowHandle);
 
 impl Kind {
-    fn capabilities(self, home: &TempDir) -> Capabilities {
+    fn capabilities(self, camera: Camera, home: &TempDir) -> Capabilities {
         let capabilities = match self {
             Self::Chromium => {
                 let mut arguments = CHROMIUM_ARGUMENTS.map(str::to_owned).to_vec();
                 arguments
                     .push(format!("--user-data-dir={}", home.path().join("profile").display()));
+                arguments.extend(camera.chromium_arguments().map(str::to_owned));
                 let binary = program::of_the_machine("chromium", "chromium");
                 json!({
                     "goog:chromeOptions": { "binary": binary, "args": arguments },
@@ -256,6 +278,7 @@ impl Kind {
                 })
             }
             Self::Firefox => {
+                assert_eq!(camera, Camera::Fake, "Firefox has a fake camera alone");
                 let binary = program::of_the_machine("firefox-esr", "firefox-esr");
                 let preferences: serde_json::Map<_, _> = FIREFOX_PREFERENCES
                     .iter()
@@ -274,7 +297,22 @@ impl Kind {
     }
 }
 
-const CHROMIUM_ARGUMENTS: [&str; 13] = [
+impl Camera {
+    fn chromium_arguments(self) -> [&'static str; 2] {
+        match self {
+            Self::Fake => ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+            Self::Missing => [
+                "--use-fake-device-for-media-stream=device-count=0",
+                "--use-fake-ui-for-media-stream",
+            ],
+            Self::Forbidden => {
+                ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream=deny"]
+            }
+        }
+    }
+}
+
+const CHROMIUM_ARGUMENTS: [&str; 11] = [
     "--headless=new",
     // The sandbox does not start as root.
     "--no-sandbox",
@@ -286,8 +324,6 @@ const CHROMIUM_ARGUMENTS: [&str; 13] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
     // Addresses in candidates are shown as they are: mDNS names are not resolved here.
     "--disable-features=WebRtcHideLocalIpsWithMdns",

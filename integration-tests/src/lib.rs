@@ -22,7 +22,7 @@ pub mod server;
 pub mod stun;
 mod wait;
 
-pub use browser::{Browser, Kind, Tab};
+pub use browser::{Browser, Camera, Kind, Tab};
 pub use call::CallPage;
 pub use coturn::Coturn;
 pub use faults::{Fault, FaultKind};

@@ -5,7 +5,9 @@ use std::process::Command;
 
 use callboard_client::{ChannelData, Client, ClientEvent, ClientOptions};
 use integration_tests::program::{self, OfTemplate};
-use integration_tests::{Browser, Kind, Moment, PATIENCE, Server, in_network_namespace, until};
+use integration_tests::{
+    Browser, Camera, Kind, Moment, PATIENCE, Server, in_network_namespace, until,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -34,6 +36,14 @@ fn a_call_of_the_template_tells_its_members_each_others_names() {
         browser.show(&first).await;
         browser.shows("In a call with Dora.").await;
         plays(&browser, "Dora").await;
+
+        // Without a camera one sees the others, and is told why they do not see oneself.
+        let without = Browser::start_with(Kind::Chromium, Camera::Missing).await;
+        without.go_to(&page).await;
+        fills_in(&without, "Ella").await;
+        without.shows("No camera with a microphone was found: you see and hear the others").await;
+        plays(&without, "Dora").await;
+        without.close().await;
         browser.close().await;
     });
 }

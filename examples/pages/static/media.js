@@ -2,22 +2,29 @@
 // missing one, so that a call always has one video and one audio track.
 
 /**
+ * Returns the media, with a note of a few words for the picture, and a sentence on what is missing and what is sent
+ * instead: empty if nothing is missing.
+ *
  * @param {{synthetic: boolean, label: string}} wishes
- * @returns {Promise<{stream: MediaStream, kind: "camera" | "mixed" | "synthetic", note: string}>}
+ * @returns {Promise<{stream: MediaStream, kind: "camera" | "mixed" | "synthetic", note: string, sentence: string}>}
  */
 export async function openLocalMedia({ synthetic, label }) {
   if (synthetic) {
-    return { stream: drawnStream(label), kind: "synthetic", note: "Drawn picture" };
+    return { stream: drawnStream(label), kind: "synthetic", note: "Drawn picture", sentence: "" };
   }
   const { tracks, why } = await captured();
   const video = tracks.find((track) => track.kind === "video");
   const audio = tracks.find((track) => track.kind === "audio");
-  if (video && audio) return { stream: new MediaStream([video, audio]), kind: "camera", note: "" };
-  if (!video && !audio) return { stream: drawnStream(label), kind: "synthetic", note: `${why}: drawn picture` };
+  if (video && audio) return { stream: new MediaStream([video, audio]), kind: "camera", note: "", sentence: "" };
+  if (!video && !audio) {
+    const sentence = `${WHY[why]}: a drawn picture and silence are sent instead.`;
+    return { stream: drawnStream(label), kind: "synthetic", note: `${why}: drawn picture`, sentence };
+  }
   return {
     stream: new MediaStream([video ?? drawnVideo(label), audio ?? silence()]),
     kind: "mixed",
     note: video ? "No microphone" : "No camera: drawn picture",
+    sentence: video ? "There is no microphone that can be used: silence is sent instead." : "There is no camera that can be used: a drawn picture is sent instead.",
   };
 }
 
@@ -91,3 +98,10 @@ function silence() {
 }
 
 const FRAMES_PER_SECOND = 15;
+/** Why there is neither camera nor microphone, as a sentence. */
+const WHY = {
+  "Cameras need https": "Browsers give camera and microphone only to pages by https or from localhost",
+  "No camera": "Neither a camera nor a microphone was found",
+  "Camera not allowed": "The browser does not allow this page to use camera and microphone",
+  "Camera in use elsewhere": "Camera and microphone are in use by another program",
+};

@@ -29,9 +29,8 @@ export class Call {
     this.#name = name;
     this.#send = send;
     this.#media = this.#open();
-    element("camera").setAttribute("aria-pressed", String(CAMERA));
     // The page is loaded anew: media must be there from the beginning.
-    element("camera").addEventListener("click", () => (location.search = CAMERA ? "" : "?camera"));
+    element("camera").addEventListener("click", ({ currentTarget }) => (location.search = isPressed(currentTarget) ? "" : "?camera"));
     element("sound").addEventListener("click", ({ currentTarget }) => this.#toggleSound(currentTarget));
   }
 
@@ -121,13 +120,16 @@ export class Call {
   }
 
   async #open() {
+    say(element("media-note"), CAMERA ? "Opening camera and microphone…" : "");
     const media = await openLocalMedia({ synthetic: !CAMERA, label: this.#name });
     element("own-video").srcObject = media.stream;
+    element("camera").setAttribute("aria-pressed", String(media.kind !== "synthetic"));
+    say(element("media-note"), media.sentence);
     return media;
   }
 
   #toggleSound(button) {
-    const on = button.getAttribute("aria-pressed") !== "true";
+    const on = !isPressed(button);
     button.setAttribute("aria-pressed", String(on));
     for (const { video } of this.#others.values()) video.muted = !on;
   }
@@ -140,7 +142,7 @@ export class Call {
   }
 
   #addTile(peer) {
-    const video = make("video", { autoplay: true, playsInline: true, muted: element("sound").getAttribute("aria-pressed") !== "true", dataset: { peer } });
+    const video = make("video", { autoplay: true, playsInline: true, muted: !isPressed(element("sound")), dataset: { peer } });
     const tile = make("figure", { className: "tile", dataset: { peer } }, video, make("figcaption"));
     const other = { tile, video, flow: new Flow() };
     const shown = () => {
@@ -153,6 +155,11 @@ export class Call {
     this.#others.set(peer, other);
     return other;
   }
+}
+
+/** @param {Element} button */
+function isPressed(button) {
+  return button.getAttribute("aria-pressed") === "true";
 }
 
 const CAMERA = new URLSearchParams(location.search).has("camera");

@@ -1,6 +1,7 @@
 //! What the page says of a call that is disturbed.
 
-use integration_tests::{FaultKind, Kind, PATIENCE, Server, in_network_namespace};
+use integration_tests::{Browser, Camera, FaultKind, Kind, PATIENCE, Server, in_network_namespace};
+use serde_json::json;
 
 use crate::page::Page;
 
@@ -96,6 +97,34 @@ fn a_page_says_that_the_server_does_not_answer() {
         ann.says("The server does not answer. What you write now may not arrive.").await;
         ann.browser.evaluate(&slow_messages("0"), vec![]).await;
         ann.says("You are in. Nobody else is here yet.").await;
+    });
+}
+
+#[test]
+fn a_page_says_what_is_sent_in_place_of_a_camera_that_cannot_be_used() {
+    in_network_namespace(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let drawn = "There is no camera that can be used: a drawn picture is sent instead.";
+        let forbidden = "The browser does not allow this page to use camera and microphone: \
+                         a drawn picture and silence are sent instead.";
+        for (camera, words, pressed) in [
+            (Camera::Fake, "", true),
+            (Camera::Missing, drawn, true),
+            (Camera::Forbidden, forbidden, false),
+        ] {
+            let browser = Browser::start_with(Kind::Chromium, camera).await;
+            browser.go_to(&server.page("demo?name=Ann")).await;
+            let page = Page { browser, name: "Ann" };
+            page.browser.click("#camera").await;
+            let look = "return location.search === '?camera'
+                && document.getElementById('own-video').srcObject?.getTracks().length === 2
+                && document.getElementById('media-note').textContent === arguments[0]
+                && document.getElementById('camera').getAttribute('aria-pressed') === arguments[1]";
+            let arguments = vec![json!(words), json!(pressed.to_string())];
+            page.waits_for(&format!("the words on a {camera:?} camera"), look, arguments).await;
+            page.says("You are in. Nobody else is here yet.").await;
+            page.browser.close().await;
+        }
     });
 }
 
