@@ -1,7 +1,7 @@
 //! The README's own room and peer: the text, and the running program.
 
 use callboard_client::{Client, ClientEvent, ClientMessage, ClientOptions, ConnectError};
-use integration_tests::{PATIENCE, Readme, in_network_namespace, program};
+use integration_tests::{Moment, PATIENCE, Readme, in_network_namespace, program, until};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -37,6 +37,14 @@ async fn do_what_the_readme_says(folder: &str) {
         matches!(&refused, Err(ConnectError::Refused(refusal)) if refusal.status == 401),
         "{refused:?}"
     );
+    until("a line of its log", PATIENCE, async || {
+        let written = server.written();
+        match written.iter().any(|line| line.contains("/quiz refused")) {
+            true => Moment::Now(()),
+            false => Moment::NotYet(format!("{written:?}")),
+        }
+    })
+    .await;
     let mut player = Client::connect(&address, ClientOptions::new()).await.expect("it is admitted");
     let players = message(&mut player).await;
     assert_eq!((&*players.event, players.data), ("players", json!(1)));

@@ -42,6 +42,14 @@ fn a_program_without_webrtc_shows_its_tree_and_recovers_from_a_fault() {
             (&"server/mail".into(), &"panic".into())
         );
         while next(&mut stream).await["kind"] != "recovery" {}
+        until("a line of its log", PATIENCE, async || {
+            let written = server.written();
+            match written.iter().any(|line| line.contains("server/mail") && line.contains("down")) {
+                true => Moment::Now(()),
+                false => Moment::NotYet(format!("{written:?}")),
+            }
+        })
+        .await;
 
         let (head, body) =
             ask(host, "POST", "/admin/tree/fault", &fault.replace("panic", "lose")).await;

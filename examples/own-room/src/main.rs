@@ -39,6 +39,7 @@ impl Peer for Player {
 
 #[actix_web::main]
 async fn main() -> Result<(), MainError> {
+    env_logger::init();
     let quiz = || vec![RoomOptions::<Quiz>::new("quiz", ()).max_peers(10).into()];
     let rooms = Rooms::builder().open_at_start(quiz).build();
     rooms.start().await?;

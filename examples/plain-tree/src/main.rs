@@ -14,6 +14,7 @@ impl Actor for Worker {
 
 #[actix_web::main]
 async fn main() -> Result<(), MainError> {
+    env_logger::init();
     let tree = SupervisorSpec::new(Flags::default())
         .child(ChildSpec::new("mail", || Worker))
         .child(ChildSpec::new("bills", || Worker))
