@@ -39,7 +39,8 @@ pub trait Room: Sized + 'static {
 
     /// Decides whether a peer may join. May take up to [`RoomOptions::join_timeout`](crate::RoomOptions::join_timeout);
     /// the room does nothing else meanwhile. Not called when the room is
-    /// [full](crate::RoomOptions::max_peers). Default: admit the peer.
+    /// [full](crate::RoomOptions::max_peers). Nobody has been told of the peer yet, and its client has been sent
+    /// nothing. Default: admit the peer.
     ///
     /// # Errors
     /// A reason to reject the peer: the client gets it in the details of "Could not join room", and is disconnected.
@@ -52,8 +53,9 @@ pub trait Room: Sized + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Handles the admission of a peer: it is a member, and its client has been sent `authenticated`. Not called for
-    /// members that are readopted.
+    /// Handles the admission of a peer: it is a member, the others have been sent `joined`, and its client
+    /// `authenticated`; what this callback sends comes after both. Not called for members that are readopted, nor for a
+    /// peer that leaves before that.
     fn on_joined(&mut self, peer: PeerId, room: &RoomContext) {
         _ = (peer, room);
     }
@@ -83,7 +85,9 @@ pub trait Room: Sized + 'static {
         std::future::ready(Readopt::OneByOne)
     }
 
-    /// Handles the departure of a peer that had joined. Called once for each such peer, whatever the cause.
+    /// Handles the departure of a peer that [`on_join`](Self::on_join) had admitted. Called once for each such peer,
+    /// whatever the cause. It is no member any more, and the others are sent `left` after this callback: what it sends
+    /// comes before that.
     fn on_leave(&mut self, peer: PeerId, room: &RoomContext) {
         _ = (peer, room);
     }

@@ -138,6 +138,46 @@ async fn a_room_greets_a_member_after_its_client_is_authenticated() {
     assert_eq!(first.expect("left").await, json!({ "peer_id": second.id }));
 }
 
+/// Room that says in each callback that it runs.
+struct Herald;
+
+impl Room for Herald {
+    type Options = ();
+
+    fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self)
+    }
+
+    async fn on_join(&mut self, _: &AuthData, room: &RoomContext) -> Result<(), Rejection> {
+        room.broadcast("on_join", &()).unwrap();
+        Ok(())
+    }
+
+    fn on_joined(&mut self, _: PeerId, room: &RoomContext) {
+        room.broadcast("on_joined", &()).unwrap();
+    }
+
+    fn on_leave(&mut self, _: PeerId, room: &RoomContext) {
+        room.broadcast("on_leave", &()).unwrap();
+    }
+}
+
+#[actix::test]
+async fn the_others_are_told_of_a_member_before_on_joined_and_after_on_leave() {
+    let rooms = Rooms::builder().threads(0).build();
+    let _server = rooms.start().await.unwrap();
+    let room = rooms.start_supervised(RoomOptions::<Herald>::new("stage", ())).await.unwrap();
+    let mut first = Client::joined(&room).await;
+    first.expect("on_joined").await;
+    let mut second = Client::joined(&room).await;
+    second.expect("on_joined").await;
+    second.leave();
+
+    for event in ["on_join", "joined", "on_joined", "on_leave", "left"] {
+        assert_eq!(first.event().await.0, event);
+    }
+}
+
 #[actix::test]
 async fn a_peer_that_was_admitted_stays_a_member_when_on_joined_panics() {
     let (_server, _, room, _) = open(|options| options).await;
