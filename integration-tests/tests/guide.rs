@@ -7,7 +7,9 @@ use std::process::Stdio;
 use callboard_client::{
     CallFunctionError, Client, ClientEvent, ClientMessage, ClientOptions, ConnectError, Recipients,
 };
-use integration_tests::{Browser, Kind, Moment, PATIENCE, Server, in_network_namespace, until};
+use integration_tests::{
+    Browser, Kind, Moment, PATIENCE, Server, in_network_namespace, program, until,
+};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -216,6 +218,31 @@ async fn handshake(browser: &Browser) {
     chapter.says("a fingerprint such as `sha-256 8F:1C:…`");
     leave(browser, server).await;
 }
+
+/// Each program ends with one line that names the address and the reason.
+#[test]
+fn a_taken_port_is_said_in_one_line_by_each_program_of_the_guide() {
+    in_network_namespace(async || {
+        let _taken = std::net::TcpListener::bind(("127.0.0.1", 8080)).expect("a free port");
+        let guide = program::of_the_workspace("guide");
+        let all = Command::new(&guide).output().await.expect("it starts");
+        let all = String::from_utf8(all.stderr).expect("text");
+        let programs = all.trim().split_once(": ").expect("a list").1.split(", ");
+        assert_eq!(programs.clone().count(), 9, "{all}");
+        for program in programs {
+            let mut run = Command::new(&guide);
+            run.arg(program).env_remove("RUST_LOG").kill_on_drop(true);
+            run.env("JWT_SECRET", "a secret of the login server, 32 bytes or more");
+            let output =
+                timeout(PATIENCE, run.output()).await.expect("it ends").expect("it starts");
+            let said = String::from_utf8(output.stderr).expect("text");
+            assert!(said.starts_with(TAKEN) && said.lines().count() == 1, "{program}: {said}");
+            assert_eq!((output.status.code(), output.stdout), (Some(1), vec![]), "{program}");
+        }
+    });
+}
+
+const TAKEN: &str = "Error: cannot listen on 127.0.0.1:8080: Address already in use";
 
 #[test]
 fn the_commands_of_the_chapter_on_the_tree_break_a_room_and_find_its_recovery() {

@@ -118,7 +118,18 @@ async fn serve(made: &OfTemplate, title: &str) -> (Server, String) {
     let page = get(&host, "/").await;
     assert!(page.contains(title), "{page}");
     assert!(get(&host, "/callboard.js").await.contains("export"));
+    says_that_it_cannot_listen(made, &host);
     (server, host)
+}
+
+/// Starts the program at an address that is taken: it says so in one line.
+fn says_that_it_cannot_listen(made: &OfTemplate, taken: &str) {
+    let output = Command::new(&made.program).arg(taken).env_remove("RUST_LOG").output();
+    let output = output.expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = format!("Error: cannot listen on {taken}: Address already in use");
+    assert!(said.starts_with(&line) && said.lines().count() == 1, "{said}");
+    assert_eq!((output.status.code(), output.stdout), (Some(1), Vec::new()));
 }
 
 /// Fills in the form of the page, and sends it.

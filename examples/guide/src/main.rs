@@ -3,8 +3,9 @@
 #[cfg(test)]
 mod text;
 
-use std::io;
 use std::process::ExitCode;
+
+use callboard::supervision::MainError;
 
 /// Makes a module of each chapter's program, with a function that runs it.
 macro_rules! programs {
@@ -12,12 +13,12 @@ macro_rules! programs {
         $(mod $name {
             include!(concat!(stringify!($name), "/main.rs"));
 
-            pub(crate) fn start_program() -> std::io::Result<()> {
+            pub(crate) fn start_program() -> Result<(), callboard::supervision::MainError> {
                 main()
             }
         })*
 
-        fn run(program: &str) -> Option<io::Result<()>> {
+        fn run(program: &str) -> Option<Result<(), MainError>> {
             match program {
                 $(stringify!($name) => Some($name::start_program()),)*
                 _ => None,
@@ -30,19 +31,13 @@ macro_rules! programs {
 
 programs!(authentication, data_channels, deploying, first_room, handshake, jwt, limits, rpc, tree);
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode, MainError> {
     let program = std::env::args().nth(1).unwrap_or_default();
-    match run(&program) {
-        Some(Ok(())) => ExitCode::SUCCESS,
-        Some(Err(error)) => {
-            eprintln!("{program}: {error}");
-            ExitCode::FAILURE
-        }
-        None => {
-            eprintln!("name one of these programs: {}", PROGRAMS.join(", "));
-            ExitCode::from(2)
-        }
-    }
+    let Some(ended) = run(&program) else {
+        eprintln!("name one of these programs: {}", PROGRAMS.join(", "));
+        return Ok(ExitCode::from(2));
+    };
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// The first room with the tests that the chapter on testing adds.

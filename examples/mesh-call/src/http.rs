@@ -41,9 +41,7 @@ impl Site {
     pub(crate) fn child_spec(mut self) -> ChildSpec {
         let shutdown = Shutdown::Timeout(self.drain + GRACE);
         let spec = ChildSpec::try_new("http", move || {
-            let opened = self
-                .open()
-                .map_err(|error| StartError::failed(format!("{}: {error}", self.listen)));
+            let opened = self.open().map_err(|error| StartError::failed(error.to_string()));
             std::future::ready(opened)
         });
         spec.shutdown(shutdown).backoff(Backoff::default())

@@ -65,6 +65,9 @@ async fn serve(
     inherited: Option<TcpListener>,
 ) -> std::io::Result<()> {
     let run = Run::new()?;
+    if inherited.is_none() {
+        example_pages::check_listen(cli.listen)?;
+    }
     let rooms = rooms(&config);
     let options = PeerOptions::<Caller>::new(Arc::clone(&config), rooms.clone()).auth_first(true);
     let signaling = Signaling::new(cli.web.apply(options));

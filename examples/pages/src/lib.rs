@@ -5,6 +5,7 @@
 pub mod options;
 pub mod process;
 
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -24,6 +25,14 @@ pub const BODY_TIME: Duration = Duration::from_secs(10);
 /// Returns why a server cannot listen there, with the address.
 pub fn cannot_listen(listen: impl fmt::Display, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"))
+}
+
+/// Checks that a server can listen there. Called before any actor starts, it keeps the error out of their log lines.
+///
+/// # Errors
+/// [`cannot_listen`]
+pub fn check_listen(listen: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(listen).map(drop).map_err(|error| cannot_listen(listen, &error))
 }
 
 /// Static file of a page.

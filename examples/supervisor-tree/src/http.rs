@@ -32,9 +32,12 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
-    /// Listens on the socket, if the process has inherited one, or else at the address.
+    /// Listens on the socket, if the process has inherited one, or else at the address, if that is free.
     pub(crate) fn new(address: SocketAddr, inherited: Option<TcpListener>) -> io::Result<Self> {
-        let address = inherited.as_ref().map_or(Ok(address), TcpListener::local_addr)?;
+        let address = match &inherited {
+            Some(socket) => socket.local_addr()?,
+            None => example_pages::check_listen(address).map(|()| address)?,
+        };
         Ok(Self { address, inherited: inherited.map(Arc::new) })
     }
 }
@@ -94,9 +97,7 @@ impl Site {
                     // The server before was told to end.
                     _ = before.await;
                 }
-                site.open().map_err(|error| {
-                    StartError::failed(format!("{}: {error}", site.listen.address))
-                })
+                site.open().map_err(|error| StartError::failed(error.to_string()))
             }
         });
         // A user who injects a fault waits for the restart.

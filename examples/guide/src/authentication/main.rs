@@ -6,6 +6,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use callboard::prelude::*;
 use callboard::signaling::{RouteGuard, client_script};
+use callboard::supervision::MainError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -89,7 +90,7 @@ async fn page() -> HttpResponse {
 }
 
 #[actix_web::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> Result<(), MainError> {
     let sessions = Sessions::default();
     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).into()];
     let rooms = Rooms::builder().open_at_start(lobby).build();
@@ -104,7 +105,9 @@ async fn main() -> std::io::Result<()> {
             .configure(signaling.at(&["/socket/{room}"]))
             .wrap(from_fn(own_pages.middleware()))
     };
-    let server = tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+    let listen = "127.0.0.1:8080";
+    let bound = tune(HttpServer::new(app)).bind(listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    run(rooms, server).await
+    Ok(run(rooms, server).await?)
 }

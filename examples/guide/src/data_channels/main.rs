@@ -1,11 +1,11 @@
 use std::collections::HashMap;
-use std::io;
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard::prelude::*;
 use callboard::rooms::Tell;
 use callboard::signaling::{Run, WebRtc, client_script};
+use callboard::supervision::MainError;
 use callboard::webrtc::{DataChannelMessage, PeerConnections, PeerConnectionsOptions};
 
 /// A board on which all see the pointers of all.
@@ -70,12 +70,11 @@ async fn page() -> HttpResponse {
 }
 
 #[actix_web::main]
-async fn main() -> io::Result<()> {
+async fn main() -> Result<(), MainError> {
     let board = || vec![RoomOptions::<Board>::new("board", ()).max_peers(20).into()];
     let rooms = Rooms::builder().open_at_start(board).build();
-    let tree = rooms.start().await.map_err(io::Error::other)?;
-    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await;
-    let connections = connections.map_err(io::Error::other)?;
+    let tree = rooms.start().await?;
+    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
     let options = PeerOptions::<Player>::new((), rooms.clone());
     let signaling = Signaling::new(options.webrtc(WebRtc::new(connections.clone())));
     let app = move || {
@@ -84,7 +83,9 @@ async fn main() -> io::Result<()> {
             .configure(client_script("/callboard.js"))
             .configure(signaling.at(&["/socket/{room}"]))
     };
-    let server = tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+    let listen = "127.0.0.1:8080";
+    let bound = tune(HttpServer::new(app)).bind(listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    Run::new()?.rooms(&rooms).connections(&connections).tree(&tree).serve(server).await
+    Ok(Run::new()?.rooms(&rooms).connections(&connections).tree(&tree).serve(server).await?)
 }

@@ -1,5 +1,4 @@
 use std::env;
-use std::io;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -7,6 +6,7 @@ use actix_web::{App, HttpServer};
 use callboard::admin::Admin;
 use callboard::prelude::*;
 use callboard::signaling::{Run, TrustedProxies, WebRtc};
+use callboard::supervision::MainError;
 use callboard::transport::mux::PortChoice;
 use callboard::webrtc::{PeerConnections, PeerConnectionsOptions};
 
@@ -31,17 +31,17 @@ impl Peer for Guest {
 }
 
 /// Reads a setting from the environment, if it is there.
-fn setting<T: FromStr<Err: std::fmt::Display>>(name: &str) -> io::Result<Option<T>> {
+fn setting<T: FromStr<Err: std::fmt::Display>>(name: &str) -> Result<Option<T>, MainError> {
     let Ok(text) = env::var(name) else { return Ok(None) };
-    text.parse().map(Some).map_err(|error| io::Error::other(format!("{name}: {error}")))
+    text.parse().map(Some).map_err(|error| format!("{name}: {error}").into())
 }
 
 #[actix_web::main]
-async fn main() -> io::Result<()> {
+async fn main() -> Result<(), MainError> {
     env_logger::init();
     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).max_peers(50).into()];
     let rooms = Rooms::builder().open_at_start(lobby).build();
-    let tree = rooms.start().await.map_err(io::Error::other)?;
+    let tree = rooms.start().await?;
 
     let mut sockets = PeerConnectionsOptions::default();
     if let Some(port) = setting::<u16>("UDP_PORT")? {
@@ -50,7 +50,7 @@ async fn main() -> io::Result<()> {
         sockets.media_threads = 1;
     }
     sockets.sockets.announced.extend(setting::<IpAddr>("ANNOUNCE")?);
-    let connections = PeerConnections::start(sockets).await.map_err(io::Error::other)?;
+    let connections = PeerConnections::start(sockets).await?;
     let webrtc = WebRtc::new(connections.clone());
 
     let proxies = setting::<TrustedProxies>("TRUSTED_PROXY")?.unwrap_or_default();
@@ -69,7 +69,8 @@ async fn main() -> io::Result<()> {
         App::new().configure(signaling.at(&["/socket/{room}"])).configure(admin.at("/admin"))
     };
     let listen = setting("LISTEN")?.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let server = tune(HttpServer::new(app)).bind(listen)?;
+    let bound = tune(HttpServer::new(app)).bind(&listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    Run::new()?.rooms(&rooms).connections(&connections).tree(&tree).serve(server).await
+    Ok(Run::new()?.rooms(&rooms).connections(&connections).tree(&tree).serve(server).await?)
 }

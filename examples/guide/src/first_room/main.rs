@@ -1,6 +1,7 @@
 use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard::prelude::*;
 use callboard::signaling::client_script;
+use callboard::supervision::MainError;
 
 /// A room that tells its members how many they are.
 struct Lobby;
@@ -43,7 +44,7 @@ async fn page() -> HttpResponse {
 }
 
 #[actix_web::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> Result<(), MainError> {
     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).max_peers(50).into()];
     let rooms = Rooms::builder().open_at_start(lobby).build();
     let signaling = Signaling::new(PeerOptions::<Guest>::new((), rooms.clone()));
@@ -53,7 +54,9 @@ async fn main() -> std::io::Result<()> {
             .configure(client_script("/callboard.js"))
             .configure(signaling.at(&["/socket/{room}"]))
     };
-    let server = tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+    let listen = "127.0.0.1:8080";
+    let bound = tune(HttpServer::new(app)).bind(listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    run(rooms, server).await
+    Ok(run(rooms, server).await?)
 }

@@ -1,4 +1,3 @@
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +7,7 @@ use callboard::handshake::{
 };
 use callboard::prelude::*;
 use callboard::signaling::{Run, WebRtc, client_script};
+use callboard::supervision::MainError;
 use callboard::webrtc::{Configuration, PeerConnections, PeerConnectionsOptions};
 
 /// Wrapper around a DTLS handshake, which counts the packets that the server sends and prints who is at the other end.
@@ -66,13 +66,12 @@ async fn page() -> HttpResponse {
 }
 
 #[actix_web::main]
-async fn main() -> io::Result<()> {
+async fn main() -> Result<(), MainError> {
     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).max_peers(50).into()];
     let rooms = Rooms::builder().open_at_start(lobby).build();
-    let tree = rooms.start().await.map_err(io::Error::other)?;
-    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await;
-    let connections = connections.map_err(io::Error::other)?;
-    let certificate = Certificate::generate().map_err(io::Error::other)?;
+    let tree = rooms.start().await?;
+    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
+    let certificate = Certificate::generate()?;
     let configuration =
         Configuration { certificate: Some(certificate), ..Configuration::default() };
     let webrtc = WebRtc::new(connections.clone()).configuration(configuration);
@@ -83,7 +82,9 @@ async fn main() -> io::Result<()> {
             .configure(client_script("/callboard.js"))
             .configure(signaling.at(&["/socket/{room}"]))
     };
-    let server = tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+    let listen = "127.0.0.1:8080";
+    let bound = tune(HttpServer::new(app)).bind(listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    Run::new()?.rooms(&rooms).connections(&connections).tree(&tree).serve(server).await
+    Ok(Run::new()?.rooms(&rooms).connections(&connections).tree(&tree).serve(server).await?)
 }

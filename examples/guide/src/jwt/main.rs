@@ -1,8 +1,7 @@
-use std::io;
-
 use actix_web::{App, HttpRequest, HttpServer};
 use callboard::prelude::*;
 use callboard::signaling::jwt::{JwtClaims, JwtExpiry, JwtVerifier, bearer};
+use callboard::supervision::MainError;
 
 struct Lobby;
 
@@ -44,16 +43,18 @@ impl Peer for Player {
 }
 
 #[actix_web::main]
-async fn main() -> io::Result<()> {
-    let secret = std::env::var("JWT_SECRET").map_err(io::Error::other)?;
-    let jwt = JwtVerifier::hs256(secret.as_bytes()).map_err(io::Error::other)?;
+async fn main() -> Result<(), MainError> {
+    let secret = std::env::var("JWT_SECRET").map_err(|error| format!("JWT_SECRET: {error}"))?;
+    let jwt = JwtVerifier::hs256(secret.as_bytes())?;
     let jwt = jwt.issuer("login").audience("game");
     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).max_peers(50).into()];
     let rooms = Rooms::builder().open_at_start(lobby).build();
     let options = PeerOptions::<Player>::new(jwt, rooms.clone()).protocols(&["callboard"]);
     let signaling = Signaling::new(options);
     let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
-    let server = tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+    let listen = "127.0.0.1:8080";
+    let bound = tune(HttpServer::new(app)).bind(listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    run(rooms, server).await
+    Ok(run(rooms, server).await?)
 }

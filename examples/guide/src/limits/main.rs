@@ -3,6 +3,7 @@ use std::time::Duration;
 use actix_web::{App, HttpServer};
 use callboard::prelude::*;
 use callboard::signaling::Limits;
+use callboard::supervision::MainError;
 
 /// A room of a game: all that a player sends goes to the others.
 struct Arena;
@@ -26,7 +27,7 @@ impl Peer for Player {
 }
 
 #[actix_web::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> Result<(), MainError> {
     let arena = |name: &str| Some(RoomOptions::<Arena>::new(name, ()).max_peers(16).into());
     let rooms = Rooms::builder().on_demand(arena).max_on_demand(1_000).build();
     let options = PeerOptions::<Player>::new((), rooms.clone())
@@ -42,7 +43,9 @@ async fn main() -> std::io::Result<()> {
         .heartbeat(Some(Duration::from_secs(5)));
     let signaling = Signaling::new(options);
     let app = move || App::new().configure(signaling.at(&["/socket/{room}"]));
-    let server = tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+    let listen = "127.0.0.1:8080";
+    let bound = tune(HttpServer::new(app)).bind(listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    run(rooms, server).await
+    Ok(run(rooms, server).await?)
 }

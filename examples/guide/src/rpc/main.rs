@@ -4,6 +4,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use callboard::prelude::*;
 use callboard::signaling::client_script;
 use callboard::signaling::rpc::{HookContext, Hooks};
+use callboard::supervision::MainError;
 
 /// Rolls a die: clients call `dice.roll(6)`.
 async fn roll(sides: u32, _: HookContext) -> Result<u32, Rejection> {
@@ -49,14 +50,13 @@ async fn page() -> HttpResponse {
 }
 
 #[actix_web::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> Result<(), MainError> {
     let table = || vec![RoomOptions::<Table>::new("table", ()).max_peers(8).into()];
     let rooms = Rooms::builder().open_at_start(table).build();
     let hooks = Hooks::builder()
         .plugin("dice", |dice| dice.hook("roll", roll))
         .plugin("game", |game| game.hook_within("poll", Duration::from_secs(30), poll))
-        .build()
-        .map_err(std::io::Error::other)?;
+        .build()?;
     let options = PeerOptions::<Player>::new((), rooms.clone()).hooks(hooks);
     let signaling = Signaling::new(options);
     let app = move || {
@@ -65,7 +65,9 @@ async fn main() -> std::io::Result<()> {
             .configure(client_script("/callboard.js"))
             .configure(signaling.at(&["/socket/{room}"]))
     };
-    let server = tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+    let listen = "127.0.0.1:8080";
+    let bound = tune(HttpServer::new(app)).bind(listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    run(rooms, server).await
+    Ok(run(rooms, server).await?)
 }

@@ -1,9 +1,8 @@
-use std::io;
-
 use actix_web::{App, HttpServer};
 use callboard::admin::Admin;
 use callboard::prelude::*;
 use callboard::signaling::Run;
+use callboard::supervision::MainError;
 
 struct Lobby;
 
@@ -26,18 +25,20 @@ impl Peer for Guest {
 }
 
 #[actix_web::main]
-async fn main() -> io::Result<()> {
+async fn main() -> Result<(), MainError> {
     // Panics, restarts and refusals go to the log: RUST_LOG=info shows them.
     env_logger::init();
     let lobby = || vec![RoomOptions::<Lobby>::new("lobby", ()).max_peers(50).into()];
     let rooms = Rooms::builder().open_at_start(lobby).build();
-    let tree = rooms.start().await.map_err(io::Error::other)?;
+    let tree = rooms.start().await?;
     let signaling = Signaling::new(PeerOptions::<Guest>::new((), rooms.clone()));
     let admin = Admin::builder(tree.clone()).counters(signaling.counters()).build();
     let app = move || {
         App::new().configure(signaling.at(&["/socket/{room}"])).configure(admin.at("/admin"))
     };
-    let server = tune(HttpServer::new(app)).bind("127.0.0.1:8080")?;
+    let listen = "127.0.0.1:8080";
+    let bound = tune(HttpServer::new(app)).bind(listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    Run::new()?.rooms(&rooms).tree(&tree).serve(server).await
+    Ok(Run::new()?.rooms(&rooms).tree(&tree).serve(server).await?)
 }

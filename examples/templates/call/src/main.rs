@@ -5,6 +5,7 @@ use actix_web::{App, HttpResponse, HttpServer};
 use callboard::prelude::*;
 use callboard::rooms::AnyRoomOptions;
 use callboard::signaling::client_script;
+use callboard::supervision::MainError;
 use serde::Deserialize;
 
 /// The room of a call: it admits everyone, and forwards offers, answers and candidates.
@@ -56,7 +57,7 @@ async fn page() -> HttpResponse {
 }
 
 #[actix_web::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> Result<(), MainError> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let rooms = Rooms::builder().on_demand(open).build();
     let signaling = Signaling::new(PeerOptions::<Caller>::new((), rooms.clone()));
@@ -67,9 +68,10 @@ async fn main() -> std::io::Result<()> {
             .route("/", web::get().to(page))
     };
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let server = tune(HttpServer::new(app)).bind(listen)?;
+    let bound = tune(HttpServer::new(app)).bind(&listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    run(rooms, server).await
+    Ok(run(rooms, server).await?)
 }
 
 /// Largest number of members: each sends its picture to all others.

@@ -1,7 +1,6 @@
 //! A game: the server moves all players twenty times a second, and says where they are over unordered data channels.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
 use actix_web::web::{self, Query};
@@ -9,6 +8,7 @@ use actix_web::{App, HttpResponse, HttpServer};
 use callboard::prelude::*;
 use callboard::rooms::{AnyRoomOptions, Tell};
 use callboard::signaling::{Run, WebRtc, client_script};
+use callboard::supervision::MainError;
 use callboard::webrtc::{DataChannelMessage, PeerConnections, PeerConnectionsOptions};
 use serde_json::json;
 
@@ -125,12 +125,11 @@ async fn page() -> HttpResponse {
 }
 
 #[actix_web::main]
-async fn main() -> io::Result<()> {
+async fn main() -> Result<(), MainError> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let rooms = Rooms::builder().on_demand(open).build();
-    let tree = rooms.start().await.map_err(io::Error::other)?;
-    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await;
-    let connections = connections.map_err(io::Error::other)?;
+    let tree = rooms.start().await?;
+    let connections = PeerConnections::start(PeerConnectionsOptions::default()).await?;
     let options = PeerOptions::<Gamer>::new((), rooms.clone());
     let signaling = Signaling::new(options.webrtc(WebRtc::new(connections.clone())));
     let app = move || {
@@ -140,9 +139,10 @@ async fn main() -> io::Result<()> {
             .route("/", web::get().to(page))
     };
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let server = tune(HttpServer::new(app)).bind(listen)?;
+    let bound = tune(HttpServer::new(app)).bind(&listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    Run::new()?.rooms(&rooms).connections(&connections).tree(&tree).serve(server).await
+    Ok(Run::new()?.rooms(&rooms).connections(&connections).tree(&tree).serve(server).await?)
 }
 
 /// Label of the data channel.

@@ -1,7 +1,6 @@
 //! Telemetry: devices push values, a room sums them up for those who watch, and an operator sees the server's tree.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -10,6 +9,7 @@ use callboard::prelude::*;
 use callboard::rooms::{RoomsBuilder, Tell};
 use callboard::signaling::rpc::{HookContext, HookNameError, Hooks};
 use callboard::signaling::{Run, client_script};
+use callboard::supervision::MainError;
 use serde::Serialize;
 
 /// A site with its devices: it tells those who watch once in a second what has come.
@@ -101,11 +101,11 @@ async fn page() -> HttpResponse {
 }
 
 #[actix_web::main]
-async fn main() -> io::Result<()> {
+async fn main() -> Result<(), MainError> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let rooms = rooms(Rooms::builder());
-    let tree = rooms.start().await.map_err(io::Error::other)?;
-    let signaling = signaling(&rooms).map_err(io::Error::other)?;
+    let tree = rooms.start().await?;
+    let signaling = signaling(&rooms)?;
     // Only this machine has access to it, unless it gets a token.
     let admin = Admin::builder(tree.clone()).counters(signaling.counters()).build();
     let app = move || {
@@ -116,9 +116,10 @@ async fn main() -> io::Result<()> {
             .route("/", web::get().to(page))
     };
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let server = tune(HttpServer::new(app)).bind(listen)?;
+    let bound = tune(HttpServer::new(app)).bind(&listen);
+    let server = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", server.addrs()[0]);
-    Run::new()?.rooms(&rooms).tree(&tree).serve(server).await
+    Ok(Run::new()?.rooms(&rooms).tree(&tree).serve(server).await?)
 }
 
 /// Time between two summaries.
