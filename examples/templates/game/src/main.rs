@@ -30,11 +30,11 @@ impl Room for Arena {
 
     fn on_init((): &(), room: &RoomContext) -> Result<Self, Rejection> {
         room.every(TICK);
-        Ok(Self { players: BTreeMap::new(), coin: (FIELD / 4, FIELD / 2) })
+        Ok(Self { players: BTreeMap::new(), coin: (FIELD / 8, FIELD / 2) })
     }
 
     fn on_joined(&mut self, peer: PeerId, _: &RoomContext) {
-        let at = (FIELD / 2, FIELD / 2);
+        let at = self.free_place();
         self.players.insert(peer, Player { at, heading: (0, 0), points: 0 });
     }
 
@@ -55,6 +55,16 @@ impl Room for Arena {
 }
 
 impl Arena {
+    /// Returns the first of 16 places to start from that no player is near.
+    fn free_place(&self) -> (i32, i32) {
+        let place =
+            |number: i32| ((2 * (number % 4) + 1) * FIELD / 8, (2 * (number / 4) + 1) * FIELD / 8);
+        let is_free = |place: &(i32, i32)| {
+            self.players.values().all(|it| distance(it.at, *place) >= FIELD / 8)
+        };
+        (0..16).map(place).find(is_free).unwrap_or_default()
+    }
+
     /// Moves everything by one tick; returns who has reached the coin, with the points that this makes.
     fn step(&mut self) -> Option<(PeerId, u32)> {
         let coin = self.coin;
@@ -63,8 +73,7 @@ impl Arena {
             let moved = |at: i32, by: i32| (at + by * SPEED).clamp(0, FIELD);
             player.at =
                 (moved(player.at.0, player.heading.0), moved(player.at.1, player.heading.1));
-            let reached = (player.at.0 - coin.0).abs().max((player.at.1 - coin.1).abs()) <= REACH;
-            if reached && first.is_none() {
+            if distance(player.at, coin) <= REACH && first.is_none() {
                 player.points += 1;
                 first = Some((*peer, player.points));
                 self.coin = (fastrand::i32(0..=FIELD), fastrand::i32(0..=FIELD));
@@ -72,6 +81,10 @@ impl Arena {
         }
         first
     }
+}
+
+fn distance(one: (i32, i32), other: (i32, i32)) -> i32 {
+    (one.0 - other.0).abs().max((one.1 - other.1).abs())
 }
 
 /// What a player tells the arena: the direction in which it goes on.
@@ -170,14 +183,25 @@ mod tests {
         let rooms = single_threaded_rooms().on_demand(open).build();
         rooms.start().await.unwrap();
         let room = rooms.find_or_open("field").await.unwrap();
-        let mut ann = FakePeer::join(&room).await.unwrap();
-        let bob = FakePeer::join(&room).await.unwrap();
-        ann.expect("joined").await;
+        let ann = FakePeer::join(&room).await.unwrap();
+        let mut bob = FakePeer::join(&room).await.unwrap();
 
-        room.tell::<Arena, _>(Steer(bob.id(), (-1, 0))).unwrap();
+        room.tell::<Arena, _>(Steer(ann.id(), (0, 1))).unwrap();
 
-        let told = ann.expect("points").await;
-        assert_eq!(told, json!({ "peer": bob.id(), "points": 1 }));
+        let told = bob.expect("points").await;
+        assert_eq!(told, json!({ "peer": ann.id(), "points": 1 }));
+    }
+
+    #[test]
+    fn nobody_starts_where_another_is() {
+        let mut arena = Arena { players: BTreeMap::new(), coin: (0, 0) };
+        for _ in 0..MAX_PLAYERS {
+            let at = arena.free_place();
+            let others = arena.players.values();
+            assert!(others.map(|it| distance(it.at, at)).all(|between| between >= FIELD / 8));
+            let player = Player { at, heading: (0, 0), points: 0 };
+            arena.players.insert(PeerId::random(), player);
+        }
     }
 
     #[test]
