@@ -12,6 +12,7 @@ mod protocol;
 mod report;
 mod scenarios;
 mod servers;
+mod statistics;
 mod subject;
 mod webrtc;
 
@@ -44,13 +45,13 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
-    /// Measure Callboard's performance goals against its baselines, within ten minutes.
+    /// Measure Callboard's performance goals against its baselines, in some ten minutes.
     Goals {
-        /// How often each server is measured; the median counts.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
+        /// How often each server is measured: the median counts. Fewer than five are not judged.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
         rounds: u32,
-        /// A Janus that runs already, to be measured as well.
-        #[arg(long = "other", value_name = "NAME=janus@ADDRESS#PID")]
+        /// A Janus, or a server called `webrtc-rs`, that runs already, to be measured as well.
+        #[arg(long = "other", value_name = "NAME=PROTOCOL@ADDRESS#PID")]
         others: Vec<Other>,
     },
     /// Run one of the servers, until standard input ends. The tool starts itself in this way.
@@ -67,6 +68,9 @@ enum Command {
         /// How many clients.
         peers: usize,
     },
+    /// Keep a CPU busy, until standard input ends.
+    #[command(hide = true)]
+    Busy,
 }
 
 #[derive(Args)]
@@ -92,6 +96,10 @@ fn main() -> ExitCode {
         Command::Serve { server } => servers::serve(server).map_err(Into::into),
         Command::Crowd { server, peers } => {
             scenarios::bystander::crowd(server, peers).map_err(Into::into)
+        }
+        Command::Busy => {
+            scenarios::busy::keep_busy();
+            Ok(())
         }
         Command::Run { scenario, how } => run(&scenario, &how),
         Command::Goals { rounds, others } => goals::run(rounds, &others),

@@ -5,6 +5,8 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use nix::time::ClockId;
+use nix::unistd::Pid;
 
 /// CPU time and memory of a server, at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +15,14 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     /// Resident memory in bytes.
     pub(crate) rss: u64,
+}
+
+impl Usage {
+    /// Returns the CPU time since an earlier moment.
+    pub(crate) fn cpu_since(&self, earlier: &Self) -> Duration {
+        // The time of a child is counted less exactly once it has ended.
+        self.cpu.saturating_sub(earlier.cpu)
+    }
 }
 
 /// Process and all its descendants.
@@ -61,9 +71,12 @@ impl AddAssign for Usage {
     }
 }
 
-/// Fields of proc_pid_stat(5) of one process.
+/// CPU time of a process, and fields of its proc_pid_stat(5).
 struct Stat {
-    ticks: u64,
+    /// CPU time of its own threads, also of those that have ended.
+    own: Duration,
+    /// CPU time of its children that have ended, in clock ticks.
+    children: u64,
     started: u64,
     pages: u64,
 }
@@ -83,15 +96,21 @@ impl Stat {
         if matches!(text(3), Some("Z" | "X")) {
             return Err(gone(pid));
         }
-        // Its own CPU time, and that of its children that have ended.
-        let ticks = field(14)? + field(15)? + field(16)? + field(17)?;
-        Ok(Self { ticks, started: field(22)?, pages: field(24)? })
+        let children = field(16)? + field(17)?;
+        Ok(Self { own: cpu(pid)?, children, started: field(22)?, pages: field(24)? })
     }
 
     fn usage(&self) -> Usage {
-        let cpu = Duration::from_millis(self.ticks * 1_000 / TICKS);
-        Usage { cpu, rss: self.pages * PAGE }
+        let children = Duration::from_millis(self.children * 1_000 / TICKS);
+        Usage { cpu: self.own + children, rss: self.pages * PAGE }
     }
+}
+
+/// Returns the CPU time of a process, in nanoseconds; its stat(5) has clock ticks only.
+fn cpu(pid: u32) -> io::Result<Duration> {
+    let id = i32::try_from(pid).map_err(|_| gone(pid))?;
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(id)).map_err(|_| gone(pid))?;
+    Ok(clock.now().map_err(|_| gone(pid))?.into())
 }
 
 /// Returns the living children of all its threads.
@@ -145,6 +164,27 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn cpu_time_is_counted_finer_than_in_clock_ticks() {
+        let family = Family::of(std::process::id()).unwrap();
+        let before = family.usage().unwrap();
+
+        let steps = (0..1_000).map(|_| family.usage().unwrap().cpu_since(&before));
+
+        let tick = Duration::from_secs(1) / TICKS as u32;
+        assert!(
+            steps.into_iter().any(|step| !step.is_zero() && step.as_nanos() % tick.as_nanos() != 0)
+        );
+    }
+
+    #[test]
+    fn cpu_time_since_a_later_moment_is_none() {
+        let [early, late] = [1, 2].map(|s| Usage { cpu: Duration::from_secs(s), rss: 0 });
+
+        assert_eq!(late.cpu_since(&early), Duration::from_secs(1));
+        assert_eq!(early.cpu_since(&late), Duration::ZERO);
+    }
 
     #[test]
     fn what_a_process_has_started_counts_with_it() {

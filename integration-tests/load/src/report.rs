@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::scenarios::Scenario;
+use crate::statistics::Spread;
 use crate::subject::Subject;
 
 /// Figures of one run by name, in the order in which they are shown.
@@ -55,12 +56,15 @@ impl Report {
         self.runs.entry(server.to_string()).or_default().push(measured);
     }
 
-    /// Returns all figures of a server, each the median of its runs.
-    pub(crate) fn medians(&self, server: &Subject) -> Vec<(&str, f64)> {
-        let server = server.to_string();
-        let first = self.runs.get(&server).and_then(|runs| runs.first()).into_iter();
-        let names = first.flat_map(|run| &run.0).map(|(name, _)| name.as_ref());
-        names.filter_map(|name| Some((name, median(&self.of(&server, name))?))).collect()
+    /// Returns the names of a server's figures.
+    pub(crate) fn figures(&self, server: &Subject) -> Vec<&str> {
+        let first = self.runs.get(&server.to_string()).and_then(|runs| runs.first()).into_iter();
+        first.flat_map(|run| &run.0).map(|(name, _)| name.as_ref()).collect()
+    }
+
+    /// Returns the value of a figure in each round.
+    pub(crate) fn rounds(&self, server: &Subject, figure: &str) -> Vec<f64> {
+        self.of(&server.to_string(), figure)
     }
 
     fn of(&self, server: &str, figure: &str) -> Vec<f64> {
@@ -84,7 +88,7 @@ impl Report {
             let mut base = None;
             for server in &self.servers {
                 let runs = self.of(server, figure);
-                let Some(median) = median(&runs) else { continue };
+                let Some(Spread { median, .. }) = Spread::of(&runs) else { continue };
                 let base = *base.get_or_insert(median);
                 let ratio = (base > 0.0).then(|| median / base);
                 let scenario = self.scenario.as_str();
@@ -115,27 +119,5 @@ impl Report {
         for line in self.lines() {
             println!("{}", serde_json::to_string(&line).expect("numbers and names"));
         }
-    }
-}
-
-fn median(runs: &[f64]) -> Option<f64> {
-    let mut sorted = runs.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => None,
-        count if count % 2 == 1 => Some(sorted[count / 2]),
-        count => Some((sorted[count / 2 - 1] + sorted[count / 2]) / 2.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_counts() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0]), Some(2.5));
-        assert_eq!(median(&[]), None);
     }
 }

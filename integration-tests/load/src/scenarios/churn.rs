@@ -51,7 +51,7 @@ pub(super) async fn measure(
     }
     let kib = |usage: Usage| usage.rss as f64 / 1_024.0;
     let thousands = (late.1 - early.1) as f64 / 1e3;
-    let cpu = (late.0.cpu - early.0.cpu).as_secs_f64();
+    let cpu = late.0.cpu_since(&early.0).as_secs_f64();
     let measured = Measured::default()
         .with("KiB kept per thousand peers", (kib(late.0) - kib(early.0)) / thousands)
         .with("descriptors at the end", server.descriptors_at_rest(BASE).await? as f64);

@@ -28,7 +28,7 @@ pub(super) async fn measure(
     connected.iter().for_each(|(wait, _)| waits.add(*wait));
     close_all(connected.into_iter().chain([first])).await;
     Ok(Measured::default()
-        .with("CPU ms per connect", (after.cpu - before.cpu).as_secs_f64() * 1e3 / peers as f64)
+        .with("CPU ms per connect", after.cpu_since(&before).as_secs_f64() * 1e3 / peers as f64)
         .with("connects per second", peers as f64 / took.as_secs_f64())
         .with("until open p50, ms", waits.percentile(50.0))
         .with("until open p99, ms", waits.percentile(99.0)))

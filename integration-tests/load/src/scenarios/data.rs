@@ -62,7 +62,7 @@ async fn of_size(
     let messages = waits.count() as f64;
     let rate = messages / took.as_secs_f64();
     Ok(Measured::default()
-        .with("CPU s per million", (after.cpu - before.cpu).as_secs_f64() * 1e6 / messages)
+        .with("CPU s per million", after.cpu_since(&before).as_secs_f64() * 1e6 / messages)
         .with("messages per second", rate)
         .with("MB per second", rate * size as f64 / 1e6)
         .with("round trip p50, ms", waits.percentile(50.0))

@@ -79,7 +79,7 @@ pub(super) async fn measure(
     Ok(Measured::default()
         .with(
             "CPU s per million deliveries",
-            (after.cpu - before.cpu).as_secs_f64() * 1e6 / deliveries,
+            after.cpu_since(&before).as_secs_f64() * 1e6 / deliveries,
         )
         .with("deliveries per second", deliveries / took.as_secs_f64())
         .with("delivery p50, ms", waits.percentile(50.0))

@@ -32,10 +32,10 @@ pub(super) async fn measure(
     Ok(Measured::default()
         .with("KiB of memory per peer", per_peer / 1_024.0)
         .with("joins per second", peers as f64 / took.as_secs_f64())
-        .with("CPU µs per join", (joined.cpu - before.cpu).as_secs_f64() * 1e6 / peers as f64)
+        .with("CPU µs per join", joined.cpu_since(&before).as_secs_f64() * 1e6 / peers as f64)
         .with(
             "CPU ms per second at rest",
-            (rested.cpu - joined.cpu).as_secs_f64() * 1e3 / REST.as_secs_f64(),
+            rested.cpu_since(&joined).as_secs_f64() * 1e3 / REST.as_secs_f64(),
         ))
 }
 

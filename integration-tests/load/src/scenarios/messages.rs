@@ -64,7 +64,7 @@ impl Sender<'_> {
                 break;
             }
         }
-        spent.cpu += self.server.usage()?.cpu - before.cpu;
+        spent.cpu += self.server.usage()?.cpu_since(&before);
         Ok(())
     }
 }

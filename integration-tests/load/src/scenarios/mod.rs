@@ -1,5 +1,6 @@
 //! Scenarios: what is done to a server, and what is measured meanwhile.
 
+pub(crate) mod busy;
 pub(crate) mod bystander;
 mod churn;
 mod connect;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use self::busy::Busy;
 use crate::client::Client;
 use crate::report::Measured;
 use crate::servers::{Process, Server};
@@ -78,6 +80,9 @@ pub(crate) enum Scenario {
         /// For how long they are killed.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
+        /// How many processes keep CPUs busy meanwhile.
+        #[arg(long, default_value_t = 0)]
+        busy: usize,
     },
     /// Messages to an actor, within one process: to a plain one, and to a supervised child.
     Messages {
@@ -147,7 +152,12 @@ impl fmt::Display for Scenario {
             Self::Fanout { receivers, seconds } => write!(f, "fanout {receivers}, {seconds} s"),
             Self::Churn { peers, seconds } => write!(f, "churn {peers}, {seconds} s"),
             Self::Storm { peers } => write!(f, "storm {peers}"),
-            Self::Recovery { peers, seconds } => write!(f, "recovery {peers}, {seconds} s"),
+            Self::Recovery { peers, seconds, busy: 0 } => {
+                write!(f, "recovery {peers}, {seconds} s")
+            }
+            Self::Recovery { peers, seconds, busy } => {
+                write!(f, "recovery {peers}, {seconds} s, beside {busy} busy processes")
+            }
             Self::Messages { seconds } => write!(f, "messages, {seconds} s"),
             Self::Connect { peers, at_once } => write!(f, "connect {peers}, {at_once} at once"),
             Self::Bystander { peers } => write!(f, "bystander {peers}"),
@@ -173,7 +183,7 @@ impl Scenario {
             Self::Idle { peers, .. } | Self::Storm { peers } => (peers, MOST_CLIENTS, 1),
             Self::Relay { pairs, seconds } => (pairs.saturating_mul(2), MOST_CLIENTS, seconds),
             Self::Churn { peers, seconds } => (peers, MOST_CLIENTS, seconds),
-            Self::Recovery { peers, seconds } => (peers, MOST_TARGETS, seconds),
+            Self::Recovery { peers, seconds, .. } => (peers, MOST_TARGETS, seconds),
             Self::Fanout { receivers, seconds } => {
                 (receivers.saturating_add(1), MOST_CLIENTS, seconds)
             }
@@ -201,6 +211,9 @@ impl Scenario {
             }
             Self::Rtp { publishers: 0, .. } | Self::Rtp { receivers: 0, .. } => {
                 return Err("one who sends and one who listens are the least".to_owned());
+            }
+            Self::Recovery { busy, .. } if *busy > MOST_BUSY => {
+                return Err(format!("at most {MOST_BUSY} busy processes can be had"));
             }
             Self::Rtp { rate, .. } if !(1..=MOST_PACKETS).contains(rate) => {
                 return Err(format!("from 1 to {MOST_PACKETS} packets a second can be had"));
@@ -253,7 +266,8 @@ impl Scenario {
                 churn::measure(server, peers, Duration::from_secs(seconds)).await
             }
             Self::Storm { peers } => storm::measure(server, peers).await,
-            Self::Recovery { peers, seconds } => {
+            Self::Recovery { peers, seconds, busy } => {
+                let _busy = Busy::start(busy)?;
                 recovery::measure(server, peers, Duration::from_secs(seconds)).await
             }
             Self::Messages { seconds } => {
@@ -296,6 +310,7 @@ const MOST_TARGETS: usize = 1_000;
 /// Largest message in bytes that all servers take.
 const LARGEST: usize = 256 << 10;
 const MOST_PACKETS: u32 = 10_000;
+const MOST_BUSY: usize = 64;
 const MOST_SECONDS: u64 = 600;
 /// Clients that join at the same time, where joining itself is not measured.
 const AT_ONCE: usize = 64;

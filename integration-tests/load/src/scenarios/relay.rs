@@ -41,7 +41,7 @@ pub(super) async fn measure(
     Ok(Measured::default()
         .with(
             "CPU s per million messages",
-            (after.cpu - before.cpu).as_secs_f64() * 1e6 / messages as f64,
+            after.cpu_since(&before).as_secs_f64() * 1e6 / messages as f64,
         )
         .with("messages per second", messages as f64 / took.as_secs_f64())
         .with("round trip p50, ms", waits.percentile(50.0))

@@ -20,7 +20,7 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
     let later = server.usage()?;
     close_all(connections.into_iter().chain(first)).await;
     let per_peer = later.rss.saturating_sub(before.rss) as f64 / peers as f64;
-    let cpu = (later.cpu - rested.cpu).as_secs_f64() / REST.as_secs_f64();
+    let cpu = later.cpu_since(&rested).as_secs_f64() / REST.as_secs_f64();
     Ok(Measured::default()
         .with("KiB of memory per connection", per_peer / 1_024.0)
         .with("CPU µs per connection and second", cpu * 1e6 / peers as f64))

@@ -59,7 +59,7 @@ pub(super) async fn measure(
     Ok(Measured::default()
         .with(
             "CPU s per million forwarded",
-            (after.cpu - before.cpu).as_secs_f64() * 1e6 / delivered,
+            after.cpu_since(&before).as_secs_f64() * 1e6 / delivered,
         )
         .with("delivered", delivered)
         .with("lost, %", (sent - delivered) / sent * 1e2)

@@ -49,7 +49,7 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
         waits.add(wait?);
     }
     let told = all as f64;
-    let cpu = (after.cpu - before.cpu).as_secs_f64();
+    let cpu = after.cpu_since(&before).as_secs_f64();
     Ok(Measured::default()
         .with("CPU s per million `joined`", cpu * 1e6 / told)
         .with("CPU ms per join", cpu * 1e3 / peers as f64)
