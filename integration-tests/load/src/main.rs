@@ -5,9 +5,11 @@
 //! Servers of other projects that already run can be measured beside them.
 
 mod client;
+mod descriptors;
 mod goals;
 mod http;
 mod measure;
+mod plot;
 mod protocol;
 mod report;
 mod scenarios;
@@ -20,11 +22,12 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::report::Report;
-use crate::scenarios::Scenario;
+use crate::scenarios::{Scenario, growth};
 use crate::servers::Server;
 use crate::subject::{Other, Subject};
 
@@ -53,6 +56,9 @@ enum Command {
         /// A Janus, or a server called `webrtc-rs`, that runs already, to be measured as well.
         #[arg(long = "other", value_name = "NAME=PROTOCOL@ADDRESS#PID")]
         others: Vec<Other>,
+        /// Measure growth and a crowd as well, which takes ten minutes more.
+        #[arg(long)]
+        long: bool,
     },
     /// Run one of the servers, until standard input ends. The tool starts itself in this way.
     #[command(hide = true)]
@@ -62,11 +68,21 @@ enum Command {
     },
     /// Run the clients that connect all at once, until standard input ends.
     #[command(hide = true)]
-    Crowd {
+    Rush {
         /// The server's address.
         server: SocketAddr,
         /// How many clients.
         peers: usize,
+    },
+    /// Run clients that talk on data channels, once there is a line of input.
+    #[command(hide = true)]
+    Talk {
+        /// The server's address.
+        server: SocketAddr,
+        /// How many clients.
+        connections: usize,
+        /// For how long.
+        seconds: u64,
     },
     /// Keep a CPU busy, until standard input ends.
     #[command(hide = true)]
@@ -94,15 +110,19 @@ fn main() -> ExitCode {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
     let done = match Cli::parse().command {
         Command::Serve { server } => servers::serve(server).map_err(Into::into),
-        Command::Crowd { server, peers } => {
-            scenarios::bystander::crowd(server, peers).map_err(Into::into)
+        Command::Rush { server, peers } => {
+            scenarios::bystander::rush(server, peers).map_err(Into::into)
+        }
+        Command::Talk { server, connections, seconds } => {
+            let time = Duration::from_secs(seconds);
+            scenarios::crowd::talk_on_channels(server, connections, time).map_err(Into::into)
         }
         Command::Busy => {
             scenarios::busy::keep_busy();
             Ok(())
         }
-        Command::Run { scenario, how } => run(&scenario, &how),
-        Command::Goals { rounds, others } => goals::run(rounds, &others),
+        Command::Run { scenario, how } => run(scenario, &how),
+        Command::Goals { rounds, others, long } => goals::run(rounds, &others, long),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -113,13 +133,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(scenario: &Scenario, how: &How) -> Result<(), Box<dyn Error>> {
-    let servers = if how.servers.is_empty() { scenario.servers() } else { &how.servers };
-    let report = measure_all(scenario, servers, &how.others, how.rounds)?;
-    if how.json {
-        report.print_json()
-    } else {
-        report.print_table()
+fn run(scenario: Scenario, how: &How) -> Result<(), Box<dyn Error>> {
+    let (mut growth, mut file) = (Vec::new(), None);
+    for scenario in scenario.each() {
+        let servers = if how.servers.is_empty() { scenario.servers() } else { &how.servers };
+        let report = measure_all(&scenario, servers, &how.others, how.rounds)?;
+        if how.json {
+            report.print_json()
+        } else {
+            report.print_table()
+        }
+        if let Scenario::Growth { of: Some(axis), most, svg: Some(svg), .. } = scenario {
+            growth.push((axis, axis.sizes(most)?, report));
+            file = Some(svg);
+        }
+    }
+    if let Some(file) = file {
+        let caption = format!("medians of {} rounds, {}", how.rounds, measure::machine());
+        std::fs::write(file, growth::picture(&growth, &caption))?;
     }
     Ok(())
 }
@@ -132,6 +163,7 @@ fn measure_all(
     rounds: u32,
 ) -> Result<Report, Box<dyn Error>> {
     scenario.check(servers)?;
+    descriptors::allow(scenario.descriptors())?;
     let subjects = Subject::all(servers, others, scenario, rounds)?;
     // As many threads as the machine has: a client that waits for the other clients would measure itself.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

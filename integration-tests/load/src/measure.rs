@@ -126,6 +126,15 @@ fn gone(pid: u32) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is not there"))
 }
 
+/// Returns the name of this machine's processor, and how many of them it has.
+pub(crate) fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = model.map_or("", |model| model.trim_start_matches([' ', '\t', ':']));
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{count} × {}", if model.is_empty() { "CPU" } else { model })
+}
+
 /// Histogram of waiting times.
 pub(crate) struct Waits(Histogram<u64>);
 

@@ -64,10 +64,16 @@ impl Report {
 
     /// Returns the value of a figure in each round.
     pub(crate) fn rounds(&self, server: &Subject, figure: &str) -> Vec<f64> {
-        self.of(&server.to_string(), figure)
+        self.rounds_of(&server.to_string(), figure)
     }
 
-    fn of(&self, server: &str, figure: &str) -> Vec<f64> {
+    /// Returns the names of all servers.
+    pub(crate) fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// Returns the value of a figure of the server with this name in each round.
+    pub(crate) fn rounds_of(&self, server: &str, figure: &str) -> Vec<f64> {
         let runs = self.runs.get(server).into_iter().flatten();
         let figures = runs.flat_map(|run| &run.0).filter(|(name, _)| name == figure);
         figures.map(|(_, value)| *value).collect()
@@ -87,7 +93,7 @@ impl Report {
         for figure in names {
             let mut base = None;
             for server in &self.servers {
-                let runs = self.of(server, figure);
+                let runs = self.rounds_of(server, figure);
                 let Some(Spread { median, .. }) = Spread::of(&runs) else { continue };
                 let base = *base.get_or_insert(median);
                 let ratio = (base > 0.0).then(|| median / base);

@@ -99,6 +99,44 @@ fn one_talks_while_others_connect() {
 }
 
 #[test]
+fn a_crowd_hears_all_that_is_said() {
+    let crowd = ["crowd", "20", "--connections", "3", "--seconds", "1", "--servers", "callboard"];
+
+    let figures = run(&crowd);
+
+    for part in ["peers", "connections"] {
+        let of = |figure: &str| of(&figures, &format!("{part}: {figure}"), 1)[0];
+        assert!(of("delivery p99, ms") > 0.0, "{figures:?}");
+        assert_eq!((of("lost"), of("closed")), (0.0, 0.0), "{figures:?}");
+    }
+}
+
+#[test]
+fn the_cost_of_a_message_is_shown_at_each_size() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rooms.svg");
+    let svg = ["--svg", file.to_str().expect("text")];
+    let growth = ["growth", "rooms", "--most", "3", "--turns", "1", "--servers", "callboard"];
+
+    let figures = run(&[&growth[..], &svg].concat());
+
+    for size in ["rooms 1", "rooms 3"] {
+        assert!(of(&figures, &format!("{size}: CPU µs per message"), 1)[0] > 0.0, "{figures:?}");
+    }
+    let svg = std::fs::read_to_string(file).expect("a picture");
+    assert!(svg.starts_with("<svg") && svg.contains(">callboard</text>"), "{svg}");
+}
+
+#[test]
+fn an_echo_has_a_cost_too() {
+    let growth = ["growth", "connections", "--most", "1", "--turns", "1", "--servers", "callboard"];
+
+    let figures = run(&growth);
+
+    assert!(of(&figures, "connections 1: CPU µs per message", 1)[0] > 0.0, "{figures:?}");
+}
+
+#[test]
 fn connections_that_say_nothing_take_memory() {
     let figures = run(&["rest", "20"]);
     assert!(of(&figures, "KiB of memory per connection", 2).into_iter().all(|size| size > 0.0));

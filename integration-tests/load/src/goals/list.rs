@@ -1,7 +1,10 @@
 //! List of the goals, with the measurement that shows each.
 
+use std::borrow::Cow;
+
 use crate::protocol::Protocol;
-use crate::scenarios::Scenario;
+use crate::scenarios::growth::Axis;
+use crate::scenarios::{Scenario, largest_crowd};
 use crate::servers::Server::{self, *};
 use crate::subject::{Other, Subject};
 
@@ -14,7 +17,7 @@ pub(super) struct Part {
 }
 
 pub(super) struct Goal {
-    pub(super) what: &'static str,
+    pub(super) what: Cow<'static, str>,
     /// Servers of ours that have to meet it.
     pub(super) ours: &'static [Server],
     /// Part of the run, in front of the names of its figures; empty for all of them.
@@ -28,12 +31,17 @@ pub(super) struct Goal {
 
 impl Goal {
     /// Creates a goal for a ratio.
-    fn ratio(what: &'static str, figures: &'static str, most: f64) -> Self {
-        Self { what, ours: &[Callboard], part: "", figures, most, unit: "×" }
+    fn ratio(what: impl Into<Cow<'static, str>>, figures: &'static str, most: f64) -> Self {
+        Self { what: what.into(), ours: &[Callboard], part: "", figures, most, unit: "×" }
     }
 
     /// Creates a goal for a figure with a unit.
-    fn figure(what: &'static str, figures: &'static str, most: f64, unit: &'static str) -> Self {
+    fn figure(
+        what: impl Into<Cow<'static, str>>,
+        figures: &'static str,
+        most: f64,
+        unit: &'static str,
+    ) -> Self {
         Self { unit, ..Self::ratio(what, figures, most) }
     }
 
@@ -66,9 +74,15 @@ fn part(
 /// # Errors
 ///
 /// If there is no goal beside one of `others`: it was given by mistake.
-pub(super) fn parts(others: &[Other]) -> Result<(Vec<Part>, Vec<&'static str>), String> {
+pub(super) fn parts(
+    others: &[Other],
+    long: bool,
+) -> Result<(Vec<Part>, Vec<&'static str>), String> {
     let mut parts = signaling();
     parts.extend(connections());
+    if long {
+        parts.extend(large());
+    }
     let (mut janus, mut webrtc_rs) = (false, false);
     for other in others {
         let subject = Subject::Other(other.clone());
@@ -85,6 +99,9 @@ pub(super) fn parts(others: &[Other]) -> Result<(Vec<Part>, Vec<&'static str>), 
         }
     }
     let mut missing = Vec::new();
+    if !long {
+        missing.push("growth, and a crowd; `--long` measures them, in ten minutes more");
+    }
     if !janus {
         missing
             .push("beside Janus; `integration-tests/load/peers/run goals` installs and starts it");
@@ -210,6 +227,33 @@ fn connections() -> Vec<Part> {
     ]
 }
 
+fn large() -> Vec<Part> {
+    // Or as many as this machine allows one process.
+    let peers = largest_crowd(20_000);
+    let growth = |axis, what| {
+        let scenario = Scenario::Growth { of: Some(axis), most: None, turns: 2, svg: None };
+        part(scenario, None, [Goal::ratio(what, "dearest size, to a smaller one", 1.1)])
+    };
+    vec![
+        growth(Axis::Peers, "CPU per message, from 10 to 10,000 peers"),
+        growth(Axis::Rooms, "CPU per message, from 1 to 1,000 rooms"),
+        growth(Axis::Connections, "CPU per message, from 1 to 2,000 connections"),
+        part(
+            Scenario::Crowd { peers, connections: 2_000, seconds: 10 },
+            None,
+            [
+                Goal::figure(
+                    format!("{peers} peers, 2000 connections talk, p99"),
+                    "delivery p99, ms",
+                    20.0,
+                    "ms",
+                ),
+                Goal::figure("of these, closed", "closed", 0.0, ""),
+            ],
+        ),
+    ]
+}
+
 fn beside_janus(janus: Subject) -> Part {
     Part {
         // Janus does not send back 64 KiB.
@@ -254,7 +298,7 @@ mod tests {
         let others = ["janus=janus@127.0.0.1:1#1", "webrtc-rs=offers@127.0.0.1:2#2"];
         let others = others.map(|text| text.parse::<Other>().unwrap());
 
-        let (parts, missing) = parts(&others).unwrap();
+        let (parts, missing) = parts(&others, true).unwrap();
 
         assert!(missing.is_empty());
         for Part { scenario, goals, .. } in parts {
@@ -268,7 +312,7 @@ mod tests {
     fn a_server_without_a_goal_is_refused() {
         let other: Other = "aiortc=offers@127.0.0.1:1#1".parse().unwrap();
 
-        assert_eq!(parts(&[other]).err().unwrap(), "aiortc: there is no goal beside it");
+        assert_eq!(parts(&[other], true).err().unwrap(), "aiortc: there is no goal beside it");
     }
 
     #[test]

@@ -7,18 +7,23 @@ use std::error::Error;
 
 use self::judge::{Compared, ENOUGH, Rounds, Verdict};
 use self::list::{Goal, Part};
+use crate::descriptors;
 use crate::report::Report;
 use crate::subject::{Other, Subject};
 
 /// Measures all goals, also beside `others`, and prints which are met.
-pub(crate) fn run(rounds: u32, others: &[Other]) -> Result<(), Box<dyn Error>> {
-    let (parts, not_measured) = list::parts(others)?;
+pub(crate) fn run(rounds: u32, others: &[Other], long: bool) -> Result<(), Box<dyn Error>> {
+    let (parts, not_measured) = list::parts(others, long)?;
     println!(
         "{:<52} {:>9} {:>9} {:>9} {:>13} {:>9}",
         "medians", "baseline", "ours", "is", "rounds", "goal"
     );
     let (mut met, all) = (0, parts.iter().map(|part| part.goals.len()).sum::<usize>());
     for part in parts {
+        if let Err(reason) = descriptors::allow(part.scenario.descriptors()) {
+            part.goals.iter().for_each(|goal| println!("{:<52} not measured: {reason}", goal.what));
+            continue;
+        }
         let report = part.measure(rounds)?;
         for goal in &part.goals {
             let figures = part.figures(goal, &report);

@@ -33,12 +33,12 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
     tokio::time::sleep(QUIET).await;
     rush.store(true, Ordering::Relaxed);
     let began = Instant::now();
-    let crowd = Crowd::rush(server.address, peers).await;
+    let rush = Rush::start(server.address, peers).await;
     let took = began.elapsed();
     over.store(true, Ordering::Relaxed);
     let talked = tokio::task::spawn_blocking(|| talking.join()).await.map_err(io::Error::other)?;
     let (quiet, busy) = talked.map_err(|_| io::Error::other("the bystander has panicked"))??;
-    drop(crowd?);
+    drop(rush?);
     Ok(Measured::default()
         .with("echo p99 at rest, ms", quiet.percentile(99.0))
         .with("echo p50 during the rush, ms", busy.percentile(50.0))
@@ -49,23 +49,23 @@ pub(super) async fn measure(server: &Process, peers: usize) -> io::Result<Measur
 
 /// Clients that connect, in a process of their own. In production they are on other machines: here they get the CPU
 /// time that the server and the bystander leave, or these would wait for them in the middle of the measurement.
-struct Crowd {
+struct Rush {
     _process: Child,
 }
 
-impl Crowd {
+impl Rush {
     /// Starts all of them at once; resolves when they are connected.
-    async fn rush(server: SocketAddr, peers: usize) -> io::Result<Self> {
+    async fn start(server: SocketAddr, peers: usize) -> io::Result<Self> {
         let program = std::env::current_exe()?;
-        let start = |mut command: Command| {
-            let command = command.args(["crowd", &server.to_string(), &peers.to_string()]);
+        let spawn = |mut command: Command| {
+            let command = command.args(["rush", &server.to_string(), &peers.to_string()]);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()
         };
         let mut idle = Command::new("chrt");
         idle.args(["--idle", "0"]).arg(&program);
         // Where other processes leave no CPU time it gets none: then it takes a normal share.
         for command in [idle, Command::new(program)] {
-            let mut process = match start(command) {
+            let mut process = match spawn(command) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 started => started?,
             };
@@ -75,12 +75,12 @@ impl Crowd {
                 return Ok(Self { _process: process });
             }
         }
-        Err(io::Error::other("the crowd did not get in"))
+        Err(io::Error::other("the others did not get in"))
     }
 }
 
-/// Runs the crowd, until standard input ends.
-pub(crate) fn crowd(address: SocketAddr, peers: usize) -> io::Result<()> {
+/// Connects them all at once, and keeps them connected until standard input ends.
+pub(crate) fn rush(address: SocketAddr, peers: usize) -> io::Result<()> {
     let server = Endpoint { protocol: Protocol::Offers, address };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

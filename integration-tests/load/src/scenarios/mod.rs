@@ -4,8 +4,10 @@ pub(crate) mod busy;
 pub(crate) mod bystander;
 mod churn;
 mod connect;
+pub(crate) mod crowd;
 mod data;
 mod fanout;
+pub(crate) mod growth;
 mod idle;
 mod messages;
 mod recovery;
@@ -16,13 +18,16 @@ mod storm;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use self::busy::Busy;
+use self::growth::Axis;
 use crate::client::Client;
+use crate::descriptors;
 use crate::report::Measured;
 use crate::servers::{Process, Server};
 
@@ -105,6 +110,32 @@ pub(crate) enum Scenario {
         #[arg(default_value_t = 200)]
         peers: usize,
     },
+    /// Peers in rooms of two, and connections with a data channel, all of which say something each second.
+    Crowd {
+        /// How many peers.
+        #[arg(default_value_t = 20_000)]
+        peers: usize,
+        /// How many connections.
+        #[arg(long, default_value_t = 2_000)]
+        connections: usize,
+        /// For how long.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// The same load, spread over more and more peers, rooms or connections: CPU per message at each size.
+    Growth {
+        /// What there is more and more of; by default all three, one after the other.
+        of: Option<Axis>,
+        /// The largest size.
+        #[arg(long)]
+        most: Option<usize>,
+        /// How often the load takes turns with rest at each size; each turn takes a second.
+        #[arg(long, default_value_t = 3)]
+        turns: u32,
+        /// Draw the costs into this SVG.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
     /// Silent peer connections with a data channel: memory.
     Rest {
         /// How many connections.
@@ -161,6 +192,11 @@ impl fmt::Display for Scenario {
             Self::Messages { seconds } => write!(f, "messages, {seconds} s"),
             Self::Connect { peers, at_once } => write!(f, "connect {peers}, {at_once} at once"),
             Self::Bystander { peers } => write!(f, "bystander {peers}"),
+            Self::Crowd { peers, connections, seconds } => {
+                write!(f, "crowd {peers} and {connections} connections, {seconds} s")
+            }
+            Self::Growth { of: None, .. } => f.write_str("growth"),
+            Self::Growth { of: Some(axis), .. } => write!(f, "growth of {axis}"),
             Self::Rest { peers } => write!(f, "rest {peers}"),
             Self::Data { connections, window, sizes, seconds } => {
                 write!(f, "data {connections} × {window} of {sizes:?} B, {seconds} s")
@@ -190,6 +226,13 @@ impl Scenario {
             Self::Connect { peers, .. } | Self::Bystander { peers } | Self::Rest { peers } => {
                 (peers, MOST_CONNECTIONS, 1)
             }
+            Self::Crowd { peers, seconds, .. } => (peers, MOST_CLIENTS, seconds),
+            Self::Growth { of, most, turns, .. } => {
+                let axis = of.ok_or("growth of what?")?;
+                let size = axis.sizes(most)?.last().copied().unwrap_or_default();
+                // One connection is enough here.
+                (size * axis.clients() + 1, MOST_CLIENTS, turns.into())
+            }
             // The sender and the actor.
             Self::Messages { seconds } => (2, MOST_CLIENTS, seconds),
             // One connection is enough here.
@@ -212,6 +255,12 @@ impl Scenario {
             Self::Rtp { publishers: 0, .. } | Self::Rtp { receivers: 0, .. } => {
                 return Err("one who sends and one who listens are the least".to_owned());
             }
+            Self::Crowd { peers, .. } if !peers.is_multiple_of(2) => {
+                return Err("each peer needs another one in its room".to_owned());
+            }
+            Self::Crowd { connections, .. } if *connections > MOST_CONNECTIONS => {
+                return Err(format!("at most {MOST_CONNECTIONS} connections can be had"));
+            }
             Self::Recovery { busy, .. } if *busy > MOST_BUSY => {
                 return Err(format!("at most {MOST_BUSY} busy processes can be had"));
             }
@@ -224,6 +273,46 @@ impl Scenario {
             return Err(format!("{seconds} s: from 1 to {MOST_SECONDS} can be had"));
         }
         Ok(())
+    }
+
+    /// Returns the scenarios of which it consists: itself, but one growth after the other.
+    pub(crate) fn each(self) -> Vec<Self> {
+        match self {
+            Self::Growth { of: None, most, turns, svg } => {
+                let growth = |axis| {
+                    let svg = svg.clone();
+                    Self::Growth { of: Some(axis), most, turns, svg }
+                };
+                Axis::ALL.map(growth).into()
+            }
+            one => vec![one],
+        }
+    }
+
+    /// Returns how many descriptors one process needs to have open.
+    pub(crate) fn descriptors(&self) -> u64 {
+        let clients = match *self {
+            // A WebSocket, and a UDP socket.
+            Self::Idle { peers, connections: true } => peers * 2,
+            // All at once: each has a UDP socket, and sends its offer by TCP.
+            Self::Bystander { peers } => peers * 2,
+            Self::Idle { peers, .. } | Self::Storm { peers } | Self::Churn { peers, .. } => peers,
+            // The connections have a process of their own.
+            Self::Crowd { peers, connections, .. } => peers.max(connections),
+            Self::Recovery { peers, .. } | Self::Connect { peers, .. } | Self::Rest { peers } => {
+                peers * 2
+            }
+            Self::Growth { of, most, .. } => {
+                let size = |axis: Axis| Some(axis.sizes(most).ok()?.last()? * axis.clients());
+                of.and_then(size).unwrap_or_default()
+            }
+            Self::Relay { pairs, .. } => pairs * 2,
+            Self::Fanout { receivers, .. } => receivers,
+            Self::Messages { .. } => 0,
+            Self::Data { connections, .. } => connections,
+            Self::Rtp { publishers, receivers, .. } => publishers + receivers,
+        };
+        (clients + OTHER_DESCRIPTORS) as u64
     }
 
     /// Returns whether it measures how much a server grows; a server that has been measured already grows no more.
@@ -245,6 +334,8 @@ impl Scenario {
             Self::Connect { .. } | Self::Bystander { .. } | Self::Rest { .. } => {
                 &[Server::Str0m, Server::Callboard]
             }
+            Self::Crowd { .. } => &[Server::Callboard, Server::Tuned],
+            Self::Growth { of, .. } => of.map_or(&[], Axis::servers),
             Self::Recovery { .. } => &[Server::Tree],
             Self::Messages { .. } => &[Server::Plain, Server::Supervised],
             Self::Data { .. } | Self::Rtp { .. } => {
@@ -275,6 +366,14 @@ impl Scenario {
             }
             Self::Connect { peers, at_once } => connect::measure(server, peers, at_once).await,
             Self::Bystander { peers } => bystander::measure(server, peers).await,
+            Self::Crowd { peers, connections, seconds } => {
+                crowd::measure(server, peers, connections, Duration::from_secs(seconds)).await
+            }
+            Self::Growth { of, most, turns, .. } => {
+                let axis = of.ok_or(io::ErrorKind::InvalidInput)?;
+                let sizes = axis.sizes(most).map_err(io::Error::other)?;
+                growth::measure(server, axis, &sizes, turns).await
+            }
             Self::Rest { peers } => rest::measure(server, peers).await,
             Self::Data { connections, window, ref sizes, seconds } => {
                 let time = Duration::from_secs(seconds);
@@ -288,12 +387,30 @@ impl Scenario {
     }
 }
 
+/// Returns the largest number of a crowd's peers up to `peers` for which a process may have the descriptors.
+pub(crate) fn largest_crowd(peers: usize) -> usize {
+    let others = OTHER_DESCRIPTORS as u64;
+    let most = descriptors::at_most(peers as u64 + others).saturating_sub(others);
+    // They are in pairs.
+    usize::try_from(most).unwrap_or(peers) & !1
+}
+
 /// Joins this many clients, in rooms of this size, some at a time.
 async fn join_all(server: &Process, clients: usize, room_size: usize) -> io::Result<Vec<Client>> {
+    joining(server, clients, room_size).try_collect().await
+}
+
+/// Returns the clients in the order in which they have joined.
+fn joining(
+    server: &Process,
+    clients: usize,
+    room_size: usize,
+) -> impl Stream<Item = io::Result<Client>> + use<> {
     let server = server.endpoint();
-    let joining = (0..clients)
-        .map(|at| async move { Client::join(server, &format!("room-{}", at / room_size)).await });
-    stream::iter(joining).buffer_unordered(AT_ONCE).try_collect().await
+    let joining = (0..clients).map(move |at| async move {
+        Client::join(server, &format!("room-{}", at / room_size)).await
+    });
+    stream::iter(joining).buffer_unordered(AT_ONCE)
 }
 
 /// Returns 1 KiB of text.
@@ -312,5 +429,7 @@ const LARGEST: usize = 256 << 10;
 const MOST_PACKETS: u32 = 10_000;
 const MOST_BUSY: usize = 64;
 const MOST_SECONDS: u64 = 600;
+/// Descriptors of a server without clients: listeners, event queues, media sockets.
+const OTHER_DESCRIPTORS: usize = 100;
 /// Clients that join at the same time, where joining itself is not measured.
 const AT_ONCE: usize = 64;
