@@ -235,6 +235,15 @@ impl Browser {
         .await;
     }
 
+    /// Makes the window this large, in pixels, with its frame.
+    ///
+    /// # Panics
+    ///
+    /// When the browser cannot.
+    pub async fn resize(&self, width: u32, height: u32) {
+        self.client.set_window_size(width, height).await.expect("a window of another size");
+    }
+
     /// Takes a picture of the page and returns it as PNG.
     ///
     /// # Panics

@@ -118,16 +118,15 @@ export class Recoveries {
     const row = { ...reported, ...this.#measured.get(reported.id) };
     element("recoveries-none").hidden = true;
     const known = this.#lineOf(row);
-    const line = known ?? make("tr", { dataset: { recovery: row.id } }, ...Array.from({ length: 6 }, () => make("td")));
+    const line = known ?? make("tr", { role: "row", dataset: { recovery: row.id } }, ...Array.from({ length: 6 }, () => make("td", { role: "cell" })));
     if (!known) this.#rows.prepend(line);
     while (this.#rows.children.length > ROWS) this.#rows.lastElementChild?.remove();
-    const how = `${row.fault ?? "by itself"}${row.reason.kind === row.fault ? "" : `: ${row.reason.kind}`}`;
     const name = row.path.split("/").slice(-2).map((part) => shortName(part)).join("/");
     const missing = line.dataset.missing ?? "–";
     const cells = [
       new Date(row.at_ms).toLocaleTimeString(),
       row.type ? `${row.type} ${name}` : name,
-      how,
+      howOf(row),
       row.whole_ms == null ? "–" : milliseconds(row.whole_ms),
       ...[row.messages_ms, row.media_ms].map((ms) => (ms == null ? missing : milliseconds(ms))),
     ];
@@ -143,6 +142,24 @@ export class Recoveries {
   }
 }
 
+/** Says in plain words how an actor ended: by a fault, or by itself. */
+function howOf({ fault, reason }) {
+  return fault ? (ON_PURPOSE[fault] ?? fault) : (BY_ITSELF[reason.kind] ?? `ended: ${reason.kind}`);
+}
+
+const ON_PURPOSE = {
+  panic: "made to panic",
+  stop: "asked to stop",
+  kill: "killed",
+  fail_handshake: "handshake made to fail",
+  unplug: "unplugged",
+};
+/** By the kind of the exit. An actor is dropped with the thread that it runs on, such as that of a WebSocket. */
+const BY_ITSELF = {
+  panic: "panicked by itself",
+  error: "failed by itself",
+  killed: "fell with its thread",
+};
 const PENDING = 32;
 const ROWS = 100;
 /** Time in ms after which measuring ends. */

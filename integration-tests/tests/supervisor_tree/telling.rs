@@ -101,6 +101,59 @@ fn a_page_says_that_the_server_does_not_answer() {
 }
 
 #[test]
+fn recoveries_are_told_in_plain_words_that_fit_a_narrow_window() {
+    in_network_namespace(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        for words in
+            [&["/socket/demo"][..], &["/tree/recoveries", "_CONNECTION_REFUSED"], &["/tree/stream"]]
+        {
+            ann.browser.expect_fault(FaultKind::FailedRequest, words);
+        }
+        // A handshake that is over cannot fail: the page does more for one in a connection that it knows to be there.
+        let connected =
+            "return [...document.querySelectorAll('#tree li[data-type=PeerConnection] .state')]
+            .some(({ textContent }) => textContent === 'connected')";
+        ann.waits("a connection in the tree", connected).await;
+        for (owner, actor, fault) in
+            [("Ann", "PeerConnection", "fail_handshake"), ("http", "Http", "panic")]
+        {
+            ann.presses(owner, actor, fault).await;
+            let row =
+                "const row = document.querySelector(`#recoveries [data-fault='${arguments[0]}']`);
+                return row?.dataset.whole > 0";
+            ann.waits_for(&format!("a row of {fault}"), row, vec![json!(fault)]).await;
+        }
+
+        let told = "return [...document.querySelectorAll('#recoveries tr')]
+            .map(({ children }) => children[2].textContent)";
+        let told = ann.browser.evaluate(told, vec![]).await;
+        let told: Vec<_> = told.as_array().expect("rows").iter().map(ToString::to_string).collect();
+        for words in &told {
+            let known = [
+                "made to panic",
+                "handshake made to fail",
+                "killed",
+                "fell with its thread",
+                "failed by itself",
+            ];
+            assert!(known.iter().any(|it| *words == format!("{it:?}")), "{told:?}");
+        }
+        assert!(told.len() >= 2, "{told:?}");
+
+        for width in [400, 700, 1_000, 1_400, 1_900] {
+            ann.browser.resize(width, 900).await;
+            let fits = "const boxes = [document.scrollingElement, document.querySelector('.scroll')];
+                const widths = boxes.map((it) => [it.scrollWidth, it.clientWidth]);
+                const fit = innerWidth <= arguments[0] && widths.every(([needed, has]) => needed <= has);
+                return fit || [innerWidth, widths]";
+            ann.waits_for(&format!("a page that fits {width} px"), fits, vec![json!(width)]).await;
+            ann.picture(&format!("{width} px")).await;
+        }
+    });
+}
+
+#[test]
 fn a_page_says_what_is_sent_in_place_of_a_camera_that_cannot_be_used() {
     in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
