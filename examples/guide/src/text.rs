@@ -9,8 +9,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
 
 /// Block of code in a chapter.
 struct Block {
@@ -171,6 +174,35 @@ fn the_summary_lists_each_chapter_and_each_link_leads_somewhere() {
             }
         }
     }
+}
+
+/// In the chapters these links are relative; in the book they lead to the repository.
+#[test]
+fn links_out_of_the_book_lead_to_the_repository() {
+    let root = guide().join("..");
+    let chapters: Vec<_> = chapters().iter().map(read).collect();
+    let item = |text: &String| json!({ "Chapter": { "content": text, "sub_items": [] } });
+    let items: Vec<_> = chapters.iter().map(item).collect();
+    let mut script = Command::new(root.join("links"));
+    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
+    let mut input = script.stdin.take().expect("a pipe");
+    let book = json!([{ "root": root }, { "items": items }]).to_string();
+    std::thread::spawn(move || input.write_all(book.as_bytes()).expect("it is read"));
+    let output = script.wait_with_output().expect("it ends");
+    let book: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+
+    let made = book["items"].as_array().expect("chapters").iter();
+    let made = made.map(|item| item["Chapter"]["content"].as_str().expect("text"));
+    let manifest = read(repository().join("Cargo.toml"));
+    let address = manifest.split_once("repository = \"").expect("an address").1;
+    let page = format!("]({}/blob/main/", address.split_once('"').expect("its end").0);
+    let mut led_out = 0;
+    for (before, after) in chapters.iter().zip(made) {
+        led_out += before.matches("](../").count();
+        let expected = before.replace("](../../../../", &page);
+        assert_eq!(after, expected.replace("](../../../", &format!("{page}crates/")));
+    }
+    assert!(led_out > 20, "{led_out} links out of the book");
 }
 
 /// Returns the anchor that GitHub and mdBook give a title.
