@@ -74,6 +74,11 @@ impl Channels {
         self.all.iter().map(|(id, channel)| (*id, &**channel))
     }
 
+    /// Returns whether no channel waits to be opened or closed, or has anything that it reports when it is sent.
+    pub(crate) fn are_idle(&self) -> bool {
+        self.busy.is_empty()
+    }
+
     pub(crate) fn info(&self, engine: &mut Engine, id: DataChannelId) -> Option<DataChannelInfo> {
         let channel = self.all.get(&id)?;
         let ChannelSpec {

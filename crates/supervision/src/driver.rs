@@ -113,18 +113,20 @@ pub trait Drive<C: Core>: Actor<Context = Context<Self>> {
 
     /// Sets the timer for the core's next time-out.
     ///
-    /// A timer that is early stays, since most inputs put off what is due: when it fires, it looks again. What is due
-    /// at once, again and again, is called every 200 µs, so that it keeps no other actor waiting.
+    /// A timer that is early stays, since most inputs put off what is due: when it fires, it looks again. It is put off
+    /// where it would soon fire for nothing, long before anything is due. What is due at once, again and again, is
+    /// called every 200 µs, so that it keeps no other actor waiting.
     fn schedule(&mut self, ctx: &mut Context<Self>) {
         let driver = self.driver();
         let Some(due) = driver.core.poll_timeout() else { return };
+        let now = now();
         if let Some((at, timer)) = driver.wake_up {
-            if at <= due {
+            let in_vain = at + LONG_BEFORE <= due && at <= now + SOON;
+            if at <= due && !in_vain {
                 return;
             }
             ctx.cancel_future(timer);
         }
-        let now = now();
         let wait = due.saturating_duration_since(now).clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
         let timer = ctx.run_later(wait, |actor, ctx| {
             let driver = actor.driver();
@@ -177,6 +179,10 @@ fn now() -> Instant {
 
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
+/// A timer that fires within this time is put off, if it is early by [`LONG_BEFORE`]: so an actor that hears something
+/// again and again puts it off at most once a second, and is not woken for nothing instead.
+const SOON: Duration = Duration::from_secs(1);
+const LONG_BEFORE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -193,6 +199,8 @@ mod tests {
         /// Whether it is due again at once after each time-out.
         restless: bool,
         output: VecDeque<Said>,
+        /// How often it was asked when it is due.
+        asked: usize,
     }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -209,6 +217,7 @@ mod tests {
         }
 
         fn poll_timeout(&mut self) -> Option<Instant> {
+            self.asked += 1;
             self.due
         }
 
@@ -303,6 +312,36 @@ mod tests {
         actor.send(Input(|core, _| core.due = None)).await.unwrap();
         tokio::time::sleep(100 * SECOND).await;
         assert!(hear.try_recv().is_err());
+    }
+
+    #[derive(Message)]
+    #[rtype(usize)]
+    struct Asked;
+
+    impl Handler<Asked> for EchoActor {
+        type Result = usize;
+
+        fn handle(&mut self, Asked: Asked, _: &mut Context<Self>) -> usize {
+            self.driver.core().asked
+        }
+    }
+
+    /// As a connection at rest: what it hears every 3 s puts off what is due.
+    #[actix::test]
+    async fn a_timer_that_is_put_off_in_time_does_not_fire_for_nothing() {
+        tokio::time::pause();
+        let (actor, mut hear) = start();
+        let heard = |core: &mut Echo, now| core.due = Some(now + SECOND * 32 / 10);
+        for _ in 0..20 {
+            actor.send(Input(heard)).await.unwrap();
+            tokio::time::sleep(3 * SECOND).await;
+        }
+
+        assert_eq!(actor.send(Asked).await.unwrap(), 20, "once for each input");
+
+        let last = now();
+        let Some(Said::TimedOut(at)) = hear.recv().await else { panic!("no time-out") };
+        assert!(at - last <= SECOND, "{:?}", at - last);
     }
 
     #[actix::test]

@@ -28,7 +28,7 @@ use str0m::error::{ProtoError, SctpError};
 use str0m::media::Mid;
 use str0m::net::{Protocol, Receive};
 pub(crate) use str0m::stats::{CandidatePairStats, MediaEgressStats, MediaIngressStats, PeerStats};
-use str0m::{Input, Output, Rtc, RtcError};
+use str0m::{Input, Output, Reason, Rtc, RtcError};
 
 use self::rtc_builder::Recipe;
 use crate::api::ApiInner;
@@ -287,6 +287,11 @@ impl Engine {
             self.bridge.close();
             _ = self.rtc.handle_input(Input::Timeout(now));
         }
+    }
+
+    /// Returns whether the last [`EngineOutput::Timeout`] is that of a check of ICE, or of statistics.
+    pub(crate) fn only_checks_are_due(&self) -> bool {
+        matches!(self.rtc.last_timeout_reason(), Reason::Ice | Reason::Stats)
     }
 
     pub(crate) fn is_alive(&self) -> bool {

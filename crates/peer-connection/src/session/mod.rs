@@ -5,6 +5,7 @@ mod ending;
 mod handshake;
 mod media;
 mod negotiation;
+mod rest;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod simulated_pair;
 mod states;
@@ -23,6 +24,7 @@ use callboard_transport::mux::Transmit;
 use self::candidates::Candidates;
 use self::handshake::{Negotiated, RoundTrip};
 use self::media::Senders;
+use self::rest::Rest;
 use self::states::States;
 pub use self::statistics::PeerConnectionCounters;
 use crate::api::ApiInner;
@@ -67,6 +69,7 @@ pub(crate) struct Session {
     channels: Channels,
     candidates: Candidates,
     states: States,
+    rest: Rest,
     senders: Senders,
     certificate: Certificate,
     /// The peer's transport, as the engine knows it.
@@ -133,7 +136,7 @@ impl Core for Session {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.play_tones(now);
-        self.step(now);
+        self.give_time(now);
     }
 }
 
@@ -160,6 +163,7 @@ impl Session {
             channels: Channels::new(settings.max_data_channels, settings.max_buffered_amount),
             candidates: Candidates::default(),
             states: States::new(settings),
+            rest: Rest::new(settings.disconnected_timeout),
             senders: Senders::default(),
             certificate,
             remote: None,
@@ -185,8 +189,14 @@ impl Session {
         session
     }
 
-    /// Gives the engine the time, and does what follows.
+    /// Gives the engine the time after a command, and does what follows.
     fn step(&mut self, now: Instant) {
+        self.rest.stir(now);
+        self.give_time(now);
+    }
+
+    /// Gives the engine the time, and does what follows.
+    fn give_time(&mut self, now: Instant) {
         let result = match &self.broken {
             None => self.engine.handle_timeout(now),
             Some(_) => Ok(()),
@@ -215,9 +225,10 @@ impl Session {
                 }
                 self.counters.datagrams_received += 1;
                 self.counters.bytes_received += contents.len() as u64;
-                self.states.received(now);
+                self.heard(now, stun);
                 // Only a packet that ICE has authenticated proves the owner of an address.
                 if stun && !self.validated.contains(&source) {
+                    self.rest.stir(now);
                     self.validated.push_back(source);
                     if self.validated.len() > VALIDATED {
                         self.validated.pop_front();
@@ -255,13 +266,14 @@ impl Session {
                     if self.handshake != HandshakeProgress::Over {
                         self.round_trip.sent(now, &transmit.contents);
                     }
+                    self.rest.sent(now, &transmit.contents);
                     self.counters.datagrams_sent += 1;
                     self.counters.bytes_sent += transmit.contents.len() as u64;
                     self.output.push_back(SessionOutput::Transmit(transmit));
                 }
                 EngineOutput::Event(event) => self.handle_engine_event(now, event),
                 EngineOutput::Timeout(at) => {
-                    self.engine_timeout = Some(at);
+                    self.engine_timeout = Some(self.engine_wake_up(now, at));
                     let mut events = Vec::new();
                     let written = self.channels.flush(&mut self.engine, &mut events)?;
                     self.output.extend(events.into_iter().map(SessionOutput::Event));
@@ -388,7 +400,10 @@ impl Session {
         channel: DataChannelId,
         message: DataChannelMessage,
     ) -> Result<(), SendDataError> {
-        match self.channels.send(&mut self.engine, channel, message, self.largest_message) {
+        let sent = self.end_rest(now).and_then(|()| {
+            self.channels.send(&mut self.engine, channel, message, self.largest_message)
+        });
+        match sent {
             Ok(result) => result,
             Err(error) => {
                 self.after(now, Err(error));

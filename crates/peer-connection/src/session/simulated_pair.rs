@@ -32,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) candidates: VecDeque<Option<IceCandidate>>,
     pub(crate) ended: bool,
     pub(crate) gathered: usize,
+    /// Number of times that a datagram or a time-out has woken it.
+    pub(crate) wakes: usize,
 }
 
 /// Behaviour of the wire: when a datagram arrives, if at all, once or more often.
@@ -69,6 +71,7 @@ impl Peer {
             candidates: VecDeque::new(),
             ended: false,
             gathered: 0,
+            wakes: 0,
         }
     }
 
@@ -164,6 +167,9 @@ impl Peer {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            self.wakes += 1;
+        }
         if self.session.poll_timeout().is_some_and(|due| due <= now) {
             self.session.handle_timeout(now);
         }
@@ -266,6 +272,7 @@ impl Pair {
                 }
                 let (to_b, source, destination, contents) = entry.remove();
                 let peer = if to_b { &mut self.b } else { &mut self.a };
+                peer.wakes += 1;
                 let stun = contents.first().is_some_and(|first| *first < 4);
                 peer.session.handle_datagram(
                     self.now,

@@ -65,6 +65,17 @@ impl States {
         matches!(self.progress, IceProgress::Connected | IceProgress::Completed)
     }
 
+    /// Returns when something has come from the peer.
+    pub(super) fn last_received(&self) -> Option<Instant> {
+        self.last_received
+    }
+
+    /// Returns when something has come from the peer, if there is a path and DTLS is complete.
+    pub(super) fn heard_on_path(&self) -> Option<Instant> {
+        let secured = self.dtls == DtlsTransportState::Connected;
+        self.last_received.filter(|_| secured && self.has_path())
+    }
+
     /// Notes the progress of the engine's ICE agent.
     pub(super) fn progress(&mut self, now: Instant, progress: IceProgress) {
         self.progress = progress;

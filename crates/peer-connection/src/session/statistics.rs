@@ -50,6 +50,10 @@ impl Session {
     /// Returns the statistics (W3C `getStats`). The engine's measurements are up to 1 s old; everything else is
     /// current.
     pub(crate) fn stats(&mut self, now: Instant) -> StatsReport {
+        // Nothing wakes the engine for its measurements alone while the connection is at rest.
+        if !self.is_closed() {
+            self.give_time(now);
+        }
         let mut report = StatsReport::default();
         let at = self.milliseconds(now);
         report.add(self.peer_connection_stats(at));

@@ -10,6 +10,7 @@ mod makers;
 mod media;
 mod needed;
 mod parses;
+mod rest;
 mod rollback;
 mod rtp;
 mod sources;
