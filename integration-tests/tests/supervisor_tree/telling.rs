@@ -120,8 +120,8 @@ fn recoveries_are_told_in_plain_words_that_fit_a_narrow_window() {
         {
             ann.presses(owner, actor, fault).await;
             let row =
-                "const row = document.querySelector(`#recoveries [data-fault='${arguments[0]}']`);
-                return row?.dataset.whole > 0";
+                "const line = document.querySelector(`#recoveries [data-fault='${arguments[0]}']`);
+                return line?.dataset.whole > 0";
             ann.waits_for(&format!("a row of {fault}"), row, vec![json!(fault)]).await;
         }
 
