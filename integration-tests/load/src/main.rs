@@ -149,7 +149,12 @@ fn run(scenario: Scenario, how: &How) -> Result<(), Box<dyn Error>> {
         }
     }
     if let Some(file) = file {
-        let caption = format!("medians of {} rounds, {}", how.rounds, measure::machine());
+        let caption = match how.rounds {
+            1 => format!("one round, {}", measure::machine()),
+            rounds => {
+                format!("medians and spreads of {rounds} rounds, {}", measure::machine())
+            }
+        };
         std::fs::write(file, growth::picture(&growth, &caption))?;
     }
     Ok(())

@@ -66,8 +66,15 @@ impl Panel {
             _ = writeln!(svg, "<path d=\"M{left} {y:.1}H{right}\" stroke=\"#ddd\"/>");
             text(svg, (left - 6.0, y + 4.0), "end", "#555", &format!("{cost:.decimals$}"));
         }
-        for size in &sizes {
-            text(svg, (x(*size), HEIGHT - BOTTOM + 16.0), "middle", "#555", &size.to_string());
+        // The largest is named in any case.
+        let mut room = f64::INFINITY;
+        for size in sizes.iter().rev() {
+            let (at, label) = (x(*size), size.to_string());
+            let half = DIGIT * label.len() as f64 / 2.0;
+            if at + half <= room {
+                text(svg, (at, HEIGHT - BOTTOM + 16.0), "middle", "#555", &label);
+                room = at - half - DIGIT;
+            }
         }
         text(svg, ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8.0), "middle", "#555", &self.x);
         for (at, (curve, colour)) in self.curves.iter().zip(COLOURS.iter().cycle()).enumerate() {
@@ -120,6 +127,8 @@ const LEFT: f64 = 44.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 52.0;
 const BOTTOM: f64 = 44.0;
+/// Width of a digit.
+const DIGIT: f64 = 7.0;
 /// Height of the caption.
 const CAPTION: f64 = 24.0;
 const COLOURS: [&str; 4] = ["#777777", "#1f6fb4", "#c2501f", "#3a8a3a"];
@@ -148,6 +157,13 @@ mod tests {
 
         assert!(svg.contains("points=\"175.0,52.0\"") && svg.contains("points=\"\""), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn of_names_without_room_the_larger_one_stays() {
+        let svg = svg(&[panel(&[(1.0, 1.0), (1_900.0, 1.0), (2_000.0, 1.0)])], "");
+
+        assert!(svg.contains(">2000<") && svg.contains(">1<") && !svg.contains(">1900<"), "{svg}");
     }
 
     #[test]

@@ -106,12 +106,12 @@ impl Report {
 
     pub(crate) fn print_table(&self) {
         println!("{}", self.scenario);
-        println!("{:<34} {:<10} {:>12} {:>8}  runs", "", "server", "median", "ratio");
+        println!("{:<38} {:<10} {:>12} {:>8}  runs", "", "server", "median", "ratio");
         for line in self.lines() {
             let ratio = line.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
             let runs: Vec<String> = line.runs.iter().map(|run| format!("{run:.2}")).collect();
             println!(
-                "{:<34} {:<10} {:>12.2} {:>8}  {}",
+                "{:<38} {:<10} {:>12.2} {:>8}  {}",
                 line.figure,
                 line.server,
                 line.median,

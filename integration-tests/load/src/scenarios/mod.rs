@@ -130,7 +130,7 @@ pub(crate) enum Scenario {
         #[arg(long)]
         most: Option<usize>,
         /// How often the load takes turns with rest at each size; each turn takes a second.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 2)]
         turns: u32,
         /// Draw the costs into this SVG.
         #[arg(long, value_name = "FILE")]

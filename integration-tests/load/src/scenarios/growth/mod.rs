@@ -33,7 +33,8 @@ pub(super) async fn measure(
         sleep(axis.settling()).await;
         let cost = grown.cost(server, turns).await?;
         let rest = cost.rest / size as f64;
-        let its = Measured::default().with(COST, cost.message).with("at rest, CPU µs/s", rest);
+        let its =
+            Measured::default().with(COST, cost.message).with("at rest, CPU µs/s of one", rest);
         measured = measured.with_part(&part(axis, size), its);
         costs.push(cost.message);
     }
