@@ -91,6 +91,9 @@ impl Page {
              const target = rows.slice(first).find(({ dataset }) => dataset.type === arguments[1] && dataset.status === 'running');
              const button = first >= 0 && target?.querySelector(`button[data-fault='${arguments[2]}']`);
              if (!button) return false;
+             // A handshake that is over cannot fail: the page ends a connection that it sees connected.
+             const states = [...target.querySelectorAll('.state')].map(({ textContent }) => textContent);
+             if (arguments[2] === 'fail_handshake' && !states.includes('connected')) return false;
              button.focus();
              button.click();
              return true";
