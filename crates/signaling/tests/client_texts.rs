@@ -60,6 +60,7 @@ impl<'a> Pair<'a> {
         while !is_marked || heard.len() < least {
             match self.sender.next().await {
                 Some(Frame::Text(text)) if text.contains("\"you_are\"") => is_marked = true,
+                Some(Frame::Text(text)) if is_of_members(&text) => {}
                 Some(Frame::Text(text)) => heard.push(told(&text)),
                 end => {
                     let Some(Frame::Close(Some(close))) = end else { panic!("{text}: {end:?}") };
@@ -74,16 +75,24 @@ impl<'a> Pair<'a> {
                 Some(Frame::Text(text)) => text,
                 end => panic!("{text}: {end:?}"),
             };
-            let is = |event: &str| text.starts_with(&format!(r#"{{"event":"{event}","#));
-            if is("mark") {
+            if is(&text, "mark") {
                 return heard;
             }
-            // Senders whose connection has ended leave, and others come in their stead.
-            if !is("joined") && !is("left") {
+            if !is_of_members(&text) {
                 heard.push(format!("other: {}", text.replace(&me, "ME")));
             }
         }
     }
+}
+
+fn is(text: &str, event: &str) -> bool {
+    text.starts_with(&format!(r#"{{"event":"{event}","#))
+}
+
+/// Returns whether a text says who comes or goes: senders whose connection has ended leave, at any time, and others
+/// come in their stead.
+fn is_of_members(text: &str) -> bool {
+    is(text, "joined") || is(text, "left")
 }
 
 /// Returns an error, or a frame of RPC, in few words; any other text as it is.
