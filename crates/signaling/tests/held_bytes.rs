@@ -287,8 +287,10 @@ async fn calls_of_hooks_hold_the_arguments_of_as_many_as_run() {
         format!("[{}0]", "0,".repeat(32_400)),
         format!("[{}[]]", "[],".repeat(21_600)),
     );
+    let (mut bystander, _) = server.join().await;
     for (value, of_one) in [(text, 65_536), (numbers, 32 * 65_536), (lists, 32 * 65_536)] {
         let (mut client, _) = server.join().await;
+        bystander.expect("joined").await;
         let before = resident();
         for id in 0..CALLS {
             client.text(&call(id, &value)).await;
@@ -302,6 +304,8 @@ async fn calls_of_hooks_hold_the_arguments_of_as_many_as_run() {
         assert!(grown < 16 * of_one + SLACK, "{CALLS} calls: {grown} bytes");
 
         drop(client);
+        // So that the next one does not hear of it.
+        bystander.expect("left").await;
         while holding.load(Ordering::SeqCst) > 0 {
             tokio::task::yield_now().await;
         }
