@@ -84,11 +84,12 @@ async fn fault(
     admin.inner.access.check(&request, Access::Change)?;
     let order: FaultOrder = read(body).await?;
     admin.inject(&order).await?;
+    let address = request.peer_addr().map(|address| address.to_string());
     log::warn!(
-        "the fault {:?} was injected into {} by {:?}",
+        "the fault {:?} was injected into {} by {}",
         order.fault,
         order.path,
-        request.peer_addr()
+        address.as_deref().unwrap_or("an unknown address")
     );
     Ok(HttpResponse::NoContent().finish())
 }

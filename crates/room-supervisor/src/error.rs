@@ -41,7 +41,7 @@ pub enum JoinError {
     /// The room crashed while it decided.
     #[error("the room crashed")]
     RoomCrashed,
-    /// The room is being restarted, or closed.
+    /// The room is being restarted, or closed; or it has rejected this membership before.
     #[error("the room is not available")]
     RoomUnavailable,
     /// A peer of the same id has a membership in the room, or its departure was not announced yet.

@@ -103,7 +103,7 @@ impl Node {
         let path = &self.record.path;
         let Some(Flags { intensity, period, .. }) = lock(&self.table).flags else { return };
         log::error!(
-            "{path} gives up: more than {intensity} restarts in {period:?}, the last of {child}"
+            "{path} gives up: more restarts than {intensity} in {period:?}, the last of {child}"
         );
     }
 

@@ -191,7 +191,7 @@ async fn panics_told() -> Vec<Line> {
     assert!(
         lines
             .iter()
-            .any(|line| line.text == "root gives up: more than 5 restarts in 3600s, the last of a"),
+            .any(|line| line.text == "root gives up: more restarts than 5 in 3600s, the last of a"),
         "{lines:#?}"
     );
     let told: Vec<_> =

@@ -1,7 +1,7 @@
 // The page: joins a room, and shows the call beside the server's supervision tree.
 //
 // window.demo is a frozen snapshot, made anew at each reading:
-//   { status, room, name, peerId, peers: [{ id, name, heard, hidden }], webrtc, channels, rtt, flowing, media: { connected } }
+//   { status, room, name, peerId, peers: [{ id, name, heard, hidden, media }], webrtc, channels, rtt, flowing, frames }
 //   status: "starting" | "connecting" | "in" | "waiting" | "closed"
 
 import { unplug } from "./unplug.js";
@@ -57,13 +57,16 @@ async function begin(joined) {
   client.on("rejoined", () => { chat.lost(); chat.note("We lost our place, and have a new one"); startCall(joined); });
   client.on("resumed", () => chat.note("The WebSocket was lost and is back"));
   client.on("message", (message) => call.handle(message));
-  client.on("error", ({ message }) => { if (!QUIET.has(message)) chat.note(`The server says: ${message}`); });
+  client.on("error", ({ code, message }) => {
+    if (code === "webrtc_gave_up") retrySoon(server);
+    else if (!QUIET.has(message)) chat.note(`The server says: ${message}`);
+  });
   client.on("webrtc", (state) => { webrtc = state; render(); });
-  client.on("channel_open", (label) => { channels.add(label); render(); });
+  client.on("channel_open", (label) => { channels.add(label); gaveUp = false; render(); });
   client.on("channel_closed", (label) => { channels.delete(label); render(); });
   client.on("data", ({ channel, data }) => heard(channel, data));
   client.register("describe", () => ({ name, language: navigator.language, pixels: [innerWidth, innerHeight] }));
-  client.openPeerConnection({ channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } }, iceServers: servers });
+  const server = client.openPeerConnection({ channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } }, iceServers: servers });
   await startCall(joined);
 }
 
@@ -86,6 +89,18 @@ function stateChanged(which, state, reason) {
   chat.lost();
   show("closed", `Closed by the server (${reason}). Coming back…`);
   again();
+}
+
+/**
+ * Tries again to connect to the server after a pause. The client has given up, because one connection after the other
+ * was lost: here that may be somebody who breaks them.
+ *
+ * @param {{ retry(): void }} server
+ */
+function retrySoon(server) {
+  if (!gaveUp) chat.note("No connection to the server lasts. Messages go over the WebSocket, until one does");
+  gaveUp = true;
+  setTimeout(() => server.retry(), PAUSE);
 }
 
 /** @param {string} reason that the server gave, if it gave one */
@@ -127,6 +142,7 @@ function render() {
   rpc.allow(open);
   pointers.pace(channels.has("cursor"), client?.peers.size ?? 0, open);
   const way = channels.has("cursor") ? "data channel" : "WebSocket";
+  say(element("chat-way"), channels.has("chat") ? "over a data channel" : "over the WebSocket");
   say(element("transport"), open && pointers.rtt !== null ? `${milliseconds(pointers.rtt)} to the server and back, by ${way}` : "");
   const present = [{ id: client?.peerId ?? "", name: `${name} (you)`, state: webrtc }];
   for (const id of others()) present.push({ id, name: pointers.nameOf(id), state: call.stateOf(id) });
@@ -174,6 +190,8 @@ const QUIET = new Set(["No such peer", "WebRTC failed"]);
 const SILENT = "The server does not answer. What you write now may not arrive.";
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 2_000;
+/** Time until a new connection to the server is tried, after one too many was lost. */
+const PAUSE = 5_000;
 
 const room = decodeURIComponent(location.pathname.split("/")[1] ?? "");
 const name = ownName();
@@ -185,6 +203,8 @@ const channels = new Set();
 let servers = [];
 let status = "starting";
 let webrtc = "new";
+/** Whether the client has given up to connect to the server, and no connection was there since. */
+let gaveUp = false;
 /** Why the connection that is about to be restored was lost, in words. */
 let lost = "";
 let retry = 0;

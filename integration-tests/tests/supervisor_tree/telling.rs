@@ -86,6 +86,35 @@ fn a_page_says_which_of_its_lines_may_not_have_arrived() {
 }
 
 #[test]
+fn a_page_whose_peer_connections_do_not_last_says_so_and_tries_again() {
+    in_network_namespace(async || {
+        let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
+        let ann = Page::open("Ann", Kind::Chromium, &server).await;
+        let has = |way: &str, channels: usize| {
+            format!(
+                "return window.demo.channels.length === {channels}
+                     && document.getElementById('chat-way').textContent === '{way}'"
+            )
+        };
+        ann.waits("a channel", &has("over a data channel", 3)).await;
+
+        let break_all = "window.unbroken = window.RTCPeerConnection;
+             window.RTCPeerConnection = function () { throw new Error('no more of them'); };";
+        ann.browser.evaluate(break_all, vec![]).await;
+        ann.presses("Ann", "PeerConnection", "kill").await;
+        let note = "return document.getElementById('chat-log').textContent
+             .includes('No connection to the server lasts.')";
+        ann.waits("a note", note).await;
+        ann.waits("another way", &has("over the WebSocket", 0)).await;
+        ann.chats_with(&ann).await;
+
+        let mend = "window.RTCPeerConnection = window.unbroken;";
+        ann.browser.evaluate(mend, vec![]).await;
+        ann.waits("a new connection", &has("over a data channel", 3)).await;
+    });
+}
+
+#[test]
 fn a_page_says_that_the_server_does_not_answer() {
     in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
