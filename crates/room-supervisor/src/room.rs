@@ -39,8 +39,8 @@ pub trait Room: Sized + 'static {
 
     /// Decides whether a peer may join. May take up to [`RoomOptions::join_timeout`](crate::RoomOptions::join_timeout);
     /// the room does nothing else meanwhile. Not called when the room is
-    /// [full](crate::RoomOptions::max_peers). Nobody has been told of the peer yet, and its client has been sent
-    /// nothing. Default: admit the peer.
+    /// [full](crate::RoomOptions::max_peers). The other members know nothing of the peer yet, and its client has
+    /// been sent nothing. Default: admit the peer.
     ///
     /// # Errors
     /// A reason to reject the peer: the client gets it in the details of "Could not join room", and is disconnected.
@@ -86,7 +86,7 @@ pub trait Room: Sized + 'static {
     }
 
     /// Handles the departure of a peer that [`on_join`](Self::on_join) had admitted. Called once for each such peer,
-    /// whatever the cause. It is no member any more, and the others are sent `left` after this callback: what it sends
+    /// however it left. It is no member any more, and the others are sent `left` after this callback: what it sends
     /// comes before that.
     fn on_leave(&mut self, peer: PeerId, room: &RoomContext) {
         _ = (peer, room);

@@ -135,5 +135,5 @@ fn without_a_socket_the_bounds_are_the_same() {
 
     assert_eq!(outbox.push("c".into()), Err(OutboxClosedError));
     assert_eq!(outbox.closing(), Some(&CloseFrame::TOO_SLOW));
-    assert_eq!(outbox.backlog(), (0, 0), "nobody will take it");
+    assert_eq!(outbox.backlog(), (0, 0), "no socket takes it");
 }

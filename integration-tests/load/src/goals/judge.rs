@@ -67,7 +67,7 @@ impl Verdict {
     }
 }
 
-/// Rounds of which the median counts.
+/// Number of rounds from which the median is judged.
 pub(super) const ENOUGH: u32 = 5;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Many peers and connections at once, each of which says something each second.
+//! Many peers and connections at once: each says something every second.
 
 mod channels;
 mod line;
@@ -121,7 +121,7 @@ impl Client {
             tokio::select! {
                 heard = self.line.next() => match heard {
                     Ok(stamp) => stamp.into_iter().for_each(|said| self.tally.heard(said)),
-                    // Nobody has said anything for long.
+                    // All have been silent for long.
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                     Err(error) => return Err(error),
                 },

@@ -79,7 +79,7 @@ struct Grown {
 type Play = oneshot::Sender<io::Result<u64>>;
 
 impl Grown {
-    /// Grows to this many, each of which says something once.
+    /// Grows to this many; each of them says something once.
     async fn grow(&mut self, server: Endpoint, axis: Axis, most: usize) -> io::Result<()> {
         let opening = (self.units.len()..most).map(|number| async move {
             tokio::spawn(Unit::open(server, axis, number)).await.map_err(io::Error::other)?
