@@ -39,6 +39,18 @@ pub struct PeerConnectionEvent {
     pub event: ConnectionEvent,
 }
 
+/// Packets that a connection has received at once, in the order of their arrival, for its
+/// [media sink](crate::messages::SetMediaSink).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct PacketBatch {
+    /// Connection that has received them.
+    pub connection: PeerConnectionId,
+    /// The packets; at least one, of any transceivers.
+    pub packets: Vec<RtpPacket>,
+}
+
 /// Event of a connection, without the connection's id.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -92,7 +104,7 @@ pub enum ConnectionEvent {
     },
     /// A frame was received.
     Sample(ReceivedSample),
-    /// A packet was received; only in RTP mode.
+    /// A packet was received; only in RTP mode, and without a [media sink](crate::messages::SetMediaSink).
     Packet(RtpPacket),
     /// The peer asks for a key frame of a track that is sent to it.
     KeyframeRequested {

@@ -47,6 +47,7 @@ mod jsep;
 mod logging;
 mod loss_injection;
 mod media;
+mod media_sink;
 pub mod messages;
 mod owner_queue;
 mod owners;
@@ -67,8 +68,8 @@ pub use candidate::IceCandidate;
 pub use data_channel::{DataChannelId, DataChannelInfo, DataChannelOptions, DataChannelState};
 pub use description::{SdpType, SessionDescription};
 pub use event::{
-    CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PeerConnectionEvent,
-    PeerConnectionId,
+    CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PacketBatch,
+    PeerConnectionEvent, PeerConnectionId,
 };
 pub use jsep::{AnsweredSections, RejectedSection, RejectionReason};
 pub use logging::RateLimitedLog;

@@ -229,6 +229,23 @@ pub struct WriteRtp {
     pub packet: RtpPacket,
 }
 
+/// Sends packets in one message, of one sender or several, without an answer for each. Those that are refused are
+/// [counted](PeerConnectionCounters::writes_refused), and the others are sent; they leave together. Only for
+/// connections in RTP mode.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct WriteRtpBatch(pub Vec<WriteRtp>);
+
+/// Sends all packets that are received from now on to this actor, those of a wake-up in one message: the owner gets no
+/// [`ConnectionEvent::Packet`] any more. With none they go to the owner again, one by one, as they do by default.
+///
+/// Packets for which the actor's mailbox has no room are dropped and
+/// [counted](PeerConnectionCounters::media_dropped), also if it has ended: set another one then. Nothing goes there but
+/// packets; interceptors see them before.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct SetMediaSink(pub Option<Recipient<PacketBatch>>);
+
 /// Asks the peer for a key frame.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<(), KeyframeError>")]

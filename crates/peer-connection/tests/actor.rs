@@ -2,9 +2,11 @@
 
 mod peers;
 
+use actix::prelude::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use peers::*;
+use tokio::sync::mpsc;
 
 #[actix::test]
 async fn two_connections_meet_and_talk() {
@@ -51,34 +53,103 @@ async fn an_offer_is_accepted_by_one_command() {
     pool.stop().await;
 }
 
-#[actix::test]
-async fn what_is_written_without_waiting_and_refused_is_counted() {
-    let pool = pool().await;
+/// Opens two connections in RTP mode, the first of which sends a video track.
+async fn sending(pool: &PeerConnections) -> (Peer, Peer, SenderId) {
     let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
     let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
-    let mut a = Peer::open(&pool, &api).await;
-    let mut b = Peer::open(&pool, &api).await;
+    let mut a = Peer::open(pool, &api).await;
+    let mut b = Peer::open(pool, &api).await;
     let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "v", "s");
     let sender = a.send(AddTrack(track)).await.unwrap();
     let channel = a.send(CreateDataChannel::new("chat")).await.unwrap();
     negotiate(&mut a, &mut b).await;
     connect(&mut a, &mut b).await;
-    a.until(opened).await;
-    let transceiver = a.send(GetTransceivers).await[0].clone();
-    let agreed: Vec<u8> = transceiver.codecs.iter().map(|(number, _)| *number).collect();
-    let other = (96..128).find(|number| !agreed.contains(number)).unwrap();
-    let packet = |payload_type| RtpPacket {
-        transceiver: transceiver.id,
+    assert_eq!(a.until(opened).await, channel);
+    (a, b, sender)
+}
+
+fn packet(transceiver: TransceiverId, payload_type: u8, sequence_number: u64) -> RtpPacket {
+    RtpPacket {
+        transceiver,
         rid: None,
         payload_type,
-        sequence_number: 1,
+        sequence_number,
         timestamp: 3_000,
         marker: true,
         at: tokio::time::Instant::now().into_std(),
         payload: vec![1; 100].into(),
         audio_level: None,
         extensions: HeaderExtensions::default(),
+    }
+}
+
+#[actix::test]
+async fn packets_are_written_and_received_in_batches() {
+    let pool = pool().await;
+    let (a, mut b, sender) = sending(&pool).await;
+    let transceiver = a.send(GetTransceivers).await[0].clone();
+    let payload_type = transceiver.codecs[0].0;
+    let write = |numbers: std::ops::Range<u64>| {
+        let packet = |number| packet(transceiver.id, payload_type, number);
+        WriteRtpBatch(numbers.map(|at| WriteRtp { sender, packet: packet(at) }).collect())
     };
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let sink = Sink(tell).start();
+    b.send(SetMediaSink(Some(sink.clone().recipient()))).await;
+
+    a.send(write(1_000..1_040)).await;
+    let mut bad = write(1_040..1_043);
+    bad.0[1].packet.payload_type = 1;
+    a.send(bad).await;
+
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&1_042) {
+        let batch: PacketBatch =
+            tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        assert_eq!(batch.connection, b.connection.id());
+        numbers.extend(batch.packets.iter().map(|packet| packet.sequence_number));
+    }
+    let expected: Vec<u64> = (1_000..1_043).filter(|number| *number != 1_041).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(a.send(GetCounters).await.writes_refused, 1);
+    let is_packet = |event: &&ConnectionEvent| matches!(event, ConnectionEvent::Packet(_));
+    assert_eq!(b.told.iter().find(is_packet).map(|_| ()), None, "the owner gets none");
+
+    // Without the sink, the owner gets them.
+    b.send(SetMediaSink(None)).await;
+    a.send(write(1_043..1_045)).await;
+    let number = |event: &ConnectionEvent| match event {
+        ConnectionEvent::Packet(packet) => Some(packet.sequence_number),
+        _ => None,
+    };
+    assert_eq!(b.until(number).await, 1_043);
+    pool.stop().await;
+}
+
+/// Passes batches on.
+struct Sink(mpsc::UnboundedSender<PacketBatch>);
+
+impl Actor for Sink {
+    type Context = Context<Self>;
+}
+
+impl Handler<PacketBatch> for Sink {
+    type Result = ();
+
+    fn handle(&mut self, batch: PacketBatch, _: &mut Context<Self>) {
+        _ = self.0.send(batch);
+    }
+}
+
+#[actix::test]
+async fn what_is_written_without_waiting_and_refused_is_counted() {
+    let pool = pool().await;
+    let (a, mut b, sender) = sending(&pool).await;
+    let transceiver = a.send(GetTransceivers).await[0].clone();
+    let agreed: Vec<u8> = transceiver.codecs.iter().map(|(number, _)| *number).collect();
+    let other = (96..128).find(|number| !agreed.contains(number)).unwrap();
+    let packet = |payload_type| packet(transceiver.id, payload_type, 1);
+    let channel = a.send(GetDataChannels).await[0].id;
 
     let refused = a.send(WriteRtp { sender, packet: packet(other) }).await;
     assert_eq!(refused, Err(error::WriteError::NotNegotiated));

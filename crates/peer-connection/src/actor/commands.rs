@@ -110,7 +110,7 @@ impl Handler<SendData> for PeerConnection {
     fn handle(&mut self, message: SendData, ctx: &mut Context<Self>) -> Self::Result {
         let SendData { channel, message } = message;
         let sent = self.driver.core_mut().send_data(Instant::now(), channel, message);
-        self.flush_soon(ctx);
+        self.flush_soon(1, ctx);
         MessageResult(sent)
     }
 }
@@ -127,7 +127,7 @@ impl Handler<DeliverData> for PeerConnection {
             // Who has sent it may wait no more.
             Err(error) => _ = told.send(Err(error.into())),
         }
-        self.flush_soon(ctx);
+        self.flush_soon(1, ctx);
     }
 }
 
@@ -137,8 +137,30 @@ impl Handler<WriteRtp> for PeerConnection {
     fn handle(&mut self, message: WriteRtp, ctx: &mut Context<Self>) -> Self::Result {
         let WriteRtp { sender, packet } = message;
         let written = self.driver.core_mut().write_packet(sender, packet);
-        self.flush_soon(ctx);
+        self.flush_soon(1, ctx);
         MessageResult(written)
+    }
+}
+
+impl Handler<WriteRtpBatch> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, WriteRtpBatch(packets): WriteRtpBatch, ctx: &mut Context<Self>) {
+        let count = packets.len();
+        for WriteRtp { sender, packet } in packets {
+            // A refused one is counted.
+            _ = self.driver.core_mut().write_packet(sender, packet);
+        }
+        self.flush_soon(count, ctx);
+    }
+}
+
+impl Handler<SetMediaSink> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, SetMediaSink(sink): SetMediaSink, _: &mut Context<Self>) {
+        let dropped = self.media_sink.set(sink);
+        self.driver.core_mut().media_dropped(dropped);
     }
 }
 

@@ -25,8 +25,9 @@ use crate::batch::Batch;
 use crate::channels::ReceiptId;
 use crate::default_handshake::{DefaultHandshake, dtls};
 use crate::error::DeliverDataError;
-use crate::event::{CloseReason, PeerConnectionEvent, PeerConnectionId};
+use crate::event::{CloseReason, ConnectionEvent, PeerConnectionEvent, PeerConnectionId};
 use crate::loss_injection::Loss;
+use crate::media_sink::MediaSink;
 use crate::owner_queue::{Delivery, OwnerQueue};
 use crate::session::{Session, SessionOutput};
 
@@ -47,6 +48,7 @@ pub struct PeerConnection {
     factory: Arc<dyn HandshakeFactory>,
     handshake: HandshakeSlot,
     owner_queue: OwnerQueue,
+    media_sink: MediaSink,
     /// Whether it settles once the waiting packets have been handled.
     settling: bool,
     batch: Batch,
@@ -104,6 +106,7 @@ impl PeerConnection {
             factory,
             handshake: HandshakeSlot::default(),
             owner_queue: OwnerQueue::new(id, owner, settings.max_unread),
+            media_sink: MediaSink::new(id),
             settling: false,
             batch: Batch::default(),
             written: 0,
@@ -125,13 +128,14 @@ impl PeerConnection {
 
     /// Lets written messages and packets out once everything in the mailbox has been written: several datagrams in one
     /// call.
-    fn flush_soon(&mut self, ctx: &mut Context<Self>) {
-        self.written += 1;
+    fn flush_soon(&mut self, written: usize, ctx: &mut Context<Self>) {
+        let is_first = self.written == 0;
+        self.written += written;
         if self.written >= WRITTEN {
             self.written = 0;
             return self.drive(ctx, Session::flush);
         }
-        if self.written == 1 {
+        if is_first && written > 0 {
             ctx.spawn(std::future::ready(()).into_actor(self).map(|(), this, ctx| {
                 this.written = 0;
                 this.drive(ctx, Session::flush);
@@ -194,9 +198,13 @@ impl Drive<Session> for PeerConnection {
                     self.batch.add(transport, transmit);
                 }
             }
+            SessionOutput::Event(ConnectionEvent::Packet(packet)) if self.media_sink.is_set() => {
+                let dropped = self.media_sink.push(packet);
+                self.driver.core_mut().media_dropped(dropped);
+            }
             SessionOutput::Event(event) => match self.owner_queue.send(event) {
                 Delivery::Accepted => {}
-                Delivery::Dropped => self.driver.core_mut().media_dropped(),
+                Delivery::Dropped => self.driver.core_mut().media_dropped(1),
                 Delivery::Full => self.close_now(CloseReason::OwnerTooSlow),
                 Delivery::NoOwner => self.close_now(CloseReason::Closed),
             },
@@ -248,6 +256,8 @@ impl Drive<Session> for PeerConnection {
         if let Some(transport) = &self.transport {
             self.batch.flush(transport);
         }
+        let dropped = self.media_sink.flush();
+        self.driver.core_mut().media_dropped(dropped);
         // ICE alone drives it every few seconds: so a lost owner is noticed.
         let has_owner = self.owner_queue.flush() && self.owner_queue.has_owner();
         if !has_owner && !self.driver.core().is_closed() {

@@ -457,8 +457,8 @@ impl Session {
         ids.into_iter().filter_map(|id| self.channels.info(&mut self.engine, id)).collect()
     }
 
-    pub(crate) fn media_dropped(&mut self) {
-        self.counters.media_dropped += 1;
+    pub(crate) fn media_dropped(&mut self, count: u64) {
+        self.counters.media_dropped += count;
     }
 
     pub(crate) fn datagram_lost(&mut self) {

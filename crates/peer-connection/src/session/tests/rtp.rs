@@ -166,6 +166,30 @@ fn a_stream_that_is_forwarded_from_its_middle_is_decrypted() {
     }
 }
 
+/// In steps that are shorter than half of the 16 bits: so the receiver knows how often the numbers wrap.
+#[test]
+fn numbers_go_on_over_many_wraps() {
+    for first in [0, 40_000, 1 << 40] {
+        let mut pair = Pair::with(in_rtp_mode(), in_rtp_mode());
+        let (sender, packet) = packets_of(&mut pair);
+        let numbers: Vec<u64> = (0..20).map(|at| first + 30_000 * at).collect();
+
+        for number in &numbers {
+            let now = pair.now;
+            let packet = RtpPacket { sequence_number: *number, ..packet(1, now) };
+            pair.a.session.write_packet(sender, packet).unwrap();
+            pair.a.session.flush(now);
+            pair.pass(Duration::from_millis(20));
+        }
+
+        let came: Vec<u64> = packets(&pair.b).iter().map(|packet| packet.sequence_number).collect();
+        let begin = came[0];
+        assert!(begin < 32_768, "{begin}");
+        let expected: Vec<u64> = numbers.iter().map(|number| number - first + begin).collect();
+        assert_eq!(came, expected);
+    }
+}
+
 #[test]
 fn header_extensions_go_with_their_packet() {
     let mut pair = Pair::with(in_rtp_mode(), in_rtp_mode());
