@@ -317,6 +317,12 @@ pub enum WriteError {
     /// Samples are for connections in sample mode, packets for those in RTP mode.
     #[error("the connection is in the other media mode")]
     OtherMode,
+    /// The payload of a packet is larger than 1,500 bytes, which no path carries.
+    #[error("the payload is too large")]
+    TooLarge,
+    /// [`RtpPacket::vp8`](crate::RtpPacket) is set, and the payload has no VP8 descriptor.
+    #[error("the payload is not VP8")]
+    NotVp8,
     /// Any other error of the engine.
     #[error("{0}")]
     Engine(String),

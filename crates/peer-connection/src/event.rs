@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -47,8 +47,27 @@ pub struct PeerConnectionEvent {
 pub struct PacketBatch {
     /// Connection that has received them.
     pub connection: PeerConnectionId,
-    /// The packets; at least one, of any transceivers.
+    /// The packets, of any transceivers.
     pub packets: Vec<RtpPacket>,
+    /// Reports of the peer that came with them. There may be reports alone.
+    pub reports: Vec<SenderReport>,
+}
+
+/// Report of the peer on the clocks of a stream that it sends (RFC 3550 §6.4.1): its RTP time and its time of day are
+/// of one moment. By them the streams of one peer are played in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SenderReport {
+    /// Transceiver that receives the stream.
+    pub transceiver: TransceiverId,
+    /// Encoding of simulcast.
+    pub rid: Option<Rid>,
+    /// Time of day, by the peer's clock.
+    pub ntp: SystemTime,
+    /// RTP time, in units of the codec's clock.
+    pub rtp_time: u32,
+    /// Time at which the report was received.
+    pub received: Instant,
 }
 
 /// Event of a connection, without the connection's id.
@@ -91,6 +110,8 @@ pub enum ConnectionEvent {
         track: String,
         /// Ids of the streams to which it belongs.
         streams: Vec<String>,
+        /// Names of its simulcast encodings, in the order of the description; empty without simulcast.
+        encodings: Vec<Rid>,
     },
     /// The peer no longer sends the track (W3C `mute`, and `removetrack` of its streams).
     TrackRemoved {
@@ -106,6 +127,8 @@ pub enum ConnectionEvent {
     Sample(ReceivedSample),
     /// A packet was received; only in RTP mode, and without a [media sink](crate::messages::SetMediaSink).
     Packet(RtpPacket),
+    /// The peer reports on the clocks of a stream; only in RTP mode, and without a media sink.
+    SenderReport(SenderReport),
     /// The peer asks for a key frame of a track that is sent to it.
     KeyframeRequested {
         /// Transceiver that sends the track.
@@ -124,8 +147,14 @@ pub enum ConnectionEvent {
         /// Whether the encoding pauses.
         paused: bool,
     },
-    /// Estimated capacity of the path to the peer, in bits per second.
-    BandwidthEstimate(u64),
+    /// Estimated capacity of the path to the peer; with
+    /// [`InterceptorRegistry::bandwidth_estimation`](crate::InterceptorRegistry).
+    BandwidthEstimate {
+        /// Bits per second.
+        bitrate: u64,
+        /// Whether the estimate can rise by probing: the peer says when each packet arrived, and media is negotiated.
+        can_probe: bool,
+    },
     /// A tone begins; none when the last one is over (W3C `tonechange`).
     ToneChange {
         /// Sender that plays it.

@@ -69,14 +69,14 @@ pub use data_channel::{DataChannelId, DataChannelInfo, DataChannelOptions, DataC
 pub use description::{SdpType, SessionDescription};
 pub use event::{
     CloseReason, ConnectionEvent, DataChannelMessage, FailureReason, PacketBatch,
-    PeerConnectionEvent, PeerConnectionId,
+    PeerConnectionEvent, PeerConnectionId, SenderReport,
 };
 pub use jsep::{AnsweredSections, RejectedSection, RejectionReason};
 pub use logging::RateLimitedLog;
 pub use media::{
     Direction, HeaderExtensions, KeyframeRequestKind, LocalTrack, ParseRidError, ReceivedSample,
-    Rid, RtpCodecCapability, RtpPacket, Sample, SenderId, TrackKind, TransceiverId,
-    VideoOrientation,
+    Rid, RtpCodecCapability, RtpPacket, Sample, SenderId, SenderPosition, TrackKind, TransceiverId,
+    VideoOrientation, Vp8Rewrite,
 };
 pub use owners::{ConnectionOwners, OWNER_PREFIX};
 pub use pool::{

@@ -319,6 +319,34 @@ pub struct RtpPacket {
     pub audio_level: Option<i8>,
     /// Other header extensions. Those that the peer has not agreed to are left out.
     pub extensions: HeaderExtensions,
+    /// Fields of a VP8 payload's descriptor that are replaced as it is sent; the payload itself stays shared. None in a
+    /// received packet.
+    pub vp8: Option<Vp8Rewrite>,
+}
+
+/// New values of a VP8 payload descriptor (RFC 7741 §4.2), for a stream that is put together from several. A field that
+/// the descriptor lacks is left out, and a value is cut to the field's width: no payload changes its length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vp8Rewrite {
+    /// `PictureID`, of 15 or 7 bits. Default: as it came.
+    pub picture_id: Option<u16>,
+    /// `TL0PICIDX`. Default: as it came.
+    pub tl0_picture_index: Option<u8>,
+    /// `KEYIDX`, of 5 bits. Default: as it came.
+    pub key_index: Option<u8>,
+}
+
+/// Position of a stream of packets: the packet with the highest number that was written. An application that has
+/// forgotten where it was goes on after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SenderPosition {
+    /// Its sequence number, in the application's numbering.
+    pub sequence_number: u64,
+    /// Its time, in units of the codec's clock.
+    pub timestamp: u32,
+    /// What was replaced in its VP8 descriptor.
+    pub vp8: Option<Vp8Rewrite>,
 }
 
 /// Header extensions of a packet (RFC 8285) that travel with its contents from one connection to another.

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use crate::event::{PacketBatch, PeerConnectionId};
+use crate::event::{PacketBatch, PeerConnectionId, SenderReport};
 use crate::media::RtpPacket;
 
 /// Delivers the packets of a wake-up in one message to the sink, if there is one. Packets for which it has no room are
@@ -11,11 +11,12 @@ pub(crate) struct MediaSink {
     connection: PeerConnectionId,
     sink: Option<Recipient<PacketBatch>>,
     waiting: Vec<RtpPacket>,
+    reports: Vec<SenderReport>,
 }
 
 impl MediaSink {
     pub(crate) fn new(connection: PeerConnectionId) -> Self {
-        Self { connection, sink: None, waiting: Vec::new() }
+        Self { connection, sink: None, waiting: Vec::new(), reports: Vec::new() }
     }
 
     /// Sets the sink of all later packets. Returns how many packets were dropped.
@@ -36,14 +37,20 @@ impl MediaSink {
         if self.waiting.len() < TOGETHER { 0 } else { self.flush() }
     }
 
-    /// Sends the packets of this wake-up. Returns how many packets were dropped.
+    /// Adds a report to the packets of this wake-up; at most one comes for each stream in a datagram.
+    pub(crate) fn push_report(&mut self, report: SenderReport) {
+        self.reports.push(report);
+    }
+
+    /// Sends what has come in this wake-up. Returns how many packets were dropped.
     pub(crate) fn flush(&mut self) -> u64 {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && self.reports.is_empty() {
             return 0;
         }
         let packets = std::mem::take(&mut self.waiting);
+        let reports = std::mem::take(&mut self.reports);
         let count = packets.len() as u64;
-        let batch = PacketBatch { connection: self.connection, packets };
+        let batch = PacketBatch { connection: self.connection, packets, reports };
         match self.sink.as_ref().map(|sink| sink.try_send(batch)) {
             Some(Ok(())) => 0,
             _ => count,
@@ -103,6 +110,7 @@ mod tests {
             payload: [0; 3].into(),
             audio_level: None,
             extensions: HeaderExtensions::default(),
+            vp8: None,
         }
     }
 

@@ -204,6 +204,8 @@ pub struct TransceiverInfo {
     pub track: Option<LocalTrack>,
     /// Negotiated codecs with their payload types, best first.
     pub codecs: Vec<(u8, RtpCodecCapability)>,
+    /// Names of the simulcast encodings that the peer sends, in the order of its description.
+    pub encodings: Vec<Rid>,
 }
 
 /// Sends a frame. Only for connections in sample mode. One that is refused is also counted
@@ -245,6 +247,56 @@ pub struct WriteRtpBatch(pub Vec<WriteRtp>);
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct SetMediaSink(pub Option<Recipient<PacketBatch>>);
+
+/// Sets how a sender keeps and paces its packets, from now on and for all of its encodings.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<(), TransceiverError>")]
+pub struct ConfigureSender {
+    /// Sender that is configured.
+    pub sender: SenderId,
+    /// Most packets that are kept to be sent again, and for how long; what was kept before is dropped. Each costs its
+    /// payload, unless that is shared, and 400 bytes. Default: none, for 50 of audio or 1,000 of video, and 3 s.
+    pub resend: Option<(usize, Duration)>,
+    /// Whether packets wait for the pacer, with bandwidth estimation on. Default: none, for video alone.
+    pub paced: Option<bool>,
+}
+
+impl ConfigureSender {
+    /// Creates the command that leaves everything at its default.
+    pub fn new(sender: SenderId) -> Self {
+        Self { sender, resend: None, paced: None }
+    }
+}
+
+/// Returns where the stream of a sender is; none if nothing was written to it. Only for connections in RTP mode.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<SenderPosition>")]
+pub struct GetSenderPosition {
+    /// Sender of the stream.
+    pub sender: SenderId,
+    /// Encoding of simulcast, if there are several.
+    pub rid: Option<Rid>,
+}
+
+/// Sets how much this side would like to send: bandwidth is probed for it. Returns whether
+/// [bandwidth is estimated](InterceptorRegistry::bandwidth_estimation); if not, nothing changes.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct SetBitrate {
+    /// Bits per second that are kept up, with padding where media sends less, as far as the estimate allows: as much as
+    /// the next layer of video needs. Default: 0.
+    pub minimum: u64,
+    /// Bits per second that this side would send if it could. Default: 0.
+    pub desired: u64,
+}
+
+/// Begins the estimation of bandwidth anew. Returns whether bandwidth is estimated; if not, nothing changes.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct ResetEstimate {
+    /// Bits per second to begin with.
+    pub initial: u64,
+}
 
 /// Asks the peer for a key frame.
 #[derive(Clone, Copy, Debug, Message)]

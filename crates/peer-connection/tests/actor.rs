@@ -80,6 +80,7 @@ fn packet(transceiver: TransceiverId, payload_type: u8, sequence_number: u64) ->
         payload: vec![1; 100].into(),
         audio_level: None,
         extensions: HeaderExtensions::default(),
+        vp8: None,
     }
 }
 

@@ -406,6 +406,7 @@ async fn media_that_is_not_taken_makes_room() {
             payload: vec![number as u8; 500].into(),
             audio_level: None,
             extensions: Default::default(),
+            vp8: None,
         };
         b.send(WriteRtp { sender, packet }).await.unwrap();
         let dropped = slow.send(GetCounters).await.unwrap().media_dropped;

@@ -332,6 +332,7 @@ impl Line for Wire {
                 payload: PACKET.into(),
                 audio_level: None,
                 extensions: Default::default(),
+                vp8: None,
             };
             self.connection.do_send(WriteRtp { sender, packet });
         }

@@ -74,6 +74,14 @@ handle! {
         |session, _| session.transceivers();
     WriteSample { sender, sample } => WriteSample,
         |session, now| session.write_sample(now, sender, sample);
+    ConfigureSender { sender, resend, paced } => ConfigureSender,
+        |session, _| session.configure_sender(sender, resend, paced);
+    GetSenderPosition { sender, rid } => GetSenderPosition,
+        |session, _| session.sender_position(sender, rid);
+    SetBitrate { minimum, desired } => SetBitrate,
+        |session, now| session.set_bitrate(now, minimum, desired);
+    ResetEstimate { initial } => ResetEstimate,
+        |session, now| session.reset_estimate(now, initial);
     RequestKeyframe { transceiver, rid, kind } => RequestKeyframe,
         |session, now| session.request_keyframe(now, transceiver, rid, kind);
     InsertDtmf { sender, tones, duration, gap } => InsertDtmf,

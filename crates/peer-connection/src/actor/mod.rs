@@ -202,6 +202,11 @@ impl Drive<Session> for PeerConnection {
                 let dropped = self.media_sink.push(packet);
                 self.driver.core_mut().media_dropped(dropped);
             }
+            SessionOutput::Event(ConnectionEvent::SenderReport(report))
+                if self.media_sink.is_set() =>
+            {
+                self.media_sink.push_report(report);
+            }
             SessionOutput::Event(event) => match self.owner_queue.send(event) {
                 Delivery::Accepted => {}
                 Delivery::Dropped => self.driver.core_mut().media_dropped(1),

@@ -8,7 +8,7 @@ use str0m::format::{Codec as FormatCodec, PayloadParams};
 use str0m::media::{
     Frequency, KeyframeRequestKind as StrKeyframe, MediaKind, Rid as StrRid, TelephoneEvent,
 };
-use str0m::rtp::{Extension, ExtensionMap, ExtensionValues};
+use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, Vp8Descriptor, Vp8Patch};
 use str0m::{IceConnectionState, RtcError};
 
 use super::IceProgress;
@@ -59,12 +59,31 @@ pub(super) fn keyframe_kind(kind: KeyframeRequestKind) -> StrKeyframe {
     }
 }
 
-pub(super) fn bitrate(estimate: BweKind) -> u64 {
+/// Returns the bits per second of an estimate, and whether it can rise by probing.
+pub(super) fn bitrate(estimate: BweKind) -> (u64, bool) {
     match estimate {
-        BweKind::Twcc { estimate, .. } => estimate.as_u64(),
-        BweKind::Remb { estimate, .. } => estimate.as_u64(),
-        _ => 0,
+        BweKind::Twcc { estimate, can_probe } => (estimate.as_u64(), can_probe),
+        BweKind::Remb { estimate, .. } => (estimate.as_u64(), false),
+        _ => (0, false),
     }
+}
+
+/// Returns the changes to the descriptor of a VP8 payload; none if it has no descriptor.
+pub(super) fn vp8_patch(payload: &[u8], rewrite: Vp8Rewrite) -> Option<Vp8Patch> {
+    let descriptor = Vp8Descriptor::parse(payload).ok()?;
+    let mut patch = descriptor.patch();
+    if let (Some(id), Some(_)) = (rewrite.picture_id, descriptor.picture_id()) {
+        // The descriptor's first bit of the id says how wide it is (RFC 7741 §4.2).
+        let is_wide = payload.get(2).is_some_and(|byte| byte & 0x80 != 0);
+        patch = patch.picture_id(id & if is_wide { 0x7fff } else { 0x7f });
+    }
+    if let (Some(index), Some(_)) = (rewrite.tl0_picture_index, descriptor.tl0_pic_idx()) {
+        patch = patch.tl0_pic_idx(index);
+    }
+    if let (Some(index), Some(_)) = (rewrite.key_index, descriptor.key_idx()) {
+        patch = patch.key_idx(index & 0x1f);
+    }
+    patch.build().ok()
 }
 
 /// Returns the extensions of a received packet.

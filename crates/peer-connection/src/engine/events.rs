@@ -5,6 +5,7 @@ use std::sync::Arc;
 use str0m::Event;
 
 use super::{Engine, EngineEvent, convert};
+use crate::event::SenderReport;
 use crate::media::*;
 
 impl Engine {
@@ -67,6 +68,7 @@ impl Engine {
                     audio_level: packet.header.ext_vals.audio_level,
                     extensions: convert::extensions(packet.header.ext_vals),
                     payload: packet.payload,
+                    vp8: None,
                 })
             }
             Event::KeyframeRequest(request) => EngineEvent::KeyframeWanted {
@@ -79,8 +81,16 @@ impl Engine {
                 rid: paused.rid.and_then(convert::rid),
                 paused: paused.paused,
             },
+            Event::SenderFeedback(report) => EngineEvent::SenderReport(SenderReport {
+                transceiver: *self.transceivers.get(&report.mid)?,
+                rid: report.rid.and_then(convert::rid),
+                ntp: report.sender_info.ntp_time,
+                rtp_time: report.sender_info.rtp_time.numer() as u32,
+                received: report.received_at,
+            }),
             Event::EgressBitrateEstimate(estimate) => {
-                EngineEvent::Bandwidth(convert::bitrate(estimate))
+                let (bitrate, can_probe) = convert::bitrate(estimate);
+                EngineEvent::Bandwidth { bitrate, can_probe }
             }
             Event::PeerStats(stats) => {
                 self.measured.peer = Some(stats);

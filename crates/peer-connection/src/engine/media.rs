@@ -20,17 +20,21 @@ pub(super) struct Numbering {
     /// Offset that is added, modulo 2^64.
     offset: u64,
     latest: u64,
+    /// Time of the packet with the latest number, and what was replaced in it.
+    timestamp: u32,
+    vp8: Option<Vp8Rewrite>,
 }
 
 impl Numbering {
     fn beginning(first: u64) -> Self {
         // Low enough that the next wrap is far, and high enough that late packets have a number.
         let begin = if first < HALF { first } else { LATE + first % (HALF / 2) };
-        Self { offset: begin.wrapping_sub(first), latest: begin }
+        Self { offset: begin.wrapping_sub(first), latest: begin, timestamp: 0, vp8: None }
     }
 
     /// Returns the number of a packet on this connection; none before the beginning.
-    fn number(&mut self, number: u64) -> Option<u64> {
+    fn number(&mut self, packet: &RtpPacket) -> Option<u64> {
+        let number = packet.sequence_number;
         let mut moved = number.wrapping_add(self.offset);
         let ahead = moved.wrapping_sub(self.latest) as i64;
         if ahead.unsigned_abs() > HALF {
@@ -41,8 +45,19 @@ impl Numbering {
         if moved > MOST {
             return None;
         }
-        self.latest = self.latest.max(moved);
+        if moved >= self.latest {
+            self.latest = moved;
+            (self.timestamp, self.vp8) = (packet.timestamp, packet.vp8);
+        }
         Some(moved)
+    }
+
+    fn position(&self) -> SenderPosition {
+        SenderPosition {
+            sequence_number: self.latest.wrapping_sub(self.offset),
+            timestamp: self.timestamp,
+            vp8: self.vp8,
+        }
     }
 }
 
@@ -52,6 +67,8 @@ const HALF: u64 = 1 << 15;
 const LATE: u64 = 1 << 12;
 /// Highest number of RTP and SRTP (RFC 3711 §3.3.1); numbers beyond belong to packets before the first.
 const MOST: u64 = (1 << 48) - 1;
+/// Largest payload in bytes: no path without jumbo frames carries more, and header extensions have room beside it.
+const LARGEST_PAYLOAD: usize = 1_500;
 
 impl Engine {
     /// Returns the payload types that the peer has agreed to in this section, in the order of local preference.
@@ -115,6 +132,15 @@ impl Engine {
         if packet.payload_type > 127 || allowed & 1 << packet.payload_type == 0 {
             return Err(WriteError::NotNegotiated);
         }
+        // The engine panics at packets beyond its buffer of 2,000 bytes.
+        if packet.payload.len() > LARGEST_PAYLOAD {
+            return Err(WriteError::TooLarge);
+        }
+        let rewrite = |rewrite| convert::vp8_patch(&packet.payload, rewrite);
+        let patch = match packet.vp8.map(rewrite) {
+            Some(None) => return Err(WriteError::NotVp8),
+            patch => patch.flatten(),
+        };
         let mut api = self.rtc.direct_api();
         let rid = packet.rid.map(|rid| rid.as_str().into());
         let stream = api.stream_tx_by_mid(mid, rid).ok_or(WriteError::UnknownEncoding)?;
@@ -123,14 +149,27 @@ impl Engine {
             .entry((transceiver, packet.rid))
             .or_insert_with(|| Numbering::beginning(packet.sequence_number));
         // Older than everything that can be sent: it would be too late anyway.
-        let Some(number) = numbering.number(packet.sequence_number) else { return Ok(()) };
+        let Some(number) = numbering.number(&packet) else { return Ok(()) };
         let values = convert::extension_values(packet.audio_level, &packet.extensions);
-        let write = RtpWrite::new(pt, number.into(), packet.timestamp, packet.at, packet.payload)
-            .marker(packet.marker)
-            .ext_vals(values)
-            .nackable(true);
+        let mut write =
+            RtpWrite::new(pt, number.into(), packet.timestamp, packet.at, packet.payload)
+                .marker(packet.marker)
+                .ext_vals(values)
+                .nackable(true);
+        if let Some(patch) = patch {
+            write = write.vp8_patch(patch);
+        }
         stream.write_rtp(write);
         Ok(())
+    }
+
+    /// Returns where a stream is, if anything was written to it.
+    pub(crate) fn position(
+        &self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+    ) -> Option<SenderPosition> {
+        self.numbering.get(&(transceiver, rid)).map(Numbering::position)
     }
 
     /// Plays a tone: sends its RFC 4733 event, for this duration.

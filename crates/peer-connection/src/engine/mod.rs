@@ -11,6 +11,7 @@ mod events;
 mod extensions;
 mod media;
 mod rtc_builder;
+mod senders;
 mod sources;
 
 use std::collections::{HashMap, HashSet};
@@ -31,8 +32,9 @@ pub(crate) use str0m::stats::{CandidatePairStats, MediaEgressStats, MediaIngress
 use str0m::{Input, Output, Reason, Rtc, RtcError};
 
 use self::rtc_builder::Recipe;
+pub(crate) use self::senders::SenderOptions;
 use crate::api::ApiInner;
-use crate::event::PeerConnectionId;
+use crate::event::{PeerConnectionId, SenderReport};
 use crate::jsep::engine_mid;
 use crate::media::*;
 use crate::sctp::SctpReport;
@@ -84,7 +86,11 @@ pub(crate) enum EngineEvent {
         rid: Option<Rid>,
         paused: bool,
     },
-    Bandwidth(u64),
+    SenderReport(SenderReport),
+    Bandwidth {
+        bitrate: u64,
+        can_probe: bool,
+    },
 }
 
 /// Progress of the ICE agent.
@@ -140,6 +146,7 @@ pub(crate) struct Engine {
     measured: Measured,
     /// Shift of sequence numbers, by encoding.
     numbering: HashMap<(TransceiverId, Option<Rid>), media::Numbering>,
+    sender_options: HashMap<TransceiverId, senders::SenderOptions>,
     sources: sources::Sources,
 }
 
@@ -170,6 +177,7 @@ impl Engine {
             payload_types: HashMap::new(),
             measured: Measured::default(),
             numbering: HashMap::new(),
+            sender_options: HashMap::new(),
             sources: sources::Sources::default(),
         }
     }
@@ -226,6 +234,7 @@ impl Engine {
         self.codecs.clear();
         let allowed = |mid| self.params(mid).fold(0, |all, one| all | 1_u128 << (*one.pt() & 127));
         self.payload_types = self.mids.iter().map(|(id, mid)| (*id, allowed(*mid))).collect();
+        self.configure_new_streams();
     }
 
     /// Creates the `Rtc` again, with nothing negotiated. Candidates and channels must be added again.
@@ -242,6 +251,7 @@ impl Engine {
         self.mids.clear();
         self.codecs.clear();
         self.numbering.clear();
+        self.forget_configured_streams();
         self.sources.clear();
     }
 

@@ -49,6 +49,7 @@ pub(crate) enum JsepEvent {
         mid: String,
         track: String,
         streams: Vec<String>,
+        encodings: Vec<Rid>,
     },
     /// The peer no longer sends the track.
     TrackRemoved {

@@ -131,15 +131,24 @@ impl Jsep {
             streams.extend(words.next().filter(|stream| *stream != "-").map(str::to_owned));
             track = track.or(words.next().map(str::to_owned));
         }
+        let encodings: Vec<Rid> = section
+            .sent_encodings()
+            .filter_map(|name| name.parse().ok())
+            .take(MOST_ENCODINGS)
+            .collect();
+        transceiver.receive_encodings.clone_from(&encodings);
         self.events.push_back(JsepEvent::TrackAdded {
             transceiver: id,
             kind: transceiver.kind,
             mid: transceiver.mid.clone().unwrap_or_default(),
             track: track.unwrap_or_else(|| id.to_string()),
             streams,
+            encodings,
         });
     }
 }
 
 /// Most streams of one track.
 const MOST_STREAMS: usize = 16;
+/// Most encodings of one track: as many as an engine is told of.
+const MOST_ENCODINGS: usize = 16;

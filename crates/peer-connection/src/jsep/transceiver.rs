@@ -29,6 +29,8 @@ pub(crate) struct Transceiver {
     pub(crate) preferences: Vec<RtpCodecCapability>,
     /// Simulcast encodings to send; empty without simulcast.
     pub(crate) send_encodings: Vec<Rid>,
+    /// Simulcast encodings that the peer sends.
+    pub(crate) receive_encodings: Vec<Rid>,
     /// Whether `addTrack` has created it: then a remote offer may use it for its own section.
     pub(crate) by_track: bool,
     /// Its state before this round, if this round has changed it.
@@ -62,6 +64,7 @@ impl Transceiver {
             stopped: false,
             preferences: Vec::new(),
             send_encodings: Vec::new(),
+            receive_encodings: Vec::new(),
             by_track: false,
             before: None,
         }

@@ -172,6 +172,21 @@ mod tests {
         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\n";
 
     #[test]
+    fn the_encodings_that_a_section_sends_are_in_order() {
+        for (value, expected) in [
+            ("send q;~h;f", &["q", "h", "f"][..]),
+            ("recv 1;2 send a,~b;c", &["a", "c"]),
+            (" send rid=1;2", &["1", "2"]),
+            ("recv 1;2", &[]),
+            ("send", &[]),
+            ("", &[]),
+        ] {
+            let sdp = Sdp::parse(&format!("v=0\r\nm=video 9 RTP 96\r\na=simulcast:{value}\r\n"));
+            assert_eq!(sdp.media()[0].sent_encodings().collect::<Vec<_>>(), expected, "{value}");
+        }
+    }
+
+    #[test]
     fn a_description_is_read_by_sections() {
         let sdp = Sdp::parse(TEXT);
 

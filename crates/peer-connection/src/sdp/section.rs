@@ -150,6 +150,20 @@ impl Section {
         self.all_attributes().map(|(name, _)| name).find(|name| DIRECTIONS.contains(name))
     }
 
+    /// Returns the names of the encodings that it sends by simulcast (RFC 8853 §5.1), in its order: of alternatives the
+    /// first.
+    pub(crate) fn sent_encodings(&self) -> impl Iterator<Item = &str> {
+        let mut words = self.attribute("simulcast").unwrap_or_default().split_ascii_whitespace();
+        let list = words.find(|word| *word == "send").and_then(|_| words.next());
+        // In drafts of it, `rid=` comes first.
+        let list = list.map(|list| list.strip_prefix("rid=").unwrap_or(list)).unwrap_or_default();
+        list.split(';').filter_map(|one| one.split(',').next()).filter_map(|name| {
+            // Paused at first.
+            let name = name.strip_prefix('~').unwrap_or(name);
+            (!name.is_empty()).then_some(name)
+        })
+    }
+
     /// Sets the direction, and removes any other.
     pub fn set_direction(&mut self, direction: &str) {
         let names_one =

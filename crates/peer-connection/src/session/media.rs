@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::{Session, SessionOutput};
 use crate::api::{Flow, MediaMode};
+use crate::engine::SenderOptions;
 use crate::error::*;
-use crate::event::ConnectionEvent;
+use crate::event::{ConnectionEvent, SenderReport};
 use crate::jsep::Transceiver;
 use crate::media::*;
 use crate::state::*;
@@ -57,6 +58,12 @@ impl Session {
             .iter()
             .all(|interceptor| interceptor.packet_received(&mut packet) == Flow::Pass);
         pass.then_some(ConnectionEvent::Packet(packet))
+    }
+
+    /// Returns the event of a report; forwarders of packets need it, others do not see RTP times.
+    pub(super) fn report_received(&self, report: SenderReport) -> Option<ConnectionEvent> {
+        let is_wanted = self.api.settings.media_mode == MediaMode::Rtp;
+        is_wanted.then_some(ConnectionEvent::SenderReport(report))
     }
 
     /// Returns the transceiver of a sender that may send now.
@@ -137,6 +144,47 @@ impl Session {
         }
         self.packets_wait = true;
         self.engine.write_packet(id, packet)
+    }
+
+    pub(crate) fn configure_sender(
+        &mut self,
+        sender: SenderId,
+        resend: Option<(usize, Duration)>,
+        paced: Option<bool>,
+    ) -> Result<(), TransceiverError> {
+        let transceiver =
+            self.jsep.transceivers().by_sender(sender).ok_or(TransceiverError::NotFound)?;
+        let (id, encodings) = (transceiver.id, transceiver.send_encodings.clone());
+        let options = SenderOptions { encodings, resend, paced, is_applied: false };
+        self.engine.configure_sender(id, options);
+        Ok(())
+    }
+
+    pub(crate) fn sender_position(
+        &self,
+        sender: SenderId,
+        rid: Option<Rid>,
+    ) -> Option<SenderPosition> {
+        let transceiver = self.jsep.transceivers().by_sender(sender)?;
+        self.engine.position(transceiver.id, rid)
+    }
+
+    pub(crate) fn set_bitrate(&mut self, now: Instant, minimum: u64, desired: u64) -> bool {
+        let is_estimated = self.api.registry.bandwidth_estimation.is_some();
+        if is_estimated {
+            self.engine.set_bitrate(minimum, desired);
+            self.step(now);
+        }
+        is_estimated
+    }
+
+    pub(crate) fn reset_estimate(&mut self, now: Instant, initial: u64) -> bool {
+        let is_estimated = self.api.registry.bandwidth_estimation.is_some();
+        if is_estimated {
+            self.engine.reset_estimate(initial);
+            self.step(now);
+        }
+        is_estimated
     }
 
     pub(crate) fn request_keyframe(

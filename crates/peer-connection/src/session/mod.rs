@@ -332,7 +332,10 @@ impl Session {
             EngineEvent::Paused { transceiver, rid, paused } => {
                 Some(ConnectionEvent::EncodingPaused { transceiver, rid, paused })
             }
-            EngineEvent::Bandwidth(estimate) => Some(ConnectionEvent::BandwidthEstimate(estimate)),
+            EngineEvent::SenderReport(report) => self.report_received(report),
+            EngineEvent::Bandwidth { bitrate, can_probe } => {
+                Some(ConnectionEvent::BandwidthEstimate { bitrate, can_probe })
+            }
         };
         self.output.extend(event.map(SessionOutput::Event));
     }
@@ -341,8 +344,15 @@ impl Session {
         while let Some(event) = self.jsep.poll_event() {
             let event = match event {
                 JsepEvent::SignalingState(state) => ConnectionEvent::SignalingStateChange(state),
-                JsepEvent::TrackAdded { transceiver, kind, mid, track, streams } => {
-                    ConnectionEvent::TrackAdded { transceiver, kind, mid, track, streams }
+                JsepEvent::TrackAdded { transceiver, kind, mid, track, streams, encodings } => {
+                    ConnectionEvent::TrackAdded {
+                        transceiver,
+                        kind,
+                        mid,
+                        track,
+                        streams,
+                        encodings,
+                    }
                 }
                 JsepEvent::TrackRemoved { transceiver } => {
                     ConnectionEvent::TrackRemoved { transceiver }

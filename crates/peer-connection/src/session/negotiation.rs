@@ -407,6 +407,7 @@ impl Session {
             stopped: one.stopped,
             track: one.track.clone(),
             codecs: engine.codecs_of(one.id),
+            encodings: one.receive_encodings.clone(),
         };
         self.jsep.transceivers().iter().map(info).collect()
     }

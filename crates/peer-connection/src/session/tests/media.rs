@@ -290,6 +290,12 @@ fn simulcast_is_sent_and_told_apart() {
     pair.negotiate();
     pair.connect();
     let sender = pair.a.session.transceivers().into_iter().find(|one| one.id == id).unwrap().sender;
+    let told = |event: &ConnectionEvent| match event {
+        ConnectionEvent::TrackAdded { encodings, .. } => Some(encodings.clone()),
+        _ => None,
+    };
+    assert_eq!(pair.b.events.iter().find_map(told), Some(rids.clone()));
+    assert_eq!(pair.b.session.transceivers()[0].encodings, rids);
     for _ in 0..10 {
         for rid in &rids {
             let now = pair.now;

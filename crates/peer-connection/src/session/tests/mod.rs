@@ -3,6 +3,7 @@
 mod accept;
 mod channels;
 mod details;
+mod forwarding;
 mod guards;
 mod ice;
 mod keys;

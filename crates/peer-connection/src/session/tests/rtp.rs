@@ -9,16 +9,16 @@ use crate::error::*;
 use crate::session::SessionOutput;
 use crate::*;
 
-fn in_rtp_mode() -> Api {
+pub(super) fn in_rtp_mode() -> Api {
     in_rtp_mode_with(InterceptorRegistry::default())
 }
 
-fn in_rtp_mode_with(registry: InterceptorRegistry) -> Api {
+pub(super) fn in_rtp_mode_with(registry: InterceptorRegistry) -> Api {
     let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
     Api::with_settings(MediaEngine::default(), registry, settings)
 }
 
-fn packets(peer: &Peer) -> Vec<&RtpPacket> {
+pub(super) fn packets(peer: &Peer) -> Vec<&RtpPacket> {
     fn packet(event: &ConnectionEvent) -> Option<&RtpPacket> {
         match event {
             ConnectionEvent::Packet(packet) => Some(packet),
@@ -28,14 +28,21 @@ fn packets(peer: &Peer) -> Vec<&RtpPacket> {
     peer.events.iter().filter_map(packet).collect()
 }
 
-/// Adds a track to this side, and returns a function that makes packets for it.
-fn packets_of(pair: &mut Pair) -> (SenderId, impl Fn(u64, Instant) -> RtpPacket + use<>) {
+/// Adds a track to this side, connects, and returns a function that makes packets for it.
+pub(super) fn packets_of(
+    pair: &mut Pair,
+) -> (SenderId, impl Fn(u64, Instant) -> RtpPacket + use<>) {
     let now = pair.now;
     let sender = pair.a.session.add_track(now, video("one")).unwrap();
+    (sender, connect_and_make(pair))
+}
+
+/// Connects, and returns a function that makes packets for the first track.
+pub(super) fn connect_and_make(pair: &mut Pair) -> impl Fn(u64, Instant) -> RtpPacket + use<> {
     pair.negotiate();
     pair.connect();
     let transceiver = pair.a.session.transceivers()[0].clone();
-    let packet = move |at, now| RtpPacket {
+    move |at, now| RtpPacket {
         transceiver: transceiver.id,
         rid: None,
         payload_type: transceiver.codecs[0].0,
@@ -46,12 +53,12 @@ fn packets_of(pair: &mut Pair) -> (SenderId, impl Fn(u64, Instant) -> RtpPacket 
         payload: vec![at as u8; 500].into(),
         audio_level: None,
         extensions: Default::default(),
-    };
-    (sender, packet)
+        vp8: None,
+    }
 }
 
 /// Returns how many datagrams of at least this length wait to be sent.
-fn waiting(peer: &Peer, length: usize) -> usize {
+pub(super) fn waiting(peer: &Peer, length: usize) -> usize {
     let large = |output: &&SessionOutput| matches!(output, SessionOutput::Transmit(transmit) if transmit.contents.len() >= length);
     peer.session.output.iter().filter(large).count()
 }
