@@ -1,0 +1,190 @@
+//! Publisher: takes the packets of one participant, reads them once, and hands them to all subscribers that receive
+//! them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+use callboard_peer_connection::messages::{RequestKeyframe, SetMediaSink};
+use callboard_peer_connection::{KeyframeRequestKind, PacketBatch, Rid, RtpPacket, TransceiverId};
+
+use crate::core::keyframes::Keyframes;
+use crate::core::packet::{self, Coding};
+use crate::core::switch::Encoding;
+use crate::event::{ParticipantId, TrackId};
+use crate::messages::{MediaPacket, ToPublisher, ToSubscriber};
+use crate::shared::{Seat, Shared};
+
+/// Publisher of one participant.
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    id: ParticipantId,
+    seat: Option<Arc<Seat>>,
+    tracks: HashMap<TransceiverId, Published>,
+    viewers: Vec<Arc<Seat>>,
+    /// When the next key frame is asked for.
+    timer: Option<(Instant, SpawnHandle)>,
+}
+
+/// A published track.
+#[derive(Default)]
+struct Published {
+    codings: HashMap<u8, Coding>,
+    /// Encodings of simulcast in the order of the offer; one without a name otherwise.
+    encodings: Vec<(Option<Rid>, Keyframes)>,
+}
+
+impl Publisher {
+    pub(crate) fn new(shared: &Arc<Shared>, id: ParticipantId) -> Self {
+        Self {
+            seat: shared.seat(id),
+            shared: Arc::clone(shared),
+            id,
+            tracks: HashMap::new(),
+            viewers: Vec::new(),
+            timer: None,
+        }
+    }
+
+    fn load(&mut self) {
+        let stage = self.shared.stage();
+        let mut before = std::mem::take(&mut self.tracks);
+        for track in stage.tracks_of(self.id) {
+            let TrackId(id) = track.info.id;
+            let codings = track.codecs.iter();
+            let codings = codings.filter_map(|(number, codec)| Some((*number, Coding::of(codec)?)));
+            let mut published =
+                Published { codings: codings.collect(), ..before.remove(&id).unwrap_or_default() };
+            if published.encodings.is_empty() {
+                published.encodings = encodings(&track.encodings);
+            }
+            self.tracks.insert(id, published);
+        }
+        let viewers = stage.viewers_of(self.id);
+        drop(stage);
+        self.viewers = viewers.into_iter().filter_map(|id| self.shared.seat(id)).collect();
+    }
+
+    fn read(&mut self, packet: RtpPacket) -> Option<MediaPacket> {
+        let published = self.tracks.get_mut(&packet.transceiver)?;
+        let coding = *published.codings.get(&packet.payload_type)?;
+        let encoding = published.encoding(packet.rid)?;
+        let contents = packet::read(coding, &packet.payload);
+        if contents.is_ok_and(|contents| contents.entry) {
+            published.encodings[usize::from(encoding)].1.came();
+        }
+        Some(MediaPacket { track: TrackId(packet.transceiver), encoding, contents, packet })
+    }
+
+    /// Asks for the key frames that are due, and sets the timer for the next.
+    fn ask(&mut self, ctx: &mut Context<Self>) {
+        let now = tokio::time::Instant::now().into_std();
+        let mut next: Option<Instant> = None;
+        for (&transceiver, published) in &mut self.tracks {
+            for (rid, keyframes) in &mut published.encodings {
+                if keyframes.poll(now) {
+                    let kind = KeyframeRequestKind::Pli;
+                    let request = RequestKeyframe { transceiver, rid: *rid, kind };
+                    if let Some(seat) = &self.seat {
+                        // Repeated until it comes.
+                        _ = seat.connection.try_send(request);
+                    }
+                }
+                next = next.into_iter().chain(keyframes.due(now)).min();
+            }
+        }
+        if self.timer.map(|(due, _)| due) == next {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = next.map(|due| {
+            let wait = due.saturating_duration_since(now);
+            let timer = ctx.run_later(wait, |this, ctx| {
+                this.timer = None;
+                this.ask(ctx);
+            });
+            (due, timer)
+        });
+    }
+}
+
+impl Published {
+    /// Records that a viewer needs a key frame of this encoding.
+    fn want(&mut self, encoding: Encoding) {
+        if let Some((_, keyframes)) = self.encodings.get_mut(usize::from(encoding)) {
+            keyframes.want();
+        }
+    }
+
+    /// Returns the place of an encoding; none of one that was not offered.
+    fn encoding(&self, rid: Option<Rid>) -> Option<Encoding> {
+        let place = self.encodings.iter().position(|(other, _)| *other == rid)?;
+        Some(place as Encoding)
+    }
+}
+
+fn encodings(names: &[Rid]) -> Vec<(Option<Rid>, Keyframes)> {
+    if names.is_empty() {
+        return vec![(None, Keyframes::default())];
+    }
+    let names = names.iter().take(MOST_ENCODINGS);
+    names.map(|&name| (Some(name), Keyframes::default())).collect()
+}
+
+impl Actor for Publisher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        if let Some(seat) = &self.seat {
+            seat.publisher.leads_to(ctx.address().recipient());
+            // Once for each instance.
+            let sink = SetMediaSink(Some(ctx.address().recipient()));
+            _ = seat.connection.address().map(|connection| connection.do_send(sink));
+        }
+        self.load();
+        // What came while no instance ran is lost to all viewers.
+        self.tracks.values_mut().for_each(|published| published.want(0));
+        self.ask(ctx);
+    }
+}
+
+impl Handler<ToPublisher> for Publisher {
+    type Result = ();
+
+    fn handle(&mut self, told: ToPublisher, ctx: &mut Context<Self>) {
+        match told {
+            ToPublisher::FanOut => self.load(),
+            ToPublisher::WantKeyframe { track: TrackId(track), encoding } => {
+                if let Some(published) = self.tracks.get_mut(&track) {
+                    published.want(encoding);
+                }
+            }
+        }
+        self.ask(ctx);
+    }
+}
+
+impl Handler<PacketBatch> for Publisher {
+    type Result = ();
+
+    fn handle(&mut self, received: PacketBatch, ctx: &mut Context<Self>) {
+        let packets = received.packets.into_iter();
+        let packets: Arc<[_]> = packets.filter_map(|packet| self.read(packet)).collect();
+        if !packets.is_empty() {
+            for viewer in &self.viewers {
+                // One that has no room, or is being restarted, loses it: its receiver asks for a key frame.
+                viewer.subscriber.try_send(ToSubscriber::Packets(Arc::clone(&packets)));
+            }
+        }
+        self.ask(ctx);
+    }
+}
+
+/// Batches that wait at most: a second of a busy video.
+const MAILBOX: usize = 256;
+/// Encodings of a track at most; browsers send three.
+const MOST_ENCODINGS: usize = 8;

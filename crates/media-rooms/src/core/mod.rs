@@ -1,0 +1,9 @@
+//! Cores of a media room: they take packets, numbers and `now`, do no I/O, and know no actors.
+
+mod h264;
+pub(crate) mod keyframes;
+pub(crate) mod packet;
+pub(crate) mod rewrite;
+mod shifts;
+pub(crate) mod switch;
+mod vp8;

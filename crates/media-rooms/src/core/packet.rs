@@ -1,0 +1,125 @@
+//! What a forwarder knows of a packet beyond its RTP header. Each packet is read once, however many receive it.
+
+use callboard_peer_connection::RtpCodecCapability;
+
+use super::vp8::PictureId;
+use super::{h264, vp8};
+
+/// Coding of a stream, as far as forwarding depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Coding {
+    /// Opus (RFC 7587).
+    Opus,
+    /// VP8 (RFC 7741).
+    Vp8,
+    /// H.264 (RFC 6184).
+    H264,
+    /// Another audio codec: each packet can be decoded by itself.
+    OtherAudio,
+    /// Another video codec. Where its key frames are is not known, so viewers get it from where they come in, and a key
+    /// frame is asked for.
+    OtherVideo,
+}
+
+impl Coding {
+    /// Returns the codec with this description; none if that is of neither audio nor video.
+    pub(crate) fn of(description: &RtpCodecCapability) -> Option<Self> {
+        use callboard_peer_connection::TrackKind::*;
+        let name = description.name().unwrap_or_default();
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        Some(match description.kind()? {
+            Audio if is("opus") => Self::Opus,
+            Audio => Self::OtherAudio,
+            Video if is("VP8") => Self::Vp8,
+            Video if is("H264") => Self::H264,
+            Video => Self::OtherVideo,
+        })
+    }
+}
+
+/// Contents of a packet, as far as forwarding depends on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// Whether a receiver can begin with this packet.
+    pub(crate) entry: bool,
+    /// Width and height in pixels, where the stream says them.
+    pub(crate) size: Option<(u16, u16)>,
+    /// Temporal layer; 0 if there is none.
+    pub(crate) temporal: u8,
+    /// Whether a receiver can begin with this temporal layer here.
+    pub(crate) layer_sync: bool,
+    pub(crate) picture_id: Option<PictureId>,
+    pub(crate) tl0: Option<u8>,
+}
+
+/// Error of a packet that is not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ContentsError {
+    /// Padding alone, which probes a path (RFC 3550 §5.1); its number is closed up.
+    #[error("padding")]
+    Padding,
+    /// A payload that breaks its format; receivers could not use it.
+    #[error("malformed")]
+    Malformed,
+}
+
+/// Reads the payload of a packet.
+pub(crate) fn read(codec: Coding, payload: &[u8]) -> Result<Contents, ContentsError> {
+    if payload.is_empty() {
+        return Err(ContentsError::Padding);
+    }
+    match codec {
+        Coding::Opus | Coding::OtherAudio | Coding::OtherVideo => {
+            Ok(Contents { entry: true, ..Contents::default() })
+        }
+        Coding::Vp8 => {
+            let read = vp8::parse(payload).map_err(|_| ContentsError::Malformed)?;
+            Ok(Contents {
+                entry: read.keyframe,
+                size: read.size,
+                temporal: read.temporal,
+                layer_sync: read.layer_sync,
+                picture_id: read.picture_id,
+                tl0: read.tl0,
+            })
+        }
+        Coding::H264 => {
+            let read = h264::parse(payload).map_err(|_| ContentsError::Malformed)?;
+            Ok(Contents { entry: read.parameters, ..Contents::default() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codecs_are_known_by_their_names() {
+        let of = |mime: &str| Coding::of(&RtpCodecCapability::new(mime));
+
+        assert_eq!(of("audio/opus"), Some(Coding::Opus));
+        assert_eq!(of("audio/PCMU"), Some(Coding::OtherAudio));
+        assert_eq!(of("video/vp8"), Some(Coding::Vp8));
+        assert_eq!(of("video/H264"), Some(Coding::H264));
+        assert_eq!(of("video/AV1"), Some(Coding::OtherVideo));
+        assert_eq!(of("text/plain"), None);
+    }
+
+    #[test]
+    fn padding_is_nothing_to_forward_whatever_the_codec() {
+        for codec in [Coding::Opus, Coding::Vp8, Coding::H264, Coding::OtherVideo] {
+            assert_eq!(read(codec, &[]), Err(ContentsError::Padding));
+        }
+    }
+
+    #[test]
+    fn receivers_begin_with_a_key_frame_and_with_any_sound() {
+        assert!(read(Coding::Opus, &[0xfc]).unwrap().entry);
+        assert!(read(Coding::Vp8, &[0x10, 0]).unwrap().entry);
+        assert!(!read(Coding::Vp8, &[0x10, 1]).unwrap().entry);
+        assert!(read(Coding::H264, &[0x67, 0]).unwrap().entry);
+        assert!(!read(Coding::H264, &[0x65, 0]).unwrap().entry, "no parameter sets");
+        assert_eq!(read(Coding::Vp8, &[0x90]), Err(ContentsError::Malformed));
+    }
+}

@@ -1,0 +1,199 @@
+//! Numbers, times and picture ids of one outgoing stream, whatever flows in it: to its receiver it is one stream.
+
+use std::time::{Duration, Instant};
+
+use super::shifts::Shifts;
+use super::vp8::PictureId;
+
+/// Fields of a packet that a forwarder rewrites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Incoming {
+    /// Extended sequence number.
+    pub(crate) number: u64,
+    pub(crate) timestamp: u32,
+    /// Whether a frame ends here.
+    pub(crate) marker: bool,
+    pub(crate) picture_id: Option<PictureId>,
+    pub(crate) tl0: Option<u8>,
+    /// Time at which it was received.
+    pub(crate) at: Instant,
+}
+
+/// What these fields become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    pub(crate) number: u64,
+    pub(crate) timestamp: u32,
+    /// Picture id in as many bits as it came with.
+    pub(crate) picture_id: Option<u16>,
+    pub(crate) tl0: Option<u8>,
+}
+
+/// Position of a stream: enough for another rewriter to go on where one has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    number: u64,
+    timestamp: u32,
+    picture_id: u64,
+    tl0: u8,
+    /// Whether the last frame is complete.
+    ended: bool,
+    at: Instant,
+}
+
+/// Rewriter of one stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Rewriter {
+    clock_rate: u32,
+    /// Number of the stream's first packet.
+    start: u16,
+    /// Highest packet that was sent.
+    last: Option<Position>,
+    source: Option<Source>,
+}
+
+/// What flows in the stream now, from its first packet on.
+#[derive(Clone, Debug)]
+struct Source {
+    numbers: Shifts,
+    /// Added to its times.
+    time: u32,
+    /// Map of its picture ids, without wraps, and the last one of them.
+    pictures: Option<(Shifts, u64)>,
+    /// Added to its numbers of the lowest temporal layer.
+    tl0: u8,
+}
+
+impl Rewriter {
+    /// Creates a rewriter of a stream that begins. `start` should be random: the first number of a stream is (RFC 3550
+    /// §5.1). It is taken modulo 32,768: the receiver of a stream that begins higher could miss a wrap, and with it
+    /// the rollover counter of its keys (RFC 3711 §3.3.1).
+    pub(crate) fn new(clock_rate: u32, start: u16) -> Self {
+        Self { clock_rate, start: start & 0x7fff, last: None, source: None }
+    }
+
+    /// Creates a rewriter of a stream that has come to this position.
+    pub(crate) fn resume(clock_rate: u32, position: Position) -> Self {
+        Self { last: Some(position), ..Self::new(clock_rate, 0) }
+    }
+
+    /// Returns how far the stream has come; none if nothing was sent.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.last
+    }
+
+    /// Begins another source with this packet, which follows the last one that was sent. Its time is as much later as
+    /// the packet came later: at least one frame.
+    pub(crate) fn begin(&mut self, packet: &Incoming) -> Rewritten {
+        let elapsed =
+            self.last.map_or(Duration::ZERO, |last| packet.at.saturating_duration_since(last.at));
+        let ticks = self.ticks(elapsed).max(self.clock_rate / FRAMES);
+        let next = match self.last {
+            // A frame that was cut short shows by a gap, or the decoder would take it for complete.
+            Some(last) => Position {
+                number: last.number + 1 + u64::from(!last.ended),
+                timestamp: last.timestamp.wrapping_add(ticks),
+                picture_id: last.picture_id + 1,
+                tl0: last.tl0.wrapping_add(1),
+                ended: packet.marker,
+                at: packet.at,
+            },
+            None => Position {
+                number: u64::from(self.start),
+                timestamp: packet.timestamp,
+                picture_id: packet.picture_id.map_or(0, |id| u64::from(id.value)),
+                tl0: packet.tl0.unwrap_or_default(),
+                ended: packet.marker,
+                at: packet.at,
+            },
+        };
+        self.source = Some(Source {
+            numbers: Shifts::new(packet.number, next.number),
+            time: next.timestamp.wrapping_sub(packet.timestamp),
+            pictures: packet.picture_id.map(|id| {
+                let first = FIRST_PICTURE + u64::from(id.value);
+                (Shifts::new(first, next.picture_id), first)
+            }),
+            tl0: next.tl0.wrapping_sub(packet.tl0.unwrap_or_default()),
+        });
+        self.last = Some(next);
+        Rewritten {
+            number: next.number,
+            timestamp: next.timestamp,
+            picture_id: packet.picture_id.map(|id| id.narrow(next.picture_id)),
+            tl0: packet.tl0.map(|_| next.tl0),
+        }
+    }
+
+    /// Forwards another packet of the source. None if it was left out before, came before the source's first packet, or
+    /// is too old.
+    pub(crate) fn forward(&mut self, packet: &Incoming) -> Option<Rewritten> {
+        let source = self.source.as_mut()?;
+        let number = source.numbers.map(packet.number)?;
+        let timestamp = packet.timestamp.wrapping_add(source.time);
+        let tl0 = packet.tl0.map(|tl0| tl0.wrapping_add(source.tl0));
+        let picture = match packet.picture_id {
+            Some(id) => Some(source.picture(id)?),
+            None => None,
+        };
+        if let Some(last) = self.last.as_mut().filter(|last| number > last.number) {
+            let (id, tl0) = (picture.unwrap_or(last.picture_id), tl0.unwrap_or(last.tl0));
+            let (ended, at) = (packet.marker, packet.at);
+            *last = Position { number, timestamp, picture_id: id, tl0, ended, at };
+        }
+        let picture_id = packet.picture_id.zip(picture).map(|(id, picture)| id.narrow(picture));
+        Some(Rewritten { number, timestamp, picture_id, tl0 })
+    }
+
+    /// Leaves a packet of the source out, with its picture if none of that was sent: what follows moves up.
+    pub(crate) fn leave_out(&mut self, packet: &Incoming, with_picture: bool) {
+        let Some(source) = &mut self.source else { return };
+        source.numbers.leave_out(packet.number);
+        if with_picture
+            && let Some(id) = packet.picture_id
+            && let Some((pictures, last)) = &mut source.pictures
+        {
+            *last = id.widen(*last);
+            pictures.leave_out(*last);
+        }
+    }
+
+    /// Returns this time in units of the stream's clock.
+    fn ticks(&self, time: Duration) -> u32 {
+        // More than the clock's range, after 13 hours of silence, only wraps.
+        (time.as_micros() * u128::from(self.clock_rate) / 1_000_000) as u32
+    }
+}
+
+impl Source {
+    /// Returns what a picture id becomes, without wraps.
+    fn picture(&mut self, id: PictureId) -> Option<u64> {
+        // A sender that begins to number its pictures later.
+        let (pictures, last) = self.pictures.as_mut()?;
+        let wide = id.widen(*last);
+        *last = (*last).max(wide);
+        pictures.map(wide)
+    }
+}
+
+impl PictureId {
+    /// Returns the id without wraps: the one that is closest to another.
+    fn widen(self, near: u64) -> u64 {
+        let range = 1u64 << self.bits;
+        let ahead = u64::from(self.value).wrapping_sub(near) & (range - 1);
+        if ahead < range / 2 { near + ahead } else { (near + ahead).saturating_sub(range) }
+    }
+
+    /// Returns an id in as many bits as this one has.
+    fn narrow(self, wide: u64) -> u16 {
+        (wide & ((1 << self.bits) - 1)) as u16
+    }
+}
+
+/// Shortest frame, as a part of a second: what begins comes later by at least one.
+const FRAMES: u32 = 50;
+/// Where picture ids without wraps begin, so that earlier ones have values too.
+const FIRST_PICTURE: u64 = 1 << 16;
+
+#[cfg(test)]
+mod tests;

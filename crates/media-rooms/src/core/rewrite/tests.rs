@@ -1,0 +1,225 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Frames of three packets, at 30 a second of a clock of 90 kHz.
+fn packet(now: Instant, number: u64) -> Incoming {
+    let frame = number / 3;
+    Incoming {
+        number,
+        timestamp: (frame as u32).wrapping_mul(3_000).wrapping_add(0xffff_0000),
+        marker: number % 3 == 2,
+        picture_id: Some(PictureId { value: (frame % 0x8000) as u16, bits: 15 }),
+        tl0: Some(frame as u8),
+        at: now + Duration::from_millis(33) * (frame % 100_000) as u32,
+    }
+}
+
+#[test]
+fn a_stream_begins_low_whatever_its_source_has_counted_to() {
+    let mut rewriter = Rewriter::new(90_000, 0xffff);
+    let now = now();
+
+    let first = rewriter.begin(&packet(now, 70_000));
+    let next = rewriter.forward(&packet(now, 70_001)).unwrap();
+
+    assert_eq!((first.number, next.number), (0x7fff, 0x8000));
+}
+
+#[test]
+fn another_source_goes_on_where_the_last_one_was() {
+    let mut rewriter = Rewriter::new(90_000, 7);
+    let now = now();
+    rewriter.begin(&packet(now, 0));
+    rewriter.forward(&packet(now, 1));
+    let last = rewriter.forward(&packet(now, 2)).unwrap();
+
+    let other = Incoming { at: now + Duration::from_secs(1), ..packet(now, 90_000) };
+    let first = rewriter.begin(&other);
+
+    assert_eq!(first.number, last.number + 1);
+    assert_eq!(first.timestamp, last.timestamp.wrapping_add(90_000), "as much later as it came");
+    assert_eq!(first.picture_id.unwrap(), last.picture_id.unwrap() + 1);
+    assert_eq!(first.tl0.unwrap(), last.tl0.unwrap() + 1);
+}
+
+#[test]
+fn a_frame_that_was_cut_short_leaves_a_gap() {
+    let mut rewriter = Rewriter::new(90_000, 7);
+    let now = now();
+    rewriter.begin(&packet(now, 0));
+    let last = rewriter.forward(&packet(now, 1)).unwrap();
+
+    let first = rewriter.begin(&packet(now, 90_000));
+
+    assert_eq!(first.number, last.number + 2);
+}
+
+#[test]
+fn what_comes_late_from_before_the_first_packet_is_not_forwarded() {
+    let mut rewriter = Rewriter::new(90_000, 7);
+    let now = now();
+    rewriter.begin(&packet(now, 10));
+
+    assert_eq!(rewriter.forward(&packet(now, 9)), None);
+    assert!(rewriter.forward(&packet(now, 12)).is_some());
+    assert!(rewriter.forward(&packet(now, 11)).is_some());
+}
+
+#[test]
+fn picture_ids_keep_their_width() {
+    let mut rewriter = Rewriter::new(90_000, 7);
+    let now = now();
+    let short = |number, value| Incoming {
+        picture_id: Some(PictureId { value, bits: 7 }),
+        ..packet(now, number)
+    };
+    rewriter.begin(&Incoming { marker: true, ..short(0, 126) });
+
+    let ids = [127, 0, 1].map(|id| {
+        let packet = short(u64::from((id as u8).wrapping_add(130) & 0x7f), id);
+        rewriter.forward(&packet).unwrap().picture_id.unwrap()
+    });
+    let wide = rewriter.begin(&packet(now, 90_000));
+
+    assert_eq!(ids, [127, 0, 1]);
+    assert_eq!(wide.picture_id, Some(130));
+}
+
+#[test]
+fn another_rewriter_goes_on_from_a_position() {
+    let mut rewriter = Rewriter::new(90_000, 7);
+    let now = now();
+    rewriter.begin(&packet(now, 0));
+    let last = rewriter.forward(&packet(now, 2)).unwrap();
+
+    let mut other = Rewriter::resume(90_000, rewriter.position().unwrap());
+    let first = other.begin(&packet(now, 3));
+
+    assert_eq!(first.number, last.number + 1);
+    assert_eq!(first.picture_id.unwrap(), last.picture_id.unwrap() + 1);
+}
+
+#[test]
+fn a_source_without_picture_ids_has_none() {
+    let mut rewriter = Rewriter::new(48_000, 7);
+    let now = now();
+    let sound = Incoming { picture_id: None, tl0: None, ..packet(now, 5) };
+
+    let first = rewriter.begin(&sound);
+    let next = rewriter.forward(&Incoming { number: 6, ..sound }).unwrap();
+
+    assert_eq!([first.picture_id, next.picture_id], [None; 2]);
+}
+
+/// A network: which packets of a source arrive, in which order.
+#[derive(Clone, Debug)]
+struct Network {
+    first: u64,
+    /// For each packet: lost, duplicated, late by so many.
+    packets: Vec<(bool, bool, usize)>,
+    /// Every frame whose number divides by this is sent on; 1 for all.
+    every: u64,
+}
+
+impl Network {
+    fn any() -> impl Strategy<Value = Self> {
+        let packet = (prop::bool::weighted(0.1), prop::bool::weighted(0.05), 0usize..12);
+        let first = prop_oneof![0u64..200_000, Just(65_530), Just(32_760), Just(98_300)];
+        let packets = prop::collection::vec(packet, 1..400);
+        (first, packets, 1u64..4).prop_map(|(first, packets, every)| Self { first, packets, every })
+    }
+
+    fn arrivals(&self) -> Vec<u64> {
+        let mut arrivals = Vec::new();
+        for (index, &(lost, twice, late)) in self.packets.iter().enumerate() {
+            let number = self.first + index as u64;
+            // The first one is what a stream begins with.
+            if index == 0 || !lost {
+                arrivals.push((if index == 0 { 0 } else { index + late }, number));
+            }
+            if twice && index > 0 {
+                arrivals.push((index + late + 3, number));
+            }
+        }
+        arrivals.sort_by_key(|&(at, _)| at);
+        arrivals.into_iter().map(|(_, number)| number).collect()
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_receiver_sees_one_stream(networks in prop::collection::vec(Network::any(), 1..5)) {
+        let (mut rewriter, now) = (Rewriter::new(90_000, 30_000), now());
+        let (mut before, mut picture_before) = (None, None);
+        for network in networks {
+            let mut sent = BTreeMap::new();
+            for (index, number) in network.arrivals().into_iter().enumerate() {
+                let packet = packet(now, number);
+                let rewritten = if index == 0 {
+                    Some(rewriter.begin(&packet))
+                } else if number / 3 % network.every == network.first / 3 % network.every {
+                    rewriter.forward(&packet)
+                } else {
+                    rewriter.leave_out(&packet, true);
+                    None
+                };
+                if let Some(rewritten) = rewritten {
+                    prop_assert_eq!(*sent.entry(number).or_insert(rewritten), rewritten, "twice");
+                }
+            }
+            let mut last: Option<(u64, Rewritten)> = None;
+            for (&number, &rewritten) in &sent {
+                match last {
+                    None => {
+                        let after = rewritten.number.checked_sub(before.unwrap_or(29_999));
+                        prop_assert!(matches!(after, Some(1 | 2)), "{:?} {:?}", after, before);
+                        if let Some(picture) = picture_before {
+                            prop_assert_eq!(rewritten.picture_id.unwrap(), (picture + 1) % 0x8000);
+                        }
+                    }
+                    Some((other, earlier)) => {
+                        prop_assert!(rewritten.number > earlier.number, "order");
+                        prop_assert!(rewritten.number - earlier.number <= number - other, "gap");
+                        let (frame, before) = (number / 3, other / 3);
+                        let time = rewritten.timestamp.wrapping_sub(earlier.timestamp);
+                        prop_assert_eq!(time as u64, (frame - before) * 3_000, "time");
+                        let pictures = rewritten.picture_id.unwrap()
+                            .wrapping_sub(earlier.picture_id.unwrap()) & 0x7fff;
+                        prop_assert_eq!(pictures == 0, frame == before, "pictures");
+                        prop_assert!(u64::from(pictures) <= frame - before, "pictures");
+                    }
+                }
+                last = Some((number, rewritten));
+            }
+            let (_, highest) = last.unwrap();
+            before = Some(highest.number);
+            picture_before = highest.picture_id;
+        }
+    }
+
+    #[test]
+    fn without_loss_there_are_no_gaps(every in 1u64..5, first in 0u64..200_000) {
+        let (mut rewriter, now) = (Rewriter::new(90_000, 0), now());
+        let first = first / 3 * 3;
+        let mut next = rewriter.begin(&packet(now, first));
+        for number in first + 1..first + 2_000 {
+            let packet = packet(now, number);
+            if number / 3 % every != first / 3 % every {
+                rewriter.leave_out(&packet, true);
+                continue;
+            }
+            let rewritten = rewriter.forward(&packet).unwrap();
+            prop_assert_eq!(rewritten.number, next.number + 1);
+            let pictures = u16::from(number % 3 == 0);
+            prop_assert_eq!(rewritten.picture_id, next.picture_id.map(|id| (id + pictures) % 0x8000));
+            next = rewritten;
+        }
+    }
+}

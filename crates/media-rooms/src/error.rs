@@ -1,0 +1,34 @@
+//! Errors of media rooms.
+
+use callboard_peer_connection::error::{SetDescriptionError, TransceiverError};
+use callboard_supervision::{CallError, NoSupervisorError, StartChildError};
+
+/// Error of a peer connection that does not join a media room.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinMediaRoomError {
+    /// The room has ended.
+    #[error("the media room has ended")]
+    Ended(#[from] NoSupervisorError),
+    /// The connection is in the room already.
+    #[error("the connection has joined already")]
+    Joined,
+    /// An actor of the participant did not start.
+    #[error(transparent)]
+    Start(#[from] StartChildError),
+}
+
+/// Error of an offer that is not answered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptMediaOfferError {
+    /// The connection has ended.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The offer cannot be used.
+    #[error(transparent)]
+    Description(#[from] SetDescriptionError),
+    /// A section of the offer takes no track.
+    #[error(transparent)]
+    Transceiver(#[from] TransceiverError),
+}

@@ -1,0 +1,69 @@
+//! Events of a media room, and what they name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use callboard_peer_connection::{PeerConnectionId, TrackKind, TransceiverId};
+
+/// Identifier of a participant of a media room: that of its peer connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParticipantId(pub PeerConnectionId);
+
+impl fmt::Display for ParticipantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Identifier of a published track: that of the transceiver that receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrackId(pub TransceiverId);
+
+impl fmt::Display for TrackId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A published track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrackInfo {
+    /// Identifier of the track.
+    pub id: TrackId,
+    /// Participant that publishes it.
+    pub participant: ParticipantId,
+    /// Name with which the participant has joined.
+    pub name: Arc<str>,
+    /// `a=mid` of its section at the publisher.
+    pub mid: String,
+    /// Audio or video.
+    pub kind: TrackKind,
+}
+
+/// Event of a media room for one participant. Events come in the order in which they happened; after a restart of the
+/// room's actor, bindings are told once more.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub enum MediaEvent {
+    /// Another participant publishes a track.
+    TrackAdded(TrackInfo),
+    /// A track is published no more.
+    TrackRemoved(TrackId),
+    /// A slot carries this track from now on.
+    SlotBound {
+        /// `a=mid` of the slot's section.
+        mid: String,
+        /// The track.
+        track: TrackInfo,
+    },
+    /// A slot carries nothing from now on. Told before anything else is bound to it.
+    SlotUnbound {
+        /// `a=mid` of the slot's section.
+        mid: String,
+    },
+    /// The media of this participant has failed too often, and was given up. Joining anew begins it again.
+    Failed,
+}

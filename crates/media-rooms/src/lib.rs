@@ -1,0 +1,25 @@
+//! Media rooms: forwarding of audio and video between many peer connections (a selective forwarding unit, RFC 7667
+//! §3.7), as supervised actors.
+//!
+//! A [`MediaRoom`] is a supervision tree on one media thread: the room itself, and for each [`Participant`] a
+//! publisher, which takes the packets of its peer connection, and a subscriber, which writes those of the others to it.
+//! Packets go from publisher to subscriber; the room's own actor is not on their way, and may be restarted while they
+//! flow.
+//!
+//! Clients offer, the server answers ([`Participant::accept_offer`]): what a client sends is published, and sections in
+//! which it only receives are *slots*, to which the tracks of others are bound without any further offer.
+
+mod actor;
+mod core;
+mod error;
+mod event;
+mod messages;
+mod participant;
+mod room;
+mod shared;
+mod stage;
+
+pub use error::{AcceptMediaOfferError, JoinMediaRoomError};
+pub use event::{MediaEvent, ParticipantId, TrackId, TrackInfo};
+pub use participant::Participant;
+pub use room::MediaRoom;

@@ -1,0 +1,74 @@
+//! Messages between the actors of a media room. One type for each actor, so that one [`Recipient`] reaches it.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use callboard_peer_connection::{RtpPacket, TransceiverId};
+
+use crate::core::packet::{Contents, ContentsError};
+use crate::core::rewrite::Incoming;
+use crate::core::switch::{Encoding, Seen};
+use crate::event::TrackId;
+
+/// Command to the room's actor: carry out what the stage has decided.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Settle;
+
+/// Command to a publisher. Its packets come as [`PacketBatch`](callboard_peer_connection::PacketBatch)es.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum ToPublisher {
+    /// Read anew what the participant publishes, and who receives it.
+    FanOut,
+    /// A viewer cannot begin, or go on, without a key frame of this encoding.
+    WantKeyframe { track: TrackId, encoding: Encoding },
+}
+
+/// Command to a subscriber.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum ToSubscriber {
+    /// Read anew what the slots carry.
+    Assign,
+    /// The receiver of this transceiver's track cannot decode it.
+    Refresh(TransceiverId),
+    /// Packets of a participant, for all that receive any of them.
+    Packets(Arc<[MediaPacket]>),
+}
+
+/// Packet of a published track, read once.
+#[derive(Clone, Debug)]
+pub(crate) struct MediaPacket {
+    pub(crate) track: TrackId,
+    pub(crate) encoding: Encoding,
+    /// Why it is not forwarded, and its number closed up, in place of its contents.
+    pub(crate) contents: Result<Contents, ContentsError>,
+    pub(crate) packet: RtpPacket,
+}
+
+impl MediaPacket {
+    /// Returns what a switch looks at.
+    pub(crate) fn seen(&self, contents: &Contents) -> Seen {
+        Seen {
+            encoding: self.encoding,
+            entry: contents.entry,
+            temporal: contents.temporal,
+            layer_sync: contents.layer_sync,
+            timestamp: self.packet.timestamp,
+        }
+    }
+
+    /// Returns what a forwarder rewrites.
+    pub(crate) fn incoming(&self) -> Incoming {
+        let contents = self.contents.unwrap_or_default();
+        Incoming {
+            number: self.packet.sequence_number,
+            timestamp: self.packet.timestamp,
+            marker: self.packet.marker,
+            picture_id: contents.picture_id,
+            tl0: contents.tl0,
+            at: self.packet.at,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Handle of a media room.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_peer_connection::messages::GetConnectionState;
+use callboard_peer_connection::{PeerConnectionHandle, PeerConnectionState, PeerConnections};
+use callboard_supervision::{
+    ChildId, ChildSpec, Flags, Restart, StartChildError, StartSupervisorError, SupervisorRef,
+    SupervisorSpec,
+};
+
+use crate::actor::{RoomActor, start};
+use crate::error::JoinMediaRoomError;
+use crate::event::{MediaEvent, ParticipantId, TrackInfo};
+use crate::participant::Participant;
+use crate::shared::{ROOM, Seat, Shared};
+
+/// Handle of a media room. Cheap to clone, usable from any thread.
+///
+/// ```no_run
+/// use actix::prelude::*;
+/// use callboard_media_rooms::*;
+/// use callboard_peer_connection::*;
+///
+/// /// Owner of one client's connection.
+/// struct Client {
+///     participant: Option<Participant>,
+/// }
+///
+/// impl Actor for Client {
+///     type Context = Context<Self>;
+/// }
+///
+/// impl Handler<PeerConnectionEvent> for Client {
+///     type Result = ();
+///
+///     fn handle(&mut self, event: PeerConnectionEvent, _: &mut Self::Context) {
+///         // The room takes what is for it, and leaves the rest.
+///         let event = self.participant.as_ref().map_or(Some(event.event.clone()), |it| it.handle(event.event));
+///         println!("{event:?}");
+///     }
+/// }
+/// # impl Handler<MediaEvent> for Client {
+/// #     type Result = ();
+/// #     fn handle(&mut self, _: MediaEvent, _: &mut Self::Context) {}
+/// # }
+///
+/// # async fn open(connections: PeerConnections, client: Addr<Client>, offer: SessionDescription)
+/// # -> Result<SessionDescription, Box<dyn std::error::Error>> {
+/// let room = MediaRoom::start(connections.clone(), 0).await?;
+/// let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
+/// let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
+/// let connection = connections
+///     .open_on(room.thread(), &api, Configuration::default(), client.clone().recipient())
+///     .await?;
+/// let participant = room.join(connection, "ada", client.recipient()).await?;
+/// let answer = participant.accept_offer(offer).await?;
+/// # Ok(answer)
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MediaRoom {
+    shared: Arc<Shared>,
+}
+
+impl MediaRoom {
+    /// Starts a media room as a tree of its own, for connections of this media thread. Needs a running actix
+    /// [`System`].
+    ///
+    /// # Errors
+    /// [`StartSupervisorError`]
+    pub async fn start(
+        connections: PeerConnections,
+        thread: usize,
+    ) -> Result<Self, StartSupervisorError> {
+        let (spec, room) = Self::child("media", connections, thread);
+        SupervisorSpec::new(Flags::one_for_one()).child(spec).start_as("media-room").await?;
+        Ok(room)
+    }
+
+    /// Returns the spec of a media room as a child of an application's supervisor, and the room's handle. All
+    /// connections that join must run on this media thread ([`PeerConnections::open_on`]), so that packets change no
+    /// threads on their way.
+    pub fn child(
+        id: impl Into<ChildId>,
+        connections: PeerConnections,
+        thread: usize,
+    ) -> (ChildSpec, Self) {
+        let shared = Shared::new(connections, thread);
+        let (room, placement) = (Self { shared: Arc::clone(&shared) }, shared.placement());
+        let started = Mutex::new(shared);
+        let spec = ChildSpec::try_supervisor(id, move |itself| {
+            let shared = started.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+            shared.started(itself);
+            let room = ChildSpec::new(ROOM, move || RoomActor::new(&shared));
+            Ok(SupervisorSpec::new(Flags::one_for_one().intensity(RESTARTS, WITHIN))
+                .child(room.placement(placement.clone())))
+        });
+        (spec.restart(Restart::Permanent), room)
+    }
+
+    /// Returns the media thread of the room.
+    pub fn thread(&self) -> usize {
+        self.shared.thread
+    }
+
+    /// Lets a connection join, which must be in [`MediaMode::Rtp`](callboard_peer_connection::MediaMode::Rtp) and on
+    /// the room's thread. The others know the participant by `name`; `events` gets what happens in the room. The
+    /// participant leaves when it is dropped, or when the connection ends.
+    ///
+    /// # Errors
+    /// [`JoinMediaRoomError`]
+    pub async fn join(
+        &self,
+        connection: PeerConnectionHandle,
+        name: impl Into<Arc<str>>,
+        events: Recipient<MediaEvent>,
+    ) -> Result<Participant, JoinMediaRoomError> {
+        let (shared, id) = (&self.shared, ParticipantId(connection.id()));
+        let seat = shared.add_seat(id, Seat::new(connection, events));
+        let seat = seat.ok_or(JoinMediaRoomError::Joined)?;
+        shared.stage().join(id, name.into());
+        match start(shared, id).await {
+            // By the room, which was restarted meanwhile.
+            Ok(()) | Err(StartChildError::AlreadyStarted) => {}
+            Err(error) => {
+                shared.stage().leave(id);
+                shared.settle();
+                shared.remove_seat(id);
+                return Err(error.into());
+            }
+        }
+        if seat.connection.send(GetConnectionState).await == Ok(PeerConnectionState::Connected) {
+            shared.stage().connected(id);
+        }
+        shared.settle();
+        Ok(Participant::new(Arc::clone(shared), id, seat))
+    }
+
+    /// Returns all published tracks, in the order in which they were published.
+    pub fn tracks(&self) -> Vec<TrackInfo> {
+        self.shared.stage().tracks().iter().map(|track| track.info.clone()).collect()
+    }
+
+    /// Returns the room's supervisor: its children are `stage`, and for each participant a supervisor of `publisher`
+    /// and `subscriber`. None before its start.
+    pub fn supervisor(&self) -> Option<SupervisorRef> {
+        self.shared.supervisor().ok().cloned()
+    }
+}
+
+impl fmt::Debug for MediaRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MediaRoom").field("thread", &self.thread()).finish_non_exhaustive()
+    }
+}
+
+/// Restarts of the room's actor before its supervisor gives up …
+const RESTARTS: u32 = 5;
+/// … within this time.
+const WITHIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,207 @@
+use callboard_peer_connection::PeerConnectionId;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+fn participant(number: u128) -> ParticipantId {
+    ParticipantId(PeerConnectionId(Uuid::from_u128(number)))
+}
+
+/// Returns a section of participant `of`: its `number`th.
+fn section(of: u128, number: u128, kind: TrackKind, publishes: bool, receives: bool) -> Section {
+    let id = Uuid::from_u128(of * 100 + number);
+    Section {
+        transceiver: TransceiverId(id),
+        sender: SenderId(id),
+        mid: number.to_string(),
+        kind,
+        publishes,
+        receives,
+        codecs: Vec::new(),
+        encodings: Vec::new(),
+    }
+}
+
+/// Returns what an application is told.
+fn told(stage: &mut Stage, id: ParticipantId) -> Vec<MediaEvent> {
+    let outputs = std::iter::from_fn(|| stage.poll_output());
+    let told = outputs.filter_map(|output| match output {
+        Output::Tell(to, event) if to == id => Some(event),
+        _ => None,
+    });
+    told.collect()
+}
+
+use TrackKind::{Audio, Video};
+
+#[test]
+fn a_track_is_bound_to_a_free_slot_of_its_kind() {
+    let mut stage = Stage::default();
+    let (one, two) = (participant(1), participant(2));
+    assert!(
+        stage.join(one, "".into()) && stage.join(two, "".into()) && !stage.join(two, "".into())
+    );
+
+    stage.negotiated(one, &[section(1, 0, Audio, false, true), section(1, 1, Video, false, true)]);
+    stage.negotiated(two, &[section(2, 0, Video, true, false)]);
+
+    let track = stage.tracks()[0].info.clone();
+    assert_eq!(
+        told(&mut stage, one),
+        [MediaEvent::TrackAdded(track.clone()), MediaEvent::SlotBound { mid: "1".into(), track }]
+    );
+    assert_eq!(stage.viewers_of(two), [one]);
+    assert!(stage.slots_of(one).is_empty(), "its path is not up");
+    stage.connected(one);
+    let carried: Vec<_> =
+        stage.slots_of(one).into_iter().map(|(_, track)| track.is_some()).collect();
+    assert_eq!(carried, [false, true]);
+}
+
+#[test]
+fn what_has_no_slot_waits_for_one() {
+    let mut stage = Stage::default();
+    let all = [1, 2, 3].map(participant);
+    for id in all {
+        stage.join(id, "".into());
+    }
+    stage.negotiated(all[0], &[section(1, 0, Video, false, true)]);
+    stage.negotiated(all[1], &[section(2, 0, Video, true, false)]);
+    stage.negotiated(all[2], &[section(3, 0, Video, true, false)]);
+    let third = stage.tracks()[1].info.clone();
+    told(&mut stage, all[0]);
+
+    assert!(stage.leave(all[1]) && !stage.leave(all[1]));
+
+    let gone = TrackId(section(2, 0, Video, true, false).transceiver);
+    assert_eq!(
+        told(&mut stage, all[0]),
+        [
+            MediaEvent::SlotUnbound { mid: "0".into() },
+            MediaEvent::TrackRemoved(gone),
+            MediaEvent::SlotBound { mid: "0".into(), track: third },
+        ]
+    );
+}
+
+#[test]
+fn a_later_offer_keeps_what_flows() {
+    let mut stage = Stage::default();
+    let (one, two) = (participant(1), participant(2));
+    stage.join(one, "".into());
+    stage.join(two, "".into());
+    stage.negotiated(two, &[section(2, 0, Video, true, false)]);
+    stage.negotiated(one, &[section(1, 0, Video, false, true)]);
+    told(&mut stage, one);
+
+    stage.negotiated(one, &[section(1, 0, Video, false, true), section(1, 1, Video, false, true)]);
+    assert_eq!(told(&mut stage, one), []);
+    stage.negotiated(one, &[section(1, 1, Video, false, true)]);
+
+    let track = stage.tracks()[0].info.clone();
+    assert_eq!(
+        told(&mut stage, one),
+        [
+            MediaEvent::SlotUnbound { mid: "0".into() },
+            MediaEvent::SlotBound { mid: "1".into(), track }
+        ]
+    );
+}
+
+#[test]
+fn a_restarted_room_says_all_that_its_actors_must_know() {
+    let mut stage = Stage::default();
+    let (one, two) = (participant(1), participant(2));
+    stage.join(one, "".into());
+    stage.join(two, "".into());
+    stage.negotiated(two, &[section(2, 0, Video, true, false)]);
+    stage.negotiated(one, &[section(1, 0, Video, false, true)]);
+    told(&mut stage, one);
+
+    stage.restate();
+
+    let outputs: Vec<_> = std::iter::from_fn(|| stage.poll_output()).collect();
+    for id in [one, two] {
+        for output in [Output::Watch(id), Output::Assign(id), Output::FanOut(id)] {
+            assert!(outputs.contains(&output), "{output:?} in {outputs:?}");
+        }
+    }
+    let track = stage.tracks()[0].info.clone();
+    let bound = MediaEvent::SlotBound { mid: "0".into(), track };
+    assert!(outputs.contains(&Output::Tell(one, bound)));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Join(u128),
+    Leave(u128),
+    Negotiate(u128, Vec<(bool, bool, bool)>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let who = 1u128..6;
+    let sections = prop::collection::vec(any::<(bool, bool, bool)>(), 0..6);
+    let step = prop_oneof![
+        who.clone().prop_map(Step::Join),
+        who.clone().prop_map(Step::Leave),
+        (who, sections).prop_map(|(who, sections)| Step::Negotiate(who, sections)),
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+proptest! {
+    #[test]
+    fn slots_carry_what_they_may_and_their_owners_know_it(steps in steps()) {
+        let mut stage = Stage::default();
+        // What each application has been told.
+        let mut known = BTreeMap::<ParticipantId, BTreeMap<String, TrackId>>::new();
+        for step in steps {
+            match step {
+                Step::Join(who) => _ = stage.join(participant(who), "".into()),
+                Step::Leave(who) => {
+                    stage.leave(participant(who));
+                    known.remove(&participant(who));
+                }
+                Step::Negotiate(who, sections) => {
+                    let sections: Vec<_> = sections.into_iter().enumerate().map(|(place, one)| {
+                        let kind = if one.0 { Audio } else { Video };
+                        // The kind of a section never changes.
+                        let number = place as u128 * 2 + u128::from(one.0);
+                        section(who, number, kind, one.1, one.2)
+                    }).collect();
+                    stage.negotiated(participant(who), &sections);
+                }
+            }
+            while let Some(output) = stage.poll_output() {
+                let Output::Tell(id, event) = output else { continue };
+                match event {
+                    MediaEvent::SlotBound { mid, track } => {
+                        let before = known.entry(id).or_default().insert(mid, track.id);
+                        prop_assert_eq!(before, None, "bound over another");
+                    }
+                    MediaEvent::SlotUnbound { mid } => {
+                        prop_assert!(known.entry(id).or_default().remove(&mid).is_some());
+                    }
+                    _ => {}
+                }
+            }
+            for (&id, entry) in &stage.participants {
+                let carried: BTreeMap<_, _> = entry.slots.iter()
+                    .filter_map(|slot| Some((slot.mid.clone(), slot.track?))).collect();
+                prop_assert_eq!(&carried, known.entry(id).or_default());
+                let distinct: BTreeSet<_> = carried.values().collect();
+                prop_assert_eq!(distinct.len(), carried.len(), "twice");
+                for slot in &entry.slots {
+                    let Some(track) = slot.track else { continue };
+                    let track = find(&stage.tracks, track).expect("published");
+                    prop_assert!(track.info.kind == slot.kind && track.info.participant != id);
+                }
+                for track in stage.tracks.iter().filter(|track| track.info.participant != id) {
+                    let free = entry.slots.iter().any(|slot| slot.track.is_none() && slot.kind == track.info.kind);
+                    prop_assert!(!free || carried.values().any(|it| *it == track.info.id), "a free slot");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Helpers: clients of a media room over real sockets, which send pictures and sound and check what they get.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::prelude::*;
+use callboard_media_rooms::*;
+use callboard_peer_connection::messages::*;
+use callboard_peer_connection::*;
+use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
+use tokio::sync::mpsc;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Owner that passes its events on; on the server through the participant.
+struct Owner {
+    participant: Arc<Mutex<Option<Participant>>>,
+    tell: mpsc::UnboundedSender<Heard>,
+}
+
+/// Event at one side of a client's connection, or of the room.
+#[derive(Debug)]
+enum Heard {
+    Connection(ConnectionEvent),
+    Room(MediaEvent),
+}
+
+impl Actor for Owner {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerConnectionEvent> for Owner {
+    type Result = ();
+
+    fn handle(&mut self, event: PeerConnectionEvent, _: &mut Context<Self>) {
+        let event = match &*self.participant.lock().unwrap() {
+            Some(participant) => participant.handle(event.event),
+            None => Some(event.event),
+        };
+        _ = event.map(|event| self.tell.send(Heard::Connection(event)));
+    }
+}
+
+impl Handler<MediaEvent> for Owner {
+    type Result = ();
+
+    fn handle(&mut self, event: MediaEvent, _: &mut Context<Self>) {
+        _ = self.tell.send(Heard::Room(event));
+    }
+}
+
+/// A room, and the ports of its clients.
+pub(crate) struct Call {
+    pub(crate) pool: PeerConnections,
+    pub(crate) room: MediaRoom,
+    clients: usize,
+}
+
+impl Call {
+    /// Starts a room for so many clients. Each has a port of its own: connections between the same two ports could not
+    /// be told apart.
+    pub(crate) async fn start(clients: usize) -> Self {
+        let interfaces =
+            InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback() && ip.is_ipv4());
+        let sockets = UdpMuxOptions { interfaces, ..UdpMuxOptions::default() };
+        let options = PeerConnectionsOptions {
+            media_threads: 1 + clients,
+            sockets,
+            ..PeerConnectionsOptions::default()
+        };
+        let pool = PeerConnections::start(options).await.unwrap();
+        let room = MediaRoom::start(pool.clone(), 0).await.unwrap();
+        Self { pool, room, clients: 0 }
+    }
+
+    /// Lets a client join that sends a voice and pictures, the first with this number, and has so many slots of either
+    /// kind. Resolves when it is connected.
+    pub(crate) async fn join(&mut self, first: u64, slots: usize) -> Client {
+        self.clients += 1;
+        let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
+        let engine = MediaEngine::of([Codec::Opus, Codec::Vp8]);
+        let api = Api::with_settings(engine, InterceptorRegistry::default(), settings);
+        let open = async |thread, participant: &Arc<Mutex<Option<Participant>>>| {
+            let (tell, told) = mpsc::unbounded_channel();
+            let owner = Owner { participant: Arc::clone(participant), tell }.start();
+            let events = owner.clone().recipient();
+            let connection =
+                self.pool.open_on(thread, &api, Configuration::default(), events).await.unwrap();
+            (connection, told, owner)
+        };
+        let participant = Arc::default();
+        let (server, heard, owner) = open(0, &participant).await;
+        let (connection, told, _) = open(self.clients, &Arc::default()).await;
+        let owner = owner.recipient();
+        let joined = self.room.join(server.clone(), "client", owner.clone()).await.unwrap();
+        *participant.lock().unwrap() = Some(joined);
+        for mime_type in ["audio/opus", "video/VP8"] {
+            let track = LocalTrack::new(RtpCodecCapability::new(mime_type), mime_type, "camera");
+            let kind = track.codec.kind().unwrap();
+            let (direction, track) = (Direction::SendOnly, Some(track));
+            let adding = AddTransceiver { direction, track, ..AddTransceiver::new(kind) };
+            connection.send(adding).await.unwrap().unwrap();
+        }
+        for _ in 0..slots {
+            for kind in [TrackKind::Audio, TrackKind::Video] {
+                connection.send(AddTransceiver::receive(kind)).await.unwrap().unwrap();
+            }
+        }
+        let transceivers = connection.send(GetTransceivers).await.unwrap();
+        let senders = transceivers.iter().take(2).map(|one| one.sender).collect();
+        let mut client = Client {
+            participant,
+            server,
+            owner,
+            heard,
+            connection,
+            told,
+            senders,
+            payload_types: Vec::new(),
+            sent: [first; 2],
+            frames: 0,
+            wanted: 0,
+            room: Vec::new(),
+            received: Vec::new(),
+        };
+        client.negotiate().await;
+        client.connect().await;
+        client
+    }
+}
+
+/// Client with both sides of its connection.
+pub(crate) struct Client {
+    pub(crate) participant: Arc<Mutex<Option<Participant>>>,
+    pub(crate) server: PeerConnectionHandle,
+    owner: Recipient<MediaEvent>,
+    heard: mpsc::UnboundedReceiver<Heard>,
+    pub(crate) connection: PeerConnectionHandle,
+    told: mpsc::UnboundedReceiver<Heard>,
+    /// Of sound and of pictures, as all pairs here.
+    senders: Vec<SenderId>,
+    payload_types: Vec<u8>,
+    /// Numbers of the next packets.
+    sent: [u64; 2],
+    frames: u64,
+    /// Key frames that were asked for and not sent yet.
+    wanted: usize,
+    /// What the room has said.
+    pub(crate) room: Vec<MediaEvent>,
+    pub(crate) received: Vec<RtpPacket>,
+}
+
+impl Client {
+    pub(crate) fn id(&self) -> ParticipantId {
+        ParticipantId(self.server.id())
+    }
+
+    async fn negotiate(&mut self) {
+        self.connection.send(SetLocalDescription(None)).await.unwrap().unwrap();
+        let offer = self.connection.send(LocalDescription).await.unwrap().unwrap();
+        let participant = self.participant.lock().unwrap().take().unwrap();
+        let answer = participant.accept_offer(offer).await.unwrap();
+        *self.participant.lock().unwrap() = Some(participant);
+        self.connection.send(SetRemoteDescription(answer)).await.unwrap().unwrap();
+        let transceivers = self.connection.send(GetTransceivers).await.unwrap();
+        self.payload_types = transceivers.iter().take(2).map(|one| one.codecs[0].0).collect();
+    }
+
+    /// Lets the connection, which is up, join once more.
+    pub(crate) async fn join_again(&mut self, room: &MediaRoom) {
+        let (server, owner) = (self.server.clone(), self.owner.clone());
+        let joined = loop {
+            // The room may not have let it go yet.
+            match room.join(server.clone(), "again", owner.clone()).await {
+                Err(JoinMediaRoomError::Joined) => tokio::task::yield_now().await,
+                joined => break joined.unwrap(),
+            }
+        };
+        let before = self.participant.lock().unwrap().replace(joined);
+        drop(before);
+        self.negotiate().await;
+    }
+
+    /// Carries candidates until both sides are connected.
+    async fn connect(&mut self) {
+        let mut connected = [false; 2];
+        let connecting = async {
+            while connected != [true; 2] {
+                let (side, event) = tokio::select! {
+                    event = self.heard.recv() => (0, event),
+                    event = self.told.recv() => (1, event),
+                };
+                let other = [&self.connection, &self.server][side];
+                match event.expect("it runs") {
+                    Heard::Connection(ConnectionEvent::IceCandidate(Some(candidate))) => {
+                        other.send(AddIceCandidate(Some(candidate))).await.unwrap().unwrap();
+                    }
+                    Heard::Connection(ConnectionEvent::ConnectionStateChange(state)) => {
+                        connected[side] = state == PeerConnectionState::Connected;
+                    }
+                    Heard::Connection(ConnectionEvent::KeyframeRequested { .. }) => {
+                        self.wanted += 1
+                    }
+                    Heard::Connection(_) => {}
+                    Heard::Room(event) => self.room.push(event),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, connecting).await.expect("it connects");
+    }
+
+    /// Sends a packet of sound, and a frame of two packets: a key frame when one was asked for.
+    pub(crate) async fn talk(&mut self) {
+        self.listen();
+        let key = std::mem::take(&mut self.wanted) > 0;
+        let picture = (self.frames % 0x8000) as u16;
+        let descriptor =
+            [0x90, 0xe0, 0x80 | (picture >> 8) as u8, picture as u8, self.frames as u8, 0];
+        let start =
+            [&descriptor[..], &[u8::from(!key), 0, 0, 0x9d, 1, 0x2a, 64, 1, 180, 0]].concat();
+        let rest = [&[0x80], &descriptor[1..], &[9; 200]].concat();
+        let sound = vec![0xfc; 60];
+        for (kind, payload, marker) in [(0, sound, false), (1, start, false), (1, rest, true)] {
+            let clock = [960, 3_000][kind];
+            let packet = RtpPacket {
+                transceiver: TransceiverId(self.server.id().0),
+                rid: None,
+                payload_type: self.payload_types[kind],
+                sequence_number: self.sent[kind],
+                timestamp: (self.frames as u32).wrapping_mul(clock),
+                marker,
+                at: tokio::time::Instant::now().into_std(),
+                payload: payload.into(),
+                audio_level: None,
+                vp8: None,
+                extensions: HeaderExtensions::default(),
+            };
+            self.sent[kind] += 1;
+            let sender = self.senders[kind];
+            self.connection.send(WriteRtp { sender, packet }).await.unwrap().unwrap();
+        }
+        self.frames += 1;
+    }
+
+    /// Returns the number of the next packet of pictures.
+    pub(crate) fn sent_pictures(&self) -> u64 {
+        self.sent[1]
+    }
+
+    /// Takes what has come.
+    pub(crate) fn listen(&mut self) {
+        while let Ok(event) = self.told.try_recv() {
+            match event {
+                Heard::Connection(ConnectionEvent::Packet(packet)) => self.received.push(packet),
+                Heard::Connection(ConnectionEvent::KeyframeRequested { .. }) => self.wanted += 1,
+                _ => {}
+            }
+        }
+        while let Ok(event) = self.heard.try_recv() {
+            if let Heard::Room(event) = event {
+                self.room.push(event);
+            }
+        }
+    }
+
+    /// Returns the packets of each slot that has received something, sound first.
+    pub(crate) fn streams(&self) -> Vec<Vec<&RtpPacket>> {
+        let mut streams: Vec<Vec<&RtpPacket>> = Vec::new();
+        for packet in &self.received {
+            match streams.iter_mut().find(|it| it[0].transceiver == packet.transceiver) {
+                Some(stream) => stream.push(packet),
+                None => streams.push(vec![packet]),
+            }
+        }
+        streams.sort_by_key(|stream| stream[0].payload[0] != 0xfc);
+        streams
+    }
+
+    /// Returns how many packets of this stream are missing.
+    pub(crate) fn missing(stream: &[&RtpPacket]) -> u64 {
+        let numbers = stream.iter().map(|packet| packet.sequence_number);
+        let (first, last) = (numbers.clone().min().unwrap(), numbers.max().unwrap());
+        last + 1 - first - stream.len() as u64
+    }
+}
+
+/// Lets all clients talk until this holds.
+pub(crate) async fn talk_until(clients: &mut [&mut Client], done: impl Fn(&[&mut Client]) -> bool) {
+    let mut pace = tokio::time::interval(Duration::from_millis(5));
+    let talking = async {
+        while !done(clients) {
+            pace.tick().await;
+            for client in clients.iter_mut() {
+                client.talk().await;
+            }
+        }
+    };
+    if tokio::time::timeout(PATIENCE, talking).await.is_err() {
+        for client in clients {
+            let streams = client.streams().iter().map(|it| it.len()).collect::<Vec<_>>();
+            println!("{}: received {streams:?}, told {:#?}", client.id(), client.room);
+        }
+        panic!("not within {PATIENCE:?}");
+    }
+}

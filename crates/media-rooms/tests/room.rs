@@ -1,0 +1,244 @@
+//! A media room with real connections, sound and pictures, and faults in each of its actors.
+
+mod call;
+
+use actix::prelude::*;
+use call::*;
+use callboard_media_rooms::*;
+use callboard_peer_connection::RtpPacket;
+use callboard_supervision::Fault;
+
+/// Application that is told nothing that it needs.
+struct Silent;
+
+impl Actor for Silent {
+    type Context = Context<Self>;
+}
+
+impl Handler<MediaEvent> for Silent {
+    type Result = ();
+
+    fn handle(&mut self, _: MediaEvent, _: &mut Context<Self>) {}
+}
+
+/// Returns whether each of these has so many packets in each of so many streams.
+fn have(clients: &[&mut Client], streams: usize, packets: usize) -> bool {
+    clients.iter().all(|client| {
+        let received = client.streams();
+        received.len() == streams && received.iter().all(|stream| stream.len() >= packets)
+    })
+}
+
+fn is_key_frame(packet: &RtpPacket) -> bool {
+    packet.payload.len() == 16 && packet.payload[6] & 1 == 0
+}
+
+/// Returns the picture ids of a stream's frames.
+fn pictures(stream: &[&RtpPacket]) -> Vec<u16> {
+    let starts = stream.iter().filter(|packet| !packet.marker);
+    starts.map(|it| u16::from_be_bytes([it.payload[2] & 0x7f, it.payload[3]])).collect()
+}
+
+#[actix::test]
+async fn three_see_and_hear_each_other() {
+    let mut call = Call::start(3).await;
+    let mut one = call.join(1, 2).await;
+    let mut two = call.join(1, 2).await;
+    let mut three = call.join(1, 2).await;
+
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| have(all, 4, 50)).await;
+
+    assert_eq!(call.room.tracks().len(), 6);
+    for client in [&one, &two, &three] {
+        let streams = client.streams();
+        for stream in &streams {
+            assert_eq!(Client::missing(stream), 0);
+            let numbers = stream.iter().map(|packet| packet.sequence_number);
+            assert!(numbers.min() < Some(32_768));
+        }
+        for video in &streams[2..] {
+            assert!(is_key_frame(video[0]), "{:?}", &video[0].payload[..8]);
+            let pictures = pictures(video);
+            assert!(pictures.is_sorted_by(|one, other| one + 1 == *other), "{pictures:?}");
+        }
+        let added = client.room.iter().filter(|event| matches!(event, MediaEvent::TrackAdded(_)));
+        assert_eq!(added.count(), 4);
+    }
+    call.pool.stop().await;
+}
+
+/// The rollover counter of SRTP (RFC 3711 §3.3.1) is not carried: a receiver that comes late begins with 0.
+#[actix::test]
+async fn who_comes_after_65_535_packets_gets_them() {
+    let mut call = Call::start(3).await;
+    let mut one = call.join(65_500, 1).await;
+    let mut two = call.join(1, 0).await;
+    talk_until(&mut [&mut one, &mut two], |all| {
+        all[0].received.last().is_some_and(|packet| packet.sequence_number > 40)
+            && all[0].sent_pictures() > 65_600
+    })
+    .await;
+
+    let mut late = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two, &mut late], |all| have(&all[2..], 2, 50)).await;
+
+    call.pool.stop().await;
+}
+
+/// The room's actor is not on the way of packets.
+#[actix::test]
+async fn the_room_panics_and_no_packet_is_lost() {
+    let mut call = Call::start(3).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| have(all, 2, 20)).await;
+
+    let supervisor = call.room.supervisor().unwrap();
+    for packets in [100, 200, 300] {
+        supervisor.inject("stage", Fault::Panic("a fault".into())).await.unwrap();
+        talk_until(&mut [&mut one, &mut two], |all| have(all, 2, packets)).await;
+    }
+
+    for client in [&one, &two] {
+        for stream in client.streams() {
+            assert_eq!(Client::missing(&stream), 0);
+        }
+    }
+    // It knows whom it had.
+    let mut three = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| have(&all[2..], 2, 20)).await;
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_subscriber_panics_and_goes_on_where_the_stream_was() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| have(all, 2, 20)).await;
+    let before = two.streams()[1].len();
+
+    let supervisor = call.room.supervisor().unwrap();
+    let actors = supervisor.supervisor(&two.id().to_string()).unwrap();
+    actors.inject("subscriber", Fault::Panic("a fault".into())).await.unwrap();
+    talk_until(&mut [&mut one, &mut two], |all| have(&all[1..], 2, before + 100)).await;
+
+    let streams = two.streams();
+    let video = &streams[1];
+    let keys = video.iter().filter(|packet| is_key_frame(packet)).count();
+    assert!(keys > 1, "it begins anew with a key frame");
+    let pictures = pictures(video);
+    assert!(pictures.is_sorted_by(|one, other| one + 1 == *other), "{pictures:?}");
+    assert_eq!(one.streams().iter().map(|it| Client::missing(it)).sum::<u64>(), 0, "alone");
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_publisher_panics_and_its_viewers_get_a_key_frame() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| have(all, 2, 20)).await;
+    let before = two.streams()[1].len();
+
+    let supervisor = call.room.supervisor().unwrap();
+    let actors = supervisor.supervisor(&one.id().to_string()).unwrap();
+    actors.inject("publisher", Fault::Panic("a fault".into())).await.unwrap();
+    talk_until(&mut [&mut one, &mut two], |all| {
+        have(&all[1..], 2, before + 100)
+            && all[1].streams()[1][before..].iter().any(|packet| is_key_frame(packet))
+    })
+    .await;
+
+    assert_eq!(one.streams().iter().map(|it| Client::missing(it)).sum::<u64>(), 0, "alone");
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn who_leaves_makes_room_for_the_next() {
+    let mut call = Call::start(3).await;
+    let mut one = call.join(1, 1).await;
+    let two = call.join(1, 0).await;
+    let mut three = call.join(1, 0).await;
+    let ids = [two.id(), three.id()];
+
+    let mut two = two;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| have(&all[..1], 2, 20)).await;
+    two.server.close().await;
+    drop(two);
+    let before = one.received.len();
+    talk_until(&mut [&mut one, &mut three], |all| all[0].received.len() > before + 100).await;
+
+    let bound: Vec<_> = one
+        .room
+        .iter()
+        .filter_map(|event| match event {
+            MediaEvent::SlotBound { track, .. } => Some((true, track.participant)),
+            MediaEvent::SlotUnbound { .. } => Some((false, ids[0])),
+            _ => None,
+        })
+        .collect();
+    let of = |bound, id| (bound, id);
+    assert_eq!(
+        bound,
+        [of(true, ids[0]), of(true, ids[0]), of(false, ids[0]), of(false, ids[0])]
+            .into_iter()
+            .chain([of(true, ids[1]), of(true, ids[1])])
+            .collect::<Vec<_>>()
+    );
+    let removed = one.room.iter().filter(|event| matches!(event, MediaEvent::TrackRemoved(_)));
+    assert_eq!(removed.count(), 2);
+    for stream in one.streams() {
+        assert!(Client::missing(&stream) <= 1, "one stream, with a gap at most where it changes");
+    }
+    assert_eq!(call.room.tracks().len(), 4);
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn media_that_fails_again_and_again_is_given_up_alone() {
+    let mut call = Call::start(3).await;
+    let mut one = call.join(1, 2).await;
+    let mut two = call.join(1, 2).await;
+    let mut three = call.join(1, 2).await;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| have(all, 4, 20)).await;
+
+    let supervisor = call.room.supervisor().unwrap();
+    let id = three.id().to_string();
+    while let Ok(actors) = supervisor.supervisor(&id) {
+        if actors.inject("subscriber", Fault::Panic("a fault".into())).await.is_err()
+            && !actors.is_running()
+        {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let failed = |client: &Client| client.room.contains(&MediaEvent::Failed);
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| failed(all[2])).await;
+
+    assert!(!failed(&one) && !failed(&two));
+    assert_eq!(call.room.tracks().len(), 4);
+    let before = one.received.len();
+    talk_until(&mut [&mut one, &mut two], |all| all[0].received.len() > before + 100).await;
+
+    // Its connection may join anew, and what is left of its first time does not matter.
+    let before = three.received.len();
+    three.join_again(&call.room).await;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| {
+        all[2].received.len() > before + 100 && have(&all[..2], 4, 200)
+    })
+    .await;
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_connection_joins_once() {
+    let mut call = Call::start(1).await;
+    let one = call.join(1, 1).await;
+    let (room, server) = (call.room.clone(), one.server.clone());
+
+    let again = room.join(server, "one", Silent.start().recipient()).await;
+
+    assert!(matches!(again, Err(JoinMediaRoomError::Joined)), "{again:?}");
+    call.pool.stop().await;
+}
