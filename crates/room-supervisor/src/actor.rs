@@ -66,6 +66,9 @@ impl RoomActor {
 
     /// Lets the room change or drop a message, then puts it into the outboxes of its addressees: all or none.
     fn forward(&mut self, message: RoomMessage) -> Result<(), ForwardError> {
+        if self.shared.forwards_directly() {
+            return self.context.deliver(&message);
+        }
         match self.call(|room, context| room.on_forward(message, context)).flatten() {
             Some(message) => self.context.deliver(&message),
             None => Ok(()),
@@ -77,7 +80,6 @@ impl RoomActor {
         if self.roster().sender(peer).is_none() {
             return;
         }
-        let message = RoomMessage { from: Some(peer), ..message };
         let Err(error) = self.forward(message) else { return };
         let (description, details) = match error {
             ForwardError::NoSuchPeer(peers) => (Description::NoSuchPeer, serde_json::json!(peers)),

@@ -20,7 +20,8 @@ impl<T: Counted> Credit<T> {
 
 impl<T: Counted> Drop for Credit<T> {
     fn drop(&mut self) {
-        self.0.in_flight().fetch_sub(1, Ordering::Relaxed);
+        // Those who see it see what came of the message.
+        self.0.in_flight().fetch_sub(1, Ordering::Release);
     }
 }
 

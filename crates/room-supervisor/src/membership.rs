@@ -72,13 +72,18 @@ impl Membership {
         }
     }
 
-    /// Sends the peer's message to the room, which forwards it. Returns at once; the client is told of an unknown
+    /// Forwards the peer's message: by the room, or at once if that [forwards
+    /// directly](crate::Room::FORWARDS_DIRECTLY). Does not wait for the room; the client is told of an unknown
     /// addressee later ("No such peer").
     ///
     /// # Errors
     /// [`ForwardError::TooManyInFlight`] while the room has not handled 1,024 earlier ones,
     /// [`ForwardError::RoomUnavailable`] while it is down.
     pub fn forward(&self, message: RoomMessage) -> Result<(), ForwardError> {
+        let message = RoomMessage { from: Some(self.peer_id()), ..message };
+        if self.room.shared.deliver_directly(&self.member, &message) {
+            return Ok(());
+        }
         let mailbox = self.room.shared.mailbox().ok_or(ForwardError::RoomUnavailable)?;
         let credit = Credit::new(self.member.clone()).ok_or(ForwardError::TooManyInFlight)?;
         // Bounded by the credit.

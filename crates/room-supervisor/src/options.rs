@@ -20,7 +20,7 @@ use crate::rejection::Rejection;
 use crate::room::{ErasedRoom, Room};
 use crate::room_name;
 use crate::settings::{OnCrash, RoomSettings};
-use crate::shared::Shared;
+use crate::shared::{RoomKind, Shared};
 
 /// Options with which a room is opened.
 pub struct RoomOptions<R: Room> {
@@ -115,8 +115,8 @@ impl<R: Room> RoomOptions<R> {
             Ok(Box::new(R::on_init(&custom, context)?) as Box<dyn ErasedRoom>)
         });
         let settings = RoomSettings { on_crash, join_timeout, max_peers, close_when_empty };
-        let (kind, place) = (TypeId::of::<R>(), None);
-        AnyRoomOptions { name, kind, registry, settings, intensity, placement, open, place }
+        let kind = RoomKind { id: TypeId::of::<R>(), forwards_directly: R::FORWARDS_DIRECTLY };
+        AnyRoomOptions { name, kind, registry, settings, intensity, placement, open, place: None }
     }
 }
 
@@ -125,8 +125,7 @@ type Open = dyn Fn(&RoomContext) -> Result<Box<dyn ErasedRoom>, Rejection> + Sen
 /// [`RoomOptions`] of any room type.
 pub struct AnyRoomOptions {
     pub(crate) name: Arc<str>,
-    /// Type of the room.
-    kind: TypeId,
+    kind: RoomKind,
     registry: Option<Arc<dyn RoomRegistry>>,
     settings: RoomSettings,
     intensity: (u32, Duration),

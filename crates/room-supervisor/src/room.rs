@@ -30,6 +30,20 @@ pub trait Room: Sized + 'static {
     /// Argument of [`on_init`](Self::on_init): set in [`RoomOptions`](crate::RoomOptions).
     type Options: Clone + Send + Sync + 'static;
 
+    /// Whether the messages of peers go straight into the outboxes of their addressees, from the thread of the sender,
+    /// without the room's actor. Then [`on_forward`](Self::on_forward) is **never called**, for the room's own `joined`
+    /// and `left` neither. Default: false, the room gets each message first.
+    ///
+    /// Set it to true in a room that leaves `on_forward` as it is: a message costs less, and arrives also while the
+    /// room is busy, blocks its thread, decides on a peer, or is restarted after a crash. Nothing else changes: a
+    /// message reaches all of its addressees or none, those from one peer to another arrive in their order, and none
+    /// comes before the sender's `joined` or after its `left`. A message still goes through the room's actor, and waits
+    /// for it, while that announces joins and departures, behind another message of its sender that waits there, or if
+    /// it has more than 64 addressees or an unknown one.
+    ///
+    /// A room that wraps another one has a constant of its own, so its `on_forward` is called if it says nothing here.
+    const FORWARDS_DIRECTLY: bool = false;
+
     /// Creates the state of a room that is opened, or opened again after a crash. It has no members yet.
     ///
     /// # Errors
@@ -93,7 +107,7 @@ pub trait Room: Sized + 'static {
     }
 
     /// Changes a message before it is forwarded, or drops it by returning none; the room's own `joined` and `left` are
-    /// included. Default: no change.
+    /// included. Not called if the room [forwards directly](Self::FORWARDS_DIRECTLY). Default: no change.
     fn on_forward(&mut self, message: RoomMessage, room: &RoomContext) -> Option<RoomMessage> {
         _ = room;
         Some(message)

@@ -27,8 +27,7 @@ use crate::wake_ups::WakeUps;
 /// State of a room that survives a crash of its actor.
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
-    /// Type of the room.
-    kind: TypeId,
+    kind: RoomKind,
     roster: Mutex<Roster>,
     /// Way to the room's actor, while it runs.
     mailbox: ArcSwapOption<Recipient<RoomCommand>>,
@@ -42,6 +41,15 @@ pub(crate) struct Shared {
     told: AtomicUsize,
     /// Index of the registry in which the room is found, if that has one.
     peers: Option<PeerIndex>,
+}
+
+/// What a room is, whatever its name and state are.
+#[derive(Clone, Copy)]
+pub(crate) struct RoomKind {
+    /// Type of the room.
+    pub(crate) id: TypeId,
+    /// [`Room::FORWARDS_DIRECTLY`](crate::Room::FORWARDS_DIRECTLY)
+    pub(crate) forwards_directly: bool,
 }
 
 /// Index of rooms by the peers that have memberships in them, which a registry keeps
@@ -73,7 +81,7 @@ impl fmt::Debug for PeerIndex {
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>, kind: TypeId, peers: Option<PeerIndex>) -> Arc<Self> {
+    pub(crate) fn new(name: Arc<str>, kind: RoomKind, peers: Option<PeerIndex>) -> Arc<Self> {
         let (mailbox, node) = (ArcSwapOption::empty(), ArcSwapOption::empty());
         let (registered, changes) = (AtomicBool::new(false), Notify::new());
         let (roster, told) = (Mutex::default(), AtomicUsize::new(0));
@@ -82,7 +90,12 @@ impl Shared {
 
     /// Returns whether the room is of this type.
     pub(crate) fn is_of(&self, kind: TypeId) -> bool {
-        self.kind == kind
+        self.kind.id == kind
+    }
+
+    /// Returns whether messages go to their addressees without the room's `on_forward`.
+    pub(crate) fn forwards_directly(&self) -> bool {
+        self.kind.forwards_directly
     }
 
     pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -208,6 +221,25 @@ impl Shared {
         full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
         wake_ups.flush_when_due();
         Ok(())
+    }
+
+    /// Puts a peer's message into the outboxes of its addressees, without the room's actor. Returns false if it must go
+    /// through that, and nothing was done.
+    pub(crate) fn deliver_directly(&self, sender: &Member, message: &RoomMessage) -> bool {
+        // What the peer said before comes first: the room has delivered it when it returns the credit.
+        if !self.forwards_directly() || sender.in_flight().load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        let (frame, wake_ups) = (message.encode(), WakeUps::default());
+        let full = {
+            let roster = self.roster();
+            let Some(receivers) = roster.direct_receivers(sender, message) else { return false };
+            wake_ups.put(&frame, receivers)
+        };
+        // Not while the roster is locked: it calls back.
+        full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
+        wake_ups.flush();
+        true
     }
 }
 

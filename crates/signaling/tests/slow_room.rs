@@ -54,6 +54,56 @@ impl Room for SlowToOpen {
     }
 }
 
+/// A room that forwards directly, and blocks its thread when it is told to.
+struct Direct(Gate);
+
+struct Block;
+
+impl Room for Direct {
+    type Options = Gate;
+    const FORWARDS_DIRECTLY: bool = true;
+
+    fn on_init(gate: &Gate, _: &RoomContext) -> Result<Self, Rejection> {
+        Ok(Self(Arc::clone(gate)))
+    }
+}
+
+impl Tell<Block> for Direct {
+    fn on_tell(&mut self, Block: Block, _: &RoomContext) {
+        pass(&self.0);
+    }
+}
+
+#[actix_web::test]
+async fn clients_of_a_room_that_forwards_directly_talk_while_it_blocks_its_thread() {
+    for server in Server::start_both(|options| options).await {
+        let (gate, has_entered, open) = gate();
+        let direct = RoomOptions::<Direct>::new("direct", gate);
+        server.rooms.start_supervised(direct).await.unwrap();
+        let mut a = server.connect_to("/socket/direct", &[]).await.expect("let in");
+        let id = a.expect("authenticated").await["peer_id"].clone();
+        let mut b = server.connect_to("/socket/direct", &[]).await.expect("let in");
+        b.expect("authenticated").await;
+        a.expect("joined").await;
+        server.rooms.tell::<Direct, _>("direct", Block).unwrap();
+        entered(&has_entered).await;
+
+        for number in 0..100 {
+            a.send(json!({"event": "word", "data": number, "to": "all"})).await;
+        }
+        for number in 0..100 {
+            assert_eq!(b.expect("word").await, number);
+        }
+        b.send(json!({"event": "answer", "to": [id]})).await;
+        a.expect("answer").await;
+
+        drop(open);
+        drop(b);
+        a.expect("left").await;
+        server.tree.stop().await;
+    }
+}
+
 #[actix_web::test]
 async fn clients_of_other_rooms_join_and_talk_while_a_room_blocks_its_thread() {
     let server = Server::start(|options| options).await;

@@ -99,4 +99,28 @@ impl Roster {
         let listed = listed.iter().filter_map(|&peer| self.addressee(peer));
         Ok(others.chain(listed).map(Member::outbox))
     }
+
+    /// Returns the outboxes of the addressees of a peer's message that may reach them without the room's actor; none if
+    /// the message must go through that.
+    pub(crate) fn direct_receivers<'a>(
+        &'a self,
+        sender: &Member,
+        message: &'a RoomMessage,
+    ) -> Option<impl Iterator<Item = &'a Arc<Outbox>> + use<'a>> {
+        // Until the actor has carried out what is decided, a new member has no `authenticated`, nor what `on_joined`
+        // sends, and others have no `joined` or `left`: those come first.
+        let is_settled = self.steps.is_empty() && self.current.is_none();
+        // A membership that was rejected is no member, even if another peer has its id by now.
+        let is_member = self.visible_member(sender.peer_id()).is_some_and(|it| it.is_same(sender));
+        let addressees = match message.to.as_ref()? {
+            To::All => self.count_visible(),
+            To::Peers(peers) => peers.len(),
+        };
+        (is_settled && is_member && addressees <= MAX_DIRECT).then_some(())?;
+        self.receivers(message).ok()
+    }
 }
+
+/// Number of addressees of a message above which the room's actor delivers it: it coalesces wake-ups, and the threads
+/// of peers do not wait long for the roster.
+const MAX_DIRECT: usize = 64;

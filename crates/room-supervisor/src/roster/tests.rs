@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::auth::AuthData;
 use crate::member::NewMember;
+use crate::message::To;
 
 fn member(peer: PeerId) -> Member {
     let outbox = Arc::new(Outbox::new(OutboxLimits::default()));
@@ -94,6 +95,7 @@ impl World {
     /// Carries out all outputs; one of the callbacks panics.
     fn carry_out(&mut self, mut panic_at: Option<usize>) {
         while let Some(output) = self.roster.poll_output() {
+            self.talk();
             if let Output::Announce(message) = &output
                 && message.event == "joined"
                 && std::mem::take(&mut self.leaves_over_joined)
@@ -154,6 +156,25 @@ impl World {
         }
     }
 
+    /// Lets each peer with a membership send something directly: only members can, and only those hear it that have got
+    /// `authenticated` and know the sender.
+    fn talk(&self) {
+        let word = RoomMessage::new("word", &()).expect("nothing").to(To::All);
+        for sender in self.there.iter().filter_map(|peer| self.roster.entries.get(*peer)) {
+            let sender = &sender.member;
+            let word = RoomMessage { from: Some(sender.peer_id()), ..word.clone() };
+            let Some(receivers) = self.roster.direct_receivers(sender, &word) else { continue };
+            let receivers: Vec<_> = receivers.collect();
+            assert!(self.views.contains_key(&sender.peer_id()), "it has not joined");
+            for hearer in self.roster.entries.iter().map(|entry| &entry.member) {
+                if receivers.iter().any(|outbox| Arc::ptr_eq(outbox, hearer.outbox())) {
+                    let view = self.views.get(&hearer.peer_id()).expect("authenticated");
+                    assert!(view.contains(&sender.peer_id()), "it has not seen the sender join");
+                }
+            }
+        }
+    }
+
     /// Ends the instance, and starts the next.
     fn crash(&mut self) {
         self.roster.crashed();
@@ -204,6 +225,9 @@ impl World {
             let others: BTreeSet<_> =
                 members.iter().copied().filter(|other| other != peer).collect();
             assert_eq!(*view, others, "each member sees the others");
+            let word = RoomMessage::new("word", &()).expect("nothing").to(To::All);
+            let sender = self.roster.member(*peer).expect("a member");
+            assert!(self.roster.direct_receivers(sender, &word).is_some(), "it can send");
         }
     }
 }
@@ -268,6 +292,7 @@ proptest! {
                 Event::Settle => world.settle(),
             }
             world.count(list);
+            world.talk();
         }
         world.settle();
 

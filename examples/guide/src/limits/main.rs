@@ -10,6 +10,8 @@ struct Arena;
 
 impl Room for Arena {
     type Options = ();
+    /// Messages need not pass through the room, which does not look at them.
+    const FORWARDS_DIRECTLY: bool = true;
 
     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)
