@@ -8,6 +8,7 @@ pub(crate) struct MeshRoom;
 
 impl Room for MeshRoom {
     type Options = ();
+    const FORWARDS_DIRECTLY: bool = true;
 
     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)

@@ -22,6 +22,7 @@ pub(crate) fn rooms() -> Rooms {
 
 impl Room for DemoRoom {
     type Options = ();
+    const FORWARDS_DIRECTLY: bool = true;
 
     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)

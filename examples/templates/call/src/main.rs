@@ -8,11 +8,12 @@ use callboard::signaling::client_script;
 use callboard::supervision::MainError;
 use serde::Deserialize;
 
-/// The room of a call: it admits everyone, and forwards offers, answers and candidates.
+/// The room of a call: it admits everyone, and forwards offers, answers and candidates without a look at them.
 struct Call;
 
 impl Room for Call {
     type Options = ();
+    const FORWARDS_DIRECTLY: bool = true;
 
     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)

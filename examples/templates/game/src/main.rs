@@ -27,6 +27,7 @@ struct Player {
 
 impl Room for Arena {
     type Options = ();
+    const FORWARDS_DIRECTLY: bool = true;
 
     fn on_init((): &(), room: &RoomContext) -> Result<Self, Rejection> {
         room.every(TICK);

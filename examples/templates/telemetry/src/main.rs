@@ -30,6 +30,7 @@ struct Summary {
 
 impl Room for Site {
     type Options = ();
+    const FORWARDS_DIRECTLY: bool = true;
 
     fn on_init((): &(), room: &RoomContext) -> Result<Self, Rejection> {
         room.every(EVERY);

@@ -15,6 +15,7 @@ pub(super) struct Open;
 
 impl Room for Open {
     type Options = ();
+    const FORWARDS_DIRECTLY: bool = true;
 
     fn on_init((): &(), _: &RoomContext) -> Result<Self, Rejection> {
         Ok(Self)
