@@ -65,6 +65,9 @@ enum Command {
     Serve {
         /// Which server.
         server: Server,
+        /// Estimate the bandwidth of each client.
+        #[arg(long)]
+        estimate: bool,
     },
     /// Run the clients that connect all at once, until standard input ends.
     #[command(hide = true)]
@@ -109,7 +112,7 @@ struct How {
 fn main() -> ExitCode {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
     let done = match Cli::parse().command {
-        Command::Serve { server } => servers::serve(server).map_err(Into::into),
+        Command::Serve { server, estimate } => servers::serve(server, estimate).map_err(Into::into),
         Command::Rush { server, peers } => {
             scenarios::bystander::rush(server, peers).map_err(Into::into)
         }

@@ -25,6 +25,9 @@ pub(crate) enum Protocol {
     /// Offers over HTTP: an offer that is posted to `/echo` is answered by a peer that sends back all
     /// messages on data channels.
     Offers,
+    /// Offers over HTTP to `/publish` and `/subscribe`: each published track goes to all who subscribe, in the order of
+    /// the publishers.
+    Forwards,
     /// Janus' own protocol over a WebSocket, with its EchoTest plugin.
     Janus,
     /// Datagrams in the format of our own UDP server.
@@ -73,6 +76,7 @@ impl Protocol {
                 scenario,
                 Scenario::Connect { .. } | Scenario::Rest { .. } | Scenario::Data { .. }
             ),
+            Self::Forwards => matches!(scenario, Scenario::Rtp { .. }),
             Self::Udp => matches!(scenario, Scenario::Data { .. } | Scenario::Rtp { .. }),
         }
     }
@@ -87,6 +91,7 @@ impl fmt::Display for Protocol {
             Self::YWebrtc => "y-webrtc",
             Self::Matchbox => "matchbox",
             Self::Offers => "offers",
+            Self::Forwards => "forwards",
             Self::Janus => "janus",
             Self::Udp => "udp",
         })

@@ -106,7 +106,7 @@ impl Report {
 
     pub(crate) fn print_table(&self) {
         println!("{}", self.scenario);
-        println!("{:<38} {:<10} {:>12} {:>8}  runs", "", "server", "median", "ratio");
+        println!("{:<38} {:<18} {:>12} {:>8}  runs", "", "server", "median", "ratio");
         for line in self.lines() {
             let ratio = line.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
             let runs: Vec<String> = line.runs.iter().map(|run| format!("{run:.2}")).collect();

@@ -16,6 +16,8 @@ use crate::servers::{Process, Server};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Ours(Server),
+    /// The server, with an estimate of each subscriber's bandwidth.
+    Estimating(Server),
     Other(Other),
 }
 
@@ -69,6 +71,10 @@ impl Subject {
         rounds: u32,
     ) -> Result<Vec<Self>, Refusal> {
         let mut all: Vec<Self> = ours.iter().copied().map(Self::Ours).collect();
+        if scenario.estimates() {
+            let estimating = ours.iter().copied().filter(|server| server.can_estimate());
+            all.extend(estimating.map(Self::Estimating));
+        }
         for other in others {
             let Other { name, endpoint: Endpoint { protocol, .. }, .. } = other;
             if !protocol.serves(scenario) {
@@ -90,7 +96,8 @@ impl Subject {
 
     pub(crate) async fn start(&self) -> io::Result<Process> {
         match self {
-            Self::Ours(server) => Process::start(*server).await,
+            Self::Ours(server) => Process::start(*server, false).await,
+            Self::Estimating(server) => Process::start(*server, true).await,
             Self::Other(Other { endpoint, pids, .. }) => Process::attach(*endpoint, pids),
         }
     }
@@ -100,6 +107,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ours(server) => server.fmt(f),
+            Self::Estimating(server) => write!(f, "{server}+estimate"),
             Self::Other(other) => f.write_str(&other.name),
         }
     }

@@ -213,8 +213,16 @@ impl Drop for Other {
 #[test]
 fn packets_are_forwarded() {
     let figures = run(&["rtp", "2", "3", "--rate", "100", "--seconds", "1"]);
-    assert!(of(&figures, "delivered", 4).into_iter().all(|packets| packets > 500.0));
-    assert!(of(&figures, "lost, %", 4).into_iter().all(|part| part < 10.0));
+    assert!(of(&figures, "delivered", 5).into_iter().all(|packets| packets > 500.0));
+    assert!(of(&figures, "lost, %", 5).into_iter().all(|part| part < 10.0));
+}
+
+#[test]
+fn bursts_are_forwarded_and_paced_and_what_is_lost_is_sent_again() {
+    let servers = ["--servers", "str0m,gso,callboard"];
+    let scenario = ["rtp", "1", "2", "--burst", "--loss", "2", "--estimate", "--seconds", "1"];
+    let figures = run(&[&scenario[..], &servers].concat());
+    assert!(of(&figures, "lost, %", 6).into_iter().all(|part| part < 10.0));
 }
 
 #[test]

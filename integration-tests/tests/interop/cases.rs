@@ -22,7 +22,7 @@ macro_rules! cases {
     };
 }
 
-pub(crate) const ALL: [(&str, Case); 15] = cases! {
+pub(crate) const ALL: [(&str, Case); 16] = cases! {
     "connect" connect
     "echo" echo
     "10,000-in-order" ten_thousand
@@ -30,6 +30,7 @@ pub(crate) const ALL: [(&str, Case); 15] = cases! {
     "media" media
     "renegotiate-ours" renegotiate_ours
     "media-theirs-later" media_theirs_later
+    "estimate" estimate
     "renegotiate-theirs" renegotiate_theirs
     "stop-first-theirs" stop_first_theirs
     "restart-ours" restart_ours
@@ -50,8 +51,21 @@ pub(crate) fn not_applicable(kind: PeerKind, name: &str, _: bool) -> Option<&'st
             Some("its offers keep what is stopped")
         }
         (PeerKind::Aiortc, "glare-polite" | "glare-impolite") => Some("aiortc has no rollback"),
+        (PeerKind::Aiortc, "estimate") => Some("aiortc does not say when packets arrive"),
         _ => None,
     }
+}
+
+/// Returns the template of our connection in a case.
+pub(crate) fn api(name: &str) -> Api {
+    if name != "estimate" {
+        return Api::default();
+    }
+    let registry = InterceptorRegistry {
+        bandwidth_estimation: Some(FIRST_ESTIMATE),
+        ..InterceptorRegistry::default()
+    };
+    Api::new(MediaEngine::default(), registry)
 }
 
 /// Connects with a data channel of the side that offers, open on both sides.
@@ -305,6 +319,24 @@ async fn media_theirs_later(table: &mut Table<'_>) -> Outcome<String> {
     decoded(table, &[TrackKind::Audio, TrackKind::Video]).await
 }
 
+/// Media flows through the pacer, and what the peer says of its arrival moves the estimate of bandwidth.
+async fn estimate(table: &mut Table<'_>) -> Outcome<String> {
+    let decoded = media(table).await?;
+    let wanted = SetBitrate { minimum: 0, desired: 4 * FIRST_ESTIMATE };
+    if !table.tell(wanted).await? {
+        return Err("nothing is estimated".to_owned());
+    }
+    let highest = |table: &Table<'_>| {
+        let bitrate = |event: &ConnectionEvent| match event {
+            ConnectionEvent::BandwidthEstimate { bitrate, can_probe: true } => Some(*bitrate),
+            _ => None,
+        };
+        table.we_told.iter().filter_map(bitrate).max().unwrap_or_default()
+    };
+    table.until("higher estimate", |table| highest(table) > 2 * FIRST_ESTIMATE).await?;
+    Ok(format!("{} kbit/s; {decoded}", highest(table) / 1_000))
+}
+
 /// Has the peer stop the transceiver whose section carries the transport of all (the BUNDLE tag): the others go on.
 async fn stop_first_theirs(table: &mut Table<'_>) -> Outcome<String> {
     if table.we_offer {
@@ -472,3 +504,5 @@ async fn close_theirs(table: &mut Table<'_>) -> Outcome<String> {
 
 /// Longest time of a case.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
+/// Estimate of bandwidth to begin with, in bits per second.
+const FIRST_ESTIMATE: u64 = 300_000;

@@ -25,7 +25,8 @@ fn aiortc_connects_while_a_forger_sends_in_its_name() {
                 let (mut failed, mut longest) = (Vec::new(), Duration::ZERO);
                 for seed in 0..SET_UPS {
                     // The peer is the DTLS client when it answers.
-                    let mut table = Table::lay(&ours, &mut theirs, role == Role::Server).await;
+                    let mut table =
+                        Table::lay(&ours, &Api::default(), &mut theirs, role == Role::Server).await;
                     match attacked(&mut table, role, kind, seed).await {
                         Ok(took) => longest = longest.max(took),
                         Err(error) => failed.push(error),

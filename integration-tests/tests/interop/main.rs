@@ -34,7 +34,7 @@ fn interop(kind: PeerKind) {
                     println!("{line} n/a: {reason}");
                     continue;
                 }
-                let mut table = Table::lay(&ours, &mut theirs, we_offer).await;
+                let mut table = Table::lay(&ours, &cases::api(name), &mut theirs, we_offer).await;
                 match tokio::time::timeout(cases::LONGEST, case(&mut table)).await {
                     Ok(Ok(note)) if note.is_empty() => println!("{line} ok"),
                     Ok(Ok(note)) => println!("{line} ok ({note})"),

@@ -39,8 +39,8 @@ enum Event {
 pub(crate) type Outcome<T> = Result<T, String>;
 
 impl<'a> Table<'a> {
-    pub(crate) async fn lay(ours: &Ours, theirs: &'a mut Peer, we_offer: bool) -> Self {
-        let (ours, events) = ours.open(&Api::default()).await;
+    pub(crate) async fn lay(ours: &Ours, api: &Api, theirs: &'a mut Peer, we_offer: bool) -> Self {
+        let (ours, events) = ours.open(api).await;
         theirs.forget();
         theirs.command(json!({ "do": "new" })).await.expect("a new connection of theirs");
         Self {

@@ -45,7 +45,7 @@ impl Client {
             Protocol::Peerjs => peerjs::join(address).await,
             Protocol::SocketIo => socket_io::join(address, room).await,
             Protocol::YWebrtc => y_webrtc::join(address, room).await,
-            Protocol::Offers | Protocol::Janus | Protocol::Udp => {
+            Protocol::Offers | Protocol::Forwards | Protocol::Janus | Protocol::Udp => {
                 Err(io::ErrorKind::Unsupported.into())
             }
         }?;
@@ -60,7 +60,7 @@ impl Client {
             Protocol::Peerjs => peerjs::message(event, data, to),
             Protocol::SocketIo => Some(socket_io::message(event, data, to)),
             Protocol::YWebrtc => Some(y_webrtc::message(event, data, to, &self.room)),
-            Protocol::Offers | Protocol::Janus | Protocol::Udp => None,
+            Protocol::Offers | Protocol::Forwards | Protocol::Janus | Protocol::Udp => None,
         };
         text.map(Utf8Bytes::from).ok_or(io::ErrorKind::Unsupported.into())
     }

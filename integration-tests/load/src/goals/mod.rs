@@ -47,7 +47,7 @@ impl Part {
     fn measure(&self, rounds: u32) -> Result<Report, Box<dyn Error>> {
         let (mut servers, mut others) = (Vec::new(), Vec::new());
         match &self.baseline {
-            Some(Subject::Ours(server)) => servers.push(*server),
+            Some(Subject::Ours(server) | Subject::Estimating(server)) => servers.push(*server),
             Some(Subject::Other(other)) => others.push(other.clone()),
             None => {}
         }

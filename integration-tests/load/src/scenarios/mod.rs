@@ -26,6 +26,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use self::busy::Busy;
 use self::growth::Axis;
+use self::rtp::Flow;
 use crate::client::Client;
 use crate::descriptors;
 use crate::report::Measured;
@@ -165,9 +166,18 @@ pub(crate) enum Scenario {
         /// How many subscribers.
         #[arg(default_value_t = 20)]
         receivers: usize,
-        /// How many packets each publisher sends in a second.
+        /// How many packets each publisher sends in a second, evenly.
         #[arg(long, default_value_t = 1_000)]
         rate: u32,
+        /// Send as a camera does, in place of that: 30 frames a second, each of 8 to 10 packets at once.
+        #[arg(long, conflicts_with = "rate")]
+        burst: bool,
+        /// Percentage of the packets that subscribers lose, and ask for again.
+        #[arg(long, default_value_t = 0.0)]
+        loss: f64,
+        /// Measure servers with an estimate of each subscriber's bandwidth as well, which paces what they send.
+        #[arg(long)]
+        estimate: bool,
         /// For how long.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
@@ -201,8 +211,16 @@ impl fmt::Display for Scenario {
             Self::Data { connections, window, sizes, seconds } => {
                 write!(f, "data {connections} × {window} of {sizes:?} B, {seconds} s")
             }
-            Self::Rtp { publishers, receivers, rate, seconds } => {
-                write!(f, "rtp {publishers} → {receivers}, {rate}/s, {seconds} s")
+            Self::Rtp { publishers, receivers, rate, burst, loss, seconds, .. } => {
+                write!(f, "rtp {publishers} → {receivers}, ")?;
+                match burst {
+                    true => f.write_str("in bursts")?,
+                    false => write!(f, "{rate}/s")?,
+                }
+                match loss {
+                    0.0 => write!(f, ", {seconds} s"),
+                    loss => write!(f, ", {loss} % lost, {seconds} s"),
+                }
             }
         }
     }
@@ -263,6 +281,12 @@ impl Scenario {
             }
             Self::Recovery { busy, .. } if *busy > MOST_BUSY => {
                 return Err(format!("at most {MOST_BUSY} busy processes can be had"));
+            }
+            Self::Rtp { loss, .. } if !(0.0..=MOST_LOSS).contains(loss) => {
+                return Err(format!("from 0 to {MOST_LOSS} % may be lost"));
+            }
+            Self::Rtp { loss, .. } if *loss > 0.0 && servers.contains(&Server::Udp) => {
+                return Err("udp sends nothing again".to_owned());
             }
             Self::Rtp { rate, .. } if !(1..=MOST_PACKETS).contains(rate) => {
                 return Err(format!("from 1 to {MOST_PACKETS} packets a second can be had"));
@@ -338,10 +362,19 @@ impl Scenario {
             Self::Growth { of, .. } => of.map_or(&[], Axis::servers),
             Self::Recovery { .. } => &[Server::Tree],
             Self::Messages { .. } => &[Server::Plain, Server::Supervised],
-            Self::Data { .. } | Self::Rtp { .. } => {
-                &[Server::Str0m, Server::Callboard, Server::Far, Server::Udp]
+            Self::Data { .. } => &[Server::Str0m, Server::Callboard, Server::Far, Server::Udp],
+            Self::Rtp { loss, .. } => {
+                let all =
+                    &[Server::Str0m, Server::Gso, Server::Callboard, Server::Far, Server::Udp];
+                // What the last one loses stays lost.
+                if *loss > 0.0 { &all[..4] } else { all }
             }
         }
+    }
+
+    /// Returns whether servers that can are measured with an estimate of bandwidth as well.
+    pub(crate) fn estimates(&self) -> bool {
+        matches!(self, Self::Rtp { estimate: true, .. })
     }
 
     pub(crate) async fn measure(&self, server: &Process) -> io::Result<Measured> {
@@ -379,9 +412,10 @@ impl Scenario {
                 let time = Duration::from_secs(seconds);
                 data::measure(server, connections, window, sizes, time).await
             }
-            Self::Rtp { publishers, receivers, rate, seconds } => {
+            Self::Rtp { publishers, receivers, rate, burst, loss, seconds, .. } => {
+                let flow = if burst { Flow::VIDEO } else { Flow::evenly(rate) };
                 let time = Duration::from_secs(seconds);
-                rtp::measure(server, publishers, receivers, rate, time).await
+                rtp::measure(server, publishers, receivers, flow, loss / 1e2, time).await
             }
         }
     }
@@ -427,6 +461,8 @@ const MOST_TARGETS: usize = 1_000;
 /// Largest message in bytes that all servers take.
 const LARGEST: usize = 256 << 10;
 const MOST_PACKETS: u32 = 10_000;
+/// Largest loss in percent: beyond it, too much is sent again.
+const MOST_LOSS: f64 = 20.0;
 const MOST_BUSY: usize = 64;
 const MOST_SECONDS: u64 = 600;
 /// Descriptors of a server without clients: listeners, event queues, media sockets.

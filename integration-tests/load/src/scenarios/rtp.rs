@@ -17,11 +17,42 @@ use crate::report::Measured;
 use crate::servers::{Process, udp};
 use crate::webrtc::{Heard, Peer, Wish};
 
+/// Packets of a publisher over time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    /// Frames in a second.
+    rate: u32,
+    /// Packets of each frame, which are sent at once; then from the beginning.
+    sizes: &'static [u32],
+}
+
+impl Flow {
+    /// Video of 30 frames a second.
+    pub(super) const VIDEO: Self = Self { rate: 30, sizes: &[8, 10, 9] };
+
+    /// A packet at a time, this many in a second.
+    pub(super) fn evenly(rate: u32) -> Self {
+        Self { rate, sizes: &[1] }
+    }
+
+    /// Returns the numbers of packets of all frames in this time.
+    fn frames(self, time: Duration) -> impl Iterator<Item = u32> {
+        let count = u64::from(self.rate) * time.as_secs();
+        self.sizes.iter().copied().cycle().take(count as usize)
+    }
+
+    fn packets(self, time: Duration) -> u64 {
+        self.frames(time).map(u64::from).sum()
+    }
+}
+
+/// Measures while each subscriber loses this share of the packets at first.
 pub(super) async fn measure(
     server: &Process,
     publishers: usize,
     receivers: usize,
-    rate: u32,
+    flow: Flow,
+    loss: f64,
     time: Duration,
 ) -> io::Result<Measured> {
     // The server's tracks are in the order in which the publishers came.
@@ -29,11 +60,11 @@ pub(super) async fn measure(
     for _ in 0..publishers {
         sending.push(Sender::connect(server).await?);
     }
-    let receiving = (0..receivers).map(|_| Receiver::connect(server, publishers));
+    let receiving = (0..receivers).map(|_| Receiver::connect(server, publishers, loss));
     let receiving = try_join_all(receiving).await?;
 
     let epoch = Instant::now();
-    let packets = u64::from(rate) * time.as_secs();
+    let packets = flow.packets(time);
     let all_sent = Arc::new(AtomicBool::new(false));
     let (before, began) = (server.usage()?, Instant::now());
     let listening = receiving.into_iter().map(|receiver| {
@@ -42,7 +73,7 @@ pub(super) async fn measure(
         tokio::spawn(async move { receiver.listen(epoch, most, &all_sent).await })
     });
     let listening: Vec<_> = listening.collect();
-    let sending = sending.into_iter().map(|sender| tokio::spawn(sender.pour(epoch, rate, packets)));
+    let sending = sending.into_iter().map(|sender| tokio::spawn(sender.pour(epoch, flow, time)));
     for sent in try_join_all(sending).await.map_err(io::Error::other)? {
         sent?;
     }
@@ -81,11 +112,11 @@ impl Sender {
         }
     }
 
-    /// Sends this many packets, at this rate.
-    async fn pour(mut self, epoch: Instant, rate: u32, packets: u64) -> io::Result<()> {
-        let mut beat = tokio::time::interval(Duration::from_secs(1) / rate);
+    /// Sends the packets of this time.
+    async fn pour(mut self, epoch: Instant, flow: Flow, time: Duration) -> io::Result<()> {
+        let mut beat = tokio::time::interval(Duration::from_secs(1) / flow.rate);
         beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        for _ in 0..packets {
+        for (number, size) in flow.frames(time).enumerate() {
             loop {
                 tokio::select! {
                     biased;
@@ -94,12 +125,16 @@ impl Sender {
                     heard = self.hear() => heard?,
                 }
             }
-            let mut packet = vec![udp::PUBLISH; PACKET];
-            let now = u64::try_from(epoch.elapsed().as_nanos()).map_err(io::Error::other)?;
-            packet[1..9].copy_from_slice(&now.to_be_bytes());
-            match &mut self {
-                Self::Track(peer) => peer.send_packet(packet)?,
-                Self::Datagrams(socket) => _ = socket.send(&packet).await?,
+            // 90 kHz (RFC 7741 §4.1).
+            let timestamp = (number as u32).wrapping_mul(90_000 / flow.rate);
+            for at in 1..=size {
+                let mut packet = vec![udp::PUBLISH; PACKET];
+                let now = u64::try_from(epoch.elapsed().as_nanos()).map_err(io::Error::other)?;
+                packet[1..9].copy_from_slice(&now.to_be_bytes());
+                match &mut self {
+                    Self::Track(peer) => peer.send_packet(packet, timestamp, at == size)?,
+                    Self::Datagrams(socket) => _ = socket.send(&packet).await?,
+                }
             }
         }
         // The last packet has been sent when nothing more is received.
@@ -121,11 +156,12 @@ enum Receiver {
 }
 
 impl Receiver {
-    async fn connect(server: &Process, tracks: usize) -> io::Result<Self> {
+    async fn connect(server: &Process, tracks: usize, loss: f64) -> io::Result<Self> {
         match server.protocol {
             Protocol::Udp => Self::subscribe(server.address).await,
             _ => {
-                let peer = Peer::connect(server.endpoint(), Wish::Subscribe(tracks)).await?;
+                let mut peer = Peer::connect(server.endpoint(), Wish::Subscribe(tracks)).await?;
+                peer.lose(loss);
                 Ok(Self::Tracks(Box::new(peer)))
             }
         }

@@ -41,9 +41,9 @@ pub(super) enum Http {
     Server,
 }
 
-pub(super) fn serve(owners: Owners, http: Http) -> io::Result<()> {
+pub(super) fn serve(owners: Owners, http: Http, estimate: bool) -> io::Result<()> {
     actix_web::rt::System::new().block_on(async {
-        let host = web::Data::new(Host::start(owners).await?);
+        let host = web::Data::new(Host::start(owners, estimate).await?);
         let rooms = Rooms::builder()
             .on_demand(|name: &str| {
                 Some(RoomOptions::<Open>::new(name, ()).close_when_empty(true).into())

@@ -45,7 +45,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) async fn start(owners: Owners) -> io::Result<Self> {
+    pub(super) async fn start(owners: Owners, estimate: bool) -> io::Result<Self> {
         let interfaces =
             InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback() && ip.is_ipv4());
         let sockets = UdpMuxOptions { interfaces, ..UdpMuxOptions::default() };
@@ -70,9 +70,11 @@ impl Host {
         }
         let settings = ApiSettings { inline_candidates: true, ..ApiSettings::default() };
         let rtp = ApiSettings { media_mode: MediaMode::Rtp, ..settings.clone() };
-        let api = |settings| {
-            Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings)
+        let registry = InterceptorRegistry {
+            bandwidth_estimation: estimate.then_some(super::FIRST_ESTIMATE),
+            ..InterceptorRegistry::default()
         };
+        let api = |settings| Api::with_settings(MediaEngine::default(), registry.clone(), settings);
         let certificate = Certificate::generate().map_err(io::Error::other)?;
         Ok(Self {
             connections,
@@ -122,6 +124,9 @@ impl Host {
             let offer = SessionDescription { kind: SdpType::Offer, sdp };
             connection.send(SetRemoteDescription(offer)).await??;
             let mut senders = Vec::new();
+            if role == Role::Publish {
+                connection.send(SetMediaSink(Some(forwarder.clone().recipient()))).await?;
+            }
             if role == Role::Subscribe {
                 for transceiver in connection.send(GetTransceivers).await? {
                     let codec = RtpCodecCapability::new(transceiver.kind.name());
@@ -195,6 +200,7 @@ impl Actor for Forwarder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(BATCHES);
         if let Some(tell) = &self.tell {
             _ = tell.send(ctx.address());
         }
@@ -230,21 +236,29 @@ impl Handler<Enter> for Forwarder {
     }
 }
 
+impl Handler<PacketBatch> for Forwarder {
+    type Result = ();
+
+    fn handle(&mut self, batch: PacketBatch, _: &mut Self::Context) {
+        let Some(track) = self.publishers.get(&batch.connection) else { return };
+        for Enter { connection, senders, payload_type } in &self.subscribers {
+            let Some(sender) = senders.get(*track).copied() else { continue };
+            let write = |packet: &RtpPacket| WriteRtp {
+                sender,
+                packet: RtpPacket { payload_type: *payload_type, ..packet.clone() },
+            };
+            // Packets for which a connection has no room are lost, as on a network.
+            _ = connection.try_send(WriteRtpBatch(batch.packets.iter().map(write).collect()));
+        }
+    }
+}
+
 impl Handler<PeerConnectionEvent> for Forwarder {
     type Result = ();
 
     fn handle(&mut self, event: PeerConnectionEvent, _: &mut Self::Context) {
         let PeerConnectionEvent { connection, event, .. } = event;
         match event {
-            ConnectionEvent::Packet(packet) => {
-                let Some(track) = self.publishers.get(&connection) else { return };
-                for Enter { connection, senders, payload_type } in &self.subscribers {
-                    let Some(sender) = senders.get(*track).copied() else { continue };
-                    let packet = RtpPacket { payload_type: *payload_type, ..packet.clone() };
-                    // Packets for which a connection has no room are lost, as on a network.
-                    _ = connection.try_send(WriteRtp { sender, packet });
-                }
-            }
             ConnectionEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                 if let Some(gathered) = self.gathering.remove(&connection) {
                     _ = gathered.send(());
@@ -300,3 +314,5 @@ impl Handler<PeerConnectionEvent> for Echo {
 }
 
 const GATHERING: Duration = Duration::from_secs(5);
+/// Batches of packets that may wait for the forwarder.
+const BATCHES: usize = 256;

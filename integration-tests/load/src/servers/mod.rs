@@ -38,6 +38,8 @@ pub(crate) enum Server {
     Udp,
     /// Baseline: bare str0m, with one thread, one socket, a loop.
     Str0m,
+    /// Baseline: bare str0m, with the datagrams of a burst to one client in one system call.
+    Gso,
     /// Callboard: signaling with rooms that open on demand, and connections whose owners run on their threads.
     Callboard,
     /// Callboard with WebRTC peers, into whose tree faults can be injected.
@@ -59,6 +61,7 @@ impl fmt::Display for Server {
             Self::Actors => "actors",
             Self::Udp => "udp",
             Self::Str0m => "str0m",
+            Self::Gso => "gso",
             Self::Callboard => "callboard",
             Self::Tree => "tree",
             Self::Plain => "plain",
@@ -73,15 +76,20 @@ impl Server {
     fn protocol(self) -> Protocol {
         match self {
             Self::Udp => Protocol::Udp,
-            Self::Str0m => Protocol::Offers,
+            Self::Str0m | Self::Gso => Protocol::Offers,
             // Callboard's servers that answer offers as well; callers only ask for what each one has.
             _ => Protocol::Callboard,
         }
     }
+
+    /// Returns whether it can estimate the bandwidth of its clients.
+    pub(crate) fn can_estimate(self) -> bool {
+        matches!(self, Self::Str0m | Self::Gso | Self::Callboard | Self::Far)
+    }
 }
 
 /// Runs this server, until standard input ends: with the process that has started it.
-pub(crate) fn serve(server: Server) -> io::Result<()> {
+pub(crate) fn serve(server: Server, estimate: bool) -> io::Result<()> {
     match server {
         Server::Tokio => relay::serve(),
         Server::Actors => actors::serve(),
@@ -89,10 +97,11 @@ pub(crate) fn serve(server: Server) -> io::Result<()> {
         Server::Plain => counter::serve(false),
         Server::Supervised => counter::serve(true),
         Server::Udp => udp::serve(),
-        Server::Str0m => str0m::serve(),
-        Server::Callboard => callboard::serve(Owners::Near, Http::Service),
-        Server::Tuned => callboard::serve(Owners::Near, Http::Server),
-        Server::Far => callboard::serve(Owners::Far, Http::Service),
+        Server::Str0m => str0m::serve(false, estimate),
+        Server::Gso => str0m::serve(true, estimate),
+        Server::Callboard => callboard::serve(Owners::Near, Http::Service, estimate),
+        Server::Tuned => callboard::serve(Owners::Near, Http::Server, estimate),
+        Server::Far => callboard::serve(Owners::Far, Http::Service, estimate),
     }
 }
 
@@ -131,7 +140,7 @@ impl Process {
         Ok(Self { _child: None, families, counts_actors: false, protocol, address })
     }
 
-    pub(crate) async fn start(server: Server) -> io::Result<Self> {
+    pub(crate) async fn start(server: Server, estimate: bool) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         if server == Server::Tree {
             // As in production, panics are recorded with a backtrace. The log of panics is off:
@@ -141,6 +150,7 @@ impl Process {
         }
         let mut child = command
             .args(["serve", &server.to_string()])
+            .args(estimate.then_some("--estimate"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -203,3 +213,5 @@ impl Process {
 }
 
 const START: Duration = Duration::from_secs(10);
+/// Estimate to begin with, in bits per second: that of a fast line, so that what is measured is not held back.
+const FIRST_ESTIMATE: u64 = 50_000_000;

@@ -49,6 +49,8 @@ pub(crate) struct Peer {
     channel: Option<ChannelId>,
     mids: Vec<Mid>,
     packets: u64,
+    /// Share of received packets that is lost, and the part of a packet that is due to be.
+    loss: (f64, f64),
     /// Session that has to be kept alive.
     _session: Option<janus::Session>,
 }
@@ -132,7 +134,17 @@ impl Peer {
         let (offer, pending) = changes.apply().ok_or(io::ErrorKind::InvalidInput)?;
         let buffer = Box::new([0; DATAGRAM]);
         Ok((
-            Self { rtc, socket, address, buffer, channel, mids, packets: 0, _session: None },
+            Self {
+                rtc,
+                socket,
+                address,
+                buffer,
+                channel,
+                mids,
+                packets: 0,
+                loss: (0.0, 0.0),
+                _session: None,
+            },
             offer,
             pending,
         ))
@@ -196,18 +208,26 @@ impl Peer {
         tokio::time::timeout(GOODBYE, closing).await.unwrap_or(Ok(()))
     }
 
+    /// Loses this share of the packets that it receives from now on, each of them before anything sees it.
+    pub(crate) fn lose(&mut self, share: f64) {
+        self.loss.0 = share;
+    }
+
     /// Sends a packet of the one track.
-    pub(crate) fn send_packet(&mut self, payload: Vec<u8>) -> io::Result<()> {
+    pub(crate) fn send_packet(
+        &mut self,
+        payload: Vec<u8>,
+        timestamp: u32,
+        is_last: bool,
+    ) -> io::Result<()> {
         let lost = || io::Error::from(io::ErrorKind::NotConnected);
         let mid = *self.mids.first().ok_or_else(lost)?;
         let pt = *self.rtc.media(mid).ok_or_else(lost)?.remote_pts().first().ok_or_else(lost)?;
         self.packets += 1;
-        // 90 kHz (RFC 7741 §4.1), a packet each millisecond.
-        let time = self.packets as u32 * 90;
-        let write = RtpWrite::new(pt, self.packets.into(), time, now(), payload);
+        let write = RtpWrite::new(pt, self.packets.into(), timestamp, now(), payload);
         let mut api = self.rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, None).ok_or_else(lost)?;
-        stream.write_rtp(write.marker(true).nackable(true));
+        stream.write_rtp(write.marker(is_last).nackable(true));
         self.timeout()
     }
 
@@ -254,6 +274,16 @@ impl Peer {
             // Errors of earlier sends (ICMP).
             Err(_) => return Ok(true),
         };
+        // RTP or RTCP (RFC 7983 §7).
+        if (128..192).contains(&self.buffer[0]) {
+            let (share, due) = &mut self.loss;
+            // Evenly: neither many at once nor the same ones of each frame.
+            *due += *share;
+            if *due >= 1.0 {
+                *due -= 1.0;
+                return Ok(true);
+            }
+        }
         if let Ok(contents) = self.buffer[..length].try_into() {
             let (proto, destination) = (Protocol::Udp, self.address);
             let receive = Receive { proto, source, destination, contents };

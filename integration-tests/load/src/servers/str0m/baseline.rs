@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_ice_handshake::handshake::Certificate;
+use str0m::bwe::Bitrate;
 use str0m::change::SdpOffer;
 use str0m::ice::StunMessage;
 use str0m::media::Mid;
@@ -16,6 +18,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::gso::Gso;
+use crate::servers::FIRST_ESTIMATE;
 use crate::webrtc::{crypto, now};
 
 /// Role of a connection.
@@ -34,6 +38,9 @@ pub(super) struct Offer {
 
 pub(super) struct Baseline {
     socket: UdpSocket,
+    /// How bursts are sent in one call, if they are.
+    gso: Option<Gso>,
+    estimate: bool,
     address: SocketAddr,
     certificate: Certificate,
     peers: Vec<Peer>,
@@ -43,6 +50,8 @@ pub(super) struct Baseline {
     /// In the order in which they came: the tracks of the subscribers are in the same order.
     publishers: Vec<usize>,
     subscribers: Vec<usize>,
+    /// Packets that were received and not forwarded yet, with the numbers of their tracks.
+    waiting: Vec<(usize, RtpPacket)>,
 }
 
 struct Peer {
@@ -52,7 +61,7 @@ struct Peer {
 }
 
 impl Baseline {
-    pub(super) async fn bind() -> io::Result<Self> {
+    pub(super) async fn bind(gso: bool, estimate: bool) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         // As large as Callboard's buffers.
         let options = socket2::SockRef::from(&socket);
@@ -60,7 +69,9 @@ impl Baseline {
         options.set_send_buffer_size(2 << 20)?;
         Ok(Self {
             address: socket.local_addr()?,
+            gso: gso.then(|| Gso::new(&socket)).transpose()?,
             socket,
+            estimate,
             certificate: Certificate::generate().map_err(io::Error::other)?,
             peers: Vec::new(),
             by_source: HashMap::new(),
@@ -68,6 +79,7 @@ impl Baseline {
             due: BTreeSet::new(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
+            waiting: Vec::new(),
         })
     }
 
@@ -97,6 +109,7 @@ impl Baseline {
                             Err(_) => break,
                         }
                     }
+                    self.forward();
                 }
                 () = due => {}
             }
@@ -115,13 +128,16 @@ impl Baseline {
         sdp: &str,
     ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
         let now = now();
-        let mut rtc = RtcConfig::new()
+        let mut config = RtcConfig::new()
             .set_crypto_provider(crypto())
             .set_dtls_cert(self.certificate.to_dtls_cert())
             .set_rtp_mode(role != Role::Echo)
             .set_sctp_max_message_size(256 << 10)
-            .set_sctp_max_buffered_amount(4 << 20)
-            .build(now);
+            .set_sctp_max_buffered_amount(4 << 20);
+        if self.estimate && role == Role::Subscribe {
+            config = config.enable_bwe(Some(Bitrate::bps(FIRST_ESTIMATE)));
+        }
+        let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(self.address, "udp")?);
         let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(sdp)?)?;
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
@@ -159,22 +175,31 @@ impl Baseline {
     }
 
     fn poll(&mut self, at: usize) {
-        let mut forward = Vec::new();
-        let peer = &mut self.peers[at];
+        let track = self.publishers.iter().position(|publisher| *publisher == at);
+        let Self { peers, socket, gso, waiting, due: all_due, estimate, .. } = self;
+        let peer = &mut peers[at];
+        let now = now();
+        let mut rounds = if *estimate { ROUNDS } else { 0 };
         loop {
             match peer.rtc.poll_output() {
+                // The pacer lets one packet out each time that it is given a later time.
+                Ok(Output::Timeout(due)) if rounds > 0 && due <= now + LEAD => {
+                    rounds -= 1;
+                    _ = peer.rtc.handle_input(Input::Timeout(due.max(now)));
+                }
                 Ok(Output::Timeout(due)) => {
-                    self.due.remove(&(peer.due, at));
+                    all_due.remove(&(peer.due, at));
                     peer.due = due;
                     if peer.rtc.is_alive() {
-                        self.due.insert((due, at));
+                        all_due.insert((due, at));
                     }
                     break;
                 }
-                Ok(Output::Transmit(transmit)) => {
-                    // Datagrams for which the socket has no room are lost.
-                    _ = self.socket.try_send_to(&transmit.contents, transmit.destination);
-                }
+                // Datagrams for which the socket has no room are lost.
+                Ok(Output::Transmit(transmit)) => match gso {
+                    Some(gso) => gso.add(socket, &transmit.contents, transmit.destination),
+                    None => _ = socket.try_send_to(&transmit.contents, transmit.destination),
+                },
                 Ok(Output::Event(event)) => match event {
                     Event::ChannelData(data) => {
                         if let Some(mut channel) = peer.rtc.channel(data.id) {
@@ -182,26 +207,36 @@ impl Baseline {
                         }
                     }
                     Event::MediaAdded(media) => peer.mids.push(media.mid),
-                    Event::RtpPacket(packet) => forward.push(packet),
+                    Event::RtpPacket(packet) => waiting.extend(track.map(|track| (track, packet))),
                     _ => {}
                 },
                 Err(_) => {
-                    self.due.remove(&(peer.due, at));
+                    all_due.remove(&(peer.due, at));
                     break;
                 }
             }
         }
-        if let Some(track) = self.publishers.iter().position(|publisher| *publisher == at) {
-            for packet in forward {
-                self.forward(track, &packet);
-            }
+        if let Some(gso) = gso {
+            gso.flush(socket);
+        }
+        // Without bursts, each packet is forwarded as it comes.
+        if self.gso.is_none() {
+            self.forward();
         }
     }
 
-    fn forward(&mut self, track: usize, packet: &RtpPacket) {
+    /// Forwards what waits, to one subscriber after the other.
+    fn forward(&mut self) {
+        let packets = std::mem::take(&mut self.waiting);
+        if packets.is_empty() {
+            return;
+        }
         for subscriber in 0..self.subscribers.len() {
             let at = self.subscribers[subscriber];
-            self.write(at, track, packet);
+            for (track, packet) in &packets {
+                self.write(at, *track, packet);
+            }
+            _ = self.peers[at].rtc.handle_input(Input::Timeout(now()));
             self.poll(at);
         }
     }
@@ -214,9 +249,12 @@ impl Baseline {
         let write = RtpWrite::new(pt, packet.seq_no, packet.header.timestamp, now(), payload);
         let write = write.marker(packet.header.marker).nackable(true);
         rtc.direct_api().stream_tx_by_mid(mid, None)?.write_rtp(write);
-        rtc.handle_input(Input::Timeout(now())).ok()
+        Some(())
     }
 }
 
 /// Datagrams that are read before the loop does anything else.
 const AT_ONCE: usize = 64;
+/// Most times that an engine is given at once, and how far they lead: a microsecond for each packet.
+const ROUNDS: u32 = 256;
+const LEAD: Duration = Duration::from_micros(256);

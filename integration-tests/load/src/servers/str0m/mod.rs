@@ -1,6 +1,7 @@
 //! Baseline below Callboard's connections: bare str0m, one thread, one socket, a loop; offers come over HTTP.
 
 mod baseline;
+mod gso;
 
 use std::io;
 
@@ -10,12 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::baseline::{Baseline, Offer, Role};
 
-pub(super) fn serve() -> io::Result<()> {
+/// Serves; `gso` sends the datagrams of a burst to one client in one call, `estimate` estimates their bandwidth.
+pub(super) fn serve(gso: bool, estimate: bool) -> io::Result<()> {
     let (offer, offers) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let run = |runtime: tokio::runtime::Runtime| {
-            runtime.block_on(async { Baseline::bind().await?.run(offers).await })
+            runtime.block_on(async { Baseline::bind(gso, estimate).await?.run(offers).await })
         };
         if let Err(error) = runtime.and_then(run) {
             // Requests that wait for an answer get none.
