@@ -60,7 +60,7 @@
 //! |---|---|---|
 //! | | always | [`supervision`]: OTP's supervisors for actix actors |
 //! | `signaling` | yes | [`rooms`], [`signaling`] and the [`prelude`] |
-//! | `webrtc` | no | module `webrtc`: peer connections; clients' WebRTC peers on the server; modules `handshake` and `transport`. Builds str0m |
+//! | `webrtc` | no | module `webrtc`: peer connections; clients' WebRTC peers on the server; modules `media_rooms`, `handshake` and `transport`. Builds str0m |
 //! | `rpc` | no | `signaling::rpc`: functions that clients call, and the other way round |
 //! | `jwt` | no | `signaling::jwt`: authentication by JSON Web Tokens |
 //! | `admin` | no | module `admin`: the supervision tree over HTTP, fault injection, metrics, health |
@@ -70,6 +70,8 @@
 pub use callboard_admin as admin;
 #[cfg(feature = "webrtc")]
 pub use callboard_ice_handshake::handshake;
+#[cfg(feature = "webrtc")]
+pub use callboard_media_rooms as media_rooms;
 #[cfg(feature = "webrtc")]
 pub use callboard_peer_connection as webrtc;
 #[cfg(feature = "signaling")]

@@ -42,10 +42,20 @@ pub struct TrackInfo {
     pub kind: TrackKind,
 }
 
-/// Event of a media room for one participant. Events come in the order in which they happened; after a restart of the
-/// room's actor, bindings are told once more.
+/// Event of a media room, for the application of one participant. Events come in the order in which they happened;
+/// after a restart of the room's actor, bindings are told once more.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
+pub struct ParticipantEvent {
+    /// Participant that is told.
+    pub participant: ParticipantId,
+    /// The event.
+    pub event: MediaEvent,
+}
+
+/// Event of a media room, without its participant.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MediaEvent {
     /// Another participant publishes a track.

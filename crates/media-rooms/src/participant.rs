@@ -1,9 +1,11 @@
 //! Handle of a participant: its offers, and the events of its connection.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use callboard_peer_connection::messages::*;
+use callboard_peer_connection::sdp::{Sdp, Section};
 use callboard_peer_connection::{
     ConnectionEvent, Direction, LocalTrack, PeerConnectionState, RtpCodecCapability,
     SessionDescription,
@@ -14,7 +16,7 @@ use crate::error::AcceptMediaOfferError;
 use crate::event::ParticipantId;
 use crate::messages::ToSubscriber;
 use crate::shared::{Seat, Shared};
-use crate::stage::Section;
+use crate::stage;
 
 /// Participant of a media room. It leaves when this is dropped.
 pub struct Participant {
@@ -45,22 +47,23 @@ impl Participant {
         offer: SessionDescription,
     ) -> Result<SessionDescription, AcceptMediaOfferError> {
         let connection = &self.seat.connection;
+        let directions = directions(&offer.sdp);
         connection.send(SetRemoteDescription(offer)).await??;
         let mut places = [0, 0];
         for transceiver in connection.send(GetTransceivers).await? {
             let place = &mut places[transceiver.kind as usize];
             *place += 1;
-            if transceiver.stopped || transceiver.track.is_some() {
-                continue;
+            let mid = transceiver.mid.as_deref().filter(|_| !transceiver.stopped);
+            let Some(&direction) = mid.and_then(|mid| directions.get(mid)) else { continue };
+            if direction.sends() && transceiver.track.is_none() {
+                let codec = RtpCodecCapability::new(transceiver.kind.name());
+                let stream = format!("slot-{place}");
+                let track = LocalTrack::new(codec, format!("{}-{place}", transceiver.kind), stream);
+                let (sender, track) = (transceiver.sender, Some(track));
+                connection.send(ReplaceTrack { sender, track }).await??;
             }
-            let codec = RtpCodecCapability::new(transceiver.kind.name());
-            let stream = format!("slot-{place}");
-            let track = LocalTrack::new(codec, format!("{}-{place}", transceiver.kind), stream);
-            let (sender, track) = (transceiver.sender, Some(track));
-            connection.send(ReplaceTrack { sender, track }).await??;
-            // The answer has what of it the client has offered.
-            let (transceiver, direction) = (transceiver.id, Direction::SendRecv);
-            connection.send(SetDirection { transceiver, direction }).await??;
+            // What the client has offered and no more: the server never needs an offer of its own.
+            connection.send(SetDirection { transceiver: transceiver.id, direction }).await??;
         }
         connection.send(SetLocalDescription(None)).await??;
         let answer = connection.send(LocalDescription).await?;
@@ -90,10 +93,26 @@ impl Participant {
     }
 }
 
+/// Returns the direction of each section of an offer, seen from this side, by its mid.
+fn directions(offer: &str) -> HashMap<String, Direction> {
+    let offer = Sdp::parse(offer);
+    let direction = |section: &Section| {
+        let offered = section.direction().or(offer.session().direction());
+        match offered {
+            Some("sendonly") => Direction::RecvOnly,
+            Some("recvonly") => Direction::SendOnly,
+            Some("inactive") => Direction::Inactive,
+            _ => Direction::SendRecv,
+        }
+    };
+    let sections = offer.media().iter();
+    sections.filter_map(|section| Some((section.mid()?.to_owned(), direction(section)))).collect()
+}
+
 /// Returns what was negotiated for a transceiver; none for one without a section in use.
-fn section(transceiver: TransceiverInfo) -> Option<Section> {
+fn section(transceiver: TransceiverInfo) -> Option<stage::Section> {
     let direction = transceiver.current_direction.filter(|_| !transceiver.stopped)?;
-    Some(Section {
+    Some(stage::Section {
         transceiver: transceiver.id,
         sender: transceiver.sender,
         mid: transceiver.mid?,

@@ -14,7 +14,7 @@ use callboard_supervision::{
 
 use crate::actor::{RoomActor, start};
 use crate::error::JoinMediaRoomError;
-use crate::event::{MediaEvent, ParticipantId, TrackInfo};
+use crate::event::{ParticipantEvent, ParticipantId, TrackInfo};
 use crate::participant::Participant;
 use crate::shared::{ROOM, Seat, Shared};
 
@@ -43,9 +43,9 @@ use crate::shared::{ROOM, Seat, Shared};
 ///         println!("{event:?}");
 ///     }
 /// }
-/// # impl Handler<MediaEvent> for Client {
+/// # impl Handler<ParticipantEvent> for Client {
 /// #     type Result = ();
-/// #     fn handle(&mut self, _: MediaEvent, _: &mut Self::Context) {}
+/// #     fn handle(&mut self, _: ParticipantEvent, _: &mut Self::Context) {}
 /// # }
 ///
 /// # async fn open(connections: PeerConnections, client: Addr<Client>, offer: SessionDescription)
@@ -117,7 +117,7 @@ impl MediaRoom {
         &self,
         connection: PeerConnectionHandle,
         name: impl Into<Arc<str>>,
-        events: Recipient<MediaEvent>,
+        events: Recipient<ParticipantEvent>,
     ) -> Result<Participant, JoinMediaRoomError> {
         let (shared, id) = (&self.shared, ParticipantId(connection.id()));
         let seat = shared.add_seat(id, Seat::new(connection, events));
@@ -143,6 +143,11 @@ impl MediaRoom {
     /// Returns all published tracks, in the order in which they were published.
     pub fn tracks(&self) -> Vec<TrackInfo> {
         self.shared.stage().tracks().iter().map(|track| track.info.clone()).collect()
+    }
+
+    /// Returns whether the room runs.
+    pub fn is_running(&self) -> bool {
+        self.shared.supervisor().is_ok_and(SupervisorRef::is_running)
     }
 
     /// Returns the room's supervisor: its children are `stage`, and for each participant a supervisor of `publisher`

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_supervision::{NoSupervisorError, Placement, SupervisorRef};
 
-use crate::event::{MediaEvent, ParticipantId};
+use crate::event::{MediaEvent, ParticipantEvent, ParticipantId};
 use crate::messages::{Settle, ToPublisher, ToSubscriber};
 use crate::stage::Stage;
 
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
 /// Ways to a participant.
 pub(crate) struct Seat {
     pub(crate) connection: PeerConnectionHandle,
-    pub(crate) events: Recipient<MediaEvent>,
+    events: Recipient<ParticipantEvent>,
     pub(crate) publisher: Way<ToPublisher>,
     pub(crate) subscriber: Way<ToSubscriber>,
 }
@@ -65,7 +65,17 @@ impl<M: Message<Result = ()> + Send> Way<M> {
 }
 
 impl Seat {
-    pub(crate) fn new(connection: PeerConnectionHandle, events: Recipient<MediaEvent>) -> Self {
+    /// Tells the participant's application.
+    pub(crate) fn tell(&self, event: MediaEvent) {
+        // One for each change of the stage, each by a negotiation of a participant.
+        self.events
+            .do_send(ParticipantEvent { participant: ParticipantId(self.connection.id()), event });
+    }
+
+    pub(crate) fn new(
+        connection: PeerConnectionHandle,
+        events: Recipient<ParticipantEvent>,
+    ) -> Self {
         Self { connection, events, publisher: Way::default(), subscriber: Way::default() }
     }
 }

@@ -15,10 +15,10 @@ impl Actor for Silent {
     type Context = Context<Self>;
 }
 
-impl Handler<MediaEvent> for Silent {
+impl Handler<ParticipantEvent> for Silent {
     type Result = ();
 
-    fn handle(&mut self, _: MediaEvent, _: &mut Context<Self>) {}
+    fn handle(&mut self, _: ParticipantEvent, _: &mut Context<Self>) {}
 }
 
 /// Returns whether each of these has so many packets in each of so many streams.

@@ -364,6 +364,14 @@ impl Api {
         self
     }
 
+    /// Sets [`ApiSettings::media_mode`]. Costs a copy of the template if it differs.
+    pub fn media_mode(mut self, mode: MediaMode) -> Self {
+        if self.inner.settings.media_mode != mode {
+            Arc::make_mut(&mut self.inner).settings.media_mode = mode;
+        }
+        self
+    }
+
     /// Returns the codecs.
     pub fn media_engine(&self) -> &MediaEngine {
         &self.inner.media_engine

@@ -60,8 +60,7 @@ impl RoomActor {
             }
             Output::Tell(id, event) => {
                 if let Some(seat) = self.shared.seat(id) {
-                    // One for each change of the stage, each by a negotiation of a participant.
-                    seat.events.do_send(event);
+                    seat.tell(event);
                 }
             }
             Output::Watch(id) => self.watch(id, ctx),
@@ -122,7 +121,7 @@ impl RoomActor {
     fn failed(&mut self, id: ParticipantId, ctx: &mut Context<Self>) {
         if let Some(seat) = self.shared.seat(id).filter(|_| self.shared.stage().contains(id)) {
             log::warn!("media of participant {id} has failed too often, and is given up");
-            seat.events.do_send(MediaEvent::Failed);
+            seat.tell(MediaEvent::Failed);
         }
         self.left(id, ctx);
     }

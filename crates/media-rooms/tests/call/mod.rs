@@ -41,11 +41,11 @@ impl Handler<PeerConnectionEvent> for Owner {
     }
 }
 
-impl Handler<MediaEvent> for Owner {
+impl Handler<ParticipantEvent> for Owner {
     type Result = ();
 
-    fn handle(&mut self, event: MediaEvent, _: &mut Context<Self>) {
-        _ = self.tell.send(Heard::Room(event));
+    fn handle(&mut self, event: ParticipantEvent, _: &mut Context<Self>) {
+        _ = self.tell.send(Heard::Room(event.event));
     }
 }
 
@@ -133,7 +133,7 @@ impl Call {
 pub(crate) struct Client {
     pub(crate) participant: Arc<Mutex<Option<Participant>>>,
     pub(crate) server: PeerConnectionHandle,
-    owner: Recipient<MediaEvent>,
+    owner: Recipient<ParticipantEvent>,
     heard: mpsc::UnboundedReceiver<Heard>,
     pub(crate) connection: PeerConnectionHandle,
     told: mpsc::UnboundedReceiver<Heard>,
@@ -257,8 +257,12 @@ impl Client {
             }
         }
         while let Ok(event) = self.heard.try_recv() {
-            if let Heard::Room(event) = event {
-                self.room.push(event);
+            match event {
+                Heard::Room(event) => self.room.push(event),
+                Heard::Connection(ConnectionEvent::NegotiationNeeded) => {
+                    panic!("the server never needs an offer");
+                }
+                Heard::Connection(_) => {}
             }
         }
     }

@@ -70,10 +70,13 @@ impl<P: Peer> PeerActor<P> {
             let client = self.context.client.clone();
             let data_rate = self.policy.data_rate;
             let (peer, controller) = (self.context.peer_id, Controller::monitored(ctx.address()));
+            let seat = webrtc.seat(self.context.room.clone(), peer);
             let spec = ChildSpec::new(id.clone(), move || {
                 let entry = webrtc.enter(peer, client.channels().clone());
                 let options = webrtc.peer_options(peer, configuration.clone(), data_rate);
-                ServerPeer::controlled_by(options, controller.clone()).behind(&client, entry)
+                ServerPeer::controlled_by(options, controller.clone())
+                    .behind(&client, entry)
+                    .in_media(seat.clone())
             });
             spec.restart(Restart::Temporary).placement(Placement::On(Arbiter::current()))
         };

@@ -1,6 +1,7 @@
 //! Events of a client to its WebRTC peer on the server, and of that peer.
 
 use actix::prelude::*;
+use callboard_media_rooms::{MediaEvent, TrackInfo};
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::Description;
 use serde_json::json;
@@ -104,6 +105,30 @@ impl<P: Peer> PeerActor<P> {
         self.leaving || !self.context.room.is_running()
     }
 
+    /// Tells the client what happens in the media of its room.
+    fn say_media(&self, event: MediaEvent) {
+        let track = |track: &TrackInfo| {
+            let (id, peer, kind) = (track.id.to_string(), &*track.name, track.kind);
+            json!({ "track": id, "peer": peer, "kind": kind })
+        };
+        match event {
+            MediaEvent::TrackAdded(added) => {
+                self.say("media:tracks", &json!({ "added": [track(&added)] }));
+            }
+            MediaEvent::TrackRemoved(id) => {
+                self.say("media:tracks", &json!({ "removed": [id.to_string()] }));
+            }
+            MediaEvent::SlotBound { mid, track: bound } => {
+                self.say("media:slots", &json!({ "slots": { mid: track(&bound) } }));
+            }
+            MediaEvent::SlotUnbound { mid } => {
+                self.say("media:slots", &json!({ "slots": { mid: null } }));
+            }
+            MediaEvent::Failed => self.say("media:failed", &json!({})),
+            _ => {}
+        }
+    }
+
     fn say(&self, event: &str, data: &impl serde::Serialize) {
         // A client that is being closed is told no more.
         _ = self.context.client.push(event, data);
@@ -121,6 +146,7 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
                 self.refuse(ANSWER, "timeout", Some("the offer is taken back".to_owned()));
             }
             ServerPeerEvent::Ice(candidate) => self.say(ICE, &candidate),
+            ServerPeerEvent::Media(event) => self.say_media(event),
             ServerPeerEvent::ChannelOpen { label, .. } => {
                 self.say("webrtc:channel_open", &json!({ "channel": label }));
                 self.call(|peer, context| peer.on_channel(ChannelEvent::Opened(&label), context));

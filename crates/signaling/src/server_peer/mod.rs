@@ -9,12 +9,14 @@
 
 mod actor;
 mod channels;
+mod media;
 mod usage;
 mod webrtc;
 
 use std::time::Duration;
 
 use actix::prelude::*;
+use callboard_media_rooms::{AcceptMediaOfferError, MediaEvent};
 use callboard_peer_connection::error::{
     AcceptOfferError, AddIceCandidateError, SetDescriptionError,
 };
@@ -31,6 +33,7 @@ pub use webrtc::{WebRtc, WebRtcSession};
 
 pub(crate) use actor::{Control, Controller};
 pub(crate) use channels::Channels;
+pub(crate) use media::{MediaRooms, MediaSeat};
 pub(crate) use webrtc::Entry;
 
 use crate::limits::Limits;
@@ -205,6 +208,8 @@ pub enum ServerPeerEvent {
     /// The client has not answered an offer within [`WebRtcLimits::offer_timeout`]: the offer is rolled back, and the
     /// peer connection goes on as it was. The server offers again after the client's next offer.
     Unanswered,
+    /// For the client: news of its room's media ([`WebRtc::media`]).
+    Media(MediaEvent),
     /// For the client: a candidate of the server; none marks the end of candidates.
     Ice(Option<IceCandidate>),
     /// A data channel has opened.
@@ -324,6 +329,15 @@ impl From<AcceptOfferError> for HandleOfferError {
         match error {
             AcceptOfferError::Offer(error) | AcceptOfferError::Answer(error) => error.into(),
             _ => Self::NotAnOffer,
+        }
+    }
+}
+
+impl From<AcceptMediaOfferError> for HandleOfferError {
+    fn from(error: AcceptMediaOfferError) -> Self {
+        match error {
+            AcceptMediaOfferError::Description(error) => error.into(),
+            _ => Self::Unavailable,
         }
     }
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use callboard_peer_connection::{
-    Api, Configuration, ConnectionOwners, PeerConnectionId, PeerConnectionState, PeerConnections,
+    Api, Configuration, ConnectionOwners, MediaMode, PeerConnectionId, PeerConnectionState,
+    PeerConnections,
 };
-use callboard_room_supervisor::PeerId;
+use callboard_room_supervisor::{PeerId, RoomHandle};
 use callboard_websocket::{Buckets, Rate, subscriber};
 
 use super::server_peer_id;
-use super::{Channels, ServerPeerOptions, WebRtcLimits};
+use super::{Channels, MediaRooms, MediaSeat, ServerPeerOptions, WebRtcLimits};
 
 /// Options of the WebRTC peers on the server for the peers of a route. Cheap to clone; clones share their list of
 /// sessions.
@@ -25,6 +26,7 @@ pub struct WebRtc {
     /// Cost of the descriptions of each address.
     spent: Arc<Buckets<IpAddr>>,
     sessions: Arc<Mutex<HashMap<PeerId, Session>>>,
+    media: Option<Arc<MediaRooms>>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,7 @@ impl WebRtc {
             limits,
             spent: spent(&limits),
             sessions: Arc::default(),
+            media: None,
         }
     }
 
@@ -85,6 +88,21 @@ impl WebRtc {
     /// Sets the limits of clients.
     pub fn limits(self, limits: WebRtcLimits) -> Self {
         Self { limits, spent: spent(&limits), ..self }
+    }
+
+    /// Lets the clients of a room hear and see each other through the server, by a
+    /// [media room](callboard_media_rooms::MediaRoom) below each room: what a client sends goes to the sections in
+    /// which the others receive. All connections of a room run on one media thread, in [RTP
+    /// mode](callboard_peer_connection::MediaMode::Rtp). Default: media goes to the application alone.
+    pub fn media(self) -> Self {
+        let media = Some(Arc::new(MediaRooms::new(self.connections.clone())));
+        Self { media, ..self }
+    }
+
+    /// Returns the place of a client in the media of its room.
+    pub(crate) fn seat(&self, room: RoomHandle, peer: PeerId) -> Option<MediaSeat> {
+        let rooms = Arc::clone(self.media.as_ref()?);
+        Some(MediaSeat { rooms, room, peer })
     }
 
     /// Returns the pool in which the peer connections run.
@@ -133,7 +151,10 @@ impl WebRtc {
         ServerPeerOptions {
             user_id: peer.to_string(),
             connections: self.connections.clone(),
-            api: self.api.clone(),
+            api: match self.media {
+                Some(_) => self.api.clone().media_mode(MediaMode::Rtp),
+                None => self.api.clone(),
+            },
             configuration,
             limits,
         }

@@ -45,6 +45,14 @@ impl Handler<PeerConnectionEvent> for Listener {
     }
 }
 
+/// What comes to a client from its server.
+enum Come {
+    Frame(Frame),
+    /// The end of the WebSocket.
+    End,
+    Event(ConnectionEvent),
+}
+
 pub(crate) struct RtcClient {
     pub(crate) ws: Client,
     /// Resume token.
@@ -204,19 +212,42 @@ impl RtcClient {
         }
     }
 
+    /// Passes on what has come, without waiting for more.
+    pub(crate) async fn take(&mut self) {
+        while let Some(come) = futures_util::FutureExt::now_or_never(self.next()) {
+            self.pass_on(come).await;
+        }
+    }
+
     async fn carry(&mut self) {
+        let come = self.next().await;
+        self.pass_on(come).await;
+    }
+
+    /// Returns what comes next; nothing is lost if it is dropped before.
+    async fn next(&mut self) -> Come {
         let gone = self.events("gone").next().is_some();
         tokio::select! {
             frame = self.ws.socket.next(), if !gone => match frame {
-                Some(Ok(Frame::Text(text))) => {
-                    let heard: Value = serde_json::from_str(&text).expect("JSON");
-                    self.hear(heard).await;
-                }
-                Some(Ok(Frame::Close(close))) => self.heard.push(json!({ "event": "closed", "data": format!("{close:?}") })),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => self.heard.push(json!({ "event": "gone" })),
+                Some(Ok(frame)) => Come::Frame(frame),
+                Some(Err(_)) | None => Come::End,
             },
-            Some(event) = self.events.recv() => {
+            Some(event) = self.events.recv() => Come::Event(event),
+        }
+    }
+
+    async fn pass_on(&mut self, come: Come) {
+        match come {
+            Come::Frame(Frame::Text(text)) => {
+                self.hear(serde_json::from_str(&text).expect("JSON")).await;
+            }
+            Come::Frame(Frame::Close(close)) => {
+                let close = format!("{close:?}");
+                self.heard.push(json!({ "event": "closed", "data": close }));
+            }
+            Come::Frame(_) => {}
+            Come::End => self.heard.push(json!({ "event": "gone" })),
+            Come::Event(event) => {
                 if let ConnectionEvent::IceCandidate(candidate) = &event {
                     self.ws.send(json!({ "event": "webrtc:ice", "data": candidate })).await;
                 }

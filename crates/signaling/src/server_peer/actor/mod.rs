@@ -2,18 +2,17 @@
 
 mod controller;
 mod offering;
+mod opening;
 mod rounds;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use callboard_media_rooms::{Participant, ParticipantEvent};
 use callboard_peer_connection::error::{DescriptionError, SetDescriptionError};
-use callboard_peer_connection::messages::{
-    AcceptOffer, AddIceCandidate, CloseDataChannel, LocalDescription,
-};
+use callboard_peer_connection::messages::{AddIceCandidate, CloseDataChannel};
 use callboard_peer_connection::{
     CloseReason, ConnectionEvent, DataChannelId, DataChannelMessage, IceCandidate,
     PeerConnectionEvent, PeerConnectionHandle, PeerConnectionState, SessionDescription,
@@ -30,6 +29,7 @@ use crate::peer_ref::PeerRef;
 pub use controller::ServerPeerHandle;
 pub(crate) use controller::{Control, Controller};
 use controller::{Lifeline, Watch};
+use opening::{Opening, answer_by, with_message_size};
 use rounds::Rounds;
 
 /// The WebRTC peer of one user.
@@ -43,6 +43,9 @@ pub struct ServerPeer {
     lifeline: Option<Lifeline>,
     account: Usage,
     connection: Option<PeerConnectionHandle>,
+    /// Place in the media of its client's room, if there is any.
+    seat: Option<MediaSeat>,
+    participant: Option<Arc<Participant>>,
     /// Session id in the origin of the offer that the peer connection has answered.
     origin: Option<String>,
     state: PeerConnectionState,
@@ -78,6 +81,8 @@ impl ServerPeer {
             lifeline: None,
             account,
             connection: None,
+            seat: None,
+            participant: None,
             origin: None,
             state: PeerConnectionState::New,
             channels: Channels::default(),
@@ -110,6 +115,12 @@ impl ServerPeer {
         self
     }
 
+    /// Lets its client take part in the media of a room.
+    pub(crate) fn in_media(mut self, seat: Option<MediaSeat>) -> Self {
+        self.seat = seat;
+        self
+    }
+
     fn tell(&self, event: ServerPeerEvent) {
         // Bounded by the client's rates, and by the events of a peer connection.
         self.controller.events.do_send(event);
@@ -125,15 +136,34 @@ impl ServerPeer {
         let whose = origin(&offer.sdp).map(str::to_owned);
         let known = self.connection.clone().filter(|connection| connection.is_open());
         let same = known.filter(|_| self.origin == whose);
-        let (options, owner) = (self.options.clone(), ctx.address().recipient());
-        let (limit, message) = (self.account.limits().answer_timeout, options.limits.message);
-        let inline = options.api.settings().inline_candidates;
+        let same = same.map(|connection| (connection, self.participant.clone()));
+        let opening = Opening {
+            options: self.options.clone(),
+            seat: self.seat.clone(),
+            owner: ctx.address().recipient(),
+            media: ctx.address().recipient(),
+        };
+        let limit = self.account.limits().answer_timeout;
+        let message = self.options.limits.message;
+        let inline = self.options.api.settings().inline_candidates;
         let answering = async move {
             let by_same = match same {
-                Some(same) => {
-                    match timeout(limit, answer_by(&same, offer.clone(), false, inline)).await {
+                Some((same, participant)) => {
+                    let answering = async {
+                        // One whose media was given up begins it again.
+                        let participant = match (participant, &opening.seat) {
+                            (None, Some(seat)) => {
+                                Some(seat.join(&same, opening.media.clone()).await?)
+                            }
+                            (participant, _) => participant,
+                        };
+                        let media = participant.as_deref();
+                        let answer = answer_by(&same, media, offer.clone(), false, inline).await?;
+                        Ok((answer, participant))
+                    };
+                    match timeout(limit, answering).await {
                         // It has just ended: a new one answers.
-                        Ok(Err(HandleOfferError::Unavailable)) => None,
+                        Ok(Err(HandleOfferError::Unavailable)) if !same.is_open() => None,
                         answered => Some((answered, same)),
                     }
                 }
@@ -142,21 +172,29 @@ impl ServerPeer {
             let (answered, connection) = match by_same {
                 Some(answered) => answered,
                 None => {
-                    let new = open(options, owner).await?;
-                    let answered = timeout(limit, answer_by(&new, offer, true, inline)).await;
+                    let (new, participant) = opening.open().await?;
+                    let media = participant.as_deref();
+                    let answered =
+                        timeout(limit, answer_by(&new, media, offer, true, inline)).await;
                     if !matches!(answered, Ok(Ok(_))) {
                         new.close().await;
                     }
-                    (answered, new)
+                    (answered.map(|answered| Ok((answered?, participant))), new)
                 }
             };
             let answered = answered.unwrap_or(Err(HandleOfferError::TimedOut));
-            answered.map(|answer| (connection, with_message_size(answer, message)))
+            let (answer, participant): (_, Option<_>) = answered?;
+            Result::<_, HandleOfferError>::Ok((
+                connection,
+                participant,
+                with_message_size(answer, message),
+            ))
         };
         Box::pin(answering.into_actor(self).map(move |answered, this, _| {
-            let (connection, answer) = answered?;
+            let (connection, participant, answer) = answered?;
             this.origin = whose;
             this.adopt(connection);
+            this.participant = participant;
             this.rounds.settled();
             // The peer connection's events wait in the mailbox meanwhile, so candidates come after the answer.
             this.tell(ServerPeerEvent::Answer(answer));
@@ -197,6 +235,7 @@ impl ServerPeer {
     fn release_connection(&mut self) {
         self.own.clear();
         self.rounds.settled();
+        self.participant = None;
         for (id, label) in self.channels.connected(None) {
             self.tell(ServerPeerEvent::ChannelClosed { id, label });
         }
@@ -399,6 +438,11 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
         if self.connection.as_ref().map(PeerConnectionHandle::id) != Some(connection) {
             return; // from a peer connection that was let go
         }
+        let event = match &self.participant {
+            Some(participant) => participant.handle(event),
+            None => Some(event),
+        };
+        let Some(event) = event else { return };
         match event {
             ConnectionEvent::IceCandidate(candidate) => {
                 // W3C reports the end twice, of a generation and of all: the client gets it once.
@@ -431,61 +475,21 @@ impl Handler<PeerConnectionEvent> for ServerPeer {
     }
 }
 
-/// Opens a new peer connection.
-async fn open(
-    options: ServerPeerOptions,
-    owner: Recipient<PeerConnectionEvent>,
-) -> Result<PeerConnectionHandle, HandleOfferError> {
-    let ServerPeerOptions { connections, api, configuration, user_id, limits } = options;
-    // A message larger than the engine accepts ends the connection, so the engine accepts more than the descriptions
-    // announce: a message from a client that ignores the announced limit is dropped, and the client is told.
-    let engine = api.settings().max_message_size;
-    let taken = engine.max(limits.message).max(TAKEN);
-    let api = if engine == 0 { api } else { api.max_message_size(taken) };
-    let opened = connections.open(&api, configuration, owner).await;
-    match &opened {
-        // What leads from the lines of the peer to those of the connection.
-        Ok(connection) => log::debug!("the connection of {user_id} is {}", connection.id()),
-        // The client is told, and its peer limits the log.
-        Err(error) => log::debug!("no connection for {user_id}: {error}"),
-    }
-    opened.map_err(|_| HandleOfferError::Unavailable)
-}
+impl Handler<ParticipantEvent> for ServerPeer {
+    type Result = ();
 
-/// Returns the answer of this peer connection; with the candidates found so far if they are `inline`.
-async fn answer_by(
-    connection: &PeerConnectionHandle,
-    offer: SessionDescription,
-    is_new: bool,
-    inline: bool,
-) -> Result<SessionDescription, HandleOfferError> {
-    let gone = |_| HandleOfferError::Unavailable;
-    let accepted = connection.send(AcceptOffer(offer)).await.map_err(gone)??;
-    // A new one would never connect. A connected one goes on without media.
-    if is_new && accepted.sections.is_nothing() {
-        return Err(HandleOfferError::NothingUsable(accepted.sections));
-    }
-    if !inline {
-        return Ok(accepted.answer);
-    }
-    // Gathering has begun with the answer.
-    connection.send(LocalDescription).await.map_err(gone)?.ok_or(HandleOfferError::Unavailable)
-}
-
-/// Returns a description that announces the largest accepted message (RFC 8841 §6).
-fn with_message_size(mut description: SessionDescription, bytes: u32) -> SessionDescription {
-    let lines = description.sdp.split_inclusive('\n').map(|line| {
-        if line.starts_with("a=max-message-size:") {
-            Cow::Owned(format!("a=max-message-size:{}\r\n", bytes.max(1)))
-        } else {
-            Cow::Borrowed(line)
+    fn handle(&mut self, told: ParticipantEvent, _: &mut Self::Context) {
+        let ParticipantEvent { participant, event, .. } = told;
+        if self.participant.as_ref().map(|participant| participant.id()) != Some(participant) {
+            return; // of a peer connection that was let go
         }
-    });
-    description.sdp = lines.collect();
-    description
+        if event == MediaEvent::Failed {
+            // The next offer begins media again.
+            self.participant = None;
+        }
+        self.tell(ServerPeerEvent::Media(event));
+    }
 }
 
-/// The largest message whose sender is told that it is too large; it fits the receive window twice.
-const TAKEN: u32 = 512 << 10;
 /// Events that a peer connection may send while an offer is being answered, before it holds the rest back.
 const MAILBOX: usize = 256;

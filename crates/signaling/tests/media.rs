@@ -1,0 +1,193 @@
+//! Media of a room through the server: clients that hear and see each other.
+#![cfg(feature = "webrtc")]
+
+mod common;
+
+use std::time::Duration;
+
+use callboard_peer_connection::messages::*;
+use callboard_peer_connection::*;
+use callboard_signaling::WebRtc;
+use callboard_supervision::Fault;
+use common::Server;
+use common::rtc::{RtcClient, webrtc};
+use serde_json::Value;
+
+async fn server() -> (Server, WebRtc) {
+    let webrtc = webrtc().await.media();
+    let given = webrtc.clone();
+    (Server::start(move |options| options.webrtc(given)).await, webrtc)
+}
+
+/// Client that sends a picture, and receives in so many sections.
+struct Viewer {
+    client: RtcClient,
+    sender: SenderId,
+}
+
+impl Viewer {
+    async fn join(server: &Server, slots: usize) -> Self {
+        let mut client = RtcClient::join(server).await;
+        let sender = Self::add_sections(&client, slots).await;
+        client.offer().await;
+        client.until("connected", |client| client.in_state("connected")).await;
+        Self { client, sender }
+    }
+
+    async fn add_sections(client: &RtcClient, slots: usize) -> SenderId {
+        let track = LocalTrack::new(RtpCodecCapability::new("video/VP8"), "camera", "camera");
+        let camera = AddTransceiver {
+            direction: Direction::SendOnly,
+            track: Some(track),
+            ..AddTransceiver::new(TrackKind::Video)
+        };
+        client.connection.send(camera).await.unwrap().unwrap();
+        for _ in 0..slots {
+            let slot = AddTransceiver::receive(TrackKind::Video);
+            client.connection.send(slot).await.unwrap().unwrap();
+        }
+        client.connection.send(GetTransceivers).await.unwrap()[0].sender
+    }
+
+    /// Sends a key frame with this text in it.
+    async fn show(&self, text: &str) {
+        let header = [0x10, 0, 0, 0x9d, 1, 0x2a, 64, 1, 180, 0];
+        let data = [&header[..], text.as_bytes()].concat();
+        let sample = Sample::new(data, Duration::from_millis(33));
+        let written =
+            self.client.connection.send(WriteSample { sender: self.sender, sample }).await;
+        written.unwrap().unwrap();
+    }
+
+    fn sees(&self, text: &str) -> bool {
+        self.client.told.iter().any(|event| match event {
+            ConnectionEvent::Sample(sample) => sample.data.ends_with(text.as_bytes()),
+            _ => false,
+        })
+    }
+
+    /// Returns what the slots carry, as the server has said.
+    fn slots(&self) -> serde_json::Map<String, Value> {
+        let mut slots = serde_json::Map::new();
+        for told in self.client.events("media:slots") {
+            slots.extend(told["slots"].as_object().unwrap().clone());
+        }
+        slots
+    }
+}
+
+/// Lets one show a text until another sees it.
+async fn shows(one: &mut Viewer, other: &mut Viewer, text: &str) {
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    let showing = async {
+        while !other.sees(text) {
+            pace.tick().await;
+            one.show(text).await;
+            other.client.take().await;
+            one.client.take().await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(60), showing).await.is_err() {
+        panic!("{text}: {:#?} {:#?}", other.client.heard, other.client.told);
+    }
+}
+
+#[actix::test]
+async fn clients_of_a_room_see_each_other_through_the_server() {
+    let (server, webrtc) = server().await;
+    let mut one = Viewer::join(&server, 2).await;
+    let mut two = Viewer::join(&server, 2).await;
+
+    shows(&mut one, &mut two, "one to two").await;
+    shows(&mut two, &mut one, "two to one").await;
+
+    one.client.until("slots", |_| true).await;
+    let slots = one.slots();
+    assert_eq!(slots.len(), 1, "{slots:?}");
+    let (_, bound) = slots.iter().next().unwrap();
+    assert_eq!(
+        (&bound["peer"], &bound["kind"]),
+        (&two.client.ws.id.clone().into(), &"video".into())
+    );
+    let added: Vec<_> = one.client.events("media:tracks").collect();
+    assert_eq!(added.len(), 1, "{added:?}");
+    assert_eq!(added[0]["added"][0]["track"], bound["track"]);
+    assert_eq!(webrtc.sessions().len(), 2);
+    for client in [&one.client, &two.client] {
+        assert_eq!(client.events("webrtc:offer").count(), 0, "the server never offers");
+        assert_eq!(client.events("error").count(), 0);
+    }
+
+    // A third comes, and one who leaves is gone from the slots of the others.
+    let mut three = Viewer::join(&server, 2).await;
+    shows(&mut three, &mut one, "three to one").await;
+    let id = three.client.ws.id.clone();
+    drop(three);
+    let is_gone = |client: &RtcClient| {
+        client
+            .events("media:slots")
+            .any(|told| told["slots"].as_object().unwrap().values().any(Value::is_null))
+    };
+    one.client.until("an empty slot", is_gone).await;
+    assert!(one.slots().values().all(|slot| slot["peer"] != id.as_str()), "{:?}", one.slots());
+    shows(&mut two, &mut one, "two goes on").await;
+}
+
+#[actix::test]
+async fn media_goes_on_when_its_room_fails_and_when_its_actors_do() {
+    let (server, _webrtc) = server().await;
+    let mut one = Viewer::join(&server, 1).await;
+    let mut two = Viewer::join(&server, 1).await;
+    shows(&mut one, &mut two, "before").await;
+    let rooms = server.rooms.list();
+    let mut rooms = rooms.iter().filter_map(|room| room.supervisor());
+    let room = rooms.find(|room| room.supervisor("media").is_ok()).expect("a room with media");
+    let media = room.supervisor("media").unwrap();
+    media.inject("stage", Fault::Panic("a fault".into())).await.unwrap();
+    shows(&mut one, &mut two, "after the stage").await;
+    // The room's actor; its peers and their media are not asked.
+    room.inject("room", Fault::Panic("a fault".into())).await.unwrap();
+    shows(&mut one, &mut two, "after the room").await;
+    let snapshot = media.snapshot();
+    for participant in snapshot.children.iter().filter(|child| &*child.id != "stage") {
+        let actors = media.supervisor(&participant.id).unwrap();
+        actors.inject("subscriber", Fault::Panic("a fault".into())).await.unwrap();
+        actors.inject("publisher", Fault::Kill).await.unwrap();
+    }
+    shows(&mut one, &mut two, "after its actors").await;
+    shows(&mut two, &mut one, "both ways").await;
+}
+
+#[actix::test]
+async fn a_client_that_connects_anew_is_seen_anew() {
+    let (server, _webrtc) = server().await;
+    let mut one = Viewer::join(&server, 1).await;
+    let mut two = Viewer::join(&server, 1).await;
+    shows(&mut one, &mut two, "before").await;
+
+    one.client.renew().await;
+    one.sender = Viewer::add_sections(&one.client, 1).await;
+    one.client.offer().await;
+    one.client.until("connected", |client| client.in_state("connected")).await;
+
+    shows(&mut one, &mut two, "after").await;
+    shows(&mut two, &mut one, "both ways").await;
+}
+
+#[actix::test]
+async fn more_sections_are_a_later_offer_of_the_client() {
+    let (server, _webrtc) = server().await;
+    let mut one = Viewer::join(&server, 0).await;
+    let mut two = Viewer::join(&server, 0).await;
+    one.client.until("news", |client| client.events("media:tracks").next().is_some()).await;
+    assert!(one.slots().is_empty());
+
+    let slot = AddTransceiver::receive(TrackKind::Video);
+    one.client.connection.send(slot).await.unwrap().unwrap();
+    one.client.offer().await;
+
+    shows(&mut two, &mut one, "later").await;
+    one.client.until("its slot", |client| client.events("media:slots").next().is_some()).await;
+    assert_eq!(one.slots().len(), 1);
+    assert_eq!(one.client.events("webrtc:offer").count(), 0, "the server never offers");
+}
