@@ -121,7 +121,7 @@ impl PeerConnection {
         if !std::mem::replace(&mut self.settling, true) {
             ctx.spawn(std::future::ready(()).into_actor(self).map(|(), this, ctx| {
                 this.settling = false;
-                this.settle(ctx);
+                this.drive(ctx, Session::catch_up);
             }));
         }
     }
@@ -305,7 +305,7 @@ impl StreamHandler<TransportEvent> for PeerConnection {
         match event {
             TransportEvent::Datagram(_) if self.loses() => {}
             TransportEvent::Datagram(datagram) => {
-                let media = datagram.class == PacketClass::Rtp;
+                let soon = matches!(datagram.class, PacketClass::Rtp | PacketClass::Dtls);
                 self.feed(ctx, |session, now| {
                     session.handle_datagram(
                         now,
@@ -316,9 +316,7 @@ impl StreamHandler<TransportEvent> for PeerConnection {
                         &datagram.contents,
                     );
                 });
-                // Data is acknowledged at once: that sets the peer's pace, and so the rate with which the owner must
-                // keep up.
-                if media {
+                if soon {
                     self.settle_soon(ctx);
                 } else {
                     self.settle(ctx);

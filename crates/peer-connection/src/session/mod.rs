@@ -85,6 +85,8 @@ pub(crate) struct Session {
     round_trip: RoundTrip,
     /// Whether packets were written that the engine has not let out.
     packets_wait: bool,
+    /// Number of datagrams of DTLS that the engine was given since it was last polled.
+    unpolled: usize,
     engine_timeout: Option<Instant>,
     engine_ended: bool,
     /// Time at which an answer was set that stopped the section of the BUNDLE tag.
@@ -174,6 +176,7 @@ impl Session {
             largest_message: 0,
             round_trip: RoundTrip::default(),
             packets_wait: false,
+            unpolled: 0,
             engine_timeout: None,
             engine_ended: false,
             tag_stopped: None,
@@ -203,6 +206,9 @@ impl Session {
         self.after(now, result);
     }
 
+    /// Handles a datagram. What follows from one with data may wait for others that are there already, or for
+    /// [`Self::catch_up`]: the engine goes through all that is under way whenever it is polled, and acknowledges all
+    /// that it got since together.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -234,14 +240,29 @@ impl Session {
                     }
                     self.output.push_back(SessionOutput::Validate(source));
                 }
+                let dtls = matches!(contents, [20..=63, ..]);
+                if dtls && self.handshake == HandshakeProgress::Over {
+                    self.unpolled += 1;
+                    if self.unpolled < UNPOLLED {
+                        return;
+                    }
+                }
                 self.after(now, Ok(()));
             }
             Err(error) => self.after(now, Err(error)),
         }
     }
 
+    /// Does what follows from the datagrams that came last. Call it once no others wait.
+    pub(crate) fn catch_up(&mut self, now: Instant) {
+        if self.unpolled > 0 {
+            self.after(now, Ok(()));
+        }
+    }
+
     /// Does what follows from any input. All inputs end here.
     fn after(&mut self, now: Instant, result: Result<(), EngineError>) {
+        self.unpolled = 0;
         let result = match &self.broken {
             None if self.jsep.has_media() && self.engine.expect_media() => {
                 result.and_then(|()| self.engine.handle_timeout(now)).and_then(|()| self.drain(now))
@@ -406,6 +427,8 @@ impl Session {
 const ROUNDS: usize = 256;
 /// Longest lead of the engine's time over the clock: its pacer adds a microsecond for each packet.
 const LEAD: Duration = Duration::from_micros(ROUNDS as u64);
+/// Most datagrams of DTLS that the engine is given until it is polled: it has room for twelve.
+const UNPOLLED: usize = 8;
 /// Most validated addresses: as many as the mux keeps.
 const VALIDATED: usize = 32;
 /// Most user fragments: the one in force, the one of a restart, and the one before, which a peer uses in checks until
