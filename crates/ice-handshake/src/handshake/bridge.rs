@@ -22,6 +22,7 @@ use str0m::crypto::{CryptoError, CryptoProvider};
 use super::ciphers::LazyCiphers;
 use super::data_filter::{DataFilter, Filtered};
 use super::dtls::Engine;
+use super::followers::Followers;
 use super::{Finished, HandshakeData, HandshakeError, Role};
 use crate::Label;
 
@@ -129,6 +130,18 @@ impl DtlsBridge {
         Ok(())
     }
 
+    /// Keeps packets of the session that follow another one through the `Rtc`, to be taken and sent with
+    /// [`take_followers`](Self::take_followers). Default: all pass through the `Rtc`.
+    pub fn let_packets_follow(&self) {
+        self.ends.followers.want();
+    }
+
+    /// Returns the packets that follow the one that the `Rtc` has just output, and that go to the same address. Call
+    /// it each time that the `Rtc` outputs a datagram of DTLS.
+    pub fn take_followers(&self) -> Vec<Vec<u8>> {
+        self.ends.followers.take()
+    }
+
     /// Sends application data through this filter. It takes effect when the handshake ends.
     pub fn set_filter(&self, filter: impl DataFilter + 'static) {
         self.lock().filter = Some(Box::new(filter));
@@ -179,6 +192,7 @@ struct Ends {
     shared: Mutex<Shared>,
     /// Whether there is something for a proxy that has its engine, which would not look otherwise.
     has_news: AtomicBool,
+    followers: Followers,
 }
 
 impl Ends {
@@ -337,7 +351,13 @@ impl DtlsInstance for Proxy {
             return DtlsOutput::ApplicationData(buffer);
         }
         if let Some(engine) = &mut self.engine {
-            let output = engine.poll_output(buffer);
+            let output = match engine.poll_output(buffer) {
+                // str0m ignores empty data, and polls again.
+                DtlsOutput::Packet(packet) if self.ends.followers.keep(packet) => {
+                    return DtlsOutput::ApplicationData(&[]);
+                }
+                output => output,
+            };
             let Some(filter) = &mut self.filter else { return output };
             let filtered = match &output {
                 DtlsOutput::ApplicationData(data) => filter.incoming(data),
@@ -347,7 +367,6 @@ impl DtlsInstance for Proxy {
                 }
                 _ => Filtered::Pass,
             };
-            // str0m ignores empty data, and polls again.
             return match filtered {
                 Filtered::Pass => output,
                 Filtered::Drop => DtlsOutput::ApplicationData(&[]),

@@ -18,6 +18,7 @@ mod dtls;
 mod dtls_data;
 mod error;
 mod fingerprint;
+mod followers;
 mod handle;
 mod messages;
 mod plain;

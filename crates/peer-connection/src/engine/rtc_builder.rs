@@ -56,6 +56,7 @@ impl Recipe {
         let bridge = bridge.expect("an Rtc asks its crypto provider for an engine as it is built");
         bridge.set_label(self.label.clone());
         bridge.without_media();
+        bridge.let_packets_follow();
         // To str0m, 0 is no limit.
         let largest =
             settings.max_message_size.checked_sub(1).map_or(usize::MAX, |most| most as usize + 1);

@@ -240,8 +240,7 @@ impl Session {
                     }
                     self.output.push_back(SessionOutput::Validate(source));
                 }
-                let dtls = matches!(contents, [20..=63, ..]);
-                if dtls && self.handshake == HandshakeProgress::Over {
+                if is_dtls(contents) && self.handshake == HandshakeProgress::Over {
                     self.unpolled += 1;
                     if self.unpolled < UNPOLLED {
                         return;
@@ -282,15 +281,7 @@ impl Session {
         let mut rounds = if self.api.registry.bandwidth_estimation.is_some() { ROUNDS } else { 0 };
         loop {
             match self.engine.poll_output()? {
-                EngineOutput::Transmit(transmit) => {
-                    if self.handshake != HandshakeProgress::Over {
-                        self.round_trip.sent(now, &transmit.contents);
-                    }
-                    self.rest.sent(now, &transmit.contents);
-                    self.counters.datagrams_sent += 1;
-                    self.counters.bytes_sent += transmit.contents.len() as u64;
-                    self.output.push_back(SessionOutput::Transmit(transmit));
-                }
+                EngineOutput::Transmit(transmit) => self.transmit(now, transmit),
                 EngineOutput::Event(event) => self.handle_engine_event(now, event),
                 EngineOutput::Timeout(at) => {
                     self.engine_timeout = Some(self.engine_wake_up(now, at));
@@ -319,6 +310,23 @@ impl Session {
             self.end(self.why_closed_by_peer(now));
         }
         Ok(())
+    }
+
+    /// Sends a datagram of the engine, and those that follow it.
+    fn transmit(&mut self, now: Instant, transmit: Transmit<Vec<u8>>) {
+        let Transmit { source, destination, contents } = transmit;
+        if self.handshake != HandshakeProgress::Over {
+            self.round_trip.sent(now, &contents);
+        }
+        let followers =
+            if is_dtls(&contents) { self.engine.bridge().take_followers() } else { Vec::new() };
+        for contents in std::iter::once(contents).chain(followers) {
+            self.rest.sent(now, &contents);
+            self.counters.datagrams_sent += 1;
+            self.counters.bytes_sent += contents.len() as u64;
+            let transmit = Transmit { source, destination, contents };
+            self.output.push_back(SessionOutput::Transmit(transmit));
+        }
     }
 
     fn handle_engine_event(&mut self, now: Instant, event: EngineEvent) {
@@ -421,6 +429,11 @@ impl Session {
     pub(crate) fn jsep(&self) -> &Jsep {
         &self.jsep
     }
+}
+
+/// Returns whether a datagram is one of DTLS (RFC 7983 §7).
+fn is_dtls(datagram: &[u8]) -> bool {
+    matches!(datagram, [20..=63, ..])
 }
 
 /// Most times that the engine is given at once: one for each packet that is let out together with others.

@@ -109,6 +109,7 @@ impl Peer {
     /// Carries out the connection's outputs, and returns the datagrams that it sends.
     fn settle(&mut self, now: Instant) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
         let mut sent = Vec::new();
+        self.session.catch_up(now);
         while let Some(output) = self.session.poll_output() {
             match output {
                 SessionOutput::Transmit(Transmit { source, destination, contents }) => {

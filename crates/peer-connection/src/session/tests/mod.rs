@@ -1,6 +1,7 @@
 //! Tests of connections with each other, in simulated time.
 
 mod accept;
+mod batches;
 mod channels;
 mod details;
 mod forwarding;
