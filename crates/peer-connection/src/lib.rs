@@ -43,6 +43,7 @@ pub mod error;
 mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod id_map;
 mod jsep;
 mod logging;
 mod loss_injection;

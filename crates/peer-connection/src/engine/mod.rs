@@ -35,6 +35,7 @@ use self::rtc_builder::Recipe;
 pub(crate) use self::senders::SenderOptions;
 use crate::api::ApiInner;
 use crate::event::{PeerConnectionId, SenderReport};
+use crate::id_map::IdMap;
 use crate::jsep::engine_mid;
 use crate::media::*;
 use crate::sctp::SctpReport;
@@ -139,14 +140,14 @@ pub(crate) struct Engine {
     /// Streams that the application has declared.
     declared: HashSet<u16>,
     transceivers: HashMap<Mid, TransceiverId>,
-    mids: HashMap<TransceiverId, Mid>,
+    mids: IdMap<TransceiverId, Mid>,
     codecs: HashMap<u8, Arc<RtpCodecCapability>>,
     /// Payload types that may be sent through each transceiver: a bit for each.
-    payload_types: HashMap<TransceiverId, u128>,
+    payload_types: IdMap<TransceiverId, u128>,
     measured: Measured,
     /// Shift of sequence numbers, by encoding.
-    numbering: HashMap<(TransceiverId, Option<Rid>), media::Numbering>,
-    sender_options: HashMap<TransceiverId, senders::SenderOptions>,
+    numbering: IdMap<(TransceiverId, Option<Rid>), media::Numbering>,
+    sender_options: IdMap<TransceiverId, senders::SenderOptions>,
     sources: sources::Sources,
 }
 
@@ -172,12 +173,12 @@ impl Engine {
             placeholders: Vec::new(),
             declared: HashSet::new(),
             transceivers: HashMap::new(),
-            mids: HashMap::new(),
+            mids: IdMap::default(),
             codecs: HashMap::new(),
-            payload_types: HashMap::new(),
+            payload_types: IdMap::default(),
             measured: Measured::default(),
-            numbering: HashMap::new(),
-            sender_options: HashMap::new(),
+            numbering: IdMap::default(),
+            sender_options: IdMap::default(),
             sources: sources::Sources::default(),
         }
     }

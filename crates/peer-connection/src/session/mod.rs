@@ -118,9 +118,9 @@ impl Core for Session {
             let (receipt, is_delivered) = self.channels.poll_receipt()?;
             Some(SessionOutput::Receipt(receipt, is_delivered))
         });
-        // All outputs are taken, and there may be no more for a long time.
+        // All outputs are taken, and there may be no more for a long time, unless there is media.
         if output.is_none() {
-            self.output = VecDeque::new();
+            self.output.shrink_to(if self.jsep.has_media() { OUTPUTS } else { 0 });
         }
         output
     }
@@ -442,6 +442,8 @@ const ROUNDS: usize = 256;
 const LEAD: Duration = Duration::from_micros(ROUNDS as u64);
 /// Most datagrams of DTLS that the engine is given until it is polled: it has room for twelve.
 const UNPOLLED: usize = 8;
+/// Outputs for which there is room as long as there is media: the packets of a frame.
+const OUTPUTS: usize = 16;
 /// Most validated addresses: as many as the mux keeps.
 const VALIDATED: usize = 32;
 /// Most user fragments: the one in force, the one of a restart, and the one before, which a peer uses in checks until
