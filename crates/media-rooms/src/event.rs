@@ -40,6 +40,18 @@ pub struct TrackInfo {
     pub mid: String,
     /// Audio or video.
     pub kind: TrackKind,
+    /// Whether the application has muted it: nothing of it is forwarded.
+    pub muted: bool,
+}
+
+/// Participant that speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Speaker {
+    /// Its identifier.
+    pub participant: ParticipantId,
+    /// Name with which it has joined.
+    pub name: Arc<str>,
 }
 
 /// Event of a media room, for the application of one participant. Events come in the order in which they happened;
@@ -60,6 +72,8 @@ pub struct ParticipantEvent {
 pub enum MediaEvent {
     /// Another participant publishes a track.
     TrackAdded(TrackInfo),
+    /// The application has muted a track, or lets it be heard and seen again. The publisher is told as well.
+    TrackMuted(TrackId, bool),
     /// A track is published no more.
     TrackRemoved(TrackId),
     /// A slot carries this track from now on.
@@ -73,6 +87,14 @@ pub enum MediaEvent {
     SlotUnbound {
         /// `a=mid` of the slot's section.
         mid: String,
+    },
+    /// Others speak than before, or more or less loudly. Told at most twice a second.
+    Speakers {
+        /// Participant that dominates the conversation: also while no one speaks.
+        dominant: Option<Speaker>,
+        /// Participants that speak, the loudest first, at most five, with their levels in dBov: 0 is the loudest, −127
+        /// silence (RFC 6464).
+        loudest: Vec<(Speaker, i8)>,
     },
     /// The media of this participant has failed too often, and was given up. Joining anew begins it again.
     Failed,

@@ -20,6 +20,6 @@ mod shared;
 mod stage;
 
 pub use error::{AcceptMediaOfferError, JoinMediaRoomError};
-pub use event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId, TrackInfo};
+pub use event::{MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackId, TrackInfo};
 pub use participant::Participant;
 pub use room::MediaRoom;

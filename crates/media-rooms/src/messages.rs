@@ -7,13 +7,19 @@ use callboard_peer_connection::{RtpPacket, TransceiverId};
 
 use crate::core::packet::{Contents, ContentsError};
 use crate::core::rewrite::Incoming;
+use crate::core::speaker::Loudness;
 use crate::core::switch::{Encoding, Seen};
 use crate::event::TrackId;
 
-/// Command to the room's actor: carry out what the stage has decided.
+/// Command to the room's actor.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Settle;
+pub(crate) enum ToRoom {
+    /// Carry out what the stage has decided.
+    Settle,
+    /// A voice is this loud.
+    Loudness(TrackId, Loudness),
+}
 
 /// Command to a publisher. Its packets come as [`PacketBatch`](callboard_peer_connection::PacketBatch)es.
 #[derive(Clone, Copy, Debug, Message)]
@@ -44,6 +50,8 @@ pub(crate) struct MediaPacket {
     pub(crate) encoding: Encoding,
     /// Why it is not forwarded, and its number closed up, in place of its contents.
     pub(crate) contents: Result<Contents, ContentsError>,
+    /// Whether it comes after packets that were not forwarded on purpose.
+    pub(crate) resumes: bool,
     pub(crate) packet: RtpPacket,
 }
 
@@ -65,7 +73,7 @@ impl MediaPacket {
         Incoming {
             number: self.packet.sequence_number,
             timestamp: self.packet.timestamp,
-            marker: self.packet.marker,
+            marker: self.packet.marker || contents.whole,
             picture_id: contents.picture_id,
             tl0: contents.tl0,
             at: self.packet.at,

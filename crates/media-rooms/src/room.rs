@@ -14,7 +14,7 @@ use callboard_supervision::{
 
 use crate::actor::{RoomActor, start};
 use crate::error::JoinMediaRoomError;
-use crate::event::{ParticipantEvent, ParticipantId, TrackInfo};
+use crate::event::{ParticipantEvent, ParticipantId, TrackId, TrackInfo};
 use crate::participant::Participant;
 use crate::shared::{ROOM, Seat, Shared};
 
@@ -138,6 +138,14 @@ impl MediaRoom {
         }
         shared.settle();
         Ok(Participant::new(Arc::clone(shared), id, seat))
+    }
+
+    /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded, whatever its publisher
+    /// sends. Returns whether there is such a track.
+    pub fn mute(&self, track: TrackId, muted: bool) -> bool {
+        let there = self.shared.stage().mute(track, muted);
+        self.shared.settle();
+        there
     }
 
     /// Returns all published tracks, in the order in which they were published.

@@ -1,15 +1,15 @@
 //! State of a media room that its actors and handles share, and the ways to its actors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_supervision::{NoSupervisorError, Placement, SupervisorRef};
 
-use crate::event::{MediaEvent, ParticipantEvent, ParticipantId};
-use crate::messages::{Settle, ToPublisher, ToSubscriber};
+use crate::event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId};
+use crate::messages::{ToPublisher, ToRoom, ToSubscriber};
 use crate::stage::Stage;
 
 /// State of a media room that survives the restarts of its actors.
@@ -21,7 +21,9 @@ pub(crate) struct Shared {
     seats: Mutex<HashMap<ParticipantId, Arc<Seat>>>,
     /// The room's supervisor, from its start on.
     supervisor: OnceLock<SupervisorRef>,
-    pub(crate) room: Way<Settle>,
+    pub(crate) room: Way<ToRoom>,
+    /// Tracks that are not forwarded: muted ones, and voices where others are louder.
+    pub(crate) silent: ArcSwap<BTreeSet<TrackId>>,
 }
 
 /// Ways to a participant.
@@ -82,8 +84,8 @@ impl Seat {
 
 impl Shared {
     pub(crate) fn new(connections: PeerConnections, thread: usize) -> Arc<Self> {
-        let (stage, seats, supervisor, room) = Default::default();
-        Arc::new(Self { connections, thread, stage, seats, supervisor, room })
+        let (stage, seats, supervisor, room, silent) = Default::default();
+        Arc::new(Self { connections, thread, stage, seats, supervisor, room, silent })
     }
 
     pub(crate) fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -97,6 +99,10 @@ impl Shared {
 
     pub(crate) fn seat(&self, id: ParticipantId) -> Option<Arc<Seat>> {
         self.seats().get(&id).cloned()
+    }
+
+    pub(crate) fn all_seats(&self) -> Vec<Arc<Seat>> {
+        self.seats().values().cloned().collect()
     }
 
     /// Returns the participants that have a seat.
@@ -137,7 +143,7 @@ impl Shared {
     /// next instance does.
     pub(crate) fn settle(&self) {
         // One for each change of the stage.
-        self.room.do_send(Settle);
+        self.room.do_send(ToRoom::Settle);
     }
 
     /// Returns the room's thread: that of its connections, so that packets change no threads.

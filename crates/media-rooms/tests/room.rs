@@ -231,6 +231,109 @@ async fn media_that_fails_again_and_again_is_given_up_alone() {
     call.pool.stop().await;
 }
 
+/// Returns whether the last report that a client has got names this participant.
+fn dominates(client: &Client, participant: ParticipantId) -> bool {
+    let mut reports = client.room.iter().rev().filter_map(|event| match event {
+        MediaEvent::Speakers { dominant, .. } => Some(dominant.as_ref()),
+        _ => None,
+    });
+    reports.next().flatten().is_some_and(|speaker| speaker.participant == participant)
+}
+
+#[actix::test]
+async fn all_are_told_who_speaks() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    let ids = [one.id(), two.id()];
+
+    one.level = -20;
+    talk_until(&mut [&mut one, &mut two], |all| all.iter().all(|it| dominates(it, ids[0]))).await;
+    (one.level, two.level) = (-127, -20);
+    talk_until(&mut [&mut one, &mut two], |all| all.iter().all(|it| dominates(it, ids[1]))).await;
+
+    for client in [&one, &two] {
+        for stream in client.streams() {
+            assert_eq!(Client::missing(&stream), 0, "a small room hears all");
+        }
+    }
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_muted_track_is_not_forwarded_and_comes_back_in_the_same_stream() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| have(all, 2, 20)).await;
+    let tracks = call.room.tracks();
+    let of_one: Vec<_> = tracks.iter().filter(|track| track.participant == one.id()).collect();
+    let muted = |client: &Client, wanted| {
+        let told = client.room.iter();
+        told.filter(|event| matches!(event, MediaEvent::TrackMuted(_, muted) if *muted == wanted))
+            .count()
+            == 2
+    };
+
+    for track in &of_one {
+        assert!(call.room.mute(track.id, true));
+    }
+    talk_until(&mut [&mut one, &mut two], |all| all.iter().all(|it| muted(it, true))).await;
+    let before = (one.received.len(), two.received.len());
+    talk_until(&mut [&mut one, &mut two], |all| all[0].received.len() > before.0 + 100).await;
+    assert!(two.received.len() < before.1 + 20, "a few were on their way");
+    // The room remembers.
+    let supervisor = call.room.supervisor().unwrap();
+    supervisor.inject("stage", Fault::Panic("a fault".into())).await.unwrap();
+    let before = (one.received.len(), two.received.len());
+    talk_until(&mut [&mut one, &mut two], |all| all[0].received.len() > before.0 + 100).await;
+    assert!(two.received.len() < before.1 + 20);
+
+    for track in &of_one {
+        assert!(call.room.mute(track.id, false));
+    }
+    let before = two.received.len();
+    talk_until(&mut [&mut one, &mut two], |all| all[1].received.len() > before + 100).await;
+    let keys = two.streams()[1].iter().filter(|packet| is_key_frame(packet)).count();
+    assert!(keys > 1, "pictures begin with a key frame");
+    for stream in two.streams() {
+        assert!(Client::missing(&stream) <= 1, "a gap at most where it was cut");
+    }
+    assert!(!call.room.mute(TrackId(callboard_peer_connection::TransceiverId(two.id().0.0)), true));
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn of_many_voices_the_loudest_are_heard_in_whole_streams() {
+    let mut call = Call::start(8).await;
+    let mut ear = call.join(1, 7).await;
+    let mut others = Vec::new();
+    for _ in 0..7 {
+        others.push(call.join(1, 0).await);
+    }
+    let mut all: Vec<_> = std::iter::once(&mut ear).chain(&mut others).collect();
+    let voices =
+        |ear: &Client| ear.streams().iter().filter(|stream| stream[0].payload[0] == 0xfc).count();
+
+    all[1].level = -20;
+    talk_until(&mut all, |all| voices(all[0]) == 1 && all[0].streams()[0].len() > 50).await;
+    // Others are heard when they speak, and it goes on where it was when it speaks again.
+    all[1].level = -127;
+    all[2..5].iter_mut().for_each(|speaker| speaker.level = -20);
+    talk_until(&mut all, |all| voices(all[0]) == 4).await;
+    all[2..5].iter_mut().for_each(|speaker| speaker.level = -127);
+    all[1].level = -20;
+    let before = all[0].streams()[0].len();
+    talk_until(&mut all, |all| all[0].streams()[0].len() > before + 50).await;
+
+    let streams = ear.streams();
+    assert_eq!(streams.len(), 4 + 7, "all pictures, four voices");
+    for voice in &streams[..4] {
+        assert_eq!(Client::missing(voice), 0);
+    }
+    call.pool.stop().await;
+}
+
 #[actix::test]
 async fn a_connection_joins_once() {
     let mut call = Call::start(1).await;

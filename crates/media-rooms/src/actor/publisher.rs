@@ -11,9 +11,10 @@ use callboard_peer_connection::{KeyframeRequestKind, PacketBatch, Rid, RtpPacket
 
 use crate::core::keyframes::Keyframes;
 use crate::core::packet::{self, Coding};
+use crate::core::speaker::Meter;
 use crate::core::switch::Encoding;
 use crate::event::{ParticipantId, TrackId};
-use crate::messages::{MediaPacket, ToPublisher, ToSubscriber};
+use crate::messages::{MediaPacket, ToPublisher, ToRoom, ToSubscriber};
 use crate::shared::{Seat, Shared};
 
 /// Publisher of one participant.
@@ -33,6 +34,9 @@ struct Published {
     codings: HashMap<u8, Coding>,
     /// Encodings of simulcast in the order of the offer; one without a name otherwise.
     encodings: Vec<(Option<Rid>, Keyframes)>,
+    meter: Meter,
+    /// Its latest packets were not forwarded on purpose.
+    silent: bool,
 }
 
 impl Publisher {
@@ -70,11 +74,25 @@ impl Publisher {
         let published = self.tracks.get_mut(&packet.transceiver)?;
         let coding = *published.codings.get(&packet.payload_type)?;
         let encoding = published.encoding(packet.rid)?;
+        let track = TrackId(packet.transceiver);
+        if let Some(level) = packet.audio_level {
+            let voice = packet.extensions.voice_activity;
+            let loudness = published.meter.handle_level(packet.at, level.unsigned_abs(), voice);
+            if let Some(loudness) = loudness {
+                // The next one comes soon.
+                self.shared.room.try_send(ToRoom::Loudness(track, loudness));
+            }
+        }
+        let was_silent = published.silent;
+        published.silent = self.shared.silent.load().contains(&track);
+        if published.silent {
+            return None;
+        }
         let contents = packet::read(coding, &packet.payload);
         if contents.is_ok_and(|contents| contents.entry) {
             published.encodings[usize::from(encoding)].1.came();
         }
-        Some(MediaPacket { track: TrackId(packet.transceiver), encoding, contents, packet })
+        Some(MediaPacket { track, encoding, contents, resumes: was_silent, packet })
     }
 
     /// Asks for the key frames that are due, and sets the timer for the next.

@@ -1,15 +1,18 @@
 //! Room actor: carries out what the stage decides. No packet passes through it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::prelude::*;
+use callboard_peer_connection::TrackKind;
 use callboard_peer_connection::messages::SetMediaSink;
 use callboard_supervision::{Down, MonitorId, MonitorRef, monitor};
 
 use super::start;
-use crate::event::{MediaEvent, ParticipantId};
-use crate::messages::{Settle, ToPublisher, ToSubscriber};
+use crate::core::speaker::{self, Report, Speakers};
+use crate::event::{MediaEvent, ParticipantId, Speaker, TrackId};
+use crate::messages::{ToPublisher, ToRoom, ToSubscriber};
 use crate::shared::Shared;
 use crate::stage::Output;
 
@@ -17,6 +20,12 @@ use crate::stage::Output;
 pub(crate) struct RoomActor {
     shared: Arc<Shared>,
     watched: HashMap<MonitorId, Watched>,
+    speakers: Speakers<TrackId>,
+    /// Voices of the room.
+    voices: BTreeSet<TrackId>,
+    muted: BTreeSet<TrackId>,
+    /// When the voices are compared next.
+    timer: Option<(Instant, SpawnHandle)>,
 }
 
 /// What a monitor is for; dropping a [`MonitorRef`] leaves the monitor in place.
@@ -34,14 +43,106 @@ enum Part {
 
 impl RoomActor {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), watched: HashMap::new() }
+        Self {
+            shared: Arc::clone(shared),
+            watched: HashMap::new(),
+            speakers: Speakers::new(LOUDEST),
+            voices: BTreeSet::new(),
+            muted: BTreeSet::new(),
+            timer: None,
+        }
     }
 
     fn settle(&mut self, ctx: &mut Context<Self>) {
         loop {
             let output = self.shared.stage().poll_output();
-            let Some(output) = output else { return };
+            let Some(output) = output else { break };
             self.carry_out(output, ctx);
+        }
+        self.note_voices(ctx);
+    }
+
+    /// Notes which voices have come and gone, and which tracks are muted.
+    fn note_voices(&mut self, ctx: &mut Context<Self>) {
+        let (mut voices, mut muted) = (BTreeSet::new(), BTreeSet::new());
+        for track in self.shared.stage().tracks() {
+            if track.info.kind == TrackKind::Audio {
+                voices.insert(track.info.id);
+            }
+            if track.info.muted {
+                muted.insert(track.info.id);
+            }
+        }
+        if voices == self.voices && muted == self.muted {
+            return;
+        }
+        let (before, now) = (std::mem::replace(&mut self.voices, voices), now());
+        self.muted = muted;
+        before.difference(&self.voices).for_each(|&gone| self.speakers.remove(now, gone));
+        for &voice in &self.voices {
+            self.speakers.add(voice);
+            self.speakers.set_muted(now, voice, self.muted.contains(&voice));
+        }
+        self.choose_voices();
+        self.compare_voices(ctx);
+    }
+
+    /// Chooses what is forwarded: of the voices all in a small room, the loudest in a larger one; nothing that is
+    /// muted.
+    fn choose_voices(&self) {
+        let mut silent = self.muted.clone();
+        if self.voices.len() > ALL_HEARD {
+            let loudest = self.speakers.loudest();
+            silent.extend(self.voices.iter().filter(|voice| !loudest.contains(voice)));
+        }
+        if **self.shared.silent.load() != silent {
+            self.shared.silent.store(Arc::new(silent));
+        }
+    }
+
+    /// Carries out what the comparison of the voices decides, and sets the timer for the next.
+    fn compare_voices(&mut self, ctx: &mut Context<Self>) {
+        let now = now();
+        self.speakers.handle_timeout(now);
+        while let Some(output) = self.speakers.poll_output() {
+            match output {
+                speaker::Output::Heard(_) | speaker::Output::Unheard(_) => self.choose_voices(),
+                speaker::Output::Report(report) => self.report(&report),
+            }
+        }
+        let next = self.speakers.poll_timeout();
+        if self.timer.map(|(due, _)| due) == next {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = next.map(|due| {
+            let wait = due.saturating_duration_since(now);
+            let timer = ctx.run_later(wait, |this, ctx| {
+                this.timer = None;
+                this.compare_voices(ctx);
+            });
+            (due, timer)
+        });
+    }
+
+    /// Tells all participants who speaks.
+    fn report(&self, report: &Report<TrackId>) {
+        let (dominant, loudest) = {
+            let stage = self.shared.stage();
+            let speaker = |track: TrackId| {
+                let info = &stage.tracks().iter().find(|it| it.info.id == track)?.info;
+                Some(Speaker { participant: info.participant, name: Arc::clone(&info.name) })
+            };
+            let levels = report.levels.iter();
+            let loudest: Vec<_> =
+                levels.filter_map(|&(track, level)| Some((speaker(track)?, level))).collect();
+            (report.dominant.and_then(speaker), loudest)
+        };
+        for seat in self.shared.all_seats() {
+            let (dominant, loudest) = (dominant.clone(), loudest.clone());
+            seat.tell(MediaEvent::Speakers { dominant, loudest });
         }
     }
 
@@ -131,6 +232,7 @@ impl Actor for RoomActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
         self.shared.room.leads_to(ctx.address().recipient());
         // Those that have left, and whose end an earlier instance has not seen.
         let seated = self.shared.seated().into_iter();
@@ -138,14 +240,22 @@ impl Actor for RoomActor {
         gone.into_iter().for_each(|id| self.stop(id, ctx));
         self.shared.stage().restate();
         self.settle(ctx);
+        // Its voices are new to this instance.
+        self.choose_voices();
     }
 }
 
-impl Handler<Settle> for RoomActor {
+impl Handler<ToRoom> for RoomActor {
     type Result = ();
 
-    fn handle(&mut self, _: Settle, ctx: &mut Context<Self>) {
-        self.settle(ctx);
+    fn handle(&mut self, told: ToRoom, ctx: &mut Context<Self>) {
+        match told {
+            ToRoom::Settle => self.settle(ctx),
+            ToRoom::Loudness(voice, loudness) => {
+                self.speakers.handle_loudness(now(), voice, loudness);
+                self.compare_voices(ctx);
+            }
+        }
     }
 }
 
@@ -162,3 +272,14 @@ impl Handler<Down> for RoomActor {
         }
     }
 }
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Voices up to which all are forwarded.
+const ALL_HEARD: usize = 6;
+/// Voices that are forwarded if there are more.
+const LOUDEST: usize = 3;
+/// Commands that wait at most; those that must arrive are not counted.
+const MAILBOX: usize = 256;

@@ -147,9 +147,17 @@ impl Slot {
             return None;
         };
         let payload_type = *self.payload_types.get(&media.packet.payload_type)?;
+        if media.resumes && !contents.entry && self.switch.current().is_some() {
+            // Pictures after a pause begin with a key frame.
+            self.switch.pause();
+            self.switch.aim(0, u8::MAX);
+            self.want();
+        }
         let rewritten = match self.switch.decide(media.seen(&contents)) {
             Verdict::Ignore => return None,
             Verdict::Begin => self.rewriter.begin(&incoming),
+            // What was not forwarded leaves no gap.
+            Verdict::Forward if media.resumes => self.rewriter.begin(&incoming),
             Verdict::Forward => self.rewriter.forward(&incoming)?,
             Verdict::LeaveOut => {
                 self.rewriter.leave_out(&incoming, true);

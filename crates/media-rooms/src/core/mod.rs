@@ -5,5 +5,6 @@ pub(crate) mod keyframes;
 pub(crate) mod packet;
 pub(crate) mod rewrite;
 mod shifts;
+pub(crate) mod speaker;
 pub(crate) mod switch;
 mod vp8;

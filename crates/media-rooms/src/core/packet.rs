@@ -42,6 +42,8 @@ impl Coding {
 pub(crate) struct Contents {
     /// Whether a receiver can begin with this packet.
     pub(crate) entry: bool,
+    /// Whether it is a frame by itself, as all sound is.
+    pub(crate) whole: bool,
     /// Width and height in pixels, where the stream says them.
     pub(crate) size: Option<(u16, u16)>,
     /// Temporal layer; 0 if there is none.
@@ -69,13 +71,15 @@ pub(crate) fn read(codec: Coding, payload: &[u8]) -> Result<Contents, ContentsEr
         return Err(ContentsError::Padding);
     }
     match codec {
-        Coding::Opus | Coding::OtherAudio | Coding::OtherVideo => {
-            Ok(Contents { entry: true, ..Contents::default() })
+        Coding::Opus | Coding::OtherAudio => {
+            Ok(Contents { entry: true, whole: true, ..Contents::default() })
         }
+        Coding::OtherVideo => Ok(Contents { entry: true, ..Contents::default() }),
         Coding::Vp8 => {
             let read = vp8::parse(payload).map_err(|_| ContentsError::Malformed)?;
             Ok(Contents {
                 entry: read.keyframe,
+                whole: false,
                 size: read.size,
                 temporal: read.temporal,
                 layer_sync: read.layer_sync,

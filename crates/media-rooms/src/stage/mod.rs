@@ -146,6 +146,7 @@ impl Stage {
                 name: Arc::clone(&name),
                 mid: section.mid.clone(),
                 kind: section.kind,
+                muted: false,
             };
             if let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == info.id) {
                 track.codecs.clone_from(&section.codecs);
@@ -159,6 +160,20 @@ impl Stage {
         }
         self.outputs.extend([Output::Assign(id), Output::FanOut(id)]);
         self.bind();
+    }
+
+    /// Mutes a track, or ends that. Returns whether there is such a track.
+    pub(crate) fn mute(&mut self, id: TrackId, muted: bool) -> bool {
+        let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == id) else {
+            return false;
+        };
+        if track.info.muted != muted {
+            track.info.muted = muted;
+            let told = self.participants.keys();
+            self.outputs
+                .extend(told.map(|&to| Output::Tell(to, MediaEvent::TrackMuted(id, muted))));
+        }
+        true
     }
 
     /// Asks for everything that actors must know anew, after the room's actor was restarted.

@@ -119,6 +119,7 @@ impl Call {
             payload_types: Vec::new(),
             sent: [first; 2],
             frames: 0,
+            level: -127,
             wanted: 0,
             room: Vec::new(),
             received: Vec::new(),
@@ -143,6 +144,8 @@ pub(crate) struct Client {
     /// Numbers of the next packets.
     sent: [u64; 2],
     frames: u64,
+    /// Level of its voice in dBov.
+    pub(crate) level: i8,
     /// Key frames that were asked for and not sent yet.
     wanted: usize,
     /// What the room has said.
@@ -231,7 +234,7 @@ impl Client {
                 marker,
                 at: tokio::time::Instant::now().into_std(),
                 payload: payload.into(),
-                audio_level: None,
+                audio_level: (kind == 0).then_some(self.level),
                 vp8: None,
                 extensions: HeaderExtensions::default(),
             };

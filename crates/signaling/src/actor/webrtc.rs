@@ -1,5 +1,7 @@
 //! Events of a client to its WebRTC peer on the server, and of that peer.
 
+use std::collections::BTreeMap;
+
 use actix::prelude::*;
 use callboard_media_rooms::{MediaEvent, TrackInfo};
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
@@ -109,11 +111,15 @@ impl<P: Peer> PeerActor<P> {
     fn say_media(&self, event: MediaEvent) {
         let track = |track: &TrackInfo| {
             let (id, peer, kind) = (track.id.to_string(), &*track.name, track.kind);
-            json!({ "track": id, "peer": peer, "kind": kind })
+            json!({ "track": id, "peer": peer, "kind": kind, "muted": track.muted })
         };
         match event {
             MediaEvent::TrackAdded(added) => {
                 self.say("media:tracks", &json!({ "added": [track(&added)] }));
+            }
+            MediaEvent::TrackMuted(id, muted) => {
+                let changed = json!({ "track": id.to_string(), "muted": muted });
+                self.say("media:tracks", &json!({ "changed": [changed] }));
             }
             MediaEvent::TrackRemoved(id) => {
                 self.say("media:tracks", &json!({ "removed": [id.to_string()] }));
@@ -123,6 +129,13 @@ impl<P: Peer> PeerActor<P> {
             }
             MediaEvent::SlotUnbound { mid } => {
                 self.say("media:slots", &json!({ "slots": { mid: null } }));
+            }
+            MediaEvent::Speakers { dominant, loudest } => {
+                let dominant = dominant.map(|speaker| speaker.name.to_string());
+                let levels =
+                    loudest.iter().map(|(speaker, level)| (speaker.name.to_string(), *level));
+                let levels: BTreeMap<_, _> = levels.collect();
+                self.say("media:speaker", &json!({ "peer": dominant, "levels": levels }));
             }
             MediaEvent::Failed => self.say("media:failed", &json!({})),
             _ => {}
