@@ -76,7 +76,10 @@ impl MessageLimits {
     /// [`ParseMessageError::TooDeep`]
     pub fn check_depth(&self, text: &str) -> Result<(), ParseMessageError> {
         // The message itself is a level of its own.
-        if depth(text) > self.depth + 1 { Err(ParseMessageError::TooDeep) } else { Ok(()) }
+        let deepest = self.depth + 1;
+        // Few texts have so many brackets, and to count them takes a fraction of the time.
+        let is_flat = brackets(text) <= deepest || depth(text) <= deepest;
+        if is_flat { Ok(()) } else { Err(ParseMessageError::TooDeep) }
     }
 }
 
@@ -200,14 +203,31 @@ impl RoomMessage {
 
     /// Encodes the message as JSON, once for all addressees.
     pub fn encode(&self) -> ByteString {
+        // To the byte, unless the event has to be escaped: a text that grows is copied again and again.
+        let mut json = Vec::with_capacity(self.size());
         // Strings, ids and JSON that has been parsed: all of them can be written.
-        serde_json::to_string(self).unwrap_or_default().into()
+        _ = serde_json::to_writer(&mut json, self);
+        ByteString::try_from(json).unwrap_or_default()
+    }
+
+    /// Returns the size of the message as JSON, if nothing in it has to be escaped.
+    fn size(&self) -> usize {
+        let from = self.from.map_or("null".len(), |_| PeerId::JSON);
+        let to = match &self.to {
+            None => "null".len(),
+            Some(To::All) => "\"all\"".len(),
+            Some(To::Peers(peers)) => 1 + peers.len() * (PeerId::JSON + 1),
+        };
+        FIELDS.len() + self.event.len() + self.data.get().len() + from + to
     }
 }
 
 fn addressees(to: &RawValue, limits: &MessageLimits) -> Result<To, ParseMessageError> {
     if to.get() == "\"all\"" {
         return Ok(To::All);
+    }
+    if let Some(peer) = only_one(to.get()) {
+        return Ok(peer.into());
     }
     // Counted before it is parsed, so that a long list costs nothing.
     let listed =
@@ -226,6 +246,12 @@ fn addressees(to: &RawValue, limits: &MessageLimits) -> Result<To, ParseMessageE
     }
 }
 
+/// Returns the peer of a list of one, as most lists are, unless it is written in an unusual way.
+fn only_one(list: &str) -> Option<PeerId> {
+    let id = list.strip_prefix("[\"")?.strip_suffix("\"]")?;
+    (id.len() + 2 == PeerId::JSON).then(|| id.parse().ok())?
+}
+
 /// Returns which element of a list is no peer id.
 fn no_peer_id(to: &RawValue) -> ParseMessageError {
     let list: Vec<&RawValue> = serde_json::from_str(to.get()).unwrap_or_default();
@@ -237,6 +263,16 @@ fn no_peer_id(to: &RawValue) -> ParseMessageError {
         }
         None => ParseMessageError::To,
     }
+}
+
+/// Returns how many arrays and objects a text begins at most.
+fn brackets(text: &str) -> usize {
+    // In pieces whose number fits into a byte, so that the compiler makes it a few instructions for many bytes.
+    let count = |piece: &[u8]| {
+        let brackets = piece.iter().map(|byte| u8::from(matches!(byte, b'[' | b'{')));
+        usize::from(brackets.sum::<u8>())
+    };
+    text.as_bytes().chunks(usize::from(u8::MAX)).map(count).sum()
 }
 
 /// Returns how deep arrays and objects nest, without building any.
@@ -265,6 +301,8 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
+/// JSON of a message, without what is in its fields.
+const FIELDS: &str = r#"{"event":"","data":,"from":,"to":}"#;
 /// Length limit of what an error repeats of an addressee, in characters: a peer id has 36.
 const LONGEST_GIVEN: usize = 48;
 
@@ -341,6 +379,50 @@ mod tests {
             ),
         ] {
             assert_eq!(parse(text).unwrap_err(), why, "{}", &text[..text.len().min(80)]);
+        }
+    }
+
+    #[test]
+    fn a_message_is_encoded_without_a_copy() {
+        let peers: Vec<_> = (0..3).map(|_| PeerId::random()).collect();
+        for (from, to) in [
+            (None, None),
+            (Some(peers[0]), Some(To::All)),
+            (Some(peers[0]), Some(peers[1].into())),
+            (None, Some(To::Peers(peers))),
+        ] {
+            let message = RoomMessage { from, to, ..RoomMessage::new("chat", &[1.5]).unwrap() };
+
+            assert_eq!(message.encode(), serde_json::to_string(&message).unwrap());
+            assert_eq!(message.size(), message.encode().len());
+        }
+        let escaped = RoomMessage::new("\"\u{7}", &()).unwrap();
+        assert_eq!(escaped.encode(), serde_json::to_string(&escaped).unwrap());
+    }
+
+    #[test]
+    fn a_list_of_one_is_read_like_others() {
+        let id = PeerId::random();
+        let to = |list: &str| {
+            parse(&format!(r#"{{"event":"a","to":{list}}}"#)).map(|message| message.to.unwrap())
+        };
+        let plain = format!("[\"{id}\"]");
+        let escaped = plain.replacen('-', "\\u002d", 1);
+        for list in [&plain, &escaped, &plain.to_uppercase(), &format!("[ \"{id}\" ]")] {
+            assert_eq!(to(list), Ok(id.into()), "{list}");
+        }
+        for list in [plain.replacen('-', "x", 1), plain.replacen('-', "\\", 1)] {
+            assert!(to(&list).is_err(), "{list}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_text_has_at_least_as_many_brackets_as_levels(text in r#"[\[{\]}"\\a]{0,400}"#) {
+            let counted = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+
+            assert_eq!(brackets(&text), counted);
+            assert!(depth(&text) <= counted);
         }
     }
 

@@ -12,6 +12,9 @@ use uuid::Uuid;
 pub struct PeerId(Uuid);
 
 impl PeerId {
+    /// Size of an id as JSON, in bytes.
+    pub(crate) const JSON: usize = 38;
+
     /// Creates a new random id.
     pub fn random() -> Self {
         Self(Uuid::new_v4())

@@ -215,7 +215,7 @@ impl Shared {
         let full = {
             let roster = self.roster();
             let receivers = roster.receivers(message)?;
-            wake_ups.put(&message.encode(), receivers)
+            wake_ups.put(message.encode(), receivers)
         };
         // Not while the roster is locked: it calls back.
         full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));
@@ -234,7 +234,7 @@ impl Shared {
         let full = {
             let roster = self.roster();
             let Some(receivers) = roster.direct_receivers(sender, message) else { return false };
-            wake_ups.put(&frame, receivers)
+            wake_ups.put(frame, receivers)
         };
         // Not while the roster is locked: it calls back.
         full.iter().for_each(|outbox| outbox.close(CloseFrame::TOO_SLOW));

@@ -27,12 +27,16 @@ impl WakeUps {
     /// Puts one message into all of these outboxes. Returns those that are full, to be closed, which calls back.
     pub(crate) fn put<'a>(
         &self,
-        frame: &ByteString,
+        frame: ByteString,
         outboxes: impl IntoIterator<Item = &'a Arc<Outbox>>,
     ) -> Vec<Arc<Outbox>> {
         let (mut waiting, mut full) = (self.0.borrow_mut(), Vec::new());
-        for outbox in outboxes {
-            match outbox.put(frame.clone()) {
+        let mut outboxes = outboxes.into_iter().peekable();
+        let mut frame = Some(frame);
+        while let Some(outbox) = outboxes.next() {
+            // The last one gets the frame itself: that of a message to one peer is never shared.
+            let its = if outboxes.peek().is_some() { frame.clone() } else { frame.take() };
+            match outbox.put(its.unwrap_or_default()) {
                 Ok(true) => waiting.outboxes.push(Arc::clone(outbox)),
                 Err(PutError::Full) => full.push(Arc::clone(outbox)),
                 // An outbox that is being closed takes no more.
@@ -140,11 +144,11 @@ mod tests {
         let ((wire, outbox), wake_ups) = (wired(), WakeUps::default());
 
         for _ in 1..AT_ONCE {
-            wake_ups.put(&"word".into(), [&outbox]);
+            wake_ups.put("word".into(), [&outbox]);
             wake_ups.flush_when_due();
         }
         assert_eq!(wire.send(Told).await.unwrap(), 0);
-        wake_ups.put(&"word".into(), [&outbox]);
+        wake_ups.put("word".into(), [&outbox]);
         wake_ups.flush_when_due();
 
         assert_eq!(wire.send(Told).await.unwrap(), 1);
@@ -154,7 +158,7 @@ mod tests {
     async fn a_room_that_ends_has_told_of_its_last_words() {
         let ((wire, outbox), wake_ups) = (wired(), WakeUps::default());
 
-        wake_ups.put(&"last".into(), [&outbox]);
+        wake_ups.put("last".into(), [&outbox]);
         drop(wake_ups);
 
         assert_eq!(wire.send(Told).await.unwrap(), 1);
@@ -163,7 +167,7 @@ mod tests {
     #[actix::test]
     async fn what_was_said_does_not_wait_for_an_on_join() {
         let ((wire, outbox), wake_ups) = (wired(), WakeUps::default());
-        wake_ups.put(&"word".into(), [&outbox]);
+        wake_ups.put("word".into(), [&outbox]);
 
         let told = wake_ups.meanwhile(async { wire.send(Told).await.unwrap() }).await;
         let told = told + wake_ups.meanwhile(async { wire.send(Told).await.unwrap() }).await;

@@ -203,7 +203,7 @@ async fn play(steps: Vec<Step>) {
 async fn settle(room: &RoomHandle, there: &mut Vec<Reader>) {
     let mark = RoomMessage::new("mark", &()).expect("nothing").to(To::All);
     while room.forward_message(mark.clone()).await.is_err() {
-        tokio::task::yield_now().await;
+        room.running().await;
     }
     for n in (0..there.len()).rev() {
         if !there[n].read().await {

@@ -165,6 +165,11 @@ impl Socket {
         {
             link.heard(*number);
         }
+        // Usually the owner is ready.
+        let Some(event) = (if self.held.is_empty() { self.pass(event) } else { Some(event) })
+        else {
+            return;
+        };
         let kept = |held: &VecDeque<SocketEvent>| held.iter().map(SocketEvent::kept).sum::<usize>();
         let admitted = self.state.admitted.get();
         // Usually none is held, and a first one of any size is kept.
@@ -186,24 +191,40 @@ impl Socket {
         }
     }
 
+    /// Returns the owner, if it is ready, and the number by which it knows this socket.
+    fn ready_owner(&self) -> Option<(SocketNumber, &Recipient<FromSocket>)> {
+        let place = self.state.place.get()?;
+        let owner = self.owner.as_ref().filter(|owner| self.flowing && owner.connected())?;
+        Some((place.number, owner))
+    }
+
+    /// Passes an event on to the owner; returns it if that is not ready for it.
+    fn pass(&self, event: SocketEvent) -> Option<SocketEvent> {
+        let Some((socket, owner)) = self.ready_owner() else { return Some(event) };
+        let Ok(credit) = Arc::clone(&self.credits).try_acquire_many_owned(event.weight()) else {
+            return Some(event);
+        };
+        // Bounded by the credit.
+        owner.do_send(FromSocket { socket, event, credit });
+        None
+    }
+
     /// Passes on to the owner what it is ready for. While the owner is busy, nothing is read, and the client waits.
     fn pass_on(&mut self, ctx: &mut Ctx) {
-        let Some(place) = self.state.place.get() else { return };
-        let ready = |owner: &&Recipient<_>| self.flowing && owner.connected();
-        let Some(owner) = self.owner.as_ref().filter(ready) else { return };
-        while let Some(weight) = self.held.front().map(SocketEvent::weight) {
-            let Ok(credit) = Arc::clone(&self.credits).try_acquire_many_owned(weight) else {
-                let more = Arc::clone(&self.credits).acquire_many_owned(weight).into_actor(self);
-                ctx.wait(more.map(|credit, this, ctx| {
-                    // A large message may need all credits.
-                    drop(credit);
-                    this.pass_on(ctx);
-                }));
-                return;
-            };
-            let Some(event) = self.held.pop_front() else { return };
-            // Bounded by the credit.
-            owner.do_send(FromSocket { socket: place.number, event, credit });
+        if self.ready_owner().is_none() {
+            return;
+        }
+        while let Some(event) = self.held.pop_front() {
+            let weight = event.weight();
+            let Some(event) = self.pass(event) else { continue };
+            self.held.push_front(event);
+            let more = Arc::clone(&self.credits).acquire_many_owned(weight).into_actor(self);
+            ctx.wait(more.map(|credit, this, ctx| {
+                // A large message may need all credits.
+                drop(credit);
+                this.pass_on(ctx);
+            }));
+            return;
         }
         self.state.shut.set(false);
     }
