@@ -313,7 +313,8 @@ pub struct RtpPacket {
     pub marker: bool,
     /// Time at which it was received, or which counts as its time of sending.
     pub at: Instant,
-    /// Its payload, without header.
+    /// Its payload, without header and padding. Empty in a packet of padding alone, as senders probe with: a forwarder
+    /// leaves such a packet out and closes the gap in the numbers, or the next receiver asks for it.
     pub payload: Arc<[u8]>,
     /// Audio level in dB below the loudest, 0 to −127 (RFC 6464).
     pub audio_level: Option<i8>,
