@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::sdp::{Sdp, Section};
@@ -61,6 +62,8 @@ impl Participant {
                 let track = LocalTrack::new(codec, format!("{}-{place}", transceiver.kind), stream);
                 let (sender, track) = (transceiver.sender, Some(track));
                 connection.send(ReplaceTrack { sender, track }).await??;
+                let kept = ConfigureSender { resend: Some(RESENT), ..ConfigureSender::new(sender) };
+                connection.send(kept).await??;
             }
             // What the client has offered and no more: the server never needs an offer of its own.
             connection.send(SetDirection { transceiver: transceiver.id, direction }).await??;
@@ -139,3 +142,7 @@ impl fmt::Debug for Participant {
         f.debug_struct("Participant").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+/// Packets of a slot that are kept to be sent again, and for how long: enough for a loss on a path of half a second and
+/// back. The engine keeps twice as many by itself, for three times as long.
+const RESENT: (usize, Duration) = (512, Duration::from_secs(1));

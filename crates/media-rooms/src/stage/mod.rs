@@ -252,21 +252,26 @@ impl Stage {
     fn bind(&mut self) {
         let mut fed = BTreeSet::new();
         for (&viewer, entry) in &mut self.participants {
-            let mut changed = false;
-            for track in self.tracks.iter().filter(|track| track.info.participant != viewer) {
-                let carried = |slot: &Slot| slot.track == Some(track.info.id);
-                if entry.slots.iter().any(carried) {
+            let carried: BTreeSet<_> = entry.slots.iter().filter_map(|slot| slot.track).collect();
+            let mut free: Vec<_> = entry.slots.iter_mut().filter(|it| it.track.is_none()).collect();
+            let before = free.len();
+            let others = self.tracks.iter().map(|track| &track.info);
+            let mut others =
+                others.filter(|it| it.participant != viewer && !carried.contains(&it.id));
+            // Most participants have none, or see all.
+            while !free.is_empty()
+                && let Some(track) = others.next()
+            {
+                let Some(place) = free.iter().position(|slot| slot.kind == track.kind) else {
                     continue;
-                }
-                let free = |slot: &&mut Slot| slot.track.is_none() && slot.kind == track.info.kind;
-                let Some(slot) = entry.slots.iter_mut().find(free) else { continue };
-                slot.track = Some(track.info.id);
-                let (mid, track) = (slot.mid.clone(), track.info.clone());
+                };
+                let slot = free.remove(place);
+                slot.track = Some(track.id);
                 fed.insert(track.participant);
-                changed = true;
+                let (mid, track) = (slot.mid.clone(), track.clone());
                 self.outputs.push_back(Output::Tell(viewer, MediaEvent::SlotBound { mid, track }));
             }
-            if changed {
+            if free.len() < before {
                 self.outputs.push_back(Output::Assign(viewer));
             }
         }
