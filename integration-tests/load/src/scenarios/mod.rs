@@ -364,10 +364,16 @@ impl Scenario {
             Self::Messages { .. } => &[Server::Plain, Server::Supervised],
             Self::Data { .. } => &[Server::Str0m, Server::Callboard, Server::Far, Server::Udp],
             Self::Rtp { loss, .. } => {
-                let all =
-                    &[Server::Str0m, Server::Gso, Server::Callboard, Server::Far, Server::Udp];
+                let all = &[
+                    Server::Str0m,
+                    Server::Gso,
+                    Server::Callboard,
+                    Server::Rooms,
+                    Server::Far,
+                    Server::Udp,
+                ];
                 // What the last one loses stays lost.
-                if *loss > 0.0 { &all[..4] } else { all }
+                if *loss > 0.0 { &all[..5] } else { all }
             }
         }
     }

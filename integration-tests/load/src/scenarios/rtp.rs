@@ -131,6 +131,11 @@ impl Sender {
                 let mut packet = vec![udp::PUBLISH; PACKET];
                 let now = u64::try_from(epoch.elapsed().as_nanos()).map_err(io::Error::other)?;
                 packet[1..9].copy_from_slice(&now.to_be_bytes());
+                if let Self::Track(_) = self {
+                    // VP8 (RFC 7741 §4.2): a frame begins with its first packet. The time behind it, which is far from
+                    // filling eight bytes, says that it is a key frame.
+                    packet[0] = if at == 1 { 0x10 } else { 0 };
+                }
                 match &mut self {
                     Self::Track(peer) => peer.send_packet(packet, timestamp, at == size)?,
                     Self::Datagrams(socket) => _ = socket.send(&packet).await?,

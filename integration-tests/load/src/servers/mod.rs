@@ -5,6 +5,7 @@ mod callboard;
 mod connections;
 mod counter;
 mod relay;
+mod rooms;
 mod str0m;
 mod tree;
 pub(crate) mod udp;
@@ -52,6 +53,8 @@ pub(crate) enum Server {
     Tuned,
     /// Callboard; the owners of its connections run on another thread.
     Far,
+    /// Callboard's media room: publishers and subscribers as supervised actors.
+    Rooms,
 }
 
 impl fmt::Display for Server {
@@ -68,6 +71,7 @@ impl fmt::Display for Server {
             Self::Supervised => "supervised",
             Self::Tuned => "tuned",
             Self::Far => "far",
+            Self::Rooms => "rooms",
         })
     }
 }
@@ -76,7 +80,7 @@ impl Server {
     fn protocol(self) -> Protocol {
         match self {
             Self::Udp => Protocol::Udp,
-            Self::Str0m | Self::Gso => Protocol::Offers,
+            Self::Str0m | Self::Gso | Self::Rooms => Protocol::Offers,
             // Callboard's servers that answer offers as well; callers only ask for what each one has.
             _ => Protocol::Callboard,
         }
@@ -84,7 +88,7 @@ impl Server {
 
     /// Returns whether it can estimate the bandwidth of its clients.
     pub(crate) fn can_estimate(self) -> bool {
-        matches!(self, Self::Str0m | Self::Gso | Self::Callboard | Self::Far)
+        matches!(self, Self::Str0m | Self::Gso | Self::Callboard | Self::Far | Self::Rooms)
     }
 }
 
@@ -102,6 +106,7 @@ pub(crate) fn serve(server: Server, estimate: bool) -> io::Result<()> {
         Server::Callboard => callboard::serve(Owners::Near, Http::Service, estimate),
         Server::Tuned => callboard::serve(Owners::Near, Http::Server, estimate),
         Server::Far => callboard::serve(Owners::Far, Http::Service, estimate),
+        Server::Rooms => rooms::serve(estimate),
     }
 }
 

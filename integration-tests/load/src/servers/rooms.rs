@@ -1,0 +1,125 @@
+//! Callboard's media room, as applications use it: a supervised publisher and subscriber for each connection.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::http::header::ContentType;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use callboard_ice_handshake::handshake::Certificate;
+use callboard_media_rooms::{MediaRoom, Participant, ParticipantEvent};
+use callboard_peer_connection::messages::LocalDescription;
+use callboard_peer_connection::*;
+use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
+use tokio::sync::oneshot;
+
+pub(super) fn serve(estimate: bool) -> io::Result<()> {
+    actix_web::rt::System::new().block_on(async {
+        let host = web::Data::new(Host::start(estimate).await?);
+        let server = HttpServer::new(move || {
+            let answer = |host: web::Data<Host>, sdp: String| async move {
+                match host.answer(sdp).await {
+                    Ok(sdp) => {
+                        HttpResponse::Created().content_type(ContentType::plaintext()).body(sdp)
+                    }
+                    Err(error) => HttpResponse::BadRequest().body(error.to_string()),
+                }
+            };
+            let app = App::new().app_data(host.clone());
+            app.route("/publish", web::post().to(answer))
+                .route("/subscribe", web::post().to(answer))
+        });
+        let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0))?;
+        super::announce(server.addrs()[0]);
+        tokio::select! {
+            ended = server.run() => ended,
+            () = super::parent_gone() => Ok(()),
+        }
+    })
+}
+
+/// Answers offers as a participant of the one room.
+struct Host {
+    connections: PeerConnections,
+    room: MediaRoom,
+    configuration: Configuration,
+    api: Api,
+}
+
+impl Host {
+    async fn start(estimate: bool) -> io::Result<Self> {
+        let interfaces =
+            InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback() && ip.is_ipv4());
+        let sockets = UdpMuxOptions { interfaces, ..UdpMuxOptions::default() };
+        let options = PeerConnectionsOptions { sockets, ..PeerConnectionsOptions::default() };
+        let connections = PeerConnections::start(options).await.map_err(io::Error::other)?;
+        let room = MediaRoom::start(connections.clone(), 0).await.map_err(io::Error::other)?;
+        let settings = ApiSettings {
+            inline_candidates: true,
+            media_mode: MediaMode::Rtp,
+            ..ApiSettings::default()
+        };
+        let registry = InterceptorRegistry {
+            bandwidth_estimation: estimate.then_some(super::FIRST_ESTIMATE),
+            ..InterceptorRegistry::default()
+        };
+        let certificate = Some(Certificate::generate().map_err(io::Error::other)?);
+        let configuration = Configuration { certificate, ..Configuration::default() };
+        let api = Api::with_settings(MediaEngine::default(), registry, settings);
+        Ok(Self { connections, room, configuration, api })
+    }
+
+    async fn answer(&self, sdp: String) -> Result<String, Box<dyn std::error::Error>> {
+        let (gathered, all_gathered) = oneshot::channel();
+        let participant = Arc::default();
+        let owner =
+            Guest { participant: Arc::clone(&participant), gathered: Some(gathered) }.start();
+        let (configuration, events) = (self.configuration.clone(), owner.clone().recipient());
+        let thread = self.room.thread();
+        let connection = self.connections.open_on(thread, &self.api, configuration, events).await?;
+        let joined = self.room.join(connection.clone(), "guest", owner.recipient()).await?;
+        let joined = participant.get_or_init(|| joined);
+        joined.accept_offer(SessionDescription { kind: SdpType::Offer, sdp }).await?;
+        tokio::time::timeout(GATHERING, all_gathered).await??;
+        Ok(connection.send(LocalDescription).await?.ok_or("there is no answer")?.sdp)
+    }
+}
+
+/// Owner of one connection.
+struct Guest {
+    participant: Arc<OnceLock<Participant>>,
+    gathered: Option<oneshot::Sender<()>>,
+}
+
+impl Actor for Guest {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerConnectionEvent> for Guest {
+    type Result = ();
+
+    fn handle(&mut self, event: PeerConnectionEvent, ctx: &mut Self::Context) {
+        let event = match self.participant.get() {
+            Some(participant) => participant.handle(event.event),
+            None => Some(event.event),
+        };
+        match event {
+            Some(ConnectionEvent::IceGatheringStateChange(IceGatheringState::Complete)) => {
+                if let Some(gathered) = self.gathered.take() {
+                    _ = gathered.send(());
+                }
+            }
+            Some(ConnectionEvent::Closed(_)) => ctx.stop(),
+            _ => {}
+        }
+    }
+}
+
+impl Handler<ParticipantEvent> for Guest {
+    type Result = ();
+
+    fn handle(&mut self, _: ParticipantEvent, _: &mut Self::Context) {}
+}
+
+const GATHERING: Duration = Duration::from_secs(5);
