@@ -13,4 +13,5 @@ mod resuming;
 mod scripted;
 mod server;
 mod stopping;
+mod streams;
 mod waking;

@@ -21,6 +21,7 @@ use callboard_signaling::{
     Hooks, InitContext, Limits, Origins, Peer, PeerContext, PeerInit, PeerOptions, Rate, Signaling,
     WebRtc, WebRtcLimits, client_script, tune,
 };
+use callboard_supervision::{CallError, Fault};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -32,6 +33,8 @@ pub(crate) struct Setup {
     /// Port to listen on; 0 for any.
     pub(crate) port: u16,
     pub(crate) webrtc: bool,
+    /// Whether clients hear and see each other through the server.
+    pub(crate) media: bool,
     pub(crate) resume_grace: Duration,
     /// Rate limit of data channels.
     pub(crate) data: Rate,
@@ -43,7 +46,7 @@ impl Default for Setup {
     fn default() -> Self {
         let data = Limits::default().data_channels;
         let message = WebRtcLimits::default().message;
-        Self { port: 0, webrtc: true, resume_grace: Duration::ZERO, data, message }
+        Self { port: 0, webrtc: true, media: false, resume_grace: Duration::ZERO, data, message }
     }
 }
 
@@ -104,7 +107,8 @@ async fn serve(setup: Setup, tell: oneshot::Sender<u16>, stopped: oneshot::Recei
         true => {
             let Setup { data, message, .. } = setup;
             let limits = WebRtcLimits { data, message, ..WebRtcLimits::default() };
-            options.webrtc(WebRtc::new(connections.clone()).limits(limits))
+            let webrtc = WebRtc::new(connections.clone()).limits(limits);
+            options.webrtc(if setup.media { webrtc.media() } else { webrtc })
         }
         false => options,
     };
@@ -181,6 +185,9 @@ fn hooks() -> Hooks {
                     let added = connection(&context)?.send(AddTrack(track)).await;
                     added.map_err(refused)?.map(drop).map_err(refused)
                 })
+                .hook("break_media", async |(what,): (String,), context: HookContext| {
+                    break_media(&context, &what).await.map_err(refused)
+                })
                 .hook("kill_connection", async |(): (), context: HookContext| {
                     connection(&context)?.close().await;
                     Ok::<_, Rejection>(())
@@ -193,6 +200,19 @@ fn hooks() -> Hooks {
 /// Returns the server's side of the page's connection.
 fn connection(context: &HookContext) -> Result<PeerConnectionHandle, Rejection> {
     context.client.connection().ok_or_else(|| Rejection::new("there is none"))
+}
+
+/// Lets an actor of the room's media panic: the stage, or the one of this name of the caller.
+async fn break_media(context: &HookContext, what: &str) -> Result<(), CallError> {
+    let room = context.room.supervisor().ok_or(CallError::NotRunning)?;
+    let media = room.supervisor("media").map_err(|_| CallError::NotRunning)?;
+    let fault = Fault::Panic("a fault".into());
+    if what == "stage" {
+        return media.inject(what, fault).await;
+    }
+    let connection = context.client.connection().ok_or(CallError::NotRunning)?;
+    let actors = media.supervisor(&connection.id().to_string());
+    actors.map_err(|_| CallError::NotRunning)?.inject(what, fault).await
 }
 
 fn refused(why: impl ToString) -> Rejection {

@@ -76,7 +76,7 @@ export class PeerConnection {
     openChannel(label: string): RTCDataChannel | undefined;
     /** Closes the connection for good, here and on the server. */
     close(): void;
-    /** Tries again, after `webrtc_gave_up`. */
+    /** Tries again, after `webrtc_gave_up` or `media_failed`. */
     retry(): void;
     #private;
 }
@@ -143,7 +143,7 @@ export class Client {
      * @returns {PeerConnection}
      * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
      */
-    openPeerConnection({ media, channels, iceServers }?: PeerConnectionOptions): PeerConnection;
+    openPeerConnection({ media, receive, channels, iceServers }?: PeerConnectionOptions): PeerConnection;
     /**
      * Adds a data channel to the peer connection, and to each that replaces it.
      *
@@ -271,6 +271,15 @@ export type PeerConnectionOptions = {
      */
     media?: MediaStream | ((connection: RTCPeerConnection) => void) | undefined;
     /**
+     * sections to receive the others' media in, beside those of
+     * `media`, which can receive too. Each holds one track at a time; where the others publish more, sections are added, up
+     * to 25 of a kind. Default: none
+     */
+    receive?: {
+        audio?: number;
+        video?: number;
+    } | undefined;
+    /**
      * data channels beside `events`, by label
      */
     channels?: Record<string, RTCDataChannelInit> | undefined;
@@ -278,6 +287,14 @@ export type PeerConnectionOptions = {
      * STUN and TURN servers
      */
     iceServers?: RTCIceServer[] | undefined;
+};
+/**
+ * a track that another publishes
+ */
+export type PublishedTrack = {
+    track: string;
+    peer: string;
+    kind: "audio" | "video";
 };
 /**
  * a message of the application
@@ -334,7 +351,8 @@ export type ClientEvents = {
     message: [message: Message];
     /**
      * an error that the server reports; also `gave_up` and `webrtc_gave_up`:
-     * something has failed repeatedly in the same way, and is not tried any more; `details` say what
+     * something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
+     * server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`
      */
     error: [error: CallboardError];
     state: [state: State, detail: StateDetail];
@@ -346,6 +364,15 @@ export type ClientEvents = {
         reason: string;
     }];
     track: [event: RTCTrackEvent];
+    /**
+     * what another member sends through the server, audio and
+     * video in step: whenever that changes, always in the same stream; `null`: nothing any more
+     */
+    stream: [peer: string, stream: MediaStream | null];
+    /**
+     * all that the others publish, also what has no section yet
+     */
+    tracks: [tracks: PublishedTrack[]];
     channel_open: [label: string];
     channel_closed: [label: string];
     data: [message: {

@@ -60,9 +60,13 @@
  * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] media to send: a stream, with all its
  *   tracks except those whose transceiver the page has stopped, or a function that sets up each new peer connection (a
  *   lost one is replaced by a new one)
+ * @property {{ audio?: number, video?: number }} [receive] sections to receive the others' media in, beside those of
+ *   `media`, which can receive too. Each holds one track at a time; where the others publish more, sections are added, up
+ *   to 25 of a kind. Default: none
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
  */
+/** @typedef {{ track: string, peer: string, kind: "audio" | "video" }} PublishedTrack a track that another publishes */
 /**
  * @typedef {object} Message a message of the application
  * @property {string} event
@@ -87,11 +91,15 @@
  *   new peer
  * @property {[message: Message]} message any message of the application, also one named like an event here
  * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
- *   something has failed repeatedly in the same way, and is not tried any more; `details` say what
+ *   something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
+ *   server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`
  * @property {[state: State, detail: StateDetail]} state
  * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
  *   each new one; with the reason why the last one is replaced, if the server has given one
  * @property {[event: RTCTrackEvent]} track
+ * @property {[peer: string, stream: MediaStream | null]} stream what another member sends through the server, audio and
+ *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
+ * @property {[tracks: PublishedTrack[]]} tracks all that the others publish, also what has no section yet
  * @property {[label: string]} channel_open
  * @property {[label: string]} channel_closed
  * @property {[message: { channel: string, data: string | ArrayBuffer }]} data
@@ -397,6 +405,8 @@ const MAX_RUNNING = 64;
  * @returns {Record<string, (data: any) => void>}
  */
 function serverEvents({ members, link, emit, data: received }) {
+  /** @param {PublishedTrack} track */
+  const isAnothers = ({ peer }) => peer !== members.self;
   return {
     authenticated: misplaced,
     resumed: misplaced,
@@ -421,6 +431,15 @@ function serverEvents({ members, link, emit, data: received }) {
       link()?.handleState(text(state), reason);
     },
     "webrtc:data": ({ channel, data }) => received(text(channel), text(data)),
+    "media:tracks": ({ added = [], removed = [] }) => {
+      link()?.handleTracks(added.map(published).filter(isAnothers), removed.map(text));
+    },
+    "media:slots": ({ slots }) => {
+      const bound = Object.entries(slots).map(([mid, track]) => [mid, track && published(track)]);
+      // For a moment after its connection was replaced, a client may get what it has sent over the previous one.
+      link()?.handleSlots(new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null])));
+    },
+    "media:failed": () => link()?.handleMediaFailed(),
     // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
     "webrtc:channel_closed": () => {},
@@ -430,8 +449,16 @@ function serverEvents({ members, link, emit, data: received }) {
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
-  ..."webrtc track channel_open channel_closed data".split(" "),
+  ..."webrtc track tracks stream channel_open channel_closed data".split(" "),
 ]);
+
+/**
+ * @param {{ track: unknown, peer: unknown, kind: unknown }} told
+ * @returns {PublishedTrack}
+ */
+function published({ track, peer, kind }) {
+  return Object.freeze({ track: text(track), peer: text(peer), kind: kind === "audio" ? "audio" : "video" });
+}
 
 // Data channels of one browser's peer connection.
 
@@ -614,19 +641,25 @@ function rethrow(error) {
 /** Interval of looks at the clock, and its lead after the computer has slept, in ms. */
 const [LOOK, SLEPT] = [5_000, 10_000];
 
-// Media that the page sends, on each peer connection that replaces another.
+// Media that the page sends and wants to receive, on each peer connection that replaces another.
 
-/** Media that the page sends. */
+/** Media that the page sends, and the sections in which it receives. */
 class Media {
   /** Transceivers that send the tracks of a stream. @type {Map<MediaStreamTrack, RTCRtpTransceiver>} */
   #sending = new Map();
   /** Tracks that the page has stopped sending: a new connection does not send them. @type {Set<MediaStreamTrack>} */
   #stopped = new Set();
+  /** Sections to receive in, beside those in which the page sends. @type {Record<"audio" | "video", number>} */
+  #receive;
   #media;
 
-  /** @param {PeerConnectionOptions["media"]} media */
-  constructor(media) {
+  /**
+   * @param {PeerConnectionOptions["media"]} media
+   * @param {PeerConnectionOptions["receive"]} receive
+   */
+  constructor(media, { audio = 0, video = 0 } = {}) {
     this.#media = media;
+    this.#receive = { audio, video };
   }
 
   /**
@@ -640,21 +673,41 @@ class Media {
   }
 
   /**
-   * Adds the tracks of a stream to the next offer.
+   * Adds the tracks of a stream, and then the sections to receive in, to the next offer.
    *
    * @param {RTCPeerConnection} connection
    * @returns {boolean} whether there are any
    */
   addTracks(connection) {
     const media = this.#media;
-    if (!media || typeof media === "function") return false;
-    for (const track of media.getTracks()) {
+    const tracks = media && typeof media !== "function" ? media.getTracks() : [];
+    for (const track of tracks) {
       if (this.#stopped.has(track)) continue;
-      const sender = connection.addTrack(track, media);
+      const sender = connection.addTrack(track, /** @type {MediaStream} */ (media));
       const transceiver = connection.getTransceivers().find((one) => one.sender === sender);
       if (transceiver) this.#sending.set(track, transceiver);
     }
-    return this.#sending.size > 0;
+    for (const kind of KINDS) addSections(connection, kind, this.#receive[kind]);
+    return this.#sending.size > 0 || KINDS.some((kind) => this.#receive[kind] > 0);
+  }
+
+  /**
+   * Makes room for tracks of the others that have no section yet: as many sections again, but few enough for the server's
+   * limit. Does nothing for a kind of which the page wants to receive nothing.
+   *
+   * @param {RTCPeerConnection} connection
+   * @param {{ published(kind: string): number }} others
+   */
+  makeRoom(connection, others) {
+    for (const kind of KINDS) {
+      const now = this.#receive[kind];
+      const ours = connection.getTransceivers().filter(({ receiver }) => receiver.track.kind === kind);
+      const receiving = ours.filter(({ direction }) => direction === "sendrecv" || direction === "recvonly");
+      const missing = others.published(kind) - receiving.length;
+      if (now === 0 || now >= MOST_SECTIONS || missing <= 0) continue;
+      this.#receive[kind] = Math.min(MOST_SECTIONS, now + Math.max(now, missing));
+      addSections(connection, kind, this.#receive[kind] - now);
+    }
   }
 
   /** Notes, before a connection is closed, which tracks the page has stopped. */
@@ -663,6 +716,20 @@ class Media {
     this.#sending.clear();
   }
 }
+
+/**
+ * @param {RTCPeerConnection} connection
+ * @param {"audio" | "video"} kind
+ * @param {number} count
+ */
+function addSections(connection, kind, count) {
+  for (let at = 0; at < count; at += 1) connection.addTransceiver(kind, { direction: "recvonly" });
+}
+
+/** @type {("audio" | "video")[]} */
+const KINDS = ["audio", "video"];
+/** Sections of a kind to which those that the page has asked for grow. */
+const MOST_SECTIONS = 25;
 
 // Offers, answers and candidates of one browser's peer connection.
 
@@ -722,6 +789,24 @@ class Negotiation {
   /** Sends an offer that is due, once it can be sent. */
   settle() {
     if (this.#owed && this.#connection.signalingState === "stable") this.#offer();
+  }
+
+  /** Offers once more, although nothing has changed here. */
+  renew() {
+    this.#owed = true;
+    this.settle();
+  }
+
+  /**
+   * Runs this when the descriptions that came before it are set, unless the server has not answered this connection
+   * yet: then it is about the previous one.
+   *
+   * @param {() => void} run
+   */
+  afterDescriptions(run) {
+    this.#descriptions = this.#descriptions.then(() => {
+      if (this.answered && !this.#host.isOver()) run();
+    });
   }
 
   /** @param {RTCSessionDescriptionInit} answer */
@@ -1051,13 +1136,133 @@ class Patience {
 /** Number of times that a lost peer connection is replaced within the time that failures are remembered. */
 const MAX_REOPENED = 12;
 
+// Streams of the other members: what the server says about the media of the room, put together for the page.
+
+/** Streams of the other members over one peer connection: one for each whose tracks flow in its sections. */
+class Streams {
+  /** Tracks that the others publish, by their ids. @type {Map<string, PublishedTrack>} */
+  #tracks = new Map();
+  /** What flows in a section, by its `mid`. @type {Map<string, { id: string, peer: string, track: MediaStreamTrack }>} */
+  #slots = new Map();
+  /** By peer. @type {Map<string, MediaStream>} */
+  #streams = new Map();
+  /** Times that the server has given up this client's media. */
+  #failed = new Tally(REPEATS, MEMORY);
+  /** Whether media has failed, and was not begun again. */
+  #rests = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #beginning;
+  #connection;
+  #host;
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {{ emit: (event: string, ...told: any[]) => void, offer: () => void }} host
+   */
+  constructor(connection, host) {
+    this.#connection = connection;
+    this.#host = host;
+  }
+
+  /**
+   * Returns how many tracks of this kind the others publish.
+   *
+   * @param {string} kind
+   * @returns {number}
+   */
+  published(kind) {
+    return [...this.#tracks.values()].filter((track) => track.kind === kind).length;
+  }
+
+  /**
+   * Handles which tracks the others publish.
+   *
+   * @param {PublishedTrack[]} added
+   * @param {string[]} removed
+   */
+  handleTracks(added, removed) {
+    for (const id of removed) this.#tracks.delete(id);
+    for (const track of added) this.#tracks.set(track.track, track);
+    this.#host.emit("tracks", [...this.#tracks.values()]);
+  }
+
+  /**
+   * Handles which tracks flow in which sections. What was said before may be said again.
+   *
+   * @param {Map<string, PublishedTrack | null>} slots by `mid`
+   */
+  handleSlots(slots) {
+    /** @type {Set<string>} */
+    const changed = new Set();
+    const news = [...slots].filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
+    // A track is taken from one peer before it is given to another: nobody is shown as somebody else.
+    for (const [mid] of news) {
+      const slot = this.#slots.get(mid);
+      if (!slot) continue;
+      this.#slots.delete(mid);
+      this.#streams.get(slot.peer)?.removeTrack(slot.track);
+      changed.add(slot.peer);
+    }
+    for (const [mid, bound] of news) {
+      const track = this.#connection.getTransceivers().find((one) => one.mid === mid)?.receiver.track;
+      if (!bound || !track) continue;
+      const { peer, track: id } = bound;
+      this.#slots.set(mid, { id, peer, track });
+      const stream = this.#streams.get(peer) ?? new MediaStream();
+      stream.addTrack(track);
+      this.#streams.set(peer, stream);
+      changed.add(peer);
+    }
+    for (const peer of changed) this.#tell(peer);
+  }
+
+  /** Handles that the server has given up this client's media, which the next offer begins again. */
+  handleFailed() {
+    this.clear();
+    this.#rests = true;
+    if (!this.#failed.add()) this.#beginning = setTimeout(() => this.retry(), PAUSE);
+    this.#host.emit("error", new CallboardError("media_failed", "the media of this client has failed on the server"));
+  }
+
+  /** Begins media that has failed again. */
+  retry() {
+    if (!this.#rests) return;
+    this.#rests = false;
+    this.#host.offer();
+  }
+
+  /** Ends all streams, with their peer connection or with the media of the room. */
+  clear() {
+    clearTimeout(this.#beginning);
+    const peers = [...this.#streams.keys()];
+    const hadTracks = this.#tracks.size > 0;
+    for (const map of [this.#tracks, this.#slots, this.#streams]) map.clear();
+    // Later, because a listener may change the connection that is about to replace this one.
+    queueMicrotask(() => {
+      for (const peer of peers) this.#host.emit("stream", peer, null);
+      if (hadTracks) this.#host.emit("tracks", []);
+    });
+  }
+
+  /** @param {string} peer */
+  #tell(peer) {
+    const stream = this.#streams.get(peer);
+    const flows = stream && stream.getTracks().length > 0;
+    if (!flows) this.#streams.delete(peer);
+    this.#host.emit("stream", peer, flows ? stream : null);
+  }
+}
+
+/** Time before media that has failed is begun again, in ms. */
+const PAUSE = 2_000;
+
 // Link to the server: a peer connection, and each that replaces it.
 
 /** Peer connection to the server, and each that replaces it. */
 class Link {
   /** Whether it was closed for good. */
   closed = false;
-  /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path }} */
+  /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path, streams: Streams }} */
   #current;
   #media;
   #options;
@@ -1072,7 +1277,7 @@ class Link {
   #reopening;
 
   /**
-   * @param {Options & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
+   * @param {Options & Pick<PeerConnectionOptions, "media" | "receive"> & { iceServers: RTCIceServer[] }} options
    * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
    * @param {{
    *   tell: (event: string, data: any) => boolean,
@@ -1085,7 +1290,7 @@ class Link {
     this.#options = options;
     this.#labels = labels;
     this.#host = host;
-    this.#media = new Media(options.media);
+    this.#media = new Media(options.media, options.receive);
     this.#current = this.#open();
   }
 
@@ -1117,9 +1322,10 @@ class Link {
     this.#host.emit("webrtc", "closed");
   }
 
-  /** Tries again, after `webrtc_gave_up`. */
+  /** Tries again, after `webrtc_gave_up` or `media_failed`. */
   retry() {
-    if (this.closed || !this.#resting) return;
+    if (this.closed) return;
+    if (!this.#resting) return this.#current.streams.retry();
     this.#resting = null;
     this.#patience.forget();
     this.renew();
@@ -1206,6 +1412,33 @@ class Link {
     else if (event === "webrtc:answer" && error !== "timeout" && answered) this.#reopen();
   }
 
+  /**
+   * Handles which tracks the others publish.
+   *
+   * @param {PublishedTrack[]} added
+   * @param {string[]} removed
+   */
+  handleTracks(added, removed) {
+    const { connection, negotiation, streams } = this.#current;
+    negotiation.afterDescriptions(() => {
+      streams.handleTracks(added, removed);
+      // A listener may have closed it.
+      if (this.connection === connection && !this.closed) this.#media.makeRoom(connection, streams);
+    });
+  }
+
+  /** @param {Map<string, PublishedTrack | null>} slots what flows in which section, by its `mid` */
+  handleSlots(slots) {
+    const { negotiation, streams } = this.#current;
+    negotiation.afterDescriptions(() => streams.handleSlots(slots));
+  }
+
+  /** Handles that the server has given up this client's media. */
+  handleMediaFailed() {
+    const { negotiation, streams } = this.#current;
+    negotiation.afterDescriptions(() => streams.handleFailed());
+  }
+
   /** Opens the browser's peer connection that is to be the current one, and returns it with its parts. */
   #open() {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
@@ -1236,6 +1469,7 @@ class Link {
       failed: (code, error) => this.#failed(code, error),
       lost,
     });
+    const streams = new Streams(connection, { emit, offer: () => negotiation.renew() });
     connection.ondatachannel = ({ channel }) => channels.adopt(channel);
     connection.ontrack = (event) => emit("track", event);
     try {
@@ -1245,7 +1479,7 @@ class Link {
       throw error;
     }
     this.#media.setUp(connection);
-    return { connection, channels, negotiation, path };
+    return { connection, channels, negotiation, path, streams };
   }
 
   /**
@@ -1288,9 +1522,10 @@ class Link {
   }
 
   #dispose() {
-    const { connection, channels, negotiation, path } = this.#current;
+    const { connection, channels, negotiation, path, streams } = this.#current;
     negotiation.stopWaiting();
     path.stop();
+    streams.clear();
     clearTimeout(this.#reopening);
     this.#reopening = undefined;
     this.#media.release();
@@ -1438,7 +1673,7 @@ export class PeerConnection {
     this.#link.close();
   }
 
-  /** Tries again, after `webrtc_gave_up`. */
+  /** Tries again, after `webrtc_gave_up` or `media_failed`. */
   retry() {
     this.#link.retry();
   }
@@ -2085,11 +2320,11 @@ export class Client {
    * @returns {PeerConnection}
    * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
    */
-  openPeerConnection({ media, channels = {}, iceServers = [] } = {}) {
+  openPeerConnection({ media, receive, channels = {}, iceServers = [] } = {}) {
     if (this.state === "closed") throw closed();
     if (this.#link && !this.#link.closed) throw new CallboardError("already_open", "close the other first");
     const labels = new Map([...this.#labels, ...Object.entries(channels)]);
-    this.#link = new Link({ media, iceServers, ...this.#options }, labels, {
+    this.#link = new Link({ media, receive, iceServers, ...this.#options }, labels, {
       tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
       reachable: () => this.state === "open",
       emit: this.#listeners.emit,

@@ -135,11 +135,11 @@ export class Client {
    * @returns {PeerConnection}
    * @throws {CallboardError} `already_open`: a client has one peer connection at a time. `closed`
    */
-  openPeerConnection({ media, channels = {}, iceServers = [] } = {}) {
+  openPeerConnection({ media, receive, channels = {}, iceServers = [] } = {}) {
     if (this.state === "closed") throw closed();
     if (this.#link && !this.#link.closed) throw new CallboardError("already_open", "close the other first");
     const labels = new Map([...this.#labels, ...Object.entries(channels)]);
-    this.#link = new Link({ media, iceServers, ...this.#options }, labels, {
+    this.#link = new Link({ media, receive, iceServers, ...this.#options }, labels, {
       tell: (event, data) => this.#socket.post(JSON.stringify({ event, data })),
       reachable: () => this.state === "open",
       emit: this.#listeners.emit,

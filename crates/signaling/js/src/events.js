@@ -5,6 +5,7 @@ import { misplaced, text } from "./frames.js";
 
 /** @import { Link } from "./link.js" */
 /** @import { Members } from "./members.js" */
+/** @import { PublishedTrack } from "./types.js" */
 
 /**
  * Returns what each event of the server does, by its name. It throws if the data do not have the form that the event
@@ -19,6 +20,8 @@ import { misplaced, text } from "./frames.js";
  * @returns {Record<string, (data: any) => void>}
  */
 export function serverEvents({ members, link, emit, data: received }) {
+  /** @param {PublishedTrack} track */
+  const isAnothers = ({ peer }) => peer !== members.self;
   return {
     authenticated: misplaced,
     resumed: misplaced,
@@ -43,6 +46,15 @@ export function serverEvents({ members, link, emit, data: received }) {
       link()?.handleState(text(state), reason);
     },
     "webrtc:data": ({ channel, data }) => received(text(channel), text(data)),
+    "media:tracks": ({ added = [], removed = [] }) => {
+      link()?.handleTracks(added.map(published).filter(isAnothers), removed.map(text));
+    },
+    "media:slots": ({ slots }) => {
+      const bound = Object.entries(slots).map(([mid, track]) => [mid, track && published(track)]);
+      // For a moment after its connection was replaced, a client may get what it has sent over the previous one.
+      link()?.handleSlots(new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null])));
+    },
+    "media:failed": () => link()?.handleMediaFailed(),
     // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
     "webrtc:channel_closed": () => {},
@@ -52,5 +64,13 @@ export function serverEvents({ members, link, emit, data: received }) {
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 export const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
-  ..."webrtc track channel_open channel_closed data".split(" "),
+  ..."webrtc track tracks stream channel_open channel_closed data".split(" "),
 ]);
+
+/**
+ * @param {{ track: unknown, peer: unknown, kind: unknown }} told
+ * @returns {PublishedTrack}
+ */
+function published({ track, peer, kind }) {
+  return Object.freeze({ track: text(track), peer: text(peer), kind: kind === "audio" ? "audio" : "video" });
+}

@@ -6,14 +6,15 @@ import { Media } from "./media.js";
 import { Negotiation } from "./negotiation.js";
 import { Path } from "./path.js";
 import { Patience } from "./patience.js";
+import { Streams } from "./streams.js";
 
-/** @import { Options, PeerConnectionOptions } from "./types.js" */
+/** @import { Options, PeerConnectionOptions, PublishedTrack } from "./types.js" */
 
 /** Peer connection to the server, and each that replaces it. */
 export class Link {
   /** Whether it was closed for good. */
   closed = false;
-  /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path }} */
+  /** @type {{ connection: RTCPeerConnection, channels: Channels, negotiation: Negotiation, path: Path, streams: Streams }} */
   #current;
   #media;
   #options;
@@ -28,7 +29,7 @@ export class Link {
   #reopening;
 
   /**
-   * @param {Options & { media?: PeerConnectionOptions["media"], iceServers: RTCIceServer[] }} options
+   * @param {Options & Pick<PeerConnectionOptions, "media" | "receive"> & { iceServers: RTCIceServer[] }} options
    * @param {Map<string, RTCDataChannelInit>} labels of the channels to create
    * @param {{
    *   tell: (event: string, data: any) => boolean,
@@ -41,7 +42,7 @@ export class Link {
     this.#options = options;
     this.#labels = labels;
     this.#host = host;
-    this.#media = new Media(options.media);
+    this.#media = new Media(options.media, options.receive);
     this.#current = this.#open();
   }
 
@@ -73,9 +74,10 @@ export class Link {
     this.#host.emit("webrtc", "closed");
   }
 
-  /** Tries again, after `webrtc_gave_up`. */
+  /** Tries again, after `webrtc_gave_up` or `media_failed`. */
   retry() {
-    if (this.closed || !this.#resting) return;
+    if (this.closed) return;
+    if (!this.#resting) return this.#current.streams.retry();
     this.#resting = null;
     this.#patience.forget();
     this.renew();
@@ -162,6 +164,33 @@ export class Link {
     else if (event === "webrtc:answer" && error !== "timeout" && answered) this.#reopen();
   }
 
+  /**
+   * Handles which tracks the others publish.
+   *
+   * @param {PublishedTrack[]} added
+   * @param {string[]} removed
+   */
+  handleTracks(added, removed) {
+    const { connection, negotiation, streams } = this.#current;
+    negotiation.afterDescriptions(() => {
+      streams.handleTracks(added, removed);
+      // A listener may have closed it.
+      if (this.connection === connection && !this.closed) this.#media.makeRoom(connection, streams);
+    });
+  }
+
+  /** @param {Map<string, PublishedTrack | null>} slots what flows in which section, by its `mid` */
+  handleSlots(slots) {
+    const { negotiation, streams } = this.#current;
+    negotiation.afterDescriptions(() => streams.handleSlots(slots));
+  }
+
+  /** Handles that the server has given up this client's media. */
+  handleMediaFailed() {
+    const { negotiation, streams } = this.#current;
+    negotiation.afterDescriptions(() => streams.handleFailed());
+  }
+
   /** Opens the browser's peer connection that is to be the current one, and returns it with its parts. */
   #open() {
     const connection = new RTCPeerConnection({ iceServers: this.#options.iceServers, bundlePolicy: "max-bundle" });
@@ -192,6 +221,7 @@ export class Link {
       failed: (code, error) => this.#failed(code, error),
       lost,
     });
+    const streams = new Streams(connection, { emit, offer: () => negotiation.renew() });
     connection.ondatachannel = ({ channel }) => channels.adopt(channel);
     connection.ontrack = (event) => emit("track", event);
     try {
@@ -201,7 +231,7 @@ export class Link {
       throw error;
     }
     this.#media.setUp(connection);
-    return { connection, channels, negotiation, path };
+    return { connection, channels, negotiation, path, streams };
   }
 
   /**
@@ -244,9 +274,10 @@ export class Link {
   }
 
   #dispose() {
-    const { connection, channels, negotiation, path } = this.#current;
+    const { connection, channels, negotiation, path, streams } = this.#current;
     negotiation.stopWaiting();
     path.stop();
+    streams.clear();
     clearTimeout(this.#reopening);
     this.#reopening = undefined;
     this.#media.release();

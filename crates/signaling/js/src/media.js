@@ -1,20 +1,26 @@
-// Media that the page sends, on each peer connection that replaces another.
+// Media that the page sends and wants to receive, on each peer connection that replaces another.
 
 import { harmless } from "./page.js";
 
 /** @import { PeerConnectionOptions } from "./types.js" */
 
-/** Media that the page sends. */
+/** Media that the page sends, and the sections in which it receives. */
 export class Media {
   /** Transceivers that send the tracks of a stream. @type {Map<MediaStreamTrack, RTCRtpTransceiver>} */
   #sending = new Map();
   /** Tracks that the page has stopped sending: a new connection does not send them. @type {Set<MediaStreamTrack>} */
   #stopped = new Set();
+  /** Sections to receive in, beside those in which the page sends. @type {Record<"audio" | "video", number>} */
+  #receive;
   #media;
 
-  /** @param {PeerConnectionOptions["media"]} media */
-  constructor(media) {
+  /**
+   * @param {PeerConnectionOptions["media"]} media
+   * @param {PeerConnectionOptions["receive"]} receive
+   */
+  constructor(media, { audio = 0, video = 0 } = {}) {
     this.#media = media;
+    this.#receive = { audio, video };
   }
 
   /**
@@ -28,21 +34,41 @@ export class Media {
   }
 
   /**
-   * Adds the tracks of a stream to the next offer.
+   * Adds the tracks of a stream, and then the sections to receive in, to the next offer.
    *
    * @param {RTCPeerConnection} connection
    * @returns {boolean} whether there are any
    */
   addTracks(connection) {
     const media = this.#media;
-    if (!media || typeof media === "function") return false;
-    for (const track of media.getTracks()) {
+    const tracks = media && typeof media !== "function" ? media.getTracks() : [];
+    for (const track of tracks) {
       if (this.#stopped.has(track)) continue;
-      const sender = connection.addTrack(track, media);
+      const sender = connection.addTrack(track, /** @type {MediaStream} */ (media));
       const transceiver = connection.getTransceivers().find((one) => one.sender === sender);
       if (transceiver) this.#sending.set(track, transceiver);
     }
-    return this.#sending.size > 0;
+    for (const kind of KINDS) addSections(connection, kind, this.#receive[kind]);
+    return this.#sending.size > 0 || KINDS.some((kind) => this.#receive[kind] > 0);
+  }
+
+  /**
+   * Makes room for tracks of the others that have no section yet: as many sections again, but few enough for the server's
+   * limit. Does nothing for a kind of which the page wants to receive nothing.
+   *
+   * @param {RTCPeerConnection} connection
+   * @param {{ published(kind: string): number }} others
+   */
+  makeRoom(connection, others) {
+    for (const kind of KINDS) {
+      const now = this.#receive[kind];
+      const ours = connection.getTransceivers().filter(({ receiver }) => receiver.track.kind === kind);
+      const receiving = ours.filter(({ direction }) => direction === "sendrecv" || direction === "recvonly");
+      const missing = others.published(kind) - receiving.length;
+      if (now === 0 || now >= MOST_SECTIONS || missing <= 0) continue;
+      this.#receive[kind] = Math.min(MOST_SECTIONS, now + Math.max(now, missing));
+      addSections(connection, kind, this.#receive[kind] - now);
+    }
   }
 
   /** Notes, before a connection is closed, which tracks the page has stopped. */
@@ -51,3 +77,17 @@ export class Media {
     this.#sending.clear();
   }
 }
+
+/**
+ * @param {RTCPeerConnection} connection
+ * @param {"audio" | "video"} kind
+ * @param {number} count
+ */
+function addSections(connection, kind, count) {
+  for (let at = 0; at < count; at += 1) connection.addTransceiver(kind, { direction: "recvonly" });
+}
+
+/** @type {("audio" | "video")[]} */
+const KINDS = ["audio", "video"];
+/** Sections of a kind to which those that the page has asked for grow. */
+const MOST_SECTIONS = 25;

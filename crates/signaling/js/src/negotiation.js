@@ -60,6 +60,24 @@ export class Negotiation {
     if (this.#owed && this.#connection.signalingState === "stable") this.#offer();
   }
 
+  /** Offers once more, although nothing has changed here. */
+  renew() {
+    this.#owed = true;
+    this.settle();
+  }
+
+  /**
+   * Runs this when the descriptions that came before it are set, unless the server has not answered this connection
+   * yet: then it is about the previous one.
+   *
+   * @param {() => void} run
+   */
+  afterDescriptions(run) {
+    this.#descriptions = this.#descriptions.then(() => {
+      if (this.answered && !this.#host.isOver()) run();
+    });
+  }
+
   /** @param {RTCSessionDescriptionInit} answer */
   handleAnswer(answer) {
     this.#descriptions = this.#descriptions.then(() => this.#takeAnswer(answer));

@@ -48,7 +48,7 @@ export class PeerConnection {
     this.#link.close();
   }
 
-  /** Tries again, after `webrtc_gave_up`. */
+  /** Tries again, after `webrtc_gave_up` or `media_failed`. */
   retry() {
     this.#link.retry();
   }

@@ -37,9 +37,13 @@
  * @property {MediaStream | ((connection: RTCPeerConnection) => void)} [media] media to send: a stream, with all its
  *   tracks except those whose transceiver the page has stopped, or a function that sets up each new peer connection (a
  *   lost one is replaced by a new one)
+ * @property {{ audio?: number, video?: number }} [receive] sections to receive the others' media in, beside those of
+ *   `media`, which can receive too. Each holds one track at a time; where the others publish more, sections are added, up
+ *   to 25 of a kind. Default: none
  * @property {Record<string, RTCDataChannelInit>} [channels] data channels beside `events`, by label
  * @property {RTCIceServer[]} [iceServers] STUN and TURN servers
  */
+/** @typedef {{ track: string, peer: string, kind: "audio" | "video" }} PublishedTrack a track that another publishes */
 /**
  * @typedef {object} Message a message of the application
  * @property {string} event
@@ -64,11 +68,15 @@
  *   new peer
  * @property {[message: Message]} message any message of the application, also one named like an event here
  * @property {[error: CallboardError]} error an error that the server reports; also `gave_up` and `webrtc_gave_up`:
- *   something has failed repeatedly in the same way, and is not tried any more; `details` say what
+ *   something has failed repeatedly in the same way, and is not tried any more; `details` say what. `media_failed`: the
+ *   server has given up this client's media after repeated faults; it begins again twice by itself, then after `retry`
  * @property {[state: State, detail: StateDetail]} state
  * @property {[state: RTCPeerConnectionState, detail?: { reason: string }]} webrtc state of the peer connection, also of
  *   each new one; with the reason why the last one is replaced, if the server has given one
  * @property {[event: RTCTrackEvent]} track
+ * @property {[peer: string, stream: MediaStream | null]} stream what another member sends through the server, audio and
+ *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
+ * @property {[tracks: PublishedTrack[]]} tracks all that the others publish, also what has no section yet
  * @property {[label: string]} channel_open
  * @property {[label: string]} channel_closed
  * @property {[message: { channel: string, data: string | ArrayBuffer }]} data

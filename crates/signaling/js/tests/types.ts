@@ -27,6 +27,8 @@ client.on("webrtc", (state, detail) => console.log(state satisfies RTCPeerConnec
 client.on("message", (message: Message) => console.log(message.from?.length));
 client.on("data", ({ channel, data }) => console.log(channel.length, typeof data === "string" ? data : data.byteLength));
 client.on("error", (error) => console.log(error.code.length, error.details));
+client.on("stream", (peer, stream) => console.log(peer.length, stream?.getVideoTracks().length));
+client.on("tracks", (tracks) => console.log(tracks.filter(({ kind, peer }) => kind === "video" && peer !== client.peerId)));
 // An event of the application.
 client.on("chat", (text, from, { to }) => console.log(text, from?.length, to.length));
 // @ts-expect-error a peer's id is a string
@@ -43,6 +45,9 @@ client.send("chat", null, ["one", "two"]);
 // @ts-expect-error a message has a name
 client.send();
 
+client.openPeerConnection({ media: new MediaStream(), receive: { audio: 8, video: 8 } });
+// @ts-expect-error no such kind
+client.openPeerConnection({ receive: { screen: 1 } });
 const wanted: PeerConnectionOptions = { channels: { cursor: { ordered: false } }, media: (one) => void one.addTransceiver("audio") };
 const connection: PeerConnection = client.openPeerConnection(wanted);
 connection.connection.getStats();

@@ -1,0 +1,125 @@
+// Streams of the other members: what the server says about the media of the room, put together for the page.
+
+import { MEMORY, REPEATS } from "./bounds.js";
+import { CallboardError } from "./errors.js";
+import { Tally } from "./retries.js";
+
+/** @import { PublishedTrack } from "./types.js" */
+
+/** Streams of the other members over one peer connection: one for each whose tracks flow in its sections. */
+export class Streams {
+  /** Tracks that the others publish, by their ids. @type {Map<string, PublishedTrack>} */
+  #tracks = new Map();
+  /** What flows in a section, by its `mid`. @type {Map<string, { id: string, peer: string, track: MediaStreamTrack }>} */
+  #slots = new Map();
+  /** By peer. @type {Map<string, MediaStream>} */
+  #streams = new Map();
+  /** Times that the server has given up this client's media. */
+  #failed = new Tally(REPEATS, MEMORY);
+  /** Whether media has failed, and was not begun again. */
+  #rests = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #beginning;
+  #connection;
+  #host;
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {{ emit: (event: string, ...told: any[]) => void, offer: () => void }} host
+   */
+  constructor(connection, host) {
+    this.#connection = connection;
+    this.#host = host;
+  }
+
+  /**
+   * Returns how many tracks of this kind the others publish.
+   *
+   * @param {string} kind
+   * @returns {number}
+   */
+  published(kind) {
+    return [...this.#tracks.values()].filter((track) => track.kind === kind).length;
+  }
+
+  /**
+   * Handles which tracks the others publish.
+   *
+   * @param {PublishedTrack[]} added
+   * @param {string[]} removed
+   */
+  handleTracks(added, removed) {
+    for (const id of removed) this.#tracks.delete(id);
+    for (const track of added) this.#tracks.set(track.track, track);
+    this.#host.emit("tracks", [...this.#tracks.values()]);
+  }
+
+  /**
+   * Handles which tracks flow in which sections. What was said before may be said again.
+   *
+   * @param {Map<string, PublishedTrack | null>} slots by `mid`
+   */
+  handleSlots(slots) {
+    /** @type {Set<string>} */
+    const changed = new Set();
+    const news = [...slots].filter(([mid, bound]) => this.#slots.get(mid)?.id !== bound?.track);
+    // A track is taken from one peer before it is given to another: nobody is shown as somebody else.
+    for (const [mid] of news) {
+      const slot = this.#slots.get(mid);
+      if (!slot) continue;
+      this.#slots.delete(mid);
+      this.#streams.get(slot.peer)?.removeTrack(slot.track);
+      changed.add(slot.peer);
+    }
+    for (const [mid, bound] of news) {
+      const track = this.#connection.getTransceivers().find((one) => one.mid === mid)?.receiver.track;
+      if (!bound || !track) continue;
+      const { peer, track: id } = bound;
+      this.#slots.set(mid, { id, peer, track });
+      const stream = this.#streams.get(peer) ?? new MediaStream();
+      stream.addTrack(track);
+      this.#streams.set(peer, stream);
+      changed.add(peer);
+    }
+    for (const peer of changed) this.#tell(peer);
+  }
+
+  /** Handles that the server has given up this client's media, which the next offer begins again. */
+  handleFailed() {
+    this.clear();
+    this.#rests = true;
+    if (!this.#failed.add()) this.#beginning = setTimeout(() => this.retry(), PAUSE);
+    this.#host.emit("error", new CallboardError("media_failed", "the media of this client has failed on the server"));
+  }
+
+  /** Begins media that has failed again. */
+  retry() {
+    if (!this.#rests) return;
+    this.#rests = false;
+    this.#host.offer();
+  }
+
+  /** Ends all streams, with their peer connection or with the media of the room. */
+  clear() {
+    clearTimeout(this.#beginning);
+    const peers = [...this.#streams.keys()];
+    const hadTracks = this.#tracks.size > 0;
+    for (const map of [this.#tracks, this.#slots, this.#streams]) map.clear();
+    // Later, because a listener may change the connection that is about to replace this one.
+    queueMicrotask(() => {
+      for (const peer of peers) this.#host.emit("stream", peer, null);
+      if (hadTracks) this.#host.emit("tracks", []);
+    });
+  }
+
+  /** @param {string} peer */
+  #tell(peer) {
+    const stream = this.#streams.get(peer);
+    const flows = stream && stream.getTracks().length > 0;
+    if (!flows) this.#streams.delete(peer);
+    this.#host.emit("stream", peer, flows ? stream : null);
+  }
+}
+
+/** Time before media that has failed is begun again, in ms. */
+const PAUSE = 2_000;
