@@ -9,10 +9,11 @@ use callboard_peer_connection::messages::*;
 use callboard_peer_connection::sdp::{Sdp, Section};
 use callboard_peer_connection::{
     ConnectionEvent, Direction, LocalTrack, PeerConnectionState, RtpCodecCapability,
-    SessionDescription,
+    SenderPosition, SessionDescription,
 };
 use callboard_supervision::CallError;
 
+use crate::core::rewrite::Position;
 use crate::error::AcceptMediaOfferError;
 use crate::event::ParticipantId;
 use crate::messages::ToSubscriber;
@@ -71,7 +72,16 @@ impl Participant {
         connection.send(SetLocalDescription(None)).await??;
         let answer = connection.send(LocalDescription).await?;
         let transceivers = connection.send(GetTransceivers).await?;
-        let sections: Vec<_> = transceivers.into_iter().filter_map(section).collect();
+        let mut sections = Vec::with_capacity(transceivers.len());
+        for mut section in transceivers.into_iter().filter_map(section) {
+            if section.receives {
+                // A section in which something has flowed before goes on there, also where it was no slot meanwhile.
+                let (sender, rid) = (section.sender, None);
+                section.position =
+                    connection.send(GetSenderPosition { sender, rid }).await?.map(position);
+            }
+            sections.push(section);
+        }
         self.shared.stage().negotiated(self.id, &sections);
         self.shared.settle();
         answer.ok_or(CallError::Ended.into())
@@ -124,7 +134,15 @@ fn section(transceiver: TransceiverInfo) -> Option<stage::Section> {
         receives: direction.sends(),
         codecs: transceiver.codecs,
         encodings: transceiver.encodings,
+        position: None,
     })
+}
+
+fn position(last: SenderPosition) -> Position {
+    let SenderPosition { sequence_number, timestamp, vp8, .. } = last;
+    let (picture_id, tl0) = vp8.map_or((None, None), |vp8| (vp8.picture_id, vp8.tl0_picture_index));
+    let now = tokio::time::Instant::now().into_std();
+    Position::after(sequence_number, timestamp, picture_id, tl0, now)
 }
 
 impl Drop for Participant {

@@ -2,6 +2,8 @@
 
 mod call;
 
+use std::collections::BTreeMap;
+
 use actix::prelude::*;
 use call::*;
 use callboard_media_rooms::*;
@@ -228,6 +230,22 @@ async fn media_that_fails_again_and_again_is_given_up_alone() {
         all[2].received.len() > before + 100 && have(&all[..2], 4, 200)
     })
     .await;
+    // Each of its streams goes on where it was: what came before would be old to its receiver.
+    let streams_after = |client: &Client, before: usize| {
+        let packets = client.received[before..].iter().map(|packet| packet.transceiver);
+        packets.fold(BTreeMap::<_, usize>::new(), |mut counts, stream| {
+            *counts.entry(stream).or_default() += 1;
+            counts
+        })
+    };
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| {
+        let streams = streams_after(all[2], before);
+        streams.len() == 4 && streams.values().all(|&packets| packets > 20)
+    })
+    .await;
+    for stream in three.streams() {
+        assert!(Client::missing(&stream) < 1_000, "it begins anew");
+    }
     call.pool.stop().await;
 }
 

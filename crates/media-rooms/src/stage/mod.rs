@@ -47,6 +47,8 @@ pub(crate) struct Section {
     pub(crate) receives: bool,
     pub(crate) codecs: Vec<(u8, RtpCodecCapability)>,
     pub(crate) encodings: Vec<Rid>,
+    /// Position of what has flowed in it to the participant before.
+    pub(crate) position: Option<Position>,
 }
 
 /// Sending half of a section in which a client receives: a place for one track at a time.
@@ -125,7 +127,10 @@ impl Stage {
                 kind: section.kind,
                 codecs: section.codecs.clone(),
                 track: old.and_then(|old| old.track),
-                position: old.map_or_else(Arc::default, |old| Arc::clone(&old.position)),
+                position: match old {
+                    Some(old) => Arc::clone(&old.position),
+                    None => Arc::new(Mutex::new(section.position)),
+                },
             });
         }
         let kept =

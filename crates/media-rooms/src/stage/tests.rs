@@ -20,6 +20,7 @@ fn section(of: u128, number: u128, kind: TrackKind, publishes: bool, receives: b
         receives,
         codecs: Vec::new(),
         encodings: Vec::new(),
+        position: None,
     }
 }
 

@@ -41,6 +41,20 @@ pub(crate) struct Position {
     at: Instant,
 }
 
+impl Position {
+    /// Returns the position after a packet of which nothing else is known: whether its frame is complete, say.
+    pub(crate) fn after(
+        number: u64,
+        timestamp: u32,
+        picture_id: Option<u16>,
+        tl0: Option<u8>,
+        at: Instant,
+    ) -> Self {
+        let (picture_id, tl0) = (picture_id.unwrap_or_default().into(), tl0.unwrap_or_default());
+        Self { number, timestamp, picture_id, tl0, ended: false, at }
+    }
+}
+
 /// Rewriter of one stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Rewriter {
