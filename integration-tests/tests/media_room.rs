@@ -1,0 +1,199 @@
+//! A call through a media room of the server, in `media-room` as its users run it.
+
+use std::time::Duration;
+
+use integration_tests::{
+    Browser, CallPage, Camera, Kind, Moment, PATIENCE, Server, in_network_namespace, until,
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn server() -> Server {
+    Server::of("media-room", &["--listen", "127.0.0.1:0"]).await
+}
+
+/// Waits until the page shows so many others, each with a picture that moves from now on.
+async fn sees(page: &CallPage, others: usize) {
+    holds(
+        page.browser(),
+        "const { status, peers } = window.callState;
+         return peers.length === arguments[0] && status.startsWith(`In a call with ${arguments[0]} other`)
+             && peers.every(({ width }) => width > 0)
+             && document.querySelectorAll('video[data-peer]').length === arguments[0]",
+        vec![json!(others)],
+    )
+    .await;
+    page.sees_everyone_move().await;
+}
+
+/// Waits until this script returns true.
+async fn holds(browser: &Browser, script: &str, arguments: Vec<Value>) {
+    until(script, PATIENCE, async || match browser.evaluate(script, arguments.clone()).await {
+        Value::Bool(true) => Moment::Now(()),
+        other => {
+            let state = browser.evaluate("return window.callState", vec![]).await;
+            Moment::NotYet(format!("{other}: {state:#}"))
+        }
+    })
+    .await;
+}
+
+#[test]
+fn three_browsers_see_each_other() {
+    in_network_namespace(async || {
+        let server = server().await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo?name=Ann").await;
+        ann.browser().shows("You are in. Nobody else is here yet.").await;
+        let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo").await;
+        let eve = CallPage::open("Eve", Kind::Chromium, &server, "demo").await;
+        let elsewhere = CallPage::open("Joe", Kind::Chromium, &server, "other").await;
+        for page in [&ann, &bob, &eve] {
+            sees(page, 2).await;
+        }
+        bob.browser().shows("Ann (").await;
+        elsewhere.browser().shows("You are in. Nobody else is here yet.").await;
+        elsewhere.close().await;
+
+        // Two at once, and one.
+        eve.close().await;
+        sees(&ann, 1).await;
+        sees(&bob, 1).await;
+        for page in [&ann, &bob] {
+            // A page that is loaded again is another member.
+            page.browser().go_to(&server.page("demo")).await;
+            sees(&ann, 1).await;
+            sees(&bob, 1).await;
+        }
+        ann.browser().resize(400, 900).await;
+        let fits = "const { scrollWidth, clientWidth } = document.scrollingElement;
+            return innerWidth <= 500 && scrollWidth <= clientWidth";
+        holds(ann.browser(), fits, vec![]).await;
+
+        let status = server.terminate(Duration::from_secs(10)).await;
+        assert_eq!(status.code(), Some(0), "the server ended with {status}");
+        for page in [ann, bob] {
+            page.browser().shows("The call is over").await;
+            page.close().await;
+        }
+    });
+}
+
+#[test]
+fn pictures_go_on_whatever_fails_in_the_media_room() {
+    in_network_namespace(async || {
+        let server = server().await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo").await;
+        let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo").await;
+        let both = async || {
+            sees(&ann, 1).await;
+            sees(&bob, 1).await;
+        };
+        both().await;
+        let ids = "return [window.callState.peerId, window.callState.peers[0].id]";
+        let before = ann.browser().evaluate(ids, vec![]).await;
+        for what in ["stage", "publisher", "subscriber"] {
+            let tree: Value =
+                serde_json::from_str(&ask(&server, "GET", "/tree", "").await).unwrap();
+            let mut paths = Vec::new();
+            collect(&tree, what, &mut paths);
+            assert_eq!(paths.len(), if what == "stage" { 1 } else { 2 }, "{tree:#}");
+            for path in paths {
+                let fault = json!({ "path": path, "fault": "panic" }).to_string();
+                ask(&server, "POST", "/tree/fault", &fault).await;
+            }
+            both().await;
+        }
+        // Nobody has left, or come anew.
+        assert_eq!(ann.browser().evaluate(ids, vec![]).await, before);
+        ann.close().await;
+        bob.close().await;
+    });
+}
+
+/// Adds the paths of all actors of this name.
+fn collect<'a>(tree: &'a Value, id: &str, paths: &mut Vec<&'a str>) {
+    if tree["id"] == id {
+        paths.extend(tree["path"].as_str());
+    }
+    for child in tree["children"].as_array().into_iter().flatten() {
+        collect(child, id, paths);
+    }
+}
+
+/// Asks an admin route, and returns the body of the answer.
+async fn ask(server: &Server, method: &str, path: &str, body: &str) -> String {
+    let (host, length) = (server.listen(), body.len());
+    let request = format!(
+        "{method} /admin{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let mut connection = TcpStream::connect(host).await.expect("it listens");
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.expect("an answer in UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 20"), "{path}: {answer}");
+    body.to_owned()
+}
+
+#[test]
+fn sound_picture_and_screen_are_switched() {
+    in_network_namespace(async || {
+        let server = server().await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo").await;
+        let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo").await;
+        sees(&ann, 1).await;
+        sees(&bob, 1).await;
+
+        for button in ["#mute", "#camera"] {
+            ann.browser().click(button).await;
+        }
+        bob.browser().shows("muted, camera off").await;
+        // Who comes later is told too.
+        let eve = CallPage::open("Eve", Kind::Chromium, &server, "demo").await;
+        eve.browser().shows("muted, camera off").await;
+        eve.close().await;
+        for button in ["#mute", "#camera"] {
+            ann.browser().click(button).await;
+        }
+        let told =
+            "return window.callState.peers.length === 1 && window.callState.peers[0].state === ''";
+        holds(bob.browser(), told, vec![]).await;
+
+        // Nobody can press the button of the browser's own window here.
+        let screen = "const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 480 });
+             const pen = canvas.getContext('2d');
+             setInterval(() => { pen.fillStyle = `hsl(${performance.now() / 10} 50% 50%)`; pen.fillRect(0, 0, 320, 480); }, 50);
+             navigator.mediaDevices.getDisplayMedia = async () => canvas.captureStream(20);";
+        ann.browser().evaluate(screen, vec![]).await;
+        let upright =
+            "const { videoWidth, videoHeight } = document.querySelector('video[data-peer]');
+             return (videoWidth < videoHeight) === arguments[0]";
+        for shared in [true, false] {
+            ann.browser().click("#screen").await;
+            holds(bob.browser(), upright, vec![json!(shared)]).await;
+            sees(&bob, 1).await;
+        }
+        ann.close().await;
+        bob.close().await;
+    });
+}
+
+#[test]
+fn who_has_no_camera_sends_a_drawn_picture_and_is_told_so() {
+    in_network_namespace(async || {
+        let server = server().await;
+        let ann = CallPage::open("Ann", Kind::Firefox, &server, "demo").await;
+        for (camera, words) in [
+            (Camera::Missing, "There is no camera that can be used"),
+            (Camera::Forbidden, "The browser does not allow this page to use camera"),
+        ] {
+            let browser = Browser::start_with(Kind::Chromium, camera).await;
+            browser.go_to(&server.page("demo")).await;
+            browser.shows(words).await;
+            sees(&ann, 1).await;
+            browser.close().await;
+        }
+        ann.close().await;
+    });
+}
