@@ -18,7 +18,7 @@ fn two_tabs_of_firefox_at_the_printed_address_of_supervisor_tree_are_in_a_call()
 async fn two_tabs_are_in_a_call(kind: Kind) {
     let readme = Readme::in_folder("examples/supervisor-tree");
     let server = readme.serve("supervisor-tree", &[]).await;
-    let address = printed(&server, &readme);
+    let address = printed(&server, &readme, "http://127.0.0.1:8080");
     let front_page = Readme::in_folder(".");
     assert!(front_page.says(&format!("prints `listening on {address}`. Open it in two tabs")));
 
@@ -55,7 +55,7 @@ async fn two_tabs_log_in(kind: Kind) {
     let readme = Readme::in_folder("examples/mesh-call");
     assert!(readme.says("in two tabs or on two machines and log in as `USERNAME` with `PASSWORD`"));
     let server = readme.serve("mesh-call", &[]).await;
-    let address = printed(&server, &readme);
+    let address = printed(&server, &readme, "http://127.0.0.1:8080");
 
     let browser = Browser::start(kind).await;
     browser.go_to(&address).await;
@@ -72,6 +72,44 @@ async fn two_tabs_log_in(kind: Kind) {
     browser.close().await;
 }
 
+#[test]
+fn two_tabs_of_chromium_at_the_address_of_media_room_are_in_a_call() {
+    in_network_namespace(async || two_tabs_in_a_media_room(Kind::Chromium).await);
+}
+
+#[test]
+fn two_tabs_of_firefox_at_the_address_of_media_room_are_in_a_call() {
+    in_network_namespace(async || two_tabs_in_a_media_room(Kind::Firefox).await);
+}
+
+async fn two_tabs_in_a_media_room(kind: Kind) {
+    let readme = Readme::in_folder("examples/media-room");
+    let server = readme.serve("media-room", &[]).await;
+    let address = printed(&server, &readme, "http://127.0.0.1:8080/demo");
+
+    let browser = Browser::start(kind).await;
+    browser.go_to(&address).await;
+    let first = browser.tab().await;
+    browser.shows("You are in. Nobody else is here yet.").await;
+    browser.open_tab(&address).await;
+    shows_a_picture(&browser).await;
+    browser.show(&first).await;
+    shows_a_picture(&browser).await;
+    browser.close().await;
+}
+
+/// Waits until a picture of the one other is shown.
+async fn shows_a_picture(browser: &Browser) {
+    browser.shows("In a call with 1 other.").await;
+    until("a picture of the other", PATIENCE, async || {
+        let look = "const { peers } = window.callState;
+            return [peers.length === 1 && peers[0].width > 0 && peers[0].time > 0, peers]";
+        let told = browser.evaluate(look, vec![]).await;
+        if told[0] == true { Moment::Now(()) } else { Moment::NotYet(told.to_string()) }
+    })
+    .await;
+}
+
 /// Waits until the picture of the other moves.
 async fn shows_the_other(browser: &Browser) {
     until("a picture of the other", PATIENCE, async || {
@@ -86,8 +124,8 @@ async fn shows_the_other(browser: &Browser) {
 }
 
 /// Returns the address in the README, which is the one that the server has printed.
-fn printed(server: &Server, readme: &Readme) -> String {
-    let address = readme.address("http://127.0.0.1:8080");
+fn printed(server: &Server, readme: &Readme, beginning: &str) -> String {
+    let address = readme.address(beginning);
     assert!(address.starts_with(server.address()), "{address} is not at {}", server.address());
     address
 }
