@@ -373,6 +373,12 @@ export type ClientEvents = {
      * all that the others publish, also what has no section yet
      */
     tracks: [tracks: PublishedTrack[]];
+    /**
+     * the member that dominates the
+     * conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the
+     * loudest. At most twice a second
+     */
+    speaker: [peer: string | null, levels: Readonly<Record<string, number>>];
     channel_open: [label: string];
     channel_closed: [label: string];
     data: [message: {

@@ -100,6 +100,9 @@
  * @property {[peer: string, stream: MediaStream | null]} stream what another member sends through the server, audio and
  *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
  * @property {[tracks: PublishedTrack[]]} tracks all that the others publish, also what has no section yet
+ * @property {[peer: string | null, levels: Readonly<Record<string, number>>]} speaker the member that dominates the
+ *   conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the
+ *   loudest. At most twice a second
  * @property {[label: string]} channel_open
  * @property {[label: string]} channel_closed
  * @property {[message: { channel: string, data: string | ArrayBuffer }]} data
@@ -439,6 +442,7 @@ function serverEvents({ members, link, emit, data: received }) {
       // For a moment after its connection was replaced, a client may get what it has sent over the previous one.
       link()?.handleSlots(new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null])));
     },
+    "media:speaker": ({ peer, levels }) => emit("speaker", peer, levels),
     "media:failed": () => link()?.handleMediaFailed(),
     // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
@@ -449,7 +453,7 @@ function serverEvents({ members, link, emit, data: received }) {
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
-  ..."webrtc track tracks stream channel_open channel_closed data".split(" "),
+  ..."webrtc track tracks stream speaker channel_open channel_closed data".split(" "),
 ]);
 
 /**

@@ -54,6 +54,7 @@ export function serverEvents({ members, link, emit, data: received }) {
       // For a moment after its connection was replaced, a client may get what it has sent over the previous one.
       link()?.handleSlots(new Map(bound.map(([mid, track]) => [mid, track && isAnothers(track) ? track : null])));
     },
+    "media:speaker": ({ peer, levels }) => emit("speaker", peer, levels),
     "media:failed": () => link()?.handleMediaFailed(),
     // The client's ends of the channels report that.
     "webrtc:channel_open": () => {},
@@ -64,7 +65,7 @@ export function serverEvents({ members, link, emit, data: received }) {
 /** Names of the client's own events: messages of the application with these names reach only listeners of `message`. */
 export const EVENT_NAMES = new Set([
   ..."joined left room_restarted resumed rejoined message error state".split(" "),
-  ..."webrtc track tracks stream channel_open channel_closed data".split(" "),
+  ..."webrtc track tracks stream speaker channel_open channel_closed data".split(" "),
 ]);
 
 /**

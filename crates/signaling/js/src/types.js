@@ -77,6 +77,9 @@
  * @property {[peer: string, stream: MediaStream | null]} stream what another member sends through the server, audio and
  *   video in step: whenever that changes, always in the same stream; `null`: nothing any more
  * @property {[tracks: PublishedTrack[]]} tracks all that the others publish, also what has no section yet
+ * @property {[peer: string | null, levels: Readonly<Record<string, number>>]} speaker the member that dominates the
+ *   conversation, also while no one speaks; and those that speak, at most five, with their levels in dBov: 0 is the
+ *   loudest. At most twice a second
  * @property {[label: string]} channel_open
  * @property {[label: string]} channel_closed
  * @property {[message: { channel: string, data: string | ArrayBuffer }]} data
