@@ -163,7 +163,10 @@ fn sound_picture_and_screen_are_switched() {
         // Nobody can press the button of the browser's own window here.
         let screen = "const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 480 });
              const pen = canvas.getContext('2d');
-             setInterval(() => { pen.fillStyle = `hsl(${performance.now() / 10} 50% 50%)`; pen.fillRect(0, 0, 320, 480); }, 50);
+             setInterval(() => {
+                 pen.fillStyle = `hsl(${performance.now() / 10} 50% 50%)`;
+                 pen.fillRect(0, 0, 320, 480);
+             }, 50);
              navigator.mediaDevices.getDisplayMedia = async () => canvas.captureStream(20);";
         ann.browser().evaluate(screen, vec![]).await;
         let upright =

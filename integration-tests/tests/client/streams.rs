@@ -24,9 +24,11 @@ async fn joined(kind: Kind, port: u16) -> Page {
              const received = [...stats.values()].find(({ type }) => type === 'inbound-rtp');
              return { id, width: video.videoWidth, frames: received?.framesDecoded ?? 0, time: video.currentTime };
          }));
-         window.kinds = () => [...shown].map(([, { srcObject }]) => srcObject.getTracks().map(({ kind }) => kind).sort());
+         const kindsOf = ([, { srcObject }]) => srcObject.getTracks().map(({ kind }) => kind).sort();
+         window.kinds = () => [...shown].map(kindsOf);
          window.ann = await connect('/socket/lobby');
-         [window.errors, window.streams, window.tracks] = [heard(ann, 'error'), heard(ann, 'stream'), heard(ann, 'tracks')];
+         [window.errors, window.streams] = [heard(ann, 'error'), heard(ann, 'stream')];
+         window.tracks = heard(ann, 'tracks');
          show(ann);
          window.media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
          window.peer = ann.openPeerConnection({ media, receive: { audio: 2, video: 2 } });",
@@ -82,7 +84,8 @@ fn others_are_heard_and_seen_in_one_stream_each() {
                          published: tracks.at(-1)[0].length, errors,
                          // What may be stopped does not carry the transport.
                          first: /^m=(\\w+)/m.exec(peer.connection.localDescription.sdp)[1],
-                         same: streams.every(([peer, stream]) => stream === null || stream === shown.get(peer).srcObject),
+                         same: streams.every(([peer, stream]) =>
+                             stream === null || stream === shown.get(peer).srcObject),
                      }",
                 )
                 .await;
@@ -204,12 +207,14 @@ fn sections_are_added_where_others_publish_more() {
                     "window.ben = await connect('/socket/lobby');
                      window.of_ben = [];
                      const viewing = ben.openPeerConnection({ receive: { video: 1 } });
-                     const sections = () => viewing.connection.getTransceivers().filter(({ receiver }) => receiver.track.kind === 'video');
+                     const isVideo = ({ receiver }) => receiver.track.kind === 'video';
+                     const sections = () => viewing.connection.getTransceivers().filter(isVideo);
                      ben.on('stream', (peer, stream) => (of_ben = stream?.getTracks() ?? []));
                      await until(() => of_ben.length === 1);
                      const before = sections().length;
                      // Three more, of one who has published one.
-                     for (let more = 0; more < 3; more += 1) peer.connection.addTrack(media.getVideoTracks()[0].clone());
+                     const another = () => peer.connection.addTrack(media.getVideoTracks()[0].clone());
+                     for (let more = 0; more < 3; more += 1) another();
                      await until(() => of_ben.length === 4);
                      return { before, after: sections().length, kinds: of_ben.map(({ kind }) => kind) };",
                 )
