@@ -33,6 +33,7 @@ macro_rules! actix_names {
                 callboard_admin
                 callboard_client
                 callboard_ice_handshake
+                callboard_media_rooms
                 callboard_outbox
                 callboard_peer_connection
                 callboard_room_supervisor

@@ -50,8 +50,8 @@ pub(crate) struct MediaPacket {
     pub(crate) encoding: Encoding,
     /// Why it is not forwarded, and its number closed up, in place of its contents.
     pub(crate) contents: Result<Contents, ContentsError>,
-    /// Whether it comes after packets that were not forwarded on purpose.
-    pub(crate) resumes: bool,
+    /// Another one than before: it comes after packets that were not forwarded.
+    pub(crate) epoch: u32,
     pub(crate) packet: RtpPacket,
 }
 

@@ -82,7 +82,14 @@ impl Participant {
             }
             sections.push(section);
         }
-        self.shared.stage().negotiated(self.id, &sections);
+        let state = connection.send(GetConnectionState).await?;
+        let mut stage = self.shared.stage();
+        stage.negotiated(self.id, &sections);
+        if state == PeerConnectionState::Connected {
+            // Its event may have come before the owner had this participant.
+            stage.connected(self.id);
+        }
+        drop(stage);
         self.shared.settle();
         answer.ok_or(CallError::Ended.into())
     }
@@ -132,7 +139,7 @@ fn section(transceiver: TransceiverInfo) -> Option<stage::Section> {
         kind: transceiver.kind,
         publishes: direction.receives(),
         receives: direction.sends(),
-        codecs: transceiver.codecs,
+        codecs: transceiver.codecs.into(),
         encodings: transceiver.encodings,
         position: None,
     })

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_peer_connection::messages::GetConnectionState;
-use callboard_peer_connection::{PeerConnectionHandle, PeerConnectionState, PeerConnections};
+use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_supervision::{
     ChildId, ChildSpec, Flags, Restart, StartChildError, StartSupervisorError, SupervisorRef,
     SupervisorSpec,
@@ -123,21 +122,14 @@ impl MediaRoom {
         let seat = shared.add_seat(id, Seat::new(connection, events));
         let seat = seat.ok_or(JoinMediaRoomError::Joined)?;
         shared.stage().join(id, name.into());
-        match start(shared, id).await {
-            // By the room, which was restarted meanwhile.
-            Ok(()) | Err(StartChildError::AlreadyStarted) => {}
-            Err(error) => {
-                shared.stage().leave(id);
-                shared.settle();
-                shared.remove_seat(id);
-                return Err(error.into());
-            }
-        }
-        if seat.connection.send(GetConnectionState).await == Ok(PeerConnectionState::Connected) {
-            shared.stage().connected(id);
-        }
+        // From here on it leaves if this is not carried through.
+        let participant = Participant::new(Arc::clone(shared), id, seat);
         shared.settle();
-        Ok(Participant::new(Arc::clone(shared), id, seat))
+        match start(shared, id).await {
+            // By the room's actor.
+            Ok(()) | Err(StartChildError::AlreadyStarted) => Ok(participant),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded, whatever its publisher

@@ -22,8 +22,16 @@ pub(crate) struct Shared {
     /// The room's supervisor, from its start on.
     supervisor: OnceLock<SupervisorRef>,
     pub(crate) room: Way<ToRoom>,
-    /// Tracks that are not forwarded: muted ones, and voices where others are louder.
-    pub(crate) silent: ArcSwap<BTreeSet<TrackId>>,
+    pub(crate) silence: ArcSwap<Silence>,
+}
+
+/// Tracks that are not forwarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Silence {
+    /// By the application.
+    pub(crate) muted: BTreeSet<TrackId>,
+    /// Voices where others are louder.
+    pub(crate) quiet: BTreeSet<TrackId>,
 }
 
 /// Ways to a participant.
@@ -84,8 +92,8 @@ impl Seat {
 
 impl Shared {
     pub(crate) fn new(connections: PeerConnections, thread: usize) -> Arc<Self> {
-        let (stage, seats, supervisor, room, silent) = Default::default();
-        Arc::new(Self { connections, thread, stage, seats, supervisor, room, silent })
+        let (stage, seats, supervisor, room, silence) = Default::default();
+        Arc::new(Self { connections, thread, stage, seats, supervisor, room, silence })
     }
 
     pub(crate) fn stage(&self) -> MutexGuard<'_, Stage> {

@@ -21,6 +21,7 @@ let client = null;
 let peer = null;
 let media = null;
 let shared = null;
+let isAsking = false;
 let end = "";
 
 async function start() {
@@ -80,10 +81,14 @@ function apply() {
 /** Sends the screen in place of the camera, until the user ends it here or in the browser's own bar. */
 async function share() {
   if (shared) return unshare();
+  if (isAsking) return;
+  isAsking = true;
   try {
     shareThis((await navigator.mediaDevices.getDisplayMedia({ video: true })).getVideoTracks()[0]);
   } catch (error) {
     if (error.name !== "NotAllowedError") showStatus(`The screen cannot be shared: ${error.message}`);
+  } finally {
+    isAsking = false;
   }
 }
 

@@ -52,8 +52,8 @@ impl Process {
 
 /// Sets up logging to stderr by `RUST_LOG`, or else by this filter, without actix-http's line for each malformed
 /// request: any client may send any number of them; and without str0m's for each section of audio after the first, in
-/// which Chromium offers redundancy (RFC 2198) that is not agreed on. Messages of the protocol libraries about a peer's packets are
-/// limited to a few lines of a kind in a minute, and a count.
+/// which Chromium offers redundancy (RFC 2198) that is not agreed on. Messages of the protocol libraries about a peer's
+/// packets are limited to a few lines of a kind in a minute, and a count.
 pub fn log_by_default(filter: &str, format: LogFormat) {
     let filter =
         format!("{filter},actix_http::h1::dispatcher=off,str0m::format::payload_params=error");

@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use actix::prelude::*;
 use callboard_peer_connection::messages::{RequestKeyframe, SetMediaSink};
-use callboard_peer_connection::{KeyframeRequestKind, PacketBatch, Rid, RtpPacket, TransceiverId};
+use callboard_peer_connection::{
+    KeyframeRequestKind, PacketBatch, Rid, RtpPacket, TrackKind, TransceiverId,
+};
 
 use crate::core::keyframes::Keyframes;
-use crate::core::packet::{self, Coding};
-use crate::core::speaker::Meter;
+use crate::core::packet::{self, Coding, ContentsError};
+use crate::core::speaker::{Loudness, Meter};
 use crate::core::switch::Encoding;
 use crate::event::{ParticipantId, TrackId};
 use crate::messages::{MediaPacket, ToPublisher, ToRoom, ToSubscriber};
@@ -24,19 +26,25 @@ pub(crate) struct Publisher {
     seat: Option<Arc<Seat>>,
     tracks: HashMap<TransceiverId, Published>,
     viewers: Vec<Arc<Seat>>,
+    /// First epoch of its tracks.
+    epoch: u32,
     /// When the next key frame is asked for.
     timer: Option<(Instant, SpawnHandle)>,
 }
 
 /// A published track.
-#[derive(Default)]
 struct Published {
+    kind: TrackKind,
     codings: HashMap<u8, Coding>,
     /// Encodings of simulcast in the order of the offer; one without a name otherwise.
     encodings: Vec<(Option<Rid>, Keyframes)>,
     meter: Meter,
+    /// The sender says how loud its packets are (RFC 6464).
+    is_metered: bool,
     /// Its latest packets were not forwarded on purpose.
-    silent: bool,
+    is_silent: bool,
+    /// Changes with each silence: viewers begin anew after it.
+    epoch: u32,
 }
 
 impl Publisher {
@@ -47,6 +55,8 @@ impl Publisher {
             id,
             tracks: HashMap::new(),
             viewers: Vec::new(),
+            // Another one for each instance: what came between two is lost to all viewers.
+            epoch: uuid::Uuid::new_v4().as_u128() as u32,
             timer: None,
         }
     }
@@ -58,11 +68,12 @@ impl Publisher {
             let TrackId(id) = track.info.id;
             let codings = track.codecs.iter();
             let codings = codings.filter_map(|(number, codec)| Some((*number, Coding::of(codec)?)));
-            let mut published =
-                Published { codings: codings.collect(), ..before.remove(&id).unwrap_or_default() };
-            if published.encodings.is_empty() {
-                published.encodings = encodings(&track.encodings);
-            }
+            let codings = codings.collect();
+            let mut published = match before.remove(&id) {
+                Some(published) => Published { codings, ..published },
+                None => Published::new(track.info.kind, codings, self.epoch),
+            };
+            published.name_encodings(&track.encodings);
             self.tracks.insert(id, published);
         }
         let viewers = stage.viewers_of(self.id);
@@ -71,28 +82,31 @@ impl Publisher {
     }
 
     fn read(&mut self, packet: RtpPacket) -> Option<MediaPacket> {
-        let published = self.tracks.get_mut(&packet.transceiver)?;
-        let coding = *published.codings.get(&packet.payload_type)?;
-        let encoding = published.encoding(packet.rid)?;
         let track = TrackId(packet.transceiver);
-        if let Some(level) = packet.audio_level {
-            let voice = packet.extensions.voice_activity;
-            let loudness = published.meter.handle_level(packet.at, level.unsigned_abs(), voice);
-            if let Some(loudness) = loudness {
-                // The next one comes soon.
-                self.shared.room.try_send(ToRoom::Loudness(track, loudness));
-            }
+        let published = self.tracks.get_mut(&packet.transceiver)?;
+        let encoding = published.encoding(packet.rid)?;
+        if let Some(loudness) = published.measure(&packet) {
+            // The next one comes soon.
+            self.shared.room.try_send(ToRoom::Loudness(track, loudness));
         }
-        let was_silent = published.silent;
-        published.silent = self.shared.silent.load().contains(&track);
-        if published.silent {
+        let was_silent = published.is_silent;
+        let silence = self.shared.silence.load();
+        published.is_silent = silence.muted.contains(&track)
+            || published.is_metered && silence.quiet.contains(&track);
+        if published.is_silent {
             return None;
         }
-        let contents = packet::read(coding, &packet.payload);
+        if was_silent {
+            published.epoch = published.epoch.wrapping_add(1);
+        }
+        // What is of no use to viewers is closed up.
+        let coding = published.codings.get(&packet.payload_type);
+        let contents = coding
+            .map_or(Err(ContentsError::Malformed), |&coding| packet::read(coding, &packet.payload));
         if contents.is_ok_and(|contents| contents.entry) {
             published.encodings[usize::from(encoding)].1.came();
         }
-        Some(MediaPacket { track, encoding, contents, resumes: was_silent, packet })
+        Some(MediaPacket { track, encoding, contents, epoch: published.epoch, packet })
     }
 
     /// Asks for the key frames that are due, and sets the timer for the next.
@@ -130,9 +144,44 @@ impl Publisher {
 }
 
 impl Published {
-    /// Records that a viewer needs a key frame of this encoding.
+    fn new(kind: TrackKind, codings: HashMap<u8, Coding>, epoch: u32) -> Self {
+        Self {
+            kind,
+            codings,
+            encodings: Vec::new(),
+            meter: Meter::default(),
+            is_metered: false,
+            is_silent: false,
+            epoch,
+        }
+    }
+
+    /// Notes the names of the encodings that the participant has offered.
+    fn name_encodings(&mut self, names: &[Rid]) {
+        let names: Vec<_> = if names.is_empty() {
+            vec![None]
+        } else {
+            names.iter().take(MOST_ENCODINGS).map(|&name| Some(name)).collect()
+        };
+        if !self.encodings.iter().map(|(name, _)| name).eq(&names) {
+            let new = names.into_iter().map(|name| (name, Keyframes::default()));
+            self.encodings = new.collect();
+        }
+    }
+
+    /// Measures how loud a packet is, if its sender says that.
+    fn measure(&mut self, packet: &RtpPacket) -> Option<Loudness> {
+        let level = packet.audio_level?;
+        self.is_metered = true;
+        let voice = packet.extensions.voice_activity;
+        self.meter.handle_level(packet.at, level.unsigned_abs(), voice)
+    }
+
+    /// Records that a viewer needs a key frame of this encoding. Sound has none.
     fn want(&mut self, encoding: Encoding) {
-        if let Some((_, keyframes)) = self.encodings.get_mut(usize::from(encoding)) {
+        if let Some((_, keyframes)) = self.encodings.get_mut(usize::from(encoding))
+            && self.kind == TrackKind::Video
+        {
             keyframes.want();
         }
     }
@@ -142,14 +191,6 @@ impl Published {
         let place = self.encodings.iter().position(|(other, _)| *other == rid)?;
         Some(place as Encoding)
     }
-}
-
-fn encodings(names: &[Rid]) -> Vec<(Option<Rid>, Keyframes)> {
-    if names.is_empty() {
-        return vec![(None, Keyframes::default())];
-    }
-    let names = names.iter().take(MOST_ENCODINGS);
-    names.map(|&name| (Some(name), Keyframes::default())).collect()
 }
 
 impl Actor for Publisher {

@@ -7,13 +7,13 @@ use std::time::Instant;
 use actix::prelude::*;
 use callboard_peer_connection::TrackKind;
 use callboard_peer_connection::messages::SetMediaSink;
-use callboard_supervision::{Down, MonitorId, MonitorRef, monitor};
+use callboard_supervision::{Down, ExitReason, MonitorId, MonitorRef, monitor};
 
 use super::start;
 use crate::core::speaker::{self, Report, Speakers};
 use crate::event::{MediaEvent, ParticipantId, Speaker, TrackId};
 use crate::messages::{ToPublisher, ToRoom, ToSubscriber};
-use crate::shared::Shared;
+use crate::shared::{Shared, Silence};
 use crate::stage::Output;
 
 /// Actor of one media room.
@@ -24,6 +24,8 @@ pub(crate) struct RoomActor {
     /// Voices of the room.
     voices: BTreeSet<TrackId>,
     muted: BTreeSet<TrackId>,
+    /// Voices that were not forwarded when an earlier instance ended, until this one knows which are loud.
+    quiet_before: Option<BTreeSet<TrackId>>,
     /// When the voices are compared next.
     timer: Option<(Instant, SpawnHandle)>,
 }
@@ -49,6 +51,7 @@ impl RoomActor {
             speakers: Speakers::new(LOUDEST),
             voices: BTreeSet::new(),
             muted: BTreeSet::new(),
+            quiet_before: None,
             timer: None,
         }
     }
@@ -90,13 +93,18 @@ impl RoomActor {
     /// Chooses what is forwarded: of the voices all in a small room, the loudest in a larger one; nothing that is
     /// muted.
     fn choose_voices(&self) {
-        let mut silent = self.muted.clone();
-        if self.voices.len() > ALL_HEARD {
+        let before = self.shared.silence.load();
+        let quiet = if self.voices.len() <= ALL_HEARD {
+            BTreeSet::new()
+        } else if let Some(quiet) = &self.quiet_before {
+            quiet.intersection(&self.voices).copied().collect()
+        } else {
             let loudest = self.speakers.loudest();
-            silent.extend(self.voices.iter().filter(|voice| !loudest.contains(voice)));
-        }
-        if **self.shared.silent.load() != silent {
-            self.shared.silent.store(Arc::new(silent));
+            self.voices.iter().copied().filter(|voice| !loudest.contains(voice)).collect()
+        };
+        let silence = Silence { muted: self.muted.clone(), quiet };
+        if **before != silence {
+            self.shared.silence.store(Arc::new(silence));
         }
     }
 
@@ -106,7 +114,10 @@ impl RoomActor {
         self.speakers.handle_timeout(now);
         while let Some(output) = self.speakers.poll_output() {
             match output {
-                speaker::Output::Heard(_) | speaker::Output::Unheard(_) => self.choose_voices(),
+                speaker::Output::Heard(_) | speaker::Output::Unheard(_) => {
+                    self.quiet_before = None;
+                    self.choose_voices();
+                }
                 speaker::Output::Report(report) => self.report(&report),
             }
         }
@@ -208,7 +219,9 @@ impl RoomActor {
             }
             // Only now it may join anew; its packets are its owner's again.
             if let Some(seat) = shared.remove_seat(id) {
-                _ = seat.connection.try_send(SetMediaSink(None));
+                // Once for each participant.
+                let connection = seat.connection.address();
+                _ = connection.map(|connection| connection.do_send(SetMediaSink(None)));
             }
         };
         ctx.spawn(stopping.into_actor(self));
@@ -234,6 +247,8 @@ impl Actor for RoomActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
         self.shared.room.leads_to(ctx.address().recipient());
+        let quiet = self.shared.silence.load().quiet.clone();
+        self.quiet_before = Some(quiet).filter(|quiet| !quiet.is_empty());
         // Those that have left, and whose end an earlier instance has not seen.
         let seated = self.shared.seated().into_iter();
         let gone: Vec<_> = seated.filter(|&id| !self.shared.stage().contains(id)).collect();
@@ -267,7 +282,12 @@ impl Handler<Down> for RoomActor {
             Some(Watched { participant, what: Part::Connection, .. }) => {
                 self.left(participant, ctx);
             }
-            Some(Watched { participant, what: Part::Actors, .. }) => self.failed(participant, ctx),
+            Some(Watched { participant, what: Part::Actors, .. })
+                if down.reason == ExitReason::ReachedMaxRestartIntensity =>
+            {
+                self.failed(participant, ctx);
+            }
+            Some(Watched { participant, what: Part::Actors, .. }) => self.left(participant, ctx),
             None => {}
         }
     }

@@ -32,11 +32,21 @@ struct Slot {
     sender: SenderId,
     track: Option<TrackId>,
     publisher: Option<Arc<Seat>>,
-    /// The publisher's payload types, and what they are on this connection.
-    payload_types: HashMap<u8, u8>,
+    /// By the publisher's payload types.
+    formats: HashMap<u8, Format>,
+    /// Epoch of what flows.
+    epoch: Option<u32>,
     switch: Switch,
     rewriter: Rewriter,
     position: Arc<Mutex<Option<Position>>>,
+}
+
+/// Form of packets on the participant's connection.
+#[derive(Clone, Copy)]
+struct Format {
+    payload_type: u8,
+    /// Clock rate of their times, in Hz.
+    clock_rate: u32,
 }
 
 impl Subscriber {
@@ -84,21 +94,18 @@ impl Subscriber {
 impl Slot {
     fn new(assigned: &stage::Slot) -> Self {
         let position = Arc::clone(&assigned.position);
-        let clock_rate = match assigned.kind {
-            TrackKind::Audio => 48_000,
-            TrackKind::Video => 90_000,
-        };
         let last = *position.lock().unwrap_or_else(PoisonError::into_inner);
         let rewriter = match last {
-            Some(last) => Rewriter::resume(clock_rate, last),
-            None => Rewriter::new(clock_rate, random()),
+            Some(last) => Rewriter::resume(last),
+            None => Rewriter::new(random()),
         };
         Self {
             transceiver: assigned.transceiver,
             sender: assigned.sender,
             track: None,
             publisher: None,
-            payload_types: HashMap::new(),
+            formats: HashMap::new(),
+            epoch: None,
             switch: Switch::default(),
             rewriter,
             position,
@@ -109,15 +116,19 @@ impl Slot {
     fn carry(&mut self, assigned: &stage::Slot, track: Option<&stage::Track>, shared: &Shared) {
         let id = track.map(|track| track.info.id);
         let is_new = self.track != id;
-        (self.track, self.payload_types) = (id, HashMap::new());
+        (self.track, self.formats, self.publisher) = (id, HashMap::new(), None);
         let Some(track) = track else {
             self.switch.pause();
             return;
         };
-        let types = track.codecs.iter();
-        let types =
-            types.filter_map(|(theirs, codec)| Some((*theirs, counterpart(codec, assigned)?)));
-        self.payload_types = types.collect();
+        let formats = track.codecs.iter();
+        let formats = formats.filter_map(|(theirs, codec)| {
+            let payload_type = counterpart(codec, assigned)?;
+            let usual = if assigned.kind == TrackKind::Audio { 48_000 } else { 90_000 };
+            let clock_rate = if codec.clock_rate == 0 { usual } else { codec.clock_rate };
+            Some((*theirs, Format { payload_type, clock_rate }))
+        });
+        self.formats = formats.collect();
         self.publisher = shared.seat(track.info.participant);
         if is_new {
             self.switch.pause();
@@ -140,25 +151,29 @@ impl Slot {
     /// Returns the packet as the participant gets it.
     fn forward(&mut self, media: &MediaPacket) -> Option<RtpPacket> {
         let incoming = media.incoming();
-        let Ok(contents) = media.contents else {
-            if self.switch.current() == Some(media.encoding) {
-                self.rewriter.leave_out(&incoming, false);
+        let flows = self.switch.current() == Some(media.encoding);
+        let goes_on = self.epoch == Some(media.epoch) && self.rewriter.continues(&incoming);
+        let format = self.formats.get(&media.packet.payload_type);
+        let (Ok(contents), Some(&Format { payload_type, clock_rate })) = (media.contents, format)
+        else {
+            if flows && goes_on {
+                self.rewriter.leave_out(&incoming, true);
             }
             return None;
         };
-        let payload_type = *self.payload_types.get(&media.packet.payload_type)?;
-        if media.resumes && !contents.entry && self.switch.current().is_some() {
-            // Pictures after a pause begin with a key frame.
+        if flows && !goes_on && !contents.entry {
+            // Pictures after a silence, or of another source, begin with a key frame.
             self.switch.pause();
             self.switch.aim(0, u8::MAX);
             self.want();
         }
         let rewritten = match self.switch.decide(media.seen(&contents)) {
             Verdict::Ignore => return None,
-            Verdict::Begin => self.rewriter.begin(&incoming),
-            // What was not forwarded leaves no gap.
-            Verdict::Forward if media.resumes => self.rewriter.begin(&incoming),
-            Verdict::Forward => self.rewriter.forward(&incoming)?,
+            Verdict::Forward if goes_on => self.rewriter.forward(&incoming)?,
+            Verdict::Begin | Verdict::Forward => {
+                self.epoch = Some(media.epoch);
+                self.rewriter.begin(&incoming, clock_rate)
+            }
             Verdict::LeaveOut => {
                 self.rewriter.leave_out(&incoming, true);
                 return None;
@@ -204,14 +219,31 @@ impl Handler<ToSubscriber> for Subscriber {
     }
 }
 
-/// Returns the payload type of the same codec on the connection of a slot.
+/// Returns the payload type of the same codec on the connection of a slot: with the same parameters, or with those that
+/// a decoder of the one takes of the other.
 fn counterpart(codec: &RtpCodecCapability, slot: &stage::Slot) -> Option<u8> {
     let same = |other: &RtpCodecCapability| other.mime_type.eq_ignore_ascii_case(&codec.mime_type);
-    let exact = slot
-        .codecs
-        .iter()
-        .find(|(_, other)| same(other) && other.sdp_fmtp_line == codec.sdp_fmtp_line);
-    exact.or_else(|| slot.codecs.iter().find(|(_, other)| same(other))).map(|(number, _)| *number)
+    let others = || slot.codecs.iter().filter(|(_, other)| same(other));
+    let exact = others().find(|(_, other)| other.sdp_fmtp_line == codec.sdp_fmtp_line);
+    let exact = exact.or_else(|| others().find(|(_, other)| profile(other) == profile(codec)));
+    exact.map(|(number, _)| *number)
+}
+
+/// Returns what must be the same of a codec's parameters: the packetization of H.264 and its profile (RFC 6184 §8.1),
+/// the profiles of VP9 and AV1. Other parameters are limits and wishes of the receiver.
+fn profile(codec: &RtpCodecCapability) -> [String; 3] {
+    let of = |name: &str, usual: &str| {
+        let parameters = codec.sdp_fmtp_line.split(';').filter_map(|it| it.trim().split_once('='));
+        let mut found = parameters.filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.next().map_or(usual, |(_, value)| value).to_ascii_lowercase()
+    };
+    if codec.mime_type.eq_ignore_ascii_case("video/H264") {
+        let mut profile = of("profile-level-id", "420010");
+        // The last two digits are the level.
+        profile.truncate(4);
+        return [of("packetization-mode", "0"), profile, String::new()];
+    }
+    [of("profile-id", "0"), of("profile", "0"), String::new()]
 }
 
 fn random() -> u16 {

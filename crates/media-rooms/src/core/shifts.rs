@@ -49,6 +49,11 @@ impl Shifts {
         Some(becomes + since - total)
     }
 
+    /// Returns the highest number that was mapped or left out.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// Leaves a number out: those after it move up. One that comes late leaves a gap, since later ones have been sent.
     pub(crate) fn leave_out(&mut self, number: u64) {
         if number <= self.highest {

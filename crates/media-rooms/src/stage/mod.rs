@@ -16,6 +16,11 @@ pub(crate) struct Stage {
     /// All tracks, in the order in which they were published.
     tracks: Vec<Track>,
     outputs: VecDeque<Output>,
+    /// Participants whose subscribers, and whose publishers, must read the stage anew: once for any number of changes.
+    assign: BTreeSet<ParticipantId>,
+    fan_out: BTreeSet<ParticipantId>,
+    /// Number of times that a slot became free.
+    freed: u64,
 }
 
 #[derive(Debug)]
@@ -23,13 +28,15 @@ struct Entry {
     name: Arc<str>,
     connected: bool,
     slots: Vec<Slot>,
+    /// Tracks that the application has muted: they stay so when they are published anew.
+    muted: BTreeSet<TrackId>,
 }
 
 /// A published track, with the payload types of its connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Track {
     pub(crate) info: TrackInfo,
-    pub(crate) codecs: Vec<(u8, RtpCodecCapability)>,
+    pub(crate) codecs: Arc<[(u8, RtpCodecCapability)]>,
     /// Encodings of simulcast, in the order of the offer; empty without it.
     pub(crate) encodings: Vec<Rid>,
 }
@@ -45,7 +52,7 @@ pub(crate) struct Section {
     pub(crate) publishes: bool,
     /// Whether the participant receives in it: a slot.
     pub(crate) receives: bool,
-    pub(crate) codecs: Vec<(u8, RtpCodecCapability)>,
+    pub(crate) codecs: Arc<[(u8, RtpCodecCapability)]>,
     pub(crate) encodings: Vec<Rid>,
     /// Position of what has flowed in it to the participant before.
     pub(crate) position: Option<Position>,
@@ -58,8 +65,11 @@ pub(crate) struct Slot {
     pub(crate) sender: SenderId,
     pub(crate) mid: String,
     pub(crate) kind: TrackKind,
-    pub(crate) codecs: Vec<(u8, RtpCodecCapability)>,
+    pub(crate) codecs: Arc<[(u8, RtpCodecCapability)]>,
     pub(crate) track: Option<TrackId>,
+    /// When it became free last, in the order of all; 0 for never. Of free slots the oldest is taken, so that pictures
+    /// of one participant seldom follow those of another at once.
+    freed: u64,
     /// Position of the stream that flows in it, for the next instance of the subscriber.
     pub(crate) position: Arc<Mutex<Option<Position>>>,
 }
@@ -85,7 +95,10 @@ impl Stage {
         if self.participants.contains_key(&id) {
             return false;
         }
-        self.participants.insert(id, Entry { name, connected: false, slots: Vec::new() });
+        self.participants.insert(
+            id,
+            Entry { name, connected: false, slots: Vec::new(), muted: BTreeSet::new() },
+        );
         self.outputs.push_back(Output::Watch(id));
         for track in &self.tracks {
             self.outputs.push_back(Output::Tell(id, MediaEvent::TrackAdded(track.info.clone())));
@@ -95,9 +108,10 @@ impl Stage {
 
     /// Removes a participant with its tracks. Returns whether it was there.
     pub(crate) fn leave(&mut self, id: ParticipantId) -> bool {
-        if self.participants.remove(&id).is_none() {
-            return false;
-        }
+        let Some(gone) = self.participants.remove(&id) else { return false };
+        // They keep nothing for the one that has left.
+        let fed_by = gone.slots.iter().filter_map(|slot| find(&self.tracks, slot.track?));
+        self.fan_out.extend(fed_by.map(|track| track.info.participant));
         self.unpublish(id, |_| true);
         self.outputs.push_back(Output::Stop(id));
         self.bind();
@@ -110,7 +124,7 @@ impl Stage {
             && !entry.connected
         {
             entry.connected = true;
-            self.outputs.push_back(Output::Assign(id));
+            self.assign.insert(id);
         }
     }
 
@@ -125,8 +139,9 @@ impl Stage {
                 sender: section.sender,
                 mid: section.mid.clone(),
                 kind: section.kind,
-                codecs: section.codecs.clone(),
+                codecs: Arc::clone(&section.codecs),
                 track: old.and_then(|old| old.track),
+                freed: old.map_or(0, |old| old.freed),
                 position: match old {
                     Some(old) => Arc::clone(&old.position),
                     None => Arc::new(Mutex::new(section.position)),
@@ -139,8 +154,15 @@ impl Stage {
             let unbound = MediaEvent::SlotUnbound { mid: slot.mid.clone() };
             self.outputs.push_back(Output::Tell(id, unbound));
         }
-        let name = Arc::clone(&entry.name);
-        let published = || sections.iter().filter(|section| section.publishes);
+        let (name, muted) = (Arc::clone(&entry.name), entry.muted.clone());
+        let published: Vec<_> = [TrackKind::Audio, TrackKind::Video]
+            .into_iter()
+            .flat_map(|kind| {
+                let sent = sections.iter().filter(move |one| one.publishes && one.kind == kind);
+                sent.take(MOST_TRACKS)
+            })
+            .collect();
+        let published = || published.iter().copied();
         self.unpublish(id, |track| {
             !published().any(|section| TrackId(section.transceiver) == track)
         });
@@ -151,19 +173,21 @@ impl Stage {
                 name: Arc::clone(&name),
                 mid: section.mid.clone(),
                 kind: section.kind,
-                muted: false,
+                muted: muted.contains(&TrackId(section.transceiver)),
             };
             if let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == info.id) {
-                track.codecs.clone_from(&section.codecs);
+                track.codecs = Arc::clone(&section.codecs);
+                track.encodings.clone_from(&section.encodings);
                 continue;
             }
             let others = self.participants.keys().filter(|&&other| other != id);
             let added = MediaEvent::TrackAdded(info.clone());
             self.outputs.extend(others.map(|&other| Output::Tell(other, added.clone())));
-            let (codecs, encodings) = (section.codecs.clone(), section.encodings.clone());
+            let (codecs, encodings) = (Arc::clone(&section.codecs), section.encodings.clone());
             self.tracks.push(Track { info, codecs, encodings });
         }
-        self.outputs.extend([Output::Assign(id), Output::FanOut(id)]);
+        self.assign.insert(id);
+        self.fan_out.insert(id);
         self.bind();
     }
 
@@ -174,6 +198,13 @@ impl Stage {
         };
         if track.info.muted != muted {
             track.info.muted = muted;
+            if let Some(entry) = self.participants.get_mut(&track.info.participant) {
+                if muted {
+                    entry.muted.insert(id)
+                } else {
+                    entry.muted.remove(&id)
+                };
+            }
             let told = self.participants.keys();
             self.outputs
                 .extend(told.map(|&to| Output::Tell(to, MediaEvent::TrackMuted(id, muted))));
@@ -184,7 +215,9 @@ impl Stage {
     /// Asks for everything that actors must know anew, after the room's actor was restarted.
     pub(crate) fn restate(&mut self) {
         for (&id, entry) in &self.participants {
-            self.outputs.extend([Output::Watch(id), Output::FanOut(id), Output::Assign(id)]);
+            self.outputs.push_back(Output::Watch(id));
+            self.fan_out.insert(id);
+            self.assign.insert(id);
             for slot in &entry.slots {
                 if let Some(track) = slot.track.and_then(|track| find(&self.tracks, track)) {
                     let (mid, track) = (slot.mid.clone(), track.info.clone());
@@ -194,8 +227,11 @@ impl Stage {
         }
     }
 
+    /// Returns the next action: applications are told before anything flows elsewhere.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let assign = |stage: &mut Self| stage.assign.pop_first().map(Output::Assign);
+        let fan_out = |stage: &mut Self| stage.fan_out.pop_first().map(Output::FanOut);
+        self.outputs.pop_front().or_else(|| assign(self)).or_else(|| fan_out(self))
     }
 
     pub(crate) fn contains(&self, id: ParticipantId) -> bool {
@@ -243,8 +279,11 @@ impl Stage {
             for (&viewer, entry) in &mut self.participants {
                 for slot in entry.slots.iter_mut().filter(|slot| slot.track == Some(track)) {
                     slot.track = None;
+                    self.freed += 1;
+                    slot.freed = self.freed;
                     let unbound = MediaEvent::SlotUnbound { mid: slot.mid.clone() };
-                    self.outputs.extend([Output::Assign(viewer), Output::Tell(viewer, unbound)]);
+                    self.assign.insert(viewer);
+                    self.outputs.push_back(Output::Tell(viewer, unbound));
                 }
                 if viewer != id {
                     self.outputs.push_back(Output::Tell(viewer, MediaEvent::TrackRemoved(track)));
@@ -267,9 +306,8 @@ impl Stage {
             while !free.is_empty()
                 && let Some(track) = others.next()
             {
-                let Some(place) = free.iter().position(|slot| slot.kind == track.kind) else {
-                    continue;
-                };
+                let fitting = free.iter().enumerate().filter(|(_, slot)| slot.kind == track.kind);
+                let Some((place, _)) = fitting.min_by_key(|(_, slot)| slot.freed) else { continue };
                 let slot = free.remove(place);
                 slot.track = Some(track.id);
                 fed.insert(track.participant);
@@ -277,16 +315,20 @@ impl Stage {
                 self.outputs.push_back(Output::Tell(viewer, MediaEvent::SlotBound { mid, track }));
             }
             if free.len() < before {
-                self.outputs.push_back(Output::Assign(viewer));
+                self.assign.insert(viewer);
             }
         }
-        self.outputs.extend(fed.into_iter().map(Output::FanOut));
+        self.fan_out.append(&mut fed);
     }
 }
 
 fn find(tracks: &[Track], id: TrackId) -> Option<&Track> {
     tracks.iter().find(|track| track.info.id == id)
 }
+
+/// Tracks of a kind that a participant publishes at most: a camera, a screen, and two more. It can take no more of the
+/// others' slots.
+const MOST_TRACKS: usize = 4;
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ fn section(of: u128, number: u128, kind: TrackKind, publishes: bool, receives: b
         kind,
         publishes,
         receives,
-        codecs: Vec::new(),
+        codecs: Arc::new([]),
         encodings: Vec::new(),
         position: None,
     }
@@ -131,6 +131,61 @@ fn a_restarted_room_says_all_that_its_actors_must_know() {
     let track = stage.tracks()[0].info.clone();
     let bound = MediaEvent::SlotBound { mid: "0".into(), track };
     assert!(outputs.contains(&Output::Tell(one, bound)));
+}
+
+#[test]
+fn a_muted_track_stays_muted_when_it_is_published_anew() {
+    let mut stage = Stage::default();
+    let one = participant(1);
+    stage.join(one, "".into());
+    let camera = |publishes| [section(1, 0, Video, publishes, false)];
+    stage.negotiated(one, &camera(true));
+    let id = stage.tracks()[0].info.id;
+    assert!(stage.mute(id, true));
+
+    stage.negotiated(one, &camera(false));
+    assert!(stage.tracks().is_empty() && !stage.mute(id, false));
+    stage.negotiated(one, &camera(true));
+
+    assert!(stage.tracks()[0].info.muted);
+    assert!(stage.mute(id, false) && !stage.tracks()[0].info.muted);
+}
+
+#[test]
+fn a_participant_publishes_a_few_tracks_of_a_kind() {
+    let mut stage = Stage::default();
+    let one = participant(1);
+    stage.join(one, "".into());
+    let sections: Vec<_> = (0..20)
+        .map(|number| section(1, number, if number < 12 { Video } else { Audio }, true, false))
+        .collect();
+
+    stage.negotiated(one, &sections);
+
+    let kinds = |kind| stage.tracks().iter().filter(|track| track.info.kind == kind).count();
+    assert_eq!([kinds(Audio), kinds(Video)], [MOST_TRACKS; 2]);
+}
+
+#[test]
+fn any_number_of_changes_is_read_once() {
+    let mut stage = Stage::default();
+    let all = [1, 2].map(participant);
+    for id in all {
+        stage.join(id, "".into());
+    }
+    let slots: Vec<_> = (0..4).map(|number| section(1, number, Video, false, true)).collect();
+    stage.negotiated(all[0], &slots);
+    let cameras: Vec<_> = (0..4).map(|number| section(2, number, Video, true, false)).collect();
+    stage.negotiated(all[1], &cameras);
+
+    stage.leave(all[1]);
+
+    let outputs: Vec<_> = std::iter::from_fn(|| stage.poll_output()).collect();
+    let reads = outputs.iter().filter(|output| **output == Output::Assign(all[0]));
+    assert_eq!(reads.count(), 1, "{outputs:?}");
+    let told = outputs.iter().rposition(|output| matches!(output, Output::Tell(..)));
+    let read = outputs.iter().position(|output| *output == Output::Assign(all[0]));
+    assert!(told < read, "told first");
 }
 
 #[derive(Clone, Debug)]

@@ -58,7 +58,6 @@ impl Position {
 /// Rewriter of one stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Rewriter {
-    clock_rate: u32,
     /// Number of the stream's first packet.
     start: u16,
     /// Highest packet that was sent.
@@ -82,13 +81,13 @@ impl Rewriter {
     /// Creates a rewriter of a stream that begins. `start` should be random: the first number of a stream is (RFC 3550
     /// §5.1). It is taken modulo 32,768: the receiver of a stream that begins higher could miss a wrap, and with it
     /// the rollover counter of its keys (RFC 3711 §3.3.1).
-    pub(crate) fn new(clock_rate: u32, start: u16) -> Self {
-        Self { clock_rate, start: start & 0x7fff, last: None, source: None }
+    pub(crate) fn new(start: u16) -> Self {
+        Self { start: start & 0x7fff, last: None, source: None }
     }
 
     /// Creates a rewriter of a stream that has come to this position.
-    pub(crate) fn resume(clock_rate: u32, position: Position) -> Self {
-        Self { last: Some(position), ..Self::new(clock_rate, 0) }
+    pub(crate) fn resume(position: Position) -> Self {
+        Self { last: Some(position), ..Self::new(0) }
     }
 
     /// Returns how far the stream has come; none if nothing was sent.
@@ -98,10 +97,10 @@ impl Rewriter {
 
     /// Begins another source with this packet, which follows the last one that was sent. Its time is as much later as
     /// the packet came later: at least one frame.
-    pub(crate) fn begin(&mut self, packet: &Incoming) -> Rewritten {
+    pub(crate) fn begin(&mut self, packet: &Incoming, clock_rate: u32) -> Rewritten {
         let elapsed =
             self.last.map_or(Duration::ZERO, |last| packet.at.saturating_duration_since(last.at));
-        let ticks = self.ticks(elapsed).max(self.clock_rate / FRAMES);
+        let ticks = ticks(elapsed, clock_rate).max(clock_rate / FRAMES);
         let next = match self.last {
             // A frame that was cut short shows by a gap, or the decoder would take it for complete.
             Some(last) => Position {
@@ -139,6 +138,14 @@ impl Rewriter {
         }
     }
 
+    /// Returns whether a packet can be of the source that flows: its number is near, and it has what was numbered.
+    pub(crate) fn continues(&self, packet: &Incoming) -> bool {
+        self.source.as_ref().is_some_and(|source| {
+            source.numbers.highest().abs_diff(packet.number) <= FAR
+                && (packet.picture_id.is_none() || source.pictures.is_some())
+        })
+    }
+
     /// Forwards another packet of the source. None if it was left out before, came before the source's first packet, or
     /// is too old.
     pub(crate) fn forward(&mut self, packet: &Incoming) -> Option<Rewritten> {
@@ -171,12 +178,12 @@ impl Rewriter {
             pictures.leave_out(*last);
         }
     }
+}
 
-    /// Returns this time in units of the stream's clock.
-    fn ticks(&self, time: Duration) -> u32 {
-        // More than the clock's range, after 13 hours of silence, only wraps.
-        (time.as_micros() * u128::from(self.clock_rate) / 1_000_000) as u32
-    }
+/// Returns a time in units of a clock.
+fn ticks(time: Duration, clock_rate: u32) -> u32 {
+    // More than the clock's range, after 13 hours of silence, only wraps.
+    (time.as_micros() * u128::from(clock_rate) / 1_000_000) as u32
 }
 
 impl Source {
@@ -204,6 +211,8 @@ impl PictureId {
     }
 }
 
+/// Distance of numbers from which a sender has begun anew: half of what 16 bits can tell.
+const FAR: u64 = 1 << 15;
 /// Shortest frame, as a part of a second: what begins comes later by at least one.
 const FRAMES: u32 = 50;
 /// Where picture ids without wraps begin, so that earlier ones have values too.

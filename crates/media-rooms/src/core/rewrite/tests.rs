@@ -23,10 +23,10 @@ fn packet(now: Instant, number: u64) -> Incoming {
 
 #[test]
 fn a_stream_begins_low_whatever_its_source_has_counted_to() {
-    let mut rewriter = Rewriter::new(90_000, 0xffff);
+    let mut rewriter = Rewriter::new(0xffff);
     let now = now();
 
-    let first = rewriter.begin(&packet(now, 70_000));
+    let first = rewriter.begin(&packet(now, 70_000), 90_000);
     let next = rewriter.forward(&packet(now, 70_001)).unwrap();
 
     assert_eq!((first.number, next.number), (0x7fff, 0x8000));
@@ -34,14 +34,14 @@ fn a_stream_begins_low_whatever_its_source_has_counted_to() {
 
 #[test]
 fn another_source_goes_on_where_the_last_one_was() {
-    let mut rewriter = Rewriter::new(90_000, 7);
+    let mut rewriter = Rewriter::new(7);
     let now = now();
-    rewriter.begin(&packet(now, 0));
+    rewriter.begin(&packet(now, 0), 90_000);
     rewriter.forward(&packet(now, 1));
     let last = rewriter.forward(&packet(now, 2)).unwrap();
 
     let other = Incoming { at: now + Duration::from_secs(1), ..packet(now, 90_000) };
-    let first = rewriter.begin(&other);
+    let first = rewriter.begin(&other, 90_000);
 
     assert_eq!(first.number, last.number + 1);
     assert_eq!(first.timestamp, last.timestamp.wrapping_add(90_000), "as much later as it came");
@@ -51,21 +51,21 @@ fn another_source_goes_on_where_the_last_one_was() {
 
 #[test]
 fn a_frame_that_was_cut_short_leaves_a_gap() {
-    let mut rewriter = Rewriter::new(90_000, 7);
+    let mut rewriter = Rewriter::new(7);
     let now = now();
-    rewriter.begin(&packet(now, 0));
+    rewriter.begin(&packet(now, 0), 90_000);
     let last = rewriter.forward(&packet(now, 1)).unwrap();
 
-    let first = rewriter.begin(&packet(now, 90_000));
+    let first = rewriter.begin(&packet(now, 90_000), 90_000);
 
     assert_eq!(first.number, last.number + 2);
 }
 
 #[test]
 fn what_comes_late_from_before_the_first_packet_is_not_forwarded() {
-    let mut rewriter = Rewriter::new(90_000, 7);
+    let mut rewriter = Rewriter::new(7);
     let now = now();
-    rewriter.begin(&packet(now, 10));
+    rewriter.begin(&packet(now, 10), 90_000);
 
     assert_eq!(rewriter.forward(&packet(now, 9)), None);
     assert!(rewriter.forward(&packet(now, 12)).is_some());
@@ -74,19 +74,19 @@ fn what_comes_late_from_before_the_first_packet_is_not_forwarded() {
 
 #[test]
 fn picture_ids_keep_their_width() {
-    let mut rewriter = Rewriter::new(90_000, 7);
+    let mut rewriter = Rewriter::new(7);
     let now = now();
     let short = |number, value| Incoming {
         picture_id: Some(PictureId { value, bits: 7 }),
         ..packet(now, number)
     };
-    rewriter.begin(&Incoming { marker: true, ..short(0, 126) });
+    rewriter.begin(&Incoming { marker: true, ..short(0, 126) }, 90_000);
 
     let ids = [127, 0, 1].map(|id| {
         let packet = short(u64::from((id as u8).wrapping_add(130) & 0x7f), id);
         rewriter.forward(&packet).unwrap().picture_id.unwrap()
     });
-    let wide = rewriter.begin(&packet(now, 90_000));
+    let wide = rewriter.begin(&packet(now, 90_000), 90_000);
 
     assert_eq!(ids, [127, 0, 1]);
     assert_eq!(wide.picture_id, Some(130));
@@ -94,25 +94,41 @@ fn picture_ids_keep_their_width() {
 
 #[test]
 fn another_rewriter_goes_on_from_a_position() {
-    let mut rewriter = Rewriter::new(90_000, 7);
+    let mut rewriter = Rewriter::new(7);
     let now = now();
-    rewriter.begin(&packet(now, 0));
+    rewriter.begin(&packet(now, 0), 90_000);
     let last = rewriter.forward(&packet(now, 2)).unwrap();
 
-    let mut other = Rewriter::resume(90_000, rewriter.position().unwrap());
-    let first = other.begin(&packet(now, 3));
+    let mut other = Rewriter::resume(rewriter.position().unwrap());
+    let first = other.begin(&packet(now, 3), 90_000);
 
     assert_eq!(first.number, last.number + 1);
     assert_eq!(first.picture_id.unwrap(), last.picture_id.unwrap() + 1);
 }
 
 #[test]
+fn a_sender_that_begins_anew_is_another_source() {
+    let mut rewriter = Rewriter::new(7);
+    let now = now();
+    let sound = Incoming { picture_id: None, tl0: None, ..packet(now, 90_000) };
+    assert!(!rewriter.continues(&sound), "nothing flows yet");
+    rewriter.begin(&sound, 90_000);
+
+    assert!(rewriter.continues(&Incoming { number: 90_001, ..sound }));
+    assert!(rewriter.continues(&Incoming { number: 80_000, ..sound }), "late");
+    for number in [0, 20_000, 200_000] {
+        assert!(!rewriter.continues(&Incoming { number, ..sound }), "{number}");
+    }
+    assert!(!rewriter.continues(&packet(now, 90_001)), "it has picture ids now");
+}
+
+#[test]
 fn a_source_without_picture_ids_has_none() {
-    let mut rewriter = Rewriter::new(48_000, 7);
+    let mut rewriter = Rewriter::new(7);
     let now = now();
     let sound = Incoming { picture_id: None, tl0: None, ..packet(now, 5) };
 
-    let first = rewriter.begin(&sound);
+    let first = rewriter.begin(&sound, 90_000);
     let next = rewriter.forward(&Incoming { number: 6, ..sound }).unwrap();
 
     assert_eq!([first.picture_id, next.picture_id], [None; 2]);
@@ -156,14 +172,14 @@ impl Network {
 proptest! {
     #[test]
     fn a_receiver_sees_one_stream(networks in prop::collection::vec(Network::any(), 1..5)) {
-        let (mut rewriter, now) = (Rewriter::new(90_000, 30_000), now());
+        let (mut rewriter, now) = (Rewriter::new(30_000), now());
         let (mut before, mut picture_before) = (None, None);
         for network in networks {
             let mut sent = BTreeMap::new();
             for (index, number) in network.arrivals().into_iter().enumerate() {
                 let packet = packet(now, number);
                 let rewritten = if index == 0 {
-                    Some(rewriter.begin(&packet))
+                    Some(rewriter.begin(&packet, 90_000))
                 } else if number / 3 % network.every == network.first / 3 % network.every {
                     rewriter.forward(&packet)
                 } else {
@@ -206,9 +222,9 @@ proptest! {
 
     #[test]
     fn without_loss_there_are_no_gaps(every in 1u64..5, first in 0u64..200_000) {
-        let (mut rewriter, now) = (Rewriter::new(90_000, 0), now());
+        let (mut rewriter, now) = (Rewriter::new(0), now());
         let first = first / 3 * 3;
-        let mut next = rewriter.begin(&packet(now, first));
+        let mut next = rewriter.begin(&packet(now, first), 90_000);
         for number in first + 1..first + 2_000 {
             let packet = packet(now, number);
             if number / 3 % every != first / 3 % every {
