@@ -352,6 +352,26 @@ async fn of_many_voices_the_loudest_are_heard_in_whole_streams() {
     call.pool.stop().await;
 }
 
+/// An operator may kill the supervisor of a participant's actors, or it may panic.
+#[actix::test]
+async fn a_participant_whose_supervisor_is_killed_is_told_and_joins_anew() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| have(all, 2, 20)).await;
+
+    let supervisor = call.room.supervisor().unwrap();
+    supervisor.inject(&two.id().to_string(), Fault::Kill).await.unwrap();
+    let failed = |client: &Client| client.room.contains(&MediaEvent::Failed);
+    talk_until(&mut [&mut one, &mut two], |all| failed(all[1])).await;
+
+    let before = two.received.len();
+    two.join_again(&call.room).await;
+    talk_until(&mut [&mut one, &mut two], |all| all[1].received.len() > before + 50).await;
+    assert!(!failed(&one));
+    call.pool.stop().await;
+}
+
 #[actix::test]
 async fn a_connection_joins_once() {
     let mut call = Call::start(1).await;

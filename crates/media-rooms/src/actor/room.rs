@@ -234,7 +234,7 @@ impl RoomActor {
 
     fn failed(&mut self, id: ParticipantId, ctx: &mut Context<Self>) {
         if let Some(seat) = self.shared.seat(id).filter(|_| self.shared.stage().contains(id)) {
-            log::warn!("media of participant {id} has failed too often, and is given up");
+            log::warn!("media of participant {id} has failed, and is given up");
             seat.tell(MediaEvent::Failed);
         }
         self.left(id, ctx);
@@ -282,12 +282,11 @@ impl Handler<Down> for RoomActor {
             Some(Watched { participant, what: Part::Connection, .. }) => {
                 self.left(participant, ctx);
             }
-            Some(Watched { participant, what: Part::Actors, .. })
-                if down.reason == ExitReason::ReachedMaxRestartIntensity =>
-            {
-                self.failed(participant, ctx);
-            }
-            Some(Watched { participant, what: Part::Actors, .. }) => self.left(participant, ctx),
+            Some(Watched { participant, what: Part::Actors, .. }) => match down.reason {
+                // With the room.
+                ExitReason::Normal | ExitReason::Shutdown(_) => self.left(participant, ctx),
+                _ => self.failed(participant, ctx),
+            },
             None => {}
         }
     }
