@@ -10,6 +10,7 @@ use callboard_peer_connection::*;
 use integration_tests::PeerKind;
 use serde_json::json;
 
+use crate::estimate::estimate;
 use crate::table::{Outcome, Table, text};
 
 /// Function that runs a case; returns a remark on its result.
@@ -54,18 +55,6 @@ pub(crate) fn not_applicable(kind: PeerKind, name: &str, _: bool) -> Option<&'st
         (PeerKind::Aiortc, "estimate") => Some("aiortc does not say when packets arrive"),
         _ => None,
     }
-}
-
-/// Returns the template of our connection in a case.
-pub(crate) fn api(name: &str) -> Api {
-    if name != "estimate" {
-        return Api::default();
-    }
-    let registry = InterceptorRegistry {
-        bandwidth_estimation: Some(FIRST_ESTIMATE),
-        ..InterceptorRegistry::default()
-    };
-    Api::new(MediaEngine::default(), registry)
 }
 
 /// Connects with a data channel of the side that offers, open on both sides.
@@ -197,7 +186,7 @@ async fn their_channel(table: &mut Table<'_>) -> Outcome<String> {
     Ok(String::new())
 }
 
-async fn media(table: &mut Table<'_>) -> Outcome<String> {
+pub(crate) async fn media(table: &mut Table<'_>) -> Outcome<String> {
     for kind in [TrackKind::Audio, TrackKind::Video] {
         if table.we_offer {
             table.add_track(kind).await?;
@@ -317,24 +306,6 @@ async fn media_theirs_later(table: &mut Table<'_>) -> Outcome<String> {
     table.command(json!({ "do": "media", "kind": "video" })).await?;
     table.negotiate_by(false, false).await?;
     decoded(table, &[TrackKind::Audio, TrackKind::Video]).await
-}
-
-/// Media flows through the pacer, and what the peer says of its arrival moves the estimate of bandwidth.
-async fn estimate(table: &mut Table<'_>) -> Outcome<String> {
-    let decoded = media(table).await?;
-    let wanted = SetBitrate { minimum: 0, desired: 4 * FIRST_ESTIMATE };
-    if !table.tell(wanted).await? {
-        return Err("nothing is estimated".to_owned());
-    }
-    let highest = |table: &Table<'_>| {
-        let bitrate = |event: &ConnectionEvent| match event {
-            ConnectionEvent::BandwidthEstimate { bitrate, can_probe: true } => Some(*bitrate),
-            _ => None,
-        };
-        table.we_told.iter().filter_map(bitrate).max().unwrap_or_default()
-    };
-    table.until("higher estimate", |table| highest(table) > 2 * FIRST_ESTIMATE).await?;
-    Ok(format!("{} kbit/s; {decoded}", highest(table) / 1_000))
 }
 
 /// Has the peer stop the transceiver whose section carries the transport of all (the BUNDLE tag): the others go on.
@@ -504,5 +475,3 @@ async fn close_theirs(table: &mut Table<'_>) -> Outcome<String> {
 
 /// Longest time of a case.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
-/// Estimate of bandwidth to begin with, in bits per second.
-const FIRST_ESTIMATE: u64 = 300_000;

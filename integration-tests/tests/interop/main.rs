@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod cases;
+mod estimate;
 mod forged;
 #[path = "../../../crates/ice-handshake/tests/forgery/mod.rs"]
 mod forgery;
@@ -34,7 +35,8 @@ fn interop(kind: PeerKind) {
                     println!("{line} n/a: {reason}");
                     continue;
                 }
-                let mut table = Table::lay(&ours, &cases::api(name), &mut theirs, we_offer).await;
+                let mut table =
+                    Table::lay(&ours, &estimate::api(name), &mut theirs, we_offer).await;
                 match tokio::time::timeout(cases::LONGEST, case(&mut table)).await {
                     Ok(Ok(note)) if note.is_empty() => println!("{line} ok"),
                     Ok(Ok(note)) => println!("{line} ok ({note})"),
