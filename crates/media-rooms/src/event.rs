@@ -96,6 +96,7 @@ pub enum MediaEvent {
         /// silence (RFC 6464).
         loudest: Vec<(Speaker, i8)>,
     },
-    /// The media of this participant has failed too often, or its supervisor has, and was given up. Joining anew begins it again.
+    /// The media of this participant has failed too often, or its supervisor has, and was given up. Joining anew begins
+    /// it again.
     Failed,
 }

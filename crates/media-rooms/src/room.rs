@@ -132,8 +132,8 @@ impl MediaRoom {
         }
     }
 
-    /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded, whatever its publisher
-    /// sends. Returns whether there is such a track.
+    /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded. Returns whether there is
+    /// such a track.
     pub fn mute(&self, track: TrackId, muted: bool) -> bool {
         let there = self.shared.stage().mute(track, muted);
         self.shared.settle();

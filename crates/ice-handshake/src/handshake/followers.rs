@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn packets_follow_one_that_is_on_its_way() {
         let followers = Followers::default();
-        assert!(!followers.keep(&[1]) && !followers.keep(&[2]), "nobody takes them");
+        assert!(!followers.keep(&[1]) && !followers.keep(&[2]), "no one takes them");
         followers.take();
         followers.want();
 

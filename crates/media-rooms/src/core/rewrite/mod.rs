@@ -1,4 +1,5 @@
-//! Numbers, times and picture ids of one outgoing stream, whatever flows in it: to its receiver it is one stream.
+//! Numbers, times and picture ids of one outgoing stream: one stream to its receiver, also when another track flows in
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// Returns the position after a packet of which nothing else is known: whether its frame is complete, say.
+    /// Returns the position after a packet. Whether its frame is complete is not known.
     pub(crate) fn after(
         number: u64,
         timestamp: u32,

@@ -65,7 +65,7 @@ struct Voice {
 }
 
 impl<K: Copy + Ord> Speakers<K> {
-    /// Creates an empty room of which the `most` loudest voices are forwarded.
+    /// Creates an empty room, whose `most` loudest voices are forwarded.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             voices: BTreeMap::new(),
@@ -91,7 +91,7 @@ impl<K: Copy + Ord> Speakers<K> {
         }
     }
 
-    /// Mutes a participant, or ends that. A muted one is not heard, whatever is told of it.
+    /// Mutes a participant, or ends that. A muted one is not heard, however loud it is.
     pub(crate) fn set_muted(&mut self, now: Instant, key: K, muted: bool) {
         let Some(voice) = self.voices.get_mut(&key) else { return };
         if voice.muted != muted {
