@@ -21,7 +21,8 @@ let client = null;
 let peer = null;
 let media = null;
 let shared = null;
-let isAsking = false;
+/** The browser's question which screen to share, while it is open. */
+let question = null;
 let end = "";
 
 async function start() {
@@ -79,16 +80,16 @@ function apply() {
 }
 
 /** Sends the screen in place of the camera, until the user ends it here or in the browser's own bar. */
-async function share() {
+function share() {
   if (shared) return unshare();
-  if (isAsking) return;
-  isAsking = true;
+  question ??= ask().finally(() => { question = null; });
+}
+
+async function ask() {
   try {
     shareThis((await navigator.mediaDevices.getDisplayMedia({ video: true })).getVideoTracks()[0]);
   } catch (error) {
     if (error.name !== "NotAllowedError") showStatus(`The screen cannot be shared: ${error.message}`);
-  } finally {
-    isAsking = false;
   }
 }
 
