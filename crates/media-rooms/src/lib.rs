@@ -13,6 +13,8 @@ mod actor;
 mod core;
 mod error;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod messages;
 mod participant;
 mod room;

@@ -105,6 +105,8 @@ mod control_event;
 mod counters;
 mod error_text;
 mod fields;
+#[cfg(all(any(test, fuzzing), feature = "webrtc"))]
+pub mod fuzzing;
 mod health_check;
 mod json_log;
 #[cfg(feature = "jwt")]
