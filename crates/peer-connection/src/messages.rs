@@ -278,6 +278,12 @@ pub struct GetSenderPosition {
     pub rid: Option<Rid>,
 }
 
+/// Returns the media thread on which the connection runs, counted from 0
+/// ([`PeerConnections::open_on`](crate::PeerConnections::open_on)).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "usize")]
+pub struct GetMediaThread;
+
 /// Sets how much this side would like to send: bandwidth is probed for it. Returns whether
 /// [bandwidth is estimated](InterceptorRegistry::bandwidth_estimation); if not, nothing changes.
 #[derive(Clone, Copy, Debug, Message)]

@@ -98,10 +98,12 @@ struct Shared {
     next: AtomicUsize,
 }
 
+/// A media thread, with its sockets.
 #[derive(Clone, Debug)]
-struct MediaThread {
+pub(crate) struct MediaThread {
+    pub(crate) index: usize,
     pool: ArbiterPool,
-    mux: MuxHandle,
+    pub(crate) mux: MuxHandle,
 }
 
 /// Reason why a pool did not start.
@@ -235,10 +237,9 @@ impl PeerConnections {
         configuration: Configuration,
         owner: Recipient<PeerConnectionEvent>,
     ) -> Result<PeerConnectionHandle, OpenError> {
-        let MediaThread { pool, mux } =
-            self.shared.threads.get(thread).cloned().ok_or(OpenError::NoThread(thread))?;
+        let thread = self.shared.threads.get(thread).cloned().ok_or(OpenError::NoThread(thread))?;
         let id = PeerConnectionId(Uuid::new_v4());
-        let placement = Placement::Pool(pool);
+        let placement = Placement::Pool(thread.pool.clone());
         let handshakes = HandshakeHost {
             supervisor: self.supervisor_of("handshakes"),
             placement: self.shared.handshake_placement.clone().unwrap_or_else(|| placement.clone()),
@@ -249,7 +250,7 @@ impl PeerConnections {
             let connection = PeerConnection::new(
                 &api,
                 &configuration,
-                mux.clone(),
+                thread.clone(),
                 handshakes.clone(),
                 id,
                 owner.clone(),
@@ -425,7 +426,8 @@ fn bind(options: &PeerConnectionsOptions) -> Result<Vec<MediaThread>, StartPoolE
                 // Each has one of its own.
                 other => other,
             };
-            Ok(MediaThread { pool: ArbiterPool::new(1), mux: MuxHandle::bind(sockets)? })
+            let (pool, mux) = (ArbiterPool::new(1), MuxHandle::bind(sockets)?);
+            Ok(MediaThread { index: at, pool, mux })
         })
         .collect()
 }

@@ -172,6 +172,14 @@ impl Handler<SetMediaSink> for PeerConnection {
     }
 }
 
+impl Handler<GetMediaThread> for PeerConnection {
+    type Result = MessageResult<GetMediaThread>;
+
+    fn handle(&mut self, _: GetMediaThread, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.thread.index)
+    }
+}
+
 impl Handler<InjectLoss> for PeerConnection {
     type Result = Result<(), InjectLossError>;
 

@@ -17,7 +17,7 @@ use callboard_supervision::{
 };
 use callboard_transport::Label;
 use callboard_transport::gather::{Transport, TransportEvent, TransportOptions};
-use callboard_transport::mux::{MuxHandle, PacketClass};
+use callboard_transport::mux::PacketClass;
 use tokio::sync::oneshot;
 
 use crate::api::{Api, Configuration};
@@ -29,6 +29,7 @@ use crate::event::{CloseReason, ConnectionEvent, PeerConnectionEvent, PeerConnec
 use crate::loss_injection::Loss;
 use crate::media_sink::MediaSink;
 use crate::owner_queue::{Delivery, OwnerQueue};
+use crate::pool::MediaThread;
 use crate::session::{Session, SessionOutput};
 
 /// A WebRTC peer connection (W3C `RTCPeerConnection`).
@@ -41,7 +42,7 @@ pub struct PeerConnection {
     transport: Option<Transport>,
     /// Options of the transport, until it is started.
     transport_options: Option<TransportOptions>,
-    mux: MuxHandle,
+    thread: MediaThread,
     id: PeerConnectionId,
     /// Where its handshake runs, and what makes it.
     host: HandshakeHost,
@@ -64,7 +65,7 @@ impl PeerConnection {
     pub(crate) fn new(
         api: &Api,
         configuration: &Configuration,
-        mux: MuxHandle,
+        thread: MediaThread,
         host: HandshakeHost,
         id: PeerConnectionId,
         owner: Recipient<PeerConnectionEvent>,
@@ -100,7 +101,7 @@ impl PeerConnection {
                 label: Label::new(id),
                 ..TransportOptions::default()
             }),
-            mux,
+            thread,
             id,
             host,
             factory,
@@ -287,7 +288,7 @@ impl Actor for PeerConnection {
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
         let options = self.transport_options.take().unwrap_or_default();
-        let (transport, events) = Transport::open(&self.mux, options);
+        let (transport, events) = Transport::open(&self.thread.mux, options);
         self.transport = Some(transport);
         ctx.add_stream(events);
         self.drive(ctx, Session::handle_timeout);
