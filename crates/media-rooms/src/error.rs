@@ -13,6 +13,9 @@ pub enum JoinMediaRoomError {
     /// The connection is in the room already.
     #[error("the connection has joined already")]
     Joined,
+    /// The connection has ended.
+    #[error(transparent)]
+    Connection(#[from] CallError),
     /// An actor of the participant did not start.
     #[error(transparent)]
     Start(#[from] StartChildError),

@@ -20,6 +20,7 @@ mod participant;
 mod room;
 mod shared;
 mod stage;
+mod way;
 
 pub use error::{AcceptMediaOfferError, JoinMediaRoomError};
 pub use event::{MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackId, TrackInfo};

@@ -10,6 +10,7 @@ use crate::core::rewrite::Incoming;
 use crate::core::speaker::Loudness;
 use crate::core::switch::{Encoding, Seen};
 use crate::event::TrackId;
+use crate::way::Way;
 
 /// Command to the room's actor.
 #[derive(Clone, Copy, Debug, Message)]
@@ -42,6 +43,17 @@ pub(crate) enum ToSubscriber {
     /// Packets of a participant, for all that receive any of them.
     Packets(Arc<[MediaPacket]>),
 }
+
+/// Packets for viewers on another thread.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ToRelay {
+    pub(crate) packets: Arc<[MediaPacket]>,
+    pub(crate) viewers: Viewers,
+}
+
+/// Ways to subscribers.
+pub(crate) type Viewers = Arc<[Arc<Way<ToSubscriber>>]>;
 
 /// Packet of a published track, read once.
 #[derive(Clone, Debug)]

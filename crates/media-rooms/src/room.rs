@@ -1,10 +1,13 @@
 //! Handle of a media room.
 
 use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
+use callboard_peer_connection::messages::GetMediaThread;
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_supervision::{
     ChildId, ChildSpec, Flags, Restart, StartChildError, StartSupervisorError, SupervisorRef,
@@ -53,7 +56,7 @@ use crate::shared::{ROOM, Seat, Shared};
 /// let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
 /// let api = Api::with_settings(MediaEngine::default(), InterceptorRegistry::default(), settings);
 /// let connection = connections
-///     .open_on(room.thread(), &api, Configuration::default(), client.clone().recipient())
+///     .open_on(room.next_thread(), &api, Configuration::default(), client.clone().recipient())
 ///     .await?;
 /// let participant = room.join(connection, "ada", client.recipient()).await?;
 /// let answer = participant.accept_offer(offer).await?;
@@ -80,16 +83,15 @@ impl MediaRoom {
         Ok(room)
     }
 
-    /// Returns the spec of a media room as a child of an application's supervisor, and the room's handle. All
-    /// connections that join must run on this media thread ([`PeerConnections::open_on`]), so that packets change no
-    /// threads on their way.
+    /// Returns the spec of a media room as a child of an application's supervisor, and the room's handle. The room's
+    /// own actor runs on this media thread; connections run where [`next_thread`](Self::next_thread) says.
     pub fn child(
         id: impl Into<ChildId>,
         connections: PeerConnections,
         thread: usize,
     ) -> (ChildSpec, Self) {
         let shared = Shared::new(connections, thread);
-        let (room, placement) = (Self { shared: Arc::clone(&shared) }, shared.placement());
+        let (room, placement) = (Self { shared: Arc::clone(&shared) }, shared.placement(thread));
         let started = Mutex::new(shared);
         let spec = ChildSpec::try_supervisor(id, move |itself| {
             let shared = started.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
@@ -101,14 +103,27 @@ impl MediaRoom {
         (spec.restart(Restart::Permanent), room)
     }
 
-    /// Returns the media thread of the room.
+    /// Returns the media thread of the room's own actor.
     pub fn thread(&self) -> usize {
         self.shared.thread
     }
 
-    /// Lets a connection join, which must be in [`MediaMode::Rtp`](callboard_peer_connection::MediaMode::Rtp) and on
-    /// the room's thread. The others know the participant by `name`; `events` gets what happens in the room. The
-    /// participant leaves when it is dropped, or when the connection ends.
+    /// Returns the media thread on which the next connection should be opened ([`PeerConnections::open_on`]): the
+    /// room's own until it has [so many](Self::set_most_per_thread) participants, then another. Within a thread,
+    /// packets go to each viewer by themselves; between two they go once for all viewers there.
+    pub fn next_thread(&self) -> usize {
+        self.shared.next_thread()
+    }
+
+    /// Sets how many participants of this room are on one media thread before the next is used. When all have so many,
+    /// further ones go where the fewest are. Default: 100.
+    pub fn set_most_per_thread(&self, participants: NonZeroUsize) {
+        self.shared.per_thread.store(participants.get(), Ordering::Relaxed);
+    }
+
+    /// Lets a connection of the room's pool join, which must be in
+    /// [`MediaMode::Rtp`](callboard_peer_connection::MediaMode::Rtp). The others know the participant by `name`;
+    /// `events` gets what happens in the room. The participant leaves when it is dropped, or when the connection ends.
     ///
     /// # Errors
     /// [`JoinMediaRoomError`]
@@ -119,7 +134,9 @@ impl MediaRoom {
         events: Recipient<ParticipantEvent>,
     ) -> Result<Participant, JoinMediaRoomError> {
         let (shared, id) = (&self.shared, ParticipantId(connection.id()));
-        let seat = shared.add_seat(id, Seat::new(connection, events));
+        // Its actors run where it does, so that packets change no threads.
+        let thread = connection.send(GetMediaThread).await?;
+        let seat = shared.add_seat(id, Seat::new(connection, thread, events));
         let seat = seat.ok_or(JoinMediaRoomError::Joined)?;
         shared.stage().join(id, name.into());
         // From here on it leaves if this is not carried through.

@@ -1,16 +1,18 @@
 //! State of a media room that its actors and handles share, and the ways to its actors.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_supervision::{NoSupervisorError, Placement, SupervisorRef};
 
 use crate::event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId};
-use crate::messages::{ToPublisher, ToRoom, ToSubscriber};
+use crate::messages::{ToPublisher, ToRelay, ToRoom, ToSubscriber};
 use crate::stage::Stage;
+use crate::way::Way;
 
 /// State of a media room that survives the restarts of its actors.
 pub(crate) struct Shared {
@@ -22,6 +24,10 @@ pub(crate) struct Shared {
     /// The room's supervisor, from its start on.
     supervisor: OnceLock<SupervisorRef>,
     pub(crate) room: Way<ToRoom>,
+    /// By media threads.
+    pub(crate) relays: Vec<Way<ToRelay>>,
+    /// Participants on one thread, from which on further ones go to another.
+    pub(crate) per_thread: AtomicUsize,
     pub(crate) silence: ArcSwap<Silence>,
 }
 
@@ -37,41 +43,11 @@ pub(crate) struct Silence {
 /// Ways to a participant.
 pub(crate) struct Seat {
     pub(crate) connection: PeerConnectionHandle,
+    /// Media thread of the connection, and of its actors.
+    pub(crate) thread: usize,
     events: Recipient<ParticipantEvent>,
     pub(crate) publisher: Way<ToPublisher>,
-    pub(crate) subscriber: Way<ToSubscriber>,
-}
-
-/// Way to the current instance of an actor.
-pub(crate) struct Way<M: Message + Send + 'static>(ArcSwapOption<Recipient<M>>)
-where
-    M::Result: Send;
-
-impl<M: Message<Result = ()> + Send> Default for Way<M> {
-    fn default() -> Self {
-        Self(ArcSwapOption::empty())
-    }
-}
-
-impl<M: Message<Result = ()> + Send> Way<M> {
-    /// Lets the way lead to this instance.
-    pub(crate) fn leads_to(&self, actor: Recipient<M>) {
-        self.0.store(Some(Arc::new(actor)));
-    }
-
-    /// Sends a message if there is an instance and its mailbox has room.
-    pub(crate) fn try_send(&self, message: M) {
-        if let Some(actor) = &*self.0.load() {
-            _ = actor.try_send(message);
-        }
-    }
-
-    /// Sends a message that must arrive if there is an instance; the next one reads the state by itself.
-    pub(crate) fn do_send(&self, message: M) {
-        if let Some(actor) = &*self.0.load() {
-            actor.do_send(message);
-        }
-    }
+    pub(crate) subscriber: Arc<Way<ToSubscriber>>,
 }
 
 impl Seat {
@@ -84,16 +60,30 @@ impl Seat {
 
     pub(crate) fn new(
         connection: PeerConnectionHandle,
+        thread: usize,
         events: Recipient<ParticipantEvent>,
     ) -> Self {
-        Self { connection, events, publisher: Way::default(), subscriber: Way::default() }
+        let (publisher, subscriber) = Default::default();
+        Self { connection, thread, events, publisher, subscriber }
     }
 }
 
 impl Shared {
     pub(crate) fn new(connections: PeerConnections, thread: usize) -> Arc<Self> {
         let (stage, seats, supervisor, room, silence) = Default::default();
-        Arc::new(Self { connections, thread, stage, seats, supervisor, room, silence })
+        let relays = (0..connections.media_threads()).map(|_| Way::default()).collect();
+        let per_thread = AtomicUsize::new(PER_THREAD);
+        Arc::new(Self {
+            connections,
+            thread,
+            stage,
+            seats,
+            supervisor,
+            room,
+            relays,
+            per_thread,
+            silence,
+        })
     }
 
     pub(crate) fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -154,11 +144,52 @@ impl Shared {
         self.room.do_send(ToRoom::Settle);
     }
 
-    /// Returns the room's thread: that of its connections, so that packets change no threads.
-    pub(crate) fn placement(&self) -> Placement {
-        self.connections.placement(self.thread).unwrap_or_default()
+    /// Returns where a media thread's connections run, so that packets change no threads.
+    pub(crate) fn placement(&self, thread: usize) -> Placement {
+        self.connections.placement(thread).unwrap_or_default()
+    }
+
+    /// Returns the media thread for the next connection: of those that have room the first from the room's own on, or
+    /// else the one with the fewest participants.
+    pub(crate) fn next_thread(&self) -> usize {
+        let mut taken = vec![0; self.relays.len()];
+        for seat in self.seats().values() {
+            taken[seat.thread % self.relays.len()] += 1;
+        }
+        let most = self.per_thread.load(Ordering::Relaxed);
+        place(&taken, self.thread, most)
     }
 }
 
+/// Returns the first of these places, from `first` on, that has fewer than `most`, or else the one that has the fewest.
+fn place(taken: &[usize], first: usize, most: usize) -> usize {
+    let mut places = (0..taken.len()).map(|turn| (first + turn) % taken.len());
+    let free = places.clone().find(|&place| taken[place] < most);
+    free.or_else(|| places.by_ref().min_by_key(|&place| taken[place])).unwrap_or(first)
+}
+
+/// Participants on a thread, from which on further ones go to another: with nine pictures and three voices for each,
+/// these take about half of a core.
+const PER_THREAD: usize = 100;
+
 /// Name of the room's own actor in the tree.
 pub(crate) const ROOM: &str = "stage";
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn a_room_fills_its_own_thread_first() {
+        assert_eq!(place(&[0, 0, 0], 1, 2), 1);
+        assert_eq!(place(&[0, 1, 0], 1, 2), 1);
+        assert_eq!(place(&[0, 2, 0], 1, 2), 2);
+        assert_eq!(place(&[1, 2, 2], 1, 2), 0);
+    }
+
+    #[test]
+    fn when_all_are_full_the_emptiest_is_next() {
+        assert_eq!(place(&[3, 2, 4], 0, 2), 1);
+        assert_eq!(place(&[2, 2, 2], 2, 2), 2);
+    }
+}

@@ -23,14 +23,6 @@ impl Handler<ParticipantEvent> for Silent {
     fn handle(&mut self, _: ParticipantEvent, _: &mut Context<Self>) {}
 }
 
-/// Returns whether each of these has so many packets in each of so many streams.
-fn have(clients: &[&mut Client], streams: usize, packets: usize) -> bool {
-    clients.iter().all(|client| {
-        let received = client.streams();
-        received.len() == streams && received.iter().all(|stream| stream.len() >= packets)
-    })
-}
-
 fn is_key_frame(packet: &RtpPacket) -> bool {
     packet.payload.len() == 16 && packet.payload[6] & 1 == 0
 }

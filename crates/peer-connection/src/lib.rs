@@ -49,6 +49,7 @@ mod logging;
 mod loss_injection;
 mod media;
 mod media_sink;
+mod media_thread;
 pub mod messages;
 mod owner_queue;
 mod owners;

@@ -21,6 +21,7 @@ use crate::actor::{HandshakeHost, PeerConnection};
 use crate::data_channel::DataChannelId;
 use crate::error::DeliverDataError;
 use crate::event::{DataChannelMessage, PeerConnectionEvent, PeerConnectionId};
+use crate::media_thread::MediaThread;
 use crate::messages::DeliverData;
 use crate::{Api, Configuration};
 
@@ -96,14 +97,6 @@ struct Shared {
     handshake_deadline: Duration,
     threads: Vec<MediaThread>,
     next: AtomicUsize,
-}
-
-/// A media thread, with its sockets.
-#[derive(Clone, Debug)]
-pub(crate) struct MediaThread {
-    pub(crate) index: usize,
-    pool: ArbiterPool,
-    pub(crate) mux: MuxHandle,
 }
 
 /// Reason why a pool did not start.

@@ -1,6 +1,8 @@
-//! Actors of a media room: the room itself, and the publisher and subscriber of each participant.
+//! Actors of a media room: the room itself, the publisher and subscriber of each participant, and relays between
+//! threads.
 
 mod publisher;
+mod relay;
 mod room;
 mod start;
 mod subscriber;

@@ -1,7 +1,7 @@
 //! Publisher: takes the packets of one participant, reads them once, and hands them to all subscribers that receive
 //! them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::core::packet::{self, Coding, ContentsError};
 use crate::core::speaker::{Loudness, Meter};
 use crate::core::switch::Encoding;
 use crate::event::{ParticipantId, TrackId};
-use crate::messages::{MediaPacket, ToPublisher, ToRoom, ToSubscriber};
+use crate::messages::{MediaPacket, ToPublisher, ToRelay, ToRoom, ToSubscriber, Viewers};
 use crate::shared::{Seat, Shared};
 
 /// Publisher of one participant.
@@ -25,7 +25,10 @@ pub(crate) struct Publisher {
     id: ParticipantId,
     seat: Option<Arc<Seat>>,
     tracks: HashMap<TransceiverId, Published>,
+    /// Viewers on its own thread.
     viewers: Vec<Arc<Seat>>,
+    /// Viewers on other threads, with their threads.
+    far: Vec<(usize, Viewers)>,
     /// First epoch of its tracks.
     epoch: u32,
     /// When the next key frame is asked for.
@@ -55,6 +58,7 @@ impl Publisher {
             id,
             tracks: HashMap::new(),
             viewers: Vec::new(),
+            far: Vec::new(),
             // Another one for each instance: what came between two is lost to all viewers.
             epoch: uuid::Uuid::new_v4().as_u128() as u32,
             timer: None,
@@ -78,7 +82,16 @@ impl Publisher {
         }
         let viewers = stage.viewers_of(self.id);
         drop(stage);
-        self.viewers = viewers.into_iter().filter_map(|id| self.shared.seat(id)).collect();
+        let viewers = viewers.into_iter().filter_map(|id| self.shared.seat(id));
+        let mut viewers = viewers.fold(BTreeMap::<_, Vec<_>>::new(), |mut all, viewer| {
+            all.entry(viewer.thread).or_default().push(viewer);
+            all
+        });
+        let own = self.seat.as_ref().map(|seat| seat.thread);
+        self.viewers = own.and_then(|own| viewers.remove(&own)).unwrap_or_default();
+        let ways =
+            |viewers: Vec<Arc<Seat>>| viewers.iter().map(|it| Arc::clone(&it.subscriber)).collect();
+        self.far = viewers.into_iter().map(|(thread, viewers)| (thread, ways(viewers))).collect();
     }
 
     fn read(&mut self, packet: RtpPacket) -> Option<MediaPacket> {
@@ -237,6 +250,13 @@ impl Handler<PacketBatch> for Publisher {
             for viewer in &self.viewers {
                 // One that has no room, or is being restarted, loses it: its receiver asks for a key frame.
                 viewer.subscriber.try_send(ToSubscriber::Packets(Arc::clone(&packets)));
+            }
+            for (thread, viewers) in &self.far {
+                let (packets, viewers) = (Arc::clone(&packets), Arc::clone(viewers));
+                if let Some(relay) = self.shared.relays.get(*thread) {
+                    // Likewise.
+                    relay.try_send(ToRelay { packets, viewers });
+                }
             }
         }
         self.ask(ctx);

@@ -1,4 +1,5 @@
 //! Helpers: clients of a media room over real sockets, which send pictures and sound and check what they get.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -64,7 +65,8 @@ impl Call {
             InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback() && ip.is_ipv4());
         let sockets = UdpMuxOptions { interfaces, ..UdpMuxOptions::default() };
         let options = PeerConnectionsOptions {
-            media_threads: 1 + clients,
+            // Two for the room, and one for each client.
+            media_threads: 2 + clients,
             sockets,
             ..PeerConnectionsOptions::default()
         };
@@ -76,6 +78,11 @@ impl Call {
     /// Lets a client join that sends a voice and pictures, the first with this number, and has so many slots of either
     /// kind. Resolves when it is connected.
     pub(crate) async fn join(&mut self, first: u64, slots: usize) -> Client {
+        self.join_on(0, first, slots).await
+    }
+
+    /// Likewise, with its connection on this thread of the room: 0 or 1.
+    pub(crate) async fn join_on(&mut self, thread: usize, first: u64, slots: usize) -> Client {
         self.clients += 1;
         let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
         let engine = MediaEngine::of([Codec::Opus, Codec::Vp8]);
@@ -89,8 +96,8 @@ impl Call {
             (connection, told, owner)
         };
         let participant = Arc::default();
-        let (server, heard, owner) = open(0, &participant).await;
-        let (connection, told, _) = open(self.clients, &Arc::default()).await;
+        let (server, heard, owner) = open(thread, &participant).await;
+        let (connection, told, _) = open(1 + self.clients, &Arc::default()).await;
         let owner = owner.recipient();
         let joined = self.room.join(server.clone(), "client", owner.clone()).await.unwrap();
         *participant.lock().unwrap() = Some(joined);
@@ -289,6 +296,14 @@ impl Client {
         let (first, last) = (numbers.clone().min().unwrap(), numbers.max().unwrap());
         last + 1 - first - stream.len() as u64
     }
+}
+
+/// Returns whether each of these has so many packets in each of so many streams.
+pub(crate) fn have(clients: &[&mut Client], streams: usize, packets: usize) -> bool {
+    clients.iter().all(|client| {
+        let received = client.streams();
+        received.len() == streams && received.iter().all(|stream| stream.len() >= packets)
+    })
 }
 
 /// Lets all clients talk until this holds.

@@ -28,8 +28,8 @@ use crate::error::DeliverDataError;
 use crate::event::{CloseReason, ConnectionEvent, PeerConnectionEvent, PeerConnectionId};
 use crate::loss_injection::Loss;
 use crate::media_sink::MediaSink;
+use crate::media_thread::MediaThread;
 use crate::owner_queue::{Delivery, OwnerQueue};
-use crate::pool::MediaThread;
 use crate::session::{Session, SessionOutput};
 
 /// A WebRTC peer connection (W3C `RTCPeerConnection`).

@@ -84,7 +84,7 @@ pub(crate) struct MediaSeat {
 impl MediaSeat {
     /// Returns the media thread on which the client's connection must run.
     pub(crate) async fn thread(&self) -> Result<usize, HandleOfferError> {
-        Ok(self.rooms.of(&self.room).await?.thread())
+        Ok(self.rooms.of(&self.room).await?.next_thread())
     }
 
     /// Lets a connection take part in the room's media.
