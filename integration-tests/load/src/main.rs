@@ -59,6 +59,9 @@ enum Command {
         /// Measure growth and a crowd as well, which takes ten minutes more.
         #[arg(long)]
         long: bool,
+        /// Measure the goals of media rooms in place of the others, in some ten minutes.
+        #[arg(long, conflicts_with_all = ["long", "others"])]
+        media: bool,
     },
     /// Run one of the servers, until standard input ends. The tool starts itself in this way.
     #[command(hide = true)]
@@ -125,7 +128,8 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Run { scenario, how } => run(scenario, &how),
-        Command::Goals { rounds, others, long } => goals::run(rounds, &others, long),
+        Command::Goals { rounds, media: true, .. } => goals::run_media(rounds),
+        Command::Goals { rounds, others, long, .. } => goals::run(rounds, &others, long),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -171,13 +175,20 @@ fn measure_all(
     rounds: u32,
 ) -> Result<Report, Box<dyn Error>> {
     scenario.check(servers)?;
+    measure_subjects(scenario, &Subject::all(servers, others, scenario, rounds)?, rounds)
+}
+
+fn measure_subjects(
+    scenario: &Scenario,
+    subjects: &[Subject],
+    rounds: u32,
+) -> Result<Report, Box<dyn Error>> {
     descriptors::allow(scenario.descriptors())?;
-    let subjects = Subject::all(servers, others, scenario, rounds)?;
     // As many threads as the machine has: a client that waits for the other clients would measure itself.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut report = Report::new(scenario, &subjects);
+    let mut report = Report::new(scenario, subjects);
     for _ in 0..rounds {
-        for subject in &subjects {
+        for subject in subjects {
             let measured = runtime.block_on(async {
                 let process = subject.start().await?;
                 let measured = scenario.measure(&process).await?;

@@ -11,15 +11,16 @@ use crate::subject::{Other, Subject};
 /// Measurement that shows one goal, or several.
 pub(super) struct Part {
     pub(super) scenario: Scenario,
-    /// The baseline; none if the goals are for the figures themselves.
-    pub(super) baseline: Option<Subject>,
     pub(super) goals: Vec<Goal>,
 }
 
+#[derive(Clone)]
 pub(super) struct Goal {
     pub(super) what: Cow<'static, str>,
+    /// The baseline; none if the goal is for the figure itself.
+    pub(super) baseline: Option<Subject>,
     /// Servers of ours that have to meet it.
-    pub(super) ours: &'static [Server],
+    pub(super) ours: Vec<Subject>,
     /// Part of the run, in front of the names of its figures; empty for all of them.
     part: &'static str,
     /// Prefix of the names of its figures, without the part. The worst of all of them counts.
@@ -29,14 +30,33 @@ pub(super) struct Goal {
     pub(super) unit: &'static str,
 }
 
+impl Part {
+    /// Returns all that are measured, the baselines first.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        let baselines = self.goals.iter().filter_map(|goal| goal.baseline.as_ref());
+        let mut subjects = Vec::new();
+        for subject in baselines.chain(self.goals.iter().flat_map(|goal| &goal.ours)) {
+            if !subjects.contains(subject) {
+                subjects.push(subject.clone());
+            }
+        }
+        subjects
+    }
+}
+
 impl Goal {
-    /// Creates a goal for a ratio.
-    fn ratio(what: impl Into<Cow<'static, str>>, figures: &'static str, most: f64) -> Self {
-        Self { what: what.into(), ours: &[Callboard], part: "", figures, most, unit: "×" }
+    /// Creates a goal for a ratio to the baseline of its part; without one, the figure is a ratio.
+    pub(super) fn ratio(
+        what: impl Into<Cow<'static, str>>,
+        figures: &'static str,
+        most: f64,
+    ) -> Self {
+        let (baseline, ours) = (None, vec![Subject::Ours(Callboard)]);
+        Self { what: what.into(), baseline, ours, part: "", figures, most, unit: "×" }
     }
 
     /// Creates a goal for a figure with a unit.
-    fn figure(
+    pub(super) fn figure(
         what: impl Into<Cow<'static, str>>,
         figures: &'static str,
         most: f64,
@@ -45,8 +65,17 @@ impl Goal {
         Self { unit, ..Self::ratio(what, figures, most) }
     }
 
-    fn of(self, ours: &'static [Server]) -> Self {
-        Self { ours, ..self }
+    fn of(self, ours: &[Server]) -> Self {
+        self.of_subjects(ours.iter().copied().map(Subject::Ours))
+    }
+
+    pub(super) fn of_subjects(self, ours: impl IntoIterator<Item = Subject>) -> Self {
+        Self { ours: ours.into_iter().collect(), ..self }
+    }
+
+    /// Compares it with another subject than the other goals of its part.
+    pub(super) fn to(self, baseline: Subject) -> Self {
+        Self { baseline: Some(baseline), ..self }
     }
 
     fn part(self, part: &'static str) -> Self {
@@ -65,8 +94,9 @@ fn part(
     baseline: Option<Server>,
     goals: impl IntoIterator<Item = Goal>,
 ) -> Part {
-    let goals = goals.into_iter().collect();
-    Part { scenario, baseline: baseline.map(Subject::Ours), goals }
+    let baseline = || baseline.map(Subject::Ours);
+    let goals = goals.into_iter().map(|goal| Goal { baseline: baseline(), ..goal }).collect();
+    Part { scenario, goals }
 }
 
 /// Returns all measurements, and what cannot be measured without further servers.
@@ -263,10 +293,10 @@ fn beside_janus(janus: Subject) -> Part {
             sizes: vec![100, 1_024],
             seconds: 1,
         },
-        baseline: Some(janus),
         goals: vec![
             Goal::ratio("data-channel echo, CPU per message, to Janus", ECHO, 1.2)
-                .of(&[Callboard, Far]),
+                .of(&[Callboard, Far])
+                .to(janus),
         ],
     }
 }
@@ -279,10 +309,13 @@ fn beside_webrtc_rs(webrtc_rs: Subject) -> Part {
             sizes: vec![100, 60_000],
             seconds: 1,
         },
-        baseline: Some(webrtc_rs),
         goals: vec![
-            Goal::ratio("echo of 100 B, CPU per message, to webrtc-rs", ECHO, 1.0).part("100 B,"),
-            Goal::ratio("echo of 60 kB, CPU per message, to webrtc-rs", ECHO, 1.0).part("60000 B,"),
+            Goal::ratio("echo of 100 B, CPU per message, to webrtc-rs", ECHO, 1.0)
+                .part("100 B,")
+                .to(webrtc_rs.clone()),
+            Goal::ratio("echo of 60 kB, CPU per message, to webrtc-rs", ECHO, 1.0)
+                .part("60000 B,")
+                .to(webrtc_rs),
         ],
     }
 }
@@ -291,6 +324,7 @@ const ECHO: &str = "CPU s per million";
 
 #[cfg(test)]
 mod tests {
+    use super::super::media;
     use super::*;
 
     #[test]
@@ -301,9 +335,11 @@ mod tests {
         let (parts, missing) = parts(&others, true).unwrap();
 
         assert!(missing.is_empty());
-        for Part { scenario, goals, .. } in parts {
-            for goal in goals {
-                scenario.check(goal.ours).unwrap();
+        for part in parts.into_iter().chain(media::parts()) {
+            for subject in part.subjects() {
+                if let Subject::Ours(server) | Subject::Estimating(server) = subject {
+                    part.scenario.check(&[server]).unwrap();
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod judge;
 mod list;
+mod media;
 
 use std::error::Error;
 
@@ -14,6 +15,17 @@ use crate::subject::{Other, Subject};
 /// Measures all goals, also beside `others`, and prints which are met.
 pub(crate) fn run(rounds: u32, others: &[Other], long: bool) -> Result<(), Box<dyn Error>> {
     let (parts, not_measured) = list::parts(others, long)?;
+    judge_all(parts, rounds)?;
+    not_measured.iter().for_each(|what| println!("not measured: {what}"));
+    Ok(())
+}
+
+/// Measures the goals of media rooms, and prints which are met.
+pub(crate) fn run_media(rounds: u32) -> Result<(), Box<dyn Error>> {
+    judge_all(media::parts(), rounds)
+}
+
+fn judge_all(parts: Vec<Part>, rounds: u32) -> Result<(), Box<dyn Error>> {
     println!(
         "{:<52} {:>9} {:>9} {:>9} {:>13} {:>9}",
         "medians", "baseline", "ours", "is", "rounds", "goal"
@@ -26,7 +38,7 @@ pub(crate) fn run(rounds: u32, others: &[Other], long: bool) -> Result<(), Box<d
         }
         let report = part.measure(rounds)?;
         for goal in &part.goals {
-            let figures = part.figures(goal, &report);
+            let figures = Part::figures(goal, &report);
             let compared = judge::worst(&figures);
             let compared = compared.ok_or_else(|| format!("{}: no figure", goal.what))?;
             let verdict = Verdict::of(compared.is, goal.most, rounds);
@@ -34,7 +46,6 @@ pub(crate) fn run(rounds: u32, others: &[Other], long: bool) -> Result<(), Box<d
             met += usize::from(verdict == Verdict::Met);
         }
     }
-    not_measured.iter().for_each(|what| println!("not measured: {what}"));
     if rounds < ENOUGH {
         println!("not judged: with --rounds {rounds}; the median of at least {ENOUGH} counts");
     } else {
@@ -45,32 +56,20 @@ pub(crate) fn run(rounds: u32, others: &[Other], long: bool) -> Result<(), Box<d
 
 impl Part {
     fn measure(&self, rounds: u32) -> Result<Report, Box<dyn Error>> {
-        let (mut servers, mut others) = (Vec::new(), Vec::new());
-        match &self.baseline {
-            Some(Subject::Ours(server) | Subject::Estimating(server)) => servers.push(*server),
-            Some(Subject::Other(other)) => others.push(other.clone()),
-            None => {}
-        }
-        for server in self.goals.iter().flat_map(|goal| goal.ours) {
-            if !servers.contains(server) {
-                servers.push(*server);
-            }
-        }
-        crate::measure_all(&self.scenario, &servers, &others, rounds)
+        crate::measure_subjects(&self.scenario, &self.subjects(), rounds)
     }
 
     /// Returns the rounds of all figures of a goal.
-    fn figures(&self, goal: &Goal, report: &Report) -> Vec<Rounds> {
-        let ours = goal.ours.iter().map(|server| Subject::Ours(*server));
-        let rounds = |ours: Subject| {
-            let names = report.figures(&ours).into_iter().filter(|name| goal.counts(name));
+    fn figures(goal: &Goal, report: &Report) -> Vec<Rounds> {
+        let rounds = |ours: &Subject| {
+            let names = report.figures(ours).into_iter().filter(|name| goal.counts(name));
             let rounds = names.map(|name| Rounds {
-                ours: report.rounds(&ours, name),
-                baseline: self.baseline.as_ref().map(|baseline| report.rounds(baseline, name)),
+                ours: report.rounds(ours, name),
+                baseline: goal.baseline.as_ref().map(|baseline| report.rounds(baseline, name)),
             });
             rounds.collect::<Vec<_>>()
         };
-        ours.flat_map(rounds).collect()
+        goal.ours.iter().flat_map(rounds).collect()
     }
 }
 

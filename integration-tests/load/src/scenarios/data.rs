@@ -124,7 +124,7 @@ impl Line {
         match self {
             Self::Channel(peer) => match peer.next().await? {
                 Heard::Message(message) => Ok(message.len()),
-                Heard::Packet(_) => Err(io::ErrorKind::InvalidData.into()),
+                Heard::Packet(_) | Heard::KeyframeWanted => Err(io::ErrorKind::InvalidData.into()),
             },
             Self::Datagrams(socket) => socket.recv(&mut [0; LARGEST_DATAGRAM]).await,
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod busy;
 pub(crate) mod bystander;
+mod call;
 mod churn;
 mod connect;
 pub(crate) mod crowd;
@@ -9,12 +10,15 @@ mod data;
 mod fanout;
 pub(crate) mod growth;
 mod idle;
+mod late;
+mod limits;
 mod messages;
 mod recovery;
 mod relay;
 mod rest;
 mod rtp;
 mod storm;
+mod track;
 
 use std::fmt;
 use std::io;
@@ -26,9 +30,9 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use self::busy::Busy;
 use self::growth::Axis;
-use self::rtp::Flow;
+pub(crate) use self::limits::largest_crowd;
+use self::track::Flow;
 use crate::client::Client;
-use crate::descriptors;
 use crate::report::Measured;
 use crate::servers::{Process, Server};
 
@@ -182,6 +186,24 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Participants that each send video in bursts and sound to all others, on one connection.
+    Call {
+        /// How many participants.
+        #[arg(default_value_t = 10)]
+        participants: usize,
+        /// Measure servers with an estimate of each participant's bandwidth as well.
+        #[arg(long)]
+        estimate: bool,
+        /// For how long.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Viewers that come one by one while a publisher sends video, with key frames on request alone.
+    Late {
+        /// How many viewers.
+        #[arg(default_value_t = 20)]
+        viewers: usize,
+    },
 }
 
 impl fmt::Display for Scenario {
@@ -222,83 +244,15 @@ impl fmt::Display for Scenario {
                     loss => write!(f, ", {loss} % lost, {seconds} s"),
                 }
             }
+            Self::Call { participants, seconds, .. } => {
+                write!(f, "call {participants} × {}, {seconds} s", participants.saturating_sub(1))
+            }
+            Self::Late { viewers } => write!(f, "late {viewers}"),
         }
     }
 }
 
 impl Scenario {
-    /// Checks that one machine can run this.
-    pub(crate) fn check(&self, servers: &[Server]) -> Result<(), String> {
-        if let Some(other) = servers.iter().find(|server| !self.servers().contains(server)) {
-            return Err(format!("{self}: {other} does not support it"));
-        }
-        let (clients, most, seconds) = match *self {
-            Self::Idle { peers, connections: true } => (peers, MOST_CONNECTIONS, 1),
-            Self::Idle { peers, .. } | Self::Storm { peers } => (peers, MOST_CLIENTS, 1),
-            Self::Relay { pairs, seconds } => (pairs.saturating_mul(2), MOST_CLIENTS, seconds),
-            Self::Churn { peers, seconds } => (peers, MOST_CLIENTS, seconds),
-            Self::Recovery { peers, seconds, .. } => (peers, MOST_TARGETS, seconds),
-            Self::Fanout { receivers, seconds } => {
-                (receivers.saturating_add(1), MOST_CLIENTS, seconds)
-            }
-            Self::Connect { peers, .. } | Self::Bystander { peers } | Self::Rest { peers } => {
-                (peers, MOST_CONNECTIONS, 1)
-            }
-            Self::Crowd { peers, seconds, .. } => (peers, MOST_CLIENTS, seconds),
-            Self::Growth { of, most, turns, .. } => {
-                let axis = of.ok_or("growth of what?")?;
-                let size = axis.sizes(most)?.last().copied().unwrap_or_default();
-                // One connection is enough here.
-                (size * axis.clients() + 1, MOST_CLIENTS, turns.into())
-            }
-            // The sender and the actor.
-            Self::Messages { seconds } => (2, MOST_CLIENTS, seconds),
-            // One connection is enough here.
-            Self::Data { connections, seconds, .. } => {
-                (connections.saturating_add(1), MOST_CONNECTIONS, seconds)
-            }
-            Self::Rtp { publishers, receivers, seconds, .. } => {
-                (publishers.saturating_add(receivers), MOST_CONNECTIONS, seconds)
-            }
-        };
-        if !(2..=most).contains(&clients) {
-            return Err(format!("{clients} clients: from 2 to {most} can be had"));
-        }
-        match self {
-            Self::Connect { at_once: 0, .. } => return Err("one at once is the least".to_owned()),
-            Self::Data { window: 0, .. } => return Err("a window of 1 is the least".to_owned()),
-            Self::Data { sizes, .. } if sizes.iter().any(|size| !(1..=LARGEST).contains(size)) => {
-                return Err(format!("messages of 1 to {LARGEST} B can be had"));
-            }
-            Self::Rtp { publishers: 0, .. } | Self::Rtp { receivers: 0, .. } => {
-                return Err("one who sends and one who listens are the least".to_owned());
-            }
-            Self::Crowd { peers, .. } if !peers.is_multiple_of(2) => {
-                return Err("each peer needs another one in its room".to_owned());
-            }
-            Self::Crowd { connections, .. } if *connections > MOST_CONNECTIONS => {
-                return Err(format!("at most {MOST_CONNECTIONS} connections can be had"));
-            }
-            Self::Recovery { busy, .. } if *busy > MOST_BUSY => {
-                return Err(format!("at most {MOST_BUSY} busy processes can be had"));
-            }
-            Self::Rtp { loss, .. } if !(0.0..=MOST_LOSS).contains(loss) => {
-                return Err(format!("from 0 to {MOST_LOSS} % may be lost"));
-            }
-            Self::Rtp { loss, .. } if *loss > 0.0 && servers.contains(&Server::Udp) => {
-                return Err("udp sends nothing again".to_owned());
-            }
-            Self::Rtp { rate, .. } if !(1..=MOST_PACKETS).contains(rate) => {
-                return Err(format!("from 1 to {MOST_PACKETS} packets a second can be had"));
-            }
-            _ => {}
-        }
-        if !(1..=MOST_SECONDS).contains(&seconds) {
-            return Err(format!("{seconds} s: from 1 to {MOST_SECONDS} can be had"));
-        }
-        Ok(())
-    }
-
     /// Returns the scenarios of which it consists: itself, but one growth after the other.
     pub(crate) fn each(self) -> Vec<Self> {
         match self {
@@ -313,32 +267,6 @@ impl Scenario {
         }
     }
 
-    /// Returns how many descriptors one process needs to have open.
-    pub(crate) fn descriptors(&self) -> u64 {
-        let clients = match *self {
-            // A WebSocket, and a UDP socket.
-            Self::Idle { peers, connections: true } => peers * 2,
-            // All at once: each has a UDP socket, and sends its offer by TCP.
-            Self::Bystander { peers } => peers * 2,
-            Self::Idle { peers, .. } | Self::Storm { peers } | Self::Churn { peers, .. } => peers,
-            // The connections have a process of their own.
-            Self::Crowd { peers, connections, .. } => peers.max(connections),
-            Self::Recovery { peers, .. } | Self::Connect { peers, .. } | Self::Rest { peers } => {
-                peers * 2
-            }
-            Self::Growth { of, most, .. } => {
-                let size = |axis: Axis| Some(axis.sizes(most).ok()?.last()? * axis.clients());
-                of.and_then(size).unwrap_or_default()
-            }
-            Self::Relay { pairs, .. } => pairs * 2,
-            Self::Fanout { receivers, .. } => receivers,
-            Self::Messages { .. } => 0,
-            Self::Data { connections, .. } => connections,
-            Self::Rtp { publishers, receivers, .. } => publishers + receivers,
-        };
-        (clients + OTHER_DESCRIPTORS) as u64
-    }
-
     /// Returns whether it measures how much a server grows; a server that has been measured already grows no more.
     pub(crate) fn is_about_memory(&self) -> bool {
         matches!(self, Self::Idle { .. } | Self::Rest { .. } | Self::Churn { .. })
@@ -347,12 +275,11 @@ impl Scenario {
     /// Returns the servers that can be measured, first the baseline of the ratios.
     pub(crate) fn servers(&self) -> &'static [Server] {
         match self {
-            Self::Idle { connections: true, .. } => &[Server::Callboard],
-            Self::Idle { .. }
-            | Self::Relay { .. }
-            | Self::Fanout { .. }
-            | Self::Churn { .. }
-            | Self::Storm { .. } => {
+            Self::Idle { connections: true, .. } => &[Server::Callboard, Server::Media],
+            Self::Idle { .. } => {
+                &[Server::Tokio, Server::Actors, Server::Callboard, Server::Tuned, Server::Media]
+            }
+            Self::Relay { .. } | Self::Fanout { .. } | Self::Churn { .. } | Self::Storm { .. } => {
                 &[Server::Tokio, Server::Actors, Server::Callboard, Server::Tuned]
             }
             Self::Connect { .. } | Self::Bystander { .. } | Self::Rest { .. } => {
@@ -361,6 +288,7 @@ impl Scenario {
             Self::Crowd { .. } => &[Server::Callboard, Server::Tuned],
             Self::Growth { of, .. } => of.map_or(&[], Axis::servers),
             Self::Recovery { .. } => &[Server::Tree],
+            Self::Call { .. } | Self::Late { .. } => &[Server::Str0m, Server::Gso, Server::Rooms],
             Self::Messages { .. } => &[Server::Plain, Server::Supervised],
             Self::Data { .. } => &[Server::Str0m, Server::Callboard, Server::Far, Server::Udp],
             Self::Rtp { loss, .. } => {
@@ -380,7 +308,7 @@ impl Scenario {
 
     /// Returns whether servers that can are measured with an estimate of bandwidth as well.
     pub(crate) fn estimates(&self) -> bool {
-        matches!(self, Self::Rtp { estimate: true, .. })
+        matches!(self, Self::Rtp { estimate: true, .. } | Self::Call { estimate: true, .. })
     }
 
     pub(crate) async fn measure(&self, server: &Process) -> io::Result<Measured> {
@@ -423,16 +351,12 @@ impl Scenario {
                 let time = Duration::from_secs(seconds);
                 rtp::measure(server, publishers, receivers, flow, loss / 1e2, time).await
             }
+            Self::Call { participants, seconds, .. } => {
+                call::measure(server, participants, Duration::from_secs(seconds)).await
+            }
+            Self::Late { viewers } => late::measure(server, viewers).await,
         }
     }
-}
-
-/// Returns the largest number of a crowd's peers up to `peers` for which a process may have the descriptors.
-pub(crate) fn largest_crowd(peers: usize) -> usize {
-    let others = OTHER_DESCRIPTORS as u64;
-    let most = descriptors::at_most(peers as u64 + others).saturating_sub(others);
-    // They are in pairs.
-    usize::try_from(most).unwrap_or(peers) & !1
 }
 
 /// Joins this many clients, in rooms of this size, some at a time.
@@ -458,20 +382,5 @@ fn kibibyte() -> String {
     "x".repeat(1_024)
 }
 
-/// Most clients of one process; each takes a descriptor here and one in the server.
-const MOST_CLIENTS: usize = 20_000;
-/// Most connections; each takes a port here, and a handshake.
-const MOST_CONNECTIONS: usize = 5_000;
-/// Most peers in the recovery scenario; every fifth has a connection, with a thread of its own.
-const MOST_TARGETS: usize = 1_000;
-/// Largest message in bytes that all servers take.
-const LARGEST: usize = 256 << 10;
-const MOST_PACKETS: u32 = 10_000;
-/// Largest loss in percent: beyond it, too much is sent again.
-const MOST_LOSS: f64 = 20.0;
-const MOST_BUSY: usize = 64;
-const MOST_SECONDS: u64 = 600;
-/// Descriptors of a server without clients: listeners, event queues, media sockets.
-const OTHER_DESCRIPTORS: usize = 100;
 /// Clients that join at the same time, where joining itself is not measured.
 const AT_ONCE: usize = 64;

@@ -11,40 +11,12 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::data::socket;
+use super::track::{Flow, LAST, PACKET, sent};
 use crate::measure::Waits;
 use crate::protocol::Protocol;
 use crate::report::Measured;
 use crate::servers::{Process, udp};
 use crate::webrtc::{Heard, Peer, Wish};
-
-/// Packets of a publisher over time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Flow {
-    /// Frames in a second.
-    rate: u32,
-    /// Packets of each frame, which are sent at once; then from the beginning.
-    sizes: &'static [u32],
-}
-
-impl Flow {
-    /// Video of 30 frames a second.
-    pub(super) const VIDEO: Self = Self { rate: 30, sizes: &[8, 10, 9] };
-
-    /// A packet at a time, this many in a second.
-    pub(super) fn evenly(rate: u32) -> Self {
-        Self { rate, sizes: &[1] }
-    }
-
-    /// Returns the numbers of packets of all frames in this time.
-    fn frames(self, time: Duration) -> impl Iterator<Item = u32> {
-        let count = u64::from(self.rate) * time.as_secs();
-        self.sizes.iter().copied().cycle().take(count as usize)
-    }
-
-    fn packets(self, time: Duration) -> u64 {
-        self.frames(time).map(u64::from).sum()
-    }
-}
 
 /// Measures while each subscriber loses this share of the packets at first.
 pub(super) async fn measure(
@@ -55,13 +27,17 @@ pub(super) async fn measure(
     loss: f64,
     time: Duration,
 ) -> io::Result<Measured> {
+    let new = server.usage()?;
+    let mut sending = vec![Sender::connect(server).await?];
+    let first = server.usage()?;
     // The server's tracks are in the order in which the publishers came.
-    let mut sending = Vec::new();
-    for _ in 0..publishers {
+    for _ in 1..publishers {
         sending.push(Sender::connect(server).await?);
     }
+    let alone = server.usage()?;
     let receiving = (0..receivers).map(|_| Receiver::connect(server, publishers, loss));
     let receiving = try_join_all(receiving).await?;
+    let joined = server.usage()?;
 
     let epoch = Instant::now();
     let packets = flow.packets(time);
@@ -87,7 +63,8 @@ pub(super) async fn measure(
     }
     let delivered = waits.count() as f64;
     let sent = (packets * publishers as u64 * receivers as u64) as f64;
-    Ok(Measured::default()
+    let per_viewer = |total: f64| total / receivers as f64;
+    let measured = Measured::default()
         .with(
             "CPU s per million forwarded",
             after.cpu_since(&before).as_secs_f64() * 1e6 / delivered,
@@ -96,7 +73,15 @@ pub(super) async fn measure(
         .with("lost, %", (sent - delivered) / sent * 1e2)
         .with("forwarded per second", delivered / took.as_secs_f64())
         .with("latency p50, ms", waits.percentile(50.0))
-        .with("latency p99, ms", waits.percentile(99.0)))
+        .with("latency p99, ms", waits.percentile(99.0))
+        .with("set-up CPU ms per viewer", per_viewer(joined.cpu_since(&alone).as_secs_f64() * 1e3));
+    if !server.is_new() {
+        return Ok(measured);
+    }
+    let memory = after.rss.saturating_sub(alone.rss) as f64 / 1_024.0;
+    Ok(measured
+        .with("first connection, CPU ms", first.cpu_since(&new).as_secs_f64() * 1e3)
+        .with("KiB of memory per viewer", per_viewer(memory)))
 }
 
 enum Sender {
@@ -114,7 +99,7 @@ impl Sender {
 
     /// Sends the packets of this time.
     async fn pour(mut self, epoch: Instant, flow: Flow, time: Duration) -> io::Result<()> {
-        let mut beat = tokio::time::interval(Duration::from_secs(1) / flow.rate);
+        let mut beat = tokio::time::interval(flow.interval());
         beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
         for (number, size) in flow.frames(time).enumerate() {
             loop {
@@ -125,20 +110,15 @@ impl Sender {
                     heard = self.hear() => heard?,
                 }
             }
-            // 90 kHz (RFC 7741 §4.1).
-            let timestamp = (number as u32).wrapping_mul(90_000 / flow.rate);
+            let timestamp = flow.timestamp(number);
             for at in 1..=size {
-                let mut packet = vec![udp::PUBLISH; PACKET];
-                let now = u64::try_from(epoch.elapsed().as_nanos()).map_err(io::Error::other)?;
-                packet[1..9].copy_from_slice(&now.to_be_bytes());
-                if let Self::Track(_) = self {
-                    // VP8 (RFC 7741 §4.2): a frame begins with its first packet. The time behind it, which is far from
-                    // filling eight bytes, says that it is a key frame.
-                    packet[0] = if at == 1 { 0x10 } else { 0 };
-                }
+                let mut packet = flow.packet(epoch, at == 1)?;
                 match &mut self {
-                    Self::Track(peer) => peer.send_packet(packet, timestamp, at == size)?,
-                    Self::Datagrams(socket) => _ = socket.send(&packet).await?,
+                    Self::Track(peer) => peer.send_packet(0, packet, timestamp, at == size)?,
+                    Self::Datagrams(socket) => {
+                        packet[0] = udp::PUBLISH;
+                        _ = socket.send(&packet).await?;
+                    }
                 }
             }
         }
@@ -188,11 +168,8 @@ impl Receiver {
     ) -> io::Result<Waits> {
         let mut waits = Waits::new();
         while waits.count() < most {
-            match tokio::time::timeout(LAST, self.next()).await {
-                Ok(sent) => {
-                    let sent = epoch + Duration::from_nanos(u64::from_be_bytes(sent?));
-                    waits.add(sent.elapsed());
-                }
+            match tokio::time::timeout(LAST, self.next(epoch)).await {
+                Ok(sent) => waits.add(sent?.elapsed()),
                 Err(_) if all_sent.load(Ordering::Relaxed) => break,
                 Err(_) => {}
             }
@@ -200,28 +177,19 @@ impl Receiver {
         Ok(waits)
     }
 
-    /// Returns the time at which the next packet was sent.
-    async fn next(&mut self) -> io::Result<[u8; 8]> {
-        let mut buffer = [0; PACKET];
-        let time = |packet: &[u8]| {
-            let time = packet.get(1..9).and_then(|bytes| bytes.try_into().ok());
-            time.ok_or(io::Error::from(io::ErrorKind::InvalidData))
-        };
+    /// Returns when the next packet was sent.
+    async fn next(&mut self, epoch: Instant) -> io::Result<Instant> {
         match self {
             Self::Tracks(peer) => loop {
                 if let Heard::Packet(packet) = peer.next().await? {
-                    return time(&packet);
+                    return sent(epoch, &packet);
                 }
             },
             Self::Datagrams(socket) => {
+                let mut buffer = [0; PACKET];
                 let length = socket.recv(&mut buffer).await?;
-                time(&buffer[..length])
+                sent(epoch, &buffer[..length])
             }
         }
     }
 }
-
-/// Size of a packet in bytes, as in video.
-const PACKET: usize = 1_200;
-/// Time after the last packet was sent when the missing ones count as lost.
-const LAST: Duration = Duration::from_millis(500);

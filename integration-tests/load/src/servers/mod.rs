@@ -53,6 +53,8 @@ pub(crate) enum Server {
     Tuned,
     /// Callboard; the owners of its connections run on another thread.
     Far,
+    /// Callboard with WebRTC peers, whose clients hear and see each other through it; faults can be injected as well.
+    Media,
     /// Callboard's media room: publishers and subscribers as supervised actors.
     Rooms,
 }
@@ -72,6 +74,7 @@ impl fmt::Display for Server {
             Self::Tuned => "tuned",
             Self::Far => "far",
             Self::Rooms => "rooms",
+            Self::Media => "media",
         })
     }
 }
@@ -97,7 +100,8 @@ pub(crate) fn serve(server: Server, estimate: bool) -> io::Result<()> {
     match server {
         Server::Tokio => relay::serve(),
         Server::Actors => actors::serve(),
-        Server::Tree => tree::serve(),
+        Server::Tree => tree::serve(false),
+        Server::Media => tree::serve(true),
         Server::Plain => counter::serve(false),
         Server::Supervised => counter::serve(true),
         Server::Udp => udp::serve(),
@@ -129,7 +133,7 @@ pub(crate) async fn parent_gone() {
 /// Running server.
 pub(crate) struct Process {
     /// Process of our own server: it ends with this value.
-    _child: Option<Child>,
+    child: Option<Child>,
     families: Vec<Family>,
     /// Whether it reports how many supervised actors it has.
     counts_actors: bool,
@@ -142,12 +146,12 @@ impl Process {
     pub(crate) fn attach(endpoint: Endpoint, pids: &[u32]) -> io::Result<Self> {
         let Endpoint { protocol, address } = endpoint;
         let families = pids.iter().copied().map(Family::of).collect::<io::Result<_>>()?;
-        Ok(Self { _child: None, families, counts_actors: false, protocol, address })
+        Ok(Self { child: None, families, counts_actors: false, protocol, address })
     }
 
     pub(crate) async fn start(server: Server, estimate: bool) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        if server == Server::Tree {
+        if matches!(server, Server::Tree | Server::Media) {
             // As in production, panics are recorded with a backtrace. The log of panics is off:
             // all of them are injected.
             command.env("RUST_BACKTRACE", "1");
@@ -168,8 +172,13 @@ impl Process {
         let address = address.map_err(|_| io::Error::other(format!("{server} did not start")))?;
         let families = vec![Family::of(child.id().ok_or(io::ErrorKind::NotFound)?)?];
         let counts_actors = matches!(server, Server::Callboard | Server::Tuned | Server::Far);
-        let (_child, protocol) = (Some(child), server.protocol());
-        Ok(Self { _child, families, counts_actors, protocol, address })
+        let (child, protocol) = (Some(child), server.protocol());
+        Ok(Self { child, families, counts_actors, protocol, address })
+    }
+
+    /// Returns whether it was started for this measurement, so that what its first clients cost shows.
+    pub(crate) fn is_new(&self) -> bool {
+        self.child.is_some()
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

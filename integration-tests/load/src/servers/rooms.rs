@@ -27,8 +27,9 @@ pub(super) fn serve(estimate: bool) -> io::Result<()> {
                 }
             };
             let app = App::new().app_data(host.clone());
-            app.route("/publish", web::post().to(answer))
-                .route("/subscribe", web::post().to(answer))
+            ["/publish", "/subscribe", "/join"]
+                .into_iter()
+                .fold(app, |app, path| app.route(path, web::post().to(answer)))
         });
         let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0))?;
         super::announce(server.addrs()[0]);

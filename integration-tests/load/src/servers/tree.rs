@@ -30,7 +30,8 @@ impl Peer for Echo {
     }
 }
 
-pub(super) fn serve() -> io::Result<()> {
+/// Serves; with `media`, clients hear and see each other through the server.
+pub(super) fn serve(media: bool) -> io::Result<()> {
     let _panics = install_panic_hook();
     actix_web::rt::System::new().block_on(async {
         let interfaces = InterfaceFilter::with_loopback().only(|_, ip| ip.is_loopback());
@@ -62,6 +63,7 @@ pub(super) fn serve() -> io::Result<()> {
             ..WebRtcLimits::default()
         };
         let webrtc = WebRtc::new(connections).limits(limits);
+        let webrtc = if media { webrtc.media() } else { webrtc };
         let admin = Admin::builder(root).webrtc(&webrtc).build();
         let options = PeerOptions::<Echo>::new((), rooms)
             .webrtc(webrtc)

@@ -31,6 +31,8 @@ pub(crate) enum Wish {
     Publish,
     /// Receiving this many tracks, those of all publishers.
     Subscribe(usize),
+    /// Sending a picture and a sound, and receiving those of this many others.
+    Join(usize),
 }
 
 /// Message or packet from the server.
@@ -38,6 +40,8 @@ pub(crate) enum Heard {
     Message(Vec<u8>),
     /// Payload of an RTP packet.
     Packet(Arc<[u8]>),
+    /// A receiver needs a key frame of a track that is sent.
+    KeyframeWanted,
 }
 
 /// Peer connection to the server.
@@ -47,8 +51,8 @@ pub(crate) struct Peer {
     address: SocketAddr,
     buffer: Box<[u8; DATAGRAM]>,
     channel: Option<ChannelId>,
-    mids: Vec<Mid>,
-    packets: u64,
+    /// Tracks that are sent, with the numbers of their packets.
+    sent: Vec<(Mid, u64)>,
     /// Share of received packets that is lost, and the part of a packet that is due to be.
     loss: (f64, f64),
     /// Session that has to be kept alive.
@@ -66,6 +70,7 @@ impl Peer {
                 Wish::Echo => "/echo",
                 Wish::Publish => "/publish",
                 Wish::Subscribe(_) => "/subscribe",
+                Wish::Join(_) => "/join",
             };
             let answer = match (protocol, &wish) {
                 (protocol::Protocol::Janus, Wish::Echo) => {
@@ -117,34 +122,30 @@ impl Peer {
             .set_sctp_max_buffered_amount(4 << 20)
             .clear_codecs()
             .enable_vp8(true)
+            .enable_opus(matches!(wish, Wish::Join(_)), false)
             .build(now());
         let candidate = Candidate::host(address, "udp").map_err(io::Error::other)?;
         rtc.add_local_candidate(candidate);
         let mut changes = rtc.sdp_api();
-        let mut media =
-            |direction| changes.add_media(MediaKind::Video, direction, None, None, None);
-        let (mut mids, mut channel) = (Vec::new(), None);
+        let mut media = |kind, direction| changes.add_media(kind, direction, None, None, None);
+        let (mut sent, mut channel) = (Vec::new(), None);
         match wish {
             Wish::Echo => channel = Some(changes.add_channel("echo".to_owned())),
-            Wish::Publish => mids.push(media(Direction::SendOnly)),
+            Wish::Publish => sent.push((media(MediaKind::Video, Direction::SendOnly), 0)),
             Wish::Subscribe(tracks) => {
-                mids.extend((0..*tracks).map(|_| media(Direction::RecvOnly)));
+                (0..*tracks).for_each(|_| _ = media(MediaKind::Video, Direction::RecvOnly));
+            }
+            Wish::Join(others) => {
+                let kinds = [MediaKind::Video, MediaKind::Audio];
+                sent.extend(kinds.map(|kind| (media(kind, Direction::SendOnly), 0)));
+                let received = (0..*others).flat_map(|_| kinds);
+                received.for_each(|kind| _ = media(kind, Direction::RecvOnly));
             }
         }
         let (offer, pending) = changes.apply().ok_or(io::ErrorKind::InvalidInput)?;
         let buffer = Box::new([0; DATAGRAM]);
         Ok((
-            Self {
-                rtc,
-                socket,
-                address,
-                buffer,
-                channel,
-                mids,
-                packets: 0,
-                loss: (0.0, 0.0),
-                _session: None,
-            },
+            Self { rtc, socket, address, buffer, channel, sent, loss: (0.0, 0.0), _session: None },
             offer,
             pending,
         ))
@@ -162,7 +163,9 @@ impl Peer {
                     self.channel = Some(channel);
                     return Ok(());
                 }
-                (Event::Connected, Wish::Publish | Wish::Subscribe(_)) => return Ok(()),
+                (Event::Connected, Wish::Publish | Wish::Subscribe(_) | Wish::Join(_)) => {
+                    return Ok(());
+                }
                 _ => {}
             }
         }
@@ -174,6 +177,7 @@ impl Peer {
             match self.event().await? {
                 Event::ChannelData(data) => return Ok(Heard::Message(data.data)),
                 Event::RtpPacket(packet) => return Ok(Heard::Packet(packet.payload)),
+                Event::KeyframeRequest(_) => return Ok(Heard::KeyframeWanted),
                 Event::ChannelClose(_) => return Err(io::ErrorKind::ConnectionReset.into()),
                 _ => {}
             }
@@ -213,20 +217,22 @@ impl Peer {
         self.loss.0 = share;
     }
 
-    /// Sends a packet of the one track.
+    /// Sends a packet of a track: 0, or with [`Wish::Join`] 1 for the sound.
     pub(crate) fn send_packet(
         &mut self,
+        track: usize,
         payload: Vec<u8>,
         timestamp: u32,
         is_last: bool,
     ) -> io::Result<()> {
         let lost = || io::Error::from(io::ErrorKind::NotConnected);
-        let mid = *self.mids.first().ok_or_else(lost)?;
-        let pt = *self.rtc.media(mid).ok_or_else(lost)?.remote_pts().first().ok_or_else(lost)?;
-        self.packets += 1;
-        let write = RtpWrite::new(pt, self.packets.into(), timestamp, now(), payload);
+        let (mid, number) = self.sent.get_mut(track).ok_or_else(lost)?;
+        let media = self.rtc.media(*mid).ok_or_else(lost)?;
+        let pt = *media.remote_pts().first().ok_or_else(lost)?;
+        *number += 1;
+        let write = RtpWrite::new(pt, (*number).into(), timestamp, now(), payload);
         let mut api = self.rtc.direct_api();
-        let stream = api.stream_tx_by_mid(mid, None).ok_or_else(lost)?;
+        let stream = api.stream_tx_by_mid(*mid, None).ok_or_else(lost)?;
         stream.write_rtp(write.marker(is_last).nackable(true));
         self.timeout()
     }

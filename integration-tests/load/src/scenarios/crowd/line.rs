@@ -37,7 +37,7 @@ impl Line {
                     let stamp = message.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
                     stamp.map(Some).ok_or(io::ErrorKind::InvalidData.into())
                 }
-                Heard::Packet(_) => Err(io::ErrorKind::InvalidData.into()),
+                Heard::Packet(_) | Heard::KeyframeWanted => Err(io::ErrorKind::InvalidData.into()),
             },
         }
     }

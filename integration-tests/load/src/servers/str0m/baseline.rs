@@ -10,9 +10,9 @@ use callboard_ice_handshake::handshake::Certificate;
 use str0m::bwe::Bitrate;
 use str0m::change::SdpOffer;
 use str0m::ice::StunMessage;
-use str0m::media::Mid;
+use str0m::media::{MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,8 @@ pub(super) enum Role {
     Echo,
     Publish,
     Subscribe,
+    /// Both.
+    Join,
 }
 
 pub(super) struct Offer {
@@ -47,8 +49,8 @@ pub(super) struct Baseline {
     by_source: HashMap<SocketAddr, usize>,
     by_ufrag: HashMap<String, usize>,
     due: BTreeSet<(std::time::Instant, usize)>,
-    /// In the order in which they came: the tracks of the subscribers are in the same order.
-    publishers: Vec<usize>,
+    /// Published tracks, in the order in which they came: their publishers, and of what kind they are.
+    tracks: Vec<(usize, MediaKind)>,
     subscribers: Vec<usize>,
     /// Packets that were received and not forwarded yet, with the numbers of their tracks.
     waiting: Vec<(usize, RtpPacket)>,
@@ -57,7 +59,14 @@ pub(super) struct Baseline {
 struct Peer {
     rtc: Rtc,
     due: std::time::Instant,
-    mids: Vec<Mid>,
+    /// Sections in which it sends, with the numbers of the tracks.
+    sent: Vec<(Mid, usize)>,
+    /// Numbers of the tracks by the streams that were received.
+    streams: Vec<(Ssrc, usize)>,
+    /// Sections in which it receives.
+    received: Vec<(Mid, MediaKind)>,
+    /// Section in which it receives each track.
+    routes: Vec<Option<Mid>>,
 }
 
 impl Baseline {
@@ -77,7 +86,7 @@ impl Baseline {
             by_source: HashMap::new(),
             by_ufrag: HashMap::new(),
             due: BTreeSet::new(),
-            publishers: Vec::new(),
+            tracks: Vec::new(),
             subscribers: Vec::new(),
             waiting: Vec::new(),
         })
@@ -134,7 +143,7 @@ impl Baseline {
             .set_rtp_mode(role != Role::Echo)
             .set_sctp_max_message_size(256 << 10)
             .set_sctp_max_buffered_amount(4 << 20);
-        if self.estimate && role == Role::Subscribe {
+        if self.estimate && matches!(role, Role::Subscribe | Role::Join) {
             config = config.enable_bwe(Some(Bitrate::bps(FIRST_ESTIMATE)));
         }
         let mut rtc = config.build(now);
@@ -144,12 +153,18 @@ impl Baseline {
         let at = self.peers.len();
         self.by_ufrag.insert(ufrag, at);
         match role {
-            Role::Echo => {}
-            Role::Publish => self.publishers.push(at),
-            Role::Subscribe => self.subscribers.push(at),
+            Role::Echo | Role::Publish => {}
+            Role::Subscribe | Role::Join => self.subscribers.push(at),
         }
         self.due.insert((now, at));
-        self.peers.push(Peer { rtc, due: now, mids: Vec::new() });
+        self.peers.push(Peer {
+            rtc,
+            due: now,
+            sent: Vec::new(),
+            streams: Vec::new(),
+            received: Vec::new(),
+            routes: Vec::new(),
+        });
         Ok(answer.to_sdp_string())
     }
 
@@ -175,9 +190,8 @@ impl Baseline {
     }
 
     fn poll(&mut self, at: usize) {
-        let track = self.publishers.iter().position(|publisher| *publisher == at);
-        let Self { peers, socket, gso, waiting, due: all_due, estimate, .. } = self;
-        let peer = &mut peers[at];
+        let Self { peers, socket, gso, waiting, due: all_due, estimate, tracks, .. } = self;
+        let (peer, mut is_new) = (&mut peers[at], false);
         let now = now();
         let mut rounds = if *estimate { ROUNDS } else { 0 };
         loop {
@@ -206,8 +220,19 @@ impl Baseline {
                             _ = channel.write(data.binary, &data.data);
                         }
                     }
-                    Event::MediaAdded(media) => peer.mids.push(media.mid),
-                    Event::RtpPacket(packet) => waiting.extend(track.map(|track| (track, packet))),
+                    Event::MediaAdded(media) => {
+                        is_new = true;
+                        if media.direction.is_receiving() {
+                            peer.sent.push((media.mid, tracks.len()));
+                            tracks.push((at, media.kind));
+                        }
+                        if media.direction.is_sending() {
+                            peer.received.push((media.mid, media.kind));
+                        }
+                    }
+                    Event::RtpPacket(packet) => {
+                        waiting.extend(peer.track(&packet).map(|track| (track, packet)));
+                    }
                     _ => {}
                 },
                 Err(_) => {
@@ -219,9 +244,26 @@ impl Baseline {
         if let Some(gso) = gso {
             gso.flush(socket);
         }
+        if is_new {
+            self.route();
+        }
         // Without bursts, each packet is forwarded as it comes.
         if self.gso.is_none() {
             self.forward();
+        }
+    }
+
+    /// Gives each subscriber's sections to the tracks of the others, in their order.
+    fn route(&mut self) {
+        for &at in &self.subscribers {
+            let Peer { received, routes, .. } = &mut self.peers[at];
+            let mut free = received.clone();
+            let tracks = self.tracks.iter().map(|(publisher, kind)| {
+                let others = *publisher != at;
+                let place = free.iter().position(|(_, other)| others && other == kind)?;
+                Some(free.remove(place).0)
+            });
+            *routes = tracks.collect();
         }
     }
 
@@ -233,8 +275,10 @@ impl Baseline {
         }
         for subscriber in 0..self.subscribers.len() {
             let at = self.subscribers[subscriber];
-            for (track, packet) in &packets {
-                self.write(at, *track, packet);
+            let written =
+                packets.iter().filter(|(track, packet)| self.write(at, *track, packet).is_some());
+            if written.count() == 0 {
+                continue;
             }
             _ = self.peers[at].rtc.handle_input(Input::Timeout(now()));
             self.poll(at);
@@ -242,14 +286,28 @@ impl Baseline {
     }
 
     fn write(&mut self, at: usize, track: usize, packet: &RtpPacket) -> Option<()> {
-        let Peer { rtc, mids, .. } = &mut self.peers[at];
-        let mid = *mids.get(track)?;
+        let Peer { rtc, routes, .. } = &mut self.peers[at];
+        let mid = (*routes.get(track)?)?;
         let pt = *rtc.media(mid)?.remote_pts().first()?;
         let payload = Arc::clone(&packet.payload);
         let write = RtpWrite::new(pt, packet.seq_no, packet.header.timestamp, now(), payload);
         let write = write.marker(packet.header.marker).nackable(true);
         rtc.direct_api().stream_tx_by_mid(mid, None)?.write_rtp(write);
         Some(())
+    }
+}
+
+impl Peer {
+    /// Returns the number of a packet's track.
+    fn track(&mut self, packet: &RtpPacket) -> Option<usize> {
+        let ssrc = packet.header.ssrc;
+        if let Some((_, track)) = self.streams.iter().find(|(other, _)| *other == ssrc) {
+            return Some(*track);
+        }
+        let mid = self.rtc.direct_api().stream_rx(&ssrc)?.mid();
+        let (_, track) = *self.sent.iter().find(|(other, _)| *other == mid)?;
+        self.streams.push((ssrc, track));
+        Some(track)
     }
 }
 

@@ -27,12 +27,16 @@ pub(super) fn serve(gso: bool, estimate: bool) -> io::Result<()> {
     actix_web::rt::System::new().block_on(async {
         let server = HttpServer::new(move || {
             let app = App::new().app_data(web::Data::new(offer.clone()));
-            [("/echo", Role::Echo), ("/publish", Role::Publish), ("/subscribe", Role::Subscribe)]
-                .into_iter()
-                .fold(app, |app, (path, role)| {
-                    let answer = move |offers, sdp| answer(offers, role, sdp);
-                    app.route(path, web::post().to(answer))
-                })
+            let roles = [
+                ("/echo", Role::Echo),
+                ("/publish", Role::Publish),
+                ("/subscribe", Role::Subscribe),
+                ("/join", Role::Join),
+            ];
+            roles.into_iter().fold(app, |app, (path, role)| {
+                let answer = move |offers, sdp| answer(offers, role, sdp);
+                app.route(path, web::post().to(answer))
+            })
         });
         let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0))?;
         super::announce(server.addrs()[0]);
