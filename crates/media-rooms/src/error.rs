@@ -35,3 +35,27 @@ pub enum AcceptMediaOfferError {
     #[error(transparent)]
     Transceiver(#[from] TransceiverError),
 }
+
+/// Error of a tap that is not started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartTapError {
+    /// The room has ended.
+    #[error("the media room has ended")]
+    Ended(#[from] NoSupervisorError),
+    /// The room has a tap of this name.
+    #[error("the media room has a tap of this name")]
+    Taken,
+    /// The tap did not start.
+    #[error(transparent)]
+    Start(StartChildError),
+}
+
+impl From<StartChildError> for StartTapError {
+    fn from(error: StartChildError) -> Self {
+        match error {
+            StartChildError::AlreadyStarted => Self::Taken,
+            other => Self::Start(other),
+        }
+    }
+}

@@ -20,9 +20,17 @@ mod participant;
 mod room;
 mod shared;
 mod stage;
+mod tap;
+mod tap_seat;
 mod way;
 
-pub use error::{AcceptMediaOfferError, JoinMediaRoomError};
+pub use error::{AcceptMediaOfferError, JoinMediaRoomError, StartTapError};
 pub use event::{MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackId, TrackInfo};
 pub use participant::Participant;
 pub use room::MediaRoom;
+pub use tap::{Frame, MediaTap, TapHandle, TapOptions};
+
+/// Programs of the README, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use callboard_peer_connection::{RtpPacket, TransceiverId};
+use callboard_peer_connection::{RtpPacket, SenderReport, TransceiverId};
 
 use crate::core::packet::{Contents, ContentsError};
 use crate::core::rewrite::Incoming;
@@ -54,6 +54,18 @@ pub(crate) struct ToRelay {
 
 /// Ways to subscribers.
 pub(crate) type Viewers = Arc<[Arc<Way<ToSubscriber>>]>;
+
+/// Command to a tap.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum ToTap {
+    /// Read anew which tracks there are.
+    Tracks,
+    /// Packets of a participant, and the reports that came with them.
+    Media { packets: Arc<[MediaPacket]>, reports: Arc<[SenderReport]> },
+    /// End for good.
+    Stop,
+}
 
 /// Packet of a published track, read once.
 #[derive(Clone, Debug)]

@@ -14,11 +14,12 @@ use callboard_supervision::{
     SupervisorSpec,
 };
 
-use crate::actor::{RoomActor, start};
-use crate::error::JoinMediaRoomError;
+use crate::actor::{RoomActor, start, tap};
+use crate::error::{JoinMediaRoomError, StartTapError};
 use crate::event::{ParticipantEvent, ParticipantId, TrackId, TrackInfo};
 use crate::participant::Participant;
 use crate::shared::{ROOM, Seat, Shared};
+use crate::tap::{MediaTap, TapHandle, TapOptions};
 
 /// Handle of a media room. Cheap to clone, usable from any thread.
 ///
@@ -147,6 +148,45 @@ impl MediaRoom {
             Ok(()) | Err(StartChildError::AlreadyStarted) => Ok(participant),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Starts a tap, which gets packets and whole frames of the room's tracks. `factory` makes it, on its thread, and
+    /// makes it anew after a fault.
+    ///
+    /// ```no_run
+    /// use callboard_media_rooms::{Frame, MediaRoom, MediaTap, TapOptions, TrackInfo};
+    /// use callboard_peer_connection::TrackKind;
+    ///
+    /// struct Listener;
+    ///
+    /// impl MediaTap for Listener {
+    ///     fn frame(&mut self, track: &TrackInfo, frame: &Frame) {
+    ///         println!("{}: {} bytes of {:?}", track.name, frame.data.len(), frame.codec);
+    ///     }
+    /// }
+    ///
+    /// # async fn listen(room: MediaRoom) -> Result<(), Box<dyn std::error::Error>> {
+    /// let sound = TapOptions::new("listener").kind(TrackKind::Audio);
+    /// let listener = room.tap(sound, || Listener).await?;
+    /// // …
+    /// listener.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StartTapError`]
+    pub async fn tap<T: MediaTap>(
+        &self,
+        options: TapOptions,
+        factory: impl FnMut() -> T + Send + 'static,
+    ) -> Result<TapHandle, StartTapError> {
+        let seat = tap::seat(&self.shared, options, factory);
+        self.shared.add_tap(&seat);
+        // From here on it ends if this is not carried through.
+        let handle = TapHandle::new(Arc::clone(&self.shared), Arc::clone(&seat));
+        tap::start(&self.shared, &seat).await?;
+        Ok(handle)
     }
 
     /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded. Returns whether there is

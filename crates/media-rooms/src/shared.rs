@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use actix::prelude::*;
 use arc_swap::ArcSwap;
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
-use callboard_supervision::{NoSupervisorError, Placement, SupervisorRef};
+use callboard_supervision::{ArbiterPool, NoSupervisorError, Placement, SupervisorRef};
 
+use crate::core::switch::Encoding;
 use crate::event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId};
 use crate::messages::{ToPublisher, ToRelay, ToRoom, ToSubscriber};
 use crate::stage::Stage;
+use crate::tap_seat::TapSeat;
 use crate::way::Way;
 
 /// State of a media room that survives the restarts of its actors.
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     /// Participants on one thread, from which on further ones go to another.
     pub(crate) per_thread: AtomicUsize,
     pub(crate) silence: ArcSwap<Silence>,
+    taps: ArcSwap<Vec<Arc<TapSeat>>>,
+    tap_threads: ArbiterPool,
 }
 
 /// Tracks that are not forwarded.
@@ -70,9 +74,10 @@ impl Seat {
 
 impl Shared {
     pub(crate) fn new(connections: PeerConnections, thread: usize) -> Arc<Self> {
-        let (stage, seats, supervisor, room, silence) = Default::default();
+        let (stage, seats, supervisor, room, silence, taps) = Default::default();
         let relays = (0..connections.media_threads()).map(|_| Way::default()).collect();
         let per_thread = AtomicUsize::new(PER_THREAD);
+        let tap_threads = ArbiterPool::growing(TAP_THREADS);
         Arc::new(Self {
             connections,
             thread,
@@ -83,6 +88,8 @@ impl Shared {
             relays,
             per_thread,
             silence,
+            taps,
+            tap_threads,
         })
     }
 
@@ -144,6 +151,32 @@ impl Shared {
         self.room.do_send(ToRoom::Settle);
     }
 
+    pub(crate) fn taps(&self) -> Arc<Vec<Arc<TapSeat>>> {
+        self.taps.load_full()
+    }
+
+    pub(crate) fn add_tap(&self, tap: &Arc<TapSeat>) {
+        self.taps.rcu(|taps| taps.iter().chain([tap]).cloned().collect::<Vec<_>>());
+    }
+
+    pub(crate) fn remove_tap(&self, tap: &Arc<TapSeat>) {
+        let others = |other: &&Arc<TapSeat>| !Arc::ptr_eq(other, tap);
+        self.taps.rcu(|taps| taps.iter().filter(others).cloned().collect::<Vec<_>>());
+    }
+
+    /// Asks a participant for a key frame of an encoding of its track.
+    pub(crate) fn want_keyframe(&self, of: ParticipantId, track: TrackId, encoding: Encoding) {
+        if let Some(seat) = self.seat(of) {
+            // A publisher that has no room for it has enough others.
+            seat.publisher.try_send(ToPublisher::WantKeyframe { track, encoding });
+        }
+    }
+
+    /// Returns the threads of taps, which may be slow: none of connections.
+    pub(crate) fn tap_placement(&self) -> Placement {
+        Placement::Pool(self.tap_threads.clone())
+    }
+
     /// Returns where a media thread's connections run, so that packets change no threads.
     pub(crate) fn placement(&self, thread: usize) -> Placement {
         self.connections.placement(thread).unwrap_or_default()
@@ -174,6 +207,8 @@ const PER_THREAD: usize = 100;
 
 /// Name of the room's own actor in the tree.
 pub(crate) const ROOM: &str = "stage";
+/// Threads of a room's taps at most; each begins when a tap needs it.
+const TAP_THREADS: usize = 2;
 
 #[cfg(test)]
 mod tests {

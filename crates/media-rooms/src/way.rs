@@ -22,11 +22,14 @@ impl<M: Message<Result = ()> + Send> Way<M> {
         self.0.store(Some(Arc::new(actor)));
     }
 
-    /// Sends a message if there is an instance and its mailbox has room.
-    pub(crate) fn try_send(&self, message: M) {
-        if let Some(actor) = &*self.0.load() {
-            _ = actor.try_send(message);
-        }
+    /// Returns whether there has been an instance.
+    pub(crate) fn leads(&self) -> bool {
+        self.0.load().is_some()
+    }
+
+    /// Sends a message if there is an instance and its mailbox has room. Returns whether it was sent.
+    pub(crate) fn try_send(&self, message: M) -> bool {
+        self.0.load().as_ref().is_some_and(|actor| actor.try_send(message).is_ok())
     }
 
     /// Sends a message that must arrive if there is an instance; the next one reads the state by itself.

@@ -1,11 +1,12 @@
-//! Actors of a media room: the room itself, the publisher and subscriber of each participant, and relays between
-//! threads.
+//! Actors of a media room: the room itself, the publisher and subscriber of each participant, relays between threads,
+//! and taps.
 
 mod publisher;
 mod relay;
 mod room;
 mod start;
 mod subscriber;
+pub(crate) mod tap;
 
 pub(crate) use room::RoomActor;
 pub(crate) use start::start;

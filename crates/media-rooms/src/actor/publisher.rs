@@ -259,6 +259,11 @@ impl Handler<PacketBatch> for Publisher {
                 }
             }
         }
+        let taps = self.shared.taps();
+        if !taps.is_empty() {
+            let reports = received.reports.into();
+            taps.iter().for_each(|tap| tap.hand(self.id, &packets, &reports));
+        }
         self.ask(ctx);
     }
 }

@@ -9,7 +9,7 @@ use callboard_peer_connection::TrackKind;
 use callboard_peer_connection::messages::SetMediaSink;
 use callboard_supervision::{Down, ExitReason, MonitorId, MonitorRef, monitor};
 
-use super::start;
+use super::{start, tap};
 use crate::core::speaker::{self, Report, Speakers};
 use crate::event::{MediaEvent, ParticipantId, Speaker, TrackId};
 use crate::messages::{ToPublisher, ToRoom, ToSubscriber};
@@ -63,6 +63,7 @@ impl RoomActor {
             self.carry_out(output, ctx);
         }
         self.note_voices(ctx);
+        self.shared.taps().iter().for_each(|tap| tap.tell_tracks());
     }
 
     /// Notes which voices have come and gone, and which tracks are muted.
@@ -255,6 +256,14 @@ impl Actor for RoomActor {
         gone.into_iter().for_each(|id| self.stop(id, ctx));
         self.shared.stage().restate();
         self.settle(ctx);
+        let shared = Arc::clone(&self.shared);
+        let taps = async move {
+            for tap in shared.taps().iter() {
+                // They usually run already.
+                _ = tap::start(&shared, tap).await;
+            }
+        };
+        ctx.spawn(taps.into_actor(self));
         // Its voices are new to this instance.
         self.choose_voices();
     }

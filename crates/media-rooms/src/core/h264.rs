@@ -45,6 +45,44 @@ pub(crate) fn parse(payload: &[u8]) -> Result<H264Payload, H264Error> {
     Ok(read)
 }
 
+/// Part of a payload as a byte stream of NAL units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// A unit begins, with this first byte.
+    Begins(u8),
+    /// More bytes of the unit.
+    Bytes(&'a [u8]),
+}
+
+/// Calls `put` with the units of a payload that [`parse`] has read, in their order.
+pub(crate) fn units<'a>(payload: &'a [u8], mut put: impl FnMut(Piece<'a>)) {
+    let mut put_unit = |unit: &'a [u8]| {
+        if let Some((&header, rest)) = unit.split_first() {
+            put(Piece::Begins(header));
+            put(Piece::Bytes(rest));
+        }
+    };
+    let Some((&first, mut rest)) = payload.split_first() else { return };
+    match first & 0x1f {
+        STAP_A => {
+            while let Some((length, after)) = rest.split_first_chunk() {
+                let length = usize::from(u16::from_be_bytes(*length)).min(after.len());
+                put_unit(&after[..length]);
+                rest = &after[length..];
+            }
+        }
+        FU_A => {
+            let Some((&header, rest)) = rest.split_first() else { return };
+            if header & 0x80 != 0 {
+                // The importance is of the payload's first byte, the type of its second (§5.8).
+                put(Piece::Begins(first & 0xe0 | header & 0x1f));
+            }
+            put(Piece::Bytes(rest));
+        }
+        _ => put_unit(payload),
+    }
+}
+
 impl H264Payload {
     fn begins(&mut self, unit: u8) {
         self.unit_start = true;

@@ -1,5 +1,6 @@
 //! Cores of a media room: they take packets, numbers and `now`, do no I/O, and know no actors.
 
+pub(crate) mod frames;
 mod h264;
 pub(crate) mod keyframes;
 pub(crate) mod packet;

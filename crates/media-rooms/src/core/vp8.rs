@@ -19,6 +19,8 @@ pub(crate) struct Vp8Payload {
     pub(crate) layer_sync: bool,
     /// Whether no other frame refers to this one (the N bit).
     pub(crate) discardable: bool,
+    /// Length of the descriptor in bytes: the frame's own follow.
+    pub(crate) descriptor: usize,
 }
 
 /// Picture id of a frame; its width is the sender's choice, and may not change on the way.
@@ -71,6 +73,7 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Vp8Payload, Vp8Error> {
             }
         }
     }
+    read.descriptor = payload.len() - rest.len();
     if read.frame_start {
         // The P bit is 0 in a key frame.
         read.keyframe = rest.first().is_some_and(|first| first & 1 == 0);
@@ -122,6 +125,7 @@ mod tests {
                 temporal: 2,
                 layer_sync: true,
                 discardable: true,
+                descriptor: 6,
             }
         );
     }

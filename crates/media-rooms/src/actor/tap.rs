@@ -1,0 +1,306 @@
+//! Tap: puts the frames of chosen tracks together, and hands them to the application.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use callboard_peer_connection::{Codec, Rid, SenderReport, TrackKind};
+use callboard_supervision::{
+    AutoShutdown, ChildSpec, Flags, Restart, StartChildError, SupervisorSpec,
+};
+
+use crate::core::frames::choice::Choice;
+use crate::core::frames::clock::{SenderClock, StreamClock};
+use crate::core::frames::{Assembled, Assembler, Part};
+use crate::core::packet::{Coding, ContentsError};
+use crate::core::switch::Encoding;
+use crate::event::{ParticipantId, TrackId, TrackInfo};
+use crate::messages::{MediaPacket, ToTap};
+use crate::shared::Shared;
+use crate::stage;
+use crate::tap::{Frame, MediaTap, TapOptions};
+use crate::tap_seat::TapSeat;
+
+/// Actor of one tap.
+pub(crate) struct TapActor<T> {
+    shared: Arc<Shared>,
+    seat: Arc<TapSeat>,
+    options: TapOptions,
+    tap: T,
+    /// All tracks of the room; those that were not chosen have no flow.
+    tracks: HashMap<TrackId, Option<Flow>>,
+    senders: HashMap<ParticipantId, SenderClock>,
+}
+
+/// What comes of a track.
+struct Flow {
+    info: TrackInfo,
+    codings: HashMap<u8, Coding>,
+    rids: Vec<Rid>,
+    /// By the places of their encodings.
+    streams: Vec<Stream>,
+    choice: Choice,
+}
+
+/// Stream of one encoding.
+struct Stream {
+    assembler: Option<Assembler>,
+    clock: StreamClock,
+    epoch: Option<u32>,
+    /// When a key frame was asked for last.
+    asked: Option<Instant>,
+}
+
+/// Starts a tap below the room.
+///
+/// # Errors
+/// [`StartChildError`], also if one of its name runs.
+pub(crate) async fn start(shared: &Shared, seat: &Arc<TapSeat>) -> Result<(), StartChildError> {
+    let supervisor = shared.supervisor()?;
+    let Some(spec) = seat.spec() else { return Ok(()) };
+    supervisor.start_child(spec).await.map(|_| ())
+}
+
+/// Returns a tap's seat.
+pub(crate) fn seat<T: MediaTap>(
+    shared: &Arc<Shared>,
+    options: TapOptions,
+    factory: impl FnMut() -> T + Send + 'static,
+) -> Arc<TapSeat> {
+    let (name, only) = (format!("tap:{}", options.name), options.participant);
+    let (shared, factory) = (Arc::downgrade(shared), Arc::new(Mutex::new(factory)));
+    TapSeat::new(name, only, move |seat| {
+        let shared = shared.upgrade()?;
+        let (seat, options, thread) =
+            (Arc::clone(seat), options.clone(), shared.placement(shared.thread));
+        let (name, factory) = (seat.name.clone(), Arc::clone(&factory));
+        let spec = ChildSpec::supervisor(name, move || {
+            let placement = options.placement.clone().unwrap_or_else(|| shared.tap_placement());
+            let (shared, seat, options) = (Arc::clone(&shared), Arc::clone(&seat), options.clone());
+            let factory = Arc::clone(&factory);
+            let tap = ChildSpec::new("tap", move || {
+                // A factory that has panicked is asked again.
+                let tap = (factory.lock().unwrap_or_else(PoisonError::into_inner))();
+                TapActor::new(&shared, &seat, options.clone(), tap)
+            });
+            // One that ends by itself was told to, and takes its supervisor along.
+            let tap = tap.restart(Restart::Transient).significant(true).placement(placement);
+            let flags = Flags::one_for_one().intensity(RESTARTS, WITHIN);
+            SupervisorSpec::new(flags.auto_shutdown(AutoShutdown::AnySignificant)).child(tap)
+        });
+        Some(spec.restart(Restart::Temporary).placement(thread))
+    })
+}
+
+impl<T: MediaTap> TapActor<T> {
+    fn new(shared: &Arc<Shared>, seat: &Arc<TapSeat>, options: TapOptions, tap: T) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            seat: Arc::clone(seat),
+            options,
+            tap,
+            tracks: HashMap::new(),
+            senders: HashMap::new(),
+        }
+    }
+
+    fn load(&mut self) {
+        self.seat.reads_tracks();
+        let tracks = self.shared.stage().tracks().to_vec();
+        let mut before = std::mem::take(&mut self.tracks);
+        let mut added = Vec::new();
+        for track in &tracks {
+            let id = track.info.id;
+            let flow = match before.remove(&id) {
+                Some(flow) => flow.map(|flow| flow.updated(track)),
+                None if self.options.chooses(&track.info) => {
+                    added.push(id);
+                    Some(Flow::new(track))
+                }
+                None => None,
+            };
+            self.tracks.insert(id, flow);
+        }
+        for (gone, _) in before.into_iter().filter(|(_, flow)| flow.is_some()) {
+            self.tap.track_removed(gone);
+        }
+        let there = |id: &ParticipantId| tracks.iter().any(|track| track.info.participant == *id);
+        self.senders.retain(|id, _| there(id));
+        for id in added {
+            let Some(Some(flow)) = self.tracks.get(&id) else { continue };
+            self.tap.track_added(&flow.info);
+            if flow.info.kind == TrackKind::Video {
+                for encoding in 0..flow.streams.len() {
+                    let participant = flow.info.participant;
+                    self.shared.want_keyframe(participant, id, encoding as Encoding);
+                }
+            }
+        }
+    }
+
+    fn handle_report(&mut self, report: &SenderReport) {
+        let Some(Some(flow)) = self.tracks.get_mut(&TrackId(report.transceiver)) else { return };
+        let place = report.rid.map_or(Some(0), |rid| flow.rids.iter().position(|&it| it == rid));
+        let Some(stream) = place.and_then(|place| flow.streams.get_mut(place)) else { return };
+        let sender = self.senders.entry(flow.info.participant);
+        let sender = sender.or_insert_with(|| SenderClock::new(report.received));
+        sender.handle_report(&mut stream.clock, report.ntp, report.rtp_time, report.received);
+    }
+
+    fn handle_packet(&mut self, media: &MediaPacket) {
+        if !self.tracks.contains_key(&media.track) {
+            // It was published before it sent anything, and this actor is told soon.
+            self.load();
+        }
+        let Some(Some(flow)) = self.tracks.get_mut(&media.track) else { return };
+        if media.contents.is_ok() {
+            self.tap.packet(&flow.info, &media.packet);
+        }
+        let (encoding, at) = (media.encoding, media.packet.at);
+        let participant = flow.info.participant;
+        let sender = self.senders.entry(participant).or_insert_with(|| SenderClock::new(at));
+        for frame in flow.assemble(media, sender) {
+            if flow.choice.takes(encoding, frame.keyframe, at) {
+                self.tap.frame(&flow.info, &frame);
+            }
+        }
+        if flow.needs_keyframe(encoding, at) {
+            self.shared.want_keyframe(participant, media.track, encoding);
+        }
+    }
+}
+
+impl Flow {
+    fn new(track: &stage::Track) -> Self {
+        let (info, streams) = (track.info.clone(), Vec::new());
+        let flow = Self {
+            info,
+            codings: HashMap::new(),
+            rids: Vec::new(),
+            streams,
+            choice: <_>::default(),
+        };
+        flow.updated(track)
+    }
+
+    fn updated(mut self, track: &stage::Track) -> Self {
+        let codings = track.codecs.iter();
+        let codings = codings.filter_map(|(number, codec)| Some((*number, Coding::of(codec)?)));
+        self.codings = codings.collect();
+        self.info = track.info.clone();
+        if self.rids != track.encodings || self.streams.is_empty() {
+            self.rids.clone_from(&track.encodings);
+            let rate = if self.info.kind == TrackKind::Audio { 48_000 } else { 90_000 };
+            let streams = std::iter::repeat_with(|| Stream::new(rate));
+            self.streams = streams.take(self.rids.len().max(1)).collect();
+            self.choice = Choice::default();
+        }
+        self
+    }
+
+    /// Returns the frames that are complete with a packet.
+    fn assemble(&mut self, media: &MediaPacket, sender: &SenderClock) -> Vec<Frame> {
+        let Some(stream) = self.streams.get_mut(usize::from(media.encoding)) else {
+            return Vec::new();
+        };
+        let packet = &media.packet;
+        let coding = self.codings.get(&packet.payload_type).copied();
+        let known = coding.and_then(|coding| Some((coding, codec(coding)?)));
+        if let Some((coding, _)) = known
+            && (stream.epoch != Some(media.epoch)
+                || stream.assembler.as_ref().is_none_or(|it| it.coding() != coding))
+        {
+            // What came before a silence is no part of what comes after it.
+            stream.epoch = Some(media.epoch);
+            stream.assembler = Some(Assembler::new(coding));
+        }
+        let Some(assembler) = &mut stream.assembler else { return Vec::new() };
+        // What is no part of a frame has a number nevertheless.
+        let is_part = known.is_some() && media.contents != Err(ContentsError::Padding);
+        let part = Part {
+            number: packet.sequence_number,
+            timestamp: packet.timestamp,
+            marker: packet.marker,
+            payload: if is_part { Arc::clone(&packet.payload) } else { Arc::from([]) },
+            at: packet.at,
+        };
+        let codec = codec(assembler.coding());
+        let frames = assembler.push(part).into_iter();
+        let frames = frames.filter_map(|frame| {
+            let captured = sender.captured(&mut stream.clock, frame.timestamp, frame.at);
+            Some(public(frame, codec?, captured))
+        });
+        frames.collect()
+    }
+
+    /// Returns whether to ask for a key frame of an encoding.
+    fn needs_keyframe(&mut self, encoding: Encoding, at: Instant) -> bool {
+        let Some(stream) = self.streams.get_mut(usize::from(encoding)) else { return false };
+        let waits = stream.assembler.as_ref().is_some_and(Assembler::waits);
+        let since = stream.asked.map(|asked| at.saturating_duration_since(asked));
+        let asks = waits && since.is_none_or(|it| it >= ASKED) && self.choice.wants(encoding, at);
+        if asks {
+            stream.asked = Some(at);
+        }
+        asks
+    }
+}
+
+impl Stream {
+    fn new(rate: u32) -> Self {
+        Self { assembler: None, clock: StreamClock::new(rate), epoch: None, asked: None }
+    }
+}
+
+/// Returns the codec of frames; none of one whose frames are not known.
+fn codec(coding: Coding) -> Option<Codec> {
+    match coding {
+        Coding::Opus => Some(Codec::Opus),
+        Coding::Vp8 => Some(Codec::Vp8),
+        Coding::H264 => Some(Codec::H264),
+        Coding::OtherAudio | Coding::OtherVideo => None,
+    }
+}
+
+fn public(frame: Assembled, codec: Codec, captured: Instant) -> Frame {
+    let Assembled { data, keyframe, after_loss, timestamp, size, .. } = frame;
+    Frame { codec, data, keyframe, after_loss, timestamp, captured, size }
+}
+
+impl<T: MediaTap> Actor for TapActor<T> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        self.seat.way.leads_to(ctx.address().recipient());
+        if self.seat.has_ended() {
+            return ctx.stop();
+        }
+        self.load();
+    }
+}
+
+impl<T: MediaTap> Handler<ToTap> for TapActor<T> {
+    type Result = ();
+
+    fn handle(&mut self, told: ToTap, ctx: &mut Context<Self>) {
+        match told {
+            ToTap::Tracks => self.load(),
+            ToTap::Media { packets, reports } => {
+                reports.iter().for_each(|report| self.handle_report(report));
+                packets.iter().for_each(|packet| self.handle_packet(packet));
+            }
+            ToTap::Stop => ctx.stop(),
+        }
+    }
+}
+
+/// Batches that wait at most: a second of a few busy videos.
+const MAILBOX: usize = 512;
+/// Time between two requests for a key frame; the publisher limits and repeats them by itself.
+const ASKED: Duration = Duration::from_secs(1);
+/// Restarts of a tap before it is given up …
+const RESTARTS: u32 = 3;
+/// … within this time.
+const WITHIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,215 @@
+//! Taps of a media room with real connections: what they get, and what their faults do to others.
+
+mod call;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use call::*;
+use callboard_media_rooms::*;
+use callboard_peer_connection::{Codec, RtpPacket, TrackKind};
+use callboard_supervision::Fault;
+
+/// What taps were told, for a test to look at.
+#[derive(Default)]
+struct Log {
+    added: Vec<TrackInfo>,
+    removed: Vec<TrackId>,
+    packets: usize,
+    frames: Vec<(TrackInfo, Frame)>,
+    dropped: usize,
+}
+
+/// Tap that notes what it is told.
+struct Noting(Arc<Mutex<Log>>);
+
+impl Noting {
+    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl MediaTap for Noting {
+    fn track_added(&mut self, track: &TrackInfo) {
+        self.log().added.push(track.clone());
+    }
+
+    fn track_removed(&mut self, track: TrackId) {
+        self.log().removed.push(track);
+    }
+
+    fn packet(&mut self, _: &TrackInfo, _: &RtpPacket) {
+        self.log().packets += 1;
+    }
+
+    fn frame(&mut self, track: &TrackInfo, frame: &Frame) {
+        self.log().frames.push((track.clone(), frame.clone()));
+    }
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        self.log().dropped += 1;
+    }
+}
+
+/// Returns the frames of a participant's track.
+fn frames(log: &Log, of: ParticipantId, kind: TrackKind) -> Vec<Frame> {
+    let of = |track: &TrackInfo| track.participant == of && track.kind == kind;
+    log.frames.iter().filter(|(track, _)| of(track)).map(|(_, frame)| frame.clone()).collect()
+}
+
+fn count(log: &Arc<Mutex<Log>>, of: ParticipantId, kind: TrackKind) -> usize {
+    frames(&log.lock().unwrap(), of, kind).len()
+}
+
+#[actix::test]
+async fn a_tap_gets_whole_frames_of_all_and_is_told_who_comes_and_goes() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    let ids = [one.id(), two.id()];
+    talk_until(&mut [&mut one, &mut two], |all| all.iter().all(|it| it.received.len() > 30)).await;
+    let log = Arc::new(Mutex::new(Log::default()));
+    let noted = Arc::clone(&log);
+
+    let tap = call.room.tap(TapOptions::new("notes"), move || Noting(Arc::clone(&noted)));
+    let tap = tap.await.unwrap();
+    let have = |wanted: usize| {
+        ids.iter().all(|&id| {
+            count(&log, id, TrackKind::Audio) >= wanted
+                && count(&log, id, TrackKind::Video) >= wanted
+        })
+    };
+    talk_until(&mut [&mut one, &mut two], |_| have(50)).await;
+
+    for id in ids {
+        let log = log.lock().unwrap();
+        let (sound, pictures) =
+            (frames(&log, id, TrackKind::Audio), frames(&log, id, TrackKind::Video));
+        assert!(sound.iter().all(|it| it.codec == Codec::Opus && it.data[..] == [0xfc; 60]));
+        assert_eq!((pictures[0].codec, pictures[0].keyframe), (Codec::Vp8, true));
+        assert_eq!(pictures[0].size, Some((320, 180)));
+        assert!(pictures.iter().all(|it| it.data.len() == 10 + 200));
+        // After a key frame was begun, nothing was lost on this machine.
+        let step = |one: &Frame, next: &Frame| next.timestamp.wrapping_sub(one.timestamp);
+        assert!(pictures.windows(2).all(|it| step(&it[0], &it[1]) == 3_000));
+        assert!(sound.windows(2).all(|it| step(&it[0], &it[1]) == 960));
+        assert!(pictures.is_sorted_by_key(|it| it.captured));
+        assert!(log.packets >= 300);
+    }
+    assert_eq!(log.lock().unwrap().added.len(), 4);
+    assert_eq!((tap.lost(), tap.is_running()), (0, true));
+
+    two.server.close().await;
+    talk_until(&mut [&mut one], |_| log.lock().unwrap().removed.len() == 2).await;
+    tap.stop().await;
+    assert_eq!(log.lock().unwrap().dropped, 1, "its last instance is gone");
+    let children = call.room.supervisor().unwrap().which_children().await.unwrap();
+    assert!(children.iter().all(|child| !child.id.starts_with("tap:")), "{children:?}");
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_tap_gets_what_it_has_chosen() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    let log = Arc::new(Mutex::new(Log::default()));
+    let noted = Arc::clone(&log);
+
+    let options = TapOptions::new("ear").kind(TrackKind::Audio).participant(two.id());
+    let tap = call.room.tap(options, move || Noting(Arc::clone(&noted))).await.unwrap();
+    talk_until(&mut [&mut one, &mut two], |_| log.lock().unwrap().frames.len() >= 50).await;
+
+    let chosen = |it: &TrackInfo| it.participant == two.id() && it.kind == TrackKind::Audio;
+    assert!(log.lock().unwrap().frames.iter().all(|(track, _)| chosen(track)));
+    assert_eq!(log.lock().unwrap().added.len(), 1);
+    let again = call.room.tap(TapOptions::new("ear"), || Noting(Arc::default())).await;
+    assert!(matches!(again, Err(StartTapError::Taken)), "{again:?}");
+    drop(tap);
+    call.pool.stop().await;
+}
+
+/// Tap that blocks its thread until it is let go, once.
+struct Blocking(Noting, Option<mpsc::Receiver<()>>);
+
+impl MediaTap for Blocking {
+    fn frame(&mut self, track: &TrackInfo, frame: &Frame) {
+        if let Some(gate) = self.1.take() {
+            // The sender is dropped at the latest when the test ends.
+            _ = gate.recv();
+        }
+        self.0.frame(track, frame);
+    }
+}
+
+#[actix::test]
+async fn a_slow_tap_loses_packets_and_no_viewer_does() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    let log = Arc::new(Mutex::new(Log::default()));
+    let noted = Arc::clone(&log);
+    let (open, gate) = mpsc::channel();
+    let mut gate = Some(gate);
+
+    let factory = move || Blocking(Noting(Arc::clone(&noted)), gate.take());
+    let tap = call.room.tap(TapOptions::new("slow"), factory).await.unwrap();
+    talk_until(&mut [&mut one, &mut two], |_| tap.lost() > 100).await;
+
+    for client in [&one, &two] {
+        assert_eq!(client.streams().len(), 2);
+        for stream in client.streams() {
+            assert_eq!(Client::missing(&stream), 0);
+        }
+    }
+    drop(open);
+    let id = one.id();
+    let goes_on = || {
+        let pictures = frames(&log.lock().unwrap(), id, TrackKind::Video);
+        pictures.iter().any(|it| it.after_loss && it.keyframe && it.timestamp > 300_000)
+    };
+    talk_until(&mut [&mut one, &mut two], |_| goes_on()).await;
+    let pictures = frames(&log.lock().unwrap(), id, TrackKind::Video);
+    for pair in pictures.windows(2) {
+        let step = pair[1].timestamp.wrapping_sub(pair[0].timestamp);
+        assert!(step == 3_000 || pair[1].keyframe && pair[1].after_loss, "{step}");
+    }
+    tap.stop().await;
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_tap_that_panics_is_made_anew_and_told_all_tracks() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    let id = one.id();
+    let (logs, made) =
+        ([(); 2].map(|()| Arc::new(Mutex::new(Log::default()))), AtomicUsize::new(0));
+    let noted = logs.clone();
+
+    let factory = move || Noting(Arc::clone(&noted[made.fetch_add(1, Ordering::Relaxed)]));
+    let tap = call.room.tap(TapOptions::new("fragile"), factory).await.unwrap();
+    talk_until(&mut [&mut one, &mut two], |_| count(&logs[0], id, TrackKind::Video) > 10).await;
+    let supervisor = call.room.supervisor().unwrap().supervisor("tap:fragile").unwrap();
+    supervisor.inject("tap", Fault::Panic("a fault".into())).await.unwrap();
+    talk_until(&mut [&mut one, &mut two], |_| count(&logs[1], id, TrackKind::Video) > 10).await;
+
+    assert_eq!(logs[1].lock().unwrap().added.len(), 4);
+    assert!(frames(&logs[1].lock().unwrap(), id, TrackKind::Video)[0].keyframe);
+    for client in [&one, &two] {
+        for stream in client.streams() {
+            assert_eq!(Client::missing(&stream), 0, "no one else notices");
+        }
+    }
+    // The room's own actor may be restarted too.
+    call.room.supervisor().unwrap().inject("stage", Fault::Panic("a fault".into())).await.unwrap();
+    let before = count(&logs[1], id, TrackKind::Video);
+    talk_until(&mut [&mut one, &mut two], |_| count(&logs[1], id, TrackKind::Video) > before + 50)
+        .await;
+    assert!(tap.is_running());
+    drop(tap);
+    call.pool.stop().await;
+}
