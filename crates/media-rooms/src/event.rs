@@ -76,6 +76,14 @@ pub enum MediaEvent {
     TrackMuted(TrackId, bool),
     /// A track is published no more.
     TrackRemoved(TrackId),
+    /// The room's [policy](crate::MediaPolicy) does not let this participant publish: nothing of this section is
+    /// forwarded.
+    Refused {
+        /// `a=mid` of the section in which it sends.
+        mid: String,
+        /// Audio or video.
+        kind: TrackKind,
+    },
     /// A slot carries this track from now on.
     SlotBound {
         /// `a=mid` of the slot's section.

@@ -17,6 +17,7 @@ mod event;
 pub mod fuzzing;
 mod messages;
 mod participant;
+mod policy;
 mod room;
 mod shared;
 mod stage;
@@ -27,6 +28,7 @@ mod way;
 pub use error::{AcceptMediaOfferError, JoinMediaRoomError, StartTapError};
 pub use event::{MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackId, TrackInfo};
 pub use participant::Participant;
+pub use policy::{MediaPolicy, ParticipantInfo, ParticipantOptions};
 pub use room::MediaRoom;
 pub use tap::{Frame, MediaTap, TapHandle, TapOptions};
 

@@ -18,6 +18,7 @@ use crate::actor::{RoomActor, start, tap};
 use crate::error::{JoinMediaRoomError, StartTapError};
 use crate::event::{ParticipantEvent, ParticipantId, TrackId, TrackInfo};
 use crate::participant::Participant;
+use crate::policy::{MediaPolicy, ParticipantInfo, ParticipantOptions, Policy};
 use crate::shared::{ROOM, Seat, Shared};
 use crate::tap::{MediaTap, TapHandle, TapOptions};
 
@@ -123,7 +124,7 @@ impl MediaRoom {
     }
 
     /// Lets a connection of the room's pool join, which must be in
-    /// [`MediaMode::Rtp`](callboard_peer_connection::MediaMode::Rtp). The others know the participant by `name`;
+    /// [`MediaMode::Rtp`](callboard_peer_connection::MediaMode::Rtp). The others know the participant by its name;
     /// `events` gets what happens in the room. The participant leaves when it is dropped, or when the connection ends.
     ///
     /// # Errors
@@ -131,7 +132,7 @@ impl MediaRoom {
     pub async fn join(
         &self,
         connection: PeerConnectionHandle,
-        name: impl Into<Arc<str>>,
+        participant: impl Into<ParticipantOptions>,
         events: Recipient<ParticipantEvent>,
     ) -> Result<Participant, JoinMediaRoomError> {
         let (shared, id) = (&self.shared, ParticipantId(connection.id()));
@@ -139,7 +140,8 @@ impl MediaRoom {
         let thread = connection.send(GetMediaThread).await?;
         let seat = shared.add_seat(id, Seat::new(connection, thread, events));
         let seat = seat.ok_or(JoinMediaRoomError::Joined)?;
-        shared.stage().join(id, name.into());
+        let ParticipantOptions { name, metadata } = participant.into();
+        shared.stage().join(ParticipantInfo { id, name, metadata });
         // From here on it leaves if this is not carried through.
         let participant = Participant::new(Arc::clone(shared), id, seat);
         shared.settle();
@@ -187,6 +189,18 @@ impl MediaRoom {
         let handle = TapHandle::new(Arc::clone(&self.shared), Arc::clone(&seat));
         tap::start(&self.shared, &seat).await?;
         Ok(handle)
+    }
+
+    /// Sets who may publish, and who receives what. Default: all, and everything.
+    pub fn set_policy(&self, policy: Arc<dyn MediaPolicy>) {
+        self.shared.stage().set_policy(Policy::new(policy));
+        self.shared.settle();
+    }
+
+    /// Asks the [policy](MediaPolicy) anew for all participants and tracks, because its answers have changed.
+    pub fn review(&self) {
+        self.shared.stage().review();
+        self.shared.settle();
     }
 
     /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded. Returns whether there is

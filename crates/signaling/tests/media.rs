@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use callboard_media_rooms::{MediaPolicy, ParticipantInfo, TrackInfo};
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
 use callboard_signaling::WebRtc;
@@ -14,7 +16,10 @@ use common::rtc::{RtcClient, webrtc};
 use serde_json::Value;
 
 async fn server() -> (Server, WebRtc) {
-    let webrtc = webrtc().await.media();
+    serve(webrtc().await.media()).await
+}
+
+async fn serve(webrtc: WebRtc) -> (Server, WebRtc) {
     let given = webrtc.clone();
     (Server::start(move |options| options.webrtc(given)).await, webrtc)
 }
@@ -76,6 +81,12 @@ impl Viewer {
     }
 }
 
+/// Returns whether a slot of the client has become empty.
+fn is_gone(client: &RtcClient) -> bool {
+    let mut told = client.events("media:slots");
+    told.any(|told| told["slots"].as_object().unwrap().values().any(Value::is_null))
+}
+
 /// Lets one show a text until another sees it.
 async fn shows(one: &mut Viewer, other: &mut Viewer, text: &str) {
     let mut pace = tokio::time::interval(Duration::from_millis(20));
@@ -123,11 +134,6 @@ async fn clients_of_a_room_see_each_other_through_the_server() {
     shows(&mut three, &mut one, "three to one").await;
     let id = three.client.ws.id.clone();
     drop(three);
-    let is_gone = |client: &RtcClient| {
-        client
-            .events("media:slots")
-            .any(|told| told["slots"].as_object().unwrap().values().any(Value::is_null))
-    };
     one.client.until("an empty slot", is_gone).await;
     assert!(one.slots().values().all(|slot| slot["peer"] != id.as_str()), "{:?}", one.slots());
     shows(&mut two, &mut one, "two goes on").await;
@@ -190,4 +196,41 @@ async fn more_sections_are_a_later_offer_of_the_client() {
     one.client.until("its slot", |client| client.events("media:slots").next().is_some()).await;
     assert_eq!(one.slots().len(), 1);
     assert_eq!(one.client.events("webrtc:offer").count(), 0, "the server never offers");
+}
+
+/// Peers that may publish.
+#[derive(Clone, Default)]
+struct Allowed(Arc<Mutex<Vec<String>>>);
+
+impl MediaPolicy for Allowed {
+    fn may_publish(&self, publisher: &ParticipantInfo, _: &TrackInfo) -> bool {
+        self.0.lock().unwrap().iter().any(|allowed| **allowed == *publisher.name)
+    }
+}
+
+#[actix::test]
+async fn the_policy_of_the_application_decides_who_publishes() {
+    let allowed = Allowed::default();
+    let (server, webrtc) = serve(webrtc().await.media_with(allowed.clone())).await;
+    let mut one = Viewer::join(&server, 1).await;
+    let mut two = Viewer::join(&server, 1).await;
+    for viewer in [&mut one, &mut two] {
+        let refused = |client: &RtcClient| client.events("media:refused").next().is_some();
+        viewer.client.until("a refusal", refused).await;
+        let told = viewer.client.events("media:refused").next().unwrap();
+        let camera = viewer.client.connection.send(GetTransceivers).await.unwrap().remove(0);
+        let section = (&told["mid"], &told["kind"]);
+        assert_eq!(section, (&camera.mid.into(), &"video".into()));
+    }
+    assert_eq!(two.client.events("media:tracks").count(), 0);
+
+    let room = server.rooms.list().into_iter().find_map(|room| webrtc.media_room(&room)).unwrap();
+    allowed.0.lock().unwrap().push(one.client.ws.id.clone());
+    room.review();
+    shows(&mut one, &mut two, "now it may").await;
+
+    allowed.0.lock().unwrap().clear();
+    room.review();
+    two.client.until("an empty slot", is_gone).await;
+    assert_eq!(one.client.events("media:slots").count(), 0, "the other one may still not");
 }

@@ -141,19 +141,23 @@ impl RoomActor {
 
     /// Tells all participants who speaks.
     fn report(&self, report: &Report<TrackId>) {
-        let (dominant, loudest) = {
-            let stage = self.shared.stage();
-            let speaker = |track: TrackId| {
-                let info = &stage.tracks().iter().find(|it| it.info.id == track)?.info;
-                Some(Speaker { participant: info.participant, name: Arc::clone(&info.name) })
-            };
-            let levels = report.levels.iter();
-            let loudest: Vec<_> =
-                levels.filter_map(|&(track, level)| Some((speaker(track)?, level))).collect();
-            (report.dominant.and_then(speaker), loudest)
+        let seats = self.shared.all_seats();
+        let stage = self.shared.stage();
+        let speaker = |track: TrackId| {
+            let info = &stage.tracks().iter().find(|it| it.info.id == track)?.info;
+            Some((track, Speaker { participant: info.participant, name: Arc::clone(&info.name) }))
         };
-        for seat in self.shared.all_seats() {
-            let (dominant, loudest) = (dominant.clone(), loudest.clone());
+        let levels = report.levels.iter();
+        let levels: Vec<_> =
+            levels.filter_map(|&(track, level)| Some((speaker(track)?, level))).collect();
+        let dominant = report.dominant.and_then(speaker);
+        for seat in seats {
+            let viewer = ParticipantId(seat.connection.id());
+            let seen = |(track, speaker): &(TrackId, Speaker)| {
+                (!stage.hides(viewer, *track)).then(|| speaker.clone())
+            };
+            let loudest = levels.iter().filter_map(|(one, level)| Some((seen(one)?, *level)));
+            let (dominant, loudest) = (dominant.as_ref().and_then(seen), loudest.collect());
             seat.tell(MediaEvent::Speakers { dominant, loudest });
         }
     }

@@ -8,10 +8,12 @@ use callboard_peer_connection::{Rid, RtpCodecCapability, SenderId, TrackKind, Tr
 
 use crate::core::rewrite::Position;
 use crate::event::{MediaEvent, ParticipantId, TrackId, TrackInfo};
+use crate::policy::{ParticipantInfo, Policy};
 
 /// State of a media room.
 #[derive(Debug, Default)]
 pub(crate) struct Stage {
+    policy: Policy,
     participants: BTreeMap<ParticipantId, Entry>,
     /// All tracks, in the order in which they were published.
     tracks: Vec<Track>,
@@ -25,9 +27,15 @@ pub(crate) struct Stage {
 
 #[derive(Debug)]
 struct Entry {
-    name: Arc<str>,
+    info: ParticipantInfo,
     connected: bool,
     slots: Vec<Slot>,
+    /// Sections in which it sends, as they were negotiated last.
+    published: Vec<Section>,
+    /// Those that the policy has refused.
+    refused: BTreeSet<TrackId>,
+    /// Tracks of others that the policy hides from it.
+    hidden: BTreeSet<TrackId>,
     /// Tracks that the application has muted: they stay so when they are published anew.
     muted: BTreeSet<TrackId>,
 }
@@ -90,20 +98,72 @@ pub(crate) enum Output {
 }
 
 impl Stage {
+    /// Sets who may publish, and who receives what.
+    pub(crate) fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        self.review();
+    }
+
     /// Adds a participant. Returns whether it is new.
-    pub(crate) fn join(&mut self, id: ParticipantId, name: Arc<str>) -> bool {
+    pub(crate) fn join(&mut self, info: ParticipantInfo) -> bool {
+        let id = info.id;
         if self.participants.contains_key(&id) {
             return false;
         }
-        self.participants.insert(
-            id,
-            Entry { name, connected: false, slots: Vec::new(), muted: BTreeSet::new() },
-        );
+        let (slots, published, refused, hidden, muted) = Default::default();
+        let entry = Entry { info, connected: false, slots, published, refused, hidden, muted };
+        self.participants.insert(id, entry);
         self.outputs.push_back(Output::Watch(id));
-        for track in &self.tracks {
-            self.outputs.push_back(Output::Tell(id, MediaEvent::TrackAdded(track.info.clone())));
+        let tracks: Vec<_> = self.tracks.iter().map(|track| track.info.clone()).collect();
+        for track in &tracks {
+            self.show(id, track);
         }
         true
+    }
+
+    /// Tells a participant of a track, unless the policy hides it.
+    fn show(&mut self, viewer: ParticipantId, track: &TrackInfo) {
+        let publisher = self.participants.get(&track.participant).map(|entry| entry.info.clone());
+        let Some(entry) = self.participants.get_mut(&viewer) else { return };
+        if publisher.is_some_and(|it| self.policy.may_receive(&entry.info, &it, track)) {
+            entry.hidden.remove(&track.id);
+            self.outputs.push_back(Output::Tell(viewer, MediaEvent::TrackAdded(track.clone())));
+        } else {
+            entry.hidden.insert(track.id);
+        }
+    }
+
+    /// Asks the policy anew.
+    pub(crate) fn review(&mut self) {
+        let all: Vec<_> = self.participants.keys().copied().collect();
+        for &id in &all {
+            self.publish(id);
+        }
+        let tracks: Vec<_> = self.tracks.iter().map(|track| track.info.clone()).collect();
+        for track in &tracks {
+            let publisher = self.participants[&track.participant].info.clone();
+            for &viewer in all.iter().filter(|&&viewer| viewer != track.participant) {
+                let Some(entry) = self.participants.get_mut(&viewer) else { continue };
+                let was_hidden = entry.hidden.contains(&track.id);
+                match self.policy.may_receive(&entry.info, &publisher, track) {
+                    true if was_hidden => self.show(viewer, track),
+                    false if !was_hidden => {
+                        entry.hidden.insert(track.id);
+                        self.free(viewer, track.id);
+                        self.fan_out.insert(track.participant);
+                        let removed = MediaEvent::TrackRemoved(track.id);
+                        self.outputs.push_back(Output::Tell(viewer, removed));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.bind();
+    }
+
+    /// Returns whether the policy hides a track from a participant.
+    pub(crate) fn hides(&self, viewer: ParticipantId, track: TrackId) -> bool {
+        self.participants.get(&viewer).is_some_and(|entry| entry.hidden.contains(&track))
     }
 
     /// Removes a participant with its tracks. Returns whether it was there.
@@ -154,41 +214,53 @@ impl Stage {
             let unbound = MediaEvent::SlotUnbound { mid: slot.mid.clone() };
             self.outputs.push_back(Output::Tell(id, unbound));
         }
-        let (name, muted) = (Arc::clone(&entry.name), entry.muted.clone());
-        let published: Vec<_> = [TrackKind::Audio, TrackKind::Video]
-            .into_iter()
-            .flat_map(|kind| {
-                let sent = sections.iter().filter(move |one| one.publishes && one.kind == kind);
-                sent.take(MOST_TRACKS)
-            })
-            .collect();
-        let published = || published.iter().copied();
-        self.unpublish(id, |track| {
-            !published().any(|section| TrackId(section.transceiver) == track)
-        });
-        for section in published() {
-            let info = TrackInfo {
-                id: TrackId(section.transceiver),
-                participant: id,
-                name: Arc::clone(&name),
-                mid: section.mid.clone(),
-                kind: section.kind,
-                muted: muted.contains(&TrackId(section.transceiver)),
-            };
+        entry.published = sections.iter().filter(|section| section.publishes).cloned().collect();
+        self.publish(id);
+        self.assign.insert(id);
+        self.bind();
+    }
+
+    /// Publishes what a participant sends, as far as the policy lets it.
+    fn publish(&mut self, id: ParticipantId) {
+        let Some(entry) = self.participants.get_mut(&id) else { return };
+        let (info, muted) = (entry.info.clone(), entry.muted.clone());
+        let described = |section: &Section| TrackInfo {
+            id: TrackId(section.transceiver),
+            participant: id,
+            name: Arc::clone(&info.name),
+            mid: section.mid.clone(),
+            kind: section.kind,
+            muted: muted.contains(&TrackId(section.transceiver)),
+        };
+        let (mut published, mut refused) = (Vec::new(), BTreeSet::new());
+        for kind in [TrackKind::Audio, TrackKind::Video] {
+            let sent = entry.published.iter().filter(|section| section.kind == kind);
+            let mut sent: Vec<_> = sent.map(|one| (described(one), one.clone())).collect();
+            sent.retain(|(track, section)| {
+                let allowed = self.policy.may_publish(&info, track);
+                if !allowed && refused.insert(track.id) && !entry.refused.contains(&track.id) {
+                    let event = MediaEvent::Refused { mid: section.mid.clone(), kind };
+                    self.outputs.push_back(Output::Tell(id, event));
+                }
+                allowed
+            });
+            published.extend(sent.into_iter().take(MOST_TRACKS));
+        }
+        entry.refused = refused;
+        self.unpublish(id, |track| !published.iter().any(|(info, _)| info.id == track));
+        for (info, section) in published {
             if let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == info.id) {
-                track.codecs = Arc::clone(&section.codecs);
-                track.encodings.clone_from(&section.encodings);
+                (track.codecs, track.encodings) = (section.codecs, section.encodings);
                 continue;
             }
-            let others = self.participants.keys().filter(|&&other| other != id);
-            let added = MediaEvent::TrackAdded(info.clone());
-            self.outputs.extend(others.map(|&other| Output::Tell(other, added.clone())));
-            let (codecs, encodings) = (Arc::clone(&section.codecs), section.encodings.clone());
+            let others = self.participants.keys().copied().filter(|&other| other != id);
+            for other in others.collect::<Vec<_>>() {
+                self.show(other, &info);
+            }
+            let (codecs, encodings) = (section.codecs, section.encodings);
             self.tracks.push(Track { info, codecs, encodings });
         }
-        self.assign.insert(id);
         self.fan_out.insert(id);
-        self.bind();
     }
 
     /// Mutes a track, or ends that. Returns whether there is such a track.
@@ -205,9 +277,9 @@ impl Stage {
                     entry.muted.remove(&id)
                 };
             }
-            let told = self.participants.keys();
-            self.outputs
-                .extend(told.map(|&to| Output::Tell(to, MediaEvent::TrackMuted(id, muted))));
+            let told = self.participants.iter().filter(|(_, entry)| !entry.hidden.contains(&id));
+            let told = told.map(|(&to, _)| Output::Tell(to, MediaEvent::TrackMuted(id, muted)));
+            self.outputs.extend(told);
         }
         true
     }
@@ -275,20 +347,29 @@ impl Stage {
             .into_iter()
             .partition(|track| track.info.participant == id && gone(track.info.id));
         self.tracks = kept;
+        let all: Vec<_> = self.participants.keys().copied().collect();
         for track in removed.iter().map(|track| track.info.id) {
-            for (&viewer, entry) in &mut self.participants {
-                for slot in entry.slots.iter_mut().filter(|slot| slot.track == Some(track)) {
-                    slot.track = None;
-                    self.freed += 1;
-                    slot.freed = self.freed;
-                    let unbound = MediaEvent::SlotUnbound { mid: slot.mid.clone() };
-                    self.assign.insert(viewer);
-                    self.outputs.push_back(Output::Tell(viewer, unbound));
-                }
-                if viewer != id {
+            for &viewer in &all {
+                self.free(viewer, track);
+                let was_hidden =
+                    self.participants.get_mut(&viewer).is_some_and(|it| it.hidden.remove(&track));
+                if viewer != id && !was_hidden {
                     self.outputs.push_back(Output::Tell(viewer, MediaEvent::TrackRemoved(track)));
                 }
             }
+        }
+    }
+
+    /// Takes a track from the slots of a participant that carry it.
+    fn free(&mut self, viewer: ParticipantId, track: TrackId) {
+        let Some(entry) = self.participants.get_mut(&viewer) else { return };
+        for slot in entry.slots.iter_mut().filter(|slot| slot.track == Some(track)) {
+            slot.track = None;
+            self.freed += 1;
+            slot.freed = self.freed;
+            let unbound = MediaEvent::SlotUnbound { mid: slot.mid.clone() };
+            self.assign.insert(viewer);
+            self.outputs.push_back(Output::Tell(viewer, unbound));
         }
     }
 
@@ -300,8 +381,10 @@ impl Stage {
             let mut free: Vec<_> = entry.slots.iter_mut().filter(|it| it.track.is_none()).collect();
             let before = free.len();
             let others = self.tracks.iter().map(|track| &track.info);
-            let mut others =
-                others.filter(|it| it.participant != viewer && !carried.contains(&it.id));
+            let hidden = &entry.hidden;
+            let mut others = others.filter(|it| {
+                it.participant != viewer && !carried.contains(&it.id) && !hidden.contains(&it.id)
+            });
             // Most participants have none, or see all.
             while !free.is_empty()
                 && let Some(track) = others.next()

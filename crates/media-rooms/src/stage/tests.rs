@@ -8,6 +8,10 @@ fn participant(number: u128) -> ParticipantId {
     ParticipantId(PeerConnectionId(Uuid::from_u128(number)))
 }
 
+fn info(id: ParticipantId) -> ParticipantInfo {
+    ParticipantInfo { id, name: "".into(), metadata: Arc::default() }
+}
+
 /// Returns a section of participant `of`: its `number`th.
 fn section(of: u128, number: u128, kind: TrackKind, publishes: bool, receives: bool) -> Section {
     let id = Uuid::from_u128(of * 100 + number);
@@ -40,9 +44,7 @@ use TrackKind::{Audio, Video};
 fn a_track_is_bound_to_a_free_slot_of_its_kind() {
     let mut stage = Stage::default();
     let (one, two) = (participant(1), participant(2));
-    assert!(
-        stage.join(one, "".into()) && stage.join(two, "".into()) && !stage.join(two, "".into())
-    );
+    assert!(stage.join(info(one)) && stage.join(info(two)) && !stage.join(info(two)));
 
     stage.negotiated(one, &[section(1, 0, Audio, false, true), section(1, 1, Video, false, true)]);
     stage.negotiated(two, &[section(2, 0, Video, true, false)]);
@@ -65,7 +67,7 @@ fn what_has_no_slot_waits_for_one() {
     let mut stage = Stage::default();
     let all = [1, 2, 3].map(participant);
     for id in all {
-        stage.join(id, "".into());
+        stage.join(info(id));
     }
     stage.negotiated(all[0], &[section(1, 0, Video, false, true)]);
     stage.negotiated(all[1], &[section(2, 0, Video, true, false)]);
@@ -90,8 +92,8 @@ fn what_has_no_slot_waits_for_one() {
 fn a_later_offer_keeps_what_flows() {
     let mut stage = Stage::default();
     let (one, two) = (participant(1), participant(2));
-    stage.join(one, "".into());
-    stage.join(two, "".into());
+    stage.join(info(one));
+    stage.join(info(two));
     stage.negotiated(two, &[section(2, 0, Video, true, false)]);
     stage.negotiated(one, &[section(1, 0, Video, false, true)]);
     told(&mut stage, one);
@@ -114,8 +116,8 @@ fn a_later_offer_keeps_what_flows() {
 fn a_restarted_room_says_all_that_its_actors_must_know() {
     let mut stage = Stage::default();
     let (one, two) = (participant(1), participant(2));
-    stage.join(one, "".into());
-    stage.join(two, "".into());
+    stage.join(info(one));
+    stage.join(info(two));
     stage.negotiated(two, &[section(2, 0, Video, true, false)]);
     stage.negotiated(one, &[section(1, 0, Video, false, true)]);
     told(&mut stage, one);
@@ -137,7 +139,7 @@ fn a_restarted_room_says_all_that_its_actors_must_know() {
 fn a_muted_track_stays_muted_when_it_is_published_anew() {
     let mut stage = Stage::default();
     let one = participant(1);
-    stage.join(one, "".into());
+    stage.join(info(one));
     let camera = |publishes| [section(1, 0, Video, publishes, false)];
     stage.negotiated(one, &camera(true));
     let id = stage.tracks()[0].info.id;
@@ -155,7 +157,7 @@ fn a_muted_track_stays_muted_when_it_is_published_anew() {
 fn a_participant_publishes_a_few_tracks_of_a_kind() {
     let mut stage = Stage::default();
     let one = participant(1);
-    stage.join(one, "".into());
+    stage.join(info(one));
     let sections: Vec<_> = (0..20)
         .map(|number| section(1, number, if number < 12 { Video } else { Audio }, true, false))
         .collect();
@@ -171,7 +173,7 @@ fn any_number_of_changes_is_read_once() {
     let mut stage = Stage::default();
     let all = [1, 2].map(participant);
     for id in all {
-        stage.join(id, "".into());
+        stage.join(info(id));
     }
     let slots: Vec<_> = (0..4).map(|number| section(1, number, Video, false, true)).collect();
     stage.negotiated(all[0], &slots);
@@ -214,7 +216,7 @@ proptest! {
         let mut known = BTreeMap::<ParticipantId, BTreeMap<String, TrackId>>::new();
         for step in steps {
             match step {
-                Step::Join(who) => _ = stage.join(participant(who), "".into()),
+                Step::Join(who) => _ = stage.join(info(participant(who))),
                 Step::Leave(who) => {
                     stage.leave(participant(who));
                     known.remove(&participant(who));
@@ -260,4 +262,130 @@ proptest! {
             }
         }
     }
+}
+
+/// Lets `mutes` publish nothing, hides each track of `hidden`, and panics for `broken`.
+#[derive(Clone, Default)]
+struct Rules(Arc<Mutex<RulesOf>>);
+
+#[derive(Default)]
+struct RulesOf {
+    mutes: Option<ParticipantId>,
+    hidden: Option<(ParticipantId, ParticipantId)>,
+    broken: Option<ParticipantId>,
+}
+
+impl crate::MediaPolicy for Rules {
+    fn may_publish(&self, publisher: &ParticipantInfo, _: &TrackInfo) -> bool {
+        self.0.lock().unwrap().mutes != Some(publisher.id)
+    }
+
+    fn may_receive(
+        &self,
+        viewer: &ParticipantInfo,
+        publisher: &ParticipantInfo,
+        _: &TrackInfo,
+    ) -> bool {
+        let (hidden, broken) = {
+            let rules = self.0.lock().unwrap();
+            (rules.hidden, rules.broken)
+        };
+        assert_ne!(broken, Some(viewer.id), "a fault");
+        hidden != Some((viewer.id, publisher.id))
+    }
+}
+
+/// Returns a stage with these rules and three participants: the first sends a picture, all have a slot.
+fn with_rules(rules: &Rules) -> (Stage, [ParticipantId; 3]) {
+    let mut stage = Stage::default();
+    stage.set_policy(Policy::new(Arc::new(rules.clone())));
+    let all = [1, 2, 3].map(participant);
+    for id in all {
+        stage.join(info(id));
+    }
+    stage.negotiated(all[1], &[section(2, 0, Video, false, true)]);
+    stage.negotiated(all[2], &[section(3, 0, Video, false, true)]);
+    stage.negotiated(all[0], &[section(1, 0, Video, true, false)]);
+    (stage, all)
+}
+
+/// Returns all that applications are told, each by what it is about.
+fn all_told(stage: &mut Stage) -> Vec<(ParticipantId, &'static str)> {
+    let outputs = std::iter::from_fn(|| stage.poll_output());
+    let told = outputs.filter_map(|output| match output {
+        Output::Tell(to, event) => Some((
+            to,
+            match event {
+                MediaEvent::TrackAdded(_) => "added",
+                MediaEvent::TrackRemoved(_) => "removed",
+                MediaEvent::TrackMuted(..) => "muted",
+                MediaEvent::Refused { .. } => "refused",
+                MediaEvent::SlotBound { .. } => "bound",
+                MediaEvent::SlotUnbound { .. } => "unbound",
+                _ => "else",
+            },
+        )),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn what_the_policy_refuses_is_not_published_until_it_allows_it() {
+    let rules = Rules::default();
+    rules.0.lock().unwrap().mutes = Some(participant(1));
+    let (mut stage, [one, two, three]) = with_rules(&rules);
+    assert_eq!(all_told(&mut stage), [(one, "refused")]);
+    assert!(stage.tracks().is_empty());
+    stage.review();
+    assert_eq!(all_told(&mut stage), [], "once");
+
+    rules.0.lock().unwrap().mutes = None;
+    stage.review();
+    let told = [(two, "added"), (three, "added"), (two, "bound"), (three, "bound")];
+    assert_eq!(all_told(&mut stage), told);
+
+    rules.0.lock().unwrap().mutes = Some(one);
+    stage.review();
+    let told = all_told(&mut stage);
+    let of = |id| told.iter().filter(|(to, _)| *to == id).map(|(_, it)| *it).collect::<Vec<_>>();
+    assert_eq!((of(one), of(two)), (vec!["refused"], vec!["unbound", "removed"]));
+    assert!(stage.tracks().is_empty() && stage.viewers_of(one).is_empty());
+}
+
+#[test]
+fn who_may_not_receive_a_track_learns_nothing_of_it() {
+    let rules = Rules::default();
+    rules.0.lock().unwrap().hidden = Some((participant(2), participant(1)));
+    let (mut stage, [one, two, three]) = with_rules(&rules);
+    assert_eq!(all_told(&mut stage), [(three, "added"), (three, "bound")]);
+    let track = stage.tracks()[0].info.id;
+    assert!(stage.hides(two, track) && !stage.hides(three, track));
+    assert_eq!(stage.viewers_of(one), [three]);
+    stage.mute(track, true);
+    assert_eq!(all_told(&mut stage), [(one, "muted"), (three, "muted")]);
+
+    // One that comes later is asked about as well.
+    rules.0.lock().unwrap().hidden = Some((participant(4), one));
+    stage.join(info(participant(4)));
+    assert_eq!(all_told(&mut stage), []);
+
+    stage.review();
+    assert_eq!(all_told(&mut stage), [(two, "added"), (two, "bound")]);
+    rules.0.lock().unwrap().hidden = Some((two, one));
+    stage.review();
+    let told = [(two, "unbound"), (two, "removed"), (participant(4), "added")];
+    assert_eq!(all_told(&mut stage), told);
+    stage.leave(one);
+    let told = [(three, "unbound"), (three, "removed"), (participant(4), "removed")];
+    assert_eq!(all_told(&mut stage), told);
+}
+
+#[test]
+fn a_policy_that_panics_has_refused() {
+    let rules = Rules::default();
+    rules.0.lock().unwrap().broken = Some(participant(2));
+    let (mut stage, [one, _, three]) = with_rules(&rules);
+    assert_eq!(all_told(&mut stage), [(three, "added"), (three, "bound")]);
+    assert_eq!(stage.viewers_of(one), [three]);
 }

@@ -137,6 +137,9 @@ impl<P: Peer> PeerActor<P> {
                 let levels: BTreeMap<_, _> = levels.collect();
                 self.say("media:speaker", &json!({ "peer": dominant, "levels": levels }));
             }
+            MediaEvent::Refused { mid, kind } => {
+                self.say("media:refused", &json!({ "mid": mid, "kind": kind }));
+            }
             MediaEvent::Failed => self.say("media:failed", &json!({})),
             _ => {}
         }

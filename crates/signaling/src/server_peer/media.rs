@@ -1,11 +1,14 @@
 //! Media rooms of a route: one below each room, started with the room's first peer connection.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::prelude::*;
-use callboard_media_rooms::{MediaRoom, Participant, ParticipantEvent};
+use callboard_media_rooms::{
+    MediaPolicy, MediaRoom, Participant, ParticipantEvent, ParticipantOptions,
+};
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_room_supervisor::{PeerId, RoomHandle};
 use callboard_supervision::SupervisorRef;
@@ -14,12 +17,18 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::HandleOfferError;
 
 /// Media rooms of a route.
-#[derive(Debug)]
 pub(crate) struct MediaRooms {
     connections: PeerConnections,
+    policy: Option<Arc<dyn MediaPolicy>>,
     /// By the paths of their rooms in the tree.
     rooms: Mutex<HashMap<String, Opened>>,
     next_thread: AtomicUsize,
+}
+
+impl fmt::Debug for MediaRooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MediaRooms").field("rooms", &self.rooms().len()).finish_non_exhaustive()
+    }
 }
 
 /// Media room of one room.
@@ -28,32 +37,44 @@ struct Opened {
     /// Supervisor of the room.
     room: SupervisorRef,
     /// Locked while the media room starts; one that waits for its thread holds up no other room.
-    media: Arc<AsyncMutex<Option<MediaRoom>>>,
+    starting: Arc<AsyncMutex<()>>,
+    media: Arc<Mutex<Option<MediaRoom>>>,
 }
 
 impl MediaRooms {
-    pub(crate) fn new(connections: PeerConnections) -> Self {
-        Self { connections, rooms: Mutex::default(), next_thread: AtomicUsize::new(0) }
+    pub(crate) fn new(connections: PeerConnections, policy: Option<Arc<dyn MediaPolicy>>) -> Self {
+        Self { connections, policy, rooms: Mutex::default(), next_thread: AtomicUsize::new(0) }
+    }
+
+    /// Returns the media room of a room, if it has one.
+    pub(crate) fn get(&self, room: &RoomHandle) -> Option<MediaRoom> {
+        let path = room.supervisor()?.path().to_string();
+        let opened = self.rooms().get(&path)?.clone();
+        opened.current().filter(MediaRoom::is_running)
     }
 
     /// Returns the media room of a room; starts it if there is none below the room. Each is on the next media thread in
     /// turn.
     async fn of(&self, room: &RoomHandle) -> Result<MediaRoom, HandleOfferError> {
         let supervisor = room.supervisor().ok_or(HandleOfferError::Unavailable)?;
-        let mut media = self.opened(&supervisor).media.lock_owned().await;
-        if let Some(media) = &*media
+        let opened = self.opened(&supervisor);
+        let _starting = opened.starting.lock().await;
+        if let Some(media) = opened.current()
             && supervisor.supervisor(MEDIA).is_ok()
         {
             // Also while it is being restarted.
-            return Ok(media.clone());
+            return Ok(media);
         }
         let turn = self.next_thread.fetch_add(1, Ordering::Relaxed);
         let thread = turn % self.connections.media_threads();
         let (spec, new) = MediaRoom::child(MEDIA, self.connections.clone(), thread);
+        if let Some(policy) = &self.policy {
+            new.set_policy(Arc::clone(policy));
+        }
         // Before it has started: no one may wait for that, and it starts nevertheless.
-        *media = Some(new.clone());
+        opened.set(Some(new.clone()));
         if supervisor.start_child(spec).await.is_err() {
-            *media = None;
+            opened.set(None);
             return Err(HandleOfferError::Unavailable);
         }
         Ok(new)
@@ -61,15 +82,30 @@ impl MediaRooms {
 
     fn opened(&self, room: &SupervisorRef) -> Opened {
         let path = room.path().to_string();
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self.rooms();
         if let Some(opened) = rooms.get(&path) {
             return opened.clone();
         }
         // Those that have ended with their rooms.
         rooms.retain(|_, opened| opened.room.is_running());
-        let opened = Opened { room: room.clone(), media: Arc::default() };
+        let (starting, media) = Default::default();
+        let opened = Opened { room: room.clone(), starting, media };
         rooms.insert(path, opened.clone());
         opened
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<String, Opened>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opened {
+    fn current(&self) -> Option<MediaRoom> {
+        self.media.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, media: Option<MediaRoom>) {
+        *self.media.lock().unwrap_or_else(PoisonError::into_inner) = media;
     }
 }
 
@@ -94,7 +130,10 @@ impl MediaSeat {
         events: Recipient<ParticipantEvent>,
     ) -> Result<Arc<Participant>, HandleOfferError> {
         let room = self.rooms.of(&self.room).await?;
-        let joined = room.join(connection.clone(), self.peer.to_string(), events).await;
+        let member = self.room.member(self.peer);
+        let known = member.map(|member| member.public().to_map()).unwrap_or_default();
+        let participant = ParticipantOptions::new(self.peer.to_string()).metadata(known);
+        let joined = room.join(connection.clone(), participant, events).await;
         joined.map(Arc::new).map_err(|error| {
             log::debug!("peer {} does not join the media of its room: {error}", self.peer);
             HandleOfferError::Unavailable

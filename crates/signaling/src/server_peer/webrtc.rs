@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use callboard_media_rooms::{MediaPolicy, MediaRoom};
 use callboard_peer_connection::{
     Api, Configuration, ConnectionOwners, MediaMode, PeerConnectionId, PeerConnectionState,
     PeerConnections,
@@ -95,8 +96,25 @@ impl WebRtc {
     /// which the others receive. All connections of a room run on one media thread, in [RTP
     /// mode](callboard_peer_connection::MediaMode::Rtp). Default: media goes to the application alone.
     pub fn media(self) -> Self {
-        let media = Some(Arc::new(MediaRooms::new(self.connections.clone())));
+        self.media_rooms(None)
+    }
+
+    /// Likewise, and lets this policy decide which peers publish, and which receive what. A
+    /// [participant](callboard_media_rooms::ParticipantInfo) has the id of its peer as its name, and the peer's
+    /// [public metadata](crate::PeerInit::public) as its metadata.
+    pub fn media_with(self, policy: impl MediaPolicy) -> Self {
+        self.media_rooms(Some(Arc::new(policy)))
+    }
+
+    fn media_rooms(self, policy: Option<Arc<dyn MediaPolicy>>) -> Self {
+        let media = Some(Arc::new(MediaRooms::new(self.connections.clone(), policy)));
         Self { media, ..self }
+    }
+
+    /// Returns the media room of a room: with its first peer connection it has one, if media goes through the
+    /// [server](Self::media).
+    pub fn media_room(&self, room: &RoomHandle) -> Option<MediaRoom> {
+        self.media.as_ref()?.get(room)
     }
 
     /// Returns the place of a client in the media of its room.

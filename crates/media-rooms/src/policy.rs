@@ -1,0 +1,136 @@
+//! Policy of a media room: who may publish, and who receives what.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::event::{ParticipantId, TrackInfo};
+
+/// Participant of a media room, as a [`MediaPolicy`] knows it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ParticipantInfo {
+    /// Its identifier.
+    pub id: ParticipantId,
+    /// Name with which it has joined.
+    pub name: Arc<str>,
+    /// What the application knows of it ([`ParticipantOptions::metadata`]).
+    pub metadata: Arc<Value>,
+}
+
+/// Options of a participant. A name alone is enough: `"ada".into()`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParticipantOptions {
+    /// Name by which the others know it.
+    pub(crate) name: Arc<str>,
+    pub(crate) metadata: Arc<Value>,
+}
+
+impl ParticipantOptions {
+    /// Creates the options of a participant with this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), metadata: Arc::default() }
+    }
+
+    /// Sets what the [policy](MediaPolicy) of the room knows of the participant, such as its role. The others are not
+    /// told. Default: `null`.
+    pub fn metadata(self, metadata: impl Into<Value>) -> Self {
+        Self { metadata: Arc::new(metadata.into()), ..self }
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for ParticipantOptions {
+    fn from(name: T) -> Self {
+        Self::new(name)
+    }
+}
+
+/// Policy of a media room. By default all may publish, and all receive everything.
+///
+/// It is asked while the room is locked, once for each track and viewer: it must neither block nor call the room, and
+/// answer from what it is given. When its answers change, the application says so by
+/// [`MediaRoom::review`](crate::MediaRoom::review). One that panics has refused.
+///
+/// ```
+/// use callboard_media_rooms::{MediaPolicy, ParticipantInfo, TrackInfo};
+///
+/// /// Teachers are seen by all, students by teachers alone.
+/// struct Lecture;
+///
+/// fn teaches(one: &ParticipantInfo) -> bool {
+///     one.metadata["role"] == "teacher"
+/// }
+///
+/// impl MediaPolicy for Lecture {
+///     fn may_receive(&self, viewer: &ParticipantInfo, publisher: &ParticipantInfo, _: &TrackInfo) -> bool {
+///         teaches(publisher) || teaches(viewer)
+///     }
+/// }
+/// ```
+pub trait MediaPolicy: Send + Sync + 'static {
+    /// Returns whether a participant may publish this track. If not, nothing of it is forwarded, the others are not
+    /// told of it, and the publisher is told [`MediaEvent::Refused`](crate::MediaEvent::Refused).
+    fn may_publish(&self, publisher: &ParticipantInfo, track: &TrackInfo) -> bool {
+        _ = (publisher, track);
+        true
+    }
+
+    /// Returns whether another participant may receive this track. If not, that one is not told of it, nor when its
+    /// publisher speaks, and gets nothing of it.
+    fn may_receive(
+        &self,
+        viewer: &ParticipantInfo,
+        publisher: &ParticipantInfo,
+        track: &TrackInfo,
+    ) -> bool {
+        _ = (viewer, publisher, track);
+        true
+    }
+}
+
+/// Policy of a room without one: all may do everything.
+struct Open;
+
+impl MediaPolicy for Open {}
+
+/// The policy of a room.
+#[derive(Clone)]
+pub(crate) struct Policy(Arc<dyn MediaPolicy>);
+
+impl Policy {
+    pub(crate) fn new(policy: Arc<dyn MediaPolicy>) -> Self {
+        Self(policy)
+    }
+
+    pub(crate) fn may_publish(&self, publisher: &ParticipantInfo, track: &TrackInfo) -> bool {
+        allows(|| self.0.may_publish(publisher, track))
+    }
+
+    pub(crate) fn may_receive(
+        &self,
+        viewer: &ParticipantInfo,
+        publisher: &ParticipantInfo,
+        track: &TrackInfo,
+    ) -> bool {
+        allows(|| self.0.may_receive(viewer, publisher, track))
+    }
+}
+
+/// Returns what is decided; a decision that panics, which the panic hook has reported, is a refusal.
+fn allows(decide: impl FnOnce() -> bool) -> bool {
+    catch_unwind(AssertUnwindSafe(decide)).unwrap_or(false)
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self(Arc::new(Open))
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").finish_non_exhaustive()
+    }
+}
