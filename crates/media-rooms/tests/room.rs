@@ -8,7 +8,7 @@ use actix::prelude::*;
 use call::*;
 use callboard_media_rooms::*;
 use callboard_peer_connection::RtpPacket;
-use callboard_supervision::Fault;
+use callboard_supervision::{ExitReason, Fault};
 
 /// Application that is told nothing that it needs.
 struct Silent;
@@ -366,6 +366,48 @@ async fn a_participant_whose_supervisor_is_killed_is_told_and_joins_anew() {
     talk_until(&mut [&mut one, &mut two], |all| all[1].received.len() > before + 50).await;
     assert!(!failed(&one));
     call.pool.stop().await;
+}
+
+/// An operator may stop or kill any supervisor: the connections stay, and media goes on in them.
+#[actix::test]
+async fn media_goes_on_when_a_supervisor_ends() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join(1, 1).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| have(all, 2, 20)).await;
+
+    let (above, supervisor) = (call.above.clone(), call.room.supervisor().unwrap());
+    let stop = || Fault::Exit(ExitReason::Shutdown(Some("a fault".into())));
+    for fault in [Fault::Kill, Fault::Panic("a fault".into()), stop()] {
+        above.inject("media", fault).await.unwrap();
+        goes_on(&mut one, &mut two).await;
+    }
+    let participant = two.id().to_string();
+    supervisor.inject(&participant, stop()).await.unwrap();
+    goes_on(&mut one, &mut two).await;
+    for client in [&one, &two] {
+        let told = client
+            .room
+            .iter()
+            .filter(|told| matches!(told, MediaEvent::Failed | MediaEvent::TrackRemoved(_)));
+        assert_eq!(told.count(), 0, "{:#?}", client.room);
+        assert_eq!(client.streams().len(), 2, "the streams stay");
+    }
+    call.pool.stop().await;
+}
+
+/// Waits until both receive what the other sends from now on.
+async fn goes_on(one: &mut Client, two: &mut Client) {
+    let before = [one.received.len(), two.received.len()];
+    talk_until(&mut [one, two], |all| {
+        all.iter().zip(before).all(|(client, before)| {
+            let new = &client.received[before..];
+            [false, true]
+                .iter()
+                .all(|sound| new.iter().filter(|it| (it.payload[0] == 0xfc) == *sound).count() > 50)
+        })
+    })
+    .await;
 }
 
 #[actix::test]

@@ -186,10 +186,14 @@ impl RoomActor {
     }
 
     /// Watches a participant's connection and actors, and starts the actors if they do not run: they end with the
-    /// room's supervisor, which may have been restarted.
+    /// room's supervisor, which may have been restarted, or because an operator stops them.
     fn watch(&mut self, id: ParticipantId, ctx: &mut Context<Self>) {
         let shared = Arc::clone(&self.shared);
         let starting = async move {
+            if let Ok(supervisor) = shared.supervisor() {
+                // It starts this actor before it runs itself.
+                supervisor.running().await;
+            }
             // They usually run already.
             _ = start(&shared, id).await;
         };
@@ -200,9 +204,10 @@ impl RoomActor {
             }
             let to = ctx.address().recipient();
             let connection = this.shared.seat(id).and_then(|seat| seat.connection.address());
-            let (Some(connection), Some(actors)) = (connection, this.shared.participant(id)) else {
-                return this.left(id, ctx);
-            };
+            let Some(connection) = connection else { return this.left(id, ctx) };
+            // Without actors the room's supervisor is about to end, and this actor with it: the next one starts them.
+            let Some(actors) = this.shared.participant(id) else { return };
+            this.forget(id);
             this.note(id, Part::Connection, monitor(&connection, to.clone()));
             this.note(id, Part::Actors, actors.monitor(to));
         }));
@@ -212,10 +217,15 @@ impl RoomActor {
         self.watched.insert(monitor.id, Watched { participant, what, monitor });
     }
 
-    fn stop(&mut self, id: ParticipantId, ctx: &mut Context<Self>) {
+    /// Watches a participant no more.
+    fn forget(&mut self, id: ParticipantId) {
         for (_, watched) in self.watched.extract_if(|_, watched| watched.participant == id) {
             watched.monitor.demonitor();
         }
+    }
+
+    fn stop(&mut self, id: ParticipantId, ctx: &mut Context<Self>) {
+        self.forget(id);
         let shared = Arc::clone(&self.shared);
         let stopping = async move {
             if let Ok(supervisor) = shared.supervisor() {
@@ -296,8 +306,10 @@ impl Handler<Down> for RoomActor {
                 self.left(participant, ctx);
             }
             Some(Watched { participant, what: Part::Actors, .. }) => match down.reason {
-                // With the room.
-                ExitReason::Normal | ExitReason::Shutdown(_) => self.left(participant, ctx),
+                // By an operator, or with the room's supervisor; perhaps before the monitor.
+                ExitReason::Normal | ExitReason::Shutdown(_) | ExitReason::NoProcess => {
+                    self.watch(participant, ctx);
+                }
                 _ => self.failed(participant, ctx),
             },
             None => {}

@@ -8,6 +8,7 @@ use actix::prelude::*;
 use callboard_media_rooms::*;
 use callboard_peer_connection::messages::*;
 use callboard_peer_connection::*;
+use callboard_supervision::{Flags, SupervisorRef, SupervisorSpec};
 use callboard_transport::mux::{InterfaceFilter, UdpMuxOptions};
 use tokio::sync::mpsc;
 
@@ -54,6 +55,8 @@ impl Handler<ParticipantEvent> for Owner {
 pub(crate) struct Call {
     pub(crate) pool: PeerConnections,
     pub(crate) room: MediaRoom,
+    /// Supervisor above the room's own, which is named `media`.
+    pub(crate) above: SupervisorRef,
     clients: usize,
 }
 
@@ -71,8 +74,10 @@ impl Call {
             ..PeerConnectionsOptions::default()
         };
         let pool = PeerConnections::start(options).await.unwrap();
-        let room = MediaRoom::start(pool.clone(), 0).await.unwrap();
-        Self { pool, room, clients: 0 }
+        let (spec, room) = MediaRoom::child("media", pool.clone(), 0);
+        let above = SupervisorSpec::new(Flags::one_for_one().intensity(10, PATIENCE)).child(spec);
+        let above = above.start_as("media-room").await.unwrap();
+        Self { pool, room, above, clients: 0 }
     }
 
     /// Lets a client join that sends a voice and pictures, the first with this number, and has so many slots of either
