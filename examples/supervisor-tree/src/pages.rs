@@ -53,7 +53,7 @@ async fn asset(request: HttpRequest, file: web::Path<String>) -> HttpResponse {
 
 const PAGE: &str = include_str!("../static/index.html");
 
-const ASSETS: [Asset; 19] = [
+const ASSETS: [Asset; 18] = [
     Asset::script("call.js", include_str!("../static/call.js")),
     Asset::script("chat.js", include_str!("../static/chat.js")),
     Asset::script("exits.js", include_str!("../static/exits.js")),
@@ -71,7 +71,6 @@ const ASSETS: [Asset; 19] = [
     Asset::style("tree.css", include_str!("../static/tree.css")),
     example_pages::ICE_SERVERS,
     example_pages::MEDIA,
-    example_pages::MESH,
     example_pages::ICON,
 ];
 

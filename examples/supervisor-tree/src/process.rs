@@ -3,7 +3,7 @@
 //! ```text
 //! server (rest_for_one)
 //! ├─ webrtc      sockets, handshakes, connections
-//! ├─ rooms       one supervisor for each room: the room, its peers, and their WebRTC peers
+//! ├─ rooms       one supervisor for each room: the room, its peers, their WebRTC peers, and its media
 //! └─ http        pages, WebSockets, the tree
 //! ```
 
@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use callboard_admin::Admin;
-use callboard_peer_connection::{Api, PeerConnections, StartPoolError};
+use callboard_peer_connection::{Api, PeerConnectionId, PeerConnections, StartPoolError};
 use callboard_room_supervisor::Rooms;
 use callboard_signaling::rpc::HookNameError;
 use callboard_signaling::{PeerOptions, Run, Signaling, WebRtc};
@@ -97,8 +97,10 @@ impl Server {
         let rooms = rooms();
         let handshakes = hold.clone();
         let api = Api::default().handshake(move |dtls| handshakes.wrap(dtls));
-        let webrtc =
-            WebRtc::new(connections.clone()).api(api).configuration(network.configuration());
+        let webrtc = WebRtc::new(connections.clone())
+            .api(api)
+            .configuration(network.configuration())
+            .media();
         let peers = PeerOptions::<Guest>::new((), rooms.clone())
             .webrtc(webrtc.clone())
             .hooks(hooks(hold.clone(), operator.clone())?)
@@ -106,10 +108,10 @@ impl Server {
             // The members of a full room may well share one address.
             .max_connections_per_address(2 * MAX_PEERS);
         let signaling = Signaling::new(web.apply(peers));
-        let named = rooms.clone();
+        let named = (rooms.clone(), webrtc.clone());
         let admin = Admin::builder(tree.clone())
             .webrtc(&webrtc)
-            .annotate(move |node| called(&named, node))
+            .annotate(move |node| called(&named.0, &named.1, node))
             .trusted_proxies(web.trusted_proxies())
             .counters(signaling.counters());
         let admin = match operator {
@@ -138,14 +140,25 @@ impl Server {
     }
 }
 
-/// Returns a peer's name for its node in the tree.
-fn called(rooms: &Rooms, node: &TreeSnapshot) -> Option<Value> {
-    // server, rooms, the room, the peer
-    let room = rooms.lookup(node.path.names().nth(2)?)?;
-    let member = room.member(node.id.parse().ok()?)?;
-    Some(json!({ "name": member.public().get(NAME)? }))
+/// Returns the name of a peer, or of its media, for a node in the tree.
+fn called(rooms: &Rooms, webrtc: &WebRtc, node: &TreeSnapshot) -> Option<Value> {
+    // server, rooms, the room, the peer; or in the room its media, and there the peer's, by its connection
+    let mut names = node.path.names().skip(2);
+    let (room, child) = (rooms.lookup(names.next()?)?, names.next()?);
+    let name_of = |peer| room.member(peer)?.public().get(NAME)?.as_str().map(str::to_owned);
+    let name = match (names.next(), names.next()) {
+        (None, _) => name_of(child.parse().ok()?)?,
+        (Some(connection), None) if child == MEDIA => {
+            let connection = PeerConnectionId(connection.parse().ok()?);
+            format!("media of {}", name_of(webrtc.peer_of(connection)?)?)
+        }
+        _ => return None,
+    };
+    Some(json!({ "name": name }))
 }
 
+/// Name of the supervisor of a room's media, below the room.
+const MEDIA: &str = "media";
 /// Grace period of a peer that has lost its WebSocket.
 const RESUME_GRACE: Duration = Duration::from_secs(10);
 /// Extra time at shutdown: the site keeps its time itself; this is for parts that are stuck in spite of it.

@@ -1,91 +1,86 @@
-// Pictures and sound: a mesh between the browsers, negotiated through the room.
+// Pictures and sound of the call, by way of the server: ours, and a stream of each of the others.
 
 import { Flow } from "./flow.js";
-import { iceServers } from "./ice_servers.js";
 import { openLocalMedia } from "./media.js";
-import { Mesh } from "./mesh.js";
 import { element, make, say } from "./view.js";
 
 export class Call {
   /** Frames of the others that were shown. */
   frames = 0;
+  /** What we send, once the user has allowed it or there is a drawn picture in its place. @type {Promise<MediaStream>} */
+  stream;
   #name;
-  #send;
   #stage = element("stage");
-  /** @type {any} */
-  #mesh = null;
-  /** Steps that wait while the call begins: the others offer at once. @type {(() => void)[] | null} */
-  #early = null;
-  #media;
-  #peerId = "";
-  /** @type {Map<string, { tile: any, video: any, flow: Flow }>} */
+  /** The others that are shown, or were a moment ago. @type {Map<string, Other>} */
   #others = new Map();
+  /** Peers that send pictures. @type {Set<string>} */
+  #sending = new Set();
 
-  /**
-   * @param {string} name
-   * @param {(event: string, data: any, to: string[]) => void} send through the room
-   */
-  constructor(name, send) {
+  /** @param {string} name */
+  constructor(name) {
     this.#name = name;
-    this.#send = send;
-    this.#media = this.#open();
+    this.stream = this.#open();
     // The page is loaded anew: media must be there from the beginning.
     element("camera").addEventListener("click", ({ currentTarget }) => (location.search = isPressed(currentTarget) ? "" : "?camera"));
     element("sound").addEventListener("click", ({ currentTarget }) => this.#toggleSound(currentTarget));
   }
 
   /**
-   * Begins a call under a new peer id: members that were here before and have room offer to us. The others are not
-   * waited for, or there would be no room left for those who come after us.
+   * Shows what a peer sends. Without a stream its tile stays for a while: after a fault it has another one soon.
    *
-   * @param {string} own
+   * @param {string} peer
+   * @param {MediaStream | null} stream
    */
-  async begin(own) {
-    this.#peerId = own;
-    this.#early = [];
-    const { stream } = await this.#media;
-    const servers = await iceServers();
-    if (this.#peerId !== own) return;
-    this.#end();
-    const send = (event, data, to) => { try { this.#send(event, data, to); } catch { /* lost with the connection */ } };
-    const mesh = new Mesh({ own, local: stream, send, iceServers: servers });
-    mesh.addEventListener("track", ({ detail }) => this.#play(detail.peer, detail.stream));
-    this.#mesh = mesh;
-    const early = this.#early ?? [];
-    this.#early = null;
-    for (const step of early) step();
+  show(peer, stream) {
+    const known = this.#others.get(peer);
+    if (!stream) {
+      if (known) Object.assign(known, { stream, lost: performance.now() });
+      return;
+    }
+    const other = known ?? this.#addTile(peer);
+    Object.assign(other, { stream, lost: Infinity });
+    if (other.video.srcObject === stream) return;
+    other.video.srcObject = stream;
+    other.video.play().catch(() => { /* it plays as soon as the browser lets it */ });
   }
 
-  welcome(peer) {
-    this.#onceBegun(() => { if (this.#mesh?.peers.length < MOST) this.#mesh.welcome(peer); });
+  /** @param {readonly import("/callboard.js").PublishedTrack[]} tracks all that the others send, also what is not shown */
+  send(tracks) {
+    this.#sending = new Set(tracks.filter(({ kind }) => kind === "video").map(({ peer }) => peer));
   }
 
+  /** @param {string} peer that has left */
   forget(peer) {
-    this.#onceBegun(() => this.#drop(peer));
+    this.#others.get(peer)?.tile.remove();
+    this.#others.delete(peer);
   }
 
-  settle(present) {
-    this.#onceBegun(() => {
-      // Connections that show a peer are kept; where there is none, one of the two sides offers.
-      const kept = (this.#mesh?.peers ?? []).map(({ id }) => id).filter((peer) => present.includes(peer));
-      const more = present.filter((peer) => !kept.includes(peer) && this.#peerId > peer).slice(0, Math.max(0, MOST - kept.length));
-      this.#mesh?.settle([...kept, ...more, this.#peerId]);
-      for (const peer of this.#others.keys()) if (!present.includes(peer)) this.#drop(peer);
-    });
+  /** Forgets all the others, with our place in the room. */
+  clear() {
+    for (const peer of [...this.#others.keys()]) this.forget(peer);
+    this.#sending.clear();
   }
 
-  handle(message) {
-    if (["offer", "answer", "candidate"].includes(message.event)) this.#onceBegun(() => this.#mesh?.handle(message));
+  /**
+   * Returns whether we see a peer; `waiting` if it sends a picture that has no place here yet.
+   *
+   * @param {string} peer
+   * @returns {"connected" | "waiting" | "none"}
+   */
+  stateOf(peer) {
+    const other = this.#others.get(peer);
+    if (other && isSeen(other)) return "connected";
+    return this.#sending.has(peer) ? "waiting" : "none";
   }
 
   /** @param {string} peer */
-  stateOf(peer) {
-    return this.#mesh?.peers.find(({ id }) => id === peer)?.connection ?? "new";
+  moves(peer) {
+    return this.#others.get(peer)?.flow.alive ?? false;
   }
 
-  /** The number of the others that we see, or are about to see. */
+  /** The number of the others that we see. */
   get seen() {
-    return this.#mesh?.peers.filter(({ connection }) => SEEN.has(connection)).length ?? 0;
+    return [...this.#others.values()].filter(isSeen).length;
   }
 
   /**
@@ -97,26 +92,17 @@ export class Call {
     return [...this.#others].filter(([peer]) => counts(peer)).map(([, { flow }]) => flow);
   }
 
-  /** @param {(peer: string) => string} nameOf */
+  /**
+   * Writes the names below the pictures, and removes those that have not come back.
+   *
+   * @param {(peer: string) => string} nameOf
+   */
   label(nameOf) {
-    for (const [peer, { tile }] of this.#others) say(tile.lastElementChild, nameOf(peer));
-  }
-
-  /** Runs a step now, or in its turn when the call begins. */
-  #onceBegun(step) {
-    if (this.#early === null) step();
-    else if (this.#early.length < EARLY) this.#early.push(step);
-  }
-
-  #drop(peer) {
-    this.#mesh?.forget(peer);
-    this.#others.get(peer)?.tile.remove();
-    this.#others.delete(peer);
-  }
-
-  #end() {
-    this.#mesh?.close();
-    for (const peer of [...this.#others.keys()]) this.#drop(peer);
+    const now = performance.now();
+    for (const [peer, { tile, lost }] of this.#others) {
+      if (now - lost > KEPT) this.forget(peer);
+      else say(tile.lastElementChild, nameOf(peer));
+    }
   }
 
   async #open() {
@@ -125,7 +111,7 @@ export class Call {
     element("own-video").srcObject = media.stream;
     element("camera").setAttribute("aria-pressed", String(media.kind !== "synthetic"));
     say(element("media-note"), media.sentence);
-    return media;
+    return media.stream;
   }
 
   #toggleSound(button) {
@@ -134,17 +120,11 @@ export class Call {
     for (const { video } of this.#others.values()) video.muted = !on;
   }
 
-  #play(peer, stream) {
-    const other = this.#others.get(peer) ?? this.#addTile(peer);
-    if (other.video.srcObject === stream) return;
-    other.video.srcObject = stream;
-    other.video.play().catch(() => { /* it plays as soon as the browser lets it */ });
-  }
-
   #addTile(peer) {
     const video = make("video", { autoplay: true, playsInline: true, muted: !isPressed(element("sound")), dataset: { peer } });
     const tile = make("figure", { className: "tile", dataset: { peer } }, video, make("figcaption"));
-    const other = { tile, video, flow: new Flow() };
+    /** @type {Other} */
+    const other = { tile, video, flow: new Flow(PAUSE), stream: null, lost: Infinity };
     const shown = () => {
       this.frames += 1;
       other.flow.mark();
@@ -157,15 +137,27 @@ export class Call {
   }
 }
 
+/**
+ * @typedef {object} Other
+ * @property {any} tile
+ * @property {any} video
+ * @property {Flow} flow of its frames
+ * @property {MediaStream | null} stream
+ * @property {number} lost when it was lost, by `performance.now()`
+ */
+
+/** @param {Other} other */
+function isSeen({ stream }) {
+  return stream !== null && stream.getVideoTracks().length > 0;
+}
+
 /** @param {Element} button */
 function isPressed(button) {
   return button.getAttribute("aria-pressed") === "true";
 }
 
 const CAMERA = new URLSearchParams(location.search).has("camera");
-/** States of connections that bring pictures, or will. */
-const SEEN = new Set(["connecting", "connected", "disconnected"]);
-/** Most peers to see: a mesh costs each of us one connection per other. In a larger crowd the rest is only heard of. */
-const MOST = 7;
-/** Most steps that wait for a call to begin: the browser may ask for the camera and get no answer. */
-const EARLY = 1_000;
+/** Time in ms for which the place of a picture that is lost is kept. */
+const KEPT = 10_000;
+/** Time in ms without a frame that counts as a pause: more than two of 15 in a second are missing. */
+const PAUSE = 150;

@@ -4,6 +4,12 @@
 export class Flow {
   /** @type {{ sent: number, arrived: number }[]} */
   #arrivals = [];
+  #pause;
+
+  /** @param {number} [pause] time between two arrivals, in ms, that is noticed; the longest one after a fault counts */
+  constructor(pause = Infinity) {
+    this.#pause = pause;
+  }
 
   /**
    * Records an arrival.
@@ -22,7 +28,8 @@ export class Flow {
 
   /**
    * Returns how long after `fault` it flowed again, in ms; null while that is not known. It flows again from the first
-   * arrival of something sent after the fault that was followed by no gap.
+   * arrival of something sent after the fault that was followed by no gap; where it paused after that, from the end of
+   * the longest pause.
    *
    * @param {number} fault
    * @returns {number | null}
@@ -36,7 +43,18 @@ export class Flow {
       if (since - arrived > GAP) break;
       since = arrived;
     }
-    return now - since >= SETTLED ? since - fault : null;
+    return now - since >= SETTLED ? this.#paused(since) - fault : null;
+  }
+
+  /** Returns when the longest pause ended that is noticed and that began before it had settled, or `since`. */
+  #paused(since) {
+    let [longest, end] = [this.#pause, since];
+    this.#arrivals.forEach(({ arrived }, at) => {
+      const before = this.#arrivals[at - 1]?.arrived ?? arrived;
+      if (arrived < since || before > since + SETTLED || arrived - before < longest) return;
+      [longest, end] = [arrived - before, arrived];
+    });
+    return end;
   }
 }
 

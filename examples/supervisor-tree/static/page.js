@@ -1,8 +1,9 @@
 // The page: joins a room, and shows the call beside the server's supervision tree.
 //
 // window.demo is a frozen snapshot, made anew at each reading:
-//   { status, room, name, peerId, peers: [{ id, name, heard, hidden, media }], webrtc, channels, rtt, flowing, frames }
+//   { status, room, name, peerId, peers: [{ id, name, heard, hidden, media, moving }], webrtc, channels, rtt, flowing, frames }
 //   status: "starting" | "connecting" | "in" | "waiting" | "closed"
+//   media:  "connected" | "waiting" | "none": whether its picture is here, has no place yet, or does not exist
 
 import { unplug } from "./unplug.js";
 import { connect } from "/callboard.js";
@@ -34,7 +35,6 @@ function start() {
 async function join() {
   show("connecting", `Joining “${room}”…`);
   try {
-    // Before joining: the others offer to us at once.
     servers = await iceServers();
     const joined = await connect(`/socket/${encodeURIComponent(room)}?name=${encodeURIComponent(name)}`, { firstDelay: 100, longestDelay: 2_000 });
     retry = 0;
@@ -51,14 +51,16 @@ async function begin(joined) {
   client = joined;
   lost = "";
   client.on("state", (state, { reason }) => stateChanged(joined, state, reason));
-  client.on("joined", (peer) => { call.welcome(peer); render(); });
+  client.on("joined", render);
   client.on("left", (peer) => { call.forget(peer); pointers.forget(peer); render(); });
-  client.on("room_restarted", () => { call.settle([...joined.peers.keys()]); chat.note("The room was restarted"); });
-  client.on("rejoined", () => { chat.lost(); chat.note("We lost our place, and have a new one"); startCall(joined); });
+  client.on("room_restarted", () => chat.note("The room was restarted"));
+  client.on("rejoined", () => { chat.lost(); chat.note("We lost our place, and have a new one"); render(); });
   client.on("resumed", () => chat.note("The WebSocket was lost and is back"));
-  client.on("message", (message) => call.handle(message));
+  client.on("stream", (peer, stream) => { call.show(peer, stream); render(); });
+  client.on("tracks", (tracks) => call.send(tracks));
   client.on("error", ({ code, message }) => {
-    if (code === "webrtc_gave_up") retrySoon(server);
+    if (code === "webrtc_gave_up") retrySoon();
+    else if (code === "media_failed") mediaFailed();
     else if (!QUIET.has(message)) chat.note(`The server says: ${message}`);
   });
   client.on("webrtc", (state) => { webrtc = state; render(); });
@@ -66,14 +68,16 @@ async function begin(joined) {
   client.on("channel_closed", (label) => { channels.delete(label); render(); });
   client.on("data", ({ channel, data }) => heard(channel, data));
   client.register("describe", () => ({ name, language: navigator.language, pixels: [innerWidth, innerHeight] }));
-  const server = client.openPeerConnection({ channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } }, iceServers: servers });
-  await startCall(joined);
-}
-
-/** @param {import("/callboard.js").Client} joined */
-async function startCall(joined) {
-  await call.begin(joined.peerId);
   render();
+  // While the browser asks for the camera, everything else goes over the WebSocket.
+  const media = await call.stream;
+  if (client !== joined) return;
+  server = client.openPeerConnection({
+    media,
+    receive: PLACES,
+    channels: { chat: {}, cursor: { ordered: false, maxRetransmits: 0 } },
+    iceServers: servers,
+  });
 }
 
 function stateChanged(which, state, reason) {
@@ -85,7 +89,9 @@ function stateChanged(which, state, reason) {
   if (state !== "closed") return render();
   // The server has closed the connection regularly, as when our peer is stopped: join again as a new peer.
   client = null;
+  server = null;
   channels.clear();
+  call.clear();
   chat.lost();
   show("closed", `Closed by the server (${reason}). Coming back…`);
   again();
@@ -94,13 +100,17 @@ function stateChanged(which, state, reason) {
 /**
  * Tries again to connect to the server after a pause. The client has given up, because one connection after the other
  * was lost: here that may be somebody who breaks them.
- *
- * @param {{ retry(): void }} server
  */
-function retrySoon(server) {
+function retrySoon() {
   if (!gaveUp) chat.note("No connection to the server lasts. Messages go over the WebSocket, until one does");
   gaveUp = true;
-  setTimeout(() => server.retry(), PAUSE);
+  setTimeout(() => server?.retry(), PAUSE);
+}
+
+/** Begins our media again after a pause, for here somebody breaks it. The client does so by itself twice. */
+function mediaFailed() {
+  chat.note("Our pictures and sound failed again and again at the server, and begin anew");
+  setTimeout(() => server?.retry(), PAUSE);
 }
 
 /** @param {string} reason that the server gave, if it gave one */
@@ -145,7 +155,7 @@ function render() {
   say(element("chat-way"), channels.has("chat") ? "over a data channel" : "over the WebSocket");
   say(element("transport"), open && pointers.rtt !== null ? `${milliseconds(pointers.rtt)} to the server and back, by ${way}` : "");
   const present = [{ id: client?.peerId ?? "", name: `${name} (you)`, state: webrtc }];
-  for (const id of others()) present.push({ id, name: pointers.nameOf(id), state: call.stateOf(id) });
+  for (const id of others()) present.push({ id, name: pointers.nameOf(id), state: PICTURES[call.stateOf(id)] });
   showPeople(open ? present : []);
   call.label((id) => pointers.nameOf(id));
 }
@@ -169,7 +179,7 @@ function showPeople(present) {
 }
 
 function snapshot() {
-  const peers = others().map((id) => Object.freeze({ id, name: pointers.nameOf(id), heard: pointers.alive(id), hidden: pointers.isHidden(id), media: call.stateOf(id) }));
+  const peers = others().map((id) => Object.freeze({ id, name: pointers.nameOf(id), heard: pointers.alive(id), hidden: pointers.isHidden(id), media: call.stateOf(id), moving: call.moves(id) }));
   return Object.freeze({
     status, room, name, peerId: client?.peerId ?? null, peers: Object.freeze(peers), webrtc,
     channels: Object.freeze([...channels]), rtt: pointers.rtt, flowing: pointers.alive(), frames: call.frames,
@@ -187,6 +197,10 @@ function ownName() {
 const NAMES = ["Badger", "Crane", "Dormouse", "Finch", "Heron", "Ibex", "Lynx", "Marten", "Otter", "Plover", "Stoat", "Wren"];
 /** Errors that need no message, because the client tries again by itself. */
 const QUIET = new Set(["No such peer", "WebRTC failed"]);
+/** Words for what is here of a peer's picture. */
+const PICTURES = { connected: "seen", waiting: "its picture has no place yet", none: "no picture" };
+/** Places for the others' media at first; there are more when they are needed. */
+const PLACES = { audio: 4, video: 4 };
 const SILENT = "The server does not answer. What you write now may not arrive.";
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 2_000;
@@ -197,6 +211,8 @@ const room = decodeURIComponent(location.pathname.split("/")[1] ?? "");
 const name = ownName();
 /** @type {import("/callboard.js").Client | null} */
 let client = null;
+/** Peer connection to the server. @type {ReturnType<import("/callboard.js").Client["openPeerConnection"]> | null} */
+let server = null;
 /** @type {Set<string>} labels of the data channels that are open */
 const channels = new Set();
 /** @type {RTCIceServer[]} */
@@ -211,7 +227,7 @@ let retry = 0;
 const chat = new Chat((text) => client?.sendData("chat", JSON.stringify({ say: text })));
 const pointers = new Pointers((text) => client?.sendData("cursor", text));
 const rpc = new Rpc(() => client);
-const call = new Call(name, (event, data, to) => client?.send(event, data, to));
+const call = new Call(name);
 
 // Last: everything that it uses is defined.
 start();

@@ -29,6 +29,7 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_fault_is_injected() {
         bob.calls_hooks().await;
         for page in pages {
             page.sees_in_the_tree(&["Ann", "Bob", "demo", "room", "http", "udp 0"]).await;
+            page.sees_in_the_tree(&["media of Ann", "media of Bob", "stage"]).await;
         }
         ann.picture("a call").await;
 
@@ -41,6 +42,10 @@ fn a_call_of_chromium_and_firefox_goes_on_whatever_fault_is_injected() {
             (&ann, Injection { owner: "Ann", actor: "PeerActor", fault: "panic" }),
             (&bob, Injection { owner: "Bob", actor: "PeerActor", fault: "unplug" }),
             (&ann, Injection { owner: "room", actor: "RoomActor", fault: "panic" }),
+            (&bob, Injection { owner: "stage", actor: "RoomActor", fault: "panic" }),
+            (&ann, Injection { owner: "media of Ann", actor: "Publisher", fault: "panic" }),
+            (&bob, Injection { owner: "media of Bob", actor: "Subscriber", fault: "kill" }),
+            (&ann, Injection { owner: "media", actor: "Supervisor", fault: "kill" }),
             (&bob, Injection { owner: "udp 0", actor: "UdpMux", fault: "panic" }),
         ] {
             let before = [ann.peer_id().await, bob.peer_id().await];
@@ -117,10 +122,9 @@ fn two_hundred_peers_can_be_looked_through() {
 }
 
 #[test]
-fn who_comes_late_to_a_crowd_sees_those_who_have_room_and_reads_how_many() {
+fn in_a_crowd_without_pictures_those_who_send_one_see_each_other() {
     in_network_namespace(async || {
         let server = Server::of("supervisor-tree", &["--listen", "127.0.0.1:0"]).await;
-        // These peers offer to no one, like pages that see as many as they can.
         let crowd = Crowd::join(&server, 8).await;
         let ann = Page::open("Ann", Kind::Chromium, &server).await;
         ann.says("In a room with 8 others; pictures of none.").await;

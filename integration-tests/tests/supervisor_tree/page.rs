@@ -30,13 +30,14 @@ impl Page {
         Self { browser, name }
     }
 
-    /// Waits until the page is in a call with one other: messages and pictures flow, over a data channel and the mesh.
+    /// Waits until the page is in a call with one other: messages and pictures flow, over data channels and media of
+    /// one connection.
     pub(crate) async fn talks(&self) {
         self.waits(
             "a call",
             "const { status, peers, webrtc, channels, flowing } = window.demo;
              return status === 'in' && webrtc === 'connected' && channels.length === 3 && flowing && peers.length === 1
-                 && peers.every(({ heard, media }) => heard && media === 'connected')",
+                 && peers.every(({ heard, media, moving }) => heard && media === 'connected' && moving)",
         )
         .await;
     }

@@ -140,6 +140,15 @@ impl WebRtc {
         sessions.collect()
     }
 
+    /// Returns the peer whose current peer connection this is: in the media of a room, participants are named after
+    /// their connections.
+    pub fn peer_of(&self, connection: PeerConnectionId) -> Option<PeerId> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = sessions.iter();
+        let (peer, _) = sessions.find(|(_, session)| session.connection == Some(connection))?;
+        Some(*peer)
+    }
+
     /// Spends the cost of a description from this address.
     ///
     /// # Errors

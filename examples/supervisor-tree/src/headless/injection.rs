@@ -28,11 +28,14 @@ pub(crate) struct Target<'a> {
 }
 
 /// One of each kind, the smallest first.
-pub(crate) const INJECTIONS: [Injection; 13] = [
+pub(crate) const INJECTIONS: [Injection; 16] = [
     Injection { name: "connection panics", what: What::Node(FaultKind::Panic, is_connection) },
     Injection { name: "connection killed", what: What::Node(FaultKind::Kill, is_connection) },
     Injection { name: "handshake fails", what: What::Handshake },
     Injection { name: "WebRTC peer panics", what: What::Node(FaultKind::Panic, is_server_peer) },
+    Injection { name: "media stage panics", what: What::Node(FaultKind::Panic, is_stage) },
+    Injection { name: "publisher panics", what: What::Node(FaultKind::Panic, is_publisher) },
+    Injection { name: "subscriber killed", what: What::Node(FaultKind::Kill, is_subscriber) },
     Injection { name: "peer panics", what: What::Node(FaultKind::Panic, is_peer) },
     Injection { name: "peer stopped", what: What::Node(FaultKind::Stop, is_peer) },
     Injection { name: "WebSocket unplugged", what: What::WebSocket },
@@ -69,6 +72,26 @@ fn is_peer(node: &Tree, target: &Target<'_>) -> bool {
 
 fn is_server_peer(node: &Tree, target: &Target<'_>) -> bool {
     node.id.strip_prefix("webrtc:") == Some(target.peer)
+}
+
+fn is_stage(node: &Tree, target: &Target<'_>) -> bool {
+    node.path == format!("server/rooms/{}/media/stage", target.room)
+}
+
+fn is_publisher(node: &Tree, target: &Target<'_>) -> bool {
+    node.id == "publisher" && is_of_media(node, target)
+}
+
+fn is_subscriber(node: &Tree, target: &Target<'_>) -> bool {
+    node.id == "subscriber" && is_of_media(node, target)
+}
+
+/// Returns whether this is below the supervisor of the client's media, which is named after its connection.
+fn is_of_media(node: &Tree, target: &Target<'_>) -> bool {
+    let connection = target.connection.and_then(|path| path.rsplit('/').next());
+    connection.is_some_and(|name| {
+        node.path.starts_with(&format!("server/rooms/{}/media/{name}/", target.room))
+    })
 }
 
 fn is_room(node: &Tree, target: &Target<'_>) -> bool {
