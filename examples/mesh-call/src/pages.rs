@@ -97,11 +97,11 @@ const CALL: &str = include_str!("../static/index.html");
 
 const ASSETS: [Asset; 7] = [
     Asset::script("call.js", include_str!("../static/call.js")),
+    Asset::script("mesh.js", include_str!("../static/mesh.js")),
     Asset::script("signaling.js", include_str!("../static/signaling.js")),
     Asset::script("view.js", include_str!("../static/view.js")),
     Asset::style("style.css", include_str!("../static/style.css")),
     example_pages::MEDIA,
-    example_pages::MESH,
     example_pages::ICON,
 ];
 

@@ -1,5 +1,4 @@
-//! Shared parts of the examples: their command lines and processes, their HTTP answers, and the mesh of media between
-//! browsers.
+//! Shared parts of the examples: their command lines and processes, their HTTP answers, camera and microphone of pages.
 #![allow(clippy::exhaustive_enums, reason = "only the examples beside it use it")]
 
 pub mod options;
@@ -60,8 +59,6 @@ impl Asset {
 
 /// Camera and microphone of this browser.
 pub const MEDIA: Asset = Asset::script("media.js", include_str!("../static/media.js"));
-/// Peer connections between browsers, negotiated through the room.
-pub const MESH: Asset = Asset::script("mesh.js", include_str!("../static/mesh.js"));
 /// The STUN and TURN servers of the site, where it answers `/ice-servers`.
 pub const ICE_SERVERS: Asset =
     Asset::script("ice_servers.js", include_str!("../static/ice_servers.js"));
