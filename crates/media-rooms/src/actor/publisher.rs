@@ -7,14 +7,10 @@ use std::time::Instant;
 
 use actix::prelude::*;
 use callboard_peer_connection::messages::{RequestKeyframe, SetMediaSink};
-use callboard_peer_connection::{
-    KeyframeRequestKind, PacketBatch, Rid, RtpPacket, TrackKind, TransceiverId,
-};
+use callboard_peer_connection::{KeyframeRequestKind, PacketBatch, RtpPacket, TransceiverId};
 
-use crate::core::keyframes::Keyframes;
+use super::published::Published;
 use crate::core::packet::{self, Coding, ContentsError};
-use crate::core::speaker::{Loudness, Meter};
-use crate::core::switch::Encoding;
 use crate::event::{ParticipantId, TrackId};
 use crate::messages::{MediaPacket, ToPublisher, ToRelay, ToRoom, ToSubscriber, Viewers};
 use crate::shared::{Seat, Shared};
@@ -33,21 +29,6 @@ pub(crate) struct Publisher {
     epoch: u32,
     /// When the next key frame is asked for.
     timer: Option<(Instant, SpawnHandle)>,
-}
-
-/// A published track.
-struct Published {
-    kind: TrackKind,
-    codings: HashMap<u8, Coding>,
-    /// Encodings of simulcast in the order of the offer; one without a name otherwise.
-    encodings: Vec<(Option<Rid>, Keyframes)>,
-    meter: Meter,
-    /// The sender says how loud its packets are (RFC 6464).
-    is_metered: bool,
-    /// Its latest packets were not forwarded on purpose.
-    is_silent: bool,
-    /// Changes with each silence: viewers begin anew after it.
-    epoch: u32,
 }
 
 impl Publisher {
@@ -156,56 +137,6 @@ impl Publisher {
     }
 }
 
-impl Published {
-    fn new(kind: TrackKind, codings: HashMap<u8, Coding>, epoch: u32) -> Self {
-        Self {
-            kind,
-            codings,
-            encodings: Vec::new(),
-            meter: Meter::default(),
-            is_metered: false,
-            is_silent: false,
-            epoch,
-        }
-    }
-
-    /// Notes the names of the encodings that the participant has offered.
-    fn name_encodings(&mut self, names: &[Rid]) {
-        let names: Vec<_> = if names.is_empty() {
-            vec![None]
-        } else {
-            names.iter().take(MOST_ENCODINGS).map(|&name| Some(name)).collect()
-        };
-        if !self.encodings.iter().map(|(name, _)| name).eq(&names) {
-            let new = names.into_iter().map(|name| (name, Keyframes::default()));
-            self.encodings = new.collect();
-        }
-    }
-
-    /// Measures how loud a packet is, if its sender says that.
-    fn measure(&mut self, packet: &RtpPacket) -> Option<Loudness> {
-        let level = packet.audio_level?;
-        self.is_metered = true;
-        let voice = packet.extensions.voice_activity;
-        self.meter.handle_level(packet.at, level.unsigned_abs(), voice)
-    }
-
-    /// Records that a viewer needs a key frame of this encoding. Sound has none.
-    fn want(&mut self, encoding: Encoding) {
-        if let Some((_, keyframes)) = self.encodings.get_mut(usize::from(encoding))
-            && self.kind == TrackKind::Video
-        {
-            keyframes.want();
-        }
-    }
-
-    /// Returns the place of an encoding; none of one that was not offered.
-    fn encoding(&self, rid: Option<Rid>) -> Option<Encoding> {
-        let place = self.encodings.iter().position(|(other, _)| *other == rid)?;
-        Some(place as Encoding)
-    }
-}
-
 impl Actor for Publisher {
     type Context = Context<Self>;
 
@@ -270,5 +201,3 @@ impl Handler<PacketBatch> for Publisher {
 
 /// Batches that wait at most: a second of a busy video.
 const MAILBOX: usize = 256;
-/// Encodings of a track at most; browsers send three.
-const MOST_ENCODINGS: usize = 8;
