@@ -21,6 +21,18 @@ pub enum JoinMediaRoomError {
     Start(#[from] StartChildError),
 }
 
+/// Error of wishes that are not followed; those before stay in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WishError {
+    /// There are wishes for more tracks than are taken, or more are in order.
+    #[error("wishes for more than {} tracks", crate::Wishes::MOST_TRACKS)]
+    TooMany,
+    /// The participant has left, or its media was given up.
+    #[error("the participant has left")]
+    Left,
+}
+
 /// Error of an offer that is not answered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

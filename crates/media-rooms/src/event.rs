@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use callboard_peer_connection::{PeerConnectionId, TrackKind, TransceiverId};
+use callboard_peer_connection::{PeerConnectionId, Rid, TrackKind, TransceiverId};
 
 /// Identifier of a participant of a media room: that of its peer connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +54,32 @@ pub struct Speaker {
     pub name: Arc<str>,
 }
 
+/// What flows in a slot of video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flow {
+    /// Whether anything does.
+    pub state: FlowState,
+    /// Encoding of simulcast that flows; none if nothing does, or without simulcast.
+    pub rid: Option<Rid>,
+    /// Height in pixels of what flows; none if nothing does, or if the codec does not tell.
+    pub height: Option<u32>,
+}
+
+/// State of a slot of video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FlowState {
+    /// The track flows, in one of its encodings.
+    Flowing,
+    /// Nothing flows until the next key frame.
+    Waiting,
+    /// Nothing flows, because the participant [wishes](crate::Wishes) so or there is no bandwidth for it.
+    Paused,
+    /// The application has muted the track.
+    Muted,
+}
+
 /// Event of a media room, for the application of one participant. Events come in the order in which they happened;
 /// after a restart of the room's actor, bindings are told once more.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -95,6 +121,25 @@ pub enum MediaEvent {
     SlotUnbound {
         /// `a=mid` of the slot's section.
         mid: String,
+    },
+    /// A slot of video carries another encoding of its track than before, or begins or ends to carry anything. Told at
+    /// most ten times a second.
+    SlotFlow {
+        /// `a=mid` of the slot's section.
+        mid: String,
+        /// The track, which is bound to the slot.
+        track: TrackInfo,
+        /// What flows.
+        flow: Flow,
+    },
+    /// Which encodings of simulcast this participant should send of a track of its own. Told once for each such track
+    /// when it is published, and then whenever that changes: an encoding that no viewer has wished for 5 s, by
+    /// its [`Wishes`](crate::Wishes), need not be sent; it is wanted again as soon as one does.
+    LayersWanted {
+        /// The track.
+        track: TrackId,
+        /// Each encoding in the order of the offer, and whether it is wanted.
+        rids: Vec<(Rid, bool)>,
     },
     /// Others speak than before, or more or less loudly. Told at most twice a second.
     Speakers {

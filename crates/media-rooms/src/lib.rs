@@ -24,13 +24,18 @@ mod stage;
 mod tap;
 mod tap_seat;
 mod way;
+mod wishes;
 
-pub use error::{AcceptMediaOfferError, JoinMediaRoomError, StartTapError};
-pub use event::{MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackId, TrackInfo};
+pub use core::allocate::{Allocator, Bitrate, Demand, Grant, Layer, SpeakerFirst, Wish};
+pub use error::{AcceptMediaOfferError, JoinMediaRoomError, StartTapError, WishError};
+pub use event::{
+    Flow, FlowState, MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackId, TrackInfo,
+};
 pub use participant::Participant;
 pub use policy::{MediaPolicy, ParticipantInfo, ParticipantOptions};
 pub use room::MediaRoom;
 pub use tap::{Frame, MediaTap, TapHandle, TapOptions};
+pub use wishes::Wishes;
 
 /// Programs of the README, compiled as tests.
 #[cfg(doctest)]

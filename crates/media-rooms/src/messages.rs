@@ -1,6 +1,7 @@
 //! Messages between the actors of a media room. One type for each actor, so that one [`Recipient`] reaches it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use actix::prelude::*;
 use callboard_peer_connection::{RtpPacket, SenderReport, TransceiverId};
@@ -38,6 +39,8 @@ pub(crate) enum ToPublisher {
 pub(crate) enum ToSubscriber {
     /// Read anew what the slots carry.
     Assign,
+    /// Decide anew which layers flow: soon, or when it is due. Layers were measured, or wishes have changed.
+    Allocate { soon: bool },
     /// The receiver of this transceiver's track cannot decode it.
     Refresh(TransceiverId),
     /// Packets of a participant, for all that receive any of them.
@@ -76,6 +79,8 @@ pub(crate) struct MediaPacket {
     pub(crate) contents: Result<Contents, ContentsError>,
     /// Another one than before: it comes after packets that were not forwarded.
     pub(crate) epoch: u32,
+    /// Time of its picture by the sender's clock, if it has reported on it.
+    pub(crate) captured: Option<SystemTime>,
     pub(crate) packet: RtpPacket,
 }
 
@@ -101,6 +106,7 @@ impl MediaPacket {
             picture_id: contents.picture_id,
             tl0: contents.tl0,
             at: self.packet.at,
+            captured: self.captured,
         }
     }
 }

@@ -14,11 +14,12 @@ use callboard_peer_connection::{
 use callboard_supervision::CallError;
 
 use crate::core::rewrite::Position;
-use crate::error::AcceptMediaOfferError;
+use crate::error::{AcceptMediaOfferError, WishError};
 use crate::event::ParticipantId;
 use crate::messages::ToSubscriber;
 use crate::shared::{Seat, Shared};
 use crate::stage;
+use crate::wishes::Wishes;
 
 /// Participant of a media room. It leaves when this is dropped.
 pub struct Participant {
@@ -92,6 +93,24 @@ impl Participant {
         drop(stage);
         self.shared.settle();
         answer.ok_or(CallError::Ended.into())
+    }
+
+    /// Sets what the participant wishes to receive, in place of all its earlier wishes. They stay in force until others
+    /// are set, also for tracks that are published later, and while actors are restarted.
+    ///
+    /// # Errors
+    /// [`WishError`]
+    pub fn wish(&self, wishes: Wishes) -> Result<(), WishError> {
+        if wishes.is_too_long() {
+            return Err(WishError::TooMany);
+        }
+        if !self.shared.stage().wish(self.id, wishes) {
+            return Err(WishError::Left);
+        }
+        // One that has no room for it looks again within half a second.
+        self.seat.subscriber.try_send(ToSubscriber::Allocate { soon: true });
+        self.shared.settle();
+        Ok(())
     }
 
     /// Takes an event of the connection. Returns those that are the owner's affair: all but requests for key frames.

@@ -15,6 +15,7 @@ use callboard_supervision::{
 };
 
 use crate::actor::{RoomActor, start, tap};
+use crate::core::allocate::Allocator;
 use crate::error::{JoinMediaRoomError, StartTapError};
 use crate::event::{ParticipantEvent, ParticipantId, TrackId, TrackInfo};
 use crate::participant::Participant;
@@ -121,6 +122,13 @@ impl MediaRoom {
     /// further ones go where the fewest are. Default: 100.
     pub fn set_most_per_thread(&self, participants: NonZeroUsize) {
         self.shared.per_thread.store(participants.get(), Ordering::Relaxed);
+    }
+
+    /// Sets what divides the bandwidth of each participant among the video tracks that it receives: the result of this
+    /// function, which is called for each that joins from now on, and again when its subscriber is restarted. Default:
+    /// [`SpeakerFirst`](crate::SpeakerFirst).
+    pub fn set_allocator<A: Allocator>(&self, new: impl Fn() -> A + Send + Sync + 'static) {
+        self.shared.allocator.store(Arc::new(Box::new(move || Box::new(new()))));
     }
 
     /// Lets a connection of the room's pool join, which must be in

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_supervision::{ArbiterPool, NoSupervisorError, Placement, SupervisorRef};
 
+use crate::core::allocate::{Allocator, Layer, SpeakerFirst};
 use crate::core::switch::Encoding;
 use crate::event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId};
 use crate::messages::{ToPublisher, ToRelay, ToRoom, ToSubscriber};
@@ -33,6 +34,10 @@ pub(crate) struct Shared {
     pub(crate) silence: ArcSwap<Silence>,
     taps: ArcSwap<Vec<Arc<TapSeat>>>,
     tap_threads: ArbiterPool,
+    /// Participant that dominates the conversation.
+    pub(crate) dominant: ArcSwapOption<ParticipantId>,
+    /// What creates the allocator of each participant.
+    pub(crate) allocator: ArcSwap<NewAllocator>,
 }
 
 /// Tracks that are not forwarded.
@@ -52,14 +57,25 @@ pub(crate) struct Seat {
     events: Recipient<ParticipantEvent>,
     pub(crate) publisher: Way<ToPublisher>,
     pub(crate) subscriber: Arc<Way<ToSubscriber>>,
+    /// Layers of the tracks that it publishes, as its publisher has measured them last.
+    pub(crate) layers: ArcSwap<TrackLayers>,
 }
 
+/// Layers of tracks, each in ascending quality.
+pub(crate) type TrackLayers = HashMap<TrackId, Arc<[Layer]>>;
+
+pub(crate) type NewAllocator = Box<dyn Fn() -> Box<dyn Allocator> + Send + Sync>;
+
 impl Seat {
+    /// Returns whose seat it is.
+    pub(crate) fn participant(&self) -> ParticipantId {
+        ParticipantId(self.connection.id())
+    }
+
     /// Tells the participant's application.
     pub(crate) fn tell(&self, event: MediaEvent) {
-        // One for each change of the stage, each by a negotiation of a participant.
-        self.events
-            .do_send(ParticipantEvent { participant: ParticipantId(self.connection.id()), event });
+        // One for each change of the stage, each by a negotiation of a participant; or limited in time.
+        self.events.do_send(ParticipantEvent { participant: self.participant(), event });
     }
 
     pub(crate) fn new(
@@ -67,17 +83,19 @@ impl Seat {
         thread: usize,
         events: Recipient<ParticipantEvent>,
     ) -> Self {
-        let (publisher, subscriber) = Default::default();
-        Self { connection, thread, events, publisher, subscriber }
+        let (publisher, subscriber, layers) = Default::default();
+        Self { connection, thread, events, publisher, subscriber, layers }
     }
 }
 
 impl Shared {
     pub(crate) fn new(connections: PeerConnections, thread: usize) -> Arc<Self> {
-        let (stage, seats, supervisor, room, silence, taps) = Default::default();
+        let (stage, seats, supervisor, room, silence, dominant) = Default::default();
         let relays = (0..connections.media_threads()).map(|_| Way::default()).collect();
         let per_thread = AtomicUsize::new(PER_THREAD);
         let tap_threads = ArbiterPool::growing(TAP_THREADS);
+        let (taps, allocator): (_, NewAllocator) =
+            (Default::default(), Box::new(|| Box::new(SpeakerFirst)));
         Arc::new(Self {
             connections,
             thread,
@@ -90,6 +108,8 @@ impl Shared {
             silence,
             taps,
             tap_threads,
+            dominant,
+            allocator: ArcSwap::from_pointee(allocator),
         })
     }
 

@@ -1,11 +1,14 @@
 //! A published track, as its publisher reads it.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
 
-use callboard_peer_connection::{Rid, RtpPacket, TrackKind};
+use callboard_peer_connection::{Rid, RtpPacket, SenderReport, TrackKind};
 
+use crate::core::allocate::{Layer, Wish};
 use crate::core::keyframes::Keyframes;
-use crate::core::packet::Coding;
+use crate::core::layers::{self, Layers};
+use crate::core::packet::{Coding, Contents};
 use crate::core::speaker::{Loudness, Meter};
 use crate::core::switch::Encoding;
 
@@ -14,8 +17,14 @@ pub(super) struct Published {
     pub(super) kind: TrackKind,
     pub(super) codings: HashMap<u8, Coding>,
     /// Encodings of simulcast in the order of the offer; one without a name otherwise.
-    pub(super) encodings: Vec<(Option<Rid>, Keyframes)>,
-    pub(super) meter: Meter,
+    pub(super) encodings: Vec<PublishedEncoding>,
+    /// Which of them are heard, what they cost, and which of them viewers want.
+    pub(super) layers: Layers,
+    /// Wishes of its viewers.
+    wishes: Vec<Wish>,
+    /// Which encodings the participant was told to send; none before it was told at all.
+    told: Option<Vec<(Rid, bool)>>,
+    meter: Meter,
     /// The sender says how loud its packets are (RFC 6464).
     pub(super) is_metered: bool,
     /// Its latest packets were not forwarded on purpose.
@@ -24,17 +33,33 @@ pub(super) struct Published {
     pub(super) epoch: u32,
 }
 
+/// Encoding of a published track.
+pub(super) struct PublishedEncoding {
+    pub(super) rid: Option<Rid>,
+    pub(super) keyframes: Keyframes,
+    /// A time of the participant's clock, and the RTP time of the same moment (RFC 3550 §6.4.1).
+    clock: Option<(SystemTime, u32)>,
+}
+
 impl Published {
     pub(super) fn new(kind: TrackKind, codings: HashMap<u8, Coding>, epoch: u32) -> Self {
         Self {
             kind,
             codings,
             encodings: Vec::new(),
+            layers: Layers::new(0),
+            wishes: Vec::new(),
+            told: None,
             meter: Meter::default(),
             is_metered: false,
             is_silent: false,
             epoch,
         }
+    }
+
+    /// Sets the codings of the payload types.
+    pub(super) fn with_codings(self, codings: HashMap<u8, Coding>) -> Self {
+        Self { codings, ..self }
     }
 
     /// Notes the names of the encodings that the participant has offered.
@@ -44,8 +69,13 @@ impl Published {
         } else {
             names.iter().take(MOST_ENCODINGS).map(|&name| Some(name)).collect()
         };
-        if !self.encodings.iter().map(|(name, _)| name).eq(&names) {
-            let new = names.into_iter().map(|name| (name, Keyframes::default()));
+        if !self.encodings.iter().map(|it| &it.rid).eq(&names) {
+            self.layers = Layers::new(names.len());
+            let new = names.into_iter().map(|rid| PublishedEncoding {
+                rid,
+                keyframes: Keyframes::default(),
+                clock: None,
+            });
             self.encodings = new.collect();
         }
     }
@@ -58,21 +88,103 @@ impl Published {
         self.meter.handle_level(packet.at, level.unsigned_abs(), voice)
     }
 
+    /// Measures the encoding of a packet of video.
+    pub(super) fn count(&mut self, encoding: Encoding, packet: &RtpPacket, contents: &Contents) {
+        let measured = layers::Packet {
+            encoding: encoding.into(),
+            temporal: contents.temporal,
+            bytes: packet.payload.len() + OVERHEAD,
+            ends_frame: packet.marker,
+            height: contents.size.map(|(_, height)| height.into()),
+        };
+        self.layers.handle_packet(packet.at, measured);
+    }
+
     /// Records that a viewer needs a key frame of this encoding. Sound has none.
     pub(super) fn want(&mut self, encoding: Encoding) {
-        if let Some((_, keyframes)) = self.encodings.get_mut(usize::from(encoding))
+        if let Some(encoding) = self.encodings.get_mut(usize::from(encoding))
             && self.kind == TrackKind::Video
         {
-            keyframes.want();
+            encoding.keyframes.want();
         }
     }
 
     /// Returns the place of an encoding; none of one that was not offered.
     pub(super) fn encoding(&self, rid: Option<Rid>) -> Option<Encoding> {
-        let place = self.encodings.iter().position(|(other, _)| *other == rid)?;
+        let place = self.encodings.iter().position(|other| other.rid == rid)?;
         Some(place as Encoding)
+    }
+
+    /// Notes what the participant reports on the clock of an encoding.
+    pub(super) fn report(&mut self, report: &SenderReport) {
+        if let Some(place) = self.encoding(report.rid) {
+            self.encodings[usize::from(place)].clock = Some((report.ntp, report.rtp_time));
+        }
+    }
+
+    /// Returns the time of a picture by the participant's clock.
+    pub(super) fn captured(&self, encoding: Encoding, timestamp: u32) -> Option<SystemTime> {
+        let (time, rtp_time) = self.encodings[usize::from(encoding)].clock?;
+        let ticks = timestamp.wrapping_sub(rtp_time).cast_signed();
+        let apart = Duration::from_secs(1) * ticks.unsigned_abs() / VIDEO_CLOCK;
+        if ticks < 0 { time.checked_sub(apart) } else { time.checked_add(apart) }
+    }
+
+    /// Sets the wishes of its viewers.
+    pub(super) fn wish(&mut self, wishes: Vec<Wish>) {
+        self.wishes = wishes;
+    }
+
+    /// Finds which encodings these wishes need, by the heights that are known by now. Taps need all.
+    pub(super) fn consider_wishes(&mut self, now: Instant, is_tapped: bool) {
+        let all = is_tapped.then(Wish::default);
+        self.layers.handle_wishes(now, self.wishes.iter().copied().chain(all));
+    }
+
+    /// Takes what has changed of its layers. Returns whether other ones are heard than before.
+    pub(super) fn poll_layers(&mut self, now: Instant) -> bool {
+        self.layers.handle_timeout(now);
+        let mut is_other = false;
+        while let Some(output) = self.layers.poll_output() {
+            is_other |= output != layers::Output::WantedChanged;
+            match output {
+                // Wishes are of heights, which key frames tell.
+                layers::Output::Appeared { encoding }
+                    if self.encodings.len() > 1 && self.layers.height(encoding).is_none() =>
+                {
+                    self.want(encoding as Encoding);
+                }
+                // It is asked for no more.
+                layers::Output::Gone { encoding } => self.encodings[encoding].keyframes.came(),
+                _ => {}
+            }
+        }
+        is_other
+    }
+
+    /// Returns which encodings of simulcast the participant should send, if it was told otherwise or nothing.
+    pub(super) fn tell_wanted(&mut self) -> Option<Vec<(Rid, bool)>> {
+        let rids = self.encodings.iter().enumerate();
+        let wanted: Vec<_> =
+            rids.filter_map(|(at, it)| Some((it.rid?, self.layers.is_wanted(at)))).collect();
+        if wanted.is_empty() || self.told.as_ref() == Some(&wanted) {
+            return None;
+        }
+        self.told = Some(wanted.clone());
+        Some(wanted)
+    }
+
+    /// Returns the layers that are heard.
+    pub(super) fn heard(&self) -> Vec<Layer> {
+        let mut heard = Vec::new();
+        self.layers.list(&mut heard);
+        heard
     }
 }
 
 /// Encodings of a track at most; browsers send three.
 const MOST_ENCODINGS: usize = 8;
+/// Bytes of a packet beside its payload: IPv4, UDP, RTP with the usual extensions, and the tag of SRTP.
+const OVERHEAD: usize = 20 + 8 + 12 + 16 + 16;
+/// Clock rate of video, in Hz (RFC 7741, RFC 6184, RFC 9628, AV1).
+const VIDEO_CLOCK: u32 = 90_000;

@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use callboard_peer_connection::messages::{RequestKeyframe, SetMediaSink};
-use callboard_peer_connection::{KeyframeRequestKind, PacketBatch, RtpPacket, TransceiverId};
+use callboard_peer_connection::{
+    KeyframeRequestKind, PacketBatch, RtpPacket, TrackKind, TransceiverId,
+};
 
-use super::published::Published;
+use super::published::{Published, PublishedEncoding};
 use crate::core::packet::{self, Coding, ContentsError};
-use crate::event::{ParticipantId, TrackId};
+use crate::event::{MediaEvent, ParticipantId, TrackId};
 use crate::messages::{MediaPacket, ToPublisher, ToRelay, ToRoom, ToSubscriber, Viewers};
-use crate::shared::{Seat, Shared};
+use crate::shared::{Seat, Shared, TrackLayers};
 
 /// Publisher of one participant.
 pub(crate) struct Publisher {
@@ -29,6 +31,10 @@ pub(crate) struct Publisher {
     epoch: u32,
     /// When the next key frame is asked for.
     timer: Option<(Instant, SpawnHandle)>,
+    /// When its layers are told next; none while nothing is to tell.
+    telling: Option<SpawnHandle>,
+    /// Until then what is measured is not complete.
+    measures_until: Option<Instant>,
 }
 
 impl Publisher {
@@ -43,10 +49,13 @@ impl Publisher {
             // Another one for each instance: what came between two is lost to all viewers.
             epoch: uuid::Uuid::new_v4().as_u128() as u32,
             timer: None,
+            telling: None,
+            measures_until: None,
         }
     }
 
     fn load(&mut self) {
+        let (now, is_tapped) = (now(), !self.shared.taps().is_empty());
         let stage = self.shared.stage();
         let mut before = std::mem::take(&mut self.tracks);
         for track in stage.tracks_of(self.id) {
@@ -55,10 +64,12 @@ impl Publisher {
             let codings = codings.filter_map(|(number, codec)| Some((*number, Coding::of(codec)?)));
             let codings = codings.collect();
             let mut published = match before.remove(&id) {
-                Some(published) => Published { codings, ..published },
+                Some(published) => published.with_codings(codings),
                 None => Published::new(track.info.kind, codings, self.epoch),
             };
             published.name_encodings(&track.encodings);
+            published.wish(stage.wishes_for(track.info.id));
+            published.consider_wishes(now, is_tapped);
             self.tracks.insert(id, published);
         }
         let viewers = stage.viewers_of(self.id);
@@ -73,6 +84,75 @@ impl Publisher {
         let ways =
             |viewers: Vec<Arc<Seat>>| viewers.iter().map(|it| Arc::clone(&it.subscriber)).collect();
         self.far = viewers.into_iter().map(|(thread, viewers)| (thread, ways(viewers))).collect();
+        self.tell_wanted();
+    }
+
+    /// Tells the participant which encodings it should send, where that has changed.
+    fn tell_wanted(&mut self) {
+        let Some(seat) = &self.seat else { return };
+        for (&transceiver, published) in &mut self.tracks {
+            if let Some(rids) = published.tell_wanted() {
+                // Limited by the time after which an encoding is unwanted.
+                seat.tell(MediaEvent::LayersWanted { track: TrackId(transceiver), rids });
+            }
+        }
+    }
+
+    /// Takes what has changed of the layers; other ones than before are told at once.
+    fn tend_layers(&mut self, ctx: &mut Context<Self>) {
+        let now = now();
+        let mut is_other = false;
+        for published in self.tracks.values_mut().filter(|it| it.kind == TrackKind::Video) {
+            is_other |= published.poll_layers(now);
+        }
+        if is_other {
+            self.tell_layers(now, true);
+        }
+        if self.telling.is_none() && self.tracks.values().any(|it| it.kind == TrackKind::Video) {
+            self.telling = Some(ctx.run_later(TELLING, |this, ctx| {
+                let now = self::now();
+                this.telling = None;
+                let videos = this.tracks.values_mut().filter(|it| it.kind == TrackKind::Video);
+                let (mut goes_on, is_tapped) = (false, !this.shared.taps().is_empty());
+                for published in videos {
+                    published.poll_layers(now);
+                    published.consider_wishes(now, is_tapped);
+                    goes_on |= published.layers.poll_timeout().is_some();
+                }
+                this.tell_layers(now, false);
+                this.tell_wanted();
+                if goes_on {
+                    this.tend_layers(ctx);
+                }
+            }));
+        }
+    }
+
+    /// Tells the viewers which layers are heard.
+    fn tell_layers(&mut self, now: Instant, soon: bool) {
+        // After a restart those that were heard before stay known until these are.
+        if self.measures_until.is_some_and(|until| until > now) {
+            return;
+        }
+        let Some(seat) = &self.seat else { return };
+        let before = seat.layers.load();
+        let tracks = self.tracks.iter().filter(|(_, it)| it.kind == TrackKind::Video);
+        let layers = tracks.filter_map(|(&transceiver, published)| {
+            let (track, heard) = (TrackId(transceiver), published.heard());
+            let layers = match before.get(&track) {
+                Some(before) if heard.is_empty() => Arc::clone(before),
+                _ if heard.is_empty() => return None,
+                _ => heard.into(),
+            };
+            Some((track, layers))
+        });
+        let layers: TrackLayers = layers.collect();
+        seat.layers.store(Arc::new(layers));
+        let near = self.viewers.iter().map(|viewer| &viewer.subscriber);
+        for subscriber in near.chain(self.far.iter().flat_map(|(_, viewers)| &**viewers)) {
+            // The next one comes soon.
+            subscriber.try_send(ToSubscriber::Allocate { soon });
+        }
     }
 
     fn read(&mut self, packet: RtpPacket) -> Option<MediaPacket> {
@@ -82,6 +162,15 @@ impl Publisher {
         if let Some(loudness) = published.measure(&packet) {
             // The next one comes soon.
             self.shared.room.try_send(ToRoom::Loudness(track, loudness));
+        }
+        // What is of no use to viewers is closed up.
+        let coding = published.codings.get(&packet.payload_type);
+        let contents = coding
+            .map_or(Err(ContentsError::Malformed), |&coding| packet::read(coding, &packet.payload));
+        if let Ok(contents) = &contents
+            && published.kind == TrackKind::Video
+        {
+            published.count(encoding, &packet, contents);
         }
         let was_silent = published.is_silent;
         let silence = self.shared.silence.load();
@@ -93,22 +182,19 @@ impl Publisher {
         if was_silent {
             published.epoch = published.epoch.wrapping_add(1);
         }
-        // What is of no use to viewers is closed up.
-        let coding = published.codings.get(&packet.payload_type);
-        let contents = coding
-            .map_or(Err(ContentsError::Malformed), |&coding| packet::read(coding, &packet.payload));
         if contents.is_ok_and(|contents| contents.entry) {
-            published.encodings[usize::from(encoding)].1.came();
+            published.encodings[usize::from(encoding)].keyframes.came();
         }
-        Some(MediaPacket { track, encoding, contents, epoch: published.epoch, packet })
+        let captured = published.captured(encoding, packet.timestamp);
+        Some(MediaPacket { track, encoding, contents, epoch: published.epoch, captured, packet })
     }
 
     /// Asks for the key frames that are due, and sets the timer for the next.
     fn ask(&mut self, ctx: &mut Context<Self>) {
-        let now = tokio::time::Instant::now().into_std();
+        let now = now();
         let mut next: Option<Instant> = None;
         for (&transceiver, published) in &mut self.tracks {
-            for (rid, keyframes) in &mut published.encodings {
+            for PublishedEncoding { rid, keyframes, .. } in &mut published.encodings {
                 if keyframes.poll(now) {
                     let kind = KeyframeRequestKind::Pli;
                     let request = RequestKeyframe { transceiver, rid: *rid, kind };
@@ -151,6 +237,8 @@ impl Actor for Publisher {
         self.load();
         // What came while no instance ran is lost to all viewers.
         self.tracks.values_mut().for_each(|published| published.want(0));
+        let is_known = self.seat.as_ref().is_some_and(|seat| !seat.layers.load().is_empty());
+        self.measures_until = is_known.then(|| now() + TELLING);
         self.ask(ctx);
     }
 }
@@ -175,6 +263,11 @@ impl Handler<PacketBatch> for Publisher {
     type Result = ();
 
     fn handle(&mut self, received: PacketBatch, ctx: &mut Context<Self>) {
+        for report in &received.reports {
+            if let Some(published) = self.tracks.get_mut(&report.transceiver) {
+                published.report(report);
+            }
+        }
         let packets = received.packets.into_iter();
         let packets: Arc<[_]> = packets.filter_map(|packet| self.read(packet)).collect();
         if !packets.is_empty() {
@@ -195,9 +288,16 @@ impl Handler<PacketBatch> for Publisher {
             let reports = received.reports.into();
             taps.iter().for_each(|tap| tap.hand(self.id, &packets, &reports));
         }
+        self.tend_layers(ctx);
         self.ask(ctx);
     }
 }
 
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Batches that wait at most: a second of a busy video.
 const MAILBOX: usize = 256;
+/// How often viewers are told what the layers cost.
+const TELLING: Duration = Duration::from_millis(500);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use callboard_peer_connection::TrackKind;
@@ -28,6 +28,8 @@ pub(crate) struct RoomActor {
     quiet_before: Option<BTreeSet<TrackId>>,
     /// When the voices are compared next.
     timer: Option<(Instant, SpawnHandle)>,
+    /// Publishers will be told of wishes.
+    tells_wishes: bool,
 }
 
 /// What a monitor is for; dropping a [`MonitorRef`] leaves the monitor in place.
@@ -53,6 +55,7 @@ impl RoomActor {
             muted: BTreeSet::new(),
             quiet_before: None,
             timer: None,
+            tells_wishes: false,
         }
     }
 
@@ -64,6 +67,14 @@ impl RoomActor {
         }
         self.note_voices(ctx);
         self.shared.taps().iter().for_each(|tap| tap.tell_tracks());
+        if !self.tells_wishes && self.shared.stage().has_wished() {
+            self.tells_wishes = true;
+            ctx.run_later(WISHES_TOGETHER, |this, ctx| {
+                this.tells_wishes = false;
+                this.shared.stage().tell_wishes();
+                this.settle(ctx);
+            });
+        }
     }
 
     /// Notes which voices have come and gone, and which tracks are muted.
@@ -151,6 +162,8 @@ impl RoomActor {
         let levels: Vec<_> =
             levels.filter_map(|&(track, level)| Some((speaker(track)?, level))).collect();
         let dominant = report.dominant.and_then(speaker);
+        let participant = dominant.as_ref().map(|(_, speaker)| Arc::new(speaker.participant));
+        self.shared.dominant.store(participant);
         for seat in seats {
             let viewer = ParticipantId(seat.connection.id());
             let seen = |(track, speaker): &(TrackId, Speaker)| {
@@ -268,7 +281,11 @@ impl Actor for RoomActor {
         let seated = self.shared.seated().into_iter();
         let gone: Vec<_> = seated.filter(|&id| !self.shared.stage().contains(id)).collect();
         gone.into_iter().for_each(|id| self.stop(id, ctx));
-        self.shared.stage().restate();
+        {
+            let mut stage = self.shared.stage();
+            stage.restate();
+            stage.tell_wishes();
+        }
         self.settle(ctx);
         let shared = Arc::clone(&self.shared);
         let taps = async move {
@@ -325,5 +342,7 @@ fn now() -> Instant {
 const ALL_HEARD: usize = 6;
 /// Voices that are forwarded if there are more.
 const LOUDEST: usize = 3;
+/// Time for which wishes are collected before publishers are told: a client may change its mind often.
+const WISHES_TOGETHER: Duration = Duration::from_millis(100);
 /// Commands that wait at most; those that must arrive are not counted.
 const MAILBOX: usize = 256;

@@ -2,29 +2,44 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use callboard_peer_connection::{
-    RtpCodecCapability, RtpPacket, SenderId, TrackKind, TransceiverId, Vp8Rewrite,
+    Rid, RtpCodecCapability, RtpPacket, SenderId, TrackKind, TransceiverId, Vp8Rewrite,
 };
 
+use crate::core::allocate::{Demand, Grant, Layer};
 use crate::core::rewrite::{Position, Rewriter, Rewritten};
-use crate::core::switch::{Switch, Verdict};
-use crate::event::TrackId;
+use crate::core::switch::{Encoding, Switch, Verdict};
+use crate::event::{Flow, FlowState, MediaEvent, ParticipantId, TrackId, TrackInfo};
 use crate::messages::{MediaPacket, ToPublisher};
 use crate::shared::{Seat, Shared};
 use crate::stage;
+use crate::wishes::Wishes;
 
 /// A slot, and what flows in it.
 pub(super) struct Slot {
     pub(super) transceiver: TransceiverId,
     pub(super) sender: SenderId,
+    mid: String,
+    kind: TrackKind,
     pub(super) track: Option<TrackId>,
     publisher: Option<Arc<Seat>>,
+    /// Names of the track's encodings; empty without simulcast.
+    rids: Vec<Rid>,
     /// By the publisher's payload types.
     formats: HashMap<u8, Format>,
     /// Epoch of what flows.
     epoch: Option<u32>,
-    pub(super) switch: Switch,
+    switch: Switch,
+    /// Encoding and highest temporal layer that should flow; none if nothing should.
+    aim: Option<(Encoding, u8)>,
+    /// Layer that was granted last.
+    granted: Option<(usize, u8)>,
+    /// When a key frame was asked for last.
+    asked: Option<Instant>,
+    /// What the participant knows of it.
+    told: Option<Flow>,
     pub(super) rewriter: Rewriter,
     pub(super) position: Arc<Mutex<Option<Position>>>,
 }
@@ -48,17 +63,24 @@ impl Slot {
         Self {
             transceiver: assigned.transceiver,
             sender: assigned.sender,
+            mid: assigned.mid.clone(),
+            kind: assigned.kind,
             track: None,
             publisher: None,
+            rids: Vec::new(),
             formats: HashMap::new(),
             epoch: None,
             switch: Switch::default(),
+            aim: None,
+            granted: None,
+            asked: None,
+            told: None,
             rewriter,
             position,
         }
     }
 
-    /// Lets this track flow in the slot from its next key frame on.
+    /// Lets this track flow in the slot; of video, what is [granted](Self::grant).
     pub(super) fn carry(
         &mut self,
         assigned: &stage::Slot,
@@ -68,10 +90,13 @@ impl Slot {
         let id = track.map(|track| track.info.id);
         let is_new = self.track != id;
         (self.track, self.formats, self.publisher) = (id, HashMap::new(), None);
-        let Some(track) = track else {
-            self.switch.pause();
-            return;
-        };
+        if is_new {
+            self.pause();
+            (self.granted, self.told) = (None, None);
+            self.rewriter.forget_clock();
+        }
+        let Some(track) = track else { return };
+        self.rids.clone_from(&track.encodings);
         let formats = track.codecs.iter();
         let formats = formats.filter_map(|(theirs, codec)| {
             let payload_type = counterpart(codec, assigned)?;
@@ -81,22 +106,124 @@ impl Slot {
         });
         self.formats = formats.collect();
         self.publisher = shared.seat(track.info.participant);
-        if is_new {
-            self.switch.pause();
-            self.switch.aim(0, u8::MAX);
+        if self.kind == TrackKind::Audio {
+            self.aim(0, u8::MAX);
+        }
+    }
+
+    /// Returns what is to be decided on the slot; none if that is nothing: it carries no video.
+    pub(super) fn demand(&self, wishes: &Wishes, speaker: Option<ParticipantId>) -> Option<Demand> {
+        let (track, publisher) = (self.track?, self.publisher.as_ref()?);
+        if self.kind != TrackKind::Video {
+            return None;
+        }
+        let layers = publisher.layers.load();
+        let layers = layers.get(&track).map_or(Vec::new(), |layers| layers.to_vec());
+        let is_granted = |layer: &Layer| self.granted == Some((layer.encoding, layer.temporal));
+        Some(Demand {
+            is_speaker: speaker.is_some_and(|speaker| speaker == publisher.participant()),
+            wish: wishes.of(track),
+            current: layers.iter().position(is_granted),
+            layers,
+        })
+    }
+
+    /// Lets what was granted flow from its next key frame on; what flowed before flows until then.
+    pub(super) fn grant(&mut self, demand: &Demand, grant: Grant) {
+        let layers = &demand.layers;
+        let layer = grant.layer().map(|layer| layers[layer]);
+        self.granted = layer.map(|layer| (layer.encoding, layer.temporal));
+        match layer {
+            Some(Layer { encoding, temporal, .. }) => {
+                let is_higher =
+                    |other: &Layer| other.encoding == encoding && other.temporal > temporal;
+                // The highest of an encoding is all of it, also of layers that were not heard yet.
+                let is_top = !layers.iter().any(is_higher);
+                self.aim(encoding as Encoding, if is_top { u8::MAX } else { temporal });
+            }
+            // Nothing is known of it yet.
+            None if layers.is_empty() && !demand.wish.pause => self.aim(0, u8::MAX),
+            None => self.pause(),
+        }
+    }
+
+    fn pause(&mut self) {
+        self.aim = None;
+        self.switch.pause();
+    }
+
+    fn aim(&mut self, encoding: Encoding, temporal: u8) {
+        if self.aim != Some((encoding, temporal)) {
+            self.aim = Some((encoding, temporal));
+            self.switch.aim(encoding, temporal);
+            if self.switch.waits_for().is_some() {
+                self.want();
+            }
+        } else if self.switch.waits_for().is_some()
+            && self.asked.is_none_or(|asked| now().saturating_duration_since(asked) > ASK_AGAIN)
+        {
+            // The publisher had no room, or was restarted.
             self.want();
         }
     }
 
+    /// Begins anew with the next key frame.
+    fn restart(&mut self) {
+        self.switch.pause();
+        if let Some((encoding, temporal)) = self.aim {
+            self.switch.aim(encoding, temporal);
+            self.want();
+        }
+    }
+
+    /// Returns what is to be told of the slot, as this track is bound to it; none if it is known.
+    pub(super) fn news(&mut self, bound: &TrackInfo) -> Option<MediaEvent> {
+        if self.track != Some(bound.id) || self.kind != TrackKind::Video {
+            return None;
+        }
+        let current = self.switch.current().filter(|_| !bound.muted);
+        let height = |current: Encoding| {
+            let layers = self.publisher.as_ref()?.layers.load();
+            let mut layers = layers.get(&bound.id)?.iter();
+            layers.find(|layer| layer.encoding == usize::from(current))?.height
+        };
+        let flow = Flow {
+            state: match (current, self.aim) {
+                _ if bound.muted => FlowState::Muted,
+                (Some(_), _) => FlowState::Flowing,
+                (None, Some(_)) => FlowState::Waiting,
+                (None, None) => FlowState::Paused,
+            },
+            rid: current.and_then(|current| self.rids.get(usize::from(current)).copied()),
+            height: current.and_then(height),
+        };
+        if self.told.replace(flow) == Some(flow) {
+            return None;
+        }
+        Some(MediaEvent::SlotFlow { mid: self.mid.clone(), track: bound.clone(), flow })
+    }
+
     /// Asks for a key frame of what should flow.
-    pub(super) fn want(&self) {
+    pub(super) fn want(&mut self) {
         let encoding = self.switch.waits_for().or(self.switch.current());
         if let (Some(track), Some(encoding), Some(publisher)) =
             (self.track, encoding, &self.publisher)
         {
+            self.asked = Some(now());
             // A publisher that has no room for it has enough others.
             publisher.publisher.try_send(ToPublisher::WantKeyframe { track, encoding });
         }
+    }
+
+    /// Returns whether another encoding flows than the participant knows of.
+    pub(super) fn has_news(&self) -> bool {
+        let rid = self.switch.current().and_then(|at| self.rids.get(usize::from(at)).copied());
+        let flows = self.switch.current().is_some();
+        self.kind == TrackKind::Video
+            && self.told.is_none_or(|told| {
+                told.state != FlowState::Muted
+                    && (told.rid != rid || (told.state == FlowState::Flowing) != flows)
+            })
     }
 
     /// Returns the packet as the participant gets it.
@@ -114,9 +241,7 @@ impl Slot {
         };
         if flows && !goes_on && !contents.entry {
             // Pictures after a silence, or of another source, begin with a key frame.
-            self.switch.pause();
-            self.switch.aim(0, u8::MAX);
-            self.want();
+            self.restart();
         }
         let rewritten = match self.switch.decide(media.seen(&contents)) {
             Verdict::Ignore => return None,
@@ -173,3 +298,10 @@ fn profile(codec: &RtpCodecCapability) -> [String; 3] {
 fn random() -> u16 {
     uuid::Uuid::new_v4().as_u128() as u16
 }
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Time after which a key frame that has not come is asked for once more; the publisher repeats it by itself.
+const ASK_AGAIN: Duration = Duration::from_secs(3);

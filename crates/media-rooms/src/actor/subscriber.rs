@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::slot::Slot;
+use crate::core::allocate::{self, Allocator, Bitrate, SpeakerFirst};
 use crate::event::{ParticipantId, TrackId};
 use crate::messages::{MediaPacket, ToSubscriber};
 use crate::shared::{Seat, Shared};
@@ -18,6 +20,12 @@ pub(crate) struct Subscriber {
     slots: Vec<Slot>,
     /// Places of the slots that carry something.
     places: HashMap<TrackId, usize>,
+    allocator: Box<dyn Allocator>,
+    /// When it was decided last which layers flow, and when it is next.
+    allocated: Option<Instant>,
+    next: Option<(Instant, SpawnHandle)>,
+    /// The participant is about to be told what flows.
+    tells: bool,
 }
 
 impl Subscriber {
@@ -28,6 +36,11 @@ impl Subscriber {
             id,
             slots: Vec::new(),
             places: HashMap::new(),
+            // Another one when it starts: this is no place for an application's code.
+            allocator: Box::new(SpeakerFirst),
+            allocated: None,
+            next: None,
+            tells: false,
         }
     }
 
@@ -44,12 +57,77 @@ impl Subscriber {
         self.places = carried.filter_map(|(place, slot)| Some((slot.track?, place))).collect();
     }
 
-    fn forward(&mut self, packets: &[MediaPacket]) {
-        let mut batch = Vec::new();
+    /// Decides which layers flow, by what the publishers have measured and what the participant wishes.
+    fn allocate(&mut self, ctx: &mut Context<Self>) {
+        self.allocated = Some(now());
+        if let Some((_, timer)) = self.next.take() {
+            ctx.cancel_future(timer);
+        }
+        let wishes = self.shared.stage().wishes_of(self.id);
+        let speaker = self.shared.dominant.load().as_deref().copied();
+        let slots = self.slots.iter().enumerate();
+        let demands =
+            slots.filter_map(|(at, slot)| Some((at, slot.track?, slot.demand(&wishes, speaker)?)));
+        let mut demands: Vec<_> = demands.collect();
+        demands.sort_by_key(|(_, track, _)| wishes.place(*track));
+        let (places, demands): (Vec<_>, Vec<_>) =
+            demands.into_iter().map(|(at, _, demand)| (at, demand)).unzip();
+        let mut grants = Vec::new();
+        let budget = Bitrate::from_bps(u64::MAX);
+        allocate::allocate(&mut *self.allocator, budget, &demands, &mut grants);
+        for ((at, demand), grant) in places.into_iter().zip(&demands).zip(grants) {
+            self.slots[at].grant(demand, grant);
+        }
+        self.tell_soon(ctx);
+    }
+
+    /// Decides that when this time has passed since it was decided last.
+    fn allocate_after(&mut self, wait: Duration, ctx: &mut Context<Self>) {
+        let now = now();
+        let due = self.allocated.map_or(now, |allocated| allocated + wait);
+        if self.next.is_some_and(|(next, _)| next <= due) {
+            return;
+        }
+        if let Some((_, timer)) = self.next.take() {
+            ctx.cancel_future(timer);
+        }
+        if due <= now {
+            return self.allocate(ctx);
+        }
+        let timer = ctx.run_later(due - now, |this, ctx| {
+            this.next = None;
+            this.allocate(ctx);
+        });
+        self.next = Some((due, timer));
+    }
+
+    /// Tells the participant what flows, soon: together with other changes.
+    fn tell_soon(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.tells, true) {
+            return;
+        }
+        ctx.run_later(TOGETHER, |this, _| {
+            this.tells = false;
+            let Some(seat) = &this.seat else { return };
+            let stage = this.shared.stage();
+            for slot in &mut this.slots {
+                // Nothing else is bound while the stage is locked, so what is told of that comes later.
+                if let Some(bound) = stage.bound(this.id, slot.sender)
+                    && let Some(news) = slot.news(bound)
+                {
+                    seat.tell(news);
+                }
+            }
+        });
+    }
+
+    fn forward(&mut self, packets: &[MediaPacket], ctx: &mut Context<Self>) {
+        let (mut batch, mut has_news) = (Vec::new(), false);
         for media in packets {
             let Some(&place) = self.places.get(&media.track) else { continue };
             let slot = &mut self.slots[place];
             if let Some(packet) = slot.forward(media) {
+                has_news |= slot.has_news();
                 batch.push(WriteRtp { sender: slot.sender, packet });
                 *slot.position.lock().unwrap_or_else(PoisonError::into_inner) =
                     slot.rewriter.position();
@@ -58,6 +136,9 @@ impl Subscriber {
         if let Some(seat) = self.seat.as_ref().filter(|_| !batch.is_empty()) {
             // A connection that has no room loses them, as a network does.
             _ = seat.connection.try_send(WriteRtpBatch(batch));
+        }
+        if has_news {
+            self.tell_soon(ctx);
         }
     }
 }
@@ -70,24 +151,41 @@ impl Actor for Subscriber {
         if let Some(seat) = &self.seat {
             seat.subscriber.leads_to(ctx.address().recipient());
         }
+        self.allocator = (self.shared.allocator.load())();
         self.load();
+        self.allocate(ctx);
     }
 }
 
 impl Handler<ToSubscriber> for Subscriber {
     type Result = ();
 
-    fn handle(&mut self, told: ToSubscriber, _: &mut Context<Self>) {
+    fn handle(&mut self, told: ToSubscriber, ctx: &mut Context<Self>) {
         match told {
-            ToSubscriber::Assign => self.load(),
+            ToSubscriber::Assign => {
+                self.load();
+                self.allocate(ctx);
+            }
+            ToSubscriber::Allocate { soon: true } => self.allocate_after(SOON, ctx),
+            ToSubscriber::Allocate { soon: false } => self.allocate_after(OFTEN, ctx),
             ToSubscriber::Refresh(transceiver) => {
-                let slots = self.slots.iter().filter(|slot| slot.transceiver == transceiver);
+                let slots = self.slots.iter_mut().filter(|slot| slot.transceiver == transceiver);
                 slots.for_each(Slot::want);
             }
-            ToSubscriber::Packets(packets) => self.forward(&packets),
+            ToSubscriber::Packets(packets) => self.forward(&packets, ctx),
         }
     }
 }
 
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Batches that wait at most.
 const MAILBOX: usize = 256;
+/// Shortest time between two decisions: a publisher may have many encodings, and a client many wishes.
+const SOON: Duration = Duration::from_millis(50);
+/// The same where only measurements are new.
+const OFTEN: Duration = Duration::from_millis(450);
+/// Time for which changes of what flows are collected before they are told.
+const TOGETHER: Duration = Duration::from_millis(100);

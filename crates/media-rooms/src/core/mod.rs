@@ -1,8 +1,10 @@
 //! Cores of a media room: they take packets, numbers and `now`, do no I/O, and know no actors.
 
+pub(crate) mod allocate;
 pub(crate) mod frames;
 mod h264;
 pub(crate) mod keyframes;
+pub(crate) mod layers;
 pub(crate) mod packet;
 pub(crate) mod rewrite;
 mod shifts;

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use callboard_peer_connection::{Rid, RtpCodecCapability, SenderId, TrackKind, TransceiverId};
 
+use crate::core::allocate::Wish;
 use crate::core::rewrite::Position;
 use crate::event::{MediaEvent, ParticipantId, TrackId, TrackInfo};
 use crate::policy::{ParticipantInfo, Policy};
+use crate::wishes::Wishes;
 
 /// State of a media room.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub(crate) struct Stage {
     /// Participants whose subscribers, and whose publishers, must read the stage anew: once for any number of changes.
     assign: BTreeSet<ParticipantId>,
     fan_out: BTreeSet<ParticipantId>,
+    /// Participants that publish what others wish anew; told a little later, once for many wishes.
+    wished: BTreeSet<ParticipantId>,
     /// Number of times that a slot became free.
     freed: u64,
 }
@@ -38,6 +42,7 @@ struct Entry {
     hidden: BTreeSet<TrackId>,
     /// Tracks that the application has muted: they stay so when they are published anew.
     muted: BTreeSet<TrackId>,
+    wishes: Arc<Wishes>,
 }
 
 /// A published track, with the payload types of its connection.
@@ -110,8 +115,9 @@ impl Stage {
         if self.participants.contains_key(&id) {
             return false;
         }
-        let (slots, published, refused, hidden, muted) = Default::default();
-        let entry = Entry { info, connected: false, slots, published, refused, hidden, muted };
+        let (slots, published, refused, hidden, muted, wishes) = Default::default();
+        let connected = false;
+        let entry = Entry { info, connected, slots, published, refused, hidden, muted, wishes };
         self.participants.insert(id, entry);
         self.outputs.push_back(Output::Watch(id));
         let tracks: Vec<_> = self.tracks.iter().map(|track| track.info.clone()).collect();
@@ -213,6 +219,8 @@ impl Stage {
         for slot in before.iter().filter(|slot| slot.track.is_some() && !kept(slot)) {
             let unbound = MediaEvent::SlotUnbound { mid: slot.mid.clone() };
             self.outputs.push_back(Output::Tell(id, unbound));
+            let track = slot.track.and_then(|track| find(&self.tracks, track));
+            self.fan_out.extend(track.map(|track| track.info.participant));
         }
         entry.published = sections.iter().filter(|section| section.publishes).cloned().collect();
         self.publish(id);
@@ -280,8 +288,51 @@ impl Stage {
             let told = self.participants.iter().filter(|(_, entry)| !entry.hidden.contains(&id));
             let told = told.map(|(&to, _)| Output::Tell(to, MediaEvent::TrackMuted(id, muted)));
             self.outputs.extend(told);
+            let carries = |entry: &Entry| entry.slots.iter().any(|slot| slot.track == Some(id));
+            let viewers = self.participants.iter().filter(|(_, entry)| carries(entry));
+            self.assign.extend(viewers.map(|(&viewer, _)| viewer));
         }
         true
+    }
+
+    /// Sets the wishes of a participant. Returns whether it is there.
+    pub(crate) fn wish(&mut self, id: ParticipantId, wishes: Wishes) -> bool {
+        let Some(entry) = self.participants.get_mut(&id) else { return false };
+        if *entry.wishes != wishes {
+            entry.wishes = Arc::new(wishes);
+            let tracks = entry.slots.iter().filter_map(|slot| find(&self.tracks, slot.track?));
+            self.wished.extend(tracks.map(|track| track.info.participant));
+        }
+        true
+    }
+
+    /// Returns whether publishers are to be told of wishes.
+    pub(crate) fn has_wished(&self) -> bool {
+        !self.wished.is_empty()
+    }
+
+    /// Lets publishers be told of the wishes that there are.
+    pub(crate) fn tell_wishes(&mut self) {
+        self.fan_out.append(&mut self.wished);
+    }
+
+    /// Returns the wishes of a participant.
+    pub(crate) fn wishes_of(&self, id: ParticipantId) -> Arc<Wishes> {
+        self.participants.get(&id).map(|entry| Arc::clone(&entry.wishes)).unwrap_or_default()
+    }
+
+    /// Returns the wishes of all participants that receive a track.
+    pub(crate) fn wishes_for(&self, track: TrackId) -> Vec<Wish> {
+        let entries = self.participants.values();
+        let viewers = entries.filter(|it| it.slots.iter().any(|slot| slot.track == Some(track)));
+        viewers.map(|entry| entry.wishes.of(track)).collect()
+    }
+
+    /// Returns the track that a slot of a participant carries.
+    pub(crate) fn bound(&self, id: ParticipantId, sender: SenderId) -> Option<&TrackInfo> {
+        let slots = &self.participants.get(&id)?.slots;
+        let track = slots.iter().find(|slot| slot.sender == sender)?.track?;
+        find(&self.tracks, track).map(|track| &track.info)
     }
 
     /// Asks for everything that actors must know anew, after the room's actor was restarted.

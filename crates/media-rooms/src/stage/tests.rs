@@ -63,6 +63,39 @@ fn a_track_is_bound_to_a_free_slot_of_its_kind() {
 }
 
 #[test]
+fn wishes_of_viewers_are_told_to_publishers_once_for_many() {
+    let mut stage = Stage::default();
+    let (one, two) = (participant(1), participant(2));
+    for id in [one, two] {
+        stage.join(info(id));
+    }
+    stage.negotiated(one, &[section(1, 0, Video, false, true)]);
+    stage.negotiated(two, &[section(2, 0, Video, true, false)]);
+    let track = stage.tracks()[0].info.id;
+    assert_eq!(stage.wishes_for(track), [Wish::default()]);
+    told(&mut stage, one);
+
+    for height in [720, 360, 180] {
+        let mut wishes = Wishes::default();
+        wishes.tracks.insert(track, Wish::height(height));
+        assert!(stage.wish(one, wishes));
+    }
+
+    assert_eq!(stage.wishes_for(track), [Wish::height(180)]);
+    assert!(stage.has_wished() && stage.poll_output().is_none(), "a little later");
+    stage.tell_wishes();
+    assert_eq!(stage.poll_output(), Some(Output::FanOut(two)));
+    assert_eq!(stage.poll_output(), None);
+    let same = (*stage.wishes_of(one)).clone();
+    assert!(stage.wish(one, same) && !stage.has_wished(), "nothing has changed");
+    assert!(!stage.wish(participant(3), Wishes::default()));
+    // A slot that is closed wishes nothing.
+    stage.negotiated(one, &[]);
+    assert_eq!(stage.wishes_for(track), []);
+    assert!(std::iter::from_fn(|| stage.poll_output()).any(|it| it == Output::FanOut(two)));
+}
+
+#[test]
 fn what_has_no_slot_waits_for_one() {
     let mut stage = Stage::default();
     let all = [1, 2, 3].map(participant);

@@ -39,7 +39,9 @@ impl Handler<PeerConnectionEvent> for Owner {
             Some(participant) => participant.handle(event.event),
             None => Some(event.event),
         };
-        _ = event.map(|event| self.tell.send(Heard::Connection(event)));
+        if let Some(event) = event {
+            _ = self.tell.send(Heard::Connection(event));
+        }
     }
 }
 
@@ -83,11 +85,23 @@ impl Call {
     /// Lets a client join that sends a voice and pictures, the first with this number, and has so many slots of either
     /// kind. Resolves when it is connected.
     pub(crate) async fn join(&mut self, first: u64, slots: usize) -> Client {
-        self.join_on(0, first, slots).await
+        self.join_as(0, first, slots, &[]).await
     }
 
     /// Likewise, with its connection on this thread of the room: 0 or 1.
     pub(crate) async fn join_on(&mut self, thread: usize, first: u64, slots: usize) -> Client {
+        self.join_as(thread, first, slots, &[]).await
+    }
+
+    /// Likewise; the client sends its pictures in these encodings of simulcast, the lowest first.
+    pub(crate) async fn join_as(
+        &mut self,
+        thread: usize,
+        first: u64,
+        slots: usize,
+        rids: &[&str],
+    ) -> Client {
+        let rids: Vec<Rid> = rids.iter().map(|rid| rid.parse().unwrap()).collect();
         self.clients += 1;
         let settings = ApiSettings { media_mode: MediaMode::Rtp, ..ApiSettings::default() };
         let engine = MediaEngine::of([Codec::Opus, Codec::Vp8]);
@@ -110,7 +124,9 @@ impl Call {
             let track = LocalTrack::new(RtpCodecCapability::new(mime_type), mime_type, "camera");
             let kind = track.codec.kind().unwrap();
             let (direction, track) = (Direction::SendOnly, Some(track));
-            let adding = AddTransceiver { direction, track, ..AddTransceiver::new(kind) };
+            let send_encodings = if kind == TrackKind::Video { rids.clone() } else { Vec::new() };
+            let adding =
+                AddTransceiver { direction, track, send_encodings, ..AddTransceiver::new(kind) };
             connection.send(adding).await.unwrap().unwrap();
         }
         for _ in 0..slots {
@@ -129,10 +145,15 @@ impl Call {
             told,
             senders,
             payload_types: Vec::new(),
-            sent: [first; 2],
+            sound: first,
+            encodings: match rids.is_empty() {
+                true => vec![Encoding::new(None, first)],
+                false => rids.into_iter().map(|rid| Encoding::new(Some(rid), first)).collect(),
+            },
             frames: 0,
+            began: tokio::time::Instant::now(),
+            time: 0,
             level: -127,
-            wanted: 0,
             room: Vec::new(),
             received: Vec::new(),
         };
@@ -153,16 +174,35 @@ pub(crate) struct Client {
     /// Of sound and of pictures, as all pairs here.
     senders: Vec<SenderId>,
     payload_types: Vec<u8>,
-    /// Numbers of the next packets.
-    sent: [u64; 2],
+    /// Number of the next packet of sound.
+    sound: u64,
+    pub(crate) encodings: Vec<Encoding>,
     frames: u64,
+    began: tokio::time::Instant,
+    /// Time of the last frame, in units of the clock of video.
+    time: u32,
     /// Level of its voice in dBov.
     pub(crate) level: i8,
-    /// Key frames that were asked for and not sent yet.
-    wanted: usize,
     /// What the room has said.
     pub(crate) room: Vec<MediaEvent>,
     pub(crate) received: Vec<RtpPacket>,
+}
+
+/// Encoding of a client's pictures.
+pub(crate) struct Encoding {
+    rid: Option<Rid>,
+    /// Number of the next packet.
+    next: u64,
+    /// Whether a key frame was asked for and not sent yet.
+    wanted: bool,
+    /// Whether it is sent.
+    pub(crate) active: bool,
+}
+
+impl Encoding {
+    fn new(rid: Option<Rid>, next: u64) -> Self {
+        Self { rid, next, wanted: false, active: true }
+    }
 }
 
 impl Client {
@@ -213,8 +253,8 @@ impl Client {
                     Heard::Connection(ConnectionEvent::ConnectionStateChange(state)) => {
                         connected[side] = state == PeerConnectionState::Connected;
                     }
-                    Heard::Connection(ConnectionEvent::KeyframeRequested { .. }) => {
-                        self.wanted += 1
+                    Heard::Connection(ConnectionEvent::KeyframeRequested { rid, .. }) => {
+                        self.want(rid);
                     }
                     Heard::Connection(_) => {}
                     Heard::Room(event) => self.room.push(event),
@@ -224,42 +264,78 @@ impl Client {
         tokio::time::timeout(PATIENCE, connecting).await.expect("it connects");
     }
 
-    /// Sends a packet of sound, and a frame of two packets: a key frame when one was asked for.
+    /// Sets what the client wishes to receive.
+    pub(crate) fn wish(&self, wishes: Wishes) -> Result<(), WishError> {
+        self.participant.lock().unwrap().as_ref().unwrap().wish(wishes)
+    }
+
+    fn want(&mut self, rid: Option<Rid>) {
+        self.encodings.iter_mut().filter(|it| it.rid == rid).for_each(|it| it.wanted = true);
+    }
+
+    /// Sends a packet of sound, and a frame of two packets in each encoding: a key frame when one was asked for.
     pub(crate) async fn talk(&mut self) {
         self.listen();
-        let key = std::mem::take(&mut self.wanted) > 0;
+        let sound = vec![0xfc; 60];
+        let number = self.sound;
+        self.sound += 1;
+        self.write(0, None, number, (self.frames as u32).wrapping_mul(960), false, sound).await;
         let picture = (self.frames % 0x8000) as u16;
         let descriptor =
             [0x90, 0xe0, 0x80 | (picture >> 8) as u8, picture as u8, self.frames as u8, 0];
-        let start =
-            [&descriptor[..], &[u8::from(!key), 0, 0, 0x9d, 1, 0x2a, 64, 1, 180, 0]].concat();
-        let rest = [&[0x80], &descriptor[1..], &[9; 200]].concat();
-        let sound = vec![0xfc; 60];
-        for (kind, payload, marker) in [(0, sound, false), (1, start, false), (1, rest, true)] {
-            let clock = [960, 3_000][kind];
-            let packet = RtpPacket {
-                transceiver: TransceiverId(self.server.id().0),
-                rid: None,
-                payload_type: self.payload_types[kind],
-                sequence_number: self.sent[kind],
-                timestamp: (self.frames as u32).wrapping_mul(clock),
-                marker,
-                at: tokio::time::Instant::now().into_std(),
-                payload: payload.into(),
-                audio_level: (kind == 0).then_some(self.level),
-                vp8: None,
-                extensions: HeaderExtensions::default(),
-            };
-            self.sent[kind] += 1;
-            let sender = self.senders[kind];
-            self.connection.send(WriteRtp { sender, packet }).await.unwrap().unwrap();
+        // Where there are several encodings their reports must be true: times are those of the clock then.
+        self.time = match self.encodings.len() {
+            1 => (self.frames as u32).wrapping_mul(3_000),
+            _ => (self.began.elapsed().as_millis() as u32 * 90).max(self.time + 90),
+        };
+        for place in 0..self.encodings.len() {
+            let Encoding { rid, next, wanted, active } = &mut self.encodings[place];
+            if !*active {
+                continue;
+            }
+            let (rid, number, key) = (*rid, *next, std::mem::take(wanted));
+            *next += 2;
+            let height = 180u16 << place;
+            let [low, high] = height.to_le_bytes();
+            let start = [&descriptor[..], &[u8::from(!key), 0, 0, 0x9d, 1, 0x2a, 64, 1, low, high]];
+            let rest = [&[0x80], &descriptor[1..], &vec![place as u8; 200 << place]].concat();
+            // Each encoding has times of its own (RFC 3550 §5.1).
+            let time = self.time.wrapping_add(place as u32 * 1_000_000_000);
+            self.write(1, rid, number, time, false, start.concat()).await;
+            self.write(1, rid, number + 1, time, true, rest).await;
         }
         self.frames += 1;
     }
 
+    async fn write(
+        &self,
+        kind: usize,
+        rid: Option<Rid>,
+        sequence_number: u64,
+        timestamp: u32,
+        marker: bool,
+        payload: Vec<u8>,
+    ) {
+        let packet = RtpPacket {
+            transceiver: TransceiverId(self.server.id().0),
+            rid,
+            payload_type: self.payload_types[kind],
+            sequence_number,
+            timestamp,
+            marker,
+            at: tokio::time::Instant::now().into_std(),
+            payload: payload.into(),
+            audio_level: (kind == 0).then_some(self.level),
+            vp8: None,
+            extensions: HeaderExtensions::default(),
+        };
+        let sender = self.senders[kind];
+        self.connection.send(WriteRtp { sender, packet }).await.unwrap().unwrap();
+    }
+
     /// Returns the number of the next packet of pictures.
     pub(crate) fn sent_pictures(&self) -> u64 {
-        self.sent[1]
+        self.encodings[0].next
     }
 
     /// Takes what has come.
@@ -267,7 +343,9 @@ impl Client {
         while let Ok(event) = self.told.try_recv() {
             match event {
                 Heard::Connection(ConnectionEvent::Packet(packet)) => self.received.push(packet),
-                Heard::Connection(ConnectionEvent::KeyframeRequested { .. }) => self.wanted += 1,
+                Heard::Connection(ConnectionEvent::KeyframeRequested { rid, .. }) => {
+                    self.want(rid);
+                }
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! Numbers, times and picture ids of one outgoing stream: one stream to its receiver, also when another track flows in
 //! it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::shifts::Shifts;
 use super::vp8::PictureId;
@@ -18,6 +18,9 @@ pub(crate) struct Incoming {
     pub(crate) tl0: Option<u8>,
     /// Time at which it was received.
     pub(crate) at: Instant,
+    /// Time of its picture by the sender's clock, which is one for all encodings of a track; none if the sender has not
+    /// reported on it.
+    pub(crate) captured: Option<SystemTime>,
 }
 
 /// What these fields become.
@@ -40,6 +43,10 @@ pub(crate) struct Position {
     /// Whether the last frame is complete.
     ended: bool,
     at: Instant,
+    captured: Option<SystemTime>,
+    /// By how much its time is later than it should be, in units of the codec's clock: what begins comes later by at
+    /// least one frame, and that may not add up.
+    ahead: u32,
 }
 
 impl Position {
@@ -52,7 +59,28 @@ impl Position {
         at: Instant,
     ) -> Self {
         let (picture_id, tl0) = (picture_id.unwrap_or_default().into(), tl0.unwrap_or_default());
-        Self { number, timestamp, picture_id, tl0, ended: false, at }
+        Self { number, timestamp, picture_id, tl0, ended: false, at, captured: None, ahead: 0 }
+    }
+
+    /// Calculates by how much later the time of a packet is that begins after this position, and how much of that is
+    /// too much.
+    fn until(&self, packet: &Incoming, clock_rate: u32) -> (u32, u32) {
+        let arrived = packet.at.saturating_duration_since(self.at);
+        let elapsed = self.captured.zip(packet.captured).and_then(|(last, next)| {
+            let elapsed = match next.duration_since(last) {
+                Ok(later) => ticks(later, clock_rate),
+                Err(earlier) => -ticks(earlier.duration(), clock_rate),
+            };
+            // A clock that was set, or a report that is wrong.
+            let is_near = elapsed.abs_diff(ticks(arrived, clock_rate))
+                <= ticks(NEAR, clock_rate).unsigned_abs();
+            is_near.then_some(elapsed)
+        });
+        let due = elapsed.unwrap_or_else(|| ticks(arrived, clock_rate)) - i64::from(self.ahead);
+        let later = due.max(i64::from(clock_rate / FRAMES));
+        let ahead = (later - due).min(i64::from(clock_rate));
+        // More than the range of RTP times, after 13 hours of silence, only wraps.
+        (later as u32, ahead as u32)
     }
 }
 
@@ -96,21 +124,29 @@ impl Rewriter {
         self.last
     }
 
+    /// Forgets the clock of the sender: what begins next is another's.
+    pub(crate) fn forget_clock(&mut self) {
+        if let Some(last) = &mut self.last {
+            (last.captured, last.ahead) = (None, 0);
+        }
+    }
+
     /// Begins another source with this packet, which follows the last one that was sent. Its time is as much later as
-    /// the packet came later: at least one frame.
+    /// its picture is by the sender's clock, or as it came later where that is not known: at least one frame.
     pub(crate) fn begin(&mut self, packet: &Incoming, clock_rate: u32) -> Rewritten {
-        let elapsed =
-            self.last.map_or(Duration::ZERO, |last| packet.at.saturating_duration_since(last.at));
-        let ticks = ticks(elapsed, clock_rate).max(clock_rate / FRAMES);
+        let (later, ahead) = self.last.map_or((0, 0), |last| last.until(packet, clock_rate));
+        let captured = packet.captured;
         let next = match self.last {
             // A frame that was cut short shows by a gap, or the decoder would take it for complete.
             Some(last) => Position {
                 number: last.number + 1 + u64::from(!last.ended),
-                timestamp: last.timestamp.wrapping_add(ticks),
+                timestamp: last.timestamp.wrapping_add(later),
                 picture_id: last.picture_id + 1,
                 tl0: last.tl0.wrapping_add(1),
                 ended: packet.marker,
                 at: packet.at,
+                captured,
+                ahead,
             },
             None => Position {
                 number: u64::from(self.start),
@@ -119,6 +155,8 @@ impl Rewriter {
                 tl0: packet.tl0.unwrap_or_default(),
                 ended: packet.marker,
                 at: packet.at,
+                captured,
+                ahead,
             },
         };
         self.source = Some(Source {
@@ -160,8 +198,9 @@ impl Rewriter {
         };
         if let Some(last) = self.last.as_mut().filter(|last| number > last.number) {
             let (id, tl0) = (picture.unwrap_or(last.picture_id), tl0.unwrap_or(last.tl0));
-            let (ended, at) = (packet.marker, packet.at);
-            *last = Position { number, timestamp, picture_id: id, tl0, ended, at };
+            let Incoming { marker: ended, at, captured, .. } = *packet;
+            let ahead = last.ahead;
+            *last = Position { number, timestamp, picture_id: id, tl0, ended, at, captured, ahead };
         }
         let picture_id = packet.picture_id.zip(picture).map(|(id, picture)| id.narrow(picture));
         Some(Rewritten { number, timestamp, picture_id, tl0 })
@@ -182,9 +221,9 @@ impl Rewriter {
 }
 
 /// Returns a time in units of a clock.
-fn ticks(time: Duration, clock_rate: u32) -> u32 {
-    // More than the clock's range, after 13 hours of silence, only wraps.
-    (time.as_micros() * u128::from(clock_rate) / 1_000_000) as u32
+fn ticks(time: Duration, clock_rate: u32) -> i64 {
+    let ticks = (time.as_micros() * u128::from(clock_rate) + 500_000) / 1_000_000;
+    i64::try_from(ticks).unwrap_or(i64::MAX / 4)
 }
 
 impl Source {
@@ -216,6 +255,8 @@ impl PictureId {
 const FAR: u64 = 1 << 15;
 /// Shortest frame, as a part of a second: what begins comes later by at least one.
 const FRAMES: u32 = 50;
+/// Difference between the sender's clock and the arrival of its packets above which its reports are not believed.
+const NEAR: Duration = Duration::from_secs(2);
 /// Where picture ids without wraps begin, so that earlier ones have values too.
 const FIRST_PICTURE: u64 = 1 << 16;
 

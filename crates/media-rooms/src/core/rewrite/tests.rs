@@ -18,6 +18,7 @@ fn packet(now: Instant, number: u64) -> Incoming {
         picture_id: Some(PictureId { value: (frame % 0x8000) as u16, bits: 15 }),
         tl0: Some(frame as u8),
         at: now + Duration::from_millis(33) * (frame % 100_000) as u32,
+        captured: None,
     }
 }
 
@@ -47,6 +48,49 @@ fn another_source_goes_on_where_the_last_one_was() {
     assert_eq!(first.timestamp, last.timestamp.wrapping_add(90_000), "as much later as it came");
     assert_eq!(first.picture_id.unwrap(), last.picture_id.unwrap() + 1);
     assert_eq!(first.tl0.unwrap(), last.tl0.unwrap() + 1);
+}
+
+#[test]
+fn times_of_two_encodings_are_one_clock_and_what_is_too_much_does_not_add_up() {
+    let mut rewriter = Rewriter::new(7);
+    let now = now();
+    let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30);
+    let ms = Duration::from_millis;
+    // Each encoding has times of its own, and its packets are late by another time.
+    let frame = |encoding: u32, number: u32| Incoming {
+        number: u64::from(number),
+        timestamp: (encoding * 1_000_000).wrapping_add(number * 3_000),
+        marker: true,
+        at: now + ms(u64::from(encoding * 11 + number * 100 / 3)),
+        captured: Some(clock + Duration::from_micros(u64::from(number) * 1_000_000 / 30)),
+        ..packet(now, 0)
+    };
+    let start = rewriter.begin(&frame(1, 0), 90_000).timestamp;
+    let mut last = start;
+
+    for number in 1..3_000u32 {
+        // Every third picture comes in two encodings, one after the other.
+        let twice = number % 3 == 0;
+        for encoding in [1 + number % 2, 2 - number % 2].into_iter().take(1 + usize::from(twice)) {
+            let begun = rewriter.begin(&frame(encoding, number), 90_000).timestamp;
+            assert!(begun.wrapping_sub(last).cast_signed() >= 1_800, "{number}");
+            last = begun;
+            let late = begun.wrapping_sub(start).cast_signed() - (number * 3_000).cast_signed();
+            assert!((0..=1_800).contains(&late), "{number}: {late}");
+        }
+    }
+
+    // Without reports, and by those of a clock that was set, it is as much later as it came later.
+    let next = Incoming { at: frame(2, 2_999).at + ms(50), ..frame(2, 3_000) };
+    let later = |rewriter: &Rewriter, packet: &Incoming| {
+        rewriter.clone().begin(packet, 90_000).timestamp.wrapping_sub(last)
+    };
+    assert_eq!(later(&rewriter, &next), 3_000);
+    for captured in [None, Some(clock)] {
+        assert_eq!(later(&rewriter, &Incoming { captured, ..next }), 4_500);
+    }
+    rewriter.forget_clock();
+    assert_eq!(later(&rewriter, &next), 4_500);
 }
 
 #[test]

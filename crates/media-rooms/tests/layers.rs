@@ -1,0 +1,257 @@
+//! Layers of simulcast with real connections: what flows follows the wishes of each viewer, in one stream.
+
+mod call;
+
+use call::*;
+use callboard_media_rooms::*;
+use callboard_peer_connection::RtpPacket;
+use callboard_supervision::Fault;
+
+const RIDS: [&str; 3] = ["q", "h", "f"];
+
+/// Returns the wishes for pictures of this height.
+fn height(height: u32) -> Wishes {
+    let mut wishes = Wishes::default();
+    wishes.default = Wish::height(height);
+    wishes
+}
+
+/// A frame as a viewer has got it.
+#[derive(Debug)]
+struct Frame {
+    number: u64,
+    time: u32,
+    picture: u16,
+    is_key: bool,
+    /// Place of its encoding.
+    encoding: u8,
+}
+
+/// Returns the pictures of a client's only stream of them, which must be whole frames of one encoding each.
+fn frames(client: &Client) -> Vec<Frame> {
+    let streams = client.streams();
+    let mut stream = streams.into_iter().rfind(|it| it[0].payload[0] != 0xfc).unwrap_or_default();
+    stream.sort_by_key(|packet| packet.sequence_number);
+    let mut packets = stream.into_iter().peekable();
+    let mut frames = Vec::new();
+    while let Some(start) = packets.next() {
+        let picture =
+            |packet: &RtpPacket| u16::from_be_bytes([packet.payload[2] & 0x7f, packet.payload[3]]);
+        assert_eq!(start.payload.len(), 16, "a frame begins at {}", start.sequence_number);
+        // The last one may be on its way still; so may one that was cut for another.
+        let Some(end) = packets.next_if(|end| end.sequence_number == start.sequence_number + 1)
+        else {
+            continue;
+        };
+        assert!(end.marker && end.timestamp == start.timestamp);
+        assert_eq!(picture(end), picture(start));
+        let encoding = end.payload[end.payload.len() - 1];
+        let size = u16::from_le_bytes([start.payload[14], start.payload[15]]);
+        assert_eq!(size, 180 << encoding, "of one encoding");
+        frames.push(Frame {
+            number: start.sequence_number,
+            time: start.timestamp,
+            picture: picture(start),
+            is_key: start.payload[6] & 1 == 0,
+            encoding,
+        });
+    }
+    frames
+}
+
+/// Returns whether the last pictures that a client has got are of this encoding.
+fn shows(client: &Client, encoding: u8) -> bool {
+    let last = client.received.iter().rev().filter(|packet| packet.payload.len() > 100);
+    let last = last.map(|packet| packet.payload[packet.payload.len() - 1]);
+    last.take(3).collect::<Vec<_>>() == [encoding; 3]
+}
+
+/// Checks that a client has got one stream that a decoder can follow.
+fn is_one_stream(frames: &[Frame]) {
+    assert!(frames[0].is_key);
+    for pair in frames.windows(2) {
+        let [one, two] = pair else { unreachable!() };
+        let gap = two.number - one.number - 2;
+        assert!(gap <= 2, "{one:?} {two:?}");
+        assert!(two.is_key || one.encoding == two.encoding, "{one:?} {two:?}");
+        assert!(two.time.wrapping_sub(one.time).cast_signed() > 0, "{one:?} {two:?}");
+        let pictures = two.picture.wrapping_sub(one.picture) & 0x7fff;
+        assert!((1..=2).contains(&pictures), "{one:?} {two:?}");
+        assert!(gap == 0 || two.is_key, "only what is cut short leaves a gap: {one:?} {two:?}");
+    }
+}
+
+/// Returns what a client knows of what flows.
+fn flow(client: &Client) -> Option<Flow> {
+    let mut events = client.room.iter().rev();
+    events.find_map(|event| match event {
+        MediaEvent::SlotFlow { flow, .. } => Some(*flow),
+        _ => None,
+    })
+}
+
+fn is_told(client: &Client, state: FlowState, rid: Option<&str>) -> bool {
+    flow(client)
+        .is_some_and(|flow| flow.state == state && flow.rid == rid.map(|rid| rid.parse().unwrap()))
+}
+
+#[actix::test]
+async fn a_viewer_is_switched_up_and_down_in_one_stream() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 2)).await;
+
+    for switch in 0..30u8 {
+        let wanted = [0, 2, 1][usize::from(switch % 3)];
+        two.wish(height(180 << wanted)).unwrap();
+        talk_until(&mut [&mut one, &mut two], |all| shows(all[1], wanted)).await;
+    }
+
+    let frames = frames(&two);
+    is_one_stream(&frames);
+    let switches = frames.windows(2).filter(|pair| pair[0].encoding != pair[1].encoding).count();
+    assert!((30..40).contains(&switches), "{switches}");
+    talk_until(&mut [&mut one, &mut two], |all| is_told(all[1], FlowState::Flowing, Some("h")))
+        .await;
+    assert_eq!(flow(&two).unwrap().height, Some(360));
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn each_viewer_gets_the_layer_that_it_wishes() {
+    let mut call = Call::start(3).await;
+    // The last is on another thread than the others.
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    let mut two = call.join(1, 1).await;
+    let mut three = call.join_on(1, 1, 1).await;
+
+    two.wish(height(100)).unwrap();
+    let mut wishes = height(180);
+    let video = call.room.tracks().into_iter().rfind(|it| it.participant == one.id()).unwrap();
+    wishes.tracks.insert(video.id, Wish::height(300));
+    three.wish(wishes).unwrap();
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| shows(all[1], 0) && shows(all[2], 1))
+        .await;
+
+    for client in [&two, &three] {
+        is_one_stream(&frames(client));
+    }
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn a_layer_that_falls_silent_gives_way_to_the_next() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 2)).await;
+
+    for place in [2, 1] {
+        one.encodings[place].active = false;
+        talk_until(&mut [&mut one, &mut two], |all| shows(all[1], place as u8 - 1)).await;
+    }
+    one.encodings[2].active = true;
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 2)).await;
+
+    is_one_stream(&frames(&two));
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn who_pauses_a_track_gets_nothing_of_it_until_it_is_wished_again() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    let mut two = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 2)).await;
+
+    let mut paused = Wishes::default();
+    paused.default = Wish::pause();
+    two.wish(paused).unwrap();
+    talk_until(&mut [&mut one, &mut two], |all| is_told(all[1], FlowState::Paused, None)).await;
+    let pictures =
+        |client: &Client| client.received.iter().filter(|packet| packet.payload[0] != 0xfc).count();
+    two.listen();
+    let (before, sound) = (pictures(&two), two.received.len());
+    talk_until(&mut [&mut one, &mut two], |all| all[1].received.len() > sound + 200).await;
+    assert!(pictures(&two) < before + 20, "a few were on their way");
+
+    two.wish(height(180)).unwrap();
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 0)).await;
+    is_one_stream(&frames(&two));
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn wishes_outlive_the_actors() {
+    let mut call = Call::start(2).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    let mut two = call.join(1, 1).await;
+    two.wish(height(360)).unwrap();
+    talk_until(&mut [&mut one, &mut two], |all| shows(all[1], 1)).await;
+
+    let supervisor = call.room.supervisor().unwrap();
+    for (whose, what) in [(&two, "subscriber"), (&one, "publisher")] {
+        let actors = supervisor.supervisor(&whose.id().to_string()).unwrap();
+        actors.inject(what, Fault::Panic("a fault".into())).await.unwrap();
+    }
+    supervisor.inject("stage", Fault::Panic("a fault".into())).await.unwrap();
+    let before = two.received.len();
+    talk_until(&mut [&mut one, &mut two], |all| {
+        all[1].received.len() > before + 200 && shows(all[1], 1)
+    })
+    .await;
+
+    let frames = frames(&two);
+    is_one_stream(&frames);
+    let others = frames.iter().skip_while(|frame| frame.encoding != 1);
+    assert_eq!(others.filter(|frame| frame.encoding != 1).count(), 0, "no other in between");
+    call.pool.stop().await;
+}
+
+/// Returns which encodings the room wants of a client, by the last that it was told.
+fn wanted(client: &Client) -> Option<Vec<bool>> {
+    let mut events = client.room.iter().rev();
+    events.find_map(|event| match event {
+        MediaEvent::LayersWanted { rids, .. } => Some(rids.iter().map(|(_, it)| *it).collect()),
+        _ => None,
+    })
+}
+
+#[actix::test]
+async fn encodings_that_no_viewer_wishes_need_not_be_sent() {
+    let mut call = Call::start(3).await;
+    let mut one = call.join_as(0, 1, 0, &RIDS).await;
+    let mut two = call.join(1, 1).await;
+    let mut three = call.join(1, 1).await;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| shows(all[1], 2)).await;
+    assert_eq!(wanted(&one), Some(vec![true; 3]));
+
+    two.wish(height(180)).unwrap();
+    three.wish(height(360)).unwrap();
+    let is = |client: &Client, which: [bool; 3]| wanted(client).as_deref() == Some(&which);
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| is(all[0], [true, true, false])).await;
+    one.encodings[2].active = false;
+
+    // It is wanted at once when it is wished again, and flows when it is sent.
+    two.wish(Wishes::default()).unwrap();
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| is(all[0], [true; 3])).await;
+    one.encodings[2].active = true;
+    talk_until(&mut [&mut one, &mut two, &mut three], |all| shows(all[1], 2) && shows(all[2], 1))
+        .await;
+    call.pool.stop().await;
+}
+
+#[actix::test]
+async fn wishes_are_bounded() {
+    let mut call = Call::start(1).await;
+    let one = call.join_as(0, 1, 0, &RIDS).await;
+    let track = call.room.tracks()[0].id;
+
+    let mut wishes = Wishes::default();
+    wishes.order = vec![track; Wishes::MOST_TRACKS];
+    assert_eq!(one.wish(wishes.clone()), Ok(()));
+    wishes.order.push(track);
+    assert_eq!(one.wish(wishes), Err(WishError::TooMany));
+    call.pool.stop().await;
+}
