@@ -141,8 +141,15 @@ impl Viewer {
 /// Bytes in front of each payload: codec, end of frame, encoding and what is done before; steps of number and time;
 /// milliseconds; length of the payload.
 const HEADER: usize = 6;
-const CODINGS: [Coding; 5] =
-    [Coding::Vp8, Coding::H264, Coding::Opus, Coding::OtherAudio, Coding::OtherVideo];
+const CODINGS: [Coding; 7] = [
+    Coding::Vp8,
+    Coding::H264,
+    Coding::Opus,
+    Coding::OtherAudio,
+    Coding::OtherVideo,
+    Coding::Vp9,
+    Coding::Av1,
+];
 
 #[cfg(test)]
 mod tests {

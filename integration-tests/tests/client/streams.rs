@@ -8,6 +8,11 @@ use crate::server::{Server, Setup};
 
 /// Opens a page that publishes its camera and microphone, and receives. It shows each of the others.
 async fn joined(kind: Kind, port: u16) -> Page {
+    joined_with(kind, port, "media").await
+}
+
+/// Likewise, with this `media` of its peer connection.
+async fn joined_with(kind: Kind, port: u16, media: &str) -> Page {
     let page = Page::open(kind, port).await;
     page.run(
         "window.shown = new Map();
@@ -30,9 +35,12 @@ async fn joined(kind: Kind, port: u16) -> Page {
          [window.errors, window.streams] = [heard(ann, 'error'), heard(ann, 'stream')];
          window.tracks = heard(ann, 'tracks');
          show(ann);
-         window.media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
-         window.peer = ann.openPeerConnection({ media, receive: { audio: 2, video: 2 } });",
+         window.media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });",
     )
+    .await;
+    page.run(&format!(
+        "window.peer = ann.openPeerConnection({{ media: {media}, receive: {{ audio: 2, video: 2 }} }})"
+    ))
     .await;
     page
 }
@@ -223,6 +231,45 @@ fn sections_are_added_where_others_publish_more() {
                 told,
                 json!({ "before": 1, "after": 4, "kinds": ["video", "video", "video", "video"] })
             );
+            page.close().await;
+        }
+    });
+}
+
+/// Where a viewer can begin is another thing in each codec.
+#[test]
+fn pictures_in_vp9_and_av1_are_seen_by_those_who_come_later() {
+    in_network_namespace(async || {
+        let server = Server::start(media()).await;
+        let sends = |codec: &str| {
+            format!(
+                "(connection) => {{
+                     const [video] = media.getVideoTracks();
+                     const {{ codecs }} = RTCRtpReceiver.getCapabilities('video');
+                     const only = codecs.filter(({{ mimeType }}) => mimeType === 'video/{codec}');
+                     connection.addTransceiver(video, {{ direction: 'sendonly', streams: [media] }})
+                         .setCodecPreferences(only);
+                 }}"
+            )
+        };
+        let one = joined_with(Kind::Chromium, server.port, &sends("VP9")).await;
+        one.becomes("peer.state === 'connected'").await;
+        let two = joined_with(Kind::Chromium, server.port, &sends("AV1")).await;
+        let three = joined(Kind::Chromium, server.port).await;
+        for (page, codecs) in [(&one, "AV1,VP8"), (&two, "VP8,VP9"), (&three, "AV1,VP9")] {
+            sees(page, 2).await;
+            let told = page
+                .run(
+                    "const stats = await peer.connection.getStats();
+                     const received = [...stats.values()].filter(({ type, kind, framesDecoded }) =>
+                         type === 'inbound-rtp' && kind === 'video' && framesDecoded > 0);
+                     const names = received.map(({ codecId }) => stats.get(codecId).mimeType.slice(6));
+                     return { names: names.sort().join(), errors };",
+                )
+                .await;
+            assert_eq!(told, json!({ "names": codecs, "errors": [] }));
+        }
+        for page in [one, two, three] {
             page.close().await;
         }
     });

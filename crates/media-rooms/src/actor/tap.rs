@@ -259,7 +259,7 @@ fn codec(coding: Coding) -> Option<Codec> {
         Coding::Opus => Some(Codec::Opus),
         Coding::Vp8 => Some(Codec::Vp8),
         Coding::H264 => Some(Codec::H264),
-        Coding::OtherAudio | Coding::OtherVideo => None,
+        Coding::Vp9 | Coding::Av1 | Coding::OtherAudio | Coding::OtherVideo => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cores of a media room: they take packets, numbers and `now`, do no I/O, and know no actors.
 
 pub(crate) mod allocate;
+mod av1;
 pub(crate) mod frames;
 mod h264;
 pub(crate) mod keyframes;
@@ -11,3 +12,4 @@ mod shifts;
 pub(crate) mod speaker;
 pub(crate) mod switch;
 mod vp8;
+mod vp9;

@@ -3,7 +3,7 @@
 use callboard_peer_connection::RtpCodecCapability;
 
 use super::vp8::PictureId;
-use super::{h264, vp8};
+use super::{av1, h264, vp8, vp9};
 
 /// Coding of a stream, as far as forwarding depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,10 @@ pub(crate) enum Coding {
     Vp8,
     /// H.264 (RFC 6184).
     H264,
+    /// VP9 (RFC 9628).
+    Vp9,
+    /// AV1.
+    Av1,
     /// Another audio codec: each packet can be decoded by itself.
     OtherAudio,
     /// Another video codec. Where its key frames are is not known, so viewers get it from where they come in, and a key
@@ -32,6 +36,8 @@ impl Coding {
             Audio => Self::OtherAudio,
             Video if is("VP8") => Self::Vp8,
             Video if is("H264") => Self::H264,
+            Video if is("VP9") => Self::Vp9,
+            Video if is("AV1") => Self::Av1,
             Video => Self::OtherVideo,
         })
     }
@@ -91,6 +97,14 @@ pub(crate) fn read(codec: Coding, payload: &[u8]) -> Result<Contents, ContentsEr
             let read = h264::parse(payload).map_err(|_| ContentsError::Malformed)?;
             Ok(Contents { entry: read.parameters, ..Contents::default() })
         }
+        Coding::Vp9 => {
+            let read = vp9::parse(payload).map_err(|_| ContentsError::Malformed)?;
+            Ok(Contents { entry: read.keyframe, size: read.size, ..Contents::default() })
+        }
+        Coding::Av1 => {
+            let read = av1::parse(payload).map_err(|_| ContentsError::Malformed)?;
+            Ok(Contents { entry: read.keyframe, ..Contents::default() })
+        }
     }
 }
 
@@ -106,13 +120,16 @@ mod tests {
         assert_eq!(of("audio/PCMU"), Some(Coding::OtherAudio));
         assert_eq!(of("video/vp8"), Some(Coding::Vp8));
         assert_eq!(of("video/H264"), Some(Coding::H264));
-        assert_eq!(of("video/AV1"), Some(Coding::OtherVideo));
+        assert_eq!(of("video/VP9"), Some(Coding::Vp9));
+        assert_eq!(of("video/AV1"), Some(Coding::Av1));
+        assert_eq!(of("video/H265"), Some(Coding::OtherVideo));
         assert_eq!(of("text/plain"), None);
     }
 
     #[test]
     fn padding_is_nothing_to_forward_whatever_the_codec() {
-        for codec in [Coding::Opus, Coding::Vp8, Coding::H264, Coding::OtherVideo] {
+        use Coding::*;
+        for codec in [Opus, Vp8, H264, Vp9, Av1, OtherAudio, OtherVideo] {
             assert_eq!(read(codec, &[]), Err(ContentsError::Padding));
         }
     }
@@ -124,6 +141,10 @@ mod tests {
         assert!(!read(Coding::Vp8, &[0x10, 1]).unwrap().entry);
         assert!(read(Coding::H264, &[0x67, 0]).unwrap().entry);
         assert!(!read(Coding::H264, &[0x65, 0]).unwrap().entry, "no parameter sets");
+        assert!(read(Coding::Vp9, &[0x08]).unwrap().entry);
+        assert!(!read(Coding::Vp9, &[0x48]).unwrap().entry);
+        assert!(read(Coding::Av1, &[0x08]).unwrap().entry);
+        assert!(!read(Coding::Av1, &[0x10]).unwrap().entry);
         assert_eq!(read(Coding::Vp8, &[0x90]), Err(ContentsError::Malformed));
     }
 }

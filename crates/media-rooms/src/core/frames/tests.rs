@@ -250,7 +250,7 @@ proptest! {
             0..60
         ),
     ) {
-        for coding in [Coding::Opus, Coding::Vp8, Coding::H264, Coding::OtherVideo] {
+        for coding in [Coding::Opus, Coding::Vp8, Coding::H264, Coding::Vp9, Coding::OtherVideo] {
             let parts = payloads.iter().map(|(payload, marker, timestamp, number)| Part {
                 number: *number,
                 timestamp: *timestamp,
