@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod messages;
 mod participant;
 mod policy;
+mod recorder;
 mod room;
 mod shared;
 mod stage;
@@ -33,6 +34,7 @@ pub use event::{
 };
 pub use participant::Participant;
 pub use policy::{MediaPolicy, ParticipantInfo, ParticipantOptions};
+pub use recorder::{Recorder, RecorderOptions};
 pub use room::MediaRoom;
 pub use tap::{Frame, MediaTap, TapHandle, TapOptions};
 pub use wishes::Wishes;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -209,6 +209,10 @@ impl MediaRoom {
     pub fn review(&self) {
         self.shared.stage().review();
         self.shared.settle();
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.shared)
     }
 
     /// Mutes a track for all, or ends that: while it is muted, nothing of it is forwarded. Returns whether there is

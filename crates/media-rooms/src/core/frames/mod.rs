@@ -1,8 +1,10 @@
 //! Frames, put together from the packets of one stream: complete and in order, or not at all. After a loss, pictures go
 //! on with the next key frame.
 
+pub(crate) mod annex_b;
 pub(crate) mod choice;
 pub(crate) mod clock;
+pub(crate) mod opus;
 mod order;
 #[cfg(test)]
 pub(crate) mod packetize;

@@ -1,6 +1,7 @@
 //! Packets of frames that an application writes: Opus (RFC 7587), VP8 (RFC 7741), H.264 (RFC 6184).
 
 use super::LARGEST;
+use super::annex_b::annex_b;
 use crate::core::packet::Coding;
 
 /// Error of a frame that is not sent.
@@ -75,26 +76,6 @@ fn h264(frame: &[u8]) -> Result<Vec<Vec<u8>>, Unfit> {
         }));
     }
     if packets.is_empty() { Err(Unfit::NoUnits) } else { Ok(packets) }
-}
-
-/// Returns the NAL units of a byte stream (H.264 Annex B), without their start codes.
-pub(crate) fn annex_b(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = after_start_code(stream);
-    std::iter::from_fn(move || {
-        let unit = rest?;
-        let end = unit.windows(3).position(|it| it == [0, 0, 1]);
-        rest = end.map(|end| &unit[end + 3..]);
-        let unit = &unit[..end.unwrap_or(unit.len())];
-        // Zeros before a start code are no part of the unit, which ends with a one.
-        let length = unit.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        Some(&unit[..length])
-    })
-    .filter(|unit| !unit.is_empty())
-}
-
-fn after_start_code(stream: &[u8]) -> Option<&[u8]> {
-    let start = stream.windows(3).position(|it| it == [0, 0, 1])?;
-    Some(&stream[start + 3..])
 }
 
 /// Largest payload, in bytes: with the headers of SRTP, UDP and IPv6, and of a tunnel or two, less than 1,280.

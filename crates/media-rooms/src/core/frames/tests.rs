@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
-use super::packetize::{Packetizer, Unfit, annex_b};
+use super::annex_b::annex_b;
+use super::packetize::{Packetizer, Unfit};
 use super::*;
 
 fn now() -> Instant {
