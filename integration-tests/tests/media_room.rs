@@ -1,9 +1,10 @@
 //! A call through a media room of the server, in `media-room` as its users run it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use integration_tests::{
-    Browser, CallPage, Camera, Kind, Moment, PATIENCE, Server, in_network_namespace, until,
+    Browser, CallPage, Camera, Kind, Moment, PATIENCE, Server, in_network_namespace, program, until,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -134,6 +135,69 @@ async fn ask(server: &Server, method: &str, path: &str, body: &str) -> String {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 20"), "{path}: {answer}");
     body.to_owned()
+}
+
+#[test]
+fn a_recorded_call_is_decoded_by_ffmpeg() {
+    in_network_namespace(async || {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let arguments = ["--listen", "127.0.0.1:0", "--record", folder.path().to_str().unwrap()];
+        let server = Server::of("media-room", &arguments).await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo").await;
+        let bob = CallPage::open("Bob", Kind::Chromium, &server, "demo").await;
+        sees(&ann, 1).await;
+        sees(&bob, 1).await;
+        // Enough for a report of each sender on its clocks, and for the pictures to move.
+        for _ in 0..3 {
+            sees(&ann, 1).await;
+            sees(&bob, 1).await;
+        }
+        ann.close().await;
+        bob.close().await;
+        // It completes the files.
+        let status = server.terminate(Duration::from_secs(20)).await;
+        assert_eq!(status.code(), Some(0), "the server ended with {status}");
+
+        let files = std::fs::read_dir(folder.path()).expect("the recordings");
+        let mut whole = 0;
+        for file in files {
+            let file = file.unwrap().path();
+            let recording = decoded(&file).await;
+            let streams = recording["streams"].as_array().expect("streams");
+            let seen = format!("{}: {recording:#}", file.display());
+            println!("{seen}");
+            for stream in streams {
+                assert!(stream["frames"].as_u64() > Some(0), "{seen}");
+            }
+            if streams.len() < 2 {
+                // A microphone that was faster than its camera by far.
+                continue;
+            }
+            whole += 1;
+            let of = |kind: &str| streams.iter().find(|it| it["type"] == kind).expect(kind).clone();
+            let (sound, picture) = (of("audio"), of("video"));
+            assert_eq!((&sound["codec"], &picture["codec"]), (&json!("opus"), &json!("vp8")));
+            let last = |stream: &Value| stream["last"].as_f64().unwrap();
+            assert!((last(&sound) - last(&picture)).abs() < 2.0, "in step: {seen}");
+            let duration = recording["duration"].as_f64().expect("a duration");
+            assert!((duration - last(&sound)).abs() < 2.0, "{seen}");
+        }
+        assert!(whole >= 2, "one of each participant at least");
+    });
+}
+
+/// Returns what ffmpeg's libraries find in a recording, all of which they decode.
+async fn decoded(file: &Path) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/check_recording.py");
+    let output = tokio::process::Command::new(program::python())
+        .arg(script)
+        .arg(file)
+        .output()
+        .await
+        .expect("Python starts");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {complaints}", file.display());
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 #[test]

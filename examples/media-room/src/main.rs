@@ -1,25 +1,29 @@
 //! A call of many: what each sends goes to the server once, and from there to all others in the room.
 
 mod pages;
+mod recordings;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use actix_web::middleware::from_fn;
 use actix_web::web::Query;
 use actix_web::{App, HttpServer, web};
 use callboard_admin::Admin;
-use callboard_peer_connection::PeerConnections;
+use callboard_peer_connection::{PeerConnectionState, PeerConnections};
 use callboard_room_supervisor::{
     AnyRoomOptions, AuthData, Rejection, Room, RoomContext, RoomOptions, Rooms,
 };
 use callboard_signaling::{
-    InitContext, Peer, PeerInit, PeerOptions, Run, Signaling, WebRtc, body_within, client_script,
-    tune,
+    EndReason, InitContext, Peer, PeerContext, PeerInit, PeerOptions, Run, Signaling, WebRtc,
+    body_within, client_script, tune,
 };
 use callboard_supervision::MainError;
 use clap::Parser;
 use example_pages::options::{Network, Web};
 use example_pages::process::Process;
+use recordings::Recordings;
 use serde::Deserialize;
 
 /// A call of many, through the server.
@@ -31,6 +35,10 @@ struct Cli {
     /// Where to listen; port 0 takes a free one, printed in the first line of output
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     listen: String,
+
+    /// Record all calls into files in this folder
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 
     #[command(flatten)]
     network: Network,
@@ -55,7 +63,9 @@ impl Room for Call {
 }
 
 /// Someone in a call.
-struct Caller;
+struct Caller {
+    recordings: Option<Arc<Recordings>>,
+}
 
 /// Query of the WebSocket's address.
 #[derive(Default, Deserialize)]
@@ -65,17 +75,30 @@ struct Introduction {
 }
 
 impl Peer for Caller {
-    type Options = ();
+    type Options = Option<Arc<Recordings>>;
 
     async fn on_init(
         _: &InitContext,
         auth: &AuthData,
-        (): &(),
+        recordings: &Self::Options,
     ) -> Result<PeerInit<Self>, Rejection> {
         let query = auth.metadata.as_str().unwrap_or_default();
         let introduction = Query::<Introduction>::from_query(query).map_err(|_| "bad_name")?;
         let name: String = introduction.into_inner().name.chars().take(LONGEST_NAME).collect();
-        Ok(PeerInit::from(Self).public("name", name))
+        let recordings = recordings.clone();
+        Ok(PeerInit::from(Self { recordings }).public("name", name))
+    }
+
+    fn on_webrtc_state(
+        &mut self,
+        state: PeerConnectionState,
+        _: Option<&EndReason>,
+        context: &PeerContext,
+    ) {
+        let begins = state == PeerConnectionState::Connected;
+        if let Some(recordings) = self.recordings.as_ref().filter(|_| begins) {
+            recordings.begin(&context.room);
+        }
     }
 }
 
@@ -86,7 +109,7 @@ fn open(name: &str) -> Option<AnyRoomOptions> {
 
 #[actix_web::main]
 async fn main() -> Result<ExitCode, MainError> {
-    let Cli { listen, network, web, process } = Cli::parse();
+    let Cli { listen, record, network, web, process } = Cli::parse();
     if let Some(code) = process.begin("info") {
         return Ok(code);
     }
@@ -95,7 +118,8 @@ async fn main() -> Result<ExitCode, MainError> {
     let webrtc = WebRtc::new(connections.clone()).configuration(network.configuration()).media();
     let rooms = Rooms::builder().on_demand(open).build();
     let tree = rooms.start().await?;
-    let peers = PeerOptions::<Caller>::new((), rooms.clone()).webrtc(webrtc.clone());
+    let recordings = record.map(|folder| Recordings::new(folder, webrtc.clone()));
+    let peers = PeerOptions::<Caller>::new(recordings, rooms.clone()).webrtc(webrtc.clone());
     let signaling = Signaling::new(web.apply(peers));
     // Programs on this machine may read the tree and inject faults.
     let admin = Admin::builder(tree.clone()).webrtc(&webrtc).counters(signaling.counters()).build();

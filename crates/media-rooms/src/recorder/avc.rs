@@ -1,4 +1,5 @@
-//! H.264 as Matroska keeps it (ISO/IEC 14496-15): parameter sets beside the stream, and lengths in place of start codes.
+//! H.264 as Matroska keeps it (ISO/IEC 14496-15): parameter sets beside the stream, and lengths in place of start
+//! codes.
 
 use crate::core::frames::annex_b::annex_b;
 

@@ -24,11 +24,11 @@ use self::file::Recording;
 ///
 /// A file begins with the participant's first frames, and ends when its tracks do; another one begins when a track is
 /// added, after [`RecorderOptions::longest`], and after a fault of the recorder. Time 0 in all files of a recorder is
-/// its start, so that they can be played side by side, and silence stays where it was. What a crash leaves behind can be
-/// played up to there.
+/// its start, so that they can be played side by side, and silence stays where it was. What a crash leaves behind can
+/// be played up to there.
 ///
-/// It is a [tap](MediaTap): the disk is written on its thread, none of connections, and a disk that is slow costs frames
-/// ([`lost`](Self::lost)), no more.
+/// It is a [tap](MediaTap): the disk is written on its thread, none of connections, and a disk that is slow costs
+/// frames ([`lost`](Self::lost)), no more.
 ///
 /// ```no_run
 /// use callboard_media_rooms::{MediaRoom, Recorder, RecorderOptions};
@@ -68,9 +68,9 @@ struct Kept {
 
 impl RecorderOptions {
     /// Creates the options of a recorder of all participants that writes into this folder. The folder is created if it
-    /// is not there. Files are `NAME-ID-PART.webm`, or `.mkv`: the name with which the participant has joined, as far as
-    /// it is of ASCII letters, digits, `-` and `_`, its identifier, and 1 or more. A file that is there is never written
-    /// over.
+    /// is not there. Files are `NAME-ID-PART.webm`, or `.mkv`: the name with which the participant has joined, as far
+    /// as it is of ASCII letters, digits, `-` and `_`, its identifier, and 1 or more. A file that is there is never
+    /// written over.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let (folder, tap) = (folder.into(), TapOptions::new("recorder"));
         Self { folder, longest: Duration::from_secs(60 * 60), tap }
@@ -113,8 +113,8 @@ impl Recorder {
         self.kept.files().clone()
     }
 
-    /// Returns how often a file could not be created or written, each time with an error in the log. That participant is
-    /// not recorded for 10 s then.
+    /// Returns how often a file could not be created or written, each time with an error in the log. That participant
+    /// is not recorded for 10 s then.
     pub fn faults(&self) -> u64 {
         self.kept.faults.load(Ordering::Relaxed)
     }
@@ -129,7 +129,8 @@ impl Recorder {
         self.tap.is_running()
     }
 
-    /// Ends the recording. Resolves when all files are complete, and returns them in the order in which they were begun.
+    /// Ends the recording. Resolves when all files are complete, and returns them in the order in which they were
+    /// begun.
     pub async fn stop(self) -> Vec<PathBuf> {
         let Self { tap, kept } = self;
         tap.stop().await;
