@@ -359,6 +359,21 @@ impl CreateDataChannel {
     }
 }
 
+/// Sends a message on a data channel, unless more than so much of it waits to be sent or confirmed
+/// (W3C `bufferedAmount`): then the message is dropped ([`BufferFull`](SendDataError::BufferFull)). For what is old
+/// when it comes late, such as positions: a receiver on a slow path gets fewer of them instead of older ones.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), SendDataError>")]
+pub struct SendLossy {
+    /// Channel to send on; best one without retransmissions
+    /// ([`max_retransmits`](DataChannelOptions::max_retransmits)).
+    pub channel: DataChannelId,
+    /// The message.
+    pub message: DataChannelMessage,
+    /// Bytes that may wait before this message.
+    pub max_buffered_amount: usize,
+}
+
 /// Sends a message on a data channel (W3C `send`).
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), SendDataError>")]

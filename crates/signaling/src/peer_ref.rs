@@ -135,11 +135,7 @@ impl PeerRef {
         label: &str,
         message: DataChannelMessage,
     ) -> Result<(), SendToChannelError> {
-        let is_empty = match &message {
-            DataChannelMessage::Text(text) => text.is_empty(),
-            DataChannelMessage::Binary(bytes) => bytes.is_empty(),
-        };
-        if is_empty {
+        if message.is_empty() {
             return Err(SendToChannelError::Channel(SendDataError::Empty));
         }
         if let Some(channel) = self.client.channels.find(label) {
@@ -150,6 +146,28 @@ impl PeerRef {
         };
         self.push("webrtc:data", &json!({ "channel": label, "data": text }))
             .map_err(|_| SendToChannelError::Gone)
+    }
+
+    /// Sends to the client on the data channel with this label, unless more than `max_buffered_amount` bytes wait there
+    /// to be sent or confirmed: then the message is dropped, so that a client on a slow path gets fewer messages
+    /// instead of old ones. Whether it was dropped is not reported. Never goes over the WebSocket. An empty message is
+    /// refused.
+    ///
+    /// # Errors
+    /// [`SendToChannelError`]; [`NoChannel`](SendToChannelError::NoChannel) without such a channel.
+    #[cfg(feature = "webrtc")]
+    pub fn send_lossy(
+        &self,
+        label: &str,
+        message: DataChannelMessage,
+        max_buffered_amount: usize,
+    ) -> Result<(), SendToChannelError> {
+        if message.is_empty() {
+            return Err(SendToChannelError::Channel(SendDataError::Empty));
+        }
+        let channel = self.client.channels.find(label);
+        let channel = channel.ok_or_else(|| SendToChannelError::NoChannel(label.to_owned()))?;
+        channel.try_send_lossy(label, message, max_buffered_amount)
     }
 
     /// Calls a function that the client has registered, over the data channel `events` if it is open, else over the

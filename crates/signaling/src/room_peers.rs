@@ -46,11 +46,27 @@ pub trait RoomPeers {
     /// delivery is not reported. An empty message is handed to none.
     #[cfg(feature = "webrtc")]
     fn send_data(&self, label: &str, to: impl Into<To>, message: DataChannelMessage) -> usize {
-        let clients = match to.into() {
-            To::All => self.clients(),
-            To::Peers(peers) => peers.into_iter().filter_map(|peer| self.peer(peer)).collect(),
-        };
+        let clients = addressees(self, to.into());
         let sent = clients.iter().filter(|client| client.send_data(label, message.clone()).is_ok());
+        sent.count()
+    }
+
+    /// Sends to members on their data channels with this label, as [`PeerRef::send_lossy`] does: to none for which more
+    /// than `max_buffered_amount` bytes wait, so that one on a slow path gets fewer messages instead of old ones, and
+    /// none is held up. Clients without such a channel get nothing. Returns the number of clients to whose connections
+    /// the message was handed.
+    #[cfg(feature = "webrtc")]
+    fn send_lossy(
+        &self,
+        label: &str,
+        to: impl Into<To>,
+        message: DataChannelMessage,
+        max_buffered_amount: usize,
+    ) -> usize {
+        let clients = addressees(self, to.into());
+        let sent = clients.iter().filter(|client| {
+            client.send_lossy(label, message.clone(), max_buffered_amount).is_ok()
+        });
         sent.count()
     }
 
@@ -58,6 +74,14 @@ pub trait RoomPeers {
     #[cfg(feature = "webrtc")]
     fn send_bytes(&self, label: &str, to: impl Into<To>, bytes: impl Into<Bytes>) -> usize {
         self.send_data(label, to, DataChannelMessage::Binary(bytes.into()))
+    }
+}
+
+#[cfg(feature = "webrtc")]
+fn addressees(room: &(impl RoomPeers + ?Sized), to: To) -> Vec<PeerRef> {
+    match to {
+        To::All => room.clients(),
+        To::Peers(peers) => peers.into_iter().filter_map(|peer| room.peer(peer)).collect(),
     }
 }
 

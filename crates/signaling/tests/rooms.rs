@@ -62,6 +62,19 @@ async fn a_room_sends_on_the_data_channels_of_its_members() {
     assert_eq!(room.send_data("bytes", To::All, text), 2);
     let data = without.expect("webrtc:data").await;
     assert_eq!(data, json!({ "channel": "bytes", "data": "hello" }), "it has no channel");
+    let place = DataChannelMessage::Text("1,2".to_owned());
+    assert_eq!(room.send_lossy("bytes", To::All, place.clone(), 1_000), 1, "one has a channel");
+    assert_eq!(
+        room.send_lossy("bytes", To::All, DataChannelMessage::Text(String::new()), 1_000),
+        0
+    );
+    client
+        .until("a place", |it| {
+            it.told.iter().any(|event| {
+                matches!(event, ConnectionEvent::DataChannelMessage { message, .. } if *message == place)
+            })
+        })
+        .await;
     let id: PeerId = client.ws.id.parse().unwrap();
     assert!(room.peer(id).unwrap().connection().is_some());
     assert!(room.peer(PeerId::random()).is_none());

@@ -123,6 +123,17 @@ impl Handler<SendData> for PeerConnection {
     }
 }
 
+impl Handler<SendLossy> for PeerConnection {
+    type Result = MessageResult<SendLossy>;
+
+    fn handle(&mut self, message: SendLossy, ctx: &mut Context<Self>) -> Self::Result {
+        let SendLossy { channel, message, max_buffered_amount: most } = message;
+        let sent = self.driver.core_mut().send_lossy(Instant::now(), channel, message, most);
+        self.flush_soon(1, ctx);
+        MessageResult(sent)
+    }
+}
+
 impl Handler<DeliverData> for PeerConnection {
     type Result = ();
 

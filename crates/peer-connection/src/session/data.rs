@@ -35,6 +35,21 @@ impl Session {
         taken.inspect_err(|_| self.counters.writes_refused += 1)
     }
 
+    /// Sends a message like [`Self::send_data`], unless more than `most` bytes wait before it.
+    pub(crate) fn send_lossy(
+        &mut self,
+        now: Instant,
+        channel: DataChannelId,
+        message: DataChannelMessage,
+        most: usize,
+    ) -> Result<(), SendDataError> {
+        if self.data_channel(channel).is_some_and(|it| it.buffered_amount > most) {
+            self.counters.writes_refused += 1;
+            return Err(SendDataError::BufferFull);
+        }
+        self.send_data(now, channel, message)
+    }
+
     fn take_message(
         &mut self,
         now: Instant,

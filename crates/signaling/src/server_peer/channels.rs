@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(feature = "rpc")]
 use callboard_peer_connection::error::DeliverDataError;
-use callboard_peer_connection::messages::SendData;
+use callboard_peer_connection::messages::{SendData, SendLossy};
 use callboard_peer_connection::{DataChannelId, DataChannelMessage, PeerConnectionHandle};
 use callboard_supervision::CallError;
 
@@ -117,6 +117,13 @@ impl Channels {
     }
 }
 
+fn refusal(label: &str, error: &CallError) -> SendToChannelError {
+    match error {
+        CallError::Full => SendToChannelError::Busy,
+        _ => SendToChannelError::NoChannel(label.to_owned()),
+    }
+}
+
 /// An open channel on which any thread can send.
 pub(crate) struct OpenChannel {
     connection: PeerConnectionHandle,
@@ -131,10 +138,18 @@ impl OpenChannel {
         message: DataChannelMessage,
     ) -> Result<(), SendToChannelError> {
         let sent = self.connection.try_send(SendData { channel: self.channel, message });
-        sent.map_err(|error| match error {
-            CallError::Full => SendToChannelError::Busy,
-            _ => SendToChannelError::NoChannel(label.to_owned()),
-        })
+        sent.map_err(|error| refusal(label, &error))
+    }
+
+    /// Likewise, unless more than so many bytes wait before it.
+    pub(crate) fn try_send_lossy(
+        &self,
+        label: &str,
+        message: DataChannelMessage,
+        max_buffered_amount: usize,
+    ) -> Result<(), SendToChannelError> {
+        let message = SendLossy { channel: self.channel, message, max_buffered_amount };
+        self.connection.try_send(message).map_err(|error| refusal(label, &error))
     }
 
     /// Sends without waiting; the future says whether the client has acknowledged the message. Fails if the connection

@@ -194,6 +194,23 @@ fn a_full_buffer_says_so_and_tells_when_there_is_room() {
 }
 
 #[test]
+fn a_lossy_message_is_dropped_where_too_much_waits() {
+    let (mut pair, channel) = connected(DataChannelOptions::default());
+    let (now, most) = (pair.now, 1_000);
+    let lossy = |pair: &mut Pair, now| pair.a.session.send_lossy(now, channel, bytes(600), most);
+    assert_eq!(lossy(&mut pair, now), Ok(()));
+    assert_eq!(lossy(&mut pair, now), Ok(()), "600 bytes wait");
+    assert_eq!(lossy(&mut pair, now), Err(SendDataError::BufferFull), "1,200 do");
+    assert_eq!(pair.a.send(now, channel, bytes(600)), Ok(()), "others are sent");
+
+    assert!(pair.until(10 * SECOND, |pair| pair.b.messages().len() == 3));
+    pair.pass(SECOND);
+    assert_eq!(pair.a.session.data_channel(channel).unwrap().buffered_amount, 0);
+    let now = pair.now;
+    assert_eq!(lossy(&mut pair, now), Ok(()));
+}
+
+#[test]
 fn the_threshold_is_told_once_when_it_is_crossed() {
     let options = DataChannelOptions {
         buffered_amount_low_threshold: 50_000,
