@@ -1,5 +1,6 @@
 //! Errors of media rooms.
 
+use callboard_peer_connection::Codec;
 use callboard_peer_connection::error::{SetDescriptionError, TransceiverError};
 use callboard_supervision::{CallError, NoSupervisorError, StartChildError};
 
@@ -70,4 +71,31 @@ impl From<StartChildError> for StartTapError {
             other => Self::Start(other),
         }
     }
+}
+
+/// Error of a track that a [bot](crate::Bot) does not publish.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// No packets are made of frames of this codec.
+    #[error("frames of {0:?} cannot be sent")]
+    Codec(Codec),
+    /// The policy of the room refuses it, the bot has published four tracks of this kind, or it has left.
+    #[error("the track is refused")]
+    Refused,
+}
+
+/// Error of a frame that is not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteFrameError {
+    /// The bot has left.
+    #[error("the bot has left")]
+    Ended,
+    /// Frames have 4 MiB at most, packets of Opus 1,150 bytes.
+    #[error("the frame is too large")]
+    TooLarge,
+    /// It is empty, or of H.264 without a start code.
+    #[error("the frame is malformed")]
+    Malformed,
 }

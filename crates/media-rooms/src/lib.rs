@@ -10,6 +10,8 @@
 //! which it only receives are *slots*, to which the tracks of others are bound without any further offer.
 
 mod actor;
+mod bot;
+mod bot_seat;
 mod core;
 mod error;
 mod event;
@@ -27,8 +29,12 @@ mod tap_seat;
 mod way;
 mod wishes;
 
+pub use bot::{Bot, BotTrack, Frames};
 pub use core::allocate::{Allocator, Bitrate, Demand, Grant, Layer, SpeakerFirst, Wish};
-pub use error::{AcceptMediaOfferError, JoinMediaRoomError, StartTapError, WishError};
+pub use error::{
+    AcceptMediaOfferError, JoinMediaRoomError, PublishError, StartTapError, WishError,
+    WriteFrameError,
+};
 pub use event::{
     Flow, FlowState, MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackId, TrackInfo,
 };

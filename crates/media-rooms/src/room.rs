@@ -15,6 +15,7 @@ use callboard_supervision::{
 };
 
 use crate::actor::{RoomActor, start, tap};
+use crate::bot::Bot;
 use crate::core::allocate::Allocator;
 use crate::error::{JoinMediaRoomError, StartTapError};
 use crate::event::{ParticipantEvent, ParticipantId, TrackId, TrackInfo};
@@ -160,6 +161,18 @@ impl MediaRoom {
         }
     }
 
+    /// Lets a bot join: a participant without a connection, whose frames the application writes. `participant` is as
+    /// for [`join`](Self::join).
+    ///
+    /// # Errors
+    /// [`JoinMediaRoomError::Ended`], also before the room's start
+    pub fn bot(
+        &self,
+        participant: impl Into<ParticipantOptions>,
+    ) -> Result<Bot, JoinMediaRoomError> {
+        Bot::join(&self.shared, participant.into())
+    }
+
     /// Starts a tap, which gets packets and whole frames of the room's tracks. `factory` makes it, on its thread, and
     /// makes it anew after a fault.
     ///
@@ -191,12 +204,7 @@ impl MediaRoom {
         options: TapOptions,
         factory: impl FnMut() -> T + Send + 'static,
     ) -> Result<TapHandle, StartTapError> {
-        let seat = tap::seat(&self.shared, options, factory);
-        self.shared.add_tap(&seat);
-        // From here on it ends if this is not carried through.
-        let handle = TapHandle::new(Arc::clone(&self.shared), Arc::clone(&seat));
-        tap::start(&self.shared, &seat).await?;
-        Ok(handle)
+        tap::open(&self.shared, options, factory).await
     }
 
     /// Sets who may publish, and who receives what. Default: all, and everything.

@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_supervision::{ArbiterPool, NoSupervisorError, Placement, SupervisorRef};
 
+use crate::bot_seat::BotSeat;
 use crate::core::allocate::{Allocator, Layer, SpeakerFirst};
 use crate::core::switch::Encoding;
 use crate::event::{MediaEvent, ParticipantEvent, ParticipantId, TrackId};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     /// Participants on one thread, from which on further ones go to another.
     pub(crate) per_thread: AtomicUsize,
     pub(crate) silence: ArcSwap<Silence>,
+    bots: Mutex<HashMap<ParticipantId, Arc<BotSeat>>>,
     taps: ArcSwap<Vec<Arc<TapSeat>>>,
     tap_threads: ArbiterPool,
     /// Participant that dominates the conversation.
@@ -106,6 +108,7 @@ impl Shared {
             relays,
             per_thread,
             silence,
+            bots: Mutex::default(),
             taps,
             tap_threads,
             dominant,
@@ -189,7 +192,32 @@ impl Shared {
         if let Some(seat) = self.seat(of) {
             // A publisher that has no room for it has enough others.
             seat.publisher.try_send(ToPublisher::WantKeyframe { track, encoding });
+        } else if let Some(bot) = self.bot(of) {
+            bot.want(track);
         }
+    }
+
+    fn bots(&self) -> MutexGuard<'_, HashMap<ParticipantId, Arc<BotSeat>>> {
+        self.bots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bot(&self, id: ParticipantId) -> Option<Arc<BotSeat>> {
+        self.bots().get(&id).cloned()
+    }
+
+    pub(crate) fn add_bot(&self, id: ParticipantId, bot: &Arc<BotSeat>) {
+        self.bots().insert(id, Arc::clone(bot));
+    }
+
+    pub(crate) fn remove_bot(&self, id: ParticipantId) {
+        self.bots().remove(&id);
+    }
+
+    /// Tells a bot who receives anything of it.
+    pub(crate) fn fan_out(&self, id: ParticipantId, bot: &BotSeat) {
+        let viewers = self.stage().viewers_of(id).into_iter();
+        let viewers = viewers.filter_map(|id| Some(Arc::clone(&self.seat(id)?.subscriber)));
+        bot.show_to(viewers.collect());
     }
 
     /// Returns the threads of taps, which may be slow: none of connections.

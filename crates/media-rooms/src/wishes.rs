@@ -13,8 +13,8 @@ pub struct Wishes {
     pub default: Wish,
     /// Wishes for single tracks, also for tracks that are not published yet.
     pub tracks: BTreeMap<TrackId, Wish>,
-    /// Tracks in the order in which they get bandwidth, where their priority is the same; all others come after them, in
-    /// the order of their slots.
+    /// Tracks in the order in which they get bandwidth, where their priority is the same; all others come after them,
+    /// in the order of their slots.
     pub order: Vec<TrackId>,
 }
 

@@ -186,6 +186,8 @@ impl RoomActor {
             Output::FanOut(id) => {
                 if let Some(seat) = self.shared.seat(id) {
                     seat.publisher.do_send(ToPublisher::FanOut);
+                } else if let Some(bot) = self.shared.bot(id) {
+                    self.shared.fan_out(id, &bot);
                 }
             }
             Output::Tell(id, event) => {
@@ -201,6 +203,10 @@ impl RoomActor {
     /// Watches a participant's connection and actors, and starts the actors if they do not run: they end with the
     /// room's supervisor, which may have been restarted, or because an operator stops them.
     fn watch(&mut self, id: ParticipantId, ctx: &mut Context<Self>) {
+        if self.shared.bot(id).is_some() {
+            // It has none.
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         let starting = async move {
             if let Ok(supervisor) = shared.supervisor() {

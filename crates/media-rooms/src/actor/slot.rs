@@ -8,6 +8,7 @@ use callboard_peer_connection::{
     Rid, RtpCodecCapability, RtpPacket, SenderId, TrackKind, TransceiverId, Vp8Rewrite,
 };
 
+use crate::bot_seat::BotSeat;
 use crate::core::allocate::{Demand, Grant, Layer};
 use crate::core::rewrite::{Position, Rewriter, Rewritten};
 use crate::core::switch::{Encoding, Switch, Verdict};
@@ -25,6 +26,8 @@ pub(super) struct Slot {
     kind: TrackKind,
     pub(super) track: Option<TrackId>,
     publisher: Option<Arc<Seat>>,
+    /// In place of a publisher.
+    bot: Option<Arc<BotSeat>>,
     /// Names of the track's encodings; empty without simulcast.
     rids: Vec<Rid>,
     /// By the publisher's payload types.
@@ -67,6 +70,7 @@ impl Slot {
             kind: assigned.kind,
             track: None,
             publisher: None,
+            bot: None,
             rids: Vec::new(),
             formats: HashMap::new(),
             epoch: None,
@@ -106,6 +110,7 @@ impl Slot {
         });
         self.formats = formats.collect();
         self.publisher = shared.seat(track.info.participant);
+        self.bot = shared.bot(track.info.participant);
         if self.kind == TrackKind::Audio {
             self.aim(0, u8::MAX);
         }
@@ -113,15 +118,17 @@ impl Slot {
 
     /// Returns what is to be decided on the slot; none if that is nothing: it carries no video.
     pub(super) fn demand(&self, wishes: &Wishes, speaker: Option<ParticipantId>) -> Option<Demand> {
-        let (track, publisher) = (self.track?, self.publisher.as_ref()?);
+        let (track, publisher) = (self.track?, self.publisher.as_ref());
         if self.kind != TrackKind::Video {
             return None;
         }
-        let layers = publisher.layers.load();
-        let layers = layers.get(&track).map_or(Vec::new(), |layers| layers.to_vec());
+        // A bot has one, which is not measured.
+        let layers = publisher.map(|publisher| publisher.layers.load());
+        let layers = layers.as_ref().and_then(|layers| layers.get(&track));
+        let layers = layers.map_or(Vec::new(), |layers| layers.to_vec());
         let is_granted = |layer: &Layer| self.granted == Some((layer.encoding, layer.temporal));
         Some(Demand {
-            is_speaker: speaker.is_some_and(|speaker| speaker == publisher.participant()),
+            is_speaker: speaker.is_some() && speaker == publisher.map(|it| it.participant()),
             wish: wishes.of(track),
             current: layers.iter().position(is_granted),
             layers,
@@ -212,6 +219,9 @@ impl Slot {
             self.asked = Some(now());
             // A publisher that has no room for it has enough others.
             publisher.publisher.try_send(ToPublisher::WantKeyframe { track, encoding });
+        } else if let (Some(track), Some(bot)) = (self.track, &self.bot) {
+            self.asked = Some(now());
+            bot.want(track);
         }
     }
 

@@ -15,11 +15,12 @@ use crate::core::frames::clock::{SenderClock, StreamClock};
 use crate::core::frames::{Assembled, Assembler, Part};
 use crate::core::packet::{Coding, ContentsError};
 use crate::core::switch::Encoding;
+use crate::error::StartTapError;
 use crate::event::{ParticipantId, TrackId, TrackInfo};
 use crate::messages::{MediaPacket, ToTap};
 use crate::shared::Shared;
 use crate::stage;
-use crate::tap::{Frame, MediaTap, TapOptions};
+use crate::tap::{Frame, MediaTap, TapHandle, TapOptions};
 use crate::tap_seat::TapSeat;
 
 /// Actor of one tap.
@@ -62,8 +63,25 @@ pub(crate) async fn start(shared: &Shared, seat: &Arc<TapSeat>) -> Result<(), St
     supervisor.start_child(spec).await.map(|_| ())
 }
 
+/// Opens a tap of the room.
+///
+/// # Errors
+/// [`StartTapError`]
+pub(crate) async fn open<T: MediaTap>(
+    shared: &Arc<Shared>,
+    options: TapOptions,
+    factory: impl FnMut() -> T + Send + 'static,
+) -> Result<TapHandle, StartTapError> {
+    let seat = seat(shared, options, factory);
+    shared.add_tap(&seat);
+    // From here on it ends if this is not carried through.
+    let handle = TapHandle::new(Arc::clone(shared), Arc::clone(&seat));
+    start(shared, &seat).await?;
+    Ok(handle)
+}
+
 /// Returns a tap's seat.
-pub(crate) fn seat<T: MediaTap>(
+fn seat<T: MediaTap>(
     shared: &Arc<Shared>,
     options: TapOptions,
     factory: impl FnMut() -> T + Send + 'static,

@@ -6,7 +6,6 @@ pub(crate) mod choice;
 pub(crate) mod clock;
 pub(crate) mod opus;
 mod order;
-#[cfg(test)]
 pub(crate) mod packetize;
 
 use std::sync::Arc;
