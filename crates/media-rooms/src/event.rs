@@ -138,6 +138,8 @@ pub enum MediaEvent {
     LayersWanted {
         /// The track.
         track: TrackId,
+        /// `a=mid` of its section.
+        mid: String,
         /// Each encoding in the order of the offer, and whether it is wanted.
         rids: Vec<(Rid, bool)>,
     },

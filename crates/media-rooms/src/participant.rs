@@ -101,7 +101,7 @@ impl Participant {
     /// # Errors
     /// [`WishError`]
     pub fn wish(&self, wishes: Wishes) -> Result<(), WishError> {
-        if wishes.is_too_long() {
+        if !wishes.is_within_limits() {
             return Err(WishError::TooMany);
         }
         if !self.shared.stage().wish(self.id, wishes) {

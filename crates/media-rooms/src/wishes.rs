@@ -32,7 +32,8 @@ impl Wishes {
         self.order.iter().position(|&other| other == track).unwrap_or(usize::MAX)
     }
 
-    pub(crate) fn is_too_long(&self) -> bool {
-        self.tracks.len() > Self::MOST_TRACKS || self.order.len() > Self::MOST_TRACKS
+    /// Returns whether there are at most [`MOST_TRACKS`](Self::MOST_TRACKS), as participants may have.
+    pub fn is_within_limits(&self) -> bool {
+        self.tracks.len() <= Self::MOST_TRACKS && self.order.len() <= Self::MOST_TRACKS
     }
 }

@@ -36,6 +36,9 @@ mod error_text;
 #[allow(dead_code, reason = "a part of it is measured")]
 #[path = "../src/fields.rs"]
 mod fields;
+#[allow(dead_code, unused_imports, reason = "a part of it is measured")]
+#[path = "../src/wish.rs"]
+mod wish;
 
 struct Open;
 

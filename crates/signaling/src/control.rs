@@ -1,13 +1,16 @@
-//! The `webrtc:…` events that a client sends to its own WebRTC peer over the WebSocket, as in the original.
+//! The `webrtc:…` events that a client sends to its own WebRTC peer over the WebSocket, as in the original, and
+//! `media:wish`.
 
+use callboard_media_rooms::Wishes;
 use callboard_peer_connection::{IceCandidate, SessionDescription};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::control_event::{ANSWER, CLOSE, ControlEvent, ICE, OFFER, SEND};
+use crate::control_event::{ANSWER, CLOSE, ControlEvent, ICE, OFFER, SEND, WISH};
 use crate::error_text::{shorten, unreadable};
+use crate::wish;
 
-/// A `webrtc:…` event.
+/// An event for the client's WebRTC peer.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Control {
     /// `webrtc:offer`
@@ -20,6 +23,8 @@ pub(crate) enum Control {
     Close,
     /// `webrtc:send`: data in place of a data channel's.
     Send { channel: String, data: String },
+    /// `media:wish`: what the client wishes to receive of its room's media.
+    Wish(Wishes),
     /// An event with a known name that cannot be read; `detail` says what is wrong.
     Unread { event: &'static str, error: &'static str, detail: String },
 }
@@ -39,6 +44,7 @@ impl Control {
                 }),
             ICE => candidate(data).map_or_else(unread(ICE, "bad_candidate"), Self::Ice),
             CLOSE => Self::Close,
+            WISH => wish::read(data).map_or_else(unread(WISH, "bad_wish"), Self::Wish),
             _ => send(data).unwrap_or_else(unread(SEND, "bad_data")),
         }
     }

@@ -1,4 +1,5 @@
-//! The `webrtc:…` events that a client sends to the server itself: their names, and which of them a text is.
+//! The `webrtc:…` and `media:…` events that a client sends to the server itself: their names, and which of them a text
+//! is.
 
 use serde_json::value::RawValue;
 
@@ -30,5 +31,6 @@ pub(crate) const ANSWER: &str = "webrtc:answer";
 pub(crate) const ICE: &str = "webrtc:ice";
 pub(crate) const CLOSE: &str = "webrtc:close";
 pub(crate) const SEND: &str = "webrtc:send";
+pub(crate) const WISH: &str = "media:wish";
 
-const NAMES: [&str; 5] = [OFFER, ANSWER, ICE, CLOSE, SEND];
+const NAMES: [&str; 6] = [OFFER, ANSWER, ICE, CLOSE, SEND, WISH];

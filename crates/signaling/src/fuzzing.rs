@@ -49,10 +49,11 @@ mod tests {
         }
     }
 
-    const TEXTS: [&str; 4] = [
+    const TEXTS: [&str; 5] = [
         r#"{"event":"webrtc:offer","data":{"type":"offer","sdp":"v=0\r\n"}}"#,
         r#"{"event":"webrtc:ice","data":{"candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0}}"#,
         r#"{"event":"webrtc:send","data":{"channel":"chat","data":"hi"}}"#,
+        r#"{"event":"media:wish","data":{"default":{"height":180},"order":[]}}"#,
         r#"{"event":"chat","data":{"text":"hi"},"to":"all"}"#,
     ];
 }

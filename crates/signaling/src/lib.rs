@@ -125,6 +125,8 @@ mod run;
 pub mod server_peer;
 mod session;
 mod signaling;
+#[cfg(feature = "webrtc")]
+mod wish;
 
 pub use callboard_room_supervisor::{CloseError, Rejection, is_room_name};
 pub use callboard_websocket::{

@@ -13,7 +13,7 @@ use callboard_signaling::WebRtc;
 use callboard_supervision::Fault;
 use common::Server;
 use common::rtc::{RtcClient, webrtc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 async fn server() -> (Server, WebRtc) {
     serve(webrtc().await.media()).await
@@ -196,6 +196,53 @@ async fn more_sections_are_a_later_offer_of_the_client() {
     one.client.until("its slot", |client| client.events("media:slots").next().is_some()).await;
     assert_eq!(one.slots().len(), 1);
     assert_eq!(one.client.events("webrtc:offer").count(), 0, "the server never offers");
+}
+
+/// Returns the state of the only slot, as the server has said last.
+fn state(client: &RtcClient) -> Option<String> {
+    let told = client.events("media:slots").last()?;
+    let slot = told["slots"].as_object()?.values().next()?;
+    slot["state"].as_str().map(str::to_owned)
+}
+
+#[actix::test]
+async fn clients_get_what_they_wish() {
+    let (server, _webrtc) = server().await;
+    let mut one = Viewer::join(&server, 0).await;
+    let mut two = Viewer::join(&server, 1).await;
+    shows(&mut one, &mut two, "all of it").await;
+    two.client.until("flowing", |client| state(client).as_deref() == Some("flowing")).await;
+    let slot = two.slots().into_iter().next().unwrap().1;
+    assert_eq!((&slot["height"], &slot["layer"]), (&180.into(), &Value::Null));
+    assert_eq!((&slot["peer"], &slot["kind"]), (&one.client.ws.id.clone().into(), &"video".into()));
+
+    let wish = |data: Value| json!({ "event": "media:wish", "data": data });
+    two.client.ws.send(wish(json!({ "default": { "pause": true } }))).await;
+    two.client.until("paused", |client| state(client).as_deref() == Some("paused")).await;
+    // It is remembered for the client's next connection.
+    two.client.renew().await;
+    two.sender = Viewer::add_sections(&two.client, 1).await;
+    two.client.offer().await;
+    two.client.until("connected", |client| client.in_state("connected")).await;
+    two.client.until("paused again", |client| state(client).as_deref() == Some("paused")).await;
+    let tracks = json!({ slot["track"].as_str().unwrap(): { "height": 720 } });
+    two.client.ws.send(wish(json!({ "default": { "pause": true }, "tracks": tracks }))).await;
+    shows(&mut one, &mut two, "this one").await;
+
+    // What cannot be read changes nothing.
+    let many = vec![slot["track"].clone(); 257];
+    for (bad, detail) in [
+        (json!({ "default": { "pause": 1 } }), "invalid type: integer `1`, expected a boolean"),
+        (json!({ "order": many }), "wishes for more than 256 tracks"),
+    ] {
+        let before = two.client.events("error").count();
+        two.client.ws.send(wish(bad)).await;
+        two.client.until("an error", |client| client.events("error").count() > before).await;
+        let error = two.client.events("error").last().unwrap();
+        assert_eq!(error["details"]["error"], "bad_wish");
+        assert!(error["details"]["detail"].as_str().unwrap().starts_with(detail), "{error}");
+    }
+    shows(&mut one, &mut two, "still this one").await;
 }
 
 /// Peers that may publish.

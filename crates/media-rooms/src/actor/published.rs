@@ -11,10 +11,13 @@ use crate::core::layers::{self, Layers};
 use crate::core::packet::{Coding, Contents};
 use crate::core::speaker::{Loudness, Meter};
 use crate::core::switch::Encoding;
+use crate::event::TrackInfo;
 
 /// A published track.
 pub(super) struct Published {
     pub(super) kind: TrackKind,
+    /// `a=mid` of its section.
+    pub(super) mid: String,
     pub(super) codings: HashMap<u8, Coding>,
     /// Encodings of simulcast in the order of the offer; one without a name otherwise.
     pub(super) encodings: Vec<PublishedEncoding>,
@@ -42,9 +45,10 @@ pub(super) struct PublishedEncoding {
 }
 
 impl Published {
-    pub(super) fn new(kind: TrackKind, codings: HashMap<u8, Coding>, epoch: u32) -> Self {
+    pub(super) fn new(info: &TrackInfo, codings: HashMap<u8, Coding>, epoch: u32) -> Self {
         Self {
-            kind,
+            kind: info.kind,
+            mid: info.mid.clone(),
             codings,
             encodings: Vec::new(),
             layers: Layers::new(0),

@@ -65,7 +65,7 @@ impl Publisher {
             let codings = codings.collect();
             let mut published = match before.remove(&id) {
                 Some(published) => published.with_codings(codings),
-                None => Published::new(track.info.kind, codings, self.epoch),
+                None => Published::new(&track.info, codings, self.epoch),
             };
             published.name_encodings(&track.encodings);
             published.wish(stage.wishes_for(track.info.id));
@@ -93,7 +93,8 @@ impl Publisher {
         for (&transceiver, published) in &mut self.tracks {
             if let Some(rids) = published.tell_wanted() {
                 // Limited by the time after which an encoding is unwanted.
-                seat.tell(MediaEvent::LayersWanted { track: TrackId(transceiver), rids });
+                let (track, mid) = (TrackId(transceiver), published.mid.clone());
+                seat.tell(MediaEvent::LayersWanted { track, mid, rids });
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
+use callboard_media_rooms::Wishes;
 use callboard_peer_connection::{
     CloseReason, IceCandidate, PeerConnectionState, SessionDescription,
 };
@@ -14,7 +15,7 @@ use callboard_supervision::{ChildSpec, Down, MonitorId, Placement, Restart, moni
 use tokio::time::timeout;
 
 use super::PeerActor;
-use crate::control_event::{ANSWER, ICE, OFFER};
+use crate::control_event::{ANSWER, ICE, OFFER, WISH};
 use crate::peer::Peer;
 use crate::server_peer::*;
 
@@ -31,6 +32,8 @@ pub(super) struct ServerLink {
     before: Option<MonitorId>,
     /// Number of offers that were handed over and are neither answered nor refused.
     offers: usize,
+    /// What the client wishes to receive, if it has said that.
+    wishes: Option<Wishes>,
     /// Candidates after such an offer that reached a server peer that has ended. Bounded by [`MOST_LATE`].
     late: Vec<Option<IceCandidate>>,
 }
@@ -105,6 +108,10 @@ impl<P: Peer> PeerActor<P> {
             match started {
                 Ok(server) => {
                     this.watch(server.clone(), ctx);
+                    if let Some(wishes) = this.server_link().wishes.clone() {
+                        // Once for each.
+                        server.do_send(HandleWishes(wishes));
+                    }
                     this.hand_over(&server, offer, attempt, ctx);
                 }
                 Err(detail) => this.refuse(OFFER, "unavailable", Some(detail.to_owned())),
@@ -204,6 +211,24 @@ impl<P: Peer> PeerActor<P> {
                 unexpected(this, error);
             }
         }));
+    }
+
+    /// Passes on what the client wishes to receive of its room's media, also to later server peers.
+    pub(super) fn wish(&mut self, wishes: Wishes) {
+        let error = match &self.policy.webrtc {
+            None => return self.refuse(WISH, "webrtc_disabled", None),
+            Some(webrtc) if !webrtc.has_media() => HandleWishesError::Disabled,
+            Some(_) if !wishes.is_within_limits() => HandleWishesError::TooMany,
+            Some(_) => {
+                if let Some(server) = self.server() {
+                    // Bounded by the client's rate.
+                    server.do_send(HandleWishes(wishes.clone()));
+                }
+                self.server_link().wishes = Some(wishes);
+                return;
+            }
+        };
+        self.refuse(WISH, &error.to_string(), error.detail());
     }
 
     pub(super) fn candidate(

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use actix::prelude::*;
-use callboard_media_rooms::{MediaEvent, TrackInfo};
+use callboard_media_rooms::{Flow, FlowState, MediaEvent, TrackInfo};
+use callboard_peer_connection::TrackKind;
 use callboard_peer_connection::{DataChannelMessage, PeerConnectionState};
 use callboard_room_supervisor::Description;
 use serde_json::json;
@@ -26,6 +27,7 @@ impl<P: Peer> PeerActor<P> {
             Said::Answer(answer) => self.answer(answer, ctx),
             Said::Ice(candidate) => self.candidate(candidate, ctx),
             Said::Close => self.close_server(),
+            Said::Wish(wishes) => self.wish(wishes),
             Said::Send { channel, data } if data.len() > self.max_data() => {
                 self.too_large(SEND, &channel, &data, Path::WebSocket);
             }
@@ -125,7 +127,24 @@ impl<P: Peer> PeerActor<P> {
                 self.say("media:tracks", &json!({ "removed": [id.to_string()] }));
             }
             MediaEvent::SlotBound { mid, track: bound } => {
-                self.say("media:slots", &json!({ "slots": { mid: track(&bound) } }));
+                let mut slot = track(&bound);
+                if bound.kind == TrackKind::Video {
+                    slot["state"] = "waiting".into();
+                }
+                self.say("media:slots", &json!({ "slots": { mid: slot } }));
+            }
+            MediaEvent::SlotFlow { mid, track: bound, flow } => {
+                let (mut slot, Flow { state, rid, height, .. }) = (track(&bound), flow);
+                slot["state"] = word(state).into();
+                slot["layer"] = json!(rid.map(|rid| rid.to_string()));
+                slot["height"] = height.into();
+                self.say("media:slots", &json!({ "slots": { mid: slot } }));
+            }
+            MediaEvent::LayersWanted { track, mid, rids } => {
+                let rids = rids.into_iter().map(|(rid, wanted)| (rid.to_string(), wanted));
+                let rids: BTreeMap<_, _> = rids.collect();
+                let layers = json!({ "track": track.to_string(), "mid": mid, "rids": rids });
+                self.say("media:layers", &layers);
             }
             MediaEvent::SlotUnbound { mid } => {
                 self.say("media:slots", &json!({ "slots": { mid: null } }));
@@ -197,5 +216,15 @@ impl<P: Peer> Handler<ServerPeerEvent> for PeerActor<P> {
             }
             ServerPeerEvent::Refused(refusal) => self.refuse("data", &refusal.to_string(), None),
         }
+    }
+}
+
+/// Returns the word for the state of a slot in `media:slots`.
+fn word(state: FlowState) -> &'static str {
+    match state {
+        FlowState::Flowing => "flowing",
+        FlowState::Muted => "muted",
+        FlowState::Paused => "paused",
+        _ => "waiting",
     }
 }

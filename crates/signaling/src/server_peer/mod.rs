@@ -16,7 +16,7 @@ mod webrtc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard_media_rooms::{AcceptMediaOfferError, MediaEvent};
+use callboard_media_rooms::{AcceptMediaOfferError, MediaEvent, Wishes};
 use callboard_peer_connection::error::{
     AcceptOfferError, AddIceCandidateError, SetDescriptionError,
 };
@@ -171,6 +171,12 @@ pub struct HandleAnswer(pub SessionDescription);
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), AddCandidateError>")]
 pub struct AddCandidate(pub Option<IceCandidate>);
+
+/// What the client wishes to receive of its room's media ([`WebRtc::media`]), in place of all its earlier wishes; also
+/// over peer connections that replace this one.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), HandleWishesError>")]
+pub struct HandleWishes(pub Wishes);
 
 /// A message to the client, on the data channel with this label.
 #[derive(Clone, Debug, Message)]
@@ -384,6 +390,26 @@ impl HandleAnswerError {
             Self::NotAnAnswer => Some("the type is not \"answer\"".to_owned()),
             Self::Refused(error) => error.detail(),
         }
+    }
+}
+
+/// Reason why wishes were not accepted; those before stay in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandleWishesError {
+    /// The room has no media of its own.
+    #[error("media_disabled")]
+    Disabled,
+    /// Wishes for more than [`Wishes::MOST_TRACKS`] tracks.
+    #[error("bad_wish")]
+    TooMany,
+}
+
+impl HandleWishesError {
+    /// Returns what is wrong with the wishes.
+    pub fn detail(&self) -> Option<String> {
+        let many = || format!("wishes for more than {} tracks", Wishes::MOST_TRACKS);
+        (*self == Self::TooMany).then(many)
     }
 }
 

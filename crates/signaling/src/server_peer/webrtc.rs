@@ -117,6 +117,11 @@ impl WebRtc {
         self.media.as_ref()?.get(room)
     }
 
+    /// Returns whether rooms have media of their own.
+    pub(crate) fn has_media(&self) -> bool {
+        self.media.is_some()
+    }
+
     /// Returns the place of a client in the media of its room.
     pub(crate) fn seat(&self, room: RoomHandle, peer: PeerId) -> Option<MediaSeat> {
         let rooms = Arc::clone(self.media.as_ref()?);

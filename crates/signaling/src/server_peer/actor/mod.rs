@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use callboard_media_rooms::{Participant, ParticipantEvent};
+use callboard_media_rooms::{Participant, ParticipantEvent, WishError};
 use callboard_peer_connection::error::{DescriptionError, SetDescriptionError};
 use callboard_peer_connection::messages::{AddIceCandidate, CloseDataChannel};
 use callboard_peer_connection::{
@@ -46,6 +46,8 @@ pub struct ServerPeer {
     /// Place in the media of its client's room, if there is any.
     seat: Option<MediaSeat>,
     participant: Option<Arc<Participant>>,
+    /// What its client wishes to receive, if it has said that.
+    wishes: Option<Wishes>,
     /// Session id in the origin of the offer that the peer connection has answered.
     origin: Option<String>,
     state: PeerConnectionState,
@@ -83,6 +85,7 @@ impl ServerPeer {
             connection: None,
             seat: None,
             participant: None,
+            wishes: None,
             origin: None,
             state: PeerConnectionState::New,
             channels: Channels::default(),
@@ -195,6 +198,8 @@ impl ServerPeer {
             this.origin = whose;
             this.adopt(connection);
             this.participant = participant;
+            // They are not too many; one that has left meanwhile is told that its media has failed.
+            _ = this.wishes.clone().map_or(Ok(()), |wishes| this.wish(wishes));
             this.rounds.settled();
             // The peer connection's events wait in the mailbox meanwhile, so candidates come after the answer.
             this.tell(ServerPeerEvent::Answer(answer));
@@ -229,6 +234,10 @@ impl ServerPeer {
         }
         self.channels.connected(Some(connection.clone()));
         self.connection = Some(connection);
+    }
+
+    fn wish(&self, wishes: Wishes) -> Result<(), WishError> {
+        self.participant.as_ref().map_or(Ok(()), |participant| participant.wish(wishes))
     }
 
     /// Closes the peer connection, if there is one; its later events are ignored.
@@ -393,6 +402,27 @@ impl Handler<AddCandidate> for ServerPeer {
             let added = connection.send(AddIceCandidate(candidate)).await;
             Ok(added.map_err(|_| AddCandidateError::NoSession)??)
         })
+    }
+}
+
+impl Handler<HandleWishes> for ServerPeer {
+    type Result = Result<(), HandleWishesError>;
+
+    fn handle(
+        &mut self,
+        HandleWishes(wishes): HandleWishes,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        if self.seat.is_none() {
+            return Err(HandleWishesError::Disabled);
+        }
+        // They wait for a connection, and for one whose media has failed to begin it again.
+        if !wishes.is_within_limits() {
+            return Err(HandleWishesError::TooMany);
+        }
+        self.wishes = Some(wishes.clone());
+        _ = self.wish(wishes);
+        Ok(())
     }
 }
 
