@@ -18,6 +18,7 @@ pub mod peer;
 pub mod program;
 pub mod python_peer;
 pub mod readme;
+pub mod recording;
 pub mod server;
 pub mod stun;
 mod wait;

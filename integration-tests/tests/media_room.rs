@@ -1,10 +1,10 @@
 //! A call through a media room of the server, in `media-room` as its users run it.
 
-use std::path::Path;
 use std::time::Duration;
 
+use integration_tests::recording::decoded;
 use integration_tests::{
-    Browser, CallPage, Camera, Kind, Moment, PATIENCE, Server, in_network_namespace, program, until,
+    Browser, CallPage, Camera, Kind, Moment, PATIENCE, Server, in_network_namespace, until,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -184,20 +184,6 @@ fn a_recorded_call_is_decoded_by_ffmpeg() {
         }
         assert!(whole >= 2, "one of each participant at least");
     });
-}
-
-/// Returns what ffmpeg's libraries find in a recording, all of which they decode.
-async fn decoded(file: &Path) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/check_recording.py");
-    let output = tokio::process::Command::new(program::python())
-        .arg(script)
-        .arg(file)
-        .output()
-        .await
-        .expect("Python starts");
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {complaints}", file.display());
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 #[test]

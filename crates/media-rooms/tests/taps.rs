@@ -213,3 +213,26 @@ async fn a_tap_that_panics_is_made_anew_and_told_all_tracks() {
     drop(tap);
     call.pool.stop().await;
 }
+
+#[actix::test]
+async fn of_simulcast_a_tap_gets_the_frames_of_the_largest_encoding() {
+    let mut call = Call::start(1).await;
+    let mut one = call.join_as(0, 1, 0, &["q", "h", "f"]).await;
+    let id = one.id();
+    let log = Arc::new(Mutex::new(Log::default()));
+    let noted = Arc::clone(&log);
+
+    let tap = call.room.tap(TapOptions::new("eye"), move || Noting(Arc::clone(&noted)));
+    let tap = tap.await.unwrap();
+    // Encodings differ in the lengths of their frames.
+    let largest = |frame: &Frame| frame.data.len() == 10 + 800;
+    let seen = || frames(&log.lock().unwrap(), id, TrackKind::Video);
+    talk_until(&mut [&mut one], |_| seen().iter().filter(|it| largest(it)).count() >= 50).await;
+
+    let seen = seen();
+    let changes = |it: &&[Frame]| it[0].data.len() != it[1].data.len();
+    assert!(seen.windows(2).filter(changes).all(|it| it[1].keyframe), "at key frames alone");
+    assert!(seen.is_sorted_by_key(|it| it.captured));
+    drop(tap);
+    call.pool.stop().await;
+}
