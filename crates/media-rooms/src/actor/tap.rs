@@ -42,6 +42,8 @@ struct Flow {
     /// By the places of their encodings.
     streams: Vec<Stream>,
     choice: Choice,
+    /// When the last frame that was taken was captured.
+    last: Option<Instant>,
 }
 
 /// Stream of one encoding.
@@ -178,8 +180,11 @@ impl<T: MediaTap> TapActor<T> {
         let (encoding, at) = (media.encoding, media.packet.at);
         let participant = flow.info.participant;
         let sender = self.senders.entry(participant).or_insert_with(|| SenderClock::new(at));
-        for frame in flow.assemble(media, sender) {
+        for mut frame in flow.assemble(media, sender) {
             if flow.choice.takes(encoding, frame.keyframe, at) {
+                // Each encoding has a clock of its own.
+                frame.captured = flow.last.map_or(frame.captured, |last| last.max(frame.captured));
+                flow.last = Some(frame.captured);
                 self.tap.frame(&flow.info, &frame);
             }
         }
@@ -198,6 +203,7 @@ impl Flow {
             rids: Vec::new(),
             streams,
             choice: <_>::default(),
+            last: None,
         };
         flow.updated(track)
     }
