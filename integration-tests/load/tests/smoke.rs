@@ -277,6 +277,25 @@ fn clients_that_no_fault_affects_lose_nothing() {
 }
 
 #[test]
+fn a_call_goes_on_for_all_that_no_fault_affects() {
+    let figures = run(&["interrupt", "3", "--seconds", "2"]);
+    let of = |figure: &str| figures[&("media".to_owned(), figure.to_owned())];
+    for what in ["stage", "subscriber", "publisher", "connection"] {
+        assert_eq!(of(&format!("{what} panics: others' packets lost")), 0.0, "{figures:?}");
+    }
+    for gap in ["subscriber panics: its own", "publisher panics: its viewers'"] {
+        assert!(of(&format!("{gap} gap p99, ms")) > 0.0, "{figures:?}");
+    }
+}
+
+#[test]
+fn many_join_a_call_with_an_offer_each() {
+    let figures = run(&["gather", "6", "--seconds", "2"]);
+    assert_eq!(of(&figures, "offers of a client, most", 1), [1.0]);
+    assert!(of(&figures, "join to first packet p95, ms", 1)[0] > 0.0, "{figures:?}");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_not_measured() {
     let mut gone = Command::new("true").spawn().expect("it starts");
     gone.wait().expect("its end");

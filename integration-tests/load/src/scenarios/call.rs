@@ -19,7 +19,8 @@ pub(super) async fn measure(
 ) -> io::Result<Measured> {
     let others = participants - 1;
     let join = || async move {
-        io::Result::Ok(Box::new(Peer::connect(server.endpoint(), Wish::Join(others)).await?))
+        let wish = Wish::Join { pictures: others, sounds: others };
+        io::Result::Ok(Box::new(Peer::connect(server.endpoint(), wish).await?))
     };
     let mut peers = vec![join().await?];
     // What is needed once counts for no participant, nor does the first one's connection at rest.

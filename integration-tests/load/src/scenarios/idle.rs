@@ -11,7 +11,7 @@ use super::join_all;
 use crate::client::Client;
 use crate::report::Measured;
 use crate::servers::Process;
-use crate::webrtc::Peer;
+use crate::webrtc::{Peer, Wish};
 
 pub(super) async fn measure(
     server: &Process,
@@ -49,7 +49,7 @@ async fn come(
         return Ok(clients.into_iter().map(|client| (client, None)).collect());
     }
     let connecting = clients.into_iter().map(|mut client| async move {
-        let peer = Peer::connect_behind(&mut client).await?;
+        let peer = Peer::connect_behind(&mut client, &Wish::Echo).await?;
         io::Result::Ok((client, Some(Kept::new(peer))))
     });
     stream::iter(connecting).buffer_unordered(AT_ONCE).try_collect().await

@@ -39,7 +39,9 @@ impl Scenario {
             Self::Rtp { publishers, receivers, seconds, .. } => {
                 (publishers.saturating_add(receivers), MOST_CONNECTIONS, seconds)
             }
-            Self::Call { participants, seconds, .. } => (participants, MOST_PARTICIPANTS, seconds),
+            Self::Call { participants, seconds, .. }
+            | Self::Interrupt { participants, seconds, .. }
+            | Self::Gather { participants, seconds } => (participants, MOST_PARTICIPANTS, seconds),
             // And the publisher.
             Self::Late { viewers } => (viewers.saturating_add(1), MOST_CONNECTIONS, 1),
         };
@@ -61,7 +63,7 @@ impl Scenario {
             Self::Crowd { connections, .. } if *connections > MOST_CONNECTIONS => {
                 return Err(format!("at most {MOST_CONNECTIONS} connections can be had"));
             }
-            Self::Recovery { busy, .. } if *busy > MOST_BUSY => {
+            Self::Recovery { busy, .. } | Self::Interrupt { busy, .. } if *busy > MOST_BUSY => {
                 return Err(format!("at most {MOST_BUSY} busy processes can be had"));
             }
             Self::Rtp { loss, .. } if !(0.0..=MOST_LOSS).contains(loss) => {
@@ -104,6 +106,10 @@ impl Scenario {
             Self::Data { connections, .. } => connections,
             Self::Rtp { publishers, receivers, .. } => publishers + receivers,
             Self::Call { participants, .. } => participants,
+            // A WebSocket, and a UDP socket.
+            Self::Interrupt { participants, .. } | Self::Gather { participants, .. } => {
+                participants * 2
+            }
             Self::Late { viewers } => viewers + 1,
         };
         (clients + OTHER_DESCRIPTORS) as u64

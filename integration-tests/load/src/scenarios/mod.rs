@@ -8,11 +8,13 @@ mod connect;
 pub(crate) mod crowd;
 mod data;
 mod fanout;
+mod gather;
 pub(crate) mod growth;
 mod idle;
 mod late;
 mod limits;
 mod messages;
+mod participant;
 mod recovery;
 mod relay;
 mod rest;
@@ -93,6 +95,27 @@ pub(crate) enum Scenario {
         /// How many processes keep CPUs busy meanwhile.
         #[arg(long, default_value_t = 0)]
         busy: usize,
+    },
+    /// A call whose participants see and hear each other through the server, while its actors are killed.
+    Interrupt {
+        /// How many participants.
+        #[arg(default_value_t = 5)]
+        participants: usize,
+        /// For how long they are killed.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        /// How many processes keep CPUs busy meanwhile.
+        #[arg(long, default_value_t = 0)]
+        busy: usize,
+    },
+    /// Participants that join one call, one after the other, and see and hear those who are in.
+    Gather {
+        /// How many participants.
+        #[arg(default_value_t = 50)]
+        participants: usize,
+        /// In which time they join.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
     },
     /// Messages to an actor, within one process: to a plain one, and to a supervised child.
     Messages {
@@ -248,6 +271,12 @@ impl fmt::Display for Scenario {
                 write!(f, "call {participants} × {}, {seconds} s", participants.saturating_sub(1))
             }
             Self::Late { viewers } => write!(f, "late {viewers}"),
+            Self::Interrupt { participants, seconds, .. } => {
+                write!(f, "interrupt {participants}, {seconds} s")
+            }
+            Self::Gather { participants, seconds } => {
+                write!(f, "gather {participants}, {seconds} s")
+            }
         }
     }
 }
@@ -288,6 +317,7 @@ impl Scenario {
             Self::Crowd { .. } => &[Server::Callboard, Server::Tuned],
             Self::Growth { of, .. } => of.map_or(&[], Axis::servers),
             Self::Recovery { .. } => &[Server::Tree],
+            Self::Interrupt { .. } | Self::Gather { .. } => &[Server::Media],
             Self::Call { .. } | Self::Late { .. } => &[Server::Str0m, Server::Gso, Server::Rooms],
             Self::Messages { .. } => &[Server::Plain, Server::Supervised],
             Self::Data { .. } => &[Server::Str0m, Server::Callboard, Server::Far, Server::Udp],
@@ -355,6 +385,13 @@ impl Scenario {
                 call::measure(server, participants, Duration::from_secs(seconds)).await
             }
             Self::Late { viewers } => late::measure(server, viewers).await,
+            Self::Interrupt { participants, seconds, busy } => {
+                let _busy = Busy::start(busy)?;
+                recovery::media::measure(server, participants, Duration::from_secs(seconds)).await
+            }
+            Self::Gather { participants, seconds } => {
+                gather::measure(server, participants, Duration::from_secs(seconds)).await
+            }
         }
     }
 }

@@ -25,6 +25,11 @@ impl Flow {
     /// Sound of 20 ms a packet, on a clock of 48 kHz (RFC 7587 §4.1).
     pub(super) const SOUND: Self = Self { rate: 50, sizes: &[1], clock: 48_000, size: 120 };
 
+    /// Small pictures of a packet each, this many in a second.
+    pub(super) const fn small(rate: u32) -> Self {
+        Self { rate, sizes: &[1], size: 200, ..Self::VIDEO }
+    }
+
     /// A packet of video at a time, this many in a second.
     pub(super) fn evenly(rate: u32) -> Self {
         Self { rate, sizes: &[1], ..Self::VIDEO }

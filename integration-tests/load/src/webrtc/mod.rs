@@ -31,8 +31,8 @@ pub(crate) enum Wish {
     Publish,
     /// Receiving this many tracks, those of all publishers.
     Subscribe(usize),
-    /// Sending a picture and a sound, and receiving those of this many others.
-    Join(usize),
+    /// Sending a picture and a sound, and receiving this many of the others'.
+    Join { pictures: usize, sounds: usize },
 }
 
 /// Message or packet from the server.
@@ -70,7 +70,7 @@ impl Peer {
                 Wish::Echo => "/echo",
                 Wish::Publish => "/publish",
                 Wish::Subscribe(_) => "/subscribe",
-                Wish::Join(_) => "/join",
+                Wish::Join { .. } => "/join",
             };
             let answer = match (protocol, &wish) {
                 (protocol::Protocol::Janus, Wish::Echo) => {
@@ -91,9 +91,9 @@ impl Peer {
     }
 
     /// Connects to the server peer of a client, by way of its WebSocket.
-    pub(crate) async fn connect_behind(client: &mut Client) -> io::Result<Self> {
+    pub(crate) async fn connect_behind(client: &mut Client, wish: &Wish) -> io::Result<Self> {
         let connecting = async {
-            let (mut peer, offer, pending) = Self::offer(client.server()?, &Wish::Echo).await?;
+            let (mut peer, offer, pending) = Self::offer(client.server()?, wish).await?;
             let offer = json!({ "type": "offer", "sdp": offer.to_sdp_string() });
             let offer = json!({ "event": "webrtc:offer", "data": offer });
             client.send(offer.to_string()).await?;
@@ -102,7 +102,7 @@ impl Peer {
             let sdp = answer["data"]["sdp"].as_str().ok_or(io::ErrorKind::InvalidData)?;
             // The server's candidates come later: its connectivity checks reveal its address.
             peer.take(sdp, pending)?;
-            peer.connected(&Wish::Echo).await?;
+            peer.connected(wish).await?;
             Ok(peer)
         };
         let connected = tokio::time::timeout(PATIENCE, connecting).await;
@@ -122,7 +122,7 @@ impl Peer {
             .set_sctp_max_buffered_amount(4 << 20)
             .clear_codecs()
             .enable_vp8(true)
-            .enable_opus(matches!(wish, Wish::Join(_)), false)
+            .enable_opus(matches!(wish, Wish::Join { .. }), false)
             .build(now());
         let candidate = Candidate::host(address, "udp").map_err(io::Error::other)?;
         rtc.add_local_candidate(candidate);
@@ -135,11 +135,12 @@ impl Peer {
             Wish::Subscribe(tracks) => {
                 (0..*tracks).for_each(|_| _ = media(MediaKind::Video, Direction::RecvOnly));
             }
-            Wish::Join(others) => {
-                let kinds = [MediaKind::Video, MediaKind::Audio];
-                sent.extend(kinds.map(|kind| (media(kind, Direction::SendOnly), 0)));
-                let received = (0..*others).flat_map(|_| kinds);
-                received.for_each(|kind| _ = media(kind, Direction::RecvOnly));
+            Wish::Join { pictures, sounds } => {
+                let kinds = [(MediaKind::Video, *pictures), (MediaKind::Audio, *sounds)];
+                sent.extend(kinds.map(|(kind, _)| (media(kind, Direction::SendOnly), 0)));
+                for (kind, count) in kinds {
+                    (0..count).for_each(|_| _ = media(kind, Direction::RecvOnly));
+                }
             }
         }
         let (offer, pending) = changes.apply().ok_or(io::ErrorKind::InvalidInput)?;
@@ -163,7 +164,7 @@ impl Peer {
                     self.channel = Some(channel);
                     return Ok(());
                 }
-                (Event::Connected, Wish::Publish | Wish::Subscribe(_) | Wish::Join(_)) => {
+                (Event::Connected, Wish::Publish | Wish::Subscribe(_) | Wish::Join { .. }) => {
                     return Ok(());
                 }
                 _ => {}

@@ -151,7 +151,7 @@ async fn links(admin: Admin, order: FaultOrder, victim: &Member) -> io::Result<L
 type Linked = (String, Instant, Duration, Option<oneshot::Receiver<Instant>>);
 
 /// Returns the connection of this peer.
-fn connection<'a>(tree: &'a Tree, peer: &str) -> Option<&'a Tree> {
+pub(super) fn connection<'a>(tree: &'a Tree, peer: &str) -> Option<&'a Tree> {
     tree.find(&|node| node.id.strip_prefix("webrtc:") == Some(peer))?.children.first()
 }
 

@@ -5,6 +5,7 @@ mod admin;
 mod fault;
 mod flow;
 mod link;
+pub(super) mod media;
 mod member;
 
 use std::collections::HashSet;
