@@ -188,5 +188,5 @@ impl fmt::Debug for Participant {
 }
 
 /// Packets of a slot that are kept to be sent again, and for how long: enough for a loss on a path of half a second and
-/// back. The engine keeps twice as many by itself, for three times as long.
-const RESENT: (usize, Duration) = (512, Duration::from_secs(1));
+/// back. They are most of what a viewer takes; the engine keeps twice as many by itself, for five times as long.
+const RESENT: (usize, Duration) = (512, Duration::from_millis(600));
