@@ -9,6 +9,7 @@ use integration_tests::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 async fn server() -> Server {
     Server::of("media-room", &["--listen", "127.0.0.1:0"]).await
@@ -112,6 +113,135 @@ fn pictures_go_on_whatever_fails_in_the_media_room() {
     });
 }
 
+#[test]
+fn a_connection_that_ends_is_replaced_for_its_owner_and_the_others() {
+    in_network_namespace(async || {
+        let server = server().await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo").await;
+        let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo").await;
+        sees(&ann, 1).await;
+        sees(&bob, 1).await;
+        for (page, fault) in [(&ann, "panic"), (&bob, "kill")] {
+            let peer = id_of(page).await;
+            let before = connection(&tree(&server).await, &peer).expect("it is connected");
+
+            let order = json!({ "path": before, "fault": fault }).to_string();
+            let (began, _) = (Instant::now(), ask(&server, "POST", "/tree/fault", &order).await);
+
+            // Another one of the same member, so what moves from then on is new.
+            until("another connection", PATIENCE, async || {
+                match connection(&tree(&server).await, &peer) {
+                    Some(path) if path != before => Moment::Now(()),
+                    other => Moment::NotYet(format!("{other:?}")),
+                }
+            })
+            .await;
+            sees(page, 1).await;
+            println!("{fault}: the owner sees the other move again after {:?}", began.elapsed());
+            sees(&ann, 1).await;
+            sees(&bob, 1).await;
+            println!("{fault}: all see each other move again after {:?}", began.elapsed());
+            assert_eq!(id_of(page).await, peer, "the member has stayed");
+        }
+        ann.close().await;
+        bob.close().await;
+    });
+}
+
+#[test]
+fn media_that_was_given_up_comes_back_when_asked_and_text_goes_on() {
+    in_network_namespace(async || {
+        let server = server().await;
+        let ann = CallPage::open("Ann", Kind::Chromium, &server, "demo").await;
+        let bob = CallPage::open("Bob", Kind::Firefox, &server, "demo").await;
+        sees(&ann, 1).await;
+        sees(&bob, 1).await;
+        let alone = "const [peer, ...more] = window.callState.peers;
+             return peer?.state === 'connecting…' && more.length === 0";
+        // callboard.js begins it again by itself at first; so the page may be alone for a moment only.
+        let note = "window.alone = 0;
+             const grid = document.getElementById('grid');
+             const look = () => { if (grid.textContent.includes('connecting…')) window.alone += 1 };
+             new MutationObserver(look)
+                 .observe(grid, { subtree: true, childList: true, characterData: true })";
+        ann.browser().evaluate(note, vec![]).await;
+        for time in 1..=3 {
+            give_up(&server, &id_of(&ann).await).await;
+            holds(ann.browser(), "return window.alone > 0", vec![]).await;
+            if time < 3 {
+                sees(&ann, 1).await;
+                sees(&bob, 1).await;
+                ann.browser().evaluate("window.alone = 0", vec![]).await;
+            }
+        }
+        holds(ann.browser(), alone, vec![]).await;
+        holds(bob.browser(), alone, vec![]).await;
+
+        // What the server tells in texts: another member.
+        let before = id_of(&bob).await;
+        bob.browser().go_to(&server.page("demo")).await;
+        let other = "const [peer, ...more] = window.callState.peers;
+            return peer && more.length === 0 && peer.id !== arguments[0]";
+        holds(ann.browser(), other, vec![json!(before)]).await;
+        holds(ann.browser(), alone, vec![]).await;
+
+        ann.browser().evaluate("document.getElementById('retry').click()", vec![]).await;
+
+        sees(&ann, 1).await;
+        sees(&bob, 1).await;
+        ann.close().await;
+        bob.close().await;
+    });
+}
+
+/// Lets the subscriber of a member panic until its media is given up.
+async fn give_up(server: &Server, peer: &str) {
+    until("the end of its media", PATIENCE, async || {
+        let tree = tree(server).await;
+        match subscriber(&tree, peer) {
+            None => Moment::Now(()),
+            Some(path) => {
+                let order = json!({ "path": path, "fault": "panic" }).to_string();
+                // While it is being restarted there is nothing to hit.
+                _ = request(server, "POST", "/tree/fault", &order).await;
+                Moment::NotYet(format!("{path} runs"))
+            }
+        }
+    })
+    .await
+}
+
+async fn id_of(page: &CallPage) -> String {
+    let id = page.browser().evaluate("return window.callState.peerId", vec![]).await;
+    id.as_str().expect("a member's id").to_owned()
+}
+
+async fn tree(server: &Server) -> Value {
+    serde_json::from_str(&ask(server, "GET", "/tree", "").await).expect("a tree")
+}
+
+/// Returns the path of a member's connection.
+fn connection(tree: &Value, peer: &str) -> Option<String> {
+    let path = &find(tree, &format!("webrtc:{peer}"))?["children"][0]["path"];
+    path.as_str().map(str::to_owned)
+}
+
+/// Returns the path of a member's subscriber, which is below its part of the media room.
+fn subscriber(tree: &Value, peer: &str) -> Option<String> {
+    let connection = connection(tree, peer)?;
+    let (_, id) = connection.rsplit_once('/')?;
+    let path = &find(find(find(tree, "media")?, id)?, "subscriber")?["path"];
+    path.as_str().map(str::to_owned)
+}
+
+/// Returns the first actor of this name.
+fn find<'a>(tree: &'a Value, id: &str) -> Option<&'a Value> {
+    if tree["id"] == id {
+        return Some(tree);
+    }
+    tree["children"].as_array()?.iter().find_map(|child| find(child, id))
+}
+
 /// Adds the paths of all actors of this name.
 fn collect<'a>(tree: &'a Value, id: &str, paths: &mut Vec<&'a str>) {
     if tree["id"] == id {
@@ -124,6 +254,14 @@ fn collect<'a>(tree: &'a Value, id: &str, paths: &mut Vec<&'a str>) {
 
 /// Asks an admin route, and returns the body of the answer.
 async fn ask(server: &Server, method: &str, path: &str, body: &str) -> String {
+    let answer = request(server, method, path, body).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 20"), "{path}: {answer}");
+    body.to_owned()
+}
+
+/// Asks an admin route, and returns the whole answer.
+async fn request(server: &Server, method: &str, path: &str, body: &str) -> String {
     let (host, length) = (server.listen(), body.len());
     let request = format!(
         "{method} /admin{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -132,9 +270,7 @@ async fn ask(server: &Server, method: &str, path: &str, body: &str) -> String {
     connection.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.expect("an answer in UTF-8");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("HTTP/1.1 20"), "{path}: {answer}");
-    body.to_owned()
+    answer
 }
 
 #[test]
