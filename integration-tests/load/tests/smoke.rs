@@ -137,6 +137,16 @@ fn an_echo_has_a_cost_too() {
 }
 
 #[test]
+fn a_delivered_picture_has_a_cost_at_each_size() {
+    for (axis, most) in [("viewers", "3"), ("calls", "2")] {
+        let figures = run(&["growth", axis, "--most", most, "--turns", "1"]);
+
+        let cost = format!("{axis} {most}: CPU µs per message");
+        assert!(of(&figures, &cost, 1)[0] > 0.0, "{figures:?}");
+    }
+}
+
+#[test]
 fn connections_that_say_nothing_take_memory() {
     let figures = run(&["rest", "20"]);
     assert!(of(&figures, "KiB of memory per connection", 2).into_iter().all(|size| size > 0.0));

@@ -78,7 +78,7 @@ impl Goal {
         Self { baseline: Some(baseline), ..self }
     }
 
-    fn part(self, part: &'static str) -> Self {
+    pub(super) fn part(self, part: &'static str) -> Self {
         Self { part, ..self }
     }
 

@@ -2,6 +2,7 @@
 
 use super::list::{Goal, Part};
 use crate::scenarios::Scenario;
+use crate::scenarios::growth::Axis;
 use crate::servers::Server::{self, *};
 use crate::subject::Subject;
 
@@ -33,7 +34,23 @@ pub(super) fn parts() -> Vec<Part> {
         1.8 * 1_024.0,
         "KiB",
     )));
-    vec![evenly, bursts, several, call, late(), idle(false, 30.0), idle(true, 100.0)]
+    let growth = |axis, what| Part {
+        scenario: Scenario::Growth { of: Some(axis), most: None, turns: 2, svg: None },
+        goals: vec![media(Goal::ratio(what, "dearest size, to a smaller one", 1.1))],
+    };
+    vec![
+        evenly,
+        bursts,
+        several,
+        call,
+        late(),
+        idle(false, 30.0),
+        idle(true, 100.0),
+        gather(),
+        interrupt(),
+        growth(Axis::Viewers, "CPU per delivery, from 2 to 200 viewers"),
+        growth(Axis::Calls, "CPU per delivery, from 1 to 200 calls"),
+    ]
 }
 
 /// Measures a media room and bare str0m that sends bursts in one system call, and the room with an estimate of
@@ -83,10 +100,51 @@ fn idle(connections: bool, most: f64) -> Part {
     };
     let peers = if connections { 200 } else { 2_000 };
     let goal = Goal::figure(what, "KiB of memory per peer", most, "KiB");
+    Part { scenario: Scenario::Idle { peers, connections }, goals: vec![media(goal)] }
+}
+
+fn gather() -> Part {
+    let goals = [
+        Goal::figure(
+            "50 join a call, first packet, p95",
+            "join to first packet p95",
+            1_000.0,
+            "ms",
+        ),
+        Goal::figure("of these, offers of a client", "offers of a client", 4.0, ""),
+        Goal::figure("key frame requests of a track in a second", "key frame requests", 2.0, ""),
+        Goal::figure("packets lost at those already in", "packets lost", 0.0, ""),
+    ];
     Part {
-        scenario: Scenario::Idle { peers, connections },
-        goals: vec![goal.of_subjects([bare(Media)])],
+        scenario: Scenario::Gather { participants: 50, seconds: 10 },
+        goals: goals.map(media).into(),
     }
+}
+
+fn interrupt() -> Part {
+    let gap = |what, part, figure, most| Goal::figure(what, figure, most, "ms").part(part);
+    let goals = [
+        Goal::figure("the room panics, packets lost", "others' packets lost", 0.0, "")
+            .part("stage panics"),
+        gap("subscriber panics, its gap, p99", "subscriber panics", "its own gap p99", 500.0),
+        gap(
+            "publisher panics, viewers' gap, p99",
+            "publisher panics",
+            "its viewers' gap p99",
+            500.0,
+        ),
+        gap("connection panics, its gap, p99", "connection panics", "its own gap p99", 2_500.0),
+        gap("the same, viewers' gap, p99", "connection panics", "its viewers' gap p99", 1_000.0),
+        Goal::figure("whatever panics, packets lost of others", "others' packets lost", 0.0, ""),
+    ];
+    Part {
+        scenario: Scenario::Interrupt { participants: 5, seconds: 12, busy: 0 },
+        goals: goals.map(media).into(),
+    }
+}
+
+fn media(goal: Goal) -> Goal {
+    goal.of_subjects([bare(Media)])
 }
 
 fn rooms(goal: Goal) -> Goal {

@@ -32,7 +32,7 @@ pub(super) async fn measure(
     let talking = peers.into_iter().enumerate().map(|(number, peer)| {
         // Cameras and microphones are not in step.
         let begin = epoch + Flow::VIDEO.interval() * number as u32 / participants as u32;
-        tokio::spawn(talk(peer, epoch, begin, time, packets * others as u64))
+        tokio::spawn(talk(peer, epoch, begin, time))
     });
     let talked = try_join_all(talking).await.map_err(io::Error::other)?;
     let after = server.usage()?;
@@ -58,13 +58,12 @@ pub(super) async fn measure(
     Ok(measured.with("KiB of memory per participant", memory / participants as f64))
 }
 
-/// Sends both tracks for this time; returns how long each packet of the others was under way, of at most `most`.
+/// Sends both tracks for this time; returns how long each packet of the others was under way, once no more come.
 async fn talk(
     mut peer: Box<Peer>,
     epoch: Instant,
     begin: Instant,
     time: Duration,
-    most: u64,
 ) -> io::Result<Waits> {
     let mut frames = TRACKS.map(|flow| flow.frames(time).enumerate());
     let [mut picture, mut sound] = TRACKS.map(|flow| {
@@ -73,7 +72,7 @@ async fn talk(
         beat
     });
     let (mut waits, mut sending) = (Waits::new(), [true; 2]);
-    while sending.contains(&true) || waits.count() < most {
+    loop {
         let track = tokio::select! {
             biased;
             _ = picture.tick(), if sending[0] => 0,
@@ -83,7 +82,8 @@ async fn talk(
                     Ok(heard) => if let Heard::Packet(packet) = heard? {
                         waits.add(sent(epoch, &packet)?.elapsed());
                     },
-                    Err(_) => break,
+                    // Until then, what others have lost is sent again.
+                    Err(_) => return Ok(waits),
                 }
                 continue;
             }
@@ -99,7 +99,6 @@ async fn talk(
             None => sending[track] = false,
         }
     }
-    Ok(waits)
 }
 
 const TRACKS: [Flow; 2] = [Flow::VIDEO, Flow::SOUND];

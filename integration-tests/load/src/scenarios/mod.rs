@@ -150,9 +150,10 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
-    /// The same load, spread over more and more peers, rooms or connections: CPU per message at each size.
+    /// The same load, spread over more and more peers, rooms, connections, viewers or calls: CPU per message at each
+    /// size.
     Growth {
-        /// What there is more and more of; by default all three, one after the other.
+        /// What there is more and more of; by default peers, rooms and connections, one after the other.
         of: Option<Axis>,
         /// The largest size.
         #[arg(long)]
@@ -290,7 +291,7 @@ impl Scenario {
                     let svg = svg.clone();
                     Self::Growth { of: Some(axis), most, turns, svg }
                 };
-                Axis::ALL.map(growth).into()
+                Axis::USUAL.map(growth).into()
             }
             one => vec![one],
         }

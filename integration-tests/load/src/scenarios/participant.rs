@@ -1,5 +1,5 @@
-//! Participant of a call behind signaling: it sends a picture and a sound, notes all that it receives, and connects anew
-//! when its connection is over.
+//! Participant of a call behind signaling: it sends a picture and a sound, notes all that it receives, and connects
+//! anew when its connection is over.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

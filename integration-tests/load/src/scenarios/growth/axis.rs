@@ -16,10 +16,15 @@ pub(crate) enum Axis {
     Rooms,
     /// Peer connections.
     Connections,
+    /// Viewers of one call, in which one participant sends.
+    Viewers,
+    /// Calls, in each of which one participant sends to two.
+    Calls,
 }
 
 impl Axis {
-    pub(crate) const ALL: [Self; 3] = [Self::Peers, Self::Rooms, Self::Connections];
+    /// Those that are measured by default.
+    pub(crate) const USUAL: [Self; 3] = [Self::Peers, Self::Rooms, Self::Connections];
 
     /// Returns the sizes: each is ten times the last, and the largest is `most`, or the largest of the goal.
     ///
@@ -31,6 +36,8 @@ impl Axis {
             Self::Peers => (10, 10_000),
             Self::Rooms => (1, 1_000),
             Self::Connections => (1, 2_000),
+            Self::Viewers => (2, 200),
+            Self::Calls => (1, 200),
         };
         let most = most.unwrap_or(largest);
         if !(least..=largest).contains(&most) {
@@ -43,19 +50,35 @@ impl Axis {
         Ok(smaller.take_while(|size| *size < most).chain([most]).collect())
     }
 
+    /// Returns how many units of clients that talk with each other there are at a size.
+    pub(super) fn units(self, size: usize) -> usize {
+        match self {
+            Self::Peers => size / self.members(),
+            Self::Rooms | Self::Connections | Self::Calls => size,
+            Self::Viewers => 1,
+        }
+    }
+
     /// Returns how many of them talk with each other.
     pub(super) fn members(self) -> usize {
         match self {
             Self::Peers => 5,
-            Self::Rooms | Self::Connections => 1,
+            Self::Rooms | Self::Connections | Self::Viewers | Self::Calls => 1,
         }
+    }
+
+    /// Returns whether each size has units of its own, since the same ones do not grow.
+    pub(super) fn starts_anew(self) -> bool {
+        self == Self::Viewers
     }
 
     /// Returns how many clients there are of each.
     pub(in crate::scenarios) fn clients(self) -> usize {
         match self {
             Self::Peers | Self::Connections => 1,
-            Self::Rooms => 2,
+            // A WebSocket and a peer connection of each participant.
+            Self::Rooms | Self::Viewers => 2,
+            Self::Calls => 6,
         }
     }
 
@@ -64,7 +87,7 @@ impl Axis {
         match self {
             Self::Peers | Self::Rooms => Duration::from_secs(1),
             // Connectivity checks become rarer.
-            Self::Connections => Duration::from_secs(3),
+            Self::Connections | Self::Viewers | Self::Calls => Duration::from_secs(3),
         }
     }
 
@@ -73,6 +96,7 @@ impl Axis {
         match self {
             Self::Peers | Self::Rooms => &[Server::Tokio, Server::Callboard],
             Self::Connections => &[Server::Str0m, Server::Callboard],
+            Self::Viewers | Self::Calls => &[Server::Media],
         }
     }
 }
@@ -83,6 +107,8 @@ impl fmt::Display for Axis {
             Self::Peers => "peers",
             Self::Rooms => "rooms",
             Self::Connections => "connections",
+            Self::Viewers => "viewers",
+            Self::Calls => "calls",
         })
     }
 }
@@ -97,6 +123,8 @@ mod tests {
         assert_eq!(Axis::Connections.sizes(None).unwrap(), [1, 10, 100, 1_000, 2_000]);
         assert_eq!(Axis::Rooms.sizes(Some(30)).unwrap(), [1, 10, 30]);
         assert_eq!(Axis::Rooms.sizes(Some(1)).unwrap(), [1]);
+        assert_eq!(Axis::Viewers.sizes(None).unwrap(), [2, 20, 200]);
+        assert_eq!(Axis::Calls.sizes(None).unwrap(), [1, 10, 100, 200]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Cost of a message while the server grows: the same load is spread over more and more peers, rooms or connections.
 
 mod axis;
+mod call;
 mod picture;
 mod unit;
 
@@ -28,7 +29,10 @@ pub(super) async fn measure(
     let mut grown = Grown::default();
     let (mut measured, mut costs) = (Measured::default(), Vec::new());
     for size in sizes.iter().copied() {
-        grown.grow(server.endpoint(), axis, size / axis.members()).await?;
+        if axis.starts_anew() {
+            grown = Grown::default();
+        }
+        grown.grow(server.endpoint(), axis, size).await?;
         // A period in which the server comes to rest, not a wait for an event.
         sleep(axis.settling()).await;
         let cost = grown.cost(server, turns).await?;
@@ -79,10 +83,10 @@ struct Grown {
 type Play = oneshot::Sender<io::Result<u64>>;
 
 impl Grown {
-    /// Grows to this many; each of them says something once.
-    async fn grow(&mut self, server: Endpoint, axis: Axis, most: usize) -> io::Result<()> {
-        let opening = (self.units.len()..most).map(|number| async move {
-            tokio::spawn(Unit::open(server, axis, number)).await.map_err(io::Error::other)?
+    /// Grows to this size; each unit says something once.
+    async fn grow(&mut self, server: Endpoint, axis: Axis, size: usize) -> io::Result<()> {
+        let opening = (self.units.len()..axis.units(size)).map(|number| async move {
+            tokio::spawn(Unit::open(server, axis, number, size)).await.map_err(io::Error::other)?
         });
         let mut opened = stream::iter(opening).buffer_unordered(AT_ONCE);
         while let Some(unit) = opened.try_next().await? {

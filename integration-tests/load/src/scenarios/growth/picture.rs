@@ -16,6 +16,8 @@ pub(crate) fn picture(runs: &[(Axis, Vec<usize>, Report)], caption: &str) -> Str
             Axis::Peers => ("a message to a room of five", "peers"),
             Axis::Rooms => ("a message to a room of two", "rooms"),
             Axis::Connections => ("an echo on a data channel", "peer connections"),
+            Axis::Viewers => ("a picture to each viewer of a call", "viewers"),
+            Axis::Calls => ("a picture to each of two viewers", "calls"),
         };
         Panel { title: format!("CPU µs of {what}"), x: x.to_owned(), curves: curves.collect() }
     });

@@ -1,4 +1,4 @@
-//! Clients that talk with each other: a room, or one connection with its echo.
+//! Clients that talk with each other: a room, a call, or one connection with its echo.
 
 use std::io;
 
@@ -6,6 +6,7 @@ use futures_util::future::select_all;
 
 use super::super::kibibyte;
 use super::Axis;
+use super::call::Call;
 use crate::client::{Client, To};
 use crate::protocol::Endpoint;
 use crate::webrtc::{Peer, Wish};
@@ -13,12 +14,28 @@ use crate::webrtc::{Peer, Wish};
 pub(super) enum Unit {
     Room(Vec<Client>),
     Connection(Box<Peer>),
+    Call(Call),
 }
 
 impl Unit {
-    pub(super) async fn open(server: Endpoint, axis: Axis, number: usize) -> io::Result<Self> {
-        if axis == Axis::Connections {
-            return Ok(Self::Connection(Box::new(Peer::connect(server, Wish::Echo).await?)));
+    /// Opens one of the units that there are at a size.
+    pub(super) async fn open(
+        server: Endpoint,
+        axis: Axis,
+        number: usize,
+        size: usize,
+    ) -> io::Result<Self> {
+        match axis {
+            Axis::Connections => {
+                return Ok(Self::Connection(Box::new(Peer::connect(server, Wish::Echo).await?)));
+            }
+            Axis::Viewers => {
+                return Ok(Self::Call(Call::open(server, &format!("viewers-{size}"), size).await?));
+            }
+            Axis::Calls => {
+                return Ok(Self::Call(Call::open(server, &format!("call-{number}"), 2).await?));
+            }
+            Axis::Peers | Axis::Rooms => {}
         }
         let mut members = Vec::new();
         for _ in 0..axis.members() * axis.clients() {
@@ -47,6 +64,7 @@ impl Unit {
                 peer.next().await?;
                 Ok(1)
             }
+            Self::Call(call) => call.play().await,
         }
     }
 
@@ -58,6 +76,7 @@ impl Unit {
                 select_all(next).await.0.map(drop)
             }
             Self::Connection(peer) => peer.next().await.map(drop),
+            Self::Call(call) => call.listen().await,
         };
         match heard {
             // A server without pings is silent.
