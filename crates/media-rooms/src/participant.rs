@@ -58,6 +58,11 @@ impl Participant {
             *place += 1;
             let mid = transceiver.mid.as_deref().filter(|_| !transceiver.stopped);
             let Some(&direction) = mid.and_then(|mid| directions.get(mid)) else { continue };
+            let direction = match direction {
+                // Browsers show nothing of what comes in a section in which they send simulcast.
+                Direction::SendRecv if !transceiver.encodings.is_empty() => Direction::RecvOnly,
+                direction => direction,
+            };
             if direction.sends() && transceiver.track.is_none() {
                 let codec = RtpCodecCapability::new(transceiver.kind.name());
                 let stream = format!("slot-{place}");

@@ -108,6 +108,8 @@ async fn a_viewer_is_switched_up_and_down_in_one_stream() {
         talk_until(&mut [&mut one, &mut two], |all| shows(all[1], wanted)).await;
     }
 
+    let bound = |event: &MediaEvent| matches!(event, MediaEvent::SlotBound { .. });
+    assert!(!one.room.iter().any(bound), "a section with simulcast is no slot");
     let frames = frames(&two);
     is_one_stream(&frames);
     let switches = frames.windows(2).filter(|pair| pair[0].encoding != pair[1].encoding).count();

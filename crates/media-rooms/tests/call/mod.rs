@@ -125,6 +125,8 @@ impl Call {
             let kind = track.codec.kind().unwrap();
             let (direction, track) = (Direction::SendOnly, Some(track));
             let send_encodings = if kind == TrackKind::Video { rids.clone() } else { Vec::new() };
+            // As browsers do, where a page does not say otherwise.
+            let direction = if send_encodings.is_empty() { direction } else { Direction::SendRecv };
             let adding =
                 AddTransceiver { direction, track, send_encodings, ..AddTransceiver::new(kind) };
             connection.send(adding).await.unwrap().unwrap();
