@@ -49,8 +49,9 @@ impl<T: Into<Arc<str>>> From<T> for ParticipantOptions {
 
 /// Policy of a media room. By default all may publish, and all receive everything.
 ///
-/// It is asked while the room is locked, once for each track and viewer: it must neither block nor call the room, and
-/// answer from what it is given. When its answers change, the application says so by
+/// It is asked while the room is locked, once for each track and viewer: it must neither block nor call the room. When
+/// a participant's role changes, the application says so by
+/// [`MediaRoom::set_metadata`](crate::MediaRoom::set_metadata); when the policy's own state changes, by
 /// [`MediaRoom::review`](crate::MediaRoom::review). One that panics has refused.
 ///
 /// ```
@@ -77,8 +78,9 @@ pub trait MediaPolicy: Send + Sync + 'static {
         true
     }
 
-    /// Returns whether another participant may receive this track. If not, that one is not told of it, nor when its
-    /// publisher speaks, and gets nothing of it.
+    /// Returns whether another participant may receive this track. If not, that one is not told of it and gets nothing
+    /// of it. Sound that is hidden from anyone is not compared with other voices: none is told when its publisher
+    /// speaks, and it is forwarded to all others also where it is not one of the loudest.
     fn may_receive(
         &self,
         viewer: &ParticipantInfo,

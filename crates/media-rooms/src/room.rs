@@ -14,6 +14,8 @@ use callboard_supervision::{
     SupervisorSpec,
 };
 
+use serde_json::Value;
+
 use crate::actor::{RoomActor, start, tap};
 use crate::bot::Bot;
 use crate::core::allocate::Allocator;
@@ -211,6 +213,14 @@ impl MediaRoom {
     pub fn set_policy(&self, policy: Arc<dyn MediaPolicy>) {
         self.shared.stage().set_policy(Policy::new(policy));
         self.shared.settle();
+    }
+
+    /// Sets what the [policy](MediaPolicy) knows of a participant, such as its new role, and asks it anew. Returns
+    /// whether there is such a participant.
+    pub fn set_metadata(&self, participant: ParticipantId, metadata: impl Into<Value>) -> bool {
+        let there = self.shared.stage().set_metadata(participant, Arc::new(metadata.into()));
+        self.shared.settle();
+        there
     }
 
     /// Asks the [policy](MediaPolicy) anew for all participants and tracks, because its answers have changed.

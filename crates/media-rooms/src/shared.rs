@@ -1,7 +1,7 @@
 //! State of a media room that its actors and handles share, and the ways to its actors.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actix::prelude::*;
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     /// The room's supervisor, from its start on.
     supervisor: OnceLock<SupervisorRef>,
     pub(crate) room: Way<ToRoom>,
+    /// The room's actor will read what the stage has decided.
+    settling: AtomicBool,
     /// By media threads.
     pub(crate) relays: Vec<Way<ToRelay>>,
     /// Participants on one thread, from which on further ones go to another.
@@ -108,6 +110,7 @@ impl Shared {
             relays,
             per_thread,
             silence,
+            settling: AtomicBool::new(false),
             bots: Mutex::default(),
             taps,
             tap_threads,
@@ -149,8 +152,14 @@ impl Shared {
         Some(seat)
     }
 
-    pub(crate) fn remove_seat(&self, id: ParticipantId) -> Option<Arc<Seat>> {
-        self.seats().remove(&id)
+    /// Removes this seat, if it is still the participant's: it may have joined anew. Returns whether it was.
+    pub(crate) fn remove_seat(&self, id: ParticipantId, seat: &Arc<Seat>) -> bool {
+        let mut seats = self.seats();
+        let is_there = seats.get(&id).is_some_and(|there| Arc::ptr_eq(there, seat));
+        if is_there {
+            seats.remove(&id);
+        }
+        is_there
     }
 
     pub(crate) fn started(&self, supervisor: SupervisorRef) {
@@ -170,8 +179,15 @@ impl Shared {
     /// Lets the room's actor carry out what the stage has decided. While it is being restarted that is not lost: its
     /// next instance does.
     pub(crate) fn settle(&self) {
-        // One for each change of the stage.
-        self.room.do_send(ToRoom::Settle);
+        // One for any number of changes, until it is handled.
+        if !self.settling.swap(true, Ordering::SeqCst) {
+            self.room.do_send(ToRoom::Settle);
+        }
+    }
+
+    /// Notes that the room's actor is about to do that: further changes are told to it anew.
+    pub(crate) fn settles(&self) {
+        self.settling.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn taps(&self) -> Arc<Vec<Arc<TapSeat>>> {

@@ -126,8 +126,11 @@ impl Published {
         }
     }
 
-    /// Returns the time of a picture by the participant's clock.
+    /// Returns the time of a picture by the participant's clock; none for sound, whose slots go by its arrival.
     pub(super) fn captured(&self, encoding: Encoding, timestamp: u32) -> Option<SystemTime> {
+        if self.kind != TrackKind::Video {
+            return None;
+        }
         let (time, rtp_time) = self.encodings[usize::from(encoding)].clock?;
         let ticks = timestamp.wrapping_sub(rtp_time).cast_signed();
         let apart = Duration::from_secs(1) * ticks.unsigned_abs() / VIDEO_CLOCK;

@@ -1,6 +1,6 @@
 //! Room actor: carries out what the stage decides. No packet passes through it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,19 @@ use callboard_peer_connection::messages::SetMediaSink;
 use callboard_supervision::{Down, ExitReason, MonitorId, MonitorRef, monitor};
 
 use super::{start, tap};
-use crate::core::speaker::{self, Report, Speakers};
-use crate::event::{MediaEvent, ParticipantId, Speaker, TrackId};
+use crate::core::speaker::{self, Report};
+use crate::core::voices::{Sound, Voices};
+use crate::event::{MediaEvent, ParticipantId, Speaker, TrackId, TrackInfo};
 use crate::messages::{ToPublisher, ToRoom, ToSubscriber};
 use crate::shared::{Shared, Silence};
-use crate::stage::Output;
+use crate::stage::{Output, Track};
 
 /// Actor of one media room.
 pub(crate) struct RoomActor {
     shared: Arc<Shared>,
     watched: HashMap<MonitorId, Watched>,
-    speakers: Speakers<TrackId>,
-    /// Voices of the room.
-    voices: BTreeSet<TrackId>,
+    voices: Voices<TrackId, ParticipantId>,
     muted: BTreeSet<TrackId>,
-    /// Voices that were not forwarded when an earlier instance ended, until this one knows which are loud.
-    quiet_before: Option<BTreeSet<TrackId>>,
     /// When the voices are compared next.
     timer: Option<(Instant, SpawnHandle)>,
     /// Publishers will be told of wishes.
@@ -50,10 +47,9 @@ impl RoomActor {
         Self {
             shared: Arc::clone(shared),
             watched: HashMap::new(),
-            speakers: Speakers::new(LOUDEST),
-            voices: BTreeSet::new(),
+            // What was quiet when an earlier instance ended.
+            voices: Voices::new(shared.silence.load().quiet.clone()),
             muted: BTreeSet::new(),
-            quiet_before: None,
             timer: None,
             tells_wishes: false,
         }
@@ -79,43 +75,34 @@ impl RoomActor {
 
     /// Notes which voices have come and gone, and which tracks are muted.
     fn note_voices(&mut self, ctx: &mut Context<Self>) {
-        let (mut voices, mut muted) = (BTreeSet::new(), BTreeSet::new());
-        for track in self.shared.stage().tracks() {
-            if track.info.kind == TrackKind::Audio {
-                voices.insert(track.info.id);
+        let (mut sounds, mut muted) = (BTreeMap::new(), BTreeSet::new());
+        {
+            let stage = self.shared.stage();
+            let all_hidden = stage.hidden();
+            for track in stage.tracks() {
+                let TrackInfo { id, participant, muted: is_muted, .. } = track.info;
+                if is_muted {
+                    muted.insert(id);
+                }
+                if track.info.kind == TrackKind::Audio {
+                    let hidden = all_hidden.contains(&id);
+                    sounds.insert(id, Sound { participant, muted: is_muted, hidden });
+                }
             }
-            if track.info.muted {
-                muted.insert(track.info.id);
-            }
         }
-        if voices == self.voices && muted == self.muted {
-            return;
+        let is_other = self.voices.set_tracks(now(), &sounds);
+        if is_other || muted != self.muted {
+            self.muted = muted;
+            self.choose_voices();
+            self.compare_voices(ctx);
         }
-        let (before, now) = (std::mem::replace(&mut self.voices, voices), now());
-        self.muted = muted;
-        before.difference(&self.voices).for_each(|&gone| self.speakers.remove(now, gone));
-        for &voice in &self.voices {
-            self.speakers.add(voice);
-            self.speakers.set_muted(now, voice, self.muted.contains(&voice));
-        }
-        self.choose_voices();
-        self.compare_voices(ctx);
     }
 
     /// Chooses what is forwarded: of the voices all in a small room, the loudest in a larger one; nothing that is
     /// muted.
     fn choose_voices(&self) {
-        let before = self.shared.silence.load();
-        let quiet = if self.voices.len() <= ALL_HEARD {
-            BTreeSet::new()
-        } else if let Some(quiet) = &self.quiet_before {
-            quiet.intersection(&self.voices).copied().collect()
-        } else {
-            let loudest = self.speakers.loudest();
-            self.voices.iter().copied().filter(|voice| !loudest.contains(voice)).collect()
-        };
-        let silence = Silence { muted: self.muted.clone(), quiet };
-        if **before != silence {
+        let silence = Silence { muted: self.muted.clone(), quiet: self.voices.quiet() };
+        if **self.shared.silence.load() != silence {
             self.shared.silence.store(Arc::new(silence));
         }
     }
@@ -123,17 +110,14 @@ impl RoomActor {
     /// Carries out what the comparison of the voices decides, and sets the timer for the next.
     fn compare_voices(&mut self, ctx: &mut Context<Self>) {
         let now = now();
-        self.speakers.handle_timeout(now);
-        while let Some(output) = self.speakers.poll_output() {
+        self.voices.handle_timeout(now);
+        while let Some(output) = self.voices.poll_output() {
             match output {
-                speaker::Output::Heard(_) | speaker::Output::Unheard(_) => {
-                    self.quiet_before = None;
-                    self.choose_voices();
-                }
+                speaker::Output::Heard(_) | speaker::Output::Unheard(_) => self.choose_voices(),
                 speaker::Output::Report(report) => self.report(&report),
             }
         }
-        let next = self.speakers.poll_timeout();
+        let next = self.voices.poll_timeout();
         if self.timer.map(|(due, _)| due) == next {
             return;
         }
@@ -151,26 +135,27 @@ impl RoomActor {
     }
 
     /// Tells all participants who speaks.
-    fn report(&self, report: &Report<TrackId>) {
-        let seats = self.shared.all_seats();
-        let stage = self.shared.stage();
-        let speaker = |track: TrackId| {
-            let info = &stage.tracks().iter().find(|it| it.info.id == track)?.info;
-            Some((track, Speaker { participant: info.participant, name: Arc::clone(&info.name) }))
-        };
-        let levels = report.levels.iter();
-        let levels: Vec<_> =
-            levels.filter_map(|&(track, level)| Some((speaker(track)?, level))).collect();
-        let dominant = report.dominant.and_then(speaker);
-        let participant = dominant.as_ref().map(|(_, speaker)| Arc::new(speaker.participant));
-        self.shared.dominant.store(participant);
-        for seat in seats {
-            let viewer = ParticipantId(seat.connection.id());
-            let seen = |(track, speaker): &(TrackId, Speaker)| {
-                (!stage.hides(viewer, *track)).then(|| speaker.clone())
+    fn report(&self, report: &Report<ParticipantId>) {
+        let (dominant, loudest) = {
+            let stage = self.shared.stage();
+            let hidden = stage.hidden();
+            let speaker = |participant| {
+                let name = Arc::clone(&stage.tracks_of(participant).next()?.info.name);
+                // Of what is hidden from some, none is told.
+                let is_sound = |track: &&Track| track.info.kind == TrackKind::Audio;
+                let mut sounds = stage.tracks_of(participant).filter(is_sound);
+                let is_known = sounds.any(|track| !hidden.contains(&track.info.id));
+                is_known.then_some(Speaker { participant, name })
             };
-            let loudest = levels.iter().filter_map(|(one, level)| Some((seen(one)?, *level)));
-            let (dominant, loudest) = (dominant.as_ref().and_then(seen), loudest.collect());
+            let levels = report.levels.iter();
+            let loudest: Vec<_> =
+                levels.filter_map(|&(one, level)| Some((speaker(one)?, level))).collect();
+            (report.dominant.and_then(speaker), loudest)
+        };
+        let participant = dominant.as_ref().map(|speaker| Arc::new(speaker.participant));
+        self.shared.dominant.store(participant);
+        for seat in self.shared.all_seats() {
+            let (dominant, loudest) = (dominant.clone(), loudest.clone());
             seat.tell(MediaEvent::Speakers { dominant, loudest });
         }
     }
@@ -245,14 +230,14 @@ impl RoomActor {
 
     fn stop(&mut self, id: ParticipantId, ctx: &mut Context<Self>) {
         self.forget(id);
-        let shared = Arc::clone(&self.shared);
+        let (shared, seat) = (Arc::clone(&self.shared), self.shared.seat(id));
         let stopping = async move {
             if let Ok(supervisor) = shared.supervisor() {
                 // They may have been given up.
                 _ = supervisor.terminate_child(&id.to_string()).await;
             }
             // Only now it may join anew; its packets are its owner's again.
-            if let Some(seat) = shared.remove_seat(id) {
+            if let Some(seat) = seat.filter(|seat| shared.remove_seat(id, seat)) {
                 // Once for each participant.
                 let connection = seat.connection.address();
                 _ = connection.map(|connection| connection.do_send(SetMediaSink(None)));
@@ -281,8 +266,7 @@ impl Actor for RoomActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
         self.shared.room.leads_to(ctx.address().recipient());
-        let quiet = self.shared.silence.load().quiet.clone();
-        self.quiet_before = Some(quiet).filter(|quiet| !quiet.is_empty());
+        self.shared.settles();
         // Those that have left, and whose end an earlier instance has not seen.
         let seated = self.shared.seated().into_iter();
         let gone: Vec<_> = seated.filter(|&id| !self.shared.stage().contains(id)).collect();
@@ -301,8 +285,6 @@ impl Actor for RoomActor {
             }
         };
         ctx.spawn(taps.into_actor(self));
-        // Its voices are new to this instance.
-        self.choose_voices();
     }
 }
 
@@ -311,9 +293,12 @@ impl Handler<ToRoom> for RoomActor {
 
     fn handle(&mut self, told: ToRoom, ctx: &mut Context<Self>) {
         match told {
-            ToRoom::Settle => self.settle(ctx),
+            ToRoom::Settle => {
+                self.shared.settles();
+                self.settle(ctx);
+            }
             ToRoom::Loudness(voice, loudness) => {
-                self.speakers.handle_loudness(now(), voice, loudness);
+                self.voices.handle_loudness(now(), voice, loudness);
                 self.compare_voices(ctx);
             }
         }
@@ -344,10 +329,6 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Voices up to which all are forwarded.
-const ALL_HEARD: usize = 6;
-/// Voices that are forwarded if there are more.
-const LOUDEST: usize = 3;
 /// Time for which wishes are collected before publishers are told: a client may change its mind often.
 const WISHES_TOGETHER: Duration = Duration::from_millis(100);
 /// Commands that wait at most; those that must arrive are not counted.

@@ -92,7 +92,8 @@ impl Slot {
         shared: &Shared,
     ) {
         let id = track.map(|track| track.info.id);
-        let is_new = self.track != id;
+        // Other encodings have other places.
+        let is_new = self.track != id || track.is_some_and(|track| track.encodings != self.rids);
         (self.track, self.formats, self.publisher) = (id, HashMap::new(), None);
         if is_new {
             self.pause();

@@ -11,5 +11,6 @@ pub(crate) mod rewrite;
 mod shifts;
 pub(crate) mod speaker;
 pub(crate) mod switch;
+pub(crate) mod voices;
 mod vp8;
 mod vp9;

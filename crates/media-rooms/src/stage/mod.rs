@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use callboard_peer_connection::{Rid, RtpCodecCapability, SenderId, TrackKind, TransceiverId};
 
 use crate::core::allocate::Wish;
+use serde_json::Value;
+
 use crate::core::rewrite::Position;
 use crate::event::{MediaEvent, ParticipantId, TrackId, TrackInfo};
 use crate::policy::{ParticipantInfo, Policy};
@@ -167,9 +169,17 @@ impl Stage {
         self.bind();
     }
 
-    /// Returns whether the policy hides a track from a participant.
-    pub(crate) fn hides(&self, viewer: ParticipantId, track: TrackId) -> bool {
-        self.participants.get(&viewer).is_some_and(|entry| entry.hidden.contains(&track))
+    /// Returns the tracks that the policy hides from any participant.
+    pub(crate) fn hidden(&self) -> BTreeSet<TrackId> {
+        self.participants.values().flat_map(|entry| &entry.hidden).copied().collect()
+    }
+
+    /// Sets what the policy knows of a participant. Returns whether there is such a participant.
+    pub(crate) fn set_metadata(&mut self, id: ParticipantId, metadata: Arc<Value>) -> bool {
+        let Some(entry) = self.participants.get_mut(&id) else { return false };
+        entry.info.metadata = metadata;
+        self.review();
+        true
     }
 
     /// Removes a participant with its tracks. Returns whether it was there.
@@ -258,7 +268,13 @@ impl Stage {
         self.unpublish(id, |track| !published.iter().any(|(info, _)| info.id == track));
         for (info, section) in published {
             if let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == info.id) {
-                (track.codecs, track.encodings) = (section.codecs, section.encodings);
+                if track.codecs != section.codecs || track.encodings != section.encodings {
+                    (track.codecs, track.encodings) = (section.codecs, section.encodings);
+                    let carries = |slot: &Slot| slot.track == Some(info.id);
+                    let viewers = self.participants.iter();
+                    let viewers = viewers.filter(|(_, entry)| entry.slots.iter().any(carries));
+                    self.assign.extend(viewers.map(|(viewer, _)| *viewer));
+                }
                 continue;
             }
             let others = self.participants.keys().copied().filter(|&other| other != id);

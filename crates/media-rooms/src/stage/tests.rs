@@ -393,7 +393,7 @@ fn who_may_not_receive_a_track_learns_nothing_of_it() {
     let (mut stage, [one, two, three]) = with_rules(&rules);
     assert_eq!(all_told(&mut stage), [(three, "added"), (three, "bound")]);
     let track = stage.tracks()[0].info.id;
-    assert!(stage.hides(two, track) && !stage.hides(three, track));
+    assert_eq!(stage.hidden(), BTreeSet::from([track]));
     assert_eq!(stage.viewers_of(one), [three]);
     stage.mute(track, true);
     assert_eq!(all_told(&mut stage), [(one, "muted"), (three, "muted")]);
@@ -421,4 +421,50 @@ fn a_policy_that_panics_has_refused() {
     let (mut stage, [one, _, three]) = with_rules(&rules);
     assert_eq!(all_told(&mut stage), [(three, "added"), (three, "bound")]);
     assert_eq!(stage.viewers_of(one), [three]);
+}
+
+#[test]
+fn a_participants_new_role_is_what_the_policy_is_asked_about() {
+    struct Teachers;
+
+    impl crate::MediaPolicy for Teachers {
+        fn may_publish(&self, publisher: &ParticipantInfo, _: &TrackInfo) -> bool {
+            publisher.metadata["role"] == "teacher"
+        }
+    }
+
+    let (mut stage, [one, two, three]) = with_rules(&Rules::default());
+    stage.set_policy(Policy::new(Arc::new(Teachers)));
+    assert!(stage.tracks().is_empty());
+    _ = all_told(&mut stage);
+
+    assert!(stage.set_metadata(one, Arc::new(serde_json::json!({ "role": "teacher" }))));
+    let told = [(two, "added"), (three, "added"), (two, "bound"), (three, "bound")];
+    assert_eq!(all_told(&mut stage), told);
+    assert!(!stage.set_metadata(participant(9), Arc::default()));
+}
+
+/// Its viewers could not read the new payload types.
+#[test]
+fn other_codecs_of_a_track_are_read_by_its_viewers() {
+    let (mut stage, [one, two, three]) = with_rules(&Rules::default());
+    let sends = |codec: &str| {
+        let codecs = [(96, RtpCodecCapability::new(codec))];
+        Section { codecs: Arc::new(codecs), ..section(1, 0, Video, true, false) }
+    };
+    stage.negotiated(one, &[sends("video/VP8")]);
+    let assigned = |stage: &mut Stage| {
+        let outputs = std::iter::from_fn(|| stage.poll_output());
+        let assigned = outputs.filter_map(|output| match output {
+            Output::Assign(id) => Some(id),
+            _ => None,
+        });
+        assigned.collect::<BTreeSet<_>>()
+    };
+    _ = assigned(&mut stage);
+
+    stage.negotiated(one, &[sends("video/VP8")]);
+    assert_eq!(assigned(&mut stage), BTreeSet::from([one]), "nothing is new to viewers");
+    stage.negotiated(one, &[sends("video/VP9")]);
+    assert_eq!(assigned(&mut stage), BTreeSet::from([one, two, three]));
 }
