@@ -18,6 +18,8 @@ pub struct ParticipantInfo {
     pub name: Arc<str>,
     /// What the application knows of it ([`ParticipantOptions::metadata`]).
     pub metadata: Arc<Value>,
+    /// Participant in whose place it has come.
+    pub(crate) replaces: Option<ParticipantId>,
 }
 
 /// Options of a participant. A name alone is enough: `"ada".into()`.
@@ -26,18 +28,25 @@ pub struct ParticipantOptions {
     /// Name by which the others know it.
     pub(crate) name: Arc<str>,
     pub(crate) metadata: Arc<Value>,
+    pub(crate) replaces: Option<ParticipantId>,
 }
 
 impl ParticipantOptions {
     /// Creates the options of a participant with this name.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), metadata: Arc::default() }
+        Self { name: name.into(), metadata: Arc::default(), replaces: None }
     }
 
     /// Sets what the [policy](MediaPolicy) of the room knows of the participant, such as its role. The others are not
     /// told. Default: `null`.
     pub fn metadata(self, metadata: impl Into<Value>) -> Self {
         Self { metadata: Arc::new(metadata.into()), ..self }
+    }
+
+    /// Says in whose place the participant comes: the same client with another connection. Neither gets anything of the
+    /// other until the earlier one leaves. Default: none.
+    pub fn replaces(self, earlier: ParticipantId) -> Self {
+        Self { replaces: Some(earlier), ..self }
     }
 }
 
@@ -116,7 +125,9 @@ impl Policy {
         publisher: &ParticipantInfo,
         track: &TrackInfo,
     ) -> bool {
-        allows(|| self.0.may_receive(viewer, publisher, track))
+        let is_itself =
+            viewer.replaces == Some(publisher.id) || publisher.replaces == Some(viewer.id);
+        !is_itself && allows(|| self.0.may_receive(viewer, publisher, track))
     }
 }
 

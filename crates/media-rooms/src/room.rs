@@ -151,8 +151,8 @@ impl MediaRoom {
         let thread = connection.send(GetMediaThread).await?;
         let seat = shared.add_seat(id, Seat::new(connection, thread, events));
         let seat = seat.ok_or(JoinMediaRoomError::Joined)?;
-        let ParticipantOptions { name, metadata } = participant.into();
-        shared.stage().join(ParticipantInfo { id, name, metadata });
+        let ParticipantOptions { name, metadata, replaces } = participant.into();
+        shared.stage().join(ParticipantInfo { id, name, metadata, replaces });
         // From here on it leaves if this is not carried through.
         let participant = Participant::new(Arc::clone(shared), id, seat);
         shared.settle();

@@ -178,6 +178,10 @@ async fn a_client_that_connects_anew_is_seen_anew() {
 
     shows(&mut one, &mut two, "after").await;
     shows(&mut two, &mut one, "both ways").await;
+    let own = one.client.ws.id.as_str();
+    let told = one.client.events("media:tracks");
+    let added: Vec<_> = told.filter_map(|told| told["added"].as_array()).flatten().collect();
+    assert!(added.iter().all(|track| track["peer"] != own), "it was told of itself: {added:?}");
 }
 
 #[actix::test]

@@ -9,7 +9,7 @@ fn participant(number: u128) -> ParticipantId {
 }
 
 fn info(id: ParticipantId) -> ParticipantInfo {
-    ParticipantInfo { id, name: "".into(), metadata: Arc::default() }
+    ParticipantInfo { id, name: "".into(), metadata: Arc::default(), replaces: None }
 }
 
 /// Returns a section of participant `of`: its `number`th.
@@ -467,4 +467,23 @@ fn other_codecs_of_a_track_are_read_by_its_viewers() {
     assert_eq!(assigned(&mut stage), BTreeSet::from([one]), "nothing is new to viewers");
     stage.negotiated(one, &[sends("video/VP9")]);
     assert_eq!(assigned(&mut stage), BTreeSet::from([one, two, three]));
+}
+
+/// It would hear and see itself.
+#[test]
+fn a_client_gets_nothing_of_itself_while_its_connection_is_replaced() {
+    let (mut stage, [one, two, _]) = with_rules(&Rules::default());
+    _ = all_told(&mut stage);
+    let new = participant(11);
+    stage.join(ParticipantInfo { replaces: Some(one), ..info(new) });
+    stage.negotiated(one, &[section(1, 0, Video, true, true)]);
+    let sections = [section(11, 0, Video, true, false), section(11, 1, Video, false, true)];
+    stage.negotiated(new, &sections);
+
+    let told = all_told(&mut stage);
+    let itself = told.iter().filter(|(to, _)| [one, new].contains(to));
+    assert_eq!(itself.count(), 0, "{told:?}");
+    assert!(told.contains(&(two, "added")));
+    stage.leave(one);
+    assert!(all_told(&mut stage).iter().all(|(to, _)| *to != new));
 }

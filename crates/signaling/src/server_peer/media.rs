@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::prelude::*;
 use callboard_media_rooms::{
-    MediaPolicy, MediaRoom, Participant, ParticipantEvent, ParticipantOptions,
+    MediaPolicy, MediaRoom, Participant, ParticipantEvent, ParticipantId, ParticipantOptions,
 };
 use callboard_peer_connection::{PeerConnectionHandle, PeerConnections};
 use callboard_room_supervisor::{PeerId, RoomHandle};
@@ -123,16 +123,21 @@ impl MediaSeat {
         Ok(self.rooms.of(&self.room).await?.next_thread())
     }
 
-    /// Lets a connection take part in the room's media.
+    /// Lets a connection take part in the room's media, in the place of an earlier one of the client.
     pub(crate) async fn join(
         &self,
         connection: &PeerConnectionHandle,
         events: Recipient<ParticipantEvent>,
+        replaces: Option<ParticipantId>,
     ) -> Result<Arc<Participant>, HandleOfferError> {
         let room = self.rooms.of(&self.room).await?;
         let member = self.room.member(self.peer);
         let known = member.map(|member| member.public().to_map()).unwrap_or_default();
         let participant = ParticipantOptions::new(self.peer.to_string()).metadata(known);
+        let participant = match replaces {
+            Some(earlier) => participant.replaces(earlier),
+            None => participant,
+        };
         let joined = room.join(connection.clone(), participant, events).await;
         joined.map(Arc::new).map_err(|error| {
             log::debug!("peer {} does not join the media of its room: {error}", self.peer);

@@ -145,6 +145,7 @@ impl ServerPeer {
             seat: self.seat.clone(),
             owner: ctx.address().recipient(),
             media: ctx.address().recipient(),
+            replaces: self.participant.as_ref().map(|participant| participant.id()),
         };
         let limit = self.account.limits().answer_timeout;
         let message = self.options.limits.message;
@@ -156,7 +157,7 @@ impl ServerPeer {
                         // One whose media was given up begins it again.
                         let participant = match (participant, &opening.seat) {
                             (None, Some(seat)) => {
-                                Some(seat.join(&same, opening.media.clone()).await?)
+                                Some(seat.join(&same, opening.media.clone(), None).await?)
                             }
                             (participant, _) => participant,
                         };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use callboard_media_rooms::{Participant, ParticipantEvent};
+use callboard_media_rooms::{Participant, ParticipantEvent, ParticipantId};
 use callboard_peer_connection::messages::{AcceptOffer, GetAnsweredSections, LocalDescription};
 use callboard_peer_connection::{PeerConnectionEvent, PeerConnectionHandle, SessionDescription};
 
@@ -16,6 +16,8 @@ pub(super) struct Opening {
     pub(super) seat: Option<MediaSeat>,
     pub(super) owner: Recipient<PeerConnectionEvent>,
     pub(super) media: Recipient<ParticipantEvent>,
+    /// Participant of the client's connection so far.
+    pub(super) replaces: Option<ParticipantId>,
 }
 
 impl Opening {
@@ -44,7 +46,7 @@ impl Opening {
         // What leads from the lines of the peer to those of the connection.
         log::debug!("the connection of {user_id} is {}", connection.id());
         let participant = match &self.seat {
-            Some(seat) => match seat.join(&connection, self.media).await {
+            Some(seat) => match seat.join(&connection, self.media, self.replaces).await {
                 Ok(participant) => Some(participant),
                 Err(error) => {
                     connection.close().await;
