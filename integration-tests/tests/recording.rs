@@ -1,5 +1,5 @@
-//! Recordings of what a bot plays, with each codec: frames of ffmpeg's encoders go through packets, a tap and a file, and
-//! its decoders take them all.
+//! Recordings of what a bot plays, with each codec: frames of ffmpeg's encoders go through packets, a tap and a file,
+//! and its decoders take them all.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Voices of a room: which sound is forwarded. Participants are compared, each by the loudest of its tracks, so that one
-//! with several takes one place.
+//! Voices of a room: which sound is forwarded. Participants are compared, each by the loudest of its tracks, so that
+//! one with several takes one place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ pub(crate) struct Sound<P> {
     pub(crate) participant: P,
     /// By itself or by the application.
     pub(crate) muted: bool,
-    /// Some may not hear it. It is not compared: for those it would make others quiet, and they would learn of it. It is
-    /// forwarded to all others.
+    /// Some may not hear it. It is not compared: for those it would make others quiet, and they would learn of it. It
+    /// is forwarded to all others.
     pub(crate) hidden: bool,
 }
 

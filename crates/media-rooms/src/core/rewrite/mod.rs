@@ -251,8 +251,8 @@ impl PictureId {
     }
 }
 
-/// Distance of numbers from which a sender has begun anew. Far less than half of what 16 bits can tell: where a jump and
-/// a loss come together, a receiver must still guess the number right (RFC 3711 §3.3.1).
+/// Distance of numbers from which a sender has begun anew. Far less than half of what 16 bits can tell: where a jump
+/// and a loss come together, a receiver must still guess the number right (RFC 3711 §3.3.1).
 const FAR: u64 = 1 << 12;
 /// Shortest frame, as a part of a second: what begins comes later by at least one.
 const FRAMES: u32 = 50;
