@@ -40,7 +40,36 @@ pub struct TrackInfo {
     pub mid: String,
     /// Audio or video.
     pub kind: TrackKind,
-    /// Whether the application has muted it: nothing of it is forwarded.
+    /// Whether the application or its participant has muted it: nothing of it is forwarded.
+    pub muted: bool,
+    /// What it shows or plays, if its participant has [said](crate::Participant::describe) that.
+    pub source: Option<TrackSource>,
+    /// What else its participant has said of it, in a form of the application's.
+    pub metadata: Option<Arc<str>>,
+}
+
+/// What a track shows or plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TrackSource {
+    /// A camera.
+    Camera,
+    /// A microphone.
+    Microphone,
+    /// A screen or window, or its sound.
+    Screen,
+}
+
+/// What a participant says of a track of its own, for all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackDescription {
+    /// `a=mid` of its section in the participant's offer.
+    pub mid: String,
+    /// What it shows or plays.
+    pub source: Option<TrackSource>,
+    /// Anything else, in a form of the application's.
+    pub metadata: Option<Arc<str>>,
+    /// Whether it is muted from the beginning. One that is published already stays as it is.
     pub muted: bool,
 }
 
@@ -98,7 +127,10 @@ pub struct ParticipantEvent {
 pub enum MediaEvent {
     /// Another participant publishes a track.
     TrackAdded(TrackInfo),
-    /// The application has muted a track, or lets it be heard and seen again. The publisher is told as well.
+    /// The participant of a track says something else of it than before. The publisher is told as well.
+    TrackChanged(TrackInfo),
+    /// The application or its participant has muted a track, or lets it be heard and seen again. The publisher is told
+    /// as well.
     TrackMuted(TrackId, bool),
     /// A track is published no more.
     TrackRemoved(TrackId),

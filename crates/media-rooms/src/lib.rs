@@ -36,7 +36,8 @@ pub use error::{
     WriteFrameError,
 };
 pub use event::{
-    Flow, FlowState, MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackId, TrackInfo,
+    Flow, FlowState, MediaEvent, ParticipantEvent, ParticipantId, Speaker, TrackDescription,
+    TrackId, TrackInfo, TrackSource,
 };
 pub use participant::Participant;
 pub use policy::{MediaPolicy, ParticipantInfo, ParticipantOptions};

@@ -15,7 +15,7 @@ use callboard_supervision::CallError;
 
 use crate::core::rewrite::Position;
 use crate::error::{AcceptMediaOfferError, WishError};
-use crate::event::ParticipantId;
+use crate::event::{ParticipantId, TrackDescription};
 use crate::messages::ToSubscriber;
 use crate::shared::{Seat, Shared};
 use crate::stage;
@@ -116,6 +116,21 @@ impl Participant {
         self.seat.subscriber.try_send(ToSubscriber::Allocate { soon: true });
         self.shared.settle();
         Ok(())
+    }
+
+    /// Sets what the participant says of its own tracks, for all others, in place of all that it has said before: by the
+    /// `a=mid` of their sections in the next offer that is accepted. The caller limits how much that is.
+    pub fn describe(&self, tracks: Vec<TrackDescription>) {
+        self.shared.stage().describe(self.id, tracks);
+    }
+
+    /// Mutes a track on the participant's own behalf, or ends that: while it is muted, nothing of it is forwarded. A
+    /// track that the application has [muted](crate::MediaRoom::mute) stays so. Returns whether the participant
+    /// publishes a track in the section with this `a=mid`.
+    pub fn mute(&self, mid: &str, muted: bool) -> bool {
+        let there = self.shared.stage().mute_own(self.id, mid, muted);
+        self.shared.settle();
+        there
     }
 
     /// Takes an event of the connection. Returns those that are the owner's affair: all but requests for key frames.

@@ -1,6 +1,8 @@
 //! Participants, tracks and slots of a media room: state that outlives the actors, and decides which track flows in
 //! which slot.
 
+mod own;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +15,7 @@ use crate::core::rewrite::Position;
 use crate::event::{MediaEvent, ParticipantId, TrackId, TrackInfo};
 use crate::policy::{ParticipantInfo, Policy};
 use crate::wishes::Wishes;
+use own::Own;
 
 /// State of a media room.
 #[derive(Debug, Default)]
@@ -45,6 +48,7 @@ struct Entry {
     /// Tracks that the application has muted: they stay so when they are published anew.
     muted: BTreeSet<TrackId>,
     wishes: Arc<Wishes>,
+    own: Own,
 }
 
 /// A published track, with the payload types of its connection.
@@ -117,9 +121,10 @@ impl Stage {
         if self.participants.contains_key(&id) {
             return false;
         }
-        let (slots, published, refused, hidden, muted, wishes) = Default::default();
-        let connected = false;
-        let entry = Entry { info, connected, slots, published, refused, hidden, muted, wishes };
+        let (slots, published, refused, hidden) = Default::default();
+        let (connected, muted, own, wishes) = Default::default();
+        let entry =
+            Entry { info, connected, slots, published, refused, hidden, muted, own, wishes };
         self.participants.insert(id, entry);
         self.outputs.push_back(Output::Watch(id));
         let tracks: Vec<_> = self.tracks.iter().map(|track| track.info.clone()).collect();
@@ -241,14 +246,24 @@ impl Stage {
     /// Publishes what a participant sends, as far as the policy lets it.
     fn publish(&mut self, id: ParticipantId) {
         let Some(entry) = self.participants.get_mut(&id) else { return };
-        let (info, muted) = (entry.info.clone(), entry.muted.clone());
-        let described = |section: &Section| TrackInfo {
-            id: TrackId(section.transceiver),
-            participant: id,
-            name: Arc::clone(&info.name),
-            mid: section.mid.clone(),
-            kind: section.kind,
-            muted: muted.contains(&TrackId(section.transceiver)),
+        for section in &entry.published {
+            let track = TrackId(section.transceiver);
+            if find(&self.tracks, track).is_none() {
+                entry.own.begin(track, &section.mid);
+            }
+        }
+        let (info, muted, own) = (entry.info.clone(), entry.muted.clone(), entry.own.clone());
+        let described = |section: &Section| {
+            own.describe(TrackInfo {
+                id: TrackId(section.transceiver),
+                participant: id,
+                name: Arc::clone(&info.name),
+                mid: section.mid.clone(),
+                kind: section.kind,
+                muted: muted.contains(&TrackId(section.transceiver)),
+                source: None,
+                metadata: None,
+            })
         };
         let (mut published, mut refused) = (Vec::new(), BTreeSet::new());
         for kind in [TrackKind::Audio, TrackKind::Video] {
@@ -268,12 +283,17 @@ impl Stage {
         self.unpublish(id, |track| !published.iter().any(|(info, _)| info.id == track));
         for (info, section) in published {
             if let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == info.id) {
+                let is_changed = track.info != info;
+                track.info.clone_from(&info);
                 if track.codecs != section.codecs || track.encodings != section.encodings {
                     (track.codecs, track.encodings) = (section.codecs, section.encodings);
                     let carries = |slot: &Slot| slot.track == Some(info.id);
                     let viewers = self.participants.iter();
                     let viewers = viewers.filter(|(_, entry)| entry.slots.iter().any(carries));
                     self.assign.extend(viewers.map(|(viewer, _)| *viewer));
+                }
+                if is_changed {
+                    self.tell_all(info.id, &MediaEvent::TrackChanged(info.clone()));
                 }
                 continue;
             }
@@ -285,30 +305,6 @@ impl Stage {
             self.tracks.push(Track { info, codecs, encodings });
         }
         self.fan_out.insert(id);
-    }
-
-    /// Mutes a track, or ends that. Returns whether there is such a track.
-    pub(crate) fn mute(&mut self, id: TrackId, muted: bool) -> bool {
-        let Some(track) = self.tracks.iter_mut().find(|track| track.info.id == id) else {
-            return false;
-        };
-        if track.info.muted != muted {
-            track.info.muted = muted;
-            if let Some(entry) = self.participants.get_mut(&track.info.participant) {
-                if muted {
-                    entry.muted.insert(id)
-                } else {
-                    entry.muted.remove(&id)
-                };
-            }
-            let told = self.participants.iter().filter(|(_, entry)| !entry.hidden.contains(&id));
-            let told = told.map(|(&to, _)| Output::Tell(to, MediaEvent::TrackMuted(id, muted)));
-            self.outputs.extend(told);
-            let carries = |entry: &Entry| entry.slots.iter().any(|slot| slot.track == Some(id));
-            let viewers = self.participants.iter().filter(|(_, entry)| carries(entry));
-            self.assign.extend(viewers.map(|(&viewer, _)| viewer));
-        }
-        true
     }
 
     /// Sets the wishes of a participant. Returns whether it is there.

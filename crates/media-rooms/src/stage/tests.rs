@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::event::{TrackDescription, TrackSource};
 
 fn participant(number: u128) -> ParticipantId {
     ParticipantId(PeerConnectionId(Uuid::from_u128(number)))
@@ -184,6 +185,53 @@ fn a_muted_track_stays_muted_when_it_is_published_anew() {
 
     assert!(stage.tracks()[0].info.muted);
     assert!(stage.mute(id, false) && !stage.tracks()[0].info.muted);
+}
+
+#[test]
+fn what_a_participant_says_of_its_tracks_is_told_with_them() {
+    let mut stage = Stage::default();
+    let (one, two) = (participant(1), participant(2));
+    assert!(stage.join(info(one)) && stage.join(info(two)));
+    let says = |source, metadata: &str, muted| {
+        let (mid, source) = ("0".to_owned(), Some(source));
+        vec![TrackDescription { mid, source, metadata: Some(metadata.into()), muted }]
+    };
+    let sections = [section(1, 0, Video, true, false), section(1, 1, Audio, true, false)];
+
+    stage.describe(one, says(TrackSource::Camera, "front", true));
+    stage.negotiated(one, &sections);
+    let tracks: Vec<_> = stage.tracks().iter().map(|track| track.info.clone()).collect();
+    let [microphone, camera] = &tracks[..] else { panic!("{tracks:?}") };
+    let added = [microphone, camera].map(|track| MediaEvent::TrackAdded(track.clone()));
+    assert_eq!(told(&mut stage, two), added);
+    let said = |track: &TrackInfo| (track.source, track.metadata.as_deref().map(str::to_owned));
+    assert_eq!(said(camera), (Some(TrackSource::Camera), Some("front".to_owned())));
+    assert_eq!((said(microphone), camera.muted, microphone.muted), ((None, None), true, false));
+
+    // Said anew, with the next offer: it stays muted until the participant itself ends that.
+    stage.describe(one, says(TrackSource::Screen, "slides", false));
+    assert_eq!(told(&mut stage, two), []);
+    stage.negotiated(one, &sections);
+    let [MediaEvent::TrackChanged(changed)] = &told(&mut stage, two)[..] else { panic!() };
+    assert_eq!(said(changed), (Some(TrackSource::Screen), Some("slides".to_owned())));
+    assert!(changed.muted && stage.mute_own(one, "0", false));
+    assert_eq!(told(&mut stage, two), [MediaEvent::TrackMuted(camera.id, false)]);
+    assert!(!stage.mute_own(one, "7", true) && !stage.mute_own(two, "0", true));
+}
+
+#[test]
+fn a_track_is_muted_until_both_the_application_and_its_participant_end_that() {
+    let mut stage = Stage::default();
+    let one = participant(1);
+    stage.join(info(one));
+    stage.negotiated(one, &[section(1, 0, Video, true, false)]);
+    let id = stage.tracks()[0].info.id;
+
+    assert!(stage.mute_own(one, "0", true) && stage.mute(id, true));
+    assert_eq!(told(&mut stage, one), [MediaEvent::TrackMuted(id, true)]);
+    assert!(stage.mute_own(one, "0", false) && stage.tracks()[0].info.muted);
+    assert!(stage.mute(id, false) && !stage.tracks()[0].info.muted);
+    assert_eq!(told(&mut stage, one), [MediaEvent::TrackMuted(id, false)]);
 }
 
 #[test]
